@@ -1,0 +1,2 @@
+//! The `gipam` program.
+fn main() {}
