@@ -129,7 +129,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 256 }
+        Self { max_connections: 512 }
     }
 }
 

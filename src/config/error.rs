@@ -13,7 +13,7 @@ use crate::plan::settings::SettingsError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration file cannot be read.
-    #[error("configuration file {} cannot be read; check --config or GIPAM_CONFIG", path.display())]
+    #[error("configuration file {} cannot be read; check its path and who may read it", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

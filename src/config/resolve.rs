@@ -304,6 +304,9 @@ pub struct ClientConfig {
     pub admin: PathBuf,
     /// The books.
     pub file: BooksFile,
+    /// Whether these books are those of the daemon behind `admin`: not if a flag named the socket and
+    /// nobody named the books.
+    pub books_belong: bool,
     /// What a person should hear.
     pub warnings: Vec<String>,
 }
@@ -323,7 +326,16 @@ impl ClientConfig {
             Err(error) => return Err(error),
         };
         let warnings = error.map(|error| format!("the configuration file is passed over: {error}"));
-        Ok(Self { admin: config.admin, file: config.file, warnings: warnings.into_iter().collect() })
+        let admin = config.shown.iter().find(|shown| shown.key == "admin");
+        let admin_by_flag = admin.is_some_and(|shown| matches!(shown.origin, Origin::Flag(_)));
+        let file_named = match &config.file.origin {
+            Origin::Flag(_) | Origin::Document { .. } => true,
+            Origin::Variable(name) => *name == options::FILE.variable,
+            Origin::Default | Origin::Found(_) => false,
+        };
+        let books_belong = file_named || !admin_by_flag;
+        let warnings = warnings.into_iter().collect();
+        Ok(Self { admin: config.admin, file: config.file, books_belong, warnings })
     }
 }
 
