@@ -1,0 +1,1 @@
+//! Old gipam lease files: see branch.
