@@ -95,7 +95,7 @@ pub enum Wanted {
 }
 
 /// RequestPool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SubnetRequest {
     /// In this address space.
     pub space: Space,
@@ -114,7 +114,7 @@ pub struct SubnetRequest {
 }
 
 /// RequestAddress.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AddressRequest {
     /// The PoolID.
     pub id: String,
@@ -131,7 +131,7 @@ pub struct AddressRequest {
 }
 
 /// Everything that can be asked of the plan.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// A subnet for a network.
     Subnet(SubnetRequest),

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::load::parsed;
-use super::sqlite::{Books, Error, Reader, sqlite};
+use super::sqlite::{Books, CommitError, Error, Reader, sqlite};
 use super::write::signed;
 use crate::plan::prefix::{AddressRange, Family, Prefix, number};
 use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
@@ -39,21 +39,17 @@ impl Books {
         meta(&self.connection, key).map_err(sqlite(&self.path, "reading"))
     }
 
-    /// Sets a value of the `meta` table, durably, in a transaction of its own.
-    pub fn set_meta(&mut self, key: &str, value: &str) -> Result<(), Error> {
+    /// Sets a value of the `meta` table in the open transaction.
+    pub fn put_meta(&mut self, key: &str, value: &str) -> Result<(), CommitError> {
+        self.begin()?;
         let sql = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
-        self.connection.execute(sql, [key, value]).map(|_| ()).map_err(sqlite(&self.path, "writing"))
+        self.connection.execute(sql, [key, value]).map(|_| ()).map_err(|error| CommitError::of(&error))
     }
 
-    /// Writes the settings, durably, if they differ from what is there.
-    pub fn save_settings(&mut self, settings: &Settings) -> Result<(), Error> {
-        if self.settings()? == *settings {
-            return Ok(());
-        }
-        let path = self.path.clone();
-        let transaction = self.connection.transaction().map_err(sqlite(&path, "writing settings"))?;
-        write(&transaction, settings).map_err(sqlite(&path, "writing settings"))?;
-        transaction.commit().map_err(sqlite(&path, "writing settings"))
+    /// Writes the settings into the open transaction.
+    pub fn put_settings(&mut self, settings: &Settings) -> Result<(), CommitError> {
+        self.begin()?;
+        write(&self.connection, settings).map_err(|error| CommitError::of(&error))
     }
 }
 

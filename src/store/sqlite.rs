@@ -171,7 +171,7 @@ impl Books {
     /// Opens the transaction of a batch, if there is none yet.
     pub(super) fn begin(&mut self) -> Result<(), CommitError> {
         if !self.open_transaction {
-            self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| CommitError::of(&error))?;
+            self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])).map_err(|error| CommitError::of(&error))?;
             self.open_transaction = true;
         }
         Ok(())
