@@ -8,7 +8,6 @@
 
 pub mod history;
 mod load;
-pub mod old_gipam;
 mod schema;
 mod settings;
 mod sqlite;

@@ -1,1 +1,0 @@
-//! Old gipam lease files: see branch.
