@@ -56,7 +56,7 @@ fn a_real_namespace_is_seen_as_docker_sees_it() {
         Err(error) => format!("cannot run unshare: {error}"),
     };
     match output {
-        Ok(output) if output.status.success() && text.contains("LOOKED AROUND") => print!("{text}")
+        Ok(output) if output.status.success() && text.contains("LOOKED AROUND") => print!("{text}"),
         Ok(_) if text.contains("panicked") => panic!("inside the namespace:\n{text}"),
         _ if std::env::var_os("CI").is_some() => {
             panic!(
