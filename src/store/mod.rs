@@ -8,6 +8,7 @@
 
 pub mod history;
 mod load;
+pub mod old_gipam;
 mod schema;
 mod settings;
 mod sqlite;
