@@ -250,7 +250,9 @@ mod tests {
 
     #[test]
     fn text_is_not_trimmed_and_needs_a_length() {
-        for text in [" 192.0.2.0/24", "192.0.2.0/24 ", "192.0.2.0", "192.0.2.0/33", "2001:db8::/129", "", "/24"] {
+        for text in
+            [" 192.0.2.0/24", "192.0.2.0/24 ", "192.0.2.0", "192.0.2.0/33", "2001:db8::/129", "", "/24"]
+        {
             assert_eq!(Prefix::parse(text), None, "{text:?}");
         }
     }

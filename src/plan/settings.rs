@@ -99,7 +99,9 @@ impl Default for Settings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// Two pools share addresses.
-    #[error("pool {first} ({first_base}) overlaps pool {second} ({second_base}); pools must not share addresses")]
+    #[error(
+        "pool {first} ({first_base}) overlaps pool {second} ({second_base}); pools must not share addresses"
+    )]
     Overlap {
         /// One pool.
         first: String,
@@ -156,7 +158,11 @@ impl Settings {
                     return Err(SettingsError::Family { pool: pool.name.clone(), base: base.base, family });
                 }
                 if base.size < base.base.length() || base.size > family.bits() {
-                    return Err(SettingsError::Size { pool: pool.name.clone(), base: base.base, size: base.size });
+                    return Err(SettingsError::Size {
+                        pool: pool.name.clone(),
+                        base: base.base,
+                        size: base.size,
+                    });
                 }
                 self.check_against_earlier(index, pool, base.base)?;
             }
@@ -164,7 +170,12 @@ impl Settings {
         Ok(())
     }
 
-    fn check_against_earlier(&self, index: usize, pool: &PoolSettings, base: Prefix) -> Result<(), SettingsError> {
+    fn check_against_earlier(
+        &self,
+        index: usize,
+        pool: &PoolSettings,
+        base: Prefix,
+    ) -> Result<(), SettingsError> {
         for earlier in &self.pools[..index] {
             if earlier.name == pool.name {
                 return Err(SettingsError::Twice(pool.name.clone()));
