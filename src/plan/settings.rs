@@ -192,3 +192,9 @@ impl Settings {
         Ok(())
     }
 }
+
+/// A time as people and programs read it: RFC 3339, UTC, seconds.
+pub fn rfc3339(millis: Millis) -> String {
+    let seconds = i64::try_from(millis / 1000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX).to_string()
+}
