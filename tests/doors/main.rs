@@ -2,8 +2,10 @@
 //!
 //! Nothing here waits for time to pass; every wait is for a condition, with a bound that only a bug reaches.
 
+mod client;
 mod files;
 mod shutdown;
 mod support;
+mod tls;
 mod undo;
 mod wire;
