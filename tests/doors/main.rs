@@ -4,6 +4,7 @@
 
 mod client;
 mod files;
+mod inherited;
 mod shutdown;
 mod support;
 mod tls;
