@@ -213,7 +213,8 @@ impl Delivery {
             Phase::Handling | Phase::Answered | Phase::Answering if state.deaf => return Ending::OurOwn,
             Phase::Body if !state.held_back => {
                 state.held_back = true;
-                state.dead = true;
+                // What we closed ourselves says nothing of the client.
+                state.dead = !state.deaf;
                 return Ending::HoldBack;
             }
             _ => {}

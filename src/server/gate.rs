@@ -20,15 +20,15 @@ pub(super) struct Gate<S = Stream> {
 }
 
 /// What the gate needs of a stream beside reading and writing.
-pub(super) trait GoDeaf {
-    /// See [`Stream::go_deaf`].
-    fn go_deaf(&self) -> bool;
-}
+pub(super) trait Kernel {
+    /// Tells the kernel to take nothing more from the client, if it can do that, so that the client's next
+    /// write fails before a byte of it is sent and can safely be repeated elsewhere. What has already come
+    /// can still be read.
+    fn go_deaf(&self);
 
-impl GoDeaf for Stream {
-    fn go_deaf(&self) -> bool {
-        Stream::go_deaf(self)
-    }
+    /// Whether bytes have come that nobody has read. Asks the kernel itself: what the runtime knows is as
+    /// old as its last look.
+    fn has_more(&self) -> bool;
 }
 
 impl<S> Gate<S> {
@@ -43,7 +43,7 @@ impl<S> Gate<S> {
     }
 }
 
-impl<S: AsyncRead + GoDeaf + Unpin> AsyncRead for Gate<S> {
+impl<S: AsyncRead + Kernel + Unpin> AsyncRead for Gate<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -63,7 +63,7 @@ impl<S: AsyncRead + GoDeaf + Unpin> AsyncRead for Gate<S> {
             Poll::Ready(Ok(())) if !room => return Poll::Ready(Ok(())),
             Poll::Ready(result) => result,
             // Nothing has come and nothing is to come: for the library that is the end.
-            Poll::Pending if closing => Ok(()),
+            Poll::Pending if closing && !self.stream.has_more() => Ok(()),
             Poll::Pending => return Poll::Pending,
         };
         match self.delivery.ended() {

@@ -29,6 +29,7 @@
 //! `serve` runs. Any number of doors, each with its own handler, live in one server.
 
 mod accept;
+pub mod client;
 mod connection;
 mod delivery;
 mod door;

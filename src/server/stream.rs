@@ -4,7 +4,10 @@
 //! took: for TLS that is the encrypted stream below, not what the TLS library buffered. It decides nothing.
 
 use super::delivery::Delivery;
+use super::gate::Kernel;
+use rustix::net::RecvFlags;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,15 +25,23 @@ pub(super) enum Stream {
     Tls(Box<TlsStream<Counted<TcpStream>>>),
 }
 
-impl Stream {
-    /// Tells the kernel to take nothing more from the client, so that its next write fails before a byte of
-    /// it is sent and can safely be repeated elsewhere. What has already come can still be read. Only UNIX
-    /// sockets can do that; false for the others.
-    pub(super) fn go_deaf(&self) -> bool {
-        match self {
-            Stream::Unix(stream) => rustix::net::shutdown(&stream.inner, rustix::net::Shutdown::Read).is_ok(),
-            Stream::Tcp(_) | Stream::Tls(_) => false,
+impl Kernel for Stream {
+    fn go_deaf(&self) {
+        // TCP would go on taking bytes, so there is no use in telling it.
+        if let Stream::Unix(stream) = self {
+            // A connection that is already broken needs no telling.
+            let _ = rustix::net::shutdown(&stream.inner, rustix::net::Shutdown::Read);
         }
+    }
+
+    fn has_more(&self) -> bool {
+        let descriptor = match self {
+            Stream::Unix(stream) => stream.inner.as_fd(),
+            Stream::Tcp(stream) => stream.inner.as_fd(),
+            Stream::Tls(stream) => stream.get_ref().0.inner.as_fd(),
+        };
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(rustix::net::recv(descriptor, &mut [0u8; 1], flags), Ok((_, 1..)))
     }
 }
 
