@@ -5,6 +5,7 @@
 //! delivered is taken back. Calls no Docker API (P5: that deadlocks). Does not decide.
 
 pub mod discovery;
+mod json;
 pub mod wire;
 
 use std::sync::{Arc, Mutex};
@@ -117,7 +118,7 @@ impl Driver {
         let asked = match asked {
             Ok(asked) => asked,
             Err(error) => {
-                if bytes.is_empty() {
+                if wire::is_blank(bytes) {
                     self.counters.empty.fetch_add(1, Ordering::Relaxed);
                 }
                 return self.refused(method, &error.into());
@@ -147,11 +148,13 @@ impl Driver {
     }
 
     fn refused(&self, method: &str, refusal: &Refusal) -> Response {
-        tracing::warn!("{}: {method} refused: {refusal}", self.name);
-        if let (500.., Ok(mut last)) = (refusal.kind.status(), self.counters.last_error.lock()) {
-            *last = Some((clock::now(), refusal.text.clone()));
+        let (status, text) = (refusal.kind.status(), wire::tidy_message(&refusal.text));
+        tracing::warn!("{}: {method} refused: {text}", self.name);
+        let body = wire::refusal(&text);
+        if let (500.., Ok(mut last)) = (status, self.counters.last_error.lock()) {
+            *last = Some((clock::now(), text));
         }
-        Response::new(refusal.kind.status(), JSON, wire::refusal(&refusal.text))
+        Response::new(status, JSON, body)
     }
 }
 
@@ -176,16 +179,4 @@ fn look_around(mut request: SubnetRequest) -> SubnetRequest {
     });
     request.in_use = in_use.collect();
     request
-}
-
-impl From<Refusal> for Response {
-    fn from(refusal: Refusal) -> Self {
-        Self::new(refusal.kind.status(), JSON, wire::refusal(&refusal.text))
-    }
-}
-
-impl From<Error> for Response {
-    fn from(error: Error) -> Self {
-        Refusal::from(error).into()
-    }
 }

@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -35,7 +36,7 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// A directory with a daemon's files in it, and how that daemon is started.
 pub struct House {
     /// The directory.
-    pub directory: TempDir,
+    pub directory: Arc<TempDir>,
     /// What follows `gipam` on the command line.
     pub arguments: Vec<String>,
     /// Its environment; nothing is inherited.
@@ -52,7 +53,7 @@ impl House {
 
     /// A daemon whose configuration ends in this.
     pub fn with_toml(toml: &str) -> House {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = Arc::new(tempfile::tempdir().unwrap());
         let house = House { directory, arguments: Vec::new(), variables: Vec::new() };
         house.configure(toml);
         let mut arguments: Vec<String> = Vec::new();
@@ -107,7 +108,12 @@ impl House {
     pub fn spawn(&self) -> Daemon {
         let log = File::create(self.path("log")).unwrap();
         let child = self.command().args(&self.arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        Daemon { child, socket: self.socket(), admin: self.admin() }
+        self.adopt(child)
+    }
+
+    /// A daemon of this house that somebody else started.
+    pub fn adopt(&self, child: Child) -> Daemon {
+        Daemon { child, socket: self.socket(), admin: self.admin(), _directory: self.directory.clone() }
     }
 
     /// Starts the daemon and waits until it serves.
@@ -148,6 +154,7 @@ pub struct Daemon {
     pub child: Child,
     pub socket: PathBuf,
     pub admin: PathBuf,
+    _directory: Arc<TempDir>,
 }
 
 impl Daemon {

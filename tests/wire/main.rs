@@ -2,8 +2,14 @@
 //!
 //! Tests carry the number of the fact (P..) or duty that they show in their names.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "../support/daemon.rs"]
 mod daemon;
+mod e29;
+mod facts;
+mod hostile;
+mod life;
 #[path = "../support/http.rs"]
 mod http;
 mod replay;
