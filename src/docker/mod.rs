@@ -8,13 +8,12 @@ pub mod discovery;
 mod json;
 pub mod wire;
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::clock;
 use crate::host::{self, InUseKind as HostKind};
 use crate::ledger::{Ledger, Refusal};
-use crate::plan::error::Error;
 use crate::plan::prefix::Prefix;
 use crate::plan::request::{InUse, InUseKind, Request as PlanRequest, SubnetRequest, Wanted};
 use crate::plan::settings::Millis;

@@ -43,10 +43,13 @@ fn duty_2_what_is_in_flight_at_sigterm_is_answered() {
             let body = asked("local", &format!("203.0.113.{}/28", at * 16), "", json!({}), false);
             wire.send(&request("RequestPool", &body)).unwrap();
         }
-        idle.send(&request("ReleaseAddress", &json!({"PoolID": id, "Address": address.split('/').next()}))).unwrap();
+        idle.send(&request("ReleaseAddress", &json!({"PoolID": id, "Address": address.split('/').next()})))
+            .unwrap();
         // Connected, and not even accepted yet.
         let mut fresh = daemon.wire();
-        fresh.send(&request("RequestAddress", &json!({"PoolID": id, "Address": "", "Options": null}))).unwrap();
+        fresh
+            .send(&request("RequestAddress", &json!({"PoolID": id, "Address": "", "Options": null})))
+            .unwrap();
         daemon.signal(Signal::TERM);
         fresh
     });
@@ -69,8 +72,8 @@ fn duty_2_an_idle_stop_is_quick_and_sigint_is_one_too() {
         let mut daemon = house.start();
         // A connection that says nothing holds nobody up.
         let _silent = daemon.wire();
-        let mut half = daemon.wire();
-        half.send(b"POST /IpamDriver.Rel").unwrap();
+        let mut used = daemon.wire();
+        used.subnet(false);
         let began = std::time::Instant::now();
         daemon.signal(signal);
         assert!(daemon.wait().success(), "{}", house.log());
@@ -88,7 +91,10 @@ fn duty_2_p20_a_grant_whose_caller_has_gone_is_taken_back_and_a_release_is_carri
     let requests = || daemon.view("/v1/status")["requests"].as_u64().unwrap();
     let seen = requests();
     frozen(&daemon, || {
-        for body in [asked("local", "", "", json!({}), false), asked("global", "203.0.113.0/24", "", json!({}), false)] {
+        for body in [
+            asked("local", "", "", json!({}), false),
+            asked("global", "203.0.113.0/24", "", json!({}), false),
+        ] {
             daemon.wire().send(&request("RequestPool", &body)).unwrap();
         }
         let body = json!({"PoolID": id, "Address": "", "Options": null});
@@ -103,9 +109,7 @@ fn duty_2_p20_a_grant_whose_caller_has_gone_is_taken_back_and_a_release_is_carri
         let body = json!({"PoolID": id, "Address": address.split('/').next()});
         daemon.wire().send(&request("ReleaseAddress", &body)).unwrap();
     });
-    until("the release is carried out", || {
-        (daemon.view("/v1/leases") == json!([])).then_some(())
-    });
+    until("the release is carried out", || (daemon.view("/v1/leases") == json!([])).then_some(()));
 }
 
 #[test]
@@ -120,6 +124,7 @@ fn p3_duty_15_a_socket_of_a_dead_process_is_replaced_and_a_live_one_is_not() {
     // Another gipam, with books of its own, at the same socket.
     let mut other = House::new(&POOLS);
     other.set("--socket", &house.socket());
+    other.arguments.extend(["--admin".to_owned(), other.admin().display().to_string()]);
     let (code, text) = other.refuse();
     assert_eq!(code, 1);
     assert!(text.contains("already listening on") && text.contains("d.sock"), "{text}");
@@ -204,7 +209,9 @@ fn duty_2_duty_15_with_socket_activation_a_call_waits_while_gipam_restarts() {
     assert!(house.socket().exists(), "it is systemd's");
     // Nobody is there, and still the call is not refused.
     let mut waiting = Wire::unix(&house.socket());
-    waiting.send(&request("RequestAddress", &json!({"PoolID": id, "Address": "", "Options": gateway()}))).unwrap();
+    waiting
+        .send(&request("RequestAddress", &json!({"PoolID": id, "Address": "", "Options": gateway()})))
+        .unwrap();
     let daemon = activated(&house, "gipam.socket:web", sockets());
     assert_eq!(waiting.answer().unwrap().ok()["Address"], "198.18.0.1/24");
     let mut over_tcp = Wire::over(std::net::TcpStream::connect(port).unwrap());

@@ -6,10 +6,11 @@
 
 #[path = "../support/daemon.rs"]
 mod daemon;
+mod doors;
 mod e29;
 mod facts;
 mod hostile;
-mod life;
 #[path = "../support/http.rs"]
 mod http;
+mod life;
 mod replay;
