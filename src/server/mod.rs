@@ -18,7 +18,7 @@
 //! * **Files are ours or untouched.** A socket file of a dead process is replaced, a live one is refused, and
 //!   on exit only the very file that was made here is removed. An inherited socket is never unlinked.
 //!
-//! What it does not do: HTTP/2, upgrades, routing, compression, authentication beyond file modes and client
+//! What it does not do: HTTP/2 (HTTP/1.0 is answered, and closed after each answer), upgrades, routing, compression, authentication beyond file modes and client
 //! certificates.
 //!
 //! ```text
