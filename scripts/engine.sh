@@ -171,7 +171,7 @@ down() { # NAME SIGNAL
   local pid i
   pid=$(inside "$1" busybox pidof dockerd) || return 0
   # shellcheck disable=SC2086 # pidof may name two
-  inside "$1" kill "-$2" $pid
+  inside "$1" busybox kill "-$2" $pid
   for ((i = 0; i < 1200; i++)); do runs "$1" dockerd || return 0; sleep 0.05; done
   fail "dockerd of $1 does not end"
 }

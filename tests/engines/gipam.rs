@@ -65,7 +65,7 @@ impl Gipam {
 
     /// Sends a signal and waits for the end.
     pub fn end(mut self, engine: &Engine, signal: &str) -> ExitStatus {
-        let said = engine.inside(&["kill", &format!("-{signal}"), &self.pid]);
+        let said = engine.inside(&["busybox", "kill", &format!("-{signal}"), &self.pid]);
         assert!(said.ok, "gipam was gone before it was told to end: {}", engine.log_tail(LOG, "3"));
         let mut status = None;
         until("gipam ends", Duration::from_secs(20), || {
@@ -92,7 +92,7 @@ impl Drop for Gipam {
 /// Kills whatever gipam still runs in the engine and deletes its books, sockets and log.
 pub fn forget(engine: &Engine) {
     let clear = format!(
-        "for pid in $(busybox pidof gipam); do kill -9 $pid; done; while busybox pidof gipam >/dev/null; do sleep 0.02; done
+        "for pid in $(busybox pidof gipam); do busybox kill -9 $pid; done; while busybox pidof gipam >/dev/null; do sleep 0.02; done
          rm -rf {BOOKS} /opt/gipam /etc/gipam /run/gipam /run/gipam.pid /run/docker/plugins /etc/docker/plugins {LOG}"
     );
     let said = engine.inside(&["sh", "-c", &clear]);
