@@ -1,1 +1,146 @@
-//! To be built.
+//! The configuration: flags, variables, a TOML file and defaults become one [`Config`].
+//!
+//! Promises: everything the daemon needs is resolved and checked here, with design.md's precedence; what is wrong is
+//! named by where it stands (flag, variable, or file, line, column and key); nothing is read from the process but
+//! through [`Surroundings`], so that every rule can be tested. Paths are absolute, times are milliseconds.
+//! Does not open books, sockets or certificates, and does not say which pools the books already have: no pools here
+//! is no mistake.
+
+use std::path::PathBuf;
+
+use crate::plan::settings::Settings;
+
+mod books_file;
+mod document;
+mod door;
+mod drivers;
+mod error;
+mod locate;
+mod options;
+mod origin;
+mod pools;
+mod resolve;
+#[cfg(test)]
+mod tests;
+pub mod value;
+
+pub use books_file::{Books, BooksFile, Content};
+pub use door::{DoorSettings, TcpAddress, Tls};
+pub use error::{Error, Problem};
+pub use options::{Options, Surroundings};
+pub use origin::{Origin, Shown};
+pub use pools::PoolsOrigin;
+pub use resolve::{ClientConfig, check_file};
+pub use value::LogLevel;
+
+/// Everything the daemon needs to know before it opens its books.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the books are, or the old lease file that becomes books.
+    pub file: BooksFile,
+    /// The driver names with their doors; the first is `--name`. Never empty.
+    pub drivers: Vec<Driver>,
+    /// Mode, owner and group of the plugin sockets.
+    pub socket_access: SocketAccess,
+    /// Path of the admin socket.
+    pub admin: PathBuf,
+    /// Mode, owner and group of the admin socket.
+    pub admin_access: SocketAccess,
+    /// Where Docker looks for plugins.
+    pub plugin_dirs: PluginDirs,
+    /// How much is logged.
+    pub log: LogLevel,
+    /// The capability `RequiresMACAddress`.
+    pub requires_mac_address: bool,
+    /// Entries of the history that the books keep; 0 = none.
+    pub history: u64,
+    /// What the plan is told; `secret` is left at its default, the daemon fills it in.
+    pub settings: Settings,
+    /// Where `settings.pools` come from; design.md's precedence puts lease files and books between these.
+    pub pools_origin: PoolsOrigin,
+    /// Limits of the listeners.
+    pub limits: Limits,
+    /// What a person should hear at the start, one sentence each.
+    pub warnings: Vec<String>,
+    /// Every key with its value and origin, for `gipam config show`.
+    pub shown: Vec<Shown>,
+    /// From what this was resolved, for [`Config::reload`].
+    pub given: Given,
+}
+
+/// What a [`Config`] was resolved from.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// The flags.
+    pub flags: Options,
+    /// Directory, variables and user.
+    pub surroundings: Surroundings,
+}
+
+/// One name under which Docker finds us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Driver {
+    /// The name for `--ipam-driver`.
+    pub name: String,
+    /// Pools open to it, in order; `None` = all.
+    pub pools: Option<Vec<String>>,
+    /// Where it listens.
+    pub door: DoorSettings,
+}
+
+/// Who may open a socket file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// Permission bits.
+    pub mode: u32,
+    /// Name or number of the owner; `None` = whoever runs the daemon.
+    pub owner: Option<String>,
+    /// Name or number of the group.
+    pub group: Option<String>,
+}
+
+impl Default for SocketAccess {
+    fn default() -> Self {
+        Self { mode: 0o600, owner: None, group: None }
+    }
+}
+
+/// Where Docker looks for plugins: a socket in one directory wins over a spec in the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginDirs {
+    /// Sockets; default `/run/docker/plugins`.
+    pub sockets: PathBuf,
+    /// `.spec` and `.json` files; default `/etc/docker/plugins`.
+    pub specs: PathBuf,
+}
+
+impl Default for PluginDirs {
+    fn default() -> Self {
+        Self { sockets: "/run/docker/plugins".into(), specs: "/etc/docker/plugins".into() }
+    }
+}
+
+/// Limits of the listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time and door; further ones wait.
+    pub max_connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_connections: 512 }
+    }
+}
+
+impl Config {
+    /// Resolves flags and surroundings (which name the TOML file, if any) into a configuration.
+    pub fn load(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
+        resolve::resolve(flags, surroundings)
+    }
+
+    /// Resolves the same flags and variables again; the TOML file may have changed.
+    pub fn reload(&self) -> Result<Self, Error> {
+        Self::load(&self.given.flags, &self.given.surroundings)
+    }
+}

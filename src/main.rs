@@ -1,2 +1,10 @@
-//! The `gipam` program.
-fn main() {}
+//! The `gipam` program: hands the command line and its surroundings over, and returns the exit code.
+
+use std::process::ExitCode;
+
+use gipam::cli;
+use gipam::config::Surroundings;
+
+fn main() -> ExitCode {
+    ExitCode::from(cli::run(std::env::args_os(), &Surroundings::of_process()))
+}

@@ -1,1 +1,13 @@
-//! To be built.
+//! The daemon as people and programs see it from outside: the rows of its views, and how a command asks for them.
+//!
+//! ```text
+//!   cli ──▶ client ──admin socket──▶ daemon          rows: the JSON of both sides
+//!     └───▶ offline ──▶ books                        when no daemon answers
+//! ```
+
+pub mod client;
+mod error;
+pub mod offline;
+pub mod rows;
+
+pub use error::{AdminError, Kind};

@@ -1,1 +1,77 @@
-//! To be built.
+//! The command line: what a person types, and what a person reads.
+//!
+//! Promises: `gipam -v6 P -v4 Q` starts the driver, as the old gipam did; views and actions ask the running daemon
+//! over its admin socket, and views fall back to the books when there is none, saying so; tables are readable on a
+//! pipe and carry no colour; every failure says what failed, why and what to do, and ends with an exit code of its
+//! kind. Only this room prints. It knows nothing of pools and addresses beyond the rows that it is handed.
+
+#![allow(clippy::print_stderr, reason = "this room is the one that talks to people")]
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+use crate::config::Surroundings;
+
+mod actions;
+mod args;
+mod compat;
+mod configuration;
+mod error;
+mod help;
+mod logging;
+mod output;
+mod serve;
+mod tables;
+mod views;
+
+pub use error::Error;
+
+use args::{Cli, Command};
+
+/// Runs one command line in these surroundings and returns its exit code. The only thing that it asks of the process
+/// beyond its arguments is where standard output and standard error lead.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, surroundings: &Surroundings) -> u8 {
+    let arguments = compat::normalize(arguments);
+    let outcome = match Cli::try_parse_from(arguments) {
+        Ok(cli) => dispatch(&cli, surroundings),
+        Err(usage) => return output::usage(&usage),
+    };
+    match outcome {
+        Ok(()) => 0,
+        Err(Error::ReaderLeft) => 0,
+        Err(error) => {
+            error::print(&error, surroundings);
+            error.exit_code()
+        }
+    }
+}
+
+fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
+    let Some(command) = &cli.command else {
+        cli.refuse_json()?;
+        return serve::run(&cli.options(&cli.serve), surroundings);
+    };
+    if let Command::Serve(serve) = command {
+        cli.refuse_json()?;
+        return serve::run(&cli.options(&cli.serve.overridden_by(serve)), surroundings);
+    }
+    if let Command::Config(command) = command {
+        return configuration::run(command, &cli.options(&cli.serve), cli.common.json, surroundings);
+    }
+    cli.refuse_serve_options()?;
+    let asking = output::Asking::new(&cli.options(&cli.serve), cli.common.json, surroundings)?;
+    match command {
+        Command::Serve(_) | Command::Config(_) => Ok(()),
+        Command::Status => views::status(&asking),
+        Command::Pools => views::pools(&asking),
+        Command::Subnets => views::subnets(&asking),
+        Command::Leases { all } => views::leases(&asking, *all),
+        Command::History { of, limit } => views::history(&asking, of.as_deref(), *limit),
+        Command::Import { file, replace } => actions::import(&asking, file, *replace, surroundings),
+        Command::Export { format } => actions::export(&asking, format),
+        Command::Release { subnet, address, force } => {
+            actions::release(&asking, subnet, address.as_deref(), *force)
+        }
+    }
+}

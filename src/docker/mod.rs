@@ -1,1 +1,171 @@
-//! To be built.
+//! THE WIRE: path, request, ledger, JSON. libnetwork's remote IPAM protocol as real Engines speak it.
+//!
+//! Promises: seven fixed paths, POST only; every refusal is HTTP 4xx/5xx with the text under `Err` and `Error`; a
+//! release reaches the ledger at the first poll, so that a caller who leaves cannot lose it; a grant that was not
+//! delivered is taken back. Calls no Docker API (P5: that deadlocks). Does not decide.
+
+pub mod discovery;
+pub mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::host::{self, InUseKind as HostKind};
+use crate::ledger::{Ledger, Refusal};
+use crate::plan::error::Error;
+use crate::plan::prefix::Prefix;
+use crate::plan::request::{InUse, InUseKind, Request as PlanRequest, SubnetRequest, Wanted};
+use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
+
+const JSON: &str = "application/json";
+
+/// What happened at a door since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Calls that came.
+    pub requests: AtomicU64,
+    /// Of these refused.
+    pub refused: AtomicU64,
+    /// Of these with an empty body (P8).
+    pub empty: AtomicU64,
+    /// Grants taken back because nobody took the answer.
+    pub undone: AtomicU64,
+}
+
+/// One driver name: what Docker calls at one door.
+#[derive(Debug)]
+pub struct Driver {
+    /// For the log.
+    pub name: String,
+    /// Where requests go.
+    pub ledger: Ledger,
+    /// Pools open to this name, in order.
+    pub pools: Arc<[String]>,
+    /// The capability.
+    pub requires_mac_address: bool,
+    /// Shared by all doors.
+    pub counters: Arc<Counters>,
+}
+
+impl Handler for Driver {
+    async fn handle(&self, request: Request) -> Response {
+        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        let response = self.answer(&request).await;
+        if response.status != 200 {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        response
+    }
+
+    fn refuse(&self, why: DoorRefusal) -> Response {
+        self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        let text = format!("invalid request: {why}");
+        tracing::warn!("{}: refused: {text}", self.name);
+        Response::new(why.status(), JSON, wire::refusal(&text))
+    }
+}
+
+impl Driver {
+    async fn answer(&self, request: &Request) -> Response {
+        let method = request.path.strip_prefix('/').unwrap_or(&request.path);
+        let constant = match method {
+            "Plugin.Activate" => wire::ACTIVATE.to_owned(),
+            "IpamDriver.GetCapabilities" => wire::capabilities(self.requires_mac_address),
+            "IpamDriver.GetDefaultAddressSpaces" => wire::ADDRESS_SPACES.to_owned(),
+            "IpamDriver.RequestPool"
+            | "IpamDriver.ReleasePool"
+            | "IpamDriver.RequestAddress"
+            | "IpamDriver.ReleaseAddress" => String::new(),
+            _ => {
+                let text = format!("invalid request: there is no method {:?} here", method.chars().take(100).collect::<String>());
+                return Response::new(404, JSON, wire::refusal(&text));
+            }
+        };
+        if request.method != "POST" {
+            let text = format!("invalid request: {} is not POST", request.method);
+            return Response::new(405, JSON, wire::refusal(&text));
+        }
+        if !constant.is_empty() {
+            return Response::new(200, JSON, constant);
+        }
+        self.change(method, &request.body).await
+    }
+
+    /// The four calls that may change something.
+    async fn change(&self, method: &str, bytes: &[u8]) -> Response {
+        let asked = wire::Body::parse(bytes).and_then(|body| match method {
+            "IpamDriver.RequestPool" => body.subnet_request(self.pools.clone()).map(look_around).map(PlanRequest::Subnet),
+            "IpamDriver.ReleasePool" => body.release_subnet(),
+            "IpamDriver.RequestAddress" => body.address_request(),
+            _ => body.release_address(),
+        });
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(error) => {
+                if bytes.is_empty() {
+                    self.counters.empty.fetch_add(1, Ordering::Relaxed);
+                }
+                return self.refused(method, &error.into());
+            }
+        };
+        match self.ledger.ask(asked).await {
+            Ok(granted) => {
+                let body = wire::reply(&granted.reply);
+                tracing::debug!("{}: {method}: {body}", self.name);
+                let response = Response::new(200, JSON, body);
+                match granted.ticket {
+                    None => response,
+                    Some(ticket) => {
+                        let (counters, name) = (self.counters.clone(), self.name.clone());
+                        response.or_undo(move || {
+                            counters.undone.fetch_add(1, Ordering::Relaxed);
+                            tracing::warn!("{name}: the caller has gone before its answer left; the grant is taken back");
+                            ticket.undo();
+                        })
+                    }
+                }
+            }
+            Err(refusal) => self.refused(method, &refusal),
+        }
+    }
+
+    fn refused(&self, method: &str, refusal: &Refusal) -> Response {
+        tracing::warn!("{}: {method} refused: {refusal}", self.name);
+        Response::new(refusal.kind.status(), JSON, wire::refusal(&refusal.text))
+    }
+}
+
+/// Where gipam chooses, it must know what Docker would refuse (P12). A look that fails does not stop the choice.
+fn look_around(mut request: SubnetRequest) -> SubnetRequest {
+    if !matches!(request.wanted, Wanted::Any { .. }) {
+        return request;
+    }
+    let survey = host::survey();
+    for error in &survey.errors {
+        tracing::warn!("{error}; choosing goes on without it");
+    }
+    let in_use = survey.in_use.into_iter().map(|used| InUse {
+        prefix: Prefix::from_net(used.prefix),
+        kind: match used.kind {
+            HostKind::InterfaceAddress => InUseKind::InterfaceAddress,
+            HostKind::Nameserver => InUseKind::Nameserver,
+            HostKind::OnLinkV4Route => InUseKind::OnLinkV4Route,
+            HostKind::Route => InUseKind::Route,
+        },
+        text: used.text,
+    });
+    request.in_use = in_use.collect();
+    request
+}
+
+impl From<Refusal> for Response {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.kind.status(), JSON, wire::refusal(&refusal.text))
+    }
+}
+
+impl From<Error> for Response {
+    fn from(error: Error) -> Self {
+        Refusal::from(error).into()
+    }
+}

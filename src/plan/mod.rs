@@ -1,1 +1,213 @@
-//! To be built.
+//! THE PLAN: which subnets and addresses are held, and which to give next. Pure: no clock, no lock, no log, no I/O.
+//!
+//! [`Plan::decide`] looks and answers with the changes that must be durable first; [`Plan::apply`] makes them true.
+//! Time and chance come in with a [`Context`]; [`Plan::advance`] tells that time has passed.
+//!
+//! Invariants (their names are test names): *disjoint*: held subnets of one space never overlap, unless asked to.
+//! *unique*: an address of a subnet has at most one lease. *inside*: a lease lies in its subnet, a dynamic one in its
+//! range, and is not reserved. *faithful*: the plan rebuilt by applying what the store kept equals the plan served.
+//! *repeatable*: releasing what is free succeeds and changes nothing. *conserved*: every address of a subnet is
+//! exactly one of never given, reserved, the slot, leased, cooling, free.
+
+mod addresses;
+mod apply;
+pub mod change;
+mod choose_address;
+mod choose_subnet;
+pub mod counts;
+pub mod error;
+mod free_space;
+mod interface_id;
+mod intervals;
+mod options;
+pub mod prefix;
+mod prefix_index;
+mod release;
+pub mod request;
+pub mod settings;
+mod subnet;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use self::choose_address::mac_text;
+pub use self::subnet::Subnet;
+use change::Serial;
+use free_space::FreeSpace;
+use intervals::Intervals;
+use prefix::{Family, Prefix};
+use prefix_index::PrefixIndex;
+use request::{Context, Decision, Request, Space};
+use settings::{Millis, PoolSettings, Settings};
+
+/// Subnets of one space, family and option set: among them storms are looked for.
+type Group = (Space, Family, BTreeMap<String, String>);
+
+/// The state machine. Equality compares everything, derived indexes included.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    settings: Settings,
+    /// Reservations by family, merged.
+    reserved: [Intervals; 2],
+    now: Millis,
+    /// Held and remembered.
+    subnets: BTreeMap<Serial, Subnet>,
+    /// Held ones by PoolID.
+    by_id: BTreeMap<String, Serial>,
+    /// Held ones by prefix, per space.
+    held: [PrefixIndex; 2],
+    /// Held or cooling, of both spaces: where dynamic choice may not look.
+    occupied: PrefixIndex,
+    /// By pool base.
+    free: BTreeMap<Prefix, FreeSpace>,
+    /// (cool until, serial) of released subnets that still cool.
+    cooling: BTreeSet<(Millis, Serial)>,
+    /// (released at, serial) of all released subnets.
+    released: BTreeSet<(Millis, Serial)>,
+    /// Which released subnet's memory a new grant of the prefix takes up.
+    remembered: BTreeMap<(Space, Prefix), Serial>,
+    /// Dynamic held subnets that were never asked for an address: (granted at, serial).
+    unaddressed: BTreeMap<Group, BTreeSet<(Millis, Serial)>>,
+    /// `key=WORD`: prefix and when it was granted.
+    keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
+    next_generation: u64,
+    next_serial: Serial,
+}
+
+impl Plan {
+    /// An empty plan.
+    pub fn new(settings: Settings) -> Self {
+        let mut plan = Self {
+            settings: Settings::default(),
+            reserved: Default::default(),
+            now: 0,
+            subnets: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            held: Default::default(),
+            occupied: PrefixIndex::default(),
+            free: BTreeMap::new(),
+            cooling: BTreeSet::new(),
+            released: BTreeSet::new(),
+            remembered: BTreeMap::new(),
+            unaddressed: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            next_generation: 1,
+            next_serial: 1,
+        };
+        plan.configure(settings);
+        plan
+    }
+
+    /// Other settings: what is held stays, what is free is counted anew.
+    pub fn configure(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.reserved = Default::default();
+        for range in &self.settings.reserved {
+            self.reserved[range.family as usize].insert(range.first, range.last);
+        }
+        self.free.clear();
+        for pool in &self.settings.pools {
+            for base in Family::BOTH.into_iter().filter_map(|family| pool.base(family)) {
+                self.free.insert(base.base, FreeSpace::new(base.base, &self.occupied));
+            }
+        }
+        for subnet in self.subnets.values_mut() {
+            let state = subnet.state.clone();
+            subnet.set_state(state, &self.settings.reserved);
+        }
+    }
+
+    /// The settings in force.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Looks at a request and says what to answer and what to commit first. Changes nothing.
+    pub fn decide(&self, request: &Request, context: Context) -> Decision {
+        match request {
+            Request::Subnet(request) => self.decide_subnet(request, context),
+            Request::Address(request) => self.decide_address(request, context),
+            Request::ReleaseSubnet { id, generation } => self.decide_release_subnet(id, *generation, context),
+            Request::ReleaseAddress { id, address, generation } => {
+                self.decide_release_address(id, *address, *generation, context)
+            }
+            Request::Force { subnet, address } => self.decide_force(subnet, *address, context),
+            Request::Undo(undo) => self.decide_undo(undo),
+        }
+    }
+
+    /// All subnets, held and remembered, by serial.
+    pub fn subnets(&self) -> impl Iterator<Item = &Subnet> {
+        self.subnets.values()
+    }
+
+    /// The held subnet of this PoolID.
+    pub fn held(&self, id: &str) -> Option<&Subnet> {
+        self.by_id.get(id).and_then(|serial| self.subnets.get(serial))
+    }
+
+    /// The subnet of this serial.
+    pub fn subnet(&self, serial: Serial) -> Option<&Subnet> {
+        self.subnets.get(&serial)
+    }
+
+    /// The words of `key=` and where they point.
+    pub fn keys(&self) -> impl Iterator<Item = (Space, Family, &str, Prefix, Millis)> {
+        self.keys.iter().map(|((space, family, word), (prefix, at))| (*space, *family, word.as_str(), *prefix, *at))
+    }
+
+    /// The next generation and the next serial.
+    pub const fn counters(&self) -> (u64, Serial) {
+        (self.next_generation, self.next_serial)
+    }
+
+    /// The pool whose base contains this prefix.
+    pub fn pool_around(&self, prefix: Prefix) -> Option<&PoolSettings> {
+        let inside = |pool: &&PoolSettings| pool.base(prefix.family()).is_some_and(|base| base.base.contains(prefix));
+        self.settings.pools.iter().find(inside)
+    }
+
+    /// How a person names this subnet to `gipam release`: its prefix, or its PoolID where the prefix names several.
+    pub fn command_name(&self, subnet: &Subnet) -> String {
+        let prefix = subnet.state.prefix;
+        let namesakes: usize = [Space::Local, Space::Global].map(|space| self.at(space, prefix).len()).iter().sum();
+        if namesakes > 1 { subnet.state.id.clone() } else { prefix.to_string() }
+    }
+
+    const fn index(&self, space: Space) -> &PrefixIndex {
+        &self.held[space as usize]
+    }
+
+    /// Serials held at exactly this prefix in a space.
+    fn at(&self, space: Space, prefix: Prefix) -> &[Serial] {
+        self.index(space).at(prefix)
+    }
+
+    /// A held subnet of either space that overlaps.
+    fn held_anywhere(&self, prefix: Prefix) -> Option<Serial> {
+        [Space::Local, Space::Global].into_iter().find_map(|space| self.index(space).overlapping(prefix))
+    }
+
+    /// How long a released address of this subnet cools.
+    pub fn cooling_of(&self, subnet: &Subnet) -> Millis {
+        self.pool_of(subnet).map_or(self.settings.cooling, |pool| pool.cooling)
+    }
+
+    fn subnet_cooling_of(&self, subnet: &Subnet) -> Millis {
+        self.pool_of(subnet).map_or(self.settings.subnet_cooling, |pool| pool.subnet_cooling)
+    }
+
+    fn pool_of(&self, subnet: &Subnet) -> Option<&PoolSettings> {
+        self.settings.pool(subnet.state.pool.as_deref()?)
+    }
+
+    /// A PoolID that names this grant and no other: `<space>/<prefix>#<64 bits>`.
+    fn new_id(&self, space: Space, prefix: Prefix, mut random: u64) -> String {
+        loop {
+            let id = format!("{space}/{prefix}#{random:016x}");
+            if !self.by_id.contains_key(&id) {
+                return id;
+            }
+            random = random.wrapping_add(1);
+        }
+    }
+}

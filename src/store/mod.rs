@@ -1,1 +1,17 @@
-//! To be built.
+//! THE BOOKS: what was granted, on disk. SQLite in WAL mode with `synchronous=FULL`, beside it a lock file.
+//!
+//! The contract: [`Books::write`] takes a change into the open transaction, [`Books::commit`] makes all of them
+//! durable with one sync; only then may an answer leave. A failed commit is *definite* when the disk was full or busy
+//! (the transaction is rolled back and the books are as before) and *unknown* otherwise: the caller must stop, because
+//! the change may or may not be there. [`Books::load`] gives back changes that rebuild the plan. Unreadable, foreign or
+//! newer files are refused and left as they are; existing books are never replaced by empty ones. Does not decide.
+
+pub mod history;
+mod load;
+pub mod old_gipam;
+mod schema;
+mod settings;
+mod sqlite;
+mod write;
+
+pub use self::sqlite::{Books, CommitError, Error, Reader};

@@ -1,0 +1,59 @@
+//! What an admin request was refused with, on both sides of the admin socket.
+//!
+//! Promises: on the wire it is `{"Err": text, "kind": kind}`; the text is for people and says what to do.
+//! Exit codes are the command line's.
+
+use serde::{Deserialize, Serialize};
+
+/// The kind of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The request can never succeed as it is.
+    Invalid,
+    /// There is no such thing.
+    Missing,
+    /// Somebody holds it.
+    Taken,
+    /// Nothing is left.
+    Exhausted,
+    /// Not now.
+    Unavailable,
+    /// Nobody answers. Never sent: the client says it.
+    #[serde(skip)]
+    Unreachable,
+    /// It was tried and failed; also what a later version may call otherwise.
+    #[serde(other)]
+    Failed,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{text}")]
+pub struct AdminError {
+    /// The text for people.
+    #[serde(rename = "Err")]
+    pub text: String,
+    /// Its kind.
+    pub kind: Kind,
+}
+
+impl AdminError {
+    /// A refusal of this kind.
+    pub fn new(kind: Kind, text: impl Into<String>) -> Self {
+        Self { text: text.into(), kind }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_on_the_wire_has_err_and_kind() {
+        let wire = serde_json::to_string(&AdminError::new(Kind::Taken, "in use")).unwrap();
+        assert_eq!(wire, r#"{"Err":"in use","kind":"taken"}"#);
+        let read: AdminError = serde_json::from_str(r#"{"Err":"x","kind":"new","more":1}"#).unwrap();
+        assert_eq!(read, AdminError::new(Kind::Failed, "x"));
+    }
+}

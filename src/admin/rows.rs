@@ -1,0 +1,221 @@
+//! The rows of the views, as JSON: a contract with programs outside this repository.
+//!
+//! Promises: fields keep this order and these names, further ones may follow, and a reader passes over those it does
+//! not know; absent values are `null`, never left out; times are RFC 3339 in UTC; numbers above 2^53 are strings, since
+//! many readers would round them. Does not know where the values come from.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A count that may be as large as IPv6: a JSON number up to 2^53, a string above.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Count(pub u128);
+
+/// The largest number that every JSON reader keeps exact.
+const EXACT: u128 = 1 << 53;
+
+impl Serialize for Count {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match u64::try_from(self.0) {
+            Ok(number) if self.0 <= EXACT => serializer.serialize_u64(number),
+            _ => serializer.collect_str(&self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Number(u64),
+            Text(String),
+        }
+        match Either::deserialize(deserializer)? {
+            Either::Number(number) => Ok(Self(number.into())),
+            Either::Text(text) => text.parse().map(Self).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// Milliseconds since the UNIX epoch as RFC 3339 in UTC, with milliseconds. `None` outside the years that it can spell.
+pub fn time(millis: u64) -> Option<String> {
+    let millis = i64::try_from(millis).ok()?;
+    jiff::Timestamp::from_millisecond(millis).ok().map(|time| format!("{time:.3}"))
+}
+
+/// One family of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolRow {
+    /// The pool's name.
+    pub pool: String,
+    /// `v4` or `v6`.
+    pub family: String,
+    /// The prefix from which subnets are cut.
+    pub base: String,
+    /// Their length where a request says nothing.
+    pub size: u8,
+    /// Subnets held in it.
+    pub subnets: Count,
+    /// Further subnets of `size` that it can give.
+    pub free: Count,
+    /// Subnets that were released and are not given to others yet.
+    pub cooling: Count,
+    /// It left the configuration and gives no new subnets.
+    pub closed: bool,
+}
+
+/// One subnet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetRow {
+    /// The `PoolID`.
+    pub id: String,
+    /// The prefix.
+    pub prefix: String,
+    /// The pool that it was cut from; `null` outside all pools.
+    pub pool: Option<String>,
+    /// The address space.
+    pub space: String,
+    /// The part for dynamic addresses, if it is not all of it.
+    pub range: Option<String>,
+    /// The gateway that is leased.
+    pub gateway: Option<String>,
+    /// Addresses leased.
+    pub leases: Count,
+    /// Addresses cooling.
+    pub cooling: Count,
+    /// When it was granted.
+    pub since: Option<String>,
+    /// The options it was asked for with.
+    pub options: BTreeMap<String, String>,
+}
+
+/// One address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRow {
+    /// The prefix of its subnet.
+    pub subnet: String,
+    /// The address.
+    pub address: String,
+    /// `gateway`, `auxiliary` or `endpoint`; `null` where it was taken over and nobody knows yet.
+    pub kind: Option<String>,
+    /// Who holds it, or held it, by name.
+    pub holder: Option<String>,
+    /// The MAC it was asked for with.
+    pub mac: Option<String>,
+    /// `leased`, `cooling` or `pinned`.
+    pub state: String,
+    /// When that began.
+    pub since: Option<String>,
+    /// The `PoolID` of its subnet; `null` for a pin that outlived it.
+    pub id: Option<String>,
+    /// The address space.
+    pub space: String,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryRow {
+    /// When.
+    pub at: String,
+    /// What.
+    pub event: String,
+    /// The prefix of the subnet.
+    pub subnet: Option<String>,
+    /// The address.
+    pub address: Option<String>,
+    /// Its kind.
+    pub kind: Option<String>,
+    /// Who held it.
+    pub holder: Option<String>,
+    /// With which MAC.
+    pub mac: Option<String>,
+    /// The address space.
+    pub space: Option<String>,
+    /// Why, where it is not obvious.
+    pub why: Option<String>,
+}
+
+/// How the daemon does. Read from the books alone, `running` is false and what only a daemon knows is `null`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether a daemon answered.
+    pub running: bool,
+    /// The driver names.
+    pub names: Vec<String>,
+    /// Where they listen, in the same order.
+    pub doors: Vec<String>,
+    /// The daemon's version.
+    pub version: Option<String>,
+    /// The path of the books.
+    pub books: String,
+    /// How many pools.
+    pub pools: u64,
+    /// How many subnets are held.
+    pub subnets: u64,
+    /// How many addresses are leased.
+    pub leases: u64,
+    /// When the daemon started.
+    pub started: Option<String>,
+    /// The last failure since then.
+    pub last_error: Option<String>,
+    /// When it happened.
+    pub last_error_at: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_numbers_up_to_two_to_the_53_and_strings_above() {
+        for (count, wire) in [
+            (0, "0"),
+            (1 << 53, "9007199254740992"),
+            ((1 << 53) + 1, "\"9007199254740993\""),
+            (u128::MAX, "\"340282366920938463463374607431768211455\""),
+        ] {
+            assert_eq!(serde_json::to_string(&Count(count)).unwrap(), wire);
+            assert_eq!(serde_json::from_str::<Count>(wire).unwrap(), Count(count));
+        }
+        assert!(serde_json::from_str::<Count>("\"many\"").is_err());
+    }
+
+    #[test]
+    fn times_are_rfc_3339_in_utc() {
+        assert_eq!(time(0).as_deref(), Some("1970-01-01T00:00:00.000Z"));
+        assert_eq!(time(1_700_000_000_123).as_deref(), Some("2023-11-14T22:13:20.123Z"));
+        assert_eq!(time(u64::MAX), None);
+    }
+
+    fn keys(row: &impl Serialize) -> String {
+        let value = serde_json::to_value(row).unwrap();
+        value.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn rows_begin_with_the_keys_of_the_contract_in_its_order() {
+        let pool = r#"{"pool":"p","family":"v4","base":"b","size":24,"subnets":1,"free":2,"cooling":0,"closed":false}"#;
+        let pool: PoolRow = serde_json::from_str(pool).unwrap();
+        assert!(keys(&pool).starts_with("pool family base size subnets free"));
+        let subnet = r#"{"id":"i","prefix":"p","pool":null,"space":"local","range":null,"gateway":null,"leases":0,
+            "cooling":0,"since":null,"options":{}}"#;
+        let subnet: SubnetRow = serde_json::from_str(subnet).unwrap();
+        assert!(keys(&subnet).starts_with("id prefix pool space range gateway leases"));
+        let lease = r#"{"subnet":"s","address":"a","kind":null,"holder":null,"mac":null,"state":"leased","since":null,
+            "id":null,"space":"local","what_a_later_version_adds":1}"#;
+        let lease: LeaseRow = serde_json::from_str(lease).unwrap();
+        assert!(keys(&lease).starts_with("subnet address kind holder mac state since"));
+    }
+
+    #[test]
+    fn absent_values_are_null_and_never_left_out() {
+        let row: HistoryRow = serde_json::from_str(r#"{"at":"t","event":"e"}"#).unwrap();
+        let wire = serde_json::to_string(&row).unwrap();
+        assert!(
+            wire.contains(r#""subnet":null,"address":null,"kind":null,"holder":null,"mac":null"#),
+            "{wire}"
+        );
+    }
+}

@@ -1,0 +1,66 @@
+//! `gipam import`, `export` and `release`: what changes the books, or takes them elsewhere.
+//!
+//! Promises: nothing is freed without `--force`; an export is written exactly as the daemon gave it.
+//! What is allowed is the daemon's decision.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::error::Error;
+use super::output::{self, Asking};
+use super::tables::pairs;
+use crate::config::Surroundings;
+
+/// `gipam import FILE [--replace]`.
+pub(super) fn import(
+    asking: &Asking,
+    file: &Path,
+    replace: bool,
+    surroundings: &Surroundings,
+) -> Result<(), Error> {
+    let path = surroundings.directory.join(file);
+    let content =
+        std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    let answer = asking.import(&path.to_string_lossy(), &content, replace)?;
+    if asking.json {
+        return output::json("/v1/import", &answer);
+    }
+    output::text(&format!("{} is taken over\n{}", path.display(), listed(&answer)))
+}
+
+/// What an answer says, a line for each key; nothing if it is no JSON object.
+fn listed(answer: &[u8]) -> String {
+    let Ok(Value::Object(object)) = serde_json::from_slice(answer) else { return String::new() };
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let lines: Vec<(&str, String)> = object.iter().map(|(key, value)| (key.as_str(), text(value))).collect();
+    pairs(&lines)
+}
+
+/// `gipam export`.
+pub(super) fn export(asking: &Asking, format: &str) -> Result<(), Error> {
+    let answer = asking.view(&format!("/v1/export?format={format}"))?;
+    output::bytes(&answer)
+}
+
+/// `gipam release SUBNET [ADDRESS] --force`.
+pub(super) fn release(
+    asking: &Asking,
+    subnet: &str,
+    address: Option<&str>,
+    force: bool,
+) -> Result<(), Error> {
+    let what = address.map_or_else(|| format!("subnet {subnet}"), |address| format!("{address} of {subnet}"));
+    if !force {
+        return Err(Error::Usage(format!(
+            "{what} may still be in use, and then it would be given to somebody else too; look at gipam leases, \
+             then repeat with --force"
+        )));
+    }
+    let body = json!({"subnet": subnet, "address": address, "force": force});
+    let answer = asking.change("/v1/release", &body)?;
+    if asking.json {
+        return output::json("/v1/release", &answer);
+    }
+    output::text(&format!("{what} is released\n"))
+}

@@ -1,0 +1,204 @@
+//! The arguments, as clap reads them after `compat.rs` has put the old spelling right.
+//!
+//! Promises: options that name the daemon (`--admin`, `--config`, `--file`, `--json`) stand before or after the
+//! command; those that start the driver stand with `serve` or alone. Does not resolve anything: see `config`.
+
+use clap::{Args, Parser, Subcommand};
+
+use super::error::Error;
+use super::help;
+use crate::config::Options;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gipam",
+    version,
+    override_help = help::TEXT,
+    args_override_self = true,
+    disable_help_subcommand = true,
+    subcommand_value_name = "COMMAND"
+)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(flatten)]
+    pub(super) serve: Serve,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Common {
+    /// the daemon's admin socket
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(super) admin: Option<String>,
+    /// the TOML configuration
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<String>,
+    /// the books, or an old lease file
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(super) file: Option<String>,
+    /// print JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// Options that start the driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub(super) struct Serve {
+    /// IPv4 pool
+    #[arg(long, value_name = "PREFIX")]
+    v4: Option<String>,
+    /// length of its subnets
+    #[arg(long, value_name = "LENGTH")]
+    v4ab: Option<String>,
+    /// IPv6 pool
+    #[arg(long, value_name = "PREFIX")]
+    v6: Option<String>,
+    /// length of its subnets
+    #[arg(long, value_name = "LENGTH")]
+    v6ab: Option<String>,
+    /// plugin socket
+    #[arg(long, value_name = "PATH")]
+    socket: Option<String>,
+    /// driver name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// TCP address instead of the socket
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
+    /// the socket, whatever --address says
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    unix: Option<String>,
+    /// log level
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// start the driver
+    Serve(Serve),
+    /// how the daemon does
+    Status,
+    /// the pools and what is free
+    Pools,
+    /// the subnets that networks have
+    Subnets,
+    /// the addresses and who holds them
+    Leases {
+        /// cooling and pinned addresses too
+        #[arg(long)]
+        all: bool,
+    },
+    /// what happened, the latest first
+    History {
+        /// only of this address, subnet or name
+        #[arg(value_name = "ADDRESS|NAME")]
+        of: Option<String>,
+        /// at most so many entries
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: u32,
+    },
+    /// take over a lease file of the old gipam
+    Import {
+        /// the lease file
+        file: std::path::PathBuf,
+        /// even if the books already hold something
+        #[arg(long)]
+        replace: bool,
+    },
+    /// print a lease file for the old gipam
+    Export {
+        /// its format
+        #[arg(long, default_value = "leases.json", value_parser = ["leases.json"])]
+        format: String,
+    },
+    /// free a subnet or one address of it, whoever holds it
+    Release {
+        /// a prefix or a PoolID
+        subnet: String,
+        /// an address
+        address: Option<String>,
+        /// yes, although somebody may still use it
+        #[arg(long)]
+        force: bool,
+    },
+    /// look at the configuration
+    #[command(subcommand)]
+    Config(Configuration),
+}
+
+/// What to do with a configuration.
+#[derive(Debug, Subcommand)]
+pub(super) enum Configuration {
+    /// name what is wrong with a file
+    Check {
+        /// the file
+        file: String,
+    },
+    /// print every setting and where it comes from
+    Show,
+}
+
+impl Serve {
+    /// These options with those written behind the command on top.
+    pub(super) fn overridden_by(&self, later: &Self) -> Self {
+        let pick =
+            |later: &Option<String>, earlier: &Option<String>| later.clone().or_else(|| earlier.clone());
+        Self {
+            v4: pick(&later.v4, &self.v4),
+            v4ab: pick(&later.v4ab, &self.v4ab),
+            v6: pick(&later.v6, &self.v6),
+            v6ab: pick(&later.v6ab, &self.v6ab),
+            socket: pick(&later.socket, &self.socket),
+            name: pick(&later.name, &self.name),
+            address: pick(&later.address, &self.address),
+            unix: pick(&later.unix, &self.unix),
+            log: pick(&later.log, &self.log),
+        }
+    }
+}
+
+impl Cli {
+    /// The options as the configuration takes them.
+    pub(super) fn options(&self, serve: &Serve) -> Options {
+        let serve = serve.clone();
+        Options {
+            file: self.common.file.clone(),
+            admin: self.common.admin.clone(),
+            config: self.common.config.clone(),
+            socket: serve.socket,
+            name: serve.name,
+            log: serve.log,
+            v4: serve.v4,
+            v4ab: serve.v4ab,
+            v6: serve.v6,
+            v6ab: serve.v6ab,
+            address: serve.address,
+            unix: serve.unix,
+        }
+    }
+
+    /// The driver prints no JSON.
+    pub(super) fn refuse_json(&self) -> Result<(), Error> {
+        if self.common.json {
+            return Err(Error::Usage("--json belongs to a view, such as gipam leases --json".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Only the driver takes these.
+    pub(super) fn refuse_serve_options(&self) -> Result<(), Error> {
+        let allowed = Serve { socket: self.serve.socket.clone(), ..Serve::default() };
+        if self.serve != allowed {
+            let text = "options that start the driver stand with gipam serve, not with this command; \
+                        --admin PATH says which daemon to ask";
+            return Err(Error::Usage(text.to_owned()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! The old gipam's spelling: one dash or two, `-x V` or `-x=V`.
+//!
+//! Promises: every long option may be written with one dash; a value is never touched, whatever it looks like;
+//! behind `--` nothing is. Everything else is clap's.
+
+use std::ffi::OsString;
+
+use clap::CommandFactory;
+
+use super::args::Cli;
+
+/// A long option: its name, and whether the next argument is its value.
+struct Long {
+    name: String,
+    takes_value: bool,
+}
+
+/// The arguments with two dashes where the old gipam took one. The first is the program and stays.
+pub(super) fn normalize(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let known = long_options(&Cli::command());
+    let mut arguments = arguments.into_iter();
+    let mut normal: Vec<OsString> = arguments.next().into_iter().collect();
+    while let Some(argument) = arguments.next() {
+        let Some(text) = argument.to_str() else {
+            normal.push(argument);
+            continue;
+        };
+        if text == "--" {
+            normal.push(argument);
+            normal.extend(arguments);
+            break;
+        }
+        let bare = text.strip_prefix("--").or_else(|| text.strip_prefix('-')).unwrap_or_default();
+        let (name, value) = bare.split_once('=').map_or((bare, None), |(name, value)| (name, Some(value)));
+        let Some(long) = known.iter().find(|long| long.name == name) else {
+            normal.push(argument);
+            continue;
+        };
+        normal.push(format!("--{bare}").into());
+        if long.takes_value && value.is_none() {
+            normal.extend(arguments.next());
+        }
+    }
+    normal
+}
+
+fn long_options(command: &clap::Command) -> Vec<Long> {
+    let builtin = ["help", "version"].map(|name| Long { name: name.to_owned(), takes_value: false });
+    let mut known = Vec::from(builtin);
+    collect(command, &mut known);
+    known
+}
+
+fn collect(command: &clap::Command, known: &mut Vec<Long>) {
+    for argument in command.get_arguments() {
+        let Some(name) = argument.get_long() else { continue };
+        let takes_value = argument.get_action().takes_values() && !argument.is_require_equals_set();
+        known.push(Long { name: name.to_owned(), takes_value });
+    }
+    for command in command.get_subcommands() {
+        collect(command, known);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(line: &str) -> String {
+        let words = normalize(line.split(' ').map(OsString::from));
+        let words: Vec<String> = words.into_iter().map(|word| word.into_string().unwrap()).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn one_dash_is_as_good_as_two_with_and_without_equals() {
+        for (old, new) in [
+            ("gipam -v6 P -v4 Q", "gipam --v6 P --v4 Q"),
+            ("gipam -v6=P --v4=Q", "gipam --v6=P --v4=Q"),
+            ("gipam -unix", "gipam --unix"),
+            ("gipam -unix=false -address :9090", "gipam --unix=false --address :9090"),
+            ("gipam -v6ab 64 -v4ab=24 -file x.json", "gipam --v6ab 64 --v4ab=24 --file x.json"),
+            ("gipam leases -all -json -admin /x", "gipam leases --all --json --admin /x"),
+            ("gipam -help", "gipam --help"),
+            ("gipam -h -V", "gipam -h -V"),
+            ("gipam -v4=", "gipam --v4="),
+        ] {
+            assert_eq!(normal(old), new);
+        }
+    }
+
+    #[test]
+    fn values_and_unknown_words_are_not_touched() {
+        for line in ["gipam --file -v6", "gipam history -- -v6", "gipam -x -nope=1", "gipam - -"] {
+            assert_eq!(normal(line), line);
+        }
+    }
+
+    #[test]
+    fn unix_never_swallows_the_next_word() {
+        assert_eq!(normal("gipam -unix -v4 P"), "gipam --unix --v4 P");
+    }
+}

@@ -1,0 +1,112 @@
+//! What can fail on the command line, its exit code, and how it is printed.
+//!
+//! Promises: one table from kinds to exit codes; a printed failure carries its whole chain of causes, once each.
+
+use std::path::PathBuf;
+
+use crate::admin::{AdminError, Kind};
+use crate::config::Surroundings;
+use crate::{config, daemon};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration makes no sense.
+    #[error("the configuration cannot be used")]
+    Configuration(#[source] config::Error),
+    /// The driver ended with an error.
+    #[error("the driver stopped")]
+    Daemon(#[source] daemon::Error),
+    /// The daemon, or who reads the books for it, refused.
+    #[error(transparent)]
+    Admin(AdminError),
+    /// An answer that does not look like one of ours.
+    #[error("the answer to {path} is not understood; is this the admin socket of a gipam of this version?")]
+    Answer {
+        /// What was asked.
+        path: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A file that cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Standard output cannot be written.
+    #[error("standard output cannot be written")]
+    Write(#[source] std::io::Error),
+    /// Who read our output has gone (`gipam leases | head`): no failure.
+    #[error("the reader of the output has gone")]
+    ReaderLeft,
+}
+
+impl Error {
+    /// The exit code: 1 failed, 2 usage, 3 not found, 4 in use, 5 exhausted, 6 daemon not reachable.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Configuration(_) => 2,
+            Self::Daemon(error) => error.exit_code(),
+            Self::Admin(error) => match error.kind {
+                Kind::Invalid => 2,
+                Kind::Missing => 3,
+                Kind::Taken => 4,
+                Kind::Exhausted => 5,
+                Kind::Unavailable | Kind::Failed => 1,
+                Kind::Unreachable => 6,
+            },
+            Self::Answer { .. } | Self::Read { .. } | Self::Write(_) => 1,
+            Self::ReaderLeft => 0,
+        }
+    }
+}
+
+/// The error and its causes, separated by colons; a cause that its consequence already quotes is left out.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let part = error.to_string();
+        if !text.ends_with(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Prints it to standard error; with a level in front where the journal reads.
+pub(super) fn print(error: &Error, surroundings: &Surroundings) {
+    let prefix = if super::logging::to_journal(surroundings) { "<3>" } else { "" };
+    eprintln!("{prefix}gipam: {}", chain(error));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_the_exit_code_that_scripts_rely_on() {
+        let code = |kind| Error::Admin(AdminError { kind, text: String::new() }).exit_code();
+        let kinds =
+            [Kind::Failed, Kind::Invalid, Kind::Missing, Kind::Taken, Kind::Exhausted, Kind::Unreachable];
+        assert_eq!(kinds.map(code), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(code(Kind::Unavailable), 1);
+    }
+
+    #[test]
+    fn a_chain_names_every_cause_once() {
+        let source = std::io::Error::other("the disk is gone");
+        let error = Error::Read { path: "/x".into(), source };
+        assert_eq!(chain(&error), "/x cannot be read: the disk is gone");
+    }
+}

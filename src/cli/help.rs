@@ -1,0 +1,31 @@
+//! What `gipam --help` prints: one screen.
+//!
+//! Promises: 24 lines of 80 columns, every command and every option of the driver in it (tests hold both).
+//! Details of a command are in `gipam COMMAND --help`.
+
+/// The text.
+pub(super) const TEXT: &str = "\
+gipam: a Docker IPAM driver; every network gets its own routed subnet
+
+gipam -v6 PREFIX -v4 PREFIX     start the driver (gipam serve is the same):
+  -v4, -v6 PREFIX               pools to cut subnets from, one or both
+  -v4ab, -v6ab LENGTH           length of the subnets (24 and 64)
+  --file PATH                   the books, or an old lease file to take over
+  --socket PATH, --name NAME    plugin socket, driver name (gipam)
+  -address HOST:PORT, -unix     listen on TCP; the socket all the same
+  --config FILE, --log LEVEL    TOML (/etc/gipam/gipam.toml), log level (info)
+Each has a variable: GIPAM_V4, GIPAM_V4AB, GIPAM_FILE ... One dash or two.
+
+gipam status | pools | subnets  how it does; what is free; what networks have
+gipam leases [--all]            who has which address; cooling and pinned too
+gipam history [ADDRESS|NAME]    what happened, the latest first (--limit N)
+gipam release SUBNET [ADDRESS] --force    free what Docker forgot
+gipam import FILE [--replace]   take over a lease file of the old gipam
+gipam export                    print one
+gipam config check FILE         name file, line and key of a mistake
+gipam config show               every setting and where it comes from
+  --json                        for programs; --admin PATH asks that daemon
+
+gipam COMMAND --help says more; --version. Exit codes: 1 failed, 2 usage,
+3 not found, 4 in use, 5 exhausted, 6 daemon not reachable.
+";

@@ -1,0 +1,142 @@
+//! Asking the daemon or the books, and writing what came to standard output.
+//!
+//! Promises: a view that comes from the books says so on standard error; books that the caller did not name are never
+//! shown for a daemon that the caller did name; a reader that leaves early (`| head`) is no failure. JSON comes out as
+//! it came in, one row a line.
+
+use std::io::{self, Write};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::error::Error;
+use crate::admin::{AdminError, Kind, client, offline};
+use crate::config::{ClientConfig, Options, Surroundings};
+
+/// Whom to ask, and how to print.
+pub(super) struct Asking {
+    config: ClientConfig,
+    /// Print JSON.
+    pub(super) json: bool,
+}
+
+impl Asking {
+    /// Resolves whom these options mean.
+    pub(super) fn new(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<Self, Error> {
+        let config = ClientConfig::load(flags, surroundings).map_err(Error::Configuration)?;
+        for warning in &config.warnings {
+            note(warning);
+        }
+        Ok(Self { config, json })
+    }
+
+    /// A view: from the daemon, or from the books if there is none.
+    pub(super) fn view(&self, path: &str) -> Result<Vec<u8>, Error> {
+        let down = match client::get(&self.config.admin, path, client::VIEW) {
+            Err(down @ client::Error::Down { .. }) => down,
+            other => return other.map_err(|error| Error::Admin(error.into())),
+        };
+        let wanted = self.config.file.resolve(crate::config::Content::Absent).books;
+        if !self.config.books_belong {
+            return Err(unreachable(&down, "; --file PATH shows the books without it"));
+        }
+        let Some(books) = self.config.file.existing() else {
+            return Err(unreachable(&down, &format!(", and there are no books at {}", wanted.display())));
+        };
+        let answer = offline::answer(books, path).map_err(Error::Admin)?;
+        note(&format!(
+            "no daemon answers at {}; this is from the books {}",
+            self.config.admin.display(),
+            books.display()
+        ));
+        Ok(answer)
+    }
+
+    /// A change that only the daemon makes.
+    pub(super) fn change(&self, path: &str, body: &Value) -> Result<Vec<u8>, Error> {
+        client::post(&self.config.admin, path, body, client::CHANGE)
+            .map_err(|error| Error::Admin(error.into()))
+    }
+
+    /// An import: by the daemon, or into the books if there is none.
+    pub(super) fn import(&self, name: &str, content: &str, replace: bool) -> Result<Vec<u8>, Error> {
+        let body = serde_json::json!({"name": name, "content": content, "replace": replace});
+        let down = match client::post(&self.config.admin, "/v1/import", &body, client::CHANGE) {
+            Err(down @ client::Error::Down { .. }) => down,
+            other => return other.map_err(|error| Error::Admin(error.into())),
+        };
+        if !self.config.books_belong {
+            return Err(unreachable(&down, "; --file PATH takes over into the books without it"));
+        }
+        let wanted = self.config.file.resolve(crate::config::Content::Absent).books;
+        let books = self.config.file.existing().map_or(wanted, ToOwned::to_owned);
+        let answer = offline::import(&books, name, content, replace).map_err(Error::Admin)?;
+        note(&format!("no daemon answers; the books {} were changed without it", books.display()));
+        Ok(answer)
+    }
+}
+
+fn unreachable(down: &client::Error, more: &str) -> Error {
+    Error::Admin(AdminError::new(Kind::Unreachable, format!("{down}{more}")))
+}
+
+/// Reads an answer as rows.
+pub(super) fn read<T: DeserializeOwned>(path: &str, answer: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(answer).map_err(|source| Error::Answer { path: path.to_owned(), source })
+}
+
+/// Prints an answer as JSON: a list one row a line, anything else indented.
+pub(super) fn json(path: &str, answer: &[u8]) -> Result<(), Error> {
+    let value: Value = read(path, answer)?;
+    text(&json_text(&value))
+}
+
+/// See [`json`].
+pub(super) fn json_text(value: &Value) -> String {
+    match value.as_array() {
+        Some(rows) if rows.is_empty() => "[]\n".to_owned(),
+        Some(rows) => {
+            let rows: Vec<String> = rows.iter().map(ToString::to_string).collect();
+            format!("[\n{}\n]\n", rows.join(",\n"))
+        }
+        None => format!("{value:#}\n"),
+    }
+}
+
+/// Writes to standard output.
+pub(super) fn text(text: &str) -> Result<(), Error> {
+    bytes(text.as_bytes())
+}
+
+/// Writes to standard output.
+pub(super) fn bytes(bytes: &[u8]) -> Result<(), Error> {
+    let mut output = io::stdout().lock();
+    output.write_all(bytes).and_then(|()| output.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Error::ReaderLeft,
+        _ => Error::Write(error),
+    })
+}
+
+/// Says something beside the output.
+pub(super) fn note(text: &str) {
+    eprintln!("gipam: {text}");
+}
+
+/// Prints what clap has to say (a mistake, the help, the version) and returns the exit code.
+pub(super) fn usage(usage: &clap::Error) -> u8 {
+    // A reader that has gone needs no help.
+    let _ = usage.print();
+    if usage.use_stderr() { 2 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_lists_come_one_row_a_line_with_keys_in_their_order() {
+        let value: Value = serde_json::from_str(r#"[{"b":1,"a":null},{"b":"9007199254740993"}]"#).unwrap();
+        assert_eq!(json_text(&value), "[\n{\"b\":1,\"a\":null},\n{\"b\":\"9007199254740993\"}\n]\n");
+        assert_eq!(json_text(&serde_json::json!([])), "[]\n");
+    }
+}

@@ -1,0 +1,18 @@
+//! `gipam serve`, and `gipam` without a command: start the driver.
+//!
+//! Promises: nothing is started before the configuration is known to be good. Everything else is the daemon's.
+
+use super::error::Error;
+use super::logging;
+use crate::config::{Config, Options, Surroundings};
+use crate::daemon;
+
+/// Resolves the configuration, sets logging up and runs the daemon until it ends.
+pub(super) fn run(flags: &Options, surroundings: &Surroundings) -> Result<(), Error> {
+    let config = Config::load(flags, surroundings).map_err(Error::Configuration)?;
+    logging::set_up(config.log, surroundings);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    daemon::run(config).map_err(Error::Daemon)
+}

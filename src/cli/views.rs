@@ -1,0 +1,106 @@
+//! `gipam status`, `pools`, `subnets`, `leases`, `history`: what the daemon, or its books, know.
+//!
+//! Promises: each view is one request; with `--json` its answer is passed on, otherwise it is a table with the same
+//! rows in the same order. Changes nothing.
+
+use serde::de::DeserializeOwned;
+
+use super::error::Error;
+use super::output::{self, Asking};
+use super::tables::{optional, pairs, table, time};
+use crate::admin::client::encoded;
+use crate::admin::rows::{HistoryRow, LeaseRow, PoolRow, Status, SubnetRow};
+
+/// Asks, and prints JSON or what `shown` makes of it.
+fn show<T: DeserializeOwned>(
+    asking: &Asking,
+    path: &str,
+    shown: impl FnOnce(T) -> String,
+) -> Result<(), Error> {
+    let answer = asking.view(path)?;
+    if asking.json {
+        return output::json(path, &answer);
+    }
+    output::text(&shown(output::read(path, &answer)?))
+}
+
+/// `gipam status`.
+pub(super) fn status(asking: &Asking) -> Result<(), Error> {
+    show(asking, "/v1/status", |status: Status| {
+        let drivers: Vec<String> =
+            status.names.iter().zip(&status.doors).map(|(name, door)| format!("{name} at {door}")).collect();
+        let error = match (&status.last_error, &status.last_error_at) {
+            (Some(error), at) => format!("{error} ({})", time(at.as_deref())),
+            (None, _) => "none".to_owned(),
+        };
+        pairs(&[
+            ("running", if status.running { "yes" } else { "no" }.to_owned()),
+            ("version", optional(status.version.as_deref())),
+            ("started", time(status.started.as_deref())),
+            ("drivers", drivers.join(", ")),
+            ("books", status.books),
+            ("pools", status.pools.to_string()),
+            ("subnets", status.subnets.to_string()),
+            ("leases", status.leases.to_string()),
+            ("last error", error),
+        ])
+    })
+}
+
+/// `gipam pools`.
+pub(super) fn pools(asking: &Asking) -> Result<(), Error> {
+    show(asking, "/v1/pools", |rows: Vec<PoolRow>| {
+        let row = |row: PoolRow| {
+            let name = if row.closed { format!("{} (closed)", row.pool) } else { row.pool };
+            let size = format!("/{}", row.size);
+            let [subnets, cooling, free] =
+                [row.subnets, row.cooling, row.free].map(|count| count.0.to_string());
+            vec![name, row.family, row.base, size, subnets, cooling, free]
+        };
+        let headings = ["POOL", "FAMILY", "BASE", ">SIZE", ">SUBNETS", ">COOLING", ">FREE"];
+        table(&headings, rows.into_iter().map(row))
+    })
+}
+
+/// `gipam subnets`.
+pub(super) fn subnets(asking: &Asking) -> Result<(), Error> {
+    show(asking, "/v1/subnets", |rows: Vec<SubnetRow>| {
+        let row = |row: SubnetRow| {
+            let (pool, range) = (optional(row.pool.as_deref()), optional(row.range.as_deref()));
+            let (gateway, since) = (optional(row.gateway.as_deref()), time(row.since.as_deref()));
+            vec![row.prefix, pool, row.space, range, gateway, row.leases.0.to_string(), since, row.id]
+        };
+        let headings = ["SUBNET", "POOL", "SPACE", "RANGE", "GATEWAY", ">LEASES", "SINCE", "ID"];
+        table(&headings, rows.into_iter().map(row))
+    })
+}
+
+/// `gipam leases [--all]`.
+pub(super) fn leases(asking: &Asking, all: bool) -> Result<(), Error> {
+    show(asking, if all { "/v1/leases?all=true" } else { "/v1/leases" }, |rows: Vec<LeaseRow>| {
+        let row = |row: LeaseRow| {
+            let kind = row.kind.unwrap_or_else(|| "unknown".to_owned());
+            let (holder, mac) = (optional(row.holder.as_deref()), optional(row.mac.as_deref()));
+            vec![row.subnet, row.address, kind, holder, mac, row.state, time(row.since.as_deref())]
+        };
+        let headings = ["SUBNET", "ADDRESS", "KIND", "HOLDER", "MAC", "STATE", "SINCE"];
+        table(&headings, rows.into_iter().map(row))
+    })
+}
+
+/// `gipam history [ADDRESS|NAME]`.
+pub(super) fn history(asking: &Asking, of: Option<&str>, limit: u32) -> Result<(), Error> {
+    let mut path = format!("/v1/history?limit={limit}");
+    if let Some(of) = of {
+        path = format!("/v1/history?of={}&limit={limit}", encoded(of));
+    }
+    show(asking, &path, |rows: Vec<HistoryRow>| {
+        let row = |row: HistoryRow| {
+            let rest = [row.subnet, row.address, row.kind, row.holder, row.mac, row.why];
+            let rest = rest.into_iter().map(Option::unwrap_or_default);
+            [time(Some(&row.at)), row.event].into_iter().chain(rest).collect()
+        };
+        let headings = ["AT", "EVENT", "SUBNET", "ADDRESS", "KIND", "HOLDER", "MAC", "WHY"];
+        table(&headings, rows.into_iter().map(row))
+    })
+}

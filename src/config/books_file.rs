@@ -1,0 +1,196 @@
+//! Where the books are: at the path that was named, or beside an old lease file.
+//!
+//! Promises: the rules of design.md section 6 in one place: `X.json` means books at `X.db` beside it, whether it
+//! exists or not; content, not the name, decides what an existing file is; without `--file` an old lease file (or the
+//! books made from one) in the working directory comes before every other default.
+//! Does not open or read files: who calls [`BooksFile::resolve`] says what stands in them.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::options::Surroundings;
+use super::origin::{Origin, Sourced};
+
+/// What stands in a file, as the store found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// There is no such file, or it is empty.
+    Absent,
+    /// An SQLite database.
+    Books,
+    /// JSON: a lease file of the old gipam.
+    OldLeases,
+    /// Something else.
+    Other,
+}
+
+/// The path that was named, before anybody looked into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BooksFile {
+    /// The path as given or found, absolute.
+    pub named: PathBuf,
+    /// Where the books are if `named` is an old lease file.
+    pub beside: PathBuf,
+    /// Who named it.
+    pub origin: Origin,
+}
+
+/// What a [`BooksFile`] turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Books {
+    /// The books; they may not exist yet.
+    pub books: PathBuf,
+    /// The old lease file to take over, or to watch for changes after its takeover; it may not exist.
+    pub old: Option<PathBuf>,
+}
+
+impl BooksFile {
+    /// For a path that somebody wrote.
+    pub fn new(named: PathBuf, origin: Origin) -> Self {
+        let beside = if is_json(&named) { named.with_extension("db") } else { appended(&named, ".db") };
+        Self { named, beside, origin }
+    }
+
+    /// The books and the old lease file, once it is known what stands in the named file.
+    pub fn resolve(&self, content: Content) -> Books {
+        let old = match content {
+            Content::Books => false,
+            Content::OldLeases => true,
+            Content::Absent | Content::Other => is_json(&self.named),
+        };
+        if old {
+            Books { books: self.beside.clone(), old: Some(self.named.clone()) }
+        } else {
+            Books { books: self.named.clone(), old: None }
+        }
+    }
+
+    /// Where books already exist, for who only wants to read them: beside an old lease file first.
+    pub fn existing(&self) -> Option<&Path> {
+        [&self.beside, &self.named].into_iter().find(|path| path.is_file()).map(PathBuf::as_path)
+    }
+}
+
+fn is_json(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
+}
+
+fn appended(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or(OsStr::new("gipam")).to_owned();
+    name.push(ending);
+    path.with_file_name(name)
+}
+
+/// The books of these options; `written` is `--file` with its origin. May add a warning.
+pub(super) fn find(
+    written: Option<Sourced<PathBuf>>,
+    surroundings: &Surroundings,
+    warnings: &mut Vec<String>,
+) -> BooksFile {
+    if let Some(written) = written {
+        return BooksFile::new(written.value, written.origin);
+    }
+    if let Some(found) = in_directory(&surroundings.directory, warnings) {
+        return BooksFile::new(found, Origin::Found("found in the working directory"));
+    }
+    let state = surroundings.variables.get("STATE_DIRECTORY").and_then(|list| list.split(':').next());
+    let (directory, origin) = match state {
+        Some(directory) if !directory.is_empty() => (directory, Origin::Variable("STATE_DIRECTORY")),
+        _ if surroundings.root => ("/var/lib/gipam", Origin::Default),
+        _ => ("", Origin::Default),
+    };
+    BooksFile::new(surroundings.absolute(Path::new(directory).join("gipam.db")), origin)
+}
+
+/// The old lease file that this directory speaks of. Books made from one are the better witness.
+fn in_directory(directory: &Path, warnings: &mut Vec<String>) -> Option<PathBuf> {
+    let names = ["leases.json", "lease.json"].map(|name| directory.join(name));
+    let [with_books, without]: [Vec<&PathBuf>; 2] = [
+        names.iter().filter(|name| name.with_extension("db").is_file()).collect(),
+        names.iter().filter(|name| name.is_file()).collect(),
+    ];
+    let candidates = if with_books.is_empty() { without } else { with_books };
+    let (first, others) = candidates.split_first()?;
+    if let Some(other) = others.first() {
+        warnings.push(format!(
+            "both {} and {} are here; {} is used, name the other with --file to use that",
+            first.display(),
+            other.display(),
+            first.display()
+        ));
+    }
+    Some((*first).clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(path: &str) -> BooksFile {
+        BooksFile::new(path.into(), Origin::Default)
+    }
+
+    fn in_directory_with(files: &[&str], root: bool, state: Option<&str>) -> (String, Vec<String>) {
+        let directory = tempfile::tempdir().unwrap();
+        for file in files {
+            std::fs::write(directory.path().join(file), "").unwrap();
+        }
+        let variables =
+            state.map(|state| ("STATE_DIRECTORY".to_owned(), state.to_owned())).into_iter().collect();
+        let surroundings = Surroundings {
+            directory: directory.path().to_owned(),
+            variables,
+            root,
+            default_configuration: PathBuf::new(),
+        };
+        let mut warnings = Vec::new();
+        let found = find(None, &surroundings, &mut warnings).named;
+        let shown = found.strip_prefix(directory.path()).unwrap_or(&found).display().to_string();
+        (shown, warnings)
+    }
+
+    #[test]
+    fn a_json_name_means_books_beside_it_whether_it_exists_or_not() {
+        for content in [Content::Absent, Content::OldLeases, Content::Other] {
+            let books = named("/a/leases.json").resolve(content);
+            assert_eq!(books, Books { books: "/a/leases.db".into(), old: Some("/a/leases.json".into()) });
+        }
+    }
+
+    #[test]
+    fn content_decides_what_an_existing_file_is() {
+        let odd = named("/a/leases.json").resolve(Content::Books);
+        assert_eq!(odd, Books { books: "/a/leases.json".into(), old: None });
+        let odd = named("/a/state").resolve(Content::OldLeases);
+        assert_eq!(odd, Books { books: "/a/state.db".into(), old: Some("/a/state".into()) });
+        let plain = named("/a/gipam.db").resolve(Content::Absent);
+        assert_eq!(plain, Books { books: "/a/gipam.db".into(), old: None });
+    }
+
+    #[test]
+    fn an_old_lease_file_here_comes_before_every_other_default() {
+        assert_eq!(in_directory_with(&["lease.json"], true, Some("/s")).0, "lease.json");
+        assert_eq!(in_directory_with(&["leases.json"], false, None).0, "leases.json");
+    }
+
+    #[test]
+    fn books_made_from_an_old_lease_file_are_found_without_it() {
+        assert_eq!(in_directory_with(&["leases.db"], true, None).0, "leases.json");
+        assert_eq!(in_directory_with(&["lease.db"], true, None).0, "lease.json");
+    }
+
+    #[test]
+    fn of_two_old_lease_files_the_one_with_books_wins_else_a_warning_names_the_other() {
+        let (found, warnings) = in_directory_with(&["leases.json", "lease.json", "lease.db"], true, None);
+        assert_eq!((found.as_str(), warnings.len()), ("lease.json", 0));
+        let (found, warnings) = in_directory_with(&["leases.json", "lease.json"], true, None);
+        assert_eq!((found.as_str(), warnings.len()), ("leases.json", 1));
+    }
+
+    #[test]
+    fn without_any_the_state_directory_then_root_then_here() {
+        assert_eq!(in_directory_with(&[], true, Some("/s:/t")).0, "/s/gipam.db");
+        assert_eq!(in_directory_with(&[], true, None).0, "/var/lib/gipam/gipam.db");
+        assert_eq!(in_directory_with(&[], false, None).0, "gipam.db");
+    }
+}

@@ -1,0 +1,194 @@
+//! The configuration file as it is written: TOML, typed, each value with its place.
+//!
+//! Promises: unknown keys, wrong types and broken TOML are refused with file, line, column and key; every refusal made
+//! later about a value of the file goes through [`Document::refuse`] and says the same. Does not interpret values.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::error::{Error, Problem};
+use super::locate;
+use super::origin::{Origin, Sourced};
+use crate::plan::settings::AddressOrder;
+
+/// The top level of the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Top {
+    pub(super) file: Option<Spanned<String>>,
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) socket: Option<Spanned<String>>,
+    pub(super) address: Option<Spanned<String>>,
+    pub(super) advertise: Option<Spanned<String>>,
+    pub(super) unix: Option<Spanned<bool>>,
+    pub(super) admin: Option<Spanned<String>>,
+    pub(super) log: Option<Spanned<String>>,
+    pub(super) socket_mode: Option<Spanned<String>>,
+    pub(super) socket_owner: Option<Spanned<String>>,
+    pub(super) socket_group: Option<Spanned<String>>,
+    pub(super) admin_mode: Option<Spanned<String>>,
+    pub(super) admin_owner: Option<Spanned<String>>,
+    pub(super) admin_group: Option<Spanned<String>>,
+    pub(super) socket_dir: Option<Spanned<String>>,
+    pub(super) spec_dir: Option<Spanned<String>>,
+    pub(super) requires_mac_address: Option<Spanned<bool>>,
+    pub(super) cooling: Option<Spanned<String>>,
+    pub(super) subnet_cooling: Option<Spanned<String>>,
+    pub(super) storm_limit: Option<Spanned<u32>>,
+    pub(super) history: Option<Spanned<u32>>,
+    pub(super) max_connections: Option<Spanned<u16>>,
+    #[serde(default)]
+    pub(super) reserved: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) pool: Vec<PoolTable>,
+    #[serde(default)]
+    pub(super) driver: BTreeMap<Spanned<String>, DriverTable>,
+    pub(super) tls: Option<TlsTable>,
+}
+
+/// One `[[pool]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PoolTable {
+    pub(super) name: Spanned<String>,
+    pub(super) v4: Option<BaseTable>,
+    pub(super) v6: Option<BaseTable>,
+    #[serde(default)]
+    pub(super) reserved: Vec<Spanned<String>>,
+    pub(super) cooling: Option<Spanned<String>>,
+    pub(super) subnet_cooling: Option<Spanned<String>>,
+}
+
+/// One family of a pool.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BaseTable {
+    pub(super) base: Spanned<String>,
+    pub(super) size: Option<Spanned<u8>>,
+    pub(super) addresses: Option<Spanned<OrderName>>,
+}
+
+/// The spellings of [`AddressOrder`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OrderName {
+    Sequential,
+    Eui64,
+    Stable,
+}
+
+impl From<OrderName> for AddressOrder {
+    fn from(name: OrderName) -> Self {
+        match name {
+            OrderName::Sequential => Self::Sequential,
+            OrderName::Eui64 => Self::Eui64,
+            OrderName::Stable => Self::Stable,
+        }
+    }
+}
+
+/// One `[driver.NAME]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DriverTable {
+    pub(super) pools: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) socket: Option<Spanned<String>>,
+    pub(super) address: Option<Spanned<String>>,
+    pub(super) advertise: Option<Spanned<String>>,
+}
+
+/// `[tls]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsTable {
+    pub(super) cert: Spanned<String>,
+    pub(super) key: Spanned<String>,
+    pub(super) client_ca: Option<Spanned<String>>,
+    pub(super) engine_ca: Option<Spanned<String>>,
+    pub(super) engine_cert: Option<Spanned<String>>,
+    pub(super) engine_key: Option<Spanned<String>>,
+}
+
+/// A configuration file that was read, or an empty one where there is none.
+#[derive(Debug, Default)]
+pub(super) struct Document {
+    /// Its path; `None` if there is none.
+    pub(super) path: Option<PathBuf>,
+    text: String,
+    /// Its content.
+    pub(super) top: Top,
+}
+
+impl Document {
+    /// Reads a file.
+    pub(super) fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(path, text)
+    }
+
+    /// Parses the text of a file.
+    pub(super) fn parse(path: &Path, text: String) -> Result<Self, Error> {
+        // Where the text is not TOML, what is wrong first is what a person should hear first.
+        let (_, broken) = DeTable::parse_recoverable(&text);
+        let first = broken.into_iter().min_by_key(|error| error.span().map_or(0, |span| span.start));
+        let error = match first.map_or_else(|| toml::from_str(&text), Err) {
+            Ok(top) => return Ok(Self { path: Some(path.to_owned()), text, top }),
+            Err(error) => error,
+        };
+        let document = Self { path: Some(path.to_owned()), text, top: Top::default() };
+        Err(document.refuse(&error.span().unwrap_or(0..0), problem(error.message())))
+    }
+
+    /// The error for what stands at these bytes.
+    pub(super) fn refuse(&self, span: &Range<usize>, problem: Problem) -> Error {
+        let (line, column) = locate::position(&self.text, span.start);
+        let path = self.path.clone().unwrap_or_default();
+        Error::Document { path, line, column, key: locate::key(&self.text, span), problem: Box::new(problem) }
+    }
+
+    /// The result of reading this value, with its place if it is refused.
+    pub(super) fn value<T, R>(
+        &self,
+        written: &Spanned<T>,
+        read: impl FnOnce(&T) -> Result<R, Problem>,
+    ) -> Result<R, Error> {
+        read(written.get_ref()).map_err(|problem| self.refuse(&written.span(), problem))
+    }
+
+    /// The line of this place as an origin.
+    pub(super) fn origin(&self, span: &Range<usize>) -> Origin {
+        let (line, _) = locate::position(&self.text, span.start);
+        Origin::Document { path: self.path.clone().unwrap_or_default(), line }
+    }
+
+    /// A value with its origin.
+    pub(super) fn sourced<T: Clone>(&self, written: &Spanned<T>) -> Sourced<T> {
+        let span = written.span();
+        Sourced { value: written.get_ref().clone(), origin: self.origin(&span), span: Some(span) }
+    }
+
+    /// A path in the file: relative ones start at the file's directory.
+    pub(super) fn path(&self, text: &str) -> Result<PathBuf, Problem> {
+        if text.is_empty() {
+            return Err(Problem::Empty);
+        }
+        Ok(self.path.as_deref().and_then(Path::parent).unwrap_or(Path::new("/")).join(text))
+    }
+}
+
+/// The parser's message, with our own words where a key is unknown.
+fn problem(message: &str) -> Problem {
+    match message.split_once("`, expected ") {
+        Some((start, known)) if start.starts_with("unknown field") => {
+            let known = known.trim_start_matches("one of ").replace('`', "");
+            Problem::UnknownKey { known }
+        }
+        _ => Problem::Toml(message.replace('\n', "; ")),
+    }
+}

@@ -1,0 +1,305 @@
+//! Driver names, their doors and the admin socket beside them.
+//!
+//! Promises: the first driver is `--name`; further ones come from `[driver.NAME]`, their sockets lie beside the first,
+//! over TCP each has its own address; no two doors at one place. The rules of a single door are in `door.rs`.
+
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+
+use super::document::DriverTable;
+use super::door::{self, DoorKind, DoorSettings, Says, TcpAddress, Tls};
+use super::error::{Error, Problem};
+use super::options::{self, Options};
+use super::origin::{Origin, Sourced};
+use super::resolve::Resolver;
+use super::value;
+use super::{Driver, PluginDirs};
+use crate::config::pools::DEFAULT_POOL;
+use crate::plan::settings::Settings;
+
+/// The default admin socket.
+const DEFAULT_ADMIN: &str = "/run/gipam/admin.sock";
+
+impl Resolver<'_> {
+    /// All drivers, and the admin socket.
+    pub(super) fn drivers(
+        &mut self,
+        settings: &Settings,
+        directories: &PluginDirs,
+    ) -> Result<(Vec<Driver>, PathBuf), Error> {
+        let name = self.first_name()?;
+        let tls = self.tls()?;
+        let (door, socket) = self.first_door(&name, directories, tls.as_ref())?;
+        let mut drivers = vec![Driver { pools: self.driver_pools(&name, settings)?, name, door }];
+        for further in self.further_names(&drivers[0].name) {
+            self.document.value(&further, |name| value::driver_name(name))?;
+            let pools = self.driver_pools(further.get_ref(), settings)?;
+            let door = self.further_door(&further, &drivers[0].door, tls.as_ref())?;
+            drivers.push(Driver { name: further.into_inner(), pools, door });
+        }
+        if tls.is_some() && drivers.iter().all(|driver| matches!(driver.door, DoorSettings::Unix { .. })) {
+            self.warnings.push("[tls] is without effect, because no driver listens on TCP".to_owned());
+        }
+        let admin = self.admin(socket.as_ref())?;
+        self.refuse_shared_doors(&drivers, &admin)?;
+        self.warn_of_names(&drivers);
+        self.show_drivers(&drivers);
+        Ok((drivers, admin))
+    }
+
+    fn first_name(&mut self) -> Result<String, Error> {
+        let (name, origin) = match self.text(options::NAME, self.document.top.name.as_ref()) {
+            Some(written) => {
+                self.read(&written, value::driver_name)?;
+                (written.value, written.origin)
+            }
+            None => ("gipam".to_owned(), Origin::Default),
+        };
+        self.show("name", &name, origin);
+        Ok(name)
+    }
+
+    fn further_names(&self, first: &str) -> Vec<Spanned<String>> {
+        self.document.top.driver.keys().filter(|name| name.get_ref() != first).cloned().collect()
+    }
+
+    fn table(&self, name: &str) -> Option<&DriverTable> {
+        let tables = &self.document.top.driver;
+        tables.iter().find(|(key, _)| key.get_ref() == name).map(|(_, table)| table)
+    }
+
+    /// The first driver's door, and its socket if somebody named one.
+    fn first_door(
+        &mut self,
+        name: &str,
+        directories: &PluginDirs,
+        tls: Option<&Tls>,
+    ) -> Result<(DoorSettings, Option<Sourced<PathBuf>>), Error> {
+        let top = &self.document.top;
+        let table = self.table(name);
+        let socket = table.and_then(|table| table.socket.as_ref()).or(top.socket.as_ref());
+        let socket = self.text(options::SOCKET, socket);
+        let address = table.and_then(|table| table.address.as_ref()).or(top.address.as_ref());
+        let address = self.text(options::ADDRESS, address);
+        let places = self.places(name)?;
+        let kind = door::choose(&places)
+            .map_err(|place| self.both_doors(place, socket.as_ref(), address.as_ref()))?;
+        if kind == DoorKind::Unix {
+            let socket = socket.map(|written| self.path(written)).transpose()?;
+            let default = || directories.sockets.join(format!("{name}.sock"));
+            let path = socket.as_ref().map_or_else(default, |socket| socket.value.clone());
+            if let Err(problem) = door::socket_path(&path) {
+                let refuse = |socket: &Sourced<PathBuf>| self.refuse(socket, problem.clone());
+                return Err(socket.as_ref().map_or_else(|| Error::together(problem.clone()), refuse));
+            }
+            return Ok((DoorSettings::Unix { path }, socket));
+        }
+        let address = match address {
+            Some(written) => self.read(&written, TcpAddress::parse)?,
+            None => TcpAddress::first_generation(),
+        };
+        let advertise = self.table(name).and_then(|table| table.advertise.as_ref());
+        let advertise = self.advertise(advertise.or(self.document.top.advertise.as_ref()))?;
+        Ok((DoorSettings::Tcp { address, advertise, tls: tls.cloned() }, None))
+    }
+
+    /// What each place says about the first door, highest precedence first.
+    fn places(&self, name: &str) -> Result<[Says; 4], Error> {
+        let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let hidden = |text: &Option<String>| text.as_ref().is_some_and(String::is_empty);
+        let unix = |options: &Options, name| match options.unix.as_deref() {
+            None | Some("") => Ok(None),
+            Some(text) => value::boolean(text).map(Some).map_err(|problem| Error::option(name, problem)),
+        };
+        let flags = Says {
+            socket: given(&self.flags.socket),
+            address: given(&self.flags.address),
+            unix: unix(self.flags, options::UNIX.flag)?,
+        };
+        let (socket, address) = (!hidden(&self.flags.socket), !hidden(&self.flags.address));
+        let variables = Says {
+            socket: socket && self.variables.socket.is_some(),
+            address: address && self.variables.address.is_some(),
+            unix: unix(&self.variables, options::UNIX.variable)?,
+        };
+        let table = self.table(name).map_or_else(Says::default, |table| Says {
+            socket: socket && table.socket.is_some(),
+            address: address && table.address.is_some(),
+            unix: None,
+        });
+        let top = &self.document.top;
+        let top = Says {
+            socket: socket && top.socket.is_some(),
+            address: address && top.address.is_some(),
+            unix: top.unix.as_ref().map(|unix| *unix.get_ref()),
+        };
+        Ok([flags, variables, table, top])
+    }
+
+    /// The error where one place names both kinds. It names the address, or the socket beside `unix = false`.
+    fn both_doors(
+        &self,
+        place: usize,
+        socket: Option<&Sourced<String>>,
+        address: Option<&Sourced<String>>,
+    ) -> Error {
+        let names = [
+            (options::SOCKET.flag, options::ADDRESS.flag),
+            (options::SOCKET.variable, options::ADDRESS.variable),
+        ];
+        if let Some((socket, address_name)) = names.get(place) {
+            let name = if address.is_some() { address_name } else { socket };
+            return Error::option(name, Problem::BothDoors);
+        }
+        match address.or(socket) {
+            Some(written) => self.refuse(written, Problem::BothDoors),
+            None => Error::together(Problem::BothDoors),
+        }
+    }
+
+    fn further_door(
+        &self,
+        name: &Spanned<String>,
+        first: &DoorSettings,
+        tls: Option<&Tls>,
+    ) -> Result<DoorSettings, Error> {
+        let document = &self.document;
+        let table = self.table(name.get_ref());
+        let socket = table.and_then(|table| table.socket.as_ref());
+        let address = table.and_then(|table| table.address.as_ref());
+        let beside = |path: PathBuf, span| match door::socket_path(&path) {
+            Ok(()) => Ok(DoorSettings::Unix { path }),
+            Err(problem) => Err(document.refuse(&span, problem)),
+        };
+        match (socket, address, first) {
+            (Some(_), Some(address), _) => Err(document.refuse(&address.span(), Problem::BothDoors)),
+            (Some(socket), None, _) => {
+                beside(document.value(socket, |text| document.path(text))?, socket.span())
+            }
+            (None, Some(address), _) => {
+                let address = document.value(address, |text| TcpAddress::parse(text))?;
+                let advertise = self.advertise(table.and_then(|table| table.advertise.as_ref()))?;
+                Ok(DoorSettings::Tcp { address, advertise, tls: tls.cloned() })
+            }
+            (None, None, DoorSettings::Unix { path }) => {
+                let directory = path.parent().unwrap_or(Path::new("/"));
+                beside(directory.join(format!("{}.sock", name.get_ref())), name.span())
+            }
+            (None, None, DoorSettings::Tcp { .. }) => {
+                let problem = Problem::NeedsAddress { name: name.get_ref().clone() };
+                Err(document.refuse(&name.span(), problem))
+            }
+        }
+    }
+
+    fn advertise(&self, written: Option<&Spanned<String>>) -> Result<Option<TcpAddress>, Error> {
+        written.map(|written| self.document.value(written, |text| TcpAddress::parse(text))).transpose()
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, Error> {
+        let document = &self.document;
+        let Some(table) = &document.top.tls else { return Ok(None) };
+        let path = |written: &Spanned<String>| document.value(written, |text| document.path(text));
+        let optional = |written: &Option<Spanned<String>>| written.as_ref().map(path).transpose();
+        match (&table.engine_cert, &table.engine_key) {
+            (Some(alone), None) | (None, Some(alone)) => {
+                return Err(document.refuse(&alone.span(), Problem::EnginePair));
+            }
+            _ => {}
+        }
+        Ok(Some(Tls {
+            cert: path(&table.cert)?,
+            key: path(&table.key)?,
+            client_ca: optional(&table.client_ca)?,
+            engine_ca: optional(&table.engine_ca)?,
+            engine_cert: optional(&table.engine_cert)?,
+            engine_key: optional(&table.engine_key)?,
+        }))
+    }
+
+    fn driver_pools(&self, name: &str, settings: &Settings) -> Result<Option<Vec<String>>, Error> {
+        let Some(list) = self.table(name).and_then(|table| table.pools.as_ref()) else { return Ok(None) };
+        if list.get_ref().is_empty() {
+            return Err(self.document.refuse(&list.span(), Problem::NoPools));
+        }
+        let known: Vec<&str> = match settings.pools.as_slice() {
+            [] => vec![DEFAULT_POOL],
+            pools => pools.iter().map(|pool| pool.name.as_str()).collect(),
+        };
+        let mut pools: Vec<String> = Vec::new();
+        for written in list.get_ref() {
+            let name = written.get_ref().clone();
+            let problem = if !known.contains(&name.as_str()) {
+                Problem::UnknownPool { name, known: known.join(", ") }
+            } else if pools.contains(&name) {
+                Problem::PoolTwice { name }
+            } else {
+                pools.push(name);
+                continue;
+            };
+            return Err(self.document.refuse(&written.span(), problem));
+        }
+        Ok(Some(pools))
+    }
+
+    fn admin(&mut self, socket: Option<&Sourced<PathBuf>>) -> Result<PathBuf, Error> {
+        let written = match self.text(options::ADMIN, self.document.top.admin.as_ref()) {
+            Some(written) => self.path(written)?,
+            None => match socket {
+                Some(socket) => {
+                    let value = door::admin_beside(&socket.value);
+                    Sourced { value, origin: socket.origin.clone(), span: socket.span.clone() }
+                }
+                None => Sourced { value: DEFAULT_ADMIN.into(), origin: Origin::Default, span: None },
+            },
+        };
+        door::socket_path(&written.value).map_err(|problem| self.refuse(&written, problem))?;
+        self.show("admin", written.value.display(), written.origin);
+        Ok(written.value)
+    }
+
+    fn refuse_shared_doors(&self, drivers: &[Driver], admin: &Path) -> Result<(), Error> {
+        let mut taken = vec![("the admin socket".to_owned(), format!("unix://{}", admin.display()))];
+        for driver in drivers {
+            let owner = format!("driver {}", driver.name);
+            let place = match &driver.door {
+                DoorSettings::Tcp { address, .. } => format!("tcp://{address}"),
+                unix => unix.to_string(),
+            };
+            if let Some((first, _)) = taken.iter().find(|(_, other)| *other == place) {
+                let problem = Problem::SameDoor { first: first.clone(), second: owner, place };
+                let span = self.document.top.driver.keys().find(|name| *name.get_ref() == driver.name);
+                let refuse = |name: &Spanned<String>| self.document.refuse(&name.span(), problem.clone());
+                return Err(span.map_or_else(|| Error::together(problem.clone()), refuse));
+            }
+            taken.push((owner, place));
+        }
+        Ok(())
+    }
+
+    /// Docker names a plugin after its socket's file; say so where that is another name.
+    fn warn_of_names(&mut self, drivers: &[Driver]) {
+        for driver in drivers {
+            let DoorSettings::Unix { path } = &driver.door else { continue };
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            if path.parent().is_some_and(door::docker_searches) && stem != driver.name.as_str() {
+                self.warnings.push(format!(
+                    "Docker will find {} as driver {stem}, not as {}; use --name {stem} or another --socket",
+                    path.display(),
+                    driver.name
+                ));
+            }
+        }
+    }
+
+    fn show_drivers(&mut self, drivers: &[Driver]) {
+        for driver in drivers {
+            let table = self.document.top.driver.keys().find(|name| *name.get_ref() == driver.name);
+            let origin = table.map_or(Origin::Default, |name| self.document.origin(&name.span()));
+            let pools =
+                driver.pools.as_ref().map_or_else(|| "all pools".to_owned(), |pools| pools.join(", "));
+            self.show(format!("driver.{}", driver.name), format!("{} at {}", pools, driver.door), origin);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What is wrong with a configuration, and where.
+//!
+//! Promises: every error names the place as its writer knows it, the value, and what to write instead. All of them
+//! are mistakes of usage (exit code 2). Does not print.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::plan::prefix::{AddressRange, Family, Prefix};
+use crate::plan::settings::SettingsError;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration file cannot be read.
+    #[error("configuration file {} cannot be read; check its path and who may read it", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Something in the configuration file.
+    #[error("{}, line {line}, column {column}{}: {problem}", path.display(), in_key(key.as_deref()))]
+    Document {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+        /// The key, dotted; `None` where the text is not TOML at all.
+        key: Option<String>,
+        /// What is wrong.
+        problem: Box<Problem>,
+    },
+    /// A flag or a variable.
+    #[error("{name}: {problem}")]
+    Option {
+        /// The flag or variable as it is spelled.
+        name: &'static str,
+        /// What is wrong.
+        problem: Box<Problem>,
+    },
+    /// Settings that are each right but do not go together.
+    #[error("{0}")]
+    Together(Box<Problem>),
+}
+
+impl Error {
+    pub(super) fn option(name: &'static str, problem: Problem) -> Self {
+        Self::Option { name, problem: Box::new(problem) }
+    }
+
+    pub(super) fn together(problem: Problem) -> Self {
+        Self::Together(Box::new(problem))
+    }
+}
+
+fn in_key(key: Option<&str>) -> String {
+    key.map(|key| format!(", key {key}")).unwrap_or_default()
+}
+
+/// What is wrong with one value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// Not TOML, or not our TOML: the parser's words.
+    #[error("{0}")]
+    Toml(String),
+    /// A key that does not exist.
+    #[error("unknown key; the keys here are: {known}")]
+    UnknownKey {
+        /// The keys that exist in this place.
+        known: String,
+    },
+    /// Text where a prefix should be.
+    #[error("{text:?} is not a prefix; write it like 10.20.0.0/16 or 2001:db8::/48, without blanks")]
+    Prefix {
+        /// The text.
+        text: String,
+    },
+    /// A pool's base with host bits.
+    #[error("{text} has bits set beyond its length; write {prefix}")]
+    HostBits {
+        /// The text.
+        text: String,
+        /// The same without them.
+        prefix: Prefix,
+    },
+    /// A prefix of the other family.
+    #[error("{prefix} is not an {family} prefix")]
+    Family {
+        /// The prefix.
+        prefix: Prefix,
+        /// The family that is needed.
+        family: Family,
+    },
+    /// Text where a prefix length should be.
+    #[error("{text:?} is not a prefix length; write a number from 0 to {most}")]
+    Size {
+        /// The text.
+        text: String,
+        /// The family's bits.
+        most: u8,
+    },
+    /// A size that does not fit its base.
+    #[error("size /{size} does not fit {base}; give a length from {} to {}", base.length(), base.family().bits())]
+    SizeOutside {
+        /// The size.
+        size: u8,
+        /// The base.
+        base: Prefix,
+    },
+    /// An order of addresses that this base cannot have.
+    #[error("{order} addresses need {need}")]
+    Order {
+        /// The order as it is spelled.
+        order: &'static str,
+        /// What it needs.
+        need: &'static str,
+    },
+    /// Text where addresses should be.
+    #[error(
+        "{text:?} is not an address, a prefix or a range; write 10.20.0.7, 10.20.0.0/28 or 10.20.0.7-10.20.0.9"
+    )]
+    Range {
+        /// The text.
+        text: String,
+    },
+    /// A pool's reservation that touches none of its bases.
+    #[error(
+        "{range} lies outside pool {pool}; write it under its own pool, or under the top-level key reserved"
+    )]
+    ReservedOutside {
+        /// The reservation.
+        range: AddressRange,
+        /// The pool.
+        pool: String,
+    },
+    /// Text where a duration should be.
+    #[error("{text:?} is not a duration; write it like \"10m\", \"90s\", \"1h30m\" or \"0\"")]
+    Duration {
+        /// The text.
+        text: String,
+    },
+    /// Text where permission bits should be.
+    #[error("{text:?} is not a mode; write octal permission bits such as \"0600\" or \"0660\"")]
+    Mode {
+        /// The text.
+        text: String,
+    },
+    /// Text where yes or no should be.
+    #[error("{text:?} is neither true nor false")]
+    Boolean {
+        /// The text.
+        text: String,
+    },
+    /// Text where a log level should be.
+    #[error("{text:?} is not a log level; write error, warn, info, debug or trace")]
+    Level {
+        /// The text.
+        text: String,
+    },
+    /// A driver name that Docker could not use.
+    #[error("{name:?} cannot be a driver name: {why}")]
+    DriverName {
+        /// The name.
+        name: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// A pool name that `--ipam-opt pool=` could not spell.
+    #[error("{name:?} cannot be a pool name; use 1 to 63 letters, digits, '-', '_' and '.'")]
+    PoolName {
+        /// The name.
+        name: String,
+    },
+    /// Pools that do not go together.
+    #[error("{0}")]
+    Pools(SettingsError),
+    /// A driver that names a pool which does not exist.
+    #[error("there is no pool {name:?}; the pools are: {known}")]
+    UnknownPool {
+        /// The name.
+        name: String,
+        /// Those that exist.
+        known: String,
+    },
+    /// A driver with an empty list.
+    #[error("an empty list opens no pool; name some, or leave the key out to open all")]
+    NoPools,
+    /// A pool named twice for one driver.
+    #[error("pool {name:?} is named twice")]
+    PoolTwice {
+        /// The name.
+        name: String,
+    },
+    /// Text where a TCP address should be.
+    #[error("{text:?} is not a TCP address; write HOST:PORT, [IPV6]:PORT or :PORT")]
+    Address {
+        /// The text.
+        text: String,
+    },
+    /// A text that must not be empty.
+    #[error("must not be empty")]
+    Empty,
+    /// A socket path that the kernel would not take.
+    #[error("socket path {} has {length} bytes, the kernel takes at most 107; choose a shorter one", path.display())]
+    SocketTooLong {
+        /// The path.
+        path: PathBuf,
+        /// Its bytes.
+        length: usize,
+    },
+    /// A socket and a TCP address from the same place.
+    #[error("both a socket and a TCP address are given here; keep one of them")]
+    BothDoors,
+    /// A further driver without an address while the first one has one.
+    #[error(
+        "driver {name} needs an address (or a socket) of its own, because the first driver listens on TCP"
+    )]
+    NeedsAddress {
+        /// The driver.
+        name: String,
+    },
+    /// Two doors at one place.
+    #[error("{first} and {second} would both listen at {place}; give each its own")]
+    SameDoor {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+        /// The place.
+        place: String,
+    },
+    /// An Engine key without its certificate, or the other way round.
+    #[error("engine_cert and engine_key belong together; give both or neither")]
+    EnginePair,
+}

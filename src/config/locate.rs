@@ -1,0 +1,97 @@
+//! From a byte of the configuration file to line, column and key.
+//!
+//! Promises: lines and columns count from 1, columns in characters; the key is the deepest one around the byte,
+//! dotted, entries of `[[pool]]` numbered from 1. Does not judge values.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Line and column of a byte.
+pub(super) fn position(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// The key around these bytes, if the text is TOML and there is one.
+pub(super) fn key(text: &str, span: &Range<usize>) -> Option<String> {
+    let table = DeTable::parse(text).ok()?;
+    let mut path = String::new();
+    in_table(table.get_ref(), span, &mut path);
+    (!path.is_empty()).then_some(path)
+}
+
+/// Adds the keys below this table that lead to the span; says whether there was one.
+fn in_table(table: &DeTable<'_>, span: &Range<usize>, path: &mut String) -> bool {
+    let length = path.len();
+    for (name, value) in table {
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(name.get_ref());
+        if holds(&name.span(), span) || in_value(value, span, path) {
+            return true;
+        }
+        path.truncate(length);
+    }
+    false
+}
+
+fn in_value(value: &Spanned<DeValue<'_>>, span: &Range<usize>, path: &mut String) -> bool {
+    let around = holds(&value.span(), span);
+    let below = match value.get_ref() {
+        DeValue::Table(table) => in_table(table, span, path),
+        DeValue::Array(entries) => entries.iter().enumerate().any(|(index, entry)| {
+            let length = path.len();
+            path.push_str(&format!("[{}]", index + 1));
+            let found = in_value(entry, span, path);
+            if !found {
+                path.truncate(length);
+            }
+            found
+        }),
+        _ => false,
+    };
+    below || around
+}
+
+const fn holds(outer: &Range<usize>, inner: &Range<usize>) -> bool {
+    outer.start <= inner.start && inner.end <= outer.end && outer.start < outer.end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_of(text: &str, needle: &str) -> Option<String> {
+        let start = text.find(needle).unwrap();
+        key(text, &(start..start + needle.len()))
+    }
+
+    #[test]
+    fn lines_and_columns_count_from_one_in_characters() {
+        let text = "a = 1\n# é\nb = \"é\" # x";
+        assert_eq!(position(text, 0), (1, 1));
+        assert_eq!(position(text, text.find("b =").unwrap()), (3, 1));
+        assert_eq!(position(text, text.find("# x").unwrap()), (3, 9));
+        assert_eq!(position(text, 1000), (3, 12));
+    }
+
+    #[test]
+    fn the_key_is_the_deepest_one_around_the_place() {
+        let text = "log = \"x\"\n[[pool]]\nname = \"a\"\n[[pool]]\nname = \"b\"\nv4 = { base = \"wrong\", size = 24 }\n\
+            reserved = [\"one\", \"two\"]\n[driver.dmz]\npools = [\"c\"]\n";
+        assert_eq!(key_of(text, "\"x\""), Some("log".into()));
+        assert_eq!(key_of(text, "\"wrong\""), Some("pool[2].v4.base".into()));
+        assert_eq!(key_of(text, "size"), Some("pool[2].v4.size".into()));
+        assert_eq!(key_of(text, "\"two\""), Some("pool[2].reserved[2]".into()));
+        assert_eq!(key_of(text, "\"c\""), Some("driver.dmz.pools[1]".into()));
+    }
+
+    #[test]
+    fn what_is_not_toml_has_no_key() {
+        assert_eq!(key_of("a = = 1", "= 1"), None);
+    }
+}

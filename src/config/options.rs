@@ -1,0 +1,159 @@
+//! What a person typed, and where the program runs: the raw material of a configuration.
+//!
+//! Promises: [`Surroundings::of_process`] is the only place of the configuration that asks the process; an empty
+//! variable is an absent one (as in the old gipam), an empty flag says "none" and hides the variable.
+//! Does not judge values.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The options as typed, all of them texts. Flags and variables have the same set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The books, or an old lease file.
+    pub file: Option<String>,
+    /// The plugin socket.
+    pub socket: Option<String>,
+    /// The driver name.
+    pub name: Option<String>,
+    /// The admin socket.
+    pub admin: Option<String>,
+    /// The TOML file.
+    pub config: Option<String>,
+    /// The log level.
+    pub log: Option<String>,
+    /// IPv4 base of the pool `default`.
+    pub v4: Option<String>,
+    /// Size of its subnets.
+    pub v4ab: Option<String>,
+    /// IPv6 base of the pool `default`.
+    pub v6: Option<String>,
+    /// Size of its subnets.
+    pub v6ab: Option<String>,
+    /// TCP address.
+    pub address: Option<String>,
+    /// UNIX socket, yes or no.
+    pub unix: Option<String>,
+}
+
+/// One option's two spellings and its place in [`Options`].
+#[derive(Clone, Copy)]
+pub(super) struct Spelling {
+    /// On the command line.
+    pub(super) flag: &'static str,
+    /// In the environment.
+    pub(super) variable: &'static str,
+    /// Its value.
+    pub(super) get: fn(&Options) -> &Option<String>,
+}
+
+macro_rules! spellings {
+    ($($constant:ident $field:ident $flag:literal $variable:literal;)*) => {
+        $(pub(super) const $constant: Spelling =
+            Spelling { flag: $flag, variable: $variable, get: |options| &options.$field };)*
+
+        impl Options {
+            /// The options that these variables spell; empty ones are absent.
+            pub fn from_variables(variables: &BTreeMap<String, String>) -> Self {
+                let given = |name: &str| variables.get(name).filter(|text| !text.is_empty()).cloned();
+                Self { $($field: given($variable),)* }
+            }
+        }
+
+        /// The names of all variables.
+        pub(super) const VARIABLES: &[&str] = &[$($variable),*];
+    };
+}
+
+spellings! {
+    FILE file "--file" "GIPAM_FILE";
+    SOCKET socket "--socket" "GIPAM_SOCKET";
+    NAME name "--name" "GIPAM_NAME";
+    ADMIN admin "--admin" "GIPAM_ADMIN";
+    CONFIG config "--config" "GIPAM_CONFIG";
+    LOG log "--log" "GIPAM_LOG";
+    V4 v4 "-v4" "GIPAM_V4";
+    V4AB v4ab "-v4ab" "GIPAM_V4AB";
+    V6 v6 "-v6" "GIPAM_V6";
+    V6AB v6ab "-v6ab" "GIPAM_V6AB";
+    ADDRESS address "-address" "GIPAM_ADDRESS";
+    UNIX unix "-unix" "GIPAM_UNIX";
+}
+
+/// The TOML file that is read if it exists and none is named.
+pub(super) const DEFAULT_CONFIGURATION: &str = "/etc/gipam/gipam.toml";
+
+/// Where the program runs.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The working directory; relative paths of flags and variables start here.
+    pub directory: PathBuf,
+    /// The environment.
+    pub variables: BTreeMap<String, String>,
+    /// Whether the user is root.
+    pub root: bool,
+    /// The TOML file that is read if it exists and none is named.
+    pub default_configuration: PathBuf,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("/"),
+            variables: BTreeMap::new(),
+            root: false,
+            default_configuration: DEFAULT_CONFIGURATION.into(),
+        }
+    }
+}
+
+impl Surroundings {
+    /// Those of this process. Variables that are not UTF-8 are not ours and left out.
+    pub fn of_process() -> Self {
+        Self {
+            directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            variables: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+            root: rustix::process::geteuid().is_root(),
+            default_configuration: DEFAULT_CONFIGURATION.into(),
+        }
+    }
+
+    /// The path made absolute.
+    pub(super) fn absolute(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    /// Variables that look like ours and are not, one sentence each.
+    pub(super) fn unknown_variables(&self) -> Vec<String> {
+        let ours = |name: &str| name.starts_with("GIPAM_") && !VARIABLES.contains(&name);
+        let known = VARIABLES.join(", ");
+        let unknown = self.variables.keys().filter(|name| ours(name));
+        unknown.map(|name| format!("variable {name} is ignored; the known ones are {known}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_is_an_absent_one() {
+        let variables = [("GIPAM_ADDRESS", ""), ("GIPAM_V4", "10.0.0.0/8")];
+        let variables = variables.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        let options = Options::from_variables(&variables);
+        assert_eq!(options.address, None);
+        assert_eq!(options.v4.as_deref(), Some("10.0.0.0/8"));
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_named() {
+        let variables =
+            [("GIPAM_V5".to_owned(), "x".to_owned()), ("HOME".to_owned(), "/root".to_owned())].into();
+        let surroundings = Surroundings { variables, ..Surroundings::default() };
+        let warnings = surroundings.unknown_variables();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].starts_with("variable GIPAM_V5 is ignored"), "{warnings:?}");
+    }
+}

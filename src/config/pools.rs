@@ -1,0 +1,175 @@
+//! Pools: those of the configuration file, or the one pool `default` of `-v4` and `-v6`.
+//!
+//! Promises: pools of the file stand above those of flags and variables; what the plan could not honour is refused
+//! where it is written; in the file a base with host bits is refused, on flags and variables (where the old gipam
+//! masked it) it is masked with a warning. Does not know lease files and books, whose pools stand between the two.
+
+use std::path::PathBuf;
+
+use toml::Spanned;
+
+use super::document::{BaseTable, Document, OrderName, PoolTable};
+use super::error::{Error, Problem};
+use super::options::{self, Spelling};
+use super::origin::Origin;
+use super::resolve::Resolver;
+use super::value;
+use crate::plan::prefix::{AddressRange, Family};
+use crate::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings, SettingsError};
+
+/// Where the pools of a configuration come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolsOrigin {
+    /// Nowhere: a lease file or the books must have them.
+    Nowhere,
+    /// From this configuration file: it stands above lease files and books.
+    Document(PathBuf),
+    /// From flags or variables: lease files and books stand above them.
+    Options {
+        /// Who gave the IPv4 base, if anybody.
+        v4: Option<Origin>,
+        /// Who gave the IPv6 base, if anybody.
+        v6: Option<Origin>,
+    },
+}
+
+/// The name of the pool that `-v4` and `-v6` make.
+pub(super) const DEFAULT_POOL: &str = "default";
+/// Prefix length of a subnet where nothing says otherwise.
+pub(super) const fn default_size(family: Family) -> u8 {
+    match family {
+        Family::V4 => 24,
+        Family::V6 => 64,
+    }
+}
+
+/// The pools of the file, and their reservations added to these.
+pub(super) fn of_document(
+    document: &Document,
+    cooling: Millis,
+    subnet_cooling: Millis,
+    reserved: &mut Vec<AddressRange>,
+) -> Result<Vec<PoolSettings>, Error> {
+    let mut pools = Vec::new();
+    for table in &document.top.pool {
+        document.value(&table.name, |name| value::pool_name(name))?;
+        let time = |written: &Option<Spanned<String>>, default| match written {
+            Some(written) => document.value(written, |text| value::duration(text)),
+            None => Ok(default),
+        };
+        let pool = PoolSettings {
+            name: table.name.get_ref().clone(),
+            v4: base(document, table.v4.as_ref(), Family::V4)?,
+            v6: base(document, table.v6.as_ref(), Family::V6)?,
+            cooling: time(&table.cooling, cooling)?,
+            subnet_cooling: time(&table.subnet_cooling, subnet_cooling)?,
+            closed: false,
+        };
+        for written in &table.reserved {
+            let inside = |text: &String| reserved_in(&pool, value::range(text)?);
+            reserved.push(document.value(written, inside)?);
+        }
+        pools.push(pool);
+    }
+    let settings = Settings { pools, ..Settings::default() };
+    settings.check().map_err(|error| refuse(document, error))?;
+    Ok(settings.pools)
+}
+
+/// A reservation of a pool must touch the pool, or it was mistyped.
+fn reserved_in(pool: &PoolSettings, range: AddressRange) -> Result<AddressRange, Problem> {
+    let touches = pool
+        .base(range.family)
+        .is_some_and(|base| range.first <= base.base.last() && base.base.first() <= range.last);
+    if touches { Ok(range) } else { Err(Problem::ReservedOutside { range, pool: pool.name.clone() }) }
+}
+
+fn base(document: &Document, table: Option<&BaseTable>, family: Family) -> Result<Option<Base>, Error> {
+    let Some(table) = table else { return Ok(None) };
+    let base = document.value(&table.base, |text| match value::base(text, family)? {
+        (prefix, true) => Err(Problem::HostBits { text: text.clone(), prefix }),
+        (prefix, false) => Ok(prefix),
+    })?;
+    let size = table.size.as_ref().map_or(default_size(family), |size| *size.get_ref());
+    if size < base.length() || size > family.bits() {
+        let span = table.size.as_ref().map_or(table.base.span(), Spanned::span);
+        return Err(document.refuse(&span, Problem::SizeOutside { size, base }));
+    }
+    let mut addresses = AddressOrder::default();
+    if let Some(written) = &table.addresses {
+        addresses = document.value(written, |name| order(*name, family, size))?;
+    }
+    Ok(Some(Base { base, size, addresses }))
+}
+
+fn order(name: OrderName, family: Family, size: u8) -> Result<AddressOrder, Problem> {
+    match (name, family) {
+        (OrderName::Eui64, Family::V4) => Err(Problem::Order { order: "eui64", need: "IPv6" }),
+        (OrderName::Stable, Family::V4) => Err(Problem::Order { order: "stable", need: "IPv6" }),
+        (OrderName::Eui64, Family::V6) if size > 64 => {
+            Err(Problem::Order { order: "eui64", need: "subnets of /64 or larger" })
+        }
+        _ => Ok(name.into()),
+    }
+}
+
+/// Says what [`Settings::check`] refused where it is written.
+fn refuse(document: &Document, error: SettingsError) -> Error {
+    let tables = &document.top.pool;
+    let last = |name: &str| tables.iter().rev().find(|table| table.name.get_ref() == name);
+    let name_of = |table: &PoolTable| table.name.span();
+    let span = match &error {
+        SettingsError::Overlap { second, second_base, .. } => last(second).and_then(|table| {
+            let base = if second_base.family() == Family::V4 { &table.v4 } else { &table.v6 };
+            base.as_ref().map(|base| base.base.span())
+        }),
+        SettingsError::Empty(pool)
+        | SettingsError::Twice(pool)
+        | SettingsError::Size { pool, .. }
+        | SettingsError::Family { pool, .. } => last(pool).map(name_of),
+    };
+    document.refuse(&span.unwrap_or(0..0), Problem::Pools(error))
+}
+
+/// The pool `default` of flags and variables, if they give one.
+pub(super) fn of_options(
+    resolver: &mut Resolver<'_>,
+    cooling: Millis,
+    subnet_cooling: Millis,
+) -> Result<(Option<PoolSettings>, PoolsOrigin), Error> {
+    let v4 = option_base(resolver, Family::V4, options::V4, options::V4AB)?;
+    let v6 = option_base(resolver, Family::V6, options::V6, options::V6AB)?;
+    if v4.is_none() && v6.is_none() {
+        return Ok((None, PoolsOrigin::Nowhere));
+    }
+    let (v4, v4_origin) = v4.unzip();
+    let (v6, v6_origin) = v6.unzip();
+    let name = DEFAULT_POOL.to_owned();
+    let pool = PoolSettings { name, v4, v6, cooling, subnet_cooling, closed: false };
+    Ok((Some(pool), PoolsOrigin::Options { v4: v4_origin, v6: v6_origin }))
+}
+
+fn option_base(
+    resolver: &mut Resolver<'_>,
+    family: Family,
+    base: Spelling,
+    size: Spelling,
+) -> Result<Option<(Base, Origin)>, Error> {
+    let written_size = resolver.text(size, None);
+    let size = match &written_size {
+        Some(written) => resolver.read(written, |text| value::size(text, family))?,
+        None => default_size(family),
+    };
+    let Some(written) = resolver.text(base, None) else { return Ok(None) };
+    let (base, masked) = resolver.read(&written, |text| value::base(text, family))?;
+    if size < base.length() {
+        let place = written_size.as_ref().unwrap_or(&written);
+        return Err(resolver.refuse(place, Problem::SizeOutside { size, base }));
+    }
+    if masked {
+        let warning =
+            format!("{}: {} has bits set beyond its length; {base} is used", written.origin, written.value);
+        resolver.warnings.push(warning);
+    }
+    Ok(Some((Base { base, size, addresses: AddressOrder::default() }, written.origin)))
+}

@@ -1,0 +1,238 @@
+//! Texts of the configuration as values: durations, modes, names, levels, booleans, prefixes.
+//!
+//! Promises: nothing is trimmed or guessed; a refusal says how to write it. Times are milliseconds.
+//! Does not know where a text stands; the caller adds that.
+
+use super::error::Problem;
+use crate::plan::prefix::{AddressRange, Family, Prefix};
+use crate::plan::settings::Millis;
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// Only what needs a person.
+    Error,
+    /// And what may need one.
+    Warn,
+    /// And what happened.
+    #[default]
+    Info,
+    /// And why.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// As it is spelled.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+
+    /// From its spelling, in any case.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace]
+            .into_iter()
+            .find(|level| level.name().eq_ignore_ascii_case(text))
+            .ok_or_else(|| Problem::Level { text: text.to_owned() })
+    }
+}
+
+/// Units of a duration in milliseconds, the longer spelling of a shared ending first.
+const UNITS: [(&str, Millis); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// A duration such as `10m`, `90s`, `1h30m`, `2d`, `500ms` or `0`, in milliseconds.
+pub fn duration(text: &str) -> Result<Millis, Problem> {
+    let refuse = || Problem::Duration { text: text.to_owned() };
+    if text == "0" {
+        return Ok(0);
+    }
+    let mut rest = text;
+    let mut sum: Millis = 0;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = rest.split_at(digits);
+        let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, after) = after.split_at(letters);
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(refuse)?;
+        let number: Millis = number.parse().map_err(|_| refuse())?;
+        sum = number.checked_mul(*factor).and_then(|part| sum.checked_add(part)).ok_or_else(refuse)?;
+        rest = after;
+    }
+    if text.is_empty() || sum > MOST { Err(refuse()) } else { Ok(sum) }
+}
+
+/// A hundred years: no sum of a time and a duration can overflow.
+const MOST: Millis = 100 * 365 * 86_400_000;
+
+/// The shortest text that [`duration`] reads as this.
+pub fn duration_text(millis: Millis) -> String {
+    let unit = UNITS.iter().rev().find(|(_, factor)| millis != 0 && millis.is_multiple_of(*factor));
+    unit.map_or_else(|| "0".to_owned(), |(name, factor)| format!("{}{name}", millis / factor))
+}
+
+/// Octal permission bits such as `0600`.
+pub fn mode(text: &str) -> Result<u32, Problem> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let octal = !digits.is_empty() && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mode = octal.then(|| u32::from_str_radix(digits, 8).ok()).flatten();
+    mode.filter(|mode| *mode <= 0o777).ok_or_else(|| Problem::Mode { text: text.to_owned() })
+}
+
+/// A boolean in one of the spellings of the old gipam's flags.
+pub fn boolean(text: &str) -> Result<bool, Problem> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(Problem::Boolean { text: text.to_owned() }),
+    }
+}
+
+/// A pool's base: a prefix of this family. Returns it with whether host bits had to be masked.
+pub fn base(text: &str, family: Family) -> Result<(Prefix, bool), Problem> {
+    let prefix = Prefix::parse(text).ok_or_else(|| Problem::Prefix { text: text.to_owned() })?;
+    if prefix.family() != family {
+        return Err(Problem::Family { prefix, family });
+    }
+    let address = text.split_once('/').and_then(|(address, _)| address.parse().ok());
+    Ok((prefix, address != Some(prefix.address(prefix.first()))))
+}
+
+/// A prefix length of this family, in decimal.
+pub fn size(text: &str, family: Family) -> Result<u8, Problem> {
+    let decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+    let size = text.parse::<u8>().ok().filter(|size| decimal && *size <= family.bits());
+    size.ok_or_else(|| Problem::Size { text: text.to_owned(), most: family.bits() })
+}
+
+/// A reservation: an address, a prefix or a range.
+pub fn range(text: &str) -> Result<AddressRange, Problem> {
+    AddressRange::parse(text).ok_or_else(|| Problem::Range { text: text.to_owned() })
+}
+
+/// A driver name: it becomes a file name that Docker looks up.
+pub fn driver_name(name: &str) -> Result<(), Problem> {
+    let refuse = |why| Err(Problem::DriverName { name: name.to_owned(), why });
+    match name {
+        "" => return refuse("it is empty"),
+        "default" | "null" => return refuse("the Engine has a driver of its own by this name"),
+        _ => {}
+    }
+    if name.len() > 63 {
+        return refuse("it is longer than 63 letters");
+    }
+    if !name.bytes().all(word_byte) {
+        return refuse("use letters, digits, '-', '_' and '.'");
+    }
+    if !name.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        return refuse("it must begin with a letter or a digit");
+    }
+    Ok(())
+}
+
+/// A pool name: it is written in `--ipam-opt pool=A,B`.
+pub fn pool_name(name: &str) -> Result<(), Problem> {
+    let good = (1..=63).contains(&name.len()) && name.bytes().all(word_byte);
+    if good { Ok(()) } else { Err(Problem::PoolName { name: name.to_owned() }) }
+}
+
+const fn word_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_numbers_with_units_or_zero() {
+        for (text, millis) in [
+            ("0", 0),
+            ("0s", 0),
+            ("10m", 600_000),
+            ("60s", 60_000),
+            ("1h", 3_600_000),
+            ("1h30m", 5_400_000),
+            ("250ms", 250),
+            ("2d", 172_800_000),
+        ] {
+            assert_eq!(duration(text), Ok(millis), "{text}");
+        }
+        for text in [
+            "",
+            "10",
+            "m",
+            "10 m",
+            " 10m",
+            "10m ",
+            "-1s",
+            "1.5h",
+            "10M",
+            "1w",
+            "99999999999999999999s",
+            "40000d",
+        ] {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_shown_as_it_can_be_written() {
+        for text in ["0", "10m", "60s", "1h", "90s", "250ms", "2d"] {
+            let millis = duration(text).unwrap();
+            assert_eq!(duration(&duration_text(millis)), Ok(millis));
+        }
+        assert_eq!(duration_text(600_000), "10m");
+        assert_eq!(duration_text(5_400_000), "90m");
+    }
+
+    #[test]
+    fn modes_are_octal_permission_bits() {
+        assert_eq!(mode("0600"), Ok(0o600));
+        assert_eq!(mode("660"), Ok(0o660));
+        for text in ["", "0888", "-600", "+600", "rw", "07777"] {
+            assert!(mode(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn booleans_are_spelled_as_the_old_flags_were() {
+        assert_eq!(boolean("True"), Ok(true));
+        assert_eq!(boolean("0"), Ok(false));
+        for text in ["yes", "", "tRuE", " true"] {
+            assert!(boolean(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn host_bits_of_a_base_are_seen() {
+        assert!(!base("10.0.0.0/8", Family::V4).unwrap().1);
+        assert!(base("10.0.0.1/8", Family::V4).unwrap().1);
+        assert!(!base("2001:DB8:0::/48", Family::V6).unwrap().1);
+        assert!(base("10.0.0.0/8", Family::V6).is_err());
+        assert!(base("10.0.0.0", Family::V4).is_err());
+    }
+
+    #[test]
+    fn names_that_docker_owns_or_cannot_spell_are_refused() {
+        for name in ["gipam", "gipam-demo", "a", "Lan_2.x"] {
+            assert_eq!(driver_name(name), Ok(()), "{name}");
+        }
+        for name in ["", "default", "null", "a/b", "../x", ".x", "a b", "a:b", "é"] {
+            assert!(driver_name(name).is_err(), "{name:?}");
+        }
+        for name in ["default", "dmz-2", "_x"] {
+            assert_eq!(pool_name(name), Ok(()), "{name}");
+        }
+        for name in ["", "a,b", "a b", "a=b"] {
+            assert!(pool_name(name).is_err(), "{name:?}");
+        }
+    }
+}

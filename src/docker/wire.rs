@@ -1,0 +1,301 @@
+//! The fields as dockerd spells them: bodies into requests, replies into bodies.
+//!
+//! Promises: null, absent and unknown fields are tolerated where the meaning stays clear (P6); what changes something
+//! must say in which space or subnet (P8); odd names and MACs never refuse an address: they are escaped, cut or
+//! ignored. Does not decide, does not know HTTP.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::plan::error::Error;
+use crate::plan::prefix::{Family, Prefix};
+use crate::plan::request::{AddressRequest, Mac, Reply, Request, Space, SubnetRequest, Wanted};
+
+/// Option of RequestAddress that says what the address is for.
+const ADDRESS_TYPE: &str = "RequestAddressType";
+/// Its value for a gateway.
+const GATEWAY: &str = "com.docker.network.gateway";
+/// The endpoint's name (Engine 29+).
+const ENDPOINT_NAME: &str = "com.docker.network.endpoint.name";
+/// The endpoint's MAC, with `RequiresMACAddress`.
+const ENDPOINT_MAC: &str = "com.docker.network.endpoint.macaddress";
+/// libnetwork's label for next-fit.
+const SERIAL: &str = "com.docker.network.ipam.serial";
+/// Names are cut here.
+const NAME_BYTES: usize = 255;
+
+/// Answers that never change.
+pub const ACTIVATE: &str = r#"{"Implements":["IpamDriver"]}"#;
+/// Both spaces; asked before every RequestPool since Engine 27 (P9).
+pub const ADDRESS_SPACES: &str = r#"{"LocalDefaultAddressSpace":"local","GlobalDefaultAddressSpace":"global"}"#;
+
+/// The body of GetCapabilities. Replay is never wanted: the books are durable, and refusing one kills dockerd (P21).
+pub fn capabilities(requires_mac_address: bool) -> String {
+    json!({ "RequiresMACAddress": requires_mac_address, "RequiresRequestReplay": false }).to_string()
+}
+
+/// A decoded body.
+#[derive(Debug)]
+pub struct Body(Map<String, Value>);
+
+fn invalid(text: String) -> Error {
+    Error::InvalidRequest(text)
+}
+
+impl Body {
+    /// Decodes a body. An empty one is what dockerd sends when it repeats a lost call (P8): it says nothing.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Err(invalid(
+                "empty request: the connection to the plugin broke and the Engine repeated the call without its body \
+                 (moby#39331); nothing was changed, please try again"
+                    .to_owned(),
+            ));
+        }
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(_) => Err(invalid("the body is not a JSON object; nothing was changed".to_owned())),
+            Err(error) => Err(invalid(format!("the body is not JSON ({error}); nothing was changed"))),
+        }
+    }
+
+    /// A text field; `None` if absent or null.
+    fn text(&self, name: &str) -> Result<Option<&str>, Error> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(invalid(format!("{name} must be a string, not {}", shown(&other.to_string())))),
+        }
+    }
+
+    fn required(&self, name: &str) -> Result<&str, Error> {
+        self.text(name)?.ok_or_else(|| invalid(format!("{name} is missing; nothing was changed, please try again")))
+    }
+
+    fn space(&self) -> Result<Space, Error> {
+        let text = self.required("AddressSpace")?;
+        Space::parse(text)
+            .ok_or_else(|| Error::InvalidAddressSpace(format!("{:?}; there are local and global", shown(text))))
+    }
+
+    fn pool_id(&self) -> Result<String, Error> {
+        match self.required("PoolID")? {
+            "" => Err(Error::InvalidPool("the PoolID is empty; nothing was changed".to_owned())),
+            id => Ok(id.to_owned()),
+        }
+    }
+
+    fn address(&self) -> Result<Option<IpAddr>, Error> {
+        match self.text("Address")? {
+            None | Some("") => Ok(None),
+            Some(text) => {
+                text.parse().map(Some).map_err(|_| invalid(format!("Address {:?} is no IP address", shown(text))))
+            }
+        }
+    }
+
+    /// The options as strings; values that are not strings count as absent unless `strict`.
+    fn options(&self, strict: bool) -> Result<BTreeMap<String, String>, Error> {
+        let map = match self.0.get("Options") {
+            None | Some(Value::Null) => return Ok(BTreeMap::new()),
+            Some(Value::Object(map)) => map,
+            Some(_) if !strict => return Ok(BTreeMap::new()),
+            Some(other) => return Err(invalid(format!("Options must be an object, not {}", shown(&other.to_string())))),
+        };
+        let mut options = BTreeMap::new();
+        for (key, value) in map {
+            match value {
+                Value::String(text) => drop(options.insert(key.clone(), text.clone())),
+                other if strict => {
+                    return Err(invalid(format!("option {} must be a string, not {}", shown(key), shown(&other.to_string()))));
+                }
+                _ => {}
+            }
+        }
+        Ok(options)
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, Error> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(other) => Err(invalid(format!("{name} must be true or false, not {}", shown(&other.to_string())))),
+        }
+    }
+
+    /// RequestPool. `in_use` is left empty: who has it fills it in.
+    pub fn subnet_request(&self, pools: Arc<[String]>) -> Result<SubnetRequest, Error> {
+        let space = self.space()?;
+        let family = if self.flag("V6")? { Family::V6 } else { Family::V4 };
+        let wanted = match self.text("Pool")? {
+            None | Some("") => Wanted::Any { size: None },
+            Some(text) => wanted(text, family)?,
+        };
+        let range = match self.text("SubPool")? {
+            None | Some("") => None,
+            Some(text) => {
+                Some(Prefix::parse(text).ok_or_else(|| Error::InvalidSubPool(format!("{:?} is no prefix", shown(text))))?)
+            }
+        };
+        let options = self.options(true)?;
+        Ok(SubnetRequest { space, family, wanted, range, options, pools, in_use: Arc::from([]) })
+    }
+
+    /// RequestAddress.
+    pub fn address_request(&self) -> Result<Request, Error> {
+        let (id, address) = (self.pool_id()?, self.address()?);
+        let options = self.options(false)?;
+        let is = |key: &str, value: &str| options.get(key).is_some_and(|text| text == value);
+        Ok(Request::Address(AddressRequest {
+            id,
+            address,
+            gateway: is(ADDRESS_TYPE, GATEWAY),
+            name: options.get(ENDPOINT_NAME).and_then(|name| tidy_name(name)),
+            mac: options.get(ENDPOINT_MAC).and_then(|mac| parse_mac(mac)),
+            serial: is(SERIAL, "true"),
+        }))
+    }
+
+    /// ReleasePool.
+    pub fn release_subnet(&self) -> Result<Request, Error> {
+        Ok(Request::ReleaseSubnet { id: self.pool_id()?, generation: None })
+    }
+
+    /// ReleaseAddress.
+    pub fn release_address(&self) -> Result<Request, Error> {
+        let id = self.pool_id()?;
+        let address = self.address()?.ok_or_else(|| invalid("Address is missing; nothing was changed".to_owned()))?;
+        Ok(Request::ReleaseAddress { id, address, generation: None })
+    }
+}
+
+/// A prefix by number, or a size request: `0.0.0.0/N`, `::/N` (Engine 29).
+fn wanted(text: &str, family: Family) -> Result<Wanted, Error> {
+    let prefix = Prefix::parse(text).ok_or_else(|| {
+        Error::InvalidPool(format!("{:?} is no prefix; write it as 192.0.2.0/24 or 2001:db8::/64", shown(text)))
+    })?;
+    if prefix.family() != family {
+        return Err(Error::InvalidPool(format!("{prefix} is {}, but {family} was asked for", prefix.family())));
+    }
+    let unspecified = text.split('/').next().and_then(|address| address.parse::<IpAddr>().ok());
+    Ok(match unspecified {
+        Some(address) if address.is_unspecified() => Wanted::Any { size: Some(prefix.length()) },
+        _ => Wanted::Exact(prefix),
+    })
+}
+
+/// A foreign text in a message: escaped and cut.
+fn shown(text: &str) -> String {
+    let escaped: String = text.chars().take(100).flat_map(char::escape_debug).collect();
+    if text.chars().nth(100).is_some() { format!("{escaped}...") } else { escaped }
+}
+
+/// A name as it is kept: control characters escaped, at most 255 bytes; an empty one is none.
+fn tidy_name(name: &str) -> Option<String> {
+    let mut tidy = String::new();
+    for character in name.chars() {
+        let escaped: String =
+            if character.is_control() { character.escape_default().collect() } else { character.to_string() };
+        if tidy.len() + escaped.len() > NAME_BYTES {
+            break;
+        }
+        tidy.push_str(&escaped);
+    }
+    (!tidy.is_empty()).then_some(tidy)
+}
+
+/// Six bytes with `:` or `-` between them; anything else is ignored.
+fn parse_mac(text: &str) -> Option<Mac> {
+    let mut parts = text.split([':', '-']);
+    let mut mac = [0; 6];
+    for byte in &mut mac {
+        let part = parts.next().filter(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    parts.next().is_none().then_some(mac)
+}
+
+/// The body of a successful answer.
+pub fn reply(reply: &Reply) -> String {
+    match reply {
+        Reply::Subnet { id, prefix } => json!({ "PoolID": id, "Pool": prefix.to_string(), "Data": {} }).to_string(),
+        Reply::Address { address, length } => json!({ "Address": format!("{address}/{length}"), "Data": {} }).to_string(),
+        Reply::Done | Reply::Wait(_) => "{}".to_owned(),
+    }
+}
+
+/// The body of a refusal: the text under both names, since Engines read one or the other (P7).
+pub fn refusal(text: &str) -> String {
+    json!({ "Err": text, "Error": text }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(text: &str) -> Body {
+        Body::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn p8_empty_body_says_what_happened() {
+        for text in ["", "\n", " \r\n"] {
+            let error = Body::parse(text.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains("moby#39331"), "{error}");
+        }
+    }
+
+    #[test]
+    fn p8_absent_or_null_space_and_pool_id_are_refused() {
+        for text in ["{}", r#"{"AddressSpace":null}"#, r#"{"AddressSpace":7}"#] {
+            assert!(body(text).subnet_request(Arc::from([])).is_err(), "{text}");
+        }
+        for text in ["{}", r#"{"PoolID":null}"#, r#"{"PoolID":""}"#, r#"{"PoolID":["x"]}"#] {
+            assert!(body(text).address_request().is_err(), "{text}");
+            assert!(body(text).release_subnet().is_err(), "{text}");
+            assert!(body(text).release_address().is_err(), "{text}");
+        }
+        assert!(body(r#"{"AddressSpace":""}"#).subnet_request(Arc::from([])).is_ok());
+    }
+
+    #[test]
+    fn size_requests_of_engine_29_name_a_size_only() {
+        let any = |text: &str| body(text).subnet_request(Arc::from([])).unwrap().wanted;
+        assert_eq!(any(r#"{"AddressSpace":"local","Pool":"0.0.0.0/26"}"#), Wanted::Any { size: Some(26) });
+        assert_eq!(any(r#"{"AddressSpace":"local","Pool":"::/80","V6":true}"#), Wanted::Any { size: Some(80) });
+        let exact = any(r#"{"AddressSpace":"local","Pool":"192.0.2.9/24"}"#);
+        assert_eq!(exact, Wanted::Exact(Prefix::parse("192.0.2.0/24").unwrap()));
+    }
+
+    #[test]
+    fn families_that_do_not_match_are_refused() {
+        for text in [
+            r#"{"AddressSpace":"local","Pool":"2001:db8::/64"}"#,
+            r#"{"AddressSpace":"local","Pool":"192.0.2.0/24","V6":true}"#,
+            r#"{"AddressSpace":"local","Pool":"::/64","V6":false}"#,
+        ] {
+            assert!(matches!(body(text).subnet_request(Arc::from([])), Err(Error::InvalidPool(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn odd_names_and_macs_never_refuse_an_address() {
+        let long = "x".repeat(5_000);
+        for options in [
+            r#"null"#.to_owned(),
+            r#"[1,2]"#.to_owned(),
+            r#"{"com.docker.network.endpoint.name":7}"#.to_owned(),
+            format!(r#"{{"com.docker.network.endpoint.name":"{long}","com.docker.network.endpoint.macaddress":"zz"}}"#),
+            r#"{"com.docker.network.endpoint.name":"a\u0000b\n"}"#.to_owned(),
+        ] {
+            let Ok(Request::Address(request)) = body(&format!(r#"{{"PoolID":"x","Options":{options}}}"#)).address_request() else {
+                panic!("{options}")
+            };
+            assert!(request.name.is_none_or(|name| name.len() <= 255 && !name.contains('\0') && !name.contains('\n')));
+            assert_eq!(request.mac, None);
+        }
+    }
+}

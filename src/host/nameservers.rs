@@ -1,0 +1,110 @@
+//! The nameservers of resolv.conf, which dockerd keeps dynamic subnets away from (P12), both families.
+//!
+//! As dockerd does, the file of systemd-resolved is read instead when the only nameserver of `/etc/resolv.conf` is
+//! its local stub, 127.0.0.53: the real servers stand there. Loopback and link-local servers are left out, lines
+//! that are no nameserver or do not parse are skipped, and a file that is not there names none.
+//! It does not look at `/etc/hosts`, DNS configuration of dockerd, or anything a resolver says.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use super::{Error, InUse, InUseKind, is_everywhere};
+
+/// The file that names the machine's nameservers.
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Where systemd-resolved writes the servers that it asks itself.
+pub const SYSTEMD_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
+
+const SYSTEMD_STUB: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53));
+
+/// The nameservers as prefixes in use. A missing file is no error.
+pub fn in_use(resolv_conf: &Path, systemd_resolv_conf: &Path) -> Result<Vec<InUse>, Error> {
+    let mut servers = read(resolv_conf)?;
+    if servers == [SYSTEMD_STUB] {
+        servers = read(systemd_resolv_conf)?;
+    }
+    Ok(servers
+        .into_iter()
+        .map(|server| (IpNet::from(server), server))
+        .filter(|(prefix, _)| !is_everywhere(prefix))
+        .map(|(prefix, server)| InUse {
+            prefix,
+            kind: InUseKind::Nameserver,
+            text: format!("nameserver {server}"),
+        })
+        .collect())
+}
+
+fn read(path: &Path) -> Result<Vec<IpAddr>, Error> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(parse(&String::from_utf8_lossy(&bytes))),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(Error::ResolvConf { path: path.to_owned(), source }),
+    }
+}
+
+/// The `nameserver` lines in their order; an IPv6 zone (`fe80::1%eth0`) is cut off.
+fn parse(text: &str) -> Vec<IpAddr> {
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            if words.next()? != "nameserver" {
+                return None;
+            }
+            let address = words.next()?;
+            address.split('%').next()?.parse().ok()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(first: &str, systemd: Option<&str>) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("resolv.conf"), dir.path().join("systemd"));
+        std::fs::write(&a, first).unwrap();
+        if let Some(text) = systemd {
+            std::fs::write(&b, text).unwrap();
+        }
+        in_use(&a, &b).unwrap().into_iter().map(|used| format!("{} {}", used.prefix, used.text)).collect()
+    }
+
+    #[test]
+    fn nameservers_of_both_families_are_host_prefixes() {
+        let text = "# made by hand\nsearch example.org\n nameserver\t10.0.0.53 # the office\n\
+                    nameserver 2001:db8::53\nnameserver fe80::1%eth0\nnameserver nonsense\nnameserver\n";
+        assert_eq!(
+            seen(text, None),
+            ["10.0.0.53/32 nameserver 10.0.0.53", "2001:db8::53/128 nameserver 2001:db8::53"]
+        );
+    }
+
+    #[test]
+    fn the_stub_of_systemd_alone_leads_to_its_own_file() {
+        let systemd = Some("nameserver 192.0.2.53\n");
+        assert_eq!(seen("nameserver 127.0.0.53\n", systemd), ["192.0.2.53/32 nameserver 192.0.2.53"]);
+        assert_eq!(seen("nameserver 127.0.0.53\n", None), [""; 0], "its file may be missing");
+    }
+
+    #[test]
+    fn the_stub_beside_another_server_does_not_lead_away() {
+        let systemd = Some("nameserver 192.0.2.53\n");
+        assert_eq!(
+            seen("nameserver 127.0.0.53\nnameserver 10.0.0.53\n", systemd),
+            ["10.0.0.53/32 nameserver 10.0.0.53"]
+        );
+    }
+
+    #[test]
+    fn a_missing_file_and_odd_bytes_name_no_server() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("resolv.conf");
+        assert_eq!(in_use(&path, &path).unwrap(), []);
+        std::fs::write(&path, b"\xff\xfe\0nameserver \xff\nnameserver 10.0.0.1\xff\n").unwrap();
+        assert_eq!(in_use(&path, &path).unwrap(), []);
+    }
+}

@@ -1,0 +1,216 @@
+//! What the kernel knows: interface addresses and routes of both families, as prefixes in use.
+//!
+//! Four netlink dumps, each a look of its own: one that fails leaves the other three. The rules are those of
+//! [`super`]; the message bodies are read attribute by attribute, and an attribute that is unknown, too short or
+//! of an odd form is passed over. A route without any of them is the default route, which does not count.
+//!
+//! `text` follows `ip route` and `ip address`, so that a person can look for it there.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_core::{NlasIterator, parse_ip, parse_u32};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::AddressHeader;
+use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteScope, RouteType};
+
+use super::netlink::{Netlink, RTM_GETADDR, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWROUTE};
+use super::{Error, InUse, InUseKind, is_everywhere};
+
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_MULTIPATH: u16 = 9;
+const RTA_TABLE: u16 = 15;
+const RTA_VIA: u16 = 18;
+
+const ADDRESS_HEADER: usize = 8;
+const ROUTE_HEADER: usize = 12;
+const NEXT_HOP_HEADER: usize = 8;
+
+const MAIN_TABLE: u32 = 254;
+const LOCAL_TABLE: u32 = 255;
+
+/// One dump: what it is called, what is asked, what is answered, how a message is read.
+type Look = (&'static str, u16, u16, AddressFamily, fn(&[u8], &mut Names<'_>) -> Option<InUse>);
+
+const LOOKS: [Look; 4] = [
+    ("IPv4 addresses", RTM_GETADDR, RTM_NEWADDR, AddressFamily::Inet, address),
+    ("IPv6 addresses", RTM_GETADDR, RTM_NEWADDR, AddressFamily::Inet6, address),
+    ("IPv4 routes", RTM_GETROUTE, RTM_NEWROUTE, AddressFamily::Inet, route),
+    ("IPv6 routes", RTM_GETROUTE, RTM_NEWROUTE, AddressFamily::Inet6, route),
+];
+
+/// Addresses and routes of both families, one result for each dump.
+pub(super) fn looks() -> Vec<Result<Vec<InUse>, Error>> {
+    let mut netlink = match Netlink::open() {
+        Ok(netlink) => netlink,
+        Err(source) => return vec![Err(Error::Netlink { what: "addresses and routes", source })],
+    };
+    LOOKS
+        .iter()
+        .map(|&(what, get, new, family, read)| {
+            let messages =
+                netlink.dump(get, new, family.into()).map_err(|source| Error::Netlink { what, source })?;
+            let ask = |index| netlink.interface(index);
+            let mut names = Names::new(&ask);
+            Ok(messages.iter().filter_map(|message| read(message, &mut names)).collect())
+        })
+        .collect()
+}
+
+/// Interface names by number, each asked for once.
+struct Names<'a> {
+    ask: &'a dyn Fn(u32) -> String,
+    known: HashMap<u32, String>,
+}
+
+impl<'a> Names<'a> {
+    fn new(ask: &'a dyn Fn(u32) -> String) -> Self {
+        Self { ask, known: HashMap::new() }
+    }
+
+    fn get(&mut self, index: u32) -> &str {
+        self.known.entry(index).or_insert_with(|| (self.ask)(index))
+    }
+}
+
+/// An address message; the peer's address of a point-to-point link is not ours and comes as a route.
+fn address(payload: &[u8], names: &mut Names<'_>) -> Option<InUse> {
+    let header = AddressHeader::parse(payload).ok()?;
+    let (mut local, mut given) = (None, None);
+    for (kind, value) in attributes(payload.get(ADDRESS_HEADER..)?) {
+        match kind {
+            IFA_LOCAL => local = parse_ip(value).ok(),
+            IFA_ADDRESS => given = parse_ip(value).ok(),
+            _ => {}
+        }
+    }
+    let address = local.or(given)?;
+    let prefix = IpNet::from(address);
+    if is_everywhere(&prefix) {
+        return None;
+    }
+    let text = format!("address {address}/{} on {}", header.prefix_len, names.get(header.index));
+    Some(InUse { prefix, kind: InUseKind::InterfaceAddress, text })
+}
+
+/// A route message, if it counts.
+fn route(payload: &[u8], names: &mut Names<'_>) -> Option<InUse> {
+    let header = RouteHeader::parse(payload).ok()?;
+    if header.kind != RouteType::Unicast || header.flags.contains(RouteFlags::Cloned) {
+        return None;
+    }
+    let found = Found::read(&header, payload.get(ROUTE_HEADER..)?);
+    if found.table == LOCAL_TABLE || header.destination_prefix_length == 0 {
+        return None;
+    }
+    let prefix = IpNet::new(found.destination?, header.destination_prefix_length).ok()?.trunc();
+    if is_everywhere(&prefix) {
+        return None;
+    }
+    let on_link =
+        matches!(prefix, IpNet::V4(_)) && header.scope == RouteScope::Link && found.table == MAIN_TABLE;
+    let kind = if on_link { InUseKind::OnLinkV4Route } else { InUseKind::Route };
+    Some(InUse { prefix, kind, text: found.describe(prefix, header.scope, names) })
+}
+
+/// What of a route's attributes is of interest.
+struct Found {
+    destination: Option<IpAddr>,
+    table: u32,
+    hops: Vec<Hop>,
+}
+
+#[derive(Default)]
+struct Hop {
+    via: Option<IpAddr>,
+    interface: Option<u32>,
+}
+
+impl Hop {
+    fn take(&mut self, kind: u16, value: &[u8]) {
+        match kind {
+            RTA_GATEWAY => self.via = parse_ip(value).ok(),
+            RTA_VIA => self.via = value.get(2..).and_then(|address| parse_ip(address).ok()),
+            RTA_OIF => self.interface = parse_u32(value).ok(),
+            _ => {}
+        }
+    }
+}
+
+impl Found {
+    fn read(header: &RouteHeader, rest: &[u8]) -> Self {
+        let mut found = Self { destination: None, table: header.table.into(), hops: Vec::new() };
+        let mut only = Hop::default();
+        for (kind, value) in attributes(rest) {
+            match kind {
+                RTA_DST => found.destination = parse_ip(value).ok(),
+                RTA_TABLE => found.table = parse_u32(value).unwrap_or(found.table),
+                RTA_MULTIPATH => found.hops = next_hops(value),
+                _ => only.take(kind, value),
+            }
+        }
+        if found.hops.is_empty() {
+            found.hops.push(only);
+        }
+        found
+    }
+
+    /// As `ip route` would print it: `10.9.0.0/22 via 192.0.2.1 dev eth0 table 100`.
+    fn describe(&self, prefix: IpNet, scope: RouteScope, names: &mut Names<'_>) -> String {
+        let mut text = prefix.to_string();
+        for hop in &self.hops {
+            if self.hops.len() > 1 {
+                text.push_str(" nexthop");
+            }
+            if let Some(via) = hop.via {
+                let _ = write!(text, " via {via}"); // writing to a String cannot fail
+            }
+            if let Some(index) = hop.interface {
+                text.push_str(" dev ");
+                text.push_str(names.get(index));
+            }
+        }
+        if self.table != MAIN_TABLE {
+            let _ = write!(text, " table {}", self.table);
+        }
+        if scope == RouteScope::Link {
+            text.push_str(" scope link");
+        }
+        text
+    }
+}
+
+/// The attributes up to the first broken one.
+fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    NlasIterator::new(bytes).map_while(Result::ok).map(|attribute| {
+        let kind = attribute.kind();
+        let value = attribute.into_inner();
+        let length = usize::from(u16::from_ne_bytes([value[0], value[1]]));
+        (kind, value.get(4..length).unwrap_or_default())
+    })
+}
+
+/// The hops of a multipath route: `struct rtnexthop` (its length first, the interface at byte 4) and attributes.
+fn next_hops(mut bytes: &[u8]) -> Vec<Hop> {
+    let mut hops = Vec::new();
+    while let Some((header, _)) = bytes.split_at_checked(NEXT_HOP_HEADER) {
+        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
+        let Some(body) = bytes.get(NEXT_HOP_HEADER..length) else { break };
+        let mut hop = Hop { via: None, interface: parse_u32(&header[4..8]).ok() };
+        for (kind, value) in attributes(body) {
+            hop.take(kind, value);
+        }
+        hops.push(hop);
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    hops
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+//! The ledger's thread: drain, decide each, commit once, answer.
+//!
+//! Promises: the order of decisions is the order of the queue; a batch is durable as a whole or (full disk) not at all,
+//! and then the plan is rebuilt from the books. Waits for the queue, never polls, but for one look a second while
+//! releases wait for a full disk.
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::deferred::{Deferred, is_release};
+use super::{Alter, Altered, Answer, Granted, Ledger, Message, Refusal, Ticket};
+use crate::plan::Plan;
+use crate::plan::error::ErrorKind;
+use crate::plan::request::{Context, Reply, Request};
+use crate::plan::settings::Millis;
+use crate::store::{Books, CommitError};
+
+/// Tells the time: milliseconds since the UNIX epoch.
+pub type Clock = Box<dyn Fn() -> Millis + Send>;
+
+/// Why the ledger ended other than by being told to.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct Fatal(pub String);
+
+/// Most requests in one batch.
+const BATCH: usize = 1_024;
+/// How often a full disk is tried while releases wait for it.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Starts the thread over a loaded plan and its books. `ended` is called as the last thing, with the reason.
+pub fn start(
+    plan: Plan,
+    books: Books,
+    clock: Clock,
+    ended: impl FnOnce(Result<(), Fatal>) + Send + 'static,
+) -> std::io::Result<(Ledger, std::thread::JoinHandle<()>)> {
+    let (queue, messages) = mpsc::channel();
+    let mut writer = Writer {
+        plan,
+        books,
+        clock,
+        messages,
+        queue: queue.clone(),
+        waiting: Vec::new(),
+        deferred: Deferred::default(),
+        sick: false,
+        now: 0,
+        stopping: false,
+    };
+    let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
+        let outcome = writer.run();
+        drop(writer.messages);
+        if let Err(error) = writer.books.close() {
+            tracing::warn!("{error}");
+        }
+        ended(outcome);
+    })?;
+    Ok((Ledger { queue }, thread))
+}
+
+struct Writer {
+    plan: Plan,
+    books: Books,
+    clock: Clock,
+    messages: Receiver<Message>,
+    queue: Sender<Message>,
+    /// Requests that only a very young cooling subnet can satisfy: (when, request, answer).
+    waiting: Vec<(Millis, Request, oneshot::Sender<Answer>)>,
+    deferred: Deferred,
+    /// The last commit met a full or busy disk.
+    sick: bool,
+    now: Millis,
+    stopping: bool,
+}
+
+/// One decided request of the batch, not answered yet.
+struct Decided {
+    answer: Option<oneshot::Sender<Answer>>,
+    outcome: Answer,
+    /// A release, to be kept back if the commit fails.
+    release: Option<Request>,
+}
+
+/// The requests of one batch.
+#[derive(Default)]
+struct Batch {
+    decided: Vec<Decided>,
+    altered: Vec<oneshot::Sender<Result<(), Refusal>>>,
+    changed: bool,
+    failed: Option<CommitError>,
+}
+
+impl Writer {
+    fn run(&mut self) -> Result<(), Fatal> {
+        while !self.stopping {
+            let Some(first) = self.next_message() else { return Ok(()) };
+            let mut batch = Batch::default();
+            self.tick();
+            if self.sick {
+                self.probe(&mut batch);
+            }
+            self.retry_due(&mut batch);
+            let mut next = first;
+            loop {
+                if let Some(message) = next {
+                    self.take(message, &mut batch);
+                }
+                if batch.decided.len() >= BATCH || self.stopping {
+                    break;
+                }
+                next = match self.messages.try_recv() {
+                    Ok(message) => Some(message),
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                };
+            }
+            self.finish(batch)?;
+            self.books.checkpoint_if_due();
+        }
+        Ok(())
+    }
+
+    /// The next message; `Some(None)` when it is time to look at what waits.
+    fn next_message(&self) -> Option<Option<Message>> {
+        let due = self.waiting.iter().map(|(at, ..)| *at).min();
+        let retry = (!self.deferred.is_empty()).then_some(RETRY);
+        let due = due.map(|at| Duration::from_millis(at.saturating_sub(self.now).max(1)));
+        match [due, retry].into_iter().flatten().min() {
+            None => self.messages.recv().ok().map(Some),
+            Some(timeout) => match self.messages.recv_timeout(timeout) {
+                Ok(message) => Some(Some(message)),
+                Err(RecvTimeoutError::Timeout) => Some(None),
+                Err(RecvTimeoutError::Disconnected) => None,
+            },
+        }
+    }
+
+    fn tick(&mut self) {
+        self.now = self.now.max((self.clock)());
+        self.plan.advance(self.now);
+    }
+
+    /// While the disk was full: nothing is decided before it takes a write.
+    fn probe(&mut self, batch: &mut Batch) {
+        match self.books.probe() {
+            Ok(()) => {
+                self.sick = false;
+                tracing::info!("the books take writes again");
+                for release in self.deferred.take() {
+                    self.decide(release, None, batch);
+                }
+            }
+            Err(error) => batch.failed = Some(error),
+        }
+    }
+
+    fn retry_due(&mut self, batch: &mut Batch) {
+        let (due, later) = std::mem::take(&mut self.waiting).into_iter().partition(|(at, ..)| *at <= self.now);
+        self.waiting = later;
+        for (_, request, answer) in due {
+            self.decide(request, Some(answer), batch);
+        }
+    }
+
+    fn take(&mut self, message: Message, batch: &mut Batch) {
+        match message {
+            Message::Ask { request, answer } => self.decide(request, Some(answer), batch),
+            Message::Undo(undo) => self.decide(Request::Undo(undo), None, batch),
+            Message::Alter { alter, answer } => self.alter(alter, answer, batch),
+            Message::Stop => self.stopping = true,
+        }
+    }
+
+    fn decide(&mut self, request: Request, answer: Option<oneshot::Sender<Answer>>, batch: &mut Batch) {
+        let release = is_release(&request);
+        if !release && answer.as_ref().is_some_and(oneshot::Sender::is_closed) {
+            return;
+        }
+        if batch.failed.is_some() {
+            let outcome = Err(stopped_by(batch.failed.as_ref()));
+            batch.decided.push(Decided { answer, outcome, release: release.then_some(request) });
+            return;
+        }
+        let decision = self.plan.decide(&request, self.context(&request));
+        for warning in &decision.warnings {
+            tracing::warn!("{warning}");
+        }
+        match (decision.reply, answer) {
+            (Ok(Reply::Wait(until)), Some(answer)) => self.waiting.push((until, request, answer)),
+            (reply, answer) => {
+                self.write(&decision.changes, batch);
+                let ticket = decision.undo.map(|undo| Ticket { undo: Box::new(undo), queue: self.queue.clone() });
+                let outcome = reply.map(|reply| Granted { reply, ticket }).map_err(Refusal::from);
+                batch.decided.push(Decided { answer, outcome, release: release.then_some(request) });
+            }
+        }
+    }
+
+    fn context(&self, request: &Request) -> Context {
+        let mut random = [0; 8];
+        if matches!(request, Request::Subnet(_)) {
+            // Should the kernel have no randomness, the plan still makes the id unique among those held.
+            let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+        }
+        Context { now: self.now, random: u64::from_ne_bytes(random) }
+    }
+
+    fn write(&mut self, changes: &[crate::plan::change::Change], batch: &mut Batch) {
+        for change in changes {
+            if let Err(error) = self.books.write(&self.plan, change) {
+                batch.failed = Some(error);
+                return;
+            }
+            self.plan.apply(change);
+            batch.changed = true;
+        }
+    }
+
+    fn alter(&mut self, alter: Alter, answer: oneshot::Sender<Result<(), Refusal>>, batch: &mut Batch) {
+        if batch.failed.is_some() {
+            let _ = answer.send(Err(stopped_by(batch.failed.as_ref())));
+            return;
+        }
+        match alter(&self.plan) {
+            Err(refusal) => {
+                let _ = answer.send(Err(refusal));
+            }
+            Ok(Altered { settings, changes, meta }) => {
+                if let Some(settings) = settings {
+                    if let Err(error) = self.books.put_settings(&settings) {
+                        batch.failed = Some(error);
+                    }
+                    batch.changed = true;
+                    self.plan.configure(settings);
+                }
+                for (key, value) in meta {
+                    if let Err(error) = self.books.put_meta(&key, &value) {
+                        batch.failed = Some(error);
+                    }
+                    batch.changed = true;
+                }
+                self.write(&changes, batch);
+                batch.altered.push(answer);
+            }
+        }
+    }
+
+    /// Commits the batch and answers everyone in it.
+    fn finish(&mut self, mut batch: Batch) -> Result<(), Fatal> {
+        if batch.failed.is_none() && batch.changed {
+            let committed = self.books.write_counters(&self.plan).and_then(|()| self.books.commit());
+            batch.failed = committed.err();
+        }
+        let Some(error) = batch.failed.take() else {
+            answer_all(batch);
+            return Ok(());
+        };
+        let rolled_back = self.books.rollback();
+        let fatal = match (&error, rolled_back) {
+            (CommitError::Definite(_), Ok(())) => None,
+            (CommitError::Definite(_), Err(worse)) => Some(worse.to_string()),
+            (CommitError::Unknown(_), _) => Some(error.to_string()),
+        };
+        let fatal = fatal.or_else(|| if batch.changed { self.reload().err() } else { None });
+        let refusal = Refusal {
+            kind: ErrorKind::Unavailable,
+            text: fatal.clone().unwrap_or_else(|| error.to_string()),
+        };
+        if !self.sick || fatal.is_some() {
+            tracing::error!("{}", refusal.text);
+        }
+        self.sick = true;
+        self.refuse_all(batch, &refusal);
+        match fatal {
+            None => Ok(()),
+            Some(text) => {
+                self.refuse_queue(&refusal);
+                Err(Fatal(text))
+            }
+        }
+    }
+
+    /// The plan as the books have it: what was decided in a failed batch never happened.
+    fn reload(&mut self) -> Result<(), String> {
+        let settings = self.books.settings().map_err(|error| error.to_string())?;
+        let mut plan = Plan::new(settings);
+        self.books.load(|change| plan.apply(&change)).map_err(|error| error.to_string())?;
+        plan.advance(self.now);
+        self.plan = plan;
+        Ok(())
+    }
+
+    fn refuse_all(&mut self, batch: Batch, refusal: &Refusal) {
+        for decided in batch.decided {
+            if let Some(release) = &decided.release {
+                self.deferred.keep(&self.plan, release);
+            }
+            if let Some(answer) = decided.answer {
+                let _ = answer.send(Err(refusal.clone()));
+            }
+        }
+        for answer in batch.altered {
+            let _ = answer.send(Err(refusal.clone()));
+        }
+    }
+
+    fn refuse_queue(&mut self, refusal: &Refusal) {
+        for (_, _, answer) in std::mem::take(&mut self.waiting) {
+            let _ = answer.send(Err(refusal.clone()));
+        }
+        while let Ok(message) = self.messages.try_recv() {
+            match message {
+                Message::Ask { answer, .. } => drop(answer.send(Err(refusal.clone()))),
+                Message::Alter { answer, .. } => drop(answer.send(Err(refusal.clone()))),
+                Message::Undo(_) | Message::Stop => {}
+            }
+        }
+    }
+}
+
+fn stopped_by(error: Option<&CommitError>) -> Refusal {
+    let text = error.map_or_else(|| "the books could not be written".to_owned(), ToString::to_string);
+    Refusal { kind: ErrorKind::Unavailable, text }
+}
+
+fn answer_all(batch: Batch) {
+    for decided in batch.decided {
+        let Some(answer) = decided.answer else { continue };
+        // Whoever asked has gone meanwhile: take the grant back.
+        if let Err(Ok(Granted { ticket: Some(ticket), .. })) = answer.send(decided.outcome) {
+            ticket.undo();
+        }
+    }
+    for answer in batch.altered {
+        let _ = answer.send(Ok(()));
+    }
+}

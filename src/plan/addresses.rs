@@ -1,0 +1,208 @@
+//! The addresses of one subnet: which are leased, which are remembered, which were never used.
+//!
+//! Promises: every question of `choose` is O(log n); all indexes are derived from the records, so that a set rebuilt
+//! from the books equals the one served. Does not decide, does not know times but as values.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::change::Record;
+use super::intervals::Intervals;
+use super::request::Mac;
+use super::settings::Millis;
+
+/// What dynamic choice must keep away from, and where it may look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// First address of the range.
+    pub first: u128,
+    /// Last address of the range.
+    pub last: u128,
+    /// Never-given addresses, reservations and the gateway's slot.
+    pub excluded: Intervals,
+}
+
+impl Bounds {
+    /// Whether dynamic choice may give this address at all.
+    pub fn allow(&self, address: u128) -> bool {
+        self.first <= address && address <= self.last && !self.excluded.contains(address)
+    }
+}
+
+/// A holder as the index knows it: a hash, checked against the record when found.
+type HolderKey = u64;
+
+/// Records of one subnet and the indexes over them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    records: BTreeMap<u128, Record>,
+    bounds: Bounds,
+    /// Excluded or with a record: not "never used".
+    taken: Intervals,
+    /// (holder, address) of every record; the newest generation is the holder's last.
+    holders: BTreeSet<(HolderKey, u128)>,
+    /// Released, allowed, not pinned: (released at, address).
+    freed: BTreeSet<(Millis, u128)>,
+    /// Released, allowed, pinned.
+    freed_pinned: BTreeSet<(Millis, u128)>,
+    /// Released, but not for dynamic choice (outside the range, reserved, the slot).
+    aside: BTreeSet<(Millis, u128)>,
+    leased: usize,
+}
+
+fn name_key(name: &str) -> HolderKey {
+    let mut hasher = DefaultHasher::new();
+    (0u8, name).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn mac_key(mac: Mac) -> HolderKey {
+    let mut hasher = DefaultHasher::new();
+    (1u8, mac).hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Addresses {
+    /// No records yet.
+    pub fn new(bounds: Bounds) -> Self {
+        let taken = bounds.excluded.clone();
+        Self {
+            records: BTreeMap::new(),
+            bounds,
+            taken,
+            holders: BTreeSet::new(),
+            freed: BTreeSet::new(),
+            freed_pinned: BTreeSet::new(),
+            aside: BTreeSet::new(),
+            leased: 0,
+        }
+    }
+
+    /// Other bounds (the slot moved, reservations changed); rebuilds what depends on them.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        if self.bounds == bounds {
+            return;
+        }
+        let records = std::mem::take(&mut self.records);
+        *self = Self::new(bounds);
+        for (address, record) in records {
+            self.put(address, record);
+        }
+    }
+
+    /// The bounds.
+    pub const fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// What is known of an address.
+    pub fn get(&self, address: u128) -> Option<&Record> {
+        self.records.get(&address)
+    }
+    /// Whether somebody holds it.
+    pub fn is_leased(&self, address: u128) -> bool {
+        self.get(address).is_some_and(|record| record.leased)
+    }
+    /// How many are held.
+    pub const fn leased(&self) -> usize {
+        self.leased
+    }
+    /// How many are remembered beside those held.
+    pub fn remembered(&self) -> usize {
+        self.records.len() - self.leased
+    }
+    /// Everything known, by address.
+    pub fn records(&self) -> impl Iterator<Item = (u128, &Record)> {
+        self.records.iter().map(|(address, record)| (*address, record))
+    }
+
+    fn queue(&mut self, address: u128, pinned: bool) -> &mut BTreeSet<(Millis, u128)> {
+        match (self.bounds.allow(address), pinned) {
+            (false, _) => &mut self.aside,
+            (true, true) => &mut self.freed_pinned,
+            (true, false) => &mut self.freed,
+        }
+    }
+
+    /// Sets what is known of an address.
+    pub fn put(&mut self, address: u128, record: Record) {
+        self.drop_indexes(address);
+        self.taken.insert(address, address);
+        if record.leased {
+            self.leased += 1;
+        } else {
+            self.queue(address, record.pinned).insert((record.since, address));
+        }
+        if let Some(name) = &record.name {
+            self.holders.insert((name_key(name), address));
+        }
+        if let Some(mac) = record.mac {
+            self.holders.insert((mac_key(mac), address));
+        }
+        self.records.insert(address, record);
+    }
+
+    /// Forgets an address: it was never used.
+    pub fn forget(&mut self, address: u128) {
+        self.drop_indexes(address);
+        if self.records.remove(&address).is_some() && !self.bounds.excluded.contains(address) {
+            self.taken.remove(address);
+        }
+    }
+
+    fn drop_indexes(&mut self, address: u128) {
+        let Some(record) = self.records.get(&address) else { return };
+        let (leased, since, pinned) = (record.leased, record.since, record.pinned);
+        let keys = [record.name.as_deref().map(name_key), record.mac.map(mac_key)];
+        for key in keys.into_iter().flatten() {
+            self.holders.remove(&(key, address));
+        }
+        if leased {
+            self.leased -= 1;
+        } else {
+            self.queue(address, pinned).remove(&(since, address));
+        }
+    }
+
+    /// The last address of this holder: by name, else by MAC.
+    pub fn last_of(&self, name: Option<&str>, mac: Option<Mac>) -> Option<u128> {
+        let by_name = name.and_then(|name| {
+            self.newest(name_key(name), |record| record.name.as_deref() == Some(name))
+        });
+        by_name.or_else(|| mac.and_then(|mac| self.newest(mac_key(mac), |record| record.mac == Some(mac))))
+    }
+
+    fn newest(&self, key: HolderKey, is: impl Fn(&Record) -> bool) -> Option<u128> {
+        self.holders
+            .range((key, 0)..=(key, u128::MAX))
+            .filter_map(|(_, address)| self.records.get(address).map(|record| (address, record)))
+            .filter(|(_, record)| is(record))
+            .max_by_key(|(_, record)| record.generation)
+            .map(|(address, _)| *address)
+    }
+
+    /// The lowest never used, allowed address from `start` on, then from the beginning of the range.
+    pub fn never_used(&self, start: u128) -> Option<u128> {
+        let Bounds { first, last, .. } = self.bounds;
+        let start = start.clamp(first, last);
+        self.taken.first_absent(start, last).or_else(|| self.taken.first_absent(first, last))
+    }
+
+    /// Whether this address is allowed and was never used.
+    pub fn is_never_used(&self, address: u128) -> bool {
+        self.bounds.allow(address) && !self.taken.contains(address)
+    }
+
+    /// The longest released, not pinned: (when, address).
+    pub fn longest_freed(&self) -> Option<(Millis, u128)> {
+        self.freed.first().copied()
+    }
+    /// The longest released among the pinned.
+    pub fn longest_freed_pinned(&self) -> Option<(Millis, u128)> {
+        self.freed_pinned.first().copied()
+    }
+    /// The longest released of all, allowed or not.
+    pub fn oldest_memory(&self) -> Option<(Millis, u128)> {
+        [&self.freed, &self.freed_pinned, &self.aside].into_iter().filter_map(BTreeSet::first).min().copied()
+    }
+}

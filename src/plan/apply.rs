@@ -1,0 +1,175 @@
+//! Making changes true, in the served plan and when it is rebuilt from the store: the same code for both.
+//!
+//! Promises: total and deterministic; a change that names what is not there does nothing. Never decides.
+
+use super::Plan;
+use super::change::{Change, Kind, Marks, Record, Serial, SubnetState};
+use super::settings::Millis;
+use super::subnet::Subnet;
+
+impl Plan {
+    /// Time has passed: what has cooled is free. Cheap when nothing is due; never goes backwards.
+    pub fn advance(&mut self, now: Millis) {
+        self.now = self.now.max(now);
+        while let Some((until, serial)) = self.cooling.first().copied().filter(|(until, _)| *until <= self.now) {
+            self.cooling.remove(&(until, serial));
+            if let Some(subnet) = self.subnets.get(&serial) {
+                let prefix = subnet.state.prefix;
+                self.leave(prefix, serial);
+            }
+        }
+    }
+
+    /// Makes one committed change true.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::SubnetGranted(state) | Change::SubnetRestored(state) => self.put_subnet((**state).clone()),
+            Change::SubnetMarked { serial, marks } => self.mark(*serial, marks),
+            Change::SubnetReleased { serial, at, cool_until, .. } => self.release(*serial, *at, *cool_until),
+            Change::SubnetForgotten { serial } => {
+                self.unindex(*serial);
+                self.subnets.remove(serial);
+            }
+            Change::AddressGranted { serial, address, record } | Change::AddressRestored { serial, address, record } => {
+                self.put_address(*serial, *address, record.clone());
+            }
+            Change::AddressReleased { serial, address, at, .. } => {
+                let Some(subnet) = self.subnets.get_mut(serial) else { return };
+                let Some(record) = subnet.addresses.get(*address) else { return };
+                let record = Record { leased: false, since: *at, ..record.clone() };
+                subnet.addresses.put(*address, record);
+            }
+            Change::AddressForgotten { serial, address } => {
+                if let Some(subnet) = self.subnets.get_mut(serial) {
+                    subnet.addresses.forget(*address);
+                }
+            }
+            Change::KeyRemembered { space, family, word, prefix } => {
+                let key = (*space, *family, word.clone());
+                match prefix {
+                    Some(prefix) => self.keys.insert(key, *prefix),
+                    None => self.keys.remove(&key),
+                };
+            }
+            Change::Counted { next_generation, next_serial } => {
+                self.next_generation = self.next_generation.max(*next_generation);
+                self.next_serial = self.next_serial.max(*next_serial);
+            }
+        }
+    }
+
+    fn put_address(&mut self, serial: Serial, address: u128, record: Record) {
+        let Some(subnet) = self.subnets.get_mut(&serial) else { return };
+        self.next_generation = self.next_generation.max(record.generation.saturating_add(1));
+        subnet.addresses.put(address, record);
+    }
+
+    fn put_subnet(&mut self, state: SubnetState) {
+        let serial = state.serial;
+        self.next_generation = self.next_generation.max(state.generation.saturating_add(1));
+        self.next_serial = self.next_serial.max(serial.saturating_add(1));
+        self.unindex(serial);
+        match self.subnets.get_mut(&serial) {
+            Some(subnet) => subnet.set_state(state, &self.settings.reserved),
+            None => {
+                self.subnets.insert(serial, Subnet::new(state, &self.settings.reserved));
+            }
+        }
+        self.index_subnet(serial);
+    }
+
+    fn mark(&mut self, serial: Serial, marks: &Marks) {
+        let Some(subnet) = self.subnets.get_mut(&serial) else { return };
+        let held_quietly = subnet.is_held() && subnet.state.dynamic && !subnet.state.marks.addressed;
+        subnet.set_marks(marks.clone(), &self.settings.reserved);
+        if held_quietly && marks.addressed {
+            let state = subnet.state.clone();
+            self.forget_quiet(&state);
+        }
+    }
+
+    /// The subnet was asked for an address, or is gone: no sign of a storm any more.
+    fn forget_quiet(&mut self, state: &SubnetState) {
+        let group = (state.space, state.prefix.family(), state.options.clone());
+        if let Some(quiet) = self.unaddressed.get_mut(&group) {
+            quiet.remove(&(state.granted_at, state.serial));
+            if quiet.is_empty() {
+                self.unaddressed.remove(&group);
+            }
+        }
+    }
+
+    /// Gateways, auxiliary addresses and unknown leases end without trace; endpoints are remembered.
+    fn release(&mut self, serial: Serial, at: Millis, cool_until: Millis) {
+        self.unindex(serial);
+        if let Some(subnet) = self.subnets.get_mut(&serial) {
+            let leases = subnet.addresses.records().filter(|(_, record)| record.leased);
+            let leases: Vec<(u128, Kind)> = leases.map(|(address, record)| (address, record.kind)).collect();
+            for (address, kind) in leases {
+                match subnet.addresses.get(address).filter(|_| kind == Kind::Endpoint).cloned() {
+                    Some(record) => subnet.addresses.put(address, Record { leased: false, since: at, ..record }),
+                    None => subnet.addresses.forget(address),
+                }
+            }
+            subnet.state.released_at = Some(at);
+            subnet.state.cool_until = cool_until;
+        }
+        self.index_subnet(serial);
+    }
+
+    fn index_subnet(&mut self, serial: Serial) {
+        let Some(subnet) = self.subnets.get(&serial) else { return };
+        let state = &subnet.state;
+        let (prefix, space) = (state.prefix, state.space);
+        let Some(released_at) = state.released_at else {
+            self.by_id.insert(state.id.clone(), serial);
+            self.held[space as usize].insert(prefix, serial);
+            if state.dynamic && !state.marks.addressed {
+                let group = (space, prefix.family(), state.options.clone());
+                self.unaddressed.entry(group).or_default().insert((state.granted_at, serial));
+            }
+            self.stand(prefix, serial);
+            return;
+        };
+        self.released.insert((released_at, serial));
+        self.remembered.insert((space, prefix), serial);
+        if state.cool_until > self.now {
+            self.cooling.insert((state.cool_until, serial));
+            self.stand(prefix, serial);
+        }
+    }
+
+    fn unindex(&mut self, serial: Serial) {
+        let Some(subnet) = self.subnets.get(&serial) else { return };
+        let state = subnet.state.clone();
+        let (prefix, space) = (state.prefix, state.space);
+        let Some(released_at) = state.released_at else {
+            self.by_id.remove(&state.id);
+            self.held[space as usize].remove(prefix, serial);
+            self.forget_quiet(&state);
+            self.leave(prefix, serial);
+            return;
+        };
+        self.released.remove(&(released_at, serial));
+        if self.remembered.get(&(space, prefix)) == Some(&serial) {
+            self.remembered.remove(&(space, prefix));
+        }
+        if self.cooling.remove(&(state.cool_until, serial)) {
+            self.leave(prefix, serial);
+        }
+    }
+
+    fn stand(&mut self, prefix: super::Prefix, serial: Serial) {
+        self.occupied.insert(prefix, serial);
+        for space in self.free.values_mut() {
+            space.occupy(prefix);
+        }
+    }
+
+    fn leave(&mut self, prefix: super::Prefix, serial: Serial) {
+        self.occupied.remove(prefix, serial);
+        for space in self.free.values_mut().filter(|space| space.base().overlaps(prefix)) {
+            space.vacate(prefix, &self.occupied);
+        }
+    }
+}

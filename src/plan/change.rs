@@ -1,0 +1,213 @@
+//! What is committed: the values that the store keeps and the plan applies.
+//!
+//! Promises: a change says everything that applying it needs (no clock, no configuration), so that the plan rebuilt
+//! from the store equals the plan served. Does not know tables or SQL.
+
+use std::collections::BTreeMap;
+
+use super::prefix::{Family, Prefix};
+use super::request::{Mac, Space};
+use super::settings::Millis;
+
+/// The number of a subnet in the books. A prefix granted again takes up the serial it had, and so its memory.
+pub type Serial = u64;
+
+/// What a lease is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The gateway (`RequestAddressType`).
+    Gateway,
+    /// An `--aux-address`.
+    Auxiliary,
+    /// A container's.
+    Endpoint,
+    /// Taken over from old books; nobody has said yet.
+    Unknown,
+}
+
+impl Kind {
+    /// The word in the books and in views; unknown has none.
+    pub const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Gateway => Some("gateway"),
+            Self::Auxiliary => Some("auxiliary"),
+            Self::Endpoint => Some("endpoint"),
+            Self::Unknown => None,
+        }
+    }
+
+    /// The kind of this name.
+    pub fn parse(name: Option<&str>) -> Option<Self> {
+        match name {
+            None => Some(Self::Unknown),
+            Some("gateway") => Some(Self::Gateway),
+            Some("auxiliary") => Some(Self::Auxiliary),
+            Some("endpoint") => Some(Self::Endpoint),
+            Some(_) => None,
+        }
+    }
+}
+
+/// What is known of one address: a lease, or the memory of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Held now, or released.
+    pub leased: bool,
+    /// What for.
+    pub kind: Kind,
+    /// The holder's endpoint name, escaped and cut (see `docker::wire`).
+    pub name: Option<Box<str>>,
+    /// The holder's MAC.
+    pub mac: Option<Mac>,
+    /// Was once asked for by number, by an endpoint.
+    pub pinned: bool,
+    /// When it was granted, or released.
+    pub since: Millis,
+    /// Of its grant; a release keeps it.
+    pub generation: u64,
+}
+
+/// Small facts about a held subnet that later decisions need.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Was ever asked for an address since its grant.
+    pub addressed: bool,
+    /// Ever had an endpoint.
+    pub had_endpoint: bool,
+    /// When it was granted, or last asked for a gateway or auxiliary address.
+    pub set_up_at: Millis,
+    /// The gateway that was given.
+    pub gateway: Option<u128>,
+    /// The gateway was asked for once more, as an auxiliary address.
+    pub gateway_is_auxiliary: bool,
+    /// Part of a storm: does not cool.
+    pub stormed: bool,
+}
+
+/// Everything the books say of a subnet, but for its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubnetState {
+    /// Its number.
+    pub serial: Serial,
+    /// The PoolID.
+    pub id: String,
+    /// Its address space.
+    pub space: Space,
+    /// Its prefix.
+    pub prefix: Prefix,
+    /// Where dynamic addresses come from; the whole subnet if absent.
+    pub range: Option<Prefix>,
+    /// The pool it was cut from or lies in.
+    pub pool: Option<String>,
+    /// The options it was asked with.
+    pub options: BTreeMap<String, String>,
+    /// Chosen by us.
+    pub dynamic: bool,
+    /// When.
+    pub granted_at: Millis,
+    /// Of the grant.
+    pub generation: u64,
+    /// Taken over from old books: dynamic choice starts beyond this address while room remains.
+    pub start_beyond: Option<u128>,
+    /// See there.
+    pub marks: Marks,
+    /// Released then; `None` while held.
+    pub released_at: Option<Millis>,
+    /// Not given to others before.
+    pub cool_until: Millis,
+}
+
+/// Why something was released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Docker said so.
+    Docker,
+    /// A person said so.
+    Force,
+}
+
+/// One change of the books.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A subnet was granted (a new serial, or one that is taken up again).
+    SubnetGranted(Box<SubnetState>),
+    /// A subnet is as it was before an undone grant.
+    SubnetRestored(Box<SubnetState>),
+    /// Its marks changed.
+    SubnetMarked {
+        /// Which.
+        serial: Serial,
+        /// All of them.
+        marks: Marks,
+    },
+    /// It was given back, with every lease in it.
+    SubnetReleased {
+        /// Which.
+        serial: Serial,
+        /// When.
+        at: Millis,
+        /// Not given to others before.
+        cool_until: Millis,
+        /// Why.
+        why: Why,
+    },
+    /// It leaves the books with all that is remembered of its addresses.
+    SubnetForgotten {
+        /// Which.
+        serial: Serial,
+    },
+    /// An address was leased.
+    AddressGranted {
+        /// In this subnet.
+        serial: Serial,
+        /// Its number.
+        address: u128,
+        /// The lease.
+        record: Record,
+    },
+    /// A lease ended; the record stays as memory.
+    AddressReleased {
+        /// In this subnet.
+        serial: Serial,
+        /// Its number.
+        address: u128,
+        /// When.
+        at: Millis,
+        /// Why.
+        why: Why,
+    },
+    /// An address is as it was before an undone grant, or as the books say at a start.
+    AddressRestored {
+        /// In this subnet.
+        serial: Serial,
+        /// Its number.
+        address: u128,
+        /// What was there.
+        record: Record,
+    },
+    /// Nothing is remembered of an address any more.
+    AddressForgotten {
+        /// In this subnet.
+        serial: Serial,
+        /// Its number.
+        address: u128,
+    },
+    /// `key=WORD` points to this prefix now; to nothing if absent.
+    KeyRemembered {
+        /// In this space.
+        space: Space,
+        /// Of this family.
+        family: Family,
+        /// The word.
+        word: String,
+        /// The prefix and when it was granted.
+        prefix: Option<(Prefix, Millis)>,
+    },
+    /// No generation or serial up to these will be used again.
+    Counted {
+        /// Next generation.
+        next_generation: u64,
+        /// Next serial.
+        next_serial: Serial,
+    },
+}

@@ -1,0 +1,282 @@
+//! Which address: own, never used, longest released, still cooling, pinned, the gateway's slot; in this order.
+//!
+//! Promises: pure; O(log n); a dynamic address lies in its range and is not reserved. What is refused changes nothing.
+
+use std::net::IpAddr;
+
+use super::Plan;
+use super::change::{Change, Kind, Marks, Record};
+use super::error::Error;
+use super::interface_id::{STABLE_TRIES, eui64, stable};
+use super::request::{AddressRequest, Context, Decision, Reply, Space, Undo};
+use super::settings::{AddressOrder, Millis};
+use super::subnet::{Subnet, never_given};
+
+/// An explicit request without owner counts as auxiliary for so long after the last step of a network's set-up.
+const SET_UP_WINDOW: Millis = 10_000;
+/// What is remembered of an address is dropped after 90 days.
+pub(super) const MEMORY: Millis = 90 * 24 * 3_600_000;
+/// ... and beyond so many a subnet, or four times its leases.
+pub(super) const MEMORY_FLOOR: usize = 1_000;
+
+/// A choice, and what the operator should know of it.
+struct Choice {
+    address: u128,
+    warning: Option<String>,
+}
+
+impl Plan {
+    /// RequestAddress.
+    pub(super) fn decide_address(&self, request: &AddressRequest, context: Context) -> Decision {
+        let Some(subnet) = self.held(&request.id) else {
+            return Decision::refused(Error::PoolNotFound(request.id.clone()));
+        };
+        let chosen = match request.address {
+            Some(address) => return self.decide_explicit(subnet, request, address, context),
+            None if request.gateway => match subnet.gateway_lease() {
+                Some((gateway, _)) => return Decision::unchanged(answer(subnet, gateway)),
+                None => self.choose_gateway(subnet, context.now),
+            },
+            None => self.choose_dynamic(subnet, request, context.now),
+        };
+        match chosen {
+            Ok(choice) => {
+                let kind = if request.gateway { Kind::Gateway } else { Kind::Endpoint };
+                let mut decision = self.grant(subnet, choice.address, kind, request, context);
+                decision.warnings.extend(choice.warning);
+                decision
+            }
+            Err(error) => Decision::refused(error),
+        }
+    }
+
+    fn decide_explicit(&self, subnet: &Subnet, request: &AddressRequest, asked: IpAddr, context: Context) -> Decision {
+        let prefix = subnet.state.prefix;
+        let Some(address) = subnet.number_of(asked) else {
+            return Decision::refused(Error::OutOfRange {
+                address: asked,
+                why: format!("is outside of {prefix}; choose an address of that subnet"),
+            });
+        };
+        if let Some(why) = never_given_name(subnet, address) {
+            return Decision::refused(Error::OutOfRange { address: asked, why });
+        }
+        let kind = explicit_kind(subnet, request, context.now);
+        let Some(record) = subnet.addresses.get(address).filter(|record| record.leased) else {
+            return self.grant(subnet, address, kind, request, context);
+        };
+        if subnet.state.space == Space::Global {
+            return Decision::unchanged(answer(subnet, address));
+        }
+        let marks = &subnet.state.marks;
+        if record.kind == Kind::Gateway && kind == Kind::Auxiliary && !marks.gateway_is_auxiliary {
+            let mut decision = Decision::unchanged(answer(subnet, address));
+            let marks = Marks { gateway_is_auxiliary: true, ..marks.clone() };
+            decision.changes.push(Change::SubnetMarked { serial: subnet.state.serial, marks });
+            return decision;
+        }
+        Decision::refused(Error::AddressInUse {
+            address: asked,
+            holder: holder_text(record),
+            subnet: self.command_name(subnet),
+        })
+    }
+
+    /// The slot if it is free, else the first usable address that is neither leased nor reserved.
+    fn choose_gateway(&self, subnet: &Subnet, now: Millis) -> Result<Choice, Error> {
+        let slot = subnet.slot(&self.settings.reserved);
+        if !subnet.addresses.is_leased(slot) {
+            return Ok(Choice { address: slot, warning: None });
+        }
+        let mut whole = subnet.clone();
+        let state = super::change::SubnetState { range: None, start_beyond: None, ..subnet.state.clone() };
+        whole.set_state(state, &self.settings.reserved);
+        self.choose_any(&whole, None, now)
+    }
+
+    fn choose_dynamic(&self, subnet: &Subnet, request: &AddressRequest, now: Millis) -> Result<Choice, Error> {
+        let addresses = &subnet.addresses;
+        if let Some(own) = addresses.last_of(request.name.as_deref(), request.mac) {
+            if !addresses.is_leased(own) && addresses.bounds().allow(own) {
+                return Ok(Choice { address: own, warning: None });
+            }
+        }
+        self.choose_any(subnet, self.derived(subnet, request), now)
+    }
+
+    fn choose_any(&self, subnet: &Subnet, derived: Option<u128>, now: Millis) -> Result<Choice, Error> {
+        let addresses = &subnet.addresses;
+        let start = subnet.state.start_beyond.map_or(0, |beyond| beyond.saturating_add(1));
+        if let Some(address) = derived.or_else(|| addresses.never_used(start)) {
+            return Ok(Choice { address, warning: None });
+        }
+        let prefix = subnet.state.prefix;
+        if let Some((since, address)) = addresses.longest_freed() {
+            let cooling = since.saturating_add(self.cooling_of(subnet)) > now;
+            let warning = cooling.then(|| {
+                format!("{prefix}: {} is given again while still cooling; nothing else is free", prefix.address(address))
+            });
+            return Ok(Choice { address, warning });
+        }
+        if let Some((_, address)) = addresses.longest_freed_pinned() {
+            let text = prefix.address(address);
+            let warning =
+                Some(format!("{prefix}: {text} is given although it is pinned (once asked for by number); nothing else is free"));
+            return Ok(Choice { address, warning });
+        }
+        let slot = subnet.slot(&self.settings.reserved);
+        let in_range = addresses.bounds().first <= slot && slot <= addresses.bounds().last;
+        let reserved = self.settings.reserved.iter().any(|range| {
+            range.family == prefix.family() && range.first <= slot && slot <= range.last
+        });
+        if in_range && !reserved && !addresses.is_leased(slot) {
+            let warning =
+                Some(format!("{prefix}: {} is given although it is the gateway's place; nothing else is free", prefix.address(slot)));
+            return Ok(Choice { address: slot, warning });
+        }
+        Err(exhausted(subnet))
+    }
+
+    /// The address that the pool's order derives from the holder, if it was never used.
+    fn derived(&self, subnet: &Subnet, request: &AddressRequest) -> Option<u128> {
+        let state = &subnet.state;
+        let pool = self.settings.pool(state.pool.as_deref()?)?;
+        let order = pool.base(state.prefix.family())?.addresses;
+        let serial = request.serial || state.options.get(SERIAL).is_some_and(|value| value == "true");
+        if serial || state.prefix.family() == super::prefix::Family::V4 {
+            return None;
+        }
+        let unused = |address: &u128| subnet.addresses.is_never_used(*address);
+        match order {
+            AddressOrder::Sequential => None,
+            AddressOrder::Eui64 => eui64(state.prefix, request.mac?).filter(unused),
+            AddressOrder::Stable => {
+                let holder = match (&request.name, request.mac) {
+                    (Some(name), _) => format!("name {name}"),
+                    (None, Some(mac)) => format!("mac {}", mac_text(mac)),
+                    (None, None) => return None,
+                };
+                let range = state.range.unwrap_or(state.prefix);
+                (0..STABLE_TRIES)
+                    .filter_map(|tries| stable(range, state.prefix, &holder, tries, &self.settings.secret))
+                    .find(unused)
+            }
+        }
+    }
+
+    fn grant(&self, subnet: &Subnet, address: u128, kind: Kind, request: &AddressRequest, context: Context) -> Decision {
+        let serial = subnet.state.serial;
+        let previous = subnet.addresses.get(address).cloned();
+        let by_number = kind == Kind::Endpoint && request.address.is_some();
+        let record = Record {
+            leased: true,
+            kind,
+            name: request.name.as_deref().map(Into::into),
+            mac: request.mac,
+            pinned: by_number || previous.as_ref().is_some_and(|record| record.pinned),
+            since: context.now,
+            generation: self.next_generation,
+        };
+        let undo = Undo::Address {
+            serial,
+            address,
+            generation: record.generation,
+            previous: previous.map(Box::new),
+        };
+        let mut changes = vec![Change::AddressGranted { serial, address, record }];
+        let marks = marks_after(&subnet.state.marks, kind, address, context.now);
+        if marks != subnet.state.marks {
+            changes.push(Change::SubnetMarked { serial, marks });
+        }
+        changes.extend(self.trim_memory(subnet, 0, Some(address), context.now));
+        Decision { reply: Ok(answer(subnet, address)), changes, warnings: Vec::new(), undo: Some(undo) }
+    }
+
+    /// The oldest memory of the subnet, if it is too old or there is too much; never one that cools.
+    pub(super) fn trim_memory(&self, subnet: &Subnet, more: usize, but: Option<u128>, now: Millis) -> Option<Change> {
+        let addresses = &subnet.addresses;
+        let (since, address) = addresses.oldest_memory()?;
+        let bound = MEMORY_FLOOR.max(4 * addresses.leased());
+        let too_many = addresses.remembered() + more > bound;
+        let cool = since.saturating_add(self.cooling_of(subnet)) <= now;
+        let too_old = since.saturating_add(MEMORY) < now;
+        (Some(address) != but && cool && (too_many || too_old))
+            .then_some(Change::AddressForgotten { serial: subnet.state.serial, address })
+    }
+}
+
+/// The label of libnetwork for next-fit.
+const SERIAL: &str = "com.docker.network.ipam.serial";
+
+const fn answer(subnet: &Subnet, address: u128) -> Reply {
+    let prefix = subnet.state.prefix;
+    Reply::Address { address: prefix.address(address), length: prefix.length() }
+}
+
+fn marks_after(marks: &Marks, kind: Kind, address: u128, now: Millis) -> Marks {
+    let mut after = Marks { addressed: true, ..marks.clone() };
+    match kind {
+        Kind::Gateway => (after.gateway, after.set_up_at) = (Some(address), now),
+        Kind::Auxiliary => after.set_up_at = now,
+        Kind::Endpoint | Kind::Unknown => after.had_endpoint = true,
+    }
+    after
+}
+
+fn explicit_kind(subnet: &Subnet, request: &AddressRequest, now: Millis) -> Kind {
+    let marks = &subnet.state.marks;
+    let anonymous = request.name.is_none() && request.mac.is_none();
+    if request.gateway {
+        Kind::Gateway
+    } else if anonymous && !marks.had_endpoint && now <= marks.set_up_at.saturating_add(SET_UP_WINDOW) {
+        Kind::Auxiliary
+    } else {
+        Kind::Endpoint
+    }
+}
+
+fn never_given_name(subnet: &Subnet, address: u128) -> Option<String> {
+    let prefix = subnet.state.prefix;
+    let (low, high) = never_given(prefix);
+    let what = match (low == Some(address), high == Some(address)) {
+        (true, _) if prefix.family() == super::prefix::Family::V4 => "network",
+        (true, _) => "subnet-router anycast",
+        (_, true) => "broadcast",
+        _ => return None,
+    };
+    Some(format!("is the {what} address of {prefix}; choose another one"))
+}
+
+/// A MAC as people write it.
+pub fn mac_text(mac: super::request::Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// Who holds it, for a message.
+fn holder_text(record: &Record) -> String {
+    match (record.kind, &record.name, record.mac) {
+        (Kind::Gateway, ..) => "the gateway".to_owned(),
+        (Kind::Auxiliary, ..) => "an auxiliary address of the network".to_owned(),
+        (_, Some(name), _) => name.to_string(),
+        (_, None, Some(mac)) => format!("an endpoint with MAC {}", mac_text(mac)),
+        (Kind::Endpoint, None, None) => {
+            format!("an endpoint without a name since {}", super::settings::rfc3339(record.since))
+        }
+        (Kind::Unknown, None, None) => "a lease taken over from old books".to_owned(),
+    }
+}
+
+fn exhausted(subnet: &Subnet) -> Error {
+    let (first, last) = (subnet.addresses.bounds().first, subnet.addresses.bounds().last);
+    let prefix = subnet.state.prefix;
+    let place = match subnet.state.range {
+        Some(range) => format!("range {range} of {prefix}"),
+        None => prefix.to_string(),
+    };
+    let leased = subnet.addresses.records().filter(|(address, record)| record.leased && first <= *address && *address <= last);
+    Error::NoAvailableAddresses(format!(
+        "all of {place} is leased or reserved ({} leases); stop containers, or make the network anew with a larger subnet; \
+         see: gipam leases --all",
+        leased.count()
+    ))
+}

@@ -1,0 +1,404 @@
+//! Which subnet: an explicit one if nobody holds it, else best fit in the pools that are open, around what is in use.
+//!
+//! Promises: pure; a candidate that Docker would refuse is not offered (P12); spaces stay disjoint; what is refused
+//! changes nothing but the storm's marks. Does not read routes: they come with the request.
+
+use super::Plan;
+use super::change::{Change, Marks, Serial, SubnetState};
+use super::choose_address::{MEMORY, MEMORY_FLOOR};
+use super::error::Error;
+use super::free_space::FreeSpace;
+use super::intervals::Intervals;
+use super::options::PoolOptions;
+use super::prefix::Prefix;
+use super::request::{Context, Decision, InUse, InUseKind, Reply, Space, SubnetRequest, Undo, Wanted};
+use super::settings::{Base, Millis, PoolSettings, rfc3339};
+
+/// A subnet released less than this ago is not given to another network (its bridge may still be there, P17).
+const YOUNGEST: Millis = 5_000;
+/// The storm guard looks back so far.
+const STORM_WINDOW: Millis = 60_000;
+/// Most keys remembered.
+const KEYS: usize = 1_000;
+
+/// What a search of the pools came to.
+enum Found {
+    Free { prefix: Prefix, pool: String, warning: Option<String> },
+    Wait(Millis),
+}
+
+/// A new grant, before it has an id.
+struct Grant<'a> {
+    request: &'a SubnetRequest,
+    prefix: Prefix,
+    pool: Option<String>,
+    key: Option<String>,
+    dynamic: bool,
+}
+
+impl Plan {
+    /// RequestPool.
+    pub(super) fn decide_subnet(&self, request: &SubnetRequest, context: Context) -> Decision {
+        let outcome = match request.wanted {
+            Wanted::Exact(prefix) => self.decide_exact(request, prefix, context),
+            Wanted::Any { size } => self.decide_any(request, size, context),
+        };
+        outcome.unwrap_or_else(Decision::refused)
+    }
+
+    fn decide_exact(&self, request: &SubnetRequest, prefix: Prefix, context: Context) -> Result<Decision, Error> {
+        let options = PoolOptions::parse(&request.options, false)?;
+        if prefix.family() != request.family {
+            return Err(Error::InvalidPool(format!("{prefix} is {}, but {} was asked for", prefix.family(), request.family)));
+        }
+        check_range(request.range, prefix)?;
+        if request.space == Space::Global {
+            if let Some(subnet) = self.at(Space::Global, prefix).first().and_then(|serial| self.subnets.get(serial)) {
+                let mut decision =
+                    Decision::unchanged(Reply::Subnet { id: subnet.state.id.clone(), prefix: subnet.state.prefix });
+                if subnet.state.options != request.options || subnet.state.range != request.range {
+                    decision.warnings.push(format!(
+                        "{prefix} was asked for again in space global with other options or another range; both networks share it"
+                    ));
+                }
+                return Ok(decision);
+            }
+        }
+        if !options.overlap {
+            self.refuse_overlap(request.space, prefix)?;
+        }
+        let pool = self.pool_around(prefix).map(|pool| pool.name.clone());
+        Ok(self.grant_subnet(Grant { request, prefix, pool, key: None, dynamic: false }, context))
+    }
+
+    /// Refuses a prefix that overlaps a held one of the space.
+    pub(super) fn refuse_overlap(&self, space: Space, prefix: Prefix) -> Result<(), Error> {
+        let Some(subnet) = self.index(space).overlapping(prefix).and_then(|serial| self.subnets.get(&serial)) else {
+            return Ok(());
+        };
+        Err(Error::PoolOverlap {
+            asked: prefix,
+            existing: subnet.state.prefix,
+            space,
+            since: rfc3339(subnet.state.granted_at),
+            command: self.command_name(subnet),
+        })
+    }
+
+    fn decide_any(&self, request: &SubnetRequest, size: Option<u8>, context: Context) -> Result<Decision, Error> {
+        let options = PoolOptions::parse(&request.options, true)?;
+        if let Some(range) = request.range {
+            return Err(Error::InvalidSubPool(format!("{range} needs a pool to lie in; give --subnet with --ip-range")));
+        }
+        let storm = self.storm(request, context.now);
+        if !storm.is_empty() {
+            return Ok(refuse_storm(self, request, &storm));
+        }
+        let pools = self.open_pools(request, &options)?;
+        if let Some((prefix, pool)) = self.keyed(request, &options, size, &pools) {
+            let grant = Grant { request, prefix, pool: Some(pool), key: options.key, dynamic: true };
+            return Ok(self.grant_subnet(grant, context));
+        }
+        match self.search(request, &options, size, &pools, context.now)? {
+            Found::Wait(until) => Ok(Decision::unchanged(Reply::Wait(until))),
+            Found::Free { prefix, pool, warning } => {
+                let grant = Grant { request, prefix, pool: Some(pool), key: options.key, dynamic: true };
+                let mut decision = self.grant_subnet(grant, context);
+                decision.warnings.extend(warning);
+                Ok(decision)
+            }
+        }
+    }
+
+    /// The pools to look in, in order: those named that have the family, else the driver's own.
+    fn open_pools(&self, request: &SubnetRequest, options: &PoolOptions) -> Result<Vec<(&PoolSettings, Base)>, Error> {
+        let with_family = |names: &[String]| -> Vec<(&PoolSettings, Base)> {
+            let pools = names.iter().filter_map(|name| self.settings.pool(name));
+            pools.filter_map(|pool| pool.base(request.family).map(|base| (pool, *base))).collect()
+        };
+        let mut pools = Vec::new();
+        if let Some(named) = &options.pools {
+            if let Some(unknown) = named.iter().find(|name| self.settings.pool(name).is_none()) {
+                let known: Vec<&str> = self.settings.pools.iter().map(|pool| pool.name.as_str()).collect();
+                return Err(Error::InvalidRequest(format!(
+                    "option pool={unknown}: there is no such pool; pools are {}",
+                    known.join(", ")
+                )));
+            }
+            pools = with_family(named);
+        }
+        if pools.is_empty() {
+            pools = with_family(&request.pools);
+        }
+        if pools.is_empty() {
+            return Err(Error::NoAvailablePool(format!(
+                "no pool open to this driver has {}; add one to the configuration, or give --subnet",
+                request.family
+            )));
+        }
+        Ok(pools)
+    }
+
+    /// The subnet that `key=WORD` had, while it is free: cooling or not.
+    fn keyed(
+        &self,
+        request: &SubnetRequest,
+        options: &PoolOptions,
+        size: Option<u8>,
+        pools: &[(&PoolSettings, Base)],
+    ) -> Option<(Prefix, String)> {
+        let word = options.key.clone()?;
+        let (prefix, _) = *self.keys.get(&(request.space, request.family, word))?;
+        let (pool, base) = pools.iter().find(|(pool, base)| !pool.closed && base.base.contains(prefix))?;
+        let wanted = size.or(options.size(request.family)).unwrap_or(base.size);
+        let blocked = Blocked::new(base.base, &request.in_use, self);
+        let free = self.held_anywhere(prefix).is_none() && blocked.by(prefix).is_none();
+        (prefix.length() == wanted && free).then(|| (prefix, pool.name.clone()))
+    }
+
+    fn search(
+        &self,
+        request: &SubnetRequest,
+        options: &PoolOptions,
+        size: Option<u8>,
+        pools: &[(&PoolSettings, Base)],
+        now: Millis,
+    ) -> Result<Found, Error> {
+        let mut why = Vec::new();
+        let mut places = Vec::new();
+        for (pool, base) in pools {
+            let length = size.or(options.size(request.family)).unwrap_or(base.size);
+            let place = Place { pool, base: base.base, length, blocked: Blocked::new(base.base, &request.in_use, self) };
+            if let Some(reason) = place.hopeless() {
+                why.push(reason);
+                continue;
+            }
+            let free = self.free.get(&base.base);
+            if let Some(prefix) = free.and_then(|free| free.best_fit(length, |candidate| place.blocked.by(candidate))) {
+                return Ok(Found::Free { prefix, pool: pool.name.clone(), warning: None });
+            }
+            why.push(self.full_text(&place));
+            places.push(place);
+        }
+        self.search_cooling(&places, now).ok_or_else(|| {
+            Error::NoAvailablePool(format!(
+                "no free {} subnet: {}; remove unused networks (gipam subnets shows them), ask for a smaller size, or add a pool",
+                request.family,
+                why.join("; ")
+            ))
+        })
+    }
+
+    /// With nothing else left: the place that the longest-cooled releases open.
+    fn search_cooling(&self, places: &[Place<'_>], now: Millis) -> Option<Found> {
+        let mut occupied = self.occupied.clone();
+        let mut spaces: Vec<(&Place<'_>, FreeSpace)> =
+            places.iter().filter_map(|place| Some((place, self.free.get(&place.base)?.clone()))).collect();
+        let mut cooling: Vec<&SubnetState> = self
+            .cooling
+            .iter()
+            .filter_map(|(_, serial)| self.subnets.get(serial).map(|subnet| &subnet.state))
+            .filter(|state| places.iter().any(|place| place.base.overlaps(state.prefix)))
+            .collect();
+        cooling.sort_by_key(|state| (state.released_at, state.serial));
+        for state in cooling {
+            occupied.remove(state.prefix, state.serial);
+            for (place, space) in &mut spaces {
+                space.vacate(state.prefix, &occupied);
+                let Some(prefix) = space.best_fit(place.length, |candidate| place.blocked.by(candidate)) else { continue };
+                let earliest = state.released_at.unwrap_or(0).saturating_add(YOUNGEST);
+                if earliest > now {
+                    return Some(Found::Wait(earliest));
+                }
+                let warning = format!(
+                    "pool {}: {prefix} is given again while still cooling (released {}); nothing else is free",
+                    place.pool.name,
+                    rfc3339(state.released_at.unwrap_or(0))
+                );
+                return Some(Found::Free { prefix, pool: place.pool.name.clone(), warning: Some(warning) });
+            }
+        }
+        None
+    }
+
+    fn full_text(&self, place: &Place<'_>) -> String {
+        let base = place.base;
+        let held = self.occupied.all_inside(base).filter(|serial| {
+            self.subnets.get(serial).is_some_and(super::subnet::Subnet::is_held)
+        });
+        let foreign = place.blocked.texts.iter().filter(|used| self.occupied.overlapping(used.prefix).is_none());
+        let routes: Vec<&str> = foreign.map(|used| used.text.as_str()).take(5).collect();
+        let routes = if routes.is_empty() { String::new() } else { format!(", in use here: {}", routes.join(", ")) };
+        format!("pool {} ({base}) has no free /{} ({} subnets held{routes})", place.pool.name, place.length, held.count())
+    }
+
+    /// The serials of a storm: dynamic subnets of one family, space and option set, all held, none ever asked for an
+    /// address, granted within a minute; empty below the limit.
+    fn storm(&self, request: &SubnetRequest, now: Millis) -> Vec<Serial> {
+        let limit = usize::try_from(self.settings.storm_limit).unwrap_or(usize::MAX);
+        let group = (request.space, request.family, request.options.clone());
+        let Some(quiet) = self.unaddressed.get(&group).filter(|_| limit > 0) else { return Vec::new() };
+        let since = now.saturating_sub(STORM_WINDOW);
+        let recent: Vec<Serial> = quiet.range((since, 0)..).take(limit).map(|(_, serial)| *serial).collect();
+        if recent.len() < limit { Vec::new() } else { recent }
+    }
+
+    fn grant_subnet(&self, grant: Grant<'_>, context: Context) -> Decision {
+        let Grant { request, prefix, pool, key, dynamic } = grant;
+        let previous = self.remembered.get(&(request.space, prefix)).and_then(|serial| self.subnets.get(serial));
+        let serial = previous.map_or(self.next_serial, |subnet| subnet.state.serial);
+        let state = SubnetState {
+            serial,
+            id: self.new_id(request.space, prefix, context.random),
+            space: request.space,
+            prefix,
+            range: request.range,
+            pool,
+            options: request.options.clone(),
+            dynamic,
+            granted_at: context.now,
+            generation: self.next_generation,
+            start_beyond: None,
+            marks: Marks { set_up_at: context.now, ..Marks::default() },
+            released_at: None,
+            cool_until: 0,
+        };
+        let reply = Reply::Subnet { id: state.id.clone(), prefix };
+        let key_change = key.and_then(|word| self.remember_key(request, word, prefix));
+        let key_before = key_change.as_ref().map(|word| {
+            (word.clone(), self.keys.get(&(request.space, request.family, word.clone())).map(|(prefix, _)| *prefix))
+        });
+        let undo = Undo::Subnet {
+            serial,
+            generation: state.generation,
+            previous: previous.map(|subnet| Box::new(subnet.state.clone())),
+            key: key_before,
+        };
+        let (space, family) = (request.space, request.family);
+        let mut changes = vec![Change::SubnetGranted(Box::new(state))];
+        if let Some(word) = key_change {
+            changes.push(Change::KeyRemembered { space, family, word, prefix: Some((prefix, context.now)) });
+            changes.extend(self.trim_keys());
+        }
+        changes.extend(self.trim_remembered(Some(serial), context.now));
+        Decision { reply: Ok(reply), changes, warnings: Vec::new(), undo: Some(undo) }
+    }
+
+    /// A key keeps pointing where it did while that subnet is held.
+    fn remember_key(&self, request: &SubnetRequest, word: String, prefix: Prefix) -> Option<String> {
+        let known = self.keys.get(&(request.space, request.family, word.clone()));
+        let stays = known.is_some_and(|(known, _)| *known != prefix && !self.at(request.space, *known).is_empty());
+        (!stays).then_some(word)
+    }
+
+    fn trim_keys(&self) -> Option<Change> {
+        if self.keys.len() < KEYS {
+            return None;
+        }
+        let ((space, family, word), _) = self.keys.iter().min_by_key(|(_, (_, at))| *at)?;
+        Some(Change::KeyRemembered { space: *space, family: *family, word: word.clone(), prefix: None })
+    }
+
+    /// The longest released subnet, if it is too old or there are too many; never one that cools.
+    pub(super) fn trim_remembered(&self, but: Option<Serial>, now: Millis) -> Option<Change> {
+        let (released_at, serial) = *self.released.first()?;
+        let held = self.subnets.len() - self.released.len();
+        let too_many = self.released.len() > MEMORY_FLOOR.max(4 * held);
+        let too_old = released_at.saturating_add(MEMORY) < now;
+        let cool = self.subnets.get(&serial).is_some_and(|subnet| subnet.state.cool_until <= now);
+        (Some(serial) != but && cool && (too_many || too_old)).then_some(Change::SubnetForgotten { serial })
+    }
+}
+
+fn check_range(range: Option<Prefix>, prefix: Prefix) -> Result<(), Error> {
+    match range {
+        Some(range) if !prefix.contains(range) => Err(Error::InvalidSubPool(format!(
+            "{range} does not lie in {prefix}; choose an --ip-range inside the --subnet"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn refuse_storm(plan: &Plan, request: &SubnetRequest, storm: &[Serial]) -> Decision {
+    let seen: Vec<&str> = request
+        .in_use
+        .iter()
+        .filter(|used| matches!(used.kind, InUseKind::OnLinkV4Route | InUseKind::Nameserver))
+        .map(|used| used.text.as_str())
+        .collect();
+    let seen = if seen.is_empty() { "none seen".to_owned() } else { seen.join(", ") };
+    let error = Error::NoAvailablePool(format!(
+        "Docker keeps refusing what is offered: {} {} subnets were granted within a minute and none was ever asked for an address; \
+         look for a pool that overlaps an on-link route or a nameserver of the Docker host: {seen}",
+        storm.len(),
+        request.family,
+    ));
+    let marked = storm.iter().filter_map(|serial| plan.subnets.get(serial)).map(|subnet| Change::SubnetMarked {
+        serial: subnet.state.serial,
+        marks: Marks { stormed: true, ..subnet.state.marks.clone() },
+    });
+    Decision { reply: Err(error), changes: marked.collect(), warnings: Vec::new(), undo: None }
+}
+
+/// One pool to look in, for one length.
+struct Place<'a> {
+    pool: &'a PoolSettings,
+    base: Prefix,
+    length: u8,
+    blocked: Blocked<'a>,
+}
+
+impl Place<'_> {
+    /// Why no subnet can come from here, whatever is free.
+    fn hopeless(&self) -> Option<String> {
+        let Self { pool, base, length, blocked } = self;
+        if pool.closed {
+            return Some(format!("pool {} is closed", pool.name));
+        }
+        if *length < base.length() || *length > base.family().bits() {
+            return Some(format!("pool {} ({base}) has no room for a /{length}", pool.name));
+        }
+        let route = blocked.whole?;
+        Some(format!("pool {} ({base}) lies in the on-link route {}, so Docker would refuse all of it", pool.name, route.text))
+    }
+}
+
+/// What must not be offered from one base.
+struct Blocked<'a> {
+    /// What the host uses inside the base.
+    in_use: Intervals,
+    /// The same, as a person knows it.
+    texts: Vec<&'a InUse>,
+    /// An IPv4 on-link route over the whole base.
+    whole: Option<&'a InUse>,
+    /// Reservations of the family.
+    reserved: &'a Intervals,
+}
+
+impl<'a> Blocked<'a> {
+    fn new(base: Prefix, in_use: &'a [InUse], plan: &'a Plan) -> Self {
+        let reserved = &plan.reserved[base.family() as usize];
+        let mut blocked = Self { in_use: Intervals::default(), texts: Vec::new(), whole: None, reserved };
+        for used in in_use.iter().filter(|used| used.prefix.overlaps(base)) {
+            let over_all = used.prefix.contains(base);
+            if over_all && used.kind == InUseKind::OnLinkV4Route {
+                blocked.whole = Some(used);
+            }
+            // A route over the whole pool is how pools are routed here; it does not count.
+            if !over_all || matches!(used.kind, InUseKind::InterfaceAddress | InUseKind::Nameserver) {
+                blocked.in_use.insert(used.prefix.first(), used.prefix.last());
+                blocked.texts.push(used);
+            }
+        }
+        blocked
+    }
+
+    /// The last number of what blocks this candidate: something in use that overlaps it, or reservations over all of it.
+    fn by(&self, candidate: Prefix) -> Option<u128> {
+        let (first, last) = (candidate.first(), candidate.last());
+        if let Some((_, end)) = self.reserved.around(first).filter(|(_, end)| *end >= last) {
+            return Some(end);
+        }
+        self.in_use.overlapping(first, last).map(|(_, end)| end).max()
+    }
+}

@@ -1,0 +1,125 @@
+//! How full things are: addresses of a subnet by state, further subnets of a pool.
+//!
+//! Promises: *conserved*: the counts of a subnet add up to its size. For views; not on the request path.
+
+use super::Plan;
+use super::intervals::Intervals;
+use super::prefix::{Family, Prefix};
+use super::settings::Base;
+use super::subnet::{Subnet, never_given};
+
+/// Addresses of one subnet; they add up to its size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressCounts {
+    /// Network, broadcast, all-zero host part, unless leased all the same.
+    pub never_given: u128,
+    /// Reserved and not leased.
+    pub reserved: u128,
+    /// The gateway's slot, while no gateway is there.
+    pub slot: u128,
+    /// Leased.
+    pub leased: u128,
+    /// Released, and not given to others yet.
+    pub cooling: u128,
+    /// All others.
+    pub free: u128,
+}
+
+/// Subnets of one family of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubnetCounts {
+    /// Held in it.
+    pub held: u64,
+    /// Released, and not given to others yet.
+    pub cooling: u64,
+    /// Further subnets of the pool's size.
+    pub free: u128,
+}
+
+impl Plan {
+    /// Counts the addresses of a subnet.
+    pub fn count_addresses(&self, subnet: &Subnet) -> AddressCounts {
+        let prefix = subnet.state.prefix;
+        let cooling = self.cooling_of(subnet);
+        let mut counts = AddressCounts::default();
+        let mut special = Intervals::default();
+        let (low, high) = never_given(prefix);
+        let never: Vec<u128> = [low, high].into_iter().flatten().collect();
+        let slot = subnet.slot(&self.settings.reserved);
+        for (first, last) in self.reserved[prefix.family() as usize].overlapping(prefix.first(), prefix.last()) {
+            if first.max(prefix.first()) == prefix.first() && last >= prefix.last() {
+                continue;
+            }
+            special.insert(first.max(prefix.first()), last.min(prefix.last()));
+        }
+        for address in &never {
+            special.remove(*address);
+        }
+        special.remove(slot);
+        counts.reserved = special.overlapping(prefix.first(), prefix.last()).map(|(first, last)| last - first + 1).sum();
+        counts.never_given = never.len() as u128;
+        counts.slot = u128::from(!never.contains(&slot));
+        for (address, record) in subnet.addresses.records() {
+            let cool = !record.leased && record.since.saturating_add(cooling) > self.now;
+            if !record.leased && (!cool || special.contains(address) || address == slot || never.contains(&address)) {
+                continue;
+            }
+            if never.contains(&address) {
+                counts.never_given -= 1;
+            } else if address == slot {
+                counts.slot -= 1;
+            } else if special.contains(address) {
+                counts.reserved -= 1;
+            }
+            if record.leased {
+                counts.leased += 1;
+            } else {
+                counts.cooling += 1;
+            }
+        }
+        let others = counts.never_given + counts.reserved + counts.slot + counts.leased + counts.cooling;
+        counts.free = prefix.size().saturating_sub(others);
+        counts
+    }
+
+    /// Counts the subnets of one base.
+    pub fn count_subnets(&self, base: &Base) -> SubnetCounts {
+        let mut counts = SubnetCounts::default();
+        for serial in self.occupied.all_inside(base.base) {
+            match self.subnets.get(&serial).is_some_and(Subnet::is_held) {
+                true => counts.held += 1,
+                false => counts.cooling += 1,
+            }
+        }
+        if let Some(free) = self.free.get(&base.base) {
+            for block in free.blocks().filter(|block| block.length() <= base.size) {
+                let all = subnets_in(block.family(), block.length(), base.size);
+                counts.free = counts.free.saturating_add(all - self.reserved_subnets(block, base.size).min(all));
+            }
+        }
+        counts
+    }
+
+    /// How many subnets of a size lie wholly in reservations.
+    fn reserved_subnets(&self, block: Prefix, size: u8) -> u128 {
+        let mut count = 0u128;
+        for (first, last) in self.reserved[block.family() as usize].overlapping(block.first(), block.last()) {
+            let (first, last) = (first.max(block.first()), last.min(block.last()));
+            let unit = Prefix::new(block.family(), first, size);
+            let start = if unit.first() == first { first } else { unit.last().saturating_add(1) };
+            let whole = unit.size();
+            if start <= last && last - start >= whole - 1 {
+                count = count.saturating_add((last - start - (whole - 1)) / whole + 1);
+            }
+        }
+        count
+    }
+}
+
+/// How many subnets of a size fit a block; cut at `u128::MAX`.
+const fn subnets_in(_family: Family, length: u8, size: u8) -> u128 {
+    match 1u128.checked_shl((size - length) as u32) {
+        Some(count) => count,
+        None => u128::MAX,
+    }
+}

@@ -1,0 +1,146 @@
+//! What the plan refuses, with its kind, its well-known phrase and what to do next.
+//!
+//! Promises: every message is lower case, begins with the phrase that libnetwork's ipamapi made known, carries the
+//! values and ends in what a person can do. They are read after `Error response from daemon: IpamDriver.X: `.
+
+use std::net::IpAddr;
+
+use super::prefix::Prefix;
+use super::request::Space;
+
+/// The class of an error; decides the HTTP status and the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request can never succeed as it is (400).
+    Invalid,
+    /// Names something that is not there (400, as ipamapi has it; exit code 3).
+    Missing,
+    /// Held by somebody (403).
+    Taken,
+    /// Nothing left (503).
+    Exhausted,
+    /// Not now (503).
+    Unavailable,
+    /// A fault of ours (500).
+    Internal,
+}
+
+impl ErrorKind {
+    /// The HTTP status, as ipamapi classes it.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Invalid | Self::Missing => 400,
+            Self::Taken => 403,
+            Self::Exhausted | Self::Unavailable => 503,
+            Self::Internal => 500,
+        }
+    }
+
+    /// The word used on the admin socket.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Missing => "missing",
+            Self::Taken => "taken",
+            Self::Exhausted => "exhausted",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "failed",
+        }
+    }
+}
+
+/// A refusal. Variants are named after ipamapi's errors, so that a Docker reader knows them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// ipamapi ErrIpamInternalError.
+    #[error("IPAM internal error: {0}")]
+    Internal(String),
+    /// ipamapi ErrInvalidAddressSpace.
+    #[error("invalid address space: {0}")]
+    InvalidAddressSpace(String),
+    /// ipamapi ErrInvalidPool.
+    #[error("invalid address pool: {0}")]
+    InvalidPool(String),
+    /// ipamapi ErrInvalidSubPool.
+    #[error("invalid address sub-pool: {0}")]
+    InvalidSubPool(String),
+    /// ipamapi ErrInvalidRequest.
+    #[error("invalid request: {0}")]
+    InvalidRequest(String),
+    /// ipamapi ErrPoolNotFound, for a PoolID that names no grant.
+    #[error(
+        "address pool not found: no subnet is granted under PoolID {0:?}; if its network still exists, remove it and create it again"
+    )]
+    PoolNotFound(String),
+    /// A subnet or lease that a person named and that is not there.
+    #[error("address pool not found: {0}")]
+    NotFound(String),
+    /// ipamapi ErrIPOutOfRange.
+    #[error("requested address is out of range: {address} {why}")]
+    OutOfRange {
+        /// Asked for.
+        address: IpAddr,
+        /// `is outside of 192.0.2.0/24`, `is the network address of ...`.
+        why: String,
+    },
+    /// ipamapi ErrBadPool: the address space does not contain the pool.
+    #[error("address space does not contain specified address pool: {0}")]
+    BadPool(String),
+    /// ipamapi ErrPoolOverlap: asked for by number, and another subnet is there.
+    #[error(
+        "pool overlaps with other one on this address space: {asked} overlaps {existing}, granted in space {space} since {since}; use another subnet, or free it with: gipam release {command} --force"
+    )]
+    PoolOverlap {
+        /// Asked for.
+        asked: Prefix,
+        /// There already.
+        existing: Prefix,
+        /// In this space.
+        space: Space,
+        /// RFC 3339, UTC; filled in where times are written out.
+        since: String,
+        /// What to write after `gipam release`.
+        command: String,
+    },
+    /// ipamapi ErrOverlapPool: books taken over would overlap those that are there.
+    #[error("address pool overlaps with existing pool on this address space: {0}")]
+    OverlapPool(String),
+    /// ipamapi ErrIPAlreadyAllocated.
+    #[error("address already in use: {address} is held by {holder}; free it with: gipam release {subnet} {address} --force")]
+    AddressInUse {
+        /// Asked for.
+        address: IpAddr,
+        /// Who has it.
+        holder: String,
+        /// The subnet's prefix, or its PoolID where a prefix names several.
+        subnet: String,
+    },
+    /// ipamapi ErrNoAvailablePool.
+    #[error("no available pool: {0}")]
+    NoAvailablePool(String),
+    /// ipamapi ErrNoAvailableIPs.
+    #[error("no available addresses on this pool: {0}")]
+    NoAvailableAddresses(String),
+    /// ipamapi ErrNoIPReturned: an address had been chosen and could not be given.
+    #[error("no address returned: {0}")]
+    NoAddressReturned(String),
+}
+
+impl Error {
+    /// Its class.
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Internal(_) => ErrorKind::Internal,
+            Self::InvalidAddressSpace(_)
+            | Self::InvalidPool(_)
+            | Self::InvalidSubPool(_)
+            | Self::InvalidRequest(_)
+            | Self::OutOfRange { .. }
+            | Self::BadPool(_) => ErrorKind::Invalid,
+            Self::PoolNotFound(_) | Self::NotFound(_) => ErrorKind::Missing,
+            Self::PoolOverlap { .. } | Self::OverlapPool(_) | Self::AddressInUse { .. } => ErrorKind::Taken,
+            Self::NoAvailablePool(_) | Self::NoAvailableAddresses(_) => ErrorKind::Exhausted,
+            Self::NoAddressReturned(_) => ErrorKind::Unavailable,
+        }
+    }
+}

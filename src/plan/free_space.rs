@@ -1,0 +1,222 @@
+//! Which parts of one pool's base are free: best fit, splitting and coalescing (a buddy system over prefixes).
+//!
+//! Promises: O(length) map operations a call, whatever the number of subnets; free blocks are maximal, so nothing
+//! fragments that was ever whole. Knows nothing of times, spaces or names: who occupies what is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::prefix::Prefix;
+use super::prefix_index::PrefixIndex;
+
+/// The free blocks of one base, by length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FreeSpace {
+    base: Prefix,
+    blocks: BTreeMap<u8, BTreeSet<u128>>,
+}
+
+impl FreeSpace {
+    /// Everything that `occupied` leaves of the base.
+    pub fn new(base: Prefix, occupied: &PrefixIndex) -> Self {
+        let mut space = Self { base, blocks: BTreeMap::new() };
+        space.vacate(base, occupied);
+        space
+    }
+
+    /// The base.
+    pub const fn base(&self) -> Prefix {
+        self.base
+    }
+
+    fn prefix(&self, first: u128, length: u8) -> Prefix {
+        Prefix::new(self.base.family(), first, length)
+    }
+
+    fn has(&self, block: Prefix) -> bool {
+        self.blocks.get(&block.length()).is_some_and(|blocks| blocks.contains(&block.first()))
+    }
+
+    fn add(&mut self, block: Prefix) {
+        self.blocks.entry(block.length()).or_default().insert(block.first());
+    }
+
+    fn take(&mut self, block: Prefix) {
+        if let Some(blocks) = self.blocks.get_mut(&block.length()) {
+            blocks.remove(&block.first());
+            if blocks.is_empty() {
+                self.blocks.remove(&block.length());
+            }
+        }
+    }
+
+    /// The free block that contains this prefix.
+    fn block_around(&self, prefix: Prefix) -> Option<Prefix> {
+        self.blocks
+            .range(..=prefix.length())
+            .rev()
+            .map(|(length, _)| self.prefix(prefix.first(), *length))
+            .find(|block| self.has(*block))
+    }
+
+    /// Somebody stands here now; parts that were taken before stay taken.
+    pub fn occupy(&mut self, region: Prefix) {
+        if !self.base.overlaps(region) {
+            return;
+        }
+        if let Some(mut block) = self.block_around(region) {
+            self.take(block);
+            while block.length() < region.length() {
+                let Some((low, high)) = block.halves() else { return };
+                let (with, without) = if low.contains(region) { (low, high) } else { (high, low) };
+                self.add(without);
+                block = with;
+            }
+            return;
+        }
+        let inside: Vec<Prefix> = self.blocks_inside(region).collect();
+        for block in inside {
+            self.take(block);
+        }
+    }
+
+    fn blocks_inside(&self, region: Prefix) -> impl Iterator<Item = Prefix> + '_ {
+        let (shortest, first, last) = (region.length(), region.first(), region.last());
+        self.blocks.range(shortest..).flat_map(move |(&length, blocks)| {
+            blocks.range(first..=last).map(move |&start| self.prefix(start, length))
+        })
+    }
+
+    /// Somebody left; what nobody else occupies becomes free.
+    pub fn vacate(&mut self, region: Prefix, occupied: &PrefixIndex) {
+        let region = if region.contains(self.base) { self.base } else { region };
+        if !self.base.contains(region) || occupied.covering(region).is_some() {
+            return;
+        }
+        if occupied.inside(region).is_none() {
+            self.coalesce(region);
+        } else if let Some((low, high)) = region.halves() {
+            self.vacate(low, occupied);
+            self.vacate(high, occupied);
+        }
+    }
+
+    fn coalesce(&mut self, region: Prefix) {
+        let inside: Vec<Prefix> = self.blocks_inside(region).collect();
+        for block in inside {
+            self.take(block);
+        }
+        let mut block = region;
+        while block.length() > self.base.length() {
+            let (Some(sibling), Some(parent)) = (block.sibling(), block.parent()) else { break };
+            if !self.has(sibling) {
+                break;
+            }
+            self.take(sibling);
+            block = parent;
+        }
+        if self.block_around(block).is_none() {
+            self.add(block);
+        }
+    }
+
+    /// The best place for a subnet of this length: in the smallest block that has one, the lowest in it. `skip`
+    /// answers the last number of what blocks a candidate.
+    pub fn best_fit(&self, length: u8, skip: impl Fn(Prefix) -> Option<u128>) -> Option<Prefix> {
+        self.blocks
+            .range(..=length)
+            .rev()
+            .flat_map(|(&block_length, blocks)| blocks.iter().map(move |&first| self.prefix(first, block_length)))
+            .find_map(|block| {
+                let mut candidate = self.prefix(block.first(), length);
+                loop {
+                    let Some(blocked_to) = skip(candidate) else { return Some(candidate) };
+                    let next = self.prefix(blocked_to.max(candidate.last()), length).last().checked_add(1)?;
+                    if !block.contains_number(next) {
+                        return None;
+                    }
+                    candidate = self.prefix(next, length);
+                }
+            })
+    }
+
+    /// All free blocks, shortest first.
+    pub fn blocks(&self) -> impl Iterator<Item = Prefix> + '_ {
+        self.blocks
+            .iter()
+            .flat_map(move |(&length, blocks)| blocks.iter().map(move |&first| self.prefix(first, length)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn prefix(text: &str) -> Prefix {
+        Prefix::parse(text).unwrap()
+    }
+
+    #[test]
+    fn best_fit_takes_the_smallest_hole() {
+        let mut occupied = PrefixIndex::default();
+        let mut space = FreeSpace::new(prefix("192.0.2.0/24"), &occupied);
+        for text in ["192.0.2.0/26", "192.0.2.96/27"] {
+            occupied.insert(prefix(text), 1);
+            space.occupy(prefix(text));
+        }
+        assert_eq!(space.best_fit(28, |_| None), Some(prefix("192.0.2.64/28")));
+        assert_eq!(space.best_fit(25, |_| None), Some(prefix("192.0.2.128/25")));
+        assert_eq!(space.best_fit(24, |_| None), None);
+        occupied.remove(prefix("192.0.2.0/26"), 1);
+        space.vacate(prefix("192.0.2.0/26"), &occupied);
+        occupied.remove(prefix("192.0.2.96/27"), 1);
+        space.vacate(prefix("192.0.2.96/27"), &occupied);
+        assert_eq!(space.blocks().collect::<Vec<_>>(), vec![prefix("192.0.2.0/24")]);
+    }
+
+    #[test]
+    fn blocked_parts_are_stepped_over() {
+        let space = FreeSpace::new(prefix("192.0.2.0/24"), &PrefixIndex::default());
+        let to = prefix("192.0.2.0/25").last();
+        let skip = |candidate: Prefix| (candidate.first() <= to).then_some(to);
+        assert_eq!(space.best_fit(27, skip), Some(prefix("192.0.2.128/27")));
+        assert_eq!(space.best_fit(24, skip), None);
+        assert_eq!(space.best_fit(27, |_| Some(u128::MAX)), None);
+    }
+
+    #[test]
+    fn the_whole_of_ipv6_works() {
+        let mut space = FreeSpace::new(prefix("::/0"), &PrefixIndex::default());
+        assert_eq!(space.best_fit(0, |_| None), Some(prefix("::/0")));
+        space.occupy(prefix("ffff::/16"));
+        assert_eq!(space.best_fit(0, |_| None), None);
+        assert_eq!(space.best_fit(64, |_| None), Some(prefix("fffe::/64")));
+    }
+
+    proptest! {
+        #[test]
+        fn free_is_what_nobody_occupies(ops in prop::collection::vec((any::<bool>(), 0u128..64, 22u8..=32), 1..60)) {
+            let base = prefix("192.0.2.0/26");
+            let (mut occupied, mut standing) = (PrefixIndex::default(), Vec::new());
+            let mut space = FreeSpace::new(base, &occupied);
+            for (serial, (add, offset, length)) in ops.into_iter().enumerate() {
+                if add || standing.is_empty() {
+                    let region = Prefix::new(base.family(), base.first() + offset, length);
+                    standing.push((region, serial as u64));
+                    occupied.insert(region, serial as u64);
+                    space.occupy(region);
+                } else {
+                    let (region, serial) = standing.remove(usize::try_from(offset).unwrap() % standing.len());
+                    occupied.remove(region, serial);
+                    space.vacate(region, &occupied);
+                }
+                for number in base.first()..=base.last() {
+                    let free = space.blocks().filter(|block| block.contains_number(number)).count();
+                    let taken = standing.iter().any(|(region, _)| region.contains_number(number));
+                    prop_assert_eq!(free, usize::from(!taken));
+                }
+                prop_assert_eq!(&space, &FreeSpace::new(base, &occupied), "coalesced and rebuilt are equal");
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The `--ipam-opt` words of RequestPool.
+//!
+//! Promises: unknown words are refused with the list of the known ones, but only where gipam chooses (an empty Pool or
+//! a size request); with an explicit Pool, words that steer choosing are accepted without effect. Does not choose.
+
+use std::collections::BTreeMap;
+
+use super::error::Error;
+use super::prefix::Family;
+
+/// What the options say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolOptions {
+    /// `pool=A,B`: cut from these, in this order.
+    pub pools: Option<Vec<String>>,
+    /// `v4.size=N`.
+    pub v4_size: Option<u8>,
+    /// `v6.size=N`.
+    pub v6_size: Option<u8>,
+    /// `key=WORD`: the same subnet again.
+    pub key: Option<String>,
+    /// `overlap=true`: a copy on purpose.
+    pub overlap: bool,
+}
+
+const KNOWN: &str = "pool=NAME[,NAME], v4.size=N, v6.size=N, key=WORD, overlap=true";
+
+impl PoolOptions {
+    /// Reads the map; `choosing` says that gipam chooses the subnet.
+    pub fn parse(options: &BTreeMap<String, String>, choosing: bool) -> Result<Self, Error> {
+        let mut parsed = Self::default();
+        for (key, value) in options {
+            match key.as_str() {
+                "pool" if choosing => {
+                    parsed.pools = Some(value.split(',').map(str::to_owned).collect());
+                }
+                "v4.size" if choosing => parsed.v4_size = Some(size(key, value, Family::V4)?),
+                "v6.size" if choosing => parsed.v6_size = Some(size(key, value, Family::V6)?),
+                "key" if choosing => {
+                    if value.is_empty() || value.len() > 255 {
+                        return Err(invalid(key, value, "give a word of 1 to 255 bytes"));
+                    }
+                    parsed.key = Some(value.clone());
+                }
+                "overlap" => parsed.overlap = boolean(key, value)?,
+                "RequestAddressType" => {}
+                known if known.starts_with("com.docker.") || !choosing => {}
+                _ => {
+                    return Err(Error::InvalidRequest(format!(
+                        "unknown option {key}={value}; known options are {KNOWN}"
+                    )));
+                }
+            }
+        }
+        if choosing && parsed.overlap {
+            return Err(invalid("overlap", "true", "it needs an explicit --subnet"));
+        }
+        Ok(parsed)
+    }
+
+    /// The size option of this family.
+    pub const fn size(&self, family: Family) -> Option<u8> {
+        match family {
+            Family::V4 => self.v4_size,
+            Family::V6 => self.v6_size,
+        }
+    }
+}
+
+fn invalid(key: &str, value: &str, why: &str) -> Error {
+    Error::InvalidRequest(format!("option {key}={value}: {why}"))
+}
+
+fn size(key: &str, value: &str, family: Family) -> Result<u8, Error> {
+    let digits = value.strip_prefix('/').unwrap_or(value);
+    match digits.parse::<u8>() {
+        Ok(size) if size <= family.bits() && !digits.starts_with('+') => Ok(size),
+        _ => Err(invalid(key, value, &format!("give a prefix length from 0 to {}", family.bits()))),
+    }
+}
+
+fn boolean(key: &str, value: &str) -> Result<bool, Error> {
+    match value {
+        "true" | "1" => Ok(true),
+        "false" | "0" | "" => Ok(false),
+        _ => Err(invalid(key, value, "give true or false")),
+    }
+}

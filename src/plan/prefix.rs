@@ -1,0 +1,275 @@
+//! Prefix arithmetic for both families, in `u128`.
+//!
+//! Promises: a [`Prefix`] never has host bits; every operation is total (no overflow, no panic), also for
+//! `0.0.0.0/0` and `::/0`. IPv4 lives in the low 32 bits. Does not know pools, subnets or leases.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4, 32 bits.
+    V4,
+    /// IPv6, 128 bits.
+    V6,
+}
+
+impl Family {
+    /// Both, in the order in which Docker asks.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// Bits of an address: 32 or 128.
+    pub const fn bits(self) -> u8 {
+        match self {
+            Self::V4 => 32,
+            Self::V6 => 128,
+        }
+    }
+
+    /// The family of an address.
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// The short name used in options, tables and keys: `v4` or `v6`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "v4",
+            Self::V6 => "v6",
+        }
+    }
+
+    /// The address with this number; bits above the family's width are cut off.
+    pub const fn address(self, number: u128) -> IpAddr {
+        match self {
+            #[allow(clippy::cast_possible_truncation, reason = "IPv4 numbers live in the low 32 bits")]
+            Self::V4 => IpAddr::V4(Ipv4Addr::from_bits(number as u32)),
+            Self::V6 => IpAddr::V6(Ipv6Addr::from_bits(number)),
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// The number of an address: the low 32 bits for IPv4, all 128 for IPv6.
+pub const fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_bits() as u128,
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+/// A prefix without host bits: family, first address and length in bits of the family.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix {
+    family: Family,
+    first: u128,
+    length: u8,
+}
+
+impl Prefix {
+    /// The prefix of this length around an address; host bits are masked, the length is cut at the family's.
+    pub const fn new(family: Family, address: u128, length: u8) -> Self {
+        let length = if length > family.bits() { family.bits() } else { length };
+        Self { family, first: address & !host_mask(family, length), length }
+    }
+
+    /// From the prefix crate's form, host bits masked.
+    pub fn from_net(net: IpNet) -> Self {
+        Self::new(Family::of(net.addr()), number(net.addr()), net.prefix_len())
+    }
+
+    /// Parses `address/length`. Nothing is trimmed; host bits are masked.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse::<IpNet>().ok().map(Self::from_net)
+    }
+
+    /// The prefix that holds just this address.
+    pub const fn host(address: IpAddr) -> Self {
+        let family = Family::of(address);
+        Self::new(family, number(address), family.bits())
+    }
+
+    /// The family.
+    pub const fn family(self) -> Family {
+        self.family
+    }
+    /// Length in bits.
+    pub const fn length(self) -> u8 {
+        self.length
+    }
+    /// Number of the first address.
+    pub const fn first(self) -> u128 {
+        self.first
+    }
+    /// Number of the last address.
+    pub const fn last(self) -> u128 {
+        self.first | host_mask(self.family, self.length)
+    }
+    /// How many addresses, or `u128::MAX` for `::/0` (which has one more).
+    pub const fn size(self) -> u128 {
+        host_mask(self.family, self.length).saturating_add(1)
+    }
+
+    /// Whether this address number of the same family lies inside.
+    pub const fn contains_number(self, number: u128) -> bool {
+        self.first <= number && number <= self.last()
+    }
+    /// Whether the address lies inside.
+    pub fn contains_address(self, address: IpAddr) -> bool {
+        Family::of(address) == self.family && self.contains_number(number(address))
+    }
+    /// Whether the other prefix lies inside (or is equal).
+    pub fn contains(self, other: Self) -> bool {
+        self.family == other.family && self.length <= other.length && self.contains_number(other.first)
+    }
+    /// Whether the two share an address.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.contains(other) || other.contains(self)
+    }
+    /// The prefix one bit shorter around this one; `None` for length 0.
+    pub const fn parent(self) -> Option<Self> {
+        match self.length.checked_sub(1) {
+            Some(length) => Some(Self::new(self.family, self.first, length)),
+            None => None,
+        }
+    }
+    /// The other half of the parent; `None` for length 0.
+    pub fn sibling(self) -> Option<Self> {
+        let parent = self.parent()?;
+        let (low, high) = parent.halves()?;
+        Some(if low == self { high } else { low })
+    }
+    /// The two halves; `None` for a single address.
+    pub fn halves(self) -> Option<(Self, Self)> {
+        if self.length >= self.family.bits() {
+            return None;
+        }
+        let low = Self { length: self.length + 1, ..self };
+        let high = Self { first: low.last() + 1, ..low };
+        Some((low, high))
+    }
+    /// The address with this number.
+    pub const fn address(self, number: u128) -> IpAddr {
+        self.family.address(number)
+    }
+}
+
+/// Ones in all host bits.
+const fn host_mask(family: Family, length: u8) -> u128 {
+    let host_bits = family.bits() - length;
+    if host_bits == 128 { u128::MAX } else { (1 << host_bits) - 1 }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.address(self.first), self.length)
+    }
+}
+impl fmt::Debug for Prefix {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// An inclusive range of addresses of one family, as reservations are written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct AddressRange {
+    /// The family of both ends.
+    pub family: Family,
+    /// Number of the first address.
+    pub first: u128,
+    /// Number of the last address, not below `first`.
+    pub last: u128,
+}
+
+impl AddressRange {
+    /// Parses `address`, `address/length` or `first-last`. Nothing is trimmed.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some((first, last)) = text.split_once('-') {
+            let (first, last): (IpAddr, IpAddr) = (first.parse().ok()?, last.parse().ok()?);
+            let family = Family::of(first);
+            let range = Self { family, first: number(first), last: number(last) };
+            return (family == Family::of(last) && range.first <= range.last).then_some(range);
+        }
+        let prefix = match text.parse::<IpAddr>() {
+            Ok(address) => Prefix::host(address),
+            Err(_) => Prefix::parse(text)?,
+        };
+        Some(Self { family: prefix.family, first: prefix.first, last: prefix.last() })
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{}", self.family.address(self.first), self.family.address(self.last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> Prefix {
+        Prefix::parse(text).unwrap()
+    }
+
+    #[test]
+    fn host_bits_are_masked_in_both_families() {
+        assert_eq!(prefix("192.0.2.77/24").to_string(), "192.0.2.0/24");
+        assert_eq!(prefix("2001:db8::77/64").to_string(), "2001:db8::/64");
+    }
+
+    #[test]
+    fn the_whole_of_each_family_does_not_overflow() {
+        for text in ["0.0.0.0/0", "::/0"] {
+            let all = prefix(text);
+            let (low, high) = all.halves().unwrap();
+            assert!(all.contains(low) && all.contains(high) && !low.overlaps(high));
+            assert_eq!(low.sibling(), Some(high));
+            assert_eq!(high.sibling(), Some(low));
+            assert_eq!(all.parent(), None);
+        }
+        assert_eq!(prefix("::/0").last(), u128::MAX);
+        assert_eq!(prefix("::/0").size(), u128::MAX);
+        assert_eq!(prefix("0.0.0.0/0").size(), 1 << 32);
+    }
+
+    #[test]
+    fn text_is_not_trimmed_and_needs_a_length() {
+        for text in
+            [" 192.0.2.0/24", "192.0.2.0/24 ", "192.0.2.0", "192.0.2.0/33", "2001:db8::/129", "", "/24"]
+        {
+            assert_eq!(Prefix::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn families_never_overlap() {
+        assert!(!prefix("0.0.0.0/0").overlaps(prefix("::/0")));
+    }
+
+    #[test]
+    fn ranges_are_addresses_prefixes_or_pairs() {
+        let range = |text| AddressRange::parse(text);
+        assert_eq!(range("192.0.2.0/30").unwrap().to_string(), "192.0.2.0-192.0.2.3");
+        assert_eq!(range("192.0.2.7").unwrap().to_string(), "192.0.2.7-192.0.2.7");
+        assert_eq!(range("192.0.2.7-192.0.2.9").unwrap().to_string(), "192.0.2.7-192.0.2.9");
+        assert_eq!(range("192.0.2.9-192.0.2.7"), None);
+        assert_eq!(range("192.0.2.9-2001:db8::1"), None);
+        assert_eq!(range("192.0.2.7 - 192.0.2.9"), None);
+    }
+}

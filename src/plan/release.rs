@@ -1,0 +1,140 @@
+//! Giving back: what Docker releases, what a person forces, what could not be delivered.
+//!
+//! Promises: *repeatable*: what is not there is given back successfully and changes nothing; a PoolID names one grant.
+//! An undone grant leaves no cooling, no pin and no memory.
+
+use std::net::IpAddr;
+
+use super::change::{Change, Why};
+use super::error::Error;
+use super::prefix::Prefix;
+use super::request::{Context, Decision, Reply, Space, Undo};
+use super::{Plan, Subnet};
+
+impl Plan {
+    pub(super) fn decide_release_subnet(&self, id: &str, generation: Option<u64>, context: Context) -> Decision {
+        let mut decision = Decision::unchanged(Reply::Done);
+        if let Some(subnet) = self.held(id).filter(|subnet| generation.is_none_or(|it| it == subnet.state.generation)) {
+            decision.changes = self.release_subnet(subnet, Why::Docker, context);
+        }
+        decision
+    }
+
+    fn release_subnet(&self, subnet: &Subnet, why: Why, context: Context) -> Vec<Change> {
+        let (at, state) = (context.now, &subnet.state);
+        let cooling = if state.marks.stormed { 0 } else { self.subnet_cooling_of(subnet) };
+        let mut changes =
+            vec![Change::SubnetReleased { serial: state.serial, at, cool_until: at.saturating_add(cooling), why }];
+        // A copy made with overlap=true may have left a memory of the same prefix: one is enough.
+        let other = self.remembered.get(&(state.space, state.prefix));
+        changes.extend(other.map(|serial| Change::SubnetForgotten { serial: *serial }));
+        let trimmed = self.trim_remembered(other.copied(), at);
+        changes.extend(trimmed);
+        changes
+    }
+
+    pub(super) fn decide_release_address(
+        &self,
+        id: &str,
+        address: IpAddr,
+        generation: Option<u64>,
+        context: Context,
+    ) -> Decision {
+        let mut decision = Decision::unchanged(Reply::Done);
+        let Some(subnet) = self.held(id) else { return decision };
+        let Some(address) = subnet.number_of(address) else { return decision };
+        let held = subnet.addresses.get(address).filter(|record| record.leased);
+        if held.is_some_and(|record| generation.is_none_or(|it| it == record.generation)) {
+            decision.changes = self.release_address(subnet, address, Why::Docker, context);
+        }
+        decision
+    }
+
+    fn release_address(&self, subnet: &Subnet, address: u128, why: Why, context: Context) -> Vec<Change> {
+        let mut changes =
+            vec![Change::AddressReleased { serial: subnet.state.serial, address, at: context.now, why }];
+        changes.extend(self.trim_memory(subnet, 1, Some(address), context.now));
+        changes
+    }
+
+    /// `gipam release SUBNET [ADDRESS] --force`.
+    pub(super) fn decide_force(&self, text: &str, address: Option<IpAddr>, context: Context) -> Decision {
+        let subnet = match self.named(text) {
+            Ok(subnet) => subnet,
+            Err(error) => return Decision::refused(error),
+        };
+        let mut decision = Decision::unchanged(Reply::Done);
+        let Some(address) = address else {
+            decision.changes = self.release_subnet(subnet, Why::Force, context);
+            return decision;
+        };
+        let number = subnet.number_of(address).filter(|number| subnet.addresses.is_leased(*number));
+        let Some(number) = number else {
+            return Decision::refused(Error::NotFound(format!(
+                "{address} is not leased in {}; see: gipam leases",
+                subnet.state.prefix
+            )));
+        };
+        decision.changes = self.release_address(subnet, number, Why::Force, context);
+        decision
+    }
+
+    /// The held subnet that a person names by PoolID or prefix.
+    fn named(&self, text: &str) -> Result<&Subnet, Error> {
+        if let Some(subnet) = self.held(text) {
+            return Ok(subnet);
+        }
+        let none = || Error::NotFound(format!("no subnet {text:?} is held; see: gipam subnets"));
+        let prefix = Prefix::parse(text).ok_or_else(none)?;
+        let serials = [Space::Local, Space::Global].map(|space| self.at(space, prefix)).concat();
+        let found: Vec<&Subnet> = serials.iter().filter_map(|serial| self.subnets.get(serial)).collect();
+        match found.as_slice() {
+            [] => Err(none()),
+            [subnet] => Ok(subnet),
+            several => {
+                let ids: Vec<&str> = several.iter().map(|subnet| subnet.state.id.as_str()).collect();
+                Err(Error::InvalidRequest(format!("{prefix} names several subnets; name one by PoolID: {}", ids.join(", "))))
+            }
+        }
+    }
+
+    /// Takes back a grant that could not be delivered, if nothing happened to it since.
+    pub(super) fn decide_undo(&self, undo: &Undo) -> Decision {
+        let mut decision = Decision::unchanged(Reply::Done);
+        match undo {
+            Undo::Subnet { serial, generation, previous, key } => {
+                let Some(subnet) = self.subnets.get(serial) else { return decision };
+                let state = &subnet.state;
+                if !subnet.is_held() || state.generation != *generation || subnet.addresses.leased() > 0 {
+                    return decision;
+                }
+                decision.changes.push(match previous {
+                    Some(previous) => Change::SubnetRestored(previous.clone()),
+                    None => Change::SubnetForgotten { serial: *serial },
+                });
+                if let Some((word, before)) = key {
+                    let known = self.keys.get(&(state.space, state.prefix.family(), word.clone()));
+                    if let Some((_, at)) = known.filter(|(prefix, _)| *prefix == state.prefix) {
+                        decision.changes.push(Change::KeyRemembered {
+                            space: state.space,
+                            family: state.prefix.family(),
+                            word: word.clone(),
+                            prefix: before.map(|prefix| (prefix, *at)),
+                        });
+                    }
+                }
+            }
+            Undo::Address { serial, address, generation, previous } => {
+                let record = self.subnets.get(serial).and_then(|subnet| subnet.addresses.get(*address));
+                if record.is_some_and(|record| record.leased && record.generation == *generation) {
+                    let (serial, address) = (*serial, *address);
+                    decision.changes.push(match previous {
+                        Some(record) => Change::AddressRestored { serial, address, record: (**record).clone() },
+                        None => Change::AddressForgotten { serial, address },
+                    });
+                }
+            }
+        }
+        decision
+    }
+}

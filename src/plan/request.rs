@@ -1,0 +1,240 @@
+//! What comes into the plan and what goes out: requests, replies and the circumstances of a decision.
+//!
+//! Promises: plain values, already parsed (no wire text, no JSON). Does not decide.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::change::{Change, Serial, SubnetState};
+use super::error::Error;
+use super::prefix::{Family, Prefix};
+use super::settings::Millis;
+
+/// An address space: a table of subnets of its own (P24: a Swarm manager asks the same subnet in both).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Space {
+    /// Networks of this host; the empty string on the wire means this one too.
+    Local,
+    /// Networks of a whole Swarm.
+    Global,
+}
+
+impl Space {
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Global => "global",
+        }
+    }
+
+    /// The space of this name; `""` means local.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" | "local" => Some(Self::Local),
+            "global" => Some(Self::Global),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// A MAC address.
+pub type Mac = [u8; 6];
+
+/// What the time is and what chance says; both come from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// Milliseconds since the UNIX epoch; never goes backwards between two decisions.
+    pub now: Millis,
+    /// 64 random bits for a PoolID.
+    pub random: u64,
+}
+
+/// Why a prefix on this host must not be offered to Docker (P12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InUseKind {
+    /// The address of an interface, as a host prefix.
+    InterfaceAddress,
+    /// A nameserver of resolv.conf.
+    Nameserver,
+    /// An IPv4 route of scope link in the main table: dockerd refuses whatever overlaps it.
+    OnLinkV4Route,
+    /// Any other unicast route.
+    Route,
+}
+
+/// One prefix in use on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InUse {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// What uses it.
+    pub kind: InUseKind,
+    /// As a person would recognise it: `10.9.0.0/22 dev eth0 scope link`.
+    pub text: String,
+}
+
+/// Which subnet is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Any; of this size if one was named (`0.0.0.0/N`, `::/N`).
+    Any {
+        /// Prefix length from a size request.
+        size: Option<u8>,
+    },
+    /// Exactly this one.
+    Exact(Prefix),
+}
+
+/// RequestPool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubnetRequest {
+    /// In this address space.
+    pub space: Space,
+    /// Of this family.
+    pub family: Family,
+    /// Which one.
+    pub wanted: Wanted,
+    /// The range dynamic addresses shall come from (`SubPool`).
+    pub range: Option<Prefix>,
+    /// The `--ipam-opt` map.
+    pub options: BTreeMap<String, String>,
+    /// Names of the pools open to the driver that was asked, in order.
+    pub pools: Arc<[String]>,
+    /// What the host uses; empty for an explicit request.
+    pub in_use: Arc<[InUse]>,
+}
+
+/// RequestAddress.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AddressRequest {
+    /// The PoolID.
+    pub id: String,
+    /// The address asked for by number.
+    pub address: Option<IpAddr>,
+    /// `RequestAddressType` = `com.docker.network.gateway`.
+    pub gateway: bool,
+    /// `com.docker.network.endpoint.name` (Engine 29+).
+    pub name: Option<String>,
+    /// `com.docker.network.endpoint.macaddress`.
+    pub mac: Option<Mac>,
+    /// `com.docker.network.ipam.serial=true`: next-fit, whatever the pool's order.
+    pub serial: bool,
+}
+
+/// Everything that can be asked of the plan.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// A subnet for a network.
+    Subnet(SubnetRequest),
+    /// An address in a subnet.
+    Address(AddressRequest),
+    /// ReleasePool: unknown ids succeed.
+    ReleaseSubnet {
+        /// The PoolID.
+        id: String,
+        /// Only if the grant still has this generation (a release kept back on a full disk).
+        generation: Option<u64>,
+    },
+    /// ReleaseAddress: unknown ids and free addresses succeed.
+    ReleaseAddress {
+        /// The PoolID.
+        id: String,
+        /// The address.
+        address: IpAddr,
+        /// Only if the lease still has this generation.
+        generation: Option<u64>,
+    },
+    /// `gipam release --force`.
+    Force {
+        /// A prefix or a PoolID.
+        subnet: String,
+        /// One address of it; none for the whole subnet.
+        address: Option<IpAddr>,
+    },
+    /// Takes back a grant whose answer could not be delivered.
+    Undo(Box<Undo>),
+}
+
+/// How to take a grant back: only what that very request changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Undo {
+    /// A subnet.
+    Subnet {
+        /// Which.
+        serial: Serial,
+        /// Of this grant.
+        generation: u64,
+        /// What was remembered of the prefix before.
+        previous: Option<Box<SubnetState>>,
+        /// Where the key pointed before.
+        key: Option<(String, Option<Prefix>)>,
+    },
+    /// An address.
+    Address {
+        /// In this subnet.
+        serial: Serial,
+        /// Its number.
+        address: u128,
+        /// Of this lease.
+        generation: u64,
+        /// What was there before.
+        previous: Option<Box<super::change::Record>>,
+    },
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A subnet.
+    Subnet {
+        /// The PoolID.
+        id: String,
+        /// Its prefix.
+        prefix: Prefix,
+    },
+    /// An address and the length of its subnet (P11: never another length).
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// Prefix length of the subnet.
+        length: u8,
+    },
+    /// Done.
+    Done,
+    /// Not before this time; ask again then.
+    Wait(Millis),
+}
+
+/// One decision: the answer, and what must be durable before it leaves.
+#[derive(Debug)]
+pub struct Decision {
+    /// The answer or the refusal.
+    pub reply: Result<Reply, Error>,
+    /// To commit, then apply, in this order. A refusal may carry some (the storm guard marks what it saw).
+    pub changes: Vec<Change>,
+    /// For the log: what the operator should know of this choice.
+    pub warnings: Vec<String>,
+    /// How to take the grant back if it cannot be delivered.
+    pub undo: Option<Undo>,
+}
+
+impl Decision {
+    /// An answer that changes nothing.
+    pub const fn unchanged(reply: Reply) -> Self {
+        Self { reply: Ok(reply), changes: Vec::new(), warnings: Vec::new(), undo: None }
+    }
+
+    /// A refusal that changes nothing.
+    pub const fn refused(error: Error) -> Self {
+        Self { reply: Err(error), changes: Vec::new(), warnings: Vec::new(), undo: None }
+    }
+}

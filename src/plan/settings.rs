@@ -1,0 +1,200 @@
+//! What the plan is told by the configuration: pools, reservations, times and limits.
+//!
+//! Promises: plain values, comparable and cheap to hand over; [`Settings::check`] refuses what the plan could not
+//! honour (overlapping pools, sizes outside their base). Does not read files.
+
+use super::prefix::{AddressRange, Family, Prefix};
+
+/// Milliseconds since the UNIX epoch. The plan never asks a clock; it is told.
+pub type Millis = u64;
+
+/// In which order the dynamic addresses of an IPv6 pool come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AddressOrder {
+    /// Next-fit: the one after the last given.
+    #[default]
+    Sequential,
+    /// The modified EUI-64 interface identifier of the MAC (RFC 4291, appendix A).
+    Eui64,
+    /// A semantically opaque identifier from holder, subnet and secret (RFC 7217).
+    Stable,
+}
+
+/// One family of a pool: the base from which subnets are cut, and how large to cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// From this prefix.
+    pub base: Prefix,
+    /// Prefix length of a subnet where the request says nothing.
+    pub size: u8,
+    /// Order of dynamic addresses.
+    pub addresses: AddressOrder,
+}
+
+/// One configured pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// The name, unique.
+    pub name: String,
+    /// IPv4, if it has any.
+    pub v4: Option<Base>,
+    /// IPv6, if it has any.
+    pub v6: Option<Base>,
+    /// How long a released address is not given to others, milliseconds; 0 = off.
+    pub cooling: Millis,
+    /// How long a released subnet is not given to others, milliseconds; 0 = off.
+    pub subnet_cooling: Millis,
+    /// A closed pool gives no new subnets: it left the configuration while it had some.
+    pub closed: bool,
+}
+
+impl PoolSettings {
+    /// The pool's base of this family.
+    pub const fn base(&self, family: Family) -> Option<&Base> {
+        match family {
+            Family::V4 => self.v4.as_ref(),
+            Family::V6 => self.v6.as_ref(),
+        }
+    }
+}
+
+/// Ten minutes: design.md section 5, "Cooling".
+pub const DEFAULT_COOLING: Millis = 600_000;
+/// One minute.
+pub const DEFAULT_SUBNET_COOLING: Millis = 60_000;
+/// Dynamic subnets of one kind within a minute, none ever asked for an address, before the next is refused.
+pub const DEFAULT_STORM_LIMIT: u32 = 64;
+
+/// Everything the plan is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// All pools, in the order of the configuration.
+    pub pools: Vec<PoolSettings>,
+    /// Addresses never given dynamically, of all pools together.
+    pub reserved: Vec<AddressRange>,
+    /// Cooling of addresses in subnets outside all pools.
+    pub cooling: Millis,
+    /// Cooling of subnets outside all pools.
+    pub subnet_cooling: Millis,
+    /// See [`DEFAULT_STORM_LIMIT`]; 0 = off.
+    pub storm_limit: u32,
+    /// Secret of the host for `stable` addresses (RFC 7217).
+    pub secret: [u8; 32],
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            pools: Vec::new(),
+            reserved: Vec::new(),
+            cooling: DEFAULT_COOLING,
+            subnet_cooling: DEFAULT_SUBNET_COOLING,
+            storm_limit: DEFAULT_STORM_LIMIT,
+            secret: [0; 32],
+        }
+    }
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// Two pools share addresses.
+    #[error(
+        "pool {first} ({first_base}) overlaps pool {second} ({second_base}); pools must not share addresses"
+    )]
+    Overlap {
+        /// One pool.
+        first: String,
+        /// Its base.
+        first_base: Prefix,
+        /// The other.
+        second: String,
+        /// Its base.
+        second_base: Prefix,
+    },
+    /// A size that is shorter than its base or longer than an address.
+    #[error("pool {pool}: size /{size} does not fit {base}; give a length from {} to {}", base.length(), base.family().bits())]
+    Size {
+        /// The pool.
+        pool: String,
+        /// Its base.
+        base: Prefix,
+        /// The size asked for.
+        size: u8,
+    },
+    /// A pool with neither family.
+    #[error("pool {0} has neither v4 nor v6")]
+    Empty(String),
+    /// Two pools of one name.
+    #[error("pool {0} is configured twice")]
+    Twice(String),
+    /// A v6 base under `v4`, or the other way round.
+    #[error("pool {pool}: {base} is not {family}")]
+    Family {
+        /// The pool.
+        pool: String,
+        /// The base.
+        base: Prefix,
+        /// The family of the key.
+        family: Family,
+    },
+}
+
+impl Settings {
+    /// The pool of this name.
+    pub fn pool(&self, name: &str) -> Option<&PoolSettings> {
+        self.pools.iter().find(|pool| pool.name == name)
+    }
+
+    /// Refuses pools that overlap, repeat a name, have no family or a size outside their base.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        for (index, pool) in self.pools.iter().enumerate() {
+            if pool.v4.is_none() && pool.v6.is_none() {
+                return Err(SettingsError::Empty(pool.name.clone()));
+            }
+            for family in Family::BOTH {
+                let Some(base) = pool.base(family) else { continue };
+                if base.base.family() != family {
+                    return Err(SettingsError::Family { pool: pool.name.clone(), base: base.base, family });
+                }
+                if base.size < base.base.length() || base.size > family.bits() {
+                    return Err(SettingsError::Size {
+                        pool: pool.name.clone(),
+                        base: base.base,
+                        size: base.size,
+                    });
+                }
+                self.check_against_earlier(index, pool, base.base)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_against_earlier(
+        &self,
+        index: usize,
+        pool: &PoolSettings,
+        base: Prefix,
+    ) -> Result<(), SettingsError> {
+        for earlier in &self.pools[..index] {
+            if earlier.name == pool.name {
+                return Err(SettingsError::Twice(pool.name.clone()));
+            }
+            if let Some(other) = earlier.base(base.family()).filter(|other| other.base.overlaps(base)) {
+                return Err(SettingsError::Overlap {
+                    first: earlier.name.clone(),
+                    first_base: other.base,
+                    second: pool.name.clone(),
+                    second_base: base,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A time as people and programs read it: RFC 3339, UTC, seconds.
+pub fn rfc3339(millis: Millis) -> String {
+    let seconds = i64::try_from(millis / 1000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX).to_string()
+}

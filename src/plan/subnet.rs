@@ -1,0 +1,107 @@
+//! One subnet: its state in the books, its addresses, its gateway's slot and the addresses it never gives.
+//!
+//! Promises: the arithmetic of RFC 950 (network and broadcast), RFC 3021 (/31), RFC 4291 (subnet-router anycast) and
+//! RFC 6164 (/127) in one place. Does not choose.
+
+use super::addresses::{Addresses, Bounds};
+use super::change::{Marks, Record, SubnetState};
+use super::intervals::Intervals;
+use super::prefix::{AddressRange, Family, Prefix};
+
+/// A subnet in the plan, held or remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// As the books say.
+    pub state: SubnetState,
+    /// Its addresses.
+    pub addresses: Addresses,
+}
+
+/// The lowest never-given address of a prefix, and the highest: network and all-zero host part; broadcast.
+pub fn never_given(prefix: Prefix) -> (Option<u128>, Option<u128>) {
+    match (prefix.family(), prefix.length()) {
+        (Family::V4, 0..=30) => (Some(prefix.first()), Some(prefix.last())),
+        (Family::V6, 0..=126) => (Some(prefix.first()), None),
+        _ => (None, None),
+    }
+}
+
+/// First and last address that may be given at all.
+pub fn usable(prefix: Prefix) -> (u128, u128) {
+    let (low, high) = never_given(prefix);
+    (prefix.first() + u128::from(low.is_some()), prefix.last() - u128::from(high.is_some()))
+}
+
+/// The reservations that lie in this prefix. One that contains the whole prefix has no effect inside it.
+fn reserved_inside(prefix: Prefix, reserved: &[AddressRange]) -> Intervals {
+    let mut inside = Intervals::default();
+    for range in reserved.iter().filter(|range| range.family == prefix.family()) {
+        if range.last >= prefix.first() && range.first <= prefix.last() {
+            inside.insert(range.first.max(prefix.first()), range.last.min(prefix.last()));
+        }
+    }
+    if inside.covers(prefix.first(), prefix.last()) { Intervals::default() } else { inside }
+}
+
+impl Subnet {
+    /// A subnet without records.
+    pub fn new(state: SubnetState, reserved: &[AddressRange]) -> Self {
+        let addresses = Addresses::new(bounds(&state, reserved));
+        Self { state, addresses }
+    }
+
+    /// Another state (granted again, marked, released); bounds follow it.
+    pub fn set_state(&mut self, state: SubnetState, reserved: &[AddressRange]) {
+        self.state = state;
+        self.addresses.set_bounds(bounds(&self.state, reserved));
+    }
+
+    /// Other marks; bounds follow the gateway.
+    pub fn set_marks(&mut self, marks: Marks, reserved: &[AddressRange]) {
+        let moved = self.state.marks.gateway != marks.gateway;
+        self.state.marks = marks;
+        if moved {
+            self.addresses.set_bounds(bounds(&self.state, reserved));
+        }
+    }
+
+    /// Held now.
+    pub const fn is_held(&self) -> bool {
+        self.state.released_at.is_none()
+    }
+
+    /// The number of an address, if it lies in here and is of the right family.
+    pub fn number_of(&self, address: std::net::IpAddr) -> Option<u128> {
+        self.state.prefix.contains_address(address).then(|| super::prefix::number(address))
+    }
+
+    /// The gateway's slot: where a gateway is, or would be.
+    pub fn slot(&self, reserved: &[AddressRange]) -> u128 {
+        slot(&self.state, &reserved_inside(self.state.prefix, reserved))
+    }
+
+    /// The lease of the gateway, if it is held.
+    pub fn gateway_lease(&self) -> Option<(u128, &Record)> {
+        let address = self.state.marks.gateway?;
+        self.addresses.get(address).filter(|record| record.leased).map(|record| (address, record))
+    }
+}
+
+/// The gateway that was asked for, else the first usable address that is not reserved.
+fn slot(state: &SubnetState, reserved: &Intervals) -> u128 {
+    let (first, last) = usable(state.prefix);
+    state.marks.gateway.or_else(|| reserved.first_absent(first, last)).unwrap_or(first)
+}
+
+fn bounds(state: &SubnetState, reserved: &[AddressRange]) -> Bounds {
+    let prefix = state.prefix;
+    let range = state.range.unwrap_or(prefix);
+    let mut excluded = reserved_inside(prefix, reserved);
+    let slot = slot(state, &excluded);
+    excluded.insert(slot, slot);
+    let (low, high) = never_given(prefix);
+    for never in [low, high].into_iter().flatten() {
+        excluded.insert(never, never);
+    }
+    Bounds { first: range.first(), last: range.last(), excluded }
+}

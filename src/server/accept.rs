@@ -1,0 +1,247 @@
+//! Accepting connections, and stopping without losing any.
+//!
+//! Promises that an error of `accept` neither ends nor heats the daemon; that a door with all its connections
+//! in use lets the others wait in the kernel; and an orderly end: the socket file goes first, so that nobody
+//! new comes; whoever had already come is served; then connections end, each at a moment when no request can
+//! be on its way; what is still at work after the deadline is dropped, and with it undone if it can be.
+
+use super::connection;
+use super::delivery::Delivery;
+use super::door::{Listener, Socket};
+use super::message::{Handler, Limits, Peer};
+use super::stream::{Counted, Stream};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+
+/// Between two tries when the system has no descriptor or memory left for a connection.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Empty while all is well; then the moment until which what is in flight may still be finished.
+pub(super) type Stop = watch::Receiver<Option<Instant>>;
+
+type Serving = Pin<Box<dyn Future<Output = Drained> + Send>>;
+type Room = Box<dyn FnOnce(Stop) -> io::Result<Serving> + Send>;
+
+/// How the end went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were still at work at the deadline and were dropped.
+    pub cut_off: usize,
+}
+
+/// Any number of doors, each with its own handler and limits.
+#[derive(Default)]
+pub struct Server {
+    rooms: Vec<Room>,
+}
+
+impl Server {
+    /// No doors yet.
+    pub fn new() -> Server {
+        Server::default()
+    }
+
+    /// Adds an open door.
+    pub fn add<H: Handler>(&mut self, listener: Listener, handler: Arc<H>, limits: Limits) {
+        self.rooms.push(Box::new(move |stop| {
+            let room = Accepting::new(listener, handler, limits)?;
+            Ok(Box::pin(room.run(stop)))
+        }));
+    }
+
+    /// Serves all doors until `shutdown` is ready, and then for `deadline` at most until what is in flight is
+    /// finished: no connection is accepted any more, answers say `Connection: close`, idle connections are
+    /// closed, socket files are removed. Runs on the current runtime, of whatever kind, which must have time
+    /// and I/O enabled.
+    ///
+    /// # Errors
+    /// If a listener cannot be watched; then none is served.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>, deadline: Duration) -> io::Result<Drained> {
+        let (stop, stopped) = watch::channel(None);
+        let serving: Vec<Serving> =
+            self.rooms.into_iter().map(|room| room(stopped.clone())).collect::<io::Result<_>>()?;
+        let mut rooms: JoinSet<Drained> = serving.into_iter().collect();
+        shutdown.await;
+        stop.send_replace(Some(Instant::now() + deadline));
+        let mut drained = Drained::default();
+        while let Some(room) = rooms.join_next().await {
+            drained.cut_off += room.map(|room| room.cut_off).unwrap_or_default();
+        }
+        Ok(drained)
+    }
+}
+
+/// One door being served.
+struct Accepting<H> {
+    socket: Watched,
+    listener: Listener,
+    handler: Arc<H>,
+    limits: Arc<Limits>,
+    connections: JoinSet<()>,
+}
+
+/// A listener's socket, watched by the runtime.
+enum Watched {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+/// A connection as the kernel gives it.
+enum Accepted {
+    Unix(UnixStream),
+    Tcp(TcpStream, std::net::SocketAddr),
+}
+
+impl<H: Handler> Accepting<H> {
+    fn new(listener: Listener, handler: Arc<H>, limits: Limits) -> io::Result<Accepting<H>> {
+        let socket = match &listener.socket {
+            Socket::Unix(socket) => Watched::Unix(UnixListener::from_std(socket.try_clone()?)?),
+            Socket::Tcp(socket) => Watched::Tcp(TcpListener::from_std(socket.try_clone()?)?),
+        };
+        Ok(Accepting { socket, listener, handler, limits: Arc::new(limits), connections: JoinSet::new() })
+    }
+
+    async fn run(mut self, mut stop: Stop) -> Drained {
+        let mut failing = false;
+        loop {
+            let full = self.connections.len() >= self.limits.max_connections;
+            let accepted = tokio::select! {
+                biased;
+                until = stopped(&mut stop) => return self.close(&stop, until).await,
+                Some(ended) = self.connections.join_next() => {
+                    report(ended);
+                    continue;
+                }
+                accepted = self.socket.accept(), if !full => accepted,
+            };
+            match accepted {
+                Ok(accepted) => {
+                    failing = false;
+                    self.welcome(accepted, &stop);
+                }
+                Err(error) if harmless(&error) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "cannot accept connections; trying again");
+                    }
+                    // Cut short by the shutdown, which is looked at first above.
+                    let _ = timeout(BACK_OFF, stopped(&mut stop)).await;
+                }
+            }
+        }
+    }
+
+    /// The orderly end; see the top of this file.
+    async fn close(mut self, stop: &Stop, until: Instant) -> Drained {
+        if let Some(file) = self.listener.file.take() {
+            file.remove();
+        }
+        if !self.listener.inherited {
+            while let Some(accepted) = self.listener.next_waiting() {
+                self.welcome(accepted, stop);
+            }
+        }
+        let Accepting { socket, listener, mut connections, .. } = self;
+        drop((socket, listener));
+        let finish = async {
+            while let Some(ended) = connections.join_next().await {
+                report(ended);
+            }
+        };
+        let _ = timeout_at(until, finish).await;
+        let cut_off = connections.len();
+        connections.shutdown().await;
+        Drained { cut_off }
+    }
+
+    /// Starts serving a connection, in a task of its own.
+    fn welcome(&mut self, accepted: Accepted, stop: &Stop) {
+        let (handler, limits, stop) = (self.handler.clone(), self.limits.clone(), stop.clone());
+        let delivery = Arc::new(Delivery::new());
+        match accepted {
+            Accepted::Unix(stream) => {
+                let Ok(credentials) = stream.peer_cred() else { return };
+                let peer =
+                    Peer::Unix { uid: credentials.uid(), gid: credentials.gid(), pid: credentials.pid() };
+                let stream = Stream::Unix(Counted::new(stream, delivery.clone()));
+                self.connections.spawn(connection::serve(stream, peer, delivery, handler, limits, stop));
+            }
+            Accepted::Tcp(stream, address) => {
+                // Both only make things better; a socket that refuses them still works.
+                let _ = stream.set_nodelay(true);
+                let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
+                let peer = Peer::Tcp(address);
+                let stream = Counted::new(stream, delivery.clone());
+                let Some(tls) = self.listener.tls.clone() else {
+                    let stream = Stream::Tcp(stream);
+                    self.connections.spawn(connection::serve(stream, peer, delivery, handler, limits, stop));
+                    return;
+                };
+                self.connections.spawn(async move {
+                    match timeout(limits.head, TlsAcceptor::from(tls).accept(stream)).await {
+                        Ok(Ok(stream)) => {
+                            let stream = Stream::Tls(Box::new(stream));
+                            connection::serve(stream, peer, delivery, handler, limits, stop).await;
+                        }
+                        Ok(Err(error)) => tracing::info!(%address, %error, "no TLS with this client"),
+                        Err(_) => tracing::info!(%address, limit = ?limits.head, "TLS handshake too slow"),
+                    }
+                });
+            }
+        }
+    }
+}
+
+impl Watched {
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Watched::Unix(socket) => socket.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+            Watched::Tcp(socket) => socket.accept().await.map(|(stream, from)| Accepted::Tcp(stream, from)),
+        }
+    }
+}
+
+impl Listener {
+    /// A connection that already waits in the kernel, if there is one.
+    fn next_waiting(&self) -> Option<Accepted> {
+        match &self.socket {
+            Socket::Unix(socket) => {
+                let (stream, _) = socket.accept().ok()?;
+                stream.set_nonblocking(true).ok()?;
+                UnixStream::from_std(stream).ok().map(Accepted::Unix)
+            }
+            Socket::Tcp(socket) => {
+                let (stream, from) = socket.accept().ok()?;
+                stream.set_nonblocking(true).ok()?;
+                TcpStream::from_std(stream).ok().map(|stream| Accepted::Tcp(stream, from))
+            }
+        }
+    }
+}
+
+/// Errors of `accept` that concern the one connection only, which has already gone.
+fn harmless(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection ended by a bug");
+    }
+}
+
+/// Waits for the shutdown, and returns until when there is time. A server that is dropped has none left.
+pub(super) async fn stopped(stop: &mut Stop) -> Instant {
+    match stop.wait_for(Option::is_some).await {
+        Ok(until) => until.unwrap_or_else(Instant::now),
+        Err(_) => Instant::now(),
+    }
+}

@@ -1,0 +1,148 @@
+//! A small HTTP/1.1 client over a UNIX socket, for commands that talk to a running daemon.
+//!
+//! Promises one request, one answer, within one time limit, and an error that tells "nobody is there" from
+//! "you may not" from "it does not answer". It keeps no connection, follows no redirect, repeats nothing.
+
+use super::exchange::root;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper_util::rt::TokioIo;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// The largest answer that is taken, in bytes: an export of a million leases fits.
+const MAX_ANSWER: usize = 1 << 30;
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no socket, or nobody listens on it.
+    #[error("no daemon is listening on {}: {error}; is it running?", path.display())]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        error: io::Error,
+    },
+    /// The socket is not for this user.
+    #[error("not allowed to use {}: {error}; try again as root, or as its owner", path.display())]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        error: io::Error,
+    },
+    /// Somebody is there, but does not answer in time. What was asked for may have been done.
+    #[error("the daemon on {} did not answer within {limit:?}; what was asked for may have been done", path.display())]
+    Timeout {
+        /// The socket.
+        path: PathBuf,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The connection broke, or what came was no answer. What was asked for may have been done.
+    #[error("the daemon on {} gave no proper answer ({why}); what was asked for may have been done", path.display())]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// What was wrong.
+        why: String,
+    },
+    /// The path or the method is not one that HTTP allows.
+    #[error("cannot ask for {path:?}: {why}")]
+    Request {
+        /// The path asked for.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Sends one request to the daemon that listens on `socket` and reads its answer, all within `limit`.
+/// A body that is not empty is sent as JSON.
+///
+/// # Errors
+/// See [`ClientError`]. Any status code is an answer, not an error.
+pub async fn request(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: Vec<u8>,
+    limit: Duration,
+) -> Result<Reply, ClientError> {
+    let request = build(method, path, body)?;
+    timeout(limit, exchange(socket, request))
+        .await
+        .unwrap_or_else(|_| Err(ClientError::Timeout { path: socket.to_owned(), limit }))
+}
+
+/// The same for callers without a runtime; it must not be called from within one.
+///
+/// # Errors
+/// See [`request`].
+pub fn request_blocking(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: Vec<u8>,
+    limit: Duration,
+) -> Result<Reply, ClientError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|error| ClientError::Broken { path: socket.to_owned(), why: error.to_string() })?;
+    runtime.block_on(request(socket, method, path, body, limit))
+}
+
+fn build(method: &str, path: &str, body: Vec<u8>) -> Result<hyper::Request<Full<Bytes>>, ClientError> {
+    let mut request = hyper::Request::builder().method(method).uri(path).header(HOST, "localhost");
+    if !body.is_empty() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    request
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| ClientError::Request { path: path.to_owned(), why: root(&error) })
+}
+
+async fn exchange(socket: &Path, request: hyper::Request<Full<Bytes>>) -> Result<Reply, ClientError> {
+    let path = || socket.to_owned();
+    let broken = |error: hyper::Error| ClientError::Broken { path: path(), why: root(&error) };
+    let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::Denied { path: path(), error },
+        _ => ClientError::Unreachable { path: path(), error },
+    })?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let answer = async {
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|error| ClientError::Broken { path: path(), why: root(&*error) })?;
+        Ok(Reply { status, body: Vec::from(body.to_bytes()) })
+    };
+    // The connection is driven beside the answer; its own end says nothing that the answer does not say.
+    let mut answer = std::pin::pin!(answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        _ = connection => answer.await,
+    }
+}

@@ -1,0 +1,172 @@
+//! The life of one connection: requests in turn, until the client goes, time runs out, or we shut down.
+//!
+//! Promises that a client which goes away while its request is handled drops the handler's future at once
+//! (a half-closed client counts as gone: dockerd never half-closes), that no connection lives beyond its limits,
+//! and that a refused client gets to read why. It accepts nothing and binds nothing.
+
+use super::accept::{Stop, stopped};
+use super::delivery::{Delivery, Overdue};
+use super::exchange::{Exchange, root, status};
+use super::gate::Gate;
+use super::message::{Handler, Limits, Peer, Refusal, Response};
+use super::stream::Stream;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How long, and how much, is read and thrown away so that a refused client can read the answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
+/// The smallest buffer that the HTTP library takes.
+const SMALLEST_HEAD: usize = 8 * 1024;
+
+/// How the HTTP part of a connection ended.
+enum End {
+    /// By itself: the client closed, or the last answer was sent.
+    Over,
+    /// With something that was not a request.
+    Refused(Refusal),
+    /// Nothing more can be done for it.
+    Dropped,
+}
+
+/// Serves one connection until it ends. `stop` lets it end after the request in hand.
+pub(super) async fn serve<H: Handler>(
+    stream: Stream,
+    peer: Peer,
+    delivery: Arc<Delivery>,
+    handler: Arc<H>,
+    limits: Arc<Limits>,
+    stop: Stop,
+) {
+    let gate = TokioIo::new(Gate::new(stream, delivery.clone()));
+    let exchange = Arc::new(Exchange {
+        handler: handler.clone(),
+        limits: limits.clone(),
+        peer,
+        delivery: delivery.clone(),
+    });
+    let service = service_fn(move |request| {
+        let exchange = exchange.clone();
+        exchange.delivery.request();
+        async move { Ok::<_, Infallible>(exchange.answer(request).await) }
+    });
+    let mut http = http1::Builder::new()
+        .half_close(false)
+        .header_read_timeout(None)
+        .max_buf_size(limits.max_head.max(SMALLEST_HEAD))
+        .writev(false)
+        .serve_connection(gate, service);
+    let end = run(Pin::new(&mut http), &delivery, &limits, stop).await;
+    // Taking it apart drops a handler's future that is still at work.
+    let mut stream = http.into_parts().io.into_inner().into_inner();
+    match end {
+        End::Over => hang_up(stream, &delivery, delivery.lingers()).await,
+        End::Refused(why) => {
+            let bytes = raw(handler.refuse(why));
+            let sent = timeout(limits.answer, stream.write_all(&bytes)).await;
+            hang_up(stream, &delivery, matches!(sent, Ok(Ok(())))).await;
+        }
+        End::Dropped => {}
+    }
+}
+
+/// Drives the HTTP library, the clock and the shutdown.
+async fn run(
+    mut http: Pin<&mut impl Future<Output = hyper::Result<()>>>,
+    delivery: &Delivery,
+    limits: &Limits,
+    mut stop: Stop,
+) -> End {
+    let mut clock = std::pin::pin!(sleep_until(Instant::now() + limits.idle));
+    let mut stopping = false;
+    loop {
+        let next = tokio::select! {
+            biased;
+            event = poll_fn(|cx| match http.as_mut().poll(cx) {
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                Poll::Pending if delivery.take_alarm() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }) => match event {
+                Some(result) => return ended(result, limits),
+                None => delivery.overdue(limits),
+            },
+            _ = stopped(&mut stop), if !stopping => {
+                stopping = true;
+                delivery.retire();
+                delivery.overdue(limits)
+            }
+            () = &mut clock => delivery.overdue(limits),
+        };
+        match next {
+            Overdue::LookAgain(then) => clock.as_mut().reset(then),
+            Overdue::Refuse(why) => return End::Refused(why),
+            Overdue::Drop => return End::Dropped,
+            Overdue::Retire => {
+                // The library looks once more for a request, and then ends by itself.
+                delivery.retire();
+                clock.as_mut().reset(Instant::now() + limits.head);
+            }
+        }
+    }
+}
+
+fn ended(result: hyper::Result<()>, limits: &Limits) -> End {
+    match result {
+        Err(error) if error.is_parse_too_large() => {
+            End::Refused(Refusal::HeadTooLarge { limit: limits.max_head.max(SMALLEST_HEAD) })
+        }
+        Err(error) if error.is_parse() => End::Refused(Refusal::BrokenHead(root(&error))),
+        Ok(()) => End::Over,
+        Err(error) => {
+            tracing::debug!(%error, "connection ended");
+            End::Over
+        }
+    }
+}
+
+/// Closes a connection; with `linger`, only after having read what the client still sends, so that the
+/// kernel does not reset the connection under the answer.
+async fn hang_up(mut stream: Stream, delivery: &Delivery, linger: bool) {
+    if delivery.is_dead() {
+        return;
+    }
+    let goodbye = async {
+        stream.shutdown().await.ok()?;
+        if !linger {
+            return Some(());
+        }
+        let mut scratch = [0; 4096];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match stream.read(&mut scratch).await.ok()? {
+                0 => break,
+                n => left = left.saturating_sub(n),
+            }
+        }
+        Some(())
+    };
+    // However it ends, the connection is closed by dropping it.
+    let _ = timeout(LINGER, goodbye).await;
+}
+
+/// An answer in full, for requests that the HTTP library could not read.
+fn raw(response: Response) -> Vec<u8> {
+    let status = status(response.status);
+    let mut head = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or(""));
+    if !response.content_type.is_empty() {
+        head.push_str(&format!("content-type: {}\r\n", response.content_type));
+    }
+    head.push_str(&format!("content-length: {}\r\nconnection: close\r\n\r\n", response.body.len()));
+    let mut bytes = head.into_bytes();
+    bytes.extend_from_slice(&response.body);
+    bytes
+}

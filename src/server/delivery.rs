@@ -1,0 +1,307 @@
+//! Where one connection stands, and whether its answer can still be taken back.
+//!
+//! One [`Delivery`] is shared by the three who see something of a connection: the gate (bytes, ends, errors),
+//! the exchange (requests and answers) and the connection's own task (time, shutdown). It holds the one fact
+//! none of them has alone: whether an answer has been given of which no byte has gone to the kernel.
+//!
+//! Promises: an answer's `undelivered` runs at most once; never after a byte of that answer was written; and
+//! always if the connection ends, for whatever reason, before one was. Once it ran, nothing more is written.
+//! It does no I/O and holds its lock across no foreign code.
+
+use super::message::{Limits, Refusal, Undelivered};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing of a request has arrived.
+    Idle,
+    /// Some bytes of a head have arrived.
+    Head,
+    /// The head is complete, the body is arriving.
+    Body,
+    /// The handler is at work.
+    Handling,
+    /// The handler has answered; no byte of the answer has been written.
+    Answered,
+    /// Some of the answer has been written.
+    Answering,
+}
+
+/// What the gate is to do with bytes that the HTTP library wants to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outlet {
+    /// Write them.
+    Open,
+    /// Nobody asked: the library's own bare error page. Drop it; the owner words a better one.
+    Unasked,
+    /// The connection is dead, or the answer was taken back.
+    Dead,
+}
+
+/// What the HTTP library is to be told of an end that the gate has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The connection has ended.
+    Tell,
+    /// Nothing for one more round: a request that has arrived whole reaches its handler first, because some
+    /// requests (releases) are to be carried out though nobody waits for the answer.
+    HoldBack,
+    /// Nothing: we closed that side ourselves, and the last answer is still on its way.
+    OurOwn,
+}
+
+/// What has become overdue on a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// Nothing; look again then.
+    LookAgain(Instant),
+    /// Refuse what there is of a request, and close.
+    Refuse(Refusal),
+    /// The client does not take its answer: drop the connection.
+    Drop,
+    /// Idle for too long: close it as soon as that is safe.
+    Retire,
+}
+
+struct State {
+    phase: Phase,
+    since: Instant,
+    /// Requests that came over this connection.
+    requests: u64,
+    /// Bytes of a next request came before the answer to this one was out.
+    ahead: bool,
+    /// The client is gone, or our answer was taken back.
+    dead: bool,
+    /// To be closed when idle, from then on; answers say `Connection: close`.
+    retiring: Option<Instant>,
+    /// We told the kernel to take no more from the client: an end of file is our own doing.
+    deaf: bool,
+    /// Something was refused: throw away what still comes, so that the client reads why.
+    linger: bool,
+    /// The end was seen while a request's body was being read, and kept back once.
+    held_back: bool,
+    /// A phase with a clock of its own has begun since the task last looked.
+    alarm: bool,
+    undo: Option<Undelivered>,
+}
+
+/// See the top of this file.
+pub(super) struct Delivery {
+    state: Mutex<State>,
+}
+
+/// A connection that is being closed although no request ever came over it waits this long for the first
+/// one: its client may be about to write it, and would not get a second chance (P8).
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+
+impl Delivery {
+    /// A fresh connection.
+    pub(super) fn new() -> Delivery {
+        let state = State {
+            phase: Phase::Idle,
+            since: Instant::now(),
+            requests: 0,
+            ahead: false,
+            dead: false,
+            retiring: None,
+            deaf: false,
+            linger: false,
+            held_back: false,
+            alarm: false,
+            undo: None,
+        };
+        Delivery { state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The gate: bytes came in.
+    pub(super) fn received(&self) {
+        let mut state = self.state();
+        match state.phase {
+            Phase::Idle => state.enter(Phase::Head),
+            Phase::Head | Phase::Body => {}
+            Phase::Handling | Phase::Answered | Phase::Answering => state.ahead = true,
+        }
+    }
+
+    /// The exchange: a head is complete.
+    pub(super) fn request(&self) {
+        let mut state = self.state();
+        state.requests += 1;
+        state.ahead = false;
+        state.enter(Phase::Body);
+    }
+
+    /// The exchange: the body is complete, the handler begins.
+    pub(super) fn whole(&self) {
+        self.state().enter(Phase::Handling);
+    }
+
+    /// The exchange: here is the answer. If the client has already gone, it is undone at once.
+    /// Returns whether the connection is to be closed after it.
+    pub(super) fn answered(&self, undo: Option<Undelivered>) -> bool {
+        let mut state = self.state();
+        state.enter(Phase::Answered);
+        state.undo = undo;
+        let undo = if state.dead { state.undo.take() } else { None };
+        let close = state.retiring.is_some();
+        drop(state);
+        run(undo);
+        close
+    }
+
+    /// The exchange: the answer to come is a refusal.
+    pub(super) fn refused(&self) {
+        self.state().linger = true;
+    }
+
+    /// The gate: may these bytes be written?
+    pub(super) fn outlet(&self) -> Outlet {
+        let state = self.state();
+        match state.phase {
+            _ if state.dead => Outlet::Dead,
+            Phase::Idle | Phase::Head => Outlet::Unasked,
+            _ => Outlet::Open,
+        }
+    }
+
+    /// The gate: at least one byte went to the kernel.
+    pub(super) fn wrote(&self) {
+        let mut state = self.state();
+        match state.phase {
+            Phase::Answered | Phase::Answering => {
+                state.enter(Phase::Answering);
+                let undo = state.undo.take();
+                drop(state);
+                drop(undo);
+            }
+            _ => {}
+        }
+    }
+
+    /// The gate: all that was to be written has been. Returns whether the gate must be looked at again,
+    /// because the connection has just become one to close.
+    pub(super) fn flushed(&self) -> bool {
+        let mut state = self.state();
+        if state.phase != Phase::Answering {
+            return false;
+        }
+        let next = if state.ahead { Phase::Head } else { Phase::Idle };
+        state.enter(next);
+        state.retiring.is_some()
+    }
+
+    /// The gate: the connection is dead. An answer of which nothing was written is undone now.
+    pub(super) fn died(&self) {
+        let mut state = self.state();
+        state.dead = true;
+        let undo = state.undo.take();
+        drop(state);
+        run(undo);
+    }
+
+    /// The gate: an end of file, or an error, was read. What is the library to be told?
+    pub(super) fn ended(&self) -> Ending {
+        let mut state = self.state();
+        match state.phase {
+            Phase::Handling | Phase::Answered | Phase::Answering if state.deaf => return Ending::OurOwn,
+            Phase::Body if !state.held_back => {
+                state.held_back = true;
+                // What we closed ourselves says nothing of the client.
+                state.dead = !state.deaf;
+                return Ending::HoldBack;
+            }
+            _ => {}
+        }
+        drop(state);
+        self.died();
+        Ending::Tell
+    }
+
+    /// The gate: is this connection idle and to be closed now?
+    pub(super) fn closing(&self) -> bool {
+        let state = self.state();
+        let Some(since) = state.retiring else { return false };
+        state.phase == Phase::Idle && (state.requests > 0 || since.elapsed() >= FIRST_REQUEST_GRACE)
+    }
+
+    /// The gate: from now on the kernel takes nothing more from the client. True the first time only.
+    pub(super) fn go_deaf(&self) -> bool {
+        !std::mem::replace(&mut self.state().deaf, true)
+    }
+
+    /// The task: close this connection as soon as no request can be on its way.
+    pub(super) fn retire(&self) {
+        self.state().retiring.get_or_insert_with(Instant::now);
+    }
+
+    /// The task: what the clock says.
+    pub(super) fn overdue(&self, limits: &Limits) -> Overdue {
+        let state = self.state();
+        let limit = match state.phase {
+            Phase::Idle => match state.retiring {
+                Some(_) => FIRST_REQUEST_GRACE,
+                None => limits.idle,
+            },
+            Phase::Head => limits.head,
+            // The exchange has its own clock for the body, and a handler may take its time.
+            Phase::Body | Phase::Handling => return Overdue::LookAgain(Instant::now() + limits.answer),
+            Phase::Answered | Phase::Answering => limits.answer,
+        };
+        let since = match (state.phase, state.retiring) {
+            (Phase::Idle, Some(retiring)) => retiring.max(state.since),
+            _ => state.since,
+        };
+        if since.elapsed() < limit {
+            return Overdue::LookAgain(since + limit);
+        }
+        match state.phase {
+            Phase::Idle => Overdue::Retire,
+            Phase::Head => Overdue::Refuse(Refusal::HeadTimeout { limit: limits.head }),
+            _ => Overdue::Drop,
+        }
+    }
+
+    /// The task: has a phase begun, and not ended, since this was last asked, for which there is a limit?
+    pub(super) fn take_alarm(&self) -> bool {
+        std::mem::take(&mut self.state().alarm)
+    }
+
+    /// The task: was a refusal the last answer?
+    pub(super) fn lingers(&self) -> bool {
+        let state = self.state();
+        state.linger && !state.dead
+    }
+
+    /// The task: has the client gone?
+    pub(super) fn is_dead(&self) -> bool {
+        self.state().dead
+    }
+}
+
+impl State {
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.since = Instant::now();
+        self.alarm = matches!(phase, Phase::Head | Phase::Answered | Phase::Answering);
+    }
+}
+
+impl Drop for Delivery {
+    /// The connection is over, however it ended: what was never written never will be.
+    fn drop(&mut self) {
+        run(self.state.get_mut().unwrap_or_else(PoisonError::into_inner).undo.take());
+    }
+}
+
+fn run(undo: Option<Undelivered>) {
+    if let Some(undo) = undo {
+        undo();
+    }
+}

@@ -1,0 +1,214 @@
+//! The doors: where to listen, and what that needs.
+//!
+//! Promises that [`Door::open`] either listens, with everything in place, or changes nothing and says which
+//! path or address stood in the way. It serves nothing: see [`super::Server`].
+
+use super::{tls, unix};
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A place to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Door {
+    /// A UNIX socket. Its directory is made if it is missing.
+    Unix {
+        /// Where.
+        path: PathBuf,
+        /// The permissions of the socket file, exactly (whatever the umask is).
+        mode: u32,
+        /// The owner of the socket file; ours if absent.
+        owner: Option<u32>,
+        /// The group of the socket file; ours if absent.
+        group: Option<u32>,
+    },
+    /// Plain TCP. Port 0 lets the kernel choose.
+    Tcp(SocketAddr),
+    /// TLS over TCP (1.2 and 1.3).
+    Tls {
+        /// Where.
+        address: SocketAddr,
+        /// The server's certificate chain, PEM.
+        certificate: PathBuf,
+        /// Its private key, PEM.
+        key: PathBuf,
+        /// If present, clients must show a certificate signed by one of these authorities (PEM).
+        client_authority: Option<PathBuf>,
+    },
+}
+
+/// Why a door does not open. Every message names the path or the address.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// Another process listens there.
+    #[error("a process is already listening on {}; stop it, or choose another path", path.display())]
+    Live {
+        /// The socket file.
+        path: PathBuf,
+    },
+    /// Something else has that name.
+    #[error("{} exists and is not a socket; move it away, or choose another path", path.display())]
+    NotASocket {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system refuses.
+    #[error("cannot {doing} the socket {}: {error}", path.display())]
+    Socket {
+        /// What was tried.
+        doing: &'static str,
+        /// The socket file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+    /// The system refuses.
+    #[error("cannot listen on {address}: {error}")]
+    Address {
+        /// The address.
+        address: String,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+    /// A certificate or key is of no use.
+    #[error("cannot use {}: {why}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Certificate and key do not make a TLS server.
+    #[error("cannot serve TLS: {0}")]
+    Tls(String),
+    /// systemd passed something that cannot be used.
+    #[error("cannot use the socket {name:?} that systemd passed: {why}")]
+    Inherited {
+        /// Its `FileDescriptorName=`, or its number.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// An open door: clients can connect, and wait in the kernel until it is served.
+#[derive(Debug)]
+pub struct Listener {
+    pub(super) socket: Socket,
+    /// The socket file to remove at the end; none for TCP and for what was inherited.
+    pub(super) file: Option<unix::SocketFile>,
+    /// Made by somebody else, who may go on using it after us.
+    pub(super) inherited: bool,
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// The kernel's side of a [`Listener`].
+#[derive(Debug)]
+pub(super) enum Socket {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+/// Where a [`Listener`] can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalAddress {
+    /// At this socket file; empty for a socket without a name.
+    Unix(PathBuf),
+    /// At this address, with the port that the kernel chose if it was to choose.
+    Tcp(SocketAddr),
+}
+
+impl Door {
+    /// A UNIX socket that only its owner, this process's user, may use (mode 0600).
+    pub fn unix(path: impl Into<PathBuf>) -> Door {
+        Door::Unix { path: path.into(), mode: 0o600, owner: None, group: None }
+    }
+
+    /// Binds and listens. Needs no runtime.
+    ///
+    /// # Errors
+    /// The first thing that stood in the way; a stale socket file is not one of them.
+    pub fn open(&self) -> Result<Listener, DoorError> {
+        match self {
+            Door::Unix { path, mode, owner, group } => {
+                let (socket, file) = unix::bind(path, *mode, *owner, *group)?;
+                Ok(Listener { socket: Socket::Unix(socket), file: Some(file), inherited: false, tls: None })
+            }
+            Door::Tcp(address) => tcp(*address, None),
+            Door::Tls { address, certificate, key, client_authority } => {
+                let tls = tls::configure(certificate, key, client_authority.as_deref())?;
+                tcp(*address, Some(tls))
+            }
+        }
+    }
+}
+
+impl Listener {
+    /// Where clients find it.
+    pub fn local_address(&self) -> LocalAddress {
+        match &self.socket {
+            Socket::Unix(socket) => {
+                let path =
+                    socket.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+                LocalAddress::Unix(path.unwrap_or_default())
+            }
+            // The address of a bound socket can always be asked for.
+            Socket::Tcp(socket) => {
+                LocalAddress::Tcp(socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))))
+            }
+        }
+    }
+
+    /// The socket file that was made for it, if one was.
+    pub fn socket_file(&self) -> Option<&Path> {
+        self.file.as_ref().map(unix::SocketFile::path)
+    }
+
+    /// The same listener, speaking TLS; for an inherited TCP socket.
+    ///
+    /// # Errors
+    /// If the files are of no use, or the listener is a UNIX socket.
+    pub fn with_tls(
+        mut self,
+        certificate: &Path,
+        key: &Path,
+        client_authority: Option<&Path>,
+    ) -> Result<Listener, DoorError> {
+        if matches!(self.socket, Socket::Unix(_)) {
+            return Err(DoorError::Tls("TLS is spoken over TCP only, and this is a UNIX socket".to_owned()));
+        }
+        self.tls = Some(tls::configure(certificate, key, client_authority)?);
+        Ok(self)
+    }
+}
+
+impl Drop for Listener {
+    /// A door that is closed leaves no socket file behind.
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            file.remove();
+        }
+    }
+}
+
+/// Reads an address to listen on: `HOST:PORT`, `[V6]:PORT`, or `:PORT` for all addresses of both families.
+///
+/// # Errors
+/// If it has no port, or its host has no address.
+pub fn address(text: &str) -> Result<SocketAddr, DoorError> {
+    let fail = |error: io::Error| DoorError::Address { address: text.to_owned(), error };
+    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
+    let none = || io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    full.to_socket_addrs().map_err(fail)?.next().ok_or_else(|| fail(none()))
+}
+
+fn tcp(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>) -> Result<Listener, DoorError> {
+    let socket = TcpListener::bind(address)
+        .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
+        .map_err(|error| DoorError::Address { address: address.to_string(), error })?;
+    Ok(Listener { socket: Socket::Tcp(socket), file: None, inherited: false, tls })
+}

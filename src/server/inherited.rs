@@ -1,0 +1,59 @@
+//! Sockets that systemd bound for us (`LISTEN_FDS`, `LISTEN_FDNAMES`).
+//!
+//! Promises that they are taken over once, as they are: never bound again, never unlinked, their queue never
+//! emptied in vain. What is not a listening stream socket is refused by name. Call it before there are threads:
+//! the variables are taken out of the environment, so that no child believes they are meant for it.
+
+use super::door::{DoorError, Listener, Socket};
+use listenfd::ListenFd;
+use std::env;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The sockets passed to this process, each with its `FileDescriptorName=` (systemd's default is the name of
+/// the socket unit; without names, `unknown`). Empty when there are none, and at every call but the first.
+///
+/// # Errors
+/// If one of them is no listening stream socket, TCP or UNIX.
+pub fn inherited() -> Result<Vec<(String, Listener)>, DoorError> {
+    let ours = env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    if !ours || TAKEN.swap(true, Ordering::SeqCst) {
+        return Ok(Vec::new());
+    }
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':').filter(|name| !name.is_empty());
+    let mut passed = ListenFd::from_env();
+    (0..passed.len())
+        .map(|index| {
+            let name = names.next().unwrap_or("unknown").to_owned();
+            take(&mut passed, index)
+                .map(|listener| (name.clone(), listener))
+                .map_err(|why| DoorError::Inherited { name, why })
+        })
+        .collect()
+}
+
+fn take(passed: &mut ListenFd, index: usize) -> Result<Listener, String> {
+    let socket = match passed.take_unix_listener(index) {
+        Ok(Some(socket)) => Socket::Unix(socket),
+        _ => match passed.take_tcp_listener(index) {
+            Ok(Some(socket)) => Socket::Tcp(socket),
+            Ok(None) => return Err("it was taken before".to_owned()),
+            Err(_) => return Err("it is neither a UNIX nor a TCP stream socket".to_owned()),
+        },
+    };
+    let listens = match &socket {
+        Socket::Unix(socket) => {
+            socket.set_nonblocking(true).and_then(|()| Ok(rustix::net::sockopt::socket_acceptconn(socket)?))
+        }
+        Socket::Tcp(socket) => {
+            socket.set_nonblocking(true).and_then(|()| Ok(rustix::net::sockopt::socket_acceptconn(socket)?))
+        }
+    };
+    match listens {
+        Ok(true) => Ok(Listener { socket, file: None, inherited: true, tls: None }),
+        Ok(false) => Err("it does not listen; it needs Accept=no".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}

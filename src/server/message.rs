@@ -1,0 +1,175 @@
+//! What passes through a door: requests, answers, who asked, and what is refused before a handler sees it.
+//!
+//! Promises plain owned data with no type of an HTTP library in it, so that handlers can be tested without
+//! sockets. Times are [`Duration`]s, sizes are bytes.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Who is at the other end of a connection, as far as the kernel knows; nothing the client says is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// The process that connected to a UNIX socket (`SO_PEERCRED`, taken when it connected).
+    Unix {
+        /// Its user.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+        /// Its process, if it can be named in our namespace.
+        pid: Option<i32>,
+    },
+    /// The address from which a TCP or TLS connection came.
+    Tcp(SocketAddr),
+}
+
+/// One whole request. Its body has arrived completely: a request cut short never reaches a handler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The method as sent: `POST`.
+    pub method: String,
+    /// The path without the query, as sent (not decoded): `/IpamDriver.RequestPool`.
+    pub path: String,
+    /// What stands after the `?`, if there is one.
+    pub query: Option<String>,
+    /// The body, at most [`Limits::max_body`] bytes; empty if none was sent.
+    pub body: Vec<u8>,
+    /// Who asks.
+    pub peer: Peer,
+}
+
+/// Called exactly once, and only if the connection died before the first byte of the answer that carries it
+/// went to the kernel. It runs on the thread of the connections: it must not block.
+pub type Undelivered = Box<dyn FnOnce() + Send>;
+
+/// One answer.
+pub struct Response {
+    /// The status code; one that HTTP does not know is sent as 500.
+    pub status: u16,
+    /// The `Content-Type`; none is sent if this is empty.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+    /// What to do if this answer cannot have reached anybody.
+    pub undelivered: Option<Undelivered>,
+}
+
+impl Response {
+    /// An answer that changed nothing, so that nothing needs undoing if it is lost.
+    pub fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
+        Response { status, content_type, body: body.into(), undelivered: None }
+    }
+
+    /// The same answer, with what to do if it cannot be delivered.
+    pub fn or_undo(mut self, undo: impl FnOnce() + Send + 'static) -> Response {
+        self.undelivered = Some(Box::new(undo));
+        self
+    }
+}
+
+impl std::fmt::Debug for Response {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("content_type", &self.content_type)
+            .field("body", &String::from_utf8_lossy(&self.body))
+            .field("undelivered", &self.undelivered.is_some())
+            .finish()
+    }
+}
+
+/// Why a request was turned away before any handler saw it. The connection is closed after the answer, and
+/// what the client still sends is read and thrown away for a moment, so that it gets to read that answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The body is larger than [`Limits::max_body`].
+    #[error("the request body is larger than {limit} bytes; send less")]
+    BodyTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The body did not arrive within [`Limits::body`].
+    #[error("the request body did not arrive within {limit:?}; send it whole")]
+    BodyTimeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The head did not arrive within [`Limits::head`].
+    #[error("the request head did not arrive within {limit:?}; send it whole")]
+    HeadTimeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The head is larger than [`Limits::max_head`], or has too many fields.
+    #[error("the request head is larger than {limit} bytes; send less")]
+    HeadTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The body ended before the length that was announced, or its chunks are broken.
+    #[error("the request body is broken ({0}); send it whole")]
+    BrokenBody(String),
+    /// The head is not HTTP/1.1.
+    #[error("this is not an HTTP/1.1 request ({0}); speak HTTP/1.1 without TLS here")]
+    BrokenHead(String),
+}
+
+impl Refusal {
+    /// The status code that HTTP has for it.
+    pub fn status(&self) -> u16 {
+        match self {
+            Refusal::BodyTooLarge { .. } => 413,
+            Refusal::BodyTimeout { .. } | Refusal::HeadTimeout { .. } => 408,
+            Refusal::HeadTooLarge { .. } => 431,
+            Refusal::BrokenBody(_) | Refusal::BrokenHead(_) => 400,
+        }
+    }
+}
+
+/// The owner of a door: answers requests, and words the errors of those that never became one.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request. The future is dropped, wherever it stands, when the client is known to have gone;
+    /// what must survive that belongs into a queue of the owner's. Every request that arrived whole gets this
+    /// far and is polled at least once, even if its client has already gone: the first poll is the place to
+    /// put a release into that queue.
+    fn handle(&self, request: Request) -> impl Future<Output = Response> + Send;
+
+    /// Words the answer for what was turned away. Its status should be [`Refusal::status`].
+    fn refuse(&self, why: Refusal) -> Response;
+}
+
+/// The limits of one door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest body, in bytes. Default 64 KiB.
+    pub max_body: usize,
+    /// The largest head, in bytes; values under 8 KiB count as 8 KiB. Default 16 KiB.
+    pub max_head: usize,
+    /// Time for the head of a request (and for a TLS handshake), from its first byte. Default 10 s.
+    pub head: Duration,
+    /// Time for the body, from the end of the head. Default 10 s.
+    pub body: Duration,
+    /// Time for the client to take an answer, without any progress. Default 30 s. There is no limit on the
+    /// time that a handler takes (P4: dockerd waits for ever).
+    pub answer: Duration,
+    /// How long a connection may stay open without a request. Default 5 min: dockerd itself closes after
+    /// 30 s, so that it never meets a connection that we are just closing.
+    pub idle: Duration,
+    /// How many connections one door serves at once. Default 512; dockerd uses some tens. Further ones wait
+    /// in the kernel's queue and are not refused.
+    pub max_connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_body: 64 * 1024,
+            max_head: 16 * 1024,
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
+            idle: Duration::from_secs(300),
+            max_connections: 512,
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! TLS for a door: certificate, key and, if wanted, the authorities that clients must be known to.
+//!
+//! Promises TLS 1.2 and 1.3 only, and that a configured client authority means that no byte of a client without
+//! a certificate from it reaches a handler. Files are read once, when the door opens.
+
+use super::door::DoorError;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Reads the files and makes a server of them.
+pub(super) fn configure(
+    certificate: &Path,
+    key: &Path,
+    client_authority: Option<&Path>,
+) -> Result<Arc<ServerConfig>, DoorError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let failed = |error: rustls::Error| DoorError::Tls(error.to_string());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?;
+    let builder = match client_authority {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for authority in certificates(path)? {
+                roots.add(authority).map_err(|error| unusable(path, error))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .map_err(|error| unusable(path, error))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let chain = certificates(certificate)?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, error))?;
+    let mut config = builder.with_single_cert(chain, secret).map_err(|error| {
+        DoorError::Tls(format!("{} and {} do not fit: {error}", certificate.display(), key.display()))
+    })?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, DoorError> {
+    let found = CertificateDer::pem_file_iter(path)
+        .and_then(|found| found.collect::<Result<Vec<_>, _>>())
+        .map_err(|error| unusable(path, error))?;
+    if found.is_empty() {
+        return Err(unusable(path, "there is no certificate in it"));
+    }
+    Ok(found)
+}
+
+fn unusable(path: &Path, why: impl ToString) -> DoorError {
+    DoorError::Pem { path: path.to_owned(), why: why.to_string() }
+}

@@ -1,0 +1,137 @@
+//! The file of a UNIX socket: made with its final mode, replaced if stale, removed if still ours.
+//!
+//! Promises: at no moment has the file a wider mode than asked for, and nobody can connect before owner and
+//! mode are final; a live socket is never taken away from its process; two of us starting at the same moment
+//! take turns; on removal only the very file that was made here goes. It accepts nothing.
+
+use super::door::DoorError;
+use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// Connections that may wait in the kernel; it cuts this at `net.core.somaxconn`.
+const BACKLOG: i32 = 1024;
+
+/// A socket file that was made here.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the file if it is still the one that was made here.
+    pub(super) fn remove(&self) {
+        let _turn = lock_directory(&self.path);
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(found) if found.dev() == self.device && found.ino() == self.inode => {
+                if let Err(error) = std::fs::remove_file(&self.path) {
+                    tracing::warn!(path = %self.path.display(), %error, "the socket file could not be removed");
+                }
+            }
+            _ => tracing::info!(path = %self.path.display(), "the socket file is no longer ours; left alone"),
+        }
+    }
+}
+
+/// Binds and listens. `owner` and `group` stay those of this process if absent.
+pub(super) fn bind(
+    path: &Path,
+    mode: u32,
+    owner: Option<u32>,
+    group: Option<u32>,
+) -> Result<(UnixListener, SocketFile), DoorError> {
+    let fail = |doing: &'static str| {
+        move |error: io::Error| DoorError::Socket { doing, path: path.to_owned(), error }
+    };
+    let address = SocketAddrUnix::new(path).map_err(|error| fail("name")(error.into()))?;
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(parent)
+            .map_err(fail("make the directory of"))?;
+    }
+    let _turn = lock_directory(path);
+    clear(path)?;
+    let socket = bind_narrow(&address, mode).map_err(fail("bind"))?;
+    let file = identify(path).map_err(fail("look at"))?;
+    // From here on a failure takes the file away again.
+    let finished = widen(path, mode, owner, group)
+        .map_err(fail("set owner and mode of"))
+        .and_then(|()| rustix::net::listen(&socket, BACKLOG).map_err(|e| fail("listen on")(e.into())));
+    if let Err(error) = finished {
+        file.remove();
+        return Err(error);
+    }
+    Ok((UnixListener::from(socket), file))
+}
+
+/// Binds with no more rights than the owner's part of `mode`: Linux gives the file the mode of the socket.
+fn bind_narrow(address: &SocketAddrUnix, mode: u32) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode & 0o700))?;
+    rustix::net::bind(&socket, address)?;
+    Ok(socket)
+}
+
+fn identify(path: &Path) -> io::Result<SocketFile> {
+    let found = std::fs::symlink_metadata(path)?;
+    Ok(SocketFile { path: path.to_owned(), device: found.dev(), inode: found.ino() })
+}
+
+fn widen(path: &Path, mode: u32, owner: Option<u32>, group: Option<u32>) -> io::Result<()> {
+    if owner.is_some() || group.is_some() {
+        let (owner, group) = (owner.map(Uid::from_raw), group.map(Gid::from_raw));
+        rustix::fs::chownat(CWD, path, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    rustix::fs::chmod(path, Mode::from_raw_mode(mode & 0o777))?;
+    Ok(())
+}
+
+/// Removes a stale socket file; refuses what is alive, or is no socket.
+fn clear(path: &Path) -> Result<(), DoorError> {
+    let found = match std::fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(DoorError::Socket { doing: "look at", path: path.to_owned(), error }),
+    };
+    if !found.file_type().is_socket() {
+        return Err(DoorError::NotASocket { path: path.to_owned() });
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            tracing::info!(path = %path.display(), "replacing the socket file of a process that is gone");
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(DoorError::Socket { doing: "replace", path: path.to_owned(), error })
+                }
+                _ => Ok(()),
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // A listener whose queue is full, or of another kind, is alive too.
+        _ => Err(DoorError::Live { path: path.to_owned() }),
+    }
+}
+
+/// Starters of the same directory take turns; where locking is not possible they do without.
+fn lock_directory(path: &Path) -> Option<OwnedFd> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(parent, flags, Mode::empty()).ok()?;
+    rustix::fs::flock(&directory, FlockOperation::LockExclusive).ok()?;
+    Some(directory)
+}

@@ -1,0 +1,59 @@
+//! Reading the history: who held what and when.
+//!
+//! Promises: newest first, bounded by what was asked for. Does not write it (see `write`).
+
+use rusqlite::{Row, params};
+
+use super::sqlite::{Error, Reader, sqlite};
+
+/// One line of history, as the books have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryLine {
+    /// Milliseconds since the UNIX epoch.
+    pub at: u64,
+    /// `leased`, `released`, `undone`, `subnet granted`, `subnet released`, `subnet undone`.
+    pub event: String,
+    /// Address space.
+    pub space: String,
+    /// Prefix of the subnet.
+    pub subnet: String,
+    /// Its PoolID.
+    pub id: String,
+    /// The address, but for lines about the subnet itself.
+    pub address: Option<String>,
+    /// gateway, auxiliary, endpoint.
+    pub kind: Option<String>,
+    /// Holder's name.
+    pub name: Option<String>,
+    /// Holder's MAC.
+    pub mac: Option<String>,
+    /// docker or force.
+    pub why: Option<String>,
+}
+
+impl Reader {
+    /// The newest lines; `of` narrows to an address, a subnet, a PoolID, a holder's name or a MAC.
+    pub fn history(&self, of: Option<&str>, limit: u32) -> Result<Vec<HistoryLine>, Error> {
+        let sql = "SELECT at, event, space, subnet, id, address, kind, name, mac, why FROM history \
+                   WHERE ?1 IS NULL OR address = ?1 OR subnet = ?1 OR id = ?1 OR name = ?1 OR mac = ?1 \
+                   ORDER BY seq DESC LIMIT ?2";
+        let mut statement = self.connection.prepare(sql).map_err(sqlite(&self.path, "reading history"))?;
+        let rows = statement.query_map(params![of, limit], line).map_err(sqlite(&self.path, "reading history"))?;
+        rows.collect::<Result<_, _>>().map_err(sqlite(&self.path, "reading history"))
+    }
+}
+
+fn line(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
+    Ok(HistoryLine {
+        at: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
+        event: row.get(1)?,
+        space: row.get(2)?,
+        subnet: row.get(3)?,
+        id: row.get(4)?,
+        address: row.get(5)?,
+        kind: row.get(6)?,
+        name: row.get(7)?,
+        mac: row.get(8)?,
+        why: row.get(9)?,
+    })
+}

@@ -1,0 +1,265 @@
+//! From the bytes of a lease file to [`OldBooks`], with a list of what was odd.
+//!
+//! Rules: a pool, subnet or address that cannot be understood is an error, since guessing could give a running
+//! container's address to another; an address that is understood is kept, whatever is odd about it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, ipv4_mask_to_prefix};
+
+use super::json::{Place, read};
+use super::{Error, Generation, Oddity, OldBooks, OldPool, OldSubnet, Parsed, without_mark};
+
+/// The spellings of one family's keys, each with the first generation's last; the names for errors come first.
+struct FamilyKeys {
+    pool: [&'static str; 2],
+    size: [&'static str; 2],
+    /// A misspelling that the first generation itself looked for.
+    size_misspelt: &'static str,
+    next: [&'static str; 1],
+    default_size: u8,
+    bits: u8,
+}
+
+const V4: FamilyKeys = FamilyKeys {
+    pool: ["v4", "V4Pool"],
+    size: ["v4ab", "V4AllocateBlock"],
+    size_misspelt: "V4AllocatedBlock",
+    next: ["v4idx"],
+    default_size: 24,
+    bits: 32,
+};
+const V6: FamilyKeys = FamilyKeys {
+    pool: ["v6", "V6Pool"],
+    size: ["v6ab", "V6AllocateBlock"],
+    size_misspelt: "V6AllocatedBlock",
+    next: ["v6idx"],
+    default_size: 64,
+    bits: 128,
+};
+/// The second spelling is what the first generation looked for in place of what it wrote.
+const ALLOCATED: [&str; 2] = ["allocated", "Allocate"];
+const FREE: [&str; 1] = ["free"];
+
+/// Reads a lease file of either generation.
+///
+/// # Errors
+/// Everything that is not understood, see [`Error`]; nothing is guessed and the file is not touched.
+pub fn parse(bytes: &[u8]) -> Result<Parsed, Error> {
+    let node = read(without_mark(bytes))?;
+    let top = Place::top(&node);
+    let mut oddities = Vec::new();
+    let generation = generation(&top)?;
+    let v4 = pool(&top, &V4, &mut oddities)?;
+    let v6 = pool(&top, &V6, &mut oddities)?;
+    let read_all = |keys: &[&str], oddities: &mut Vec<Oddity>| -> Result<Vec<OldSubnet>, Error> {
+        top.key(keys)?.list()?.iter().map(|place| subnet(place, oddities)).collect()
+    };
+    let allocated = read_all(&ALLOCATED, &mut oddities)?;
+    let mut free = read_all(&FREE, &mut oddities)?;
+    let mut seen = Seen::default();
+    for subnet in &allocated {
+        seen.held(subnet, &mut oddities)?;
+    }
+    free.retain(|subnet| seen.is_free(subnet, &mut oddities));
+    let books = OldBooks {
+        generation,
+        v4,
+        v6,
+        v4_next_index: top.key(&V4.next)?.number()?,
+        v6_next_index: top.key(&V6.next)?.number()?,
+        allocated,
+        free,
+    };
+    Ok(Parsed { books, oddities })
+}
+
+/// The first generation is known by its pool keys; a file that has no pool key at all but lists is of the second.
+fn generation(top: &Place<'_>) -> Result<Generation, Error> {
+    let has = |keys: &[&'static str]| -> Result<bool, Error> {
+        for key in keys {
+            if top.key(&[key])?.is_set() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    if has(&["v4", "v6", "v4ab", "v6ab"])? {
+        Ok(Generation::Second)
+    } else if has(&["V4Pool", "V6Pool", "V4AllocateBlock", "V6AllocateBlock"])? {
+        Ok(Generation::First)
+    } else if has(&["allocated", "Allocate", "free"])? {
+        Ok(Generation::Second)
+    } else {
+        Err(Error::NoLeaseFile)
+    }
+}
+
+/// The value of the second generation's key, else the first's.
+fn either<'a>(
+    top: &Place<'a>,
+    [second, first]: [&'static str; 2],
+    same: impl Fn(&Place<'a>, &Place<'a>) -> Result<bool, Error>,
+    oddities: &mut Vec<Oddity>,
+) -> Result<Place<'a>, Error> {
+    let (later, earlier) = (top.key(&[second])?, top.key(&[first])?);
+    if !later.is_set() {
+        return Ok(if earlier.is_set() { earlier } else { later });
+    }
+    if earlier.is_set() && !same(&later, &earlier)? {
+        oddities.push(Oddity::BothGenerations { first, second });
+    }
+    Ok(later)
+}
+
+fn pool(top: &Place<'_>, keys: &FamilyKeys, oddities: &mut Vec<Oddity>) -> Result<Option<OldPool>, Error> {
+    let base_at = either(top, keys.pool, |a, b| Ok(a.text()? == b.text()?), oddities)?;
+    if base_at.text()?.is_empty() {
+        return Ok(None);
+    }
+    let base = prefix(&base_at, oddities)?;
+    if base.max_prefix_len() != keys.bits {
+        return Err(base_at.wrong(base_at.text()?, "the other family's prefix"));
+    }
+    let mut size_at = either(top, keys.size, |a, b| Ok(a.number()? == b.number()?), oddities)?;
+    if size_at.number()? == 0 {
+        size_at = top.key(&[keys.size_misspelt])?;
+    }
+    let size = match size_at.number()? {
+        0 => {
+            oddities.push(Oddity::DefaultSize { key: keys.size[0], size: keys.default_size });
+            keys.default_size.into()
+        }
+        size => size,
+    };
+    let lengths = base.prefix_len()..=keys.bits;
+    let Some(size) = u8::try_from(size).ok().filter(|size| lengths.contains(size)) else {
+        let why =
+            format!("subnets of {base} have a prefix length from {} to {}", base.prefix_len(), keys.bits);
+        return Err(size_at.wrong(&size.to_string(), why));
+    };
+    Ok(Some(OldPool { base, size }))
+}
+
+fn subnet(place: &Place<'_>, oddities: &mut Vec<Oddity>) -> Result<OldSubnet, Error> {
+    let id = place.key(&["id"])?;
+    if id.text()?.is_empty() {
+        return Err(id.wrong("", "a subnet needs the id by which docker knows it"));
+    }
+    let id = id.text()?.to_owned();
+    let prefix = prefix(&place.key(&["pool"])?, oddities)?;
+    let version = place.key(&["v"])?.number()?;
+    if version != if prefix.addr().is_ipv4() { 4 } else { 6 } {
+        oddities.push(Oddity::Version { id: id.clone(), version, prefix });
+    }
+    let (mut addresses, mut free, mut outside) = (Vec::new(), Vec::new(), Vec::new());
+    let mut held = HashSet::new();
+    for place in place.key(&ALLOCATED[..1])?.list()? {
+        let address = address(&place)?;
+        if !held.insert(address) {
+            oddities.push(Oddity::Duplicate { id: id.clone(), address });
+        } else if prefix.contains(&address) {
+            addresses.push(address);
+        } else {
+            oddities.push(Oddity::Outside { id: id.clone(), address, prefix });
+            outside.push(address);
+        }
+    }
+    let mut released = HashSet::new();
+    for place in place.key(&FREE)?.list()? {
+        let address = address(&place)?;
+        if held.contains(&address) {
+            oddities.push(Oddity::HeldAndFree { id: id.clone(), address });
+        } else if prefix.contains(&address) && released.insert(address) {
+            free.push(address);
+        }
+    }
+    let next_index = place.key(&["idx"])?.number()?;
+    Ok(OldSubnet { id, prefix, next_index, addresses, free, outside })
+}
+
+/// `10.0.0.0/16`, and as that program also takes it `10.0.0.0/255.255.0.0` and `10.0.0.0 255.255.0.0`.
+fn prefix(place: &Place<'_>, oddities: &mut Vec<Oddity>) -> Result<IpNet, Error> {
+    let text = place.text()?;
+    let wrong = || place.wrong(text, "not a prefix like 10.9.0.0/24 or 2001:db8::/64");
+    let (address, length) = text.split_once(['/', ' ']).ok_or_else(wrong)?;
+    let address: IpAddr = address.trim().parse().map_err(|_| wrong())?;
+    let length = match length.trim().parse::<Ipv4Addr>() {
+        Ok(mask) if address.is_ipv4() => ipv4_mask_to_prefix(mask).map_err(|_| wrong())?,
+        _ => length.trim().parse().map_err(|_| wrong())?,
+    };
+    let given = IpNet::new(address, length).map_err(|_| wrong())?;
+    let used = given.trunc();
+    if used != given {
+        oddities.push(Oddity::HostBits { key: place.at.clone(), text: text.to_owned(), used });
+    }
+    Ok(used)
+}
+
+/// An address, with or without a prefix length behind it.
+fn address(place: &Place<'_>) -> Result<IpAddr, Error> {
+    let text = place.text()?;
+    let parsed = match text.split_once('/') {
+        Some(_) => text.parse::<IpNet>().ok().map(|net| net.addr()),
+        None => text.parse().ok(),
+    };
+    parsed.ok_or_else(|| place.wrong(text, "not an address like 10.9.0.7 or 2001:db8::7"))
+}
+
+/// The subnets seen so far, to find the ids and prefixes that meet. Prefixes either contain one another or are apart.
+#[derive(Default)]
+struct Seen {
+    ids: HashMap<String, IpNet>,
+    prefixes: BTreeMap<(IpAddr, u8), (String, IpNet)>,
+    /// The prefix lengths that occur, so that only these are looked up.
+    lengths: BTreeSet<u8>,
+}
+
+impl Seen {
+    fn held(&mut self, subnet: &OldSubnet, oddities: &mut Vec<Oddity>) -> Result<(), Error> {
+        let OldSubnet { id, prefix, .. } = subnet;
+        if let Some(first) = self.ids.insert(id.clone(), *prefix) {
+            return Err(Error::IdTwice { id: id.clone(), first, second: *prefix });
+        }
+        if let Some((other, other_prefix)) = self.meets(prefix).cloned() {
+            oddities.push(Oddity::Overlap { id: id.clone(), prefix: *prefix, other, other_prefix });
+        }
+        self.add(subnet);
+        Ok(())
+    }
+
+    /// Whether a subnet of `free` may stay there.
+    fn is_free(&mut self, subnet: &OldSubnet, oddities: &mut Vec<Oddity>) -> bool {
+        let OldSubnet { id, prefix, addresses, outside, .. } = subnet;
+        let count = addresses.len() + outside.len();
+        if count > 0 {
+            oddities.push(Oddity::FreeHolds { id: id.clone(), prefix: *prefix, count });
+        }
+        let same_id = self.ids.get(id).map(|other| (id.clone(), *other));
+        if let Some((other, other_prefix)) = same_id.or_else(|| self.meets(prefix).cloned()) {
+            oddities.push(Oddity::FreeTwice { id: id.clone(), prefix: *prefix, other, other_prefix });
+            return false;
+        }
+        self.ids.insert(id.clone(), *prefix);
+        self.add(subnet);
+        true
+    }
+
+    fn add(&mut self, subnet: &OldSubnet) {
+        let key = (subnet.prefix.network(), subnet.prefix.prefix_len());
+        self.lengths.insert(key.1);
+        self.prefixes.entry(key).or_insert_with(|| (subnet.id.clone(), subnet.prefix));
+    }
+
+    /// One that contains `prefix` or lies in it.
+    fn meets(&self, prefix: &IpNet) -> Option<&(String, IpNet)> {
+        let within = (prefix.network(), prefix.prefix_len())..=(prefix.broadcast(), u8::MAX);
+        self.lengths
+            .range(..=prefix.prefix_len())
+            .rev()
+            .filter_map(|length| IpNet::new(prefix.network(), *length).ok())
+            .find_map(|wider| self.prefixes.get(&(wider.network(), wider.prefix_len())))
+            .or_else(|| self.prefixes.range(within).next().map(|(_, seen)| seen))
+    }
+}

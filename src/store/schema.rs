@@ -1,0 +1,43 @@
+//! The tables of the books, and how older books become newer ones.
+//!
+//! Promises: `user_version` is the schema's version, `application_id` says whose file it is; migrations only go
+//! forward, each in a transaction. Texts are readable with the `sqlite3` shell: addresses and prefixes as people write
+//! them, times in milliseconds since the UNIX epoch (the views show them as dates).
+
+/// `gipm` in ASCII.
+pub const APPLICATION_ID: i32 = 0x6769_706d;
+
+/// The version this program writes.
+pub const VERSION: i32 = 1;
+
+/// What makes version N+1 of version N; the first makes the books.
+pub const MIGRATIONS: [&str; 1] = [FIRST];
+
+const FIRST: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE counters (one INTEGER PRIMARY KEY CHECK (one = 1), next_generation INTEGER NOT NULL,
+  next_serial INTEGER NOT NULL) STRICT;
+INSERT INTO counters VALUES (1, 1, 1);
+CREATE TABLE pools (position INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
+  v4_base TEXT, v4_size INTEGER, v6_base TEXT, v6_size INTEGER, v6_addresses TEXT,
+  cooling INTEGER NOT NULL, subnet_cooling INTEGER NOT NULL, closed INTEGER NOT NULL) STRICT;
+CREATE TABLE reserved (first TEXT NOT NULL, last TEXT NOT NULL, PRIMARY KEY (first, last)) STRICT, WITHOUT ROWID;
+CREATE TABLE subnets (serial INTEGER PRIMARY KEY, id TEXT NOT NULL, space TEXT NOT NULL, prefix TEXT NOT NULL,
+  range TEXT, pool TEXT, options TEXT NOT NULL, dynamic INTEGER NOT NULL, granted_at INTEGER NOT NULL,
+  generation INTEGER NOT NULL, start_beyond TEXT, addressed INTEGER NOT NULL, had_endpoint INTEGER NOT NULL,
+  set_up_at INTEGER NOT NULL, gateway TEXT, gateway_is_auxiliary INTEGER NOT NULL, stormed INTEGER NOT NULL,
+  released_at INTEGER, cool_until INTEGER NOT NULL) STRICT;
+CREATE TABLE addresses (subnet INTEGER NOT NULL, address TEXT NOT NULL, leased INTEGER NOT NULL, kind TEXT,
+  name TEXT, mac TEXT, pinned INTEGER NOT NULL, since INTEGER NOT NULL, generation INTEGER NOT NULL,
+  PRIMARY KEY (subnet, address)) STRICT, WITHOUT ROWID;
+CREATE TABLE keys (space TEXT NOT NULL, family TEXT NOT NULL, word TEXT NOT NULL, prefix TEXT NOT NULL,
+  at INTEGER NOT NULL, PRIMARY KEY (space, family, word)) STRICT, WITHOUT ROWID;
+CREATE TABLE history (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, event TEXT NOT NULL,
+  space TEXT NOT NULL, subnet TEXT NOT NULL, id TEXT NOT NULL, address TEXT, kind TEXT, name TEXT, mac TEXT, why TEXT)
+  STRICT;
+CREATE VIEW leases AS SELECT s.prefix AS subnet, a.address, a.kind, a.name AS holder, a.mac,
+  datetime(a.since / 1000, 'unixepoch') AS since, s.space, s.id FROM addresses a JOIN subnets s ON s.serial = a.subnet
+  WHERE a.leased AND s.released_at IS NULL;
+CREATE VIEW held AS SELECT prefix, space, pool, range, gateway, datetime(granted_at / 1000, 'unixepoch') AS since, id
+  FROM subnets WHERE released_at IS NULL;
+";

@@ -1,0 +1,174 @@
+//! What of the configuration stands in the books: pools, reservations, times and the host's secret.
+//!
+//! Promises: views work from the books alone, without a daemon or its configuration file; the secret is made once.
+
+use std::net::IpAddr;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::load::parsed;
+use super::sqlite::{Books, CommitError, Error, Reader, sqlite};
+use super::write::signed;
+use crate::plan::prefix::{AddressRange, Family, Prefix, number};
+use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
+
+impl AddressOrder {
+    /// The word in the configuration and in the books.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sequential => "sequential",
+            Self::Eui64 => "eui64",
+            Self::Stable => "stable",
+        }
+    }
+
+    /// The order of this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Sequential, Self::Eui64, Self::Stable].into_iter().find(|order| order.name() == text)
+    }
+}
+
+impl Books {
+    /// The settings as the books have them.
+    pub fn settings(&self) -> Result<Settings, Error> {
+        read(&self.path, &self.connection)
+    }
+
+    /// A value of the `meta` table.
+    pub fn meta(&self, key: &str) -> Result<Option<String>, Error> {
+        meta(&self.connection, key).map_err(sqlite(&self.path, "reading"))
+    }
+
+    /// Sets a value of the `meta` table in the open transaction.
+    pub fn put_meta(&mut self, key: &str, value: &str) -> Result<(), CommitError> {
+        self.begin()?;
+        let sql = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
+        self.connection.execute(sql, [key, value]).map(|_| ()).map_err(|error| CommitError::of(&error))
+    }
+
+    /// Writes the settings into the open transaction.
+    pub fn put_settings(&mut self, settings: &Settings) -> Result<(), CommitError> {
+        self.begin()?;
+        write(&self.connection, settings).map_err(|error| CommitError::of(&error))
+    }
+}
+
+impl Reader {
+    /// The settings as the books have them.
+    pub fn settings(&self) -> Result<Settings, Error> {
+        read(&self.path, &self.connection)
+    }
+
+    /// A value of the `meta` table.
+    pub fn meta(&self, key: &str) -> Result<Option<String>, Error> {
+        meta(&self.connection, key).map_err(sqlite(&self.path, "reading"))
+    }
+}
+
+fn meta(connection: &Connection, key: &str) -> Result<Option<String>, rusqlite::Error> {
+    connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
+}
+
+fn write(connection: &Connection, settings: &Settings) -> Result<(), rusqlite::Error> {
+    connection.execute_batch("DELETE FROM pools; DELETE FROM reserved;")?;
+    for (position, pool) in settings.pools.iter().enumerate() {
+        let base = |family| pool.base(family).map(|base| base.base.to_string());
+        let size = |family| pool.base(family).map(|base| base.size);
+        connection.execute(
+            "INSERT INTO pools VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                signed(position as u64),
+                pool.name,
+                base(Family::V4),
+                size(Family::V4),
+                base(Family::V6),
+                size(Family::V6),
+                pool.v6.map(|base| base.addresses.name()),
+                signed(pool.cooling),
+                signed(pool.subnet_cooling),
+                pool.closed
+            ],
+        )?;
+    }
+    for range in &settings.reserved {
+        let ends = [range.family.address(range.first).to_string(), range.family.address(range.last).to_string()];
+        connection.execute("INSERT OR REPLACE INTO reserved VALUES (?1, ?2)", ends)?;
+    }
+    let secret: String = settings.secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let values = [
+        ("cooling", settings.cooling.to_string()),
+        ("subnet_cooling", settings.subnet_cooling.to_string()),
+        ("storm_limit", settings.storm_limit.to_string()),
+        ("secret", secret),
+    ];
+    for (key, value) in values {
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [key, &value])?;
+    }
+    Ok(())
+}
+
+fn read(path: &std::path::Path, connection: &Connection) -> Result<Settings, Error> {
+    let damaged = |what: String| Error::Damaged { path: path.to_owned(), what };
+    let value = |key: &str| meta(connection, key).map_err(sqlite(path, "reading settings"));
+    let mut settings = Settings::default();
+    if let Some(text) = value("cooling")? {
+        settings.cooling = parsed(&text).map_err(damaged)?;
+    }
+    if let Some(text) = value("subnet_cooling")? {
+        settings.subnet_cooling = parsed(&text).map_err(damaged)?;
+    }
+    if let Some(text) = value("storm_limit")? {
+        settings.storm_limit = parsed(&text).map_err(damaged)?;
+    }
+    if let Some(text) = value("secret")? {
+        settings.secret = secret(&text).ok_or_else(|| damaged("the secret is not 64 hexadecimal digits".to_owned()))?;
+    }
+    let mut statement = connection.prepare("SELECT * FROM pools ORDER BY position").map_err(sqlite(path, "reading pools"))?;
+    let rows = statement.query_map([], |row| Ok(pool(row)?.ok_or_else(|| row.get::<_, String>("name"))));
+    for row in rows.map_err(sqlite(path, "reading pools"))? {
+        match row.map_err(sqlite(path, "reading pools"))? {
+            Ok(pool) => settings.pools.push(pool),
+            Err(name) => return Err(damaged(format!("pool {}", name.unwrap_or_default()))),
+        }
+    }
+    settings.reserved = reserved(connection).map_err(sqlite(path, "reading reservations"))?;
+    Ok(settings)
+}
+
+fn secret(text: &str) -> Option<[u8; 32]> {
+    let bytes: Option<Vec<u8>> = (0..text.len())
+        .step_by(2)
+        .map(|at| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+        .collect();
+    bytes?.try_into().ok()
+}
+
+fn pool(row: &rusqlite::Row<'_>) -> Result<Option<PoolSettings>, rusqlite::Error> {
+    let base = |base: &str, size: &str, order: Option<String>| -> Result<Option<Option<Base>>, rusqlite::Error> {
+        let (text, size): (Option<String>, Option<u8>) = (row.get(base)?, row.get(size)?);
+        let addresses = order.map_or(Some(AddressOrder::Sequential), |order| AddressOrder::parse(&order));
+        Ok(match (text, size, addresses) {
+            (None, None, _) => Some(None),
+            (Some(text), Some(size), Some(addresses)) => Prefix::parse(&text).map(|base| Some(Base { base, size, addresses })),
+            _ => None,
+        })
+    };
+    let v4 = base("v4_base", "v4_size", None)?;
+    let v6 = base("v6_base", "v6_size", row.get("v6_addresses")?)?;
+    let time = |name: &str| row.get::<_, i64>(name).map(|value| u64::try_from(value).unwrap_or(0));
+    let (name, cooling, subnet_cooling, closed) = (row.get("name")?, time("cooling")?, time("subnet_cooling")?, row.get("closed")?);
+    Ok(v4.zip(v6).map(|(v4, v6)| PoolSettings { name, v4, v6, cooling, subnet_cooling, closed }))
+}
+
+fn reserved(connection: &Connection) -> Result<Vec<AddressRange>, rusqlite::Error> {
+    let mut statement = connection.prepare("SELECT first, last FROM reserved")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    let mut ranges = Vec::new();
+    for row in rows {
+        let (first, last) = row?;
+        if let (Ok(first), Ok(last)) = (first.parse::<IpAddr>(), last.parse::<IpAddr>()) {
+            ranges.push(AddressRange { family: Family::of(first), first: number(first), last: number(last) });
+        }
+    }
+    Ok(ranges)
+}

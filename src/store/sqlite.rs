@@ -1,0 +1,341 @@
+//! Opening, locking and committing the SQLite file.
+//!
+//! Promises: one writer (the lock file), any number of readers; new books appear at their path complete or not at all.
+//! Checkpoints never run inside a commit, so that a full disk cannot make a durable commit look failed.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
+
+/// Why books cannot be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another daemon has them.
+    #[error("the books {0} are in use by another gipam; stop it first, or give another --file")]
+    Locked(PathBuf),
+    /// No SQLite file at all, or one of somebody else.
+    #[error("{path} is not a gipam database ({why}); it was left untouched: give another --file, or restore a backup")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        why: String,
+    },
+    /// From a newer program.
+    #[error("{path} has schema {found}, and this gipam knows {VERSION}; it was left untouched: use the newer gipam")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i32,
+    },
+    /// A row that cannot be understood: never guess.
+    #[error("the books {path} are damaged: {what}; they were left untouched: restore a backup, or mend them with sqlite3")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        what: String,
+    },
+    /// There are none.
+    #[error("there are no books at {0}")]
+    Absent(PathBuf),
+    /// SQLite says no.
+    #[error("the books {path}: {doing} failed")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The file system says no.
+    #[error("the books {path}: {doing} failed")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Why a commit did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Rolled back: nothing was changed; try again later.
+    #[error("the disk of the books is full or busy ({0}); nothing was changed, try again when it has room")]
+    Definite(String),
+    /// The change may or may not be on disk: stop and recover.
+    #[error("writing the books failed ({0}); gipam stops and recovers when it is started again")]
+    Unknown(String),
+}
+
+impl CommitError {
+    pub(super) fn of(error: &rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => Self::Definite(error.to_string()),
+            _ => Self::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// The books, open for writing: there is only one of these for a file.
+#[derive(Debug)]
+pub struct Books {
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) open_transaction: bool,
+    pub(super) changes_since_checkpoint: usize,
+    pub(super) history_since_trim: usize,
+    pub(super) history_limit: u64,
+    _lock: File,
+}
+
+/// Changes between two checkpoints: about 4,000 pages of log.
+const CHECKPOINT_CHANGES: usize = 4_000;
+
+/// A path with something appended to its file name.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { path, doing, source }
+}
+
+pub(super) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
+    let path = path.to_owned();
+    move |source| match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => Error::Foreign { path, why: "not a database".to_owned() },
+        Some(ErrorCode::DatabaseCorrupt) => Error::Damaged { path, what: format!("{doing}: {source}") },
+        _ => Error::Sqlite { path, doing, source },
+    }
+}
+
+impl Books {
+    /// Opens the books, or makes new ones where there is no file; takes the lock.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(io(path, "making the directory"))?;
+        }
+        let lock = take_lock(path)?;
+        if !path.try_exists().map_err(io(path, "looking for the file"))? {
+            create(path)?;
+        }
+        check_header(path)?;
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .map_err(sqlite(path, "opening"))?;
+        let books = Self {
+            path: path.to_owned(),
+            connection,
+            open_transaction: false,
+            changes_since_checkpoint: 0,
+            history_since_trim: 0,
+            history_limit: 100_000,
+            _lock: lock,
+        };
+        let version = check_version(path, &books.connection)?;
+        books.configure()?;
+        migrate(path, &books.connection, version)?;
+        Ok(books)
+    }
+
+    /// How many rows of history are kept.
+    pub fn keep_history(&mut self, rows: u64) {
+        self.history_limit = rows;
+    }
+
+    /// Where they are.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn configure(&self) -> Result<(), Error> {
+        let batch = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; PRAGMA busy_timeout=1000; \
+                     PRAGMA temp_store=MEMORY;";
+        self.connection.execute_batch(batch).map_err(sqlite(&self.path, "setting up the log"))?;
+        self.connection.set_prepared_statement_cache_capacity(64);
+        Ok(())
+    }
+
+    /// Opens the transaction of a batch, if there is none yet.
+    pub(super) fn begin(&mut self) -> Result<(), CommitError> {
+        if !self.open_transaction {
+            self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])).map_err(|error| CommitError::of(&error))?;
+            self.open_transaction = true;
+        }
+        Ok(())
+    }
+
+    /// Makes everything written since the last commit durable, with one sync.
+    pub fn commit(&mut self) -> Result<(), CommitError> {
+        if !self.open_transaction {
+            return Ok(());
+        }
+        self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).map_err(|error| CommitError::of(&error))?;
+        self.open_transaction = false;
+        Ok(())
+    }
+
+    /// Forgets everything written since the last commit.
+    pub fn rollback(&mut self) -> Result<(), CommitError> {
+        self.open_transaction = false;
+        if self.connection.is_autocommit() {
+            return Ok(()); // SQLite has rolled back by itself
+        }
+        self.connection.execute_batch("ROLLBACK").map_err(|error| CommitError::Unknown(error.to_string()))
+    }
+
+    /// Whether the disk takes writes: a small transaction of its own.
+    pub fn probe(&mut self) -> Result<(), CommitError> {
+        let batch = "BEGIN IMMEDIATE; UPDATE counters SET next_serial = next_serial WHERE one = 1; COMMIT";
+        self.connection.execute_batch(batch).map_err(|error| {
+            let error = CommitError::of(&error);
+            match self.rollback() {
+                Ok(()) => error,
+                Err(worse) => worse,
+            }
+        })
+    }
+
+    /// Moves the log into the file when it has grown; call it when no answer waits. A failure is no loss.
+    pub fn checkpoint_if_due(&mut self) {
+        if self.changes_since_checkpoint >= CHECKPOINT_CHANGES {
+            self.changes_since_checkpoint = 0;
+            self.checkpoint("PASSIVE");
+        }
+    }
+
+    fn checkpoint(&self, mode: &str) {
+        let pragma = format!("PRAGMA wal_checkpoint({mode})");
+        if let Err(error) = self.connection.query_row(&pragma, [], |_| Ok(())) {
+            tracing::warn!("the books {}: checkpoint failed, will be tried again: {error}", self.path.display());
+        }
+    }
+
+    /// Closes them; the log is moved into the file.
+    pub fn close(self) -> Result<(), Error> {
+        self.checkpoint("TRUNCATE");
+        let path = self.path;
+        self.connection.close().map_err(|(_, source)| Error::Sqlite { path, doing: "closing", source })
+    }
+}
+
+/// The books, open for looking only: also while a daemon writes them, also when none runs.
+#[derive(Debug)]
+pub struct Reader {
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
+}
+
+impl Reader {
+    /// Opens existing books and changes nothing.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if !path.try_exists().map_err(io(path, "looking for the file"))? {
+            return Err(Error::Absent(path.to_owned()));
+        }
+        check_header(path)?;
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .map_err(sqlite(path, "opening"))?;
+        let version = check_version(path, &connection)?;
+        if version < VERSION {
+            return Err(Error::Damaged {
+                path: path.to_owned(),
+                what: format!("schema {version} is older than {VERSION}; start this gipam once to migrate it"),
+            });
+        }
+        connection.busy_timeout(std::time::Duration::from_secs(2)).map_err(sqlite(path, "opening"))?;
+        // One transaction for all that is read: a consistent picture.
+        connection.execute_batch("BEGIN").map_err(sqlite(path, "opening"))?;
+        Ok(Self { path: path.to_owned(), connection })
+    }
+}
+
+fn take_lock(path: &Path) -> Result<File, Error> {
+    let lock_path = beside(path, ".lock");
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let lock = options.open(&lock_path).map_err(io(path, "opening the lock file"))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(Error::Io { path: path.to_owned(), doing: "locking", source }),
+    }
+}
+
+/// Makes new books aside and moves them in place: an interrupted first start leaves no half-made file at the path.
+fn create(path: &Path) -> Result<(), Error> {
+    let aside = beside(path, ".new");
+    for leftover in ["", "-journal", "-wal", "-shm"] {
+        match fs::remove_file(beside(&aside, leftover)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io(path, "removing an unfinished file")(error)),
+        }
+    }
+    for leftover in ["-wal", "-shm", "-journal"] {
+        if beside(path, leftover).exists() {
+            let why = format!("{} is there, but the database is gone", beside(path, leftover).display());
+            return Err(Error::Foreign { path: path.to_owned(), why });
+        }
+    }
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(&aside).map_err(io(path, "making the file"))?;
+    let connection = Connection::open(&aside).map_err(sqlite(path, "making new books"))?;
+    connection.execute_batch("PRAGMA synchronous=FULL; PRAGMA journal_mode=DELETE").map_err(sqlite(path, "making new books"))?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(sqlite(path, "making new books"))?;
+    migrate(path, &connection, 0)?;
+    connection.close().map_err(|(_, source)| Error::Sqlite { path: path.to_owned(), doing: "making new books", source })?;
+    File::open(&aside).and_then(|file| file.sync_all()).map_err(io(path, "syncing new books"))?;
+    fs::rename(&aside, path).map_err(io(path, "moving new books in place"))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|directory| directory.sync_all()).map_err(io(path, "syncing the directory"))
+}
+
+fn check_header(path: &Path) -> Result<(), Error> {
+    let mut header = Vec::new();
+    let file = File::open(path).map_err(io(path, "opening"))?;
+    file.take(16).read_to_end(&mut header).map_err(io(path, "reading"))?;
+    if header == b"SQLite format 3\0" {
+        return Ok(());
+    }
+    let why = if header.is_empty() { "the file is empty" } else { "no SQLite header" };
+    Err(Error::Foreign { path: path.to_owned(), why: why.to_owned() })
+}
+
+fn check_version(path: &Path, connection: &Connection) -> Result<i32, Error> {
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let application = pragma("application_id").map_err(sqlite(path, "reading the header"))?;
+    if application != APPLICATION_ID {
+        let why = format!("its application id is {application:#x}");
+        return Err(Error::Foreign { path: path.to_owned(), why });
+    }
+    let found = pragma("user_version").map_err(sqlite(path, "reading the header"))?;
+    if found > VERSION {
+        return Err(Error::Newer { path: path.to_owned(), found });
+    }
+    Ok(found)
+}
+
+fn migrate(path: &Path, connection: &Connection, from: i32) -> Result<(), Error> {
+    for version in from..VERSION {
+        let steps = usize::try_from(version).ok().and_then(|version| MIGRATIONS.get(version));
+        let steps = steps.ok_or_else(|| Error::Damaged { path: path.to_owned(), what: format!("schema {version}") })?;
+        let batch = format!("BEGIN IMMEDIATE; {steps}; PRAGMA user_version = {}; COMMIT", version + 1);
+        connection.execute_batch(&batch).map_err(sqlite(path, "migrating"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! Changes into tables: what each change writes, and its line of history.
+//!
+//! Promises: a change touches a bounded number of rows, but for the release of a subnet (one statement over its
+//! leases) and the trimming of history. Does not commit.
+
+use rusqlite::params;
+use rusqlite::types::Null;
+
+use super::sqlite::{Books, CommitError};
+use crate::plan::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
+use crate::plan::prefix::Prefix;
+use crate::plan::settings::Millis;
+use crate::plan::{Plan, mac_text};
+
+/// Rows of history between two trims.
+const TRIM_EVERY: usize = 1_000;
+
+type Written = Result<(), rusqlite::Error>;
+
+/// SQLite keeps 64-bit signed numbers; times and counters of ours fit.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// One line of history.
+struct Line<'a> {
+    at: Millis,
+    event: &'static str,
+    address: Option<u128>,
+    record: Option<&'a Record>,
+    why: Option<Why>,
+}
+
+impl Books {
+    /// Writes a change into the open transaction. `plan` is the plan before the change.
+    pub fn write(&mut self, plan: &Plan, change: &Change) -> Result<(), CommitError> {
+        self.begin()?;
+        self.changes_since_checkpoint += 1;
+        self.write_change(plan, change).map_err(|error| CommitError::of(&error))
+    }
+
+    /// Writes the counters, once a batch.
+    pub fn write_counters(&mut self, plan: &Plan) -> Result<(), CommitError> {
+        self.begin()?;
+        let (generation, serial) = plan.counters();
+        let sql = "UPDATE counters SET next_generation = ?1, next_serial = ?2 WHERE one = 1";
+        self.execute(sql, params![signed(generation), signed(serial)]).map_err(|error| CommitError::of(&error))
+    }
+
+    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Written {
+        self.connection.prepare_cached(sql)?.execute(params).map(|_| ())
+    }
+
+    fn write_change(&mut self, plan: &Plan, change: &Change) -> Written {
+        match change {
+            Change::SubnetGranted(state) => {
+                self.put_subnet(state)?;
+                self.subnet_line(state, "subnet granted", state.granted_at, None)
+            }
+            Change::SubnetRestored(state) => {
+                self.put_subnet(state)?;
+                self.subnet_line(state, "subnet undone", state.released_at.unwrap_or(state.granted_at), None)
+            }
+            Change::SubnetMarked { serial, marks } => self.mark(plan, *serial, marks),
+            Change::SubnetReleased { serial, at, cool_until, why } => {
+                self.release_subnet(plan, *serial, *at, *cool_until, *why)
+            }
+            Change::SubnetForgotten { serial } => {
+                self.execute("DELETE FROM addresses WHERE subnet = ?1", [signed(*serial)])?;
+                self.execute("DELETE FROM subnets WHERE serial = ?1", [signed(*serial)])
+            }
+            Change::AddressGranted { serial, address, record } => {
+                self.put_address(plan, *serial, *address, record)?;
+                let line = Line { at: record.since, event: "leased", address: Some(*address), record: Some(record), why: None };
+                self.line(plan, *serial, &line)
+            }
+            Change::AddressRestored { serial, address, record } => {
+                self.put_address(plan, *serial, *address, record)?;
+                let line = Line { at: record.since, event: "undone", address: Some(*address), record: Some(record), why: None };
+                self.line(plan, *serial, &line)
+            }
+            Change::AddressReleased { serial, address, at, why } => {
+                self.release_address(plan, *serial, *address, *at, *why)
+            }
+            Change::AddressForgotten { serial, address } => {
+                let Some(subnet) = plan.subnet(*serial) else { return Ok(()) };
+                let text = subnet.state.prefix.address(*address).to_string();
+                self.execute("DELETE FROM addresses WHERE subnet = ?1 AND address = ?2", params![signed(*serial), text])
+            }
+            Change::KeyRemembered { space, family, word, prefix: Some((prefix, at)) } => self.execute(
+                "INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![space.name(), family.name(), word, prefix.to_string(), signed(*at)],
+            ),
+            Change::KeyRemembered { space, family, word, prefix: None } => self.execute(
+                "DELETE FROM keys WHERE space = ?1 AND family = ?2 AND word = ?3",
+                params![space.name(), family.name(), word],
+            ),
+            Change::Counted { .. } => Ok(()),
+        }
+    }
+
+    fn put_subnet(&self, state: &SubnetState) -> Written {
+        let options = serde_json::to_string(&state.options).unwrap_or_else(|_| "{}".to_owned());
+        let address = |number: Option<u128>| number.map(|number| state.prefix.address(number).to_string());
+        let marks = &state.marks;
+        self.execute(
+            "INSERT OR REPLACE INTO subnets VALUES \
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+            params![
+                signed(state.serial),
+                state.id,
+                state.space.name(),
+                state.prefix.to_string(),
+                state.range.map(|range| range.to_string()),
+                state.pool,
+                options,
+                state.dynamic,
+                signed(state.granted_at),
+                signed(state.generation),
+                address(state.start_beyond),
+                marks.addressed,
+                marks.had_endpoint,
+                signed(marks.set_up_at),
+                address(marks.gateway),
+                marks.gateway_is_auxiliary,
+                marks.stormed,
+                state.released_at.map(signed),
+                signed(state.cool_until),
+            ],
+        )
+    }
+
+    fn mark(&self, plan: &Plan, serial: Serial, marks: &Marks) -> Written {
+        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
+        let gateway = marks.gateway.map(|number| subnet.state.prefix.address(number).to_string());
+        self.execute(
+            "UPDATE subnets SET addressed = ?2, had_endpoint = ?3, set_up_at = ?4, gateway = ?5, gateway_is_auxiliary = ?6, \
+             stormed = ?7 WHERE serial = ?1",
+            params![
+                signed(serial),
+                marks.addressed,
+                marks.had_endpoint,
+                signed(marks.set_up_at),
+                gateway,
+                marks.gateway_is_auxiliary,
+                marks.stormed
+            ],
+        )
+    }
+
+    fn release_subnet(&mut self, plan: &Plan, serial: Serial, at: Millis, cool_until: Millis, why: Why) -> Written {
+        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
+        let key = signed(serial);
+        self.execute(
+            "UPDATE subnets SET released_at = ?2, cool_until = ?3 WHERE serial = ?1",
+            params![key, signed(at), signed(cool_until)],
+        )?;
+        self.execute("DELETE FROM addresses WHERE subnet = ?1 AND leased AND kind IS NOT 'endpoint'", [key])?;
+        self.execute("UPDATE addresses SET leased = 0, since = ?2 WHERE subnet = ?1 AND leased", params![key, signed(at)])?;
+        self.subnet_line(&subnet.state, "subnet released", at, Some(why))
+    }
+
+    fn put_address(&self, plan: &Plan, serial: Serial, address: u128, record: &Record) -> Written {
+        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
+        self.execute(
+            "INSERT OR REPLACE INTO addresses VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                signed(serial),
+                subnet.state.prefix.address(address).to_string(),
+                record.leased,
+                record.kind.name(),
+                record.name.as_deref(),
+                record.mac.map(mac_text),
+                record.pinned,
+                signed(record.since),
+                signed(record.generation)
+            ],
+        )
+    }
+
+    fn release_address(&mut self, plan: &Plan, serial: Serial, address: u128, at: Millis, why: Why) -> Written {
+        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
+        let text = subnet.state.prefix.address(address).to_string();
+        self.execute(
+            "UPDATE addresses SET leased = 0, since = ?3 WHERE subnet = ?1 AND address = ?2",
+            params![signed(serial), text, signed(at)],
+        )?;
+        let record = subnet.addresses.get(address);
+        self.line(plan, serial, &Line { at, event: "released", address: Some(address), record, why: Some(why) })
+    }
+
+    fn line(&mut self, plan: &Plan, serial: Serial, line: &Line<'_>) -> Written {
+        match plan.subnet(serial) {
+            Some(subnet) => self.history(&subnet.state, line),
+            None => Ok(()),
+        }
+    }
+
+    fn subnet_line(&mut self, state: &SubnetState, event: &'static str, at: Millis, why: Option<Why>) -> Written {
+        self.history(state, &Line { at, event, address: None, record: None, why })
+    }
+
+    fn history(&mut self, state: &SubnetState, line: &Line<'_>) -> Written {
+        let prefix: Prefix = state.prefix;
+        let kind = line.record.map_or(Kind::Unknown, |record| record.kind);
+        let why = line.why.map(|why| match why {
+            Why::Docker => "docker",
+            Why::Force => "force",
+        });
+        self.execute(
+            "INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            params![
+                Null,
+                signed(line.at),
+                line.event,
+                state.space.name(),
+                prefix.to_string(),
+                state.id,
+                line.address.map(|address| prefix.address(address).to_string()),
+                kind.name(),
+                line.record.and_then(|record| record.name.as_deref()),
+                line.record.and_then(|record| record.mac).map(mac_text),
+                why
+            ],
+        )?;
+        self.history_since_trim += 1;
+        if self.history_since_trim >= TRIM_EVERY {
+            self.history_since_trim = 0;
+            let sql = "DELETE FROM history WHERE seq <= (SELECT max(seq) FROM history) - ?1";
+            self.execute(sql, [signed(self.history_limit)])?;
+        }
+        Ok(())
+    }
+}

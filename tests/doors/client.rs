@@ -1,0 +1,71 @@
+//! The small client for the daemon's own commands.
+
+use crate::support::*;
+use gipam::server::client::{ClientError, request, request_blocking};
+use std::time::Duration;
+use tempfile::TempDir;
+
+#[tokio::test]
+async fn one_request_one_answer() {
+    let mut server = Running::unix();
+    let reply = request(&server.path(), "PUT", "/a?b=c", b"body".to_vec(), PATIENCE).await.unwrap();
+    assert_eq!((reply.status, reply.body.as_slice()), (200, &b"body"[..]));
+    let request = server.began("/a").await;
+    assert_eq!((request.method.as_str(), request.query.as_deref()), ("PUT", Some("b=c")));
+}
+
+#[tokio::test]
+async fn a_large_answer_arrives_whole() {
+    let server = Running::unix();
+    let reply = request(&server.path(), "GET", "/big", Vec::new(), PATIENCE).await.unwrap();
+    assert_eq!(reply.body.len(), 8 << 20);
+}
+
+#[tokio::test]
+async fn an_error_status_is_an_answer() {
+    let server = Running::unix();
+    let reply = request(&server.path(), "POST", "/x", vec![b'x'; 70_000], PATIENCE).await.unwrap();
+    assert_eq!(reply.status, 413);
+    assert!(reply.body.starts_with(b"{\"Err\":"));
+}
+
+#[tokio::test]
+async fn a_daemon_that_does_not_answer_is_told_from_one_that_is_not_there() {
+    let server = Running::unix();
+    let limit = Duration::from_millis(100);
+    let error = request(&server.path(), "GET", "/never", Vec::new(), limit).await.unwrap_err();
+    assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
+    assert!(error.to_string().contains("did not answer within 100ms"), "{error}");
+}
+
+#[test]
+fn nobody_there_and_a_dead_socket_are_unreachable() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("d.sock");
+    let ask = || request_blocking(&path, "GET", "/x", Vec::new(), PATIENCE).unwrap_err();
+    assert!(matches!(ask(), ClientError::Unreachable { .. }));
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let error = ask();
+    assert!(matches!(error, ClientError::Unreachable { .. }));
+    assert!(
+        error.to_string().starts_with(&format!("no daemon is listening on {}: ", path.display())),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_connection_that_breaks_is_told() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("d.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let rude = std::thread::spawn(move || drop(listener.accept().unwrap()));
+    let error = request_blocking(&path, "GET", "/x", Vec::new(), PATIENCE).unwrap_err();
+    rude.join().unwrap();
+    assert!(matches!(error, ClientError::Broken { .. }), "{error}");
+}
+
+#[test]
+fn a_path_that_is_none_is_refused_here() {
+    let error = request_blocking("/nowhere".as_ref(), "GET", "no path", Vec::new(), PATIENCE).unwrap_err();
+    assert!(matches!(error, ClientError::Request { .. }), "{error}");
+}

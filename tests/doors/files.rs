@@ -1,0 +1,167 @@
+//! Socket files: modes, owners, stale and live ones, and whose they are at the end.
+
+use crate::support::*;
+use gipam::server::{Door, Limits, LocalAddress};
+use std::os::unix::fs::MetadataExt;
+use tempfile::TempDir;
+
+fn open(path: &std::path::Path) -> Result<gipam::server::Listener, gipam::server::DoorError> {
+    Door::unix(path).open()
+}
+
+fn with_mode(path: &std::path::Path, mode: u32) -> Door {
+    Door::Unix { path: path.to_owned(), mode, owner: None, group: None }
+}
+
+#[test]
+fn a_socket_is_for_its_owner_only_by_default() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("d.sock");
+    let _listener = open(&path).unwrap();
+    assert_eq!(mode(&path), 0o600);
+}
+
+#[test]
+fn the_mode_is_exact_whatever_the_umask() {
+    let directory = TempDir::new().unwrap();
+    for wanted in [0o600, 0o660, 0o666, 0o777] {
+        let path = directory.path().join(format!("{wanted:o}.sock"));
+        let _listener = with_mode(&path, wanted).open().unwrap();
+        assert_eq!(mode(&path), wanted);
+    }
+}
+
+#[test]
+fn owner_and_group_can_be_set() {
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    // Only root may give files away; others can at least name themselves.
+    let (owner, group) = if uid == 0 { (12345, 54321) } else { (uid, gid) };
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("d.sock");
+    let door = Door::Unix { path: path.clone(), mode: 0o660, owner: Some(owner), group: Some(group) };
+    let _listener = door.open().unwrap();
+    let found = std::fs::metadata(&path).unwrap();
+    assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (owner, group, 0o660));
+}
+
+#[test]
+fn the_directory_is_made() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("run/docker/plugins/d.sock");
+    let _listener = open(&path).unwrap();
+    assert!(path.exists());
+}
+
+#[tokio::test]
+async fn a_stale_socket_is_replaced() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("d.sock");
+    // The standard library leaves the file behind, as a killed process does.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let listener = open(&path).unwrap();
+    let server = Running::on(listener, directory, Limits::default(), PATIENCE);
+    assert_eq!(ask(&mut server.connect().await, &post("/x", "y")).await.body, "y");
+}
+
+#[test]
+fn a_live_socket_is_refused_and_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("d.sock");
+    let _first = open(&path).unwrap();
+    let inode = std::fs::metadata(&path).unwrap().ino();
+    let refused = open(&path).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        format!("a process is already listening on {}; stop it, or choose another path", path.display())
+    );
+    assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
+}
+
+#[test]
+fn what_is_no_socket_is_refused_and_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("d.sock");
+    std::fs::write(&path, "precious").unwrap();
+    let refused = open(&path).unwrap_err().to_string();
+    assert!(refused.contains("exists and is not a socket"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    let link = directory.path().join("link.sock");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    assert!(open(&link).unwrap_err().to_string().contains("is not a socket"));
+}
+
+#[test]
+fn a_path_too_long_for_a_socket_is_refused_by_name() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("x".repeat(120));
+    let refused = open(&path).unwrap_err().to_string();
+    assert!(refused.contains(&path.display().to_string()), "{refused}");
+}
+
+#[test]
+fn a_door_that_was_never_served_leaves_no_file() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("d.sock");
+    drop(open(&path).unwrap());
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_file_that_is_no_longer_ours_is_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("d.sock");
+    let ours = open(&path).unwrap();
+    std::fs::rename(&path, directory.path().join("moved")).unwrap();
+    let theirs = open(&path).unwrap();
+    drop(ours);
+    assert!(path.exists());
+    drop(theirs);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_door_that_cannot_be_finished_leaves_no_file() {
+    if rustix::process::getuid().is_root() {
+        return; // root may give files away, so nothing fails
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("d.sock");
+    let door = Door::Unix { path: path.clone(), mode: 0o600, owner: Some(0), group: None };
+    assert!(door.open().is_err());
+    assert!(!path.exists());
+}
+
+#[test]
+fn many_starters_at_once_make_one_owner() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("d.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let starters: Vec<_> = (0..16)
+        .map(|_| {
+            let path = path.clone();
+            std::thread::spawn(move || open(&path).ok())
+        })
+        .collect();
+    let listeners: Vec<_> = starters.into_iter().filter_map(|starter| starter.join().unwrap()).collect();
+    assert_eq!(listeners.len(), 1);
+    assert_eq!(listeners[0].local_address(), LocalAddress::Unix(path));
+}
+
+#[test]
+fn a_port_in_use_is_refused_by_number() {
+    let first = Door::Tcp("127.0.0.1:0".parse().unwrap()).open().unwrap();
+    let LocalAddress::Tcp(address) = first.local_address() else { panic!("not TCP") };
+    let refused = Door::Tcp(address).open().unwrap_err().to_string();
+    assert!(refused.starts_with(&format!("cannot listen on {address}: ")), "{refused}");
+}
+
+#[test]
+fn addresses_are_read_as_people_write_them() {
+    use gipam::server::address;
+    assert_eq!(address(":9090").unwrap(), "[::]:9090".parse().unwrap());
+    assert_eq!(address("127.0.0.1:9090").unwrap(), "127.0.0.1:9090".parse().unwrap());
+    assert_eq!(address("[::1]:9090").unwrap(), "[::1]:9090".parse().unwrap());
+    for wrong in ["", "9090", "127.0.0.1", "127.0.0.1:99999", "[::1:9090"] {
+        assert!(address(wrong).is_err(), "{wrong}");
+    }
+}

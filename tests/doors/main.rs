@@ -1,0 +1,12 @@
+//! The listeners, met from outside: real sockets, raw bytes, hostile clients.
+//!
+//! Nothing here waits for time to pass; every wait is for a condition, with a bound that only a bug reaches.
+
+mod client;
+mod files;
+mod inherited;
+mod shutdown;
+mod support;
+mod tls;
+mod undo;
+mod wire;

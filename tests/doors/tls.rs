@@ -1,0 +1,214 @@
+//! TLS and mutual TLS, with certificates made on the spot.
+
+use crate::support::*;
+use gipam::server::{Door, Limits};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// Writes `NAME.pem` and `NAME.key`, signed by `authority`.
+fn issue(
+    directory: &Path,
+    name: &str,
+    purpose: ExtendedKeyUsagePurpose,
+    authority: &Authority,
+) -> [PathBuf; 2] {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+    params.extended_key_usages = vec![purpose];
+    let certificate = params.signed_by(&key, authority).unwrap();
+    let paths = ["pem", "key"].map(|kind| directory.join(format!("{name}.{kind}")));
+    std::fs::write(&paths[0], certificate.pem()).unwrap();
+    std::fs::write(&paths[1], key.serialize_pem()).unwrap();
+    paths
+}
+
+struct Secured {
+    running: Running,
+    authority: Authority,
+    files: PathBuf,
+}
+
+fn secured(mutual: bool) -> Secured {
+    let directory = TempDir::new().unwrap();
+    let files = directory.path().to_owned();
+    let authority = authority();
+    let [certificate, key] = issue(&files, "server", ExtendedKeyUsagePurpose::ServerAuth, &authority);
+    let ca = files.join("ca.pem");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    let address = "127.0.0.1:0".parse().unwrap();
+    let door = Door::Tls { address, certificate, key, client_authority: mutual.then_some(ca) };
+    let running = Running::on(door.open().unwrap(), directory, Limits::default(), PATIENCE);
+    Secured { running, authority, files }
+}
+
+impl Secured {
+    /// Connects, with a client certificate if there is one.
+    async fn connect(&self, client: Option<&[PathBuf; 2]>) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match client {
+            None => builder.with_no_client_auth(),
+            Some([certificate, key]) => builder
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_file(certificate).unwrap()],
+                    PrivateKeyDer::from_pem_file(key).unwrap(),
+                )
+                .unwrap(),
+        };
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, self.running.connect_tcp().await).await
+    }
+
+    /// Whether a client gets an answer. With TLS 1.3 a refusal may show only at the first read.
+    async fn serves(&mut self, client: Option<&[PathBuf; 2]>) -> bool {
+        let Ok(mut stream) = self.connect(client).await else { return false };
+        let _ = stream.write_all(&post("/x", "y")).await;
+        let served = stream.read_u8().await.is_ok();
+        if !served {
+            assert!(self.running.events.try_recv().is_err(), "the handler must not see it");
+        }
+        served
+    }
+}
+
+#[tokio::test]
+async fn tls_serves_requests() {
+    let server = secured(false);
+    let mut client = server.connect(None).await.unwrap();
+    for n in 0..20 {
+        let body = n.to_string();
+        assert_eq!(ask(&mut client, &post("/x", &body)).await.body, body);
+    }
+}
+
+#[tokio::test]
+async fn tls_carries_large_answers() {
+    let server = secured(false);
+    let mut client = server.connect(None).await.unwrap();
+    assert_eq!(ask(&mut client, &post("/big", "")).await.body.len(), 8 << 20);
+}
+
+#[tokio::test]
+async fn tls_undo_client_gone_drops_the_future() {
+    let mut server = secured(false);
+    let mut client = server.connect(None).await.unwrap();
+    client.write_all(&post("/never", "")).await.unwrap();
+    server.running.began("/never").await;
+    drop(client);
+    assert_eq!(server.running.event().await, Event::Dropped("/never".into()));
+}
+
+#[tokio::test]
+async fn tls_undo_is_not_called_for_a_delivered_answer() {
+    let mut server = secured(false);
+    let mut client = server.connect(None).await.unwrap();
+    ask(&mut client, &post("/x", "y")).await;
+    server.running.began("/x").await;
+    assert_eq!(server.running.event().await, Event::Kept("/x".into()));
+}
+
+#[tokio::test]
+async fn tls_shutdown_closes_idle_and_finishes_busy_connections() {
+    let mut server = secured(false);
+    let mut idle = server.connect(None).await.unwrap();
+    ask(&mut idle, &post("/x", "y")).await;
+    let mut busy = server.connect(None).await.unwrap();
+    busy.write_all(&post("/wait", "y")).await.unwrap();
+    server.running.began("/x").await;
+    assert_eq!(server.running.event().await, Event::Kept("/x".into()));
+    server.running.began("/wait").await;
+    server.running.stop();
+    assert_eq!(rest(&mut idle).await, b"");
+    server.running.permit();
+    assert!(answer(&mut busy).await.head.contains("connection: close"));
+    assert_eq!(server.running.ended().await.cut_off, 0);
+}
+
+#[tokio::test]
+async fn tls_plain_http_is_refused() {
+    let mut server = secured(false);
+    let mut client = server.running.connect_tcp().await;
+    client.write_all(&post("/x", "y")).await.unwrap();
+    let got = rest(&mut client).await;
+    assert!(!got.starts_with(b"HTTP"), "{got:?}");
+    assert!(server.running.events.try_recv().is_err(), "the handler must not see it");
+}
+
+#[tokio::test]
+async fn mutual_tls_serves_a_client_with_the_right_certificate() {
+    let mut server = secured(true);
+    let client = issue(&server.files, "client", ExtendedKeyUsagePurpose::ClientAuth, &server.authority);
+    assert!(server.serves(Some(&client)).await);
+}
+
+#[tokio::test]
+async fn mutual_tls_refuses_a_client_without_a_certificate() {
+    let mut server = secured(true);
+    assert!(!server.serves(None).await);
+}
+
+#[tokio::test]
+async fn mutual_tls_refuses_a_client_of_another_authority() {
+    let mut server = secured(true);
+    let client = issue(&server.files, "stranger", ExtendedKeyUsagePurpose::ClientAuth, &authority());
+    assert!(!server.serves(Some(&client)).await);
+}
+
+#[tokio::test]
+async fn mutual_tls_refuses_a_server_certificate_as_a_client() {
+    let mut server = secured(true);
+    let client = issue(&server.files, "server2", ExtendedKeyUsagePurpose::ServerAuth, &server.authority);
+    assert!(!server.serves(Some(&client)).await);
+}
+
+#[test]
+fn files_that_are_no_certificates_are_refused_by_name() {
+    let directory = TempDir::new().unwrap();
+    let authority = authority();
+    let [certificate, key] = issue(directory.path(), "a", ExtendedKeyUsagePurpose::ServerAuth, &authority);
+    let [other, _] = issue(directory.path(), "b", ExtendedKeyUsagePurpose::ServerAuth, &authority);
+    let nonsense = directory.path().join("nonsense.pem");
+    std::fs::write(&nonsense, "nonsense").unwrap();
+    let absent = directory.path().join("absent.pem");
+    let refused = |certificate: &Path, key: &Path, client: Option<&Path>| {
+        let door = Door::Tls {
+            address: "127.0.0.1:0".parse().unwrap(),
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            client_authority: client.map(Path::to_owned),
+        };
+        door.open().unwrap_err().to_string()
+    };
+    for (text, name) in [
+        (refused(&absent, &key, None), &absent),
+        (refused(&nonsense, &key, None), &nonsense),
+        (refused(&certificate, &absent, None), &absent),
+        (refused(&certificate, &certificate, None), &certificate),
+        (refused(&certificate, &key, Some(&nonsense)), &nonsense),
+        (refused(&other, &key, None), &other),
+    ] {
+        assert!(text.contains(&name.display().to_string()), "{text}");
+    }
+}
