@@ -16,7 +16,7 @@ PLUGIN=/run/docker/plugins/$NAME.sock
 V4=10.213.0.0/16
 V6=fd13:2130::/48
 GIPAM=${GIPAM_BINARY:-}
-STATE='' GIPAM_PID='' DOCKERD_PID='' MADE_DIR='' NAMESPACE=() STARTED=()
+STATE='' GIPAM_PID='' DOCKERD_PID='' NAMESPACE=() STARTED=() MADE=()
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 fail() { echo "demo.sh: $*" >&2; exit 1; }
@@ -64,12 +64,14 @@ install_engine() {
 }
 
 start_engine() {
+  local dir
   if [ -d /run/systemd/system ]; then
     systemctl start docker
   else
     # No service manager: dockerd runs for the time being, in a network namespace of its own, so that no bridge and no
     # firewall rule of it stays; its data lies beside ours.
     say "starting dockerd for the time being"
+    for dir in /run/docker /run/containerd /etc/docker; do [ -d "$dir" ] || MADE+=("$dir"); done
     mkdir -p /etc/docker
     # shellcheck disable=SC2016 # expanded inside
     setsid unshare -m -n sh -euc 'mount -t tmpfs none /etc/docker; "$0" ip link set lo up; exec dockerd "$@"' \
@@ -100,7 +102,7 @@ find_busybox() {
   apt-cache show busybox-static >/dev/null 2>&1 || apt-get update -q
   (cd "$STATE" && apt-get download -q -o APT::Sandbox::User=root busybox-static >/dev/null &&
     dpkg -x busybox-static_*.deb unpacked) || fail "cannot get busybox-static"
-  cp "$(find "$STATE/unpacked" -name busybox -type f | head -n 1)" "$STATE/busybox"
+  cp "$(find "$STATE/unpacked" -path '*bin/busybox' -type f | head -n 1)" "$STATE/busybox"
 }
 
 # --- after ----------------------------------------------------------------------------------------------------------
@@ -137,7 +139,10 @@ clean_up() {
     grep -s "$STATE" /proc/self/mounts | cut -d ' ' -f 2 | sort -r | xargs -r -n 1 umount
     echo "dockerd, started for this, is stopped again; docker.io stays installed"
   fi
-  [ -z "$MADE_DIR" ] || rmdir -p --ignore-fail-on-non-empty "$MADE_DIR"
+  # only what was not there before, and is empty but for dockerd's own leavings in /run
+  for dir in "${MADE[@]}"; do
+    case $dir in /run/docker/plugins | /etc/docker) rmdir "$dir" 2>/dev/null ;; *) rm -rf "$dir" ;; esac
+  done
   rm -rf "$STATE"
   exit "$code"
 }
@@ -145,7 +150,7 @@ clean_up() {
 # --- the show -------------------------------------------------------------------------------------------------------
 
 start_gipam() {
-  [ -d "${PLUGIN%/*}" ] || MADE_DIR=${PLUGIN%/*}
+  [ -d "${PLUGIN%/*}" ] || MADE+=("${PLUGIN%/*}")
   "${NAMESPACE[@]}" setsid "$GIPAM" serve --name "$NAME" --file "$STATE/gipam.db" --admin "$STATE/admin.sock" \
     -v4 "$V4" -v6 "$V6" >"$STATE/gipam.log" 2>&1 </dev/null &
   GIPAM_PID=$!
