@@ -15,6 +15,7 @@ mod document;
 mod door;
 mod drivers;
 mod error;
+pub mod keys;
 mod locate;
 mod options;
 mod origin;
@@ -129,7 +130,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 512 }
+        Self { max_connections: resolve::DEFAULT_CONNECTIONS.get().into() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The rows of the views, as JSON: a contract with programs outside this repository.
 //!
 //! Promises: fields keep this order and these names, further ones may follow, and a reader passes over those it does
-//! not know; absent values are `null`, never left out; times are RFC 3339 in UTC; numbers above 2^53 are strings, since
+//! not know; absent values are `null`, never left out; times are RFC 3339 in UTC (`plan::settings::rfc3339`); numbers above 2^53 are strings, since
 //! many readers would round them. Does not know where the values come from.
 
 use std::collections::BTreeMap;
@@ -37,12 +37,6 @@ impl<'de> Deserialize<'de> for Count {
             Either::Text(text) => text.parse().map(Self).map_err(serde::de::Error::custom),
         }
     }
-}
-
-/// Milliseconds since the UNIX epoch as RFC 3339 in UTC, with milliseconds. `None` outside the years that it can spell.
-pub fn time(millis: u64) -> Option<String> {
-    let millis = i64::try_from(millis).ok()?;
-    jiff::Timestamp::from_millisecond(millis).ok().map(|time| format!("{time:.3}"))
 }
 
 /// One family of a pool.
@@ -180,13 +174,6 @@ mod tests {
             assert_eq!(serde_json::from_str::<Count>(wire).unwrap(), Count(count));
         }
         assert!(serde_json::from_str::<Count>("\"many\"").is_err());
-    }
-
-    #[test]
-    fn times_are_rfc_3339_in_utc() {
-        assert_eq!(time(0).as_deref(), Some("1970-01-01T00:00:00.000Z"));
-        assert_eq!(time(1_700_000_000_123).as_deref(), Some("2023-11-14T22:13:20.123Z"));
-        assert_eq!(time(u64::MAX), None);
     }
 
     fn keys(row: &impl Serialize) -> String {

@@ -142,6 +142,8 @@ pub(super) enum Configuration {
     },
     /// print every setting and where it comes from
     Show,
+    /// print every key, its default and its meaning, as Markdown
+    Keys,
 }
 
 impl Serve {

@@ -23,7 +23,7 @@ gipam release SUBNET [ADDRESS] --force    free what Docker forgot
 gipam import FILE [--replace]   take over a lease file of the old gipam
 gipam export                    print one
 gipam config check FILE         name file, line and key of a mistake
-gipam config show               every setting and where it comes from
+gipam config show | keys        every setting and its origin; every key
   --json                        for programs; --admin PATH asks that daemon
 
 gipam COMMAND --help says more; --version. Exit codes: 1 failed, 2 usage,

@@ -102,6 +102,16 @@ pub(super) fn find(
     BooksFile::new(surroundings.absolute(Path::new(directory).join("gipam.db")), origin)
 }
 
+/// For who reads: where the default books do not exist, a lease file in their directory speaks for others. The daemon
+/// finds it there as its working directory.
+pub(super) fn beside_default(file: BooksFile) -> BooksFile {
+    let directory = file.named.parent().filter(|_| !file.named.is_file());
+    match directory.and_then(|directory| in_directory(directory, &mut Vec::new())) {
+        Some(found) => BooksFile::new(found, file.origin),
+        None => file,
+    }
+}
+
 /// The old lease file that this directory speaks of. Books made from one are the better witness.
 fn in_directory(directory: &Path, warnings: &mut Vec<String>) -> Option<PathBuf> {
     let names = ["leases.json", "lease.json"].map(|name| directory.join(name));
@@ -185,6 +195,18 @@ mod tests {
         assert_eq!((found.as_str(), warnings.len()), ("lease.json", 0));
         let (found, warnings) = in_directory_with(&["leases.json", "lease.json"], true, None);
         assert_eq!((found.as_str(), warnings.len()), ("leases.json", 1));
+    }
+
+    #[test]
+    fn who_reads_finds_books_made_from_a_lease_file_in_the_state_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let default = BooksFile::new(directory.path().join("gipam.db"), Origin::Default);
+        assert_eq!(beside_default(default.clone()), default);
+        std::fs::write(directory.path().join("lease.db"), "").unwrap();
+        let found = beside_default(default.clone());
+        assert_eq!(found.existing(), Some(directory.path().join("lease.db").as_path()));
+        std::fs::write(directory.path().join("gipam.db"), "").unwrap();
+        assert_eq!(beside_default(default.clone()), default);
     }
 
     #[test]

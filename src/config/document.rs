@@ -4,6 +4,7 @@
 //! later about a value of the file goes through [`Document::refuse`] and says the same. Does not interpret values.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,7 @@ pub(super) struct Top {
     pub(super) subnet_cooling: Option<Spanned<String>>,
     pub(super) storm_limit: Option<Spanned<u32>>,
     pub(super) history: Option<Spanned<u32>>,
-    pub(super) max_connections: Option<Spanned<u16>>,
+    pub(super) max_connections: Option<Spanned<NonZeroU16>>,
     #[serde(default)]
     pub(super) reserved: Vec<Spanned<String>>,
     #[serde(default)]

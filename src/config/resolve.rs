@@ -3,6 +3,7 @@
 //! Promises: one order of precedence for every setting, written once ([`Resolver::text`]); pools are the exception
 //! that design.md makes (the file stands above flags). Does not touch anything but the configuration file.
 
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -18,6 +19,9 @@ use crate::plan::settings::{DEFAULT_COOLING, DEFAULT_STORM_LIMIT, DEFAULT_SUBNET
 
 /// Entries of the history that are kept by default.
 pub(super) const DEFAULT_HISTORY: u32 = 10_000;
+
+/// Connections of a door by default: dockerd uses some tens.
+pub(super) const DEFAULT_CONNECTIONS: NonZeroU16 = NonZeroU16::new(512).unwrap();
 
 /// Everything that was written, and what there is to say about it.
 pub(super) struct Resolver<'a> {
@@ -271,11 +275,8 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings) -> Result<Co
     let requires_mac_address =
         resolver.plain("requires_mac_address", |d| d.top.requires_mac_address.as_ref(), true);
     let history = resolver.plain("history", |d| d.top.history.as_ref(), DEFAULT_HISTORY);
-    let max_connections = resolver.plain(
-        "max_connections",
-        |d| d.top.max_connections.as_ref(),
-        u16::try_from(Limits::default().max_connections).unwrap_or(u16::MAX),
-    );
+    let max_connections =
+        resolver.plain("max_connections", |d| d.top.max_connections.as_ref(), DEFAULT_CONNECTIONS);
     let (settings, pools_origin) = resolver.settings()?;
     let (drivers, admin) = resolver.drivers(&settings, &plugin_dirs)?;
     Ok(Config {
@@ -290,7 +291,7 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings) -> Result<Co
         history: history.into(),
         settings,
         pools_origin,
-        limits: Limits { max_connections: max_connections.max(1).into() },
+        limits: Limits { max_connections: max_connections.get().into() },
         warnings: resolver.warnings,
         shown: resolver.shown,
         given: Given { flags: flags.clone(), surroundings: surroundings.clone() },
@@ -326,16 +327,20 @@ impl ClientConfig {
             Err(error) => return Err(error),
         };
         let warnings = error.map(|error| format!("the configuration file is passed over: {error}"));
+        let mut file = config.file;
+        if matches!(file.origin, Origin::Default | Origin::Variable("STATE_DIRECTORY")) {
+            file = books_file::beside_default(file);
+        }
         let admin = config.shown.iter().find(|shown| shown.key == "admin");
         let admin_by_flag = admin.is_some_and(|shown| matches!(shown.origin, Origin::Flag(_)));
-        let file_named = match &config.file.origin {
+        let file_named = match &file.origin {
             Origin::Flag(_) | Origin::Document { .. } => true,
             Origin::Variable(name) => *name == options::FILE.variable,
             Origin::Default | Origin::Found(_) => false,
         };
         let books_belong = file_named || !admin_by_flag;
         let warnings = warnings.into_iter().collect();
-        Ok(Self { admin: config.admin, file: config.file, books_belong, warnings })
+        Ok(Self { admin: config.admin, file, books_belong, warnings })
     }
 }
 

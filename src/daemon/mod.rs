@@ -1,25 +1,189 @@
-//! The daemon: assembly, signals, readiness, the only clock.
+//! The daemon: assembly, signals, readiness.
+//!
+//! Promises: the books are open and the plan is rebuilt before a door opens; every door listens before systemd is told
+//! that gipam is ready; at SIGTERM and SIGINT what is in flight is finished and the books are closed; a failed write
+//! ends the process with an error, for the supervisor to start it again. SIGHUP reads the configuration anew.
 
+mod boot;
+mod clock;
+mod doors;
+mod pools;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::admin::Admin;
 use crate::config::Config;
+use crate::docker::{Counters, Driver};
+use crate::ledger::{self, Altered, Fatal, Ledger};
+use crate::server::{Limits, Server};
+
+pub use boot::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
+pub use clock::now;
+
+/// How long requests in flight may take at the end.
+const DRAIN: Duration = Duration::from_secs(10);
+/// The largest lease file that can be imported over the admin socket.
+const ADMIN_BODY: usize = 64 << 20;
 
 /// Why the daemon stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Neither configuration nor lease file nor books name a pool.
-    #[error("there are no pools; give -v4 or -v6, or a configuration file with a [[pool]]")]
-    NoPools,
+    /// It could not start.
+    #[error(transparent)]
+    Boot(#[from] boot::Error),
+    /// A door.
+    #[error(transparent)]
+    Doors(#[from] doors::Error),
+    /// The system gave no thread, runtime or signal.
+    #[error("gipam cannot be started")]
+    Start(#[source] std::io::Error),
+    /// The books could not be written.
+    #[error("gipam stopped")]
+    Ledger(#[source] Fatal),
 }
 
 impl Error {
     /// The exit code of the process.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::NoPools => 2,
+            Self::Boot(boot::Error::NoPools | boot::Error::Pools(_)) => 2,
+            _ => 1,
         }
     }
 }
 
 /// Serves until a signal says stop.
-pub fn run(_config: Config) -> Result<(), Error> {
-    Err(Error::NoPools)
+pub fn run(config: Config) -> Result<(), Error> {
+    let booted = boot::boot(&config)?;
+    let books = booted.books.path().to_owned();
+    let doors = doors::open(&config)?;
+    let (ended, end) = oneshot::channel();
+    let (ledger, thread) = ledger::start(booted.plan, booted.books, Box::new(clock::now), move |outcome| {
+        let _ = ended.send(outcome);
+    })
+    .map_err(Error::Start)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
+    let outcome = runtime.block_on(serve(&config, doors, &ledger, end, &books));
+    ledger.stop();
+    if thread.join().is_err() {
+        tracing::error!("the ledger's thread ended in a panic");
+    }
+    outcome
+}
+
+/// Who can stop us.
+enum Stop {
+    Signal(&'static str),
+    Ledger(Result<(), Fatal>),
+}
+
+async fn serve(
+    config: &Config,
+    doors: doors::Doors,
+    ledger: &Ledger,
+    end: oneshot::Receiver<Result<(), Fatal>>,
+    books: &std::path::Path,
+) -> Result<(), Error> {
+    let stop = stop_signal(config.clone(), ledger.clone(), end).map_err(Error::Start)?;
+    let counters = Arc::new(Counters::default());
+    let mut server = Server::new();
+    let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
+    for opened in doors.drivers {
+        tracing::info!("driver {} listens on {}", opened.driver.name, opened.driver.door);
+        let pools = opened.driver.pools.unwrap_or_default();
+        let driver = Driver {
+            name: opened.driver.name,
+            ledger: ledger.clone(),
+            pools: pools.into(),
+            requires_mac_address: config.requires_mac_address,
+            counters: counters.clone(),
+        };
+        server.add(opened.listener, Arc::new(driver), limits.clone());
+    }
+    let admin = Admin::new(ledger.clone(), books.to_owned(), config, counters);
+    server.add(doors.admin, Arc::new(admin), Limits { max_body: ADMIN_BODY, ..limits });
+    let (sender, receiver) = oneshot::channel();
+    let shutdown = async move {
+        notify(&[sd_notify::NotifyState::Ready]);
+        let why = stop.await;
+        notify(&[sd_notify::NotifyState::Stopping]);
+        let _ = sender.send(why);
+    };
+    let drained = server.serve(shutdown, DRAIN).await.map_err(Error::Start)?;
+    if drained.cut_off > 0 {
+        tracing::warn!("{} requests were cut off", drained.cut_off);
+    }
+    for announcement in doors.announcements {
+        if let Err(error) = announcement.withdraw() {
+            tracing::warn!("{error}");
+        }
+    }
+    match receiver.await {
+        Ok(Stop::Ledger(Err(fatal))) => Err(Error::Ledger(fatal)),
+        Ok(Stop::Signal(name)) => {
+            tracing::info!("stopped by {name}");
+            Ok(())
+        }
+        Ok(Stop::Ledger(Ok(()))) | Err(_) => Ok(()),
+    }
+}
+
+/// Resolves when a signal or the end of the ledger says stop; meanwhile SIGHUP reloads.
+fn stop_signal(
+    mut config: Config,
+    ledger: Ledger,
+    end: oneshot::Receiver<Result<(), Fatal>>,
+) -> std::io::Result<impl Future<Output = Stop>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Stop::Signal("SIGTERM"),
+                _ = interrupt.recv() => return Stop::Signal("SIGINT"),
+                outcome = &mut end => return Stop::Ledger(outcome.unwrap_or(Ok(()))),
+                _ = hang_up.recv() => match reload(&config, &ledger).await {
+                    Ok(new) => config = new,
+                    Err(text) => tracing::error!("the configuration was not reloaded, the old one stays: {text}"),
+                },
+            }
+        }
+    })
+}
+
+/// Reads the configuration again: pools, reservations and times follow it; doors and names do not.
+async fn reload(config: &Config, ledger: &Ledger) -> Result<Config, String> {
+    let new = config.reload().map_err(|error| error.to_string())?;
+    for warning in &new.warnings {
+        tracing::warn!("{warning}");
+    }
+    if new.drivers != config.drivers || new.admin != config.admin {
+        tracing::warn!("drivers, their pools and doors follow the configuration at the next start only");
+    }
+    let (configured, origin) = (new.settings.clone(), new.pools_origin.clone());
+    let alter = move |plan: &crate::plan::Plan| {
+        let known = plan.settings();
+        let configured = crate::plan::settings::Settings { secret: known.secret, ..configured };
+        let (settings, warnings) = pools::settle(&configured, &origin, &known.pools, pools::Below::Books, plan);
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(Altered { settings: Some(settings), ..Altered::default() })
+    };
+    ledger.alter(Box::new(alter)).await.map_err(|refusal| refusal.to_string())?;
+    tracing::info!("the configuration was reloaded");
+    Ok(new)
+}
+
+/// Tells systemd, where there is one.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!("systemd was not told: {error}");
+    }
 }

@@ -1,1 +1,404 @@
-//! stub
+//! How the Engine finds a driver: files named after it (fact P1).
+//!
+//! `/run/docker/plugins/NAME.sock` is the socket itself, which the listener makes; it wins over all others.
+//! `/etc/docker/plugins/NAME.spec` holds `tcp://HOST:PORT`; `NAME.json` beside it holds an `https://` address and
+//! the TLS files, in the Engine's own form. The Engine speaks TLS only to `https://`: with `tcp://` it would speak
+//! plain HTTP to whatever else the file says.
+//!
+//! Promises that a file is whole or not there (written aside, then renamed); that leftovers of the other kinds,
+//! with nobody behind them, go, because they would win over ours or mislead people; that nobody's live driver is
+//! pushed aside; and that on exit only what is still as we wrote it is removed. It makes and removes no live
+//! socket, and opens no listener. Call [`announce`] once the listeners are open, and before serving.
+
+use serde::Serialize;
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The longest driver name: its socket's path must stay below the 108 bytes of a UNIX address.
+const LONGEST_NAME: usize = 64;
+/// How long an address found in a leftover file may take to show that somebody is there.
+const KNOCK: Duration = Duration::from_millis(500);
+
+/// A driver name, fit to be a file name: 1 to 64 letters, digits, `.`, `_`, `-`, beginning with a letter or
+/// digit, and not one of the Engine's own, `default` and `null`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DriverName(String);
+
+/// Where the Engine looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// For sockets; `/run/docker/plugins`.
+    pub sockets: PathBuf,
+    /// For `.spec` and `.json` files; `/etc/docker/plugins`.
+    pub specs: PathBuf,
+}
+
+/// How a driver is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Served {
+    /// Over this UNIX socket, ours or inherited. The Engine finds it only in [`Places::sockets`]; one that lies
+    /// elsewhere needs no files and touches none.
+    Socket(PathBuf),
+    /// Over plain TCP, at this address.
+    Tcp(SocketAddr),
+    /// Over TLS.
+    Tls {
+        /// Where the listener is.
+        address: SocketAddr,
+        /// The name under which the Engine is to call, which must stand in the server's certificate; the
+        /// address itself if absent.
+        host: Option<String>,
+        /// What the Engine needs to trust us, and to be trusted.
+        client: TlsClient,
+    },
+}
+
+/// The files that the Engine reads when it calls a TLS driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsClient {
+    /// The authority that signed the server's certificate. Without it the Engine checks nothing at all.
+    pub authority: PathBuf,
+    /// The Engine's own certificate and key, where the listener asks for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// Why the Engine cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    /// Not a name for a driver.
+    #[error("{name:?} cannot be a driver name: {why}")]
+    Name {
+        /// What was given.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Another program serves that name.
+    #[error(
+        "driver {name} is already served at {address} by another program (says {}); stop that program, or \
+         remove the file if that is something else", path.display()
+    )]
+    Live {
+        /// The driver.
+        name: DriverName,
+        /// The file that says so.
+        path: PathBuf,
+        /// Where somebody answers.
+        address: String,
+    },
+    /// A file cannot be read, written or removed.
+    #[error("cannot {doing} {}: {error}", path.display())]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// A file that tells the Engine where we are; nothing for a socket, which tells by itself.
+#[derive(Debug)]
+#[must_use = "withdraw it at the end, or the file stays"]
+pub struct Announcement {
+    written: Option<(PathBuf, Vec<u8>)>,
+}
+
+/// Tells the Engine that `name` is `served`, and clears away what would tell it otherwise. `ours` are the
+/// addresses at which this very process listens, so that a file pointing there is not taken for another's.
+///
+/// # Errors
+/// [`DiscoveryError::Live`] if somebody else serves that name, before anything is changed.
+pub fn announce(
+    places: &Places,
+    name: &DriverName,
+    served: &Served,
+    ours: &[SocketAddr],
+) -> Result<Announcement, DiscoveryError> {
+    if let Served::Socket(path) = served
+        && !same_directory(path, &places.sockets)
+    {
+        return Ok(Announcement { written: None });
+    }
+    let mut stale = Vec::new();
+    for path in places.others(name, served) {
+        if is_stale(name, &path, ours)? {
+            stale.push(path);
+        }
+    }
+    let target = match served {
+        Served::Socket(_) => None,
+        Served::Tcp(address) => {
+            let content = format!("tcp://{}\n", reachable(*address)).into_bytes();
+            Some((places.spec(name), content))
+        }
+        Served::Tls { address, host, client } => {
+            Some((places.json(name), json(name, *address, host.as_deref(), client)))
+        }
+    };
+    if let Some((path, content)) = &target {
+        is_stale(name, path, ours)?;
+        write(path, content).map_err(failed("write", path))?;
+    }
+    for path in stale {
+        tracing::info!(path = %path.display(), "removing what another way of serving this driver left behind");
+        remove(&path)?;
+    }
+    Ok(Announcement { written: target })
+}
+
+impl Announcement {
+    /// The file that was written, if one was needed.
+    pub fn path(&self) -> Option<&Path> {
+        self.written.as_ref().map(|(path, _)| path.as_path())
+    }
+
+    /// Removes the file, unless somebody has changed it since.
+    ///
+    /// # Errors
+    /// If it is still ours and cannot be removed.
+    pub fn withdraw(self) -> Result<(), DiscoveryError> {
+        match self.written {
+            Some((path, content)) if fs::read(&path).is_ok_and(|found| found == content) => remove(&path),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Default for Places {
+    fn default() -> Places {
+        Places { sockets: "/run/docker/plugins".into(), specs: "/etc/docker/plugins".into() }
+    }
+}
+
+impl Places {
+    /// The socket of `name`; those of all names of one daemon lie side by side.
+    pub fn socket(&self, name: &DriverName) -> PathBuf {
+        self.sockets.join(format!("{name}.sock"))
+    }
+
+    /// The file that gives the TCP address of `name`.
+    pub fn spec(&self, name: &DriverName) -> PathBuf {
+        self.specs.join(format!("{name}.spec"))
+    }
+
+    /// The file that gives the TLS address of `name`.
+    pub fn json(&self, name: &DriverName) -> PathBuf {
+        self.specs.join(format!("{name}.json"))
+    }
+
+    /// Where else the Engine would find that name: of the other kinds, each also in a directory of its own.
+    fn others(&self, name: &DriverName, served: &Served) -> Vec<PathBuf> {
+        let both = |base: &Path, kind: &str| {
+            let file = format!("{name}.{kind}");
+            [base.join(&file), base.join(&name.0).join(&file)]
+        };
+        let (socket, spec, json) =
+            (both(&self.sockets, "sock"), both(&self.specs, "spec"), both(&self.specs, "json"));
+        let target = match served {
+            Served::Socket(_) => return [spec, json].concat(),
+            Served::Tcp(_) => self.spec(name),
+            Served::Tls { .. } => self.json(name),
+        };
+        [socket, spec, json].concat().into_iter().filter(|path| *path != target).collect()
+    }
+}
+
+impl DriverName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DriverName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for DriverName {
+    type Err = DiscoveryError;
+
+    fn from_str(name: &str) -> Result<DriverName, DiscoveryError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let why = match name {
+            "" => "it is empty",
+            "default" | "null" => "that is one of the Engine's own",
+            _ if name.len() > LONGEST_NAME => "it is longer than 64 bytes",
+            _ if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) => {
+                "it does not begin with a letter or digit"
+            }
+            _ if !name.chars().all(allowed) => "only letters, digits, '.', '_' and '-' are allowed",
+            _ => return Ok(DriverName(name.to_owned())),
+        };
+        Err(DiscoveryError::Name { name: name.to_owned(), why })
+    }
+}
+
+/// Looks at a file by which the Engine would find `name`: false if there is none, true if nobody but us is
+/// behind it.
+fn is_stale(name: &DriverName, path: &Path, ours: &[SocketAddr]) -> Result<bool, DiscoveryError> {
+    let live = |address: String| DiscoveryError::Live { name: name.clone(), path: path.to_owned(), address };
+    match fs::symlink_metadata(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(false);
+        }
+        Err(error) => return Err(failed("look at", path)(error)),
+        Ok(found) if found.file_type().is_socket() => {
+            return if socket_lives(path) { Err(live(path.display().to_string())) } else { Ok(true) };
+        }
+        // A socket's name that is no socket is nothing to the Engine.
+        Ok(_) if path.extension().is_some_and(|kind| kind == "sock") => return Ok(false),
+        Ok(_) => {}
+    }
+    let text = fs::read(path).map_err(failed("read", path))?;
+    let text = String::from_utf8_lossy(&text);
+    let address = address_in(&text);
+    if let Some(socket) = address.strip_prefix("unix://") {
+        return if socket_lives(Path::new(socket)) { Err(live(address)) } else { Ok(true) };
+    }
+    let authority = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    let found = authority.to_socket_addrs().map(Iterator::collect).unwrap_or_else(|_| Vec::new());
+    if found.into_iter().any(|found| answers_for_another(found, ours)) {
+        Err(live(address))
+    } else {
+        Ok(true)
+    }
+}
+
+/// The address in a `.spec` or `.json` file; something that nobody answers at if there is none.
+fn address_in(text: &str) -> String {
+    let text = text.trim();
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(json) => json.get("Addr").and_then(|address| address.as_str()).unwrap_or_default().to_owned(),
+        Err(_) => text.to_owned(),
+    }
+}
+
+fn socket_lives(path: &Path) -> bool {
+    match UnixStream::connect(path) {
+        Ok(_) => true,
+        // A queue that is full, or a file that is not for us: somebody is there.
+        Err(error) => !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound),
+    }
+}
+
+/// Whether somebody answers at `found` who is not this process.
+fn answers_for_another(found: SocketAddr, ours: &[SocketAddr]) -> bool {
+    if ours.contains(&found) {
+        return false;
+    }
+    let Ok(stream) = TcpStream::connect_timeout(&found, KNOCK) else { return false };
+    // Whoever calls an address of this very machine calls from that address.
+    let (Ok(from), Ok(to)) = (stream.local_addr(), stream.peer_addr()) else { return false };
+    let at_home = from.ip() == to.ip();
+    let any = |ours: &SocketAddr| ours.ip().is_unspecified() && ours.port() == to.port();
+    !(ours.contains(&to) || at_home && ours.iter().any(any))
+}
+
+/// The address at which the Engine reaches a listener: a wildcard is reached over the loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port());
+    let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), address.port());
+    match address.ip() {
+        ip if !ip.is_unspecified() => address,
+        IpAddr::V4(_) => v4,
+        // It listens for both families, unless the system says otherwise; then only one can be knocked at.
+        IpAddr::V6(_) if TcpStream::connect_timeout(&v4, KNOCK).is_ok() => v4,
+        IpAddr::V6(_) => v6,
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Json<'a> {
+    name: &'a str,
+    addr: String,
+    #[serde(rename = "TLSConfig")]
+    tls_config: JsonTls,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct JsonTls {
+    insecure_skip_verify: bool,
+    #[serde(rename = "CAFile")]
+    ca_file: PathBuf,
+    cert_file: PathBuf,
+    key_file: PathBuf,
+}
+
+fn json(name: &DriverName, address: SocketAddr, host: Option<&str>, client: &TlsClient) -> Vec<u8> {
+    let addr = match host {
+        Some(host) if host.parse::<Ipv6Addr>().is_ok() => format!("https://[{host}]:{}", address.port()),
+        Some(host) => format!("https://{host}:{}", address.port()),
+        None => format!("https://{}", reachable(address)),
+    };
+    // The Engine has a working directory of its own.
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (cert_file, key_file) = match &client.identity {
+        Some((certificate, key)) => (absolute(certificate), absolute(key)),
+        None => (PathBuf::new(), PathBuf::new()),
+    };
+    let ca_file = absolute(&client.authority);
+    let tls_config = JsonTls { insecure_skip_verify: false, ca_file, cert_file, key_file };
+    let json = Json { name: name.as_str(), addr, tls_config };
+    // Only a path that is not UTF-8 cannot be written, and the Engine could not read it either.
+    let mut bytes = serde_json::to_vec_pretty(&json).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Writes a file that everybody may read, whole or not at all.
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = directory.join(format!(".{file}.{}", std::process::id()));
+    let written = (|| {
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&aside)?;
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&aside);
+    }
+    written
+}
+
+fn remove(path: &Path) -> Result<(), DiscoveryError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn same_directory(path: &Path, directory: &Path) -> bool {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    match (fs::canonicalize(parent), fs::canonicalize(directory)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => parent == directory,
+    }
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiscoveryError {
+    let path = path.to_owned();
+    move |error| DiscoveryError::File { doing, path, error }
+}
+
+#[cfg(test)]
+#[path = "discovery_tests.rs"]
+mod tests;

@@ -77,7 +77,10 @@ impl Driver {
             | "IpamDriver.RequestAddress"
             | "IpamDriver.ReleaseAddress" => String::new(),
             _ => {
-                let text = format!("invalid request: there is no method {:?} here", method.chars().take(100).collect::<String>());
+                let text = format!(
+                    "invalid request: there is no method {:?} here",
+                    method.chars().take(100).collect::<String>()
+                );
                 return Response::new(404, JSON, wire::refusal(&text));
             }
         };
@@ -94,7 +97,9 @@ impl Driver {
     /// The four calls that may change something.
     async fn change(&self, method: &str, bytes: &[u8]) -> Response {
         let asked = wire::Body::parse(bytes).and_then(|body| match method {
-            "IpamDriver.RequestPool" => body.subnet_request(self.pools.clone()).map(look_around).map(PlanRequest::Subnet),
+            "IpamDriver.RequestPool" => {
+                body.subnet_request(self.pools.clone()).map(look_around).map(PlanRequest::Subnet)
+            }
             "IpamDriver.ReleasePool" => body.release_subnet(),
             "IpamDriver.RequestAddress" => body.address_request(),
             _ => body.release_address(),
@@ -119,7 +124,9 @@ impl Driver {
                         let (counters, name) = (self.counters.clone(), self.name.clone());
                         response.or_undo(move || {
                             counters.undone.fetch_add(1, Ordering::Relaxed);
-                            tracing::warn!("{name}: the caller has gone before its answer left; the grant is taken back");
+                            tracing::warn!(
+                                "{name}: the caller has gone before its answer left; the grant is taken back"
+                            );
                             ticket.undo();
                         })
                     }

@@ -30,7 +30,8 @@ const NAME_BYTES: usize = 255;
 /// Answers that never change.
 pub const ACTIVATE: &str = r#"{"Implements":["IpamDriver"]}"#;
 /// Both spaces; asked before every RequestPool since Engine 27 (P9).
-pub const ADDRESS_SPACES: &str = r#"{"LocalDefaultAddressSpace":"local","GlobalDefaultAddressSpace":"global"}"#;
+pub const ADDRESS_SPACES: &str =
+    r#"{"LocalDefaultAddressSpace":"local","GlobalDefaultAddressSpace":"global"}"#;
 
 /// The body of GetCapabilities. Replay is never wanted: the books are durable, and refusing one kills dockerd (P21).
 pub fn capabilities(requires_mac_address: bool) -> String {
@@ -67,18 +68,22 @@ impl Body {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(invalid(format!("{name} must be a string, not {}", shown(&other.to_string())))),
+            Some(other) => {
+                Err(invalid(format!("{name} must be a string, not {}", shown(&other.to_string()))))
+            }
         }
     }
 
     fn required(&self, name: &str) -> Result<&str, Error> {
-        self.text(name)?.ok_or_else(|| invalid(format!("{name} is missing; nothing was changed, please try again")))
+        self.text(name)?
+            .ok_or_else(|| invalid(format!("{name} is missing; nothing was changed, please try again")))
     }
 
     fn space(&self) -> Result<Space, Error> {
         let text = self.required("AddressSpace")?;
-        Space::parse(text)
-            .ok_or_else(|| Error::InvalidAddressSpace(format!("{:?}; there are local and global", shown(text))))
+        Space::parse(text).ok_or_else(|| {
+            Error::InvalidAddressSpace(format!("{:?}; there are local and global", shown(text)))
+        })
     }
 
     fn pool_id(&self) -> Result<String, Error> {
@@ -91,9 +96,10 @@ impl Body {
     fn address(&self) -> Result<Option<IpAddr>, Error> {
         match self.text("Address")? {
             None | Some("") => Ok(None),
-            Some(text) => {
-                text.parse().map(Some).map_err(|_| invalid(format!("Address {:?} is no IP address", shown(text))))
-            }
+            Some(text) => text
+                .parse()
+                .map(Some)
+                .map_err(|_| invalid(format!("Address {:?} is no IP address", shown(text)))),
         }
     }
 
@@ -103,14 +109,20 @@ impl Body {
             None | Some(Value::Null) => return Ok(BTreeMap::new()),
             Some(Value::Object(map)) => map,
             Some(_) if !strict => return Ok(BTreeMap::new()),
-            Some(other) => return Err(invalid(format!("Options must be an object, not {}", shown(&other.to_string())))),
+            Some(other) => {
+                return Err(invalid(format!("Options must be an object, not {}", shown(&other.to_string()))));
+            }
         };
         let mut options = BTreeMap::new();
         for (key, value) in map {
             match value {
                 Value::String(text) => drop(options.insert(key.clone(), text.clone())),
                 other if strict => {
-                    return Err(invalid(format!("option {} must be a string, not {}", shown(key), shown(&other.to_string()))));
+                    return Err(invalid(format!(
+                        "option {} must be a string, not {}",
+                        shown(key),
+                        shown(&other.to_string())
+                    )));
                 }
                 _ => {}
             }
@@ -122,7 +134,9 @@ impl Body {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),
-            Some(other) => Err(invalid(format!("{name} must be true or false, not {}", shown(&other.to_string())))),
+            Some(other) => {
+                Err(invalid(format!("{name} must be true or false, not {}", shown(&other.to_string()))))
+            }
         }
     }
 
@@ -136,9 +150,10 @@ impl Body {
         };
         let range = match self.text("SubPool")? {
             None | Some("") => None,
-            Some(text) => {
-                Some(Prefix::parse(text).ok_or_else(|| Error::InvalidSubPool(format!("{:?} is no prefix", shown(text))))?)
-            }
+            Some(text) => Some(
+                Prefix::parse(text)
+                    .ok_or_else(|| Error::InvalidSubPool(format!("{:?} is no prefix", shown(text))))?,
+            ),
         };
         let options = self.options(true)?;
         Ok(SubnetRequest { space, family, wanted, range, options, pools, in_use: Arc::from([]) })
@@ -167,7 +182,8 @@ impl Body {
     /// ReleaseAddress.
     pub fn release_address(&self) -> Result<Request, Error> {
         let id = self.pool_id()?;
-        let address = self.address()?.ok_or_else(|| invalid("Address is missing; nothing was changed".to_owned()))?;
+        let address =
+            self.address()?.ok_or_else(|| invalid("Address is missing; nothing was changed".to_owned()))?;
         Ok(Request::ReleaseAddress { id, address, generation: None })
     }
 }
@@ -175,10 +191,16 @@ impl Body {
 /// A prefix by number, or a size request: `0.0.0.0/N`, `::/N` (Engine 29).
 fn wanted(text: &str, family: Family) -> Result<Wanted, Error> {
     let prefix = Prefix::parse(text).ok_or_else(|| {
-        Error::InvalidPool(format!("{:?} is no prefix; write it as 192.0.2.0/24 or 2001:db8::/64", shown(text)))
+        Error::InvalidPool(format!(
+            "{:?} is no prefix; write it as 192.0.2.0/24 or 2001:db8::/64",
+            shown(text)
+        ))
     })?;
     if prefix.family() != family {
-        return Err(Error::InvalidPool(format!("{prefix} is {}, but {family} was asked for", prefix.family())));
+        return Err(Error::InvalidPool(format!(
+            "{prefix} is {}, but {family} was asked for",
+            prefix.family()
+        )));
     }
     let unspecified = text.split('/').next().and_then(|address| address.parse::<IpAddr>().ok());
     Ok(match unspecified {
@@ -212,7 +234,9 @@ fn parse_mac(text: &str) -> Option<Mac> {
     let mut parts = text.split([':', '-']);
     let mut mac = [0; 6];
     for byte in &mut mac {
-        let part = parts.next().filter(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        let part = parts
+            .next()
+            .filter(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
         *byte = u8::from_str_radix(part, 16).ok()?;
     }
     parts.next().is_none().then_some(mac)
@@ -221,8 +245,12 @@ fn parse_mac(text: &str) -> Option<Mac> {
 /// The body of a successful answer.
 pub fn reply(reply: &Reply) -> String {
     match reply {
-        Reply::Subnet { id, prefix } => json!({ "PoolID": id, "Pool": prefix.to_string(), "Data": {} }).to_string(),
-        Reply::Address { address, length } => json!({ "Address": format!("{address}/{length}"), "Data": {} }).to_string(),
+        Reply::Subnet { id, prefix } => {
+            json!({ "PoolID": id, "Pool": prefix.to_string(), "Data": {} }).to_string()
+        }
+        Reply::Address { address, length } => {
+            json!({ "Address": format!("{address}/{length}"), "Data": {} }).to_string()
+        }
         Reply::Done | Reply::Wait(_) => "{}".to_owned(),
     }
 }
@@ -265,7 +293,10 @@ mod tests {
     fn size_requests_of_engine_29_name_a_size_only() {
         let any = |text: &str| body(text).subnet_request(Arc::from([])).unwrap().wanted;
         assert_eq!(any(r#"{"AddressSpace":"local","Pool":"0.0.0.0/26"}"#), Wanted::Any { size: Some(26) });
-        assert_eq!(any(r#"{"AddressSpace":"local","Pool":"::/80","V6":true}"#), Wanted::Any { size: Some(80) });
+        assert_eq!(
+            any(r#"{"AddressSpace":"local","Pool":"::/80","V6":true}"#),
+            Wanted::Any { size: Some(80) }
+        );
         let exact = any(r#"{"AddressSpace":"local","Pool":"192.0.2.9/24"}"#);
         assert_eq!(exact, Wanted::Exact(Prefix::parse("192.0.2.0/24").unwrap()));
     }
@@ -288,13 +319,21 @@ mod tests {
             r#"null"#.to_owned(),
             r#"[1,2]"#.to_owned(),
             r#"{"com.docker.network.endpoint.name":7}"#.to_owned(),
-            format!(r#"{{"com.docker.network.endpoint.name":"{long}","com.docker.network.endpoint.macaddress":"zz"}}"#),
+            format!(
+                r#"{{"com.docker.network.endpoint.name":"{long}","com.docker.network.endpoint.macaddress":"zz"}}"#
+            ),
             r#"{"com.docker.network.endpoint.name":"a\u0000b\n"}"#.to_owned(),
         ] {
-            let Ok(Request::Address(request)) = body(&format!(r#"{{"PoolID":"x","Options":{options}}}"#)).address_request() else {
+            let Ok(Request::Address(request)) =
+                body(&format!(r#"{{"PoolID":"x","Options":{options}}}"#)).address_request()
+            else {
                 panic!("{options}")
             };
-            assert!(request.name.is_none_or(|name| name.len() <= 255 && !name.contains('\0') && !name.contains('\n')));
+            assert!(
+                request
+                    .name
+                    .is_none_or(|name| name.len() <= 255 && !name.contains('\0') && !name.contains('\n'))
+            );
             assert_eq!(request.mac, None);
         }
     }

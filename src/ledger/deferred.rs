@@ -25,7 +25,9 @@ impl Deferred {
         }
         if self.releases.len() >= MOST {
             self.releases.pop_front();
-            tracing::warn!("more than {MOST} releases wait for the disk; the oldest is dropped (gipam release frees it)");
+            tracing::warn!(
+                "more than {MOST} releases wait for the disk; the oldest is dropped (gipam release frees it)"
+            );
         }
         self.releases.push_back(bound);
     }

@@ -157,7 +157,8 @@ impl Writer {
     }
 
     fn retry_due(&mut self, batch: &mut Batch) {
-        let (due, later) = std::mem::take(&mut self.waiting).into_iter().partition(|(at, ..)| *at <= self.now);
+        let (due, later) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(at, ..)| *at <= self.now);
         self.waiting = later;
         for (_, request, answer) in due {
             self.decide(request, Some(answer), batch);
@@ -191,7 +192,8 @@ impl Writer {
             (Ok(Reply::Wait(until)), Some(answer)) => self.waiting.push((until, request, answer)),
             (reply, answer) => {
                 self.write(&decision.changes, batch);
-                let ticket = decision.undo.map(|undo| Ticket { undo: Box::new(undo), queue: self.queue.clone() });
+                let ticket =
+                    decision.undo.map(|undo| Ticket { undo: Box::new(undo), queue: self.queue.clone() });
                 let outcome = reply.map(|reply| Granted { reply, ticket }).map_err(Refusal::from);
                 batch.decided.push(Decided { answer, outcome, release: release.then_some(request) });
             }

@@ -166,9 +166,8 @@ impl Addresses {
 
     /// The last address of this holder: by name, else by MAC.
     pub fn last_of(&self, name: Option<&str>, mac: Option<Mac>) -> Option<u128> {
-        let by_name = name.and_then(|name| {
-            self.newest(name_key(name), |record| record.name.as_deref() == Some(name))
-        });
+        let by_name =
+            name.and_then(|name| self.newest(name_key(name), |record| record.name.as_deref() == Some(name)));
         by_name.or_else(|| mac.and_then(|mac| self.newest(mac_key(mac), |record| record.mac == Some(mac))))
     }
 

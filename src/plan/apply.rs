@@ -11,7 +11,9 @@ impl Plan {
     /// Time has passed: what has cooled is free. Cheap when nothing is due; never goes backwards.
     pub fn advance(&mut self, now: Millis) {
         self.now = self.now.max(now);
-        while let Some((until, serial)) = self.cooling.first().copied().filter(|(until, _)| *until <= self.now) {
+        while let Some((until, serial)) =
+            self.cooling.first().copied().filter(|(until, _)| *until <= self.now)
+        {
             self.cooling.remove(&(until, serial));
             if let Some(subnet) = self.subnets.get(&serial) {
                 let prefix = subnet.state.prefix;
@@ -23,14 +25,17 @@ impl Plan {
     /// Makes one committed change true.
     pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::SubnetGranted(state) | Change::SubnetRestored(state) => self.put_subnet((**state).clone()),
+            Change::SubnetGranted(state) | Change::SubnetRestored(state) => {
+                self.put_subnet((**state).clone())
+            }
             Change::SubnetMarked { serial, marks } => self.mark(*serial, marks),
             Change::SubnetReleased { serial, at, cool_until, .. } => self.release(*serial, *at, *cool_until),
             Change::SubnetForgotten { serial } => {
                 self.unindex(*serial);
                 self.subnets.remove(serial);
             }
-            Change::AddressGranted { serial, address, record } | Change::AddressRestored { serial, address, record } => {
+            Change::AddressGranted { serial, address, record }
+            | Change::AddressRestored { serial, address, record } => {
                 self.put_address(*serial, *address, record.clone());
             }
             Change::AddressReleased { serial, address, at, .. } => {
@@ -107,7 +112,9 @@ impl Plan {
             let leases: Vec<(u128, Kind)> = leases.map(|(address, record)| (address, record.kind)).collect();
             for (address, kind) in leases {
                 match subnet.addresses.get(address).filter(|_| kind == Kind::Endpoint).cloned() {
-                    Some(record) => subnet.addresses.put(address, Record { leased: false, since: at, ..record }),
+                    Some(record) => {
+                        subnet.addresses.put(address, Record { leased: false, since: at, ..record })
+                    }
                     None => subnet.addresses.forget(address),
                 }
             }

@@ -50,7 +50,13 @@ impl Plan {
         }
     }
 
-    fn decide_explicit(&self, subnet: &Subnet, request: &AddressRequest, asked: IpAddr, context: Context) -> Decision {
+    fn decide_explicit(
+        &self,
+        subnet: &Subnet,
+        request: &AddressRequest,
+        asked: IpAddr,
+        context: Context,
+    ) -> Decision {
         let prefix = subnet.state.prefix;
         let Some(address) = subnet.number_of(asked) else {
             return Decision::refused(Error::OutOfRange {
@@ -94,7 +100,12 @@ impl Plan {
         self.choose_any(&whole, None, now)
     }
 
-    fn choose_dynamic(&self, subnet: &Subnet, request: &AddressRequest, now: Millis) -> Result<Choice, Error> {
+    fn choose_dynamic(
+        &self,
+        subnet: &Subnet,
+        request: &AddressRequest,
+        now: Millis,
+    ) -> Result<Choice, Error> {
         let addresses = &subnet.addresses;
         if let Some(own) = addresses.last_of(request.name.as_deref(), request.mac) {
             if !addresses.is_leased(own) && addresses.bounds().allow(own) {
@@ -114,24 +125,32 @@ impl Plan {
         if let Some((since, address)) = addresses.longest_freed() {
             let cooling = since.saturating_add(self.cooling_of(subnet)) > now;
             let warning = cooling.then(|| {
-                format!("{prefix}: {} is given again while still cooling; nothing else is free", prefix.address(address))
+                format!(
+                    "{prefix}: {} is given again while still cooling; nothing else is free",
+                    prefix.address(address)
+                )
             });
             return Ok(Choice { address, warning });
         }
         if let Some((_, address)) = addresses.longest_freed_pinned() {
             let text = prefix.address(address);
-            let warning =
-                Some(format!("{prefix}: {text} is given although it is pinned (once asked for by number); nothing else is free"));
+            let warning = Some(format!(
+                "{prefix}: {text} is given although it is pinned (once asked for by number); nothing else is free"
+            ));
             return Ok(Choice { address, warning });
         }
         let slot = subnet.slot(&self.settings.reserved);
         let in_range = addresses.bounds().first <= slot && slot <= addresses.bounds().last;
-        let reserved = self.settings.reserved.iter().any(|range| {
-            range.family == prefix.family() && range.first <= slot && slot <= range.last
-        });
+        let reserved = self
+            .settings
+            .reserved
+            .iter()
+            .any(|range| range.family == prefix.family() && range.first <= slot && slot <= range.last);
         if in_range && !reserved && !addresses.is_leased(slot) {
-            let warning =
-                Some(format!("{prefix}: {} is given although it is the gateway's place; nothing else is free", prefix.address(slot)));
+            let warning = Some(format!(
+                "{prefix}: {} is given although it is the gateway's place; nothing else is free",
+                prefix.address(slot)
+            ));
             return Ok(Choice { address: slot, warning });
         }
         Err(exhausted(subnet))
@@ -164,7 +183,14 @@ impl Plan {
         }
     }
 
-    fn grant(&self, subnet: &Subnet, address: u128, kind: Kind, request: &AddressRequest, context: Context) -> Decision {
+    fn grant(
+        &self,
+        subnet: &Subnet,
+        address: u128,
+        kind: Kind,
+        request: &AddressRequest,
+        context: Context,
+    ) -> Decision {
         let serial = subnet.state.serial;
         let previous = subnet.addresses.get(address).cloned();
         let by_number = kind == Kind::Endpoint && request.address.is_some();
@@ -193,7 +219,13 @@ impl Plan {
     }
 
     /// The oldest memory of the subnet, if it is too old or there is too much; never one that cools.
-    pub(super) fn trim_memory(&self, subnet: &Subnet, more: usize, but: Option<u128>, now: Millis) -> Option<Change> {
+    pub(super) fn trim_memory(
+        &self,
+        subnet: &Subnet,
+        more: usize,
+        but: Option<u128>,
+        now: Millis,
+    ) -> Option<Change> {
         let addresses = &subnet.addresses;
         let (since, address) = addresses.oldest_memory()?;
         let bound = MEMORY_FLOOR.max(4 * addresses.leased());
@@ -273,7 +305,10 @@ fn exhausted(subnet: &Subnet) -> Error {
         Some(range) => format!("range {range} of {prefix}"),
         None => prefix.to_string(),
     };
-    let leased = subnet.addresses.records().filter(|(address, record)| record.leased && first <= *address && *address <= last);
+    let leased = subnet
+        .addresses
+        .records()
+        .filter(|(address, record)| record.leased && first <= *address && *address <= last);
     Error::NoAvailableAddresses(format!(
         "all of {place} is leased or reserved ({} leases); stop containers, or make the network anew with a larger subnet; \
          see: gipam leases --all",

@@ -46,16 +46,29 @@ impl Plan {
         outcome.unwrap_or_else(Decision::refused)
     }
 
-    fn decide_exact(&self, request: &SubnetRequest, prefix: Prefix, context: Context) -> Result<Decision, Error> {
+    fn decide_exact(
+        &self,
+        request: &SubnetRequest,
+        prefix: Prefix,
+        context: Context,
+    ) -> Result<Decision, Error> {
         let options = PoolOptions::parse(&request.options, false)?;
         if prefix.family() != request.family {
-            return Err(Error::InvalidPool(format!("{prefix} is {}, but {} was asked for", prefix.family(), request.family)));
+            return Err(Error::InvalidPool(format!(
+                "{prefix} is {}, but {} was asked for",
+                prefix.family(),
+                request.family
+            )));
         }
         check_range(request.range, prefix)?;
         if request.space == Space::Global {
-            if let Some(subnet) = self.at(Space::Global, prefix).first().and_then(|serial| self.subnets.get(serial)) {
-                let mut decision =
-                    Decision::unchanged(Reply::Subnet { id: subnet.state.id.clone(), prefix: subnet.state.prefix });
+            if let Some(subnet) =
+                self.at(Space::Global, prefix).first().and_then(|serial| self.subnets.get(serial))
+            {
+                let mut decision = Decision::unchanged(Reply::Subnet {
+                    id: subnet.state.id.clone(),
+                    prefix: subnet.state.prefix,
+                });
                 if subnet.state.options != request.options || subnet.state.range != request.range {
                     decision.warnings.push(format!(
                         "{prefix} was asked for again in space global with other options or another range; both networks share it"
@@ -73,7 +86,8 @@ impl Plan {
 
     /// Refuses a prefix that overlaps a held one of the space.
     pub(super) fn refuse_overlap(&self, space: Space, prefix: Prefix) -> Result<(), Error> {
-        let Some(subnet) = self.index(space).overlapping(prefix).and_then(|serial| self.subnets.get(&serial)) else {
+        let Some(subnet) = self.index(space).overlapping(prefix).and_then(|serial| self.subnets.get(&serial))
+        else {
             return Ok(());
         };
         Err(Error::PoolOverlap {
@@ -85,10 +99,17 @@ impl Plan {
         })
     }
 
-    fn decide_any(&self, request: &SubnetRequest, size: Option<u8>, context: Context) -> Result<Decision, Error> {
+    fn decide_any(
+        &self,
+        request: &SubnetRequest,
+        size: Option<u8>,
+        context: Context,
+    ) -> Result<Decision, Error> {
         let options = PoolOptions::parse(&request.options, true)?;
         if let Some(range) = request.range {
-            return Err(Error::InvalidSubPool(format!("{range} needs a pool to lie in; give --subnet with --ip-range")));
+            return Err(Error::InvalidSubPool(format!(
+                "{range} needs a pool to lie in; give --subnet with --ip-range"
+            )));
         }
         let storm = self.storm(request, context.now);
         if !storm.is_empty() {
@@ -111,7 +132,11 @@ impl Plan {
     }
 
     /// The pools to look in, in order: those named that have the family, else the driver's own.
-    fn open_pools(&self, request: &SubnetRequest, options: &PoolOptions) -> Result<Vec<(&PoolSettings, Base)>, Error> {
+    fn open_pools(
+        &self,
+        request: &SubnetRequest,
+        options: &PoolOptions,
+    ) -> Result<Vec<(&PoolSettings, Base)>, Error> {
         let with_family = |names: &[String]| -> Vec<(&PoolSettings, Base)> {
             let pools = names.iter().filter_map(|name| self.settings.pool(name));
             pools.filter_map(|pool| pool.base(request.family).map(|base| (pool, *base))).collect()
@@ -168,13 +193,20 @@ impl Plan {
         let mut places = Vec::new();
         for (pool, base) in pools {
             let length = size.or(options.size(request.family)).unwrap_or(base.size);
-            let place = Place { pool, base: base.base, length, blocked: Blocked::new(base.base, &request.in_use, self) };
+            let place = Place {
+                pool,
+                base: base.base,
+                length,
+                blocked: Blocked::new(base.base, &request.in_use, self),
+            };
             if let Some(reason) = place.hopeless() {
                 why.push(reason);
                 continue;
             }
             let free = self.free.get(&base.base);
-            if let Some(prefix) = free.and_then(|free| free.best_fit(length, |candidate| place.blocked.by(candidate))) {
+            if let Some(prefix) =
+                free.and_then(|free| free.best_fit(length, |candidate| place.blocked.by(candidate)))
+            {
                 return Ok(Found::Free { prefix, pool: pool.name.clone(), warning: None });
             }
             why.push(self.full_text(&place));
@@ -205,7 +237,10 @@ impl Plan {
             occupied.remove(state.prefix, state.serial);
             for (place, space) in &mut spaces {
                 space.vacate(state.prefix, &occupied);
-                let Some(prefix) = space.best_fit(place.length, |candidate| place.blocked.by(candidate)) else { continue };
+                let Some(prefix) = space.best_fit(place.length, |candidate| place.blocked.by(candidate))
+                else {
+                    continue;
+                };
                 let earliest = state.released_at.unwrap_or(0).saturating_add(YOUNGEST);
                 if earliest > now {
                     return Some(Found::Wait(earliest));
@@ -223,13 +258,21 @@ impl Plan {
 
     fn full_text(&self, place: &Place<'_>) -> String {
         let base = place.base;
-        let held = self.occupied.all_inside(base).filter(|serial| {
-            self.subnets.get(serial).is_some_and(super::subnet::Subnet::is_held)
-        });
-        let foreign = place.blocked.texts.iter().filter(|used| self.occupied.overlapping(used.prefix).is_none());
+        let held = self
+            .occupied
+            .all_inside(base)
+            .filter(|serial| self.subnets.get(serial).is_some_and(super::subnet::Subnet::is_held));
+        let foreign =
+            place.blocked.texts.iter().filter(|used| self.occupied.overlapping(used.prefix).is_none());
         let routes: Vec<&str> = foreign.map(|used| used.text.as_str()).take(5).collect();
-        let routes = if routes.is_empty() { String::new() } else { format!(", in use here: {}", routes.join(", ")) };
-        format!("pool {} ({base}) has no free /{} ({} subnets held{routes})", place.pool.name, place.length, held.count())
+        let routes =
+            if routes.is_empty() { String::new() } else { format!(", in use here: {}", routes.join(", ")) };
+        format!(
+            "pool {} ({base}) has no free /{} ({} subnets held{routes})",
+            place.pool.name,
+            place.length,
+            held.count()
+        )
     }
 
     /// The serials of a storm: dynamic subnets of one family, space and option set, all held, none ever asked for an
@@ -245,7 +288,8 @@ impl Plan {
 
     fn grant_subnet(&self, grant: Grant<'_>, context: Context) -> Decision {
         let Grant { request, prefix, pool, key, dynamic } = grant;
-        let previous = self.remembered.get(&(request.space, prefix)).and_then(|serial| self.subnets.get(serial));
+        let previous =
+            self.remembered.get(&(request.space, prefix)).and_then(|serial| self.subnets.get(serial));
         let serial = previous.map_or(self.next_serial, |subnet| subnet.state.serial);
         let state = SubnetState {
             serial,
@@ -266,7 +310,10 @@ impl Plan {
         let reply = Reply::Subnet { id: state.id.clone(), prefix };
         let key_change = key.and_then(|word| self.remember_key(request, word, prefix));
         let key_before = key_change.as_ref().map(|word| {
-            (word.clone(), self.keys.get(&(request.space, request.family, word.clone())).map(|(prefix, _)| *prefix))
+            (
+                word.clone(),
+                self.keys.get(&(request.space, request.family, word.clone())).map(|(prefix, _)| *prefix),
+            )
         });
         let undo = Undo::Subnet {
             serial,
@@ -287,7 +334,8 @@ impl Plan {
     /// A key keeps pointing where it did while that subnet is held.
     fn remember_key(&self, request: &SubnetRequest, word: String, prefix: Prefix) -> Option<String> {
         let known = self.keys.get(&(request.space, request.family, word.clone()));
-        let stays = known.is_some_and(|(known, _)| *known != prefix && !self.at(request.space, *known).is_empty());
+        let stays =
+            known.is_some_and(|(known, _)| *known != prefix && !self.at(request.space, *known).is_empty());
         (!stays).then_some(word)
     }
 
@@ -333,10 +381,11 @@ fn refuse_storm(plan: &Plan, request: &SubnetRequest, storm: &[Serial]) -> Decis
         storm.len(),
         request.family,
     ));
-    let marked = storm.iter().filter_map(|serial| plan.subnets.get(serial)).map(|subnet| Change::SubnetMarked {
-        serial: subnet.state.serial,
-        marks: Marks { stormed: true, ..subnet.state.marks.clone() },
-    });
+    let marked =
+        storm.iter().filter_map(|serial| plan.subnets.get(serial)).map(|subnet| Change::SubnetMarked {
+            serial: subnet.state.serial,
+            marks: Marks { stormed: true, ..subnet.state.marks.clone() },
+        });
     Decision { reply: Err(error), changes: marked.collect(), warnings: Vec::new(), undo: None }
 }
 
@@ -359,7 +408,10 @@ impl Place<'_> {
             return Some(format!("pool {} ({base}) has no room for a /{length}", pool.name));
         }
         let route = blocked.whole?;
-        Some(format!("pool {} ({base}) lies in the on-link route {}, so Docker would refuse all of it", pool.name, route.text))
+        Some(format!(
+            "pool {} ({base}) lies in the on-link route {}, so Docker would refuse all of it",
+            pool.name, route.text
+        ))
     }
 }
 

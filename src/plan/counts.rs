@@ -46,7 +46,9 @@ impl Plan {
         let (low, high) = never_given(prefix);
         let never: Vec<u128> = [low, high].into_iter().flatten().collect();
         let slot = subnet.slot(&self.settings.reserved);
-        for (first, last) in self.reserved[prefix.family() as usize].overlapping(prefix.first(), prefix.last()) {
+        for (first, last) in
+            self.reserved[prefix.family() as usize].overlapping(prefix.first(), prefix.last())
+        {
             if first.max(prefix.first()) == prefix.first() && last >= prefix.last() {
                 continue;
             }
@@ -56,12 +58,15 @@ impl Plan {
             special.remove(*address);
         }
         special.remove(slot);
-        counts.reserved = special.overlapping(prefix.first(), prefix.last()).map(|(first, last)| last - first + 1).sum();
+        counts.reserved =
+            special.overlapping(prefix.first(), prefix.last()).map(|(first, last)| last - first + 1).sum();
         counts.never_given = never.len() as u128;
         counts.slot = u128::from(!never.contains(&slot));
         for (address, record) in subnet.addresses.records() {
             let cool = !record.leased && record.since.saturating_add(cooling) > self.now;
-            if !record.leased && (!cool || special.contains(address) || address == slot || never.contains(&address)) {
+            if !record.leased
+                && (!cool || special.contains(address) || address == slot || never.contains(&address))
+            {
                 continue;
             }
             if never.contains(&address) {
@@ -94,7 +99,8 @@ impl Plan {
         if let Some(free) = self.free.get(&base.base) {
             for block in free.blocks().filter(|block| block.length() <= base.size) {
                 let all = subnets_in(block.family(), block.length(), base.size);
-                counts.free = counts.free.saturating_add(all - self.reserved_subnets(block, base.size).min(all));
+                counts.free =
+                    counts.free.saturating_add(all - self.reserved_subnets(block, base.size).min(all));
             }
         }
         counts

@@ -106,7 +106,9 @@ pub enum Error {
     #[error("address pool overlaps with existing pool on this address space: {0}")]
     OverlapPool(String),
     /// ipamapi ErrIPAlreadyAllocated.
-    #[error("address already in use: {address} is held by {holder}; free it with: gipam release {subnet} {address} --force")]
+    #[error(
+        "address already in use: {address} is held by {holder}; free it with: gipam release {subnet} {address} --force"
+    )]
     AddressInUse {
         /// Asked for.
         address: IpAddr,

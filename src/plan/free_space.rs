@@ -125,7 +125,9 @@ impl FreeSpace {
         self.blocks
             .range(..=length)
             .rev()
-            .flat_map(|(&block_length, blocks)| blocks.iter().map(move |&first| self.prefix(first, block_length)))
+            .flat_map(|(&block_length, blocks)| {
+                blocks.iter().map(move |&first| self.prefix(first, block_length))
+            })
             .find_map(|block| {
                 let mut candidate = self.prefix(block.first(), length);
                 loop {

@@ -152,7 +152,9 @@ impl Plan {
 
     /// The words of `key=` and where they point.
     pub fn keys(&self) -> impl Iterator<Item = (Space, Family, &str, Prefix, Millis)> {
-        self.keys.iter().map(|((space, family, word), (prefix, at))| (*space, *family, word.as_str(), *prefix, *at))
+        self.keys
+            .iter()
+            .map(|((space, family, word), (prefix, at))| (*space, *family, word.as_str(), *prefix, *at))
     }
 
     /// The next generation and the next serial.
@@ -162,14 +164,16 @@ impl Plan {
 
     /// The pool whose base contains this prefix.
     pub fn pool_around(&self, prefix: Prefix) -> Option<&PoolSettings> {
-        let inside = |pool: &&PoolSettings| pool.base(prefix.family()).is_some_and(|base| base.base.contains(prefix));
+        let inside =
+            |pool: &&PoolSettings| pool.base(prefix.family()).is_some_and(|base| base.base.contains(prefix));
         self.settings.pools.iter().find(inside)
     }
 
     /// How a person names this subnet to `gipam release`: its prefix, or its PoolID where the prefix names several.
     pub fn command_name(&self, subnet: &Subnet) -> String {
         let prefix = subnet.state.prefix;
-        let namesakes: usize = [Space::Local, Space::Global].map(|space| self.at(space, prefix).len()).iter().sum();
+        let namesakes: usize =
+            [Space::Local, Space::Global].map(|space| self.at(space, prefix).len()).iter().sum();
         if namesakes > 1 { subnet.state.id.clone() } else { prefix.to_string() }
     }
 

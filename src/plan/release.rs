@@ -12,9 +12,16 @@ use super::request::{Context, Decision, Reply, Space, Undo};
 use super::{Plan, Subnet};
 
 impl Plan {
-    pub(super) fn decide_release_subnet(&self, id: &str, generation: Option<u64>, context: Context) -> Decision {
+    pub(super) fn decide_release_subnet(
+        &self,
+        id: &str,
+        generation: Option<u64>,
+        context: Context,
+    ) -> Decision {
         let mut decision = Decision::unchanged(Reply::Done);
-        if let Some(subnet) = self.held(id).filter(|subnet| generation.is_none_or(|it| it == subnet.state.generation)) {
+        if let Some(subnet) =
+            self.held(id).filter(|subnet| generation.is_none_or(|it| it == subnet.state.generation))
+        {
             decision.changes = self.release_subnet(subnet, Why::Docker, context);
         }
         decision
@@ -23,8 +30,12 @@ impl Plan {
     fn release_subnet(&self, subnet: &Subnet, why: Why, context: Context) -> Vec<Change> {
         let (at, state) = (context.now, &subnet.state);
         let cooling = if state.marks.stormed { 0 } else { self.subnet_cooling_of(subnet) };
-        let mut changes =
-            vec![Change::SubnetReleased { serial: state.serial, at, cool_until: at.saturating_add(cooling), why }];
+        let mut changes = vec![Change::SubnetReleased {
+            serial: state.serial,
+            at,
+            cool_until: at.saturating_add(cooling),
+            why,
+        }];
         // A copy made with overlap=true may have left a memory of the same prefix: one is enough.
         let other = self.remembered.get(&(state.space, state.prefix));
         changes.extend(other.map(|serial| Change::SubnetForgotten { serial: *serial }));
@@ -93,7 +104,10 @@ impl Plan {
             [subnet] => Ok(subnet),
             several => {
                 let ids: Vec<&str> = several.iter().map(|subnet| subnet.state.id.as_str()).collect();
-                Err(Error::InvalidRequest(format!("{prefix} names several subnets; name one by PoolID: {}", ids.join(", "))))
+                Err(Error::InvalidRequest(format!(
+                    "{prefix} names several subnets; name one by PoolID: {}",
+                    ids.join(", ")
+                )))
             }
         }
     }
@@ -129,7 +143,9 @@ impl Plan {
                 if record.is_some_and(|record| record.leased && record.generation == *generation) {
                     let (serial, address) = (*serial, *address);
                     decision.changes.push(match previous {
-                        Some(record) => Change::AddressRestored { serial, address, record: (**record).clone() },
+                        Some(record) => {
+                            Change::AddressRestored { serial, address, record: (**record).clone() }
+                        }
                         None => Change::AddressForgotten { serial, address },
                     });
                 }

@@ -38,7 +38,8 @@ impl Reader {
                    WHERE ?1 IS NULL OR address = ?1 OR subnet = ?1 OR id = ?1 OR name = ?1 OR mac = ?1 \
                    ORDER BY seq DESC LIMIT ?2";
         let mut statement = self.connection.prepare(sql).map_err(sqlite(&self.path, "reading history"))?;
-        let rows = statement.query_map(params![of, limit], line).map_err(sqlite(&self.path, "reading history"))?;
+        let rows =
+            statement.query_map(params![of, limit], line).map_err(sqlite(&self.path, "reading history"))?;
         rows.collect::<Result<_, _>>().map_err(sqlite(&self.path, "reading history"))
     }
 }

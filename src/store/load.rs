@@ -33,27 +33,34 @@ impl Reader {
 }
 
 fn load(path: &std::path::Path, connection: &Connection, mut take: impl FnMut(Change)) -> Result<(), Error> {
-    let mut table = |name: &'static str, sql: &str, read: fn(&Row<'_>) -> Result<Clear<Change>, rusqlite::Error>| {
-        let mut statement = connection.prepare(sql).map_err(sqlite(path, "reading"))?;
-        let mut rows = statement.query([]).map_err(sqlite(path, "reading"))?;
-        let mut count = 0u64;
-        while let Some(row) = rows.next().map_err(sqlite(path, "reading"))? {
-            count += 1;
-            let what = match read(row) {
-                Ok(Ok(change)) => {
-                    take(change);
-                    continue;
-                }
-                Ok(Err(Unclear(what))) => what,
-                Err(error) => error.to_string(),
-            };
-            let what = format!("table {name}, row {count}: {what}");
-            return Err(Error::Damaged { path: path.to_owned(), what });
-        }
-        Ok(())
-    };
-    table("subnets", "SELECT * FROM subnets ORDER BY serial", |row| Ok(subnet(row)?.map(Box::new).map(Change::SubnetGranted)))?;
-    table("addresses", "SELECT a.*, s.prefix FROM addresses a LEFT JOIN subnets s ON s.serial = a.subnet", address)?;
+    let mut table =
+        |name: &'static str, sql: &str, read: fn(&Row<'_>) -> Result<Clear<Change>, rusqlite::Error>| {
+            let mut statement = connection.prepare(sql).map_err(sqlite(path, "reading"))?;
+            let mut rows = statement.query([]).map_err(sqlite(path, "reading"))?;
+            let mut count = 0u64;
+            while let Some(row) = rows.next().map_err(sqlite(path, "reading"))? {
+                count += 1;
+                let what = match read(row) {
+                    Ok(Ok(change)) => {
+                        take(change);
+                        continue;
+                    }
+                    Ok(Err(Unclear(what))) => what,
+                    Err(error) => error.to_string(),
+                };
+                let what = format!("table {name}, row {count}: {what}");
+                return Err(Error::Damaged { path: path.to_owned(), what });
+            }
+            Ok(())
+        };
+    table("subnets", "SELECT * FROM subnets ORDER BY serial", |row| {
+        Ok(subnet(row)?.map(Box::new).map(Change::SubnetGranted))
+    })?;
+    table(
+        "addresses",
+        "SELECT a.*, s.prefix FROM addresses a LEFT JOIN subnets s ON s.serial = a.subnet",
+        address,
+    )?;
     table("keys", "SELECT * FROM keys", key)?;
     table("counters", "SELECT next_generation, next_serial FROM counters", |row| {
         let (generation, serial) = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?);
@@ -77,18 +84,25 @@ fn prefix(text: &str) -> Clear<Prefix> {
 
 fn number_in(prefix: Prefix, text: &str) -> Clear<u128> {
     let address: IpAddr = parsed(text).map_err(Unclear)?;
-    if prefix.contains_address(address) { Ok(number(address)) } else { Err(Unclear(format!("{address} lies outside of {prefix}"))) }
+    if prefix.contains_address(address) {
+        Ok(number(address))
+    } else {
+        Err(Unclear(format!("{address} lies outside of {prefix}")))
+    }
 }
 
 fn space(text: &str) -> Clear<Space> {
-    Space::parse(text).filter(|_| !text.is_empty()).ok_or_else(|| Unclear(format!("{text:?} is no address space")))
+    Space::parse(text)
+        .filter(|_| !text.is_empty())
+        .ok_or_else(|| Unclear(format!("{text:?} is no address space")))
 }
 
 fn mac(text: &str) -> Clear<Mac> {
     let mut mac = [0; 6];
     let mut parts = text.split(':');
     for byte in &mut mac {
-        let part = parts.next().filter(|part| part.len() == 2).and_then(|part| u8::from_str_radix(part, 16).ok());
+        let part =
+            parts.next().filter(|part| part.len() == 2).and_then(|part| u8::from_str_radix(part, 16).ok());
         *byte = part.ok_or_else(|| Unclear(format!("{text:?} is no MAC")))?;
     }
     Ok(mac)
@@ -103,7 +117,8 @@ fn subnet(row: &Row<'_>) -> Result<Clear<SubnetState>, rusqlite::Error> {
     let (set_up_at, cool_until) = (whole("set_up_at")?, whole("cool_until")?);
     let released_at = row.get::<_, Option<i64>>("released_at")?;
     let (id, space_text, prefix_text, pool) = (text("id")?, text("space")?, text("prefix")?, maybe("pool")?);
-    let (range, options, start_beyond, gateway) = (maybe("range")?, text("options")?, maybe("start_beyond")?, maybe("gateway")?);
+    let (range, options, start_beyond, gateway) =
+        (maybe("range")?, text("options")?, maybe("start_beyond")?, maybe("gateway")?);
     let (dynamic, addressed, had_endpoint) = (flag("dynamic")?, flag("addressed")?, flag("had_endpoint")?);
     let (gateway_is_auxiliary, stormed) = (flag("gateway_is_auxiliary")?, flag("stormed")?);
     Ok((|| {
@@ -113,7 +128,8 @@ fn subnet(row: &Row<'_>) -> Result<Clear<SubnetState>, rusqlite::Error> {
         if range.is_some_and(|range| !prefix.contains(range)) {
             return Err(Unclear(format!("the range of {prefix} lies outside of it")));
         }
-        let options: BTreeMap<String, String> = serde_json::from_str(&options).map_err(|error| Unclear(error.to_string()))?;
+        let options: BTreeMap<String, String> =
+            serde_json::from_str(&options).map_err(|error| Unclear(error.to_string()))?;
         let gateway = inside(gateway)?;
         let set_up_at = unsigned(set_up_at)?;
         Ok(SubnetState {
@@ -169,6 +185,11 @@ fn key(row: &Row<'_>) -> Result<Clear<Change>, rusqlite::Error> {
             "v6" => Family::V6,
             other => return Err(Unclear(format!("{other:?} is no family"))),
         };
-        Ok(Change::KeyRemembered { space: space(&space_text)?, family, word, prefix: Some((prefix, unsigned(at)?)) })
+        Ok(Change::KeyRemembered {
+            space: space(&space_text)?,
+            family,
+            word,
+            prefix: Some((prefix, unsigned(at)?)),
+        })
     })())
 }

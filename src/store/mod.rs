@@ -12,6 +12,7 @@ pub mod old_gipam;
 mod schema;
 mod settings;
 mod sqlite;
+pub mod takeover;
 mod write;
 
 pub use self::sqlite::{Books, CommitError, Error, Reader};

@@ -91,7 +91,8 @@ fn write(connection: &Connection, settings: &Settings) -> Result<(), rusqlite::E
         )?;
     }
     for range in &settings.reserved {
-        let ends = [range.family.address(range.first).to_string(), range.family.address(range.last).to_string()];
+        let ends =
+            [range.family.address(range.first).to_string(), range.family.address(range.last).to_string()];
         connection.execute("INSERT OR REPLACE INTO reserved VALUES (?1, ?2)", ends)?;
     }
     let secret: String = settings.secret.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -121,9 +122,11 @@ fn read(path: &std::path::Path, connection: &Connection) -> Result<Settings, Err
         settings.storm_limit = parsed(&text).map_err(damaged)?;
     }
     if let Some(text) = value("secret")? {
-        settings.secret = secret(&text).ok_or_else(|| damaged("the secret is not 64 hexadecimal digits".to_owned()))?;
+        settings.secret =
+            secret(&text).ok_or_else(|| damaged("the secret is not 64 hexadecimal digits".to_owned()))?;
     }
-    let mut statement = connection.prepare("SELECT * FROM pools ORDER BY position").map_err(sqlite(path, "reading pools"))?;
+    let mut statement =
+        connection.prepare("SELECT * FROM pools ORDER BY position").map_err(sqlite(path, "reading pools"))?;
     let rows = statement.query_map([], |row| Ok(pool(row)?.ok_or_else(|| row.get::<_, String>("name"))));
     for row in rows.map_err(sqlite(path, "reading pools"))? {
         match row.map_err(sqlite(path, "reading pools"))? {
@@ -144,19 +147,23 @@ fn secret(text: &str) -> Option<[u8; 32]> {
 }
 
 fn pool(row: &rusqlite::Row<'_>) -> Result<Option<PoolSettings>, rusqlite::Error> {
-    let base = |base: &str, size: &str, order: Option<String>| -> Result<Option<Option<Base>>, rusqlite::Error> {
-        let (text, size): (Option<String>, Option<u8>) = (row.get(base)?, row.get(size)?);
-        let addresses = order.map_or(Some(AddressOrder::Sequential), |order| AddressOrder::parse(&order));
-        Ok(match (text, size, addresses) {
-            (None, None, _) => Some(None),
-            (Some(text), Some(size), Some(addresses)) => Prefix::parse(&text).map(|base| Some(Base { base, size, addresses })),
-            _ => None,
-        })
-    };
+    let base =
+        |base: &str, size: &str, order: Option<String>| -> Result<Option<Option<Base>>, rusqlite::Error> {
+            let (text, size): (Option<String>, Option<u8>) = (row.get(base)?, row.get(size)?);
+            let addresses = order.map_or(Some(AddressOrder::Sequential), |order| AddressOrder::parse(&order));
+            Ok(match (text, size, addresses) {
+                (None, None, _) => Some(None),
+                (Some(text), Some(size), Some(addresses)) => {
+                    Prefix::parse(&text).map(|base| Some(Base { base, size, addresses }))
+                }
+                _ => None,
+            })
+        };
     let v4 = base("v4_base", "v4_size", None)?;
     let v6 = base("v6_base", "v6_size", row.get("v6_addresses")?)?;
     let time = |name: &str| row.get::<_, i64>(name).map(|value| u64::try_from(value).unwrap_or(0));
-    let (name, cooling, subnet_cooling, closed) = (row.get("name")?, time("cooling")?, time("subnet_cooling")?, row.get("closed")?);
+    let (name, cooling, subnet_cooling, closed) =
+        (row.get("name")?, time("cooling")?, time("subnet_cooling")?, row.get("closed")?);
     Ok(v4.zip(v6).map(|(v4, v6)| PoolSettings { name, v4, v6, cooling, subnet_cooling, closed }))
 }
 

@@ -18,7 +18,9 @@ pub enum Error {
     #[error("the books {0} are in use by another gipam; stop it first, or give another --file")]
     Locked(PathBuf),
     /// No SQLite file at all, or one of somebody else.
-    #[error("{path} is not a gipam database ({why}); it was left untouched: give another --file, or restore a backup")]
+    #[error(
+        "{path} is not a gipam database ({why}); it was left untouched: give another --file, or restore a backup"
+    )]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -26,7 +28,9 @@ pub enum Error {
         why: String,
     },
     /// From a newer program.
-    #[error("{path} has schema {found}, and this gipam knows {VERSION}; it was left untouched: use the newer gipam")]
+    #[error(
+        "{path} has schema {found}, and this gipam knows {VERSION}; it was left untouched: use the newer gipam"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -34,7 +38,9 @@ pub enum Error {
         found: i32,
     },
     /// A row that cannot be understood: never guess.
-    #[error("the books {path} are damaged: {what}; they were left untouched: restore a backup, or mend them with sqlite3")]
+    #[error(
+        "the books {path} are damaged: {what}; they were left untouched: restore a backup, or mend them with sqlite3"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -133,8 +139,11 @@ impl Books {
             create(path)?;
         }
         check_header(path)?;
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .map_err(sqlite(path, "opening"))?;
+        let connection = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )
+        .map_err(sqlite(path, "opening"))?;
         let books = Self {
             path: path.to_owned(),
             connection,
@@ -171,7 +180,10 @@ impl Books {
     /// Opens the transaction of a batch, if there is none yet.
     pub(super) fn begin(&mut self) -> Result<(), CommitError> {
         if !self.open_transaction {
-            self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])).map_err(|error| CommitError::of(&error))?;
+            self.connection
+                .prepare_cached("BEGIN IMMEDIATE")
+                .and_then(|mut begin| begin.execute([]))
+                .map_err(|error| CommitError::of(&error))?;
             self.open_transaction = true;
         }
         Ok(())
@@ -182,7 +194,10 @@ impl Books {
         if !self.open_transaction {
             return Ok(());
         }
-        self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).map_err(|error| CommitError::of(&error))?;
+        self.connection
+            .prepare_cached("COMMIT")
+            .and_then(|mut commit| commit.execute([]))
+            .map_err(|error| CommitError::of(&error))?;
         self.open_transaction = false;
         Ok(())
     }
@@ -219,7 +234,10 @@ impl Books {
     fn checkpoint(&self, mode: &str) {
         let pragma = format!("PRAGMA wal_checkpoint({mode})");
         if let Err(error) = self.connection.query_row(&pragma, [], |_| Ok(())) {
-            tracing::warn!("the books {}: checkpoint failed, will be tried again: {error}", self.path.display());
+            tracing::warn!(
+                "the books {}: checkpoint failed, will be tried again: {error}",
+                self.path.display()
+            );
         }
     }
 
@@ -245,13 +263,18 @@ impl Reader {
             return Err(Error::Absent(path.to_owned()));
         }
         check_header(path)?;
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .map_err(sqlite(path, "opening"))?;
+        let connection = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )
+        .map_err(sqlite(path, "opening"))?;
         let version = check_version(path, &connection)?;
         if version < VERSION {
             return Err(Error::Damaged {
                 path: path.to_owned(),
-                what: format!("schema {version} is older than {VERSION}; start this gipam once to migrate it"),
+                what: format!(
+                    "schema {version} is older than {VERSION}; start this gipam once to migrate it"
+                ),
             });
         }
         connection.busy_timeout(std::time::Duration::from_secs(2)).map_err(sqlite(path, "opening"))?;
@@ -270,7 +293,9 @@ fn take_lock(path: &Path) -> Result<File, Error> {
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(Error::Locked(path.to_owned())),
-        Err(TryLockError::Error(source)) => Err(Error::Io { path: path.to_owned(), doing: "locking", source }),
+        Err(TryLockError::Error(source)) => {
+            Err(Error::Io { path: path.to_owned(), doing: "locking", source })
+        }
     }
 }
 
@@ -295,10 +320,18 @@ fn create(path: &Path) -> Result<(), Error> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(&aside).map_err(io(path, "making the file"))?;
     let connection = Connection::open(&aside).map_err(sqlite(path, "making new books"))?;
-    connection.execute_batch("PRAGMA synchronous=FULL; PRAGMA journal_mode=DELETE").map_err(sqlite(path, "making new books"))?;
-    connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(sqlite(path, "making new books"))?;
+    connection
+        .execute_batch("PRAGMA synchronous=FULL; PRAGMA journal_mode=DELETE")
+        .map_err(sqlite(path, "making new books"))?;
+    connection
+        .pragma_update(None, "application_id", APPLICATION_ID)
+        .map_err(sqlite(path, "making new books"))?;
     migrate(path, &connection, 0)?;
-    connection.close().map_err(|(_, source)| Error::Sqlite { path: path.to_owned(), doing: "making new books", source })?;
+    connection.close().map_err(|(_, source)| Error::Sqlite {
+        path: path.to_owned(),
+        doing: "making new books",
+        source,
+    })?;
     File::open(&aside).and_then(|file| file.sync_all()).map_err(io(path, "syncing new books"))?;
     fs::rename(&aside, path).map_err(io(path, "moving new books in place"))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -333,7 +366,8 @@ fn check_version(path: &Path, connection: &Connection) -> Result<i32, Error> {
 fn migrate(path: &Path, connection: &Connection, from: i32) -> Result<(), Error> {
     for version in from..VERSION {
         let steps = usize::try_from(version).ok().and_then(|version| MIGRATIONS.get(version));
-        let steps = steps.ok_or_else(|| Error::Damaged { path: path.to_owned(), what: format!("schema {version}") })?;
+        let steps = steps
+            .ok_or_else(|| Error::Damaged { path: path.to_owned(), what: format!("schema {version}") })?;
         let batch = format!("BEGIN IMMEDIATE; {steps}; PRAGMA user_version = {}; COMMIT", version + 1);
         connection.execute_batch(&batch).map_err(sqlite(path, "migrating"))?;
     }

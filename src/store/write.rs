@@ -44,7 +44,8 @@ impl Books {
         self.begin()?;
         let (generation, serial) = plan.counters();
         let sql = "UPDATE counters SET next_generation = ?1, next_serial = ?2 WHERE one = 1";
-        self.execute(sql, params![signed(generation), signed(serial)]).map_err(|error| CommitError::of(&error))
+        self.execute(sql, params![signed(generation), signed(serial)])
+            .map_err(|error| CommitError::of(&error))
     }
 
     fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Written {
@@ -71,12 +72,24 @@ impl Books {
             }
             Change::AddressGranted { serial, address, record } => {
                 self.put_address(plan, *serial, *address, record)?;
-                let line = Line { at: record.since, event: "leased", address: Some(*address), record: Some(record), why: None };
+                let line = Line {
+                    at: record.since,
+                    event: "leased",
+                    address: Some(*address),
+                    record: Some(record),
+                    why: None,
+                };
                 self.line(plan, *serial, &line)
             }
             Change::AddressRestored { serial, address, record } => {
                 self.put_address(plan, *serial, *address, record)?;
-                let line = Line { at: record.since, event: "undone", address: Some(*address), record: Some(record), why: None };
+                let line = Line {
+                    at: record.since,
+                    event: "undone",
+                    address: Some(*address),
+                    record: Some(record),
+                    why: None,
+                };
                 self.line(plan, *serial, &line)
             }
             Change::AddressReleased { serial, address, at, why } => {
@@ -85,7 +98,10 @@ impl Books {
             Change::AddressForgotten { serial, address } => {
                 let Some(subnet) = plan.subnet(*serial) else { return Ok(()) };
                 let text = subnet.state.prefix.address(*address).to_string();
-                self.execute("DELETE FROM addresses WHERE subnet = ?1 AND address = ?2", params![signed(*serial), text])
+                self.execute(
+                    "DELETE FROM addresses WHERE subnet = ?1 AND address = ?2",
+                    params![signed(*serial), text],
+                )
             }
             Change::KeyRemembered { space, family, word, prefix: Some((prefix, at)) } => self.execute(
                 "INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -148,7 +164,14 @@ impl Books {
         )
     }
 
-    fn release_subnet(&mut self, plan: &Plan, serial: Serial, at: Millis, cool_until: Millis, why: Why) -> Written {
+    fn release_subnet(
+        &mut self,
+        plan: &Plan,
+        serial: Serial,
+        at: Millis,
+        cool_until: Millis,
+        why: Why,
+    ) -> Written {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
         let key = signed(serial);
         self.execute(
@@ -156,7 +179,10 @@ impl Books {
             params![key, signed(at), signed(cool_until)],
         )?;
         self.execute("DELETE FROM addresses WHERE subnet = ?1 AND leased AND kind IS NOT 'endpoint'", [key])?;
-        self.execute("UPDATE addresses SET leased = 0, since = ?2 WHERE subnet = ?1 AND leased", params![key, signed(at)])?;
+        self.execute(
+            "UPDATE addresses SET leased = 0, since = ?2 WHERE subnet = ?1 AND leased",
+            params![key, signed(at)],
+        )?;
         self.subnet_line(&subnet.state, "subnet released", at, Some(why))
     }
 
@@ -178,7 +204,14 @@ impl Books {
         )
     }
 
-    fn release_address(&mut self, plan: &Plan, serial: Serial, address: u128, at: Millis, why: Why) -> Written {
+    fn release_address(
+        &mut self,
+        plan: &Plan,
+        serial: Serial,
+        address: u128,
+        at: Millis,
+        why: Why,
+    ) -> Written {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
         let text = subnet.state.prefix.address(address).to_string();
         self.execute(
@@ -186,7 +219,11 @@ impl Books {
             params![signed(serial), text, signed(at)],
         )?;
         let record = subnet.addresses.get(address);
-        self.line(plan, serial, &Line { at, event: "released", address: Some(address), record, why: Some(why) })
+        self.line(
+            plan,
+            serial,
+            &Line { at, event: "released", address: Some(address), record, why: Some(why) },
+        )
     }
 
     fn line(&mut self, plan: &Plan, serial: Serial, line: &Line<'_>) -> Written {
@@ -196,7 +233,13 @@ impl Books {
         }
     }
 
-    fn subnet_line(&mut self, state: &SubnetState, event: &'static str, at: Millis, why: Option<Why>) -> Written {
+    fn subnet_line(
+        &mut self,
+        state: &SubnetState,
+        event: &'static str,
+        at: Millis,
+        why: Option<Why>,
+    ) -> Written {
         self.history(state, &Line { at, event, address: None, record: None, why })
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Nothing here waits for time to pass; every wait is for a condition, with a bound that only a bug reaches.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 mod client;
 mod files;
 mod inherited;

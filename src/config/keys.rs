@@ -1,0 +1,326 @@
+//! Every key of the configuration file: the one table from which `docs/configuration.md` is made.
+//!
+//! Promises: the table has exactly the keys that the reader accepts, and their defaults (tests hold both); the page is
+//! the table and a few rules around it. Does not read files.
+
+use std::fmt::Write;
+
+/// A table of the file with its keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// How the table is written; empty = the top of the file.
+    pub table: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value where it is absent, as it would be written, or in words.
+    pub default: &'static str,
+    /// The flag and the variable for the same setting, if there are any.
+    pub option: &'static str,
+    /// What it sets.
+    pub meaning: &'static str,
+}
+
+const fn key(name: &'static str, default: &'static str, option: &'static str, meaning: &'static str) -> Key {
+    Key { name, default, option, meaning }
+}
+
+/// The whole file.
+pub const SECTIONS: &[Section] = &[
+    Section { table: "", about: "At the top of the file, before the first table:", keys: TOP },
+    Section {
+        table: "[[pool]]",
+        about: "A pool, once for each. Pools must not overlap. A reload opens new ones and closes those that are gone:",
+        keys: POOL,
+    },
+    Section { table: "v4 = { ... } and v6 = { ... } of a pool", about: "One family of a pool:", keys: BASE },
+    Section {
+        table: "[driver.NAME]",
+        about: "What Docker may use as `--ipam-driver NAME`. The first driver (`name`) may have such a table, every \
+                further name must:",
+        keys: DRIVER,
+    },
+    Section {
+        table: "[tls]",
+        about: "Certificates for every driver that listens on TCP (PEM files). The `engine_` keys are written into \
+                the `.json` file from which the Engine learns them; they are paths as the Engine sees them:",
+        keys: TLS,
+    },
+];
+
+const TOP: &[Key] = &[
+    key("file", "see below", "`--file`, `GIPAM_FILE`", "the books, or a lease file of the old gipam"),
+    key("name", "\"gipam\"", "`--name`, `GIPAM_NAME`", "name of the first driver"),
+    key(
+        "socket",
+        "`/run/docker/plugins/NAME.sock`",
+        "`--socket`, `GIPAM_SOCKET`",
+        "plugin socket of the first driver",
+    ),
+    key(
+        "address",
+        "none",
+        "`-address`, `GIPAM_ADDRESS`",
+        "TCP instead of the socket: `HOST:PORT` or `:PORT`",
+    ),
+    key(
+        "advertise",
+        "the address; 127.0.0.1 for all",
+        "",
+        "`HOST:PORT` that Docker is told instead of `address`",
+    ),
+    key(
+        "unix",
+        "none",
+        "`-unix`, `GIPAM_UNIX`",
+        "true: the socket, whatever `address` says; false: TCP, `:9090`",
+    ),
+    key("admin", "`/run/gipam/admin.sock`", "`--admin`, `GIPAM_ADMIN`", "admin socket; see below"),
+    key("log", "\"info\"", "`--log`, `GIPAM_LOG`", "error, warn, info, debug or trace"),
+    key("socket_mode", "\"0600\"", "", "permission bits of the plugin sockets, octal"),
+    key("socket_owner", "who runs gipam", "", "their owner, by name or number"),
+    key("socket_group", "who runs gipam", "", "their group"),
+    key(
+        "admin_mode",
+        "\"0600\"",
+        "",
+        "permission bits of the admin socket: who may open it may free addresses",
+    ),
+    key("admin_owner", "who runs gipam", "", "its owner"),
+    key("admin_group", "who runs gipam", "", "its group"),
+    key("socket_dir", "\"/run/docker/plugins\"", "", "where Docker looks for plugin sockets"),
+    key("spec_dir", "\"/etc/docker/plugins\"", "", "where Docker looks for `.spec` and `.json` files"),
+    key(
+        "requires_mac_address",
+        "true",
+        "",
+        "ask Docker for the MAC of every address; Engines before 28 then make MACs at random instead of from the address",
+    ),
+    key("cooling", "\"10m\"", "", "how long a released address is not given to others; \"0\" = off"),
+    key("subnet_cooling", "\"60s\"", "", "the same for a released subnet"),
+    key(
+        "storm_limit",
+        "64",
+        "",
+        "subnets granted within a minute and never used before the next is refused; 0 = off",
+    ),
+    key("history", "10000", "", "entries of the history that the books keep; 0 = none"),
+    key("max_connections", "512", "", "connections that one door serves at a time; further ones wait"),
+    key("reserved", "[]", "", "addresses, prefixes and ranges (`A-B`) that are never given dynamically"),
+    key("pool", "none", "`-v4`, `-v4ab`, `-v6`, `-v6ab` make the pool `default`", "the pools, see below"),
+    key("driver", "none", "", "further drivers, and pools for each, see below"),
+    key("tls", "none", "", "certificates, see below"),
+];
+
+const POOL: &[Key] = &[
+    key("name", "must be given", "", "1 to 63 letters, digits, `-`, `_`, `.`; for `--ipam-opt pool=NAME`"),
+    key("v4", "none", "`-v4`, `GIPAM_V4`", "its IPv4 part; a pool has v4, v6 or both"),
+    key("v6", "none", "`-v6`, `GIPAM_V6`", "its IPv6 part"),
+    key("reserved", "[]", "", "as above, for addresses of this pool"),
+    key("cooling", "as above", "", "as above, for addresses in this pool"),
+    key("subnet_cooling", "as above", "", "as above, for subnets of this pool"),
+];
+
+const BASE: &[Key] = &[
+    key("base", "must be given", "", "the prefix from which subnets are cut, without host bits"),
+    key(
+        "size",
+        "24 for v4, 64 for v6",
+        "`-v4ab`, `-v6ab`",
+        "prefix length of a subnet, where a network asks for none",
+    ),
+    key("addresses", "\"sequential\"", "", "v6 also \"eui64\" (from the MAC) and \"stable\" (RFC 7217)"),
+];
+
+const DRIVER: &[Key] = &[
+    key("pools", "all", "", "names of the pools open to it, in the order in which they are tried"),
+    key("socket", "`NAME.sock` beside the first", "", "its plugin socket"),
+    key("address", "none", "", "TCP instead; needed where the first driver listens on TCP"),
+    key("advertise", "as above", "", "as above"),
+];
+
+const TLS: &[Key] = &[
+    key("cert", "must be given", "", "our certificate chain"),
+    key("key", "must be given", "", "its private key"),
+    key("client_ca", "none", "", "who signs the Engine's certificate; with it, the Engine must show one"),
+    key("engine_ca", "none", "", "`CAFile`: who signs our certificate"),
+    key("engine_cert", "none", "", "`CertFile`: the certificate that the Engine shows; with `engine_key`"),
+    key("engine_key", "none", "", "`KeyFile`: its private key"),
+];
+
+const BEFORE: &str = "\
+# Configuration
+
+<!-- Made by `gipam config keys`; change src/config/keys.rs, not this page. -->
+
+gipam reads `/etc/gipam/gipam.toml` if it exists, or the file that `--config` or `GIPAM_CONFIG` names. An unknown key is
+an error that names file, line and key: `gipam config check FILE`. What is in force, and where each value comes from:
+`gipam config show`. [packaging/gipam.toml](../packaging/gipam.toml) is a file to start from.
+
+An option stands over its variable, the variable over the file, the file over the default. Pools are different: those of
+the file stand over those of a lease file that is taken over, these over those in the books, and these over `-v4` and `-v6`.
+An empty variable counts as absent; an empty option (`-address \"\"`) takes the default whatever the variable says.
+
+Durations are written `\"10m\"`, `\"90s\"`, `\"1h30m\"`, `\"2d\"` or `\"0\"`. Relative paths start at the file's directory; those of
+options and variables at the working directory.
+";
+
+const AFTER: &str = "
+## Where the books are
+
+`file` may name the books or a lease file of the old gipam; what stands in it decides. For a lease file, and for any name
+that ends in `.json`, the books are beside it with the ending `.db`. Where nothing is named: a `leases.json` or `lease.json`
+in the working directory, or the `leases.db` or `lease.db` made from one; else `gipam.db` in `$STATE_DIRECTORY`, as root in
+`/var/lib/gipam`, else in the working directory.
+
+## Where gipam listens
+
+On the socket, unless the highest place that says anything about it (options, variables, `[driver.NAME]`, top of the file)
+gives an `address` or says `unix = false`. `unix = true` wins over every address. Further drivers have their sockets beside
+the first; where the first listens on TCP, each needs an `address` of its own.
+
+The admin socket is `/run/gipam/admin.sock`. Where a plugin socket `DIR/X.sock` is named, it is `DIR/X.admin.sock`; if DIR is
+one that Docker searches, `/run/gipam/X.admin.sock`.
+";
+
+/// The page `docs/configuration.md`.
+pub fn page() -> String {
+    let mut page = BEFORE.to_owned();
+    for section in SECTIONS {
+        let heading = if section.table.is_empty() {
+            "Top of the file".to_owned()
+        } else {
+            format!("`{}`", section.table)
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(page, "\n## {heading}\n\n{}\n\n", section.about);
+        page.push_str("| key | default | option, variable | meaning |\n|---|---|---|---|\n");
+        for key in section.keys {
+            let default = match key.default.as_bytes().first() {
+                Some(b'"' | b'[' | b'0'..=b'9') | None if !key.default.contains(" for ") => {
+                    format!("`{}`", key.default)
+                }
+                _ if key.default == "true" => "`true`".to_owned(),
+                _ => key.default.to_owned(),
+            };
+            let _ = writeln!(page, "| `{}` | {default} | {} | {} |", key.name, key.option, key.meaning);
+        }
+    }
+    page.push_str(AFTER);
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Config, Options, Problem, Surroundings, document::Document};
+
+    fn root() -> &'static Path {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+    }
+
+    /// The keys that the reader says it accepts, where it meets one that it does not.
+    fn accepted(toml: &str) -> Vec<String> {
+        let error = Document::parse(Path::new("x"), toml.to_owned()).unwrap_err();
+        let crate::config::Error::Document { problem, .. } = error else { panic!("{error}") };
+        let Problem::UnknownKey { known } = *problem else { panic!("{problem}") };
+        known.split(", ").map(ToOwned::to_owned).collect()
+    }
+
+    fn documented(table: &str) -> Vec<&'static str> {
+        let section = SECTIONS.iter().find(|section| section.table == table).unwrap();
+        section.keys.iter().map(|key| key.name).collect()
+    }
+
+    #[test]
+    fn every_key_that_is_accepted_is_documented_and_no_other() {
+        for (table, toml) in [
+            ("", "zzz = 1"),
+            ("[[pool]]", "[[pool]]\nzzz = 1"),
+            ("v4 = { ... } and v6 = { ... } of a pool", "[[pool]]\nname = \"a\"\nv4.zzz = 1"),
+            ("[driver.NAME]", "[driver.x]\nzzz = 1"),
+            ("[tls]", "[tls]\nzzz = 1"),
+        ] {
+            assert_eq!(accepted(toml), documented(table), "{table}");
+        }
+    }
+
+    fn load(toml: &str) -> Config {
+        let directory = tempfile::tempdir().unwrap();
+        let default_configuration = directory.path().join("gipam.toml");
+        std::fs::write(&default_configuration, toml).unwrap();
+        let surroundings = Surroundings { default_configuration, ..Surroundings::default() };
+        Config::load(&Options::default(), &surroundings).unwrap_or_else(|error| panic!("{toml}\n{error}"))
+    }
+
+    #[test]
+    fn every_default_that_is_written_as_a_value_is_the_default() {
+        let without = load("");
+        for key in
+            TOP.iter().filter(|key| key.default.starts_with(['"', '[']) || key.default.parse::<u32>().is_ok())
+        {
+            let with = load(&format!("{} = {}", key.name, key.default));
+            let same = |config: &Config| {
+                let mut config = config.clone();
+                (config.shown, config.given) = Default::default();
+                format!("{config:?}")
+            };
+            assert_eq!(same(&with), same(&without), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn the_page_is_the_table() {
+        let page_file = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+        assert!(page_file == page(), "run: gipam config keys > docs/configuration.md");
+    }
+
+    #[test]
+    fn the_sample_parses_to_what_it_says() {
+        let sample = std::fs::read_to_string(root().join("packaging/gipam.toml")).unwrap();
+        let config = load(&sample);
+        let pools: Vec<&str> = config.settings.pools.iter().map(|pool| pool.name.as_str()).collect();
+        assert_eq!(pools, ["dmz", "lan"]);
+        let dmz = &config.settings.pools[0];
+        assert_eq!(
+            dmz.v4.map(|base| (base.base.to_string(), base.size)),
+            Some(("198.51.100.0/24".to_owned(), 28))
+        );
+        assert_eq!(config.settings.reserved.len(), 2);
+        assert_eq!(config.drivers.len(), 2);
+        assert_eq!((config.warnings.len(), config.socket_access.mode), (0, 0o600));
+    }
+
+    #[test]
+    fn the_sample_shows_every_top_key_at_its_default() {
+        let sample = std::fs::read_to_string(root().join("packaging/gipam.toml")).unwrap();
+        let top = sample.split("\n[[pool]]").next().unwrap();
+        let uncommented = top.lines().map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with(|first: char| first.is_ascii_lowercase()) => rest,
+            _ => line,
+        });
+        let uncommented = uncommented.collect::<Vec<_>>().join("\n");
+        let config = load(&uncommented);
+        for key in TOP.iter().filter(|key| !["pool", "driver", "tls"].contains(&key.name)) {
+            let (value, example) = (format!("\n{} = ", key.name), format!("\n# {} = ", key.name));
+            assert!(
+                uncommented.contains(&value) || uncommented.contains(&example),
+                "{} is missing",
+                key.name
+            );
+        }
+        assert_eq!(config.admin, Path::new("/run/gipam/admin.sock"));
+        assert_eq!(config.settings, load("").settings);
+        assert_eq!((config.limits, config.history), (load("").limits, load("").history));
+    }
+}

@@ -1,0 +1,198 @@
+//! The start of the books: find them, take an old lease file over, rebuild the plan, settle the pools.
+//!
+//! Promises: nothing is served before this is done; an old lease file stays untouched and its digest is kept; a file
+//! that is neither the one taken over nor the last one exported is refused; existing books are never left aside.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::clock;
+use super::pools::{Below, settle};
+use crate::config::{BooksFile, Config, Content};
+use crate::plan::Plan;
+use crate::plan::settings::Settings;
+use crate::store::old_gipam::{self, Parsed};
+use crate::store::{self, Books, CommitError, takeover};
+
+/// In the books: digest of the lease file that was taken over.
+pub const TAKEN_DIGEST: &str = "old_file_digest";
+/// In the books: digest of the lease file that was last exported.
+pub const EXPORTED_DIGEST: &str = "exported_digest";
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The books.
+    #[error(transparent)]
+    Books(#[from] store::Error),
+    /// The old lease file.
+    #[error("the old lease file {} cannot be taken over; it was left untouched", path.display())]
+    OldFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: old_gipam::Error,
+    },
+    /// It changed since.
+    #[error(
+        "{} is neither the lease file that was taken over nor the last one exported; the books {} hold what is true: \
+         move the file away, or take it over in their place with: gipam import {} --replace", path.display(), books.display(), path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// The books.
+        books: PathBuf,
+    },
+    /// It cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The takeover was not durable.
+    #[error("the books could not be written")]
+    Commit(#[from] CommitError),
+    /// There is nothing to cut subnets from.
+    #[error(
+        "there are no pools: give -v4 PREFIX and/or -v6 PREFIX, or write a configuration file with [[pool]] (see gipam --help)"
+    )]
+    NoPools,
+    /// The pools cannot be used together.
+    #[error("the pools cannot be used")]
+    Pools(#[source] crate::plan::settings::SettingsError),
+}
+
+/// What the ledger starts with.
+#[derive(Debug)]
+pub struct Booted {
+    /// The plan as the books have it.
+    pub plan: Plan,
+    /// The books, open.
+    pub books: Books,
+}
+
+/// What stands in the named file.
+fn content(path: &Path) -> Result<(Content, Vec<u8>), Error> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Content::Absent, Vec::new())),
+        Err(source) => return Err(Error::Read { path: path.to_owned(), source }),
+    };
+    let content = match old_gipam::detect(&bytes) {
+        old_gipam::Content::Json => Content::OldLeases,
+        old_gipam::Content::Sqlite => Content::Books,
+        old_gipam::Content::Empty => Content::Absent,
+        old_gipam::Content::Other => Content::Other,
+    };
+    Ok((content, bytes))
+}
+
+/// Where the books are, and the old lease file with its bytes if there is one with something in it.
+fn find(file: &BooksFile) -> Result<(PathBuf, Option<(PathBuf, Vec<u8>)>), Error> {
+    let (content, bytes) = content(&file.named)?;
+    let found = file.resolve(content);
+    let old = found.old.filter(|_| content != Content::Absent).map(|path| (path, bytes));
+    Ok((found.books, old))
+}
+
+/// Hexadecimal digits of a digest, as the books keep it.
+pub fn digest_text(bytes: &[u8]) -> String {
+    old_gipam::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Opens everything and settles what is in force.
+pub fn boot(config: &Config) -> Result<Booted, Error> {
+    let (path, old) = find(&config.file)?;
+    // Parsed before the books are made: a file that cannot be taken leaves nothing behind.
+    let old = old.map(|(path, bytes)| parse(path, &bytes)).transpose()?;
+    let mut books = Books::open(&path)?;
+    books.keep_history(config.history);
+    let known = books.settings()?;
+    let mut plan = Plan::new(known.clone());
+    books.load(|change| plan.apply(&change))?;
+    let taken = books.meta(TAKEN_DIGEST)?;
+    let exported = books.meta(EXPORTED_DIGEST)?;
+    let fresh = taken.is_none() && plan.counters() == (1, 1);
+    let take_over = match &old {
+        Some(old) if fresh => Some(old),
+        Some(old) if [&taken, &exported].into_iter().flatten().any(|digest| *digest == old.digest) => None,
+        Some(old) => return Err(Error::Changed { path: old.path.clone(), books: path }),
+        None => None,
+    };
+    let mut configured = config.settings.clone();
+    configured.secret = secret(&known);
+    let settings = match take_over {
+        Some(old) => take(&mut plan, &mut books, old, configured, config)?,
+        None => {
+            let (settings, warnings) = settle(&configured, &config.pools_origin, &known.pools, Below::Books, &plan);
+            warn(&warnings);
+            settings
+        }
+    };
+    if settings.pools.is_empty() {
+        return Err(Error::NoPools);
+    }
+    settings.check().map_err(Error::Pools)?;
+    if books.settings()? != settings {
+        books.put_settings(&settings)?;
+    }
+    books.commit()?;
+    plan.configure(settings);
+    plan.advance(clock::now());
+    Ok(Booted { plan, books })
+}
+
+/// An old lease file, read.
+struct Old {
+    path: PathBuf,
+    digest: String,
+    parsed: Parsed,
+}
+
+fn parse(path: PathBuf, bytes: &[u8]) -> Result<Old, Error> {
+    let digest = digest_text(bytes);
+    match old_gipam::parse(bytes) {
+        Ok(parsed) => Ok(Old { path, digest, parsed }),
+        Err(source) => Err(Error::OldFile { path, source }),
+    }
+}
+
+/// Writes an old lease file's subnets and leases into the books, not committed yet; answers the settings in force.
+fn take(plan: &mut Plan, books: &mut Books, old: &Old, configured: Settings, config: &Config) -> Result<Settings, Error> {
+    let from_file: Vec<_> = takeover::pools(&old.parsed.books, &configured).into_iter().collect();
+    let (settings, warnings) = settle(&configured, &config.pools_origin, &from_file, Below::LeaseFile, plan);
+    warn(&warnings);
+    for oddity in &old.parsed.oddities {
+        tracing::warn!("{}: {oddity}", old.path.display());
+    }
+    let changes = takeover::changes(&old.parsed.books, plan, &settings, clock::now());
+    for change in &changes {
+        books.write(plan, change)?;
+        plan.apply(change);
+    }
+    books.write_counters(plan)?;
+    books.put_meta(TAKEN_DIGEST, &old.digest)?;
+    let subnets = old.parsed.books.allocated.len();
+    tracing::info!("{}: {subnets} subnets and {} leases taken over", old.path.display(), changes.len() - subnets);
+    Ok(settings)
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// The host's secret: the books', or a new one.
+fn secret(known: &Settings) -> [u8; 32] {
+    let mut secret = known.secret;
+    if secret == [0; 32] {
+        // Without randomness `stable` addresses are only as opaque as the prefix; nothing else depends on it.
+        let _ = rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty());
+    }
+    secret
+}

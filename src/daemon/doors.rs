@@ -1,0 +1,211 @@
+//! Opening what the configuration names: driver doors, the admin socket, sockets passed by systemd.
+//!
+//! Promises: everything listens before anything is served; a socket that systemd passed (its `FileDescriptorName=` is
+//! the driver's name, or `admin`) is used as it is; plugin files tell the Engine where to look and go at the end.
+//! Decides nothing about requests.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use crate::config::{Config, DoorSettings, Driver, SocketAccess, Tls};
+use crate::docker::discovery::{Announcement, DiscoveryError, DriverName, Places, Served, TlsClient, announce};
+use crate::server::{Door, DoorError, Listener, LocalAddress, inherited};
+
+/// Why a door stays shut.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be opened.
+    #[error("driver {driver}: its door cannot be opened")]
+    Door {
+        /// The driver.
+        driver: String,
+        /// Why.
+        source: DoorError,
+    },
+    /// A socket from systemd.
+    #[error("the sockets that systemd passed cannot be used")]
+    Inherited(#[source] DoorError),
+    /// The Engine cannot be told.
+    #[error("driver {driver}: the Engine cannot be told where it is")]
+    Discovery {
+        /// The driver.
+        driver: String,
+        /// Why.
+        source: DiscoveryError,
+    },
+    /// The address names no host.
+    #[error("driver {driver}: {address} cannot be listened on")]
+    Address {
+        /// The driver.
+        driver: String,
+        /// As configured.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An owner or group that is not there.
+    #[error("there is no {what} {name:?} in {file}; give a name from there, or a number")]
+    Nobody {
+        /// `user` or `group`.
+        what: &'static str,
+        /// As configured.
+        name: String,
+        /// Where it was looked for.
+        file: &'static str,
+    },
+}
+
+/// A driver with its open door.
+pub struct Opened {
+    /// The driver.
+    pub driver: Driver,
+    /// Its listener.
+    pub listener: Listener,
+}
+
+/// All doors of the daemon, listening.
+pub struct Doors {
+    /// One a driver name.
+    pub drivers: Vec<Opened>,
+    /// The admin socket.
+    pub admin: Listener,
+    /// What the Engine was told.
+    pub announcements: Vec<Announcement>,
+}
+
+/// Opens everything.
+pub fn open(config: &Config) -> Result<Doors, Error> {
+    let mut passed = inherited().map_err(Error::Inherited)?;
+    let admin = match take(&mut passed, &["admin"]) {
+        Some(listener) => listener,
+        None => open_unix(&config.admin, &config.admin_access)
+            .map_err(|error| error.map_door(|source| Error::Door { driver: "admin socket".to_owned(), source }))?,
+    };
+    let mut drivers = Vec::new();
+    for driver in &config.drivers {
+        let named = [driver.name.as_str(), &format!("{}.socket", driver.name)];
+        let listener = match take(&mut passed, &named) {
+            Some(listener) => with_tls(driver, listener)?,
+            None => open_driver(config, driver)?,
+        };
+        drivers.push(Opened { driver: driver.clone(), listener });
+    }
+    for (name, _) in &passed {
+        tracing::warn!("systemd passed a socket named {name:?}, which is no driver name; it is not served");
+    }
+    let announcements = tell(config, &drivers)?;
+    Ok(Doors { drivers, admin, announcements })
+}
+
+fn take(passed: &mut Vec<(String, Listener)>, names: &[&str]) -> Option<Listener> {
+    let at = passed.iter().position(|(name, _)| names.contains(&name.as_str()))?;
+    Some(passed.remove(at).1)
+}
+
+/// A door or what was written about it.
+enum Unix {
+    Door(DoorError),
+    Config(Error),
+}
+
+impl Unix {
+    fn map_door(self, map: impl FnOnce(DoorError) -> Error) -> Error {
+        match self {
+            Self::Door(error) => map(error),
+            Self::Config(error) => error,
+        }
+    }
+}
+
+fn open_unix(path: &std::path::Path, access: &SocketAccess) -> Result<Listener, Unix> {
+    let owner = number(access.owner.as_deref(), "user", "/etc/passwd").map_err(Unix::Config)?;
+    let group = number(access.group.as_deref(), "group", "/etc/group").map_err(Unix::Config)?;
+    Door::Unix { path: path.to_owned(), mode: access.mode, owner, group }.open().map_err(Unix::Door)
+}
+
+/// The number of a user or group: written as one, or looked up.
+fn number(name: Option<&str>, what: &'static str, file: &'static str) -> Result<Option<u32>, Error> {
+    let Some(name) = name else { return Ok(None) };
+    if let Ok(number) = name.parse() {
+        return Ok(Some(number));
+    }
+    let table = fs::read_to_string(file).unwrap_or_default();
+    let line = table.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name));
+    let number = line.and_then(|fields| fields.get(2).and_then(|number| number.parse().ok()));
+    number.map(Some).ok_or_else(|| Error::Nobody { what, name: name.to_owned(), file })
+}
+
+fn open_driver(config: &Config, driver: &Driver) -> Result<Listener, Error> {
+    let shut = |source| Error::Door { driver: driver.name.clone(), source };
+    let (address, tls) = match &driver.door {
+        DoorSettings::Unix { path } => return open_unix(path, &config.socket_access).map_err(|error| error.map_door(shut)),
+        DoorSettings::Tcp { address, tls, .. } => (address, tls),
+    };
+    let wrong = |source| Error::Address { driver: driver.name.clone(), address: address.to_string(), source };
+    let mut failure = None;
+    for address in address.resolve().map_err(wrong)? {
+        let door = match tls {
+            None => Door::Tcp(address),
+            Some(Tls { cert, key, client_ca, .. }) => Door::Tls {
+                address,
+                certificate: cert.clone(),
+                key: key.clone(),
+                client_authority: client_ca.clone(),
+            },
+        };
+        match door.open() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(failure.map_or_else(|| wrong(std::io::Error::other("the host has no address")), shut))
+}
+
+fn with_tls(driver: &Driver, listener: Listener) -> Result<Listener, Error> {
+    match &driver.door {
+        DoorSettings::Tcp { tls: Some(tls), .. } => listener
+            .with_tls(&tls.cert, &tls.key, tls.client_ca.as_deref())
+            .map_err(|source| Error::Door { driver: driver.name.clone(), source }),
+        _ => Ok(listener),
+    }
+}
+
+/// Writes the plugin files, and clears away what would win over them.
+fn tell(config: &Config, drivers: &[Opened]) -> Result<Vec<Announcement>, Error> {
+    let places = Places { sockets: config.plugin_dirs.sockets.clone(), specs: config.plugin_dirs.specs.clone() };
+    let tcp = |opened: &Opened| match opened.listener.local_address() {
+        LocalAddress::Tcp(address) => Some(address),
+        LocalAddress::Unix(_) => None,
+    };
+    let ours: Vec<SocketAddr> = drivers.iter().filter_map(tcp).collect();
+    let mut announcements = Vec::new();
+    for opened in drivers {
+        let driver = &opened.driver;
+        let failed = |source| Error::Discovery { driver: driver.name.clone(), source };
+        let name: DriverName = driver.name.parse().map_err(failed)?;
+        let served = served(opened);
+        announcements.push(announce(&places, &name, &served, &ours).map_err(failed)?);
+    }
+    Ok(announcements)
+}
+
+fn served(opened: &Opened) -> Served {
+    let address = match opened.listener.local_address() {
+        LocalAddress::Unix(path) => return Served::Socket(path),
+        LocalAddress::Tcp(address) => address,
+    };
+    let DoorSettings::Tcp { advertise, tls, .. } = &opened.driver.door else { return Served::Tcp(address) };
+    let advertised = advertise.as_ref().and_then(|advertise| advertise.resolve().ok()?.into_iter().next());
+    let address = advertised.unwrap_or(address);
+    match tls {
+        None => Served::Tcp(address),
+        Some(tls) => Served::Tls {
+            address,
+            host: advertise.as_ref().map(|advertise| advertise.host.clone()),
+            client: TlsClient {
+                authority: tls.engine_ca.clone().unwrap_or_default(),
+                identity: tls.engine_cert.clone().zip(tls.engine_key.clone()),
+            },
+        },
+    }
+}

@@ -1,0 +1,253 @@
+//! Plugin files in directories made for each test.
+
+use super::*;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use tempfile::TempDir;
+
+struct Installation {
+    places: Places,
+    name: DriverName,
+    _directory: TempDir,
+}
+
+fn installation() -> Installation {
+    let directory = TempDir::new().unwrap();
+    let places =
+        Places { sockets: directory.path().join("run"), specs: directory.path().join("etc/plugins") };
+    fs::create_dir_all(&places.sockets).unwrap();
+    Installation { places, name: "gipam".parse().unwrap(), _directory: directory }
+}
+
+impl Installation {
+    fn announce(&self, served: Served, ours: &[SocketAddr]) -> Result<Announcement, DiscoveryError> {
+        announce(&self.places, &self.name, &served, ours)
+    }
+
+    fn tcp(&self, address: &str) -> Result<Announcement, DiscoveryError> {
+        let address = address.parse().unwrap();
+        self.announce(Served::Tcp(address), &[address])
+    }
+
+    /// Served over the socket in the usual place.
+    fn socket(&self) -> Result<Announcement, DiscoveryError> {
+        self.announce(Served::Socket(self.places.socket(&self.name)), &[])
+    }
+
+    fn tls(&self, address: &str, host: Option<&str>, identity: bool) -> Result<Announcement, DiscoveryError> {
+        let identity = identity.then(|| ("/tls/client.pem".into(), "/tls/client.key".into()));
+        let client = TlsClient { authority: "/tls/ca.pem".into(), identity };
+        let address = address.parse().unwrap();
+        self.announce(Served::Tls { address, host: host.map(str::to_owned), client }, &[address])
+    }
+
+    fn leave(&self, path: PathBuf, content: &str) -> PathBuf {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+/// An address at which nobody answers, and nobody can while this lives: a port that is taken but not listened to.
+struct Dead {
+    address: SocketAddr,
+    _socket: std::os::fd::OwnedFd,
+}
+
+fn dead() -> Dead {
+    use rustix::net::{AddressFamily, SocketType};
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let address = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
+    Dead { address, _socket: socket }
+}
+
+fn text(announcement: &Announcement) -> String {
+    fs::read_to_string(announcement.path().unwrap()).unwrap()
+}
+
+#[test]
+fn p1_driver_names_are_file_names() {
+    for good in ["gipam", "dmz", "a", "0", "My_driver-1.2", &"x".repeat(64)] {
+        assert_eq!(good.parse::<DriverName>().unwrap().as_str(), good);
+    }
+    for bad in ["", ".", "..", ".hidden", "-x", "a/b", "../x", "a b", "a:latest", "ä", "a\n", &"x".repeat(65)]
+    {
+        let refused = bad.parse::<DriverName>().unwrap_err().to_string();
+        assert!(refused.contains("cannot be a driver name"), "{refused}");
+    }
+}
+
+#[test]
+fn the_engines_own_driver_names_are_refused() {
+    for own in ["default", "null"] {
+        let refused = own.parse::<DriverName>().unwrap_err().to_string();
+        assert_eq!(refused, format!("{own:?} cannot be a driver name: that is one of the Engine's own"));
+    }
+}
+
+#[test]
+fn p1_tcp_writes_a_spec_and_withdraws_it() {
+    let at = installation();
+    let announcement = at.tcp("192.0.2.1:9090").unwrap();
+    assert_eq!(announcement.path().unwrap(), at.places.specs.join("gipam.spec"));
+    assert_eq!(text(&announcement), "tcp://192.0.2.1:9090\n");
+    let mode = fs::metadata(announcement.path().unwrap()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o644);
+    announcement.withdraw().unwrap();
+    assert_eq!(fs::read_dir(&at.places.specs).unwrap().count(), 0);
+}
+
+#[test]
+fn a_wildcard_listener_is_announced_at_the_loopback() {
+    let at = installation();
+    assert_eq!(text(&at.tcp("0.0.0.0:9090").unwrap()), "tcp://127.0.0.1:9090\n");
+    // A listener for both families answers on IPv4 too.
+    let both = TcpListener::bind("[::]:0").unwrap();
+    let port = both.local_addr().unwrap().port();
+    assert_eq!(text(&at.tcp(&format!("[::]:{port}")).unwrap()), format!("tcp://127.0.0.1:{port}\n"));
+    drop(both);
+    assert_eq!(reachable(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 1))).to_string(), "[::1]:1");
+}
+
+#[test]
+fn tls_writes_the_json_of_the_engine() {
+    let at = installation();
+    let announcement = at.tls("0.0.0.0:9443", None, true).unwrap();
+    assert_eq!(announcement.path().unwrap(), at.places.specs.join("gipam.json"));
+    assert_eq!(
+        text(&announcement),
+        r#"{
+  "Name": "gipam",
+  "Addr": "https://127.0.0.1:9443",
+  "TLSConfig": {
+    "InsecureSkipVerify": false,
+    "CAFile": "/tls/ca.pem",
+    "CertFile": "/tls/client.pem",
+    "KeyFile": "/tls/client.key"
+  }
+}
+"#
+    );
+    let named = text(&at.tls("0.0.0.0:9443", Some("ipam.example"), false).unwrap());
+    assert!(named.contains("\"Addr\": \"https://ipam.example:9443\""), "{named}");
+    assert!(named.contains("\"CertFile\": \"\""), "{named}");
+    let v6 = text(&at.tls("[::]:9443", Some("2001:db8::1"), false).unwrap());
+    assert!(v6.contains("\"Addr\": \"https://[2001:db8::1]:9443\""), "{v6}");
+}
+
+#[test]
+fn what_was_changed_since_is_not_removed() {
+    let at = installation();
+    let announcement = at.tcp("192.0.2.1:9090").unwrap();
+    let path = at.leave(at.places.spec(&at.name), "tcp://192.0.2.2:9090");
+    announcement.withdraw().unwrap();
+    assert_eq!(fs::read_to_string(path).unwrap(), "tcp://192.0.2.2:9090");
+    // And what is gone already is no error.
+    let announcement = at.tcp("192.0.2.1:9090").unwrap();
+    fs::remove_file(announcement.path().unwrap()).unwrap();
+    announcement.withdraw().unwrap();
+}
+
+#[test]
+fn p1_a_socket_removes_stale_specs() {
+    let at = installation();
+    let Dead { address: dead, _socket } = dead();
+    let spec = at.leave(at.places.spec(&at.name), &format!("tcp://{dead}"));
+    let nested = at.leave(at.places.specs.join("gipam/gipam.spec"), &format!("tcp://{dead}\n"));
+    let json = at.leave(at.places.json(&at.name), &format!("{{\"Addr\":\"https://{dead}\"}}"));
+    let other = at.leave(at.places.specs.join("other.spec"), &format!("tcp://{dead}"));
+    assert!(at.socket().unwrap().path().is_none());
+    assert!(!spec.exists() && !nested.exists() && !json.exists());
+    assert!(other.exists(), "another driver's file is none of our business");
+}
+
+#[test]
+fn p1_a_stale_socket_and_json_give_way_to_tcp() {
+    let at = installation();
+    let socket = at.places.socket(&at.name);
+    drop(UnixListener::bind(&socket).unwrap());
+    let nested = at.places.sockets.join("gipam/gipam.sock");
+    fs::create_dir(nested.parent().unwrap()).unwrap();
+    drop(UnixListener::bind(&nested).unwrap());
+    let dead = dead();
+    let json = at.leave(at.places.json(&at.name), &format!("{{\"Addr\":\"https://{}\"}}", dead.address));
+    let announcement = at.tcp("192.0.2.1:9090").unwrap();
+    assert!(!socket.exists() && !nested.exists() && !json.exists());
+    assert!(announcement.path().unwrap().exists());
+}
+
+#[test]
+fn p1_a_live_socket_of_that_name_is_refused_and_nothing_is_changed() {
+    let at = installation();
+    let socket = at.places.socket(&at.name);
+    let _live = UnixListener::bind(&socket).unwrap();
+    let spec = at.leave(at.places.spec(&at.name), "tcp://192.0.2.9:1");
+    let refused = at.tls("192.0.2.1:9443", None, false).unwrap_err().to_string();
+    assert!(
+        refused.starts_with(&format!("driver gipam is already served at {}", socket.display())),
+        "{refused}"
+    );
+    assert!(spec.exists() && socket.exists() && !at.places.json(&at.name).exists());
+}
+
+#[test]
+fn p1_a_live_spec_of_another_program_is_refused() {
+    let at = installation();
+    let live = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = live.local_addr().unwrap();
+    for (path, content) in [
+        (at.places.spec(&at.name), format!("tcp://{address}")),
+        (at.places.json(&at.name), format!("{{\"Name\":\"gipam\",\"Addr\":\"https://{address}/\"}}")),
+    ] {
+        let path = at.leave(path, &content);
+        for refused in [at.socket(), at.tcp("192.0.2.1:9090"), at.tls("192.0.2.1:9443", None, false)] {
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains(&address.to_string()), "{refused}");
+            assert!(refused.contains(&path.display().to_string()), "{refused}");
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn a_spec_that_points_at_ourselves_is_ours() {
+    let at = installation();
+    let ours = TcpListener::bind("0.0.0.0:0").unwrap();
+    let address = ours.local_addr().unwrap();
+    let spec = at.leave(at.places.spec(&at.name), &format!("tcp://127.0.0.1:{}", address.port()));
+    // Killed and started again in the same way: it is simply written again.
+    assert_eq!(text(&at.tcp(&address.to_string()).unwrap()), format!("tcp://127.0.0.1:{}\n", address.port()));
+    // The port now serves another name of ours, and this one has a socket.
+    at.announce(Served::Socket(at.places.socket(&at.name)), &[address]).unwrap().withdraw().unwrap();
+    assert!(!spec.exists());
+}
+
+#[test]
+fn unreadable_leftovers_are_replaced() {
+    let at = installation();
+    for content in ["", "\0\u{1}", "tcp://", "nonsense", "{\"Addr\":7}", "unix:///nowhere/x.sock"] {
+        at.leave(at.places.spec(&at.name), content);
+        assert_eq!(text(&at.tcp("192.0.2.1:9090").unwrap()), "tcp://192.0.2.1:9090\n");
+    }
+}
+
+#[test]
+fn a_socket_outside_the_engines_directory_touches_no_file() {
+    let at = installation();
+    let dead = dead();
+    let spec = at.leave(at.places.spec(&at.name), &format!("tcp://{}", dead.address));
+    let elsewhere = at.places.sockets.join("elsewhere/gipam.sock");
+    assert!(at.announce(Served::Socket(elsewhere), &[]).unwrap().path().is_none());
+    assert!(spec.exists());
+}
+
+#[test]
+fn the_usual_places_are_the_engines() {
+    let name: DriverName = "gipam".parse().unwrap();
+    let places = Places::default();
+    assert_eq!(places.socket(&name), Path::new("/run/docker/plugins/gipam.sock"));
+    assert_eq!(places.spec(&name), Path::new("/etc/docker/plugins/gipam.spec"));
+    assert_eq!(places.json(&name), Path::new("/etc/docker/plugins/gipam.json"));
+}

@@ -1,0 +1,114 @@
+//! Old lease files into changes of the plan, and the plan back into an old lease file.
+//!
+//! Promises: subnets and addresses keep their ids, so that running Docker networks go on; every lease of the file is
+//! in the changes or named in the warnings; nothing is applied here. See design.md section 6 of the old formats.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use super::old_gipam::{Generation, OldBooks, OldPool, OldSubnet};
+use crate::plan::Plan;
+use crate::plan::change::{Change, Kind, Marks, Record, SubnetState};
+use crate::plan::prefix::{Family, Prefix, number};
+use crate::plan::request::Space;
+use crate::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings};
+
+/// That program saves every 30 s: so many addresses beyond its counter may have been given since.
+const MARGIN: u128 = 64;
+
+/// The pools of an old lease file, as the pool `default`; none if it has none.
+pub fn pools(books: &OldBooks, settings: &Settings) -> Option<PoolSettings> {
+    let base = |pool: Option<OldPool>| {
+        pool.map(|pool| Base { base: Prefix::from_net(pool.base), size: pool.size, addresses: AddressOrder::Sequential })
+    };
+    let (v4, v6) = (base(books.v4), base(books.v6));
+    (v4.is_some() || v6.is_some()).then(|| PoolSettings {
+        name: "default".to_owned(),
+        v4,
+        v6,
+        cooling: settings.cooling,
+        subnet_cooling: settings.subnet_cooling,
+        closed: false,
+    })
+}
+
+/// The subnets and leases of an old lease file, beside what the plan holds already.
+pub fn changes(books: &OldBooks, plan: &Plan, settings: &Settings, now: Millis) -> Vec<Change> {
+    let (mut generation, mut serial) = plan.counters();
+    let mut changes = Vec::new();
+    for subnet in &books.allocated {
+        let prefix = Prefix::from_net(subnet.prefix);
+        let in_pool = |pool: &&PoolSettings| pool.base(prefix.family()).is_some_and(|base| base.base.contains(prefix));
+        let beyond = prefix.first().saturating_add(u128::from(subnet.next_index)).saturating_add(MARGIN);
+        changes.push(Change::SubnetGranted(Box::new(SubnetState {
+            serial,
+            id: subnet.id.clone(),
+            space: Space::Local,
+            prefix,
+            range: None,
+            pool: settings.pools.iter().find(in_pool).map(|pool| pool.name.clone()),
+            options: BTreeMap::new(),
+            dynamic: true,
+            granted_at: now,
+            generation,
+            start_beyond: Some(beyond.min(prefix.last())),
+            marks: Marks { addressed: true, had_endpoint: true, set_up_at: now, ..Marks::default() },
+            released_at: None,
+            cool_until: 0,
+        })));
+        generation += 1;
+        for address in &subnet.addresses {
+            let record = Record {
+                leased: true,
+                kind: Kind::Unknown,
+                name: None,
+                mac: None,
+                pinned: false,
+                since: now,
+                generation,
+            };
+            changes.push(Change::AddressGranted { serial, address: number(*address), record });
+            generation += 1;
+        }
+        serial += 1;
+    }
+    changes
+}
+
+/// What the plan holds in space local, as that program would have written it.
+pub fn export(plan: &Plan) -> OldBooks {
+    let pools = &plan.settings().pools;
+    let pool = |family| {
+        let base = pools.iter().find_map(|pool| pool.base(family))?;
+        Some(OldPool { base: net(base.base)?, size: base.size })
+    };
+    let held = plan.subnets().filter(|subnet| subnet.is_held() && subnet.state.space == Space::Local);
+    let allocated = held.filter_map(|subnet| {
+        let prefix = subnet.state.prefix;
+        let leased = subnet.addresses.records().filter(|(_, record)| record.leased);
+        Some(OldSubnet {
+            id: subnet.state.id.clone(),
+            prefix: net(prefix)?,
+            next_index: 1,
+            addresses: leased.map(|(address, _)| prefix.address(address)).collect(),
+            free: Vec::new(),
+            outside: Vec::new(),
+        })
+    });
+    let mut books = OldBooks {
+        generation: Generation::Second,
+        v4: pool(Family::V4),
+        v6: pool(Family::V6),
+        v4_next_index: 0,
+        v6_next_index: 0,
+        allocated: allocated.collect(),
+        free: Vec::new(),
+    };
+    super::old_gipam::settle(&mut books);
+    books
+}
+
+fn net(prefix: Prefix) -> Option<IpNet> {
+    IpNet::new(prefix.address(prefix.first()), prefix.length()).ok()
+}
