@@ -107,9 +107,17 @@ find_busybox() {
 
 # --- after ----------------------------------------------------------------------------------------------------------
 
+# Our containers, and every network that has its addresses from us: without the driver it would be stuck.
 remove_ours() {
+  local network container
   docker ps -aq --filter "label=$NAME" | xargs -r docker rm -f >/dev/null
-  docker network ls -q --filter "label=$NAME" | xargs -r docker network rm >/dev/null
+  for network in $(docker network ls -q --filter type=custom); do
+    [ "$(docker network inspect --format '{{.IPAM.Driver}}' "$network")" = "$NAME" ] || continue
+    for container in $(docker network inspect --format '{{range .Containers}}{{.Name}} {{end}}' "$network"); do
+      docker network disconnect -f "$network" "$container"
+    done
+    docker network rm "$network" >/dev/null
+  done
 }
 
 clean_up() {
@@ -214,7 +222,7 @@ main() {
   leased $NAME-1
   leased $NAME-2
   if [ "$MODE" = run ]; then
-    say "serving; try: docker network create --ipv6 --ipam-driver $NAME --label $NAME mine   (Ctrl-C ends, and cleans up)"
+    say "serving; try: docker network create --ipv6 --ipam-driver $NAME mine   (Ctrl-C ends, and cleans up)"
     [ -z "$DOCKERD_PID" ] || echo "(with DOCKER_HOST=$DOCKER_HOST)"
     wait "$GIPAM_PID"
     fail "gipam ended"
