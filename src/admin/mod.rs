@@ -7,7 +7,11 @@
 
 pub mod client;
 mod error;
+mod handler;
+mod import;
 pub mod offline;
 pub mod rows;
+mod views;
 
 pub use error::{AdminError, Kind};
+pub use handler::Admin;

@@ -7,18 +7,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::clock;
-use super::pools::{Below, settle};
+use crate::clock;
 use crate::config::{BooksFile, Config, Content};
 use crate::plan::Plan;
 use crate::plan::settings::Settings;
 use crate::store::old_gipam::{self, Parsed};
+use crate::settle::{Below, settle};
+use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
 use crate::store::{self, Books, CommitError, takeover};
-
-/// In the books: digest of the lease file that was taken over.
-pub const TAKEN_DIGEST: &str = "old_file_digest";
-/// In the books: digest of the lease file that was last exported.
-pub const EXPORTED_DIGEST: &str = "exported_digest";
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -99,16 +95,14 @@ fn find(file: &BooksFile) -> Result<(PathBuf, Option<(PathBuf, Vec<u8>)>), Error
     Ok((found.books, old))
 }
 
-/// Hexadecimal digits of a digest, as the books keep it.
-pub fn digest_text(bytes: &[u8]) -> String {
-    old_gipam::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Opens everything and settles what is in force.
 pub fn boot(config: &Config) -> Result<Booted, Error> {
     let (path, old) = find(&config.file)?;
     // Parsed before the books are made: a file that cannot be taken leaves nothing behind.
     let old = old.map(|(path, bytes)| parse(path, &bytes)).transpose()?;
+    if old.is_none() && config.settings.pools.is_empty() && !path.exists() {
+        return Err(Error::NoPools);
+    }
     let mut books = Books::open(&path)?;
     books.keep_history(config.history);
     let known = books.settings()?;

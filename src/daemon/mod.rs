@@ -5,9 +5,7 @@
 //! ends the process with an error, for the supervisor to start it again. SIGHUP reads the configuration anew.
 
 mod boot;
-mod clock;
 mod doors;
-mod pools;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +14,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::admin::Admin;
+use crate::clock;
 use crate::config::Config;
 use crate::docker::{Counters, Driver};
 use crate::ledger::{self, Altered, Fatal, Ledger};
 use crate::server::{Limits, Server};
-
-pub use boot::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
-pub use clock::now;
+use crate::settle::{Below, settle};
 
 /// How long requests in flight may take at the end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -94,11 +91,11 @@ async fn serve(
     let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
     for opened in doors.drivers {
         tracing::info!("driver {} listens on {}", opened.driver.name, opened.driver.door);
-        let pools = opened.driver.pools.unwrap_or_default();
+        let pools = opened.driver.pools.map(Into::into);
         let driver = Driver {
             name: opened.driver.name,
             ledger: ledger.clone(),
-            pools: pools.into(),
+            pools,
             requires_mac_address: config.requires_mac_address,
             counters: counters.clone(),
         };
@@ -170,7 +167,7 @@ async fn reload(config: &Config, ledger: &Ledger) -> Result<Config, String> {
     let alter = move |plan: &crate::plan::Plan| {
         let known = plan.settings();
         let configured = crate::plan::settings::Settings { secret: known.secret, ..configured };
-        let (settings, warnings) = pools::settle(&configured, &origin, &known.pools, pools::Below::Books, plan);
+        let (settings, warnings) = settle(&configured, &origin, &known.pools, Below::Books, plan);
         for warning in warnings {
             tracing::warn!("{warning}");
         }

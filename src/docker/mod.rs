@@ -7,14 +7,16 @@
 pub mod discovery;
 pub mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::clock;
 use crate::host::{self, InUseKind as HostKind};
 use crate::ledger::{Ledger, Refusal};
 use crate::plan::error::Error;
 use crate::plan::prefix::Prefix;
 use crate::plan::request::{InUse, InUseKind, Request as PlanRequest, SubnetRequest, Wanted};
+use crate::plan::settings::Millis;
 use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
 
 const JSON: &str = "application/json";
@@ -30,6 +32,14 @@ pub struct Counters {
     pub empty: AtomicU64,
     /// Grants taken back because nobody took the answer.
     pub undone: AtomicU64,
+    last_error: Mutex<Option<(Millis, String)>>,
+}
+
+impl Counters {
+    /// When something last went wrong that is not the caller's fault, and what.
+    pub fn last_error(&self) -> Option<(Millis, String)> {
+        self.last_error.lock().ok().and_then(|last| last.clone())
+    }
 }
 
 /// One driver name: what Docker calls at one door.
@@ -39,8 +49,8 @@ pub struct Driver {
     pub name: String,
     /// Where requests go.
     pub ledger: Ledger,
-    /// Pools open to this name, in order.
-    pub pools: Arc<[String]>,
+    /// Pools open to this name, in order; all if absent.
+    pub pools: Option<Arc<[String]>>,
     /// The capability.
     pub requires_mac_address: bool,
     /// Shared by all doors.
@@ -138,6 +148,9 @@ impl Driver {
 
     fn refused(&self, method: &str, refusal: &Refusal) -> Response {
         tracing::warn!("{}: {method} refused: {refusal}", self.name);
+        if let (500.., Ok(mut last)) = (refusal.kind.status(), self.counters.last_error.lock()) {
+            *last = Some((clock::now(), refusal.text.clone()));
+        }
         Response::new(refusal.kind.status(), JSON, wire::refusal(&refusal.text))
     }
 }

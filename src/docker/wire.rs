@@ -141,7 +141,7 @@ impl Body {
     }
 
     /// RequestPool. `in_use` is left empty: who has it fills it in.
-    pub fn subnet_request(&self, pools: Arc<[String]>) -> Result<SubnetRequest, Error> {
+    pub fn subnet_request(&self, pools: Option<Arc<[String]>>) -> Result<SubnetRequest, Error> {
         let space = self.space()?;
         let family = if self.flag("V6")? { Family::V6 } else { Family::V4 };
         let wanted = match self.text("Pool")? {
@@ -279,19 +279,19 @@ mod tests {
     #[test]
     fn p8_absent_or_null_space_and_pool_id_are_refused() {
         for text in ["{}", r#"{"AddressSpace":null}"#, r#"{"AddressSpace":7}"#] {
-            assert!(body(text).subnet_request(Arc::from([])).is_err(), "{text}");
+            assert!(body(text).subnet_request(None).is_err(), "{text}");
         }
         for text in ["{}", r#"{"PoolID":null}"#, r#"{"PoolID":""}"#, r#"{"PoolID":["x"]}"#] {
             assert!(body(text).address_request().is_err(), "{text}");
             assert!(body(text).release_subnet().is_err(), "{text}");
             assert!(body(text).release_address().is_err(), "{text}");
         }
-        assert!(body(r#"{"AddressSpace":""}"#).subnet_request(Arc::from([])).is_ok());
+        assert!(body(r#"{"AddressSpace":""}"#).subnet_request(None).is_ok());
     }
 
     #[test]
     fn size_requests_of_engine_29_name_a_size_only() {
-        let any = |text: &str| body(text).subnet_request(Arc::from([])).unwrap().wanted;
+        let any = |text: &str| body(text).subnet_request(None).unwrap().wanted;
         assert_eq!(any(r#"{"AddressSpace":"local","Pool":"0.0.0.0/26"}"#), Wanted::Any { size: Some(26) });
         assert_eq!(
             any(r#"{"AddressSpace":"local","Pool":"::/80","V6":true}"#),
@@ -308,7 +308,7 @@ mod tests {
             r#"{"AddressSpace":"local","Pool":"192.0.2.0/24","V6":true}"#,
             r#"{"AddressSpace":"local","Pool":"::/64","V6":false}"#,
         ] {
-            assert!(matches!(body(text).subnet_request(Arc::from([])), Err(Error::InvalidPool(_))), "{text}");
+            assert!(matches!(body(text).subnet_request(None), Err(Error::InvalidPool(_))), "{text}");
         }
     }
 

@@ -153,7 +153,8 @@ impl Plan {
             pools = with_family(named);
         }
         if pools.is_empty() {
-            pools = with_family(&request.pools);
+            let all = || self.settings.pools.iter().map(|pool| pool.name.clone()).collect();
+            pools = with_family(&request.pools.as_deref().map_or_else(all, <[String]>::to_vec));
         }
         if pools.is_empty() {
             return Err(Error::NoAvailablePool(format!(

@@ -107,8 +107,8 @@ pub struct SubnetRequest {
     pub range: Option<Prefix>,
     /// The `--ipam-opt` map.
     pub options: BTreeMap<String, String>,
-    /// Names of the pools open to the driver that was asked, in order.
-    pub pools: Arc<[String]>,
+    /// Names of the pools open to the driver that was asked, in order; all pools if absent.
+    pub pools: Option<Arc<[String]>>,
     /// What the host uses; empty for an explicit request.
     pub in_use: Arc<[InUse]>,
 }

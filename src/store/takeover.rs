@@ -17,6 +17,16 @@ use crate::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings};
 /// That program saves every 30 s: so many addresses beyond its counter may have been given since.
 const MARGIN: u128 = 64;
 
+/// In the books: digest of the lease file that was taken over.
+pub const TAKEN_DIGEST: &str = "old_file_digest";
+/// In the books: digest of the lease file that was last exported.
+pub const EXPORTED_DIGEST: &str = "exported_digest";
+
+/// Hexadecimal digits of a digest, as the books keep it.
+pub fn digest_text(bytes: &[u8]) -> String {
+    super::old_gipam::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The pools of an old lease file, as the pool `default`; none if it has none.
 pub fn pools(books: &OldBooks, settings: &Settings) -> Option<PoolSettings> {
     let base = |pool: Option<OldPool>| {

@@ -1,0 +1,199 @@
+//! The admin socket: views from the books, and the few things that a person may change.
+//!
+//! Promises: who may open the socket may do everything; views are read beside the request path, from the books;
+//! changes go through the ledger like all others. Knows no tables and no exit codes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::Deserialize;
+
+use super::error::{AdminError, Kind};
+use super::import;
+use super::views::View;
+use crate::clock;
+use crate::config::{Config, PoolsOrigin};
+use crate::docker::Counters;
+use crate::ledger::{Altered, Ledger, Refusal};
+use crate::plan::error::ErrorKind;
+use crate::plan::request::Request as PlanRequest;
+use crate::plan::settings::{Millis, Settings, rfc3339};
+use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
+use crate::store::old_gipam;
+
+const JSON: &str = "application/json";
+
+/// What answers at the admin socket.
+#[derive(Debug)]
+pub struct Admin {
+    ledger: Ledger,
+    books: PathBuf,
+    names: Vec<String>,
+    doors: Vec<String>,
+    settings: Settings,
+    origin: PoolsOrigin,
+    counters: Arc<Counters>,
+    started: Millis,
+}
+
+#[derive(Deserialize)]
+struct Release {
+    subnet: String,
+    address: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Import {
+    name: String,
+    content: String,
+    #[serde(default)]
+    replace: bool,
+}
+
+impl From<Refusal> for AdminError {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal.kind {
+            ErrorKind::Invalid => Kind::Invalid,
+            ErrorKind::Missing => Kind::Missing,
+            ErrorKind::Taken => Kind::Taken,
+            ErrorKind::Exhausted => Kind::Exhausted,
+            ErrorKind::Unavailable => Kind::Unavailable,
+            ErrorKind::Internal => Kind::Failed,
+        };
+        Self::new(kind, refusal.text)
+    }
+}
+
+const fn status(kind: Kind) -> u16 {
+    match kind {
+        Kind::Invalid => 400,
+        Kind::Missing => 404,
+        Kind::Taken => 409,
+        Kind::Exhausted | Kind::Unavailable | Kind::Unreachable => 503,
+        Kind::Failed => 500,
+    }
+}
+
+impl Handler for Admin {
+    async fn handle(&self, request: Request) -> Response {
+        match self.answer(&request).await {
+            Ok(body) => Response::new(200, JSON, body),
+            Err(error) => Response::new(status(error.kind), JSON, serde_json::to_vec(&error).unwrap_or_default()),
+        }
+    }
+
+    fn refuse(&self, why: DoorRefusal) -> Response {
+        let error = AdminError::new(Kind::Invalid, why.to_string());
+        Response::new(why.status(), JSON, serde_json::to_vec(&error).unwrap_or_default())
+    }
+}
+
+impl Admin {
+    /// For a ledger and the books that it writes.
+    pub fn new(ledger: Ledger, books: PathBuf, config: &Config, counters: Arc<Counters>) -> Self {
+        Self {
+            ledger,
+            books,
+            names: config.drivers.iter().map(|driver| driver.name.clone()).collect(),
+            doors: config.drivers.iter().map(|driver| driver.door.to_string()).collect(),
+            settings: config.settings.clone(),
+            origin: config.pools_origin.clone(),
+            counters,
+            started: clock::now(),
+        }
+    }
+
+    async fn answer(&self, request: &Request) -> Result<Vec<u8>, AdminError> {
+        let query = request.query.clone().unwrap_or_default();
+        match (request.method.as_str(), request.path.as_str()) {
+            ("POST", "/v1/release") => self.release(&request.body).await,
+            ("POST", "/v1/import") => self.import(&request.body).await,
+            ("GET", "/v1/export") => self.export(&query).await,
+            ("GET", path) => self.view(path.to_owned(), query).await,
+            (method, path) => {
+                let text = format!("there is no {method} {path} here", path = path.chars().take(100).collect::<String>());
+                Err(AdminError::new(Kind::Missing, text))
+            }
+        }
+    }
+
+    /// Reads the books on a thread of its own.
+    async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(View, &Path) -> Result<T, AdminError> + Send + 'static,
+    ) -> Result<T, AdminError> {
+        let books = self.books.clone();
+        let looking = tokio::task::spawn_blocking(move || look(View::open(&books, clock::now())?, &books));
+        looking.await.unwrap_or_else(|error| Err(AdminError::new(Kind::Failed, error.to_string())))
+    }
+
+    async fn view(&self, path: String, query: String) -> Result<Vec<u8>, AdminError> {
+        if path == "/v1/status" {
+            return self.status().await;
+        }
+        self.read(move |view, _| {
+            view.answer(&path, &query)
+                .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("there is no view {path}"))))
+        })
+        .await
+    }
+
+    async fn status(&self) -> Result<Vec<u8>, AdminError> {
+        let mut status = self.read(|view, books| Ok(view.status(books))).await?;
+        status.running = true;
+        (status.names, status.doors) = (self.names.clone(), self.doors.clone());
+        status.version = Some(env!("CARGO_PKG_VERSION").to_owned());
+        status.started = Some(rfc3339(self.started));
+        if let Some((at, text)) = self.counters.last_error() {
+            (status.last_error, status.last_error_at) = (Some(text), Some(rfc3339(at)));
+        }
+        let mut value = serde_json::to_value(&status).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))?;
+        if let Some(map) = value.as_object_mut() {
+            let counters = [
+                ("requests", &self.counters.requests),
+                ("refused", &self.counters.refused),
+                ("empty_bodies", &self.counters.empty),
+                ("undone", &self.counters.undone),
+            ];
+            for (name, counter) in counters {
+                map.insert(name.to_owned(), counter.load(Ordering::Relaxed).into());
+            }
+        }
+        Ok(value.to_string().into_bytes())
+    }
+
+    async fn release(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
+        let asked: Release = decode(body)?;
+        let address = match asked.address.as_deref().filter(|text| !text.is_empty()) {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| AdminError::new(Kind::Invalid, format!("{text:?} is no IP address")))?),
+        };
+        tracing::info!("release by hand: {} {}", asked.subnet, asked.address.as_deref().unwrap_or_default());
+        self.ledger.ask(PlanRequest::Force { subnet: asked.subnet, address }).await?;
+        Ok(b"{}".to_vec())
+    }
+
+    async fn import(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
+        let asked: Import = decode(body)?;
+        let plan = import::Importing::new(&asked.name, &asked.content, asked.replace, &self.settings, &self.origin)?;
+        let summary = plan.summary();
+        self.ledger.alter(Box::new(move |known| plan.alter(known, clock::now()))).await?;
+        tracing::info!("{} imported: {summary}", asked.name);
+        Ok(summary.to_string().into_bytes())
+    }
+
+    async fn export(&self, query: &str) -> Result<Vec<u8>, AdminError> {
+        import::check_format(query)?;
+        let bytes = self.read(|view, _| Ok(import::export(view.plan()))).await?;
+        let digest = import::digest_text(&bytes);
+        let meta = vec![(import::EXPORTED_DIGEST.to_owned(), digest)];
+        self.ledger.alter(Box::new(move |_| Ok(Altered { meta, ..Altered::default() }))).await?;
+        debug_assert_eq!(old_gipam::detect(&bytes), old_gipam::Content::Json);
+        Ok(bytes)
+    }
+}
+
+fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, AdminError> {
+    serde_json::from_slice(body).map_err(|error| AdminError::new(Kind::Invalid, format!("the body cannot be read: {error}")))
+}

@@ -1,0 +1,106 @@
+//! Old lease files by hand: `gipam import` and `gipam export`.
+//!
+//! Promises: a file that cannot be read changes nothing; books that hold subnets are replaced only when asked to, and
+//! the history says so; the digest of what was taken or exported is kept, so that the start knows the file again.
+
+use serde_json::{Value, json};
+
+use super::error::{AdminError, Kind};
+use crate::config::PoolsOrigin;
+use crate::ledger::{Altered, Refusal};
+use crate::plan::Plan;
+use crate::plan::change::{Change, Why};
+use crate::plan::error::ErrorKind;
+use crate::plan::settings::{Millis, Settings};
+use crate::settle::{Below, settle};
+use crate::store::old_gipam::{self, Parsed};
+use crate::store::takeover;
+
+pub use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
+
+/// A lease file that is to become (part of) the books.
+pub struct Importing {
+    parsed: Parsed,
+    digest: String,
+    replace: bool,
+    settings: Settings,
+    origin: PoolsOrigin,
+}
+
+impl Importing {
+    /// Reads the file's content.
+    pub fn new(
+        name: &str,
+        content: &str,
+        replace: bool,
+        settings: &Settings,
+        origin: &PoolsOrigin,
+    ) -> Result<Self, AdminError> {
+        let parsed = old_gipam::parse(content.as_bytes())
+            .map_err(|error| AdminError::new(Kind::Invalid, format!("{name}: {error}")))?;
+        for oddity in &parsed.oddities {
+            tracing::warn!("{name}: {oddity}");
+        }
+        let digest = digest_text(content.as_bytes());
+        Ok(Self { parsed, digest, replace, settings: settings.clone(), origin: origin.clone() })
+    }
+
+    /// What a person is told.
+    pub fn summary(&self) -> Value {
+        let books = &self.parsed.books;
+        json!({
+            "subnets": books.allocated.len(),
+            "leases": books.allocated.iter().map(|subnet| subnet.addresses.len()).sum::<usize>(),
+            "oddities": self.parsed.oddities.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })
+    }
+
+    /// The changes, given what the plan holds.
+    pub fn alter(&self, plan: &Plan, now: Millis) -> Result<Altered, Refusal> {
+        let held: Vec<_> = plan.subnets().filter(|subnet| subnet.is_held()).collect();
+        if !held.is_empty() && !self.replace {
+            let text = format!(
+                "address pool overlaps with existing pool on this address space: the books hold {} subnets; to put the \
+                 file in their place, repeat with --replace",
+                held.len()
+            );
+            return Err(Refusal { kind: ErrorKind::Taken, text });
+        }
+        let mut changes = Vec::new();
+        for subnet in plan.subnets() {
+            let serial = subnet.state.serial;
+            if subnet.is_held() {
+                changes.push(Change::SubnetReleased { serial, at: now, cool_until: now, why: Why::Force });
+            }
+            changes.push(Change::SubnetForgotten { serial });
+        }
+        let configured = Settings { secret: plan.settings().secret, ..self.settings.clone() };
+        let from_file: Vec<_> = takeover::pools(&self.parsed.books, &configured).into_iter().collect();
+        let known = if from_file.is_empty() { plan.settings().pools.clone() } else { from_file };
+        let (settings, warnings) = settle(&configured, &self.origin, &known, Below::LeaseFile, plan);
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        settings.check().map_err(|error| Refusal { kind: ErrorKind::Invalid, text: error.to_string() })?;
+        changes.extend(takeover::changes(&self.parsed.books, plan, &settings, now));
+        let meta = vec![(TAKEN_DIGEST.to_owned(), self.digest.clone())];
+        Ok(Altered { settings: Some(settings), changes, meta })
+    }
+}
+
+/// Only one format is written.
+pub fn check_format(query: &str) -> Result<(), AdminError> {
+    match query {
+        "" | "format=leases.json" => Ok(()),
+        other => Err(AdminError::new(Kind::Invalid, format!("{other}: the only format is leases.json"))),
+    }
+}
+
+/// The plan as an old lease file; what that program cannot do with it goes to the log.
+pub fn export(plan: &Plan) -> Vec<u8> {
+    let books = takeover::export(plan);
+    for obstacle in old_gipam::obstacles(&books) {
+        tracing::warn!("export: {obstacle}");
+    }
+    old_gipam::write(&books)
+}
