@@ -11,8 +11,8 @@ use crate::clock;
 use crate::config::{BooksFile, Config, Content};
 use crate::plan::Plan;
 use crate::plan::settings::Settings;
-use crate::store::old_gipam::{self, Parsed};
 use crate::settle::{Below, settle};
+use crate::store::old_gipam::{self, Parsed};
 use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
 use crate::store::{self, Books, CommitError, takeover};
 
@@ -122,7 +122,8 @@ pub fn boot(config: &Config) -> Result<Booted, Error> {
     let settings = match take_over {
         Some(old) => take(&mut plan, &mut books, old, configured, config)?,
         None => {
-            let (settings, warnings) = settle(&configured, &config.pools_origin, &known.pools, Below::Books, &plan);
+            let (settings, warnings) =
+                settle(&configured, &config.pools_origin, &known.pools, Below::Books, &plan);
             warn(&warnings);
             settings
         }
@@ -156,7 +157,13 @@ fn parse(path: PathBuf, bytes: &[u8]) -> Result<Old, Error> {
 }
 
 /// Writes an old lease file's subnets and leases into the books, not committed yet; answers the settings in force.
-fn take(plan: &mut Plan, books: &mut Books, old: &Old, configured: Settings, config: &Config) -> Result<Settings, Error> {
+fn take(
+    plan: &mut Plan,
+    books: &mut Books,
+    old: &Old,
+    configured: Settings,
+    config: &Config,
+) -> Result<Settings, Error> {
     let from_file: Vec<_> = takeover::pools(&old.parsed.books, &configured).into_iter().collect();
     let (settings, warnings) = settle(&configured, &config.pools_origin, &from_file, Below::LeaseFile, plan);
     warn(&warnings);
@@ -171,7 +178,11 @@ fn take(plan: &mut Plan, books: &mut Books, old: &Old, configured: Settings, con
     books.write_counters(plan)?;
     books.put_meta(TAKEN_DIGEST, &old.digest)?;
     let subnets = old.parsed.books.allocated.len();
-    tracing::info!("{}: {subnets} subnets and {} leases taken over", old.path.display(), changes.len() - subnets);
+    tracing::info!(
+        "{}: {subnets} subnets and {} leases taken over",
+        old.path.display(),
+        changes.len() - subnets
+    );
     Ok(settings)
 }
 

@@ -7,8 +7,8 @@
 pub mod discovery;
 pub mod wire;
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::clock;
 use crate::host::{self, InUseKind as HostKind};

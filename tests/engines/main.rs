@@ -18,6 +18,7 @@ mod choosing;
 mod compose;
 mod containers;
 mod covering;
+mod doors;
 mod engine;
 mod faults;
 mod gipam;

@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::world::World;
-use crate::{choosing, compose, containers, covering, faults, networks, restarts, takeover};
+use crate::{choosing, compose, containers, covering, doors, faults, networks, restarts, takeover};
 
 pub struct Scenario {
     pub name: &'static str,
@@ -33,6 +33,7 @@ pub fn all() -> Vec<Scenario> {
         faults::scenarios(),
         restarts::scenarios(),
         compose::scenarios(),
+        doors::scenarios(),
         takeover::scenarios(),
     ]
     .into_iter()
