@@ -2,6 +2,8 @@
 //!
 //! Promises: the table of ARCHITECTURE.md is held against the code. Looks at the sources, runs nothing.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
