@@ -20,7 +20,10 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("ledger", &["plan", "store"]),
     ("docker", &["plan", "ledger", "server", "clock"]),
     ("admin", &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock"]),
-    ("daemon", &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock", "host", "admin"]),
+    (
+        "daemon",
+        &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock", "host", "admin"],
+    ),
     ("cli", &["daemon", "admin", "config"]),
 ];
 
@@ -56,14 +59,16 @@ fn is_test(path: &Path) -> bool {
 /// The rooms that a text names with `crate::`, test modules left out.
 fn used(text: &str) -> Vec<String> {
     let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
-    let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let mut names = Vec::new();
     for part in code.split("crate::").skip(1) {
         let list = part.strip_prefix('{').and_then(|list| list.split('}').next());
         let heads: Vec<&str> = list.map_or_else(|| vec![part], |list| list.split(',').collect());
         for head in heads {
             let head = head.trim();
-            names.push(head.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_owned());
+            names
+                .push(head.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_owned());
         }
     }
     names
@@ -92,14 +97,25 @@ fn rooms_use_only_whom_they_may() {
 fn the_table_stands_in_architecture_md() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
     for (room, may) in MAY_USE {
-        let row = format!("| `{room}` | {} |", if may.is_empty() { "nothing".to_owned() } else { may.join(", ") });
+        let row =
+            format!("| `{room}` | {} |", if may.is_empty() { "nothing".to_owned() } else { may.join(", ") });
         assert!(page.contains(&row), "ARCHITECTURE.md lacks: {row}");
     }
 }
 
 #[test]
 fn the_plan_is_pure() {
-    let banned = ["SystemTime", "Instant::now", "tokio", "tracing", "std::fs", "std::net::Tcp", "std::net::Udp", "rustix", "std::env"];
+    let banned = [
+        "SystemTime",
+        "Instant::now",
+        "tokio",
+        "tracing",
+        "std::fs",
+        "std::net::Tcp",
+        "std::net::Udp",
+        "rustix",
+        "std::env",
+    ];
     for (path, text) in sources().into_iter().filter(|(path, _)| room(path) == "plan" && !is_test(path)) {
         for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
             for word in banned {
