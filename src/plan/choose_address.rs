@@ -246,9 +246,12 @@ const fn answer(subnet: &Subnet, address: u128) -> Reply {
 }
 
 fn marks_after(marks: &Marks, kind: Kind, address: u128, now: Millis) -> Marks {
-    let mut after = Marks { addressed: true, ..marks.clone() };
+    // Somebody uses it: whatever storm it stood in, it was not one of those that Docker refused.
+    let mut after = Marks { addressed: true, stormed: false, ..marks.clone() };
     match kind {
-        Kind::Gateway => (after.gateway, after.set_up_at) = (Some(address), now),
+        Kind::Gateway => {
+            (after.gateway, after.gateway_is_auxiliary, after.set_up_at) = (Some(address), false, now);
+        }
         Kind::Auxiliary => after.set_up_at = now,
         Kind::Endpoint | Kind::Unknown => after.had_endpoint = true,
     }

@@ -382,11 +382,11 @@ fn refuse_storm(plan: &Plan, request: &SubnetRequest, storm: &[Serial]) -> Decis
         storm.len(),
         request.family,
     ));
-    let marked =
-        storm.iter().filter_map(|serial| plan.subnets.get(serial)).map(|subnet| Change::SubnetMarked {
-            serial: subnet.state.serial,
-            marks: Marks { stormed: true, ..subnet.state.marks.clone() },
-        });
+    let subnets = storm.iter().filter_map(|serial| plan.subnets.get(serial)).map(|subnet| &subnet.state);
+    let marked = subnets.filter(|state| !state.marks.stormed).map(|state| Change::SubnetMarked {
+        serial: state.serial,
+        marks: Marks { stormed: true, ..state.marks.clone() },
+    });
     Decision { reply: Err(error), changes: marked.collect(), warnings: Vec::new(), undo: None }
 }
 
