@@ -13,6 +13,7 @@ use super::options::PoolOptions;
 use super::prefix::Prefix;
 use super::request::{Context, Decision, InUse, InUseKind, Reply, Space, SubnetRequest, Undo, Wanted};
 use super::settings::{Base, Millis, PoolSettings, rfc3339};
+use super::subnet::usable;
 
 /// A subnet released less than this ago is not given to another network (its bridge may still be there, P17).
 const YOUNGEST: Millis = 5_000;
@@ -446,12 +447,14 @@ impl<'a> Blocked<'a> {
         blocked
     }
 
-    /// The last number of what blocks this candidate: something in use that overlaps it, or reservations over all of it.
+    /// The last number of what blocks this candidate: something in use that overlaps it, or reservations over all of
+    /// its usable addresses.
     fn by(&self, candidate: Prefix) -> Option<u128> {
-        let (first, last) = (candidate.first(), candidate.last());
+        let (first, last) = usable(candidate);
         if let Some((_, end)) = self.reserved.around(first).filter(|(_, end)| *end >= last) {
             return Some(end);
         }
+        let (first, last) = (candidate.first(), candidate.last());
         self.in_use.overlapping(first, last).map(|(_, end)| end).max()
     }
 }
