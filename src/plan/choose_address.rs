@@ -206,6 +206,7 @@ impl Plan {
             address,
             generation: record.generation,
             previous: previous.map(Box::new),
+            gateway: subnet.state.marks.gateway,
         };
         let mut changes = vec![Change::AddressGranted { serial, address, record }];
         let marks = marks_after(&subnet.state.marks, kind, address, context.now);
