@@ -30,6 +30,10 @@ pub enum Op {
         range: Option<usize>,
         overlap: bool,
     },
+    Again {
+        subnet: usize,
+        overlap: bool,
+    },
     Address {
         subnet: usize,
         number: Option<u128>,
@@ -210,7 +214,7 @@ fn operation() -> impl Strategy<Value = Op> {
     let dynamic = (space(), family, size, options, 0usize..8, 0usize..5).prop_map(
         |(space, family, size, options, host, driver)| Op::Any { space, family, size, options, host, driver },
     );
-    let exact =
+    let by_number =
         (space(), 0..EXACT.len(), prop::option::weighted(0.3, 0..RANGES.len()), prop::bool::weighted(0.3))
             .prop_map(|(space, pool, range, overlap)| Op::Exact { space, pool, range, overlap });
     let name = prop::option::of(0..NAMES.len());
@@ -232,7 +236,8 @@ fn operation() -> impl Strategy<Value = Op> {
         });
     prop_oneof![
         5 => dynamic,
-        3 => exact,
+        3 => by_number,
+        3 => (0usize..8, prop::bool::weighted(0.6)).prop_map(|(subnet, overlap)| Op::Again { subnet, overlap }),
         9 => address,
         3 => pass.prop_map(Op::Pass),
         1 => (0usize..6, 0u128..16).prop_map(|(subnet, number)| Op::ReleaseAddress { subnet, number }),
@@ -243,6 +248,18 @@ fn operation() -> impl Strategy<Value = Op> {
         2 => (0usize..4).prop_map(|back| Op::Undo { back }),
         1 => (0usize..4).prop_map(Op::Configure),
     ]
+}
+
+fn exact(space: Space, asked: Prefix, range: Option<Prefix>, overlap: bool) -> SubnetRequest {
+    SubnetRequest {
+        space,
+        family: asked.family(),
+        wanted: Wanted::Exact(asked),
+        range,
+        options: BTreeMap::from_iter(overlap.then(|| ("overlap".to_owned(), "true".to_owned()))),
+        pools: None,
+        in_use: Arc::from([]),
+    }
 }
 
 /// The request that an operation stands for, given what is held; `None` for time, settings and empty picks.
@@ -265,22 +282,22 @@ pub fn request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
         }),
         Op::Exact { space, pool, range, overlap } => {
             let asked = prefix(EXACT[*pool]);
-            let overlap = overlap.then(|| ("overlap".to_owned(), "true".to_owned()));
-            Request::Subnet(SubnetRequest {
-                space: *space,
-                family: asked.family(),
-                wanted: Wanted::Exact(asked),
-                range: range.map(|range| prefix(RANGES[range])),
-                options: BTreeMap::from_iter(overlap),
-                pools: None,
-                in_use: Arc::from([]),
-            })
+            let range = range.map(|range| prefix(RANGES[range]));
+            Request::Subnet(exact(*space, asked, range, *overlap))
+        }
+        Op::Again { subnet, overlap } => {
+            let known: Vec<_> = plan.subnets().map(|subnet| &subnet.state).collect();
+            let state = known.get(subnet % known.len().max(1))?;
+            Request::Subnet(exact(state.space, state.prefix, None, *overlap))
         }
         Op::Address { subnet, number, gateway, name, mac, serial } => {
             let state = pick(*subnet)?;
             Request::Address(AddressRequest {
                 id: state.id.clone(),
-                address: number.map(|number| address(state.prefix, number)),
+                address: number.map(|number| match state.marks.gateway.filter(|_| number >= 17) {
+                    Some(gateway) => state.prefix.address(gateway),
+                    None => address(state.prefix, number),
+                }),
                 gateway: *gateway,
                 name: name.map(|name| NAMES[name].to_owned()),
                 mac: mac.map(|mac| [2, 0, 0, 0, 0, mac]),
