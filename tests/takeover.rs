@@ -307,3 +307,27 @@ fn no_pools_from_any_source_is_a_usage_error() {
     assert_eq!(house.refuse().0, 2);
     until("nothing listens", || Wire::try_unix(&house.socket()).is_none().then_some(()));
 }
+
+/// SIGHUP reads the configuration again; what an import settles afterwards must not go back behind it.
+#[test]
+fn an_import_after_a_reload_keeps_what_is_in_force() {
+    let toml = |size: u8| {
+        format!("[[pool]]\nname = \"lan\"\nv4 = {{ base = \"198.51.100.0/23\", size = {size} }}\n")
+    };
+    let house = House::with_toml(&toml(27));
+    let daemon = house.start();
+    house.configure(&toml(26));
+    daemon.signal(rustix::process::Signal::HUP);
+    let reloaded = [pool("lan", "198.51.100.0/23", 26)];
+    until("the reload", || (pools_of(&daemon) == reloaded).then_some(()));
+    fs::write(house.path("old.json"), SECOND).unwrap();
+    let output = house.gipam(&["import", "old.json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(pools_of(&daemon), reloaded);
+    assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 4);
+    // A mistake changes nothing.
+    house.configure("[[pool]]\nname = \"lan\"\nbase = 7\n");
+    daemon.signal(rustix::process::Signal::HUP);
+    until("the complaint", || house.log().contains("was not reloaded").then_some(()));
+    assert_eq!(pools_of(&daemon), reloaded);
+}

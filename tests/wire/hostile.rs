@@ -122,7 +122,6 @@ fn duty_1_fields_that_say_something_else() {
         ("RequestPool", r#"{"AddressSpace":"local","Options":{"pool":""}}"#),
         ("RequestPool", r#"{"AddressSpace":"local","Options":{"v4.size":"33"}}"#),
         ("RequestPool", r#"{"AddressSpace":"local","Options":{"v6.size":"+64"}}"#),
-        ("RequestPool", r#"{"AddressSpace":"local","Options":{"overlap":"true"}}"#),
         ("RequestPool", r#"{"AddressSpace":"local","Pool":"203.0.113.0/24","Options":{"overlap":"maybe"}}"#),
         ("RequestPool", r#"{"AddressSpace":"local","Options":{"a\u0000\nb":"\u001b[31m"}}"#),
         // PoolIDs.

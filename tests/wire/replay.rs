@@ -165,6 +165,12 @@ fn masked(prefix: &str) -> String {
     net.trunc().to_string()
 }
 
+/// Where a failing test was.
+#[allow(clippy::print_stderr, reason = "shown only when the test fails")]
+fn say(name: &str, line: &str) {
+    eprintln!("{name}: {line}");
+}
+
 /// Plays a scenario against a daemon of its own; the books at its end.
 fn play_one(house: &House, fixture: &'static str, host: &'static str, name: &str) -> [Value; 2] {
     let daemon = house.start();
@@ -172,7 +178,7 @@ fn play_one(house: &House, fixture: &'static str, host: &'static str, name: &str
     let mut wire = daemon.wire();
     wire.host = host;
     for line in section(fixture, name) {
-        eprintln!("{name}: {line}");
+        say(name, line);
         mapping.play(line, &mut wire, &daemon);
     }
     let books = ["/v1/subnets", "/v1/leases"].map(|path| daemon.view(path));
