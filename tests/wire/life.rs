@@ -110,6 +110,30 @@ fn duty_2_p20_a_grant_whose_caller_has_gone_is_taken_back_and_a_release_is_carri
         daemon.wire().send(&request("ReleaseAddress", &body)).unwrap();
     });
     until("the release is carried out", || (daemon.view("/v1/leases") == json!([])).then_some(()));
+    assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 1, "nothing came later either");
+}
+
+/// dockerd was killed after the answer went out, or the answer was lost: nobody will ever release this.
+#[test]
+fn p20_duty_8_an_orphan_is_named_with_the_command_that_frees_it() {
+    let house = House::new(&POOLS);
+    let daemon = house.start();
+    let mut lost = daemon.wire();
+    lost.send(&request("RequestPool", &asked("local", "198.51.100.0/24", "", json!({}), false))).unwrap();
+    until("the work is done", || {
+        daemon.view("/v1/subnets").to_string().contains("198.51.100.0/24").then_some(())
+    });
+    drop(lost);
+    let again = asked("local", "198.51.100.0/25", "", json!({}), false);
+    let text = daemon.wire().refused("RequestPool", &again);
+    let command = text.split("free it with: ").nth(1).unwrap();
+    assert_eq!(command, "gipam release 198.51.100.0/24 --force");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    let output = house.gipam(&words);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    daemon.wire().pool(&again);
+    // The views of the command line are those of the admin socket.
+    assert_eq!([house.json(&["subnets"]), house.json(&["leases", "--all"])], daemon.books());
 }
 
 #[test]
