@@ -19,7 +19,13 @@ pub enum Below {
 }
 
 /// The settings in force, from the configuration and what `known` (books or lease file) has; with warnings.
-pub fn settle(configured: &Settings, origin: &PoolsOrigin, known: &[PoolSettings], below: Below, plan: &Plan) -> (Settings, Vec<String>) {
+pub fn settle(
+    configured: &Settings,
+    origin: &PoolsOrigin,
+    known: &[PoolSettings],
+    below: Below,
+    plan: &Plan,
+) -> (Settings, Vec<String>) {
     let mut settings = configured.clone();
     let mut warnings = Vec::new();
     match origin {
@@ -43,7 +49,8 @@ pub fn settle(configured: &Settings, origin: &PoolsOrigin, known: &[PoolSettings
 fn keep_closed(settings: &mut Settings, known: &[PoolSettings], plan: &Plan, warnings: &mut Vec<String>) {
     for pool in known {
         let named = settings.pool(&pool.name).is_some();
-        let in_use = plan.subnets().any(|subnet| subnet.is_held() && subnet.state.pool.as_deref() == Some(&pool.name));
+        let in_use =
+            plan.subnets().any(|subnet| subnet.is_held() && subnet.state.pool.as_deref() == Some(&pool.name));
         if named || !in_use {
             continue;
         }
@@ -51,9 +58,15 @@ fn keep_closed(settings: &mut Settings, known: &[PoolSettings], plan: &Plan, war
         settings.pools.push(closed);
         if settings.check().is_err() {
             settings.pools.pop();
-            warnings.push(format!("pool {} left the configuration and another pool took its place; its subnets stay", pool.name));
+            warnings.push(format!(
+                "pool {} left the configuration and another pool took its place; its subnets stay",
+                pool.name
+            ));
         } else {
-            warnings.push(format!("pool {} left the configuration while it has subnets; it stays, closed, until it is empty", pool.name));
+            warnings.push(format!(
+                "pool {} left the configuration while it has subnets; it stays, closed, until it is empty",
+                pool.name
+            ));
         }
     }
 }

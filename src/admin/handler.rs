@@ -79,7 +79,9 @@ impl Handler for Admin {
     async fn handle(&self, request: Request) -> Response {
         match self.answer(&request).await {
             Ok(body) => Response::new(200, JSON, body),
-            Err(error) => Response::new(status(error.kind), JSON, serde_json::to_vec(&error).unwrap_or_default()),
+            Err(error) => {
+                Response::new(status(error.kind), JSON, serde_json::to_vec(&error).unwrap_or_default())
+            }
         }
     }
 
@@ -112,7 +114,10 @@ impl Admin {
             ("GET", "/v1/export") => self.export(&query).await,
             ("GET", path) => self.view(path.to_owned(), query).await,
             (method, path) => {
-                let text = format!("there is no {method} {path} here", path = path.chars().take(100).collect::<String>());
+                let text = format!(
+                    "there is no {method} {path} here",
+                    path = path.chars().take(100).collect::<String>()
+                );
                 Err(AdminError::new(Kind::Missing, text))
             }
         }
@@ -148,7 +153,8 @@ impl Admin {
         if let Some((at, text)) = self.counters.last_error() {
             (status.last_error, status.last_error_at) = (Some(text), Some(rfc3339(at)));
         }
-        let mut value = serde_json::to_value(&status).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))?;
+        let mut value = serde_json::to_value(&status)
+            .map_err(|error| AdminError::new(Kind::Failed, error.to_string()))?;
         if let Some(map) = value.as_object_mut() {
             let counters = [
                 ("requests", &self.counters.requests),
@@ -167,7 +173,10 @@ impl Admin {
         let asked: Release = decode(body)?;
         let address = match asked.address.as_deref().filter(|text| !text.is_empty()) {
             None => None,
-            Some(text) => Some(text.parse().map_err(|_| AdminError::new(Kind::Invalid, format!("{text:?} is no IP address")))?),
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|_| AdminError::new(Kind::Invalid, format!("{text:?} is no IP address")))?,
+            ),
         };
         tracing::info!("release by hand: {} {}", asked.subnet, asked.address.as_deref().unwrap_or_default());
         self.ledger.ask(PlanRequest::Force { subnet: asked.subnet, address }).await?;
@@ -176,7 +185,8 @@ impl Admin {
 
     async fn import(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
         let asked: Import = decode(body)?;
-        let plan = import::Importing::new(&asked.name, &asked.content, asked.replace, &self.settings, &self.origin)?;
+        let plan =
+            import::Importing::new(&asked.name, &asked.content, asked.replace, &self.settings, &self.origin)?;
         let summary = plan.summary();
         self.ledger.alter(Box::new(move |known| plan.alter(known, clock::now()))).await?;
         tracing::info!("{} imported: {summary}", asked.name);
@@ -195,5 +205,6 @@ impl Admin {
 }
 
 fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, AdminError> {
-    serde_json::from_slice(body).map_err(|error| AdminError::new(Kind::Invalid, format!("the body cannot be read: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| AdminError::new(Kind::Invalid, format!("the body cannot be read: {error}")))
 }

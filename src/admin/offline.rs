@@ -26,9 +26,8 @@ pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, AdminError>
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     let view = View::open(books, clock::now())?;
     match path {
-        "/v1/status" => {
-            serde_json::to_vec(&view.status(books)).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
-        }
+        "/v1/status" => serde_json::to_vec(&view.status(books))
+            .map_err(|error| AdminError::new(Kind::Failed, error.to_string())),
         "/v1/export" => {
             import::check_format(query)?;
             let bytes = import::export(view.plan());
@@ -46,15 +45,15 @@ pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, AdminError>
 
 /// Takes a lease file over into the books.
 pub fn import(books: &Path, name: &str, content: &str, replace: bool) -> Result<Vec<u8>, AdminError> {
-    let importing = import::Importing::new(name, content, replace, &Settings::default(), &PoolsOrigin::Nowhere)?;
+    let importing =
+        import::Importing::new(name, content, replace, &Settings::default(), &PoolsOrigin::Nowhere)?;
     let summary = importing.summary();
     let mut books = Books::open(books)?;
     let known = books.settings()?;
     let mut plan = Plan::new(known);
     books.load(|change| plan.apply(&change))?;
-    let Altered { settings, changes, meta } = importing
-        .alter(&plan, clock::now())
-        .map_err(AdminError::from)?;
+    let Altered { settings, changes, meta } =
+        importing.alter(&plan, clock::now()).map_err(AdminError::from)?;
     for change in &changes {
         books.write(&plan, change)?;
         plan.apply(change);

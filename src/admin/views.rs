@@ -28,7 +28,8 @@ impl From<StoreError> for AdminError {
             text = format!("{text}: {cause}");
             source = cause.source();
         }
-        let kind = if matches!(error, StoreError::Absent(_)) { ErrorKind::Missing } else { ErrorKind::Failed };
+        let kind =
+            if matches!(error, StoreError::Absent(_)) { ErrorKind::Missing } else { ErrorKind::Failed };
         Self::new(kind, text)
     }
 }
@@ -101,7 +102,9 @@ impl View {
     fn pools(&self) -> Vec<PoolRow> {
         let mut rows = Vec::new();
         for pool in &self.plan.settings().pools {
-            for (family, base) in Family::BOTH.into_iter().filter_map(|family| Some((family, pool.base(family)?))) {
+            for (family, base) in
+                Family::BOTH.into_iter().filter_map(|family| Some((family, pool.base(family)?)))
+            {
                 let counts = self.plan.count_subnets(base);
                 rows.push(PoolRow {
                     pool: pool.name.clone(),

@@ -11,8 +11,8 @@ use crate::clock;
 use crate::config::{BooksFile, Config, Content};
 use crate::plan::Plan;
 use crate::plan::settings::Settings;
-use crate::store::old_gipam::{self, Parsed};
 use crate::settle::{Below, settle};
+use crate::store::old_gipam::{self, Parsed};
 use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
 use crate::store::{self, Books, CommitError, takeover};
 
@@ -88,16 +88,22 @@ fn content(path: &Path) -> Result<(Content, Vec<u8>), Error> {
 }
 
 /// Where the books are, and the old lease file with its bytes if there is one with something in it.
-fn find(file: &BooksFile) -> Result<(PathBuf, Option<(PathBuf, Vec<u8>)>), Error> {
+struct Found {
+    books: PathBuf,
+    old: Option<(PathBuf, Vec<u8>)>,
+}
+
+/// Looks what stands in the named file.
+fn find(file: &BooksFile) -> Result<Found, Error> {
     let (content, bytes) = content(&file.named)?;
     let found = file.resolve(content);
     let old = found.old.filter(|_| content != Content::Absent).map(|path| (path, bytes));
-    Ok((found.books, old))
+    Ok(Found { books: found.books, old })
 }
 
 /// Opens everything and settles what is in force.
 pub fn boot(config: &Config) -> Result<Booted, Error> {
-    let (path, old) = find(&config.file)?;
+    let Found { books: path, old } = find(&config.file)?;
     // Parsed before the books are made: a file that cannot be taken leaves nothing behind.
     let old = old.map(|(path, bytes)| parse(path, &bytes)).transpose()?;
     if old.is_none() && config.settings.pools.is_empty() && !path.exists() {
@@ -122,7 +128,8 @@ pub fn boot(config: &Config) -> Result<Booted, Error> {
     let settings = match take_over {
         Some(old) => take(&mut plan, &mut books, old, configured, config)?,
         None => {
-            let (settings, warnings) = settle(&configured, &config.pools_origin, &known.pools, Below::Books, &plan);
+            let (settings, warnings) =
+                settle(&configured, &config.pools_origin, &known.pools, Below::Books, &plan);
             warn(&warnings);
             settings
         }
@@ -156,7 +163,13 @@ fn parse(path: PathBuf, bytes: &[u8]) -> Result<Old, Error> {
 }
 
 /// Writes an old lease file's subnets and leases into the books, not committed yet; answers the settings in force.
-fn take(plan: &mut Plan, books: &mut Books, old: &Old, configured: Settings, config: &Config) -> Result<Settings, Error> {
+fn take(
+    plan: &mut Plan,
+    books: &mut Books,
+    old: &Old,
+    configured: Settings,
+    config: &Config,
+) -> Result<Settings, Error> {
     let from_file: Vec<_> = takeover::pools(&old.parsed.books, &configured).into_iter().collect();
     let (settings, warnings) = settle(&configured, &config.pools_origin, &from_file, Below::LeaseFile, plan);
     warn(&warnings);
@@ -171,7 +184,11 @@ fn take(plan: &mut Plan, books: &mut Books, old: &Old, configured: Settings, con
     books.write_counters(plan)?;
     books.put_meta(TAKEN_DIGEST, &old.digest)?;
     let subnets = old.parsed.books.allocated.len();
-    tracing::info!("{}: {subnets} subnets and {} leases taken over", old.path.display(), changes.len() - subnets);
+    tracing::info!(
+        "{}: {subnets} subnets and {} leases taken over",
+        old.path.display(),
+        changes.len() - subnets
+    );
     Ok(settings)
 }
 

@@ -8,7 +8,9 @@ use std::fs;
 use std::net::SocketAddr;
 
 use crate::config::{Config, DoorSettings, Driver, SocketAccess, Tls};
-use crate::docker::discovery::{Announcement, DiscoveryError, DriverName, Places, Served, TlsClient, announce};
+use crate::docker::discovery::{
+    Announcement, DiscoveryError, DriverName, Places, Served, TlsClient, announce,
+};
 use crate::server::{Door, DoorError, Listener, LocalAddress, inherited};
 
 /// Why a door stays shut.
@@ -78,8 +80,9 @@ pub fn open(config: &Config) -> Result<Doors, Error> {
     let mut passed = inherited().map_err(Error::Inherited)?;
     let admin = match take(&mut passed, &["admin"]) {
         Some(listener) => listener,
-        None => open_unix(&config.admin, &config.admin_access)
-            .map_err(|error| error.map_door(|source| Error::Door { driver: "admin socket".to_owned(), source }))?,
+        None => open_unix(&config.admin, &config.admin_access).map_err(|error| {
+            error.map_door(|source| Error::Door { driver: "admin socket".to_owned(), source })
+        })?,
     };
     let mut drivers = Vec::new();
     for driver in &config.drivers {
@@ -130,7 +133,10 @@ fn number(name: Option<&str>, what: &'static str, file: &'static str) -> Result<
         return Ok(Some(number));
     }
     let table = fs::read_to_string(file).unwrap_or_default();
-    let line = table.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name));
+    let line = table
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.first() == Some(&name));
     let number = line.and_then(|fields| fields.get(2).and_then(|number| number.parse().ok()));
     number.map(Some).ok_or_else(|| Error::Nobody { what, name: name.to_owned(), file })
 }
@@ -138,7 +144,9 @@ fn number(name: Option<&str>, what: &'static str, file: &'static str) -> Result<
 fn open_driver(config: &Config, driver: &Driver) -> Result<Listener, Error> {
     let shut = |source| Error::Door { driver: driver.name.clone(), source };
     let (address, tls) = match &driver.door {
-        DoorSettings::Unix { path } => return open_unix(path, &config.socket_access).map_err(|error| error.map_door(shut)),
+        DoorSettings::Unix { path } => {
+            return open_unix(path, &config.socket_access).map_err(|error| error.map_door(shut));
+        }
         DoorSettings::Tcp { address, tls, .. } => (address, tls),
     };
     let wrong = |source| Error::Address { driver: driver.name.clone(), address: address.to_string(), source };
@@ -172,7 +180,8 @@ fn with_tls(driver: &Driver, listener: Listener) -> Result<Listener, Error> {
 
 /// Writes the plugin files, and clears away what would win over them.
 fn tell(config: &Config, drivers: &[Opened]) -> Result<Vec<Announcement>, Error> {
-    let places = Places { sockets: config.plugin_dirs.sockets.clone(), specs: config.plugin_dirs.specs.clone() };
+    let places =
+        Places { sockets: config.plugin_dirs.sockets.clone(), specs: config.plugin_dirs.specs.clone() };
     let tcp = |opened: &Opened| match opened.listener.local_address() {
         LocalAddress::Tcp(address) => Some(address),
         LocalAddress::Unix(_) => None,

@@ -30,7 +30,11 @@ pub fn digest_text(bytes: &[u8]) -> String {
 /// The pools of an old lease file, as the pool `default`; none if it has none.
 pub fn pools(books: &OldBooks, settings: &Settings) -> Option<PoolSettings> {
     let base = |pool: Option<OldPool>| {
-        pool.map(|pool| Base { base: Prefix::from_net(pool.base), size: pool.size, addresses: AddressOrder::Sequential })
+        pool.map(|pool| Base {
+            base: Prefix::from_net(pool.base),
+            size: pool.size,
+            addresses: AddressOrder::Sequential,
+        })
     };
     let (v4, v6) = (base(books.v4), base(books.v6));
     (v4.is_some() || v6.is_some()).then(|| PoolSettings {
@@ -49,7 +53,8 @@ pub fn changes(books: &OldBooks, plan: &Plan, settings: &Settings, now: Millis) 
     let mut changes = Vec::new();
     for subnet in &books.allocated {
         let prefix = Prefix::from_net(subnet.prefix);
-        let in_pool = |pool: &&PoolSettings| pool.base(prefix.family()).is_some_and(|base| base.base.contains(prefix));
+        let in_pool =
+            |pool: &&PoolSettings| pool.base(prefix.family()).is_some_and(|base| base.base.contains(prefix));
         let beyond = prefix.first().saturating_add(u128::from(subnet.next_index)).saturating_add(MARGIN);
         changes.push(Change::SubnetGranted(Box::new(SubnetState {
             serial,

@@ -1,0 +1,34 @@
+# Two commands are enough: `make run` shows gipam at work on this machine's Docker Engine, `make test` proves it.
+
+CARGO ?= cargo
+# Words after it choose scenarios and engines: make engines SCENARIOS="takeover --engine 28"
+SCENARIOS ?=
+
+.PHONY: build run demo check test engines
+
+# The program for use: target/release/gipam.
+build:
+	$(CARGO) build --release --locked
+
+# Starts gipam, a dual-stack network and two containers, shows the books, serves until Ctrl-C. Leaves nothing behind.
+run:
+	scripts/demo.sh run
+
+# The same, ending by itself: exit code 0 only if every step was true.
+demo:
+	scripts/demo.sh demo
+
+# The fast part: format, lints, and the tests that need no Docker Engine.
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
+	$(CARGO) clippy --locked --test engines --quiet -- -D warnings
+	$(CARGO) test --locked --quiet
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else echo "shellcheck: not installed, skipped"; fi
+
+# Every scenario on every Docker Engine that Debian's suites hold.
+engines:
+	$(CARGO) test --locked --quiet --test engines -- $(SCENARIOS)
+
+# Everything.
+test: check demo engines

@@ -1,0 +1,238 @@
+#!/bin/bash
+# demo.sh run|demo - gipam at work on this machine's Docker Engine.
+#
+# Builds gipam, starts it under the driver name gipam-demo with pools and books of its own, makes a dual-stack network and
+# two containers from an image made on the spot, lets them reach each other on both families, and shows the books. "run"
+# then goes on serving until Ctrl-C; "demo" ends by itself, with exit code 0 only if every step was true. Either way all
+# that it made is removed again. Where no Docker Engine answers, Debian's docker.io package is installed (and stays
+# installed) and started for the time being.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+MODE=${1:-run}
+case $MODE in run | demo) ;; *) echo "usage: demo.sh run|demo" >&2; exit 2 ;; esac
+
+NAME=gipam-demo
+PLUGIN=/run/docker/plugins/$NAME.sock
+V4=10.213.0.0/16
+V6=fd13:2130::/48
+GIPAM=${GIPAM_BINARY:-}
+STATE='' GIPAM_PID='' DOCKERD_PID='' NAMESPACE=() STARTED=() MADE=()
+
+say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+fail() { echo "demo.sh: $*" >&2; exit 1; }
+
+# Runs a command, showing it as a user types it.
+show() { printf '$ %s\n' "$*"; "$@"; }
+
+# --- before ---------------------------------------------------------------------------------------------------------
+
+build() {
+  if [ -z "$GIPAM" ]; then
+    command -v cargo >/dev/null || fail "a Rust toolchain is needed: cargo was not found"
+    say "building gipam"
+    cargo build --locked --quiet
+    GIPAM=${CARGO_TARGET_DIR:-$PWD/target}/debug/gipam
+  fi
+  [ "$(id -u)" = 0 ] && return
+  command -v sudo >/dev/null || fail "root is needed to put a driver where Docker looks for it: run this as root"
+  exec sudo --preserve-env=DOCKER_HOST "GIPAM_BINARY=$GIPAM" "$0" "$MODE"
+}
+
+# Docker looks for drivers on its own machine only, so only an Engine behind a UNIX socket will do.
+find_engine() {
+  case ${DOCKER_HOST:-} in unix://* | "") ;; *) unset DOCKER_HOST ;; esac
+  export DOCKER_HOST=${DOCKER_HOST:-unix:///var/run/docker.sock}
+  command -v docker >/dev/null && docker version >/dev/null 2>&1
+}
+
+install_engine() {
+  local unit packages=(docker.io)
+  if [ -d /run/systemd/system ]; then # the package starts these, too
+    for unit in docker.socket docker.service containerd.service; do
+      systemctl --quiet is-active "$unit" || STARTED+=("$unit")
+    done
+  fi
+  command -v dockerd >/dev/null && command -v docker >/dev/null && return
+  command -v apt-get >/dev/null || fail "no Docker Engine answers here: install one (https://docs.docker.com/engine/install/) and start it"
+  say "no Docker Engine answers: installing Debian's docker.io"
+  apt-cache show docker.io >/dev/null 2>&1 || apt-get update -q
+  # from trixie on, the client is a package of its own
+  ! apt-cache show docker-cli >/dev/null 2>&1 || packages+=(docker-cli)
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q "${packages[@]}" >"$STATE/install.log" 2>&1 ||
+    { tail -n 20 "$STATE/install.log" >&2; fail "docker.io could not be installed"; }
+  echo "docker.io is installed, and will stay installed"
+}
+
+start_engine() {
+  local dir
+  if [ -d /run/systemd/system ]; then
+    systemctl start docker
+  else
+    # No service manager: dockerd runs for the time being, in a network namespace of its own, so that no bridge and no
+    # firewall rule of it stays; its data lies beside ours.
+    say "starting dockerd for the time being"
+    for dir in /run/docker /run/containerd /etc/docker; do [ -d "$dir" ] || MADE+=("$dir"); done
+    mkdir -p /etc/docker
+    # shellcheck disable=SC2016 # expanded inside
+    setsid unshare -m -n sh -euc 'mount -t tmpfs none /etc/docker; "$0" ip link set lo up; exec dockerd "$@"' \
+      "$STATE/busybox" --host "unix://$STATE/docker.sock" --data-root "$STATE/docker" --exec-root "$STATE/exec" \
+      --pidfile "$STATE/docker.pid" --cgroup-parent "/$NAME" >"$STATE/dockerd.log" 2>&1 </dev/null &
+    DOCKERD_PID=$!
+    NAMESPACE=(nsenter -t "$DOCKERD_PID" -n --)
+    export DOCKER_HOST=unix://$STATE/docker.sock
+  fi
+  for _ in $(seq 300); do
+    docker version >/dev/null 2>&1 && return
+    [ -z "$DOCKERD_PID" ] || kill -0 "$DOCKERD_PID" 2>/dev/null ||
+      { tail -n 5 "$STATE/dockerd.log" >&2; fail "dockerd ended at its start"; }
+    sleep 0.1
+  done
+  fail "the Docker Engine does not answer"
+}
+
+# A busybox that needs no libraries: the machine's own, or the one in Debian's package, which is only unpacked.
+find_busybox() {
+  local own
+  own=$(command -v busybox || true)
+  if [ -n "$own" ] && ! ldd "$own" >/dev/null 2>&1; then
+    cp "$own" "$STATE/busybox"
+    return
+  fi
+  command -v apt-get >/dev/null || fail "a static busybox is needed for the image: install busybox-static"
+  apt-cache show busybox-static >/dev/null 2>&1 || apt-get update -q
+  (cd "$STATE" && apt-get download -q -o APT::Sandbox::User=root busybox-static >/dev/null &&
+    dpkg -x busybox-static_*.deb unpacked) || fail "cannot get busybox-static"
+  cp "$(find "$STATE/unpacked" -path '*bin/busybox' -type f | head -n 1)" "$STATE/busybox"
+}
+
+# --- after ----------------------------------------------------------------------------------------------------------
+
+# Our containers, and every network that has its addresses from us: without the driver it would be stuck.
+remove_ours() {
+  local network container
+  docker ps -aq --filter "label=$NAME" | xargs -r docker rm -f >/dev/null
+  for network in $(docker network ls -q --filter type=custom); do
+    [ "$(docker network inspect --format '{{.IPAM.Driver}}' "$network")" = "$NAME" ] || continue
+    for container in $(docker network inspect --format '{{range .Containers}}{{.Name}} {{end}}' "$network"); do
+      docker network disconnect -f "$network" "$container"
+    done
+    docker network rm "$network" >/dev/null
+  done
+}
+
+clean_up() {
+  local code=$? dir
+  trap '' INT TERM
+  set +e
+  [ "$MODE$code" != run130 ] || { code=0; echo; }
+  [ -n "$STATE" ] || exit "$code"
+  if [ "$code" != 0 ] && [ -f "$STATE/gipam.log" ]; then
+    echo "--- gipam's log" >&2
+    tail -n 15 "$STATE/gipam.log" >&2
+  fi
+  if [ -n "$GIPAM_PID" ]; then
+    remove_ours
+    docker image rm -f "$NAME" >/dev/null 2>&1
+    kill "$GIPAM_PID" 2>/dev/null
+    wait "$GIPAM_PID" 2>/dev/null
+  fi
+  if [ "${#STARTED[@]}" -gt 0 ]; then
+    systemctl stop "${STARTED[@]}"
+    echo "the docker service, started for this, is stopped again; docker.io stays installed"
+  fi
+  if [ -n "$DOCKERD_PID" ]; then
+    kill "$DOCKERD_PID" 2>/dev/null
+    wait "$DOCKERD_PID" 2>/dev/null
+    for dir in "/sys/fs/cgroup/$NAME" /sys/fs/cgroup/*/"$NAME"; do [ ! -d "$dir" ] || rmdir "$dir"; done
+    grep -s "$STATE" /proc/self/mounts | cut -d ' ' -f 2 | sort -r | xargs -r -n 1 umount
+    echo "dockerd, started for this, is stopped again; docker.io stays installed"
+  fi
+  # only what was not there before, and is empty but for dockerd's own leavings in /run
+  for dir in "${MADE[@]}"; do
+    case $dir in /run/docker/plugins | /etc/docker) rmdir "$dir" 2>/dev/null ;; *) rm -rf "$dir" ;; esac
+  done
+  rm -rf "$STATE"
+  exit "$code"
+}
+
+# --- the show -------------------------------------------------------------------------------------------------------
+
+start_gipam() {
+  [ -d "${PLUGIN%/*}" ] || MADE+=("${PLUGIN%/*}")
+  "${NAMESPACE[@]}" setsid "$GIPAM" serve --name "$NAME" --file "$STATE/gipam.db" --admin "$STATE/admin.sock" \
+    -v4 "$V4" -v6 "$V6" >"$STATE/gipam.log" 2>&1 </dev/null &
+  GIPAM_PID=$!
+  for _ in $(seq 100); do
+    gipam status >/dev/null 2>&1 && return
+    kill -0 "$GIPAM_PID" 2>/dev/null || fail "gipam ended at its start"
+    sleep 0.1
+  done
+  fail "gipam does not answer"
+}
+
+gipam() { "$GIPAM" --admin "$STATE/admin.sock" "$@"; }
+
+# The address of a container: 1 for IPv4, 2 for IPv6.
+address() {
+  docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}' "$1" |
+    cut -d ' ' -f "$2"
+}
+
+# Whether the books hold exactly what Docker shows for a container.
+leased() {
+  local family
+  for family in 1 2; do
+    gipam leases --json | grep -q "\"$(address "$1" $family)\"" || fail "$(address "$1" $family) of $1 is not in the books"
+  done
+}
+
+make_image() {
+  local dir=$STATE/image applet
+  mkdir -p "$dir/bin" "$dir/tmp"
+  cp "$STATE/busybox" "$dir/bin/busybox"
+  for applet in sh sleep ping ip cat; do ln -s busybox "$dir/bin/$applet"; done
+  tar -C "$dir" -c . | docker import - "$NAME" >/dev/null
+}
+
+main() {
+  build
+  trap clean_up EXIT
+  trap 'exit 130' INT TERM
+  STATE=$(mktemp -d "${TMPDIR:-/tmp}/gipam-demo.XXXXXX")
+  find_busybox
+  find_engine || { install_engine; find_engine || start_engine; }
+  say "Docker Engine $(docker version --format '{{.Server.Version}}')"
+  start_gipam
+  remove_ours # of a run that was killed
+  make_image
+
+  say "a network that says no more than IPv6, and who gives addresses"
+  show docker network create --ipv6 --ipam-driver $NAME --label $NAME $NAME
+  say "two containers"
+  show docker run -d --init --name $NAME-1 --label $NAME --network $NAME $NAME sleep 86400
+  show docker run -d --init --name $NAME-2 --label $NAME --network $NAME $NAME sleep 86400
+  say "they reach each other, over IPv4 and IPv6"
+  show docker exec $NAME-1 ping -c 2 -w 10 "$(address $NAME-2 1)"
+  show docker exec $NAME-1 ping -c 2 -w 10 "$(address $NAME-2 2)"
+  say "what gipam knows"
+  for view in pools subnets leases; do
+    printf '$ gipam %s\n' $view
+    gipam $view
+  done
+  leased $NAME-1
+  leased $NAME-2
+  if [ "$MODE" = run ]; then
+    say "serving; try: docker network create --ipv6 --ipam-driver $NAME mine   (Ctrl-C ends, and cleans up)"
+    [ -z "$DOCKERD_PID" ] || echo "(with DOCKER_HOST=$DOCKER_HOST)"
+    wait "$GIPAM_PID"
+    fail "gipam ended"
+  fi
+  say "all removed, and the books are empty"
+  remove_ours
+  for view in subnets leases; do
+    [ "$(gipam $view --json)" = "[]" ] || { gipam $view; fail "still in the books"; }
+  done
+  echo "every step was true"
+}
+
+main

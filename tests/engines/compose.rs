@@ -1,0 +1,44 @@
+//! A compose project whose network says no more than `enable_ipv6: true` and `ipam: {driver: gipam}`: the example file.
+
+use crate::scenario::{Scenario, scenario};
+use crate::world::World;
+
+const EXAMPLE: &str = include_str!("../../examples/compose.yaml");
+const FILE: &str = "/opt/gipam/project/compose.yaml";
+
+pub fn scenarios() -> Vec<Scenario> {
+    vec![scenario("compose_up_and_down_dual_stack_without_options", "P10 P13 P17 D11", up_and_down)]
+}
+
+fn compose(w: &World, words: &str) -> String {
+    w.inside(&format!("IMAGE=bb docker compose --project-name example --file {FILE} {words} 2>&1"))
+}
+
+fn up_and_down(w: &mut World) {
+    w.write(FILE, EXAMPLE);
+    compose(w, "up --detach");
+    let network = "example_front";
+    assert_eq!(w.prefixes(network), ["10.77.0.0/24", "fd77:77::/64"]);
+    w.agree();
+    // services find each other by name, on both families
+    for family in ["-4", "-6"] {
+        compose(w, &format!("exec -T web ping {family} -c 1 -w 10 api"));
+    }
+    compose(w, "up --detach --scale api=4");
+    w.agree();
+    assert_eq!(
+        w.leases().len(),
+        2 * (1 + 5),
+        "gateway, web and four of api, on both families: {:?}",
+        w.leases()
+    );
+    compose(w, "restart --timeout 1");
+    w.agree();
+    compose(w, "down --timeout 1");
+    w.until_empty();
+    // a second life
+    compose(w, "up --detach");
+    w.agree();
+    compose(w, "down --timeout 1");
+    w.until_empty();
+}

@@ -1,0 +1,154 @@
+//! Addresses of containers: by number, by MAC, connected and disconnected, over stop and start, many at once.
+
+use crate::books::Leak;
+use crate::scenario::{Scenario, scenario};
+use crate::world::World;
+use std::collections::HashSet;
+
+pub fn scenarios() -> Vec<Scenario> {
+    vec![
+        scenario("container_ip_ip6_and_mac_by_number", "P13 D10 D13", by_number),
+        scenario("container_connect_and_disconnect", "P13 P17 D7", connect),
+        scenario("container_stop_start_keeps_by_mac_and_cools", "P13 P17 D12", stop_start),
+        scenario("container_restart_policy_and_rename", "P17 D7", restart_policy),
+        scenario("container_failed_starts_give_back", "P17 D7", failed_starts),
+        scenario("container_twenty_at_once", "P13 D1 D16", twenty),
+        scenario("container_refused_v6_leaks_v4_as_docker_does", "P20.4 D8 D11", refused_v6),
+    ]
+}
+
+const BOTH: &str = "--ipv6 --subnet 10.88.9.0/24 --subnet fd88:9::/64";
+
+fn by_number(w: &mut World) {
+    w.network(&format!("{BOTH} n1"));
+    w.run("--name c1 --network n1 --ip 10.88.9.50 --ip6 fd88:9::50 --mac-address 02:42:0a:58:09:32");
+    assert_eq!((w.v4("c1", "n1"), w.v6("c1", "n1")), ("10.88.9.50".into(), "fd88:9::50".into()));
+    let lease = w.leases().into_iter().find(|lease| lease.address.to_string() == "10.88.9.50").unwrap();
+    assert_eq!(lease.mac.as_deref(), Some("02:42:0a:58:09:32"), "the MAC is in the books: {lease:?}");
+    w.run("--name c2 --network n1 --ip 10.88.9.51");
+    assert_eq!(w.v4("c2", "n1"), "10.88.9.51");
+    let said = w.refused("run -d --name c3 --network n1 --ip 10.88.9.50 bb sleep 60");
+    assert!(said.contains("address already in use") && said.contains("10.88.9.50"), "{said}");
+    assert!(said.contains("gipam release 10.88.9.0/24 10.88.9.50 --force"), "says what frees it: {said}");
+    w.agree();
+    // given back by its holder, it can be asked for at once, cooling or not
+    w.docker("rm -f c1");
+    w.run("--name c4 --network n1 --ip 10.88.9.50");
+    // the broadcast address is never given
+    let said = w.refused("run -d --name c5 --network n1 --ip 10.88.9.255 bb sleep 60");
+    assert!(said.contains("10.88.9.255"), "{said}");
+}
+
+fn connect(w: &mut World) {
+    w.network("--ipv6 n1");
+    w.network("--ipv6 n2");
+    w.run("--name c1 --network n1");
+    w.run("--name c2 --network n2");
+    w.docker("network connect n2 c1");
+    w.agree();
+    w.ping("c1", &w.v4("c2", "n2"));
+    w.ping("c1", &w.v6("c2", "n2"));
+    let before = w.v4("c1", "n2");
+    w.docker("network disconnect n2 c1");
+    w.agree();
+    assert_eq!(w.v4("c1", "n2"), "", "disconnected");
+    w.docker("network connect n2 c1");
+    assert_ne!(w.v4("c1", "n2"), "", "connected again");
+    assert_ne!(w.v4("c2", "n2"), before, "nobody else got {before} meanwhile");
+    w.agree();
+    // a stopped container on two networks holds nothing; started, it holds both again
+    w.docker("stop -t 1 c1");
+    w.agree();
+    w.docker("start c1");
+    assert_ne!(w.v4("c1", "n1"), "");
+    assert_ne!(w.v4("c1", "n2"), "");
+}
+
+fn stop_start(w: &mut World) {
+    w.network("--ipv6 n1");
+    w.run("--name fixed --network n1 --mac-address 02:42:0a:4d:00:63");
+    w.run("--name any --network n1");
+    let (fixed, any) = (w.addresses("fixed", "n1"), w.addresses("any", "n1"));
+    w.docker("stop -t 1 fixed any");
+    // others who come meanwhile get neither
+    w.run("--name other --network n1");
+    w.run("--name another --network n1");
+    for new in ["other", "another"] {
+        let got = w.addresses(new, "n1");
+        for old in [fixed, any] {
+            assert!(
+                got.0 != old.0 && got.1 != old.1,
+                "{new} was given {got:?}, which is cooling after {old:?}"
+            );
+        }
+    }
+    w.docker("start any fixed");
+    assert_eq!(w.addresses("fixed", "n1"), fixed, "its MAC is its name: the same addresses again");
+    if w.engine.version.0 >= 29 {
+        assert_eq!(
+            w.addresses("any", "n1"),
+            any,
+            "the Engine tells the endpoint's name: the same addresses again"
+        );
+    }
+    w.agree();
+    w.docker("restart -t 1 fixed");
+    assert_eq!(w.addresses("fixed", "n1"), fixed, "and over docker restart");
+    // gone for good, and made again under another name with the same MAC
+    w.docker("rm -f fixed");
+    w.run("--name fixed-again --network n1 --mac-address 02:42:0a:4d:00:63");
+    assert_eq!(w.addresses("fixed-again", "n1"), fixed);
+}
+
+fn restart_policy(w: &mut World) {
+    w.network("--ipv6 n1");
+    w.docker("run -d --name c1 --restart on-failure:3 --network n1 bb false");
+    w.until_state("c1", "exited");
+    w.agree(); // three rounds of request and release, nothing left
+    w.run("--name c2 --restart always --network n1");
+    w.docker("rename c2 c3");
+    w.agree();
+    w.docker("restart -t 1 c3");
+    w.docker("pause c3");
+    w.docker("unpause c3");
+    w.agree();
+}
+
+fn failed_starts(w: &mut World) {
+    w.network("--ipv6 n1");
+    w.refused("run --name c1 --network n1 bb no-such-command");
+    w.agree();
+    w.run("--name c2 --network n1 -p 8080:80");
+    // the port is taken: addresses were given, and come back
+    w.refused("run -d --name c3 --network n1 -p 8080:80 bb sleep 60");
+    w.agree();
+    assert!(
+        w.leases().iter().filter(|lease| lease.kind.as_deref() == Some("endpoint")).count() == 2,
+        "only c2's"
+    );
+}
+
+fn twenty(w: &mut World) {
+    w.network("--ipv6 n1");
+    w.at_once((0..20).map(|i| format!("run -d --init --name c{i} --network n1 bb sleep 3600")));
+    let all: Vec<_> = (0..20).map(|i| w.addresses(&format!("c{i}"), "n1")).collect();
+    assert!(all.iter().all(|both| both.0.is_some() && both.1.is_some()), "{all:?}");
+    assert_eq!(all.iter().map(|both| both.0).collect::<HashSet<_>>().len(), 20, "{all:?}");
+    assert_eq!(all.iter().map(|both| both.1).collect::<HashSet<_>>().len(), 20, "{all:?}");
+    w.agree();
+    w.at_once((0..20).map(|i| format!("rm -f c{i}")));
+    w.agree();
+}
+
+/// A dual-stack start whose IPv6 address is refused: every Engine so far forgets to give the IPv4 one back.
+fn refused_v6(w: &mut World) {
+    w.network(&format!("{BOTH} n1"));
+    w.run("--name c1 --network n1 --ip6 fd88:9::50");
+    let before: HashSet<_> = w.leases().into_iter().map(|lease| lease.address).collect();
+    let said = w.refused("run -d --name c2 --network n1 --ip6 fd88:9::50 bb sleep 60");
+    assert!(said.contains("fd88:9::50"), "{said}");
+    let new: Vec<_> = w.leases().into_iter().filter(|lease| !before.contains(&lease.address)).collect();
+    assert_eq!(new.len(), 1, "one IPv4 address leaked, as known of Docker: {new:?}");
+    assert!(new[0].address.is_ipv4(), "{new:?}");
+    w.expect_leak(Leak::Address("10.88.9.0/24".into(), new[0].address.to_string()));
+}

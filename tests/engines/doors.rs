@@ -1,0 +1,79 @@
+//! The driver behind TCP and behind mutual TLS: the Engine finds it by the file that gipam writes (P1).
+
+use crate::scenario::{Scenario, scenario};
+use crate::world::World;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+
+pub fn scenarios() -> Vec<Scenario> {
+    vec![
+        scenario("door_tcp_found_by_spec_file", "P1 P3 D16", tcp),
+        scenario("door_mutual_tls_found_by_json_file", "P1 D16", mutual_tls),
+    ]
+}
+
+/// `gipam` stays at its socket; a second name is served over TCP, from the same pools and books.
+const POOLS: &str = r#"
+[[pool]]
+name = "default"
+v4 = { base = "10.77.0.0/16", size = 24 }
+v6 = { base = "fd77:77::/48", size = 64 }
+[driver.gipam]
+pools = ["default"]
+"#;
+
+fn tcp(w: &mut World) {
+    w.configure(&format!("{POOLS}\n[driver.overtcp]\npools = [\"default\"]\naddress = \"127.0.0.1:9191\"\n"));
+    w.also_driver("overtcp");
+    let spec = w.inside("cat /etc/docker/plugins/overtcp.spec");
+    assert_eq!(spec, "tcp://127.0.0.1:9191");
+    serves(w, "overtcp");
+    w.stop();
+    w.inside("test ! -e /etc/docker/plugins/overtcp.spec");
+    w.start();
+    w.docker("rm -f c1"); // over a new connection, the address being remembered by dockerd
+    w.agree();
+}
+
+fn mutual_tls(w: &mut World) {
+    certificates(w);
+    w.configure(&format!(
+        "{POOLS}\n[driver.overtls]\npools = [\"default\"]\naddress = \"127.0.0.1:9292\"\n\
+         [tls]\ncert = \"/etc/gipam-tls/server.pem\"\nkey = \"/etc/gipam-tls/server.key\"\n\
+         client_ca = \"/etc/gipam-tls/ca.pem\"\nengine_ca = \"/etc/gipam-tls/ca.pem\"\n\
+         engine_cert = \"/etc/gipam-tls/engine.pem\"\nengine_key = \"/etc/gipam-tls/engine.key\"\n"
+    ));
+    w.also_driver("overtls");
+    let json = w.inside("cat /etc/docker/plugins/overtls.json");
+    assert!(json.contains("TLSConfig"), "{json}");
+    serves(w, "overtls");
+}
+
+/// Two doors, one set of books: what one gives, the other does not.
+fn serves(w: &World, driver: &str) {
+    w.docker(&format!("network create --ipv6 --ipam-driver {driver} n1"));
+    w.network("--ipv6 n2");
+    assert_eq!(w.prefixes("n1"), ["10.77.0.0/24", "fd77:77::/64"]);
+    assert_eq!(w.prefixes("n2"), ["10.77.1.0/24", "fd77:77:0:1::/64"]);
+    w.run("--name c1 --network n1");
+    w.run("--name c2 --network n1");
+    w.ping("c1", &w.v6("c2", "n1"));
+    w.agree();
+}
+
+/// An authority, a certificate of gipam and one of the Engine, where the engine and gipam find them.
+fn certificates(w: &World) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    w.write("/etc/gipam-tls/ca.pem", &authority.pem());
+    for (name, purpose) in
+        [("server", ExtendedKeyUsagePurpose::ServerAuth), ("engine", ExtendedKeyUsagePurpose::ClientAuth)]
+    {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.extended_key_usages = vec![purpose];
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        w.write(&format!("/etc/gipam-tls/{name}.pem"), &certificate.pem());
+        w.write(&format!("/etc/gipam-tls/{name}.key"), &key.serialize_pem());
+    }
+}

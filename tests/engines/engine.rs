@@ -1,0 +1,184 @@
+//! One real Docker Engine, started by `scripts/engine.sh` in namespaces of its own.
+//!
+//! The script ends the engine when the pipe that this process holds is closed, so that a killed test run leaves
+//! nothing behind. Commands run inside through `nsenter`; sockets are reached from outside by path, because the
+//! engine's /run is a plain directory of this machine.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Seconds after which a command inside an engine counts as hung. dockerd itself gives up on a plugin after 15 s a call.
+const COMMAND_LIMIT: &str = "150";
+
+/// The Debian suites, and the Engine that each is expected to hold.
+pub const SUITES: [(&str, &str); 3] = [("bookworm", "20.10"), ("trixie", "26.1"), ("forky", "28.5")];
+
+/// What a command printed, and whether it succeeded.
+#[derive(Debug)]
+pub struct Said {
+    pub ok: bool,
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+pub struct Engine {
+    pub suite: &'static str,
+    /// Two numbers, as in "26.1".
+    pub version: (u32, u32),
+    /// Whether `docker network create` knows `--ipv4=false`.
+    pub v6_only: bool,
+    /// Where the engine's /run is on this machine.
+    pub run: PathBuf,
+    name: String,
+    first: u32,
+    holder: Child,
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/engine.sh")
+}
+
+fn var(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The program under test: what cargo built, or another build of it.
+fn gipam() -> PathBuf {
+    var("GIPAM_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_gipam").into())
+}
+
+fn base() -> PathBuf {
+    var("GIPAM_ENGINES").unwrap_or_else(|| {
+        let cache = var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")));
+        cache.unwrap_or_else(|| "/tmp".into()).join("gipam-engines")
+    })
+}
+
+impl Engine {
+    /// Starts the Engine of a suite; the error is a sentence for people.
+    pub fn start(suite: &'static str) -> Result<Self, String> {
+        let name = format!("{suite}-{}", std::process::id());
+        let home = base().join("e").join(&name);
+        std::fs::create_dir_all(base()).map_err(|e| format!("{}: {e}", base().display()))?;
+        let log = base().join(format!("{suite}.start.log"));
+        let mut holder = Command::new(script())
+            .args(["hold", &name, suite])
+            .env("GIPAM_OWNER", std::process::id().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?)
+            .spawn()
+            .map_err(|e| format!("{}: {e}", script().display()))?;
+        let mut line = String::new();
+        let read = BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line);
+        let first = read.ok().and_then(|_| line.strip_prefix("ready ")?.trim().parse().ok());
+        let Some(first) = first else {
+            let _ = holder.wait();
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            return Err(format!("the {suite} engine did not start: {}", said.trim()));
+        };
+        let mut engine =
+            Self { suite, version: (0, 0), v6_only: false, run: home.join("run"), name, first, holder };
+        let version = engine.docker(&["version", "--format", "{{.Server.Version}}"]);
+        let mut numbers = version.out.split(['.', '+', '-']).map(str::parse);
+        engine.version = match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+            _ => return Err(format!("the {suite} engine tells no version: {version:?}")),
+        };
+        engine.v6_only = engine.docker(&["network", "create", "--help"]).out.contains("--ipv4");
+        let binary = engine.root().join("usr/local/bin/gipam");
+        std::fs::copy(gipam(), &binary).map_err(|e| format!("{}: {e}", binary.display()))?;
+        let works = engine.inside(&["gipam", "--version"]);
+        if !works.ok {
+            return Err(format!(
+                "gipam does not run in the {suite} root (a newer C library?): {}",
+                works.err
+            ));
+        }
+        Ok(engine)
+    }
+
+    /// "26.1", for progress lines and the table.
+    pub fn title(&self) -> String {
+        format!("{}.{}", self.version.0, self.version.1)
+    }
+
+    /// The engine's root directory, seen from this machine.
+    pub fn root(&self) -> PathBuf {
+        format!("/proc/{}/root", self.first).into()
+    }
+
+    /// A command that will run inside the engine's namespaces.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.first.to_string(), "-m", "-n", "-p", "-u", "-i", "-r", "-w", "--"]);
+        command.args(words).env_clear().env("HOME", "/root").stdin(Stdio::null());
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    }
+
+    /// Runs a command inside, to its end, or to the limit.
+    pub fn inside(&self, words: &[&str]) -> Said {
+        let limited: Vec<&str> = ["timeout", "-k", "1", COMMAND_LIMIT].iter().chain(words).copied().collect();
+        let output = self.command(&limited).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        let mut said = Said {
+            ok: output.status.success(),
+            code: output.status.code(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        };
+        if said.code == Some(124) {
+            said.err += &format!(" (not done after {COMMAND_LIMIT} s)");
+        }
+        said
+    }
+
+    pub fn docker(&self, words: &[&str]) -> Said {
+        self.inside(&[&["docker"], words].concat())
+    }
+
+    /// Ends dockerd alone; containerd and the containers' shims go on.
+    pub fn dockerd_down(&self, signal: &str) {
+        self.script(&["down", &self.name, signal]);
+    }
+
+    /// Starts dockerd again; returns once its API answers.
+    pub fn dockerd_up(&self, flags: &[&str]) {
+        self.script(&[&["up", &self.name], flags].concat());
+    }
+
+    fn script(&self, words: &[&str]) {
+        let output = Command::new(script()).args(words).stdin(Stdio::null()).output().unwrap();
+        assert!(
+            output.status.success(),
+            "engine.sh {words:?}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+
+    /// The last lines of a log file inside the engine.
+    pub fn log_tail(&self, path: &str, lines: &str) -> String {
+        self.inside(&["tail", "-n", lines, path]).out
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take()); // the script sees the end of its input and clears up
+        let _ = self.holder.wait();
+    }
+}
+
+/// Waits for a condition, and says what was waited for when it does not come.
+pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < limit, "waited {} s in vain until {what}", limit.as_secs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

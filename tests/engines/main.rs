@@ -1,0 +1,120 @@
+//! End-to-end tests: every scenario on every real Docker Engine that `scripts/engine.sh` can start.
+//!
+//!     cargo test --test engines -- [WORD...] [--engine 20|26|28|SUITE] [--list]
+//!
+//! Runs the scenarios whose names contain one of the words. Engines run side by side, the scenarios of one engine one
+//! after another, each with fresh books. Ends with a table and a line `N passed, N failed`. Scenario names carry the
+//! facts (P1-P27, docs of what Engines do) and duties (D1-D17 of a driver) that they hold. An Engine that cannot be
+//! started is a failure where CI=true, and elsewhere loudly skipped.
+#![allow(missing_docs, reason = "a test program has no readers of its API")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and report by printing"
+)]
+
+mod books;
+mod choosing;
+mod compose;
+mod containers;
+mod covering;
+mod doors;
+mod engine;
+mod faults;
+mod gipam;
+mod networks;
+mod oldgipam;
+mod proxy;
+mod report;
+mod restarts;
+mod scenario;
+mod takeover;
+mod wire;
+mod world;
+
+use engine::{Engine, SUITES};
+use report::{Outcome, Report};
+use scenario::Scenario;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+use world::World;
+
+fn main() -> ExitCode {
+    let mut words = Vec::new();
+    let mut engines = Vec::new();
+    let mut list = false;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--engine" => engines.extend(arguments.next()),
+            "--list" => list = true,
+            flag if flag.starts_with("--") => {} // cargo's own, such as --nocapture
+            _ => words.push(argument),
+        }
+    }
+    let mut chosen = scenario::all();
+    chosen.retain(|one| words.is_empty() || words.iter().any(|word| one.name.contains(word.as_str())));
+    if list {
+        chosen.iter().for_each(|one| println!("{}  [{}]", one.name, one.holds));
+        return ExitCode::SUCCESS;
+    }
+    let wanted = |&(suite, version): &(&'static str, &str)| {
+        engines.is_empty() || engines.iter().any(|word| suite == word || version.starts_with(word.as_str()))
+    };
+    let suites: Vec<_> = SUITES.into_iter().filter(wanted).collect();
+    report::quiet_panics();
+    let report = Report::new(&chosen, &suites);
+    std::thread::scope(|scope| {
+        for (column, &(suite, _)) in suites.iter().enumerate() {
+            let (report, chosen) = (&report, &chosen);
+            scope.spawn(move || run_engine(suite, column, chosen, report));
+        }
+    });
+    report.finish()
+}
+
+/// All scenarios on one engine.
+fn run_engine(suite: &'static str, column: usize, chosen: &[Scenario], report: &Report) {
+    let start = Instant::now();
+    let engine = match Engine::start(suite) {
+        Ok(engine) => engine,
+        Err(reason) => return report.no_engine(column, &reason),
+    };
+    report.engine(column, &engine, start.elapsed());
+    for (row, scenario) in chosen.iter().enumerate() {
+        if let Some(reason) = (scenario.lacks)(&engine) {
+            report.outcome(row, column, Outcome::NotApplicable(reason), start.elapsed());
+            continue;
+        }
+        let start = Instant::now();
+        let outcome = run_scenario(&engine, scenario);
+        report.outcome(row, column, outcome, start.elapsed());
+    }
+}
+
+/// One scenario, its end, and the way back to a clean engine.
+fn run_scenario(engine: &Engine, scenario: &Scenario) -> Outcome {
+    let mut world = None;
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        let world = world.insert(World::new(engine));
+        (scenario.run)(world);
+        world.finish();
+    }));
+    let outcome = match done {
+        Ok(()) => Outcome::Passed,
+        Err(_) => Outcome::Failed(format!("{}\n{}", report::last_panic(), logs(engine))),
+    };
+    let reset = catch_unwind(AssertUnwindSafe(|| world.map(World::reset)));
+    match (outcome, reset) {
+        (Outcome::Passed, Err(_)) => Outcome::Failed(format!("clearing up: {}", report::last_panic())),
+        (outcome, _) => outcome,
+    }
+}
+
+fn logs(engine: &Engine) -> String {
+    let errors = engine
+        .inside(&["sh", "-c", "grep -E 'level=(warn|error)' /var/log/dockerd.log | tail -n 5 | cut -c 1-400"])
+        .out;
+    format!("--- gipam's log\n{}\n--- dockerd's last warnings\n{errors}", gipam::log_tail(engine))
+}

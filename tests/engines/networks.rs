@@ -1,0 +1,173 @@
+//! Making and removing networks: both families, options, macvlan, clashes.
+
+use crate::scenario::{Scenario, no_v6_only, scenario};
+use crate::world::World;
+use std::collections::HashSet;
+
+pub fn scenarios() -> Vec<Scenario> {
+    vec![
+        scenario("network_v4_is_made_and_removed", "P2 P9 P10 P17 D7 D16", v4),
+        scenario("network_dual_stack_serves_both_families", "P10 P13 P17 D11", dual_stack),
+        scenario("network_v6_only", "P10 D11", v6_only).unless(no_v6_only),
+        scenario("network_subnet_range_gateway_aux", "P10 P15 P26 D9 D10", numbers),
+        scenario("network_gateway_named_as_aux_too", "P15 D7 D9", gateway_as_aux),
+        scenario("network_ipam_options", "P10 D13", options),
+        scenario("network_macvlan", "P11 D9", macvlan),
+        scenario("network_same_subnet_refused_first_one_lives", "P19 D4 D13", same_subnet),
+        scenario("network_refused_by_the_bridge_leaves_nothing", "P10 P17 D7", refused_later),
+        scenario("network_ten_at_once", "P12 P17 D1", ten_at_once),
+    ]
+}
+
+fn v4(w: &mut World) {
+    w.network("n1");
+    let prefixes = w.prefixes("n1");
+    assert_eq!(prefixes, ["10.77.0.0/24"], "the first /24 of the pool");
+    let subnet = w.subnet("10.77.0.0/24");
+    assert_eq!(subnet.pool.as_deref(), Some("default"));
+    assert_eq!(subnet.space, "local");
+    assert_eq!(subnet.gateway, Some("10.77.0.1".parse().unwrap()));
+    assert!(subnet.id.starts_with("local/10.77.0.0/24#"), "the id names one grant: {}", subnet.id);
+    w.run("--name c1 --network n1");
+    assert_eq!(w.subnet("10.77.0.0/24").leases, 2, "the gateway and the container");
+    w.agree();
+    w.docker("rm -f c1");
+    w.docker("network rm n1");
+    w.until_empty();
+    // at once a new one: not the same subnet, which the Engine may still be taking down (P17)
+    w.network("n2");
+    assert_ne!(w.prefixes("n2"), prefixes, "a subnet just given back is cooling");
+}
+
+fn dual_stack(w: &mut World) {
+    w.network("--ipv6 n1");
+    let prefixes = w.prefixes("n1");
+    assert_eq!(prefixes, ["10.77.0.0/24", "fd77:77::/64"]);
+    w.run("--name c1 --network n1");
+    w.run("--name c2 --network n1");
+    w.agree();
+    w.ping("c1", &w.v4("c2", "n1"));
+    w.ping("c1", &w.v6("c2", "n1"));
+    assert_ne!(w.addresses("c1", "n1"), w.addresses("c2", "n1"));
+    w.docker("rm -f c1 c2");
+    w.agree();
+    w.docker("network rm n1");
+    w.until_empty();
+}
+
+fn v6_only(w: &mut World) {
+    w.network("--ipv4=false --ipv6 n1");
+    assert_eq!(w.prefixes("n1"), ["fd77:77::/64"]);
+    w.run("--name c1 --network n1");
+    w.run("--name c2 --network n1");
+    assert_eq!(w.addresses("c1", "n1").0, None, "no IPv4 address");
+    w.ping("c1", &w.v6("c2", "n1"));
+    assert!(w.subnets().iter().all(|subnet| subnet.prefix.contains(':')), "no IPv4 subnet is held");
+}
+
+fn numbers(w: &mut World) {
+    w.network(
+        "--subnet 10.88.9.0/24 --ip-range 10.88.9.128/25 --gateway 10.88.9.254 \
+         --aux-address router=10.88.9.5 --aux-address nas=10.88.9.6 n1",
+    );
+    let subnet = w.subnet("10.88.9.0/24");
+    assert_eq!(subnet.range.as_deref(), Some("10.88.9.128/25"));
+    assert_eq!(subnet.gateway, Some("10.88.9.254".parse().unwrap()));
+    let kinds: Vec<_> =
+        w.leases().into_iter().map(|lease| (lease.address.to_string(), lease.kind.unwrap())).collect();
+    for auxiliary in ["10.88.9.5", "10.88.9.6"] {
+        assert!(kinds.contains(&(auxiliary.into(), "auxiliary".into())), "{auxiliary} among {kinds:?}");
+    }
+    for name in ["c1", "c2", "c3"] {
+        w.run(&format!("--name {name} --network n1"));
+        let last: u8 = w.v4(name, "n1").rsplit('.').next().unwrap().parse().unwrap();
+        assert!((128..254).contains(&last), "{name} got .{last}: outside the range, or not free");
+    }
+    // both families by number; the IPv6 one lies in the pool, the IPv4 one outside; the gateway is not shown (P26)
+    w.network("--ipv6 --subnet 10.88.10.0/24 --subnet fd77:77:0:aa::/64 n2");
+    w.run("--name c4 --network n2");
+    assert!(w.v6("c4", "n2").starts_with("fd77:77:0:aa:"), "{}", w.v6("c4", "n2"));
+    assert_eq!(w.subnet("10.88.10.0/24").gateway, Some("10.88.10.1".parse().unwrap()));
+}
+
+fn gateway_as_aux(w: &mut World) {
+    w.network("--subnet 10.88.9.0/24 --gateway 10.88.9.1 --aux-address gw=10.88.9.1 n1");
+    w.run("--name c1 --network n1");
+    assert_eq!(w.leases().len(), 2, "one lease for the gateway, however often it is named: {:?}", w.leases());
+    w.agree();
+    w.docker("rm -f c1");
+    w.docker("network rm n1");
+    w.until_empty();
+}
+
+fn options(w: &mut World) {
+    w.network("--ipv6 --ipam-opt v4.size=28 --ipam-opt v6.size=80 n1");
+    assert_eq!(w.prefixes("n1"), ["10.77.0.0/28", "fd77:77::/80"]);
+    w.network("--ipam-opt key=web n2");
+    let kept = w.prefixes("n2");
+    w.docker("network rm n2");
+    w.network("n3");
+    assert_ne!(w.prefixes("n3"), kept);
+    w.network("--ipam-opt key=web n2");
+    assert_eq!(w.prefixes("n2"), kept, "the same key gets the same subnet again");
+    let said = w.refused("network create --ipam-driver gipam --ipam-opt colour=blue n4");
+    assert!(said.contains("colour"), "names the unknown option: {said}");
+    for known in ["pool", "v4.size", "v6.size", "key", "overlap"] {
+        assert!(said.contains(known), "lists {known}: {said}");
+    }
+    let said = w.refused("network create --ipam-driver gipam --ipam-opt pool=nowhere n4");
+    assert!(said.contains("nowhere"), "names the unknown pool: {said}");
+}
+
+fn macvlan(w: &mut World) {
+    for parent in ["mv0", "mv1"] {
+        let make = format!(
+            "ip link add {parent} type veth peer name {parent}x; ip link set {parent} up; ip link set {parent}x up"
+        );
+        w.change_host(&make, &format!("ip link del {parent}"));
+    }
+    w.network("-d macvlan -o parent=mv0 --ipv6 n1");
+    w.run("--name c1 --network n1");
+    w.run("--name c2 --network n1");
+    w.ping("c1", &w.v4("c2", "n1"));
+    w.ping("c1", &w.v6("c2", "n1"));
+    w.agree();
+    // for an internal one, newer Engines ask for no gateway; its slot stays free all the same
+    w.network("-d macvlan --internal -o parent=mv1 n2");
+    w.run("--name c3 --network n2");
+    assert!(w.v4("c3", "n2").ends_with(".2"), "{}", w.v4("c3", "n2"));
+}
+
+fn same_subnet(w: &mut World) {
+    w.network("--subnet 10.88.9.0/24 n1");
+    w.run("--name c1 --network n1");
+    for (subnet, inside) in
+        [("10.88.9.0/24", "the same"), ("10.88.9.128/25", "a part"), ("10.88.0.0/16", "more")]
+    {
+        let said = w.refused(&format!("network create --ipam-driver gipam --subnet {subnet} n2"));
+        assert!(said.contains("overlaps"), "{inside}: the well-known phrase: {said}");
+        assert!(said.contains("10.88.9.0/24"), "{inside}: the first one is named: {said}");
+    }
+    // the first network is untouched by the refusals
+    w.agree();
+    w.run("--name c2 --network n1");
+    w.ping("c2", &w.v4("c1", "n1"));
+}
+
+fn refused_later(w: &mut World) {
+    // the network driver refuses after the addresses were given: a bridge takes one subnet of a family
+    w.refused("network create --ipam-driver gipam --subnet 10.88.9.0/24 --subnet 10.88.10.0/24 n1");
+    w.until_empty();
+    w.network("--subnet 10.88.9.0/24 n1");
+    // an overlap with a bridge that gipam did not make
+    w.docker("network create --subnet 10.99.0.0/24 theirs");
+    w.refused("network create --ipam-driver gipam --subnet 10.99.0.0/24 n2");
+    w.agree();
+}
+
+fn ten_at_once(w: &mut World) {
+    w.at_once((0..10).map(|i| format!("network create --ipam-driver gipam --ipv6 n{i}")));
+    let prefixes: Vec<String> = (0..10).flat_map(|i| w.prefixes(&format!("n{i}"))).collect();
+    assert_eq!(prefixes.iter().collect::<HashSet<_>>().len(), 20, "{prefixes:?}");
+    assert_eq!(w.subnets().len(), 20);
+}

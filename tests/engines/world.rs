@@ -1,0 +1,348 @@
+//! What a scenario works with: one engine, a gipam with fresh books, and words to use them.
+//!
+//! `finish` is the end of every scenario: books equal to the Engine's own report but for the leaks that were foretold,
+//! those freed with `gipam release`, then everything removed and the books empty.
+
+use crate::books::{self, Leak};
+use crate::engine::{Engine, Said, until};
+use crate::gipam::{self, Gipam, Lease, Subnet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The pools of most scenarios.
+pub const POOLS: [&str; 4] = ["-v4", "10.77.0.0/16", "-v6", "fd77:77::/48"];
+/// Where Docker looks for the driver.
+pub const SOCKET: &str = "/run/docker/plugins/gipam.sock";
+const FILE: &str = "/var/lib/gipam/gipam.db";
+
+/// How gipam is started: as a unit file would say it.
+#[derive(Default)]
+pub struct Launch {
+    pub directory: String,
+    pub variables: Vec<(&'static str, &'static str)>,
+    pub words: Vec<String>,
+    pub socket: String,
+}
+
+impl Launch {
+    fn with(words: &[&str]) -> Self {
+        let words = words.iter().chain(&["--file", FILE]).map(|word| (*word).to_owned()).collect();
+        Self { directory: gipam::BOOKS.into(), variables: Vec::new(), words, socket: SOCKET.into() }
+    }
+}
+
+pub struct World<'a> {
+    pub engine: &'a Engine,
+    pub gipam: Option<Gipam>,
+    /// How gipam is started in this scenario.
+    pub launch: Launch,
+    /// The IPAM drivers whose networks belong to these books.
+    drivers: Vec<&'static str>,
+    leaks: Vec<Leak>,
+    /// Commands that undo what the scenario did to the engine's namespaces.
+    undo: Vec<String>,
+    default_dockerd: bool,
+}
+
+impl<'a> World<'a> {
+    pub fn new(engine: &'a Engine) -> Self {
+        gipam::forget(engine);
+        let mut world = Self {
+            engine,
+            gipam: None,
+            launch: Launch::default(),
+            drivers: vec!["gipam"],
+            leaks: Vec::new(),
+            undo: Vec::new(),
+            default_dockerd: true,
+        };
+        world.restart_with(&POOLS);
+        world
+    }
+
+    // --- gipam -------------------------------------------------------------------------------------------------------
+
+    /// Forgets all books and starts gipam with other words.
+    pub fn restart_with(&mut self, words: &[&str]) {
+        self.restart_as(Launch::with(words));
+    }
+
+    /// The same at another socket than the one where Docker looks.
+    pub fn restart_at(&mut self, socket: &str) {
+        let words = [POOLS.as_slice(), &["--socket", socket, "--admin", "/run/gipam/admin.sock"]].concat();
+        self.restart_as(Launch { socket: socket.into(), ..Launch::with(&words) });
+    }
+
+    fn restart_as(&mut self, launch: Launch) {
+        self.gipam = None;
+        gipam::forget(self.engine);
+        self.launch = launch;
+        self.start();
+    }
+
+    /// Writes a configuration file, and starts gipam afresh with it alone.
+    pub fn configure(&mut self, toml: &str) {
+        self.gipam = None;
+        gipam::forget(self.engine);
+        self.write("/etc/gipam/gipam.toml", toml);
+        self.launch = Launch::with(&[]);
+        self.start();
+    }
+
+    /// Starts gipam over the books that are there.
+    pub fn start(&mut self) {
+        assert!(self.gipam.is_none(), "gipam runs already");
+        self.gipam = Some(Gipam::start(self.engine, &self.launch));
+    }
+
+    /// Ends gipam in good order, and checks that it was.
+    pub fn stop(&mut self) {
+        let status = self.gipam.take().expect("gipam runs").end(self.engine, "TERM");
+        assert!(status.success(), "gipam ended with {status} on SIGTERM: {}", gipam::log_tail(self.engine));
+        let socket = self.engine.run.join(self.launch.socket.trim_start_matches("/run/"));
+        assert!(!socket.exists(), "gipam left its socket behind on SIGTERM");
+    }
+
+    pub fn kill(&mut self) {
+        self.gipam.take().expect("gipam runs").end(self.engine, "KILL");
+    }
+
+    pub fn subnets(&self) -> Vec<Subnet> {
+        gipam::view(self.engine, &["subnets"])
+    }
+
+    pub fn leases(&self) -> Vec<Lease> {
+        gipam::view(self.engine, &["leases"])
+    }
+
+    /// The subnet of the books with this prefix.
+    pub fn subnet(&self, prefix: &str) -> Subnet {
+        let found: Vec<Subnet> =
+            self.subnets().into_iter().filter(|subnet| subnet.prefix == prefix).collect();
+        assert_eq!(found.len(), 1, "the books have {} subnets {prefix}: {:?}", found.len(), self.subnets());
+        found.into_iter().next().unwrap()
+    }
+
+    /// Networks of further driver names are compared, too.
+    pub fn also_driver(&mut self, name: &'static str) {
+        self.drivers.push(name);
+    }
+
+    // --- the Engine --------------------------------------------------------------------------------------------------
+
+    /// A docker command, blanks between its words, that must succeed.
+    pub fn docker(&self, line: &str) -> String {
+        let said = self.engine.docker(&line.split_whitespace().collect::<Vec<_>>());
+        assert!(said.ok, "docker {line}: {}{}", said.out, said.err);
+        said.out
+    }
+
+    /// A docker command that must fail; returns what the user sees.
+    pub fn refused(&self, line: &str) -> String {
+        let said = self.engine.docker(&line.split_whitespace().collect::<Vec<_>>());
+        assert!(!said.ok, "docker {line} should have been refused, but: {}", said.out);
+        assert_ne!(said.code, Some(124), "docker {line} hung");
+        said.err
+    }
+
+    /// Docker commands all at the same time, each of which must succeed.
+    pub fn at_once(&self, lines: impl Iterator<Item = String>) {
+        let engine = self.engine;
+        std::thread::scope(|scope| {
+            let run = |line: String| engine.docker(&line.split_whitespace().collect::<Vec<_>>());
+            let all: Vec<_> = lines.map(|line| (line.clone(), scope.spawn(move || run(line)))).collect();
+            for (line, one) in all {
+                let said = one.join().unwrap();
+                assert!(said.ok, "docker {line}: {}", said.err);
+            }
+        });
+    }
+
+    /// `docker network create` with gipam as IPAM driver.
+    pub fn network(&self, line: &str) {
+        self.docker(&format!("network create --ipam-driver gipam {line}"));
+    }
+
+    /// `docker run` of a container that sleeps and dies at once when told to.
+    pub fn run(&self, line: &str) {
+        self.docker(&format!("run -d --init {line} bb sleep 3600"));
+    }
+
+    /// A command inside the engine's namespaces that must succeed.
+    pub fn inside(&self, line: &str) -> String {
+        let said: Said = self.engine.inside(&["sh", "-euc", line]);
+        assert!(said.ok, "{line}: {}{}", said.out, said.err);
+        said.out
+    }
+
+    /// The same, undone by another command at the end of the scenario.
+    pub fn change_host(&mut self, line: &str, undo: &str) {
+        self.inside(line);
+        self.undo.push(undo.into());
+    }
+
+    /// Starts dockerd again with other flags, and remembers to go back.
+    pub fn dockerd(&mut self, signal: &str, flags: &[&str]) {
+        self.default_dockerd = flags.is_empty();
+        self.engine.dockerd_down(signal);
+        self.engine.dockerd_up(flags);
+    }
+
+    pub fn write(&self, path: &str, content: &str) {
+        let there = self.engine.root().join(path.trim_start_matches('/'));
+        std::fs::create_dir_all(there.parent().unwrap()).unwrap();
+        std::fs::write(there, content).unwrap();
+    }
+
+    /// The prefixes that Docker shows for a network, in its order.
+    pub fn prefixes(&self, network: &str) -> Vec<String> {
+        let format = "{{range .IPAM.Config}}{{.Subnet}} {{end}}";
+        let said = self.engine.docker(&["network", "inspect", "--format", format, network]);
+        assert!(said.ok, "{}", said.err);
+        said.out.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// The addresses (IPv4, IPv6) that Docker shows for a running container on a network.
+    pub fn addresses(&self, container: &str, network: &str) -> (Option<IpAddr>, Option<IpAddr>) {
+        let one = format!("with index .NetworkSettings.Networks \"{network}\"");
+        let format = format!("{{{{{one}}}}}{{{{.IPAddress}}}} {{{{.GlobalIPv6Address}}}}{{{{end}}}}");
+        let said = self.engine.docker(&["inspect", "--format", &format, container]);
+        assert!(said.ok, "{}", said.err);
+        let mut both: Vec<Option<IpAddr>> = said.out.split(' ').map(|word| word.parse().ok()).collect();
+        both.resize(2, None);
+        // an Engine prints an IPv6 address alone where there is no IPv4
+        match both[0] {
+            Some(IpAddr::V6(_)) => (None, both[0]),
+            _ => (both[0], both[1]),
+        }
+    }
+
+    pub fn v4(&self, container: &str, network: &str) -> String {
+        self.addresses(container, network).0.map(|address| address.to_string()).unwrap_or_default()
+    }
+
+    pub fn v6(&self, container: &str, network: &str) -> String {
+        self.addresses(container, network).1.map(|address| address.to_string()).unwrap_or_default()
+    }
+
+    /// Waits until a container is in a state, as `docker inspect` names it.
+    pub fn until_state(&self, container: &str, state: &str) {
+        until(&format!("{container} is {state}"), Duration::from_secs(30), || {
+            self.engine.docker(&["inspect", "--format", "{{.State.Status}}", container]).out == state
+        });
+    }
+
+    /// Containers reach each other over an address.
+    pub fn ping(&self, from: &str, address: &str) {
+        // the first packet may meet an address that is still being checked for duplicates
+        self.docker(&format!("exec {from} ping -c 1 -w 10 {address}"));
+    }
+
+    // --- the end -----------------------------------------------------------------------------------------------------
+
+    /// Foretells what Docker will have leaked by the end of the scenario.
+    pub fn expect_leak(&mut self, leak: Leak) {
+        self.leaks.push(leak);
+    }
+
+    /// Books and Engine agree now, nothing doubled, nothing leaked.
+    pub fn agree(&self) {
+        let (books, engine) = self.settle(|books, engine| books.is_empty() && engine.is_empty());
+        assert!(
+            books.is_empty() && engine.is_empty(),
+            "only in the books: {books:#?}; only at the Engine: {engine:#?}"
+        );
+    }
+
+    /// Releases come shortly after Docker's answer to its user: gives the two sides a moment to agree.
+    fn settle(
+        &self,
+        good: impl Fn(&[books::Held], &[books::Held]) -> bool,
+    ) -> (Vec<books::Held>, Vec<books::Held>) {
+        for _ in 0..20 {
+            let (books, engine) = books::compare(self.engine, &self.drivers);
+            if good(&books, &engine) {
+                return (books, engine);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        books::compare(self.engine, &self.drivers)
+    }
+
+    /// The end of every scenario.
+    pub fn finish(&mut self) {
+        let leaks = std::mem::take(&mut self.leaks);
+        self.free_leaks(&leaks);
+        self.agree();
+        self.remove_all();
+        self.until_empty();
+        assert!(self.gipam.as_mut().is_some_and(Gipam::runs), "gipam died: {}", gipam::log_tail(self.engine));
+    }
+
+    fn free_leaks(&self, leaks: &[Leak]) {
+        let foretold = |held: &books::Held| {
+            leaks.iter().any(|leak| match leak {
+                Leak::Subnet(prefix) => held.subnet == *prefix,
+                Leak::Address(prefix, address) => {
+                    held.subnet == *prefix && held.address.is_some_and(|found| found.to_string() == *address)
+                }
+            })
+        };
+        let things = |held: &[books::Held]| {
+            let whole =
+                |held: &&books::Held| leaks.iter().any(|l| matches!(l, Leak::Subnet(p) if *p == held.subnet));
+            held.iter().filter(|held| !whole(held) || held.address.is_none()).count()
+        };
+        let exact = |held: &[books::Held]| held.iter().all(foretold) && things(held) == leaks.len();
+        let (books, engine) = self.settle(|books, engine| exact(books) && engine.is_empty());
+        assert!(engine.is_empty(), "only at the Engine: {engine:#?}");
+        assert!(exact(&books), "leaks foretold: {leaks:#?}; only in the books: {books:#?}");
+        for leak in leaks {
+            let said = match leak {
+                Leak::Subnet(prefix) => gipam::cli(self.engine, &["release", prefix, "--force"]),
+                Leak::Address(prefix, address) => {
+                    gipam::cli(self.engine, &["release", prefix, address, "--force"])
+                }
+            };
+            assert!(said.ok, "gipam release of {leak:?} failed: {}", said.err);
+        }
+    }
+
+    /// Removes every container and every network of ours.
+    pub fn remove_all(&self) {
+        self.inside("docker ps -aq | xargs -r docker rm -f -v >/dev/null");
+        self.inside("docker network ls -q --filter type=custom | xargs -r docker network rm >/dev/null");
+    }
+
+    pub fn until_empty(&self) {
+        let all = || (self.subnets(), self.leases());
+        for _ in 0..20 {
+            if all().0.is_empty() && all().1.is_empty() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let (subnets, leases) = all();
+        assert!(subnets.is_empty(), "still in the books after all networks were removed: {subnets:#?}");
+        assert!(leases.is_empty(), "still in the books after all containers were removed: {leases:#?}");
+    }
+
+    /// Brings the engine back to where the next scenario can start, whatever happened.
+    pub fn reset(mut self) {
+        self.gipam = None;
+        // answers releases that would else wait 15 s each for a driver that is gone
+        gipam::forget(self.engine);
+        self.launch = Launch::with(&POOLS);
+        self.start();
+        for line in self.undo.iter().rev() {
+            self.engine.inside(&["sh", "-c", line]);
+        }
+        if !self.default_dockerd || !self.engine.docker(&["version"]).ok {
+            self.engine.dockerd_down("TERM");
+            self.engine.dockerd_up(&[]);
+        }
+        self.remove_all();
+        self.gipam = None;
+        gipam::forget(self.engine);
+    }
+}
