@@ -342,6 +342,8 @@ impl<'a> World<'a> {
             self.engine.dockerd_up(&[]);
         }
         self.remove_all();
+        // a dockerd that is killed may leave a bridge that no network knows, and gipam keeps away from its subnet
+        self.inside("for path in /sys/class/net/br-*; do [ ! -d $path ] || ip link del ${path##*/}; done");
         self.gipam = None;
         gipam::forget(self.engine);
     }
