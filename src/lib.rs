@@ -1,4 +1,33 @@
-//! gipam, a Docker IPAM driver.
+//! gipam, a Docker IPAM driver: every network its own subnet, every container an address that survives anything, is
+//! never given twice, and can be explained.
+//!
+//! # A tour in reading order
+//!
+//! One idea carries the house: **decide, commit, answer**.
+//!
+//! ```text
+//!  docker/ ──▶ ledger ──▶ plan.decide(request, context)   pure: no clock, no lock, no log, no I/O, no async
+//!  (wire)        │  ▲            │ reply + changes
+//!                │  │            ▼
+//!                │  └──── store: write, commit (all changes of a batch, one sync) ; plan.apply
+//!                ▼
+//!             answers leave only now
+//! ```
+//!
+//! 1. [`plan`] is what gipam exists for: which subnets and addresses are held, and which to give next. Begin with
+//!    `plan/mod.rs` (the invariants), `plan/request.rs` and `plan/change.rs` (what comes in, what is committed), then
+//!    `plan/choose_subnet.rs` and `plan/choose_address.rs`.
+//! 2. [`store`] keeps it on disk: SQLite, one durable transaction a batch; `store/old_gipam` reads the files of the
+//!    program that came before.
+//! 3. [`ledger`] is the only writer: a thread that drains its queue, decides, commits once, answers all.
+//! 4. [`docker`] turns dockerd's calls into requests and replies into JSON, and tells the Engine where we are.
+//! 5. [`server`] is doors and connections; it knows nothing of addresses, but it knows when an answer did not leave.
+//! 6. [`host`] looks at this machine's routes, addresses and nameservers.
+//! 7. [`config`] makes one `Config` of flags, variables and a TOML file; [`settle`] says which pools hold when lease
+//!    files, books and configuration differ.
+//! 8. [`admin`] is the daemon as people see it: views, release by hand, import and export.
+//! 9. [`daemon`] puts all of it together; [`clock`] is its only clock; [`cli`] is what people type.
+
 pub mod admin;
 pub mod cli;
 pub mod clock;

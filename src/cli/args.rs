@@ -106,7 +106,8 @@ pub(super) enum Command {
     /// take over a lease file of the old gipam
     Import {
         /// the lease file
-        file: std::path::PathBuf,
+        #[arg(value_name = "FILE")]
+        lease_file: std::path::PathBuf,
         /// even if the books already hold something
         #[arg(long)]
         replace: bool,
@@ -138,7 +139,8 @@ pub(super) enum Configuration {
     /// name what is wrong with a file
     Check {
         /// the file
-        file: String,
+        #[arg(value_name = "FILE")]
+        document: String,
     },
     /// print every setting and where it comes from
     Show,
@@ -202,5 +204,28 @@ impl Cli {
             return Err(Error::Usage(text.to_owned()));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound_and_no_command_reuses_the_name_of_a_common_option() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        let common: BTreeSet<_> =
+            command.get_arguments().filter(|a| a.is_global_set()).map(|a| a.get_id()).collect();
+        assert_eq!(common.len(), 4);
+        let mut commands: Vec<&clap::Command> = command.get_subcommands().collect();
+        while let Some(command) = commands.pop() {
+            assert!(command.get_arguments().all(|argument| !common.contains(argument.get_id())), "{command}");
+            commands.extend(command.get_subcommands());
+        }
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn run(
     surroundings: &Surroundings,
 ) -> Result<(), Error> {
     match command {
-        Configuration::Check { file } => {
+        Configuration::Check { document: file } => {
             let config = config::check_file(file, surroundings).map_err(Error::Configuration)?;
             config.warnings.iter().for_each(|warning| output::note(warning));
             let names: Vec<&str> = config.drivers.iter().map(|driver| driver.name.as_str()).collect();

@@ -68,7 +68,9 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
         Command::Subnets => views::subnets(&asking),
         Command::Leases { all } => views::leases(&asking, *all),
         Command::History { of, limit } => views::history(&asking, of.as_deref(), *limit),
-        Command::Import { file, replace } => actions::import(&asking, file, *replace, surroundings),
+        Command::Import { lease_file, replace } => {
+            actions::import(&asking, lease_file, *replace, surroundings)
+        }
         Command::Export { format } => actions::export(&asking, format),
         Command::Release { subnet, address, force } => {
             actions::release(&asking, subnet, address.as_deref(), *force)

@@ -41,7 +41,7 @@ pub const SECTIONS: &[Section] = &[
         about: "A pool, once for each. Pools must not overlap. A reload opens new ones and closes those that are gone:",
         keys: POOL,
     },
-    Section { table: "v4 = { ... } and v6 = { ... } of a pool", about: "One family of a pool:", keys: BASE },
+    Section { table: "v4 = { ... }, v6 = { ... }", about: "One family of a `[[pool]]`:", keys: BASE },
     Section {
         table: "[driver.NAME]",
         about: "What Docker may use as `--ipam-driver NAME`. The first driver (`name`) may have such a table, every \
@@ -204,18 +204,18 @@ pub fn page() -> String {
         let _ = write!(page, "\n## {heading}\n\n{}\n\n", section.about);
         page.push_str("| key | default | option, variable | meaning |\n|---|---|---|---|\n");
         for key in section.keys {
-            let default = match key.default.as_bytes().first() {
-                Some(b'"' | b'[' | b'0'..=b'9') | None if !key.default.contains(" for ") => {
-                    format!("`{}`", key.default)
-                }
-                _ if key.default == "true" => "`true`".to_owned(),
-                _ => key.default.to_owned(),
-            };
+            let value =
+                key.default == "true" || key.default.starts_with(['"', '[']) || is_number(key.default);
+            let default = if value { format!("`{}`", key.default) } else { key.default.to_owned() };
             let _ = writeln!(page, "| `{}` | {default} | {} | {} |", key.name, key.option, key.meaning);
         }
     }
     page.push_str(AFTER);
     page
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -247,7 +247,7 @@ mod tests {
         for (table, toml) in [
             ("", "zzz = 1"),
             ("[[pool]]", "[[pool]]\nzzz = 1"),
-            ("v4 = { ... } and v6 = { ... } of a pool", "[[pool]]\nname = \"a\"\nv4.zzz = 1"),
+            ("v4 = { ... }, v6 = { ... }", "[[pool]]\nname = \"a\"\nv4.zzz = 1"),
             ("[driver.NAME]", "[driver.x]\nzzz = 1"),
             ("[tls]", "[tls]\nzzz = 1"),
         ] {
@@ -266,9 +266,7 @@ mod tests {
     #[test]
     fn every_default_that_is_written_as_a_value_is_the_default() {
         let without = load("");
-        for key in
-            TOP.iter().filter(|key| key.default.starts_with(['"', '[']) || key.default.parse::<u32>().is_ok())
-        {
+        for key in TOP.iter().filter(|key| key.default.starts_with(['"', '[']) || is_number(key.default)) {
             let with = load(&format!("{} = {}", key.name, key.default));
             let same = |config: &Config| {
                 let mut config = config.clone();

@@ -253,9 +253,11 @@ impl<'a> Resolver<'a> {
             }
         }
         let reserved: Vec<String> = settings.reserved.iter().map(ToString::to_string).collect();
-        if !reserved.is_empty() {
-            let origin = self.document.path.clone().map(|path| Origin::Document { path, line: 1 });
-            self.show("reserved", reserved.join(", "), origin.unwrap_or(Origin::Default));
+        let top = &self.document.top;
+        let first = top.reserved.iter().chain(top.pool.iter().flat_map(|pool| &pool.reserved)).next();
+        if let Some(first) = first {
+            let origin = self.document.origin(&first.span());
+            self.show("reserved", reserved.join(", "), origin);
         }
     }
 }

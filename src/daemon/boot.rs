@@ -88,16 +88,22 @@ fn content(path: &Path) -> Result<(Content, Vec<u8>), Error> {
 }
 
 /// Where the books are, and the old lease file with its bytes if there is one with something in it.
-fn find(file: &BooksFile) -> Result<(PathBuf, Option<(PathBuf, Vec<u8>)>), Error> {
+struct Found {
+    books: PathBuf,
+    old: Option<(PathBuf, Vec<u8>)>,
+}
+
+/// Looks what stands in the named file.
+fn find(file: &BooksFile) -> Result<Found, Error> {
     let (content, bytes) = content(&file.named)?;
     let found = file.resolve(content);
     let old = found.old.filter(|_| content != Content::Absent).map(|path| (path, bytes));
-    Ok((found.books, old))
+    Ok(Found { books: found.books, old })
 }
 
 /// Opens everything and settles what is in force.
 pub fn boot(config: &Config) -> Result<Booted, Error> {
-    let (path, old) = find(&config.file)?;
+    let Found { books: path, old } = find(&config.file)?;
     // Parsed before the books are made: a file that cannot be taken leaves nothing behind.
     let old = old.map(|(path, bytes)| parse(path, &bytes)).transpose()?;
     if old.is_none() && config.settings.pools.is_empty() && !path.exists() {

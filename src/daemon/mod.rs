@@ -6,6 +6,7 @@
 
 mod boot;
 mod doors;
+mod look;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +98,7 @@ async fn serve(
             ledger: ledger.clone(),
             pools,
             requires_mac_address: config.requires_mac_address,
+            look: look::look,
             counters: counters.clone(),
         };
         server.add(opened.listener, Arc::new(driver), limits.clone());

@@ -11,11 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::clock;
-use crate::host::{self, InUseKind as HostKind};
 use crate::ledger::{Ledger, Refusal};
 use crate::plan::error::Error;
-use crate::plan::prefix::Prefix;
-use crate::plan::request::{InUse, InUseKind, Request as PlanRequest, SubnetRequest, Wanted};
+use crate::plan::request::{InUse, Request as PlanRequest, SubnetRequest, Wanted};
 use crate::plan::settings::Millis;
 use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
 
@@ -42,6 +40,9 @@ impl Counters {
     }
 }
 
+/// Looks at what this host uses: routes, addresses, nameservers.
+pub type Look = fn() -> Arc<[InUse]>;
+
 /// One driver name: what Docker calls at one door.
 #[derive(Debug)]
 pub struct Driver {
@@ -53,6 +54,8 @@ pub struct Driver {
     pub pools: Option<Arc<[String]>>,
     /// The capability.
     pub requires_mac_address: bool,
+    /// What this host uses, asked where gipam chooses a subnet.
+    pub look: Look,
     /// Shared by all doors.
     pub counters: Arc<Counters>,
 }
@@ -107,9 +110,10 @@ impl Driver {
     /// The four calls that may change something.
     async fn change(&self, method: &str, bytes: &[u8]) -> Response {
         let asked = wire::Body::parse(bytes).and_then(|body| match method {
-            "IpamDriver.RequestPool" => {
-                body.subnet_request(self.pools.clone()).map(look_around).map(PlanRequest::Subnet)
-            }
+            "IpamDriver.RequestPool" => body
+                .subnet_request(self.pools.clone())
+                .map(|request| self.look_around(request))
+                .map(PlanRequest::Subnet),
             "IpamDriver.ReleasePool" => body.release_subnet(),
             "IpamDriver.RequestAddress" => body.address_request(),
             _ => body.release_address(),
@@ -146,6 +150,14 @@ impl Driver {
         }
     }
 
+    /// Where gipam chooses, it must know what Docker would refuse (P12).
+    fn look_around(&self, request: SubnetRequest) -> SubnetRequest {
+        match request.wanted {
+            Wanted::Any { .. } => SubnetRequest { in_use: (self.look)(), ..request },
+            Wanted::Exact(_) => request,
+        }
+    }
+
     fn refused(&self, method: &str, refusal: &Refusal) -> Response {
         tracing::warn!("{}: {method} refused: {refusal}", self.name);
         if let (500.., Ok(mut last)) = (refusal.kind.status(), self.counters.last_error.lock()) {
@@ -153,29 +165,6 @@ impl Driver {
         }
         Response::new(refusal.kind.status(), JSON, wire::refusal(&refusal.text))
     }
-}
-
-/// Where gipam chooses, it must know what Docker would refuse (P12). A look that fails does not stop the choice.
-fn look_around(mut request: SubnetRequest) -> SubnetRequest {
-    if !matches!(request.wanted, Wanted::Any { .. }) {
-        return request;
-    }
-    let survey = host::survey();
-    for error in &survey.errors {
-        tracing::warn!("{error}; choosing goes on without it");
-    }
-    let in_use = survey.in_use.into_iter().map(|used| InUse {
-        prefix: Prefix::from_net(used.prefix),
-        kind: match used.kind {
-            HostKind::InterfaceAddress => InUseKind::InterfaceAddress,
-            HostKind::Nameserver => InUseKind::Nameserver,
-            HostKind::OnLinkV4Route => InUseKind::OnLinkV4Route,
-            HostKind::Route => InUseKind::Route,
-        },
-        text: used.text,
-    });
-    request.in_use = in_use.collect();
-    request
 }
 
 impl From<Refusal> for Response {

@@ -274,7 +274,7 @@ impl Writer {
             tracing::error!("{}", refusal.text);
         }
         self.sick = true;
-        self.refuse_all(batch, &refusal);
+        self.refuse_all(batch, &refusal, fatal.is_none());
         match fatal {
             None => Ok(()),
             Some(text) => {
@@ -294,13 +294,15 @@ impl Writer {
         Ok(())
     }
 
-    fn refuse_all(&mut self, batch: Batch, refusal: &Refusal) {
+    fn refuse_all(&mut self, batch: Batch, refusal: &Refusal, going_on: bool) {
         for decided in batch.decided {
-            if let Some(release) = &decided.release {
+            let mut refusal = refusal.clone();
+            if let Some(release) = decided.release.as_ref().filter(|_| going_on) {
                 self.deferred.keep(&self.plan, release);
+                refusal.text.push_str("; the release is kept and carried out then");
             }
             if let Some(answer) = decided.answer {
-                let _ = answer.send(Err(refusal.clone()));
+                let _ = answer.send(Err(refusal));
             }
         }
         for answer in batch.altered {

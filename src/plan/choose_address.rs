@@ -107,10 +107,11 @@ impl Plan {
         now: Millis,
     ) -> Result<Choice, Error> {
         let addresses = &subnet.addresses;
-        if let Some(own) = addresses.last_of(request.name.as_deref(), request.mac) {
-            if !addresses.is_leased(own) && addresses.bounds().allow(own) {
-                return Ok(Choice { address: own, warning: None });
-            }
+        if let Some(own) = addresses.last_of(request.name.as_deref(), request.mac)
+            && !addresses.is_leased(own)
+            && addresses.bounds().allow(own)
+        {
+            return Ok(Choice { address: own, warning: None });
         }
         self.choose_any(subnet, self.derived(subnet, request), now)
     }

@@ -61,21 +61,20 @@ impl Plan {
             )));
         }
         check_range(request.range, prefix)?;
-        if request.space == Space::Global {
-            if let Some(subnet) =
+        if request.space == Space::Global
+            && let Some(subnet) =
                 self.at(Space::Global, prefix).first().and_then(|serial| self.subnets.get(serial))
-            {
-                let mut decision = Decision::unchanged(Reply::Subnet {
-                    id: subnet.state.id.clone(),
-                    prefix: subnet.state.prefix,
-                });
-                if subnet.state.options != request.options || subnet.state.range != request.range {
-                    decision.warnings.push(format!(
+        {
+            let mut decision = Decision::unchanged(Reply::Subnet {
+                id: subnet.state.id.clone(),
+                prefix: subnet.state.prefix,
+            });
+            if subnet.state.options != request.options || subnet.state.range != request.range {
+                decision.warnings.push(format!(
                         "{prefix} was asked for again in space global with other options or another range; both networks share it"
                     ));
-                }
-                return Ok(decision);
             }
+            return Ok(decision);
         }
         if !options.overlap {
             self.refuse_overlap(request.space, prefix)?;

@@ -5,7 +5,7 @@
 //! and that a refused client gets to read why. It accepts nothing and binds nothing.
 
 use super::accept::{Stop, stopped};
-use super::delivery::{Delivery, Overdue};
+use super::delivery::{Delivery, NO_HURRY, Overdue};
 use super::exchange::{Exchange, root, status};
 use super::gate::Gate;
 use super::message::{Handler, Limits, Peer, Refusal, Response};
@@ -113,7 +113,7 @@ async fn run(
             Overdue::Retire => {
                 // The library looks once more for a request, and then ends by itself.
                 delivery.retire();
-                clock.as_mut().reset(Instant::now() + limits.head);
+                clock.as_mut().reset(Instant::now() + NO_HURRY);
             }
         }
     }

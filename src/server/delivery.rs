@@ -97,6 +97,9 @@ pub(super) struct Delivery {
 /// one: its client may be about to write it, and would not get a second chance (P8).
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
+/// How often the clock of a connection is looked at when nothing can become overdue.
+pub(super) const NO_HURRY: Duration = Duration::from_secs(30);
+
 impl Delivery {
     /// A fresh connection.
     pub(super) fn new() -> Delivery {
@@ -251,7 +254,7 @@ impl Delivery {
             },
             Phase::Head => limits.head,
             // The exchange has its own clock for the body, and a handler may take its time.
-            Phase::Body | Phase::Handling => return Overdue::LookAgain(Instant::now() + limits.answer),
+            Phase::Body | Phase::Handling => return Overdue::LookAgain(Instant::now() + NO_HURRY),
             Phase::Answered | Phase::Answering => limits.answer,
         };
         let since = match (state.phase, state.retiring) {
@@ -305,3 +308,7 @@ fn run(undo: Option<Undelivered>) {
         undo();
     }
 }
+
+#[cfg(test)]
+#[path = "delivery_tests.rs"]
+mod tests;

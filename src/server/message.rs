@@ -131,7 +131,8 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers one request. The future is dropped, wherever it stands, when the client is known to have gone;
     /// what must survive that belongs into a queue of the owner's. Every request that arrived whole gets this
     /// far and is polled at least once, even if its client has already gone: the first poll is the place to
-    /// put a release into that queue.
+    /// put a release into that queue. (Only a pipelined request behind one that could not be answered is lost
+    /// with its connection; dockerd never pipelines.)
     fn handle(&self, request: Request) -> impl Future<Output = Response> + Send;
 
     /// Words the answer for what was turned away. Its status should be [`Refusal::status`].
@@ -153,7 +154,9 @@ pub struct Limits {
     /// time that a handler takes (P4: dockerd waits for ever).
     pub answer: Duration,
     /// How long a connection may stay open without a request. Default 5 min: dockerd itself closes after
-    /// 30 s, so that it never meets a connection that we are just closing.
+    /// 30 s, so that it never meets a connection that we are just closing. Over a UNIX socket it could not
+    /// lose a request even then: what comes too late is refused by the kernel before a byte of it is sent, and
+    /// what came in time is served. Over TCP a window of microseconds remains.
     pub idle: Duration,
     /// How many connections one door serves at once. Default 512; dockerd uses some tens. Further ones wait
     /// in the kernel's queue and are not refused.

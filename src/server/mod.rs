@@ -7,7 +7,7 @@
 //! * **Undo lives at the connection.** A client that goes away while its request is being handled drops the
 //!   handler's future at once. When it goes away after the handler answered, but before the first byte of
 //!   that answer went to the kernel, [`Response::undelivered`] is called, exactly once. After the first byte
-//!   it is dropped unused. There is no third way: see [`delivery`](self) and the tests named `undo_*`.
+//!   it is dropped unused. There is no third way; the tests named `undo_*` hold it.
 //! * **dockerd is never hurt by our closing** (facts P6 and P8: a request lost with its connection is repeated
 //!   with an empty body). A connection is closed by us only when no request can be on its way: see
 //!   [`Limits::idle`] and [`Server::serve`].
@@ -18,7 +18,7 @@
 //! * **Files are ours or untouched.** A socket file of a dead process is replaced, a live one is refused, and
 //!   on exit only the very file that was made here is removed. An inherited socket is never unlinked.
 //!
-//! What it does not do: HTTP/2, upgrades, routing, compression, authentication beyond file modes and client
+//! What it does not do: HTTP/2 (HTTP/1.0 is answered, and closed after each answer), upgrades, routing, compression, authentication beyond file modes and client
 //! certificates.
 //!
 //! ```text

@@ -32,6 +32,29 @@ fn the_mode_is_exact_whatever_the_umask() {
 }
 
 #[test]
+fn at_no_moment_is_the_mode_wider() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("d.sock");
+    let (watched, done) = (path.clone(), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let stop = done.clone();
+    let watcher = std::thread::spawn(move || {
+        let mut seen = 0;
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            if let Ok(found) = std::fs::symlink_metadata(&watched) {
+                assert_eq!(found.mode() & 0o077, 0, "{:o}", found.mode());
+                seen += 1;
+            }
+        }
+        seen
+    });
+    for _ in 0..2000 {
+        drop(open(&path).unwrap());
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(watcher.join().unwrap() > 0);
+}
+
+#[test]
 fn owner_and_group_can_be_set() {
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     // Only root may give files away; others can at least name themselves.

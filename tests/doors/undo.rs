@@ -147,3 +147,54 @@ async fn undo_at_the_deadline_of_a_shutdown() {
     assert_eq!(server.ended().await.cut_off, 1);
     assert_eq!(rest(&mut client).await, b"");
 }
+
+#[tokio::test]
+async fn undo_and_delivery_exclude_each_other_however_the_client_goes() {
+    // Clients leave at every possible moment. Each request that reached the handler ends in exactly one way;
+    // an answer that was taken back has never been seen by its client, not even in part.
+    let mut server = Running::unix();
+    let (mut undone, mut kept, mut dropped) = (0, 0, 0);
+    for round in 0..3000_usize {
+        let mut client = server.connect().await;
+        let path = if round % 3 == 0 { "/wait" } else { "/x" };
+        client.write_all(&post(path, "y")).await.unwrap();
+        let early = round % 2 == 0;
+        if early {
+            server.permit();
+        }
+        for _ in 0..round % 11 {
+            tokio::task::yield_now().await;
+        }
+        let mut seen = [0; 512];
+        let seen = client.try_read(&mut seen).unwrap_or(0);
+        if round % 5 == 0 {
+            client.shutdown().await.unwrap();
+        }
+        drop(client);
+        if !early {
+            for _ in 0..round % 7 {
+                tokio::task::yield_now().await;
+            }
+            server.permit();
+        }
+        server.began(path).await;
+        match server.event().await {
+            Event::Undone(_) => {
+                assert_eq!(seen, 0, "round {round}");
+                undone += 1;
+            }
+            Event::Kept(_) => kept += 1,
+            Event::Dropped(_) => {
+                assert_eq!(seen, 0, "round {round}");
+                dropped += 1;
+            }
+            Event::Began(request) => panic!("{request:?}"),
+        }
+        // A permit that a dropped `/wait` or a `/x` did not take is not for the next round.
+        while let Ok(permit) = server.desk.permits.try_acquire() {
+            permit.forget();
+        }
+    }
+    assert!(undone > 0 && kept > 0 && dropped > 0, "undone {undone}, kept {kept}, dropped {dropped}");
+    assert!(server.events.try_recv().is_err(), "nothing ends twice");
+}

@@ -35,6 +35,27 @@ async fn method_path_query_body_and_peer_reach_the_handler() {
 }
 
 #[tokio::test]
+async fn methods_are_up_to_the_handler() {
+    let mut server = Running::unix();
+    for method in ["GET", "DELETE", "OPTIONS", "FOO", "post"] {
+        let mut client = server.connect().await;
+        let got = ask(&mut client, format!("{method} /m HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).await;
+        assert_eq!(got.status, 200, "{method}");
+        assert_eq!(server.began("/m").await.method, method);
+        assert_eq!(server.event().await, Event::Kept("/m".into()));
+    }
+}
+
+#[tokio::test]
+async fn http_1_0_is_answered_and_closed() {
+    let server = Running::unix();
+    let mut client = server.connect().await;
+    let got = ask(&mut client, b"POST /x HTTP/1.0\r\nContent-Length: 1\r\n\r\ny").await;
+    assert_eq!((got.status, got.body.as_str()), (200, "y"));
+    assert_eq!(rest(&mut client).await, b"");
+}
+
+#[tokio::test]
 async fn tcp_tells_the_address_of_the_client() {
     let mut server = Running::tcp();
     let mut client = server.connect_tcp().await;

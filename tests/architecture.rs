@@ -1,0 +1,135 @@
+//! The house as it is drawn: who may use whom, and how large a room may be.
+//!
+//! Promises: the table of ARCHITECTURE.md is held against the code. Looks at the sources, runs nothing.
+
+#![cfg(test)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room and the rooms it may use, as ARCHITECTURE.md says.
+const MAY_USE: [(&str, &[&str]); 12] = [
+    ("plan", &[]),
+    ("server", &[]),
+    ("host", &[]),
+    ("clock", &["plan"]),
+    ("config", &["plan"]),
+    ("settle", &["plan", "config"]),
+    ("store", &["plan"]),
+    ("ledger", &["plan", "store"]),
+    ("docker", &["plan", "ledger", "server", "clock"]),
+    ("admin", &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock"]),
+    (
+        "daemon",
+        &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock", "host", "admin"],
+    ),
+    ("cli", &["daemon", "admin", "config"]),
+];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert!(found.len() > 40, "the sources were found");
+    found
+}
+
+/// The room of a file: `src/plan/mod.rs` and `src/clock.rs` are `plan` and `clock`.
+fn room(path: &Path) -> String {
+    let inside = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+fn is_test(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == "tests") || path.to_string_lossy().ends_with("tests.rs")
+}
+
+/// The rooms that a text names with `crate::`, test modules left out.
+fn used(text: &str) -> Vec<String> {
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
+    let code =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut names = Vec::new();
+    for part in code.split("crate::").skip(1) {
+        let list = part.strip_prefix('{').and_then(|list| list.split('}').next());
+        let heads: Vec<&str> = list.map_or_else(|| vec![part], |list| list.split(',').collect());
+        for head in heads {
+            let head = head.trim();
+            names
+                .push(head.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn rooms_use_only_whom_they_may() {
+    let table: BTreeMap<&str, &[&str]> = MAY_USE.into_iter().collect();
+    let mut wrong = Vec::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| !is_test(path)) {
+        let room = room(&path);
+        let Some(may) = table.get(room.as_str()) else {
+            assert!(room == "lib" || room == "main", "{room} stands in no row of the table");
+            continue;
+        };
+        for name in used(&text) {
+            if table.contains_key(name.as_str()) && name != room && !may.contains(&name.as_str()) {
+                wrong.push(format!("{}: {room} may not use {name}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_table_stands_in_architecture_md() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
+    for (room, may) in MAY_USE {
+        let row =
+            format!("| `{room}` | {} |", if may.is_empty() { "nothing".to_owned() } else { may.join(", ") });
+        assert!(page.contains(&row), "ARCHITECTURE.md lacks: {row}");
+    }
+}
+
+#[test]
+fn the_plan_is_pure() {
+    let banned = [
+        "SystemTime",
+        "Instant::now",
+        "tokio",
+        "tracing",
+        "std::fs",
+        "std::net::Tcp",
+        "std::net::Udp",
+        "rustix",
+        "std::env",
+    ];
+    for (path, text) in sources().into_iter().filter(|(path, _)| room(path) == "plan" && !is_test(path)) {
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for word in banned {
+                assert!(!line.contains(word), "{}: {line}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_file_opens_with_what_it_is_and_stays_a_room() {
+    for (path, text) in sources() {
+        assert!(text.starts_with("//!"), "{} does not open with //!", path.display());
+        let lines = text.lines().count();
+        assert!(lines <= 500, "{} has {lines} lines", path.display());
+    }
+}
