@@ -39,8 +39,8 @@ pub struct Addresses {
     bounds: Bounds,
     /// Excluded or with a record: not "never used".
     taken: Intervals,
-    /// (holder, address) of every record; the newest generation is the holder's last.
-    holders: BTreeSet<(HolderKey, u128)>,
+    /// (holder, generation, address) of every record; the newest generation is the holder's last.
+    holders: BTreeSet<(HolderKey, u64, u128)>,
     /// Released, allowed, not pinned: (released at, address).
     freed: BTreeSet<(Millis, u128)>,
     /// Released, allowed, pinned.
@@ -60,6 +60,10 @@ fn mac_key(mac: Mac) -> HolderKey {
     let mut hasher = DefaultHasher::new();
     (1u8, mac).hash(&mut hasher);
     hasher.finish()
+}
+
+fn holder_keys(record: &Record) -> impl Iterator<Item = HolderKey> + use<> {
+    [record.name.as_deref().map(name_key), record.mac.map(mac_key)].into_iter().flatten()
 }
 
 impl Addresses {
@@ -133,12 +137,7 @@ impl Addresses {
         } else {
             self.queue(address, record.pinned).insert((record.since, address));
         }
-        if let Some(name) = &record.name {
-            self.holders.insert((name_key(name), address));
-        }
-        if let Some(mac) = record.mac {
-            self.holders.insert((mac_key(mac), address));
-        }
+        self.holders.extend(holder_keys(&record).map(|key| (key, record.generation, address)));
         self.records.insert(address, record);
     }
 
@@ -153,9 +152,9 @@ impl Addresses {
     fn drop_indexes(&mut self, address: u128) {
         let Some(record) = self.records.get(&address) else { return };
         let (leased, since, pinned) = (record.leased, record.since, record.pinned);
-        let keys = [record.name.as_deref().map(name_key), record.mac.map(mac_key)];
-        for key in keys.into_iter().flatten() {
-            self.holders.remove(&(key, address));
+        let generation = record.generation;
+        for key in holder_keys(record) {
+            self.holders.remove(&(key, generation, address));
         }
         if leased {
             self.leased -= 1;
@@ -173,18 +172,23 @@ impl Addresses {
 
     fn newest(&self, key: HolderKey, is: impl Fn(&Record) -> bool) -> Option<u128> {
         self.holders
-            .range((key, 0)..=(key, u128::MAX))
-            .filter_map(|(_, address)| self.records.get(address).map(|record| (address, record)))
-            .filter(|(_, record)| is(record))
-            .max_by_key(|(_, record)| record.generation)
-            .map(|(address, _)| *address)
+            .range((key, 0, 0)..=(key, u64::MAX, u128::MAX))
+            .rev()
+            .map(|(_, _, address)| *address)
+            .find(|address| self.records.get(address).is_some_and(&is))
     }
 
-    /// The lowest never used, allowed address from `start` on, then from the beginning of the range.
-    pub fn never_used(&self, start: u128) -> Option<u128> {
+    /// The lowest never used, allowed address beyond `start`, then from the beginning of the range.
+    pub fn never_used(&self, start: Option<u128>) -> Option<u128> {
         let Bounds { first, last, .. } = self.bounds;
-        let start = start.clamp(first, last);
-        self.taken.first_absent(start, last).or_else(|| self.taken.first_absent(first, last))
+        let beyond = start.and_then(|start| start.checked_add(1)).map(|next| next.max(first));
+        let beyond = beyond.and_then(|next| self.never_used_in(next, last));
+        beyond.or_else(|| self.never_used_in(first, last))
+    }
+
+    /// The lowest never used address in `first..=last` that is not excluded, range or not.
+    pub fn never_used_in(&self, first: u128, last: u128) -> Option<u128> {
+        self.taken.first_absent(first, last)
     }
 
     /// Whether this address is allowed and was never used.

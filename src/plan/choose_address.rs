@@ -10,7 +10,7 @@ use super::error::Error;
 use super::interface_id::{STABLE_TRIES, eui64, stable};
 use super::request::{AddressRequest, Context, Decision, Reply, Space, Undo};
 use super::settings::{AddressOrder, Millis};
-use super::subnet::{Subnet, never_given};
+use super::subnet::{Subnet, never_given, reserved_inside};
 
 /// An explicit request without owner counts as auxiliary for so long after the last step of a network's set-up.
 const SET_UP_WINDOW: Millis = 10_000;
@@ -88,16 +88,22 @@ impl Plan {
         })
     }
 
-    /// The slot if it is free, else the first usable address that is neither leased nor reserved.
+    /// The slot if it is free; else as a dynamic address, but anywhere in the subnet.
     fn choose_gateway(&self, subnet: &Subnet, now: Millis) -> Result<Choice, Error> {
         let slot = subnet.slot(&self.settings.reserved);
-        if !subnet.addresses.is_leased(slot) {
+        let (addresses, prefix) = (&subnet.addresses, subnet.state.prefix);
+        if !addresses.is_leased(slot) {
             return Ok(Choice { address: slot, warning: None });
         }
-        let mut whole = subnet.clone();
-        let state = super::change::SubnetState { range: None, start_beyond: None, ..subnet.state.clone() };
-        whole.set_state(state, &self.settings.reserved);
-        self.choose_any(&whole, None, now)
+        if let Some(address) = addresses.never_used_in(prefix.first(), prefix.last()) {
+            return Ok(Choice { address, warning: None });
+        }
+        let excluded = &addresses.bounds().excluded;
+        let freed =
+            addresses.records().filter(|(address, record)| !record.leased && !excluded.contains(*address));
+        let best = freed.min_by_key(|(address, record)| (record.pinned, record.since, *address));
+        let (address, record) = best.ok_or_else(|| exhausted(subnet))?;
+        Ok(self.freed(subnet, address, record.since, record.pinned, now))
     }
 
     fn choose_dynamic(
@@ -118,43 +124,34 @@ impl Plan {
 
     fn choose_any(&self, subnet: &Subnet, derived: Option<u128>, now: Millis) -> Result<Choice, Error> {
         let addresses = &subnet.addresses;
-        let start = subnet.state.start_beyond.map_or(0, |beyond| beyond.saturating_add(1));
-        if let Some(address) = derived.or_else(|| addresses.never_used(start)) {
+        if let Some(address) = derived.or_else(|| addresses.never_used(subnet.state.start_beyond)) {
             return Ok(Choice { address, warning: None });
         }
-        let prefix = subnet.state.prefix;
         if let Some((since, address)) = addresses.longest_freed() {
-            let cooling = since.saturating_add(self.cooling_of(subnet)) > now;
-            let warning = cooling.then(|| {
-                format!(
-                    "{prefix}: {} is given again while still cooling; nothing else is free",
-                    prefix.address(address)
-                )
-            });
-            return Ok(Choice { address, warning });
+            return Ok(self.freed(subnet, address, since, false, now));
         }
-        if let Some((_, address)) = addresses.longest_freed_pinned() {
-            let text = prefix.address(address);
-            let warning = Some(format!(
-                "{prefix}: {text} is given although it is pinned (once asked for by number); nothing else is free"
-            ));
-            return Ok(Choice { address, warning });
+        if let Some((since, address)) = addresses.longest_freed_pinned() {
+            return Ok(self.freed(subnet, address, since, true, now));
         }
         let slot = subnet.slot(&self.settings.reserved);
         let in_range = addresses.bounds().first <= slot && slot <= addresses.bounds().last;
-        let reserved = self
-            .settings
-            .reserved
-            .iter()
-            .any(|range| range.family == prefix.family() && range.first <= slot && slot <= range.last);
+        let reserved = reserved_inside(subnet.state.prefix, &self.settings.reserved).contains(slot);
         if in_range && !reserved && !addresses.is_leased(slot) {
-            let warning = Some(format!(
-                "{prefix}: {} is given although it is the gateway's place; nothing else is free",
-                prefix.address(slot)
-            ));
+            let warning = told(subnet, slot, "although it is the gateway's place");
             return Ok(Choice { address: slot, warning });
         }
         Err(exhausted(subnet))
+    }
+
+    /// A released address is given again.
+    fn freed(&self, subnet: &Subnet, address: u128, since: Millis, pinned: bool, now: Millis) -> Choice {
+        let cooling = since.saturating_add(self.cooling_of(subnet)) > now;
+        let warning = match (pinned, cooling) {
+            (true, _) => told(subnet, address, "although it is pinned (once asked for by number)"),
+            (false, true) => told(subnet, address, "again while still cooling"),
+            (false, false) => None,
+        };
+        Choice { address, warning }
     }
 
     /// The address that the pool's order derives from the holder, if it was never used.
@@ -166,7 +163,8 @@ impl Plan {
         if serial || state.prefix.family() == super::prefix::Family::V4 {
             return None;
         }
-        let unused = |address: &u128| subnet.addresses.is_never_used(*address);
+        let beyond = |address: &u128| state.start_beyond.is_none_or(|start| *address > start);
+        let unused = |address: &u128| beyond(address) && subnet.addresses.is_never_used(*address);
         match order {
             AddressOrder::Sequential => None,
             AddressOrder::Eui64 => eui64(state.prefix, request.mac?).filter(unused),
@@ -209,6 +207,7 @@ impl Plan {
             address,
             generation: record.generation,
             previous: previous.map(Box::new),
+            gateway: subnet.state.marks.gateway,
         };
         let mut changes = vec![Change::AddressGranted { serial, address, record }];
         let marks = marks_after(&subnet.state.marks, kind, address, context.now);
@@ -241,15 +240,24 @@ impl Plan {
 /// The label of libnetwork for next-fit.
 const SERIAL: &str = "com.docker.network.ipam.serial";
 
+/// What the operator should know of a choice.
+fn told(subnet: &Subnet, address: u128, what: &str) -> Option<String> {
+    let prefix = subnet.state.prefix;
+    Some(format!("{prefix}: {} is given {what}; nothing else is free", prefix.address(address)))
+}
+
 const fn answer(subnet: &Subnet, address: u128) -> Reply {
     let prefix = subnet.state.prefix;
     Reply::Address { address: prefix.address(address), length: prefix.length() }
 }
 
 fn marks_after(marks: &Marks, kind: Kind, address: u128, now: Millis) -> Marks {
-    let mut after = Marks { addressed: true, ..marks.clone() };
+    // Somebody uses it: whatever storm it stood in, it was not one of those that Docker refused.
+    let mut after = Marks { addressed: true, stormed: false, ..marks.clone() };
     match kind {
-        Kind::Gateway => (after.gateway, after.set_up_at) = (Some(address), now),
+        Kind::Gateway => {
+            (after.gateway, after.gateway_is_auxiliary, after.set_up_at) = (Some(address), false, now);
+        }
         Kind::Auxiliary => after.set_up_at = now,
         Kind::Endpoint | Kind::Unknown => after.had_endpoint = true,
     }

@@ -8,10 +8,10 @@ use super::change::{Change, Marks, Serial, SubnetState};
 use super::choose_address::{MEMORY, MEMORY_FLOOR};
 use super::error::Error;
 use super::free_space::FreeSpace;
-use super::intervals::Intervals;
 use super::options::PoolOptions;
+use super::place::{Blocked, Place};
 use super::prefix::Prefix;
-use super::request::{Context, Decision, InUse, InUseKind, Reply, Space, SubnetRequest, Undo, Wanted};
+use super::request::{Context, Decision, InUseKind, KeyBefore, Reply, Space, SubnetRequest, Undo, Wanted};
 use super::settings::{Base, Millis, PoolSettings, rfc3339};
 
 /// A subnet released less than this ago is not given to another network (its bridge may still be there, P17).
@@ -114,12 +114,12 @@ impl Plan {
         if !storm.is_empty() {
             return Ok(refuse_storm(self, request, &storm));
         }
-        let pools = self.open_pools(request, &options)?;
-        if let Some((prefix, pool)) = self.keyed(request, &options, size, &pools) {
+        let places = self.places(request, &options, size)?;
+        if let Some((prefix, pool)) = self.keyed(request, &options, &places) {
             let grant = Grant { request, prefix, pool: Some(pool), key: options.key, dynamic: true };
             return Ok(self.grant_subnet(grant, context));
         }
-        match self.search(request, &options, size, &pools, context.now)? {
+        match self.search(request, &places, context.now)? {
             Found::Wait(until) => Ok(Decision::unchanged(Reply::Wait(until))),
             Found::Free { prefix, pool, warning } => {
                 let grant = Grant { request, prefix, pool: Some(pool), key: options.key, dynamic: true };
@@ -169,54 +169,47 @@ impl Plan {
         &self,
         request: &SubnetRequest,
         options: &PoolOptions,
-        size: Option<u8>,
-        pools: &[(&PoolSettings, Base)],
+        places: &[Place<'_>],
     ) -> Option<(Prefix, String)> {
         let word = options.key.clone()?;
         let (prefix, _) = *self.keys.get(&(request.space, request.family, word))?;
-        let (pool, base) = pools.iter().find(|(pool, base)| !pool.closed && base.base.contains(prefix))?;
-        let wanted = size.or(options.size(request.family)).unwrap_or(base.size);
-        let blocked = Blocked::new(base.base, &request.in_use, self);
-        let free = self.held_anywhere(prefix).is_none() && blocked.by(prefix).is_none();
-        (prefix.length() == wanted && free).then(|| (prefix, pool.name.clone()))
+        let place = places.iter().find(|place| place.base.contains(prefix) && place.hopeless().is_none())?;
+        let free = self.held_anywhere(prefix).is_none() && place.blocked.by(prefix).is_none();
+        (prefix.length() == place.length && free).then(|| (prefix, place.pool.name.clone()))
     }
 
-    fn search(
-        &self,
-        request: &SubnetRequest,
+    /// Where subnets of the wanted size may come from, in order.
+    fn places<'a>(
+        &'a self,
+        request: &'a SubnetRequest,
         options: &PoolOptions,
         size: Option<u8>,
-        pools: &[(&PoolSettings, Base)],
-        now: Millis,
-    ) -> Result<Found, Error> {
-        let mut why = Vec::new();
-        let mut places = Vec::new();
-        for (pool, base) in pools {
-            let length = size.or(options.size(request.family)).unwrap_or(base.size);
-            let place = Place {
-                pool,
-                base: base.base,
-                length,
-                blocked: Blocked::new(base.base, &request.in_use, self),
-            };
-            if let Some(reason) = place.hopeless() {
-                why.push(reason);
-                continue;
+    ) -> Result<Vec<Place<'a>>, Error> {
+        let size = size.or(options.size(request.family));
+        let pools = self.open_pools(request, options)?;
+        let place = |(pool, base): (&'a PoolSettings, Base)| Place {
+            pool,
+            base: base.base,
+            length: size.unwrap_or(base.size),
+            blocked: Blocked::new(base.base, &request.in_use, self),
+        };
+        Ok(pools.into_iter().map(place).collect())
+    }
+
+    fn search(&self, request: &SubnetRequest, places: &[Place<'_>], now: Millis) -> Result<Found, Error> {
+        for place in places.iter().filter(|place| place.hopeless().is_none()) {
+            let free = self.free.get(&place.base);
+            let skip = |candidate| place.blocked.by(candidate);
+            if let Some(prefix) = free.and_then(|free| free.best_fit(place.length, skip)) {
+                return Ok(Found::Free { prefix, pool: place.pool.name.clone(), warning: None });
             }
-            let free = self.free.get(&base.base);
-            if let Some(prefix) =
-                free.and_then(|free| free.best_fit(length, |candidate| place.blocked.by(candidate)))
-            {
-                return Ok(Found::Free { prefix, pool: pool.name.clone(), warning: None });
-            }
-            why.push(self.full_text(&place));
-            places.push(place);
         }
-        self.search_cooling(&places, now).ok_or_else(|| {
+        self.search_cooling(places, now).ok_or_else(|| {
+            let why = places.iter().map(|place| place.hopeless().unwrap_or_else(|| self.full_text(place)));
             Error::NoAvailablePool(format!(
                 "no free {} subnet: {}; remove unused networks (gipam subnets shows them), ask for a smaller size, or add a pool",
                 request.family,
-                why.join("; ")
+                why.collect::<Vec<_>>().join("; ")
             ))
         })
     }
@@ -226,6 +219,7 @@ impl Plan {
         let mut occupied = self.occupied.clone();
         let mut spaces: Vec<(&Place<'_>, FreeSpace)> =
             places.iter().filter_map(|place| Some((place, self.free.get(&place.base)?.clone()))).collect();
+        spaces.retain(|(place, _)| place.hopeless().is_none());
         let mut cooling: Vec<&SubnetState> = self
             .cooling
             .iter()
@@ -241,7 +235,7 @@ impl Plan {
                 else {
                     continue;
                 };
-                let earliest = state.released_at.unwrap_or(0).saturating_add(YOUNGEST);
+                let earliest = state.cool_until.min(state.released_at.unwrap_or(0).saturating_add(YOUNGEST));
                 if earliest > now {
                     return Some(Found::Wait(earliest));
                 }
@@ -308,43 +302,49 @@ impl Plan {
             cool_until: 0,
         };
         let reply = Reply::Subnet { id: state.id.clone(), prefix };
-        let key_change = key.and_then(|word| self.remember_key(request, word, prefix));
-        let key_before = key_change.as_ref().map(|word| {
-            (
-                word.clone(),
-                self.keys.get(&(request.space, request.family, word.clone())).map(|(prefix, _)| *prefix),
-            )
-        });
+        let (key_changes, key_before) = match key {
+            Some(word) => self.remember_key(request, word, prefix, context.now),
+            None => (Vec::new(), None),
+        };
         let undo = Undo::Subnet {
             serial,
             generation: state.generation,
             previous: previous.map(|subnet| Box::new(subnet.state.clone())),
             key: key_before,
         };
-        let (space, family) = (request.space, request.family);
         let mut changes = vec![Change::SubnetGranted(Box::new(state))];
-        if let Some(word) = key_change {
-            changes.push(Change::KeyRemembered { space, family, word, prefix: Some((prefix, context.now)) });
-            changes.extend(self.trim_keys());
-        }
+        changes.extend(key_changes);
         changes.extend(self.trim_remembered(Some(serial), context.now));
         Decision { reply: Ok(reply), changes, warnings: Vec::new(), undo: Some(undo) }
     }
 
-    /// A key keeps pointing where it did while that subnet is held.
-    fn remember_key(&self, request: &SubnetRequest, word: String, prefix: Prefix) -> Option<String> {
-        let known = self.keys.get(&(request.space, request.family, word.clone()));
-        let stays =
-            known.is_some_and(|(known, _)| *known != prefix && !self.at(request.space, *known).is_empty());
-        (!stays).then_some(word)
-    }
-
-    fn trim_keys(&self) -> Option<Change> {
-        if self.keys.len() < KEYS {
-            return None;
+    /// A key keeps pointing where it did while that subnet is held. Also answers what an undo has to bring back.
+    fn remember_key(
+        &self,
+        request: &SubnetRequest,
+        word: String,
+        prefix: Prefix,
+        now: Millis,
+    ) -> (Vec<Change>, Option<KeyBefore>) {
+        let (space, family) = (request.space, request.family);
+        let before = self.keys.get(&(space, family, word.clone())).copied();
+        if before.is_some_and(|(known, _)| known != prefix && !self.at(space, known).is_empty()) {
+            return (Vec::new(), None);
         }
-        let ((space, family, word), _) = self.keys.iter().min_by_key(|(_, (_, at))| *at)?;
-        Some(Change::KeyRemembered { space: *space, family: *family, word: word.clone(), prefix: None })
+        let remembered =
+            Change::KeyRemembered { space, family, word: word.clone(), prefix: Some((prefix, now)) };
+        let mut changes = vec![remembered];
+        if before.is_none() && self.keys.len() >= KEYS {
+            changes.extend(self.keys.iter().min_by_key(|(_, (_, at))| *at).map(
+                |((space, family, word), _)| Change::KeyRemembered {
+                    space: *space,
+                    family: *family,
+                    word: word.clone(),
+                    prefix: None,
+                },
+            ));
+        }
+        (changes, Some((word, before)))
     }
 
     /// The longest released subnet, if it is too old or there are too many; never one that cools.
@@ -381,76 +381,10 @@ fn refuse_storm(plan: &Plan, request: &SubnetRequest, storm: &[Serial]) -> Decis
         storm.len(),
         request.family,
     ));
-    let marked =
-        storm.iter().filter_map(|serial| plan.subnets.get(serial)).map(|subnet| Change::SubnetMarked {
-            serial: subnet.state.serial,
-            marks: Marks { stormed: true, ..subnet.state.marks.clone() },
-        });
+    let subnets = storm.iter().filter_map(|serial| plan.subnets.get(serial)).map(|subnet| &subnet.state);
+    let marked = subnets.filter(|state| !state.marks.stormed).map(|state| Change::SubnetMarked {
+        serial: state.serial,
+        marks: Marks { stormed: true, ..state.marks.clone() },
+    });
     Decision { reply: Err(error), changes: marked.collect(), warnings: Vec::new(), undo: None }
-}
-
-/// One pool to look in, for one length.
-struct Place<'a> {
-    pool: &'a PoolSettings,
-    base: Prefix,
-    length: u8,
-    blocked: Blocked<'a>,
-}
-
-impl Place<'_> {
-    /// Why no subnet can come from here, whatever is free.
-    fn hopeless(&self) -> Option<String> {
-        let Self { pool, base, length, blocked } = self;
-        if pool.closed {
-            return Some(format!("pool {} is closed", pool.name));
-        }
-        if *length < base.length() || *length > base.family().bits() {
-            return Some(format!("pool {} ({base}) has no room for a /{length}", pool.name));
-        }
-        let route = blocked.whole?;
-        Some(format!(
-            "pool {} ({base}) lies in the on-link route {}, so Docker would refuse all of it",
-            pool.name, route.text
-        ))
-    }
-}
-
-/// What must not be offered from one base.
-struct Blocked<'a> {
-    /// What the host uses inside the base.
-    in_use: Intervals,
-    /// The same, as a person knows it.
-    texts: Vec<&'a InUse>,
-    /// An IPv4 on-link route over the whole base.
-    whole: Option<&'a InUse>,
-    /// Reservations of the family.
-    reserved: &'a Intervals,
-}
-
-impl<'a> Blocked<'a> {
-    fn new(base: Prefix, in_use: &'a [InUse], plan: &'a Plan) -> Self {
-        let reserved = &plan.reserved[base.family() as usize];
-        let mut blocked = Self { in_use: Intervals::default(), texts: Vec::new(), whole: None, reserved };
-        for used in in_use.iter().filter(|used| used.prefix.overlaps(base)) {
-            let over_all = used.prefix.contains(base);
-            if over_all && used.kind == InUseKind::OnLinkV4Route {
-                blocked.whole = Some(used);
-            }
-            // A route over the whole pool is how pools are routed here; it does not count.
-            if !over_all || matches!(used.kind, InUseKind::InterfaceAddress | InUseKind::Nameserver) {
-                blocked.in_use.insert(used.prefix.first(), used.prefix.last());
-                blocked.texts.push(used);
-            }
-        }
-        blocked
-    }
-
-    /// The last number of what blocks this candidate: something in use that overlaps it, or reservations over all of it.
-    fn by(&self, candidate: Prefix) -> Option<u128> {
-        let (first, last) = (candidate.first(), candidate.last());
-        if let Some((_, end)) = self.reserved.around(first).filter(|(_, end)| *end >= last) {
-            return Some(end);
-        }
-        self.in_use.overlapping(first, last).map(|(_, end)| end).max()
-    }
 }

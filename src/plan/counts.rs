@@ -3,10 +3,9 @@
 //! Promises: *conserved*: the counts of a subnet add up to its size. For views; not on the request path.
 
 use super::Plan;
-use super::intervals::Intervals;
 use super::prefix::{Family, Prefix};
 use super::settings::Base;
-use super::subnet::{Subnet, never_given};
+use super::subnet::{Subnet, never_given, reserved_inside, usable};
 
 /// Addresses of one subnet; they add up to its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,18 +41,10 @@ impl Plan {
         let prefix = subnet.state.prefix;
         let cooling = self.cooling_of(subnet);
         let mut counts = AddressCounts::default();
-        let mut special = Intervals::default();
+        let mut special = reserved_inside(prefix, &self.settings.reserved);
         let (low, high) = never_given(prefix);
         let never: Vec<u128> = [low, high].into_iter().flatten().collect();
         let slot = subnet.slot(&self.settings.reserved);
-        for (first, last) in
-            self.reserved[prefix.family() as usize].overlapping(prefix.first(), prefix.last())
-        {
-            if first.max(prefix.first()) == prefix.first() && last >= prefix.last() {
-                continue;
-            }
-            special.insert(first.max(prefix.first()), last.min(prefix.last()));
-        }
         for address in &never {
             special.remove(*address);
         }
@@ -106,10 +97,14 @@ impl Plan {
         counts
     }
 
-    /// How many subnets of a size lie wholly in reservations.
+    /// How many subnets of a size have no usable address that is not reserved.
     fn reserved_subnets(&self, block: Prefix, size: u8) -> u128 {
         let mut count = 0u128;
+        let unit = Prefix::new(block.family(), block.first(), size);
+        let (before, after) = (usable(unit).0 - unit.first(), unit.last() - usable(unit).1);
         for (first, last) in self.reserved[block.family() as usize].overlapping(block.first(), block.last()) {
+            // Network, broadcast and all-zero host part beside a reservation are of no use to anybody.
+            let (first, last) = (first.saturating_sub(before), last.saturating_add(after));
             let (first, last) = (first.max(block.first()), last.min(block.last()));
             let unit = Prefix::new(block.family(), first, size);
             let start = if unit.first() == first { first } else { unit.last().saturating_add(1) };

@@ -20,6 +20,7 @@ mod free_space;
 mod interface_id;
 mod intervals;
 mod options;
+mod place;
 pub mod prefix;
 mod prefix_index;
 mod release;

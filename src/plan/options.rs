@@ -19,7 +19,8 @@ pub struct PoolOptions {
     pub v6_size: Option<u8>,
     /// `key=WORD`: the same subnet again.
     pub key: Option<String>,
-    /// `overlap=true`: a copy on purpose.
+    /// `overlap=true`: a copy on purpose. Docker hands the same map to both families, so that it may come with a
+    /// family that has no `--subnet`: there it has no effect.
     pub overlap: bool,
 }
 
@@ -51,9 +52,6 @@ impl PoolOptions {
                     )));
                 }
             }
-        }
-        if choosing && parsed.overlap {
-            return Err(invalid("overlap", "true", "it needs an explicit --subnet"));
         }
         Ok(parsed)
     }

@@ -5,10 +5,10 @@
 
 use std::net::IpAddr;
 
-use super::change::{Change, Why};
+use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
 use super::error::Error;
 use super::prefix::Prefix;
-use super::request::{Context, Decision, Reply, Space, Undo};
+use super::request::{Context, Decision, KeyBefore, Reply, Space, Undo};
 use super::{Plan, Subnet};
 
 impl Plan {
@@ -115,42 +115,67 @@ impl Plan {
     /// Takes back a grant that could not be delivered, if nothing happened to it since.
     pub(super) fn decide_undo(&self, undo: &Undo) -> Decision {
         let mut decision = Decision::unchanged(Reply::Done);
-        match undo {
+        decision.changes = match undo {
             Undo::Subnet { serial, generation, previous, key } => {
-                let Some(subnet) = self.subnets.get(serial) else { return decision };
-                let state = &subnet.state;
-                if !subnet.is_held() || state.generation != *generation || subnet.addresses.leased() > 0 {
-                    return decision;
-                }
-                decision.changes.push(match previous {
-                    Some(previous) => Change::SubnetRestored(previous.clone()),
-                    None => Change::SubnetForgotten { serial: *serial },
-                });
-                if let Some((word, before)) = key {
-                    let known = self.keys.get(&(state.space, state.prefix.family(), word.clone()));
-                    if let Some((_, at)) = known.filter(|(prefix, _)| *prefix == state.prefix) {
-                        decision.changes.push(Change::KeyRemembered {
-                            space: state.space,
-                            family: state.prefix.family(),
-                            word: word.clone(),
-                            prefix: before.map(|prefix| (prefix, *at)),
-                        });
-                    }
-                }
+                self.undo_subnet(*serial, *generation, previous.as_deref(), key.as_ref())
             }
-            Undo::Address { serial, address, generation, previous } => {
-                let record = self.subnets.get(serial).and_then(|subnet| subnet.addresses.get(*address));
-                if record.is_some_and(|record| record.leased && record.generation == *generation) {
-                    let (serial, address) = (*serial, *address);
-                    decision.changes.push(match previous {
-                        Some(record) => {
-                            Change::AddressRestored { serial, address, record: (**record).clone() }
-                        }
-                        None => Change::AddressForgotten { serial, address },
-                    });
-                }
+            Undo::Address { serial, address, generation, previous, gateway } => {
+                self.undo_address(*serial, *address, *generation, previous.as_deref(), *gateway)
+            }
+        };
+        decision
+    }
+
+    fn undo_subnet(
+        &self,
+        serial: Serial,
+        generation: u64,
+        previous: Option<&SubnetState>,
+        key: Option<&KeyBefore>,
+    ) -> Vec<Change> {
+        let untouched = |subnet: &&Subnet| {
+            subnet.is_held() && subnet.state.generation == generation && subnet.addresses.leased() == 0
+        };
+        let Some(subnet) = self.subnets.get(&serial).filter(untouched) else { return Vec::new() };
+        let (space, prefix) = (subnet.state.space, subnet.state.prefix);
+        // A copy of the prefix may have left a newer memory meanwhile: one is enough.
+        let newer = self.remembered.contains_key(&(space, prefix));
+        let mut changes = vec![match previous.filter(|_| !newer) {
+            Some(previous) => Change::SubnetRestored(Box::new(previous.clone())),
+            None => Change::SubnetForgotten { serial },
+        }];
+        if let Some((word, before)) = key {
+            let family = prefix.family();
+            let known = self.keys.get(&(space, family, word.clone()));
+            if known.is_some_and(|(known, _)| *known == prefix) {
+                changes.push(Change::KeyRemembered { space, family, word: word.clone(), prefix: *before });
             }
         }
-        decision
+        changes
+    }
+
+    fn undo_address(
+        &self,
+        serial: Serial,
+        address: u128,
+        generation: u64,
+        previous: Option<&Record>,
+        gateway: Option<u128>,
+    ) -> Vec<Change> {
+        let Some(subnet) = self.subnets.get(&serial) else { return Vec::new() };
+        let untouched = |record: &&Record| record.leased && record.generation == generation;
+        let Some(record) = subnet.addresses.get(address).filter(untouched) else { return Vec::new() };
+        let mut changes = vec![match previous {
+            Some(record) => Change::AddressRestored { serial, address, record: record.clone() },
+            None => Change::AddressForgotten { serial, address },
+        }];
+        if record.kind == Kind::Gateway
+            && subnet.state.marks.gateway == Some(address)
+            && gateway != Some(address)
+        {
+            let marks = Marks { gateway, ..subnet.state.marks.clone() };
+            changes.push(Change::SubnetMarked { serial, marks });
+        }
+        changes
     }
 }

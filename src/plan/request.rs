@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::change::{Change, Serial, SubnetState};
+use super::change::{Change, Record, Serial, SubnetState};
 use super::error::Error;
 use super::prefix::{Family, Prefix};
 use super::settings::Millis;
@@ -164,6 +164,9 @@ pub enum Request {
     Undo(Box<Undo>),
 }
 
+/// A word of `key=`, where it pointed and since when.
+pub type KeyBefore = (String, Option<(Prefix, Millis)>);
+
 /// How to take a grant back: only what that very request changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Undo {
@@ -176,7 +179,7 @@ pub enum Undo {
         /// What was remembered of the prefix before.
         previous: Option<Box<SubnetState>>,
         /// Where the key pointed before.
-        key: Option<(String, Option<Prefix>)>,
+        key: Option<KeyBefore>,
     },
     /// An address.
     Address {
@@ -187,7 +190,9 @@ pub enum Undo {
         /// Of this lease.
         generation: u64,
         /// What was there before.
-        previous: Option<Box<super::change::Record>>,
+        previous: Option<Box<Record>>,
+        /// Where the gateway was before, should this have been a gateway.
+        gateway: Option<u128>,
     },
 }
 

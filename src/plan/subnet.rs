@@ -32,15 +32,17 @@ pub fn usable(prefix: Prefix) -> (u128, u128) {
     (prefix.first() + u128::from(low.is_some()), prefix.last() - u128::from(high.is_some()))
 }
 
-/// The reservations that lie in this prefix. One that contains the whole prefix has no effect inside it.
-fn reserved_inside(prefix: Prefix, reserved: &[AddressRange]) -> Intervals {
+/// The reservations that lie in this prefix. If they leave no usable address, they have no effect inside it: they keep
+/// dynamic subnets away, and who asks for the prefix by number knows better.
+pub fn reserved_inside(prefix: Prefix, reserved: &[AddressRange]) -> Intervals {
     let mut inside = Intervals::default();
     for range in reserved.iter().filter(|range| range.family == prefix.family()) {
         if range.last >= prefix.first() && range.first <= prefix.last() {
             inside.insert(range.first.max(prefix.first()), range.last.min(prefix.last()));
         }
     }
-    if inside.covers(prefix.first(), prefix.last()) { Intervals::default() } else { inside }
+    let (first, last) = usable(prefix);
+    if inside.covers(first, last) { Intervals::default() } else { inside }
 }
 
 impl Subnet {

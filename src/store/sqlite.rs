@@ -6,6 +6,8 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -98,14 +100,15 @@ pub struct Books {
     pub(super) path: PathBuf,
     pub(super) connection: Connection,
     pub(super) open_transaction: bool,
-    pub(super) changes_since_checkpoint: usize,
+    /// Pages in the log after the last commit.
+    log_pages: Arc<AtomicI32>,
     pub(super) history_since_trim: usize,
     pub(super) history_limit: u64,
     _lock: File,
 }
 
-/// Changes between two checkpoints: about 4,000 pages of log.
-const CHECKPOINT_CHANGES: usize = 4_000;
+/// Pages of log after which it is moved into the file: about 16 MiB, which is then overwritten in place.
+const CHECKPOINT_PAGES: i32 = 4_000;
 
 /// A path with something appended to its file name.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -144,11 +147,11 @@ impl Books {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(sqlite(path, "opening"))?;
-        let books = Self {
+        let mut books = Self {
             path: path.to_owned(),
             connection,
             open_transaction: false,
-            changes_since_checkpoint: 0,
+            log_pages: Arc::default(),
             history_since_trim: 0,
             history_limit: 100_000,
             _lock: lock,
@@ -169,11 +172,18 @@ impl Books {
         &self.path
     }
 
-    fn configure(&self) -> Result<(), Error> {
+    fn configure(&mut self) -> Result<(), Error> {
         let batch = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; PRAGMA busy_timeout=1000; \
                      PRAGMA temp_store=MEMORY;";
         self.connection.execute_batch(batch).map_err(sqlite(&self.path, "setting up the log"))?;
         self.connection.set_prepared_statement_cache_capacity(64);
+        // The hook takes the place of the automatic checkpoint, which would run inside a commit.
+        let pages = self.log_pages.clone();
+        let count = move |_: &mut rusqlite::hooks::Wal, in_log| {
+            pages.store(in_log, Ordering::Relaxed);
+            Ok(())
+        };
+        self.connection.wal_hook(Some(count)).map_err(sqlite(&self.path, "watching the log"))?;
         Ok(())
     }
 
@@ -225,8 +235,8 @@ impl Books {
 
     /// Moves the log into the file when it has grown; call it when no answer waits. A failure is no loss.
     pub fn checkpoint_if_due(&mut self) {
-        if self.changes_since_checkpoint >= CHECKPOINT_CHANGES {
-            self.changes_since_checkpoint = 0;
+        if self.log_pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES {
+            self.log_pages.store(0, Ordering::Relaxed);
             self.checkpoint("PASSIVE");
         }
     }

@@ -35,7 +35,6 @@ impl Books {
     /// Writes a change into the open transaction. `plan` is the plan before the change.
     pub fn write(&mut self, plan: &Plan, change: &Change) -> Result<(), CommitError> {
         self.begin()?;
-        self.changes_since_checkpoint += 1;
         self.write_change(plan, change).map_err(|error| CommitError::of(&error))
     }
 

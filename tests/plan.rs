@@ -1,0 +1,105 @@
+//! THE PLAN AGAINST A NAIVE MODEL: random operations, every answer predicted, every invariant checked after each.
+//!
+//! A failure prints the operations, shrunk, and what broke. `PROPTEST_CASES=20000 cargo test --test plan` looks longer.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+mod support {
+    pub mod invariants;
+    pub mod model;
+    pub mod operations;
+    pub mod rows;
+}
+
+use gipam::plan::Plan;
+use gipam::plan::request::{Context, Undo};
+use proptest::prelude::*;
+use support::invariants::{conserved, disjoint, faithful, inside, repeatable, unique};
+use support::model::Model;
+use support::operations::{Op, operations, request, settings};
+use support::rows::Rows;
+
+/// The plan, its model and its books side by side.
+struct Trial {
+    plan: Plan,
+    model: Model,
+    rows: Rows,
+    random: u64,
+    ids: Vec<String>,
+}
+
+impl Trial {
+    fn new() -> Self {
+        let mut trial = Self {
+            plan: Plan::new(settings(0)),
+            model: Model::new(settings(0)),
+            rows: Rows::default(),
+            random: 0,
+            ids: vec!["local/192.0.2.0/30#0000000000000000".to_owned()],
+        };
+        trial.pass(1_800_000_000_000);
+        trial
+    }
+
+    fn pass(&mut self, millis: u64) {
+        self.model.now += millis;
+        self.plan.advance(self.model.now);
+    }
+
+    fn context(&self) -> Context {
+        Context { now: self.model.now, random: self.random }
+    }
+
+    fn step(&mut self, op: &Op) -> Result<(), String> {
+        match op {
+            Op::Pass(millis) => self.pass(*millis),
+            Op::Configure(number) => {
+                self.plan.configure(settings(*number));
+                self.model.settings = settings(*number);
+            }
+            _ => self.decide(op)?,
+        }
+        disjoint(&self.plan)?;
+        unique(&self.plan, &self.model)?;
+        repeatable(&self.plan, self.context(), &self.ids)?;
+        conserved(&self.plan)?;
+        self.rows.count(&self.plan);
+        faithful(&self.plan, &self.rows, &self.model)
+    }
+
+    fn decide(&mut self, op: &Op) -> Result<(), String> {
+        let undos: Vec<Undo> = self.model.grants.iter().map(|grant| grant.undo.clone()).collect();
+        let Some(request) = request(op, &self.plan, &undos) else { return Ok(()) };
+        self.random += 1;
+        let before = self.plan.clone();
+        let decision = self.plan.decide(&request, self.context());
+        if self.plan != before {
+            return Err("deciding changed the plan".to_owned());
+        }
+        self.model
+            .follow(&request, &decision)
+            .map_err(|why| format!("{request:#?}\ngave {decision:#?}\n{why}"))?;
+        for change in &decision.changes {
+            self.rows.keep(change);
+            self.plan.apply(change);
+        }
+        if let Ok(gipam::plan::request::Reply::Subnet { id, .. }) = &decision.reply {
+            self.ids.push(id.clone());
+        }
+        inside(&self.plan, &request, &decision)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn plan_behaves_as_the_naive_model(operations in operations(60)) {
+        let mut trial = Trial::new();
+        for (number, op) in operations.0.iter().enumerate() {
+            if let Err(why) = trial.step(op) {
+                return Err(TestCaseError::fail(format!("operation {number}, {op:?}: {why}")));
+            }
+        }
+    }
+}

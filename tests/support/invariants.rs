@@ -1,0 +1,144 @@
+//! THE INVARIANTS of design.md section 4, by name: each looks at the plan from outside.
+//!
+//! Promises: a broken one says which and where. *durable* and *fenced* are not the plan's; see the ledger's tests.
+
+use std::collections::BTreeMap;
+
+use gipam::plan::Plan;
+use gipam::plan::prefix::number;
+use gipam::plan::request::{Context, Decision, Reply, Request};
+
+use super::model::{Entry, Model};
+use super::rows::Rows;
+
+type Held = Result<(), String>;
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Held {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+/// Held subnets of one space never overlap, unless the later one asked to.
+pub fn disjoint(plan: &Plan) -> Held {
+    let held: Vec<_> = plan.subnets().filter(|subnet| subnet.is_held()).map(|subnet| &subnet.state).collect();
+    for (n, one) in held.iter().enumerate() {
+        for other in
+            held[n + 1..].iter().filter(|other| other.space == one.space && other.prefix.overlaps(one.prefix))
+        {
+            let later = if one.generation > other.generation { one } else { other };
+            let asked = later.options.get("overlap").is_some_and(|value| value == "true") && !later.dynamic;
+            ensure(asked, || format!("disjoint: {} and {} of space {}", one.id, other.id, one.space))?;
+        }
+    }
+    Ok(())
+}
+
+/// An address has at most one lease: what the answers handed out and nobody gave back is what the plan has, no PoolID
+/// names two grants, and all that is remembered is the same too.
+pub fn unique(plan: &Plan, model: &Model) -> Held {
+    let mut ids = BTreeMap::new();
+    for subnet in plan.subnets().filter(|subnet| subnet.is_held()) {
+        let twice = ids.insert(subnet.state.id.clone(), subnet.state.serial);
+        ensure(twice.is_none(), || format!("unique: PoolID {} names two grants", subnet.state.id))?;
+        let leased = subnet.addresses.records().filter(|(_, record)| record.leased).count();
+        ensure(leased == subnet.addresses.leased(), || format!("unique: leases of {}", subnet.state.prefix))?;
+    }
+    let mut served: Vec<Entry> = plan
+        .subnets()
+        .map(|subnet| Entry {
+            state: subnet.state.clone(),
+            records: subnet.addresses.records().map(|(address, record)| (address, record.clone())).collect(),
+        })
+        .collect();
+    let mut expected = model.subnets.clone();
+    served.sort_by_key(|entry| entry.state.serial);
+    expected.sort_by_key(|entry| entry.state.serial);
+    for (served, expected) in served.iter().zip(&expected) {
+        ensure(served == expected, || format!("unique: served {served:#?}\nbut answered {expected:#?}"))?;
+    }
+    ensure(served.len() == expected.len(), || {
+        format!("unique: {} subnets are known and {} were answered", served.len(), expected.len())
+    })?;
+    let keys: BTreeMap<_, _> = plan
+        .keys()
+        .map(|(space, family, word, prefix, at)| ((space, family, word.to_owned()), (prefix, at)))
+        .collect();
+    ensure(keys == model.keys, || format!("unique: keys {keys:?} but {:?}", model.keys))
+}
+
+/// A lease lies in its subnet; a dynamic one in its range, and is neither reserved nor never given.
+pub fn inside(plan: &Plan, request: &Request, decision: &Decision) -> Held {
+    for subnet in plan.subnets() {
+        for (address, _) in subnet.addresses.records() {
+            let prefix = subnet.state.prefix;
+            ensure(prefix.contains_number(address), || {
+                format!("inside: {} of {prefix}", prefix.address(address))
+            })?;
+        }
+    }
+    let (Request::Address(request), Ok(Reply::Address { address, .. })) = (request, &decision.reply) else {
+        return Ok(());
+    };
+    let Some(subnet) = plan.held(&request.id) else { return Err("inside: granted in nothing".to_owned()) };
+    if request.address.is_some() || request.gateway {
+        return Ok(());
+    }
+    let (prefix, address) = (subnet.state.prefix, number(*address));
+    let range = subnet.state.range.unwrap_or(prefix);
+    let hit = |range: &&gipam::plan::prefix::AddressRange| {
+        range.family == prefix.family() && range.first <= address && address <= range.last
+    };
+    let whole = plan.settings().reserved.iter().any(|it| {
+        it.family == prefix.family() && it.first <= prefix.first() + 1 && it.last + 1 >= prefix.last()
+    });
+    let reserved = plan.settings().reserved.iter().find(hit).filter(|_| !whole);
+    ensure(range.contains_number(address), || {
+        format!("inside: {} is outside of {range}", prefix.address(address))
+    })?;
+    ensure(reserved.is_none(), || format!("inside: {} is reserved", prefix.address(address)))
+}
+
+/// Giving back what is free succeeds and changes nothing, as does giving back under an id that names nothing (any more).
+pub fn repeatable(plan: &Plan, context: Context, old_ids: &[String]) -> Held {
+    let mut requests: Vec<Request> = Vec::new();
+    for subnet in plan.subnets().filter(|subnet| subnet.is_held()) {
+        let prefix = subnet.state.prefix;
+        let free = (prefix.first()..=prefix.last()).filter(|address| !subnet.addresses.is_leased(*address));
+        let id = subnet.state.id.clone();
+        requests.extend(free.take(2).map(|free| Request::ReleaseAddress {
+            id: id.clone(),
+            address: prefix.address(free),
+            generation: None,
+        }));
+    }
+    let gone = old_ids.iter().filter(|id| plan.held(id).is_none());
+    requests.extend(gone.map(|id| Request::ReleaseSubnet { id: id.clone(), generation: None }));
+    for request in requests {
+        let decision = plan.decide(&request, context);
+        let nothing = decision.reply == Ok(Reply::Done) && decision.changes.is_empty();
+        ensure(nothing, || format!("repeatable: {request:?} gave {decision:?}"))?;
+    }
+    Ok(())
+}
+
+/// Every address of a subnet is exactly one of never given, reserved, the slot, leased, cooling, free.
+pub fn conserved(plan: &Plan) -> Held {
+    for subnet in plan.subnets() {
+        let counts = plan.count_addresses(subnet);
+        let parts =
+            [counts.never_given, counts.reserved, counts.slot, counts.leased, counts.cooling, counts.free];
+        let (sum, size) = (parts.iter().sum::<u128>(), subnet.state.prefix.size());
+        ensure(sum == size, || {
+            format!("conserved: {} has {size} addresses, counted {counts:?}", subnet.state.prefix)
+        })?;
+        ensure(counts.leased == subnet.addresses.leased() as u128, || {
+            format!("conserved: leases in {counts:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// The plan rebuilt from what the books keep is the plan served.
+pub fn faithful(plan: &Plan, rows: &Rows, model: &Model) -> Held {
+    let rebuilt = rows.rebuild(plan.settings(), model.now);
+    ensure(rebuilt == *plan, || format!("faithful: rebuilt {rebuilt:#?}\nserved {plan:#?}"))
+}

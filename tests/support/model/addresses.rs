@@ -1,0 +1,217 @@
+//! The naive plan's addresses: every address of a subnet is looked at, one after the other.
+//!
+//! Promises: the order of design.md section 5 ("Choosing an address"). Only for small subnets.
+
+use std::collections::BTreeSet;
+
+use gipam::plan::change::{Kind, Record, SubnetState};
+use gipam::plan::prefix::{Family, number};
+use gipam::plan::request::{AddressRequest, Decision, Reply, Space};
+use gipam::plan::settings::AddressOrder;
+
+use super::subnets::usable;
+use super::{Entry, Expected, Grant, Model};
+
+/// A choice: one of these, and whether a person is told.
+struct Choice {
+    among: BTreeSet<u128>,
+    warns: bool,
+}
+
+fn only(address: u128, warns: bool) -> Choice {
+    Choice { among: BTreeSet::from([address]), warns }
+}
+
+impl Model {
+    /// The gateway that was given, else the first usable address that is not reserved.
+    pub fn slot(&self, state: &SubnetState) -> u128 {
+        let (first, last) = usable(state.prefix);
+        let none = self.wholly_reserved(state.prefix);
+        let open = (first..=last).find(|address| none || !self.reserved(state.prefix, *address));
+        state.marks.gateway.or(open).unwrap()
+    }
+
+    /// Addresses that dynamic choice may give, the slot left out.
+    fn allowed(&self, state: &SubnetState, whole: bool) -> Vec<u128> {
+        let (first, last) = usable(state.prefix);
+        let range = state.range.filter(|_| !whole).unwrap_or(state.prefix);
+        let (slot, none) = (self.slot(state), self.wholly_reserved(state.prefix));
+        (first..=last)
+            .filter(|address| range.contains_number(*address) && *address != slot)
+            .filter(|address| none || !self.reserved(state.prefix, *address))
+            .collect()
+    }
+
+    pub fn address(&mut self, request: &AddressRequest, seen: &Decision) -> Result<(), String> {
+        let Some(at) = self.held(&request.id) else {
+            return self.expect(seen, &Expected::Refused("PoolNotFound"), false, false);
+        };
+        if request.address.is_some() {
+            return self.explicit(at, request, seen);
+        }
+        let entry = &self.subnets[at];
+        let gateway = entry.state.marks.gateway.filter(|gateway| entry.leased(*gateway).is_some());
+        let (kind, choice) = match (request.gateway, gateway) {
+            (true, Some(gateway)) => return self.expect(seen, &self.answer(at, gateway), false, false),
+            (true, None) => (Kind::Gateway, self.gateway(entry)),
+            (false, _) => (Kind::Endpoint, self.dynamic(entry, request)),
+        };
+        match choice {
+            Some(Choice { among, warns }) => self.granted_address(at, among, kind, request, seen, warns),
+            None => self.expect(seen, &Expected::Refused("NoAvailableAddresses"), false, false),
+        }
+    }
+
+    fn answer(&self, at: usize, address: u128) -> Expected {
+        let prefix = self.subnets[at].state.prefix;
+        Expected::Reply(Reply::Address { address: prefix.address(address), length: prefix.length() })
+    }
+
+    fn explicit(&mut self, at: usize, request: &AddressRequest, seen: &Decision) -> Result<(), String> {
+        let asked = request.address.ok_or("no address")?;
+        let (entry, now) = (&self.subnets[at], self.now);
+        let (address, marks) = (number(asked), entry.state.marks.clone());
+        let (first, last) = usable(entry.state.prefix);
+        if !entry.state.prefix.contains_address(asked) || !(first..=last).contains(&address) {
+            return self.expect(seen, &Expected::Refused("OutOfRange"), false, false);
+        }
+        let nobody = request.name.is_none() && request.mac.is_none();
+        let kind = match request.gateway {
+            true => Kind::Gateway,
+            false if nobody && !marks.had_endpoint && now <= marks.set_up_at + 10_000 => Kind::Auxiliary,
+            false => Kind::Endpoint,
+        };
+        let Some(record) = entry.leased(address) else {
+            return self.granted_address(at, BTreeSet::from([address]), kind, request, seen, false);
+        };
+        if entry.state.space == Space::Global {
+            return self.expect(seen, &self.answer(at, address), false, false);
+        }
+        if record.kind == Kind::Gateway && kind == Kind::Auxiliary && !marks.gateway_is_auxiliary {
+            self.expect(seen, &self.answer(at, address), true, false)?;
+            self.subnets[at].state.marks.gateway_is_auxiliary = true;
+            return Ok(());
+        }
+        self.expect(seen, &Expected::Refused("AddressInUse"), false, false)
+    }
+
+    fn gateway(&self, entry: &Entry) -> Option<Choice> {
+        let slot = self.slot(&entry.state);
+        if entry.leased(slot).is_none() {
+            return Some(only(slot, false));
+        }
+        self.unused(entry, true)
+            .first()
+            .map(|address| only(*address, false))
+            .or_else(|| self.released(entry, true))
+    }
+
+    fn unused(&self, entry: &Entry, whole: bool) -> Vec<u128> {
+        let never_used = |address: &u128| !entry.records.contains_key(address);
+        self.allowed(&entry.state, whole).into_iter().filter(never_used).collect()
+    }
+
+    /// The longest released, the unpinned first.
+    fn released(&self, entry: &Entry, whole: bool) -> Option<Choice> {
+        let cooling = self.cooling(&entry.state);
+        let allowed = self.allowed(&entry.state, whole);
+        let records =
+            allowed.iter().filter_map(|address| entry.records.get(address).map(|record| (*address, record)));
+        let free = records.filter(|(_, record)| !record.leased);
+        let (address, record) =
+            free.min_by_key(|(address, record)| (record.pinned, record.since, *address))?;
+        Some(only(address, record.pinned || record.since + cooling > self.now))
+    }
+
+    fn dynamic(&self, entry: &Entry, request: &AddressRequest) -> Option<Choice> {
+        let allowed = self.allowed(&entry.state, false);
+        let newest = |is: &dyn Fn(&Record) -> bool| {
+            let own = entry.records.iter().filter(|(_, record)| is(record));
+            own.max_by_key(|(_, record)| record.generation).map(|(address, _)| *address)
+        };
+        let by_name =
+            request.name.as_deref().and_then(|name| newest(&|record| record.name.as_deref() == Some(name)));
+        let by_mac = || request.mac.and_then(|mac| newest(&|record| record.mac == Some(mac)));
+        if let Some(own) =
+            by_name.or_else(by_mac).filter(|own| allowed.contains(own) && entry.leased(*own).is_none())
+        {
+            return Some(only(own, false));
+        }
+        let unused = self.unused(entry, false);
+        if let Some(first) = unused.first() {
+            let stable = self.is_stable(&entry.state, request);
+            return Some(if stable {
+                Choice { among: unused.into_iter().collect(), warns: false }
+            } else {
+                only(*first, false)
+            });
+        }
+        self.released(entry, false).or_else(|| self.last_resort(entry))
+    }
+
+    /// The gateway's slot, when nothing else is left.
+    fn last_resort(&self, entry: &Entry) -> Option<Choice> {
+        let (state, slot) = (&entry.state, self.slot(&entry.state));
+        let in_range = state.range.unwrap_or(state.prefix).contains_number(slot);
+        let reserved = self.reserved(state.prefix, slot) && !self.wholly_reserved(state.prefix);
+        (in_range && !reserved && entry.leased(slot).is_none()).then(|| only(slot, true))
+    }
+
+    fn is_stable(&self, state: &SubnetState, request: &AddressRequest) -> bool {
+        let family = state.prefix.family();
+        let order = self.pool_of(state).and_then(|pool| pool.base(family)).map(|base| base.addresses);
+        let known = request.name.is_some() || request.mac.is_some();
+        family == Family::V6 && order == Some(AddressOrder::Stable) && known && !request.serial
+    }
+
+    fn granted_address(
+        &mut self,
+        at: usize,
+        among: BTreeSet<u128>,
+        kind: Kind,
+        request: &AddressRequest,
+        seen: &Decision,
+        warns: bool,
+    ) -> Result<(), String> {
+        let length = self.subnets[at].state.prefix.length();
+        self.expect(seen, &Expected::AddressAmong(among, length), true, warns)?;
+        let Ok(Reply::Address { address, .. }) = &seen.reply else { return Err("no address".to_owned()) };
+        let (address, generation, now) = (number(*address), self.generation(), self.now);
+        let entry = &mut self.subnets[at];
+        let gateway_before = entry.state.marks.gateway;
+        let record_before = entry.records.get(&address).cloned();
+        let pinned = kind == Kind::Endpoint && request.address.is_some();
+        let record = Record {
+            leased: true,
+            kind,
+            name: request.name.as_deref().map(Into::into),
+            mac: request.mac,
+            pinned: pinned || record_before.as_ref().is_some_and(|record| record.pinned),
+            since: now,
+            generation,
+        };
+        entry.records.insert(address, record);
+        let marks = &mut entry.state.marks;
+        (marks.addressed, marks.stormed) = (true, false);
+        match kind {
+            Kind::Gateway => {
+                (marks.gateway, marks.gateway_is_auxiliary, marks.set_up_at) = (Some(address), false, now)
+            }
+            Kind::Auxiliary => marks.set_up_at = now,
+            _ => marks.had_endpoint = true,
+        }
+        let undo = seen.undo.clone().ok_or("a grant that cannot be undone")?;
+        let (serial, address, state_before, key) = (entry.state.serial, Some(address), None, None);
+        self.grants.push(Grant {
+            undo,
+            serial,
+            generation,
+            address,
+            record_before,
+            gateway_before,
+            state_before,
+            key,
+        });
+        Ok(())
+    }
+}

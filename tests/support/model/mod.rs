@@ -1,0 +1,303 @@
+//! A NAIVE PLAN: plain lists, linear search, no index. It predicts every answer of the real one and is told only what
+//! chance decided (PoolIDs, stable addresses).
+//!
+//! Promises: the rules of design.md section 5 written down a second time, as simply as possible. Only for subnets of a
+//! few hundred addresses. Times in milliseconds.
+
+mod addresses;
+mod subnets;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use gipam::plan::change::{Change, Kind, Record, Serial, SubnetState};
+use gipam::plan::prefix::{Family, Prefix, number};
+use gipam::plan::request::{Decision, Reply, Request, Space, Undo};
+use gipam::plan::settings::{Millis, PoolSettings, Settings};
+
+const DAY: Millis = 24 * 3_600_000;
+
+/// A subnet with its addresses, held or remembered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub state: SubnetState,
+    pub records: BTreeMap<u128, Record>,
+}
+
+impl Entry {
+    pub fn held(&self) -> bool {
+        self.state.released_at.is_none()
+    }
+    fn leased(&self, address: u128) -> Option<&Record> {
+        self.records.get(&address).filter(|record| record.leased)
+    }
+}
+
+/// What an undo of one grant has to bring back.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub undo: Undo,
+    serial: Serial,
+    generation: u64,
+    address: Option<u128>,
+    record_before: Option<Record>,
+    gateway_before: Option<u128>,
+    state_before: Option<SubnetState>,
+    key: Option<(String, Option<(Prefix, Millis)>)>,
+}
+
+/// What the model says must come.
+#[derive(Debug, PartialEq)]
+enum Expected {
+    Reply(Reply),
+    Subnet(Prefix),
+    AddressAmong(BTreeSet<u128>, u8),
+    Refused(&'static str),
+}
+
+/// The naive plan.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub settings: Settings,
+    pub now: Millis,
+    pub subnets: Vec<Entry>,
+    pub keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
+    pub grants: Vec<Grant>,
+    next_generation: u64,
+    next_serial: Serial,
+}
+
+impl Model {
+    pub fn new(settings: Settings) -> Self {
+        let (subnets, keys, grants) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self { settings, now: 0, subnets, keys, grants, next_generation: 1, next_serial: 1 }
+    }
+
+    /// Checks a decision of the real plan against the rules, and follows it.
+    pub fn follow(&mut self, request: &Request, seen: &Decision) -> Result<(), String> {
+        match request {
+            Request::Subnet(request) => self.subnet(request, seen)?,
+            Request::Address(request) => self.address(request, seen)?,
+            Request::ReleaseSubnet { id, generation } => {
+                let held = self
+                    .held(id)
+                    .filter(|at| generation.is_none_or(|it| it == self.subnets[*at].state.generation));
+                self.expect(seen, &Expected::Reply(Reply::Done), held.is_some(), false)?;
+                if let Some(at) = held {
+                    self.release_subnet(at);
+                }
+            }
+            Request::ReleaseAddress { id, address, generation } => {
+                let found = self.held(id).and_then(|at| self.lease_at(at, *address));
+                let found =
+                    found.filter(|(_, _, record)| generation.is_none_or(|it| it == record.generation));
+                self.expect(seen, &Expected::Reply(Reply::Done), found.is_some(), false)?;
+                if let Some((at, address, _)) = found {
+                    self.release_address(at, address);
+                }
+            }
+            Request::Force { subnet, address } => self.force(subnet, *address, seen)?,
+            Request::Undo(undo) => self.undo(undo, seen)?,
+        }
+        self.follow_forgotten(&seen.changes)
+    }
+
+    /// Holds an answer against what must come; `changes` says whether anything may change, `warns` whether a person is told.
+    fn expect(&self, seen: &Decision, expected: &Expected, changes: bool, warns: bool) -> Result<(), String> {
+        let fits = match (expected, &seen.reply) {
+            (Expected::Reply(reply), Ok(seen)) => reply == seen,
+            (Expected::Subnet(prefix), Ok(Reply::Subnet { prefix: seen, .. })) => prefix == seen,
+            (Expected::AddressAmong(among, length), Ok(Reply::Address { address, length: seen })) => {
+                length == seen && among.contains(&number(*address))
+            }
+            (Expected::Refused(variant), Err(error)) => {
+                format!("{error:?}").split(|c: char| !c.is_alphanumeric()).next() == Some(variant)
+            }
+            _ => false,
+        };
+        if !fits {
+            return Err(format!("expected {expected:?}"));
+        }
+        if changes == seen.changes.is_empty() {
+            return Err(format!("expected {} changes", if changes { "some" } else { "no" }));
+        }
+        if warns == seen.warnings.is_empty() {
+            return Err(format!("expected {} warning", if warns { "a" } else { "no" }));
+        }
+        Ok(())
+    }
+
+    fn held(&self, id: &str) -> Option<usize> {
+        self.subnets.iter().position(|entry| entry.held() && entry.state.id == id)
+    }
+
+    fn memory(&self, space: Space, prefix: Prefix) -> Option<usize> {
+        let is = |entry: &Entry| !entry.held() && entry.state.space == space && entry.state.prefix == prefix;
+        self.subnets.iter().position(is)
+    }
+
+    fn by_serial(&self, serial: Serial) -> Option<usize> {
+        self.subnets.iter().position(|entry| entry.state.serial == serial)
+    }
+
+    fn lease_at(&self, at: usize, address: IpAddr) -> Option<(usize, u128, &Record)> {
+        let entry = &self.subnets[at];
+        let inside = entry.state.prefix.contains_address(address);
+        entry.leased(number(address)).filter(|_| inside).map(|record| (at, number(address), record))
+    }
+
+    fn pool_of(&self, state: &SubnetState) -> Option<&PoolSettings> {
+        self.settings.pools.iter().find(|pool| Some(&pool.name) == state.pool.as_ref())
+    }
+
+    fn cooling(&self, state: &SubnetState) -> Millis {
+        self.pool_of(state).map_or(self.settings.cooling, |pool| pool.cooling)
+    }
+
+    fn generation(&mut self) -> u64 {
+        self.next_generation += 1;
+        self.next_generation - 1
+    }
+
+    /// Endpoints are remembered, all others end without trace; the newest memory of a prefix replaces an older one.
+    fn release_subnet(&mut self, at: usize) {
+        let (now, state) = (self.now, self.subnets[at].state.clone());
+        let cooling = self.pool_of(&state).map_or(self.settings.subnet_cooling, |pool| pool.subnet_cooling);
+        let entry = &mut self.subnets[at];
+        entry.records.retain(|_, record| !record.leased || record.kind == Kind::Endpoint);
+        for record in entry.records.values_mut().filter(|record| record.leased) {
+            (record.leased, record.since) = (false, now);
+        }
+        entry.state.released_at = Some(now);
+        entry.state.cool_until = now + if state.marks.stormed { 0 } else { cooling };
+        let serial = state.serial;
+        self.subnets.retain(|entry| {
+            let same = (entry.state.space, entry.state.prefix) == (state.space, state.prefix);
+            entry.held() || !same || entry.state.serial == serial
+        });
+    }
+
+    fn release_address(&mut self, at: usize, address: u128) {
+        let now = self.now;
+        if let Some(record) = self.subnets[at].records.get_mut(&address) {
+            (record.leased, record.since) = (false, now);
+        }
+    }
+
+    fn force(&mut self, text: &str, address: Option<IpAddr>, seen: &Decision) -> Result<(), String> {
+        let named = |entry: &&Entry| Prefix::parse(text) == Some(entry.state.prefix);
+        let found: Vec<usize> = match self.held(text) {
+            Some(at) => vec![at],
+            None => {
+                let held = self.subnets.iter().filter(|entry| entry.held()).filter(named);
+                held.filter_map(|entry| self.held(&entry.state.id)).collect()
+            }
+        };
+        let &[at] = found.as_slice() else {
+            let variant = if found.is_empty() { "NotFound" } else { "InvalidRequest" };
+            return self.expect(seen, &Expected::Refused(variant), false, false);
+        };
+        let Some(address) = address else {
+            self.expect(seen, &Expected::Reply(Reply::Done), true, false)?;
+            self.release_subnet(at);
+            return Ok(());
+        };
+        let Some((at, address, _)) = self.lease_at(at, address) else {
+            return self.expect(seen, &Expected::Refused("NotFound"), false, false);
+        };
+        self.expect(seen, &Expected::Reply(Reply::Done), true, false)?;
+        self.release_address(at, address);
+        Ok(())
+    }
+
+    /// Only what that very grant changed, and only while it stands as it was granted.
+    fn undo(&mut self, undo: &Undo, seen: &Decision) -> Result<(), String> {
+        let Some(grant) = self.grants.iter().find(|grant| grant.undo == *undo).cloned() else {
+            return Err("an undo that was never handed out".to_owned());
+        };
+        let at = self.by_serial(grant.serial);
+        let done = match (at, grant.address) {
+            (None, _) => false,
+            (Some(at), None) => self.undo_subnet(at, &grant),
+            (Some(at), Some(address)) => self.undo_address(at, address, &grant),
+        };
+        self.expect(seen, &Expected::Reply(Reply::Done), done, false)
+    }
+
+    fn undo_subnet(&mut self, at: usize, grant: &Grant) -> bool {
+        let entry = &self.subnets[at];
+        let untouched = entry.held() && entry.state.generation == grant.generation;
+        if !untouched || entry.records.values().any(|record| record.leased) {
+            return false;
+        }
+        let (space, prefix) = (entry.state.space, entry.state.prefix);
+        // A copy that was released meanwhile left a newer memory of the prefix: that one stays.
+        match (&grant.state_before, self.memory(space, prefix)) {
+            (Some(before), None) => self.subnets[at].state = before.clone(),
+            _ => drop(self.subnets.remove(at)),
+        }
+        if let Some((word, before)) = &grant.key {
+            let key = (space, prefix.family(), word.clone());
+            if self.keys.get(&key).is_some_and(|(known, _)| *known == prefix) {
+                match before {
+                    Some(before) => self.keys.insert(key, *before),
+                    None => self.keys.remove(&key),
+                };
+            }
+        }
+        true
+    }
+
+    fn undo_address(&mut self, at: usize, address: u128, grant: &Grant) -> bool {
+        let entry = &mut self.subnets[at];
+        if entry.leased(address).is_none_or(|record| record.generation != grant.generation) {
+            return false;
+        }
+        let was_gateway = entry.records.get(&address).is_some_and(|record| record.kind == Kind::Gateway);
+        match &grant.record_before {
+            Some(before) => entry.records.insert(address, before.clone()),
+            None => entry.records.remove(&address),
+        };
+        if was_gateway && entry.state.marks.gateway == Some(address) {
+            entry.state.marks.gateway = grant.gateway_before;
+        }
+        true
+    }
+
+    /// What the plan forgot by itself must have been the oldest, cool, and too old or too much.
+    fn follow_forgotten(&mut self, changes: &[Change]) -> Result<(), String> {
+        for change in changes {
+            match change {
+                Change::SubnetForgotten { serial } => {
+                    let Some(at) = self.by_serial(*serial) else { continue };
+                    let state = self.subnets[at].state.clone();
+                    let Some(released) = state.released_at else {
+                        return Err(format!("forgot {serial}, which is held"));
+                    };
+                    let held = self.subnets.iter().filter(|entry| entry.held()).count();
+                    let due =
+                        released + 90 * DAY < self.now || self.subnets.len() - held > 1_000.max(4 * held);
+                    if !due || state.cool_until > self.now {
+                        return Err(format!("forgot {} too early", state.prefix));
+                    }
+                    self.subnets.remove(at);
+                }
+                Change::AddressForgotten { serial, address } => {
+                    let Some(at) = self.by_serial(*serial) else {
+                        return Err("forgot in an unknown subnet".to_owned());
+                    };
+                    let cooling = self.cooling(&self.subnets[at].state);
+                    let entry = &mut self.subnets[at];
+                    let Some(record) = entry.records.get(address) else { continue };
+                    let due = record.since + 90 * DAY < self.now || entry.records.len() > 1_000;
+                    if record.leased || !due || record.since + cooling > self.now {
+                        return Err(format!("forgot {} too early", entry.state.prefix.address(*address)));
+                    }
+                    entry.records.remove(address);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

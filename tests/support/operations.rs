@@ -1,0 +1,337 @@
+//! RANDOM OPERATIONS: small words that shrink to a readable counterexample, and the requests they stand for.
+//!
+//! Promises: pools so small that they run out, hosts whose routes get in the way, and every request that Docker or a
+//! person can make. Knows the plan only to name what is held.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gipam::plan::Plan;
+use gipam::plan::prefix::{AddressRange, Family, Prefix};
+use gipam::plan::request::{AddressRequest, InUse, InUseKind, Request, Space, SubnetRequest, Undo, Wanted};
+use gipam::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings};
+use proptest::prelude::*;
+
+/// What may happen next. Numbers pick from what there is, modulo its count.
+#[derive(Clone, Debug)]
+pub enum Op {
+    Pass(Millis),
+    Any {
+        space: Space,
+        family: Family,
+        size: Option<u8>,
+        options: Vec<(&'static str, &'static str)>,
+        host: usize,
+        driver: usize,
+    },
+    Exact {
+        space: Space,
+        pool: usize,
+        range: Option<usize>,
+        overlap: bool,
+    },
+    Again {
+        subnet: usize,
+        overlap: bool,
+    },
+    Address {
+        subnet: usize,
+        number: Option<u128>,
+        gateway: bool,
+        name: Option<usize>,
+        mac: Option<u8>,
+        serial: bool,
+    },
+    ReleaseAddress {
+        subnet: usize,
+        number: u128,
+    },
+    ReleaseLease {
+        pick: usize,
+    },
+    ReleaseSubnet {
+        subnet: usize,
+    },
+    Force {
+        subnet: usize,
+        by_id: bool,
+        number: Option<u128>,
+    },
+    Undo {
+        back: usize,
+    },
+    Configure(usize),
+}
+
+/// A whole trial; shown one operation a line, in either of Rust's debug forms.
+#[derive(Clone)]
+pub struct Ops(pub Vec<Op>);
+
+impl std::fmt::Debug for Ops {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().enumerate().try_for_each(|(number, op)| write!(formatter, "\n  {number}: {op:?}"))
+    }
+}
+
+/// Trials of at most so many operations.
+pub fn operations(most: usize) -> impl Strategy<Value = Ops> {
+    prop::collection::vec(operation(), 1..most).prop_map(Ops)
+}
+
+pub fn prefix(text: &str) -> Prefix {
+    Prefix::parse(text).unwrap()
+}
+
+fn base(text: &str, size: u8, addresses: AddressOrder) -> Option<Base> {
+    Some(Base { base: prefix(text), size, addresses })
+}
+
+fn pool(name: &str, v4: Option<Base>, v6: Option<Base>) -> PoolSettings {
+    PoolSettings { name: name.to_owned(), v4, v6, cooling: 600_000, subnet_cooling: 60_000, closed: false }
+}
+
+/// The settings that the plan may be given; number 0 comes first.
+pub fn settings(number: usize) -> Settings {
+    let next = AddressOrder::Sequential;
+    let a = pool("a", base("192.0.2.0/28", 30, next), base("2001:db8::/124", 126, next));
+    let b = pool("b", base("198.51.100.0/28", 29, next), None);
+    let c =
+        PoolSettings { cooling: 0, ..pool("c", None, base("2001:db8:1::/124", 125, AddressOrder::Stable)) };
+    let ranges = |texts: &[&str]| texts.iter().map(|text| AddressRange::parse(text).unwrap()).collect();
+    let usual = Settings {
+        pools: vec![a.clone(), b.clone(), c.clone()],
+        reserved: ranges(&["192.0.2.5", "192.0.2.8/30", "2001:db8::c/126", "2001:db8:1::2-2001:db8:1::3"]),
+        storm_limit: 4,
+        secret: [7; 32],
+        ..Settings::default()
+    };
+    match number % 4 {
+        0 => usual,
+        1 => Settings {
+            pools: vec![PoolSettings { closed: true, ..a }, b],
+            reserved: Vec::new(),
+            storm_limit: 0,
+            ..usual
+        },
+        2 => {
+            let a = PoolSettings { cooling: 0, subnet_cooling: 0, ..a };
+            Settings {
+                pools: vec![c, a],
+                reserved: ranges(&["192.0.2.1-192.0.2.2", "192.0.2.3"]),
+                cooling: 0,
+                ..usual
+            }
+        }
+        _ => {
+            let wide =
+                PoolSettings { subnet_cooling: 2_000, ..pool("wide", base("192.0.2.0/27", 29, next), None) };
+            Settings { pools: vec![wide, c], subnet_cooling: 0, storm_limit: 2, ..usual }
+        }
+    }
+}
+
+/// What the host may use while it is asked.
+fn host(number: usize) -> Arc<[InUse]> {
+    let used = |text: &str, kind| InUse { prefix: prefix(text), kind, text: text.to_owned() };
+    match number % 8 {
+        1 => Arc::from([used("192.0.2.4/30", InUseKind::Route)]),
+        2 => Arc::from([used("192.0.2.0/24", InUseKind::Route), used("2001:db8::/64", InUseKind::Route)]),
+        3 => Arc::from([used("192.0.2.0/24", InUseKind::OnLinkV4Route)]),
+        4 => Arc::from([
+            used("192.0.2.1/32", InUseKind::InterfaceAddress),
+            used("2001:db8::9/128", InUseKind::Nameserver),
+        ]),
+        5 => Arc::from([used("198.51.100.0/29", InUseKind::OnLinkV4Route)]),
+        _ => Arc::from([]),
+    }
+}
+
+/// The pools of each driver name; one beyond them has all.
+const DRIVERS: [&[&str]; 3] = [&["b"], &["c", "a"], &["a"]];
+
+const EXACT: [&str; 18] = [
+    "192.0.2.0/30",
+    "192.0.2.4/30",
+    "192.0.2.0/29",
+    "192.0.2.8/31",
+    "192.0.2.12/32",
+    "192.0.2.0/28",
+    "192.0.2.0/26",
+    "203.0.113.0/29",
+    "203.0.113.0/30",
+    "203.0.113.4/31",
+    "198.51.100.8/29",
+    "2001:db8::/126",
+    "2001:db8::4/127",
+    "2001:db8::f/128",
+    "2001:db8::/124",
+    "2001:db8:1::/125",
+    "2001:db8:2::/124",
+    "2001:db8:2::8/126",
+];
+
+const RANGES: [&str; 6] = [
+    "192.0.2.4/31",
+    "192.0.2.8/30",
+    "203.0.113.4/30",
+    "203.0.113.2/32",
+    "2001:db8::4/126",
+    "2001:db8:2::8/125",
+];
+
+pub const NAMES: [&str; 3] = ["web", "db", "cache"];
+
+/// Operations, the everyday ones more often.
+fn operation() -> impl Strategy<Value = Op> {
+    let space = || prop_oneof![4 => Just(Space::Local), 1 => Just(Space::Global)];
+    let family = prop_oneof![Just(Family::V4), Just(Family::V6)];
+    let option = prop_oneof![
+        Just(("key", "blog")),
+        Just(("key", "shop")),
+        Just(("pool", "b")),
+        Just(("pool", "c,a")),
+        Just(("v4.size", "31")),
+        Just(("v6.size", "127")),
+        Just(("overlap", "true")),
+        Just(("com.docker.x", "y")),
+        Just(("pool", "nowhere")),
+        Just(("colour", "red"))
+    ];
+    let options = prop_oneof![3 => Just(Vec::new()), 2 => prop::collection::vec(option, 1..3)];
+    let size =
+        prop_oneof![5 => Just(None), 1 => (28u8..=31).prop_map(Some), 1 => (124u8..=128).prop_map(Some)];
+    let pass = prop_oneof![
+        Just(0),
+        Just(1),
+        Just(1_000),
+        Just(4_999),
+        Just(5_000),
+        Just(55_000),
+        Just(60_000),
+        Just(600_000),
+        Just(91 * 24 * 3_600_000)
+    ];
+    let dynamic = (space(), family, size, options, 0usize..8, 0usize..5).prop_map(
+        |(space, family, size, options, host, driver)| Op::Any { space, family, size, options, host, driver },
+    );
+    let by_number =
+        (space(), 0..EXACT.len(), prop::option::weighted(0.3, 0..RANGES.len()), prop::bool::weighted(0.3))
+            .prop_map(|(space, pool, range, overlap)| Op::Exact { space, pool, range, overlap });
+    let name = prop::option::of(0..NAMES.len());
+    let address = (
+        0usize..6,
+        prop::option::weighted(0.4, 0u128..20),
+        prop::bool::weighted(0.25),
+        name,
+        prop::option::weighted(0.3, 0u8..3),
+        prop::bool::weighted(0.1),
+    )
+        .prop_map(|(subnet, number, gateway, name, mac, serial)| Op::Address {
+            subnet,
+            number,
+            gateway,
+            name,
+            mac,
+            serial,
+        });
+    prop_oneof![
+        5 => dynamic,
+        3 => by_number,
+        3 => (0usize..8, prop::bool::weighted(0.6)).prop_map(|(subnet, overlap)| Op::Again { subnet, overlap }),
+        9 => address,
+        3 => pass.prop_map(Op::Pass),
+        1 => (0usize..6, 0u128..16).prop_map(|(subnet, number)| Op::ReleaseAddress { subnet, number }),
+        4 => (0usize..32).prop_map(|pick| Op::ReleaseLease { pick }),
+        3 => (0usize..6).prop_map(|subnet| Op::ReleaseSubnet { subnet }),
+        1 => (0usize..6, any::<bool>(), prop::option::of(0u128..8))
+            .prop_map(|(subnet, by_id, number)| Op::Force { subnet, by_id, number }),
+        2 => (0usize..4).prop_map(|back| Op::Undo { back }),
+        1 => (0usize..4).prop_map(Op::Configure),
+    ]
+}
+
+fn exact(space: Space, asked: Prefix, range: Option<Prefix>, overlap: bool) -> SubnetRequest {
+    SubnetRequest {
+        space,
+        family: asked.family(),
+        wanted: Wanted::Exact(asked),
+        range,
+        options: BTreeMap::from_iter(overlap.then(|| ("overlap".to_owned(), "true".to_owned()))),
+        pools: None,
+        in_use: Arc::from([]),
+    }
+}
+
+/// The request that an operation stands for, given what is held; `None` for time, settings and empty picks.
+pub fn request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
+    let held: Vec<_> = plan.subnets().filter(|subnet| subnet.is_held()).collect();
+    let pick = |n: usize| (!held.is_empty()).then(|| &held[n % held.len()].state);
+    let address = |prefix: Prefix, number: u128| prefix.address(prefix.first().saturating_add(number));
+    Some(match op {
+        Op::Pass(_) | Op::Configure(_) => return None,
+        Op::Any { space, family, size, options, host: seen, driver } => Request::Subnet(SubnetRequest {
+            space: *space,
+            family: *family,
+            wanted: Wanted::Any {
+                size: size.filter(|size| *size <= family.bits() && *size >= family.bits() - 4),
+            },
+            range: None,
+            options: options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            pools: DRIVERS.get(*driver).map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+            in_use: host(*seen),
+        }),
+        Op::Exact { space, pool, range, overlap } => {
+            let asked = prefix(EXACT[*pool]);
+            let range = range.map(|range| prefix(RANGES[range]));
+            Request::Subnet(exact(*space, asked, range, *overlap))
+        }
+        Op::Again { subnet, overlap } => {
+            let known: Vec<_> = plan.subnets().map(|subnet| &subnet.state).collect();
+            let state = known.get(subnet % known.len().max(1))?;
+            Request::Subnet(exact(state.space, state.prefix, None, *overlap))
+        }
+        Op::Address { subnet, number, gateway, name, mac, serial } => {
+            let state = pick(*subnet)?;
+            Request::Address(AddressRequest {
+                id: state.id.clone(),
+                address: number.map(|number| match state.marks.gateway.filter(|_| number >= 17) {
+                    Some(gateway) => state.prefix.address(gateway),
+                    None => address(state.prefix, number),
+                }),
+                gateway: *gateway,
+                name: name.map(|name| NAMES[name].to_owned()),
+                mac: mac.map(|mac| [2, 0, 0, 0, 0, mac]),
+                serial: *serial,
+            })
+        }
+        Op::ReleaseAddress { subnet, number } => {
+            let state = pick(*subnet)?;
+            Request::ReleaseAddress {
+                id: state.id.clone(),
+                address: address(state.prefix, *number),
+                generation: None,
+            }
+        }
+        Op::ReleaseLease { pick } => {
+            let leases = held.iter().flat_map(|subnet| {
+                let leased = subnet.addresses.records().filter(|(_, record)| record.leased);
+                leased.map(|(number, _)| (subnet.state.id.clone(), subnet.state.prefix.address(number)))
+            });
+            let leases: Vec<_> = leases.collect();
+            let (id, address) = leases.get(pick % leases.len().max(1))?.clone();
+            Request::ReleaseAddress { id, address, generation: None }
+        }
+        Op::ReleaseSubnet { subnet } => {
+            Request::ReleaseSubnet { id: pick(*subnet)?.id.clone(), generation: None }
+        }
+        Op::Force { subnet, by_id, number } => {
+            let state = pick(*subnet)?;
+            let subnet = if *by_id { state.id.clone() } else { state.prefix.to_string() };
+            Request::Force { subnet, address: number.map(|number| address(state.prefix, number)) }
+        }
+        Op::Undo { back } => {
+            let at = undos.len().checked_sub(back + 1)?;
+            Request::Undo(Box::new(undos[at].clone()))
+        }
+    })
+}

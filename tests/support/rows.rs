@@ -1,0 +1,101 @@
+//! THE BOOKS IN MEMORY: what the tables would keep, row by row, and the changes they give back at a start.
+//!
+//! Promises: keeps what `store/write.rs` keeps, in no order that the served plan knows. No disk, no SQL.
+
+use std::collections::BTreeMap;
+
+use gipam::plan::Plan;
+use gipam::plan::change::{Change, Kind, Record, Serial, SubnetState};
+use gipam::plan::prefix::{Family, Prefix};
+use gipam::plan::request::Space;
+use gipam::plan::settings::{Millis, Settings};
+
+/// The tables.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    subnets: BTreeMap<Serial, SubnetState>,
+    addresses: BTreeMap<(Serial, String), (u128, Record)>,
+    keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
+    counters: (u64, Serial),
+}
+
+impl Rows {
+    /// Keeps a change, as a statement or two would.
+    pub fn keep(&mut self, change: &Change) {
+        match change {
+            Change::SubnetGranted(state) | Change::SubnetRestored(state) => {
+                self.subnets.insert(state.serial, (**state).clone());
+            }
+            Change::SubnetMarked { serial, marks } => {
+                if let Some(state) = self.subnets.get_mut(serial) {
+                    state.marks = marks.clone();
+                }
+            }
+            Change::SubnetReleased { serial, at, cool_until, .. } => {
+                if let Some(state) = self.subnets.get_mut(serial) {
+                    (state.released_at, state.cool_until) = (Some(*at), *cool_until);
+                }
+                let ended = |record: &Record| record.leased && record.kind != Kind::Endpoint;
+                self.addresses.retain(|(subnet, _), (_, record)| subnet != serial || !ended(record));
+                for (_, (_, record)) in self.addresses.iter_mut().filter(|((subnet, _), _)| subnet == serial)
+                {
+                    if record.leased {
+                        (record.leased, record.since) = (false, *at);
+                    }
+                }
+            }
+            Change::SubnetForgotten { serial } => {
+                self.subnets.remove(serial);
+                self.addresses.retain(|(subnet, _), _| subnet != serial);
+            }
+            Change::AddressGranted { serial, address, record }
+            | Change::AddressRestored { serial, address, record } => {
+                self.addresses.insert((*serial, address.to_string()), (*address, record.clone()));
+            }
+            Change::AddressReleased { serial, address, at, .. } => {
+                if let Some((_, record)) = self.addresses.get_mut(&(*serial, address.to_string())) {
+                    (record.leased, record.since) = (false, *at);
+                }
+            }
+            Change::AddressForgotten { serial, address } => {
+                self.addresses.remove(&(*serial, address.to_string()));
+            }
+            Change::KeyRemembered { space, family, word, prefix } => {
+                let key = (*space, *family, word.clone());
+                match prefix {
+                    Some(prefix) => self.keys.insert(key, *prefix),
+                    None => self.keys.remove(&key),
+                };
+            }
+            Change::Counted { .. } => {}
+        }
+    }
+
+    /// The counters, once a batch.
+    pub fn count(&mut self, plan: &Plan) {
+        self.counters = plan.counters();
+    }
+
+    /// The plan as a start would rebuild it.
+    pub fn rebuild(&self, settings: &Settings, now: Millis) -> Plan {
+        let mut plan = Plan::new(settings.clone());
+        for state in self.subnets.values() {
+            plan.apply(&Change::SubnetGranted(Box::new(state.clone())));
+        }
+        for ((serial, _), (address, record)) in &self.addresses {
+            plan.apply(&Change::AddressRestored {
+                serial: *serial,
+                address: *address,
+                record: record.clone(),
+            });
+        }
+        for ((space, family, word), prefix) in &self.keys {
+            let (space, family, word) = (*space, *family, word.clone());
+            plan.apply(&Change::KeyRemembered { space, family, word, prefix: Some(*prefix) });
+        }
+        let (next_generation, next_serial) = self.counters;
+        plan.apply(&Change::Counted { next_generation, next_serial });
+        plan.advance(now);
+        plan
+    }
+}
