@@ -91,7 +91,8 @@ pub fn by_books(engine: &Engine) -> Vec<Held> {
 pub fn compare(engine: &Engine, drivers: &[&str]) -> (Vec<Held>, Vec<Held>) {
     let mut books = by_books(engine);
     let shown = by_engine(engine, drivers);
-    let shows = |subnet: &str, kind: &str| shown.iter().find(|held| held.subnet == subnet && held.kind == kind);
+    let shows =
+        |subnet: &str, kind: &str| shown.iter().find(|held| held.subnet == subnet && held.kind == kind);
     let mut there = Vec::new();
     for wanted in &shown {
         match books.iter().position(|held| same(held, wanted)) {

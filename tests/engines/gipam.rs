@@ -46,9 +46,7 @@ impl Gipam {
     /// Starts gipam inside the engine and waits until it answers at its socket.
     pub fn start(engine: &Engine, launch: &Launch) -> Self {
         let Launch { directory, variables, words, socket } = launch;
-        let script = format!(
-            "mkdir -p {directory} && cd {directory} && exec gipam \"$@\" >>{LOG} 2>&1"
-        );
+        let script = format!("mkdir -p {directory} && cd {directory} && exec gipam \"$@\" >>{LOG} 2>&1");
         let mut command = engine.command(&["sh", "-c", &script, "sh"]);
         command.args(words);
         let child = command.envs(variables.iter().copied()).stdout(Stdio::null()).spawn().unwrap();
