@@ -201,7 +201,8 @@ impl Body {
 /// `address/length` and no looser: `010` is ten to some and eight to others.
 fn prefix(text: &str) -> Option<Prefix> {
     let (address, length) = text.split_once('/')?;
-    let plain = length.bytes().all(|byte| byte.is_ascii_digit()) && (length == "0" || !length.starts_with('0'));
+    let plain =
+        length.bytes().all(|byte| byte.is_ascii_digit()) && (length == "0" || !length.starts_with('0'));
     (plain && address.parse::<IpAddr>().is_ok()).then(|| Prefix::parse(text))?
 }
 
@@ -277,7 +278,11 @@ pub fn reply(reply: &Reply) -> String {
 pub fn tidy_message(text: &str) -> String {
     let escaped = |part: &str| -> String {
         let plain = |character: char| {
-            if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
+            if character.is_control() {
+                character.escape_default().to_string()
+            } else {
+                character.to_string()
+            }
         };
         part.chars().map(plain).collect()
     };
