@@ -1,8 +1,10 @@
 //! Releases that a full or busy disk kept back: they stay queued until the disk takes writes again.
 //!
-//! Promises: bounded; each carries the generation it was meant for, so that it never releases a later grant.
+//! Promises: bounded; each carries the generation it was meant for, so that it never releases a later grant; what is
+//! asked for twice stands once. Grants to be taken back are kept too. Knows no disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
 
 use crate::plan::Plan;
 use crate::plan::request::Request;
@@ -10,26 +12,32 @@ use crate::plan::request::Request;
 /// Most releases kept; beyond it the oldest is dropped, for repair to find.
 const MOST: usize = 10_000;
 
+/// What a kept release would end: PoolID, address, generation.
+type Target = (String, Option<IpAddr>, Option<u64>);
+
 /// The kept-back releases, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Deferred {
     releases: VecDeque<Request>,
+    targets: BTreeSet<Target>,
 }
 
 impl Deferred {
     /// Keeps a release, bound to the generation that `plan` (the durable state) shows; anything else is left out.
     pub(super) fn keep(&mut self, plan: &Plan, request: &Request) {
         let Some(bound) = bound(plan, request) else { return };
-        if self.releases.contains(&bound) {
+        if target(&bound).is_some_and(|target| !self.targets.insert(target)) {
             return;
         }
-        if self.releases.len() >= MOST {
-            self.releases.pop_front();
+        self.releases.push_back(bound);
+        if self.releases.len() > MOST {
+            if let Some(target) = self.releases.pop_front().as_ref().and_then(target) {
+                self.targets.remove(&target);
+            }
             tracing::warn!(
                 "more than {MOST} releases wait for the disk; the oldest is dropped (gipam release frees it)"
             );
         }
-        self.releases.push_back(bound);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -37,13 +45,25 @@ impl Deferred {
     }
 
     pub(super) fn take(&mut self) -> VecDeque<Request> {
+        self.targets.clear();
         std::mem::take(&mut self.releases)
     }
 }
 
-/// Whether a request gives something back.
-pub(super) const fn is_release(request: &Request) -> bool {
-    matches!(request, Request::ReleaseSubnet { .. } | Request::ReleaseAddress { .. })
+/// Whether a request gives something back: it is carried out whoever has gone, and kept if the disk is full.
+pub(super) const fn gives_back(request: &Request) -> bool {
+    matches!(request, Request::ReleaseSubnet { .. } | Request::ReleaseAddress { .. } | Request::Undo(_))
+}
+
+/// What a release would end; an undo is never asked for twice.
+fn target(request: &Request) -> Option<Target> {
+    match request {
+        Request::ReleaseSubnet { id, generation } => Some((id.clone(), None, *generation)),
+        Request::ReleaseAddress { id, address, generation } => {
+            Some((id.clone(), Some(*address), *generation))
+        }
+        _ => None,
+    }
 }
 
 fn bound(plan: &Plan, request: &Request) -> Option<Request> {
@@ -58,7 +78,6 @@ fn bound(plan: &Plan, request: &Request) -> Option<Request> {
             let generation = Some(record.generation);
             record.leased.then(|| Request::ReleaseAddress { id: id.clone(), address: *address, generation })
         }
-        Request::ReleaseSubnet { .. } | Request::ReleaseAddress { .. } => Some(request.clone()),
-        _ => None,
+        _ => gives_back(request).then(|| request.clone()),
     }
 }

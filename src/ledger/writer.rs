@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::deferred::{Deferred, is_release};
+use super::deferred::{Deferred, gives_back};
 use super::{Alter, Altered, Answer, Granted, Ledger, Message, Refusal, Ticket};
 use crate::plan::Plan;
 use crate::plan::error::ErrorKind;
@@ -80,7 +80,7 @@ struct Writer {
 struct Decided {
     answer: Option<oneshot::Sender<Answer>>,
     outcome: Answer,
-    /// A release, to be kept back if the commit fails.
+    /// What gives something back, to be kept if the commit fails.
     release: Option<Request>,
 }
 
@@ -175,7 +175,7 @@ impl Writer {
     }
 
     fn decide(&mut self, request: Request, answer: Option<oneshot::Sender<Answer>>, batch: &mut Batch) {
-        let release = is_release(&request);
+        let release = gives_back(&request);
         if !release && answer.as_ref().is_some_and(oneshot::Sender::is_closed) {
             return;
         }
@@ -229,24 +229,32 @@ impl Writer {
             Err(refusal) => {
                 let _ = answer.send(Err(refusal));
             }
-            Ok(Altered { settings, changes, meta }) => {
-                if let Some(settings) = settings {
-                    if let Err(error) = self.books.put_settings(&settings) {
-                        batch.failed = Some(error);
-                    }
-                    batch.changed = true;
-                    self.plan.configure(settings);
-                }
-                for (key, value) in meta {
-                    if let Err(error) = self.books.put_meta(&key, &value) {
-                        batch.failed = Some(error);
-                    }
-                    batch.changed = true;
-                }
-                self.write(&changes, batch);
+            Ok(altered) => {
+                self.carry_out(altered, batch);
                 batch.altered.push(answer);
             }
         }
+    }
+
+    /// Writes what an alteration wants; stops at the first write that fails, as its transaction may be gone already.
+    fn carry_out(&mut self, altered: Altered, batch: &mut Batch) {
+        let Altered { settings, changes, meta } = altered;
+        if let Some(settings) = settings {
+            if let Err(error) = self.books.put_settings(&settings) {
+                batch.failed = Some(error);
+                return;
+            }
+            batch.changed = true;
+            self.plan.configure(settings);
+        }
+        for (key, value) in meta {
+            if let Err(error) = self.books.put_meta(&key, &value) {
+                batch.failed = Some(error);
+                return;
+            }
+            batch.changed = true;
+        }
+        self.write(&changes, batch);
     }
 
     /// Commits the batch and answers everyone in it.

@@ -117,6 +117,11 @@ impl Plan {
         }
     }
 
+    /// The time it was last told.
+    pub const fn now(&self) -> Millis {
+        self.now
+    }
+
     /// The settings in force.
     pub const fn settings(&self) -> &Settings {
         &self.settings

@@ -21,7 +21,7 @@ INSERT INTO counters VALUES (1, 1, 1);
 CREATE TABLE pools (position INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
   v4_base TEXT, v4_size INTEGER, v6_base TEXT, v6_size INTEGER, v6_addresses TEXT,
   cooling INTEGER NOT NULL, subnet_cooling INTEGER NOT NULL, closed INTEGER NOT NULL) STRICT;
-CREATE TABLE reserved (first TEXT NOT NULL, last TEXT NOT NULL, PRIMARY KEY (first, last)) STRICT, WITHOUT ROWID;
+CREATE TABLE reserved (position INTEGER PRIMARY KEY, first TEXT NOT NULL, last TEXT NOT NULL) STRICT;
 CREATE TABLE subnets (serial INTEGER PRIMARY KEY, id TEXT NOT NULL, space TEXT NOT NULL, prefix TEXT NOT NULL,
   range TEXT, pool TEXT, options TEXT NOT NULL, dynamic INTEGER NOT NULL, granted_at INTEGER NOT NULL,
   generation INTEGER NOT NULL, start_beyond TEXT, addressed INTEGER NOT NULL, had_endpoint INTEGER NOT NULL,

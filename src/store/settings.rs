@@ -2,14 +2,12 @@
 //!
 //! Promises: views work from the books alone, without a daemon or its configuration file; the secret is made once.
 
-use std::net::IpAddr;
-
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::load::parsed;
 use super::sqlite::{Books, CommitError, Error, Reader, sqlite};
 use super::write::signed;
-use crate::plan::prefix::{AddressRange, Family, Prefix, number};
+use crate::plan::prefix::{AddressRange, Family, Prefix};
 use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 
 impl AddressOrder {
@@ -90,10 +88,11 @@ fn write(connection: &Connection, settings: &Settings) -> Result<(), rusqlite::E
             ],
         )?;
     }
-    for range in &settings.reserved {
+    for (position, range) in settings.reserved.iter().enumerate() {
         let ends =
-            [range.family.address(range.first).to_string(), range.family.address(range.last).to_string()];
-        connection.execute("INSERT OR REPLACE INTO reserved VALUES (?1, ?2)", ends)?;
+            [range.family.address(range.first), range.family.address(range.last)].map(|end| end.to_string());
+        let sql = "INSERT INTO reserved VALUES (?1, ?2, ?3)";
+        connection.execute(sql, params![signed(position as u64), ends[0], ends[1]])?;
     }
     let secret: String = settings.secret.iter().map(|byte| format!("{byte:02x}")).collect();
     let values = [
@@ -134,7 +133,10 @@ fn read(path: &std::path::Path, connection: &Connection) -> Result<Settings, Err
             Err(name) => return Err(damaged(format!("pool {}", name.unwrap_or_default()))),
         }
     }
-    settings.reserved = reserved(connection).map_err(sqlite(path, "reading reservations"))?;
+    for (first, last) in reserved(connection).map_err(sqlite(path, "reading reservations"))? {
+        let range = AddressRange::parse(&format!("{first}-{last}"));
+        settings.reserved.push(range.ok_or_else(|| damaged(format!("reservation {first} to {last}")))?);
+    }
     Ok(settings)
 }
 
@@ -146,36 +148,40 @@ fn secret(text: &str) -> Option<[u8; 32]> {
     bytes?.try_into().ok()
 }
 
+/// A pool; `None` if the row cannot be understood.
 fn pool(row: &rusqlite::Row<'_>) -> Result<Option<PoolSettings>, rusqlite::Error> {
-    let base =
-        |base: &str, size: &str, order: Option<String>| -> Result<Option<Option<Base>>, rusqlite::Error> {
-            let (text, size): (Option<String>, Option<u8>) = (row.get(base)?, row.get(size)?);
-            let addresses = order.map_or(Some(AddressOrder::Sequential), |order| AddressOrder::parse(&order));
-            Ok(match (text, size, addresses) {
-                (None, None, _) => Some(None),
-                (Some(text), Some(size), Some(addresses)) => {
-                    Prefix::parse(&text).map(|base| Some(Base { base, size, addresses }))
-                }
-                _ => None,
-            })
-        };
-    let v4 = base("v4_base", "v4_size", None)?;
-    let v6 = base("v6_base", "v6_size", row.get("v6_addresses")?)?;
-    let time = |name: &str| row.get::<_, i64>(name).map(|value| u64::try_from(value).unwrap_or(0));
-    let (name, cooling, subnet_cooling, closed) =
-        (row.get("name")?, time("cooling")?, time("subnet_cooling")?, row.get("closed")?);
-    Ok(v4.zip(v6).map(|(v4, v6)| PoolSettings { name, v4, v6, cooling, subnet_cooling, closed }))
+    let v4 = base(Family::V4, row.get("v4_base")?, row.get("v4_size")?, None);
+    let v6 = base(Family::V6, row.get("v6_base")?, row.get("v6_size")?, row.get("v6_addresses")?);
+    let time = |name: &str| row.get::<_, i64>(name).map(|value| u64::try_from(value).ok());
+    let (name, closed) = (row.get("name")?, row.get("closed")?);
+    let times = time("cooling")?.zip(time("subnet_cooling")?);
+    Ok(v4.zip(v6).zip(times).map(|((v4, v6), (cooling, subnet_cooling))| PoolSettings {
+        name,
+        v4,
+        v6,
+        cooling,
+        subnet_cooling,
+        closed,
+    }))
 }
 
-fn reserved(connection: &Connection) -> Result<Vec<AddressRange>, rusqlite::Error> {
-    let mut statement = connection.prepare("SELECT first, last FROM reserved")?;
-    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
-    let mut ranges = Vec::new();
-    for row in rows {
-        let (first, last) = row?;
-        if let (Ok(first), Ok(last)) = (first.parse::<IpAddr>(), last.parse::<IpAddr>()) {
-            ranges.push(AddressRange { family: Family::of(first), first: number(first), last: number(last) });
-        }
-    }
-    Ok(ranges)
+/// One family of a pool, `Some(None)` if it has none; `None` if it cannot be understood.
+fn base(
+    family: Family,
+    base: Option<String>,
+    size: Option<u8>,
+    order: Option<String>,
+) -> Option<Option<Base>> {
+    let (Some(base), Some(size)) = (&base, size) else {
+        return (base.is_none() && size.is_none()).then_some(None);
+    };
+    let base = Prefix::parse(base).filter(|base| base.family() == family)?;
+    let addresses = order.map_or(Some(AddressOrder::default()), |order| AddressOrder::parse(&order))?;
+    Some(Some(Base { base, size, addresses }))
+}
+
+fn reserved(connection: &Connection) -> Result<Vec<(String, String)>, rusqlite::Error> {
+    let mut statement = connection.prepare("SELECT first, last FROM reserved ORDER BY position")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
 }

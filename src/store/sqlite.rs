@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
+use super::write::TRIM_EVERY;
 
 /// Why books cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
@@ -147,12 +149,16 @@ impl Books {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(sqlite(path, "opening"))?;
+        // Nothing is written unless it is ours and of our time: not even the log is moved into a file that is refused.
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map_err(sqlite(path, "opening"))?;
         let mut books = Self {
             path: path.to_owned(),
             connection,
             open_transaction: false,
             log_pages: Arc::default(),
-            history_since_trim: 0,
+            history_since_trim: TRIM_EVERY, // whoever restarts often trims too
             history_limit: 100_000,
             _lock: lock,
         };
@@ -221,8 +227,20 @@ impl Books {
         self.connection.execute_batch("ROLLBACK").map_err(|error| CommitError::Unknown(error.to_string()))
     }
 
-    /// Whether the disk takes writes: a small transaction of its own.
+    /// Whether the disk takes writes: a small transaction of its own. If it does not, moving the log into the file may
+    /// make room: the next transaction then begins the log anew.
     pub fn probe(&mut self) -> Result<(), CommitError> {
+        match self.write_nothing() {
+            Err(CommitError::Definite(_)) => {
+                // Its failure is no news: the disk is known to be full.
+                let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+                self.write_nothing()
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn write_nothing(&mut self) -> Result<(), CommitError> {
         let batch = "BEGIN IMMEDIATE; UPDATE counters SET next_serial = next_serial WHERE one = 1; COMMIT";
         self.connection.execute_batch(batch).map_err(|error| {
             let error = CommitError::of(&error);
@@ -255,6 +273,9 @@ impl Books {
     pub fn close(self) -> Result<(), Error> {
         self.checkpoint("TRUNCATE");
         let path = self.path;
+        self.connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+            .map_err(sqlite(&path, "closing"))?;
         self.connection.close().map_err(|(_, source)| Error::Sqlite { path, doing: "closing", source })
     }
 }
@@ -348,29 +369,30 @@ fn create(path: &Path) -> Result<(), Error> {
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(io(path, "syncing the directory"))
 }
 
+/// Whose file it is, by its first bytes: SQLite itself does not touch one that is not ours.
 fn check_header(path: &Path) -> Result<(), Error> {
     let mut header = Vec::new();
     let file = File::open(path).map_err(io(path, "opening"))?;
-    file.take(16).read_to_end(&mut header).map_err(io(path, "reading"))?;
-    if header == b"SQLite format 3\0" {
-        return Ok(());
-    }
-    let why = if header.is_empty() { "the file is empty" } else { "no SQLite header" };
-    Err(Error::Foreign { path: path.to_owned(), why: why.to_owned() })
+    file.take(72).read_to_end(&mut header).map_err(io(path, "reading"))?;
+    let why = match (header.get(68..72), header.starts_with(b"SQLite format 3\0")) {
+        (Some(id), true) if id == APPLICATION_ID.to_be_bytes() => return Ok(()),
+        (Some(id), true) => {
+            let id = id.iter().fold(0u32, |id, byte| id << 8 | u32::from(*byte));
+            format!("its application id is {id:#x}")
+        }
+        (None, true) => "the file is cut off".to_owned(),
+        (_, false) if header.is_empty() => "the file is empty".to_owned(),
+        (_, false) => "no SQLite header".to_owned(),
+    };
+    Err(Error::Foreign { path: path.to_owned(), why })
 }
 
 fn check_version(path: &Path, connection: &Connection) -> Result<i32, Error> {
-    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let application = pragma("application_id").map_err(sqlite(path, "reading the header"))?;
-    if application != APPLICATION_ID {
-        let why = format!("its application id is {application:#x}");
-        return Err(Error::Foreign { path: path.to_owned(), why });
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
+    match found.map_err(sqlite(path, "reading the header"))? {
+        found if found > VERSION => Err(Error::Newer { path: path.to_owned(), found }),
+        found => Ok(found),
     }
-    let found = pragma("user_version").map_err(sqlite(path, "reading the header"))?;
-    if found > VERSION {
-        return Err(Error::Newer { path: path.to_owned(), found });
-    }
-    Ok(found)
 }
 
 fn migrate(path: &Path, connection: &Connection, from: i32) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! Changes into tables: what each change writes, and its line of history.
 //!
-//! Promises: a change touches a bounded number of rows, but for the release of a subnet (one statement over its
+//! Promises: a change touches a bounded number of rows, but for the release of a subnet (a few statements over its
 //! leases) and the trimming of history. Does not commit.
 
 use rusqlite::params;
@@ -13,13 +13,23 @@ use crate::plan::settings::Millis;
 use crate::plan::{Plan, mac_text};
 
 /// Rows of history between two trims.
-const TRIM_EVERY: usize = 1_000;
+pub(super) const TRIM_EVERY: usize = 1_000;
 
 type Written = Result<(), rusqlite::Error>;
 
 /// SQLite keeps 64-bit signed numbers; times and counters of ours fit.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+impl Why {
+    /// The word in the history.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Force => "force",
+        }
+    }
 }
 
 /// One line of history.
@@ -58,14 +68,15 @@ impl Books {
                 self.subnet_line(state, "subnet granted", state.granted_at, None)
             }
             Change::SubnetRestored(state) => {
-                self.put_subnet(state)?;
-                self.subnet_line(state, "subnet undone", state.released_at.unwrap_or(state.granted_at), None)
+                self.undone_subnet(plan, state.serial)?;
+                self.put_subnet(state)
             }
             Change::SubnetMarked { serial, marks } => self.mark(plan, *serial, marks),
             Change::SubnetReleased { serial, at, cool_until, why } => {
                 self.release_subnet(plan, *serial, *at, *cool_until, *why)
             }
             Change::SubnetForgotten { serial } => {
+                self.undone_subnet(plan, *serial)?;
                 self.execute("DELETE FROM addresses WHERE subnet = ?1", [signed(*serial)])?;
                 self.execute("DELETE FROM subnets WHERE serial = ?1", [signed(*serial)])
             }
@@ -81,20 +92,14 @@ impl Books {
                 self.line(plan, *serial, &line)
             }
             Change::AddressRestored { serial, address, record } => {
-                self.put_address(plan, *serial, *address, record)?;
-                let line = Line {
-                    at: record.since,
-                    event: "undone",
-                    address: Some(*address),
-                    record: Some(record),
-                    why: None,
-                };
-                self.line(plan, *serial, &line)
+                self.undone_address(plan, *serial, *address)?;
+                self.put_address(plan, *serial, *address, record)
             }
             Change::AddressReleased { serial, address, at, why } => {
                 self.release_address(plan, *serial, *address, *at, *why)
             }
             Change::AddressForgotten { serial, address } => {
+                self.undone_address(plan, *serial, *address)?;
                 let Some(subnet) = plan.subnet(*serial) else { return Ok(()) };
                 let text = subnet.state.prefix.address(*address).to_string();
                 self.execute(
@@ -177,6 +182,11 @@ impl Books {
             "UPDATE subnets SET released_at = ?2, cool_until = ?3 WHERE serial = ?1",
             params![key, signed(at), signed(cool_until)],
         )?;
+        let ended = self.connection.prepare_cached(
+            "INSERT INTO history SELECT NULL, ?2, 'released', s.space, s.prefix, s.id, a.address, a.kind, a.name, a.mac, ?3 \
+             FROM addresses a JOIN subnets s ON s.serial = a.subnet WHERE a.subnet = ?1 AND a.leased",
+        )?.execute(params![key, signed(at), why.name()])?;
+        self.history_since_trim += ended;
         self.execute("DELETE FROM addresses WHERE subnet = ?1 AND leased AND kind IS NOT 'endpoint'", [key])?;
         self.execute(
             "UPDATE addresses SET leased = 0, since = ?2 WHERE subnet = ?1 AND leased",
@@ -232,6 +242,23 @@ impl Books {
         }
     }
 
+    /// An address that is leased and not any more, without a release: its grant never reached anybody.
+    fn undone_address(&mut self, plan: &Plan, serial: Serial, address: u128) -> Written {
+        let record = plan.subnet(serial).and_then(|subnet| subnet.addresses.get(address));
+        let Some(record) = record.filter(|record| record.leased) else { return Ok(()) };
+        let line =
+            Line { at: plan.now(), event: "undone", address: Some(address), record: Some(record), why: None };
+        self.line(plan, serial, &line)
+    }
+
+    /// The same of a subnet; one that is only remembered leaves without a line.
+    fn undone_subnet(&mut self, plan: &Plan, serial: Serial) -> Written {
+        match plan.subnet(serial).filter(|subnet| subnet.is_held()) {
+            Some(subnet) => self.subnet_line(&subnet.state, "subnet undone", plan.now(), None),
+            None => Ok(()),
+        }
+    }
+
     fn subnet_line(
         &mut self,
         state: &SubnetState,
@@ -245,10 +272,6 @@ impl Books {
     fn history(&mut self, state: &SubnetState, line: &Line<'_>) -> Written {
         let prefix: Prefix = state.prefix;
         let kind = line.record.map_or(Kind::Unknown, |record| record.kind);
-        let why = line.why.map(|why| match why {
-            Why::Docker => "docker",
-            Why::Force => "force",
-        });
         self.execute(
             "INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
@@ -262,7 +285,7 @@ impl Books {
                 kind.name(),
                 line.record.and_then(|record| record.name.as_deref()),
                 line.record.and_then(|record| record.mac).map(mac_text),
-                why
+                line.why.map(Why::name)
             ],
         )?;
         self.history_since_trim += 1;

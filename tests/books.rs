@@ -1,0 +1,410 @@
+//! THE BOOKS on a real disk: what is committed comes back as it was served, what cannot be read is refused untouched.
+//!
+//! Every test has a directory of its own. `PROPTEST_CASES` looks longer. Full disks are the ledger's tests.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+mod support {
+    #[allow(dead_code, reason = "shared with other tests")]
+    pub mod operations;
+}
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gipam::plan::Plan;
+use gipam::plan::change::Change;
+use gipam::plan::prefix::AddressRange;
+use gipam::plan::request::{AddressRequest, Context, Reply, Request, Space, SubnetRequest, Undo, Wanted};
+use gipam::plan::settings::Settings;
+use gipam::store::{Books, Error, Reader};
+use proptest::prelude::*;
+use support::operations::{Op, operations, prefix, request, settings};
+
+const START: u64 = 1_800_000_000_000;
+
+fn open(path: &Path) -> Books {
+    Books::open(path).unwrap()
+}
+
+fn load(books: &Books, now: u64) -> Plan {
+    let mut plan = Plan::new(books.settings().unwrap());
+    books.load(|change| plan.apply(&change)).unwrap();
+    plan.advance(now);
+    plan
+}
+
+/// A plan and its books, as the ledger drives them.
+struct Trial {
+    books: Books,
+    plan: Plan,
+    now: u64,
+    random: u64,
+    undos: Vec<Undo>,
+    _directory: tempfile::TempDir,
+}
+
+impl Trial {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut books = open(&directory.path().join("gipam.db"));
+        books.put_settings(&settings(0)).unwrap();
+        books.commit().unwrap();
+        let plan = load(&books, START);
+        Self { books, plan, now: START, random: 0, undos: Vec::new(), _directory: directory }
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Reply, gipam::plan::error::Error> {
+        self.random += 1;
+        let decision = self.plan.decide(request, Context { now: self.now, random: self.random });
+        for change in &decision.changes {
+            self.books.write(&self.plan, change).unwrap();
+            self.plan.apply(change);
+        }
+        self.undos.extend(decision.undo);
+        decision.reply
+    }
+
+    fn step(&mut self, op: &Op) {
+        match op {
+            Op::Pass(millis) => {
+                self.now += millis;
+                self.plan.advance(self.now);
+            }
+            Op::Configure(number) => {
+                self.books.put_settings(&settings(*number)).unwrap();
+                self.plan.configure(settings(*number));
+            }
+            _ => {
+                if let Some(request) = request(op, &self.plan, &self.undos) {
+                    let _ = self.ask(&request);
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        self.books.write_counters(&self.plan).unwrap();
+        self.books.commit().unwrap();
+    }
+
+    fn reopen(self) -> Self {
+        let path = self.books.path().to_owned();
+        self.books.close().unwrap();
+        Self { books: open(&path), ..self }
+    }
+
+    fn subnet(&mut self, wanted: &str) -> String {
+        let asked = prefix(wanted);
+        let request = Request::Subnet(SubnetRequest {
+            space: Space::Local,
+            family: asked.family(),
+            wanted: Wanted::Exact(asked),
+            range: None,
+            options: [("com.docker.x".to_owned(), "\"quoted\" \u{fc}".to_owned())].into(),
+            pools: None,
+            in_use: [].into(),
+        });
+        match self.ask(&request) {
+            Ok(Reply::Subnet { id, .. }) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn address(&mut self, id: &str, name: &str) -> std::net::IpAddr {
+        let name = Some(name.to_owned());
+        let mac = Some([2, 0xab, 0, 0, 0, 1]);
+        match self.ask(&Request::Address(AddressRequest {
+            id: id.to_owned(),
+            name,
+            mac,
+            ..Default::default()
+        })) {
+            Ok(Reply::Address { address, .. }) => address,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(40),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn faithful_what_is_committed_comes_back_as_it_was_served(operations in operations(60), batch in 1usize..8) {
+        let mut trial = Trial::new();
+        let mut committed = trial.plan.clone();
+        for (number, op) in operations.0.iter().enumerate() {
+            trial.step(op);
+            if number % batch == 0 {
+                trial.commit();
+                committed = trial.plan.clone();
+                prop_assert_eq!(&load(&trial.books, trial.now), &committed);
+            }
+        }
+        committed.advance(trial.now);
+        trial.books.rollback().unwrap();
+        prop_assert_eq!(&load(&trial.books, trial.now), &committed, "rolled back");
+        let now = trial.now;
+        let trial = trial.reopen();
+        prop_assert_eq!(&load(&trial.books, now), &committed, "reopened");
+    }
+}
+
+#[test]
+fn durable_what_was_committed_survives_a_process_that_is_killed() {
+    let mut trial = Trial::new();
+    let id = trial.subnet("203.0.113.0/24");
+    trial.address(&id, "web");
+    trial.commit();
+    trial.address(&id, "lost");
+    // As a kill leaves them: database and log copied while the writer still has them open.
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["gipam.db", "gipam.db-wal"] {
+        fs::copy(trial.books.path().with_file_name(name), copy.path().join(name)).unwrap();
+    }
+    let books = open(&copy.path().join("gipam.db"));
+    let plan = load(&books, START);
+    assert_eq!(plan.held(&id).unwrap().addresses.leased(), 1);
+}
+
+#[test]
+fn settings_come_back_in_their_order() {
+    for number in 0..4 {
+        let mut trial = Trial::new();
+        let ranges = ["10.0.0.0/8", "9.0.0.1", "9.0.0.1", "2001:db8::5-2001:db8::7", "192.0.2.0/24"];
+        let reserved = ranges.iter().map(|text| AddressRange::parse(text).unwrap()).collect();
+        let wanted =
+            Settings { reserved, cooling: 7, subnet_cooling: 8, secret: [0xa5; 32], ..settings(number) };
+        trial.books.put_settings(&wanted).unwrap();
+        trial.books.put_meta("digest", "abc").unwrap();
+        trial.books.commit().unwrap();
+        let trial = trial.reopen();
+        assert_eq!(trial.books.settings().unwrap(), wanted);
+        assert_eq!(trial.books.meta("digest").unwrap().as_deref(), Some("abc"));
+        assert_eq!(trial.books.meta("nothing").unwrap(), None);
+    }
+}
+
+#[test]
+fn a_second_daemon_is_kept_out_and_readers_are_not() {
+    let trial = Trial::new();
+    let path = trial.books.path();
+    assert!(matches!(Books::open(path), Err(Error::Locked(_))));
+    assert_eq!(Reader::open(path).unwrap().settings().unwrap(), settings(0));
+}
+
+/// A file that must be refused, and how it must come out: byte by byte as it was, with nothing new beside it but a lock.
+fn refused(name: &str, bytes: &[u8], fits: impl Fn(&Error) -> bool) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gipam.db");
+    fs::write(&path, bytes).unwrap();
+    let outcome = Books::open(&path).and_then(|books| {
+        books.settings()?;
+        books.load(|_| ())
+    });
+    let error = outcome.expect_err(name);
+    assert!(fits(&error), "{name}: {error:?}");
+    assert!(error.to_string().contains("untouched"), "{name}: {error}");
+    assert!(Reader::open(&path).and_then(|reader| reader.load(|_| ())).is_err(), "{name}");
+    assert!(fs::read(&path).unwrap() == bytes, "{name} was changed");
+    let beside = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let written: Vec<PathBuf> = beside
+        .filter(|file| {
+            *file != path && !file.ends_with("gipam.db-shm") && fs::metadata(file).unwrap().len() > 0
+        })
+        .collect();
+    assert!(written.is_empty(), "{name}: {written:?}");
+}
+
+fn filled() -> (tempfile::TempDir, PathBuf) {
+    let mut trial = Trial::new();
+    let id = trial.subnet("203.0.113.0/24");
+    for number in 0..200 {
+        trial.address(&id, &format!("endpoint-{number}"));
+    }
+    trial.commit();
+    let path = trial.books.path().to_owned();
+    trial.books.close().unwrap();
+    (trial._directory, path)
+}
+
+fn with_pragma(pragma: &str) -> Vec<u8> {
+    let (_directory, path) = filled();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch(&format!("PRAGMA {pragma}; PRAGMA wal_checkpoint(TRUNCATE)")).unwrap();
+    connection.close().unwrap();
+    fs::read(&path).unwrap()
+}
+
+#[test]
+fn unreadable_foreign_and_newer_files_are_refused_and_untouched() {
+    let foreign = |error: &Error| matches!(error, Error::Foreign { .. });
+    let damaged = |error: &Error| matches!(error, Error::Damaged { .. });
+    refused("empty", b"", foreign);
+    refused("lease file", b"{\"v4\":\"10.0.0.0/8\"}", foreign);
+    refused("a header and no more", b"SQLite format 3\0", foreign);
+    refused("somebody else's database", &with_pragma("application_id = 77"), foreign);
+    refused("newer", &with_pragma("user_version = 99"), |error| {
+        matches!(error, Error::Newer { found: 99, .. })
+    });
+    let (_directory, path) = filled();
+    let whole = fs::read(&path).unwrap();
+    refused("truncated", &whole[..whole.len() - 4096], damaged);
+    refused("truncated inside a page", &whole[..whole.len() / 2 + 100], damaged);
+    let mut scribbled = whole.clone();
+    scribbled[4096..].fill(0x55);
+    refused("scribbled over", &scribbled, damaged);
+}
+
+#[test]
+fn a_log_beside_a_foreign_database_is_not_moved_into_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("other.db");
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
+    let copy = directory.path().join("copy.db");
+    for end in ["", "-wal"] {
+        fs::copy(format!("{}{end}", path.display()), format!("{}{end}", copy.display())).unwrap();
+    }
+    let before = (fs::read(&copy).unwrap(), fs::read(format!("{}-wal", copy.display())).unwrap());
+    assert!(matches!(Books::open(&copy), Err(Error::Foreign { .. })));
+    assert!(before == (fs::read(&copy).unwrap(), fs::read(format!("{}-wal", copy.display())).unwrap()));
+}
+
+#[test]
+fn existing_books_are_never_replaced_by_empty_ones() {
+    let trial = Trial::new();
+    let path = trial.books.path().to_owned();
+    let log = path.with_file_name("gipam.db-wal");
+    drop(trial.books);
+    fs::remove_file(&path).unwrap();
+    assert!(fs::metadata(&log).unwrap().len() > 0);
+    let error = Books::open(&path).unwrap_err();
+    assert!(matches!(error, Error::Foreign { .. }), "{error:?}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_row_that_makes_no_sense_is_named_and_nothing_is_guessed() {
+    let cases = [
+        ("UPDATE addresses SET address = '10.0.0.1' WHERE rowid_is_1", "lies outside of 203.0.113.0/24"),
+        ("UPDATE addresses SET kind = 'king' WHERE rowid_is_1", "is no kind"),
+        ("UPDATE addresses SET mac = 'x' WHERE rowid_is_1", "is no MAC"),
+        ("UPDATE addresses SET generation = -1 WHERE rowid_is_1", "is negative"),
+        ("UPDATE subnets SET prefix = 'here'", "is no prefix"),
+        ("UPDATE subnets SET space = 'outer'", "is no address space"),
+        ("UPDATE subnets SET options = '['", "table subnets, row 1"),
+        ("UPDATE subnets SET range = '10.0.0.0/30'", "range of 203.0.113.0/24 lies outside"),
+        ("DELETE FROM subnets", "belongs to no subnet"),
+        ("INSERT INTO keys VALUES ('local', 'v5', 'word', '10.0.0.0/8', 0)", "is no family"),
+        ("UPDATE pools SET v4_base = 'x'", "pool a"),
+        ("UPDATE pools SET v4_base = '2001:db8::/124' WHERE name = 'a'", "pool a"),
+        ("UPDATE pools SET cooling = -5 WHERE name = 'a'", "pool a"),
+        ("UPDATE reserved SET first = 'x' WHERE position = 0", "reservation x"),
+        ("UPDATE meta SET value = 'short' WHERE key = 'secret'", "secret"),
+        ("UPDATE meta SET value = 'long' WHERE key = 'cooling'", "cannot be read"),
+    ];
+    let (_directory, path) = filled();
+    let whole = fs::read(&path).unwrap();
+    for (sql, expected) in cases {
+        fs::write(&path, &whole).unwrap();
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let first = "address = (SELECT min(address) FROM addresses)";
+        connection.execute_batch(&sql.replace("rowid_is_1", first)).unwrap();
+        connection.close().unwrap();
+        let books = open(&path);
+        let error = books.settings().map(|_| ()).and_then(|()| books.load(|_| ())).unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "{sql}: {error:?}");
+        assert!(error.to_string().contains(expected), "{sql}: {error}");
+    }
+}
+
+#[test]
+fn anyone_can_read_the_views() {
+    let mut trial = Trial::new();
+    let id = trial.subnet("203.0.113.0/24");
+    let address = trial.address(&id, "web");
+    let other = trial.address(&id, "gone");
+    trial.ask(&Request::ReleaseAddress { id: id.clone(), address: other, generation: None }).unwrap();
+    trial.commit();
+    let connection = rusqlite::Connection::open(trial.books.path()).unwrap();
+    let lease =
+        connection.query_row("SELECT subnet, address, kind, holder, mac, since, id FROM leases", [], |row| {
+            (0..7).map(|column| row.get::<_, String>(column)).collect::<Result<Vec<_>, _>>()
+        });
+    let lease = lease.unwrap();
+    let expected =
+        ["203.0.113.0/24", "203.0.113.2", "endpoint", "web", "02:ab:00:00:00:01", "2027-01-15 08:00:00", &id];
+    assert_eq!(lease, expected);
+    assert_eq!(address.to_string(), expected[1]);
+    let held: String = connection.query_row("SELECT prefix FROM held", [], |row| row.get(0)).unwrap();
+    assert_eq!(held, "203.0.113.0/24");
+}
+
+fn events(trial: &Trial, of: Option<&str>) -> Vec<String> {
+    let history = Reader::open(trial.books.path()).unwrap().history(of, 100).unwrap();
+    history
+        .iter()
+        .rev()
+        .map(|line| format!("{} {}", line.event, line.name.as_deref().unwrap_or("-")))
+        .collect()
+}
+
+#[test]
+fn history_tells_who_held_what_from_when_to_when() {
+    let mut trial = Trial::new();
+    let id = trial.subnet("203.0.113.0/24");
+    let web = trial.address(&id, "web");
+    trial.now += 1_000;
+    trial.plan.advance(trial.now);
+    trial.address(&id, "db");
+    let undo = trial.undos.pop().unwrap();
+    trial.ask(&Request::Undo(Box::new(undo))).unwrap();
+    trial.now += 1_000;
+    trial.plan.advance(trial.now);
+    trial.ask(&Request::ReleaseSubnet { id: id.clone(), generation: None }).unwrap();
+    trial.commit();
+    let all =
+        ["subnet granted -", "leased web", "leased db", "undone db", "released web", "subnet released -"];
+    assert_eq!(events(&trial, None), all);
+    assert_eq!(events(&trial, Some(&web.to_string())), ["leased web", "released web"]);
+    let reader = Reader::open(trial.books.path()).unwrap();
+    let times: Vec<u64> =
+        reader.history(None, 100).unwrap().iter().rev().map(|line| line.at - START).collect();
+    assert_eq!(times, [0, 0, 1_000, 1_000, 2_000, 2_000]);
+    drop(reader);
+    let id = trial.subnet("203.0.113.0/24");
+    let undo = trial.undos.pop().unwrap();
+    trial.ask(&Request::Undo(Box::new(undo))).unwrap();
+    trial.commit();
+    assert_eq!(events(&trial, Some(&id)), ["subnet granted -", "subnet undone -"]);
+}
+
+#[test]
+fn bounded_history_keeps_the_newest() {
+    let mut trial = Trial::new();
+    trial.books.keep_history(10);
+    let id = trial.subnet("203.0.113.0/24");
+    let state = trial.plan.held(&id).unwrap().state.clone();
+    let mark = |at| {
+        Change::SubnetGranted(Box::new(gipam::plan::change::SubnetState { granted_at: at, ..state.clone() }))
+    };
+    let lines = |trial: &Trial| Reader::open(trial.books.path()).unwrap().history(None, 100_000).unwrap();
+    for at in 0..2_500 {
+        trial.books.write(&trial.plan, &mark(at)).unwrap();
+    }
+    trial.commit();
+    let kept = lines(&trial);
+    assert!((10..=1_010).contains(&kept.len()), "{}", kept.len());
+    assert_eq!(kept[0].at, 2_499);
+    // Who restarts often trims too.
+    let mut trial = trial.reopen();
+    trial.books.keep_history(10);
+    trial.books.write(&trial.plan, &mark(7)).unwrap();
+    trial.commit();
+    assert_eq!(lines(&trial).len(), 10);
+}
