@@ -117,7 +117,9 @@ impl Writer {
                 };
             }
             self.finish(batch)?;
-            self.books.checkpoint_if_due();
+            if !self.sick {
+                self.books.checkpoint_if_due();
+            }
         }
         Ok(())
     }

@@ -9,6 +9,7 @@
 pub mod history;
 mod load;
 pub mod old_gipam;
+mod reserve;
 mod schema;
 mod settings;
 mod sqlite;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::reserve::Reserve;
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 use super::write::TRIM_EVERY;
 
@@ -106,6 +107,7 @@ pub struct Books {
     log_pages: Arc<AtomicI32>,
     pub(super) history_since_trim: usize,
     pub(super) history_limit: u64,
+    reserve: Reserve,
     _lock: File,
 }
 
@@ -127,6 +129,13 @@ pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> 
 pub(super) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
     let path = path.to_owned();
     move |source| match source.sqlite_error_code() {
+        // Where SQLite says "disk I/O error" for a disk without room.
+        _ if source
+            .sqlite_error()
+            .is_some_and(|it| it.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE) =>
+        {
+            Error::Sqlite { path, doing: "making room for the log's index (is the disk full?)", source }
+        }
         Some(ErrorCode::NotADatabase) => Error::Foreign { path, why: "not a database".to_owned() },
         Some(ErrorCode::DatabaseCorrupt) => Error::Damaged { path, what: format!("{doing}: {source}") },
         _ => Error::Sqlite { path, doing, source },
@@ -160,6 +169,7 @@ impl Books {
             log_pages: Arc::default(),
             history_since_trim: TRIM_EVERY, // whoever restarts often trims too
             history_limit: 100_000,
+            reserve: Reserve::beside(path),
             _lock: lock,
         };
         let version = check_version(path, &books.connection)?;
@@ -232,6 +242,7 @@ impl Books {
     pub fn probe(&mut self) -> Result<(), CommitError> {
         match self.write_nothing() {
             Err(CommitError::Definite(_)) => {
+                self.reserve.give();
                 // Its failure is no news: the disk is known to be full.
                 let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
                 self.write_nothing()
@@ -251,8 +262,10 @@ impl Books {
         })
     }
 
-    /// Moves the log into the file when it has grown; call it when no answer waits. A failure is no loss.
+    /// Moves the log into the file when it has grown; call it when no answer waits and the last commit went well. A
+    /// failure is no loss.
     pub fn checkpoint_if_due(&mut self) {
+        self.reserve.keep();
         if self.log_pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES {
             self.log_pages.store(0, Ordering::Relaxed);
             self.checkpoint("PASSIVE");
