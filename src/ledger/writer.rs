@@ -270,6 +270,9 @@ impl Writer {
             return Ok(());
         };
         let rolled_back = self.books.rollback();
+        if matches!(error, CommitError::Definite(_)) {
+            self.books.make_room();
+        }
         let fatal = match (&error, rolled_back) {
             (CommitError::Definite(_), Ok(())) => None,
             (CommitError::Definite(_), Err(worse)) => Some(worse.to_string()),

@@ -4,7 +4,9 @@
 //! Promises: made when the books are first written, made again when the disk has room; that it cannot be made is no
 //! error. Holds no data. Does not look at the disk by itself.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::sqlite::beside;
@@ -30,10 +32,21 @@ impl Reserve {
             return;
         }
         let whole = fs::metadata(&self.path).is_ok_and(|file| file.len() == SIZE as u64);
-        self.there = whole || fs::write(&self.path, vec![0; SIZE]).is_ok();
+        self.there = whole || self.fill().is_ok();
         if !self.there {
             self.give();
         }
+    }
+
+    fn fill(&self) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&self.path)?
+            .write_all(&vec![0; SIZE])
     }
 
     /// Gives its room away.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::reserve::Reserve;
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
@@ -114,6 +114,9 @@ pub struct Books {
 /// Pages of log after which it is moved into the file: about 16 MiB, which is then overwritten in place.
 const CHECKPOINT_PAGES: i32 = 4_000;
 
+/// What SQLite calls an I/O error when it cannot make or lengthen the index beside the log.
+const NO_ROOM: [i32; 2] = [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMOPEN];
+
 /// A path with something appended to its file name.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -130,11 +133,8 @@ pub(super) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::
     let path = path.to_owned();
     move |source| match source.sqlite_error_code() {
         // Where SQLite says "disk I/O error" for a disk without room.
-        _ if source
-            .sqlite_error()
-            .is_some_and(|it| it.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE) =>
-        {
-            Error::Sqlite { path, doing: "making room for the log's index (is the disk full?)", source }
+        _ if source.sqlite_error().is_some_and(|it| NO_ROOM.contains(&it.extended_code)) => {
+            Error::Sqlite { path, doing: "making the index of the log (is the disk full?)", source }
         }
         Some(ErrorCode::NotADatabase) => Error::Foreign { path, why: "not a database".to_owned() },
         Some(ErrorCode::DatabaseCorrupt) => Error::Damaged { path, what: format!("{doing}: {source}") },
@@ -237,21 +237,16 @@ impl Books {
         self.connection.execute_batch("ROLLBACK").map_err(|error| CommitError::Unknown(error.to_string()))
     }
 
-    /// Whether the disk takes writes: a small transaction of its own. If it does not, moving the log into the file may
-    /// make room: the next transaction then begins the log anew.
-    pub fn probe(&mut self) -> Result<(), CommitError> {
-        match self.write_nothing() {
-            Err(CommitError::Definite(_)) => {
-                self.reserve.give();
-                // Its failure is no news: the disk is known to be full.
-                let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-                self.write_nothing()
-            }
-            outcome => outcome,
-        }
+    /// After a commit that found no room: gives the reserve away, moves the log into the file, and cuts it off. Waits a
+    /// second at most until readers have let go of it: nothing else can be done anyway.
+    pub fn make_room(&mut self) {
+        self.reserve.give();
+        // Its failure is no news: the disk is known to be full.
+        let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
 
-    fn write_nothing(&mut self) -> Result<(), CommitError> {
+    /// Whether the disk takes writes: a small transaction of its own.
+    pub fn probe(&mut self) -> Result<(), CommitError> {
         let batch = "BEGIN IMMEDIATE; UPDATE counters SET next_serial = next_serial WHERE one = 1; COMMIT";
         self.connection.execute_batch(batch).map_err(|error| {
             let error = CommitError::of(&error);

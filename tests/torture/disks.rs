@@ -31,7 +31,6 @@ pub fn full(long: bool) -> Counts {
     meeting_place(&house.socket(), &journal);
     let (mut refused, mut kept) = (0, 0);
     for round in 0..rounds {
-        let _g = G(&house, &volume, &journal, round);
         let crew = Crew::start(8, &house.socket(), &journal, round);
         crew.work(20);
         fill(&ballast);
@@ -197,15 +196,4 @@ pub fn slow_sync(long: bool) -> Counts {
     assert!(daemon.stop().success());
     compare(&house.path("gipam.db"), &journal).assert_clean("slow syncs");
     vec![("answers", answers), ("syncs of 50 ms", syncs)]
-}
-
-struct G<'a>(&'a House, &'a Volume, &'a Journal, u64);
-impl Drop for G<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("round {} {:?}\n{}", self.3, self.2.book(), self.0.log());
-            let _ = std::process::Command::new("ls").arg("-la").arg(self.1.path("")).status();
-            let _ = std::process::Command::new("df").arg(self.1.path("")).status();
-        }
-    }
 }
