@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Words after it choose scenarios and engines: make engines SCENARIOS="takeover --engine 28"
 SCENARIOS ?=
 
-.PHONY: build run demo check test engines
+.PHONY: build run demo check test engines faults torture
 
 # The program for use: target/release/gipam.
 build:
@@ -22,7 +22,7 @@ demo:
 check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
-	$(CARGO) clippy --locked --test engines --quiet -- -D warnings
+	$(CARGO) clippy --locked --test engines --test torture --quiet -- -D warnings
 	$(CARGO) test --locked --quiet
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else echo "shellcheck: not installed, skipped"; fi
 
@@ -30,5 +30,15 @@ check:
 engines:
 	$(CARGO) test --locked --quiet --test engines -- $(SCENARIOS)
 
+# The real daemon killed, cut off from its disk, starved and flooded, a few times each (needs root; see docs/reliability.md).
+faults:
+	scripts/torture.sh --short
+
+# The same at length, with the plan's model, every interleaving and the fuzz targets: a table, then "N passed, N failed".
+# WORDS choose rows: make torture WORDS=power_cut
+WORDS ?=
+torture:
+	scripts/torture.sh --long $(WORDS)
+
 # Everything.
-test: check demo engines
+test: check faults demo engines
