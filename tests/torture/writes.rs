@@ -86,8 +86,8 @@ fn sweep(long: bool, fault: &str, calls: &[&str], judge: impl Fn(&Run, &str) -> 
     let trace = format!("trace={}", CALLS.join(","));
     let recorded = run(&["-e", &trace]);
     assert!(recorded.whole && recorded.exit == Some(0), "{}", recorded.house.log());
-    // In short, a third of the calls, another third for each kind of fault.
-    let (every, offset) = if long { (1, 0) } else { (3, fault.len() as u64 % 3) };
+    // In short, a quarter of the calls, another quarter for each kind of fault.
+    let (every, offset) = if long { (1, 0) } else { (4, fault.len() as u64 % 4) };
     let (mut points, mut told) = (0, 0);
     for call in calls {
         let most = trace::most(&recorded.house, call);
