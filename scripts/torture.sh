@@ -62,7 +62,7 @@ program=$("$CARGO" test --locked --test torture --no-run --message-format=json 2
 [ -x "$program" ] || { echo "torture.sh: the test program was not built" >&2; exit 1; }
 
 STATUS=0
-RUST_BACKTRACE=0 "${ROOT[@]}" "$program" "$MODE" "$@" | grep -v 'passed, .* failed$' | tee "$TABLE" || STATUS=$?
+RUST_BACKTRACE=0 "${ROOT[@]}" "$program" "$MODE" "$@" | grep --line-buffered -v 'passed, .* failed$' | tee "$TABLE" || STATUS=$?
 count
 [ "$STATUS" = 0 ] || [ "$FAILED" -gt 0 ] || [ $# -gt 0 ] || FAILED=1
 

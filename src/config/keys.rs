@@ -113,7 +113,12 @@ const TOP: &[Key] = &[
         "subnets granted within a minute and never used before the next is refused; 0 = off",
     ),
     key("history", "10000", "", "entries of the history that the books keep; 0 = none"),
-    key("max_connections", "512", "", "connections that one door serves at a time; further ones wait"),
+    key(
+        "max_connections",
+        "512",
+        "",
+        "connections that one door serves at a time; idle ones give way to further ones, which wait",
+    ),
     key("reserved", "[]", "", "addresses, prefixes and ranges (`A-B`) that are never given dynamically"),
     key("pool", "none", "`-v4`, `-v4ab`, `-v6`, `-v6ab` make the pool `default`", "the pools, see below"),
     key("driver", "none", "", "further drivers, and pools for each, see below"),
