@@ -5,6 +5,7 @@
 //! delivered is taken back. Calls no Docker API (P5: that deadlocks). Does not decide.
 
 pub mod discovery;
+pub mod engine;
 mod json;
 pub mod wire;
 
