@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Mac;
-use crate::server::client::{ClientError, request};
+use crate::server::client::{ClientError, follow, request};
 
 /// How long the Engine may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -156,7 +156,11 @@ async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Error>
     let silent = |source| Error::Silent { socket: socket.to_owned(), source };
     let reply = request(socket, "GET", path, Vec::new(), PATIENCE).await.map_err(silent)?;
     if reply.status != 200 {
-        return Err(Error::Refused { socket: socket.to_owned(), path: path.to_owned(), status: reply.status });
+        return Err(Error::Refused {
+            socket: socket.to_owned(),
+            path: path.to_owned(),
+            status: reply.status,
+        });
     }
     serde_json::from_slice(&reply.body).map_err(|source| Error::Unclear { path: path.to_owned(), source })
 }
@@ -234,7 +238,11 @@ fn attach(networks: &mut [Network], container: ContainerJson) {
         match network.endpoints.iter_mut().find(|endpoint| endpoint.container_id == container.id) {
             Some(known) => {
                 known.container.clone_from(&name);
-                for address in addresses.into_iter().filter(|address| !known.addresses.contains(address)).collect::<Vec<_>>() {
+                for address in addresses
+                    .into_iter()
+                    .filter(|address| !known.addresses.contains(address))
+                    .collect::<Vec<_>>()
+                {
                     known.addresses.push(address);
                 }
             }
@@ -247,4 +255,12 @@ fn attach(networks: &mut [Network], container: ContainerJson) {
             }),
         }
     }
+}
+
+/// Calls `happened` whenever something happens to a network or a container, until the stream of events ends.
+pub async fn follow_events(socket: &Path, happened: impl FnMut()) -> Result<(), Error> {
+    // {"type":["network","container"]}, encoded.
+    let path = "/events?filters=%7B%22type%22%3A%5B%22network%22%2C%22container%22%5D%7D";
+    let silent = |source| Error::Silent { socket: socket.to_owned(), source };
+    follow(socket, path, happened).await.map_err(silent)
 }

@@ -166,7 +166,16 @@ impl Body {
             ),
         };
         let options = self.options(true)?;
-        Ok(SubnetRequest { space, family, wanted, range, options, pools, in_use: Arc::from([]), dead: Arc::default() })
+        Ok(SubnetRequest {
+            space,
+            family,
+            wanted,
+            range,
+            options,
+            pools,
+            in_use: Arc::from([]),
+            dead: Arc::default(),
+        })
     }
 
     /// RequestAddress.

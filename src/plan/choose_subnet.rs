@@ -128,13 +128,21 @@ impl Plan {
         }
         let places = self.places(request, &options, size)?;
         if let Some((prefix, pool)) = self.keyed(request, &options, &places) {
-            let grant = Grant { request, prefix, pool: Some(pool), key: options.key, dynamic: true, replaces: None };
+            let grant =
+                Grant { request, prefix, pool: Some(pool), key: options.key, dynamic: true, replaces: None };
             return Ok(self.grant_subnet(grant, context));
         }
         match self.search(request, &places, context.now)? {
             Found::Wait(until) => Ok(Decision::unchanged(Reply::Wait(until))),
             Found::Free { prefix, pool, warning } => {
-                let grant = Grant { request, prefix, pool: Some(pool), key: options.key, dynamic: true, replaces: None };
+                let grant = Grant {
+                    request,
+                    prefix,
+                    pool: Some(pool),
+                    key: options.key,
+                    dynamic: true,
+                    replaces: None,
+                };
                 let mut decision = self.grant_subnet(grant, context);
                 decision.warnings.extend(warning);
                 Ok(decision)

@@ -61,7 +61,13 @@ impl Plan {
         decision
     }
 
-    pub(super) fn release_address(&self, subnet: &Subnet, address: u128, why: Why, context: Context) -> Vec<Change> {
+    pub(super) fn release_address(
+        &self,
+        subnet: &Subnet,
+        address: u128,
+        why: Why,
+        context: Context,
+    ) -> Vec<Change> {
         let mut changes =
             vec![Change::AddressReleased { serial: subnet.state.serial, address, at: context.now, why }];
         changes.extend(self.trim_memory(subnet, 1, Some(address), context.now));

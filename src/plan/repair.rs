@@ -22,7 +22,8 @@ impl Plan {
                 self.free_dead(*serial, *address, *generation, evidence, context)
             }
             Repair::FreeSubnet { serial, generation, evidence } => {
-                let subnet = self.seen(*serial, *generation).filter(|subnet| subnet.state.space == Space::Local);
+                let subnet =
+                    self.seen(*serial, *generation).filter(|subnet| subnet.state.space == Space::Local);
                 subnet.map_or_else(Vec::new, |subnet| {
                     self.release_subnet(subnet, Why::Repair(evidence.clone()), context)
                 })
@@ -89,7 +90,14 @@ impl Plan {
         self.release_address(subnet, address, Why::Repair(evidence.into()), context)
     }
 
-    fn adopt(&self, serial: Serial, address: u128, record: Record, read: Fence, evidence: &str) -> Vec<Change> {
+    fn adopt(
+        &self,
+        serial: Serial,
+        address: u128,
+        record: Record,
+        read: Fence,
+        evidence: &str,
+    ) -> Vec<Change> {
         let known = self.subnets.get(&serial).filter(|subnet| {
             let state = &subnet.state;
             subnet.is_held() && state.generation < read.generation && state.prefix.contains_number(address)
@@ -107,7 +115,14 @@ impl Plan {
         changes
     }
 
-    fn identify(&self, serial: Serial, address: u128, generation: u64, kind: Kind, evidence: &str) -> Vec<Change> {
+    fn identify(
+        &self,
+        serial: Serial,
+        address: u128,
+        generation: u64,
+        kind: Kind,
+        evidence: &str,
+    ) -> Vec<Change> {
         let Some((subnet, record)) = self.lease(serial, address, generation) else { return Vec::new() };
         if record.kind != Kind::Unknown || kind == Kind::Unknown {
             return Vec::new();
@@ -170,6 +185,11 @@ impl Plan {
         let evidence = dead.leases.get(&(subnet.state.serial, address, record.generation))?;
         let freed = record.kind == Kind::Endpoint && subnet.state.space == Space::Local;
         let why = Why::Repair(evidence.clone());
-        freed.then_some(Change::AddressReleased { serial: subnet.state.serial, address, at: context.now, why })
+        freed.then_some(Change::AddressReleased {
+            serial: subnet.state.serial,
+            address,
+            at: context.now,
+            why,
+        })
     }
 }
