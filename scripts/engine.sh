@@ -154,14 +154,16 @@ start_namespaces() { # NAME SUITE
 runs() { inside "$1" busybox pidof "$2" >/dev/null; } # NAME PROGRAM
 
 up() { # NAME [FLAG...]
-  local name=$1 home=$BASE/e/$1 i; shift
+  local name=$1 home=$BASE/e/$1 gone=0 i; shift
   rm -f "$home/run/docker.sock" "$home/run/docker.pid"
   # shellcheck disable=SC2016 # expanded inside
   inside "$name" setsid sh -c 'exec >>/var/log/dockerd.log 2>&1 </dev/null; dockerd "$@" &' sh \
     --containerd /run/containerd/containerd.sock --cgroup-parent "/gipam-$name" "$@"
   for ((i = 0; i < 1800; i++)); do # with plugins away an Engine may need minutes
     [ -S "$home/run/docker.sock" ] && inside "$name" docker version >/dev/null 2>&1 && return
-    runs "$name" dockerd || { tail -n 5 "$home/upper/var/log/dockerd.log" >&2; fail "dockerd of $name died"; }
+    # right after its start it may still be the shell that becomes dockerd
+    if runs "$name" dockerd; then gone=0; else gone=$((gone + 1)); fi
+    [ "$gone" -lt 10 ] || { tail -n 5 "$home/upper/var/log/dockerd.log" >&2; fail "dockerd of $name died"; }
     sleep 0.1
   done
   fail "dockerd of $name does not answer"

@@ -74,7 +74,14 @@ impl Importing {
             }
             changes.push(Change::SubnetForgotten { serial });
         }
-        let configured = Settings { secret: plan.settings().secret, ..self.settings.clone() };
+        // What is in force may be newer than what the daemon started with: SIGHUP reads the configuration again.
+        let in_force = plan.settings().clone();
+        let configured = match self.origin {
+            PoolsOrigin::Document(_) => in_force,
+            PoolsOrigin::Nowhere | PoolsOrigin::Options { .. } => {
+                Settings { pools: self.settings.pools.clone(), ..in_force }
+            }
+        };
         let from_file: Vec<_> = takeover::pools(&self.parsed.books, &configured).into_iter().collect();
         let known = if from_file.is_empty() { plan.settings().pools.clone() } else { from_file };
         let (settings, warnings) = settle(&configured, &self.origin, &known, Below::LeaseFile, plan);

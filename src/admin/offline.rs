@@ -31,16 +31,25 @@ pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, AdminError>
         "/v1/export" => {
             import::check_format(query)?;
             let bytes = import::export(view.plan());
-            let mut books = Books::open(books)?;
-            books.put_meta(import::EXPORTED_DIGEST, &import::digest_text(&bytes))?;
-            books.commit()?;
-            books.close()?;
+            if let Err(error) = note_export(books, &bytes) {
+                tracing::warn!(
+                    "the export is not noted in the books, so a start will not know this file again: {error}"
+                );
+            }
             Ok(bytes)
         }
         _ => view
             .answer(path, query)
             .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("there is no view {path}")))),
     }
+}
+
+/// Keeps the digest of what was exported.
+fn note_export(books: &Path, bytes: &[u8]) -> Result<(), AdminError> {
+    let mut books = Books::open(books)?;
+    books.put_meta(import::EXPORTED_DIGEST, &import::digest_text(bytes))?;
+    books.commit()?;
+    Ok(books.close()?)
 }
 
 /// Takes a lease file over into the books.

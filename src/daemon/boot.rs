@@ -96,6 +96,10 @@ struct Found {
 /// Looks what stands in the named file.
 fn find(file: &BooksFile) -> Result<Found, Error> {
     let (content, bytes) = content(&file.named)?;
+    // A lease file under a name of its own may have gone since its takeover: the books made from it hold what is true.
+    if content == Content::Absent && file.beside.is_file() {
+        return Ok(Found { books: file.beside.clone(), old: None });
+    }
     let found = file.resolve(content);
     let old = found.old.filter(|_| content != Content::Absent).map(|path| (path, bytes));
     Ok(Found { books: found.books, old })

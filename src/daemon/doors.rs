@@ -17,10 +17,10 @@ use crate::server::{Door, DoorError, Listener, LocalAddress, inherited};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be opened.
-    #[error("driver {driver}: its door cannot be opened")]
+    #[error("{whose} cannot be opened")]
     Door {
-        /// The driver.
-        driver: String,
+        /// `the door of driver NAME`, or the admin socket.
+        whose: String,
         /// Why.
         source: DoorError,
     },
@@ -81,7 +81,7 @@ pub fn open(config: &Config) -> Result<Doors, Error> {
     let admin = match take(&mut passed, &["admin"]) {
         Some(listener) => listener,
         None => open_unix(&config.admin, &config.admin_access).map_err(|error| {
-            error.map_door(|source| Error::Door { driver: "admin socket".to_owned(), source })
+            error.map_door(|source| Error::Door { whose: "the admin socket".to_owned(), source })
         })?,
     };
     let mut drivers = Vec::new();
@@ -98,6 +98,10 @@ pub fn open(config: &Config) -> Result<Doors, Error> {
     }
     let announcements = tell(config, &drivers)?;
     Ok(Doors { drivers, admin, announcements })
+}
+
+fn door_of(driver: &Driver) -> String {
+    format!("the door of driver {}", driver.name)
 }
 
 fn take(passed: &mut Vec<(String, Listener)>, names: &[&str]) -> Option<Listener> {
@@ -142,7 +146,7 @@ fn number(name: Option<&str>, what: &'static str, file: &'static str) -> Result<
 }
 
 fn open_driver(config: &Config, driver: &Driver) -> Result<Listener, Error> {
-    let shut = |source| Error::Door { driver: driver.name.clone(), source };
+    let shut = |source| Error::Door { whose: door_of(driver), source };
     let (address, tls) = match &driver.door {
         DoorSettings::Unix { path } => {
             return open_unix(path, &config.socket_access).map_err(|error| error.map_door(shut));
@@ -173,7 +177,7 @@ fn with_tls(driver: &Driver, listener: Listener) -> Result<Listener, Error> {
     match &driver.door {
         DoorSettings::Tcp { tls: Some(tls), .. } => listener
             .with_tls(&tls.cert, &tls.key, tls.client_ca.as_deref())
-            .map_err(|source| Error::Door { driver: driver.name.clone(), source }),
+            .map_err(|source| Error::Door { whose: door_of(driver), source }),
         _ => Ok(listener),
     }
 }

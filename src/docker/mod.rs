@@ -5,6 +5,7 @@
 //! delivered is taken back. Calls no Docker API (P5: that deadlocks). Does not decide.
 
 pub mod discovery;
+mod json;
 pub mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,6 @@ use std::sync::{Arc, Mutex};
 
 use crate::clock;
 use crate::ledger::{Ledger, Refusal};
-use crate::plan::error::Error;
 use crate::plan::request::{InUse, Request as PlanRequest, SubnetRequest, Wanted};
 use crate::plan::settings::Millis;
 use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
@@ -121,7 +121,7 @@ impl Driver {
         let asked = match asked {
             Ok(asked) => asked,
             Err(error) => {
-                if bytes.is_empty() {
+                if wire::is_blank(bytes) {
                     self.counters.empty.fetch_add(1, Ordering::Relaxed);
                 }
                 return self.refused(method, &error.into());
@@ -159,22 +159,12 @@ impl Driver {
     }
 
     fn refused(&self, method: &str, refusal: &Refusal) -> Response {
-        tracing::warn!("{}: {method} refused: {refusal}", self.name);
-        if let (500.., Ok(mut last)) = (refusal.kind.status(), self.counters.last_error.lock()) {
-            *last = Some((clock::now(), refusal.text.clone()));
+        let (status, text) = (refusal.kind.status(), wire::tidy_message(&refusal.text));
+        tracing::warn!("{}: {method} refused: {text}", self.name);
+        let body = wire::refusal(&text);
+        if let (500.., Ok(mut last)) = (status, self.counters.last_error.lock()) {
+            *last = Some((clock::now(), text));
         }
-        Response::new(refusal.kind.status(), JSON, wire::refusal(&refusal.text))
-    }
-}
-
-impl From<Refusal> for Response {
-    fn from(refusal: Refusal) -> Self {
-        Self::new(refusal.kind.status(), JSON, wire::refusal(&refusal.text))
-    }
-}
-
-impl From<Error> for Response {
-    fn from(error: Error) -> Self {
-        Refusal::from(error).into()
+        Response::new(status, JSON, body)
     }
 }

@@ -1,7 +1,7 @@
 //! The fields as dockerd spells them: bodies into requests, replies into bodies.
 //!
 //! Promises: null, absent and unknown fields are tolerated where the meaning stays clear (P6); what changes something
-//! must say in which space or subnet (P8); odd names and MACs never refuse an address: they are escaped, cut or
+//! must say in which space or subnet (P8), and say it once; odd names and MACs never refuse an address: they are escaped, cut or
 //! ignored. Does not decide, does not know HTTP.
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::json::Strict;
 use crate::plan::error::Error;
 use crate::plan::prefix::{Family, Prefix};
 use crate::plan::request::{AddressRequest, Mac, Reply, Request, Space, SubnetRequest, Wanted};
@@ -24,6 +25,10 @@ const ENDPOINT_NAME: &str = "com.docker.network.endpoint.name";
 const ENDPOINT_MAC: &str = "com.docker.network.endpoint.macaddress";
 /// libnetwork's label for next-fit.
 const SERIAL: &str = "com.docker.network.ipam.serial";
+/// Of a longer message so many characters are kept at its beginning ...
+const MESSAGE_HEAD: usize = 1_500;
+/// ... and at its end.
+const MESSAGE_TAIL: usize = 500;
 /// Names are cut here.
 const NAME_BYTES: usize = 255;
 
@@ -38,6 +43,11 @@ pub fn capabilities(requires_mac_address: bool) -> String {
     json!({ "RequiresMACAddress": requires_mac_address, "RequiresRequestReplay": false }).to_string()
 }
 
+/// Whether nothing was said (P8).
+pub fn is_blank(bytes: &[u8]) -> bool {
+    bytes.trim_ascii().is_empty()
+}
+
 /// A decoded body.
 #[derive(Debug)]
 pub struct Body(Map<String, Value>);
@@ -49,7 +59,7 @@ fn invalid(text: String) -> Error {
 impl Body {
     /// Decodes a body. An empty one is what dockerd sends when it repeats a lost call (P8): it says nothing.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        if bytes.iter().all(u8::is_ascii_whitespace) {
+        if is_blank(bytes) {
             return Err(invalid(
                 "empty request: the connection to the plugin broke and the Engine repeated the call without its body \
                  (moby#39331); nothing was changed, please try again"
@@ -57,8 +67,8 @@ impl Body {
             ));
         }
         match serde_json::from_slice(bytes) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(_) => Err(invalid("the body is not a JSON object; nothing was changed".to_owned())),
+            Ok(Strict(Value::Object(fields))) => Ok(Self(fields)),
+            Ok(Strict(_)) => Err(invalid("the body is not a JSON object; nothing was changed".to_owned())),
             Err(error) => Err(invalid(format!("the body is not JSON ({error}); nothing was changed"))),
         }
     }
@@ -151,7 +161,7 @@ impl Body {
         let range = match self.text("SubPool")? {
             None | Some("") => None,
             Some(text) => Some(
-                Prefix::parse(text)
+                prefix(text)
                     .ok_or_else(|| Error::InvalidSubPool(format!("{:?} is no prefix", shown(text))))?,
             ),
         };
@@ -188,9 +198,17 @@ impl Body {
     }
 }
 
+/// `address/length` and no looser: `010` is ten to some and eight to others.
+fn prefix(text: &str) -> Option<Prefix> {
+    let (address, length) = text.split_once('/')?;
+    let plain =
+        length.bytes().all(|byte| byte.is_ascii_digit()) && (length == "0" || !length.starts_with('0'));
+    (plain && address.parse::<IpAddr>().is_ok()).then(|| Prefix::parse(text))?
+}
+
 /// A prefix by number, or a size request: `0.0.0.0/N`, `::/N` (Engine 29).
 fn wanted(text: &str, family: Family) -> Result<Wanted, Error> {
-    let prefix = Prefix::parse(text).ok_or_else(|| {
+    let prefix = prefix(text).ok_or_else(|| {
         Error::InvalidPool(format!(
             "{:?} is no prefix; write it as 192.0.2.0/24 or 2001:db8::/64",
             shown(text)
@@ -255,6 +273,29 @@ pub fn reply(reply: &Reply) -> String {
     }
 }
 
+/// A message fit for a log, a terminal and a JSON body: control characters escaped, the middle of a very long one left
+/// out (how it ends says what to do).
+pub fn tidy_message(text: &str) -> String {
+    let escaped = |part: &str| -> String {
+        let plain = |character: char| {
+            if character.is_control() {
+                character.escape_default().to_string()
+            } else {
+                character.to_string()
+            }
+        };
+        part.chars().map(plain).collect()
+    };
+    let cut = |at: usize| text.char_indices().nth(at).map(|(byte, _)| byte);
+    let length = text.chars().count();
+    match (cut(MESSAGE_HEAD), cut(length.saturating_sub(MESSAGE_TAIL))) {
+        (Some(head), Some(tail)) if head < tail => {
+            format!("{} ... {}", escaped(&text[..head]), escaped(&text[tail..]))
+        }
+        _ => escaped(text),
+    }
+}
+
 /// The body of a refusal: the text under both names, since Engines read one or the other (P7).
 pub fn refusal(text: &str) -> String {
     json!({ "Err": text, "Error": text }).to_string()
@@ -310,6 +351,15 @@ mod tests {
         ] {
             assert!(matches!(body(text).subnet_request(None), Err(Error::InvalidPool(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn messages_are_one_line_of_bounded_length_and_keep_their_end() {
+        assert_eq!(tidy_message("a\u{1b}[31m\n\u{e9}"), "a\\u{1b}[31m\\n\u{e9}");
+        let long = tidy_message(&format!("{} free it with: gipam", "\u{e9}".repeat(9_000)));
+        assert!(long.chars().count() < 2_100 && long.ends_with(" free it with: gipam"), "{long}");
+        let short = "x".repeat(2_000);
+        assert_eq!(tidy_message(&short), short);
     }
 
     #[test]

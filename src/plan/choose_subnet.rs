@@ -216,16 +216,19 @@ impl Plan {
 
     /// With nothing else left: the place that the longest-cooled releases open.
     fn search_cooling(&self, places: &[Place<'_>], now: Millis) -> Option<Found> {
-        let mut occupied = self.occupied.clone();
-        let mut spaces: Vec<(&Place<'_>, FreeSpace)> =
-            places.iter().filter_map(|place| Some((place, self.free.get(&place.base)?.clone()))).collect();
-        spaces.retain(|(place, _)| place.hopeless().is_none());
         let mut cooling: Vec<&SubnetState> = self
             .cooling
             .iter()
             .filter_map(|(_, serial)| self.subnets.get(serial).map(|subnet| &subnet.state))
             .filter(|state| places.iter().any(|place| place.base.overlaps(state.prefix)))
             .collect();
+        if cooling.is_empty() {
+            return None;
+        }
+        let mut occupied = self.occupied.clone();
+        let mut spaces: Vec<(&Place<'_>, FreeSpace)> =
+            places.iter().filter_map(|place| Some((place, self.free.get(&place.base)?.clone()))).collect();
+        spaces.retain(|(place, _)| place.hopeless().is_none());
         cooling.sort_by_key(|state| (state.released_at, state.serial));
         for state in cooling {
             occupied.remove(state.prefix, state.serial);

@@ -87,35 +87,36 @@ pub fn by_books(engine: &Engine) -> Vec<Held> {
     all
 }
 
-/// The differences, as sentences: (only in the books, only at the Engine).
+/// The differences: (only in the books, only at the Engine).
 pub fn compare(engine: &Engine, drivers: &[&str]) -> (Vec<Held>, Vec<Held>) {
     let mut books = by_books(engine);
+    let shown = by_engine(engine, drivers);
+    let shows =
+        |subnet: &str, kind: &str| shown.iter().find(|held| held.subnet == subnet && held.kind == kind);
     let mut there = Vec::new();
-    for wanted in by_engine(engine, drivers) {
-        match books.iter().position(|held| same(held, &wanted)) {
+    for wanted in &shown {
+        match books.iter().position(|held| same(held, wanted)) {
             Some(at) => drop(books.remove(at)),
             // the gateway that is named as an auxiliary address, too, is one lease
-            None if wanted.kind == "auxiliary" && there_is_gateway(engine, drivers, &wanted) => {}
-            None => there.push(wanted),
+            None if wanted.kind == "auxiliary"
+                && shows(&wanted.subnet, "gateway").is_some_and(|held| held.address == wanted.address) => {}
+            None => there.push(wanted.clone()),
         }
     }
     // P26: a gateway that the Engine does not show is right if it is the only one of its subnet
-    let hidden = |held: &Held| held.kind == "gateway" || held.kind == "unknown";
-    let shown = by_engine(engine, drivers);
-    let mut left = Vec::new();
-    for held in books {
-        let known = shown.iter().any(|other| other.subnet == held.subnet && other.kind == "subnet");
-        let gateway = shown.iter().any(|other| other.subnet == held.subnet && other.kind == "gateway");
-        let second = left.iter().any(|other: &Held| other.subnet == held.subnet && hidden(other));
-        if !hidden(&held) || !known || gateway || second {
-            left.push(held);
+    let gateway = |held: &Held| held.kind == "gateway" || held.kind == "unknown";
+    let mut hidden: Vec<String> = Vec::new();
+    books.retain(|held| {
+        let fits = gateway(held)
+            && shows(&held.subnet, "subnet").is_some()
+            && shows(&held.subnet, "gateway").is_none()
+            && !hidden.contains(&held.subnet);
+        if fits {
+            hidden.push(held.subnet.clone());
         }
-    }
-    (left, there)
-}
-
-fn there_is_gateway(engine: &Engine, drivers: &[&str], wanted: &Held) -> bool {
-    by_engine(engine, drivers).iter().any(|other| other.kind == "gateway" && other.address == wanted.address)
+        !fits
+    });
+    (books, there)
 }
 
 /// Equal; a lease taken over from old books may have no kind yet, and a MAC may be unknown.
@@ -126,9 +127,12 @@ fn same(books: &Held, wanted: &Held) -> bool {
         && (books.mac.is_empty() || wanted.mac.is_empty() || books.mac == wanted.mac)
 }
 
-/// Every network of the Engine, inspected.
+/// Every network that somebody made at the Engine, inspected.
 pub fn networks(engine: &Engine) -> Vec<Value> {
-    let names = engine.docker(&["network", "ls", "-q", "--no-trunc"]).out;
+    let names = engine.docker(&["network", "ls", "-q", "--filter", "type=custom"]).out;
+    if names.is_empty() {
+        return Vec::new();
+    }
     let mut words = vec!["network", "inspect"];
     words.extend(names.lines());
     let said = engine.docker(&words);

@@ -2,6 +2,7 @@
 
 use crate::engine::{Engine, Said, until};
 use crate::world::Launch;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
@@ -37,21 +38,19 @@ pub struct Lease {
 /// A running daemon. Dropping it kills it.
 pub struct Gipam {
     child: Child,
-    /// Its number in the engine's own process table, where signals are sent from.
-    pid: String,
+    /// The daemon itself; `child` is the nsenter that waits for it.
+    pid: Pid,
 }
 
 impl Gipam {
     /// Starts gipam inside the engine and waits until it answers at its socket.
     pub fn start(engine: &Engine, launch: &Launch) -> Self {
         let Launch { directory, variables, words, socket } = launch;
-        let script = format!(
-            "mkdir -p {directory} && cd {directory} && echo $$ >/run/gipam.pid && exec gipam \"$@\" >>{LOG} 2>&1"
-        );
+        let script = format!("mkdir -p {directory} && cd {directory} && exec gipam \"$@\" >>{LOG} 2>&1");
         let mut command = engine.command(&["sh", "-c", &script, "sh"]);
         command.args(words);
         let child = command.envs(variables.iter().copied()).stdout(Stdio::null()).spawn().unwrap();
-        let mut gipam = Self { child, pid: String::new() };
+        let mut gipam = Self { pid: Pid::from_child(&child), child };
         let socket = engine.run.join(socket.strip_prefix("/run/").unwrap());
         until("gipam answers at its socket", Duration::from_secs(20), || {
             if let Some(status) = gipam.child.try_wait().unwrap() {
@@ -59,14 +58,16 @@ impl Gipam {
             }
             UnixStream::connect(&socket).is_ok()
         });
-        gipam.pid = std::fs::read_to_string(engine.run.join("gipam.pid")).unwrap().trim().to_owned();
+        let nsenter = gipam.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{nsenter}/task/{nsenter}/children")).unwrap();
+        gipam.pid = Pid::from_raw(children.trim().parse().unwrap()).unwrap();
         gipam
     }
 
     /// Sends a signal and waits for the end.
-    pub fn end(mut self, engine: &Engine, signal: &str) -> ExitStatus {
-        let said = engine.inside(&["busybox", "kill", &format!("-{signal}"), &self.pid]);
-        assert!(said.ok, "gipam was gone before it was told to end: {}", engine.log_tail(LOG, "3"));
+    pub fn end(mut self, engine: &Engine, signal: Signal) -> ExitStatus {
+        let told = kill_process(self.pid, signal);
+        assert!(told.is_ok(), "gipam was gone before it was told to end: {}", engine.log_tail(LOG, "3"));
         let mut status = None;
         until("gipam ends", Duration::from_secs(20), || {
             status = self.child.try_wait().unwrap();
@@ -83,8 +84,9 @@ impl Gipam {
 
 impl Drop for Gipam {
     fn drop(&mut self) {
-        // nsenter waits for what it started; the daemon itself is ended by `forget`, or with the engine
-        let _ = self.child.kill();
+        if self.runs() {
+            let _ = kill_process(self.pid, Signal::KILL);
+        }
         let _ = self.child.wait();
     }
 }
@@ -93,7 +95,7 @@ impl Drop for Gipam {
 pub fn forget(engine: &Engine) {
     let clear = format!(
         "for pid in $(busybox pidof gipam); do busybox kill -9 $pid; done; while busybox pidof gipam >/dev/null; do sleep 0.02; done
-         rm -rf {BOOKS} /opt/gipam /etc/gipam /run/gipam /run/gipam.pid /run/docker/plugins /etc/docker/plugins {LOG}"
+         rm -rf {BOOKS} /opt/gipam /etc/gipam /run/gipam /run/docker/plugins /etc/docker/plugins {LOG}"
     );
     let said = engine.inside(&["sh", "-c", &clear]);
     assert!(said.ok, "cannot clear up after gipam: {}", said.err);

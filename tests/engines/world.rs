@@ -6,6 +6,7 @@
 use crate::books::{self, Leak};
 use crate::engine::{Engine, Said, until};
 use crate::gipam::{self, Gipam, Lease, Subnet};
+use rustix::process::Signal;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -97,14 +98,14 @@ impl<'a> World<'a> {
 
     /// Ends gipam in good order, and checks that it was.
     pub fn stop(&mut self) {
-        let status = self.gipam.take().expect("gipam runs").end(self.engine, "TERM");
+        let status = self.gipam.take().expect("gipam runs").end(self.engine, Signal::TERM);
         assert!(status.success(), "gipam ended with {status} on SIGTERM: {}", gipam::log_tail(self.engine));
         let socket = self.engine.run.join(self.launch.socket.trim_start_matches("/run/"));
         assert!(!socket.exists(), "gipam left its socket behind on SIGTERM");
     }
 
     pub fn kill(&mut self) {
-        self.gipam.take().expect("gipam runs").end(self.engine, "KILL");
+        self.gipam.take().expect("gipam runs").end(self.engine, Signal::KILL);
     }
 
     pub fn subnets(&self) -> Vec<Subnet> {
@@ -342,6 +343,8 @@ impl<'a> World<'a> {
             self.engine.dockerd_up(&[]);
         }
         self.remove_all();
+        // a dockerd that is killed may leave a bridge that no network knows, and gipam keeps away from its subnet
+        self.inside("for path in /sys/class/net/br-*; do [ ! -d $path ] || ip link del ${path##*/}; done");
         self.gipam = None;
         gipam::forget(self.engine);
     }

@@ -1,0 +1,164 @@
+//! Engine 29: what it sends otherwise than its elders, from recorded sessions: endpoint names, size requests, no
+//! gateway request for macvlan, MACs, retries without a body.
+
+use serde_json::{Value, json};
+
+use crate::daemon::{House, POOLS};
+use crate::facts::{asked, gateway};
+
+fn endpoint(name: &str) -> Value {
+    json!({"com.docker.network.endpoint.name": name})
+}
+
+/// A whole session, headers and all: create with options, run, remove; then a range, a gateway outside of it, an
+/// auxiliary address and `--ip`.
+#[test]
+fn e29_session_as_it_was_recorded() {
+    const SESSION: &str = include_str!("fixtures/e29.txt");
+    let house = House::new(&POOLS);
+    let daemon = house.start();
+    let mut wire = daemon.wire();
+    let (mut id, mut given) = (String::new(), Vec::<String>::new());
+    for request in SESSION.split("----\n").map(|request| request.trim_end_matches('\n')) {
+        let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
+        let head: Vec<&str> = head.lines().filter(|line| !line.starts_with('#')).collect();
+        let path = head[0].split(' ').nth(1).unwrap();
+        let mut body = body.replace("nulllocal", "local").replace("$ID", &id);
+        for (at, address) in given.iter().enumerate() {
+            body = body.replace(&format!("${at}"), address);
+        }
+        let lines: Vec<String> = head
+            .iter()
+            .map(|line| {
+                if line.starts_with("Content-Length") {
+                    format!("Content-Length: {}", body.len())
+                } else {
+                    (*line).to_owned()
+                }
+            })
+            .collect();
+        wire.send(format!("{}\r\n\r\n{body}", lines.join("\r\n")).as_bytes()).unwrap();
+        let answer = wire.answer().unwrap().ok();
+        match path {
+            "/IpamDriver.RequestPool" => {
+                id = answer["PoolID"].as_str().unwrap().to_owned();
+                given.clear();
+            }
+            "/IpamDriver.RequestAddress" => {
+                given.push(answer["Address"].as_str().unwrap().split('/').next().unwrap().to_owned());
+            }
+            "/IpamDriver.ReleasePool" => daemon.assert_empty("network rm"),
+            _ => {}
+        }
+    }
+    let history = daemon.view("/v1/history");
+    let holders: Vec<&Value> = history.as_array().unwrap().iter().map(|row| &row["holder"]).collect();
+    assert!(holders.contains(&&json!("musing_sanderson")) && holders.contains(&&json!("elegant_yalow")));
+}
+
+#[test]
+fn e29_p13_a_name_gets_its_address_back_in_both_families() {
+    let daemon = House::new(&POOLS).start();
+    let mut wire = daemon.wire();
+    for v6 in [false, true] {
+        let (id, _) = wire.subnet(v6);
+        wire.address(&id, "", gateway());
+        let web = wire.address(&id, "", endpoint("web"));
+        let db = wire.address(&id, "", endpoint("db"));
+        wire.release(&id, &web);
+        wire.release(&id, &db);
+        let other = wire.address(&id, "", endpoint("other"));
+        assert!(other != web && other != db);
+        assert_eq!(wire.address(&id, "", endpoint("db")), db);
+        assert_eq!(wire.address(&id, "", endpoint("web")), web);
+        // `docker rename` leaves a live lease under the old name.
+        assert_ne!(wire.address(&id, "", endpoint("web")), web);
+    }
+}
+
+#[test]
+fn e29_size_requests_name_a_size_and_nothing_else() {
+    let daemon = House::new(&POOLS).start();
+    let mut wire = daemon.wire();
+    for (pool, v6, start) in [
+        ("0.0.0.0/26", false, "198.18."),
+        ("0.0.0.0/22", false, "198.18."),
+        ("::/80", true, "2001:db8:77:"),
+        ("::/56", true, "2001:db8:77:"),
+    ] {
+        let (id, prefix) = wire.pool(&asked("local", pool, "", json!({}), v6));
+        assert_eq!(prefix.split('/').nth(1), pool.split('/').nth(1), "{prefix}");
+        assert!(prefix.starts_with(start), "{prefix}");
+        assert!(wire.address(&id, "", gateway()).ends_with(&format!("/{}", pool.split('/').nth(1).unwrap())));
+    }
+    // Options that are not known are refused here too, and the known ones are listed.
+    for pool in ["", "0.0.0.0/26"] {
+        let text = wire.refused("RequestPool", &asked("local", pool, "", json!({"opt1": "val1"}), false));
+        assert!(text.contains("unknown option opt1=val1; known options are pool="), "{text}");
+    }
+    let text = wire.refused("RequestPool", &asked("local", "0.0.0.0/15", "", json!({}), false));
+    assert!(text.starts_with("no available pool: "), "{text}");
+    wire.pool(&asked("local", "203.0.113.0/24", "", json!({"opt1": "val1"}), false));
+}
+
+#[test]
+fn e29_p11_macvlan_asks_for_no_gateway_and_its_place_is_not_given_away() {
+    let daemon = House::new(&POOLS).start();
+    let mut wire = daemon.wire();
+    let (id, prefix) = wire.subnet(false);
+    let web = wire.address(&id, "", endpoint("web"));
+    assert_eq!(web, prefix.replace(".0/", ".2/"));
+    wire.release(&id, &web);
+    wire.release_pool(&id);
+    daemon.assert_empty("macvlan");
+}
+
+#[test]
+fn e29_v6_only_with_a_mac() {
+    let daemon = House::new(&["-v6", "2001:db8:77::/48"]).start();
+    let mut wire = daemon.wire();
+    let (id, _) = wire.subnet(true);
+    wire.address(&id, "", gateway());
+    let options = json!({"com.docker.network.endpoint.macaddress": "be:76:a4:55:ba:72", "com.docker.network.endpoint.name": "web"});
+    let address = wire.address(&id, "", options);
+    assert!(address.ends_with("::2/64"), "{address}");
+    let leases = daemon.view("/v1/leases");
+    let web = leases.as_array().unwrap().iter().find(|row| row["kind"] == "endpoint").unwrap();
+    assert_eq!((&web["holder"], &web["mac"]), (&json!("web"), &json!("be:76:a4:55:ba:72")));
+    // Neither family is mandatory.
+    let text = wire.refused("RequestPool", &asked("local", "", "", json!({}), false));
+    assert!(text.starts_with("no available pool: no pool open to this driver has"), "{text}");
+}
+
+/// The work was done, the answer is lost, the retry has no body: the call fails, and what it did is not done twice.
+#[test]
+fn e29_p8_a_retry_after_a_drop() {
+    let house = House::new(&POOLS);
+    let daemon = house.start();
+    let (id, _) = daemon.wire().subnet(false);
+    let web = daemon.wire().address(&id, "", endpoint("web"));
+    daemon.wire().release(&id, &web);
+    let released = daemon.books();
+    daemon.kill();
+    let daemon = house.start();
+    let text = daemon.wire().call("IpamDriver.ReleaseAddress", "").refused();
+    assert!(text.contains("moby#39331"), "{text}");
+    assert_eq!(daemon.books(), released);
+    // The address that was lost with its answer is the container's own when it is started again.
+    assert_eq!(daemon.wire().address(&id, "", endpoint("web")), web);
+}
+
+/// Probe E was a driver that refused: a range, then a gateway and an auxiliary address outside of it.
+#[test]
+fn e29_p15_auxiliary_address_and_gateway_outside_of_the_range() {
+    let daemon = House::new(&POOLS).start();
+    let mut wire = daemon.wire();
+    let (id, _) = wire.pool(&asked("local", "10.9.7.0/24", "10.9.7.128/25", json!({"opt1": "val1"}), false));
+    assert_eq!(wire.address(&id, "", gateway()), "10.9.7.1/24");
+    assert_eq!(wire.address(&id, "10.9.7.5", Value::Null), "10.9.7.5/24");
+    let web = wire.address(&id, "", endpoint("web"));
+    let last: u8 = web.strip_prefix("10.9.7.").unwrap().strip_suffix("/24").unwrap().parse().unwrap();
+    assert!(last >= 128, "{web}");
+    wire.release_pool(&id);
+    daemon.assert_empty("all of it goes with the pool");
+}

@@ -1,0 +1,247 @@
+//! Beginnings and ends of the daemon: stops with requests in flight, callers that leave, sockets of the dead, a second
+//! daemon, and systemd on the other side.
+
+use std::net::TcpListener;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, House, PATIENCE, POOLS, until};
+use crate::facts::{asked, gateway};
+use crate::http::Wire;
+
+fn request(method: &str, body: &Value) -> Vec<u8> {
+    Wire::request("", &format!("IpamDriver.{method}"), body.to_string().as_bytes())
+}
+
+/// Stops the daemon's clock, lets things come together, and lets it go on.
+fn frozen<T>(daemon: &Daemon, meanwhile: impl FnOnce() -> T) -> T {
+    daemon.signal(Signal::STOP);
+    let stat = format!("/proc/{}/stat", daemon.child.id());
+    until("the daemon stands still", || {
+        std::fs::read_to_string(&stat).unwrap().rsplit(") ").next().unwrap().starts_with('T').then_some(())
+    });
+    let outcome = meanwhile();
+    daemon.signal(Signal::CONT);
+    outcome
+}
+
+#[test]
+fn duty_2_what_is_in_flight_at_sigterm_is_answered() {
+    let house = House::new(&POOLS);
+    let mut daemon = house.start();
+    let mut idle = daemon.wire();
+    let (id, _) = idle.subnet(false);
+    let address = idle.address(&id, "", Value::Null);
+    let mut others: Vec<Wire> = (0..8).map(|_| daemon.wire()).collect();
+    let mut fresh = frozen(&daemon, || {
+        for (at, wire) in others.iter_mut().enumerate() {
+            let body = asked("local", &format!("203.0.113.{}/28", at * 16), "", json!({}), false);
+            wire.send(&request("RequestPool", &body)).unwrap();
+        }
+        idle.send(&request("ReleaseAddress", &json!({"PoolID": id, "Address": address.split('/').next()})))
+            .unwrap();
+        // Connected, and not even accepted yet.
+        let mut fresh = daemon.wire();
+        fresh
+            .send(&request("RequestAddress", &json!({"PoolID": id, "Address": "", "Options": null})))
+            .unwrap();
+        daemon.signal(Signal::TERM);
+        fresh
+    });
+    for wire in &mut others {
+        wire.answer().unwrap().ok();
+    }
+    idle.answer().unwrap().ok();
+    fresh.answer().unwrap().ok();
+    assert!(daemon.wait().success(), "{}", house.log());
+    assert!(!house.socket().exists() && !house.admin().exists(), "no socket file remains");
+    let daemon = house.start();
+    assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 9);
+    assert_eq!(daemon.view("/v1/leases").as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn duty_2_an_idle_stop_is_quick_and_sigint_is_one_too() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let house = House::new(&POOLS);
+        let mut daemon = house.start();
+        // A connection that says nothing holds nobody up.
+        let _silent = daemon.wire();
+        let mut used = daemon.wire();
+        used.subnet(false);
+        let began = std::time::Instant::now();
+        daemon.signal(signal);
+        assert!(daemon.wait().success(), "{}", house.log());
+        assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn duty_2_p20_a_grant_whose_caller_has_gone_is_taken_back_and_a_release_is_carried_out() {
+    let daemon = House::new(&POOLS).start();
+    let mut wire = daemon.wire();
+    let (id, _) = wire.subnet(false);
+    let address = wire.address(&id, "", Value::Null);
+    let before = daemon.books();
+    let requests = || daemon.view("/v1/status")["requests"].as_u64().unwrap();
+    let seen = requests();
+    frozen(&daemon, || {
+        for body in [
+            asked("local", "", "", json!({}), false),
+            asked("global", "203.0.113.0/24", "", json!({}), false),
+        ] {
+            daemon.wire().send(&request("RequestPool", &body)).unwrap();
+        }
+        let body = json!({"PoolID": id, "Address": "", "Options": null});
+        daemon.wire().send(&request("RequestAddress", &body)).unwrap();
+    });
+    // Whether they were seen or not, nothing is left of them.
+    wire.call("Plugin.Activate", "").ok();
+    until("nothing is left", || (daemon.books() == before).then_some(()));
+    let between = requests();
+    assert!((seen + 1..=seen + 4).contains(&between), "{seen} {between}");
+    frozen(&daemon, || {
+        let body = json!({"PoolID": id, "Address": address.split('/').next()});
+        daemon.wire().send(&request("ReleaseAddress", &body)).unwrap();
+    });
+    until("the release is carried out", || (daemon.view("/v1/leases") == json!([])).then_some(()));
+    assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 1, "nothing came later either");
+}
+
+/// dockerd was killed after the answer went out, or the answer was lost: nobody will ever release this.
+#[test]
+fn p20_duty_8_an_orphan_is_named_with_the_command_that_frees_it() {
+    let house = House::new(&POOLS);
+    let daemon = house.start();
+    let mut lost = daemon.wire();
+    lost.send(&request("RequestPool", &asked("local", "198.51.100.0/24", "", json!({}), false))).unwrap();
+    until("the work is done", || {
+        daemon.view("/v1/subnets").to_string().contains("198.51.100.0/24").then_some(())
+    });
+    drop(lost);
+    let again = asked("local", "198.51.100.0/25", "", json!({}), false);
+    let text = daemon.wire().refused("RequestPool", &again);
+    let command = text.split("free it with: ").nth(1).unwrap();
+    assert_eq!(command, "gipam release 198.51.100.0/24 --force");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    let output = house.gipam(&words);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    daemon.wire().pool(&again);
+    // The views of the command line are those of the admin socket.
+    assert_eq!([house.json(&["subnets"]), house.json(&["leases", "--all"])], daemon.books());
+}
+
+#[test]
+fn p3_duty_15_a_socket_of_a_dead_process_is_replaced_and_a_live_one_is_not() {
+    let house = House::new(&POOLS);
+    let daemon = house.start();
+    let (id, _) = daemon.wire().subnet(false);
+    daemon.kill();
+    assert!(std::fs::metadata(house.socket()).unwrap().file_type().is_socket(), "it died in its boots");
+    let daemon = house.start();
+    assert_eq!(daemon.view("/v1/subnets")[0]["id"], json!(id));
+    // Another gipam, with books of its own, at the same socket.
+    let mut other = House::new(&POOLS);
+    other.set("--socket", &house.socket());
+    other.arguments.extend(["--admin".to_owned(), other.admin().display().to_string()]);
+    let (code, text) = other.refuse();
+    assert_eq!(code, 1);
+    assert!(text.contains("already listening on") && text.contains("d.sock"), "{text}");
+    daemon.wire().call("Plugin.Activate", "").ok();
+    // Something that is no socket stays what it is.
+    let odd = House::new(&POOLS);
+    std::fs::write(odd.socket(), "precious").unwrap();
+    let (code, text) = odd.refuse();
+    assert_eq!((code, text.contains("is not a socket")), (1, true), "{text}");
+    assert_eq!(std::fs::read_to_string(odd.socket()).unwrap(), "precious");
+}
+
+#[test]
+fn duty_3_one_daemon_for_one_book() {
+    let house = House::new(&POOLS);
+    let daemon = house.start();
+    daemon.wire().subnet(false);
+    let mut second = House::new(&POOLS);
+    second.set("--file", &house.path("gipam.db"));
+    let (code, text) = second.refuse();
+    assert_eq!(code, 1);
+    assert!(text.contains("in use by another gipam; stop it first"), "{text}");
+    assert!(!second.socket().exists() && !second.admin().exists());
+    assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn systemd_is_told_when_the_doors_are_open_and_when_they_close() {
+    let mut house = House::new(&POOLS);
+    let notified = house.path("notify");
+    let socket = UnixDatagram::bind(&notified).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    house.variables.push(("NOTIFY_SOCKET".to_owned(), notified.display().to_string()));
+    let mut daemon = house.spawn();
+    let told = || {
+        let mut bytes = [0; 4096];
+        let length = socket.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    assert!(told().lines().any(|line| line == "READY=1"));
+    daemon.wire().call("Plugin.Activate", "").ok();
+    daemon.signal(Signal::TERM);
+    assert!(told().lines().any(|line| line == "STOPPING=1"));
+    assert!(daemon.wait().success());
+}
+
+/// Starts the daemon as systemd starts it after a first connection: with sockets that outlive it.
+fn activated(house: &House, names: &str, sockets: [std::os::fd::OwnedFd; 2]) -> Daemon {
+    let [first, second] = sockets;
+    let script = "exec 3<&0 4>&1 0</dev/null 1>/dev/null; LISTEN_PID=$$ exec \"$@\"";
+    let child = Command::new("sh")
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_gipam")])
+        .args(&house.arguments)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("LISTEN_FDS", "2")
+        .env("LISTEN_FDNAMES", names)
+        .stdin(Stdio::from(first))
+        .stdout(Stdio::from(second))
+        .stderr(std::fs::File::create(house.path("log")).unwrap())
+        .spawn()
+        .unwrap();
+    house.adopt(child)
+}
+
+#[test]
+fn duty_2_duty_15_with_socket_activation_a_call_waits_while_gipam_restarts() {
+    let house = House::with_toml(
+        "[[pool]]\nname = \"a\"\nv4.base = \"198.18.0.0/16\"\n[driver.web]\naddress = \"127.0.0.1:1\"\n",
+    );
+    let listener = UnixListener::bind(house.socket()).unwrap();
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = web.local_addr().unwrap();
+    let sockets = || [listener.try_clone().unwrap().into(), web.try_clone().unwrap().into()];
+    // The call comes first.
+    let mut early = Wire::unix(&house.socket());
+    early.send(&request("RequestPool", &asked("local", "", "", json!({}), false))).unwrap();
+    let daemon = activated(&house, "gipam:web", sockets());
+    let granted = early.answer().unwrap().ok();
+    let id = granted["PoolID"].as_str().unwrap().to_owned();
+    assert!(daemon.stop().success(), "{}", house.log());
+    assert!(house.socket().exists(), "it is systemd's");
+    // Nobody is there, and still the call is not refused.
+    let mut waiting = Wire::unix(&house.socket());
+    waiting
+        .send(&request("RequestAddress", &json!({"PoolID": id, "Address": "", "Options": gateway()})))
+        .unwrap();
+    let daemon = activated(&house, "gipam.socket:web", sockets());
+    assert_eq!(waiting.answer().unwrap().ok()["Address"], "198.18.0.1/24");
+    let mut over_tcp = Wire::over(std::net::TcpStream::connect(port).unwrap());
+    over_tcp.address(&id, "", Value::Null);
+    let spec = std::fs::read_to_string(house.path("specs/web.spec")).unwrap();
+    assert_eq!(spec.trim(), format!("tcp://{port}"));
+    assert!(daemon.stop().success());
+    assert!(house.socket().exists() && !house.path("specs/web.spec").exists());
+}
