@@ -219,6 +219,10 @@ main() {
     printf '$ gipam %s\n' $view
     gipam $view
   done
+  # the holder is a container's name from Engine 29 on, which tells it; older ones leave it to be looked up
+  printf '$ docker inspect ...\n'
+  docker inspect --format '{{.Name}} {{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}' \
+    $NAME-1 $NAME-2
   leased $NAME-1
   leased $NAME-2
   if [ "$MODE" = run ]; then

@@ -58,6 +58,11 @@ fn base() -> PathBuf {
     })
 }
 
+/// Stops engines that a killed run may have left.
+pub fn sweep() {
+    let _ = Command::new(script()).arg("sweep").stdin(Stdio::null()).status();
+}
+
 impl Engine {
     /// Starts the Engine of a suite; the error is a sentence for people.
     pub fn start(suite: &'static str) -> Result<Self, String> {
