@@ -82,7 +82,7 @@ fn killed_while_creating(w: &mut World) {
         w.engine.dockerd_down("KILL");
     });
     w.engine.dockerd_up(&[]);
-    let (leaked, missing) = crate::books::compare(w.engine, &["gipam"]);
+    let (leaked, missing) = w.compare();
     assert!(missing.is_empty(), "networks hold what the books do not know: {missing:#?}");
     for subnet in leaked.iter().filter(|held| held.address.is_none()) {
         w.expect_leak(crate::books::Leak::Subnet(subnet.subnet.clone()));
