@@ -121,7 +121,7 @@ impl Engine {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.first.to_string(), "-m", "-n", "-p", "-u", "-i", "-r", "-w", "--"]);
-        command.args(words).env_clear().env("HOME", "/root").stdin(Stdio::null());
+        command.args(words).env_clear().env("HOME", "/tmp").stdin(Stdio::null());
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command
     }
