@@ -101,7 +101,7 @@ inside() { # NAME COMMAND...
 # Becomes the first process of the new namespaces.
 first_process() { # NAME SUITE
   local name=$1 home=$BASE/e/$1 top=$BASE/e/$1/top init
-  mount -t overlay overlay -o "lowerdir=$BASE/roots/$2,upperdir=$home/upper,workdir=$home/work" "$top"
+  mount -t overlay overlay -o "lowerdir=$BASE/roots/$2,upperdir=$home/upper,workdir=$home/scratch" "$top"
   mkdir -p "$top/run" "$top/var/lib/docker" "$top/var/lib/containerd" "$top/host"
   mount -t proc proc "$top/proc"
   mount -t sysfs sysfs "$top/sys"
@@ -132,7 +132,7 @@ first_process() { # NAME SUITE
 
 start_namespaces() { # NAME SUITE
   local name=$1 home=$BASE/e/$1 outer child i
-  mkdir -p "$home"/{upper,work,top,run,docker,containerd}
+  mkdir -p "$home"/{upper,scratch,top,run,docker,containerd}
   echo "${GIPAM_OWNER:-$PPID}" >"$home/owner"
   # the longest path of a UNIX socket is 107 bytes; containerd's are the longest that come from here
   [ "${#home}" -le 60 ] || fail "$home is too long for UNIX sockets: set GIPAM_ENGINES to a short path"
