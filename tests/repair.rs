@@ -225,7 +225,7 @@ async fn p20_a_leaked_endpoint_is_freed_after_two_looks_a_grace_time_apart() {
     let findings = world.look().await;
     assert_eq!(
         findings.iter().map(|found| found.address.clone().unwrap()).collect::<Vec<_>>(),
-        [leaked.clone()]
+        std::slice::from_ref(&leaked)
     );
     later(&CLOCK, GRACE - 1);
     world.look().await;
