@@ -14,7 +14,7 @@ mod support {
 use gipam::plan::Plan;
 use gipam::plan::request::{Context, Undo};
 use proptest::prelude::*;
-use support::invariants::{conserved, disjoint, faithful, inside, repeatable, unique};
+use support::invariants::{answered_once, conserved, disjoint, faithful, inside, repeatable, unique};
 use support::model::Model;
 use support::operations::{Op, operations, request, settings};
 use support::rows::Rows;
@@ -86,6 +86,7 @@ impl Trial {
         if let Ok(gipam::plan::request::Reply::Subnet { id, .. }) = &decision.reply {
             self.ids.push(id.clone());
         }
+        answered_once(&self.plan, &request, &decision)?;
         inside(&self.plan, &request, &decision)
     }
 }
