@@ -50,9 +50,11 @@ impl Model {
             return self.explicit(at, request, seen);
         }
         let entry = &self.subnets[at];
-        let gateway = entry.state.marks.gateway.filter(|gateway| {
-            entry.leased(*gateway).is_some_and(|record| record.kind == Kind::Gateway)
-        });
+        let gateway = entry
+            .state
+            .marks
+            .gateway
+            .filter(|gateway| entry.leased(*gateway).is_some_and(|record| record.kind == Kind::Gateway));
         let (kind, choice) = match (request.gateway, gateway) {
             (true, Some(gateway)) => return self.expect(seen, &self.answer(at, gateway), false, false),
             (true, None) => (Kind::Gateway, self.gateway(entry)),
@@ -139,7 +141,12 @@ impl Model {
         {
             return Some(only(own, false));
         }
-        let unused = self.unused(entry, false);
+        let all = self.unused(entry, false);
+        let beyond = |address: &&u128| entry.state.start_beyond.is_some_and(|start| **address > start);
+        let unused: Vec<u128> = match all.iter().any(|address| beyond(&address)) {
+            true => all.iter().filter(beyond).copied().collect(),
+            false => all,
+        };
         if let Some(first) = unused.first() {
             let stable = self.is_stable(&entry.state, request);
             return Some(if stable {
