@@ -197,6 +197,18 @@ fn a_reservation_over_a_whole_subnet_has_no_effect_inside_one_asked_for_by_numbe
     }
 }
 
+#[test]
+fn a_reserved_gateways_place_is_not_given_even_at_last() {
+    let mut desk = Desk::new(reserve(lan(), &["10.9.0.6"]));
+    let id = desk.subnet(exact("10.9.0.0/29"));
+    desk.gave(AddressRequest { gateway: true, ..number(&id, "10.9.0.6") });
+    desk.free(&id, "10.9.0.6");
+    let given: Vec<String> = (0..5).map(|_| desk.host(address(&id))).collect();
+    assert_eq!(given, ["10.9.0.1", "10.9.0.2", "10.9.0.3", "10.9.0.4", "10.9.0.5"]);
+    assert!(desk.gave(address(&id)).starts_with("no available addresses"));
+    assert_eq!(desk.host(gateway(&id)), "10.9.0.6", "a gateway gets it");
+}
+
 /// A subnet as an old lease file had it, counted up to `beyond`.
 fn taken_over(desk: &mut Desk, text: &str, beyond: u128) -> String {
     let asked = prefix(text);

@@ -43,6 +43,17 @@ fn with_only_cooling_subnets_left_the_longest_cooled_goes_with_a_warning() {
 }
 
 #[test]
+fn the_longest_cooled_is_the_longest_released_whatever_its_pool_says() {
+    let long = PoolSettings { subnet_cooling: 20 * MINUTE, ..pool("long", "10.0.0.0/30:30", "") };
+    let mut desk = Desk::new(pools(&[long, pool("short", "10.1.0.0/30:30", "")]));
+    let ids = [desk.subnet(any(V4)), desk.subnet(any(V4))];
+    desk.release(&ids[0]);
+    desk.pass(10_000);
+    desk.release(&ids[1]);
+    assert_eq!(desk.said(any(V4)), "10.0.0.0/30");
+}
+
+#[test]
 fn never_one_younger_than_5_seconds_the_request_waits_for_it() {
     let mut desk = tight();
     let ids = [desk.subnet(any(V4)), desk.subnet(any(V4))];

@@ -2,6 +2,7 @@
 //!
 //! RFC 4291 appendix A, RFC 7217; `com.docker.network.ipam.serial=true` means next-fit (P24).
 
+use gipam::plan::change::Change;
 use gipam::plan::request::{AddressRequest, Reply, Request};
 use gipam::plan::settings::{AddressOrder, PoolSettings, Settings};
 
@@ -88,4 +89,17 @@ fn serial_in_the_options_of_a_subnet_means_next_fit_too() {
     let asked = any(V6).option("com.docker.network.ipam.serial", "true");
     let Ok(Reply::Subnet { id, .. }) = desk.ask(Request::Subnet(asked)) else { panic!() };
     assert_eq!(desk.host(named(&id, "web")), "2001:db8:0:1::2");
+}
+
+#[test]
+fn derived_addresses_of_a_subnet_taken_over_lie_beyond_its_counter_too() {
+    let (mut desk, id) = desk(AddressOrder::Stable, 1);
+    let mut state = desk.plan.held(&id).unwrap().state.clone();
+    state.range = Some(prefix("2001:db8::/124"));
+    state.start_beyond = Some(state.prefix.first() + 11);
+    desk.plan.apply(&Change::SubnetGranted(Box::new(state)));
+    let mut given: Vec<String> = (0..4).map(|n| desk.host(named(&id, &format!("n{n}")))).collect();
+    given.sort();
+    assert_eq!(given, ["2001:db8::c", "2001:db8::d", "2001:db8::e", "2001:db8::f"]);
+    assert_ne!(desk.host(named(&id, "late")), "2001:db8::1", "no room: anywhere in the range");
 }

@@ -107,6 +107,23 @@ fn memory_of_addresses_may_be_four_times_the_leases() {
 }
 
 #[test]
+fn memory_of_addresses_is_not_cut_while_they_cool() {
+    let mut desk = Desk::new(pools(&[pool("lan", "10.0.0.0/8:16", "")]));
+    let id = desk.subnet(any(V4));
+    for n in 0..1_100 {
+        let given = desk.host(named(&id, &format!("n{n}")));
+        desk.free(&id, &given);
+    }
+    let remembered = |desk: &Desk| desk.plan.held(&id).unwrap().addresses.remembered();
+    assert_eq!(remembered(&desk), 1_100);
+    desk.pass(10 * MINUTE);
+    for n in 0..20 {
+        desk.gave(named(&id, &format!("later{n}")));
+    }
+    assert_eq!(remembered(&desk), 1_000);
+}
+
+#[test]
 fn memory_of_addresses_ends_after_90_days() {
     let mut desk = still();
     let id = desk.subnet(any(V4));

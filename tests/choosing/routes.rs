@@ -63,7 +63,12 @@ fn p12_an_on_link_route_over_a_whole_pool_makes_it_full_and_the_error_names_it()
 #[test]
 fn an_address_or_nameserver_counts_also_where_it_is_the_whole_pool() {
     let mut desk = Desk::new(pools(&[pool("one", "10.0.0.0/32:32", "")]));
-    assert!(desk.said(any(V4).seeing(InterfaceAddress, &["10.0.0.0/32"])).starts_with("no available pool"));
+    for kind in [InterfaceAddress, Nameserver] {
+        assert!(
+            desk.said(any(V4).seeing(kind, &["10.0.0.0/32"])).starts_with("no available pool"),
+            "{kind:?}"
+        );
+    }
 }
 
 #[test]
