@@ -229,7 +229,16 @@ pub fn exact_subnet(text: &str) -> Request {
 fn wanted_subnet(wanted: Wanted) -> Request {
     let (space, family) = (Space::Local, Family::V4);
     let (options, pools, in_use) = (Default::default(), None, [].into());
-    Request::Subnet(SubnetRequest { space, family, wanted, range: None, options, pools, in_use })
+    Request::Subnet(SubnetRequest {
+        space,
+        family,
+        wanted,
+        range: None,
+        options,
+        pools,
+        in_use,
+        dead: Default::default(),
+    })
 }
 
 pub fn any_address(id: &str) -> Request {
