@@ -14,9 +14,9 @@ mod support {
 use gipam::plan::Plan;
 use gipam::plan::request::{Context, Undo};
 use proptest::prelude::*;
-use support::invariants::{conserved, disjoint, faithful, inside, repeatable, unique};
+use support::invariants::{answered_once, conserved, disjoint, faithful, inside, repeatable, unique};
 use support::model::Model;
-use support::operations::{Op, operations, request, settings};
+use support::operations::{EXACT, Op, operations, prefix, request, settings};
 use support::rows::Rows;
 
 /// The plan, its model and its books side by side.
@@ -57,6 +57,12 @@ impl Trial {
                 self.plan.configure(settings(*number));
                 self.model.settings = settings(*number);
             }
+            Op::TakeOver { pool, beyond, leases } => {
+                for change in self.model.take_over(prefix(EXACT[*pool]), *beyond, *leases) {
+                    self.rows.keep(&change);
+                    self.plan.apply(&change);
+                }
+            }
             _ => self.decide(op)?,
         }
         disjoint(&self.plan)?;
@@ -86,12 +92,18 @@ impl Trial {
         if let Ok(gipam::plan::request::Reply::Subnet { id, .. }) = &decision.reply {
             self.ids.push(id.clone());
         }
+        answered_once(&self.plan, &request, &decision)?;
         inside(&self.plan, &request, &decision)
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1_000),
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn plan_behaves_as_the_naive_model(operations in operations(60)) {

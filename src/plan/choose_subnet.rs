@@ -5,7 +5,7 @@
 
 use super::Plan;
 use super::change::{Change, Marks, Serial, SubnetState};
-use super::choose_address::{MEMORY, MEMORY_FLOOR};
+use super::choose_address::{MEMORY, MEMORY_FLOOR, TRIM};
 use super::error::Error;
 use super::free_space::FreeSpace;
 use super::options::PoolOptions;
@@ -337,7 +337,7 @@ impl Plan {
         };
         let mut changes = vec![Change::SubnetGranted(Box::new(state))];
         changes.extend(key_changes);
-        changes.extend(self.trim_remembered(Some(serial), context.now));
+        changes.extend(self.trim_remembered(0, Some(serial), context.now));
         Decision { reply: Ok(reply), changes, warnings: Vec::new(), undo: Some(undo) }
     }
 
@@ -370,14 +370,26 @@ impl Plan {
         (changes, Some((word, before)))
     }
 
-    /// The longest released subnet, if it is too old or there are too many; never one that cools.
-    pub(super) fn trim_remembered(&self, but: Option<Serial>, now: Millis) -> Option<Change> {
-        let (released_at, serial) = *self.released.first()?;
-        let held = self.subnets.len() - self.released.len();
-        let too_many = self.released.len() > MEMORY_FLOOR.max(4 * held);
-        let too_old = released_at.saturating_add(MEMORY) < now;
-        let cool = self.subnets.get(&serial).is_some_and(|subnet| subnet.state.cool_until <= now);
-        (Some(serial) != but && cool && (too_many || too_old)).then_some(Change::SubnetForgotten { serial })
+    /// The longest released subnets, those that are too old or too many; never one that cools. `more` are about to be
+    /// released.
+    pub(super) fn trim_remembered(
+        &self,
+        more: usize,
+        but: Option<Serial>,
+        now: Millis,
+    ) -> impl Iterator<Item = Change> + '_ {
+        let held = (self.subnets.len() - self.released.len()).saturating_sub(more);
+        let excess = (self.released.len() + more).saturating_sub(MEMORY_FLOOR.max(4 * held));
+        let cool = move |serial: &Serial| {
+            self.subnets.get(serial).is_some_and(|subnet| subnet.state.cool_until <= now)
+        };
+        let oldest = self.released.iter().copied().filter(move |(_, serial)| Some(*serial) != but).take(TRIM);
+        oldest
+            .enumerate()
+            .filter(move |(n, (released_at, _))| *n < excess || released_at.saturating_add(MEMORY) < now)
+            .map(|(_, (_, serial))| serial)
+            .take_while(cool)
+            .map(|serial| Change::SubnetForgotten { serial })
     }
 }
 

@@ -39,8 +39,7 @@ impl Plan {
         // A copy made with overlap=true may have left a memory of the same prefix: one is enough.
         let other = self.remembered.get(&(state.space, state.prefix));
         changes.extend(other.map(|serial| Change::SubnetForgotten { serial: *serial }));
-        let trimmed = self.trim_remembered(other.copied(), at);
-        changes.extend(trimmed);
+        changes.extend(self.trim_remembered(1, other.copied(), at));
         changes
     }
 

@@ -60,6 +60,11 @@ pub enum Op {
     Undo {
         back: usize,
     },
+    TakeOver {
+        pool: usize,
+        beyond: u128,
+        leases: u16,
+    },
     Configure(usize),
 }
 
@@ -149,7 +154,7 @@ fn host(number: usize) -> Arc<[InUse]> {
 /// The pools of each driver name; one beyond them has all.
 const DRIVERS: [&[&str]; 3] = [&["b"], &["c", "a"], &["a"]];
 
-const EXACT: [&str; 18] = [
+pub const EXACT: [&str; 18] = [
     "192.0.2.0/30",
     "192.0.2.4/30",
     "192.0.2.0/29",
@@ -247,6 +252,8 @@ fn operation() -> impl Strategy<Value = Op> {
             .prop_map(|(subnet, by_id, number)| Op::Force { subnet, by_id, number }),
         2 => (0usize..4).prop_map(|back| Op::Undo { back }),
         1 => (0usize..4).prop_map(Op::Configure),
+        1 => (0..EXACT.len(), 0u128..8, any::<u16>())
+            .prop_map(|(pool, beyond, leases)| Op::TakeOver { pool, beyond, leases }),
     ]
 }
 
@@ -269,7 +276,7 @@ pub fn request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
     let pick = |n: usize| (!held.is_empty()).then(|| &held[n % held.len()].state);
     let address = |prefix: Prefix, number: u128| prefix.address(prefix.first().saturating_add(number));
     Some(match op {
-        Op::Pass(_) | Op::Configure(_) => return None,
+        Op::Pass(_) | Op::Configure(_) | Op::TakeOver { .. } => return None,
         Op::Any { space, family, size, options, host: seen, driver } => Request::Subnet(SubnetRequest {
             space: *space,
             family: *family,

@@ -141,7 +141,12 @@ impl Model {
         {
             return Some(only(own, false));
         }
-        let unused = self.unused(entry, false);
+        let all = self.unused(entry, false);
+        let beyond = |address: &&u128| entry.state.start_beyond.is_some_and(|start| **address > start);
+        let unused: Vec<u128> = match all.iter().any(|address| beyond(&address)) {
+            true => all.iter().filter(beyond).copied().collect(),
+            false => all,
+        };
         if let Some(first) = unused.first() {
             let stable = self.is_stable(&entry.state, request);
             return Some(if stable {
