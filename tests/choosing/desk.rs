@@ -69,6 +69,7 @@ pub fn any(family: Family) -> SubnetRequest {
         options,
         pools,
         in_use,
+        dead: Default::default(),
     }
 }
 
