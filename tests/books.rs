@@ -76,7 +76,7 @@ impl Trial {
                 self.plan.configure(settings(*number));
             }
             _ => {
-                if let Some(request) = request(op, &self.plan, &self.undos) {
+                if let Some(request) = request(op, &self.plan, &self.undos, 1) {
                     let _ = self.ask(&request);
                 }
             }

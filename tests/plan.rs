@@ -26,6 +26,7 @@ struct Trial {
     rows: Rows,
     random: u64,
     ids: Vec<String>,
+    proven: u64,
 }
 
 impl Trial {
@@ -36,6 +37,7 @@ impl Trial {
             rows: Rows::default(),
             random: 0,
             ids: vec!["local/192.0.2.0/30#0000000000000000".to_owned()],
+            proven: 0,
         };
         trial.pass(1_800_000_000_000);
         trial
@@ -57,6 +59,7 @@ impl Trial {
                 self.plan.configure(settings(*number));
                 self.model.settings = settings(*number);
             }
+            Op::Proven(number) => self.proven = *number,
             Op::TakeOver { pool, beyond, leases } => {
                 for change in self.model.take_over(prefix(EXACT[*pool]), *beyond, *leases) {
                     self.rows.keep(&change);
@@ -75,7 +78,7 @@ impl Trial {
 
     fn decide(&mut self, op: &Op) -> Result<(), String> {
         let undos: Vec<Undo> = self.model.grants.iter().map(|grant| grant.undo.clone()).collect();
-        let Some(request) = request(op, &self.plan, &undos) else { return Ok(()) };
+        let Some(request) = request(op, &self.plan, &undos, self.proven) else { return Ok(()) };
         self.random += 1;
         let before = self.plan.clone();
         let decision = self.plan.decide(&request, self.context());

@@ -146,7 +146,7 @@ impl Plan {
             return;
         };
         self.released.insert((released_at, serial));
-        self.remembered.insert((space, prefix), serial);
+        self.remembered.insert((space, prefix, released_at, serial));
         if state.cool_until > self.now {
             self.cooling.insert((state.cool_until, serial));
             self.stand(prefix, serial);
@@ -165,9 +165,7 @@ impl Plan {
             return;
         };
         self.released.remove(&(released_at, serial));
-        if self.remembered.get(&(space, prefix)) == Some(&serial) {
-            self.remembered.remove(&(space, prefix));
-        }
+        self.remembered.remove(&(space, prefix, released_at, serial));
         if self.cooling.remove(&(state.cool_until, serial)) {
             self.leave(prefix, serial);
         }

@@ -90,7 +90,13 @@ impl Plan {
             // Nobody can bring the dead one back by an undo.
             decision.undo = None;
             decision.warnings.push(format!("{prefix} takes the place of a subnet that is proven dead"));
-            decision.changes.splice(0..0, cleared);
+            let granted = decision.changes.iter().find_map(|change| match change {
+                Change::SubnetGranted(state) => Some(state.serial),
+                _ => None,
+            });
+            // What the grant takes up is not forgotten on the way.
+            let kept = |change: &Change| !matches!(change, Change::SubnetForgotten { serial } if Some(*serial) == granted);
+            decision.changes.splice(0..0, cleared.into_iter().filter(kept));
         }
         Ok(decision)
     }
@@ -305,8 +311,8 @@ impl Plan {
 
     fn grant_subnet(&self, grant: Grant<'_>, context: Context) -> Decision {
         let Grant { request, prefix, pool, key, dynamic, replaces } = grant;
-        let remembered = || self.remembered.get(&(request.space, prefix)).copied();
-        let previous = replaces.or_else(remembered).and_then(|serial| self.subnets.get(&serial));
+        let replaced = replaces.and_then(|serial| self.subnets.get(&serial));
+        let previous = replaced.or_else(|| self.remembered(request.space, prefix));
         let serial = previous.map_or(self.next_serial, |subnet| subnet.state.serial);
         let state = SubnetState {
             serial,

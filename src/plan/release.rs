@@ -37,9 +37,9 @@ impl Plan {
             why,
         }];
         // A copy made with overlap=true may have left a memory of the same prefix: one is enough.
-        let other = self.remembered.get(&(state.space, state.prefix));
-        changes.extend(other.map(|serial| Change::SubnetForgotten { serial: *serial }));
-        changes.extend(self.trim_remembered(1, other.copied(), at));
+        let other = self.remembered(state.space, state.prefix).map(|other| other.state.serial);
+        changes.extend(other.map(|serial| Change::SubnetForgotten { serial }));
+        changes.extend(self.trim_remembered(usize::from(other.is_none()), other, at));
         changes
     }
 
@@ -144,7 +144,7 @@ impl Plan {
         let Some(subnet) = self.subnets.get(&serial).filter(untouched) else { return Vec::new() };
         let (space, prefix) = (subnet.state.space, subnet.state.prefix);
         // A copy of the prefix may have left a newer memory meanwhile: one is enough.
-        let newer = self.remembered.contains_key(&(space, prefix));
+        let newer = self.remembered(space, prefix).is_some();
         let mut changes = vec![match previous.filter(|_| !newer) {
             Some(previous) => Change::SubnetRestored(Box::new(previous.clone())),
             None => Change::SubnetForgotten { serial },

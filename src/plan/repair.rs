@@ -3,6 +3,8 @@
 //! Promises: *fenced*: each wish names the generation it saw; whatever is newer is left alone. Only endpoints of space
 //! local are freed; gateways, auxiliary and unknown leases and all of space global never. Does not observe anything.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::change::{Change, Kind, Marks, Record, Why};
 use super::error::Error;
 use super::prefix::Prefix;
@@ -106,9 +108,11 @@ impl Plan {
         let newer = |old: &Record| {
             old.leased || old.generation >= read.generation || old.since.saturating_add(SETTLING) > read.at
         };
-        if subnet.addresses.get(address).is_some_and(newer) {
+        let old = subnet.addresses.get(address);
+        if old.is_some_and(newer) {
             return Vec::new();
         }
+        let record = Record { pinned: old.is_some_and(|old| old.pinned), ..record };
         let mut changes = self.marked(subnet, record.kind, address);
         let evidence = evidence.into();
         changes.insert(0, Change::AddressLearned { serial, address, record, evidence });
@@ -135,7 +139,7 @@ impl Plan {
 
     /// What learning of a gateway or endpoint says of its subnet.
     fn marked(&self, subnet: &Subnet, kind: Kind, address: u128) -> Vec<Change> {
-        let mut marks = Marks { addressed: true, ..subnet.state.marks.clone() };
+        let mut marks = Marks { addressed: true, stormed: false, ..subnet.state.marks.clone() };
         match kind {
             Kind::Gateway if subnet.gateway_lease().is_none() => marks.gateway = Some(address),
             Kind::Endpoint => marks.had_endpoint = true,
@@ -153,21 +157,24 @@ impl Plan {
         dead: &Dead,
         context: Context,
     ) -> Result<Vec<Change>, Error> {
-        let in_the_way: Vec<&Subnet> = self
-            .index(space)
+        let index = self.index(space);
+        let in_the_way: BTreeMap<Serial, &Subnet> = index
             .all_inside(prefix)
-            .chain(self.index(space).covering(prefix))
-            .filter_map(|serial| self.subnets.get(&serial))
+            .chain(index.all_covering(prefix))
+            .filter_map(|serial| Some((serial, self.subnets.get(&serial)?)))
             .collect();
         let evidence = |subnet: &Subnet| dead.subnets.get(&(subnet.state.serial, subnet.state.generation));
-        if space != Space::Local || !in_the_way.iter().all(|subnet| evidence(subnet).is_some()) {
+        if space != Space::Local || !in_the_way.values().all(|subnet| evidence(subnet).is_some()) {
             self.refuse_overlap(space, prefix)?;
         }
-        let mut freed = std::collections::BTreeSet::new();
+        let mut prefixes = BTreeSet::new();
         let mut changes = Vec::new();
-        for subnet in in_the_way {
-            if let Some(evidence) = evidence(subnet).filter(|_| freed.insert(subnet.state.serial)) {
-                changes.extend(self.release_subnet(subnet, Why::Repair(evidence.clone()), context));
+        for subnet in in_the_way.values() {
+            let Some(evidence) = evidence(subnet) else { continue };
+            changes.extend(self.release_subnet(subnet, Why::Repair(evidence.clone()), context));
+            // One memory of a prefix is enough: that of its first copy.
+            if !prefixes.insert(subnet.state.prefix) {
+                changes.push(Change::SubnetForgotten { serial: subnet.state.serial });
             }
         }
         Ok(changes)

@@ -102,10 +102,13 @@ impl Books {
                 self.undone_address(plan, *serial, *address)?;
                 let Some(subnet) = plan.subnet(*serial) else { return Ok(()) };
                 let text = subnet.state.prefix.address(*address).to_string();
-                self.execute(
+                for sql in [
                     "DELETE FROM addresses WHERE subnet = ?1 AND address = ?2",
-                    params![signed(*serial), text],
-                )
+                    "DELETE FROM names WHERE subnet = ?1 AND address = ?2",
+                ] {
+                    self.execute(sql, params![signed(*serial), text])?;
+                }
+                Ok(())
             }
             Change::KeyRemembered { space, family, word, prefix: Some((prefix, at)) } => self.execute(
                 "INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4, ?5)",

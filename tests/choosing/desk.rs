@@ -61,16 +61,8 @@ pub fn reserve(settings: Settings, ranges: &[&str]) -> Settings {
 /// Any subnet of this family.
 pub fn any(family: Family) -> SubnetRequest {
     let (options, pools, in_use) = (BTreeMap::new(), None, Arc::from([]));
-    SubnetRequest {
-        space: Space::Local,
-        family,
-        wanted: Wanted::Any { size: None },
-        range: None,
-        options,
-        pools,
-        in_use,
-        dead: Default::default(),
-    }
+    let (space, wanted, range, dead) = (Space::Local, Wanted::Any { size: None }, None, Arc::default());
+    SubnetRequest { space, family, wanted, range, options, pools, in_use, dead }
 }
 
 /// `0.0.0.0/N`, `::/N`.

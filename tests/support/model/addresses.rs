@@ -9,7 +9,7 @@ use gipam::plan::prefix::{Family, number};
 use gipam::plan::request::{AddressRequest, Decision, Reply, Space};
 use gipam::plan::settings::AddressOrder;
 
-use super::subnets::usable;
+use super::subnets::{replaced_the_dead, usable};
 use super::{Entry, Expected, Grant, Model};
 
 /// A choice: one of these, and whether a person is told.
@@ -95,6 +95,10 @@ impl Model {
             self.expect(seen, &self.answer(at, address), true, false)?;
             self.subnets[at].state.marks.gateway_is_auxiliary = true;
             return Ok(());
+        }
+        let dead = request.dead.leases.contains_key(&(entry.state.serial, address, record.generation));
+        if dead && record.kind == Kind::Endpoint {
+            return self.granted_address(at, BTreeSet::from([address]), kind, request, seen, true);
         }
         self.expect(seen, &Expected::Refused("AddressInUse"), false, false)
     }
@@ -209,7 +213,9 @@ impl Model {
             Kind::Auxiliary => marks.set_up_at = now,
             _ => marks.had_endpoint = true,
         }
-        let undo = seen.undo.clone().ok_or("a grant that cannot be undone")?;
+        let Some(undo) = seen.undo.clone() else {
+            return replaced_the_dead(request.address.is_none(), warns);
+        };
         let (serial, address, state_before, key) = (entry.state.serial, Some(address), None, None);
         self.grants.push(Grant {
             undo,

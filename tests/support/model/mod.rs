@@ -5,6 +5,7 @@
 //! few hundred addresses. Times in milliseconds.
 
 mod addresses;
+mod repair;
 mod subnets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,7 +99,7 @@ impl Model {
             }
             Request::Force { subnet, address } => self.force(subnet, *address, seen)?,
             Request::Undo(undo) => self.undo(undo, seen)?,
-            Request::Repair(_) => return Err("repair has a test of its own".to_owned()),
+            Request::Repair(repair) => self.repair(repair, seen)?,
         }
         self.follow_forgotten(&seen.changes)
     }
