@@ -16,7 +16,7 @@ PLUGIN=/run/docker/plugins/$NAME.sock
 V4=10.213.0.0/16
 V6=fd13:2130::/48
 GIPAM=${GIPAM_BINARY:-}
-STATE='' GIPAM_PID='' DOCKERD_PID='' NAMESPACE=() STARTED=() MADE=()
+STATE='' GIPAM_PID='' SERVING='' DOCKERD_PID='' NAMESPACE=() STARTED=() MADE=()
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 fail() { echo "demo.sh: $*" >&2; exit 1; }
@@ -130,9 +130,11 @@ clean_up() {
     echo "--- gipam's log" >&2
     tail -n 15 "$STATE/gipam.log" >&2
   fi
-  if [ -n "$GIPAM_PID" ]; then
+  if [ -n "$SERVING" ]; then # else they are another demo's
     remove_ours
     docker image rm -f "$NAME" >/dev/null 2>&1
+  fi
+  if [ -n "$GIPAM_PID" ]; then
     kill "$GIPAM_PID" 2>/dev/null
     wait "$GIPAM_PID" 2>/dev/null
   fi
@@ -163,7 +165,7 @@ start_gipam() {
     -v4 "$V4" -v6 "$V6" >"$STATE/gipam.log" 2>&1 </dev/null &
   GIPAM_PID=$!
   for _ in $(seq 100); do
-    gipam status >/dev/null 2>&1 && return
+    ! gipam status >/dev/null 2>&1 || { SERVING=1; return; }
     kill -0 "$GIPAM_PID" 2>/dev/null || fail "gipam ended at its start"
     sleep 0.1
   done
@@ -219,6 +221,10 @@ main() {
     printf '$ gipam %s\n' $view
     gipam $view
   done
+  # the holder is a container's name from Engine 29 on, which tells it; older ones leave it to be looked up
+  printf '$ docker inspect ...\n'
+  docker inspect --format '{{.Name}} {{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}' \
+    $NAME-1 $NAME-2
   leased $NAME-1
   leased $NAME-2
   if [ "$MODE" = run ]; then

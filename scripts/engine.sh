@@ -37,12 +37,13 @@ debian_mirror() {
   echo "$found"
 }
 
-fresh_lists() { apt-cache show mmdebstrap >/dev/null 2>&1 || apt-get update -q >&2; }
+fresh_lists() { apt-cache show mmdebstrap >/dev/null 2>&1 || apt-get update -q >&2 || true; }
 
 # mmdebstrap is one perl program: unpacked beside the roots, the host's list of packages stays as it is.
 bootstrap_tool() {
   local dir=$BASE/tool
   [ -f "$dir/usr/bin/mmdebstrap" ] && return
+  command -v apt-get >/dev/null || fail "roots are built with Debian's apt, which this machine lacks"
   command -v perl >/dev/null || fail "perl is needed to build roots: apt-get install perl"
   rm -rf "$dir.new"; mkdir -p "$dir.new"
   (cd "$dir.new" && apt-get download -q -o APT::Sandbox::User=root mmdebstrap >&2 && dpkg -x mmdebstrap_*.deb .) ||
@@ -69,7 +70,8 @@ build_root() { # SUITE
     mirror=$(debian_mirror)
     rm -rf "$root" "$root.new"
     # A suite that is not released yet may be older than its own expiry date by the time a machine's clock shows.
-    perl "$BASE/tool/usr/bin/mmdebstrap" --mode=root --variant=apt \
+    # In a mount namespace of its own, so that nothing stays mounted should it be killed.
+    unshare -m --propagation private perl "$BASE/tool/usr/bin/mmdebstrap" --mode=root --variant=apt \
       --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Check-Valid-Until "false"' \
       --include="$packages" "$release" "$root.new" "$mirror" >"$log" 2>&1 </dev/null ||
       { tail -n 5 "$log" >&2; fail "building the $suite root failed, see $log"; }
@@ -100,7 +102,7 @@ inside() { # NAME COMMAND...
 # Becomes the first process of the new namespaces.
 first_process() { # NAME SUITE
   local name=$1 home=$BASE/e/$1 top=$BASE/e/$1/top init
-  mount -t overlay overlay -o "lowerdir=$BASE/roots/$2,upperdir=$home/upper,workdir=$home/work" "$top"
+  mount -t overlay overlay -o "lowerdir=$BASE/roots/$2,upperdir=$home/upper,workdir=$home/scratch" "$top"
   mkdir -p "$top/run" "$top/var/lib/docker" "$top/var/lib/containerd" "$top/host"
   mount -t proc proc "$top/proc"
   mount -t sysfs sysfs "$top/sys"
@@ -131,7 +133,7 @@ first_process() { # NAME SUITE
 
 start_namespaces() { # NAME SUITE
   local name=$1 home=$BASE/e/$1 outer child i
-  mkdir -p "$home"/{upper,work,top,run,docker,containerd}
+  mkdir -p "$home"/{upper,scratch,top,run,docker,containerd}
   echo "${GIPAM_OWNER:-$PPID}" >"$home/owner"
   # the longest path of a UNIX socket is 107 bytes; containerd's are the longest that come from here
   [ "${#home}" -le 60 ] || fail "$home is too long for UNIX sockets: set GIPAM_ENGINES to a short path"
@@ -240,6 +242,7 @@ sweep() {
 
 command=${1:-help}
 [ $# = 0 ] || shift
+[ "$command" = help ] || [ "$(id -u)" = 0 ] || fail "engines need root"
 case $command in
   root) for suite in "$@"; do build_root "$suite"; done ;;
   start | hold | up | down | stop | sweep) "$command" "$@" ;;

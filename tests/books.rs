@@ -104,6 +104,7 @@ impl Trial {
             options: [("com.docker.x".to_owned(), "\"quoted\" \u{fc}".to_owned())].into(),
             pools: None,
             in_use: [].into(),
+            dead: std::sync::Arc::default(),
         });
         match self.ask(&request) {
             Ok(Reply::Subnet { id, .. }) => id,

@@ -35,7 +35,8 @@ impl Plan {
                 self.subnets.remove(serial);
             }
             Change::AddressGranted { serial, address, record }
-            | Change::AddressRestored { serial, address, record } => {
+            | Change::AddressRestored { serial, address, record }
+            | Change::AddressLearned { serial, address, record, .. } => {
                 self.put_address(*serial, *address, record.clone());
             }
             Change::AddressReleased { serial, address, at, .. } => {
@@ -49,6 +50,12 @@ impl Plan {
                     subnet.addresses.forget(*address);
                 }
             }
+            Change::SubnetListed { serial } => {
+                if let Some(subnet) = self.subnets.get_mut(serial) {
+                    subnet.state.start_beyond = None;
+                }
+            }
+            Change::AddressNamed { .. } => {}
             Change::KeyRemembered { space, family, word, prefix } => {
                 let key = (*space, *family, word.clone());
                 match prefix {

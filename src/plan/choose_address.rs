@@ -81,6 +81,13 @@ impl Plan {
             decision.changes.push(Change::SubnetMarked { serial: subnet.state.serial, marks });
             return decision;
         }
+        if let Some(cleared) = self.clear_lease(subnet, address, &request.dead, context) {
+            let mut decision = self.grant(subnet, address, kind, request, context);
+            decision.undo = None;
+            decision.warnings.push(format!("{asked} in {prefix} replaces a lease that is proven dead"));
+            decision.changes.insert(0, cleared);
+            return decision;
+        }
         Decision::refused(Error::AddressInUse {
             address: asked,
             holder: holder_text(record),

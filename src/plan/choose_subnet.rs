@@ -34,6 +34,8 @@ struct Grant<'a> {
     pool: Option<String>,
     key: Option<String>,
     dynamic: bool,
+    /// A dead one of the same prefix, freed by the same decision: its memory is taken up.
+    replaces: Option<Serial>,
 }
 
 impl Plan {
@@ -76,11 +78,21 @@ impl Plan {
             }
             return Ok(decision);
         }
-        if !options.overlap {
-            self.refuse_overlap(request.space, prefix)?;
-        }
+        let cleared = match options.overlap {
+            true => Vec::new(),
+            false => self.clear_the_way(request.space, prefix, &request.dead, context)?,
+        };
         let pool = self.pool_around(prefix).map(|pool| pool.name.clone());
-        Ok(self.grant_subnet(Grant { request, prefix, pool, key: None, dynamic: false }, context))
+        let replaces = self.at(request.space, prefix).first().copied().filter(|_| !cleared.is_empty());
+        let grant = Grant { request, prefix, pool, key: None, dynamic: false, replaces };
+        let mut decision = self.grant_subnet(grant, context);
+        if !cleared.is_empty() {
+            // Nobody can bring the dead one back by an undo.
+            decision.undo = None;
+            decision.warnings.push(format!("{prefix} takes the place of a subnet that is proven dead"));
+            decision.changes.splice(0..0, cleared);
+        }
+        Ok(decision)
     }
 
     /// Refuses a prefix that overlaps a held one of the space.
@@ -116,13 +128,21 @@ impl Plan {
         }
         let places = self.places(request, &options, size)?;
         if let Some((prefix, pool)) = self.keyed(request, &options, &places) {
-            let grant = Grant { request, prefix, pool: Some(pool), key: options.key, dynamic: true };
+            let grant =
+                Grant { request, prefix, pool: Some(pool), key: options.key, dynamic: true, replaces: None };
             return Ok(self.grant_subnet(grant, context));
         }
         match self.search(request, &places, context.now)? {
             Found::Wait(until) => Ok(Decision::unchanged(Reply::Wait(until))),
             Found::Free { prefix, pool, warning } => {
-                let grant = Grant { request, prefix, pool: Some(pool), key: options.key, dynamic: true };
+                let grant = Grant {
+                    request,
+                    prefix,
+                    pool: Some(pool),
+                    key: options.key,
+                    dynamic: true,
+                    replaces: None,
+                };
                 let mut decision = self.grant_subnet(grant, context);
                 decision.warnings.extend(warning);
                 Ok(decision)
@@ -284,9 +304,9 @@ impl Plan {
     }
 
     fn grant_subnet(&self, grant: Grant<'_>, context: Context) -> Decision {
-        let Grant { request, prefix, pool, key, dynamic } = grant;
-        let previous =
-            self.remembered.get(&(request.space, prefix)).and_then(|serial| self.subnets.get(serial));
+        let Grant { request, prefix, pool, key, dynamic, replaces } = grant;
+        let remembered = || self.remembered.get(&(request.space, prefix)).copied();
+        let previous = replaces.or_else(remembered).and_then(|serial| self.subnets.get(&serial));
         let serial = previous.map_or(self.next_serial, |subnet| subnet.state.serial);
         let state = SubnetState {
             serial,

@@ -24,6 +24,7 @@ mod place;
 pub mod prefix;
 mod prefix_index;
 mod release;
+mod repair;
 pub mod request;
 pub mod settings;
 mod subnet;
@@ -138,6 +139,7 @@ impl Plan {
             }
             Request::Force { subnet, address } => self.decide_force(subnet, *address, context),
             Request::Undo(undo) => self.decide_undo(undo),
+            Request::Repair(repair) => self.decide_repair(repair, context),
         }
     }
 

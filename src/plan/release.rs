@@ -27,7 +27,7 @@ impl Plan {
         decision
     }
 
-    fn release_subnet(&self, subnet: &Subnet, why: Why, context: Context) -> Vec<Change> {
+    pub(super) fn release_subnet(&self, subnet: &Subnet, why: Why, context: Context) -> Vec<Change> {
         let (at, state) = (context.now, &subnet.state);
         let cooling = if state.marks.stormed { 0 } else { self.subnet_cooling_of(subnet) };
         let mut changes = vec![Change::SubnetReleased {
@@ -61,7 +61,13 @@ impl Plan {
         decision
     }
 
-    fn release_address(&self, subnet: &Subnet, address: u128, why: Why, context: Context) -> Vec<Change> {
+    pub(super) fn release_address(
+        &self,
+        subnet: &Subnet,
+        address: u128,
+        why: Why,
+        context: Context,
+    ) -> Vec<Change> {
         let mut changes =
             vec![Change::AddressReleased { serial: subnet.state.serial, address, at: context.now, why }];
         changes.extend(self.trim_memory(subnet, 1, Some(address), context.now));

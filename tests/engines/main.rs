@@ -63,6 +63,7 @@ fn main() -> ExitCode {
         engines.is_empty() || engines.iter().any(|word| suite == word || version.starts_with(word.as_str()))
     };
     let suites: Vec<_> = SUITES.into_iter().filter(wanted).collect();
+    engine::sweep();
     report::quiet_panics();
     let report = Report::new(&chosen, &suites);
     std::thread::scope(|scope| {

@@ -259,6 +259,7 @@ fn exact(space: Space, asked: Prefix, range: Option<Prefix>, overlap: bool) -> S
         options: BTreeMap::from_iter(overlap.then(|| ("overlap".to_owned(), "true".to_owned()))),
         pools: None,
         in_use: Arc::from([]),
+        dead: std::sync::Arc::default(),
     }
 }
 
@@ -279,6 +280,7 @@ pub fn request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
             options: options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
             pools: DRIVERS.get(*driver).map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
             in_use: host(*seen),
+            dead: std::sync::Arc::default(),
         }),
         Op::Exact { space, pool, range, overlap } => {
             let asked = prefix(EXACT[*pool]);
@@ -302,6 +304,7 @@ pub fn request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
                 name: name.map(|name| NAMES[name].to_owned()),
                 mac: mac.map(|mac| [2, 0, 0, 0, 0, mac]),
                 serial: *serial,
+                dead: std::sync::Arc::default(),
             })
         }
         Op::ReleaseAddress { subnet, number } => {

@@ -50,7 +50,11 @@ impl Model {
             return self.explicit(at, request, seen);
         }
         let entry = &self.subnets[at];
-        let gateway = entry.state.marks.gateway.filter(|gateway| entry.leased(*gateway).is_some());
+        let gateway = entry
+            .state
+            .marks
+            .gateway
+            .filter(|gateway| entry.leased(*gateway).is_some_and(|record| record.kind == Kind::Gateway));
         let (kind, choice) = match (request.gateway, gateway) {
             (true, Some(gateway)) => return self.expect(seen, &self.answer(at, gateway), false, false),
             (true, None) => (Kind::Gateway, self.gateway(entry)),

@@ -98,6 +98,7 @@ impl Model {
             }
             Request::Force { subnet, address } => self.force(subnet, *address, seen)?,
             Request::Undo(undo) => self.undo(undo, seen)?,
+            Request::Repair(_) => return Err("repair has a test of its own".to_owned()),
         }
         self.follow_forgotten(&seen.changes)
     }
