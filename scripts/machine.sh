@@ -64,7 +64,7 @@ shut_kernel() { # TOP
 
 first_process() { # NAME
   local name=$1 home=$BASE/e/$1 top=$BASE/e/$1/top unit
-  mount -t overlay overlay -o "lowerdir=$BASE/roots/$SUITE,upperdir=$home/upper,workdir=$home/work" "$top"
+  mount -t overlay overlay -o "lowerdir=$BASE/roots/$SUITE,upperdir=$home/upper,workdir=$home/scratch" "$top"
   mkdir -p "$top/var/lib/docker" "$top/var/lib/containerd" "$top/var/log/journal" "$top/host"
   mount -t proc proc "$top/proc"
   mount -t sysfs sysfs "$top/sys"

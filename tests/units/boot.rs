@@ -17,7 +17,7 @@ fn before_docker(m: &Machine) {
 
 /// Where in the journal the last such line of systemd is.
 fn last(m: &Machine, text: &str) -> usize {
-    let lines = m.sh("journalctl -q --no-pager -o cat -t systemd");
+    let lines = m.sh("journalctl --sync; journalctl -q --no-pager -o cat -t systemd");
     let found = lines.lines().enumerate().filter(|(_, line)| line.starts_with(text)).last();
     found.unwrap_or_else(|| panic!("the journal does not say {text:?}: {lines}")).0
 }
@@ -69,7 +69,8 @@ pub fn docker_stopped(m: &mut Machine) {
     assert!(last(m, "Stopped docker.service") < last(m, "Stopping gipam.service"));
     let left = m.view("leases"); // from the books
     assert!(endpoints(left.clone()).is_empty(), "{left:?}");
-    m.sh("systemctl start docker gipam.socket gipam.service");
+    // systemctl queues one unit after another, and systemd orders what is queued: whom the other waits for comes first
+    m.sh("systemctl start gipam.socket gipam.service docker.service");
     before_docker(m);
     running(m, "always");
 }

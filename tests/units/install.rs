@@ -53,6 +53,11 @@ pub fn hardened(m: &mut Machine) {
     page::install(m);
     m.sh(&page::block("Install", 1));
     assert_eq!(m.prefixes("web"), ["10.20.2.0/24"], "the route and the nameserver are kept clear");
+    // read from Docker's own API: which container it is
+    m.sh("docker run -d --init --name one --network web bb sleep 3600");
+    assert_eq!(m.sh("gipam gc"), "books and Engine agree");
+    let held = m.endpoints();
+    assert!(held.len() == 1 && held[0]["holder"] == "one", "{held:?}");
     for (path, bits) in [
         (SOCKET, 0o600),
         ("/run/docker/plugins/dmz.sock", 0o600),

@@ -163,7 +163,7 @@ impl Machine {
 
     /// What gipam itself wrote to the journal: priority and text.
     pub fn journal(&self) -> Vec<(u8, String)> {
-        let lines = self.sh("journalctl -q -o json -u gipam.service _COMM=gipam");
+        let lines = self.sh("journalctl --sync; journalctl -q -o json -t gipam");
         let entry = |line: &str| -> (u8, String) {
             let value: Value = serde_json::from_str(line).unwrap();
             let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();

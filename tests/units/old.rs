@@ -27,7 +27,7 @@ WantedBy=multi-user.target
 fn old_machine(m: &Machine) -> Vec<String> {
     let socket = m.path(SOCKET);
     std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
-    let old = OldGipam::start(&socket);
+    let old = OldGipam::start(&socket, "10.66", "fd66");
     m.sh("docker network create --ipv6 --ipam-driver gipam web
           docker run -d --init --name always --restart always --network web bb sleep 3600");
     m.write("/opt/gipam/lease.json", &old.file());
