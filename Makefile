@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Words after it choose scenarios and engines: make engines SCENARIOS="takeover --engine 28"
 SCENARIOS ?=
 
-.PHONY: build run demo check test engines units
+.PHONY: build run demo check test engines units faults torture
 
 # The program for use: target/release/gipam.
 build:
@@ -22,7 +22,7 @@ demo:
 check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
-	$(CARGO) clippy --locked --test engines --test units --quiet -- -D warnings
+	$(CARGO) clippy --locked --test engines --test units --test torture --quiet -- -D warnings
 	$(CARGO) test --locked --quiet
 	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh .ci/run; else echo "shellcheck: not installed, skipped"; fi
 
@@ -34,5 +34,15 @@ engines:
 units:
 	$(CARGO) test --locked --quiet --test units -- $(SCENARIOS)
 
+# The real daemon killed, cut off from its disk, starved and flooded, a few times each (needs root; see docs/reliability.md).
+faults:
+	scripts/torture.sh --short
+
+# The same at length, with the plan's model, every interleaving and the fuzz targets: a table, then "N passed, N failed".
+# WORDS choose rows: make torture WORDS=power_cut
+WORDS ?=
+torture:
+	scripts/torture.sh --long $(WORDS)
+
 # Everything.
-test: check demo engines units
+test: check faults demo units engines

@@ -11,9 +11,12 @@ mod support {
     pub mod rows;
 }
 
+use std::cell::Cell;
+
 use gipam::plan::Plan;
 use gipam::plan::request::{Context, Undo};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use support::invariants::{answered_once, conserved, disjoint, faithful, inside, repeatable, unique};
 use support::model::Model;
 use support::operations::{EXACT, Op, operations, prefix, request, settings};
@@ -100,21 +103,28 @@ impl Trial {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
+#[test]
+fn plan_behaves_as_the_naive_model() {
+    let config = ProptestConfig {
         cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1_000),
         failure_persistence: None,
         max_shrink_iters: 20_000,
         ..ProptestConfig::default()
-    })]
-
-    #[test]
-    fn plan_behaves_as_the_naive_model(operations in operations(60)) {
+    };
+    let (done, trials) = (Cell::new(0), Cell::new(0));
+    let outcome = TestRunner::new(config).run(&operations(60), |operations| {
         let mut trial = Trial::new();
         for (number, op) in operations.0.iter().enumerate() {
             if let Err(why) = trial.step(op) {
                 return Err(TestCaseError::fail(format!("operation {number}, {op:?}: {why}")));
             }
         }
+        done.set(done.get() + operations.0.len());
+        trials.set(trials.get() + 1);
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
     }
+    println!("{} operations in {} trials", done.get(), trials.get());
 }

@@ -1,0 +1,85 @@
+#!/bin/bash
+# torture.sh --short|--long [WORD...] - the proofs of docs/reliability.md on this machine, and a table of what was done.
+#
+# --short is the part of `make test`: faults on the real daemon, a few of each kind. --long is `make torture`: all of them,
+# the plan against its model for a million operations, every interleaving, and the fuzz targets for a while. A WORD runs
+# only the rows that carry it. Needs root (or sudo) for mounts of its own; installs strace where it is missing, which then
+# stays installed. All load goes to sockets of daemons of its own; nothing is left behind.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+MODE=${1:-}
+case $MODE in --short | --long) shift ;; *) echo "usage: torture.sh --short|--long [WORD...]" >&2; exit 2 ;; esac
+CARGO=${CARGO:-cargo}
+OPERATIONS=${OPERATIONS:-1000000}
+FUZZ_SECONDS=${FUZZ_SECONDS:-30}
+ROOT=()
+[ "$(id -u)" = 0 ] || ROOT=(sudo)
+
+# strace puts the faults in; mkfs.ext4 and perl make and cut the disks; mount, umount and unshare are everywhere.
+missing=()
+for tool in strace:strace mkfs.ext4:e2fsprogs perl:perl unshare:util-linux; do
+  PATH=$PATH:/usr/sbin:/sbin command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
+done
+if [ "${#missing[@]}" -gt 0 ]; then
+  command -v apt-get >/dev/null || { echo "torture.sh: please install: ${missing[*]}" >&2; exit 1; }
+  "${ROOT[@]}" apt-get update -q >/dev/null
+  "${ROOT[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+PASSED=0
+FAILED=0
+TABLE=$(mktemp)
+trap 'rm -f "$TABLE" "$TABLE.out"' EXIT
+
+# Adds up the table's lines.
+count() {
+  PASSED=$((PASSED + $(grep -c '^ok ' "$TABLE" || true)))
+  FAILED=$((FAILED + $(grep -c '^FAILED ' "$TABLE" || true)))
+}
+
+# row NAME COUNTS COMMAND... - one line of the table: the command's success, its time, and what it counted.
+row() {
+  local name=$1 counts=$2 began=$SECONDS verdict=ok
+  shift 2
+  "$@" >"$TABLE.out" 2>&1 || verdict=FAILED
+  printf '%-6s %-44s %6d s  %s\n' "$verdict" "$name" $((SECONDS - began)) "$($counts)" | tee "$TABLE"
+  [ $verdict = ok ] || tail -n 40 "$TABLE.out" >&2
+  count
+}
+interleavings() { sed -n 's/.*\b\([0-9]\+ interleavings\).*/\1/p' "$TABLE.out" | paste -sd+ | sed 's/+/, /g'; }
+operations() { sed -n 's/.*\b\([0-9]\+ operations in [0-9]\+ trials\).*/\1/p' "$TABLE.out"; }
+wanted() { # wanted NAME WORD...: whether one of the words, if any, stands in the name
+  local name=$1 word
+  shift
+  [ $# -gt 0 ] || return 0
+  for word in "$@"; do [[ $name != *"$word"* ]] || return 0; done
+  return 1
+}
+
+program=$("$CARGO" test --locked --test torture --no-run --message-format=json 2>/dev/null |
+  sed -n 's/.*"executable":"\([^"]*torture-[^"]*\)".*/\1/p' | tail -n 1) ||
+  { "$CARGO" test --locked --test torture --no-run; exit 1; }
+[ -x "$program" ] || { echo "torture.sh: the test program was not built" >&2; exit 1; }
+
+STATUS=0
+RUST_BACKTRACE=0 "${ROOT[@]}" "$program" "$MODE" "$@" | grep -v 'passed, .* failed$' | tee "$TABLE" || STATUS=$?
+count
+[ "$STATUS" = 0 ] || [ "$FAILED" -gt 0 ] || [ $# -gt 0 ] || FAILED=1
+
+if [ "$MODE" = --long ]; then
+  if wanted faithful_in_every_order "$@"; then
+    row faithful_in_every_order interleavings "$CARGO" test --locked --test interleavings -- --include-ignored --nocapture
+  fi
+  if wanted plan_behaves_as_the_naive_model "$@"; then
+    # A trial is 1 to 59 operations.
+    row plan_behaves_as_the_naive_model operations env PROPTEST_CASES=$((OPERATIONS / 29)) \
+      "$CARGO" test --locked --test plan -- --nocapture
+  fi
+  if wanted fuzz "$@"; then
+    scripts/fuzz.sh "$FUZZ_SECONDS" | tee "$TABLE" || true
+    count
+    [ -s "$TABLE" ] || FAILED=$((FAILED + 1))
+  fi
+fi
+echo "$PASSED passed, $FAILED failed"
+[ "$FAILED" = 0 ] && [ "$PASSED" -gt 0 ]

@@ -1,0 +1,404 @@
+//! EVERY ORDER: small sets of requests through the real ledger, in every order that their callers allow, cut into batches
+//! in every way, each caller staying, leaving before its request is decided, or leaving when it is answered.
+//!
+//! The ledger's thread reads the clock once at the start of each batch, and there it is held until all that belongs to
+//! the batch stands in the queue: so a run is repeatable. After every batch the books must hold exactly what the same
+//! requests, one after the other, make of a plan without ledger, queue or disk; answers must agree, too.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs, reason = "a test")]
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::{Context as TaskContext, Poll, Waker};
+use std::thread::JoinHandle;
+
+use gipam::ledger::{Granted, Ledger, Refusal, start};
+use gipam::plan::Plan;
+use gipam::plan::prefix::{Family, Prefix};
+use gipam::plan::request::{
+    AddressRequest, Context, Decision, Reply, Request, Space, SubnetRequest, Undo, Wanted,
+};
+use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
+use gipam::store::{Books, Reader};
+
+const START: u64 = 1_800_000_000_000;
+
+type Answer = Result<Granted, Refusal>;
+type Asking = Pin<Box<dyn Future<Output = Answer>>>;
+
+/// What becomes of the caller of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    /// Gone before its request is decided.
+    LeavesBefore,
+    /// Gone when its answer comes: the grant is undone, some time later.
+    LeavesAfter,
+}
+
+const FATES: [Fate; 3] = [Fate::Stays, Fate::LeavesBefore, Fate::LeavesAfter];
+
+/// What happens, in some order. `who` also names the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Ask(usize, Fate),
+    /// The undo of that caller's grant reaches the ledger.
+    Undo(usize),
+    /// That caller gives its address back: only after its answer.
+    Release(usize),
+    /// The network is removed.
+    ReleaseSubnet,
+}
+
+/// A ledger whose batches are cut by the test.
+struct Held {
+    ledger: Ledger,
+    thread: JoinHandle<()>,
+    began: Receiver<()>,
+    go: Sender<u64>,
+    books: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+fn settings() -> Settings {
+    let base =
+        Base { base: Prefix::parse("192.0.2.0/30").unwrap(), size: 30, addresses: AddressOrder::Sequential };
+    let pool = PoolSettings {
+        name: "one".to_owned(),
+        v4: Some(base),
+        v6: None,
+        cooling: 0,
+        subnet_cooling: 60_000,
+        closed: false,
+    };
+    Settings { pools: vec![pool], ..Settings::default() }
+}
+
+fn polled(asking: &mut Asking) -> Option<Answer> {
+    match asking.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
+}
+
+fn load(books: &Path, now: u64) -> Plan {
+    let reader = Reader::open(books).unwrap();
+    let mut plan = Plan::new(reader.settings().unwrap());
+    reader.load(|change| plan.apply(&change)).unwrap();
+    plan.advance(now);
+    plan
+}
+
+impl Held {
+    fn new() -> Held {
+        let memory = Path::new("/dev/shm");
+        let directory =
+            if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let path = directory.path().join("gipam.db");
+        let mut books = Books::open(&path).unwrap();
+        books.put_settings(&settings()).unwrap();
+        books.commit().unwrap();
+        let (begins, began) = channel();
+        let (go, goes) = channel();
+        // The clock is read once a batch: there the thread waits for what belongs to it, and is told the time.
+        let clock = Box::new(move || {
+            let _ = begins.send(());
+            goes.recv().unwrap_or(START)
+        });
+        let (ledger, thread) = start(load(&path, START), books, clock, |_| ()).unwrap();
+        Held { ledger, thread, began, go, books: path, _directory: directory }
+    }
+
+    fn ask(&self, request: Request) -> Asking {
+        let ledger = self.ledger.clone();
+        let mut asking: Asking = Box::pin(async move { ledger.ask(request).await });
+        assert!(polled(&mut asking).is_none(), "answered before it was decided");
+        asking
+    }
+
+    /// One batch: `fill` puts into the queue what belongs to it.
+    fn batch<T>(&self, now: u64, fill: impl FnOnce(&Held) -> T) -> T {
+        // A release of nothing opens the batch and another closes it: when it is answered, all are.
+        let nothing = || Request::ReleaseSubnet { id: "nothing".to_owned(), generation: None };
+        let _open = self.ask(nothing());
+        self.began.recv().unwrap();
+        let filled = fill(self);
+        let close = self.ask(nothing());
+        self.go.send(now).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(close).unwrap();
+        filled
+    }
+
+    fn stop(self) {
+        self.ledger.stop();
+        drop(self.go); // its clock then stands still
+        self.thread.join().unwrap();
+    }
+}
+
+/// The same requests, one after the other, without a ledger.
+struct Reference {
+    plan: Plan,
+    undos: BTreeMap<usize, Undo>,
+    addresses: BTreeMap<usize, IpAddr>,
+}
+
+impl Reference {
+    fn decide(&mut self, request: &Request, now: u64) -> Decision {
+        self.plan.advance(now);
+        let decision = self.plan.decide(request, Context { now, random: 1 });
+        for change in &decision.changes {
+            self.plan.apply(change);
+        }
+        decision
+    }
+}
+
+fn address(id: &str, who: usize) -> Request {
+    Request::Address(AddressRequest {
+        id: id.to_owned(),
+        name: Some(format!("c{who}")),
+        ..Default::default()
+    })
+}
+
+/// All orders of the events in which those of one list keep theirs.
+fn orders(lists: &[Vec<Event>]) -> Vec<Vec<Event>> {
+    if lists.iter().all(Vec::is_empty) {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for (at, list) in lists.iter().enumerate().filter(|(_, list)| !list.is_empty()) {
+        let mut rest = lists.to_vec();
+        rest[at].remove(0);
+        all.extend(orders(&rest).into_iter().map(|order| [vec![list[0]], order].concat()));
+    }
+    all
+}
+
+/// All ways to cut so many events into batches: bit n says that a batch ends after event n.
+fn cuts(events: usize) -> std::ops::Range<u32> {
+    0..1 << (events - 1)
+}
+
+/// Whether a cut is possible: who waits for an answer waits for the end of its batch.
+fn possible(batches: &[Vec<Event>]) -> bool {
+    batches.iter().all(|batch| {
+        batch.iter().enumerate().all(|(at, event)| match event {
+            Event::Release(who) | Event::Undo(who) => {
+                !batch[..at].iter().any(|it| matches!(it, Event::Ask(asked, _) if asked == who))
+            }
+            _ => true,
+        })
+    })
+}
+
+fn batches(order: &[Event], cut: u32) -> Vec<Vec<Event>> {
+    let mut batches = vec![Vec::new()];
+    for (at, event) in order.iter().enumerate() {
+        batches.last_mut().unwrap().push(*event);
+        if cut >> at & 1 == 1 && at + 1 < order.len() {
+            batches.push(Vec::new());
+        }
+    }
+    batches
+}
+
+/// One run; every answer and the books after every batch are compared.
+fn run(batches: &[Vec<Event>]) {
+    let held = Held::new();
+    let exact = |wanted| SubnetRequest {
+        space: Space::Local,
+        family: Family::V4,
+        wanted,
+        range: None,
+        options: BTreeMap::new(),
+        pools: None,
+        in_use: [].into(),
+        dead: Default::default(),
+    };
+    let mut subnet = held.batch(START, |held| held.ask(Request::Subnet(exact(Wanted::Any { size: None }))));
+    let Some(Ok(Granted { reply: Reply::Subnet { id, .. }, .. })) = polled(&mut subnet) else {
+        panic!("no subnet")
+    };
+    let mut reference =
+        Reference { plan: load(&held.books, START), undos: BTreeMap::new(), addresses: BTreeMap::new() };
+    let mut tickets = BTreeMap::new();
+    for (number, events) in batches.iter().enumerate() {
+        let now = START + 1_000 * (number as u64 + 1);
+        let mut asked: Vec<(usize, Fate, Option<Asking>)> = Vec::new();
+        held.batch(now, |held| {
+            for event in events {
+                match event {
+                    Event::Ask(who, fate) => {
+                        let asking = held.ask(address(&id, *who));
+                        asked.push((*who, *fate, (*fate != Fate::LeavesBefore).then_some(asking)));
+                    }
+                    Event::Undo(who) => {
+                        let ticket: Option<gipam::ledger::Ticket> = tickets.remove(who);
+                        if let Some(ticket) = ticket {
+                            ticket.undo();
+                        }
+                    }
+                    Event::Release(who) => {
+                        if let Some(address) = reference.addresses.get(who) {
+                            let (id, address) = (id.clone(), *address);
+                            // Whether its caller waits or not, a release is carried out.
+                            drop(held.ask(Request::ReleaseAddress { id, address, generation: None }));
+                        }
+                    }
+                    Event::ReleaseSubnet => {
+                        drop(held.ask(Request::ReleaseSubnet { id: id.clone(), generation: None }));
+                    }
+                }
+            }
+        });
+        let mut expected = BTreeMap::new();
+        for event in events {
+            let request = match event {
+                Event::Ask(_, Fate::LeavesBefore) => continue,
+                Event::Ask(who, _) => address(&id, *who),
+                Event::Undo(who) => match reference.undos.remove(who) {
+                    Some(undo) => Request::Undo(Box::new(undo)),
+                    None => continue,
+                },
+                Event::Release(who) => match reference.addresses.get(who) {
+                    Some(address) => {
+                        Request::ReleaseAddress { id: id.clone(), address: *address, generation: None }
+                    }
+                    None => continue,
+                },
+                Event::ReleaseSubnet => Request::ReleaseSubnet { id: id.clone(), generation: None },
+            };
+            let decision = reference.decide(&request, now);
+            if let Event::Ask(who, fate) = event {
+                if *fate == Fate::LeavesAfter {
+                    reference.undos.extend(decision.undo.clone().map(|undo| (*who, undo)));
+                }
+                if let (Ok(Reply::Address { address, .. }), Fate::Stays) = (&decision.reply, fate) {
+                    reference.addresses.insert(*who, *address);
+                }
+                expected.insert(*who, decision.reply);
+            }
+        }
+        for (who, fate, asking) in asked {
+            let Some(mut asking) = asking else { continue };
+            let answer = polled(&mut asking).expect("a batch answers everyone in it");
+            match (answer, &expected[&who]) {
+                (Ok(granted), Ok(reply)) => {
+                    assert_eq!(granted.reply, *reply);
+                    if fate == Fate::LeavesAfter {
+                        tickets.extend(granted.ticket.map(|ticket| (who, ticket)));
+                    }
+                }
+                (Err(refusal), Err(error)) => assert_eq!(refusal.text, error.to_string()),
+                (answer, expected) => panic!("answered {answer:?}, not {expected:?}"),
+            }
+        }
+        reference.plan.advance(now);
+        let books = load(&held.books, now);
+        assert_eq!(books, reference.plan, "after batch {number}");
+    }
+    held.stop();
+}
+
+/// What a caller does, by how it ends.
+fn caller(who: usize, fate: Fate) -> Vec<Event> {
+    match fate {
+        Fate::Stays => vec![Event::Ask(who, fate), Event::Release(who)],
+        Fate::LeavesBefore => vec![Event::Ask(who, fate)],
+        Fate::LeavesAfter => vec![Event::Ask(who, fate), Event::Undo(who)],
+    }
+}
+
+/// Two callers after the same address, and perhaps somebody who removes the network, in every order and every cut.
+fn every_order(also: &[Event]) -> usize {
+    let mut runs = 0;
+    for one in FATES {
+        for two in FATES {
+            for order in orders(&[caller(1, one), caller(2, two), also.to_vec()]) {
+                for batches in cuts(order.len()).map(|cut| batches(&order, cut)).filter(|it| possible(it)) {
+                    let shown = format!("{batches:?}");
+                    if let Err(panic) = std::panic::catch_unwind(|| run(&batches)) {
+                        eprintln!("in these batches: {shown}");
+                        std::panic::resume_unwind(panic);
+                    }
+                    runs += 1;
+                }
+            }
+        }
+    }
+    println!("{runs} interleavings");
+    runs
+}
+
+#[test]
+fn faithful_in_every_order_and_cut_of_two_callers() {
+    assert!(every_order(&[]) > 100);
+}
+
+/// `cargo test --test interleavings -- --ignored`: half a minute.
+#[test]
+#[ignore = "long: make torture"]
+fn faithful_in_every_order_and_cut_of_two_callers_while_the_network_goes() {
+    assert!(every_order(&[Event::ReleaseSubnet]) > 1_000);
+}
+
+/// A request that only a young cooling subnet can satisfy waits for it; others go on meanwhile.
+#[test]
+fn who_waits_for_a_cooling_subnet_gets_it_in_time_and_only_if_still_there() {
+    let any = || {
+        Request::Subnet(SubnetRequest {
+            space: Space::Local,
+            family: Family::V4,
+            wanted: Wanted::Any { size: None },
+            range: None,
+            options: BTreeMap::new(),
+            pools: None,
+            in_use: [].into(),
+            dead: Default::default(),
+        })
+    };
+    let subnet = |answer: Option<Answer>| match answer {
+        Some(Ok(Granted { reply: Reply::Subnet { id, .. }, .. })) => Some(id),
+        Some(Err(_)) | None => None,
+        other => panic!("{other:?}"),
+    };
+    // Who else asks at the same time, who leaves while it waits, and what time passes in which steps.
+    for rivals in 0..3 {
+        for leaves in 0..=rivals + 1 {
+            for steps in [vec![5_000], vec![1, 4_999], vec![4_999, 1], vec![2_500, 2_499, 1]] {
+                let held = Held::new();
+                let id = subnet(polled(&mut held.batch(START, |held| held.ask(any())))).unwrap();
+                let release = Request::ReleaseSubnet { id: id.clone(), generation: None };
+                let mut waiting = held.batch(START, |held| {
+                    drop(held.ask(release));
+                    (0..=rivals).map(|_| Some(held.ask(any()))).collect::<Vec<_>>()
+                });
+                // The first `leaves` go away while they wait.
+                waiting.iter_mut().take(leaves).for_each(|asking| *asking = None);
+                let mut now = START;
+                let mut granted = Vec::new();
+                for step in &steps {
+                    assert!(granted.is_empty(), "given too early");
+                    assert!(load(&held.books, now).subnets().all(|it| !it.is_held()));
+                    now += step;
+                    held.batch(now, |_| ());
+                    let answers = waiting.iter_mut().flatten().map(polled);
+                    granted = answers.filter_map(subnet).collect();
+                }
+                let stayed = rivals + 1 - leaves.min(rivals + 1);
+                assert_eq!(granted.len(), stayed.min(1), "{rivals} rivals, {leaves} left, {steps:?}");
+                let held_now = load(&held.books, now).subnets().filter(|it| it.is_held()).count();
+                assert_eq!(held_now, granted.len());
+                assert_ne!(granted.first(), Some(&id), "a new grant has a new id");
+                held.stop();
+            }
+        }
+    }
+}

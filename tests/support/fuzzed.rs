@@ -1,0 +1,267 @@
+//! WHAT FUZZING LOOKS AT: for each kind of foreign bytes, what must be true whatever they are. The fuzz targets feed
+//! these functions for ever, `tests/corpus.rs` with the seeds and with whatever was once found.
+//!
+//! Promises: a panic is a find. No socket; files only in a directory of its own in memory. Knows no fuzzer.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use gipam::config::{Surroundings, check_file};
+use gipam::docker::wire;
+use gipam::plan::Plan;
+use gipam::plan::prefix::Prefix;
+use gipam::plan::request::{Context, Reply, Request};
+use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
+use gipam::store::{Books, Reader, old_gipam, takeover};
+
+use super::invariants::{conserved, disjoint};
+
+const NOW: u64 = 1_800_000_000_000;
+
+/// The pools of the recorded conversations.
+fn settings() -> Settings {
+    let base = |text: &str, size| {
+        Prefix::parse(text).map(|base| Base { base, size, addresses: AddressOrder::Stable })
+    };
+    let pool = |name: &str, v4, v6| PoolSettings {
+        name: name.to_owned(),
+        v4,
+        v6,
+        cooling: 1_000,
+        subnet_cooling: 1_000,
+        closed: false,
+    };
+    Settings {
+        pools: vec![
+            pool("default", base("10.123.0.0/16", 24), base("fd12:3400::/48", 64)),
+            pool("small", base("192.0.2.0/28", 30), None),
+        ],
+        ..Settings::default()
+    }
+}
+
+/// A directory in memory that lives as long as the program.
+fn directory() -> &'static PathBuf {
+    static DIRECTORY: OnceLock<tempfile::TempDir> = OnceLock::new();
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let memory = std::path::Path::new("/dev/shm");
+        let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        DIRECTORY.get_or_init(|| made.unwrap()).path().to_owned()
+    })
+}
+
+/// Lines `METHOD BODY`: each body is read as dockerd's, and what can be understood is asked of a plan. A PoolID that is
+/// the prefix of a held subnet stands for its id. Nothing may break an invariant, and every text must fit into a log.
+pub fn wire(bytes: &[u8]) {
+    let mut plan = Plan::new(settings());
+    let mut ids: BTreeMap<String, String> = BTreeMap::new();
+    for (number, line) in bytes.split(|byte| *byte == b'\n').take(64).enumerate() {
+        let at = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
+        let (method, body) = (&line[..at], line.get(at + 1..).unwrap_or_default());
+        let mut body = body.to_vec();
+        if let Ok(text) = std::str::from_utf8(&body) {
+            let mut text = text.to_owned();
+            for (prefix, id) in &ids {
+                text = text.replace(&format!("\"PoolID\":\"{prefix}\""), &format!("\"PoolID\":\"{id}\""));
+            }
+            body = text.into_bytes();
+        }
+        wire::is_blank(&body);
+        let asked = wire::Body::parse(&body).and_then(|body| match method {
+            b"RequestPool" => body.subnet_request(None).map(Request::Subnet),
+            b"ReleasePool" => body.release_subnet(),
+            b"RequestAddress" => body.address_request(),
+            _ => body.release_address(),
+        });
+        let request = match asked {
+            Ok(request) => request,
+            Err(error) => {
+                says(&error.to_string());
+                continue;
+            }
+        };
+        let now = NOW + number as u64 * 700;
+        plan.advance(now);
+        let decision = plan.decide(&request, Context { now, random: number as u64 });
+        for change in &decision.changes {
+            plan.apply(change);
+        }
+        match &decision.reply {
+            Ok(reply) => {
+                let text = wire::reply(reply);
+                assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap().is_object());
+                if let Reply::Subnet { id, prefix } = reply {
+                    ids.insert(prefix.to_string(), id.clone());
+                }
+            }
+            Err(error) => says(&error.to_string()),
+        }
+        disjoint(&plan).and_then(|()| conserved(&plan)).unwrap();
+    }
+}
+
+/// A refusal is a JSON object with a text in it, on one line, not endless.
+fn says(text: &str) {
+    let tidy = wire::tidy_message(text);
+    assert!(
+        !tidy.is_empty() && !tidy.chars().any(char::is_control) && tidy.chars().count() < 4_200,
+        "{tidy:?}"
+    );
+    let body: serde_json::Value = serde_json::from_str(&wire::refusal(&tidy)).unwrap();
+    assert_eq!(body["Err"], body["Error"]);
+}
+
+/// A configuration file: understood, or refused with a text that names the file.
+pub fn configuration(bytes: &[u8]) {
+    let path = directory().join("gipam.toml");
+    std::fs::write(&path, bytes).unwrap();
+    let path = path.display().to_string();
+    match check_file(&path, &Surroundings::default()) {
+        Ok(config) => {
+            // What is in force makes a plan that can be asked.
+            let plan = Plan::new(config.settings);
+            conserved(&plan).unwrap();
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// A lease file of the old gipam: what is understood is taken over whole, and what is written can be read again.
+pub fn lease_file(bytes: &[u8]) {
+    let _ = old_gipam::detect(bytes);
+    let Ok(parsed) = old_gipam::parse(bytes) else { return };
+    for oddity in &parsed.oddities {
+        assert!(!oddity.to_string().is_empty());
+    }
+    let books = parsed.books;
+    let mut settings = Settings::default();
+    settings.pools.extend(takeover::pools(&books, &settings));
+    let mut plan = Plan::new(settings.clone());
+    for change in takeover::changes(&books, &plan, &settings, NOW) {
+        plan.apply(&change);
+    }
+    plan.advance(NOW);
+    conserved(&plan).unwrap();
+    let leases: usize = books.allocated.iter().map(|subnet| subnet.addresses.len()).sum();
+    let held: usize = plan.subnets().map(|subnet| subnet.addresses.leased()).sum();
+    assert_eq!((plan.subnets().count(), held), (books.allocated.len(), leases));
+    let again = old_gipam::parse(&old_gipam::write(&books)).unwrap().books;
+    let addresses = |books: &old_gipam::OldBooks| -> Vec<_> {
+        let mut all: Vec<_> = books.allocated.iter().map(|it| (it.id.clone(), it.prefix)).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(addresses(&again), addresses(&books));
+}
+
+/// Where a foreign value may stand in the books.
+const COLUMNS: [(&str, &str); 40] = [
+    ("subnets", "serial"),
+    ("subnets", "id"),
+    ("subnets", "space"),
+    ("subnets", "prefix"),
+    ("subnets", "range"),
+    ("subnets", "pool"),
+    ("subnets", "options"),
+    ("subnets", "dynamic"),
+    ("subnets", "granted_at"),
+    ("subnets", "generation"),
+    ("subnets", "start_beyond"),
+    ("subnets", "had_endpoint"),
+    ("subnets", "set_up_at"),
+    ("subnets", "gateway"),
+    ("subnets", "released_at"),
+    ("subnets", "cool_until"),
+    ("addresses", "subnet"),
+    ("addresses", "address"),
+    ("addresses", "leased"),
+    ("addresses", "kind"),
+    ("addresses", "name"),
+    ("addresses", "mac"),
+    ("addresses", "pinned"),
+    ("addresses", "since"),
+    ("addresses", "generation"),
+    ("keys", "space"),
+    ("keys", "family"),
+    ("keys", "word"),
+    ("keys", "prefix"),
+    ("keys", "at"),
+    ("counters", "next_generation"),
+    ("counters", "next_serial"),
+    ("pools", "name"),
+    ("pools", "v4_base"),
+    ("pools", "v4_size"),
+    ("pools", "v6_base"),
+    ("pools", "cooling"),
+    ("reserved", "first"),
+    ("reserved", "last"),
+    ("meta", "value"),
+];
+
+/// Books with a row in every table.
+fn template() -> &'static Vec<u8> {
+    static TEMPLATE: OnceLock<Vec<u8>> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let path = directory().join("template.db");
+        let mut books = Books::open(&path).unwrap();
+        books.put_settings(&settings()).unwrap();
+        books.commit().unwrap();
+        books.close().unwrap();
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode=DELETE;
+                 INSERT INTO subnets VALUES (1, 'local/10.123.0.0/24#00000000000000aa', 'local', '10.123.0.0/24',
+                   '10.123.0.128/25', 'default', '{\"key\":\"a\"}', 1, 5, 1, NULL, 1, 1, 5, '10.123.0.1', 0, 0, NULL, 0);
+                 INSERT INTO subnets VALUES (2, 'b', 'global', 'fd12:3400::/64', NULL, NULL, '{}', 0, 5, 2,
+                   'fd12:3400::7', 1, 1, 5, NULL, 0, 0, 9, 10);
+                 INSERT INTO addresses VALUES (1, '10.123.0.1', 1, 'gateway', NULL, NULL, 0, 5, 3);
+                 INSERT INTO addresses VALUES (1, '10.123.0.130', 1, 'endpoint', 'web', '02:00:00:00:00:01', 1, 5, 4);
+                 INSERT INTO addresses VALUES (2, 'fd12:3400::5', 0, 'endpoint', 'db', NULL, 0, 5, 5);
+                 INSERT INTO keys VALUES ('local', 'v4', 'a', '10.123.0.0/24', 5);
+                 INSERT INTO reserved VALUES (99, '10.123.9.1', '10.123.9.3');",
+            )
+            .unwrap();
+        connection.close().unwrap();
+        std::fs::read(&path).unwrap()
+    })
+}
+
+/// Rows: lines whose first byte picks a column and whose second a type, the rest is the value. What the books
+/// then say is understood or refused by name.
+pub fn rows(bytes: &[u8]) {
+    let path = directory().join("rows.db");
+    std::fs::write(&path, template()).unwrap();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch("PRAGMA synchronous=OFF; PRAGMA journal_mode=MEMORY").unwrap();
+    for line in bytes.split(|byte| *byte == b'\n').take(8) {
+        let [column, how, value @ ..] = line else { continue };
+        let (table, column) = COLUMNS[usize::from(*column) % COLUMNS.len()];
+        let text = String::from_utf8_lossy(value).into_owned();
+        let value = match how % 4 {
+            0 => rusqlite::types::Value::Null,
+            1 => rusqlite::types::Value::Integer(text.parse().unwrap_or(value.len() as i64 - 4)),
+            _ => rusqlite::types::Value::Text(text),
+        };
+        // Types and keys are SQLite's affair: what it does not take is not in the books.
+        let _ = connection.execute(&format!("UPDATE OR IGNORE {table} SET {column} = ?1"), [value]);
+    }
+    connection.close().unwrap();
+    let reader = Reader::open(&path).unwrap();
+    let outcome = reader.settings().and_then(|settings| {
+        let mut plan = Plan::new(settings);
+        reader.load(|change| plan.apply(&change))?;
+        plan.advance(NOW);
+        // It can be counted and exported, too.
+        for subnet in plan.subnets() {
+            plan.count_addresses(subnet);
+        }
+        takeover::export(&plan);
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        assert!(error.to_string().contains("rows.db"), "{error}");
+    }
+}
