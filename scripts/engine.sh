@@ -2,7 +2,7 @@
 # engine.sh - whole Docker Engines of several versions side by side, made from Debian suites.
 #
 #   engine.sh root SUITE...            build (once) the root file systems: bookworm = Engine 20.10, trixie = 26.1,
-#                                      forky = 28.5 or what it has by now
+#                                      forky = 28.5 or what it has by now; machine = bookworm with systemd, for machine.sh
 #   engine.sh start NAME SUITE [FLAG...]   start containerd and dockerd, load the image "bb", return when the API answers
 #   engine.sh hold NAME SUITE [FLAG...]    the same, print "ready PID", and stop NAME again when standard input ends:
 #                                      whoever holds the other end of the pipe cannot leave an engine behind
@@ -52,9 +52,10 @@ bootstrap_tool() {
 }
 
 build_root() { # SUITE
-  local suite=$1 root=$BASE/roots/$1 log=$BASE/roots/$1.log mirror
+  local suite=$1 release=$1 root=$BASE/roots/$1 log=$BASE/roots/$1.log mirror
   local packages=docker.io,iptables,iproute2,busybox-static,ca-certificates
   case $suite in
+    machine) release=bookworm packages+=,systemd-sysv ;; # the last systemd that knows control groups v1
     bookworm) ;; # its docker.io holds the client, and there is no compose v2
     trixie) packages+=,docker-cli,docker-compose ;;
     # systemd-standalone-sysusers satisfies a dependency that would else bring all of systemd
@@ -72,12 +73,12 @@ build_root() { # SUITE
     # In a mount namespace of its own, so that nothing stays mounted should it be killed.
     unshare -m --propagation private perl "$BASE/tool/usr/bin/mmdebstrap" --mode=root --variant=apt \
       --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Check-Valid-Until "false"' \
-      --include="$packages" "$suite" "$root.new" "$mirror" >"$log" 2>&1 </dev/null ||
+      --include="$packages" "$release" "$root.new" "$mirror" >"$log" 2>&1 </dev/null ||
       { tail -n 5 "$log" >&2; fail "building the $suite root failed, see $log"; }
     mv "$root.new" "$root"
   fi
   # bookworm has no compose v2: the next suite's, one program, serves its Engine as well
-  if [ ! -e "$root$COMPOSE" ]; then
+  if [ "$suite" != machine ] && [ ! -e "$root$COMPOSE" ]; then
     "$SELF" root trixie
     install -D "$BASE/roots/trixie$COMPOSE" "$root$COMPOSE"
   fi
@@ -235,6 +236,9 @@ sweep() {
     [ -d "/proc/$owner" ] || { note "stopping $(basename "$home"), left behind by process $owner"; stop "$(basename "$home")"; }
   done
 }
+
+# machine.sh goes on from here
+[ "${BASH_SOURCE[0]}" = "$0" ] || return 0
 
 command=${1:-help}
 [ $# = 0 ] || shift

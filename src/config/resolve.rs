@@ -23,7 +23,10 @@ const DEFAULT_GRACE: Millis = 600_000;
 pub(super) const DEFAULT_HISTORY: u32 = 10_000;
 
 /// Connections of a door by default: dockerd uses some tens.
-pub(super) const DEFAULT_CONNECTIONS: NonZeroU16 = NonZeroU16::new(512).unwrap();
+pub(super) const DEFAULT_CONNECTIONS: NonZeroU16 = match NonZeroU16::new(512) {
+    Some(connections) => connections,
+    None => NonZeroU16::MIN,
+};
 
 /// Everything that was written, and what there is to say about it.
 pub(super) struct Resolver<'a> {

@@ -117,7 +117,9 @@ impl Writer {
                 };
             }
             self.finish(batch)?;
-            self.books.checkpoint_if_due();
+            if !self.sick {
+                self.books.checkpoint_if_due();
+            }
         }
         Ok(())
     }
@@ -268,6 +270,9 @@ impl Writer {
             return Ok(());
         };
         let rolled_back = self.books.rollback();
+        if matches!(error, CommitError::Definite(_)) {
+            self.books.make_room();
+        }
         let fatal = match (&error, rolled_back) {
             (CommitError::Definite(_), Ok(())) => None,
             (CommitError::Definite(_), Err(worse)) => Some(worse.to_string()),

@@ -72,6 +72,8 @@ pub struct Reconciler {
     noted: Noted,
     clock: fn() -> Millis,
     retry: Duration,
+    /// The last look changed something at once.
+    learned: bool,
     /// The last look succeeded.
     answers: bool,
     /// Events cause no look before.
@@ -108,6 +110,7 @@ impl Reconciler {
             noted: Noted::new(),
             clock,
             retry: FIRST_RETRY,
+            learned: false,
             answers: false,
             not_before: Instant::now(),
         });
@@ -156,6 +159,9 @@ impl Reconciler {
     }
 
     fn next_look(&self) -> Instant {
+        if self.learned {
+            return self.not_before.max(Instant::now() + DEBOUNCE);
+        }
         let now = (self.clock)();
         let due = self.suspects.next_look(self.settings.grace);
         let wait = due.map_or(SELDOM, |due| Duration::from_millis(due.saturating_sub(now)).min(SELDOM));
@@ -178,6 +184,8 @@ impl Reconciler {
             engine::networks(&self.engine, &self.drivers).await.map_err(|error| error.to_string())?;
         let Look { dead, at_once, names, unknown_networks } = compare(&plan, read, &networks);
         self.suspects.update(read.at, dead.clone());
+        // What was learned in this look has its name in the next.
+        self.learned = !at_once.is_empty();
         for repair in at_once {
             self.ask(repair).await;
         }

@@ -40,16 +40,22 @@ impl Seen {
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     seen: BTreeMap<Key, Seen>,
+    /// When the youngest of what looked dead is old enough for a look that counts.
+    ripe: Option<Millis>,
 }
 
 impl Suspects {
     /// Takes in one look, begun at `at`: (key, granted at, why) of all that looked dead in it. The others are cleared.
     pub(super) fn update(&mut self, at: Millis, dead: impl IntoIterator<Item = (Key, Millis, String)>) {
         let mut now = BTreeMap::new();
+        self.ripe = None;
         for (key, since, why) in dead {
             let first = self.seen.get(&key).map_or(at, |seen| seen.first);
-            if first >= since.saturating_add(APART) {
+            let ripe = since.saturating_add(APART);
+            if first >= ripe {
                 now.insert(key, Seen { first, last: at, why });
+            } else {
+                self.ripe = Some(self.ripe.map_or(ripe, |earlier| earlier.min(ripe)));
             }
         }
         self.seen = now;
@@ -86,7 +92,7 @@ impl Suspects {
             let after = if seen.is_proven() { grace.max(APART) } else { APART };
             seen.first.saturating_add(after).max(seen.last.saturating_add(APART))
         };
-        self.seen.values().map(next).min()
+        self.seen.values().map(next).chain(self.ripe).min()
     }
 }
 
@@ -121,6 +127,7 @@ mod tests {
         let mut suspects = Suspects::default();
         suspects.update(100_000, dead(90_000));
         assert!(suspects.get(&KEY).is_none());
+        assert_eq!(suspects.next_look(600_000), Some(150_000), "but another look is due when it will");
         suspects.update(150_000, dead(90_000));
         assert_eq!(suspects.get(&KEY).map(|seen| seen.first), Some(150_000));
     }

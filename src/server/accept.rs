@@ -1,7 +1,8 @@
 //! Accepting connections, and stopping without losing any.
 //!
 //! Promises that an error of `accept` neither ends nor heats the daemon; that a door with all its connections
-//! in use lets the others wait in the kernel; and an orderly end: the socket file goes first, so that nobody
+//! in use closes those that have been silent longest, each at a moment when no request can be on its way, and lets
+//! the others wait in the kernel meanwhile; and an orderly end: the socket file goes first, so that nobody
 //! new comes; whoever had already come is served; then connections end, each at a moment when no request can
 //! be on its way; what is still at work after the deadline is dropped, and with it undone if it can be.
 
@@ -12,13 +13,16 @@ use super::message::{Handler, Limits, Peer};
 use super::stream::{Counted, Stream};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
+
+/// Between two looks for silent connections while a door is full.
+const CROWDED: Duration = Duration::from_millis(100);
 
 /// Between two tries when the system has no descriptor or memory left for a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -85,6 +89,8 @@ struct Accepting<H> {
     handler: Arc<H>,
     limits: Arc<Limits>,
     connections: JoinSet<()>,
+    /// What these connections are doing; some have ended.
+    open: Vec<Weak<Delivery>>,
 }
 
 /// A listener's socket, watched by the runtime.
@@ -105,7 +111,14 @@ impl<H: Handler> Accepting<H> {
             Socket::Unix(socket) => Watched::Unix(UnixListener::from_std(socket.try_clone()?)?),
             Socket::Tcp(socket) => Watched::Tcp(TcpListener::from_std(socket.try_clone()?)?),
         };
-        Ok(Accepting { socket, listener, handler, limits: Arc::new(limits), connections: JoinSet::new() })
+        Ok(Accepting {
+            socket,
+            listener,
+            handler,
+            limits: Arc::new(limits),
+            connections: JoinSet::new(),
+            open: Vec::new(),
+        })
     }
 
     async fn run(mut self, mut stop: Stop) -> Drained {
@@ -120,11 +133,18 @@ impl<H: Handler> Accepting<H> {
                     continue;
                 }
                 accepted = self.socket.accept(), if !full => accepted,
+                () = sleep(CROWDED), if full => {
+                    self.make_room();
+                    continue;
+                }
             };
             match accepted {
                 Ok(accepted) => {
                     failing = false;
                     self.welcome(accepted, &stop);
+                    if self.connections.len() >= self.limits.max_connections {
+                        self.make_room();
+                    }
                 }
                 Err(error) if harmless(&error) => {}
                 Err(error) => {
@@ -135,6 +155,16 @@ impl<H: Handler> Accepting<H> {
                     let _ = timeout(BACK_OFF, stopped(&mut stop)).await;
                 }
             }
+        }
+    }
+
+    /// Asks the connection that has been silent longest to give way; those at work stay.
+    fn make_room(&mut self) {
+        self.open.retain(|open| open.strong_count() > 0);
+        let silent = self.open.iter().filter_map(Weak::upgrade);
+        let silent = silent.filter_map(|open| open.idle_since().map(|since| (since, open)));
+        if let Some((_, longest)) = silent.min_by_key(|(since, _)| *since) {
+            longest.give_way();
         }
     }
 
@@ -165,6 +195,10 @@ impl<H: Handler> Accepting<H> {
     fn welcome(&mut self, accepted: Accepted, stop: &Stop) {
         let (handler, limits, stop) = (self.handler.clone(), self.limits.clone(), stop.clone());
         let delivery = Arc::new(Delivery::new());
+        if self.open.len() > 2 * self.limits.max_connections {
+            self.open.retain(|open| open.strong_count() > 0);
+        }
+        self.open.push(Arc::downgrade(&delivery));
         match accepted {
             Accepted::Unix(stream) => {
                 let Ok(credentials) = stream.peer_cred() else { return };

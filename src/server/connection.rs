@@ -104,6 +104,7 @@ async fn run(
                 delivery.retire();
                 delivery.overdue(limits)
             }
+            () = delivery.nudged() => delivery.overdue(limits),
             () = &mut clock => delivery.overdue(limits),
         };
         match next {

@@ -11,6 +11,7 @@
 use super::message::{Limits, Refusal, Undelivered};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// What a connection is doing.
@@ -91,6 +92,8 @@ struct State {
 /// See the top of this file.
 pub(super) struct Delivery {
     state: Mutex<State>,
+    /// The door wants the connection's task to look at the clock now.
+    nudge: Notify,
 }
 
 /// A connection that is being closed although no request ever came over it waits this long for the first
@@ -116,7 +119,7 @@ impl Delivery {
             alarm: false,
             undo: None,
         };
-        Delivery { state: Mutex::new(state) }
+        Delivery { state: Mutex::new(state), nudge: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -242,6 +245,28 @@ impl Delivery {
     /// The task: close this connection as soon as no request can be on its way.
     pub(super) fn retire(&self) {
         self.state().retiring.get_or_insert_with(Instant::now);
+    }
+
+    /// The door: since when nothing has come over this connection; none while it is at work or already retiring.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.phase == Phase::Idle && state.retiring.is_none()).then_some(state.since)
+    }
+
+    /// The door: others need the place of this connection; close it as soon as no request can be on its way. The time
+    /// that it has already been silent counts.
+    pub(super) fn give_way(&self) {
+        let mut state = self.state();
+        if state.phase == Phase::Idle && state.retiring.is_none() {
+            state.retiring = Some(state.since);
+            drop(state);
+            self.nudge.notify_one();
+        }
+    }
+
+    /// The task: resolves when the door wants it to look.
+    pub(super) async fn nudged(&self) {
+        self.nudge.notified().await;
     }
 
     /// The task: what the clock says.

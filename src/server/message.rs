@@ -159,7 +159,7 @@ pub struct Limits {
     /// what came in time is served. Over TCP a window of microseconds remains.
     pub idle: Duration,
     /// How many connections one door serves at once. Default 512; dockerd uses some tens. Further ones wait
-    /// in the kernel's queue and are not refused.
+    /// in the kernel's queue and are not refused; at the limit, idle ones give way to them, the longest silent first.
     pub max_connections: usize,
 }
 

@@ -10,6 +10,7 @@ pub mod history;
 mod load;
 mod names;
 pub mod old_gipam;
+mod reserve;
 mod schema;
 mod settings;
 mod sqlite;

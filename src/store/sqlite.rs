@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
+use super::reserve::Reserve;
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 use super::write::TRIM_EVERY;
 
@@ -106,11 +107,15 @@ pub struct Books {
     log_pages: Arc<AtomicI32>,
     pub(super) history_since_trim: usize,
     pub(super) history_limit: u64,
+    reserve: Reserve,
     _lock: File,
 }
 
 /// Pages of log after which it is moved into the file: about 16 MiB, which is then overwritten in place.
 const CHECKPOINT_PAGES: i32 = 4_000;
+
+/// What SQLite calls an I/O error when it cannot make or lengthen the index beside the log.
+const NO_ROOM: [i32; 2] = [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMOPEN];
 
 /// A path with something appended to its file name.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -127,6 +132,10 @@ pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> 
 pub(super) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
     let path = path.to_owned();
     move |source| match source.sqlite_error_code() {
+        // Where SQLite says "disk I/O error" for a disk without room.
+        _ if source.sqlite_error().is_some_and(|it| NO_ROOM.contains(&it.extended_code)) => {
+            Error::Sqlite { path, doing: "making the index of the log (is the disk full?)", source }
+        }
         Some(ErrorCode::NotADatabase) => Error::Foreign { path, why: "not a database".to_owned() },
         Some(ErrorCode::DatabaseCorrupt) => Error::Damaged { path, what: format!("{doing}: {source}") },
         _ => Error::Sqlite { path, doing, source },
@@ -160,6 +169,7 @@ impl Books {
             log_pages: Arc::default(),
             history_since_trim: TRIM_EVERY, // whoever restarts often trims too
             history_limit: 100_000,
+            reserve: Reserve::beside(path),
             _lock: lock,
         };
         let version = check_version(path, &books.connection)?;
@@ -227,6 +237,14 @@ impl Books {
         self.connection.execute_batch("ROLLBACK").map_err(|error| CommitError::Unknown(error.to_string()))
     }
 
+    /// After a commit that found no room: gives the reserve away, moves the log into the file, and cuts it off. Waits a
+    /// second at most until readers have let go of it: nothing else can be done anyway.
+    pub fn make_room(&mut self) {
+        self.reserve.give();
+        // Its failure is no news: the disk is known to be full.
+        let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    }
+
     /// Whether the disk takes writes: a small transaction of its own. If it does not, moving the log into the file may
     /// make room: the next transaction then begins the log anew.
     pub fn probe(&mut self) -> Result<(), CommitError> {
@@ -250,8 +268,10 @@ impl Books {
         Ok(outcome)
     }
 
-    /// Moves the log into the file when it has grown; call it when no answer waits. A failure is no loss.
+    /// Moves the log into the file when it has grown; call it when no answer waits and the last commit went well. A
+    /// failure is no loss.
     pub fn checkpoint_if_due(&mut self) {
+        self.reserve.keep();
         if self.log_pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES {
             self.log_pages.store(0, Ordering::Relaxed);
             self.checkpoint("PASSIVE");

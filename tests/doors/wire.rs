@@ -273,16 +273,33 @@ async fn a_body_cut_short_never_reaches_the_handler() {
 
 #[tokio::test]
 async fn more_connections_than_allowed_wait_and_are_served_later() {
+    let mut server = Running::unix_with(Limits { max_connections: 2, ..Limits::default() }, PATIENCE);
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = server.connect().await;
+        client.write_all(&post("/wait", "")).await.unwrap();
+        server.began("/wait").await;
+        clients.push(client);
+    }
+    let mut third = server.connect().await;
+    third.write_all(&post("/x", "3")).await.unwrap();
+    // Those at work keep their places; whoever waits gets the first that becomes free.
+    let early = tokio::time::timeout(Duration::from_millis(300), answer(&mut third)).await;
+    assert!(early.is_err(), "served beyond the limit");
+    drop(clients.pop());
+    assert_eq!(answer(&mut third).await.body, "3");
+}
+
+#[tokio::test]
+async fn idle_connections_give_way_the_longest_silent_first() {
     let server = Running::unix_with(Limits { max_connections: 2, ..Limits::default() }, PATIENCE);
-    let mut first = server.connect().await;
-    let mut second = server.connect().await;
+    let (mut first, mut second) = (server.connect().await, server.connect().await);
     assert_eq!(ask(&mut first, &post("/x", "1")).await.body, "1");
     assert_eq!(ask(&mut second, &post("/x", "2")).await.body, "2");
     let mut third = server.connect().await;
-    third.write_all(&post("/x", "3")).await.unwrap();
-    assert_eq!(ask(&mut first, &post("/x", "1")).await.body, "1");
-    drop(second);
-    assert_eq!(answer(&mut third).await.body, "3");
+    assert_eq!(ask(&mut third, &post("/x", "3")).await.body, "3");
+    assert!(rest(&mut first).await.is_empty(), "closed without a word");
+    assert_eq!(ask(&mut third, &post("/x", "4")).await.body, "4");
 }
 
 #[tokio::test]

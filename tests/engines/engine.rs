@@ -197,9 +197,14 @@ impl Drop for Engine {
 
 /// Waits for a condition, and says what was waited for when it does not come.
 pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    until_every(Duration::from_millis(20), what, limit, &mut holds);
+}
+
+/// The same for what is dear to ask.
+pub fn until_every(pause: Duration, what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < limit, "waited {} s in vain until {what}", limit.as_secs());
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(pause);
     }
 }

@@ -25,6 +25,7 @@ mod gipam;
 mod networks;
 mod oldgipam;
 mod proxy;
+mod repair;
 mod report;
 mod restarts;
 mod scenario;

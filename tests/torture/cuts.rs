@@ -1,0 +1,100 @@
+//! POWER CUTS: the daemon's books on a disk of their own, cut off at random moments under load; what the page cache held
+//! is lost. Afterwards the disk is mounted again, the daemon started, the books compared.
+//!
+//! Promises: acknowledged counts only what was answered before the cut began. Half of the time the daemon is killed with
+//! the power, half of the time it must find out and end by itself with an error. The control is the same program over a
+//! disk whose syncs are lies (they return success and do nothing): it must lose what it acknowledged, or these cuts prove
+//! nothing. A drive's own cache is not modelled.
+
+use crate::Counts;
+use crate::books::{compare, plan};
+use crate::crew::{Crew, Dice, POOLS, meeting_place};
+use crate::daemon::{Daemon, House, until};
+use crate::http::Wire;
+use crate::journal::Journal;
+use crate::trace;
+use crate::volume::Volume;
+
+const CLIENTS: usize = 8;
+
+/// A house whose books lie on a disk of their own, in a directory that does not exist yet.
+fn house() -> (House, Volume) {
+    let mut house = House::with_toml(POOLS);
+    let volume = Volume::ext4(house.directory.path());
+    house.set("--file", &volume.path("new/books/gipam.db"));
+    (house, volume)
+}
+
+/// Load, the cut, and the daemon's end.
+fn cut(house: &House, volume: &Volume, mut daemon: Daemon, journal: &Journal, seed: u64, answers: u64) {
+    let cutter = volume.cutter();
+    let crew = Crew::start(CLIENTS, &house.socket(), journal, seed);
+    crew.work(answers);
+    journal.blind(true);
+    cutter.cut();
+    if seed.is_multiple_of(2) {
+        daemon.kill();
+    } else {
+        let status = daemon.wait();
+        assert_eq!(status.code(), Some(1), "cut off from its disk: {}", house.log());
+    }
+    crew.stop();
+}
+
+pub fn run(long: bool) -> Counts {
+    let cuts = if long { 120 } else { 6 };
+    let (house, mut volume) = house();
+    let journal = Journal::default();
+    let mut dice = Dice::new(cuts);
+    let (mut recovered, mut uncertain) = (0, 0);
+    for round in 0..cuts {
+        let daemon = house.start();
+        if round > 0 {
+            let found = compare(&volume.path("new/books/gipam.db"), &journal);
+            found.assert_clean(&format!("after cut {round}"));
+            recovered += found.recovered;
+            uncertain += found.uncertain;
+        }
+        meeting_place(&house.socket(), &journal);
+        cut(&house, &volume, daemon, &journal, round, dice.below(300));
+        volume.unmount();
+        volume.mount();
+    }
+    let daemon = house.start();
+    compare(&volume.path("new/books/gipam.db"), &journal).assert_clean("after the last cut");
+    assert!(daemon.stop().success());
+    vec![
+        ("cuts survived", cuts),
+        ("answers acknowledged", journal.acknowledged()),
+        ("grants compared", recovered),
+        ("unanswered but carried out", uncertain),
+        ("!acknowledged lost", 0),
+        ("!held twice", journal.book().twice.len() as u64),
+    ]
+}
+
+pub fn control(long: bool) -> Counts {
+    let cuts = if long { 5 } else { 1 };
+    let mut lost = 0;
+    for round in 0..cuts {
+        let (house, mut volume) = house();
+        let books = volume.path("new/books/gipam.db");
+        // Books that are whole on the disk: only what comes now is at stake.
+        house.start().stop();
+        volume.unmount();
+        volume.mount();
+        let journal = Journal::default();
+        let lies = ["-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:retval=0"];
+        let daemon = trace::spawn(&house, &lies);
+        until("the daemon serves", || Wire::try_unix(&daemon.socket)?.try_call("Plugin.Activate", ""));
+        meeting_place(&house.socket(), &journal);
+        cut(&house, &volume, daemon, &journal, round * 2, 200);
+        volume.unmount();
+        volume.mount();
+        match plan(&books) {
+            Ok(_) => lost += compare(&books, &journal).lost.len() as u64,
+            Err(_) => lost += 1,
+        }
+    }
+    vec![("cuts", cuts), ("acknowledged lost, as they should be", lost)]
+}

@@ -1,0 +1,199 @@
+//! SICK DISKS: full, read-only, failing and slow ones. The daemon says why, ends where it must, loses nothing, and is
+//! well again when the disk is.
+//!
+//! Promises: a full disk is left by itself, without a restart, and what it kept back is carried out; after a failed write
+//! or sync nobody is told that anything was done, and the process ends with an error.
+
+use std::fs;
+use std::io::Write;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::Counts;
+use crate::books::compare;
+use crate::crew::{Client, Crew, Outcome, POOLS, SHARED, meeting_place};
+use crate::daemon::{House, until};
+use crate::http::Wire;
+use crate::journal::{Journal, State};
+use crate::trace;
+use crate::volume::Volume;
+
+/// A file system in memory is filled up under load, emptied again, and so on.
+pub fn full(long: bool) -> Counts {
+    let rounds = if long { 20 } else { 4 };
+    let mut house = House::with_toml(POOLS);
+    let volume = Volume::memory(house.directory.path(), 2_048);
+    let (books, ballast) = (volume.path("gipam.db"), volume.path("ballast"));
+    house.set("--file", &books);
+    let journal = Journal::default();
+    let daemon = house.start();
+    meeting_place(&house.socket(), &journal);
+    let (mut refused, mut kept) = (0, 0);
+    for round in 0..rounds {
+        let crew = Crew::start(8, &house.socket(), &journal, round);
+        crew.work(20);
+        fill(&ballast);
+        let before = journal.book().unavailable;
+        until("the full disk is noticed", || (journal.book().unavailable >= before + 50).then_some(()));
+        let reasons = crew.stop();
+        assert!(
+            reasons.iter().all(|text| text.contains("full") && text.contains("nothing was changed")),
+            "{reasons:?}"
+        );
+        refused += reasons.len() as u64;
+        // Looking goes on, and says what is true.
+        let leases = Wire::unix(&daemon.admin).get("/v1/leases");
+        assert!(!leases.as_array().unwrap().is_empty());
+        // A release is kept, and carried out by itself when there is room, though nobody asks again.
+        let mut client = Client::new(&house.socket(), &journal, 0);
+        let held = |it: &crate::journal::Lease| it.owner == 0 && it.state == State::Held && !it.gateway;
+        let word = journal.book().leases.iter().find(|(_, it)| held(it)).map(|(word, _)| word.clone());
+        let released = word.is_some_and(|word| client.release(&word) == Outcome::Unknown);
+        assert!(!released || client.reasons[0].contains("is kept"), "{:?}", client.reasons);
+        fs::remove_file(&ballast).unwrap();
+        until("what was kept is carried out", || {
+            let found = crate::books::plan(&books).ok()?;
+            let leaving: Vec<String> = {
+                let book = journal.book();
+                let leases = book.leases.iter().filter(|(_, it)| it.state == State::Leaving);
+                leases.map(|(word, _)| word.clone()).collect()
+            };
+            let there = |word: &String| {
+                found.subnets().filter(|subnet| subnet.is_held()).any(|subnet| {
+                    subnet.addresses.records().any(|(_, it)| it.leased && it.name.as_deref() == Some(word))
+                })
+            };
+            let done = !leaving.iter().any(there);
+            kept += if done { leaving.len() as u64 } else { 0 };
+            done.then_some(())
+        });
+        compare(&books, &journal).assert_clean(&format!("round {round}"));
+    }
+    assert!(daemon.stop().success(), "{}", house.log());
+    compare(&books, &journal).assert_clean("at the end");
+    vec![
+        ("times full", rounds),
+        ("requests refused with the reason", refused),
+        ("releases kept and carried out", kept),
+        ("!acknowledged lost", 0),
+    ]
+}
+
+/// Writes until nothing more goes.
+fn fill(ballast: &std::path::Path) {
+    let mut file = fs::File::create(ballast).unwrap();
+    for size in [65_536, 4_096, 1] {
+        while file.write(&vec![0; size]).is_ok() {}
+    }
+}
+
+/// The kernel makes the disk read-only under the daemon, as it does after errors; then a start on a read-only disk.
+pub fn read_only(long: bool) -> Counts {
+    let rounds = if long { 10 } else { 2 };
+    let mut refusals = 0;
+    for round in 0..rounds {
+        let mut house = House::with_toml(POOLS);
+        let mut volume = Volume::ext4(house.directory.path());
+        let books = volume.path("gipam.db");
+        house.set("--file", &books);
+        let journal = Journal::default();
+        let mut daemon = house.start();
+        meeting_place(&house.socket(), &journal);
+        let crew = Crew::start(8, &house.socket(), &journal, round);
+        crew.work(50);
+        // From here on the kernel refuses writes, also those that are still in its cache.
+        journal.blind(true);
+        volume.remount("abort");
+        let status = daemon.wait();
+        assert_eq!(status.code(), Some(1), "{}", house.log());
+        assert!(house.log().contains("writing the books failed"), "{}", house.log());
+        crew.stop();
+        volume.unmount();
+        volume.mount();
+        volume.remount("ro");
+        let (code, said) = house.refuse();
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("Read-only file system"), "{said}");
+        refusals += 1;
+        volume.remount("rw");
+        let daemon = house.start();
+        compare(&books, &journal).assert_clean("after a read-only disk");
+        assert!(daemon.stop().success());
+    }
+    vec![("disks made read-only at work", rounds), ("starts refused with the reason", refusals)]
+}
+
+/// A sync fails while 32 clients wait for it: each is told 503 or nothing, and the daemon ends with an error.
+pub fn failed_sync(long: bool) -> Counts {
+    let rounds = if long { 30 } else { 5 };
+    let (mut unanswered, mut uncertain) = (0, 0);
+    for n in 1..=rounds {
+        let house = House::with_toml(POOLS);
+        let journal = Journal::default();
+        let daemon = house.start();
+        meeting_place(&house.socket(), &journal);
+        assert!(daemon.stop().success());
+        // Slow, too, so that many wait; the thread that opens the books makes fewer than five syncs.
+        let inject = format!("inject=fdatasync:error=EIO:delay_enter=20000:when={}", n + 5);
+        let mut daemon = trace::spawn(&house, &["-e", "trace=fdatasync", "-e", &inject]);
+        until("the daemon serves", || Wire::try_unix(&daemon.socket)?.try_call("Plugin.Activate", ""));
+        let crew = Crew::start(32, &house.socket(), &journal, n);
+        let status = daemon.wait();
+        assert_eq!(status.code(), Some(1), "{}", house.log());
+        assert!(house.log().contains("writing the books failed"), "{}", house.log());
+        until("every client has its answer or its end", || crew.idle().then_some(()));
+        let reasons = crew.stop();
+        let said = |text: &String| text.contains("writing the books failed") || text.contains("stopping");
+        assert!(reasons.iter().all(said), "{reasons:?}");
+        let book = journal.book();
+        unanswered += book.unavailable + book.dropped;
+        drop(book);
+        let daemon = house.start();
+        let found = compare(&house.path("gipam.db"), &journal);
+        found.assert_clean(&format!("sync {n}"));
+        uncertain += found.uncertain;
+        assert!(daemon.stop().success());
+    }
+    // Whether a change survives a failed sync is the disk's affair: none, some or all may be there.
+    let _ = uncertain;
+    vec![
+        ("failed syncs", rounds),
+        ("requests answered 503 or dropped", unanswered),
+        ("!acknowledged lost", 0),
+    ]
+}
+
+/// Every sync takes 50 ms: those who wait share it, and nobody is refused.
+pub fn slow_sync(long: bool) -> Counts {
+    let (clients, requests) = (32, if long { 20 } else { 5 });
+    let house = House::with_toml(POOLS);
+    let journal = Journal::default();
+    let daemon = trace::spawn(&house, &["-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_exit=50000"]);
+    until("the daemon serves", || Wire::try_unix(&daemon.socket)?.try_call("Plugin.Activate", ""));
+    let mut client = Client::new(&house.socket(), &journal, SHARED);
+    let (outcome, subnet) = client.subnet(true, "");
+    assert_eq!(outcome, Outcome::Done);
+    let before = trace::all(&house, "fdatasync");
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for owner in 0..clients {
+            let (house, journal, subnet) = (&house, &journal, &subnet);
+            scope.spawn(move || {
+                let mut client = Client::new(&house.socket(), journal, owner);
+                for _ in 0..requests {
+                    assert_eq!(client.lease(subnet, false), Outcome::Done);
+                }
+            });
+        }
+    });
+    let took = began.elapsed();
+    let syncs = trace::all(&house, "fdatasync") - before;
+    let answers = clients as u64 * requests;
+    assert!(answers >= syncs * 8, "{answers} answers took {syncs} syncs of 50 ms, {took:?}");
+    let rows = Wire::unix(&daemon.admin).get("/v1/leases");
+    assert_eq!(rows.as_array().unwrap().len() as u64, answers, "{}", json!(rows));
+    assert!(daemon.stop().success());
+    compare(&house.path("gipam.db"), &journal).assert_clean("slow syncs");
+    vec![("answers", answers), ("syncs of 50 ms", syncs)]
+}

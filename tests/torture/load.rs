@@ -1,0 +1,260 @@
+//! LOAD: more clients than there should be, and clients that never come to an end. Honest ones are served meanwhile, and
+//! the daemon's memory stays within a bound.
+//!
+//! Promises: everything goes over the UNIX socket of a daemon of its own. The bound is on the peak of the daemon's
+//! resident memory (`VmHWM`), and honest requests are timed: see the constants and docs/reliability.md.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::Value;
+
+use crate::Counts;
+use crate::books::compare;
+use crate::crew::{Crew, POOLS, meeting_place};
+use crate::daemon::{Daemon, House, PATIENCE, until};
+use crate::http::{Wire, half_close};
+use crate::journal::Journal;
+
+/// Most memory at any time, in KiB: 512 connections of 100 KiB each (64 KiB of body, 16 of head, an answer), and the
+/// program itself, as it is built for tests.
+const BOUND_KIB: u64 = 96 * 1024;
+/// Longest that an honest request may take among the others, on a connection of its own.
+const HONEST: Duration = Duration::from_secs(5);
+/// The same where it must wait until idle connections have made room.
+const HONEST_BEHIND_A_CROWD: Duration = Duration::from_secs(20);
+
+/// A daemon with a subnet, and the honest client's measurements.
+struct Scene {
+    house: House,
+    daemon: Daemon,
+    id: String,
+    honest: u64,
+    slowest: Duration,
+    descriptors: usize,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let house = House::with_toml(POOLS);
+        let daemon = house.start();
+        let (id, _) = daemon.wire().subnet(true);
+        let descriptors = descriptors(&daemon);
+        Scene { house, daemon, id, honest: 0, slowest: Duration::ZERO, descriptors }
+    }
+
+    /// An honest client comes, gets an address, gives it back and goes.
+    fn honest(&mut self) {
+        let began = Instant::now();
+        let mut wire = self.daemon.wire();
+        let address = wire.address(&self.id, "", Value::Null);
+        wire.release(&self.id, &address);
+        self.slowest = self.slowest.max(began.elapsed());
+        self.honest += 2;
+    }
+
+    /// So many silent or half-silent connections.
+    fn crowd(&self, count: usize) -> Vec<UnixStream> {
+        let connect = |_| {
+            let stream = UnixStream::connect(self.house.socket()).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            stream
+        };
+        (0..count).map(connect).collect()
+    }
+
+    fn finish(self, limit: Duration, what: &'static str, count: u64) -> Counts {
+        let peak = peak(&self.daemon);
+        assert!(peak <= BOUND_KIB, "{peak} KiB at the peak");
+        assert!(self.slowest <= limit, "an honest client waited {:?}", self.slowest);
+        assert!(self.daemon.stop().success(), "{}", self.house.log());
+        vec![
+            (what, count),
+            ("honest requests served", self.honest),
+            ("ms the slowest pair", self.slowest.as_millis() as u64 + 1),
+            ("KiB at the peak", peak),
+        ]
+    }
+}
+
+fn peak(daemon: &Daemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn descriptors(daemon: &Daemon) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", daemon.child.id())).unwrap().count()
+}
+
+/// What a connection's reading end says: bytes so far, and whether it has ended.
+fn read(stream: &mut UnixStream, seen: &mut Vec<u8>) -> bool {
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return true,
+            Ok(count) => seen.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(_) => return true,
+        }
+    }
+}
+
+/// 256 connections at work at once.
+pub fn busy(long: bool) -> Counts {
+    let house = House::with_toml(POOLS);
+    let journal = Journal::default();
+    let daemon = house.start();
+    meeting_place(&house.socket(), &journal);
+    let crew = Crew::start(256, &house.socket(), &journal, 1);
+    crew.work(if long { 20_000 } else { 2_000 });
+    crew.stop();
+    let peak = peak(&daemon);
+    assert!(peak <= BOUND_KIB, "{peak} KiB at the peak");
+    assert!(daemon.stop().success());
+    let found = compare(&house.path("gipam.db"), &journal);
+    found.assert_clean("after 256 connections");
+    let book = journal.book();
+    vec![
+        ("connections", 256),
+        ("answers acknowledged", book.acknowledged),
+        ("grants compared", found.recovered),
+        ("!requests without an answer", book.dropped + book.unavailable),
+        ("KiB at the peak", peak),
+    ]
+}
+
+/// Clients that send a byte now and then, half of them of the head, half of the body: each is told 408 in the end.
+pub fn slow(_: bool) -> Counts {
+    let mut scene = Scene::new();
+    let whole = Wire::request("", "IpamDriver.RequestAddress", &[b' '; 60_000]);
+    let head = whole.len() - 60_000;
+    let mut crowd: Vec<(UnixStream, usize, Vec<u8>)> =
+        scene.crowd(200).into_iter().map(|stream| (stream, 0, Vec::new())).collect();
+    for (stream, sent, _) in crowd.iter_mut().skip(100) {
+        stream.write_all(&whole[..head]).unwrap();
+        *sent = head;
+    }
+    let end = Instant::now() + PATIENCE;
+    let mut refused = 0;
+    while !crowd.is_empty() {
+        assert!(Instant::now() < end, "{} slow clients are still there", crowd.len());
+        scene.honest();
+        crowd.retain_mut(|(stream, sent, seen)| {
+            if *sent + 1 < head || (*sent >= head && *sent + 1 < whole.len()) {
+                *sent += stream.write(&whole[*sent..=*sent]).unwrap_or(0);
+            }
+            let over = read(stream, seen);
+            if over {
+                assert!(seen.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(seen));
+                refused += 1;
+            }
+            !over
+        });
+    }
+    scene.finish(HONEST, "slow clients refused with 408", refused)
+}
+
+/// Clients whose headers have no end: 431, and no more is taken from them.
+pub fn endless_headers(_: bool) -> Counts {
+    let mut scene = Scene::new();
+    let mut crowd: Vec<(UnixStream, usize, Vec<u8>)> =
+        scene.crowd(64).into_iter().map(|stream| (stream, 0, Vec::new())).collect();
+    for (stream, ..) in &mut crowd {
+        stream.write_all(b"POST /IpamDriver.RequestPool HTTP/1.1\r\nHost: \r\n").unwrap();
+    }
+    let (line, mut most, mut refused) = ("X-Endless: and so on and so on\r\n".repeat(64).into_bytes(), 0, 0);
+    let end = Instant::now() + PATIENCE;
+    while !crowd.is_empty() {
+        assert!(Instant::now() < end, "{} endless clients are still there", crowd.len());
+        scene.honest();
+        crowd.retain_mut(|(stream, sent, seen)| {
+            let written = stream.write(&line);
+            *sent += written.as_ref().copied().unwrap_or(0);
+            let over =
+                read(stream, seen) || matches!(&written, Err(error) if error.kind() != ErrorKind::WouldBlock);
+            if over {
+                assert!(seen.starts_with(b"HTTP/1.1 431 "), "{}", String::from_utf8_lossy(seen));
+                (refused, most) = (refused + 1, most.max(*sent));
+            }
+            !over
+        });
+    }
+    // What a door throws away so that its refusal can be read has an end, too.
+    assert!(most < 20 << 20, "{most} bytes were taken");
+    scene.finish(HONEST, "endless clients refused with 431", refused)
+}
+
+/// Clients that close their half in the middle of a request, or before any: nothing of them stays.
+pub fn half_closed(long: bool) -> Counts {
+    let mut scene = Scene::new();
+    let request = Wire::request("", "IpamDriver.RequestAddress", b"{\"PoolID\":");
+    let rounds = if long { 20 } else { 3 };
+    let mut closed = 0;
+    for _ in 0..rounds {
+        let mut crowd = scene.crowd(200);
+        for (number, stream) in crowd.iter_mut().enumerate() {
+            stream.write_all(&request[..number % request.len()]).unwrap();
+            half_close(stream);
+        }
+        scene.honest();
+        let few = scene.descriptors + 5;
+        until("half-closed connections are closed", || (descriptors(&scene.daemon) <= few).then_some(()));
+        closed += crowd.len() as u64;
+    }
+    scene.finish(HONEST, "half-closed connections ended", closed)
+}
+
+/// Clients that ask and ask, and never take an answer.
+pub fn untaken(_: bool) -> Counts {
+    let mut scene = Scene::new();
+    let request = Wire::request("", "IpamDriver.GetCapabilities", b"");
+    let mut crowd = scene.crowd(100);
+    let mut sent = 0;
+    let mut stuck = 0;
+    while stuck < crowd.len() {
+        scene.honest();
+        stuck = 0;
+        for stream in &mut crowd {
+            let taken =
+                (0..64).take_while(|_| matches!(stream.write(&request), Ok(it) if it == request.len()));
+            match taken.count() as u64 {
+                0 => stuck += 1, // its pipe is full: nothing is read from it any more
+                count => sent += count,
+            }
+        }
+    }
+    for _ in 0..10 {
+        scene.honest();
+    }
+    scene.finish(HONEST, "requests whose answers nobody takes", sent)
+}
+
+/// 10,000 connections that say nothing (2,500 in short): they give way to those that do.
+pub fn idle(long: bool) -> Counts {
+    let crowded = if long { 10_000 } else { 2_500 };
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(u64::MAX).min(12_000);
+    assert!(wanted >= 10_500, "10,000 connections need as many descriptors: {limit:?}");
+    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).unwrap();
+    let mut scene = Scene::new();
+    // From a thread of their own: when the kernel's queue is full, connecting waits, as it should.
+    let socket = scene.house.socket();
+    let crowd = std::thread::spawn(move || -> Vec<UnixStream> {
+        (0..crowded).map(|_| UnixStream::connect(&socket).unwrap()).collect()
+    });
+    while !crowd.is_finished() {
+        scene.honest();
+    }
+    let crowd = crowd.join().unwrap();
+    scene.honest();
+    let open = descriptors(&scene.daemon);
+    assert!(open <= scene.descriptors + 513, "{open} descriptors");
+    let count = crowd.len() as u64;
+    drop(crowd);
+    scene.honest();
+    scene.finish(HONEST_BEHIND_A_CROWD, "idle connections", count)
+}

@@ -1,0 +1,135 @@
+//! TORTURE: the real daemon under load, killed, cut from its disk, starved and flooded; afterwards its books are held
+//! against what its clients were told.
+//!
+//! `scripts/torture.sh` runs it: `--short` for `make test`, `--long` for `make torture`, a word for the rows that carry
+//! it. Every row counts what it did; a row that did nothing fails. Needs root, for mounts of its own in a mount namespace
+//! of its own; nothing outlives it. Row by row: docs/reliability.md.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod books;
+mod crew;
+mod cuts;
+#[path = "../support/daemon.rs"]
+mod daemon;
+mod disks;
+#[path = "../support/http.rs"]
+mod http;
+#[allow(dead_code, reason = "a part of it is used")]
+#[path = "../support/invariants.rs"]
+mod invariants;
+mod journal;
+mod kills;
+mod load;
+#[allow(dead_code, reason = "the invariants name it")]
+#[path = "../support/model/mod.rs"]
+mod model;
+#[allow(dead_code, reason = "the invariants name it")]
+#[path = "../support/rows.rs"]
+mod rows;
+mod trace;
+mod volume;
+mod writes;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+/// What a row did, and how often: a zero under a word that starts with `!` is wanted, any other zero is a failure.
+pub type Counts = Vec<(&'static str, u64)>;
+
+/// One line of the table.
+struct Row {
+    name: &'static str,
+    run: fn(long: bool) -> Counts,
+}
+
+const ROWS: [Row; 16] = [
+    Row { name: "durable_and_unique_after_kill_9", run: kills::run },
+    Row { name: "durable_when_the_nth_write_kills", run: writes::kill },
+    Row { name: "durable_when_the_nth_write_fails", run: writes::fail },
+    Row { name: "durable_when_the_nth_write_finds_no_room", run: writes::full },
+    Row { name: "durable_after_power_cut", run: cuts::run },
+    Row { name: "control_without_sync_loses_after_power_cut", run: cuts::control },
+    Row { name: "full_disk_is_refused_and_heals", run: disks::full },
+    Row { name: "read_only_disk_is_refused_and_heals", run: disks::read_only },
+    Row { name: "failed_sync_answers_nobody", run: disks::failed_sync },
+    Row { name: "slow_sync_is_shared", run: disks::slow_sync },
+    Row { name: "bounded_256_connections_at_work", run: load::busy },
+    Row { name: "bounded_slow_clients", run: load::slow },
+    Row { name: "bounded_endless_headers", run: load::endless_headers },
+    Row { name: "bounded_half_closed", run: load::half_closed },
+    Row { name: "bounded_untaken_answers", run: load::untaken },
+    Row { name: "bounded_10000_idle_connections", run: load::idle },
+];
+
+/// Set in the process that already stands in its own mount namespace.
+const INSIDE: &str = "TORTURE_INSIDE";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if std::env::var_os(INSIDE).is_none() {
+        return inside(&words);
+    }
+    let long = words.iter().any(|word| word == "--long");
+    let chosen: Vec<&String> = words.iter().filter(|word| !word.starts_with("--")).collect();
+    let rows =
+        ROWS.iter().filter(|row| chosen.is_empty() || chosen.iter().any(|word| row.name.contains(*word)));
+    let (mut passed, mut failed) = (0, 0);
+    for row in rows {
+        let began = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| (row.run)(long)));
+        let seconds = began.elapsed().as_secs_f64();
+        let (verdict, text) = judge(outcome.ok());
+        if verdict {
+            passed += 1
+        } else {
+            failed += 1
+        }
+        let word = if verdict { "ok" } else { "FAILED" };
+        let line = format!("{word:<6} {:<44} {seconds:>6.1} s  {text}\n", row.name);
+        let _ = std::io::stdout().write_all(line.as_bytes());
+    }
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether a row holds, and its counts for people.
+fn judge(counts: Option<Counts>) -> (bool, String) {
+    let Some(counts) = counts else { return (false, "see above".to_owned()) };
+    let (mut good, mut text) = (!counts.is_empty(), String::new());
+    for (what, count) in counts {
+        let wanted = match what.strip_prefix('!') {
+            Some(_) => count == 0,
+            None => count > 0,
+        };
+        good &= wanted;
+        let _ = write!(
+            text,
+            "{}{count} {}",
+            if text.is_empty() { "" } else { ", " },
+            what.trim_start_matches('!')
+        );
+    }
+    (good, text)
+}
+
+/// The same program again in a mount namespace that nobody else copies or sees.
+fn inside(words: &[String]) -> ExitCode {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("torture: root is needed to mount file systems of its own; use scripts/torture.sh");
+        return ExitCode::FAILURE;
+    }
+    let program = std::env::current_exe().unwrap();
+    let error = Command::new("unshare")
+        .args(["--mount", "--propagation", "private"])
+        .arg(program)
+        .args(words)
+        .env(INSIDE, "1")
+        .exec();
+    eprintln!("torture: unshare: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,72 @@
+//! The daemon with faults put into its system calls, by strace.
+//!
+//! Promises: only the daemon's own calls are touched, the n-th of each thread; the tracer is its grandchild (-D), so that
+//! a signal to the child reaches the daemon itself, and it ends with it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::daemon::{Daemon, House, until};
+
+/// Starts the daemon of a house with strace's words, without waiting for anything.
+pub fn spawn(house: &House, words: &[&str]) -> Daemon {
+    let log = File::create(house.path("log")).unwrap();
+    // Stopping only at the calls that matter is quick, but a signal put in at such a stop is lost.
+    let quick = (!words.iter().any(|word| word.contains(":signal="))).then_some("--seccomp-bpf");
+    let child = Command::new("strace")
+        .args(["-D", "-f", "-q"])
+        .args(quick)
+        .arg("-o")
+        .arg(output(house))
+        .args(words)
+        .arg(env!("CARGO_BIN_EXE_gipam"))
+        .args(&house.arguments)
+        .current_dir(house.directory.path())
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|error| panic!("strace: {error}"));
+    house.adopt(child)
+}
+
+fn output(house: &House) -> PathBuf {
+    house.path("strace")
+}
+
+/// How often each thread made each call.
+fn counted(house: &House) -> BTreeMap<(String, String), u64> {
+    let mut counts = BTreeMap::new();
+    for line in fs::read_to_string(output(house)).unwrap().lines() {
+        let mut words = line.split_whitespace();
+        let (Some(thread), Some(rest)) = (words.next(), words.next()) else { continue };
+        if let Some((call, _)) = rest.split_once('(') {
+            *counts.entry((call.to_owned(), thread.to_owned())).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// How often a call was made by the thread that made it most often.
+pub fn most(house: &House, call: &str) -> u64 {
+    counted(house).iter().filter(|((name, _), _)| name == call).map(|(_, count)| *count).max().unwrap_or(0)
+}
+
+/// How often a call was made by all threads.
+pub fn all(house: &House, call: &str) -> u64 {
+    counted(house).iter().filter(|((name, _), _)| name == call).map(|(_, count)| count).sum()
+}
+
+/// Waits until the tracer has written down the end of the daemon, too; whether a fault was put in.
+pub fn injected(house: &House, daemon: &Daemon) -> bool {
+    let pid = daemon.child.id().to_string();
+    let last = |line: &str| line.split_whitespace().take(2).eq([pid.as_str(), "+++"]);
+    until("the tracer has ended", || {
+        let text = fs::read_to_string(output(house)).unwrap_or_default();
+        let ended = text.lines().any(last);
+        ended.then(|| text.contains("(INJECTED)") || text.contains("killed by SIGKILL"))
+    })
+}

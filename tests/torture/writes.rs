@@ -1,0 +1,145 @@
+//! CRASH AT EVERY WRITE: a recorded workload is run again and again, and each time another of its calls that write, sync
+//! or name files kills the daemon, fails, or finds no room: the n-th, for every n.
+//!
+//! Promises: the workload is the same every time, from the first start over empty books to the orderly end; after each
+//! the daemon starts without faults and its books are compared. A killing call is not carried out.
+
+use crate::Counts;
+use crate::books::compare;
+use crate::crew::{Client, Outcome, POOLS};
+use crate::daemon::{House, until};
+use crate::http::Wire;
+use crate::journal::Journal;
+use crate::trace;
+
+/// What changes files. The n-th `openat` is a file that cannot be opened, also of libraries and configuration.
+const CALLS: [&str; 8] =
+    ["pwrite64", "fdatasync", "fsync", "ftruncate", "openat", "unlink", "rename", "mkdir"];
+
+/// The workload: every kind of request twice; stops at the first that was not answered.
+fn workload(client: &mut Client) -> Outcome {
+    for v6 in [false, true] {
+        let (outcome, subnet) = client.subnet(v6, "");
+        let mut outcomes = vec![outcome];
+        if outcome == Outcome::Done {
+            outcomes.extend([true, false, false].map(|gateway| client.lease(&subnet, gateway)));
+            let first =
+                client.journal.book().leases_of(&subnet).into_iter().find(|word| word.starts_with('w'));
+            outcomes.extend(first.map(|word| client.release(&word)));
+            let (outcome, other) = client.subnet(v6, "");
+            outcomes.extend([outcome, client.release_subnet(&other)]);
+        }
+        if outcomes.contains(&Outcome::Unknown) {
+            return Outcome::Unknown;
+        }
+    }
+    Outcome::Done
+}
+
+/// What one run came to.
+struct Run {
+    injected: bool,
+    /// Every request was answered as it should be.
+    whole: bool,
+    /// The exit code; none after a signal.
+    exit: Option<i32>,
+    said: Vec<String>,
+    house: House,
+    journal: Journal,
+}
+
+/// The workload under a fault, up to the end of the daemon.
+fn run(words: &[&str]) -> Run {
+    let house = House::with_toml(POOLS);
+    let journal = Journal::default();
+    let mut daemon = trace::spawn(&house, words);
+    let mut client = Client::new(&daemon.socket, &journal, 0);
+    let up = until("the daemon serves or ends", || match daemon.child.try_wait().unwrap() {
+        Some(_) => Some(false),
+        None => Wire::try_unix(&daemon.socket)?.try_call("Plugin.Activate", "").map(|_| true),
+    });
+    let whole = up && workload(&mut client) == Outcome::Done;
+    if daemon.child.try_wait().unwrap().is_none() && (whole || !stops(&house)) {
+        daemon.signal(rustix::process::Signal::TERM);
+    }
+    let exit = daemon.wait().code();
+    Run { injected: trace::injected(&house, &daemon), whole, exit, said: client.reasons, house, journal }
+}
+
+/// Whether the daemon has said that it ends.
+fn stops(house: &House) -> bool {
+    house.log().contains("gipam stops")
+}
+
+/// Starts it again without faults, and compares.
+fn recover(run: &Run, what: &str) {
+    let daemon = run.house.start();
+    compare(&run.house.path("gipam.db"), &run.journal).assert_clean(what);
+    let mut client = Client::new(&daemon.socket, &run.journal, 1);
+    assert_eq!(workload(&mut client), Outcome::Done, "{what}: serves again");
+    assert!(daemon.stop().success(), "{what}");
+    compare(&run.house.path("gipam.db"), &run.journal).assert_clean(what);
+}
+
+/// Runs the fault at every n-th call of each kind; `judge` looks at the end of each.
+fn sweep(long: bool, fault: &str, calls: &[&str], judge: impl Fn(&Run, &str) -> bool) -> Counts {
+    let trace = format!("trace={}", CALLS.join(","));
+    let recorded = run(&["-e", &trace]);
+    assert!(recorded.whole && recorded.exit == Some(0), "{}", recorded.house.log());
+    // In short, a third of the calls, another third for each kind of fault.
+    let (every, offset) = if long { (1, 0) } else { (3, fault.len() as u64 % 3) };
+    let (mut points, mut told) = (0, 0);
+    for call in calls {
+        let most = trace::most(&recorded.house, call);
+        for n in (1..=most).filter(|n| n % every == offset) {
+            let what = format!("{fault} at {call} number {n}");
+            let run = run(&["-e", &trace, "-e", &format!("inject={call}:{fault}:when={n}")]);
+            assert!(run.injected, "{what} did not happen");
+            told += u64::from(judge(&run, &what));
+            recover(&run, &what);
+            points += 1;
+        }
+    }
+    vec![("calls struck", points), ("runs cut short", told), ("!acknowledged lost", 0)]
+}
+
+/// The n-th call kills the process before it is carried out.
+pub fn kill(long: bool) -> Counts {
+    sweep(long, "signal=SIGKILL", &CALLS, |run, what| {
+        assert_eq!(run.exit, None, "{what}: {}", run.house.log());
+        true
+    })
+}
+
+/// The n-th call fails with an I/O error.
+pub fn fail(long: bool) -> Counts {
+    sweep(long, "error=EIO", &CALLS, |run, what| {
+        let log = run.house.log();
+        match run.exit {
+            // Not a write of the books, or one that does no harm: a checkpoint, an old file that cannot be removed.
+            Some(0) => {
+                assert!(run.whole && run.said.is_empty(), "{what}: exit 0 after {:?}: {log}", run.said)
+            }
+            Some(_) => {
+                assert!(log.contains("failed") || log.contains("cannot"), "{what}: no reason in {log:?}")
+            }
+            None => panic!("{what}: ended by a signal: {log}"),
+        }
+        run.exit != Some(0)
+    })
+}
+
+/// The n-th write finds the disk full, once: the daemon refuses that, stays, and serves the next.
+pub fn full(long: bool) -> Counts {
+    sweep(long, "error=ENOSPC", &["pwrite64", "ftruncate"], |run, what| {
+        let log = run.house.log();
+        let full = |text: &String| text.contains("full") && text.contains("nothing was changed");
+        assert!(run.said.iter().all(full), "{what}: {:?}", run.said);
+        match run.exit {
+            Some(0) => {}
+            Some(_) => assert!(log.contains("full") || log.contains("No space"), "{what}: {log:?}"),
+            None => panic!("{what}: ended by a signal: {log}"),
+        }
+        !run.whole
+    })
+}
