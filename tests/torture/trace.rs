@@ -1,12 +1,13 @@
 //! The daemon with faults put into its system calls, by strace.
 //!
-//! Promises: only the daemon's own calls are touched, the n-th of each thread; the tracer is its grandchild (-D), so that
-//! a signal to the child reaches the daemon itself, and it ends with it.
+//! Promises: only the daemon's own calls are touched, the n-th of each thread; a tracer from the start is the daemon's
+//! grandchild (-D), so that a signal to the child reaches the daemon itself; every tracer ends with its daemon.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::daemon::{Daemon, House, until};
 
@@ -31,6 +32,34 @@ pub fn spawn(house: &House, words: &[&str]) -> Daemon {
         .spawn()
         .unwrap_or_else(|error| panic!("strace: {error}"));
     house.adopt(child)
+}
+
+/// A tracer beside a running daemon; it ends with it.
+pub struct Tracer(Child);
+
+/// Puts faults into a daemon that already runs: every thread's calls count from now.
+pub fn attach(house: &House, daemon: &Daemon, words: &[&str]) -> Tracer {
+    let mut child = Command::new("strace")
+        .args(["-f", "-o"])
+        .arg(output(house))
+        .args(words)
+        .args(["-p", &daemon.child.id().to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("strace: {error}"));
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("attached"), "strace: {said}");
+    Tracer(child)
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn output(house: &House) -> PathBuf {

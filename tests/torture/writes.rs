@@ -48,11 +48,28 @@ struct Run {
     journal: Journal,
 }
 
+/// When faults are put in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// From the first call on: new books are made, then the workload.
+    Start,
+    /// While the daemon runs: the calls of the workload and of the orderly end, each thread's counted from its first.
+    Work,
+}
+
 /// The workload under a fault, up to the end of the daemon.
-fn run(words: &[&str]) -> Run {
+fn run(when: When, words: &[&str]) -> Run {
     let house = House::with_toml(POOLS);
     let journal = Journal::default();
-    let mut daemon = trace::spawn(&house, words);
+    let mut tracer = None;
+    let mut daemon = match when {
+        When::Start => trace::spawn(&house, words),
+        When::Work => {
+            let daemon = house.start();
+            tracer = Some(trace::attach(&house, &daemon, words));
+            daemon
+        }
+    };
     let mut client = Client::new(&daemon.socket, &journal, 0);
     let up = until("the daemon serves or ends", || match daemon.child.try_wait().unwrap() {
         Some(_) => Some(false),
@@ -63,7 +80,9 @@ fn run(words: &[&str]) -> Run {
         daemon.signal(rustix::process::Signal::TERM);
     }
     let exit = daemon.wait().code();
-    Run { injected: trace::injected(&house, &daemon), whole, exit, said: client.reasons, house, journal }
+    let injected = trace::injected(&house, &daemon);
+    drop(tracer);
+    Run { injected, whole, exit, said: client.reasons, house, journal }
 }
 
 /// Whether the daemon has said that it ends.
@@ -84,20 +103,22 @@ fn recover(run: &Run, what: &str) {
 /// Runs the fault at every n-th call of each kind; `judge` looks at the end of each.
 fn sweep(long: bool, fault: &str, calls: &[&str], judge: impl Fn(&Run, &str) -> bool) -> Counts {
     let trace = format!("trace={}", CALLS.join(","));
-    let recorded = run(&["-e", &trace]);
-    assert!(recorded.whole && recorded.exit == Some(0), "{}", recorded.house.log());
-    // In short, a third of the calls, another third for each kind of fault.
-    let (every, offset) = if long { (1, 0) } else { (3, fault.len() as u64 % 3) };
+    // In short, a quarter of the calls, another quarter for each kind of fault.
+    let (every, offset) = if long { (1, 0) } else { (4, fault.len() as u64 % 4) };
     let (mut points, mut told) = (0, 0);
-    for call in calls {
-        let most = trace::most(&recorded.house, call);
-        for n in (1..=most).filter(|n| n % every == offset) {
-            let what = format!("{fault} at {call} number {n}");
-            let run = run(&["-e", &trace, "-e", &format!("inject={call}:{fault}:when={n}")]);
-            assert!(run.injected, "{what} did not happen");
-            told += u64::from(judge(&run, &what));
-            recover(&run, &what);
-            points += 1;
+    for when in [When::Start, When::Work] {
+        let recorded = run(when, &["-e", &trace]);
+        assert!(recorded.whole && recorded.exit == Some(0), "{}", recorded.house.log());
+        for call in calls {
+            let most = trace::most(&recorded.house, call);
+            for n in (1..=most).filter(|n| n % every == offset) {
+                let what = format!("{fault} at {call} number {n} ({when:?})");
+                let run = run(when, &["-e", &trace, "-e", &format!("inject={call}:{fault}:when={n}")]);
+                assert!(run.injected, "{what} did not happen");
+                told += u64::from(judge(&run, &what));
+                recover(&run, &what);
+                points += 1;
+            }
         }
     }
     vec![("calls struck", points), ("runs cut short", told), ("!acknowledged lost", 0)]
