@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Words after it choose scenarios and engines: make engines SCENARIOS="takeover --engine 28"
 SCENARIOS ?=
 
-.PHONY: build run demo check test engines faults torture
+.PHONY: build run demo check test engines units faults torture
 
 # The program for use: target/release/gipam.
 build:
@@ -22,13 +22,17 @@ demo:
 check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
-	$(CARGO) clippy --locked --test engines --test torture --quiet -- -D warnings
+	$(CARGO) clippy --locked --test engines --test units --test torture --quiet -- -D warnings
 	$(CARGO) test --locked --quiet
-	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else echo "shellcheck: not installed, skipped"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh .ci/run; else echo "shellcheck: not installed, skipped"; fi
 
 # Every scenario on every Docker Engine that Debian's suites hold.
 engines:
 	$(CARGO) test --locked --quiet --test engines -- $(SCENARIOS)
+
+# The units, and every command of docs/install.md, on machines whose first process is systemd.
+units:
+	$(CARGO) test --locked --quiet --test units -- $(SCENARIOS)
 
 # The real daemon killed, cut off from its disk, starved and flooded, a few times each (needs root; see docs/reliability.md).
 faults:
@@ -41,4 +45,4 @@ torture:
 	scripts/torture.sh --long $(WORDS)
 
 # Everything.
-test: check faults demo engines
+test: check faults demo units engines

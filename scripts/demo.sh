@@ -16,7 +16,7 @@ PLUGIN=/run/docker/plugins/$NAME.sock
 V4=10.213.0.0/16
 V6=fd13:2130::/48
 GIPAM=${GIPAM_BINARY:-}
-STATE='' GIPAM_PID='' DOCKERD_PID='' NAMESPACE=() STARTED=() MADE=()
+STATE='' GIPAM_PID='' SERVING='' DOCKERD_PID='' NAMESPACE=() STARTED=() MADE=()
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 fail() { echo "demo.sh: $*" >&2; exit 1; }
@@ -130,9 +130,11 @@ clean_up() {
     echo "--- gipam's log" >&2
     tail -n 15 "$STATE/gipam.log" >&2
   fi
-  if [ -n "$GIPAM_PID" ]; then
+  if [ -n "$SERVING" ]; then # else they are another demo's
     remove_ours
     docker image rm -f "$NAME" >/dev/null 2>&1
+  fi
+  if [ -n "$GIPAM_PID" ]; then
     kill "$GIPAM_PID" 2>/dev/null
     wait "$GIPAM_PID" 2>/dev/null
   fi
@@ -159,11 +161,13 @@ clean_up() {
 
 start_gipam() {
   [ -d "${PLUGIN%/*}" ] || MADE+=("${PLUGIN%/*}")
+  # a configuration of its own: not the machine's, and with the Engine that the demo uses
+  printf '[gc]\nengine = "%s"\n' "${DOCKER_HOST#unix://}" >"$STATE/gipam.toml"
   "${NAMESPACE[@]}" setsid "$GIPAM" serve --name "$NAME" --file "$STATE/gipam.db" --admin "$STATE/admin.sock" \
-    -v4 "$V4" -v6 "$V6" >"$STATE/gipam.log" 2>&1 </dev/null &
+    --config "$STATE/gipam.toml" -v4 "$V4" -v6 "$V6" >"$STATE/gipam.log" 2>&1 </dev/null &
   GIPAM_PID=$!
   for _ in $(seq 100); do
-    gipam status >/dev/null 2>&1 && return
+    ! gipam status >/dev/null 2>&1 || { SERVING=1; return; }
     kill -0 "$GIPAM_PID" 2>/dev/null || fail "gipam ended at its start"
     sleep 0.1
   done
@@ -184,6 +188,17 @@ leased() {
   for family in 1 2; do
     gipam leases --json | grep -q "\"$(address "$1" $family)\"" || fail "$(address "$1" $family) of $1 is not in the books"
   done
+}
+
+# Engines before 29 do not tell the driver who asks; gipam learns it from their API a moment later.
+wait_for_names() {
+  local tries
+  for tries in $(seq 200); do
+    [ "$(gipam leases --json | grep -o "\"holder\":\"$NAME-[12]\"" | wc -l)" = 4 ] && return
+    sleep 0.1
+  done
+  gipam leases
+  fail "gipam has not learned the containers' names after $tries looks"
 }
 
 make_image() {
@@ -214,6 +229,7 @@ main() {
   say "they reach each other, over IPv4 and IPv6"
   show docker exec $NAME-1 ping -c 2 -w 10 "$(address $NAME-2 1)"
   show docker exec $NAME-1 ping -c 2 -w 10 "$(address $NAME-2 2)"
+  wait_for_names
   say "what gipam knows"
   for view in pools subnets leases; do
     printf '$ gipam %s\n' $view

@@ -2,7 +2,7 @@
 # engine.sh - whole Docker Engines of several versions side by side, made from Debian suites.
 #
 #   engine.sh root SUITE...            build (once) the root file systems: bookworm = Engine 20.10, trixie = 26.1,
-#                                      forky = 28.5 or what it has by now
+#                                      forky = 28.5 or what it has by now; machine = bookworm with systemd, for machine.sh
 #   engine.sh start NAME SUITE [FLAG...]   start containerd and dockerd, load the image "bb", return when the API answers
 #   engine.sh hold NAME SUITE [FLAG...]    the same, print "ready PID", and stop NAME again when standard input ends:
 #                                      whoever holds the other end of the pipe cannot leave an engine behind
@@ -37,12 +37,13 @@ debian_mirror() {
   echo "$found"
 }
 
-fresh_lists() { apt-cache show mmdebstrap >/dev/null 2>&1 || apt-get update -q >&2; }
+fresh_lists() { apt-cache show mmdebstrap >/dev/null 2>&1 || apt-get update -q >&2 || true; }
 
 # mmdebstrap is one perl program: unpacked beside the roots, the host's list of packages stays as it is.
 bootstrap_tool() {
   local dir=$BASE/tool
   [ -f "$dir/usr/bin/mmdebstrap" ] && return
+  command -v apt-get >/dev/null || fail "roots are built with Debian's apt, which this machine lacks"
   command -v perl >/dev/null || fail "perl is needed to build roots: apt-get install perl"
   rm -rf "$dir.new"; mkdir -p "$dir.new"
   (cd "$dir.new" && apt-get download -q -o APT::Sandbox::User=root mmdebstrap >&2 && dpkg -x mmdebstrap_*.deb .) ||
@@ -51,9 +52,10 @@ bootstrap_tool() {
 }
 
 build_root() { # SUITE
-  local suite=$1 root=$BASE/roots/$1 log=$BASE/roots/$1.log mirror
+  local suite=$1 release=$1 root=$BASE/roots/$1 log=$BASE/roots/$1.log mirror
   local packages=docker.io,iptables,iproute2,busybox-static,ca-certificates
   case $suite in
+    machine) release=bookworm packages+=,systemd-sysv ;; # the last systemd that knows control groups v1
     bookworm) ;; # its docker.io holds the client, and there is no compose v2
     trixie) packages+=,docker-cli,docker-compose ;;
     # systemd-standalone-sysusers satisfies a dependency that would else bring all of systemd
@@ -68,14 +70,15 @@ build_root() { # SUITE
     mirror=$(debian_mirror)
     rm -rf "$root" "$root.new"
     # A suite that is not released yet may be older than its own expiry date by the time a machine's clock shows.
-    perl "$BASE/tool/usr/bin/mmdebstrap" --mode=root --variant=apt \
+    # In a mount namespace of its own, so that nothing stays mounted should it be killed.
+    unshare -m --propagation private perl "$BASE/tool/usr/bin/mmdebstrap" --mode=root --variant=apt \
       --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Check-Valid-Until "false"' \
-      --include="$packages" "$suite" "$root.new" "$mirror" >"$log" 2>&1 </dev/null ||
+      --include="$packages" "$release" "$root.new" "$mirror" >"$log" 2>&1 </dev/null ||
       { tail -n 5 "$log" >&2; fail "building the $suite root failed, see $log"; }
     mv "$root.new" "$root"
   fi
   # bookworm has no compose v2: the next suite's, one program, serves its Engine as well
-  if [ ! -e "$root$COMPOSE" ]; then
+  if [ "$suite" != machine ] && [ ! -e "$root$COMPOSE" ]; then
     "$SELF" root trixie
     install -D "$BASE/roots/trixie$COMPOSE" "$root$COMPOSE"
   fi
@@ -99,7 +102,7 @@ inside() { # NAME COMMAND...
 # Becomes the first process of the new namespaces.
 first_process() { # NAME SUITE
   local name=$1 home=$BASE/e/$1 top=$BASE/e/$1/top init
-  mount -t overlay overlay -o "lowerdir=$BASE/roots/$2,upperdir=$home/upper,workdir=$home/work" "$top"
+  mount -t overlay overlay -o "lowerdir=$BASE/roots/$2,upperdir=$home/upper,workdir=$home/scratch" "$top"
   mkdir -p "$top/run" "$top/var/lib/docker" "$top/var/lib/containerd" "$top/host"
   mount -t proc proc "$top/proc"
   mount -t sysfs sysfs "$top/sys"
@@ -130,7 +133,7 @@ first_process() { # NAME SUITE
 
 start_namespaces() { # NAME SUITE
   local name=$1 home=$BASE/e/$1 outer child i
-  mkdir -p "$home"/{upper,work,top,run,docker,containerd}
+  mkdir -p "$home"/{upper,scratch,top,run,docker,containerd}
   echo "${GIPAM_OWNER:-$PPID}" >"$home/owner"
   # the longest path of a UNIX socket is 107 bytes; containerd's are the longest that come from here
   [ "${#home}" -le 60 ] || fail "$home is too long for UNIX sockets: set GIPAM_ENGINES to a short path"
@@ -234,8 +237,12 @@ sweep() {
   done
 }
 
+# machine.sh goes on from here
+[ "${BASH_SOURCE[0]}" = "$0" ] || return 0
+
 command=${1:-help}
 [ $# = 0 ] || shift
+[ "$command" = help ] || [ "$(id -u)" = 0 ] || fail "engines need root"
 case $command in
   root) for suite in "$@"; do build_root "$suite"; done ;;
   start | hold | up | down | stop | sweep) "$command" "$@" ;;

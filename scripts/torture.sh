@@ -68,7 +68,7 @@ count
 
 if [ "$MODE" = --long ]; then
   if wanted faithful_in_every_order "$@"; then
-    row faithful_in_every_order interleavings "$CARGO" test --locked --test interleavings -- --include-ignored --nocapture
+    row faithful_in_every_order interleavings env GIPAM_LONG=1 "$CARGO" test --locked --test interleavings -- --nocapture
   fi
   if wanted plan_behaves_as_the_naive_model "$@"; then
     # A trial is 1 to 59 operations.

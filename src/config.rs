@@ -59,6 +59,8 @@ pub struct Config {
     pub settings: Settings,
     /// Where `settings.pools` come from; design.md's precedence puts lease files and books between these.
     pub pools_origin: PoolsOrigin,
+    /// Repair.
+    pub gc: Gc,
     /// Limits of the listeners.
     pub limits: Limits,
     /// What a person should hear at the start, one sentence each.
@@ -119,6 +121,17 @@ impl Default for PluginDirs {
     fn default() -> Self {
         Self { sockets: "/run/docker/plugins".into(), specs: "/etc/docker/plugins".into() }
     }
+}
+
+/// Repair of what Docker lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gc {
+    /// The Engine's API socket; none turns repair off.
+    pub engine: Option<PathBuf>,
+    /// How long a lease must be seen dead before it is freed.
+    pub grace: crate::plan::settings::Millis,
+    /// Subnets that this Engine does not know may be freed: there is no other.
+    pub free_unknown_subnets: bool,
 }
 
 /// Limits of the listeners.

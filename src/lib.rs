@@ -25,8 +25,9 @@
 //! 6. [`host`] looks at this machine's routes, addresses and nameservers.
 //! 7. [`config`] makes one `Config` of flags, variables and a TOML file; [`settle`] says which pools hold when lease
 //!    files, books and configuration differ.
-//! 8. [`admin`] is the daemon as people see it: views, release by hand, import and export.
-//! 9. [`daemon`] puts all of it together; [`clock`] is its only clock; [`cli`] is what people type.
+//! 8. [`reconcile`] compares the books with the Engine's lists and mends what Docker lost.
+//! 9. [`admin`] is the daemon as people see it: views, release by hand, import and export.
+//! 10. [`daemon`] puts all of it together; [`clock`] is its only clock; [`cli`] is what people type.
 
 pub mod admin;
 pub mod cli;
@@ -37,6 +38,7 @@ pub mod docker;
 pub mod host;
 pub mod ledger;
 pub mod plan;
+pub mod reconcile;
 pub mod server;
 pub mod settle;
 pub mod store;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use, as ARCHITECTURE.md says.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("plan", &[]),
     ("server", &[]),
     ("host", &[]),
@@ -19,12 +19,25 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("store", &["plan"]),
     ("ledger", &["plan", "store"]),
     ("docker", &["plan", "ledger", "server", "clock"]),
-    ("admin", &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock"]),
+    ("reconcile", &["plan", "store", "ledger", "docker"]),
+    ("admin", &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock", "reconcile"]),
     (
         "daemon",
-        &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock", "host", "admin"],
+        &[
+            "plan",
+            "store",
+            "ledger",
+            "server",
+            "docker",
+            "config",
+            "settle",
+            "clock",
+            "host",
+            "admin",
+            "reconcile",
+        ],
     ),
-    ("cli", &["daemon", "admin", "config"]),
+    ("cli", &["daemon", "admin", "config", "reconcile"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

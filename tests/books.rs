@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gipam::plan::Plan;
-use gipam::plan::change::Change;
+use gipam::plan::change::{Change, Kind, Record};
 use gipam::plan::prefix::AddressRange;
 use gipam::plan::request::{AddressRequest, Context, Reply, Request, Space, SubnetRequest, Undo, Wanted};
 use gipam::plan::settings::Settings;
@@ -76,7 +76,7 @@ impl Trial {
                 self.plan.configure(settings(*number));
             }
             _ => {
-                if let Some(request) = request(op, &self.plan, &self.undos) {
+                if let Some(request) = request(op, &self.plan, &self.undos, 1) {
                     let _ = self.ask(&request);
                 }
             }
@@ -104,6 +104,7 @@ impl Trial {
             options: [("com.docker.x".to_owned(), "\"quoted\" \u{fc}".to_owned())].into(),
             pools: None,
             in_use: [].into(),
+            dead: std::sync::Arc::default(),
         });
         match self.ask(&request) {
             Ok(Reply::Subnet { id, .. }) => id,
@@ -169,6 +170,31 @@ fn durable_what_was_committed_survives_a_process_that_is_killed() {
     let books = open(&copy.path().join("gipam.db"));
     let plan = load(&books, START);
     assert_eq!(plan.held(&id).unwrap().addresses.leased(), 1);
+}
+
+#[test]
+fn faithful_leases_of_unknown_kind_end_with_their_subnet() {
+    let mut trial = Trial::new();
+    let id = trial.subnet("203.0.113.0/24");
+    let serial = trial.plan.held(&id).unwrap().state.serial;
+    for (offset, kind) in
+        [Kind::Unknown, Kind::Endpoint, Kind::Auxiliary, Kind::Gateway].into_iter().enumerate()
+    {
+        let address = prefix("203.0.113.0/24").first() + 100 + offset as u128;
+        let (name, generation) = (Some("\u{fc}\"'".into()), trial.plan.counters().0);
+        let record = Record { leased: true, kind, name, mac: None, pinned: true, since: START, generation };
+        let change = Change::AddressGranted { serial, address, record };
+        trial.books.write(&trial.plan, &change).unwrap();
+        trial.plan.apply(&change);
+    }
+    trial.commit();
+    assert_eq!(load(&trial.books, START), trial.plan);
+    trial.ask(&Request::ReleaseSubnet { id, generation: None }).unwrap();
+    trial.commit();
+    assert_eq!(load(&trial.books, START), trial.plan);
+    let kinds: Vec<Kind> =
+        trial.plan.subnet(serial).unwrap().addresses.records().map(|(_, it)| it.kind).collect();
+    assert_eq!(kinds, [Kind::Endpoint]);
 }
 
 #[test]

@@ -114,6 +114,7 @@ fn help_fits_one_screen_and_names_every_command() {
             "leases",
             "history",
             "release",
+            "gc",
             "import",
             "export",
             "config check",
@@ -246,7 +247,7 @@ const LEASES: &str = r#"[
     {"subnet":"10.20.0.0/24","address":"10.20.0.1","kind":"gateway","holder":null,"mac":null,"state":"leased",
      "since":"2026-01-02T03:04:05Z","id":"local/10.20.0.0/24#1","space":"local"},
     {"subnet":"10.20.0.0/24","address":"10.20.0.2","kind":null,"holder":"we\u001b[31mb","mac":"02:42:0a:14:00:02",
-     "state":"leased","since":null,"id":null,"space":"local","later":"unknown keys are passed over"}]"#;
+     "state":"leased","since":null,"id":null,"space":"local","network":"web","later":"unknown keys are passed over"}]"#;
 
 #[test]
 fn a_view_is_an_aligned_table_without_control_codes() {
@@ -255,9 +256,9 @@ fn a_view_is_an_aligned_table_without_control_codes() {
     let done = place.ask(&["leases"]);
     assert_eq!((done.code, done.err.as_str()), (0, ""));
     let expected = "\
-SUBNET        ADDRESS    KIND     HOLDER         MAC                STATE   SINCE
-10.20.0.0/24  10.20.0.1  gateway  -              -                  leased  2026-01-02T03:04:05Z
-10.20.0.0/24  10.20.0.2  unknown  we\\u{1b}[31mb  02:42:0a:14:00:02  leased  -
+SUBNET        ADDRESS    KIND     HOLDER         NETWORK  MAC                STATE   SINCE
+10.20.0.0/24  10.20.0.1  gateway  -              -        -                  leased  2026-01-02T03:04:05Z
+10.20.0.0/24  10.20.0.2  unknown  we\\u{1b}[31mb  web      02:42:0a:14:00:02  leased  -
 ";
     assert_eq!(done.out, expected);
     assert!(daemon.join().unwrap().starts_with("GET /v1/leases HTTP/1.1\r\n"));

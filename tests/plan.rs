@@ -17,9 +17,9 @@ use gipam::plan::Plan;
 use gipam::plan::request::{Context, Undo};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use support::invariants::{conserved, disjoint, faithful, inside, repeatable, unique};
+use support::invariants::{answered_once, conserved, disjoint, faithful, inside, repeatable, unique};
 use support::model::Model;
-use support::operations::{Op, operations, request, settings};
+use support::operations::{EXACT, Op, operations, prefix, request, settings};
 use support::rows::Rows;
 
 /// The plan, its model and its books side by side.
@@ -29,6 +29,7 @@ struct Trial {
     rows: Rows,
     random: u64,
     ids: Vec<String>,
+    proven: u64,
 }
 
 impl Trial {
@@ -39,6 +40,7 @@ impl Trial {
             rows: Rows::default(),
             random: 0,
             ids: vec!["local/192.0.2.0/30#0000000000000000".to_owned()],
+            proven: 0,
         };
         trial.pass(1_800_000_000_000);
         trial
@@ -60,6 +62,13 @@ impl Trial {
                 self.plan.configure(settings(*number));
                 self.model.settings = settings(*number);
             }
+            Op::Proven(number) => self.proven = *number,
+            Op::TakeOver { pool, beyond, leases } => {
+                for change in self.model.take_over(prefix(EXACT[*pool]), *beyond, *leases) {
+                    self.rows.keep(&change);
+                    self.plan.apply(&change);
+                }
+            }
             _ => self.decide(op)?,
         }
         disjoint(&self.plan)?;
@@ -72,7 +81,7 @@ impl Trial {
 
     fn decide(&mut self, op: &Op) -> Result<(), String> {
         let undos: Vec<Undo> = self.model.grants.iter().map(|grant| grant.undo.clone()).collect();
-        let Some(request) = request(op, &self.plan, &undos) else { return Ok(()) };
+        let Some(request) = request(op, &self.plan, &undos, self.proven) else { return Ok(()) };
         self.random += 1;
         let before = self.plan.clone();
         let decision = self.plan.decide(&request, self.context());
@@ -89,14 +98,19 @@ impl Trial {
         if let Ok(gipam::plan::request::Reply::Subnet { id, .. }) = &decision.reply {
             self.ids.push(id.clone());
         }
+        answered_once(&self.plan, &request, &decision)?;
         inside(&self.plan, &request, &decision)
     }
 }
 
 #[test]
 fn plan_behaves_as_the_naive_model() {
-    let config =
-        ProptestConfig { failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() };
+    let config = ProptestConfig {
+        cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1_000),
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    };
     let (done, trials) = (Cell::new(0), Cell::new(0));
     let outcome = TestRunner::new(config).run(&operations(60), |operations| {
         let mut trial = Trial::new();

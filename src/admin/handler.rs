@@ -19,6 +19,7 @@ use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
 use crate::plan::request::Request as PlanRequest;
 use crate::plan::settings::{Millis, Settings, rfc3339};
+use crate::reconcile;
 use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
 use crate::store::old_gipam;
 
@@ -34,7 +35,14 @@ pub struct Admin {
     settings: Settings,
     origin: PoolsOrigin,
     counters: Arc<Counters>,
+    repair: reconcile::Handle,
     started: Millis,
+}
+
+#[derive(Deserialize)]
+struct Gc {
+    #[serde(default)]
+    apply: bool,
 }
 
 #[derive(Deserialize)]
@@ -93,7 +101,13 @@ impl Handler for Admin {
 
 impl Admin {
     /// For a ledger and the books that it writes.
-    pub fn new(ledger: Ledger, books: PathBuf, config: &Config, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        ledger: Ledger,
+        books: PathBuf,
+        config: &Config,
+        counters: Arc<Counters>,
+        repair: reconcile::Handle,
+    ) -> Self {
         Self {
             ledger,
             books,
@@ -102,6 +116,7 @@ impl Admin {
             settings: config.settings.clone(),
             origin: config.pools_origin.clone(),
             counters,
+            repair,
             started: clock::now(),
         }
     }
@@ -111,6 +126,8 @@ impl Admin {
         match (request.method.as_str(), request.path.as_str()) {
             ("POST", "/v1/release") => self.release(&request.body).await,
             ("POST", "/v1/import") => self.import(&request.body).await,
+            ("GET", "/v1/gc") => self.gc(false).await,
+            ("POST", "/v1/gc") => self.gc(decode::<Gc>(&request.body)?.apply).await,
             ("GET", "/v1/export") => self.export(&query).await,
             ("GET", path) => self.view(path.to_owned(), query).await,
             (method, path) => {
@@ -167,6 +184,12 @@ impl Admin {
             }
         }
         Ok(value.to_string().into_bytes())
+    }
+
+    async fn gc(&self, apply: bool) -> Result<Vec<u8>, AdminError> {
+        let findings =
+            self.repair.look(apply).await.map_err(|text| AdminError::new(Kind::Unavailable, text))?;
+        serde_json::to_vec(&findings).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
     }
 
     async fn release(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {

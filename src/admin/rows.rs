@@ -106,6 +106,10 @@ pub struct LeaseRow {
     pub id: Option<String>,
     /// The address space.
     pub space: String,
+    /// The id of the container that holds it, where the Engine has shown it.
+    pub container: Option<String>,
+    /// The name of its network, where the Engine has shown it.
+    pub network: Option<String>,
 }
 
 /// One thing that happened.

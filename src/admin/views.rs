@@ -75,7 +75,9 @@ impl View {
         Some(match path {
             "/v1/pools" => json(&self.pools()),
             "/v1/subnets" => json(&self.subnets()),
-            "/v1/leases" => json(&self.leases(parameter(query, "all").as_deref() == Some("true"))),
+            "/v1/leases" => {
+                self.leases(parameter(query, "all").as_deref() == Some("true")).and_then(|rows| json(&rows))
+            }
             "/v1/history" => self.history(query).and_then(|rows| json(&rows)),
             _ => return None,
         })
@@ -147,26 +149,38 @@ impl View {
         held.map(row).collect()
     }
 
-    fn leases(&self, all: bool) -> Vec<LeaseRow> {
+    fn leases(&self, all: bool) -> Result<Vec<LeaseRow>, AdminError> {
+        let names = self.reader.names()?;
         let mut rows = Vec::new();
         for subnet in self.sorted() {
             for (address, record) in subnet.addresses.records() {
                 if let Some(state) = self.state(subnet, record).filter(|state| all || *state == "leased") {
+                    let (serial, text) =
+                        (subnet.state.serial, subnet.state.prefix.address(address).to_string());
+                    let shown =
+                        names.get(&(serial, text)).filter(|(generation, _)| *generation == record.generation);
+                    let shown = shown.map(|(_, shown)| shown);
                     rows.push(LeaseRow {
                         subnet: subnet.state.prefix.to_string(),
                         address: subnet.state.prefix.address(address).to_string(),
                         kind: record.kind.name().map(str::to_owned),
-                        holder: record.name.as_deref().map(str::to_owned),
+                        holder: record
+                            .name
+                            .as_deref()
+                            .or(shown.map(|shown| shown.container.as_ref()))
+                            .map(str::to_owned),
                         mac: record.mac.map(mac_text),
                         state: state.to_owned(),
                         since: Some(rfc3339(record.since)),
                         id: subnet.is_held().then(|| subnet.state.id.clone()),
                         space: subnet.state.space.name().to_owned(),
+                        container: shown.map(|shown| shown.container_id.to_string()),
+                        network: shown.map(|shown| shown.network.to_string()),
                     });
                 }
             }
         }
-        rows
+        Ok(rows)
     }
 
     /// What an address is to a person; nothing for a mere memory.

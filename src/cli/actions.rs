@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::error::Error;
 use super::output::{self, Asking};
-use super::tables::pairs;
+use super::tables::{optional, pairs, table, time};
 use crate::config::Surroundings;
+use crate::reconcile::Finding;
 
 /// `gipam import FILE [--replace]`.
 pub(super) fn import(
@@ -41,6 +42,26 @@ fn listed(answer: &[u8]) -> String {
 pub(super) fn export(asking: &Asking, format: &str) -> Result<(), Error> {
     let answer = asking.view(&format!("/v1/export?format={format}"))?;
     output::bytes(&answer)
+}
+
+/// `gipam gc [--apply]`.
+pub(super) fn gc(asking: &Asking, apply: bool) -> Result<(), Error> {
+    let answer = asking.change("/v1/gc", &json!({"apply": apply}))?;
+    if asking.json {
+        return output::json("/v1/gc", &answer);
+    }
+    let findings: Vec<Finding> = output::read("/v1/gc", &answer)?;
+    if findings.is_empty() {
+        return output::text("books and Engine agree\n");
+    }
+    let row = |finding: Finding| {
+        let times = [finding.since, finding.first_seen].map(|at| time(at.as_deref()));
+        let [since, first_seen] = times;
+        let (address, holder) = (optional(finding.address.as_deref()), optional(finding.holder.as_deref()));
+        vec![finding.what, finding.subnet, address, holder, since, first_seen, finding.why, finding.action]
+    };
+    let headings = ["WHAT", "SUBNET", "ADDRESS", "HOLDER", "SINCE", "DEAD SINCE", "WHY", "ACTION"];
+    output::text(&table(&headings, findings.into_iter().map(row)))
 }
 
 /// `gipam release SUBNET [ADDRESS] --force`.

@@ -128,6 +128,12 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// compare the books with the Engine's lists: what Docker lost
+    Gc {
+        /// free what was seen dead twice, a minute apart
+        #[arg(long)]
+        apply: bool,
+    },
     /// look at the configuration
     #[command(subcommand)]
     Config(Configuration),

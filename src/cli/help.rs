@@ -19,11 +19,11 @@ Each has a variable: GIPAM_V4, GIPAM_V4AB, GIPAM_FILE ... One dash or two.
 gipam status | pools | subnets  how it does; what is free; what networks have
 gipam leases [--all]            who has which address; cooling and pinned too
 gipam history [ADDRESS|NAME]    what happened, the latest first (--limit N)
-gipam release SUBNET [ADDRESS] --force    free what Docker forgot
+gipam gc [--apply]              what Docker lost; free what is proven dead
+gipam release SUBNET [ADDRESS] --force    free it, whoever holds it
 gipam import FILE [--replace]   take over a lease file of the old gipam
 gipam export                    print one
-gipam config check FILE         name file, line and key of a mistake
-gipam config show | keys        every setting and its origin; every key
+gipam config check FILE | show | keys     mistakes; settings in force; every key
   --json                        for programs; --admin PATH asks that daemon
 
 gipam COMMAND --help says more; --version. Exit codes: 1 failed, 2 usage,

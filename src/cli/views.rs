@@ -81,9 +81,10 @@ pub(super) fn leases(asking: &Asking, all: bool) -> Result<(), Error> {
         let row = |row: LeaseRow| {
             let kind = row.kind.unwrap_or_else(|| "unknown".to_owned());
             let (holder, mac) = (optional(row.holder.as_deref()), optional(row.mac.as_deref()));
-            vec![row.subnet, row.address, kind, holder, mac, row.state, time(row.since.as_deref())]
+            let network = optional(row.network.as_deref());
+            vec![row.subnet, row.address, kind, holder, network, mac, row.state, time(row.since.as_deref())]
         };
-        let headings = ["SUBNET", "ADDRESS", "KIND", "HOLDER", "MAC", "STATE", "SINCE"];
+        let headings = ["SUBNET", "ADDRESS", "KIND", "HOLDER", "NETWORK", "MAC", "STATE", "SINCE"];
         table(&headings, rows.into_iter().map(row))
     })
 }

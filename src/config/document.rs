@@ -50,6 +50,8 @@ pub(super) struct Top {
     #[serde(default)]
     pub(super) driver: BTreeMap<Spanned<String>, DriverTable>,
     pub(super) tls: Option<TlsTable>,
+    #[serde(default)]
+    pub(super) gc: GcTable,
 }
 
 /// One `[[pool]]`.
@@ -113,6 +115,23 @@ pub(super) struct TlsTable {
     pub(super) engine_ca: Option<Spanned<String>>,
     pub(super) engine_cert: Option<Spanned<String>>,
     pub(super) engine_key: Option<Spanned<String>>,
+}
+
+/// `[gc]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GcTable {
+    pub(super) engine: Option<Spanned<String>>,
+    pub(super) grace: Option<Spanned<String>>,
+    pub(super) unknown_subnets: Option<Spanned<UnknownSubnets>>,
+}
+
+/// What happens to subnets that the Engine does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum UnknownSubnets {
+    Report,
+    Free,
 }
 
 /// A configuration file that was read, or an empty one where there is none.

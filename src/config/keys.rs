@@ -54,6 +54,12 @@ pub const SECTIONS: &[Section] = &[
                 the `.json` file from which the Engine learns them; they are paths as the Engine sees them:",
         keys: TLS,
     },
+    Section {
+        table: "[gc]",
+        about: "Repair: what Docker lost is found by comparing the books with the Engine's own lists, and freed when it was \
+                seen dead at least twice:",
+        keys: GC,
+    },
 ];
 
 const TOP: &[Key] = &[
@@ -123,6 +129,7 @@ const TOP: &[Key] = &[
     key("pool", "none", "`-v4`, `-v4ab`, `-v6`, `-v6ab` make the pool `default`", "the pools, see below"),
     key("driver", "none", "", "further drivers, and pools for each, see below"),
     key("tls", "none", "", "certificates, see below"),
+    key("gc", "as below", "", "repair of what Docker lost, see below"),
 ];
 
 const POOL: &[Key] = &[
@@ -159,6 +166,17 @@ const TLS: &[Key] = &[
     key("engine_ca", "none", "", "`CAFile`: who signs our certificate"),
     key("engine_cert", "none", "", "`CertFile`: the certificate that the Engine shows; with `engine_key`"),
     key("engine_key", "none", "", "`KeyFile`: its private key"),
+];
+
+const GC: &[Key] = &[
+    key("engine", "\"/var/run/docker.sock\"", "", "the Engine's API socket; \"\" turns repair off"),
+    key("grace", "\"10m\"", "", "how long a lease must be seen dead before it is freed, a minute at least"),
+    key(
+        "unknown_subnets",
+        "\"report\"",
+        "",
+        "subnets of no network of the Engine: \"report\", or \"free\" where there is just this one Engine",
+    ),
 ];
 
 const BEFORE: &str = "\
@@ -314,7 +332,7 @@ mod tests {
         });
         let uncommented = uncommented.collect::<Vec<_>>().join("\n");
         let config = load(&uncommented);
-        for key in TOP.iter().filter(|key| !["pool", "driver", "tls"].contains(&key.name)) {
+        for key in TOP.iter().filter(|key| !["pool", "driver", "tls", "gc"].contains(&key.name)) {
             let (value, example) = (format!("\n{} = ", key.name), format!("\n# {} = ", key.name));
             assert!(
                 uncommented.contains(&value) || uncommented.contains(&example),

@@ -8,20 +8,25 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use super::document::Document;
+use super::document::{Document, UnknownSubnets};
 use super::error::{Error, Problem};
 use super::options::{self, Options, Spelling, Surroundings};
 use super::origin::{Origin, Shown, Sourced};
 use super::pools::{self, PoolsOrigin};
 use super::value::{self, LogLevel};
-use super::{BooksFile, Config, Given, Limits, PluginDirs, SocketAccess, books_file};
+use super::{BooksFile, Config, Gc, Given, Limits, PluginDirs, SocketAccess, books_file};
 use crate::plan::settings::{DEFAULT_COOLING, DEFAULT_STORM_LIMIT, DEFAULT_SUBNET_COOLING, Millis, Settings};
 
+/// How long a lease must be seen dead by default.
+const DEFAULT_GRACE: Millis = 600_000;
 /// Entries of the history that are kept by default.
 pub(super) const DEFAULT_HISTORY: u32 = 10_000;
 
 /// Connections of a door by default: dockerd uses some tens.
-pub(super) const DEFAULT_CONNECTIONS: NonZeroU16 = NonZeroU16::new(512).unwrap();
+pub(super) const DEFAULT_CONNECTIONS: NonZeroU16 = match NonZeroU16::new(512) {
+    Some(connections) => connections,
+    None => NonZeroU16::MIN,
+};
 
 /// Everything that was written, and what there is to say about it.
 pub(super) struct Resolver<'a> {
@@ -205,6 +210,32 @@ impl<'a> Resolver<'a> {
         Ok(SocketAccess { mode, owner, group })
     }
 
+    /// `[gc]`.
+    fn gc(&mut self) -> Result<Gc, Error> {
+        let from = self.document.path.clone().unwrap_or_default();
+        let read = |text: &str| {
+            let path = from.parent().unwrap_or(Path::new("/")).join(text);
+            Ok((!text.is_empty()).then_some(path))
+        };
+        let default = Some(PathBuf::from("/var/run/docker.sock"));
+        let shown = |path: &Option<PathBuf>| {
+            path.as_ref().map_or_else(String::new, |path| path.display().to_string())
+        };
+        let engine = self.document_text(
+            "gc.engine",
+            |document| document.top.gc.engine.as_ref(),
+            read,
+            default,
+            shown,
+        )?;
+        let grace = self.time("gc.grace", |document| document.top.gc.grace.as_ref(), DEFAULT_GRACE)?;
+        let written = self.document.top.gc.unknown_subnets.as_ref();
+        let origin = self.document_origin(written);
+        let free = written.is_some_and(|written| *written.get_ref() == UnknownSubnets::Free);
+        self.show("gc.unknown_subnets", if free { "free" } else { "report" }, origin);
+        Ok(Gc { engine, grace, free_unknown_subnets: free })
+    }
+
     /// What the plan is told, and where its pools come from.
     fn settings(&mut self) -> Result<(Settings, PoolsOrigin), Error> {
         let cooling = self.time("cooling", |document| document.top.cooling.as_ref(), DEFAULT_COOLING)?;
@@ -279,6 +310,7 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings) -> Result<Co
     let history = resolver.plain("history", |d| d.top.history.as_ref(), DEFAULT_HISTORY);
     let max_connections =
         resolver.plain("max_connections", |d| d.top.max_connections.as_ref(), DEFAULT_CONNECTIONS);
+    let gc = resolver.gc()?;
     let (settings, pools_origin) = resolver.settings()?;
     let (drivers, admin) = resolver.drivers(&settings, &plugin_dirs)?;
     Ok(Config {
@@ -291,6 +323,7 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings) -> Result<Co
         log,
         requires_mac_address,
         history: history.into(),
+        gc,
         settings,
         pools_origin,
         limits: Limits { max_connections: max_connections.get().into() },

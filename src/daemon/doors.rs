@@ -88,7 +88,10 @@ pub fn open(config: &Config) -> Result<Doors, Error> {
     for driver in &config.drivers {
         let named = [driver.name.as_str(), &format!("{}.socket", driver.name)];
         let listener = match take(&mut passed, &named) {
-            Some(listener) => with_tls(driver, listener)?,
+            Some(listener) => {
+                warn_of_socket(driver, &listener);
+                with_tls(driver, listener)?
+            }
             None => open_driver(config, driver)?,
         };
         drivers.push(Opened { driver: driver.clone(), listener });
@@ -171,6 +174,19 @@ fn open_driver(config: &Config, driver: &Driver) -> Result<Listener, Error> {
         }
     }
     Err(failure.map_or_else(|| wrong(std::io::Error::other("the host has no address")), shut))
+}
+
+/// A socket unit that was left enabled after a switch to TCP wins over the address.
+fn warn_of_socket(driver: &Driver, listener: &Listener) {
+    if let (DoorSettings::Tcp { address, .. }, LocalAddress::Unix(path)) =
+        (&driver.door, listener.local_address())
+    {
+        tracing::warn!(
+            "driver {}: systemd passed the socket {}, so {address} is not listened on; disable the socket unit to use it",
+            driver.name,
+            path.display()
+        );
+    }
 }
 
 fn with_tls(driver: &Driver, listener: Listener) -> Result<Listener, Error> {

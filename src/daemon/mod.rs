@@ -19,6 +19,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::docker::{Counters, Driver};
 use crate::ledger::{self, Altered, Fatal, Ledger};
+use crate::reconcile;
 use crate::server::{Limits, Server};
 use crate::settle::{Below, settle};
 
@@ -90,6 +91,7 @@ async fn serve(
     let counters = Arc::new(Counters::default());
     let mut server = Server::new();
     let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
+    let (repair, reconciler) = repair(config, ledger, books);
     for opened in doors.drivers {
         tracing::info!("driver {} listens on {}", opened.driver.name, opened.driver.door);
         let pools = opened.driver.pools.map(Into::into);
@@ -99,11 +101,12 @@ async fn serve(
             pools,
             requires_mac_address: config.requires_mac_address,
             look: look::look,
+            proofs: repair.proofs(),
             counters: counters.clone(),
         };
         server.add(opened.listener, Arc::new(driver), limits.clone());
     }
-    let admin = Admin::new(ledger.clone(), books.to_owned(), config, counters);
+    let admin = Admin::new(ledger.clone(), books.to_owned(), config, counters, repair);
     server.add(doors.admin, Arc::new(admin), Limits { max_body: ADMIN_BODY, ..limits });
     let (sender, receiver) = oneshot::channel();
     let shutdown = async move {
@@ -112,7 +115,11 @@ async fn serve(
         notify(&[sd_notify::NotifyState::Stopping]);
         let _ = sender.send(why);
     };
+    let reconciling = reconciler.map(|reconciler| tokio::spawn(reconciler.run()));
     let drained = server.serve(shutdown, DRAIN).await.map_err(Error::Start)?;
+    if let Some(reconciling) = reconciling {
+        reconciling.abort();
+    }
     if drained.cut_off > 0 {
         tracing::warn!("{} requests were cut off", drained.cut_off);
     }
@@ -129,6 +136,21 @@ async fn serve(
         }
         Ok(Stop::Ledger(Ok(()))) | Err(_) => Ok(()),
     }
+}
+
+/// Repair, as the configuration wants it.
+fn repair(
+    config: &Config,
+    ledger: &Ledger,
+    books: &std::path::Path,
+) -> (reconcile::Handle, Option<reconcile::Reconciler>) {
+    let settings = reconcile::Settings {
+        engine: config.gc.engine.clone(),
+        grace: config.gc.grace,
+        only_engine: config.gc.free_unknown_subnets,
+    };
+    let drivers = config.drivers.iter().map(|driver| driver.name.clone()).collect();
+    reconcile::Reconciler::new(settings, drivers, ledger.clone(), books.to_owned(), clock::now)
 }
 
 /// Resolves when a signal or the end of the ledger says stop; meanwhile SIGHUP reloads.

@@ -5,15 +5,16 @@
 //! delivered is taken back. Calls no Docker API (P5: that deadlocks). Does not decide.
 
 pub mod discovery;
+pub mod engine;
 mod json;
 pub mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use crate::clock;
 use crate::ledger::{Ledger, Refusal};
-use crate::plan::request::{InUse, Request as PlanRequest, SubnetRequest, Wanted};
+use crate::plan::request::{AddressRequest, Dead, InUse, Request as PlanRequest, SubnetRequest, Wanted};
 use crate::plan::settings::Millis;
 use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
 
@@ -43,6 +44,9 @@ impl Counters {
 /// Looks at what this host uses: routes, addresses, nameservers.
 pub type Look = fn() -> Arc<[InUse]>;
 
+/// What is proven dead now; whoever repairs puts it there.
+pub type Proofs = Arc<RwLock<Arc<Dead>>>;
+
 /// One driver name: what Docker calls at one door.
 #[derive(Debug)]
 pub struct Driver {
@@ -56,6 +60,8 @@ pub struct Driver {
     pub requires_mac_address: bool,
     /// What this host uses, asked where gipam chooses a subnet.
     pub look: Look,
+    /// What repair has proven dead, for explicit requests.
+    pub proofs: Proofs,
     /// Shared by all doors.
     pub counters: Arc<Counters>,
 }
@@ -119,7 +125,7 @@ impl Driver {
             _ => body.release_address(),
         });
         let asked = match asked {
-            Ok(asked) => asked,
+            Ok(asked) => self.with_proofs(asked),
             Err(error) => {
                 if wire::is_blank(bytes) {
                     self.counters.empty.fetch_add(1, Ordering::Relaxed);
@@ -147,6 +153,20 @@ impl Driver {
                 }
             }
             Err(refusal) => self.refused(method, &refusal),
+        }
+    }
+
+    /// An explicit request may take the place of what is proven dead.
+    fn with_proofs(&self, asked: PlanRequest) -> PlanRequest {
+        let dead = || self.proofs.read().map(|proofs| proofs.clone()).unwrap_or_default();
+        match asked {
+            PlanRequest::Address(request) if request.address.is_some() => {
+                PlanRequest::Address(AddressRequest { dead: dead(), ..request })
+            }
+            PlanRequest::Subnet(request) if matches!(request.wanted, Wanted::Exact(_)) => {
+                PlanRequest::Subnet(SubnetRequest { dead: dead(), ..request })
+            }
+            other => other,
         }
     }
 

@@ -166,7 +166,16 @@ impl Body {
             ),
         };
         let options = self.options(true)?;
-        Ok(SubnetRequest { space, family, wanted, range, options, pools, in_use: Arc::from([]) })
+        Ok(SubnetRequest {
+            space,
+            family,
+            wanted,
+            range,
+            options,
+            pools,
+            in_use: Arc::from([]),
+            dead: Arc::default(),
+        })
     }
 
     /// RequestAddress.
@@ -181,6 +190,7 @@ impl Body {
             name: options.get(ENDPOINT_NAME).and_then(|name| tidy_name(name)),
             mac: options.get(ENDPOINT_MAC).and_then(|mac| parse_mac(mac)),
             serial: is(SERIAL, "true"),
+            dead: Arc::default(),
         }))
     }
 
@@ -248,7 +258,7 @@ fn tidy_name(name: &str) -> Option<String> {
 }
 
 /// Six bytes with `:` or `-` between them; anything else is ignored.
-fn parse_mac(text: &str) -> Option<Mac> {
+pub(super) fn parse_mac(text: &str) -> Option<Mac> {
     let mut parts = text.split([':', '-']);
     let mut mac = [0; 6];
     for byte in &mut mac {

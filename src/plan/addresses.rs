@@ -204,8 +204,12 @@ impl Addresses {
     pub fn longest_freed_pinned(&self) -> Option<(Millis, u128)> {
         self.freed_pinned.first().copied()
     }
-    /// The longest released of all, allowed or not.
-    pub fn oldest_memory(&self) -> Option<(Millis, u128)> {
-        [&self.freed, &self.freed_pinned, &self.aside].into_iter().filter_map(BTreeSet::first).min().copied()
+    /// The longest released of all, allowed or not; at most `most`, the oldest first.
+    pub fn oldest_memories(&self, most: usize) -> Vec<(Millis, u128)> {
+        let queues = [&self.freed, &self.freed_pinned, &self.aside].into_iter();
+        let mut oldest: Vec<_> = queues.flat_map(|queue| queue.iter().take(most).copied()).collect();
+        oldest.sort_unstable();
+        oldest.truncate(most);
+        oldest
     }
 }

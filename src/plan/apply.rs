@@ -35,7 +35,8 @@ impl Plan {
                 self.subnets.remove(serial);
             }
             Change::AddressGranted { serial, address, record }
-            | Change::AddressRestored { serial, address, record } => {
+            | Change::AddressRestored { serial, address, record }
+            | Change::AddressLearned { serial, address, record, .. } => {
                 self.put_address(*serial, *address, record.clone());
             }
             Change::AddressReleased { serial, address, at, .. } => {
@@ -49,6 +50,12 @@ impl Plan {
                     subnet.addresses.forget(*address);
                 }
             }
+            Change::SubnetListed { serial } => {
+                if let Some(subnet) = self.subnets.get_mut(serial) {
+                    subnet.state.start_beyond = None;
+                }
+            }
+            Change::AddressNamed { .. } => {}
             Change::KeyRemembered { space, family, word, prefix } => {
                 let key = (*space, *family, word.clone());
                 match prefix {
@@ -139,7 +146,7 @@ impl Plan {
             return;
         };
         self.released.insert((released_at, serial));
-        self.remembered.insert((space, prefix), serial);
+        self.remembered.insert((space, prefix, released_at, serial));
         if state.cool_until > self.now {
             self.cooling.insert((state.cool_until, serial));
             self.stand(prefix, serial);
@@ -158,9 +165,7 @@ impl Plan {
             return;
         };
         self.released.remove(&(released_at, serial));
-        if self.remembered.get(&(space, prefix)) == Some(&serial) {
-            self.remembered.remove(&(space, prefix));
-        }
+        self.remembered.remove(&(space, prefix, released_at, serial));
         if self.cooling.remove(&(state.cool_until, serial)) {
             self.leave(prefix, serial);
         }

@@ -118,12 +118,36 @@ pub struct SubnetState {
 }
 
 /// Why something was released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
     /// Docker said so.
     Docker,
     /// A person said so.
     Force,
+    /// It was seen dead; this is the evidence.
+    Repair(Box<str>),
+}
+
+impl Why {
+    /// The word, or the evidence, for the history.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Docker => "docker",
+            Self::Force => "force",
+            Self::Repair(evidence) => evidence,
+        }
+    }
+}
+
+/// A holder as the Engine shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The container's name.
+    pub container: Box<str>,
+    /// Its id.
+    pub container_id: Box<str>,
+    /// The network's name.
+    pub network: Box<str>,
 }
 
 /// One change of the books.
@@ -184,6 +208,33 @@ pub enum Change {
         address: u128,
         /// What was there.
         record: Record,
+    },
+    /// The Engine showed what an address is: one that the books lacked, or one whose kind nobody knew.
+    AddressLearned {
+        /// In this subnet.
+        serial: Serial,
+        /// Its number.
+        address: u128,
+        /// The lease.
+        record: Record,
+        /// Where it was seen.
+        evidence: Box<str>,
+    },
+    /// The Engine's own list was read: dynamic choice need not start beyond the old counter any more.
+    SubnetListed {
+        /// Which.
+        serial: Serial,
+    },
+    /// What the Engine calls a holder. For views: the plan does not know it.
+    AddressNamed {
+        /// In this subnet.
+        serial: Serial,
+        /// Its number.
+        address: u128,
+        /// Of this lease.
+        generation: u64,
+        /// The container and its network.
+        shown: Shown,
     },
     /// Nothing is remembered of an address any more.
     AddressForgotten {

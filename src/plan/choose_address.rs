@@ -18,6 +18,8 @@ const SET_UP_WINDOW: Millis = 10_000;
 pub(super) const MEMORY: Millis = 90 * 24 * 3_600_000;
 /// ... and beyond so many a subnet, or four times its leases.
 pub(super) const MEMORY_FLOOR: usize = 1_000;
+/// At most so many are forgotten at once: more than a release can add (it also lowers the bound by 4).
+pub(super) const TRIM: usize = 6;
 
 /// A choice, and what the operator should know of it.
 struct Choice {
@@ -79,6 +81,13 @@ impl Plan {
             let mut decision = Decision::unchanged(answer(subnet, address));
             let marks = Marks { gateway_is_auxiliary: true, ..marks.clone() };
             decision.changes.push(Change::SubnetMarked { serial: subnet.state.serial, marks });
+            return decision;
+        }
+        if let Some(cleared) = self.clear_lease(subnet, address, &request.dead, context) {
+            let mut decision = self.grant(subnet, address, kind, request, context);
+            decision.undo = None;
+            decision.warnings.push(format!("{asked} in {prefix} replaces a lease that is proven dead"));
+            decision.changes.insert(0, cleared);
             return decision;
         }
         Decision::refused(Error::AddressInUse {
@@ -218,22 +227,25 @@ impl Plan {
         Decision { reply: Ok(answer(subnet, address)), changes, warnings: Vec::new(), undo: Some(undo) }
     }
 
-    /// The oldest memory of the subnet, if it is too old or there is too much; never one that cools.
+    /// The oldest memories of the subnet, those that are too old or too many; never one that cools.
     pub(super) fn trim_memory(
         &self,
         subnet: &Subnet,
         more: usize,
         but: Option<u128>,
         now: Millis,
-    ) -> Option<Change> {
-        let addresses = &subnet.addresses;
-        let (since, address) = addresses.oldest_memory()?;
-        let bound = MEMORY_FLOOR.max(4 * addresses.leased());
-        let too_many = addresses.remembered() + more > bound;
-        let cool = since.saturating_add(self.cooling_of(subnet)) <= now;
-        let too_old = since.saturating_add(MEMORY) < now;
-        (Some(address) != but && cool && (too_many || too_old))
-            .then_some(Change::AddressForgotten { serial: subnet.state.serial, address })
+    ) -> impl Iterator<Item = Change> + use<> {
+        let (addresses, serial) = (&subnet.addresses, subnet.state.serial);
+        let bound = MEMORY_FLOOR.max(4 * addresses.leased().saturating_sub(more));
+        let excess = (addresses.remembered() + more).saturating_sub(bound);
+        let cooling = self.cooling_of(subnet);
+        let oldest =
+            addresses.oldest_memories(TRIM).into_iter().filter(move |(_, address)| Some(*address) != but);
+        oldest
+            .enumerate()
+            .filter(move |(n, (since, _))| *n < excess || since.saturating_add(MEMORY) < now)
+            .take_while(move |(_, (since, _))| since.saturating_add(cooling) <= now)
+            .map(move |(_, (_, address))| Change::AddressForgotten { serial, address })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::Plan;
 use super::change::{Change, Marks, Serial, SubnetState};
-use super::choose_address::{MEMORY, MEMORY_FLOOR};
+use super::choose_address::{MEMORY, MEMORY_FLOOR, TRIM};
 use super::error::Error;
 use super::free_space::FreeSpace;
 use super::options::PoolOptions;
@@ -34,6 +34,8 @@ struct Grant<'a> {
     pool: Option<String>,
     key: Option<String>,
     dynamic: bool,
+    /// A dead one of the same prefix, freed by the same decision: its memory is taken up.
+    replaces: Option<Serial>,
 }
 
 impl Plan {
@@ -76,11 +78,27 @@ impl Plan {
             }
             return Ok(decision);
         }
-        if !options.overlap {
-            self.refuse_overlap(request.space, prefix)?;
-        }
+        let cleared = match options.overlap {
+            true => Vec::new(),
+            false => self.clear_the_way(request.space, prefix, &request.dead, context)?,
+        };
         let pool = self.pool_around(prefix).map(|pool| pool.name.clone());
-        Ok(self.grant_subnet(Grant { request, prefix, pool, key: None, dynamic: false }, context))
+        let replaces = self.at(request.space, prefix).first().copied().filter(|_| !cleared.is_empty());
+        let grant = Grant { request, prefix, pool, key: None, dynamic: false, replaces };
+        let mut decision = self.grant_subnet(grant, context);
+        if !cleared.is_empty() {
+            // Nobody can bring the dead one back by an undo.
+            decision.undo = None;
+            decision.warnings.push(format!("{prefix} takes the place of a subnet that is proven dead"));
+            let granted = decision.changes.iter().find_map(|change| match change {
+                Change::SubnetGranted(state) => Some(state.serial),
+                _ => None,
+            });
+            // What the grant takes up is not forgotten on the way.
+            let kept = |change: &Change| !matches!(change, Change::SubnetForgotten { serial } if Some(*serial) == granted);
+            decision.changes.splice(0..0, cleared.into_iter().filter(kept));
+        }
+        Ok(decision)
     }
 
     /// Refuses a prefix that overlaps a held one of the space.
@@ -116,13 +134,21 @@ impl Plan {
         }
         let places = self.places(request, &options, size)?;
         if let Some((prefix, pool)) = self.keyed(request, &options, &places) {
-            let grant = Grant { request, prefix, pool: Some(pool), key: options.key, dynamic: true };
+            let grant =
+                Grant { request, prefix, pool: Some(pool), key: options.key, dynamic: true, replaces: None };
             return Ok(self.grant_subnet(grant, context));
         }
         match self.search(request, &places, context.now)? {
             Found::Wait(until) => Ok(Decision::unchanged(Reply::Wait(until))),
             Found::Free { prefix, pool, warning } => {
-                let grant = Grant { request, prefix, pool: Some(pool), key: options.key, dynamic: true };
+                let grant = Grant {
+                    request,
+                    prefix,
+                    pool: Some(pool),
+                    key: options.key,
+                    dynamic: true,
+                    replaces: None,
+                };
                 let mut decision = self.grant_subnet(grant, context);
                 decision.warnings.extend(warning);
                 Ok(decision)
@@ -284,9 +310,9 @@ impl Plan {
     }
 
     fn grant_subnet(&self, grant: Grant<'_>, context: Context) -> Decision {
-        let Grant { request, prefix, pool, key, dynamic } = grant;
-        let previous =
-            self.remembered.get(&(request.space, prefix)).and_then(|serial| self.subnets.get(serial));
+        let Grant { request, prefix, pool, key, dynamic, replaces } = grant;
+        let replaced = replaces.and_then(|serial| self.subnets.get(&serial));
+        let previous = replaced.or_else(|| self.remembered(request.space, prefix));
         let serial = previous.map_or(self.next_serial, |subnet| subnet.state.serial);
         let state = SubnetState {
             serial,
@@ -317,7 +343,7 @@ impl Plan {
         };
         let mut changes = vec![Change::SubnetGranted(Box::new(state))];
         changes.extend(key_changes);
-        changes.extend(self.trim_remembered(Some(serial), context.now));
+        changes.extend(self.trim_remembered(0, Some(serial), context.now));
         Decision { reply: Ok(reply), changes, warnings: Vec::new(), undo: Some(undo) }
     }
 
@@ -350,14 +376,26 @@ impl Plan {
         (changes, Some((word, before)))
     }
 
-    /// The longest released subnet, if it is too old or there are too many; never one that cools.
-    pub(super) fn trim_remembered(&self, but: Option<Serial>, now: Millis) -> Option<Change> {
-        let (released_at, serial) = *self.released.first()?;
-        let held = self.subnets.len() - self.released.len();
-        let too_many = self.released.len() > MEMORY_FLOOR.max(4 * held);
-        let too_old = released_at.saturating_add(MEMORY) < now;
-        let cool = self.subnets.get(&serial).is_some_and(|subnet| subnet.state.cool_until <= now);
-        (Some(serial) != but && cool && (too_many || too_old)).then_some(Change::SubnetForgotten { serial })
+    /// The longest released subnets, those that are too old or too many; never one that cools. `more` are about to be
+    /// released.
+    pub(super) fn trim_remembered(
+        &self,
+        more: usize,
+        but: Option<Serial>,
+        now: Millis,
+    ) -> impl Iterator<Item = Change> + '_ {
+        let held = (self.subnets.len() - self.released.len()).saturating_sub(more);
+        let excess = (self.released.len() + more).saturating_sub(MEMORY_FLOOR.max(4 * held));
+        let cool = move |serial: &Serial| {
+            self.subnets.get(serial).is_some_and(|subnet| subnet.state.cool_until <= now)
+        };
+        let oldest = self.released.iter().copied().filter(move |(_, serial)| Some(*serial) != but).take(TRIM);
+        oldest
+            .enumerate()
+            .filter(move |(n, (released_at, _))| *n < excess || released_at.saturating_add(MEMORY) < now)
+            .map(|(_, (_, serial))| serial)
+            .take_while(cool)
+            .map(|serial| Change::SubnetForgotten { serial })
     }
 }
 

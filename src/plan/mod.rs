@@ -24,6 +24,7 @@ mod place;
 pub mod prefix;
 mod prefix_index;
 mod release;
+mod repair;
 pub mod request;
 pub mod settings;
 mod subnet;
@@ -64,8 +65,9 @@ pub struct Plan {
     cooling: BTreeSet<(Millis, Serial)>,
     /// (released at, serial) of all released subnets.
     released: BTreeSet<(Millis, Serial)>,
-    /// Which released subnet's memory a new grant of the prefix takes up.
-    remembered: BTreeMap<(Space, Prefix), Serial>,
+    /// (space, prefix, released at, serial) of all released subnets: a new grant takes up the newest memory of its
+    /// prefix.
+    remembered: BTreeSet<(Space, Prefix, Millis, Serial)>,
     /// Dynamic held subnets that were never asked for an address: (granted at, serial).
     unaddressed: BTreeMap<Group, BTreeSet<(Millis, Serial)>>,
     /// `key=WORD`: prefix and when it was granted.
@@ -88,7 +90,7 @@ impl Plan {
             free: BTreeMap::new(),
             cooling: BTreeSet::new(),
             released: BTreeSet::new(),
-            remembered: BTreeMap::new(),
+            remembered: BTreeSet::new(),
             unaddressed: BTreeMap::new(),
             keys: BTreeMap::new(),
             next_generation: 1,
@@ -138,6 +140,7 @@ impl Plan {
             }
             Request::Force { subnet, address } => self.decide_force(subnet, *address, context),
             Request::Undo(undo) => self.decide_undo(undo),
+            Request::Repair(repair) => self.decide_repair(repair, context),
         }
     }
 
@@ -190,6 +193,12 @@ impl Plan {
     /// Serials held at exactly this prefix in a space.
     fn at(&self, space: Space, prefix: Prefix) -> &[Serial] {
         self.index(space).at(prefix)
+    }
+
+    /// The subnet whose memory a new grant of this prefix takes up.
+    fn remembered(&self, space: Space, prefix: Prefix) -> Option<&Subnet> {
+        let of_prefix = (space, prefix, 0, 0)..=(space, prefix, Millis::MAX, Serial::MAX);
+        self.remembered.range(of_prefix).next_back().and_then(|(.., serial)| self.subnets.get(serial))
     }
 
     /// A held subnet of either space that overlaps.

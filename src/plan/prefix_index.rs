@@ -56,13 +56,18 @@ impl PrefixIndex {
         self.entries.get(&key(prefix)).map_or(&[], Vec::as_slice)
     }
 
-    /// A serial at this prefix or at one that contains it.
+    /// A serial at this prefix or at one that contains it; the nearest first.
     pub fn covering(&self, prefix: Prefix) -> Option<Serial> {
+        self.all_covering(prefix).next()
+    }
+
+    /// Every serial at this prefix or at one that contains it; the nearest first.
+    pub fn all_covering(&self, prefix: Prefix) -> impl Iterator<Item = Serial> + '_ {
         let lengths = &self.lengths[prefix.family() as usize];
-        (0..=prefix.length())
-            .rev()
-            .filter(|length| lengths[usize::from(*length)] > 0)
-            .find_map(|length| self.at(Prefix::new(prefix.family(), prefix.first(), length)).first().copied())
+        let in_use = (0..=prefix.length()).rev().filter(|length| lengths[usize::from(*length)] > 0);
+        in_use.flat_map(move |length| {
+            self.at(Prefix::new(prefix.family(), prefix.first(), length)).iter().copied()
+        })
     }
 
     /// A serial at this prefix or at one inside it.

@@ -27,7 +27,7 @@ impl Plan {
         decision
     }
 
-    fn release_subnet(&self, subnet: &Subnet, why: Why, context: Context) -> Vec<Change> {
+    pub(super) fn release_subnet(&self, subnet: &Subnet, why: Why, context: Context) -> Vec<Change> {
         let (at, state) = (context.now, &subnet.state);
         let cooling = if state.marks.stormed { 0 } else { self.subnet_cooling_of(subnet) };
         let mut changes = vec![Change::SubnetReleased {
@@ -37,10 +37,9 @@ impl Plan {
             why,
         }];
         // A copy made with overlap=true may have left a memory of the same prefix: one is enough.
-        let other = self.remembered.get(&(state.space, state.prefix));
-        changes.extend(other.map(|serial| Change::SubnetForgotten { serial: *serial }));
-        let trimmed = self.trim_remembered(other.copied(), at);
-        changes.extend(trimmed);
+        let other = self.remembered(state.space, state.prefix).map(|other| other.state.serial);
+        changes.extend(other.map(|serial| Change::SubnetForgotten { serial }));
+        changes.extend(self.trim_remembered(usize::from(other.is_none()), other, at));
         changes
     }
 
@@ -61,7 +60,13 @@ impl Plan {
         decision
     }
 
-    fn release_address(&self, subnet: &Subnet, address: u128, why: Why, context: Context) -> Vec<Change> {
+    pub(super) fn release_address(
+        &self,
+        subnet: &Subnet,
+        address: u128,
+        why: Why,
+        context: Context,
+    ) -> Vec<Change> {
         let mut changes =
             vec![Change::AddressReleased { serial: subnet.state.serial, address, at: context.now, why }];
         changes.extend(self.trim_memory(subnet, 1, Some(address), context.now));
@@ -139,7 +144,7 @@ impl Plan {
         let Some(subnet) = self.subnets.get(&serial).filter(untouched) else { return Vec::new() };
         let (space, prefix) = (subnet.state.space, subnet.state.prefix);
         // A copy of the prefix may have left a newer memory meanwhile: one is enough.
-        let newer = self.remembered.contains_key(&(space, prefix));
+        let newer = self.remembered(space, prefix).is_some();
         let mut changes = vec![match previous.filter(|_| !newer) {
             Some(previous) => Change::SubnetRestored(Box::new(previous.clone())),
             None => Change::SubnetForgotten { serial },

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::change::{Change, Record, Serial, SubnetState};
+use super::change::{Change, Kind, Record, Serial, Shown, SubnetState};
 use super::error::Error;
 use super::prefix::{Family, Prefix};
 use super::settings::Millis;
@@ -111,6 +111,97 @@ pub struct SubnetRequest {
     pub pools: Option<Arc<[String]>>,
     /// What the host uses; empty for an explicit request.
     pub in_use: Arc<[InUse]>,
+    /// What is proven dead and may be replaced by an explicit request.
+    pub dead: Arc<Dead>,
+}
+
+/// What repair has proven dead: seen without a living holder twice, at least a minute apart, both since its grant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dead {
+    /// Leases: serial, address, generation, with the evidence.
+    pub leases: BTreeMap<(Serial, u128, u64), Box<str>>,
+    /// Subnets: serial, generation, with the evidence.
+    pub subnets: BTreeMap<(Serial, u64), Box<str>>,
+}
+
+/// What repair asks for, off the request path. Each names what it saw, and is refused if that has changed since.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Repair {
+    /// Frees a lease that was seen dead.
+    FreeAddress {
+        /// In this subnet.
+        serial: Serial,
+        /// Its number.
+        address: u128,
+        /// Of this lease.
+        generation: u64,
+        /// For the history.
+        evidence: Box<str>,
+    },
+    /// Frees a subnet that the Engine does not know.
+    FreeSubnet {
+        /// Which.
+        serial: Serial,
+        /// Of this grant.
+        generation: u64,
+        /// For the history.
+        evidence: Box<str>,
+    },
+    /// Takes a lease into the books that the Engine shows live.
+    Adopt {
+        /// In this subnet.
+        serial: Serial,
+        /// Its number.
+        address: u128,
+        /// What it is.
+        kind: Kind,
+        /// The holder's MAC.
+        mac: Option<Mac>,
+        /// When the books were read that lacked it: nothing granted or released since may be there.
+        read: Fence,
+        /// For the history.
+        evidence: Box<str>,
+    },
+    /// Says what a lease is whose kind nobody knew.
+    Identify {
+        /// In this subnet.
+        serial: Serial,
+        /// Its number.
+        address: u128,
+        /// Of this lease.
+        generation: u64,
+        /// What it is.
+        kind: Kind,
+        /// For the history.
+        evidence: Box<str>,
+    },
+    /// The Engine's list of a subnet was read.
+    Listed {
+        /// Which.
+        serial: Serial,
+        /// Of this grant.
+        generation: u64,
+    },
+    /// What the Engine calls a holder.
+    Name {
+        /// In this subnet.
+        serial: Serial,
+        /// Its number.
+        address: u128,
+        /// Of this lease.
+        generation: u64,
+        /// The container and its network.
+        shown: Shown,
+    },
+}
+
+/// A moment in the books: nothing of a later generation or time was there yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The next generation then.
+    pub generation: u64,
+    /// Milliseconds since the UNIX epoch.
+    pub at: Millis,
 }
 
 /// RequestAddress.
@@ -128,6 +219,8 @@ pub struct AddressRequest {
     pub mac: Option<Mac>,
     /// `com.docker.network.ipam.serial=true`: next-fit, whatever the pool's order.
     pub serial: bool,
+    /// What is proven dead and may be replaced by an explicit request.
+    pub dead: Arc<Dead>,
 }
 
 /// Everything that can be asked of the plan.
@@ -162,6 +255,8 @@ pub enum Request {
     },
     /// Takes back a grant whose answer could not be delivered.
     Undo(Box<Undo>),
+    /// Mends what Docker lost.
+    Repair(Box<Repair>),
 }
 
 /// A word of `key=`, where it pointed and since when.

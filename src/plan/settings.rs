@@ -11,7 +11,7 @@ pub type Millis = u64;
 /// In which order the dynamic addresses of an IPv6 pool come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum AddressOrder {
-    /// Next-fit: the one after the last given.
+    /// Next-fit: in ascending order, as long as there are some that were never given.
     #[default]
     Sequential,
     /// The modified EUI-64 interface identifier of the MAC (RFC 4291, appendix A).

@@ -4,7 +4,7 @@
 //! RFC 6164 (/127) in one place. Does not choose.
 
 use super::addresses::{Addresses, Bounds};
-use super::change::{Marks, Record, SubnetState};
+use super::change::{Kind, Marks, Record, SubnetState};
 use super::intervals::Intervals;
 use super::prefix::{AddressRange, Family, Prefix};
 
@@ -82,10 +82,11 @@ impl Subnet {
         slot(&self.state, &reserved_inside(self.state.prefix, reserved))
     }
 
-    /// The lease of the gateway, if it is held.
+    /// The lease of the gateway, if it is held. Its place may be somebody else's meanwhile.
     pub fn gateway_lease(&self) -> Option<(u128, &Record)> {
         let address = self.state.marks.gateway?;
-        self.addresses.get(address).filter(|record| record.leased).map(|record| (address, record))
+        let is_gateway = |record: &&Record| record.leased && record.kind == Kind::Gateway;
+        self.addresses.get(address).filter(is_gateway).map(|record| (address, record))
     }
 }
 

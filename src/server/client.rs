@@ -121,14 +121,43 @@ fn build(method: &str, path: &str, body: Vec<u8>) -> Result<hyper::Request<Full<
         .map_err(|error| ClientError::Request { path: path.to_owned(), why: root(&error) })
 }
 
+async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
+    UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::Denied { path: socket.to_owned(), error },
+        _ => ClientError::Unreachable { path: socket.to_owned(), error },
+    })
+}
+
+/// Follows an answer that never ends, such as a stream of events: `part` is called for each piece that comes.
+///
+/// # Errors
+/// When the connection cannot be made or breaks; `Ok` when the answer ends.
+pub async fn follow(socket: &Path, path: &str, mut part: impl FnMut()) -> Result<(), ClientError> {
+    let broken = |error: hyper::Error| ClientError::Broken { path: socket.to_owned(), why: root(&error) };
+    let request = build("GET", path, Vec::new())?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(connect(socket).await?)).await.map_err(broken)?;
+    let pieces = async {
+        let mut body = sender.send_request(request).await.map_err(broken)?.into_body();
+        while let Some(piece) = body.frame().await {
+            piece.map_err(broken)?;
+            part();
+        }
+        Ok(())
+    };
+    let mut pieces = std::pin::pin!(pieces);
+    tokio::select! {
+        biased;
+        end = &mut pieces => end,
+        _ = connection => pieces.await,
+    }
+}
+
 async fn exchange(socket: &Path, request: hyper::Request<Full<Bytes>>) -> Result<Reply, ClientError> {
     let path = || socket.to_owned();
     let broken = |error: hyper::Error| ClientError::Broken { path: path(), why: root(&error) };
-    let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => ClientError::Denied { path: path(), error },
-        _ => ClientError::Unreachable { path: path(), error },
-    })?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(connect(socket).await?)).await.map_err(broken)?;
     let answer = async {
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status().as_u16();

@@ -8,6 +8,7 @@
 
 pub mod history;
 mod load;
+mod names;
 pub mod old_gipam;
 mod reserve;
 mod schema;

@@ -8,10 +8,10 @@
 pub const APPLICATION_ID: i32 = 0x6769_706d;
 
 /// The version this program writes.
-pub const VERSION: i32 = 1;
+pub const VERSION: i32 = 2;
 
 /// What makes version N+1 of version N; the first makes the books.
-pub const MIGRATIONS: [&str; 1] = [FIRST];
+pub const MIGRATIONS: [&str; 2] = [FIRST, NAMES];
 
 const FIRST: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -40,4 +40,17 @@ CREATE VIEW leases AS SELECT s.prefix AS subnet, a.address, a.kind, a.name AS ho
   WHERE a.leased AND s.released_at IS NULL;
 CREATE VIEW held AS SELECT prefix, space, pool, range, gateway, datetime(granted_at / 1000, 'unixepoch') AS since, id
   FROM subnets WHERE released_at IS NULL;
+";
+
+/// What the Engine calls the holders, for views.
+const NAMES: &str = "
+CREATE TABLE names (subnet INTEGER NOT NULL, address TEXT NOT NULL, generation INTEGER NOT NULL,
+  container TEXT NOT NULL, container_id TEXT NOT NULL, network TEXT NOT NULL,
+  PRIMARY KEY (subnet, address)) STRICT, WITHOUT ROWID;
+DROP VIEW leases;
+CREATE VIEW leases AS SELECT s.prefix AS subnet, a.address, a.kind, coalesce(n.container, a.name) AS holder, a.mac,
+  n.network, datetime(a.since / 1000, 'unixepoch') AS since, s.space, s.id FROM addresses a
+  JOIN subnets s ON s.serial = a.subnet
+  LEFT JOIN names n ON n.subnet = a.subnet AND n.address = a.address AND n.generation = a.generation
+  WHERE a.leased AND s.released_at IS NULL;
 ";

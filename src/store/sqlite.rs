@@ -245,16 +245,27 @@ impl Books {
         let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
 
-    /// Whether the disk takes writes: a small transaction of its own.
+    /// Whether the disk takes writes: a small transaction of its own. If it does not, moving the log into the file may
+    /// make room: the next transaction then begins the log anew.
     pub fn probe(&mut self) -> Result<(), CommitError> {
+        let full = |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+        let mut outcome = self.write_nothing()?;
+        if outcome.as_ref().is_err_and(full) {
+            // Its failure is no news: the disk is known to be full.
+            let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+            outcome = self.write_nothing()?;
+        }
+        outcome.map_err(|error| CommitError::of(&error))
+    }
+
+    /// A transaction that changes nothing and writes a page; the outer error says that it could not be rolled back.
+    fn write_nothing(&mut self) -> Result<Result<(), rusqlite::Error>, CommitError> {
         let batch = "BEGIN IMMEDIATE; UPDATE counters SET next_serial = next_serial WHERE one = 1; COMMIT";
-        self.connection.execute_batch(batch).map_err(|error| {
-            let error = CommitError::of(&error);
-            match self.rollback() {
-                Ok(()) => error,
-                Err(worse) => worse,
-            }
-        })
+        let outcome = self.connection.execute_batch(batch);
+        if outcome.is_err() {
+            self.rollback()?;
+        }
+        Ok(outcome)
     }
 
     /// Moves the log into the file when it has grown; call it when no answer waits and the last commit went well. A

@@ -7,7 +7,7 @@ use rusqlite::params;
 use rusqlite::types::Null;
 
 use super::sqlite::{Books, CommitError};
-use crate::plan::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
+use crate::plan::change::{Change, Kind, Marks, Record, Serial, Shown, SubnetState, Why};
 use crate::plan::prefix::Prefix;
 use crate::plan::settings::Millis;
 use crate::plan::{Plan, mac_text};
@@ -22,23 +22,13 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-impl Why {
-    /// The word in the history.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Docker => "docker",
-            Self::Force => "force",
-        }
-    }
-}
-
 /// One line of history.
 struct Line<'a> {
     at: Millis,
     event: &'static str,
     address: Option<u128>,
     record: Option<&'a Record>,
-    why: Option<Why>,
+    why: Option<&'a Why>,
 }
 
 impl Books {
@@ -73,11 +63,12 @@ impl Books {
             }
             Change::SubnetMarked { serial, marks } => self.mark(plan, *serial, marks),
             Change::SubnetReleased { serial, at, cool_until, why } => {
-                self.release_subnet(plan, *serial, *at, *cool_until, *why)
+                self.release_subnet(plan, *serial, *at, *cool_until, why)
             }
             Change::SubnetForgotten { serial } => {
                 self.undone_subnet(plan, *serial)?;
                 self.execute("DELETE FROM addresses WHERE subnet = ?1", [signed(*serial)])?;
+                self.execute("DELETE FROM names WHERE subnet = ?1", [signed(*serial)])?;
                 self.execute("DELETE FROM subnets WHERE serial = ?1", [signed(*serial)])
             }
             Change::AddressGranted { serial, address, record } => {
@@ -95,17 +86,29 @@ impl Books {
                 self.undone_address(plan, *serial, *address)?;
                 self.put_address(plan, *serial, *address, record)
             }
+            Change::AddressLearned { serial, address, record, evidence } => {
+                self.learned_address(plan, *serial, *address, record, evidence)
+            }
+            Change::SubnetListed { serial } => {
+                self.execute("UPDATE subnets SET start_beyond = NULL WHERE serial = ?1", [signed(*serial)])
+            }
+            Change::AddressNamed { serial, address, generation, shown } => {
+                self.name_address(plan, *serial, *address, *generation, shown)
+            }
             Change::AddressReleased { serial, address, at, why } => {
-                self.release_address(plan, *serial, *address, *at, *why)
+                self.release_address(plan, *serial, *address, *at, why)
             }
             Change::AddressForgotten { serial, address } => {
                 self.undone_address(plan, *serial, *address)?;
                 let Some(subnet) = plan.subnet(*serial) else { return Ok(()) };
                 let text = subnet.state.prefix.address(*address).to_string();
-                self.execute(
+                for sql in [
                     "DELETE FROM addresses WHERE subnet = ?1 AND address = ?2",
-                    params![signed(*serial), text],
-                )
+                    "DELETE FROM names WHERE subnet = ?1 AND address = ?2",
+                ] {
+                    self.execute(sql, params![signed(*serial), text])?;
+                }
+                Ok(())
             }
             Change::KeyRemembered { space, family, word, prefix: Some((prefix, at)) } => self.execute(
                 "INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -174,7 +177,7 @@ impl Books {
         serial: Serial,
         at: Millis,
         cool_until: Millis,
-        why: Why,
+        why: &Why,
     ) -> Written {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
         let key = signed(serial);
@@ -185,7 +188,7 @@ impl Books {
         let ended = self.connection.prepare_cached(
             "INSERT INTO history SELECT NULL, ?2, 'released', s.space, s.prefix, s.id, a.address, a.kind, a.name, a.mac, ?3 \
              FROM addresses a JOIN subnets s ON s.serial = a.subnet WHERE a.subnet = ?1 AND a.leased",
-        )?.execute(params![key, signed(at), why.name()])?;
+        )?.execute(params![key, signed(at), why.text()])?;
         self.history_since_trim += ended;
         self.execute("DELETE FROM addresses WHERE subnet = ?1 AND leased AND kind IS NOT 'endpoint'", [key])?;
         self.execute(
@@ -219,7 +222,7 @@ impl Books {
         serial: Serial,
         address: u128,
         at: Millis,
-        why: Why,
+        why: &Why,
     ) -> Written {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
         let text = subnet.state.prefix.address(address).to_string();
@@ -259,12 +262,51 @@ impl Books {
         }
     }
 
+    fn learned_address(
+        &mut self,
+        plan: &Plan,
+        serial: Serial,
+        address: u128,
+        record: &Record,
+        evidence: &str,
+    ) -> Written {
+        let known = plan.subnet(serial).is_some_and(|subnet| subnet.addresses.is_leased(address));
+        let event = if known { "identified" } else { "adopted" };
+        self.put_address(plan, serial, address, record)?;
+        let why = Why::Repair(evidence.into());
+        let line =
+            Line { at: plan.now(), event, address: Some(address), record: Some(record), why: Some(&why) };
+        self.line(plan, serial, &line)
+    }
+
+    fn name_address(
+        &self,
+        plan: &Plan,
+        serial: Serial,
+        address: u128,
+        generation: u64,
+        shown: &Shown,
+    ) -> Written {
+        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
+        self.execute(
+            "INSERT OR REPLACE INTO names VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                signed(serial),
+                subnet.state.prefix.address(address).to_string(),
+                signed(generation),
+                shown.container,
+                shown.container_id,
+                shown.network
+            ],
+        )
+    }
+
     fn subnet_line(
         &mut self,
         state: &SubnetState,
         event: &'static str,
         at: Millis,
-        why: Option<Why>,
+        why: Option<&Why>,
     ) -> Written {
         self.history(state, &Line { at, event, address: None, record: None, why })
     }
@@ -285,7 +327,7 @@ impl Books {
                 kind.name(),
                 line.record.and_then(|record| record.name.as_deref()),
                 line.record.and_then(|record| record.mac).map(mac_text),
-                line.why.map(Why::name)
+                line.why.map(Why::text)
             ],
         )?;
         self.history_since_trim += 1;

@@ -58,6 +58,11 @@ fn base() -> PathBuf {
     })
 }
 
+/// Stops engines that a killed run may have left.
+pub fn sweep() {
+    let _ = Command::new(script()).arg("sweep").stdin(Stdio::null()).status();
+}
+
 impl Engine {
     /// Starts the Engine of a suite; the error is a sentence for people.
     pub fn start(suite: &'static str) -> Result<Self, String> {
@@ -116,7 +121,7 @@ impl Engine {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.first.to_string(), "-m", "-n", "-p", "-u", "-i", "-r", "-w", "--"]);
-        command.args(words).env_clear().env("HOME", "/root").stdin(Stdio::null());
+        command.args(words).env_clear().env("HOME", "/tmp").stdin(Stdio::null());
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command
     }
@@ -152,6 +157,22 @@ impl Engine {
         self.script(&[&["up", &self.name], flags].concat());
     }
 
+    /// Everything in the engine dies at once, and /run is empty as after a boot; `power_on` starts it again.
+    pub fn power_off(&self) {
+        // all but the two processes that keep the namespaces; dockerd first, which must notice nothing
+        let kill = "kill -9 $(busybox pidof dockerd containerd); for dir in /proc/[0-9]*; do pid=${dir#/proc/}
+            [ $pid = 1 ] || [ $pid = $$ ] || grep -q infinity $dir/cmdline || kill -9 $pid; done; rm -rf /run/*
+            cd /sys/class/net; for bridge in br-* docker0; do ip link del $bridge; done; : >/run/off";
+        self.inside(&["setsid", "sh", "-c", kill]);
+        // it kills the very commands that waited for it
+        until("the power is off", Duration::from_secs(10), || self.run.join("off").exists());
+        std::fs::remove_file(self.run.join("off")).unwrap();
+    }
+
+    pub fn power_on(&self) {
+        self.script(&["start", &self.name, self.suite]);
+    }
+
     fn script(&self, words: &[&str]) {
         let output = Command::new(script()).args(words).stdin(Stdio::null()).output().unwrap();
         assert!(
@@ -176,9 +197,14 @@ impl Drop for Engine {
 
 /// Waits for a condition, and says what was waited for when it does not come.
 pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    until_every(Duration::from_millis(20), what, limit, &mut holds);
+}
+
+/// The same for what is dear to ask.
+pub fn until_every(pause: Duration, what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < limit, "waited {} s in vain until {what}", limit.as_secs());
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(pause);
     }
 }

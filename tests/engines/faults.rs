@@ -1,6 +1,6 @@
 //! Broken connections, a driver that is away, killed, or stopped between every step.
 
-use crate::books::{self, Leak};
+use crate::books::Leak;
 use crate::engine::until;
 use crate::proxy::Proxy;
 use crate::scenario::{Scenario, scenario};
@@ -100,7 +100,7 @@ fn killed_under_load(w: &mut World) {
             w.start();
         }
     });
-    let (leaked, missing) = books::compare(w.engine, &["gipam"]);
+    let (leaked, missing) = w.compare();
     assert!(missing.is_empty(), "containers hold what the books do not know: {missing:#?}");
     for lease in leaked {
         assert_eq!(lease.kind, "endpoint", "only addresses of starts that were cut off are left: {lease:?}");

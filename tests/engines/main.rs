@@ -25,6 +25,7 @@ mod gipam;
 mod networks;
 mod oldgipam;
 mod proxy;
+mod repair;
 mod report;
 mod restarts;
 mod scenario;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         engines.is_empty() || engines.iter().any(|word| suite == word || version.starts_with(word.as_str()))
     };
     let suites: Vec<_> = SUITES.into_iter().filter(wanted).collect();
+    engine::sweep();
     report::quiet_panics();
     let report = Report::new(&chosen, &suites);
     std::thread::scope(|scope| {

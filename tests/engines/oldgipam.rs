@@ -21,6 +21,8 @@ struct Block {
 
 #[derive(Debug, Default)]
 struct State {
+    v4: &'static str,
+    v6: &'static str,
     cut: [u64; 2],
     allocated: Vec<Block>,
     free: Vec<Block>,
@@ -32,9 +34,9 @@ pub struct OldGipam {
 }
 
 impl OldGipam {
-    /// Pools are fixed: 10.66.0.0/16 in /24, fd66::/56 in /64.
-    pub fn start(socket: &Path) -> Self {
-        let state = Arc::new(Mutex::new(State::default()));
+    /// Its pools are PREFIX.0.0/16 in /24 and PREFIX::/56 in /64, as in "192.168" and "fe80".
+    pub fn start(socket: &Path, v4: &'static str, v6: &'static str) -> Self {
+        let state = Arc::new(Mutex::new(State { v4, v6, ..State::default() }));
         let shared = state.clone();
         let server = Server::start(socket, move |call| {
             let answer = shared.lock().unwrap().answer(call);
@@ -56,7 +58,8 @@ impl OldGipam {
                 })
                 .collect()
         };
-        let whole = json!({"v6": "fd66::/56", "v6ab": 64, "v6idx": state.cut[1], "v4": "10.66.0.0/16", "v4ab": 24,
+        let whole = json!({"v6": format!("{}::/56", state.v6), "v6ab": 64, "v6idx": state.cut[1],
+            "v4": format!("{}.0.0/16", state.v4), "v4ab": 24,
             "v4idx": state.cut[0], "allocated": blocks(&state.allocated), "free": blocks(&state.free)});
         serde_json::to_string_pretty(&whole).unwrap()
     }
@@ -111,8 +114,11 @@ impl State {
             Some(at) => self.free.remove(at),
             None => {
                 let number = &mut self.cut[usize::from(v6)];
-                let prefix =
-                    if v6 { format!("fd66:0:0:{number:x}::/64") } else { format!("10.66.{number}.0/24") };
+                let prefix = if v6 {
+                    format!("{}:0:0:{number:x}::/64", self.v6)
+                } else {
+                    format!("{}.{number}.0/24", self.v4)
+                };
                 *number += 1;
                 let prefix = prefix.parse::<ipnet::IpNet>().unwrap().to_string();
                 Block {

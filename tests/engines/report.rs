@@ -118,6 +118,6 @@ impl Report {
         println!("(- : this Engine has no such thing)");
         let skips = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
         println!("{passed} passed, {failed} failed{skips}");
-        if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if failed == 0 && passed + skipped > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }

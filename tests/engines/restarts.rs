@@ -12,6 +12,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario("dockerd_sigterm_with_live_restore", "P18 P21 P23 D3", |w| restart(w, "TERM", LIVE)),
         scenario("dockerd_kill_9", "P18 P20 P21 D3 D7", |w| restart(w, "KILL", &[])),
         scenario("dockerd_kill_9_with_live_restore", "P18 P21 P23 D3", |w| restart(w, "KILL", LIVE)),
+        scenario("host_loses_power", "P17 P18 P20 D3 D7 D15", power_loss),
         scenario("dockerd_killed_while_creating", "P20.5 D2 D8", killed_while_creating),
     ]
 }
@@ -68,6 +69,29 @@ fn restart(w: &mut World, signal: &str, flags: &'static [&'static str]) {
     w.agree();
 }
 
+/// Nobody can say goodbye: at the next boot gipam is first, and Docker gives back what it finds in its own books.
+fn power_loss(w: &mut World) {
+    w.network("--ipv6 --subnet 10.88.9.0/24 --subnet fd88:9::/64 --aux-address a=10.88.9.5 n1");
+    w.network("--ipv6 n2");
+    w.run("--name any --network n2");
+    w.run("--name always --restart always --network n2");
+    w.run("--name fixed --restart always --network n1 --ip 10.88.9.70 --ip6 fd88:9::70");
+    w.agree();
+    let ids: Vec<String> = w.subnets().into_iter().map(|subnet| subnet.id).collect();
+    w.kill();
+    w.engine.power_off();
+    w.start();
+    w.engine.power_on();
+    w.until_state("always", "running");
+    w.until_state("fixed", "running");
+    w.until_state("any", "exited");
+    w.agree();
+    assert_eq!((w.v4("fixed", "n1"), w.v6("fixed", "n1")), ("10.88.9.70".into(), "fd88:9::70".into()));
+    assert_eq!(w.subnets().into_iter().map(|subnet| subnet.id).collect::<Vec<_>>(), ids, "the same grants");
+    w.docker("start any");
+    w.ping("any", &w.v6("always", "n2"));
+}
+
 /// The creations that dockerd did not survive are undone, or leak whole subnets that no network has: Docker never says.
 fn killed_while_creating(w: &mut World) {
     let engine = w.engine;
@@ -82,7 +106,7 @@ fn killed_while_creating(w: &mut World) {
         w.engine.dockerd_down("KILL");
     });
     w.engine.dockerd_up(&[]);
-    let (leaked, missing) = crate::books::compare(w.engine, &["gipam"]);
+    let (leaked, missing) = w.compare();
     assert!(missing.is_empty(), "networks hold what the books do not know: {missing:#?}");
     for subnet in leaked.iter().filter(|held| held.address.is_none()) {
         w.expect_leak(crate::books::Leak::Subnet(subnet.subnet.clone()));

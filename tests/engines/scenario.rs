@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::world::World;
-use crate::{choosing, compose, containers, covering, doors, faults, networks, restarts, takeover};
+use crate::{choosing, compose, containers, covering, doors, faults, networks, repair, restarts, takeover};
 
 pub struct Scenario {
     pub name: &'static str,
@@ -35,6 +35,7 @@ pub fn all() -> Vec<Scenario> {
         compose::scenarios(),
         doors::scenarios(),
         takeover::scenarios(),
+        repair::scenarios(),
     ]
     .into_iter()
     .flatten()

@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use gipam::plan::Plan;
+use gipam::plan::change::{Change, Kind};
 use gipam::plan::prefix::number;
-use gipam::plan::request::{Context, Decision, Reply, Request};
+use gipam::plan::request::{Context, Decision, Reply, Request, Space};
 
 use super::model::{Entry, Model};
 use super::rows::Rows;
@@ -63,6 +64,19 @@ pub fn unique(plan: &Plan, model: &Model) -> Held {
         .map(|(space, family, word, prefix, at)| ((space, family, word.to_owned()), (prefix, at)))
         .collect();
     ensure(keys == model.keys, || format!("unique: keys {keys:?} but {:?}", model.keys))
+}
+
+/// An answer that takes no grant repeats one: the gateway's in `local`, anybody's in `global` (P27).
+pub fn answered_once(plan: &Plan, request: &Request, decision: &Decision) -> Held {
+    let (Request::Address(request), Ok(Reply::Address { address, .. })) = (request, &decision.reply) else {
+        return Ok(());
+    };
+    let granted = |change: &Change| matches!(change, Change::AddressGranted { .. });
+    let Some(subnet) = plan.held(&request.id) else { return Err("unique: answered from nothing".to_owned()) };
+    let record = subnet.addresses.get(number(*address));
+    let repeat =
+        record.is_some_and(|record| record.kind == Kind::Gateway) || subnet.state.space == Space::Global;
+    ensure(decision.changes.iter().any(granted) || repeat, || format!("unique: {address} has two holders"))
 }
 
 /// A lease lies in its subnet; a dynamic one in its range, and is neither reserved nor never given.

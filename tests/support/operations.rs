@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gipam::plan::Plan;
+use gipam::plan::change::Kind;
 use gipam::plan::prefix::{AddressRange, Family, Prefix};
-use gipam::plan::request::{AddressRequest, InUse, InUseKind, Request, Space, SubnetRequest, Undo, Wanted};
+use gipam::plan::request::{
+    AddressRequest, Dead, Fence, InUse, InUseKind, Repair, Request, Space, SubnetRequest, Undo, Wanted,
+};
 use gipam::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings};
 use proptest::prelude::*;
 
@@ -60,7 +63,35 @@ pub enum Op {
     Undo {
         back: usize,
     },
+    TakeOver {
+        pool: usize,
+        beyond: u128,
+        leases: u16,
+    },
     Configure(usize),
+    /// From now on repair has proven dead whatever bears this number, modulo 4; nothing at 0.
+    Proven(u64),
+    FreeDead {
+        pick: usize,
+        fresh: bool,
+    },
+    FreeSubnet {
+        subnet: usize,
+        fresh: bool,
+    },
+    Adopt {
+        subnet: usize,
+        number: u128,
+        kind: Kind,
+        ago: u64,
+    },
+    Identify {
+        pick: usize,
+        kind: Kind,
+    },
+    Listed {
+        subnet: usize,
+    },
 }
 
 /// A whole trial; shown one operation a line, in either of Rust's debug forms.
@@ -149,7 +180,7 @@ fn host(number: usize) -> Arc<[InUse]> {
 /// The pools of each driver name; one beyond them has all.
 const DRIVERS: [&[&str]; 3] = [&["b"], &["c", "a"], &["a"]];
 
-const EXACT: [&str; 18] = [
+pub const EXACT: [&str; 18] = [
     "192.0.2.0/30",
     "192.0.2.4/30",
     "192.0.2.0/29",
@@ -247,7 +278,43 @@ fn operation() -> impl Strategy<Value = Op> {
             .prop_map(|(subnet, by_id, number)| Op::Force { subnet, by_id, number }),
         2 => (0usize..4).prop_map(|back| Op::Undo { back }),
         1 => (0usize..4).prop_map(Op::Configure),
+        1 => (0..EXACT.len(), 0u128..8, any::<u16>())
+            .prop_map(|(pool, beyond, leases)| Op::TakeOver { pool, beyond, leases }),
+        2 => repairs(),
     ]
+}
+
+/// What repair wishes, and what it has proven.
+fn repairs() -> impl Strategy<Value = Op> {
+    let kind =
+        || prop_oneof![Just(Kind::Gateway), Just(Kind::Auxiliary), Just(Kind::Endpoint), Just(Kind::Unknown)];
+    let fresh = || prop::bool::weighted(0.8);
+    prop_oneof![
+        (0u64..4).prop_map(Op::Proven),
+        (0usize..32, fresh()).prop_map(|(pick, fresh)| Op::FreeDead { pick, fresh }),
+        (0usize..6, fresh()).prop_map(|(subnet, fresh)| Op::FreeSubnet { subnet, fresh }),
+        (0usize..6, 0u128..16, kind(), prop_oneof![Just(0u64), Just(30_000), Just(90_000)])
+            .prop_map(|(subnet, number, kind, ago)| Op::Adopt { subnet, number, kind, ago }),
+        (0usize..32, kind()).prop_map(|(pick, kind)| Op::Identify { pick, kind }),
+        (0usize..6).prop_map(|subnet| Op::Listed { subnet }),
+    ]
+}
+
+/// What repair has proven dead: every fourth of all that is held; or nothing.
+fn dead(plan: &Plan, proven: u64) -> Arc<Dead> {
+    let mut dead = Dead::default();
+    for subnet in plan.subnets().filter(|subnet| subnet.is_held() && proven > 0) {
+        let (serial, generation) = (subnet.state.serial, subnet.state.generation);
+        if serial % 4 != proven {
+            dead.subnets.insert((serial, generation), "seen dead".into());
+        }
+        for (address, record) in subnet.addresses.records() {
+            if record.generation % 4 != proven {
+                dead.leases.insert((serial, address, record.generation), "seen dead".into());
+            }
+        }
+    }
+    Arc::new(dead)
 }
 
 fn exact(space: Space, asked: Prefix, range: Option<Prefix>, overlap: bool) -> SubnetRequest {
@@ -259,16 +326,78 @@ fn exact(space: Space, asked: Prefix, range: Option<Prefix>, overlap: bool) -> S
         options: BTreeMap::from_iter(overlap.then(|| ("overlap".to_owned(), "true".to_owned()))),
         pools: None,
         in_use: Arc::from([]),
+        dead: Arc::default(),
     }
 }
 
 /// The request that an operation stands for, given what is held; `None` for time, settings and empty picks.
-pub fn request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
+pub fn request(op: &Op, plan: &Plan, undos: &[Undo], proven: u64) -> Option<Request> {
+    match plain_request(op, plan, undos)? {
+        Request::Subnet(request) => {
+            Some(Request::Subnet(SubnetRequest { dead: dead(plan, proven), ..request }))
+        }
+        Request::Address(request) => {
+            Some(Request::Address(AddressRequest { dead: dead(plan, proven), ..request }))
+        }
+        request => Some(request),
+    }
+}
+
+/// Every lease that is held: subnet's serial and PoolID, address, generation.
+fn leases(plan: &Plan) -> Vec<(u64, String, u128, u64)> {
+    let held = plan.subnets().filter(|subnet| subnet.is_held());
+    let of = |subnet: &gipam::plan::Subnet| {
+        let (serial, id) = (subnet.state.serial, subnet.state.id.clone());
+        let leased = subnet.addresses.records().filter(|(_, record)| record.leased);
+        leased.map(|(address, record)| (serial, id.clone(), address, record.generation)).collect::<Vec<_>>()
+    };
+    held.flat_map(of).collect()
+}
+
+/// The wish of repair that an operation stands for.
+fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
+    let held: Vec<_> = plan.subnets().filter(|subnet| subnet.is_held()).map(|subnet| &subnet.state).collect();
+    let subnet_at = |n: usize| held.get(n % held.len().max(1)).copied();
+    let leases = leases(plan);
+    let lease_at = |n: usize| leases.get(n % leases.len().max(1));
+    let evidence = || "seen".into();
+    Some(match op {
+        Op::FreeDead { pick, fresh } => {
+            let &(serial, _, address, generation) = lease_at(*pick)?;
+            let generation = generation - u64::from(!fresh);
+            Repair::FreeAddress { serial, address, generation, evidence: evidence() }
+        }
+        Op::FreeSubnet { subnet, fresh } => {
+            let state = subnet_at(*subnet)?;
+            let generation = state.generation - u64::from(!fresh);
+            Repair::FreeSubnet { serial: state.serial, generation, evidence: evidence() }
+        }
+        Op::Adopt { subnet, number, kind, ago } => {
+            let state = subnet_at(*subnet)?;
+            let address = state.prefix.first().saturating_add(*number);
+            let read =
+                Fence { generation: plan.counters().0.saturating_sub(ago / 30_000), at: plan.now() - ago };
+            let (serial, kind) = (state.serial, *kind);
+            Repair::Adopt { serial, address, kind, mac: Some([2; 6]), read, evidence: evidence() }
+        }
+        Op::Identify { pick, kind } => {
+            let &(serial, _, address, generation) = lease_at(*pick)?;
+            Repair::Identify { serial, address, generation, kind: *kind, evidence: evidence() }
+        }
+        Op::Listed { subnet } => {
+            let state = subnet_at(*subnet)?;
+            Repair::Listed { serial: state.serial, generation: state.generation }
+        }
+        _ => return None,
+    })
+}
+
+fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
     let held: Vec<_> = plan.subnets().filter(|subnet| subnet.is_held()).collect();
     let pick = |n: usize| (!held.is_empty()).then(|| &held[n % held.len()].state);
     let address = |prefix: Prefix, number: u128| prefix.address(prefix.first().saturating_add(number));
     Some(match op {
-        Op::Pass(_) | Op::Configure(_) => return None,
+        Op::Pass(_) | Op::Configure(_) | Op::TakeOver { .. } | Op::Proven(_) => return None,
         Op::Any { space, family, size, options, host: seen, driver } => Request::Subnet(SubnetRequest {
             space: *space,
             family: *family,
@@ -279,6 +408,7 @@ pub fn request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
             options: options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
             pools: DRIVERS.get(*driver).map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
             in_use: host(*seen),
+            dead: Arc::default(),
         }),
         Op::Exact { space, pool, range, overlap } => {
             let asked = prefix(EXACT[*pool]);
@@ -302,6 +432,7 @@ pub fn request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
                 name: name.map(|name| NAMES[name].to_owned()),
                 mac: mac.map(|mac| [2, 0, 0, 0, 0, mac]),
                 serial: *serial,
+                dead: Arc::default(),
             })
         }
         Op::ReleaseAddress { subnet, number } => {
@@ -313,12 +444,9 @@ pub fn request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
             }
         }
         Op::ReleaseLease { pick } => {
-            let leases = held.iter().flat_map(|subnet| {
-                let leased = subnet.addresses.records().filter(|(_, record)| record.leased);
-                leased.map(|(number, _)| (subnet.state.id.clone(), subnet.state.prefix.address(number)))
-            });
-            let leases: Vec<_> = leases.collect();
-            let (id, address) = leases.get(pick % leases.len().max(1))?.clone();
+            let leases = leases(plan);
+            let (serial, id, number, _) = leases.get(pick % leases.len().max(1))?.clone();
+            let address = plan.subnet(serial)?.state.prefix.address(number);
             Request::ReleaseAddress { id, address, generation: None }
         }
         Op::ReleaseSubnet { subnet } => {
@@ -333,5 +461,6 @@ pub fn request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
             let at = undos.len().checked_sub(back + 1)?;
             Request::Undo(Box::new(undos[at].clone()))
         }
+        _ => Request::Repair(Box::new(repair(op, plan)?)),
     })
 }

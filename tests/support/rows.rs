@@ -49,7 +49,8 @@ impl Rows {
                 self.addresses.retain(|(subnet, _), _| subnet != serial);
             }
             Change::AddressGranted { serial, address, record }
-            | Change::AddressRestored { serial, address, record } => {
+            | Change::AddressRestored { serial, address, record }
+            | Change::AddressLearned { serial, address, record, .. } => {
                 self.addresses.insert((*serial, address.to_string()), (*address, record.clone()));
             }
             Change::AddressReleased { serial, address, at, .. } => {
@@ -67,7 +68,12 @@ impl Rows {
                     None => self.keys.remove(&key),
                 };
             }
-            Change::Counted { .. } => {}
+            Change::SubnetListed { serial } => {
+                if let Some(state) = self.subnets.get_mut(serial) {
+                    state.start_beyond = None;
+                }
+            }
+            Change::AddressNamed { .. } | Change::Counted { .. } => {}
         }
     }
 

@@ -9,7 +9,7 @@ use gipam::plan::prefix::{Family, number};
 use gipam::plan::request::{AddressRequest, Decision, Reply, Space};
 use gipam::plan::settings::AddressOrder;
 
-use super::subnets::usable;
+use super::subnets::{replaced_the_dead, usable};
 use super::{Entry, Expected, Grant, Model};
 
 /// A choice: one of these, and whether a person is told.
@@ -50,7 +50,11 @@ impl Model {
             return self.explicit(at, request, seen);
         }
         let entry = &self.subnets[at];
-        let gateway = entry.state.marks.gateway.filter(|gateway| entry.leased(*gateway).is_some());
+        let gateway = entry
+            .state
+            .marks
+            .gateway
+            .filter(|gateway| entry.leased(*gateway).is_some_and(|record| record.kind == Kind::Gateway));
         let (kind, choice) = match (request.gateway, gateway) {
             (true, Some(gateway)) => return self.expect(seen, &self.answer(at, gateway), false, false),
             (true, None) => (Kind::Gateway, self.gateway(entry)),
@@ -91,6 +95,10 @@ impl Model {
             self.expect(seen, &self.answer(at, address), true, false)?;
             self.subnets[at].state.marks.gateway_is_auxiliary = true;
             return Ok(());
+        }
+        let dead = request.dead.leases.contains_key(&(entry.state.serial, address, record.generation));
+        if dead && record.kind == Kind::Endpoint {
+            return self.granted_address(at, BTreeSet::from([address]), kind, request, seen, true);
         }
         self.expect(seen, &Expected::Refused("AddressInUse"), false, false)
     }
@@ -137,7 +145,12 @@ impl Model {
         {
             return Some(only(own, false));
         }
-        let unused = self.unused(entry, false);
+        let all = self.unused(entry, false);
+        let beyond = |address: &&u128| entry.state.start_beyond.is_some_and(|start| **address > start);
+        let unused: Vec<u128> = match all.iter().any(|address| beyond(&address)) {
+            true => all.iter().filter(beyond).copied().collect(),
+            false => all,
+        };
         if let Some(first) = unused.first() {
             let stable = self.is_stable(&entry.state, request);
             return Some(if stable {
@@ -200,7 +213,9 @@ impl Model {
             Kind::Auxiliary => marks.set_up_at = now,
             _ => marks.had_endpoint = true,
         }
-        let undo = seen.undo.clone().ok_or("a grant that cannot be undone")?;
+        let Some(undo) = seen.undo.clone() else {
+            return replaced_the_dead(request.address.is_none(), warns);
+        };
         let (serial, address, state_before, key) = (entry.state.serial, Some(address), None, None);
         self.grants.push(Grant {
             undo,

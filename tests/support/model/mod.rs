@@ -5,12 +5,13 @@
 //! few hundred addresses. Times in milliseconds.
 
 mod addresses;
+mod repair;
 mod subnets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use gipam::plan::change::{Change, Kind, Record, Serial, SubnetState};
+use gipam::plan::change::{Change, Kind, Marks, Record, Serial, SubnetState};
 use gipam::plan::prefix::{Family, Prefix, number};
 use gipam::plan::request::{Decision, Reply, Request, Space, Undo};
 use gipam::plan::settings::{Millis, PoolSettings, Settings};
@@ -98,8 +99,53 @@ impl Model {
             }
             Request::Force { subnet, address } => self.force(subnet, *address, seen)?,
             Request::Undo(undo) => self.undo(undo, seen)?,
+            Request::Repair(repair) => self.repair(repair, seen)?,
         }
         self.follow_forgotten(&seen.changes)
+    }
+
+    /// A subnet of old books with leases of which nobody knows the kind, and the changes that a takeover makes of it;
+    /// none if it overlaps a held one.
+    pub fn take_over(&mut self, prefix: Prefix, beyond: u128, leases: u16) -> Vec<Change> {
+        let overlaps = |entry: &Entry| {
+            entry.held() && entry.state.space == Space::Local && entry.state.prefix.overlaps(prefix)
+        };
+        if self.subnets.iter().any(overlaps) {
+            return Vec::new();
+        }
+        let (now, generation, serial) = (self.now, self.generation(), self.next_serial);
+        self.next_serial += 1;
+        let state = SubnetState {
+            serial,
+            id: format!("old-{serial}"),
+            space: Space::Local,
+            prefix,
+            range: None,
+            pool: self.settings.pools.first().map(|pool| pool.name.clone()),
+            options: BTreeMap::new(),
+            dynamic: true,
+            granted_at: now,
+            generation,
+            start_beyond: Some((prefix.first() + beyond).min(prefix.last())),
+            marks: Marks { addressed: true, had_endpoint: true, set_up_at: now, ..Marks::default() },
+            released_at: None,
+            cool_until: 0,
+        };
+        let mut changes = vec![Change::SubnetGranted(Box::new(state.clone()))];
+        let mut records = BTreeMap::new();
+        for offset in (0..16).filter(|offset| leases >> offset & 1 == 1) {
+            let address = prefix.first() + offset;
+            if !prefix.contains_number(address) {
+                break;
+            }
+            let (kind, generation) = (Kind::Unknown, self.generation());
+            let record =
+                Record { leased: true, kind, name: None, mac: None, pinned: false, since: now, generation };
+            changes.push(Change::AddressGranted { serial, address, record: record.clone() });
+            records.insert(address, record);
+        }
+        self.subnets.push(Entry { state, records });
+        changes
     }
 
     /// Holds an answer against what must come; `changes` says whether anything may change, `warns` whether a person is told.

@@ -27,6 +27,11 @@ fn option<'a>(request: &'a SubnetRequest, key: &str) -> Option<&'a str> {
     request.options.get(key).map(String::as_str)
 }
 
+/// Only a grant that replaces something dead, and says so, cannot be undone.
+pub fn replaced_the_dead(dynamic: bool, warned: bool) -> Result<(), String> {
+    if warned && !dynamic { Ok(()) } else { Err("a grant that cannot be undone".to_owned()) }
+}
+
 /// First and last address that may be given.
 pub fn usable(prefix: Prefix) -> (u128, u128) {
     let v4 = prefix.family().bits() == 32;
@@ -81,13 +86,41 @@ impl Model {
             }
         }
         let copies = option(request, "overlap") == Some("true");
-        if !copies && held.iter().any(|state| state.prefix.overlaps(prefix)) {
+        let way: Vec<(u64, u64)> = held
+            .iter()
+            .filter(|it| !copies && it.prefix.overlaps(prefix))
+            .map(|it| (it.serial, it.generation))
+            .collect();
+        let dead =
+            request.space == Space::Local && way.iter().all(|lease| request.dead.subnets.contains_key(lease));
+        if !way.is_empty() && !dead {
             return self.expect(seen, &refused("PoolOverlap"), false, false);
         }
+        self.clear_the_way(&way);
         let inside = |base: Option<&Base>| base.is_some_and(|base| base.base.contains(prefix));
         let pool = self.settings.pools.iter().find(|pool| inside(pool.base(request.family)));
         let pool = pool.map(|pool| pool.name.clone());
-        self.granted(request, prefix, pool, false, seen, false)
+        self.granted(request, prefix, pool, false, seen, !way.is_empty())
+    }
+
+    /// The dead ones in the way are released; of copies of one prefix the first one's memory stays.
+    fn clear_the_way(&mut self, way: &[(u64, u64)]) {
+        let prefix_of =
+            |model: &Self, serial| model.by_serial(serial).map(|at| model.subnets[at].state.prefix);
+        let mut serials: Vec<u64> = way.iter().map(|(serial, _)| *serial).collect();
+        serials.sort_unstable();
+        let copy = |model: &Self, n: usize| {
+            serials[..n].iter().any(|first| prefix_of(model, *first) == prefix_of(model, serials[n]))
+        };
+        let copies: Vec<bool> = (0..serials.len()).map(|n| copy(self, n)).collect();
+        for (serial, copy) in serials.into_iter().zip(copies) {
+            let Some(at) = self.by_serial(serial) else { continue };
+            if copy {
+                self.subnets.remove(at);
+            } else {
+                self.release_subnet(at);
+            }
+        }
     }
 
     fn any(&mut self, request: &SubnetRequest, size: Option<u8>, seen: &Decision) -> Result<(), String> {
@@ -280,7 +313,7 @@ impl Model {
             None => self.subnets.push(Entry { state, records: Default::default() }),
         }
         let key = if dynamic { self.remember_key(request, prefix) } else { None };
-        let undo = seen.undo.clone().ok_or("a grant that cannot be undone")?;
+        let Some(undo) = seen.undo.clone() else { return replaced_the_dead(dynamic, warns) };
         let (address, record_before, gateway_before) = (None, None, None);
         self.grants.push(Grant {
             undo,

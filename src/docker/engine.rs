@@ -1,0 +1,266 @@
+//! The Engine's own API, as far as repair needs it: which networks and endpoints there are.
+//!
+//! Promises: reads only; tolerant of fields that are absent, null or new (Engines from 20.10 on); never called inside a
+//! request (P5: the Engine's locks would deadlock). Decides nothing.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::plan::prefix::Prefix;
+use crate::plan::request::Mac;
+use crate::server::client::{ClientError, follow, request};
+
+/// How long the Engine may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why the Engine could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no answer.
+    #[error("the Engine at {} cannot be asked: {source}", socket.display())]
+    Silent {
+        /// Its socket.
+        socket: PathBuf,
+        /// Why.
+        source: ClientError,
+    },
+    /// It refuses.
+    #[error("the Engine at {} answered {path} with status {status}", socket.display())]
+    Refused {
+        /// Its socket.
+        socket: PathBuf,
+        /// What was asked.
+        path: String,
+        /// Its status.
+        status: u16,
+    },
+    /// It says something else.
+    #[error("the Engine's answer to {path} is not understood: {source}")]
+    Unclear {
+        /// What was asked.
+        path: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+/// A network as the Engine shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// `local`, `swarm` or `global`.
+    pub scope: String,
+    /// Its IPAM driver.
+    pub ipam: String,
+    /// Its subnets, each with its gateway where the Engine shows one (P26: not always).
+    pub subnets: Vec<(Prefix, Option<IpAddr>, Vec<IpAddr>)>,
+    /// Its live endpoints.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A live endpoint of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The container's name (or `lb-...` for Swarm's load balancer).
+    pub container: String,
+    /// The container's id.
+    pub container_id: String,
+    /// Its addresses of both families.
+    pub addresses: Vec<IpAddr>,
+    /// Its MAC.
+    pub mac: Option<Mac>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct NetworkJson {
+    name: Option<String>,
+    id: Option<String>,
+    scope: Option<String>,
+    #[serde(rename = "IPAM")]
+    ipam: Option<IpamJson>,
+    containers: Option<BTreeMap<String, EndpointJson>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct IpamJson {
+    driver: Option<String>,
+    config: Option<Vec<ConfigJson>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ConfigJson {
+    #[serde(rename = "Subnet")]
+    subnet: Option<String>,
+    #[serde(rename = "Gateway")]
+    gateway: Option<String>,
+    #[serde(rename = "AuxiliaryAddresses", alias = "AuxAddress")]
+    auxiliary: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct EndpointJson {
+    #[serde(rename = "Name")]
+    name: Option<String>,
+    #[serde(rename = "MacAddress")]
+    mac: Option<String>,
+    #[serde(rename = "IPv4Address")]
+    v4: Option<String>,
+    #[serde(rename = "IPv6Address")]
+    v6: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ContainerJson {
+    #[serde(rename = "Id")]
+    id: String,
+    #[serde(rename = "Names")]
+    names: Option<Vec<String>>,
+    #[serde(rename = "NetworkSettings")]
+    settings: Option<SettingsJson>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct SettingsJson {
+    #[serde(rename = "Networks")]
+    networks: Option<BTreeMap<String, AttachmentJson>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct AttachmentJson {
+    #[serde(rename = "NetworkID")]
+    network: Option<String>,
+    #[serde(rename = "IPAddress")]
+    v4: Option<String>,
+    #[serde(rename = "GlobalIPv6Address")]
+    v6: Option<String>,
+    #[serde(rename = "MacAddress")]
+    mac: Option<String>,
+}
+
+async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Error> {
+    let silent = |source| Error::Silent { socket: socket.to_owned(), source };
+    let reply = request(socket, "GET", path, Vec::new(), PATIENCE).await.map_err(silent)?;
+    if reply.status != 200 {
+        return Err(Error::Refused {
+            socket: socket.to_owned(),
+            path: path.to_owned(),
+            status: reply.status,
+        });
+    }
+    serde_json::from_slice(&reply.body).map_err(|source| Error::Unclear { path: path.to_owned(), source })
+}
+
+/// Whether the Engine serves its API: at its start it calls its drivers before it does (P5).
+pub async fn ping(socket: &Path) -> Result<(), Error> {
+    let silent = |source| Error::Silent { socket: socket.to_owned(), source };
+    let reply = request(socket, "GET", "/_ping", Vec::new(), PATIENCE).await.map_err(silent)?;
+    if reply.status == 200 {
+        return Ok(());
+    }
+    Err(Error::Refused { socket: socket.to_owned(), path: "/_ping".to_owned(), status: reply.status })
+}
+
+/// The networks whose IPAM driver is one of `drivers`, with their live endpoints. An endpoint is live when the network
+/// or its container shows it; a network that goes away meanwhile is left out.
+pub async fn networks(socket: &Path, drivers: &[String]) -> Result<Vec<Network>, Error> {
+    let listed: Vec<NetworkJson> = get(socket, "/networks").await?;
+    let ours = |network: &NetworkJson| {
+        network.ipam.as_ref().and_then(|ipam| ipam.driver.as_ref()).is_some_and(|name| drivers.contains(name))
+    };
+    let mut networks = Vec::new();
+    for id in listed.into_iter().filter(ours).filter_map(|network| network.id) {
+        match get::<NetworkJson>(socket, &format!("/networks/{id}")).await {
+            Ok(network) => networks.push(read_network(network)),
+            Err(Error::Refused { status: 404, .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let containers: Vec<ContainerJson> = get(socket, "/containers/json?all=1").await?;
+    for container in containers {
+        attach(&mut networks, container);
+    }
+    Ok(networks)
+}
+
+/// An address that may carry a prefix length.
+fn address(text: Option<&str>) -> Option<IpAddr> {
+    text?.split('/').next()?.parse().ok()
+}
+
+fn read_network(json: NetworkJson) -> Network {
+    let ipam = json.ipam.unwrap_or_default();
+    let subnet = |config: ConfigJson| {
+        let prefix = Prefix::parse(config.subnet.as_deref()?)?;
+        let auxiliary = config.auxiliary.unwrap_or_default();
+        let auxiliary = auxiliary.values().filter_map(|text| address(Some(text))).collect();
+        Some((prefix, address(config.gateway.as_deref()), auxiliary))
+    };
+    let endpoint = |(container_id, json): (String, EndpointJson)| Endpoint {
+        container: json.name.unwrap_or_default(),
+        container_id,
+        addresses: [address(json.v4.as_deref()), address(json.v6.as_deref())].into_iter().flatten().collect(),
+        mac: json.mac.as_deref().and_then(super::wire::parse_mac),
+    };
+    Network {
+        name: json.name.unwrap_or_default(),
+        id: json.id.unwrap_or_default(),
+        scope: json.scope.unwrap_or_else(|| "local".to_owned()),
+        ipam: ipam.driver.unwrap_or_default(),
+        subnets: ipam.config.unwrap_or_default().into_iter().filter_map(subnet).collect(),
+        endpoints: json.containers.unwrap_or_default().into_iter().map(endpoint).collect(),
+    }
+}
+
+/// Adds what a container shows of its own attachments.
+fn attach(networks: &mut [Network], container: ContainerJson) {
+    let names = container.names.unwrap_or_default();
+    let name = names.first().map_or("", |name| name.trim_start_matches('/')).to_owned();
+    for attachment in container.settings.unwrap_or_default().networks.unwrap_or_default().into_values() {
+        let network = networks.iter_mut().find(|network| Some(&network.id) == attachment.network.as_ref());
+        let Some(network) = network else { continue };
+        let addresses = [address(attachment.v4.as_deref()), address(attachment.v6.as_deref())];
+        let addresses: Vec<IpAddr> = addresses.into_iter().flatten().collect();
+        match network.endpoints.iter_mut().find(|endpoint| endpoint.container_id == container.id) {
+            Some(known) => {
+                known.container.clone_from(&name);
+                for address in addresses
+                    .into_iter()
+                    .filter(|address| !known.addresses.contains(address))
+                    .collect::<Vec<_>>()
+                {
+                    known.addresses.push(address);
+                }
+            }
+            None if addresses.is_empty() => {}
+            None => network.endpoints.push(Endpoint {
+                container: name.clone(),
+                container_id: container.id.clone(),
+                addresses,
+                mac: attachment.mac.as_deref().and_then(super::wire::parse_mac),
+            }),
+        }
+    }
+}
+
+/// Calls `happened` whenever something happens to a network or a container, until the stream of events ends.
+pub async fn follow_events(socket: &Path, happened: impl FnMut()) -> Result<(), Error> {
+    // {"type":["network","container"]}, encoded.
+    let path = "/events?filters=%7B%22type%22%3A%5B%22network%22%2C%22container%22%5D%7D";
+    let silent = |source| Error::Silent { socket: socket.to_owned(), source };
+    follow(socket, path, happened).await.map_err(silent)
+}

@@ -1,0 +1,202 @@
+//! Mending what Docker lost: freeing the dead, adopting the living, learning what leases are.
+//!
+//! Promises: *fenced*: each wish names the generation it saw; whatever is newer is left alone. Only endpoints of space
+//! local are freed; gateways, auxiliary and unknown leases and all of space global never. Does not observe anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::change::{Change, Kind, Marks, Record, Why};
+use super::error::Error;
+use super::prefix::Prefix;
+use super::request::{Context, Dead, Decision, Fence, Repair, Reply, Space};
+use super::subnet::Subnet;
+use super::{Plan, Serial};
+
+/// An address released so shortly before the books were read may still be shown by the Engine (it updates its lists
+/// after the release): it is not adopted in this look.
+const SETTLING: super::settings::Millis = 60_000;
+
+impl Plan {
+    pub(super) fn decide_repair(&self, repair: &Repair, context: Context) -> Decision {
+        let mut decision = Decision::unchanged(Reply::Done);
+        decision.changes = match repair {
+            Repair::FreeAddress { serial, address, generation, evidence } => {
+                self.free_dead(*serial, *address, *generation, evidence, context)
+            }
+            Repair::FreeSubnet { serial, generation, evidence } => {
+                let subnet =
+                    self.seen(*serial, *generation).filter(|subnet| subnet.state.space == Space::Local);
+                subnet.map_or_else(Vec::new, |subnet| {
+                    self.release_subnet(subnet, Why::Repair(evidence.clone()), context)
+                })
+            }
+            Repair::Adopt { serial, address, kind, mac, read, evidence } => {
+                let record = Record {
+                    leased: true,
+                    kind: *kind,
+                    name: None,
+                    mac: *mac,
+                    pinned: false,
+                    since: context.now,
+                    generation: self.next_generation,
+                };
+                self.adopt(*serial, *address, record, *read, evidence)
+            }
+            Repair::Identify { serial, address, generation, kind, evidence } => {
+                self.identify(*serial, *address, *generation, *kind, evidence)
+            }
+            Repair::Listed { serial, generation } => self
+                .seen(*serial, *generation)
+                .filter(|subnet| subnet.state.start_beyond.is_some())
+                .map(|_| Change::SubnetListed { serial: *serial })
+                .into_iter()
+                .collect(),
+            Repair::Name { serial, address, generation, shown } => self
+                .lease(*serial, *address, *generation)
+                .map(|_| Change::AddressNamed {
+                    serial: *serial,
+                    address: *address,
+                    generation: *generation,
+                    shown: shown.clone(),
+                })
+                .into_iter()
+                .collect(),
+        };
+        decision
+    }
+
+    /// The held subnet, if it is still that grant.
+    fn seen(&self, serial: Serial, generation: u64) -> Option<&Subnet> {
+        self.subnets.get(&serial).filter(|subnet| subnet.is_held() && subnet.state.generation == generation)
+    }
+
+    /// The lease, if it is still that one.
+    fn lease(&self, serial: Serial, address: u128, generation: u64) -> Option<(&Subnet, &Record)> {
+        let subnet = self.subnets.get(&serial).filter(|subnet| subnet.is_held())?;
+        let record = subnet.addresses.get(address)?;
+        (record.leased && record.generation == generation).then_some((subnet, record))
+    }
+
+    fn free_dead(
+        &self,
+        serial: Serial,
+        address: u128,
+        generation: u64,
+        evidence: &str,
+        context: Context,
+    ) -> Vec<Change> {
+        let Some((subnet, record)) = self.lease(serial, address, generation) else { return Vec::new() };
+        if record.kind != Kind::Endpoint || subnet.state.space != Space::Local {
+            return Vec::new();
+        }
+        self.release_address(subnet, address, Why::Repair(evidence.into()), context)
+    }
+
+    fn adopt(
+        &self,
+        serial: Serial,
+        address: u128,
+        record: Record,
+        read: Fence,
+        evidence: &str,
+    ) -> Vec<Change> {
+        let known = self.subnets.get(&serial).filter(|subnet| {
+            let state = &subnet.state;
+            subnet.is_held() && state.generation < read.generation && state.prefix.contains_number(address)
+        });
+        let Some(subnet) = known else { return Vec::new() };
+        let newer = |old: &Record| {
+            old.leased || old.generation >= read.generation || old.since.saturating_add(SETTLING) > read.at
+        };
+        let old = subnet.addresses.get(address);
+        if old.is_some_and(newer) {
+            return Vec::new();
+        }
+        let record = Record { pinned: old.is_some_and(|old| old.pinned), ..record };
+        let mut changes = self.marked(subnet, record.kind, address);
+        let evidence = evidence.into();
+        changes.insert(0, Change::AddressLearned { serial, address, record, evidence });
+        changes
+    }
+
+    fn identify(
+        &self,
+        serial: Serial,
+        address: u128,
+        generation: u64,
+        kind: Kind,
+        evidence: &str,
+    ) -> Vec<Change> {
+        let Some((subnet, record)) = self.lease(serial, address, generation) else { return Vec::new() };
+        if record.kind != Kind::Unknown || kind == Kind::Unknown {
+            return Vec::new();
+        }
+        let record = Record { kind, ..record.clone() };
+        let mut changes = self.marked(subnet, kind, address);
+        changes.insert(0, Change::AddressLearned { serial, address, record, evidence: evidence.into() });
+        changes
+    }
+
+    /// What learning of a gateway or endpoint says of its subnet.
+    fn marked(&self, subnet: &Subnet, kind: Kind, address: u128) -> Vec<Change> {
+        let mut marks = Marks { addressed: true, stormed: false, ..subnet.state.marks.clone() };
+        match kind {
+            Kind::Gateway if subnet.gateway_lease().is_none() => marks.gateway = Some(address),
+            Kind::Endpoint => marks.had_endpoint = true,
+            _ => {}
+        }
+        let changed = marks != subnet.state.marks;
+        changed.then_some(Change::SubnetMarked { serial: subnet.state.serial, marks }).into_iter().collect()
+    }
+
+    /// The changes that free the held subnets in the way of this prefix, if every one of them is proven dead.
+    pub(super) fn clear_the_way(
+        &self,
+        space: Space,
+        prefix: Prefix,
+        dead: &Dead,
+        context: Context,
+    ) -> Result<Vec<Change>, Error> {
+        let index = self.index(space);
+        let in_the_way: BTreeMap<Serial, &Subnet> = index
+            .all_inside(prefix)
+            .chain(index.all_covering(prefix))
+            .filter_map(|serial| Some((serial, self.subnets.get(&serial)?)))
+            .collect();
+        let evidence = |subnet: &Subnet| dead.subnets.get(&(subnet.state.serial, subnet.state.generation));
+        if space != Space::Local || !in_the_way.values().all(|subnet| evidence(subnet).is_some()) {
+            self.refuse_overlap(space, prefix)?;
+        }
+        let mut prefixes = BTreeSet::new();
+        let mut changes = Vec::new();
+        for subnet in in_the_way.values() {
+            let Some(evidence) = evidence(subnet) else { continue };
+            changes.extend(self.release_subnet(subnet, Why::Repair(evidence.clone()), context));
+            // One memory of a prefix is enough: that of its first copy.
+            if !prefixes.insert(subnet.state.prefix) {
+                changes.push(Change::SubnetForgotten { serial: subnet.state.serial });
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The change that frees a lease in the way, if it is proven dead.
+    pub(super) fn clear_lease(
+        &self,
+        subnet: &Subnet,
+        address: u128,
+        dead: &Dead,
+        context: Context,
+    ) -> Option<Change> {
+        let record = subnet.addresses.get(address)?;
+        let evidence = dead.leases.get(&(subnet.state.serial, address, record.generation))?;
+        let freed = record.kind == Kind::Endpoint && subnet.state.space == Space::Local;
+        let why = Why::Repair(evidence.clone());
+        freed.then_some(Change::AddressReleased {
+            serial: subnet.state.serial,
+            address,
+            at: context.now,
+            why,
+        })
+    }
+}

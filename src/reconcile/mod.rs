@@ -1,0 +1,88 @@
+//! REPAIR: the books against the Engine, off the request path, fenced and patient.
+//!
+//! Docker loses releases in at least seven ways (P20). Here the books are read first, then the Engine's networks and
+//! endpoints, and both are compared by space, subnet and address. What looks dead must look dead again at least a grace
+//! time later, with its generation unchanged, before it is freed; what the Engine shows live and the books lack is
+//! adopted at once, unless something was granted or released there since the books were read.
+//!
+//! Promises: only endpoints of space local are ever freed; subnets that the Engine does not know are only reported,
+//! unless the configuration says that this is the only Engine; nothing newer than a look is touched because of it.
+//! Waits for events, for the second look at what it suspects, and for one look an hour; never polls.
+
+mod compare;
+mod run;
+mod suspects;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::run::Reconciler;
+use crate::docker::Proofs;
+use crate::plan::settings::Millis;
+
+/// What the configuration says of repair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The Engine's API socket; none turns repair off.
+    pub engine: Option<PathBuf>,
+    /// How long something must look dead before it is freed, milliseconds.
+    pub grace: Millis,
+    /// This Engine is the only one: subnets that it does not know may be freed.
+    pub only_engine: bool,
+}
+
+/// One finding, for people and programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// `lease`, `subnet` or `network`.
+    pub what: String,
+    /// Prefix of the subnet.
+    pub subnet: String,
+    /// The address, for a lease.
+    pub address: Option<String>,
+    /// Who held it, as far as the books know.
+    pub holder: Option<String>,
+    /// Granted then, RFC 3339.
+    pub since: Option<String>,
+    /// First seen dead, RFC 3339.
+    pub first_seen: Option<String>,
+    /// Last seen dead, RFC 3339.
+    pub last_seen: Option<String>,
+    /// What is wrong.
+    pub why: String,
+    /// What was or will be done.
+    pub action: String,
+}
+
+/// What a person asks of repair.
+#[derive(Debug)]
+pub struct Command {
+    /// Free what is proven, now.
+    pub apply: bool,
+    /// Where the findings go, or why there are none.
+    pub answer: oneshot::Sender<Result<Vec<Finding>, String>>,
+}
+
+/// The way into repair; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    proofs: Proofs,
+}
+
+impl Handle {
+    /// What is proven dead now: for explicit requests.
+    pub fn proofs(&self) -> Proofs {
+        self.proofs.clone()
+    }
+
+    /// Looks now, and frees what is proven if asked to.
+    pub async fn look(&self, apply: bool) -> Result<Vec<Finding>, String> {
+        let (answer, findings) = oneshot::channel();
+        let off = || "repair is off: the configuration names no Engine (gc.engine)".to_owned();
+        self.commands.send(Command { apply, answer }).await.map_err(|_| off())?;
+        findings.await.unwrap_or_else(|_| Err(off()))
+    }
+}

@@ -1,0 +1,162 @@
+//! What looks dead, and since when.
+//!
+//! Promises: pure. A suspect keeps its place only while every look shows it dead with the same generation; the first
+//! look that counts is at least a minute after the grant.
+
+use std::collections::BTreeMap;
+
+use crate::plan::change::Serial;
+use crate::plan::request::Dead;
+use crate::plan::settings::{Millis, rfc3339};
+
+/// Between grant and the first look that counts, and between the two looks of a proof.
+pub(super) const APART: Millis = 60_000;
+
+/// A lease or a subnet: serial, address for a lease, generation.
+pub(super) type Key = (Serial, Option<u128>, u64);
+
+/// When something was seen dead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) first: Millis,
+    pub(super) last: Millis,
+    /// What was missing: `no running endpoint of network web`.
+    pub(super) why: String,
+}
+
+impl Seen {
+    /// Seen twice, a minute apart at least.
+    pub(super) const fn is_proven(&self) -> bool {
+        self.last >= self.first.saturating_add(APART)
+    }
+
+    /// For the history.
+    pub(super) fn evidence(&self) -> Box<str> {
+        format!("{} at {} and {}", self.why, rfc3339(self.first), rfc3339(self.last)).into()
+    }
+}
+
+/// All suspects.
+#[derive(Debug, Default)]
+pub(super) struct Suspects {
+    seen: BTreeMap<Key, Seen>,
+    /// When the youngest of what looked dead is old enough for a look that counts.
+    ripe: Option<Millis>,
+}
+
+impl Suspects {
+    /// Takes in one look, begun at `at`: (key, granted at, why) of all that looked dead in it. The others are cleared.
+    pub(super) fn update(&mut self, at: Millis, dead: impl IntoIterator<Item = (Key, Millis, String)>) {
+        let mut now = BTreeMap::new();
+        self.ripe = None;
+        for (key, since, why) in dead {
+            let first = self.seen.get(&key).map_or(at, |seen| seen.first);
+            let ripe = since.saturating_add(APART);
+            if first >= ripe {
+                now.insert(key, Seen { first, last: at, why });
+            } else {
+                self.ripe = Some(self.ripe.map_or(ripe, |earlier| earlier.min(ripe)));
+            }
+        }
+        self.seen = now;
+    }
+
+    /// When this was seen dead.
+    pub(super) fn get(&self, key: &Key) -> Option<&Seen> {
+        self.seen.get(key)
+    }
+
+    /// Those that were dead in looks at least so far apart.
+    pub(super) fn dead_for(&self, time: Millis) -> Vec<(Key, Seen)> {
+        let old =
+            self.seen.iter().filter(|(_, seen)| seen.last >= seen.first.saturating_add(time.max(APART)));
+        old.map(|(key, seen)| (*key, seen.clone())).collect()
+    }
+
+    /// What an explicit request may replace.
+    pub(super) fn proven(&self, subnets: bool) -> Dead {
+        let mut dead = Dead::default();
+        for ((serial, address, generation), seen) in self.seen.iter().filter(|(_, seen)| seen.is_proven()) {
+            match address {
+                Some(address) => drop(dead.leases.insert((*serial, *address, *generation), seen.evidence())),
+                None if subnets => drop(dead.subnets.insert((*serial, *generation), seen.evidence())),
+                None => {}
+            }
+        }
+        dead
+    }
+
+    /// When the next look would tell something: the second of a proof, or the one after the grace time.
+    pub(super) fn next_look(&self, grace: Millis) -> Option<Millis> {
+        let next = |seen: &Seen| {
+            let after = if seen.is_proven() { grace.max(APART) } else { APART };
+            seen.first.saturating_add(after).max(seen.last.saturating_add(APART))
+        };
+        self.seen.values().map(next).chain(self.ripe).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key = (1, Some(7), 3);
+
+    fn dead(since: Millis) -> Vec<(Key, Millis, String)> {
+        vec![(KEY, since, "no running endpoint".to_owned())]
+    }
+
+    #[test]
+    fn two_looks_a_minute_apart_prove_and_one_clears() {
+        let mut suspects = Suspects::default();
+        suspects.update(100_000, dead(0));
+        assert!(suspects.proven(false).leases.is_empty());
+        suspects.update(159_999, dead(0));
+        assert!(suspects.proven(false).leases.is_empty());
+        suspects.update(160_000, dead(0));
+        assert_eq!(suspects.proven(false).leases.len(), 1);
+        assert!(suspects.dead_for(600_000).is_empty());
+        suspects.update(700_000, dead(0));
+        assert_eq!(suspects.dead_for(600_000).len(), 1);
+        suspects.update(700_001, []);
+        assert!(suspects.get(&KEY).is_none());
+    }
+
+    #[test]
+    fn a_look_within_a_minute_of_the_grant_does_not_count() {
+        let mut suspects = Suspects::default();
+        suspects.update(100_000, dead(90_000));
+        assert!(suspects.get(&KEY).is_none());
+        assert_eq!(suspects.next_look(600_000), Some(150_000), "but another look is due when it will");
+        suspects.update(150_000, dead(90_000));
+        assert_eq!(suspects.get(&KEY).map(|seen| seen.first), Some(150_000));
+    }
+
+    #[test]
+    fn another_generation_begins_anew() {
+        let mut suspects = Suspects::default();
+        suspects.update(100_000, dead(0));
+        suspects.update(200_000, [((1, Some(7), 4), 0, String::new())]);
+        assert!(suspects.proven(false).leases.is_empty());
+    }
+
+    #[test]
+    fn subnets_are_proven_only_where_there_is_one_engine() {
+        let mut suspects = Suspects::default();
+        for at in [100_000, 200_000] {
+            suspects.update(at, [((1, None, 3), 0, String::new())]);
+        }
+        assert!(suspects.proven(false).subnets.is_empty());
+        assert_eq!(suspects.proven(true).subnets.len(), 1);
+    }
+
+    #[test]
+    fn the_next_look_is_the_one_that_tells_something() {
+        let mut suspects = Suspects::default();
+        assert_eq!(suspects.next_look(600_000), None);
+        suspects.update(100_000, dead(0));
+        assert_eq!(suspects.next_look(600_000), Some(160_000));
+        suspects.update(160_000, dead(0));
+        assert_eq!(suspects.next_look(600_000), Some(700_000));
+    }
+}

@@ -1,0 +1,92 @@
+//! Every refusal: its well-known phrase, its class, its status, and the whole text that a person reads.
+//!
+//! The phrases are those of libnetwork's ipamapi; the classes decide HTTP status and exit code.
+
+use gipam::plan::error::{Error, ErrorKind};
+use gipam::plan::request::Space;
+
+use crate::desk::{ip, prefix};
+
+/// Error, text, class, status.
+fn all() -> Vec<(Error, &'static str, ErrorKind, u16)> {
+    use ErrorKind::{Exhausted, Internal, Invalid, Missing, Taken, Unavailable};
+    let text = || "TEXT".to_owned();
+    vec![
+        (Error::Internal(text()), "IPAM internal error: TEXT", Internal, 500),
+        (Error::InvalidAddressSpace(text()), "invalid address space: TEXT", Invalid, 400),
+        (Error::InvalidPool(text()), "invalid address pool: TEXT", Invalid, 400),
+        (Error::InvalidSubPool(text()), "invalid address sub-pool: TEXT", Invalid, 400),
+        (Error::InvalidRequest(text()), "invalid request: TEXT", Invalid, 400),
+        (
+            Error::PoolNotFound("a\"b".into()),
+            "address pool not found: no subnet is granted under PoolID \"a\\\"b\"; if its network still exists, remove it and create it again",
+            Missing,
+            400,
+        ),
+        (Error::NotFound(text()), "address pool not found: TEXT", Missing, 400),
+        (
+            Error::OutOfRange { address: ip("192.0.2.1"), why: "is outside".into() },
+            "requested address is out of range: 192.0.2.1 is outside",
+            Invalid,
+            400,
+        ),
+        (Error::BadPool(text()), "address space does not contain specified address pool: TEXT", Invalid, 400),
+        (
+            Error::PoolOverlap {
+                asked: prefix("192.0.2.0/25"),
+                existing: prefix("192.0.2.0/24"),
+                space: Space::Global,
+                since: "2027-01-15T08:00:00Z".into(),
+                command: "192.0.2.0/24".into(),
+            },
+            "pool overlaps with other one on this address space: 192.0.2.0/25 overlaps 192.0.2.0/24, granted in space global since 2027-01-15T08:00:00Z; use another subnet, or free it with: gipam release 192.0.2.0/24 --force",
+            Taken,
+            403,
+        ),
+        (
+            Error::OverlapPool(text()),
+            "address pool overlaps with existing pool on this address space: TEXT",
+            Taken,
+            403,
+        ),
+        (
+            Error::AddressInUse {
+                address: ip("10.9.0.7"),
+                holder: "web".into(),
+                subnet: "10.9.0.0/24".into(),
+            },
+            "address already in use: 10.9.0.7 is held by web; free it with: gipam release 10.9.0.0/24 10.9.0.7 --force",
+            Taken,
+            403,
+        ),
+        (Error::NoAvailablePool(text()), "no available pool: TEXT", Exhausted, 503),
+        (Error::NoAvailableAddresses(text()), "no available addresses on this pool: TEXT", Exhausted, 503),
+        (Error::NoAddressReturned(text()), "no address returned: TEXT", Unavailable, 503),
+    ]
+}
+
+#[test]
+fn every_refusal_word_by_word_with_its_class_and_status() {
+    for (error, text, kind, status) in all() {
+        assert_eq!(error.to_string(), text);
+        assert_eq!(error.kind(), kind, "{error}");
+        assert_eq!(error.kind().status(), status, "{error}");
+    }
+}
+
+#[test]
+fn no_refusal_is_left_out_here() {
+    let source = include_str!("../../src/plan/error.rs");
+    let body = source.split("pub enum Error {").nth(1).unwrap().split("\n}\n").next().unwrap();
+    let variants =
+        body.lines().filter(|line| line.starts_with("    ") && line[4..].starts_with(char::is_uppercase));
+    assert_eq!(variants.count(), all().len());
+}
+
+#[test]
+fn classes_have_words_of_their_own() {
+    let mut words: Vec<&str> = all().iter().map(|(error, ..)| error.kind().name()).collect();
+    words.sort_unstable();
+    words.dedup();
+    assert_eq!(words, ["exhausted", "failed", "invalid", "missing", "taken", "unavailable"]);
+}

@@ -1,0 +1,20 @@
+//! THE RULES of design.md section 5, a test a sentence, and every refusal word by word.
+//!
+//! Names say the rule, or begin with the number of the fact about Docker that it answers (P10 to P27). All of it is
+//! pure: no disk, no clock, no Engine.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+mod addresses;
+mod cooling;
+mod desk;
+mod errors;
+mod interface_ids;
+mod memory;
+mod pools;
+mod releases;
+mod requested;
+mod routes;
+mod shapes;
+mod spaces;
+mod storms;

@@ -1,0 +1,269 @@
+//! What is asked for by number: subnets in and outside of pools, addresses, gateways, auxiliary addresses, and kinds.
+//!
+//! Section 5 of design.md, "A requested subnet" and "Requested addresses".
+
+use gipam::plan::change::Kind;
+use gipam::plan::request::AddressRequest;
+
+use crate::desk::*;
+
+#[test]
+fn a_requested_subnet_lies_inside_or_outside_of_the_pools_and_its_host_bits_are_masked() {
+    for (asked, expected) in [
+        ("10.0.7.0/24", "10.0.7.0/24"),
+        ("10.0.7.77/24", "10.0.7.0/24"),
+        ("192.0.2.0/28", "192.0.2.0/28"),
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("2001:db8:ffff::1/112", "2001:db8:ffff::/112"),
+        ("192.0.2.7/32", "192.0.2.7/32"),
+    ] {
+        assert_eq!(Desk::new(lan()).said(exact(asked)), expected);
+    }
+}
+
+#[test]
+fn p19_a_second_request_for_a_held_subnet_is_refused_and_the_first_one_named() {
+    let mut desk = Desk::new(lan());
+    desk.subnet(exact("10.0.7.0/24"));
+    for asked in ["10.0.7.0/24", "10.0.7.128/25", "10.0.0.0/16"] {
+        assert_eq!(
+            desk.said(exact(asked)),
+            format!(
+                "pool overlaps with other one on this address space: {asked} overlaps 10.0.7.0/24, granted in space local \
+                 since 2027-01-15T08:00:00Z; use another subnet, or free it with: gipam release 10.0.7.0/24 --force"
+            )
+        );
+    }
+    assert_eq!(desk.said(exact("10.0.8.0/24")), "10.0.8.0/24");
+}
+
+#[test]
+fn a_dynamic_subnet_keeps_away_from_requested_ones() {
+    let mut desk = Desk::new(lan());
+    desk.subnet(exact("10.0.0.64/26"));
+    assert_eq!(desk.said(any(V4)), "10.0.1.0/24");
+    assert_eq!(desk.said(sized(V4, 26)), "10.0.0.0/26", "best fit beside it");
+    let mut desk = Desk::new(lan());
+    desk.subnet(exact("10.0.0.0/8"));
+    assert!(desk.said(any(V4)).starts_with("no available pool"), "over the whole pool");
+}
+
+#[test]
+fn a_sub_pool_needs_a_pool_and_lies_inside_it() {
+    for (request, expected) in [
+        (
+            any(V4).range("10.0.0.0/25"),
+            "invalid address sub-pool: 10.0.0.0/25 needs a pool to lie in; give --subnet with --ip-range",
+        ),
+        (
+            exact("10.9.0.0/24").range("10.9.1.0/25"),
+            "invalid address sub-pool: 10.9.1.0/25 does not lie in 10.9.0.0/24; choose an --ip-range inside the --subnet",
+        ),
+        (
+            exact("10.9.0.0/24").range("10.9.0.0/23"),
+            "invalid address sub-pool: 10.9.0.0/23 does not lie in 10.9.0.0/24; choose an --ip-range inside the --subnet",
+        ),
+        (
+            exact("10.9.0.0/24").range("2001:db8::/80"),
+            "invalid address sub-pool: 2001:db8::/80 does not lie in 10.9.0.0/24; choose an --ip-range inside the --subnet",
+        ),
+        (exact("10.9.0.0/24").range("10.9.0.0/24"), "10.9.0.0/24"),
+    ] {
+        assert_eq!(Desk::new(lan()).said(request), expected);
+    }
+}
+
+#[test]
+fn overlap_true_grants_a_second_separate_copy_on_purpose() {
+    let mut desk = Desk::new(lan());
+    let first = desk.subnet(exact("10.9.0.0/24"));
+    let copy = desk.subnet(exact("10.9.0.0/24").option("overlap", "true"));
+    assert_ne!(first, copy);
+    for id in [&first, &copy] {
+        assert_eq!(desk.host(number(id, "10.9.0.9")), "10.9.0.9");
+    }
+    assert!(
+        desk.said(exact("10.9.0.0/24")).contains(&format!("gipam release {first} --force")),
+        "now by PoolID"
+    );
+    assert_eq!(
+        desk.force("10.9.0.0/24", None),
+        format!("invalid request: 10.9.0.0/24 names several subnets; name one by PoolID: {first}, {copy}")
+    );
+    desk.release(&copy);
+    assert!(desk.plan.held(&first).is_some());
+    assert_eq!(desk.force("10.9.0.0/24", None), "Done");
+}
+
+#[test]
+fn requested_addresses_lie_anywhere_in_the_subnet_but_on_the_never_given_ones() {
+    let mut desk = Desk::new(reserve(lan(), &["10.9.0.5"]));
+    let id = desk.subnet(exact("10.9.0.0/24").range("10.9.0.128/25"));
+    for (asked, expected) in [
+        ("10.9.0.5", "10.9.0.5/24"), // reserved
+        ("10.9.0.1", "10.9.0.1/24"), // the slot
+        ("10.9.0.77", "10.9.0.77/24"),
+        (
+            "10.9.0.0",
+            "requested address is out of range: 10.9.0.0 is the network address of 10.9.0.0/24; choose another one",
+        ),
+        (
+            "10.9.0.255",
+            "requested address is out of range: 10.9.0.255 is the broadcast address of 10.9.0.0/24; choose another one",
+        ),
+        (
+            "10.9.1.1",
+            "requested address is out of range: 10.9.1.1 is outside of 10.9.0.0/24; choose an address of that subnet",
+        ),
+        (
+            "2001:db8::1",
+            "requested address is out of range: 2001:db8::1 is outside of 10.9.0.0/24; choose an address of that subnet",
+        ),
+    ] {
+        assert_eq!(desk.gave(number(&id, asked)), expected);
+    }
+    let six = desk.subnet(exact("2001:db8:9::/64"));
+    assert_eq!(
+        desk.gave(number(&six, "2001:db8:9::")),
+        "requested address is out of range: 2001:db8:9:: is the subnet-router anycast address of 2001:db8:9::/64; choose another one"
+    );
+    assert_eq!(
+        desk.host(number(&six, "2001:db8:9::ffff:ffff:ffff:ffff")),
+        "2001:db8:9:0:ffff:ffff:ffff:ffff"
+    );
+}
+
+#[test]
+fn cooling_and_pinned_do_not_matter_to_who_asks_by_number() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    for name in ["a", "b"] {
+        assert_eq!(
+            desk.host(AddressRequest { name: Some(name.into()), ..number(&id, "10.0.0.9") }),
+            "10.0.0.9"
+        );
+        desk.free(&id, "10.0.0.9");
+    }
+}
+
+#[test]
+fn already_leased_is_refused_naming_holder_and_command() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    desk.gave(gateway(&id));
+    desk.gave(number(&id, "10.0.0.5"));
+    desk.gave(named(&id, "web"));
+    desk.gave(AddressRequest { mac: Some([2, 0x42, 0, 0, 0, 9]), ..address(&id) });
+    desk.gave(address(&id));
+    let late = |desk: &mut Desk, asked: &str| {
+        desk.gave(AddressRequest { name: Some("late".into()), ..number(&id, asked) })
+    };
+    for (asked, holder) in [
+        ("10.0.0.1", "the gateway"),
+        ("10.0.0.5", "an auxiliary address of the network"),
+        ("10.0.0.2", "web"),
+        ("10.0.0.3", "an endpoint with MAC 02:42:00:00:00:09"),
+        ("10.0.0.4", "an endpoint without a name since 2027-01-15T08:00:00Z"),
+    ] {
+        let expected = format!(
+            "address already in use: {asked} is held by {holder}; free it with: gipam release 10.0.0.0/24 {asked} --force"
+        );
+        assert_eq!(late(&mut desk, asked), expected);
+    }
+    assert_eq!(desk.force("10.0.0.0/24", Some("10.0.0.2")), "Done");
+    assert_eq!(late(&mut desk, "10.0.0.2"), "10.0.0.2/24");
+}
+
+#[test]
+fn kinds_gateway_by_type_auxiliary_without_owner_in_time_else_endpoint() {
+    type Steps = fn(&mut Desk, &str);
+    let cases: [(&str, Steps, Kind); 7] = [
+        ("at once", |_, _| (), Kind::Auxiliary),
+        ("10 s after the grant", |desk, _| desk.pass(10_000), Kind::Auxiliary),
+        ("later", |desk, _| desk.pass(10_001), Kind::Endpoint),
+        (
+            "after the gateway",
+            |desk, id| {
+                desk.pass(9_000);
+                desk.gave(gateway(id));
+                desk.pass(9_000);
+            },
+            Kind::Auxiliary,
+        ),
+        (
+            "after another one",
+            |desk, id| {
+                desk.pass(9_000);
+                desk.gave(number(id, "10.0.0.8"));
+                desk.pass(9_000);
+            },
+            Kind::Auxiliary,
+        ),
+        ("after an endpoint", |desk, id| drop(desk.gave(address(id))), Kind::Endpoint),
+        (
+            "after a named one",
+            |desk, id| drop(desk.gave(AddressRequest { name: Some("a".into()), ..number(id, "10.0.0.8") })),
+            Kind::Endpoint,
+        ),
+    ];
+    for (when, steps, expected) in cases {
+        let mut desk = Desk::new(lan());
+        let id = desk.subnet(any(V4));
+        steps(&mut desk, &id);
+        desk.gave(number(&id, "10.0.0.9"));
+        assert_eq!(desk.kind(&id, "10.0.0.9"), expected, "{when}");
+        assert_eq!(
+            desk.record(&id, "10.0.0.9").unwrap().pinned,
+            expected == Kind::Endpoint,
+            "{when}: only endpoints pin"
+        );
+    }
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    desk.gave(AddressRequest { gateway: true, ..number(&id, "10.0.0.254") });
+    assert_eq!(desk.kind(&id, "10.0.0.254"), Kind::Gateway);
+    desk.gave(AddressRequest { mac: Some([2; 6]), ..number(&id, "10.0.0.9") });
+    assert_eq!(desk.kind(&id, "10.0.0.9"), Kind::Endpoint, "with a MAC");
+}
+
+#[test]
+fn a_second_gateway_request_without_an_address_changes_nothing() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    assert_eq!(desk.gave(gateway(&id)), "10.0.0.1/24");
+    let again = gipam::plan::request::Request::Address(gateway(&id));
+    assert!(desk.decide(&again).changes.is_empty());
+    assert_eq!(desk.gave(gateway(&id)), "10.0.0.1/24");
+    assert!(
+        desk.gave(AddressRequest { gateway: true, ..number(&id, "10.0.0.1") })
+            .starts_with("address already in use")
+    );
+}
+
+#[test]
+fn one_auxiliary_request_for_what_is_the_gateway_succeeds_and_both_releases_do() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    desk.gave(AddressRequest { gateway: true, ..number(&id, "10.0.0.5") });
+    assert_eq!(desk.gave(number(&id, "10.0.0.5")), "10.0.0.5/24");
+    assert_eq!(desk.kind(&id, "10.0.0.5"), Kind::Gateway);
+    assert!(
+        desk.gave(number(&id, "10.0.0.5"))
+            .starts_with("address already in use: 10.0.0.5 is held by the gateway")
+    );
+    desk.free(&id, "10.0.0.5");
+    desk.free(&id, "10.0.0.5");
+}
+
+#[test]
+fn an_address_under_an_id_that_names_no_grant_says_what_to_do() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    desk.release(&id);
+    assert_eq!(
+        desk.gave(address(&id)),
+        format!(
+            "address pool not found: no subnet is granted under PoolID \"{id}\"; if its network still exists, remove it and create it again"
+        )
+    );
+}

@@ -1,0 +1,218 @@
+//! Asking: many at once, one commit a batch, answers after it, and who waits for a young subnet.
+//!
+//! Promises: the invariants *unique* and *durable* of design.md section 4, seen through the ledger.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use gipam::plan::error::ErrorKind;
+use gipam::plan::request::Reply;
+use gipam::store::{Books, Reader};
+
+use crate::support::*;
+
+#[test]
+fn unique_under_concurrent_requests() {
+    let mut house = House::new(&settings("10.0.0.0/16", 24));
+    let (id, _) = house.subnet();
+    let held: Arc<Mutex<BTreeMap<IpAddr, usize>>> = Arc::default();
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            let (ledger, id, held) = (house.ledger.clone(), id.clone(), held.clone());
+            std::thread::spawn(move || {
+                let asking = async {
+                    let tasks: Vec<_> = (0..50)
+                        .map(|task| {
+                            tokio::spawn(hold_and_release(
+                                ledger.clone(),
+                                id.clone(),
+                                held.clone(),
+                                thread * 50 + task,
+                            ))
+                        })
+                        .collect();
+                    for task in tasks {
+                        task.await.unwrap();
+                    }
+                };
+                runtime().block_on(asking);
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let plan = house.look();
+    let leased = plan.held(&id).unwrap().addresses.leased();
+    assert_eq!(leased, held.lock().unwrap().len());
+    house.stop();
+    let books = Books::open(&house.path).unwrap();
+    assert!(
+        load(&books, house.clock.load(Ordering::SeqCst)) == plan,
+        "faithful: the books hold what was served"
+    );
+}
+
+/// Takes two addresses, gives one back; nobody else may hold what it holds.
+async fn hold_and_release(
+    ledger: gipam::ledger::Ledger,
+    id: String,
+    held: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
+    me: usize,
+) {
+    let mut first = None;
+    for _ in 0..2 {
+        // 200 callers want up to 253 addresses, so that some are refused.
+        let Some(address) = address_of(&ledger.ask(any_address(&id)).await) else { continue };
+        assert_eq!(held.lock().unwrap().insert(address, me), None, "unique: {address}");
+        first.get_or_insert(address);
+    }
+    if let Some(address) = first {
+        assert_eq!(held.lock().unwrap().remove(&address), Some(me));
+        assert_eq!(ledger.ask(release_address(&id, address)).await.unwrap().reply, Reply::Done);
+    }
+}
+
+/// Commits in a log: frames that say how large the database is after them (SQLite file format, section 4.1).
+fn commits(house: &House) -> usize {
+    let log = fs::read(house.path.with_file_name("gipam.db-wal")).unwrap();
+    let page = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
+    let salt = log[16..24].to_vec();
+    let frames = log[32..].chunks_exact(24 + page).take_while(|frame| frame[8..16] == salt);
+    frames.filter(|frame| frame[4..8] != [0; 4]).count()
+}
+
+#[test]
+fn a_batch_costs_one_commit() {
+    let house = House::new(&settings("10.0.0.0/16", 24));
+    let (id, _) = house.subnet();
+    let gate = house.gate();
+    gate.reached();
+    let before = commits(&house);
+    let mut asked: Vec<_> = (0..200).map(|_| house.begin(any_address(&id))).collect();
+    assert!(asked.iter_mut().all(Pending::is_pending), "no answer before its commit");
+    gate.open();
+    let given: std::collections::BTreeSet<_> =
+        asked.into_iter().map(|asked| address_of(&asked.finish()).unwrap()).collect();
+    assert_eq!(given.len(), 200);
+    assert_eq!(commits(&house), before + 1);
+}
+
+#[test]
+fn durable_no_answer_leaves_before_its_change_is_in_the_books() {
+    let house = House::new(&settings("10.0.0.0/16", 24));
+    let leases = || {
+        let mut leases = 0;
+        let reader = Reader::open(&house.path).unwrap();
+        reader.load(|change| leases += usize::from(matches!(change, gipam::plan::change::Change::AddressRestored { record, .. } if record.leased))).unwrap();
+        leases
+    };
+    let (id, _) = house.subnet();
+    for count in 1..20 {
+        let address = house.address(&id);
+        assert_eq!(leases(), count);
+        if count % 5 == 0 {
+            house.ask(release_address(&id, address)).unwrap();
+            assert_eq!(leases(), count - 1);
+            house.address(&id);
+        }
+    }
+}
+
+#[test]
+fn what_changes_nothing_costs_no_commit() {
+    let house = House::new(&settings("10.0.0.0/16", 24));
+    let (id, _) = house.subnet();
+    let before = commits(&house);
+    house.ask(release_subnet("local/10.9.9.0/24#0")).unwrap();
+    house.ask(release_address(&id, "10.0.0.77".parse().unwrap())).unwrap();
+    assert_eq!(house.ask(any_address("nothing")).unwrap_err().kind, ErrorKind::Missing);
+    assert_eq!(commits(&house), before);
+}
+
+#[test]
+fn a_request_that_only_a_young_cooling_subnet_satisfies_waits_and_others_go_on() {
+    let house = House::new(&settings("10.0.0.0/24", 24));
+    let (id, prefix) = house.subnet();
+    let elsewhere = house.exact("192.0.2.0/24");
+    house.ask(release_subnet(&id)).unwrap();
+    let mut waiting = house.begin(any_subnet());
+    let given_up = house.begin(any_subnet());
+    house.address(&elsewhere);
+    assert!(waiting.is_pending());
+    drop(given_up);
+    house.pass(4_999);
+    house.address(&elsewhere);
+    assert!(waiting.is_pending(), "4.999 s are not 5 s");
+    house.pass(1);
+    house.address(&elsewhere);
+    let (again, same) = subnet_of(&waiting.finish()).unwrap();
+    assert!(again != id && same == prefix);
+    let held = house.look().subnets().filter(|subnet| subnet.is_held()).count();
+    assert_eq!(held, 2, "who gave up was given nothing");
+}
+
+#[test]
+fn who_waits_for_a_young_subnet_is_woken_without_another_request() {
+    let house = House::new(&settings("10.0.0.0/24", 24));
+    let (id, prefix) = house.subnet();
+    house.ask(release_subnet(&id)).unwrap();
+    house.pass(4_990);
+    let waiting = house.begin(any_subnet());
+    house.look();
+    house.pass(10);
+    assert_eq!(subnet_of(&waiting.finish()).unwrap().1, prefix);
+}
+
+#[test]
+fn a_clock_that_goes_back_stands_still_here() {
+    let house = House::new(&settings("10.0.0.0/24", 24));
+    let (id, _) = house.subnet();
+    house.clock.store(START - 1_000_000, Ordering::SeqCst);
+    house.address(&id);
+    let plan = house.look();
+    let subnet = plan.held(&id).unwrap();
+    assert!(subnet.addresses.records().all(|(_, record)| record.since == START));
+}
+
+#[test]
+fn whoever_comes_after_the_end_is_told_so() {
+    let mut house = House::new(&settings("10.0.0.0/24", 24));
+    let gate = house.gate();
+    gate.reached();
+    let before = house.begin(any_subnet());
+    house.ledger.stop();
+    let behind = house.begin(any_subnet());
+    gate.open();
+    assert!(before.finish().is_ok(), "what stood in the queue is finished");
+    assert_eq!(behind.finish().unwrap_err().kind, ErrorKind::Unavailable);
+    house.end().unwrap();
+    let refused = house.ask(any_subnet()).unwrap_err();
+    assert_eq!(refused.text, "gipam is stopping; please try again");
+}
+
+#[test]
+fn settings_change_with_the_books() {
+    let mut house = House::new(&settings("10.0.0.0/24", 24));
+    let wanted = settings("10.7.0.0/16", 20);
+    let (ledger, new) = (house.ledger.clone(), wanted.clone());
+    let alter = async move {
+        let altered = |_: &gipam::plan::Plan| {
+            Ok(gipam::ledger::Altered {
+                settings: Some(new),
+                meta: vec![("digest".into(), "x".into())],
+                ..Default::default()
+            })
+        };
+        ledger.alter(Box::new(altered)).await
+    };
+    runtime().block_on(alter).unwrap();
+    assert_eq!(house.subnet().1, prefix("10.7.0.0/20"));
+    house.stop();
+    let books = Books::open(&house.path).unwrap();
+    assert_eq!(books.settings().unwrap(), wanted);
+    assert_eq!(books.meta("digest").unwrap().as_deref(), Some("x"));
+}

@@ -1,0 +1,129 @@
+//! Callers who leave: before the decision, after it, after the commit. Nothing of theirs stays, and no release is lost.
+//!
+//! Promises: what design.md section 2 says of callers who have gone. The first byte on the wire is the server's test.
+
+use gipam::plan::request::{AddressRequest, Request};
+
+use crate::support::*;
+
+fn by_number(id: &str, address: &str) -> Request {
+    let address = Some(address.parse().unwrap());
+    Request::Address(AddressRequest {
+        id: id.to_owned(),
+        address,
+        name: Some("web".to_owned()),
+        ..Default::default()
+    })
+}
+
+/// Nothing of an undone lease is left: no lease, no cooling, no pin, no memory.
+fn no_trace(house: &House, id: &str) {
+    let plan = house.look();
+    let records: Vec<_> =
+        plan.held(id).unwrap().addresses.records().map(|(_, record)| record.clone()).collect();
+    assert!(records.is_empty(), "{records:?}");
+}
+
+#[test]
+fn a_request_whose_caller_has_gone_is_dropped_undecided() {
+    let house = House::new(&settings("10.0.0.0/16", 24));
+    let (id, _) = house.subnet();
+    let counters = house.look().counters();
+    let gate = house.gate();
+    gate.reached();
+    drop(house.begin(by_number(&id, "10.0.0.9")));
+    drop(house.begin(any_subnet()));
+    gate.open();
+    assert_eq!(house.look().counters(), counters, "nothing was decided");
+}
+
+#[test]
+fn a_caller_who_leaves_between_decision_and_commit_leaves_no_trace() {
+    let house = House::new(&settings("10.0.0.0/16", 24));
+    let (id, _) = house.subnet();
+    let first = house.gate();
+    first.reached();
+    let (address, subnet) = (house.begin(by_number(&id, "10.0.0.9")), house.begin(any_subnet()));
+    let second = house.gate();
+    first.let_go();
+    second.reached();
+    // Both are decided now, and their batch is not committed.
+    drop((address, subnet));
+    second.open();
+    no_trace(&house, &id);
+    assert_eq!(house.look().subnets().count(), 1, "no subnet, held or cooling");
+}
+
+#[test]
+fn a_caller_who_leaves_with_the_answer_in_the_channel_leaves_no_trace() {
+    let house = House::new(&settings("10.0.0.0/16", 24));
+    let (id, _) = house.subnet();
+    let (address, subnet) = (house.begin(by_number(&id, "10.0.0.9")), house.begin(any_subnet()));
+    assert_eq!(house.look().subnets().count(), 2, "granted and committed");
+    drop((address, subnet));
+    no_trace(&house, &id);
+    assert_eq!(house.look().subnets().count(), 1);
+    assert_eq!(house.subnet().1, prefix("10.0.1.0/24"), "nothing cools");
+}
+
+#[test]
+fn an_answer_that_could_not_be_delivered_is_undone_by_its_ticket() {
+    let house = House::new(&settings("10.0.0.0/16", 24));
+    let (id, _) = house.subnet();
+    house.ask(by_number(&id, "10.0.0.9")).unwrap().ticket.unwrap().undo();
+    no_trace(&house, &id);
+    let granted = house.ask(any_subnet()).unwrap();
+    granted.ticket.unwrap().undo();
+    assert_eq!(house.look().subnets().count(), 1);
+}
+
+#[test]
+fn an_undo_touches_only_what_its_own_request_changed() {
+    let house = House::new(&settings("10.0.0.0/16", 24));
+    let (id, _) = house.subnet();
+    let mine = house.ask(by_number(&id, "10.0.0.9")).unwrap();
+    house.ask(release_address(&id, "10.0.0.9".parse().unwrap())).unwrap();
+    house.ask(by_number(&id, "10.0.0.9")).unwrap();
+    mine.ticket.unwrap().undo();
+    assert_eq!(house.look().held(&id).unwrap().addresses.leased(), 1, "somebody else's lease");
+    let (used, ticket) = {
+        let granted = house.ask(any_subnet()).unwrap();
+        let ticket = granted.ticket.unwrap();
+        let gipam::plan::request::Reply::Subnet { id, .. } = granted.reply else { panic!() };
+        (id, ticket)
+    };
+    house.address(&used);
+    ticket.undo();
+    assert!(house.look().held(&used).is_some(), "a subnet with a lease stays");
+}
+
+#[test]
+fn an_undo_gives_back_what_was_remembered() {
+    let house = House::new(&settings("10.0.0.0/16", 24));
+    let (id, _) = house.subnet();
+    house.ask(by_number(&id, "10.0.0.9")).unwrap();
+    house.ask(release_address(&id, "10.0.0.9".parse().unwrap())).unwrap();
+    let before = house.look();
+    house.pass(1_000);
+    house.ask(by_number(&id, "10.0.0.9")).unwrap().ticket.unwrap().undo();
+    let after = house.look();
+    let record =
+        |plan: &gipam::plan::Plan| plan.held(&id).unwrap().addresses.records().next().unwrap().1.clone();
+    assert_eq!(record(&after), record(&before));
+}
+
+#[test]
+fn a_release_that_arrived_whole_is_carried_out_though_its_caller_has_gone() {
+    let house = House::new(&settings("10.0.0.0/16", 24));
+    let (id, _) = house.subnet();
+    let address = house.address(&id);
+    let (other, _) = house.subnet();
+    let gate = house.gate();
+    gate.reached();
+    drop(house.begin(release_address(&id, address)));
+    drop(house.begin(release_subnet(&other)));
+    gate.open();
+    let plan = house.look();
+    assert_eq!(plan.held(&id).unwrap().addresses.leased(), 0);
+    assert!(plan.held(&other).is_none());
+}

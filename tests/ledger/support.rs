@@ -1,0 +1,268 @@
+//! A ledger over books in a directory of its own, with a clock that only the test moves and a gate in its queue.
+//!
+//! Promises: what was started is stopped and joined. Knows no HTTP.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use gipam::ledger::{Altered, Fatal, Granted, Ledger, Refusal, start};
+use gipam::plan::Plan;
+use gipam::plan::prefix::{Family, Prefix};
+use gipam::plan::request::{AddressRequest, Reply, Request, Space, SubnetRequest, Wanted};
+use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
+use gipam::store::Books;
+
+pub const START: u64 = 1_800_000_000_000;
+/// Only a bug reaches it.
+const FOREVER: Duration = Duration::from_secs(60);
+
+pub type Answer = Result<Granted, Refusal>;
+
+pub fn prefix(text: &str) -> Prefix {
+    Prefix::parse(text).unwrap()
+}
+
+/// One pool, `lan`, of this IPv4 base and size.
+pub fn settings(base: &str, size: u8) -> Settings {
+    let v4 = Some(Base { base: prefix(base), size, addresses: AddressOrder::Sequential });
+    let lan = PoolSettings {
+        name: "lan".into(),
+        v4,
+        v6: None,
+        cooling: 600_000,
+        subnet_cooling: 60_000,
+        closed: false,
+    };
+    Settings { pools: vec![lan], storm_limit: 0, ..Settings::default() }
+}
+
+pub fn load(books: &Books, now: u64) -> Plan {
+    let mut plan = Plan::new(books.settings().unwrap());
+    books.load(|change| plan.apply(&change)).unwrap();
+    plan.advance(now);
+    plan
+}
+
+/// A running ledger.
+pub struct House {
+    pub ledger: Ledger,
+    pub clock: Arc<AtomicU64>,
+    pub path: PathBuf,
+    ended: mpsc::Receiver<Result<(), Fatal>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    /// Goes away with the house.
+    directory: Option<tempfile::TempDir>,
+}
+
+impl House {
+    pub fn new(settings: &Settings) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut house = Self::at(&directory.path().join("gipam.db"), settings);
+        house.directory = Some(directory);
+        house
+    }
+
+    pub fn at(path: &Path, settings: &Settings) -> Self {
+        let mut books = Books::open(path).unwrap();
+        books.put_settings(settings).unwrap();
+        books.commit().unwrap();
+        let clock = Arc::new(AtomicU64::new(START));
+        let (plan, told) = (load(&books, START), clock.clone());
+        let (sender, ended) = mpsc::channel();
+        let clock_of = Box::new(move || told.load(Ordering::SeqCst));
+        let (ledger, thread) =
+            start(plan, books, clock_of, move |outcome| sender.send(outcome).unwrap()).unwrap();
+        Self { ledger, clock, path: path.to_owned(), ended, thread: Some(thread), directory: None }
+    }
+
+    pub fn pass(&self, millis: u64) {
+        self.clock.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    /// Puts a request into the queue, to be waited for later or not at all.
+    pub fn begin(&self, request: Request) -> Pending<Answer> {
+        let ledger = self.ledger.clone();
+        Pending::new(async move { ledger.ask(request).await })
+    }
+
+    pub fn ask(&self, request: Request) -> Answer {
+        self.begin(request).finish()
+    }
+
+    /// The plan as it is after everything that stands in the queue.
+    pub fn look(&self) -> Plan {
+        let (sender, receiver) = mpsc::channel();
+        let look = move |plan: &Plan| {
+            sender.send(plan.clone()).unwrap();
+            Ok(Altered::default())
+        };
+        let ledger = self.ledger.clone();
+        Pending::new(async move { ledger.alter(Box::new(look)).await }).finish().unwrap();
+        receiver.recv_timeout(FOREVER).unwrap()
+    }
+
+    /// Puts a gate into the queue: what comes before it is decided, the rest waits, and nothing is committed.
+    pub fn gate(&self) -> Gate {
+        let (entered, inside) = mpsc::channel();
+        let (open, opened) = mpsc::channel::<()>();
+        let stand = move |_: &Plan| {
+            entered.send(()).unwrap();
+            let _ = opened.recv_timeout(FOREVER);
+            Ok(Altered::default())
+        };
+        let ledger = self.ledger.clone();
+        let pending = Pending::new(async move { ledger.alter(Box::new(stand)).await });
+        Gate { inside, open, pending }
+    }
+
+    /// How the thread ended.
+    pub fn end(&mut self) -> Result<(), Fatal> {
+        let outcome = self.ended.recv_timeout(FOREVER).unwrap();
+        self.thread.take().unwrap().join().unwrap();
+        outcome
+    }
+
+    pub fn stop(&mut self) {
+        self.ledger.stop();
+        self.end().unwrap();
+    }
+
+    pub fn subnet(&self) -> (String, Prefix) {
+        subnet_of(&self.ask(any_subnet())).unwrap()
+    }
+
+    pub fn exact(&self, text: &str) -> String {
+        subnet_of(&self.ask(exact_subnet(text))).unwrap().0
+    }
+
+    pub fn address(&self, id: &str) -> std::net::IpAddr {
+        address_of(&self.ask(any_address(id))).unwrap()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.ledger.stop();
+        if let Some(thread) = self.thread.take() {
+            let joined = thread.join();
+            assert!(joined.is_ok() || std::thread::panicking(), "the ledger panicked");
+        }
+    }
+}
+
+/// A held-up queue.
+pub struct Gate {
+    inside: mpsc::Receiver<()>,
+    open: mpsc::Sender<()>,
+    pending: Pending<Result<(), Refusal>>,
+}
+
+impl Gate {
+    /// Waits until the thread stands at the gate.
+    pub fn reached(&self) {
+        self.inside.recv_timeout(FOREVER).unwrap();
+    }
+
+    /// Lets them go on; comes back when the batch was answered.
+    pub fn open(self) {
+        self.let_go();
+        let _ = self.pending.finish();
+    }
+
+    /// Lets them go on, perhaps to another gate of the same batch.
+    pub fn let_go(&self) {
+        self.open.send(()).unwrap();
+    }
+}
+
+/// A future that was polled once, so that its request stands in the queue.
+pub struct Pending<T>(Result<T, Boxed<T>>);
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+impl<T> Pending<T> {
+    fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+        let mut future: Boxed<T> = Box::pin(future);
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => Self(Ok(value)),
+            Poll::Pending => Self(Err(future)),
+        }
+    }
+
+    pub fn is_pending(&mut self) -> bool {
+        let Err(future) = &mut self.0 else { return false };
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => {
+                self.0 = Ok(value);
+                false
+            }
+            Poll::Pending => true,
+        }
+    }
+
+    pub fn finish(self) -> T {
+        match self.0 {
+            Ok(value) => value,
+            Err(future) => runtime().block_on(async { tokio::time::timeout(FOREVER, future).await.unwrap() }),
+        }
+    }
+}
+
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+pub fn any_subnet() -> Request {
+    wanted_subnet(Wanted::Any { size: None })
+}
+
+pub fn exact_subnet(text: &str) -> Request {
+    wanted_subnet(Wanted::Exact(prefix(text)))
+}
+
+fn wanted_subnet(wanted: Wanted) -> Request {
+    let (space, family) = (Space::Local, Family::V4);
+    let (options, pools, in_use) = (Default::default(), None, [].into());
+    Request::Subnet(SubnetRequest {
+        space,
+        family,
+        wanted,
+        range: None,
+        options,
+        pools,
+        in_use,
+        dead: Default::default(),
+    })
+}
+
+pub fn any_address(id: &str) -> Request {
+    Request::Address(AddressRequest { id: id.to_owned(), ..AddressRequest::default() })
+}
+
+pub fn release_address(id: &str, address: std::net::IpAddr) -> Request {
+    Request::ReleaseAddress { id: id.to_owned(), address, generation: None }
+}
+
+pub fn release_subnet(id: &str) -> Request {
+    Request::ReleaseSubnet { id: id.to_owned(), generation: None }
+}
+
+pub fn subnet_of(answer: &Answer) -> Option<(String, Prefix)> {
+    match &answer.as_ref().ok()?.reply {
+        Reply::Subnet { id, prefix } => Some((id.clone(), *prefix)),
+        _ => None,
+    }
+}
+
+pub fn address_of(answer: &Answer) -> Option<std::net::IpAddr> {
+    match &answer.as_ref().ok()?.reply {
+        Reply::Address { address, .. } => Some(*address),
+        _ => None,
+    }
+}

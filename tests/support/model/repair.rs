@@ -1,0 +1,107 @@
+//! The naive plan's repair: *fenced*, nothing newer than an observation is freed or adopted because of it.
+//!
+//! Promises: the rules of `plan/repair.rs` written down a second time. Does not observe anything.
+
+use gipam::plan::change::{Kind, Record};
+use gipam::plan::request::{Decision, Fence, Repair, Reply, Space};
+
+use super::{Expected, Model};
+
+impl Model {
+    pub fn repair(&mut self, repair: &Repair, seen: &Decision) -> Result<(), String> {
+        let done = match repair {
+            Repair::FreeAddress { serial, address, generation, .. } => {
+                self.free_dead(*serial, *address, *generation)
+            }
+            Repair::FreeSubnet { serial, generation, .. } => {
+                let at = self.grant_of(*serial, *generation);
+                let at = at.filter(|at| self.subnets[*at].state.space == Space::Local);
+                at.map(|at| self.release_subnet(at)).is_some()
+            }
+            Repair::Adopt { serial, address, kind, mac, read, .. } => {
+                let record = Record {
+                    leased: true,
+                    kind: *kind,
+                    name: None,
+                    mac: *mac,
+                    pinned: false,
+                    since: self.now,
+                    generation: self.next_generation,
+                };
+                self.adopt(*serial, *address, record, *read)
+            }
+            Repair::Identify { serial, address, generation, kind, .. } => {
+                let at = self.lease_of(*serial, *address, *generation);
+                let unknown = |at: &usize| self.subnets[*at].records[address].kind == Kind::Unknown;
+                match at.filter(unknown).filter(|_| *kind != Kind::Unknown) {
+                    Some(at) => {
+                        self.learn_marks(at, *address, *kind);
+                        self.subnets[at].records.get_mut(address).unwrap().kind = *kind;
+                        true
+                    }
+                    None => false,
+                }
+            }
+            Repair::Listed { serial, generation } => {
+                let at = self.grant_of(*serial, *generation);
+                at.is_some_and(|at| self.subnets[at].state.start_beyond.take().is_some())
+            }
+            Repair::Name { .. } => return Err("names are for views".to_owned()),
+        };
+        self.expect(seen, &Expected::Reply(Reply::Done), done, false)
+    }
+
+    fn grant_of(&self, serial: u64, generation: u64) -> Option<usize> {
+        let at = self.by_serial(serial)?;
+        let entry = &self.subnets[at];
+        (entry.held() && entry.state.generation == generation).then_some(at)
+    }
+
+    fn lease_of(&self, serial: u64, address: u128, generation: u64) -> Option<usize> {
+        let at = self.by_serial(serial).filter(|at| self.subnets[*at].held())?;
+        self.subnets[at].leased(address).filter(|record| record.generation == generation).map(|_| at)
+    }
+
+    fn free_dead(&mut self, serial: u64, address: u128, generation: u64) -> bool {
+        let Some(at) = self.lease_of(serial, address, generation) else { return false };
+        let entry = &self.subnets[at];
+        if entry.records[&address].kind != Kind::Endpoint || entry.state.space != Space::Local {
+            return false;
+        }
+        self.release_address(at, address);
+        true
+    }
+
+    fn adopt(&mut self, serial: u64, address: u128, record: Record, read: Fence) -> bool {
+        let Some(at) = self.by_serial(serial) else { return false };
+        let entry = &self.subnets[at];
+        let old = entry.records.get(&address);
+        let settled =
+            |old: &Record| !old.leased && old.generation < read.generation && old.since + 60_000 <= read.at;
+        let fits = entry.held()
+            && entry.state.generation < read.generation
+            && entry.state.prefix.contains_number(address);
+        if !fits || !old.is_none_or(settled) {
+            return false;
+        }
+        let pinned = old.is_some_and(|old| old.pinned);
+        self.learn_marks(at, address, record.kind);
+        self.generation();
+        self.subnets[at].records.insert(address, Record { pinned, ..record });
+        true
+    }
+
+    /// What is learnt of an address says something of its subnet.
+    fn learn_marks(&mut self, at: usize, address: u128, kind: Kind) {
+        let entry = &mut self.subnets[at];
+        let gateway = entry.state.marks.gateway.and_then(|gateway| entry.leased(gateway));
+        let known = gateway.is_some_and(|record| record.kind == Kind::Gateway);
+        let marks = &mut entry.state.marks;
+        (marks.addressed, marks.stormed) = (true, false);
+        match kind {
+            Kind::Gateway if !known => marks.gateway = Some(address),
+            Kind::Endpoint => marks.had_endpoint = true,
+            _ => {}
+        }
+    }
+}

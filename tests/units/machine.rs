@@ -1,0 +1,227 @@
+//! A machine of `scripts/machine.sh`, and words to use it.
+//!
+//! The script ends the machine when the pipe that this process holds is closed, so that a killed test run leaves
+//! nothing behind. What a person would have in a clone of the sources lies in the machine's /root/gipam.
+
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Where Docker looks for the driver.
+pub const SOCKET: &str = "/run/docker/plugins/gipam.sock";
+/// Seconds after which a command inside counts as hung. dockerd gives up on a plugin after 15 s a call.
+const COMMAND_LIMIT: &str = "90";
+/// For conditions that come soon.
+pub const SOON: Duration = Duration::from_secs(30);
+
+pub struct Machine {
+    name: String,
+    first: u32,
+    holder: Child,
+}
+
+/// What a command printed, and whether it succeeded.
+#[derive(Debug)]
+pub struct Said {
+    pub ok: bool,
+    pub out: String,
+    pub err: String,
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name)
+}
+
+fn var(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The program under test: what cargo built, or another build of it.
+fn gipam() -> PathBuf {
+    var("GIPAM_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_gipam").into())
+}
+
+fn base() -> PathBuf {
+    var("GIPAM_ENGINES").unwrap_or_else(|| {
+        let cache = var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")));
+        cache.unwrap_or_else(|| "/tmp".into()).join("gipam-engines")
+    })
+}
+
+/// Builds the root once; the error is a sentence for people.
+pub fn prepare() -> Result<(), String> {
+    if !Path::new("/sys/fs/cgroup/systemd/tasks").exists() {
+        return Err("this host has no control groups v1 with name=systemd among them".into());
+    }
+    let output = Command::new(script("engine.sh")).args(["root", "machine"]).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(said.trim().to_owned()) }
+}
+
+/// The process id in "ready PID".
+fn ready(line: &str) -> Option<u32> {
+    line.trim().strip_prefix("ready ")?.parse().ok()
+}
+
+impl Machine {
+    pub fn start(worker: usize) -> Self {
+        let name = format!("m{worker}-{}", std::process::id());
+        let mut holder = Command::new(script("machine.sh"))
+            .args(["hold", &name])
+            .env("GIPAM_OWNER", std::process::id().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let first = ready(&line).expect("the machine boots");
+        let machine = Self { name, first, holder };
+        let sources = machine.path("/root/gipam");
+        let built = sources.join("target/release");
+        fs::create_dir_all(&built).unwrap();
+        fs::copy(gipam(), built.join("gipam")).unwrap();
+        let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+        let copied = Command::new("cp").arg("-r").args([&packaging, &sources]).status().unwrap();
+        assert!(copied.success());
+        machine
+    }
+
+    /// A file of the machine, seen from here.
+    pub fn path(&self, path: &str) -> PathBuf {
+        Path::new(&format!("/proc/{}/root", self.first)).join(path.trim_start_matches('/'))
+    }
+
+    /// The same while it is powered off.
+    pub fn disk(&self, path: &str) -> PathBuf {
+        base().join("e").join(&self.name).join("upper").join(path.trim_start_matches('/'))
+    }
+
+    pub fn write(&self, path: &str, content: &str) {
+        let there = self.path(path);
+        fs::create_dir_all(there.parent().unwrap()).unwrap();
+        fs::write(there, content).unwrap();
+    }
+
+    /// A command that will run inside, as root in the clone of the sources.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.first.to_string(), "-m", "-n", "-p", "-u", "-i", "-r"]);
+        command.args(["--wdns=/root/gipam", "--"]).args(words);
+        command.env_clear().env("HOME", "/root").stdin(Stdio::null());
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    }
+
+    /// Runs shell lines inside, to their end, or to the limit.
+    pub fn try_sh(&self, lines: &str) -> Said {
+        let words = ["timeout", "-k", "1", COMMAND_LIMIT, "sh", "-euc", lines];
+        let output = self.command(&words).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        Said { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Shell lines that must succeed.
+    pub fn sh(&self, lines: &str) -> String {
+        let said = self.try_sh(lines);
+        assert!(said.ok, "{lines}: {}\n{}", said.out, said.err);
+        said.out
+    }
+
+    /// A property of a unit.
+    pub fn show(&self, unit: &str, property: &str) -> String {
+        self.sh(&format!("systemctl show --value -p {property} {unit}"))
+    }
+
+    /// A `--json` view of gipam.
+    pub fn view(&self, words: &str) -> Vec<Value> {
+        serde_json::from_str(&self.sh(&format!("gipam {words} --json"))).unwrap()
+    }
+
+    /// The leases of containers.
+    pub fn endpoints(&self) -> Vec<Value> {
+        endpoints(self.view("leases"))
+    }
+
+    /// The prefixes that Docker shows for a network, in its order.
+    pub fn prefixes(&self, network: &str) -> Vec<String> {
+        let format = "{{range .IPAM.Config}}{{.Subnet}} {{end}}";
+        let said = self.sh(&format!("docker network inspect --format '{format}' {network}"));
+        said.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// The IPv4 address of a running container.
+    pub fn address(&self, container: &str) -> String {
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        self.sh(&format!("docker inspect --format '{format}' {container}"))
+    }
+
+    /// What gipam itself wrote to the journal: priority and text.
+    pub fn journal(&self) -> Vec<(u8, String)> {
+        let lines = self.sh("journalctl --sync; journalctl -q -o json -t gipam");
+        let entry = |line: &str| -> (u8, String) {
+            let value: Value = serde_json::from_str(line).unwrap();
+            let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+            (text("PRIORITY").parse().unwrap(), text("MESSAGE"))
+        };
+        lines.lines().map(entry).collect()
+    }
+
+    /// Powers the machine off and waits for its end.
+    pub fn power_off(&self) {
+        self.try_sh("systemctl poweroff"); // it may end before it has answered
+        let first = PathBuf::from(format!("/proc/{}", self.first));
+        until("the machine is off", Duration::from_secs(90), || !first.exists());
+    }
+
+    /// Starts it again.
+    pub fn boot(&mut self) {
+        let output = Command::new(script("machine.sh")).args(["boot", &self.name]).output().unwrap();
+        let line = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
+        self.first = ready(&line).unwrap_or_else(|| panic!("the machine does not boot again: {said}"));
+    }
+
+    /// What helps to understand a failure.
+    pub fn logs(&self) -> String {
+        let lines = "systemctl --no-pager --failed; journalctl -q --no-pager -o short-precise -t gipam -t dockerd -t systemd |
+            grep -v level=info | tail -n 80";
+        let said = self.try_sh(lines);
+        format!("{}\n{}", said.out, said.err)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take()); // the script sees the end of its input and clears up
+        let _ = self.holder.wait();
+    }
+}
+
+/// The leases of containers among these.
+pub fn endpoints(leases: Vec<Value>) -> Vec<Value> {
+    leases.into_iter().filter(|lease| lease["kind"] != "gateway" && lease["state"] == "leased").collect()
+}
+
+/// The program of this machine, for books that lie on the disk of one that is off.
+pub fn offline(words: &[&str]) -> Vec<Value> {
+    let output =
+        Command::new(gipam()).args(words).args(["--json", "--admin", "/nonexistent/admin.sock"]).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "gipam {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Waits for a condition, and says what was waited for when it does not come.
+pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < limit, "waited {} s in vain until {what}", limit.as_secs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

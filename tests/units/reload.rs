@@ -1,0 +1,59 @@
+//! Configurations that change, and that cannot be used.
+
+use crate::machine::{Machine, SOCKET, SOON, until};
+use crate::page;
+
+const TOML: &str = "/etc/gipam/gipam.toml";
+
+fn pools(m: &Machine) -> Vec<String> {
+    m.view("pools").iter().map(|pool| pool["base"].as_str().unwrap().to_owned()).collect()
+}
+
+pub fn changed_pool(m: &mut Machine) {
+    page::install(m);
+    m.sh("docker network create --ipam-driver gipam before");
+    let process = m.show("gipam.service", "MainPID");
+    m.sh(&format!("sed -i 's|10.20.0.0/16|10.30.0.0/16|' {TOML}; systemctl reload gipam"));
+    until("the new pool is in force", SOON, || pools(m).contains(&"10.30.0.0/16".into()));
+    m.sh("docker network create --ipam-driver gipam after");
+    assert_eq!(m.prefixes("after"), ["10.30.0.0/24"]);
+    assert_eq!(m.prefixes("before"), ["10.20.0.0/24"]);
+    let before = pools(m);
+
+    m.sh(&format!("echo 'nonsense = 1' >>{TOML}; systemctl reload gipam"));
+    until("the mistake is in the journal, as an error", SOON, || {
+        m.journal().iter().any(|(level, text)| *level == 3 && text.contains("nonsense"))
+    });
+    assert_eq!(pools(m), before, "the old configuration stays");
+    assert_eq!(m.show("gipam.service", "MainPID"), process, "nothing was restarted");
+    assert_eq!(m.show("gipam.service", "ActiveState"), "active");
+}
+
+/// Exit code 2: no restart by the service; a handful by the socket while a request waits in it.
+pub fn exit_code_2(m: &mut Machine) {
+    page::install(m);
+    m.sh(&format!(
+        "systemctl stop gipam.socket gipam.service; cp {TOML} /root/good; echo 'nonsense = 1' >>{TOML}"
+    ));
+    let refused = m.try_sh("systemctl start gipam.service");
+    assert!(!refused.ok);
+    assert_eq!(m.show("gipam.service", "ActiveState"), "failed");
+    assert_eq!(m.show("gipam.service", "ExecMainStatus"), "2");
+    assert_eq!(m.show("gipam.service", "NRestarts"), "0");
+    let said: Vec<_> = m.journal().into_iter().filter(|(level, _)| *level == 3).collect();
+    assert!(said.len() == 1 && said[0].1.contains("nonsense"), "once, as an error: {said:?}");
+
+    m.sh("systemctl start gipam.socket");
+    let refused = m.try_sh("docker network create --ipam-driver gipam web");
+    assert!(!refused.ok, "{}", refused.out);
+    assert_eq!(m.show("gipam.socket", "Result"), "trigger-limit-hit");
+    assert!(!m.path(SOCKET).exists(), "nobody listens, and nothing says otherwise");
+    let starts = m.journal().into_iter().filter(|(level, _)| *level == 3).count() - 1;
+    assert!((1..=5).contains(&starts), "{starts} starts");
+
+    m.sh(&format!("cp /root/good {TOML}"));
+    m.sh(&page::block("Socket activation", 0));
+    assert_eq!(m.show("gipam.socket", "SubState"), "running");
+    m.sh("docker network create --ipam-driver gipam web");
+    assert_eq!(m.view("subnets").len(), 1);
+}

@@ -1,0 +1,102 @@
+//! UNIX socket, TCP, TLS and back, as the page says, with Docker's own word on each.
+
+use crate::machine::{Machine, SOCKET};
+use crate::page;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+
+const TOML: &str = "/etc/gipam/gipam.toml";
+const SPEC: &str = "/etc/docker/plugins/gipam.spec";
+const JSON: &str = "/etc/docker/plugins/gipam.json";
+const TLS: &str = r#"
+[tls]
+cert = "/etc/gipam/tls/server.pem"
+key = "/etc/gipam/tls/server.key"
+client_ca = "/etc/gipam/tls/ca.pem"
+engine_ca = "/etc/gipam/tls/ca.pem"
+engine_cert = "/etc/gipam/tls/engine.pem"
+engine_key = "/etc/gipam/tls/engine.key"
+"#;
+
+/// Types the page's block with a change of the configuration where it says so.
+fn change(m: &Machine, number: usize, edit: &str) {
+    let block = page::block("Switch transport", number);
+    let place = "# change the setting in /etc/gipam/gipam.toml";
+    assert_eq!(block.lines().filter(|line| *line == place).count(), 1, "{block}");
+    m.sh(&block.replace(place, edit));
+}
+
+/// Which of the files that Docker looks for are there.
+fn files(m: &Machine) -> [bool; 3] {
+    [SOCKET, SPEC, JSON].map(|path| m.path(path).exists())
+}
+
+pub fn switch(m: &mut Machine) {
+    page::install(m);
+    m.sh("docker network create --ipv6 --ipam-driver gipam web
+          docker run -d --init --name always --restart always --network web bb sleep 3600");
+    assert_eq!(files(m), [true, false, false]);
+    let ids =
+        |m: &Machine| -> Vec<_> { m.view("subnets").iter().map(|subnet| subnet["id"].clone()).collect() };
+    let before = ids(m);
+    let same = |m: &Machine| {
+        assert_eq!(ids(m), before, "the switch touches no network");
+        m.sh("docker run --rm --network web bb ping -c 1 -w 10 always");
+        assert_eq!(m.endpoints().len(), 2, "one container, two families: {:?}", m.view("leases"));
+    };
+
+    // the last table is that of the second name, which needs an address of its own
+    m.sh(&format!("cp {TOML} /root/before.toml"));
+    let addresses = format!(
+        "sed -i '1i address = \"127.0.0.1:9090\"' {TOML}; echo 'address = \"127.0.0.1:9091\"' >>{TOML}"
+    );
+    change(m, 0, &addresses);
+    assert_eq!(files(m), [false, true, false]);
+    assert_eq!(m.sh("cat /etc/docker/plugins/dmz.spec"), "tcp://127.0.0.1:9091");
+    assert_eq!(m.sh(&format!("cat {SPEC}")), "tcp://127.0.0.1:9090");
+    same(m);
+
+    certificates(m);
+    change(m, 0, &format!("cat /root/tls.toml >>{TOML}"));
+    assert_eq!(files(m), [false, false, true]);
+    assert!(m.sh(&format!("cat {JSON}")).contains("TLSConfig"));
+    same(m);
+
+    // on the way back, what happens to somebody who leaves the socket unit where it does not belong
+    let left = format!(
+        "sed -i '/^.tls./,$d' {TOML}; systemctl start gipam.socket gipam.service; ls /etc/docker/plugins >/root/specs
+         systemctl stop gipam.socket gipam.service; cp /root/before.toml {TOML}"
+    );
+    change(m, 1, &left);
+    let journal = m.journal();
+    assert!(
+        journal.iter().any(|(level, text)| *level == 4 && text.contains("127.0.0.1:9090 is not listened on")),
+        "{journal:?}"
+    );
+    assert_eq!(m.sh("cat /root/specs"), "dmz.spec");
+    assert!(!m.path("/etc/docker/plugins/dmz.spec").exists());
+    assert_eq!(files(m), [true, false, false]);
+    assert_eq!(m.show("gipam.socket", "SubState"), "running");
+    assert_eq!(m.sh("systemctl is-enabled gipam.socket gipam.service"), "enabled\nenabled");
+    same(m);
+    m.sh("docker rm -f always; docker network rm web");
+    assert!(m.view("leases").is_empty() && m.view("subnets").is_empty());
+}
+
+/// An authority, a certificate of gipam and one of the Engine.
+fn certificates(m: &Machine) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    m.write("/etc/gipam/tls/ca.pem", &authority.pem());
+    for (name, purpose) in
+        [("server", ExtendedKeyUsagePurpose::ServerAuth), ("engine", ExtendedKeyUsagePurpose::ClientAuth)]
+    {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.extended_key_usages = vec![purpose];
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        m.write(&format!("/etc/gipam/tls/{name}.pem"), &certificate.pem());
+        m.write(&format!("/etc/gipam/tls/{name}.key"), &key.serialize_pem());
+    }
+    m.write("/root/tls.toml", TLS);
+}
