@@ -40,6 +40,10 @@ impl Reserve {
         }
     }
 
+    pub(super) const fn is_there(&self) -> bool {
+        self.there
+    }
+
     fn has_room(&self) -> bool {
         let directory =
             self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -114,6 +114,9 @@ pub struct Books {
 /// Pages of log after which it is moved into the file: about 16 MiB, which is then overwritten in place.
 const CHECKPOINT_PAGES: i32 = 4_000;
 
+/// The same on a disk without room for the reserve: 400 KiB.
+const TIGHT_CHECKPOINT_PAGES: i32 = 100;
+
 /// What SQLite calls an I/O error when it cannot make or lengthen the index beside the log.
 const NO_ROOM: [i32; 2] = [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMOPEN];
 
@@ -272,9 +275,15 @@ impl Books {
     /// failure is no loss.
     pub fn checkpoint_if_due(&mut self) {
         self.reserve.keep();
-        if self.log_pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES {
+        // Where there is no room for a reserve, the log must not take what the database will need.
+        let (due, mode) = if self.reserve.is_there() {
+            (CHECKPOINT_PAGES, "PASSIVE")
+        } else {
+            (TIGHT_CHECKPOINT_PAGES, "TRUNCATE")
+        };
+        if self.log_pages.load(Ordering::Relaxed) >= due {
             self.log_pages.store(0, Ordering::Relaxed);
-            self.checkpoint("PASSIVE");
+            self.checkpoint(mode);
         }
     }
 
