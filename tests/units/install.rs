@@ -37,7 +37,7 @@ pub fn install_use_remove(m: &mut Machine) {
     m.sh(&page::block("Remove", 0));
     assert_eq!(m.sh("systemctl list-unit-files --no-legend 'gipam*' || true"), "");
     assert_eq!(m.sh("systemctl list-units --all --no-legend 'gipam*'"), "");
-    let rest = "find / -xdev -iname '*gipam*' ! -path '/root/*' ! -path '/proc/*' ! -path '/sys/*'; find /run -iname '*gipam*'";
+    let rest = "find / -xdev -iname '*gipam*' ! -path '/srv/*' ! -path '/proc/*' ! -path '/sys/*'; find /run -iname '*gipam*'";
     let left = m.sh(rest);
     // a machine's own name is in its log's
     let left: Vec<_> = left.lines().filter(|path| !path.starts_with("/var/log/journal")).collect();

@@ -1,7 +1,7 @@
 //! A machine of `scripts/machine.sh`, and words to use it.
 //!
 //! The script ends the machine when the pipe that this process holds is closed, so that a killed test run leaves
-//! nothing behind. What a person would have in a clone of the sources lies in the machine's /root/gipam.
+//! nothing behind. What a person would have in a clone of the sources lies in the machine's /srv/gipam.
 
 use serde_json::Value;
 use std::fs;
@@ -82,7 +82,7 @@ impl Machine {
         BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let first = ready(&line).expect("the machine boots");
         let machine = Self { name, first, holder };
-        let sources = machine.path("/root/gipam");
+        let sources = machine.path("/srv/gipam");
         let built = sources.join("target/release");
         fs::create_dir_all(&built).unwrap();
         fs::copy(gipam(), built.join("gipam")).unwrap();
@@ -112,7 +112,7 @@ impl Machine {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.first.to_string(), "-m", "-n", "-p", "-u", "-i", "-r"]);
-        command.args(["--wdns=/root/gipam", "--"]).args(words);
+        command.args(["--wdns=/srv/gipam", "--"]).args(words);
         command.env_clear().env("HOME", "/root").stdin(Stdio::null());
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command

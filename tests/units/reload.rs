@@ -33,7 +33,7 @@ pub fn changed_pool(m: &mut Machine) {
 pub fn exit_code_2(m: &mut Machine) {
     page::install(m);
     m.sh(&format!(
-        "systemctl stop gipam.socket gipam.service; cp {TOML} /root/good; echo 'nonsense = 1' >>{TOML}"
+        "systemctl stop gipam.socket gipam.service; cp {TOML} /srv/good; echo 'nonsense = 1' >>{TOML}"
     ));
     let refused = m.try_sh("systemctl start gipam.service");
     assert!(!refused.ok);
@@ -51,7 +51,7 @@ pub fn exit_code_2(m: &mut Machine) {
     let starts = m.journal().into_iter().filter(|(level, _)| *level == 3).count() - 1;
     assert!((1..=5).contains(&starts), "{starts} starts");
 
-    m.sh(&format!("cp /root/good {TOML}"));
+    m.sh(&format!("cp /srv/good {TOML}"));
     m.sh(&page::block("Socket activation", 0));
     assert_eq!(m.show("gipam.socket", "SubState"), "running");
     m.sh("docker network create --ipam-driver gipam web");

@@ -83,7 +83,7 @@ pub fn killed(m: &mut Machine) {
     for (round, network) in ["held", "own"].into_iter().enumerate() {
         let process = m.show("gipam.service", "MainPID");
         let create = format!("docker network create --ipam-driver gipam {network}");
-        m.sh(&format!("kill -9 {process}; {create} >/root/{network} 2>&1 &"));
+        m.sh(&format!("kill -9 {process}; {create} >/srv/{network} 2>&1 &"));
         back(m, &process);
         until("the network is made", SOON, || m.try_sh(&format!("docker network inspect {network}")).ok);
         agree(m, round + 1);

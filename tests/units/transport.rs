@@ -45,7 +45,7 @@ pub fn switch(m: &mut Machine) {
     };
 
     // the last table is that of the second name, which needs an address of its own
-    m.sh(&format!("cp {TOML} /root/before.toml"));
+    m.sh(&format!("cp {TOML} /srv/before.toml"));
     let addresses = format!(
         "sed -i '1i address = \"127.0.0.1:9090\"' {TOML}; echo 'address = \"127.0.0.1:9091\"' >>{TOML}"
     );
@@ -56,15 +56,15 @@ pub fn switch(m: &mut Machine) {
     same(m);
 
     certificates(m);
-    change(m, 0, &format!("cat /root/tls.toml >>{TOML}"));
+    change(m, 0, &format!("cat /srv/tls.toml >>{TOML}"));
     assert_eq!(files(m), [false, false, true]);
     assert!(m.sh(&format!("cat {JSON}")).contains("TLSConfig"));
     same(m);
 
     // on the way back, what happens to somebody who leaves the socket unit where it does not belong
     let left = format!(
-        "sed -i '/^.tls./,$d' {TOML}; systemctl start gipam.socket gipam.service; ls /etc/docker/plugins >/root/specs
-         systemctl stop gipam.socket gipam.service; cp /root/before.toml {TOML}"
+        "sed -i '/^.tls./,$d' {TOML}; systemctl start gipam.socket gipam.service; ls /etc/docker/plugins >/srv/specs
+         systemctl stop gipam.socket gipam.service; cp /srv/before.toml {TOML}"
     );
     change(m, 1, &left);
     let journal = m.journal();
@@ -72,7 +72,7 @@ pub fn switch(m: &mut Machine) {
         journal.iter().any(|(level, text)| *level == 4 && text.contains("127.0.0.1:9090 is not listened on")),
         "{journal:?}"
     );
-    assert_eq!(m.sh("cat /root/specs"), "dmz.spec");
+    assert_eq!(m.sh("cat /srv/specs"), "dmz.spec");
     assert!(!m.path("/etc/docker/plugins/dmz.spec").exists());
     assert_eq!(files(m), [true, false, false]);
     assert_eq!(m.show("gipam.socket", "SubState"), "running");
@@ -98,5 +98,5 @@ fn certificates(m: &Machine) {
         m.write(&format!("/etc/gipam/tls/{name}.pem"), &certificate.pem());
         m.write(&format!("/etc/gipam/tls/{name}.key"), &key.serialize_pem());
     }
-    m.write("/root/tls.toml", TLS);
+    m.write("/srv/tls.toml", TLS);
 }
