@@ -244,7 +244,8 @@ impl Reconciler {
         self.noted = noted;
     }
 
-    /// Frees what has been dead for the grace time, or, when a person asks, what is proven.
+    /// Frees what has been dead for the grace time, or, when a person asks, what is proven. That this Engine does not know
+    /// a subnet proves nothing where there may be another Engine, whoever asks.
     async fn free(&self, apply: bool) -> Vec<Key> {
         let mut freed = Vec::new();
         for (key, seen) in self.suspects.dead_for(if apply { 0 } else { self.settings.grace }) {
@@ -252,9 +253,7 @@ impl Reconciler {
             let evidence = seen.evidence();
             let repair = match address {
                 Some(address) => Repair::FreeAddress { serial, address, generation, evidence },
-                None if apply || self.settings.only_engine => {
-                    Repair::FreeSubnet { serial, generation, evidence }
-                }
+                None if self.settings.only_engine => Repair::FreeSubnet { serial, generation, evidence },
                 None => continue,
             };
             tracing::info!("repair frees serial {serial}: {}", seen.evidence());
@@ -282,7 +281,9 @@ impl Reconciler {
         let action = match seen {
             _ if freed.contains(key) => "freed",
             None => "wait: granted less than a minute before",
-            Some(seen) if seen.is_proven() && subnet_only => "report; gipam gc --apply frees it",
+            Some(seen) if seen.is_proven() && subnet_only => {
+                "report: another Engine may own it; gipam release SUBNET --force frees it"
+            }
             Some(seen) if seen.is_proven() => "free after the grace time; gipam gc --apply frees it now",
             Some(_) => "wait for a second look, a minute after the first",
         };
