@@ -28,6 +28,8 @@ impl Plan {
             Change::SubnetGranted(state) | Change::SubnetRestored(state) => {
                 self.put_subnet((**state).clone())
             }
+            Change::SubnetAdopted { state, .. } => self.put_subnet((**state).clone()),
+            Change::SubnetIdLearned { serial, id, .. } => self.rename(*serial, id),
             Change::SubnetMarked { serial, marks } => self.mark(*serial, marks),
             Change::SubnetReleased { serial, at, cool_until, .. } => self.release(*serial, *at, *cool_until),
             Change::SubnetForgotten { serial } => {
@@ -88,6 +90,12 @@ impl Plan {
             }
         }
         self.index_subnet(serial);
+    }
+
+    fn rename(&mut self, serial: Serial, id: &str) {
+        let Some(subnet) = self.subnets.get(&serial) else { return };
+        let state = SubnetState { id: id.to_owned(), ..subnet.state.clone() };
+        self.put_subnet(state);
     }
 
     fn mark(&mut self, serial: Serial, marks: &Marks) {

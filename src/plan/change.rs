@@ -117,7 +117,7 @@ pub struct SubnetState {
     pub cool_until: Millis,
 }
 
-/// Why something was released.
+/// Why something was released, or who said what a subnet is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
     /// Docker said so.
@@ -173,6 +173,22 @@ pub enum Change {
         /// Not given to others before.
         cool_until: Millis,
         /// Why.
+        why: Why,
+    },
+    /// The Engine showed a network of ours whose subnet the books lacked.
+    SubnetAdopted {
+        /// As it is held from now on.
+        state: Box<SubnetState>,
+        /// Where it was seen.
+        evidence: Box<str>,
+    },
+    /// An adopted subnet's PoolID became known.
+    SubnetIdLearned {
+        /// Which.
+        serial: Serial,
+        /// What Docker calls it.
+        id: String,
+        /// Who said so.
         why: Why,
     },
     /// It leaves the books with all that is remembered of its addresses.

@@ -30,9 +30,16 @@ struct Choice {
 impl Plan {
     /// RequestAddress.
     pub(super) fn decide_address(&self, request: &AddressRequest, context: Context) -> Decision {
-        let Some(subnet) = self.held(&request.id) else {
+        let Some((subnet, learned)) = self.called(&request.id) else {
             return Decision::refused(Error::PoolNotFound(request.id.clone()));
         };
+        let mut decision = self.decide_address_in(subnet, request, context);
+        // Whatever comes of the request: Docker has a network that it calls so.
+        decision.changes.splice(0..0, learned);
+        decision
+    }
+
+    fn decide_address_in(&self, subnet: &Subnet, request: &AddressRequest, context: Context) -> Decision {
         let chosen = match request.address {
             Some(address) => return self.decide_explicit(subnet, request, address, context),
             None if request.gateway => match subnet.gateway_lease() {

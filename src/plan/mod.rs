@@ -10,6 +10,7 @@
 //! exactly one of never given, reserved, the slot, leased, cooling, free.
 
 mod addresses;
+mod adopt;
 mod apply;
 pub mod change;
 mod choose_address;
@@ -31,6 +32,7 @@ mod subnet;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::adopt::unlearned_id;
 pub use self::choose_address::mac_text;
 pub use self::subnet::Subnet;
 use change::Serial;

@@ -14,12 +14,20 @@ use super::{Plan, Serial};
 
 /// An address released so shortly before the books were read may still be shown by the Engine (it updates its lists
 /// after the release): it is not adopted in this look.
-const SETTLING: super::settings::Millis = 60_000;
+pub(super) const SETTLING: super::settings::Millis = 60_000;
 
 impl Plan {
     pub(super) fn decide_repair(&self, repair: &Repair, context: Context) -> Decision {
         let mut decision = Decision::unchanged(Reply::Done);
         decision.changes = match repair {
+            Repair::AdoptSubnet(adoption) => match self.adopt_subnet(adoption, context) {
+                Ok(changes) => changes,
+                Err(error) => return Decision::refused(error),
+            },
+            Repair::NameSubnet { prefix, id } => match self.name_subnet(*prefix, id) {
+                Ok(change) => vec![change],
+                Err(error) => return Decision::refused(error),
+            },
             Repair::FreeAddress { serial, address, generation, evidence } => {
                 self.free_dead(*serial, *address, *generation, evidence, context)
             }

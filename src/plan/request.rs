@@ -147,6 +147,15 @@ pub enum Repair {
         /// For the history.
         evidence: Box<str>,
     },
+    /// Takes a whole network into the books, with all that lives in it.
+    AdoptSubnet(Box<Adoption>),
+    /// Says by what PoolID Docker calls an adopted subnet.
+    NameSubnet {
+        /// Its prefix, in space local.
+        prefix: Prefix,
+        /// The PoolID.
+        id: String,
+    },
     /// Takes a lease into the books that the Engine shows live.
     Adopt {
         /// In this subnet.
@@ -193,6 +202,38 @@ pub enum Repair {
         /// The container and its network.
         shown: Shown,
     },
+}
+
+/// A network of space local that the Engine shows and whose subnet the books do not hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adoption {
+    /// Its subnet.
+    pub prefix: Prefix,
+    /// Its `--ip-range`.
+    pub range: Option<Prefix>,
+    /// Its `--ipam-opt` map.
+    pub options: BTreeMap<String, String>,
+    /// Its PoolID, where a person knows it: the Engine does not show it.
+    pub id: Option<String>,
+    /// What lives in it: the gateway first, then auxiliary addresses, then endpoints.
+    pub leases: Vec<ShownLease>,
+    /// When the books were read that lacked it: nothing granted or released since may be there.
+    pub read: Fence,
+    /// For the history.
+    pub evidence: Box<str>,
+}
+
+/// An address that the Engine shows in a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownLease {
+    /// Its number.
+    pub address: u128,
+    /// What it is.
+    pub kind: Kind,
+    /// The holder's MAC.
+    pub mac: Option<Mac>,
+    /// For the history.
+    pub evidence: Box<str>,
 }
 
 /// A moment in the books: nothing of a later generation or time was there yet.

@@ -61,6 +61,12 @@ impl Books {
                 self.undone_subnet(plan, state.serial)?;
                 self.put_subnet(state)
             }
+            Change::SubnetAdopted { state, evidence } => {
+                self.put_subnet(state)?;
+                let why = Why::Repair(evidence.clone());
+                self.subnet_line(state, "subnet adopted", state.granted_at, Some(&why))
+            }
+            Change::SubnetIdLearned { serial, id, why } => self.learn_id(plan, *serial, id, why),
             Change::SubnetMarked { serial, marks } => self.mark(plan, *serial, marks),
             Change::SubnetReleased { serial, at, cool_until, why } => {
                 self.release_subnet(plan, *serial, *at, *cool_until, why)
@@ -151,6 +157,13 @@ impl Books {
                 signed(state.cool_until),
             ],
         )
+    }
+
+    fn learn_id(&mut self, plan: &Plan, serial: Serial, id: &str, why: &Why) -> Written {
+        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
+        self.execute("UPDATE subnets SET id = ?2 WHERE serial = ?1", params![signed(serial), id])?;
+        let state = SubnetState { id: id.to_owned(), ..subnet.state.clone() };
+        self.subnet_line(&state, "subnet identified", plan.now(), Some(why))
     }
 
     fn mark(&self, plan: &Plan, serial: Serial, marks: &Marks) -> Written {

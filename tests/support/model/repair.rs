@@ -46,6 +46,8 @@ impl Model {
                 let at = self.grant_of(*serial, *generation);
                 at.is_some_and(|at| self.subnets[at].state.start_beyond.take().is_some())
             }
+            Repair::AdoptSubnet(adoption) => return self.adopt_subnet(adoption, seen),
+            Repair::NameSubnet { prefix, id } => return self.name_subnet(*prefix, id, seen),
             Repair::Name { .. } => return Err("names are for views".to_owned()),
         };
         self.expect(seen, &Expected::Reply(Reply::Done), done, false)
