@@ -99,6 +99,10 @@ fn pool() -> Settings {
 
 impl World {
     fn new(now: fn() -> u64, only_engine: bool) -> Self {
+        Self::patient(now, only_engine, GRACE)
+    }
+
+    fn patient(now: fn() -> u64, only_engine: bool, grace: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("books.db");
         let mut books = Books::open(&path).unwrap();
@@ -110,7 +114,7 @@ impl World {
         let mut server = Server::new();
         server.add(Door::unix(&socket).open().unwrap(), Arc::new(Engine(shown.clone())), Limits::default());
         tokio::spawn(server.serve(std::future::pending(), Duration::ZERO));
-        let settings = reconcile::Settings { engine: Some(socket), grace: GRACE, only_engine };
+        let settings = reconcile::Settings { engine: Some(socket), grace, only_engine };
         let drivers = vec!["gipam".to_owned()];
         let (handle, task) = Reconciler::new(settings, drivers, ledger.clone(), path.clone(), now);
         let task = tokio::spawn(task.unwrap().run());
@@ -241,6 +245,31 @@ async fn p20_a_leaked_endpoint_is_freed_after_two_looks_a_grace_time_apart() {
         why.unwrap().starts_with("no running endpoint of network web at "),
         "the evidence is in the history"
     );
+}
+
+#[tokio::test]
+async fn a_grace_time_of_a_second_frees_a_second_after_the_first_look_that_counts() {
+    clock!(CLOCK, now);
+    let world = World::patient(now, true, 1_000);
+    let id = world.subnet(None).await.unwrap();
+    world.lease(&id, None, 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[]);
+    let held = || world.leases().len();
+    for _ in 0..3 {
+        later(&CLOCK, 19_000);
+        world.handle.look(true).await.unwrap();
+        assert_eq!(held(), 1, "within a minute of the grant no look counts, also when a person asks");
+    }
+    later(&CLOCK, 3_000);
+    world.handle.look(true).await.unwrap();
+    later(&CLOCK, 999);
+    let findings = world.handle.look(true).await.unwrap();
+    assert_eq!(findings[0].action, "wait for a second look, a grace time after the first");
+    assert_eq!(held(), 1, "one millisecond early nothing is freed");
+    later(&CLOCK, 1);
+    // the task's own look is due at this moment, too
+    world.look().await;
+    assert_eq!(held(), 0);
 }
 
 #[tokio::test]

@@ -130,7 +130,7 @@ pub(super) enum Command {
     },
     /// compare the books with the Engine's lists: what Docker lost
     Gc {
-        /// free what was seen dead twice, a minute apart
+        /// free what was seen dead twice, a minute apart, or the grace time if that is shorter
         #[arg(long)]
         apply: bool,
     },

@@ -170,7 +170,12 @@ const TLS: &[Key] = &[
 
 const GC: &[Key] = &[
     key("engine", "\"/var/run/docker.sock\"", "", "the Engine's API socket; \"\" turns repair off"),
-    key("grace", "\"10m\"", "", "how long a lease must be seen dead before it is freed, a minute at least"),
+    key(
+        "grace",
+        "\"10m\"",
+        "",
+        "between the two looks that must see a lease dead before it is freed; the first is a minute after its grant at least",
+    ),
     key(
         "unknown_subnets",
         "\"report\"",

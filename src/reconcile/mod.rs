@@ -1,8 +1,8 @@
 //! REPAIR: the books against the Engine, off the request path, fenced and patient.
 //!
 //! Docker loses releases in at least seven ways (P20). Here the books are read first, then the Engine's networks and
-//! endpoints, and both are compared by space, subnet and address. What looks dead must look dead again at least a grace
-//! time later, with its generation unchanged, before it is freed; what the Engine shows live and the books lack is
+//! endpoints, and both are compared by space, subnet and address. What looks dead a minute after its grant or later must
+//! look dead again at least a grace time after that, with its generation unchanged, before it is freed; what the Engine shows live and the books lack is
 //! adopted at once, unless something was granted or released there since the books were read.
 //!
 //! Promises: only endpoints of space local are ever freed; subnets that the Engine does not know are only reported,
@@ -27,7 +27,7 @@ use crate::plan::settings::Millis;
 pub struct Settings {
     /// The Engine's API socket; none turns repair off.
     pub engine: Option<PathBuf>,
-    /// How long something must look dead before it is freed, milliseconds.
+    /// Between the two looks at least that must see something dead before it is freed, milliseconds.
     pub grace: Millis,
     /// This Engine is the only one: subnets that it does not know may be freed.
     pub only_engine: bool,

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::compare::{Look, compare};
-use super::suspects::{Key, Suspects};
+use super::suspects::{APART, Key, Suspects};
 use super::{Command, Finding, Handle, Settings};
 use crate::docker::{Proofs, engine};
 use crate::ledger::Ledger;
@@ -248,7 +248,7 @@ impl Reconciler {
     /// a subnet proves nothing where there may be another Engine, whoever asks.
     async fn free(&self, apply: bool) -> Vec<Key> {
         let mut freed = Vec::new();
-        for (key, seen) in self.suspects.dead_for(if apply { 0 } else { self.settings.grace }) {
+        for (key, seen) in self.suspects.dead_for(if apply { self.apart() } else { self.settings.grace }) {
             let (serial, address, generation) = key;
             let evidence = seen.evidence();
             let repair = match address {
@@ -261,6 +261,11 @@ impl Reconciler {
             freed.push(key);
         }
         freed
+    }
+
+    /// Between the two looks after which a person may have it freed: a minute, or the grace time where that is shorter.
+    fn apart(&self) -> Millis {
+        self.settings.grace.min(APART)
     }
 
     /// Lets explicit requests know what they may replace.
@@ -281,10 +286,13 @@ impl Reconciler {
         let action = match seen {
             _ if freed.contains(key) => "freed",
             None => "wait: granted less than a minute before",
-            Some(seen) if seen.is_proven() && subnet_only => {
+            Some(seen) if seen.has_lasted(self.apart()) && subnet_only => {
                 "report: another Engine may own it; gipam release SUBNET --force frees it"
             }
-            Some(seen) if seen.is_proven() => "free after the grace time; gipam gc --apply frees it now",
+            Some(seen) if seen.has_lasted(self.apart()) => {
+                "free after the grace time; gipam gc --apply frees it now"
+            }
+            Some(_) if self.settings.grace < APART => "wait for a second look, a grace time after the first",
             Some(_) => "wait for a second look, a minute after the first",
         };
         Some(Finding {

@@ -1,7 +1,8 @@
 //! What looks dead, and since when.
 //!
 //! Promises: pure. A suspect keeps its place only while every look shows it dead with the same generation; the first
-//! look that counts is at least a minute after the grant.
+//! look that counts is at least a minute after the grant, however short the grace time: what is granted to a container
+//! that is being started is not shown yet. One look never frees anything.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use crate::plan::change::Serial;
 use crate::plan::request::Dead;
 use crate::plan::settings::{Millis, rfc3339};
 
-/// Between grant and the first look that counts, and between the two looks of a proof.
+/// Between grant and the first look that counts, and between the two looks of a proof for an explicit request.
 pub(super) const APART: Millis = 60_000;
 
 /// A lease or a subnet: serial, address for a lease, generation.
@@ -27,7 +28,12 @@ pub(super) struct Seen {
 impl Seen {
     /// Seen twice, a minute apart at least.
     pub(super) const fn is_proven(&self) -> bool {
-        self.last >= self.first.saturating_add(APART)
+        self.has_lasted(APART)
+    }
+
+    /// Seen in two looks so far apart; one look is never two.
+    pub(super) const fn has_lasted(&self, time: Millis) -> bool {
+        self.last > self.first && self.last >= self.first.saturating_add(time)
     }
 
     /// For the history.
@@ -66,10 +72,9 @@ impl Suspects {
         self.seen.get(key)
     }
 
-    /// Those that were dead in looks at least so far apart.
+    /// Those that were dead in two looks at least so far apart.
     pub(super) fn dead_for(&self, time: Millis) -> Vec<(Key, Seen)> {
-        let old =
-            self.seen.iter().filter(|(_, seen)| seen.last >= seen.first.saturating_add(time.max(APART)));
+        let old = self.seen.iter().filter(|(_, seen)| seen.has_lasted(time));
         old.map(|(key, seen)| (*key, seen.clone())).collect()
     }
 
@@ -86,11 +91,12 @@ impl Suspects {
         dead
     }
 
-    /// When the next look would tell something: the second of a proof, or the one after the grace time.
+    /// When the next look would tell something: the second of a proof, or the one after the grace time. What is only
+    /// reported is looked at every minute.
     pub(super) fn next_look(&self, grace: Millis) -> Option<Millis> {
         let next = |seen: &Seen| {
-            let after = if seen.is_proven() { grace.max(APART) } else { APART };
-            seen.first.saturating_add(after).max(seen.last.saturating_add(APART))
+            let open = [grace, APART].into_iter().filter(|time| !seen.has_lasted(*time));
+            open.min().map_or(seen.last.saturating_add(APART), |time| seen.first.saturating_add(time.max(1)))
         };
         self.seen.values().map(next).chain(self.ripe).min()
     }
@@ -130,6 +136,42 @@ mod tests {
         assert_eq!(suspects.next_look(600_000), Some(150_000), "but another look is due when it will");
         suspects.update(150_000, dead(90_000));
         assert_eq!(suspects.get(&KEY).map(|seen| seen.first), Some(150_000));
+    }
+
+    #[test]
+    fn a_tiny_grace_time_still_takes_two_looks_and_a_minute_after_the_grant() {
+        for grace in [0, 1, 1_000] {
+            let mut suspects = Suspects::default();
+            suspects.update(59_999, dead(0));
+            assert!(suspects.get(&KEY).is_none(), "granted less than a minute before");
+            assert_eq!(suspects.next_look(grace), Some(60_000));
+            suspects.update(60_000, dead(0));
+            assert!(suspects.dead_for(grace).is_empty(), "one look is never two");
+            let second = 60_000 + grace.max(1);
+            assert_eq!(suspects.next_look(grace), Some(second));
+            suspects.update(second - 1, dead(0));
+            assert!(suspects.dead_for(grace).is_empty(), "one millisecond early");
+            suspects.update(second, dead(0));
+            assert_eq!(suspects.dead_for(grace).len(), 1);
+            assert!(suspects.proven(false).leases.is_empty(), "an explicit request needs a minute");
+        }
+    }
+
+    #[test]
+    fn looks_in_between_do_not_put_the_proof_off() {
+        let mut suspects = Suspects::default();
+        suspects.update(100_000, dead(0));
+        suspects.update(130_000, dead(0));
+        assert_eq!(suspects.next_look(600_000), Some(160_000));
+        assert_eq!(suspects.next_look(45_000), Some(145_000));
+        suspects.update(145_000, dead(0));
+        assert_eq!(
+            suspects.next_look(45_000),
+            Some(160_000),
+            "freed unless it is a subnet that is only reported"
+        );
+        suspects.update(700_000, dead(0));
+        assert_eq!(suspects.next_look(600_000), Some(760_000));
     }
 
     #[test]
