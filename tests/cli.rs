@@ -115,6 +115,7 @@ fn help_fits_one_screen_and_names_every_command() {
             "history",
             "release",
             "gc",
+            "adopt",
             "import",
             "export",
             "config check",

@@ -17,6 +17,7 @@ use crate::config::{Config, PoolsOrigin};
 use crate::docker::Counters;
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
+use crate::plan::prefix::Prefix;
 use crate::plan::request::Request as PlanRequest;
 use crate::plan::settings::{Millis, Settings, rfc3339};
 use crate::reconcile;
@@ -43,6 +44,12 @@ pub struct Admin {
 struct Gc {
     #[serde(default)]
     apply: bool,
+}
+
+#[derive(Deserialize)]
+struct Adopt {
+    subnet: String,
+    id: String,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +133,7 @@ impl Admin {
         match (request.method.as_str(), request.path.as_str()) {
             ("POST", "/v1/release") => self.release(&request.body).await,
             ("POST", "/v1/import") => self.import(&request.body).await,
+            ("POST", "/v1/adopt") => self.adopt(&request.body).await,
             ("GET", "/v1/gc") => self.gc(false).await,
             ("POST", "/v1/gc") => self.gc(decode::<Gc>(&request.body)?.apply).await,
             ("GET", "/v1/export") => self.export(&query).await,
@@ -189,6 +197,15 @@ impl Admin {
     async fn gc(&self, apply: bool) -> Result<Vec<u8>, AdminError> {
         let findings =
             self.repair.look(apply).await.map_err(|text| AdminError::new(Kind::Unavailable, text))?;
+        serde_json::to_vec(&findings).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+    }
+
+    async fn adopt(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
+        let Adopt { subnet, id } = decode(body)?;
+        let invalid = || AdminError::new(Kind::Invalid, format!("{subnet:?} is no prefix"));
+        let prefix = Prefix::parse(&subnet).ok_or_else(invalid)?;
+        tracing::info!("adoption by hand: {prefix} under PoolID {id:?}");
+        let findings = self.repair.adopt(prefix, id).await?;
         serde_json::to_vec(&findings).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
     }
 

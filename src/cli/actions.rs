@@ -1,4 +1,4 @@
-//! `gipam import`, `export` and `release`: what changes the books, or takes them elsewhere.
+//! `gipam import`, `export`, `gc`, `adopt` and `release`: what changes the books, or takes them elsewhere.
 //!
 //! Promises: nothing is freed without `--force`; an export is written exactly as the daemon gave it.
 //! What is allowed is the daemon's decision.
@@ -54,14 +54,30 @@ pub(super) fn gc(asking: &Asking, apply: bool) -> Result<(), Error> {
     if findings.is_empty() {
         return output::text("books and Engine agree\n");
     }
+    output::text(&found(findings))
+}
+
+/// Findings as a table.
+fn found(findings: Vec<Finding>) -> String {
     let row = |finding: Finding| {
         let times = [finding.since, finding.first_seen].map(|at| time(at.as_deref()));
         let [since, first_seen] = times;
         let (address, holder) = (optional(finding.address.as_deref()), optional(finding.holder.as_deref()));
         vec![finding.what, finding.subnet, address, holder, since, first_seen, finding.why, finding.action]
     };
-    let headings = ["WHAT", "SUBNET", "ADDRESS", "HOLDER", "SINCE", "DEAD SINCE", "WHY", "ACTION"];
-    output::text(&table(&headings, findings.into_iter().map(row)))
+    let headings = ["WHAT", "SUBNET", "ADDRESS", "HOLDER", "GRANTED", "DEAD SINCE", "WHY", "WHAT FOLLOWS"];
+    table(&headings, findings.into_iter().map(row))
+}
+
+/// `gipam adopt SUBNET POOLID`.
+pub(super) fn adopt(asking: &Asking, subnet: &str, id: &str) -> Result<(), Error> {
+    let answer = asking.change("/v1/adopt", &json!({"subnet": subnet, "id": id}))?;
+    if asking.json {
+        return output::json("/v1/adopt", &answer);
+    }
+    let findings: Vec<Finding> = output::read("/v1/adopt", &answer)?;
+    let line = |finding: Finding| format!("{}: {}\n", finding.subnet, finding.action);
+    output::text(&findings.into_iter().map(line).collect::<String>())
 }
 
 /// `gipam release SUBNET [ADDRESS] --force`.

@@ -130,9 +130,18 @@ pub(super) enum Command {
     },
     /// compare the books with the Engine's lists: what Docker lost
     Gc {
-        /// free what was seen dead twice, a minute apart, or the grace time if that is shorter
+        /// adopt networks that the books lack; free what was seen dead twice, a minute apart, or the grace time if that
+        /// is shorter
         #[arg(long)]
         apply: bool,
+    },
+    /// take a network that Docker has and the books lack into them, under the PoolID that Docker has for it
+    Adopt {
+        /// its subnet, as docker network inspect shows it
+        subnet: String,
+        /// as the refusal of a container's start names it
+        #[arg(value_name = "POOLID")]
+        id: String,
     },
     /// look at the configuration
     #[command(subcommand)]

@@ -19,7 +19,7 @@ Each has a variable: GIPAM_V4, GIPAM_V4AB, GIPAM_FILE ... One dash or two.
 gipam status | pools | subnets  how it does; what is free; what networks have
 gipam leases [--all]            who has which address; cooling and pinned too
 gipam history [ADDRESS|NAME]    what happened, the latest first (--limit N)
-gipam gc [--apply]              what Docker lost; free what is proven dead
+gipam gc [--apply] | adopt SUBNET POOLID  what Docker or the books lost; mend it
 gipam release SUBNET [ADDRESS] --force    free it, whoever holds it
 gipam import FILE [--replace]   take over a lease file of the old gipam
 gipam export                    print one

@@ -68,6 +68,7 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
         Command::Subnets => views::subnets(&asking),
         Command::Leases { all } => views::leases(&asking, *all),
         Command::History { of, limit } => views::history(&asking, of.as_deref(), *limit),
+        Command::Adopt { subnet, id } => actions::adopt(&asking, subnet, id),
         Command::Gc { apply } => actions::gc(&asking, *apply),
         Command::Import { lease_file, replace } => {
             actions::import(&asking, lease_file, *replace, surroundings)

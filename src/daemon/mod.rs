@@ -102,6 +102,7 @@ async fn serve(
             requires_mac_address: config.requires_mac_address,
             look: look::look,
             proofs: repair.proofs(),
+            asked: repair.asked(),
             counters: counters.clone(),
         };
         server.add(opened.listener, Arc::new(driver), limits.clone());

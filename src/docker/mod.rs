@@ -12,6 +12,8 @@ pub mod wire;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
+use tokio::sync::Notify;
+
 use crate::clock;
 use crate::ledger::{Ledger, Refusal};
 use crate::plan::request::{AddressRequest, Dead, InUse, Request as PlanRequest, SubnetRequest, Wanted};
@@ -62,6 +64,8 @@ pub struct Driver {
     pub look: Look,
     /// What repair has proven dead, for explicit requests.
     pub proofs: Proofs,
+    /// Told when somebody comes.
+    pub asked: Arc<Notify>,
     /// Shared by all doors.
     pub counters: Arc<Counters>,
 }
@@ -69,6 +73,7 @@ pub struct Driver {
 impl Handler for Driver {
     async fn handle(&self, request: Request) -> Response {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        self.asked.notify_one();
         let response = self.answer(&request).await;
         if response.status != 200 {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);

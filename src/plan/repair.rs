@@ -31,9 +31,10 @@ impl Plan {
             Repair::FreeAddress { serial, address, generation, evidence } => {
                 self.free_dead(*serial, *address, *generation, evidence, context)
             }
-            Repair::FreeSubnet { serial, generation, evidence } => {
-                let subnet =
-                    self.seen(*serial, *generation).filter(|subnet| subnet.state.space == Space::Local);
+            Repair::FreeSubnet { serial, generation, unnamed, evidence } => {
+                let subnet = self
+                    .seen(*serial, *generation)
+                    .filter(|subnet| subnet.state.space == Space::Local && (!unnamed || subnet.awaits_id()));
                 subnet.map_or_else(Vec::new, |subnet| {
                     self.release_subnet(subnet, Why::Repair(evidence.clone()), context)
                 })

@@ -144,6 +144,8 @@ pub enum Repair {
         serial: Serial,
         /// Of this grant.
         generation: u64,
+        /// Only while nobody has said its PoolID.
+        unnamed: bool,
         /// For the history.
         evidence: Box<str>,
     },

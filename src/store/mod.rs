@@ -8,7 +8,7 @@
 
 pub mod history;
 mod load;
-mod names;
+pub mod names;
 pub mod old_gipam;
 mod reserve;
 mod schema;

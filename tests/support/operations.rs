@@ -393,7 +393,8 @@ fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
         Op::FreeSubnet { subnet, fresh } => {
             let state = subnet_at(*subnet)?;
             let generation = state.generation - u64::from(!fresh);
-            Repair::FreeSubnet { serial: state.serial, generation, evidence: evidence() }
+            let unnamed = subnet % 2 == 1;
+            Repair::FreeSubnet { serial: state.serial, generation, unnamed, evidence: evidence() }
         }
         Op::Adopt { subnet, number, kind, ago } => {
             let state = subnet_at(*subnet)?;

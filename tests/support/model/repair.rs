@@ -13,8 +13,9 @@ impl Model {
             Repair::FreeAddress { serial, address, generation, .. } => {
                 self.free_dead(*serial, *address, *generation)
             }
-            Repair::FreeSubnet { serial, generation, .. } => {
+            Repair::FreeSubnet { serial, generation, unnamed, .. } => {
                 let at = self.grant_of(*serial, *generation);
+                let at = at.filter(|at| !unnamed || self.subnets[*at].state.id.ends_with('?'));
                 let at = at.filter(|at| self.subnets[*at].state.space == Space::Local);
                 at.map(|at| self.release_subnet(at)).is_some()
             }
