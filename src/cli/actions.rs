@@ -57,16 +57,41 @@ pub(super) fn gc(asking: &Asking, apply: bool) -> Result<(), Error> {
     output::text(&found(findings))
 }
 
-/// Findings as a table.
+/// Findings as a table, and under it what a person can do, each advice once.
 fn found(findings: Vec<Finding>) -> String {
+    let mut advice: Vec<String> = Vec::new();
+    for said in findings.iter().filter_map(|finding| finding.advice.as_ref()) {
+        if !advice.contains(said) {
+            advice.push(said.clone());
+        }
+    }
     let row = |finding: Finding| {
-        let times = [finding.since, finding.first_seen].map(|at| time(at.as_deref()));
-        let [since, first_seen] = times;
+        let first_seen = time(finding.first_seen.as_deref());
         let (address, holder) = (optional(finding.address.as_deref()), optional(finding.holder.as_deref()));
-        vec![finding.what, finding.subnet, address, holder, since, first_seen, finding.why, finding.action]
+        vec![finding.what, finding.subnet, address, holder, first_seen, finding.why, finding.action]
     };
-    let headings = ["WHAT", "SUBNET", "ADDRESS", "HOLDER", "GRANTED", "DEAD SINCE", "WHY", "WHAT FOLLOWS"];
-    table(&headings, findings.into_iter().map(row))
+    let headings = ["WHAT", "SUBNET", "ADDRESS", "HOLDER", "DEAD SINCE", "WHY", "WHAT FOLLOWS"];
+    let mut text = table(&headings, findings.into_iter().map(row));
+    for said in advice {
+        text.push_str(&format!("\n{}.\n", wrapped(&said)));
+    }
+    text
+}
+
+/// Lines of at most 100 letters.
+fn wrapped(text: &str) -> String {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > 100 {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines.join("\n")
 }
 
 /// `gipam adopt SUBNET POOLID`.

@@ -131,11 +131,11 @@ impl Plan {
     /// books were read, or since, may be such a one.
     fn refuse_recent(&self, prefix: Prefix, read: Fence) -> Result<(), Error> {
         let since = (read.at.saturating_sub(SETTLING).saturating_add(1), 0);
-        let recent = self.released.range(since..).filter_map(|(at, serial)| {
+        let mut recent = self.released.range(since..).filter_map(|(at, serial)| {
             let state = &self.subnets.get(serial)?.state;
             (state.space == Space::Local && state.prefix.overlaps(prefix)).then_some((at, state.prefix))
         });
-        match recent.last() {
+        match recent.next_back() {
             None => Ok(()),
             Some((at, released)) => Err(Error::OutOfDate(format!(
                 "{released} was released at {}, so the Engine's list may be out of date; look again in a minute",

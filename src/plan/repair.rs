@@ -172,7 +172,10 @@ impl Plan {
             .chain(index.all_covering(prefix))
             .filter_map(|serial| Some((serial, self.subnets.get(&serial)?)))
             .collect();
-        let evidence = |subnet: &Subnet| dead.subnets.get(&(subnet.state.serial, subnet.state.generation));
+        let evidence = |subnet: &Subnet| {
+            let key = (subnet.state.serial, subnet.state.generation);
+            dead.subnets.get(&key).or_else(|| dead.unnamed.get(&key).filter(|_| subnet.awaits_id()))
+        };
         if space != Space::Local || !in_the_way.values().all(|subnet| evidence(subnet).is_some()) {
             self.refuse_overlap(space, prefix)?;
         }

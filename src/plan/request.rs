@@ -122,6 +122,8 @@ pub struct Dead {
     pub leases: BTreeMap<(Serial, u128, u64), Box<str>>,
     /// Subnets: serial, generation, with the evidence.
     pub subnets: BTreeMap<(Serial, u64), Box<str>>,
+    /// Subnets that are dead only if nobody has said their PoolID since.
+    pub unnamed: BTreeMap<(Serial, u64), Box<str>>,
 }
 
 /// What repair asks for, off the request path. Each names what it saw, and is refused if that has changed since.

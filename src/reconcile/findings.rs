@@ -3,7 +3,7 @@
 //! Promises: pure. Says who held what, why it looks wrong and what follows. Decides nothing.
 
 use super::Finding;
-use super::networks::learning;
+use super::networks::LEARNING;
 use super::suspects::{Key, Seen};
 use crate::plan::request::Fence;
 use crate::plan::settings::{Millis, rfc3339};
@@ -27,7 +27,7 @@ pub(super) fn suspect(
     since: Millis,
     seen: Option<&Seen>,
     why: &str,
-    action: String,
+    (action, advice): (String, Option<&str>),
 ) -> Option<Finding> {
     let subnet = known.plan.subnet(*serial)?;
     let prefix = subnet.state.prefix;
@@ -41,6 +41,7 @@ pub(super) fn suspect(
         last_seen: seen.map(|seen| rfc3339(seen.last)),
         why: why.to_owned(),
         action,
+        advice: advice.map(str::to_owned),
     })
 }
 
@@ -60,16 +61,16 @@ fn holder(known: &Known, subnet: &Subnet, address: u128) -> Option<String> {
 
 /// An adopted subnet of which nobody has said the PoolID.
 pub(super) fn unnamed(subnet: &Subnet, known: &Known) -> Finding {
-    let prefix = subnet.state.prefix.to_string();
     Finding {
         what: "subnet".to_owned(),
-        action: learning(&prefix),
-        subnet: prefix,
+        subnet: subnet.state.prefix.to_string(),
         address: None,
         holder: None,
         since: Some(rfc3339(subnet.state.granted_at)),
         first_seen: None,
         last_seen: Some(rfc3339(known.read.at)),
-        why: "adopted, but Docker's PoolID for it is not known yet".to_owned(),
+        why: "adopted; Docker's PoolID for it is not known yet".to_owned(),
+        action: "wait: the next container says it".to_owned(),
+        advice: Some(LEARNING.to_owned()),
     }
 }

@@ -63,6 +63,9 @@ pub struct Finding {
     pub why: String,
     /// What was or will be done.
     pub action: String,
+    /// What a person can do about it; the same words for all findings of a sort.
+    #[serde(default)]
+    pub advice: Option<String>,
 }
 
 /// What a person asks of repair.

@@ -14,6 +14,12 @@ use crate::plan::prefix::number;
 use crate::plan::request::{Adoption, Fence, ShownLease};
 use crate::plan::settings::rfc3339;
 
+/// How an adopted subnet gets its PoolID.
+pub(super) const LEARNING: &str = "Docker says the PoolID of an adopted subnet when the next container starts there. If that start is \
+    refused as not found, the refusal names the PoolID to give: gipam adopt SUBNET POOLID";
+const ADOPTABLE: &str = "gipam gc --apply adopts networks that the books lack";
+const OVERLAP: &str = "Of two networks that overlap, remove one; then gipam gc --apply adopts the other";
+
 /// One of them.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Unknown {
@@ -49,10 +55,8 @@ pub(super) fn unknown_networks(held: &[&Subnet], networks: &[Network], read: Fen
                 others.clone().find(|other| other.subnets.iter().any(|it| it.prefix.overlaps(prefix)));
             let in_the_way = held.iter().find(|subnet| subnet.state.prefix.overlaps(prefix));
             let obstacle = match (twice, in_the_way) {
-                (Some(other), _) => Some(format!("network {} has it, too, or a part of it", other.name)),
-                (None, Some(subnet)) => {
-                    Some(format!("the books hold {}, which overlaps", subnet.state.prefix))
-                }
+                (Some(other), _) => Some(format!("network {} overlaps it", other.name)),
+                (None, Some(subnet)) => Some(format!("{} of the books overlaps it", subnet.state.prefix)),
                 (None, None) => None,
             };
             let adoption = adoption(network, shown, read);
@@ -102,14 +106,14 @@ impl Unknown {
             1 => "1 address".to_owned(),
             count => format!("{count} addresses"),
         };
-        let action = match (&self.obstacle, outcome) {
+        let (action, advice) = match (&self.obstacle, outcome) {
             (_, Outcome::Adopted) => match &self.adoption.id {
-                None => format!("adopted with {lives}; {}", learning(&prefix.to_string())),
-                Some(id) => format!("adopted with {lives} under PoolID {id}"),
+                None => (format!("adopted with {lives}"), Some(LEARNING)),
+                Some(id) => (format!("adopted with {lives} under PoolID {id}"), None),
             },
-            (Some(obstacle), _) => format!("not adopted: {obstacle}; remove one of them"),
-            (None, Outcome::Refused(why)) => format!("not adopted: {why}"),
-            (None, Outcome::Open) => format!("gipam gc --apply adopts it with {lives}"),
+            (Some(obstacle), _) => (format!("not adopted: {obstacle}"), Some(OVERLAP)),
+            (None, Outcome::Refused(why)) => (format!("not adopted: {why}"), None),
+            (None, Outcome::Open) => (format!("can be adopted with {lives}"), Some(ADOPTABLE)),
         };
         Finding {
             what: "network".to_owned(),
@@ -119,16 +123,9 @@ impl Unknown {
             since: None,
             first_seen: None,
             last_seen: Some(rfc3339(self.adoption.read.at)),
-            why: "the Engine has it, the books do not: its containers cannot start".to_owned(),
+            why: "the books lack its subnet; its containers cannot start".to_owned(),
             action,
+            advice: advice.map(str::to_owned),
         }
     }
-}
-
-/// How an adopted subnet gets its PoolID.
-pub(super) fn learning(prefix: &str) -> String {
-    format!(
-        "its PoolID is learned when the next container starts there; if that is refused as not found: \
-         gipam adopt {prefix} POOLID, with the one that the refusal names"
-    )
 }

@@ -34,6 +34,17 @@ const DUTY: u32 = 20;
 /// Events within this time are one look.
 const DEBOUNCE: Duration = Duration::from_secs(1);
 
+/// What a person can do about a subnet that the Engine does not know.
+const ANOTHERS: &str = "A subnet that this Engine does not know may be another Engine's. If there is no other one: gipam release \
+    SUBNET --force, or unknown_subnets = \"free\" in [gc]";
+/// The same of what is proven dead.
+const AT_ONCE: &str = "gipam gc --apply frees what is proven dead at once";
+
+/// A time that has come when this one has, to the second.
+fn whole_seconds(at: Millis) -> String {
+    rfc3339(at.div_ceil(1_000).saturating_mul(1_000))
+}
+
 /// Names that were noted already, by serial and address.
 type Noted = BTreeMap<(Serial, u128), (u64, Shown)>;
 
@@ -270,7 +281,7 @@ impl Reconciler {
             let wish = Repair::NameSubnet { prefix, id: id.to_owned() };
             self.ledger.ask(Request::Repair(Box::new(wish))).await?;
             let action = format!("its PoolID is {id} from now on");
-            return Ok(Finding { action, ..unnamed(subnet, &known) });
+            return Ok(Finding { action, advice: None, ..unnamed(subnet, &known) });
         }
         let Some(mut unknown) = look.unknown_networks.into_iter().find(|it| it.adoption.prefix == prefix)
         else {
@@ -366,23 +377,21 @@ impl Reconciler {
     }
 
     fn finding(&self, known: &Known, key: &Key, since: Millis, why: &str, freed: &[Key]) -> Option<Finding> {
-        let (serial, address, _) = *key;
-        let subnet = known.plan.subnet(serial)?;
+        let (_, address, _) = *key;
         let seen = self.suspects.get(key);
         let action = match seen {
-            _ if freed.contains(key) => "freed".to_owned(),
-            None => "wait: no look counts within a minute of the grant".to_owned(),
+            _ if freed.contains(key) => ("freed".to_owned(), None),
+            None => ("wait: granted less than a minute ago".to_owned(), None),
             Some(seen) if !seen.has_lasted(self.apart()) => {
-                let second = rfc3339(seen.first.saturating_add(self.apart()));
-                format!("wait: a second look after {second} proves it")
+                let second = whole_seconds(seen.first.saturating_add(self.apart()));
+                (format!("wait: to be seen again after {second}"), None)
             }
-            Some(_) if address.is_none() && !self.may_free(key) => format!(
-                "only reported: another Engine may own it; gipam release {} --force frees it",
-                known.plan.command_name(subnet)
-            ),
+            Some(_) if address.is_none() && !self.may_free(key) => {
+                ("only reported: another Engine may own it".to_owned(), Some(ANOTHERS))
+            }
             Some(seen) => {
-                let due = rfc3339(seen.first.saturating_add(self.settings.grace));
-                format!("free after {due}; gipam gc --apply frees it now")
+                let due = whole_seconds(seen.first.saturating_add(self.settings.grace));
+                (format!("freed after {due}"), Some(AT_ONCE))
             }
         };
         suspect(known, key, since, seen, why, action)

@@ -98,8 +98,9 @@ impl Suspects {
             let (serial, address, generation) = key;
             match address {
                 Some(address) => drop(dead.leases.insert((*serial, *address, *generation), seen.evidence())),
-                None if subnets || self.is_ours(key) => {
-                    drop(dead.subnets.insert((*serial, *generation), seen.evidence()))
+                None if subnets => drop(dead.subnets.insert((*serial, *generation), seen.evidence())),
+                None if self.is_ours(key) => {
+                    drop(dead.unnamed.insert((*serial, *generation), seen.evidence()))
                 }
                 None => {}
             }
@@ -107,14 +108,14 @@ impl Suspects {
         dead
     }
 
-    /// When the next look would tell something: the second of a proof, or the one after the grace time. What is only
-    /// reported is looked at every minute.
+    /// When the next look would tell something: the second of a proof, or the one after the grace time. Of what is only
+    /// reported nothing more can be learned.
     pub(super) fn next_look(&self, grace: Millis) -> Option<Millis> {
         let next = |seen: &Seen| {
             let open = [grace, APART].into_iter().filter(|time| !seen.has_lasted(*time));
-            open.min().map_or(seen.last.saturating_add(APART), |time| seen.first.saturating_add(time.max(1)))
+            open.min().map(|time| seen.first.saturating_add(time.max(1)))
         };
-        self.seen.values().map(next).chain(self.ripe).min()
+        self.seen.values().filter_map(next).chain(self.ripe).min()
     }
 }
 
@@ -187,7 +188,7 @@ mod tests {
             "freed unless it is a subnet that is only reported"
         );
         suspects.update(700_000, dead(0));
-        assert_eq!(suspects.next_look(600_000), Some(760_000));
+        assert_eq!(suspects.next_look(600_000), None, "there is no more to learn: an idle daemon sleeps");
     }
 
     #[test]
@@ -208,7 +209,7 @@ mod tests {
         assert_eq!(suspects.proven(true).subnets.len(), 1);
         suspects.claim(BTreeSet::from([(1, None, 3)]));
         assert_eq!(
-            suspects.proven(false).subnets.len(),
+            suspects.proven(false).unnamed.len(),
             1,
             "or where it was adopted from this Engine's list"
         );

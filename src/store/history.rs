@@ -11,7 +11,7 @@ use super::sqlite::{Error, Reader, sqlite};
 pub struct HistoryLine {
     /// Milliseconds since the UNIX epoch.
     pub at: u64,
-    /// `leased`, `released`, `undone`, `subnet granted`, `subnet released`, `subnet undone`.
+    /// `leased`, `released`, `undone`, `adopted`, `identified`; the same of subnets: `subnet granted`, `subnet adopted` ...
     pub event: String,
     /// Address space.
     pub space: String,
@@ -27,7 +27,7 @@ pub struct HistoryLine {
     pub name: Option<String>,
     /// Holder's MAC.
     pub mac: Option<String>,
-    /// docker or force.
+    /// docker or force, or the evidence of repair.
     pub why: Option<String>,
 }
 

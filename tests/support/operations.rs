@@ -330,6 +330,8 @@ fn dead(plan: &Plan, proven: u64) -> Arc<Dead> {
         let (serial, generation) = (subnet.state.serial, subnet.state.generation);
         if serial % 4 != proven {
             dead.subnets.insert((serial, generation), "seen dead".into());
+        } else {
+            dead.unnamed.insert((serial, generation), "seen dead".into());
         }
         for (address, record) in subnet.addresses.records() {
             if record.generation % 4 != proven {
