@@ -106,6 +106,7 @@ impl Unknown {
             1 => "1 address".to_owned(),
             count => format!("{count} addresses"),
         };
+        let done = matches!(outcome, Outcome::Adopted);
         let (action, advice) = match (&self.obstacle, outcome) {
             (_, Outcome::Adopted) => match &self.adoption.id {
                 None => (format!("adopted with {lives}"), Some(LEARNING)),
@@ -115,6 +116,10 @@ impl Unknown {
             (None, Outcome::Refused(why)) => (format!("not adopted: {why}"), None),
             (None, Outcome::Open) => (format!("can be adopted with {lives}"), Some(ADOPTABLE)),
         };
+        let why = match done {
+            true => "the books lacked its subnet",
+            false => "the books lack its subnet; its containers cannot start",
+        };
         Finding {
             what: "network".to_owned(),
             subnet: prefix.to_string(),
@@ -123,7 +128,7 @@ impl Unknown {
             since: None,
             first_seen: None,
             last_seen: Some(rfc3339(self.adoption.read.at)),
-            why: "the books lack its subnet; its containers cannot start".to_owned(),
+            why: why.to_owned(),
             action,
             advice: advice.map(str::to_owned),
         }
