@@ -112,6 +112,9 @@ fn help_fits_one_screen_and_names_every_command() {
             "pools",
             "subnets",
             "leases",
+            "who",
+            "map",
+            "explain",
             "history",
             "release",
             "gc",
@@ -133,9 +136,10 @@ fn help_fits_one_screen_and_names_every_command() {
             "--admin",
             "--json",
             "--all",
+            "--holder",
             "--replace",
             "--force",
-            "--limit",
+            "--since",
             "--version",
         ] {
             assert!(help.out.contains(word), "{word} is missing");

@@ -4,6 +4,7 @@
 //! `export`, which notes what it wrote if it can.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::error::{AdminError, Kind};
 use super::import;
@@ -39,7 +40,7 @@ pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, AdminError>
             Ok(bytes)
         }
         _ => view
-            .answer(path, query)
+            .answer(path, query, || Arc::from([]))
             .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("there is no view {path}")))),
     }
 }

@@ -20,7 +20,9 @@ mod configuration;
 mod error;
 mod help;
 mod logging;
+mod looks;
 mod output;
+mod picture;
 mod serve;
 mod tables;
 mod views;
@@ -66,8 +68,13 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
         Command::Status => views::status(&asking),
         Command::Pools => views::pools(&asking),
         Command::Subnets => views::subnets(&asking),
-        Command::Leases { all } => views::leases(&asking, *all),
-        Command::History { of, limit } => views::history(&asking, of.as_deref(), *limit),
+        Command::Leases(wanted) => views::leases(&asking, wanted),
+        Command::Who { address } => looks::who(&asking, address),
+        Command::Map { of } => looks::map(&asking, of.as_deref(), surroundings),
+        Command::Explain(asked) => looks::explain(&asking, asked),
+        Command::History { of, since, limit } => {
+            views::history(&asking, of.as_deref(), since.as_deref(), *limit)
+        }
         Command::Adopt { subnet, id } => actions::adopt(&asking, subnet, id),
         Command::Gc { apply } => actions::gc(&asking, *apply),
         Command::Import { lease_file, replace } => {

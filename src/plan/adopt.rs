@@ -20,7 +20,7 @@ use super::{Millis, Plan};
 const LONGEST_ID: usize = 255;
 
 /// What stands in the place of a PoolID until it is learned: no grant is ever called so.
-pub fn unlearned_id(space: Space, prefix: Prefix) -> String {
+fn unlearned_id(space: Space, prefix: Prefix) -> String {
     format!("{space}/{prefix}#?")
 }
 
@@ -30,6 +30,14 @@ fn is_random(text: &str) -> bool {
 }
 
 impl Subnet {
+    /// A PoolID under which an address of it can be asked for: its own, or one that it would take for it.
+    pub fn asked_as(&self) -> String {
+        match self.awaits_id() {
+            true => format!("{}/{}#{:016x}", self.state.space, self.state.prefix, 0),
+            false => self.state.id.clone(),
+        }
+    }
+
     /// Adopted, and nobody has said its PoolID yet.
     pub fn awaits_id(&self) -> bool {
         self.state.id.ends_with("#?") && self.state.id == unlearned_id(self.state.space, self.state.prefix)

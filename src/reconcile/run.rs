@@ -3,7 +3,7 @@
 //! Promises: one look at a time; the books are read on a thread of their own; every change goes through the ledger,
 //! which decides again by generation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use super::networks::{Outcome, Unknown};
 use super::patience::Patience;
 use super::suspects::{APART, Key, Suspects};
 use super::{Command, Finding, Handle, Settings, Wish, unavailable};
-use crate::docker::{Proofs, engine};
+use crate::docker::{Callers, Proofs, engine};
 use crate::ledger::{Ledger, Refusal};
 use crate::plan::change::{Serial, Shown};
 use crate::plan::error::ErrorKind;
 use crate::plan::prefix::Prefix;
-use crate::plan::request::{Fence, Repair, Request, Space};
+use crate::plan::request::{Dead, Fence, Repair, Request, Space};
 use crate::plan::settings::{Millis, rfc3339};
 use crate::plan::{Plan, Subnet};
 use crate::store::Reader;
@@ -80,6 +80,7 @@ pub struct Reconciler {
     books: PathBuf,
     commands: mpsc::Receiver<Command>,
     proofs: Proofs,
+    callers: Arc<Callers>,
     suspects: Suspects,
     noted: Noted,
     clock: fn() -> Millis,
@@ -101,6 +102,7 @@ impl Reconciler {
         drivers: Vec<String>,
         ledger: Ledger,
         books: PathBuf,
+        callers: Arc<Callers>,
         clock: fn() -> Millis,
     ) -> (Handle, Option<Self>) {
         let (sender, commands) = mpsc::channel(1);
@@ -115,6 +117,7 @@ impl Reconciler {
             books,
             commands,
             proofs,
+            callers,
             suspects: Suspects::default(),
             noted: Noted::new(),
             clock,
@@ -215,7 +218,7 @@ impl Reconciler {
 
     async fn compare_and_act(&mut self, apply: bool) -> Result<Vec<Finding>, String> {
         let (known, look) = self.see().await?;
-        let Look { dead, at_once, names, unknown_networks, unnamed: ours } = look;
+        let Look { dead, at_once, names, alive_all_the_same, unknown_networks, unnamed: ours } = look;
         self.suspects.claim(ours);
         self.suspects.update(known.read.at, dead.clone());
         // What was learned in this look has its name in the next.
@@ -225,7 +228,8 @@ impl Reconciler {
         }
         self.note(names).await;
         let freed = self.free(apply).await;
-        self.publish();
+        self.publish(alive_all_the_same);
+        self.note_live_restore().await;
         let mut findings: Vec<Finding> = dead
             .iter()
             .filter_map(|(key, since, why)| self.finding(&known, key, *since, why, &freed))
@@ -321,6 +325,15 @@ impl Reconciler {
         }
     }
 
+    /// Writes down whether containers outlive the Engine: once it has gone, that says what became of them.
+    async fn note_live_restore(&self) {
+        let Some(caller) = self.callers.alone() else { return };
+        match engine::live_restore(&self.engine).await {
+            Ok(live_restore) => self.ask(Repair::LiveRestore { caller, live_restore }).await,
+            Err(error) => tracing::debug!("repair: {error}"),
+        }
+    }
+
     /// Writes down what the Engine calls the holders, where that is new.
     async fn note(&mut self, names: Vec<Repair>) {
         let mut noted = Noted::new();
@@ -369,8 +382,9 @@ impl Reconciler {
     }
 
     /// Lets explicit requests know what they may replace.
-    fn publish(&self) {
-        let proven = Arc::new(self.suspects.proven(self.settings.only_engine));
+    fn publish(&self, alive_all_the_same: BTreeSet<(Serial, u128, u64)>) {
+        let proven = self.suspects.proven(self.settings.only_engine);
+        let proven = Arc::new(Dead { alive_all_the_same, ..proven });
         if let Ok(mut proofs) = self.proofs.write() {
             *proofs = proven;
         }

@@ -58,6 +58,8 @@ fn ids(desk: &Desk) -> Vec<&str> {
 fn the_first_unknown_id_of_exactly_its_prefix_is_taken_with_the_grant() {
     let mut desk = adopted();
     assert_eq!(ids(&desk), ["local/192.0.2.0/24#?"]);
+    let asked_as = desk.plan.subnets().next().unwrap().asked_as();
+    assert!(desk.decide(&Request::Address(address(&asked_as))).reply.is_ok(), "as gipam explain asks");
     assert_eq!(desk.gave(address(DOCKERS)), "192.0.2.2/24", "the living keeps its address");
     assert_eq!(ids(&desk), [DOCKERS]);
     assert_eq!(desk.kind(DOCKERS, "192.0.2.9"), Kind::Gateway);
