@@ -405,7 +405,7 @@ impl Reconciler {
             }
             Some(seen) => {
                 let due = whole_seconds(seen.first.saturating_add(self.settings.grace));
-                (format!("freed after {due}"), Some(AT_ONCE))
+                (format!("will be freed after {due}"), Some(AT_ONCE))
             }
         };
         suspect(known, key, since, seen, why, action)
