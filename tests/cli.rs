@@ -118,6 +118,8 @@ fn help_fits_one_screen_and_names_every_command() {
             "history",
             "release",
             "gc",
+            "backup",
+            "restore",
             "import",
             "export",
             "config check",

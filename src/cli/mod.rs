@@ -79,6 +79,8 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
         Command::Import { lease_file, replace } => {
             actions::import(&asking, lease_file, *replace, surroundings)
         }
+        Command::Backup { copy } => actions::backup(&asking, copy, surroundings),
+        Command::Restore { copy } => actions::restore(&asking, copy, surroundings),
         Command::Export { format } => actions::export(&asking, format),
         Command::Release { subnet, address, force } => {
             actions::release(&asking, subnet, address.as_deref(), *force)
