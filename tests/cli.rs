@@ -119,6 +119,7 @@ fn help_fits_one_screen_and_names_every_command() {
             "release",
             "gc",
             "backup",
+            "doctor",
             "restore",
             "import",
             "export",

@@ -158,6 +158,8 @@ pub(super) enum Command {
         #[arg(long)]
         apply: bool,
     },
+    /// whether this host is fit for the driver, and what there is to do
+    Doctor,
     /// look at the configuration
     #[command(subcommand)]
     Config(Configuration),

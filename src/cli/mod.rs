@@ -61,10 +61,13 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
     if let Command::Config(command) = command {
         return configuration::run(command, &cli.options(&cli.serve), cli.common.json, surroundings);
     }
+    if matches!(command, Command::Doctor) {
+        return looks::doctor(&cli.options(&cli.serve), cli.common.json, surroundings);
+    }
     cli.refuse_serve_options()?;
     let asking = output::Asking::new(&cli.options(&cli.serve), cli.common.json, surroundings)?;
     match command {
-        Command::Serve(_) | Command::Config(_) => Ok(()),
+        Command::Serve(_) | Command::Config(_) | Command::Doctor => Ok(()),
         Command::Status => views::status(&asking),
         Command::Pools => views::pools(&asking),
         Command::Subnets => views::subnets(&asking),
