@@ -38,8 +38,11 @@ impl From<StoreError> for AdminError {
             text = format!("{text}: {cause}");
             source = cause.source();
         }
-        let kind =
-            if matches!(error, StoreError::Absent(_)) { ErrorKind::Missing } else { ErrorKind::Failed };
+        let kind = match error {
+            StoreError::Absent(_) => ErrorKind::Missing,
+            StoreError::Locked(_) => ErrorKind::Taken,
+            _ => ErrorKind::Failed,
+        };
         Self::new(kind, text)
     }
 }

@@ -130,6 +130,18 @@ pub(super) enum Command {
         #[arg(long, default_value = "leases.json", value_parser = ["leases.json"])]
         format: String,
     },
+    /// copy the books to a new file, also while the daemon runs
+    Backup {
+        /// the new file
+        #[arg(value_name = "FILE")]
+        copy: std::path::PathBuf,
+    },
+    /// put such a copy in the place of the books, while no daemon runs
+    Restore {
+        /// the copy
+        #[arg(value_name = "FILE")]
+        copy: std::path::PathBuf,
+    },
     /// free a subnet or one address of it, whoever holds it
     Release {
         /// a prefix or a PoolID
@@ -155,6 +167,8 @@ pub(super) enum Command {
         #[arg(value_name = "POOLID")]
         id: String,
     },
+    /// whether this host is fit for the driver, and what there is to do
+    Doctor,
     /// look at the configuration
     #[command(subcommand)]
     Config(Configuration),

@@ -7,7 +7,7 @@
 pub(super) const TEXT: &str = "\
 gipam: a Docker IPAM driver; every network gets its own routed subnet
 
-gipam -v6 PREFIX -v4 PREFIX     start the driver (gipam serve is the same):
+gipam -v6 PREFIX -v4 PREFIX     start the driver (as gipam serve does):
   -v4, -v6 PREFIX               pools to cut subnets from, one or both
   -v4ab, -v6ab LENGTH           length of the subnets (24 and 64)
   --file PATH                   the books, or an old lease file to take over
@@ -22,10 +22,11 @@ gipam history [ADDRESS|NAME]    what happened, the latest first (--since 2h)
 gipam explain --pool ... --address ...    why it would be given or refused
 gipam gc [--apply] | adopt SUBNET POOLID  what Docker or the books lost; mend it
 gipam release SUBNET [ADDRESS] --force    free it, whoever holds it
+gipam backup FILE | restore FILE    copies of the books
 gipam import FILE [--replace] | export    lease files of the old gipam
+gipam doctor                    what is wrong with this host; what to do
 gipam config check FILE | show | keys     mistakes; settings in force; every key
   --json                        for programs; --admin PATH asks that daemon
-
 gipam COMMAND --help says more; --version. Exit codes: 1 failed, 2 usage,
 3 not found, 4 in use, 5 exhausted, 6 daemon not reachable.
 ";

@@ -61,10 +61,13 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
     if let Command::Config(command) = command {
         return configuration::run(command, &cli.options(&cli.serve), cli.common.json, surroundings);
     }
+    if matches!(command, Command::Doctor) {
+        return looks::doctor(&cli.options(&cli.serve), cli.common.json, surroundings);
+    }
     cli.refuse_serve_options()?;
     let asking = output::Asking::new(&cli.options(&cli.serve), cli.common.json, surroundings)?;
     match command {
-        Command::Serve(_) | Command::Config(_) => Ok(()),
+        Command::Serve(_) | Command::Config(_) | Command::Doctor => Ok(()),
         Command::Status => views::status(&asking),
         Command::Pools => views::pools(&asking),
         Command::Subnets => views::subnets(&asking),
@@ -80,6 +83,8 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
         Command::Import { lease_file, replace } => {
             actions::import(&asking, lease_file, *replace, surroundings)
         }
+        Command::Backup { copy } => actions::backup(&asking, copy, surroundings),
+        Command::Restore { copy } => actions::restore(&asking, copy, surroundings),
         Command::Export { format } => actions::export(&asking, format),
         Command::Release { subnet, address, force } => {
             actions::release(&asking, subnet, address.as_deref(), *force)
