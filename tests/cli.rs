@@ -120,6 +120,7 @@ fn help_fits_one_screen_and_names_every_command() {
             "gc",
             "backup",
             "doctor",
+            "reload",
             "restore",
             "import",
             "export",

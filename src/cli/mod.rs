@@ -78,6 +78,7 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
         Command::History { of, since, limit } => {
             views::history(&asking, of.as_deref(), since.as_deref(), *limit)
         }
+        Command::Reload { dry_run } => actions::reload(&asking, *dry_run),
         Command::Gc { apply } => actions::gc(&asking, *apply),
         Command::Import { lease_file, replace } => {
             actions::import(&asking, lease_file, *replace, surroundings)
