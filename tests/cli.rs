@@ -121,6 +121,7 @@ fn help_fits_one_screen_and_names_every_command() {
             "adopt",
             "backup",
             "doctor",
+            "reload",
             "restore",
             "import",
             "export",

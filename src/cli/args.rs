@@ -152,6 +152,12 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// read the configuration anew, and say what changes
+    Reload {
+        /// only say it
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// compare the books with the Engine's lists: what Docker lost
     Gc {
         /// adopt networks that the books lack; free what was seen dead twice, a minute apart, or the grace time if that

@@ -79,6 +79,7 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
             views::history(&asking, of.as_deref(), since.as_deref(), *limit)
         }
         Command::Adopt { subnet, id } => actions::adopt(&asking, subnet, id),
+        Command::Reload { dry_run } => actions::reload(&asking, *dry_run),
         Command::Gc { apply } => actions::gc(&asking, *apply),
         Command::Import { lease_file, replace } => {
             actions::import(&asking, lease_file, *replace, surroundings)
