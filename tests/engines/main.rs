@@ -22,6 +22,7 @@ mod doors;
 mod engine;
 mod faults;
 mod gipam;
+mod leaks;
 mod networks;
 mod oldgipam;
 mod proxy;

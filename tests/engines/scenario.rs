@@ -2,7 +2,9 @@
 
 use crate::engine::Engine;
 use crate::world::World;
-use crate::{choosing, compose, containers, covering, doors, faults, networks, repair, restarts, takeover};
+use crate::{
+    choosing, compose, containers, covering, doors, faults, leaks, networks, repair, restarts, takeover,
+};
 
 pub struct Scenario {
     pub name: &'static str,
@@ -36,6 +38,7 @@ pub fn all() -> Vec<Scenario> {
         doors::scenarios(),
         takeover::scenarios(),
         repair::scenarios(),
+        leaks::scenarios(),
     ]
     .into_iter()
     .flatten()
