@@ -11,6 +11,7 @@
 
 mod addresses;
 mod apply;
+mod callers;
 pub mod change;
 mod choose_address;
 mod choose_subnet;
@@ -31,6 +32,7 @@ mod subnet;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::callers::Caller;
 pub use self::choose_address::mac_text;
 pub use self::subnet::Subnet;
 use change::Serial;
@@ -72,6 +74,8 @@ pub struct Plan {
     unaddressed: BTreeMap<Group, BTreeSet<(Millis, Serial)>>,
     /// `key=WORD`: prefix and when it was granted.
     keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
+    /// Who asked, by name.
+    callers: BTreeMap<Box<str>, Caller>,
     next_generation: u64,
     next_serial: Serial,
 }
@@ -93,6 +97,7 @@ impl Plan {
             remembered: BTreeSet::new(),
             unaddressed: BTreeMap::new(),
             keys: BTreeMap::new(),
+            callers: BTreeMap::new(),
             next_generation: 1,
             next_serial: 1,
         };

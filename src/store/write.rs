@@ -118,6 +118,11 @@ impl Books {
                 "DELETE FROM keys WHERE space = ?1 AND family = ?2 AND word = ?3",
                 params![space.name(), family.name(), word],
             ),
+            Change::CallerSeen { name, caller } => self.execute(
+                "INSERT OR REPLACE INTO callers VALUES (?1, ?2, ?3, ?4)",
+                params![name, signed(caller.first), caller.until.map(signed), caller.live_restore],
+            ),
+            Change::CallerForgotten { name } => self.execute("DELETE FROM callers WHERE name = ?1", [name]),
             Change::Counted { .. } => Ok(()),
         }
     }
