@@ -14,6 +14,7 @@
 )]
 
 mod books;
+mod boots;
 mod choosing;
 mod compose;
 mod containers;
@@ -23,6 +24,7 @@ mod engine;
 mod faults;
 mod gipam;
 mod leaks;
+mod mixed;
 mod networks;
 mod oldgipam;
 mod proxy;

@@ -1,7 +1,8 @@
 //! Stands between dockerd and gipam, passes every call on, and breaks those that it is told to break (P8, P20).
 
 use crate::wire::{Answer, Call, Server, forward};
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ impl Proxy {
             let answer = match trick {
                 Some(Trick::Answer(status, text)) => return Some((status, text.to_owned())),
                 Some(Trick::Cut) => None,
-                _ => forward(&behind, call),
+                _ => forward_patiently(&behind, call),
             };
             let mut now = state.0.lock().unwrap();
             now.calls.push(call.clone());
@@ -88,6 +89,11 @@ impl Proxy {
         self.play(method, Trick::Hold);
     }
 
+    /// What was not broken yet stays whole.
+    pub fn forget_tricks(&self) {
+        self.shared.0.lock().unwrap().tricks.clear();
+    }
+
     /// Waits until so many calls are held.
     pub fn until_held(&self, count: usize) {
         crate::engine::until("calls are held", Duration::from_secs(30), || {
@@ -110,6 +116,17 @@ impl Proxy {
         state.calls.clear();
         (std::mem::take(&mut state.lost), empty)
     }
+}
+
+/// As dockerd itself waits for a driver that is being started again.
+fn forward_patiently(behind: &Path, call: &Call) -> Answer {
+    for _ in 0..500 {
+        if UnixStream::connect(behind).is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    forward(behind, call)
 }
 
 /// A repetition without a body is never broken a second time.

@@ -3,7 +3,8 @@
 use crate::engine::Engine;
 use crate::world::World;
 use crate::{
-    choosing, compose, containers, covering, doors, faults, leaks, networks, repair, restarts, takeover,
+    boots, choosing, compose, containers, covering, doors, faults, leaks, mixed, networks, repair, restarts,
+    takeover,
 };
 
 pub struct Scenario {
@@ -39,6 +40,8 @@ pub fn all() -> Vec<Scenario> {
         takeover::scenarios(),
         repair::scenarios(),
         leaks::scenarios(),
+        boots::scenarios(),
+        mixed::scenarios(),
     ]
     .into_iter()
     .flatten()
