@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 const BEHIND: &str = "/run/gipam/real.sock";
-const WORKERS: u64 = 3;
-const SLOTS: u64 = 5;
+const WORKERS: usize = 3;
+const SLOTS: usize = 5;
 /// Long-lived containers: leases that are older than a minute while repair looks.
 const OLD: [&str; 5] = ["old1", "old2", "old3", "old4", "old5"];
 
@@ -83,14 +83,12 @@ fn run(w: &mut World) {
         let disturbed =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| disturb(w, &door, length, &watcher)));
         counts.over.store(true, Relaxed);
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
-        looker.join().unwrap();
-        if let Err(why) = watcher.join() {
-            std::panic::resume_unwind(why);
-        }
+        joined(watcher.join());
+        workers.into_iter().for_each(|worker| joined(worker.join()));
+        joined(looker.join());
         disturbed.unwrap_or_else(|why| std::panic::resume_unwind(why))
     });
-    door.forget_tricks();
+    let lost = lost - door.forget_tricks();
     let took = w.until_agree(Duration::from_secs(150));
     from_inside(w);
     let freed = freed_by_repair(w);
@@ -119,6 +117,13 @@ fn run(w: &mut World) {
     }
     w.docker("unpause old1");
     w.finish(); // while the proxy is there
+}
+
+/// What a thread failed with is what the scenario fails with.
+fn joined<T>(end: std::thread::Result<T>) -> T {
+    end.unwrap_or_else(|why| {
+        panic!("{}", why.downcast_ref::<String>().map_or("a thread died", String::as_str))
+    })
 }
 
 /// gipam stopped and killed in turns; releases that never reach it.
@@ -156,13 +161,13 @@ fn look(engine: &Engine, counts: &Counts) {
 }
 
 /// One user of the Engine, with containers of its own.
-fn work(engine: &Engine, id: u64, counts: &Counts) {
-    let mut dice = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(id + 1);
-    let mut roll = |sides: u64| {
+fn work(engine: &Engine, id: usize, counts: &Counts) {
+    let mut dice = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(id as u64 + 1);
+    let mut roll = |sides: usize| {
         dice ^= dice << 13;
         dice ^= dice >> 7;
         dice ^= dice << 17;
-        dice % sides
+        (dice % sides as u64) as usize
     };
     let docker = |line: &str| {
         let said = engine.docker(&line.split_whitespace().collect::<Vec<_>>());
@@ -173,38 +178,36 @@ fn work(engine: &Engine, id: u64, counts: &Counts) {
     let started = |good: bool| {
         counts.starts.fetch_add(u64::from(good), Relaxed);
     };
+    let mut made = [false; SLOTS];
     while !counts.over.load(Relaxed) {
         let slot = roll(SLOTS);
         let (name, own) = (format!("w{id}-{slot}"), format!("own{id}"));
-        let fixed = 100 + id * SLOTS + slot;
-        match roll(12) {
-            0 | 1 => started(docker(&format!(
-                "run -d --init --name {name} --network n{} bb sleep 3600",
-                roll(2) + 1
-            ))),
-            2 => started(docker(&format!(
-                "run -d --init --name {name} --network n3 --ip 10.88.9.{fixed} bb sleep 3600"
-            ))),
-            3 => drop(docker(&format!("stop -t 1 {name}"))),
-            4 | 5 => started(docker(&format!("start {name}"))),
-            6 => started(docker(&format!("restart -t 1 {name}"))),
-            7 => drop(docker(&format!("kill {name}"))),
-            8 => {
+        let network = match roll(3) {
+            2 => format!("n3 --ip 10.88.9.{}", 100 + id * SLOTS + slot),
+            n => format!("n{}", n + 1),
+        };
+        let what = if made[slot] { roll(10) } else { 10 + roll(2) };
+        match what {
+            0 => drop(docker(&format!("stop -t 1 {name}"))),
+            1 | 2 => started(docker(&format!("start {name}"))),
+            3 | 4 => started(docker(&format!("restart -t 1 {name}"))),
+            5 => drop(docker(&format!("kill {name}"))),
+            6 => {
                 docker(&format!("pause {name}"));
-                docker(&format!(
-                    "network {} n1 old{}",
-                    ["connect", "disconnect"][roll(2) as usize],
-                    4 + roll(2)
-                ));
+                docker(&format!("network {} n1 old{}", ["connect", "disconnect"][roll(2)], 4 + roll(2)));
                 docker(&format!("unpause {name}"));
             }
-            9 => drop(docker(&format!("network {} n2 {name}", ["connect", "disconnect"][roll(2) as usize]))),
-            10 => drop(docker(&format!("rm -f {name}"))),
-            _ => {
+            7 => drop(docker(&format!("network {} n2 {name}", ["connect", "disconnect"][roll(2)]))),
+            8 => made[slot] = !docker(&format!("rm -f {name}")),
+            9 => {
                 docker(&format!("network create --ipam-driver gipam --ipv6 {own}"));
                 started(docker(&format!("run -d --init --name {own} --network {own} bb sleep 3600")));
                 docker(&format!("rm -f {own}"));
                 docker(&format!("network rm {own}"));
+            }
+            _ => {
+                made[slot] = true; // also one that could not be started is there
+                started(docker(&format!("run -d --init --name {name} --network {network} bb sleep 3600")));
             }
         }
     }

@@ -89,9 +89,9 @@ impl Proxy {
         self.play(method, Trick::Hold);
     }
 
-    /// What was not broken yet stays whole.
-    pub fn forget_tricks(&self) {
-        self.shared.0.lock().unwrap().tricks.clear();
+    /// What was not broken yet stays whole; how much that was.
+    pub fn forget_tricks(&self) -> u64 {
+        std::mem::take(&mut self.shared.0.lock().unwrap().tricks).len() as u64
     }
 
     /// Waits until so many calls are held.
