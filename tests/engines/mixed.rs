@@ -244,7 +244,9 @@ fn watch(engine: &Engine, counts: &Counts) {
     let mut before = None;
     while !counts.over.load(Relaxed) {
         let Some(first) = before.take().or_else(|| alive(engine)) else { continue };
-        let books: Vec<gipam::Lease> = gipam::view(engine, &["leases"]);
+        // one that is asked while it is killed spoils the reading, and the next is taken
+        let said = gipam::cli(engine, &["leases", "--json"]);
+        let Ok(books) = serde_json::from_str::<Vec<gipam::Lease>>(&said.out) else { continue };
         let leased: BTreeSet<String> = books.into_iter().map(|lease| lease.address.to_string()).collect();
         let Some(second) = alive(engine) else { continue };
         for (who, (addresses, age)) in &first {
