@@ -151,6 +151,8 @@ struct EndpointJson {
 struct ContainerJson {
     #[serde(rename = "Id")]
     id: String,
+    #[serde(rename = "State")]
+    state: Option<String>,
     #[serde(rename = "Names")]
     names: Option<Vec<String>>,
     #[serde(rename = "NetworkSettings")]
@@ -216,7 +218,7 @@ pub async fn live_restore(socket: &Path) -> Result<bool, Error> {
 }
 
 /// The networks whose IPAM driver is one of `drivers`, with their live endpoints. An endpoint is live when the network
-/// or its container shows it; a network that goes away meanwhile is left out.
+/// shows it, or a container that is not stopped; a network that goes away meanwhile is left out.
 pub async fn networks(socket: &Path, drivers: &[String]) -> Result<Vec<Network>, Error> {
     let listed: Vec<NetworkJson> = get(socket, "/networks").await?;
     let ours = |network: &NetworkJson| {
@@ -231,7 +233,7 @@ pub async fn networks(socket: &Path, drivers: &[String]) -> Result<Vec<Network>,
         }
     }
     let containers: Vec<ContainerJson> = get(socket, "/containers/json?all=1").await?;
-    for container in containers {
+    for container in containers.into_iter().filter(holds_what_it_names) {
         attach(&mut networks, container);
     }
     Ok(networks)
@@ -269,6 +271,12 @@ fn read_network(json: NetworkJson) -> Network {
         subnets: ipam.config.unwrap_or_default().into_iter().filter_map(subnet).collect(),
         endpoints: json.containers.unwrap_or_default().into_iter().map(endpoint).collect(),
     }
+}
+
+/// Where a dockerd ended while its driver was away, or was killed, its stopped containers go on naming the addresses that
+/// they had. One that is being started is no witness either: the network shows its endpoint.
+fn holds_what_it_names(container: &ContainerJson) -> bool {
+    !matches!(container.state.as_deref(), Some("created" | "exited" | "dead"))
 }
 
 /// Adds what a container shows of its own attachments.

@@ -2,7 +2,10 @@
 
 use crate::support::*;
 use gipam::server::{Door, Limits};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    date_time_ymd,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -22,16 +25,28 @@ fn authority() -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// Writes `NAME.pem` and `NAME.key`, signed by `authority`.
+/// Writes `NAME.pem` and `NAME.key`, signed by `authority`, good for centuries.
 fn issue(
     directory: &Path,
     name: &str,
     purpose: ExtendedKeyUsagePurpose,
     authority: &Authority,
 ) -> [PathBuf; 2] {
+    issue_for(directory, name, purpose, authority, [1975, 4096])
+}
+
+/// The same, good from the first day of a year to the first day of another.
+fn issue_for(
+    directory: &Path,
+    name: &str,
+    purpose: ExtendedKeyUsagePurpose,
+    authority: &Authority,
+    years: [i32; 2],
+) -> [PathBuf; 2] {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
     params.extended_key_usages = vec![purpose];
+    [params.not_before, params.not_after] = years.map(|year| date_time_ymd(year, 1, 1));
     let certificate = params.signed_by(&key, authority).unwrap();
     let paths = ["pem", "key"].map(|kind| directory.join(format!("{name}.{kind}")));
     std::fs::write(&paths[0], certificate.pem()).unwrap();
@@ -181,6 +196,19 @@ async fn mutual_tls_refuses_a_server_certificate_as_a_client() {
     let mut server = secured(true);
     let client = issue(&server.files, "server2", ExtendedKeyUsagePurpose::ServerAuth, &server.authority);
     assert!(!server.serves(Some(&client)).await);
+}
+
+/// The right authority and purpose, at the wrong time.
+#[tokio::test]
+async fn mutual_tls_refuses_an_expired_certificate_and_one_that_is_not_valid_yet() {
+    let mut server = secured(true);
+    for (name, years, good) in
+        [("expired", [1975, 2001], false), ("early", [3000, 4096], false), ("timely", [2001, 3000], true)]
+    {
+        let purpose = ExtendedKeyUsagePurpose::ClientAuth;
+        let client = issue_for(&server.files, name, purpose, &server.authority, years);
+        assert_eq!(server.serves(Some(&client)).await, good, "{name}");
+    }
 }
 
 #[test]

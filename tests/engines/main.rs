@@ -15,6 +15,7 @@
 
 mod adoption;
 mod books;
+mod boots;
 mod choosing;
 mod compose;
 mod containers;
@@ -23,6 +24,8 @@ mod doors;
 mod engine;
 mod faults;
 mod gipam;
+mod leaks;
+mod mixed;
 mod networks;
 mod oldgipam;
 mod proxy;

@@ -1,55 +1,145 @@
-//! Stands between dockerd and gipam, passes every call on, and loses the answers it is told to lose (P8).
+//! Stands between dockerd and gipam, passes every call on, and breaks those that it is told to break (P8, P20).
 
 use crate::wire::{Answer, Call, Server, forward};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// What is done with one call.
+#[derive(Clone, Copy, Debug)]
+enum Trick {
+    /// Carried out, and the answer lost.
+    Lose,
+    /// Not passed on; answered with this.
+    Answer(u16, &'static str),
+    /// Not passed on; the connection ends, and dockerd repeats the call without a body.
+    Cut,
+    /// Carried out; the answer comes no sooner than the proxy's end.
+    Hold,
+}
 
 #[derive(Default)]
 struct State {
-    lose: Vec<&'static str>,
+    tricks: Vec<(&'static str, Trick)>,
     calls: Vec<Call>,
-    lost: Vec<Call>,
+    lost: usize,
+    held: usize,
+    over: bool,
 }
 
+type Shared = Arc<(Mutex<State>, Condvar)>;
+
 pub struct Proxy {
-    state: Arc<Mutex<State>>,
-    _server: Server,
+    shared: Shared,
+    server: Option<Server>,
 }
 
 impl Proxy {
     /// Listens at `door`, passes calls to the socket `behind`.
     pub fn start(door: PathBuf, behind: PathBuf) -> Self {
-        let state = Arc::new(Mutex::new(State::default()));
-        let shared = state.clone();
+        let shared = Shared::default();
+        let state = shared.clone();
         let server = Server::start(&door, move |call| {
-            let answer = forward(&behind, call);
-            let mut state = shared.lock().unwrap();
-            state.calls.push(call.clone());
-            match state.lose.iter().position(|method| call.method.ends_with(method) && !call.body.is_empty())
-            {
-                Some(at) => {
-                    state.lose.remove(at);
-                    state.lost.push(call.clone());
+            let trick = take_trick(&mut state.0.lock().unwrap(), call);
+            let answer = match trick {
+                Some(Trick::Answer(status, text)) => return Some((status, text.to_owned())),
+                Some(Trick::Cut) => None,
+                _ => forward_patiently(&behind, call),
+            };
+            let mut now = state.0.lock().unwrap();
+            now.calls.push(call.clone());
+            match trick {
+                Some(Trick::Lose) => {
+                    now.lost += 1;
                     Answer::None
                 }
-                None => answer,
+                Some(Trick::Hold) => {
+                    now.held += 1;
+                    drop(state.1.wait_while(now, |state| !state.over));
+                    Answer::None
+                }
+                _ => answer,
             }
         });
-        Self { state, _server: server }
+        Self { shared, server: Some(server) }
+    }
+
+    fn play(&self, method: &'static str, trick: Trick) {
+        self.shared.0.lock().unwrap().tricks.push((method, trick));
     }
 
     /// The next call of this method is carried out, and its answer lost.
     pub fn lose(&self, method: &'static str) {
-        self.state.lock().unwrap().lose.push(method);
+        self.play(method, Trick::Lose);
+    }
+
+    /// The next call of this method is answered with this and never reaches gipam.
+    pub fn answer(&self, method: &'static str, status: u16, text: &'static str) {
+        self.play(method, Trick::Answer(status, text));
+    }
+
+    /// The next call of this method ends without an answer and without reaching gipam.
+    pub fn cut(&self, method: &'static str) {
+        self.play(method, Trick::Cut);
+    }
+
+    /// The next call of this method is carried out, and nobody hears of it.
+    pub fn hold(&self, method: &'static str) {
+        self.play(method, Trick::Hold);
+    }
+
+    /// What was not broken yet stays whole; how much that was.
+    pub fn forget_tricks(&self) -> u64 {
+        std::mem::take(&mut self.shared.0.lock().unwrap().tricks).len() as u64
+    }
+
+    /// Waits until so many calls are held.
+    pub fn until_held(&self, count: usize) {
+        crate::engine::until("calls are held", Duration::from_secs(30), || {
+            self.shared.0.lock().unwrap().held == count
+        });
+    }
+
+    /// All that was to be broken is broken.
+    pub fn assert_played(&self) {
+        let state = self.shared.0.lock().unwrap();
+        assert!(state.tricks.is_empty(), "calls were to be broken that did not come: {:?}", state.tricks);
     }
 
     /// How many answers were lost since the last time, and how many empty repetitions came (P8).
     pub fn take_lost(&self) -> (usize, usize) {
-        let mut state = self.state.lock().unwrap();
-        assert!(state.lose.is_empty(), "an answer was to be lost, but no such call came: {:?}", state.lose);
+        self.assert_played();
+        let mut state = self.shared.0.lock().unwrap();
         let work = |call: &&Call| call.method.contains("Request") || call.method.contains("Release");
         let empty = state.calls.iter().filter(|call| call.body.trim().is_empty()).filter(work).count();
         state.calls.clear();
-        (std::mem::take(&mut state.lost).len(), empty)
+        (std::mem::take(&mut state.lost), empty)
+    }
+}
+
+/// As dockerd itself waits for a driver that is being started again.
+fn forward_patiently(behind: &Path, call: &Call) -> Answer {
+    for _ in 0..500 {
+        if UnixStream::connect(behind).is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    forward(behind, call)
+}
+
+/// A repetition without a body is never broken a second time.
+fn take_trick(state: &mut State, call: &Call) -> Option<Trick> {
+    let wanted = |(method, _): &(&str, Trick)| call.method.ends_with(method) && !call.body.is_empty();
+    let at = state.tricks.iter().position(wanted)?;
+    Some(state.tricks.remove(at).1)
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.0.lock().unwrap().over = true;
+        self.shared.1.notify_all();
+        drop(self.server.take());
     }
 }

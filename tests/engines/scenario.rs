@@ -3,7 +3,8 @@
 use crate::engine::Engine;
 use crate::world::World;
 use crate::{
-    adoption, choosing, compose, containers, covering, doors, faults, networks, repair, restarts, takeover,
+    adoption, boots, choosing, compose, containers, covering, doors, faults, leaks, mixed, networks, repair,
+    restarts, takeover,
 };
 
 pub struct Scenario {
@@ -39,6 +40,9 @@ pub fn all() -> Vec<Scenario> {
         takeover::scenarios(),
         repair::scenarios(),
         adoption::scenarios(),
+        leaks::scenarios(),
+        boots::scenarios(),
+        mixed::scenarios(),
     ]
     .into_iter()
     .flatten()

@@ -72,7 +72,8 @@ pub fn forward(path: &Path, call: &Call) -> Answer {
     let (method, length) = (&call.method, call.body.len());
     write!(
         stream,
-        "POST /{method} HTTP/1.1\r\nHost: plugin\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{}",
+        "POST /{method} HTTP/1.1\r\nHost: plugin\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{}",
         call.body
     )
     .ok()?;

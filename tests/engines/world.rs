@@ -8,7 +8,7 @@ use crate::engine::{Engine, Said, until};
 use crate::gipam::{self, Gipam, Lease, Subnet};
 use rustix::process::Signal;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The pools of most scenarios.
 pub const POOLS: [&str; 4] = ["-v4", "10.77.0.0/16", "-v6", "fd77:77::/48"];
@@ -83,10 +83,20 @@ impl<'a> World<'a> {
 
     /// Writes a configuration file, and starts gipam afresh with it alone.
     pub fn configure(&mut self, toml: &str) {
+        self.configure_as(toml, Launch::with(&[]));
+    }
+
+    /// The same at another socket than the one where Docker looks.
+    pub fn configure_at(&mut self, socket: &str, toml: &str) {
+        let words = ["--socket", socket, "--admin", "/run/gipam/admin.sock"];
+        self.configure_as(toml, Launch { socket: socket.into(), ..Launch::with(&words) });
+    }
+
+    fn configure_as(&mut self, toml: &str, launch: Launch) {
         self.gipam = None;
         gipam::forget(self.engine);
         self.write("/etc/gipam/gipam.toml", toml);
-        self.launch = Launch::with(&[]);
+        self.launch = launch;
         self.start();
     }
 
@@ -253,6 +263,24 @@ impl<'a> World<'a> {
             books.is_empty() && engine.is_empty(),
             "only in the books: {books:#?}; only at the Engine: {engine:#?}"
         );
+    }
+
+    /// Waits until books and Engine agree; how long it took.
+    pub fn until_agree(&self, limit: Duration) -> Duration {
+        let start = Instant::now();
+        let mut last = self.compare();
+        while !(last.0.is_empty() && last.1.is_empty()) {
+            assert!(
+                start.elapsed() < limit,
+                "after {} s only in the books: {:#?}; only at the Engine: {:#?}",
+                limit.as_secs(),
+                last.0,
+                last.1
+            );
+            std::thread::sleep(Duration::from_millis(500));
+            last = self.compare();
+        }
+        start.elapsed()
     }
 
     /// What only the books and only the Engine know, without what the Engine never gives back.

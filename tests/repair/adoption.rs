@@ -1,6 +1,14 @@
 //! Whole networks that the books lack: shown, adopted when a person says so, and what Docker then calls them.
 
-use super::*;
+use std::collections::BTreeMap;
+
+use gipam::plan::change::Kind;
+use gipam::plan::prefix::Prefix;
+use gipam::plan::request::*;
+use gipam::reconcile::Finding;
+
+use crate::clock;
+use crate::world::*;
 
 const PREFIX: &str = "10.9.5.0/24";
 const DOCKERS: &str = "local/10.9.5.0/24#00000000deadbeef";

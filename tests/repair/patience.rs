@@ -1,8 +1,17 @@
 //! When repair looks and when it frees: not before it may, and not for ever where no Engine answers.
 
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::*;
+use gipam::docker::Callers;
+use gipam::ledger;
+use gipam::plan::Plan;
+use gipam::reconcile::{self, Reconciler};
+use gipam::store::Books;
+
+use crate::clock;
+use crate::world::*;
 
 #[tokio::test(start_paused = true)]
 async fn without_an_engine_nothing_wakes_up_by_itself_until_somebody_comes() {

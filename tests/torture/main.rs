@@ -29,6 +29,7 @@ mod model;
 #[path = "../support/rows.rs"]
 mod rows;
 mod trace;
+mod users;
 mod volume;
 mod writes;
 
@@ -48,7 +49,7 @@ struct Row {
     run: fn(long: bool) -> Counts,
 }
 
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 17] = [
     Row { name: "durable_and_unique_after_kill_9", run: kills::run },
     Row { name: "durable_when_the_nth_write_kills", run: writes::kill },
     Row { name: "durable_when_the_nth_write_fails", run: writes::fail },
@@ -59,6 +60,7 @@ const ROWS: [Row; 16] = [
     Row { name: "read_only_disk_is_refused_and_heals", run: disks::read_only },
     Row { name: "failed_sync_answers_nobody", run: disks::failed_sync },
     Row { name: "slow_sync_is_shared", run: disks::slow_sync },
+    Row { name: "doors_let_in_owner_and_group_only", run: users::run },
     Row { name: "bounded_256_connections_at_work", run: load::busy },
     Row { name: "bounded_slow_clients", run: load::slow },
     Row { name: "bounded_endless_headers", run: load::endless_headers },

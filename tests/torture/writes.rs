@@ -1,8 +1,10 @@
 //! CRASH AT EVERY WRITE: a recorded workload is run again and again, and each time another of its calls that write, sync
 //! or name files kills the daemon, fails, or finds no room: the n-th, for every n.
 //!
-//! Promises: the workload is the same every time, from the first start over empty books to the orderly end; after each
+//! Promises: every call, also in short; the workload is the same every time, from the first start over empty books to the orderly end; after each
 //! the daemon starts without faults and its books are compared. A killing call is not carried out.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::Counts;
 use crate::books::compare;
@@ -100,41 +102,46 @@ fn recover(run: &Run, what: &str) {
     compare(&run.house.path("gipam.db"), &run.journal).assert_clean(what);
 }
 
+/// Runs at the same time: each waits more than it works.
+const WORKERS: usize = 4;
+
 /// Runs the fault at every n-th call of each kind; `judge` looks at the end of each.
-fn sweep(long: bool, fault: &str, calls: &[&str], judge: impl Fn(&Run, &str) -> bool) -> Counts {
+fn sweep(fault: &str, calls: &[&str], judge: impl Fn(&Run, &str) -> bool + Sync) -> Counts {
     let trace = format!("trace={}", CALLS.join(","));
-    // In short, a quarter of the calls, another quarter for each kind of fault.
-    let (every, offset) = if long { (1, 0) } else { (4, fault.len() as u64 % 4) };
-    let (mut points, mut told) = (0, 0);
+    let mut points = Vec::new();
     for when in [When::Start, When::Work] {
         let recorded = run(when, &["-e", &trace]);
         assert!(recorded.whole && recorded.exit == Some(0), "{}", recorded.house.log());
         for call in calls {
-            let most = trace::most(&recorded.house, call);
-            for n in (1..=most).filter(|n| n % every == offset) {
-                let what = format!("{fault} at {call} number {n} ({when:?})");
-                let run = run(when, &["-e", &trace, "-e", &format!("inject={call}:{fault}:when={n}")]);
-                assert!(run.injected, "{what} did not happen");
-                told += u64::from(judge(&run, &what));
-                recover(&run, &what);
-                points += 1;
-            }
+            points.extend((1..=trace::most(&recorded.house, call)).map(|n| (when, call, n)));
         }
     }
-    vec![("calls struck", points), ("runs cut short", told), ("!acknowledged lost", 0)]
+    let (next, told) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let work = || {
+        while let Some((when, call, n)) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let what = format!("{fault} at {call} number {n} ({when:?})");
+            let run = run(*when, &["-e", &trace, "-e", &format!("inject={call}:{fault}:when={n}")]);
+            assert!(run.injected, "{what} did not happen");
+            told.fetch_add(u64::from(judge(&run, &what)), Ordering::Relaxed);
+            recover(&run, &what);
+        }
+    };
+    std::thread::scope(|scope| (0..WORKERS).for_each(|_| drop(scope.spawn(work))));
+    let told = told.into_inner();
+    vec![("calls struck", points.len() as u64), ("runs cut short", told), ("!acknowledged lost", 0)]
 }
 
 /// The n-th call kills the process before it is carried out.
-pub fn kill(long: bool) -> Counts {
-    sweep(long, "signal=SIGKILL", &CALLS, |run, what| {
+pub fn kill(_long: bool) -> Counts {
+    sweep("signal=SIGKILL", &CALLS, |run, what| {
         assert_eq!(run.exit, None, "{what}: {}", run.house.log());
         true
     })
 }
 
 /// The n-th call fails with an I/O error.
-pub fn fail(long: bool) -> Counts {
-    sweep(long, "error=EIO", &CALLS, |run, what| {
+pub fn fail(_long: bool) -> Counts {
+    sweep("error=EIO", &CALLS, |run, what| {
         let log = run.house.log();
         match run.exit {
             // Not a write of the books, or one that does no harm: a checkpoint, an old file that cannot be removed.
@@ -151,8 +158,8 @@ pub fn fail(long: bool) -> Counts {
 }
 
 /// The n-th write finds the disk full, once: the daemon refuses that, stays, and serves the next.
-pub fn full(long: bool) -> Counts {
-    sweep(long, "error=ENOSPC", &["pwrite64", "ftruncate"], |run, what| {
+pub fn full(_long: bool) -> Counts {
+    sweep("error=ENOSPC", &["pwrite64", "ftruncate"], |run, what| {
         let log = run.house.log();
         let full = |text: &String| text.contains("full") && text.contains("nothing was changed");
         assert!(run.said.iter().all(full), "{what}: {:?}", run.said);

@@ -1,0 +1,78 @@
+//! A dockerd that has gone: what it asked for gives way at once, unless it is seen alive.
+
+use gipam::server::Peer;
+
+use crate::clock;
+use crate::world::World;
+
+/// A process that stands for dockerd, as the door sees it.
+struct Dockerd(std::process::Child);
+
+impl Dockerd {
+    fn start() -> Self {
+        Self(std::process::Command::new("sleep").arg("600").spawn().unwrap())
+    }
+
+    fn peer(&self) -> Peer {
+        let pid = i32::try_from(self.0.id()).unwrap();
+        Peer::Unix { uid: 0, gid: 0, pid: Some(pid), started: gipam::processes::started(pid) }
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_lease_of_a_dockerd_that_has_gone_is_replaced_at_once_unless_containers_outlive_it() {
+    for live_restore in [false, true] {
+        clock!(CLOCK, now);
+        let world = World::new(now, false);
+        let first = Dockerd::start();
+        world.callers.saw(first.peer()).await.unwrap();
+        let id = world.subnet(None).await.unwrap();
+        world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+        let refused = world.lease(&id, Some("10.9.0.9"), 2).await.unwrap_err();
+        assert!(refused.contains("address already in use"), "its dockerd lives: {refused}");
+        if live_restore {
+            world.show("live-restore", "192.0.2.0/24", &[]);
+        }
+        world.show("web", "10.9.0.0/24", &[]);
+        world.look().await;
+        drop(first);
+        let second = Dockerd::start();
+        world.callers.saw(second.peer()).await.unwrap();
+        let again = world.lease(&id, Some("10.9.0.9"), 2).await;
+        assert_eq!(again.is_err(), live_restore, "{again:?}");
+        let why: Vec<_> = world.history("10.9.0.9").into_iter().filter_map(|(_, why)| why).collect();
+        assert_eq!(
+            why.iter().any(|why| why.starts_with("the dockerd that asked for it was gone at ")),
+            !live_restore
+        );
+        let third = world.lease(&id, Some("10.9.0.9"), 3).await.unwrap_err();
+        assert!(third.contains("address already in use"), "the new lease is of the living: {third}");
+    }
+}
+
+#[tokio::test]
+async fn fenced_a_lease_that_the_engine_shows_alive_is_not_taken_for_that_of_the_gone() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let first = Dockerd::start();
+    world.callers.saw(first.peer()).await.unwrap();
+    let id = world.subnet(None).await.unwrap();
+    world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9")]);
+    world.look().await;
+    drop(first);
+    let second = Dockerd::start();
+    world.callers.saw(second.peer()).await.unwrap();
+    world.look().await;
+    assert!(world.lease(&id, Some("10.9.0.9"), 2).await.unwrap_err().contains("already in use"));
+    world.show("web", "10.9.0.0/24", &[]);
+    world.look().await;
+    world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
+}

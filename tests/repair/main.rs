@@ -1,0 +1,252 @@
+//! Repair: books, ledger and a made-up Engine, with a clock that the test turns.
+//!
+//! Holds: *fenced*, patient, only what is provably dead, adoption of the living, explicit requests over the dead.
+//! The Engine here is a socket that answers as Docker does; real Engines are in `tests/engines`.
+
+#![cfg(test)]
+
+mod adoption;
+mod gone;
+mod patience;
+mod world;
+
+use gipam::plan::change::Kind;
+use gipam::plan::request::{AddressRequest, Request};
+use gipam::reconcile::{self, Reconciler};
+use gipam::store::Reader;
+
+use crate::world::{GRACE, World, later};
+
+#[tokio::test]
+async fn p20_a_leaked_endpoint_is_freed_after_two_looks_a_grace_time_apart() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let id = world.subnet(None).await.unwrap();
+    world.gateway(&id).await;
+    let live = world.lease(&id, None, 1).await.unwrap().to_string();
+    let leaked = world.lease(&id, None, 2).await.unwrap().to_string();
+    world.show("web", "10.9.0.0/24", &[("one", &live)]);
+    later(&CLOCK, 60_000);
+    let findings = world.look().await;
+    assert_eq!(
+        findings.iter().map(|found| found.address.clone().unwrap()).collect::<Vec<_>>(),
+        std::slice::from_ref(&leaked)
+    );
+    later(&CLOCK, GRACE - 1);
+    world.look().await;
+    assert_eq!(world.leases().len(), 3, "one millisecond early nothing is freed");
+    later(&CLOCK, 1);
+    // The task's own look is due at this very moment, too: whichever comes first frees it, the books say so.
+    world.look().await;
+    let expected = vec![("10.9.0.1".to_owned(), Kind::Gateway), (live, Kind::Endpoint)];
+    assert_eq!(world.leases(), expected, "the gateway that the Engine hides (P26) and the living stay");
+    let (event, why) = world.history(&leaked).remove(0);
+    assert_eq!(event, "released");
+    assert!(
+        why.unwrap().starts_with("no running container of network web has it at "),
+        "the evidence is in the history"
+    );
+}
+
+#[tokio::test]
+async fn a_grace_time_of_a_second_frees_a_second_after_the_first_look_that_counts() {
+    clock!(CLOCK, now);
+    let world = World::patient(now, true, 1_000);
+    let id = world.subnet(None).await.unwrap();
+    world.lease(&id, None, 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[]);
+    let held = || world.leases().len();
+    for _ in 0..3 {
+        later(&CLOCK, 19_000);
+        world.handle.look(true).await.unwrap();
+        assert_eq!(held(), 1, "within a minute of the grant no look counts, also when a person asks");
+    }
+    later(&CLOCK, 3_000);
+    world.handle.look(true).await.unwrap();
+    later(&CLOCK, 999);
+    let findings = world.handle.look(true).await.unwrap();
+    assert!(findings[0].action.starts_with("wait: to be seen again after "), "{findings:?}");
+    assert_eq!(held(), 1, "one millisecond early nothing is freed");
+    later(&CLOCK, 1);
+    // the task's own look is due at this moment, too
+    world.look().await;
+    assert_eq!(held(), 0);
+}
+
+#[tokio::test]
+async fn fenced_a_lease_granted_anew_between_two_looks_is_left_alone() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let id = world.subnet(None).await.unwrap();
+    let address = world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[]);
+    later(&CLOCK, 60_000);
+    world.look().await;
+    world.ask(Request::ReleaseAddress { id: id.clone(), address, generation: None }).await.unwrap();
+    world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
+    later(&CLOCK, GRACE);
+    world.look().await;
+    assert_eq!(world.leases().len(), 1, "the new lease was seen dead once only");
+}
+
+const ANOTHERS: &str = "only reported: another Engine may own it";
+
+#[tokio::test]
+async fn gc_apply_frees_an_unknown_subnet_where_there_is_one_engine() {
+    clock!(CLOCK, now);
+    let world = World::new(now, true);
+    world.subnet(Some("10.9.8.0/24")).await.unwrap();
+    for _ in 0..2 {
+        later(&CLOCK, 60_000);
+        world.look().await;
+    }
+    assert_eq!(
+        world.plan().subnets().filter(|subnet| subnet.is_held()).count(),
+        1,
+        "the grace time is not over"
+    );
+    assert_eq!(world.handle.look(true).await.unwrap()[0].action, "freed");
+    assert_eq!(world.plan().subnets().filter(|subnet| subnet.is_held()).count(), 0);
+}
+
+#[tokio::test]
+async fn auxiliary_and_unknown_networks_are_reported_never_freed() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let id = world.subnet(Some("10.9.7.0/24")).await.unwrap();
+    let auxiliary =
+        AddressRequest { id: id.clone(), address: Some("10.9.7.5".parse().unwrap()), ..Default::default() };
+    world.ask(Request::Address(auxiliary)).await.unwrap();
+    world.show("aux", "10.9.7.0/24", &[]);
+    world.subnet(Some("10.9.8.0/24")).await.unwrap();
+    for _ in 0..3 {
+        later(&CLOCK, GRACE);
+        world.look().await;
+    }
+    assert_eq!(world.leases(), vec![("10.9.7.5".to_owned(), Kind::Auxiliary)]);
+    let findings = world.look().await;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!((findings[0].what.as_str(), findings[0].subnet.as_str()), ("subnet", "10.9.8.0/24"));
+    assert!(world.plan().subnets().filter(|subnet| subnet.is_held()).count() == 2);
+    assert_eq!(world.handle.look(true).await.unwrap()[0].action, ANOTHERS);
+    let held = world.plan().subnets().filter(|subnet| subnet.is_held()).count();
+    assert_eq!(held, 2, "another Engine may own it: gc --apply leaves it, too");
+}
+
+#[tokio::test]
+async fn an_address_that_the_engine_shows_live_is_adopted_at_once() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let id = world.subnet(None).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.77")]);
+    world.look().await;
+    assert_eq!(world.leases(), vec![("10.9.0.77".to_owned(), Kind::Endpoint)]);
+    assert!(world.lease(&id, Some("10.9.0.77"), 1).await.unwrap_err().contains("already in use"));
+    world.look().await;
+    let reader = Reader::open(&world.books).unwrap();
+    let names = reader.names().unwrap();
+    let (_, shown) = names.values().next().unwrap();
+    assert_eq!((shown.container.as_ref(), shown.network.as_ref()), ("one", "web"));
+}
+
+#[tokio::test]
+async fn fenced_an_address_just_released_is_not_adopted() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let id = world.subnet(None).await.unwrap();
+    let address = world.lease(&id, None, 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[("stopping", &address.to_string())]);
+    world.ask(Request::ReleaseAddress { id, address, generation: None }).await.unwrap();
+    world.look().await;
+    assert_eq!(world.leases(), vec![], "the Engine's list lags behind its releases");
+    later(&CLOCK, 60_001);
+    world.look().await;
+    assert_eq!(world.leases().len(), 1, "a minute later it is alive indeed");
+}
+
+#[tokio::test]
+async fn a_dead_holder_does_not_block_an_explicit_request() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let id = world.subnet(None).await.unwrap();
+    world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[]);
+    later(&CLOCK, 60_000);
+    world.look().await;
+    assert!(world.lease(&id, Some("10.9.0.9"), 2).await.is_err(), "one look proves nothing");
+    later(&CLOCK, 60_000);
+    world.look().await;
+    world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
+    let events: Vec<String> = world.history("10.9.0.9").into_iter().map(|(event, _)| event).collect();
+    assert_eq!(events, ["leased", "released", "leased"], "newest first, the replacement is written down");
+    assert!(world.lease(&id, Some("10.9.0.9"), 3).await.is_err(), "the proof was of the old generation");
+}
+
+#[tokio::test]
+async fn a_dead_subnet_does_not_block_where_there_is_one_engine() {
+    for only_engine in [false, true] {
+        clock!(CLOCK, now);
+        let world = World::new(now, only_engine);
+        let old = world.subnet(Some("10.9.3.0/24")).await.unwrap();
+        for _ in 0..2 {
+            later(&CLOCK, 60_000);
+            world.look().await;
+        }
+        let again = world.subnet(Some("10.9.3.0/24")).await;
+        if only_engine {
+            assert_ne!(again.unwrap(), old, "the old PoolID stays harmless");
+            world.ask(Request::ReleaseSubnet { id: old, generation: None }).await.unwrap();
+            assert_eq!(world.plan().subnets().filter(|subnet| subnet.is_held()).count(), 1);
+        } else {
+            assert!(again.unwrap_err().contains("pool overlaps"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_does_not_answer_changes_nothing() {
+    clock!(CLOCK, now);
+    let world = World::new(now, true);
+    let id = world.subnet(None).await.unwrap();
+    world.lease(&id, None, 1).await.unwrap();
+    let settings = reconcile::Settings {
+        engine: Some(world.books.with_file_name("nobody.sock")),
+        grace: GRACE,
+        only_engine: true,
+    };
+    let drivers = vec!["gipam".to_owned()];
+    let (handle, task) = Reconciler::new(
+        settings,
+        drivers,
+        world.ledger.clone(),
+        world.books.clone(),
+        world.callers.clone(),
+        now,
+    );
+    let task = tokio::spawn(task.unwrap().run());
+    later(&CLOCK, GRACE * 2);
+    assert!(handle.look(true).await.unwrap_err().contains("nobody.sock"));
+    assert_eq!(world.leases().len(), 1);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_stopped_container_that_still_names_an_address_keeps_it_from_nobody() {
+    clock!(CLOCK, now);
+    let world = World::patient(now, false, 1_000);
+    let id = world.subnet(None).await.unwrap();
+    let address = |n| format!("10.9.0.{n}");
+    for (n, state) in [(2, "exited"), (3, "created"), (4, "dead"), (5, "running"), (6, "paused")] {
+        world.lease(&id, Some(&address(n)), n).await.unwrap();
+        world.say(state, state, "web", &address(n));
+    }
+    // what it names and nobody holds is not taken into the books, either
+    world.say("old", "exited", "web", "10.9.0.9");
+    world.show("web", "10.9.0.0/24", &[]);
+    for _ in 0..2 {
+        later(&CLOCK, 60_000);
+        world.look().await;
+    }
+    let left: Vec<String> = world.leases().into_iter().map(|(address, _)| address).collect();
+    assert_eq!(left, [address(5), address(6)]);
+}

@@ -1,0 +1,243 @@
+//! Books, ledger and repair beside a made-up Engine: a socket that answers as Docker does.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use gipam::docker::Callers;
+use gipam::ledger::{self, Ledger};
+use gipam::plan::Plan;
+use gipam::plan::change::Kind;
+use gipam::plan::prefix::Prefix;
+use gipam::plan::request::{AddressRequest, Dead, Reply, Request, Space, SubnetRequest, Wanted};
+use gipam::plan::settings::{Base, PoolSettings, Settings};
+use gipam::reconcile::{self, Finding, Handle, Reconciler};
+use gipam::server::{Door, Handler, Limits, Refusal, Request as Asked, Response, Server};
+use gipam::store::{Books, Reader};
+use serde_json::{Value, json};
+
+/// Begins well after the epoch, so that nothing is "long ago" by accident.
+pub const START: u64 = 1_000_000_000;
+pub const GRACE: u64 = 600_000;
+
+/// Each test has a clock of its own, by thread: the ledger and the task are told through these.
+#[macro_export]
+macro_rules! clock {
+    ($name:ident, $now:ident) => {
+        static $name: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new($crate::world::START);
+        fn $now() -> u64 {
+            $name.load(std::sync::atomic::Ordering::SeqCst)
+        }
+    };
+}
+
+/// What the Engine shows of a network.
+#[derive(Clone, Default)]
+pub struct Network {
+    pub subnet: String,
+    pub gateway: String,
+    pub range: String,
+    pub auxiliary: BTreeMap<String, String>,
+    /// Address and length by container.
+    pub endpoints: BTreeMap<String, String>,
+}
+
+/// By name.
+pub type Shown = BTreeMap<String, Network>;
+
+/// A made-up Engine: what its networks show, and what its containers say of themselves.
+struct Engine(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>);
+
+impl Handler for Engine {
+    async fn handle(&self, asked: Asked) -> Response {
+        let shown = self.0.lock().unwrap().clone();
+        let network = |name: &String, shown: &Network| {
+            // Swarm's load balancers stand under their network's name, containers under their id
+            let endpoint = |(container, address): (&String, &String)| {
+                let key =
+                    if container.starts_with("lb-") { container.clone() } else { format!("id-{container}") };
+                (key, json!({"Name": container, "IPv4Address": address, "MacAddress": ""}))
+            };
+            let containers: serde_json::Map<String, Value> = shown.endpoints.iter().map(endpoint).collect();
+            let config = json!({"Subnet": shown.subnet, "Gateway": shown.gateway, "IPRange": shown.range,
+                "AuxiliaryAddresses": shown.auxiliary});
+            json!({"Name": name, "Id": name, "Scope": "local", "Containers": containers,
+                "IPAM": {"Driver": "gipam", "Options": {"com.example": "x"}, "Config": [config]}})
+        };
+        let body = match asked.path.as_str() {
+            "/_ping" => json!("OK"),
+            "/networks" => shown.iter().map(|(name, shown)| network(name, shown)).collect(),
+            "/containers/json" => Value::Array(self.1.lock().unwrap().clone()),
+            "/info" => json!({"LiveRestoreEnabled": shown.contains_key("live-restore")}),
+            path => match path.strip_prefix("/networks/").and_then(|name| shown.get_key_value(name)) {
+                Some((name, shown)) => network(name, shown),
+                None => return Response::new(404, "application/json", "{}"),
+            },
+        };
+        Response::new(200, "application/json", body.to_string())
+    }
+
+    fn refuse(&self, why: Refusal) -> Response {
+        Response::new(why.status(), "text/plain", why.to_string())
+    }
+}
+
+pub struct World {
+    _directory: tempfile::TempDir,
+    pub books: PathBuf,
+    pub ledger: Ledger,
+    pub handle: Handle,
+    pub callers: Arc<Callers>,
+    pub shown: Arc<Mutex<Shown>>,
+    containers: Arc<Mutex<Vec<Value>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+pub fn pool() -> Settings {
+    let base = Base { base: Prefix::parse("10.9.0.0/16").unwrap(), size: 24, addresses: Default::default() };
+    let pool = PoolSettings {
+        name: "lan".to_owned(),
+        v4: Some(base),
+        v6: None,
+        cooling: 0,
+        subnet_cooling: 0,
+        closed: false,
+    };
+    Settings { pools: vec![pool], ..Settings::default() }
+}
+
+impl World {
+    pub fn new(now: fn() -> u64, only_engine: bool) -> Self {
+        Self::patient(now, only_engine, GRACE)
+    }
+
+    pub fn patient(now: fn() -> u64, only_engine: bool, grace: u64) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("books.db");
+        let mut books = Books::open(&path).unwrap();
+        books.put_settings(&pool()).unwrap();
+        books.commit().unwrap();
+        let (ledger, _thread) = ledger::start(Plan::new(pool()), books, Box::new(now), |_| {}).unwrap();
+        let (shown, containers) = <(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>)>::default();
+        let socket = directory.path().join("engine.sock");
+        let mut server = Server::new();
+        server.add(
+            Door::unix(&socket).open().unwrap(),
+            Arc::new(Engine(shown.clone(), containers.clone())),
+            Limits::default(),
+        );
+        tokio::spawn(server.serve(std::future::pending(), Duration::ZERO));
+        let settings = reconcile::Settings { engine: Some(socket), grace, only_engine };
+        let drivers = vec!["gipam".to_owned()];
+        let callers = Arc::new(Callers::new(ledger.clone(), Vec::new(), Some("boot".to_owned())));
+        let (handle, task) =
+            Reconciler::new(settings, drivers, ledger.clone(), path.clone(), callers.clone(), now);
+        let task = tokio::spawn(task.unwrap().run());
+        Self { _directory: directory, books: path, ledger, handle, callers, shown, containers, task }
+    }
+
+    pub async fn ask(&self, request: Request) -> Result<Reply, String> {
+        self.ledger.ask(request).await.map(|granted| granted.reply).map_err(|refusal| refusal.text)
+    }
+
+    pub async fn subnet(&self, prefix: Option<&str>) -> Result<String, String> {
+        let wanted = match prefix {
+            Some(text) => Wanted::Exact(Prefix::parse(text).unwrap()),
+            None => Wanted::Any { size: None },
+        };
+        let request = SubnetRequest {
+            space: Space::Local,
+            family: gipam::plan::prefix::Family::V4,
+            wanted,
+            range: None,
+            options: BTreeMap::new(),
+            pools: None,
+            in_use: Arc::from([]),
+            dead: self.dead(),
+        };
+        match self.ask(Request::Subnet(request)).await? {
+            Reply::Subnet { id, .. } => Ok(id),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    /// An endpoint's address: MACs tell endpoints from auxiliary addresses.
+    pub async fn lease(&self, id: &str, address: Option<&str>, mac: u8) -> Result<IpAddr, String> {
+        let request = AddressRequest {
+            id: id.to_owned(),
+            address: address.map(|text| text.parse().unwrap()),
+            mac: Some([2, 0, 0, 0, 0, mac]),
+            dead: self.dead(),
+            ..AddressRequest::default()
+        };
+        match self.ask(Request::Address(request)).await? {
+            Reply::Address { address, .. } => Ok(address),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    pub async fn gateway(&self, id: &str) {
+        let request = AddressRequest { id: id.to_owned(), gateway: true, ..AddressRequest::default() };
+        self.ask(Request::Address(request)).await.unwrap();
+    }
+
+    pub fn dead(&self) -> Arc<Dead> {
+        self.handle.proofs().read().unwrap().clone()
+    }
+
+    pub fn show(&self, network: &str, subnet: &str, endpoints: &[(&str, &str)]) {
+        let endpoints =
+            endpoints.iter().map(|(name, address)| ((*name).to_owned(), format!("{address}/24"))).collect();
+        // P26: the Engine may hide the gateway
+        let shown = Network { subnet: subnet.to_owned(), endpoints, ..Network::default() };
+        self.shown.lock().unwrap().insert(network.to_owned(), shown);
+    }
+
+    /// A container that says of itself that it is in this state and has this address.
+    pub fn say(&self, container: &str, state: &str, network: &str, address: &str) {
+        let attached = json!({"NetworkID": network, "IPAddress": address});
+        self.containers.lock().unwrap().push(json!({"Id": format!("id-{container}"), "State": state,
+            "Names": [format!("/{container}")], "NetworkSettings": {"Networks": {network: attached}}}));
+    }
+
+    pub async fn look(&self) -> Vec<Finding> {
+        self.handle.look(false).await.unwrap()
+    }
+
+    pub fn plan(&self) -> Plan {
+        let reader = Reader::open(&self.books).unwrap();
+        let mut plan = Plan::new(reader.settings().unwrap());
+        reader.load(|change| plan.apply(&change)).unwrap();
+        plan
+    }
+
+    /// Every lease in the durable books.
+    pub fn leases(&self) -> Vec<(String, Kind)> {
+        let plan = self.plan();
+        let held: Vec<_> = plan.subnets().filter(|subnet| subnet.is_held()).collect();
+        let leases = held.iter().flat_map(|subnet| {
+            let leased = subnet.addresses.records().filter(|(_, record)| record.leased);
+            leased.map(|(address, record)| (subnet.state.prefix.address(address).to_string(), record.kind))
+        });
+        leases.collect()
+    }
+
+    pub fn history(&self, of: &str) -> Vec<(String, Option<String>)> {
+        let lines = Reader::open(&self.books).unwrap().history(Some(of), 100).unwrap();
+        lines.into_iter().map(|line| (line.event, line.why)).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.ledger.stop();
+    }
+}
+
+pub fn later(clock: &AtomicU64, millis: u64) {
+    clock.fetch_add(millis, Ordering::SeqCst);
+}
