@@ -7,6 +7,7 @@ use rusqlite::params;
 
 use super::sqlite::{Books, CommitError};
 use crate::plan::change::{Change, Kind, Marks, Record, Serial, Shown, SubnetState, Why};
+use crate::plan::prefix::text;
 use crate::plan::settings::Millis;
 use crate::plan::{Plan, mac_text};
 
@@ -307,7 +308,7 @@ impl Books {
                 state.space.name(),
                 prefix.to_string(),
                 state.id,
-                row.address.map(|address| prefix.address(address).to_string()),
+                row.address.map(|address| text(prefix.address(address))),
                 kind.name(),
                 row.holder.and_then(|record| record.name.as_deref()),
                 row.holder.and_then(|record| record.mac).map(mac_text),
