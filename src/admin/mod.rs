@@ -9,7 +9,9 @@ pub mod client;
 mod error;
 mod handler;
 mod import;
+mod look;
 pub mod offline;
+mod query;
 pub mod rows;
 mod views;
 

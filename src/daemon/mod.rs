@@ -112,7 +112,7 @@ async fn serve(
         };
         server.add(opened.listener, Arc::new(driver), limits.clone());
     }
-    let admin = Admin::new(ledger.clone(), books.to_owned(), config, counters, repair);
+    let admin = Admin::new(ledger.clone(), books.to_owned(), config, counters, repair, look::look);
     server.add(doors.admin, Arc::new(admin), Limits { max_body: ADMIN_BODY, ..limits });
     let (sender, receiver) = oneshot::channel();
     let shutdown = async move {

@@ -244,6 +244,15 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_written_as_the_standard_library_writes_them() {
+        for number in [0, 1, 9, 10, 99, 100, 199, 200, 255, 256, 0x0a00_0102, 0xc0a8_0ac8, 0xffff_ffff] {
+            for address in [Family::V4.address(number), Family::V6.address(number << 90 | number)] {
+                assert_eq!(text(address), address.to_string());
+            }
+        }
+    }
+
+    #[test]
     fn host_bits_are_masked_in_both_families() {
         assert_eq!(prefix("192.0.2.77/24").to_string(), "192.0.2.0/24");
         assert_eq!(prefix("2001:db8::77/64").to_string(), "2001:db8::/64");

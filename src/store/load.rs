@@ -45,17 +45,25 @@ fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> R
     })?;
     let columns = "address, leased, kind, name, mac, pinned, since, generation";
     let sql = format!("SELECT subnet, {columns} FROM addresses ORDER BY subnet");
-    let mut last = None;
+    // Subnet by subnet: the serial of the rows at hand, its prefix, its addresses.
+    let mut at_hand: Option<(i64, Prefix, Vec<(u128, Record)>)> = None;
+    let loaded = |(serial, _, records): (i64, Prefix, Vec<_>)| Change::AddressesLoaded {
+        serial: serial.unsigned_abs(),
+        records,
+    };
     table(path, connection, "addresses", &sql, |row| {
-        let serial = row.get(0)?;
-        if last.is_none_or(|(of, _)| of != serial) {
-            last = u64::try_from(serial).ok().and_then(|of| prefixes.get(&of)).map(|it| (serial, *it));
+        let serial: i64 = row.get(0)?;
+        if at_hand.as_ref().is_none_or(|(of, ..)| *of != serial) {
+            at_hand.take().map(loaded).map(&mut take);
+            let prefix = u64::try_from(serial).ok().and_then(|of| prefixes.get(&of));
+            at_hand = prefix.map(|prefix| (serial, *prefix, Vec::new()));
         }
-        let Some((_, prefix)) = last.filter(|(of, _)| *of == serial) else {
+        let Some((_, prefix, records)) = &mut at_hand else {
             return Ok(Err(Unclear(format!("{} belongs to no subnet", row.get::<_, String>(1)?))));
         };
-        Ok(known(serial, prefix, row)?.map(&mut take))
+        Ok(known(*prefix, row)?.map(|record| records.push(record)))
     })?;
+    at_hand.map(loaded).map(&mut take);
     // What happened since the table was brought up to date; a row of a subnet that has gone since tells only its number.
     let sql = format!(
         "SELECT serial, {columns} FROM history WHERE seq > (SELECT folded FROM counters) AND address IS NOT NULL ORDER BY seq"
@@ -69,7 +77,9 @@ fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> R
         let prefix = u64::try_from(serial).ok().and_then(|serial| prefixes.get(&serial));
         let change = match (prefix, row.get::<_, Option<bool>>(2)?) {
             (None, _) => Ok(counted),
-            (Some(prefix), Some(_)) => known(serial, *prefix, row)?,
+            (Some(prefix), Some(_)) => known(*prefix, row)?.map(|(address, record)| {
+                Change::AddressRestored { serial: serial.unsigned_abs(), address, record }
+            }),
             (Some(prefix), None) => {
                 take(counted);
                 let forgotten = |address| Change::AddressForgotten { serial: serial.unsigned_abs(), address };
@@ -195,7 +205,7 @@ fn subnet(row: &Row<'_>) -> Result<Clear<SubnetState>, rusqlite::Error> {
 }
 
 /// A row of addresses: serial, address, leased, kind, name, mac, pinned, since, generation.
-fn known(serial: i64, prefix: Prefix, row: &Row<'_>) -> Result<Clear<Change>, rusqlite::Error> {
+fn known(prefix: Prefix, row: &Row<'_>) -> Result<Clear<(u128, Record)>, rusqlite::Error> {
     let text = |at: usize| Ok::<_, rusqlite::Error>(row.get_ref(at)?.as_str_or_null()?);
     let (address, kind_text, name, mac_text) = (row.get_ref(1)?.as_str()?, text(3)?, text(4)?, text(5)?);
     let (leased, pinned): (bool, bool) = (row.get(2)?, row.get(6)?);
@@ -212,7 +222,7 @@ fn known(serial: i64, prefix: Prefix, row: &Row<'_>) -> Result<Clear<Change>, ru
             since: unsigned(since)?,
             generation: unsigned(generation)?,
         };
-        Ok(Change::AddressRestored { serial: unsigned(serial)?, address, record })
+        Ok((address, record))
     })())
 }
 

@@ -13,7 +13,7 @@ use crate::plan::change::Serial;
 use crate::plan::prefix::number;
 
 /// At least so many rows stand in the tail before they are folded.
-const LEAST: usize = 4_096;
+pub(super) const LEAST: usize = 4_096;
 /// And so many for each page of the database: then several of them meet on a page, however large the books are.
 const PER_PAGE: usize = 4;
 /// For each row that is written so many are folded, while folding is due: nobody waits long for it.

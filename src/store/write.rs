@@ -5,7 +5,7 @@
 
 use rusqlite::params;
 
-use super::sqlite::{Books, CommitError};
+use super::sqlite::{Books, CommitError, Error, sqlite};
 use crate::plan::change::{Change, Kind, Marks, Record, Serial, Shown, SubnetState, Why};
 use crate::plan::prefix::text;
 use crate::plan::settings::Millis;
@@ -69,6 +69,11 @@ impl Books {
         let sql = "UPDATE counters SET next_generation = ?1, next_serial = ?2 WHERE one = 1";
         self.execute(sql, params![signed(generation), signed(serial)])
             .map_err(|error| CommitError::of(&error))
+    }
+
+    /// Forgets who asked for what is held (see the plan's `callers`): whoever comes next may have.
+    pub(super) fn forget_callers(&mut self) -> Result<(), Error> {
+        self.execute("DELETE FROM callers", []).map_err(sqlite(&self.path, "forgetting who asked"))
     }
 
     fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Written {
@@ -160,6 +165,7 @@ impl Books {
             | Change::AddressRestored { .. }
             | Change::AddressForgotten { .. }
             | Change::AddressLearned { .. }
+            | Change::AddressesLoaded { .. }
             | Change::Counted { .. } => Ok(()),
         }
     }

@@ -80,7 +80,7 @@ impl Rows {
             Change::CallerForgotten { name } => {
                 self.callers.remove(name);
             }
-            Change::AddressNamed { .. } | Change::Counted { .. } => {}
+            Change::AddressNamed { .. } | Change::AddressesLoaded { .. } | Change::Counted { .. } => {}
         }
     }
 
