@@ -71,7 +71,9 @@ fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> R
     table(path, connection, "history", &sql, |row| {
         let (serial, generation): (i64, i64) = (row.get(0)?, row.get(8)?);
         let counted = match unsigned(generation) {
-            Ok(generation) => Change::Counted { next_generation: generation.saturating_add(1), next_serial: 0 },
+            Ok(generation) => {
+                Change::Counted { next_generation: generation.saturating_add(1), next_serial: 0 }
+            }
             Err(unclear) => return Ok(Err(unclear)),
         };
         let prefix = u64::try_from(serial).ok().and_then(|serial| prefixes.get(&serial));

@@ -13,8 +13,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::reserve::Reserve;
-use super::tail::Tail;
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
+use super::tail::Tail;
 use super::write::TRIM_EVERY;
 
 /// Why books cannot be opened or read.

@@ -169,7 +169,8 @@ fn copy(connection: &Connection, seq: i64) -> Result<(), rusqlite::Error> {
 
 fn read(connection: &Connection, tail: &mut Tail) -> Result<(), rusqlite::Error> {
     let last = "SELECT folded, coalesce((SELECT max(seq) FROM history), 0) FROM counters";
-    let (folded, newest): (i64, i64) = connection.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (folded, newest): (i64, i64) =
+        connection.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     (tail.folded, tail.next) = (folded, folded.max(newest) + 1);
     let sql = "SELECT seq, serial, address, generation FROM history \
                WHERE seq > (SELECT folded FROM counters) AND address IS NOT NULL ORDER BY seq";

@@ -18,8 +18,8 @@ use gipam::plan::prefix::AddressRange;
 use gipam::plan::request::{AddressRequest, Context, Reply, Request, Space, SubnetRequest, Undo, Wanted};
 use gipam::plan::settings::Settings;
 use gipam::store::{Books, Error, Reader};
-use proptest::prelude::*;
 use operations::{Op, operations, prefix, request, settings};
+use proptest::prelude::*;
 
 const START: u64 = 1_800_000_000_000;
 
