@@ -19,7 +19,7 @@ const PER_PAGE: usize = 4;
 /// For each row that is written so many are folded, while folding is due: nobody waits long for it.
 const STEP: usize = 4;
 /// But no fewer in one commit.
-const SMALLEST_STEP: usize = 64;
+const SMALLEST_STEP: usize = 128;
 
 /// A row that tells of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
