@@ -20,6 +20,9 @@ struct Unclear(String);
 
 type Clear<T> = Result<T, Unclear>;
 
+/// The subnet whose rows are being read: its serial, its prefix, its addresses so far.
+type AtHand = (i64, Prefix, Vec<(u128, Record)>);
+
 impl Books {
     /// Everything that was granted and is remembered, as changes; each is handed to `take`.
     pub fn load(&self, take: impl FnMut(Change)) -> Result<(), Error> {
@@ -45,12 +48,10 @@ fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> R
     })?;
     let columns = "address, leased, kind, name, mac, pinned, since, generation";
     let sql = format!("SELECT subnet, {columns} FROM addresses ORDER BY subnet");
-    // Subnet by subnet: the serial of the rows at hand, its prefix, its addresses.
-    let mut at_hand: Option<(i64, Prefix, Vec<(u128, Record)>)> = None;
-    let loaded = |(serial, _, records): (i64, Prefix, Vec<_>)| Change::AddressesLoaded {
-        serial: serial.unsigned_abs(),
-        records,
-    };
+    // Subnet by subnet.
+    let mut at_hand: Option<AtHand> = None;
+    let loaded =
+        |(serial, _, records): AtHand| Change::AddressesLoaded { serial: serial.unsigned_abs(), records };
     table(path, connection, "addresses", &sql, |row| {
         let serial: i64 = row.get(0)?;
         if at_hand.as_ref().is_none_or(|(of, ..)| *of != serial) {
