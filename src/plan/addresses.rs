@@ -141,6 +141,30 @@ impl Addresses {
         self.records.insert(address, record);
     }
 
+    /// Sets what is known of many addresses at once. Trees that are built whole are full: half the memory of grown ones.
+    pub fn load(&mut self, records: &[(u128, Record)]) {
+        if !self.records.is_empty() {
+            for (address, record) in records {
+                self.put(*address, record.clone());
+            }
+            return;
+        }
+        for (address, record) in records {
+            self.taken.insert(*address, *address);
+            if record.leased {
+                self.leased += 1;
+            } else {
+                self.queue(*address, record.pinned).insert((record.since, *address));
+            }
+        }
+        let holders = |(address, record): &(u128, Record)| {
+            let (address, generation) = (*address, record.generation);
+            holder_keys(record).map(move |key| (key, generation, address))
+        };
+        self.holders = records.iter().flat_map(holders).collect();
+        self.records = records.iter().cloned().collect();
+    }
+
     /// Forgets an address: it was never used.
     pub fn forget(&mut self, address: u128) {
         self.drop_indexes(address);

@@ -41,6 +41,7 @@ impl Plan {
             | Change::AddressLearned { serial, address, record, .. } => {
                 self.put_address(*serial, *address, record.clone());
             }
+            Change::AddressesLoaded { serial, records } => self.load_addresses(*serial, records),
             Change::AddressReleased { serial, address, at, .. } => {
                 let Some(subnet) = self.subnets.get_mut(serial) else { return };
                 let Some(record) = subnet.addresses.get(*address) else { return };
@@ -82,6 +83,13 @@ impl Plan {
         let Some(subnet) = self.subnets.get_mut(&serial) else { return };
         self.next_generation = self.next_generation.max(record.generation.saturating_add(1));
         subnet.addresses.put(address, record);
+    }
+
+    fn load_addresses(&mut self, serial: Serial, records: &[(u128, Record)]) {
+        let Some(subnet) = self.subnets.get_mut(&serial) else { return };
+        let newest = records.iter().map(|(_, record)| record.generation).max();
+        self.next_generation = self.next_generation.max(newest.map_or(0, |newest| newest.saturating_add(1)));
+        subnet.addresses.load(records);
     }
 
     fn put_subnet(&mut self, state: SubnetState) {

@@ -226,6 +226,13 @@ pub enum Change {
         /// What was there.
         record: Record,
     },
+    /// All that the books say of a subnet's addresses, at a start.
+    AddressesLoaded {
+        /// In this subnet, of which nothing is known yet.
+        serial: Serial,
+        /// By number.
+        records: Vec<(u128, Record)>,
+    },
     /// The Engine showed what an address is: one that the books lacked, or one whose kind nobody knew.
     AddressLearned {
         /// In this subnet.

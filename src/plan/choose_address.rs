@@ -309,7 +309,14 @@ fn never_given_name(subnet: &Subnet, address: u128) -> Option<String> {
 
 /// A MAC as people write it.
 pub fn mac_text(mac: super::request::Mac) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
+    let mut text = String::with_capacity(3 * mac.len());
+    for byte in mac {
+        if !text.is_empty() {
+            text.push(':');
+        }
+        text.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+    }
+    text
 }
 
 /// Who holds it, for a message.

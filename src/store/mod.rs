@@ -15,6 +15,7 @@ mod reserve;
 mod schema;
 mod settings;
 mod sqlite;
+mod tail;
 pub mod takeover;
 mod write;
 

@@ -88,7 +88,7 @@ impl Rows {
             Change::CallerForgotten { name } => {
                 self.callers.remove(name);
             }
-            Change::AddressNamed { .. } | Change::Counted { .. } => {}
+            Change::AddressNamed { .. } | Change::AddressesLoaded { .. } | Change::Counted { .. } => {}
         }
     }
 

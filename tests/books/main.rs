@@ -4,10 +4,10 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
-mod support {
-    #[allow(dead_code, reason = "shared with other tests")]
-    pub mod operations;
-}
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "../support/operations.rs"]
+mod operations;
+mod tail;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ use gipam::plan::prefix::AddressRange;
 use gipam::plan::request::{AddressRequest, Context, Reply, Request, Space, SubnetRequest, Undo, Wanted};
 use gipam::plan::settings::Settings;
 use gipam::store::{Books, Error, Reader};
+use operations::{Op, operations, prefix, request, settings};
 use proptest::prelude::*;
-use support::operations::{Op, operations, prefix, request, settings};
 
 const START: u64 = 1_800_000_000_000;
 
@@ -135,8 +135,11 @@ proptest! {
     })]
 
     #[test]
-    fn faithful_what_is_committed_comes_back_as_it_was_served(operations in operations(60), batch in 1usize..8) {
+    fn faithful_what_is_committed_comes_back_as_it_was_served(
+        operations in operations(60), batch in 1usize..8, tail in 1usize..40
+    ) {
         let mut trial = Trial::new();
+        trial.books.fold_after(tail);
         let mut committed = trial.plan.clone();
         for (number, op) in operations.0.iter().enumerate() {
             trial.step(op);
