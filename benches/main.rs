@@ -1,0 +1,52 @@
+//! BENCH: what gipam costs, measured in the open, and how to measure any other IPAM plugin beside it.
+//!
+//! `make bench` runs it. Its parts are programs of their own: `bench load` is the load client, `bench fixed` the bare
+//! loop it is compared with. It is an example of the package, so that it is built with the release profile and never
+//! shipped. Starts nothing that outlives it.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is what it is for")]
+
+mod fixed;
+mod load;
+mod script;
+mod watch;
+mod wire;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What gipam costs
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load on an IPAM plugin: requests a second, latencies, server CPU; checks that nothing is given twice
+    Load(load::Options),
+    /// A server that answers everything with the same bytes
+    Fixed {
+        /// Its UNIX socket
+        #[arg(long)]
+        socket: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Load(options) => options.run(),
+        Command::Fixed { socket } => fixed::serve(&socket).map(|()| true),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
