@@ -29,13 +29,6 @@ impl Outcome {
     pub fn cpu(&self) -> Option<f64> {
         self.server.map(|time| micros(time) / self.run.requests().max(1) as f64)
     }
-
-    /// Median latency of all its requests, in microseconds.
-    pub fn median_latency(&self) -> f64 {
-        let mut nanos: Vec<u32> = self.run.calls.iter().flat_map(|call| call.nanos.iter().copied()).collect();
-        nanos.sort_unstable();
-        percentile(&nanos, 50.0)
-    }
 }
 
 fn micros(time: Duration) -> f64 {
@@ -117,7 +110,8 @@ impl Options {
         let server = self.pid.map(Process).or_else(|| Process::behind(&door));
         let mut crew = Crew::connect(&door, self.connections.max(1))?;
         let families = self.families.iter().map(|family| *family == 6).collect();
-        let mut play = Play::new(self.pools, families, self.names);
+        let mut play = Play::new(self.pools, families);
+        play.names = self.names;
         let mut good = true;
         println!(
             "{:<14} {:<36} {:>8} {:>6} {:>9} {:>8} {:>8} {:>9} {:>8} {:>8}",

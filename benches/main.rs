@@ -6,9 +6,20 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is what it is for")]
 
+mod daemon;
+mod findings;
 mod fixed;
+mod growth;
 mod load;
+mod machine;
+mod page;
+mod picture;
+mod pure;
+mod rounds;
+mod run;
 mod script;
+mod stats;
+mod sync;
 mod watch;
 mod wire;
 
@@ -26,6 +37,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measures everything and writes docs/benchmarks.md
+    Run(run::Options),
     /// Load on an IPAM plugin: requests a second, latencies, server CPU; checks that nothing is given twice
     Load(load::Options),
     /// A server that answers everything with the same bytes
@@ -38,6 +51,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Run(options) => options.run(),
         Command::Load(options) => options.run(),
         Command::Fixed { socket } => fixed::serve(&socket).map(|()| true),
     };

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use crate::wire::{Script, write_number};
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Phase {
     /// Plugin.Activate: decides and stores nothing.
     Activate,
@@ -98,6 +98,8 @@ pub struct Play {
     pub families: Vec<bool>,
     /// Whether endpoints have names, as Engine 29 sends them.
     pub names: bool,
+    /// Whether [`Phase::Pools`] asks for gateways. Without, ours needs `storm_limit = 0`.
+    pub gateways: bool,
     subnets: Vec<Subnet>,
     /// Held subnets by family and first address, with their last.
     standing: BTreeMap<(bool, u128), u128>,
@@ -113,13 +115,14 @@ pub struct Play {
 
 impl Play {
     /// Nothing is held.
-    pub fn new(wanted: u64, families: Vec<bool>, names: bool) -> Self {
+    pub fn new(wanted: u64, families: Vec<bool>) -> Self {
         Self {
             phase: Phase::Activate,
             space: "local".to_owned(),
             wanted,
             families,
-            names,
+            names: false,
+            gateways: true,
             subnets: Vec::new(),
             standing: BTreeMap::new(),
             leased: HashSet::default(),
@@ -148,6 +151,16 @@ impl Play {
     /// Addresses held, but for gateways.
     pub fn held(&self) -> usize {
         self.hands.iter().map(|hand| hand.held.len()).sum()
+    }
+
+    /// A subnet that is held already, with so many addresses left.
+    pub fn adopt(&mut self, id: String, prefix: &str, room: u128) -> Option<()> {
+        let (first, length) = parse_prefix(prefix)?;
+        let v6 = prefix.contains(':');
+        let last = last_of(first, length, v6);
+        self.standing.insert((v6, first), last);
+        self.subnets.push(Subnet { id, first, last, room, gateway: None, v6 });
+        Some(())
     }
 
     fn random(&mut self, below: usize) -> usize {
@@ -271,18 +284,16 @@ impl Play {
     fn granted_subnet(&mut self, connection: usize, v6: bool, body: &[u8]) -> Result<(), String> {
         let (id, prefix) = (field(body, "PoolID")?, field(body, "Pool")?);
         let (address, length) = parse_prefix(prefix).ok_or_else(|| format!("{prefix:?} is no prefix"))?;
-        let bits = if v6 { 128 } else { 32 };
-        let size = 1u128.checked_shl(bits - length).unwrap_or(u128::MAX);
-        let (first, last) = (address, address.saturating_add(size - 1));
+        let (first, last) = (address, last_of(address, length, v6));
         let below = self.standing.range(..=(v6, last)).next_back();
         if below.is_some_and(|((family, _), other)| *family == v6 && *other >= first) {
             self.twice += 1;
         }
         self.standing.insert((v6, first), last);
         // Network, broadcast and gateway.
-        let room = size.saturating_sub(3);
+        let room = (last - first).saturating_sub(2);
         self.subnets.push(Subnet { id: id.to_owned(), first, last, room, gateway: None, v6 });
-        self.hands[connection].owed = Some((self.subnets.len() - 1) as u32);
+        self.hands[connection].owed = self.gateways.then_some((self.subnets.len() - 1) as u32);
         Ok(())
     }
 
@@ -344,6 +355,11 @@ impl Script for Play {
     }
 }
 
+fn last_of(first: u128, length: u32, v6: bool) -> u128 {
+    let host_bits = if v6 { 128 } else { 32u32 }.saturating_sub(length);
+    1u128.checked_shl(host_bits).map_or(u128::MAX, |size| first | (size - 1))
+}
+
 fn write_address(body: &mut Vec<u8>, address: u128, v6: bool) {
     use std::io::Write;
     let text = if v6 {
@@ -395,7 +411,7 @@ mod tests {
 
     #[test]
     fn what_is_given_twice_is_counted() {
-        let mut play = Play::new(3, vec![false], false);
+        let mut play = Play::new(3, vec![false]);
         play.begin(Phase::Pools, 1);
         let mut ask = |play: &mut Play, answer: &str| {
             play.next(0, &mut Vec::new()).unwrap();
