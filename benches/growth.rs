@@ -5,16 +5,10 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::mpsc;
-use std::time::{Duration, Instant, SystemTime};
-
-use gipam::ledger::{Ledger, start};
-use gipam::plan::Plan;
-use gipam::plan::prefix::Family;
-use gipam::plan::request::{AddressRequest, Reply, Request, Space, SubnetRequest, Wanted};
-use gipam::store::Books;
+use std::time::{Duration, Instant};
 
 use crate::daemon::{House, Server};
+use crate::filled::fill;
 use crate::load::{Outcome, phase};
 use crate::script::{Phase, Play};
 use crate::stats::{median, median_ratio};
@@ -106,7 +100,7 @@ pub fn run(directory: &Path, program: &Path, count: usize) -> io::Result<Growth>
     big_house.start()?.0.stop()?;
     let began = Instant::now();
     eprintln!("bench: making books of {} leases", SUBNETS * LEASES);
-    let subnets = fill(&big_house.path("gipam.db"))?;
+    let subnets = fill(&big_house.path("gipam.db"), SUBNETS, LEASES)?;
     growth.making = began.elapsed().as_secs_f64();
     for _ in 0..count {
         let (server, took) = big_house.start()?;
@@ -167,93 +161,4 @@ fn round(side: &mut Side, growth: &mut Growth) -> io::Result<()> {
     let micros = released.cpu().unwrap_or(f64::NAN) * released.run.requests() as f64 / leases;
     growth.keep("ReleasePool, a lease it drops", side.big, micros);
     Ok(())
-}
-
-/// Fills the books through a ledger over them; answers PoolIDs and prefixes.
-fn fill(path: &Path) -> io::Result<Vec<(String, String)>> {
-    let books = Books::open(path).map_err(io::Error::other)?;
-    let mut plan = Plan::new(books.settings().map_err(io::Error::other)?);
-    books.load(|change| plan.apply(&change)).map_err(io::Error::other)?;
-    let (sender, ended) = mpsc::channel();
-    let (ledger, thread) = start(plan, books, Box::new(now), move |outcome| {
-        // Nobody listens only where filling failed before.
-        let _ = sender.send(outcome);
-    })?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let subnets = runtime.block_on(fill_through(&ledger))?;
-    ledger.stop();
-    ended.recv().map_err(io::Error::other)?.map_err(io::Error::other)?;
-    thread.join().map_err(|_| io::Error::other("the ledger's thread panicked"))?;
-    Ok(subnets)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the program has no other clock")]
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Asks for all of these at once, and answers their replies in order.
-async fn ask_all(ledger: &Ledger, requests: Vec<Request>) -> io::Result<Vec<Reply>> {
-    let asking: Vec<_> = requests
-        .into_iter()
-        .map(|request| {
-            let ledger = ledger.clone();
-            tokio::task::spawn_local(async move { ledger.ask(request).await })
-        })
-        .collect();
-    let mut replies = Vec::with_capacity(asking.len());
-    for answer in asking {
-        let answer = answer.await.map_err(io::Error::other)?;
-        replies.push(answer.map_err(io::Error::other)?.reply);
-    }
-    Ok(replies)
-}
-
-async fn fill_through(ledger: &Ledger) -> io::Result<Vec<(String, String)>> {
-    let local = tokio::task::LocalSet::new();
-    local
-        .run_until(async {
-            let (mut subnets, mut holder) = (Vec::with_capacity(SUBNETS), 0u64);
-            while subnets.len() < SUBNETS {
-                let wanted = (0..20.min(SUBNETS - subnets.len())).map(|number| subnet(number % 2 == 1));
-                let mut leases = Vec::with_capacity(20 * LEASES);
-                for reply in ask_all(ledger, wanted.collect()).await? {
-                    let Reply::Subnet { id, prefix } = reply else { continue };
-                    for number in 0..LEASES {
-                        holder += 1;
-                        leases.push(lease(&id, number == 0, holder));
-                    }
-                    subnets.push((id, prefix.to_string()));
-                }
-                ask_all(ledger, leases).await?;
-            }
-            Ok(subnets)
-        })
-        .await
-}
-
-fn subnet(v6: bool) -> Request {
-    Request::Subnet(SubnetRequest {
-        space: Space::Local,
-        family: if v6 { Family::V6 } else { Family::V4 },
-        wanted: Wanted::Any { size: None },
-        range: None,
-        options: Default::default(),
-        pools: None,
-        in_use: Vec::new().into(),
-        dead: Default::default(),
-    })
-}
-
-/// A gateway, or an endpoint with a name and a MAC, as Engine 29 asks for it.
-fn lease(id: &str, gateway: bool, holder: u64) -> Request {
-    let [.., a, b, c, d] = holder.to_be_bytes();
-    Request::Address(AddressRequest {
-        id: id.to_owned(),
-        gateway,
-        name: (!gateway).then(|| format!("container-{holder}")),
-        mac: (!gateway).then_some([2, 0x42, a, b, c, d]),
-        ..AddressRequest::default()
-    })
 }

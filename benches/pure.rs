@@ -78,13 +78,14 @@ pub fn run(directory: &Path) -> io::Result<Pure> {
         for scattered in [false, true] {
             let series = format!("address {family} {}", if scattered { "scattered" } else { "contiguous" });
             for at in OCCUPANCIES {
-                let mut desk = Desk::with_leases(family, at, scattered);
+                let mut desk =
+                    Desk::with_leases(family, 16, (RANGE * at / 100).min(RANGE - 3 - BATCH), scattered);
                 pure.measure(&mut criterion, directory, &series, at, |rounds| desk.time_addresses(rounds))?;
             }
         }
     }
     for family in Family::BOTH {
-        let mut desk = Desk::with_leases(family, 50, true);
+        let mut desk = Desk::with_leases(family, 16, RANGE / 2, true);
         let series = format!("churn {family} scattered");
         pure.measure(&mut criterion, directory, &series, 50, |rounds| desk.time_churn(rounds))?;
     }
@@ -119,6 +120,24 @@ impl Pure {
     }
 }
 
+/// For instruction counts: so many calls of a kind beside so much that stands. Takes nothing back.
+pub fn count(what: &str, standing: u64, calls: u64) -> io::Result<()> {
+    let bits = (u64::BITS - standing.leading_zeros()) as u8 + 1;
+    let mut desk = match what {
+        "address-v4" | "churn-v4" => Desk::with_leases(Family::V4, bits, standing, true),
+        "address-v6" => Desk::with_leases(Family::V6, bits, standing, true),
+        "pool-v4" => Desk::with_subnets(Family::V4, standing as usize),
+        "pool-v6" => Desk::with_subnets(Family::V6, standing as usize),
+        _ => return Err(io::Error::other(format!("{what} is not counted"))),
+    };
+    let took = match what {
+        "churn-v4" => desk.time_churn(calls),
+        "pool-v4" | "pool-v6" => desk.time_subnets(calls),
+        _ => desk.time_addresses(calls),
+    };
+    if took == Duration::MAX { Err(io::Error::other(format!("{what}: refused"))) } else { Ok(()) }
+}
+
 /// A plan and somebody who asks it.
 #[derive(Debug)]
 pub struct Desk {
@@ -136,7 +155,8 @@ fn prefix(text: &str) -> Prefix {
     Prefix::parse(text).unwrap_or_else(|| Prefix::new(Family::V4, 0, 0))
 }
 
-fn settings(base: [&str; 2], sizes: [u8; 2]) -> Settings {
+/// One pool with these bases and sizes.
+pub fn settings(base: [&str; 2], sizes: [u8; 2]) -> Settings {
     let base = |number: usize| {
         Some(Base { base: prefix(base[number]), size: sizes[number], addresses: AddressOrder::Sequential })
     };
@@ -176,14 +196,12 @@ impl Desk {
         decision
     }
 
-    /// One subnet whose range is so full, in order or at random places.
-    pub fn with_leases(family: Family, percent: u64, scattered: bool) -> Self {
+    /// One subnet (IPv6: a range of a /64) of so many host bits with so many leases, in order or at random places.
+    pub fn with_leases(family: Family, bits: u8, leases: u64, scattered: bool) -> Self {
         let mut desk = Self::new(family, settings(["10.0.0.0/8", "2001:db8::/32"], [16, 64]));
-        let (subnet, range) = match family {
-            Family::V4 => ("10.9.0.0/16", None),
-            Family::V6 => ("2001:db8:0:9::/64", Some(prefix("2001:db8:0:9::/112"))),
-        };
-        let subnet = prefix(subnet);
+        let base = prefix(if family == Family::V4 { "10.0.0.0/8" } else { "2001:db8:0:9::/64" });
+        let cut = Prefix::new(family, base.first(), family.bits() - bits);
+        let (subnet, range) = if family == Family::V4 { (cut, None) } else { (base, Some(cut)) };
         let mut request = desk.subnet_request(Wanted::Exact(subnet), None);
         if let Request::Subnet(request) = &mut request {
             request.range = range;
@@ -195,14 +213,14 @@ impl Desk {
         let gateway = AddressRequest { id: desk.id.clone(), gateway: true, ..AddressRequest::default() };
         desk.carry_out(&Request::Address(gateway));
         // The first two and the last are the network's, the gateway's and the broadcast address.
-        let mut places: Vec<u64> = (2..RANGE - 1).collect();
+        let mut places: Vec<u64> = (2..(1 << bits) - 1).collect();
         if scattered {
             for at in (1..places.len()).rev() {
                 let other = desk.random(at as u64 + 1) as usize;
                 places.swap(at, other);
             }
         }
-        places.truncate((RANGE * percent / 100).min(RANGE - 3 - BATCH) as usize);
+        places.truncate(leases as usize);
         for place in places {
             let address = subnet.address(subnet.first() + u128::from(place));
             let mut request = desk.address_request();
