@@ -4,7 +4,6 @@
 //! from the books equals the one served. Does not decide, does not know times but as values.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::change::Record;
 use super::intervals::Intervals;
@@ -29,7 +28,7 @@ impl Bounds {
     }
 }
 
-/// A holder as the index knows it: a hash, checked against the record when found.
+/// A holder as the index knows it: a MAC, or the hash of a name, checked against the record when found.
 type HolderKey = u64;
 
 /// Records of one subnet and the indexes over them.
@@ -50,16 +49,18 @@ pub struct Addresses {
     leased: usize,
 }
 
+/// FNV-1a; the highest bit tells a name from a MAC.
 fn name_key(name: &str) -> HolderKey {
-    let mut hasher = DefaultHasher::new();
-    (0u8, name).hash(&mut hasher);
-    hasher.finish()
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    hash | 1 << 63
 }
 
+/// The MAC itself.
 fn mac_key(mac: Mac) -> HolderKey {
-    let mut hasher = DefaultHasher::new();
-    (1u8, mac).hash(&mut hasher);
-    hasher.finish()
+    let [a, b, c, d, e, f] = mac;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
 fn holder_keys(record: &Record) -> impl Iterator<Item = HolderKey> + use<> {
