@@ -131,36 +131,38 @@ impl Addresses {
 
     /// Sets what is known of an address.
     pub fn put(&mut self, address: u128, record: Record) {
-        self.drop_indexes(address);
-        self.taken.insert(address, address);
-        if record.leased {
+        let (keys, generation) = (holder_keys(&record), record.generation);
+        let (leased, since, pinned) = (record.leased, record.since, record.pinned);
+        match self.records.insert(address, record) {
+            Some(before) => self.drop_indexes(address, &before),
+            None => self.taken.insert(address, address),
+        }
+        // After those of before are gone: they may be the same.
+        self.holders.extend(keys.map(|key| (key, generation, address)));
+        if leased {
             self.leased += 1;
         } else {
-            self.queue(address, record.pinned).insert((record.since, address));
+            self.queue(address, pinned).insert((since, address));
         }
-        self.holders.extend(holder_keys(&record).map(|key| (key, record.generation, address)));
-        self.records.insert(address, record);
     }
 
     /// Forgets an address: it was never used.
     pub fn forget(&mut self, address: u128) {
-        self.drop_indexes(address);
-        if self.records.remove(&address).is_some() && !self.bounds.excluded.contains(address) {
+        let Some(before) = self.records.remove(&address) else { return };
+        self.drop_indexes(address, &before);
+        if !self.bounds.excluded.contains(address) {
             self.taken.remove(address);
         }
     }
 
-    fn drop_indexes(&mut self, address: u128) {
-        let Some(record) = self.records.get(&address) else { return };
-        let (leased, since, pinned) = (record.leased, record.since, record.pinned);
-        let generation = record.generation;
+    fn drop_indexes(&mut self, address: u128, record: &Record) {
         for key in holder_keys(record) {
-            self.holders.remove(&(key, generation, address));
+            self.holders.remove(&(key, record.generation, address));
         }
-        if leased {
+        if record.leased {
             self.leased -= 1;
         } else {
-            self.queue(address, pinned).remove(&(since, address));
+            self.queue(address, record.pinned).remove(&(record.since, address));
         }
     }
 
@@ -173,8 +175,9 @@ impl Addresses {
 
     fn newest(&self, key: HolderKey, is: impl Fn(&Record) -> bool) -> Option<u128> {
         self.holders
-            .range((key, 0, 0)..=(key, u64::MAX, u128::MAX))
+            .range(..=(key, u64::MAX, u128::MAX))
             .rev()
+            .take_while(|(other, ..)| *other == key)
             .map(|(_, _, address)| *address)
             .find(|address| self.records.get(address).is_some_and(&is))
     }
@@ -204,6 +207,11 @@ impl Addresses {
     /// The longest released among the pinned.
     pub fn longest_freed_pinned(&self) -> Option<(Millis, u128)> {
         self.freed_pinned.first().copied()
+    }
+    /// When the longest released of all was, allowed or not.
+    pub fn oldest_memory(&self) -> Option<Millis> {
+        let queues = [&self.freed, &self.freed_pinned, &self.aside].into_iter();
+        queues.filter_map(BTreeSet::first).map(|(since, _)| *since).min()
     }
     /// The longest released of all, allowed or not; at most `most`, the oldest first.
     pub fn oldest_memories(&self, most: usize) -> Vec<(Millis, u128)> {
