@@ -413,7 +413,7 @@ mod tests {
     fn what_is_given_twice_is_counted() {
         let mut play = Play::new(3, vec![false]);
         play.begin(Phase::Pools, 1);
-        let mut ask = |play: &mut Play, answer: &str| {
+        let ask = |play: &mut Play, answer: &str| {
             play.next(0, &mut Vec::new()).unwrap();
             play.answer(0, 200, answer.as_bytes()).unwrap();
         };
