@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Words after it choose scenarios and engines: make engines SCENARIOS="takeover --engine 28"
 SCENARIOS ?=
 
-.PHONY: build run demo check test engines units faults torture
+.PHONY: build run demo check test engines units faults torture bench bench-check load
 
 # The program for use: target/release/gipam.
 build:
@@ -44,5 +44,19 @@ WORDS ?=
 torture:
 	scripts/torture.sh --long $(WORDS)
 
+# What it costs, against bare loops and other plugins: docs/benchmarks.md, on a machine that does nothing else.
+# make bench PEERS="--peer NAME=/run/docker/plugins/NAME.sock"
+PEERS ?=
+bench:
+	scripts/bench.sh run $(PEERS)
+
+# No call costs more than its budget of instructions, or more the more there is. Times nothing.
+bench-check:
+	scripts/bench.sh check
+
+# Load on any IPAM plugin: make load WORDS="--socket /run/docker/plugins/NAME.sock"
+load:
+	scripts/bench.sh load $(WORDS)
+
 # Everything.
-test: check faults demo units engines
+test: check bench-check faults demo units engines

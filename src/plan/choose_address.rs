@@ -246,8 +246,15 @@ impl Plan {
         let bound = MEMORY_FLOOR.max(4 * addresses.leased().saturating_sub(more));
         let excess = (addresses.remembered() + more).saturating_sub(bound);
         let cooling = self.cooling_of(subnet);
-        let oldest =
-            addresses.oldest_memories(TRIM).into_iter().filter(move |(_, address)| Some(*address) != but);
+        // Nearly always nothing is due: the oldest of all is neither too much nor too old, or it cools.
+        let due = |since: Millis| {
+            since.saturating_add(cooling) <= now && (excess > 0 || since.saturating_add(MEMORY) < now)
+        };
+        let oldest = match addresses.oldest_memory().is_some_and(due) {
+            true => addresses.oldest_memories(TRIM),
+            false => Vec::new(),
+        };
+        let oldest = oldest.into_iter().filter(move |(_, address)| Some(*address) != but);
         oldest
             .enumerate()
             .filter(move |(n, (since, _))| *n < excess || since.saturating_add(MEMORY) < now)

@@ -129,7 +129,8 @@ impl Books {
             Change::SubnetAdopted { state, evidence } => {
                 self.put_subnet(state)?;
                 let why = Why::Repair(evidence.clone());
-                self.subnet_line(state, "subnet adopted", state.granted_at, Some(&why))
+                self.history(state, &Row::of_subnet(state.granted_at, "subnet adopted", Some(&why)))
+                    .map(|_| ())
             }
             Change::SubnetIdLearned { serial, id, why } => self.learn_id(plan, *serial, id, why),
             Change::SubnetMarked { serial, marks } => self.mark(plan, *serial, marks),
@@ -211,7 +212,7 @@ impl Books {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
         self.execute("UPDATE subnets SET id = ?2 WHERE serial = ?1", params![signed(serial), id])?;
         let state = SubnetState { id: id.to_owned(), ..subnet.state.clone() };
-        self.subnet_line(&state, "subnet identified", plan.now(), Some(why))
+        self.history(&state, &Row::of_subnet(plan.now(), "subnet identified", Some(why))).map(|_| ())
     }
 
     fn mark(&self, plan: &Plan, serial: Serial, marks: &Marks) -> Written {

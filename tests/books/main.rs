@@ -4,9 +4,11 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "../support/operations.rs"]
-mod operations;
+#[path = "../support"]
+mod support {
+    #[allow(dead_code, reason = "shared with other tests")]
+    pub mod operations;
+}
 mod tail;
 
 use std::fs;
@@ -18,8 +20,8 @@ use gipam::plan::prefix::AddressRange;
 use gipam::plan::request::{AddressRequest, Context, Reply, Request, Space, SubnetRequest, Undo, Wanted};
 use gipam::plan::settings::Settings;
 use gipam::store::{Books, Error, Reader};
-use operations::{Op, operations, prefix, request, settings};
 use proptest::prelude::*;
+use support::operations::{Op, operations, prefix, request, settings};
 
 const START: u64 = 1_800_000_000_000;
 
