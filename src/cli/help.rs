@@ -24,9 +24,9 @@ gipam gc [--apply]              what Docker lost; free what is proven dead
 gipam release SUBNET [ADDRESS] --force    free it, whoever holds it
 gipam backup FILE | restore FILE    copies of the books
 gipam import FILE [--replace] | export    lease files of the old gipam
+gipam doctor | reload           what is wrong with this host; new settings
 gipam config check FILE | show | keys     mistakes; settings in force; every key
   --json                        for programs; --admin PATH asks that daemon
-
 gipam COMMAND --help says more; --version. Exit codes: 1 failed, 2 usage,
 3 not found, 4 in use, 5 exhausted, 6 daemon not reachable.
 ";
