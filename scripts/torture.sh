@@ -1,10 +1,10 @@
 #!/bin/bash
 # torture.sh --short|--long [WORD...] - the proofs of docs/reliability.md on this machine, and a table of what was done.
 #
-# --short is the part of `make test`: faults on the real daemon, every call struck, the rest a few times. --long is `make torture`: all of them,
-# the plan against its model for a million operations, every interleaving, and the fuzz targets for a while. A WORD runs
-# only the rows that carry it. Needs root (or sudo) for mounts of its own; installs strace where it is missing, which then
-# stays installed. All load goes to sockets of daemons of its own; nothing is left behind.
+# --short is the part of `make test`: faults on the real daemon, every write struck, the rest a few of each kind. --long is
+# `make torture`: all of them, the plan against its model for a million operations, every interleaving, and the fuzz targets
+# for a while. A WORD runs only the rows that carry it. Needs root (or sudo) for mounts of its own; installs strace where it
+# is missing, which then stays installed. All load goes to sockets of daemons of its own; nothing is left behind.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MODE=${1:-}

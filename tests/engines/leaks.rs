@@ -1,8 +1,8 @@
 //! The seven ways in which Docker loses a release (P20), each provoked on a real Engine, and the books right again.
 //!
-//! Side by side in two networks, so that the waiting is shared: dockerd gives a driver that is away 15 s for every call,
-//! and a look counts a minute after the grant. The history tells who gave a thing back, dockerd or repair, and so whether
-//! this Engine loses it in this way.
+//! Side by side in two networks, so that the waiting is shared: dockerd gives a driver that is away 15 s for every
+//! call, and a look counts a minute after the grant. The history tells who gave a thing back, dockerd or repair, and so
+//! whether this Engine loses it in this way.
 
 use crate::engine::until;
 use crate::gipam;

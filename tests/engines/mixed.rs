@@ -94,8 +94,9 @@ fn run(w: &mut World) {
     let freed = freed_by_repair(w);
     let count = |counter: &AtomicU64| counter.load(Relaxed);
     println!(
-        "        Engine {}: {} starts ({} commands refused), {restarts} restarts of gipam, {lost} releases lost; {} looks, \
-         {freed} freed by repair; {} reports, {} times alive and leased, {} of them longer than a minute; agreed after {:.0} s",
+        "        Engine {}: {} starts ({} commands refused), {restarts} restarts of gipam, {lost} releases lost; \
+         {} looks, {freed} freed by repair; {} reports, {} times alive and leased, {} of them longer than a minute; \
+         agreed after {:.0} s",
         engine.title(),
         count(&counts.starts),
         count(&counts.refused),
