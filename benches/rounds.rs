@@ -150,7 +150,9 @@ impl Guest {
     }
 
     fn phase(&mut self, what: Phase, crew: &mut Crew, time: Duration) -> io::Result<Outcome> {
-        phase(crew, &mut self.play, what, Limit { requests: u64::MAX, time }, self.process)
+        // The name of its address space need be asked for once.
+        let requests = if what == Phase::Spaces { 1 } else { u64::MAX };
+        phase(crew, &mut self.play, what, Limit { requests, time }, self.process)
     }
 
     /// To its end, however long it takes.
@@ -193,6 +195,11 @@ pub fn run(
         guest.whole(Phase::Pools)?;
     }
     let (bare_socket, bare_log) = (directory.join("bare.sock"), directory.join("bare.log"));
+    match std::fs::remove_file(&bare_socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        // A run that was ended by force leaves its socket.
+        _ => {}
+    }
     let mut command = std::process::Command::new(std::env::current_exe()?);
     command.args(["fixed", "--socket"]).arg(&bare_socket);
     let (bare, _) = Server::start(command, &bare_socket, &bare_log)?;
@@ -220,6 +227,8 @@ pub fn run(
         rounds.resident = server.process().resident();
         server.stop()?;
     }
+    drop(bare);
+    std::fs::remove_file(bare_socket)?;
     for guest in &mut guests {
         let resident = guest.process.and_then(Process::resident);
         rounds.peers.push((guest.name.clone(), resident));
