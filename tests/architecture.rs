@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use, as ARCHITECTURE.md says.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("plan", &[]),
     ("server", &[]),
     ("host", &[]),
@@ -21,6 +21,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("docker", &["plan", "ledger", "server", "clock"]),
     ("reconcile", &["plan", "store", "ledger", "docker"]),
     ("admin", &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock", "reconcile"]),
+    ("web", &["plan", "store", "ledger", "server", "docker", "config", "clock", "reconcile", "admin"]),
     (
         "daemon",
         &[
@@ -35,9 +36,10 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "host",
             "admin",
             "reconcile",
+            "web",
         ],
     ),
-    ("cli", &["daemon", "admin", "config", "reconcile"]),
+    ("cli", &["daemon", "admin", "config", "reconcile", "web"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -11,7 +11,7 @@ mod handler;
 mod import;
 pub mod offline;
 pub mod rows;
-mod views;
+pub mod views;
 
 pub use error::{AdminError, Kind};
 pub use handler::Admin;

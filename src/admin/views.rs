@@ -11,6 +11,7 @@ use crate::plan::change::Record;
 use crate::plan::prefix::Family;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::plan::{Plan, Subnet, mac_text};
+use crate::store::history::HistoryLine;
 use crate::store::{Error as StoreError, Reader};
 
 /// The books as they are now.
@@ -34,12 +35,28 @@ impl From<StoreError> for AdminError {
     }
 }
 
+impl From<HistoryLine> for HistoryRow {
+    fn from(line: HistoryLine) -> Self {
+        Self {
+            at: rfc3339(line.at),
+            event: line.event,
+            subnet: Some(line.subnet),
+            address: line.address,
+            kind: line.kind,
+            holder: line.name,
+            mac: line.mac,
+            space: Some(line.space),
+            why: line.why,
+        }
+    }
+}
+
 fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, AdminError> {
     serde_json::to_vec(value).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
 }
 
 /// One value of a query, decoded.
-fn parameter(query: &str, name: &str) -> Option<String> {
+pub fn parameter(query: &str, name: &str) -> Option<String> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     let (mut bytes, mut rest) = (Vec::new(), value.bytes());
     while let Some(byte) = rest.next() {
@@ -68,6 +85,11 @@ impl View {
     /// The plan that was read.
     pub const fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The plan alone; the books are let go.
+    pub fn into_plan(self) -> Plan {
+        self.plan
     }
 
     /// Answers a `GET` of a view; `None` if there is no such view.
@@ -101,7 +123,8 @@ impl View {
         }
     }
 
-    fn pools(&self) -> Vec<PoolRow> {
+    /// The pools, in the order of the settings.
+    pub fn pools(&self) -> Vec<PoolRow> {
         let mut rows = Vec::new();
         for pool in &self.plan.settings().pools {
             for (family, base) in
@@ -129,7 +152,8 @@ impl View {
         subnets
     }
 
-    fn subnets(&self) -> Vec<SubnetRow> {
+    /// The held subnets, sorted.
+    pub fn subnets(&self) -> Vec<SubnetRow> {
         let held = self.sorted().into_iter().filter(|subnet| subnet.is_held());
         let row = |subnet: &Subnet| {
             let state = &subnet.state;
@@ -149,7 +173,8 @@ impl View {
         held.map(row).collect()
     }
 
-    fn leases(&self, all: bool) -> Result<Vec<LeaseRow>, AdminError> {
+    /// The leases, sorted; with `all` also what cools or is pinned.
+    pub fn leases(&self, all: bool) -> Result<Vec<LeaseRow>, AdminError> {
         let names = self.reader.names()?;
         let mut rows = Vec::new();
         for subnet in self.sorted() {
@@ -198,17 +223,6 @@ impl View {
         let limit = parameter(query, "limit").and_then(|limit| limit.parse().ok()).unwrap_or(1_000);
         let of = parameter(query, "of");
         let lines = self.reader.history(of.as_deref(), limit)?;
-        let row = |line: crate::store::history::HistoryLine| HistoryRow {
-            at: rfc3339(line.at),
-            event: line.event,
-            subnet: Some(line.subnet),
-            address: line.address,
-            kind: line.kind,
-            holder: line.name,
-            mac: line.mac,
-            space: Some(line.space),
-            why: line.why,
-        };
-        Ok(lines.into_iter().map(row).collect())
+        Ok(lines.into_iter().map(HistoryRow::from).collect())
     }
 }

@@ -14,6 +14,7 @@ gipam -v6 PREFIX -v4 PREFIX     start the driver (gipam serve is the same):
   --socket PATH, --name NAME    plugin socket, driver name (gipam)
   -address HOST:PORT, -unix     listen on TCP; the socket all the same
   --config FILE, --log LEVEL    TOML (/etc/gipam/gipam.toml), log level (info)
+  --http [HOST:]PORT            the page and metrics, on loopback (off)
 Each has a variable: GIPAM_V4, GIPAM_V4AB, GIPAM_FILE ... One dash or two.
 
 gipam status | pools | subnets  how it does; what is free; what networks have
@@ -23,7 +24,7 @@ gipam gc [--apply]              what Docker lost; free what is proven dead
 gipam release SUBNET [ADDRESS] --force    free it, whoever holds it
 gipam import FILE [--replace]   take over a lease file of the old gipam
 gipam export                    print one
-gipam config check FILE | show | keys     mistakes; settings in force; every key
+gipam config check FILE | show | keys | metrics    mistakes; in force; reference
   --json                        for programs; --admin PATH asks that daemon
 
 gipam COMMAND --help says more; --version. Exit codes: 1 failed, 2 usage,

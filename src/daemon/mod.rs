@@ -20,8 +20,9 @@ use crate::config::Config;
 use crate::docker::{Counters, Driver};
 use crate::ledger::{self, Altered, Fatal, Ledger};
 use crate::reconcile;
-use crate::server::{Limits, Server};
+use crate::server::{Limits, LocalAddress, Server};
 use crate::settle::{Below, settle};
+use crate::web::{self, Web};
 
 /// How long requests in flight may take at the end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -106,13 +107,31 @@ async fn serve(
         };
         server.add(opened.listener, Arc::new(driver), limits.clone());
     }
-    let admin = Admin::new(ledger.clone(), books.to_owned(), config, counters, repair);
-    server.add(doors.admin, Arc::new(admin), Limits { max_body: ADMIN_BODY, ..limits });
+    let meters = repair.meters().clone();
+    let admin = Arc::new(Admin::new(ledger.clone(), books.to_owned(), config, counters.clone(), repair));
+    server.add(doors.admin, admin.clone(), Limits { max_body: ADMIN_BODY, ..limits });
+    let web = match (&config.http, doors.http) {
+        (Some(http), Some(listener)) => {
+            let address = listener.local_address();
+            let local = matches!(&address, LocalAddress::Tcp(address) if address.ip().is_loopback());
+            if let LocalAddress::Tcp(address) = address {
+                tracing::info!("the page and the metrics are at http://{address}/");
+            }
+            let web = Web::new(ledger, books.to_owned(), admin, counters, meters, http, local);
+            let web = Arc::new(web);
+            server.add(listener, web.clone(), web::limits());
+            Some(web)
+        }
+        _ => None,
+    };
     let (sender, receiver) = oneshot::channel();
     let shutdown = async move {
         notify(&[sd_notify::NotifyState::Ready]);
         let why = stop.await;
         notify(&[sd_notify::NotifyState::Stopping]);
+        if let Some(web) = web {
+            web.stop();
+        }
         let _ = sender.send(why);
     };
     let reconciling = reconciler.map(|reconciler| tokio::spawn(reconciler.run()));

@@ -10,14 +10,17 @@
 //! Waits for events, for the second look at what it suspects, and for one look an hour; never polls.
 
 mod compare;
+mod meters;
 mod run;
 mod suspects;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::meters::{FOUND, Meters};
 pub use self::run::Reconciler;
 use crate::docker::Proofs;
 use crate::plan::settings::Millis;
@@ -70,12 +73,18 @@ pub struct Command {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     proofs: Proofs,
+    meters: Arc<Meters>,
 }
 
 impl Handle {
     /// What is proven dead now: for explicit requests.
     pub fn proofs(&self) -> Proofs {
         self.proofs.clone()
+    }
+
+    /// What was counted since the start.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
     }
 
     /// Looks now, and frees what is proven if asked to.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::compare::{Look, compare};
 use super::suspects::{Key, Suspects};
-use super::{Command, Finding, Handle, Settings};
+use super::{Command, Finding, Handle, Meters, Settings};
 use crate::docker::{Proofs, engine};
 use crate::ledger::Ledger;
 use crate::plan::Plan;
@@ -68,6 +68,7 @@ pub struct Reconciler {
     books: PathBuf,
     commands: mpsc::Receiver<Command>,
     proofs: Proofs,
+    meters: Arc<Meters>,
     suspects: Suspects,
     noted: Noted,
     clock: fn() -> Millis,
@@ -97,7 +98,8 @@ impl Reconciler {
     ) -> (Handle, Option<Self>) {
         let (sender, commands) = mpsc::channel(1);
         let proofs = Proofs::default();
-        let handle = Handle { commands: sender, proofs: proofs.clone() };
+        let meters = Arc::new(Meters::new(settings.engine.is_some()));
+        let handle = Handle { commands: sender, proofs: proofs.clone(), meters: meters.clone() };
         let reconciler = settings.engine.clone().map(|engine| Self {
             settings,
             engine,
@@ -106,6 +108,7 @@ impl Reconciler {
             books,
             commands,
             proofs,
+            meters,
             suspects: Suspects::default(),
             noted: Noted::new(),
             clock,
@@ -173,6 +176,7 @@ impl Reconciler {
     async fn look(&mut self, apply: bool) -> Result<Vec<Finding>, String> {
         let begun = Instant::now();
         let findings = self.compare_and_act(apply).await;
+        self.meters.looked(findings.as_deref(), (self.clock)());
         self.not_before = Instant::now() + begun.elapsed() * DUTY;
         findings
     }
@@ -187,6 +191,7 @@ impl Reconciler {
         // What was learned in this look has its name in the next.
         self.learned = !at_once.is_empty();
         for repair in at_once {
+            self.meters.learned.inc();
             self.ask(repair).await;
         }
         self.note(names).await;
@@ -257,6 +262,7 @@ impl Reconciler {
                 None => continue,
             };
             tracing::info!("repair frees serial {serial}: {}", seen.evidence());
+            self.meters.freed.inc();
             self.ask(repair).await;
             freed.push(key);
         }

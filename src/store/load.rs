@@ -14,9 +14,9 @@ use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::request::{Mac, Space};
 
 /// What a row says that cannot be.
-struct Unclear(String);
+pub(super) struct Unclear(pub(super) String);
 
-type Clear<T> = Result<T, Unclear>;
+pub(super) type Clear<T> = Result<T, Unclear>;
 
 impl Books {
     /// Everything that was granted and is remembered, as changes; each is handed to `take`.
@@ -108,7 +108,7 @@ fn mac(text: &str) -> Clear<Mac> {
     Ok(mac)
 }
 
-fn subnet(row: &Row<'_>) -> Result<Clear<SubnetState>, rusqlite::Error> {
+pub(super) fn subnet(row: &Row<'_>) -> Result<Clear<SubnetState>, rusqlite::Error> {
     let text = |name: &str| row.get::<_, String>(name);
     let maybe = |name: &str| row.get::<_, Option<String>>(name);
     let whole = |name: &str| row.get::<_, i64>(name);
