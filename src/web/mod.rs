@@ -1,7 +1,7 @@
 //! The page, the metrics and the health of the daemon, over HTTP: a door of its own, for looking only.
 //!
 //! ```text
-//!   browser ──▶ /, /page.css, /page.js     embedded in the program, nothing from elsewhere
+//!   browser ──▶ /, /page.css, /page.js ... embedded in the program, nothing from elsewhere
 //!          ──▶ /api/...                    picture (the admin views' rows, read once for all) ─▶ listing, map, usage
 //!          ──▶ /api/events                 follow: told by the ledger that something was committed
 //!   Prometheus ──▶ /metrics                census (a counting read of the books), metrics, table
@@ -46,6 +46,7 @@ use crate::server::{Handler, Limits, Refusal, Request, Response};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What every answer carries: nothing from elsewhere, no frame, no guessing, no trace.
@@ -71,10 +72,14 @@ const KEPT: &[(&str, &str)] = fields!("cache-control": "no-cache");
 const ONLY_GET: &[(&str, &str)] = fields!("cache-control": "no-store", "allow": "GET, HEAD");
 
 /// What is part of the program: path, type, text.
-const ASSETS: [(&str, &str, &str); 4] = [
+const ASSETS: [(&str, &str, &str); 8] = [
     ("/", "text/html; charset=utf-8", include_str!("assets/page.html")),
     ("/page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
-    ("/page.js", "text/javascript; charset=utf-8", include_str!("assets/page.js")),
+    ("/page.js", SCRIPT, include_str!("assets/page.js")),
+    ("/dom.js", SCRIPT, include_str!("assets/dom.js")),
+    ("/map.js", SCRIPT, include_str!("assets/map.js")),
+    ("/tables.js", SCRIPT, include_str!("assets/tables.js")),
+    ("/usage.js", SCRIPT, include_str!("assets/usage.js")),
     ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
 ];
 

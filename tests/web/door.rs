@@ -49,7 +49,9 @@ fn every_answer_forbids_what_is_not_ours() {
             assert!(head.contains(field), "{path}: {head}");
         }
     }
-    let page: String = ["/", "/page.css", "/page.js"].map(|path| site.get(path).text()).concat();
+    let page: String = ["/", "/page.css", "/page.js", "/dom.js", "/map.js", "/tables.js", "/usage.js"]
+        .map(|path| site.get(path).text())
+        .concat();
     let foreign = ["https://", "//cdn", "@import", "innerHTML"].map(|word| (word, page.contains(word)));
     assert!(foreign.iter().all(|(_, found)| !found), "{foreign:?}");
 }
