@@ -97,7 +97,7 @@ impl Followers {
         Response::new(
             200,
             "text/event-stream",
-            format!("retry: 100\nid: {id}\nevent: {event}\ndata: {{}}\n\n"),
+            format!("retry: 500\nid: {id}\nevent: {event}\ndata: {{}}\n\n"),
         )
     }
 }

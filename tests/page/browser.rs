@@ -47,6 +47,17 @@ pub struct Browser {
 pub struct Tab<'a> {
     pub browser: &'a mut Browser,
     session: String,
+    target: Value,
+}
+
+impl Drop for Tab<'_> {
+    /// A tab that is left is closed: a browser opens only a few connections to one place.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let target = self.target.clone();
+            self.browser.send(None, "Target.closeTarget", json!({"targetId": target}));
+        }
+    }
 }
 
 impl Browser {
@@ -135,7 +146,7 @@ impl Browser {
             self.send(None, "Target.createTarget", json!({"url": "about:blank"}))["targetId"].clone();
         let attached = self.send(None, "Target.attachToTarget", json!({"targetId": target, "flatten": true}));
         let session = attached["sessionId"].as_str().unwrap().to_owned();
-        let mut tab = Tab { browser: self, session };
+        let mut tab = Tab { browser: self, session, target };
         for domain in ["Page", "Runtime", "Log"] {
             tab.call(&format!("{domain}.enable"), json!({}));
         }

@@ -15,6 +15,7 @@
 mod browser;
 #[path = "../support/daemon.rs"]
 mod daemon;
+mod engine;
 #[path = "../support/http.rs"]
 mod http;
 mod looks;

@@ -12,7 +12,7 @@ pub fn rows_appear(browser: &mut Browser) {
     let held = site.daemon.view("/v1/subnets").as_array().unwrap().len();
     let mut tab = site.open(browser, 1280, 900, false);
     assert_eq!(tab.value("document.querySelectorAll('#subnets tbody tr').length"), held);
-    assert_eq!(tab.value(LEASES), 50, "a page of them");
+    assert_eq!(tab.value(LEASES), 25, "a page of them");
     assert_eq!(tab.value("document.querySelectorAll('.pool').length"), 3);
     assert!(
         tab.value("document.querySelectorAll('#areas .area').length") == 4,
@@ -40,7 +40,7 @@ pub fn searching(browser: &mut Browser) {
     tab.write("mail-");
     tab.until("document.querySelectorAll('#leases tbody tr').length === 4");
     tab.value("document.querySelector('#leases-search').value = ''; document.querySelector('#leases-search').dispatchEvent(new Event('input'))");
-    tab.until("document.querySelectorAll('#leases tbody tr').length === 50");
+    tab.until("document.querySelectorAll('#leases tbody tr').length === 25");
     let first = "document.querySelector('#leases tbody td').firstChild.textContent";
     let before = tab.value(first);
     tab.value("[...document.querySelectorAll('#leases .pages button')].at(-1).click()");
@@ -152,7 +152,7 @@ pub fn many(browser: &mut Browser) {
     let site = Site::of(house);
     let mut tab = site.open(browser, 1280, 900, false);
     assert!(tab.value("document.querySelector('#summary').innerText").as_str().unwrap().contains("100,000"));
-    assert_eq!(tab.value(LEASES), 50);
+    assert_eq!(tab.value(LEASES), 25);
     tab.value("document.querySelector('#leases-search').focus()");
     tab.write("10.21.143.250");
     tab.until("document.querySelectorAll('#leases tbody tr').length === 1");

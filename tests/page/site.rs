@@ -16,6 +16,28 @@ pub struct Site {
     pub house: House,
     pub daemon: Daemon,
     pub address: String,
+    /// Where its Engine listens, if it has one.
+    pub engine: Option<tempfile::TempDir>,
+}
+
+/// As if what happened in a moment had happened in twenty hours: the books of a daemon that does not run.
+fn spread(books: &std::path::Path) {
+    let books = rusqlite::Connection::open(books).unwrap();
+    let most: i64 = books.query_row("SELECT max(seq) FROM history", [], |row| row.get(0)).unwrap();
+    let now: i64 = books.query_row("SELECT max(at) FROM history", [], |row| row.get(0)).unwrap();
+    books.execute_batch("BEGIN").unwrap();
+    for seq in 1..=most {
+        // Busy hours and quiet ones.
+        let part = seq as f64 / most as f64;
+        let wave = (part * 19.0).sin() * 0.022;
+        let before = (72_000_000.0 * (1.0 - (part + wave).clamp(0.0, 1.0))) as i64;
+        books.execute("UPDATE history SET at = ?2 WHERE seq = ?1", [seq, now - before]).unwrap();
+    }
+    let since = "UPDATE addresses SET since = coalesce((SELECT max(at) FROM history WHERE address = addresses.address), since) \
+                 WHERE leased; \
+                 UPDATE subnets SET granted_at = coalesce((SELECT max(at) FROM history WHERE subnet = prefix \
+                 AND event = 'subnet granted'), granted_at); COMMIT";
+    books.execute_batch(since).unwrap();
 }
 
 impl Site {
@@ -30,13 +52,34 @@ impl Site {
             let rest = log.split("are at ").nth(1)?;
             Some(rest.split_whitespace().next()?.to_owned())
         });
-        Site { house, daemon, address }
+        Site { house, daemon, address, engine: None }
     }
 
     /// Networks in all states: full, half full, released; IPv6; outside of all pools.
     pub fn populated() -> Site {
         let site = Site::new(TOML);
         site.populate();
+        site
+    }
+
+    /// The same with an Engine that has names for everything, and a day behind it.
+    pub fn with_names() -> Site {
+        let engine = tempfile::tempdir().unwrap();
+        let socket = engine.path().join("engine.sock");
+        let shown = super::engine::start(&socket);
+        let site = Site::new(&TOML.replace("engine = \"\"", &format!("engine = {:?}", socket.display().to_string())));
+        site.populate();
+        *shown.lock().unwrap() = super::engine::networks(&site.daemon.view("/v1/leases"));
+        until("all names are known", || {
+            let leases = site.daemon.view("/v1/leases");
+            let named = |lease: &serde_json::Value| lease["kind"] != "endpoint" || lease["network"].is_string();
+            leases.as_array().unwrap().iter().all(named).then_some(())
+        });
+        let Site { house, daemon, .. } = site;
+        assert!(daemon.stop().success());
+        spread(&house.path("gipam.db"));
+        let site = Site { engine: Some(engine), ..Site::of(house) };
+        until("the Engine answers", || (site.daemon.view("/v1/gc") == json!([])).then_some(()));
         site
     }
 

@@ -41,6 +41,9 @@ export function count(value) {
 
 export const plural = (value, one, many) => `${count(value)} ${BigInt(value) === 1n ? one : many}`;
 
+// 2026-01-31 13:05:09, in the reader's own time.
+export const stamp = (text) => new Date(text).toLocaleString("sv-SE");
+
 const LONG = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 export function ago(text, now) {
   const seconds = Math.max(0, Math.round((Date.parse(now ?? new Date().toISOString()) - Date.parse(text)) / 1000));

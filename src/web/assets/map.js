@@ -47,12 +47,12 @@ function layout(cells, columns) {
 function grid(area, width) {
   const cells = area.cells;
   const every = cells.every((cell) => !cell.units);
-  const wish = cells.length <= 32 ? 46 : cells.length <= 256 ? 31 : 24;
+  const wish = cells.length <= 32 ? 46 : cells.length <= 256 ? 29 : 22;
   const side = every && cells.length > 64 && width > 620 ? 112 : 0;
   let columns = Math.max(4, Math.floor((width - side) / wish));
   if (every) columns = Math.min(2 ** Math.floor(Math.log2(columns)), 64);
   columns = Math.min(columns, Math.max(8, cells.length));
-  const size = Math.min(cells.length <= 32 ? 64 : 48, (width - side) / columns);
+  const size = Math.min(cells.length <= 32 ? 80 : 64, (width - side) / columns);
   const tall = Math.min(size, 34);
   const places = layout(cells, columns);
   const rows = places.length ? places[places.length - 1].row + 1 : 0;

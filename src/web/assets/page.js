@@ -1,6 +1,6 @@
 // The page: asks for everything once, and again whenever the daemon says that something changed.
 
-import { $, ago, ask, count, h, plural, redraw, s, time } from "./dom.js";
+import { $, ago, ask, count, h, plural, redraw, s, stamp, time } from "./dom.js";
 import * as map from "./map.js";
 import * as tables from "./tables.js";
 import * as usage from "./usage.js";
@@ -57,7 +57,7 @@ function pools(rows) {
 const WORDS = { "subnet granted": "subnet granted", "subnet released": "subnet released", "subnet undone": "subnet taken back", undone: "taken back" };
 
 function events(rows) {
-  redraw($("#events"), rows, () => rows.length ? rows.map((row) => h("li", {}, h("time", { datetime: row.at }, new Date(row.at).toLocaleString()),
+  redraw($("#events"), rows, () => rows.length ? rows.map((row) => h("li", {}, h("time", { datetime: row.at }, stamp(row.at)),
     h("span", { class: "what" }, WORDS[row.event] ?? row.event),
     h("span", { class: "why" }, h("span", { class: "mono" }, row.address ?? row.subnet), [row.address && `in ${row.subnet}`, row.kind, row.holder, row.why && row.why !== "docker" ? row.why : null].filter(Boolean).map((text) => ` · ${text}`).join(""))))
     : h("li", { class: "empty" }, "Nothing has happened yet."));
@@ -68,7 +68,7 @@ async function head() {
   $("#summary").replaceChildren(...summary());
   redraw($("#notes"), [status.writable, status.last_error_at, status.last_error, status.findings], notes);
   document.title = `${status.names.join(", ")} – ${plural(status.leases, "lease", "leases")}`;
-  $("#foot").textContent = `gipam ${status.version}, serving ${status.names.join(", ")} since ${new Date(status.started).toLocaleString()}; books: ${status.books}`;
+  $("#foot").textContent = `gipam ${status.version}, serving ${status.names.join(", ")} since ${stamp(status.started)}; books: ${status.books}`;
 }
 
 function live(state, words) {
@@ -99,11 +99,17 @@ export async function refresh() {
 }
 
 // Each answer is one event; the browser asks again by itself. Only a longer silence is worth a word.
+// A page that nobody sees does not follow: browsers allow only a few connections to one place.
+let source = null;
 function follow() {
-  const source = new EventSource("/api/events");
+  source?.close();
+  source = null;
+  if (document.hidden) return;
+  source = new EventSource("/api/events");
   let silence = 0;
   const heard = () => {
     clearTimeout(silence);
+    silence = 0;
     live("live", "live");
   };
   for (const kind of ["hello", "change", "still"]) {
@@ -112,18 +118,20 @@ function follow() {
       if (kind !== "hello" && !document.hidden) refresh();
     });
   }
-  source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) {
+  source.addEventListener("error", ({ target }) => {
+    if (target.readyState === EventSource.CLOSED) {
       live("wait", "every 15 s");
-      setTimeout(() => { refresh(); follow(); }, 15000);
+      setTimeout(() => refresh().then(follow), 15000);
       return;
     }
-    clearTimeout(silence);
-    silence = setTimeout(() => live("lost", "no answer"), 4000);
+    silence ||= setTimeout(() => live("lost", "no answer"), 4000);
   });
 }
 
-document.addEventListener("visibilitychange", () => document.hidden || refresh());
+document.addEventListener("visibilitychange", () => {
+  follow();
+  if (!document.hidden) refresh();
+});
 usage.start();
 map.start((change) => {
   leases.ask({ search: "", subnet: "", label: "", state: change.search ? "" : leases.query.state, ...change });

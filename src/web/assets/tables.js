@@ -3,7 +3,7 @@
 import { $, ask, count, h, plural, s, time } from "./dom.js";
 import { lookAt } from "./map.js";
 
-const ROWS = 50;
+const ROWS = 25;
 const dash = () => h("span", { class: "none" }, "–");
 const or = (value) => value ?? dash();
 const swatch = (state) => s("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, s("rect", { class: `c ${state} ${state === "used" ? "l3" : ""}`, x: .5, y: .5, width: 11, height: 11, rx: 3 }));

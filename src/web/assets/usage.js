@@ -1,10 +1,11 @@
 // Usage over time: two curves, and the same numbers as a table.
 
-import { $, ask, count, h, redraw, s } from "./dom.js";
+import { $, ask, count, h, redraw, s, stamp } from "./dom.js";
 
 const SPANS = [["1 hour", 3600], ["24 hours", 86400], ["7 days", 604800], ["30 days", 2592000]];
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [520, 150, 40, 22, 10];
 let seconds = 86400;
+let chosen = false;
 
 const steps = (most) => {
   const unit = 10 ** Math.floor(Math.log10(Math.max(1, most)));
@@ -48,11 +49,21 @@ function table(usage) {
   const rows = usage.points.filter((_, i) => (usage.points.length - 1 - i) % every === 0).reverse();
   return h("details", {}, h("summary", {}, "The same as a table"), h("div", { class: "scroll" }, h("table", { class: "plain" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Time"), h("th", { scope: "col", class: "n" }, "Leases"), h("th", { scope: "col", class: "n" }, "Subnets"))),
-    h("tbody", {}, ...rows.map((point) => h("tr", {}, h("td", {}, new Date(point.at).toLocaleString()), h("td", { class: "n" }, count(point.leases)), h("td", { class: "n" }, count(point.subnets))))))));
+    h("tbody", {}, ...rows.map((point) => h("tr", {}, h("td", {}, stamp(point.at)), h("td", { class: "n" }, count(point.leases)), h("td", { class: "n" }, count(point.subnets))))))));
 }
 
 export async function draw() {
-  const usage = await ask(`/api/usage?seconds=${seconds}`);
+  let usage = await ask(`/api/usage?seconds=${seconds}`);
+  if (!chosen) {
+    // Nobody has chosen yet: as long a time as something is known of.
+    chosen = true;
+    const known = usage.known_since ? (Date.parse(usage.to) - Date.parse(usage.known_since)) / 1000 : 0;
+    if (known < 5400) {
+      seconds = 3600;
+      document.querySelector("#span input").checked = true;
+      usage = await ask(`/api/usage?seconds=${seconds}`);
+    }
+  }
   const open = $("#charts details")?.open;
   // The curve moves with time; a second more is no other picture.
   redraw($("#charts"), [usage, seconds], () => [chart("Leases", "leases", usage), chart("Subnets", "subnets", usage), table(usage)]);
