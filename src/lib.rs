@@ -28,7 +28,7 @@
 //! 8. [`reconcile`] compares the books with the Engine's lists and mends what Docker lost.
 //! 9. [`admin`] is the daemon as people see it: views, release by hand, import and export.
 //! 10. [`web`] shows it to browsers and Prometheus: the page, metrics, health.
-//! 11. [`daemon`] puts all of it together; [`clock`] is its only clock; [`cli`] is what people type.
+//! 11. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] tells one process from the next; [`cli`] is what people type.
 
 pub mod admin;
 pub mod cli;
@@ -39,6 +39,7 @@ pub mod docker;
 pub mod host;
 pub mod ledger;
 pub mod plan;
+pub mod processes;
 pub mod reconcile;
 pub mod server;
 pub mod settle;

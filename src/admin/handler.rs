@@ -15,7 +15,7 @@ use super::rows::Status;
 use super::views::View;
 use crate::clock;
 use crate::config::{Config, PoolsOrigin};
-use crate::docker::Counters;
+use crate::docker::{Counters, Look};
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
 use crate::plan::request::Request as PlanRequest;
@@ -37,6 +37,7 @@ pub struct Admin {
     origin: PoolsOrigin,
     counters: Arc<Counters>,
     repair: reconcile::Handle,
+    look: Look,
     started: Millis,
 }
 
@@ -108,6 +109,7 @@ impl Admin {
         config: &Config,
         counters: Arc<Counters>,
         repair: reconcile::Handle,
+        look: Look,
     ) -> Self {
         Self {
             ledger,
@@ -118,6 +120,7 @@ impl Admin {
             origin: config.pools_origin.clone(),
             counters,
             repair,
+            look,
             started: clock::now(),
         }
     }
@@ -155,8 +158,9 @@ impl Admin {
         if path == "/v1/status" {
             return self.status().await;
         }
+        let look = self.look;
         self.read(move |view, _| {
-            view.answer(&path, &query)
+            view.answer(&path, &query, look)
                 .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("there is no view {path}"))))
         })
         .await

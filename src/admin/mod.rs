@@ -9,7 +9,9 @@ pub mod client;
 mod error;
 mod handler;
 mod import;
+mod look;
 pub mod offline;
+pub mod query;
 pub mod rows;
 pub mod views;
 

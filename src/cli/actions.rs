@@ -33,7 +33,11 @@ pub(super) fn import(
 /// What an answer says, a line for each key; nothing if it is no JSON object.
 fn listed(answer: &[u8]) -> String {
     let Ok(Value::Object(object)) = serde_json::from_slice(answer) else { return String::new() };
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let text = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
     let lines: Vec<(&str, String)> = object.iter().map(|(key, value)| (key.as_str(), text(value))).collect();
     pairs(&lines)
 }
@@ -42,6 +46,26 @@ fn listed(answer: &[u8]) -> String {
 pub(super) fn export(asking: &Asking, format: &str) -> Result<(), Error> {
     let answer = asking.view(&format!("/v1/export?format={format}"))?;
     output::bytes(&answer)
+}
+
+/// `gipam backup FILE`.
+pub(super) fn backup(asking: &Asking, copy: &Path, surroundings: &Surroundings) -> Result<(), Error> {
+    let answer = asking.backup(&surroundings.directory.join(copy))?;
+    told(asking, "/v1/backup", &answer)
+}
+
+/// `gipam restore FILE`.
+pub(super) fn restore(asking: &Asking, copy: &Path, surroundings: &Surroundings) -> Result<(), Error> {
+    let answer = asking.restore(&surroundings.directory.join(copy))?;
+    told(asking, "/v1/restore", &answer)
+}
+
+/// What was done, as it was answered.
+fn told(asking: &Asking, path: &str, answer: &[u8]) -> Result<(), Error> {
+    if asking.json {
+        return output::json(path, answer);
+    }
+    output::text(&listed(answer))
 }
 
 /// `gipam gc [--apply]`.

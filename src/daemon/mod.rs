@@ -17,8 +17,10 @@ use tokio::sync::oneshot;
 use crate::admin::Admin;
 use crate::clock;
 use crate::config::Config;
-use crate::docker::{Counters, Driver};
+use crate::docker::{Callers, Counters, Driver};
 use crate::ledger::{self, Altered, Fatal, Ledger};
+use crate::plan::Caller;
+use crate::processes;
 use crate::reconcile;
 use crate::server::{Limits, LocalAddress, Server};
 use crate::settle::{Below, settle};
@@ -61,13 +63,14 @@ pub fn run(config: Config) -> Result<(), Error> {
     let booted = boot::boot(&config)?;
     let books = booted.books.path().to_owned();
     let doors = doors::open(&config)?;
+    let callers = booted.plan.callers().map(|(name, caller)| (name.into(), caller.clone())).collect();
     let (ended, end) = oneshot::channel();
     let (ledger, thread) = ledger::start(booted.plan, booted.books, Box::new(clock::now), move |outcome| {
         let _ = ended.send(outcome);
     })
     .map_err(Error::Start)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
-    let outcome = runtime.block_on(serve(&config, doors, &ledger, end, &books));
+    let outcome = runtime.block_on(serve(&config, doors, &ledger, callers, end, &books));
     ledger.stop();
     if thread.join().is_err() {
         tracing::error!("the ledger's thread ended in a panic");
@@ -85,6 +88,7 @@ async fn serve(
     config: &Config,
     doors: doors::Doors,
     ledger: &Ledger,
+    callers: Vec<(Box<str>, Caller)>,
     end: oneshot::Receiver<Result<(), Fatal>>,
     books: &std::path::Path,
 ) -> Result<(), Error> {
@@ -92,7 +96,8 @@ async fn serve(
     let counters = Arc::new(Counters::default());
     let mut server = Server::new();
     let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
-    let (repair, reconciler) = repair(config, ledger, books);
+    let callers = Arc::new(Callers::new(ledger.clone(), callers, processes::boot()));
+    let (repair, reconciler) = repair(config, ledger, callers.clone(), books);
     for opened in doors.drivers {
         tracing::info!("driver {} listens on {}", opened.driver.name, opened.driver.door);
         let pools = opened.driver.pools.map(Into::into);
@@ -103,12 +108,14 @@ async fn serve(
             requires_mac_address: config.requires_mac_address,
             look: look::look,
             proofs: repair.proofs(),
+            callers: callers.clone(),
             counters: counters.clone(),
         };
         server.add(opened.listener, Arc::new(driver), limits.clone());
     }
     let meters = repair.meters().clone();
-    let admin = Arc::new(Admin::new(ledger.clone(), books.to_owned(), config, counters.clone(), repair));
+    let admin =
+        Arc::new(Admin::new(ledger.clone(), books.to_owned(), config, counters.clone(), repair, look::look));
     server.add(doors.admin, admin.clone(), Limits { max_body: ADMIN_BODY, ..limits });
     let web = match (&config.http, doors.http) {
         (Some(http), Some(listener)) => {
@@ -161,6 +168,7 @@ async fn serve(
 fn repair(
     config: &Config,
     ledger: &Ledger,
+    callers: Arc<Callers>,
     books: &std::path::Path,
 ) -> (reconcile::Handle, Option<reconcile::Reconciler>) {
     let settings = reconcile::Settings {
@@ -169,7 +177,7 @@ fn repair(
         only_engine: config.gc.free_unknown_subnets,
     };
     let drivers = config.drivers.iter().map(|driver| driver.name.clone()).collect();
-    reconcile::Reconciler::new(settings, drivers, ledger.clone(), books.to_owned(), clock::now)
+    reconcile::Reconciler::new(settings, drivers, ledger.clone(), books.to_owned(), callers, clock::now)
 }
 
 /// Resolves when a signal or the end of the ledger says stop; meanwhile SIGHUP reloads.

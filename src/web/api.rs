@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::picture::Picture;
 use super::{Web, listing, map, usage};
-use crate::admin::views::parameter;
+use crate::admin::query::Query;
 use crate::admin::{AdminError, Kind};
 use crate::clock;
 use crate::plan::settings::Millis;
@@ -58,7 +58,7 @@ impl Web {
             "/api/subnets" => beside(move || json(&listing::page(&picture.subnets, &query)?)).await,
             "/api/leases" => beside(move || json(&listing::page(&picture.leases, &query)?)).await,
             "/api/map" => {
-                beside(move || json(&map::map(&picture, parameter(&query, "at").as_deref())?)).await
+                beside(move || json(&map::map(&picture, Query(&query).text("at")?.as_deref())?)).await
             }
             "/api/usage" => {
                 let books = self.books.clone();
@@ -90,14 +90,14 @@ impl Web {
 }
 
 fn history(books: &std::path::Path, query: &str) -> Result<Vec<u8>, AdminError> {
-    let limit = parameter(query, "limit").and_then(|limit| limit.parse().ok()).unwrap_or(50);
-    let of = parameter(query, "of").filter(|of| !of.is_empty());
+    let query = Query(query);
+    let (limit, of) = (query.parsed("limit", "number")?.unwrap_or(50), query.text("of")?);
     let lines = Reader::open(books)?.history(of.as_deref(), u32::min(limit, 1_000))?;
     json(&lines.into_iter().map(crate::admin::rows::HistoryRow::from).collect::<Vec<_>>())
 }
 
 fn curve(books: &std::path::Path, picture: &Picture, query: &str) -> Result<usage::Usage, AdminError> {
-    let seconds = parameter(query, "seconds").and_then(|text| text.parse::<Millis>().ok()).unwrap_or(86_400);
+    let seconds: Millis = Query(query).parsed("seconds", "number")?.unwrap_or(86_400);
     let span = seconds.saturating_mul(1_000).clamp(60_000, LONGEST);
     usage::usage(books, clock::now(), span, picture.status.leases, picture.status.subnets)
 }

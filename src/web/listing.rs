@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::picture::ShownSubnet;
+use crate::admin::query::Query;
 use crate::admin::rows::LeaseRow;
-use crate::admin::views::parameter;
 use crate::admin::{AdminError, Kind};
 use crate::plan::prefix::Prefix;
 
@@ -127,18 +127,12 @@ impl Listed for LeaseRow {
 /// One page of these rows, as the query wants it: `search`, `state`, `subnet`, `sort` (`-` before it turns it round),
 /// `offset`, `limit`.
 pub fn page<'a, T: Listed>(rows: &'a [T], query: &str) -> Result<Page<'a, T>, AdminError> {
-    let text = |name: &str| parameter(query, name).filter(|text| !text.is_empty());
-    let number = |name: &str| match text(name) {
-        None => Ok(None),
-        Some(text) => text
-            .parse::<usize>()
-            .map(Some)
-            .map_err(|_| AdminError::new(Kind::Invalid, format!("{name}={text:?} is not a number"))),
-    };
+    let query = Query(query);
+    let number = |name: &str| query.parsed::<usize>(name, "number");
     let (offset, limit) = (number("offset")?.unwrap_or(0), number("limit")?.unwrap_or(100).min(MOST));
-    let search = text("search").map(|search| search.trim().to_lowercase());
+    let search = query.text("search")?.map(|search| search.trim().to_lowercase());
     let address: Option<IpAddr> = search.as_deref().and_then(|search| search.parse().ok());
-    let (state, subnet) = (text("state"), text("subnet"));
+    let (state, subnet) = (query.text("state")?, query.text("subnet")?);
     let wanted = |row: &&T| {
         state.as_deref().is_none_or(|state| row.state() == state)
             && subnet.as_deref().is_none_or(|subnet| row.belongs(subnet))
@@ -147,7 +141,7 @@ pub fn page<'a, T: Listed>(rows: &'a [T], query: &str) -> Result<Page<'a, T>, Ad
             })
     };
     let mut found: Vec<&T> = rows.iter().filter(wanted).collect();
-    let sort = text("sort").unwrap_or_else(|| "address".to_owned());
+    let sort = query.text("sort")?.unwrap_or_else(|| "address".to_owned());
     let (column, down) = sort.strip_prefix('-').map_or((sort.as_str(), false), |column| (column, true));
     if T::COLUMNS.contains(&column) {
         found.sort_by(|a, b| if down { b.compare(a, column) } else { a.compare(b, column) });

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::census::share;
 use crate::admin::AdminError;
 use crate::admin::Kind;
+use crate::admin::query::Query;
 use crate::admin::rows::{Count, LeaseRow, PoolRow, Status, SubnetRow};
 use crate::admin::views::View;
 use crate::clock;
@@ -81,7 +82,7 @@ impl Picture {
     fn read(books: &Path, commits: u64) -> Result<Self, AdminError> {
         let at = clock::now();
         let view = View::open(books, at)?;
-        let (leases, rows) = (view.leases(true)?, view.subnets());
+        let (leases, rows) = (view.leases(Query("all=true"))?, view.subnets());
         let (pools, status) = (view.pools(), view.status(books));
         let plan = view.into_plan();
         let mut networks: BTreeMap<&str, &str> = BTreeMap::new();

@@ -36,9 +36,12 @@ fn answer(mut stream: UnixStream, shown: &Shown) -> std::io::Result<()> {
         "/_ping" => json!("OK"),
         "/networks" => shown.values().cloned().collect(),
         "/containers/json" => json!([]),
-        path => path.strip_prefix("/networks/").and_then(|name| shown.get(name)).cloned().unwrap_or(Value::Null),
+        path => {
+            path.strip_prefix("/networks/").and_then(|name| shown.get(name)).cloned().unwrap_or(Value::Null)
+        }
     };
-    let (status, body) = if body.is_null() { ("404 Not Found", "{}".to_owned()) } else { ("200 OK", body.to_string()) };
+    let (status, body) =
+        if body.is_null() { ("404 Not Found", "{}".to_owned()) } else { ("200 OK", body.to_string()) };
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
 
@@ -47,7 +50,11 @@ pub fn networks(leases: &Value) -> Map<String, Value> {
     let mut networks: Map<String, Value> = Map::new();
     let text = |lease: &Value, key: &str| lease[key].as_str().unwrap_or_default().to_owned();
     let name_of = |subnet: &str| {
-        let named = leases.as_array().unwrap().iter().find(|lease| lease["subnet"] == subnet && lease["holder"].is_string());
+        let named = leases
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|lease| lease["subnet"] == subnet && lease["holder"].is_string());
         let holder = named.map(|lease| text(lease, "holder")).unwrap_or_default();
         holder.rsplit_once('-').map_or(holder.clone(), |(name, _)| name.to_owned())
     };
@@ -65,7 +72,8 @@ pub fn networks(leases: &Value) -> Map<String, Value> {
             let address = text(lease, "address");
             let field = if address.contains(':') { "IPv6Address" } else { "IPv4Address" };
             let containers = network["Containers"].as_object_mut().unwrap();
-            let container = containers.entry(format!("id-{holder}")).or_insert_with(|| json!({"Name": holder}));
+            let container =
+                containers.entry(format!("id-{holder}")).or_insert_with(|| json!({"Name": holder}));
             container[field] = address.into();
         }
     }

@@ -67,12 +67,15 @@ impl Site {
         let engine = tempfile::tempdir().unwrap();
         let socket = engine.path().join("engine.sock");
         let shown = super::engine::start(&socket);
-        let site = Site::new(&TOML.replace("engine = \"\"", &format!("engine = {:?}", socket.display().to_string())));
+        let site = Site::new(
+            &TOML.replace("engine = \"\"", &format!("engine = {:?}", socket.display().to_string())),
+        );
         site.populate();
         *shown.lock().unwrap() = super::engine::networks(&site.daemon.view("/v1/leases"));
         until("all names are known", || {
             let leases = site.daemon.view("/v1/leases");
-            let named = |lease: &serde_json::Value| lease["kind"] != "endpoint" || lease["network"].is_string();
+            let named =
+                |lease: &serde_json::Value| lease["kind"] != "endpoint" || lease["network"].is_string();
             leases.as_array().unwrap().iter().all(named).then_some(())
         });
         let Site { house, daemon, .. } = site;

@@ -23,6 +23,8 @@ export async function ask(path) {
   return body;
 }
 
+export const query = (values) => Object.entries(values).map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
+
 const NUMBER = new Intl.NumberFormat("en");
 // Counts above 2^53 come as text.
 export function count(value) {

@@ -1,6 +1,6 @@
 // Subnets and leases: tables that are searched, sorted and paged where the rows are, in the daemon.
 
-import { $, ask, count, h, plural, s, time } from "./dom.js";
+import { $, ask, count, h, plural, query, s, time } from "./dom.js";
 import { lookAt } from "./map.js";
 
 const ROWS = 25;
@@ -91,7 +91,7 @@ class Listing {
   async draw() {
     const asked = ++this.asked;
     const { search, sort, offset, state, subnet } = this.query;
-    const page = await ask(`${this.path}?${new URLSearchParams({ search, sort, offset, state, subnet, limit: ROWS })}`);
+    const page = await ask(`${this.path}?${query({ search, sort, offset, state, subnet, limit: ROWS })}`);
     if (asked !== this.asked) return; // a later question is on its way
     if (page.rows.length === 0 && page.matching > 0) return this.ask({ offset: Math.floor((page.matching - 1) / ROWS) * ROWS }, true);
     this.columns.forEach((column, i) => {
