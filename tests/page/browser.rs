@@ -236,17 +236,16 @@ impl Tab<'_> {
         std::mem::take(&mut self.browser.troubles)
     }
 
-    /// The page as a PNG, from its top down to this height at most, or all of it.
-    pub fn picture(&mut self, most: Option<u32>) -> Vec<u8> {
-        let size = self.call("Page.getLayoutMetrics", json!({}))["cssContentSize"].clone();
-        let height =
-            most.map_or(size["height"].as_f64(), |most| Some(f64::from(most).min(size["height"].as_f64()?)));
-        let clip = json!({"x": 0, "y": 0, "width": size["width"], "height": height, "scale": 1});
-        let shot = self.call(
-            "Page.captureScreenshot",
-            json!({"format": "png", "captureBeyondViewport": true, "clip": clip}),
+    /// The part of the page that this element takes, with some room around it, as a PNG; no more of it than so high.
+    pub fn picture(&mut self, selector: &str, most: u32) -> Vec<u8> {
+        let place = format!(
+            "(() => {{ const box = document.querySelector('{selector}').getBoundingClientRect(); \
+             const top = Math.max(0, box.top + scrollY - 24); \
+             return {{ x: 0, y: top, width: innerWidth, height: Math.min({most}, box.bottom + scrollY + 24 - top), scale: 1 }}; }})()"
         );
-        decoded(shot["data"].as_str().unwrap())
+        let clip = self.value(&place);
+        let options = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
+        decoded(self.call("Page.captureScreenshot", options)["data"].as_str().unwrap())
     }
 }
 

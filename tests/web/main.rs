@@ -8,6 +8,7 @@ mod api;
 mod door;
 mod events;
 mod metrics;
+mod rules;
 mod support;
 
 #[path = "../support/daemon.rs"]

@@ -47,12 +47,12 @@ function layout(cells, columns) {
 function grid(area, width) {
   const cells = area.cells;
   const every = cells.every((cell) => !cell.units);
-  const wish = cells.length <= 32 ? 46 : cells.length <= 256 ? 29 : 22;
+  const wish = area.kind === "outside" ? 150 : cells.length <= 32 ? 46 : cells.length <= 256 ? 29 : 22;
   const side = every && cells.length > 64 && width > 620 ? 112 : 0;
-  let columns = Math.max(4, Math.floor((width - side) / wish));
-  if (every) columns = Math.min(2 ** Math.floor(Math.log2(columns)), 64);
+  let columns = Math.max(area.kind === "outside" ? 1 : 4, Math.floor((width - side) / wish));
+  if (every && area.kind !== "outside") columns = Math.min(2 ** Math.floor(Math.log2(columns)), 64);
   columns = Math.min(columns, Math.max(8, cells.length));
-  const size = Math.min(cells.length <= 32 ? 80 : 64, (width - side) / columns);
+  const size = Math.min(area.kind === "outside" ? 150 : cells.length <= 32 ? 80 : 64, (width - side) / columns);
   const tall = Math.min(size, 34);
   const places = layout(cells, columns);
   const rows = places.length ? places[places.length - 1].row + 1 : 0;
@@ -69,13 +69,14 @@ function grid(area, width) {
   cells.forEach((cell, at) => {
     const { column, row, span } = places[at];
     const [x, y, w, tallness] = [side + column * size + 1, row * tall + 1, span * size - 2, tall - 2];
-    const text = cell.units && cell.state !== "part" ? (w > 90 ? `${count(cell.units)} ${cell.state === "never" ? "" : cell.state}` : "") : brief(cell.label, area);
+    let text = area.kind === "outside" ? cell.label : cell.units && cell.state !== "part" ? (w > 90 ? `${count(cell.units)} ${cell.state === "never" ? "" : cell.state}` : "") : brief(cell.label, area);
     const font = Math.min(12, tallness * 0.46);
     const level = cell.level ? `l${cell.level}` : "";
     const group = s("g", {
       class: `cell ${cell.state} ${level} ${cell.at ? "in" : ""}`, role: "button", tabindex: -1,
       "aria-label": `${cell.label}${cell.name ? ` ${cell.name}` : ""}: ${cell.text}`, "data-at": cell.at, "data-i": at,
     }, s("rect", { class: `c ${cell.state} ${level}`, x, y, width: w, height: tallness, rx: Math.min(5, tallness / 4) }));
+    if (text.length * font * 0.62 >= w - 2) text = cell.name ?? "";
     if (text && text.length * font * 0.62 < w - 2) {
       group.append(s("text", { x: x + w / 2, y: y + tallness / 2, "font-size": font }, text));
     }
@@ -156,6 +157,7 @@ function paint(zoom) {
 export async function draw(zoom) {
   const at = wanted();
   let map;
+  if (zoom) $("#map-detail").textContent = HINT;
   try {
     map = await ask(at ? `/api/map?at=${encodeURIComponent(at)}` : "/api/map");
   } catch (error) {
@@ -168,7 +170,6 @@ export async function draw(zoom) {
   const text = JSON.stringify(map);
   if (text === last && !zoom) return;
   [shown, last] = [map, text];
-  if (zoom) $("#map-detail").textContent = HINT;
   if (map.areas.length) paint(zoom);
   else $("#areas").replaceChildren(h("p", { class: "empty" }, h("strong", {}, "No pools"), "Give gipam a prefix that is routed to this host."));
 }

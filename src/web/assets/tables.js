@@ -13,7 +13,7 @@ function fullness(row) {
   const percent = Math.round(row.share * 100);
   const text = row.share > 0 && percent === 0 ? "<1 %" : `${percent} %`;
   return h("span", { class: `meter ${row.share > 0.9 ? "high" : ""}` },
-    s("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { width: Math.max(row.share * 100, row.share > 0 ? 2 : 0), height: 8 })), text);
+    s("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { width: Math.max(row.share * 100, row.share > 0 ? 2 : 0), height: 8 })), h("b", {}, text));
 }
 
 const SUBNETS = [
@@ -115,7 +115,7 @@ class Listing {
     this.table.parentElement.hidden = page.rows.length === 0;
     this.nothing.hidden = page.rows.length > 0;
     if (page.rows.length === 0) this.nothing.replaceChildren(...this.empty(page, this.query));
-    const narrowed = page.matching === page.total ? "" : ` of ${count(page.total)}`;
+    const narrowed = !search && !subnet ? "" : ` of ${count(page.total)}`;
     const range = page.matching > ROWS ? `${count(page.offset + 1)}–${count(page.offset + page.rows.length)} of ` : "";
     this.found.textContent = `${range}${plural(page.matching, this.name.slice(0, -1), this.name)}${narrowed && ` found${narrowed}`}`;
     [this.back.disabled, this.next.disabled] = [page.offset === 0, page.offset + page.rows.length >= page.matching];
