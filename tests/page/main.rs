@@ -19,6 +19,7 @@ mod engine;
 #[path = "../support/http.rs"]
 mod http;
 mod looks;
+mod prometheus;
 mod scenarios;
 mod site;
 
@@ -31,7 +32,7 @@ use browser::Browser;
 /// A name, and what happens in a browser.
 type Scenario = (&'static str, fn(&mut Browser));
 
-const SCENARIOS: [Scenario; 10] = [
+const SCENARIOS: [Scenario; 11] = [
     ("rows_appear_and_nothing_is_amiss", scenarios::rows_appear),
     ("searching_sorting_and_paging", scenarios::searching),
     ("a_change_arrives_by_itself", scenarios::live),
@@ -42,6 +43,7 @@ const SCENARIOS: [Scenario; 10] = [
     ("words_have_contrast_and_things_have_names", looks::readable),
     ("nothing_overflows_at_any_width", looks::widths),
     ("pictures", looks::pictures),
+    ("prometheus_reads_metrics_and_alerts", prometheus::reads),
 ];
 
 fn main() -> ExitCode {

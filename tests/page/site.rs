@@ -17,7 +17,7 @@ pub struct Site {
     pub daemon: Daemon,
     pub address: String,
     /// Where its Engine listens, if it has one.
-    pub engine: Option<tempfile::TempDir>,
+    pub _engine: Option<tempfile::TempDir>,
 }
 
 /// As if what happened in a moment had happened in twenty hours: the books of a daemon that does not run.
@@ -52,7 +52,7 @@ impl Site {
             let rest = log.split("are at ").nth(1)?;
             Some(rest.split_whitespace().next()?.to_owned())
         });
-        Site { house, daemon, address, engine: None }
+        Site { house, daemon, address, _engine: None }
     }
 
     /// Networks in all states: full, half full, released; IPv6; outside of all pools.
@@ -81,7 +81,7 @@ impl Site {
         let Site { house, daemon, .. } = site;
         assert!(daemon.stop().success());
         spread(&house.path("gipam.db"));
-        let site = Site { engine: Some(engine), ..Site::of(house) };
+        let site = Site { _engine: Some(engine), ..Site::of(house) };
         until("the Engine answers", || (site.daemon.view("/v1/gc") == json!([])).then_some(()));
         site
     }
