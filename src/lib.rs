@@ -36,6 +36,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod docker;
+pub mod doctor;
 pub mod host;
 pub mod ledger;
 pub mod plan;

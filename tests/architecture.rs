@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use, as ARCHITECTURE.md says.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("plan", &[]),
     ("server", &["processes"]),
     ("processes", &[]),
@@ -41,7 +41,8 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "web",
         ],
     ),
-    ("cli", &["daemon", "admin", "config", "reconcile", "web"]),
+    ("doctor", &["plan", "store", "server", "config", "clock", "host"]),
+    ("cli", &["daemon", "admin", "config", "reconcile", "web", "doctor"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

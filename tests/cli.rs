@@ -119,6 +119,8 @@ fn help_fits_one_screen_and_names_every_command() {
             "release",
             "gc",
             "backup",
+            "doctor",
+            "reload",
             "restore",
             "import",
             "export",

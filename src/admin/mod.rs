@@ -16,4 +16,4 @@ pub mod rows;
 pub mod views;
 
 pub use error::{AdminError, Kind};
-pub use handler::Admin;
+pub use handler::{Admin, Reload};

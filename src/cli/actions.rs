@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::error::Error;
 use super::output::{self, Asking};
-use super::tables::{optional, pairs, table, time};
+use super::tables::{escaped, optional, pairs, table, time};
 use crate::config::Surroundings;
 use crate::reconcile::Finding;
 
@@ -66,6 +66,19 @@ fn told(asking: &Asking, path: &str, answer: &[u8]) -> Result<(), Error> {
         return output::json(path, answer);
     }
     output::text(&listed(answer))
+}
+
+/// `gipam reload [--dry-run]`.
+pub(super) fn reload(asking: &Asking, dry_run: bool) -> Result<(), Error> {
+    let answer = asking.change("/v1/reload", &json!({"dry_run": dry_run}))?;
+    if asking.json {
+        return output::json("/v1/reload", &answer);
+    }
+    let mut lines: Vec<String> = output::read("/v1/reload", &answer)?;
+    if lines.is_empty() {
+        lines.push("nothing changes".to_owned());
+    }
+    output::text(&lines.into_iter().map(|line| escaped(&line) + "\n").collect::<String>())
 }
 
 /// `gipam gc [--apply]`.

@@ -155,12 +155,20 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// read the configuration anew, and say what changes
+    Reload {
+        /// only say it
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// compare the books with the Engine's lists: what Docker lost
     Gc {
         /// free what was seen dead twice, a minute apart
         #[arg(long)]
         apply: bool,
     },
+    /// whether this host is fit for the driver, and what there is to do
+    Doctor,
     /// look at the configuration
     #[command(subcommand)]
     Config(Configuration),

@@ -6,7 +6,6 @@
 /// The text.
 pub(super) const TEXT: &str = "\
 gipam: a Docker IPAM driver; every network gets its own routed subnet
-
 gipam -v6 PREFIX -v4 PREFIX     start the driver (as gipam serve does):
   -v4, -v6 PREFIX               pools to cut subnets from, one or both
   -v4ab, -v6ab LENGTH           length of the subnets (24 and 64)
@@ -25,6 +24,7 @@ gipam gc [--apply]              what Docker lost; free what is proven dead
 gipam release SUBNET [ADDRESS] --force    free it, whoever holds it
 gipam backup FILE | restore FILE    copies of the books
 gipam import FILE [--replace] | export    lease files of the old gipam
+gipam doctor | reload           what is wrong with this host; new settings
 gipam config check FILE | show | keys | metrics    mistakes; in force; reference
   --json                        for programs; --admin PATH asks that daemon
 gipam COMMAND --help says more; --version. Exit codes: 1 failed, 2 usage,

@@ -6,12 +6,13 @@ use std::io::IsTerminal;
 
 use super::args::Explain;
 use super::error::Error;
-use super::output::Asking;
+use super::output::{self, Asking};
 use super::picture;
 use super::tables::{escaped, optional, pairs, time};
 use super::views::{history_table, query, show};
 use crate::admin::rows::{ExplainRow, MapRow, WhoRow};
-use crate::config::Surroundings;
+use crate::config::{Options, Surroundings};
+use crate::doctor::{self, Verdict};
 
 /// `gipam who ADDRESS`.
 pub(super) fn who(asking: &Asking, address: &str) -> Result<(), Error> {
@@ -76,6 +77,31 @@ fn explained(row: ExplainRow) -> String {
     let steps: Vec<(&str, String)> =
         row.steps.iter().map(|step| (step.what.as_str(), step.found.clone())).collect();
     format!("{}\n{}{}\n", escaped(&row.question), indented(&pairs(&steps)), escaped(&verdict))
+}
+
+/// `gipam doctor`.
+pub(super) fn doctor(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<(), Error> {
+    let findings = doctor::examine(flags, surroundings, &doctor::Place { root: "/".into() });
+    let wrong = findings.iter().filter(|finding| finding.verdict == Verdict::Wrong).count();
+    if json {
+        let value = serde_json::to_value(&findings).unwrap_or_default();
+        output::text(&output::json_text(&value))?;
+    } else {
+        output::text(&findings.iter().map(found).collect::<String>())?;
+    }
+    if wrong > 0 { Err(Error::Unfit(wrong)) } else { Ok(()) }
+}
+
+fn found(finding: &doctor::Finding) -> String {
+    let word = match finding.verdict {
+        Verdict::Well => "well",
+        Verdict::Warning => "WARNING",
+        Verdict::Wrong => "WRONG",
+        Verdict::Unknown => "unknown",
+    };
+    let line = format!("{word:<8}{}: {}\n", escaped(&finding.check), escaped(&finding.found));
+    let advice = finding.advice.as_ref().map(|advice| format!("        {}\n", escaped(advice)));
+    line + &advice.unwrap_or_default()
 }
 
 fn indented(text: &str) -> String {

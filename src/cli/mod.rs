@@ -61,10 +61,13 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
     if let Command::Config(command) = command {
         return configuration::run(command, &cli.options(&cli.serve), cli.common.json, surroundings);
     }
+    if matches!(command, Command::Doctor) {
+        return looks::doctor(&cli.options(&cli.serve), cli.common.json, surroundings);
+    }
     cli.refuse_serve_options()?;
     let asking = output::Asking::new(&cli.options(&cli.serve), cli.common.json, surroundings)?;
     match command {
-        Command::Serve(_) | Command::Config(_) => Ok(()),
+        Command::Serve(_) | Command::Config(_) | Command::Doctor => Ok(()),
         Command::Status => views::status(&asking),
         Command::Pools => views::pools(&asking),
         Command::Subnets => views::subnets(&asking),
@@ -75,6 +78,7 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
         Command::History { of, since, limit } => {
             views::history(&asking, of.as_deref(), since.as_deref(), *limit)
         }
+        Command::Reload { dry_run } => actions::reload(&asking, *dry_run),
         Command::Gc { apply } => actions::gc(&asking, *apply),
         Command::Import { lease_file, replace } => {
             actions::import(&asking, lease_file, *replace, surroundings)

@@ -7,23 +7,23 @@
 mod boot;
 mod doors;
 mod look;
+mod reload;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Reload};
 use crate::clock;
 use crate::config::Config;
 use crate::docker::{Callers, Counters, Driver};
-use crate::ledger::{self, Altered, Fatal, Ledger};
+use crate::ledger::{self, Fatal, Ledger};
 use crate::plan::Caller;
 use crate::processes;
 use crate::reconcile;
 use crate::server::{Limits, LocalAddress, Server};
-use crate::settle::{Below, settle};
 use crate::web::{self, Web};
 
 /// How long requests in flight may take at the end.
@@ -92,7 +92,8 @@ async fn serve(
     end: oneshot::Receiver<Result<(), Fatal>>,
     books: &std::path::Path,
 ) -> Result<(), Error> {
-    let stop = stop_signal(config.clone(), ledger.clone(), end).map_err(Error::Start)?;
+    let (ask_reload, reloads) = mpsc::channel(1);
+    let stop = stop_signal(config.clone(), ledger.clone(), reloads, end).map_err(Error::Start)?;
     let counters = Arc::new(Counters::default());
     let mut server = Server::new();
     let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
@@ -113,24 +114,23 @@ async fn serve(
         };
         server.add(opened.listener, Arc::new(driver), limits.clone());
     }
-    let meters = repair.meters().clone();
-    let admin =
-        Arc::new(Admin::new(ledger.clone(), books.to_owned(), config, counters.clone(), repair, look::look));
-    server.add(doors.admin, admin.clone(), Limits { max_body: ADMIN_BODY, ..limits });
-    let web = match (&config.http, doors.http) {
-        (Some(http), Some(listener)) => {
-            let address = listener.local_address();
-            let local = matches!(&address, LocalAddress::Tcp(address) if address.ip().is_loopback());
-            if let LocalAddress::Tcp(address) = address {
-                tracing::info!("the page and the metrics are at http://{address}/");
-            }
-            let web = Web::new(ledger, books.to_owned(), admin, counters, meters, http, local);
-            let web = Arc::new(web);
-            server.add(listener, web.clone(), web::limits());
-            Some(web)
-        }
-        _ => None,
-    };
+    let (meters, admin_limits) = (repair.meters().clone(), Limits { max_body: ADMIN_BODY, ..limits });
+    let admin = Arc::new(Admin::new(
+        ledger.clone(),
+        books.to_owned(),
+        config,
+        counters.clone(),
+        repair,
+        look::look,
+        ask_reload,
+    ));
+    server.add(doors.admin, admin.clone(), admin_limits);
+    let web = config.http.as_ref().zip(doors.http).map(|(http, listener)| {
+        let local = announce_page(&listener.local_address());
+        let web = Arc::new(Web::new(ledger, books.to_owned(), admin, counters, meters, http, local));
+        server.add(listener, web.clone(), web::limits());
+        web
+    });
     let (sender, receiver) = oneshot::channel();
     let shutdown = async move {
         notify(&[sd_notify::NotifyState::Ready]);
@@ -164,6 +164,13 @@ async fn serve(
     }
 }
 
+/// Says where the page is; whether only this machine can reach it.
+fn announce_page(address: &LocalAddress) -> bool {
+    let LocalAddress::Tcp(address) = address else { return true };
+    tracing::info!("the page and the metrics are at http://{address}/");
+    address.ip().is_loopback()
+}
+
 /// Repair, as the configuration wants it.
 fn repair(
     config: &Config,
@@ -184,6 +191,7 @@ fn repair(
 fn stop_signal(
     mut config: Config,
     ledger: Ledger,
+    mut reloads: mpsc::Receiver<Reload>,
     end: oneshot::Receiver<Result<(), Fatal>>,
 ) -> std::io::Result<impl Future<Output = Stop>> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -196,37 +204,33 @@ fn stop_signal(
                 _ = terminate.recv() => return Stop::Signal("SIGTERM"),
                 _ = interrupt.recv() => return Stop::Signal("SIGINT"),
                 outcome = &mut end => return Stop::Ledger(outcome.unwrap_or(Ok(()))),
-                _ = hang_up.recv() => match reload(&config, &ledger).await {
-                    Ok(new) => config = new,
-                    Err(text) => tracing::error!("the configuration was not reloaded, the old one stays: {text}"),
-                },
+                _ = hang_up.recv() => drop(reload_now(&mut config, &ledger, false).await),
+                Some(asked) = reloads.recv() => {
+                    let lines = reload_now(&mut config, &ledger, asked.rehearsal).await;
+                    let _ = asked.answer.send(lines);
+                }
             }
         }
     })
 }
 
-/// Reads the configuration again: pools, reservations and times follow it; doors and names do not.
-async fn reload(config: &Config, ledger: &Ledger) -> Result<Config, String> {
-    let new = config.reload().map_err(|error| error.to_string())?;
-    for warning in &new.warnings {
-        tracing::warn!("{warning}");
-    }
-    if new.drivers != config.drivers || new.admin != config.admin {
-        tracing::warn!("drivers, their pools and doors follow the configuration at the next start only");
-    }
-    let (configured, origin) = (new.settings.clone(), new.pools_origin.clone());
-    let alter = move |plan: &crate::plan::Plan| {
-        let known = plan.settings();
-        let configured = crate::plan::settings::Settings { secret: known.secret, ..configured };
-        let (settings, warnings) = settle(&configured, &origin, &known.pools, Below::Books, plan);
-        for warning in warnings {
-            tracing::warn!("{warning}");
+/// Reloads, and logs what came of it.
+async fn reload_now(config: &mut Config, ledger: &Ledger, rehearsal: bool) -> Result<Vec<String>, String> {
+    match reload::reload(config, ledger, rehearsal).await {
+        Ok(reload::Reloaded { lines, .. }) if rehearsal => Ok(lines),
+        Ok(reload::Reloaded { config: new, lines }) => {
+            for line in &lines {
+                tracing::info!("reload: {line}");
+            }
+            tracing::info!("the configuration was reloaded");
+            *config = new;
+            Ok(lines)
         }
-        Ok(Altered { settings: Some(settings), ..Altered::default() })
-    };
-    ledger.alter(Box::new(alter)).await.map_err(|refusal| refusal.to_string())?;
-    tracing::info!("the configuration was reloaded");
-    Ok(new)
+        Err(text) => {
+            tracing::error!("the configuration was not reloaded, the old one stays: {text}");
+            Err(text)
+        }
+    }
 }
 
 /// Tells systemd, where there is one.
