@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::deferred::{Deferred, gives_back};
 use super::{Alter, Altered, Answer, Granted, Ledger, Message, Meters, Refusal, Ticket};
 use crate::plan::Plan;
+use crate::plan::change::Change;
 use crate::plan::error::ErrorKind;
 use crate::plan::request::{Context, Reply, Request};
 use crate::plan::settings::Millis;
@@ -198,8 +199,9 @@ impl Writer {
         match (decision.reply, answer) {
             (Ok(Reply::Wait(until)), Some(answer)) => self.waiting.push((until, request, answer)),
             (reply, answer) => {
-                if reply.is_err() && !decision.changes.is_empty() {
-                    // The one refusal that commits something.
+                let storms =
+                    |change: &Change| matches!(change, Change::SubnetMarked { marks, .. } if marks.stormed);
+                if reply.is_err() && decision.changes.iter().any(storms) {
                     self.meters.storms.inc();
                 }
                 self.write(&decision.changes, batch);
@@ -220,7 +222,7 @@ impl Writer {
         Context { now: self.now, random: u64::from_ne_bytes(random) }
     }
 
-    fn write(&mut self, changes: &[crate::plan::change::Change], batch: &mut Batch) {
+    fn write(&mut self, changes: &[Change], batch: &mut Batch) {
         for change in changes {
             if let Err(error) = self.books.write(&self.plan, change) {
                 batch.failed = Some(error);

@@ -126,7 +126,9 @@ fn only_the_fullest_subnets_are_counted_one_by_one() {
 fn a_storm_is_counted() {
     let site = Site::new(&format!("storm_limit = 2\n{TOML}"));
     let mut wire = site.daemon.wire();
-    (wire.subnet(false), wire.subnet(false));
+    for _ in 0..2 {
+        wire.subnet(false);
+    }
     let body = json!({"AddressSpace": "local", "Pool": "", "SubPool": "", "Options": {}, "V6": false});
     wire.refused("RequestPool", &body);
     assert_eq!(site.sample("gipam_storms_total"), Some(1.0));

@@ -33,10 +33,11 @@ function describe(cell) {
 }
 
 // Where each cell stands: its column, row and width in columns.
-function layout(cells, columns) {
+function layout(cells, columns, size) {
+  const wide = Math.min(columns, Math.max(2, Math.ceil(125 / size)));
   let [column, row] = [0, 0];
   return cells.map((cell) => {
-    const span = cell.units && cell.state !== "part" ? Math.min(columns, 6) : 1;
+    const span = cell.units && cell.state !== "part" ? wide : 1;
     if (column + span > columns) [column, row] = [0, row + 1];
     const place = { column, row, span };
     column += span;
@@ -54,7 +55,7 @@ function grid(area, width) {
   columns = Math.min(columns, Math.max(8, cells.length));
   const size = Math.min(area.kind === "outside" ? 150 : cells.length <= 32 ? 80 : 64, (width - side) / columns);
   const tall = Math.min(size, 34);
-  const places = layout(cells, columns);
+  const places = layout(cells, columns, size);
   const rows = places.length ? places[places.length - 1].row + 1 : 0;
   const name = area.prefix ? `${area.pool ?? "subnet"} ${area.prefix}` : "outside all pools";
   const picture = s("svg", { class: "grid", viewBox: `0 0 ${width} ${rows * tall}`, role: "group", "aria-label": `Map of ${name}, ${cells.length} cells` });

@@ -78,13 +78,21 @@ function live(state, words) {
   element.querySelector(".words").textContent = words;
 }
 
+// The curve costs a look at the whole history, and an hour has no other face after ten seconds.
+let curved = 0;
+function curve() {
+  if (Date.now() - curved < 10_000) return null;
+  curved = Date.now();
+  return usage.draw();
+}
+
 let [busy, again] = [false, false];
 export async function refresh() {
   if (busy) return void (again = true);
   busy = true;
   try {
     await head();
-    await Promise.all([ask("/api/pools").then(pools), map.draw(false), subnets.draw(), leases.draw(), usage.draw(), ask("/api/history?limit=20").then(events)]);
+    await Promise.all([ask("/api/pools").then(pools), map.draw(false), subnets.draw(), leases.draw(), curve(), ask("/api/history?limit=20").then(events)]);
     document.documentElement.dataset.drawn = String(Number(document.documentElement.dataset.drawn ?? 0) + 1);
   } catch (error) {
     live("lost", "no answer");
