@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Words after it choose scenarios and engines: make engines SCENARIOS="takeover --engine 28"
 SCENARIOS ?=
 
-.PHONY: build run demo check test engines units faults torture bench bench-check load
+.PHONY: build run demo check test engines units faults torture page bench bench-check load
 
 # The program for use: target/release/gipam.
 build:
@@ -22,7 +22,7 @@ demo:
 check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
-	$(CARGO) clippy --locked --test engines --test units --test torture --quiet -- -D warnings
+	$(CARGO) clippy --locked --test engines --test units --test torture --test page --quiet -- -D warnings
 	$(CARGO) test --locked --quiet
 	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh .ci/run; else echo "shellcheck: not installed, skipped"; fi
 
@@ -33,6 +33,10 @@ engines:
 # The units, and every command of docs/install.md, on machines whose first process is systemd.
 units:
 	$(CARGO) test --locked --quiet --test units -- $(SCENARIOS)
+
+# The page in a real Chromium (Debian's, in a root of its own). GIPAM_SCREENSHOTS=DIRECTORY keeps pictures of it.
+page:
+	$(CARGO) test --locked --quiet --test page -- $(SCENARIOS)
 
 # The real daemon killed, cut off from its disk, starved and flooded, a few times each (needs root; see docs/reliability.md).
 faults:
@@ -59,4 +63,4 @@ load:
 	scripts/bench.sh load $(WORDS)
 
 # Everything.
-test: check bench-check faults demo units engines
+test: check bench-check faults demo page units engines

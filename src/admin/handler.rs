@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::{AdminError, Kind};
 use super::import;
+use super::rows::Status;
 use super::views::View;
 use crate::clock;
 use crate::config::{Config, PoolsOrigin};
@@ -194,7 +195,12 @@ impl Admin {
     }
 
     async fn status(&self) -> Result<Vec<u8>, AdminError> {
-        let mut status = self.read(|view, books| Ok(view.status(books))).await?;
+        let status = self.read(|view, books| Ok(view.status(books))).await?;
+        self.with_counters(status)
+    }
+
+    /// A status with what only the daemon knows, as JSON.
+    pub fn with_counters(&self, mut status: Status) -> Result<Vec<u8>, AdminError> {
         status.running = true;
         (status.names, status.doors) = (self.names.clone(), self.doors.clone());
         status.version = Some(env!("CARGO_PKG_VERSION").to_owned());

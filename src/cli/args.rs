@@ -75,6 +75,9 @@ pub(super) struct Serve {
     /// log level
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
+    /// the page and the metrics, on loopback unless a host is named
+    #[arg(long, value_name = "[HOST:]PORT")]
+    http: Option<String>,
 }
 
 /// What to do.
@@ -233,6 +236,8 @@ pub(super) enum Configuration {
     Show,
     /// print every key, its default and its meaning, as Markdown
     Keys,
+    /// print every metric and its meaning, as Markdown
+    Metrics,
 }
 
 impl Serve {
@@ -250,6 +255,7 @@ impl Serve {
             address: pick(&later.address, &self.address),
             unix: pick(&later.unix, &self.unix),
             log: pick(&later.log, &self.log),
+            http: pick(&later.http, &self.http),
         }
     }
 }
@@ -271,6 +277,7 @@ impl Cli {
             v6ab: serve.v6ab,
             address: serve.address,
             unix: serve.unix,
+            http: serve.http,
         }
     }
 

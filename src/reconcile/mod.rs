@@ -13,6 +13,7 @@
 
 mod compare;
 mod findings;
+mod meters;
 mod networks;
 mod patience;
 mod run;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+pub use self::meters::{FOUND, Meters};
 pub use self::run::Reconciler;
 use crate::docker::Proofs;
 use crate::ledger::Refusal;
@@ -99,6 +101,7 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     proofs: Proofs,
     asked: Arc<Notify>,
+    meters: Arc<Meters>,
 }
 
 impl Handle {
@@ -110,6 +113,11 @@ impl Handle {
     /// To be told by every door when somebody came: an Engine that did not answer may be back.
     pub fn asked(&self) -> Arc<Notify> {
         self.asked.clone()
+    }
+
+    /// What was counted since the start.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
     }
 
     /// Looks now; frees what is proven and adopts what can be if asked to.

@@ -16,7 +16,7 @@ use super::findings::{Known, subnet_key, suspect, unnamed};
 use super::networks::{Outcome, Unknown};
 use super::patience::Patience;
 use super::suspects::{APART, Key, Suspects};
-use super::{Command, Finding, Handle, Settings, Wish, unavailable};
+use super::{Command, Finding, Handle, Meters, Settings, Wish, unavailable};
 use crate::docker::{Callers, Proofs, engine};
 use crate::ledger::{Ledger, Refusal};
 use crate::plan::change::{Serial, Shown};
@@ -80,6 +80,7 @@ pub struct Reconciler {
     books: PathBuf,
     commands: mpsc::Receiver<Command>,
     proofs: Proofs,
+    meters: Arc<Meters>,
     callers: Arc<Callers>,
     suspects: Suspects,
     noted: Noted,
@@ -108,7 +109,9 @@ impl Reconciler {
         let (sender, commands) = mpsc::channel(1);
         let proofs = Proofs::default();
         let asked = Arc::new(Notify::new());
-        let handle = Handle { commands: sender, proofs: proofs.clone(), asked: asked.clone() };
+        let meters = Arc::new(Meters::new(settings.engine.is_some()));
+        let handle =
+            Handle { commands: sender, proofs: proofs.clone(), asked: asked.clone(), meters: meters.clone() };
         let reconciler = settings.engine.clone().map(|engine| Self {
             settings,
             engine,
@@ -117,6 +120,7 @@ impl Reconciler {
             books,
             commands,
             proofs,
+            meters,
             callers,
             suspects: Suspects::default(),
             noted: Noted::new(),
@@ -212,6 +216,7 @@ impl Reconciler {
     async fn look(&mut self, apply: bool) -> Result<Vec<Finding>, String> {
         let begun = Instant::now();
         let findings = self.compare_and_act(apply).await;
+        self.meters.looked(findings.as_deref(), (self.clock)());
         self.not_before = Instant::now() + begun.elapsed() * DUTY;
         findings
     }
@@ -224,6 +229,7 @@ impl Reconciler {
         // What was learned in this look has its name in the next.
         self.learned = !at_once.is_empty();
         for repair in at_once {
+            self.meters.learned.inc();
             self.ask(repair).await;
         }
         self.note(names).await;
@@ -365,6 +371,7 @@ impl Reconciler {
                 None => continue,
             };
             tracing::info!("repair frees serial {serial}: {}", seen.evidence());
+            self.meters.freed.inc();
             self.ask(repair).await;
             freed.push(key);
         }

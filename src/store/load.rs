@@ -16,9 +16,9 @@ use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::request::{Mac, Space};
 
 /// What a row says that cannot be.
-struct Unclear(String);
+pub(super) struct Unclear(pub(super) String);
 
-type Clear<T> = Result<T, Unclear>;
+pub(super) type Clear<T> = Result<T, Unclear>;
 
 /// The subnet whose rows are being read: its serial, its prefix, its addresses so far.
 type AtHand = (i64, Prefix, Vec<(u128, Record)>);
@@ -164,7 +164,7 @@ fn mac(text: &str) -> Clear<Mac> {
     Ok(mac)
 }
 
-fn subnet(row: &Row<'_>) -> Result<Clear<SubnetState>, rusqlite::Error> {
+pub(super) fn subnet(row: &Row<'_>) -> Result<Clear<SubnetState>, rusqlite::Error> {
     let text = |name: &str| row.get::<_, String>(name);
     let maybe = |name: &str| row.get::<_, Option<String>>(name);
     let whole = |name: &str| row.get::<_, i64>(name);
