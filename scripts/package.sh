@@ -25,7 +25,8 @@ if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
   SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null) ||
     SOURCE_DATE_EPOCH=$(date -d "$(sed -n 's/^ -- .*>  //p;/^ -- /q' packaging/debian/changelog)" +%s)
 fi
-export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC
+# Not exported: what cargo builds would be built anew for each commit.
+stamped() { env "SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH" LC_ALL=C TZ=UTC "$@"; }
 
 # Every directory that could stand in the program is given a name that is the same everywhere; C is told the same.
 build() { # DIRECTORY TARGET_DIRECTORY
@@ -36,7 +37,7 @@ build() { # DIRECTORY TARGET_DIRECTORY
   local c="-ffile-prefix-map=$1=/gipam -ffile-prefix-map=$registry=/cargo -ffile-prefix-map=$2=/target"
   # static, so that one program serves every Debian whatever its C library; relocations packed
   local flags=(-C target-feature=+crt-static -C "link-arg=-Wl,-z,pack-relative-relocs" "${map[@]}")
-  (cd "$1" && CFLAGS="$c" CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}") \
+  (cd "$1" && SOURCE_DATE_EPOCH=0 CFLAGS="$c" CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}") \
     cargo build --profile dist --locked --target "$TARGET" --target-dir "$2" --quiet)
 }
 
@@ -53,7 +54,8 @@ program() {
 # Manual pages, completions, the list of what is built in: made by a program of their own.
 papers() {
   rm -rf "$OUT/papers"; mkdir -p "$OUT/papers"
-  env -u CARGO_ENCODED_RUSTFLAGS cargo run --quiet --locked --example papers -- "$OUT/papers"
+  env -u SOURCE_DATE_EPOCH cargo build --quiet --locked --example papers
+  stamped "${CARGO_TARGET_DIR:-$PWD/target}/debug/examples/papers" "$OUT/papers"
 }
 
 # The example without its example pools: what a package may put into /etc.
@@ -88,7 +90,7 @@ deb() {
   install -d "$tree/DEBIAN"
   install -m 755 packaging/debian/{postinst,prerm,postrm} "$tree/DEBIAN/"
   printf '%s\n' /etc/gipam/gipam.env /etc/gipam/gipam.toml >"$tree/DEBIAN/conffiles"
-  (cd "$tree" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$tree/DEBIAN/md5sums"
+  (cd "$tree" && find usr -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum) >"$tree/DEBIAN/md5sums"
   cat >"$tree/DEBIAN/control" <<CONTROL
 Package: gipam
 Version: $VERSION
@@ -103,7 +105,7 @@ Description: Docker IPAM driver with durable, explained addresses
  and every container an address in it; keeps its books on disk and shows them.
 CONTROL
   settle "$tree"
-  dpkg-deb --root-owner-group --uniform-compression -Zxz -b "$tree" "$OUT/gipam_${VERSION}_$arch.deb" >/dev/null
+  stamped dpkg-deb --root-owner-group --uniform-compression -Zxz -b "$tree" "$OUT/gipam_${VERSION}_$arch.deb" >/dev/null
   echo "$OUT/gipam_${VERSION}_$arch.deb"
 }
 
@@ -119,7 +121,7 @@ dist() {
   install -m 644 packaging/gipam.env LICENSE README.md "$OUT"/papers/{gipam.cdx.json,THIRD-PARTY.txt} "$tree/"
   install -m 644 docs/*.md "$tree/docs/"
   settle "$tree"
-  tar -C "$OUT/dist" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=gnu -c "$name" |
+  stamped tar -C "$OUT/dist" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=gnu -c "$name" |
     gzip -9n >"$OUT/$name.tar.gz"
   echo "$OUT/$name.tar.gz"
 }

@@ -37,9 +37,25 @@ impl Root {
             mount -t proc proc $top/proc; mount --rbind /dev $top/dev; mount -t tmpfs tmpfs $top/run
             mount -t tmpfs tmpfs $top/srv; mount --bind $packages $top/srv; ip link set lo up
             exec chroot $top env -i HOME=/root LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \\
-              timeout -k 1 90 sh -euc \"$5\" 2>&1";
-        let output = Command::new("unshare")
-            .args(["-m", "-n", "-p", "--fork", "--propagation", "private", "sh", "-euc", mount, "sh"])
+              sh -euc \"$5\" 2>&1";
+        let output = Command::new("timeout")
+            .args([
+                "-k",
+                "1",
+                "120",
+                "unshare",
+                "-m",
+                "-n",
+                "-p",
+                "--fork",
+                "--kill-child",
+                "--propagation",
+                "private",
+                "sh",
+                "-euc",
+                mount,
+                "sh",
+            ])
             .args([&self.place.path().join("top"), &self.lower, self.place.path(), &crate::packages()])
             .arg(lines)
             .stdin(Stdio::null())
