@@ -40,7 +40,7 @@ deb dist plugin:
 	scripts/package.sh $@
 
 # The packages in fresh roots of every Debian suite, and on machines whose first process is systemd.
-packages: deb dist
+packages: deb dist plugin
 	$(CARGO) test --locked --quiet --test packages -- $(SCENARIOS)
 
 # Builds the packages' program twice, from nothing, in two directories, and compares the bytes.

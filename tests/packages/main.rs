@@ -1,4 +1,5 @@
-//! The packages that `make deb` and `make dist` build, in fresh roots of every Debian suite and on whole machines.
+//! What `make deb`, `make dist` and `make plugin` build, in fresh roots of every Debian suite, on whole machines and on
+//! several Engines.
 //!
 //!     make packages, or cargo test --test packages -- [WORD...] [--list]
 //!
@@ -19,6 +20,7 @@ mod machine;
 #[path = "../units/page.rs"]
 #[allow(dead_code, reason = "shared with the tests of the units")]
 mod page;
+mod plugin;
 mod root;
 mod suites;
 
@@ -39,10 +41,14 @@ enum Play {
     Host(fn(&mut Machine)),
 }
 
-const SCENARIOS: [(&str, Play); 7] = [
+const SCENARIOS: [(&str, Play); 11] = [
     ("host_upgrades_without_losing_a_network", Play::Host(hosts::upgrade)),
     ("host_installs_removes_purges", Play::Host(hosts::life)),
     ("host_tarball", Play::Host(hosts::archive)),
+    ("plugin_swarm_engine_20", Play::Root(plugin::bookworm)),
+    ("plugin_swarm_engine_26", Play::Root(plugin::trixie)),
+    ("plugin_swarm_engine_28", Play::Root(plugin::forky)),
+    ("plugin_socket_is_up_in_half_a_second", Play::Root(plugin::ready)),
     ("suite_bullseye", Play::Root(suites::bullseye)),
     ("suite_bookworm", Play::Root(suites::bookworm)),
     ("suite_trixie", Play::Root(suites::trixie)),
@@ -86,11 +92,14 @@ fn prepare() {
     let built = sources.join("target/package");
     let place = PACKAGES.get_or_init(|| tempfile::tempdir().unwrap()).path();
     let wanted = |name: &str| name.ends_with(".deb") || name.ends_with(".tar.gz");
-    for entry in std::fs::read_dir(&built).expect("make deb dist was run").map(Result::unwrap) {
+    for entry in std::fs::read_dir(&built).expect("make deb dist plugin was run").map(Result::unwrap) {
         if wanted(&entry.file_name().to_string_lossy()) {
             std::fs::copy(entry.path(), place.join(entry.file_name())).unwrap();
         }
     }
+    let copied =
+        Command::new("cp").arg("-r").args([built.join("plugin"), place.to_owned()]).status().unwrap();
+    assert!(copied.success(), "make plugin was run");
     let (again, mut files) = (tempfile::tempdir().unwrap(), Vec::new());
     for out in [place.to_owned(), again.path().to_owned()] {
         let mut pack = Command::new(sources.join("scripts/package.sh"));
