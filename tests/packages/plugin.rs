@@ -4,7 +4,7 @@
 //! in half a second).
 
 use crate::machine::{SOON, until};
-use crate::packages;
+use crate::{packages, page};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ impl Engine {
     fn view(&self, view: &str) -> Vec<Value> {
         let id = self.sh(&format!("docker plugin inspect -f '{{{{.Id}}}}' {NAME}"));
         let said = self.sh(&format!(
-            "/run/plugin/rootfs/gipam {view} --json --admin /run/docker/plugins/{id}/admin.sock"
+            "/run/target/package/plugin/rootfs/gipam {view} --json --admin /run/docker/plugins/{id}/admin.sock"
         ));
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
     }
@@ -149,7 +149,7 @@ fn swarm(suite: &str) {
 
     engine.sh("docker service rm web; docker rm -f by-hand");
     until("the network can go", SOON, || engine.try_sh("docker network rm over").0);
-    engine.sh("docker network rm plain");
+    engine.sh("docker network rm web");
     until("nothing is held", SOON, || engine.view("subnets").is_empty());
     assert!(engine.view("leases").is_empty());
     engine.sh(&format!("docker plugin disable {NAME}; docker plugin rm {NAME}; docker swarm leave --force"));

@@ -82,7 +82,7 @@ fn serves(root: &Root) {
         gipam -v4 198.51.100.0/24 -v4ab 28 -address localhost:9090 --file /tmp/gipam.db --admin /tmp/a.sock >/tmp/log 2>&1 & pid=$!
         for i in $(seq 200); do [ ! -S /tmp/a.sock ] || break; sleep 0.05; done
         gipam status --admin /tmp/a.sock || { cat /tmp/log; exit 1; }
-        grep -q tcp://localhost:9090 /etc/docker/plugins/gipam.spec || { cat /tmp/log; exit 1; }
+        grep -q :9090 /etc/docker/plugins/gipam.spec || { cat /tmp/log; exit 1; }
         kill $pid; wait $pid; rm -rf /tmp/gipam.db* /tmp/log; rmdir /etc/docker/plugins");
 }
 
