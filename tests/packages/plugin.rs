@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const NAME: &str = "gipam:test";
+/// As docs/install.md has it.
+const NAME: &str = "gipam:local";
+const SECTION: &str = "Install the managed plugin";
 
 /// An Engine of `scripts/engine.sh`.
 struct Engine {
@@ -106,20 +108,17 @@ pub fn forky() {
 
 fn swarm(suite: &str) {
     let engine = Engine::start(suite);
-    let copied =
-        Command::new("cp").arg("-r").args([packages().join("plugin"), engine.run()]).status().unwrap();
+    let there = engine.run().join("target/package");
+    std::fs::create_dir_all(&there).unwrap();
+    let copied = Command::new("cp").arg("-r").args([packages().join("plugin"), there]).status().unwrap();
     assert!(copied.success());
-    engine.sh(&format!(
-        "docker plugin create {NAME} /run/plugin
-        docker plugin set {NAME} GIPAM_V4=198.51.100.0/24 GIPAM_V4AB=28; docker plugin enable {NAME}"
-    ));
-    engine.sh(&format!("docker network create --ipam-driver {NAME} plain"));
+    engine.sh(&format!("cd /run; {}", page::without(&page::block(SECTION, 0), "make plugin")));
     let (ok, said) = engine.try_sh("docker network create --ipam-driver gipam none");
     assert!(!ok, "without its tag the plugin is not found: {said}");
 
-    engine.sh(&format!("docker swarm init --advertise-addr 192.0.2.1
-        docker network create -d overlay --attachable --ipam-driver {NAME} over
-        docker service create --name web --replicas 2 --network over --detach --no-resolve-image bb sleep 3600"));
+    engine.sh("docker swarm init --advertise-addr 192.0.2.1");
+    engine.sh(&page::block(SECTION, 1));
+    engine.sh("docker service create --name web --replicas 2 --network over --detach --no-resolve-image bb sleep 3600");
     let prefix = engine.sh("docker network inspect -f '{{(index .IPAM.Config 0).Subnet}}' over");
     until("two tasks run", Duration::from_secs(60), || engine.tasks().len() == 2);
     assert_eq!(engine.spaces(&prefix), ["global", "local"], "the manager's and the node's");
