@@ -27,7 +27,7 @@
 //!    files, books and configuration differ.
 //! 8. [`reconcile`] compares the books with the Engine's lists and mends what Docker lost.
 //! 9. [`admin`] is the daemon as people see it: views, release by hand, import and export.
-//! 10. [`daemon`] puts all of it together; [`clock`] is its only clock; [`cli`] is what people type.
+//! 10. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] tells one process from the next; [`cli`] is what people type.
 
 pub mod admin;
 pub mod cli;
@@ -35,9 +35,11 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod docker;
+pub mod doctor;
 pub mod host;
 pub mod ledger;
 pub mod plan;
+pub mod processes;
 pub mod reconcile;
 pub mod server;
 pub mod settle;

@@ -99,3 +99,68 @@ fn add_families(pools: &mut [PoolSettings], wanted: &PoolSettings, below: Below,
         }
     }
 }
+
+/// What a change of settings means, a line for each thing: for people who reload.
+pub fn difference(old: &Settings, new: &Settings) -> Vec<String> {
+    let mut lines = Vec::new();
+    for pool in &new.pools {
+        match old.pool(&pool.name) {
+            None => lines.push(format!("pool {} is added: {}", pool.name, bases(pool))),
+            Some(before) => changed_pool(before, pool, &mut lines),
+        }
+    }
+    for pool in old.pools.iter().filter(|pool| new.pool(&pool.name).is_none()) {
+        lines.push(format!("pool {} is removed: {}", pool.name, bases(pool)));
+    }
+    for (from, to, what) in [(new, old, "no longer"), (old, new, "from now on")] {
+        for range in to.reserved.iter().filter(|range| !from.reserved.contains(range)) {
+            lines.push(format!("{range} is reserved {what}"));
+        }
+    }
+    let mut number = |what: &str, old: u64, new: u64, unit: &str| {
+        if old != new {
+            lines.push(format!("{what}: {old}{unit} becomes {new}{unit}"));
+        }
+    };
+    number("cooling of addresses outside all pools", old.cooling / 1_000, new.cooling / 1_000, " s");
+    number(
+        "cooling of subnets outside all pools",
+        old.subnet_cooling / 1_000,
+        new.subnet_cooling / 1_000,
+        " s",
+    );
+    number("storm limit", old.storm_limit.into(), new.storm_limit.into(), "");
+    lines
+}
+
+fn bases(pool: &PoolSettings) -> String {
+    let bases = Family::BOTH.into_iter().filter_map(|family| pool.base(family));
+    let bases: Vec<String> = bases.map(|base| format!("{} in /{}", base.base, base.size)).collect();
+    bases.join(", ")
+}
+
+fn changed_pool(old: &PoolSettings, new: &PoolSettings, lines: &mut Vec<String>) {
+    let name = &new.name;
+    if bases(old) != bases(new) {
+        lines.push(format!("pool {name}: {} becomes {}", bases(old), bases(new)));
+    }
+    let orders = |pool: &PoolSettings| pool.v6.map(|base| base.addresses);
+    if orders(old) != orders(new) && old.v6.is_some() && new.v6.is_some() {
+        lines.push(format!("pool {name}: the order of IPv6 addresses changes, for those not given yet"));
+    }
+    if old.closed != new.closed {
+        let word = if new.closed { "closed: it gives no new subnets" } else { "open again" };
+        lines.push(format!("pool {name} is {word}"));
+    }
+    for (what, old, new) in
+        [("addresses", old.cooling, new.cooling), ("subnets", old.subnet_cooling, new.subnet_cooling)]
+    {
+        if old != new {
+            lines.push(format!(
+                "pool {name}: cooling of {what}: {} s becomes {} s",
+                old / 1_000,
+                new / 1_000
+            ));
+        }
+    }
+}

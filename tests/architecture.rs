@@ -9,16 +9,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use, as ARCHITECTURE.md says.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("plan", &[]),
-    ("server", &[]),
+    ("server", &["processes"]),
+    ("processes", &[]),
     ("host", &[]),
     ("clock", &["plan"]),
     ("config", &["plan"]),
     ("settle", &["plan", "config"]),
     ("store", &["plan"]),
     ("ledger", &["plan", "store"]),
-    ("docker", &["plan", "ledger", "server", "clock"]),
+    ("docker", &["plan", "ledger", "server", "clock", "processes"]),
     ("reconcile", &["plan", "store", "ledger", "docker"]),
     ("admin", &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock", "reconcile"]),
     (
@@ -32,12 +33,14 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "config",
             "settle",
             "clock",
+            "processes",
             "host",
             "admin",
             "reconcile",
         ],
     ),
-    ("cli", &["daemon", "admin", "config", "reconcile"]),
+    ("doctor", &["plan", "store", "server", "config", "clock", "host"]),
+    ("cli", &["daemon", "admin", "config", "reconcile", "doctor"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

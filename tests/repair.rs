@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gipam::docker::Callers;
 use gipam::ledger::{self, Ledger};
 use gipam::plan::Plan;
 use gipam::plan::change::Kind;
@@ -19,7 +20,7 @@ use gipam::plan::prefix::Prefix;
 use gipam::plan::request::{AddressRequest, Dead, Reply, Request, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::{Base, PoolSettings, Settings};
 use gipam::reconcile::{self, Finding, Handle, Reconciler};
-use gipam::server::{Door, Handler, Limits, Refusal, Request as Asked, Response, Server};
+use gipam::server::{Door, Handler, Limits, Peer, Refusal, Request as Asked, Response, Server};
 use gipam::store::{Books, Reader};
 use serde_json::{Value, json};
 
@@ -62,6 +63,7 @@ impl Handler for Engine {
             "/_ping" => json!("OK"),
             "/networks" => shown.iter().map(|(name, shown)| network(name, shown)).collect(),
             "/containers/json" => json!([]),
+            "/info" => json!({"LiveRestoreEnabled": shown.contains_key("live-restore")}),
             path => match path.strip_prefix("/networks/").and_then(|name| shown.get_key_value(name)) {
                 Some((name, shown)) => network(name, shown),
                 None => return Response::new(404, "application/json", "{}"),
@@ -80,6 +82,7 @@ struct World {
     books: PathBuf,
     ledger: Ledger,
     handle: Handle,
+    callers: Arc<Callers>,
     shown: Arc<Mutex<Shown>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -112,9 +115,11 @@ impl World {
         tokio::spawn(server.serve(std::future::pending(), Duration::ZERO));
         let settings = reconcile::Settings { engine: Some(socket), grace: GRACE, only_engine };
         let drivers = vec!["gipam".to_owned()];
-        let (handle, task) = Reconciler::new(settings, drivers, ledger.clone(), path.clone(), now);
+        let callers = Arc::new(Callers::new(ledger.clone(), Vec::new(), Some("boot".to_owned())));
+        let (handle, task) =
+            Reconciler::new(settings, drivers, ledger.clone(), path.clone(), callers.clone(), now);
         let task = tokio::spawn(task.unwrap().run());
-        Self { _directory: directory, books: path, ledger, handle, shown, task }
+        Self { _directory: directory, books: path, ledger, handle, callers, shown, task }
     }
 
     async fn ask(&self, request: Request) -> Result<Reply, String> {
@@ -384,11 +389,90 @@ async fn an_engine_that_does_not_answer_changes_nothing() {
         grace: GRACE,
         only_engine: true,
     };
-    let (handle, task) =
-        Reconciler::new(settings, vec!["gipam".to_owned()], world.ledger.clone(), world.books.clone(), now);
+    let drivers = vec!["gipam".to_owned()];
+    let (handle, task) = Reconciler::new(
+        settings,
+        drivers,
+        world.ledger.clone(),
+        world.books.clone(),
+        world.callers.clone(),
+        now,
+    );
     let task = tokio::spawn(task.unwrap().run());
     later(&CLOCK, GRACE * 2);
     assert!(handle.look(true).await.unwrap_err().contains("nobody.sock"));
     assert_eq!(world.leases().len(), 1);
     task.abort();
+}
+
+/// A process that stands for dockerd, as the door sees it.
+struct Dockerd(std::process::Child);
+
+impl Dockerd {
+    fn start() -> Self {
+        Self(std::process::Command::new("sleep").arg("600").spawn().unwrap())
+    }
+
+    fn peer(&self) -> Peer {
+        let pid = i32::try_from(self.0.id()).unwrap();
+        Peer::Unix { uid: 0, gid: 0, pid: Some(pid), started: gipam::processes::started(pid) }
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_lease_of_a_dockerd_that_has_gone_is_replaced_at_once_unless_containers_outlive_it() {
+    for live_restore in [false, true] {
+        clock!(CLOCK, now);
+        let world = World::new(now, false);
+        let first = Dockerd::start();
+        world.callers.saw(first.peer()).await.unwrap();
+        let id = world.subnet(None).await.unwrap();
+        world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+        let refused = world.lease(&id, Some("10.9.0.9"), 2).await.unwrap_err();
+        assert!(refused.contains("address already in use"), "its dockerd lives: {refused}");
+        if live_restore {
+            world.show("live-restore", "192.0.2.0/24", &[]);
+        }
+        world.show("web", "10.9.0.0/24", &[]);
+        world.look().await;
+        drop(first);
+        let second = Dockerd::start();
+        world.callers.saw(second.peer()).await.unwrap();
+        let again = world.lease(&id, Some("10.9.0.9"), 2).await;
+        assert_eq!(again.is_err(), live_restore, "{again:?}");
+        let why: Vec<_> = world.history("10.9.0.9").into_iter().filter_map(|(_, why)| why).collect();
+        assert_eq!(
+            why.iter().any(|why| why.starts_with("the dockerd that asked for it was gone at ")),
+            !live_restore
+        );
+        let third = world.lease(&id, Some("10.9.0.9"), 3).await.unwrap_err();
+        assert!(third.contains("address already in use"), "the new lease is of the living: {third}");
+    }
+}
+
+#[tokio::test]
+async fn fenced_a_lease_that_the_engine_shows_alive_is_not_taken_for_that_of_the_gone() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let first = Dockerd::start();
+    world.callers.saw(first.peer()).await.unwrap();
+    let id = world.subnet(None).await.unwrap();
+    world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9")]);
+    world.look().await;
+    drop(first);
+    let second = Dockerd::start();
+    world.callers.saw(second.peer()).await.unwrap();
+    world.look().await;
+    assert!(world.lease(&id, Some("10.9.0.9"), 2).await.unwrap_err().contains("already in use"));
+    world.show("web", "10.9.0.0/24", &[]);
+    world.look().await;
+    world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
 }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot};
 
 use super::error::{AdminError, Kind};
 use super::import;
 use super::views::View;
 use crate::clock;
 use crate::config::{Config, PoolsOrigin};
-use crate::docker::Counters;
+use crate::docker::{Counters, Look};
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
 use crate::plan::request::Request as PlanRequest;
@@ -36,7 +37,24 @@ pub struct Admin {
     origin: PoolsOrigin,
     counters: Arc<Counters>,
     repair: reconcile::Handle,
+    look: Look,
+    reloads: mpsc::Sender<Reload>,
     started: Millis,
+}
+
+/// Asks the daemon to read its configuration anew.
+#[derive(Debug)]
+pub struct Reload {
+    /// Only say what would change.
+    pub rehearsal: bool,
+    /// A line for each change, or why nothing was changed.
+    pub answer: oneshot::Sender<Result<Vec<String>, String>>,
+}
+
+#[derive(Deserialize)]
+struct Rehearsal {
+    #[serde(default)]
+    dry_run: bool,
 }
 
 #[derive(Deserialize)]
@@ -107,6 +125,8 @@ impl Admin {
         config: &Config,
         counters: Arc<Counters>,
         repair: reconcile::Handle,
+        look: Look,
+        reloads: mpsc::Sender<Reload>,
     ) -> Self {
         Self {
             ledger,
@@ -117,6 +137,8 @@ impl Admin {
             origin: config.pools_origin.clone(),
             counters,
             repair,
+            look,
+            reloads,
             started: clock::now(),
         }
     }
@@ -126,6 +148,7 @@ impl Admin {
         match (request.method.as_str(), request.path.as_str()) {
             ("POST", "/v1/release") => self.release(&request.body).await,
             ("POST", "/v1/import") => self.import(&request.body).await,
+            ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(&request.body)?.dry_run).await,
             ("GET", "/v1/gc") => self.gc(false).await,
             ("POST", "/v1/gc") => self.gc(decode::<Gc>(&request.body)?.apply).await,
             ("GET", "/v1/export") => self.export(&query).await,
@@ -154,8 +177,9 @@ impl Admin {
         if path == "/v1/status" {
             return self.status().await;
         }
+        let look = self.look;
         self.read(move |view, _| {
-            view.answer(&path, &query)
+            view.answer(&path, &query, look)
                 .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("there is no view {path}"))))
         })
         .await
@@ -190,6 +214,16 @@ impl Admin {
         let findings =
             self.repair.look(apply).await.map_err(|text| AdminError::new(Kind::Unavailable, text))?;
         serde_json::to_vec(&findings).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+    }
+
+    async fn reload(&self, rehearsal: bool) -> Result<Vec<u8>, AdminError> {
+        let (answer, lines) = oneshot::channel();
+        let stopping = || AdminError::new(Kind::Unavailable, "gipam is stopping");
+        self.reloads.send(Reload { rehearsal, answer }).await.map_err(|_| stopping())?;
+        let lines = lines.await.map_err(|_| stopping())?;
+        let lines =
+            lines.map_err(|text| AdminError::new(Kind::Invalid, format!("nothing was changed: {text}")))?;
+        serde_json::to_vec(&lines).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
     }
 
     async fn release(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {

@@ -9,9 +9,11 @@ pub mod client;
 mod error;
 mod handler;
 mod import;
+mod look;
 pub mod offline;
+mod query;
 pub mod rows;
 mod views;
 
 pub use error::{AdminError, Kind};
-pub use handler::Admin;
+pub use handler::{Admin, Reload};

@@ -4,6 +4,7 @@
 //! `export`, which notes what it wrote if it can.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::error::{AdminError, Kind};
 use super::import;
@@ -13,7 +14,7 @@ use crate::config::PoolsOrigin;
 use crate::ledger::Altered;
 use crate::plan::Plan;
 use crate::plan::settings::Settings;
-use crate::store::{Books, CommitError};
+use crate::store::{self, Books, CommitError};
 
 impl From<CommitError> for AdminError {
     fn from(error: CommitError) -> Self {
@@ -39,7 +40,7 @@ pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, AdminError>
             Ok(bytes)
         }
         _ => view
-            .answer(path, query)
+            .answer(path, query, || Arc::from([]))
             .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("there is no view {path}")))),
     }
 }
@@ -50,6 +51,20 @@ fn note_export(books: &Path, bytes: &[u8]) -> Result<(), AdminError> {
     books.put_meta(import::EXPORTED_DIGEST, &import::digest_text(bytes))?;
     books.commit()?;
     Ok(books.close()?)
+}
+
+/// Writes a copy of the books to a new file, also while a daemon runs. Returns what was done.
+pub fn backup(books: &Path, copy: &Path) -> Result<Vec<u8>, AdminError> {
+    let bytes = store::backup::backup(books, copy)?;
+    let done = serde_json::json!({"books": books, "backup": copy, "bytes": bytes});
+    Ok(done.to_string().into_bytes())
+}
+
+/// Puts such a copy in the place of the books, while no daemon runs. Returns what was done.
+pub fn restore(copy: &Path, books: &Path) -> Result<Vec<u8>, AdminError> {
+    let kept = store::backup::restore(copy, books)?;
+    let done = serde_json::json!({"restored": copy, "books": books, "replaced_books": kept});
+    Ok(done.to_string().into_bytes())
 }
 
 /// Takes a lease file over into the books.

@@ -5,6 +5,7 @@
 //! many readers would round them. Does not know where the values come from.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -160,6 +161,77 @@ pub struct Status {
     pub last_error: Option<String>,
     /// When it happened.
     pub last_error_at: Option<String>,
+}
+
+/// The picture of a pool's family, or of a subnet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapRow {
+    /// `pool` or `subnet`.
+    pub of: String,
+    /// The pool's name; of a subnet, the pool that it lies in.
+    pub pool: Option<String>,
+    /// `v4` or `v6`.
+    pub family: String,
+    /// All of it.
+    pub prefix: String,
+    /// The length of what is counted: of the pool's subnets, or of an address.
+    pub unit: u8,
+    /// What is not free, from first to last.
+    pub segments: Vec<SegmentRow>,
+}
+
+/// A stretch of addresses in one state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentRow {
+    /// Its first address.
+    pub first: IpAddr,
+    /// Its last address.
+    pub last: IpAddr,
+    /// `used`, `gateway`, `auxiliary`, `cooling`, `pinned`, `slot`, `reserved` or `never`.
+    pub state: String,
+}
+
+/// Everything about one address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhoRow {
+    /// The address.
+    pub address: IpAddr,
+    /// The subnet that it lies in.
+    pub subnet: Option<String>,
+    /// `leased`, `cooling`, `pinned` or `free`.
+    pub state: String,
+    /// The lease, or what is left of it.
+    pub lease: Option<LeaseRow>,
+    /// Who held it last, where it is free and somebody remembers.
+    pub last_holder: Option<String>,
+    /// The pool around it.
+    pub pool: Option<String>,
+    /// Whether it is reserved.
+    pub reserved: bool,
+    /// What happened to it, the latest first.
+    pub history: Vec<HistoryRow>,
+}
+
+/// Why something would be given or refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainRow {
+    /// What was asked.
+    pub question: String,
+    /// What would be given.
+    pub given: Option<String>,
+    /// The refusal, as Docker would get it.
+    pub refused: Option<String>,
+    /// What was looked at, in order.
+    pub steps: Vec<StepRow>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRow {
+    /// What.
+    pub what: String,
+    /// What was found.
+    pub found: String,
 }
 
 #[cfg(test)]

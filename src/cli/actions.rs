@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::error::Error;
 use super::output::{self, Asking};
-use super::tables::{optional, pairs, table, time};
+use super::tables::{escaped, optional, pairs, table, time};
 use crate::config::Surroundings;
 use crate::reconcile::Finding;
 
@@ -33,7 +33,11 @@ pub(super) fn import(
 /// What an answer says, a line for each key; nothing if it is no JSON object.
 fn listed(answer: &[u8]) -> String {
     let Ok(Value::Object(object)) = serde_json::from_slice(answer) else { return String::new() };
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let text = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
     let lines: Vec<(&str, String)> = object.iter().map(|(key, value)| (key.as_str(), text(value))).collect();
     pairs(&lines)
 }
@@ -42,6 +46,39 @@ fn listed(answer: &[u8]) -> String {
 pub(super) fn export(asking: &Asking, format: &str) -> Result<(), Error> {
     let answer = asking.view(&format!("/v1/export?format={format}"))?;
     output::bytes(&answer)
+}
+
+/// `gipam backup FILE`.
+pub(super) fn backup(asking: &Asking, copy: &Path, surroundings: &Surroundings) -> Result<(), Error> {
+    let answer = asking.backup(&surroundings.directory.join(copy))?;
+    told(asking, "/v1/backup", &answer)
+}
+
+/// `gipam restore FILE`.
+pub(super) fn restore(asking: &Asking, copy: &Path, surroundings: &Surroundings) -> Result<(), Error> {
+    let answer = asking.restore(&surroundings.directory.join(copy))?;
+    told(asking, "/v1/restore", &answer)
+}
+
+/// What was done, as it was answered.
+fn told(asking: &Asking, path: &str, answer: &[u8]) -> Result<(), Error> {
+    if asking.json {
+        return output::json(path, answer);
+    }
+    output::text(&listed(answer))
+}
+
+/// `gipam reload [--dry-run]`.
+pub(super) fn reload(asking: &Asking, dry_run: bool) -> Result<(), Error> {
+    let answer = asking.change("/v1/reload", &json!({"dry_run": dry_run}))?;
+    if asking.json {
+        return output::json("/v1/reload", &answer);
+    }
+    let mut lines: Vec<String> = output::read("/v1/reload", &answer)?;
+    if lines.is_empty() {
+        lines.push("nothing changes".to_owned());
+    }
+    output::text(&lines.into_iter().map(|line| escaped(&line) + "\n").collect::<String>())
 }
 
 /// `gipam gc [--apply]`.

@@ -91,16 +91,28 @@ pub(super) enum Command {
     /// the subnets that networks have
     Subnets,
     /// the addresses and who holds them
-    Leases {
-        /// cooling and pinned addresses too
-        #[arg(long)]
-        all: bool,
+    Leases(Leases),
+    /// everything about one address
+    Who {
+        /// the address
+        address: String,
     },
+    /// the address space as a picture: all pools, one pool, or one subnet
+    Map {
+        /// a pool's name, or a prefix
+        #[arg(value_name = "POOL|SUBNET")]
+        of: Option<String>,
+    },
+    /// why an address or a subnet would be given or refused, step by step
+    Explain(Explain),
     /// what happened, the latest first
     History {
         /// only of this address, subnet or name
         #[arg(value_name = "ADDRESS|NAME")]
         of: Option<String>,
+        /// only since then: a time, or so long ago as 10m, 2h, 3d
+        #[arg(long, value_name = "WHEN")]
+        since: Option<String>,
         /// at most so many entries
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
@@ -120,6 +132,18 @@ pub(super) enum Command {
         #[arg(long, default_value = "leases.json", value_parser = ["leases.json"])]
         format: String,
     },
+    /// copy the books to a new file, also while the daemon runs
+    Backup {
+        /// the new file
+        #[arg(value_name = "FILE")]
+        copy: std::path::PathBuf,
+    },
+    /// put such a copy in the place of the books, while no daemon runs
+    Restore {
+        /// the copy
+        #[arg(value_name = "FILE")]
+        copy: std::path::PathBuf,
+    },
     /// free a subnet or one address of it, whoever holds it
     Release {
         /// a prefix or a PoolID
@@ -130,15 +154,63 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// read the configuration anew, and say what changes
+    Reload {
+        /// only say it
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// compare the books with the Engine's lists: what Docker lost
     Gc {
         /// free what was seen dead twice, a minute apart
         #[arg(long)]
         apply: bool,
     },
+    /// whether this host is fit for the driver, and what there is to do
+    Doctor,
     /// look at the configuration
     #[command(subcommand)]
     Config(Configuration),
+}
+
+/// Which leases.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Leases {
+    /// only of this subnet: a prefix or a PoolID
+    #[arg(value_name = "SUBNET")]
+    pub(super) subnet: Option<String>,
+    /// cooling and pinned addresses too
+    #[arg(long)]
+    pub(super) all: bool,
+    /// only of this container, network, container id or MAC
+    #[arg(long, value_name = "NAME")]
+    pub(super) holder: Option<String>,
+    /// only in this state
+    #[arg(long, value_parser = ["leased", "cooling", "pinned"])]
+    pub(super) state: Option<String>,
+    /// only those that began then or later: a time, or so long ago as 10m, 2h, 3d
+    #[arg(long, value_name = "WHEN")]
+    pub(super) since: Option<String>,
+}
+
+/// What to explain: a subnet, or with an address or a holder an address.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Explain {
+    /// a pool's name, or a prefix as for --subnet
+    #[arg(long, value_name = "POOL|SUBNET")]
+    pub(super) pool: Option<String>,
+    /// length of the subnet
+    #[arg(long, value_name = "LENGTH")]
+    pub(super) size: Option<String>,
+    /// this address, or any
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) address: Option<String>,
+    /// an address for a container of this name
+    #[arg(long, value_name = "NAME")]
+    pub(super) holder: Option<String>,
+    /// an address for this MAC
+    #[arg(long, value_name = "MAC")]
+    pub(super) mac: Option<String>,
 }
 
 /// What to do with a configuration.

@@ -41,6 +41,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The doctor found what is wrong; it has been printed.
+    #[error("{0} things are wrong on this host; see above")]
+    Unfit(usize),
     /// Standard output cannot be written.
     #[error("standard output cannot be written")]
     Write(#[source] std::io::Error),
@@ -63,7 +66,7 @@ impl Error {
                 Kind::Unavailable | Kind::Failed => 1,
                 Kind::Unreachable => 6,
             },
-            Self::Answer { .. } | Self::Read { .. } | Self::Write(_) => 1,
+            Self::Answer { .. } | Self::Read { .. } | Self::Write(_) | Self::Unfit(_) => 1,
             Self::ReaderLeft => 0,
         }
     }

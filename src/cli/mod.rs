@@ -20,7 +20,9 @@ mod configuration;
 mod error;
 mod help;
 mod logging;
+mod looks;
 mod output;
+mod picture;
 mod serve;
 mod tables;
 mod views;
@@ -64,19 +66,30 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
     if let Command::Config(command) = command {
         return configuration::run(command, &cli.options(&cli.serve), cli.common.json, surroundings);
     }
+    if matches!(command, Command::Doctor) {
+        return looks::doctor(&cli.options(&cli.serve), cli.common.json, surroundings);
+    }
     cli.refuse_serve_options()?;
     let asking = output::Asking::new(&cli.options(&cli.serve), cli.common.json, surroundings)?;
     match command {
-        Command::Serve(_) | Command::Config(_) => Ok(()),
+        Command::Serve(_) | Command::Config(_) | Command::Doctor => Ok(()),
         Command::Status => views::status(&asking),
         Command::Pools => views::pools(&asking),
         Command::Subnets => views::subnets(&asking),
-        Command::Leases { all } => views::leases(&asking, *all),
-        Command::History { of, limit } => views::history(&asking, of.as_deref(), *limit),
+        Command::Leases(wanted) => views::leases(&asking, wanted),
+        Command::Who { address } => looks::who(&asking, address),
+        Command::Map { of } => looks::map(&asking, of.as_deref(), surroundings),
+        Command::Explain(asked) => looks::explain(&asking, asked),
+        Command::History { of, since, limit } => {
+            views::history(&asking, of.as_deref(), since.as_deref(), *limit)
+        }
+        Command::Reload { dry_run } => actions::reload(&asking, *dry_run),
         Command::Gc { apply } => actions::gc(&asking, *apply),
         Command::Import { lease_file, replace } => {
             actions::import(&asking, lease_file, *replace, surroundings)
         }
+        Command::Backup { copy } => actions::backup(&asking, copy, surroundings),
+        Command::Restore { copy } => actions::restore(&asking, copy, surroundings),
         Command::Export { format } => actions::export(&asking, format),
         Command::Release { subnet, address, force } => {
             actions::release(&asking, subnet, address.as_deref(), *force)

@@ -5,11 +5,13 @@
 //! it came in, one row a line.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::Error;
+use crate::admin::rows::Status;
 use crate::admin::{AdminError, Kind, client, offline};
 use crate::config::{ClientConfig, Options, Surroundings};
 
@@ -73,6 +75,23 @@ impl Asking {
         let answer = offline::import(&books, name, content, replace).map_err(Error::Admin)?;
         note(&format!("no daemon answers; the books {} were changed without it", books.display()));
         Ok(answer)
+    }
+
+    /// A copy of the books: of the daemon's, or, if there is none, of those that are meant.
+    pub(super) fn backup(&self, copy: &Path) -> Result<Vec<u8>, Error> {
+        let status: Status = read("/v1/status", &self.view("/v1/status")?)?;
+        offline::backup(Path::new(&status.books), copy).map_err(Error::Admin)
+    }
+
+    /// A copy of books takes the place of those that are meant.
+    pub(super) fn restore(&self, copy: &Path) -> Result<Vec<u8>, Error> {
+        if client::get(&self.config.admin, "/v1/status", client::VIEW).is_ok() {
+            let text = format!("a daemon answers at {}; stop it first", self.config.admin.display());
+            return Err(Error::Admin(AdminError::new(Kind::Taken, text)));
+        }
+        let wanted = self.config.file.resolve(crate::config::Content::Absent).books;
+        let books = self.config.file.existing().map_or(wanted, ToOwned::to_owned);
+        offline::restore(copy, &books).map_err(Error::Admin)
     }
 }
 

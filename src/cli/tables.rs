@@ -46,7 +46,7 @@ pub(super) fn time(value: Option<&str>) -> String {
 }
 
 /// The text without anything that moves the cursor, turns the writing round or begins a new line.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     if text.is_empty() {
         return "-".to_owned();
     }

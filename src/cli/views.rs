@@ -5,6 +5,7 @@
 
 use serde::de::DeserializeOwned;
 
+use super::args::Leases;
 use super::error::Error;
 use super::output::{self, Asking};
 use super::tables::{optional, pairs, table, time};
@@ -12,7 +13,7 @@ use crate::admin::client::encoded;
 use crate::admin::rows::{HistoryRow, LeaseRow, PoolRow, Status, SubnetRow};
 
 /// Asks, and prints JSON or what `shown` makes of it.
-fn show<T: DeserializeOwned>(
+pub(super) fn show<T: DeserializeOwned>(
     asking: &Asking,
     path: &str,
     shown: impl FnOnce(T) -> String,
@@ -76,8 +77,18 @@ pub(super) fn subnets(asking: &Asking) -> Result<(), Error> {
 }
 
 /// `gipam leases [--all]`.
-pub(super) fn leases(asking: &Asking, all: bool) -> Result<(), Error> {
-    show(asking, if all { "/v1/leases?all=true" } else { "/v1/leases" }, |rows: Vec<LeaseRow>| {
+pub(super) fn leases(asking: &Asking, wanted: &Leases) -> Result<(), Error> {
+    let path = query(
+        "/v1/leases",
+        &[
+            ("all", wanted.all.then_some("true")),
+            ("subnet", wanted.subnet.as_deref()),
+            ("holder", wanted.holder.as_deref()),
+            ("state", wanted.state.as_deref()),
+            ("since", wanted.since.as_deref()),
+        ],
+    );
+    show(asking, &path, |rows: Vec<LeaseRow>| {
         let row = |row: LeaseRow| {
             let kind = row.kind.unwrap_or_else(|| "unknown".to_owned());
             let (holder, mac) = (optional(row.holder.as_deref()), optional(row.mac.as_deref()));
@@ -90,18 +101,35 @@ pub(super) fn leases(asking: &Asking, all: bool) -> Result<(), Error> {
 }
 
 /// `gipam history [ADDRESS|NAME]`.
-pub(super) fn history(asking: &Asking, of: Option<&str>, limit: u32) -> Result<(), Error> {
-    let mut path = format!("/v1/history?limit={limit}");
-    if let Some(of) = of {
-        path = format!("/v1/history?of={}&limit={limit}", encoded(of));
+pub(super) fn history(
+    asking: &Asking,
+    of: Option<&str>,
+    since: Option<&str>,
+    limit: u32,
+) -> Result<(), Error> {
+    let limit = limit.to_string();
+    let path = query("/v1/history", &[("of", of), ("since", since), ("limit", Some(&limit))]);
+    show(asking, &path, history_table)
+}
+
+/// Lines of history.
+pub(super) fn history_table(rows: Vec<HistoryRow>) -> String {
+    let row = |row: HistoryRow| {
+        let rest = [row.subnet, row.address, row.kind, row.holder, row.mac, row.why];
+        let rest = rest.into_iter().map(Option::unwrap_or_default);
+        [time(Some(&row.at)), row.event].into_iter().chain(rest).collect()
+    };
+    let headings = ["AT", "EVENT", "SUBNET", "ADDRESS", "KIND", "HOLDER", "MAC", "WHY"];
+    table(&headings, rows.into_iter().map(row))
+}
+
+/// A path with those values that are there.
+pub(super) fn query(path: &str, values: &[(&str, Option<&str>)]) -> String {
+    let mut text = path.to_owned();
+    let mut before = '?';
+    for (name, value) in values.iter().filter_map(|(name, value)| Some((name, (*value)?))) {
+        text.push_str(&format!("{before}{name}={}", encoded(value)));
+        before = '&';
     }
-    show(asking, &path, |rows: Vec<HistoryRow>| {
-        let row = |row: HistoryRow| {
-            let rest = [row.subnet, row.address, row.kind, row.holder, row.mac, row.why];
-            let rest = rest.into_iter().map(Option::unwrap_or_default);
-            [time(Some(&row.at)), row.event].into_iter().chain(rest).collect()
-        };
-        let headings = ["AT", "EVENT", "SUBNET", "ADDRESS", "KIND", "HOLDER", "MAC", "WHY"];
-        table(&headings, rows.into_iter().map(row))
-    })
+    text
 }

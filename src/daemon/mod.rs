@@ -7,21 +7,23 @@
 mod boot;
 mod doors;
 mod look;
+mod reload;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Reload};
 use crate::clock;
 use crate::config::Config;
-use crate::docker::{Counters, Driver};
-use crate::ledger::{self, Altered, Fatal, Ledger};
+use crate::docker::{Callers, Counters, Driver};
+use crate::ledger::{self, Fatal, Ledger};
+use crate::plan::Caller;
+use crate::processes;
 use crate::reconcile;
 use crate::server::{Limits, Server};
-use crate::settle::{Below, settle};
 
 /// How long requests in flight may take at the end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -60,13 +62,14 @@ pub fn run(config: Config) -> Result<(), Error> {
     let booted = boot::boot(&config)?;
     let books = booted.books.path().to_owned();
     let doors = doors::open(&config)?;
+    let callers = booted.plan.callers().map(|(name, caller)| (name.into(), caller.clone())).collect();
     let (ended, end) = oneshot::channel();
     let (ledger, thread) = ledger::start(booted.plan, booted.books, Box::new(clock::now), move |outcome| {
         let _ = ended.send(outcome);
     })
     .map_err(Error::Start)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
-    let outcome = runtime.block_on(serve(&config, doors, &ledger, end, &books));
+    let outcome = runtime.block_on(serve(&config, doors, &ledger, callers, end, &books));
     ledger.stop();
     if thread.join().is_err() {
         tracing::error!("the ledger's thread ended in a panic");
@@ -84,14 +87,17 @@ async fn serve(
     config: &Config,
     doors: doors::Doors,
     ledger: &Ledger,
+    callers: Vec<(Box<str>, Caller)>,
     end: oneshot::Receiver<Result<(), Fatal>>,
     books: &std::path::Path,
 ) -> Result<(), Error> {
-    let stop = stop_signal(config.clone(), ledger.clone(), end).map_err(Error::Start)?;
+    let (ask_reload, reloads) = mpsc::channel(1);
+    let stop = stop_signal(config.clone(), ledger.clone(), reloads, end).map_err(Error::Start)?;
     let counters = Arc::new(Counters::default());
     let mut server = Server::new();
     let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
-    let (repair, reconciler) = repair(config, ledger, books);
+    let callers = Arc::new(Callers::new(ledger.clone(), callers, processes::boot()));
+    let (repair, reconciler) = repair(config, ledger, callers.clone(), books);
     for opened in doors.drivers {
         tracing::info!("driver {} listens on {}", opened.driver.name, opened.driver.door);
         let pools = opened.driver.pools.map(Into::into);
@@ -102,11 +108,13 @@ async fn serve(
             requires_mac_address: config.requires_mac_address,
             look: look::look,
             proofs: repair.proofs(),
+            callers: callers.clone(),
             counters: counters.clone(),
         };
         server.add(opened.listener, Arc::new(driver), limits.clone());
     }
-    let admin = Admin::new(ledger.clone(), books.to_owned(), config, counters, repair);
+    let admin =
+        Admin::new(ledger.clone(), books.to_owned(), config, counters, repair, look::look, ask_reload);
     server.add(doors.admin, Arc::new(admin), Limits { max_body: ADMIN_BODY, ..limits });
     let (sender, receiver) = oneshot::channel();
     let shutdown = async move {
@@ -142,6 +150,7 @@ async fn serve(
 fn repair(
     config: &Config,
     ledger: &Ledger,
+    callers: Arc<Callers>,
     books: &std::path::Path,
 ) -> (reconcile::Handle, Option<reconcile::Reconciler>) {
     let settings = reconcile::Settings {
@@ -150,13 +159,14 @@ fn repair(
         only_engine: config.gc.free_unknown_subnets,
     };
     let drivers = config.drivers.iter().map(|driver| driver.name.clone()).collect();
-    reconcile::Reconciler::new(settings, drivers, ledger.clone(), books.to_owned(), clock::now)
+    reconcile::Reconciler::new(settings, drivers, ledger.clone(), books.to_owned(), callers, clock::now)
 }
 
 /// Resolves when a signal or the end of the ledger says stop; meanwhile SIGHUP reloads.
 fn stop_signal(
     mut config: Config,
     ledger: Ledger,
+    mut reloads: mpsc::Receiver<Reload>,
     end: oneshot::Receiver<Result<(), Fatal>>,
 ) -> std::io::Result<impl Future<Output = Stop>> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -169,37 +179,33 @@ fn stop_signal(
                 _ = terminate.recv() => return Stop::Signal("SIGTERM"),
                 _ = interrupt.recv() => return Stop::Signal("SIGINT"),
                 outcome = &mut end => return Stop::Ledger(outcome.unwrap_or(Ok(()))),
-                _ = hang_up.recv() => match reload(&config, &ledger).await {
-                    Ok(new) => config = new,
-                    Err(text) => tracing::error!("the configuration was not reloaded, the old one stays: {text}"),
-                },
+                _ = hang_up.recv() => drop(reload_now(&mut config, &ledger, false).await),
+                Some(asked) = reloads.recv() => {
+                    let lines = reload_now(&mut config, &ledger, asked.rehearsal).await;
+                    let _ = asked.answer.send(lines);
+                }
             }
         }
     })
 }
 
-/// Reads the configuration again: pools, reservations and times follow it; doors and names do not.
-async fn reload(config: &Config, ledger: &Ledger) -> Result<Config, String> {
-    let new = config.reload().map_err(|error| error.to_string())?;
-    for warning in &new.warnings {
-        tracing::warn!("{warning}");
-    }
-    if new.drivers != config.drivers || new.admin != config.admin {
-        tracing::warn!("drivers, their pools and doors follow the configuration at the next start only");
-    }
-    let (configured, origin) = (new.settings.clone(), new.pools_origin.clone());
-    let alter = move |plan: &crate::plan::Plan| {
-        let known = plan.settings();
-        let configured = crate::plan::settings::Settings { secret: known.secret, ..configured };
-        let (settings, warnings) = settle(&configured, &origin, &known.pools, Below::Books, plan);
-        for warning in warnings {
-            tracing::warn!("{warning}");
+/// Reloads, and logs what came of it.
+async fn reload_now(config: &mut Config, ledger: &Ledger, rehearsal: bool) -> Result<Vec<String>, String> {
+    match reload::reload(config, ledger, rehearsal).await {
+        Ok(reload::Reloaded { lines, .. }) if rehearsal => Ok(lines),
+        Ok(reload::Reloaded { config: new, lines }) => {
+            for line in &lines {
+                tracing::info!("reload: {line}");
+            }
+            tracing::info!("the configuration was reloaded");
+            *config = new;
+            Ok(lines)
         }
-        Ok(Altered { settings: Some(settings), ..Altered::default() })
-    };
-    ledger.alter(Box::new(alter)).await.map_err(|refusal| refusal.to_string())?;
-    tracing::info!("the configuration was reloaded");
-    Ok(new)
+        Err(text) => {
+            tracing::error!("the configuration was not reloaded, the old one stays: {text}");
+            Err(text)
+        }
+    }
 }
 
 /// Tells systemd, where there is one.

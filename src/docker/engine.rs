@@ -175,6 +175,17 @@ pub async fn ping(socket: &Path) -> Result<(), Error> {
     Err(Error::Refused { socket: socket.to_owned(), path: "/_ping".to_owned(), status: reply.status })
 }
 
+/// Whether containers outlive this Engine's process.
+pub async fn live_restore(socket: &Path) -> Result<bool, Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Info {
+        live_restore_enabled: bool,
+    }
+    let info: Info = get(socket, "/info").await?;
+    Ok(info.live_restore_enabled)
+}
+
 /// The networks whose IPAM driver is one of `drivers`, with their live endpoints. An endpoint is live when the network
 /// or its container shows it; a network that goes away meanwhile is left out.
 pub async fn networks(socket: &Path, drivers: &[String]) -> Result<Vec<Network>, Error> {

@@ -4,6 +4,7 @@
 //! release reaches the ledger at the first poll, so that a caller who leaves cannot lose it; a grant that was not
 //! delivered is taken back. Calls no Docker API (P5: that deadlocks). Does not decide.
 
+mod callers;
 pub mod discovery;
 pub mod engine;
 mod json;
@@ -12,6 +13,7 @@ pub mod wire;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
+pub use self::callers::Callers;
 use crate::clock;
 use crate::ledger::{Ledger, Refusal};
 use crate::plan::request::{AddressRequest, Dead, InUse, Request as PlanRequest, SubnetRequest, Wanted};
@@ -62,6 +64,8 @@ pub struct Driver {
     pub look: Look,
     /// What repair has proven dead, for explicit requests.
     pub proofs: Proofs,
+    /// Who called; shared by all doors.
+    pub callers: Arc<Callers>,
     /// Shared by all doors.
     pub counters: Arc<Counters>,
 }
@@ -110,11 +114,12 @@ impl Driver {
         if !constant.is_empty() {
             return Response::new(200, JSON, constant);
         }
-        self.change(method, &request.body).await
+        self.change(method, request).await
     }
 
     /// The four calls that may change something.
-    async fn change(&self, method: &str, bytes: &[u8]) -> Response {
+    async fn change(&self, method: &str, request: &Request) -> Response {
+        let bytes = request.body.as_slice();
         let asked = wire::Body::parse(bytes).and_then(|body| match method {
             "IpamDriver.RequestPool" => body
                 .subnet_request(self.pools.clone())
@@ -133,6 +138,11 @@ impl Driver {
                 return self.refused(method, &error.into());
             }
         };
+        if matches!(asked, PlanRequest::Subnet(_) | PlanRequest::Address(_))
+            && let Err(refusal) = self.callers.saw(request.peer).await
+        {
+            return self.refused(method, &refusal);
+        }
         match self.ledger.ask(asked).await {
             Ok(granted) => {
                 let body = wire::reply(&granted.reply);

@@ -258,7 +258,7 @@ fn tidy_name(name: &str) -> Option<String> {
 }
 
 /// Six bytes with `:` or `-` between them; anything else is ignored.
-pub(super) fn parse_mac(text: &str) -> Option<Mac> {
+pub fn parse_mac(text: &str) -> Option<Mac> {
     let mut parts = text.split([':', '-']);
     let mut mac = [0; 6];
     for byte in &mut mac {

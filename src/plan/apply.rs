@@ -63,6 +63,12 @@ impl Plan {
                     None => self.keys.remove(&key),
                 };
             }
+            Change::CallerSeen { name, caller } => {
+                self.callers.insert(name.clone(), caller.clone());
+            }
+            Change::CallerForgotten { name } => {
+                self.callers.remove(name);
+            }
             Change::Counted { next_generation, next_serial } => {
                 self.next_generation = self.next_generation.max(*next_generation);
                 self.next_serial = self.next_serial.max(*next_serial);

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::callers::Caller;
 use super::prefix::{Family, Prefix};
 use super::request::{Mac, Space};
 use super::settings::Millis;
@@ -253,6 +254,18 @@ pub enum Change {
         word: String,
         /// The prefix and when it was granted.
         prefix: Option<(Prefix, Millis)>,
+    },
+    /// Somebody came who asks for subnets and addresses, or more is known of them.
+    CallerSeen {
+        /// Who (see [`Gone`](super::request::Gone)).
+        name: Box<str>,
+        /// What is known.
+        caller: Caller,
+    },
+    /// They have gone, and nothing they asked for can be alive.
+    CallerForgotten {
+        /// Who.
+        name: Box<str>,
     },
     /// No generation or serial up to these will be used again.
     Counted {

@@ -306,7 +306,7 @@ pub fn mac_text(mac: super::request::Mac) -> String {
 }
 
 /// Who holds it, for a message.
-fn holder_text(record: &Record) -> String {
+pub(super) fn holder_text(record: &Record) -> String {
     match (record.kind, &record.name, record.mac) {
         (Kind::Gateway, ..) => "the gateway".to_owned(),
         (Kind::Auxiliary, ..) => "an auxiliary address of the network".to_owned(),

@@ -191,7 +191,7 @@ impl Plan {
     }
 
     /// The subnet that `key=WORD` had, while it is free: cooling or not.
-    fn keyed(
+    pub(super) fn keyed(
         &self,
         request: &SubnetRequest,
         options: &PoolOptions,
@@ -205,7 +205,7 @@ impl Plan {
     }
 
     /// Where subnets of the wanted size may come from, in order.
-    fn places<'a>(
+    pub(super) fn places<'a>(
         &'a self,
         request: &'a SubnetRequest,
         options: &PoolOptions,
@@ -279,7 +279,7 @@ impl Plan {
         None
     }
 
-    fn full_text(&self, place: &Place<'_>) -> String {
+    pub(super) fn full_text(&self, place: &Place<'_>) -> String {
         let base = place.base;
         let held = self
             .occupied
@@ -300,7 +300,7 @@ impl Plan {
 
     /// The serials of a storm: dynamic subnets of one family, space and option set, all held, none ever asked for an
     /// address, granted within a minute; empty below the limit.
-    fn storm(&self, request: &SubnetRequest, now: Millis) -> Vec<Serial> {
+    pub(super) fn storm(&self, request: &SubnetRequest, now: Millis) -> Vec<Serial> {
         let limit = usize::try_from(self.settings.storm_limit).unwrap_or(usize::MAX);
         let group = (request.space, request.family, request.options.clone());
         let Some(quiet) = self.unaddressed.get(&group).filter(|_| limit > 0) else { return Vec::new() };

@@ -11,14 +11,17 @@
 
 mod addresses;
 mod apply;
+mod callers;
 pub mod change;
 mod choose_address;
 mod choose_subnet;
 pub mod counts;
 pub mod error;
+pub mod explain;
 mod free_space;
 mod interface_id;
 mod intervals;
+pub mod map;
 mod options;
 mod place;
 pub mod prefix;
@@ -31,6 +34,7 @@ mod subnet;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::callers::Caller;
 pub use self::choose_address::mac_text;
 pub use self::subnet::Subnet;
 use change::Serial;
@@ -72,6 +76,8 @@ pub struct Plan {
     unaddressed: BTreeMap<Group, BTreeSet<(Millis, Serial)>>,
     /// `key=WORD`: prefix and when it was granted.
     keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
+    /// Who asked, by name.
+    callers: BTreeMap<Box<str>, Caller>,
     next_generation: u64,
     next_serial: Serial,
 }
@@ -93,6 +99,7 @@ impl Plan {
             remembered: BTreeSet::new(),
             unaddressed: BTreeMap::new(),
             keys: BTreeMap::new(),
+            callers: BTreeMap::new(),
             next_generation: 1,
             next_serial: 1,
         };

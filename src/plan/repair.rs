@@ -51,6 +51,8 @@ impl Plan {
                 .map(|_| Change::SubnetListed { serial: *serial })
                 .into_iter()
                 .collect(),
+            Repair::Arrival { boot, arrived, gone } => self.decide_arrival(boot, arrived, gone),
+            Repair::LiveRestore { caller, live_restore } => self.decide_live_restore(caller, *live_restore),
             Repair::Name { serial, address, generation, shown } => self
                 .lease(*serial, *address, *generation)
                 .map(|_| Change::AddressNamed {
@@ -189,14 +191,7 @@ impl Plan {
         context: Context,
     ) -> Option<Change> {
         let record = subnet.addresses.get(address)?;
-        let evidence = dead.leases.get(&(subnet.state.serial, address, record.generation))?;
-        let freed = record.kind == Kind::Endpoint && subnet.state.space == Space::Local;
-        let why = Why::Repair(evidence.clone());
-        freed.then_some(Change::AddressReleased {
-            serial: subnet.state.serial,
-            address,
-            at: context.now,
-            why,
-        })
+        let why = Why::Repair(self.death_of(subnet, address, record, dead, context)?);
+        Some(Change::AddressReleased { serial: subnet.state.serial, address, at: context.now, why })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Promises: plain values, already parsed (no wire text, no JSON). Does not decide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -122,6 +122,17 @@ pub struct Dead {
     pub leases: BTreeMap<(Serial, u128, u64), Box<str>>,
     /// Subnets: serial, generation, with the evidence.
     pub subnets: BTreeMap<(Serial, u64), Box<str>>,
+    /// Leases that the Engine shows alive, although those who can have asked for them have gone.
+    pub alive_all_the_same: BTreeSet<(Serial, u128, u64)>,
+}
+
+/// How certain it is that nothing of a caller is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// Its process has ended; containers may live on (`live-restore`).
+    Itself,
+    /// The machine was started anew since.
+    WithThisBoot,
 }
 
 /// What repair asks for, off the request path. Each names what it saw, and is refused if that has changed since.
@@ -181,6 +192,22 @@ pub enum Repair {
         serial: Serial,
         /// Of this grant.
         generation: u64,
+    },
+    /// Somebody asks who is not written down.
+    Arrival {
+        /// The name of this boot, for callers that nobody can tell apart.
+        boot: Box<str>,
+        /// Who comes.
+        arrived: Box<str>,
+        /// Who of those written down has gone.
+        gone: Vec<(Box<str>, Gone)>,
+    },
+    /// Whether the containers of a caller outlive it.
+    LiveRestore {
+        /// Who.
+        caller: Box<str>,
+        /// Whether they do.
+        live_restore: bool,
     },
     /// What the Engine calls a holder.
     Name {

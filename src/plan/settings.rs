@@ -193,6 +193,12 @@ impl Settings {
     }
 }
 
+/// Reads an RFC 3339 time; none if it is something else, or lies before 1970.
+pub fn parse_rfc3339(text: &str) -> Option<Millis> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(at.as_millisecond()).ok()
+}
+
 /// A time as people and programs read it: RFC 3339, UTC, seconds.
 pub fn rfc3339(millis: Millis) -> String {
     let seconds = i64::try_from(millis / 1000).unwrap_or(i64::MAX);

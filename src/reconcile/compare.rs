@@ -3,11 +3,12 @@
 //! Promises: pure. Matches by space and prefix, since the Engine shows no PoolIDs; where a prefix is held twice nothing
 //! is adopted. Gateways that the Engine hides (P26) are no sign of death: only endpoints are ever suspected.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::suspects::Key;
 use crate::docker::engine::{Endpoint, Network};
-use crate::plan::change::{Kind, Record, Shown};
+use crate::plan::change::{Kind, Record, Serial, Shown};
 use crate::plan::prefix::{Prefix, number};
 use crate::plan::request::{Fence, Repair, Space};
 use crate::plan::settings::Millis;
@@ -22,6 +23,8 @@ pub(super) struct Look {
     pub(super) at_once: Vec<Repair>,
     /// Names to note, cheap and often the same.
     pub(super) names: Vec<Repair>,
+    /// Live leases of callers that have gone, whatever that means: they are not taken for dead.
+    pub(super) alive_all_the_same: BTreeSet<(Serial, u128, u64)>,
     /// Networks of ours whose subnet the books do not hold.
     pub(super) unknown_networks: Vec<(Prefix, String)>,
 }
@@ -43,7 +46,7 @@ pub(super) fn compare(plan: &Plan, read: Fence, networks: &[Network]) -> Look {
             continue;
         }
         let alone = held.iter().filter(|other| other.state.prefix == prefix).count() == 1;
-        known(&mut look, subnet, &there, alone, read);
+        known(&mut look, plan, subnet, &there, alone, read);
     }
     for network in networks.iter().filter(|network| network.scope == "local") {
         for (prefix, ..) in &network.subnets {
@@ -56,7 +59,7 @@ pub(super) fn compare(plan: &Plan, read: Fence, networks: &[Network]) -> Look {
 }
 
 /// A subnet whose network the Engine knows.
-fn known(look: &mut Look, subnet: &Subnet, there: &[&Network], alone: bool, read: Fence) {
+fn known(look: &mut Look, plan: &Plan, subnet: &Subnet, there: &[&Network], alone: bool, read: Fence) {
     let state = &subnet.state;
     let local = there.iter().all(|network| network.scope == "local");
     let names = there.iter().map(|network| network.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -64,7 +67,12 @@ fn known(look: &mut Look, subnet: &Subnet, there: &[&Network], alone: bool, read
     for (address, record) in subnet.addresses.records().filter(|(_, record)| record.leased) {
         let key = (state.serial, Some(address), record.generation);
         match live(address) {
-            Some((network, endpoint)) => name(look, key, network, endpoint),
+            Some((network, endpoint)) => {
+                if plan.asked_by_the_gone(record.generation) {
+                    look.alive_all_the_same.insert((state.serial, address, record.generation));
+                }
+                name(look, key, network, endpoint);
+            }
             None if record.kind == Kind::Endpoint && local => {
                 look.dead.push((key, record.since, format!("no running endpoint of network {names}")));
             }

@@ -3,7 +3,7 @@
 //! Promises: one look at a time; the books are read on a thread of their own; every change goes through the ledger,
 //! which decides again by generation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep_until};
 use super::compare::{Look, compare};
 use super::suspects::{Key, Suspects};
 use super::{Command, Finding, Handle, Settings};
-use crate::docker::{Proofs, engine};
+use crate::docker::{Callers, Proofs, engine};
 use crate::ledger::Ledger;
 use crate::plan::Plan;
 use crate::plan::change::{Serial, Shown};
-use crate::plan::request::{Fence, Repair, Request};
+use crate::plan::request::{Dead, Fence, Repair, Request};
 use crate::plan::settings::{Millis, rfc3339};
 use crate::store::Reader;
 
@@ -68,6 +68,7 @@ pub struct Reconciler {
     books: PathBuf,
     commands: mpsc::Receiver<Command>,
     proofs: Proofs,
+    callers: Arc<Callers>,
     suspects: Suspects,
     noted: Noted,
     clock: fn() -> Millis,
@@ -93,6 +94,7 @@ impl Reconciler {
         drivers: Vec<String>,
         ledger: Ledger,
         books: PathBuf,
+        callers: Arc<Callers>,
         clock: fn() -> Millis,
     ) -> (Handle, Option<Self>) {
         let (sender, commands) = mpsc::channel(1);
@@ -106,6 +108,7 @@ impl Reconciler {
             books,
             commands,
             proofs,
+            callers,
             suspects: Suspects::default(),
             noted: Noted::new(),
             clock,
@@ -182,7 +185,8 @@ impl Reconciler {
         let Known { plan, read } = self.read_books().await?;
         let networks =
             engine::networks(&self.engine, &self.drivers).await.map_err(|error| error.to_string())?;
-        let Look { dead, at_once, names, unknown_networks } = compare(&plan, read, &networks);
+        let Look { dead, at_once, names, alive_all_the_same, unknown_networks } =
+            compare(&plan, read, &networks);
         self.suspects.update(read.at, dead.clone());
         // What was learned in this look has its name in the next.
         self.learned = !at_once.is_empty();
@@ -191,7 +195,8 @@ impl Reconciler {
         }
         self.note(names).await;
         let freed = self.free(apply).await;
-        self.publish();
+        self.publish(alive_all_the_same);
+        self.note_live_restore().await;
         let mut findings: Vec<Finding> = dead
             .iter()
             .filter_map(|(key, since, why)| self.finding(&plan, key, *since, why, &freed))
@@ -226,6 +231,15 @@ impl Reconciler {
     async fn ask(&self, repair: Repair) {
         if let Err(refusal) = self.ledger.ask(Request::Repair(Box::new(repair))).await {
             tracing::warn!("repair: {refusal}");
+        }
+    }
+
+    /// Writes down whether containers outlive the Engine: once it has gone, that says what became of them.
+    async fn note_live_restore(&self) {
+        let Some(caller) = self.callers.alone() else { return };
+        match engine::live_restore(&self.engine).await {
+            Ok(live_restore) => self.ask(Repair::LiveRestore { caller, live_restore }).await,
+            Err(error) => tracing::debug!("repair: {error}"),
         }
     }
 
@@ -264,8 +278,9 @@ impl Reconciler {
     }
 
     /// Lets explicit requests know what they may replace.
-    fn publish(&self) {
-        let proven = Arc::new(self.suspects.proven(self.settings.only_engine));
+    fn publish(&self, alive_all_the_same: BTreeSet<(Serial, u128, u64)>) {
+        let proven = self.suspects.proven(self.settings.only_engine);
+        let proven = Arc::new(Dead { alive_all_the_same, ..proven });
         if let Ok(mut proofs) = self.proofs.write() {
             *proofs = proven;
         }

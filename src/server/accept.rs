@@ -202,8 +202,9 @@ impl<H: Handler> Accepting<H> {
         match accepted {
             Accepted::Unix(stream) => {
                 let Ok(credentials) = stream.peer_cred() else { return };
-                let peer =
-                    Peer::Unix { uid: credentials.uid(), gid: credentials.gid(), pid: credentials.pid() };
+                let pid = credentials.pid().filter(|pid| *pid > 0);
+                let started = pid.and_then(crate::processes::started);
+                let peer = Peer::Unix { uid: credentials.uid(), gid: credentials.gid(), pid, started };
                 let stream = Stream::Unix(Counted::new(stream, delivery.clone()));
                 self.connections.spawn(connection::serve(stream, peer, delivery, handler, limits, stop));
             }

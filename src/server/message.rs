@@ -18,6 +18,8 @@ pub enum Peer {
         gid: u32,
         /// Its process, if it can be named in our namespace.
         pid: Option<i32>,
+        /// When that process was started (see [`crate::processes::started`]).
+        started: Option<u64>,
     },
     /// The address from which a TCP or TLS connection came.
     Tcp(SocketAddr),

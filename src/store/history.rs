@@ -5,6 +5,7 @@
 use rusqlite::{Row, params};
 
 use super::sqlite::{Error, Reader, sqlite};
+use super::write::signed;
 
 /// One line of history, as the books have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +33,20 @@ pub struct HistoryLine {
 }
 
 impl Reader {
-    /// The newest lines; `of` narrows to an address, a subnet, a PoolID, a holder's name or a MAC.
+    /// The newest lines of all times; see [`Reader::history_since`].
     pub fn history(&self, of: Option<&str>, limit: u32) -> Result<Vec<HistoryLine>, Error> {
+        self.history_since(of, limit, 0)
+    }
+
+    /// The newest lines; `of` narrows to an address, a subnet, a PoolID, a holder's name or a MAC; none older than `since`.
+    pub fn history_since(&self, of: Option<&str>, limit: u32, since: u64) -> Result<Vec<HistoryLine>, Error> {
         let sql = "SELECT at, event, space, subnet, id, address, kind, name, mac, why FROM history \
-                   WHERE ?1 IS NULL OR address = ?1 OR subnet = ?1 OR id = ?1 OR name = ?1 OR mac = ?1 \
+                   WHERE (?1 IS NULL OR address = ?1 OR subnet = ?1 OR id = ?1 OR name = ?1 OR mac = ?1) AND at >= ?3 \
                    ORDER BY seq DESC LIMIT ?2";
         let mut statement = self.connection.prepare(sql).map_err(sqlite(&self.path, "reading history"))?;
-        let rows =
-            statement.query_map(params![of, limit], line).map_err(sqlite(&self.path, "reading history"))?;
+        let rows = statement
+            .query_map(params![of, limit, signed(since)], line)
+            .map_err(sqlite(&self.path, "reading history"))?;
         rows.collect::<Result<_, _>>().map_err(sqlite(&self.path, "reading history"))
     }
 }

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use rusqlite::{Connection, Row};
 
 use super::sqlite::{Books, Error, Reader, sqlite};
+use crate::plan::Caller;
 use crate::plan::change::{Change, Kind, Marks, Record, SubnetState};
 use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::request::{Mac, Space};
@@ -62,6 +63,7 @@ fn load(path: &std::path::Path, connection: &Connection, mut take: impl FnMut(Ch
         address,
     )?;
     table("keys", "SELECT * FROM keys", key)?;
+    table("callers", "SELECT * FROM callers", caller)?;
     table("counters", "SELECT next_generation, next_serial FROM counters", |row| {
         let (generation, serial) = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?);
         Ok(unsigned(generation).and_then(|next_generation| {
@@ -191,5 +193,15 @@ fn key(row: &Row<'_>) -> Result<Clear<Change>, rusqlite::Error> {
             word,
             prefix: Some((prefix, unsigned(at)?)),
         })
+    })())
+}
+
+fn caller(row: &Row<'_>) -> Result<Clear<Change>, rusqlite::Error> {
+    let (name, first): (String, i64) = (row.get(0)?, row.get(1)?);
+    let (until, live_restore): (Option<i64>, Option<bool>) = (row.get(2)?, row.get(3)?);
+    Ok((|| {
+        let until = until.map(unsigned).transpose()?;
+        let caller = Caller { first: unsigned(first)?, until, live_restore };
+        Ok(Change::CallerSeen { name: name.into(), caller })
     })())
 }

@@ -6,6 +6,7 @@
 //! the change may or may not be there. [`Books::load`] gives back changes that rebuild the plan. Unreadable, foreign or
 //! newer files are refused and left as they are; existing books are never replaced by empty ones. Does not decide.
 
+pub mod backup;
 pub mod history;
 mod load;
 mod names;

@@ -8,10 +8,10 @@
 pub const APPLICATION_ID: i32 = 0x6769_706d;
 
 /// The version this program writes.
-pub const VERSION: i32 = 2;
+pub const VERSION: i32 = 3;
 
 /// What makes version N+1 of version N; the first makes the books.
-pub const MIGRATIONS: [&str; 2] = [FIRST, NAMES];
+pub const MIGRATIONS: [&str; 3] = [FIRST, NAMES, CALLERS];
 
 const FIRST: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -53,4 +53,10 @@ CREATE VIEW leases AS SELECT s.prefix AS subnet, a.address, a.kind, coalesce(n.c
   JOIN subnets s ON s.serial = a.subnet
   LEFT JOIN names n ON n.subnet = a.subnet AND n.address = a.address AND n.generation = a.generation
   WHERE a.leased AND s.released_at IS NULL;
+";
+
+/// Who asked for what is held: see the plan's `callers`.
+const CALLERS: &str = "
+CREATE TABLE callers (name TEXT PRIMARY KEY, first INTEGER NOT NULL, until INTEGER, live_restore INTEGER)
+  STRICT, WITHOUT ROWID;
 ";

@@ -343,7 +343,7 @@ impl Reader {
     }
 }
 
-fn take_lock(path: &Path) -> Result<File, Error> {
+pub(super) fn take_lock(path: &Path) -> Result<File, Error> {
     let lock_path = beside(path, ".lock");
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true);
@@ -393,12 +393,17 @@ fn create(path: &Path) -> Result<(), Error> {
     })?;
     File::open(&aside).and_then(|file| file.sync_all()).map_err(io(path, "syncing new books"))?;
     fs::rename(&aside, path).map_err(io(path, "moving new books in place"))?;
+    sync_directory(path)
+}
+
+/// Makes what was made, moved or removed beside this file durable.
+pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(io(path, "syncing the directory"))
 }
 
 /// Whose file it is, by its first bytes: SQLite itself does not touch one that is not ours.
-fn check_header(path: &Path) -> Result<(), Error> {
+pub(super) fn check_header(path: &Path) -> Result<(), Error> {
     let mut header = Vec::new();
     let file = File::open(path).map_err(io(path, "opening"))?;
     file.take(72).read_to_end(&mut header).map_err(io(path, "reading"))?;

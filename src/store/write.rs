@@ -6,7 +6,7 @@
 use rusqlite::params;
 use rusqlite::types::Null;
 
-use super::sqlite::{Books, CommitError};
+use super::sqlite::{Books, CommitError, Error, sqlite};
 use crate::plan::change::{Change, Kind, Marks, Record, Serial, Shown, SubnetState, Why};
 use crate::plan::prefix::Prefix;
 use crate::plan::settings::Millis;
@@ -45,6 +45,11 @@ impl Books {
         let sql = "UPDATE counters SET next_generation = ?1, next_serial = ?2 WHERE one = 1";
         self.execute(sql, params![signed(generation), signed(serial)])
             .map_err(|error| CommitError::of(&error))
+    }
+
+    /// Forgets who asked for what is held (see the plan's `callers`): whoever comes next may have.
+    pub(super) fn forget_callers(&mut self) -> Result<(), Error> {
+        self.execute("DELETE FROM callers", []).map_err(sqlite(&self.path, "forgetting who asked"))
     }
 
     fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Written {
@@ -118,6 +123,11 @@ impl Books {
                 "DELETE FROM keys WHERE space = ?1 AND family = ?2 AND word = ?3",
                 params![space.name(), family.name(), word],
             ),
+            Change::CallerSeen { name, caller } => self.execute(
+                "INSERT OR REPLACE INTO callers VALUES (?1, ?2, ?3, ?4)",
+                params![name, signed(caller.first), caller.until.map(signed), caller.live_restore],
+            ),
+            Change::CallerForgotten { name } => self.execute("DELETE FROM callers WHERE name = ?1", [name]),
             Change::Counted { .. } => Ok(()),
         }
     }

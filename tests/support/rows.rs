@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use gipam::plan::Plan;
 use gipam::plan::change::{Change, Kind, Record, Serial, SubnetState};
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::Space;
 use gipam::plan::settings::{Millis, Settings};
+use gipam::plan::{Caller, Plan};
 
 /// The tables.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,7 @@ pub struct Rows {
     subnets: BTreeMap<Serial, SubnetState>,
     addresses: BTreeMap<(Serial, String), (u128, Record)>,
     keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
+    callers: BTreeMap<Box<str>, Caller>,
     counters: (u64, Serial),
 }
 
@@ -73,6 +74,12 @@ impl Rows {
                     state.start_beyond = None;
                 }
             }
+            Change::CallerSeen { name, caller } => {
+                self.callers.insert(name.clone(), caller.clone());
+            }
+            Change::CallerForgotten { name } => {
+                self.callers.remove(name);
+            }
             Change::AddressNamed { .. } | Change::Counted { .. } => {}
         }
     }
@@ -98,6 +105,9 @@ impl Rows {
         for ((space, family, word), prefix) in &self.keys {
             let (space, family, word) = (*space, *family, word.clone());
             plan.apply(&Change::KeyRemembered { space, family, word, prefix: Some(*prefix) });
+        }
+        for (name, caller) in &self.callers {
+            plan.apply(&Change::CallerSeen { name: name.clone(), caller: caller.clone() });
         }
         let (next_generation, next_serial) = self.counters;
         plan.apply(&Change::Counted { next_generation, next_serial });

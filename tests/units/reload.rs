@@ -14,13 +14,14 @@ pub fn changed_pool(m: &mut Machine) {
     m.sh("docker network create --ipam-driver gipam before");
     let process = m.show("gipam.service", "MainPID");
     m.sh(&format!("sed -i 's|10.20.0.0/16|10.30.0.0/16|' {TOML}; systemctl reload gipam"));
-    until("the new pool is in force", SOON, || pools(m).contains(&"10.30.0.0/16".into()));
+    assert!(pools(m).contains(&"10.30.0.0/16".into()), "reload returns when the new pool is in force");
     m.sh("docker network create --ipam-driver gipam after");
     assert_eq!(m.prefixes("after"), ["10.30.0.0/24"]);
     assert_eq!(m.prefixes("before"), ["10.20.0.0/24"]);
     let before = pools(m);
 
-    m.sh(&format!("echo 'nonsense = 1' >>{TOML}; systemctl reload gipam"));
+    let refused = m.try_sh(&format!("echo 'nonsense = 1' >>{TOML}; systemctl reload gipam"));
+    assert!(!refused.ok, "who reloads sees that it failed");
     until("the mistake is in the journal, as an error", SOON, || {
         m.journal().iter().any(|(level, text)| *level == 3 && text.contains("nonsense"))
     });

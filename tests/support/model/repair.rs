@@ -47,6 +47,9 @@ impl Model {
                 at.is_some_and(|at| self.subnets[at].state.start_beyond.take().is_some())
             }
             Repair::Name { .. } => return Err("names are for views".to_owned()),
+            Repair::Arrival { .. } | Repair::LiveRestore { .. } => {
+                return Err("callers have a test of their own".to_owned());
+            }
         };
         self.expect(seen, &Expected::Reply(Reply::Done), done, false)
     }

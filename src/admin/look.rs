@@ -1,0 +1,291 @@
+//! Closer looks: the picture of a pool or subnet, everything about one address, and why something would be given.
+//!
+//! Promises: from the books, like all views; `explain` asks the plan itself for the verdict. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::error::{AdminError, Kind};
+use super::query::Query;
+use super::rows::{ExplainRow, MapRow, SegmentRow, StepRow, WhoRow};
+use super::views::View;
+use crate::docker::wire::parse_mac;
+use crate::plan::Subnet;
+use crate::plan::map::Segment;
+use crate::plan::prefix::{Family, Prefix};
+use crate::plan::request::{AddressRequest, Context, InUse, Mac, Request, Space, SubnetRequest, Wanted};
+use crate::plan::settings::Base;
+
+/// Most lines of history with an address.
+const HISTORY: u32 = 10;
+
+fn missing(text: String) -> AdminError {
+    AdminError::new(Kind::Missing, text)
+}
+
+fn invalid(text: &str) -> AdminError {
+    AdminError::new(Kind::Invalid, text.to_owned())
+}
+
+fn rows(prefix: Prefix, segments: Vec<Segment>) -> Vec<SegmentRow> {
+    let row = |(first, last, shade): Segment| SegmentRow {
+        first: prefix.address(first),
+        last: prefix.address(last),
+        state: shade.name().to_owned(),
+    };
+    segments.into_iter().map(row).collect()
+}
+
+impl View {
+    /// Pictures of all pools, or of the pool or subnet that is named.
+    pub(super) fn map(&self, query: Query<'_>) -> Result<Vec<MapRow>, AdminError> {
+        let Some(of) = query.text("of")? else {
+            return Ok(self.pool_maps(|_, _| true));
+        };
+        let mut found = self.pool_maps(|name, _| name == of);
+        if found.is_empty() {
+            found = self.named(&of).map(|subnet| self.subnet_map(subnet)).collect();
+        }
+        if found.is_empty() {
+            found = self.pool_maps(|_, base| Prefix::parse(&of) == Some(base.base));
+        }
+        if found.is_empty() {
+            let text =
+                format!("{of} is neither a pool nor a held subnet; gipam pools and gipam subnets list them");
+            return Err(missing(text));
+        }
+        Ok(found)
+    }
+
+    fn pool_maps(&self, wanted: impl Fn(&str, &Base) -> bool) -> Vec<MapRow> {
+        let mut maps = Vec::new();
+        for pool in &self.plan().settings().pools {
+            let bases = Family::BOTH.into_iter().filter_map(|family| pool.base(family));
+            maps.extend(
+                bases.filter(|base| wanted(&pool.name, base)).map(|base| self.pool_map(&pool.name, base)),
+            );
+        }
+        maps
+    }
+
+    fn subnet_map(&self, subnet: &Subnet) -> MapRow {
+        let prefix = subnet.state.prefix;
+        MapRow {
+            of: "subnet".to_owned(),
+            pool: subnet.state.pool.clone(),
+            family: prefix.family().name().to_owned(),
+            prefix: prefix.to_string(),
+            unit: prefix.family().bits(),
+            segments: rows(prefix, self.plan().map_of_subnet(subnet)),
+        }
+    }
+
+    fn pool_map(&self, pool: &str, base: &Base) -> MapRow {
+        MapRow {
+            of: "pool".to_owned(),
+            pool: Some(pool.to_owned()),
+            family: base.base.family().name().to_owned(),
+            prefix: base.base.to_string(),
+            unit: base.size,
+            segments: rows(base.base, self.plan().map_of_pool(base)),
+        }
+    }
+
+    /// Held subnets of this prefix or PoolID.
+    fn named<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a Subnet> {
+        let prefix = Prefix::parse(text);
+        self.plan().subnets().filter(move |subnet| {
+            subnet.is_held() && (subnet.state.id == text || Some(subnet.state.prefix) == prefix)
+        })
+    }
+
+    /// Held subnets around an address.
+    fn around(&self, address: IpAddr) -> impl Iterator<Item = &Subnet> {
+        self.plan()
+            .subnets()
+            .filter(move |subnet| subnet.is_held() && subnet.state.prefix.contains_address(address))
+    }
+
+    /// Everything about an address; a row for each subnet that it lies in.
+    pub(super) fn who(&self, query: Query<'_>) -> Result<Vec<WhoRow>, AdminError> {
+        let address: IpAddr = query
+            .parsed("address", "IP address")?
+            .ok_or_else(|| invalid("which address? gipam who ADDRESS"))?;
+        let host = Prefix::host(address);
+        let pool = self.plan().pool_around(host).map(|pool| pool.name.clone());
+        let reserved = self.plan().settings().reserved.iter().any(|range| {
+            range.family == host.family() && range.first <= host.first() && host.first() <= range.last
+        });
+        let history = self.history_of(Some(&address.to_string()), HISTORY, 0)?;
+        let nowhere = WhoRow {
+            address,
+            subnet: None,
+            state: "free".to_owned(),
+            lease: None,
+            last_holder: None,
+            pool: pool.clone(),
+            reserved,
+            history,
+        };
+        let mut found = Vec::new();
+        for subnet in self.around(address) {
+            let number = host.first();
+            let record = subnet.addresses.get(number);
+            let state = record.and_then(|record| self.state(subnet, record)).unwrap_or("free");
+            let lease = if state == "free" { None } else { self.lease_row(subnet, number)? };
+            let last_holder =
+                record.filter(|record| !record.leased).and_then(|record| record.name.as_deref());
+            found.push(WhoRow {
+                subnet: Some(subnet.state.prefix.to_string()),
+                state: state.to_owned(),
+                lease,
+                last_holder: last_holder.map(str::to_owned),
+                ..nowhere.clone()
+            });
+        }
+        if found.is_empty() && pool.is_none() && nowhere.history.is_empty() {
+            return Err(missing(format!(
+                "{address} lies in no pool and in no subnet, and nothing is known of it"
+            )));
+        }
+        Ok(if found.is_empty() { vec![nowhere] } else { found })
+    }
+
+    /// Why an address or a subnet would be given or refused. `in_use` is what this host uses now.
+    pub(super) fn explain(
+        &self,
+        query: Query<'_>,
+        in_use: &Arc<[InUse]>,
+    ) -> Result<Vec<ExplainRow>, AdminError> {
+        let context = Context { now: self.now(), random: 0 };
+        let mut rows = Vec::new();
+        for (question, request) in self.questions(query, in_use)? {
+            let explanation = self.plan().explain(&request, context);
+            let (given, refused) = match explanation.verdict {
+                Ok(given) => (Some(given), None),
+                Err(refused) => (None, Some(refused)),
+            };
+            let step = |step: crate::plan::explain::Step| StepRow { what: step.what, found: step.found };
+            rows.push(ExplainRow {
+                question,
+                given,
+                refused,
+                steps: explanation.steps.into_iter().map(step).collect(),
+            });
+        }
+        Ok(rows)
+    }
+
+    /// What is asked, as Docker would ask it: an address where one is named (or `any`) or somebody who wants one, else a
+    /// subnet.
+    fn questions(
+        &self,
+        query: Query<'_>,
+        in_use: &Arc<[InUse]>,
+    ) -> Result<Vec<(String, Request)>, AdminError> {
+        let pool = query.text("pool")?;
+        let wants = ["address", "holder", "mac"].into_iter().map(|name| query.text(name));
+        if wants.collect::<Result<Vec<_>, _>>()?.into_iter().any(|wanted| wanted.is_some()) {
+            return self.address_questions(pool.as_deref(), query);
+        }
+        match pool.as_deref().and_then(Prefix::parse) {
+            Some(prefix) => {
+                let request = self.subnet_request(prefix.family(), Wanted::Exact(prefix), None, in_use);
+                Ok(vec![(format!("the subnet {prefix}"), request)])
+            }
+            None => self.subnet_questions(pool, query, in_use),
+        }
+    }
+
+    /// An address in the subnet that is named, or in those around it.
+    fn address_questions(
+        &self,
+        pool: Option<&str>,
+        query: Query<'_>,
+    ) -> Result<Vec<(String, Request)>, AdminError> {
+        let any = query.text("address")?.as_deref() == Some("any");
+        let address: Option<IpAddr> = if any { None } else { query.parsed("address", "IP address")? };
+        let holder = query.text("holder")?;
+        let mac = query.text("mac")?;
+        let no_mac = || invalid(&format!("mac: {:?} is no MAC", mac.as_deref().unwrap_or_default()));
+        let mac: Option<Mac> = mac.as_deref().map(|text| parse_mac(text).ok_or_else(no_mac)).transpose()?;
+        let held: Vec<&Subnet> = match (pool, address) {
+            (Some(text), _) => self.named(text).collect(),
+            (None, Some(address)) => self.around(address).collect(),
+            (None, None) => return Err(invalid("in which subnet? name it with --pool PREFIX")),
+        };
+        if held.is_empty() {
+            let place = pool.map_or_else(
+                || address.map_or_else(String::new, |address| address.to_string()),
+                str::to_owned,
+            );
+            return Err(missing(format!(
+                "no network has a subnet {place}; gipam subnets lists those that networks have"
+            )));
+        }
+        let question = |subnet: &Subnet| {
+            let what = address.map_or_else(|| "an address".to_owned(), |address| address.to_string());
+            let whom = holder.as_deref().map_or_else(String::new, |holder| format!(" for {holder}"));
+            let request = AddressRequest {
+                id: subnet.state.id.clone(),
+                address,
+                name: holder.clone(),
+                // Without name and MAC it could be taken for an auxiliary address of a new network.
+                mac: mac.or(holder.is_none().then_some([0; 6])),
+                ..AddressRequest::default()
+            };
+            (format!("{what} in {}{whom}", subnet.state.prefix), Request::Address(request))
+        };
+        Ok(held.into_iter().map(question).collect())
+    }
+
+    /// A dynamic subnet of each family that the pool has.
+    fn subnet_questions(
+        &self,
+        pool: Option<String>,
+        query: Query<'_>,
+        in_use: &Arc<[InUse]>,
+    ) -> Result<Vec<(String, Request)>, AdminError> {
+        let size: Option<u8> = query.parsed("size", "prefix length")?;
+        let known = &self.plan().settings().pools;
+        if let Some(name) = pool.as_ref().filter(|name| !known.iter().any(|pool| pool.name == **name)) {
+            return Err(missing(format!(
+                "{name} is neither a pool nor a prefix; gipam pools lists the pools"
+            )));
+        }
+        let has = |family: &Family| {
+            known.iter().any(|known| {
+                known.base(*family).is_some() && pool.as_ref().is_none_or(|pool| known.name == *pool)
+            })
+        };
+        let question = |family: Family| {
+            let from = pool.as_deref().map_or_else(String::new, |pool| format!(" from pool {pool}"));
+            let length = size.map_or_else(String::new, |size| format!(" /{size}"));
+            let request = self.subnet_request(family, Wanted::Any { size }, pool.as_deref(), in_use);
+            (format!("an {family} subnet{length}{from}"), request)
+        };
+        let fits = |family: &Family| size.is_none_or(|size| size <= family.bits());
+        Ok(Family::BOTH.into_iter().filter(has).filter(fits).map(question).collect())
+    }
+
+    fn subnet_request(
+        &self,
+        family: Family,
+        wanted: Wanted,
+        pool: Option<&str>,
+        in_use: &Arc<[InUse]>,
+    ) -> Request {
+        let option = pool.map(|pool| ("pool".to_owned(), pool.to_owned()));
+        Request::Subnet(SubnetRequest {
+            space: Space::Local,
+            family,
+            wanted,
+            range: None,
+            options: option.into_iter().collect::<BTreeMap<_, _>>(),
+            pools: None,
+            in_use: in_use.clone(),
+            dead: Arc::default(),
+        })
+    }
+}

@@ -1,0 +1,96 @@
+//! The part of a path behind the `?`: names and percent-encoded values.
+//!
+//! Promises: what cannot be decoded is an error that says which value; nothing is guessed.
+
+use super::error::{AdminError, Kind};
+use crate::plan::settings::{Millis, parse_rfc3339};
+
+/// A query, not decoded yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a>(pub &'a str);
+
+/// The units of a time span.
+const UNITS: [(char, u64); 5] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400), ('w', 604_800)];
+
+impl Query<'_> {
+    /// One value, decoded; none if it is absent or empty.
+    pub fn text(self, name: &str) -> Result<Option<String>, AdminError> {
+        let value = self.0.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+        decode(value).map(Some).ok_or_else(|| invalid(format!("{name}={value} is not encoded well")))
+    }
+
+    /// One value that stands for something.
+    pub fn parsed<T: std::str::FromStr>(self, name: &str, what: &str) -> Result<Option<T>, AdminError> {
+        let wrong = |text: &str| invalid(format!("{name}: {text:?} is no {what}"));
+        self.text(name)?.map(|text| text.parse().map_err(|_| wrong(&text))).transpose()
+    }
+
+    /// Whether `name=true` is there.
+    pub fn flag(self, name: &str) -> bool {
+        matches!(self.text(name), Ok(Some(text)) if text == "true")
+    }
+
+    /// A moment: RFC 3339, or so long ago (`90s`, `10m`, `2h`, `3d`, `1w`).
+    pub fn since(self, now: Millis) -> Result<Option<Millis>, AdminError> {
+        self.text("since")?.map(|text| moment(&text, now)).transpose()
+    }
+}
+
+fn moment(text: &str, now: Millis) -> Result<Millis, AdminError> {
+    let span = UNITS.iter().find_map(|(unit, seconds)| {
+        let count: u64 = text.strip_suffix(*unit)?.parse().ok()?;
+        count.checked_mul(seconds * 1_000)
+    });
+    let wrong = || {
+        invalid(format!(
+            "since: {text:?} is no time; write one such as 2026-01-31T12:00:00Z, or so long ago as 90s, 10m, 2h, 3d, 1w"
+        ))
+    };
+    span.map(|span| now.saturating_sub(span)).or_else(|| parse_rfc3339(text)).ok_or_else(wrong)
+}
+
+fn invalid(text: String) -> AdminError {
+    AdminError::new(Kind::Invalid, text)
+}
+
+fn decode(value: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::new(), value.bytes());
+    while let Some(byte) = rest.next() {
+        let decoded = match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            other => other,
+        };
+        bytes.push(decoded);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_decoded_and_absent_is_none() {
+        let query = Query("a=x%20y&b=&c=%zz");
+        assert_eq!(query.text("a").unwrap(), Some("x y".to_owned()));
+        assert_eq!(query.text("b").unwrap(), None);
+        assert_eq!(query.text("d").unwrap(), None);
+        assert!(query.text("c").unwrap_err().text.contains("%zz"));
+        assert!(query.parsed::<u8>("a", "number").unwrap_err().text.contains("\"x y\" is no number"));
+    }
+
+    #[test]
+    fn moments_are_times_or_so_long_ago() {
+        let now = 1_800_000_000_000;
+        let since = |text: &str| Query(&format!("since={text}")).since(now);
+        assert_eq!(since("90s").unwrap(), Some(now - 90_000));
+        assert_eq!(since("1w").unwrap(), Some(now - 604_800_000));
+        assert_eq!(since("2027-01-15T08:00:00Z").unwrap(), Some(now));
+        assert_eq!(since("99999999999999999999w").unwrap_err().kind, Kind::Invalid);
+        assert!(since("yesterday").unwrap_err().text.contains("\"yesterday\" is no time"));
+    }
+}

@@ -1,0 +1,118 @@
+//! The Docker Engine: its version and what that means here, its own pools, and who is started first.
+//!
+//! Promises: reads `/version` over the API socket and two files; what an Engine can do is what was seen of it (the
+//! version table of the protocol, `docs/`), by major version.
+
+use std::time::Duration;
+
+use super::{Place, Report};
+use crate::config::Config;
+use crate::plan::prefix::{Family, Prefix};
+use crate::plan::settings::PoolSettings;
+use crate::server::client::{ClientError, request_blocking};
+
+/// How long the Engine may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Where the unit may lie.
+const UNITS: [&str; 3] = ["/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
+
+/// Whether the Engine answers, and what this version of it means.
+pub(super) fn engine(report: &mut Report, config: &Config) {
+    let Some(socket) = &config.gc.engine else {
+        let advice = "set gc.engine, so that what Docker loses is found";
+        return report.warning("Engine", "repair is off (gc.engine is empty)", advice);
+    };
+    let reply = match request_blocking(socket, "GET", "/version", Vec::new(), PATIENCE) {
+        Ok(reply) => reply,
+        Err(error) => {
+            let found = match error {
+                ClientError::Unreachable { .. } => format!("no Engine listens at {}", socket.display()),
+                other => other.to_string(),
+            };
+            return report.warning("Engine", found, "start Docker, or set gc.engine to its API socket");
+        }
+    };
+    let version: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    let Some(text) = version["Version"].as_str() else {
+        return report.unknown("Engine", format!("{} does not say its version", socket.display()));
+    };
+    let Some(major) = text.split('.').next().and_then(|major| major.parse::<u32>().ok()) else {
+        return report.unknown("Engine", format!("version {text} cannot be read"));
+    };
+    let mut limits = Vec::new();
+    if major < 28 {
+        limits.push("no networks with IPv6 alone (from 28)");
+    }
+    if major < 29 {
+        limits.push("addresses stick by MAC, not by name (names from 29)");
+    }
+    let limits = if limits.is_empty() { String::new() } else { format!("; {}", limits.join("; ")) };
+    report.well("Engine", format!("Docker {text}{limits}"));
+}
+
+/// Docker's own pools must not be ours.
+pub(super) fn default_pools(report: &mut Report, place: &Place, pools: &[PoolSettings]) {
+    const FILE: &str = "/etc/docker/daemon.json";
+    const CHECK: &str = "Docker's own pools";
+    let Some(text) = place.text(FILE) else { return };
+    let Ok(settings) = serde_json::from_str::<serde_json::Value>(&text) else {
+        return report.warning(
+            CHECK,
+            format!("{FILE} cannot be read as JSON"),
+            "mend it: dockerd will not start with it",
+        );
+    };
+    let listed = settings["default-address-pools"].as_array().cloned().unwrap_or_default();
+    let own = ["bip", "fixed-cidr", "fixed-cidr-v6"].map(|key| settings[key].as_str().map(str::to_owned));
+    let theirs = listed
+        .iter()
+        .filter_map(|pool| pool["base"].as_str().map(str::to_owned))
+        .chain(own.into_iter().flatten());
+    let mut clash = false;
+    for prefix in theirs.filter_map(|text| Prefix::parse(&text)) {
+        let bases = pools.iter().flat_map(|pool| {
+            Family::BOTH.into_iter().filter_map(move |family| Some((pool, pool.base(family)?.base)))
+        });
+        for (pool, base) in bases.filter(|(_, base)| base.overlaps(prefix)) {
+            clash = true;
+            let found = format!("{prefix} of {FILE} overlaps pool {} ({base})", pool.name);
+            report.wrong(CHECK, found, "take it out there or here: both would give the same addresses");
+        }
+    }
+    if !clash {
+        report.well(CHECK, format!("{FILE} names none of ours"));
+    }
+}
+
+/// gipam before Docker: an absent driver costs 15 s a network, and containers stay down.
+pub(super) fn boot_order(report: &mut Report, place: &Place) {
+    const CHECK: &str = "boot order";
+    if !place.path("/run/systemd/system").is_dir() {
+        return report.unknown(CHECK, "no systemd here: let whatever starts Docker start gipam first");
+    }
+    let Some(unit) = UNITS.iter().find_map(|folder| place.text(&format!("{folder}/gipam.service"))) else {
+        let advice = "install the unit; see docs/install.md";
+        return report.warning(CHECK, "there is no gipam.service: nothing starts gipam at boot", advice);
+    };
+    let before = unit
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Before="))
+        .any(|list| list.contains("docker.service"));
+    let wants = ["multi-user.target.wants/gipam.service", "sockets.target.wants/gipam.socket"];
+    let enabled = wants
+        .iter()
+        .any(|link| place.path(&format!("/etc/systemd/system/{link}")).symlink_metadata().is_ok());
+    match (before, enabled) {
+        (false, _) => report.warning(
+            CHECK,
+            "gipam.service does not say Before=docker.service",
+            "use the unit that comes with gipam",
+        ),
+        (true, false) => report.warning(
+            CHECK,
+            "gipam.service is not enabled",
+            "systemctl enable gipam.socket gipam.service",
+        ),
+        (true, true) => report.well(CHECK, "gipam is started before Docker"),
+    }
+}

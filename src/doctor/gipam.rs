@@ -1,0 +1,179 @@
+//! gipam itself: its configuration, its books and their disk, its daemon, its doors.
+//!
+//! Promises: reads the books as any view does, beside a running daemon; asks a door only who it is.
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Report;
+use crate::config::{Config, Content, DoorSettings};
+use crate::plan::Plan;
+use crate::plan::settings::PoolSettings;
+use crate::server::client::{ClientError, request_blocking};
+use crate::store::Reader;
+
+/// How long a door may take to say who it is.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Less room than this beside the books is too little for long.
+const ROOM: u64 = 64 << 20;
+/// A log of this size is kept from being begun anew by somebody.
+const LONG_LOG: u64 = 64 << 20;
+
+/// What was configured, and from where.
+pub(super) fn configuration(report: &mut Report, config: &Config) {
+    for warning in &config.warnings {
+        report.warning("configuration", warning.clone(), "see gipam config show");
+    }
+    if config.warnings.is_empty() {
+        let names: Vec<&str> = config.drivers.iter().map(|driver| driver.name.as_str()).collect();
+        report.well("configuration", format!("drivers: {}", names.join(", ")));
+    }
+}
+
+/// The books, read whole; answers the pools in force.
+pub(super) fn books(report: &mut Report, config: &Config) -> Vec<PoolSettings> {
+    let configured = config.settings.pools.clone();
+    let wanted = config.file.resolve(Content::Absent).books;
+    let path = config.file.existing().unwrap_or(&wanted);
+    let plan = Reader::open(path).and_then(|reader| {
+        let mut plan = Plan::new(reader.settings()?);
+        reader.load(|change| plan.apply(&change))?;
+        Ok(plan)
+    });
+    let pools = match plan {
+        Ok(plan) => {
+            let held = plan.subnets().filter(|subnet| subnet.is_held()).count();
+            report.well("books", format!("{} is whole: {held} subnets held", path.display()));
+            plan.settings().pools.clone()
+        }
+        Err(crate::store::Error::Absent(_)) => {
+            let advice = "they are made at the first start; --file PATH names others";
+            report.warning("books", format!("there are none at {}", path.display()), advice);
+            configured
+        }
+        Err(error) => {
+            let advice = "stop gipam, then gipam restore FILE puts a backup back";
+            report.wrong("books", error.to_string(), advice);
+            configured
+        }
+    };
+    disk(report, path);
+    if pools.is_empty() {
+        report.wrong("pools", "there are none", "give -v4, -v6 or a [[pool]] in /etc/gipam/gipam.toml");
+    }
+    pools
+}
+
+/// Room beside the books, and the size of their log.
+fn disk(report: &mut Report, books: &Path) {
+    let directory = books.ancestors().skip(1).find(|directory| directory.is_dir());
+    let Some(space) = directory.and_then(|directory| rustix::fs::statvfs(directory).ok()) else {
+        return report.unknown("disk", format!("the room beside {} cannot be seen", books.display()));
+    };
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let found = format!("{} MiB free beside the books", free >> 20);
+    if free < ROOM {
+        report.wrong("disk", found, "make room: on a full disk new addresses are refused");
+    } else {
+        report.well("disk", found);
+    }
+    let mut log = books.as_os_str().to_owned();
+    log.push("-wal");
+    if let Some(size) = std::fs::metadata(log).ok().map(|log| log.len()).filter(|size| *size > LONG_LOG) {
+        let advice = "something reads the books without end (an open sqlite3 shell?); close it";
+        report.warning("disk", format!("the log of the books has grown to {} MiB", size >> 20), advice);
+    }
+}
+
+/// Whether the daemon answers.
+pub(super) fn daemon(report: &mut Report, config: &Config) {
+    let answer = request_blocking(&config.admin, "GET", "/v1/status", Vec::new(), PATIENCE);
+    match answer {
+        Ok(reply) if reply.status == 200 => {
+            let status: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+            let text = |key: &str| status[key].as_str().unwrap_or("?").to_owned();
+            report.well("daemon", format!("gipam {} runs since {}", text("version"), text("started")));
+            if let Some(error) = status["last_error"].as_str() {
+                let advice = "see its log: journalctl -u gipam";
+                report.warning(
+                    "daemon",
+                    format!("last error, at {}: {error}", text("last_error_at")),
+                    advice,
+                );
+            }
+        }
+        Ok(reply) => {
+            let found = format!("{} answers with status {}", config.admin.display(), reply.status);
+            report.wrong("daemon", found, "is it another program's socket? --admin PATH names ours");
+        }
+        Err(ClientError::Unreachable { path, .. }) => {
+            let advice = "start it: systemctl start gipam, or gipam serve";
+            report.wrong("daemon", format!("none listens at {}", path.display()), advice);
+        }
+        Err(error) => report.wrong("daemon", error.to_string(), "see its log: journalctl -u gipam"),
+    }
+}
+
+/// Whether Docker finds each driver name, and finds us.
+pub(super) fn doors(report: &mut Report, config: &Config) {
+    for driver in &config.drivers {
+        let check = format!("driver {}", driver.name);
+        let files =
+            ["spec", "json"].map(|ending| config.plugin_dirs.specs.join(format!("{}.{ending}", driver.name)));
+        let there: Vec<String> =
+            files.iter().filter(|file| file.exists()).map(|file| file.display().to_string()).collect();
+        match &driver.door {
+            DoorSettings::Unix { path } => {
+                socket(report, &check, path);
+                if !there.is_empty() {
+                    let found = format!("{} is there too, left over from TCP", there.join(", "));
+                    report.warning(
+                        &check,
+                        found,
+                        "remove it: Docker would use it if the socket were not there",
+                    );
+                }
+            }
+            DoorSettings::Tcp { address, .. } if there.is_empty() => {
+                let found = format!("no plugin file tells Docker of {address}");
+                report.wrong(&check, found, "start gipam: it writes the file when it listens");
+            }
+            DoorSettings::Tcp { .. } => {
+                report.well(&check, format!("Docker is told by {}", there.join(", ")))
+            }
+        }
+    }
+}
+
+/// A plugin socket: who is behind it.
+fn socket(report: &mut Report, check: &str, path: &Path) {
+    let shown = path.display();
+    match std::fs::symlink_metadata(path) {
+        Err(_) => {
+            let advice = "start gipam, or enable gipam.socket";
+            return report.wrong(check, format!("there is no socket {shown}"), advice);
+        }
+        Ok(found) if !found.file_type().is_socket() => {
+            return report.wrong(check, format!("{shown} is no socket"), "move it away, and start gipam");
+        }
+        Ok(_) => {}
+    }
+    match request_blocking(path, "POST", "/Plugin.Activate", Vec::new(), PATIENCE) {
+        Ok(reply) if String::from_utf8_lossy(&reply.body).contains("IpamDriver") => {
+            report.well(check, format!("an IPAM driver answers at {shown}"));
+        }
+        Ok(reply) => {
+            let found = format!("what answers at {shown} is no IPAM driver (status {})", reply.status);
+            report.wrong(check, found, "another plugin has the name: choose another with --name");
+        }
+        Err(ClientError::Unreachable { .. }) => {
+            report.wrong(
+                check,
+                format!("{shown} is stale: nobody listens"),
+                "start gipam: it replaces the file",
+            );
+        }
+        Err(error) => report.wrong(check, error.to_string(), "see the log: journalctl -u gipam"),
+    }
+}

@@ -1,0 +1,141 @@
+//! The machine: routes over and inside the pools, forwarding, IPv6, the clock.
+//!
+//! Promises: routes come from the kernel as the daemon sees them; settings from `/proc`. Whether somebody routes a pool
+//! to this machine cannot be seen from here, and is said to be unknown.
+
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use super::{Place, Report};
+use crate::clock;
+use crate::host::{self, InUseKind};
+use crate::plan::prefix::{Family, Prefix};
+use crate::plan::settings::{PoolSettings, rfc3339};
+
+/// No machine that runs this has a true clock before 2025.
+const EARLIEST: u64 = 1_735_689_600_000;
+/// A default route learned from a router advertisement (`RTF_ADDRCONF`, linux/ipv6_route.h).
+const FROM_ADVERTISEMENT: u32 = 0x0004_0000;
+
+fn bases(pools: &[PoolSettings]) -> impl Iterator<Item = (&PoolSettings, Prefix)> {
+    pools.iter().flat_map(|pool| {
+        Family::BOTH.into_iter().filter_map(move |family| Some((pool, pool.base(family)?.base)))
+    })
+}
+
+/// What of the pools this machine uses itself.
+pub(super) fn routes(report: &mut Report, pools: &[PoolSettings]) {
+    let survey = host::survey();
+    for error in &survey.errors {
+        report.unknown("routes", error.to_string());
+    }
+    for (pool, base) in bases(pools) {
+        let check = format!("pool {} ({base})", pool.name);
+        let mut inside = Vec::new();
+        for used in &survey.in_use {
+            let prefix = Prefix::from_net(used.prefix);
+            let swallowed = prefix.contains(base) && used.kind == InUseKind::OnLinkV4Route;
+            if swallowed {
+                let advice =
+                    "Docker refuses whatever overlaps it: make the route narrower, or use another pool";
+                report.wrong(&check, format!("lies in the on-link route {}", used.text), advice);
+            } else if base.contains(prefix) && !is_bridge(&used.text) {
+                inside.push(used.text.clone());
+            }
+        }
+        if inside.is_empty() {
+            report.well(&check, "nothing else on this machine uses it");
+        } else {
+            report.well(&check, format!("passed over, since this machine uses it: {}", inside.join(", ")));
+        }
+        if is_public(base) {
+            report.unknown(
+                &check,
+                "whether it is routed to this machine shows only from elsewhere: ping a container from there",
+            );
+        }
+    }
+}
+
+/// Routes and addresses of Docker's bridges are those of networks.
+fn is_bridge(text: &str) -> bool {
+    text.split_ascii_whitespace()
+        .any(|word| word.starts_with("br-") || word == "docker0" || word.starts_with("docker_"))
+}
+
+/// Neither private (RFC 1918) nor unique local (RFC 4193) nor link-local.
+fn is_public(base: Prefix) -> bool {
+    let own = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10"];
+    !own.iter().filter_map(|text| text.parse::<IpNet>().ok()).any(|net| Prefix::from_net(net).contains(base))
+}
+
+/// Whether packets go on to containers.
+pub(super) fn forwarding(report: &mut Report, place: &Place, pools: &[PoolSettings]) {
+    let has = |family: Family| pools.iter().any(|pool| pool.base(family).is_some());
+    if has(Family::V4) {
+        setting(
+            report,
+            place,
+            "net.ipv4.ip_forward",
+            "IPv4 to and from containers is not forwarded (dockerd sets it, unless told not to)",
+        );
+    }
+    if !has(Family::V6) {
+        return;
+    }
+    if place.text("/proc/sys/net/ipv6/conf/all/disable_ipv6").as_deref().unwrap_or("1") == "1" {
+        let advice = "sysctl -w net.ipv6.conf.all.disable_ipv6=0, or boot without ipv6.disable=1";
+        return report.wrong("IPv6", "it is switched off on this machine, and a pool has IPv6", advice);
+    }
+    setting(report, place, "net.ipv6.conf.all.forwarding", "IPv6 to and from containers is not forwarded");
+    advertised_route(report, place);
+}
+
+fn setting(report: &mut Report, place: &Place, name: &str, consequence: &str) {
+    let path = format!("/proc/sys/{}", name.replace('.', "/"));
+    match place.text(&path).as_deref() {
+        Some("0") => {
+            report.warning("forwarding", format!("{name} is 0: {consequence}"), format!("sysctl -w {name}=1"))
+        }
+        Some(_) => report.well("forwarding", format!("{name} is on")),
+        None => report.unknown("forwarding", format!("{name} cannot be read")),
+    }
+}
+
+/// A machine that forwards ignores router advertisements unless `accept_ra` is 2, and then loses its default route.
+fn advertised_route(report: &mut Report, place: &Place) {
+    if place.text("/proc/sys/net/ipv6/conf/all/forwarding").as_deref() != Some("1") {
+        return;
+    }
+    let table = place.text("/proc/net/ipv6_route").unwrap_or_default();
+    for line in table.lines() {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [destination, length, .., flags, interface] = fields.as_slice() else { continue };
+        let is_default = *length == "00" && destination.bytes().all(|byte| byte == b'0');
+        let flags = u32::from_str_radix(flags, 16).unwrap_or(0);
+        if !is_default || flags & FROM_ADVERTISEMENT == 0 {
+            continue;
+        }
+        let name = format!("/proc/sys/net/ipv6/conf/{interface}/accept_ra");
+        if place.text(&name).as_deref() == Some("1") {
+            let found = format!(
+                "the IPv6 default route comes from advertisements on {interface}, which a machine that forwards ignores"
+            );
+            report.warning("IPv6", found, format!("sysctl -w net.ipv6.conf.{interface}.accept_ra=2"));
+        }
+    }
+}
+
+/// Whether the time can be true.
+pub(super) fn clock(report: &mut Report) {
+    let now = clock::now();
+    let synchronized = Path::new("/run/systemd/timesync/synchronized").exists();
+    let found = rfc3339(now);
+    if now < EARLIEST {
+        let advice = "set the clock: cooling and repair count in it";
+        report.wrong("clock", format!("it says {found}"), advice);
+    } else {
+        report.well("clock", format!("{found}{}", if synchronized { ", synchronized" } else { "" }));
+    }
+}

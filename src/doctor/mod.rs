@@ -1,0 +1,110 @@
+//! `gipam doctor`: is this host fit for the driver, and what is there to do.
+//!
+//! Promises: looks only, changes nothing, needs no daemon; every finding that is not well says what to do; what cannot
+//! be seen from here is said to be unknown, never guessed. Runs as the person who asks, with that person's rights.
+
+mod docker;
+mod gipam;
+mod machine;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Options, Surroundings};
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Nothing to do.
+    Well,
+    /// It works, but something is not as it should be.
+    Warning,
+    /// It does not work, or will not for long.
+    Wrong,
+    /// Not to be seen from here.
+    Unknown,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: String,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was seen.
+    pub found: String,
+    /// What to do, where there is something to do.
+    pub advice: Option<String>,
+}
+
+/// Findings in the making.
+#[derive(Debug, Default)]
+struct Report(Vec<Finding>);
+
+impl Report {
+    fn well(&mut self, check: &str, found: impl Into<String>) {
+        self.add(check, Verdict::Well, found.into(), None);
+    }
+
+    fn warning(&mut self, check: &str, found: impl Into<String>, advice: impl Into<String>) {
+        self.add(check, Verdict::Warning, found.into(), Some(advice.into()));
+    }
+
+    fn wrong(&mut self, check: &str, found: impl Into<String>, advice: impl Into<String>) {
+        self.add(check, Verdict::Wrong, found.into(), Some(advice.into()));
+    }
+
+    fn unknown(&mut self, check: &str, found: impl Into<String>) {
+        self.add(check, Verdict::Unknown, found.into(), None);
+    }
+
+    fn add(&mut self, check: &str, verdict: Verdict, found: String, advice: Option<String>) {
+        self.0.push(Finding { check: check.to_owned(), verdict, found, advice });
+    }
+}
+
+/// Where things are on the machine that is looked at.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// `/`, or the root of a test.
+    pub root: PathBuf,
+}
+
+impl Place {
+    /// A path of that machine.
+    fn path(&self, absolute: &str) -> PathBuf {
+        self.root.join(absolute.trim_start_matches('/'))
+    }
+
+    /// A small file's text, trimmed.
+    fn text(&self, absolute: &str) -> Option<String> {
+        std::fs::read_to_string(self.path(absolute)).ok().map(|text| text.trim().to_owned())
+    }
+}
+
+/// Looks at everything.
+pub fn examine(flags: &Options, surroundings: &Surroundings, place: &Place) -> Vec<Finding> {
+    let mut report = Report::default();
+    let config = match Config::load(flags, surroundings) {
+        Ok(config) => config,
+        Err(error) => {
+            let advice = "mend it; gipam config check FILE names every mistake";
+            report.wrong("configuration", error.to_string(), advice);
+            return report.0;
+        }
+    };
+    gipam::configuration(&mut report, &config);
+    let pools = gipam::books(&mut report, &config);
+    gipam::daemon(&mut report, &config);
+    gipam::doors(&mut report, &config);
+    docker::engine(&mut report, &config);
+    docker::default_pools(&mut report, place, &pools);
+    docker::boot_order(&mut report, place);
+    machine::routes(&mut report, &pools);
+    machine::forwarding(&mut report, place, &pools);
+    machine::clock(&mut report);
+    report.0
+}

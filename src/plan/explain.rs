@@ -1,0 +1,219 @@
+//! Why an address or a subnet would be given or refused, step by step, in the order in which the plan decides.
+//!
+//! Promises: the verdict is that of [`Plan::decide`] itself; the steps say what it met on the way. Changes nothing.
+
+use super::Plan;
+use super::choose_address::holder_text;
+use super::options::PoolOptions;
+use super::prefix::Prefix;
+use super::request::{AddressRequest, Context, Reply, Request, SubnetRequest, Wanted};
+use super::settings::rfc3339;
+use super::subnet::{Subnet, never_given, reserved_inside};
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What.
+    pub what: String,
+    /// What was found.
+    pub found: String,
+}
+
+/// An explanation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What was looked at, in order.
+    pub steps: Vec<Step>,
+    /// What would be answered now: the address or the subnet, or the refusal as Docker would get it.
+    pub verdict: Result<String, String>,
+}
+
+#[derive(Default)]
+struct Steps(Vec<Step>);
+
+impl Steps {
+    fn say(&mut self, what: &str, found: impl Into<String>) {
+        self.0.push(Step { what: what.to_owned(), found: found.into() });
+    }
+}
+
+impl Plan {
+    /// What would become of this request now. Addresses and subnets only.
+    pub fn explain(&self, request: &Request, context: Context) -> Explanation {
+        let mut steps = Steps::default();
+        match request {
+            Request::Address(request) => self.explain_address(request, context, &mut steps),
+            Request::Subnet(request) => match request.wanted {
+                Wanted::Exact(prefix) => self.explain_exact(request, prefix, &mut steps),
+                Wanted::Any { size } => self.explain_any(request, size, context, &mut steps),
+            },
+            _ => {}
+        }
+        let decision = self.decide(request, context);
+        for warning in &decision.warnings {
+            steps.say("the log would say", warning.clone());
+        }
+        let verdict = match decision.reply {
+            Ok(Reply::Subnet { prefix, .. }) => Ok(prefix.to_string()),
+            Ok(Reply::Address { address, length }) => Ok(format!("{address}/{length}")),
+            Ok(Reply::Wait(until)) => {
+                Ok(format!("an answer at {}, when something has cooled", rfc3339(until)))
+            }
+            Ok(Reply::Done) => Ok("done".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        Explanation { steps: steps.0, verdict }
+    }
+
+    fn explain_address(&self, request: &AddressRequest, context: Context, steps: &mut Steps) {
+        let Some(subnet) = self.held(&request.id) else { return };
+        let state = &subnet.state;
+        let pool = state.pool.as_deref().unwrap_or("no pool of ours");
+        steps.say(
+            "subnet",
+            format!(
+                "{} of {pool}, space {}, granted {}",
+                state.prefix,
+                state.space,
+                rfc3339(state.granted_at)
+            ),
+        );
+        match request.address {
+            Some(asked) => match subnet.number_of(asked) {
+                Some(address) => self.explain_number(subnet, address, context, steps),
+                None => steps.say("place", format!("{asked} is outside of {}", state.prefix)),
+            },
+            None => self.explain_choice(subnet, request, context, steps),
+        }
+    }
+
+    /// An address asked for by number.
+    fn explain_number(&self, subnet: &Subnet, address: u128, context: Context, steps: &mut Steps) {
+        let prefix = subnet.state.prefix;
+        let (low, high) = never_given(prefix);
+        let ever = if [low, high].contains(&Some(address)) {
+            "network, broadcast or all-zero: nobody gets it"
+        } else if reserved_inside(prefix, &self.settings.reserved).contains(address) {
+            "reserved: dynamic choice passes it over, but it may be asked for by number"
+        } else if subnet.slot(&self.settings.reserved) == address {
+            "the gateway's: dynamic choice takes it last, but it may be asked for by number"
+        } else if !subnet.addresses.bounds().allow(address) {
+            "outside of the range: dynamic choice never takes it, but it may be asked for by number"
+        } else {
+            "an address like others"
+        };
+        steps.say("place", ever);
+        let holder = match subnet.addresses.get(address) {
+            None => "nobody, ever (as far as is remembered)".to_owned(),
+            Some(record) if record.leased => {
+                let gone = self.asked_by_the_gone(record.generation);
+                let gone = if gone { "; the dockerd that asked for it has gone" } else { "" };
+                format!("{} since {}{gone}", holder_text(record), rfc3339(record.since))
+            }
+            Some(record) => {
+                let until = record.since.saturating_add(self.cooling_of(subnet));
+                let cools = if until > context.now {
+                    format!(", cools until {}", rfc3339(until))
+                } else {
+                    String::new()
+                };
+                let pinned = if record.pinned { ", pinned" } else { "" };
+                let last = record.name.as_deref().unwrap_or("somebody");
+                format!("nobody; {last} released it at {}{cools}{pinned}", rfc3339(record.since))
+            }
+        };
+        steps.say("held by", holder);
+    }
+
+    /// A dynamic address: the steps of the choice, each with what it would give.
+    fn explain_choice(&self, subnet: &Subnet, request: &AddressRequest, context: Context, steps: &mut Steps) {
+        let (addresses, prefix) = (&subnet.addresses, subnet.state.prefix);
+        let text = |address: u128| prefix.address(address).to_string();
+        let bounds = addresses.bounds();
+        steps.say("range", format!("{} to {}", text(bounds.first), text(bounds.last)));
+        let own = match addresses.last_of(request.name.as_deref(), request.mac) {
+            None => "none is remembered of this holder".to_owned(),
+            Some(own) if addresses.is_leased(own) => format!("{}, but it is leased", text(own)),
+            Some(own) if !bounds.allow(own) => {
+                format!("{}, but it is outside of the range or reserved", text(own))
+            }
+            Some(own) => format!("{}: it would be given", text(own)),
+        };
+        steps.say("1. its own last address", own);
+        let since = |(since, address): (u64, u128)| {
+            let cools = since.saturating_add(self.cooling_of(subnet)) > context.now;
+            format!(
+                "{}, released {}{}",
+                text(address),
+                rfc3339(since),
+                if cools { ", still cooling" } else { "" }
+            )
+        };
+        let nothing = || "none".to_owned();
+        steps
+            .say("2. never used", addresses.never_used(subnet.state.start_beyond).map_or_else(nothing, text));
+        steps.say("3. longest released", addresses.longest_freed().map_or_else(nothing, since));
+        steps
+            .say("4. pinned, longest released", addresses.longest_freed_pinned().map_or_else(nothing, since));
+    }
+
+    /// A subnet asked for by number.
+    fn explain_exact(&self, request: &SubnetRequest, prefix: Prefix, steps: &mut Steps) {
+        let pool = self
+            .pool_around(prefix)
+            .map_or_else(|| "none, which is allowed".to_owned(), |pool| pool.name.clone());
+        steps.say("pool around it", pool);
+        let overlap =
+            self.index(request.space).overlapping(prefix).and_then(|serial| self.subnets.get(&serial));
+        let held = overlap.map_or_else(
+            || "nobody".to_owned(),
+            |subnet| format!("{} since {}", subnet.state.prefix, rfc3339(subnet.state.granted_at)),
+        );
+        steps.say("held by", held);
+        let remembered = self.remembered(request.space, prefix).and_then(|subnet| subnet.state.released_at);
+        if let Some(at) = remembered {
+            steps.say(
+                "memory",
+                format!("released at {}: holders get the addresses back that they had", rfc3339(at)),
+            );
+        }
+    }
+
+    /// A dynamic subnet: each pool that is open, and what it would give.
+    fn explain_any(&self, request: &SubnetRequest, size: Option<u8>, context: Context, steps: &mut Steps) {
+        let storm = self.storm(request, context.now).len();
+        if storm > 0 {
+            steps.say(
+                "storm guard",
+                format!("{storm} subnets within a minute, none ever asked for an address"),
+            );
+        }
+        let places = PoolOptions::parse(&request.options, true)
+            .and_then(|options| Ok((self.places(request, &options, size)?, options)));
+        let (places, options) = match places {
+            Ok(found) => found,
+            Err(_) => return, // the verdict says why
+        };
+        if let Some(word) = &options.key {
+            let keyed = self.keyed(request, &options, &places);
+            let found = keyed.map_or_else(
+                || "nothing that is free".to_owned(),
+                |(prefix, _)| format!("{prefix}: it would be given"),
+            );
+            steps.say(&format!("key={word}"), found);
+        }
+        for (n, place) in places.iter().enumerate() {
+            let what = format!("{}. pool {} ({}), a /{}", n + 1, place.pool.name, place.base, place.length);
+            for used in &place.blocked.texts {
+                steps.say(&what, format!("in use on this host, passed over: {}", used.text));
+            }
+            let free = self.free.get(&place.base);
+            let found = place.hopeless().or_else(|| {
+                let fit = free
+                    .and_then(|free| free.best_fit(place.length, |candidate| place.blocked.by(candidate)));
+                fit.map(|prefix| format!("{prefix} fits best"))
+            });
+            steps.say(&what, found.unwrap_or_else(|| self.full_text(place)));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Copies of the books: taken under writes, put back, refused where they are none.
+//!
+//! Holds: *durable* (a copy is a moment of the books, whole), and that nothing is replaced that cannot be had back.
+
+#![allow(missing_docs, reason = "a test program has no readers of its API")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use gipam::plan::Plan;
+use gipam::plan::prefix::{Family, Prefix};
+use gipam::plan::request::{Context, Repair, Request, Space, SubnetRequest, Wanted};
+use gipam::plan::settings::Settings;
+use gipam::store::backup::{backup, restore};
+use gipam::store::{Books, Error, Reader};
+
+struct Trial {
+    directory: tempfile::TempDir,
+    path: PathBuf,
+    plan: Plan,
+    books: Option<Books>,
+}
+
+impl Trial {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gipam.db");
+        let books = Some(Books::open(&path).unwrap());
+        Self { directory, path, plan: Plan::new(Settings::default()), books }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn ask(&mut self, request: &Request) {
+        let decision = self.plan.decide(request, Context { now: 1_000, random: 1 });
+        let books = self.books.as_mut().unwrap();
+        for change in &decision.changes {
+            books.write(&self.plan, change).unwrap();
+            self.plan.apply(change);
+        }
+        decision.reply.unwrap();
+        books.write_counters(&self.plan).unwrap();
+        books.commit().unwrap();
+    }
+
+    fn subnet(&mut self, number: u8) {
+        self.ask(&Request::Subnet(SubnetRequest {
+            space: Space::Local,
+            family: Family::V4,
+            wanted: Wanted::Exact(Prefix::parse(&format!("10.9.{number}.0/24")).unwrap()),
+            range: None,
+            options: Default::default(),
+            pools: None,
+            in_use: [].into(),
+            dead: Default::default(),
+        }));
+    }
+}
+
+/// The third bytes of the subnets in these books.
+fn held(path: &Path) -> Vec<u8> {
+    let reader = Reader::open(path).unwrap();
+    let mut plan = Plan::new(reader.settings().unwrap());
+    reader.load(|change| plan.apply(&change)).unwrap();
+    let third = |subnet: &gipam::plan::Subnet| (subnet.state.prefix.first() >> 8) as u8;
+    plan.subnets().filter(|subnet| subnet.is_held()).map(third).collect()
+}
+
+#[test]
+fn durable_a_copy_is_one_moment_of_books_that_are_in_use() {
+    let mut trial = Trial::new();
+    trial.subnet(1);
+    let copy = trial.file("copy.db");
+    let size = backup(&trial.path, &copy).unwrap();
+    let found = fs::metadata(&copy).unwrap();
+    assert_eq!((size, found.permissions().mode() & 0o777), (found.len(), 0o600));
+    trial.subnet(2);
+    assert_eq!((held(&copy), held(&trial.path)), (vec![1], vec![1, 2]));
+    let again = backup(&trial.path, &copy).unwrap_err();
+    assert!(matches!(again, Error::Io { .. }), "a copy is never overwritten: {again}");
+    assert_eq!(held(&copy), [1]);
+    let nowhere = backup(&trial.path, &trial.file("no/such/copy.db")).unwrap_err();
+    assert!(matches!(nowhere, Error::Io { .. }), "{nowhere}");
+}
+
+#[test]
+fn a_copy_takes_the_place_of_the_books_and_they_are_kept() {
+    let mut trial = Trial::new();
+    trial.subnet(1);
+    let arrival = Repair::Arrival { boot: "b".into(), arrived: "b/1/1".into(), gone: Vec::new() };
+    trial.ask(&Request::Repair(Box::new(arrival)));
+    let copy = trial.file("copy.db");
+    backup(&trial.path, &copy).unwrap();
+    trial.subnet(2);
+    let locked = restore(&copy, &trial.path).unwrap_err();
+    assert!(matches!(locked, Error::Locked(_)), "{locked}");
+    // As after kill -9: what was committed last is in the log alone.
+    drop(trial.books.take());
+    let kept = restore(&copy, &trial.path).unwrap().unwrap();
+    assert_eq!((held(&trial.path), held(&kept)), (vec![1], vec![1, 2]));
+    let reader = Reader::open(&trial.path).unwrap();
+    let mut plan = Plan::new(reader.settings().unwrap());
+    reader.load(|change| plan.apply(&change)).unwrap();
+    assert_eq!(plan.callers().count(), 0, "who came after the copy was made is not in it");
+    drop(reader);
+    let second = restore(&kept, &trial.path).unwrap().unwrap();
+    assert_ne!(second, kept);
+    assert_eq!(held(&trial.path), [1, 2]);
+    Books::open(&trial.path).unwrap().close().unwrap();
+    let left: Vec<String> = fs::read_dir(trial.directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name.contains("restoring"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_no_whole_copy_replaces_nothing() {
+    let mut trial = Trial::new();
+    for number in 0..200 {
+        trial.subnet(number);
+    }
+    let copy = trial.file("copy.db");
+    backup(&trial.path, &copy).unwrap();
+    trial.books.take().unwrap().close().unwrap();
+    let before = fs::read(&trial.path).unwrap();
+    let whole = fs::read(&copy).unwrap();
+    let mut scribbled = whole.clone();
+    scribbled[8192..12288].fill(0x55);
+    for (what, bytes) in
+        [("cut off", &whole[..whole.len() - 4096]), ("scribbled", &scribbled), ("foreign", b"{}")]
+    {
+        fs::write(&copy, bytes).unwrap();
+        assert!(restore(&copy, &trial.path).is_err(), "{what}");
+        assert_eq!(fs::read(&trial.path).unwrap(), before, "{what}");
+    }
+    assert!(restore(&trial.file("nothing.db"), &trial.path).is_err());
+    assert_eq!(fs::read(&trial.path).unwrap(), before);
+}
+
+#[test]
+fn a_copy_is_put_where_no_books_are() {
+    let mut trial = Trial::new();
+    trial.subnet(7);
+    let (copy, elsewhere) = (trial.file("copy.db"), trial.file("elsewhere.db"));
+    backup(&trial.path, &copy).unwrap();
+    assert_eq!(restore(&copy, &elsewhere).unwrap(), None);
+    assert_eq!(held(&elsewhere), [7]);
+}

@@ -1,0 +1,180 @@
+//! `gipam doctor`: a host that is well, and one mistake after another on a machine that is made up of files.
+//!
+//! Promises: nothing of this machine but its routes and its clock is looked at.
+
+#![allow(missing_docs, reason = "a test program has no readers of its API")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+#[path = "support/daemon.rs"]
+mod daemon;
+#[path = "support/http.rs"]
+mod http;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use daemon::{House, POOLS};
+use gipam::config::{Options, Surroundings};
+use gipam::doctor::{Finding, Place, Verdict, examine};
+
+fn text(path: &Path) -> Option<String> {
+    Some(path.display().to_string())
+}
+
+/// The flags that this house's daemon was started with.
+fn flags(house: &House) -> Options {
+    Options {
+        config: text(&house.path("gipam.toml")),
+        file: text(&house.path("gipam.db")),
+        socket: text(&house.socket()),
+        v4: Some(POOLS[1].to_owned()),
+        v6: Some(POOLS[3].to_owned()),
+        ..Options::default()
+    }
+}
+
+/// Looks at this house on a machine whose files lie under its `root`.
+fn look(house: &House) -> Vec<Finding> {
+    let place = Place { root: house.path("root") };
+    let surroundings =
+        Surroundings { directory: house.directory.path().to_owned(), ..Surroundings::default() };
+    examine(&flags(house), &surroundings, &place)
+}
+
+/// Verdicts and words of what was found by one check.
+fn of<'a>(findings: &'a [Finding], check: &str) -> Vec<(Verdict, &'a str)> {
+    let of = findings.iter().filter(|finding| finding.check == check);
+    of.map(|finding| (finding.verdict, finding.found.as_str())).collect()
+}
+
+fn house() -> House {
+    let house = House::new(&POOLS);
+    house.configure("[gc]\nengine = \"\"\n");
+    house
+}
+
+fn put(house: &House, path: &str, content: &str) {
+    let path = house.path("root").join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+#[test]
+fn a_running_daemon_with_its_books_and_its_door_is_well() {
+    let house = house();
+    let daemon = house.start();
+    let findings = look(&house);
+    for check in ["books", "disk", "daemon", "driver gipam", "clock"] {
+        let found = of(&findings, check);
+        assert!(
+            !found.is_empty() && found.iter().all(|(verdict, _)| *verdict == Verdict::Well),
+            "{check}: {found:?}"
+        );
+    }
+    daemon.kill();
+    let findings = look(&house);
+    assert_eq!(of(&findings, "books")[0].0, Verdict::Well, "the books are whole without a daemon");
+    assert_eq!(of(&findings, "daemon")[0].0, Verdict::Wrong);
+    let (verdict, found) = of(&findings, "driver gipam")[0];
+    assert_eq!(verdict, Verdict::Wrong);
+    assert!(found.contains("is stale: nobody listens"), "{found}");
+    assert!(
+        findings
+            .iter()
+            .filter(|finding| finding.verdict == Verdict::Wrong)
+            .all(|finding| finding.advice.is_some())
+    );
+}
+
+#[test]
+fn damaged_books_and_a_foreign_plugin_are_wrong() {
+    let house = house();
+    fs::write(house.path("gipam.db"), "no books").unwrap();
+    let _other = std::os::unix::net::UnixListener::bind(house.socket()).unwrap();
+    let findings = look(&house);
+    assert_eq!(of(&findings, "books")[0].0, Verdict::Wrong);
+    let (verdict, found) = of(&findings, "driver gipam")[0];
+    assert_eq!(verdict, Verdict::Wrong, "{found}");
+}
+
+#[test]
+fn pools_that_docker_has_too_are_wrong() {
+    let house = house();
+    put(
+        &house,
+        "etc/docker/daemon.json",
+        r#"{"default-address-pools": [{"base": "198.18.0.0/15", "size": 24}]}"#,
+    );
+    let (verdict, found) =
+        of(&look(&house), "Docker's own pools").first().map(|(v, f)| (*v, (*f).to_owned())).unwrap();
+    assert_eq!(verdict, Verdict::Wrong);
+    assert!(found.contains("overlaps pool default (198.18.0.0/16)"), "{found}");
+    put(
+        &house,
+        "etc/docker/daemon.json",
+        r#"{"default-address-pools": [{"base": "172.30.0.0/16", "size": 24}]}"#,
+    );
+    assert_eq!(of(&look(&house), "Docker's own pools")[0].0, Verdict::Well);
+    put(&house, "etc/docker/daemon.json", "{");
+    assert_eq!(of(&look(&house), "Docker's own pools")[0].0, Verdict::Warning);
+}
+
+#[test]
+fn p3_gipam_must_start_before_docker() {
+    let house = house();
+    assert_eq!(of(&look(&house), "boot order")[0].0, Verdict::Unknown, "no systemd");
+    fs::create_dir_all(house.path("root/run/systemd/system")).unwrap();
+    assert!(of(&look(&house), "boot order")[0].1.contains("no gipam.service"));
+    put(&house, "lib/systemd/system/gipam.service", "[Unit]\nDescription=x\n");
+    assert!(of(&look(&house), "boot order")[0].1.contains("does not say Before=docker.service"));
+    put(&house, "lib/systemd/system/gipam.service", include_str!("../packaging/systemd/gipam.service"));
+    assert!(of(&look(&house), "boot order")[0].1.contains("not enabled"));
+    let wants = house.path("root/etc/systemd/system/multi-user.target.wants");
+    fs::create_dir_all(&wants).unwrap();
+    symlink("/lib/systemd/system/gipam.service", wants.join("gipam.service")).unwrap();
+    assert_eq!(of(&look(&house), "boot order")[0].0, Verdict::Well);
+}
+
+#[test]
+fn forwarding_and_advertised_routes_are_looked_at() {
+    let house = house();
+    put(&house, "proc/sys/net/ipv4/ip_forward", "0\n");
+    put(&house, "proc/sys/net/ipv6/conf/all/disable_ipv6", "0\n");
+    put(&house, "proc/sys/net/ipv6/conf/all/forwarding", "1\n");
+    let verdicts =
+        |findings: &[Finding], check: &str| of(findings, check).iter().map(|(v, _)| *v).collect::<Vec<_>>();
+    assert_eq!(verdicts(&look(&house), "forwarding"), [Verdict::Warning, Verdict::Well]);
+    let zeros = "0".repeat(32);
+    let route = format!(
+        "{zeros} 00 {zeros} 00 fe80{} 00000400 00000001 00000000 00450003     eth0\n",
+        "0".repeat(28)
+    );
+    put(&house, "proc/net/ipv6_route", &route);
+    put(&house, "proc/sys/net/ipv6/conf/eth0/accept_ra", "1\n");
+    let found = look(&house);
+    assert!(of(&found, "IPv6")[0].1.contains("comes from advertisements on eth0"), "{found:?}");
+    put(&house, "proc/sys/net/ipv6/conf/eth0/accept_ra", "2\n");
+    assert!(of(&look(&house), "IPv6").is_empty());
+    put(&house, "proc/sys/net/ipv6/conf/all/disable_ipv6", "1\n");
+    assert_eq!(of(&look(&house), "IPv6")[0].0, Verdict::Wrong);
+}
+
+#[test]
+fn the_command_prints_what_to_do_and_fails_where_something_is_wrong() {
+    let house = house();
+    let arguments: Vec<&str> = house.arguments.iter().map(String::as_str).collect();
+    let run = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gipam"));
+        command.args(&arguments).args(more).env_clear().output().unwrap()
+    };
+    let said = run(&["doctor"]);
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(said.status.code(), Some(1));
+    assert!(
+        text.contains("WRONG   daemon: ") && text.contains("        start it: systemctl start gipam"),
+        "{text}"
+    );
+    let json: serde_json::Value = serde_json::from_slice(&run(&["doctor", "--json"]).stdout).unwrap();
+    assert!(json.as_array().unwrap().iter().any(|row| row["check"] == "daemon" && row["verdict"] == "wrong"));
+}

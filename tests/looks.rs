@@ -1,0 +1,236 @@
+//! The closer looks, from the books: `map`, `who`, `explain`, and the filters of `leases` and `history`.
+//!
+//! Holds: *conserved* (a picture shows every address once), and that an explanation ends in what the plan would do.
+
+#![allow(missing_docs, reason = "a test program has no readers of its API")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use gipam::admin::{Kind, offline};
+use gipam::plan::Plan;
+use gipam::plan::prefix::{AddressRange, Family, Prefix, number};
+use gipam::plan::request::{AddressRequest, Context, Reply, Request, Space, SubnetRequest, Wanted};
+use gipam::plan::settings::{Base, PoolSettings, Settings};
+use gipam::store::Books;
+use serde_json::Value;
+
+/// Books with a pool `lan`, a network 192.0.2.0/28, a gateway, web (.2, leased), db (.3, released a moment ago), and an
+/// address once asked for by number (.9, leased).
+struct Trial {
+    _directory: tempfile::TempDir,
+    path: PathBuf,
+    plan: Plan,
+    books: Books,
+}
+
+fn settings() -> Settings {
+    let base = Base { base: Prefix::parse("192.0.2.0/24").unwrap(), size: 28, addresses: Default::default() };
+    let pool = PoolSettings {
+        name: "lan".to_owned(),
+        v4: Some(base),
+        v6: None,
+        cooling: 3_600_000,
+        subnet_cooling: 0,
+        closed: false,
+    };
+    let reserved = ["192.0.2.12-192.0.2.13", "192.0.2.128/25"].map(|text| AddressRange::parse(text).unwrap());
+    Settings { pools: vec![pool], reserved: reserved.to_vec(), ..Settings::default() }
+}
+
+fn mac(last: u8) -> Option<[u8; 6]> {
+    Some([2, 0, 0, 0, 0, last])
+}
+
+impl Trial {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gipam.db");
+        let mut books = Books::open(&path).unwrap();
+        books.put_settings(&settings()).unwrap();
+        books.commit().unwrap();
+        let mut trial = Self { _directory: directory, path, plan: Plan::new(settings()), books };
+        let id = trial.subnet();
+        let asked = |name: Option<&str>, address: Option<&str>, last: u8| AddressRequest {
+            id: id.clone(),
+            name: name.map(Into::into),
+            address: address.map(|text| text.parse().unwrap()),
+            mac: mac(last),
+            ..AddressRequest::default()
+        };
+        trial.ask(&Request::Address(AddressRequest { gateway: true, ..asked(None, None, 0) }));
+        trial.ask(&Request::Address(asked(Some("web"), None, 1)));
+        trial.ask(&Request::Address(asked(Some("db"), None, 2)));
+        trial.ask(&Request::Address(asked(None, Some("192.0.2.9"), 9)));
+        let address = "192.0.2.3".parse().unwrap();
+        trial.ask(&Request::ReleaseAddress { id, address, generation: None });
+        trial
+    }
+
+    fn subnet(&mut self) -> String {
+        let request = SubnetRequest {
+            space: Space::Local,
+            family: Family::V4,
+            wanted: Wanted::Any { size: None },
+            range: None,
+            options: Default::default(),
+            pools: None,
+            in_use: [].into(),
+            dead: Default::default(),
+        };
+        match self.ask(&Request::Subnet(request)) {
+            Reply::Subnet { id, .. } => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ask(&mut self, request: &Request) -> Reply {
+        let now = gipam::clock::now();
+        self.plan.advance(now);
+        let decision = self.plan.decide(request, Context { now, random: 7 });
+        for change in &decision.changes {
+            self.books.write(&self.plan, change).unwrap();
+            self.plan.apply(change);
+        }
+        self.books.write_counters(&self.plan).unwrap();
+        self.books.commit().unwrap();
+        decision.reply.unwrap()
+    }
+
+    fn look(&self, path: &str) -> Value {
+        serde_json::from_slice(&offline::answer(&self.path, path).unwrap()).unwrap()
+    }
+
+    fn addresses(&self, query: &str) -> Vec<String> {
+        let rows = self.look(&format!("/v1/leases{query}"));
+        rows.as_array().unwrap().iter().map(|row| row["address"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+#[test]
+fn conserved_a_picture_of_a_subnet_shows_every_address_once() {
+    let trial = Trial::new();
+    let map = trial.look("/v1/map?of=192.0.2.0/28");
+    let states: Vec<(String, String, String)> = map[0]["segments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            let text = |key: &str| row[key].as_str().unwrap().to_owned();
+            (text("first"), text("last"), text("state"))
+        })
+        .collect();
+    let expected = [
+        ("192.0.2.0", "192.0.2.0", "never"),
+        ("192.0.2.1", "192.0.2.1", "gateway"),
+        ("192.0.2.2", "192.0.2.2", "used"),
+        ("192.0.2.3", "192.0.2.3", "cooling"),
+        ("192.0.2.9", "192.0.2.9", "used"),
+        ("192.0.2.12", "192.0.2.13", "reserved"),
+        ("192.0.2.15", "192.0.2.15", "never"),
+    ];
+    let owned =
+        |(first, last, state): (&str, &str, &str)| (first.to_owned(), last.to_owned(), state.to_owned());
+    assert_eq!(states, expected.map(owned));
+    let subnet = trial.plan.subnets().next().unwrap();
+    let counts = trial.plan.count_addresses(subnet);
+    let shown: u128 = states
+        .iter()
+        .map(|(first, last, _)| {
+            let place = |text: &str| number(text.parse::<IpAddr>().unwrap());
+            place(last) - place(first) + 1
+        })
+        .sum();
+    assert_eq!(shown + counts.free, 16);
+}
+
+#[test]
+fn a_picture_of_a_pool_shows_subnets_and_reservations() {
+    let trial = Trial::new();
+    for path in ["/v1/map", "/v1/map?of=lan", "/v1/map?of=192.0.2.0%2F24"] {
+        let map = trial.look(path);
+        let segments = map[0]["segments"].as_array().unwrap();
+        let states: Vec<&str> = segments.iter().map(|row| row["state"].as_str().unwrap()).collect();
+        assert_eq!(
+            states,
+            ["used", "reserved"],
+            "two reserved addresses lie in a subnet that is used: {path}"
+        );
+        assert_eq!(segments[1]["last"], "192.0.2.255");
+    }
+    let error = offline::answer(&trial.path, "/v1/map?of=wan").unwrap_err();
+    assert_eq!(error.kind, Kind::Missing);
+}
+
+#[test]
+fn who_tells_leased_cooling_and_free_apart() {
+    let trial = Trial::new();
+    let who = |address: &str| trial.look(&format!("/v1/who?address={address}"))[0].clone();
+    let web = who("192.0.2.2");
+    assert_eq!((&web["state"], &web["lease"]["holder"]), (&Value::from("leased"), &Value::from("web")));
+    assert_eq!(web["history"][0]["event"], "leased");
+    let db = who("192.0.2.3");
+    assert_eq!((&db["state"], &db["last_holder"]), (&Value::from("cooling"), &Value::from("db")));
+    let free = who("192.0.2.100");
+    assert_eq!((&free["state"], &free["subnet"]), (&Value::from("free"), &Value::Null));
+    assert_eq!(free["pool"], "lan");
+    assert_eq!(who("192.0.2.200")["reserved"], true);
+    let unknown = offline::answer(&trial.path, "/v1/who?address=198.51.100.1").unwrap_err();
+    assert_eq!(unknown.kind, Kind::Missing);
+    let wrong = offline::answer(&trial.path, "/v1/who?address=web").unwrap_err();
+    assert!(wrong.text.contains("\"web\" is no IP address"), "{wrong}");
+}
+
+#[test]
+fn leases_are_narrowed_by_subnet_holder_state_and_time() {
+    let trial = Trial::new();
+    assert_eq!(trial.addresses(""), ["192.0.2.1", "192.0.2.2", "192.0.2.9"]);
+    assert_eq!(trial.addresses("?all=true").len(), 4);
+    assert_eq!(trial.addresses("?state=cooling"), ["192.0.2.3"]);
+    assert_eq!(trial.addresses("?holder=web"), ["192.0.2.2"]);
+    assert_eq!(trial.addresses("?holder=02:00:00:00:00:09"), ["192.0.2.9"]);
+    assert_eq!(trial.addresses("?subnet=192.0.2.0%2F28").len(), 3);
+    assert_eq!(trial.addresses("?subnet=192.0.2.16%2F28").len(), 0);
+    assert_eq!(trial.addresses("?since=1h").len(), 3);
+    assert_eq!(trial.addresses("?since=2999-01-01T00:00:00Z").len(), 0);
+    assert_eq!(trial.look("/v1/history?since=1h&limit=2").as_array().unwrap().len(), 2);
+    assert_eq!(trial.look("/v1/history?since=2999-01-01T00:00:00Z").as_array().unwrap().len(), 0);
+    for wrong in ["/v1/leases?state=gone", "/v1/leases?since=then", "/v1/history?limit=many"] {
+        assert_eq!(offline::answer(&trial.path, wrong).unwrap_err().kind, Kind::Invalid, "{wrong}");
+    }
+}
+
+#[test]
+fn an_explanation_ends_in_what_then_happens() {
+    let mut trial = Trial::new();
+    let next = trial.look("/v1/explain?pool=lan")[0]["given"].clone();
+    assert_eq!(next, "192.0.2.16/28");
+    let dynamic = trial.look("/v1/explain?pool=192.0.2.0%2F28&address=any")[0].clone();
+    assert_eq!(dynamic["given"], "192.0.2.4/28");
+    let own = trial.look("/v1/explain?pool=192.0.2.0%2F28&holder=db")[0].clone();
+    assert_eq!(own["given"], "192.0.2.3/28", "the holder's own address, cooling or not: {own}");
+    let taken = trial.look("/v1/explain?address=192.0.2.2")[0].clone();
+    assert!(taken["refused"].as_str().unwrap().contains("address already in use: 192.0.2.2 is held by web"));
+    let never = trial.look("/v1/explain?address=192.0.2.0")[0].clone();
+    assert!(never["refused"].as_str().unwrap().contains("is the network address"));
+    let overlap = trial.look("/v1/explain?pool=192.0.2.0%2F25")[0].clone();
+    assert!(overlap["refused"].as_str().unwrap().contains("pool overlaps"));
+    let large = trial.look("/v1/explain?pool=lan&size=8")[0].clone();
+    assert!(large["refused"].as_str().unwrap().contains("has no room for a /8"), "{large}");
+    for (wrong, kind) in [
+        ("pool=wan", Kind::Missing),
+        ("address=198.51.100.7", Kind::Missing),
+        ("holder=web", Kind::Invalid),
+        ("pool=192.0.2.0%2F28&mac=zz", Kind::Invalid),
+    ] {
+        assert_eq!(
+            offline::answer(&trial.path, &format!("/v1/explain?{wrong}")).unwrap_err().kind,
+            kind,
+            "{wrong}"
+        );
+    }
+    trial.subnet();
+    let prefixes: Vec<String> = trial.plan.subnets().map(|subnet| subnet.state.prefix.to_string()).collect();
+    assert!(prefixes.contains(&next.as_str().unwrap().to_owned()), "the explanation was true: {prefixes:?}");
+}

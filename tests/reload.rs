@@ -1,0 +1,93 @@
+//! `gipam reload`: what changes is said, a rehearsal changes nothing, and a mistake neither.
+
+#![allow(missing_docs, reason = "a test program has no readers of its API")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+#[path = "support/daemon.rs"]
+mod daemon;
+#[path = "support/http.rs"]
+mod http;
+
+use daemon::House;
+use serde_json::{Value, json};
+
+const BEFORE: &str = r#"
+[gc]
+engine = ""
+[[pool]]
+name = "lan"
+v4 = { base = "198.18.0.0/16", size = 24 }
+cooling = "10m"
+[[pool]]
+name = "old"
+v4 = { base = "198.51.100.0/24", size = 28 }
+[[pool]]
+name = "unused"
+v4 = { base = "203.0.113.0/24", size = 28 }
+"#;
+
+const AFTER: &str = r#"
+[gc]
+engine = ""
+[[pool]]
+name = "lan"
+v4 = { base = "198.18.0.0/16", size = 26 }
+cooling = "1m"
+reserved = ["198.18.0.0/24"]
+[[pool]]
+name = "new"
+v6 = { base = "2001:db8:77::/48", size = 64 }
+"#;
+
+fn pools(house: &House) -> Vec<(String, u64, bool)> {
+    let rows: Vec<Value> = house.json(&["pools"]).as_array().unwrap().clone();
+    let row = |row: &Value| {
+        (row["pool"].as_str().unwrap().to_owned(), row["size"].as_u64().unwrap(), row["closed"] == true)
+    };
+    rows.iter().map(row).collect()
+}
+
+#[test]
+fn a_reload_says_what_changes_and_a_rehearsal_changes_nothing() {
+    let house = House::with_toml(BEFORE);
+    let daemon = house.start();
+    let body = json!({"AddressSpace": "local", "Options": {"pool": "old"}}).to_string();
+    assert_eq!(daemon.wire().call("IpamDriver.RequestPool", &body).status, 200);
+    assert_eq!(house.json(&["reload", "--dry-run"]), json!([]), "nothing changes");
+    let before = pools(&house);
+    house.configure(AFTER);
+    let expected = json!([
+        "pool old left the configuration while it has subnets; it stays, closed, until it is empty",
+        "pool lan: 198.18.0.0/16 in /24 becomes 198.18.0.0/16 in /26",
+        "pool lan: cooling of addresses: 600 s becomes 60 s",
+        "pool new is added: 2001:db8:77::/48 in /64",
+        "pool old is closed: it gives no new subnets",
+        "pool unused is removed: 203.0.113.0/24 in /28",
+        "198.18.0.0-198.18.0.255 is reserved from now on",
+    ]);
+    assert_eq!(house.json(&["reload", "--dry-run"]), expected);
+    assert_eq!(pools(&house), before, "a rehearsal changes nothing");
+    assert_eq!(house.json(&["reload"]), expected);
+    let after = [("lan", 26, false), ("new", 64, false), ("old", 28, true)];
+    assert_eq!(pools(&house), after.map(|(name, size, closed)| (name.to_owned(), size, closed)));
+    let again = house.gipam(&["reload"]);
+    let text = String::from_utf8(again.stdout).unwrap();
+    assert!(text.contains("pool old left the configuration"), "{text}");
+    daemon.stop();
+}
+
+#[test]
+fn a_mistake_changes_nothing_and_is_named() {
+    let house = House::with_toml(BEFORE);
+    let daemon = house.start();
+    let before = pools(&house);
+    house.configure(&AFTER.replace("size = 26", "size = 15"));
+    for arguments in [&["reload", "--dry-run"][..], &["reload"]] {
+        let said = house.gipam(arguments);
+        let text = String::from_utf8(said.stderr).unwrap();
+        assert_eq!(said.status.code(), Some(2), "{text}");
+        assert!(text.contains("nothing was changed") && text.contains("/15"), "{text}");
+    }
+    assert_eq!(pools(&house), before);
+    daemon.stop();
+}
