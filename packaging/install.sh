@@ -57,7 +57,7 @@ files | while read -r file target; do
   install -m "$mode" "$file" "$ROOT$target.new"
   mv -f "$ROOT$target.new" "$ROOT$target"
 done
-sed -i "s|^ExecStart=/usr/local/bin/gipam|ExecStart=$PREFIX/bin/gipam|" "$UNITS/gipam.service"
+sed -i "s|=/usr/local/bin/gipam|=$PREFIX/bin/gipam|" "$UNITS/gipam.service"
 mkdir -p "$ROOT/etc/gipam"
 for file in gipam.toml gipam.env; do
   [ -e "$ROOT/etc/gipam/$file" ] || install -m 644 "$file" "$ROOT/etc/gipam/$file"

@@ -59,7 +59,7 @@ pub fn life(m: &mut Machine) {
     assert_eq!(m.show("gipam.service", "ActiveState"), "active");
     let verified = m.try_sh("systemd-analyze verify gipam.service gipam.socket");
     assert!(verified.ok && verified.err.is_empty(), "{verified:?}");
-    m.sh("docker network create --ipam-driver gipam web");
+    m.sh("systemctl reload gipam; docker network create --ipam-driver gipam web");
     assert_eq!(m.prefixes("web"), ["10.20.0.0/24"]);
 
     let said = m.try_sh("dpkg -r gipam");

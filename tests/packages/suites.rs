@@ -52,7 +52,8 @@ fn package(suite: &str) {
     let good = root.sh(&format!("gipam config check {TOML}"));
     assert!(good.ends_with("(drivers: gipam; pools: none)"), "no example pool is in force: {good}");
     root.sh("test -s /usr/share/bash-completion/completions/gipam; test -s /usr/share/zsh/vendor-completions/_gipam
-             test -s /usr/share/fish/vendor_completions.d/gipam.fish; grep -q ExecStart=/usr/bin/gipam /usr/lib/systemd/system/gipam.service
+             test -s /usr/share/fish/vendor_completions.d/gipam.fish; unit=/usr/lib/systemd/system/gipam.service
+             grep -q ExecStart=/usr/bin/gipam $unit; grep -q ExecReload=/usr/bin/gipam $unit
              gipam config check /usr/share/doc/gipam/examples/gipam.toml");
     serves(&root);
 
@@ -96,8 +97,8 @@ fn archive(suite: &str) {
     assert_eq!(root.sh("gipam --version"), format!("gipam {}", env!("CARGO_PKG_VERSION")));
     root.sh(&format!("gipam config check {TOML}; printf '%s' '{POOLS}' >{TOML}"));
     root.sh("test -s /usr/local/share/man/man1/gipam-leases.1; test -s /etc/systemd/system/gipam.socket");
-    root.sh("cd /tmp/gipam-*; ./install.sh --prefix /opt/other --root /tmp/image; grep -q ExecStart=/opt/other/bin/gipam \
-             /tmp/image/etc/systemd/system/gipam.service; rm -r /tmp/image");
+    root.sh("cd /tmp/gipam-*; ./install.sh --prefix /opt/other --root /tmp/image; unit=/tmp/image/etc/systemd/system/gipam.service; \
+             grep -q ExecStart=/opt/other/bin/gipam $unit; grep -q ExecReload=/opt/other/bin/gipam $unit; rm -r /tmp/image");
     root.sh("cd /tmp/gipam-*; ./install.sh");
     assert_eq!(root.sh(&format!("cat {TOML}")), POOLS.trim_end(), "a changed configuration is kept");
     assert!(!root.try_sh("cd /tmp/gipam-*; ./install.sh --nonsense").ok);
