@@ -43,7 +43,7 @@ deb dist plugin:
 packages: deb dist plugin
 	$(CARGO) test --locked --quiet --test packages -- $(SCENARIOS)
 
-# Builds the packages' program twice, from nothing, in two directories, and compares the bytes.
+# Builds the packages' program here and once more, from nothing, in another directory, and compares the bytes.
 reproducible:
 	scripts/package.sh $@
 
