@@ -14,6 +14,8 @@ use crate::config::Options;
 #[command(
     name = "gipam",
     version,
+    about = "a Docker IPAM driver: every network gets its own routed subnet",
+    long_about = None,
     override_help = help::TEXT,
     args_override_self = true,
     disable_help_subcommand = true,
