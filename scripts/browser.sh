@@ -41,7 +41,7 @@ build_browser_root() {
 # Everything that Chromium must not do for a test, and what it cannot do as root or in a small machine.
 FLAGS=(--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --no-default-browser-check
   --disable-background-networking --disable-component-update --disable-sync --disable-extensions --mute-audio
-  --disable-features=Translate,OptimizationHints,MediaRouter --host-resolver-rules='MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
+  '--disable-features=Translate,OptimizationHints,MediaRouter' --host-resolver-rules='MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
   --hide-scrollbars --remote-debugging-pipe)
 
 run_browser() { # DIRECTORY [FLAG...]
