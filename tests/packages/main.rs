@@ -41,7 +41,7 @@ enum Play {
     Host(fn(&mut Machine)),
 }
 
-const SCENARIOS: [(&str, Play); 11] = [
+const SCENARIOS: [(&str, Play); 12] = [
     ("host_upgrades_without_losing_a_network", Play::Host(hosts::upgrade)),
     ("host_installs_removes_purges", Play::Host(hosts::life)),
     ("host_tarball", Play::Host(hosts::archive)),
@@ -49,6 +49,7 @@ const SCENARIOS: [(&str, Play); 11] = [
     ("plugin_swarm_engine_26", Play::Root(plugin::trixie)),
     ("plugin_swarm_engine_28", Play::Root(plugin::forky)),
     ("plugin_socket_is_up_in_half_a_second", Play::Root(plugin::ready)),
+    ("program_is_static_and_below_8_mib", Play::Root(suites::program)),
     ("suite_bullseye", Play::Root(suites::bullseye)),
     ("suite_bookworm", Play::Root(suites::bookworm)),
     ("suite_trixie", Play::Root(suites::trixie)),

@@ -1,7 +1,7 @@
 //! The packages in a fresh root of each Debian suite, where no systemd runs: as images are made.
 
 use crate::root::Root;
-use crate::{deb, next_deb, tarball};
+use crate::{deb, next_deb, packages, tarball};
 use std::collections::BTreeSet;
 
 const TOML: &str = "/etc/gipam/gipam.toml";
@@ -23,6 +23,15 @@ pub fn trixie() {
 
 pub fn forky() {
     package("forky");
+}
+
+/// It is one file, which needs no library of the machine, and a small one.
+pub fn program() {
+    let bytes = std::fs::read(packages().join("plugin/rootfs/gipam")).unwrap();
+    assert!(bytes.len() <= 8 << 20, "{} bytes", bytes.len());
+    // the way in which a program names the loader of its libraries
+    let loader = b"/lib64/ld-linux";
+    assert!(!bytes.windows(loader.len()).take(4096).any(|window| window == loader), "it asks for libraries");
 }
 
 /// What is only in one of two listings.
