@@ -15,6 +15,8 @@ enum Trick {
     Answer(u16, &'static str),
     /// Not passed on; the connection ends, and dockerd repeats the call without a body.
     Cut,
+    /// Carried out; the answer comes late.
+    Slow(Duration),
     /// Carried out; the answer comes no sooner than the proxy's end.
     Hold,
 }
@@ -47,6 +49,9 @@ impl Proxy {
                 Some(Trick::Cut) => None,
                 _ => forward_patiently(&behind, call),
             };
+            if let Some(Trick::Slow(time)) = trick {
+                std::thread::sleep(time);
+            }
             let mut now = state.0.lock().unwrap();
             now.calls.push(call.clone());
             match trick {
@@ -84,14 +89,20 @@ impl Proxy {
         self.play(method, Trick::Cut);
     }
 
+    /// The next call of this method is carried out, and its answer comes late.
+    pub fn slow(&self, method: &'static str, time: Duration) {
+        self.play(method, Trick::Slow(time));
+    }
+
     /// The next call of this method is carried out, and nobody hears of it.
     pub fn hold(&self, method: &'static str) {
         self.play(method, Trick::Hold);
     }
 
-    /// What was not broken yet stays whole; how much that was.
-    pub fn forget_tricks(&self) -> u64 {
-        std::mem::take(&mut self.shared.0.lock().unwrap().tricks).len() as u64
+    /// What was not broken yet stays whole; how many answers of its own the proxy still had.
+    pub fn forget_answers(&self) -> u64 {
+        let tricks = std::mem::take(&mut self.shared.0.lock().unwrap().tricks);
+        tricks.iter().filter(|(_, trick)| matches!(trick, Trick::Answer(..))).count() as u64
     }
 
     /// Waits until so many calls are held.
