@@ -34,7 +34,7 @@ impl Reader {
     ) -> Result<(), Error> {
         let fail = || sqlite(&self.path, "counting addresses");
         let sql =
-            "SELECT subnet, address, leased, since FROM addresses WHERE leased OR since > ?1 ORDER BY subnet";
+            "SELECT subnet, address, leased, since FROM known WHERE leased OR since > ?1 ORDER BY subnet";
         let mut statement = self.connection.prepare(sql).map_err(fail())?;
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let mut rows = statement.query([after]).map_err(fail())?;
