@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Words after it choose scenarios and engines: make engines SCENARIOS="takeover --engine 28"
 SCENARIOS ?=
 
-.PHONY: build run demo check test engines units faults torture
+.PHONY: build run demo check test engines units faults torture page bench bench-check load deb dist plugin packages reproducible
 
 # The program for use: target/release/gipam.
 build:
@@ -22,9 +22,9 @@ demo:
 check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
-	$(CARGO) clippy --locked --test engines --test units --test torture --quiet -- -D warnings
+	$(CARGO) clippy --locked --test engines --test units --test torture --test page --test packages --quiet -- -D warnings
 	$(CARGO) test --locked --quiet
-	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh .ci/run; else echo "shellcheck: not installed, skipped"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh packaging/install.sh packaging/debian/p* .ci/run; else echo "shellcheck: not installed, skipped"; fi
 
 # Every scenario on every Docker Engine that Debian's suites hold.
 engines:
@@ -33,6 +33,23 @@ engines:
 # The units, and every command of docs/install.md, on machines whose first process is systemd.
 units:
 	$(CARGO) test --locked --quiet --test units -- $(SCENARIOS)
+
+# The page in a real Chromium (Debian's, in a root of its own). GIPAM_SCREENSHOTS=DIRECTORY keeps pictures of it.
+page:
+	$(CARGO) test --locked --quiet --test page -- $(SCENARIOS)
+
+# target/package: a Debian package; a tarball with an install script; a directory for docker plugin create. The same bytes
+# from the same sources.
+deb dist plugin:
+	scripts/package.sh $@
+
+# The packages in fresh roots of every Debian suite, and on machines whose first process is systemd.
+packages: deb dist plugin
+	$(CARGO) test --locked --quiet --test packages -- $(SCENARIOS)
+
+# Builds the packages' program here and once more, from nothing, in another directory, and compares the bytes.
+reproducible:
+	scripts/package.sh $@
 
 # The real daemon killed, cut off from its disk, starved and flooded, a few times each (needs root; see docs/reliability.md).
 faults:
@@ -44,5 +61,19 @@ WORDS ?=
 torture:
 	scripts/torture.sh --long $(WORDS)
 
+# What it costs, against bare loops and other plugins: docs/benchmarks.md, on a machine that does nothing else.
+# make bench PEERS="--peer NAME=/run/docker/plugins/NAME.sock"
+PEERS ?=
+bench:
+	scripts/bench.sh run $(PEERS)
+
+# No call costs more than its budget of instructions, or more the more there is. Times nothing.
+bench-check:
+	scripts/bench.sh check
+
+# Load on any IPAM plugin: make load WORDS="--socket /run/docker/plugins/NAME.sock"
+load:
+	scripts/bench.sh load $(WORDS)
+
 # Everything.
-test: check faults demo units engines
+test: check bench-check faults demo page units packages engines

@@ -1,7 +1,7 @@
 #!/bin/bash
 # engine.sh - whole Docker Engines of several versions side by side, made from Debian suites.
 #
-#   engine.sh root SUITE...            build (once) the root file systems: bookworm = Engine 20.10, trixie = 26.1,
+#   engine.sh root SUITE...            build (once) the root file systems: bullseye, bookworm = Engine 20.10, trixie = 26.1,
 #                                      forky = 28.5 or what it has by now; machine = bookworm with systemd, for machine.sh
 #   engine.sh start NAME SUITE [FLAG...]   start containerd and dockerd, load the image "bb", return when the API answers
 #   engine.sh hold NAME SUITE [FLAG...]    the same, print "ready PID", and stop NAME again when standard input ends:
@@ -56,7 +56,7 @@ build_root() { # SUITE
   local packages=docker.io,iptables,iproute2,busybox-static,ca-certificates
   case $suite in
     machine) release=bookworm packages+=,systemd-sysv ;; # the last systemd that knows control groups v1
-    bookworm) ;; # its docker.io holds the client, and there is no compose v2
+    bullseye | bookworm) ;; # its docker.io holds the client, and there is no compose v2
     trixie) packages+=,docker-cli,docker-compose ;;
     # systemd-standalone-sysusers satisfies a dependency that would else bring all of systemd
     *) packages+=,docker-cli,docker-compose,systemd-standalone-sysusers ;;
@@ -77,7 +77,7 @@ build_root() { # SUITE
       { tail -n 5 "$log" >&2; fail "building the $suite root failed, see $log"; }
     mv "$root.new" "$root"
   fi
-  # bookworm has no compose v2: the next suite's, one program, serves its Engine as well
+  # they have no compose v2: the next suite's, one program, serves its Engine as well
   if [ "$suite" != machine ] && [ ! -e "$root$COMPOSE" ]; then
     "$SELF" root trixie
     install -D "$BASE/roots/trixie$COMPOSE" "$root$COMPOSE"

@@ -15,6 +15,7 @@ mod document;
 mod door;
 mod drivers;
 mod error;
+mod http;
 pub mod keys;
 mod locate;
 mod options;
@@ -28,6 +29,7 @@ pub mod value;
 pub use books_file::{Books, BooksFile, Content};
 pub use door::{DoorSettings, TcpAddress, Tls};
 pub use error::{Error, Problem};
+pub use http::Http;
 pub use options::{Options, Surroundings};
 pub use origin::{Origin, Shown};
 pub use pools::PoolsOrigin;
@@ -61,6 +63,8 @@ pub struct Config {
     pub pools_origin: PoolsOrigin,
     /// Repair.
     pub gc: Gc,
+    /// The page and the metrics; none unless wanted.
+    pub http: Option<Http>,
     /// Limits of the listeners.
     pub limits: Limits,
     /// What a person should hear at the start, one sentence each.

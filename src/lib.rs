@@ -27,7 +27,8 @@
 //!    files, books and configuration differ.
 //! 8. [`reconcile`] compares the books with the Engine's lists and mends what Docker lost.
 //! 9. [`admin`] is the daemon as people see it: views, release by hand, import and export.
-//! 10. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] tells one process from the next; [`cli`] is what people type.
+//! 10. [`web`] shows it to browsers and Prometheus: the page, metrics, health.
+//! 11. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] tells one process from the next; [`cli`] is what people type.
 
 pub mod admin;
 pub mod cli;
@@ -44,3 +45,4 @@ pub mod reconcile;
 pub mod server;
 pub mod settle;
 pub mod store;
+pub mod web;

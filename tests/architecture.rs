@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use, as ARCHITECTURE.md says.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("plan", &[]),
     ("server", &["processes"]),
     ("processes", &[]),
@@ -22,6 +22,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("docker", &["plan", "ledger", "server", "clock", "processes"]),
     ("reconcile", &["plan", "store", "ledger", "docker"]),
     ("admin", &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock", "reconcile"]),
+    ("web", &["plan", "store", "ledger", "server", "docker", "config", "clock", "reconcile", "admin"]),
     (
         "daemon",
         &[
@@ -37,10 +38,11 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "host",
             "admin",
             "reconcile",
+            "web",
         ],
     ),
     ("doctor", &["plan", "store", "server", "config", "clock", "host"]),
-    ("cli", &["daemon", "admin", "config", "reconcile", "doctor"]),
+    ("cli", &["daemon", "admin", "config", "reconcile", "web", "doctor"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -118,6 +118,7 @@ fn help_fits_one_screen_and_names_every_command() {
             "history",
             "release",
             "gc",
+            "adopt",
             "backup",
             "doctor",
             "reload",

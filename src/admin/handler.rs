@@ -12,12 +12,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::{AdminError, Kind};
 use super::import;
+use super::rows::Status;
 use super::views::View;
 use crate::clock;
 use crate::config::{Config, PoolsOrigin};
 use crate::docker::{Counters, Look};
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
+use crate::plan::prefix::Prefix;
 use crate::plan::request::Request as PlanRequest;
 use crate::plan::settings::{Millis, Settings, rfc3339};
 use crate::reconcile;
@@ -61,6 +63,12 @@ struct Rehearsal {
 struct Gc {
     #[serde(default)]
     apply: bool,
+}
+
+#[derive(Deserialize)]
+struct Adopt {
+    subnet: String,
+    id: String,
 }
 
 #[derive(Deserialize)]
@@ -148,6 +156,7 @@ impl Admin {
         match (request.method.as_str(), request.path.as_str()) {
             ("POST", "/v1/release") => self.release(&request.body).await,
             ("POST", "/v1/import") => self.import(&request.body).await,
+            ("POST", "/v1/adopt") => self.adopt(&request.body).await,
             ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(&request.body)?.dry_run).await,
             ("GET", "/v1/gc") => self.gc(false).await,
             ("POST", "/v1/gc") => self.gc(decode::<Gc>(&request.body)?.apply).await,
@@ -186,7 +195,12 @@ impl Admin {
     }
 
     async fn status(&self) -> Result<Vec<u8>, AdminError> {
-        let mut status = self.read(|view, books| Ok(view.status(books))).await?;
+        let status = self.read(|view, books| Ok(view.status(books))).await?;
+        self.with_counters(status)
+    }
+
+    /// A status with what only the daemon knows, as JSON.
+    pub fn with_counters(&self, mut status: Status) -> Result<Vec<u8>, AdminError> {
         status.running = true;
         (status.names, status.doors) = (self.names.clone(), self.doors.clone());
         status.version = Some(env!("CARGO_PKG_VERSION").to_owned());
@@ -213,6 +227,15 @@ impl Admin {
     async fn gc(&self, apply: bool) -> Result<Vec<u8>, AdminError> {
         let findings =
             self.repair.look(apply).await.map_err(|text| AdminError::new(Kind::Unavailable, text))?;
+        serde_json::to_vec(&findings).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+    }
+
+    async fn adopt(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
+        let Adopt { subnet, id } = decode(body)?;
+        let invalid = || AdminError::new(Kind::Invalid, format!("{subnet:?} is no prefix"));
+        let prefix = Prefix::parse(&subnet).ok_or_else(invalid)?;
+        tracing::info!("adoption by hand: {prefix} under PoolID {id:?}");
+        let findings = self.repair.adopt(prefix, id).await?;
         serde_json::to_vec(&findings).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
     }
 

@@ -228,7 +228,7 @@ impl View {
             let what = address.map_or_else(|| "an address".to_owned(), |address| address.to_string());
             let whom = holder.as_deref().map_or_else(String::new, |holder| format!(" for {holder}"));
             let request = AddressRequest {
-                id: subnet.state.id.clone(),
+                id: subnet.asked_as(),
                 address,
                 name: holder.clone(),
                 // Without name and MAC it could be taken for an auxiliary address of a new network.

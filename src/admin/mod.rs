@@ -11,9 +11,9 @@ mod handler;
 mod import;
 mod look;
 pub mod offline;
-mod query;
+pub mod query;
 pub mod rows;
-mod views;
+pub mod views;
 
 pub use error::{AdminError, Kind};
 pub use handler::{Admin, Reload};

@@ -15,6 +15,7 @@ use crate::plan::prefix::{Family, Prefix};
 use crate::plan::request::InUse;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::plan::{Plan, Subnet, mac_text};
+use crate::store::history::HistoryLine;
 use crate::store::{Error as StoreError, Reader};
 
 /// What an address can be.
@@ -47,6 +48,22 @@ impl From<StoreError> for AdminError {
     }
 }
 
+impl From<HistoryLine> for HistoryRow {
+    fn from(line: HistoryLine) -> Self {
+        Self {
+            at: rfc3339(line.at),
+            event: line.event,
+            subnet: Some(line.subnet),
+            address: line.address,
+            kind: line.kind,
+            holder: line.name,
+            mac: line.mac,
+            space: Some(line.space),
+            why: line.why,
+        }
+    }
+}
+
 fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, AdminError> {
     serde_json::to_vec(value).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
 }
@@ -64,6 +81,11 @@ impl View {
     /// The plan that was read.
     pub const fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The plan alone; the books are let go.
+    pub fn into_plan(self) -> Plan {
+        self.plan
     }
 
     /// When it was read.
@@ -109,7 +131,8 @@ impl View {
         }
     }
 
-    fn pools(&self) -> Vec<PoolRow> {
+    /// The pools, in the order of the settings.
+    pub fn pools(&self) -> Vec<PoolRow> {
         let mut rows = Vec::new();
         for pool in &self.plan.settings().pools {
             for (family, base) in
@@ -137,7 +160,8 @@ impl View {
         subnets
     }
 
-    fn subnets(&self) -> Vec<SubnetRow> {
+    /// The held subnets, sorted.
+    pub fn subnets(&self) -> Vec<SubnetRow> {
         let held = self.sorted().into_iter().filter(|subnet| subnet.is_held());
         let row = |subnet: &Subnet| {
             let state = &subnet.state;
@@ -157,7 +181,8 @@ impl View {
         held.map(row).collect()
     }
 
-    fn leases(&self, query: Query<'_>) -> Result<Vec<LeaseRow>, AdminError> {
+    /// The leases that are wanted, sorted.
+    pub fn leases(&self, query: Query<'_>) -> Result<Vec<LeaseRow>, AdminError> {
         let names = self.reader.names()?;
         let wanted = LeaseFilter::read(query, self.now)?;
         let mut rows = Vec::new();
@@ -229,18 +254,7 @@ impl View {
         since: Millis,
     ) -> Result<Vec<HistoryRow>, AdminError> {
         let lines = self.reader.history_since(of, limit, since)?;
-        let row = |line: crate::store::history::HistoryLine| HistoryRow {
-            at: rfc3339(line.at),
-            event: line.event,
-            subnet: Some(line.subnet),
-            address: line.address,
-            kind: line.kind,
-            holder: line.name,
-            mac: line.mac,
-            space: Some(line.space),
-            why: line.why,
-        };
-        Ok(lines.into_iter().map(row).collect())
+        Ok(lines.into_iter().map(HistoryRow::from).collect())
     }
 }
 

@@ -1,4 +1,4 @@
-//! `gipam import`, `export` and `release`: what changes the books, or takes them elsewhere.
+//! `gipam import`, `export`, `gc`, `adopt` and `release`: what changes the books, or takes them elsewhere.
 //!
 //! Promises: nothing is freed without `--force`; an export is written exactly as the daemon gave it.
 //! What is allowed is the daemon's decision.
@@ -91,14 +91,55 @@ pub(super) fn gc(asking: &Asking, apply: bool) -> Result<(), Error> {
     if findings.is_empty() {
         return output::text("books and Engine agree\n");
     }
+    output::text(&found(findings))
+}
+
+/// Findings as a table, and under it what a person can do, each advice once.
+fn found(findings: Vec<Finding>) -> String {
+    let mut advice: Vec<String> = Vec::new();
+    for said in findings.iter().filter_map(|finding| finding.advice.as_ref()) {
+        if !advice.contains(said) {
+            advice.push(said.clone());
+        }
+    }
     let row = |finding: Finding| {
-        let times = [finding.since, finding.first_seen].map(|at| time(at.as_deref()));
-        let [since, first_seen] = times;
+        let first_seen = time(finding.first_seen.as_deref());
         let (address, holder) = (optional(finding.address.as_deref()), optional(finding.holder.as_deref()));
-        vec![finding.what, finding.subnet, address, holder, since, first_seen, finding.why, finding.action]
+        vec![finding.what, finding.subnet, address, holder, first_seen, finding.why, finding.action]
     };
-    let headings = ["WHAT", "SUBNET", "ADDRESS", "HOLDER", "SINCE", "DEAD SINCE", "WHY", "ACTION"];
-    output::text(&table(&headings, findings.into_iter().map(row)))
+    let headings = ["WHAT", "SUBNET", "ADDRESS", "HOLDER", "DEAD SINCE", "WHY", "WHAT FOLLOWS"];
+    let mut text = table(&headings, findings.into_iter().map(row));
+    for said in advice {
+        text.push_str(&format!("\n{}.\n", wrapped(&said)));
+    }
+    text
+}
+
+/// Lines of at most 100 letters.
+fn wrapped(text: &str) -> String {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > 100 {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines.join("\n")
+}
+
+/// `gipam adopt SUBNET POOLID`.
+pub(super) fn adopt(asking: &Asking, subnet: &str, id: &str) -> Result<(), Error> {
+    let answer = asking.change("/v1/adopt", &json!({"subnet": subnet, "id": id}))?;
+    if asking.json {
+        return output::json("/v1/adopt", &answer);
+    }
+    let findings: Vec<Finding> = output::read("/v1/adopt", &answer)?;
+    let line = |finding: Finding| format!("{}: {}\n", finding.subnet, finding.action);
+    output::text(&findings.into_iter().map(line).collect::<String>())
 }
 
 /// `gipam release SUBNET [ADDRESS] --force`.

@@ -14,6 +14,8 @@ use crate::config::Options;
 #[command(
     name = "gipam",
     version,
+    about = "a Docker IPAM driver: every network gets its own routed subnet",
+    long_about = None,
     override_help = help::TEXT,
     args_override_self = true,
     disable_help_subcommand = true,
@@ -75,6 +77,9 @@ pub(super) struct Serve {
     /// log level
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
+    /// the page and the metrics, on loopback unless a host is named
+    #[arg(long, value_name = "[HOST:]PORT")]
+    http: Option<String>,
 }
 
 /// What to do.
@@ -160,9 +165,18 @@ pub(super) enum Command {
     },
     /// compare the books with the Engine's lists: what Docker lost
     Gc {
-        /// free what was seen dead twice, a minute apart, or the grace time if that is shorter
+        /// adopt networks that the books lack; free what was seen dead twice, a minute apart, or the grace time if that
+        /// is shorter
         #[arg(long)]
         apply: bool,
+    },
+    /// take a network that Docker has and the books lack into them, under the PoolID that Docker has for it
+    Adopt {
+        /// its subnet, as docker network inspect shows it
+        subnet: String,
+        /// as the refusal of a container's start names it
+        #[arg(value_name = "POOLID")]
+        id: String,
     },
     /// whether this host is fit for the driver, and what there is to do
     Doctor,
@@ -224,6 +238,8 @@ pub(super) enum Configuration {
     Show,
     /// print every key, its default and its meaning, as Markdown
     Keys,
+    /// print every metric and its meaning, as Markdown
+    Metrics,
 }
 
 impl Serve {
@@ -241,6 +257,7 @@ impl Serve {
             address: pick(&later.address, &self.address),
             unix: pick(&later.unix, &self.unix),
             log: pick(&later.log, &self.log),
+            http: pick(&later.http, &self.http),
         }
     }
 }
@@ -262,6 +279,7 @@ impl Cli {
             v6ab: serve.v6ab,
             address: serve.address,
             unix: serve.unix,
+            http: serve.http,
         }
     }
 

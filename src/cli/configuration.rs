@@ -1,7 +1,7 @@
-//! `gipam config check FILE`, `gipam config show` and `gipam config keys`: the configuration, without a daemon.
+//! `gipam config check FILE`, `show`, `keys` and `metrics`: the configuration, without a daemon.
 //!
 //! Promises: `check` says what the daemon would say about this file alone; `show` prints every setting as the daemon
-//! would resolve it here, and where it comes from; `keys` is the reference. None opens books or sockets.
+//! would resolve it here, and where it comes from; `keys` and `metrics` are the references. None opens books or sockets.
 
 use serde_json::{Value, json};
 
@@ -28,6 +28,7 @@ pub(super) fn run(
             output::text(&format!("{file} is good (drivers: {}; pools: {pools})\n", names.join(", ")))
         }
         Configuration::Keys => output::text(&config::keys::page()),
+        Configuration::Metrics => output::text(&crate::web::table::page()),
         Configuration::Show => {
             let config = Config::load(flags, surroundings).map_err(Error::Configuration)?;
             config.warnings.iter().for_each(|warning| output::note(warning));

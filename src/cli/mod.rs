@@ -9,7 +9,7 @@
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::config::Surroundings;
 
@@ -30,6 +30,11 @@ mod views;
 pub use error::Error;
 
 use args::{Cli, Command};
+
+/// The command line's own definition, for the manual pages and completions that a package carries.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
 
 /// Runs one command line in these surroundings and returns its exit code. The only thing that it asks of the process
 /// beyond its arguments is where standard output and standard error lead.
@@ -78,6 +83,7 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
         Command::History { of, since, limit } => {
             views::history(&asking, of.as_deref(), since.as_deref(), *limit)
         }
+        Command::Adopt { subnet, id } => actions::adopt(&asking, subnet, id),
         Command::Reload { dry_run } => actions::reload(&asking, *dry_run),
         Command::Gc { apply } => actions::gc(&asking, *apply),
         Command::Import { lease_file, replace } => {

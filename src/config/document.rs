@@ -43,6 +43,10 @@ pub(super) struct Top {
     pub(super) storm_limit: Option<Spanned<u32>>,
     pub(super) history: Option<Spanned<u32>>,
     pub(super) max_connections: Option<Spanned<NonZeroU16>>,
+    pub(super) http: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) http_hosts: Vec<Spanned<String>>,
+    pub(super) metrics_subnets: Option<Spanned<u16>>,
     #[serde(default)]
     pub(super) reserved: Vec<Spanned<String>>,
     #[serde(default)]

@@ -202,6 +202,18 @@ pub enum Problem {
         /// The text.
         text: String,
     },
+    /// Text where the page's address should be.
+    #[error("{text:?} is not an address for the page; write PORT (on loopback), HOST:PORT or [IPV6]:PORT")]
+    HttpAddress {
+        /// The text.
+        text: String,
+    },
+    /// Text where a name of this host should be.
+    #[error("{text:?} is not a host name; write letters, digits, '-' and '.', without a port")]
+    HostName {
+        /// The text.
+        text: String,
+    },
     /// A text that must not be empty.
     #[error("must not be empty")]
     Empty,

@@ -34,6 +34,8 @@ pub struct Options {
     pub address: Option<String>,
     /// UNIX socket, yes or no.
     pub unix: Option<String>,
+    /// Address of the page and the metrics.
+    pub http: Option<String>,
 }
 
 /// One option's two spellings and its place in [`Options`].
@@ -78,6 +80,7 @@ spellings! {
     V6AB v6ab "-v6ab" "GIPAM_V6AB";
     ADDRESS address "-address" "GIPAM_ADDRESS";
     UNIX unix "-unix" "GIPAM_UNIX";
+    HTTP http "--http" "GIPAM_HTTP";
 }
 
 /// The TOML file that is read if it exists and none is named.

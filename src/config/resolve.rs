@@ -14,7 +14,7 @@ use super::options::{self, Options, Spelling, Surroundings};
 use super::origin::{Origin, Shown, Sourced};
 use super::pools::{self, PoolsOrigin};
 use super::value::{self, LogLevel};
-use super::{BooksFile, Config, Gc, Given, Limits, PluginDirs, SocketAccess, books_file};
+use super::{BooksFile, Config, Gc, Given, Limits, PluginDirs, SocketAccess, books_file, http};
 use crate::plan::settings::{DEFAULT_COOLING, DEFAULT_STORM_LIMIT, DEFAULT_SUBNET_COOLING, Millis, Settings};
 
 /// How long a lease must be seen dead by default.
@@ -104,12 +104,12 @@ impl<'a> Resolver<'a> {
     }
 
     /// The origin of a value of the file, or the default.
-    fn document_origin<T>(&self, written: Option<&Spanned<T>>) -> Origin {
+    pub(super) fn document_origin<T>(&self, written: Option<&Spanned<T>>) -> Origin {
         written.map_or(Origin::Default, |written| self.document.origin(&written.span()))
     }
 
     /// A number or boolean that only the file can set.
-    fn plain<T: Copy + ToString>(
+    pub(super) fn plain<T: Copy + ToString>(
         &mut self,
         key: &str,
         get: impl FnOnce(&Document) -> Option<&Spanned<T>>,
@@ -311,6 +311,7 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings) -> Result<Co
     let max_connections =
         resolver.plain("max_connections", |d| d.top.max_connections.as_ref(), DEFAULT_CONNECTIONS);
     let gc = resolver.gc()?;
+    let http = http::resolve(&mut resolver)?;
     let (settings, pools_origin) = resolver.settings()?;
     let (drivers, admin) = resolver.drivers(&settings, &plugin_dirs)?;
     Ok(Config {
@@ -324,6 +325,7 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings) -> Result<Co
         requires_mac_address,
         history: history.into(),
         gc,
+        http,
         settings,
         pools_origin,
         limits: Limits { max_connections: max_connections.get().into() },

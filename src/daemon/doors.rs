@@ -7,7 +7,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use crate::config::{Config, DoorSettings, Driver, SocketAccess, Tls};
+use crate::config::{Config, DoorSettings, Driver, Http, SocketAccess, Tls};
 use crate::docker::discovery::{
     Announcement, DiscoveryError, DriverName, Places, Served, TlsClient, announce,
 };
@@ -45,6 +45,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The page's address names no host.
+    #[error("the page cannot be served at {address}")]
+    Http {
+        /// As configured.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// An owner or group that is not there.
     #[error("there is no {what} {name:?} in {file}; give a name from there, or a number")]
     Nobody {
@@ -71,6 +79,8 @@ pub struct Doors {
     pub drivers: Vec<Opened>,
     /// The admin socket.
     pub admin: Listener,
+    /// The page, if it is wanted.
+    pub http: Option<Listener>,
     /// What the Engine was told.
     pub announcements: Vec<Announcement>,
 }
@@ -99,8 +109,9 @@ pub fn open(config: &Config) -> Result<Doors, Error> {
     for (name, _) in &passed {
         tracing::warn!("systemd passed a socket named {name:?}, which is no driver name; it is not served");
     }
+    let http = config.http.as_ref().map(open_http).transpose()?;
     let announcements = tell(config, &drivers)?;
-    Ok(Doors { drivers, admin, announcements })
+    Ok(Doors { drivers, admin, http, announcements })
 }
 
 fn door_of(driver: &Driver) -> String {
@@ -174,6 +185,21 @@ fn open_driver(config: &Config, driver: &Driver) -> Result<Listener, Error> {
         }
     }
     Err(failure.map_or_else(|| wrong(std::io::Error::other("the host has no address")), shut))
+}
+
+/// The door of the page and the metrics.
+fn open_http(http: &Http) -> Result<Listener, Error> {
+    let wrong = |source| Error::Http { address: http.address.to_string(), source };
+    let mut failure = None;
+    for address in http.address.resolve().map_err(wrong)? {
+        match Door::Tcp(address).open() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = Some(error),
+        }
+    }
+    let none = || wrong(std::io::Error::other("the host has no address"));
+    Err(failure
+        .map_or_else(none, |source| Error::Door { whose: "the page's address (http)".to_owned(), source }))
 }
 
 /// A socket unit that was left enabled after a switch to TCP wins over the address.

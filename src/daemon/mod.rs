@@ -23,7 +23,8 @@ use crate::ledger::{self, Fatal, Ledger};
 use crate::plan::Caller;
 use crate::processes;
 use crate::reconcile;
-use crate::server::{Limits, Server};
+use crate::server::{Limits, LocalAddress, Server};
+use crate::web::{self, Web};
 
 /// How long requests in flight may take at the end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -108,19 +109,37 @@ async fn serve(
             requires_mac_address: config.requires_mac_address,
             look: look::look,
             proofs: repair.proofs(),
+            asked: repair.asked(),
             callers: callers.clone(),
             counters: counters.clone(),
         };
         server.add(opened.listener, Arc::new(driver), limits.clone());
     }
-    let admin =
-        Admin::new(ledger.clone(), books.to_owned(), config, counters, repair, look::look, ask_reload);
-    server.add(doors.admin, Arc::new(admin), Limits { max_body: ADMIN_BODY, ..limits });
+    let (meters, admin_limits) = (repair.meters().clone(), Limits { max_body: ADMIN_BODY, ..limits });
+    let admin = Arc::new(Admin::new(
+        ledger.clone(),
+        books.to_owned(),
+        config,
+        counters.clone(),
+        repair,
+        look::look,
+        ask_reload,
+    ));
+    server.add(doors.admin, admin.clone(), admin_limits);
+    let web = config.http.as_ref().zip(doors.http).map(|(http, listener)| {
+        let local = announce_page(&listener.local_address());
+        let web = Arc::new(Web::new(ledger, books.to_owned(), admin, counters, meters, http, local));
+        server.add(listener, web.clone(), web::limits());
+        web
+    });
     let (sender, receiver) = oneshot::channel();
     let shutdown = async move {
         notify(&[sd_notify::NotifyState::Ready]);
         let why = stop.await;
         notify(&[sd_notify::NotifyState::Stopping]);
+        if let Some(web) = web {
+            web.stop();
+        }
         let _ = sender.send(why);
     };
     let reconciling = reconciler.map(|reconciler| tokio::spawn(reconciler.run()));
@@ -144,6 +163,13 @@ async fn serve(
         }
         Ok(Stop::Ledger(Ok(()))) | Err(_) => Ok(()),
     }
+}
+
+/// Says where the page is; whether only this machine can reach it.
+fn announce_page(address: &LocalAddress) -> bool {
+    let LocalAddress::Tcp(address) = address else { return true };
+    tracing::info!("the page and the metrics are at http://{address}/");
+    address.ip().is_loopback()
 }
 
 /// Repair, as the configuration wants it.

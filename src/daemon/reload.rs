@@ -28,6 +28,11 @@ pub(super) async fn reload(config: &Config, ledger: &Ledger, rehearsal: bool) ->
             "drivers, their pools and doors follow the configuration at the next start only".to_owned(),
         );
     }
+    if new.http != config.http {
+        lines.push(
+            "the page and the metrics (http) follow the configuration at the next start only".to_owned(),
+        );
+    }
     let (configured, origin) = (new.settings.clone(), new.pools_origin.clone());
     let said = Arc::new(Mutex::new(Vec::new()));
     let told = said.clone();

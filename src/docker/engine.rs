@@ -60,23 +60,45 @@ pub struct Network {
     pub scope: String,
     /// Its IPAM driver.
     pub ipam: String,
-    /// Its subnets, each with its gateway where the Engine shows one (P26: not always).
-    pub subnets: Vec<(Prefix, Option<IpAddr>, Vec<IpAddr>)>,
+    /// The options of its IPAM driver.
+    pub options: BTreeMap<String, String>,
+    /// Its subnets.
+    pub subnets: Vec<Configured>,
     /// Its live endpoints.
     pub endpoints: Vec<Endpoint>,
+}
+
+/// A subnet of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configured {
+    /// Its prefix.
+    pub prefix: Prefix,
+    /// Its `--ip-range`.
+    pub range: Option<Prefix>,
+    /// Its gateway, where the network or one of its containers shows one (P26: not always).
+    pub gateway: Option<IpAddr>,
+    /// Its `--aux-address`es.
+    pub auxiliary: Vec<IpAddr>,
 }
 
 /// A live endpoint of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The container's name (or `lb-...` for Swarm's load balancer).
+    /// The container's name.
     pub container: String,
-    /// The container's id.
+    /// The container's id; `lb-NETWORK` or `ingress-sbox` for Swarm's load balancer, which is no container.
     pub container_id: String,
     /// Its addresses of both families.
     pub addresses: Vec<IpAddr>,
     /// Its MAC.
     pub mac: Option<Mac>,
+}
+
+impl Endpoint {
+    /// Swarm's load balancers come and go without us.
+    pub fn is_load_balancer(&self) -> bool {
+        self.container_id.starts_with("lb-") || self.container_id == "ingress-sbox"
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -94,6 +116,7 @@ struct NetworkJson {
 #[serde(rename_all = "PascalCase", default)]
 struct IpamJson {
     driver: Option<String>,
+    options: Option<BTreeMap<String, String>>,
     config: Option<Vec<ConfigJson>>,
 }
 
@@ -104,6 +127,8 @@ struct ConfigJson {
     subnet: Option<String>,
     #[serde(rename = "Gateway")]
     gateway: Option<String>,
+    #[serde(rename = "IPRange")]
+    range: Option<String>,
     #[serde(rename = "AuxiliaryAddresses", alias = "AuxAddress")]
     auxiliary: Option<BTreeMap<String, String>>,
 }
@@ -146,6 +171,10 @@ struct SettingsJson {
 struct AttachmentJson {
     #[serde(rename = "NetworkID")]
     network: Option<String>,
+    #[serde(rename = "Gateway")]
+    gateway_v4: Option<String>,
+    #[serde(rename = "IPv6Gateway")]
+    gateway_v6: Option<String>,
     #[serde(rename = "IPAddress")]
     v4: Option<String>,
     #[serde(rename = "GlobalIPv6Address")]
@@ -220,8 +249,12 @@ fn read_network(json: NetworkJson) -> Network {
     let subnet = |config: ConfigJson| {
         let prefix = Prefix::parse(config.subnet.as_deref()?)?;
         let auxiliary = config.auxiliary.unwrap_or_default();
-        let auxiliary = auxiliary.values().filter_map(|text| address(Some(text))).collect();
-        Some((prefix, address(config.gateway.as_deref()), auxiliary))
+        Some(Configured {
+            prefix,
+            range: config.range.as_deref().and_then(Prefix::parse),
+            gateway: address(config.gateway.as_deref()),
+            auxiliary: auxiliary.values().filter_map(|text| address(Some(text))).collect(),
+        })
     };
     let endpoint = |(container_id, json): (String, EndpointJson)| Endpoint {
         container: json.name.unwrap_or_default(),
@@ -234,6 +267,7 @@ fn read_network(json: NetworkJson) -> Network {
         id: json.id.unwrap_or_default(),
         scope: json.scope.unwrap_or_else(|| "local".to_owned()),
         ipam: ipam.driver.unwrap_or_default(),
+        options: ipam.options.unwrap_or_default(),
         subnets: ipam.config.unwrap_or_default().into_iter().filter_map(subnet).collect(),
         endpoints: json.containers.unwrap_or_default().into_iter().map(endpoint).collect(),
     }
@@ -252,6 +286,9 @@ fn attach(networks: &mut [Network], container: ContainerJson) {
     for attachment in container.settings.unwrap_or_default().networks.unwrap_or_default().into_values() {
         let network = networks.iter_mut().find(|network| Some(&network.id) == attachment.network.as_ref());
         let Some(network) = network else { continue };
+        for gateway in [attachment.gateway_v4.as_deref(), attachment.gateway_v6.as_deref()] {
+            show_gateway(network, address(gateway));
+        }
         let addresses = [address(attachment.v4.as_deref()), address(attachment.v6.as_deref())];
         let addresses: Vec<IpAddr> = addresses.into_iter().flatten().collect();
         match network.endpoints.iter_mut().find(|endpoint| endpoint.container_id == container.id) {
@@ -273,6 +310,15 @@ fn attach(networks: &mut [Network], container: ContainerJson) {
                 mac: attachment.mac.as_deref().and_then(super::wire::parse_mac),
             }),
         }
+    }
+}
+
+/// A container knows its gateways, also where its network hides them (P26).
+fn show_gateway(network: &mut Network, shown: Option<IpAddr>) {
+    let Some(shown) = shown else { return };
+    let hidden = |subnet: &&mut Configured| subnet.gateway.is_none() && subnet.prefix.contains_address(shown);
+    if let Some(subnet) = network.subnets.iter_mut().find(hidden) {
+        subnet.gateway = Some(shown);
     }
 }
 

@@ -5,43 +5,28 @@
 //! delivered is taken back. Calls no Docker API (P5: that deadlocks). Does not decide.
 
 mod callers;
+pub mod counters;
 pub mod discovery;
 pub mod engine;
 mod json;
 pub mod wire;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, RwLock};
+use std::time::Instant;
+
+pub use self::counters::Counters;
+
+use tokio::sync::Notify;
 
 pub use self::callers::Callers;
 use crate::clock;
 use crate::ledger::{Ledger, Refusal};
+use crate::plan::error::ErrorKind;
 use crate::plan::request::{AddressRequest, Dead, InUse, Request as PlanRequest, SubnetRequest, Wanted};
-use crate::plan::settings::Millis;
 use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
 
 const JSON: &str = "application/json";
-
-/// What happened at a door since the start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Calls that came.
-    pub requests: AtomicU64,
-    /// Of these refused.
-    pub refused: AtomicU64,
-    /// Of these with an empty body (P8).
-    pub empty: AtomicU64,
-    /// Grants taken back because nobody took the answer.
-    pub undone: AtomicU64,
-    last_error: Mutex<Option<(Millis, String)>>,
-}
-
-impl Counters {
-    /// When something last went wrong that is not the caller's fault, and what.
-    pub fn last_error(&self) -> Option<(Millis, String)> {
-        self.last_error.lock().ok().and_then(|last| last.clone())
-    }
-}
 
 /// Looks at what this host uses: routes, addresses, nameservers.
 pub type Look = fn() -> Arc<[InUse]>;
@@ -64,6 +49,8 @@ pub struct Driver {
     pub look: Look,
     /// What repair has proven dead, for explicit requests.
     pub proofs: Proofs,
+    /// Told when somebody comes.
+    pub asked: Arc<Notify>,
     /// Who called; shared by all doors.
     pub callers: Arc<Callers>,
     /// Shared by all doors.
@@ -72,16 +59,27 @@ pub struct Driver {
 
 impl Handler for Driver {
     async fn handle(&self, request: Request) -> Response {
-        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        let (counters, begun) = (&self.counters, Instant::now());
+        let method = request.path.strip_prefix('/').unwrap_or(&request.path);
+        counters.requests.fetch_add(1, Ordering::Relaxed);
+        self.asked.notify_one();
         let response = self.answer(&request).await;
         if response.status != 200 {
-            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            counters.refused.fetch_add(1, Ordering::Relaxed);
         }
+        match response.status {
+            200 => counters.ended(method, None),
+            // Only these two are refused elsewhere than in `refused`.
+            404 | 405 => counters.ended(method, Some(ErrorKind::Invalid)),
+            _ => {}
+        }
+        counters.took(method, begun.elapsed());
         response
     }
 
     fn refuse(&self, why: DoorRefusal) -> Response {
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        self.counters.malformed.fetch_add(1, Ordering::Relaxed);
         let text = format!("invalid request: {why}");
         tracing::warn!("{}: refused: {text}", self.name);
         Response::new(why.status(), JSON, wire::refusal(&text))
@@ -189,6 +187,7 @@ impl Driver {
     }
 
     fn refused(&self, method: &str, refusal: &Refusal) -> Response {
+        self.counters.ended(method, Some(refusal.kind));
         let (status, text) = (refusal.kind.status(), wire::tidy_message(&refusal.text));
         tracing::warn!("{}: {method} refused: {text}", self.name);
         let body = wire::refusal(&text);

@@ -113,29 +113,30 @@ impl Body {
         }
     }
 
-    /// The options as strings; values that are not strings count as absent unless `strict`.
-    fn options(&self, strict: bool) -> Result<BTreeMap<String, String>, Error> {
+    /// One of the options, if it is there and a string.
+    fn option(&self, name: &str) -> Option<&str> {
+        self.0.get("Options")?.as_object()?.get(name)?.as_str()
+    }
+
+    /// The options, which must be strings.
+    fn options(&self) -> Result<BTreeMap<String, String>, Error> {
         let map = match self.0.get("Options") {
             None | Some(Value::Null) => return Ok(BTreeMap::new()),
             Some(Value::Object(map)) => map,
-            Some(_) if !strict => return Ok(BTreeMap::new()),
             Some(other) => {
                 return Err(invalid(format!("Options must be an object, not {}", shown(&other.to_string()))));
             }
         };
         let mut options = BTreeMap::new();
         for (key, value) in map {
-            match value {
-                Value::String(text) => drop(options.insert(key.clone(), text.clone())),
-                other if strict => {
-                    return Err(invalid(format!(
-                        "option {} must be a string, not {}",
-                        shown(key),
-                        shown(&other.to_string())
-                    )));
-                }
-                _ => {}
-            }
+            let Value::String(text) = value else {
+                return Err(invalid(format!(
+                    "option {} must be a string, not {}",
+                    shown(key),
+                    shown(&value.to_string())
+                )));
+            };
+            options.insert(key.clone(), text.clone());
         }
         Ok(options)
     }
@@ -165,7 +166,7 @@ impl Body {
                     .ok_or_else(|| Error::InvalidSubPool(format!("{:?} is no prefix", shown(text))))?,
             ),
         };
-        let options = self.options(true)?;
+        let options = self.options()?;
         Ok(SubnetRequest {
             space,
             family,
@@ -181,14 +182,13 @@ impl Body {
     /// RequestAddress.
     pub fn address_request(&self) -> Result<Request, Error> {
         let (id, address) = (self.pool_id()?, self.address()?);
-        let options = self.options(false)?;
-        let is = |key: &str, value: &str| options.get(key).is_some_and(|text| text == value);
+        let is = |key: &str, value: &str| self.option(key) == Some(value);
         Ok(Request::Address(AddressRequest {
             id,
             address,
             gateway: is(ADDRESS_TYPE, GATEWAY),
-            name: options.get(ENDPOINT_NAME).and_then(|name| tidy_name(name)),
-            mac: options.get(ENDPOINT_MAC).and_then(|mac| parse_mac(mac)),
+            name: self.option(ENDPOINT_NAME).and_then(tidy_name),
+            mac: self.option(ENDPOINT_MAC).and_then(parse_mac),
             serial: is(SERIAL, "true"),
             dead: Arc::default(),
         }))
@@ -245,6 +245,9 @@ fn shown(text: &str) -> String {
 
 /// A name as it is kept: control characters escaped, at most 255 bytes; an empty one is none.
 fn tidy_name(name: &str) -> Option<String> {
+    if name.len() <= NAME_BYTES && !name.contains(char::is_control) {
+        return (!name.is_empty()).then(|| name.to_owned());
+    }
     let mut tidy = String::new();
     for character in name.chars() {
         let escaped: String =
@@ -277,7 +280,8 @@ pub fn reply(reply: &Reply) -> String {
             json!({ "PoolID": id, "Pool": prefix.to_string(), "Data": {} }).to_string()
         }
         Reply::Address { address, length } => {
-            json!({ "Address": format!("{address}/{length}"), "Data": {} }).to_string()
+            // Nothing in an address needs escaping.
+            format!(r#"{{"Address":"{}/{length}","Data":{{}}}}"#, crate::plan::prefix::text(*address))
         }
         Reply::Done | Reply::Wait(_) => "{}".to_owned(),
     }

@@ -7,12 +7,14 @@
 //! waiting is told so, and the thread ends with the reason. Knows no HTTP and no JSON.
 
 mod deferred;
+mod meters;
 mod writer;
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use tokio::sync::oneshot;
 
+pub use self::meters::Meters;
 pub use self::writer::{Clock, Fatal, start};
 use crate::plan::Plan;
 use crate::plan::error::ErrorKind;
@@ -98,6 +100,7 @@ impl std::fmt::Debug for Message {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     queue: mpsc::Sender<Message>,
+    meters: Arc<Meters>,
 }
 
 /// An answer on its way. Dropped early, it closes the way; a grant that was already sent is undone.
@@ -132,6 +135,11 @@ impl Ledger {
         let (sender, receiver) = oneshot::channel();
         self.queue.send(Message::Alter { alter, answer: sender }).map_err(|_| stopped())?;
         receiver.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// What was counted since the start.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
     }
 
     /// Ends the thread after what stands in the queue.

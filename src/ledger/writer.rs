@@ -4,14 +4,16 @@
 //! and then the plan is rebuilt from the books. Waits for the queue, never polls, but for one look a second while
 //! releases wait for a full disk.
 
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::deferred::{Deferred, gives_back};
-use super::{Alter, Altered, Answer, Granted, Ledger, Message, Refusal, Ticket};
+use super::{Alter, Altered, Answer, Granted, Ledger, Message, Meters, Refusal, Ticket};
 use crate::plan::Plan;
+use crate::plan::change::Change;
 use crate::plan::error::ErrorKind;
 use crate::plan::request::{Context, Reply, Request};
 use crate::plan::settings::Millis;
@@ -38,7 +40,9 @@ pub fn start(
     ended: impl FnOnce(Result<(), Fatal>) + Send + 'static,
 ) -> std::io::Result<(Ledger, std::thread::JoinHandle<()>)> {
     let (queue, messages) = mpsc::channel();
+    let meters = Arc::new(Meters::default());
     let mut writer = Writer {
+        meters: meters.clone(),
         plan,
         books,
         clock,
@@ -58,10 +62,11 @@ pub fn start(
         }
         ended(outcome);
     })?;
-    Ok((Ledger { queue }, thread))
+    Ok((Ledger { queue, meters }, thread))
 }
 
 struct Writer {
+    meters: Arc<Meters>,
     plan: Plan,
     books: Books,
     clock: Clock,
@@ -149,6 +154,7 @@ impl Writer {
         match self.books.probe() {
             Ok(()) => {
                 self.sick = false;
+                self.meters.healed();
                 tracing::info!("the books take writes again");
                 for release in self.deferred.take() {
                     self.decide(release, None, batch);
@@ -193,6 +199,11 @@ impl Writer {
         match (decision.reply, answer) {
             (Ok(Reply::Wait(until)), Some(answer)) => self.waiting.push((until, request, answer)),
             (reply, answer) => {
+                let storms =
+                    |change: &Change| matches!(change, Change::SubnetMarked { marks, .. } if marks.stormed);
+                if reply.is_err() && decision.changes.iter().any(storms) {
+                    self.meters.storms.inc();
+                }
                 self.write(&decision.changes, batch);
                 let ticket =
                     decision.undo.map(|undo| Ticket { undo: Box::new(undo), queue: self.queue.clone() });
@@ -211,7 +222,7 @@ impl Writer {
         Context { now: self.now, random: u64::from_ne_bytes(random) }
     }
 
-    fn write(&mut self, changes: &[crate::plan::change::Change], batch: &mut Batch) {
+    fn write(&mut self, changes: &[Change], batch: &mut Batch) {
         for change in changes {
             if let Err(error) = self.books.write(&self.plan, change) {
                 batch.failed = Some(error);
@@ -262,13 +273,22 @@ impl Writer {
     /// Commits the batch and answers everyone in it.
     fn finish(&mut self, mut batch: Batch) -> Result<(), Fatal> {
         if batch.failed.is_none() && batch.changed {
+            let (begun, requests) = (Instant::now(), batch.decided.len().max(1));
             let committed = self.books.write_counters(&self.plan).and_then(|()| self.books.commit());
+            if committed.is_ok() {
+                self.meters.committed(begun.elapsed(), requests, self.now);
+            }
             batch.failed = committed.err();
         }
         let Some(error) = batch.failed.take() else {
+            let changed = batch.changed;
             answer_all(batch);
+            if changed {
+                self.meters.tell();
+            }
             return Ok(());
         };
+        self.meters.failed();
         let rolled_back = self.books.rollback();
         if matches!(error, CommitError::Definite(_)) {
             self.books.make_room();

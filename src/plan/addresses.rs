@@ -4,7 +4,6 @@
 //! from the books equals the one served. Does not decide, does not know times but as values.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::change::Record;
 use super::intervals::Intervals;
@@ -29,7 +28,7 @@ impl Bounds {
     }
 }
 
-/// A holder as the index knows it: a hash, checked against the record when found.
+/// A holder as the index knows it: a MAC, or the hash of a name, checked against the record when found.
 type HolderKey = u64;
 
 /// Records of one subnet and the indexes over them.
@@ -50,16 +49,18 @@ pub struct Addresses {
     leased: usize,
 }
 
+/// FNV-1a; the highest bit tells a name from a MAC.
 fn name_key(name: &str) -> HolderKey {
-    let mut hasher = DefaultHasher::new();
-    (0u8, name).hash(&mut hasher);
-    hasher.finish()
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    hash | 1 << 63
 }
 
+/// The MAC itself.
 fn mac_key(mac: Mac) -> HolderKey {
-    let mut hasher = DefaultHasher::new();
-    (1u8, mac).hash(&mut hasher);
-    hasher.finish()
+    let [a, b, c, d, e, f] = mac;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
 fn holder_keys(record: &Record) -> impl Iterator<Item = HolderKey> + use<> {
@@ -130,36 +131,62 @@ impl Addresses {
 
     /// Sets what is known of an address.
     pub fn put(&mut self, address: u128, record: Record) {
-        self.drop_indexes(address);
-        self.taken.insert(address, address);
-        if record.leased {
+        let (keys, generation) = (holder_keys(&record), record.generation);
+        let (leased, since, pinned) = (record.leased, record.since, record.pinned);
+        match self.records.insert(address, record) {
+            Some(before) => self.drop_indexes(address, &before),
+            None => self.taken.insert(address, address),
+        }
+        // After those of before are gone: they may be the same.
+        self.holders.extend(keys.map(|key| (key, generation, address)));
+        if leased {
             self.leased += 1;
         } else {
-            self.queue(address, record.pinned).insert((record.since, address));
+            self.queue(address, pinned).insert((since, address));
         }
-        self.holders.extend(holder_keys(&record).map(|key| (key, record.generation, address)));
-        self.records.insert(address, record);
+    }
+
+    /// Sets what is known of many addresses at once. Trees that are built whole are full: half the memory of grown ones.
+    pub fn load(&mut self, records: &[(u128, Record)]) {
+        if !self.records.is_empty() {
+            for (address, record) in records {
+                self.put(*address, record.clone());
+            }
+            return;
+        }
+        for (address, record) in records {
+            self.taken.insert(*address, *address);
+            if record.leased {
+                self.leased += 1;
+            } else {
+                self.queue(*address, record.pinned).insert((record.since, *address));
+            }
+        }
+        let holders = |(address, record): &(u128, Record)| {
+            let (address, generation) = (*address, record.generation);
+            holder_keys(record).map(move |key| (key, generation, address))
+        };
+        self.holders = records.iter().flat_map(holders).collect();
+        self.records = records.iter().cloned().collect();
     }
 
     /// Forgets an address: it was never used.
     pub fn forget(&mut self, address: u128) {
-        self.drop_indexes(address);
-        if self.records.remove(&address).is_some() && !self.bounds.excluded.contains(address) {
+        let Some(before) = self.records.remove(&address) else { return };
+        self.drop_indexes(address, &before);
+        if !self.bounds.excluded.contains(address) {
             self.taken.remove(address);
         }
     }
 
-    fn drop_indexes(&mut self, address: u128) {
-        let Some(record) = self.records.get(&address) else { return };
-        let (leased, since, pinned) = (record.leased, record.since, record.pinned);
-        let generation = record.generation;
+    fn drop_indexes(&mut self, address: u128, record: &Record) {
         for key in holder_keys(record) {
-            self.holders.remove(&(key, generation, address));
+            self.holders.remove(&(key, record.generation, address));
         }
-        if leased {
+        if record.leased {
             self.leased -= 1;
         } else {
-            self.queue(address, pinned).remove(&(since, address));
+            self.queue(address, record.pinned).remove(&(record.since, address));
         }
     }
 
@@ -172,8 +199,9 @@ impl Addresses {
 
     fn newest(&self, key: HolderKey, is: impl Fn(&Record) -> bool) -> Option<u128> {
         self.holders
-            .range((key, 0, 0)..=(key, u64::MAX, u128::MAX))
+            .range(..=(key, u64::MAX, u128::MAX))
             .rev()
+            .take_while(|(other, ..)| *other == key)
             .map(|(_, _, address)| *address)
             .find(|address| self.records.get(address).is_some_and(&is))
     }
@@ -203,6 +231,11 @@ impl Addresses {
     /// The longest released among the pinned.
     pub fn longest_freed_pinned(&self) -> Option<(Millis, u128)> {
         self.freed_pinned.first().copied()
+    }
+    /// When the longest released of all was, allowed or not.
+    pub fn oldest_memory(&self) -> Option<Millis> {
+        let queues = [&self.freed, &self.freed_pinned, &self.aside].into_iter();
+        queues.filter_map(BTreeSet::first).map(|(since, _)| *since).min()
     }
     /// The longest released of all, allowed or not; at most `most`, the oldest first.
     pub fn oldest_memories(&self, most: usize) -> Vec<(Millis, u128)> {

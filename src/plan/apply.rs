@@ -28,6 +28,8 @@ impl Plan {
             Change::SubnetGranted(state) | Change::SubnetRestored(state) => {
                 self.put_subnet((**state).clone())
             }
+            Change::SubnetAdopted { state, .. } => self.put_subnet((**state).clone()),
+            Change::SubnetIdLearned { serial, id, .. } => self.rename(*serial, id),
             Change::SubnetMarked { serial, marks } => self.mark(*serial, marks),
             Change::SubnetReleased { serial, at, cool_until, .. } => self.release(*serial, *at, *cool_until),
             Change::SubnetForgotten { serial } => {
@@ -39,6 +41,7 @@ impl Plan {
             | Change::AddressLearned { serial, address, record, .. } => {
                 self.put_address(*serial, *address, record.clone());
             }
+            Change::AddressesLoaded { serial, records } => self.load_addresses(*serial, records),
             Change::AddressReleased { serial, address, at, .. } => {
                 let Some(subnet) = self.subnets.get_mut(serial) else { return };
                 let Some(record) = subnet.addresses.get(*address) else { return };
@@ -82,6 +85,13 @@ impl Plan {
         subnet.addresses.put(address, record);
     }
 
+    fn load_addresses(&mut self, serial: Serial, records: &[(u128, Record)]) {
+        let Some(subnet) = self.subnets.get_mut(&serial) else { return };
+        let newest = records.iter().map(|(_, record)| record.generation).max();
+        self.next_generation = self.next_generation.max(newest.map_or(0, |newest| newest.saturating_add(1)));
+        subnet.addresses.load(records);
+    }
+
     fn put_subnet(&mut self, state: SubnetState) {
         let serial = state.serial;
         self.next_generation = self.next_generation.max(state.generation.saturating_add(1));
@@ -94,6 +104,12 @@ impl Plan {
             }
         }
         self.index_subnet(serial);
+    }
+
+    fn rename(&mut self, serial: Serial, id: &str) {
+        let Some(subnet) = self.subnets.get(&serial) else { return };
+        let state = SubnetState { id: id.to_owned(), ..subnet.state.clone() };
+        self.put_subnet(state);
     }
 
     fn mark(&mut self, serial: Serial, marks: &Marks) {

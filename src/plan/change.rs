@@ -118,7 +118,7 @@ pub struct SubnetState {
     pub cool_until: Millis,
 }
 
-/// Why something was released.
+/// Why something was released, or who said what a subnet is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
     /// Docker said so.
@@ -176,6 +176,22 @@ pub enum Change {
         /// Why.
         why: Why,
     },
+    /// The Engine showed a network of ours whose subnet the books lacked.
+    SubnetAdopted {
+        /// As it is held from now on.
+        state: Box<SubnetState>,
+        /// Where it was seen.
+        evidence: Box<str>,
+    },
+    /// An adopted subnet's PoolID became known.
+    SubnetIdLearned {
+        /// Which.
+        serial: Serial,
+        /// What Docker calls it.
+        id: String,
+        /// Who said so.
+        why: Why,
+    },
     /// It leaves the books with all that is remembered of its addresses.
     SubnetForgotten {
         /// Which.
@@ -209,6 +225,13 @@ pub enum Change {
         address: u128,
         /// What was there.
         record: Record,
+    },
+    /// All that the books say of a subnet's addresses, at a start.
+    AddressesLoaded {
+        /// In this subnet, of which nothing is known yet.
+        serial: Serial,
+        /// By number.
+        records: Vec<(u128, Record)>,
     },
     /// The Engine showed what an address is: one that the books lacked, or one whose kind nobody knew.
     AddressLearned {

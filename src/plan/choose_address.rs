@@ -30,9 +30,16 @@ struct Choice {
 impl Plan {
     /// RequestAddress.
     pub(super) fn decide_address(&self, request: &AddressRequest, context: Context) -> Decision {
-        let Some(subnet) = self.held(&request.id) else {
+        let Some((subnet, learned)) = self.called(&request.id) else {
             return Decision::refused(Error::PoolNotFound(request.id.clone()));
         };
+        let mut decision = self.decide_address_in(subnet, request, context);
+        // Whatever comes of the request: Docker has a network that it calls so.
+        decision.changes.splice(0..0, learned);
+        decision
+    }
+
+    fn decide_address_in(&self, subnet: &Subnet, request: &AddressRequest, context: Context) -> Decision {
         let chosen = match request.address {
             Some(address) => return self.decide_explicit(subnet, request, address, context),
             None if request.gateway => match subnet.gateway_lease() {
@@ -239,8 +246,15 @@ impl Plan {
         let bound = MEMORY_FLOOR.max(4 * addresses.leased().saturating_sub(more));
         let excess = (addresses.remembered() + more).saturating_sub(bound);
         let cooling = self.cooling_of(subnet);
-        let oldest =
-            addresses.oldest_memories(TRIM).into_iter().filter(move |(_, address)| Some(*address) != but);
+        // Nearly always nothing is due: the oldest of all is neither too much nor too old, or it cools.
+        let due = |since: Millis| {
+            since.saturating_add(cooling) <= now && (excess > 0 || since.saturating_add(MEMORY) < now)
+        };
+        let oldest = match addresses.oldest_memory().is_some_and(due) {
+            true => addresses.oldest_memories(TRIM),
+            false => Vec::new(),
+        };
+        let oldest = oldest.into_iter().filter(move |(_, address)| Some(*address) != but);
         oldest
             .enumerate()
             .filter(move |(n, (since, _))| *n < excess || since.saturating_add(MEMORY) < now)
@@ -302,7 +316,14 @@ fn never_given_name(subnet: &Subnet, address: u128) -> Option<String> {
 
 /// A MAC as people write it.
 pub fn mac_text(mac: super::request::Mac) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
+    let mut text = String::with_capacity(3 * mac.len());
+    for byte in mac {
+        if !text.is_empty() {
+            text.push(':');
+        }
+        text.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+    }
+    text
 }
 
 /// Who holds it, for a message.

@@ -4,7 +4,7 @@
 
 use super::Plan;
 use super::prefix::{Family, Prefix};
-use super::settings::Base;
+use super::settings::{Base, Millis};
 use super::subnet::{Subnet, never_given, reserved_inside, usable};
 
 /// Addresses of one subnet; they add up to its size.
@@ -33,11 +33,24 @@ pub struct SubnetCounts {
     pub cooling: u64,
     /// Further subnets of the pool's size.
     pub free: u128,
+    /// Places for such subnets that reservations keep free.
+    pub reserved: u128,
 }
 
 impl Plan {
     /// Counts the addresses of a subnet.
     pub fn count_addresses(&self, subnet: &Subnet) -> AddressCounts {
+        let given = subnet.addresses.records();
+        self.count_given(subnet, given.map(|(address, record)| (address, record.leased, record.since)))
+    }
+
+    /// The same where the subnet's addresses are not in this plan: of each that is or was leased its number, whether it is
+    /// leased, and since when.
+    pub fn count_given(
+        &self,
+        subnet: &Subnet,
+        given: impl Iterator<Item = (u128, bool, Millis)>,
+    ) -> AddressCounts {
         let prefix = subnet.state.prefix;
         let cooling = self.cooling_of(subnet);
         let mut counts = AddressCounts::default();
@@ -53,10 +66,9 @@ impl Plan {
             special.overlapping(prefix.first(), prefix.last()).map(|(first, last)| last - first + 1).sum();
         counts.never_given = never.len() as u128;
         counts.slot = u128::from(!never.contains(&slot));
-        for (address, record) in subnet.addresses.records() {
-            let cool = !record.leased && record.since.saturating_add(cooling) > self.now;
-            if !record.leased
-                && (!cool || special.contains(address) || address == slot || never.contains(&address))
+        for (address, leased, since) in given {
+            let cool = !leased && since.saturating_add(cooling) > self.now;
+            if !leased && (!cool || special.contains(address) || address == slot || never.contains(&address))
             {
                 continue;
             }
@@ -67,7 +79,7 @@ impl Plan {
             } else if special.contains(address) {
                 counts.reserved -= 1;
             }
-            if record.leased {
+            if leased {
                 counts.leased += 1;
             } else {
                 counts.cooling += 1;
@@ -90,8 +102,9 @@ impl Plan {
         if let Some(free) = self.free.get(&base.base) {
             for block in free.blocks().filter(|block| block.length() <= base.size) {
                 let all = subnets_in(block.family(), block.length(), base.size);
-                counts.free =
-                    counts.free.saturating_add(all - self.reserved_subnets(block, base.size).min(all));
+                let reserved = self.reserved_subnets(block, base.size).min(all);
+                counts.free = counts.free.saturating_add(all - reserved);
+                counts.reserved = counts.reserved.saturating_add(reserved);
             }
         }
         counts

@@ -69,12 +69,15 @@ pub enum Error {
     InvalidRequest(String),
     /// ipamapi ErrPoolNotFound, for a PoolID that names no grant.
     #[error(
-        "address pool not found: no subnet is granted under PoolID {0:?}; if its network still exists, remove it and create it again"
+        "address pool not found: no subnet is granted under PoolID {0:?}; if its network still exists, gipam gc tells how to take it into the books, or remove it and create it again"
     )]
     PoolNotFound(String),
     /// A subnet or lease that a person named and that is not there.
     #[error("address pool not found: {0}")]
     NotFound(String),
+    /// Repair would build on a look that is out of date.
+    #[error("not now: {0}")]
+    OutOfDate(String),
     /// ipamapi ErrIPOutOfRange.
     #[error("requested address is out of range: {address} {why}")]
     OutOfRange {
@@ -142,7 +145,7 @@ impl Error {
             Self::PoolNotFound(_) | Self::NotFound(_) => ErrorKind::Missing,
             Self::PoolOverlap { .. } | Self::OverlapPool(_) | Self::AddressInUse { .. } => ErrorKind::Taken,
             Self::NoAvailablePool(_) | Self::NoAvailableAddresses(_) => ErrorKind::Exhausted,
-            Self::NoAddressReturned(_) => ErrorKind::Unavailable,
+            Self::NoAddressReturned(_) | Self::OutOfDate(_) => ErrorKind::Unavailable,
         }
     }
 }

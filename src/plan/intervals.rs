@@ -30,6 +30,14 @@ impl Intervals {
     /// Adds all of `first..=last`.
     pub fn insert(&mut self, mut first: u128, mut last: u128) {
         let reach = last.saturating_add(1);
+        // What dynamic choice does: the interval before grows, and touches no other.
+        if let Some((start, end)) = self.by_first.range_mut(..=reach).next_back()
+            && *start <= first
+            && end.saturating_add(1) >= first
+        {
+            *end = last.max(*end);
+            return;
+        }
         while let Some((&start, &end)) = self.by_first.range(..=reach).next_back() {
             if end.saturating_add(1) < first {
                 break;

@@ -10,6 +10,7 @@
 //! exactly one of never given, reserved, the slot, leased, cooling, free.
 
 mod addresses;
+mod adopt;
 mod apply;
 mod callers;
 pub mod change;
@@ -36,7 +37,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::callers::Caller;
 pub use self::choose_address::mac_text;
-pub use self::subnet::Subnet;
+pub use self::subnet::{Subnet, never_given};
 use change::Serial;
 use free_space::FreeSpace;
 use intervals::Intervals;
@@ -183,6 +184,18 @@ impl Plan {
         let inside =
             |pool: &&PoolSettings| pool.base(prefix.family()).is_some_and(|base| base.base.contains(prefix));
         self.settings.pools.iter().find(inside)
+    }
+
+    /// The reservations in this prefix, merged, each with its first and last address; where it is a subnet, those that have
+    /// an effect in it.
+    pub fn reservations(&self, prefix: Prefix, is_subnet: bool) -> Vec<(u128, u128)> {
+        let (first, last) = (prefix.first(), prefix.last());
+        if is_subnet {
+            return subnet::reserved_inside(prefix, &self.settings.reserved)
+                .overlapping(first, last)
+                .collect();
+        }
+        self.reserved[prefix.family() as usize].overlapping(first, last).collect()
     }
 
     /// How a person names this subnet to `gipam release`: its prefix, or its PoolID where the prefix names several.

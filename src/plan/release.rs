@@ -20,7 +20,7 @@ impl Plan {
     ) -> Decision {
         let mut decision = Decision::unchanged(Reply::Done);
         if let Some(subnet) =
-            self.held(id).filter(|subnet| generation.is_none_or(|it| it == subnet.state.generation))
+            self.granted(id).filter(|subnet| generation.is_none_or(|it| it == subnet.state.generation))
         {
             decision.changes = self.release_subnet(subnet, Why::Docker, context);
         }
@@ -51,7 +51,7 @@ impl Plan {
         context: Context,
     ) -> Decision {
         let mut decision = Decision::unchanged(Reply::Done);
-        let Some(subnet) = self.held(id) else { return decision };
+        let Some(subnet) = self.granted(id) else { return decision };
         let Some(address) = subnet.number_of(address) else { return decision };
         let held = subnet.addresses.get(address).filter(|record| record.leased);
         if held.is_some_and(|record| generation.is_none_or(|it| it == record.generation)) {

@@ -14,18 +14,27 @@ use super::{Plan, Serial};
 
 /// An address released so shortly before the books were read may still be shown by the Engine (it updates its lists
 /// after the release): it is not adopted in this look.
-const SETTLING: super::settings::Millis = 60_000;
+pub(super) const SETTLING: super::settings::Millis = 60_000;
 
 impl Plan {
     pub(super) fn decide_repair(&self, repair: &Repair, context: Context) -> Decision {
         let mut decision = Decision::unchanged(Reply::Done);
         decision.changes = match repair {
+            Repair::AdoptSubnet(adoption) => match self.adopt_subnet(adoption, context) {
+                Ok(changes) => changes,
+                Err(error) => return Decision::refused(error),
+            },
+            Repair::NameSubnet { prefix, id } => match self.name_subnet(*prefix, id) {
+                Ok(change) => vec![change],
+                Err(error) => return Decision::refused(error),
+            },
             Repair::FreeAddress { serial, address, generation, evidence } => {
                 self.free_dead(*serial, *address, *generation, evidence, context)
             }
-            Repair::FreeSubnet { serial, generation, evidence } => {
-                let subnet =
-                    self.seen(*serial, *generation).filter(|subnet| subnet.state.space == Space::Local);
+            Repair::FreeSubnet { serial, generation, unnamed, evidence } => {
+                let subnet = self
+                    .seen(*serial, *generation)
+                    .filter(|subnet| subnet.state.space == Space::Local && (!unnamed || subnet.awaits_id()));
                 subnet.map_or_else(Vec::new, |subnet| {
                     self.release_subnet(subnet, Why::Repair(evidence.clone()), context)
                 })
@@ -165,7 +174,10 @@ impl Plan {
             .chain(index.all_covering(prefix))
             .filter_map(|serial| Some((serial, self.subnets.get(&serial)?)))
             .collect();
-        let evidence = |subnet: &Subnet| dead.subnets.get(&(subnet.state.serial, subnet.state.generation));
+        let evidence = |subnet: &Subnet| {
+            let key = (subnet.state.serial, subnet.state.generation);
+            dead.subnets.get(&key).or_else(|| dead.unnamed.get(&key).filter(|_| subnet.awaits_id()))
+        };
         if space != Space::Local || !in_the_way.values().all(|subnet| evidence(subnet).is_some()) {
             self.refuse_overlap(space, prefix)?;
         }

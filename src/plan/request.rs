@@ -122,6 +122,8 @@ pub struct Dead {
     pub leases: BTreeMap<(Serial, u128, u64), Box<str>>,
     /// Subnets: serial, generation, with the evidence.
     pub subnets: BTreeMap<(Serial, u64), Box<str>>,
+    /// Subnets that are dead only if nobody has said their PoolID since.
+    pub unnamed: BTreeMap<(Serial, u64), Box<str>>,
     /// Leases that the Engine shows alive, although those who can have asked for them have gone.
     pub alive_all_the_same: BTreeSet<(Serial, u128, u64)>,
 }
@@ -155,8 +157,19 @@ pub enum Repair {
         serial: Serial,
         /// Of this grant.
         generation: u64,
+        /// Only while nobody has said its PoolID.
+        unnamed: bool,
         /// For the history.
         evidence: Box<str>,
+    },
+    /// Takes a whole network into the books, with all that lives in it.
+    AdoptSubnet(Box<Adoption>),
+    /// Says by what PoolID Docker calls an adopted subnet.
+    NameSubnet {
+        /// Its prefix, in space local.
+        prefix: Prefix,
+        /// The PoolID.
+        id: String,
     },
     /// Takes a lease into the books that the Engine shows live.
     Adopt {
@@ -220,6 +233,38 @@ pub enum Repair {
         /// The container and its network.
         shown: Shown,
     },
+}
+
+/// A network of space local that the Engine shows and whose subnet the books do not hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adoption {
+    /// Its subnet.
+    pub prefix: Prefix,
+    /// Its `--ip-range`.
+    pub range: Option<Prefix>,
+    /// Its `--ipam-opt` map.
+    pub options: BTreeMap<String, String>,
+    /// Its PoolID, where a person knows it: the Engine does not show it.
+    pub id: Option<String>,
+    /// What lives in it: the gateway first, then auxiliary addresses, then endpoints.
+    pub leases: Vec<ShownLease>,
+    /// When the books were read that lacked it: nothing granted or released since may be there.
+    pub read: Fence,
+    /// For the history.
+    pub evidence: Box<str>,
+}
+
+/// An address that the Engine shows in a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownLease {
+    /// Its number.
+    pub address: u128,
+    /// What it is.
+    pub kind: Kind,
+    /// The holder's MAC.
+    pub mac: Option<Mac>,
+    /// For the history.
+    pub evidence: Box<str>,
 }
 
 /// A moment in the books: nothing of a later generation or time was there yet.

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::networks::{Unknown, unknown_networks};
 use super::suspects::Key;
 use crate::docker::engine::{Endpoint, Network};
 use crate::plan::change::{Kind, Record, Serial, Shown};
@@ -26,7 +27,9 @@ pub(super) struct Look {
     /// Live leases of callers that have gone, whatever that means: they are not taken for dead.
     pub(super) alive_all_the_same: BTreeSet<(Serial, u128, u64)>,
     /// Networks of ours whose subnet the books do not hold.
-    pub(super) unknown_networks: Vec<(Prefix, String)>,
+    pub(super) unknown_networks: Vec<Unknown>,
+    /// Adopted subnets whose PoolID is not known yet: it was this Engine that had them.
+    pub(super) unnamed: BTreeSet<Key>,
 }
 
 /// Compares. `read` is when the books were read that `plan` holds.
@@ -38,23 +41,20 @@ pub(super) fn compare(plan: &Plan, read: Fence, networks: &[Network]) -> Look {
         let prefix = subnet.state.prefix;
         let there: Vec<&Network> = networks
             .iter()
-            .filter(|network| network.subnets.iter().any(|(shown, ..)| *shown == prefix))
+            .filter(|network| network.subnets.iter().any(|shown| shown.prefix == prefix))
             .collect();
+        let key = (subnet.state.serial, None, subnet.state.generation);
+        if subnet.awaits_id() {
+            look.unnamed.insert(key);
+        }
         if there.is_empty() {
-            let key = (subnet.state.serial, None, subnet.state.generation);
             look.dead.push((key, subnet.state.granted_at, "the Engine knows no such network".to_owned()));
             continue;
         }
         let alone = held.iter().filter(|other| other.state.prefix == prefix).count() == 1;
         known(&mut look, plan, subnet, &there, alone, read);
     }
-    for network in networks.iter().filter(|network| network.scope == "local") {
-        for (prefix, ..) in &network.subnets {
-            if !held.iter().any(|subnet| subnet.state.prefix == *prefix) {
-                look.unknown_networks.push((*prefix, network.name.clone()));
-            }
-        }
-    }
+    look.unknown_networks = unknown_networks(&held, networks, read);
     look
 }
 
@@ -74,7 +74,11 @@ fn known(look: &mut Look, plan: &Plan, subnet: &Subnet, there: &[&Network], alon
                 name(look, key, network, endpoint);
             }
             None if record.kind == Kind::Endpoint && local => {
-                look.dead.push((key, record.since, format!("no running endpoint of network {names}")));
+                look.dead.push((
+                    key,
+                    record.since,
+                    format!("no running container of network {names} has it"),
+                ));
             }
             None => {}
         }
@@ -110,11 +114,11 @@ fn name(look: &mut Look, (serial, address, generation): Key, network: &Network, 
 /// What the Engine says an address of a network is, beside its endpoints.
 fn set_up_kind(there: &[&Network], prefix: Prefix, address: u128) -> Option<Kind> {
     let is = |shown: &IpAddr| prefix.contains_address(*shown) && number(*shown) == address;
-    there.iter().flat_map(|network| &network.subnets).find_map(|(_, gateway, auxiliary)| {
-        if gateway.as_ref().is_some_and(is) {
+    there.iter().flat_map(|network| &network.subnets).find_map(|subnet| {
+        if subnet.gateway.as_ref().is_some_and(is) {
             return Some(Kind::Gateway);
         }
-        auxiliary.iter().any(is).then_some(Kind::Auxiliary)
+        subnet.auxiliary.iter().any(is).then_some(Kind::Auxiliary)
     })
 }
 
@@ -135,11 +139,16 @@ fn identify(
     }
 }
 
-/// Live endpoints that the books lack. Swarm's load balancers (`lb-...`) come and go without us.
+/// For the history.
+pub(super) fn seen_in(endpoint: &Endpoint, network: &Network) -> Box<str> {
+    format!("container {} has it in network {}", endpoint.container, network.name).into()
+}
+
+/// Live endpoints that the books lack. Swarm's load balancers come and go without us.
 fn adopt(look: &mut Look, subnet: &Subnet, there: &[&Network], read: Fence) {
     let prefix = subnet.state.prefix;
     for network in there {
-        for endpoint in network.endpoints.iter().filter(|endpoint| !endpoint.container.starts_with("lb-")) {
+        for endpoint in network.endpoints.iter().filter(|endpoint| !endpoint.is_load_balancer()) {
             for shown in endpoint.addresses.iter().filter(|shown| prefix.contains_address(**shown)) {
                 let address = number(*shown);
                 if subnet.addresses.is_leased(address) {
@@ -151,8 +160,7 @@ fn adopt(look: &mut Look, subnet: &Subnet, there: &[&Network], read: Fence) {
                     kind: Kind::Endpoint,
                     mac: endpoint.mac,
                     read,
-                    evidence: format!("container {} has it in network {}", endpoint.container, network.name)
-                        .into(),
+                    evidence: seen_in(endpoint, network),
                 });
             }
         }

@@ -3,23 +3,34 @@
 //! Docker loses releases in at least seven ways (P20). Here the books are read first, then the Engine's networks and
 //! endpoints, and both are compared by space, subnet and address. What looks dead a minute after its grant or later must
 //! look dead again at least a grace time after that, with its generation unchanged, before it is freed; what the Engine shows live and the books lack is
-//! adopted at once, unless something was granted or released there since the books were read.
+//! adopted at once, unless something was granted or released there since the books were read. A whole network that the
+//! books lack is adopted when a person asks for it.
 //!
 //! Promises: only endpoints of space local are ever freed; subnets that the Engine does not know are only reported,
 //! unless the configuration says that this is the only Engine; nothing newer than a look is touched because of it.
-//! Waits for events, for the second look at what it suspects, and for one look an hour; never polls.
+//! Waits for events, for the second look at what it suspects, and for one look an hour; never polls. An Engine that does
+//! not answer is asked a few times, then not before somebody comes to a door.
 
 mod compare;
+mod findings;
+mod meters;
+mod networks;
+mod patience;
 mod run;
 mod suspects;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
+pub use self::meters::{FOUND, Meters};
 pub use self::run::Reconciler;
 use crate::docker::Proofs;
+use crate::ledger::Refusal;
+use crate::plan::error::ErrorKind;
+use crate::plan::prefix::Prefix;
 use crate::plan::settings::Millis;
 
 /// What the configuration says of repair.
@@ -54,15 +65,34 @@ pub struct Finding {
     pub why: String,
     /// What was or will be done.
     pub action: String,
+    /// What a person can do about it; the same words for all findings of a sort.
+    #[serde(default)]
+    pub advice: Option<String>,
 }
 
 /// What a person asks of repair.
 #[derive(Debug)]
 pub struct Command {
-    /// Free what is proven, now.
-    pub apply: bool,
+    /// What.
+    pub wish: Wish,
     /// Where the findings go, or why there are none.
-    pub answer: oneshot::Sender<Result<Vec<Finding>, String>>,
+    pub answer: oneshot::Sender<Result<Vec<Finding>, Refusal>>,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Say what there is.
+    Look,
+    /// Free what is proven and adopt what can be, now.
+    Apply,
+    /// Adopt this one network, or only say its PoolID if it is adopted already.
+    Adopt {
+        /// Its subnet.
+        prefix: Prefix,
+        /// Its PoolID.
+        id: String,
+    },
 }
 
 /// The way into repair; cheap to clone.
@@ -70,6 +100,8 @@ pub struct Command {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     proofs: Proofs,
+    asked: Arc<Notify>,
+    meters: Arc<Meters>,
 }
 
 impl Handle {
@@ -78,11 +110,36 @@ impl Handle {
         self.proofs.clone()
     }
 
-    /// Looks now, and frees what is proven if asked to.
+    /// To be told by every door when somebody came: an Engine that did not answer may be back.
+    pub fn asked(&self) -> Arc<Notify> {
+        self.asked.clone()
+    }
+
+    /// What was counted since the start.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
+    }
+
+    /// Looks now; frees what is proven and adopts what can be if asked to.
     pub async fn look(&self, apply: bool) -> Result<Vec<Finding>, String> {
+        let wish = if apply { Wish::Apply } else { Wish::Look };
+        self.wish(wish).await.map_err(|refusal| refusal.text)
+    }
+
+    /// Adopts the network of this subnet under the PoolID that Docker has for it, and says what was done.
+    pub async fn adopt(&self, prefix: Prefix, id: String) -> Result<Vec<Finding>, Refusal> {
+        self.wish(Wish::Adopt { prefix, id }).await
+    }
+
+    async fn wish(&self, wish: Wish) -> Result<Vec<Finding>, Refusal> {
         let (answer, findings) = oneshot::channel();
-        let off = || "repair is off: the configuration names no Engine (gc.engine)".to_owned();
-        self.commands.send(Command { apply, answer }).await.map_err(|_| off())?;
+        let off = || unavailable("repair is off: the configuration names no Engine (gc.engine)".to_owned());
+        self.commands.send(Command { wish, answer }).await.map_err(|_| off())?;
         findings.await.unwrap_or_else(|_| Err(off()))
     }
+}
+
+/// Not now.
+const fn unavailable(text: String) -> Refusal {
+    Refusal { kind: ErrorKind::Unavailable, text }
 }

@@ -8,30 +8,42 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::compare::{Look, compare};
+use super::findings::{Known, subnet_key, suspect, unnamed};
+use super::networks::{Outcome, Unknown};
+use super::patience::Patience;
 use super::suspects::{APART, Key, Suspects};
-use super::{Command, Finding, Handle, Settings};
+use super::{Command, Finding, Handle, Meters, Settings, Wish, unavailable};
 use crate::docker::{Callers, Proofs, engine};
-use crate::ledger::Ledger;
-use crate::plan::Plan;
+use crate::ledger::{Ledger, Refusal};
 use crate::plan::change::{Serial, Shown};
-use crate::plan::request::{Dead, Fence, Repair, Request};
+use crate::plan::error::ErrorKind;
+use crate::plan::prefix::Prefix;
+use crate::plan::request::{Dead, Fence, Repair, Request, Space};
 use crate::plan::settings::{Millis, rfc3339};
+use crate::plan::{Plan, Subnet};
 use crate::store::Reader;
 
 /// A look an hour, whatever happens.
 const SELDOM: Duration = Duration::from_secs(3_600);
-/// After an Engine that does not answer; doubled up to [`LAST_RETRY`].
-const FIRST_RETRY: Duration = Duration::from_secs(5);
-/// The longest wait for an Engine that does not answer.
-const LAST_RETRY: Duration = Duration::from_secs(300);
 /// Looks take at most one part in so many of the time, however much happens.
 const DUTY: u32 = 20;
 /// Events within this time are one look.
 const DEBOUNCE: Duration = Duration::from_secs(1);
+
+/// What a person can do about a subnet that the Engine does not know.
+const ANOTHERS: &str = "A subnet that this Engine does not know may be another Engine's. If there is no other one: gipam release \
+    SUBNET --force, or unknown_subnets = \"free\" in [gc]";
+/// The same of what is proven dead.
+const AT_ONCE: &str = "gipam gc --apply frees what is proven dead at once";
+
+/// A time that has come when this one has, to the second.
+fn whole_seconds(at: Millis) -> String {
+    rfc3339(at.div_ceil(1_000).saturating_mul(1_000))
+}
 
 /// Names that were noted already, by serial and address.
 type Noted = BTreeMap<(Serial, u128), (u64, Shown)>;
@@ -68,23 +80,20 @@ pub struct Reconciler {
     books: PathBuf,
     commands: mpsc::Receiver<Command>,
     proofs: Proofs,
+    meters: Arc<Meters>,
     callers: Arc<Callers>,
     suspects: Suspects,
     noted: Noted,
     clock: fn() -> Millis,
-    retry: Duration,
+    patience: Patience,
+    /// Somebody came to a door.
+    asked: Arc<Notify>,
     /// The last look changed something at once.
     learned: bool,
     /// The last look succeeded.
     answers: bool,
     /// Events cause no look before.
     not_before: Instant,
-}
-
-/// The books as they were read.
-struct Known {
-    plan: Plan,
-    read: Fence,
 }
 
 impl Reconciler {
@@ -99,7 +108,10 @@ impl Reconciler {
     ) -> (Handle, Option<Self>) {
         let (sender, commands) = mpsc::channel(1);
         let proofs = Proofs::default();
-        let handle = Handle { commands: sender, proofs: proofs.clone() };
+        let asked = Arc::new(Notify::new());
+        let meters = Arc::new(Meters::new(settings.engine.is_some()));
+        let handle =
+            Handle { commands: sender, proofs: proofs.clone(), asked: asked.clone(), meters: meters.clone() };
         let reconciler = settings.engine.clone().map(|engine| Self {
             settings,
             engine,
@@ -108,11 +120,13 @@ impl Reconciler {
             books,
             commands,
             proofs,
+            meters,
             callers,
             suspects: Suspects::default(),
             noted: Noted::new(),
             clock,
-            retry: FIRST_RETRY,
+            patience: Patience::default(),
+            asked,
             learned: false,
             answers: false,
             not_before: Instant::now(),
@@ -124,17 +138,29 @@ impl Reconciler {
     pub async fn run(mut self) {
         let (happens, mut happened) = mpsc::channel(1);
         let mut watching: Option<AbortOnDrop> = None;
-        let mut next = Instant::now();
+        let mut next = Some(Instant::now());
         loop {
+            let sooner = |next: Option<Instant>, at: Instant| Some(next.map_or(at, |next| next.min(at)));
             tokio::select! {
-                () = sleep_until(next) => next = self.look_and_plan().await,
-                command = self.commands.recv() => {
-                    let Some(Command { apply, answer }) = command else { return };
-                    let findings = self.look(apply).await;
-                    let _ = answer.send(findings);
-                    next = next.min(self.next_look());
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                    next = self.look_and_plan().await;
                 }
-                Some(()) = happened.recv() => next = next.min(self.not_before.max(Instant::now() + DEBOUNCE)),
+                command = self.commands.recv() => {
+                    let Some(Command { wish, answer }) = command else { return };
+                    let findings = self.carry_out(wish).await;
+                    if findings.is_ok() {
+                        self.answered();
+                        next = sooner(next, self.next_look());
+                    }
+                    let _ = answer.send(findings);
+                }
+                Some(()) = happened.recv() => {
+                    next = sooner(next, self.not_before.max(Instant::now() + DEBOUNCE));
+                }
+                () = self.asked.notified(), if self.patience.is_over() => {
+                    self.patience.renew();
+                    next = Some(Instant::now());
+                }
             }
             let ended = watching.as_ref().is_none_or(|task| task.0.is_finished());
             if ended && self.answers {
@@ -143,21 +169,35 @@ impl Reconciler {
         }
     }
 
-    /// Looks, and says when to look again.
-    async fn look_and_plan(&mut self) -> Instant {
+    /// Looks, and says when to look again, if not only when somebody comes.
+    async fn look_and_plan(&mut self) -> Option<Instant> {
         match self.look(false).await {
             Ok(_) => {
-                self.retry = FIRST_RETRY;
-                self.answers = true;
-                self.next_look()
+                self.answered();
+                Some(self.next_look())
             }
             Err(text) => {
                 self.answers = false;
-                tracing::debug!("repair: {text}; next try in {:?}", self.retry);
-                let next = Instant::now() + self.retry;
-                self.retry = (self.retry * 2).min(LAST_RETRY);
-                next
+                let wait = self.patience.failed();
+                match wait {
+                    Some(wait) => tracing::debug!("repair: {text}; next try in {wait:?}"),
+                    None => tracing::debug!("repair: {text}; next try when somebody comes to a door"),
+                }
+                wait.map(|wait| Instant::now() + wait)
             }
+        }
+    }
+
+    fn answered(&mut self) {
+        self.patience.renew();
+        self.answers = true;
+    }
+
+    async fn carry_out(&mut self, wish: Wish) -> Result<Vec<Finding>, Refusal> {
+        match wish {
+            Wish::Look => self.look(false).await.map_err(unavailable),
+            Wish::Apply => self.look(true).await.map_err(unavailable),
+            Wish::Adopt { prefix, id } => self.adopt_by_hand(prefix, &id).await.map(|finding| vec![finding]),
         }
     }
 
@@ -176,21 +216,20 @@ impl Reconciler {
     async fn look(&mut self, apply: bool) -> Result<Vec<Finding>, String> {
         let begun = Instant::now();
         let findings = self.compare_and_act(apply).await;
+        self.meters.looked(findings.as_deref(), (self.clock)());
         self.not_before = Instant::now() + begun.elapsed() * DUTY;
         findings
     }
 
     async fn compare_and_act(&mut self, apply: bool) -> Result<Vec<Finding>, String> {
-        engine::ping(&self.engine).await.map_err(|error| error.to_string())?;
-        let Known { plan, read } = self.read_books().await?;
-        let networks =
-            engine::networks(&self.engine, &self.drivers).await.map_err(|error| error.to_string())?;
-        let Look { dead, at_once, names, alive_all_the_same, unknown_networks } =
-            compare(&plan, read, &networks);
-        self.suspects.update(read.at, dead.clone());
+        let (known, look) = self.see().await?;
+        let Look { dead, at_once, names, alive_all_the_same, unknown_networks, unnamed: ours } = look;
+        self.suspects.claim(ours);
+        self.suspects.update(known.read.at, dead.clone());
         // What was learned in this look has its name in the next.
         self.learned = !at_once.is_empty();
         for repair in at_once {
+            self.meters.learned.inc();
             self.ask(repair).await;
         }
         self.note(names).await;
@@ -199,20 +238,77 @@ impl Reconciler {
         self.note_live_restore().await;
         let mut findings: Vec<Finding> = dead
             .iter()
-            .filter_map(|(key, since, why)| self.finding(&plan, key, *since, why, &freed))
+            .filter_map(|(key, since, why)| self.finding(&known, key, *since, why, &freed))
             .collect();
-        findings.extend(unknown_networks.into_iter().map(|(prefix, name)| Finding {
-            what: "network".to_owned(),
-            subnet: prefix.to_string(),
-            address: None,
-            holder: Some(name),
-            since: None,
-            first_seen: None,
-            last_seen: Some(rfc3339(read.at)),
-            why: "the Engine has this network, and the books do not hold its subnet".to_owned(),
-            action: "report".to_owned(),
-        }));
+        let dead: Vec<Key> = dead.into_iter().map(|(key, ..)| key).collect();
+        let waiting = known.plan.subnets().filter(|subnet| subnet.is_held() && subnet.awaits_id());
+        findings.extend(
+            waiting
+                .filter(|subnet| !dead.contains(&subnet_key(subnet)))
+                .map(|subnet| unnamed(subnet, &known)),
+        );
+        for unknown in &unknown_networks {
+            let outcome = if apply { self.adopt(unknown).await } else { Outcome::Open };
+            findings.push(unknown.finding(outcome));
+        }
         Ok(findings)
+    }
+
+    /// What the books and the Engine say.
+    async fn see(&self) -> Result<(Known, Look), String> {
+        engine::ping(&self.engine).await.map_err(|error| error.to_string())?;
+        let known = self.read_books().await?;
+        let networks =
+            engine::networks(&self.engine, &self.drivers).await.map_err(|error| error.to_string())?;
+        let look = compare(&known.plan, known.read, &networks);
+        Ok((known, look))
+    }
+
+    /// Adopts a network, if nothing is in the way.
+    async fn adopt(&mut self, unknown: &Unknown) -> Outcome {
+        if unknown.obstacle.is_some() {
+            return Outcome::Open;
+        }
+        let wish = Repair::AdoptSubnet(Box::new(unknown.adoption.clone()));
+        match self.ledger.ask(Request::Repair(Box::new(wish))).await {
+            Ok(_) => {
+                tracing::info!("repair adopts {}: network {}", unknown.adoption.prefix, unknown.network);
+                self.learned = true;
+                Outcome::Adopted
+            }
+            Err(refusal) => Outcome::Refused(refusal.text),
+        }
+    }
+
+    /// Adopts one network under a PoolID that a person gives, or gives it to one that is adopted already.
+    async fn adopt_by_hand(&mut self, prefix: Prefix, id: &str) -> Result<Finding, Refusal> {
+        let (known, look) = self.see().await.map_err(unavailable)?;
+        let refused = |kind, text| Err(Refusal { kind, text });
+        let held = |subnet: &&Subnet| {
+            subnet.is_held() && subnet.state.space == Space::Local && subnet.state.prefix == prefix
+        };
+        if let Some(subnet) = known.plan.subnets().find(held) {
+            let wish = Repair::NameSubnet { prefix, id: id.to_owned() };
+            self.ledger.ask(Request::Repair(Box::new(wish))).await?;
+            let action = format!("its PoolID is {id} from now on");
+            return Ok(Finding { action, advice: None, ..unnamed(subnet, &known) });
+        }
+        let Some(mut unknown) = look.unknown_networks.into_iter().find(|it| it.adoption.prefix == prefix)
+        else {
+            let text = format!(
+                "the Engine at {} has no network of ours with the subnet {prefix}; see: gipam gc",
+                self.engine.display()
+            );
+            return refused(ErrorKind::Missing, text);
+        };
+        if let Some(obstacle) = unknown.obstacle {
+            return refused(ErrorKind::Taken, format!("{prefix} is not adopted: {obstacle}"));
+        }
+        unknown.adoption.id = Some(id.to_owned());
+        let wish = Repair::AdoptSubnet(Box::new(unknown.adoption.clone()));
+        self.ledger.ask(Request::Repair(Box::new(wish))).await?;
+        self.learned = true;
+        Ok(unknown.finding(Outcome::Adopted))
     }
 
     async fn read_books(&self) -> Result<Known, String> {
@@ -221,11 +317,12 @@ impl Reconciler {
             let reader = Reader::open(&books)?;
             let mut plan = Plan::new(reader.settings()?);
             reader.load(|change| plan.apply(&change))?;
-            Ok::<_, crate::store::Error>(plan)
+            Ok::<_, crate::store::Error>((plan, reader.names()?))
         });
-        let plan = reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let (plan, names) =
+            reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let read = Fence { generation: plan.counters().0, at };
-        Ok(Known { plan, read })
+        Ok(Known { plan, read, names })
     }
 
     async fn ask(&self, repair: Repair) {
@@ -267,14 +364,23 @@ impl Reconciler {
             let evidence = seen.evidence();
             let repair = match address {
                 Some(address) => Repair::FreeAddress { serial, address, generation, evidence },
-                None if self.settings.only_engine => Repair::FreeSubnet { serial, generation, evidence },
+                None if self.may_free(&key) => {
+                    let unnamed = !self.settings.only_engine;
+                    Repair::FreeSubnet { serial, generation, unnamed, evidence }
+                }
                 None => continue,
             };
             tracing::info!("repair frees serial {serial}: {}", seen.evidence());
+            self.meters.freed.inc();
             self.ask(repair).await;
             freed.push(key);
         }
         freed
+    }
+
+    /// Whether a subnet that the Engine does not know can be nobody else's.
+    fn may_free(&self, key: &Key) -> bool {
+        self.settings.only_engine || self.suspects.is_ours(key)
     }
 
     /// Between the two looks after which a person may have it freed: a minute, or the grace time where that is shorter.
@@ -291,35 +397,24 @@ impl Reconciler {
         }
     }
 
-    fn finding(&self, plan: &Plan, key: &Key, since: Millis, why: &str, freed: &[Key]) -> Option<Finding> {
-        let (serial, address, _) = *key;
-        let subnet = plan.subnet(serial)?;
-        let prefix = subnet.state.prefix;
-        let record = address.and_then(|address| subnet.addresses.get(address));
+    fn finding(&self, known: &Known, key: &Key, since: Millis, why: &str, freed: &[Key]) -> Option<Finding> {
+        let (_, address, _) = *key;
         let seen = self.suspects.get(key);
-        let subnet_only = address.is_none() && !self.settings.only_engine;
         let action = match seen {
-            _ if freed.contains(key) => "freed",
-            None => "wait: granted less than a minute before",
-            Some(seen) if seen.has_lasted(self.apart()) && subnet_only => {
-                "report: another Engine may own it; gipam release SUBNET --force frees it"
+            _ if freed.contains(key) => ("freed".to_owned(), None),
+            None => ("wait: granted less than a minute ago".to_owned(), None),
+            Some(seen) if !seen.has_lasted(self.apart()) => {
+                let second = whole_seconds(seen.first.saturating_add(self.apart()));
+                (format!("wait: to be seen again after {second}"), None)
             }
-            Some(seen) if seen.has_lasted(self.apart()) => {
-                "free after the grace time; gipam gc --apply frees it now"
+            Some(_) if address.is_none() && !self.may_free(key) => {
+                ("only reported: another Engine may own it".to_owned(), Some(ANOTHERS))
             }
-            Some(_) if self.settings.grace < APART => "wait for a second look, a grace time after the first",
-            Some(_) => "wait for a second look, a minute after the first",
+            Some(seen) => {
+                let due = whole_seconds(seen.first.saturating_add(self.settings.grace));
+                (format!("will be freed after {due}"), Some(AT_ONCE))
+            }
         };
-        Some(Finding {
-            what: if address.is_some() { "lease" } else { "subnet" }.to_owned(),
-            subnet: prefix.to_string(),
-            address: address.map(|address| prefix.address(address).to_string()),
-            holder: record.and_then(|record| record.name.as_deref().map(str::to_owned)),
-            since: Some(rfc3339(since)),
-            first_seen: seen.map(|seen| rfc3339(seen.first)),
-            last_seen: seen.map(|seen| rfc3339(seen.last)),
-            why: why.to_owned(),
-            action: action.to_owned(),
-        })
+        suspect(known, key, since, seen, why, action)
     }
 }

@@ -4,7 +4,7 @@
 //! look that counts is at least a minute after the grant, however short the grace time: what is granted to a container
 //! that is being started is not shown yet. One look never frees anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::change::Serial;
 use crate::plan::request::Dead;
@@ -46,6 +46,8 @@ impl Seen {
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     seen: BTreeMap<Key, Seen>,
+    /// Subnets that no other Engine can own.
+    ours: BTreeSet<Key>,
     /// When the youngest of what looked dead is old enough for a look that counts.
     ripe: Option<Millis>,
 }
@@ -67,6 +69,17 @@ impl Suspects {
         self.seen = now;
     }
 
+    /// Subnets that were adopted from this Engine's list, and that nobody has asked for an address since: no other
+    /// Engine can own them.
+    pub(super) fn claim(&mut self, ours: BTreeSet<Key>) {
+        self.ours = ours;
+    }
+
+    /// Whether a subnet can be no other Engine's.
+    pub(super) fn is_ours(&self, key: &Key) -> bool {
+        self.ours.contains(key)
+    }
+
     /// When this was seen dead.
     pub(super) fn get(&self, key: &Key) -> Option<&Seen> {
         self.seen.get(key)
@@ -81,24 +94,28 @@ impl Suspects {
     /// What an explicit request may replace.
     pub(super) fn proven(&self, subnets: bool) -> Dead {
         let mut dead = Dead::default();
-        for ((serial, address, generation), seen) in self.seen.iter().filter(|(_, seen)| seen.is_proven()) {
+        for (key, seen) in self.seen.iter().filter(|(_, seen)| seen.is_proven()) {
+            let (serial, address, generation) = key;
             match address {
                 Some(address) => drop(dead.leases.insert((*serial, *address, *generation), seen.evidence())),
                 None if subnets => drop(dead.subnets.insert((*serial, *generation), seen.evidence())),
+                None if self.is_ours(key) => {
+                    drop(dead.unnamed.insert((*serial, *generation), seen.evidence()))
+                }
                 None => {}
             }
         }
         dead
     }
 
-    /// When the next look would tell something: the second of a proof, or the one after the grace time. What is only
-    /// reported is looked at every minute.
+    /// When the next look would tell something: the second of a proof, or the one after the grace time. Of what is only
+    /// reported nothing more can be learned.
     pub(super) fn next_look(&self, grace: Millis) -> Option<Millis> {
         let next = |seen: &Seen| {
             let open = [grace, APART].into_iter().filter(|time| !seen.has_lasted(*time));
-            open.min().map_or(seen.last.saturating_add(APART), |time| seen.first.saturating_add(time.max(1)))
+            open.min().map(|time| seen.first.saturating_add(time.max(1)))
         };
-        self.seen.values().map(next).chain(self.ripe).min()
+        self.seen.values().filter_map(next).chain(self.ripe).min()
     }
 }
 
@@ -171,7 +188,7 @@ mod tests {
             "freed unless it is a subnet that is only reported"
         );
         suspects.update(700_000, dead(0));
-        assert_eq!(suspects.next_look(600_000), Some(760_000));
+        assert_eq!(suspects.next_look(600_000), None, "there is no more to learn: an idle daemon sleeps");
     }
 
     #[test]
@@ -190,6 +207,12 @@ mod tests {
         }
         assert!(suspects.proven(false).subnets.is_empty());
         assert_eq!(suspects.proven(true).subnets.len(), 1);
+        suspects.claim(BTreeSet::from([(1, None, 3)]));
+        assert_eq!(
+            suspects.proven(false).unnamed.len(),
+            1,
+            "or where it was adopted from this Engine's list"
+        );
     }
 
     #[test]

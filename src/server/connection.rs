@@ -166,6 +166,9 @@ fn raw(response: Response) -> Vec<u8> {
     if !response.content_type.is_empty() {
         head.push_str(&format!("content-type: {}\r\n", response.content_type));
     }
+    for (name, value) in response.fields {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
     head.push_str(&format!("content-length: {}\r\nconnection: close\r\n\r\n", response.body.len()));
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(&response.body);

@@ -7,7 +7,7 @@ use super::delivery::Delivery;
 use super::message::{Handler, Limits, Peer, Refusal, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
 use std::sync::Arc;
 
@@ -36,6 +36,7 @@ impl<H: Handler> Exchange<H> {
                     query: head.uri.query().map(str::to_owned),
                     body,
                     peer: self.peer,
+                    fields: wanted(&head.headers, H::FIELDS),
                 };
                 let response = self.handler.handle(request).await;
                 // From here to the return there is no point at which this future could be dropped.
@@ -54,7 +55,7 @@ impl<H: Handler> Exchange<H> {
         let close = self.delivery.answered(response.undelivered) || close;
         let mut answer = hyper::Response::new(Full::new(Bytes::from(response.body)));
         *answer.status_mut() = status(response.status);
-        fill(answer.headers_mut(), response.content_type, close);
+        fill(answer.headers_mut(), response.fields, response.content_type, close);
         answer
     }
 
@@ -96,7 +97,24 @@ pub(super) fn status(code: u16) -> StatusCode {
     }
 }
 
-fn fill(headers: &mut HeaderMap, content_type: &'static str, close: bool) {
+/// The fields of a head that a handler wants, with those of their values that are text.
+fn wanted(head: &HeaderMap, names: &'static [&'static str]) -> Vec<(&'static str, String)> {
+    let value = |name: &&'static str| Some((*name, head.get(*name)?.to_str().ok()?.to_owned()));
+    names.iter().filter_map(value).collect()
+}
+
+fn fill(
+    headers: &mut HeaderMap,
+    fields: &[(&'static str, &'static str)],
+    content_type: &'static str,
+    close: bool,
+) {
+    for (name, value) in fields {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+        {
+            headers.insert(name, value);
+        }
+    }
     if !content_type.is_empty()
         && let Ok(value) = HeaderValue::from_str(content_type)
     {

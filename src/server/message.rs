@@ -38,6 +38,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// Who asks.
     pub peer: Peer,
+    /// The header fields that [`Handler::FIELDS`] names, where they were sent and are text.
+    pub fields: Vec<(&'static str, String)>,
 }
 
 /// Called exactly once, and only if the connection died before the first byte of the answer that carries it
@@ -52,6 +54,8 @@ pub struct Response {
     pub content_type: &'static str,
     /// The body.
     pub body: Vec<u8>,
+    /// Further header fields; what HTTP does not allow is left out.
+    pub fields: &'static [(&'static str, &'static str)],
     /// What to do if this answer cannot have reached anybody.
     pub undelivered: Option<Undelivered>,
 }
@@ -59,7 +63,13 @@ pub struct Response {
 impl Response {
     /// An answer that changed nothing, so that nothing needs undoing if it is lost.
     pub fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
-        Response { status, content_type, body: body.into(), undelivered: None }
+        Response { status, content_type, body: body.into(), fields: &[], undelivered: None }
+    }
+
+    /// The same answer with these header fields.
+    pub fn with_fields(mut self, fields: &'static [(&'static str, &'static str)]) -> Response {
+        self.fields = fields;
+        self
     }
 
     /// The same answer, with what to do if it cannot be delivered.
@@ -130,6 +140,9 @@ impl Refusal {
 
 /// The owner of a door: answers requests, and words the errors of those that never became one.
 pub trait Handler: Send + Sync + 'static {
+    /// Names of the header fields that it wants to see, in lower case.
+    const FIELDS: &'static [&'static str] = &[];
+
     /// Answers one request. The future is dropped, wherever it stands, when the client is known to have gone;
     /// what must survive that belongs into a queue of the owner's. Every request that arrived whole gets this
     /// far and is polled at least once, even if its client has already gone: the first poll is the place to

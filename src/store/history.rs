@@ -1,6 +1,6 @@
 //! Reading the history: who held what and when.
 //!
-//! Promises: newest first, bounded by what was asked for. Does not write it (see `write`).
+//! Promises: newest first, bounded by what was asked for; rows that only say what is known of an address are left out. Does not write it (see `write`).
 
 use rusqlite::{Row, params};
 
@@ -12,7 +12,7 @@ use super::write::signed;
 pub struct HistoryLine {
     /// Milliseconds since the UNIX epoch.
     pub at: u64,
-    /// `leased`, `released`, `undone`, `subnet granted`, `subnet released`, `subnet undone`.
+    /// `leased`, `released`, `undone`, `adopted`, `identified`; the same of subnets: `subnet granted`, `subnet adopted` ...
     pub event: String,
     /// Address space.
     pub space: String,
@@ -28,7 +28,7 @@ pub struct HistoryLine {
     pub name: Option<String>,
     /// Holder's MAC.
     pub mac: Option<String>,
-    /// docker or force.
+    /// docker or force, or the evidence of repair.
     pub why: Option<String>,
 }
 
@@ -41,7 +41,8 @@ impl Reader {
     /// The newest lines; `of` narrows to an address, a subnet, a PoolID, a holder's name or a MAC; none older than `since`.
     pub fn history_since(&self, of: Option<&str>, limit: u32, since: u64) -> Result<Vec<HistoryLine>, Error> {
         let sql = "SELECT at, event, space, subnet, id, address, kind, name, mac, why FROM history \
-                   WHERE (?1 IS NULL OR address = ?1 OR subnet = ?1 OR id = ?1 OR name = ?1 OR mac = ?1) AND at >= ?3 \
+                   WHERE event NOT IN ('forgotten', 'restored') AND at >= ?3 \
+                   AND (?1 IS NULL OR address = ?1 OR subnet = ?1 OR id = ?1 OR name = ?1 OR mac = ?1) \
                    ORDER BY seq DESC LIMIT ?2";
         let mut statement = self.connection.prepare(sql).map_err(sqlite(&self.path, "reading history"))?;
         let rows = statement

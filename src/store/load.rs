@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 use std::str::FromStr;
 
 use rusqlite::{Connection, Row};
@@ -15,9 +16,12 @@ use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::request::{Mac, Space};
 
 /// What a row says that cannot be.
-struct Unclear(String);
+pub(super) struct Unclear(pub(super) String);
 
-type Clear<T> = Result<T, Unclear>;
+pub(super) type Clear<T> = Result<T, Unclear>;
+
+/// The subnet whose rows are being read: its serial, its prefix, its addresses so far.
+type AtHand = (i64, Prefix, Vec<(u128, Record)>);
 
 impl Books {
     /// Everything that was granted and is remembered, as changes; each is handed to `take`.
@@ -33,43 +37,93 @@ impl Reader {
     }
 }
 
-fn load(path: &std::path::Path, connection: &Connection, mut take: impl FnMut(Change)) -> Result<(), Error> {
-    let mut table =
-        |name: &'static str, sql: &str, read: fn(&Row<'_>) -> Result<Clear<Change>, rusqlite::Error>| {
-            let mut statement = connection.prepare(sql).map_err(sqlite(path, "reading"))?;
-            let mut rows = statement.query([]).map_err(sqlite(path, "reading"))?;
-            let mut count = 0u64;
-            while let Some(row) = rows.next().map_err(sqlite(path, "reading"))? {
-                count += 1;
-                let what = match read(row) {
-                    Ok(Ok(change)) => {
-                        take(change);
-                        continue;
-                    }
-                    Ok(Err(Unclear(what))) => what,
-                    Err(error) => error.to_string(),
-                };
-                let what = format!("table {name}, row {count}: {what}");
-                return Err(Error::Damaged { path: path.to_owned(), what });
-            }
-            Ok(())
-        };
-    table("subnets", "SELECT * FROM subnets ORDER BY serial", |row| {
-        Ok(subnet(row)?.map(Box::new).map(Change::SubnetGranted))
+fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> Result<(), Error> {
+    // Of which prefix a serial is, for its addresses.
+    let mut prefixes = BTreeMap::new();
+    table(path, connection, "subnets", "SELECT * FROM subnets ORDER BY serial", |row| {
+        Ok(subnet(row)?.map(|state| {
+            prefixes.insert(state.serial, state.prefix);
+            take(Change::SubnetGranted(Box::new(state)));
+        }))
     })?;
-    table(
-        "addresses",
-        "SELECT a.*, s.prefix FROM addresses a LEFT JOIN subnets s ON s.serial = a.subnet",
-        address,
-    )?;
-    table("keys", "SELECT * FROM keys", key)?;
-    table("callers", "SELECT * FROM callers", caller)?;
-    table("counters", "SELECT next_generation, next_serial FROM counters", |row| {
+    let columns = "address, leased, kind, name, mac, pinned, since, generation";
+    let sql = format!("SELECT subnet, {columns} FROM addresses ORDER BY subnet");
+    // Subnet by subnet.
+    let mut at_hand: Option<AtHand> = None;
+    let loaded =
+        |(serial, _, records): AtHand| Change::AddressesLoaded { serial: serial.unsigned_abs(), records };
+    table(path, connection, "addresses", &sql, |row| {
+        let serial: i64 = row.get(0)?;
+        if at_hand.as_ref().is_none_or(|(of, ..)| *of != serial) {
+            at_hand.take().map(loaded).map(&mut take);
+            let prefix = u64::try_from(serial).ok().and_then(|of| prefixes.get(&of));
+            at_hand = prefix.map(|prefix| (serial, *prefix, Vec::new()));
+        }
+        let Some((_, prefix, records)) = &mut at_hand else {
+            return Ok(Err(Unclear(format!("{} belongs to no subnet", row.get::<_, String>(1)?))));
+        };
+        Ok(known(*prefix, row)?.map(|record| records.push(record)))
+    })?;
+    at_hand.map(loaded).map(&mut take);
+    // What happened since the table was brought up to date; a row of a subnet that has gone since tells only its number.
+    let sql = format!(
+        "SELECT serial, {columns} FROM history WHERE seq > (SELECT folded FROM counters) AND address IS NOT NULL ORDER BY seq"
+    );
+    table(path, connection, "history", &sql, |row| {
+        let (serial, generation): (i64, i64) = (row.get(0)?, row.get(8)?);
+        let counted = match unsigned(generation) {
+            Ok(generation) => {
+                Change::Counted { next_generation: generation.saturating_add(1), next_serial: 0 }
+            }
+            Err(unclear) => return Ok(Err(unclear)),
+        };
+        let prefix = u64::try_from(serial).ok().and_then(|serial| prefixes.get(&serial));
+        let change = match (prefix, row.get::<_, Option<bool>>(2)?) {
+            (None, _) => Ok(counted),
+            (Some(prefix), Some(_)) => known(*prefix, row)?.map(|(address, record)| {
+                Change::AddressRestored { serial: serial.unsigned_abs(), address, record }
+            }),
+            (Some(prefix), None) => {
+                take(counted);
+                let forgotten = |address| Change::AddressForgotten { serial: serial.unsigned_abs(), address };
+                number_in(*prefix, row.get_ref(1)?.as_str()?).map(forgotten)
+            }
+        };
+        Ok(change.map(&mut take))
+    })?;
+    table(path, connection, "keys", "SELECT * FROM keys", |row| Ok(key(row)?.map(&mut take)))?;
+    table(path, connection, "callers", "SELECT * FROM callers", |row| Ok(caller(row)?.map(&mut take)))?;
+    table(path, connection, "counters", "SELECT next_generation, next_serial FROM counters", |row| {
         let (generation, serial) = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?);
         Ok(unsigned(generation).and_then(|next_generation| {
-            Ok(Change::Counted { next_generation, next_serial: unsigned(serial)? })
+            take(Change::Counted { next_generation, next_serial: unsigned(serial)? });
+            Ok(())
         }))
     })
+}
+
+/// Reads a table row by row; what cannot be understood is named.
+fn table(
+    path: &Path,
+    connection: &Connection,
+    name: &'static str,
+    sql: &str,
+    mut read: impl FnMut(&Row<'_>) -> Result<Clear<()>, rusqlite::Error>,
+) -> Result<(), Error> {
+    let mut statement = connection.prepare(sql).map_err(sqlite(path, "reading"))?;
+    let mut rows = statement.query([]).map_err(sqlite(path, "reading"))?;
+    let mut count = 0u64;
+    while let Some(row) = rows.next().map_err(sqlite(path, "reading"))? {
+        count += 1;
+        let what = match read(row) {
+            Ok(Ok(())) => continue,
+            Ok(Err(Unclear(what))) => what,
+            Err(error) => error.to_string(),
+        };
+        let what = format!("table {name}, row {count}: {what}");
+        return Err(Error::Damaged { path: path.to_owned(), what });
+    }
+    Ok(())
 }
 
 fn unsigned(value: i64) -> Clear<u64> {
@@ -110,7 +164,7 @@ fn mac(text: &str) -> Clear<Mac> {
     Ok(mac)
 }
 
-fn subnet(row: &Row<'_>) -> Result<Clear<SubnetState>, rusqlite::Error> {
+pub(super) fn subnet(row: &Row<'_>) -> Result<Clear<SubnetState>, rusqlite::Error> {
     let text = |name: &str| row.get::<_, String>(name);
     let maybe = |name: &str| row.get::<_, Option<String>>(name);
     let whole = |name: &str| row.get::<_, i64>(name);
@@ -153,27 +207,25 @@ fn subnet(row: &Row<'_>) -> Result<Clear<SubnetState>, rusqlite::Error> {
     })())
 }
 
-fn address(row: &Row<'_>) -> Result<Clear<Change>, rusqlite::Error> {
-    let (serial, text): (i64, String) = (row.get("subnet")?, row.get("address")?);
-    let subnet_text: Option<String> = row.get("prefix")?;
-    let (leased, pinned): (bool, bool) = (row.get("leased")?, row.get("pinned")?);
-    let (kind, name, mac_text): (Option<String>, Option<String>, Option<String>) =
-        (row.get("kind")?, row.get("name")?, row.get("mac")?);
-    let (since, generation): (i64, i64) = (row.get("since")?, row.get("generation")?);
+/// A row of addresses: serial, address, leased, kind, name, mac, pinned, since, generation.
+fn known(prefix: Prefix, row: &Row<'_>) -> Result<Clear<(u128, Record)>, rusqlite::Error> {
+    let text = |at: usize| Ok::<_, rusqlite::Error>(row.get_ref(at)?.as_str_or_null()?);
+    let (address, kind_text, name, mac_text) = (row.get_ref(1)?.as_str()?, text(3)?, text(4)?, text(5)?);
+    let (leased, pinned): (bool, bool) = (row.get(2)?, row.get(6)?);
+    let (since, generation): (i64, i64) = (row.get(7)?, row.get(8)?);
     Ok((|| {
-        let subnet_text = subnet_text.ok_or_else(|| Unclear(format!("{text} belongs to no subnet")))?;
-        let address = number_in(prefix(&subnet_text)?, &text)?;
-        let kind = Kind::parse(kind.as_deref()).ok_or_else(|| Unclear(format!("{kind:?} is no kind")))?;
+        let address = number_in(prefix, address)?;
+        let kind = Kind::parse(kind_text).ok_or_else(|| Unclear(format!("{kind_text:?} is no kind")))?;
         let record = Record {
             leased,
             kind,
             name: name.map(Into::into),
-            mac: mac_text.as_deref().map(mac).transpose()?,
+            mac: mac_text.map(mac).transpose()?,
             pinned,
             since: unsigned(since)?,
             generation: unsigned(generation)?,
         };
-        Ok(Change::AddressRestored { serial: unsigned(serial)?, address, record })
+        Ok((address, record))
     })())
 }
 

@@ -7,14 +7,16 @@
 //! newer files are refused and left as they are; existing books are never replaced by empty ones. Does not decide.
 
 pub mod backup;
+mod census;
 pub mod history;
 mod load;
-mod names;
+pub mod names;
 pub mod old_gipam;
 mod reserve;
 mod schema;
 mod settings;
 mod sqlite;
+mod tail;
 pub mod takeover;
 mod write;
 

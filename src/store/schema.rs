@@ -8,10 +8,10 @@
 pub const APPLICATION_ID: i32 = 0x6769_706d;
 
 /// The version this program writes.
-pub const VERSION: i32 = 3;
+pub const VERSION: i32 = 4;
 
 /// What makes version N+1 of version N; the first makes the books.
-pub const MIGRATIONS: [&str; 3] = [FIRST, NAMES, CALLERS];
+pub const MIGRATIONS: [&str; 4] = [FIRST, NAMES, CALLERS, TAIL];
 
 const FIRST: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -59,4 +59,30 @@ CREATE VIEW leases AS SELECT s.prefix AS subnet, a.address, a.kind, coalesce(n.c
 const CALLERS: &str = "
 CREATE TABLE callers (name TEXT PRIMARY KEY, first INTEGER NOT NULL, until INTEGER, live_restore INTEGER)
   STRICT, WITHOUT ROWID;
+";
+
+/// History is the log: its rows also say what is known of an address since, and the table of addresses follows them (see
+/// `tail`). `leased` is 1 for a lease, 0 for the memory of one, null where nothing is known any more.
+const TAIL: &str = "
+ALTER TABLE counters ADD COLUMN folded INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE history RENAME TO old_history;
+CREATE TABLE history (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, event TEXT NOT NULL,
+  space TEXT NOT NULL, subnet TEXT NOT NULL, id TEXT NOT NULL, address TEXT, kind TEXT, name TEXT, mac TEXT, why TEXT,
+  serial INTEGER, leased INTEGER, pinned INTEGER, since INTEGER, generation INTEGER) STRICT;
+INSERT INTO history SELECT seq, at, event, space, subnet, id, address, kind, name, mac, why, NULL, NULL, NULL, NULL, NULL
+  FROM old_history;
+DROP TABLE old_history;
+UPDATE counters SET folded = coalesce((SELECT max(seq) FROM history), 0);
+CREATE VIEW tail AS SELECT serial AS subnet, address, leased, kind, name, mac, pinned, since, generation, max(seq) AS seq
+  FROM history WHERE seq > (SELECT folded FROM counters) AND address IS NOT NULL GROUP BY serial, address;
+CREATE VIEW known AS
+  SELECT a.* FROM addresses a LEFT JOIN tail t ON t.subnet = a.subnet AND t.address = a.address WHERE t.seq IS NULL
+  UNION ALL
+  SELECT subnet, address, leased, kind, name, mac, pinned, since, generation FROM tail WHERE leased IS NOT NULL;
+DROP VIEW leases;
+CREATE VIEW leases AS SELECT s.prefix AS subnet, a.address, a.kind, coalesce(n.container, a.name) AS holder, a.mac,
+  n.network, datetime(a.since / 1000, 'unixepoch') AS since, s.space, s.id FROM known a
+  JOIN subnets s ON s.serial = a.subnet
+  LEFT JOIN names n ON n.subnet = a.subnet AND n.address = a.address AND n.generation = a.generation
+  WHERE a.leased AND s.released_at IS NULL;
 ";

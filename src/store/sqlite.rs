@@ -14,6 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::reserve::Reserve;
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
+use super::tail::Tail;
 use super::write::TRIM_EVERY;
 
 /// Why books cannot be opened or read.
@@ -107,6 +108,12 @@ pub struct Books {
     log_pages: Arc<AtomicI32>,
     pub(super) history_since_trim: usize,
     pub(super) history_limit: u64,
+    pub(super) tail: Tail,
+    pub(super) fold_least: usize,
+    /// Something other than addresses was written, so that the counters are due.
+    pub(super) counters_due: bool,
+    /// A write failed otherwise than for want of room: nothing more is written.
+    failed: bool,
     reserve: Reserve,
     _lock: File,
 }
@@ -161,6 +168,10 @@ impl Books {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(sqlite(path, "opening"))?;
+        // A statement is planned once, whatever values it is run with.
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+            .map_err(sqlite(path, "opening"))?;
         // Nothing is written unless it is ours and of our time: not even the log is moved into a file that is refused.
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
@@ -172,18 +183,27 @@ impl Books {
             log_pages: Arc::default(),
             history_since_trim: TRIM_EVERY, // whoever restarts often trims too
             history_limit: 100_000,
+            tail: Tail::default(),
+            fold_least: usize::MAX,
+            counters_due: false,
+            failed: false,
             reserve: Reserve::beside(path),
             _lock: lock,
         };
         let version = check_version(path, &books.connection)?;
         books.configure()?;
         migrate(path, &books.connection, version)?;
+        books.read_tail()?;
         Ok(books)
     }
 
     /// How many rows of history are kept.
     pub fn keep_history(&mut self, rows: u64) {
         self.history_limit = rows;
+        // Where little is kept, little waits in the tail; else what waits is kept the longer.
+        if let Some(few) = usize::try_from(rows).ok().filter(|few| *few < super::tail::LEAST) {
+            self.fold_after(few.max(TRIM_EVERY));
+        }
     }
 
     /// Where they are.
@@ -209,10 +229,7 @@ impl Books {
     /// Opens the transaction of a batch, if there is none yet.
     pub(super) fn begin(&mut self) -> Result<(), CommitError> {
         if !self.open_transaction {
-            self.connection
-                .prepare_cached("BEGIN IMMEDIATE")
-                .and_then(|mut begin| begin.execute([]))
-                .map_err(|error| CommitError::of(&error))?;
+            self.run("BEGIN IMMEDIATE")?;
             self.open_transaction = true;
         }
         Ok(())
@@ -223,21 +240,33 @@ impl Books {
         if !self.open_transaction {
             return Ok(());
         }
-        self.connection
-            .prepare_cached("COMMIT")
-            .and_then(|mut commit| commit.execute([]))
-            .map_err(|error| CommitError::of(&error))?;
+        let committed = self.fold_if_due().and_then(|()| self.run("COMMIT"));
+        self.failed |= matches!(committed, Err(CommitError::Unknown(_)));
+        committed?;
         self.open_transaction = false;
+        self.counters_due = false;
         Ok(())
+    }
+
+    fn run(&self, statement: &str) -> Result<(), CommitError> {
+        let run = self.connection.prepare_cached(statement).and_then(|mut statement| statement.execute([]));
+        run.map(|_| ()).map_err(|error| CommitError::of(&error))
     }
 
     /// Forgets everything written since the last commit.
     pub fn rollback(&mut self) -> Result<(), CommitError> {
-        self.open_transaction = false;
-        if self.connection.is_autocommit() {
-            return Ok(()); // SQLite has rolled back by itself
+        let written = std::mem::take(&mut self.open_transaction);
+        self.counters_due = false;
+        // SQLite may have rolled back by itself.
+        if !self.connection.is_autocommit() {
+            self.connection
+                .execute_batch("ROLLBACK")
+                .map_err(|error| CommitError::Unknown(error.to_string()))?;
         }
-        self.connection.execute_batch("ROLLBACK").map_err(|error| CommitError::Unknown(error.to_string()))
+        if written {
+            self.read_tail().map_err(|error| CommitError::Unknown(error.to_string()))?;
+        }
+        Ok(())
     }
 
     /// After a commit that found no room: gives the reserve away, moves the log into the file, and cuts it off. Waits a
@@ -297,8 +326,15 @@ impl Books {
         }
     }
 
-    /// Closes them; the log is moved into the file.
-    pub fn close(self) -> Result<(), Error> {
+    /// Closes them; the newest history is folded, the log is moved into the file.
+    pub fn close(mut self) -> Result<(), Error> {
+        if !self.failed
+            && let Err(error) = self.rollback().and_then(|()| self.fold_all())
+        {
+            // What was not folded stays in the history, where the next start finds it.
+            tracing::warn!("the books {}: {error}", self.path.display());
+            let _ = self.rollback();
+        }
         self.checkpoint("TRUNCATE");
         let path = self.path;
         self.connection

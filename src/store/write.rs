@@ -1,14 +1,13 @@
-//! Changes into tables: what each change writes, and its line of history.
+//! Changes into tables: what each change writes, and its row of history.
 //!
-//! Promises: a change touches a bounded number of rows, but for the release of a subnet (a few statements over its
-//! leases) and the trimming of history. Does not commit.
+//! Promises: a change of an address is one row of history, which `tail` folds later; any other touches a bounded number
+//! of rows, but for the release of a subnet (a row for each lease) and the trimming of history. Does not commit.
 
 use rusqlite::params;
-use rusqlite::types::Null;
 
 use super::sqlite::{Books, CommitError, Error, sqlite};
 use crate::plan::change::{Change, Kind, Marks, Record, Serial, Shown, SubnetState, Why};
-use crate::plan::prefix::Prefix;
+use crate::plan::prefix::text;
 use crate::plan::settings::Millis;
 use crate::plan::{Plan, mac_text};
 
@@ -22,13 +21,35 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// One line of history.
-struct Line<'a> {
+/// One row of history.
+struct Row<'a> {
     at: Millis,
     event: &'static str,
+    /// Of whom it tells: an address, or only the subnet.
     address: Option<u128>,
-    record: Option<&'a Record>,
+    /// Who holds, or held, the address.
+    holder: Option<&'a Record>,
+    /// What is known of the address now; nothing if absent.
+    known: Option<Known>,
     why: Option<&'a Why>,
+}
+
+/// What is known of an address, beside its holder.
+struct Known {
+    leased: bool,
+    since: Millis,
+}
+
+impl<'a> Row<'a> {
+    fn of_subnet(at: Millis, event: &'static str, why: Option<&'a Why>) -> Self {
+        Self { at, event, address: None, holder: None, known: None, why }
+    }
+
+    /// The address is as the record says.
+    fn of_address(at: Millis, event: &'static str, address: u128, record: &'a Record) -> Self {
+        let known = Some(Known { leased: record.leased, since: record.since });
+        Self { at, event, address: Some(address), holder: Some(record), known, why: None }
+    }
 }
 
 impl Books {
@@ -38,8 +59,11 @@ impl Books {
         self.write_change(plan, change).map_err(|error| CommitError::of(&error))
     }
 
-    /// Writes the counters, once a batch.
+    /// Writes the counters, once a batch; where only addresses changed, their rows of history say enough.
     pub fn write_counters(&mut self, plan: &Plan) -> Result<(), CommitError> {
+        if !std::mem::take(&mut self.counters_due) {
+            return Ok(());
+        }
         self.begin()?;
         let (generation, serial) = plan.counters();
         let sql = "UPDATE counters SET next_generation = ?1, next_serial = ?2 WHERE one = 1";
@@ -58,62 +82,77 @@ impl Books {
 
     fn write_change(&mut self, plan: &Plan, change: &Change) -> Written {
         match change {
+            Change::AddressGranted { serial, address, record } => {
+                let row = Row::of_address(record.since, "leased", *address, record);
+                self.address_row(plan, *serial, &row)
+            }
+            Change::AddressReleased { serial, address, at, why } => {
+                let record = plan.subnet(*serial).and_then(|subnet| subnet.addresses.get(*address));
+                let Some(record) = record else { return Ok(()) };
+                let known = Some(Known { leased: false, since: *at });
+                let row = Row::of_address(*at, "released", *address, record);
+                self.address_row(plan, *serial, &Row { known, why: Some(why), ..row })
+            }
+            Change::AddressRestored { serial, address, record } => {
+                self.ended_without_release(plan, *serial, *address, None)?;
+                let row = Row::of_address(plan.now(), "restored", *address, record);
+                self.address_row(plan, *serial, &row)
+            }
+            Change::AddressForgotten { serial, address } => {
+                self.ended_without_release(plan, *serial, *address, Some("forgotten"))
+            }
+            Change::AddressLearned { serial, address, record, evidence } => {
+                let known = plan.subnet(*serial).is_some_and(|subnet| subnet.addresses.is_leased(*address));
+                let event = if known { "identified" } else { "adopted" };
+                let why = Why::Repair(evidence.clone());
+                let row = Row::of_address(plan.now(), event, *address, record);
+                self.address_row(plan, *serial, &Row { why: Some(&why), ..row })
+            }
+            other => {
+                self.counters_due = true;
+                self.write_other(plan, other)
+            }
+        }
+    }
+
+    /// What is not about one address.
+    fn write_other(&mut self, plan: &Plan, change: &Change) -> Written {
+        match change {
             Change::SubnetGranted(state) => {
                 self.put_subnet(state)?;
-                self.subnet_line(state, "subnet granted", state.granted_at, None)
+                self.history(state, &Row::of_subnet(state.granted_at, "subnet granted", None)).map(|_| ())
             }
             Change::SubnetRestored(state) => {
                 self.undone_subnet(plan, state.serial)?;
                 self.put_subnet(state)
             }
+            Change::SubnetAdopted { state, evidence } => {
+                self.put_subnet(state)?;
+                let why = Why::Repair(evidence.clone());
+                self.history(state, &Row::of_subnet(state.granted_at, "subnet adopted", Some(&why)))
+                    .map(|_| ())
+            }
+            Change::SubnetIdLearned { serial, id, why } => self.learn_id(plan, *serial, id, why),
             Change::SubnetMarked { serial, marks } => self.mark(plan, *serial, marks),
             Change::SubnetReleased { serial, at, cool_until, why } => {
                 self.release_subnet(plan, *serial, *at, *cool_until, why)
             }
             Change::SubnetForgotten { serial } => {
                 self.undone_subnet(plan, *serial)?;
-                self.execute("DELETE FROM addresses WHERE subnet = ?1", [signed(*serial)])?;
-                self.execute("DELETE FROM names WHERE subnet = ?1", [signed(*serial)])?;
-                self.execute("DELETE FROM subnets WHERE serial = ?1", [signed(*serial)])
-            }
-            Change::AddressGranted { serial, address, record } => {
-                self.put_address(plan, *serial, *address, record)?;
-                let line = Line {
-                    at: record.since,
-                    event: "leased",
-                    address: Some(*address),
-                    record: Some(record),
-                    why: None,
-                };
-                self.line(plan, *serial, &line)
-            }
-            Change::AddressRestored { serial, address, record } => {
-                self.undone_address(plan, *serial, *address)?;
-                self.put_address(plan, *serial, *address, record)
-            }
-            Change::AddressLearned { serial, address, record, evidence } => {
-                self.learned_address(plan, *serial, *address, record, evidence)
+                for sql in [
+                    "DELETE FROM addresses WHERE subnet = ?1",
+                    "DELETE FROM names WHERE subnet = ?1",
+                    "DELETE FROM subnets WHERE serial = ?1",
+                ] {
+                    self.execute(sql, [signed(*serial)])?;
+                }
+                Ok(())
             }
             Change::SubnetListed { serial } => {
                 self.execute("UPDATE subnets SET start_beyond = NULL WHERE serial = ?1", [signed(*serial)])
             }
             Change::AddressNamed { serial, address, generation, shown } => {
                 self.name_address(plan, *serial, *address, *generation, shown)
-            }
-            Change::AddressReleased { serial, address, at, why } => {
-                self.release_address(plan, *serial, *address, *at, why)
-            }
-            Change::AddressForgotten { serial, address } => {
-                self.undone_address(plan, *serial, *address)?;
-                let Some(subnet) = plan.subnet(*serial) else { return Ok(()) };
-                let text = subnet.state.prefix.address(*address).to_string();
-                for sql in [
-                    "DELETE FROM addresses WHERE subnet = ?1 AND address = ?2",
-                    "DELETE FROM names WHERE subnet = ?1 AND address = ?2",
-                ] {
-                    self.execute(sql, params![signed(*serial), text])?;
-                }
-                Ok(())
             }
             Change::KeyRemembered { space, family, word, prefix: Some((prefix, at)) } => self.execute(
                 "INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -128,7 +167,13 @@ impl Books {
                 params![name, signed(caller.first), caller.until.map(signed), caller.live_restore],
             ),
             Change::CallerForgotten { name } => self.execute("DELETE FROM callers WHERE name = ?1", [name]),
-            Change::Counted { .. } => Ok(()),
+            Change::AddressGranted { .. }
+            | Change::AddressReleased { .. }
+            | Change::AddressRestored { .. }
+            | Change::AddressForgotten { .. }
+            | Change::AddressLearned { .. }
+            | Change::AddressesLoaded { .. }
+            | Change::Counted { .. } => Ok(()),
         }
     }
 
@@ -163,6 +208,13 @@ impl Books {
         )
     }
 
+    fn learn_id(&mut self, plan: &Plan, serial: Serial, id: &str, why: &Why) -> Written {
+        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
+        self.execute("UPDATE subnets SET id = ?2 WHERE serial = ?1", params![signed(serial), id])?;
+        let state = SubnetState { id: id.to_owned(), ..subnet.state.clone() };
+        self.history(&state, &Row::of_subnet(plan.now(), "subnet identified", Some(why))).map(|_| ())
+    }
+
     fn mark(&self, plan: &Plan, serial: Serial, marks: &Marks) -> Written {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
         let gateway = marks.gateway.map(|number| subnet.state.prefix.address(number).to_string());
@@ -195,98 +247,50 @@ impl Books {
             "UPDATE subnets SET released_at = ?2, cool_until = ?3 WHERE serial = ?1",
             params![key, signed(at), signed(cool_until)],
         )?;
-        let ended = self.connection.prepare_cached(
-            "INSERT INTO history SELECT NULL, ?2, 'released', s.space, s.prefix, s.id, a.address, a.kind, a.name, a.mac, ?3 \
-             FROM addresses a JOIN subnets s ON s.serial = a.subnet WHERE a.subnet = ?1 AND a.leased",
-        )?.execute(params![key, signed(at), why.text()])?;
-        self.history_since_trim += ended;
-        self.execute("DELETE FROM addresses WHERE subnet = ?1 AND leased AND kind IS NOT 'endpoint'", [key])?;
-        self.execute(
-            "UPDATE addresses SET leased = 0, since = ?2 WHERE subnet = ?1 AND leased",
-            params![key, signed(at)],
-        )?;
-        self.subnet_line(&subnet.state, "subnet released", at, Some(why))
+        for (address, record) in subnet.addresses.records().filter(|(_, record)| record.leased) {
+            // Of others than endpoints nothing is remembered.
+            let known = (record.kind == Kind::Endpoint).then_some(Known { leased: false, since: at });
+            let row = Row::of_address(at, "released", address, record);
+            self.address_row(plan, serial, &Row { known, why: Some(why), ..row })?;
+        }
+        self.history(&subnet.state, &Row::of_subnet(at, "subnet released", Some(why))).map(|_| ())
     }
 
-    fn put_address(&self, plan: &Plan, serial: Serial, address: u128, record: &Record) -> Written {
-        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
-        self.execute(
-            "INSERT OR REPLACE INTO addresses VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            params![
-                signed(serial),
-                subnet.state.prefix.address(address).to_string(),
-                record.leased,
-                record.kind.name(),
-                record.name.as_deref(),
-                record.mac.map(mac_text),
-                record.pinned,
-                signed(record.since),
-                signed(record.generation)
-            ],
-        )
-    }
-
-    fn release_address(
+    /// An address that is leased and not any more, without a release: its grant never reached anybody. `quiet` is what a
+    /// mere memory that goes is called.
+    fn ended_without_release(
         &mut self,
         plan: &Plan,
         serial: Serial,
         address: u128,
-        at: Millis,
-        why: &Why,
+        quiet: Option<&'static str>,
     ) -> Written {
-        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
-        let text = subnet.state.prefix.address(address).to_string();
-        self.execute(
-            "UPDATE addresses SET leased = 0, since = ?3 WHERE subnet = ?1 AND address = ?2",
-            params![signed(serial), text, signed(at)],
-        )?;
-        let record = subnet.addresses.get(address);
-        self.line(
-            plan,
-            serial,
-            &Line { at, event: "released", address: Some(address), record, why: Some(why) },
-        )
-    }
-
-    fn line(&mut self, plan: &Plan, serial: Serial, line: &Line<'_>) -> Written {
-        match plan.subnet(serial) {
-            Some(subnet) => self.history(&subnet.state, line),
-            None => Ok(()),
-        }
-    }
-
-    /// An address that is leased and not any more, without a release: its grant never reached anybody.
-    fn undone_address(&mut self, plan: &Plan, serial: Serial, address: u128) -> Written {
         let record = plan.subnet(serial).and_then(|subnet| subnet.addresses.get(address));
-        let Some(record) = record.filter(|record| record.leased) else { return Ok(()) };
-        let line =
-            Line { at: plan.now(), event: "undone", address: Some(address), record: Some(record), why: None };
-        self.line(plan, serial, &line)
+        let Some(record) = record else { return Ok(()) };
+        let event = if record.leased { Some("undone") } else { quiet };
+        let Some(event) = event else { return Ok(()) };
+        let row = Row::of_address(plan.now(), event, address, record);
+        self.address_row(plan, serial, &Row { known: None, ..row })
     }
 
     /// The same of a subnet; one that is only remembered leaves without a line.
     fn undone_subnet(&mut self, plan: &Plan, serial: Serial) -> Written {
         match plan.subnet(serial).filter(|subnet| subnet.is_held()) {
-            Some(subnet) => self.subnet_line(&subnet.state, "subnet undone", plan.now(), None),
+            Some(subnet) => {
+                self.history(&subnet.state, &Row::of_subnet(plan.now(), "subnet undone", None)).map(|_| ())
+            }
             None => Ok(()),
         }
     }
 
-    fn learned_address(
-        &mut self,
-        plan: &Plan,
-        serial: Serial,
-        address: u128,
-        record: &Record,
-        evidence: &str,
-    ) -> Written {
-        let known = plan.subnet(serial).is_some_and(|subnet| subnet.addresses.is_leased(address));
-        let event = if known { "identified" } else { "adopted" };
-        self.put_address(plan, serial, address, record)?;
-        let why = Why::Repair(evidence.into());
-        let line =
-            Line { at: plan.now(), event, address: Some(address), record: Some(record), why: Some(&why) };
-        self.line(plan, serial, &line)
+    /// A row that says what is known of an address since.
+    fn address_row(&mut self, plan: &Plan, serial: Serial, row: &Row<'_>) -> Written {
+        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
+        let seq = self.history(&subnet.state, row)?;
+        if let (Some(address), Some(holder)) = (row.address, row.holder) {
+            self.tail.touch(serial, address, seq, holder.generation);
+        }
+        Ok(())
     }
 
     fn name_address(
@@ -311,41 +315,37 @@ impl Books {
         )
     }
 
-    fn subnet_line(
-        &mut self,
-        state: &SubnetState,
-        event: &'static str,
-        at: Millis,
-        why: Option<&Why>,
-    ) -> Written {
-        self.history(state, &Line { at, event, address: None, record: None, why })
-    }
-
-    fn history(&mut self, state: &SubnetState, line: &Line<'_>) -> Written {
-        let prefix: Prefix = state.prefix;
-        let kind = line.record.map_or(Kind::Unknown, |record| record.kind);
+    /// Writes a row; answers its number.
+    fn history(&mut self, state: &SubnetState, row: &Row<'_>) -> Result<i64, rusqlite::Error> {
+        let (prefix, seq) = (state.prefix, self.tail.next_row());
+        let kind = row.holder.map_or(Kind::Unknown, |record| record.kind);
         self.execute(
-            "INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            "INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
             params![
-                Null,
-                signed(line.at),
-                line.event,
+                seq,
+                signed(row.at),
+                row.event,
                 state.space.name(),
                 prefix.to_string(),
                 state.id,
-                line.address.map(|address| prefix.address(address).to_string()),
+                row.address.map(|address| text(prefix.address(address))),
                 kind.name(),
-                line.record.and_then(|record| record.name.as_deref()),
-                line.record.and_then(|record| record.mac).map(mac_text),
-                line.why.map(Why::text)
+                row.holder.and_then(|record| record.name.as_deref()),
+                row.holder.and_then(|record| record.mac).map(mac_text),
+                row.why.map(Why::text),
+                signed(state.serial),
+                row.known.as_ref().map(|known| known.leased),
+                row.holder.map(|record| record.pinned),
+                row.known.as_ref().map(|known| signed(known.since)),
+                row.holder.map(|record| signed(record.generation)),
             ],
         )?;
         self.history_since_trim += 1;
         if self.history_since_trim >= TRIM_EVERY {
             self.history_since_trim = 0;
-            let sql = "DELETE FROM history WHERE seq <= (SELECT max(seq) FROM history) - ?1";
-            self.execute(sql, [signed(self.history_limit)])?;
+            let upto = (seq - signed(self.history_limit)).min(self.tail.folded());
+            self.execute("DELETE FROM history WHERE seq <= ?1", [upto])?;
         }
-        Ok(())
+        Ok(seq)
     }
 }

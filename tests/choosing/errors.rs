@@ -19,11 +19,12 @@ fn all() -> Vec<(Error, &'static str, ErrorKind, u16)> {
         (Error::InvalidRequest(text()), "invalid request: TEXT", Invalid, 400),
         (
             Error::PoolNotFound("a\"b".into()),
-            "address pool not found: no subnet is granted under PoolID \"a\\\"b\"; if its network still exists, remove it and create it again",
+            "address pool not found: no subnet is granted under PoolID \"a\\\"b\"; if its network still exists, gipam gc tells how to take it into the books, or remove it and create it again",
             Missing,
             400,
         ),
         (Error::NotFound(text()), "address pool not found: TEXT", Missing, 400),
+        (Error::OutOfDate(text()), "not now: TEXT", Unavailable, 503),
         (
             Error::OutOfRange { address: ip("192.0.2.1"), why: "is outside".into() },
             "requested address is out of range: 192.0.2.1 is outside",

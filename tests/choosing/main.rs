@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 mod addresses;
+mod adopted;
 mod cooling;
 mod desk;
 mod errors;

@@ -263,7 +263,7 @@ fn an_address_under_an_id_that_names_no_grant_says_what_to_do() {
     assert_eq!(
         desk.gave(address(&id)),
         format!(
-            "address pool not found: no subnet is granted under PoolID \"{id}\"; if its network still exists, remove it and create it again"
+            "address pool not found: no subnet is granted under PoolID \"{id}\"; if its network still exists, gipam gc tells how to take it into the books, or remove it and create it again"
         )
     );
 }

@@ -13,6 +13,7 @@
     reason = "tests fail by panicking, and report by printing"
 )]
 
+mod adoption;
 mod books;
 mod boots;
 mod choosing;

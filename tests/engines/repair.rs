@@ -19,6 +19,7 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![
         scenario("repair_learns_names_and_adopts_the_living", "P20 P26 D8 D12", names_and_adoption),
         scenario("repair_frees_the_dead_and_lets_the_living_start", "P20.1 P20.7 D8", the_dead),
+        scenario("repair_leaves_the_paused_and_the_restarting_alone", "P17 P20 D8", paused_and_restarting),
     ]
 }
 
@@ -85,5 +86,29 @@ fn the_dead(w: &mut World) {
         let rows: Vec<gipam::Lease> = gipam::view(w.engine, &["leases"]);
         !rows.iter().any(|row| row.address.to_string() == leaked)
     });
+    w.agree();
+}
+
+fn paused_and_restarting(w: &mut World) {
+    w.network("--ipv6 n1");
+    w.run("--name still --network n1");
+    w.docker("run -d --name loop --network n1 --restart always bb false");
+    let (v4, v6) = (w.v4("still", "n1"), w.v6("still", "n1"));
+    w.docker("pause still");
+    w.until_state("still", "paused");
+    for address in [&v4, &v6] {
+        assert_eq!(finding(w, address), None, "a paused container holds its addresses");
+    }
+    assert_eq!((w.v4("still", "n1"), w.v6("still", "n1")), (v4.clone(), v6));
+    w.until_state("loop", "restarting");
+    until("a container between two starts holds nothing", SOON, || {
+        w.until_state("loop", "restarting");
+        let leases: Vec<gipam::Lease> = gipam::view(w.engine, &["leases"]);
+        let endpoints = leases.iter().filter(|lease| lease.kind.as_deref() == Some("endpoint"));
+        endpoints.count() == 2 && gipam::cli(w.engine, &["gc"]).out == "books and Engine agree"
+    });
+    w.docker("unpause still");
+    assert_eq!(w.v4("still", "n1"), v4);
+    w.docker("rm -f loop");
     w.agree();
 }

@@ -3,8 +3,8 @@
 use crate::engine::Engine;
 use crate::world::World;
 use crate::{
-    boots, choosing, compose, containers, covering, doors, faults, leaks, mixed, networks, repair, restarts,
-    takeover,
+    adoption, boots, choosing, compose, containers, covering, doors, faults, leaks, mixed, networks, repair,
+    restarts, takeover,
 };
 
 pub struct Scenario {
@@ -39,6 +39,7 @@ pub fn all() -> Vec<Scenario> {
         doors::scenarios(),
         takeover::scenarios(),
         repair::scenarios(),
+        adoption::scenarios(),
         leaks::scenarios(),
         boots::scenarios(),
         mixed::scenarios(),

@@ -115,7 +115,7 @@ fn an_unknown_failure_ends_the_ledger_and_everyone_is_answered() {
     let waiting = house.begin(any_subnet());
     house.look();
     let other = rusqlite::Connection::open(&house.path).unwrap();
-    other.execute_batch("ALTER TABLE addresses RENAME TO elsewhere").unwrap();
+    other.execute_batch("ALTER TABLE history RENAME TO elsewhere").unwrap();
     let gate = house.gate();
     gate.reached();
     let asked: Vec<_> = (0..3).map(|_| house.begin(any_address(&elsewhere))).collect();
@@ -129,7 +129,7 @@ fn an_unknown_failure_ends_the_ledger_and_everyone_is_answered() {
     let fatal = house.end().unwrap_err();
     assert!(fatal.0.contains("no such table"), "{fatal}");
     unavailable(&house.ask(any_subnet()).unwrap_err(), "gipam is stopping");
-    other.execute_batch("ALTER TABLE elsewhere RENAME TO addresses").unwrap();
+    other.execute_batch("ALTER TABLE elsewhere RENAME TO history").unwrap();
     drop(other);
     let books = Books::open(&house.path).unwrap();
     let plan = load(&books, START);

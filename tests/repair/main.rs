@@ -5,7 +5,9 @@
 
 #![cfg(test)]
 
+mod adoption;
 mod gone;
+mod patience;
 mod world;
 
 use gipam::plan::change::Kind;
@@ -41,7 +43,7 @@ async fn p20_a_leaked_endpoint_is_freed_after_two_looks_a_grace_time_apart() {
     let (event, why) = world.history(&leaked).remove(0);
     assert_eq!(event, "released");
     assert!(
-        why.unwrap().starts_with("no running endpoint of network web at "),
+        why.unwrap().starts_with("no running container of network web has it at "),
         "the evidence is in the history"
     );
 }
@@ -63,7 +65,7 @@ async fn a_grace_time_of_a_second_frees_a_second_after_the_first_look_that_count
     world.handle.look(true).await.unwrap();
     later(&CLOCK, 999);
     let findings = world.handle.look(true).await.unwrap();
-    assert_eq!(findings[0].action, "wait for a second look, a grace time after the first");
+    assert!(findings[0].action.starts_with("wait: to be seen again after "), "{findings:?}");
     assert_eq!(held(), 1, "one millisecond early nothing is freed");
     later(&CLOCK, 1);
     // the task's own look is due at this moment, too
@@ -87,7 +89,7 @@ async fn fenced_a_lease_granted_anew_between_two_looks_is_left_alone() {
     assert_eq!(world.leases().len(), 1, "the new lease was seen dead once only");
 }
 
-const ANOTHERS: &str = "report: another Engine may own it; gipam release SUBNET --force frees it";
+const ANOTHERS: &str = "only reported: another Engine may own it";
 
 #[tokio::test]
 async fn gc_apply_frees_an_unknown_subnet_where_there_is_one_engine() {

@@ -34,8 +34,19 @@ macro_rules! clock {
     };
 }
 
-/// What the Engine shows: network name to (subnet, gateway, endpoints by container).
-pub type Shown = BTreeMap<String, (String, String, BTreeMap<String, String>)>;
+/// What the Engine shows of a network.
+#[derive(Clone, Default)]
+pub struct Network {
+    pub subnet: String,
+    pub gateway: String,
+    pub range: String,
+    pub auxiliary: BTreeMap<String, String>,
+    /// Address and length by container.
+    pub endpoints: BTreeMap<String, String>,
+}
+
+/// By name.
+pub type Shown = BTreeMap<String, Network>;
 
 /// A made-up Engine: what its networks show, and what its containers say of themselves.
 struct Engine(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>);
@@ -43,18 +54,19 @@ struct Engine(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>);
 impl Handler for Engine {
     async fn handle(&self, asked: Asked) -> Response {
         let shown = self.0.lock().unwrap().clone();
-        let network =
-            |name: &String, (subnet, gateway, endpoints): &(String, String, BTreeMap<String, String>)| {
-                let endpoint = |(container, address): (&String, &String)| {
-                    (
-                        format!("id-{container}"),
-                        json!({"Name": container, "IPv4Address": address, "MacAddress": ""}),
-                    )
-                };
-                let containers: serde_json::Map<String, Value> = endpoints.iter().map(endpoint).collect();
-                json!({"Name": name, "Id": name, "Scope": "local", "Containers": containers,
-                   "IPAM": {"Driver": "gipam", "Config": [{"Subnet": subnet, "Gateway": gateway}]}})
+        let network = |name: &String, shown: &Network| {
+            // Swarm's load balancers stand under their network's name, containers under their id
+            let endpoint = |(container, address): (&String, &String)| {
+                let key =
+                    if container.starts_with("lb-") { container.clone() } else { format!("id-{container}") };
+                (key, json!({"Name": container, "IPv4Address": address, "MacAddress": ""}))
             };
+            let containers: serde_json::Map<String, Value> = shown.endpoints.iter().map(endpoint).collect();
+            let config = json!({"Subnet": shown.subnet, "Gateway": shown.gateway, "IPRange": shown.range,
+                "AuxiliaryAddresses": shown.auxiliary});
+            json!({"Name": name, "Id": name, "Scope": "local", "Containers": containers,
+                "IPAM": {"Driver": "gipam", "Options": {"com.example": "x"}, "Config": [config]}})
+        };
         let body = match asked.path.as_str() {
             "/_ping" => json!("OK"),
             "/networks" => shown.iter().map(|(name, shown)| network(name, shown)).collect(),
@@ -79,12 +91,12 @@ pub struct World {
     pub ledger: Ledger,
     pub handle: Handle,
     pub callers: Arc<Callers>,
-    shown: Arc<Mutex<Shown>>,
+    pub shown: Arc<Mutex<Shown>>,
     containers: Arc<Mutex<Vec<Value>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
-fn pool() -> Settings {
+pub fn pool() -> Settings {
     let base = Base { base: Prefix::parse("10.9.0.0/16").unwrap(), size: 24, addresses: Default::default() };
     let pool = PoolSettings {
         name: "lan".to_owned(),
@@ -179,8 +191,9 @@ impl World {
     pub fn show(&self, network: &str, subnet: &str, endpoints: &[(&str, &str)]) {
         let endpoints =
             endpoints.iter().map(|(name, address)| ((*name).to_owned(), format!("{address}/24"))).collect();
-        let gateway = String::new(); // P26: the Engine may hide it
-        self.shown.lock().unwrap().insert(network.to_owned(), (subnet.to_owned(), gateway, endpoints));
+        // P26: the Engine may hide the gateway
+        let shown = Network { subnet: subnet.to_owned(), endpoints, ..Network::default() };
+        self.shown.lock().unwrap().insert(network.to_owned(), shown);
     }
 
     /// A container that says of itself that it is in this state and has this address.

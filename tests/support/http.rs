@@ -127,8 +127,8 @@ impl Wire {
         self.stream.get_mut().flush()
     }
 
-    /// Reads one answer; a closed connection is an error.
-    pub fn answer(&mut self) -> io::Result<Answer> {
+    /// Reads the head of an answer that has no body.
+    pub fn head(&mut self) -> io::Result<Answer> {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             if self.stream.read_line(&mut head)? == 0 {
@@ -137,6 +137,13 @@ impl Wire {
         }
         let wrong = || io::Error::other(head.clone());
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(wrong)?;
+        Ok(Answer { status, head, body: Vec::new() })
+    }
+
+    /// Reads one answer; a closed connection is an error.
+    pub fn answer(&mut self) -> io::Result<Answer> {
+        let Answer { status, head, .. } = self.head()?;
+        let wrong = || io::Error::other(head.clone());
         let length = head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
             name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?

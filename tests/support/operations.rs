@@ -3,6 +3,8 @@
 //! Promises: pools so small that they run out, hosts whose routes get in the way, and every request that Docker or a
 //! person can make. Knows the plan only to name what is held.
 
+mod networks;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -91,6 +93,25 @@ pub enum Op {
     },
     Listed {
         subnet: usize,
+    },
+    AdoptSubnet {
+        pool: usize,
+        range: Option<usize>,
+        leases: u16,
+        ago: u64,
+        id: Option<u8>,
+    },
+    NameSubnet {
+        subnet: usize,
+        id: u8,
+    },
+    /// Docker calls something by a PoolID that nobody holds: of this prefix, or of a grant that is over.
+    Stranger {
+        pool: usize,
+        random: u8,
+        over: Option<usize>,
+        number: Option<u128>,
+        what: u8,
     },
 }
 
@@ -297,6 +318,8 @@ fn repairs() -> impl Strategy<Value = Op> {
             .prop_map(|(subnet, number, kind, ago)| Op::Adopt { subnet, number, kind, ago }),
         (0usize..32, kind()).prop_map(|(pick, kind)| Op::Identify { pick, kind }),
         (0usize..6).prop_map(|subnet| Op::Listed { subnet }),
+        networks::operation(),
+        networks::operation(),
     ]
 }
 
@@ -307,6 +330,8 @@ fn dead(plan: &Plan, proven: u64) -> Arc<Dead> {
         let (serial, generation) = (subnet.state.serial, subnet.state.generation);
         if serial % 4 != proven {
             dead.subnets.insert((serial, generation), "seen dead".into());
+        } else {
+            dead.unnamed.insert((serial, generation), "seen dead".into());
         }
         for (address, record) in subnet.addresses.records() {
             if record.generation % 4 != proven {
@@ -370,7 +395,8 @@ fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
         Op::FreeSubnet { subnet, fresh } => {
             let state = subnet_at(*subnet)?;
             let generation = state.generation - u64::from(!fresh);
-            Repair::FreeSubnet { serial: state.serial, generation, evidence: evidence() }
+            let unnamed = subnet % 2 == 1;
+            Repair::FreeSubnet { serial: state.serial, generation, unnamed, evidence: evidence() }
         }
         Op::Adopt { subnet, number, kind, ago } => {
             let state = subnet_at(*subnet)?;
@@ -388,7 +414,7 @@ fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
             let state = subnet_at(*subnet)?;
             Repair::Listed { serial: state.serial, generation: state.generation }
         }
-        _ => return None,
+        _ => return networks::wish(op, plan),
     })
 }
 
@@ -461,6 +487,7 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
             let at = undos.len().checked_sub(back + 1)?;
             Request::Undo(Box::new(undos[at].clone()))
         }
+        Op::Stranger { .. } => networks::stranger(op, plan)?,
         _ => Request::Repair(Box::new(repair(op, plan)?)),
     })
 }

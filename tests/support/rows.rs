@@ -27,6 +27,14 @@ impl Rows {
             Change::SubnetGranted(state) | Change::SubnetRestored(state) => {
                 self.subnets.insert(state.serial, (**state).clone());
             }
+            Change::SubnetAdopted { state, .. } => {
+                self.subnets.insert(state.serial, (**state).clone());
+            }
+            Change::SubnetIdLearned { serial, id, .. } => {
+                if let Some(state) = self.subnets.get_mut(serial) {
+                    state.id.clone_from(id);
+                }
+            }
             Change::SubnetMarked { serial, marks } => {
                 if let Some(state) = self.subnets.get_mut(serial) {
                     state.marks = marks.clone();
@@ -80,7 +88,7 @@ impl Rows {
             Change::CallerForgotten { name } => {
                 self.callers.remove(name);
             }
-            Change::AddressNamed { .. } | Change::Counted { .. } => {}
+            Change::AddressNamed { .. } | Change::AddressesLoaded { .. } | Change::Counted { .. } => {}
         }
     }
 

@@ -44,7 +44,8 @@ fn gipam() -> PathBuf {
     var("GIPAM_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_gipam").into())
 }
 
-fn base() -> PathBuf {
+/// Where roots and machines lie.
+pub fn base() -> PathBuf {
     var("GIPAM_ENGINES").unwrap_or_else(|| {
         let cache = var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")));
         cache.unwrap_or_else(|| "/tmp".into()).join("gipam-engines")

@@ -43,6 +43,13 @@ impl Model {
     }
 
     pub fn address(&mut self, request: &AddressRequest, seen: &Decision) -> Result<(), String> {
+        match self.learn(&request.id, seen)? {
+            Some(rest) => self.address_in(request, &rest),
+            None => self.address_in(request, seen),
+        }
+    }
+
+    fn address_in(&mut self, request: &AddressRequest, seen: &Decision) -> Result<(), String> {
         let Some(at) = self.held(&request.id) else {
             return self.expect(seen, &Expected::Refused("PoolNotFound"), false, false);
         };

@@ -5,6 +5,7 @@
 //! few hundred addresses. Times in milliseconds.
 
 mod addresses;
+mod adopt;
 mod repair;
 mod subnets;
 
@@ -173,7 +174,12 @@ impl Model {
         Ok(())
     }
 
+    /// The subnet that Docker calls so; one that was adopted and has no PoolID yet is called nothing.
     fn held(&self, id: &str) -> Option<usize> {
+        self.exactly(id).filter(|_| !id.ends_with('?'))
+    }
+
+    fn exactly(&self, id: &str) -> Option<usize> {
         self.subnets.iter().position(|entry| entry.held() && entry.state.id == id)
     }
 
@@ -232,11 +238,11 @@ impl Model {
 
     fn force(&mut self, text: &str, address: Option<IpAddr>, seen: &Decision) -> Result<(), String> {
         let named = |entry: &&Entry| Prefix::parse(text) == Some(entry.state.prefix);
-        let found: Vec<usize> = match self.held(text) {
+        let found: Vec<usize> = match self.exactly(text) {
             Some(at) => vec![at],
             None => {
                 let held = self.subnets.iter().filter(|entry| entry.held()).filter(named);
-                held.filter_map(|entry| self.held(&entry.state.id)).collect()
+                held.filter_map(|entry| self.exactly(&entry.state.id)).collect()
             }
         };
         let &[at] = found.as_slice() else {

@@ -13,8 +13,9 @@ impl Model {
             Repair::FreeAddress { serial, address, generation, .. } => {
                 self.free_dead(*serial, *address, *generation)
             }
-            Repair::FreeSubnet { serial, generation, .. } => {
+            Repair::FreeSubnet { serial, generation, unnamed, .. } => {
                 let at = self.grant_of(*serial, *generation);
+                let at = at.filter(|at| !unnamed || self.subnets[*at].state.id.ends_with('?'));
                 let at = at.filter(|at| self.subnets[*at].state.space == Space::Local);
                 at.map(|at| self.release_subnet(at)).is_some()
             }
@@ -46,6 +47,8 @@ impl Model {
                 let at = self.grant_of(*serial, *generation);
                 at.is_some_and(|at| self.subnets[at].state.start_beyond.take().is_some())
             }
+            Repair::AdoptSubnet(adoption) => return self.adopt_subnet(adoption, seen),
+            Repair::NameSubnet { prefix, id } => return self.name_subnet(*prefix, id, seen),
             Repair::Name { .. } => return Err("names are for views".to_owned()),
             Repair::Arrival { .. } | Repair::LiveRestore { .. } => {
                 return Err("callers have a test of their own".to_owned());

@@ -86,13 +86,15 @@ impl Model {
             }
         }
         let copies = option(request, "overlap") == Some("true");
-        let way: Vec<(u64, u64)> = held
-            .iter()
-            .filter(|it| !copies && it.prefix.overlaps(prefix))
-            .map(|it| (it.serial, it.generation))
-            .collect();
-        let dead =
-            request.space == Space::Local && way.iter().all(|lease| request.dead.subnets.contains_key(lease));
+        let in_the_way: Vec<&&SubnetState> =
+            held.iter().filter(|it| !copies && it.prefix.overlaps(prefix)).collect();
+        let is_dead = |it: &SubnetState| {
+            let key = (it.serial, it.generation);
+            let unnamed = it.id.ends_with('?') && request.dead.unnamed.contains_key(&key);
+            unnamed || request.dead.subnets.contains_key(&key)
+        };
+        let dead = request.space == Space::Local && in_the_way.iter().all(|it| is_dead(it));
+        let way: Vec<(u64, u64)> = in_the_way.iter().map(|it| (it.serial, it.generation)).collect();
         if !way.is_empty() && !dead {
             return self.expect(seen, &refused("PoolOverlap"), false, false);
         }

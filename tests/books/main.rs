@@ -4,10 +4,12 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
+#[path = "../support"]
 mod support {
     #[allow(dead_code, reason = "shared with other tests")]
     pub mod operations;
 }
+mod tail;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -135,8 +137,11 @@ proptest! {
     })]
 
     #[test]
-    fn faithful_what_is_committed_comes_back_as_it_was_served(operations in operations(60), batch in 1usize..8) {
+    fn faithful_what_is_committed_comes_back_as_it_was_served(
+        operations in operations(60), batch in 1usize..8, tail in 1usize..40
+    ) {
         let mut trial = Trial::new();
+        trial.books.fold_after(tail);
         let mut committed = trial.plan.clone();
         for (number, op) in operations.0.iter().enumerate() {
             trial.step(op);

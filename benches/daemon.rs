@@ -1,0 +1,126 @@
+//! A DAEMON OF OUR OWN: the release program on a directory of its own, ended with it.
+//!
+//! Promises: nothing outside of the directory is touched; one that does not come up is an error with its log; it is
+//! killed when dropped. It looks at no Docker Engine.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::script::{Phase, Play};
+use crate::watch::Process;
+use crate::wire::{Crew, Door, Limit};
+
+/// Longest until something serves: only a bug reaches it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A directory with books, sockets and a log; removed when dropped.
+#[derive(Debug)]
+pub struct House {
+    directory: PathBuf,
+    program: PathBuf,
+}
+
+impl House {
+    /// Empty, with this configuration beside what keeps it apart from the machine.
+    pub fn new(parent: &Path, name: &str, program: &Path, toml: &str) -> io::Result<Self> {
+        let directory = parent.join(name);
+        match fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::create_dir_all(&directory)?,
+        }
+        let house = Self { directory, program: program.to_owned() };
+        let [sockets, specs] = ["sockets", "specs"].map(|name| house.path(name).display().to_string());
+        let head = format!("socket_dir = {sockets:?}\nspec_dir = {specs:?}\n");
+        fs::write(house.path("gipam.toml"), format!("{head}{toml}\n[gc]\nengine = \"\"\n"))?;
+        Ok(house)
+    }
+
+    /// A file in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Starts the daemon; answers it when it serves, and how long that took.
+    pub fn start(&self) -> io::Result<(Server, Duration)> {
+        let mut command = Command::new(&self.program);
+        command.env_clear().args(["--log", "warn"]);
+        for (flag, name) in [("--config", "gipam.toml"), ("--file", "gipam.db"), ("--socket", "d.sock")] {
+            command.arg(flag).arg(self.path(name));
+        }
+        let log = self.path("log");
+        Server::start(command, &self.path("d.sock"), &log)
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        // What cannot be removed is in the build directory and goes with it.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A process that serves on a UNIX socket. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub door: Door,
+}
+
+impl Server {
+    /// Starts a program and waits until Plugin.Activate is answered.
+    pub fn start(mut command: Command, socket: &Path, log: &Path) -> io::Result<(Self, Duration)> {
+        let error_log = File::create(log)?;
+        let began = Instant::now();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(error_log).spawn()?;
+        let mut server = Self { child, door: Door::Unix(socket.to_owned()) };
+        loop {
+            if server.serves() {
+                return Ok((server, began.elapsed()));
+            }
+            if server.child.try_wait()?.is_some() || began.elapsed() > PATIENCE {
+                let text = fs::read_to_string(log).unwrap_or_default();
+                return Err(io::Error::other(format!("{command:?} does not serve: {text}")));
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+    }
+
+    fn serves(&self) -> bool {
+        let once = Limit { requests: 1, time: PATIENCE };
+        let mut play = Play::new(0, Vec::new());
+        play.begin(Phase::Activate, 1);
+        let run = Crew::connect(&self.door, 1).and_then(|mut crew| crew.run(&mut play, once));
+        run.is_ok_and(|run| run.failed == 0)
+    }
+
+    /// Its process.
+    pub fn process(&self) -> Process {
+        Process(self.child.id())
+    }
+
+    /// Ends it as systemd would.
+    pub fn stop(mut self) -> io::Result<()> {
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.child),
+            rustix::process::Signal::TERM,
+        )?;
+        let status = self.child.wait()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("the daemon ended with {status}")))
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,124 @@
+//! BOOKS OF ANY SIZE, made through the ledger as requests would make them.
+//!
+//! Promises: what a daemon would have written; half of the subnets IPv4, half IPv6, each with a gateway and endpoints
+//! with names and MACs. The ledger is stopped at the end.
+
+use std::io;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::SystemTime;
+
+use gipam::ledger::{Ledger, start};
+use gipam::plan::Plan;
+use gipam::plan::prefix::Family;
+use gipam::plan::request::{AddressRequest, Reply, Request, Space, SubnetRequest, Wanted};
+use gipam::plan::settings::Settings;
+use gipam::store::Books;
+
+/// Fills books that have their pools; answers PoolIDs and prefixes.
+pub fn fill(path: &Path, subnets: usize, leases: usize) -> io::Result<Vec<(String, String)>> {
+    let books = Books::open(path).map_err(io::Error::other)?;
+    with_ledger(books, async |ledger| fill_through(ledger, subnets, leases).await)
+}
+
+/// New books with these pools and as many leases in one subnet, then so many calls, each awaited: one sync each.
+pub fn count(path: &Path, settings: &Settings, leases: usize, calls: u64) -> io::Result<()> {
+    let mut books = Books::open(path).map_err(io::Error::other)?;
+    books.put_settings(settings).map_err(io::Error::other)?;
+    books.commit().map_err(io::Error::other)?;
+    with_ledger(books, async |ledger| {
+        let subnets = fill_through(ledger, 1, leases).await?;
+        for number in 0..calls {
+            let holder = leases as u64 + number + 1;
+            ledger.ask(lease(&subnets[0].0, false, holder)).await.map_err(io::Error::other)?;
+        }
+        Ok(())
+    })
+}
+
+fn with_ledger<T>(books: Books, work: impl AsyncFnOnce(&Ledger) -> io::Result<T>) -> io::Result<T> {
+    let mut plan = Plan::new(books.settings().map_err(io::Error::other)?);
+    books.load(|change| plan.apply(&change)).map_err(io::Error::other)?;
+    let (sender, ended) = mpsc::channel();
+    let (ledger, thread) = start(plan, books, Box::new(now), move |outcome| {
+        // Nobody listens only where the work failed before.
+        let _ = sender.send(outcome);
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let done = runtime.block_on(work(&ledger))?;
+    ledger.stop();
+    ended.recv().map_err(io::Error::other)?.map_err(io::Error::other)?;
+    thread.join().map_err(|_| io::Error::other("the ledger's thread panicked"))?;
+    Ok(done)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the program has no other clock")]
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Asks for all of these at once, and answers their replies in order.
+async fn ask_all(ledger: &Ledger, requests: Vec<Request>) -> io::Result<Vec<Reply>> {
+    let asking: Vec<_> = requests
+        .into_iter()
+        .map(|request| {
+            let ledger = ledger.clone();
+            tokio::task::spawn_local(async move { ledger.ask(request).await })
+        })
+        .collect();
+    let mut replies = Vec::with_capacity(asking.len());
+    for answer in asking {
+        let answer = answer.await.map_err(io::Error::other)?;
+        replies.push(answer.map_err(io::Error::other)?.reply);
+    }
+    Ok(replies)
+}
+
+async fn fill_through(ledger: &Ledger, count: usize, each: usize) -> io::Result<Vec<(String, String)>> {
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async {
+            let (mut subnets, mut holder) = (Vec::with_capacity(count), 0u64);
+            while subnets.len() < count {
+                let wanted = (0..20.min(count - subnets.len())).map(|number| subnet(number % 2 == 1));
+                let mut leases = Vec::with_capacity(20 * each);
+                for reply in ask_all(ledger, wanted.collect()).await? {
+                    let Reply::Subnet { id, prefix } = reply else { continue };
+                    for number in 0..each {
+                        holder += 1;
+                        leases.push(lease(&id, number == 0, holder));
+                    }
+                    subnets.push((id, prefix.to_string()));
+                }
+                ask_all(ledger, leases).await?;
+            }
+            Ok(subnets)
+        })
+        .await
+}
+
+fn subnet(v6: bool) -> Request {
+    Request::Subnet(SubnetRequest {
+        space: Space::Local,
+        family: if v6 { Family::V6 } else { Family::V4 },
+        wanted: Wanted::Any { size: None },
+        range: None,
+        options: Default::default(),
+        pools: None,
+        in_use: Vec::new().into(),
+        dead: Default::default(),
+    })
+}
+
+/// A gateway, or an endpoint with a name and a MAC, as Engine 29 asks for it.
+fn lease(id: &str, gateway: bool, holder: u64) -> Request {
+    let [.., a, b, c, d] = holder.to_be_bytes();
+    Request::Address(AddressRequest {
+        id: id.to_owned(),
+        gateway,
+        name: (!gateway).then(|| format!("container-{holder}")),
+        mac: (!gateway).then_some([2, 0x42, a, b, c, d]),
+        ..AddressRequest::default()
+    })
+}

@@ -1,0 +1,190 @@
+//! WHAT WAS FOUND: all measurements of a run, and the targets they are held against.
+//!
+//! Promises: a target is met or missed, never rounded into being met; where several figures stand in one row, the
+//! worst decides.
+
+use crate::growth::Growth;
+use crate::machine::Machine;
+use crate::pure::Pure;
+use crate::rounds::{BARE, OURS, Rounds, SHOWN};
+use crate::script::Phase;
+use crate::stats::median;
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    /// Where.
+    pub machine: Machine,
+    /// How many rounds.
+    pub count: usize,
+    /// Over the wire.
+    pub rounds: Rounds,
+    /// Small and big books.
+    pub growth: Growth,
+    /// In memory.
+    pub pure: Pure,
+    /// An idle daemon's resident memory, KiB.
+    pub idle_resident: f64,
+    /// How often any of its threads ran in a minute.
+    pub idle_wakeups: f64,
+    /// Of the release program, stripped, in bytes.
+    pub binary: u64,
+    /// Seconds the whole run took, without the build.
+    pub took: f64,
+}
+
+/// One row of the targets.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// What is promised.
+    pub what: &'static str,
+    /// The bound.
+    pub target: &'static str,
+    /// What came out.
+    pub measured: String,
+    /// Whether it holds.
+    pub met: bool,
+}
+
+impl Verdict {
+    /// As a word.
+    pub const fn word(&self) -> &'static str {
+        if self.met { "met" } else { "missed" }
+    }
+}
+
+fn at_most(what: &'static str, target: &'static str, measured: String, figure: f64, bound: f64) -> Verdict {
+    Verdict { what, target, measured, met: figure <= bound }
+}
+
+impl Findings {
+    /// The rate of ours over the bare loop's, at the shown connections.
+    pub fn activate_ratios(&self) -> Vec<(usize, f64)> {
+        let ratio = |c| self.rounds.rate_ratio((OURS, Phase::Activate), (BARE, Phase::Activate), c);
+        SHOWN.map(|c| (c, ratio(c))).to_vec()
+    }
+
+    /// The rate of a durable phase over that of Plugin.Activate.
+    pub fn durable_ratio(&self, phase: Phase, connections: usize) -> f64 {
+        self.rounds.rate_ratio((OURS, phase), (OURS, Phase::Activate), connections)
+    }
+
+    /// Latency of one durable request alone over that of Activate and one bare sync.
+    pub fn latency_ratio(&self) -> f64 {
+        let of = |phase| self.rounds.figures(OURS, phase, 1, |sample| sample.middle);
+        let (durable, activate) = (of(Phase::Addresses), of(Phase::Activate));
+        let floors = activate.iter().zip(&self.rounds.sync).map(|(activate, sync)| activate + sync);
+        median(durable.iter().zip(floors).map(|(durable, floor)| durable / floor))
+    }
+
+    /// Every row of the table of targets.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        let mut verdicts = self.wire_verdicts();
+        verdicts.extend(self.growth_verdicts());
+        verdicts.extend(self.plan_verdicts());
+        verdicts.extend(self.rest_verdicts());
+        verdicts
+    }
+
+    fn wire_verdicts(&self) -> Vec<Verdict> {
+        let ratios = self.activate_ratios();
+        let text: Vec<String> = ratios.iter().map(|(c, ratio)| format!("{ratio:.2} at {c}")).collect();
+        let worst = ratios.iter().map(|(_, ratio)| *ratio).fold(f64::INFINITY, f64::min);
+        let addresses = self.durable_ratio(Phase::Addresses, 64);
+        let cpu = self.rounds.median(OURS, Phase::Addresses, 64, |sample| sample.cpu);
+        let churn = self.durable_ratio(Phase::Churn, 8);
+        let latency = self.latency_ratio();
+        vec![
+            Verdict {
+                what: "Plugin.Activate against a bare loop that answers fixed bytes",
+                target: "≥ 0.70",
+                measured: format!("{} connections", text.join(", ")),
+                met: worst >= 0.7,
+            },
+            Verdict {
+                what: "RequestAddress, durable, 64 connections, against Plugin.Activate",
+                target: "≥ 0.55",
+                measured: format!("{addresses:.2}"),
+                met: addresses >= 0.55,
+            },
+            at_most(
+                "RequestAddress, durable, 64 connections: server CPU a call",
+                "≤ 14 µs",
+                format!("{cpu:.1} µs"),
+                cpu,
+                14.0,
+            ),
+            Verdict {
+                what: "release and request in turn, durable, 8 connections, against Plugin.Activate",
+                target: "≥ 0.25",
+                measured: format!("{churn:.2}"),
+                met: churn >= 0.25,
+            },
+            at_most(
+                "RequestAddress, durable, 1 connection: latency over Activate and one bare append+fdatasync",
+                "≤ 1.20",
+                format!("{latency:.2}"),
+                latency,
+                1.2,
+            ),
+        ]
+    }
+
+    fn growth_verdicts(&self) -> Vec<Verdict> {
+        let worst = self.growth.rows.iter().max_by(|a, b| a.ratio().total_cmp(&b.ratio()));
+        let (ratio, name) = worst.map_or((f64::NAN, "nothing"), |row| (row.ratio(), row.name));
+        let (start, memory) = (self.growth.start(), self.growth.memory());
+        vec![
+            at_most(
+                "server CPU a call at 1,000,000 leases in 10,000 subnets against the empty daemon, worst method",
+                "≤ 1.25",
+                format!("{ratio:.2} ({name})"),
+                ratio,
+                1.25,
+            ),
+            at_most(
+                "start with 1,000,000 leases until ready",
+                "≤ 1.0 s",
+                format!("{start:.2} s"),
+                start,
+                1.0,
+            ),
+            at_most("... memory, at its peak", "≤ 120 MiB", format!("{memory:.0} MiB"), memory, 120.0),
+        ]
+    }
+
+    fn plan_verdicts(&self) -> Vec<Verdict> {
+        let (address, pool) = (self.pure.slowest("address"), self.pure.slowest("pool"));
+        vec![
+            at_most(
+                "pure plan: RequestAddress, IPv4 /16 and IPv6 /64, 0 to 99 % full, worst case",
+                "≤ 300 ns",
+                format!("{address:.0} ns ({:.1} times the best)", self.pure.spread("address")),
+                address,
+                300.0,
+            ),
+            at_most(
+                "pure plan: RequestPool beside up to 10,000 subnets of mixed sizes, worst case",
+                "≤ 2 µs",
+                format!("{:.2} µs ({:.1} times the best)", pool / 1000.0, self.pure.spread("pool")),
+                pool,
+                2000.0,
+            ),
+        ]
+    }
+
+    fn rest_verdicts(&self) -> Vec<Verdict> {
+        let (resident, size) = (self.idle_resident / 1024.0, self.binary as f64 / f64::from(1 << 20));
+        vec![
+            at_most("idle daemon: resident", "≤ 8 MiB", format!("{resident:.1} MiB"), resident, 8.0),
+            at_most(
+                "idle daemon: wake-ups a minute of its own",
+                "0",
+                format!("{:.0}", self.idle_wakeups),
+                self.idle_wakeups,
+                0.0,
+            ),
+            at_most("binary, release, stripped", "≤ 8 MiB", format!("{size:.1} MiB"), size, 8.0),
+        ]
+    }
+}

@@ -1,0 +1,85 @@
+//! BENCH: what gipam costs, measured in the open, and how to measure any other IPAM plugin beside it.
+//!
+//! `make bench` runs it. Its parts are programs of their own: `bench load` is the load client, `bench fixed` the bare
+//! loop it is compared with. It is an example of the package, so that it is built with the release profile and never
+//! shipped. Starts nothing that outlives it.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is what it is for")]
+
+mod check;
+mod daemon;
+mod filled;
+mod findings;
+mod fixed;
+mod growth;
+mod load;
+mod machine;
+mod page;
+mod picture;
+mod pure;
+mod rounds;
+mod run;
+mod script;
+mod stats;
+mod sync;
+mod watch;
+mod wire;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What gipam costs
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measures everything and writes docs/benchmarks.md
+    Run(run::Options),
+    /// Load on an IPAM plugin: requests a second, latencies, server CPU; checks that nothing is given twice
+    Load(load::Options),
+    /// Counts instructions and fails where a call costs too much, or more the more there is
+    Check,
+    /// What `check` runs under valgrind: calls of a kind beside what stands
+    #[command(hide = true)]
+    Count { what: String, standing: u64, calls: u64 },
+    /// A server that answers everything with the same bytes
+    Fixed {
+        /// Its UNIX socket
+        #[arg(long)]
+        socket: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run(options) => options.run(),
+        Command::Load(options) => options.run(),
+        Command::Check => check::run(),
+        Command::Count { what, standing, calls } => count(&what, standing, calls).map(|()| true),
+        Command::Fixed { socket } => fixed::serve(&socket).map(|()| true),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn count(what: &str, standing: u64, calls: u64) -> io::Result<()> {
+    if what != "books" {
+        return pure::count(what, standing, calls);
+    }
+    let directory = tempfile::tempdir()?;
+    let settings = pure::settings(["10.0.0.0/8", "2001:db8::/32"], [12, 64]);
+    filled::count(&directory.path().join("gipam.db"), &settings, standing as usize, calls)
+}

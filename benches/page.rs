@@ -1,0 +1,225 @@
+//! THE PAGE: docs/benchmarks.md from what was found.
+//!
+//! Promises: figures of this run and no others, but for those named as somebody else's; what people wrote below the
+//! last heading of the page before stays as it is.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::findings::Findings;
+use crate::growth;
+use crate::picture;
+use crate::pure::{OCCUPANCIES, STANDING};
+use crate::rounds::{BARE, OURS, SHOWN};
+use crate::script::Phase;
+
+/// Below it stands what is written by hand.
+const BY_HAND: &str = "## What bounds it";
+
+/// Writes the page and its pictures.
+pub fn write(docs: &Path, found: &Findings) -> io::Result<()> {
+    let path = docs.join("benchmarks.md");
+    let before = fs::read_to_string(&path).unwrap_or_default();
+    let by_hand = before.find(BY_HAND).map_or_else(|| format!("{BY_HAND}\n"), |at| before[at..].to_owned());
+    fs::write(docs.join("throughput.svg"), picture::throughput(found))?;
+    fs::write(docs.join("occupancy.svg"), picture::occupancy(found))?;
+    fs::write(path, page(found) + &by_hand)
+}
+
+/// The table of targets.
+fn targets(found: &Findings) -> String {
+    let mut text = String::from("| what | target | measured | verdict |\n|---|---|---|---|\n");
+    for verdict in found.verdicts() {
+        let (what, target, word) = (verdict.what, verdict.target, verdict.word());
+        let word = if verdict.met { word.to_owned() } else { format!("**{word}**") };
+        let _ = writeln!(text, "| {what} | {target} | {} | {word} |", verdict.measured);
+    }
+    text
+}
+
+fn page(found: &Findings) -> String {
+    [
+        head(found),
+        "## Targets\n\n".to_owned() + &targets(found) + "\n",
+        wire(found),
+        peers(found),
+        grown(found),
+        plan(found),
+    ]
+    .concat()
+}
+
+fn head(found: &Findings) -> String {
+    let machine = &found.machine;
+    format!(
+        "# Benchmarks\n\n\
+         Written by `make bench`; the tables and pictures are of one run. Times depend on the machine; the ratios are what to compare.\n\n\
+         | | |\n|---|---|\n\
+         | processor | {}, {} cores |\n| memory | {} GiB |\n| kernel | Linux {} |\n| file system of the books | {} |\n\
+         | commit | {} |\n| rounds | {}; every figure is their median |\n\n\
+         To repeat it: `make bench`, on a machine that does nothing else. Another IPAM plugin is measured in the same rounds with\n\
+         `make bench PEERS=\"--peer NAME=/path/to/plugin.sock\"`. The client alone, against any plugin: `make load WORDS=\"--socket PATH\"`.\n\n\
+         How it is measured: the client and the server share the machine. In each round the phases run one after the other on fresh\n\
+         books, each on every server, so that noise meets all of them; a ratio is taken inside a round, and the table shows the\n\
+         median of the rounds. Every durable answer waits for a real sync. Nothing may be given twice, or the run fails.\n\n",
+        machine.processor,
+        machine.cores,
+        machine.memory,
+        machine.kernel,
+        machine.file_system,
+        machine.commit,
+        found.count
+    )
+}
+
+const DURABLE: [(Phase, &str); 3] = [
+    (Phase::Addresses, "RequestAddress"),
+    (Phase::Churn, "release and request in turn"),
+    (Phase::Releases, "ReleaseAddress"),
+];
+
+fn rows(found: &Findings, who: &str, label: &str, phase: Phase) -> String {
+    let rounds = &found.rounds;
+    let mut text = String::new();
+    for connections in SHOWN {
+        let of = |figure| rounds.median(who, phase, connections, figure);
+        let rate = of(|sample| sample.rate);
+        if rate.is_nan() {
+            continue;
+        }
+        let ratio = rounds.rate_ratio((who, phase), (OURS, Phase::Activate), connections);
+        let _ = writeln!(
+            text,
+            "| {label} | {connections} | {rate:.0} | {ratio:.2} | {:.0} | {:.0} | {:.0} | {:.1} |",
+            of(|sample| sample.middle),
+            of(|sample| sample.slow),
+            of(|sample| sample.slowest),
+            of(|sample| sample.cpu),
+        );
+    }
+    text
+}
+
+const WIRE_HEAD: &str = "| call | connections | requests/s | of Activate | median µs | p99 µs | slowest µs | server CPU µs |\n\
+                         |---|---|---|---|---|---|---|---|\n";
+
+fn wire(found: &Findings) -> String {
+    let mut text = format!("## Over a UNIX socket\n\n{WIRE_HEAD}");
+    text += &rows(found, BARE, "bare loop, fixed bytes", Phase::Activate);
+    text += &rows(found, OURS, "Plugin.Activate", Phase::Activate);
+    for (phase, label) in DURABLE {
+        text += &rows(found, OURS, label, phase);
+    }
+    let sync = crate::stats::median(found.rounds.sync.iter().copied());
+    let _ = write!(
+        text,
+        "\nA bare append of 128 bytes with its fdatasync took {sync:.0} µs in the same rounds. After the last round gipam had {:.1} MiB resident.\n\n\
+         ![Requests a second over connections](throughput.svg)\n\n",
+        found.rounds.resident.unwrap_or(0) as f64 / 1024.0
+    );
+    text
+}
+
+fn peers(found: &Findings) -> String {
+    if found.rounds.peers.is_empty() {
+        return "No other plugin's socket was given in this run.\n\n".to_owned();
+    }
+    let mut text = String::from("## Other plugins in the same rounds\n\n");
+    for (name, resident) in &found.rounds.peers {
+        let _ = write!(text, "**{name}**\n\n{WIRE_HEAD}");
+        text += &rows(found, name, "Plugin.Activate", Phase::Activate);
+        for (phase, label) in DURABLE {
+            text += &rows(found, name, label, phase);
+        }
+        let memory = resident.map_or("unknown".to_owned(), |it| format!("{:.1} MiB", it as f64 / 1024.0));
+        let _ = write!(text, "\nResident memory at the end: {memory}.\n\n");
+    }
+    text
+}
+
+fn grown(found: &Findings) -> String {
+    let growth = &found.growth;
+    let mut text = format!(
+        "## A million leases\n\nServer CPU a call, {} connections; the big books hold {} subnets with {} leases each, half of them IPv6.\n\
+         \"All subnets in turn\" asks in each of the {} subnets once before it comes back, on the empty daemon in 100.\n\n\
+         | call | empty, µs | big, µs | ratio |\n|---|---|---|---|\n",
+        growth::CONNECTIONS,
+        growth::SUBNETS,
+        growth::LEASES,
+        growth::SUBNETS
+    );
+    for row in &growth.rows {
+        let of = |figures: &[f64]| crate::stats::median(figures.iter().copied());
+        let _ = writeln!(
+            text,
+            "| {} | {:.1} | {:.1} | {:.2} |",
+            row.name,
+            of(&row.empty),
+            of(&row.big),
+            row.ratio()
+        );
+    }
+    let _ = write!(
+        text,
+        "\nThe start took {:.2} s until the first answer; resident then {:.0} MiB, {:.0} MiB at the peak.\n\n",
+        growth.start(),
+        crate::stats::median(growth.resident.iter().copied()) / 1024.0,
+        growth.memory()
+    );
+    text
+}
+
+fn plan(found: &Findings) -> String {
+    let pure = &found.pure;
+    let mut text = String::from(
+        "## The pure plan\n\nOne decision and its changes applied, in memory, nanoseconds (criterion, medians). IPv4: a /16. IPv6: a /64 with a range of\n\
+         65,536 addresses that is filled; scattered leases lie at random places.\n\n| RequestAddress, full to |",
+    );
+    OCCUPANCIES.iter().for_each(|at| {
+        let _ = write!(text, " {at} % |");
+    });
+    text += &format!("\n|---|{}\n", "---|".repeat(OCCUPANCIES.len()));
+    let series = |text: &mut String, name: &str, label: &str| {
+        let _ = write!(text, "| {label} |");
+        pure.series(name).iter().for_each(|(_, nanos)| {
+            let _ = write!(text, " {nanos:.0} |");
+        });
+        text.push('\n');
+    };
+    for family in ["IPv4", "IPv6"] {
+        for order in ["contiguous", "scattered"] {
+            series(&mut text, &format!("address {family} {order}"), &format!("{family}, {order}"));
+        }
+    }
+    text += "\n| RequestPool, mixed sizes, beside |";
+    STANDING.iter().for_each(|at| {
+        let _ = write!(text, " {at} subnets |");
+    });
+    text += &format!("\n|---|{}\n", "---|".repeat(STANDING.len()));
+    series(&mut text, "pool IPv4", "IPv4, in a /8");
+    series(&mut text, "pool IPv6", "IPv6, in a /32");
+    let churn =
+        |family: &str| pure.series(&format!("churn {family} scattered")).first().map_or(f64::NAN, |it| it.1);
+    let _ = write!(
+        text,
+        "\nA release and a request in its place, in a half full, scattered range: {:.0} ns (IPv4), {:.0} ns (IPv6).\n\n\
+         Docker's own allocator, by its own Go benchmark on a machine of the same kind: RequestAddress 1 to 4 µs, the same pair in a\n\
+         scattered, half full /16 40 to 90 µs, the 10,000th RequestPool 1.9 ms and growing with their number.\n\n\
+         ![Cost over occupancy](occupancy.svg)\n\n",
+        churn("IPv4"),
+        churn("IPv6")
+    );
+    text
+}
+
+/// The same for a terminal.
+pub fn terminal(found: &Findings) -> String {
+    let verdicts = found.verdicts();
+    let width = verdicts.iter().map(|it| it.what.chars().count()).max().unwrap_or(0);
+    let lines = verdicts
+        .iter()
+        .map(|it| format!("{:<6}  {:<width$}  {:<9}  {}", it.word(), it.what, it.target, it.measured));
+    lines.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,68 @@
+//! A PROCESS FROM OUTSIDE: its CPU time, its memory, how often it wakes; and who listens on a socket.
+//!
+//! Promises: reads /proc and nothing else. CPU time is that of all threads, user and system.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use crate::wire::Door;
+
+/// A process to look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Process(pub u32);
+
+impl Process {
+    /// Who listens there: the kernel knows it of UNIX sockets.
+    pub fn behind(door: &Door) -> Option<Self> {
+        let Door::Unix(_) = door else { return None };
+        let stream = door.connect().ok()?;
+        let credentials = rustix::net::sockopt::socket_peercred(&stream).ok()?;
+        u32::try_from(credentials.pid.as_raw_nonzero().get()).ok().map(Self)
+    }
+
+    fn tasks(self, file: &str) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(format!("/proc/{}/task", self.0))?;
+        entries.map(|entry| fs::read_to_string(entry?.path().join(file))).collect()
+    }
+
+    /// CPU time so far: to the nanosecond where the kernel counts it, else in ticks of 10 ms.
+    pub fn cpu(self) -> io::Result<Duration> {
+        let precise = self.tasks("schedstat").unwrap_or_default();
+        let nanos: Vec<u64> = precise.iter().filter_map(|text| first_number(text)).collect();
+        if nanos.iter().any(|nanos| *nanos > 0) {
+            return Ok(Duration::from_nanos(nanos.iter().sum()));
+        }
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0))?;
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(first_number).sum();
+        Ok(Duration::from_millis(10 * ticks))
+    }
+
+    fn status(self, key: &str) -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
+        text.lines().find_map(|line| first_number(line.strip_prefix(key)?.strip_prefix(':')?))
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident(self) -> Option<u64> {
+        self.status("VmRSS")
+    }
+
+    /// The most there ever was, in KiB.
+    pub fn peak(self) -> Option<u64> {
+        self.status("VmHWM")
+    }
+
+    /// How often its threads gave the processor away or had it taken: each is one time that they ran.
+    pub fn switches(self) -> io::Result<u64> {
+        let tasks = self.tasks("status")?;
+        let lines = tasks.iter().flat_map(|text| text.lines());
+        let counts = lines.filter_map(|line| line.split_once("_ctxt_switches:"));
+        Ok(counts.filter_map(|(_, count)| first_number(count)).sum())
+    }
+}
+
+fn first_number(text: &str) -> Option<u64> {
+    text.split_whitespace().next()?.parse().ok()
+}

@@ -1,0 +1,33 @@
+//! What goes with the program into a package, and is made from what is there: manual pages, completions, the list of
+//! all that is built in (SBOM) and its licences.
+//!
+//!     cargo run --example papers -- DIRECTORY
+//!
+//! The crates that only this needs are not in the program. The same sources give the same bytes.
+#![allow(clippy::print_stderr, reason = "a program for makers of packages")]
+
+mod bill;
+mod pages;
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let Some(directory) = std::env::args_os().nth(1) else {
+        eprintln!("usage: papers DIRECTORY");
+        return ExitCode::from(2);
+    };
+    match write(Path::new(&directory)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("papers: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write(directory: &Path) -> Result<(), Box<dyn Error>> {
+    pages::write(&gipam::cli::definition(), directory)?;
+    bill::write(directory)
+}

@@ -1,0 +1,23 @@
+#!/bin/bash
+# bench.sh run|check|load [WORD...] - what gipam costs: measured (docs/benchmarks.md), guarded, or any plugin under load.
+#
+# Builds the release program and, beside it, the measuring one. `check` counts instructions and installs valgrind where it is
+# missing, which then stays installed. Load goes to daemons of its own and to the sockets that were named.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+CARGO=${CARGO:-cargo}
+MODE=${1:-}
+case $MODE in run | check | load) ;; *) echo "usage: bench.sh run|check|load [WORD...]" >&2; exit 2 ;; esac
+
+if [ "$MODE" = check ] && ! command -v valgrind >/dev/null; then
+  ROOT=()
+  [ "$(id -u)" = 0 ] || ROOT=(sudo)
+  command -v apt-get >/dev/null || { echo "bench.sh: please install valgrind" >&2; exit 1; }
+  "${ROOT[@]}" apt-get update -q >/dev/null
+  "${ROOT[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends valgrind >/dev/null
+fi
+
+# Apart, so that the program is built as it ships, without what the measuring one adds to its libraries.
+[ "$MODE" != run ] || "$CARGO" build --release --locked --quiet
+"$CARGO" build --release --locked --quiet --example bench
+exec "${CARGO_TARGET_DIR:-target}/release/examples/bench" "$@"

@@ -1,0 +1,79 @@
+#!/bin/bash
+# browser.sh - a headless Chromium for the tests of the page, from Debian's package of that name.
+#
+#   browser.sh root                    have one: the host's own, or a root file system with Chromium in it (built once)
+#   browser.sh run DIRECTORY [FLAG...] run it headless; its profile is DIRECTORY/profile, and it is driven over the named
+#                                      pipes DIRECTORY/in and DIRECTORY/out (Chromium's --remote-debugging-pipe)
+#
+# The root stays in the cache; nothing else stays. Inside the root the host's network is seen as it is, so that a page on
+# this machine's loopback can be opened; no name of the world is looked up. Building the root needs root and apt.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$(readlink -f "$0")")/engine.sh"
+
+SUITE=trixie
+ROOT=${GIPAM_BROWSER:-${XDG_CACHE_HOME:-$HOME/.cache}/gipam-browser}
+
+own_browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+
+build_browser_root() {
+  local mirror log=$ROOT/root.log
+  [ ! -e "$ROOT/root/usr/bin/chromium" ] || return 0
+  own_browser >/dev/null && return 0
+  [ "$(id -u)" = 0 ] || fail "there is no chromium, and building a root for one needs root: apt-get install chromium"
+  mkdir -p "$ROOT" "$BASE"
+  exec 8>"$ROOT/root.lock"
+  flock 8
+  if [ ! -e "$ROOT/root/usr/bin/chromium" ]; then
+    note "building the browser's root (once, about a minute)"
+    (exec 7>"$BASE/tool.lock"; flock 7; fresh_lists; bootstrap_tool) || exit 1
+    mirror=$(debian_mirror)
+    rm -rf "$ROOT/root" "$ROOT/root.new"
+    unshare -m --propagation private perl "$BASE/tool/usr/bin/mmdebstrap" --mode=root --variant=apt \
+      --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Check-Valid-Until "false"' \
+      --include=chromium,fonts-dejavu-core,fonts-liberation "$SUITE" "$ROOT/root.new" "$mirror" >"$log" 2>&1 </dev/null ||
+      { tail -n 5 "$log" >&2; fail "building the browser's root failed, see $log"; }
+    mv "$ROOT/root.new" "$ROOT/root"
+  fi
+  exec 8>&-
+}
+
+# Everything that Chromium must not do for a test, and what it cannot do as root or in a small machine.
+FLAGS=(--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --no-default-browser-check
+  --disable-background-networking --disable-component-update --disable-sync --disable-extensions --mute-audio
+  '--disable-features=Translate,OptimizationHints,MediaRouter' --host-resolver-rules='MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
+  --hide-scrollbars --remote-debugging-pipe)
+
+run_browser() { # DIRECTORY [FLAG...]
+  local directory=$1 browser
+  shift
+  if [ ! -e "$ROOT/root/usr/bin/chromium" ]; then
+    browser=$(own_browser) || fail "there is no browser: browser.sh root"
+    exec "$browser" "${FLAGS[@]}" --user-data-dir="$directory/profile" "$@" about:blank 3<"$directory/in" 4>"$directory/out"
+  fi
+  # Namespaces of its own for mounts and processes: what Chromium starts ends with it.
+  exec unshare -m -p --fork --kill-child --propagation private "$SELF_BROWSER" __inside "$directory" "$@" \
+    3<"$directory/in" 4>"$directory/out"
+}
+
+inside_root() { # DIRECTORY [FLAG...]
+  local directory=$1
+  shift
+  mount --rbind /dev "$ROOT/root/dev"
+  mount -t proc proc "$ROOT/root/proc"
+  mount -t tmpfs tmpfs "$ROOT/root/tmp"
+  mkdir -p "$ROOT/root/tmp/page"
+  mount --bind "$directory" "$ROOT/root/tmp/page"
+  exec chroot "$ROOT/root" /usr/bin/env -i HOME=/tmp PATH=/usr/bin:/bin LANG=C.UTF-8 TZ=UTC \
+    chromium "${FLAGS[@]}" --user-data-dir=/tmp/page/profile "$@" about:blank
+}
+
+SELF_BROWSER=$(readlink -f "$0")
+command=${1:-help}
+[ $# = 0 ] || shift
+case $command in
+  root) build_browser_root ;;
+  run) run_browser "$@" ;;
+  __inside) inside_root "$@" ;;
+  *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$SELF_BROWSER"; [ "$command" = help ] || exit 2 ;;
+esac

@@ -1,0 +1,159 @@
+#!/bin/bash
+# package.sh - packages of gipam, the same bytes from the same sources.
+#
+#   package.sh program      build the program that all packages carry: static, for any Debian, in target/package/gipam
+#   package.sh deb          target/package/gipam_VERSION_ARCH.deb
+#   package.sh dist         target/package/gipam-VERSION-MACHINE-linux.tar.gz, with an install script
+#   package.sh plugin       target/package/plugin, for docker plugin create
+#   package.sh reproducible build the program here and in another directory, and compare
+#
+# GIPAM_BINARY packs that program instead of building one, GIPAM_VERSION names another version, GIPAM_OUT another
+# directory than target/package. Times inside come from SOURCE_DATE_EPOCH, else from the last commit. Needs cargo and a C
+# compiler; dpkg-deb for the .deb.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+umask 022
+
+fail() { echo "package.sh: $*" >&2; exit 1; }
+
+OUT=${GIPAM_OUT:-$PWD/target/package}
+MACHINE=$(uname -m)
+TARGET=$MACHINE-unknown-linux-gnu
+VERSION=${GIPAM_VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p;/^version/q' Cargo.toml)}
+# A tree without history is as old as its change log.
+if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
+  SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null) ||
+    SOURCE_DATE_EPOCH=$(date -d "$(sed -n 's/^ -- .*>  //p;/^ -- /q' packaging/debian/changelog)" +%s)
+fi
+# Not exported: what cargo builds would be built anew for each commit.
+stamped() { env "SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH" LC_ALL=C TZ=UTC "$@"; }
+
+# Every directory that could stand in the program is given a name that is the same everywhere; C is told the same.
+build() { # DIRECTORY TARGET_DIRECTORY
+  local registry=${CARGO_HOME:-$HOME/.cargo} sysroot
+  sysroot=$(rustc --print sysroot)
+  local map=(--remap-path-prefix="$1=/gipam" --remap-path-prefix="$registry=/cargo" --remap-path-prefix="$sysroot=/rust"
+    --remap-path-prefix="$2=/target")
+  local c="-ffile-prefix-map=$1=/gipam -ffile-prefix-map=$registry=/cargo -ffile-prefix-map=$2=/target"
+  # static, so that one program serves every Debian whatever its C library; relocations packed
+  local flags=(-C target-feature=+crt-static -C "link-arg=-Wl,-z,pack-relative-relocs" "${map[@]}")
+  (cd "$1" && SOURCE_DATE_EPOCH=0 CFLAGS="$c" CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}") \
+    cargo build --profile dist --locked --target "$TARGET" --target-dir "$2" --quiet)
+}
+
+program() {
+  mkdir -p "$OUT"
+  if [ -n "${GIPAM_BINARY:-}" ]; then
+    install -m 755 "$GIPAM_BINARY" "$OUT/gipam"
+    return
+  fi
+  build "$PWD" "${CARGO_TARGET_DIR:-$PWD/target}"
+  install -m 755 "${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/dist/gipam" "$OUT/gipam"
+}
+
+# Manual pages, completions, the list of what is built in: made by a program of their own.
+papers() {
+  rm -rf "$OUT/papers"; mkdir -p "$OUT/papers"
+  env -u SOURCE_DATE_EPOCH cargo build --quiet --locked --example papers
+  stamped "${CARGO_TARGET_DIR:-$PWD/target}/debug/examples/papers" "$OUT/papers"
+}
+
+# The example without its example pools: what a package may put into /etc.
+configuration() { awk '/^\[\[pool\]\]/ { off = 1 } off && NF && !/^#/ { $0 = "#" $0 } 1' packaging/gipam.toml; }
+
+# All times are one time, so that the archive of a tree is a function of its content.
+settle() { find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +; }
+
+deb() {
+  command -v dpkg-deb >/dev/null || fail "dpkg-deb is needed: apt-get install dpkg"
+  program; papers
+  local tree=$OUT/deb arch doc
+  arch=$(dpkg --print-architecture)
+  doc=$tree/usr/share/doc/gipam
+  rm -rf "$tree"
+  install -D -m 755 "$OUT/gipam" "$tree/usr/bin/gipam"
+  install -d "$tree/etc/gipam" "$tree/usr/share/man/man1" "$doc/examples/docker.service.d" "$tree/usr/lib/systemd/system"
+  configuration >"$tree/etc/gipam/gipam.toml"
+  install -m 644 packaging/gipam.env "$tree/etc/gipam/gipam.env"
+  install -m 644 packaging/systemd/gipam.socket "$tree/usr/lib/systemd/system/gipam.socket"
+  sed 's|/usr/local/bin/gipam|/usr/bin/gipam|' packaging/systemd/gipam.service >"$tree/usr/lib/systemd/system/gipam.service"
+  install -m 644 "$OUT"/papers/man1/* "$tree/usr/share/man/man1/"
+  gzip -9n "$tree"/usr/share/man/man1/*
+  install -D -m 644 "$OUT/papers/completions/gipam.bash" "$tree/usr/share/bash-completion/completions/gipam"
+  install -D -m 644 "$OUT/papers/completions/_gipam" "$tree/usr/share/zsh/vendor-completions/_gipam"
+  install -D -m 644 "$OUT/papers/completions/gipam.fish" "$tree/usr/share/fish/vendor_completions.d/gipam.fish"
+  install -m 644 README.md docs/*.md packaging/debian/copyright "$OUT/papers/gipam.cdx.json" "$doc/"
+  install -m 644 packaging/gipam.toml examples/compose.yaml "$doc/examples/"
+  install -m 644 packaging/systemd/docker.service.d/gipam.conf "$doc/examples/docker.service.d/"
+  gzip -9n <"$OUT/papers/THIRD-PARTY.txt" >"$doc/THIRD-PARTY.txt.gz"
+  gzip -9n <packaging/debian/changelog >"$doc/changelog.gz"
+  install -d "$tree/DEBIAN"
+  install -m 755 packaging/debian/{postinst,prerm,postrm} "$tree/DEBIAN/"
+  printf '%s\n' /etc/gipam/gipam.env /etc/gipam/gipam.toml >"$tree/DEBIAN/conffiles"
+  (cd "$tree" && find usr -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum) >"$tree/DEBIAN/md5sums"
+  cat >"$tree/DEBIAN/control" <<CONTROL
+Package: gipam
+Version: $VERSION
+Architecture: $arch
+Maintainer: The gipam authors <root@localhost>
+Section: net
+Priority: optional
+Installed-Size: $(du -k --apparent-size -s --exclude=DEBIAN "$tree" | cut -f1)
+Enhances: docker.io, docker-ce
+Description: Docker IPAM driver with durable, explained addresses
+ Gives every Docker network its own routed IPv4 and IPv6 subnet out of pools,
+ and every container an address in it; keeps its books on disk and shows them.
+CONTROL
+  settle "$tree"
+  stamped dpkg-deb --root-owner-group --uniform-compression -Zxz -b "$tree" "$OUT/gipam_${VERSION}_$arch.deb" >/dev/null
+  echo "$OUT/gipam_${VERSION}_$arch.deb"
+}
+
+dist() {
+  program; papers
+  local name=gipam-$VERSION-$MACHINE-linux
+  local tree=$OUT/dist/$name
+  rm -rf "$OUT/dist"; mkdir -p "$tree/docs"
+  install -m 755 "$OUT/gipam" packaging/install.sh "$tree/"
+  cp -r packaging/systemd "$OUT/papers/man1" "$OUT/papers/completions" "$tree/"
+  configuration >"$tree/gipam.toml"
+  install -m 644 packaging/gipam.toml "$tree/example.toml"
+  install -m 644 packaging/gipam.env LICENSE README.md "$OUT"/papers/{gipam.cdx.json,THIRD-PARTY.txt} "$tree/"
+  install -m 644 docs/*.md "$tree/docs/"
+  settle "$tree"
+  stamped tar -C "$OUT/dist" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=gnu -c "$name" |
+    gzip -9n >"$OUT/$name.tar.gz"
+  echo "$OUT/$name.tar.gz"
+}
+
+plugin() {
+  program
+  rm -rf "$OUT/plugin"
+  install -D -m 755 "$OUT/gipam" "$OUT/plugin/rootfs/gipam"
+  # where Docker mounts things, and where gipam looks for Docker
+  mkdir -p "$OUT"/plugin/rootfs/{etc/docker/plugins,proc,run/docker/plugins,sys,tmp,var/lib/gipam}
+  install -m 644 packaging/plugin/config.json "$OUT/plugin/config.json"
+  echo "$OUT/plugin"
+}
+
+# The program once more, from nothing, from a copy of the sources in a directory of another name and length.
+reproducible() {
+  local place copy
+  place=$(mktemp -d)
+  # shellcheck disable=SC2064 # the directory is known now
+  trap "rm -rf '$place'" EXIT
+  copy=$place/another/and-deeper
+  mkdir -p "$copy"
+  git ls-files -z | xargs -0 cp --parents -t "$copy"
+  program
+  build "$copy" "$place/built"
+  sha256sum "$OUT/gipam" "$place/built/$TARGET/dist/gipam" | cut -d' ' -f1
+  cmp "$OUT/gipam" "$place/built/$TARGET/dist/gipam" || fail "the two programs differ"
+  echo "the same bytes twice"
+}
+
+command=${1:-help}
+case $command in
+  program | deb | dist | plugin | reproducible) "$command" ;;
+  *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; [ "$command" = help ] || exit 2 ;;
+esac

@@ -1,0 +1,108 @@
+//! The page and the metrics: where they are served, and under which names.
+//!
+//! Promises: off unless somebody wants it; a port alone is loopback; an address that others can reach is a warning.
+//! Does not bind.
+
+use super::door::TcpAddress;
+use super::error::{Error, Problem};
+use super::options;
+use super::origin::Origin;
+use super::resolve::Resolver;
+
+/// Subnets whose addresses the metrics count one by one, by default.
+const DEFAULT_SUBNETS: u16 = 100;
+
+/// Where the page and the metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where to listen.
+    pub address: TcpAddress,
+    /// Names beside addresses and `localhost` under which it may be asked.
+    pub hosts: Vec<String>,
+    /// Subnets whose addresses the metrics count one by one.
+    pub subnets: usize,
+}
+
+/// Reads `PORT`, `:PORT` (both loopback) or `HOST:PORT`.
+fn address(text: &str) -> Result<TcpAddress, Problem> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    let refuse = || Problem::HttpAddress { text: text.to_owned() };
+    if port.bytes().all(|byte| byte.is_ascii_digit()) {
+        let port = port.parse().map_err(|_| refuse())?;
+        return Ok(TcpAddress { host: "127.0.0.1".to_owned(), port });
+    }
+    TcpAddress::parse(text).map_err(|_| refuse())
+}
+
+/// Whether only this machine can reach it, as far as its text says.
+fn is_loopback(address: &TcpAddress) -> bool {
+    let parsed = address.host.parse::<std::net::IpAddr>();
+    address.host == "localhost" || parsed.is_ok_and(|address| address.is_loopback())
+}
+
+/// What was written.
+pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Option<Http>, Error> {
+    let mut hosts = Vec::new();
+    for written in &resolver.document.top.http_hosts {
+        let good = |text: &String| {
+            let letters =
+                text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
+            if letters && !text.is_empty() {
+                Ok(text.to_ascii_lowercase())
+            } else {
+                Err(Problem::HostName { text: text.clone() })
+            }
+        };
+        hosts.push(resolver.document.value(written, good)?);
+    }
+    let origin = resolver.document_origin(resolver.document.top.http_hosts.first());
+    resolver.show("http_hosts", hosts.join(", "), origin);
+    let subnets = resolver.plain("metrics_subnets", |d| d.top.metrics_subnets.as_ref(), DEFAULT_SUBNETS);
+    let Some(written) = resolver.text(options::HTTP, resolver.document.top.http.as_ref()) else {
+        resolver.show("http", "-", Origin::Default);
+        return Ok(None);
+    };
+    let address = resolver.read(&written, address)?;
+    if !is_loopback(&address) {
+        resolver.warnings.push(format!(
+            "the page and the metrics at {address} ask for no password: whoever can reach that address sees every subnet, \
+             lease and holder"
+        ));
+    }
+    resolver.show("http", &address, written.origin);
+    Ok(Some(Http { address, hosts, subnets: subnets.into() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_is_loopback() {
+        for text in ["9468", ":9468", "127.0.0.1:9468"] {
+            assert_eq!(
+                address(text).map(|found| found.to_string()),
+                Ok("127.0.0.1:9468".to_owned()),
+                "{text}"
+            );
+        }
+        assert_eq!(address("[::1]:80").map(|found| found.to_string()), Ok("[::1]:80".to_owned()));
+        for text in ["", "host", "host:", "65536", ":-1", "http://x:1", "0x1"] {
+            assert!(address(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_told_from_what_others_reach() {
+        for (text, inside) in [
+            (":1", true),
+            ("localhost:1", true),
+            ("[::1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("host:1", false),
+        ] {
+            assert_eq!(address(text).map(|found| is_loopback(&found)), Ok(inside), "{text}");
+        }
+    }
+}

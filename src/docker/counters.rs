@@ -1,0 +1,96 @@
+//! What happened at the doors since the start.
+//!
+//! Promises: counting takes nanoseconds. Knows no format of metrics.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+
+use crate::plan::error::ErrorKind;
+use crate::plan::settings::Millis;
+
+/// The methods by their paths; the last stands for all that are none.
+pub const METHODS: [&str; 8] = [
+    "Plugin.Activate",
+    "IpamDriver.GetCapabilities",
+    "IpamDriver.GetDefaultAddressSpaces",
+    "IpamDriver.RequestPool",
+    "IpamDriver.ReleasePool",
+    "IpamDriver.RequestAddress",
+    "IpamDriver.ReleaseAddress",
+    "unknown",
+];
+
+/// How a call can end: well, or with a refusal of this kind.
+pub const OUTCOMES: [&str; 7] = ["ok", "invalid", "missing", "taken", "exhausted", "unavailable", "failed"];
+
+/// Seconds, from an answer out of memory to one that waited for a disk.
+const SECONDS: [f64; 15] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// The calls of one method.
+#[derive(Debug)]
+pub struct Calls {
+    /// By outcome, in the order of [`OUTCOMES`].
+    pub outcomes: [Counter; OUTCOMES.len()],
+    /// Seconds from the whole request to its answer.
+    pub seconds: Histogram,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self { outcomes: Default::default(), seconds: Histogram::new(SECONDS) }
+    }
+}
+
+/// What happened at a door since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Calls that came.
+    pub requests: AtomicU64,
+    /// Of these refused.
+    pub refused: AtomicU64,
+    /// Of these with an empty body (P8).
+    pub empty: AtomicU64,
+    /// Grants taken back because nobody took the answer.
+    pub undone: AtomicU64,
+    /// What never became a call: broken, too large or too slow.
+    pub malformed: AtomicU64,
+    /// By method, in the order of [`METHODS`].
+    pub calls: [Calls; METHODS.len()],
+    pub(super) last_error: Mutex<Option<(Millis, String)>>,
+}
+
+impl Counters {
+    /// When something last went wrong that is not the caller's fault, and what.
+    pub fn last_error(&self) -> Option<(Millis, String)> {
+        self.last_error.lock().ok().and_then(|last| last.clone())
+    }
+
+    fn of(&self, method: &str) -> &Calls {
+        let known = METHODS.iter().position(|name| *name == method).unwrap_or(METHODS.len() - 1);
+        &self.calls[known]
+    }
+
+    /// A call that ended well, or as `refused` says.
+    pub(super) fn ended(&self, method: &str, refused: Option<ErrorKind>) {
+        let outcome = match refused {
+            None => 0,
+            Some(ErrorKind::Invalid) => 1,
+            Some(ErrorKind::Missing) => 2,
+            Some(ErrorKind::Taken) => 3,
+            Some(ErrorKind::Exhausted) => 4,
+            Some(ErrorKind::Unavailable) => 5,
+            Some(ErrorKind::Internal) => 6,
+        };
+        self.of(method).outcomes[outcome].inc();
+    }
+
+    /// How long a call took.
+    pub(super) fn took(&self, method: &str, time: Duration) {
+        self.of(method).seconds.observe(time.as_secs_f64());
+    }
+}

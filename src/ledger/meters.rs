@@ -1,0 +1,91 @@
+//! What the ledger counts: commits, batches, failures, storms; and who wants to know that something was committed.
+//!
+//! Promises: counting takes nanoseconds and never waits for who reads; who follows commits is told after the answers
+//! have left. Knows no format of metrics.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+use tokio::sync::watch;
+
+use crate::plan::settings::Millis;
+
+/// Seconds, from a fast disk to one that hangs.
+const SECONDS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+/// Requests that share one sync.
+const REQUESTS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+/// Counted since the start.
+#[derive(Debug)]
+pub struct Meters {
+    /// Seconds that a commit took, its sync included.
+    pub commits: Histogram,
+    /// Requests decided together and made durable by one commit.
+    pub batches: Histogram,
+    /// Commits that failed.
+    pub failures: Counter,
+    /// Storms of subnets that were stopped.
+    pub storms: Counter,
+    synced_at: AtomicU64,
+    sick: AtomicBool,
+    committed: watch::Sender<u64>,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Self {
+            commits: Histogram::new(SECONDS),
+            batches: Histogram::new(REQUESTS),
+            failures: Counter::default(),
+            storms: Counter::default(),
+            synced_at: AtomicU64::new(0),
+            sick: AtomicBool::new(false),
+            committed: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Meters {
+    /// When the books were last synced since the start, milliseconds since the UNIX epoch.
+    pub fn synced_at(&self) -> Option<Millis> {
+        Some(self.synced_at.load(Ordering::Relaxed)).filter(|at| *at != 0)
+    }
+
+    /// Whether the last commit went well.
+    pub fn is_writable(&self) -> bool {
+        !self.sick.load(Ordering::Relaxed)
+    }
+
+    /// How many commits there were since the start, now and whenever that changes.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.committed.subscribe()
+    }
+
+    /// A commit that went well.
+    pub(super) fn committed(&self, took: Duration, requests: usize, now: Millis) {
+        self.commits.observe(took.as_secs_f64());
+        // At most a batch: exact as a float.
+        self.batches.observe(requests as f64);
+        self.synced_at.store(now, Ordering::Relaxed);
+        self.sick.store(false, Ordering::Relaxed);
+    }
+
+    /// Tells who follows; after the answers.
+    pub(super) fn tell(&self) {
+        self.committed.send_modify(|commits| *commits += 1);
+    }
+
+    /// A commit that failed.
+    pub(super) fn failed(&self) {
+        self.failures.inc();
+        self.sick.store(true, Ordering::Relaxed);
+    }
+
+    /// The disk takes writes again.
+    pub(super) fn healed(&self) {
+        self.sick.store(false, Ordering::Relaxed);
+    }
+}

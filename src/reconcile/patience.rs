@@ -1,0 +1,53 @@
+//! How long an Engine that does not answer is asked again.
+//!
+//! Promises: pure; after some ten minutes it is not asked any more until somebody comes to a door. A machine on which
+//! nothing happens is left asleep.
+
+use std::time::Duration;
+
+/// After the first failure; doubled with each further one.
+const FIRST: Duration = Duration::from_secs(5);
+/// Five seconds, then twice as long, and so on: 635 seconds in all.
+const TRIES: u32 = 7;
+
+/// Failures in a row.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    failures: u32,
+}
+
+impl Patience {
+    /// It did not answer: when to ask again; not before somebody comes, if absent.
+    pub(super) fn failed(&mut self) -> Option<Duration> {
+        let wait = (self.failures < TRIES).then(|| FIRST * 2u32.pow(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        wait
+    }
+
+    /// It answered, or somebody came: begin anew.
+    pub(super) fn renew(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Whether only somebody who comes is a reason to ask again.
+    pub(super) const fn is_over(&self) -> bool {
+        self.failures > TRIES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_stays_away_is_asked_for_ten_minutes_and_then_no_more() {
+        let mut patience = Patience::default();
+        let waits: Vec<u64> = std::iter::from_fn(|| patience.failed()).map(|wait| wait.as_secs()).collect();
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320]);
+        assert!(patience.is_over());
+        assert_eq!(patience.failed(), None);
+        patience.renew();
+        assert_eq!(patience.failed(), Some(FIRST));
+        assert!(!patience.is_over());
+    }
+}

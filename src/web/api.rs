@@ -1,0 +1,103 @@
+//! `/api/`: what the page shows, as JSON.
+//!
+//! Promises: one picture for one answer; searching and folding run beside the connections' thread; a refusal is
+//! `{"Err", "kind"}` as on the admin socket.
+
+use serde::Serialize;
+
+use super::picture::Picture;
+use super::{Web, listing, map, usage};
+use crate::admin::query::Query;
+use crate::admin::{AdminError, Kind};
+use crate::clock;
+use crate::plan::settings::Millis;
+use crate::server::Response;
+use crate::store::Reader;
+
+const JSON: &str = "application/json";
+/// The longest time that a curve spans: what a history may reach back to.
+const LONGEST: Millis = 400 * 86_400_000;
+
+fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, AdminError> {
+    serde_json::to_vec(value).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+}
+
+/// Runs what may take a while on a thread of its own.
+async fn beside(
+    work: impl FnOnce() -> Result<Vec<u8>, AdminError> + Send + 'static,
+) -> Result<Vec<u8>, AdminError> {
+    let working = tokio::task::spawn_blocking(work).await;
+    working.unwrap_or_else(|error| Err(AdminError::new(Kind::Failed, error.to_string())))
+}
+
+impl Web {
+    /// Answers what lies below `/api/`.
+    pub(super) async fn api(&self, path: &str, query: &str) -> Response {
+        match self.look(path, query.to_owned()).await {
+            Ok(body) => Response::new(200, JSON, body),
+            Err(error) => {
+                let status = match error.kind {
+                    Kind::Invalid => 400,
+                    Kind::Missing => 404,
+                    _ => 503,
+                };
+                Response::new(status, JSON, serde_json::to_vec(&error).unwrap_or_default())
+            }
+        }
+    }
+
+    async fn look(&self, path: &str, query: String) -> Result<Vec<u8>, AdminError> {
+        if path == "/api/history" {
+            let books = self.books.clone();
+            return beside(move || history(&books, &query)).await;
+        }
+        let picture = self.gallery.look().await?;
+        match path {
+            "/api/status" => self.status(&picture),
+            "/api/pools" => json(&picture.pools),
+            "/api/subnets" => beside(move || json(&listing::page(&picture.subnets, &query)?)).await,
+            "/api/leases" => beside(move || json(&listing::page(&picture.leases, &query)?)).await,
+            "/api/map" => {
+                beside(move || json(&map::map(&picture, Query(&query).text("at")?.as_deref())?)).await
+            }
+            "/api/usage" => {
+                let books = self.books.clone();
+                beside(move || json(&curve(&books, &picture, &query)?)).await
+            }
+            _ => Err(AdminError::new(Kind::Missing, format!("there is no {path} here"))),
+        }
+    }
+
+    /// The status of the admin view, and what the page's head shows beside it.
+    fn status(&self, picture: &Picture) -> Result<Vec<u8>, AdminError> {
+        let status = self.admin.with_counters(picture.status.clone())?;
+        let mut value: serde_json::Value = serde_json::from_slice(&status)
+            .map_err(|error| AdminError::new(Kind::Failed, error.to_string()))?;
+        let meters = self.ledger.meters();
+        let time = |at: Option<Millis>| at.map(crate::plan::settings::rfc3339);
+        let cooling = picture.leases.iter().filter(|lease| lease.state == "cooling").count();
+        if let Some(map) = value.as_object_mut() {
+            map.insert("now".to_owned(), time(Some(clock::now())).into());
+            map.insert("cooling".to_owned(), cooling.into());
+            map.insert("synced".to_owned(), time(meters.synced_at()).into());
+            map.insert("writable".to_owned(), meters.is_writable().into());
+            map.insert("engine".to_owned(), self.repair.engine_answers().into());
+            map.insert("repair".to_owned(), self.repair.on.into());
+            map.insert("findings".to_owned(), self.repair.found().iter().sum::<u64>().into());
+        }
+        Ok(value.to_string().into_bytes())
+    }
+}
+
+fn history(books: &std::path::Path, query: &str) -> Result<Vec<u8>, AdminError> {
+    let query = Query(query);
+    let (limit, of) = (query.parsed("limit", "number")?.unwrap_or(50), query.text("of")?);
+    let lines = Reader::open(books)?.history(of.as_deref(), u32::min(limit, 1_000))?;
+    json(&lines.into_iter().map(crate::admin::rows::HistoryRow::from).collect::<Vec<_>>())
+}
+
+fn curve(books: &std::path::Path, picture: &Picture, query: &str) -> Result<usage::Usage, AdminError> {
+    let seconds: Millis = Query(query).parsed("seconds", "number")?.unwrap_or(86_400);
+    let span = seconds.saturating_mul(1_000).clamp(60_000, LONGEST);
+    usage::usage(books, clock::now(), span, picture.status.leases, picture.status.subnets)
+}

@@ -1,0 +1,71 @@
+// Small words for making elements, asking for JSON and writing numbers and times. Text is always text, never markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+export const h = (name, attributes, ...children) => fill(document.createElement(name), attributes, children);
+export const s = (name, attributes, ...children) => fill(document.createElementNS(SVG, name), attributes, children);
+export const $ = (selector) => document.querySelector(selector);
+
+export async function ask(path) {
+  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  const body = await answer.json();
+  if (!answer.ok) throw Object.assign(new Error(body.Err ?? answer.statusText), { status: answer.status });
+  return body;
+}
+
+export const query = (values) => Object.entries(values).map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
+
+const NUMBER = new Intl.NumberFormat("en");
+// Counts above 2^53 come as text.
+export function count(value) {
+  const number = BigInt(value);
+  if (number < 10_000_000n) return NUMBER.format(number);
+  for (const [power, word] of [[12n, " trillion"], [9n, " billion"], [6n, " million"]]) {
+    if (number >= 10n ** power && number < 10n ** (power + 3n)) {
+      return NUMBER.format(Number(number / 10n ** (power - 1n)) / 10) + word;
+    }
+  }
+  let power = 0n, rest = number;
+  while (rest >= 100n) { rest /= 10n; power += 1n; }
+  const digits = [..."⁰¹²³⁴⁵⁶⁷⁸⁹"];
+  return `${Number(rest) / 10} × 10${[...String(power + 1n)].map((digit) => digits[digit]).join("")}`;
+}
+
+export const plural = (value, one, many) => `${count(value)} ${BigInt(value) === 1n ? one : many}`;
+
+// 2026-01-31 13:05:09, in the reader's own time.
+export const stamp = (text) => new Date(text).toLocaleString("sv-SE");
+
+const LONG = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+export function ago(text, now) {
+  const seconds = Math.max(0, Math.round((Date.parse(now ?? new Date().toISOString()) - Date.parse(text)) / 1000));
+  for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60]]) {
+    if (seconds >= 2 * length) return `${Math.floor(seconds / length)} ${unit} ago`;
+  }
+  return seconds < 2 ? "now" : `${seconds} s ago`;
+}
+
+export function time(text) {
+  if (!text) return h("span", { class: "none" }, "–");
+  return h("time", { datetime: text, title: LONG.format(new Date(text)) }, ago(text));
+}
+
+// Draws anew only what changed, so that focus and selection stay where they are.
+const drawn = new WeakMap();
+export function redraw(element, key, make) {
+  const text = JSON.stringify(key);
+  if (drawn.get(element) === text) return false;
+  drawn.set(element, text);
+  element.replaceChildren(...[make()].flat());
+  return true;
+}

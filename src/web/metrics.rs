@@ -1,0 +1,217 @@
+//! `/metrics`: what was counted, in the OpenMetrics text format.
+//!
+//! Promises: every metric of `table`, under its name, unit and labels; a count of the books that fails leaves its gauges
+//! out and says so, the rest is written. Counts nothing itself.
+
+use std::fmt::Error;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::census::Census;
+use super::table::{self, Metric};
+use crate::docker::Counters;
+use crate::docker::counters::{METHODS, OUTCOMES};
+use crate::ledger;
+use crate::plan::prefix::Family;
+use crate::plan::settings::Millis;
+use crate::reconcile;
+
+/// Everything that is written at one scrape.
+#[derive(Debug)]
+pub struct Scrape {
+    /// The doors.
+    pub counters: Arc<Counters>,
+    /// The ledger.
+    pub ledger: Arc<ledger::Meters>,
+    /// Repair.
+    pub repair: Arc<reconcile::Meters>,
+    /// What the books hold, if they could be counted.
+    pub census: Option<Arc<Census>>,
+    /// Sizes of the books and of their log.
+    pub sizes: [Option<u64>; 2],
+    /// When the daemon started.
+    pub started: Millis,
+    /// Pages that follow.
+    pub viewers: usize,
+}
+
+/// The sizes of the books and of their log, in bytes.
+pub fn sizes(books: &Path) -> [Option<u64>; 2] {
+    let mut log = books.as_os_str().to_owned();
+    log.push("-wal");
+    [books, Path::new(&log)].map(|path| std::fs::metadata(path).ok().map(|found| found.len()))
+}
+
+impl Scrape {
+    /// The text.
+    pub fn text(self) -> Result<String, Error> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self));
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+/// Writes one family after the other.
+struct Writer<'a>(DescriptorEncoder<'a>);
+
+impl Writer<'_> {
+    /// A family with its samples: the labels' values, in the table's order, and the metric.
+    fn family<'v, M: EncodeMetric>(
+        &mut self,
+        metric: &Metric,
+        samples: impl IntoIterator<Item = (Vec<&'v str>, M)>,
+    ) -> Result<(), Error> {
+        let unit = metric.unit();
+        let mut family = self.0.encode_descriptor(metric.base, metric.help, unit.as_ref(), metric.kind)?;
+        for (values, sample) in samples {
+            let labels: Vec<(&str, &str)> = metric.labels.iter().copied().zip(values).collect();
+            if labels.is_empty() {
+                return sample.encode(family);
+            }
+            sample.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn gauge(&mut self, metric: &Metric, value: Option<f64>) -> Result<(), Error> {
+        let Some(value) = value else { return Ok(()) };
+        self.family(metric, [(Vec::new(), ConstGauge::new(value))])
+    }
+
+    fn counter(&mut self, metric: &Metric, value: u64) -> Result<(), Error> {
+        self.family(metric, [(Vec::new(), ConstCounter::new(value))])
+    }
+}
+
+/// Milliseconds as seconds.
+fn seconds(millis: Millis) -> f64 {
+    millis as f64 / 1_000.0
+}
+
+const fn flag(value: bool) -> f64 {
+    if value { 1.0 } else { 0.0 }
+}
+
+/// One sample for each state. Above 2^53 a float rounds; so does every reader of metrics.
+fn states<'v>(labels: &[&'v str], counts: &[(&'v str, u128)]) -> Vec<(Vec<&'v str>, ConstGauge<f64>)> {
+    let sample = |(state, count): &(&'v str, u128)| {
+        let labels = labels.iter().copied().chain([*state]).collect();
+        (labels, ConstGauge::new(*count as f64))
+    };
+    counts.iter().map(sample).collect()
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder) -> Result<(), Error> {
+        let mut writer = Writer(encoder);
+        if let Some(census) = &self.census {
+            write_census(&mut writer, census)?;
+        }
+        self.write_calls(&mut writer)?;
+        self.write_books(&mut writer)?;
+        self.write_repair(&mut writer)?;
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        writer.family(&table::BUILD, [(Vec::new(), version)])?;
+        writer.gauge(&table::STARTED, Some(seconds(self.started)))?;
+        writer.gauge(&table::VIEWERS, Some(self.viewers as f64))
+    }
+}
+
+fn write_census(writer: &mut Writer<'_>, census: &Census) -> Result<(), Error> {
+    let pools = census.pools.iter().flat_map(|pool| {
+        let counts = &pool.counts;
+        let counts = [
+            ("used", counts.held.into()),
+            ("cooling", counts.cooling.into()),
+            ("reserved", counts.reserved),
+            ("free", counts.free),
+        ];
+        states(&[&pool.pool, pool.family.name()], &counts)
+    });
+    writer.family(&table::POOL_SUBNETS, pools)?;
+    let subnets = census.fullest.iter().flat_map(|subnet| {
+        let counts = &subnet.counts;
+        let counts = [
+            ("used", counts.leased),
+            ("cooling", counts.cooling),
+            ("reserved", counts.reserved + counts.never_given + counts.slot),
+            ("free", counts.free),
+        ];
+        states(&[&subnet.subnet, &subnet.pool, subnet.space], &counts)
+    });
+    writer.family(&table::SUBNET_ADDRESSES, subnets)?;
+    writer.gauge(&table::SUBNETS_OMITTED, Some(census.omitted as f64))?;
+    let both = Family::BOTH.map(|family| (family.name(), family as usize));
+    let subnets = both.iter().flat_map(|(name, at)| {
+        let [held, cooling] = census.subnets[*at];
+        states(&[name], &[("used", held.into()), ("cooling", cooling.into())])
+    });
+    writer.family(&table::SUBNETS, subnets)?;
+    let addresses = both.iter().flat_map(|(name, at)| {
+        let [leased, cooling] = census.addresses[*at];
+        states(&[name], &[("used", leased), ("cooling", cooling)])
+    });
+    writer.family(&table::ADDRESSES, addresses)
+}
+
+impl Scrape {
+    fn write_calls(&self, writer: &mut Writer<'_>) -> Result<(), Error> {
+        let calls =
+            || METHODS.iter().map(|path| path.rsplit('.').next().unwrap_or(path)).zip(&self.counters.calls);
+        let outcomes = calls().flat_map(|(method, calls)| {
+            let outcomes = OUTCOMES.iter().zip(&calls.outcomes);
+            outcomes.map(move |(outcome, count)| (vec![method, *outcome], ConstCounter::new(count.get())))
+        });
+        writer.family(&table::REQUESTS, outcomes)?;
+        let times = calls().map(|(method, calls)| (vec![method], calls.seconds.clone()));
+        writer.family(&table::REQUEST_SECONDS, times)?;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        writer.counter(&table::MALFORMED, read(&self.counters.malformed))?;
+        writer.counter(&table::EMPTY_BODIES, read(&self.counters.empty))?;
+        writer.counter(&table::UNDONE, read(&self.counters.undone))?;
+        writer.counter(&table::STORMS, self.ledger.storms.get())
+    }
+
+    fn write_books(&self, writer: &mut Writer<'_>) -> Result<(), Error> {
+        writer.family(&table::COMMIT_SECONDS, [(Vec::new(), self.ledger.commits.clone())])?;
+        writer.family(&table::BATCH_REQUESTS, [(Vec::new(), self.ledger.batches.clone())])?;
+        writer.counter(&table::COMMIT_FAILURES, self.ledger.failures.get())?;
+        writer.gauge(&table::WRITABLE, Some(flag(self.ledger.is_writable())))?;
+        writer.gauge(&table::SYNCED, self.ledger.synced_at().map(seconds))?;
+        let [books, log] = self.sizes.map(|size| size.map(|bytes| bytes as f64));
+        writer.gauge(&table::BOOKS_BYTES, books)?;
+        writer.gauge(&table::WAL_BYTES, log)?;
+        let took = self.census.as_ref().map(|census| census.took.as_secs_f64());
+        writer.gauge(&table::COUNTING_SECONDS, took)?;
+        writer.gauge(&table::COUNTED, Some(flag(self.census.is_some())))
+    }
+
+    fn write_repair(&self, writer: &mut Writer<'_>) -> Result<(), Error> {
+        let repair = &self.repair;
+        writer.gauge(&table::ENGINE_UP, repair.engine_answers().map(flag))?;
+        let looks = ["ok", "failed"].into_iter().zip(&repair.looks);
+        writer.family(
+            &table::LOOKS,
+            looks.map(|(outcome, looks)| (vec![outcome], ConstCounter::new(looks.get()))),
+        )?;
+        writer.gauge(&table::LAST_LOOK, repair.looked_at().map(seconds))?;
+        let found = reconcile::FOUND.into_iter().zip(repair.found());
+        writer.family(
+            &table::FINDINGS,
+            found.map(|(what, count)| (vec![what], ConstGauge::new(count as f64))),
+        )?;
+        writer.counter(&table::FREED, repair.freed.get())?;
+        writer.counter(&table::LEARNED, repair.learned.get())
+    }
+}

@@ -1,0 +1,209 @@
+//! The page, the metrics and the health of the daemon, over HTTP: a door of its own, for looking only.
+//!
+//! ```text
+//!   browser ──▶ /, /page.css, /page.js ... embedded in the program, nothing from elsewhere
+//!          ──▶ /api/...                    picture (the admin views' rows, read once for all) ─▶ listing, map, usage
+//!          ──▶ /api/events                 follow: told by the ledger that something was committed
+//!   Prometheus ──▶ /metrics                census (a counting read of the books), metrics, table
+//! ```
+//!
+//! Promises: GET and HEAD only, and nothing that is asked for changes anything; the books are read beside the ledger,
+//! bounded in how often; names that a foreign page could point at this machine are refused. Asks for no password: who
+//! can reach the address can look.
+
+mod api;
+mod cells;
+mod census;
+mod follow;
+mod hosts;
+mod listing;
+mod map;
+mod metrics;
+mod picture;
+pub mod table;
+mod usage;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use self::census::Counting;
+use self::follow::Followers;
+use self::hosts::Hosts;
+use self::metrics::Scrape;
+use self::picture::Gallery;
+use crate::admin::Admin;
+use crate::clock;
+use crate::docker::Counters;
+use crate::ledger::{Altered, Ledger};
+use crate::plan::settings::Millis;
+use crate::reconcile;
+use crate::server::{Handler, Limits, Refusal, Request, Response};
+
+/// How long the ledger may take to show that it lives.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What every answer carries: nothing from elsewhere, no frame, no guessing, no trace.
+macro_rules! fields {
+    ($($name:literal: $value:literal),*) => {
+        &[
+            ("content-security-policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+              connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+              require-trusted-types-for 'script'"),
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+            $(($name, $value)),*
+        ]
+    };
+}
+
+const FRESH: &[(&str, &str)] = fields!("cache-control": "no-store");
+const KEPT: &[(&str, &str)] = fields!("cache-control": "no-cache");
+const ONLY_GET: &[(&str, &str)] = fields!("cache-control": "no-store", "allow": "GET, HEAD");
+
+/// What is part of the program: path, type, text.
+const ASSETS: [(&str, &str, &str); 8] = [
+    ("/", "text/html; charset=utf-8", include_str!("assets/page.html")),
+    ("/page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
+    ("/page.js", SCRIPT, include_str!("assets/page.js")),
+    ("/dom.js", SCRIPT, include_str!("assets/dom.js")),
+    ("/map.js", SCRIPT, include_str!("assets/map.js")),
+    ("/tables.js", SCRIPT, include_str!("assets/tables.js")),
+    ("/usage.js", SCRIPT, include_str!("assets/usage.js")),
+    ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
+];
+
+/// The limits of this door: a browser or two, a scraper, a prober.
+pub fn limits() -> Limits {
+    Limits { max_body: 0, max_connections: 64, idle: Duration::from_secs(60), ..Limits::default() }
+}
+
+/// What answers at the page's door.
+pub struct Web {
+    ledger: Ledger,
+    books: PathBuf,
+    admin: Arc<Admin>,
+    counters: Arc<Counters>,
+    repair: Arc<reconcile::Meters>,
+    hosts: Hosts,
+    counting: Counting,
+    gallery: Gallery,
+    followers: Followers,
+    started: Millis,
+}
+
+impl Handler for Web {
+    const FIELDS: &'static [&'static str] = &["host", "last-event-id"];
+
+    async fn handle(&self, request: Request) -> Response {
+        let response = self.answer(&request).await;
+        if response.fields.is_empty() { response.with_fields(FRESH) } else { response }
+    }
+
+    fn refuse(&self, why: Refusal) -> Response {
+        Response::new(why.status(), TEXT, format!("{why}\n")).with_fields(FRESH)
+    }
+}
+
+impl Web {
+    /// For a ledger and the books that it writes; `local` if only this machine can reach the door.
+    pub fn new(
+        ledger: &Ledger,
+        books: PathBuf,
+        admin: Arc<Admin>,
+        counters: Arc<Counters>,
+        repair: Arc<reconcile::Meters>,
+        config: &crate::config::Http,
+        local: bool,
+    ) -> Self {
+        Self {
+            counting: Counting::new(books.clone(), config.subnets),
+            gallery: Gallery::new(books.clone(), ledger),
+            followers: Followers::new(ledger),
+            hosts: Hosts::new(local, &config.hosts),
+            started: clock::now(),
+            ledger: ledger.clone(),
+            books,
+            admin,
+            counters,
+            repair,
+        }
+    }
+
+    /// Ends what only waits, so that nothing holds up the end of the daemon.
+    pub fn stop(&self) {
+        self.followers.stop();
+    }
+
+    async fn answer(&self, request: &Request) -> Response {
+        let field =
+            |name| request.fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+        if !self.hosts.allows(field("host")) {
+            let text =
+                "this page is not served under that name; ask for localhost, or add the name to http_hosts\n";
+            return Response::new(421, TEXT, text);
+        }
+        if !matches!(request.method.as_str(), "GET" | "HEAD") {
+            return Response::new(405, TEXT, "this is for looking only: GET and HEAD\n")
+                .with_fields(ONLY_GET);
+        }
+        if let Some((_, kind, text)) = ASSETS.iter().find(|(path, ..)| *path == request.path) {
+            return Response::new(200, kind, *text).with_fields(KEPT);
+        }
+        match request.path.as_str() {
+            "/healthz" => Response::new(200, TEXT, "alive\n"),
+            "/readyz" => self.ready().await,
+            "/metrics" => self.metrics().await,
+            "/api/events" => self.followers.wait(field("last-event-id"), &self.gallery).await,
+            path if path.starts_with("/api/") => {
+                self.api(path, request.query.as_deref().unwrap_or_default()).await
+            }
+            _ => Response::new(404, TEXT, "there is nothing here; the page is at /\n"),
+        }
+    }
+
+    /// Whether the books take writes, asked through the ledger's own queue. Doors are open whenever this is reached.
+    async fn ready(&self) -> Response {
+        let nothing = Box::new(|_: &crate::plan::Plan| Ok(Altered::default()));
+        match timeout(PATIENCE, self.ledger.alter(nothing)).await {
+            _ if self.followers.stopping() => Response::new(503, TEXT, "not ready: gipam is stopping\n"),
+            Ok(Ok(())) => Response::new(200, TEXT, "ready\n"),
+            Ok(Err(refusal)) => Response::new(503, TEXT, format!("not ready: {refusal}\n")),
+            Err(_) => Response::new(
+                503,
+                TEXT,
+                format!("not ready: the ledger does not answer within {PATIENCE:?}\n"),
+            ),
+        }
+    }
+
+    async fn metrics(&self) -> Response {
+        let census = self.counting.look().await;
+        if let Err(text) = &census {
+            tracing::warn!("metrics: the books cannot be counted: {text}");
+        }
+        let scrape = Scrape {
+            counters: self.counters.clone(),
+            ledger: self.ledger.meters().clone(),
+            repair: self.repair.clone(),
+            census: census.ok(),
+            sizes: metrics::sizes(&self.books),
+            started: self.started,
+            viewers: self.followers.count(),
+        };
+        match scrape.text() {
+            Ok(text) => Response::new(200, METRICS, text),
+            Err(error) => Response::new(500, TEXT, format!("{error}\n")),
+        }
+    }
+}

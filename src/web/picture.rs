@@ -1,0 +1,193 @@
+//! The books as the page shows them, read once for all who look.
+//!
+//! Promises: the rows are those of the admin views; read beside the ledger, when somebody looks and something changed,
+//! and for at most a tenth of the time; forgotten a minute after the last look. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, sleep};
+
+use super::census::share;
+use crate::admin::AdminError;
+use crate::admin::Kind;
+use crate::admin::query::Query;
+use crate::admin::rows::{Count, LeaseRow, PoolRow, Status, SubnetRow};
+use crate::admin::views::View;
+use crate::clock;
+use crate::ledger::Ledger;
+use crate::plan::Plan;
+use crate::plan::settings::Millis;
+
+/// A picture is at least so old before another is made.
+const FRESH: Duration = Duration::from_secs(1);
+/// Time passes without commits, too: what cooled is free.
+const OLD: Duration = Duration::from_secs(10);
+/// Reading takes at most one part in so many of the time.
+const DUTY: u32 = 10;
+/// After the last look.
+const FORGET: Duration = Duration::from_secs(60);
+
+/// A subnet with what the page shows beside the view's row.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShownSubnet {
+    /// The row of the view.
+    #[serde(flatten)]
+    pub row: SubnetRow,
+    /// The name of its network, where the Engine has shown it.
+    pub network: Option<String>,
+    /// Addresses that could be given now.
+    pub free: Count,
+    /// Addresses that are not given: reserved, the gateway's place, network and broadcast.
+    pub reserved: Count,
+    /// How full it is, 0 to 1.
+    pub share: f64,
+}
+
+/// A pool's family with what the page shows beside the view's row.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShownPool {
+    /// The row of the view.
+    #[serde(flatten)]
+    pub row: PoolRow,
+    /// Places for subnets that reservations keep free.
+    pub reserved: Count,
+    /// How full it is, 0 to 1.
+    pub share: f64,
+}
+
+/// Everything at one moment.
+pub struct Picture {
+    /// When, milliseconds since the UNIX epoch.
+    pub at: Millis,
+    /// The commits that are in it, at least.
+    pub commits: u64,
+    /// The pools.
+    pub pools: Vec<ShownPool>,
+    /// The held subnets, sorted by prefix.
+    pub subnets: Vec<ShownSubnet>,
+    /// Leased, cooling and pinned addresses, sorted by subnet and address.
+    pub leases: Vec<LeaseRow>,
+    /// The plan, for the map.
+    pub plan: Plan,
+    /// How the daemon does, as far as the books know.
+    pub status: Status,
+}
+
+impl Picture {
+    fn read(books: &Path, commits: u64) -> Result<Self, AdminError> {
+        let at = clock::now();
+        let view = View::open(books, at)?;
+        let (leases, rows) = (view.leases(Query("all=true"))?, view.subnets());
+        let (pools, status) = (view.pools(), view.status(books));
+        let plan = view.into_plan();
+        let mut networks: BTreeMap<&str, &str> = BTreeMap::new();
+        for lease in &leases {
+            if let (Some(id), Some(network)) = (&lease.id, &lease.network) {
+                networks.insert(id, network);
+            }
+        }
+        let shown = |row: SubnetRow| {
+            let counts = plan.held(&row.id).map(|subnet| plan.count_addresses(subnet)).unwrap_or_default();
+            ShownSubnet {
+                network: networks.get(row.id.as_str()).map(ToString::to_string),
+                free: Count(counts.free),
+                reserved: Count(counts.reserved + counts.never_given + counts.slot),
+                share: share(&counts),
+                row,
+            }
+        };
+        let subnets = rows.into_iter().map(shown).collect();
+        let pools = pools.into_iter().map(|row| shown_pool(&plan, row)).collect();
+        Ok(Self { at, commits, pools, subnets, leases, plan, status })
+    }
+}
+
+fn shown_pool(plan: &Plan, row: PoolRow) -> ShownPool {
+    let base = plan.settings().pools.iter().filter(|pool| pool.name == row.pool);
+    let base =
+        base.flat_map(|pool| [pool.v4, pool.v6]).flatten().find(|base| base.base.to_string() == row.base);
+    let reserved = base.map_or(0, |base| plan.count_subnets(&base).reserved);
+    let taken = row.subnets.0 + row.cooling.0;
+    // Rounding is welcome here.
+    let share = taken as f64 / (taken + row.free.0).max(1) as f64;
+    ShownPool { row, reserved: Count(reserved), share }
+}
+
+struct Kept {
+    picture: Arc<Picture>,
+    /// When it was read, and how long that took.
+    read: Instant,
+    cost: Duration,
+    looked: Instant,
+}
+
+impl Kept {
+    /// When another may be made.
+    fn due(&self) -> Instant {
+        self.read + FRESH.max(self.cost * DUTY)
+    }
+}
+
+/// The one picture that all pages share.
+#[derive(Clone)]
+pub struct Gallery {
+    books: PathBuf,
+    commits: watch::Receiver<u64>,
+    kept: Arc<Mutex<Option<Kept>>>,
+}
+
+impl Gallery {
+    /// Of the books that this ledger writes.
+    pub fn new(books: PathBuf, ledger: &Ledger) -> Self {
+        Self { books, commits: ledger.meters().follow(), kept: Arc::default() }
+    }
+
+    /// The picture, read anew if something changed and it is time.
+    pub async fn look(&self) -> Result<Arc<Picture>, AdminError> {
+        let mut kept = self.kept.lock().await;
+        let commits = *self.commits.borrow();
+        let now = Instant::now();
+        if let Some(kept) = kept.as_mut() {
+            kept.looked = now;
+            let changed = kept.picture.commits != commits || kept.read.elapsed() > OLD;
+            if !changed || now < kept.due() {
+                return Ok(kept.picture.clone());
+            }
+        }
+        let books = self.books.clone();
+        let reading = tokio::task::spawn_blocking(move || Picture::read(&books, commits));
+        let picture = reading.await.map_err(|error| AdminError::new(Kind::Failed, error.to_string()))??;
+        let picture = Arc::new(picture);
+        let (read, cost) = (Instant::now(), now.elapsed());
+        let first = kept.replace(Kept { picture: picture.clone(), read, cost, looked: read }).is_none();
+        if first {
+            tokio::spawn(forget(self.kept.clone()));
+        }
+        Ok(picture)
+    }
+
+    /// Waits until a look would show what happened meanwhile.
+    pub async fn ripe(&self) {
+        let due = self.kept.lock().await.as_ref().map(Kept::due);
+        if let Some(due) = due {
+            tokio::time::sleep_until(due).await;
+        }
+    }
+}
+
+/// Lets the picture go when nobody looks any more.
+async fn forget(kept: Arc<Mutex<Option<Kept>>>) {
+    loop {
+        sleep(FORGET / 2).await;
+        let mut kept = kept.lock().await;
+        if kept.as_ref().is_none_or(|kept| kept.looked.elapsed() > FORGET) {
+            *kept = None;
+            return;
+        }
+    }
+}

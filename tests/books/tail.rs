@@ -1,0 +1,110 @@
+//! The tail of the history: changes of addresses that the table of addresses does not show yet.
+
+use super::*;
+
+/// The shell's view of what is leased: address and holder.
+fn leases(path: &Path) -> Vec<(String, String)> {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let mut statement = connection.prepare("SELECT address, holder FROM leases ORDER BY address").unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+fn rows(path: &Path, table: &str) -> i64 {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn the_tail_is_bounded_and_nobody_sees_where_it_ends() {
+    let mut trial = Trial::new();
+    trial.books.fold_after(100);
+    let id = trial.subnet("203.0.113.0/24");
+    let mut held: Vec<std::net::IpAddr> = Vec::new();
+    let (mut unfolded, mut folded) = (false, false);
+    for number in 0..600 {
+        let address = trial.address(&id, &format!("endpoint-{number}"));
+        held.push(address);
+        if number % 3 > 0 {
+            let address = held.remove(number * 7 % held.len());
+            trial.ask(&Request::ReleaseAddress { id: id.clone(), address, generation: None }).unwrap();
+        }
+        trial.commit();
+        if number % 20 == 0 {
+            let path = trial.books.path();
+            assert!(rows(path, "tail") <= 200, "{}", rows(path, "tail"));
+            assert_eq!(leases(path).len(), held.len());
+            let held: std::collections::BTreeSet<String> = held.iter().map(ToString::to_string).collect();
+            assert!(leases(path).iter().all(|(address, _)| held.contains(address)));
+            assert_eq!(load(&trial.books, trial.now), trial.plan);
+            unfolded |= rows(path, "tail") > 0;
+            folded |= rows(path, "addresses") > 0;
+        }
+    }
+    assert!(unfolded && folded);
+    let before = leases(trial.books.path());
+    let plan = trial.plan.clone();
+    let trial = trial.reopen();
+    assert_eq!((rows(trial.books.path(), "tail"), leases(trial.books.path())), (0, before));
+    assert_eq!(load(&trial.books, trial.now), plan);
+}
+
+#[test]
+fn generations_are_not_used_again_after_what_carried_them_is_forgotten() {
+    let mut trial = Trial::new();
+    let id = trial.subnet("203.0.113.0/24");
+    trial.commit();
+    trial.address(&id, "web");
+    let undo = trial.undos.pop().unwrap();
+    trial.ask(&Request::Undo(Box::new(undo))).unwrap();
+    trial.commit();
+    let counters = trial.plan.counters();
+    assert_eq!(load(&trial.books, START).counters(), counters);
+    let trial = trial.reopen();
+    assert_eq!(load(&trial.books, START).counters(), counters);
+}
+
+/// Books as an earlier program made them: the tables that came since are taken away again.
+fn of_version(version: i32) -> (tempfile::TempDir, PathBuf) {
+    let (directory, path) = filled();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "BEGIN; DROP VIEW leases; DROP VIEW known; DROP VIEW tail; ALTER TABLE counters DROP COLUMN folded;
+             CREATE TABLE old (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, event TEXT NOT NULL,
+               space TEXT NOT NULL, subnet TEXT NOT NULL, id TEXT NOT NULL, address TEXT, kind TEXT, name TEXT, mac TEXT,
+               why TEXT) STRICT;
+             INSERT INTO old SELECT seq, at, event, space, subnet, id, address, kind, name, mac, why FROM history;
+             DROP TABLE history; ALTER TABLE old RENAME TO history;
+             CREATE VIEW leases AS SELECT a.address FROM addresses a WHERE a.leased; COMMIT",
+        )
+        .unwrap();
+    if version < 3 {
+        connection.execute_batch("DROP TABLE callers").unwrap();
+    }
+    connection.pragma_update(None, "user_version", version).unwrap();
+    connection.close().unwrap();
+    (directory, path)
+}
+
+#[test]
+fn older_books_become_newer_ones() {
+    for version in [2, 3] {
+        let (_directory, path) = of_version(version);
+        assert!(Reader::open(&path).is_err(), "a look does not migrate");
+        let mut books = open(&path);
+        let plan = load(&books, START);
+        let subnet = plan.subnets().next().unwrap();
+        assert_eq!((subnet.addresses.leased(), leases(&path).len()), (200, 200), "version {version}");
+        let history = Reader::open(&path).unwrap().history(None, 1_000).unwrap();
+        assert_eq!((history.len(), history[0].event.as_str()), (201, "leased"));
+        let (serial, address) = (subnet.state.serial, subnet.state.prefix.first() + 7);
+        let at = START + 1;
+        let change = Change::AddressReleased { serial, address, at, why: gipam::plan::change::Why::Docker };
+        books.write(&plan, &change).unwrap();
+        books.commit().unwrap();
+        assert_eq!((leases(&path).len(), rows(&path, "tail")), (199, 1));
+        books.close().unwrap();
+        assert_eq!((leases(&path).len(), rows(&path, "tail"), rows(&path, "history")), (199, 0, 202));
+    }
+}

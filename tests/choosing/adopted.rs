@@ -1,0 +1,227 @@
+//! Networks that Docker has and the books lack: *fenced*, *disjoint*, and which PoolID an adopted subnet takes.
+//!
+//! P19: a PoolID names one grant, so an old one stays harmless whatever the books have lost.
+
+use gipam::plan::change::Kind;
+use gipam::plan::error::Error;
+use gipam::plan::request::{Adoption, Fence, Repair, Reply, Request, ShownLease};
+
+use crate::desk::*;
+
+const PREFIX: &str = "192.0.2.0/24";
+const DOCKERS: &str = "local/192.0.2.0/24#00000000deadbeef";
+const LATE: &str = "local/192.0.2.0/24#0123456789abcdef";
+
+fn seen(desk: &Desk, text: &str, leases: &[(&str, Kind)]) -> Adoption {
+    let lease = |(text, kind): &(&str, Kind)| {
+        let address = gipam::plan::prefix::number(ip(text));
+        ShownLease { address, kind: *kind, mac: Some([2; 6]), evidence: "seen".into() }
+    };
+    Adoption {
+        prefix: prefix(text),
+        range: None,
+        options: Default::default(),
+        id: None,
+        leases: leases.iter().map(lease).collect(),
+        read: Fence { generation: desk.plan.counters().0, at: desk.now },
+        evidence: "seen".into(),
+    }
+}
+
+fn wish(repair: Repair) -> Request {
+    Request::Repair(Box::new(repair))
+}
+
+fn adopt(desk: &mut Desk, adoption: Adoption) -> Result<Reply, Error> {
+    desk.ask(wish(Repair::AdoptSubnet(Box::new(adoption))))
+}
+
+fn name(desk: &mut Desk, text: &str, id: &str) -> String {
+    let (prefix, id) = (prefix(text), id.to_owned());
+    desk.ask(wish(Repair::NameSubnet { prefix, id }))
+        .map_or_else(|error| error.to_string(), |_| "done".into())
+}
+
+/// A desk with one adopted network: gateway, and a container.
+fn adopted() -> Desk {
+    let mut desk = Desk::new(lan());
+    let found = seen(&desk, PREFIX, &[("192.0.2.9", Kind::Gateway), ("192.0.2.1", Kind::Endpoint)]);
+    assert_eq!(adopt(&mut desk, found), Ok(Reply::Done));
+    desk
+}
+
+fn ids(desk: &Desk) -> Vec<&str> {
+    desk.plan.subnets().filter(|subnet| subnet.is_held()).map(|subnet| subnet.state.id.as_str()).collect()
+}
+
+#[test]
+fn the_first_unknown_id_of_exactly_its_prefix_is_taken_with_the_grant() {
+    let mut desk = adopted();
+    assert_eq!(ids(&desk), ["local/192.0.2.0/24#?"]);
+    let asked_as = desk.plan.subnets().next().unwrap().asked_as();
+    assert!(desk.decide(&Request::Address(address(&asked_as))).reply.is_ok(), "as gipam explain asks");
+    assert_eq!(desk.gave(address(DOCKERS)), "192.0.2.2/24", "the living keeps its address");
+    assert_eq!(ids(&desk), [DOCKERS]);
+    assert_eq!(desk.kind(DOCKERS, "192.0.2.9"), Kind::Gateway);
+    assert!(desk.gave(address(LATE)).starts_with("address pool not found: "), "a second one names nothing");
+    desk.release(DOCKERS);
+    assert_eq!(ids(&desk), [""; 0]);
+}
+
+#[test]
+fn an_id_of_another_prefix_space_or_form_is_refused() {
+    let mut desk = adopted();
+    for id in [
+        "local/192.0.2.0/25#00000000deadbeef",
+        "local/192.0.2.1/24#00000000deadbeef",
+        "local/198.51.100.0/24#00000000deadbeef",
+        "global/192.0.2.0/24#00000000deadbeef",
+        "/192.0.2.0/24#00000000deadbeef",
+        "local/192.0.2.0/24#00000000DEADBEEF",
+        "local/192.0.2.0/24#deadbeef",
+        "local/192.0.2.0/24#?",
+        "local/192.0.2.0/24",
+        "abcdefghijklmnop",
+    ] {
+        assert!(desk.gave(address(id)).starts_with("address pool not found: "), "{id}");
+    }
+    assert_eq!(ids(&desk), ["local/192.0.2.0/24#?"]);
+}
+
+#[test]
+fn p19_a_late_release_with_an_old_id_does_not_touch_an_adopted_network() {
+    let mut desk = adopted();
+    for id in [LATE, "local/192.0.2.0/24#?"] {
+        desk.release(id);
+        desk.free(id, "192.0.2.1");
+    }
+    assert_eq!(desk.plan.subnets().next().unwrap().addresses.leased(), 2);
+    assert_eq!(ids(&desk), ["local/192.0.2.0/24#?"], "nor does it say what Docker calls it");
+    desk.gave(address(DOCKERS));
+    desk.release(LATE);
+    assert_eq!(ids(&desk), [DOCKERS]);
+}
+
+#[test]
+fn a_refused_request_says_the_id_all_the_same_and_an_undo_leaves_it() {
+    let mut desk = adopted();
+    assert!(desk.gave(number(DOCKERS, "192.0.2.1")).starts_with("address already in use: "));
+    assert_eq!(ids(&desk), [DOCKERS]);
+    let mut desk = adopted();
+    let decision = desk.decide(&Request::Address(address(DOCKERS)));
+    decision.changes.iter().for_each(|change| desk.plan.apply(change));
+    desk.ask(Request::Undo(Box::new(decision.undo.unwrap()))).unwrap();
+    assert_eq!(ids(&desk), [DOCKERS]);
+    assert_eq!(desk.plan.held(DOCKERS).unwrap().addresses.leased(), 2);
+}
+
+#[test]
+fn disjoint_what_overlaps_a_held_subnet_is_not_adopted() {
+    let mut desk = Desk::new(lan());
+    desk.subnet(exact("192.0.2.0/25"));
+    for text in [PREFIX, "192.0.2.0/25", "192.0.2.64/26"] {
+        let found = seen(&desk, text, &[]);
+        assert!(matches!(adopt(&mut desk, found), Err(Error::PoolOverlap { .. })), "{text}");
+    }
+    let found = seen(&desk, "192.0.2.128/25", &[]);
+    assert_eq!(adopt(&mut desk, found), Ok(Reply::Done));
+}
+
+#[test]
+fn fenced_what_was_released_since_or_just_before_the_look_is_not_adopted() {
+    let mut desk = Desk::new(lan());
+    let before = seen(&desk, PREFIX, &[]);
+    desk.pass(1);
+    let id = desk.subnet(exact(PREFIX));
+    assert!(matches!(adopt(&mut desk, before.clone()), Err(Error::PoolOverlap { .. })), "granted since");
+    desk.pass(MINUTE);
+    desk.release(&id);
+    assert!(matches!(adopt(&mut desk, before), Err(Error::OutOfDate(_))), "released since");
+    desk.pass(MINUTE - 1);
+    let after = seen(&desk, PREFIX, &[]);
+    let text = adopt(&mut desk, after).unwrap_err().to_string();
+    assert!(text.starts_with("not now: 192.0.2.0/24 was released at "), "{text}");
+    desk.pass(1);
+    let after = seen(&desk, PREFIX, &[]);
+    assert_eq!(adopt(&mut desk, after), Ok(Reply::Done));
+}
+
+#[test]
+fn a_remembered_prefix_is_taken_up_with_its_memory_and_pins() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(exact(PREFIX));
+    desk.gave(named(&id, "web"));
+    desk.gave(gipam::plan::request::AddressRequest {
+        name: Some("fixed".into()),
+        ..number(&id, "192.0.2.77")
+    });
+    desk.release(&id);
+    desk.pass(MINUTE);
+    let serial = desk.plan.subnets().next().unwrap().state.serial;
+    let found = seen(&desk, PREFIX, &[("192.0.2.77", Kind::Endpoint)]);
+    adopt(&mut desk, found).unwrap();
+    assert_eq!(desk.plan.subnets().map(|subnet| subnet.state.serial).collect::<Vec<_>>(), [serial]);
+    assert_eq!(desk.host(named(DOCKERS, "web")), "192.0.2.2", "its own last one");
+    assert!(desk.record(DOCKERS, "192.0.2.77").unwrap().pinned);
+}
+
+#[test]
+fn it_counts_as_one_that_had_an_endpoint_and_lies_in_the_pool_that_contains_it() {
+    let mut desk = Desk::new(lan());
+    let found = seen(&desk, "10.0.7.0/24", &[]);
+    adopt(&mut desk, found).unwrap();
+    let id = "local/10.0.7.0/24#00000000deadbeef";
+    desk.gave(number(id, "10.0.7.9"));
+    assert_eq!(desk.kind(id, "10.0.7.9"), Kind::Endpoint);
+    assert_eq!(desk.plan.held(id).unwrap().state.pool.as_deref(), Some("lan"));
+    assert_eq!(desk.subnet(any(V4)).split('#').next(), Some("local/10.0.6.0/24"), "best fit beside it");
+}
+
+#[test]
+fn a_person_may_give_an_id_that_nobody_holds() {
+    let mut desk = adopted();
+    let held = desk.subnet(any(V4));
+    assert_eq!(
+        name(&mut desk, PREFIX, &held),
+        format!(
+            "address pool overlaps with existing pool on this address space: PoolID {held:?} is that of 10.0.0.0/24"
+        )
+    );
+    for wrong in ["", "a\u{7}", "x#?", &"x".repeat(256)] {
+        assert!(name(&mut desk, PREFIX, wrong).ends_with("is no PoolID"), "{wrong:?}");
+    }
+    assert_eq!(
+        name(&mut desk, PREFIX, "local/192.0.3.0/24#00000000deadbeef"),
+        "invalid request: the PoolID names local/192.0.3.0/24, not local/192.0.2.0/24"
+    );
+    assert_eq!(
+        name(&mut desk, "198.51.100.0/24", "abcdefghijklmnop"),
+        "address pool not found: no subnet 198.51.100.0/24 waits for its PoolID; see: gipam gc"
+    );
+    assert_eq!(name(&mut desk, PREFIX, "abcdefghijklmnop"), "done");
+    assert!(name(&mut desk, PREFIX, "bcdefghijklmnopq").contains("under PoolID \"abcdefghijklmnop\""));
+    assert_eq!(desk.gave(address("abcdefghijklmnop")), "192.0.2.2/24");
+}
+
+#[test]
+fn an_adopted_subnet_is_released_by_force_before_its_id_is_known() {
+    let mut desk = adopted();
+    assert_eq!(desk.force(PREFIX, Some("192.0.2.1")), "Done");
+    assert_eq!(desk.force("local/192.0.2.0/24#?", None), "Done");
+    assert_eq!(ids(&desk), [""; 0]);
+}
+
+#[test]
+fn one_that_was_asked_for_since_is_not_freed_as_unnamed() {
+    let mut desk = adopted();
+    let state = desk.plan.subnets().next().unwrap().state.clone();
+    let free = wish(Repair::FreeSubnet {
+        serial: state.serial,
+        generation: state.generation,
+        unnamed: true,
+        evidence: "seen".into(),
+    });
+    assert_eq!(desk.decide(&free).changes.len(), 1);
+    desk.gave(address(DOCKERS));
+    assert!(desk.decide(&free).changes.is_empty());
+}

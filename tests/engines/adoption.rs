@@ -1,0 +1,136 @@
+//! Networks that outlive the books: adopted on real Engines, by gc --apply and by hand.
+//!
+//! Holds P19 (a PoolID names one grant) where nobody knows the PoolIDs any more, and P26 (gateways that are hidden).
+
+use crate::gipam;
+use crate::oldgipam::OldGipam;
+use crate::scenario::{Scenario, scenario};
+use crate::world::{SOCKET, World};
+
+pub fn scenarios() -> Vec<Scenario> {
+    vec![
+        scenario("adoption_after_the_books_are_lost", "P18 P19 P26 D7", lost_books),
+        scenario("adoption_by_hand_of_an_opaque_id", "P18 P19 D7", opaque),
+        scenario("adoption_of_a_network_that_goes_at_once", "P17 P19 D7", gone_at_once),
+    ]
+}
+
+/// Starts gipam over no books at all.
+fn lose_the_books(w: &mut World) {
+    w.stop();
+    w.inside(&format!("rm -rf {}", gipam::BOOKS));
+    w.start();
+    assert!(w.subnets().is_empty());
+}
+
+/// What `gipam gc` says with these words, a line a finding.
+fn gc(w: &World, words: &[&str]) -> Vec<serde_json::Value> {
+    let said = gipam::cli(w.engine, &[&["gc", "--json"], words].concat());
+    assert!(said.ok, "gipam gc {words:?} failed: {}", said.err);
+    serde_json::from_str(&said.out).unwrap()
+}
+
+fn actions(rows: &[serde_json::Value]) -> Vec<&str> {
+    rows.iter().map(|row| row["action"].as_str().unwrap()).collect()
+}
+
+/// A container that cannot start, and is gone again; returns what the user sees.
+fn unable(w: &World, network: &str) -> String {
+    let said = w.refused(&format!("run -d --init --name unable --network {network} bb sleep 3600"));
+    w.docker("rm -f unable");
+    said
+}
+
+fn lost_books(w: &mut World) {
+    w.network("--ipv6 n1");
+    w.network(
+        "--subnet 10.211.60.0/24 --ip-range 10.211.60.128/25 --gateway 10.211.60.254 --aux-address spare=10.211.60.7 n2",
+    );
+    w.run("--name first --network n1");
+    w.run("--name fixed --network n2 --ip 10.211.60.128");
+    let first = w.addresses("first", "n1");
+    lose_the_books(w);
+    let said = unable(w, "n1");
+    assert!(said.contains("gipam gc tells how"), "the refusal says what to do: {said}");
+    let found = gc(w, &[]);
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(actions(&found).iter().all(|action| action.starts_with("can be adopted with ")));
+    assert!(w.subnets().is_empty(), "a look adopts nothing");
+    let done = gc(w, &["--apply"]);
+    assert!(actions(&done).iter().all(|action| action.starts_with("adopted with ")), "{done:#?}");
+    assert!(w.subnets().iter().all(|subnet| subnet.id.ends_with("#?")), "{:#?}", w.subnets());
+    w.agree();
+    assert_eq!(w.subnet("10.211.60.0/24").range.as_deref(), Some("10.211.60.128/25"));
+
+    // Docker says its PoolIDs with the next containers
+    w.run("--name second --network n1");
+    w.run("--name other --network n2");
+    assert!(!w.subnets().iter().any(|subnet| subnet.id.ends_with("#?")), "{:#?}", w.subnets());
+    assert_ne!(w.addresses("second", "n1").0, first.0, "what lives keeps its address");
+    assert_ne!(w.addresses("second", "n1").1, first.1);
+    assert_eq!(w.v4("other", "n2"), "10.211.60.129");
+    w.ping("second", &w.v4("first", "n1"));
+    w.agree();
+    w.docker("restart -t 1 fixed");
+    assert_eq!(w.v4("fixed", "n2"), "10.211.60.128");
+    w.docker("stop -t 1 first");
+    w.docker("rm first");
+    w.agree();
+    w.stop();
+    w.start();
+    w.agree();
+    w.docker("rm -f second");
+    w.docker("network rm n1");
+    assert_eq!(w.subnets().len(), 1, "{:#?}", w.subnets());
+    assert_eq!(gipam::cli(w.engine, &["gc"]).out, "books and Engine agree");
+}
+
+fn opaque(w: &mut World) {
+    w.stop();
+    let old = OldGipam::start(&w.engine.run.join(SOCKET.trim_start_matches("/run/")), "10.66", "fd66");
+    w.network("n1");
+    w.run("--name first --network n1");
+    let prefix = w.prefixes("n1")[0].clone();
+    let id = old.id(&prefix);
+    drop(old);
+    w.start();
+    gc(w, &["--apply"]);
+    let said = unable(w, "n1");
+    assert!(said.contains(&id), "the refusal names the id to give: {said}");
+    let refused = gipam::cli(w.engine, &["adopt", "10.250.0.0/24", &id]);
+    assert_eq!(refused.code, Some(3), "{}", refused.err);
+    let done = gipam::cli(w.engine, &["adopt", &prefix, &id]);
+    assert_eq!(
+        (done.ok, done.out),
+        (true, format!("{prefix}: its PoolID is {id} from now on")),
+        "{}",
+        done.err
+    );
+    let again = gipam::cli(w.engine, &["adopt", &prefix, "abcdefghijklmnop"]);
+    assert_eq!(again.code, Some(4), "{}", again.err);
+    w.run("--name second --network n1");
+    w.ping("second", &w.v4("first", "n1"));
+    w.docker("rm -f first");
+    w.agree();
+}
+
+fn gone_at_once(w: &mut World) {
+    w.network("n1");
+    w.network("n2");
+    lose_the_books(w);
+    gc(w, &["--apply"]);
+    let prefixes = [w.prefixes("n1")[0].clone(), w.prefixes("n2")[0].clone()];
+    let by_hand = gipam::cli(w.engine, &["release", &prefixes[0], "--force"]);
+    assert!(by_hand.ok, "{}", by_hand.err);
+    w.docker("network rm n1 n2");
+    let found = gc(w, &[]);
+    let why: Vec<&str> = found.iter().map(|row| row["why"].as_str().unwrap()).collect();
+    assert_eq!(
+        why,
+        ["the Engine knows no such network"],
+        "a release cannot say whose PoolID it names: {found:#?}"
+    );
+    assert!(!actions(&found)[0].contains("another Engine"), "it was this Engine's: {found:#?}");
+    let freed = gipam::cli(w.engine, &["release", &prefixes[1], "--force"]);
+    assert!(freed.ok, "{}", freed.err);
+}

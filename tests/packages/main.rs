@@ -1,0 +1,194 @@
+//! What `make deb`, `make dist` and `make plugin` build, in fresh roots of every Debian suite, on whole machines and on
+//! several Engines.
+//!
+//!     make packages, or cargo test --test packages -- [WORD...] [--list]
+//!
+//! Runs the scenarios whose names contain one of the words, two at a time. What an administrator types is taken from
+//! docs/install.md. Packages that were not built are a failure. Ends with a line `N passed, N failed`. A machine with
+//! systemd that cannot be made is a failure where CI=true, and elsewhere loudly skipped.
+#![allow(missing_docs, reason = "a test program has no readers of its API")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and report by printing"
+)]
+
+mod hosts;
+#[path = "../units/machine.rs"]
+#[allow(dead_code, reason = "shared with the tests of the units")]
+mod machine;
+#[path = "../units/page.rs"]
+#[allow(dead_code, reason = "shared with the tests of the units")]
+mod page;
+mod plugin;
+mod root;
+mod suites;
+
+use machine::{Machine, base};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::{Mutex, OnceLock};
+use std::time::Instant;
+
+/// What a scenario needs.
+#[derive(Clone, Copy)]
+enum Play {
+    /// A root of its own making.
+    Root(fn()),
+    /// A fresh machine with systemd.
+    Host(fn(&mut Machine)),
+}
+
+const SCENARIOS: [(&str, Play); 12] = [
+    ("host_upgrades_without_losing_a_network", Play::Host(hosts::upgrade)),
+    ("host_installs_removes_purges", Play::Host(hosts::life)),
+    ("host_tarball", Play::Host(hosts::archive)),
+    ("plugin_swarm_engine_20", Play::Root(plugin::bookworm)),
+    ("plugin_swarm_engine_26", Play::Root(plugin::trixie)),
+    ("plugin_swarm_engine_28", Play::Root(plugin::forky)),
+    ("plugin_socket_is_up_in_half_a_second", Play::Root(plugin::ready)),
+    ("program_is_static_and_below_8_mib", Play::Root(suites::program)),
+    ("suite_bullseye", Play::Root(suites::bullseye)),
+    ("suite_bookworm", Play::Root(suites::bookworm)),
+    ("suite_trixie", Play::Root(suites::trixie)),
+    ("suite_forky", Play::Root(suites::forky)),
+];
+/// Higher than the version of this package.
+const NEXT: &str = concat!(env!("CARGO_PKG_VERSION"), "+next");
+
+static PACKAGES: OnceLock<tempfile::TempDir> = OnceLock::new();
+
+thread_local! {
+    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// The directory with copies of the packages under test, and the next version.
+pub fn packages() -> PathBuf {
+    PACKAGES.get().unwrap().path().to_owned()
+}
+
+fn named(start: &str, end: &str) -> String {
+    let names =
+        std::fs::read_dir(packages()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.into_iter().find(|name| name.starts_with(start) && name.ends_with(end)).unwrap()
+}
+
+pub fn deb() -> String {
+    named(concat!("gipam_", env!("CARGO_PKG_VERSION"), "_"), ".deb")
+}
+
+pub fn next_deb() -> String {
+    named(&format!("gipam_{NEXT}_"), ".deb")
+}
+
+pub fn tarball() -> String {
+    named(concat!("gipam-", env!("CARGO_PKG_VERSION"), "-"), ".tar.gz")
+}
+
+/// Copies what make built, packs the same program once more as the next version; twice, which must be the same.
+fn prepare() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let built = sources.join("target/package");
+    let place = PACKAGES.get_or_init(|| tempfile::tempdir().unwrap()).path();
+    let wanted = |name: &str| name.ends_with(".deb") || name.ends_with(".tar.gz");
+    for entry in std::fs::read_dir(&built).expect("make deb dist plugin was run").map(Result::unwrap) {
+        if wanted(&entry.file_name().to_string_lossy()) {
+            std::fs::copy(entry.path(), place.join(entry.file_name())).unwrap();
+        }
+    }
+    let copied =
+        Command::new("cp").arg("-r").args([built.join("plugin"), place.to_owned()]).status().unwrap();
+    assert!(copied.success(), "make plugin was run");
+    let (again, mut files) = (tempfile::tempdir().unwrap(), Vec::new());
+    for out in [place.to_owned(), again.path().to_owned()] {
+        let mut pack = Command::new(sources.join("scripts/package.sh"));
+        pack.arg("deb")
+            .env("GIPAM_BINARY", built.join("gipam"))
+            .env("GIPAM_VERSION", NEXT)
+            .env("GIPAM_OUT", &out);
+        assert!(pack.output().unwrap().status.success());
+        files.push(std::fs::read(out.join(next_deb())).unwrap());
+    }
+    assert!(files[0] == files[1], "the same sources and program give the same package");
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with("--")).collect();
+    let mut chosen = SCENARIOS.to_vec();
+    chosen.retain(|(name, _)| words.is_empty() || words.iter().any(|word| name.contains(word.as_str())));
+    if arguments.iter().any(|word| word == "--list") {
+        chosen.iter().for_each(|(name, _)| println!("{name}"));
+        return ExitCode::SUCCESS;
+    }
+    std::panic::set_hook(Box::new(|info| {
+        let payload = info.payload();
+        let text = payload.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let place = info.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
+        LAST_PANIC.set(format!("{place}: {}", text.unwrap_or_default()));
+    }));
+    if catch_unwind(prepare).is_err() {
+        println!("packages cannot be made: {}\n0 passed, {} failed", LAST_PANIC.take(), chosen.len());
+        return ExitCode::FAILURE;
+    }
+    let skipped = without_systemd(&mut chosen);
+    chosen.reverse();
+    let (left, results) = (Mutex::new(chosen), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for worker in 0..2 {
+            let (left, results) = (&left, &results);
+            scope.spawn(move || {
+                loop {
+                    let next = left.lock().unwrap().pop();
+                    let Some((name, play)) = next else { return };
+                    results.lock().unwrap().push((name, run(name, play, worker)));
+                }
+            });
+        }
+    });
+    let results = results.into_inner().unwrap();
+    let failures: Vec<_> = results.iter().filter_map(|(name, why)| Some((name, why.as_ref()?))).collect();
+    for (name, why) in &failures {
+        println!("\n=== FAILED: {name}\n{why}");
+    }
+    let more = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
+    println!("{} passed, {} failed{more}", results.len() - failures.len(), failures.len());
+    PACKAGES.get().map(|place| std::fs::remove_dir_all(place.path()));
+    if failures.is_empty() && !results.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Takes the scenarios out that need a machine, where there can be none; how many that are.
+fn without_systemd(chosen: &mut Vec<(&'static str, Play)>) -> usize {
+    let all = chosen.len();
+    if !chosen.iter().any(|(_, play)| matches!(play, Play::Host(_))) {
+        return 0;
+    }
+    if let Err(reason) = machine::prepare() {
+        println!("\n*** NOT TESTED on systemd: {reason}\n");
+        if std::env::var("CI").is_ok_and(|value| value == "true") {
+            return 0; // they will fail
+        }
+        chosen.retain(|(_, play)| matches!(play, Play::Root(_)));
+    }
+    all - chosen.len()
+}
+
+/// One scenario; why it failed, if it did.
+fn run(name: &str, play: Play, worker: usize) -> Option<String> {
+    let start = Instant::now();
+    let mut machine = None;
+    let done = catch_unwind(AssertUnwindSafe(|| match play {
+        Play::Root(scenario) => scenario(),
+        Play::Host(scenario) => scenario(machine.insert(Machine::start(worker))),
+    }));
+    let failure = done.err().map(|_| {
+        let logs = machine.as_ref().map(Machine::logs).unwrap_or_default();
+        format!("{}\n{logs}", LAST_PANIC.take())
+    });
+    let word = if failure.is_none() { "ok    " } else { "FAILED" };
+    println!("[packages] {word} {name} ({:.1} s)", start.elapsed().as_secs_f32());
+    failure
+}

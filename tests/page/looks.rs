@@ -1,0 +1,144 @@
+//! How the page looks: contrast, names for screen readers, widths; and pictures for people.
+
+use super::browser::Browser;
+use super::site::{Site, TOML};
+
+/// Every text whose contrast with what it stands on is under 4.5 (3 for large text), by WCAG 2's formula.
+const FAINT: &str = r"(() => {
+  const parse = (text) => (text.match(/[\d.]+/g) ?? []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const back = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = parse(getComputedStyle(at).backgroundColor);
+      if (color.length === 3 || color[3] === 1) return color;
+    }
+    return [255, 255, 255];
+  };
+  const bad = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+    const element = node.parentElement;
+    if (!node.data.trim() || !element.checkVisibility() || element.closest('noscript, .hidden, button:disabled')) continue;
+    const style = getComputedStyle(element);
+    let [ink, paper] = [parse(style.color), back(element)];
+    if (element.namespaceURI.endsWith('svg')) {
+      ink = parse(style.fill);
+      const shape = element.parentElement.querySelector(':scope > rect.c');
+      const fill = shape && parse(getComputedStyle(shape).fill);
+      if (shape && fill.length < 3) continue; // a pattern
+      if (fill) paper = fill;
+    }
+    const [a, b] = [light(ink), light(paper)].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < (parseFloat(style.fontSize) >= 24 ? 3 : 4.5)) bad.push(`${ratio.toFixed(2)} ${node.data.trim().slice(0, 30)} (${element.className.baseVal ?? element.className})`);
+  }
+  return [...new Set(bad)];
+})()";
+
+/// Things to press, to fill in or to look at that a screen reader could not name; headings that jump; names used twice.
+const NAMELESS: &str = r"(() => {
+  const bad = [];
+  const named = (element) => (element.getAttribute('aria-label') ?? element.labels?.[0]?.textContent ?? element.alt ?? element.textContent ?? '').trim();
+  for (const element of document.querySelectorAll('button, a, input, select, [role=button], [role=img], [role=region]')) {
+    if (element.checkVisibility() && !named(element)) bad.push(element.outerHTML.slice(0, 120));
+  }
+  for (const image of document.images) if (!image.hasAttribute('alt')) bad.push('an image without alt');
+  const levels = [...document.querySelectorAll('h1, h2, h3')].map((heading) => Number(heading.tagName[1]));
+  levels.forEach((level, i) => { if (i > 0 && level > levels[i - 1] + 1) bad.push(`h${level} after h${levels[i - 1]}`); });
+  const ids = [...document.querySelectorAll('[id]')].map((element) => element.id);
+  ids.forEach((id, i) => { if (ids.indexOf(id) !== i) bad.push(`id ${id} stands twice`); });
+  for (const section of document.querySelectorAll('[aria-labelledby]')) {
+    if (!document.getElementById(section.getAttribute('aria-labelledby'))) bad.push(section.id);
+  }
+  if (!document.documentElement.lang || !document.title) bad.push('no language or title');
+  return bad;
+})()";
+
+pub fn readable(browser: &mut Browser) {
+    let site = Site::populated();
+    {
+        // With the keyboard alone: the first stop leads past the head, and where one is can be seen.
+        let mut tab = site.open(browser, 1280, 900, false);
+        tab.press("Tab");
+        assert_eq!(tab.value("document.activeElement.className"), "skip");
+        assert_ne!(tab.value("getComputedStyle(document.activeElement).outlineStyle"), "none");
+    }
+    for dark in [false, true] {
+        let mut tab = site.open(browser, 1280, 900, dark);
+        for at in ["", "map=198.51.100.16/28", "map=10.20.0.0/16"] {
+            tab.value(&format!("location.hash = '{at}'"));
+            tab.until(&format!(
+                "document.querySelectorAll('#crumbs li').length === {}",
+                if at.is_empty() {
+                    1
+                } else if at.ends_with("16") {
+                    2
+                } else {
+                    3
+                }
+            ));
+            assert_eq!(tab.value(FAINT), serde_json::json!([]), "dark: {dark}, {at}");
+            assert_eq!(tab.value(NAMELESS), serde_json::json!([]), "{at}");
+        }
+    }
+}
+
+/// What stands beyond the right edge, or is cut off without a way to scroll to it.
+const BEYOND: &str = r"(() => {
+  const bad = document.documentElement.scrollWidth > innerWidth ? [`the page is ${document.documentElement.scrollWidth} wide`] : [];
+  for (const element of document.querySelectorAll('main *, header *')) {
+    const box = element.getBoundingClientRect();
+    if (box.width > 0 && box.right > innerWidth + 1 && !element.closest('.scroll, nav, .hidden, .defs')) bad.push(element.outerHTML.slice(0, 100));
+  }
+  return bad.slice(0, 5);
+})()";
+
+pub fn widths(browser: &mut Browser) {
+    let site = Site::populated();
+    let mut tab = site.open(browser, 1280, 900, false);
+    for (width, at) in
+        [(1920, ""), (1280, "map=10.20.0.0/24"), (768, ""), (390, "map=10.20.0.0/24"), (320, "")]
+    {
+        tab.size(width, 800);
+        tab.value(&format!("location.hash = '{at}'"));
+        tab.until(&format!(
+            "document.querySelectorAll('#crumbs li').length === {}",
+            if at.is_empty() { 1 } else { 3 }
+        ));
+        tab.until("[...document.querySelectorAll('.grid')].every((grid) => Math.abs(grid.viewBox.baseVal.width - document.querySelector('#areas').clientWidth) < 2)");
+        assert_eq!(tab.value(BEYOND), serde_json::json!([]), "{width}");
+    }
+}
+
+/// Every view as a picture: in a directory for people, if there is one; none may be blank.
+pub fn pictures(browser: &mut Browser) {
+    let directory = std::env::var_os("GIPAM_SCREENSHOTS").map(std::path::PathBuf::from);
+    let (site, bare) = (Site::with_names(), Site::new(TOML));
+    for (name, site, width, dark, at, part, most) in [
+        ("page-light", &site, 1280, false, "", "body", 1_250),
+        ("page-dark", &site, 1280, true, "", "body", 1_250),
+        ("tables-light", &site, 1280, false, "", "#subnets", 700),
+        ("leases-dark", &site, 1280, true, "", "#leases", 700),
+        ("usage-light", &site, 1280, false, "", "#usage", 600),
+        ("subnet-light", &site, 1280, false, "map=10.20.0.0/24", "#map", 700),
+        ("pool-dark", &site, 1280, true, "map=10.20.0.0/16", "#map", 700),
+        ("wide-light", &site, 1280, false, "map=2001:db8:d:1::/64", "#map", 700),
+        ("phone-light", &site, 390, false, "", "body", 1_500),
+        ("phone-leases", &site, 390, false, "", "#leases", 1_200),
+        ("phone-dark", &site, 390, true, "map=198.51.100.16/28", "#map", 900),
+        ("empty-light", &bare, 1280, false, "", "body", 2_700),
+    ] {
+        let mut tab = site.open(browser, width, 860, dark);
+        if !at.is_empty() {
+            tab.value(&format!("location.hash = '{at}'"));
+            tab.until("document.querySelectorAll('#crumbs li').length > 1");
+        }
+        tab.value("window.scrollTo(0, 0); document.querySelector('#main').focus({preventScroll: true}); new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))");
+        let picture = tab.picture(part, most);
+        assert!(picture.starts_with(b"\x89PNG") && picture.len() > 5_000, "{name}");
+        if let Some(directory) = &directory {
+            std::fs::write(directory.join(format!("{name}.png")), picture).unwrap();
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The page in a real browser: a headless Chromium from Debian's package, made ready by `scripts/browser.sh`.
+//!
+//!     cargo test --test page -- [WORD...] [--list]
+//!
+//! Runs the scenarios whose names contain one of the words, one after the other. With GIPAM_SCREENSHOTS=DIRECTORY the
+//! scenario `pictures` writes what it saw there. Ends with a line `N passed, N failed`. A browser that is not to be had is
+//! a failure where CI=true, and elsewhere loudly skipped.
+#![allow(missing_docs, reason = "a test program has no readers of its API")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and report by printing"
+)]
+
+mod browser;
+#[path = "../support/daemon.rs"]
+mod daemon;
+mod engine;
+#[path = "../support/http.rs"]
+mod http;
+mod looks;
+mod prometheus;
+mod scenarios;
+mod site;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use browser::Browser;
+
+/// A name, and what happens in a browser.
+type Scenario = (&'static str, fn(&mut Browser));
+
+const SCENARIOS: [Scenario; 11] = [
+    ("rows_appear_and_nothing_is_amiss", scenarios::rows_appear),
+    ("searching_sorting_and_paging", scenarios::searching),
+    ("a_change_arrives_by_itself", scenarios::live),
+    ("a_daemon_that_goes_and_comes_back", scenarios::restart),
+    ("the_map_is_looked_into_by_keyboard", scenarios::keyboard),
+    ("nothing_yet_is_said_with_what_to_do", scenarios::empty),
+    ("a_hundred_thousand_leases", scenarios::many),
+    ("words_have_contrast_and_things_have_names", looks::readable),
+    ("nothing_overflows_at_any_width", looks::widths),
+    ("pictures", looks::pictures),
+    ("prometheus_reads_metrics_and_alerts", prometheus::reads),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with("--")).collect();
+    let mut chosen = SCENARIOS.to_vec();
+    chosen.retain(|(name, _)| words.is_empty() || words.iter().any(|word| name.contains(word.as_str())));
+    if arguments.iter().any(|word| word == "--list") {
+        chosen.iter().for_each(|(name, _)| println!("{name}"));
+        return ExitCode::SUCCESS;
+    }
+    if let Err(reason) = browser::prepare() {
+        println!("page: NO BROWSER, {} scenarios not run: {reason}", chosen.len());
+        let must = std::env::var("CI").is_ok_and(|value| value == "true");
+        return if must { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    let mut failed = 0;
+    for (name, scenario) in &chosen {
+        let begun = Instant::now();
+        let good = catch_unwind(AssertUnwindSafe(|| scenario(&mut Browser::start()))).is_ok();
+        failed += usize::from(!good);
+        println!(
+            "{} {name} ({:.1} s)",
+            if good { "ok    " } else { "FAILED" },
+            begun.elapsed().as_secs_f32()
+        );
+    }
+    println!("{} passed, {failed} failed", chosen.len() - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,131 @@
+//! A daemon with a page, and a world to look at.
+
+use serde_json::json;
+
+use super::browser::{Browser, Tab};
+use super::daemon::{Daemon, House, until};
+
+/// Two pools of documentation prefixes, one of them wide.
+pub const TOML: &str = "reserved = [\"198.51.100.0/28\", \"203.0.113.64-203.0.113.79\"]\n[gc]\nengine = \"\"\n\
+    [[pool]]\nname = \"dmz\"\nv4 = { base = \"198.51.100.0/24\", size = 28 }\n\
+    v6 = { base = \"2001:db8:d::/48\", size = 64, addresses = \"stable\" }\n\
+    [[pool]]\nname = \"lan\"\nv4 = { base = \"10.20.0.0/16\", size = 24 }\n";
+
+/// A daemon that serves its page.
+pub struct Site {
+    pub house: House,
+    pub daemon: Daemon,
+    pub address: String,
+    /// Where its Engine listens, if it has one.
+    pub _engine: Option<tempfile::TempDir>,
+}
+
+/// As if what happened in a moment had happened in twenty hours: the books of a daemon that does not run.
+fn spread(books: &std::path::Path) {
+    let books = rusqlite::Connection::open(books).unwrap();
+    let most: i64 = books.query_row("SELECT max(seq) FROM history", [], |row| row.get(0)).unwrap();
+    let now: i64 = books.query_row("SELECT max(at) FROM history", [], |row| row.get(0)).unwrap();
+    books.execute_batch("BEGIN").unwrap();
+    for seq in 1..=most {
+        // Busy hours and quiet ones.
+        let part = seq as f64 / most as f64;
+        let wave = (part * 19.0).sin() * 0.022;
+        let before = (72_000_000.0 * (1.0 - (part + wave).clamp(0.0, 1.0))) as i64;
+        books.execute("UPDATE history SET at = ?2 WHERE seq = ?1", [seq, now - before]).unwrap();
+    }
+    let since = "UPDATE addresses SET since = coalesce((SELECT max(at) FROM history WHERE address = addresses.address), since) \
+                 WHERE leased; \
+                 UPDATE subnets SET granted_at = coalesce((SELECT max(at) FROM history WHERE subnet = prefix \
+                 AND event = 'subnet granted'), granted_at); COMMIT";
+    books.execute_batch(since).unwrap();
+}
+
+impl Site {
+    pub fn new(toml: &str) -> Site {
+        Site::of(House::with_toml(&format!("http = \"0\"\n{toml}")))
+    }
+
+    pub fn of(house: House) -> Site {
+        let daemon = house.start();
+        let address = until("the log names the page's address", || {
+            let log = house.log();
+            let rest = log.split("are at ").nth(1)?;
+            Some(rest.split_whitespace().next()?.to_owned())
+        });
+        Site { house, daemon, address, _engine: None }
+    }
+
+    /// Networks in all states: full, half full, released; IPv6; outside of all pools.
+    pub fn populated() -> Site {
+        let site = Site::new(TOML);
+        site.populate();
+        site
+    }
+
+    /// The same with an Engine that has names for everything, and a day behind it.
+    pub fn with_names() -> Site {
+        let engine = tempfile::tempdir().unwrap();
+        let socket = engine.path().join("engine.sock");
+        let shown = super::engine::start(&socket);
+        let site = Site::new(
+            &TOML.replace("engine = \"\"", &format!("engine = {:?}", socket.display().to_string())),
+        );
+        site.populate();
+        *shown.lock().unwrap() = super::engine::networks(&site.daemon.view("/v1/leases"));
+        until("all names are known", || {
+            let leases = site.daemon.view("/v1/leases");
+            let named =
+                |lease: &serde_json::Value| lease["kind"] != "endpoint" || lease["network"].is_string();
+            leases.as_array().unwrap().iter().all(named).then_some(())
+        });
+        let Site { house, daemon, .. } = site;
+        assert!(daemon.stop().success());
+        spread(&house.path("gipam.db"));
+        let site = Site { _engine: Some(engine), ..Site::of(house) };
+        until("the Engine answers", || (site.daemon.view("/v1/gc") == json!([])).then_some(()));
+        site
+    }
+
+    fn populate(&self) {
+        let mut wire = self.daemon.wire();
+        let gateway = json!({"RequestAddressType": "com.docker.network.gateway"});
+        let pool = |pool: &str, v6: bool| json!({"AddressSpace": "local", "Pool": "", "SubPool": "", "Options": {"pool": pool}, "V6": v6});
+        for (name, from, v6, endpoints) in [
+            ("web", "dmz", false, 12),
+            ("web", "dmz", true, 12),
+            ("mail", "dmz", false, 5),
+            ("build", "lan", false, 180),
+            ("monitoring", "lan", false, 70),
+            ("db", "lan", false, 22),
+            ("backup", "lan", false, 3),
+            ("old", "lan", false, 2),
+            ("vpn", "dmz", true, 4),
+        ] {
+            let (id, _) = wire.pool(&pool(from, v6));
+            wire.address(&id, "", gateway.clone());
+            for at in 0..endpoints {
+                let name = format!("{name}-{}", at + 1);
+                let mac = format!("02:42:ac:{:02x}:{:02x}:{:02x}", name.len(), endpoints, at);
+                let options = json!({"com.docker.network.endpoint.name": name, "com.docker.network.endpoint.macaddress": mac});
+                let address = wire.address(&id, "", options);
+                if at % 9 == 4 {
+                    wire.release(&id, &address);
+                }
+            }
+            if name == "old" {
+                wire.release_pool(&id);
+            }
+        }
+        let outside = json!({"AddressSpace": "local", "Pool": "203.0.113.0/25", "SubPool": "", "Options": {}, "V6": false});
+        let (id, _) = wire.pool(&outside);
+        wire.address(&id, "203.0.113.7", json!({"com.docker.network.endpoint.name": "printer"}));
+    }
+
+    /// The page, drawn once.
+    pub fn open<'a>(&self, browser: &'a mut Browser, width: u32, height: u32, dark: bool) -> Tab<'a> {
+        let mut tab = browser.tab(width, height, dark);
+        tab.open(&self.address);
+        tab.until("document.documentElement?.dataset.drawn >= 1 && document.querySelector('#live')?.dataset.state === 'live'");
+        tab
+    }
+}

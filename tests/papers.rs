@@ -1,0 +1,162 @@
+//! What goes into a package beside the program: manual pages and completions cover the whole command line, the bill of
+//! materials the whole lock file, and what is built in comes from where it may come from, under licences that it may have.
+//!
+//! Needs neither network nor tools beside cargo. Does not ask for known vulnerabilities: their list is on the network.
+
+#![cfg(test)]
+
+#[path = "../examples/papers/bill.rs"]
+mod bill;
+#[path = "../examples/papers/pages.rs"]
+mod pages;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+/// What a crate may be under; one of its alternatives suffices. All let the program be given away under Apache 2.0.
+const LICENCES: [&str; 8] =
+    ["Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unicode-3.0", "Zlib", "CC0-1.0"];
+/// Crates that may be there in several versions, since others need them so.
+const SEVERAL: [&str; 1] = ["untrusted"];
+/// Never in the program: what calls C libraries of the machine, or what the house has decided against.
+const BANNED: [&str; 5] = ["openssl", "openssl-sys", "native-tls", "chrono", "bollard"];
+
+/// Every command as a list of words, gipam itself first.
+fn commands() -> Vec<(Vec<String>, clap::Command)> {
+    let mut left = vec![(vec!["gipam".to_owned()], gipam::cli::definition())];
+    let mut found = Vec::new();
+    while let Some((words, command)) = left.pop() {
+        for below in command.get_subcommands() {
+            let words = words.iter().cloned().chain([below.get_name().to_owned()]).collect();
+            left.push((words, below.clone()));
+        }
+        found.push((words, command));
+    }
+    found
+}
+
+/// The last part of a command's own options; the global ones are gipam's.
+fn options(command: &clap::Command) -> Vec<String> {
+    command.get_arguments().filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
+}
+
+#[test]
+fn manual_pages_cover_every_command_and_option() {
+    let place = tempfile::tempdir().unwrap();
+    pages::write(&gipam::cli::definition(), place.path()).unwrap();
+    let all = commands();
+    assert!(all.len() > 10, "{all:?}");
+    for (words, command) in &all {
+        let path = place.path().join(format!("man1/{}.1", words.join("-")));
+        let page = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let about =
+            command.get_about().unwrap_or_else(|| panic!("{words:?} says nothing of itself")).to_string();
+        assert!(
+            page.contains(".SH NAME") && page.contains(&about.replace('-', "\\-").replace('\'', "\\*(Aq")),
+            "{page}"
+        );
+        for option in options(command) {
+            let spelled = format!("\\-\\-{}", option.replace('-', "\\-"));
+            assert!(page.contains(&spelled), "{words:?} lacks --{option}: {page}");
+        }
+    }
+    assert_eq!(fs::read_dir(place.path().join("man1")).unwrap().count(), all.len());
+    let first = fs::read_to_string(place.path().join("man1/gipam.1")).unwrap();
+    assert!(first.contains(".SH FILES") && first.contains(".SH \"EXIT STATUS\""), "{first}");
+}
+
+#[test]
+fn completions_cover_every_command_and_option() {
+    let place = tempfile::tempdir().unwrap();
+    pages::write(&gipam::cli::definition(), place.path()).unwrap();
+    for file in ["gipam.bash", "_gipam", "gipam.fish"] {
+        let text = fs::read_to_string(place.path().join("completions").join(file)).unwrap();
+        for (words, command) in commands() {
+            assert!(text.contains(words.last().unwrap()), "{file} lacks {words:?}");
+            for option in options(&command) {
+                // fish writes "-l admin", the others "--admin"
+                let there = text.contains(&format!("--{option}")) || text.contains(&format!("-l {option}"));
+                assert!(there, "{file} lacks --{option} of {words:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn papers_are_the_same_twice() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for place in [&one, &two] {
+        pages::write(&gipam::cli::definition(), place.path()).unwrap();
+        bill::write(place.path()).unwrap();
+    }
+    let same = std::process::Command::new("diff").arg("-r").args([one.path(), two.path()]).status().unwrap();
+    assert!(same.success());
+}
+
+#[test]
+fn the_bill_names_every_crate_of_the_program() {
+    let crates = bill::crates().unwrap();
+    let bill = bill::bill(&crates).unwrap();
+    let rows = bill["components"].as_array().unwrap();
+    assert!(rows.len() > 50 && bill["metadata"]["component"]["name"] == "gipam");
+    for row in rows {
+        let sum = row["hashes"][0]["content"].as_str().unwrap_or_default();
+        assert!(sum.len() == 64 && row["licenses"][0]["expression"] != "", "{row}");
+    }
+    let manifest: toml::Table = include_str!("../Cargo.toml").parse().unwrap();
+    let names: BTreeMap<_, _> =
+        rows.iter().map(|row| (row["name"].as_str().unwrap(), &row["scope"])).collect();
+    for direct in manifest["dependencies"].as_table().unwrap().keys() {
+        assert_eq!(names[direct.as_str()], "required", "{direct}");
+    }
+    let shipped = manifest["dependencies"].as_table().unwrap();
+    for testing in manifest["dev-dependencies"].as_table().unwrap().keys() {
+        assert!(
+            shipped.contains_key(testing) || !names.contains_key(testing.as_str()),
+            "{testing} is not in the program"
+        );
+    }
+    let refs: BTreeSet<_> = rows.iter().map(|row| row["bom-ref"].as_str()).collect();
+    assert_eq!(refs.len(), rows.len());
+    let report = bill::licences(&crates).unwrap();
+    for one in crates.iter().filter(|one| !one.building && one.source.is_some()) {
+        assert!(report.contains(&format!("{} {} (", one.name, one.version)), "{}", one.name);
+    }
+    assert!(report.contains("TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION"));
+}
+
+#[test]
+fn crates_come_from_the_registry_under_licences_that_they_may_have() {
+    for one in bill::crates().unwrap() {
+        let name = format!("{} {}", one.name, one.version);
+        let expression = spdx::Expression::parse(&one.licence);
+        let expression = expression.unwrap_or_else(|error| panic!("{name}: {:?}: {error}", one.licence));
+        let fits = expression.evaluate(|wanted| {
+            let id = wanted.license.id().map(|id| id.name);
+            wanted.exception.is_none() && id.is_some_and(|id| LICENCES.contains(&id))
+        });
+        assert!(fits, "{name} is under {}, which is not among {LICENCES:?}", one.licence);
+        assert!(!BANNED.contains(&one.name.as_str()), "{name} is banned");
+        match &one.source {
+            None => assert_eq!(one.name, "gipam", "from a directory"),
+            Some(source) => {
+                assert_eq!(source, "registry+https://github.com/rust-lang/crates.io-index", "{name}");
+                assert!(one.checksum.is_some(), "{name} has no checksum in Cargo.lock");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_crate_is_there_in_several_versions_unseen() {
+    let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for one in bill::crates().unwrap().into_iter().filter(|one| !one.building) {
+        versions.entry(one.name).or_default().push(one.version);
+    }
+    for (name, versions) in &versions {
+        assert!(versions.len() == 1 || SEVERAL.contains(&name.as_str()), "{name}: {versions:?}");
+    }
+    for name in SEVERAL {
+        assert!(versions.get(name).is_some_and(|found| found.len() > 1), "{name} is no longer there twice");
+    }
+}

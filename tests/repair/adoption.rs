@@ -1,0 +1,191 @@
+//! Whole networks that the books lack: shown, adopted when a person says so, and what Docker then calls them.
+
+use std::collections::BTreeMap;
+
+use gipam::plan::change::Kind;
+use gipam::plan::prefix::Prefix;
+use gipam::plan::request::*;
+use gipam::reconcile::Finding;
+
+use crate::clock;
+use crate::world::*;
+
+const PREFIX: &str = "10.9.5.0/24";
+const DOCKERS: &str = "local/10.9.5.0/24#00000000deadbeef";
+
+impl World {
+    /// A network with all that an Engine may show of it.
+    fn show_all(&self, name: &str) {
+        let network = Network {
+            subnet: PREFIX.to_owned(),
+            gateway: "10.9.5.254".to_owned(),
+            range: "10.9.5.128/25".to_owned(),
+            auxiliary: BTreeMap::from([("printer".to_owned(), "10.9.5.7".to_owned())]),
+            endpoints: BTreeMap::from([
+                ("one".to_owned(), "10.9.5.128/24".to_owned()),
+                ("lb-web".to_owned(), "10.9.5.200/24".to_owned()),
+            ]),
+        };
+        self.shown.lock().unwrap().insert(name.to_owned(), network);
+    }
+
+    async fn apply(&self) -> Vec<Finding> {
+        self.handle.look(true).await.unwrap()
+    }
+
+    /// (prefix, id) of all held subnets.
+    fn held(&self) -> Vec<(String, String)> {
+        let plan = self.plan();
+        let held = plan.subnets().filter(|subnet| subnet.is_held());
+        held.map(|subnet| (subnet.state.prefix.to_string(), subnet.state.id.clone())).collect()
+    }
+}
+
+fn pair(prefix: &str, id: &str) -> Vec<(String, String)> {
+    vec![(prefix.to_owned(), id.to_owned())]
+}
+
+#[tokio::test]
+async fn a_network_that_the_books_lack_is_shown_and_adopted_with_all_that_lives_in_it() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    world.show_all("web");
+    let findings = world.look().await;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!((findings[0].what.as_str(), findings[0].holder.as_deref()), ("network", Some("web")));
+    assert_eq!(findings[0].action, "can be adopted with 3 addresses");
+    assert_eq!(world.held(), vec![], "nothing is adopted before a person says so");
+    let findings = world.apply().await;
+    assert!(findings[0].action == "adopted with 3 addresses", "{findings:?}");
+    assert_eq!(world.held(), pair(PREFIX, "local/10.9.5.0/24#?"));
+    let expected =
+        [("10.9.5.7", Kind::Auxiliary), ("10.9.5.128", Kind::Endpoint), ("10.9.5.254", Kind::Gateway)];
+    assert_eq!(
+        world.leases(),
+        expected.map(|(address, kind)| (address.to_owned(), kind)),
+        "and no load balancer"
+    );
+    let plan = world.plan();
+    let state = &plan.subnets().next().unwrap().state;
+    assert_eq!((state.pool.as_deref(), state.dynamic), (Some("lan"), false));
+    assert_eq!(state.range.unwrap().to_string(), "10.9.5.128/25");
+    assert_eq!(state.options, BTreeMap::from([("com.example".to_owned(), "x".to_owned())]));
+    assert_eq!(
+        world.history("10.9.5.128")[0],
+        ("adopted".to_owned(), Some("container one has it in network web".to_owned()))
+    );
+    assert_eq!(world.history(PREFIX).last().unwrap().0, "subnet adopted");
+    let findings = world.look().await;
+    assert_eq!(findings[0].why, "adopted; Docker's PoolID for it is not known yet", "{findings:?}");
+    let given = world.lease(DOCKERS, None, 9).await.unwrap();
+    assert_eq!(given.to_string(), "10.9.5.129", "beyond the living, in the range");
+    assert_eq!(world.held(), pair(PREFIX, DOCKERS));
+    world
+        .shown
+        .lock()
+        .unwrap()
+        .get_mut("web")
+        .unwrap()
+        .endpoints
+        .insert("two".into(), "10.9.5.129/24".into());
+    assert_eq!(world.look().await, vec![], "books and Engine agree");
+    world.ask(Request::ReleaseSubnet { id: DOCKERS.to_owned(), generation: None }).await.unwrap();
+    assert_eq!(world.held(), vec![]);
+}
+
+#[tokio::test]
+async fn a_prefix_that_is_shown_twice_or_overlaps_what_is_held_is_only_reported() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    world.show("web", PREFIX, &[]);
+    world.show("copy", PREFIX, &[]);
+    world.subnet(Some("10.9.6.0/24")).await.unwrap();
+    world.show("held", "10.9.6.0/24", &[]);
+    world.show("part", "10.9.6.0/25", &[]);
+    let mut actions: Vec<String> = world.apply().await.into_iter().map(|found| found.action).collect();
+    actions.sort();
+    let twice = |other| format!("not adopted: network {other} overlaps it");
+    assert_eq!(actions, [twice("copy"), twice("held"), twice("web")]);
+    assert_eq!(world.held().len(), 1);
+    world.shown.lock().unwrap().remove("held");
+    let found = world.apply().await;
+    let part = found.iter().find(|found| found.subnet == "10.9.6.0/25").unwrap();
+    assert_eq!(part.action, "not adopted: 10.9.6.0/24 of the books overlaps it");
+    let by_hand = world.handle.adopt(Prefix::parse(PREFIX).unwrap(), "abcdefghijklmnop".into()).await;
+    assert!(by_hand.unwrap_err().text.ends_with("network web overlaps it"));
+}
+
+#[tokio::test]
+async fn fenced_a_network_whose_subnet_was_just_released_is_not_adopted() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let id = world.subnet(Some(PREFIX)).await.unwrap();
+    world.ask(Request::ReleaseSubnet { id, generation: None }).await.unwrap();
+    world.show("going", PREFIX, &[]);
+    let findings = world.apply().await;
+    assert!(
+        findings[0].action.starts_with("not adopted: not now: 10.9.5.0/24 was released at "),
+        "{findings:?}"
+    );
+    assert_eq!(world.held(), vec![]);
+    later(&CLOCK, 60_000);
+    world.apply().await;
+    assert_eq!(world.held().len(), 1);
+}
+
+#[tokio::test]
+async fn an_opaque_id_is_given_by_hand() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let (prefix, old) = (Prefix::parse(PREFIX).unwrap(), "abcdefghijklmnop");
+    let adopt = |id: &str| world.handle.adopt(prefix, id.to_owned());
+    assert!(
+        adopt(old).await.unwrap_err().text.contains("has no network of ours with the subnet 10.9.5.0/24")
+    );
+    world.show("web", PREFIX, &[("one", "10.9.5.9")]);
+    let said = adopt(old).await.unwrap();
+    assert_eq!(said[0].action, "adopted with 1 address under PoolID abcdefghijklmnop");
+    assert_eq!(world.lease(old, None, 1).await.unwrap().to_string(), "10.9.5.2");
+    let refused = adopt("qrstuvwxyzabcdef").await.unwrap_err();
+    assert!(refused.text.contains("10.9.5.0/24 is held since"), "{refused}");
+    // adopted first, named later
+    world.show("other", "10.9.4.0/24", &[]);
+    world.apply().await;
+    let (prefix, waiting) = (Prefix::parse("10.9.4.0/24").unwrap(), "local/10.9.4.0/24#?");
+    assert!(world.lease("zyxwvutsrqponmlk", None, 1).await.unwrap_err().contains("gipam gc tells"));
+    let taken = world.handle.adopt(prefix, old.to_owned()).await.unwrap_err();
+    assert!(taken.text.contains("is that of 10.9.5.0/24"), "{taken}");
+    assert!(world.held().iter().any(|(_, id)| id == waiting));
+    let said = world.handle.adopt(prefix, "zyxwvutsrqponmlk".to_owned()).await.unwrap();
+    assert_eq!(said[0].action, "its PoolID is zyxwvutsrqponmlk from now on");
+    world.lease("zyxwvutsrqponmlk", None, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_adopted_network_that_goes_before_its_id_is_known_leaves_nothing_behind() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    world.show("web", PREFIX, &[("one", "10.9.5.9")]);
+    world.apply().await;
+    // Docker's releases name a PoolID that the books cannot know to be this grant's
+    world.ask(Request::ReleaseSubnet { id: DOCKERS.to_owned(), generation: None }).await.unwrap();
+    assert_eq!(world.leases().len(), 1, "a late release of an earlier grant is harmless");
+    world.shown.lock().unwrap().clear();
+    for _ in 0..2 {
+        later(&CLOCK, 60_000);
+        world.look().await;
+    }
+    assert_eq!(world.held().len(), 1, "the grace time is not over");
+    assert_eq!(world.apply().await[0].action, "freed", "it was this Engine's, so no other one can own it");
+    assert_eq!(world.held(), vec![]);
+}
+
+#[tokio::test]
+async fn an_adopted_network_is_released_by_hand_before_its_id_is_known() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    world.show("web", PREFIX, &[]);
+    world.apply().await;
+    world.ask(Request::Force { subnet: PREFIX.to_owned(), address: None }).await.unwrap();
+    assert_eq!(world.held(), vec![]);
+}

@@ -1,0 +1,67 @@
+//! When repair looks and when it frees: not before it may, and not for ever where no Engine answers.
+
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gipam::docker::Callers;
+use gipam::ledger;
+use gipam::plan::Plan;
+use gipam::reconcile::{self, Reconciler};
+use gipam::store::Books;
+
+use crate::clock;
+use crate::world::*;
+
+#[tokio::test(start_paused = true)]
+async fn without_an_engine_nothing_wakes_up_by_itself_until_somebody_comes() {
+    clock!(CLOCK, now);
+    let directory = tempfile::tempdir().unwrap();
+    let books = directory.path().join("books.db");
+    let (ledger, _thread) =
+        ledger::start(Plan::new(pool()), Books::open(&books).unwrap(), Box::new(now), |_| {}).unwrap();
+    let socket = directory.path().join("engine.sock");
+    let settings = reconcile::Settings { engine: Some(socket.clone()), grace: GRACE, only_engine: false };
+    let callers = Arc::new(Callers::new(ledger.clone(), Vec::new(), None));
+    let drivers = vec!["gipam".to_owned()];
+    let (handle, task) = Reconciler::new(settings, drivers, ledger.clone(), books, callers, now);
+    let task = tokio::spawn(task.unwrap().run());
+    // The paused clock jumps from timer to timer.
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    let engine = UnixListener::bind(&socket).unwrap();
+    engine.set_nonblocking(true).unwrap();
+    tokio::time::sleep(Duration::from_secs(86_400)).await;
+    assert!(engine.accept().is_err(), "nobody asked for a day, although the Engine is back");
+    tokio::time::resume();
+    handle.asked().notify_one();
+    let engine = tokio::net::UnixListener::from_std(engine).unwrap();
+    let came = tokio::time::timeout(Duration::from_secs(20), engine.accept()).await;
+    assert!(came.is_ok(), "somebody came to a door, and the Engine is asked");
+    task.abort();
+    ledger.stop();
+}
+
+#[tokio::test]
+async fn a_grace_time_of_a_second_frees_a_second_after_the_first_look_that_counts() {
+    clock!(CLOCK, now);
+    let world = World::patient(now, true, 1_000);
+    let id = world.subnet(None).await.unwrap();
+    world.lease(&id, None, 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[]);
+    let held = || world.leases().len();
+    for _ in 0..3 {
+        later(&CLOCK, 19_000);
+        world.handle.look(true).await.unwrap();
+        assert_eq!(held(), 1, "within a minute of the grant no look counts, also when a person asks");
+    }
+    later(&CLOCK, 3_000);
+    world.handle.look(true).await.unwrap();
+    later(&CLOCK, 999);
+    let findings = world.handle.look(true).await.unwrap();
+    assert!(findings[0].action.starts_with("wait: to be seen again after "), "{findings:?}");
+    assert_eq!(held(), 1, "one millisecond early nothing is freed");
+    later(&CLOCK, 1);
+    // the task's own look is due at this moment, too
+    world.look().await;
+    assert_eq!(held(), 0);
+}

@@ -1,0 +1,77 @@
+//! RANDOM OPERATIONS on networks that the books lack: adopted, named, called by Docker by whatever PoolID.
+//!
+//! Promises: old PoolIDs come too, late; small prefixes, so that networks overlap what is held. Decides nothing.
+
+use std::collections::BTreeMap;
+
+use gipam::plan::Plan;
+use gipam::plan::change::Kind;
+use gipam::plan::request::{AddressRequest, Adoption, Fence, Repair, Request, ShownLease};
+use proptest::prelude::*;
+
+use super::{EXACT, Op, RANGES, prefix};
+
+/// Networks that the books lack, and what Docker calls them.
+pub fn operation() -> impl Strategy<Value = Op> {
+    let ago = prop_oneof![Just(0u64), Just(30_000), Just(90_000)];
+    let id = || prop::option::weighted(0.2, 0u8..3);
+    let number = prop::option::weighted(0.3, 0u128..16);
+    prop_oneof![
+        3 => (0..EXACT.len(), prop::option::weighted(0.3, 0..RANGES.len()), any::<u16>(), ago, id())
+            .prop_map(|(pool, range, leases, ago, id)| Op::AdoptSubnet { pool, range, leases, ago, id }),
+        1 => (0usize..6, 0u8..3).prop_map(|(subnet, id)| Op::NameSubnet { subnet, id }),
+        4 => (0..EXACT.len(), 0u8..3, prop::option::weighted(0.3, 0usize..6), number, 0u8..5)
+            .prop_map(|(pool, random, over, number, what)| Op::Stranger { pool, random, over, number, what }),
+    ]
+}
+
+/// The wish of repair that an operation stands for.
+pub fn wish(op: &Op, plan: &Plan) -> Option<Repair> {
+    match op {
+        Op::AdoptSubnet { pool, range, leases, ago, id } => {
+            let prefix = prefix(EXACT[*pool]);
+            let lease = |offset: u128| {
+                let kind = [Kind::Gateway, Kind::Auxiliary, Kind::Endpoint][offset as usize % 3];
+                let (address, mac) = (prefix.first().saturating_add(offset), Some([2; 6]));
+                ShownLease { address, kind, mac, evidence: "seen".into() }
+            };
+            let mut shown: Vec<_> = (0..16).filter(|offset| leases >> offset & 1 == 1).map(lease).collect();
+            // An auxiliary address may be shown as the gateway, too.
+            shown.extend(shown.first().cloned());
+            Some(Repair::AdoptSubnet(Box::new(Adoption {
+                prefix,
+                range: range.map(|range| super::prefix(RANGES[range])),
+                options: BTreeMap::new(),
+                id: id.map(|id| format!("given{id}")),
+                leases: shown,
+                read: Fence { generation: plan.counters().0, at: plan.now() - ago },
+                evidence: "seen".into(),
+            })))
+        }
+        Op::NameSubnet { subnet, id } => {
+            let known: Vec<_> = plan.subnets().map(|subnet| subnet.state.prefix).collect();
+            let prefix = *known.get(subnet % known.len().max(1))?;
+            Some(Repair::NameSubnet { prefix, id: format!("given{id}") })
+        }
+        _ => None,
+    }
+}
+
+/// What Docker asks for under a PoolID that names no grant.
+pub fn stranger(op: &Op, plan: &Plan) -> Option<Request> {
+    let Op::Stranger { pool, random, over, number, what } = op else { return None };
+    let over = over.and_then(|n| plan.subnets().filter(|subnet| !subnet.is_held()).nth(n));
+    let asked = over.map_or(prefix(EXACT[*pool]), |subnet| subnet.state.prefix);
+    let unknown = || format!("local/{asked}#{:016x}", 0xabc0 + u64::from(*random));
+    let id = over.map_or_else(unknown, |subnet| subnet.state.id.clone());
+    let wanted = asked.address(asked.first().saturating_add(number.unwrap_or(1)));
+    Some(match what {
+        0 => Request::ReleaseSubnet { id, generation: None },
+        1 => Request::ReleaseAddress { id, address: wanted, generation: None },
+        _ => Request::Address(AddressRequest {
+            id,
+            address: number.map(|_| wanted),
+            ..AddressRequest::default()
+        }),
+    })
+}

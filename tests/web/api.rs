@@ -1,0 +1,100 @@
+//! The JSON behind the page.
+
+use serde_json::{Value, json};
+
+use super::daemon::until;
+use super::support::{Site, TOML};
+
+fn network(site: &Site, endpoints: usize) -> (String, String) {
+    let mut wire = site.daemon.wire();
+    let (id, prefix) = wire.subnet(false);
+    for at in 0..endpoints {
+        let name = json!({"com.docker.network.endpoint.ifname": "eth0", "com.docker.network.endpoint.name": format!("web{at}")});
+        wire.address(&id, "", name);
+    }
+    (id, prefix)
+}
+
+/// What the page would show once it has heard of it.
+fn fresh(site: &Site, path: &str, good: impl Fn(&Value) -> bool) -> Value {
+    until(path, || Some(site.json(path)).filter(|value| good(value)))
+}
+
+#[test]
+fn rows_are_those_of_the_admin_views() {
+    let site = Site::new(TOML);
+    let (_, prefix) = network(&site, 3);
+    let leases = fresh(&site, "/api/leases", |page| page["total"] == 3);
+    assert_eq!(leases["rows"], site.daemon.view("/v1/leases"));
+    let subnets = site.json("/api/subnets");
+    let (shown, view) = (&subnets["rows"][0], &site.daemon.view("/v1/subnets")[0]);
+    for (key, value) in view.as_object().unwrap() {
+        assert_eq!(&shown[key], value, "{key}");
+    }
+    assert_eq!((&shown["prefix"], &shown["free"]), (&json!(prefix), &json!(10)));
+    let pools = site.json("/api/pools");
+    for (shown, view) in
+        pools.as_array().unwrap().iter().zip(site.daemon.view("/v1/pools").as_array().unwrap())
+    {
+        assert_eq!(shown["free"], view["free"]);
+    }
+}
+
+#[test]
+fn many_rows_come_page_by_page() {
+    let site = Site::new(TOML);
+    network(&site, 9);
+    let page = fresh(&site, "/api/leases?offset=4&limit=3&sort=-address", |page| page["total"] == 9);
+    let addresses: Vec<&str> =
+        page["rows"].as_array().unwrap().iter().map(|row| row["address"].as_str().unwrap()).collect();
+    assert_eq!(addresses, ["198.51.100.22", "198.51.100.21", "198.51.100.20"]);
+    assert_eq!(
+        site.json("/api/leases?limit=100000&search=WEB7").as_object().unwrap()["matching"],
+        1,
+        "whatever the case"
+    );
+    assert_eq!(site.get("/api/leases?sort=color").status, 400);
+}
+
+#[test]
+fn the_map_covers_pools_subnets_and_addresses() {
+    let site = Site::new(TOML);
+    let (_, prefix) = network(&site, 2);
+    let map = fresh(&site, "/api/map", |map| map["areas"][0]["cells"][1]["state"] == "used");
+    let [v4, v6] = [0, 1].map(|at| map["areas"][at].clone());
+    assert_eq!(v4["cells"].as_array().unwrap().len(), 16, "each /28 of the /24");
+    assert_eq!(v4["cells"][0]["state"], "reserved");
+    assert_eq!(v4["cells"][2]["state"], "free");
+    assert_eq!(v6["cells"].as_array().unwrap().len(), 1, "65536 free subnets are one cell");
+    let inside = site.json(&format!("/api/map?at={prefix}"));
+    let states: Vec<&str> = inside["areas"][0]["cells"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cell| cell["state"].as_str().unwrap())
+        .collect();
+    assert_eq!(states.len(), 16);
+    assert_eq!(states[..5], ["never", "never", "used", "used", "free"]);
+    assert_eq!(inside["path"].as_array().unwrap().len(), 3);
+    assert_eq!(site.get("/api/map?at=203.0.113.0/24").status, 404);
+    assert_eq!(site.get("/api/map?at=nonsense").status, 400);
+}
+
+#[test]
+fn usage_is_reckoned_from_the_history() {
+    let site = Site::new(TOML);
+    let (id, _) = network(&site, 4);
+    site.daemon.wire().release(&id, "198.51.100.18");
+    let usage = fresh(&site, "/api/usage?seconds=3600", |usage| {
+        usage["points"].as_array().unwrap().last().unwrap()["leases"] == 3
+    });
+    assert_eq!(usage["points"].as_array().unwrap().last().unwrap()["subnets"], 1);
+    assert!(usage["known_since"].is_string());
+    let history = site.json("/api/history?limit=1");
+    assert_eq!(history[0]["event"], "released");
+    let status = site.json("/api/status");
+    assert_eq!(
+        (&status["running"], &status["repair"], &status["leases"]),
+        (&json!(true), &json!(false), &json!(3))
+    );
+}

@@ -1,0 +1,57 @@
+//! Events: told when something is committed, and only then.
+
+use std::time::{Duration, Instant};
+
+use super::support::{Site, TOML};
+
+fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        .unwrap_or_else(|| panic!("{text}"))
+}
+
+#[test]
+fn who_follows_is_told_of_a_commit_and_misses_none_between_two_answers() {
+    let site = Site::new(TOML);
+    let hello = site.get("/api/events");
+    assert!(hello.head.contains("content-type: text/event-stream"), "{}", hello.head);
+    let hello = hello.text();
+    assert_eq!(field(&hello, "event"), "hello");
+    let follow =
+        |id: &str| format!("GET /api/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n");
+    let mut waiting = site.wire();
+    waiting.send(follow(field(&hello, "id")).as_bytes()).unwrap();
+    site.daemon.wire().subnet(false);
+    let change = waiting.answer().unwrap().text();
+    assert_eq!(field(&change, "event"), "change");
+    // What happens before it asks again is told at once.
+    site.daemon.wire().subnet(true);
+    let begun = Instant::now();
+    waiting.send(follow(field(&change, "id")).as_bytes()).unwrap();
+    let change = waiting.answer().unwrap().text();
+    assert_eq!(field(&change, "event"), "change");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let picture = site.json("/api/subnets");
+    assert_eq!(picture["total"], 2, "what was told of can be seen");
+}
+
+#[test]
+fn pages_beyond_the_seats_are_refused_and_metrics_still_answer() {
+    let site = Site::new(TOML);
+    let hello = site.get("/api/events").text();
+    let id = field(&hello, "id");
+    let mut waiting = Vec::new();
+    for _ in 0..32 {
+        let mut wire = site.wire();
+        wire.send(
+            format!("GET /api/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n").as_bytes(),
+        )
+        .unwrap();
+        waiting.push(wire);
+    }
+    super::daemon::until("all follow", || (site.sample("gipam_page_viewers") == Some(32.0)).then_some(()));
+    assert_eq!(site.get("/api/events").status, 503);
+    assert_eq!(site.get("/metrics").status, 200);
+    drop(waiting);
+    super::daemon::until("none follows", || (site.sample("gipam_page_viewers") == Some(0.0)).then_some(()));
+}

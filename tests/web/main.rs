@@ -1,0 +1,17 @@
+//! The page's door from outside, by the real daemon: who may ask what, health, metrics, JSON, events.
+//!
+//! Does not open a browser; that is `tests/page`.
+
+#![cfg(test)]
+
+mod api;
+mod door;
+mod events;
+mod metrics;
+mod rules;
+mod support;
+
+#[path = "../support/daemon.rs"]
+mod daemon;
+#[path = "../support/http.rs"]
+mod http;

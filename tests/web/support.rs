@@ -1,0 +1,64 @@
+//! A daemon with a page, and questions to it.
+
+use std::net::{SocketAddr, TcpStream};
+
+use serde_json::Value;
+
+use super::daemon::{Daemon, House, PATIENCE, until};
+use super::http::{Answer, Wire};
+
+/// The pools of these tests.
+pub const TOML: &str = "http = \"0\"\nreserved = [\"198.51.100.0/28\"]\n[gc]\nengine = \"\"\n\
+    [[pool]]\nname = \"lan\"\nv4 = { base = \"198.51.100.0/24\", size = 28 }\n\
+    v6 = { base = \"2001:db8:77::/48\", size = 64 }\n";
+
+/// A daemon that serves its page at an address of the kernel's choice.
+pub struct Site {
+    pub house: House,
+    pub daemon: Daemon,
+    pub address: SocketAddr,
+}
+
+impl Site {
+    pub fn new(toml: &str) -> Site {
+        let house = House::with_toml(toml);
+        let daemon = house.start();
+        let address = until("the log names the page's address", || {
+            let log = house.log();
+            let rest = log.split("are at http://").nth(1)?;
+            rest.split('/').next()?.parse().ok()
+        });
+        Site { house, daemon, address }
+    }
+
+    pub fn wire(&self) -> Wire {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Wire::over(stream)
+    }
+
+    /// One request, written out.
+    pub fn ask(&self, method: &str, path: &str, fields: &str) -> Answer {
+        let mut wire = self.wire();
+        wire.send(format!("{method} {path} HTTP/1.1\r\n{fields}\r\n").as_bytes()).unwrap();
+        if method == "HEAD" { wire.head().unwrap() } else { wire.answer().unwrap() }
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "Host: localhost\r\n")
+    }
+
+    pub fn json(&self, path: &str) -> Value {
+        let answer = self.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+
+    /// The value of one sample; the series as it is written in the text.
+    pub fn sample(&self, series: &str) -> Option<f64> {
+        let text = self.get("/metrics").text();
+        let line =
+            text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+}
