@@ -260,7 +260,7 @@ impl Reconciler {
         let known = self.read_books().await?;
         let networks =
             engine::networks(&self.engine, &self.drivers).await.map_err(|error| error.to_string())?;
-        let look = compare(&known.plan, known.read, &networks);
+        let look = compare(&known.plan, known.read, &networks, self.callers.nobody());
         Ok((known, look))
     }
 
