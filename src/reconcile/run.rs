@@ -223,7 +223,7 @@ impl Reconciler {
 
     async fn compare_and_act(&mut self, apply: bool) -> Result<Vec<Finding>, String> {
         let (known, look) = self.see().await?;
-        let Look { dead, at_once, names, alive_all_the_same, unknown_networks, unnamed: ours } = look;
+        let Look { dead, at_once, names, alive_all_the_same, unknown_networks, unnamed: ours, .. } = look;
         self.suspects.claim(ours);
         self.suspects.update(known.read.at, dead.clone());
         // What was learned in this look has its name in the next.
