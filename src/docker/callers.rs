@@ -98,6 +98,12 @@ impl Callers {
         }
     }
 
+    /// Whether none of those written down lives.
+    pub fn nobody(&self) -> bool {
+        let lives = |who: &Who| !matches!(who, Who::Process(pid, started) if !lives(*pid, *started));
+        self.known.lock().is_ok_and(|known| !known.iter().any(lives))
+    }
+
     fn name(&self, who: Who) -> Box<str> {
         match who {
             Who::Process(pid, started) => format!("{}/{pid}/{started}", self.boot).into(),

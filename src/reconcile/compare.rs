@@ -24,6 +24,8 @@ pub(super) struct Look {
     pub(super) at_once: Vec<Repair>,
     /// Names to note, cheap and often the same.
     pub(super) names: Vec<Repair>,
+    /// No dockerd that lives has called yet.
+    nobody: bool,
     /// Live leases of callers that have gone, whatever that means: they are not taken for dead.
     pub(super) alive_all_the_same: BTreeSet<(Serial, u128, u64)>,
     /// Networks of ours whose subnet the books do not hold.
@@ -32,9 +34,10 @@ pub(super) struct Look {
     pub(super) unnamed: BTreeSet<Key>,
 }
 
-/// Compares. `read` is when the books were read that `plan` holds.
-pub(super) fn compare(plan: &Plan, read: Fence, networks: &[Network]) -> Look {
-    let mut look = Look::default();
+/// Compares. `read` is when the books were read that `plan` holds. While no dockerd that lives has called (`nobody`), the
+/// first call of one may tell that another has gone: what is alive now is then known to be.
+pub(super) fn compare(plan: &Plan, read: Fence, networks: &[Network], nobody: bool) -> Look {
+    let mut look = Look { nobody, ..Look::default() };
     let held: Vec<&Subnet> =
         plan.subnets().filter(|subnet| subnet.is_held() && subnet.state.space == Space::Local).collect();
     for subnet in &held {
@@ -68,7 +71,7 @@ fn known(look: &mut Look, plan: &Plan, subnet: &Subnet, there: &[&Network], alon
         let key = (state.serial, Some(address), record.generation);
         match live(address) {
             Some((network, endpoint)) => {
-                if plan.asked_by_the_gone(record.generation) {
+                if look.nobody || plan.asked_by_the_gone(record.generation) {
                     look.alive_all_the_same.insert((state.serial, address, record.generation));
                 }
                 name(look, key, network, endpoint);

@@ -223,7 +223,7 @@ impl Reconciler {
 
     async fn compare_and_act(&mut self, apply: bool) -> Result<Vec<Finding>, String> {
         let (known, look) = self.see().await?;
-        let Look { dead, at_once, names, alive_all_the_same, unknown_networks, unnamed: ours } = look;
+        let Look { dead, at_once, names, alive_all_the_same, unknown_networks, unnamed: ours, .. } = look;
         self.suspects.claim(ours);
         self.suspects.update(known.read.at, dead.clone());
         // What was learned in this look has its name in the next.
@@ -260,7 +260,7 @@ impl Reconciler {
         let known = self.read_books().await?;
         let networks =
             engine::networks(&self.engine, &self.drivers).await.map_err(|error| error.to_string())?;
-        let look = compare(&known.plan, known.read, &networks);
+        let look = compare(&known.plan, known.read, &networks, self.callers.nobody());
         Ok((known, look))
     }
 

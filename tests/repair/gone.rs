@@ -76,3 +76,24 @@ async fn fenced_a_lease_that_the_engine_shows_alive_is_not_taken_for_that_of_the
     world.look().await;
     world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
 }
+
+/// Restored books may name a dockerd that has gone, and adopt before the one that lives has called.
+#[tokio::test]
+async fn fenced_what_was_adopted_before_any_dockerd_called_is_not_the_gone_ones() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let gone = Dockerd::start();
+    world.callers.saw(gone.peer()).await.unwrap();
+    let id = world.subnet(None).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[]);
+    world.look().await; // its Engine has no live-restore
+    drop(gone);
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.77")]);
+    world.look().await;
+    assert_eq!(world.leases().len(), 1, "adopted");
+    world.look().await;
+    let alive = Dockerd::start();
+    world.callers.saw(alive.peer()).await.unwrap();
+    let refused = world.lease(&id, Some("10.9.0.77"), 2).await.unwrap_err();
+    assert!(refused.contains("address already in use"), "{refused}");
+}

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use crate::daemon::{Daemon, House, until};
 
@@ -35,7 +35,11 @@ pub fn spawn(house: &House, words: &[&str]) -> Daemon {
 }
 
 /// A tracer beside a running daemon; it ends with it.
-pub struct Tracer(Child);
+pub struct Tracer {
+    child: Child,
+    /// Stays open: what strace says of later threads would end it otherwise (SIGPIPE).
+    _said: BufReader<ChildStderr>,
+}
 
 /// Puts faults into a daemon that already runs: every thread's calls count from now.
 pub fn attach(house: &House, daemon: &Daemon, words: &[&str]) -> Tracer {
@@ -49,16 +53,17 @@ pub fn attach(house: &House, daemon: &Daemon, words: &[&str]) -> Tracer {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("strace: {error}"));
-    let mut said = String::new();
-    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
-    assert!(said.contains("attached"), "strace: {said}");
-    Tracer(child)
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut first = String::new();
+    said.read_line(&mut first).unwrap();
+    assert!(first.contains("attached"), "strace: {first}");
+    Tracer { child, _said: said }
 }
 
 impl Drop for Tracer {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
