@@ -104,8 +104,16 @@ fn killed_under_load(w: &mut World) {
     assert!(missing.is_empty(), "containers hold what the books do not know: {missing:#?}");
     for lease in leaked {
         assert_eq!(lease.kind, "endpoint", "only addresses of starts that were cut off are left: {lease:?}");
-        w.expect_leak(Leak::Address(lease.subnet, lease.address.unwrap().to_string()));
     }
+    w.inside("docker ps -aq | xargs -r docker rm -f -v >/dev/null");
+    let said = engine.docker(&["network", "rm", "n1"]);
+    if !said.ok {
+        // Of a start that was cut off an Engine may keep the endpoint (seen on 20.10); it counts anew at its start.
+        assert!(said.err.contains("has active endpoints"), "{}", said.err);
+        w.dockerd("TERM", &[]);
+        w.docker("network rm n1");
+    }
+    w.until_empty();
 }
 
 fn lost_answers(w: &mut World) {
