@@ -49,31 +49,6 @@ async fn p20_a_leaked_endpoint_is_freed_after_two_looks_a_grace_time_apart() {
 }
 
 #[tokio::test]
-async fn a_grace_time_of_a_second_frees_a_second_after_the_first_look_that_counts() {
-    clock!(CLOCK, now);
-    let world = World::patient(now, true, 1_000);
-    let id = world.subnet(None).await.unwrap();
-    world.lease(&id, None, 1).await.unwrap();
-    world.show("web", "10.9.0.0/24", &[]);
-    let held = || world.leases().len();
-    for _ in 0..3 {
-        later(&CLOCK, 19_000);
-        world.handle.look(true).await.unwrap();
-        assert_eq!(held(), 1, "within a minute of the grant no look counts, also when a person asks");
-    }
-    later(&CLOCK, 3_000);
-    world.handle.look(true).await.unwrap();
-    later(&CLOCK, 999);
-    let findings = world.handle.look(true).await.unwrap();
-    assert!(findings[0].action.starts_with("wait: to be seen again after "), "{findings:?}");
-    assert_eq!(held(), 1, "one millisecond early nothing is freed");
-    later(&CLOCK, 1);
-    // the task's own look is due at this moment, too
-    world.look().await;
-    assert_eq!(held(), 0);
-}
-
-#[tokio::test]
 async fn fenced_a_lease_granted_anew_between_two_looks_is_left_alone() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
