@@ -75,7 +75,7 @@ fn settle_addresses(subnet: &mut OldSubnet) {
 }
 
 fn settle_subnets(pool: &OldPool, next: &mut u64, held: &[OldSubnet], free: &mut Vec<OldSubnet>) {
-    let shift = u32::from(pool.base.max_prefix_len() - pool.size);
+    let shift = u32::from(pool.base.max_prefix_len().saturating_sub(pool.size));
     let first = bits(pool.base.network());
     let number = |address: IpAddr| bits(address).saturating_sub(first) >> shift;
     let last = number(pool.base.broadcast());
