@@ -13,6 +13,7 @@ mod look;
 pub mod offline;
 pub mod query;
 pub mod rows;
+mod status;
 pub mod views;
 
 pub use error::{AdminError, Kind};

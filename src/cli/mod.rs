@@ -22,7 +22,9 @@ mod help;
 mod logging;
 mod looks;
 mod output;
+mod paper;
 mod picture;
+mod screen;
 mod serve;
 mod tables;
 mod views;
@@ -73,7 +75,7 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
     let asking = output::Asking::new(&cli.options(&cli.serve), cli.common.json, surroundings)?;
     match command {
         Command::Serve(_) | Command::Config(_) | Command::Doctor => Ok(()),
-        Command::Status => views::status(&asking),
+        Command::Status => views::status(&asking, surroundings),
         Command::Pools => views::pools(&asking),
         Command::Subnets => views::subnets(&asking),
         Command::Leases(wanted) => views::leases(&asking, wanted),
