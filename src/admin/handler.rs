@@ -14,6 +14,7 @@ use super::error::{AdminError, Kind};
 use super::import;
 use super::rows::{RefusalRow, Status};
 use super::views::View;
+use super::wait;
 use crate::clock;
 use crate::config::{Config, PoolsOrigin};
 use crate::docker::counters::Refused;
@@ -161,6 +162,11 @@ impl Admin {
             ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(&request.body)?.dry_run).await,
             ("GET", "/v1/gc") => self.gc(false).await,
             ("POST", "/v1/gc") => self.gc(decode::<Gc>(&request.body)?.apply).await,
+            ("GET", "/v1/wait") => {
+                let commits = self.ledger.meters().follow();
+                let moment = wait::wait(&query, commits, &self.counters, self.started).await?;
+                serde_json::to_vec(&moment).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+            }
             ("GET", "/v1/export") => self.export(&query).await,
             ("GET", path) => self.view(path.to_owned(), query).await,
             (method, path) => {

@@ -15,6 +15,8 @@ pub mod query;
 pub mod rows;
 mod status;
 pub mod views;
+mod wait;
 
 pub use error::{AdminError, Kind};
 pub use handler::{Admin, Reload};
+pub use wait::Moment;

@@ -87,8 +87,10 @@ pub(super) struct Serve {
 pub(super) enum Command {
     /// start the driver
     Serve(Serve),
-    /// how the daemon does
+    /// how the daemon does, on one screen
     Status,
+    /// the same, live, with events as they come; q quits; a line a change on a pipe
+    Top,
     /// the pools and what is free
     Pools,
     /// the subnets that networks have

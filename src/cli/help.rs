@@ -15,7 +15,7 @@ gipam -v6 PREFIX -v4 PREFIX     start the driver (as gipam serve does):
   --config FILE, --log LEVEL    TOML (/etc/gipam/gipam.toml), log level (info)
   --http [HOST:]PORT            the page and metrics, on loopback (off)
 Each has a variable: GIPAM_V4, GIPAM_V4AB, GIPAM_FILE ... One dash or two.
-gipam status | pools | subnets  how it does; what is free; what networks have
+gipam status | top | pools | subnets    how it does, live; what is free, or held
 gipam leases | who ADDRESS      who has which address (--holder, --all ...)
 gipam map [POOL|SUBNET]         the address space as a picture
 gipam history [ADDRESS|NAME]    what happened, the latest first (--since 2h)

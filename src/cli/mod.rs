@@ -18,7 +18,9 @@ mod args;
 mod compat;
 mod configuration;
 mod error;
+mod feed;
 mod help;
+mod live;
 mod logging;
 mod looks;
 mod output;
@@ -27,6 +29,8 @@ mod picture;
 mod screen;
 mod serve;
 mod tables;
+mod terminal;
+mod top;
 mod views;
 
 pub use error::Error;
@@ -76,6 +80,7 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
     match command {
         Command::Serve(_) | Command::Config(_) | Command::Doctor => Ok(()),
         Command::Status => views::status(&asking, surroundings),
+        Command::Top => top::run(asking, surroundings),
         Command::Pools => views::pools(&asking),
         Command::Subnets => views::subnets(&asking),
         Command::Leases(wanted) => views::leases(&asking, wanted),
