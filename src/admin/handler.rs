@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::{AdminError, Kind};
 use super::import;
+use super::listed;
 use super::rows::{RefusalRow, Status};
 use super::views::View;
 use super::wait;
@@ -158,6 +159,7 @@ impl Admin {
         match (request.method.as_str(), request.path.as_str()) {
             ("POST", "/v1/release") => self.release(&request.body).await,
             ("POST", "/v1/import") => self.import(&request.body).await,
+            ("POST", "/v1/listed") => listed::take(&self.ledger, &self.names, decode(&request.body)?).await,
             ("POST", "/v1/adopt") => self.adopt(&request.body).await,
             ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(&request.body)?.dry_run).await,
             ("GET", "/v1/gc") => self.gc(false).await,

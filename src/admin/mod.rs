@@ -9,6 +9,7 @@ pub mod client;
 mod error;
 mod handler;
 mod import;
+pub mod listed;
 mod look;
 pub mod offline;
 pub mod query;

@@ -20,6 +20,7 @@ mod configuration;
 mod error;
 mod feed;
 mod help;
+mod listed;
 mod live;
 mod logging;
 mod looks;
@@ -93,9 +94,7 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
         Command::Adopt { subnet, id } => actions::adopt(&asking, subnet, id),
         Command::Reload { dry_run } => actions::reload(&asking, *dry_run),
         Command::Gc { apply } => actions::gc(&asking, *apply),
-        Command::Import { lease_file, replace } => {
-            actions::import(&asking, lease_file, *replace, surroundings)
-        }
+        Command::Import(wanted) => listed::import(&asking, wanted, surroundings),
         Command::Backup { copy } => actions::backup(&asking, copy, surroundings),
         Command::Restore { copy } => actions::restore(&asking, copy, surroundings),
         Command::Export { format } => actions::export(&asking, format),
