@@ -15,6 +15,13 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use daemon::House;
+use gipam::plan::Plan;
+use gipam::plan::change::{Change, Kind};
+use gipam::plan::listed::{Listed, ListedLease};
+use gipam::plan::prefix::Prefix;
+use gipam::plan::request::Context;
+use gipam::plan::settings::Settings;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const TOML: &str = "[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\nv4 = { base = \"198.18.0.0/16\", size = 24 }\n\
@@ -201,6 +208,79 @@ fn a_table_that_meets_what_is_held_is_taken_whole_or_not_at_all() {
     let (code, text) = import(&house, "list.csv", table, &["--apply"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("198.18.0.9 was released at"), "{text}");
+}
+
+/// A list at random: few prefixes that meet often, few addresses.
+fn lists() -> impl Strategy<Value = Vec<Listed>> {
+    let lease = (1..6u128, 0..4usize, prop::option::of("[ab]"));
+    let subnet = (24..28u8, 0..4u32, prop::bool::ANY, prop::collection::vec(lease, 0..4));
+    let listed = |(length, n, named, leases): (u8, u32, bool, Vec<(u128, usize, Option<String>)>)| {
+        let first = std::net::Ipv4Addr::from(u32::from(std::net::Ipv4Addr::new(198, 18, 0, 0)) + n * 64);
+        let prefix = Prefix::parse(&format!("{first}/{length}")).unwrap();
+        let mut once = std::collections::BTreeSet::new();
+        let leases = leases.into_iter().filter(|(address, ..)| once.insert(*address));
+        let kinds = [Kind::Gateway, Kind::Auxiliary, Kind::Endpoint, Kind::Unknown];
+        let lease = |(address, kind, name): (u128, usize, Option<String>)| ListedLease {
+            place: String::new(),
+            address: prefix.first() + address,
+            kind: kinds[kind],
+            name: name.map(Into::into),
+            mac: None,
+        };
+        Listed {
+            place: String::new(),
+            prefix,
+            range: None,
+            id: named.then(|| format!("local/{prefix}#00000000000000{length}")),
+            options: Default::default(),
+            leases: leases.map(lease).collect(),
+            evidence: "a list".into(),
+        }
+    };
+    prop::collection::vec(subnet.prop_map(listed), 0..6)
+}
+
+proptest! {
+    #[test]
+    fn disjoint_unique_and_repeatable_whatever_is_listed(first in lists(), second in lists()) {
+        let mut plan = Plan::new(Settings::default());
+        let mut now = 1_800_000_000_000;
+        for list in [&first, &second] {
+            plan.advance(now);
+            let context = Context { now, random: 0 };
+            let taken: Vec<_> = plan.take_listed(list, context).into_iter().collect();
+            let changes: Vec<Change> =
+                taken.iter().flatten().flat_map(|taken| taken.changes.clone()).collect();
+            for change in &changes {
+                plan.apply(change);
+            }
+            let held: Vec<_> = plan.subnets().filter(|subnet| subnet.is_held()).collect();
+            for (n, one) in held.iter().enumerate() {
+                for other in &held[n + 1..] {
+                    prop_assert!(!one.state.prefix.overlaps(other.state.prefix), "disjoint");
+                    prop_assert_ne!(one.state.serial, other.state.serial);
+                }
+                for (address, record) in one.addresses.records() {
+                    prop_assert!(one.state.prefix.contains_number(address), "inside");
+                    prop_assert!(record.generation < plan.counters().0, "generations are never used twice");
+                }
+            }
+            let generations: Vec<u64> = held.iter().flat_map(|subnet| {
+                let leases = subnet.addresses.records().map(|(_, record)| record.generation);
+                leases.chain([subnet.state.generation]).collect::<Vec<_>>()
+            }).collect();
+            let once: std::collections::BTreeSet<&u64> = generations.iter().collect();
+            prop_assert_eq!(once.len(), generations.len(), "a generation names one thing");
+            // What was taken is known now.
+            for (listed, outcome) in list.iter().zip(&taken) {
+                if outcome.is_ok() {
+                    let again = plan.take_listed(std::slice::from_ref(listed), context);
+                    prop_assert!(again[0].as_ref().is_ok_and(|again| again.changes.is_empty()), "repeatable");
+                }
+            }
+            now += 3_600_000;
+        }
+    }
 }
 
 /// Networks as Docker shows them.

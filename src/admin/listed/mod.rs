@@ -191,3 +191,22 @@ fn row(listed: &Listed, outcome: &Result<Taken, Obstacle>) -> Row {
         advice: (action == "adopt" && listed.id.is_none()).then(learns),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_content_says_what_a_file_is() {
+        for (content, expected) in [
+            ("\u{feff}[]", Form::Inspected),
+            (" {\"Name\": \"web\", \"IPAM\": {}}", Form::Inspected),
+            ("{\"v4\": \"10.0.0.0/8\"}", Form::OldLeases),
+            ("{\"v4\": ", Form::OldLeases),
+            ("subnet,address\n", Form::Table),
+            ("", Form::Table),
+        ] {
+            assert_eq!(form(content), expected, "{content}");
+        }
+    }
+}

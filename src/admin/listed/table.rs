@@ -193,3 +193,42 @@ fn split(content: &str) -> Result<Vec<Line>, String> {
     lines.retain(|(_, fields)| fields.iter().any(|field| !field.trim().is_empty()));
     Ok(lines)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn quoted(field: &str) -> String {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_text_it_is_read_or_refused(text in "[ -~\n\r\t\u{feff}é,;\"]{0,200}") {
+            let _ = read(&text);
+        }
+
+        #[test]
+        fn quoted_fields_come_back_as_they_were(
+            rows in prop::collection::vec(prop::collection::vec("[a-z,;\"\n ]{0,8}[a-z]", 3), 1..6),
+            ends in prop::bool::ANY,
+        ) {
+            let end = if ends { "\r\n" } else { "\n" };
+            let line = |row: &Vec<String>| row.iter().map(|field| quoted(field)).collect::<Vec<_>>().join(",") + end;
+            // The first line tells the separator.
+            let text = format!("a,b,c{end}") + &rows.iter().map(line).collect::<String>();
+            let lines = split(&text).unwrap();
+            let fields: Vec<Vec<String>> = lines.iter().skip(1).map(|(_, fields)| fields.clone()).collect();
+            prop_assert_eq!(fields, rows);
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_where_a_field_goes_over_several() {
+        let lines = split("a,b\n\"1\n2\",x\n\ny,z").unwrap();
+        let numbers: Vec<usize> = lines.iter().map(|(at, _)| *at).collect();
+        assert_eq!(numbers, [1, 2, 5]);
+    }
+}
