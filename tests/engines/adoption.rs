@@ -91,6 +91,9 @@ fn inspected(w: &mut World) {
     w.network(
         "--subnet 10.211.60.0/24 --ip-range 10.211.60.128/25 --gateway 10.211.60.254 --aux-address spare=10.211.60.7 n2",
     );
+    // Engines from 28 hide the gateway of such a network (P26)
+    w.network("--subnet 10.211.61.0/24 n3");
+    w.run("--name third --network n3");
     w.run("--name first --network n1");
     w.run("--name fixed --network n2 --ip 10.211.60.128");
     lose_the_books(w);
@@ -99,7 +102,7 @@ fn inspected(w: &mut World) {
     w.write("/tmp/inspected", &printed);
     let told = w.inside("gipam import --inspect - </tmp/inspected");
     for part in
-        ["network n1", "network n2", "would be adopted", "nothing was changed; --apply takes 3 subnets"]
+        ["network n1", "network n2", "would be adopted", "nothing was changed; --apply takes 4 subnets"]
     {
         assert!(told.contains(part), "{part} is missing: {told}");
     }
@@ -118,6 +121,8 @@ fn inspected(w: &mut World) {
     // Docker says its PoolIDs with the next containers
     w.run("--name second --network n1");
     w.run("--name other --network n2");
+    w.run("--name fourth --network n3");
+    assert_eq!(w.v4("fourth", "n3"), "10.211.61.3", "neither the gateway's, hidden or not, nor the third's");
     assert!(!w.subnets().iter().any(|subnet| subnet.id.ends_with("#?")), "{:#?}", w.subnets());
     assert_eq!(w.v4("other", "n2"), "10.211.60.129");
     w.ping("second", &w.v4("first", "n1"));
