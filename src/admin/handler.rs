@@ -159,7 +159,7 @@ impl Admin {
         match (request.method.as_str(), request.path.as_str()) {
             ("POST", "/v1/release") => self.release(&request.body).await,
             ("POST", "/v1/import") => self.import(&request.body).await,
-            ("POST", "/v1/listed") => listed::take(&self.ledger, &self.names, decode(&request.body)?).await,
+            ("POST", "/v1/listed") => self.listed(decode(&request.body)?).await,
             ("POST", "/v1/adopt") => self.adopt(&request.body).await,
             ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(&request.body)?.dry_run).await,
             ("GET", "/v1/gc") => self.gc(false).await,
@@ -289,6 +289,17 @@ impl Admin {
         self.ledger.alter(Box::new(move |known| plan.alter(known, clock::now()))).await?;
         tracing::info!("{} imported: {summary}", asked.name);
         Ok(summary.to_string().into_bytes())
+    }
+
+    async fn listed(&self, asked: listed::Asked) -> Result<Vec<u8>, AdminError> {
+        let apply = asked.apply;
+        let answer = listed::take(&self.ledger, &self.names, asked).await;
+        if apply && answer.is_ok() {
+            // Once repair has looked, what was taken has its names and is found missing no more.
+            let repair = self.repair.clone();
+            tokio::spawn(async move { repair.look(false).await });
+        }
+        answer
     }
 
     async fn export(&self, query: &str) -> Result<Vec<u8>, AdminError> {

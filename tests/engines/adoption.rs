@@ -2,6 +2,9 @@
 //!
 //! Holds P19 (a PoolID names one grant) where nobody knows the PoolIDs any more, and P26 (gateways that are hidden).
 
+use std::time::Duration;
+
+use crate::engine::until;
 use crate::gipam;
 use crate::oldgipam::OldGipam;
 use crate::scenario::{Scenario, scenario};
@@ -115,6 +118,9 @@ fn inspected(w: &mut World) {
     assert!(done.contains("were taken into the books"), "{done}");
     assert_eq!(w.subnet("10.211.60.0/24").range.as_deref(), Some("10.211.60.128/25"));
     w.agree();
+    until("repair has looked and knows the names", Duration::from_secs(20), || {
+        w.inside("gipam status").contains("n1           10.")
+    });
     let again = w.inside("gipam import --inspect --apply /tmp/inspected");
     assert!(again.contains("nothing is to be taken into the books"), "{again}");
 

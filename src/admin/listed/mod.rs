@@ -53,8 +53,9 @@ pub fn form(content: &str) -> Form {
 pub struct Asked {
     name: String,
     content: String,
+    /// Do it; else only say what would be done.
     #[serde(default)]
-    apply: bool,
+    pub apply: bool,
 }
 
 /// What comes of it.
