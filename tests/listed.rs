@@ -210,17 +210,20 @@ fn a_table_that_meets_what_is_held_is_taken_whole_or_not_at_all() {
     assert!(text.contains("198.18.0.9 was released at"), "{text}");
 }
 
+/// Its number, its kind's, and a name.
+type Lease = (u128, usize, Option<String>);
+
 /// A list at random: few prefixes that meet often, few addresses.
 fn lists() -> impl Strategy<Value = Vec<Listed>> {
     let lease = (1..6u128, 0..4usize, prop::option::of("[ab]"));
     let subnet = (24..28u8, 0..4u32, prop::bool::ANY, prop::collection::vec(lease, 0..4));
-    let listed = |(length, n, named, leases): (u8, u32, bool, Vec<(u128, usize, Option<String>)>)| {
+    let listed = |(length, n, named, leases): (u8, u32, bool, Vec<Lease>)| {
         let first = std::net::Ipv4Addr::from(u32::from(std::net::Ipv4Addr::new(198, 18, 0, 0)) + n * 64);
         let prefix = Prefix::parse(&format!("{first}/{length}")).unwrap();
         let mut once = std::collections::BTreeSet::new();
         let leases = leases.into_iter().filter(|(address, ..)| once.insert(*address));
         let kinds = [Kind::Gateway, Kind::Auxiliary, Kind::Endpoint, Kind::Unknown];
-        let lease = |(address, kind, name): (u128, usize, Option<String>)| ListedLease {
+        let lease = |(address, kind, name): Lease| ListedLease {
             place: String::new(),
             address: prefix.first() + address,
             kind: kinds[kind],
