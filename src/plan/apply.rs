@@ -100,7 +100,7 @@ impl Plan {
         match self.subnets.get_mut(&serial) {
             Some(subnet) => subnet.set_state(state, &self.settings.reserved),
             None => {
-                self.subnets.insert(serial, Subnet::new(state, &self.settings.reserved));
+                self.subnets.insert(serial, Box::new(Subnet::new(state, &self.settings.reserved)));
             }
         }
         self.index_subnet(serial);
@@ -164,7 +164,7 @@ impl Plan {
     }
 
     fn unindex(&mut self, serial: Serial) {
-        let Some(Subnet { state, .. }) = self.subnets.get(&serial) else { return };
+        let Some(state) = self.subnets.get(&serial).map(|subnet| &subnet.state) else { return };
         let (prefix, space) = (state.prefix, state.space);
         let stood = match state.released_at {
             None => {
