@@ -10,7 +10,7 @@ mod http;
 
 use std::process::Output;
 
-use daemon::{Daemon, House};
+use daemon::{Daemon, House, until};
 use http::Wire;
 use serde_json::{Value, json};
 
@@ -130,4 +130,19 @@ fn status_as_json_keeps_its_keys_and_agrees_with_the_other_views() {
     assert_eq!(status["events"], Value::Null, "only when asked for");
     let events = daemon.view("/v1/status?events=2")["events"].clone();
     assert_eq!((events.as_array().unwrap().len(), &events[0]["event"]), (2, &Value::from("released")));
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_said_with_since_when_why_and_what_follows() {
+    let house = House::with_toml(&TOML.replace("engine = \"\"", "engine = \"/nowhere/docker.sock\""));
+    let _daemon = house.start();
+    let status = until("repair has asked", || {
+        Some(house.json(&["status"])).filter(|status| status["engine"] == false)
+    });
+    assert!(status["engine_since"].is_string() && status["next_look"].is_string(), "{status}");
+    assert!(status["engine_error"].as_str().unwrap().contains("/nowhere/docker.sock"), "{status}");
+    assert_eq!((&status["repair"], &status["findings"]), (&json!(true), &json!(0)));
+    let screen = text(&house.gipam(&["status"]));
+    assert!(screen.contains("Engine     does not answer since "), "{screen}");
+    assert!(screen.contains("repair     has not looked yet; asks again in "), "{screen}");
 }

@@ -50,6 +50,10 @@ fn command(house: &House, more: &[&str]) -> Command {
 
 impl Screen {
     fn new(house: &House, rows: u16, columns: u16) -> Self {
+        Self::with(house, rows, columns, None)
+    }
+
+    fn with(house: &House, rows: u16, columns: u16, no_color: Option<&str>) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
@@ -60,8 +64,9 @@ impl Screen {
         let before = modes(&its);
         let books = house.path("gipam.db").display().to_string();
         let end = || Stdio::from(its.try_clone().unwrap());
-        let top =
-            command(house, &["--file", &books]).stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        let mut top = command(house, &["--file", &books]);
+        top.envs(no_color.map(|value| ("NO_COLOR", value)));
+        let top = top.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let written: Arc<Mutex<Vec<u8>>> = Arc::default();
         let (mut reading, heard) = (ours.try_clone().unwrap(), written.clone());
         std::thread::spawn(move || {
@@ -170,6 +175,17 @@ fn the_terminal_is_given_back_at_q_at_ctrl_c_and_at_signals() {
         screen.shows("is running since");
         screen.signal(signal);
         screen.ends(&format!("{signal:?}"));
+    }
+}
+
+#[test]
+fn colour_is_for_terminals_and_for_those_who_want_it() {
+    let house = House::with_toml(TOML);
+    let _daemon = house.start();
+    for (no_color, coloured) in [(None, true), (Some("1"), false)] {
+        let screen = Screen::with(&house, 24, 80, no_color);
+        screen.shows("is running since");
+        assert_eq!(screen.text().contains("\u{1b}[32m"), coloured, "{no_color:?}");
     }
 }
 
