@@ -129,9 +129,22 @@ pub struct Status {
 /// One family of a pool, and how full it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolUsage {
-    /// The row of `gipam pools`.
-    #[serde(flatten)]
-    pub row: PoolRow,
+    /// As in the row of `gipam pools`: the pool's name.
+    pub pool: String,
+    /// `v4` or `v6`.
+    pub family: String,
+    /// The prefix from which subnets are cut.
+    pub base: String,
+    /// Their length where a request says nothing.
+    pub size: u8,
+    /// Subnets held in it.
+    pub subnets: Count,
+    /// Further subnets of `size` that it can give.
+    pub free: Count,
+    /// Subnets that were released and are not given to others yet.
+    pub cooling: Count,
+    /// It left the configuration and gives no new subnets.
+    pub closed: bool,
     /// Places for subnets that reservations keep free.
     pub reserved: Count,
     /// How full it is by subnets, 0 to 1.
@@ -249,7 +262,14 @@ impl View {
         let usage = |row: PoolRow| PoolUsage {
             reserved: Count(base(&row).map_or(0, |base| self.plan().count_subnets(base).reserved)),
             share: share(row.subnets.0 + row.cooling.0, row.free.0),
-            row,
+            pool: row.pool,
+            family: row.family,
+            base: row.base,
+            size: row.size,
+            subnets: row.subnets,
+            free: row.free,
+            cooling: row.cooling,
+            closed: row.closed,
         };
         self.pools().into_iter().map(usage).collect()
     }

@@ -109,13 +109,12 @@ pub(super) fn pools(status: &Status, most: usize) -> Vec<Line> {
     if status.usage.len() > most {
         heading.push_str(&format!(" ({} more: gipam pools)", status.usage.len() - most));
     }
-    let pool = |pool: &PoolUsage| {
-        let row = &pool.row;
+    let pool = |row: &PoolUsage| {
         let taken = row.subnets.0 + row.cooling.0;
         let all = grouped(taken.saturating_add(row.free.0));
         let (share, text) = match row.closed {
             true => (None, format!("closed, {} /{}", grouped(taken), row.size)),
-            false => (Some(pool.share), format!("{} of {all} /{}", grouped(taken), row.size)),
+            false => (Some(row.share), format!("{} of {all} /{}", grouped(taken), row.size)),
         };
         gauge(&row.pool, &row.base, share, &text)
     };
@@ -302,10 +301,10 @@ fn head_and_rest(text: &str, length: usize) -> (String, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::rows::{Count, PoolRow, RefusalRow};
+    use crate::admin::rows::{Count, RefusalRow};
 
     fn pool(n: u64) -> PoolUsage {
-        let row = PoolRow {
+        PoolUsage {
             pool: format!("a-pool-with-a-long-name-{n}"),
             family: "v6".to_owned(),
             base: "2001:db8:aaaa:bbbb:cccc:dddd:0:0/96".to_owned(),
@@ -314,8 +313,9 @@ mod tests {
             free: Count((1 << 24) - 1),
             cooling: Count(0),
             closed: n == 1,
-        };
-        PoolUsage { row, reserved: Count(0), share: 0.95 }
+            reserved: Count(0),
+            share: 0.95,
+        }
     }
 
     fn subnet(network: Option<&str>, share: Option<f64>) -> SubnetUsage {

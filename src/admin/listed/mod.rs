@@ -37,7 +37,7 @@ pub fn form(content: &str) -> Form {
     let content = content.trim_start_matches('\u{feff}').trim_start();
     // A network has its IPAM at the top; a lease file knows no such key.
     let network = || {
-        let value: Result<serde_json::Value, _> = serde_json::from_str(content);
+        let value: Result<serde_json::Value, _> = serde_json::from_slice(content.as_bytes());
         value.is_ok_and(|value| value.get("IPAM").is_some())
     };
     match content.chars().next() {
