@@ -18,12 +18,15 @@ mod books;
 mod boots;
 mod choosing;
 mod compose;
+#[path = "../support/console.rs"]
+mod console;
 mod containers;
 mod covering;
 mod doors;
 mod engine;
 mod faults;
 mod gipam;
+mod guide;
 mod leaks;
 mod mixed;
 mod networks;

@@ -18,7 +18,8 @@ pub fn steps(page: &str) -> Vec<Step> {
     for block in page.split("\n```console\n").skip(1) {
         let block = block.split("\n```").next().unwrap_or("");
         assert!(block.starts_with("$ "), "a block begins with a command: {block}");
-        for line in block.lines() {
+        // A line that ends in a backslash goes on.
+        for line in block.replace("\\\n", "").lines() {
             match (line.strip_prefix("$ "), steps.last_mut()) {
                 (Some(command), _) => steps.push(Step { command: command.to_owned(), output: Vec::new() }),
                 (None, Some(step)) => step.output.push(line.to_owned()),
@@ -27,6 +28,11 @@ pub fn steps(page: &str) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// The ```` ```sh ```` blocks of a page, in order.
+pub fn scripts(page: &str) -> Vec<&str> {
+    page.split("\n```sh\n").skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
 }
 
 /// The first ```` ```toml ```` block: the configuration of the daemon that the page talks of.
@@ -58,22 +64,23 @@ fn plain(word: &str) -> String {
 fn line_alike(expected: &str, seen: &str) -> bool {
     let words = |line: &str| line.split_whitespace().map(plain).collect::<Vec<_>>();
     let (expected, seen) = (words(expected), words(seen));
-    let same = |(a, b): (&String, &String)| a == b || a == "-" || b == "-";
+    let empty = |word: &String| word.trim_end_matches([';', ',']) == "-";
+    let same = |(a, b): (&String, &String)| a == b || empty(a) || empty(b);
     expected.len() == seen.len() && expected.iter().zip(&seen).all(same)
 }
 
 /// Whether what was seen is what the page shows.
 pub fn alike(expected: &[String], seen: &str) -> bool {
-    let seen: Vec<&str> = seen.lines().collect();
-    match expected.iter().position(|line| line == "...") {
-        None => expected.len() == seen.len() && expected.iter().zip(&seen).all(|(a, b)| line_alike(a, b)),
-        Some(at) => {
-            let rest = &expected[at + 1..];
-            let all =
-                |expected: &[String], seen: &[&str]| expected.iter().zip(seen).all(|(a, b)| line_alike(a, b));
-            seen.len() >= at + rest.len()
-                && all(&expected[..at], &seen)
-                && all(rest, &seen[seen.len() - rest.len()..])
+    lines_alike(expected, &seen.lines().collect::<Vec<_>>())
+}
+
+fn lines_alike(expected: &[String], seen: &[&str]) -> bool {
+    match (expected.split_first(), seen.split_first()) {
+        (None, rest) => rest.is_none(),
+        (Some((line, rest)), _) if line == "..." => {
+            (0..=seen.len()).any(|from| lines_alike(rest, &seen[from..]))
         }
+        (Some((line, rest)), Some((first, more))) => line_alike(line, first) && lines_alike(rest, more),
+        (Some(_), None) => false,
     }
 }
