@@ -23,6 +23,7 @@ mod console;
 mod containers;
 mod covering;
 mod doors;
+mod down;
 mod engine;
 mod faults;
 mod gipam;
