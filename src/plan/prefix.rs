@@ -177,16 +177,21 @@ const fn host_mask(family: Family, length: u8) -> u128 {
 /// An address as people write it; the same as `to_string`, of which a request needs several, in a tenth of the time.
 pub fn text(address: IpAddr) -> String {
     let IpAddr::V4(address) = address else { return address.to_string() };
-    let mut text = String::with_capacity(15);
+    let mut text = Vec::with_capacity(15);
     for byte in address.octets() {
         if !text.is_empty() {
-            text.push('.');
+            text.push(b'.');
         }
-        let digits = [byte / 100, byte / 10 % 10, byte % 10];
-        let shown = usize::from(byte < 100) + usize::from(byte < 10);
-        text.extend(digits[shown..].iter().map(|digit| char::from(b'0' + digit)));
+        if byte >= 100 {
+            text.push(b'0' + byte / 100);
+        }
+        if byte >= 10 {
+            text.push(b'0' + byte / 10 % 10);
+        }
+        text.push(b'0' + byte % 10);
     }
-    text
+    // Digits and dots.
+    String::from_utf8(text).unwrap_or_default()
 }
 
 impl fmt::Display for Prefix {
