@@ -130,7 +130,6 @@ impl Plan {
     ) -> Result<Choice, Error> {
         let addresses = &subnet.addresses;
         if let Some(own) = addresses.last_of(request.name.as_deref(), request.mac)
-            && !addresses.is_leased(own)
             && addresses.bounds().allow(own)
         {
             return Ok(Choice { address: own, warning: None });

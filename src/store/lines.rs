@@ -80,7 +80,7 @@ pub(super) fn write(connection: &Connection, lines: &mut Vec<Line>) -> Result<()
         statement.raw_bind_parameter(2, signed(row.at))?;
         statement.raw_bind_parameter(3, row.event)?;
         statement.raw_bind_parameter(4, space.name())?;
-        statement.raw_bind_parameter(5, prefix.to_string())?;
+        statement.raw_bind_parameter(5, prefix.text())?;
         statement.raw_bind_parameter(6, &*id)?;
         statement.raw_bind_parameter(7, row.address.map(|address| text(prefix.address(address))))?;
         statement.raw_bind_parameter(8, holder.map_or(Kind::Unknown, |record| record.kind).name())?;
