@@ -116,6 +116,10 @@ pub fn difference(old: &Settings, new: &Settings) -> Vec<String> {
         for range in to.reserved.iter().filter(|range| !from.reserved.contains(range)) {
             lines.push(format!("{range} is reserved {what}"));
         }
+        let by_hand = &from.reserved_by_hand;
+        for range in to.reserved_by_hand.iter().filter(|range| !by_hand.contains(range)) {
+            lines.push(format!("{range} is reserved by hand {what}"));
+        }
     }
     let mut number = |what: &str, old: u64, new: u64, unit: &str| {
         if old != new {

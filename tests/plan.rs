@@ -15,11 +15,12 @@ use std::cell::Cell;
 
 use gipam::plan::Plan;
 use gipam::plan::request::{Context, Undo};
+use gipam::plan::settings::Settings;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use support::invariants::{answered_once, conserved, disjoint, faithful, inside, repeatable, unique};
 use support::model::Model;
-use support::operations::{EXACT, Op, operations, prefix, request, settings};
+use support::operations::{EXACT, Op, hands, operations, prefix, request, settings};
 use support::rows::Rows;
 
 /// The plan, its model and its books side by side.
@@ -51,6 +52,11 @@ impl Trial {
         self.plan.advance(self.model.now);
     }
 
+    fn configure(&mut self, settings: Settings) {
+        self.plan.configure(settings.clone());
+        self.model.settings = settings;
+    }
+
     fn context(&self) -> Context {
         Context { now: self.model.now, random: self.random }
     }
@@ -58,9 +64,11 @@ impl Trial {
     fn step(&mut self, op: &Op) -> Result<(), String> {
         match op {
             Op::Pass(millis) => self.pass(*millis),
-            Op::Configure(number) => {
-                self.plan.configure(settings(*number));
-                self.model.settings = settings(*number);
+            Op::Configure(number) => self.configure(settings(*number).with_books(self.plan.settings())),
+            Op::Hand(hand) => {
+                if let Some(settings) = hands::settings(hand, &self.plan)? {
+                    self.configure(settings);
+                }
             }
             Op::Proven(number) => self.proven = *number,
             Op::TakeOver { pool, beyond, leases } => {

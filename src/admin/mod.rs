@@ -5,6 +5,7 @@
 //!     └───▶ offline ──▶ books                        when no daemon answers
 //! ```
 
+mod changing;
 pub mod client;
 mod error;
 mod handler;

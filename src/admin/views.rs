@@ -106,6 +106,7 @@ impl View {
             "/v1/subnets" => json(&self.subnets()),
             "/v1/leases" => self.leases(query).and_then(|rows| json(&rows)),
             "/v1/history" => self.history(query).and_then(|rows| json(&rows)),
+            "/v1/reserved" => json(&self.reservations()),
             "/v1/map" => self.map(query).and_then(|rows| json(&rows)),
             "/v1/who" => self.who(query).and_then(|rows| json(&rows)),
             "/v1/explain" => self.explain(query, &look()).and_then(|rows| json(&rows)),

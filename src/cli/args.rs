@@ -157,6 +157,20 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// never give these addresses dynamically, from now on; without a range: what is reserved, and by whom
+    Reserve(Reservation),
+    /// take such a reservation back
+    Unreserve {
+        /// as it was reserved: gipam reserve lists what is
+        #[arg(value_name = "PREFIX|ADDRESS|FROM-TO")]
+        range: String,
+        /// it must touch this pool, or nothing is changed
+        #[arg(long, value_name = "NAME")]
+        pool: Option<String>,
+        /// only say what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// read the configuration anew, and say what changes
     Reload {
         /// only say it
@@ -203,6 +217,20 @@ pub(super) struct Leases {
     /// only those that began then or later: a time, or so long ago as 10m, 2h, 3d
     #[arg(long, value_name = "WHEN")]
     pub(super) since: Option<String>,
+}
+
+/// What to reserve.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Reservation {
+    /// a prefix, an address, or the first and the last of several
+    #[arg(value_name = "PREFIX|ADDRESS|FROM-TO")]
+    pub(super) range: Option<String>,
+    /// it must touch this pool, or nothing is changed
+    #[arg(long, value_name = "NAME")]
+    pub(super) pool: Option<String>,
+    /// only say what would change
+    #[arg(long)]
+    pub(super) dry_run: bool,
 }
 
 /// What to explain: a subnet, or with an address or a holder an address.

@@ -24,7 +24,7 @@ gipam gc [--apply] | adopt SUBNET POOLID  what Docker or the books lost; mend it
 gipam release SUBNET [ADDRESS] --force    free it, whoever holds it
 gipam backup FILE | restore FILE    copies of the books
 gipam import FILE [--replace] | export    lease files of the old gipam
-gipam doctor | reload           what is wrong with this host; new settings
+gipam doctor | reload | reserve | unreserve RANGE    host; settings; kept free
 gipam config check FILE | show | keys | metrics    mistakes; in force; reference
   --json                        for programs; --admin PATH asks that daemon
 gipam COMMAND --help says more; --version. Exit codes: 1 failed, 2 usage,

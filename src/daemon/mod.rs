@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::{Admin, Reload};
 use crate::clock;
@@ -93,7 +93,8 @@ async fn serve(
     books: &std::path::Path,
 ) -> Result<(), Error> {
     let (ask_reload, reloads) = mpsc::channel(1);
-    let stop = stop_signal(config.clone(), ledger.clone(), reloads, end).map_err(Error::Start)?;
+    let (publish, in_force) = watch::channel(Arc::new(config.clone()));
+    let stop = stop_signal(publish, ledger.clone(), reloads, end).map_err(Error::Start)?;
     let counters = Arc::new(Counters::default());
     let mut server = Server::new();
     let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
@@ -119,7 +120,7 @@ async fn serve(
     let admin = Arc::new(Admin::new(
         ledger.clone(),
         books.to_owned(),
-        config,
+        in_force,
         counters.clone(),
         repair,
         look::look,
@@ -190,7 +191,7 @@ fn repair(
 
 /// Resolves when a signal or the end of the ledger says stop; meanwhile SIGHUP reloads.
 fn stop_signal(
-    mut config: Config,
+    config: watch::Sender<Arc<Config>>,
     ledger: Ledger,
     mut reloads: mpsc::Receiver<Reload>,
     end: oneshot::Receiver<Result<(), Fatal>>,
@@ -205,9 +206,9 @@ fn stop_signal(
                 _ = terminate.recv() => return Stop::Signal("SIGTERM"),
                 _ = interrupt.recv() => return Stop::Signal("SIGINT"),
                 outcome = &mut end => return Stop::Ledger(outcome.unwrap_or(Ok(()))),
-                _ = hang_up.recv() => drop(reload_now(&mut config, &ledger, false).await),
+                _ = hang_up.recv() => drop(reload_now(&config, &ledger, false).await),
                 Some(asked) = reloads.recv() => {
-                    let lines = reload_now(&mut config, &ledger, asked.rehearsal).await;
+                    let lines = reload_now(&config, &ledger, asked.rehearsal).await;
                     let _ = asked.answer.send(lines);
                 }
             }
@@ -216,15 +217,20 @@ fn stop_signal(
 }
 
 /// Reloads, and logs what came of it.
-async fn reload_now(config: &mut Config, ledger: &Ledger, rehearsal: bool) -> Result<Vec<String>, String> {
-    match reload::reload(config, ledger, rehearsal).await {
+async fn reload_now(
+    config: &watch::Sender<Arc<Config>>,
+    ledger: &Ledger,
+    rehearsal: bool,
+) -> Result<Vec<String>, String> {
+    let in_force = config.borrow().clone();
+    match reload::reload(&in_force, ledger, rehearsal).await {
         Ok(reload::Reloaded { lines, .. }) if rehearsal => Ok(lines),
         Ok(reload::Reloaded { config: new, lines }) => {
             for line in &lines {
                 tracing::info!("reload: {line}");
             }
             tracing::info!("the configuration was reloaded");
-            *config = new;
+            config.send_replace(Arc::new(new));
             Ok(lines)
         }
         Err(text) => {

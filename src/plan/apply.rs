@@ -98,9 +98,9 @@ impl Plan {
         self.next_serial = self.next_serial.max(serial.saturating_add(1));
         self.unindex(serial);
         match self.subnets.get_mut(&serial) {
-            Some(subnet) => subnet.set_state(state, &self.settings.reserved),
+            Some(subnet) => subnet.set_state(state, &self.ranges),
             None => {
-                self.subnets.insert(serial, Subnet::new(state, &self.settings.reserved));
+                self.subnets.insert(serial, Subnet::new(state, &self.ranges));
             }
         }
         self.index_subnet(serial);
@@ -115,7 +115,7 @@ impl Plan {
     fn mark(&mut self, serial: Serial, marks: &Marks) {
         let Some(subnet) = self.subnets.get_mut(&serial) else { return };
         let held_quietly = subnet.is_held() && subnet.state.dynamic && !subnet.state.marks.addressed;
-        subnet.set_marks(marks.clone(), &self.settings.reserved);
+        subnet.set_marks(marks.clone(), &self.ranges);
         if held_quietly && marks.addressed {
             let state = subnet.state.clone();
             self.forget_quiet(&state);

@@ -106,7 +106,7 @@ impl Plan {
 
     /// The slot if it is free; else as a dynamic address, but anywhere in the subnet.
     fn choose_gateway(&self, subnet: &Subnet, now: Millis) -> Result<Choice, Error> {
-        let slot = subnet.slot(&self.settings.reserved);
+        let slot = subnet.slot(&self.ranges);
         let (addresses, prefix) = (&subnet.addresses, subnet.state.prefix);
         if !addresses.is_leased(slot) {
             return Ok(Choice { address: slot, warning: None });
@@ -149,9 +149,9 @@ impl Plan {
         if let Some((since, address)) = addresses.longest_freed_pinned() {
             return Ok(self.freed(subnet, address, since, true, now));
         }
-        let slot = subnet.slot(&self.settings.reserved);
+        let slot = subnet.slot(&self.ranges);
         let in_range = addresses.bounds().first <= slot && slot <= addresses.bounds().last;
-        let reserved = reserved_inside(subnet.state.prefix, &self.settings.reserved).contains(slot);
+        let reserved = reserved_inside(subnet.state.prefix, &self.ranges).contains(slot);
         if in_range && !reserved && !addresses.is_leased(slot) {
             let warning = told(subnet, slot, "although it is the gateway's place");
             return Ok(Choice { address: slot, warning });

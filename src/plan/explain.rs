@@ -2,13 +2,13 @@
 //!
 //! Promises: the verdict is that of [`Plan::decide`] itself; the steps say what it met on the way. Changes nothing.
 
-use super::Plan;
 use super::choose_address::holder_text;
 use super::options::PoolOptions;
-use super::prefix::Prefix;
+use super::prefix::{AddressRange, Prefix};
 use super::request::{AddressRequest, Context, Reply, Request, SubnetRequest, Wanted};
 use super::settings::rfc3339;
 use super::subnet::{Subnet, never_given, reserved_inside};
+use super::{Plan, ReservedBy};
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,11 +91,18 @@ impl Plan {
     fn explain_number(&self, subnet: &Subnet, address: u128, context: Context, steps: &mut Steps) {
         let prefix = subnet.state.prefix;
         let (low, high) = never_given(prefix);
+        let here = AddressRange { family: prefix.family(), first: address, last: address };
+        let by = self.reserved_by().find(|(range, _)| range.covers(&here)).map(|(_, by)| by);
         let ever = if [low, high].contains(&Some(address)) {
             "network, broadcast or all-zero: nobody gets it"
-        } else if reserved_inside(prefix, &self.settings.reserved).contains(address) {
-            "reserved: dynamic choice passes it over, but it may be asked for by number"
-        } else if subnet.slot(&self.settings.reserved) == address {
+        } else if reserved_inside(prefix, &self.ranges).contains(address) {
+            match by {
+                Some(ReservedBy::Hand) => {
+                    "reserved by hand: dynamic choice passes it over, but it may be asked for by number"
+                }
+                _ => "reserved: dynamic choice passes it over, but it may be asked for by number",
+            }
+        } else if subnet.slot(&self.ranges) == address {
             "the gateway's: dynamic choice takes it last, but it may be asked for by number"
         } else if !subnet.addresses.bounds().allow(address) {
             "outside of the range: dynamic choice never takes it, but it may be asked for by number"

@@ -115,13 +115,13 @@ impl Plan {
             }
         }
         let prefix: Prefix = subnet.state.prefix;
-        let slot = subnet.slot(&self.settings.reserved);
+        let slot = subnet.slot(&self.ranges);
         picture.draw(slot, slot, Shade::Slot);
         let (low, high) = never_given(prefix);
         for never in [low, high].into_iter().flatten() {
             picture.draw(never, never, Shade::Never);
         }
-        let reserved = reserved_inside(prefix, &self.settings.reserved);
+        let reserved = reserved_inside(prefix, &self.ranges);
         for (first, last) in reserved.overlapping(prefix.first(), prefix.last()) {
             picture.draw(first, last, Shade::Reserved);
         }
