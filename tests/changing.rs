@@ -1,4 +1,4 @@
-//! What a person changes of a running daemon, through the command line and the real sockets: reservations by hand.
+//! What a person changes of a running daemon, through the command line and the real sockets: reservations and pins.
 //!
 //! Holds: *durable* (a restart and a `kill -9` lose none of it, a reload neither), *repeatable*, and that what is
 //! refused changes nothing and says what to do.
@@ -10,6 +10,8 @@
 mod daemon;
 #[path = "support/http.rs"]
 mod http;
+#[path = "changing/pins.rs"]
+mod pins;
 #[path = "changing/reservations.rs"]
 mod reservations;
 

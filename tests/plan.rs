@@ -52,6 +52,32 @@ impl Trial {
         self.plan.advance(self.model.now);
     }
 
+    fn by_hand(&mut self, hand: &hands::Hand) -> Result<(), String> {
+        if let Some(settings) = hands::settings(hand, &self.plan)? {
+            self.configure(settings);
+        }
+        let now = self.model.now;
+        let mut changes = Vec::new();
+        if let Some(wish) = hands::wish(hand, &self.plan) {
+            let seen = self.plan.pin(&wish, now);
+            let seen = seen.map_err(|error| hands::variant(&error));
+            self.model.pin(&wish, seen.as_ref().map_err(|error| error.as_str()))?;
+            changes = seen.map(|seen| seen.changes).unwrap_or_default();
+        }
+        if let Some((address, subnet)) = hands::unwish(hand, &self.plan) {
+            // Two copies of a place in both spaces are told apart by PoolID only.
+            if let Ok(seen) = self.plan.unpin(address, subnet.as_deref()) {
+                self.model.unpin(&seen)?;
+                changes = seen.changes;
+            }
+        }
+        for change in &changes {
+            self.rows.keep(change);
+            self.plan.apply(change);
+        }
+        Ok(())
+    }
+
     fn configure(&mut self, settings: Settings) {
         self.plan.configure(settings.clone());
         self.model.settings = settings;
@@ -65,11 +91,7 @@ impl Trial {
         match op {
             Op::Pass(millis) => self.pass(*millis),
             Op::Configure(number) => self.configure(settings(*number).with_books(self.plan.settings())),
-            Op::Hand(hand) => {
-                if let Some(settings) = hands::settings(hand, &self.plan)? {
-                    self.configure(settings);
-                }
-            }
+            Op::Hand(hand) => self.by_hand(hand)?,
             Op::Proven(number) => self.proven = *number,
             Op::TakeOver { pool, beyond, leases } => {
                 for change in self.model.take_over(prefix(EXACT[*pool]), *beyond, *leases) {

@@ -1,9 +1,10 @@
-//! What a person changes of the running plan: reservations by hand.
+//! What a person changes of the running plan: reservations and pins by hand.
 //!
 //! Promises: decided, committed, answered by the ledger like everything else; what cannot be done is refused with what
 //! to do instead and changes nothing; a repeat succeeds and changes nothing; a rehearsal says the same and changes
 //! nothing. Leases that are there stay. Knows no HTTP.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -11,8 +12,11 @@ use serde::Deserialize;
 
 use super::error::{AdminError, Kind};
 use super::rows::{ChangedRow, HeldRow};
+use crate::clock;
+use crate::docker::wire::{parse_mac, tidy_name};
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::change::Record;
+use crate::plan::pins::{Holder, PinRequest, Pinned};
 use crate::plan::prefix::AddressRange;
 use crate::plan::settings::Settings;
 use crate::plan::{Plan, ReservedBy, Subnet, mac_text};
@@ -159,4 +163,49 @@ pub(super) fn held((subnet, address, record): (&Subnet, u128, &Record)) -> HeldR
         holder: record.name.as_deref().map(str::to_owned),
         mac: record.mac.map(mac_text),
     }
+}
+
+/// `gipam pin` and, without a holder, `gipam unpin`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Pinning {
+    holder: Option<String>,
+    address: String,
+    subnet: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `gipam pin NAME ADDRESS`.
+pub(super) async fn pin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, AdminError> {
+    let address = address(&asked.address)?;
+    let holder = asked.holder.as_deref().unwrap_or_default();
+    let holder = match parse_mac(holder) {
+        Some(mac) => Holder::Mac(mac),
+        None => Holder::Name(tidy_name(holder).map(Into::into).ok_or_else(|| {
+            let text = "to whom? give the name of a container, or a MAC".to_owned();
+            AdminError::new(Kind::Invalid, text)
+        })?),
+    };
+    let wanted = PinRequest { holder, address, subnet: asked.subnet };
+    change(ledger, asked.dry_run, move |plan| Ok(Decided::pinned(plan.pin(&wanted, clock::now())?))).await
+}
+
+/// `gipam unpin ADDRESS`.
+pub(super) async fn unpin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, AdminError> {
+    let address = address(&asked.address)?;
+    let unpin = move |plan: &Plan| Ok(Decided::pinned(plan.unpin(address, asked.subnet.as_deref())?));
+    change(ledger, asked.dry_run, unpin).await
+}
+
+impl Decided {
+    fn pinned(pinned: Pinned) -> Self {
+        let Pinned { changes, told, notes } = pinned;
+        let changed = !changes.is_empty();
+        let row = ChangedRow { changed, changes: told, notes, ..ChangedRow::default() };
+        Self { row, altered: Altered { changes, ..Altered::default() } }
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, AdminError> {
+    text.parse().map_err(|_| AdminError::new(Kind::Invalid, format!("{text:?} is no IP address")))
 }

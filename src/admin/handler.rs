@@ -160,6 +160,8 @@ impl Admin {
                 let (asked, config) = (decode(&request.body)?, self.in_force());
                 row(&changing::unreserve(&self.ledger, asked, config.document.as_deref()).await?)
             }
+            ("POST", "/v1/pin") => row(&changing::pin(&self.ledger, decode(&request.body)?).await?),
+            ("POST", "/v1/unpin") => row(&changing::unpin(&self.ledger, decode(&request.body)?).await?),
             ("POST", "/v1/import") => self.import(&request.body).await,
             ("POST", "/v1/adopt") => self.adopt(&request.body).await,
             ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(&request.body)?.dry_run).await,

@@ -145,7 +145,7 @@ impl View {
         for subnet in self.around(address) {
             let number = host.first();
             let record = subnet.addresses.get(number);
-            let state = record.and_then(|record| self.state(subnet, record)).unwrap_or("free");
+            let state = self.state(subnet, number).unwrap_or("free");
             let lease = if state == "free" { None } else { self.lease_row(subnet, number)? };
             let last_holder =
                 record.filter(|record| !record.leased).and_then(|record| record.name.as_deref());

@@ -10,6 +10,7 @@ pub mod client;
 mod error;
 mod handler;
 mod import;
+mod leases;
 mod look;
 pub mod offline;
 pub mod query;

@@ -111,6 +111,8 @@ pub struct LeaseRow {
     pub container: Option<String>,
     /// The name of its network, where the Engine has shown it.
     pub network: Option<String>,
+    /// To whom a person pinned it, by name or MAC, whoever holds it now.
+    pub pinned_to: Option<String>,
 }
 
 /// One thing that happened.

@@ -171,6 +171,10 @@ pub(super) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// give a holder this address when it next asks for any, and nobody else while another is free
+    Pin(Pin),
+    /// take such a pin back
+    Unpin(Unpin),
     /// read the configuration anew, and say what changes
     Reload {
         /// only say it
@@ -228,6 +232,29 @@ pub(super) struct Reservation {
     /// it must touch this pool, or nothing is changed
     #[arg(long, value_name = "NAME")]
     pub(super) pool: Option<String>,
+    /// only say what would change
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// What to pin.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Pin {
+    /// a container's name, or a MAC: Engines before 29 do not say names
+    #[arg(value_name = "NAME|MAC")]
+    pub(super) holder: String,
+    #[command(flatten)]
+    pub(super) at: Unpin,
+}
+
+/// Where a pin is.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Unpin {
+    /// the address
+    pub(super) address: String,
+    /// its subnet, where several have it: a prefix or a PoolID
+    #[arg(long, value_name = "SUBNET")]
+    pub(super) subnet: Option<String>,
     /// only say what would change
     #[arg(long)]
     pub(super) dry_run: bool,

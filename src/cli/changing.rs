@@ -1,11 +1,11 @@
-//! `gipam reserve` and `unreserve`: what a person changes of the running plan.
+//! `gipam reserve`, `unreserve`, `pin` and `unpin`: what a person changes of the running plan.
 //!
 //! Promises: one request each; what changes is printed line by line, then what else there is to know, then the leases
 //! that it meets; `--dry-run` prints the same. What is allowed is the daemon's decision.
 
 use serde_json::{Value, json};
 
-use super::args::Reservation;
+use super::args::{Pin, Reservation, Unpin};
 use super::error::Error;
 use super::output::{self, Asking};
 use super::tables::{escaped, optional, table};
@@ -43,6 +43,19 @@ pub(super) fn unreserve(
     dry_run: bool,
 ) -> Result<(), Error> {
     changed(asking, "/v1/unreserve", &json!({"range": range, "pool": pool, "dry_run": dry_run}))
+}
+
+/// `gipam pin NAME ADDRESS`.
+pub(super) fn pin(asking: &Asking, asked: &Pin) -> Result<(), Error> {
+    let Pin { holder, at } = asked;
+    let body = json!({"holder": holder, "address": at.address, "subnet": at.subnet, "dry_run": at.dry_run});
+    changed(asking, "/v1/pin", &body)
+}
+
+/// `gipam unpin ADDRESS`.
+pub(super) fn unpin(asking: &Asking, asked: &Unpin) -> Result<(), Error> {
+    let body = json!({"address": asked.address, "subnet": asked.subnet, "dry_run": asked.dry_run});
+    changed(asking, "/v1/unpin", &body)
 }
 
 /// Has it done, and says what was.

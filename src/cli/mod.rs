@@ -89,6 +89,8 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
         Command::Unreserve { range, pool, dry_run } => {
             changing::unreserve(&asking, range, pool.as_deref(), *dry_run)
         }
+        Command::Pin(asked) => changing::pin(&asking, asked),
+        Command::Unpin(asked) => changing::unpin(&asking, asked),
         Command::Reload { dry_run } => actions::reload(&asking, *dry_run),
         Command::Gc { apply } => actions::gc(&asking, *apply),
         Command::Import { lease_file, replace } => {

@@ -59,6 +59,12 @@ impl Plan {
                 }
             }
             Change::AddressNamed { .. } => {}
+            Change::AddressPinned { space, prefix, address, pin } => {
+                self.put_pin((*space, *prefix), *address, Some(pin.clone()));
+            }
+            Change::AddressUnpinned { space, prefix, address } => {
+                self.put_pin((*space, *prefix), *address, None);
+            }
             Change::KeyRemembered { space, family, word, prefix } => {
                 let key = (*space, *family, word.clone());
                 match prefix {
@@ -100,7 +106,8 @@ impl Plan {
         match self.subnets.get_mut(&serial) {
             Some(subnet) => subnet.set_state(state, &self.ranges),
             None => {
-                self.subnets.insert(serial, Subnet::new(state, &self.ranges));
+                let pins = self.pins.get(&(state.space, state.prefix)).cloned().unwrap_or_default();
+                self.subnets.insert(serial, Subnet::new(state, &self.ranges, pins));
             }
         }
         self.index_subnet(serial);

@@ -1,4 +1,4 @@
-//! Which address: own, never used, longest released, still cooling, pinned, the gateway's slot; in this order.
+//! Which address: pinned by hand, own, never used, longest released, still cooling, pinned, the gateway's slot; in this order.
 //!
 //! Promises: pure; O(log n); a dynamic address lies in its range and is not reserved. What is refused changes nothing.
 
@@ -118,8 +118,10 @@ impl Plan {
         let freed =
             addresses.records().filter(|(address, record)| !record.leased && !excluded.contains(*address));
         let best = freed.min_by_key(|(address, record)| (record.pinned, record.since, *address));
-        let (address, record) = best.ok_or_else(|| exhausted(subnet))?;
-        Ok(self.freed(subnet, address, record.since, record.pinned, now))
+        if let Some((address, record)) = best {
+            return Ok(self.freed(subnet, address, record.since, record.pinned, now));
+        }
+        self.others_pin(subnet, true).ok_or_else(|| exhausted(subnet))
     }
 
     fn choose_dynamic(
@@ -129,6 +131,9 @@ impl Plan {
         now: Millis,
     ) -> Result<Choice, Error> {
         let addresses = &subnet.addresses;
+        if let Some(address) = self.pinned_to(subnet, request.name.as_deref(), request.mac) {
+            return Ok(Choice { address, warning: None });
+        }
         if let Some(own) = addresses.last_of(request.name.as_deref(), request.mac)
             && !addresses.is_leased(own)
             && addresses.bounds().allow(own)
@@ -149,6 +154,9 @@ impl Plan {
         if let Some((since, address)) = addresses.longest_freed_pinned() {
             return Ok(self.freed(subnet, address, since, true, now));
         }
+        if let Some(choice) = self.others_pin(subnet, false) {
+            return Ok(choice);
+        }
         let slot = subnet.slot(&self.ranges);
         let in_range = addresses.bounds().first <= slot && slot <= addresses.bounds().last;
         let reserved = reserved_inside(subnet.state.prefix, &self.ranges).contains(slot);
@@ -157,6 +165,13 @@ impl Plan {
             return Ok(Choice { address: slot, warning });
         }
         Err(exhausted(subnet))
+    }
+
+    /// An address that a person pinned to somebody else.
+    fn others_pin(&self, subnet: &Subnet, whole: bool) -> Option<Choice> {
+        let (address, pin) = self.last_pinned(subnet, whole)?;
+        let warning = told(subnet, address, &format!("although it is pinned to {} by hand", pin.holder));
+        Some(Choice { address, warning })
     }
 
     /// A released address is given again.
@@ -302,7 +317,7 @@ fn explicit_kind(subnet: &Subnet, request: &AddressRequest, now: Millis) -> Kind
     }
 }
 
-fn never_given_name(subnet: &Subnet, address: u128) -> Option<String> {
+pub(super) fn never_given_name(subnet: &Subnet, address: u128) -> Option<String> {
     let prefix = subnet.state.prefix;
     let (low, high) = never_given(prefix);
     let what = match (low == Some(address), high == Some(address)) {

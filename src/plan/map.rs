@@ -21,7 +21,7 @@ pub enum Shade {
     Auxiliary,
     /// Released, and not given to others yet.
     Cooling,
-    /// Free, but once asked for by number: given last.
+    /// Free, but once asked for by number, or pinned by hand: given last.
     Pinned,
     /// Kept for the gateway.
     Slot,
@@ -113,6 +113,9 @@ impl Plan {
             if let Some(shade) = self.shade(subnet, record) {
                 picture.draw(address, address, shade);
             }
+        }
+        for pinned in subnet.pins().keys() {
+            picture.draw(*pinned, *pinned, Shade::Pinned);
         }
         let prefix: Prefix = subnet.state.prefix;
         let slot = subnet.slot(&self.ranges);

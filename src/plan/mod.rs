@@ -24,6 +24,7 @@ mod interface_id;
 mod intervals;
 pub mod map;
 mod options;
+pub mod pins;
 mod place;
 pub mod prefix;
 mod prefix_index;
@@ -81,6 +82,8 @@ pub struct Plan {
     unaddressed: BTreeMap<Group, BTreeSet<(Millis, Serial)>>,
     /// `key=WORD`: prefix and when it was granted.
     keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
+    /// Pins by hand.
+    pins: BTreeMap<(Space, Prefix), pins::Pins>,
     /// Who asked, by name.
     callers: BTreeMap<Box<str>, Caller>,
     next_generation: u64,
@@ -105,6 +108,7 @@ impl Plan {
             remembered: BTreeSet::new(),
             unaddressed: BTreeMap::new(),
             keys: BTreeMap::new(),
+            pins: BTreeMap::new(),
             callers: BTreeMap::new(),
             next_generation: 1,
             next_serial: 1,

@@ -42,7 +42,8 @@ impl Reader {
     pub fn history_since(&self, of: Option<&str>, limit: u32, since: u64) -> Result<Vec<HistoryLine>, Error> {
         let sql = "SELECT at, event, space, subnet, id, address, kind, name, mac, why FROM history \
                    WHERE event NOT IN ('forgotten', 'restored') AND at >= ?3 \
-                   AND (?1 IS NULL OR address = ?1 OR subnet = ?1 OR id = ?1 OR name = ?1 OR mac = ?1) \
+                   AND (?1 IS NULL OR address = ?1 OR subnet = ?1 OR id = ?1 OR name = ?1 OR mac = ?1 \
+                   OR (event IN ('pinned', 'unpinned') AND why = ?1)) \
                    ORDER BY seq DESC LIMIT ?2";
         let mut statement = self.connection.prepare(sql).map_err(sqlite(&self.path, "reading history"))?;
         let rows = statement

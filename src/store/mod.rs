@@ -12,6 +12,7 @@ pub mod history;
 mod load;
 pub mod names;
 pub mod old_gipam;
+mod pins;
 mod reserve;
 mod schema;
 mod settings;

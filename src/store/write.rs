@@ -14,7 +14,7 @@ use crate::plan::{Plan, mac_text};
 /// Rows of history between two trims.
 pub(super) const TRIM_EVERY: usize = 1_000;
 
-type Written = Result<(), rusqlite::Error>;
+pub(super) type Written = Result<(), rusqlite::Error>;
 
 /// SQLite keeps 64-bit signed numbers; times and counters of ours fit.
 pub(super) fn signed(number: u64) -> i64 {
@@ -22,20 +22,20 @@ pub(super) fn signed(number: u64) -> i64 {
 }
 
 /// One row of history.
-struct Row<'a> {
-    at: Millis,
-    event: &'static str,
+pub(super) struct Row<'a> {
+    pub(super) at: Millis,
+    pub(super) event: &'static str,
     /// Of whom it tells: an address, or only the subnet.
-    address: Option<u128>,
+    pub(super) address: Option<u128>,
     /// Who holds, or held, the address.
-    holder: Option<&'a Record>,
+    pub(super) holder: Option<&'a Record>,
     /// What is known of the address now; nothing if absent.
-    known: Option<Known>,
-    why: Option<&'a Why>,
+    pub(super) known: Option<Known>,
+    pub(super) why: Option<&'a Why>,
 }
 
 /// What is known of an address, beside its holder.
-struct Known {
+pub(super) struct Known {
     leased: bool,
     since: Millis,
 }
@@ -76,7 +76,7 @@ impl Books {
         self.execute("DELETE FROM callers", []).map_err(sqlite(&self.path, "forgetting who asked"))
     }
 
-    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Written {
+    pub(super) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Written {
         self.connection.prepare_cached(sql)?.execute(params).map(|_| ())
     }
 
@@ -153,6 +153,12 @@ impl Books {
             }
             Change::AddressNamed { serial, address, generation, shown } => {
                 self.name_address(plan, *serial, *address, *generation, shown)
+            }
+            Change::AddressPinned { space, prefix, address, pin } => {
+                self.put_pin(plan, (*space, *prefix), *address, Some(pin))
+            }
+            Change::AddressUnpinned { space, prefix, address } => {
+                self.put_pin(plan, (*space, *prefix), *address, None)
             }
             Change::KeyRemembered { space, family, word, prefix: Some((prefix, at)) } => self.execute(
                 "INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -316,7 +322,7 @@ impl Books {
     }
 
     /// Writes a row; answers its number.
-    fn history(&mut self, state: &SubnetState, row: &Row<'_>) -> Result<i64, rusqlite::Error> {
+    pub(super) fn history(&mut self, state: &SubnetState, row: &Row<'_>) -> Result<i64, rusqlite::Error> {
         let (prefix, seq) = (state.prefix, self.tail.next_row());
         let kind = row.holder.map_or(Kind::Unknown, |record| record.kind);
         self.execute(

@@ -78,6 +78,13 @@ impl Trial {
                 if let Some(settings) = hands::settings(hand, &self.plan).unwrap() {
                     self.configure(settings);
                 }
+                let pinned = hands::wish(hand, &self.plan).map(|wish| self.plan.pin(&wish, self.now));
+                let unpinned = hands::unwish(hand, &self.plan);
+                let unpinned = unpinned.map(|(at, subnet)| self.plan.unpin(at, subnet.as_deref()));
+                for change in pinned.or(unpinned).and_then(Result::ok).unwrap_or_default().changes {
+                    self.books.write(&self.plan, &change).unwrap();
+                    self.plan.apply(&change);
+                }
             }
             _ => {
                 if let Some(request) = request(op, &self.plan, &self.undos, 1) {
