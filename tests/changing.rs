@@ -1,4 +1,5 @@
-//! What a person changes of a running daemon, through the command line and the real sockets: reservations and pins.
+//! What a person changes of a running daemon, through the command line and the real sockets: reservations, pins and
+//! pools.
 //!
 //! Holds: *durable* (a restart and a `kill -9` lose none of it, a reload neither), *repeatable*, and that what is
 //! refused changes nothing and says what to do.
@@ -12,6 +13,8 @@ mod daemon;
 mod http;
 #[path = "changing/pins.rs"]
 mod pins;
+#[path = "changing/pools.rs"]
+mod pools;
 #[path = "changing/reservations.rs"]
 mod reservations;
 

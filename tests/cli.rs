@@ -126,6 +126,7 @@ fn help_fits_one_screen_and_names_every_command() {
             "unreserve",
             "pin NAME",
             "unpin",
+            "pool ...",
             "restore",
             "import",
             "export",

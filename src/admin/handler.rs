@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::{AdminError, Kind};
 use super::rows::{ChangedRow, Status};
 use super::views::View;
-use super::{changing, import};
+use super::{changing, import, pools};
 use crate::clock;
 use crate::config::Config;
 use crate::docker::{Counters, Look};
@@ -162,6 +162,9 @@ impl Admin {
             }
             ("POST", "/v1/pin") => row(&changing::pin(&self.ledger, decode(&request.body)?).await?),
             ("POST", "/v1/unpin") => row(&changing::unpin(&self.ledger, decode(&request.body)?).await?),
+            ("POST", "/v1/pool") => {
+                row(&pools::pool(&self.ledger, decode(&request.body)?, self.in_force()).await?)
+            }
             ("POST", "/v1/import") => self.import(&request.body).await,
             ("POST", "/v1/adopt") => self.adopt(&request.body).await,
             ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(&request.body)?.dry_run).await,

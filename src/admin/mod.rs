@@ -13,6 +13,7 @@ mod import;
 mod leases;
 mod look;
 pub mod offline;
+mod pools;
 pub mod query;
 pub mod rows;
 pub mod views;

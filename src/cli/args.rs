@@ -175,6 +175,9 @@ pub(super) enum Command {
     Pin(Pin),
     /// take such a pin back
     Unpin(Unpin),
+    /// add, close or resize pools, where no configuration file declares them
+    #[command(subcommand)]
+    Pool(Pool),
     /// read the configuration anew, and say what changes
     Reload {
         /// only say it
@@ -255,6 +258,47 @@ pub(super) struct Unpin {
     /// its subnet, where several have it: a prefix or a PoolID
     #[arg(long, value_name = "SUBNET")]
     pub(super) subnet: Option<String>,
+    /// only say what would change
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// What to do with a pool.
+#[derive(Debug, Subcommand)]
+pub(super) enum Pool {
+    /// a new pool, a further family of one, or a closed one open again
+    Add(PoolCut),
+    /// no new subnets from it; it goes when it is empty
+    Close {
+        /// the pool
+        #[arg(value_name = "NAME")]
+        pool: String,
+        /// only say what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// other lengths of its future subnets, or a larger prefix around the one that it has
+    Resize(PoolCut),
+}
+
+/// From what a pool cuts what.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct PoolCut {
+    /// the pool
+    #[arg(value_name = "NAME")]
+    pub(super) pool: String,
+    /// from this IPv4 prefix
+    #[arg(long, value_name = "PREFIX")]
+    pub(super) v4: Option<String>,
+    /// subnets of this length
+    #[arg(long, value_name = "LENGTH")]
+    pub(super) v4_size: Option<u8>,
+    /// from this IPv6 prefix
+    #[arg(long, value_name = "PREFIX")]
+    pub(super) v6: Option<String>,
+    /// subnets of this length
+    #[arg(long, value_name = "LENGTH")]
+    pub(super) v6_size: Option<u8>,
     /// only say what would change
     #[arg(long)]
     pub(super) dry_run: bool,

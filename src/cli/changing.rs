@@ -1,11 +1,11 @@
-//! `gipam reserve`, `unreserve`, `pin` and `unpin`: what a person changes of the running plan.
+//! `gipam reserve`, `unreserve`, `pin`, `unpin` and `pool`: what a person changes of the running plan.
 //!
 //! Promises: one request each; what changes is printed line by line, then what else there is to know, then the leases
 //! that it meets; `--dry-run` prints the same. What is allowed is the daemon's decision.
 
 use serde_json::{Value, json};
 
-use super::args::{Pin, Reservation, Unpin};
+use super::args::{Pin, Pool, PoolCut, Reservation, Unpin};
 use super::error::Error;
 use super::output::{self, Asking};
 use super::tables::{escaped, optional, table};
@@ -56,6 +56,20 @@ pub(super) fn pin(asking: &Asking, asked: &Pin) -> Result<(), Error> {
 pub(super) fn unpin(asking: &Asking, asked: &Unpin) -> Result<(), Error> {
     let body = json!({"address": asked.address, "subnet": asked.subnet, "dry_run": asked.dry_run});
     changed(asking, "/v1/unpin", &body)
+}
+
+/// `gipam pool add`, `close` and `resize`.
+pub(super) fn pool(asking: &Asking, asked: &Pool) -> Result<(), Error> {
+    let cut = |action: &str, cut: &PoolCut| {
+        json!({"action": action, "name": cut.pool, "v4": cut.v4, "v4_size": cut.v4_size, "v6": cut.v6,
+            "v6_size": cut.v6_size, "dry_run": cut.dry_run})
+    };
+    let body = match asked {
+        Pool::Add(asked) => cut("add", asked),
+        Pool::Resize(asked) => cut("resize", asked),
+        Pool::Close { pool, dry_run } => json!({"action": "close", "name": pool, "dry_run": dry_run}),
+    };
+    changed(asking, "/v1/pool", &body)
 }
 
 /// Has it done, and says what was.

@@ -91,6 +91,7 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
         }
         Command::Pin(asked) => changing::pin(&asking, asked),
         Command::Unpin(asked) => changing::unpin(&asking, asked),
+        Command::Pool(asked) => changing::pool(&asking, asked),
         Command::Reload { dry_run } => actions::reload(&asking, *dry_run),
         Command::Gc { apply } => actions::gc(&asking, *apply),
         Command::Import { lease_file, replace } => {

@@ -8,6 +8,7 @@ mod boot;
 mod doors;
 mod look;
 mod reload;
+mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,7 +145,9 @@ async fn serve(
         let _ = sender.send(why);
     };
     let reconciling = reconciler.map(|reconciler| tokio::spawn(reconciler.run()));
+    let sweeping = tokio::spawn(sweep::sweep(ledger.clone()));
     let drained = server.serve(shutdown, DRAIN).await.map_err(Error::Start)?;
+    sweeping.abort();
     if let Some(reconciling) = reconciling {
         reconciling.abort();
     }

@@ -26,6 +26,7 @@ pub mod map;
 mod options;
 pub mod pins;
 mod place;
+pub mod pools;
 pub mod prefix;
 mod prefix_index;
 mod release;

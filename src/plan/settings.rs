@@ -58,6 +58,14 @@ impl PoolSettings {
     }
 }
 
+/// Prefix length of a subnet where nothing says otherwise.
+pub const fn default_size(family: Family) -> u8 {
+    match family {
+        Family::V4 => 24,
+        Family::V6 => 64,
+    }
+}
+
 /// Ten minutes: design.md section 5, "Cooling".
 pub const DEFAULT_COOLING: Millis = 600_000;
 /// One minute.
