@@ -24,6 +24,8 @@ use crate::settle::difference;
 
 /// Most leases that an answer lists.
 const LISTED: usize = 1_000;
+/// Most subnets that an answer names.
+const MET: usize = 3;
 
 /// `gipam reserve` and `gipam unreserve`.
 #[derive(Debug, Deserialize)]
@@ -89,14 +91,18 @@ pub(super) async fn reserve(ledger: &Ledger, asked: Reservation) -> Result<Chang
         let mut decided = Decided::settings(plan, settings);
         let row = &mut decided.row;
         row.notes = reserve_notes(plan, range);
-        row.notes.extend(whole.iter().map(|subnet| {
+        row.notes.extend(whole.iter().take(MET).map(|subnet| {
             let prefix = subnet.state.prefix;
             format!("all of {prefix} is reserved then, so reservations have no effect inside it")
         }));
+        if whole.len() > MET {
+            row.notes
+                .push(format!("nor inside {} further subnets that are wholly reserved", whole.len() - MET));
+        }
         let leases = plan.leases_in(range);
         if !leases.is_empty() {
             row.notes
-                .push(format!("{} of its addresses are leased now and stay so until released", leases.len()));
+                .push(format!("{}, and stay so until released", counted(leases.len(), "address", "leased")));
         }
         row.leases = leases.into_iter().take(LISTED).map(held).collect();
         Ok(decided)
@@ -152,6 +158,15 @@ fn parsed(text: &str) -> Result<AddressRange, AdminError> {
         );
         AdminError::new(Kind::Invalid, text)
     })
+}
+
+/// `1 subnet is held now`, `3 addresses are leased now`.
+pub(super) fn counted(count: usize, noun: &str, what: &str) -> String {
+    let plural = if noun.ends_with('s') { "es" } else { "s" };
+    match count {
+        1 => format!("1 {noun} is {what} now"),
+        _ => format!("{count} {noun}{plural} are {what} now"),
+    }
 }
 
 /// A lease as a change tells of it.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::changing::{Decided, change};
+use super::changing::{Decided, change, counted};
 use super::error::{AdminError, Kind};
 use super::rows::ChangedRow;
 use crate::config::{Config, PoolsOrigin, value};
@@ -135,10 +135,10 @@ fn notes(plan: &Plan, wanted: &PoolChange, settings: &Settings, config: &Config)
     let held = plan.held_of(name);
     match wanted {
         PoolChange::Close { .. } if held > 0 => {
-            notes.push(format!("{held} of its subnets are held; it goes when the last is released"));
+            notes.push(format!("{}; it goes when the last is released", counted(held, "subnet", "held")));
         }
         PoolChange::Resize { .. } if held > 0 => {
-            notes.push(format!("{held} of its subnets are held and keep their lengths"));
+            notes.push(format!("{}, and keep their lengths", counted(held, "subnet", "held")));
         }
         PoolChange::Add { .. } => notes.extend(config.drivers.iter().filter_map(|driver| {
             let closed = driver.pools.as_ref().is_some_and(|pools| !pools.iter().any(|pool| pool == name));
@@ -148,6 +148,16 @@ fn notes(plan: &Plan, wanted: &PoolChange, settings: &Settings, config: &Config)
             })
         })),
         _ => {}
+    }
+    for family in Family::BOTH {
+        let open = |settings: &Settings| {
+            settings.pools.iter().any(|pool| !pool.closed && pool.base(family).is_some())
+        };
+        if open(plan.settings()) && !open(settings) {
+            notes.push(format!(
+                "no open pool has {family} then: a network that wants some must name its --subnet"
+            ));
+        }
     }
     let configured = config.settings.clone().with_books(settings);
     let (_, warnings) = settle(&configured, &config.pools_origin, &settings.pools, Below::Books, plan);

@@ -176,7 +176,10 @@ impl Plan {
         steps.say("3. longest released", addresses.longest_freed().map_or_else(nothing, since));
         steps
             .say("4. pinned, longest released", addresses.longest_freed_pinned().map_or_else(nothing, since));
-        if let Some((pinned, pin)) = self.last_pinned(subnet, false) {
+        let own = pin_of(subnet, request.name.as_deref(), request.mac);
+        if let Some((pinned, pin)) =
+            self.last_pinned(subnet, false).filter(|(pinned, _)| own != Some(*pinned))
+        {
             steps.say("5. pinned to somebody by hand", format!("{}, to {}", text(pinned), pin.holder));
         }
     }

@@ -54,6 +54,15 @@ impl Reader {
 }
 
 fn line(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
+    let mut line = plain(row)?;
+    // Of a pin, the address stands where it says nothing of what is known of the address (see `pins`).
+    if matches!(line.event.as_str(), "pinned" | "unpinned") {
+        (line.address, line.why) = (line.why, Some("by hand".to_owned()));
+    }
+    Ok(line)
+}
+
+fn plain(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
     Ok(HistoryLine {
         at: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
         event: row.get(1)?,

@@ -60,7 +60,7 @@ fn pools_added_closed_and_resized_by_hand_stay_so_at_the_next_start_with_the_sam
             "pool lan: 203.0.113.0/25 in /28, 2001:db8:99::/48 in /56 becomes 203.0.113.0/24 in /29, 2001:db8:99::/48 in /64"
         ])
     );
-    assert!(resized["notes"].to_string().contains("2 of its subnets are held and keep their lengths"));
+    assert!(resized["notes"].to_string().contains("2 subnets are held now, and keep their lengths"));
     // In the hole beside the first one: best fit.
     assert_eq!(subnet_of(&mut daemon.wire(), "lan", false).1, "203.0.113.16/29");
     let notes = told(&house, &["pool", "resize", "default", "--v4-size", "27"])["notes"].to_string();
@@ -106,7 +106,8 @@ fn a_closed_pool_goes_when_its_last_subnet_is_released_and_does_not_come_back() 
     refused(&house, &["pool", "close", "default"], 2, &["is the only open one", "gipam pool add"]);
     told(&house, &["pool", "add", "lan", "--v4", "203.0.113.0/24", "--v4-size", "28"]);
     let closed = told(&house, &["pool", "close", "default"]);
-    assert!(closed["notes"].to_string().contains("1 of its subnets are held"), "{closed}");
+    assert!(closed["notes"].to_string().contains("1 subnet is held now"), "{closed}");
+    assert!(closed["notes"].to_string().contains("no open pool has IPv6"), "{closed}");
     assert_eq!(daemon.wire().subnet(false).1, "203.0.113.0/28");
     daemon.wire().release_pool(&id);
     until("the empty pool has gone", || (pools(&house) == ["lan 203.0.113.0/24 /28"]).then_some(()));

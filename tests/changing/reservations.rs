@@ -113,3 +113,27 @@ fn what_the_configuration_declares_is_taken_back_there_and_bad_input_is_refused(
     );
     assert!(text.unwrap().contains("by hand"), "without a daemon the books show it");
 }
+
+#[test]
+fn all_of_both_families_can_be_reserved_and_taken_back() {
+    let house = House::new(&SMALL);
+    let daemon = house.start();
+    let (held, _) = daemon.wire().subnet(false);
+    for (all, v6) in [("0.0.0.0/0", false), ("::/0", true)] {
+        told(&house, &["reserve", all]);
+        let body = json!({"AddressSpace": "local", "Pool": "", "Options": {}, "V6": v6});
+        let text = daemon.wire().refused("RequestPool", &body);
+        assert!(text.contains("no available pool"), "{text}");
+    }
+    let free: Vec<Value> =
+        house.json(&["pools"]).as_array().unwrap().iter().map(|row| row["free"].clone()).collect();
+    assert_eq!(free, [0, 0]);
+    assert_eq!(lease(&mut daemon.wire(), &held, "web"), "198.51.100.2", "no effect in what is held");
+    house.json(&["map"]);
+    for all in ["0.0.0.0/0", "::/0"] {
+        told(&house, &["unreserve", all]);
+    }
+    assert_eq!(daemon.wire().subnet(false).1, "198.51.100.16/28");
+    assert_eq!(daemon.wire().subnet(true).1, "2001:db8:77::/64");
+    daemon.stop();
+}
