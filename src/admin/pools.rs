@@ -138,7 +138,7 @@ fn notes(plan: &Plan, wanted: &PoolChange, settings: &Settings, config: &Config)
             notes.push(format!("{}; it goes when the last is released", counted(held, "subnet", "held")));
         }
         PoolChange::Resize { .. } if held > 0 => {
-            notes.push(format!("{}, and keep their lengths", counted(held, "subnet", "held")));
+            notes.push(format!("{}, and what is held keeps its length", counted(held, "subnet", "held")));
         }
         PoolChange::Add { .. } => notes.extend(config.drivers.iter().filter_map(|driver| {
             let closed = driver.pools.as_ref().is_some_and(|pools| !pools.iter().any(|pool| pool == name));

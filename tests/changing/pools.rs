@@ -60,7 +60,9 @@ fn pools_added_closed_and_resized_by_hand_stay_so_at_the_next_start_with_the_sam
             "pool lan: 203.0.113.0/25 in /28, 2001:db8:99::/48 in /56 becomes 203.0.113.0/24 in /29, 2001:db8:99::/48 in /64"
         ])
     );
-    assert!(resized["notes"].to_string().contains("2 subnets are held now, and keep their lengths"));
+    assert!(
+        resized["notes"].to_string().contains("2 subnets are held now, and what is held keeps its length")
+    );
     // In the hole beside the first one: best fit.
     assert_eq!(subnet_of(&mut daemon.wire(), "lan", false).1, "203.0.113.16/29");
     let notes = told(&house, &["pool", "resize", "default", "--v4-size", "27"])["notes"].to_string();
