@@ -303,7 +303,10 @@ impl Plan {
     pub(super) fn storm(&self, request: &SubnetRequest, now: Millis) -> Vec<Serial> {
         let limit = usize::try_from(self.settings.storm_limit).unwrap_or(usize::MAX);
         let group = (request.space, request.family, request.options.clone());
-        let Some(quiet) = self.unaddressed.get(&group).filter(|_| limit > 0) else { return Vec::new() };
+        let Some(quiet) = self.unaddressed.get(&group).filter(|quiet| limit > 0 && quiet.len() >= limit)
+        else {
+            return Vec::new();
+        };
         let since = now.saturating_sub(STORM_WINDOW);
         let recent: Vec<Serial> = quiet.range((since, 0)..).take(limit).map(|(_, serial)| *serial).collect();
         if recent.len() < limit { Vec::new() } else { recent }

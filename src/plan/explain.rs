@@ -2,6 +2,7 @@
 //!
 //! Promises: the verdict is that of [`Plan::decide`] itself; the steps say what it met on the way. Changes nothing.
 
+use super::change::Record;
 use super::choose_address::holder_text;
 use super::options::PoolOptions;
 use super::pins::pin_of;
@@ -144,13 +145,18 @@ impl Plan {
         let text = |address: u128| prefix.address(address).to_string();
         let bounds = addresses.bounds();
         steps.say("range", format!("{} to {}", text(bounds.first), text(bounds.last)));
-        let own = match addresses.last_of(request.name.as_deref(), request.mac) {
-            None => "none is remembered of this holder".to_owned(),
-            Some(own) if addresses.is_leased(own) => format!("{}, but it is leased", text(own)),
-            Some(own) if !bounds.allow(own) => {
+        let of_holder = |record: &Record| match (&request.name, request.mac) {
+            (Some(name), _) => record.name.as_deref() == Some(&**name),
+            (None, mac) => mac.is_some() && record.mac == mac,
+        };
+        let leased = addresses.records().find(|(_, record)| record.leased && of_holder(record));
+        let own = match (addresses.last_of(request.name.as_deref(), request.mac), leased) {
+            (None, Some((own, _))) => format!("{}, but it is leased", text(own)),
+            (None, None) => "none is remembered of this holder".to_owned(),
+            (Some(own), _) if !bounds.allow(own) => {
                 format!("{}, but it is outside of the range, reserved or pinned by hand", text(own))
             }
-            Some(own) => format!("{}: it would be given", text(own)),
+            (Some(own), _) => format!("{}: it would be given", text(own)),
         };
         if let Some(pinned) = pin_of(subnet, request.name.as_deref(), request.mac) {
             let found = match self.not_dynamic(subnet, pinned) {

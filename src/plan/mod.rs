@@ -53,6 +53,9 @@ use settings::{Millis, PoolSettings, Settings};
 /// Subnets of one space, family and option set: among them storms are looked for.
 type Group = (Space, Family, BTreeMap<String, String>);
 
+/// Subnets nobody asked an address of, by group: (granted at, serial).
+type Unaddressed = BTreeMap<Group, BTreeSet<(Millis, Serial)>>;
+
 /// The state machine. Equality compares everything, derived indexes included.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -80,7 +83,7 @@ pub struct Plan {
     /// prefix.
     remembered: BTreeSet<(Space, Prefix, Millis, Serial)>,
     /// Dynamic held subnets that were never asked for an address: (granted at, serial).
-    unaddressed: BTreeMap<Group, BTreeSet<(Millis, Serial)>>,
+    unaddressed: Unaddressed,
     /// `key=WORD`: prefix and when it was granted.
     keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
     /// Pins by hand.
@@ -256,7 +259,7 @@ impl Plan {
     /// A PoolID that names this grant and no other: `<space>/<prefix>#<64 bits>`.
     fn new_id(&self, space: Space, prefix: Prefix, mut random: u64) -> String {
         loop {
-            let id = format!("{space}/{prefix}#{random:016x}");
+            let id = [space.name(), "/", &prefix.text(), "#", &format!("{random:016x}")].concat();
             if !self.by_id.contains_key(&id) {
                 return id;
             }

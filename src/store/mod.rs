@@ -9,7 +9,9 @@
 pub mod backup;
 mod census;
 pub mod history;
+mod lines;
 mod load;
+mod log;
 pub mod names;
 pub mod old_gipam;
 mod pins;

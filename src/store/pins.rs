@@ -4,9 +4,10 @@
 
 use rusqlite::{Row as SqlRow, params};
 
+use super::lines::Row;
 use super::load::{Clear, Unclear, mac, number_in, prefix, space, unsigned};
 use super::sqlite::Books;
-use super::write::{Row, Written, signed};
+use super::write::{Written, signed};
 use crate::plan::change::{Change, Kind, Record, Why};
 use crate::plan::pins::{Holder, Pin};
 use crate::plan::prefix::Prefix;
@@ -45,8 +46,8 @@ impl Books {
         let event = if before.is_some() { "unpinned" } else { "pinned" };
         let why = Why::Repair(text.into());
         let row =
-            Row { at: plan.now(), event, address: None, holder: Some(&holder), known: None, why: Some(&why) };
-        self.history(&subnet.state, &row).map(|_| ())
+            Row { at: plan.now(), event, address: None, holder: Some(holder), known: None, why: Some(why) };
+        self.history(&subnet.state, row)
     }
 }
 

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
+use super::lines::{self, Line};
+use super::log::Log;
 use super::reserve::Reserve;
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 use super::tail::Tail;
@@ -106,6 +108,8 @@ pub struct Books {
     pub(super) open_transaction: bool,
     /// Pages in the log after the last commit.
     log_pages: Arc<AtomicI32>,
+    /// Rows of history that are not in the open transaction yet.
+    pub(super) lines: Vec<Line>,
     pub(super) history_since_trim: usize,
     pub(super) history_limit: u64,
     pub(super) tail: Tail,
@@ -114,6 +118,7 @@ pub struct Books {
     pub(super) counters_due: bool,
     /// A write failed otherwise than for want of room: nothing more is written.
     failed: bool,
+    log: Log,
     reserve: Reserve,
     _lock: File,
 }
@@ -181,12 +186,14 @@ impl Books {
             connection,
             open_transaction: false,
             log_pages: Arc::default(),
+            lines: Vec::new(),
             history_since_trim: TRIM_EVERY, // whoever restarts often trims too
             history_limit: 100_000,
             tail: Tail::default(),
             fold_least: usize::MAX,
             counters_due: false,
             failed: false,
+            log: Log::beside(path, CHECKPOINT_PAGES),
             reserve: Reserve::beside(path),
             _lock: lock,
         };
@@ -240,7 +247,9 @@ impl Books {
         if !self.open_transaction {
             return Ok(());
         }
-        let committed = self.fold_if_due().and_then(|()| self.run("COMMIT"));
+        let written =
+            lines::write(&self.connection, &mut self.lines).map_err(|error| CommitError::of(&error));
+        let committed = written.and_then(|()| self.run("COMMIT"));
         self.failed |= matches!(committed, Err(CommitError::Unknown(_)));
         committed?;
         self.open_transaction = false;
@@ -257,6 +266,7 @@ impl Books {
     pub fn rollback(&mut self) -> Result<(), CommitError> {
         let written = std::mem::take(&mut self.open_transaction);
         self.counters_due = false;
+        self.lines.clear();
         // SQLite may have rolled back by itself.
         if !self.connection.is_autocommit() {
             self.connection
@@ -273,6 +283,7 @@ impl Books {
     /// second at most until readers have let go of it: nothing else can be done anyway.
     pub fn make_room(&mut self) {
         self.reserve.give();
+        self.log.forget();
         // Its failure is no news: the disk is known to be full.
         let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
@@ -314,6 +325,11 @@ impl Books {
             self.log_pages.store(0, Ordering::Relaxed);
             self.checkpoint(mode);
         }
+        if self.reserve.is_there() {
+            self.log.lengthen(self.log_pages.load(Ordering::Relaxed), || self.reserve.has_room());
+        } else {
+            self.log.forget();
+        }
     }
 
     fn checkpoint(&self, mode: &str) {
@@ -326,13 +342,10 @@ impl Books {
         }
     }
 
-    /// Closes them; the newest history is folded, the log is moved into the file.
+    /// Closes them: the log is moved into the file.
     pub fn close(mut self) -> Result<(), Error> {
-        if !self.failed
-            && let Err(error) = self.rollback().and_then(|()| self.fold_all())
-        {
-            // What was not folded stays in the history, where the next start finds it.
-            tracing::warn!("the books {}: {error}", self.path.display());
+        if !self.failed {
+            // Should it fail, the connection's end rolls back.
             let _ = self.rollback();
         }
         self.checkpoint("TRUNCATE");
