@@ -105,6 +105,14 @@ impl Plan {
         }
         let record = subnet.addresses.get(address);
         if let Some(record) = record.filter(|record| record.leased && !asked.holder.is(record)) {
+            let said = (record.kind, &record.name, record.mac, &asked.holder);
+            if let (Kind::Endpoint, None, Some(mac), Holder::Name(name)) = said {
+                let mac = mac_text(mac);
+                return Err(Error::InvalidRequest(format!(
+                    "{text} is held by an endpoint that said its MAC alone, as on Engines before 29; if that is {name}, pin its \
+                     MAC: gipam pin {mac} {text}"
+                )));
+            }
             let subnet = self.command_name(subnet);
             return Err(Error::AddressInUse { address: text, holder: holder_text(record), subnet });
         }

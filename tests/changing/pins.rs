@@ -120,6 +120,9 @@ fn what_cannot_be_pinned_is_refused_and_says_why() {
     told(&house, &["reserve", "198.51.100.4"]);
     refused(&house, &["pin", "db", "198.51.100.2"], 4, &["held by web", "gipam release 198.51.100.0/28"]);
     refused(&house, &["pin", "web", "198.51.100.3"], 4, &["pinned to db", "gipam unpin 198.51.100.3"]);
+    let mac = json!({"com.docker.network.endpoint.macaddress": "02:00:00:00:00:07"});
+    assert_eq!(daemon.wire().address(&v4, "198.51.100.6", mac), "198.51.100.6/28");
+    refused(&house, &["pin", "old", "198.51.100.6"], 2, &["gipam pin 02:00:00:00:00:07 198.51.100.6"]);
     refused(&house, &["pin", "db", "198.51.100.0"], 2, &["is the network address"]);
     refused(&house, &["pin", "db", "198.51.100.15"], 2, &["is the broadcast address"]);
     refused(&house, &["pin", "db", "198.51.100.1"], 2, &["is the gateway's place"]);

@@ -52,7 +52,11 @@ impl Model {
             Holder::Mac(mac) => record.kind == Kind::Endpoint && record.mac == Some(*mac),
         };
         match entry.leased(address) {
-            Some(record) if !own(record) => Err("AddressInUse"),
+            Some(record) if !own(record) => {
+                let nameless = record.kind == Kind::Endpoint && record.name.is_none() && record.mac.is_some();
+                let by_name = matches!(asked.holder, Holder::Name(_));
+                Err(if nameless && by_name { "InvalidRequest" } else { "AddressInUse" })
+            }
             _ => Ok(true),
         }
     }
