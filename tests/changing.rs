@@ -9,6 +9,8 @@
 
 #[path = "support/daemon.rs"]
 mod daemon;
+#[path = "changing/disk.rs"]
+mod disk;
 #[path = "support/http.rs"]
 mod http;
 #[path = "changing/pins.rs"]
