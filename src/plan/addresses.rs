@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::Record;
-use super::intervals::Intervals;
+use super::intervals::{Fixed, Intervals};
 use super::request::Mac;
 use super::settings::Millis;
 
@@ -18,7 +18,7 @@ pub struct Bounds {
     /// Last address of the range.
     pub last: u128,
     /// Never-given addresses, reservations and the gateway's slot.
-    pub excluded: Intervals,
+    pub excluded: Fixed,
 }
 
 impl Bounds {
@@ -70,7 +70,7 @@ fn holder_keys(record: &Record) -> impl Iterator<Item = HolderKey> + use<> {
 impl Addresses {
     /// No records yet.
     pub fn new(bounds: Bounds) -> Self {
-        let taken = bounds.excluded.clone();
+        let taken = Intervals::from(&bounds.excluded);
         Self {
             records: BTreeMap::new(),
             bounds,

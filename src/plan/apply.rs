@@ -107,7 +107,7 @@ impl Plan {
             Some(subnet) => subnet.set_state(state, &self.ranges),
             None => {
                 let pins = self.pins.get(&(state.space, state.prefix)).cloned().unwrap_or_default();
-                self.subnets.insert(serial, Subnet::new(state, &self.ranges, pins));
+                self.subnets.insert(serial, Box::new(Subnet::new(state, &self.ranges, pins)));
             }
         }
         self.index_subnet(serial);
@@ -171,7 +171,7 @@ impl Plan {
     }
 
     fn unindex(&mut self, serial: Serial) {
-        let Some(Subnet { state, .. }) = self.subnets.get(&serial) else { return };
+        let Some(state) = self.subnets.get(&serial).map(|subnet| &subnet.state) else { return };
         let (prefix, space) = (state.prefix, state.space);
         let stood = match state.released_at {
             None => {

@@ -196,8 +196,7 @@ impl Plan {
             .pool_around(prefix)
             .map_or_else(|| "none, which is allowed".to_owned(), |pool| pool.name.clone());
         steps.say("pool around it", pool);
-        let overlap =
-            self.index(request.space).overlapping(prefix).and_then(|serial| self.subnets.get(&serial));
+        let overlap = self.index(request.space).overlapping(prefix).and_then(|serial| self.subnet(serial));
         let held = overlap.map_or_else(
             || "nobody".to_owned(),
             |subnet| format!("{} since {}", subnet.state.prefix, rfc3339(subnet.state.granted_at)),

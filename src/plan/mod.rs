@@ -66,7 +66,7 @@ pub struct Plan {
     reserved: [Intervals; 2],
     now: Millis,
     /// Held and remembered.
-    subnets: BTreeMap<Serial, Subnet>,
+    subnets: BTreeMap<Serial, Box<Subnet>>,
     /// Held ones by PoolID.
     by_id: BTreeMap<String, Serial>,
     /// Held ones by prefix, per space.
@@ -168,17 +168,17 @@ impl Plan {
 
     /// All subnets, held and remembered, by serial.
     pub fn subnets(&self) -> impl Iterator<Item = &Subnet> {
-        self.subnets.values()
+        self.subnets.values().map(Box::as_ref)
     }
 
     /// The held subnet of this PoolID.
     pub fn held(&self, id: &str) -> Option<&Subnet> {
-        self.by_id.get(id).and_then(|serial| self.subnets.get(serial))
+        self.by_id.get(id).and_then(|serial| self.subnet(*serial))
     }
 
     /// The subnet of this serial.
     pub fn subnet(&self, serial: Serial) -> Option<&Subnet> {
-        self.subnets.get(&serial)
+        self.subnets.get(&serial).map(Box::as_ref)
     }
 
     /// The words of `key=` and where they point.
@@ -235,7 +235,7 @@ impl Plan {
     /// The subnet whose memory a new grant of this prefix takes up.
     fn remembered(&self, space: Space, prefix: Prefix) -> Option<&Subnet> {
         let of_prefix = (space, prefix, 0, 0)..=(space, prefix, Millis::MAX, Serial::MAX);
-        self.remembered.range(of_prefix).next_back().and_then(|(.., serial)| self.subnets.get(serial))
+        self.remembered.range(of_prefix).next_back().and_then(|(.., serial)| self.subnet(*serial))
     }
 
     /// A held subnet of either space that overlaps.

@@ -219,7 +219,7 @@ impl Plan {
             };
         }
         let around = |subnet: &&Subnet| subnet.is_held() && subnet.state.prefix.contains_address(address);
-        let found: Vec<&Subnet> = self.subnets.values().filter(around).collect();
+        let found: Vec<&Subnet> = self.subnets().filter(around).collect();
         match found.as_slice() {
             [subnet] => Ok(subnet),
             [] => Err(Error::NotFound(format!("no network has a subnet with {address}; see: gipam subnets"))),

@@ -16,9 +16,11 @@ pub struct Subnet {
     pub state: SubnetState,
     /// Its addresses.
     pub addresses: Addresses,
-    /// Pins by hand: dynamic choice keeps away from them.
-    pins: Pins,
+    /// Pins by hand, if there are any: dynamic choice keeps away from them.
+    pins: Option<Box<Pins>>,
 }
+
+static NO_PINS: Pins = Pins::new();
 
 /// The lowest never-given address of a prefix, and the highest: network and all-zero host part; broadcast.
 pub fn never_given(prefix: Prefix) -> (Option<u128>, Option<u128>) {
@@ -52,24 +54,24 @@ impl Subnet {
     /// A subnet without records.
     pub fn new(state: SubnetState, reserved: &[AddressRange], pins: Pins) -> Self {
         let addresses = Addresses::new(bounds(&state, reserved, &pins));
-        Self { state, addresses, pins }
+        Self { state, addresses, pins: kept(pins) }
     }
 
     /// The pins by hand.
-    pub const fn pins(&self) -> &Pins {
-        &self.pins
+    pub fn pins(&self) -> &Pins {
+        self.pins.as_deref().unwrap_or(&NO_PINS)
     }
 
     /// Other pins; bounds follow them.
     pub fn set_pins(&mut self, pins: Pins, reserved: &[AddressRange]) {
-        self.pins = pins;
-        self.addresses.set_bounds(bounds(&self.state, reserved, &self.pins));
+        self.pins = kept(pins);
+        self.addresses.set_bounds(bounds(&self.state, reserved, self.pins()));
     }
 
     /// Another state (granted again, marked, released); bounds follow it.
     pub fn set_state(&mut self, state: SubnetState, reserved: &[AddressRange]) {
         self.state = state;
-        self.addresses.set_bounds(bounds(&self.state, reserved, &self.pins));
+        self.addresses.set_bounds(bounds(&self.state, reserved, self.pins()));
     }
 
     /// Other marks; bounds follow the gateway.
@@ -77,7 +79,7 @@ impl Subnet {
         let moved = self.state.marks.gateway != marks.gateway;
         self.state.marks = marks;
         if moved {
-            self.addresses.set_bounds(bounds(&self.state, reserved, &self.pins));
+            self.addresses.set_bounds(bounds(&self.state, reserved, self.pins()));
         }
     }
 
@@ -104,6 +106,11 @@ impl Subnet {
     }
 }
 
+/// Hardly any subnet has some.
+fn kept(pins: Pins) -> Option<Box<Pins>> {
+    (!pins.is_empty()).then(|| Box::new(pins))
+}
+
 /// The gateway that was asked for, else the first usable address that is not reserved.
 fn slot(state: &SubnetState, reserved: &Intervals) -> u128 {
     let (first, last) = usable(state.prefix);
@@ -123,5 +130,5 @@ fn bounds(state: &SubnetState, reserved: &[AddressRange], pins: &Pins) -> Bounds
     for pinned in pins.keys() {
         excluded.insert(*pinned, *pinned);
     }
-    Bounds { first: range.first(), last: range.last(), excluded }
+    Bounds { first: range.first(), last: range.last(), excluded: excluded.into() }
 }
