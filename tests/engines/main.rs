@@ -18,12 +18,16 @@ mod books;
 mod boots;
 mod choosing;
 mod compose;
+#[path = "../support/console.rs"]
+mod console;
 mod containers;
 mod covering;
 mod doors;
+mod down;
 mod engine;
 mod faults;
 mod gipam;
+mod guide;
 mod leaks;
 mod mixed;
 mod networks;
