@@ -67,7 +67,7 @@ fn status_is_one_screen_with_and_without_the_daemon() {
         "lan          2001:db8:77::/48         [#...............]  <1%  1 of 65,536 /64",
         "-            198.51.100.0/28          [############....]  76%  10 of 13",
         "3 subnets, 11 addresses; 1 cooling (released lately)",
-        "0 pinned (once asked for with --ip), 4 reserved (by configuration)",
+        "0 pinned (by --ip or by hand), 4 reserved (not given dynamically)",
         "Engine     not asked: repair is off (gc.engine)",
         "1 refused; the last:",
         "RequestPool invalid request: unknown option pol=x",
@@ -94,7 +94,10 @@ fn status_as_json_keeps_its_keys_and_agrees_with_the_other_views() {
     let house = House::with_toml(TOML);
     let daemon = house.start();
     let refused = life(&daemon);
+    let pin = house.gipam(&["pin", "cache", "198.18.0.50"]);
+    assert!(pin.status.success(), "{}", String::from_utf8_lossy(&pin.stderr));
     let status = house.json(&["status"]);
+    assert_eq!(status["pinned"], 1, "{status}");
     let keys: Vec<&str> = status.as_object().unwrap().keys().map(String::as_str).collect();
     let kept = [
         "running",
@@ -129,7 +132,7 @@ fn status_as_json_keeps_its_keys_and_agrees_with_the_other_views() {
     assert!(status["books_bytes"].as_u64().unwrap() > 0 && status["synced"].is_string(), "{status}");
     assert_eq!(status["events"], Value::Null, "only when asked for");
     let events = daemon.view("/v1/status?events=2")["events"].clone();
-    assert_eq!((events.as_array().unwrap().len(), &events[0]["event"]), (2, &Value::from("released")));
+    assert_eq!((events.as_array().unwrap().len(), &events[0]["event"]), (2, &Value::from("pinned")));
 }
 
 #[test]

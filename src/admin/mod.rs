@@ -5,13 +5,16 @@
 //!     └───▶ offline ──▶ books                        when no daemon answers
 //! ```
 
+mod changing;
 pub mod client;
 mod error;
 mod handler;
 mod import;
+mod leases;
 pub mod listed;
 mod look;
 pub mod offline;
+mod pools;
 pub mod query;
 pub mod rows;
 mod status;

@@ -55,7 +55,7 @@ pub struct Status {
     /// Addresses that were released lately and are not given to others yet.
     #[serde(default)]
     pub cooling: u64,
-    /// Free addresses that were once asked for by number.
+    /// Addresses that are kept for who asked for them by number once, or for whom they were pinned by hand.
     #[serde(default)]
     pub pinned: u64,
     /// Addresses of held subnets that reservations withhold.
@@ -232,15 +232,7 @@ impl View {
             log_bytes,
             ..Status::default()
         };
-        for subnet in self.plan().subnets() {
-            for (_, record) in subnet.addresses.records() {
-                match self.state(subnet, record) {
-                    Some("cooling") => status.cooling += 1,
-                    Some("pinned") => status.pinned += 1,
-                    _ => {}
-                }
-            }
-        }
+        (status.cooling, status.pinned) = self.cooling_and_pinned();
         self.fill(&held, &mut status);
         status
     }

@@ -175,7 +175,7 @@ pub(super) fn addresses(status: &Status) -> Vec<Line> {
         count(status.cooling)
     );
     let kept = format!(
-        "{} pinned (once asked for with --ip), {} reserved (by configuration)",
+        "{} pinned (by --ip or by hand), {} reserved (not given dynamically)",
         count(status.pinned),
         grouped(status.reserved.0)
     );

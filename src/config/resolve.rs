@@ -328,6 +328,7 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings) -> Result<Co
         http,
         settings,
         pools_origin,
+        document: resolver.document.path.clone(),
         limits: Limits { max_connections: max_connections.get().into() },
         warnings: resolver.warnings,
         shown: resolver.shown,

@@ -8,12 +8,13 @@ mod boot;
 mod doors;
 mod look;
 mod reload;
+mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::{Admin, Reload};
 use crate::clock;
@@ -93,7 +94,8 @@ async fn serve(
     books: &std::path::Path,
 ) -> Result<(), Error> {
     let (ask_reload, reloads) = mpsc::channel(1);
-    let stop = stop_signal(config.clone(), ledger.clone(), reloads, end).map_err(Error::Start)?;
+    let (publish, in_force) = watch::channel(Arc::new(config.clone()));
+    let stop = stop_signal(publish, ledger.clone(), reloads, end).map_err(Error::Start)?;
     let counters = Arc::new(Counters::default());
     let mut server = Server::new();
     let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
@@ -119,7 +121,7 @@ async fn serve(
     let admin = Arc::new(Admin::new(
         ledger.clone(),
         books.to_owned(),
-        config,
+        in_force,
         counters.clone(),
         repair,
         look::look,
@@ -143,7 +145,9 @@ async fn serve(
         let _ = sender.send(why);
     };
     let reconciling = reconciler.map(|reconciler| tokio::spawn(reconciler.run()));
+    let sweeping = tokio::spawn(sweep::sweep(ledger.clone()));
     let drained = server.serve(shutdown, DRAIN).await.map_err(Error::Start)?;
+    sweeping.abort();
     if let Some(reconciling) = reconciling {
         reconciling.abort();
     }
@@ -190,7 +194,7 @@ fn repair(
 
 /// Resolves when a signal or the end of the ledger says stop; meanwhile SIGHUP reloads.
 fn stop_signal(
-    mut config: Config,
+    config: watch::Sender<Arc<Config>>,
     ledger: Ledger,
     mut reloads: mpsc::Receiver<Reload>,
     end: oneshot::Receiver<Result<(), Fatal>>,
@@ -205,9 +209,9 @@ fn stop_signal(
                 _ = terminate.recv() => return Stop::Signal("SIGTERM"),
                 _ = interrupt.recv() => return Stop::Signal("SIGINT"),
                 outcome = &mut end => return Stop::Ledger(outcome.unwrap_or(Ok(()))),
-                _ = hang_up.recv() => drop(reload_now(&mut config, &ledger, false).await),
+                _ = hang_up.recv() => drop(reload_now(&config, &ledger, false).await),
                 Some(asked) = reloads.recv() => {
-                    let lines = reload_now(&mut config, &ledger, asked.rehearsal).await;
+                    let lines = reload_now(&config, &ledger, asked.rehearsal).await;
                     let _ = asked.answer.send(lines);
                 }
             }
@@ -216,15 +220,20 @@ fn stop_signal(
 }
 
 /// Reloads, and logs what came of it.
-async fn reload_now(config: &mut Config, ledger: &Ledger, rehearsal: bool) -> Result<Vec<String>, String> {
-    match reload::reload(config, ledger, rehearsal).await {
+async fn reload_now(
+    config: &watch::Sender<Arc<Config>>,
+    ledger: &Ledger,
+    rehearsal: bool,
+) -> Result<Vec<String>, String> {
+    let in_force = config.borrow().clone();
+    match reload::reload(&in_force, ledger, rehearsal).await {
         Ok(reload::Reloaded { lines, .. }) if rehearsal => Ok(lines),
         Ok(reload::Reloaded { config: new, lines }) => {
             for line in &lines {
                 tracing::info!("reload: {line}");
             }
             tracing::info!("the configuration was reloaded");
-            *config = new;
+            config.send_replace(Arc::new(new));
             Ok(lines)
         }
         Err(text) => {

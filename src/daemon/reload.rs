@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use crate::config::Config;
 use crate::ledger::{Altered, Ledger};
 use crate::plan::Plan;
-use crate::plan::settings::Settings;
 use crate::settle::{Below, difference, settle};
 
 /// What was read, and what it changes.
@@ -38,7 +37,7 @@ pub(super) async fn reload(config: &Config, ledger: &Ledger, rehearsal: bool) ->
     let told = said.clone();
     let alter = move |plan: &Plan| {
         let known = plan.settings();
-        let configured = Settings { secret: known.secret, ..configured };
+        let configured = configured.with_books(known);
         let (settings, mut lines) = settle(&configured, &origin, &known.pools, Below::Books, plan);
         lines.extend(difference(known, &settings));
         if let Ok(mut told) = told.lock() {

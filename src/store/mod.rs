@@ -14,6 +14,7 @@ mod load;
 mod log;
 pub mod names;
 pub mod old_gipam;
+mod pins;
 mod reserve;
 mod schema;
 mod settings;
