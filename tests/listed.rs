@@ -309,6 +309,7 @@ fn networks() -> Value {
             json!({})
         ),
         network("held", "gipam", json!([{"Subnet": "198.18.0.0/25"}]), json!({})),
+        network("beside", "default", json!([{"Subnet": "198.18.200.0/24"}]), json!({})),
         network("none", "null", json!([]), json!({})),
     ])
 }
@@ -334,7 +335,8 @@ fn networks_of_this_driver_are_adopted_and_those_of_others_left_with_advice() {
     assert!(told.contains("network web 198.18.3.0/24 3 0 would be adopted"), "{told}");
     assert!(told.contains("network bridge 172.17.0.0/16 0 0 left: Docker asks the IPAM driver"), "{told}");
     assert!(told.contains("network held 198.18.0.0/25 0 0 refused: pool overlaps"), "{told}");
-    assert!(told.contains("gipam reserve 172.17.0.0/16"), "{told}");
+    assert!(told.contains("gipam reserve 198.18.200.0/24"), "it lies in a pool: {told}");
+    assert!(!told.contains("gipam reserve 172.17.0.0/16"), "it lies in none: {told}");
     assert_eq!(daemon.books(), before);
     let done: Value = serde_json::from_str(&piped(&["--apply", "--json"])).unwrap();
     assert_eq!((&done["subnets"], &done["leases"]), (&json!(1), &json!(3)), "{done}");

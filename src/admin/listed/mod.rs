@@ -16,6 +16,7 @@ use super::error::{AdminError, Kind};
 use crate::clock;
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::listed::{Listed, Obstacle, Taken};
+use crate::plan::prefix::Prefix;
 use crate::plan::request::Context;
 
 /// Obstacles that are told at once.
@@ -115,7 +116,7 @@ pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Res
         Form::OldLeases => return Err(invalid("this is a lease file of the old gipam".to_owned())),
     };
     let listed = Arc::new(listed);
-    let decided = decide(ledger, listed.clone(), whole, asked.apply).await?;
+    let (decided, bases) = decide(ledger, listed.clone(), whole, asked.apply).await?;
     let mut rows: Vec<Row> =
         listed.iter().zip(&decided).map(|(listed, outcome)| row(listed, outcome)).collect();
     let new = |taken: &&Taken| taken.new;
@@ -123,7 +124,15 @@ pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Res
         decided.iter().flatten().filter(new).count() as u64,
         decided.iter().flatten().map(|taken| taken.leases.len() as u64).sum(),
     );
-    rows.extend(left);
+    // A reservation matters where addresses are given.
+    let in_a_pool = |row: &Row| {
+        let prefix = Prefix::parse(&row.subnet);
+        prefix.is_some_and(|prefix| bases.iter().any(|base| base.overlaps(prefix)))
+    };
+    rows.extend(left.into_iter().map(|row| match in_a_pool(&row) {
+        true => row,
+        false => Row { advice: None, ..row },
+    }));
     if asked.apply {
         tracing::info!("{} imported: {subnets} subnets and {leases} addresses were taken", asked.name);
     }
@@ -131,14 +140,14 @@ pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Res
         .map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
 }
 
-/// Decides on the books as they are, and commits if that is asked for.
+/// Decides on the books as they are, and commits if that is asked for. The prefixes are those of the pools.
 async fn decide(
     ledger: &Ledger,
     listed: Arc<Vec<Listed>>,
     whole: bool,
     apply: bool,
-) -> Result<Outcomes, AdminError> {
-    let told: Arc<Mutex<Outcomes>> = Arc::default();
+) -> Result<(Outcomes, Vec<Prefix>), AdminError> {
+    let told: Arc<Mutex<(Outcomes, Vec<Prefix>)>> = Arc::default();
     let tell = told.clone();
     let alter = move |plan: &crate::plan::Plan| {
         let outcomes = plan.take_listed(&listed, Context { now: clock::now(), random: 0 });
@@ -148,7 +157,8 @@ async fn decide(
         let taken = outcomes.iter().flatten().flat_map(|taken| &taken.changes);
         let changes = if apply { taken.cloned().collect() } else { Vec::new() };
         if let Ok(mut told) = tell.lock() {
-            *told = outcomes;
+            let pools = plan.settings().pools.iter().flat_map(|pool| [pool.v4, pool.v6]);
+            *told = (outcomes, pools.flatten().map(|base| base.base).collect());
         }
         Ok(Altered { changes, ..Altered::default() })
     };
