@@ -109,6 +109,7 @@ fn help_fits_one_screen_and_names_every_command() {
         for word in [
             "serve",
             "status",
+            "top",
             "pools",
             "subnets",
             "leases",

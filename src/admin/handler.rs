@@ -5,17 +5,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{AdminError, Kind};
-use super::rows::{ChangedRow, Status};
+use super::rows::{ChangedRow, RefusalRow, Status};
 use super::views::View;
-use super::{changing, import, pools};
+use super::{changing, import, listed, pools, wait};
 use crate::clock;
 use crate::config::Config;
+use crate::docker::counters::Refused;
 use crate::docker::{Counters, Look};
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
@@ -166,10 +167,16 @@ impl Admin {
                 row(&pools::pool(&self.ledger, decode(&request.body)?, self.in_force()).await?)
             }
             ("POST", "/v1/import") => self.import(&request.body).await,
+            ("POST", "/v1/listed") => self.listed(decode(&request.body)?).await,
             ("POST", "/v1/adopt") => self.adopt(&request.body).await,
             ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(&request.body)?.dry_run).await,
             ("GET", "/v1/gc") => self.gc(false).await,
             ("POST", "/v1/gc") => self.gc(decode::<Gc>(&request.body)?.apply).await,
+            ("GET", "/v1/wait") => {
+                let commits = self.ledger.meters().follow();
+                let moment = wait::wait(&query, commits, &self.counters, self.started).await?;
+                serde_json::to_vec(&moment).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+            }
             ("GET", "/v1/export") => self.export(&query).await,
             ("GET", path) => self.view(path.to_owned(), query).await,
             (method, path) => {
@@ -198,7 +205,7 @@ impl Admin {
 
     async fn view(&self, path: String, query: String) -> Result<Vec<u8>, AdminError> {
         if path == "/v1/status" {
-            return self.status().await;
+            return self.status(query).await;
         }
         let look = self.look;
         self.read(move |view, _| {
@@ -208,8 +215,8 @@ impl Admin {
         .await
     }
 
-    async fn status(&self) -> Result<Vec<u8>, AdminError> {
-        let status = self.read(|view, books| Ok(view.status(books))).await?;
+    async fn status(&self, query: String) -> Result<Vec<u8>, AdminError> {
+        let status = self.read(move |view, books| view.status_for(books, &query)).await?;
         self.with_counters(status)
     }
 
@@ -222,20 +229,29 @@ impl Admin {
         if let Some((at, text)) = self.counters.last_error() {
             (status.last_error, status.last_error_at) = (Some(text), Some(rfc3339(at)));
         }
-        let mut value = serde_json::to_value(&status)
-            .map_err(|error| AdminError::new(Kind::Failed, error.to_string()))?;
-        if let Some(map) = value.as_object_mut() {
-            let counters = [
-                ("requests", &self.counters.requests),
-                ("refused", &self.counters.refused),
-                ("empty_bodies", &self.counters.empty),
-                ("undone", &self.counters.undone),
-            ];
-            for (name, counter) in counters {
-                map.insert(name.to_owned(), counter.load(Ordering::Relaxed).into());
-            }
-        }
-        Ok(value.to_string().into_bytes())
+        let ledger = self.ledger.meters();
+        status.synced = ledger.synced_at().map(rfc3339).or(status.synced);
+        status.writable = Some(ledger.is_writable());
+        let repair = self.repair.meters();
+        (status.repair, status.engine) = (Some(repair.on), repair.engine_answers());
+        status.engine_since = repair.engine_since().map(rfc3339);
+        (status.engine_error, status.suspects) = (repair.failure(), repair.open());
+        (status.looked, status.next_look) =
+            (repair.looked_at().map(rfc3339), repair.next_look().map(rfc3339));
+        status.findings = repair.found().iter().sum();
+        let refusal = |refused: Refused| RefusalRow {
+            at: rfc3339(refused.at),
+            driver: refused.driver,
+            method: refused.method,
+            text: refused.text,
+        };
+        status.refusals = self.counters.recent().into_iter().map(refusal).collect();
+        let count = |counter: &AtomicU64| Some(counter.load(Ordering::Relaxed));
+        status.requests = count(&self.counters.requests);
+        status.refused = count(&self.counters.refused);
+        status.empty_bodies = count(&self.counters.empty);
+        status.undone = count(&self.counters.undone);
+        serde_json::to_vec(&status).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
     }
 
     async fn gc(&self, apply: bool) -> Result<Vec<u8>, AdminError> {
@@ -286,6 +302,17 @@ impl Admin {
         self.ledger.alter(Box::new(move |known| plan.alter(known, clock::now()))).await?;
         tracing::info!("{} imported: {summary}", asked.name);
         Ok(summary.to_string().into_bytes())
+    }
+
+    async fn listed(&self, asked: listed::Asked) -> Result<Vec<u8>, AdminError> {
+        let apply = asked.apply;
+        let answer = listed::take(&self.ledger, &self.names, asked).await;
+        if apply && answer.is_ok() {
+            // Once repair has looked, what was taken has its names and is found missing no more.
+            let repair = self.repair.clone();
+            tokio::spawn(async move { repair.look(false).await });
+        }
+        answer
     }
 
     async fn export(&self, query: &str) -> Result<Vec<u8>, AdminError> {

@@ -48,6 +48,21 @@ impl View {
         Ok(rows)
     }
 
+    /// How many addresses are cooling, and how many are pinned: as many as there are rows of each.
+    pub(super) fn cooling_and_pinned(&self) -> (u64, u64) {
+        let (mut cooling, mut pinned) = (0, 0);
+        for (.., subnet, pins) in self.places() {
+            for known in known(subnet, pins) {
+                match self.state_of(subnet, known) {
+                    Some("cooling") => cooling += 1,
+                    Some("pinned") => pinned += 1,
+                    _ => {}
+                }
+            }
+        }
+        (cooling, pinned)
+    }
+
     /// Every subnet with its pins, and every prefix with pins alone, sorted.
     fn places(&self) -> Vec<(Prefix, Space, Option<&Subnet>, &Pins)> {
         let subnets = self.sorted().into_iter();

@@ -11,12 +11,16 @@ mod error;
 mod handler;
 mod import;
 mod leases;
+pub mod listed;
 mod look;
 pub mod offline;
 mod pools;
 pub mod query;
 pub mod rows;
+mod status;
 pub mod views;
+mod wait;
 
 pub use error::{AdminError, Kind};
 pub use handler::{Admin, Reload};
+pub use wait::Moment;

@@ -27,7 +27,7 @@ pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, AdminError>
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     let view = View::open(books, clock::now())?;
     match path {
-        "/v1/status" => serde_json::to_vec(&view.status(books))
+        "/v1/status" => serde_json::to_vec(&view.status_for(books, query)?)
             .map_err(|error| AdminError::new(Kind::Failed, error.to_string())),
         "/v1/export" => {
             import::check_format(query)?;

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use super::status::{PoolUsage, RefusalRow, Status, SubnetUsage};
+
 /// A count that may be as large as IPv6: a JSON number up to 2^53, a string above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count(pub u128);
@@ -136,33 +138,6 @@ pub struct HistoryRow {
     pub space: Option<String>,
     /// Why, where it is not obvious.
     pub why: Option<String>,
-}
-
-/// How the daemon does. Read from the books alone, `running` is false and what only a daemon knows is `null`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// Whether a daemon answered.
-    pub running: bool,
-    /// The driver names.
-    pub names: Vec<String>,
-    /// Where they listen, in the same order.
-    pub doors: Vec<String>,
-    /// The daemon's version.
-    pub version: Option<String>,
-    /// The path of the books.
-    pub books: String,
-    /// How many pools.
-    pub pools: u64,
-    /// How many subnets are held.
-    pub subnets: u64,
-    /// How many addresses are leased.
-    pub leases: u64,
-    /// When the daemon started.
-    pub started: Option<String>,
-    /// The last failure since then.
-    pub last_error: Option<String>,
-    /// When it happened.
-    pub last_error_at: Option<String>,
 }
 
 /// The picture of a pool's family, or of a subnet.

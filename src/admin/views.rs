@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::error::{AdminError, Kind as ErrorKind};
 use super::leases::Names;
 use super::query::Query;
-use super::rows::{Count, HistoryRow, PoolRow, Status, SubnetRow};
+use super::rows::{Count, HistoryRow, PoolRow, SubnetRow};
 use crate::plan::prefix::Family;
 use crate::plan::request::InUse;
 use crate::plan::settings::{Millis, rfc3339};
@@ -81,6 +81,11 @@ impl View {
         self.plan
     }
 
+    /// The books, for further looks.
+    pub(super) const fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
     /// When it was read.
     pub(super) const fn now(&self) -> Millis {
         self.now
@@ -105,24 +110,6 @@ impl View {
             "/v1/explain" => self.explain(query, &look()).and_then(|rows| json(&rows)),
             _ => return None,
         })
-    }
-
-    /// The status as far as the books know it.
-    pub fn status(&self, books: &Path) -> Status {
-        let held: Vec<&Subnet> = self.plan.subnets().filter(|subnet| subnet.is_held()).collect();
-        Status {
-            running: false,
-            names: Vec::new(),
-            doors: Vec::new(),
-            version: None,
-            books: books.display().to_string(),
-            pools: self.plan.settings().pools.len() as u64,
-            subnets: held.len() as u64,
-            leases: held.iter().map(|subnet| subnet.addresses.leased() as u64).sum(),
-            started: None,
-            last_error: None,
-            last_error_at: None,
-        }
     }
 
     /// The pools, in the order of the settings.

@@ -13,21 +13,13 @@ use super::tables::{escaped, optional, pairs, table, time};
 use crate::config::Surroundings;
 use crate::reconcile::Finding;
 
-/// `gipam import FILE [--replace]`.
-pub(super) fn import(
-    asking: &Asking,
-    file: &Path,
-    replace: bool,
-    surroundings: &Surroundings,
-) -> Result<(), Error> {
-    let path = surroundings.directory.join(file);
-    let content =
-        std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
-    let answer = asking.import(&path.to_string_lossy(), &content, replace)?;
+/// `gipam import FILE [--replace]` of a lease file of the old gipam.
+pub(super) fn import(asking: &Asking, name: &str, content: &str, replace: bool) -> Result<(), Error> {
+    let answer = asking.import(name, content, replace)?;
     if asking.json {
         return output::json("/v1/import", &answer);
     }
-    output::text(&format!("{} is taken over\n{}", path.display(), listed(&answer)))
+    output::text(&format!("{name} is taken over\n{}", listed(&answer)))
 }
 
 /// What an answer says, a line for each key; nothing if it is no JSON object.

@@ -87,8 +87,10 @@ pub(super) struct Serve {
 pub(super) enum Command {
     /// start the driver
     Serve(Serve),
-    /// how the daemon does
+    /// how the daemon does, on one screen
     Status,
+    /// the same, live, with events as they come; q quits; a line a change on a pipe
+    Top,
     /// the pools and what is free
     Pools,
     /// the subnets that networks have
@@ -120,15 +122,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
     },
-    /// take over a lease file of the old gipam
-    Import {
-        /// the lease file
-        #[arg(value_name = "FILE")]
-        lease_file: std::path::PathBuf,
-        /// even if the books already hold something
-        #[arg(long)]
-        replace: bool,
-    },
+    /// take what a file lists into the books: networks, a table, or a lease file of the old gipam
+    Import(Import),
     /// print a lease file for the old gipam
     Export {
         /// its format
@@ -226,6 +221,37 @@ pub(super) struct Leases {
     pub(super) since: Option<String>,
 }
 
+/// What to take into the books.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = IMPORT)]
+pub(super) struct Import {
+    /// the file; - is standard input
+    #[arg(value_name = "FILE")]
+    pub(super) list: std::path::PathBuf,
+    /// do it; without this it is only said what would be done (a lease file is taken over at once)
+    #[arg(long)]
+    pub(super) apply: bool,
+    /// refuse what is not the output of docker network inspect
+    #[arg(long)]
+    pub(super) inspect: bool,
+    /// a lease file: even if the books already hold something
+    #[arg(long)]
+    pub(super) replace: bool,
+}
+
+/// What the files are.
+const IMPORT: &str = "\
+The content says what a file is:
+  what docker network inspect prints
+      docker network inspect $(docker network ls -q) | gipam import --inspect -
+      Networks of this driver that the books lack are adopted, with their range, gateway and live addresses, as
+      gipam gc --apply does, which asks the Engine itself. A network of another IPAM driver goes on calling that
+      driver, so nothing is taken for it; its addresses can be kept out of dynamic choice with gipam reserve.
+  a table (CSV) whose first line names the columns, in any order:
+      subnet, pool_id, range, address, kind, holder, mac
+      Only subnet is needed. A subnet stands on a line for each of its addresses. Kinds are gateway, auxiliary,
+      endpoint, unknown. It is taken whole or not at all. What the books know already changes nothing.
+  a lease file of the old gipam: taken over at once, if the books hold nothing or with --replace";
 /// What to reserve.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Reservation {

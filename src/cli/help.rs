@@ -15,7 +15,7 @@ gipam -v6 PREFIX -v4 PREFIX     start the driver (as gipam serve does):
   --config FILE, --log LEVEL    TOML (/etc/gipam/gipam.toml), log level (info)
   --http [HOST:]PORT            the page and metrics, on loopback (off)
 Each has a variable: GIPAM_V4, GIPAM_V4AB, GIPAM_FILE ... One dash or two.
-gipam status | pools | subnets  how it does; what is free; what networks have
+gipam status | top | pools | subnets    how it does, live; what is free, or held
 gipam leases | who ADDRESS      who has which address (--holder, --all ...)
 gipam map [POOL|SUBNET]         the address space as a picture
 gipam history [ADDRESS|NAME]    what happened, the latest first (--since 2h)
@@ -23,7 +23,7 @@ gipam explain --pool ... --address ...    why it would be given or refused
 gipam gc [--apply] | adopt SUBNET POOLID  what Docker or the books lost; mend it
 gipam release SUBNET [ADDRESS] --force    free it, whoever holds it
 gipam reserve | unreserve RANGE | pin NAME ADDRESS | unpin ADDRESS | pool ...
-gipam backup FILE | restore FILE; import FILE [--replace] | export (old gipam)
+gipam backup FILE | restore FILE | import FILE [--apply] [--replace] | export
 gipam doctor | reload           what is wrong with this host; new settings
 gipam config check FILE | show | keys | metrics    mistakes; in force; reference
   --json                        for programs; --admin PATH asks that daemon

@@ -19,13 +19,20 @@ mod changing;
 mod compat;
 mod configuration;
 mod error;
+mod feed;
 mod help;
+mod listed;
+mod live;
 mod logging;
 mod looks;
 mod output;
+mod paper;
 mod picture;
+mod screen;
 mod serve;
 mod tables;
+mod terminal;
+mod top;
 mod views;
 
 pub use error::Error;
@@ -74,7 +81,8 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
     let asking = output::Asking::new(&cli.options(&cli.serve), cli.common.json, surroundings)?;
     match command {
         Command::Serve(_) | Command::Config(_) | Command::Doctor => Ok(()),
-        Command::Status => views::status(&asking),
+        Command::Status => views::status(&asking, surroundings),
+        Command::Top => top::run(asking, surroundings),
         Command::Pools => views::pools(&asking),
         Command::Subnets => views::subnets(&asking),
         Command::Leases(wanted) => views::leases(&asking, wanted),
@@ -94,9 +102,7 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
         Command::Pool(asked) => changing::pool(&asking, asked),
         Command::Reload { dry_run } => actions::reload(&asking, *dry_run),
         Command::Gc { apply } => actions::gc(&asking, *apply),
-        Command::Import { lease_file, replace } => {
-            actions::import(&asking, lease_file, *replace, surroundings)
-        }
+        Command::Import(wanted) => listed::import(&asking, wanted, surroundings),
         Command::Backup { copy } => actions::backup(&asking, copy, surroundings),
         Command::Restore { copy } => actions::restore(&asking, copy, surroundings),
         Command::Export { format } => actions::export(&asking, format),

@@ -34,9 +34,18 @@ impl Asking {
 
     /// A view: from the daemon, or from the books if there is none.
     pub(super) fn view(&self, path: &str) -> Result<Vec<u8>, Error> {
-        let down = match client::get(&self.config.admin, path, client::VIEW) {
+        let (answer, from_books) = self.quiet_view(path)?;
+        if let Some(said) = from_books {
+            note(&said);
+        }
+        Ok(answer)
+    }
+
+    /// The same; that it came from the books is returned instead of said.
+    pub(super) fn quiet_view(&self, path: &str) -> Result<(Vec<u8>, Option<String>), Error> {
+        let down = match self.daemon_view(path) {
             Err(down @ client::Error::Down { .. }) => down,
-            other => return other.map_err(|error| Error::Admin(error.into())),
+            other => return other.map(|answer| (answer, None)).map_err(|error| Error::Admin(error.into())),
         };
         let wanted = self.config.file.resolve(crate::config::Content::Absent).books;
         if !self.config.books_belong {
@@ -46,12 +55,17 @@ impl Asking {
             return Err(unreachable(&down, &format!(", and there are no books at {}", wanted.display())));
         };
         let answer = offline::answer(books, path).map_err(Error::Admin)?;
-        note(&format!(
+        let said = format!(
             "no daemon answers at {}; this is from the books {}",
             self.config.admin.display(),
             books.display()
-        ));
-        Ok(answer)
+        );
+        Ok((answer, Some(said)))
+    }
+
+    /// A view that only the daemon has.
+    pub(super) fn daemon_view(&self, path: &str) -> Result<Vec<u8>, client::Error> {
+        client::get(&self.config.admin, path, client::VIEW)
     }
 
     /// A change that only the daemon makes.

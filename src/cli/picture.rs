@@ -200,7 +200,7 @@ impl<'a> Picture<'a> {
 }
 
 /// Digits in groups of three; beyond a million million as a power of two.
-fn grouped(count: u128) -> String {
+pub(super) fn grouped(count: u128) -> String {
     if count > 1_000_000_000_000 {
         return format!("2^{}", count.ilog2());
     }

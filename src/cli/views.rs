@@ -1,16 +1,20 @@
 //! `gipam status`, `pools`, `subnets`, `leases`, `history`: what the daemon, or its books, know.
 //!
-//! Promises: each view is one request; with `--json` its answer is passed on, otherwise it is a table with the same
-//! rows in the same order. Changes nothing.
+//! Promises: each view is one request; with `--json` its answer is passed on, otherwise it is a screen
+//! (`screen`) or a table with the same rows in the same order. Changes nothing.
+
+use std::io::IsTerminal;
 
 use serde::de::DeserializeOwned;
 
 use super::args::Leases;
 use super::error::Error;
 use super::output::{self, Asking};
-use super::tables::{optional, pairs, table, time};
+use super::screen;
+use super::tables::{optional, table, time};
 use crate::admin::client::encoded;
 use crate::admin::rows::{HistoryRow, LeaseRow, PoolRow, Status, SubnetRow};
+use crate::config::Surroundings;
 
 /// Asks, and prints JSON or what `shown` makes of it.
 pub(super) fn show<T: DeserializeOwned>(
@@ -26,26 +30,9 @@ pub(super) fn show<T: DeserializeOwned>(
 }
 
 /// `gipam status`.
-pub(super) fn status(asking: &Asking) -> Result<(), Error> {
-    show(asking, "/v1/status", |status: Status| {
-        let drivers: Vec<String> =
-            status.names.iter().zip(&status.doors).map(|(name, door)| format!("{name} at {door}")).collect();
-        let error = match (&status.last_error, &status.last_error_at) {
-            (Some(error), at) => format!("{error} ({})", time(at.as_deref())),
-            (None, _) => "none".to_owned(),
-        };
-        pairs(&[
-            ("running", if status.running { "yes" } else { "no" }.to_owned()),
-            ("version", optional(status.version.as_deref())),
-            ("started", time(status.started.as_deref())),
-            ("drivers", drivers.join(", ")),
-            ("books", status.books),
-            ("pools", status.pools.to_string()),
-            ("subnets", status.subnets.to_string()),
-            ("leases", status.leases.to_string()),
-            ("last error", error),
-        ])
-    })
+pub(super) fn status(asking: &Asking, surroundings: &Surroundings) -> Result<(), Error> {
+    let colour = std::io::stdout().is_terminal() && !surroundings.variables.contains_key("NO_COLOR");
+    show(asking, "/v1/status", |status: Status| screen::drawn(&status, colour))
 }
 
 /// `gipam pools`.

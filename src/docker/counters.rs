@@ -1,7 +1,8 @@
 //! What happened at the doors since the start.
 //!
-//! Promises: counting takes nanoseconds. Knows no format of metrics.
+//! Promises: counting takes nanoseconds; of refusals the last few are remembered, cut to a length. Knows no format of metrics.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -30,6 +31,23 @@ pub const OUTCOMES: [&str; 7] = ["ok", "invalid", "missing", "taken", "exhausted
 /// Seconds, from an answer out of memory to one that waited for a disk.
 const SECONDS: [f64; 15] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// Refusals that are remembered, and letters of each.
+const RECENT: usize = 32;
+const LETTERS: usize = 500;
+
+/// A call that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// When, milliseconds since the UNIX epoch.
+    pub at: Millis,
+    /// The driver name that was asked.
+    pub driver: String,
+    /// The method, or what stood in its place; empty where it never became a call.
+    pub method: String,
+    /// What was answered.
+    pub text: String,
+}
 
 /// The calls of one method.
 #[derive(Debug)]
@@ -62,12 +80,39 @@ pub struct Counters {
     /// By method, in the order of [`METHODS`].
     pub calls: [Calls; METHODS.len()],
     pub(super) last_error: Mutex<Option<(Millis, String)>>,
+    recent: Mutex<VecDeque<Refused>>,
 }
 
 impl Counters {
     /// When something last went wrong that is not the caller's fault, and what.
     pub fn last_error(&self) -> Option<(Millis, String)> {
         self.last_error.lock().ok().and_then(|last| last.clone())
+    }
+
+    /// The last refusals, the latest first.
+    pub fn recent(&self) -> Vec<Refused> {
+        self.recent.lock().map(|recent| recent.iter().rev().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Remembers a refusal, and forgets the oldest of too many.
+    pub(super) fn remember(&self, at: Millis, driver: &str, method: &str, text: &str) {
+        let cut = |text: &str| text.chars().take(LETTERS).collect();
+        let refused = Refused { at, driver: driver.to_owned(), method: cut(method), text: cut(text) };
+        let Ok(mut recent) = self.recent.lock() else { return };
+        if recent.len() >= RECENT {
+            recent.pop_front();
+        }
+        recent.push_back(refused);
+    }
+
+    /// Calls so far: by method, by outcome, in the order of [`METHODS`] and [`OUTCOMES`]; those that never came are left out.
+    pub fn called(&self) -> Vec<(&'static str, Vec<(&'static str, u64)>)> {
+        let outcomes = |calls: &Calls| {
+            let counts = OUTCOMES.iter().zip(&calls.outcomes).map(|(name, count)| (*name, count.get()));
+            counts.filter(|(_, count)| *count > 0).collect::<Vec<_>>()
+        };
+        let all = METHODS.iter().zip(&self.calls).map(|(method, calls)| (*method, outcomes(calls)));
+        all.filter(|(_, outcomes)| !outcomes.is_empty()).collect()
     }
 
     fn of(&self, method: &str) -> &Calls {
@@ -92,5 +137,34 @@ impl Counters {
     /// How long a call took.
     pub(super) fn took(&self, method: &str, time: Duration) {
         self.of(method).seconds.observe(time.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_refusals_are_remembered_latest_first_and_bounded() {
+        let counters = Counters::default();
+        for at in 0..40 {
+            counters.remember(at, "gipam", "IpamDriver.RequestPool", &"x".repeat(10_000));
+        }
+        let recent = counters.recent();
+        assert_eq!((recent.len(), recent[0].at, recent[31].at), (RECENT, 39, 8));
+        assert!(recent.iter().all(|refused| refused.text.len() == LETTERS));
+    }
+
+    #[test]
+    fn calls_that_never_came_are_left_out() {
+        let counters = Counters::default();
+        counters.ended("IpamDriver.RequestPool", None);
+        counters.ended("IpamDriver.RequestPool", Some(ErrorKind::Taken));
+        counters.ended("what", Some(ErrorKind::Invalid));
+        let expected = vec![
+            ("IpamDriver.RequestPool", vec![("ok", 1), ("taken", 1)]),
+            ("unknown", vec![("invalid", 1)]),
+        ];
+        assert_eq!(counters.called(), expected);
     }
 }

@@ -239,6 +239,15 @@ pub async fn networks(socket: &Path, drivers: &[String]) -> Result<Vec<Network>,
     Ok(networks)
 }
 
+/// Networks as `docker network inspect` prints them: a list, or one alone.
+pub fn read_inspected(text: &str) -> Result<Vec<Network>, serde_json::Error> {
+    let networks: Vec<NetworkJson> = match text.trim_start().starts_with('[') {
+        true => serde_json::from_slice(text.as_bytes())?,
+        false => vec![serde_json::from_slice(text.as_bytes())?],
+    };
+    Ok(networks.into_iter().map(read_network).collect())
+}
+
 /// An address that may carry a prefix length.
 fn address(text: Option<&str>) -> Option<IpAddr> {
     text?.split('/').next()?.parse().ok()

@@ -70,7 +70,11 @@ impl Handler for Driver {
         match response.status {
             200 => counters.ended(method, None),
             // Only these two are refused elsewhere than in `refused`.
-            404 | 405 => counters.ended(method, Some(ErrorKind::Invalid)),
+            404 | 405 => {
+                counters.ended(method, Some(ErrorKind::Invalid));
+                let text = if response.status == 404 { "there is no such method" } else { "it was no POST" };
+                counters.remember(clock::now(), &self.name, method, text);
+            }
             _ => {}
         }
         counters.took(method, begun.elapsed());
@@ -82,6 +86,7 @@ impl Handler for Driver {
         self.counters.malformed.fetch_add(1, Ordering::Relaxed);
         let text = format!("invalid request: {why}");
         tracing::warn!("{}: refused: {text}", self.name);
+        self.counters.remember(clock::now(), &self.name, "", &text);
         Response::new(why.status(), JSON, wire::refusal(&text))
     }
 }
@@ -190,6 +195,7 @@ impl Driver {
         self.counters.ended(method, Some(refusal.kind));
         let (status, text) = (refusal.kind.status(), wire::tidy_message(&refusal.text));
         tracing::warn!("{}: {method} refused: {text}", self.name);
+        self.counters.remember(clock::now(), &self.name, method, &text);
         let body = wire::refusal(&text);
         if let (500.., Ok(mut last)) = (status, self.counters.last_error.lock()) {
             *last = Some((clock::now(), text));

@@ -70,10 +70,23 @@ impl Plan {
         if let Some(id) = &seen.id {
             self.check_id(prefix, id)?;
         }
+        let (serial, mut changes) = self.adopted(seen, self.next_serial, self.next_generation, context.now);
+        changes.extend(self.trim_remembered(0, Some(serial), context.now));
+        Ok(changes)
+    }
+
+    /// A network as it comes into the books: the serial that it gets (a new one is `new`), and its changes.
+    pub(super) fn adopted(
+        &self,
+        seen: &Adoption,
+        new: Serial,
+        generation: u64,
+        now: Millis,
+    ) -> (Serial, Vec<Change>) {
+        let prefix = seen.prefix;
         let memory = self.remembered(Space::Local, prefix);
-        let serial = memory.map_or(self.next_serial, |subnet| subnet.state.serial);
-        let generation = self.next_generation;
-        let (leases, gateway) = self.shown_leases(seen, serial, generation + 1, context.now);
+        let serial = memory.map_or(new, |subnet| subnet.state.serial);
+        let (leases, gateway) = self.shown_leases(seen, serial, generation + 1, now);
         let state = SubnetState {
             serial,
             id: seen.id.clone().unwrap_or_else(|| unlearned_id(Space::Local, prefix)),
@@ -83,24 +96,17 @@ impl Plan {
             pool: self.pool_around(prefix).map(|pool| pool.name.clone()),
             options: seen.options.clone(),
             dynamic: false,
-            granted_at: context.now,
+            granted_at: now,
             generation,
             start_beyond: None,
-            marks: Marks {
-                addressed: true,
-                had_endpoint: true,
-                set_up_at: context.now,
-                gateway,
-                ..Marks::default()
-            },
+            marks: Marks { addressed: true, had_endpoint: true, set_up_at: now, gateway, ..Marks::default() },
             released_at: None,
             cool_until: 0,
         };
         let evidence = seen.evidence.clone();
         let mut changes = vec![Change::SubnetAdopted { state: Box::new(state), evidence }];
         changes.extend(leases);
-        changes.extend(self.trim_remembered(0, Some(serial), context.now));
-        Ok(changes)
+        (serial, changes)
     }
 
     /// What lives in it, each address once, and which of them is the gateway.
@@ -137,7 +143,7 @@ impl Plan {
 
     /// Docker releases a subnet first and takes its network off the list later: what was released shortly before the
     /// books were read, or since, may be such a one.
-    fn refuse_recent(&self, prefix: Prefix, read: Fence) -> Result<(), Error> {
+    pub(super) fn refuse_recent(&self, prefix: Prefix, read: Fence) -> Result<(), Error> {
         let since = (read.at.saturating_sub(SETTLING).saturating_add(1), 0);
         let mut recent = self.released.range(since..).filter_map(|(at, serial)| {
             let state = &self.subnet(*serial)?.state;
@@ -153,7 +159,7 @@ impl Plan {
     }
 
     /// A PoolID that a person gives.
-    fn check_id(&self, prefix: Prefix, id: &str) -> Result<(), Error> {
+    pub(super) fn check_id(&self, prefix: Prefix, id: &str) -> Result<(), Error> {
         let shown: String = id.chars().take(LONGEST_ID).flat_map(char::escape_debug).collect();
         if let Some(subnet) = self.held(id) {
             let text = format!("PoolID {shown:?} is that of {}", subnet.state.prefix);

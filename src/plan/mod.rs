@@ -22,6 +22,7 @@ pub mod explain;
 mod free_space;
 mod interface_id;
 mod intervals;
+pub mod listed;
 pub mod map;
 mod options;
 pub mod pins;

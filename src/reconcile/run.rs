@@ -140,6 +140,7 @@ impl Reconciler {
         let mut watching: Option<AbortOnDrop> = None;
         let mut next = Some(Instant::now());
         loop {
+            self.meters.plan_next(next.map(|at| self.told(at)));
             let sooner = |next: Option<Instant>, at: Instant| Some(next.map_or(at, |next| next.min(at)));
             tokio::select! {
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
@@ -199,6 +200,12 @@ impl Reconciler {
             Wish::Apply => self.look(true).await.map_err(unavailable),
             Wish::Adopt { prefix, id } => self.adopt_by_hand(prefix, &id).await.map(|finding| vec![finding]),
         }
+    }
+
+    /// The time of day at that moment.
+    fn told(&self, at: Instant) -> Millis {
+        let wait = at.saturating_duration_since(Instant::now()).as_millis();
+        (self.clock)().saturating_add(u64::try_from(wait).unwrap_or(0))
     }
 
     fn next_look(&self) -> Instant {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::sqlite::{Error, Reader, sqlite};
+use super::write::signed;
 use crate::plan::change::{Serial, Shown};
 
 /// By serial and address: the generation that was named, and what it was called.
@@ -23,6 +24,17 @@ impl Reader {
             Ok((key, (number(row.get(2)?), shown)))
         });
         let rows = rows.map_err(sqlite(&self.path, "reading names"))?;
+        rows.collect::<Result<_, _>>().map_err(sqlite(&self.path, "reading names"))
+    }
+
+    /// The names in one subnet: address, generation and network.
+    pub fn names_in(&self, serial: Serial) -> Result<Vec<(String, u64, String)>, Error> {
+        let sql = "SELECT address, generation, network FROM names WHERE subnet = ?1";
+        let mut statement = self.connection.prepare(sql).map_err(sqlite(&self.path, "reading names"))?;
+        let number = |value: i64| u64::try_from(value).unwrap_or(0);
+        let rows = statement
+            .query_map([signed(serial)], |row| Ok((row.get(0)?, number(row.get(1)?), row.get(2)?)))
+            .map_err(sqlite(&self.path, "reading names"))?;
         rows.collect::<Result<_, _>>().map_err(sqlite(&self.path, "reading names"))
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Holds P19 (a PoolID names one grant) where nobody knows the PoolIDs any more, and P26 (gateways that are hidden).
 
+use std::time::Duration;
+
+use crate::engine::until;
 use crate::gipam;
 use crate::oldgipam::OldGipam;
 use crate::scenario::{Scenario, scenario};
@@ -10,6 +13,7 @@ use crate::world::{SOCKET, World};
 pub fn scenarios() -> Vec<Scenario> {
     vec![
         scenario("adoption_after_the_books_are_lost", "P18 P19 P26 D7", lost_books),
+        scenario("adoption_of_what_docker_network_inspect_prints", "P18 P19 D7", inspected),
         scenario("adoption_by_hand_of_an_opaque_id", "P18 P19 D7", opaque),
         scenario("adoption_of_a_network_that_goes_at_once", "P17 P19 D7", gone_at_once),
     ]
@@ -83,6 +87,52 @@ fn lost_books(w: &mut World) {
     w.docker("network rm n1");
     assert_eq!(w.subnets().len(), 1, "{:#?}", w.subnets());
     assert_eq!(gipam::cli(w.engine, &["gc"]).out, "books and Engine agree");
+}
+
+fn inspected(w: &mut World) {
+    w.network("--ipv6 n1");
+    w.network(
+        "--subnet 10.211.60.0/24 --ip-range 10.211.60.128/25 --gateway 10.211.60.254 --aux-address spare=10.211.60.7 n2",
+    );
+    // Engines from 28 hide the gateway of such a network (P26)
+    w.network("--subnet 10.211.61.0/24 n3");
+    w.run("--name third --network n3");
+    w.run("--name first --network n1");
+    w.run("--name fixed --network n2 --ip 10.211.60.128");
+    lose_the_books(w);
+    let networks = w.docker("network ls -q").split_whitespace().collect::<Vec<_>>().join(" ");
+    let printed = w.docker(&format!("network inspect {networks}"));
+    w.write("/tmp/inspected", &printed);
+    let told = w.inside("gipam import --inspect - </tmp/inspected");
+    for part in
+        ["network n1", "network n2", "would be adopted", "nothing was changed; --apply takes 4 subnets"]
+    {
+        assert!(told.contains(part), "{part} is missing: {told}");
+    }
+    assert!(told.contains("network bridge") && told.contains("left: "), "the networks of others: {told}");
+    assert!(w.subnets().is_empty(), "only told");
+    let done = w.inside("gipam import --inspect --apply /tmp/inspected");
+    assert!(done.contains("were taken into the books"), "{done}");
+    assert_eq!(w.subnet("10.211.60.0/24").range.as_deref(), Some("10.211.60.128/25"));
+    w.agree();
+    until("repair has looked and knows the names", Duration::from_secs(20), || {
+        w.inside("gipam status").contains("n1           10.")
+    });
+    let again = w.inside("gipam import --inspect --apply /tmp/inspected");
+    assert!(again.contains("nothing is to be taken into the books"), "{again}");
+
+    // Docker says its PoolIDs with the next containers
+    w.run("--name second --network n1");
+    w.run("--name other --network n2");
+    w.run("--name fourth --network n3");
+    assert_eq!(w.v4("fourth", "n3"), "10.211.61.3", "neither the gateway's, hidden or not, nor the third's");
+    assert!(!w.subnets().iter().any(|subnet| subnet.id.ends_with("#?")), "{:#?}", w.subnets());
+    assert_eq!(w.v4("other", "n2"), "10.211.60.129");
+    w.ping("second", &w.v4("first", "n1"));
+    w.agree();
+    w.docker("rm -f first second");
+    w.docker("network rm n1");
+    w.agree();
 }
 
 fn opaque(w: &mut World) {

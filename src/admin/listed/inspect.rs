@@ -1,0 +1,91 @@
+//! What `docker network inspect` prints, as a list of subnets.
+//!
+//! Promises: tolerant of what Engines add; only networks of our driver names and of this host are listed, others are left
+//! with what a person can do about them. Decides nothing.
+
+use std::net::IpAddr;
+
+use super::{File, Row};
+use crate::docker::engine::{Configured, Network, read_inspected};
+use crate::plan::change::Kind;
+use crate::plan::listed::{Listed, ListedLease};
+use crate::plan::prefix::number;
+
+/// Reads it; `names` are the names of our drivers.
+pub(super) fn read(content: &str, names: &[String]) -> Result<File, String> {
+    let networks = read_inspected(content).map_err(|error| {
+        format!(
+            "line {}, column {}: this is not what docker network inspect prints: {error}",
+            error.line(),
+            error.column()
+        )
+    })?;
+    let mut file = File::default();
+    for network in &networks {
+        for subnet in &network.subnets {
+            let ours = names.contains(&network.ipam);
+            if ours && network.scope == "local" {
+                file.listed.push(listed(network, subnet));
+            } else {
+                file.left.push(left(network, subnet, ours));
+            }
+        }
+    }
+    Ok(file)
+}
+
+/// The gateway first; an auxiliary address may be shown twice.
+fn listed(network: &Network, subnet: &Configured) -> Listed {
+    let place = format!("network {}", network.name);
+    let mut leases: Vec<ListedLease> = Vec::new();
+    let mut add = |address: IpAddr, kind: Kind, mac| {
+        let inside = subnet.prefix.contains_address(address);
+        let address = number(address);
+        if inside && !leases.iter().any(|lease| lease.address == address) {
+            leases.push(ListedLease { place: place.clone(), address, kind, name: None, mac });
+        }
+    };
+    if let Some(gateway) = subnet.gateway {
+        add(gateway, Kind::Gateway, None);
+    }
+    for auxiliary in &subnet.auxiliary {
+        add(*auxiliary, Kind::Auxiliary, None);
+    }
+    for endpoint in network.endpoints.iter().filter(|endpoint| !endpoint.is_load_balancer()) {
+        for address in &endpoint.addresses {
+            add(*address, Kind::Endpoint, endpoint.mac);
+        }
+    }
+    let range = subnet.range.filter(|range| subnet.prefix.contains(*range));
+    Listed {
+        place,
+        prefix: subnet.prefix,
+        range,
+        id: None,
+        options: network.options.clone(),
+        leases,
+        evidence: format!("import: network {} has it", network.name).into(),
+    }
+}
+
+/// A network for which nothing is taken.
+fn left(network: &Network, subnet: &Configured, ours: bool) -> Row {
+    let prefix = subnet.prefix;
+    let (why, advice) = match ours {
+        true => (format!("its scope is {}: Docker asks for its addresses itself", network.scope), None),
+        false => (
+            format!("Docker asks the IPAM driver {:?} for it, now and later", network.ipam),
+            Some(format!("to keep its addresses out of dynamic choice: gipam reserve {prefix}")),
+        ),
+    };
+    Row {
+        place: format!("network {}", network.name),
+        subnet: prefix.to_string(),
+        id: None,
+        addresses: Vec::new(),
+        known: 0,
+        action: "left".to_owned(),
+        why: Some(why),
+        advice,
+    }
+}

@@ -1,0 +1,234 @@
+//! A table as spreadsheets save it: the first line names the columns, in any order.
+//!
+//! Promises: commas, semicolons or tabs; quotes as in RFC 4180; what is wrong is named by its line and column, and then
+//! nothing of the table is used. A subnet stands on as many lines as it has addresses, or on one without an address.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::File;
+use crate::docker::wire::{parse_mac, tidy_name};
+use crate::plan::change::Kind;
+use crate::plan::listed::{Listed, ListedLease};
+use crate::plan::prefix::{Prefix, number};
+
+/// The columns; only the first is needed.
+const COLUMNS: [&str; 7] = ["subnet", "pool_id", "range", "address", "kind", "holder", "mac"];
+
+/// A line of the table: its number, and its fields.
+type Line = (usize, Vec<String>);
+
+/// Reads it.
+pub(super) fn read(content: &str) -> Result<File, String> {
+    let mut lines = split(content)?.into_iter();
+    let (at, names) =
+        lines.next().ok_or("line 1: the file is empty; its first line must name the columns")?;
+    let columns = columns(at, &names)?;
+    let mut listed: Vec<Listed> = Vec::new();
+    // Where each address is listed, to name the first of two.
+    let mut seen: BTreeMap<(Prefix, u128), usize> = BTreeMap::new();
+    for (at, fields) in lines {
+        if fields.len() != names.len() {
+            return Err(format!(
+                "line {at}: {} fields, but the first line names {}",
+                fields.len(),
+                names.len()
+            ));
+        }
+        let row = Fields { at, columns: &columns, fields: &fields };
+        let subnet = row.subnet(&mut listed)?;
+        if let Some(lease) = row.lease(subnet.prefix)? {
+            if let Some(first) = seen.insert((subnet.prefix, lease.address), at) {
+                let text =
+                    format!("{} stands on line {first} already", row.text("address").unwrap_or_default());
+                return Err(row.wrong("address", &text));
+            }
+            subnet.leases.push(lease);
+        }
+    }
+    Ok(File { listed, whole: true, ..File::default() })
+}
+
+/// Which column stands where.
+fn columns(at: usize, names: &[String]) -> Result<BTreeMap<&'static str, usize>, String> {
+    let mut columns = BTreeMap::new();
+    for (n, name) in names.iter().enumerate() {
+        let wanted = name.trim().to_ascii_lowercase();
+        let known = COLUMNS.into_iter().find(|column| *column == wanted).ok_or_else(|| {
+            format!("line {at}, column {}: {name:?} is no column; known are {}", n + 1, COLUMNS.join(", "))
+        })?;
+        if columns.insert(known, n).is_some() {
+            return Err(format!("line {at}, column {}: {known} is named twice", n + 1));
+        }
+    }
+    if !columns.contains_key("subnet") {
+        return Err(format!("line {at}: there is no column subnet; known are {}", COLUMNS.join(", ")));
+    }
+    Ok(columns)
+}
+
+/// One line with the names of its columns.
+struct Fields<'a> {
+    at: usize,
+    columns: &'a BTreeMap<&'static str, usize>,
+    fields: &'a [String],
+}
+
+impl Fields<'_> {
+    fn text(&self, column: &str) -> Option<&str> {
+        let text = self.fields.get(*self.columns.get(column)?)?.trim();
+        Some(text).filter(|text| !text.is_empty())
+    }
+
+    fn wrong(&self, column: &str, what: &str) -> String {
+        let number = self.columns.get(column).map_or(0, |n| n + 1);
+        format!("line {}, column {number} ({column}): {what}", self.at)
+    }
+
+    fn prefix(&self, column: &str) -> Result<Option<Prefix>, String> {
+        let Some(text) = self.text(column) else { return Ok(None) };
+        let wrong = || self.wrong(column, &format!("{text:?} is no prefix; write it like 192.0.2.0/24"));
+        let prefix = Prefix::parse(text).ok_or_else(wrong)?;
+        let first = text.split('/').next().and_then(|first| first.parse::<IpAddr>().ok());
+        if first.map(number) != Some(prefix.first()) {
+            return Err(self.wrong(column, &format!("{text} has bits set beyond its length; write {prefix}")));
+        }
+        Ok(Some(prefix))
+    }
+
+    /// The subnet of this line: one of those before, or a new one.
+    fn subnet<'l>(&self, listed: &'l mut Vec<Listed>) -> Result<&'l mut Listed, String> {
+        let prefix = self.prefix("subnet")?.ok_or_else(|| self.wrong("subnet", "there is no subnet"))?;
+        let (id, range) = (self.text("pool_id").map(str::to_owned), self.prefix("range")?);
+        if let Some(range) = range.filter(|range| !prefix.contains(*range)) {
+            return Err(self.wrong("range", &format!("{range} does not lie in {prefix}")));
+        }
+        let known = listed.iter().position(|subnet| subnet.prefix == prefix);
+        let Some(known) = known else {
+            listed.push(Listed {
+                place: format!("line {}", self.at),
+                prefix,
+                range,
+                id,
+                options: BTreeMap::new(),
+                leases: Vec::new(),
+                evidence: "import: a table lists it".into(),
+            });
+            return listed.last_mut().ok_or_else(String::new);
+        };
+        let subnet = listed.get_mut(known).ok_or_else(String::new)?;
+        if id.is_some() && subnet.id.is_some() && id != subnet.id {
+            return Err(self.wrong("pool_id", &format!("another one stands on {}", subnet.place)));
+        }
+        if range.is_some() && subnet.range.is_some() && range != subnet.range {
+            return Err(self.wrong("range", &format!("another one stands on {}", subnet.place)));
+        }
+        subnet.id = subnet.id.take().or(id);
+        subnet.range = subnet.range.or(range);
+        Ok(subnet)
+    }
+
+    /// The lease of this line, if it names an address.
+    fn lease(&self, prefix: Prefix) -> Result<Option<ListedLease>, String> {
+        let Some(text) = self.text("address") else {
+            let alone = ["kind", "holder", "mac"].into_iter().find(|column| self.text(column).is_some());
+            return alone.map_or(Ok(None), |column| {
+                Err(self.wrong(column, "it belongs to an address; there is none"))
+            });
+        };
+        let bare = text.strip_suffix(&format!("/{}", prefix.length())).unwrap_or(text);
+        let address: IpAddr =
+            bare.parse().map_err(|_| self.wrong("address", &format!("{text:?} is no IP address")))?;
+        if !prefix.contains_address(address) {
+            return Err(self.wrong("address", &format!("{address} does not lie in {prefix}")));
+        }
+        let kind = self.text("kind").map(str::to_ascii_lowercase).filter(|kind| kind != "unknown");
+        let kind = Kind::parse(kind.as_deref())
+            .ok_or_else(|| self.wrong("kind", "it is none of gateway, auxiliary, endpoint, unknown"))?;
+        let mac = self.text("mac").map(|text| {
+            parse_mac(text).ok_or_else(|| self.wrong("mac", &format!("{text:?} is no MAC address")))
+        });
+        Ok(Some(ListedLease {
+            place: format!("line {}", self.at),
+            address: number(address),
+            kind,
+            name: self.text("holder").and_then(tidy_name).map(Into::into),
+            mac: mac.transpose()?,
+        }))
+    }
+}
+
+/// The lines that are not empty, each with its number and its fields.
+fn split(content: &str) -> Result<Vec<Line>, String> {
+    let content = content.trim_start_matches('\u{feff}');
+    let head = content.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let separator = [',', ';', '\t'].into_iter().find(|sign| head.contains(*sign)).unwrap_or(',');
+    let (mut lines, mut fields, mut field) = (Vec::new(), Vec::new(), String::new());
+    // The line that is read, that on which it began, and whether a quote is open, and since where.
+    let (mut at, mut began, mut open) = (1, 1, None);
+    let mut letters = content.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' if open.is_some() && letters.next_if_eq(&'"').is_some() => field.push('"'),
+            '"' if open.is_some() => open = None,
+            '"' if field.trim().is_empty() => (open, field) = (Some(at), String::new()),
+            '\n' if open.is_none() => {
+                fields.push(std::mem::take(&mut field));
+                lines.push((began, std::mem::take(&mut fields)));
+                (at, began) = (at + 1, at + 1);
+            }
+            '\r' if open.is_none() && letters.peek() == Some(&'\n') => {}
+            sign if sign == separator && open.is_none() => fields.push(std::mem::take(&mut field)),
+            other => {
+                at += usize::from(other == '\n');
+                field.push(other);
+            }
+        }
+    }
+    if let Some(line) = open {
+        return Err(format!("line {line}, column {}: the quote is never closed", fields.len() + 1));
+    }
+    fields.push(field);
+    lines.push((began, fields));
+    lines.retain(|(_, fields)| fields.iter().any(|field| !field.trim().is_empty()));
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn quoted(field: &str) -> String {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_text_it_is_read_or_refused(text in "[ -~\n\r\t\u{feff}é,;\"]{0,200}") {
+            let _ = read(&text);
+        }
+
+        #[test]
+        fn quoted_fields_come_back_as_they_were(
+            rows in prop::collection::vec(prop::collection::vec("[a-z,;\"\n ]{0,8}[a-z]", 3), 1..6),
+            ends in prop::bool::ANY,
+        ) {
+            let end = if ends { "\r\n" } else { "\n" };
+            let line = |row: &Vec<String>| row.iter().map(|field| quoted(field)).collect::<Vec<_>>().join(",") + end;
+            // The first line tells the separator.
+            let text = format!("a,b,c{end}") + &rows.iter().map(line).collect::<String>();
+            let lines = split(&text).unwrap();
+            let fields: Vec<Vec<String>> = lines.iter().skip(1).map(|(_, fields)| fields.clone()).collect();
+            prop_assert_eq!(fields, rows);
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_where_a_field_goes_over_several() {
+        let lines = split("a,b\n\"1\n2\",x\n\ny,z").unwrap();
+        let numbers: Vec<usize> = lines.iter().map(|(at, _)| *at).collect();
+        assert_eq!(numbers, [1, 2, 5]);
+    }
+}

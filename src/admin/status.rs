@@ -1,0 +1,310 @@
+//! How gipam does, as one row: `/v1/status`.
+//!
+//! Promises: what the books know is there with and without a daemon; what only a daemon knows is `null`, empty or 0
+//! without one. Keys are only ever added, and a reader does without those that are absent. Counts agree with the other
+//! views. Draws nothing (see `cli::screen`).
+
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::AdminError;
+use super::query::Query;
+use super::rows::{Count, HistoryRow, PoolRow};
+use super::views::View;
+use crate::plan::Subnet;
+use crate::plan::settings::{Base, Millis, parse_rfc3339, rfc3339};
+use crate::reconcile::Finding;
+
+/// Subnets that are shown as the fullest.
+const FULLEST: usize = 5;
+/// A subnet with more addresses is never full: its share says nothing.
+const COUNTABLE: u128 = 1 << 24;
+/// The most events that are given along.
+const EVENTS: u32 = 200;
+
+/// How the daemon does. Read from the books alone, `running` is false and what only a daemon knows is absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether a daemon answered.
+    pub running: bool,
+    /// The driver names.
+    pub names: Vec<String>,
+    /// Where they listen, in the same order.
+    pub doors: Vec<String>,
+    /// The daemon's version.
+    pub version: Option<String>,
+    /// The path of the books.
+    pub books: String,
+    /// How many pools.
+    pub pools: u64,
+    /// How many subnets are held.
+    pub subnets: u64,
+    /// How many addresses are leased.
+    pub leases: u64,
+    /// When the daemon started.
+    pub started: Option<String>,
+    /// The last failure since then.
+    pub last_error: Option<String>,
+    /// When it happened.
+    pub last_error_at: Option<String>,
+    /// What the time was.
+    #[serde(default)]
+    pub now: Option<String>,
+    /// Addresses that were released lately and are not given to others yet.
+    #[serde(default)]
+    pub cooling: u64,
+    /// Addresses that are kept for who asked for them by number once, or for whom they were pinned by hand.
+    #[serde(default)]
+    pub pinned: u64,
+    /// Addresses of held subnets that reservations withhold.
+    #[serde(default)]
+    pub reserved: Count,
+    /// Reservations of the configuration.
+    #[serde(default)]
+    pub reservations: u64,
+    /// The pools, each family by itself.
+    #[serde(default)]
+    pub usage: Vec<PoolUsage>,
+    /// The fullest subnets, the fullest first.
+    #[serde(default)]
+    pub fullest: Vec<SubnetUsage>,
+    /// When the books were last written.
+    #[serde(default)]
+    pub synced: Option<String>,
+    /// Whether the last write went well.
+    #[serde(default)]
+    pub writable: Option<bool>,
+    /// Size of the books, bytes.
+    #[serde(default)]
+    pub books_bytes: u64,
+    /// Size of their log (WAL), bytes.
+    #[serde(default)]
+    pub log_bytes: u64,
+    /// Whether the Engine answered when it was last asked; nothing before that, and where repair is off.
+    #[serde(default)]
+    pub engine: Option<bool>,
+    /// Since when it answers, or does not.
+    #[serde(default)]
+    pub engine_since: Option<String>,
+    /// Why it does not.
+    #[serde(default)]
+    pub engine_error: Option<String>,
+    /// Whether repair is on.
+    #[serde(default)]
+    pub repair: Option<bool>,
+    /// When repair last compared the books with the Engine.
+    #[serde(default)]
+    pub looked: Option<String>,
+    /// When it will, unless something happens before; nothing where it waits for somebody to come.
+    #[serde(default)]
+    pub next_look: Option<String>,
+    /// How much the last comparison found.
+    #[serde(default)]
+    pub findings: u64,
+    /// The first of that, with what follows.
+    #[serde(default)]
+    pub suspects: Vec<Finding>,
+    /// The last calls that were refused, the latest first.
+    #[serde(default)]
+    pub refusals: Vec<RefusalRow>,
+    /// What happened last, the latest first, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Vec<HistoryRow>>,
+    /// Calls that came since the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u64>,
+    /// Of these refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<u64>,
+    /// Of these with an empty body (P8).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub empty_bodies: Option<u64>,
+    /// Grants taken back because nobody took the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone: Option<u64>,
+}
+
+/// One family of a pool, and how full it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolUsage {
+    /// As in the row of `gipam pools`: the pool's name.
+    pub pool: String,
+    /// `v4` or `v6`.
+    pub family: String,
+    /// The prefix from which subnets are cut.
+    pub base: String,
+    /// Their length where a request says nothing.
+    pub size: u8,
+    /// Subnets held in it.
+    pub subnets: Count,
+    /// Further subnets of `size` that it can give.
+    pub free: Count,
+    /// Subnets that were released and are not given to others yet.
+    pub cooling: Count,
+    /// It left the configuration and gives no new subnets.
+    pub closed: bool,
+    /// Places for subnets that reservations keep free.
+    pub reserved: Count,
+    /// How full it is by subnets, 0 to 1.
+    pub share: f64,
+}
+
+/// How full a subnet is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubnetUsage {
+    /// The prefix.
+    pub prefix: String,
+    /// The `PoolID`.
+    pub id: String,
+    /// The address space.
+    pub space: String,
+    /// The pool that it was cut from; `null` outside all pools.
+    pub pool: Option<String>,
+    /// The name of its network, where the Engine has shown it.
+    pub network: Option<String>,
+    /// Addresses leased.
+    pub leased: Count,
+    /// Addresses cooling.
+    pub cooling: Count,
+    /// Addresses that could be given now.
+    pub free: Count,
+    /// How full it is, 0 to 1; `null` where it is so large that this says nothing.
+    pub share: Option<f64>,
+}
+
+/// A call that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalRow {
+    /// When.
+    pub at: String,
+    /// The driver name that was asked.
+    pub driver: String,
+    /// The method; empty where it never became a call.
+    pub method: String,
+    /// What was answered.
+    pub text: String,
+}
+
+impl Status {
+    /// Seconds from a time of this row to when it was made; negative if that lies ahead.
+    pub fn ago(&self, at: Option<&str>) -> Option<i64> {
+        let now = parse_rfc3339(self.now.as_deref()?)?.cast_signed();
+        Some((now - parse_rfc3339(at?)?.cast_signed()) / 1_000)
+    }
+}
+
+/// How full something is. Rounding is welcome here.
+fn share(taken: u128, free: u128) -> f64 {
+    taken as f64 / (taken.saturating_add(free)).max(1) as f64
+}
+
+/// The log beside the books.
+fn log_of(books: &Path) -> std::path::PathBuf {
+    let mut log = books.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+/// Size and time of the last change of a file; 0 if it is not there.
+fn facts(path: &Path) -> (u64, Millis) {
+    let Ok(found) = std::fs::metadata(path) else { return (0, 0) };
+    let changed = found.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    (found.len(), changed.map_or(0, |at| u64::try_from(at.as_millis()).unwrap_or(0)))
+}
+
+impl View {
+    /// The status as far as the books know it.
+    pub fn status(&self, books: &Path) -> Status {
+        let held: Vec<&Subnet> = self.plan().subnets().filter(|subnet| subnet.is_held()).collect();
+        let [(books_bytes, written), (log_bytes, logged)] = [facts(books), facts(&log_of(books))];
+        let mut status = Status {
+            books: books.display().to_string(),
+            pools: self.plan().settings().pools.len() as u64,
+            subnets: held.len() as u64,
+            leases: held.iter().map(|subnet| subnet.addresses.leased() as u64).sum(),
+            now: Some(rfc3339(self.now())),
+            reservations: self.plan().settings().reserved.len() as u64,
+            usage: self.usage(),
+            synced: Some(written.max(logged)).filter(|at| *at != 0).map(rfc3339),
+            books_bytes,
+            log_bytes,
+            ..Status::default()
+        };
+        (status.cooling, status.pinned) = self.cooling_and_pinned();
+        self.fill(&held, &mut status);
+        status
+    }
+
+    /// The status as a query wants it: `events=N` gives the last events along.
+    pub fn status_for(&self, books: &Path, query: &str) -> Result<Status, AdminError> {
+        let mut status = self.status(books);
+        if let Some(events) = Query(query).parsed::<u32>("events", "number")? {
+            status.events = Some(self.history_of(None, events.min(EVENTS), 0)?);
+        }
+        Ok(status)
+    }
+
+    fn usage(&self) -> Vec<PoolUsage> {
+        let base = |row: &PoolRow| -> Option<&Base> {
+            let pool = self.plan().settings().pools.iter().find(|pool| pool.name == row.pool)?;
+            [&pool.v4, &pool.v6].into_iter().flatten().find(|base| base.base.to_string() == row.base)
+        };
+        let usage = |row: PoolRow| PoolUsage {
+            reserved: Count(base(&row).map_or(0, |base| self.plan().count_subnets(base).reserved)),
+            share: share(row.subnets.0 + row.cooling.0, row.free.0),
+            pool: row.pool,
+            family: row.family,
+            base: row.base,
+            size: row.size,
+            subnets: row.subnets,
+            free: row.free,
+            cooling: row.cooling,
+            closed: row.closed,
+        };
+        self.pools().into_iter().map(usage).collect()
+    }
+
+    /// The fullest subnets, and what reservations withhold in all of them.
+    fn fill(&self, held: &[&Subnet], status: &mut Status) {
+        let mut counted: Vec<_> =
+            held.iter().map(|subnet| (*subnet, self.plan().count_addresses(subnet))).collect();
+        status.reserved = Count(counted.iter().map(|(_, counts)| counts.reserved).sum());
+        let full = |taken: u128, free: u128| {
+            Some(share(taken, free)).filter(|_| taken.saturating_add(free) <= COUNTABLE)
+        };
+        // By share, then by leases; those whose share says nothing come last.
+        counted.sort_by(|(a, of_a), (b, of_b)| {
+            let rank = |counts: &crate::plan::counts::AddressCounts| {
+                (full(counts.leased + counts.cooling, counts.free).unwrap_or(-1.0), counts.leased)
+            };
+            let by_rank = rank(of_b).partial_cmp(&rank(of_a)).unwrap_or(std::cmp::Ordering::Equal);
+            by_rank.then_with(|| a.state.prefix.cmp(&b.state.prefix))
+        });
+        let row = |(subnet, counts): (&Subnet, crate::plan::counts::AddressCounts)| SubnetUsage {
+            prefix: subnet.state.prefix.to_string(),
+            id: subnet.state.id.clone(),
+            space: subnet.state.space.name().to_owned(),
+            pool: subnet.state.pool.clone(),
+            network: self.network_of(subnet),
+            leased: Count(counts.leased),
+            cooling: Count(counts.cooling),
+            free: Count(counts.free),
+            share: full(counts.leased + counts.cooling, counts.free),
+        };
+        status.fullest = counted.into_iter().take(FULLEST).map(row).collect();
+    }
+
+    /// What the Engine calls the network of this subnet. A name that cannot be read is no reason to show nothing.
+    fn network_of(&self, subnet: &Subnet) -> Option<String> {
+        let names = self.reader().names_in(subnet.state.serial).ok()?;
+        let lives = |address: &str, generation: u64| {
+            let address = crate::plan::prefix::number(address.parse().ok()?);
+            subnet.addresses.get(address).filter(|record| record.leased && record.generation == generation)
+        };
+        let mut living =
+            names.into_iter().filter(|(address, generation, _)| lives(address, *generation).is_some());
+        living.next().map(|(.., network)| network)
+    }
+}

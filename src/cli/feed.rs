@@ -1,0 +1,122 @@
+//! What `gipam top` hears: moments from the daemon as they come, and how it does whenever that changed.
+//!
+//! Promises: asks at most four times a second, and reads books for at most a tenth of the time, however much happens;
+//! goes on while the daemon is away and when it comes back. Draws nothing.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::error::{Error, chain};
+use super::output::{self, Asking};
+use crate::admin::client::{self, encoded};
+use crate::admin::rows::Status;
+use crate::admin::{Kind, Moment};
+
+/// Two questions are so far apart.
+const APART: Duration = Duration::from_millis(250);
+/// Time passes without commits, too: what cooled is free, and the Engine may have gone.
+const OLD: Duration = Duration::from_secs(5);
+/// Where the daemon cannot tell when something happens.
+const BLIND: Duration = Duration::from_secs(1);
+/// Reading takes at most one part in so many of the time.
+const DUTY: u32 = 10;
+
+/// What was heard.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// What the daemon counted.
+    pub(super) moment: Option<Moment>,
+    /// How it does, if that was read anew.
+    pub(super) status: Option<Status>,
+    /// Why there is nothing.
+    pub(super) trouble: Option<String>,
+}
+
+/// Who asks.
+pub(super) struct Feed {
+    asking: Asking,
+    /// Events that are asked for with each status.
+    events: u32,
+    seen: Option<String>,
+    /// Calls that were refused until then: these commit nothing.
+    refused: u64,
+    /// Something changed that was not read yet.
+    changed: bool,
+    asked: Option<Instant>,
+    read: Option<Instant>,
+    cost: Duration,
+}
+
+impl Feed {
+    /// Of this daemon; each status comes with so many events.
+    pub(super) const fn new(asking: Asking, events: u32) -> Self {
+        Self {
+            asking,
+            events,
+            seen: None,
+            refused: 0,
+            changed: true,
+            asked: None,
+            read: None,
+            cost: Duration::ZERO,
+        }
+    }
+
+    /// The first status; if there is none, there is nothing to watch.
+    pub(super) fn first(&mut self) -> Result<Status, Error> {
+        self.status()
+    }
+
+    /// Waits for what comes next: a second, or a little more.
+    pub(super) fn next(&mut self) -> News {
+        if let Some(asked) = self.asked {
+            sleep(APART.saturating_sub(asked.elapsed()));
+        }
+        self.asked = Some(Instant::now());
+        let mut news = News::default();
+        match self.moment() {
+            Ok(moment) => {
+                self.changed |= self.seen.as_ref() != Some(&moment.id) || self.refused != moment.refused;
+                (self.seen, self.refused) = (Some(moment.id.clone()), moment.refused);
+                news.moment = Some(moment);
+            }
+            Err(error) => {
+                self.seen = None;
+                sleep(BLIND);
+                self.changed = true;
+                // One of before this view, or none at all: the status, or the books, say so.
+                let known = match &error {
+                    client::Error::Refused(refused) => refused.kind == Kind::Missing,
+                    client::Error::Down { .. } => true,
+                    client::Error::NoAnswer(_) => false,
+                };
+                news.trouble = (!known).then(|| chain(&error));
+            }
+        }
+        let old = self.read.is_none_or(|read| read.elapsed() > OLD);
+        let due = self.read.is_none_or(|read| read.elapsed() >= self.cost * DUTY);
+        if (self.changed || old) && due {
+            match self.status() {
+                Ok(status) => news.status = Some(status),
+                Err(error) => news.trouble = Some(chain(&error)),
+            }
+        }
+        news
+    }
+
+    fn moment(&self) -> Result<Moment, client::Error> {
+        let seen = self.seen.as_deref().map(|seen| format!("?seen={}", encoded(seen))).unwrap_or_default();
+        let answer = self.asking.daemon_view(&format!("/v1/wait{seen}"))?;
+        // One that is not understood is none; the status says more.
+        Ok(serde_json::from_slice(&answer).unwrap_or_default())
+    }
+
+    fn status(&mut self) -> Result<Status, Error> {
+        let begun = Instant::now();
+        let path = format!("/v1/status?events={}", self.events);
+        let answer = self.asking.quiet_view(&path).and_then(|(answer, _)| output::read(&path, &answer));
+        (self.cost, self.read) = (begun.elapsed(), Some(Instant::now()));
+        self.changed = answer.is_err();
+        answer
+    }
+}

@@ -1,0 +1,96 @@
+//! `gipam import`: of lease files of the old gipam, of tables, and of what `docker network inspect` prints.
+//!
+//! Promises: the content decides what a file is; of a table and of networks it is only said what would be done, unless
+//! `--apply` is there. What is allowed is the daemon's decision.
+
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::actions;
+use super::args::Import;
+use super::error::Error;
+use super::output::{self, Asking};
+use super::tables::{escaped, table};
+use crate::admin::listed::{Answer, Form, Row, form};
+use crate::config::Surroundings;
+
+/// `gipam import FILE|- [--apply]`.
+pub(super) fn import(asking: &Asking, wanted: &Import, surroundings: &Surroundings) -> Result<(), Error> {
+    let (name, content) = content(&wanted.list, surroundings)?;
+    let form = form(&content);
+    if wanted.inspect && form != Form::Inspected {
+        let text = format!("{name} is not what docker network inspect prints: that begins with a [");
+        return Err(Error::Usage(text));
+    }
+    match form {
+        Form::OldLeases => actions::import(asking, &name, &content, wanted.replace),
+        Form::Inspected | Form::Table if wanted.replace => {
+            let text = "--replace belongs to a lease file of the old gipam; nothing is replaced by a list";
+            Err(Error::Usage(text.to_owned()))
+        }
+        Form::Inspected | Form::Table => take(asking, &name, &content, wanted.apply),
+    }
+}
+
+/// What stands in a file, or on standard input, and what to call that.
+fn content(file: &Path, surroundings: &Surroundings) -> Result<(String, String), Error> {
+    let path = match file.to_str() {
+        Some("-") => Path::new("standard input").to_owned(),
+        _ => surroundings.directory.join(file),
+    };
+    let mut content = String::new();
+    let read = match file.to_str() {
+        Some("-") => std::io::stdin().read_to_string(&mut content).map(|_| content),
+        _ => std::fs::read_to_string(&path),
+    };
+    let content = read.map_err(|source| Error::Read { path: path.clone(), source })?;
+    Ok((path.to_string_lossy().into_owned(), content))
+}
+
+fn take(asking: &Asking, name: &str, content: &str, apply: bool) -> Result<(), Error> {
+    let body = json!({"name": name, "content": content, "apply": apply});
+    let answer = asking.change("/v1/listed", &body)?;
+    if asking.json {
+        return output::json("/v1/listed", &answer);
+    }
+    output::text(&told(&output::read("/v1/listed", &answer)?))
+}
+
+/// What becomes of each subnet, and under it what a person can do, each advice once.
+fn told(answer: &Answer) -> String {
+    let row = |row: &Row| {
+        let follows = match (row.action.as_str(), answer.applied) {
+            ("adopt", true) => "adopted".to_owned(),
+            ("adopt", false) => "would be adopted".to_owned(),
+            ("complete", true) => "completed".to_owned(),
+            ("complete", false) => "would be completed".to_owned(),
+            ("known", _) => "nothing: the books know it".to_owned(),
+            (action, _) => format!("{action}: {}", row.why.as_deref().unwrap_or_default()),
+        };
+        let (new, known) = (row.addresses.len().to_string(), row.known.to_string());
+        vec![row.place.clone(), row.subnet.clone(), new, known, follows]
+    };
+    let headings = ["WHERE", "SUBNET", ">NEW ADDRESSES", ">KNOWN", "WHAT FOLLOWS"];
+    let mut text = table(&headings, answer.rows.iter().map(row));
+    let mut advice: Vec<&str> = Vec::new();
+    for said in answer.rows.iter().filter_map(|row| row.advice.as_deref()) {
+        if !advice.contains(&said) {
+            advice.push(said);
+        }
+    }
+    for said in advice {
+        text.push_str(&format!("{}\n", escaped(said)));
+    }
+    let subnets = if answer.subnets == 1 { "subnet" } else { "subnets" };
+    let addresses = if answer.leases == 1 { "address" } else { "addresses" };
+    let all = format!("{} {subnets} and {} {addresses}", answer.subnets, answer.leases);
+    let taken = |row: &Row| matches!(row.action.as_str(), "adopt" | "complete");
+    let last = match (answer.applied, answer.rows.iter().any(taken)) {
+        (_, false) => "nothing is to be taken into the books".to_owned(),
+        (true, _) => format!("{all} were taken into the books"),
+        (false, _) => format!("nothing was changed; --apply takes {all} into the books"),
+    };
+    text + &last + "\n"
+}

@@ -1,0 +1,168 @@
+//! Lines of a screen: text with colours, bars, times and sizes as people read them.
+//!
+//! Promises: a line is never wider than asked for, whatever names are in it, and reads the same without colour; what
+//! comes from elsewhere cannot steer the terminal. Knows nothing of what the lines say.
+
+use super::tables::escaped;
+
+/// Colours, as SGR numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ink {
+    Plain = 0,
+    Bold = 1,
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+}
+
+/// One line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Line(Vec<(Ink, String)>);
+
+impl Line {
+    /// Plain text of ours, which is trusted; for the rest see [`Line::quote`].
+    pub(super) fn of(text: impl Into<String>) -> Self {
+        Self::default().and(Ink::Plain, text)
+    }
+
+    /// More text in this colour.
+    pub(super) fn and(mut self, ink: Ink, text: impl Into<String>) -> Self {
+        self.0.push((ink, text.into()));
+        self
+    }
+
+    /// More text, which comes from elsewhere.
+    pub(super) fn quote(self, text: &str) -> Self {
+        self.and(Ink::Plain, escaped(text))
+    }
+
+    /// The line, cut to a width; what is left out is shown by two dots.
+    pub(super) fn drawn(&self, width: usize, colour: bool) -> String {
+        let length: usize = self.0.iter().map(|(_, text)| text.chars().count()).sum();
+        let mut room = if length > width { width.saturating_sub(2) } else { width };
+        let mut drawn = String::new();
+        for (ink, text) in &self.0 {
+            let part: String = text.chars().take(room).collect();
+            room -= part.chars().count();
+            match (*ink, colour) {
+                (Ink::Plain, _) | (_, false) => drawn.push_str(&part),
+                (ink, true) => drawn.push_str(&format!("\u{1b}[{}m{part}\u{1b}[0m", ink as u8)),
+            }
+        }
+        if length > width {
+            drawn.push_str(&".."[..width.min(2)]);
+        }
+        drawn.truncate(drawn.trim_end_matches(' ').len());
+        drawn
+    }
+}
+
+/// A text of at most this length: from elsewhere, so escaped; what is left out of its middle is shown by two dots.
+pub(super) fn short(text: &str, length: usize) -> String {
+    let letters: Vec<char> = escaped(text).chars().collect();
+    if letters.len() <= length {
+        return letters.into_iter().collect();
+    }
+    let (front, back) = ((length.saturating_sub(2)) / 2, (length.saturating_sub(2)).div_ceil(2));
+    let ends = [&letters[..front], &['.', '.'], &letters[letters.len() - back..]];
+    ends.concat().into_iter().take(length).collect()
+}
+
+/// A bar of this many signs between brackets. What is not empty has a sign, and only what is full has all.
+pub(super) fn bar(share: f64, signs: usize) -> (Ink, String) {
+    let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+    // A share of so few signs fits.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and signs")]
+    let full = (share * signs as f64) as usize;
+    let full = if share > 0.0 { full.max(1) } else { 0 };
+    let ink = match share {
+        share if share >= 0.9 => Ink::Red,
+        share if share >= 0.7 => Ink::Yellow,
+        _ => Ink::Green,
+    };
+    (ink, format!("[{}{}]", "#".repeat(full), ".".repeat(signs - full)))
+}
+
+/// A share as whole percent: 0 % is nothing at all, 100 % is all.
+pub(super) fn percent(share: f64) -> String {
+    match share * 100.0 {
+        share if share <= 0.0 => "0%".to_owned(),
+        share if share < 1.0 => "<1%".to_owned(),
+        share => format!("{}%", share.floor()),
+    }
+}
+
+/// Seconds as people say them.
+pub(super) fn span(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match () {
+        () if seconds < 60 => format!("{seconds} s"),
+        () if minutes < 60 => format!("{minutes} min"),
+        () if hours < 24 => format!("{hours} h {} min", minutes % 60),
+        () => format!("{days} d {} h", hours % 24),
+    }
+}
+
+/// Bytes as people say them.
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} B"),
+        1_024..1_048_576 => format!("{} KiB", bytes / 1_024),
+        1_048_576..1_073_741_824 => format!("{} MiB", bytes / 1_048_576),
+        _ => format!("{} GiB", bytes / 1_073_741_824),
+    }
+}
+
+/// A time of RFC 3339 as the time of day, with the day in front if that is not today.
+pub(super) fn clock(at: &str, now: Option<&str>) -> String {
+    let plain = at.split(['.', 'Z']).next().unwrap_or(at);
+    match (plain.split_once('T'), now.and_then(|now| now.split_once('T'))) {
+        (Some((day, time)), Some((today, _))) if day == today => time.to_owned(),
+        (Some((day, time)), _) => format!("{day} {time}"),
+        (None, _) => escaped(at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_never_wider_than_asked_for_and_colour_changes_nothing_else() {
+        let line = Line::of("a").and(Ink::Red, "bcdef").quote("g\u{1b}[2J");
+        assert_eq!(line.drawn(80, false), "abcdefg\\u{1b}[2J");
+        assert_eq!(line.drawn(6, false), "abcd..");
+        assert_eq!(line.drawn(1, false), ".");
+        assert_eq!(line.drawn(6, true), "a\u{1b}[31mbcd\u{1b}[0m..");
+        assert_eq!(line.drawn(0, true).replace("\u{1b}[31m", "").replace("\u{1b}[0m", ""), "");
+    }
+
+    #[test]
+    fn long_texts_lose_their_middle() {
+        assert_eq!(short("/var/lib/gipam/gipam.db", 12), "/var/..am.db");
+        assert_eq!(short("web", 12), "web");
+        assert_eq!(short("web\n", 3), "...".to_owned().replace("...", "..n"));
+    }
+
+    #[test]
+    fn a_bar_is_empty_only_for_nothing_and_full_only_for_all() {
+        let text = |share| bar(share, 4).1;
+        assert_eq!(
+            [0.0, 0.001, 0.5, 0.999, 1.0, f64::NAN].map(text),
+            ["[....]", "[#...]", "[##..]", "[###.]", "[####]", "[....]"]
+        );
+        assert_eq!([0.5, 0.7, 0.9].map(|share| bar(share, 4).0), [Ink::Green, Ink::Yellow, Ink::Red]);
+        assert_eq!([0.0, 0.0001, 0.999, 1.0].map(percent), ["0%", "<1%", "99%", "100%"]);
+    }
+
+    #[test]
+    fn times_spans_and_sizes_read_as_people_say_them() {
+        assert_eq!([5, 65, 3_700, 90_000, -3].map(span), ["5 s", "1 min", "1 h 1 min", "1 d 1 h", "0 s"]);
+        assert_eq!([5, 4_096, 5 << 20, 3 << 30].map(size), ["5 B", "4 KiB", "5 MiB", "3 GiB"]);
+        let now = Some("2026-01-02T10:00:00Z");
+        assert_eq!(clock("2026-01-02T03:04:05Z", now), "03:04:05");
+        assert_eq!(clock("2026-01-01T03:04:05.123Z", now), "2026-01-01 03:04:05");
+        assert_eq!(clock("\u{1b}", now), "\\u{1b}");
+    }
+}

@@ -1,0 +1,436 @@
+//! `gipam status` as one screen.
+//!
+//! Promises: 24 lines of 80 columns for any host, the parts that do not fit named with the command that shows them;
+//! readable without colour; says nothing that the row does not say. Asks nobody: see `views` and `top`.
+
+use super::paper::{Ink, Line, bar, clock, percent, short, size, span};
+use super::picture;
+use super::tables::escaped;
+use crate::admin::rows::{PoolUsage, Status, SubnetUsage};
+use crate::reconcile::Finding;
+
+/// The lines of a normal terminal, and its columns.
+pub(super) const LINES: usize = 24;
+pub(super) const COLUMNS: usize = 80;
+
+/// Signs of a bar, letters of a name and of a prefix.
+const BAR: usize = 16;
+const NAME: usize = 12;
+const PREFIX: usize = 24;
+
+/// How much of each part is shown.
+const DOORS: usize = 2;
+const POOLS: usize = 4;
+const FULLEST: usize = 4;
+const SUSPECTS: usize = 2;
+const REFUSALS: usize = 3;
+
+/// A count that fits a column: exact up to seven digits, then a power of two.
+pub(super) fn grouped(count: u128) -> String {
+    if count < 10_000_000 {
+        return picture::grouped(count);
+    }
+    let power = count.ilog2() + u32::from(count.ilog2() > 0 && count >> (count.ilog2() - 1) == 3);
+    let about = if count.is_power_of_two() { "" } else { "~" };
+    format!("{about}2^{power}")
+}
+
+/// The screen.
+pub(super) fn drawn(status: &Status, colour: bool) -> String {
+    let parts = [
+        head(status),
+        pools(status, POOLS),
+        fullest(status, FULLEST),
+        state(status),
+        refusals(status, REFUSALS),
+    ];
+    let mut text = String::new();
+    for line in joined(parts, LINES) {
+        text.push_str(&line.drawn(COLUMNS, colour));
+        text.push('\n');
+    }
+    text
+}
+
+/// The parts one after the other, with an empty line between them if there is room for that.
+pub(super) fn joined(parts: impl IntoIterator<Item = Vec<Line>>, lines: usize) -> Vec<Line> {
+    let parts: Vec<Vec<Line>> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let all: usize = parts.iter().map(Vec::len).sum();
+    let empty = [Line::default()];
+    let gap: &[Line] = if all + parts.len() <= lines + 1 { &empty } else { &[] };
+    let mut joined = parts.join(gap);
+    joined.truncate(lines);
+    joined
+}
+
+/// Who answers, since when, and where Docker calls it.
+pub(super) fn head(status: &Status) -> Vec<Line> {
+    if !status.running {
+        return vec![
+            Line::default()
+                .and(Ink::Red, "gipam is not running")
+                .and(Ink::Plain, "; this is what its books say."),
+            Line::of("Networks and containers that need an address cannot start until it runs again."),
+        ];
+    }
+    let version = escaped(status.version.as_deref().unwrap_or_default());
+    let started = status.started.as_deref().unwrap_or_default();
+    let long = status.ago(status.started.as_deref()).map(|ago| format!(" ({})", span(ago)));
+    let several = match status.names.len() {
+        0..=DOORS => String::new(),
+        all => format!(", {all} drivers"),
+    };
+    let since = format!(" since {} UTC{}{several}", clock(started, None), long.unwrap_or_default());
+    let mut lines =
+        vec![Line::of(format!("gipam {version} is ")).and(Ink::Green, "running").and(Ink::Plain, since)];
+    for (name, door) in status.names.iter().zip(&status.doors).take(DOORS) {
+        let at = format!(" at {}", short(door, COLUMNS - 20 - NAME));
+        lines.push(entry("driver", &short(name, NAME)).and(Ink::Plain, at));
+    }
+    lines
+}
+
+/// `label      text`.
+fn entry(label: &str, text: &str) -> Line {
+    Line::of(format!("{label:<11}")).and(Ink::Plain, text)
+}
+
+/// A name, a prefix, a bar, and what it stands for.
+fn gauge(name: &str, prefix: &str, share: Option<f64>, text: &str) -> Line {
+    let (ink, bar) = share.map_or((Ink::Plain, " ".repeat(BAR + 2)), |share| bar(share, BAR));
+    Line::of(format!("{:<NAME$} {:<PREFIX$} ", short(name, NAME), short(prefix, PREFIX)))
+        .and(ink, bar)
+        .and(Ink::Plain, format!(" {:>4}  {text}", share.map(percent).unwrap_or_default()))
+}
+
+/// The pools, by subnets.
+pub(super) fn pools(status: &Status, most: usize) -> Vec<Line> {
+    let mut heading = "POOLS, and how much of each has gone to networks".to_owned();
+    if status.usage.len() > most {
+        heading.push_str(&format!(" ({} more: gipam pools)", status.usage.len() - most));
+    }
+    let pool = |row: &PoolUsage| {
+        let taken = row.subnets.0 + row.cooling.0;
+        let all = grouped(taken.saturating_add(row.free.0));
+        let (share, text) = match row.closed {
+            true => (None, format!("closed, {} /{}", grouped(taken), row.size)),
+            false => (Some(row.share), format!("{} of {all} /{}", grouped(taken), row.size)),
+        };
+        gauge(&row.pool, &row.base, share, &text)
+    };
+    // The fullest first where not all are shown.
+    let mut usage: Vec<&PoolUsage> = status.usage.iter().collect();
+    if usage.len() > most {
+        usage.sort_by(|a, b| b.share.total_cmp(&a.share));
+    }
+    let lines = usage.into_iter().take(most).map(pool);
+    if status.usage.is_empty() {
+        return vec![entry("pools", &format!("{}; see gipam pools", status.pools))];
+    }
+    std::iter::once(Line::default().and(Ink::Bold, heading)).chain(lines).collect()
+}
+
+/// The fullest subnets, by addresses.
+pub(super) fn fullest(status: &Status, most: usize) -> Vec<Line> {
+    if status.fullest.is_empty() {
+        return Vec::new();
+    }
+    let mut heading = "FULLEST SUBNETS, by addresses".to_owned();
+    let others = usize::try_from(status.subnets).unwrap_or(usize::MAX).saturating_sub(most);
+    if others > 0 {
+        heading.push_str(&format!(" ({} more: gipam subnets)", picture::grouped(others as u128)));
+    }
+    let subnet = |subnet: &SubnetUsage| {
+        let taken = subnet.leased.0 + subnet.cooling.0;
+        let all = taken.saturating_add(subnet.free.0);
+        let text = format!("{} of {}", grouped(taken), grouped(all));
+        gauge(subnet.network.as_deref().unwrap_or("-"), &subnet.prefix, subnet.share, &text)
+    };
+    let lines = status.fullest.iter().take(most).map(subnet);
+    std::iter::once(Line::default().and(Ink::Bold, heading)).chain(lines).collect()
+}
+
+/// Addresses, books, Engine, repair, requests.
+fn state(status: &Status) -> Vec<Line> {
+    let mut lines = addresses(status);
+    lines.push(books(status));
+    if status.running {
+        lines.push(engine(status));
+        lines.extend(repair(status, SUSPECTS));
+    }
+    lines
+}
+
+/// How many addresses are what, in words that explain themselves.
+pub(super) fn addresses(status: &Status) -> Vec<Line> {
+    let count = |count: u64| picture::grouped(count.into());
+    let plural = |count: u64| if count == 1 { "" } else { "s" };
+    let (subnets, leases) = (status.subnets, status.leases);
+    let held = format!(
+        "{} subnet{}, {} address{}; {} cooling (released lately)",
+        count(subnets),
+        plural(subnets),
+        count(leases),
+        if leases == 1 { "" } else { "es" },
+        count(status.cooling)
+    );
+    let kept = format!(
+        "{} pinned (by --ip or by hand), {} reserved (not given dynamically)",
+        count(status.pinned),
+        grouped(status.reserved.0)
+    );
+    vec![entry("in use", &held), entry("", &kept)]
+}
+
+/// Where the books are, how large, and when they were written.
+pub(super) fn books(status: &Status) -> Line {
+    if status.writable == Some(false) {
+        let why = status.last_error.as_deref().unwrap_or("see the log");
+        return entry("books", "").and(Ink::Red, "CANNOT BE WRITTEN: ").quote(why);
+    }
+    let written = status.ago(status.synced.as_deref()).map(|ago| format!(", written {} ago", span(ago)));
+    let sizes = format!("{}, log {}", size(status.books_bytes), size(status.log_bytes));
+    let text = format!(": {sizes}{}", written.unwrap_or_default());
+    let room = COLUMNS - 11 - text.chars().count();
+    entry("books", &short(&status.books, room)).and(Ink::Plain, text)
+}
+
+/// Whether Docker's Engine can be asked.
+pub(super) fn engine(status: &Status) -> Line {
+    let now = status.now.as_deref();
+    let since = status.engine_since.as_deref();
+    let long = status.ago(since).map(|ago| format!(" ({})", span(ago))).unwrap_or_default();
+    let since = since.map(|since| format!(" since {}{long}", clock(since, now))).unwrap_or_default();
+    match (status.repair, status.engine) {
+        (Some(false), _) => entry("Engine", "not asked: repair is off (gc.engine)"),
+        (_, None) => entry("Engine", "not asked yet"),
+        (_, Some(true)) => entry("Engine", &format!("answers{since}")),
+        (_, Some(false)) => {
+            let why = status.engine_error.as_deref().unwrap_or_default();
+            entry("Engine", "")
+                .and(Ink::Red, "does not answer")
+                .and(Ink::Plain, format!("{since}: "))
+                .quote(why)
+        }
+    }
+}
+
+/// What repair found and what it does next.
+pub(super) fn repair(status: &Status, most: usize) -> Vec<Line> {
+    if status.repair != Some(true) {
+        return Vec::new();
+    }
+    let ahead = status.ago(status.next_look.as_deref()).map(|ago| -ago);
+    let next = match (ahead, status.engine) {
+        (Some(ahead), Some(false)) => format!("asks again in {}", span(ahead)),
+        (Some(ahead), _) => format!("looks again in {}", span(ahead)),
+        (None, _) => "looks again when Docker calls, or with gipam gc".to_owned(),
+    };
+    let looked = status.ago(status.looked.as_deref()).map(|ago| format!("{} ago", span(ago)));
+    let Some(looked) = looked else { return vec![entry("repair", &format!("has not looked yet; {next}"))] };
+    if status.findings == 0 {
+        return vec![entry("repair", &format!("books and Engine agreed {looked}; {next}"))];
+    }
+    let found = match status.findings {
+        1 => "1 finding".to_owned(),
+        count => format!("{} findings", grouped(count.into())),
+    };
+    let first = entry("repair", "").and(Ink::Yellow, found);
+    let mut lines = vec![first.and(Ink::Plain, format!(" {looked} (see gipam gc); {next}"))];
+    lines.extend(status.suspects.iter().take(most).map(|finding| suspect(finding, status.now.as_deref())));
+    lines
+}
+
+fn suspect(finding: &Finding, now: Option<&str>) -> Line {
+    // The time of a day that is this one is enough.
+    let today = now.and_then(|now| now.split_once('T')).map(|(day, _)| format!("{day}T"));
+    let action = today.map_or_else(|| finding.action.clone(), |today| finding.action.replace(&today, ""));
+    let place = finding.address.as_deref().unwrap_or(&finding.subnet);
+    let holder = finding.holder.as_ref().map(|holder| format!(" ({})", short(holder, 20)));
+    let what = format!("{} {}{}: ", escaped(&finding.what), escaped(place), holder.unwrap_or_default());
+    entry("", &what).quote(&action)
+}
+
+/// What Docker was refused last.
+pub(super) fn refusals(status: &Status, most: usize) -> Vec<Line> {
+    let now = status.now.as_deref();
+    if !status.running {
+        return Vec::new();
+    }
+    let count = |count: Option<u64>| picture::grouped(count.unwrap_or_default().into());
+    let refused = status.refused.unwrap_or_default();
+    let all = format!("{} from Docker since the start, {}", count(status.requests), count(status.refused));
+    let last = if refused == 0 { " refused" } else { " refused; the last:" };
+    let mut lines = vec![entry("requests", &format!("{all}{last}"))];
+    // The latest is told to its end, as that says what to do; others as far as there is room.
+    for refusal in &status.refusals {
+        let method = refusal.method.rsplit('.').next().filter(|method| !method.is_empty()).unwrap_or("-");
+        let head = format!("  {} ", clock(&refusal.at, now));
+        let method = format!("{} ", short(method, 14));
+        let (first, rest) =
+            head_and_rest(&escaped(&refusal.text), COLUMNS - head.len() - method.chars().count());
+        if lines.len() > most {
+            break;
+        }
+        let fits = lines.len() + rest.len() <= most;
+        let (first, rest) = if fits { (first, rest) } else { (escaped(&refusal.text), Vec::new()) };
+        lines.push(Line::of(head).and(Ink::Yellow, method).and(Ink::Plain, first));
+        lines.extend(rest.into_iter().map(|text| entry("", &text)));
+    }
+    lines
+}
+
+/// A text in lines: the first of at most this length, the others as long as the screen lets them.
+fn head_and_rest(text: &str, length: usize) -> (String, Vec<String>) {
+    let (mut lines, mut line, mut room) = (Vec::new(), String::new(), length);
+    for word in text.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
+            lines.push(std::mem::take(&mut line));
+            room = COLUMNS - 11;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    let rest = lines.split_off(1);
+    (lines.pop().unwrap_or_default(), rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::rows::{Count, RefusalRow};
+
+    fn pool(n: u64) -> PoolUsage {
+        PoolUsage {
+            pool: format!("a-pool-with-a-long-name-{n}"),
+            family: "v6".to_owned(),
+            base: "2001:db8:aaaa:bbbb:cccc:dddd:0:0/96".to_owned(),
+            size: 120,
+            subnets: Count(1),
+            free: Count((1 << 24) - 1),
+            cooling: Count(0),
+            closed: n == 1,
+            reserved: Count(0),
+            share: 0.95,
+        }
+    }
+
+    fn subnet(network: Option<&str>, share: Option<f64>) -> SubnetUsage {
+        SubnetUsage {
+            prefix: "192.0.2.0/24".to_owned(),
+            id: "local/192.0.2.0/24#0123456789abcdef".to_owned(),
+            space: "local".to_owned(),
+            pool: None,
+            network: network.map(str::to_owned),
+            leased: Count(1 << 64),
+            cooling: Count(1),
+            free: Count(1 << 63),
+            share,
+        }
+    }
+
+    /// A host on which everything is long, many, and wrong.
+    fn crowded() -> Status {
+        let finding = Finding {
+            what: "lease".to_owned(),
+            subnet: "192.0.2.0/24".to_owned(),
+            address: Some("192.0.2.7".to_owned()),
+            holder: Some("\u{1b}[2Jweb".to_owned()),
+            since: None,
+            first_seen: None,
+            last_seen: None,
+            why: "no running container has it".to_owned(),
+            action: "will be freed after 2026-01-02T03:14:05Z".to_owned(),
+            advice: None,
+        };
+        let refusal = RefusalRow {
+            at: "2026-01-02T03:04:05Z".to_owned(),
+            driver: "gipam".to_owned(),
+            method: "IpamDriver.RequestAddress".to_owned(),
+            text: "address already in use: 192.0.2.7 is held by web; free it with: gipam release 192.0.2.0/24 192.0.2.7 --force".to_owned(),
+        };
+        let time = || Some("2026-01-02T03:04:05Z".to_owned());
+        Status {
+            running: true,
+            names: (0..5).map(|n| format!("driver-with-a-long-name-{n}")).collect(),
+            doors: (0..5)
+                .map(|n| format!("unix:///a/very/long/way/to/{}/d{n}.sock", "x".repeat(90)))
+                .collect(),
+            version: Some("0.1.0".to_owned()),
+            books: format!("/{}/gipam.db", "y".repeat(200)),
+            subnets: 12_345,
+            leases: 1_234_567,
+            started: Some("2025-12-01T00:00:00Z".to_owned()),
+            now: time(),
+            usage: (0..9).map(pool).collect(),
+            fullest: vec![subnet(Some("web\n\u{1b}[31m"), Some(1.0)); 5],
+            books_bytes: 9 << 30,
+            synced: time(),
+            repair: Some(true),
+            engine: Some(false),
+            engine_since: time(),
+            engine_error: Some("the Engine at /var/run/docker.sock cannot be asked: ".repeat(3)),
+            looked: time(),
+            next_look: Some("2026-01-02T04:04:05Z".to_owned()),
+            findings: 40,
+            suspects: vec![finding; 9],
+            refusals: vec![refusal; 9],
+            requests: Some(99_999_999),
+            refused: Some(9),
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn a_crowded_host_fits_24_lines_of_80_columns_and_says_where_more_is() {
+        let text = drawn(&crowded(), false);
+        assert_eq!(text.lines().count(), LINES, "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+        for part in [
+            "(32 d 3 h), 5 drivers",
+            "(5 more: gipam pools)",
+            "(12,341 more: gipam subnets)",
+            "40 findings",
+            "see gipam gc",
+            "does not answer since 03:04:05",
+            "looks again in 1 h 0 min",
+            "9 refused; the last:",
+            "with: gipam release 192.0.2.0/24 192.0.2.7 --force",
+        ] {
+            let part = part.replace("looks again in", "asks again in");
+            assert!(text.contains(&part), "{part} is missing: {text}");
+        }
+    }
+
+    #[test]
+    fn colour_changes_nothing_but_colour() {
+        let (plain, mut painted) = (drawn(&crowded(), false), drawn(&crowded(), true));
+        assert!(painted.contains("\u{1b}[31m"));
+        for sgr in [0, 1, 31, 32, 33] {
+            painted = painted.replace(&format!("\u{1b}[{sgr}m"), "");
+        }
+        assert_eq!(painted, plain);
+    }
+
+    #[test]
+    fn what_an_older_daemon_says_is_shown_and_nothing_is_made_up() {
+        let old = r#"{"running":true,"names":["gipam"],"doors":["unix:///d.sock"],"version":"0.0.9","books":"/b",
+            "pools":2,"subnets":1,"leases":3,"started":"2026-01-02T03:04:05Z","last_error":null,"last_error_at":null,
+            "requests":7}"#;
+        let text = drawn(&serde_json::from_str(old).unwrap(), false);
+        assert!(text.starts_with("gipam 0.0.9 is running since 2026-01-02 03:04:05 UTC\n"), "{text}");
+        assert!(text.contains("pools      2; see gipam pools"), "{text}");
+        assert!(text.contains("1 subnet, 3 addresses"), "{text}");
+        assert!(!text.contains("FULLEST") && !text.contains("repair"), "{text}");
+    }
+
+    #[test]
+    fn large_counts_are_powers_of_two_and_small_ones_exact() {
+        let counts = [0, 9_999_999, 1 << 24, (1 << 32) - 3, (1 << 64) - 5, (1 << 40) + 1, u128::MAX];
+        assert_eq!(counts.map(grouped), ["0", "9,999,999", "2^24", "~2^32", "~2^64", "~2^40", "~2^128"]);
+    }
+}

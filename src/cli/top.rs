@@ -1,0 +1,107 @@
+//! `gipam top`: `gipam status` live, and events as they come.
+//!
+//! Promises: drawn anew when something happened, when the terminal changed, and once a second; q, Ctrl-C and signals
+//! end it, and the terminal is as it was. On a pipe, or with `--json`, each change is a line, as long as
+//! somebody reads. The daemon is asked, never changed; nobody watching means that nobody asks.
+
+use std::io::{self, IsTerminal, Read};
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::error::Error;
+use super::feed::{Feed, News};
+use super::live::{Change, Live};
+use super::output::{self, Asking};
+use super::terminal::Terminal;
+use crate::config::Surroundings;
+
+/// Events that fill a screen, and those that a pipe may miss at most between two looks.
+const SHOWN: u32 = 60;
+const PIPED: u32 = 200;
+
+/// `gipam top`.
+pub(super) fn run(asking: Asking, surroundings: &Surroundings) -> Result<(), Error> {
+    let (json, terminal) = (asking.json, io::stdout().is_terminal());
+    let lines = json || !terminal;
+    let mut feed = Feed::new(asking, if lines { PIPED } else { SHOWN });
+    let first = feed.first()?;
+    if lines {
+        return piped(feed, first, json);
+    }
+    let colour = !surroundings.variables.contains_key("NO_COLOR");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Write)?;
+    runtime.block_on(watch(feed, Live::new(first), colour)).map_err(Error::Write)
+}
+
+/// A line a change, until nobody reads.
+fn piped(mut feed: Feed, first: crate::admin::rows::Status, json: bool) -> Result<(), Error> {
+    let beginning = Change::first(&first);
+    let mut live = Live::new(first);
+    output::text(&beginning.line(&live, json))?;
+    loop {
+        let changes = live.hear(feed.next(), Instant::now());
+        let lines: String = changes.iter().map(|change| change.line(&live, json)).collect();
+        if !lines.is_empty() {
+            output::text(&lines)?;
+        }
+    }
+}
+
+/// What the terminal shows, until somebody has seen enough.
+async fn watch(mut feed: Feed, mut live: Live, colour: bool) -> io::Result<()> {
+    let mut ends = Ends::new()?;
+    let mut resized = signal(SignalKind::window_change())?;
+    let terminal = Terminal::take(colour)?;
+    let mut keys = keys();
+    // A thread of its own asks; it ends with the program.
+    let (tell, mut news) = mpsc::channel::<News>(1);
+    std::thread::spawn(move || while tell.blocking_send(feed.next()).is_ok() {});
+    let mut second = interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        terminal.draw(&live.lines(terminal.size().1))?;
+        tokio::select! {
+            Some(heard) = news.recv() => { live.hear(heard, Instant::now()); }
+            _ = second.tick() => {}
+            _ = resized.recv() => {}
+            Some(key) = keys.recv() => if matches!(key, b'q' | b'Q' | 3 | 4) { return Ok(()) },
+            () = ends.any() => return Ok(()),
+        }
+    }
+}
+
+/// Keys, as they are pressed; none where standard input is something else.
+fn keys() -> mpsc::Receiver<u8> {
+    let (tell, keys) = mpsc::channel(1);
+    if io::stdin().is_terminal() {
+        std::thread::spawn(move || {
+            let mut key = [0];
+            while matches!(io::stdin().read(&mut key), Ok(1)) && tell.blocking_send(key[0]).is_ok() {}
+        });
+    }
+    keys
+}
+
+/// The signals that end a program.
+struct Ends([Signal; 4]);
+
+impl Ends {
+    fn new() -> io::Result<Self> {
+        let [interrupt, terminate, hangup, quit] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
+        Ok(Self([signal(interrupt)?, signal(terminate)?, signal(hangup)?, signal(quit)?]))
+    }
+
+    async fn any(&mut self) {
+        let [interrupt, terminate, hangup, quit] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+            _ = quit.recv() => {}
+        }
+    }
+}

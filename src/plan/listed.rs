@@ -1,0 +1,245 @@
+//! Taking subnets and leases that a person lists into the books: a table, or what Docker shows of its networks.
+//!
+//! Promises: *disjoint*, *unique*, *inside*: what would break one of them is refused with the place where it is listed;
+//! what the books know already changes nothing, so that a list can be taken twice; all that lives in a subnet comes with
+//! it in one decision. What was released within the last minute is not taken, since the list may be older than that.
+//! Frees and replaces nothing.
+
+use std::collections::BTreeMap;
+
+use super::change::{Change, Kind, Marks, Record, Serial};
+use super::error::Error;
+use super::prefix::Prefix;
+use super::repair::SETTLING;
+use super::request::{Adoption, Context, Fence, Mac, ShownLease, Space};
+use super::settings::{Millis, rfc3339};
+use super::subnet::{Subnet, never_given};
+use super::{Plan, mac_text};
+
+/// A subnet as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Where, for people: `line 3`, `network web`.
+    pub place: String,
+    /// Its prefix.
+    pub prefix: Prefix,
+    /// Its `--ip-range`.
+    pub range: Option<Prefix>,
+    /// Its PoolID; Docker says it later if absent.
+    pub id: Option<String>,
+    /// Its `--ipam-opt` map.
+    pub options: BTreeMap<String, String>,
+    /// What lives in it; each inside of it and listed once.
+    pub leases: Vec<ListedLease>,
+    /// For the history.
+    pub evidence: Box<str>,
+}
+
+/// A lease as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedLease {
+    /// Where, for people.
+    pub place: String,
+    /// Its number.
+    pub address: u128,
+    /// What it is.
+    pub kind: Kind,
+    /// The holder's name, by which Docker will ask for it again.
+    pub name: Option<Box<str>>,
+    /// The holder's MAC.
+    pub mac: Option<Mac>,
+}
+
+/// What becomes of a listed subnet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Taken {
+    /// To commit, in this order.
+    pub changes: Vec<Change>,
+    /// The books lack the subnet.
+    pub new: bool,
+    /// Numbers of the addresses that the books lack.
+    pub leases: Vec<u128>,
+}
+
+/// Why a listed subnet cannot be taken.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{place}: {error}")]
+pub struct Obstacle {
+    /// Where it is listed.
+    pub place: String,
+    /// Why.
+    pub error: Error,
+}
+
+/// The numbers that come next.
+struct Next {
+    serial: Serial,
+    generation: u64,
+}
+
+impl Next {
+    fn generation(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation - 1
+    }
+}
+
+impl Plan {
+    /// What becomes of each of these, in this order, if all that can be taken is.
+    pub fn take_listed(&self, all: &[Listed], context: Context) -> Vec<Result<Taken, Obstacle>> {
+        let (generation, serial) = self.counters();
+        let mut next = Next { serial, generation };
+        let mut taken: Vec<&Listed> = Vec::new();
+        let mut outcomes = Vec::new();
+        for listed in all {
+            let obstacle = |error| Obstacle { place: listed.place.clone(), error };
+            let outcome = match taken.iter().find(|other| other.prefix.overlaps(listed.prefix)) {
+                Some(other) => Err(obstacle(Error::OverlapPool(format!(
+                    "{} overlaps {} of {}",
+                    listed.prefix, other.prefix, other.place
+                )))),
+                None => self.take(listed, &mut next, context),
+            };
+            if outcome.is_ok() {
+                taken.push(listed);
+            }
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    fn take(&self, listed: &Listed, next: &mut Next, context: Context) -> Result<Taken, Obstacle> {
+        for lease in &listed.leases {
+            let (low, high) = never_given(listed.prefix);
+            if lease.kind != Kind::Unknown && [low, high].contains(&Some(lease.address)) {
+                let why = format!("is the network or broadcast address of {}, or all zero", listed.prefix);
+                let error = Error::OutOfRange { address: listed.prefix.address(lease.address), why };
+                return Err(Obstacle { place: lease.place.clone(), error });
+            }
+        }
+        let held = self.at(Space::Local, listed.prefix);
+        match held {
+            [] => self
+                .take_new(listed, next, context)
+                .map_err(|error| Obstacle { place: listed.place.clone(), error }),
+            [serial] => match self.subnets.get(serial) {
+                Some(subnet) => self.take_into(subnet, listed, next, context.now),
+                None => Ok(Taken::default()),
+            },
+            _ => {
+                let error = Error::OverlapPool(format!("{} is held several times", listed.prefix));
+                Err(Obstacle { place: listed.place.clone(), error })
+            }
+        }
+    }
+
+    /// A subnet that the books lack.
+    fn take_new(&self, listed: &Listed, next: &mut Next, context: Context) -> Result<Taken, Error> {
+        let read = Fence { generation: self.next_generation, at: context.now };
+        self.refuse_overlap(Space::Local, listed.prefix)?;
+        self.refuse_recent(listed.prefix, read)?;
+        if let Some(id) = &listed.id {
+            self.check_id(listed.prefix, id)?;
+        }
+        let shown = listed.leases.iter().map(|lease| ShownLease {
+            address: lease.address,
+            kind: lease.kind,
+            mac: lease.mac,
+            evidence: listed.evidence.clone(),
+        });
+        let adoption = Adoption {
+            prefix: listed.prefix,
+            range: listed.range,
+            options: listed.options.clone(),
+            id: listed.id.clone(),
+            leases: shown.collect(),
+            read,
+            evidence: listed.evidence.clone(),
+        };
+        let (serial, mut changes) = self.adopted(&adoption, next.serial, next.generation, context.now);
+        next.generation += changes.len() as u64;
+        next.serial = next.serial.max(serial + 1);
+        let name = |address: u128| listed.leases.iter().find(|lease| lease.address == address)?.name.clone();
+        for change in &mut changes {
+            if let Change::AddressLearned { address, record, .. } = change {
+                record.name = name(*address);
+            }
+        }
+        let leases = listed.leases.iter().map(|lease| lease.address).collect();
+        Ok(Taken { changes, new: true, leases })
+    }
+
+    /// What a subnet of the books lacks.
+    fn take_into(
+        &self,
+        subnet: &Subnet,
+        listed: &Listed,
+        next: &mut Next,
+        now: Millis,
+    ) -> Result<Taken, Obstacle> {
+        let state = &subnet.state;
+        let mut taken = Taken::default();
+        if let Some(id) = listed.id.as_ref().filter(|id| **id != state.id) {
+            let named = self.name_subnet(state.prefix, id);
+            taken.changes.push(named.map_err(|error| Obstacle { place: listed.place.clone(), error })?);
+        }
+        let mut marks = Marks { addressed: true, stormed: false, ..state.marks.clone() };
+        for lease in &listed.leases {
+            let known = self.known_lease(subnet, lease, now);
+            if known.map_err(|error| Obstacle { place: lease.place.clone(), error })? {
+                continue;
+            }
+            match lease.kind {
+                Kind::Gateway if subnet.gateway_lease().is_none() && marks.gateway.is_none() => {
+                    marks.gateway = Some(lease.address);
+                }
+                Kind::Endpoint => marks.had_endpoint = true,
+                _ => {}
+            }
+            let record = Record {
+                leased: true,
+                kind: lease.kind,
+                name: lease.name.clone(),
+                mac: lease.mac,
+                pinned: subnet.addresses.get(lease.address).is_some_and(|old| old.pinned),
+                since: now,
+                generation: next.generation(),
+            };
+            let (serial, address, evidence) = (state.serial, lease.address, listed.evidence.clone());
+            taken.changes.push(Change::AddressLearned { serial, address, record, evidence });
+            taken.leases.push(address);
+        }
+        if !taken.leases.is_empty() && marks != state.marks {
+            taken.changes.push(Change::SubnetMarked { serial: state.serial, marks });
+        }
+        Ok(taken)
+    }
+
+    /// Whether the books have this lease already; refused if they have another there.
+    fn known_lease(&self, subnet: &Subnet, lease: &ListedLease, now: Millis) -> Result<bool, Error> {
+        let Some(record) = subnet.addresses.get(lease.address) else { return Ok(false) };
+        let address = subnet.state.prefix.address(lease.address);
+        if !record.leased {
+            if record.since.saturating_add(SETTLING) > now {
+                return Err(Error::OutOfDate(format!(
+                    "{address} was released at {}, so the list may be out of date; try again in a minute",
+                    rfc3339(record.since)
+                )));
+            }
+            return Ok(false);
+        }
+        let differs = |ours: Option<String>, theirs: Option<String>| matches!((ours, theirs), (Some(ours), Some(theirs)) if ours != theirs);
+        let text = |name: &Option<Box<str>>| name.as_ref().map(ToString::to_string);
+        let kind = |kind: Kind| kind.name().map(str::to_owned);
+        if differs(text(&record.name), text(&lease.name))
+            || differs(record.mac.map(mac_text), lease.mac.map(mac_text))
+            || differs(kind(record.kind), kind(lease.kind))
+        {
+            let held = [text(&record.name), record.mac.map(mac_text), kind(record.kind)];
+            let holder = held.into_iter().flatten().next().unwrap_or_else(|| "somebody".to_owned());
+            let subnet = self.command_name(subnet);
+            return Err(Error::AddressInUse { address, holder, subnet });
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,151 @@
+//! `gipam status` of the real daemon: one screen, the same from the books when it is down, and its JSON.
+
+#![allow(missing_docs, reason = "a test program has no readers of its API")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+#[path = "support/daemon.rs"]
+mod daemon;
+#[path = "support/http.rs"]
+mod http;
+
+use std::process::Output;
+
+use daemon::{Daemon, House, until};
+use http::Wire;
+use serde_json::{Value, json};
+
+const TOML: &str = r#"
+[gc]
+engine = ""
+[[pool]]
+name = "lan"
+v4 = { base = "198.18.0.0/16", size = 24 }
+v6 = { base = "2001:db8:77::/48", size = 64 }
+reserved = ["198.18.0.200-198.18.0.203"]
+[[pool]]
+name = "small"
+v4 = { base = "198.51.100.0/24", size = 28 }
+"#;
+
+fn named(name: &str) -> Value {
+    json!({"com.docker.network.endpoint.name": name})
+}
+
+/// A network of each pool, a container, one that has just gone, and a refusal.
+fn life(daemon: &Daemon) -> String {
+    let mut wire: Wire = daemon.wire();
+    let (lan, _) = wire.subnet(false);
+    wire.subnet(true);
+    let (small, _) = wire.pool(&json!({"AddressSpace": "local", "Options": {"pool": "small"}}));
+    for n in 0..10 {
+        wire.address(&small, "", named(&format!("small-{n}")));
+    }
+    wire.address(&lan, "", named("web"));
+    let gone = wire.address(&lan, "", named("gone"));
+    wire.release(&lan, &gone);
+    wire.refused("RequestPool", &json!({"AddressSpace": "local", "Options": {"pol": "x"}}))
+}
+
+fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(text.lines().count() <= 24 && text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(!text.contains('\u{1b}'), "no colour on a pipe: {text}");
+    text
+}
+
+#[test]
+fn status_is_one_screen_with_and_without_the_daemon() {
+    let house = House::with_toml(TOML);
+    let daemon = house.start();
+    life(&daemon);
+    let running = text(&house.gipam(&["status"]));
+    for part in [
+        "is running since",
+        "driver     d at unix://",
+        "lan          198.18.0.0/16            [#...............]  <1%  1 of 256 /24",
+        "lan          2001:db8:77::/48         [#...............]  <1%  1 of 65,536 /64",
+        "-            198.51.100.0/28          [############....]  76%  10 of 13",
+        "3 subnets, 11 addresses; 1 cooling (released lately)",
+        "0 pinned (by --ip or by hand), 4 reserved (not given dynamically)",
+        "Engine     not asked: repair is off (gc.engine)",
+        "1 refused; the last:",
+        "RequestPool invalid request: unknown option pol=x",
+    ] {
+        let part = part.replace("driver     d at", "driver     gipam at");
+        assert!(running.contains(&part), "{part} is missing:\n{running}");
+    }
+    daemon.stop();
+    let books = house.path("gipam.db").display().to_string();
+    let down = house.gipam(&["status", "--file", &books]);
+    let said = String::from_utf8_lossy(&down.stderr).into_owned();
+    assert!(said.contains("no daemon answers at") && said.contains("this is from the books"), "{said}");
+    let down = text(&down);
+    assert!(down.starts_with("gipam is not running; this is what its books say.\n"), "{down}");
+    let same = |screen: &str| {
+        let end = screen.find("books  ").unwrap();
+        screen[screen.find("POOLS").unwrap()..end].to_owned()
+    };
+    assert_eq!(same(&running), same(&down));
+}
+
+#[test]
+fn status_as_json_keeps_its_keys_and_agrees_with_the_other_views() {
+    let house = House::with_toml(TOML);
+    let daemon = house.start();
+    let refused = life(&daemon);
+    let pin = house.gipam(&["pin", "cache", "198.18.0.50"]);
+    assert!(pin.status.success(), "{}", String::from_utf8_lossy(&pin.stderr));
+    let status = house.json(&["status"]);
+    assert_eq!(status["pinned"], 1, "{status}");
+    let keys: Vec<&str> = status.as_object().unwrap().keys().map(String::as_str).collect();
+    let kept = [
+        "running",
+        "names",
+        "doors",
+        "version",
+        "books",
+        "pools",
+        "subnets",
+        "leases",
+        "started",
+        "last_error",
+    ];
+    assert_eq!(keys[..kept.len()], kept);
+    for counter in ["requests", "refused", "empty_bodies", "undone"] {
+        assert!(status[counter].is_u64(), "{counter}: {status}");
+    }
+    let count = |state: &str| house.json(&["leases", "--state", state]).as_array().unwrap().len();
+    assert_eq!(status["cooling"], count("cooling"));
+    assert_eq!(status["pinned"], count("pinned"));
+    assert_eq!(status["leases"], count("leased"));
+    assert_eq!(status["reserved"], 4);
+    let pools: Vec<Value> = house.json(&["pools"]).as_array().unwrap().clone();
+    for (usage, pool) in status["usage"].as_array().unwrap().iter().zip(&pools) {
+        for (key, value) in pool.as_object().unwrap() {
+            assert_eq!(&usage[key], value, "{key}");
+        }
+    }
+    assert_eq!(status["fullest"][0]["prefix"], "198.51.100.0/28");
+    assert_eq!(status["fullest"][2]["share"], Value::Null, "a /64 is never full");
+    assert_eq!((&status["refusals"][0]["text"], &status["repair"]), (&Value::from(refused), &json!(false)));
+    assert!(status["books_bytes"].as_u64().unwrap() > 0 && status["synced"].is_string(), "{status}");
+    assert_eq!(status["events"], Value::Null, "only when asked for");
+    let events = daemon.view("/v1/status?events=2")["events"].clone();
+    assert_eq!((events.as_array().unwrap().len(), &events[0]["event"]), (2, &Value::from("pinned")));
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_said_with_since_when_why_and_what_follows() {
+    let house = House::with_toml(&TOML.replace("engine = \"\"", "engine = \"/nowhere/docker.sock\""));
+    let _daemon = house.start();
+    let status = until("repair has asked", || {
+        Some(house.json(&["status"])).filter(|status| status["engine"] == false)
+    });
+    assert!(status["engine_since"].is_string() && status["next_look"].is_string(), "{status}");
+    assert!(status["engine_error"].as_str().unwrap().contains("/nowhere/docker.sock"), "{status}");
+    assert_eq!((&status["repair"], &status["findings"]), (&json!(true), &json!(0)));
+    let screen = text(&house.gipam(&["status"]));
+    assert!(screen.contains("Engine     does not answer since "), "{screen}");
+    assert!(screen.contains("repair     has not looked yet; asks again in "), "{screen}");
+}

@@ -1,0 +1,245 @@
+//! `gipam top` on a real terminal (a pty) and on a pipe, of the real daemon.
+
+#![allow(missing_docs, reason = "a test program has no readers of its API")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+#[path = "support/daemon.rs"]
+mod daemon;
+#[path = "support/http.rs"]
+mod http;
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use daemon::{House, until};
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+use serde_json::{Value, json};
+
+const TOML: &str =
+    "[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\nv4 = { base = \"198.18.0.0/16\", size = 24 }\n";
+
+/// `gipam top` in a terminal of its own.
+struct Screen {
+    top: Child,
+    /// Our side of the terminal, and its.
+    ours: File,
+    its: File,
+    /// How it was before.
+    before: String,
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+fn size(rows: u16, columns: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+fn modes(terminal: &File) -> String {
+    let modes = tcgetattr(terminal).unwrap();
+    format!("{:?} {:?} {:?}", modes.input_modes, modes.output_modes, modes.local_modes)
+}
+
+fn command(house: &House, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gipam"));
+    command.env_clear().arg("top").arg("--admin").arg(house.admin()).args(more);
+    command
+}
+
+impl Screen {
+    fn new(house: &House, rows: u16, columns: u16) -> Self {
+        Self::with(house, rows, columns, None)
+    }
+
+    fn with(house: &House, rows: u16, columns: u16, no_color: Option<&str>) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+        let ours = File::from(ours);
+        let its = OpenOptions::new().read(true).write(true).open(name).unwrap();
+        tcsetwinsize(&its, size(rows, columns)).unwrap();
+        let before = modes(&its);
+        let books = house.path("gipam.db").display().to_string();
+        let end = || Stdio::from(its.try_clone().unwrap());
+        let mut top = command(house, &["--file", &books]);
+        top.envs(no_color.map(|value| ("NO_COLOR", value)));
+        let top = top.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        let written: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let (mut reading, heard) = (ours.try_clone().unwrap(), written.clone());
+        std::thread::spawn(move || {
+            let mut some = [0; 4096];
+            while let Ok(length @ 1..) = reading.read(&mut some) {
+                heard.lock().unwrap().extend(&some[..length]);
+            }
+        });
+        Self { top, ours, its, before, written }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
+    }
+
+    /// The lines of the last whole picture, without colours.
+    fn picture(&self) -> Option<Vec<String>> {
+        let text = self.text();
+        let (whole, _) = text.rsplit_once("\u{1b}[H")?;
+        let last = whole.rsplit("\u{1b}[H").find(|part| !part.is_empty())?;
+        let mut plain = last.replace("\u{1b}[2K", "").replace("\r\n\u{1b}[J", "");
+        for sgr in [0, 1, 31, 32, 33] {
+            plain = plain.replace(&format!("\u{1b}[{sgr}m"), "");
+        }
+        Some(plain.split("\r\n").map(str::to_owned).collect())
+    }
+
+    /// Waits for a picture with this in it.
+    fn shows(&self, what: &str) -> Vec<String> {
+        until(what, || self.picture().filter(|lines| lines.iter().any(|line| line.contains(what))))
+    }
+
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.top), signal).unwrap();
+    }
+
+    /// Waits for its end; the terminal must be as it was.
+    fn ends(&mut self, how: &str) {
+        let status = until("top ends", || self.top.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0), "{how}");
+        assert_eq!(modes(&self.its), self.before, "{how}: keys are as they were");
+        until("the screen is given back", || self.text().ends_with("\u{1b}[?25h\u{1b}[?1049l").then_some(()));
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.top.kill();
+        let _ = self.top.wait();
+    }
+}
+
+#[test]
+fn top_shows_what_happens_as_it_happens_and_follows_the_terminals_size() {
+    let house = House::with_toml(TOML);
+    let daemon = house.start();
+    let screen = Screen::new(&house, 24, 80);
+    let fits = |lines: &[String], rows: usize, columns: usize| {
+        assert!(
+            lines.len() <= rows && lines.iter().all(|line| line.chars().count() <= columns),
+            "{lines:#?}"
+        );
+    };
+    fits(&screen.shows("is running since"), 24, 80);
+    let (id, _) = daemon.wire().subnet(false);
+    daemon.wire().address(&id, "", json!({"com.docker.network.endpoint.name": "web"}));
+    fits(&screen.shows("leased 198.18.0.2 web"), 24, 80);
+    screen.shows("1 subnet, 1 address;");
+    daemon.wire().refused("RequestPool", &json!({"AddressSpace": "local", "Options": {"pol": "x"}}));
+    screen.shows("refused RequestPool invalid request: unknown option pol=x");
+    tcsetwinsize(&screen.its, size(12, 40)).unwrap();
+    screen.signal(Signal::WINCH);
+    until("a smaller picture", || {
+        let lines = screen.picture()?;
+        (lines.len() <= 12 && lines.iter().all(|line| line.chars().count() <= 40)).then_some(())
+    });
+    screen.shows("LAST EVENTS");
+}
+
+#[test]
+fn top_outlives_the_daemon_and_says_so() {
+    let house = House::with_toml(TOML);
+    let daemon = house.start();
+    let screen = Screen::new(&house, 24, 80);
+    screen.shows("is running since");
+    daemon.stop();
+    let lines = screen.shows("gipam is not running; this is what its books say.");
+    assert!(lines.iter().any(|line| line.contains("198.18.0.0/16")), "{lines:#?}");
+    let _daemon = house.start();
+    screen.shows("is running since");
+}
+
+#[test]
+fn the_terminal_is_given_back_at_q_at_ctrl_c_and_at_signals() {
+    let house = House::with_toml(TOML);
+    let _daemon = house.start();
+    for key in [b"q", b"\x03"] {
+        let mut screen = Screen::new(&house, 24, 80);
+        screen.shows("is running since");
+        assert_ne!(modes(&screen.its), screen.before, "keys come at once meanwhile");
+        screen.ours.write_all(key).unwrap();
+        screen.ends(&format!("{key:?}"));
+    }
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
+        let mut screen = Screen::new(&house, 24, 80);
+        screen.shows("is running since");
+        screen.signal(signal);
+        screen.ends(&format!("{signal:?}"));
+    }
+}
+
+#[test]
+fn colour_is_for_terminals_and_for_those_who_want_it() {
+    let house = House::with_toml(TOML);
+    let _daemon = house.start();
+    for (no_color, coloured) in [(None, true), (Some("1"), false)] {
+        let screen = Screen::with(&house, 24, 80, no_color);
+        screen.shows("is running since");
+        assert_eq!(screen.text().contains("\u{1b}[32m"), coloured, "{no_color:?}");
+    }
+}
+
+#[test]
+fn on_a_pipe_a_change_is_a_line() {
+    let house = House::with_toml(TOML);
+    let daemon = house.start();
+    let mut text = command(&house, &[]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut json = command(&house, &["--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(text.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut rows = BufReader::new(json.stdout.take().unwrap())
+        .lines()
+        .map(|line| -> Value { serde_json::from_str(&line.unwrap()).unwrap() });
+    assert!(lines.next().unwrap().ends_with("0 subnets, 0 leased, 0 cooling  gipam is running"));
+    assert_eq!(rows.next().unwrap()["running"], true);
+    let (id, _) = daemon.wire().subnet(false);
+    assert!(lines.next().unwrap().ends_with("subnet granted 198.18.0.0/24"));
+    assert_eq!(rows.next().unwrap()["event"]["event"], "subnet granted");
+    let asked = json!({"com.docker.network.endpoint.name": "web"});
+    daemon.wire().address(&id, "", asked);
+    assert!(lines.next().unwrap().ends_with("1 subnets, 1 leased, 0 cooling  leased 198.18.0.2 web"));
+    let row = rows.next().unwrap();
+    assert_eq!((&row["event"]["holder"], &row["leases"]), (&json!("web"), &json!(1)), "{row}");
+    // A reader that leaves is no failure.
+    drop((lines, rows));
+    daemon.wire().release_pool(&id);
+    for top in [&mut text, &mut json] {
+        let status = until("top ends", || top.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+#[test]
+fn without_daemon_and_books_there_is_nothing_to_watch() {
+    let house = House::with_toml(TOML);
+    let output = command(&house, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(6), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn who_waits_is_answered_at_a_commit_and_else_after_a_second() {
+    let house = House::with_toml(TOML);
+    let daemon = house.start();
+    let first = daemon.view("/v1/wait");
+    let path = format!("/v1/wait?seen={}", first["id"].as_str().unwrap());
+    let begun = std::time::Instant::now();
+    let still = daemon.view(&path);
+    assert!(begun.elapsed().as_millis() >= 900, "{:?}", begun.elapsed());
+    assert_eq!(still["id"], first["id"], "nothing happened");
+    let (asking, waiting) = (daemon.admin.clone(), path.clone());
+    let waiting = std::thread::spawn(move || http::Wire::unix(&asking).get(&waiting));
+    daemon.wire().subnet(false);
+    let then = waiting.join().unwrap();
+    assert_ne!(then["id"], first["id"]);
+    let calls = || daemon.view("/v1/wait")["calls"]["IpamDriver.RequestPool"]["ok"].as_u64();
+    until("the call is counted", || calls().filter(|calls| *calls == 1));
+}
