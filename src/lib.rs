@@ -28,7 +28,8 @@
 //! 8. [`reconcile`] compares the books with the Engine's lists and mends what Docker lost.
 //! 9. [`admin`] is the daemon as people see it: views, release by hand, import and export.
 //! 10. [`web`] shows it to browsers and Prometheus: the page, metrics, health.
-//! 11. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] tells one process from the next; [`cli`] is what people type.
+//! 11. [`hooks`] tells programs and web addresses of what happens, from the books.
+//! 12. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] tells one process from the next; [`cli`] is what people type.
 
 pub mod admin;
 pub mod cli;
@@ -37,6 +38,7 @@ pub mod config;
 pub mod daemon;
 pub mod docker;
 pub mod doctor;
+pub mod hooks;
 pub mod host;
 pub mod ledger;
 pub mod plan;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use, as ARCHITECTURE.md says.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("plan", &[]),
     ("server", &["processes"]),
     ("processes", &[]),
@@ -19,9 +19,13 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("settle", &["plan", "config"]),
     ("store", &["plan"]),
     ("ledger", &["plan", "store"]),
+    ("hooks", &["plan", "store", "ledger", "config", "clock"]),
     ("docker", &["plan", "ledger", "server", "clock", "processes"]),
     ("reconcile", &["plan", "store", "ledger", "docker"]),
-    ("admin", &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock", "reconcile"]),
+    (
+        "admin",
+        &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock", "reconcile", "hooks"],
+    ),
     ("web", &["plan", "store", "ledger", "server", "docker", "config", "clock", "reconcile", "admin"]),
     (
         "daemon",
@@ -38,6 +42,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "host",
             "admin",
             "reconcile",
+            "hooks",
             "web",
         ],
     ),

@@ -12,11 +12,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::{AdminError, Kind};
 use super::import;
-use super::rows::Status;
+use super::rows::{HookRow, Status};
 use super::views::View;
 use crate::clock;
 use crate::config::{Config, PoolsOrigin};
 use crate::docker::{Counters, Look};
+use crate::hooks::Hooks;
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
 use crate::plan::prefix::Prefix;
@@ -39,6 +40,7 @@ pub struct Admin {
     origin: PoolsOrigin,
     counters: Arc<Counters>,
     repair: reconcile::Handle,
+    hooks: Option<Hooks>,
     look: Look,
     reloads: mpsc::Sender<Reload>,
     started: Millis,
@@ -145,10 +147,17 @@ impl Admin {
             origin: config.pools_origin.clone(),
             counters,
             repair,
+            hooks: None,
             look,
             reloads,
             started: clock::now(),
         }
+    }
+
+    /// The same, with these hooks in the status.
+    #[must_use]
+    pub fn with_hooks(self, hooks: Hooks) -> Self {
+        Self { hooks: Some(hooks), ..self }
     }
 
     async fn answer(&self, request: &Request) -> Result<Vec<u8>, AdminError> {
@@ -195,7 +204,12 @@ impl Admin {
     }
 
     async fn status(&self) -> Result<Vec<u8>, AdminError> {
-        let status = self.read(|view, books| Ok(view.status(books))).await?;
+        let hooks = self.hooks.clone();
+        let look = move |view: View, books: &Path| {
+            let hooks = hooks.iter().flat_map(Hooks::report).map(HookRow::from).collect();
+            Ok(Status { hooks, ..view.status(books) })
+        };
+        let status = self.read(look).await?;
         self.with_counters(status)
     }
 
@@ -281,6 +295,13 @@ impl Admin {
         self.ledger.alter(Box::new(move |_| Ok(Altered { meta, ..Altered::default() }))).await?;
         debug_assert_eq!(old_gipam::detect(&bytes), old_gipam::Content::Json);
         Ok(bytes)
+    }
+}
+
+impl From<crate::hooks::Report> for HookRow {
+    fn from(report: crate::hooks::Report) -> Self {
+        let crate::hooks::Report { name, target, upto, behind, failing_since, last_error, .. } = report;
+        Self { hook: name, target, upto, behind, failing_since, last_error }
     }
 }
 

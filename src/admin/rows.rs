@@ -161,6 +161,26 @@ pub struct Status {
     pub last_error: Option<String>,
     /// When it happened.
     pub last_error_at: Option<String>,
+    /// Who is told of what happens, as far as a daemon runs.
+    #[serde(default)]
+    pub hooks: Vec<HookRow>,
+}
+
+/// One hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookRow {
+    /// Its name.
+    pub hook: String,
+    /// The command or the URL.
+    pub target: String,
+    /// It was told everything up to this number of the history.
+    pub upto: u64,
+    /// Events that it was not told yet; `null` if they could not be counted.
+    pub behind: Option<u64>,
+    /// Since when it fails; `null` if it does not.
+    pub failing_since: Option<String>,
+    /// Why it fails.
+    pub last_error: Option<String>,
 }
 
 /// The picture of a pool's family, or of a subnet.

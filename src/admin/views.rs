@@ -128,6 +128,7 @@ impl View {
             started: None,
             last_error: None,
             last_error_at: None,
+            hooks: Vec::new(),
         }
     }
 

@@ -10,7 +10,7 @@ use super::error::Error;
 use super::output::{self, Asking};
 use super::tables::{optional, pairs, table, time};
 use crate::admin::client::encoded;
-use crate::admin::rows::{HistoryRow, LeaseRow, PoolRow, Status, SubnetRow};
+use crate::admin::rows::{HistoryRow, HookRow, LeaseRow, PoolRow, Status, SubnetRow};
 
 /// Asks, and prints JSON or what `shown` makes of it.
 pub(super) fn show<T: DeserializeOwned>(
@@ -34,7 +34,8 @@ pub(super) fn status(asking: &Asking) -> Result<(), Error> {
             (Some(error), at) => format!("{error} ({})", time(at.as_deref())),
             (None, _) => "none".to_owned(),
         };
-        pairs(&[
+        let hooks: Vec<String> = status.hooks.iter().map(hook).collect();
+        let mut lines = vec![
             ("running", if status.running { "yes" } else { "no" }.to_owned()),
             ("version", optional(status.version.as_deref())),
             ("started", time(status.started.as_deref())),
@@ -44,8 +45,26 @@ pub(super) fn status(asking: &Asking) -> Result<(), Error> {
             ("subnets", status.subnets.to_string()),
             ("leases", status.leases.to_string()),
             ("last error", error),
-        ])
+        ];
+        lines.extend(hooks.into_iter().map(|hook| ("hook", hook)));
+        pairs(&lines)
     })
+}
+
+/// How a hook does.
+fn hook(row: &HookRow) -> String {
+    let HookRow { hook, upto, .. } = row;
+    let behind = match row.behind {
+        Some(0) => "nothing waits".to_owned(),
+        Some(1) => "1 event waits".to_owned(),
+        Some(count) => format!("{count} events wait"),
+        None => "what waits cannot be counted".to_owned(),
+    };
+    let trouble = match (&row.failing_since, &row.last_error) {
+        (Some(since), Some(error)) => format!("; fails since {}: {error}", time(Some(since))),
+        _ => String::new(),
+    };
+    format!("{hook}: told up to {upto}, {behind}{trouble}")
 }
 
 /// `gipam pools`.

@@ -2,7 +2,8 @@
 //!
 //! Promises: the books are open and the plan is rebuilt before a door opens; every door listens before systemd is told
 //! that gipam is ready; at SIGTERM and SIGINT what is in flight is finished and the books are closed; a failed write
-//! ends the process with an error, for the supervisor to start it again. SIGHUP reads the configuration anew.
+//! ends the process with an error, for the supervisor to start it again. SIGHUP reads the configuration anew. Hooks are told
+//! on a thread of their own.
 
 mod boot;
 mod doors;
@@ -19,6 +20,7 @@ use crate::admin::{Admin, Reload};
 use crate::clock;
 use crate::config::Config;
 use crate::docker::{Callers, Counters, Driver};
+use crate::hooks::{self, Hooks};
 use crate::ledger::{self, Fatal, Ledger};
 use crate::plan::Caller;
 use crate::processes;
@@ -69,8 +71,13 @@ pub fn run(config: Config) -> Result<(), Error> {
         let _ = ended.send(outcome);
     })
     .map_err(Error::Start)?;
+    let (hooks, messenger) = hooks::start(ledger.clone(), books.clone()).map_err(Error::Start)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
-    let outcome = runtime.block_on(serve(&config, doors, &ledger, callers, end, &books));
+    let outcome = runtime.block_on(serve(&config, doors, &ledger, callers, end, &books, &hooks));
+    hooks.stop();
+    if messenger.join().is_err() {
+        tracing::error!("the thread of the hooks ended in a panic");
+    }
     ledger.stop();
     if thread.join().is_err() {
         tracing::error!("the ledger's thread ended in a panic");
@@ -91,9 +98,15 @@ async fn serve(
     callers: Vec<(Box<str>, Caller)>,
     end: oneshot::Receiver<Result<(), Fatal>>,
     books: &std::path::Path,
+    hooks: &Hooks,
 ) -> Result<(), Error> {
     let (ask_reload, reloads) = mpsc::channel(1);
-    let stop = stop_signal(config.clone(), ledger.clone(), reloads, end).map_err(Error::Start)?;
+    let stop =
+        stop_signal(config.clone(), ledger.clone(), hooks.clone(), reloads, end).map_err(Error::Start)?;
+    // Before a door opens: what a new hook is told begins here.
+    if let Err(error) = hooks.configure(config.hooks.clone()).await {
+        tracing::error!("no hook is told of anything: {error}");
+    }
     let counters = Arc::new(Counters::default());
     let mut server = Server::new();
     let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
@@ -116,7 +129,7 @@ async fn serve(
         server.add(opened.listener, Arc::new(driver), limits.clone());
     }
     let (meters, admin_limits) = (repair.meters().clone(), Limits { max_body: ADMIN_BODY, ..limits });
-    let admin = Arc::new(Admin::new(
+    let admin = Admin::new(
         ledger.clone(),
         books.to_owned(),
         config,
@@ -124,7 +137,8 @@ async fn serve(
         repair,
         look::look,
         ask_reload,
-    ));
+    );
+    let admin = Arc::new(admin.with_hooks(hooks.clone()));
     server.add(doors.admin, admin.clone(), admin_limits);
     let web = config.http.as_ref().zip(doors.http).map(|(http, listener)| {
         let local = announce_page(&listener.local_address());
@@ -192,6 +206,7 @@ fn repair(
 fn stop_signal(
     mut config: Config,
     ledger: Ledger,
+    hooks: Hooks,
     mut reloads: mpsc::Receiver<Reload>,
     end: oneshot::Receiver<Result<(), Fatal>>,
 ) -> std::io::Result<impl Future<Output = Stop>> {
@@ -205,9 +220,9 @@ fn stop_signal(
                 _ = terminate.recv() => return Stop::Signal("SIGTERM"),
                 _ = interrupt.recv() => return Stop::Signal("SIGINT"),
                 outcome = &mut end => return Stop::Ledger(outcome.unwrap_or(Ok(()))),
-                _ = hang_up.recv() => drop(reload_now(&mut config, &ledger, false).await),
+                _ = hang_up.recv() => drop(reload_now(&mut config, &ledger, &hooks, false).await),
                 Some(asked) = reloads.recv() => {
-                    let lines = reload_now(&mut config, &ledger, asked.rehearsal).await;
+                    let lines = reload_now(&mut config, &ledger, &hooks, asked.rehearsal).await;
                     let _ = asked.answer.send(lines);
                 }
             }
@@ -216,8 +231,13 @@ fn stop_signal(
 }
 
 /// Reloads, and logs what came of it.
-async fn reload_now(config: &mut Config, ledger: &Ledger, rehearsal: bool) -> Result<Vec<String>, String> {
-    match reload::reload(config, ledger, rehearsal).await {
+async fn reload_now(
+    config: &mut Config,
+    ledger: &Ledger,
+    hooks: &Hooks,
+    rehearsal: bool,
+) -> Result<Vec<String>, String> {
+    match reload::reload(config, ledger, hooks, rehearsal).await {
         Ok(reload::Reloaded { lines, .. }) if rehearsal => Ok(lines),
         Ok(reload::Reloaded { config: new, lines }) => {
             for line in &lines {

@@ -102,6 +102,7 @@ pub(super) fn daemon(report: &mut Report, config: &Config) {
                     advice,
                 );
             }
+            hooks(report, &status["hooks"]);
         }
         Ok(reply) => {
             let found = format!("{} answers with status {}", config.admin.display(), reply.status);
@@ -112,6 +113,25 @@ pub(super) fn daemon(report: &mut Report, config: &Config) {
             report.wrong("daemon", format!("none listens at {}", path.display()), advice);
         }
         Err(error) => report.wrong("daemon", error.to_string(), "see its log: journalctl -u gipam"),
+    }
+}
+
+/// Whether everybody is told of what happens.
+fn hooks(report: &mut Report, rows: &serde_json::Value) {
+    for row in rows.as_array().into_iter().flatten() {
+        let text = |key: &str| row[key].as_str().unwrap_or("?").to_owned();
+        let check = format!("hook {}", text("hook"));
+        let waiting = row["behind"].as_u64().unwrap_or(0);
+        if row["last_error"].is_string() {
+            let found = format!(
+                "fails since {}, {waiting} events wait: {}",
+                text("failing_since"),
+                text("last_error")
+            );
+            report.warning(&check, found, "mend what it calls; it is told everything then (docs/hooks.md)");
+        } else {
+            report.well(&check, format!("told up to {}, {waiting} events wait", row["upto"]));
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub mod backup;
 mod census;
+pub mod events;
 pub mod history;
 mod load;
 pub mod names;
