@@ -26,7 +26,10 @@ const MAY_USE: [(&str, &[&str]); 17] = [
         "admin",
         &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock", "reconcile", "hooks"],
     ),
-    ("web", &["plan", "store", "ledger", "server", "docker", "config", "clock", "reconcile", "admin"]),
+    (
+        "web",
+        &["plan", "store", "ledger", "server", "docker", "config", "clock", "reconcile", "hooks", "admin"],
+    ),
     (
         "daemon",
         &[

@@ -17,7 +17,7 @@ use super::views::View;
 use crate::clock;
 use crate::config::{Config, PoolsOrigin};
 use crate::docker::{Counters, Look};
-use crate::hooks::Hooks;
+use crate::hooks::{Hooks, Report};
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
 use crate::plan::prefix::Prefix;
@@ -160,6 +160,12 @@ impl Admin {
         Self { hooks: Some(hooks), ..self }
     }
 
+    /// How each hook does, read beside everything else.
+    pub async fn hooks(&self) -> Vec<Report> {
+        let Some(hooks) = self.hooks.clone() else { return Vec::new() };
+        tokio::task::spawn_blocking(move || hooks.report()).await.unwrap_or_default()
+    }
+
     async fn answer(&self, request: &Request) -> Result<Vec<u8>, AdminError> {
         let query = request.query.clone().unwrap_or_default();
         match (request.method.as_str(), request.path.as_str()) {
@@ -298,9 +304,9 @@ impl Admin {
     }
 }
 
-impl From<crate::hooks::Report> for HookRow {
-    fn from(report: crate::hooks::Report) -> Self {
-        let crate::hooks::Report { name, target, upto, behind, failing_since, last_error, .. } = report;
+impl From<Report> for HookRow {
+    fn from(report: Report) -> Self {
+        let Report { name, target, upto, behind, failing_since, last_error, .. } = report;
         Self { hook: name, target, upto, behind, failing_since, last_error }
     }
 }

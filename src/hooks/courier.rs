@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::command;
 use super::cursors::Cursors;
 use super::event::{Event, Page, read};
 use super::state::State;
+use super::{command, webhook};
 use crate::clock;
 use crate::config::Hook;
 use crate::config::hooks::Target;
@@ -145,7 +145,7 @@ impl Courier {
                 }
                 Ok(())
             }
-            Target::Web { .. } => Err("webhooks are not there yet".to_owned()),
+            Target::Web { url, .. } => webhook::post(url, &self.hook.name, events, limit).await,
         }
     }
 }

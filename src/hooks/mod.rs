@@ -15,6 +15,7 @@ mod courier;
 mod cursors;
 mod event;
 mod state;
+mod webhook;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

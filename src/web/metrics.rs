@@ -20,6 +20,7 @@ use super::census::Census;
 use super::table::{self, Metric};
 use crate::docker::Counters;
 use crate::docker::counters::{METHODS, OUTCOMES};
+use crate::hooks;
 use crate::ledger;
 use crate::plan::prefix::Family;
 use crate::plan::settings::Millis;
@@ -38,6 +39,8 @@ pub struct Scrape {
     pub census: Option<Arc<Census>>,
     /// Sizes of the books and of their log.
     pub sizes: [Option<u64>; 2],
+    /// Who is told of what happens.
+    pub hooks: Vec<hooks::Report>,
     /// When the daemon started.
     pub started: Millis,
     /// Pages that follow.
@@ -121,6 +124,7 @@ impl Collector for Scrape {
         self.write_calls(&mut writer)?;
         self.write_books(&mut writer)?;
         self.write_repair(&mut writer)?;
+        self.write_hooks(&mut writer)?;
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         writer.family(&table::BUILD, [(Vec::new(), version)])?;
         writer.gauge(&table::STARTED, Some(seconds(self.started)))?;
@@ -195,6 +199,18 @@ impl Scrape {
         let took = self.census.as_ref().map(|census| census.took.as_secs_f64());
         writer.gauge(&table::COUNTING_SECONDS, took)?;
         writer.gauge(&table::COUNTED, Some(flag(self.census.is_some())))
+    }
+
+    fn write_hooks(&self, writer: &mut Writer<'_>) -> Result<(), Error> {
+        let hooks = || self.hooks.iter().map(|hook| (vec![hook.name.as_str()], hook));
+        let waiting = hooks().filter_map(|(name, hook)| Some((name, ConstGauge::new(hook.behind? as f64))));
+        writer.family(&table::HOOK_UNDELIVERED, waiting)?;
+        let delivered = hooks().map(|(name, hook)| (name, ConstCounter::new(hook.delivered)));
+        writer.family(&table::HOOK_DELIVERED, delivered)?;
+        let failures = hooks().map(|(name, hook)| (name, ConstCounter::new(hook.failures)));
+        writer.family(&table::HOOK_FAILURES, failures)?;
+        let failing = |hook: &hooks::Report| ConstGauge::new(flag(hook.failing_since.is_some()));
+        writer.family(&table::HOOK_FAILING, hooks().map(|(name, hook)| (name, failing(hook))))
     }
 
     fn write_repair(&self, writer: &mut Writer<'_>) -> Result<(), Error> {

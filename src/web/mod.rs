@@ -197,6 +197,7 @@ impl Web {
             ledger: self.ledger.meters().clone(),
             repair: self.repair.clone(),
             census: census.ok(),
+            hooks: self.admin.hooks().await,
             sizes: metrics::sizes(&self.books),
             started: self.started,
             viewers: self.followers.count(),

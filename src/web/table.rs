@@ -116,6 +116,13 @@ metrics! {
         LEARNED "gipam_repair_learned" Counter "" []
             "Leases that were adopted or identified because the Engine showed them";
     }
+    "Hooks" {
+        HOOK_UNDELIVERED "gipam_hook_undelivered" Gauge "" ["hook"]
+            "Events that a hook was not told yet; absent while they cannot be counted";
+        HOOK_DELIVERED "gipam_hook_delivered" Counter "" ["hook"] "Events that a hook was told";
+        HOOK_FAILURES "gipam_hook_failures" Counter "" ["hook"] "Deliveries to a hook that failed and were tried again";
+        HOOK_FAILING "gipam_hook_failing" Gauge "" ["hook"] "1 if the last delivery to a hook failed, 0 if not";
+    }
     "The program" {
         BUILD "gipam_build" Info "" ["version"] "The version";
         STARTED "gipam_start_timestamp" Gauge "seconds" [] "When the daemon started";

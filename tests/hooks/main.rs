@@ -12,3 +12,4 @@ mod http;
 mod delivery;
 mod idle;
 mod support;
+mod webhook;
