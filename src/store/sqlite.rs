@@ -357,12 +357,12 @@ impl Reader {
         if !path.try_exists().map_err(io(path, "looking for the file"))? {
             return Err(Error::Absent(path.to_owned()));
         }
-        check_header(path)?;
         let connection = Connection::open_with_flags(
             path,
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(sqlite(path, "opening"))?;
+        check_owner(path, &connection)?;
         let version = check_version(path, &connection)?;
         if version < VERSION {
             return Err(Error::Damaged {
@@ -438,7 +438,8 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(io(path, "syncing the directory"))
 }
 
-/// Whose file it is, by its first bytes: SQLite itself does not touch one that is not ours.
+/// Whose file it is, by its first bytes: SQLite itself does not touch one that is not ours. Only for files that this
+/// process does not have open; see [`check_owner`].
 pub(super) fn check_header(path: &Path) -> Result<(), Error> {
     let mut header = Vec::new();
     let file = File::open(path).map_err(io(path, "opening"))?;
@@ -454,6 +455,23 @@ pub(super) fn check_header(path: &Path) -> Result<(), Error> {
         (_, false) => "no SQLite header".to_owned(),
     };
     Err(Error::Foreign { path: path.to_owned(), why })
+}
+
+/// The same through SQLite, for who only looks. A process that closes any descriptor of a file loses all its locks on it
+/// (POSIX): were the file opened here beside SQLite, a look would take the daemon's own locks away, and the next program
+/// that closes the books would believe itself alone and remove the log, with all that is written to it afterwards.
+fn check_owner(path: &Path, connection: &Connection) -> Result<(), Error> {
+    let foreign = |why: &str| Err(Error::Foreign { path: path.to_owned(), why: why.to_owned() });
+    match fs::metadata(path).map_err(io(path, "opening"))?.len() {
+        0 => return foreign("the file is empty"),
+        1..72 => return foreign("the file is cut off"),
+        _ => {}
+    }
+    let found = connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0));
+    match found.map_err(sqlite(path, "reading the header"))? {
+        APPLICATION_ID => Ok(()),
+        other => foreign(&format!("its application id is {other:#x}")),
+    }
 }
 
 fn check_version(path: &Path, connection: &Connection) -> Result<i32, Error> {
