@@ -15,6 +15,7 @@ mod document;
 mod door;
 mod drivers;
 mod error;
+pub mod filling;
 pub mod hooks;
 mod http;
 pub mod keys;
@@ -30,6 +31,7 @@ pub mod value;
 pub use books_file::{Books, BooksFile, Content};
 pub use door::{DoorSettings, TcpAddress, Tls};
 pub use error::{Error, Problem};
+pub use filling::WarnAt;
 pub use hooks::Hook;
 pub use http::Http;
 pub use options::{Options, Surroundings};
@@ -67,6 +69,8 @@ pub struct Config {
     pub gc: Gc,
     /// The page and the metrics; none unless wanted.
     pub http: Option<Http>,
+    /// From when on pools and subnets are said to fill up.
+    pub warn_at: WarnAt,
     /// Who is told of what happens.
     pub hooks: Vec<Hook>,
     /// Limits of the listeners.

@@ -29,9 +29,11 @@
 //! 9. [`admin`] is the daemon as people see it: views, release by hand, import and export.
 //! 10. [`web`] shows it to browsers and Prometheus: the page, metrics, health.
 //! 11. [`hooks`] tells programs and web addresses of what happens, from the books.
-//! 12. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] tells one process from the next; [`cli`] is what people type.
+//! 12. [`watch`] says what fills up, from a [`census`] of the books.
+//! 13. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] tells one process from the next; [`cli`] is what people type.
 
 pub mod admin;
+pub mod census;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -47,4 +49,5 @@ pub mod reconcile;
 pub mod server;
 pub mod settle;
 pub mod store;
+pub mod watch;
 pub mod web;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use, as ARCHITECTURE.md says.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("plan", &[]),
     ("server", &["processes"]),
     ("processes", &[]),
@@ -20,15 +20,42 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("store", &["plan"]),
     ("ledger", &["plan", "store"]),
     ("hooks", &["plan", "store", "ledger", "config", "clock"]),
+    ("census", &["plan", "store", "clock"]),
+    ("watch", &["plan", "store", "ledger", "config", "clock", "census", "hooks"]),
     ("docker", &["plan", "ledger", "server", "clock", "processes"]),
     ("reconcile", &["plan", "store", "ledger", "docker"]),
     (
         "admin",
-        &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock", "reconcile", "hooks"],
+        &[
+            "plan",
+            "store",
+            "ledger",
+            "server",
+            "docker",
+            "config",
+            "settle",
+            "clock",
+            "reconcile",
+            "hooks",
+            "watch",
+        ],
     ),
     (
         "web",
-        &["plan", "store", "ledger", "server", "docker", "config", "clock", "reconcile", "hooks", "admin"],
+        &[
+            "plan",
+            "store",
+            "ledger",
+            "server",
+            "docker",
+            "config",
+            "clock",
+            "reconcile",
+            "census",
+            "hooks",
+            "watch",
+            "admin",
+        ],
     ),
     (
         "daemon",
@@ -46,6 +73,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "admin",
             "reconcile",
             "hooks",
+            "watch",
             "web",
         ],
     ),

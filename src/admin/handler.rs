@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::{AdminError, Kind};
 use super::import;
-use super::rows::{HookRow, Status};
+use super::rows::{FillingRow, HookRow, Status};
 use super::views::View;
 use crate::clock;
 use crate::config::{Config, PoolsOrigin};
@@ -26,6 +26,7 @@ use crate::plan::settings::{Millis, Settings, rfc3339};
 use crate::reconcile;
 use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
 use crate::store::old_gipam;
+use crate::watch::{Filling, Found, Subject, Watch};
 
 const JSON: &str = "application/json";
 
@@ -41,6 +42,7 @@ pub struct Admin {
     counters: Arc<Counters>,
     repair: reconcile::Handle,
     hooks: Option<Hooks>,
+    watch: Option<Watch>,
     look: Look,
     reloads: mpsc::Sender<Reload>,
     started: Millis,
@@ -148,16 +150,22 @@ impl Admin {
             counters,
             repair,
             hooks: None,
+            watch: None,
             look,
             reloads,
             started: clock::now(),
         }
     }
 
-    /// The same, with these hooks in the status.
+    /// The same, with these hooks and what is watched in the status.
     #[must_use]
-    pub fn with_hooks(self, hooks: Hooks) -> Self {
-        Self { hooks: Some(hooks), ..self }
+    pub fn with(self, hooks: Hooks, watch: Watch) -> Self {
+        Self { hooks: Some(hooks), watch: Some(watch), ..self }
+    }
+
+    /// What fills up, and the log.
+    pub fn watched(&self) -> Found {
+        self.watch.as_ref().map(Watch::found).unwrap_or_default()
     }
 
     /// How each hook does, read beside everything else.
@@ -222,6 +230,9 @@ impl Admin {
     /// A status with what only the daemon knows, as JSON.
     pub fn with_counters(&self, mut status: Status) -> Result<Vec<u8>, AdminError> {
         status.running = true;
+        let Found { filling, log } = self.watched();
+        status.filling = filling.into_iter().map(FillingRow::from).collect();
+        (status.log_held, status.log_held_since) = log.map(|log| (log.bytes, rfc3339(log.since))).unzip();
         (status.names, status.doors) = (self.names.clone(), self.doors.clone());
         status.version = Some(env!("CARGO_PKG_VERSION").to_owned());
         status.started = Some(rfc3339(self.started));
@@ -301,6 +312,18 @@ impl Admin {
         self.ledger.alter(Box::new(move |_| Ok(Altered { meta, ..Altered::default() }))).await?;
         debug_assert_eq!(old_gipam::detect(&bytes), old_gipam::Content::Json);
         Ok(bytes)
+    }
+}
+
+impl From<(Subject, Filling)> for FillingRow {
+    fn from((subject, filling): (Subject, Filling)) -> Self {
+        let (pool, family, subnet, space) = match subject {
+            Subject::Pool { pool, family } => (pool, Some(family.to_owned()), None, None),
+            Subject::Subnet { pool, space, subnet } => (pool, None, Some(subnet), Some(space.to_owned())),
+        };
+        let Filling { percent, warn_at, since } = filling;
+        let (pool, since) = (Some(pool).filter(|pool| !pool.is_empty()), Some(rfc3339(since)));
+        Self { pool, family, subnet, space, percent, warn_at, since }
     }
 }
 

@@ -164,6 +164,49 @@ pub struct Status {
     /// Who is told of what happens, as far as a daemon runs.
     #[serde(default)]
     pub hooks: Vec<HookRow>,
+    /// What fills up, as far as a daemon runs.
+    #[serde(default)]
+    pub filling: Vec<FillingRow>,
+    /// Bytes of the books' log that are in use, while something keeps it from being begun anew.
+    #[serde(default)]
+    pub log_held: Option<u64>,
+    /// Since when.
+    #[serde(default)]
+    pub log_held_since: Option<String>,
+}
+
+/// A pool or a subnet that fills up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FillingRow {
+    /// The pool; `null` for a subnet outside of all pools.
+    pub pool: Option<String>,
+    /// `v4` or `v6`, of a pool.
+    pub family: Option<String>,
+    /// The subnet; `null` where it is the pool.
+    pub subnet: Option<String>,
+    /// The subnet's address space.
+    pub space: Option<String>,
+    /// How full it is.
+    pub percent: u8,
+    /// From when on it is said.
+    pub warn_at: u8,
+    /// Since when.
+    pub since: Option<String>,
+}
+
+impl std::fmt::Display for FillingRow {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { percent, warn_at, .. } = self;
+        match (&self.subnet, &self.pool) {
+            (Some(subnet), Some(pool)) => write!(formatter, "subnet {subnet} of pool {pool}")?,
+            (Some(subnet), None) => write!(formatter, "subnet {subnet}")?,
+            (None, pool) => {
+                let (pool, family) = (pool.as_deref().unwrap_or("?"), self.family.as_deref().unwrap_or("?"));
+                write!(formatter, "pool {pool} ({family})")?;
+            }
+        }
+        write!(formatter, " is {percent}% full (warn_at is {warn_at}%)")
+    }
 }
 
 /// One hook.

@@ -129,6 +129,9 @@ impl View {
             last_error: None,
             last_error_at: None,
             hooks: Vec::new(),
+            filling: Vec::new(),
+            log_held: None,
+            log_held_since: None,
         }
     }
 

@@ -47,6 +47,13 @@ pub(super) fn status(asking: &Asking) -> Result<(), Error> {
             ("last error", error),
         ];
         lines.extend(hooks.into_iter().map(|hook| ("hook", hook)));
+        lines.extend(status.filling.iter().map(|row| ("filling", row.to_string())));
+        if let Some(bytes) = status.log_held {
+            let since = time(status.log_held_since.as_deref());
+            let text =
+                format!("{} MiB in use since {since}: something reads the books without end", bytes >> 20);
+            lines.push(("books' log", text));
+        }
         pairs(&lines)
     })
 }

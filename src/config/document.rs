@@ -47,6 +47,7 @@ pub(super) struct Top {
     #[serde(default)]
     pub(super) http_hosts: Vec<Spanned<String>>,
     pub(super) metrics_subnets: Option<Spanned<u16>>,
+    pub(super) warn_at: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) reserved: Vec<Spanned<String>>,
     #[serde(default)]
@@ -71,6 +72,7 @@ pub(super) struct PoolTable {
     pub(super) reserved: Vec<Spanned<String>>,
     pub(super) cooling: Option<Spanned<String>>,
     pub(super) subnet_cooling: Option<Spanned<String>>,
+    pub(super) warn_at: Option<Spanned<String>>,
 }
 
 /// One family of a pool.

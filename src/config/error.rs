@@ -246,6 +246,12 @@ pub enum Problem {
         /// The place.
         place: String,
     },
+    /// Text where a share should be.
+    #[error("{text:?} is no share; write \"1%\" to \"100%\", or \"off\"")]
+    WarnAt {
+        /// The text.
+        text: String,
+    },
     /// A hook whose name cannot be shown or kept.
     #[error("{name:?} cannot be a hook's name; use 1 to 63 letters, digits, '-', '_' and '.'")]
     HookName {

@@ -149,6 +149,12 @@ const TOP: &[Key] = &[
         "",
         "subnets whose addresses the metrics count one by one, the fullest first; the others are counted together",
     ),
+    key(
+        "warn_at",
+        "\"80%\"",
+        "",
+        "from this share on a pool's space, or a subnet's addresses, are said to fill up; \"off\" = never",
+    ),
     key("reserved", "[]", "", "addresses, prefixes and ranges (`A-B`) that are never given dynamically"),
     key("pool", "none", "`-v4`, `-v4ab`, `-v6`, `-v6ab` make the pool `default`", "the pools, see below"),
     key("driver", "none", "", "further drivers, and pools for each, see below"),
@@ -164,6 +170,7 @@ const POOL: &[Key] = &[
     key("reserved", "[]", "", "as above, for addresses of this pool"),
     key("cooling", "as above", "", "as above, for addresses in this pool"),
     key("subnet_cooling", "as above", "", "as above, for subnets of this pool"),
+    key("warn_at", "as above", "", "as above, for this pool and its subnets"),
 ];
 
 const BASE: &[Key] = &[

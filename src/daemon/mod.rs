@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use self::reload::Told;
 use crate::admin::{Admin, Reload};
 use crate::clock;
 use crate::config::Config;
@@ -26,6 +27,7 @@ use crate::plan::Caller;
 use crate::processes;
 use crate::reconcile;
 use crate::server::{Limits, LocalAddress, Server};
+use crate::watch::Watch;
 use crate::web::{self, Web};
 
 /// How long requests in flight may take at the end.
@@ -101,8 +103,9 @@ async fn serve(
     hooks: &Hooks,
 ) -> Result<(), Error> {
     let (ask_reload, reloads) = mpsc::channel(1);
-    let stop =
-        stop_signal(config.clone(), ledger.clone(), hooks.clone(), reloads, end).map_err(Error::Start)?;
+    let watch = Watch::new(config.warn_at.clone());
+    let told = Told { hooks: hooks.clone(), watch: watch.clone() };
+    let stop = stop_signal(config.clone(), ledger.clone(), told, reloads, end).map_err(Error::Start)?;
     // Before a door opens: what a new hook is told begins here.
     if let Err(error) = hooks.configure(config.hooks.clone()).await {
         tracing::error!("no hook is told of anything: {error}");
@@ -138,7 +141,7 @@ async fn serve(
         look::look,
         ask_reload,
     );
-    let admin = Arc::new(admin.with_hooks(hooks.clone()));
+    let admin = Arc::new(admin.with(hooks.clone(), watch.clone()));
     server.add(doors.admin, admin.clone(), admin_limits);
     let web = config.http.as_ref().zip(doors.http).map(|(http, listener)| {
         let local = announce_page(&listener.local_address());
@@ -156,8 +159,10 @@ async fn serve(
         }
         let _ = sender.send(why);
     };
+    let watching = tokio::spawn(watch.run(ledger.clone(), books.to_owned(), hooks.clone()));
     let reconciling = reconciler.map(|reconciler| tokio::spawn(reconciler.run()));
     let drained = server.serve(shutdown, DRAIN).await.map_err(Error::Start)?;
+    watching.abort();
     if let Some(reconciling) = reconciling {
         reconciling.abort();
     }
@@ -206,7 +211,7 @@ fn repair(
 fn stop_signal(
     mut config: Config,
     ledger: Ledger,
-    hooks: Hooks,
+    told: Told,
     mut reloads: mpsc::Receiver<Reload>,
     end: oneshot::Receiver<Result<(), Fatal>>,
 ) -> std::io::Result<impl Future<Output = Stop>> {
@@ -220,9 +225,9 @@ fn stop_signal(
                 _ = terminate.recv() => return Stop::Signal("SIGTERM"),
                 _ = interrupt.recv() => return Stop::Signal("SIGINT"),
                 outcome = &mut end => return Stop::Ledger(outcome.unwrap_or(Ok(()))),
-                _ = hang_up.recv() => drop(reload_now(&mut config, &ledger, &hooks, false).await),
+                _ = hang_up.recv() => drop(reload_now(&mut config, &ledger, &told, false).await),
                 Some(asked) = reloads.recv() => {
-                    let lines = reload_now(&mut config, &ledger, &hooks, asked.rehearsal).await;
+                    let lines = reload_now(&mut config, &ledger, &told, asked.rehearsal).await;
                     let _ = asked.answer.send(lines);
                 }
             }
@@ -234,10 +239,10 @@ fn stop_signal(
 async fn reload_now(
     config: &mut Config,
     ledger: &Ledger,
-    hooks: &Hooks,
+    told: &Told,
     rehearsal: bool,
 ) -> Result<Vec<String>, String> {
-    match reload::reload(config, ledger, hooks, rehearsal).await {
+    match reload::reload(config, ledger, told, rehearsal).await {
         Ok(reload::Reloaded { lines, .. }) if rehearsal => Ok(lines),
         Ok(reload::Reloaded { config: new, lines }) => {
             for line in &lines {

@@ -11,6 +11,7 @@ use crate::ledger::{Altered, Ledger};
 use crate::plan::Plan;
 use crate::plan::settings::Settings;
 use crate::settle::{Below, difference, settle};
+use crate::watch::Watch;
 
 /// What was read, and what it changes.
 pub(super) struct Reloaded {
@@ -20,11 +21,19 @@ pub(super) struct Reloaded {
     pub(super) lines: Vec<String>,
 }
 
+/// Who is told of a new configuration beside the ledger.
+pub(super) struct Told {
+    /// The hooks.
+    pub(super) hooks: Hooks,
+    /// What fills up.
+    pub(super) watch: Watch,
+}
+
 /// Reads the configuration again, and unless this is a rehearsal applies it.
 pub(super) async fn reload(
     config: &Config,
     ledger: &Ledger,
-    hooks: &Hooks,
+    others: &Told,
     rehearsal: bool,
 ) -> Result<Reloaded, String> {
     let new = config.reload().map_err(|error| error.to_string())?;
@@ -56,8 +65,14 @@ pub(super) async fn reload(
     ledger.alter(Box::new(alter)).await.map_err(|refusal| refusal.to_string())?;
     lines.extend(said.lock().map(|said| said.clone()).unwrap_or_default());
     lines.extend(hook_lines(&config.hooks, &new.hooks));
-    if !rehearsal && let Err(error) = hooks.configure(new.hooks.clone()).await {
-        lines.push(format!("hooks stay as they were: {error}"));
+    if new.warn_at != config.warn_at {
+        lines.push("the shares from which pools and subnets are said to fill up (warn_at) change".to_owned());
+    }
+    if !rehearsal {
+        others.watch.configure(new.warn_at.clone());
+        if let Err(error) = others.hooks.configure(new.hooks.clone()).await {
+            lines.push(format!("hooks stay as they were: {error}"));
+        }
     }
     Ok(Reloaded { config: new, lines })
 }

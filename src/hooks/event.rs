@@ -23,6 +23,8 @@ pub struct Event {
     pub at: String,
     /// Address space.
     pub space: Option<String>,
+    /// `v4` or `v6`.
+    pub family: Option<String>,
     /// Prefix of the subnet.
     pub subnet: Option<String>,
     /// The pool that the subnet was cut from.
@@ -58,6 +60,7 @@ impl Event {
             event: line.event.replace(' ', "_"),
             at: rfc3339(line.at),
             space: Some(line.space),
+            family: Some(if line.subnet.contains(':') { "v6" } else { "v4" }.to_owned()),
             subnet: Some(line.subnet),
             pool: entry.pool,
             pool_id: Some(line.id),
@@ -81,6 +84,18 @@ impl Event {
             last: Some(last),
             ..Self::default()
         }
+    }
+
+    /// Something fills up, or does no longer; of a space, a subnet and a pool what there is.
+    pub fn of_filling(
+        event: String,
+        at: Millis,
+        percent: u8,
+        family: &str,
+        [space, subnet, pool]: [Option<String>; 3],
+    ) -> Self {
+        let (at, percent, family) = (rfc3339(at), Some(percent), Some(family.to_owned()));
+        Self { event, at, percent, family, space, subnet, pool, ..Self::default() }
     }
 
     /// Whether a hook with this filter is told.

@@ -11,6 +11,7 @@ mod census;
 pub mod events;
 pub mod history;
 mod load;
+pub mod log_size;
 pub mod names;
 pub mod old_gipam;
 mod reserve;

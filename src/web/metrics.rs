@@ -16,8 +16,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use super::census::Census;
 use super::table::{self, Metric};
+use crate::census::Census;
 use crate::docker::Counters;
 use crate::docker::counters::{METHODS, OUTCOMES};
 use crate::hooks;
@@ -25,6 +25,7 @@ use crate::ledger;
 use crate::plan::prefix::Family;
 use crate::plan::settings::Millis;
 use crate::reconcile;
+use crate::watch::{Found, Subject};
 
 /// Everything that is written at one scrape.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Scrape {
     pub census: Option<Arc<Census>>,
     /// Sizes of the books and of their log.
     pub sizes: [Option<u64>; 2],
+    /// What fills up, and whether the log is held up.
+    pub found: Found,
     /// Who is told of what happens.
     pub hooks: Vec<hooks::Report>,
     /// When the daemon started.
@@ -121,6 +124,11 @@ impl Collector for Scrape {
         if let Some(census) = &self.census {
             write_census(&mut writer, census)?;
         }
+        let pools =
+            self.found.filling.keys().filter(|subject| matches!(subject, Subject::Pool { .. })).count();
+        let counts = [("pools", pools), ("subnets", self.found.filling.len() - pools)];
+        let filling = counts.map(|(what, count)| (vec![what], ConstGauge::new(count as f64)));
+        writer.family(&table::FILLING, filling)?;
         self.write_calls(&mut writer)?;
         self.write_books(&mut writer)?;
         self.write_repair(&mut writer)?;
@@ -196,6 +204,7 @@ impl Scrape {
         let [books, log] = self.sizes.map(|size| size.map(|bytes| bytes as f64));
         writer.gauge(&table::BOOKS_BYTES, books)?;
         writer.gauge(&table::WAL_BYTES, log)?;
+        writer.gauge(&table::WAL_HELD, Some(flag(self.found.log.is_some())))?;
         let took = self.census.as_ref().map(|census| census.took.as_secs_f64());
         writer.gauge(&table::COUNTING_SECONDS, took)?;
         writer.gauge(&table::COUNTED, Some(flag(self.census.is_some())))

@@ -10,6 +10,7 @@ mod daemon;
 mod http;
 
 mod delivery;
+mod filling;
 mod idle;
 mod support;
 mod webhook;
