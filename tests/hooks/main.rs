@@ -10,6 +10,7 @@ mod daemon;
 mod http;
 
 mod delivery;
+mod examples;
 mod filling;
 mod idle;
 mod support;
