@@ -4,12 +4,12 @@
 #   [[hook]]
 #   name = "dns"
 #   command = ["/usr/local/lib/gipam/dns.sh", "lan.example", "192.0.2.53", "/etc/gipam/tsig.key"]
-#   events = ["leased", "released", "undone", "adopted", "identified"]
+#   events = ["leased", "released", "undone", "adopted", "identified", "named"]
 #
 # A container `web` with 198.51.100.2 gets web.lan.example A 198.51.100.2, and 2.100.51.198.in-addr.arpa PTR; the same in IPv6.
 # REVERSE=no in the environment leaves PTR records alone, for servers that do not have the zone: nsupdate would fail, and the
 # hook would try again for ever. TTL sets their time to live, 60 s by default. Told twice of an event, it does the same again.
-# Addresses without a name are passed over: Engines before 29 do not say it at once, but gipam learns it from the Engine.
+# Engines before 29 do not say the name when they ask for an address: the event `named` follows when gipam has seen the container.
 set -eu
 zone=${1%.} server=${2:-} key=${3:-} ttl=${TTL:-60}
 
@@ -59,7 +59,7 @@ name=$name.$zone. address=$EVENT_ADDRESS reverse=$(backwards "$EVENT_ADDRESS")
 case $address in *:*) type=AAAA ;; *) type=A ;; esac
 
 case $EVENT in
-leased | adopted | identified)
+leased | adopted | identified | named)
   update "add $name $ttl $type $address"
   [ "${REVERSE:-yes}" = no ] || update "delete $reverse PTR" "add $reverse $ttl PTR $name"
   ;;

@@ -14,12 +14,13 @@ use super::value;
 use crate::plan::settings::Millis;
 
 /// What a hook can be told of, beside `gap`, which everyone is told.
-pub const EVENTS: [&str; 14] = [
+pub const EVENTS: [&str; 15] = [
     "leased",
     "released",
     "undone",
     "adopted",
     "identified",
+    "named",
     "subnet_granted",
     "subnet_released",
     "subnet_undone",

@@ -293,8 +293,10 @@ impl Books {
         Ok(())
     }
 
+    /// What the Engine calls a holder. Where Docker said no name, that is news, and a line of its own: what is known of the
+    /// address stays as it was.
     fn name_address(
-        &self,
+        &mut self,
         plan: &Plan,
         serial: Serial,
         address: u128,
@@ -312,7 +314,12 @@ impl Books {
                 shown.container_id,
                 shown.network
             ],
-        )
+        )?;
+        let unnamed = |record: &&Record| record.generation == generation && record.name.is_none();
+        let Some(record) = subnet.addresses.get(address).filter(unnamed) else { return Ok(()) };
+        let why = Why::Repair(format!("the Engine shows {} in {}", shown.container, shown.network).into());
+        let row = Row::of_address(plan.now(), "named", address, record);
+        self.address_row(plan, serial, &Row { why: Some(&why), ..row })
     }
 
     /// Writes a row; answers its number.
