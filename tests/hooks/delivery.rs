@@ -238,3 +238,25 @@ fn hooks_follow_a_reload() {
     assert!(told[2]["subnet"].as_str().unwrap().starts_with("2001:db8:"), "{}", told[2]);
     daemon.stop();
 }
+
+#[test]
+fn one_hook_does_not_wait_for_another() {
+    let house = house(&format!("{HOOK}[[hook]]\nname = \"stuck\"\ncommand = [\"./stuck.sh\"]\n"));
+    script(&house, "hook.sh", WRITES);
+    script(&house, "stuck.sh", "echo 'not today' >&2; exit 1");
+    let daemon = house.start();
+    leases(&mut daemon.wire(), 4);
+    assert_eq!(ids(&until_told(&house, 5)), [1, 2, 3, 4, 5]);
+    let row = || daemon.view("/v1/status")["hooks"][1].clone();
+    let stuck = until("the other is stuck", || Some(row()).filter(|row| row["last_error"].is_string()));
+    assert_eq!((&stuck["hook"], &stuck["behind"]), (&"stuck".into(), &5.into()));
+    let (config, books) = (house.path("gipam.toml"), house.path("gipam.db"));
+    let paths = [config.to_str().unwrap(), books.to_str().unwrap()];
+    let said = house.gipam(&["--config", paths[0], "--file", paths[1], "doctor", "--json"]);
+    let findings: Vec<Value> = serde_json::from_slice(&said.stdout).unwrap();
+    let of = |check: &str| findings.iter().find(|row| row["check"] == check).unwrap();
+    assert_eq!(of("hook test")["verdict"], "well", "{findings:#?}");
+    assert_eq!(of("hook stuck")["verdict"], "warning", "{findings:#?}");
+    assert!(of("hook stuck")["found"].as_str().unwrap().contains("5 events wait"), "{findings:#?}");
+    daemon.stop();
+}

@@ -38,6 +38,11 @@ fn what_fills_up_is_said_once_and_told_and_taken_back_well_below() {
     let text = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
     assert!(text.contains("pool lan (v4) is 100% full (warn_at is 80%)"), "{text}");
     assert_eq!(house.log().matches("(warn_at is 80%)").count(), 2, "{}", house.log());
+    let (config, books) = (house.path("gipam.toml"), house.path("gipam.db"));
+    let paths = [config.to_str().unwrap(), books.to_str().unwrap()];
+    let said = house.gipam(&["--config", paths[0], "--file", paths[1], "doctor"]);
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert!(text.contains("subnet 198.51.100.0/28 is 92% full (warn_at is 80%)"), "{text}");
     wire.release_pool(&second);
     for address in &addresses[..6] {
         wire.release(&id, address);
