@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::json::Strict;
+use super::json::{Object, Strict};
 use crate::plan::error::Error;
-use crate::plan::prefix::{Family, Prefix};
+use crate::plan::prefix::{Family, Prefix, text};
 use crate::plan::request::{AddressRequest, Mac, Reply, Request, Space, SubnetRequest, Wanted};
 
 /// Option of RequestAddress that says what the address is for.
@@ -48,17 +48,17 @@ pub fn is_blank(bytes: &[u8]) -> bool {
     bytes.trim_ascii().is_empty()
 }
 
-/// A decoded body.
+/// A decoded body; borrows from its bytes.
 #[derive(Debug)]
-pub struct Body(Map<String, Value>);
+pub struct Body<'a>(Object<'a>);
 
 fn invalid(text: String) -> Error {
     Error::InvalidRequest(text)
 }
 
-impl Body {
+impl<'a> Body<'a> {
     /// Decodes a body. An empty one is what dockerd sends when it repeats a lost call (P8): it says nothing.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         if is_blank(bytes) {
             return Err(invalid(
                 "empty request: the connection to the plugin broke and the Engine repeated the call without its body \
@@ -67,8 +67,8 @@ impl Body {
             ));
         }
         match serde_json::from_slice(bytes) {
-            Ok(Strict(Value::Object(fields))) => Ok(Self(fields)),
-            Ok(Strict(_)) => Err(invalid("the body is not a JSON object; nothing was changed".to_owned())),
+            Ok(Strict::Object(fields)) => Ok(Self(fields)),
+            Ok(_) => Err(invalid("the body is not a JSON object; nothing was changed".to_owned())),
             Err(error) => Err(invalid(format!("the body is not JSON ({error}); nothing was changed"))),
         }
     }
@@ -76,8 +76,8 @@ impl Body {
     /// A text field; `None` if absent or null.
     fn text(&self, name: &str) -> Result<Option<&str>, Error> {
         match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
+            None => Ok(None),
+            Some(Strict::Text(text)) => Ok(Some(text)),
             Some(other) => {
                 Err(invalid(format!("{name} must be a string, not {}", shown(&other.to_string()))))
             }
@@ -115,36 +115,42 @@ impl Body {
 
     /// One of the options, if it is there and a string.
     fn option(&self, name: &str) -> Option<&str> {
-        self.0.get("Options")?.as_object()?.get(name)?.as_str()
+        match self.0.get("Options")? {
+            Strict::Object(options) => match options.get(name)? {
+                Strict::Text(text) => Some(text),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// The options, which must be strings.
     fn options(&self) -> Result<BTreeMap<String, String>, Error> {
         let map = match self.0.get("Options") {
-            None | Some(Value::Null) => return Ok(BTreeMap::new()),
-            Some(Value::Object(map)) => map,
+            None => return Ok(BTreeMap::new()),
+            Some(Strict::Object(map)) => map,
             Some(other) => {
                 return Err(invalid(format!("Options must be an object, not {}", shown(&other.to_string()))));
             }
         };
         let mut options = BTreeMap::new();
-        for (key, value) in map {
-            let Value::String(text) = value else {
+        for (key, value) in map.entries() {
+            let Strict::Text(text) = value else {
                 return Err(invalid(format!(
                     "option {} must be a string, not {}",
                     shown(key),
                     shown(&value.to_string())
                 )));
             };
-            options.insert(key.clone(), text.clone());
+            options.insert(key.to_owned(), text.clone().into_owned());
         }
         Ok(options)
     }
 
     fn flag(&self, name: &str) -> Result<bool, Error> {
         match self.0.get(name) {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(flag)) => Ok(*flag),
+            None => Ok(false),
+            Some(Strict::Other(Value::Bool(flag))) => Ok(*flag),
             Some(other) => {
                 Err(invalid(format!("{name} must be true or false, not {}", shown(&other.to_string()))))
             }
@@ -281,7 +287,7 @@ pub fn reply(reply: &Reply) -> String {
         }
         Reply::Address { address, length } => {
             // Nothing in an address needs escaping.
-            format!(r#"{{"Address":"{}/{length}","Data":{{}}}}"#, crate::plan::prefix::text(*address))
+            [r#"{"Address":""#, &text(*address), "/", &length.to_string(), r#"","Data":{}}"#].concat()
         }
         Reply::Done | Reply::Wait(_) => "{}".to_owned(),
     }
@@ -319,7 +325,7 @@ pub fn refusal(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn body(text: &str) -> Body {
+    fn body(text: &str) -> Body<'_> {
         Body::parse(text.as_bytes()).unwrap()
     }
 

@@ -57,6 +57,13 @@ pub fn start(
     let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
         let outcome = writer.run();
         drop(writer.messages);
+        // After a failure the plan may say what the books do not.
+        if outcome.is_ok()
+            && let Err(error) = writer.books.fold_all(&writer.plan)
+        {
+            // What was not folded stays in the history, where the next start finds it.
+            tracing::warn!("the books {}: {error}", writer.books.path().display());
+        }
         if let Err(error) = writer.books.close() {
             tracing::warn!("{error}");
         }
@@ -274,7 +281,7 @@ impl Writer {
     fn finish(&mut self, mut batch: Batch) -> Result<(), Fatal> {
         if batch.failed.is_none() && batch.changed {
             let (begun, requests) = (Instant::now(), batch.decided.len().max(1));
-            let committed = self.books.write_counters(&self.plan).and_then(|()| self.books.commit());
+            let committed = self.commit();
             if committed.is_ok() {
                 self.meters.committed(begun.elapsed(), requests, self.now);
             }
@@ -315,6 +322,12 @@ impl Writer {
                 Err(Fatal(text))
             }
         }
+    }
+
+    fn commit(&mut self) -> Result<(), CommitError> {
+        self.books.write_counters(&self.plan)?;
+        self.books.fold_if_due(&self.plan)?;
+        self.books.commit()
     }
 
     /// The plan as the books have it: what was decided in a failed batch never happened.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::Record;
-use super::intervals::Intervals;
+use super::intervals::{Fixed, Intervals};
 use super::request::Mac;
 use super::settings::Millis;
 
@@ -18,7 +18,7 @@ pub struct Bounds {
     /// Last address of the range.
     pub last: u128,
     /// Never-given addresses, reservations and the gateway's slot.
-    pub excluded: Intervals,
+    pub excluded: Fixed,
 }
 
 impl Bounds {
@@ -38,7 +38,7 @@ pub struct Addresses {
     bounds: Bounds,
     /// Excluded or with a record: not "never used".
     taken: Intervals,
-    /// (holder, generation, address) of every record; the newest generation is the holder's last.
+    /// (holder, generation, address) of all that is not leased; the newest generation is the holder's last.
     holders: BTreeSet<(HolderKey, u64, u128)>,
     /// Released, allowed, not pinned: (released at, address).
     freed: BTreeSet<(Millis, u128)>,
@@ -70,7 +70,7 @@ fn holder_keys(record: &Record) -> impl Iterator<Item = HolderKey> + use<> {
 impl Addresses {
     /// No records yet.
     pub fn new(bounds: Bounds) -> Self {
-        let taken = bounds.excluded.clone();
+        let taken = Intervals::from(&bounds.excluded);
         Self {
             records: BTreeMap::new(),
             bounds,
@@ -131,19 +131,19 @@ impl Addresses {
 
     /// Sets what is known of an address.
     pub fn put(&mut self, address: u128, record: Record) {
-        let (keys, generation) = (holder_keys(&record), record.generation);
-        let (leased, since, pinned) = (record.leased, record.since, record.pinned);
+        let free =
+            (!record.leased).then(|| (holder_keys(&record), record.generation, record.since, record.pinned));
         match self.records.insert(address, record) {
             Some(before) => self.drop_indexes(address, &before),
             None => self.taken.insert(address, address),
         }
         // After those of before are gone: they may be the same.
-        self.holders.extend(keys.map(|key| (key, generation, address)));
-        if leased {
+        let Some((keys, generation, since, pinned)) = free else {
             self.leased += 1;
-        } else {
-            self.queue(address, pinned).insert((since, address));
-        }
+            return;
+        };
+        self.holders.extend(keys.map(|key| (key, generation, address)));
+        self.queue(address, pinned).insert((since, address));
     }
 
     /// Sets what is known of many addresses at once. Trees that are built whole are full: half the memory of grown ones.
@@ -166,7 +166,7 @@ impl Addresses {
             let (address, generation) = (*address, record.generation);
             holder_keys(record).map(move |key| (key, generation, address))
         };
-        self.holders = records.iter().flat_map(holders).collect();
+        self.holders = records.iter().filter(|(_, record)| !record.leased).flat_map(holders).collect();
         self.records = records.iter().cloned().collect();
     }
 
@@ -180,17 +180,17 @@ impl Addresses {
     }
 
     fn drop_indexes(&mut self, address: u128, record: &Record) {
+        if record.leased {
+            self.leased -= 1;
+            return;
+        }
         for key in holder_keys(record) {
             self.holders.remove(&(key, record.generation, address));
         }
-        if record.leased {
-            self.leased -= 1;
-        } else {
-            self.queue(address, record.pinned).remove(&(record.since, address));
-        }
+        self.queue(address, record.pinned).remove(&(record.since, address));
     }
 
-    /// The last address of this holder: by name, else by MAC.
+    /// The last address that this holder had and nobody has: by name, else by MAC.
     pub fn last_of(&self, name: Option<&str>, mac: Option<Mac>) -> Option<u128> {
         let by_name =
             name.and_then(|name| self.newest(name_key(name), |record| record.name.as_deref() == Some(name)));

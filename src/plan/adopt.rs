@@ -140,7 +140,7 @@ impl Plan {
     fn refuse_recent(&self, prefix: Prefix, read: Fence) -> Result<(), Error> {
         let since = (read.at.saturating_sub(SETTLING).saturating_add(1), 0);
         let mut recent = self.released.range(since..).filter_map(|(at, serial)| {
-            let state = &self.subnets.get(serial)?.state;
+            let state = &self.subnet(*serial)?.state;
             (state.space == Space::Local && state.prefix.overlaps(prefix)).then_some((at, state.prefix))
         });
         match recent.next_back() {
@@ -177,7 +177,7 @@ impl Plan {
     pub(super) fn name_subnet(&self, prefix: Prefix, id: &str) -> Result<Change, Error> {
         let waiting = self.held(&unlearned_id(Space::Local, prefix));
         let Some(subnet) = waiting.filter(|subnet| subnet.awaits_id()) else {
-            let there = self.at(Space::Local, prefix).first().and_then(|serial| self.subnets.get(serial));
+            let there = self.at(Space::Local, prefix).first().and_then(|serial| self.subnet(*serial));
             return Err(match there.map(|subnet| &subnet.state) {
                 Some(state) => Error::OverlapPool(format!(
                     "{prefix} is held since {} under PoolID {:?}",

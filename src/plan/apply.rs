@@ -2,10 +2,10 @@
 //!
 //! Promises: total and deterministic; a change that names what is not there does nothing. Never decides.
 
-use super::Plan;
 use super::change::{Change, Kind, Marks, Record, Serial, SubnetState};
 use super::settings::Millis;
 use super::subnet::Subnet;
+use super::{Plan, Unaddressed};
 
 impl Plan {
     /// Time has passed: what has cooled is free. Cheap when nothing is due; never goes backwards.
@@ -100,7 +100,7 @@ impl Plan {
         match self.subnets.get_mut(&serial) {
             Some(subnet) => subnet.set_state(state, &self.settings.reserved),
             None => {
-                self.subnets.insert(serial, Subnet::new(state, &self.settings.reserved));
+                self.subnets.insert(serial, Box::new(Subnet::new(state, &self.settings.reserved)));
             }
         }
         self.index_subnet(serial);
@@ -117,19 +117,7 @@ impl Plan {
         let held_quietly = subnet.is_held() && subnet.state.dynamic && !subnet.state.marks.addressed;
         subnet.set_marks(marks.clone(), &self.settings.reserved);
         if held_quietly && marks.addressed {
-            let state = subnet.state.clone();
-            self.forget_quiet(&state);
-        }
-    }
-
-    /// The subnet was asked for an address, or is gone: no sign of a storm any more.
-    fn forget_quiet(&mut self, state: &SubnetState) {
-        let group = (state.space, state.prefix.family(), state.options.clone());
-        if let Some(quiet) = self.unaddressed.get_mut(&group) {
-            quiet.remove(&(state.granted_at, state.serial));
-            if quiet.is_empty() {
-                self.unaddressed.remove(&group);
-            }
+            forget_quiet(&mut self.unaddressed, &subnet.state);
         }
     }
 
@@ -176,19 +164,24 @@ impl Plan {
     }
 
     fn unindex(&mut self, serial: Serial) {
-        let Some(subnet) = self.subnets.get(&serial) else { return };
-        let state = subnet.state.clone();
+        let Some(state) = self.subnets.get(&serial).map(|subnet| &subnet.state) else { return };
         let (prefix, space) = (state.prefix, state.space);
-        let Some(released_at) = state.released_at else {
-            self.by_id.remove(&state.id);
-            self.held[space as usize].remove(prefix, serial);
-            self.forget_quiet(&state);
-            self.leave(prefix, serial);
-            return;
+        let stood = match state.released_at {
+            None => {
+                self.by_id.remove(&state.id);
+                self.held[space as usize].remove(prefix, serial);
+                if state.dynamic && !state.marks.addressed {
+                    forget_quiet(&mut self.unaddressed, state);
+                }
+                true
+            }
+            Some(released_at) => {
+                self.released.remove(&(released_at, serial));
+                self.remembered.remove(&(space, prefix, released_at, serial));
+                self.cooling.remove(&(state.cool_until, serial))
+            }
         };
-        self.released.remove(&(released_at, serial));
-        self.remembered.remove(&(space, prefix, released_at, serial));
-        if self.cooling.remove(&(state.cool_until, serial)) {
+        if stood {
             self.leave(prefix, serial);
         }
     }
@@ -204,6 +197,17 @@ impl Plan {
         self.occupied.remove(prefix, serial);
         for space in self.free.values_mut().filter(|space| space.base().overlaps(prefix)) {
             space.vacate(prefix, &self.occupied);
+        }
+    }
+}
+
+/// The subnet was asked for an address, or is gone: no sign of a storm any more.
+fn forget_quiet(unaddressed: &mut Unaddressed, state: &SubnetState) {
+    let group = (state.space, state.prefix.family(), state.options.clone());
+    if let Some(quiet) = unaddressed.get_mut(&group) {
+        quiet.remove(&(state.granted_at, state.serial));
+        if quiet.is_empty() {
+            unaddressed.remove(&group);
         }
     }
 }

@@ -130,7 +130,6 @@ impl Plan {
     ) -> Result<Choice, Error> {
         let addresses = &subnet.addresses;
         if let Some(own) = addresses.last_of(request.name.as_deref(), request.mac)
-            && !addresses.is_leased(own)
             && addresses.bounds().allow(own)
         {
             return Ok(Choice { address: own, warning: None });
@@ -316,14 +315,16 @@ fn never_given_name(subnet: &Subnet, address: u128) -> Option<String> {
 
 /// A MAC as people write it.
 pub fn mac_text(mac: super::request::Mac) -> String {
-    let mut text = String::with_capacity(3 * mac.len());
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let mut text = Vec::with_capacity(3 * mac.len());
     for byte in mac {
         if !text.is_empty() {
-            text.push(':');
+            text.push(b':');
         }
-        text.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+        text.extend([byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
     }
-    text
+    // Digits and colons.
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// Who holds it, for a message.

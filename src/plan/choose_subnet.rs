@@ -65,7 +65,7 @@ impl Plan {
         check_range(request.range, prefix)?;
         if request.space == Space::Global
             && let Some(subnet) =
-                self.at(Space::Global, prefix).first().and_then(|serial| self.subnets.get(serial))
+                self.at(Space::Global, prefix).first().and_then(|serial| self.subnet(*serial))
         {
             let mut decision = Decision::unchanged(Reply::Subnet {
                 id: subnet.state.id.clone(),
@@ -103,7 +103,7 @@ impl Plan {
 
     /// Refuses a prefix that overlaps a held one of the space.
     pub(super) fn refuse_overlap(&self, space: Space, prefix: Prefix) -> Result<(), Error> {
-        let Some(subnet) = self.index(space).overlapping(prefix).and_then(|serial| self.subnets.get(&serial))
+        let Some(subnet) = self.index(space).overlapping(prefix).and_then(|serial| self.subnet(serial))
         else {
             return Ok(());
         };
@@ -245,7 +245,7 @@ impl Plan {
         let mut cooling: Vec<&SubnetState> = self
             .cooling
             .iter()
-            .filter_map(|(_, serial)| self.subnets.get(serial).map(|subnet| &subnet.state))
+            .filter_map(|(_, serial)| self.subnet(*serial).map(|subnet| &subnet.state))
             .filter(|state| places.iter().any(|place| place.base.overlaps(state.prefix)))
             .collect();
         if cooling.is_empty() {
@@ -284,7 +284,7 @@ impl Plan {
         let held = self
             .occupied
             .all_inside(base)
-            .filter(|serial| self.subnets.get(serial).is_some_and(super::subnet::Subnet::is_held));
+            .filter(|serial| self.subnet(*serial).is_some_and(super::subnet::Subnet::is_held));
         let foreign =
             place.blocked.texts.iter().filter(|used| self.occupied.overlapping(used.prefix).is_none());
         let routes: Vec<&str> = foreign.map(|used| used.text.as_str()).take(5).collect();
@@ -303,7 +303,10 @@ impl Plan {
     pub(super) fn storm(&self, request: &SubnetRequest, now: Millis) -> Vec<Serial> {
         let limit = usize::try_from(self.settings.storm_limit).unwrap_or(usize::MAX);
         let group = (request.space, request.family, request.options.clone());
-        let Some(quiet) = self.unaddressed.get(&group).filter(|_| limit > 0) else { return Vec::new() };
+        let Some(quiet) = self.unaddressed.get(&group).filter(|quiet| limit > 0 && quiet.len() >= limit)
+        else {
+            return Vec::new();
+        };
         let since = now.saturating_sub(STORM_WINDOW);
         let recent: Vec<Serial> = quiet.range((since, 0)..).take(limit).map(|(_, serial)| *serial).collect();
         if recent.len() < limit { Vec::new() } else { recent }
@@ -311,7 +314,7 @@ impl Plan {
 
     fn grant_subnet(&self, grant: Grant<'_>, context: Context) -> Decision {
         let Grant { request, prefix, pool, key, dynamic, replaces } = grant;
-        let replaced = replaces.and_then(|serial| self.subnets.get(&serial));
+        let replaced = replaces.and_then(|serial| self.subnet(serial));
         let previous = replaced.or_else(|| self.remembered(request.space, prefix));
         let serial = previous.map_or(self.next_serial, |subnet| subnet.state.serial);
         let state = SubnetState {
@@ -386,9 +389,8 @@ impl Plan {
     ) -> impl Iterator<Item = Change> + '_ {
         let held = (self.subnets.len() - self.released.len()).saturating_sub(more);
         let excess = (self.released.len() + more).saturating_sub(MEMORY_FLOOR.max(4 * held));
-        let cool = move |serial: &Serial| {
-            self.subnets.get(serial).is_some_and(|subnet| subnet.state.cool_until <= now)
-        };
+        let cool =
+            move |serial: &Serial| self.subnet(*serial).is_some_and(|subnet| subnet.state.cool_until <= now);
         let oldest = self.released.iter().copied().filter(move |(_, serial)| Some(*serial) != but).take(TRIM);
         oldest
             .enumerate()

@@ -94,7 +94,7 @@ impl Plan {
     pub fn count_subnets(&self, base: &Base) -> SubnetCounts {
         let mut counts = SubnetCounts::default();
         for serial in self.occupied.all_inside(base.base) {
-            match self.subnets.get(&serial).is_some_and(Subnet::is_held) {
+            match self.subnet(serial).is_some_and(Subnet::is_held) {
                 true => counts.held += 1,
                 false => counts.cooling += 1,
             }

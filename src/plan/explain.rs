@@ -3,6 +3,7 @@
 //! Promises: the verdict is that of [`Plan::decide`] itself; the steps say what it met on the way. Changes nothing.
 
 use super::Plan;
+use super::change::Record;
 use super::choose_address::holder_text;
 use super::options::PoolOptions;
 use super::prefix::Prefix;
@@ -131,13 +132,18 @@ impl Plan {
         let text = |address: u128| prefix.address(address).to_string();
         let bounds = addresses.bounds();
         steps.say("range", format!("{} to {}", text(bounds.first), text(bounds.last)));
-        let own = match addresses.last_of(request.name.as_deref(), request.mac) {
-            None => "none is remembered of this holder".to_owned(),
-            Some(own) if addresses.is_leased(own) => format!("{}, but it is leased", text(own)),
-            Some(own) if !bounds.allow(own) => {
+        let of_holder = |record: &Record| match (&request.name, request.mac) {
+            (Some(name), _) => record.name.as_deref() == Some(&**name),
+            (None, mac) => mac.is_some() && record.mac == mac,
+        };
+        let leased = addresses.records().find(|(_, record)| record.leased && of_holder(record));
+        let own = match (addresses.last_of(request.name.as_deref(), request.mac), leased) {
+            (None, Some((own, _))) => format!("{}, but it is leased", text(own)),
+            (None, None) => "none is remembered of this holder".to_owned(),
+            (Some(own), _) if !bounds.allow(own) => {
                 format!("{}, but it is outside of the range or reserved", text(own))
             }
-            Some(own) => format!("{}: it would be given", text(own)),
+            (Some(own), _) => format!("{}: it would be given", text(own)),
         };
         steps.say("1. its own last address", own);
         let since = |(since, address): (u64, u128)| {
@@ -163,8 +169,7 @@ impl Plan {
             .pool_around(prefix)
             .map_or_else(|| "none, which is allowed".to_owned(), |pool| pool.name.clone());
         steps.say("pool around it", pool);
-        let overlap =
-            self.index(request.space).overlapping(prefix).and_then(|serial| self.subnets.get(&serial));
+        let overlap = self.index(request.space).overlapping(prefix).and_then(|serial| self.subnet(serial));
         let held = overlap.map_or_else(
             || "nobody".to_owned(),
             |subnet| format!("{} since {}", subnet.state.prefix, rfc3339(subnet.state.granted_at)),

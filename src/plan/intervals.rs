@@ -10,6 +10,30 @@ pub struct Intervals {
     by_first: BTreeMap<u128, u128>,
 }
 
+/// A set that does not change any more, without the room to grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fixed(Box<[(u128, u128)]>);
+
+impl Fixed {
+    /// Whether the number is in the set.
+    pub fn contains(&self, number: u128) -> bool {
+        let after = self.0.partition_point(|(first, _)| *first <= number);
+        after.checked_sub(1).and_then(|at| self.0.get(at)).is_some_and(|(_, last)| number <= *last)
+    }
+}
+
+impl From<Intervals> for Fixed {
+    fn from(set: Intervals) -> Self {
+        Self(set.by_first.into_iter().collect())
+    }
+}
+
+impl From<&Fixed> for Intervals {
+    fn from(set: &Fixed) -> Self {
+        Self { by_first: set.0.iter().copied().collect() }
+    }
+}
+
 impl Intervals {
     /// The interval that contains the number, if any.
     pub fn around(&self, number: u128) -> Option<(u128, u128)> {
@@ -120,7 +144,9 @@ mod tests {
                 }
                 for number in 0..50 {
                     prop_assert_eq!(set.contains(number), model.contains(&number));
+                    prop_assert_eq!(Fixed::from(set.clone()).contains(number), model.contains(&number));
                 }
+                prop_assert_eq!(&Intervals::from(&Fixed::from(set.clone())), &set);
                 prop_assert_eq!(set.first_absent(5, 45), (5..=45).find(|n| !model.contains(n)));
                 let covered: BTreeSet<u128> = set.overlapping(0, 60).flat_map(|(a, b)| a..=b).collect();
                 prop_assert_eq!(&covered, &model);

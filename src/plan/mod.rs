@@ -49,6 +49,9 @@ use settings::{Millis, PoolSettings, Settings};
 /// Subnets of one space, family and option set: among them storms are looked for.
 type Group = (Space, Family, BTreeMap<String, String>);
 
+/// Subnets nobody asked an address of, by group: (granted at, serial).
+type Unaddressed = BTreeMap<Group, BTreeSet<(Millis, Serial)>>;
+
 /// The state machine. Equality compares everything, derived indexes included.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -57,7 +60,7 @@ pub struct Plan {
     reserved: [Intervals; 2],
     now: Millis,
     /// Held and remembered.
-    subnets: BTreeMap<Serial, Subnet>,
+    subnets: BTreeMap<Serial, Box<Subnet>>,
     /// Held ones by PoolID.
     by_id: BTreeMap<String, Serial>,
     /// Held ones by prefix, per space.
@@ -74,7 +77,7 @@ pub struct Plan {
     /// prefix.
     remembered: BTreeSet<(Space, Prefix, Millis, Serial)>,
     /// Dynamic held subnets that were never asked for an address: (granted at, serial).
-    unaddressed: BTreeMap<Group, BTreeSet<(Millis, Serial)>>,
+    unaddressed: Unaddressed,
     /// `key=WORD`: prefix and when it was granted.
     keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
     /// Who asked, by name.
@@ -154,17 +157,17 @@ impl Plan {
 
     /// All subnets, held and remembered, by serial.
     pub fn subnets(&self) -> impl Iterator<Item = &Subnet> {
-        self.subnets.values()
+        self.subnets.values().map(Box::as_ref)
     }
 
     /// The held subnet of this PoolID.
     pub fn held(&self, id: &str) -> Option<&Subnet> {
-        self.by_id.get(id).and_then(|serial| self.subnets.get(serial))
+        self.by_id.get(id).and_then(|serial| self.subnet(*serial))
     }
 
     /// The subnet of this serial.
     pub fn subnet(&self, serial: Serial) -> Option<&Subnet> {
-        self.subnets.get(&serial)
+        self.subnets.get(&serial).map(Box::as_ref)
     }
 
     /// The words of `key=` and where they point.
@@ -218,7 +221,7 @@ impl Plan {
     /// The subnet whose memory a new grant of this prefix takes up.
     fn remembered(&self, space: Space, prefix: Prefix) -> Option<&Subnet> {
         let of_prefix = (space, prefix, 0, 0)..=(space, prefix, Millis::MAX, Serial::MAX);
-        self.remembered.range(of_prefix).next_back().and_then(|(.., serial)| self.subnets.get(serial))
+        self.remembered.range(of_prefix).next_back().and_then(|(.., serial)| self.subnet(*serial))
     }
 
     /// A held subnet of either space that overlaps.
@@ -242,7 +245,7 @@ impl Plan {
     /// A PoolID that names this grant and no other: `<space>/<prefix>#<64 bits>`.
     fn new_id(&self, space: Space, prefix: Prefix, mut random: u64) -> String {
         loop {
-            let id = format!("{space}/{prefix}#{random:016x}");
+            let id = [space.name(), "/", &prefix.text(), "#", &format!("{random:016x}")].concat();
             if !self.by_id.contains_key(&id) {
                 return id;
             }

@@ -174,25 +174,46 @@ const fn host_mask(family: Family, length: u8) -> u128 {
     if host_bits == 128 { u128::MAX } else { (1 << host_bits) - 1 }
 }
 
+/// Bytes of `255.255.255.255/32`.
+const LONGEST_V4: usize = 18;
+
 /// An address as people write it; the same as `to_string`, of which a request needs several, in a tenth of the time.
 pub fn text(address: IpAddr) -> String {
     let IpAddr::V4(address) = address else { return address.to_string() };
-    let mut text = String::with_capacity(15);
+    let mut text = Vec::with_capacity(LONGEST_V4);
     for byte in address.octets() {
         if !text.is_empty() {
-            text.push('.');
+            text.push(b'.');
         }
-        let digits = [byte / 100, byte / 10 % 10, byte % 10];
-        let shown = usize::from(byte < 100) + usize::from(byte < 10);
-        text.extend(digits[shown..].iter().map(|digit| char::from(b'0' + digit)));
+        if byte >= 100 {
+            text.push(b'0' + byte / 100);
+        }
+        if byte >= 10 {
+            text.push(b'0' + byte / 10 % 10);
+        }
+        text.push(b'0' + byte % 10);
     }
-    text
+    // Digits and dots.
+    String::from_utf8(text).unwrap_or_default()
+}
+
+impl Prefix {
+    /// As people write it; the same as `to_string`, in less time.
+    pub fn text(self) -> String {
+        let mut text = text(self.address(self.first));
+        text.push('/');
+        for (least, unit) in [(100, 100), (10, 10), (0, 1)] {
+            if self.length >= least {
+                text.push(char::from(b'0' + self.length / unit % 10));
+            }
+        }
+        text
+    }
 }
 
 impl fmt::Display for Prefix {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&text(self.address(self.first)))?;
-        write!(formatter, "/{}", self.length)
+        formatter.write_str(&self.text())
     }
 }
 impl fmt::Debug for Prefix {
@@ -248,6 +269,11 @@ mod tests {
         for number in [0, 1, 9, 10, 99, 100, 199, 200, 255, 256, 0x0a00_0102, 0xc0a8_0ac8, 0xffff_ffff] {
             for address in [Family::V4.address(number), Family::V6.address(number << 90 | number)] {
                 assert_eq!(text(address), address.to_string());
+                for length in [0, 7, 10, 32] {
+                    let prefix = Prefix::new(Family::of(address), super::number(address), length);
+                    let network = prefix.address(prefix.first());
+                    assert_eq!(prefix.text(), format!("{network}/{length}"));
+                }
             }
         }
     }

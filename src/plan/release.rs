@@ -103,7 +103,7 @@ impl Plan {
         let none = || Error::NotFound(format!("no subnet {text:?} is held; see: gipam subnets"));
         let prefix = Prefix::parse(text).ok_or_else(none)?;
         let serials = [Space::Local, Space::Global].map(|space| self.at(space, prefix)).concat();
-        let found: Vec<&Subnet> = serials.iter().filter_map(|serial| self.subnets.get(serial)).collect();
+        let found: Vec<&Subnet> = serials.iter().filter_map(|serial| self.subnet(*serial)).collect();
         match found.as_slice() {
             [] => Err(none()),
             [subnet] => Ok(subnet),
@@ -141,7 +141,7 @@ impl Plan {
         let untouched = |subnet: &&Subnet| {
             subnet.is_held() && subnet.state.generation == generation && subnet.addresses.leased() == 0
         };
-        let Some(subnet) = self.subnets.get(&serial).filter(untouched) else { return Vec::new() };
+        let Some(subnet) = self.subnet(serial).filter(untouched) else { return Vec::new() };
         let (space, prefix) = (subnet.state.space, subnet.state.prefix);
         // A copy of the prefix may have left a newer memory meanwhile: one is enough.
         let newer = self.remembered(space, prefix).is_some();
@@ -167,7 +167,7 @@ impl Plan {
         previous: Option<&Record>,
         gateway: Option<u128>,
     ) -> Vec<Change> {
-        let Some(subnet) = self.subnets.get(&serial) else { return Vec::new() };
+        let Some(subnet) = self.subnet(serial) else { return Vec::new() };
         let untouched = |record: &&Record| record.leased && record.generation == generation;
         let Some(record) = subnet.addresses.get(address).filter(untouched) else { return Vec::new() };
         let mut changes = vec![match previous {

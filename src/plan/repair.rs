@@ -78,12 +78,12 @@ impl Plan {
 
     /// The held subnet, if it is still that grant.
     fn seen(&self, serial: Serial, generation: u64) -> Option<&Subnet> {
-        self.subnets.get(&serial).filter(|subnet| subnet.is_held() && subnet.state.generation == generation)
+        self.subnet(serial).filter(|subnet| subnet.is_held() && subnet.state.generation == generation)
     }
 
     /// The lease, if it is still that one.
     fn lease(&self, serial: Serial, address: u128, generation: u64) -> Option<(&Subnet, &Record)> {
-        let subnet = self.subnets.get(&serial).filter(|subnet| subnet.is_held())?;
+        let subnet = self.subnet(serial).filter(|subnet| subnet.is_held())?;
         let record = subnet.addresses.get(address)?;
         (record.leased && record.generation == generation).then_some((subnet, record))
     }
@@ -111,7 +111,7 @@ impl Plan {
         read: Fence,
         evidence: &str,
     ) -> Vec<Change> {
-        let known = self.subnets.get(&serial).filter(|subnet| {
+        let known = self.subnet(serial).filter(|subnet| {
             let state = &subnet.state;
             subnet.is_held() && state.generation < read.generation && state.prefix.contains_number(address)
         });
@@ -172,7 +172,7 @@ impl Plan {
         let in_the_way: BTreeMap<Serial, &Subnet> = index
             .all_inside(prefix)
             .chain(index.all_covering(prefix))
-            .filter_map(|serial| Some((serial, self.subnets.get(&serial)?)))
+            .filter_map(|serial| Some((serial, self.subnet(serial)?)))
             .collect();
         let evidence = |subnet: &Subnet| {
             let key = (subnet.state.serial, subnet.state.generation);

@@ -106,5 +106,5 @@ fn bounds(state: &SubnetState, reserved: &[AddressRange]) -> Bounds {
     for never in [low, high].into_iter().flatten() {
         excluded.insert(never, never);
     }
-    Bounds { first: range.first(), last: range.last(), excluded }
+    Bounds { first: range.first(), last: range.last(), excluded: excluded.into() }
 }

@@ -44,7 +44,8 @@ impl Reserve {
         self.there
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether the disk has ample room.
+    pub(super) fn has_room(&self) -> bool {
         let directory =
             self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let free =

@@ -4,7 +4,7 @@
 //! Checkpoints never run inside a commit, so that a full disk cannot make a durable commit look failed.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
+use super::lines::{self, Line};
+use super::log::Log;
+use super::owner::{check_header, check_owner, check_version};
 use super::reserve::Reserve;
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 use super::tail::Tail;
@@ -106,6 +109,8 @@ pub struct Books {
     pub(super) open_transaction: bool,
     /// Pages in the log after the last commit.
     log_pages: Arc<AtomicI32>,
+    /// Rows of history that are not in the open transaction yet.
+    pub(super) lines: Vec<Line>,
     pub(super) history_since_trim: usize,
     pub(super) history_limit: u64,
     pub(super) tail: Tail,
@@ -114,6 +119,7 @@ pub struct Books {
     pub(super) counters_due: bool,
     /// A write failed otherwise than for want of room: nothing more is written.
     failed: bool,
+    log: Log,
     reserve: Reserve,
     _lock: File,
 }
@@ -181,12 +187,14 @@ impl Books {
             connection,
             open_transaction: false,
             log_pages: Arc::default(),
+            lines: Vec::new(),
             history_since_trim: TRIM_EVERY, // whoever restarts often trims too
             history_limit: 100_000,
             tail: Tail::default(),
             fold_least: usize::MAX,
             counters_due: false,
             failed: false,
+            log: Log::beside(path, CHECKPOINT_PAGES),
             reserve: Reserve::beside(path),
             _lock: lock,
         };
@@ -240,7 +248,9 @@ impl Books {
         if !self.open_transaction {
             return Ok(());
         }
-        let committed = self.fold_if_due().and_then(|()| self.run("COMMIT"));
+        let written =
+            lines::write(&self.connection, &mut self.lines).map_err(|error| CommitError::of(&error));
+        let committed = written.and_then(|()| self.run("COMMIT"));
         self.failed |= matches!(committed, Err(CommitError::Unknown(_)));
         committed?;
         self.open_transaction = false;
@@ -257,6 +267,7 @@ impl Books {
     pub fn rollback(&mut self) -> Result<(), CommitError> {
         let written = std::mem::take(&mut self.open_transaction);
         self.counters_due = false;
+        self.lines.clear();
         // SQLite may have rolled back by itself.
         if !self.connection.is_autocommit() {
             self.connection
@@ -273,6 +284,7 @@ impl Books {
     /// second at most until readers have let go of it: nothing else can be done anyway.
     pub fn make_room(&mut self) {
         self.reserve.give();
+        self.log.forget();
         // Its failure is no news: the disk is known to be full.
         let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
@@ -314,6 +326,11 @@ impl Books {
             self.log_pages.store(0, Ordering::Relaxed);
             self.checkpoint(mode);
         }
+        if self.reserve.is_there() {
+            self.log.lengthen(self.log_pages.load(Ordering::Relaxed), || self.reserve.has_room());
+        } else {
+            self.log.forget();
+        }
     }
 
     fn checkpoint(&self, mode: &str) {
@@ -326,13 +343,10 @@ impl Books {
         }
     }
 
-    /// Closes them; the newest history is folded, the log is moved into the file.
+    /// Closes them: the log is moved into the file.
     pub fn close(mut self) -> Result<(), Error> {
-        if !self.failed
-            && let Err(error) = self.rollback().and_then(|()| self.fold_all())
-        {
-            // What was not folded stays in the history, where the next start finds it.
-            tracing::warn!("the books {}: {error}", self.path.display());
+        if !self.failed {
+            // Should it fail, the connection's end rolls back.
             let _ = self.rollback();
         }
         self.checkpoint("TRUNCATE");
@@ -436,50 +450,6 @@ fn create(path: &Path) -> Result<(), Error> {
 pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(io(path, "syncing the directory"))
-}
-
-/// Whose file it is, by its first bytes: SQLite itself does not touch one that is not ours. Only for files that this
-/// process does not have open; see [`check_owner`].
-pub(super) fn check_header(path: &Path) -> Result<(), Error> {
-    let mut header = Vec::new();
-    let file = File::open(path).map_err(io(path, "opening"))?;
-    file.take(72).read_to_end(&mut header).map_err(io(path, "reading"))?;
-    let why = match (header.get(68..72), header.starts_with(b"SQLite format 3\0")) {
-        (Some(id), true) if id == APPLICATION_ID.to_be_bytes() => return Ok(()),
-        (Some(id), true) => {
-            let id = id.iter().fold(0u32, |id, byte| id << 8 | u32::from(*byte));
-            format!("its application id is {id:#x}")
-        }
-        (None, true) => "the file is cut off".to_owned(),
-        (_, false) if header.is_empty() => "the file is empty".to_owned(),
-        (_, false) => "no SQLite header".to_owned(),
-    };
-    Err(Error::Foreign { path: path.to_owned(), why })
-}
-
-/// The same through SQLite, for who only looks. A process that closes any descriptor of a file loses all its locks on it
-/// (POSIX): were the file opened here beside SQLite, a look would take the daemon's own locks away, and the next program
-/// that closes the books would believe itself alone and remove the log, with all that is written to it afterwards.
-fn check_owner(path: &Path, connection: &Connection) -> Result<(), Error> {
-    let foreign = |why: &str| Err(Error::Foreign { path: path.to_owned(), why: why.to_owned() });
-    match fs::metadata(path).map_err(io(path, "opening"))?.len() {
-        0 => return foreign("the file is empty"),
-        1..72 => return foreign("the file is cut off"),
-        _ => {}
-    }
-    let found = connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0));
-    match found.map_err(sqlite(path, "reading the header"))? {
-        APPLICATION_ID => Ok(()),
-        other => foreign(&format!("its application id is {other:#x}")),
-    }
-}
-
-fn check_version(path: &Path, connection: &Connection) -> Result<i32, Error> {
-    let found = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
-    match found.map_err(sqlite(path, "reading the header"))? {
-        found if found > VERSION => Err(Error::Newer { path: path.to_owned(), found }),
-        found => Ok(found),
-    }
 }
 
 fn migrate(path: &Path, connection: &Connection, from: i32) -> Result<(), Error> {

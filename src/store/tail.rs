@@ -1,7 +1,7 @@
 //! The tail: the newest rows of the history, which the table of addresses does not show yet, and moving them there.
 //!
 //! A change of an address is one row of history and nothing else: it says what happened and what is known of the address
-//! since. Now and then the last row of each address is copied into the table (*folded*), in the order of that table, so
+//! since. Now and then what is known of these addresses is written into the table (*folded*), in the order of that table, so
 //! that many changes touch one page; `counters.folded` says up to where. Promises: a crash between any two steps loses
 //! nothing, since the rows beyond `folded` hold whatever the table says; the tail is bounded; who looks must look at both
 //! (the views `known` and `leases` do). Never deletes history (see `write`).
@@ -9,8 +9,10 @@
 use rusqlite::Connection;
 
 use super::sqlite::{Books, CommitError, Error, sqlite};
+use super::write::signed;
 use crate::plan::change::Serial;
-use crate::plan::prefix::number;
+use crate::plan::prefix::{number, text};
+use crate::plan::{Plan, mac_text};
 
 /// At least so many rows stand in the tail before they are folded.
 pub(super) const LEAST: usize = 4_096;
@@ -26,7 +28,6 @@ const SMALLEST_STEP: usize = 128;
 struct Touched {
     serial: Serial,
     address: u128,
-    seq: i64,
 }
 
 /// Folding in progress: the rows still to be copied, and what `folded` will be then.
@@ -58,9 +59,9 @@ impl Tail {
         self.next - 1
     }
 
-    /// Row `seq` tells of this address.
-    pub(super) fn touch(&mut self, serial: Serial, address: u128, seq: i64, generation: u64) {
-        self.touched.push(Touched { serial, address, seq });
+    /// A row tells of this address.
+    pub(super) fn touch(&mut self, serial: Serial, address: u128, generation: u64) {
+        self.touched.push(Touched { serial, address });
         self.generation = self.generation.max(generation);
     }
 
@@ -73,17 +74,11 @@ impl Tail {
         self.touched.is_empty() && self.folding.is_none()
     }
 
-    /// What is to be folded next: the last row of each address, in the order of the table.
+    /// What is to be folded next: each address once, in the order of the table.
     fn begin(&mut self) {
         let mut rows = std::mem::take(&mut self.touched);
         rows.sort_unstable();
-        rows.dedup_by(|later, kept| {
-            let same = (later.serial, later.address) == (kept.serial, kept.address);
-            if same {
-                *kept = *later;
-            }
-            same
-        });
+        rows.dedup();
         self.folding = Some(Folding { rows: rows.into_iter(), upto: self.next - 1 });
     }
 }
@@ -103,35 +98,35 @@ impl Books {
         Ok(())
     }
 
-    /// Folds a part of the tail if it has grown; part of the transaction that is to be committed.
-    pub(super) fn fold_if_due(&mut self) -> Result<(), CommitError> {
+    /// Folds a part of the tail if it has grown, in the open transaction; call it before a commit. `plan` is the plan with
+    /// everything that was written.
+    pub fn fold_if_due(&mut self, plan: &Plan) -> Result<(), CommitError> {
         let fresh = std::mem::take(&mut self.tail.fresh);
         if self.tail.folding.is_some() || self.tail.touched.len() >= self.tail.limit {
-            self.fold(SMALLEST_STEP.max(fresh.saturating_mul(STEP)))?;
+            self.begin()?;
+            self.fold(plan, SMALLEST_STEP.max(fresh.saturating_mul(STEP)))?;
         }
         Ok(())
     }
 
-    /// Folds everything.
-    pub(super) fn fold_all(&mut self) -> Result<(), CommitError> {
+    /// Folds everything, and commits. `plan` is the plan as the books have it.
+    pub fn fold_all(&mut self, plan: &Plan) -> Result<(), CommitError> {
         while !self.tail.is_empty() {
             self.begin()?;
-            self.fold(usize::MAX)?;
+            self.fold(plan, usize::MAX)?;
         }
         self.commit()
     }
 
-    fn fold(&mut self, most: usize) -> Result<(), CommitError> {
+    fn fold(&mut self, plan: &Plan, most: usize) -> Result<(), CommitError> {
         let of = |error: rusqlite::Error| CommitError::of(&error);
         if self.tail.folding.is_none() {
             self.tail.begin();
         }
         let Some(folding) = &mut self.tail.folding else { return Ok(()) };
-        for row in folding.rows.by_ref().take(most) {
-            copy(&self.connection, row.seq).map_err(of)?;
-        }
+        copy(&self.connection, plan, folding.rows.by_ref().take(most)).map_err(of)?;
         if folding.rows.len() == 0 {
-            let (upto, generation) = (folding.upto, super::write::signed(self.tail.generation));
+            let (upto, generation) = (folding.upto, signed(self.tail.generation));
             let sql = "UPDATE counters SET folded = ?1, next_generation = max(next_generation, ?2 + 1)";
             self.connection
                 .prepare_cached(sql)
@@ -148,21 +143,48 @@ impl Books {
     }
 }
 
-/// Makes the table of addresses say what a row of history says.
-fn copy(connection: &Connection, seq: i64) -> Result<(), rusqlite::Error> {
-    let put = "INSERT OR REPLACE INTO addresses \
-               SELECT serial, address, leased, kind, name, mac, pinned, since, generation FROM history AS h \
-               WHERE seq = ?1 AND leased IS NOT NULL AND EXISTS (SELECT 1 FROM subnets AS s WHERE s.serial = h.serial)";
-    if connection.prepare_cached(put)?.execute([seq])? > 0 {
-        return Ok(());
+/// Makes the table of addresses say what the plan knows. Of an address that was touched again since, that is newer than the
+/// row that is folded: the rows beyond say so, too.
+fn copy(
+    connection: &Connection,
+    plan: &Plan,
+    rows: impl Iterator<Item = Touched>,
+) -> Result<(), rusqlite::Error> {
+    // Not `INSERT OR REPLACE`: for that SQLite keeps a journal of each statement.
+    let mut put = connection.prepare_cached(
+        "INSERT INTO addresses VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (subnet, address) DO UPDATE SET \
+         leased = excluded.leased, kind = excluded.kind, name = excluded.name, mac = excluded.mac, pinned = excluded.pinned, \
+         since = excluded.since, generation = excluded.generation",
+    )?;
+    for Touched { serial, address } in rows {
+        // With its subnet everything of it has gone from the tables.
+        let Some(subnet) = plan.subnet(serial) else { continue };
+        let shown = text(subnet.state.prefix.address(address));
+        let Some(record) = subnet.addresses.get(address) else {
+            forget(connection, serial, &shown)?;
+            continue;
+        };
+        put.raw_bind_parameter(1, signed(serial))?;
+        put.raw_bind_parameter(2, shown)?;
+        put.raw_bind_parameter(3, record.leased)?;
+        put.raw_bind_parameter(4, record.kind.name())?;
+        put.raw_bind_parameter(5, record.name.as_deref())?;
+        put.raw_bind_parameter(6, record.mac.map(mac_text))?;
+        put.raw_bind_parameter(7, record.pinned)?;
+        put.raw_bind_parameter(8, signed(record.since))?;
+        put.raw_bind_parameter(9, signed(record.generation))?;
+        put.raw_execute()?;
     }
-    // Forgotten, and its name with it, unless that is already the next holder's.
-    for forget in [
-        "DELETE FROM addresses WHERE (subnet, address) = (SELECT serial, address FROM history WHERE seq = ?1)",
-        "DELETE FROM names WHERE (subnet, address) = (SELECT serial, address FROM history WHERE seq = ?1) \
-         AND generation <= (SELECT generation FROM history WHERE seq = ?1)",
+    Ok(())
+}
+
+/// Nothing is known of the address, so nobody is named there.
+fn forget(connection: &Connection, serial: Serial, address: &str) -> Result<(), rusqlite::Error> {
+    for sql in [
+        "DELETE FROM addresses WHERE (subnet, address) = (?1, ?2)",
+        "DELETE FROM names WHERE (subnet, address) = (?1, ?2)",
     ] {
-        connection.prepare_cached(forget)?.execute([seq])?;
+        connection.prepare_cached(sql)?.execute(rusqlite::params![signed(serial), address])?;
     }
     Ok(())
 }
@@ -172,15 +194,15 @@ fn read(connection: &Connection, tail: &mut Tail) -> Result<(), rusqlite::Error>
     let (folded, newest): (i64, i64) =
         connection.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     (tail.folded, tail.next) = (folded, folded.max(newest) + 1);
-    let sql = "SELECT seq, serial, address, generation FROM history \
+    let sql = "SELECT serial, address, generation FROM history \
                WHERE seq > (SELECT folded FROM counters) AND address IS NOT NULL ORDER BY seq";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let number_at = |at| row.get::<_, i64>(at).map(|number| u64::try_from(number).unwrap_or(0));
         // One that is no address keeps its place in the queue; who loads the books names it.
-        let address = row.get_ref(2)?.as_str().ok().and_then(|text| text.parse().ok()).map_or(0, number);
-        tail.touch(number_at(1)?, address, row.get(0)?, number_at(3)?);
+        let address = row.get_ref(1)?.as_str().ok().and_then(|text| text.parse().ok()).map_or(0, number);
+        tail.touch(number_at(0)?, address, number_at(2)?);
     }
     Ok(())
 }

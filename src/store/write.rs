@@ -5,11 +5,11 @@
 
 use rusqlite::params;
 
+use super::lines::{self, Known, Line, Row};
 use super::sqlite::{Books, CommitError, Error, sqlite};
+use crate::plan::Plan;
 use crate::plan::change::{Change, Kind, Marks, Record, Serial, Shown, SubnetState, Why};
-use crate::plan::prefix::text;
 use crate::plan::settings::Millis;
-use crate::plan::{Plan, mac_text};
 
 /// Rows of history between two trims.
 pub(super) const TRIM_EVERY: usize = 1_000;
@@ -19,37 +19,6 @@ type Written = Result<(), rusqlite::Error>;
 /// SQLite keeps 64-bit signed numbers; times and counters of ours fit.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// One row of history.
-struct Row<'a> {
-    at: Millis,
-    event: &'static str,
-    /// Of whom it tells: an address, or only the subnet.
-    address: Option<u128>,
-    /// Who holds, or held, the address.
-    holder: Option<&'a Record>,
-    /// What is known of the address now; nothing if absent.
-    known: Option<Known>,
-    why: Option<&'a Why>,
-}
-
-/// What is known of an address, beside its holder.
-struct Known {
-    leased: bool,
-    since: Millis,
-}
-
-impl<'a> Row<'a> {
-    fn of_subnet(at: Millis, event: &'static str, why: Option<&'a Why>) -> Self {
-        Self { at, event, address: None, holder: None, known: None, why }
-    }
-
-    /// The address is as the record says.
-    fn of_address(at: Millis, event: &'static str, address: u128, record: &'a Record) -> Self {
-        let known = Some(Known { leased: record.leased, since: record.since });
-        Self { at, event, address: Some(address), holder: Some(record), known, why: None }
-    }
 }
 
 impl Books {
@@ -84,19 +53,19 @@ impl Books {
         match change {
             Change::AddressGranted { serial, address, record } => {
                 let row = Row::of_address(record.since, "leased", *address, record);
-                self.address_row(plan, *serial, &row)
+                self.address_row(plan, *serial, row)
             }
             Change::AddressReleased { serial, address, at, why } => {
                 let record = plan.subnet(*serial).and_then(|subnet| subnet.addresses.get(*address));
                 let Some(record) = record else { return Ok(()) };
                 let known = Some(Known { leased: false, since: *at });
                 let row = Row::of_address(*at, "released", *address, record);
-                self.address_row(plan, *serial, &Row { known, why: Some(why), ..row })
+                self.address_row(plan, *serial, Row { known, why: Some(why.clone()), ..row })
             }
             Change::AddressRestored { serial, address, record } => {
                 self.ended_without_release(plan, *serial, *address, None)?;
                 let row = Row::of_address(plan.now(), "restored", *address, record);
-                self.address_row(plan, *serial, &row)
+                self.address_row(plan, *serial, row)
             }
             Change::AddressForgotten { serial, address } => {
                 self.ended_without_release(plan, *serial, *address, Some("forgotten"))
@@ -106,7 +75,7 @@ impl Books {
                 let event = if known { "identified" } else { "adopted" };
                 let why = Why::Repair(evidence.clone());
                 let row = Row::of_address(plan.now(), event, *address, record);
-                self.address_row(plan, *serial, &Row { why: Some(&why), ..row })
+                self.address_row(plan, *serial, Row { why: Some(why), ..row })
             }
             other => {
                 self.counters_due = true;
@@ -120,7 +89,7 @@ impl Books {
         match change {
             Change::SubnetGranted(state) => {
                 self.put_subnet(state)?;
-                self.history(state, &Row::of_subnet(state.granted_at, "subnet granted", None)).map(|_| ())
+                self.history(state, Row::of_subnet(state.granted_at, "subnet granted", None))
             }
             Change::SubnetRestored(state) => {
                 self.undone_subnet(plan, state.serial)?;
@@ -129,8 +98,7 @@ impl Books {
             Change::SubnetAdopted { state, evidence } => {
                 self.put_subnet(state)?;
                 let why = Why::Repair(evidence.clone());
-                self.history(state, &Row::of_subnet(state.granted_at, "subnet adopted", Some(&why)))
-                    .map(|_| ())
+                self.history(state, Row::of_subnet(state.granted_at, "subnet adopted", Some(&why)))
             }
             Change::SubnetIdLearned { serial, id, why } => self.learn_id(plan, *serial, id, why),
             Change::SubnetMarked { serial, marks } => self.mark(plan, *serial, marks),
@@ -212,7 +180,7 @@ impl Books {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
         self.execute("UPDATE subnets SET id = ?2 WHERE serial = ?1", params![signed(serial), id])?;
         let state = SubnetState { id: id.to_owned(), ..subnet.state.clone() };
-        self.history(&state, &Row::of_subnet(plan.now(), "subnet identified", Some(why))).map(|_| ())
+        self.history(&state, Row::of_subnet(plan.now(), "subnet identified", Some(why)))
     }
 
     fn mark(&self, plan: &Plan, serial: Serial, marks: &Marks) -> Written {
@@ -251,9 +219,9 @@ impl Books {
             // Of others than endpoints nothing is remembered.
             let known = (record.kind == Kind::Endpoint).then_some(Known { leased: false, since: at });
             let row = Row::of_address(at, "released", address, record);
-            self.address_row(plan, serial, &Row { known, why: Some(why), ..row })?;
+            self.address_row(plan, serial, Row { known, why: Some(why.clone()), ..row })?;
         }
-        self.history(&subnet.state, &Row::of_subnet(at, "subnet released", Some(why))).map(|_| ())
+        self.history(&subnet.state, Row::of_subnet(at, "subnet released", Some(why)))
     }
 
     /// An address that is leased and not any more, without a release: its grant never reached anybody. `quiet` is what a
@@ -270,27 +238,24 @@ impl Books {
         let event = if record.leased { Some("undone") } else { quiet };
         let Some(event) = event else { return Ok(()) };
         let row = Row::of_address(plan.now(), event, address, record);
-        self.address_row(plan, serial, &Row { known: None, ..row })
+        self.address_row(plan, serial, Row { known: None, ..row })
     }
 
     /// The same of a subnet; one that is only remembered leaves without a line.
     fn undone_subnet(&mut self, plan: &Plan, serial: Serial) -> Written {
         match plan.subnet(serial).filter(|subnet| subnet.is_held()) {
-            Some(subnet) => {
-                self.history(&subnet.state, &Row::of_subnet(plan.now(), "subnet undone", None)).map(|_| ())
-            }
+            Some(subnet) => self.history(&subnet.state, Row::of_subnet(plan.now(), "subnet undone", None)),
             None => Ok(()),
         }
     }
 
     /// A row that says what is known of an address since.
-    fn address_row(&mut self, plan: &Plan, serial: Serial, row: &Row<'_>) -> Written {
+    fn address_row(&mut self, plan: &Plan, serial: Serial, row: Row) -> Written {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
-        let seq = self.history(&subnet.state, row)?;
-        if let (Some(address), Some(holder)) = (row.address, row.holder) {
-            self.tail.touch(serial, address, seq, holder.generation);
+        if let (Some(address), Some(holder)) = (row.address, &row.holder) {
+            self.tail.touch(serial, address, holder.generation);
         }
-        Ok(())
+        self.history(&subnet.state, row)
     }
 
     /// What the Engine calls a holder. Where Docker said no name, that is news, and a line of its own: what is known of the
@@ -319,40 +284,22 @@ impl Books {
         let Some(record) = subnet.addresses.get(address).filter(unnamed) else { return Ok(()) };
         let why = Why::Repair(format!("the Engine shows {} in {}", shown.container, shown.network).into());
         let row = Row::of_address(plan.now(), "named", address, record);
-        self.address_row(plan, serial, &Row { why: Some(&why), ..row })
+        self.address_row(plan, serial, Row { why: Some(why), ..row })
     }
 
-    /// Writes a row; answers its number.
-    fn history(&mut self, state: &SubnetState, row: &Row<'_>) -> Result<i64, rusqlite::Error> {
-        let (prefix, seq) = (state.prefix, self.tail.next_row());
-        let kind = row.holder.map_or(Kind::Unknown, |record| record.kind);
-        self.execute(
-            "INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-            params![
-                seq,
-                signed(row.at),
-                row.event,
-                state.space.name(),
-                prefix.to_string(),
-                state.id,
-                row.address.map(|address| text(prefix.address(address))),
-                kind.name(),
-                row.holder.and_then(|record| record.name.as_deref()),
-                row.holder.and_then(|record| record.mac).map(mac_text),
-                row.why.map(Why::text),
-                signed(state.serial),
-                row.known.as_ref().map(|known| known.leased),
-                row.holder.map(|record| record.pinned),
-                row.known.as_ref().map(|known| signed(known.since)),
-                row.holder.map(|record| signed(record.generation)),
-            ],
-        )?;
+    /// Adds a row.
+    fn history(&mut self, state: &SubnetState, row: Row) -> Written {
+        let seq = self.tail.next_row();
+        self.lines.push(Line::new(seq, state, row));
+        if self.lines.len() >= lines::MOST {
+            lines::write(&self.connection, &mut self.lines)?;
+        }
         self.history_since_trim += 1;
         if self.history_since_trim >= TRIM_EVERY {
             self.history_since_trim = 0;
             let upto = (seq - signed(self.history_limit)).min(self.tail.folded());
             self.execute("DELETE FROM history WHERE seq <= ?1", [upto])?;
         }
-        Ok(seq)
+        Ok(())
     }
 }

@@ -87,11 +87,13 @@ impl Trial {
 
     fn commit(&mut self) {
         self.books.write_counters(&self.plan).unwrap();
+        self.books.fold_if_due(&self.plan).unwrap();
         self.books.commit().unwrap();
     }
 
-    fn reopen(self) -> Self {
+    fn reopen(mut self) -> Self {
         let path = self.books.path().to_owned();
+        self.books.fold_all(&self.plan).unwrap();
         self.books.close().unwrap();
         Self { books: open(&path), ..self }
     }
@@ -155,6 +157,7 @@ proptest! {
         trial.books.rollback().unwrap();
         prop_assert_eq!(&load(&trial.books, trial.now), &committed, "rolled back");
         let now = trial.now;
+        trial.plan = committed.clone();
         let trial = trial.reopen();
         prop_assert_eq!(&load(&trial.books, now), &committed, "reopened");
     }
@@ -259,6 +262,7 @@ fn filled() -> (tempfile::TempDir, PathBuf) {
     }
     trial.commit();
     let path = trial.books.path().to_owned();
+    trial.books.fold_all(&trial.plan).unwrap();
     trial.books.close().unwrap();
     (trial._directory, path)
 }

@@ -64,6 +64,27 @@ fn generations_are_not_used_again_after_what_carried_them_is_forgotten() {
     assert_eq!(load(&trial.books, START).counters(), counters);
 }
 
+#[test]
+fn durable_zeros_behind_the_log_are_no_log() {
+    let mut trial = Trial::new();
+    let id = trial.subnet("203.0.113.0/24");
+    let log = trial.books.path().with_file_name("gipam.db-wal");
+    for round in 0..3 {
+        trial.address(&id, &format!("endpoint-{round}"));
+        trial.commit();
+        trial.books.checkpoint_if_due();
+        // Once, ahead of all that is written here.
+        assert_eq!(fs::metadata(&log).unwrap().len() >> 20, 1, "round {round}");
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["gipam.db", "gipam.db-wal"] {
+            fs::copy(trial.books.path().with_file_name(name), copy.path().join(name)).unwrap();
+        }
+        assert_eq!(load(&open(&copy.path().join("gipam.db")), trial.now), trial.plan, "round {round}");
+    }
+    trial.books.close().unwrap();
+    assert!(!log.exists());
+}
+
 /// Books as an earlier program made them: the tables that came since are taken away again.
 fn of_version(version: i32) -> (tempfile::TempDir, PathBuf) {
     let (directory, path) = filled();
@@ -104,6 +125,8 @@ fn older_books_become_newer_ones() {
         books.write(&plan, &change).unwrap();
         books.commit().unwrap();
         assert_eq!((leases(&path).len(), rows(&path, "tail")), (199, 1));
+        let plan = load(&books, START);
+        books.fold_all(&plan).unwrap();
         books.close().unwrap();
         assert_eq!((leases(&path).len(), rows(&path, "tail"), rows(&path, "history")), (199, 0, 202));
     }

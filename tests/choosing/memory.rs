@@ -24,6 +24,19 @@ fn memory_outlives_release_pool_with_the_prefix() {
 }
 
 #[test]
+fn a_name_with_a_living_lease_gets_back_what_nobody_has() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    let (first, second) = (desk.host(named(&id, "web")), desk.host(named(&id, "web")));
+    assert_ne!(first, second, "a live lease is given to nobody, not even under its own name");
+    desk.free(&id, &first);
+    assert_eq!(desk.host(named(&id, "web")), first);
+    desk.free(&id, &second);
+    desk.free(&id, &first);
+    assert_eq!(desk.host(named(&id, "web")), first, "the newest of its two");
+}
+
+#[test]
 fn memory_belongs_to_exactly_that_prefix_in_that_space() {
     for again in [exact("10.0.0.0/24").global(), exact("10.0.0.0/25"), exact("10.0.0.0/23")] {
         let mut desk = Desk::new(lan());

@@ -141,15 +141,13 @@ impl Model {
     fn dynamic(&self, entry: &Entry, request: &AddressRequest) -> Option<Choice> {
         let allowed = self.allowed(&entry.state, false);
         let newest = |is: &dyn Fn(&Record) -> bool| {
-            let own = entry.records.iter().filter(|(_, record)| is(record));
+            let own = entry.records.iter().filter(|(_, record)| !record.leased && is(record));
             own.max_by_key(|(_, record)| record.generation).map(|(address, _)| *address)
         };
         let by_name =
             request.name.as_deref().and_then(|name| newest(&|record| record.name.as_deref() == Some(name)));
         let by_mac = || request.mac.and_then(|mac| newest(&|record| record.mac == Some(mac)));
-        if let Some(own) =
-            by_name.or_else(by_mac).filter(|own| allowed.contains(own) && entry.leased(*own).is_none())
-        {
+        if let Some(own) = by_name.or_else(by_mac).filter(|own| allowed.contains(own)) {
             return Some(only(own, false));
         }
         let all = self.unused(entry, false);

@@ -1,0 +1,98 @@
+//! Rows of the history: gathered while a batch is decided, written together by one statement.
+//!
+//! Promises: all of them are in the transaction before it is committed; so many at most wait in memory. A row says what
+//! happened and, of an address, what is known of it since (see `tail`). Does not number them.
+
+use rusqlite::Connection;
+
+use super::write::signed;
+use crate::plan::change::{Kind, Record, Serial, SubnetState, Why};
+use crate::plan::mac_text;
+use crate::plan::prefix::{Prefix, text};
+use crate::plan::request::Space;
+use crate::plan::settings::Millis;
+
+/// Most rows that wait.
+pub(super) const MOST: usize = 256;
+
+/// What one row tells.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) at: Millis,
+    pub(super) event: &'static str,
+    /// Of whom it tells: an address, or only the subnet.
+    pub(super) address: Option<u128>,
+    /// Who holds, or held, the address.
+    pub(super) holder: Option<Record>,
+    /// What is known of the address now; nothing if absent.
+    pub(super) known: Option<Known>,
+    pub(super) why: Option<Why>,
+}
+
+/// What is known of an address, beside its holder.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) leased: bool,
+    pub(super) since: Millis,
+}
+
+impl Row {
+    pub(super) fn of_subnet(at: Millis, event: &'static str, why: Option<&Why>) -> Self {
+        Self { at, event, address: None, holder: None, known: None, why: why.cloned() }
+    }
+
+    /// The address is as the record says.
+    pub(super) fn of_address(at: Millis, event: &'static str, address: u128, record: &Record) -> Self {
+        let known = Some(Known { leased: record.leased, since: record.since });
+        Self { at, event, address: Some(address), holder: Some(record.clone()), known, why: None }
+    }
+}
+
+/// A row with its number and its subnet.
+#[derive(Debug)]
+pub(super) struct Line {
+    seq: i64,
+    serial: Serial,
+    space: Space,
+    prefix: Prefix,
+    id: Box<str>,
+    row: Row,
+}
+
+impl Line {
+    pub(super) fn new(seq: i64, state: &SubnetState, row: Row) -> Self {
+        let (serial, space, prefix) = (state.serial, state.space, state.prefix);
+        Self { seq, serial, space, prefix, id: state.id.as_str().into(), row }
+    }
+}
+
+/// Writes them into the open transaction, and forgets them.
+pub(super) fn write(connection: &Connection, lines: &mut Vec<Line>) -> Result<(), rusqlite::Error> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let sql =
+        "INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+    let mut statement = connection.prepare_cached(sql)?;
+    for Line { seq, serial, space, prefix, id, row } in lines.drain(..) {
+        let (holder, known) = (row.holder.as_ref(), row.known.as_ref());
+        statement.raw_bind_parameter(1, seq)?;
+        statement.raw_bind_parameter(2, signed(row.at))?;
+        statement.raw_bind_parameter(3, row.event)?;
+        statement.raw_bind_parameter(4, space.name())?;
+        statement.raw_bind_parameter(5, prefix.text())?;
+        statement.raw_bind_parameter(6, &*id)?;
+        statement.raw_bind_parameter(7, row.address.map(|address| text(prefix.address(address))))?;
+        statement.raw_bind_parameter(8, holder.map_or(Kind::Unknown, |record| record.kind).name())?;
+        statement.raw_bind_parameter(9, holder.and_then(|record| record.name.as_deref()))?;
+        statement.raw_bind_parameter(10, holder.and_then(|record| record.mac).map(mac_text))?;
+        statement.raw_bind_parameter(11, row.why.as_ref().map(Why::text))?;
+        statement.raw_bind_parameter(12, signed(serial))?;
+        statement.raw_bind_parameter(13, known.map(|known| known.leased))?;
+        statement.raw_bind_parameter(14, holder.map(|record| record.pinned))?;
+        statement.raw_bind_parameter(15, known.map(|known| signed(known.since)))?;
+        statement.raw_bind_parameter(16, holder.map(|record| signed(record.generation)))?;
+        statement.raw_execute()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The log's file is lengthened ahead of what is written into it: a sync of what only overwrites costs less than one that
+//! makes a file longer.
+//!
+//! Promises: what is added is zeros behind the log's end, which SQLite takes for no log at all (so it does with what a
+//! former round left there); only between batches; never more than one round of the log, and only where the disk has
+//! ample room; that it cannot be done is no error. Holds no data.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::sqlite::beside;
+
+/// Added at a time.
+const STEP: u64 = 1 << 20;
+/// Added when less than this is left.
+const LEAST: u64 = STEP / 4;
+/// A page in the log, with its header.
+const PAGE: u64 = 4_096 + 24;
+
+/// See the top of this file.
+#[derive(Debug)]
+pub(super) struct Log {
+    path: PathBuf,
+    /// Its length, as far as it is known; nothing while it must be looked at.
+    length: Option<u64>,
+    most: u64,
+}
+
+impl Log {
+    /// `pages`: of one round, after which it is overwritten from its beginning.
+    pub(super) fn beside(books: &Path, pages: i32) -> Self {
+        let most = u64::try_from(pages).unwrap_or(0).saturating_mul(PAGE);
+        Self { path: beside(books, "-wal"), length: None, most }
+    }
+
+    /// So many pages are in the log: there shall be zeros behind them, if the disk has room.
+    pub(super) fn lengthen(&mut self, pages: i32, has_room: impl FnOnce() -> bool) {
+        let end = u64::try_from(pages).unwrap_or(0).saturating_mul(PAGE);
+        if end == 0 || self.length.is_some_and(|length| length >= self.most.min(end + LEAST)) {
+            return;
+        }
+        let grown = if has_room() { self.grow(end) } else { Err(io::ErrorKind::StorageFull.into()) };
+        // Where it failed it is not tried again before the log is cut off.
+        self.length = Some(grown.unwrap_or(u64::MAX));
+    }
+
+    /// It was cut off.
+    pub(super) fn forget(&mut self) {
+        self.length = None;
+    }
+
+    fn grow(&self, end: u64) -> io::Result<u64> {
+        let mut file = OpenOptions::new().append(true).open(&self.path)?;
+        let length = file.metadata()?.len();
+        if length >= self.most.min(end + LEAST) {
+            return Ok(length);
+        }
+        file.write_all(&vec![0; usize::try_from(STEP).unwrap_or(0)])?;
+        file.sync_data()?;
+        Ok(length + STEP)
+    }
+}
