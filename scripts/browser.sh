@@ -17,23 +17,23 @@ ROOT=${GIPAM_BROWSER:-${XDG_CACHE_HOME:-$HOME/.cache}/gipam-browser}
 own_browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
 build_browser_root() {
-  local mirror log=$ROOT/root.log
-  [ ! -e "$ROOT/root/usr/bin/chromium" ] || return 0
+  local mirror log=$ROOT/debian.log
+  [ ! -e "$ROOT/debian/usr/bin/chromium" ] || return 0
   own_browser >/dev/null && return 0
   [ "$(id -u)" = 0 ] || fail "there is no chromium, and building a root for one needs root: apt-get install chromium"
   mkdir -p "$ROOT" "$BASE"
-  exec 8>"$ROOT/root.lock"
+  exec 8>"$ROOT/debian.lock"
   flock 8
-  if [ ! -e "$ROOT/root/usr/bin/chromium" ]; then
+  if [ ! -e "$ROOT/debian/usr/bin/chromium" ]; then
     note "building the browser's root (once, about a minute)"
     (exec 7>"$BASE/tool.lock"; flock 7; fresh_lists; bootstrap_tool) || exit 1
     mirror=$(debian_mirror)
-    rm -rf "$ROOT/root" "$ROOT/root.new"
+    rm -rf "$ROOT/debian" "$ROOT/debian.new"
     unshare -m --propagation private perl "$BASE/tool/usr/bin/mmdebstrap" --mode=root --variant=apt \
       --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Check-Valid-Until "false"' \
-      --include=chromium,fonts-dejavu-core,fonts-liberation "$SUITE" "$ROOT/root.new" "$mirror" >"$log" 2>&1 </dev/null ||
+      --include=chromium,fonts-dejavu-core,fonts-liberation "$SUITE" "$ROOT/debian.new" "$mirror" >"$log" 2>&1 </dev/null ||
       { tail -n 5 "$log" >&2; fail "building the browser's root failed, see $log"; }
-    mv "$ROOT/root.new" "$ROOT/root"
+    mv "$ROOT/debian.new" "$ROOT/debian"
   fi
   exec 8>&-
 }
@@ -47,7 +47,7 @@ FLAGS=(--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-fi
 run_browser() { # DIRECTORY [FLAG...]
   local directory=$1 browser
   shift
-  if [ ! -e "$ROOT/root/usr/bin/chromium" ]; then
+  if [ ! -e "$ROOT/debian/usr/bin/chromium" ]; then
     browser=$(own_browser) || fail "there is no browser: browser.sh root"
     exec "$browser" "${FLAGS[@]}" --user-data-dir="$directory/profile" "$@" about:blank 3<"$directory/in" 4>"$directory/out"
   fi
@@ -59,12 +59,12 @@ run_browser() { # DIRECTORY [FLAG...]
 inside_root() { # DIRECTORY [FLAG...]
   local directory=$1
   shift
-  mount --rbind /dev "$ROOT/root/dev"
-  mount -t proc proc "$ROOT/root/proc"
-  mount -t tmpfs tmpfs "$ROOT/root/tmp"
-  mkdir -p "$ROOT/root/tmp/page"
-  mount --bind "$directory" "$ROOT/root/tmp/page"
-  exec chroot "$ROOT/root" /usr/bin/env -i HOME=/tmp PATH=/usr/bin:/bin LANG=C.UTF-8 TZ=UTC \
+  mount --rbind /dev "$ROOT/debian/dev"
+  mount -t proc proc "$ROOT/debian/proc"
+  mount -t tmpfs tmpfs "$ROOT/debian/tmp"
+  mkdir -p "$ROOT/debian/tmp/page"
+  mount --bind "$directory" "$ROOT/debian/tmp/page"
+  exec chroot "$ROOT/debian" /usr/bin/env -i HOME=/tmp PATH=/usr/bin:/bin LANG=C.UTF-8 TZ=UTC \
     chromium "${FLAGS[@]}" --user-data-dir=/tmp/page/profile "$@" about:blank
 }
 

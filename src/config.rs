@@ -63,6 +63,8 @@ pub struct Config {
     pub history: u64,
     /// What the plan is told; `secret` is left at its default, the daemon fills it in.
     pub settings: Settings,
+    /// The configuration file, if there is one.
+    pub document: Option<PathBuf>,
     /// Where `settings.pools` come from; design.md's precedence puts lease files and books between these.
     pub pools_origin: PoolsOrigin,
     /// Repair.

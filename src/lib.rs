@@ -26,7 +26,7 @@
 //! 7. [`config`] makes one `Config` of flags, variables and a TOML file; [`settle`] says which pools hold when lease
 //!    files, books and configuration differ.
 //! 8. [`reconcile`] compares the books with the Engine's lists and mends what Docker lost.
-//! 9. [`admin`] is the daemon as people see it: views, release by hand, import and export.
+//! 9. [`admin`] is the daemon as people see it: views, what they change by hand, import and export.
 //! 10. [`web`] shows it to browsers and Prometheus: the page, metrics, health.
 //! 11. [`hooks`] tells programs and web addresses of what happens, from the books.
 //! 12. [`watch`] says what fills up, from a [`census`] of the books.

@@ -2,7 +2,7 @@
 //! variables; in this order (design.md section 6, "Precedence").
 //!
 //! Promises: pure; whatever stands lower and differs is a warning that names both; a pool that leaves the
-//! configuration file while it has subnets stays, closed. Reads nothing.
+//! configuration file, or was closed by hand, stays while it has subnets, closed. Reads nothing.
 
 use crate::config::PoolsOrigin;
 use crate::plan::Plan;
@@ -33,6 +33,7 @@ pub fn settle(
         PoolsOrigin::Nowhere | PoolsOrigin::Options { .. } => {
             if !known.is_empty() {
                 settings.pools = known.to_vec();
+                settings = plan.without_empty_pools(&settings).unwrap_or(settings);
                 for pool in &mut settings.pools {
                     (pool.cooling, pool.subnet_cooling) = (configured.cooling, configured.subnet_cooling);
                 }
@@ -49,9 +50,7 @@ pub fn settle(
 fn keep_closed(settings: &mut Settings, known: &[PoolSettings], plan: &Plan, warnings: &mut Vec<String>) {
     for pool in known {
         let named = settings.pool(&pool.name).is_some();
-        let in_use =
-            plan.subnets().any(|subnet| subnet.is_held() && subnet.state.pool.as_deref() == Some(&pool.name));
-        if named || !in_use {
+        if named || plan.held_of(&pool.name) == 0 {
             continue;
         }
         let closed = PoolSettings { closed: true, ..pool.clone() };
@@ -115,6 +114,10 @@ pub fn difference(old: &Settings, new: &Settings) -> Vec<String> {
     for (from, to, what) in [(new, old, "no longer"), (old, new, "from now on")] {
         for range in to.reserved.iter().filter(|range| !from.reserved.contains(range)) {
             lines.push(format!("{range} is reserved {what}"));
+        }
+        let by_hand = &from.reserved_by_hand;
+        for range in to.reserved_by_hand.iter().filter(|range| !by_hand.contains(range)) {
+            lines.push(format!("{range} is reserved by hand {what}"));
         }
     }
     let mut number = |what: &str, old: u64, new: u64, unit: &str| {

@@ -160,3 +160,30 @@ fn no_crate_is_there_in_several_versions_unseen() {
         assert!(versions.get(name).is_some_and(|found| found.len() > 1), "{name} is no longer there twice");
     }
 }
+
+/// Versions of all packages of a lock file, and what the named one depends on.
+fn locked(file: &str, package: &str) -> (BTreeSet<(String, String)>, BTreeSet<String>) {
+    let lock: toml::Table = fs::read_to_string(file).unwrap().parse().unwrap();
+    let text = |value: &toml::Value| value.as_str().unwrap().to_owned();
+    let packages = lock["package"].as_array().unwrap();
+    let versions = packages.iter().map(|one| (text(&one["name"]), text(&one["version"]))).collect();
+    let named = packages.iter().find(|one| one["name"].as_str() == Some(package)).unwrap();
+    (versions, named["dependencies"].as_array().unwrap().iter().map(text).collect())
+}
+
+#[test]
+fn the_fuzz_targets_are_built_with_the_programs_crates() {
+    let manifest: toml::Table = fs::read_to_string("Cargo.toml").unwrap().parse().unwrap();
+    let ours: BTreeSet<String> = manifest["dependencies"].as_table().unwrap().keys().cloned().collect();
+    let (program, _) = locked("Cargo.lock", "gipam");
+    let (fuzzed, known) = locked("fuzz/Cargo.lock", "gipam");
+    let known: BTreeSet<String> = known.iter().map(|one| one.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(
+        known, ours,
+        "fuzz/Cargo.lock is older than Cargo.toml: cargo metadata in fuzz/ brings it forward"
+    );
+    let direct = |versions: &BTreeSet<(String, String)>| -> BTreeSet<(String, String)> {
+        versions.iter().filter(|(name, _)| ours.contains(name)).cloned().collect()
+    };
+    assert_eq!(direct(&fuzzed), direct(&program), "the versions in fuzz/Cargo.lock and Cargo.lock differ");
+}

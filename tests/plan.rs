@@ -15,11 +15,12 @@ use std::cell::Cell;
 
 use gipam::plan::Plan;
 use gipam::plan::request::{Context, Undo};
+use gipam::plan::settings::Settings;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use support::invariants::{answered_once, conserved, disjoint, faithful, inside, repeatable, unique};
 use support::model::Model;
-use support::operations::{EXACT, Op, operations, prefix, request, settings};
+use support::operations::{EXACT, Op, hands, operations, prefix, request, settings};
 use support::rows::Rows;
 
 /// The plan, its model and its books side by side.
@@ -51,6 +52,37 @@ impl Trial {
         self.plan.advance(self.model.now);
     }
 
+    fn by_hand(&mut self, hand: &hands::Hand) -> Result<(), String> {
+        if let Some(settings) = hands::settings(hand, &self.plan)? {
+            self.configure(settings);
+        }
+        let now = self.model.now;
+        let mut changes = Vec::new();
+        if let Some(wish) = hands::wish(hand, &self.plan) {
+            let seen = self.plan.pin(&wish, now);
+            let seen = seen.map_err(|error| hands::variant(&error));
+            self.model.pin(&wish, seen.as_ref().map_err(|error| error.as_str()))?;
+            changes = seen.map(|seen| seen.changes).unwrap_or_default();
+        }
+        if let Some((address, subnet)) = hands::unwish(hand, &self.plan) {
+            // Two copies of a place in both spaces are told apart by PoolID only.
+            if let Ok(seen) = self.plan.unpin(address, subnet.as_deref()) {
+                self.model.unpin(&seen)?;
+                changes = seen.changes;
+            }
+        }
+        for change in &changes {
+            self.rows.keep(change);
+            self.plan.apply(change);
+        }
+        Ok(())
+    }
+
+    fn configure(&mut self, settings: Settings) {
+        self.plan.configure(settings.clone());
+        self.model.settings = settings;
+    }
+
     fn context(&self) -> Context {
         Context { now: self.model.now, random: self.random }
     }
@@ -58,10 +90,8 @@ impl Trial {
     fn step(&mut self, op: &Op) -> Result<(), String> {
         match op {
             Op::Pass(millis) => self.pass(*millis),
-            Op::Configure(number) => {
-                self.plan.configure(settings(*number));
-                self.model.settings = settings(*number);
-            }
+            Op::Configure(number) => self.configure(settings(*number).with_books(self.plan.settings())),
+            Op::Hand(hand) => self.by_hand(hand)?,
             Op::Proven(number) => self.proven = *number,
             Op::TakeOver { pool, beyond, leases } => {
                 for change in self.model.take_over(prefix(EXACT[*pool]), *beyond, *leases) {

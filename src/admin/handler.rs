@@ -8,21 +8,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{AdminError, Kind};
-use super::import;
-use super::rows::{FillingRow, HookRow, Status};
+use super::rows::{ChangedRow, FillingRow, HookRow, Status};
 use super::views::View;
+use super::{changing, import, pools};
 use crate::clock;
-use crate::config::{Config, PoolsOrigin};
+use crate::config::Config;
 use crate::docker::{Counters, Look};
 use crate::hooks::{Hooks, Report};
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Request as PlanRequest;
-use crate::plan::settings::{Millis, Settings, rfc3339};
+use crate::plan::settings::{Millis, rfc3339};
 use crate::reconcile;
 use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
 use crate::store::old_gipam;
@@ -37,8 +37,8 @@ pub struct Admin {
     books: PathBuf,
     names: Vec<String>,
     doors: Vec<String>,
-    settings: Settings,
-    origin: PoolsOrigin,
+    /// The configuration in force: a reload may have read another one.
+    config: watch::Receiver<Arc<Config>>,
     counters: Arc<Counters>,
     repair: reconcile::Handle,
     hooks: Option<Hooks>,
@@ -134,19 +134,19 @@ impl Admin {
     pub fn new(
         ledger: Ledger,
         books: PathBuf,
-        config: &Config,
+        config: watch::Receiver<Arc<Config>>,
         counters: Arc<Counters>,
         repair: reconcile::Handle,
         look: Look,
         reloads: mpsc::Sender<Reload>,
     ) -> Self {
+        let started_with = config.borrow().clone();
         Self {
             ledger,
             books,
-            names: config.drivers.iter().map(|driver| driver.name.clone()).collect(),
-            doors: config.drivers.iter().map(|driver| driver.door.to_string()).collect(),
-            settings: config.settings.clone(),
-            origin: config.pools_origin.clone(),
+            names: started_with.drivers.iter().map(|driver| driver.name.clone()).collect(),
+            doors: started_with.drivers.iter().map(|driver| driver.door.to_string()).collect(),
+            config,
             counters,
             repair,
             hooks: None,
@@ -178,6 +178,16 @@ impl Admin {
         let query = request.query.clone().unwrap_or_default();
         match (request.method.as_str(), request.path.as_str()) {
             ("POST", "/v1/release") => self.release(&request.body).await,
+            ("POST", "/v1/reserve") => row(&changing::reserve(&self.ledger, decode(&request.body)?).await?),
+            ("POST", "/v1/unreserve") => {
+                let (asked, config) = (decode(&request.body)?, self.in_force());
+                row(&changing::unreserve(&self.ledger, asked, config.document.as_deref()).await?)
+            }
+            ("POST", "/v1/pin") => row(&changing::pin(&self.ledger, decode(&request.body)?).await?),
+            ("POST", "/v1/unpin") => row(&changing::unpin(&self.ledger, decode(&request.body)?).await?),
+            ("POST", "/v1/pool") => {
+                row(&pools::pool(&self.ledger, decode(&request.body)?, self.in_force()).await?)
+            }
             ("POST", "/v1/import") => self.import(&request.body).await,
             ("POST", "/v1/adopt") => self.adopt(&request.body).await,
             ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(&request.body)?.dry_run).await,
@@ -193,6 +203,10 @@ impl Admin {
                 Err(AdminError::new(Kind::Missing, text))
             }
         }
+    }
+
+    fn in_force(&self) -> Arc<Config> {
+        self.config.borrow().clone()
     }
 
     /// Reads the books on a thread of its own.
@@ -296,8 +310,9 @@ impl Admin {
 
     async fn import(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
         let asked: Import = decode(body)?;
-        let plan =
-            import::Importing::new(&asked.name, &asked.content, asked.replace, &self.settings, &self.origin)?;
+        let config = self.in_force();
+        let (settings, origin) = (&config.settings, &config.pools_origin);
+        let plan = import::Importing::new(&asked.name, &asked.content, asked.replace, settings, origin)?;
         let summary = plan.summary();
         self.ledger.alter(Box::new(move |known| plan.alter(known, clock::now()))).await?;
         tracing::info!("{} imported: {summary}", asked.name);
@@ -332,6 +347,10 @@ impl From<Report> for HookRow {
         let Report { name, target, upto, behind, failing_since, last_error, .. } = report;
         Self { hook: name, target, upto, behind, failing_since, last_error }
     }
+}
+
+fn row(row: &ChangedRow) -> Result<Vec<u8>, AdminError> {
+    serde_json::to_vec(row).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
 }
 
 fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, AdminError> {

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use super::error::{AdminError, Kind};
 use super::query::Query;
-use super::rows::{ExplainRow, MapRow, SegmentRow, StepRow, WhoRow};
+use super::rows::{Count, ExplainRow, MapRow, ReservedRow, SegmentRow, StepRow, WhoRow};
 use super::views::View;
 use crate::docker::wire::parse_mac;
-use crate::plan::Subnet;
 use crate::plan::map::Segment;
-use crate::plan::prefix::{Family, Prefix};
+use crate::plan::prefix::{AddressRange, Family, Prefix};
 use crate::plan::request::{AddressRequest, Context, InUse, Mac, Request, Space, SubnetRequest, Wanted};
 use crate::plan::settings::Base;
+use crate::plan::{ReservedBy, Subnet};
 
 /// Most lines of history with an address.
 const HISTORY: u32 = 10;
@@ -92,6 +92,18 @@ impl View {
         }
     }
 
+    /// Every reservation.
+    pub(super) fn reservations(&self) -> Vec<ReservedRow> {
+        let row = |(range, by): (AddressRange, ReservedBy)| ReservedRow {
+            first: range.family.address(range.first),
+            last: range.family.address(range.last),
+            origin: by.name().to_owned(),
+            pools: self.plan().pools_touching(range).map(|pool| pool.name.clone()).collect(),
+            leases: Count(self.plan().leases_in(range).len() as u128),
+        };
+        self.plan().reserved_by().map(row).collect()
+    }
+
     /// Held subnets of this prefix or PoolID.
     fn named<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a Subnet> {
         let prefix = Prefix::parse(text);
@@ -114,9 +126,9 @@ impl View {
             .ok_or_else(|| invalid("which address? gipam who ADDRESS"))?;
         let host = Prefix::host(address);
         let pool = self.plan().pool_around(host).map(|pool| pool.name.clone());
-        let reserved = self.plan().settings().reserved.iter().any(|range| {
-            range.family == host.family() && range.first <= host.first() && host.first() <= range.last
-        });
+        let here = AddressRange::of(host);
+        let reserved = self.plan().reserved_by().find(|(range, _)| range.covers(&here));
+        let reserved_by = reserved.map(|(_, by)| by.name().to_owned());
         let history = self.history_of(Some(&address.to_string()), HISTORY, 0)?;
         let nowhere = WhoRow {
             address,
@@ -125,14 +137,15 @@ impl View {
             lease: None,
             last_holder: None,
             pool: pool.clone(),
-            reserved,
+            reserved: reserved_by.is_some(),
+            reserved_by,
             history,
         };
         let mut found = Vec::new();
         for subnet in self.around(address) {
             let number = host.first();
             let record = subnet.addresses.get(number);
-            let state = record.and_then(|record| self.state(subnet, record)).unwrap_or("free");
+            let state = self.state(subnet, number).unwrap_or("free");
             let lease = if state == "free" { None } else { self.lease_row(subnet, number)? };
             let last_holder =
                 record.filter(|record| !record.leased).and_then(|record| record.name.as_deref());

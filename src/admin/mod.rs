@@ -5,12 +5,15 @@
 //!     └───▶ offline ──▶ books                        when no daemon answers
 //! ```
 
+mod changing;
 pub mod client;
 mod error;
 mod handler;
 mod import;
+mod leases;
 mod look;
 pub mod offline;
+mod pools;
 pub mod query;
 pub mod rows;
 pub mod views;

@@ -111,6 +111,8 @@ pub struct LeaseRow {
     pub container: Option<String>,
     /// The name of its network, where the Engine has shown it.
     pub network: Option<String>,
+    /// To whom a person pinned it, by name or MAC, whoever holds it now.
+    pub pinned_to: Option<String>,
 }
 
 /// One thing that happened.
@@ -271,6 +273,8 @@ pub struct WhoRow {
     pub pool: Option<String>,
     /// Whether it is reserved.
     pub reserved: bool,
+    /// By whom: `configuration` or `by hand`.
+    pub reserved_by: Option<String>,
     /// What happened to it, the latest first.
     pub history: Vec<HistoryRow>,
 }
@@ -295,6 +299,51 @@ pub struct StepRow {
     pub what: String,
     /// What was found.
     pub found: String,
+}
+
+/// A reservation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReservedRow {
+    /// Its first address.
+    pub first: IpAddr,
+    /// Its last address.
+    pub last: IpAddr,
+    /// `configuration` or `by hand`.
+    pub origin: String,
+    /// The pools that it touches.
+    pub pools: Vec<String>,
+    /// Addresses in it that are leased all the same.
+    pub leases: Count,
+}
+
+/// What a command changed of the running plan, or would change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedRow {
+    /// Whether anything is (or would be) other than before.
+    pub changed: bool,
+    /// Whether this was a rehearsal.
+    pub dry_run: bool,
+    /// A line for each change.
+    pub changes: Vec<String>,
+    /// What else there is to know.
+    pub notes: Vec<String>,
+    /// The leases that are concerned and stay, a thousand at most.
+    pub leases: Vec<HeldRow>,
+}
+
+/// A lease that a change meets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldRow {
+    /// The prefix of its subnet.
+    pub subnet: String,
+    /// The address.
+    pub address: String,
+    /// As in leases.
+    pub kind: Option<String>,
+    /// Who holds it, by name.
+    pub holder: Option<String>,
+    /// The MAC it was asked for with.
+    pub mac: Option<String>,
 }
 
 #[cfg(test)]

@@ -3,26 +3,19 @@
 //! Promises: the same rows whether a daemon runs or not, because both read the books; sorted by prefix and address.
 //! Works on a plan of its own, never on the ledger's, so that no look holds up a request.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{AdminError, Kind as ErrorKind};
+use super::leases::Names;
 use super::query::Query;
-use super::rows::{Count, HistoryRow, LeaseRow, PoolRow, Status, SubnetRow};
-use crate::plan::change::{Record, Serial, Shown};
-use crate::plan::prefix::{Family, Prefix};
+use super::rows::{Count, HistoryRow, PoolRow, Status, SubnetRow};
+use crate::plan::prefix::Family;
 use crate::plan::request::InUse;
 use crate::plan::settings::{Millis, rfc3339};
-use crate::plan::{Plan, Subnet, mac_text};
+use crate::plan::{Plan, Subnet};
 use crate::store::history::HistoryLine;
 use crate::store::{Error as StoreError, Reader};
-
-/// What an address can be.
-const STATES: [&str; 3] = ["leased", "cooling", "pinned"];
-
-/// What the Engine calls holders, by serial and address, with the generation of the lease.
-type Names = BTreeMap<(Serial, String), (u64, Shown)>;
 
 /// The books as they are now.
 pub struct View {
@@ -106,6 +99,7 @@ impl View {
             "/v1/subnets" => json(&self.subnets()),
             "/v1/leases" => self.leases(query).and_then(|rows| json(&rows)),
             "/v1/history" => self.history(query).and_then(|rows| json(&rows)),
+            "/v1/reserved" => json(&self.reservations()),
             "/v1/map" => self.map(query).and_then(|rows| json(&rows)),
             "/v1/who" => self.who(query).and_then(|rows| json(&rows)),
             "/v1/explain" => self.explain(query, &look()).and_then(|rows| json(&rows)),
@@ -158,7 +152,7 @@ impl View {
         rows
     }
 
-    fn sorted(&self) -> Vec<&Subnet> {
+    pub(super) fn sorted(&self) -> Vec<&Subnet> {
         let mut subnets: Vec<&Subnet> = self.plan.subnets().collect();
         subnets.sort_by_key(|subnet| (subnet.state.prefix, subnet.state.space, subnet.state.serial));
         subnets
@@ -185,63 +179,9 @@ impl View {
         held.map(row).collect()
     }
 
-    /// The leases that are wanted, sorted.
-    pub fn leases(&self, query: Query<'_>) -> Result<Vec<LeaseRow>, AdminError> {
-        let names = self.reader.names()?;
-        let wanted = LeaseFilter::read(query, self.now)?;
-        let mut rows = Vec::new();
-        for subnet in self.sorted().into_iter().filter(|subnet| wanted.subnet(subnet)) {
-            for (address, record) in subnet.addresses.records() {
-                let Some(state) = self.state(subnet, record).filter(|state| wanted.state(state, record))
-                else {
-                    continue;
-                };
-                let row = self.row(subnet, address, record, state, &names);
-                if wanted.holder(&row) {
-                    rows.push(row);
-                }
-            }
-        }
-        Ok(rows)
-    }
-
-    /// The row of one address, if there is anything to show.
-    pub(super) fn lease_row(&self, subnet: &Subnet, address: u128) -> Result<Option<LeaseRow>, AdminError> {
-        let names = self.reader.names()?;
-        let record = subnet.addresses.get(address);
-        let shown = record.and_then(|record| Some((record, self.state(subnet, record)?)));
-        Ok(shown.map(|(record, state)| self.row(subnet, address, record, state, &names)))
-    }
-
-    fn row(&self, subnet: &Subnet, address: u128, record: &Record, state: &str, names: &Names) -> LeaseRow {
-        let (serial, text) = (subnet.state.serial, subnet.state.prefix.address(address).to_string());
-        let shown = names.get(&(serial, text.clone()));
-        let shown = shown.filter(|(generation, _)| *generation == record.generation).map(|(_, shown)| shown);
-        let holder = record.name.as_deref().or(shown.map(|shown| shown.container.as_ref()));
-        LeaseRow {
-            subnet: subnet.state.prefix.to_string(),
-            address: text,
-            kind: record.kind.name().map(str::to_owned),
-            holder: holder.map(str::to_owned),
-            mac: record.mac.map(mac_text),
-            state: state.to_owned(),
-            since: Some(rfc3339(record.since)),
-            id: subnet.is_held().then(|| subnet.state.id.clone()),
-            space: subnet.state.space.name().to_owned(),
-            container: shown.map(|shown| shown.container_id.to_string()),
-            network: shown.map(|shown| shown.network.to_string()),
-        }
-    }
-
-    /// What an address is to a person; nothing for a mere memory.
-    pub(super) fn state(&self, subnet: &Subnet, record: &Record) -> Option<&'static str> {
-        let cools = record.since.saturating_add(self.plan.cooling_of(subnet)) > self.now;
-        match (record.leased, subnet.is_held() && cools, record.pinned) {
-            (true, ..) => Some("leased"),
-            (false, true, _) => Some("cooling"),
-            (false, false, true) => Some("pinned"),
-            (false, false, false) => None,
-        }
+    /// What the Engine calls holders.
+    pub(super) fn names(&self) -> Result<Names, AdminError> {
+        Ok(self.reader.names()?)
     }
 
     fn history(&self, query: Query<'_>) -> Result<Vec<HistoryRow>, AdminError> {
@@ -259,48 +199,5 @@ impl View {
     ) -> Result<Vec<HistoryRow>, AdminError> {
         let lines = self.reader.history_since(of, limit, since)?;
         Ok(lines.into_iter().map(HistoryRow::from).collect())
-    }
-}
-
-/// Which leases are wanted.
-struct LeaseFilter {
-    all: bool,
-    state: Option<String>,
-    subnet: Option<String>,
-    holder: Option<String>,
-    since: Option<Millis>,
-}
-
-impl LeaseFilter {
-    fn read(query: Query<'_>, now: Millis) -> Result<Self, AdminError> {
-        let state = query.text("state")?;
-        if let Some(unknown) = state.as_deref().filter(|state| !STATES.contains(state)) {
-            let text = format!("state: {unknown:?} is none of {}", STATES.join(", "));
-            return Err(AdminError::new(ErrorKind::Invalid, text));
-        }
-        let (subnet, holder) = (query.text("subnet")?, query.text("holder")?);
-        Ok(Self { all: query.flag("all"), state, subnet, holder, since: query.since(now)? })
-    }
-
-    fn subnet(&self, subnet: &Subnet) -> bool {
-        let is = |wanted: &String| {
-            *wanted == subnet.state.id || Prefix::parse(wanted) == Some(subnet.state.prefix)
-        };
-        self.subnet.as_ref().is_none_or(is)
-    }
-
-    fn state(&self, state: &str, record: &Record) -> bool {
-        let wanted = self.state.as_deref().map_or(self.all || state == "leased", |wanted| wanted == state);
-        wanted && self.since.is_none_or(|since| record.since >= since)
-    }
-
-    /// By name, by container's id or its beginning, by MAC, or by network.
-    fn holder(&self, row: &LeaseRow) -> bool {
-        let Some(wanted) = self.holder.as_deref() else { return true };
-        let names = [&row.holder, &row.network].into_iter().flatten();
-        let same_mac = row.mac.as_deref().is_some_and(|mac| mac.eq_ignore_ascii_case(wanted));
-        let container =
-            row.container.as_deref().is_some_and(|id| wanted.len() >= 12 && id.starts_with(wanted));
-        names.into_iter().any(|name| name == wanted) || same_mac || container
     }
 }

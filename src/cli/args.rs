@@ -157,6 +157,27 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// never give these addresses dynamically, from now on; without a range: what is reserved, and by whom
+    Reserve(Reservation),
+    /// take such a reservation back
+    Unreserve {
+        /// as it was reserved: gipam reserve lists what is
+        #[arg(value_name = "PREFIX|ADDRESS|FROM-TO")]
+        range: String,
+        /// it must touch this pool, or nothing is changed
+        #[arg(long, value_name = "NAME")]
+        pool: Option<String>,
+        /// only say what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// give a holder this address when it next asks for any, and nobody else while another is free
+    Pin(Pin),
+    /// take such a pin back
+    Unpin(Unpin),
+    /// add, close or resize pools, where no configuration file declares them
+    #[command(subcommand)]
+    Pool(Pool),
     /// read the configuration anew, and say what changes
     Reload {
         /// only say it
@@ -203,6 +224,84 @@ pub(super) struct Leases {
     /// only those that began then or later: a time, or so long ago as 10m, 2h, 3d
     #[arg(long, value_name = "WHEN")]
     pub(super) since: Option<String>,
+}
+
+/// What to reserve.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Reservation {
+    /// a prefix, an address, or the first and the last of several
+    #[arg(value_name = "PREFIX|ADDRESS|FROM-TO")]
+    pub(super) range: Option<String>,
+    /// it must touch this pool, or nothing is changed
+    #[arg(long, value_name = "NAME")]
+    pub(super) pool: Option<String>,
+    /// only say what would change
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// What to pin.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Pin {
+    /// a container's name, or a MAC: Engines before 29 do not say names
+    #[arg(value_name = "NAME|MAC")]
+    pub(super) holder: String,
+    #[command(flatten)]
+    pub(super) at: Unpin,
+}
+
+/// Where a pin is.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Unpin {
+    /// the address
+    pub(super) address: String,
+    /// its subnet, where several have it: a prefix or a PoolID
+    #[arg(long, value_name = "SUBNET")]
+    pub(super) subnet: Option<String>,
+    /// only say what would change
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// What to do with a pool.
+#[derive(Debug, Subcommand)]
+pub(super) enum Pool {
+    /// a new pool, a further family of one, or a closed one open again
+    Add(PoolCut),
+    /// no new subnets from it; it goes when it is empty
+    Close {
+        /// the pool
+        #[arg(value_name = "NAME")]
+        pool: String,
+        /// only say what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// other lengths of its future subnets, or a larger prefix around the one that it has
+    Resize(PoolCut),
+}
+
+/// From what a pool cuts what.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct PoolCut {
+    /// the pool
+    #[arg(value_name = "NAME")]
+    pub(super) pool: String,
+    /// from this IPv4 prefix
+    #[arg(long, value_name = "PREFIX")]
+    pub(super) v4: Option<String>,
+    /// subnets of this length
+    #[arg(long, value_name = "LENGTH")]
+    pub(super) v4_size: Option<u8>,
+    /// from this IPv6 prefix
+    #[arg(long, value_name = "PREFIX")]
+    pub(super) v6: Option<String>,
+    /// subnets of this length
+    #[arg(long, value_name = "LENGTH")]
+    pub(super) v6_size: Option<u8>,
+    /// only say what would change
+    #[arg(long)]
+    pub(super) dry_run: bool,
 }
 
 /// What to explain: a subnet, or with an address or a holder an address.

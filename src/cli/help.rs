@@ -22,8 +22,8 @@ gipam history [ADDRESS|NAME]    what happened, the latest first (--since 2h)
 gipam explain --pool ... --address ...    why it would be given or refused
 gipam gc [--apply] | adopt SUBNET POOLID  what Docker or the books lost; mend it
 gipam release SUBNET [ADDRESS] --force    free it, whoever holds it
-gipam backup FILE | restore FILE    copies of the books
-gipam import FILE [--replace] | export    lease files of the old gipam
+gipam reserve | unreserve RANGE | pin NAME ADDRESS | unpin ADDRESS | pool ...
+gipam backup FILE | restore FILE; import FILE [--replace] | export (old gipam)
 gipam doctor | reload           what is wrong with this host; new settings
 gipam config check FILE | show | keys | metrics    mistakes; in force; reference
   --json                        for programs; --admin PATH asks that daemon

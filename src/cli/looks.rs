@@ -40,7 +40,8 @@ fn known(row: WhoRow) -> String {
     lines.push(("subnet", row.subnet.unwrap_or_else(|| "none: no network has a subnet here".to_owned())));
     lines.push(("pool", row.pool.unwrap_or_else(|| "none".to_owned())));
     if row.reserved {
-        lines.push(("reserved", "yes: never given dynamically".to_owned()));
+        let by = row.reserved_by.unwrap_or_else(|| "configuration".to_owned());
+        lines.push(("reserved", format!("yes ({by}): never given dynamically")));
     }
     let history =
         if row.history.is_empty() { String::new() } else { format!("\n{}", history_table(row.history)) };

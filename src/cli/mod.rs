@@ -15,6 +15,7 @@ use crate::config::Surroundings;
 
 mod actions;
 mod args;
+mod changing;
 mod compat;
 mod configuration;
 mod error;
@@ -84,6 +85,13 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
             views::history(&asking, of.as_deref(), since.as_deref(), *limit)
         }
         Command::Adopt { subnet, id } => actions::adopt(&asking, subnet, id),
+        Command::Reserve(asked) => changing::reserve(&asking, asked),
+        Command::Unreserve { range, pool, dry_run } => {
+            changing::unreserve(&asking, range, pool.as_deref(), *dry_run)
+        }
+        Command::Pin(asked) => changing::pin(&asking, asked),
+        Command::Unpin(asked) => changing::unpin(&asking, asked),
+        Command::Pool(asked) => changing::pool(&asking, asked),
         Command::Reload { dry_run } => actions::reload(&asking, *dry_run),
         Command::Gc { apply } => actions::gc(&asking, *apply),
         Command::Import { lease_file, replace } => {

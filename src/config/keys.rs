@@ -356,7 +356,7 @@ mod tests {
             let with = load(&format!("{} = {}", key.name, key.default));
             let same = |config: &Config| {
                 let mut config = config.clone();
-                (config.shown, config.given) = Default::default();
+                (config.shown, config.given, config.document) = Default::default();
                 format!("{config:?}")
             };
             assert_eq!(same(&with), same(&without), "{}", key.name);

@@ -15,7 +15,9 @@ use super::origin::Origin;
 use super::resolve::Resolver;
 use super::value;
 use crate::plan::prefix::{AddressRange, Family};
-use crate::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings, SettingsError};
+use crate::plan::settings::{
+    AddressOrder, Base, Millis, PoolSettings, Settings, SettingsError, default_size,
+};
 
 /// Where the pools of a configuration come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,13 +37,6 @@ pub enum PoolsOrigin {
 
 /// The name of the pool that `-v4` and `-v6` make.
 pub(super) const DEFAULT_POOL: &str = "default";
-/// Prefix length of a subnet where nothing says otherwise.
-pub(super) const fn default_size(family: Family) -> u8 {
-    match family {
-        Family::V4 => 24,
-        Family::V6 => 64,
-    }
-}
 
 /// The pools of the file, and their reservations added to these.
 pub(super) fn of_document(

@@ -334,6 +334,7 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings) -> Result<Co
         hooks,
         settings,
         pools_origin,
+        document: resolver.document.path.clone(),
         limits: Limits { max_connections: max_connections.get().into() },
         warnings: resolver.warnings,
         shown: resolver.shown,

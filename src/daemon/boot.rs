@@ -127,7 +127,7 @@ pub fn boot(config: &Config) -> Result<Booted, Error> {
         Some(old) => return Err(Error::Changed { path: old.path.clone(), books: path }),
         None => None,
     };
-    let mut configured = config.settings.clone();
+    let mut configured = config.settings.clone().with_books(&known);
     configured.secret = secret(&known);
     let settings = match take_over {
         Some(old) => take(&mut plan, &mut books, old, configured, config)?,

@@ -9,12 +9,13 @@ mod boot;
 mod doors;
 mod look;
 mod reload;
+mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::reload::Told;
 use crate::admin::{Admin, Reload};
@@ -103,9 +104,10 @@ async fn serve(
     hooks: &Hooks,
 ) -> Result<(), Error> {
     let (ask_reload, reloads) = mpsc::channel(1);
+    let (publish, in_force) = watch::channel(Arc::new(config.clone()));
     let watch = Watch::new(config.warn_at.clone());
     let told = Told { hooks: hooks.clone(), watch: watch.clone() };
-    let stop = stop_signal(config.clone(), ledger.clone(), told, reloads, end).map_err(Error::Start)?;
+    let stop = stop_signal(publish, ledger.clone(), told, reloads, end).map_err(Error::Start)?;
     // Before a door opens: what a new hook is told begins here.
     if let Err(error) = hooks.configure(config.hooks.clone()).await {
         tracing::error!("no hook is told of anything: {error}");
@@ -135,7 +137,7 @@ async fn serve(
     let admin = Admin::new(
         ledger.clone(),
         books.to_owned(),
-        config,
+        in_force,
         counters.clone(),
         repair,
         look::look,
@@ -161,8 +163,10 @@ async fn serve(
     };
     let watching = tokio::spawn(watch.run(ledger.clone(), books.to_owned(), hooks.clone()));
     let reconciling = reconciler.map(|reconciler| tokio::spawn(reconciler.run()));
+    let sweeping = tokio::spawn(sweep::sweep(ledger.clone()));
     let drained = server.serve(shutdown, DRAIN).await.map_err(Error::Start)?;
     watching.abort();
+    sweeping.abort();
     if let Some(reconciling) = reconciling {
         reconciling.abort();
     }
@@ -209,7 +213,7 @@ fn repair(
 
 /// Resolves when a signal or the end of the ledger says stop; meanwhile SIGHUP reloads.
 fn stop_signal(
-    mut config: Config,
+    config: watch::Sender<Arc<Config>>,
     ledger: Ledger,
     told: Told,
     mut reloads: mpsc::Receiver<Reload>,
@@ -225,9 +229,9 @@ fn stop_signal(
                 _ = terminate.recv() => return Stop::Signal("SIGTERM"),
                 _ = interrupt.recv() => return Stop::Signal("SIGINT"),
                 outcome = &mut end => return Stop::Ledger(outcome.unwrap_or(Ok(()))),
-                _ = hang_up.recv() => drop(reload_now(&mut config, &ledger, &told, false).await),
+                _ = hang_up.recv() => drop(reload_now(&config, &ledger, &told, false).await),
                 Some(asked) = reloads.recv() => {
-                    let lines = reload_now(&mut config, &ledger, &told, asked.rehearsal).await;
+                    let lines = reload_now(&config, &ledger, &told, asked.rehearsal).await;
                     let _ = asked.answer.send(lines);
                 }
             }
@@ -237,19 +241,20 @@ fn stop_signal(
 
 /// Reloads, and logs what came of it.
 async fn reload_now(
-    config: &mut Config,
+    config: &watch::Sender<Arc<Config>>,
     ledger: &Ledger,
     told: &Told,
     rehearsal: bool,
 ) -> Result<Vec<String>, String> {
-    match reload::reload(config, ledger, told, rehearsal).await {
+    let in_force = config.borrow().clone();
+    match reload::reload(&in_force, ledger, told, rehearsal).await {
         Ok(reload::Reloaded { lines, .. }) if rehearsal => Ok(lines),
         Ok(reload::Reloaded { config: new, lines }) => {
             for line in &lines {
                 tracing::info!("reload: {line}");
             }
             tracing::info!("the configuration was reloaded");
-            *config = new;
+            config.send_replace(Arc::new(new));
             Ok(lines)
         }
         Err(text) => {

@@ -9,7 +9,6 @@ use crate::config::{Config, Hook};
 use crate::hooks::Hooks;
 use crate::ledger::{Altered, Ledger};
 use crate::plan::Plan;
-use crate::plan::settings::Settings;
 use crate::settle::{Below, difference, settle};
 use crate::watch::Watch;
 
@@ -53,7 +52,7 @@ pub(super) async fn reload(
     let told = said.clone();
     let alter = move |plan: &Plan| {
         let known = plan.settings();
-        let configured = Settings { secret: known.secret, ..configured };
+        let configured = configured.with_books(known);
         let (settings, mut lines) = settle(&configured, &origin, &known.pools, Below::Books, plan);
         lines.extend(difference(known, &settings));
         if let Ok(mut told) = told.lock() {

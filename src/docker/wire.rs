@@ -250,7 +250,7 @@ fn shown(text: &str) -> String {
 }
 
 /// A name as it is kept: control characters escaped, at most 255 bytes; an empty one is none.
-fn tidy_name(name: &str) -> Option<String> {
+pub fn tidy_name(name: &str) -> Option<String> {
     if name.len() <= NAME_BYTES && !name.contains(char::is_control) {
         return (!name.is_empty()).then(|| name.to_owned());
     }

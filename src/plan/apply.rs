@@ -59,6 +59,12 @@ impl Plan {
                 }
             }
             Change::AddressNamed { .. } => {}
+            Change::AddressPinned { space, prefix, address, pin } => {
+                self.put_pin((*space, *prefix), *address, Some(pin.clone()));
+            }
+            Change::AddressUnpinned { space, prefix, address } => {
+                self.put_pin((*space, *prefix), *address, None);
+            }
             Change::KeyRemembered { space, family, word, prefix } => {
                 let key = (*space, *family, word.clone());
                 match prefix {
@@ -98,9 +104,10 @@ impl Plan {
         self.next_serial = self.next_serial.max(serial.saturating_add(1));
         self.unindex(serial);
         match self.subnets.get_mut(&serial) {
-            Some(subnet) => subnet.set_state(state, &self.settings.reserved),
+            Some(subnet) => subnet.set_state(state, &self.ranges),
             None => {
-                self.subnets.insert(serial, Box::new(Subnet::new(state, &self.settings.reserved)));
+                let pins = self.pins.get(&(state.space, state.prefix)).cloned().unwrap_or_default();
+                self.subnets.insert(serial, Box::new(Subnet::new(state, &self.ranges, pins)));
             }
         }
         self.index_subnet(serial);
@@ -115,7 +122,7 @@ impl Plan {
     fn mark(&mut self, serial: Serial, marks: &Marks) {
         let Some(subnet) = self.subnets.get_mut(&serial) else { return };
         let held_quietly = subnet.is_held() && subnet.state.dynamic && !subnet.state.marks.addressed;
-        subnet.set_marks(marks.clone(), &self.settings.reserved);
+        subnet.set_marks(marks.clone(), &self.ranges);
         if held_quietly && marks.addressed {
             forget_quiet(&mut self.unaddressed, &subnet.state);
         }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::callers::Caller;
+use super::pins::Pin;
 use super::prefix::{Family, Prefix};
 use super::request::{Mac, Space};
 use super::settings::Millis;
@@ -264,6 +265,26 @@ pub enum Change {
     AddressForgotten {
         /// In this subnet.
         serial: Serial,
+        /// Its number.
+        address: u128,
+    },
+    /// An address is for a holder, whatever subnet of this prefix there will be: a person said so.
+    AddressPinned {
+        /// In this space.
+        space: Space,
+        /// Of this prefix.
+        prefix: Prefix,
+        /// Its number.
+        address: u128,
+        /// For whom.
+        pin: Pin,
+    },
+    /// A person took it back.
+    AddressUnpinned {
+        /// In this space.
+        space: Space,
+        /// Of this prefix.
+        prefix: Prefix,
         /// Its number.
         address: u128,
     },

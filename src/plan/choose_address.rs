@@ -1,4 +1,4 @@
-//! Which address: own, never used, longest released, still cooling, pinned, the gateway's slot; in this order.
+//! Which address: pinned by hand, own, never used, longest released, still cooling, pinned, the gateway's slot; in this order.
 //!
 //! Promises: pure; O(log n); a dynamic address lies in its range and is not reserved. What is refused changes nothing.
 
@@ -106,7 +106,7 @@ impl Plan {
 
     /// The slot if it is free; else as a dynamic address, but anywhere in the subnet.
     fn choose_gateway(&self, subnet: &Subnet, now: Millis) -> Result<Choice, Error> {
-        let slot = subnet.slot(&self.settings.reserved);
+        let slot = subnet.slot(&self.ranges);
         let (addresses, prefix) = (&subnet.addresses, subnet.state.prefix);
         if !addresses.is_leased(slot) {
             return Ok(Choice { address: slot, warning: None });
@@ -118,8 +118,10 @@ impl Plan {
         let freed =
             addresses.records().filter(|(address, record)| !record.leased && !excluded.contains(*address));
         let best = freed.min_by_key(|(address, record)| (record.pinned, record.since, *address));
-        let (address, record) = best.ok_or_else(|| exhausted(subnet))?;
-        Ok(self.freed(subnet, address, record.since, record.pinned, now))
+        if let Some((address, record)) = best {
+            return Ok(self.freed(subnet, address, record.since, record.pinned, now));
+        }
+        self.others_pin(subnet, true).ok_or_else(|| exhausted(subnet))
     }
 
     fn choose_dynamic(
@@ -129,6 +131,9 @@ impl Plan {
         now: Millis,
     ) -> Result<Choice, Error> {
         let addresses = &subnet.addresses;
+        if let Some(address) = self.pinned_to(subnet, request.name.as_deref(), request.mac) {
+            return Ok(Choice { address, warning: None });
+        }
         if let Some(own) = addresses.last_of(request.name.as_deref(), request.mac)
             && addresses.bounds().allow(own)
         {
@@ -148,14 +153,24 @@ impl Plan {
         if let Some((since, address)) = addresses.longest_freed_pinned() {
             return Ok(self.freed(subnet, address, since, true, now));
         }
-        let slot = subnet.slot(&self.settings.reserved);
+        if let Some(choice) = self.others_pin(subnet, false) {
+            return Ok(choice);
+        }
+        let slot = subnet.slot(&self.ranges);
         let in_range = addresses.bounds().first <= slot && slot <= addresses.bounds().last;
-        let reserved = reserved_inside(subnet.state.prefix, &self.settings.reserved).contains(slot);
+        let reserved = reserved_inside(subnet.state.prefix, &self.ranges).contains(slot);
         if in_range && !reserved && !addresses.is_leased(slot) {
             let warning = told(subnet, slot, "although it is the gateway's place");
             return Ok(Choice { address: slot, warning });
         }
         Err(exhausted(subnet))
+    }
+
+    /// An address that a person pinned to somebody else.
+    fn others_pin(&self, subnet: &Subnet, whole: bool) -> Option<Choice> {
+        let (address, pin) = self.last_pinned(subnet, whole)?;
+        let warning = told(subnet, address, &format!("although it is pinned to {} by hand", pin.holder));
+        Some(Choice { address, warning })
     }
 
     /// A released address is given again.
@@ -301,7 +316,7 @@ fn explicit_kind(subnet: &Subnet, request: &AddressRequest, now: Millis) -> Kind
     }
 }
 
-fn never_given_name(subnet: &Subnet, address: u128) -> Option<String> {
+pub(super) fn never_given_name(subnet: &Subnet, address: u128) -> Option<String> {
     let prefix = subnet.state.prefix;
     let (low, high) = never_given(prefix);
     let what = match (low == Some(address), high == Some(address)) {

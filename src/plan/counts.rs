@@ -54,10 +54,10 @@ impl Plan {
         let prefix = subnet.state.prefix;
         let cooling = self.cooling_of(subnet);
         let mut counts = AddressCounts::default();
-        let mut special = reserved_inside(prefix, &self.settings.reserved);
+        let mut special = reserved_inside(prefix, &self.ranges);
         let (low, high) = never_given(prefix);
         let never: Vec<u128> = [low, high].into_iter().flatten().collect();
-        let slot = subnet.slot(&self.settings.reserved);
+        let slot = subnet.slot(&self.ranges);
         for address in &never {
             special.remove(*address);
         }

@@ -120,6 +120,16 @@ pub enum Error {
         /// The subnet's prefix, or its PoolID where a prefix names several.
         subnet: String,
     },
+    /// A person pinned it to somebody else.
+    #[error(
+        "address already in use: {address} is pinned to {holder}; take that back with: gipam unpin {address}"
+    )]
+    Pinned {
+        /// Asked for.
+        address: IpAddr,
+        /// Whom it is for.
+        holder: String,
+    },
     /// ipamapi ErrNoAvailablePool.
     #[error("no available pool: {0}")]
     NoAvailablePool(String),
@@ -143,7 +153,10 @@ impl Error {
             | Self::OutOfRange { .. }
             | Self::BadPool(_) => ErrorKind::Invalid,
             Self::PoolNotFound(_) | Self::NotFound(_) => ErrorKind::Missing,
-            Self::PoolOverlap { .. } | Self::OverlapPool(_) | Self::AddressInUse { .. } => ErrorKind::Taken,
+            Self::PoolOverlap { .. }
+            | Self::OverlapPool(_)
+            | Self::AddressInUse { .. }
+            | Self::Pinned { .. } => ErrorKind::Taken,
             Self::NoAvailablePool(_) | Self::NoAvailableAddresses(_) => ErrorKind::Exhausted,
             Self::NoAddressReturned(_) | Self::OutOfDate(_) => ErrorKind::Unavailable,
         }

@@ -2,14 +2,15 @@
 //!
 //! Promises: the verdict is that of [`Plan::decide`] itself; the steps say what it met on the way. Changes nothing.
 
-use super::Plan;
 use super::change::Record;
 use super::choose_address::holder_text;
 use super::options::PoolOptions;
-use super::prefix::Prefix;
+use super::pins::pin_of;
+use super::prefix::{AddressRange, Prefix};
 use super::request::{AddressRequest, Context, Reply, Request, SubnetRequest, Wanted};
 use super::settings::rfc3339;
 use super::subnet::{Subnet, never_given, reserved_inside};
+use super::{Plan, ReservedBy};
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,13 +93,20 @@ impl Plan {
     fn explain_number(&self, subnet: &Subnet, address: u128, context: Context, steps: &mut Steps) {
         let prefix = subnet.state.prefix;
         let (low, high) = never_given(prefix);
+        let here = AddressRange { family: prefix.family(), first: address, last: address };
+        let by = self.reserved_by().find(|(range, _)| range.covers(&here)).map(|(_, by)| by);
         let ever = if [low, high].contains(&Some(address)) {
             "network, broadcast or all-zero: nobody gets it"
-        } else if reserved_inside(prefix, &self.settings.reserved).contains(address) {
-            "reserved: dynamic choice passes it over, but it may be asked for by number"
-        } else if subnet.slot(&self.settings.reserved) == address {
+        } else if reserved_inside(prefix, &self.ranges).contains(address) {
+            match by {
+                Some(ReservedBy::Hand) => {
+                    "reserved by hand: dynamic choice passes it over, but it may be asked for by number"
+                }
+                _ => "reserved: dynamic choice passes it over, but it may be asked for by number",
+            }
+        } else if subnet.slot(&self.ranges) == address {
             "the gateway's: dynamic choice takes it last, but it may be asked for by number"
-        } else if !subnet.addresses.bounds().allow(address) {
+        } else if self.not_dynamic(subnet, address).is_some() {
             "outside of the range: dynamic choice never takes it, but it may be asked for by number"
         } else {
             "an address like others"
@@ -124,6 +132,11 @@ impl Plan {
             }
         };
         steps.say("held by", holder);
+        if let Some(pin) = subnet.pins().get(&address) {
+            let why = self.not_dynamic(subnet, address);
+            let why = why.map_or_else(String::new, |why| format!(", in vain: it {why}"));
+            steps.say("pinned by hand", format!("to {} since {}{why}", pin.holder, rfc3339(pin.since)));
+        }
     }
 
     /// A dynamic address: the steps of the choice, each with what it would give.
@@ -141,10 +154,18 @@ impl Plan {
             (None, Some((own, _))) => format!("{}, but it is leased", text(own)),
             (None, None) => "none is remembered of this holder".to_owned(),
             (Some(own), _) if !bounds.allow(own) => {
-                format!("{}, but it is outside of the range or reserved", text(own))
+                format!("{}, but it is outside of the range, reserved or pinned by hand", text(own))
             }
             (Some(own), _) => format!("{}: it would be given", text(own)),
         };
+        if let Some(pinned) = pin_of(subnet, request.name.as_deref(), request.mac) {
+            let found = match self.not_dynamic(subnet, pinned) {
+                _ if addresses.is_leased(pinned) => "but it is leased".to_owned(),
+                Some(why) => format!("but it {why}"),
+                None => "it would be given".to_owned(),
+            };
+            steps.say("0. pinned to it by hand", format!("{}: {found}", text(pinned)));
+        }
         steps.say("1. its own last address", own);
         let since = |(since, address): (u64, u128)| {
             let cools = since.saturating_add(self.cooling_of(subnet)) > context.now;
@@ -161,6 +182,12 @@ impl Plan {
         steps.say("3. longest released", addresses.longest_freed().map_or_else(nothing, since));
         steps
             .say("4. pinned, longest released", addresses.longest_freed_pinned().map_or_else(nothing, since));
+        let own = pin_of(subnet, request.name.as_deref(), request.mac);
+        if let Some((pinned, pin)) =
+            self.last_pinned(subnet, false).filter(|(pinned, _)| own != Some(*pinned))
+        {
+            steps.say("5. pinned to somebody by hand", format!("{}, to {}", text(pinned), pin.holder));
+        }
     }
 
     /// A subnet asked for by number.

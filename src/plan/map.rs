@@ -21,7 +21,7 @@ pub enum Shade {
     Auxiliary,
     /// Released, and not given to others yet.
     Cooling,
-    /// Free, but once asked for by number: given last.
+    /// Free, but once asked for by number, or pinned by hand: given last.
     Pinned,
     /// Kept for the gateway.
     Slot,
@@ -114,14 +114,17 @@ impl Plan {
                 picture.draw(address, address, shade);
             }
         }
+        for pinned in subnet.pins().keys() {
+            picture.draw(*pinned, *pinned, Shade::Pinned);
+        }
         let prefix: Prefix = subnet.state.prefix;
-        let slot = subnet.slot(&self.settings.reserved);
+        let slot = subnet.slot(&self.ranges);
         picture.draw(slot, slot, Shade::Slot);
         let (low, high) = never_given(prefix);
         for never in [low, high].into_iter().flatten() {
             picture.draw(never, never, Shade::Never);
         }
-        let reserved = reserved_inside(prefix, &self.settings.reserved);
+        let reserved = reserved_inside(prefix, &self.ranges);
         for (first, last) in reserved.overlapping(prefix.first(), prefix.last()) {
             picture.draw(first, last, Shade::Reserved);
         }

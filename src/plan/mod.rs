@@ -24,12 +24,15 @@ mod interface_id;
 mod intervals;
 pub mod map;
 mod options;
+pub mod pins;
 mod place;
+pub mod pools;
 pub mod prefix;
 mod prefix_index;
 mod release;
 mod repair;
 pub mod request;
+mod reserve;
 pub mod settings;
 mod subnet;
 
@@ -37,11 +40,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::callers::Caller;
 pub use self::choose_address::mac_text;
+pub use self::reserve::ReservedBy;
 pub use self::subnet::{Subnet, never_given};
 use change::Serial;
 use free_space::FreeSpace;
 use intervals::Intervals;
-use prefix::{Family, Prefix};
+use prefix::{AddressRange, Family, Prefix};
 use prefix_index::PrefixIndex;
 use request::{Context, Decision, Request, Space};
 use settings::{Millis, PoolSettings, Settings};
@@ -56,7 +60,9 @@ type Unaddressed = BTreeMap<Group, BTreeSet<(Millis, Serial)>>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     settings: Settings,
-    /// Reservations by family, merged.
+    /// Reservations of the configuration and by hand.
+    ranges: Vec<AddressRange>,
+    /// The same by family, merged.
     reserved: [Intervals; 2],
     now: Millis,
     /// Held and remembered.
@@ -80,6 +86,8 @@ pub struct Plan {
     unaddressed: Unaddressed,
     /// `key=WORD`: prefix and when it was granted.
     keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
+    /// Pins by hand.
+    pins: BTreeMap<(Space, Prefix), pins::Pins>,
     /// Who asked, by name.
     callers: BTreeMap<Box<str>, Caller>,
     next_generation: u64,
@@ -91,6 +99,7 @@ impl Plan {
     pub fn new(settings: Settings) -> Self {
         let mut plan = Self {
             settings: Settings::default(),
+            ranges: Vec::new(),
             reserved: Default::default(),
             now: 0,
             subnets: BTreeMap::new(),
@@ -103,6 +112,7 @@ impl Plan {
             remembered: BTreeSet::new(),
             unaddressed: BTreeMap::new(),
             keys: BTreeMap::new(),
+            pins: BTreeMap::new(),
             callers: BTreeMap::new(),
             next_generation: 1,
             next_serial: 1,
@@ -115,7 +125,8 @@ impl Plan {
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
         self.reserved = Default::default();
-        for range in &self.settings.reserved {
+        self.ranges = [&self.settings.reserved[..], &self.settings.reserved_by_hand].concat();
+        for range in &self.ranges {
             self.reserved[range.family as usize].insert(range.first, range.last);
         }
         self.free.clear();
@@ -126,7 +137,7 @@ impl Plan {
         }
         for subnet in self.subnets.values_mut() {
             let state = subnet.state.clone();
-            subnet.set_state(state, &self.settings.reserved);
+            subnet.set_state(state, &self.ranges);
         }
     }
 
@@ -189,14 +200,17 @@ impl Plan {
         self.settings.pools.iter().find(inside)
     }
 
+    /// Everything that is reserved: by the configuration, then by hand.
+    pub fn reserved_ranges(&self) -> &[AddressRange] {
+        &self.ranges
+    }
+
     /// The reservations in this prefix, merged, each with its first and last address; where it is a subnet, those that have
     /// an effect in it.
     pub fn reservations(&self, prefix: Prefix, is_subnet: bool) -> Vec<(u128, u128)> {
         let (first, last) = (prefix.first(), prefix.last());
         if is_subnet {
-            return subnet::reserved_inside(prefix, &self.settings.reserved)
-                .overlapping(first, last)
-                .collect();
+            return subnet::reserved_inside(prefix, &self.ranges).overlapping(first, last).collect();
         }
         self.reserved[prefix.family() as usize].overlapping(first, last).collect()
     }

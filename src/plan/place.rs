@@ -71,7 +71,10 @@ impl<'a> Blocked<'a> {
     pub(super) fn by(&self, candidate: Prefix) -> Option<u128> {
         let (first, last) = usable(candidate);
         if let Some((_, end)) = self.reserved.around(first).filter(|(_, end)| *end >= last) {
-            return Some(end);
+            // The candidate in which the reservation ends may have addresses beyond it.
+            let beyond = Prefix::new(candidate.family(), end, candidate.length());
+            let whole = usable(beyond).1 <= end;
+            return Some(if whole { beyond.last() } else { beyond.first() - 1 });
         }
         let (first, last) = (candidate.first(), candidate.last());
         self.in_use.overlapping(first, last).map(|(_, end)| end).max()

@@ -96,7 +96,7 @@ impl Plan {
     }
 
     /// The held subnet that a person names by PoolID or prefix.
-    fn named(&self, text: &str) -> Result<&Subnet, Error> {
+    pub(super) fn named(&self, text: &str) -> Result<&Subnet, Error> {
         if let Some(subnet) = self.held(text) {
             return Ok(subnet);
         }

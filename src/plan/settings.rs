@@ -58,6 +58,14 @@ impl PoolSettings {
     }
 }
 
+/// Prefix length of a subnet where nothing says otherwise.
+pub const fn default_size(family: Family) -> u8 {
+    match family {
+        Family::V4 => 24,
+        Family::V6 => 64,
+    }
+}
+
 /// Ten minutes: design.md section 5, "Cooling".
 pub const DEFAULT_COOLING: Millis = 600_000;
 /// One minute.
@@ -70,8 +78,10 @@ pub const DEFAULT_STORM_LIMIT: u32 = 64;
 pub struct Settings {
     /// All pools, in the order of the configuration.
     pub pools: Vec<PoolSettings>,
-    /// Addresses never given dynamically, of all pools together.
+    /// Addresses never given dynamically, of all pools together, as the configuration has them.
     pub reserved: Vec<AddressRange>,
+    /// The same, as somebody added them at run time; sorted. The books alone know them.
+    pub reserved_by_hand: Vec<AddressRange>,
     /// Cooling of addresses in subnets outside all pools.
     pub cooling: Millis,
     /// Cooling of subnets outside all pools.
@@ -87,6 +97,7 @@ impl Default for Settings {
         Self {
             pools: Vec::new(),
             reserved: Vec::new(),
+            reserved_by_hand: Vec::new(),
             cooling: DEFAULT_COOLING,
             subnet_cooling: DEFAULT_SUBNET_COOLING,
             storm_limit: DEFAULT_STORM_LIMIT,
@@ -141,6 +152,11 @@ pub enum SettingsError {
 }
 
 impl Settings {
+    /// These settings with what only the books know: the secret and what was reserved by hand.
+    pub fn with_books(self, known: &Self) -> Self {
+        Self { secret: known.secret, reserved_by_hand: known.reserved_by_hand.clone(), ..self }
+    }
+
     /// The pool of this name.
     pub fn pool(&self, name: &str) -> Option<&PoolSettings> {
         self.pools.iter().find(|pool| pool.name == name)

@@ -6,6 +6,7 @@
 use super::addresses::{Addresses, Bounds};
 use super::change::{Kind, Marks, Record, SubnetState};
 use super::intervals::Intervals;
+use super::pins::Pins;
 use super::prefix::{AddressRange, Family, Prefix};
 
 /// A subnet in the plan, held or remembered.
@@ -15,7 +16,11 @@ pub struct Subnet {
     pub state: SubnetState,
     /// Its addresses.
     pub addresses: Addresses,
+    /// Pins by hand, if there are any: dynamic choice keeps away from them.
+    pins: Option<Box<Pins>>,
 }
+
+static NO_PINS: Pins = Pins::new();
 
 /// The lowest never-given address of a prefix, and the highest: network and all-zero host part; broadcast.
 pub fn never_given(prefix: Prefix) -> (Option<u128>, Option<u128>) {
@@ -47,15 +52,26 @@ pub fn reserved_inside(prefix: Prefix, reserved: &[AddressRange]) -> Intervals {
 
 impl Subnet {
     /// A subnet without records.
-    pub fn new(state: SubnetState, reserved: &[AddressRange]) -> Self {
-        let addresses = Addresses::new(bounds(&state, reserved));
-        Self { state, addresses }
+    pub fn new(state: SubnetState, reserved: &[AddressRange], pins: Pins) -> Self {
+        let addresses = Addresses::new(bounds(&state, reserved, &pins));
+        Self { state, addresses, pins: kept(pins) }
+    }
+
+    /// The pins by hand.
+    pub fn pins(&self) -> &Pins {
+        self.pins.as_deref().unwrap_or(&NO_PINS)
+    }
+
+    /// Other pins; bounds follow them.
+    pub fn set_pins(&mut self, pins: Pins, reserved: &[AddressRange]) {
+        self.pins = kept(pins);
+        self.addresses.set_bounds(bounds(&self.state, reserved, self.pins()));
     }
 
     /// Another state (granted again, marked, released); bounds follow it.
     pub fn set_state(&mut self, state: SubnetState, reserved: &[AddressRange]) {
         self.state = state;
-        self.addresses.set_bounds(bounds(&self.state, reserved));
+        self.addresses.set_bounds(bounds(&self.state, reserved, self.pins()));
     }
 
     /// Other marks; bounds follow the gateway.
@@ -63,7 +79,7 @@ impl Subnet {
         let moved = self.state.marks.gateway != marks.gateway;
         self.state.marks = marks;
         if moved {
-            self.addresses.set_bounds(bounds(&self.state, reserved));
+            self.addresses.set_bounds(bounds(&self.state, reserved, self.pins()));
         }
     }
 
@@ -90,13 +106,18 @@ impl Subnet {
     }
 }
 
+/// Hardly any subnet has some.
+fn kept(pins: Pins) -> Option<Box<Pins>> {
+    (!pins.is_empty()).then(|| Box::new(pins))
+}
+
 /// The gateway that was asked for, else the first usable address that is not reserved.
 fn slot(state: &SubnetState, reserved: &Intervals) -> u128 {
     let (first, last) = usable(state.prefix);
     state.marks.gateway.or_else(|| reserved.first_absent(first, last)).unwrap_or(first)
 }
 
-fn bounds(state: &SubnetState, reserved: &[AddressRange]) -> Bounds {
+fn bounds(state: &SubnetState, reserved: &[AddressRange], pins: &Pins) -> Bounds {
     let prefix = state.prefix;
     let range = state.range.unwrap_or(prefix);
     let mut excluded = reserved_inside(prefix, reserved);
@@ -105,6 +126,9 @@ fn bounds(state: &SubnetState, reserved: &[AddressRange]) -> Bounds {
     let (low, high) = never_given(prefix);
     for never in [low, high].into_iter().flatten() {
         excluded.insert(never, never);
+    }
+    for pinned in pins.keys() {
+        excluded.insert(*pinned, *pinned);
     }
     Bounds { first: range.first(), last: range.last(), excluded: excluded.into() }
 }

@@ -42,7 +42,8 @@ impl Reader {
     pub fn history_since(&self, of: Option<&str>, limit: u32, since: u64) -> Result<Vec<HistoryLine>, Error> {
         let sql = "SELECT at, event, space, subnet, id, address, kind, name, mac, why FROM history \
                    WHERE event NOT IN ('forgotten', 'restored') AND at >= ?3 \
-                   AND (?1 IS NULL OR address = ?1 OR subnet = ?1 OR id = ?1 OR name = ?1 OR mac = ?1) \
+                   AND (?1 IS NULL OR address = ?1 OR subnet = ?1 OR id = ?1 OR name = ?1 OR mac = ?1 \
+                   OR (event IN ('pinned', 'unpinned') AND why = ?1)) \
                    ORDER BY seq DESC LIMIT ?2";
         let mut statement = self.connection.prepare(sql).map_err(sqlite(&self.path, "reading history"))?;
         let rows = statement
@@ -53,6 +54,15 @@ impl Reader {
 }
 
 fn line(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
+    let mut line = plain(row)?;
+    // Of a pin, the address stands where it says nothing of what is known of the address (see `pins`).
+    if matches!(line.event.as_str(), "pinned" | "unpinned") {
+        (line.address, line.why) = (line.why, Some("by hand".to_owned()));
+    }
+    Ok(line)
+}
+
+fn plain(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
     Ok(HistoryLine {
         at: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
         event: row.get(1)?,

@@ -42,6 +42,14 @@ impl Reader {
 }
 
 fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> Result<(), Error> {
+    // Before the subnets, which are then built with their pins.
+    table(
+        path,
+        connection,
+        "pins",
+        "SELECT * FROM pins",
+        |row| Ok(super::pins::pinned(row)?.map(&mut take)),
+    )?;
     // Of which prefix a serial is, for its addresses.
     let mut prefixes = BTreeMap::new();
     table(path, connection, "subnets", "SELECT * FROM subnets ORDER BY serial", |row| {
@@ -130,7 +138,7 @@ fn table(
     Ok(())
 }
 
-fn unsigned(value: i64) -> Clear<u64> {
+pub(super) fn unsigned(value: i64) -> Clear<u64> {
     u64::try_from(value).map_err(|_| Unclear(format!("{value} is negative")))
 }
 
@@ -138,11 +146,11 @@ pub(super) fn parsed<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{text:?} cannot be read"))
 }
 
-fn prefix(text: &str) -> Clear<Prefix> {
+pub(super) fn prefix(text: &str) -> Clear<Prefix> {
     Prefix::parse(text).ok_or_else(|| Unclear(format!("{text:?} is no prefix")))
 }
 
-fn number_in(prefix: Prefix, text: &str) -> Clear<u128> {
+pub(super) fn number_in(prefix: Prefix, text: &str) -> Clear<u128> {
     let address: IpAddr = parsed(text).map_err(Unclear)?;
     if prefix.contains_address(address) {
         Ok(number(address))
@@ -151,13 +159,13 @@ fn number_in(prefix: Prefix, text: &str) -> Clear<u128> {
     }
 }
 
-fn space(text: &str) -> Clear<Space> {
+pub(super) fn space(text: &str) -> Clear<Space> {
     Space::parse(text)
         .filter(|_| !text.is_empty())
         .ok_or_else(|| Unclear(format!("{text:?} is no address space")))
 }
 
-fn mac(text: &str) -> Clear<Mac> {
+pub(super) fn mac(text: &str) -> Clear<Mac> {
     let mut mac = [0; 6];
     let mut parts = text.split(':');
     for byte in &mut mac {

@@ -17,6 +17,7 @@ pub mod log_size;
 pub mod names;
 pub mod old_gipam;
 mod owner;
+mod pins;
 mod reserve;
 mod schema;
 mod settings;

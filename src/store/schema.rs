@@ -8,10 +8,10 @@
 pub const APPLICATION_ID: i32 = 0x6769_706d;
 
 /// The version this program writes.
-pub const VERSION: i32 = 4;
+pub const VERSION: i32 = 5;
 
 /// What makes version N+1 of version N; the first makes the books.
-pub const MIGRATIONS: [&str; 4] = [FIRST, NAMES, CALLERS, TAIL];
+pub const MIGRATIONS: [&str; 5] = [FIRST, NAMES, CALLERS, TAIL, BY_HAND];
 
 const FIRST: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -85,4 +85,11 @@ CREATE VIEW leases AS SELECT s.prefix AS subnet, a.address, a.kind, coalesce(n.c
   JOIN subnets s ON s.serial = a.subnet
   LEFT JOIN names n ON n.subnet = a.subnet AND n.address = a.address AND n.generation = a.generation
   WHERE a.leased AND s.released_at IS NULL;
+";
+
+/// What people said to the running daemon: reservations, and who gets which address.
+const BY_HAND: &str = "
+CREATE TABLE reserved_by_hand (position INTEGER PRIMARY KEY, first TEXT NOT NULL, last TEXT NOT NULL) STRICT;
+CREATE TABLE pins (space TEXT NOT NULL, prefix TEXT NOT NULL, address TEXT NOT NULL, name TEXT, mac TEXT,
+  since INTEGER NOT NULL, PRIMARY KEY (space, prefix, address)) STRICT, WITHOUT ROWID;
 ";

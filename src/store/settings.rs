@@ -68,7 +68,7 @@ fn meta(connection: &Connection, key: &str) -> Result<Option<String>, rusqlite::
 }
 
 fn write(connection: &Connection, settings: &Settings) -> Result<(), rusqlite::Error> {
-    connection.execute_batch("DELETE FROM pools; DELETE FROM reserved;")?;
+    connection.execute_batch("DELETE FROM pools; DELETE FROM reserved; DELETE FROM reserved_by_hand;")?;
     for (position, pool) in settings.pools.iter().enumerate() {
         let base = |family| pool.base(family).map(|base| base.base.to_string());
         let size = |family| pool.base(family).map(|base| base.size);
@@ -88,12 +88,8 @@ fn write(connection: &Connection, settings: &Settings) -> Result<(), rusqlite::E
             ],
         )?;
     }
-    for (position, range) in settings.reserved.iter().enumerate() {
-        let ends =
-            [range.family.address(range.first), range.family.address(range.last)].map(|end| end.to_string());
-        let sql = "INSERT INTO reserved VALUES (?1, ?2, ?3)";
-        connection.execute(sql, params![signed(position as u64), ends[0], ends[1]])?;
-    }
+    put_reserved(connection, "INSERT INTO reserved VALUES (?1, ?2, ?3)", &settings.reserved)?;
+    put_reserved(connection, "INSERT INTO reserved_by_hand VALUES (?1, ?2, ?3)", &settings.reserved_by_hand)?;
     let secret: String = settings.secret.iter().map(|byte| format!("{byte:02x}")).collect();
     let values = [
         ("cooling", settings.cooling.to_string()),
@@ -133,10 +129,17 @@ fn read(path: &std::path::Path, connection: &Connection) -> Result<Settings, Err
             Err(name) => return Err(damaged(format!("pool {}", name.unwrap_or_default()))),
         }
     }
-    for (first, last) in reserved(connection).map_err(sqlite(path, "reading reservations"))? {
-        let range = AddressRange::parse(&format!("{first}-{last}"));
-        settings.reserved.push(range.ok_or_else(|| damaged(format!("reservation {first} to {last}")))?);
-    }
+    let ranges = |table: &str| {
+        let rows = reserved(connection, table).map_err(sqlite(path, "reading reservations"))?;
+        let range = |(first, last): (String, String)| {
+            let range = AddressRange::parse(&format!("{first}-{last}"));
+            range.ok_or_else(|| damaged(format!("reservation {first} to {last}")))
+        };
+        rows.into_iter().map(range).collect::<Result<Vec<_>, _>>()
+    };
+    settings.reserved = ranges("reserved")?;
+    settings.reserved_by_hand = ranges("reserved_by_hand")?;
+    settings.reserved_by_hand.sort_unstable();
     Ok(settings)
 }
 
@@ -180,8 +183,16 @@ fn base(
     Some(Some(Base { base, size, addresses }))
 }
 
-fn reserved(connection: &Connection) -> Result<Vec<(String, String)>, rusqlite::Error> {
-    let mut statement = connection.prepare("SELECT first, last FROM reserved ORDER BY position")?;
+fn put_reserved(connection: &Connection, sql: &str, ranges: &[AddressRange]) -> Result<(), rusqlite::Error> {
+    for (position, range) in ranges.iter().enumerate() {
+        let ends = [range.first, range.last].map(|end| range.family.address(end).to_string());
+        connection.execute(sql, params![signed(position as u64), ends[0], ends[1]])?;
+    }
+    Ok(())
+}
+
+fn reserved(connection: &Connection, table: &str) -> Result<Vec<(String, String)>, rusqlite::Error> {
+    let mut statement = connection.prepare(&format!("SELECT first, last FROM {table} ORDER BY position"))?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     rows.collect()
 }

@@ -14,7 +14,7 @@ use crate::plan::settings::Millis;
 /// Rows of history between two trims.
 pub(super) const TRIM_EVERY: usize = 1_000;
 
-type Written = Result<(), rusqlite::Error>;
+pub(super) type Written = Result<(), rusqlite::Error>;
 
 /// SQLite keeps 64-bit signed numbers; times and counters of ours fit.
 pub(super) fn signed(number: u64) -> i64 {
@@ -45,7 +45,7 @@ impl Books {
         self.execute("DELETE FROM callers", []).map_err(sqlite(&self.path, "forgetting who asked"))
     }
 
-    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Written {
+    pub(super) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Written {
         self.connection.prepare_cached(sql)?.execute(params).map(|_| ())
     }
 
@@ -121,6 +121,12 @@ impl Books {
             }
             Change::AddressNamed { serial, address, generation, shown } => {
                 self.name_address(plan, *serial, *address, *generation, shown)
+            }
+            Change::AddressPinned { space, prefix, address, pin } => {
+                self.put_pin(plan, (*space, *prefix), *address, Some(pin))
+            }
+            Change::AddressUnpinned { space, prefix, address } => {
+                self.put_pin(plan, (*space, *prefix), *address, None)
             }
             Change::KeyRemembered { space, family, word, prefix: Some((prefix, at)) } => self.execute(
                 "INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -288,7 +294,7 @@ impl Books {
     }
 
     /// Adds a row.
-    fn history(&mut self, state: &SubnetState, row: Row) -> Written {
+    pub(super) fn history(&mut self, state: &SubnetState, row: Row) -> Written {
         let seq = self.tail.next_row();
         self.lines.push(Line::new(seq, state, row));
         if self.lines.len() >= lines::MOST {

@@ -193,7 +193,7 @@ fn reserved(picture: &Picture, whole: Prefix, part: Prefix, is_subnet: bool) -> 
         first: first.max(part.first()),
         last: last.min(part.last()),
         state: State::Reserved,
-        text: "reserved by the configuration",
+        text: "reserved: never given dynamically",
     };
     inside.map(special).collect()
 }
@@ -230,7 +230,7 @@ fn subnet_area(picture: &Picture, subnet: &ShownSubnet, whole: Prefix, part: Pre
         special = cut(special, Special { first: at, last: at, state: State::Never, text });
     }
     if let Some(held) = picture.plan.held(&subnet.row.id) {
-        let slot = held.slot(&picture.plan.settings().reserved);
+        let slot = held.slot(picture.plan.reserved_ranges());
         if part.contains_number(slot) && ![low, high].contains(&Some(slot)) {
             let text = "kept for the gateway";
             special = cut(special, Special { first: slot, last: slot, state: State::Never, text });

@@ -21,7 +21,7 @@ use gipam::plan::request::{AddressRequest, Context, Reply, Request, Space, Subne
 use gipam::plan::settings::Settings;
 use gipam::store::{Books, Error, Reader};
 use proptest::prelude::*;
-use support::operations::{Op, operations, prefix, request, settings};
+use support::operations::{Op, hands, operations, prefix, request, settings};
 
 const START: u64 = 1_800_000_000_000;
 
@@ -73,9 +73,18 @@ impl Trial {
                 self.now += millis;
                 self.plan.advance(self.now);
             }
-            Op::Configure(number) => {
-                self.books.put_settings(&settings(*number)).unwrap();
-                self.plan.configure(settings(*number));
+            Op::Configure(number) => self.configure(settings(*number).with_books(self.plan.settings())),
+            Op::Hand(hand) => {
+                if let Some(settings) = hands::settings(hand, &self.plan).unwrap() {
+                    self.configure(settings);
+                }
+                let pinned = hands::wish(hand, &self.plan).map(|wish| self.plan.pin(&wish, self.now));
+                let unpinned = hands::unwish(hand, &self.plan);
+                let unpinned = unpinned.map(|(at, subnet)| self.plan.unpin(at, subnet.as_deref()));
+                for change in pinned.or(unpinned).and_then(Result::ok).unwrap_or_default().changes {
+                    self.books.write(&self.plan, &change).unwrap();
+                    self.plan.apply(&change);
+                }
             }
             _ => {
                 if let Some(request) = request(op, &self.plan, &self.undos, 1) {
@@ -83,6 +92,11 @@ impl Trial {
                 }
             }
         }
+    }
+
+    fn configure(&mut self, settings: Settings) {
+        self.books.put_settings(&settings).unwrap();
+        self.plan.configure(settings);
     }
 
     fn commit(&mut self) {

@@ -89,6 +89,19 @@ fn durable_zeros_behind_the_log_are_no_log() {
 fn of_version(version: i32) -> (tempfile::TempDir, PathBuf) {
     let (directory, path) = filled();
     let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch("DROP TABLE reserved_by_hand; DROP TABLE pins").unwrap();
+    if version < 4 {
+        before_the_tail(&connection);
+    }
+    if version < 3 {
+        connection.execute_batch("DROP TABLE callers").unwrap();
+    }
+    connection.pragma_update(None, "user_version", version).unwrap();
+    connection.close().unwrap();
+    (directory, path)
+}
+
+fn before_the_tail(connection: &rusqlite::Connection) {
     connection
         .execute_batch(
             "BEGIN; DROP VIEW leases; DROP VIEW known; DROP VIEW tail; ALTER TABLE counters DROP COLUMN folded;
@@ -100,17 +113,11 @@ fn of_version(version: i32) -> (tempfile::TempDir, PathBuf) {
              CREATE VIEW leases AS SELECT a.address FROM addresses a WHERE a.leased; COMMIT",
         )
         .unwrap();
-    if version < 3 {
-        connection.execute_batch("DROP TABLE callers").unwrap();
-    }
-    connection.pragma_update(None, "user_version", version).unwrap();
-    connection.close().unwrap();
-    (directory, path)
 }
 
 #[test]
 fn older_books_become_newer_ones() {
-    for version in [2, 3] {
+    for version in [2, 3, 4] {
         let (_directory, path) = of_version(version);
         assert!(Reader::open(&path).is_err(), "a look does not migrate");
         let mut books = open(&path);

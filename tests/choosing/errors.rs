@@ -60,6 +60,12 @@ fn all() -> Vec<(Error, &'static str, ErrorKind, u16)> {
             Taken,
             403,
         ),
+        (
+            Error::Pinned { address: ip("10.9.0.7"), holder: "web".into() },
+            "address already in use: 10.9.0.7 is pinned to web; take that back with: gipam unpin 10.9.0.7",
+            Taken,
+            403,
+        ),
         (Error::NoAvailablePool(text()), "no available pool: TEXT", Exhausted, 503),
         (Error::NoAvailableAddresses(text()), "no available addresses on this pool: TEXT", Exhausted, 503),
         (Error::NoAddressReturned(text()), "no address returned: TEXT", Unavailable, 503),

@@ -2,7 +2,8 @@
 //!
 //! Section 5 of design.md, "Pools" and "Choosing a subnet".
 
-use gipam::plan::settings::PoolSettings;
+use gipam::plan::prefix::AddressRange;
+use gipam::plan::settings::{PoolSettings, Settings};
 
 use crate::desk::*;
 
@@ -202,4 +203,13 @@ fn the_count_of_further_subnets_minds_holdings_and_reservations() {
     desk.pass(MINUTE);
     let counts = desk.plan.count_subnets(&base(&desk, V4));
     assert_eq!((counts.held, counts.cooling, counts.free), (1, 0, 252));
+}
+
+#[test]
+fn a_subnet_in_which_a_reservation_ends_is_given_for_the_rest_of_it() {
+    let settings = Settings {
+        reserved: vec![AddressRange::parse("192.0.2.0-192.0.2.5").unwrap()],
+        ..pools(&[pool("a", "192.0.2.0/28:30", "")])
+    };
+    assert_eq!(Desk::new(settings).said(any(V4)), "192.0.2.4/30");
 }

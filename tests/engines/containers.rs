@@ -10,6 +10,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario("container_ip_ip6_and_mac_by_number", "P13 D10 D13", by_number),
         scenario("container_connect_and_disconnect", "P13 P17 D7", connect),
         scenario("container_stop_start_keeps_by_mac_and_cools", "P13 P17 D12", stop_start),
+        scenario("container_pinned_and_reserved_while_it_runs", "P13 P17 D12", by_hand),
         scenario("container_restart_policy_and_rename", "P17 D7", restart_policy),
         scenario("container_failed_starts_give_back", "P17 D7", failed_starts),
         scenario("container_twenty_at_once", "P13 D1 D16", twenty),
@@ -98,6 +99,35 @@ fn stop_start(w: &mut World) {
     w.docker("rm -f fixed");
     w.run("--name fixed-again --network n1 --mac-address 02:42:0a:4d:00:63");
     assert_eq!(w.addresses("fixed-again", "n1"), fixed);
+}
+
+/// What a person says while containers run holds at their next start: by name where the Engine says it, else by MAC.
+fn by_hand(w: &mut World) {
+    w.network(&format!("{BOTH} n1"));
+    let mac = "02:42:0a:58:09:63";
+    w.run(&format!("--name c1 --network n1 --mac-address {mac}"));
+    let before = w.addresses("c1", "n1");
+    let holder = if w.engine.version.0 >= 29 { "c1" } else { mac };
+    for address in ["10.88.9.99", "fd88:9::99"] {
+        w.inside(&format!("gipam pin {holder} {address}"));
+    }
+    w.inside("gipam reserve 10.88.9.2-10.88.9.20");
+    w.inside("gipam reserve fd88:9::2-fd88:9::20");
+    assert_eq!(w.addresses("c1", "n1"), before, "nobody is moved while it runs");
+    w.run("--name c2 --network n1");
+    assert_eq!((w.v4("c2", "n1"), w.v6("c2", "n1")), ("10.88.9.21".into(), "fd88:9::21".into()));
+    w.docker("restart -t 1 c1");
+    assert_eq!((w.v4("c1", "n1"), w.v6("c1", "n1")), ("10.88.9.99".into(), "fd88:9::99".into()));
+    w.ping("c1", "10.88.9.21");
+    w.agree();
+    w.kill();
+    w.start();
+    w.docker("rm -f c1");
+    w.run("--name c3 --network n1");
+    assert_eq!(w.v4("c3", "n1"), "10.88.9.22", "the pinned one is not for others");
+    w.run(&format!("--name c1 --network n1 --mac-address {mac}"));
+    assert_eq!((w.v4("c1", "n1"), w.v6("c1", "n1")), ("10.88.9.99".into(), "fd88:9::99".into()));
+    w.agree();
 }
 
 fn restart_policy(w: &mut World) {

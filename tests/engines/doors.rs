@@ -1,8 +1,8 @@
 //! The driver behind TCP and behind mutual TLS: the Engine finds it by the file that gipam writes (P1).
 
+use crate::certificates;
 use crate::scenario::{Scenario, scenario};
 use crate::world::World;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
@@ -60,20 +60,7 @@ fn serves(w: &World, driver: &str) {
     w.agree();
 }
 
-/// An authority, a certificate of gipam and one of the Engine, where the engine and gipam find them.
+/// Where the engine and gipam find them.
 fn certificates(w: &World) {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    w.write("/etc/gipam-tls/ca.pem", &authority.pem());
-    for (name, purpose) in
-        [("server", ExtendedKeyUsagePurpose::ServerAuth), ("engine", ExtendedKeyUsagePurpose::ClientAuth)]
-    {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        params.extended_key_usages = vec![purpose];
-        let certificate = params.signed_by(&key, &authority).unwrap();
-        w.write(&format!("/etc/gipam-tls/{name}.pem"), &certificate.pem());
-        w.write(&format!("/etc/gipam-tls/{name}.key"), &key.serialize_pem());
-    }
+    certificates::make(|name, pem| w.write(&format!("/etc/gipam-tls/{name}"), pem));
 }

@@ -16,14 +16,20 @@
 mod adoption;
 mod books;
 mod boots;
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod choosing;
 mod compose;
+#[path = "../support/console.rs"]
+mod console;
 mod containers;
 mod covering;
 mod doors;
+mod down;
 mod engine;
 mod faults;
 mod gipam;
+mod guide;
 mod leaks;
 mod mixed;
 mod networks;
@@ -33,6 +39,9 @@ mod repair;
 mod report;
 mod restarts;
 mod scenario;
+#[path = "../support/stage.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod stage;
 mod takeover;
 mod wire;
 mod world;
@@ -69,7 +78,7 @@ fn main() -> ExitCode {
     };
     let suites: Vec<_> = SUITES.into_iter().filter(wanted).collect();
     engine::sweep();
-    report::quiet_panics();
+    stage::hear_panics();
     let report = Report::new(&chosen, &suites);
     std::thread::scope(|scope| {
         for (column, &(suite, _)) in suites.iter().enumerate() {
@@ -109,11 +118,11 @@ fn run_scenario(engine: &Engine, scenario: &Scenario) -> Outcome {
     }));
     let outcome = match done {
         Ok(()) => Outcome::Passed,
-        Err(_) => Outcome::Failed(format!("{}\n{}", report::last_panic(), logs(engine))),
+        Err(_) => Outcome::Failed(format!("{}\n{}", stage::last_panic(), logs(engine))),
     };
     let reset = catch_unwind(AssertUnwindSafe(|| world.map(World::reset)));
     match (outcome, reset) {
-        (Outcome::Passed, Err(_)) => Outcome::Failed(format!("clearing up: {}", report::last_panic())),
+        (Outcome::Passed, Err(_)) => Outcome::Failed(format!("clearing up: {}", stage::last_panic())),
         (outcome, _) => outcome,
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::engine::Engine;
 use crate::scenario::Scenario;
-use std::cell::RefCell;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -15,27 +14,6 @@ pub enum Outcome {
     Skipped,
     /// This Engine has no such thing: nothing to test.
     NotApplicable(&'static str),
-}
-
-thread_local! {
-    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
-}
-
-/// A failed assertion is reported with its scenario, not when it happens.
-pub fn quiet_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        let payload = info.payload();
-        let text = payload.downcast_ref::<String>().cloned();
-        let text = text
-            .or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_default();
-        let place = info.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
-        LAST_PANIC.set(format!("{place}: {text}"));
-    }));
-}
-
-pub fn last_panic() -> String {
-    LAST_PANIC.take()
 }
 
 pub struct Report {

@@ -3,8 +3,8 @@
 use crate::engine::Engine;
 use crate::world::World;
 use crate::{
-    adoption, boots, choosing, compose, containers, covering, doors, faults, leaks, mixed, networks, repair,
-    restarts, takeover,
+    adoption, boots, choosing, compose, containers, covering, doors, down, faults, guide, leaks, mixed,
+    networks, repair, restarts, takeover,
 };
 
 pub struct Scenario {
@@ -42,6 +42,8 @@ pub fn all() -> Vec<Scenario> {
         adoption::scenarios(),
         leaks::scenarios(),
         boots::scenarios(),
+        guide::scenarios(),
+        down::scenarios(),
         mixed::scenarios(),
     ]
     .into_iter()

@@ -22,15 +22,15 @@ mod machine;
 mod page;
 mod plugin;
 mod root;
+#[path = "../support/stage.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod stage;
 mod suites;
 
 use machine::{Machine, base};
-use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::{Mutex, OnceLock};
-use std::time::Instant;
+use std::sync::OnceLock;
 
 /// What a scenario needs.
 #[derive(Clone, Copy)]
@@ -59,10 +59,6 @@ const SCENARIOS: [(&str, Play); 12] = [
 const NEXT: &str = concat!(env!("CARGO_PKG_VERSION"), "+next");
 
 static PACKAGES: OnceLock<tempfile::TempDir> = OnceLock::new();
-
-thread_local! {
-    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
-}
 
 /// The directory with copies of the packages under test, and the next version.
 pub fn packages() -> PathBuf {
@@ -115,49 +111,16 @@ fn prepare() {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with("--")).collect();
-    let mut chosen = SCENARIOS.to_vec();
-    chosen.retain(|(name, _)| words.is_empty() || words.iter().any(|word| name.contains(word.as_str())));
-    if arguments.iter().any(|word| word == "--list") {
-        chosen.iter().for_each(|(name, _)| println!("{name}"));
-        return ExitCode::SUCCESS;
-    }
-    std::panic::set_hook(Box::new(|info| {
-        let payload = info.payload();
-        let text = payload.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        let place = info.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
-        LAST_PANIC.set(format!("{place}: {}", text.unwrap_or_default()));
-    }));
-    if catch_unwind(prepare).is_err() {
-        println!("packages cannot be made: {}\n0 passed, {} failed", LAST_PANIC.take(), chosen.len());
+    let Some(mut chosen) = stage::chosen(&SCENARIOS) else { return ExitCode::SUCCESS };
+    stage::hear_panics();
+    if let Some(why) = stage::played(prepare) {
+        println!("packages cannot be made: {why}\n0 passed, {} failed", chosen.len());
         return ExitCode::FAILURE;
     }
     let skipped = without_systemd(&mut chosen);
-    chosen.reverse();
-    let (left, results) = (Mutex::new(chosen), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for worker in 0..2 {
-            let (left, results) = (&left, &results);
-            scope.spawn(move || {
-                loop {
-                    let next = left.lock().unwrap().pop();
-                    let Some((name, play)) = next else { return };
-                    results.lock().unwrap().push((name, run(name, play, worker)));
-                }
-            });
-        }
-    });
-    let results = results.into_inner().unwrap();
-    let failures: Vec<_> = results.iter().filter_map(|(name, why)| Some((name, why.as_ref()?))).collect();
-    for (name, why) in &failures {
-        println!("\n=== FAILED: {name}\n{why}");
-    }
-    let more = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
-    println!("{} passed, {} failed{more}", results.len() - failures.len(), failures.len());
+    let ended = stage::play_all("packages", chosen, 2, skipped, run);
     PACKAGES.get().map(|place| std::fs::remove_dir_all(place.path()));
-    if failures.is_empty() && !results.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    ended
 }
 
 /// Takes the scenarios out that need a machine, where there can be none; how many that are.
@@ -168,7 +131,7 @@ fn without_systemd(chosen: &mut Vec<(&'static str, Play)>) -> usize {
     }
     if let Err(reason) = machine::prepare() {
         println!("\n*** NOT TESTED on systemd: {reason}\n");
-        if std::env::var("CI").is_ok_and(|value| value == "true") {
+        if stage::must() {
             return 0; // they will fail
         }
         chosen.retain(|(_, play)| matches!(play, Play::Root(_)));
@@ -177,18 +140,11 @@ fn without_systemd(chosen: &mut Vec<(&'static str, Play)>) -> usize {
 }
 
 /// One scenario; why it failed, if it did.
-fn run(name: &str, play: Play, worker: usize) -> Option<String> {
-    let start = Instant::now();
+fn run(play: Play, worker: usize) -> Option<String> {
     let mut machine = None;
-    let done = catch_unwind(AssertUnwindSafe(|| match play {
+    let failure = stage::played(|| match play {
         Play::Root(scenario) => scenario(),
         Play::Host(scenario) => scenario(machine.insert(Machine::start(worker))),
-    }));
-    let failure = done.err().map(|_| {
-        let logs = machine.as_ref().map(Machine::logs).unwrap_or_default();
-        format!("{}\n{logs}", LAST_PANIC.take())
     });
-    let word = if failure.is_none() { "ok    " } else { "FAILED" };
-    println!("[packages] {word} {name} ({:.1} s)", start.elapsed().as_secs_f32());
-    failure
+    failure.map(|why| format!("{why}\n{}", machine.as_ref().map(Machine::logs).unwrap_or_default()))
 }

@@ -22,10 +22,11 @@ mod looks;
 mod prometheus;
 mod scenarios;
 mod site;
+#[path = "../support/stage.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod stage;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use browser::Browser;
 
@@ -47,30 +48,10 @@ const SCENARIOS: [Scenario; 11] = [
 ];
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with("--")).collect();
-    let mut chosen = SCENARIOS.to_vec();
-    chosen.retain(|(name, _)| words.is_empty() || words.iter().any(|word| name.contains(word.as_str())));
-    if arguments.iter().any(|word| word == "--list") {
-        chosen.iter().for_each(|(name, _)| println!("{name}"));
-        return ExitCode::SUCCESS;
-    }
+    let Some(chosen) = stage::chosen(&SCENARIOS) else { return ExitCode::SUCCESS };
+    stage::hear_panics();
     if let Err(reason) = browser::prepare() {
-        println!("page: NO BROWSER, {} scenarios not run: {reason}", chosen.len());
-        let must = std::env::var("CI").is_ok_and(|value| value == "true");
-        return if must { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        return stage::not_to_be_had("in a browser", &reason, chosen.len());
     }
-    let mut failed = 0;
-    for (name, scenario) in &chosen {
-        let begun = Instant::now();
-        let good = catch_unwind(AssertUnwindSafe(|| scenario(&mut Browser::start()))).is_ok();
-        failed += usize::from(!good);
-        println!(
-            "{} {name} ({:.1} s)",
-            if good { "ok    " } else { "FAILED" },
-            begun.elapsed().as_secs_f32()
-        );
-    }
-    println!("{} passed, {failed} failed", chosen.len() - failed);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    stage::play_all("page", chosen, 1, 0, |scenario, _| stage::played(|| scenario(&mut Browser::start())))
 }

@@ -157,7 +157,7 @@ pub fn lease_file(bytes: &[u8]) {
 }
 
 /// Where a foreign value may stand in the books.
-const COLUMNS: [(&str, &str); 40] = [
+const COLUMNS: [(&str, &str); 48] = [
     ("subnets", "serial"),
     ("subnets", "id"),
     ("subnets", "space"),
@@ -197,6 +197,14 @@ const COLUMNS: [(&str, &str); 40] = [
     ("pools", "cooling"),
     ("reserved", "first"),
     ("reserved", "last"),
+    ("reserved_by_hand", "first"),
+    ("reserved_by_hand", "last"),
+    ("pins", "space"),
+    ("pins", "prefix"),
+    ("pins", "address"),
+    ("pins", "name"),
+    ("pins", "mac"),
+    ("pins", "since"),
     ("meta", "value"),
 ];
 
@@ -221,7 +229,9 @@ fn template() -> &'static Vec<u8> {
                  INSERT INTO addresses VALUES (1, '10.123.0.130', 1, 'endpoint', 'web', '02:00:00:00:00:01', 1, 5, 4);
                  INSERT INTO addresses VALUES (2, 'fd12:3400::5', 0, 'endpoint', 'db', NULL, 0, 5, 5);
                  INSERT INTO keys VALUES ('local', 'v4', 'a', '10.123.0.0/24', 5);
-                 INSERT INTO reserved VALUES (99, '10.123.9.1', '10.123.9.3');",
+                 INSERT INTO reserved VALUES (99, '10.123.9.1', '10.123.9.3');
+                 INSERT INTO reserved_by_hand VALUES (0, 'fd12:3400::20', 'fd12:3400::2f');
+                 INSERT INTO pins VALUES ('local', '10.123.0.0/24', '10.123.0.140', 'web', NULL, 5);",
             )
             .unwrap();
         connection.close().unwrap();

@@ -101,10 +101,14 @@ pub fn inside(plan: &Plan, request: &Request, decision: &Decision) -> Held {
     let hit = |range: &&gipam::plan::prefix::AddressRange| {
         range.family == prefix.family() && range.first <= address && address <= range.last
     };
-    let whole = plan.settings().reserved.iter().any(|it| {
-        it.family == prefix.family() && it.first <= prefix.first() + 1 && it.last + 1 >= prefix.last()
-    });
-    let reserved = plan.settings().reserved.iter().find(hit).filter(|_| !whole);
+    let ranges = || plan.settings().reserved.iter().chain(&plan.settings().reserved_by_hand);
+    let held_back = |number: &u128| {
+        ranges().any(|it| it.family == prefix.family() && it.first <= *number && *number <= it.last)
+    };
+    let (low, high) = gipam::plan::never_given(prefix);
+    let mut usable = (prefix.first()..=prefix.last()).filter(|it| ![low, high].contains(&Some(*it)));
+    let whole = usable.all(|number| held_back(&number));
+    let reserved = ranges().find(hit).filter(|_| !whole);
     ensure(range.contains_number(address), || {
         format!("inside: {} is outside of {range}", prefix.address(address))
     })?;

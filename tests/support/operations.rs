@@ -3,6 +3,7 @@
 //! Promises: pools so small that they run out, hosts whose routes get in the way, and every request that Docker or a
 //! person can make. Knows the plan only to name what is held.
 
+pub mod hands;
 mod networks;
 
 use std::collections::BTreeMap;
@@ -71,6 +72,7 @@ pub enum Op {
         leases: u16,
     },
     Configure(usize),
+    Hand(hands::Hand),
     /// From now on repair has proven dead whatever bears this number, modulo 4; nothing at 0.
     Proven(u64),
     FreeDead {
@@ -299,6 +301,7 @@ fn operation() -> impl Strategy<Value = Op> {
             .prop_map(|(subnet, by_id, number)| Op::Force { subnet, by_id, number }),
         2 => (0usize..4).prop_map(|back| Op::Undo { back }),
         1 => (0usize..4).prop_map(Op::Configure),
+        2 => hands::operation().prop_map(Op::Hand),
         1 => (0..EXACT.len(), 0u128..8, any::<u16>())
             .prop_map(|(pool, beyond, leases)| Op::TakeOver { pool, beyond, leases }),
         2 => repairs(),
@@ -423,7 +426,7 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
     let pick = |n: usize| (!held.is_empty()).then(|| &held[n % held.len()].state);
     let address = |prefix: Prefix, number: u128| prefix.address(prefix.first().saturating_add(number));
     Some(match op {
-        Op::Pass(_) | Op::Configure(_) | Op::TakeOver { .. } | Op::Proven(_) => return None,
+        Op::Pass(_) | Op::Configure(_) | Op::TakeOver { .. } | Op::Proven(_) | Op::Hand(_) => return None,
         Op::Any { space, family, size, options, host: seen, driver } => Request::Subnet(SubnetRequest {
             space: *space,
             family: *family,

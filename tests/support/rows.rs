@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use gipam::plan::change::{Change, Kind, Record, Serial, SubnetState};
+use gipam::plan::pins::Pin;
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::Space;
 use gipam::plan::settings::{Millis, Settings};
@@ -17,6 +18,7 @@ pub struct Rows {
     addresses: BTreeMap<(Serial, String), (u128, Record)>,
     keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
     callers: BTreeMap<Box<str>, Caller>,
+    pins: BTreeMap<(Space, Prefix, u128), Pin>,
     counters: (u64, Serial),
 }
 
@@ -88,6 +90,12 @@ impl Rows {
             Change::CallerForgotten { name } => {
                 self.callers.remove(name);
             }
+            Change::AddressPinned { space, prefix, address, pin } => {
+                self.pins.insert((*space, *prefix, *address), pin.clone());
+            }
+            Change::AddressUnpinned { space, prefix, address } => {
+                self.pins.remove(&(*space, *prefix, *address));
+            }
             Change::AddressNamed { .. } | Change::AddressesLoaded { .. } | Change::Counted { .. } => {}
         }
     }
@@ -113,6 +121,10 @@ impl Rows {
         for ((space, family, word), prefix) in &self.keys {
             let (space, family, word) = (*space, *family, word.clone());
             plan.apply(&Change::KeyRemembered { space, family, word, prefix: Some(*prefix) });
+        }
+        for ((space, prefix, address), pin) in &self.pins {
+            let (space, prefix, address, pin) = (*space, *prefix, *address, pin.clone());
+            plan.apply(&Change::AddressPinned { space, prefix, address, pin });
         }
         for (name, caller) in &self.callers {
             plan.apply(&Change::CallerSeen { name: name.clone(), caller: caller.clone() });

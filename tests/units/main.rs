@@ -13,6 +13,8 @@
 )]
 
 mod boot;
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod install;
 mod machine;
 mod old;
@@ -22,17 +24,16 @@ mod oldgipam;
 mod page;
 mod reload;
 mod sockets;
+#[path = "../support/stage.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod stage;
 mod transport;
 #[path = "../engines/wire.rs"]
 #[allow(dead_code, reason = "shared with the engines' tests")]
 mod wire;
 
 use machine::Machine;
-use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::time::Instant;
 
 /// A name, and what happens on a fresh machine.
 type Scenario = (&'static str, fn(&mut Machine));
@@ -55,76 +56,15 @@ const SCENARIOS: [Scenario; 15] = [
     ("old_installation_gets_these_units", old::units),
 ];
 
-thread_local! {
-    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
-}
-
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with("--")).collect();
-    let mut chosen = SCENARIOS.to_vec();
-    chosen.retain(|(name, _)| words.is_empty() || words.iter().any(|word| name.contains(word.as_str())));
-    if arguments.iter().any(|word| word == "--list") {
-        chosen.iter().for_each(|(name, _)| println!("{name}"));
-        return ExitCode::SUCCESS;
-    }
-    std::panic::set_hook(Box::new(|info| {
-        let payload = info.payload();
-        let text = payload.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        let place = info.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
-        LAST_PANIC.set(format!("{place}: {}", text.unwrap_or_default()));
-    }));
+    let Some(chosen) = stage::chosen(&SCENARIOS) else { return ExitCode::SUCCESS };
+    stage::hear_panics();
     if let Err(reason) = machine::prepare() {
-        return not_to_be_had(&reason, chosen.len());
+        return stage::not_to_be_had("on systemd", &reason, chosen.len());
     }
-    chosen.reverse();
-    let (left, results) = (Mutex::new(chosen), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for worker in 0..2 {
-            let (left, results) = (&left, &results);
-            scope.spawn(move || {
-                loop {
-                    let next = left.lock().unwrap().pop();
-                    let Some(scenario) = next else { return };
-                    let failure = run(scenario, worker);
-                    results.lock().unwrap().push((scenario.0, failure));
-                }
-            });
-        }
-    });
-    let results = results.into_inner().unwrap();
-    let failures: Vec<_> = results.iter().filter_map(|(name, why)| Some((name, why.as_ref()?))).collect();
-    for (name, why) in &failures {
-        println!("\n=== FAILED on systemd: {name}\n{why}");
-    }
-    println!("{} passed, {} failed", results.len() - failures.len(), failures.len());
-    if failures.is_empty() && !results.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn not_to_be_had(reason: &str, scenarios: usize) -> ExitCode {
-    println!("\n*** NOT TESTED on systemd: {reason}\n");
-    if std::env::var("CI").is_ok_and(|value| value == "true") {
-        println!("0 passed, {scenarios} failed");
-        return ExitCode::FAILURE;
-    }
-    println!("0 passed, 0 failed, {scenarios} skipped");
-    ExitCode::SUCCESS
-}
-
-/// One scenario on its machine; why it failed, if it did.
-fn run((name, scenario): Scenario, worker: usize) -> Option<String> {
-    let start = Instant::now();
-    let mut machine = None;
-    let done = catch_unwind(AssertUnwindSafe(|| scenario(machine.insert(Machine::start(worker)))));
-    let failure = done.err().map(|_| {
-        let logs = machine.as_ref().map(Machine::logs).unwrap_or_default();
-        format!("{}\n{logs}", LAST_PANIC.take())
-    });
-    let word = if failure.is_none() { "ok    " } else { "FAILED" };
-    println!("[systemd] {word} {name} ({:.1} s)", start.elapsed().as_secs_f32());
-    if let Some(why) = &failure {
-        println!("        {}", why.lines().next().unwrap_or_default());
-    }
-    failure
+    stage::play_all("systemd", chosen, 2, 0, |scenario, worker| {
+        let mut machine = None;
+        let failure = stage::played(|| scenario(machine.insert(Machine::start(worker))));
+        failure.map(|why| format!("{why}\n{}", machine.as_ref().map(Machine::logs).unwrap_or_default()))
+    })
 }

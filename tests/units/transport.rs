@@ -1,8 +1,8 @@
 //! UNIX socket, TCP, TLS and back, as the page says, with Docker's own word on each.
 
+use crate::certificates;
 use crate::machine::{Machine, SOCKET};
 use crate::page;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
 const TOML: &str = "/etc/gipam/gipam.toml";
 const SPEC: &str = "/etc/docker/plugins/gipam.spec";
@@ -82,21 +82,8 @@ pub fn switch(m: &mut Machine) {
     assert!(m.view("leases").is_empty() && m.view("subnets").is_empty());
 }
 
-/// An authority, a certificate of gipam and one of the Engine.
+/// Where the engine and gipam find them.
 fn certificates(m: &Machine) {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    m.write("/etc/gipam/tls/ca.pem", &authority.pem());
-    for (name, purpose) in
-        [("server", ExtendedKeyUsagePurpose::ServerAuth), ("engine", ExtendedKeyUsagePurpose::ClientAuth)]
-    {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        params.extended_key_usages = vec![purpose];
-        let certificate = params.signed_by(&key, &authority).unwrap();
-        m.write(&format!("/etc/gipam/tls/{name}.pem"), &certificate.pem());
-        m.write(&format!("/etc/gipam/tls/{name}.key"), &key.serialize_pem());
-    }
+    certificates::make(|name, pem| m.write(&format!("/etc/gipam/tls/{name}"), pem));
     m.write("/srv/tls.toml", TLS);
 }

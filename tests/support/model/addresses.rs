@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use gipam::plan::change::{Kind, Record, SubnetState};
+use gipam::plan::pins::{Holder, Pin};
 use gipam::plan::prefix::{Family, number};
 use gipam::plan::request::{AddressRequest, Decision, Reply, Space};
 use gipam::plan::settings::AddressOrder;
@@ -31,8 +32,33 @@ impl Model {
         state.marks.gateway.or(open).unwrap()
     }
 
-    /// Addresses that dynamic choice may give, the slot left out.
-    fn allowed(&self, state: &SubnetState, whole: bool) -> Vec<u128> {
+    /// Addresses that dynamic choice may give to anybody, the slot and those that a person pinned left out.
+    fn allowed(&self, entry: &Entry, whole: bool) -> Vec<u128> {
+        let mut allowed = self.open(&entry.state, whole);
+        allowed.retain(|address| self.pins_of(entry).all(|(pinned, _)| pinned != *address));
+        allowed
+    }
+
+    /// The address that a person pinned to who asks, by name, else by MAC.
+    fn pinned_to(&self, entry: &Entry, request: &AddressRequest) -> Option<u128> {
+        let open = self.open(&entry.state, false);
+        let of = |holder: Holder| self.pins_of(entry).find(|(_, pin)| pin.holder == holder);
+        let by_name = request.name.as_deref().and_then(|name| of(Holder::Name(name.into())));
+        let found = by_name.or_else(|| request.mac.and_then(|mac| of(Holder::Mac(mac))));
+        let address = found.map(|(address, _)| address)?;
+        (open.contains(&address) && entry.leased(address).is_none()).then_some(address)
+    }
+
+    /// An address pinned to somebody else, when nothing else is left: the one pinned longest.
+    fn others_pin(&self, entry: &Entry, whole: bool) -> Option<Choice> {
+        let open = self.open(&entry.state, whole);
+        let free = |(address, _): &(u128, &Pin)| open.contains(address) && entry.leased(*address).is_none();
+        let longest = self.pins_of(entry).filter(free).min_by_key(|(address, pin)| (pin.since, *address));
+        longest.map(|(address, _)| only(address, true))
+    }
+
+    /// Addresses that may be dynamic at all.
+    pub fn open(&self, state: &SubnetState, whole: bool) -> Vec<u128> {
         let (first, last) = usable(state.prefix);
         let range = state.range.filter(|_| !whole).unwrap_or(state.prefix);
         let (slot, none) = (self.slot(state), self.wholly_reserved(state.prefix));
@@ -119,17 +145,18 @@ impl Model {
             .first()
             .map(|address| only(*address, false))
             .or_else(|| self.released(entry, true))
+            .or_else(|| self.others_pin(entry, true))
     }
 
     fn unused(&self, entry: &Entry, whole: bool) -> Vec<u128> {
         let never_used = |address: &u128| !entry.records.contains_key(address);
-        self.allowed(&entry.state, whole).into_iter().filter(never_used).collect()
+        self.allowed(entry, whole).into_iter().filter(never_used).collect()
     }
 
     /// The longest released, the unpinned first.
     fn released(&self, entry: &Entry, whole: bool) -> Option<Choice> {
         let cooling = self.cooling(&entry.state);
-        let allowed = self.allowed(&entry.state, whole);
+        let allowed = self.allowed(entry, whole);
         let records =
             allowed.iter().filter_map(|address| entry.records.get(address).map(|record| (*address, record)));
         let free = records.filter(|(_, record)| !record.leased);
@@ -139,7 +166,10 @@ impl Model {
     }
 
     fn dynamic(&self, entry: &Entry, request: &AddressRequest) -> Option<Choice> {
-        let allowed = self.allowed(&entry.state, false);
+        let allowed = self.allowed(entry, false);
+        if let Some(pinned) = self.pinned_to(entry, request) {
+            return Some(only(pinned, false));
+        }
         let newest = |is: &dyn Fn(&Record) -> bool| {
             let own = entry.records.iter().filter(|(_, record)| !record.leased && is(record));
             own.max_by_key(|(_, record)| record.generation).map(|(address, _)| *address)
@@ -164,7 +194,8 @@ impl Model {
                 only(*first, false)
             });
         }
-        self.released(entry, false).or_else(|| self.last_resort(entry))
+        let released = self.released(entry, false).or_else(|| self.others_pin(entry, false));
+        released.or_else(|| self.last_resort(entry))
     }
 
     /// The gateway's slot, when nothing else is left.

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod adopt;
+mod pins;
 mod repair;
 mod subnets;
 
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use gipam::plan::change::{Change, Kind, Marks, Record, Serial, SubnetState};
+use gipam::plan::pins::Pin;
 use gipam::plan::prefix::{Family, Prefix, number};
 use gipam::plan::request::{Decision, Reply, Request, Space, Undo};
 use gipam::plan::settings::{Millis, PoolSettings, Settings};
@@ -65,14 +67,15 @@ pub struct Model {
     pub subnets: Vec<Entry>,
     pub keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
     pub grants: Vec<Grant>,
+    pub pins: Vec<(Space, Prefix, u128, Pin)>,
     next_generation: u64,
     next_serial: Serial,
 }
 
 impl Model {
     pub fn new(settings: Settings) -> Self {
-        let (subnets, keys, grants) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Self { settings, now: 0, subnets, keys, grants, next_generation: 1, next_serial: 1 }
+        let (subnets, keys, grants, pins) = (Vec::new(), BTreeMap::new(), Vec::new(), Vec::new());
+        Self { settings, now: 0, subnets, keys, grants, pins, next_generation: 1, next_serial: 1 }
     }
 
     /// Checks a decision of the real plan against the rules, and follows it.

@@ -43,9 +43,9 @@ pub fn usable(prefix: Prefix) -> (u128, u128) {
 impl Model {
     pub fn reserved(&self, prefix: Prefix, address: u128) -> bool {
         let family = prefix.family();
-        self.settings
-            .reserved
-            .iter()
+        let ranges = self.settings.reserved.iter().chain(&self.settings.reserved_by_hand);
+        ranges
+            .into_iter()
             .any(|range| range.family == family && range.first <= address && address <= range.last)
     }
 

@@ -1,0 +1,226 @@
+//! What a person changes of the running plan: reservations and pins by hand.
+//!
+//! Promises: decided, committed, answered by the ledger like everything else; what cannot be done is refused with what
+//! to do instead and changes nothing; a repeat succeeds and changes nothing; a rehearsal says the same and changes
+//! nothing. Leases that are there stay. Knows no HTTP.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use serde::Deserialize;
+
+use super::error::{AdminError, Kind};
+use super::rows::{ChangedRow, HeldRow};
+use crate::clock;
+use crate::docker::wire::{parse_mac, tidy_name};
+use crate::ledger::{Altered, Ledger, Refusal};
+use crate::plan::change::Record;
+use crate::plan::pins::{Holder, PinRequest, Pinned};
+use crate::plan::prefix::AddressRange;
+use crate::plan::settings::Settings;
+use crate::plan::{Plan, ReservedBy, Subnet, mac_text};
+use crate::settle::difference;
+
+/// Most leases that an answer lists.
+const LISTED: usize = 1_000;
+/// Most subnets that an answer names.
+const MET: usize = 3;
+
+/// `gipam reserve` and `gipam unreserve`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Reservation {
+    range: String,
+    pool: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What was decided: what to tell, and what to commit.
+pub(super) struct Decided {
+    pub(super) row: ChangedRow,
+    pub(super) altered: Altered,
+}
+
+impl Decided {
+    /// Nothing is to be done, because of this.
+    pub(super) fn nothing(note: String) -> Self {
+        Self { row: ChangedRow { notes: vec![note], ..ChangedRow::default() }, altered: Altered::default() }
+    }
+
+    /// Other settings; their difference is what is told.
+    pub(super) fn settings(plan: &Plan, settings: Settings) -> Self {
+        let changes = difference(plan.settings(), &settings);
+        let altered = Altered { settings: Some(settings), ..Altered::default() };
+        Self { row: ChangedRow { changed: true, changes, ..ChangedRow::default() }, altered }
+    }
+}
+
+/// Has the ledger decide, and unless this is a rehearsal commit; answers when it is durable.
+pub(super) async fn change(
+    ledger: &Ledger,
+    rehearsal: bool,
+    decide: impl FnOnce(&Plan) -> Result<Decided, Refusal> + Send + 'static,
+) -> Result<ChangedRow, AdminError> {
+    let told = Arc::new(Mutex::new(ChangedRow::default()));
+    let tell = told.clone();
+    let alter = move |plan: &Plan| {
+        let Decided { row, altered } = decide(plan)?;
+        if let Ok(mut tell) = tell.lock() {
+            *tell = row;
+        }
+        Ok(if rehearsal { Altered::default() } else { altered })
+    };
+    ledger.alter(Box::new(alter)).await?;
+    let mut row = told.lock().map(|told| told.clone()).unwrap_or_default();
+    row.dry_run = rehearsal;
+    if !rehearsal {
+        row.changes.iter().for_each(|line| tracing::info!("by hand: {line}"));
+    }
+    Ok(row)
+}
+
+/// `gipam reserve RANGE`.
+pub(super) async fn reserve(ledger: &Ledger, asked: Reservation) -> Result<ChangedRow, AdminError> {
+    let range = parsed(&asked.range)?;
+    change(ledger, asked.dry_run, move |plan| {
+        let Some(settings) = plan.reserve(range, asked.pool.as_deref())? else {
+            return Ok(Decided::nothing(format!("{range} is reserved by hand already")));
+        };
+        let whole = plan.wholly_reserved(&settings, range);
+        let mut decided = Decided::settings(plan, settings);
+        let row = &mut decided.row;
+        row.notes = reserve_notes(plan, range);
+        row.notes.extend(whole.iter().take(MET).map(|subnet| {
+            let prefix = subnet.state.prefix;
+            format!("all of {prefix} is reserved then, so reservations have no effect inside it")
+        }));
+        if whole.len() > MET {
+            row.notes
+                .push(format!("nor inside {} further subnets that are wholly reserved", whole.len() - MET));
+        }
+        let leases = plan.leases_in(range);
+        if !leases.is_empty() {
+            row.notes
+                .push(format!("{}, and stay so until released", counted(leases.len(), "address", "leased")));
+        }
+        row.leases = leases.into_iter().take(LISTED).map(held).collect();
+        Ok(decided)
+    })
+    .await
+}
+
+/// What a person should know of a new reservation.
+fn reserve_notes(plan: &Plan, range: AddressRange) -> Vec<String> {
+    let mut notes = Vec::new();
+    let around = plan.reserved_by().find(|(reserved, _)| reserved.covers(&range));
+    notes.extend(around.map(|(reserved, by)| match by {
+        ReservedBy::Configuration => format!("the configuration reserves it too ({reserved})"),
+        ReservedBy::Hand => format!("it lies in {reserved}, which is reserved by hand too"),
+    }));
+    if plan.pools_touching(range).next().is_none() && plan.subnets_touching(range).is_empty() {
+        notes.push(
+            "it lies outside of all pools and subnets: it will matter to those that touch it".to_owned(),
+        );
+    }
+    notes
+}
+
+/// `gipam unreserve RANGE`; `file` is the configuration's.
+pub(super) async fn unreserve(
+    ledger: &Ledger,
+    asked: Reservation,
+    file: Option<&Path>,
+) -> Result<ChangedRow, AdminError> {
+    let range = parsed(&asked.range)?;
+    let file = file.map_or_else(|| "the configuration file".to_owned(), |file| file.display().to_string());
+    change(ledger, asked.dry_run, move |plan| {
+        let Some(settings) = plan.unreserve(range, asked.pool.as_deref(), &file)? else {
+            return Ok(Decided::nothing(format!("{range} is not reserved")));
+        };
+        let still =
+            settings.reserved.iter().chain(&settings.reserved_by_hand).find(|other| other.meets(&range));
+        let note = still.map(|other| {
+            let by = if settings.reserved.contains(other) { &*file } else { "hand" };
+            format!("{other} stays reserved, by {by}")
+        });
+        let mut decided = Decided::settings(plan, settings);
+        decided.row.notes.extend(note);
+        Ok(decided)
+    })
+    .await
+}
+
+fn parsed(text: &str) -> Result<AddressRange, AdminError> {
+    AddressRange::parse(text).ok_or_else(|| {
+        let text = format!(
+            "{text:?} is no address, prefix or range; write 192.0.2.7, 192.0.2.0/28 or 192.0.2.100-192.0.2.110"
+        );
+        AdminError::new(Kind::Invalid, text)
+    })
+}
+
+/// `1 subnet is held now`, `3 addresses are leased now`.
+pub(super) fn counted(count: usize, noun: &str, what: &str) -> String {
+    let plural = if noun.ends_with('s') { "es" } else { "s" };
+    match count {
+        1 => format!("1 {noun} is {what} now"),
+        _ => format!("{count} {noun}{plural} are {what} now"),
+    }
+}
+
+/// A lease as a change tells of it.
+pub(super) fn held((subnet, address, record): (&Subnet, u128, &Record)) -> HeldRow {
+    HeldRow {
+        subnet: subnet.state.prefix.to_string(),
+        address: subnet.state.prefix.address(address).to_string(),
+        kind: record.kind.name().map(str::to_owned),
+        holder: record.name.as_deref().map(str::to_owned),
+        mac: record.mac.map(mac_text),
+    }
+}
+
+/// `gipam pin` and, without a holder, `gipam unpin`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Pinning {
+    holder: Option<String>,
+    address: String,
+    subnet: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `gipam pin NAME ADDRESS`.
+pub(super) async fn pin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, AdminError> {
+    let address = address(&asked.address)?;
+    let holder = asked.holder.as_deref().unwrap_or_default();
+    let holder = match parse_mac(holder) {
+        Some(mac) => Holder::Mac(mac),
+        None => Holder::Name(tidy_name(holder).map(Into::into).ok_or_else(|| {
+            let text = "to whom? give the name of a container, or a MAC".to_owned();
+            AdminError::new(Kind::Invalid, text)
+        })?),
+    };
+    let wanted = PinRequest { holder, address, subnet: asked.subnet };
+    change(ledger, asked.dry_run, move |plan| Ok(Decided::pinned(plan.pin(&wanted, clock::now())?))).await
+}
+
+/// `gipam unpin ADDRESS`.
+pub(super) async fn unpin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, AdminError> {
+    let address = address(&asked.address)?;
+    let unpin = move |plan: &Plan| Ok(Decided::pinned(plan.unpin(address, asked.subnet.as_deref())?));
+    change(ledger, asked.dry_run, unpin).await
+}
+
+impl Decided {
+    fn pinned(pinned: Pinned) -> Self {
+        let Pinned { changes, told, notes } = pinned;
+        let changed = !changes.is_empty();
+        let row = ChangedRow { changed, changes: told, notes, ..ChangedRow::default() };
+        Self { row, altered: Altered { changes, ..Altered::default() } }
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, AdminError> {
+    text.parse().map_err(|_| AdminError::new(Kind::Invalid, format!("{text:?} is no IP address")))
+}

@@ -1,0 +1,166 @@
+//! What a person changes of the pools: `gipam pool add`, `close` and `resize`.
+//!
+//! Promises: where a configuration file declares the pools it stands above everybody, so that nothing is changed and the
+//! lines that it needs are told; otherwise the books are changed, and what the next start with the same flags says of it
+//! is told. Decided, committed, answered by the ledger.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::changing::{Decided, change, counted};
+use super::error::{AdminError, Kind};
+use super::rows::ChangedRow;
+use crate::config::{Config, PoolsOrigin, value};
+use crate::ledger::{Ledger, Refusal};
+use crate::plan::Plan;
+use crate::plan::error::ErrorKind;
+use crate::plan::pools::{Cut, PoolChange};
+use crate::plan::prefix::{Family, Prefix};
+use crate::plan::settings::{AddressOrder, PoolSettings, Settings};
+use crate::settle::{Below, settle};
+
+/// What is asked of the admin socket.
+#[derive(Debug, Deserialize)]
+pub(super) struct Pool {
+    action: Action,
+    name: String,
+    v4: Option<String>,
+    v4_size: Option<u8>,
+    v6: Option<String>,
+    v6_size: Option<u8>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Action {
+    Add,
+    Close,
+    Resize,
+}
+
+/// Does it, or says why not.
+pub(super) async fn pool(
+    ledger: &Ledger,
+    asked: Pool,
+    config: Arc<Config>,
+) -> Result<ChangedRow, AdminError> {
+    let wanted = wanted(&asked)?;
+    change(ledger, asked.dry_run, move |plan| decide(plan, &wanted, &config)).await
+}
+
+fn wanted(asked: &Pool) -> Result<PoolChange, AdminError> {
+    let invalid = |text: String| AdminError::new(Kind::Invalid, text);
+    let name = asked.name.clone();
+    let cuts = || {
+        let v4 = Cut { base: base(asked.v4.as_deref(), Family::V4)?, size: asked.v4_size };
+        let v6 = Cut { base: base(asked.v6.as_deref(), Family::V6)?, size: asked.v6_size };
+        Ok([v4, v6])
+    };
+    Ok(match asked.action {
+        Action::Add => {
+            value::pool_name(&name).map_err(|problem| invalid(problem.to_string()))?;
+            PoolChange::Add { name, cuts: cuts().map_err(invalid)? }
+        }
+        Action::Close => PoolChange::Close { name },
+        Action::Resize => PoolChange::Resize { name, cuts: cuts().map_err(invalid)? },
+    })
+}
+
+/// A base without host bits, as in the configuration file.
+fn base(text: Option<&str>, family: Family) -> Result<Option<Prefix>, String> {
+    let Some(text) = text else { return Ok(None) };
+    match value::base(text, family) {
+        Ok((prefix, false)) => Ok(Some(prefix)),
+        Ok((prefix, true)) => Err(format!("{text} has bits set beyond its length; write {prefix}")),
+        Err(problem) => Err(problem.to_string()),
+    }
+}
+
+fn decide(plan: &Plan, wanted: &PoolChange, config: &Config) -> Result<Decided, Refusal> {
+    // First, so that a mistake is named before anybody writes it into a file.
+    let settings = plan.change_pools(wanted)?;
+    let name = wanted.pool();
+    let Some(settings) = settings else {
+        return Ok(Decided::nothing(match wanted {
+            PoolChange::Close { .. } => format!("pool {name} is closed already"),
+            _ => format!("pool {name} is so already"),
+        }));
+    };
+    if let PoolsOrigin::Document(file) = &config.pools_origin {
+        let text = declared(wanted, settings.pool(name), file);
+        return Err(Refusal { kind: ErrorKind::Invalid, text });
+    }
+    let mut decided = Decided::settings(plan, settings.clone());
+    decided.row.notes = notes(plan, wanted, &settings, config);
+    Ok(decided)
+}
+
+/// The lines that the configuration file needs instead.
+fn declared(wanted: &PoolChange, after: Option<&PoolSettings>, file: &Path) -> String {
+    let (file, name) = (file.display(), wanted.pool());
+    let why = format!("nothing was changed: {file} declares the pools, and stands above the books");
+    match (wanted, after) {
+        (PoolChange::Close { .. }, _) | (_, None) => {
+            format!("{why}; take the [[pool]] with name = {name:?} out of it, then: gipam reload")
+        }
+        (_, Some(pool)) => {
+            let table = table(pool);
+            format!(
+                "{why}; let it have this [[pool]] (and what else that pool has there), then: gipam reload\n{table}"
+            )
+        }
+    }
+}
+
+fn table(pool: &PoolSettings) -> String {
+    let mut lines = format!("\n[[pool]]\nname = {:?}\n", pool.name);
+    for base in Family::BOTH.into_iter().filter_map(|family| pool.base(family)) {
+        let order = match base.addresses {
+            AddressOrder::Sequential => String::new(),
+            order => format!(", addresses = {:?}", order.name()),
+        };
+        let (family, prefix, size) = (base.base.family().name(), base.base, base.size);
+        lines += &format!("{family} = {{ base = \"{prefix}\", size = {size}{order} }}\n");
+    }
+    lines
+}
+
+/// What a person should know: what stays, who has the pool, and what the flags will say at the next start.
+fn notes(plan: &Plan, wanted: &PoolChange, settings: &Settings, config: &Config) -> Vec<String> {
+    let (name, mut notes) = (wanted.pool(), Vec::new());
+    let held = plan.held_of(name);
+    match wanted {
+        PoolChange::Close { .. } if held > 0 => {
+            notes.push(format!("{}; it goes when the last is released", counted(held, "subnet", "held")));
+        }
+        PoolChange::Resize { .. } if held > 0 => {
+            notes.push(format!("{}, and what is held keeps its length", counted(held, "subnet", "held")));
+        }
+        PoolChange::Add { .. } => notes.extend(config.drivers.iter().filter_map(|driver| {
+            let closed = driver.pools.as_ref().is_some_and(|pools| !pools.iter().any(|pool| pool == name));
+            let driver = &driver.name;
+            closed.then(|| {
+                format!("the configuration does not list it for driver {driver}: --ipam-opt pool={name} does")
+            })
+        })),
+        _ => {}
+    }
+    for family in Family::BOTH {
+        let open = |settings: &Settings| {
+            settings.pools.iter().any(|pool| !pool.closed && pool.base(family).is_some())
+        };
+        if open(plan.settings()) && !open(settings) {
+            notes.push(format!(
+                "no open pool has {family} then: a network that wants some must name its --subnet"
+            ));
+        }
+    }
+    let configured = config.settings.clone().with_books(settings);
+    let (_, warnings) = settle(&configured, &config.pools_origin, &settings.pools, Below::Books, plan);
+    notes.extend(warnings.iter().map(|warning| format!("at each start with the same flags: {warning}")));
+    notes
+}

@@ -1,0 +1,293 @@
+//! Pins by hand: a holder's next dynamic address in a subnet, said by a person before it is asked for.
+//!
+//! Promises: pure; a pin belongs to a prefix of a space, outlives the subnet, and stays until somebody takes it back; the
+//! pinned address is for nobody else while anything else is free, and is still no dynamic address where it is reserved,
+//! never given, the gateway's place or outside of the range. Moves no lease.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use super::Plan;
+use super::change::{Change, Kind, Record, Serial};
+use super::choose_address::{holder_text, mac_text, never_given_name};
+use super::error::Error;
+use super::prefix::{Prefix, number};
+use super::request::{Mac, Space};
+use super::settings::Millis;
+use super::subnet::{Subnet, reserved_inside};
+
+/// Whom an address is pinned to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    /// An endpoint of this name (Engine 29 and later say it).
+    Name(Box<str>),
+    /// An endpoint with this MAC.
+    Mac(Mac),
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => formatter.write_str(name),
+            Self::Mac(mac) => formatter.write_str(&mac_text(*mac)),
+        }
+    }
+}
+
+impl Holder {
+    /// Whether this is who holds, or held, an address.
+    fn is(&self, record: &Record) -> bool {
+        let holds = matches!(record.kind, Kind::Endpoint);
+        holds
+            && match self {
+                Self::Name(name) => record.name.as_deref() == Some(name),
+                Self::Mac(mac) => record.mac == Some(*mac),
+            }
+    }
+}
+
+/// A pin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Whom it is for.
+    pub holder: Holder,
+    /// Since when.
+    pub since: Millis,
+}
+
+/// The pins of one prefix, by address.
+pub type Pins = BTreeMap<u128, Pin>;
+
+/// What a person wants pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinRequest {
+    /// Whom.
+    pub holder: Holder,
+    /// Where.
+    pub address: IpAddr,
+    /// In which subnet, where several hold the address: a prefix or a PoolID.
+    pub subnet: Option<String>,
+}
+
+/// What pinning changes, and what a person should know.
+#[derive(Debug, Default, PartialEq)]
+pub struct Pinned {
+    /// To commit, then apply; none if it is so already.
+    pub changes: Vec<Change>,
+    /// A line for each.
+    pub told: Vec<String>,
+    /// What else there is to know.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Pins an address of a held subnet to a holder. A holder has one pin in a subnet: the one before is taken back.
+    pub fn pin(&self, asked: &PinRequest, now: Millis) -> Result<Pinned, Error> {
+        let subnet = self.subnet_around(asked.address, asked.subnet.as_deref())?;
+        let (state, text) = (&subnet.state, asked.address);
+        let address = number(asked.address);
+        if let Some(why) = never_given_name(subnet, address) {
+            return Err(Error::OutOfRange { address: text, why });
+        }
+        if let Some(why) = self.not_dynamic(subnet, address) {
+            return Err(Error::OutOfRange {
+                address: text,
+                why: format!("{why}; dynamic choice never gives it"),
+            });
+        }
+        if let Some(pin) = subnet.pins().get(&address) {
+            if pin.holder == asked.holder {
+                let notes = vec![format!("{text} is pinned to {} already", asked.holder)];
+                return Ok(Pinned { notes, ..Pinned::default() });
+            }
+            return Err(Error::Pinned { address: text, holder: pin.holder.to_string() });
+        }
+        let record = subnet.addresses.get(address);
+        if let Some(record) = record.filter(|record| record.leased && !asked.holder.is(record)) {
+            let said = (record.kind, &record.name, record.mac, &asked.holder);
+            if let (Kind::Endpoint, None, Some(mac), Holder::Name(name)) = said {
+                let mac = mac_text(mac);
+                return Err(Error::InvalidRequest(format!(
+                    "{text} is held by an endpoint that said its MAC alone, as on Engines before 29; if that is {name}, pin its \
+                     MAC: gipam pin {mac} {text}"
+                )));
+            }
+            let subnet = self.command_name(subnet);
+            return Err(Error::AddressInUse { address: text, holder: holder_text(record), subnet });
+        }
+        let (space, prefix) = (state.space, state.prefix);
+        let mut pinned = Pinned::default();
+        for (other, _) in subnet.pins().iter().filter(|(_, pin)| pin.holder == asked.holder) {
+            pinned.changes.push(Change::AddressUnpinned { space, prefix, address: *other });
+            pinned.told.push(format!("{} is no longer pinned to {}", prefix.address(*other), asked.holder));
+        }
+        let pin = Pin { holder: asked.holder.clone(), since: now };
+        pinned.changes.push(Change::AddressPinned { space, prefix, address, pin });
+        pinned.told.push(format!("{text} of {prefix} is pinned to {} from now on", asked.holder));
+        pinned.notes = notes(subnet, address, &asked.holder);
+        Ok(pinned)
+    }
+
+    /// Takes a pin by hand back; nothing changes where there is none.
+    pub fn unpin(&self, asked: IpAddr, subnet: Option<&str>) -> Result<Pinned, Error> {
+        let address = number(asked);
+        let named = subnet.and_then(|text| self.held(text)).map(|held| (held.state.space, held.state.prefix));
+        let prefix = subnet.and_then(Prefix::parse);
+        if let Some(text) = subnet.filter(|_| named.is_none() && prefix.is_none()) {
+            return Err(Error::NotFound(format!("no subnet {text:?} is held; see: gipam subnets")));
+        }
+        let wanted =
+            |place: &(Space, Prefix)| named.map_or(prefix.is_none_or(|it| it == place.1), |it| it == *place);
+        let found: Vec<(Space, Prefix, &Pin)> = self
+            .pins
+            .iter()
+            .filter(|(place, _)| place.1.contains_address(asked) && wanted(place))
+            .filter_map(|((space, prefix), pins)| Some((*space, *prefix, pins.get(&address)?)))
+            .collect();
+        let mut pinned = Pinned::default();
+        match found.as_slice() {
+            [] => pinned.notes.push(format!("{asked} is not pinned by hand")),
+            [(space, prefix, pin)] => {
+                pinned.changes.push(Change::AddressUnpinned { space: *space, prefix: *prefix, address });
+                pinned.told.push(format!("{asked} of {prefix} is no longer pinned to {}", pin.holder));
+            }
+            several => {
+                let places = several.iter().map(|(space, prefix, _)| format!("{prefix} ({space})"));
+                let places: Vec<String> = places.collect();
+                return Err(Error::InvalidRequest(format!(
+                    "{asked} is pinned in several subnets: {}; name one with --subnet, by PoolID where the prefix is the same",
+                    places.join(", ")
+                )));
+            }
+        }
+        Ok(pinned)
+    }
+
+    /// Every prefix with pins, by space and prefix.
+    pub fn pins(&self) -> impl Iterator<Item = (Space, Prefix, &Pins)> {
+        self.pins.iter().map(|((space, prefix), pins)| (*space, *prefix, pins))
+    }
+
+    /// The address that is pinned to who asks, if dynamic choice may give it now: by name, else by MAC.
+    pub(super) fn pinned_to(&self, subnet: &Subnet, name: Option<&str>, mac: Option<Mac>) -> Option<u128> {
+        let free = |address: &u128| {
+            !subnet.addresses.is_leased(*address) && self.not_dynamic(subnet, *address).is_none()
+        };
+        pin_of(subnet, name, mac).filter(free)
+    }
+
+    /// The pinned address that is given to others when nothing else is free: the one pinned longest. `whole` looks outside
+    /// of the range too.
+    pub(super) fn last_pinned<'a>(&self, subnet: &'a Subnet, whole: bool) -> Option<(u128, &'a Pin)> {
+        let free = subnet.pins().iter().filter(|(address, _)| {
+            let allowed = match whole {
+                true => self.not_usable(subnet, **address).is_none(),
+                false => self.not_dynamic(subnet, **address).is_none(),
+            };
+            allowed && !subnet.addresses.is_leased(**address)
+        });
+        free.min_by_key(|(address, pin)| (pin.since, **address)).map(|(address, pin)| (*address, pin))
+    }
+
+    /// Why dynamic choice would not give an address, pinned or not.
+    pub(super) fn not_dynamic(&self, subnet: &Subnet, address: u128) -> Option<String> {
+        let range = subnet.state.range.filter(|range| !range.contains_number(address));
+        self.not_usable(subnet, address)
+            .or_else(|| range.map(|range| format!("is outside of the range {range}")))
+    }
+
+    fn not_usable(&self, subnet: &Subnet, address: u128) -> Option<String> {
+        if let Some(why) = never_given_name(subnet, address) {
+            return Some(why);
+        }
+        if reserved_inside(subnet.state.prefix, &self.ranges).contains(address) {
+            return Some("is reserved (see: gipam reserve)".to_owned());
+        }
+        (subnet.slot(&self.ranges) == address).then(|| "is the gateway's place".to_owned())
+    }
+
+    /// The held subnet that contains an address, and is the one that is named, if any is.
+    fn subnet_around(&self, address: IpAddr, named: Option<&str>) -> Result<&Subnet, Error> {
+        if let Some(text) = named {
+            let subnet = self.named(text)?;
+            let prefix = subnet.state.prefix;
+            let why = || format!("is outside of {prefix}; choose an address of that subnet");
+            return match prefix.contains_address(address) {
+                true => Ok(subnet),
+                false => Err(Error::OutOfRange { address, why: why() }),
+            };
+        }
+        let around = |subnet: &&Subnet| subnet.is_held() && subnet.state.prefix.contains_address(address);
+        let found: Vec<&Subnet> = self.subnets().filter(around).collect();
+        match found.as_slice() {
+            [subnet] => Ok(subnet),
+            [] => Err(Error::NotFound(format!("no network has a subnet with {address}; see: gipam subnets"))),
+            several => {
+                let ids: Vec<&str> = several.iter().map(|subnet| subnet.state.id.as_str()).collect();
+                let ids = ids.join(", ");
+                Err(Error::InvalidRequest(format!(
+                    "{address} lies in several subnets; name one with --subnet: {ids}"
+                )))
+            }
+        }
+    }
+
+    pub(super) fn put_pin(&mut self, place: (Space, Prefix), address: u128, pin: Option<Pin>) {
+        let pins = self.pins.entry(place).or_default();
+        match pin {
+            Some(pin) => pins.insert(address, pin),
+            None => pins.remove(&address),
+        };
+        let pins = pins.clone();
+        if pins.is_empty() {
+            self.pins.remove(&place);
+        }
+        let remembered = (place.0, place.1, 0, 0)..=(place.0, place.1, Millis::MAX, Serial::MAX);
+        let remembered = self.remembered.range(remembered).map(|(.., serial)| *serial);
+        let serials: Vec<Serial> = remembered.chain(self.at(place.0, place.1).iter().copied()).collect();
+        for serial in serials {
+            if let Some(subnet) = self.subnets.get_mut(&serial) {
+                subnet.set_pins(pins.clone(), &self.ranges);
+            }
+        }
+    }
+}
+
+/// The address that is pinned to who asks: by name, else by MAC.
+pub(super) fn pin_of(subnet: &Subnet, name: Option<&str>, mac: Option<Mac>) -> Option<u128> {
+    let of = |holder: Holder| {
+        subnet.pins().iter().find(|(_, pin)| pin.holder == holder).map(|(address, _)| *address)
+    };
+    if subnet.pins().is_empty() {
+        return None;
+    }
+    name.and_then(|name| of(Holder::Name(name.into()))).or_else(|| mac.and_then(|mac| of(Holder::Mac(mac))))
+}
+
+/// What a person should know of a new pin.
+fn notes(subnet: &Subnet, address: u128, holder: &Holder) -> Vec<String> {
+    let (mut notes, prefix) = (Vec::new(), subnet.state.prefix);
+    let leases: Vec<(u128, &Record)> =
+        subnet.addresses.records().filter(|(_, record)| record.leased).collect();
+    let holds: Vec<&(u128, &Record)> = leases.iter().filter(|(_, record)| holder.is(record)).collect();
+    match holds.as_slice() {
+        [] => {}
+        held if held.iter().any(|(held, _)| *held == address) => notes.push(format!("{holder} holds it now")),
+        held => notes.push(format!(
+            "{holder} holds {} now, and gets the pinned one when it asks anew: after its next start",
+            prefix.address(held[0].0)
+        )),
+    }
+    let last = subnet.addresses.get(address).filter(|record| !record.leased && !holder.is(record));
+    notes.extend(last.map(|record| format!("{} had it last, and will get another one", holder_text(record))));
+    let unnamed = leases.iter().any(|(_, record)| record.kind == Kind::Endpoint && record.name.is_none());
+    if matches!(holder, Holder::Name(_)) && unnamed {
+        notes.push(
+            "some containers here did not say their name, as on Engines before 29: there, pin the MAC that the container \
+             is started with (--mac-address)"
+                .to_owned(),
+        );
+    }
+    notes
+}

@@ -1,0 +1,198 @@
+//! Pools by hand: what adding, closing or resizing one makes of the settings.
+//!
+//! Promises: pure; a base only grows, so that every subnet of a pool stays inside; what is held keeps its length; a pool
+//! goes when it is closed and empty; one open pool remains; a repeat changes nothing. Whether the configuration lets a
+//! person change pools at all is not its business.
+
+use super::Plan;
+use super::error::Error;
+use super::prefix::{Family, Prefix};
+use super::settings::{AddressOrder, Base, PoolSettings, Settings, default_size};
+
+/// What is wanted of one family of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// From this prefix.
+    pub base: Option<Prefix>,
+    /// Into subnets of this length.
+    pub size: Option<u8>,
+}
+
+/// What a person wants of the pools.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolChange {
+    /// A new pool, a further family of one, or a closed one open again.
+    Add {
+        /// Its name.
+        name: String,
+        /// IPv4 and IPv6.
+        cuts: [Cut; 2],
+    },
+    /// No new subnets from it.
+    Close {
+        /// Its name.
+        name: String,
+    },
+    /// Other lengths of its future subnets, or a larger base.
+    Resize {
+        /// Its name.
+        name: String,
+        /// IPv4 and IPv6.
+        cuts: [Cut; 2],
+    },
+}
+
+impl PoolChange {
+    /// The pool that it is about.
+    pub fn pool(&self) -> &str {
+        let (Self::Add { name, .. } | Self::Close { name } | Self::Resize { name, .. }) = self;
+        name
+    }
+}
+
+fn refused<T>(text: String) -> Result<T, Error> {
+    Err(Error::InvalidRequest(text))
+}
+
+impl Plan {
+    /// The settings after a change; `None` if it is so already.
+    pub fn change_pools(&self, change: &PoolChange) -> Result<Option<Settings>, Error> {
+        let mut settings = self.settings.clone();
+        let name = change.pool();
+        let at = settings.pools.iter().position(|pool| pool.name == name);
+        match (change, at) {
+            (PoolChange::Add { cuts, .. }, None) => settings.pools.push(self.new_pool(name, *cuts)?),
+            (PoolChange::Add { cuts, .. }, Some(at)) => add_to(&mut settings.pools[at], *cuts)?,
+            (PoolChange::Close { .. } | PoolChange::Resize { .. }, None) => {
+                let known: Vec<&str> = self.settings.pools.iter().map(|pool| pool.name.as_str()).collect();
+                let known = known.join(", ");
+                return Err(Error::NotFound(format!("there is no pool {name:?}; the pools are {known}")));
+            }
+            (PoolChange::Close { .. }, Some(at)) => self.close(&mut settings, at)?,
+            (PoolChange::Resize { cuts, .. }, Some(at)) => resize(&mut settings.pools[at], *cuts)?,
+        }
+        settings.check().or_else(|error| refused(error.to_string()))?;
+        Ok((settings != self.settings).then_some(settings))
+    }
+
+    /// How many subnets of a pool are held.
+    pub fn held_of(&self, pool: &str) -> usize {
+        let of = |subnet: &&super::Subnet| subnet.is_held() && subnet.state.pool.as_deref() == Some(pool);
+        self.subnets().filter(of).count()
+    }
+
+    /// The settings without the closed pools of which no subnet is held any more; `None` if there are none.
+    pub fn without_empty_pools(&self, settings: &Settings) -> Option<Settings> {
+        if !settings.pools.iter().any(|pool| pool.closed) {
+            return None;
+        }
+        let mut left = settings.clone();
+        left.pools.retain(|pool| !pool.closed || self.held_of(&pool.name) > 0);
+        (left.pools.len() < settings.pools.len() && !left.pools.is_empty()).then_some(left)
+    }
+
+    fn new_pool(&self, name: &str, cuts: [Cut; 2]) -> Result<PoolSettings, Error> {
+        let (cooling, subnet_cooling) = (self.settings.cooling, self.settings.subnet_cooling);
+        let mut pool = PoolSettings {
+            name: name.to_owned(),
+            v4: None,
+            v6: None,
+            cooling,
+            subnet_cooling,
+            closed: false,
+        };
+        for (family, cut) in Family::BOTH.into_iter().zip(cuts) {
+            *family_of(&mut pool, family) = new_base(family, cut)?;
+        }
+        Ok(pool)
+    }
+
+    fn close(&self, settings: &mut Settings, at: usize) -> Result<(), Error> {
+        let name = settings.pools[at].name.clone();
+        if settings.pools.iter().filter(|pool| !pool.closed && pool.name != name).count() == 0 {
+            return refused(format!(
+                "pool {name} is the only open one, and without it no network gets a subnet; add another first: gipam pool \
+                 add NAME --v4 PREFIX"
+            ));
+        }
+        settings.pools[at].closed = true;
+        if self.held_of(&name) == 0 {
+            settings.pools.remove(at);
+        }
+        Ok(())
+    }
+}
+
+const fn family_of(pool: &mut PoolSettings, family: Family) -> &mut Option<Base> {
+    match family {
+        Family::V4 => &mut pool.v4,
+        Family::V6 => &mut pool.v6,
+    }
+}
+
+fn new_base(family: Family, cut: Cut) -> Result<Option<Base>, Error> {
+    let name = family.name();
+    let Some(base) = cut.base else {
+        return match cut.size {
+            Some(_) => {
+                refused(format!("--{name}-size says a length and nothing says of what: give --{name} PREFIX"))
+            }
+            None => Ok(None),
+        };
+    };
+    let size = cut.size.unwrap_or(default_size(family));
+    Ok(Some(Base { base, size, addresses: AddressOrder::default() }))
+}
+
+/// A further family of a pool, or a closed one open again; what is there must be what is said.
+fn add_to(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Error> {
+    for (family, cut) in Family::BOTH.into_iter().zip(cuts) {
+        let (name, short) = (pool.name.clone(), family.name());
+        let wanted = new_base(family, cut)?;
+        let known = family_of(pool, family);
+        match (&known, wanted) {
+            (_, None) => {}
+            (None, Some(_)) => *known = wanted,
+            (Some(known), Some(wanted)) => {
+                let size = cut.size.unwrap_or(known.size);
+                if (known.base, known.size) != (wanted.base, size) {
+                    return refused(format!(
+                        "pool {name} cuts {} into /{} already; a length is changed and a base grows with: gipam pool resize \
+                         {name} --{short} PREFIX --{short}-size LENGTH",
+                        known.base, known.size
+                    ));
+                }
+            }
+        }
+    }
+    pool.closed = false;
+    Ok(())
+}
+
+fn resize(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Error> {
+    if cuts == [Cut::default(); 2] {
+        return refused(format!(
+            "resize pool {} to what? give --v4-size, --v6-size, --v4 or --v6",
+            pool.name
+        ));
+    }
+    for (family, cut) in Family::BOTH.into_iter().zip(cuts).filter(|(_, cut)| *cut != Cut::default()) {
+        let (name, short) = (pool.name.clone(), family.name());
+        let Some(known) = family_of(pool, family) else {
+            return refused(format!(
+                "pool {name} has no {family}; it gets some with: gipam pool add {name} --{short} PREFIX"
+            ));
+        };
+        if let Some(base) = cut.base {
+            if !base.contains(known.base) {
+                return refused(format!(
+                    "{base} does not contain {}, and the base of a pool only grows; add another pool and close {name}",
+                    known.base
+                ));
+            }
+            known.base = base;
+        }
+        known.size = cut.size.unwrap_or(known.size);
+    }
+    Ok(())
+}

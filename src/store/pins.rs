@@ -1,0 +1,93 @@
+//! Pins by hand in the books: a table of their own, since they outlive subnets, and a line of history.
+//!
+//! Promises: a line of history about a pin says nothing of what is known of the address, so that `tail` passes it over.
+
+use rusqlite::{Row as SqlRow, params};
+
+use super::lines::Row;
+use super::load::{Clear, Unclear, mac, number_in, prefix, space, unsigned};
+use super::sqlite::Books;
+use super::write::{Written, signed};
+use crate::plan::change::{Change, Kind, Record, Why};
+use crate::plan::pins::{Holder, Pin};
+use crate::plan::prefix::Prefix;
+use crate::plan::request::Space;
+use crate::plan::{Plan, mac_text};
+
+impl Books {
+    /// Sets a pin, or takes it back.
+    pub(super) fn put_pin(
+        &mut self,
+        plan: &Plan,
+        place: (Space, Prefix),
+        address: u128,
+        pin: Option<&Pin>,
+    ) -> Written {
+        let (space, prefix) = place;
+        let text = prefix.address(address).to_string();
+        let pins = plan.pins().find(|(of, at, _)| (*of, *at) == place);
+        let before = pins.and_then(|(.., pins)| pins.get(&address));
+        match pin {
+            Some(pin) => {
+                let (name, mac) = parts(pin);
+                self.execute(
+                    "INSERT OR REPLACE INTO pins VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    params![space.name(), prefix.to_string(), text, name, mac, signed(pin.since)],
+                )?;
+            }
+            None => self.execute(
+                "DELETE FROM pins WHERE space = ?1 AND prefix = ?2 AND address = ?3",
+                params![space.name(), prefix.to_string(), text],
+            )?,
+        }
+        let mut there = plan.subnets().filter(|subnet| (subnet.state.space, subnet.state.prefix) == place);
+        let (Some(pin), Some(subnet)) = (pin.or(before), there.next()) else { return Ok(()) };
+        let holder = whom(pin);
+        let event = if before.is_some() { "unpinned" } else { "pinned" };
+        let why = Why::Repair(text.into());
+        let row =
+            Row { at: plan.now(), event, address: None, holder: Some(holder), known: None, why: Some(why) };
+        self.history(&subnet.state, row)
+    }
+}
+
+/// Name and MAC, one of which is there.
+fn parts(pin: &Pin) -> (Option<&str>, Option<String>) {
+    match &pin.holder {
+        Holder::Name(name) => (Some(name), None),
+        Holder::Mac(mac) => (None, Some(mac_text(*mac))),
+    }
+}
+
+/// The holder as a line of history names one.
+fn whom(pin: &Pin) -> Record {
+    let (name, mac) = match &pin.holder {
+        Holder::Name(name) => (Some(name.clone()), None),
+        Holder::Mac(mac) => (None, Some(*mac)),
+    };
+    let (kind, since) = (Kind::Endpoint, pin.since);
+    Record { leased: false, kind, name, mac, pinned: true, since, generation: 0 }
+}
+
+/// A row of the table.
+pub(super) fn pinned(row: &SqlRow<'_>) -> Result<Clear<Change>, rusqlite::Error> {
+    let (space_text, prefix_text, address): (String, String, String) =
+        (row.get("space")?, row.get("prefix")?, row.get("address")?);
+    let (name, mac_text): (Option<String>, Option<String>) = (row.get("name")?, row.get("mac")?);
+    let since: i64 = row.get("since")?;
+    Ok((|| {
+        let prefix = prefix(&prefix_text)?;
+        let holder = match (name, mac_text) {
+            (Some(name), None) => Holder::Name(name.into()),
+            (None, Some(text)) => Holder::Mac(mac(&text)?),
+            _ => return Err(Unclear(format!("{address} is pinned to nobody, or to two"))),
+        };
+        let pin = Pin { holder, since: unsigned(since)? };
+        Ok(Change::AddressPinned {
+            space: space(&space_text)?,
+            prefix,
+            address: number_in(prefix, &address)?,
+            pin,
+        })
+    })())
+}

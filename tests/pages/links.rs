@@ -1,0 +1,69 @@
+//! Links between the pages: every relative one leads to a file of the repository, every `#...` to a heading of it.
+//!
+//! Looks at no address elsewhere.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let docs = docs.filter(|path| path.extension().is_some_and(|kind| kind == "md"));
+    docs.chain([root.join("README.md"), root.join("ARCHITECTURE.md")]).collect()
+}
+
+/// The page without its blocks and code spans, in which nothing is a link.
+fn prose(text: &str) -> String {
+    let blocks = text.split("```").step_by(2).collect::<String>();
+    blocks.lines().map(|line| line.split('`').step_by(2).collect::<String>() + "\n").collect()
+}
+
+/// The names by which headings can be linked to: lower case, blanks to dashes, signs left out.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let blocks = text.split("```").step_by(2).collect::<String>();
+    let headings = blocks
+        .lines()
+        .filter_map(|line| line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#')));
+    let name = |heading: &str| {
+        let kept = heading.to_lowercase();
+        kept.chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect()
+    };
+    headings.map(name).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let (mut count, mut broken) = (0, Vec::new());
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in prose(&text).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if file.contains("://") {
+                continue;
+            }
+            count += 1;
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            let there = target.exists();
+            let named = anchor.is_empty()
+                || (there && anchors(&fs::read_to_string(&target).unwrap()).contains(anchor));
+            if !(there && named) {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(count > 30, "{count} links");
+}
+
+#[test]
+fn the_readme_links_to_every_page() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    for page in pages().into_iter().filter(|page| page.parent().unwrap().ends_with("docs")) {
+        let link = format!("(docs/{})", page.file_name().unwrap().to_string_lossy());
+        assert!(readme.contains(&link), "README.md lacks {link}");
+    }
+}

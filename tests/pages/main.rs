@@ -1,0 +1,81 @@
+//! The pages of docs/ as a reader uses them: links lead somewhere, and what docs/guide.md and docs/operations.md type at a
+//! prompt does what they say.
+//!
+//! The commands run against a real daemon with the page's own configuration, from top to bottom; Docker's part is played
+//! by [`standin`], and `make engines` types docs/guide.md on real Engines. How outputs are compared is said in
+//! `tests/support/console.rs`. Blocks fenced with `sh` are not typed here: they change a host.
+
+#![cfg(test)]
+#![allow(missing_docs, reason = "a test program has no readers of its API")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+#[path = "../support/console.rs"]
+mod console;
+#[path = "../support/daemon.rs"]
+mod daemon;
+#[path = "../support/http.rs"]
+mod http;
+mod links;
+mod standin;
+
+use standin::Stand;
+
+/// Types a page; prints what was seen where it differs.
+fn type_page(page: &str, least: usize) {
+    let mut stand = Stand::new(console::configuration(page));
+    let steps = console::steps(page);
+    let mut wrong = Vec::new();
+    for step in &steps {
+        let seen = stand.type_in(&step.command);
+        if !console::alike(&step.output, &seen) {
+            wrong.push(format!("$ {}\n{seen}", step.command));
+        }
+    }
+    assert!(wrong.is_empty(), "seen was something else:\n{}", wrong.join("\n"));
+    assert!(steps.len() >= least, "{} steps", steps.len());
+}
+
+#[test]
+fn the_guide_does_what_it_says() {
+    type_page(include_str!("../../docs/guide.md"), 20);
+}
+
+#[test]
+fn operations_do_what_they_say() {
+    type_page(include_str!("../../docs/operations.md"), 10);
+}
+
+#[test]
+fn operations_name_every_alert() {
+    let rules = include_str!("../../packaging/prometheus/gipam.rules.yml");
+    let page = include_str!("../../docs/operations.md");
+    let mut alerts: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let rows = page.lines().filter(|line| line.starts_with("| `Gipam")).collect::<String>();
+    let mut named: Vec<_> = rows.split('`').filter(|word| word.starts_with("Gipam")).collect();
+    alerts.sort_unstable();
+    named.sort_unstable();
+    assert_eq!(named, alerts);
+}
+
+#[test]
+fn the_protocol_shows_what_is_answered() {
+    use gipam::docker::wire;
+    let page = include_str!("../../docs/protocol.md");
+    for answer in [wire::ACTIVATE, &wire::capabilities(true)] {
+        assert!(page.contains(&format!("`{answer}`")), "{answer}");
+    }
+}
+
+#[test]
+fn outputs_are_compared_but_for_what_differs_from_run_to_run() {
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let expected =
+        lines("a  2026-01-01T00:00:00Z  02:42:00:00:00:01\nb  local/192.0.2.0/24#0123456789abcdef");
+    let seen = "a 2027-11-21T22:31:31Z 02:42:ac:00:00:09\nb local/192.0.2.0/24#fedcba9876543210";
+    assert!(console::alike(&expected, seen));
+    assert!(!console::alike(&expected, &seen.replace("192.0.2.0", "192.0.2.1")));
+    assert!(!console::alike(&expected, "a 2027-11-21T22:31:31Z 02:42:ac:00:00:09"));
+    assert!(!console::alike(&lines("x web 1"), "x db 1") && console::alike(&lines("x web 1"), "x - 1"));
+    assert!(console::alike(&lines("one\n...\nlast"), "one\ntwo\nthree\nlast"));
+    assert!(!console::alike(&lines("one\n...\nlast"), "one\ntwo\nthree"));
+}

@@ -1,0 +1,86 @@
+//! The ```` ```console ```` blocks of a page of docs/: what is typed, and what the page says comes of it.
+//!
+//! Promises: every line behind `$ ` is a command, what follows it up to the next is its output. Output is compared line by
+//! line and word by word, but for what differs from run to run: times, MAC addresses, the random end of a PoolID, and cells
+//! that are empty (`-`) on one side, since Engines before 29 tell no names. A line `...` of the page stands for any lines.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+/// A command and what the page shows of its output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub command: String,
+    pub output: Vec<String>,
+}
+
+/// The steps of a page, in order.
+pub fn steps(page: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for block in page.split("\n```console\n").skip(1) {
+        let block = block.split("\n```").next().unwrap_or("");
+        assert!(block.starts_with("$ "), "a block begins with a command: {block}");
+        // A line that ends in a backslash goes on.
+        for line in block.replace("\\\n", "").lines() {
+            match (line.strip_prefix("$ "), steps.last_mut()) {
+                (Some(command), _) => steps.push(Step { command: command.to_owned(), output: Vec::new() }),
+                (None, Some(step)) => step.output.push(line.to_owned()),
+                (None, None) => {}
+            }
+        }
+    }
+    steps
+}
+
+/// The ```` ```sh ```` blocks of a page, in order.
+pub fn scripts(page: &str) -> Vec<&str> {
+    page.split("\n```sh\n").skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
+}
+
+/// The first ```` ```toml ```` block: the configuration of the daemon that the page talks of.
+pub fn configuration(page: &str) -> &str {
+    let block = page.split("\n```toml\n").nth(1).and_then(|rest| rest.split("\n```").next());
+    block.expect("the page shows a configuration")
+}
+
+/// A word without what differs from run to run.
+fn plain(word: &str) -> String {
+    let is_hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit());
+    let bare = word.trim_matches([',', ';', '(', ')', '"']);
+    let parts: Vec<&str> = bare.split(':').collect();
+    if parts.len() == 6 && parts.iter().all(|part| part.len() == 2 && is_hex(part)) {
+        return word.replace(bare, "MAC");
+    }
+    let digits = bare.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect::<String>();
+    if digits.starts_with("0000-00-00T00:00:00") {
+        return word.replace(bare, "TIME");
+    }
+    match word.rsplit_once('#') {
+        Some((head, id)) if bare.len() >= 16 && is_hex(id.get(..16).unwrap_or("?")) => {
+            format!("{head}#ID{}", &id[16..])
+        }
+        _ => word.to_owned(),
+    }
+}
+
+fn line_alike(expected: &str, seen: &str) -> bool {
+    let words = |line: &str| line.split_whitespace().map(plain).collect::<Vec<_>>();
+    let (expected, seen) = (words(expected), words(seen));
+    let empty = |word: &String| word.trim_end_matches([';', ',']) == "-";
+    let same = |(a, b): (&String, &String)| a == b || empty(a) || empty(b);
+    expected.len() == seen.len() && expected.iter().zip(&seen).all(same)
+}
+
+/// Whether what was seen is what the page shows.
+pub fn alike(expected: &[String], seen: &str) -> bool {
+    lines_alike(expected, &seen.lines().collect::<Vec<_>>())
+}
+
+fn lines_alike(expected: &[String], seen: &[&str]) -> bool {
+    match (expected.split_first(), seen.split_first()) {
+        (None, rest) => rest.is_none(),
+        (Some((line, rest)), _) if line == "..." => {
+            (0..=seen.len()).any(|from| lines_alike(rest, &seen[from..]))
+        }
+        (Some((line, rest)), Some((first, more))) => line_alike(line, first) && lines_alike(rest, more),
+        (Some(_), None) => false,
+    }
+}
