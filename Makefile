@@ -24,7 +24,7 @@ check:
 	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
 	$(CARGO) clippy --locked --test engines --test units --test torture --test page --test packages --quiet -- -D warnings
 	$(CARGO) test --locked --quiet
-	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh packaging/install.sh packaging/debian/p* .ci/run; else echo "shellcheck: not installed, skipped"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh packaging/install.sh packaging/debian/p* .ci/run examples/hooks/*.sh; else echo "shellcheck: not installed, skipped"; fi
 
 # Every scenario on every Docker Engine that Debian's suites hold.
 engines:

@@ -15,6 +15,8 @@ mod document;
 mod door;
 mod drivers;
 mod error;
+pub mod filling;
+pub mod hooks;
 mod http;
 pub mod keys;
 mod locate;
@@ -29,6 +31,8 @@ pub mod value;
 pub use books_file::{Books, BooksFile, Content};
 pub use door::{DoorSettings, TcpAddress, Tls};
 pub use error::{Error, Problem};
+pub use filling::WarnAt;
+pub use hooks::Hook;
 pub use http::Http;
 pub use options::{Options, Surroundings};
 pub use origin::{Origin, Shown};
@@ -67,6 +71,10 @@ pub struct Config {
     pub gc: Gc,
     /// The page and the metrics; none unless wanted.
     pub http: Option<Http>,
+    /// From when on pools and subnets are said to fill up.
+    pub warn_at: WarnAt,
+    /// Who is told of what happens.
+    pub hooks: Vec<Hook>,
     /// Limits of the listeners.
     pub limits: Limits,
     /// What a person should hear at the start, one sentence each.

@@ -28,15 +28,19 @@
 //! 8. [`reconcile`] compares the books with the Engine's lists and mends what Docker lost.
 //! 9. [`admin`] is the daemon as people see it: views, what they change by hand, import and export.
 //! 10. [`web`] shows it to browsers and Prometheus: the page, metrics, health.
-//! 11. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] tells one process from the next; [`cli`] is what people type.
+//! 11. [`hooks`] tells programs and web addresses of what happens, from the books.
+//! 12. [`watch`] says what fills up, from a [`census`] of the books.
+//! 13. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] tells one process from the next; [`cli`] is what people type.
 
 pub mod admin;
+pub mod census;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod docker;
 pub mod doctor;
+pub mod hooks;
 pub mod host;
 pub mod ledger;
 pub mod plan;
@@ -45,4 +49,5 @@ pub mod reconcile;
 pub mod server;
 pub mod settle;
 pub mod store;
+pub mod watch;
 pub mod web;

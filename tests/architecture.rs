@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use, as ARCHITECTURE.md says.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("plan", &[]),
     ("server", &["processes"]),
     ("processes", &[]),
@@ -19,10 +19,44 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("settle", &["plan", "config"]),
     ("store", &["plan"]),
     ("ledger", &["plan", "store"]),
+    ("hooks", &["plan", "store", "ledger", "config", "clock"]),
+    ("census", &["plan", "store", "clock"]),
+    ("watch", &["plan", "store", "ledger", "config", "clock", "census", "hooks"]),
     ("docker", &["plan", "ledger", "server", "clock", "processes"]),
     ("reconcile", &["plan", "store", "ledger", "docker"]),
-    ("admin", &["plan", "store", "ledger", "server", "docker", "config", "settle", "clock", "reconcile"]),
-    ("web", &["plan", "store", "ledger", "server", "docker", "config", "clock", "reconcile", "admin"]),
+    (
+        "admin",
+        &[
+            "plan",
+            "store",
+            "ledger",
+            "server",
+            "docker",
+            "config",
+            "settle",
+            "clock",
+            "reconcile",
+            "hooks",
+            "watch",
+        ],
+    ),
+    (
+        "web",
+        &[
+            "plan",
+            "store",
+            "ledger",
+            "server",
+            "docker",
+            "config",
+            "clock",
+            "reconcile",
+            "census",
+            "hooks",
+            "watch",
+            "admin",
+        ],
+    ),
     (
         "daemon",
         &[
@@ -38,6 +72,8 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "host",
             "admin",
             "reconcile",
+            "hooks",
+            "watch",
             "web",
         ],
     ),

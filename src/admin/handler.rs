@@ -11,13 +11,14 @@ use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{AdminError, Kind};
-use super::rows::{ChangedRow, RefusalRow, Status};
+use super::rows::{ChangedRow, FillingRow, HookRow, RefusalRow, Status};
 use super::views::View;
 use super::{changing, import, listed, pools, wait};
 use crate::clock;
 use crate::config::Config;
 use crate::docker::counters::Refused;
 use crate::docker::{Counters, Look};
+use crate::hooks::{Hooks, Report};
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
 use crate::plan::prefix::Prefix;
@@ -26,6 +27,7 @@ use crate::plan::settings::{Millis, rfc3339};
 use crate::reconcile;
 use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
 use crate::store::old_gipam;
+use crate::watch::{Filling, Found, Subject, Watch};
 
 const JSON: &str = "application/json";
 
@@ -40,6 +42,8 @@ pub struct Admin {
     config: watch::Receiver<Arc<Config>>,
     counters: Arc<Counters>,
     repair: reconcile::Handle,
+    hooks: Option<Hooks>,
+    watch: Option<Watch>,
     look: Look,
     reloads: mpsc::Sender<Reload>,
     started: Millis,
@@ -146,10 +150,29 @@ impl Admin {
             config,
             counters,
             repair,
+            hooks: None,
+            watch: None,
             look,
             reloads,
             started: clock::now(),
         }
+    }
+
+    /// The same, with these hooks and what is watched in the status.
+    #[must_use]
+    pub fn with(self, hooks: Hooks, watch: Watch) -> Self {
+        Self { hooks: Some(hooks), watch: Some(watch), ..self }
+    }
+
+    /// What fills up, and the log.
+    pub fn watched(&self) -> Found {
+        self.watch.as_ref().map(Watch::found).unwrap_or_default()
+    }
+
+    /// How each hook does, read beside everything else.
+    pub async fn hooks(&self) -> Vec<Report> {
+        let Some(hooks) = self.hooks.clone() else { return Vec::new() };
+        tokio::task::spawn_blocking(move || hooks.report()).await.unwrap_or_default()
     }
 
     async fn answer(&self, request: &Request) -> Result<Vec<u8>, AdminError> {
@@ -216,13 +239,21 @@ impl Admin {
     }
 
     async fn status(&self, query: String) -> Result<Vec<u8>, AdminError> {
-        let status = self.read(move |view, books| view.status_for(books, &query)).await?;
+        let hooks = self.hooks.clone();
+        let look = move |view: View, books: &Path| {
+            let hooks = hooks.iter().flat_map(Hooks::report).map(HookRow::from).collect();
+            Ok(Status { hooks, ..view.status_for(books, &query)? })
+        };
+        let status = self.read(look).await?;
         self.with_counters(status)
     }
 
     /// A status with what only the daemon knows, as JSON.
     pub fn with_counters(&self, mut status: Status) -> Result<Vec<u8>, AdminError> {
         status.running = true;
+        let Found { filling, log } = self.watched();
+        status.filling = filling.into_iter().map(FillingRow::from).collect();
+        (status.log_held, status.log_held_since) = log.map(|log| (log.bytes, rfc3339(log.since))).unzip();
         (status.names, status.doors) = (self.names.clone(), self.doors.clone());
         status.version = Some(env!("CARGO_PKG_VERSION").to_owned());
         status.started = Some(rfc3339(self.started));
@@ -323,6 +354,25 @@ impl Admin {
         self.ledger.alter(Box::new(move |_| Ok(Altered { meta, ..Altered::default() }))).await?;
         debug_assert_eq!(old_gipam::detect(&bytes), old_gipam::Content::Json);
         Ok(bytes)
+    }
+}
+
+impl From<(Subject, Filling)> for FillingRow {
+    fn from((subject, filling): (Subject, Filling)) -> Self {
+        let (pool, family, subnet, space) = match subject {
+            Subject::Pool { pool, family } => (pool, Some(family.to_owned()), None, None),
+            Subject::Subnet { pool, space, subnet } => (pool, None, Some(subnet), Some(space.to_owned())),
+        };
+        let Filling { percent, warn_at, since } = filling;
+        let (pool, since) = (Some(pool).filter(|pool| !pool.is_empty()), Some(rfc3339(since)));
+        Self { pool, family, subnet, space, percent, warn_at, since }
+    }
+}
+
+impl From<Report> for HookRow {
+    fn from(report: Report) -> Self {
+        let Report { name, target, upto, behind, failing_since, last_error, .. } = report;
+        Self { hook: name, target, upto, behind, failing_since, last_error }
     }
 }
 

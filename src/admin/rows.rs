@@ -140,6 +140,57 @@ pub struct HistoryRow {
     pub why: Option<String>,
 }
 
+/// A pool or a subnet that fills up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FillingRow {
+    /// The pool; `null` for a subnet outside of all pools.
+    pub pool: Option<String>,
+    /// `v4` or `v6`, of a pool.
+    pub family: Option<String>,
+    /// The subnet; `null` where it is the pool.
+    pub subnet: Option<String>,
+    /// The subnet's address space.
+    pub space: Option<String>,
+    /// How full it is.
+    pub percent: u8,
+    /// From when on it is said.
+    pub warn_at: u8,
+    /// Since when.
+    pub since: Option<String>,
+}
+
+impl std::fmt::Display for FillingRow {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { percent, warn_at, .. } = self;
+        match (&self.subnet, &self.pool) {
+            (Some(subnet), Some(pool)) => write!(formatter, "subnet {subnet} of pool {pool}")?,
+            (Some(subnet), None) => write!(formatter, "subnet {subnet}")?,
+            (None, pool) => {
+                let (pool, family) = (pool.as_deref().unwrap_or("?"), self.family.as_deref().unwrap_or("?"));
+                write!(formatter, "pool {pool} ({family})")?;
+            }
+        }
+        write!(formatter, " is {percent}% full (warn_at is {warn_at}%)")
+    }
+}
+
+/// One hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookRow {
+    /// Its name.
+    pub hook: String,
+    /// The command or the URL.
+    pub target: String,
+    /// It was told everything up to this number of the history.
+    pub upto: u64,
+    /// Events that it was not told yet; `null` if they could not be counted.
+    pub behind: Option<u64>,
+    /// Since when it fails; `null` if it does not.
+    pub failing_since: Option<String>,
+    /// Why it fails.
+    pub last_error: Option<String>,
+}
+
 /// The picture of a pool's family, or of a subnet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapRow {

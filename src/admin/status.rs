@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::AdminError;
 use super::query::Query;
-use super::rows::{Count, HistoryRow, PoolRow};
+use super::rows::{Count, FillingRow, HistoryRow, HookRow, PoolRow};
 use super::views::View;
 use crate::plan::Subnet;
 use crate::plan::settings::{Base, Millis, parse_rfc3339, rfc3339};
@@ -49,6 +49,18 @@ pub struct Status {
     pub last_error: Option<String>,
     /// When it happened.
     pub last_error_at: Option<String>,
+    /// Who is told of what happens, as far as a daemon runs.
+    #[serde(default)]
+    pub hooks: Vec<HookRow>,
+    /// What fills up, as far as a daemon runs.
+    #[serde(default)]
+    pub filling: Vec<FillingRow>,
+    /// Bytes of the books' log that are in use, while something keeps it from being begun anew.
+    #[serde(default)]
+    pub log_held: Option<u64>,
+    /// Since when.
+    #[serde(default)]
+    pub log_held_since: Option<String>,
     /// What the time was.
     #[serde(default)]
     pub now: Option<String>,

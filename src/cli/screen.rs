@@ -24,6 +24,8 @@ const POOLS: usize = 4;
 const FULLEST: usize = 4;
 const SUSPECTS: usize = 2;
 const REFUSALS: usize = 3;
+const FILLING: usize = 2;
+const HOOKS: usize = 1;
 
 /// A count that fits a column: exact up to seven digits, then a power of two.
 pub(super) fn grouped(count: u128) -> String {
@@ -154,6 +156,7 @@ pub(super) fn fullest(status: &Status, most: usize) -> Vec<Line> {
 fn state(status: &Status) -> Vec<Line> {
     let mut lines = addresses(status);
     lines.push(books(status));
+    lines.extend(watched(status));
     if status.running {
         lines.push(engine(status));
         lines.extend(repair(status, SUSPECTS));
@@ -193,6 +196,34 @@ pub(super) fn books(status: &Status) -> Line {
     let text = format!(": {sizes}{}", written.unwrap_or_default());
     let room = COLUMNS - 11 - text.chars().count();
     entry("books", &short(&status.books, room)).and(Ink::Plain, text)
+}
+
+/// What fills up, what holds up the log, and hooks: those that fail each by itself.
+pub(super) fn watched(status: &Status) -> Vec<Line> {
+    let mut lines: Vec<Line> = status
+        .filling
+        .iter()
+        .take(FILLING)
+        .map(|row| entry("filling", "").and(Ink::Yellow, escaped(&row.to_string())))
+        .collect();
+    if let Some(bytes) = status.log_held {
+        let since = clock(status.log_held_since.as_deref().unwrap_or_default(), status.now.as_deref());
+        let text = format!("{} in use since {since}: something reads the books without end", size(bytes));
+        lines.push(entry("log", "").and(Ink::Yellow, text));
+    }
+    let (failing, well): (Vec<_>, Vec<_>) = status.hooks.iter().partition(|row| row.failing_since.is_some());
+    if !well.is_empty() {
+        let waits: u64 = well.iter().filter_map(|row| row.behind).sum();
+        lines.push(entry("hooks", &format!("{} work, {} events wait", well.len(), grouped(waits.into()))));
+    }
+    lines.extend(failing.into_iter().take(HOOKS).map(|row| {
+        let since = clock(row.failing_since.as_deref().unwrap_or_default(), status.now.as_deref());
+        let waits = grouped(row.behind.unwrap_or_default().into());
+        entry("hook", &format!("{}: {waits} events wait; ", short(&row.hook, NAME)))
+            .and(Ink::Red, format!("fails since {since}: "))
+            .quote(row.last_error.as_deref().unwrap_or_default())
+    }));
+    lines
 }
 
 /// Whether Docker's Engine can be asked.

@@ -47,6 +47,7 @@ pub(super) struct Top {
     #[serde(default)]
     pub(super) http_hosts: Vec<Spanned<String>>,
     pub(super) metrics_subnets: Option<Spanned<u16>>,
+    pub(super) warn_at: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) reserved: Vec<Spanned<String>>,
     #[serde(default)]
@@ -56,6 +57,8 @@ pub(super) struct Top {
     pub(super) tls: Option<TlsTable>,
     #[serde(default)]
     pub(super) gc: GcTable,
+    #[serde(default)]
+    pub(super) hook: Vec<HookTable>,
 }
 
 /// One `[[pool]]`.
@@ -69,6 +72,7 @@ pub(super) struct PoolTable {
     pub(super) reserved: Vec<Spanned<String>>,
     pub(super) cooling: Option<Spanned<String>>,
     pub(super) subnet_cooling: Option<Spanned<String>>,
+    pub(super) warn_at: Option<Spanned<String>>,
 }
 
 /// One family of a pool.
@@ -136,6 +140,28 @@ pub(super) struct GcTable {
 pub(super) enum UnknownSubnets {
     Report,
     Free,
+}
+
+/// One `[[hook]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HookTable {
+    pub(super) name: Spanned<String>,
+    pub(super) command: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) url: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) events: Vec<Spanned<String>>,
+    pub(super) timeout: Option<Spanned<String>>,
+    pub(super) batch: Option<Spanned<u16>>,
+    pub(super) from: Option<Spanned<FromName>>,
+}
+
+/// Where a new hook begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum FromName {
+    Now,
+    Start,
 }
 
 /// A configuration file that was read, or an empty one where there is none.

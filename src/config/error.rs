@@ -246,6 +246,60 @@ pub enum Problem {
         /// The place.
         place: String,
     },
+    /// Text where a share should be.
+    #[error("{text:?} is no share; write \"1%\" to \"100%\", or \"off\"")]
+    WarnAt {
+        /// The text.
+        text: String,
+    },
+    /// A hook whose name cannot be shown or kept.
+    #[error("{name:?} cannot be a hook's name; use 1 to 63 letters, digits, '-', '_' and '.'")]
+    HookName {
+        /// The name.
+        name: String,
+    },
+    /// Two hooks of one name.
+    #[error("there are two hooks {name:?}; each needs a name of its own")]
+    HookTwice {
+        /// The name.
+        name: String,
+    },
+    /// A hook that is told in no way, or in two.
+    #[error("a hook has either a command or a url; give one of them")]
+    HookTarget,
+    /// A hook with a command that cannot be run.
+    #[error(
+        "is no command; write the program and its arguments as a list, [\"/usr/local/bin/hook\", \"ARGUMENT\"]"
+    )]
+    HookCommand,
+    /// A hook with a URL that cannot be called.
+    #[error("{text:?} cannot be called: {why}")]
+    HookUrl {
+        /// The URL.
+        text: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// An event that does not exist.
+    #[error("there is no event {text:?}; the events are: {known}")]
+    HookEvent {
+        /// The text.
+        text: String,
+        /// Those that exist.
+        known: String,
+    },
+    /// Several events for a process.
+    #[error("a command is told one event at a time; batch is for a url")]
+    HookBatch,
+    /// Too many events at a time.
+    #[error("is no number of events; give 1 to {most}")]
+    HookBatchSize {
+        /// The largest.
+        most: u16,
+    },
+    /// A time limit that is none.
+    #[error("a hook needs a time limit above 0, and of one hour at most")]
+    HookTimeout,
     /// An Engine key without its certificate, or the other way round.
     #[error("engine_cert and engine_key belong together; give both or neither")]
     EnginePair,

@@ -60,6 +60,12 @@ pub const SECTIONS: &[Section] = &[
                 seen dead at least twice:",
         keys: GC,
     },
+    Section {
+        table: "[[hook]]",
+        about: "Who is told of what happens to leases and subnets, once for each; see [hooks.md](hooks.md). A reload adds, removes \
+                and changes them:",
+        keys: HOOK,
+    },
 ];
 
 const TOP: &[Key] = &[
@@ -143,11 +149,18 @@ const TOP: &[Key] = &[
         "",
         "subnets whose addresses the metrics count one by one, the fullest first; the others are counted together",
     ),
+    key(
+        "warn_at",
+        "\"80%\"",
+        "",
+        "from this share on a pool's space, or a subnet's addresses, are said to fill up; \"off\" = never",
+    ),
     key("reserved", "[]", "", "addresses, prefixes and ranges (`A-B`) that are never given dynamically"),
     key("pool", "none", "`-v4`, `-v4ab`, `-v6`, `-v6ab` make the pool `default`", "the pools, see below"),
     key("driver", "none", "", "further drivers, and pools for each, see below"),
     key("tls", "none", "", "certificates, see below"),
     key("gc", "as below", "", "repair of what Docker lost, see below"),
+    key("hook", "none", "", "programs and web addresses that are told of what happens, see below"),
 ];
 
 const POOL: &[Key] = &[
@@ -157,6 +170,7 @@ const POOL: &[Key] = &[
     key("reserved", "[]", "", "as above, for addresses of this pool"),
     key("cooling", "as above", "", "as above, for addresses in this pool"),
     key("subnet_cooling", "as above", "", "as above, for subnets of this pool"),
+    key("warn_at", "as above", "", "as above, for this pool and its subnets"),
 ];
 
 const BASE: &[Key] = &[
@@ -199,6 +213,31 @@ const GC: &[Key] = &[
         "\"report\"",
         "",
         "subnets of no network of the Engine: \"report\", or \"free\" where there is just this one Engine",
+    ),
+];
+
+const HOOK: &[Key] = &[
+    key(
+        "name",
+        "must be given",
+        "",
+        "1 to 63 letters, digits, `-`, `_`, `.`; the books keep how far it has been told under it",
+    ),
+    key(
+        "command",
+        "none",
+        "",
+        "a program and its arguments, run once for each event, without a shell; or `url`",
+    ),
+    key("url", "none", "", "`http://ADDRESS[:PORT]/PATH`: events are sent there with POST, as JSON"),
+    key("events", "[]", "", "the events that it is told; empty = all"),
+    key("timeout", "\"10s\"", "", "how long one delivery may take, at most 1h; then it failed"),
+    key("batch", "32", "", "with `url`: at most so many events at a time, 1 to 256"),
+    key(
+        "from",
+        "\"now\"",
+        "",
+        "where a new hook begins: \"now\", or \"start\" for all that the history still has",
     ),
 ];
 
@@ -296,6 +335,7 @@ mod tests {
             ("v4 = { ... }, v6 = { ... }", "[[pool]]\nname = \"a\"\nv4.zzz = 1"),
             ("[driver.NAME]", "[driver.x]\nzzz = 1"),
             ("[tls]", "[tls]\nzzz = 1"),
+            ("[[hook]]", "[[hook]]\nzzz = 1"),
         ] {
             assert_eq!(accepted(toml), documented(table), "{table}");
         }
@@ -355,7 +395,7 @@ mod tests {
         });
         let uncommented = uncommented.collect::<Vec<_>>().join("\n");
         let config = load(&uncommented);
-        for key in TOP.iter().filter(|key| !["pool", "driver", "tls", "gc"].contains(&key.name)) {
+        for key in TOP.iter().filter(|key| !["pool", "driver", "tls", "gc", "hook"].contains(&key.name)) {
             let (value, example) = (format!("\n{} = ", key.name), format!("\n# {} = ", key.name));
             assert!(
                 uncommented.contains(&value) || uncommented.contains(&example),

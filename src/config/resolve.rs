@@ -14,7 +14,9 @@ use super::options::{self, Options, Spelling, Surroundings};
 use super::origin::{Origin, Shown, Sourced};
 use super::pools::{self, PoolsOrigin};
 use super::value::{self, LogLevel};
-use super::{BooksFile, Config, Gc, Given, Limits, PluginDirs, SocketAccess, books_file, http};
+use super::{
+    BooksFile, Config, Gc, Given, Limits, PluginDirs, SocketAccess, books_file, filling, hooks, http,
+};
 use crate::plan::settings::{DEFAULT_COOLING, DEFAULT_STORM_LIMIT, DEFAULT_SUBNET_COOLING, Millis, Settings};
 
 /// How long a lease must be seen dead by default.
@@ -312,6 +314,8 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings) -> Result<Co
         resolver.plain("max_connections", |d| d.top.max_connections.as_ref(), DEFAULT_CONNECTIONS);
     let gc = resolver.gc()?;
     let http = http::resolve(&mut resolver)?;
+    let warn_at = filling::resolve(&mut resolver)?;
+    let hooks = hooks::resolve(&mut resolver)?;
     let (settings, pools_origin) = resolver.settings()?;
     let (drivers, admin) = resolver.drivers(&settings, &plugin_dirs)?;
     Ok(Config {
@@ -326,6 +330,8 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings) -> Result<Co
         history: history.into(),
         gc,
         http,
+        warn_at,
+        hooks,
         settings,
         pools_origin,
         document: resolver.document.path.clone(),

@@ -2,7 +2,8 @@
 //!
 //! Promises: the books are open and the plan is rebuilt before a door opens; every door listens before systemd is told
 //! that gipam is ready; at SIGTERM and SIGINT what is in flight is finished and the books are closed; a failed write
-//! ends the process with an error, for the supervisor to start it again. SIGHUP reads the configuration anew.
+//! ends the process with an error, for the supervisor to start it again. SIGHUP reads the configuration anew. Hooks are told
+//! on a thread of their own.
 
 mod boot;
 mod doors;
@@ -16,15 +17,18 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::reload::Told;
 use crate::admin::{Admin, Reload};
 use crate::clock;
 use crate::config::Config;
 use crate::docker::{Callers, Counters, Driver};
+use crate::hooks::{self, Hooks};
 use crate::ledger::{self, Fatal, Ledger};
 use crate::plan::Caller;
 use crate::processes;
 use crate::reconcile;
 use crate::server::{Limits, LocalAddress, Server};
+use crate::watch::Watch;
 use crate::web::{self, Web};
 
 /// How long requests in flight may take at the end.
@@ -70,8 +74,13 @@ pub fn run(config: Config) -> Result<(), Error> {
         let _ = ended.send(outcome);
     })
     .map_err(Error::Start)?;
+    let (hooks, messenger) = hooks::start(ledger.clone(), books.clone()).map_err(Error::Start)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
-    let outcome = runtime.block_on(serve(&config, doors, &ledger, callers, end, &books));
+    let outcome = runtime.block_on(serve(&config, doors, &ledger, callers, end, &books, &hooks));
+    hooks.stop();
+    if messenger.join().is_err() {
+        tracing::error!("the thread of the hooks ended in a panic");
+    }
     ledger.stop();
     if thread.join().is_err() {
         tracing::error!("the ledger's thread ended in a panic");
@@ -92,10 +101,17 @@ async fn serve(
     callers: Vec<(Box<str>, Caller)>,
     end: oneshot::Receiver<Result<(), Fatal>>,
     books: &std::path::Path,
+    hooks: &Hooks,
 ) -> Result<(), Error> {
     let (ask_reload, reloads) = mpsc::channel(1);
     let (publish, in_force) = watch::channel(Arc::new(config.clone()));
-    let stop = stop_signal(publish, ledger.clone(), reloads, end).map_err(Error::Start)?;
+    let watch = Watch::new(config.warn_at.clone());
+    let told = Told { hooks: hooks.clone(), watch: watch.clone() };
+    let stop = stop_signal(publish, ledger.clone(), told, reloads, end).map_err(Error::Start)?;
+    // Before a door opens: what a new hook is told begins here.
+    if let Err(error) = hooks.configure(config.hooks.clone()).await {
+        tracing::error!("no hook is told of anything: {error}");
+    }
     let counters = Arc::new(Counters::default());
     let mut server = Server::new();
     let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
@@ -118,7 +134,7 @@ async fn serve(
         server.add(opened.listener, Arc::new(driver), limits.clone());
     }
     let (meters, admin_limits) = (repair.meters().clone(), Limits { max_body: ADMIN_BODY, ..limits });
-    let admin = Arc::new(Admin::new(
+    let admin = Admin::new(
         ledger.clone(),
         books.to_owned(),
         in_force,
@@ -126,7 +142,8 @@ async fn serve(
         repair,
         look::look,
         ask_reload,
-    ));
+    );
+    let admin = Arc::new(admin.with(hooks.clone(), watch.clone()));
     server.add(doors.admin, admin.clone(), admin_limits);
     let web = config.http.as_ref().zip(doors.http).map(|(http, listener)| {
         let local = announce_page(&listener.local_address());
@@ -144,9 +161,11 @@ async fn serve(
         }
         let _ = sender.send(why);
     };
+    let watching = tokio::spawn(watch.run(ledger.clone(), books.to_owned(), hooks.clone()));
     let reconciling = reconciler.map(|reconciler| tokio::spawn(reconciler.run()));
     let sweeping = tokio::spawn(sweep::sweep(ledger.clone()));
     let drained = server.serve(shutdown, DRAIN).await.map_err(Error::Start)?;
+    watching.abort();
     sweeping.abort();
     if let Some(reconciling) = reconciling {
         reconciling.abort();
@@ -196,6 +215,7 @@ fn repair(
 fn stop_signal(
     config: watch::Sender<Arc<Config>>,
     ledger: Ledger,
+    told: Told,
     mut reloads: mpsc::Receiver<Reload>,
     end: oneshot::Receiver<Result<(), Fatal>>,
 ) -> std::io::Result<impl Future<Output = Stop>> {
@@ -209,9 +229,9 @@ fn stop_signal(
                 _ = terminate.recv() => return Stop::Signal("SIGTERM"),
                 _ = interrupt.recv() => return Stop::Signal("SIGINT"),
                 outcome = &mut end => return Stop::Ledger(outcome.unwrap_or(Ok(()))),
-                _ = hang_up.recv() => drop(reload_now(&config, &ledger, false).await),
+                _ = hang_up.recv() => drop(reload_now(&config, &ledger, &told, false).await),
                 Some(asked) = reloads.recv() => {
-                    let lines = reload_now(&config, &ledger, asked.rehearsal).await;
+                    let lines = reload_now(&config, &ledger, &told, asked.rehearsal).await;
                     let _ = asked.answer.send(lines);
                 }
             }
@@ -223,10 +243,11 @@ fn stop_signal(
 async fn reload_now(
     config: &watch::Sender<Arc<Config>>,
     ledger: &Ledger,
+    told: &Told,
     rehearsal: bool,
 ) -> Result<Vec<String>, String> {
     let in_force = config.borrow().clone();
-    match reload::reload(&in_force, ledger, rehearsal).await {
+    match reload::reload(&in_force, ledger, told, rehearsal).await {
         Ok(reload::Reloaded { lines, .. }) if rehearsal => Ok(lines),
         Ok(reload::Reloaded { config: new, lines }) => {
             for line in &lines {

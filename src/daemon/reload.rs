@@ -5,10 +5,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::config::Config;
+use crate::config::{Config, Hook};
+use crate::hooks::Hooks;
 use crate::ledger::{Altered, Ledger};
 use crate::plan::Plan;
 use crate::settle::{Below, difference, settle};
+use crate::watch::Watch;
 
 /// What was read, and what it changes.
 pub(super) struct Reloaded {
@@ -18,8 +20,21 @@ pub(super) struct Reloaded {
     pub(super) lines: Vec<String>,
 }
 
+/// Who is told of a new configuration beside the ledger.
+pub(super) struct Told {
+    /// The hooks.
+    pub(super) hooks: Hooks,
+    /// What fills up.
+    pub(super) watch: Watch,
+}
+
 /// Reads the configuration again, and unless this is a rehearsal applies it.
-pub(super) async fn reload(config: &Config, ledger: &Ledger, rehearsal: bool) -> Result<Reloaded, String> {
+pub(super) async fn reload(
+    config: &Config,
+    ledger: &Ledger,
+    others: &Told,
+    rehearsal: bool,
+) -> Result<Reloaded, String> {
     let new = config.reload().map_err(|error| error.to_string())?;
     let mut lines = new.warnings.clone();
     if new.drivers != config.drivers || new.admin != config.admin {
@@ -48,5 +63,32 @@ pub(super) async fn reload(config: &Config, ledger: &Ledger, rehearsal: bool) ->
     };
     ledger.alter(Box::new(alter)).await.map_err(|refusal| refusal.to_string())?;
     lines.extend(said.lock().map(|said| said.clone()).unwrap_or_default());
+    lines.extend(hook_lines(&config.hooks, &new.hooks));
+    if new.warn_at != config.warn_at {
+        lines.push("the shares from which pools and subnets are said to fill up (warn_at) change".to_owned());
+    }
+    if !rehearsal {
+        others.watch.configure(new.warn_at.clone());
+        if let Err(error) = others.hooks.configure(new.hooks.clone()).await {
+            lines.push(format!("hooks stay as they were: {error}"));
+        }
+    }
     Ok(Reloaded { config: new, lines })
+}
+
+/// What becomes of the hooks, a line for each.
+fn hook_lines(old: &[Hook], new: &[Hook]) -> Vec<String> {
+    let named = |hooks: &[Hook], name: &str| hooks.iter().find(|hook| hook.name == name).cloned();
+    let gone = old.iter().filter(|hook| named(new, &hook.name).is_none());
+    let gone =
+        gone.map(|hook| format!("hook {} is removed: what it was not told yet is forgotten", hook.name));
+    let come = new.iter().filter_map(|hook| match named(old, &hook.name) {
+        None if hook.from_start => {
+            Some(format!("hook {} is added: {}, told all that the history has", hook.name, hook.target))
+        }
+        None => Some(format!("hook {} is added: {}, told what comes from now on", hook.name, hook.target)),
+        Some(known) if known == *hook => None,
+        Some(_) => Some(format!("hook {} is changed: {}; it goes on where it was", hook.name, hook.target)),
+    });
+    gone.chain(come).collect()
 }

@@ -12,13 +12,12 @@ use crate::plan::Plan;
 use crate::plan::settings::PoolSettings;
 use crate::server::client::{ClientError, request_blocking};
 use crate::store::Reader;
+use crate::store::log_size::{LONG, log_in_use};
 
 /// How long a door may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Less room than this beside the books is too little for long.
 const ROOM: u64 = 64 << 20;
-/// A log of this size is kept from being begun anew by somebody.
-const LONG_LOG: u64 = 64 << 20;
 
 /// What was configured, and from where.
 pub(super) fn configuration(report: &mut Report, config: &Config) {
@@ -78,9 +77,7 @@ fn disk(report: &mut Report, books: &Path) {
     } else {
         report.well("disk", found);
     }
-    let mut log = books.as_os_str().to_owned();
-    log.push("-wal");
-    if let Some(size) = std::fs::metadata(log).ok().map(|log| log.len()).filter(|size| *size > LONG_LOG) {
+    if let Some(size) = log_in_use(books).filter(|size| *size > LONG) {
         let advice = "something reads the books without end (an open sqlite3 shell?); close it";
         report.warning("disk", format!("the log of the books has grown to {} MiB", size >> 20), advice);
     }
@@ -102,6 +99,8 @@ pub(super) fn daemon(report: &mut Report, config: &Config) {
                     advice,
                 );
             }
+            hooks(report, &status["hooks"]);
+            filling(report, &status["filling"]);
         }
         Ok(reply) => {
             let found = format!("{} answers with status {}", config.admin.display(), reply.status);
@@ -112,6 +111,38 @@ pub(super) fn daemon(report: &mut Report, config: &Config) {
             report.wrong("daemon", format!("none listens at {}", path.display()), advice);
         }
         Err(error) => report.wrong("daemon", error.to_string(), "see its log: journalctl -u gipam"),
+    }
+}
+
+/// What fills up, by what the daemon has seen.
+fn filling(report: &mut Report, rows: &serde_json::Value) {
+    for row in rows.as_array().into_iter().flatten() {
+        let what = match (row["subnet"].as_str(), row["pool"].as_str(), row["family"].as_str()) {
+            (Some(subnet), ..) => format!("subnet {subnet}"),
+            (None, pool, family) => format!("pool {} ({})", pool.unwrap_or("?"), family.unwrap_or("?")),
+        };
+        let found = format!("{what} is {}% full (warn_at is {}%)", row["percent"], row["warn_at"]);
+        let advice = "remove what is not used any more, or give more room; warn_at says when this is said";
+        report.warning("filling", found, advice);
+    }
+}
+
+/// Whether everybody is told of what happens.
+fn hooks(report: &mut Report, rows: &serde_json::Value) {
+    for row in rows.as_array().into_iter().flatten() {
+        let text = |key: &str| row[key].as_str().unwrap_or("?").to_owned();
+        let check = format!("hook {}", text("hook"));
+        let waiting = row["behind"].as_u64().unwrap_or(0);
+        if row["last_error"].is_string() {
+            let found = format!(
+                "fails since {}, {waiting} events wait: {}",
+                text("failing_since"),
+                text("last_error")
+            );
+            report.warning(&check, found, "mend what it calls; it is told everything then (docs/hooks.md)");
+        } else {
+            report.well(&check, format!("told up to {}, {waiting} events wait", row["upto"]));
+        }
     }
 }
 

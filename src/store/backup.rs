@@ -62,7 +62,7 @@ pub fn restore(copy: &Path, books: &Path) -> Result<Option<PathBuf>, Error> {
 
 /// A copy of the copy, of this version's schema, read whole once.
 fn prepare(copy: &Path, aside: &Path) -> Result<(), Error> {
-    super::sqlite::check_header(copy)?;
+    super::owner::check_header(copy)?;
     fs::copy(copy, aside).map_err(io(copy, "copying"))?;
     let mut prepared = Books::open(aside)?;
     let verdict: String = prepared

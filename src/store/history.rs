@@ -12,7 +12,7 @@ use super::write::signed;
 pub struct HistoryLine {
     /// Milliseconds since the UNIX epoch.
     pub at: u64,
-    /// `leased`, `released`, `undone`, `adopted`, `identified`; the same of subnets: `subnet granted`, `subnet adopted` ...
+    /// `leased`, `released`, `undone`, `adopted`, `identified`, `named`; the same of subnets: `subnet granted`, `subnet adopted` ...
     pub event: String,
     /// Address space.
     pub space: String,

@@ -8,12 +8,15 @@
 
 pub mod backup;
 mod census;
+pub mod events;
 pub mod history;
 mod lines;
 mod load;
 mod log;
+pub mod log_size;
 pub mod names;
 pub mod old_gipam;
+mod owner;
 mod pins;
 mod reserve;
 mod schema;

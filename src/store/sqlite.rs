@@ -4,7 +4,7 @@
 //! Checkpoints never run inside a commit, so that a full disk cannot make a durable commit look failed.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -14,6 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::lines::{self, Line};
 use super::log::Log;
+use super::owner::{check_header, check_owner, check_version};
 use super::reserve::Reserve;
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 use super::tail::Tail;
@@ -370,12 +371,12 @@ impl Reader {
         if !path.try_exists().map_err(io(path, "looking for the file"))? {
             return Err(Error::Absent(path.to_owned()));
         }
-        check_header(path)?;
         let connection = Connection::open_with_flags(
             path,
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(sqlite(path, "opening"))?;
+        check_owner(path, &connection)?;
         let version = check_version(path, &connection)?;
         if version < VERSION {
             return Err(Error::Damaged {
@@ -449,32 +450,6 @@ fn create(path: &Path) -> Result<(), Error> {
 pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(io(path, "syncing the directory"))
-}
-
-/// Whose file it is, by its first bytes: SQLite itself does not touch one that is not ours.
-pub(super) fn check_header(path: &Path) -> Result<(), Error> {
-    let mut header = Vec::new();
-    let file = File::open(path).map_err(io(path, "opening"))?;
-    file.take(72).read_to_end(&mut header).map_err(io(path, "reading"))?;
-    let why = match (header.get(68..72), header.starts_with(b"SQLite format 3\0")) {
-        (Some(id), true) if id == APPLICATION_ID.to_be_bytes() => return Ok(()),
-        (Some(id), true) => {
-            let id = id.iter().fold(0u32, |id, byte| id << 8 | u32::from(*byte));
-            format!("its application id is {id:#x}")
-        }
-        (None, true) => "the file is cut off".to_owned(),
-        (_, false) if header.is_empty() => "the file is empty".to_owned(),
-        (_, false) => "no SQLite header".to_owned(),
-    };
-    Err(Error::Foreign { path: path.to_owned(), why })
-}
-
-fn check_version(path: &Path, connection: &Connection) -> Result<i32, Error> {
-    let found = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
-    match found.map_err(sqlite(path, "reading the header"))? {
-        found if found > VERSION => Err(Error::Newer { path: path.to_owned(), found }),
-        found => Ok(found),
-    }
 }
 
 fn migrate(path: &Path, connection: &Connection, from: i32) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use rusqlite::params;
 use super::lines::{self, Known, Line, Row};
 use super::sqlite::{Books, CommitError, Error, sqlite};
 use crate::plan::Plan;
-use crate::plan::change::{Change, Kind, Marks, Serial, Shown, SubnetState, Why};
+use crate::plan::change::{Change, Kind, Marks, Record, Serial, Shown, SubnetState, Why};
 use crate::plan::settings::Millis;
 
 /// Rows of history between two trims.
@@ -264,8 +264,10 @@ impl Books {
         self.history(&subnet.state, row)
     }
 
+    /// What the Engine calls a holder. Where Docker said no name, that is news, and a line of its own: what is known of the
+    /// address stays as it was.
     fn name_address(
-        &self,
+        &mut self,
         plan: &Plan,
         serial: Serial,
         address: u128,
@@ -283,7 +285,12 @@ impl Books {
                 shown.container_id,
                 shown.network
             ],
-        )
+        )?;
+        let unnamed = |record: &&Record| record.generation == generation && record.name.is_none();
+        let Some(record) = subnet.addresses.get(address).filter(unnamed) else { return Ok(()) };
+        let why = Why::Repair(format!("the Engine shows {} in {}", shown.container, shown.network).into());
+        let row = Row::of_address(plan.now(), "named", address, record);
+        self.address_row(plan, serial, Row { why: Some(why), ..row })
     }
 
     /// Adds a row.

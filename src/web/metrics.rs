@@ -16,14 +16,16 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use super::census::Census;
 use super::table::{self, Metric};
+use crate::census::Census;
 use crate::docker::Counters;
 use crate::docker::counters::{METHODS, OUTCOMES};
+use crate::hooks;
 use crate::ledger;
 use crate::plan::prefix::Family;
 use crate::plan::settings::Millis;
 use crate::reconcile;
+use crate::watch::{Found, Subject};
 
 /// Everything that is written at one scrape.
 #[derive(Debug)]
@@ -38,6 +40,10 @@ pub struct Scrape {
     pub census: Option<Arc<Census>>,
     /// Sizes of the books and of their log.
     pub sizes: [Option<u64>; 2],
+    /// What fills up, and whether the log is held up.
+    pub found: Found,
+    /// Who is told of what happens.
+    pub hooks: Vec<hooks::Report>,
     /// When the daemon started.
     pub started: Millis,
     /// Pages that follow.
@@ -118,9 +124,15 @@ impl Collector for Scrape {
         if let Some(census) = &self.census {
             write_census(&mut writer, census)?;
         }
+        let pools =
+            self.found.filling.keys().filter(|subject| matches!(subject, Subject::Pool { .. })).count();
+        let counts = [("pools", pools), ("subnets", self.found.filling.len() - pools)];
+        let filling = counts.map(|(what, count)| (vec![what], ConstGauge::new(count as f64)));
+        writer.family(&table::FILLING, filling)?;
         self.write_calls(&mut writer)?;
         self.write_books(&mut writer)?;
         self.write_repair(&mut writer)?;
+        self.write_hooks(&mut writer)?;
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         writer.family(&table::BUILD, [(Vec::new(), version)])?;
         writer.gauge(&table::STARTED, Some(seconds(self.started)))?;
@@ -192,9 +204,22 @@ impl Scrape {
         let [books, log] = self.sizes.map(|size| size.map(|bytes| bytes as f64));
         writer.gauge(&table::BOOKS_BYTES, books)?;
         writer.gauge(&table::WAL_BYTES, log)?;
+        writer.gauge(&table::WAL_HELD, Some(flag(self.found.log.is_some())))?;
         let took = self.census.as_ref().map(|census| census.took.as_secs_f64());
         writer.gauge(&table::COUNTING_SECONDS, took)?;
         writer.gauge(&table::COUNTED, Some(flag(self.census.is_some())))
+    }
+
+    fn write_hooks(&self, writer: &mut Writer<'_>) -> Result<(), Error> {
+        let hooks = || self.hooks.iter().map(|hook| (vec![hook.name.as_str()], hook));
+        let waiting = hooks().filter_map(|(name, hook)| Some((name, ConstGauge::new(hook.behind? as f64))));
+        writer.family(&table::HOOK_UNDELIVERED, waiting)?;
+        let delivered = hooks().map(|(name, hook)| (name, ConstCounter::new(hook.delivered)));
+        writer.family(&table::HOOK_DELIVERED, delivered)?;
+        let failures = hooks().map(|(name, hook)| (name, ConstCounter::new(hook.failures)));
+        writer.family(&table::HOOK_FAILURES, failures)?;
+        let failing = |hook: &hooks::Report| ConstGauge::new(flag(hook.failing_since.is_some()));
+        writer.family(&table::HOOK_FAILING, hooks().map(|(name, hook)| (name, failing(hook))))
     }
 
     fn write_repair(&self, writer: &mut Writer<'_>) -> Result<(), Error> {

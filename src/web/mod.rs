@@ -13,7 +13,6 @@
 
 mod api;
 mod cells;
-mod census;
 mod follow;
 mod hosts;
 mod listing;
@@ -29,12 +28,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use self::census::Counting;
 use self::follow::Followers;
 use self::hosts::Hosts;
 use self::metrics::Scrape;
 use self::picture::Gallery;
 use crate::admin::Admin;
+use crate::census::Counting;
 use crate::clock;
 use crate::docker::Counters;
 use crate::ledger::{Altered, Ledger};
@@ -197,6 +196,8 @@ impl Web {
             ledger: self.ledger.meters().clone(),
             repair: self.repair.clone(),
             census: census.ok(),
+            found: self.admin.watched(),
+            hooks: self.admin.hooks().await,
             sizes: metrics::sizes(&self.books),
             started: self.started,
             viewers: self.followers.count(),

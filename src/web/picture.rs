@@ -12,12 +12,12 @@ use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep};
 
-use super::census::share;
 use crate::admin::AdminError;
 use crate::admin::Kind;
 use crate::admin::query::Query;
 use crate::admin::rows::{Count, LeaseRow, PoolRow, Status, SubnetRow};
 use crate::admin::views::View;
+use crate::census::share;
 use crate::clock;
 use crate::ledger::Ledger;
 use crate::plan::Plan;

@@ -77,6 +77,10 @@ metrics! {
         ADDRESSES "gipam_addresses" Gauge "" ["family", "state"]
             "Addresses of all held subnets: used (leased) and cooling";
     }
+    "What fills up" {
+        FILLING "gipam_filling" Gauge "" ["what"]
+            "Pools and subnets that are as full as warn_at says, or were and are not well below it yet";
+    }
     "Docker's calls" {
         REQUESTS "gipam_requests" Counter "" ["method", "outcome"]
             "Calls by method and outcome: ok, or the kind of the refusal";
@@ -100,6 +104,8 @@ metrics! {
             "When the books were last synced; absent before the first commit since the start";
         BOOKS_BYTES "gipam_books_size" Gauge "bytes" [] "Size of the books without their log";
         WAL_BYTES "gipam_books_wal_size" Gauge "bytes" [] "Size of the log beside the books";
+        WAL_HELD "gipam_books_log_held" Gauge "" []
+            "1 while more than 64 MiB of the log are in use because something reads the books without end, 0 if not";
         COUNTING_SECONDS "gipam_books_counting_duration" Gauge "seconds" []
             "How long the last count of subnets and addresses took; absent while it fails";
         COUNTED "gipam_books_counted" Gauge "" []
@@ -115,6 +121,13 @@ metrics! {
         FREED "gipam_repair_freed" Counter "" [] "Leases and subnets freed because the Engine does not know them";
         LEARNED "gipam_repair_learned" Counter "" []
             "Leases that were adopted or identified because the Engine showed them";
+    }
+    "Hooks" {
+        HOOK_UNDELIVERED "gipam_hook_undelivered" Gauge "" ["hook"]
+            "Events that a hook was not told yet; absent while they cannot be counted";
+        HOOK_DELIVERED "gipam_hook_delivered" Counter "" ["hook"] "Events that a hook was told";
+        HOOK_FAILURES "gipam_hook_failures" Counter "" ["hook"] "Deliveries to a hook that failed and were tried again";
+        HOOK_FAILING "gipam_hook_failing" Gauge "" ["hook"] "1 if the last delivery to a hook failed, 0 if not";
     }
     "The program" {
         BUILD "gipam_build" Info "" ["version"] "The version";

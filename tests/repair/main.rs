@@ -125,6 +125,41 @@ async fn an_address_that_the_engine_shows_live_is_adopted_at_once() {
 }
 
 #[tokio::test]
+async fn what_the_engine_calls_a_holder_without_a_name_is_an_event_and_changes_nothing_else() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let id = world.subnet(None).await.unwrap();
+    let address = world.lease(&id, None, 1).await.unwrap();
+    let before = world.plan();
+    let of = |plan: &gipam::plan::Plan| {
+        let all =
+            plan.subnets().flat_map(|subnet| subnet.addresses.records().map(|(_, record)| record.clone()));
+        all.collect::<Vec<_>>()
+    };
+    world.show("front", "10.9.0.0/24", &[("web", &address.to_string())]);
+    for _ in 0..2 {
+        later(&CLOCK, 60_001);
+        world.look().await;
+    }
+    assert_eq!(of(&world.plan()), of(&before), "the rows say what they said");
+    world.ask(Request::ReleaseAddress { id, address, generation: None }).await.unwrap();
+    let entries = Reader::open(&world.books).unwrap().entries_after(0, 100).unwrap();
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.line.event.as_str(), entry.container.as_deref(), entry.network.as_deref()))
+        .collect();
+    let web = (Some("web"), Some("front"));
+    let expected = [
+        ("subnet granted", None, None),
+        ("leased", web.0, web.1),
+        ("named", web.0, web.1),
+        ("released", web.0, web.1),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(entries[2].line.why.as_deref(), Some("the Engine shows web in front"));
+}
+
+#[tokio::test]
 async fn fenced_an_address_just_released_is_not_adopted() {
     clock!(CLOCK, now);
     let world = World::new(now, false);

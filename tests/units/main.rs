@@ -38,7 +38,7 @@ use std::process::ExitCode;
 /// A name, and what happens on a fresh machine.
 type Scenario = (&'static str, fn(&mut Machine));
 
-const SCENARIOS: [Scenario; 14] = [
+const SCENARIOS: [Scenario; 15] = [
     ("transport_unix_tcp_tls_unix", transport::switch),
     ("boot_shutdown_boot", boot::shutdown),
     ("install_use_upgrade_remove", install::install_use_remove),
@@ -51,6 +51,7 @@ const SCENARIOS: [Scenario; 14] = [
     ("killed_and_back", sockets::killed),
     ("bad_configuration_is_not_tried_for_ever", reload::exit_code_2),
     ("reload_applies_a_changed_pool", reload::changed_pool),
+    ("hooks_run_within_the_service", reload::hook),
     ("old_binary_replaced", old::replaced),
     ("old_installation_gets_these_units", old::units),
 ];

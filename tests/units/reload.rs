@@ -58,3 +58,35 @@ pub fn exit_code_2(m: &mut Machine) {
     m.sh("docker network create --ipam-driver gipam web");
     assert_eq!(m.view("subnets").len(), 1);
 }
+
+/// A hook runs within the service's bounds, from a reload on, and knows nothing of what systemd told gipam.
+pub fn hook(m: &mut Machine) {
+    page::install(m);
+    m.sh("docker network create --ipam-driver gipam before");
+    let hook = r#"[[hook]]\nname = "test"\ncommand = ["sh", "-c", "env >>told"]\n"#;
+    m.sh(&format!("printf '{hook}' >>{TOML}; systemctl reload gipam"));
+    m.sh("docker network create --ipam-driver gipam after");
+    let told = "/var/lib/gipam/told";
+    until("the hook is told of the second network", SOON, || {
+        m.try_sh(&format!("grep -x EVENT=subnet_granted {told} && grep -x EVENT=leased {told}")).ok
+    });
+    let granted = m.sh(&format!("grep -cx EVENT=subnet_granted {told}"));
+    assert_eq!(granted, m.prefixes("after").len().to_string(), "and not of the first");
+    assert!(!m.try_sh(&format!("grep -E '^(NOTIFY_SOCKET|LISTEN_)' {told}")).ok);
+    assert_eq!(m.show("gipam.service", "ActiveState"), "active");
+
+    // What changes this machine needs the drop-in of docs/hooks.md.
+    m.sh(&format!("sed -i 's|env >>told|ip route replace blackhole $EVENT_SUBNET metric 4242|' {TOML}; systemctl reload gipam"));
+    m.sh("docker network create --ipam-driver gipam routed");
+    let subnet = m.prefixes("routed")[0].clone();
+    let family = if subnet.contains(':') { "-6" } else { "-4" };
+    until("it may not", SOON, || m.sh("gipam status").contains("fails since"));
+    m.sh(
+        "mkdir -p /etc/systemd/system/gipam.service.d; \
+         printf '[Service]\\nCapabilityBoundingSet=CAP_NET_ADMIN\\n' >/etc/systemd/system/gipam.service.d/hooks.conf; \
+         systemctl daemon-reload; systemctl restart gipam.service",
+    );
+    until("the route is there", SOON, || {
+        m.sh(&format!("ip {family} route show type blackhole")).contains(&subnet)
+    });
+}

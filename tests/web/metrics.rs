@@ -22,7 +22,7 @@ fn traffic(site: &Site) -> String {
 
 #[test]
 fn a_scrape_has_every_metric_of_the_table_and_no_other() {
-    let site = Site::new(TOML);
+    let site = Site::new(&(TOML.to_owned() + "[[hook]]\nname = \"test\"\ncommand = [\"true\"]\n"));
     traffic(&site);
     let answer = site.get("/metrics");
     assert!(answer.head.contains("content-type: application/openmetrics-text"), "{}", answer.head);

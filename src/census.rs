@@ -13,7 +13,7 @@ use crate::clock;
 use crate::plan::change::Serial;
 use crate::plan::counts::{AddressCounts, SubnetCounts};
 use crate::plan::prefix::Family;
-use crate::plan::settings::Millis;
+use crate::plan::settings::{Base, Millis};
 use crate::plan::{Plan, Subnet};
 use crate::store::{Error, Reader};
 
@@ -31,6 +31,8 @@ pub struct PoolCount {
     pub family: Family,
     /// Its subnets.
     pub counts: SubnetCounts,
+    /// How full it is.
+    pub share: f64,
 }
 
 /// One held subnet.
@@ -68,6 +70,15 @@ pub fn share(counts: &AddressCounts) -> f64 {
     let taken = counts.leased + counts.cooling;
     // Rounding is welcome here.
     taken as f64 / (taken + counts.free).max(1) as f64
+}
+
+/// How full a pool is: the part of its space that subnets have, or that is too small for one. Space that reservations
+/// keep free does not count.
+pub fn pool_share(base: &Base, counts: &SubnetCounts) -> f64 {
+    // Rounding is welcome here.
+    let whole = 2f64.powi(i32::from(base.size) - i32::from(base.base.length()));
+    let open = whole - counts.reserved as f64;
+    if open < 1.0 { 1.0 } else { (1.0 - counts.free as f64 / open).clamp(0.0, 1.0) }
 }
 
 impl Census {
@@ -115,10 +126,11 @@ fn pools(plan: &Plan) -> Vec<PoolCount> {
     let count = |(pool, family): (&crate::plan::settings::PoolSettings, Family)| {
         let base = pool.base(family)?;
         let mut counts = plan.count_subnets(base);
+        let share = if pool.closed { 0.0 } else { pool_share(base, &counts) };
         if pool.closed {
             counts.free = 0;
         }
-        Some(PoolCount { pool: pool.name.clone(), family, counts })
+        Some(PoolCount { pool: pool.name.clone(), family, counts, share })
     };
     all.filter_map(count).collect()
 }

@@ -1,0 +1,79 @@
+//! From when on pools and subnets are said to fill up.
+//!
+//! Promises: one share for each pool, the pool's own or that of the top of the file; "off" says nothing. Counts nothing.
+
+use std::collections::BTreeMap;
+
+use toml::Spanned;
+
+use super::error::{Error, Problem};
+use super::resolve::Resolver;
+
+/// By default.
+const DEFAULT: &str = "80%";
+
+/// From when on there is a warning, in percent; `None` = never.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WarnAt {
+    /// Where a pool has none of its own, and outside of all pools.
+    pub others: Option<u8>,
+    /// Pools with one of their own.
+    pub pools: BTreeMap<String, Option<u8>>,
+}
+
+impl WarnAt {
+    /// That of a pool.
+    pub fn of(&self, pool: &str) -> Option<u8> {
+        self.pools.get(pool).copied().unwrap_or(self.others)
+    }
+
+    /// Whether there is ever anything to say.
+    pub fn is_off(&self) -> bool {
+        self.others.is_none() && self.pools.values().all(Option::is_none)
+    }
+}
+
+/// Reads `80%` or `off`.
+fn percent(text: &str) -> Result<Option<u8>, Problem> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
+    let number = number.filter(|number| (1..=100).contains(number));
+    number.map(Some).ok_or_else(|| Problem::WarnAt { text: text.to_owned() })
+}
+
+/// What was written.
+pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<WarnAt, Error> {
+    let written = resolver.document.top.warn_at.as_ref();
+    let text = written.map_or(DEFAULT, |written| written.get_ref()).to_owned();
+    let read = |written: &Spanned<String>| resolver.document.value(written, |text| percent(text));
+    let others = match written {
+        Some(written) => read(written)?,
+        None => percent(DEFAULT).unwrap_or_default(),
+    };
+    let mut pools = BTreeMap::new();
+    for table in &resolver.document.top.pool {
+        if let Some(written) = &table.warn_at {
+            pools.insert(table.name.get_ref().clone(), read(written)?);
+        }
+    }
+    let origin = resolver.document_origin(written);
+    resolver.show("warn_at", text, origin);
+    Ok(WarnAt { others, pools })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_whole_percentage_or_off() {
+        assert_eq!(percent("80%"), Ok(Some(80)));
+        assert_eq!(percent("100%"), Ok(Some(100)));
+        assert_eq!(percent("off"), Ok(None));
+        for text in ["", "80", "0%", "101%", "8.5%", "-1%", "%", "never"] {
+            assert!(percent(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A hook that is a program: one process for each event, without a shell.
+//!
+//! Promises: the event is on its standard input as one line of JSON, and in its environment; it is in a process group of
+//! its own, which is killed when the time is over or the daemon no longer waits for it. Exit code 0 is success. What it
+//! says on standard error is kept, up to a limit, for the message about its failure.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
+use tokio::time::timeout;
+
+use super::event::Event;
+
+/// How much of standard error is kept.
+const KEPT: usize = 500;
+/// How long what was said is waited for after the end.
+const AFTER: Duration = Duration::from_millis(50);
+/// What systemd told the daemon, and nobody else.
+const OURS_ALONE: [&str; 7] = [
+    "NOTIFY_SOCKET",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "FDSTORE",
+];
+
+/// Kills a process group unless it ended by itself.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Its failure means that nobody is left.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// Runs it with this event.
+pub(super) async fn run(words: &[String], hook: &str, event: &Event, limit: Duration) -> Result<(), String> {
+    let (program, arguments) = words.split_first().ok_or("there is no command")?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.process_group(0).kill_on_drop(true);
+    for name in OURS_ALONE {
+        command.env_remove(name);
+    }
+    command.env("EVENT_HOOK", hook).envs(event.variables());
+    let line = serde_json::to_string(event).map_err(|error| error.to_string())? + "\n";
+    let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let mut group = Group(group);
+    let mut said = Vec::new();
+    let ended = timeout(limit, end(&mut child, line.as_bytes(), &mut said)).await;
+    let status = match ended {
+        Err(_) => {
+            return Err(format!("{program} took longer than {limit:?} and was killed{}", quoted(&said)));
+        }
+        Ok(Err(error)) => return Err(format!("{program} cannot be waited for: {error}")),
+        Ok(Ok(status)) => status,
+    };
+    // It was reaped: its number may be another's from now on. What it left behind is its own business.
+    group.0 = None;
+    if status.success() { Ok(()) } else { Err(format!("{program} ended with {status}{}", quoted(&said))) }
+}
+
+/// Hands the event over and waits for the end.
+async fn end(child: &mut Child, line: &[u8], said: &mut Vec<u8>) -> std::io::Result<ExitStatus> {
+    let (input, mut errors) = (child.stdin.take(), child.stderr.take());
+    let status = {
+        let ended = async { tokio::join!(write(input, line), child.wait()).1 };
+        let listening = listen(errors.as_mut(), said);
+        tokio::pin!(ended, listening);
+        tokio::select! {
+            status = &mut ended => status,
+            () = &mut listening => ended.await,
+        }
+    };
+    // What stands in the pipe still; somebody whom it left behind may hold the pipe open.
+    let _ = timeout(AFTER, listen(errors.as_mut(), said)).await;
+    status
+}
+
+/// A program that does not care for its input is none the worse.
+async fn write(input: Option<ChildStdin>, line: &[u8]) {
+    if let Some(mut input) = input {
+        let _ = input.write_all(line).await;
+    }
+}
+
+/// Reads to the end, keeps the beginning.
+async fn listen(errors: Option<&mut ChildStderr>, said: &mut Vec<u8>) {
+    let Some(errors) = errors else { return };
+    let mut part = [0; 512];
+    while let Ok(read @ 1..) = errors.read(&mut part).await {
+        let room = KEPT.saturating_sub(said.len()).min(read);
+        said.extend_from_slice(&part[..room]);
+    }
+}
+
+/// What was said, for the end of a message.
+fn quoted(said: &[u8]) -> String {
+    let text = String::from_utf8_lossy(said);
+    match text.trim() {
+        "" => String::new(),
+        text => format!(": {}", text.escape_debug()),
+    }
+}

@@ -1,0 +1,159 @@
+//! One hook's courier: reads the log, delivers in order, remembers how far.
+//!
+//! Promises: an event is delivered before the next one is tried, and again until it succeeds; between two failures it
+//! waits, longer each time, up to a minute; while nothing is left to be told it waits for the ledger's news and does not
+//! wake up by itself. Never asks the ledger for anything that a request could wait for, but to keep its cursor.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+use super::cursors::Cursors;
+use super::event::{Event, Page, read};
+use super::state::State;
+use super::{command, webhook};
+use crate::clock;
+use crate::config::Hook;
+use crate::config::hooks::Target;
+
+/// Rows that are read at a time.
+const ROWS: usize = 256;
+/// Rows that nobody wants, after which the cursor is moved all the same: pruning them is no gap.
+const SKIPPED: u64 = 256;
+/// What happens together is read together.
+const TOGETHER: Duration = Duration::from_millis(20);
+/// After the first failure.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// And at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Who tells one hook.
+pub(super) struct Courier {
+    pub(super) hook: Hook,
+    pub(super) books: PathBuf,
+    pub(super) state: Arc<State>,
+    pub(super) cursors: Arc<Cursors>,
+    /// How many commits there were.
+    pub(super) commits: watch::Receiver<u64>,
+    /// Events that stand in no history.
+    pub(super) told: mpsc::Receiver<Event>,
+    /// The last row that was looked at.
+    pub(super) position: u64,
+    /// The last number that is in the books.
+    pub(super) kept: u64,
+}
+
+impl Courier {
+    /// Delivers for ever.
+    pub(super) async fn run(mut self) {
+        let mut wait = FIRST_WAIT;
+        loop {
+            self.commits.borrow_and_update();
+            while let Ok(event) = self.told.try_recv() {
+                self.deliver(&[event]).await;
+            }
+            match read(&self.books, self.position, ROWS, clock::now()) {
+                Ok(page) => {
+                    wait = FIRST_WAIT;
+                    let more = page.more;
+                    self.take(page).await;
+                    if !more {
+                        self.rest().await;
+                    }
+                }
+                Err(error) => {
+                    self.state.failed("reading the history", error.to_string(), clock::now());
+                    sleep(wait).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+            }
+        }
+    }
+
+    /// Delivers what is wanted of a page.
+    async fn take(&mut self, page: Page) {
+        for event in page.events.iter().filter(|event| event.event == "gap") {
+            tracing::warn!(
+                "hook {}: entries {} to {} of the history were pruned before it was told of them; see history in the \
+                 configuration",
+                self.hook.name,
+                event.first.unwrap_or_default(),
+                event.last.unwrap_or_default()
+            );
+        }
+        let wanted = self.hook.events.as_deref();
+        let events: Vec<Event> = page.events.into_iter().filter(|event| event.is_wanted(wanted)).collect();
+        for batch in events.chunks(self.batch()) {
+            self.deliver(batch).await;
+            if let Some(number) = batch.last().and_then(|event| event.id) {
+                self.keep(number).await;
+            }
+        }
+        self.position = page.upto;
+        self.state.reached(self.position);
+        if self.position >= self.kept + SKIPPED {
+            self.keep(self.position).await;
+        }
+    }
+
+    const fn batch(&self) -> usize {
+        match self.hook.target {
+            Target::Command(_) => 1,
+            Target::Web { batch, .. } => batch,
+        }
+    }
+
+    async fn keep(&mut self, number: u64) {
+        self.kept = number;
+        self.state.reached(number);
+        self.cursors.advance(&self.hook.name, number).await;
+    }
+
+    /// Until something is new.
+    async fn rest(&mut self) {
+        tokio::select! {
+            _ = self.commits.changed() => sleep(TOGETHER).await,
+            Some(event) = self.told.recv() => self.deliver(&[event]).await,
+        }
+    }
+
+    /// Until it succeeds.
+    async fn deliver(&self, events: &[Event]) {
+        let mut wait = FIRST_WAIT;
+        while let Err(text) = self.send(events).await {
+            let what = match events {
+                [event] => format!("telling it of {}", described(event)),
+                [first, .., last] => format!("telling it of {} to {}", described(first), described(last)),
+                [] => return,
+            };
+            self.state.failed(&what, text, clock::now());
+            sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+        self.state.well(events.len() as u64);
+    }
+
+    async fn send(&self, events: &[Event]) -> Result<(), String> {
+        let limit = Duration::from_millis(self.hook.timeout);
+        match &self.hook.target {
+            Target::Command(words) => {
+                for event in events {
+                    command::run(words, &self.hook.name, event, limit).await?;
+                }
+                Ok(())
+            }
+            Target::Web { url, .. } => webhook::post(url, &self.hook.name, events, limit).await,
+        }
+    }
+}
+
+/// An event in a message.
+fn described(event: &Event) -> String {
+    match event.id {
+        Some(id) => format!("event {id} ({})", event.event),
+        None => event.event.clone(),
+    }
+}

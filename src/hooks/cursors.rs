@@ -1,0 +1,75 @@
+//! How far each hook has been told, in the books.
+//!
+//! Promises: a cursor is written after the delivery and through the ledger, so a crash between the two repeats an event
+//! and loses none; what hooks nobody configures any more had is forgotten. A cursor that cannot be written now is written
+//! with the next one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tokio::sync::Mutex;
+
+use crate::ledger::{Altered, Ledger, Refusal};
+use crate::store::{Error, Reader};
+
+/// The key in the table `meta`.
+const KEY: &str = "hooks";
+
+type Numbers = BTreeMap<String, u64>;
+
+/// The cursors of all hooks.
+#[derive(Debug)]
+pub(super) struct Cursors {
+    ledger: Ledger,
+    numbers: Mutex<Numbers>,
+}
+
+impl Cursors {
+    /// As the books have them.
+    pub(super) fn load(ledger: Ledger, books: &Path) -> Result<Self, Error> {
+        let reader = Reader::open(books)?;
+        let mut numbers: Numbers = match reader.meta(KEY)? {
+            Some(text) => serde_json::from_str(&text).map_err(|error| Error::Damaged {
+                path: books.to_owned(),
+                what: format!("table meta, key {KEY}: {error}"),
+            })?,
+            None => Numbers::new(),
+        };
+        let (_, newest) = reader.log_ends()?;
+        for (name, number) in numbers.iter_mut().filter(|(_, number)| **number > newest) {
+            // Where no history is kept its numbers may begin anew; what was written before was told.
+            tracing::debug!("hook {name}: goes on at {newest} instead of {number}");
+            *number = newest;
+        }
+        Ok(Self { ledger, numbers: Mutex::new(numbers) })
+    }
+
+    /// Keeps those of these hooks, with a beginning for each that is new; answers them.
+    pub(super) async fn settle(&self, begin: &[(String, u64)]) -> Numbers {
+        let mut numbers = self.numbers.lock().await;
+        let cursor = |(name, new): &(String, u64)| (name.clone(), *numbers.get(name).unwrap_or(new));
+        let wanted: Numbers = begin.iter().map(cursor).collect();
+        if wanted != *numbers {
+            if let Err(error) = self.write(&wanted).await {
+                tracing::warn!("how far hooks were told is not in the books: {error}");
+            }
+            *numbers = wanted;
+        }
+        numbers.clone()
+    }
+
+    /// This hook was told everything up to this number.
+    pub(super) async fn advance(&self, name: &str, number: u64) {
+        let mut numbers = self.numbers.lock().await;
+        numbers.insert(name.to_owned(), number);
+        if let Err(error) = self.write(&numbers).await {
+            tracing::debug!("hook {name}: that it was told up to {number} is not in the books: {error}");
+        }
+    }
+
+    async fn write(&self, numbers: &Numbers) -> Result<(), Refusal> {
+        let text = serde_json::to_string(numbers).unwrap_or_default();
+        let meta = vec![(KEY.to_owned(), text)];
+        self.ledger.alter(Box::new(move |_| Ok(Altered { meta, ..Altered::default() }))).await
+    }
+}

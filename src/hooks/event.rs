@@ -1,0 +1,183 @@
+//! An event as a hook sees it: JSON, and the same as environment variables.
+//!
+//! Promises: a contract with programs outside this repository: fields keep their names, further ones may follow; absent
+//! values are `null` in JSON and not set in the environment.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::plan::settings::{Millis, rfc3339};
+use crate::store::events::{Entry, QUIET};
+use crate::store::{Error, Reader};
+
+/// What happened, or what was not told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// Its number in the history; none for those that are no part of it.
+    pub id: Option<u64>,
+    /// `leased`, `subnet_granted` ...; see `config::hooks::EVENTS`; or `gap`.
+    pub event: String,
+    /// When, RFC 3339.
+    pub at: String,
+    /// Address space.
+    pub space: Option<String>,
+    /// `v4` or `v6`.
+    pub family: Option<String>,
+    /// Prefix of the subnet.
+    pub subnet: Option<String>,
+    /// The pool that the subnet was cut from.
+    pub pool: Option<String>,
+    /// The PoolID of the subnet.
+    pub pool_id: Option<String>,
+    /// The address.
+    pub address: Option<String>,
+    /// gateway, auxiliary, endpoint.
+    pub kind: Option<String>,
+    /// The holder's name, as Docker said it or else as its Engine shows it.
+    pub holder: Option<String>,
+    /// The holder's MAC.
+    pub mac: Option<String>,
+    /// The network, where the Engine has shown it.
+    pub network: Option<String>,
+    /// Why it was released, or the evidence of repair.
+    pub why: Option<String>,
+    /// Of a gap: the first number that nobody was told of.
+    pub first: Option<u64>,
+    /// And the last.
+    pub last: Option<u64>,
+    /// Of what fills up: how full, in percent.
+    pub percent: Option<u8>,
+}
+
+impl Event {
+    /// From a row of the history.
+    fn of(entry: Entry) -> Self {
+        let line = entry.line;
+        Self {
+            id: Some(entry.number),
+            event: line.event.replace(' ', "_"),
+            at: rfc3339(line.at),
+            space: Some(line.space),
+            family: Some(if line.subnet.contains(':') { "v6" } else { "v4" }.to_owned()),
+            subnet: Some(line.subnet),
+            pool: entry.pool,
+            pool_id: Some(line.id),
+            address: line.address,
+            kind: line.kind,
+            holder: line.name.or(entry.container),
+            mac: line.mac,
+            network: entry.network,
+            why: line.why,
+            ..Self::default()
+        }
+    }
+
+    /// These numbers left the history before they were told.
+    fn gap(first: u64, last: u64, now: Millis) -> Self {
+        Self {
+            id: Some(last),
+            event: "gap".to_owned(),
+            at: rfc3339(now),
+            first: Some(first),
+            last: Some(last),
+            ..Self::default()
+        }
+    }
+
+    /// Something fills up, or does no longer; of a space, a subnet and a pool what there is.
+    pub fn of_filling(
+        event: String,
+        at: Millis,
+        percent: u8,
+        family: &str,
+        [space, subnet, pool]: [Option<String>; 3],
+    ) -> Self {
+        let (at, percent, family) = (rfc3339(at), Some(percent), Some(family.to_owned()));
+        Self { event, at, percent, family, space, subnet, pool, ..Self::default() }
+    }
+
+    /// Whether a hook with this filter is told.
+    pub fn is_wanted(&self, wanted: Option<&[String]>) -> bool {
+        self.event == "gap" || wanted.is_none_or(|wanted| wanted.contains(&self.event))
+    }
+
+    /// The fields as environment variables: `EVENT` is what happened, `EVENT_ADDRESS` the address ...
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let Ok(Value::Object(fields)) = serde_json::to_value(self) else { return Vec::new() };
+        let variable = |(name, value): (String, Value)| {
+            let value = match value {
+                Value::Null => return None,
+                Value::String(text) => text.replace('\0', " "),
+                other => other.to_string(),
+            };
+            let name =
+                if name == "event" { "EVENT".to_owned() } else { format!("EVENT_{}", name.to_uppercase()) };
+            Some((name, value))
+        };
+        fields.into_iter().filter_map(variable).collect()
+    }
+}
+
+/// A stretch of the log.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    /// Its events, in order.
+    pub(super) events: Vec<Event>,
+    /// The number of the last row that was looked at.
+    pub(super) upto: u64,
+    /// There may be more.
+    pub(super) more: bool,
+}
+
+/// Reads what stands in the books after this number, at most so many rows.
+pub(super) fn read(books: &Path, after: u64, most: usize, now: Millis) -> Result<Page, Error> {
+    let reader = Reader::open(books)?;
+    let entries = reader.entries_after(after, most)?;
+    let mut page = Page { events: Vec::new(), upto: after, more: entries.len() == most };
+    // Numbers have no holes: what is missing before the first row that is there was pruned.
+    let begins = match entries.first() {
+        Some(first) => first.number,
+        None => reader.log_ends()?.1 + 1,
+    };
+    if begins > after + 1 {
+        page.events.push(Event::gap(after + 1, begins - 1, now));
+        page.upto = begins - 1;
+    }
+    for entry in entries {
+        page.upto = entry.number;
+        if !QUIET.contains(&&*entry.line.event) {
+            page.events.push(Event::of(entry));
+        }
+    }
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_the_fields_that_are_there() {
+        let event = Event { address: Some("192.0.2.7".to_owned()), ..Event::gap(3, 9, 0) };
+        let variables = event.variables();
+        let expected = [
+            ("EVENT_ID", "9"),
+            ("EVENT", "gap"),
+            ("EVENT_AT", "1970-01-01T00:00:00Z"),
+            ("EVENT_ADDRESS", "192.0.2.7"),
+            ("EVENT_FIRST", "3"),
+            ("EVENT_LAST", "9"),
+        ];
+        assert_eq!(variables, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn a_gap_is_told_whatever_is_wanted() {
+        let only = ["leased".to_owned()];
+        assert!(Event::gap(1, 2, 0).is_wanted(Some(&only)));
+        let other = Event { event: "released".to_owned(), ..Event::default() };
+        assert!(!other.is_wanted(Some(&only)) && other.is_wanted(None));
+    }
+}

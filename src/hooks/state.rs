@@ -1,0 +1,117 @@
+//! How each hook does: for `gipam status`, `gipam doctor` and the metrics.
+//!
+//! Promises: cheap to write, safe to read at any time; a sick hook is logged once, and once when it is well again.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::config::Hook;
+use crate::plan::settings::{Millis, rfc3339};
+use crate::store::Reader;
+
+/// A hook that fails at the moment.
+#[derive(Clone, Debug)]
+struct Trouble {
+    since: Millis,
+    tries: u64,
+    text: String,
+}
+
+/// What is known of one hook since it was started.
+#[derive(Debug)]
+pub(super) struct State {
+    name: String,
+    target: String,
+    /// The events that it wants, as the history spells them.
+    wanted: Vec<String>,
+    upto: AtomicU64,
+    delivered: AtomicU64,
+    failures: AtomicU64,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+/// One hook, as people see it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its name.
+    pub name: String,
+    /// Whom it tells.
+    pub target: String,
+    /// It was told everything up to this number of the history.
+    pub upto: u64,
+    /// Events that it was not told yet, if they could be counted.
+    pub behind: Option<u64>,
+    /// Events delivered since the daemon started or the hook was changed.
+    pub delivered: u64,
+    /// Deliveries that failed.
+    pub failures: u64,
+    /// Since when it fails, if it does.
+    pub failing_since: Option<String>,
+    /// Why.
+    pub last_error: Option<String>,
+}
+
+impl State {
+    pub(super) fn new(hook: &Hook, upto: u64) -> Self {
+        let wanted = hook.events.clone().unwrap_or_default();
+        Self {
+            name: hook.name.clone(),
+            target: hook.target.to_string(),
+            wanted: wanted.iter().map(|event| event.replace('_', " ")).collect(),
+            upto: AtomicU64::new(upto),
+            delivered: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// Nothing up to here is left to be told.
+    pub(super) fn reached(&self, number: u64) {
+        self.upto.store(number, Ordering::Relaxed);
+    }
+
+    /// A delivery went well.
+    pub(super) fn well(&self, events: u64) {
+        self.delivered.fetch_add(events, Ordering::Relaxed);
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Trouble { tries, .. }) = trouble {
+            tracing::info!("hook {}: works again, after {tries} failures", self.name);
+        }
+    }
+
+    /// Something failed, and will be tried again.
+    pub(super) fn failed(&self, what: &str, text: String, now: Millis) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match trouble.as_mut() {
+            Some(known) => {
+                known.tries += 1;
+                known.text = text;
+            }
+            None => {
+                tracing::warn!(
+                    "hook {}: {what} failed: {text}; it is tried again until it succeeds, and what comes later waits",
+                    self.name
+                );
+                *trouble = Some(Trouble { since: now, tries: 1, text });
+            }
+        }
+    }
+
+    /// How it does; what is left is counted in the books.
+    pub(super) fn report(&self, books: &Path) -> Report {
+        let upto = self.upto.load(Ordering::Relaxed);
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Report {
+            name: self.name.clone(),
+            target: self.target.clone(),
+            upto,
+            behind: Reader::open(books).and_then(|reader| reader.count_after(upto, &self.wanted)).ok(),
+            delivered: self.delivered.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            failing_since: trouble.as_ref().map(|trouble| rfc3339(trouble.since)),
+            last_error: trouble.map(|trouble| trouble.text),
+        }
+    }
+}

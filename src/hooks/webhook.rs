@@ -1,0 +1,103 @@
+//! A hook that is a web address: events are sent there with POST, as JSON.
+//!
+//! Promises: one request over a connection of its own, all within one time limit; any 2xx is success, every other answer
+//! a failure whose status and first words are kept for the message. Of an answer only its status matters, so its head is all
+//! that is read of it. Follows no redirect and looks up no name.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::event::Event;
+use crate::config::hooks::Url;
+
+/// The longest head of an answer.
+const MAX_HEAD: usize = 16 << 10;
+/// Most fields in it.
+const MAX_FIELDS: usize = 64;
+/// How much of a refusal's words stands in a message.
+const KEPT: usize = 200;
+/// And how long these are waited for.
+const WORDS: Duration = Duration::from_millis(200);
+
+/// What is sent.
+#[derive(Serialize)]
+struct Call<'a> {
+    hook: &'a str,
+    events: &'a [Event],
+}
+
+/// Sends these events.
+pub(super) async fn post(url: &Url, hook: &str, events: &[Event], limit: Duration) -> Result<(), String> {
+    let body = serde_json::to_vec(&Call { hook, events }).map_err(|error| error.to_string())?;
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: gipam/{}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n",
+        url.path,
+        url.host,
+        env!("CARGO_PKG_VERSION"),
+        body.len()
+    );
+    let answered = timeout(limit, exchange(url, [head.into_bytes(), body].concat())).await;
+    match answered.map_err(|_| format!("{} did not answer within {limit:?}", url.text))?? {
+        (200..=299, _) => Ok(()),
+        (status, words) => Err(format!("{} answered {status}: {}", url.text, words.escape_debug())),
+    }
+}
+
+/// The status, and of a refusal its first words.
+async fn exchange(url: &Url, request: Vec<u8>) -> Result<(u16, String), String> {
+    let broken = |why: &dyn std::fmt::Display| format!("{} gave no proper answer: {why}", url.text);
+    let stream = TcpStream::connect(url.address).await;
+    let mut stream = stream.map_err(|error| format!("{} cannot be reached: {error}", url.address))?;
+    stream.write_all(&request).await.map_err(|error| broken(&error))?;
+    let mut answer = Vec::new();
+    loop {
+        match status(&answer).map_err(|error| broken(&error))? {
+            // A word in between, such as 100: the answer follows.
+            Some((100..=199, length)) => drop(answer.drain(..length)),
+            Some((status @ 200..=299, _)) => return Ok((status, String::new())),
+            Some((status, length)) => {
+                answer.drain(..length);
+                let _ = timeout(WORDS, (&mut stream).take(KEPT as u64).read_to_end(&mut answer)).await;
+                let text = String::from_utf8_lossy(&answer);
+                return Ok((status, text.trim().chars().take(KEPT).collect()));
+            }
+            None if answer.len() > MAX_HEAD => return Err(broken(&"its head is too long")),
+            None => match stream.read_buf(&mut answer).await {
+                Ok(0) => return Err(broken(&"it ended early")),
+                Ok(_) => {}
+                Err(error) => return Err(broken(&error)),
+            },
+        }
+    }
+}
+
+/// The status in the head of an answer and the length of that head, when all of it is there.
+fn status(answer: &[u8]) -> Result<Option<(u16, usize)>, httparse::Error> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut head = httparse::Response::new(&mut fields);
+    Ok(match head.parse(answer)? {
+        httparse::Status::Complete(length) => head.code.map(|code| (code, length)),
+        httparse::Status::Partial => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_when_the_head_is_whole_and_nonsense_is_refused() {
+        let whole = b"HTTP/1.1 204 No Content\r\nServer: x\r\n\r\n";
+        assert_eq!(status(whole), Ok(Some((204, whole.len()))));
+        assert_eq!(status(b"HTTP/1.0 503\r\n\r\nbusy"), Ok(Some((503, 16))));
+        for length in 0..whole.len() {
+            assert_eq!(status(&whole[..length]), Ok(None), "{length}");
+        }
+        assert!(status(b"SSH-2.0-OpenSSH\r\n").is_err());
+    }
+}

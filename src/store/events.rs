@@ -1,0 +1,93 @@
+//! The history as a numbered log: what happened after a row, in its order, for who must be told of everything.
+//!
+//! Promises: rows in the order of their numbers, none left out but those that were pruned, which shows in the numbers;
+//! bounded by what was asked for. What is known of a holder only since (its container, its network) stands beside the row.
+
+use rusqlite::Row;
+
+use super::history::HistoryLine;
+use super::sqlite::{Error, Reader, sqlite};
+use super::write::signed;
+
+/// One row of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number: each is one above the last.
+    pub number: u64,
+    /// What happened.
+    pub line: HistoryLine,
+    /// The pool of the subnet.
+    pub pool: Option<String>,
+    /// The container that holds the address, where the Engine has shown it.
+    pub container: Option<String>,
+    /// Its network.
+    pub network: Option<String>,
+}
+
+/// Rows that only say what is known of an address: no events.
+pub const QUIET: [&str; 2] = ["forgotten", "restored"];
+
+fn whole(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+impl Reader {
+    /// The rows after this one, at most so many; quiet ones too.
+    pub fn entries_after(&self, number: u64, most: usize) -> Result<Vec<Entry>, Error> {
+        let fail = || sqlite(&self.path, "reading the newest history");
+        let sql = "SELECT h.seq, h.at, h.event, h.space, h.subnet, h.id, h.address, h.kind, h.name, h.mac, h.why, s.pool, \
+                   n.container, n.network FROM history AS h LEFT JOIN subnets AS s ON s.serial = h.serial \
+                   LEFT JOIN names AS n ON n.subnet = h.serial AND n.address = h.address AND n.generation = h.generation \
+                   WHERE h.seq > ?1 ORDER BY h.seq LIMIT ?2";
+        let mut statement = self.connection.prepare(sql).map_err(fail())?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let rows = statement.query_map([signed(number), most], entry).map_err(fail())?;
+        rows.collect::<Result<_, _>>().map_err(fail())
+    }
+
+    /// The numbers of the oldest row that is kept and of the newest that was written; the oldest is beyond the newest where
+    /// none is kept.
+    pub fn log_ends(&self) -> Result<(u64, u64), Error> {
+        let sql = "SELECT (SELECT min(seq) FROM history), \
+                   max(folded, coalesce((SELECT max(seq) FROM history), 0)) FROM counters";
+        let ends = self.connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        let (oldest, newest): (Option<i64>, i64) = ends.map_err(sqlite(&self.path, "reading history"))?;
+        Ok((oldest.map_or(whole(newest) + 1, whole), whole(newest)))
+    }
+
+    /// How many rows after this one are of these events, which are spelled as in the history; of all if none is named.
+    pub fn count_after(&self, number: u64, events: &[String]) -> Result<u64, Error> {
+        let fail = || sqlite(&self.path, "counting the newest history");
+        let sql = "SELECT event, count(*) FROM history WHERE seq > ?1 GROUP BY event";
+        let mut statement = self.connection.prepare(sql).map_err(fail())?;
+        let rows = statement.query_map([signed(number)], |row| Ok((row.get(0)?, row.get(1)?)));
+        let mut sum = 0;
+        for row in rows.map_err(fail())? {
+            let (event, count): (String, i64) = row.map_err(fail())?;
+            let wanted = if events.is_empty() { !QUIET.contains(&&*event) } else { events.contains(&event) };
+            sum += if wanted { whole(count) } else { 0 };
+        }
+        Ok(sum)
+    }
+}
+
+fn entry(row: &Row<'_>) -> Result<Entry, rusqlite::Error> {
+    Ok(Entry {
+        number: whole(row.get(0)?),
+        line: HistoryLine {
+            at: whole(row.get(1)?),
+            event: row.get(2)?,
+            space: row.get(3)?,
+            subnet: row.get(4)?,
+            id: row.get(5)?,
+            address: row.get(6)?,
+            kind: row.get(7)?,
+            name: row.get(8)?,
+            mac: row.get(9)?,
+            why: row.get(10)?,
+        },
+        pool: row.get(11)?,
+        container: row.get(12)?,
+        network: row.get(13)?,
+    })
+}

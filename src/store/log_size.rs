@@ -1,0 +1,40 @@
+//! How much of the log is in use: what SQLite would have to read, not how large the file once was.
+//!
+//! Promises: reads the log's own file and nothing else (a descriptor of the books or of their index must not be closed in a
+//! process that has them open; on the log SQLite has no locks); a few reads, whatever its size. Changes nothing.
+//!
+//! The file is a header of 32 bytes and frames of 24 bytes and a page. A log that is begun anew gets a new salt, and the
+//! frames behind its end keep the old one: so its end can be found by halving.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::sqlite::beside;
+
+const HEADER: u64 = 32;
+const FRAME_HEADER: u64 = 24;
+
+/// A log above this is kept from being begun anew by somebody who reads: gipam tidies it up at a quarter of that.
+pub const LONG: u64 = 64 << 20;
+
+/// Bytes of the log that are in use; `None` where there is none.
+pub fn log_in_use(books: &Path) -> Option<u64> {
+    let file = File::open(beside(books, "-wal")).ok()?;
+    let length = file.metadata().ok()?.len();
+    let mut header = [0; HEADER as usize];
+    file.read_exact_at(&mut header, 0).ok()?;
+    let page = u32::from_be_bytes(header[8..12].try_into().ok()?);
+    let frame = FRAME_HEADER + u64::from(page);
+    let salt = &header[16..24];
+    let is_ours = |number: u64| {
+        let mut found = [0; 8];
+        file.read_exact_at(&mut found, HEADER + number * frame + 8).is_ok() && found == salt
+    };
+    let (mut low, mut high) = (0, length.saturating_sub(HEADER) / frame);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if is_ours(middle) { low = middle + 1 } else { high = middle }
+    }
+    Some(HEADER + low * frame)
+}

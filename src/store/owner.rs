@@ -1,0 +1,58 @@
+//! Whose file it is: nothing is done to a file that is not ours, or of a newer gipam.
+//!
+//! Promises: what is foreign is named and left untouched. A process that has the books open asks through SQLite, see
+//! [`check_owner`].
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::schema::{APPLICATION_ID, VERSION};
+use super::sqlite::{Error, io, sqlite};
+
+/// Whose file it is, by its first bytes: SQLite itself does not touch one that is not ours. Only for files that this
+/// process does not have open; see [`check_owner`].
+pub(super) fn check_header(path: &Path) -> Result<(), Error> {
+    let mut header = Vec::new();
+    let file = File::open(path).map_err(io(path, "opening"))?;
+    file.take(72).read_to_end(&mut header).map_err(io(path, "reading"))?;
+    let why = match (header.get(68..72), header.starts_with(b"SQLite format 3\0")) {
+        (Some(id), true) if id == APPLICATION_ID.to_be_bytes() => return Ok(()),
+        (Some(id), true) => {
+            let id = id.iter().fold(0u32, |id, byte| id << 8 | u32::from(*byte));
+            format!("its application id is {id:#x}")
+        }
+        (None, true) => "the file is cut off".to_owned(),
+        (_, false) if header.is_empty() => "the file is empty".to_owned(),
+        (_, false) => "no SQLite header".to_owned(),
+    };
+    Err(Error::Foreign { path: path.to_owned(), why })
+}
+
+/// The same through SQLite, for who only looks. A process that closes any descriptor of a file loses all its locks on it
+/// (POSIX): were the file opened here beside SQLite, a look would take the daemon's own locks away, and the next program
+/// that closes the books would believe itself alone and remove the log, with all that is written to it afterwards.
+pub(super) fn check_owner(path: &Path, connection: &Connection) -> Result<(), Error> {
+    let foreign = |why: &str| Err(Error::Foreign { path: path.to_owned(), why: why.to_owned() });
+    match fs::metadata(path).map_err(io(path, "opening"))?.len() {
+        0 => return foreign("the file is empty"),
+        1..72 => return foreign("the file is cut off"),
+        _ => {}
+    }
+    let found = connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0));
+    match found.map_err(sqlite(path, "reading the header"))? {
+        APPLICATION_ID => Ok(()),
+        other => foreign(&format!("its application id is {other:#x}")),
+    }
+}
+
+/// The version of its schema, unless that is newer than this program.
+pub(super) fn check_version(path: &Path, connection: &Connection) -> Result<i32, Error> {
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
+    match found.map_err(sqlite(path, "reading the header"))? {
+        found if found > VERSION => Err(Error::Newer { path: path.to_owned(), found }),
+        found => Ok(found),
+    }
+}

@@ -1,0 +1,149 @@
+//! Which pools and subnets fill up: crossings of a share, up and down.
+//!
+//! Promises: pure; each crossing is told once; one that went up counts as full until it is well below (ten points, or half
+//! of a small share), so that one lease more or less is no news. What went away is forgotten without a word.
+
+use std::collections::BTreeMap;
+
+use crate::plan::settings::Millis;
+
+/// A pool's family, or a subnet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The space of a pool.
+    Pool {
+        /// Its name.
+        pool: String,
+        /// `v4` or `v6`.
+        family: &'static str,
+    },
+    /// The addresses of a subnet.
+    Subnet {
+        /// Its pool, or nothing.
+        pool: String,
+        /// Its address space.
+        space: &'static str,
+        /// Its prefix.
+        subnet: String,
+    },
+}
+
+/// How full something is, and from when on that is news.
+#[derive(Clone, Debug)]
+pub struct Level {
+    /// What.
+    pub subject: Subject,
+    /// From 0 to 1.
+    pub share: f64,
+    /// In percent; `None` = never.
+    pub warn_at: Option<u8>,
+}
+
+/// Something that is filling up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filling {
+    /// How full it was at the last look, in percent.
+    pub percent: u8,
+    /// The share from which on it counts.
+    pub warn_at: u8,
+    /// When that was seen first.
+    pub since: Millis,
+}
+
+/// What has just changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crossing {
+    /// What.
+    pub subject: Subject,
+    /// How full it is, in percent.
+    pub percent: u8,
+    /// The share.
+    pub warn_at: u8,
+    /// Up, or well below again.
+    pub up: bool,
+}
+
+/// What fills up now.
+pub type Fillings = BTreeMap<Subject, Filling>;
+
+/// The whole percents of a share.
+fn percent(share: f64) -> u8 {
+    // Clamped first: it fits, and there is no sign to lose.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100")]
+    let whole = (share * 100.0 + 1e-9).floor().clamp(0.0, 100.0) as u8;
+    whole
+}
+
+/// Below this it is well again.
+const fn relief(warn_at: u8) -> u8 {
+    if warn_at > 20 { warn_at - 10 } else { warn_at / 2 }
+}
+
+/// Brings `known` up to these levels; answers the crossings.
+pub fn judge(known: &mut Fillings, levels: &[Level], now: Millis) -> Vec<Crossing> {
+    let mut crossings = Vec::new();
+    let mut filling = Fillings::new();
+    for Level { subject, share, warn_at } in levels {
+        let (percent, before) = (percent(*share), known.get(subject));
+        let Some(warn_at) = *warn_at else { continue };
+        let up = percent >= warn_at || (before.is_some() && percent > 0 && percent >= relief(warn_at));
+        if up != before.is_some() {
+            crossings.push(Crossing { subject: subject.clone(), percent, warn_at, up });
+        }
+        if up {
+            let since = before.map_or(now, |before| before.since);
+            filling.insert(subject.clone(), Filling { percent, warn_at, since });
+        }
+    }
+    *known = filling;
+    crossings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(share: f64, warn_at: Option<u8>) -> Vec<Level> {
+        let subject = Subject::Pool { pool: "lan".to_owned(), family: "v4" };
+        vec![Level { subject, share, warn_at }]
+    }
+
+    #[test]
+    fn a_crossing_is_told_once_and_takes_back_only_well_below() {
+        let mut known = Fillings::new();
+        let mut look = |share: f64| {
+            judge(&mut known, &at(share, Some(80)), 7)
+                .iter()
+                .map(|it| (it.up, it.percent))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(look(0.799), []);
+        assert_eq!(look(0.8), [(true, 80)]);
+        for share in [0.9, 0.75, 0.81, 0.7] {
+            assert_eq!(look(share), [], "{share}");
+        }
+        assert_eq!(look(0.69), [(false, 69)]);
+        assert_eq!(look(0.75), []);
+        assert_eq!(look(1.0), [(true, 100)]);
+    }
+
+    #[test]
+    fn a_small_share_can_be_taken_back_too() {
+        let mut known = Fillings::new();
+        assert_eq!(judge(&mut known, &at(0.01, Some(1)), 0).len(), 1);
+        assert_eq!(judge(&mut known, &at(0.0, Some(1)), 0).len(), 1);
+        assert_eq!(judge(&mut known, &at(0.25, Some(20)), 0).len(), 1);
+        assert_eq!(judge(&mut known, &at(0.1, Some(20)), 0).len(), 0);
+        assert_eq!(judge(&mut known, &at(0.09, Some(20)), 0).len(), 1);
+    }
+
+    #[test]
+    fn what_is_off_or_gone_says_nothing() {
+        let mut known = Fillings::new();
+        assert_eq!(judge(&mut known, &at(1.0, None), 0), []);
+        assert_eq!(judge(&mut known, &at(1.0, Some(80)), 3).len(), 1);
+        assert_eq!(known.values().next().map(|it| it.since), Some(3));
+        assert_eq!(judge(&mut known, &[], 5), []);
+        assert!(known.is_empty());
+    }
+}

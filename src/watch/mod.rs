@@ -1,0 +1,199 @@
+//! WATCH: what fills up, and whether the log of the books can be tidied up.
+//!
+//! ```text
+//!   ledger ── "something was committed" ──▶ a moment later: census (a counting read of the books) ─▶ filling
+//!                                                           store: how much of the log is in use
+//!             a crossing, an episode ──▶ one line in the log, an event for the hooks, status, metrics
+//! ```
+//!
+//! Promises: looks after something changed, beside the ledger, for at most a hundredth of the time; an idle daemon looks at
+//! nothing. Each crossing and each episode is said once. Decides nothing about addresses.
+
+pub mod filling;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use self::filling::{Crossing, Level, judge};
+pub use self::filling::{Filling, Fillings, Subject};
+use crate::census::{Census, share};
+use crate::clock;
+use crate::config::WarnAt;
+use crate::hooks::{Event, Hooks};
+use crate::ledger::Ledger;
+use crate::plan::settings::Millis;
+use crate::store::log_size::{LONG, log_in_use};
+
+/// What happens together is looked at together.
+const TOGETHER: Duration = Duration::from_secs(1);
+/// Looking takes at most one part in so many of the time.
+const DUTY: u32 = 100;
+/// The fullest subnets, of which each is watched.
+const SUBNETS: usize = 1_000;
+/// A subnet that can give fewer addresses is full by design.
+const SMALL: u128 = 5;
+
+/// A log that somebody holds up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes of it in use at the last look.
+    pub bytes: u64,
+    /// When that was seen first.
+    pub since: Millis,
+}
+
+/// What was found at the last look.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// What fills up.
+    pub filling: Fillings,
+    /// The log, if it cannot be tidied up.
+    pub log: Option<Held>,
+}
+
+/// What the watch knows and is told; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    found: Arc<Mutex<Found>>,
+    warn_at: watch::Sender<WarnAt>,
+}
+
+impl Watch {
+    /// With these shares.
+    pub fn new(warn_at: WarnAt) -> Self {
+        Self { found: Arc::default(), warn_at: watch::Sender::new(warn_at) }
+    }
+
+    /// From now on these shares.
+    pub fn configure(&self, warn_at: WarnAt) {
+        self.warn_at.send_if_modified(|known| {
+            let changed = *known != warn_at;
+            *known = warn_at;
+            changed
+        });
+    }
+
+    /// What was found at the last look.
+    pub fn found(&self) -> Found {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks whenever something changed, for ever.
+    pub async fn run(self, ledger: Ledger, books: PathBuf, hooks: Hooks) {
+        let (mut commits, mut warn_at) = (ledger.meters().follow(), self.warn_at.subscribe());
+        let mut pause = TOGETHER;
+        loop {
+            sleep(pause).await;
+            commits.borrow_and_update();
+            let shares = warn_at.borrow_and_update().clone();
+            let begun = Instant::now();
+            self.look(&books, shares, &hooks).await;
+            pause = TOGETHER.max(begun.elapsed() * DUTY);
+            tokio::select! {
+                _ = commits.changed() => {}
+                _ = warn_at.changed() => {}
+            }
+        }
+    }
+
+    async fn look(&self, books: &Path, shares: WarnAt, hooks: &Hooks) {
+        let path = books.to_owned();
+        let now = clock::now();
+        let looking = tokio::task::spawn_blocking(move || {
+            let levels = if shares.is_off() { Ok(Vec::new()) } else { levels(&path, &shares, now) };
+            (levels, log_in_use(&path).unwrap_or(0))
+        });
+        let Ok((levels, log)) = looking.await else { return };
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        match levels {
+            Ok(levels) => {
+                for crossing in judge(&mut found.filling, &levels, now) {
+                    say(&crossing);
+                    hooks.tell(event(&crossing, now));
+                }
+            }
+            Err(error) => tracing::debug!("the books cannot be counted: {error}"),
+        }
+        let held = judge_log(found.log, log, now);
+        say_log(books, found.log, held, log);
+        found.log = held;
+    }
+}
+
+/// How full everything is.
+fn levels(books: &Path, shares: &WarnAt, now: Millis) -> Result<Vec<Level>, crate::store::Error> {
+    let census = Census::take(books, now, SUBNETS)?;
+    let pools = census.pools.into_iter().map(|pool| Level {
+        share: pool.share,
+        warn_at: shares.of(&pool.pool),
+        subject: Subject::Pool { pool: pool.pool, family: pool.family.name() },
+    });
+    let subnets = census
+        .fullest
+        .into_iter()
+        .filter(|subnet| subnet.counts.leased + subnet.counts.cooling + subnet.counts.free >= SMALL);
+    let subnets = subnets.map(|subnet| Level {
+        share: share(&subnet.counts),
+        warn_at: shares.of(&subnet.pool),
+        subject: Subject::Subnet { pool: subnet.pool, space: subnet.space, subnet: subnet.subnet },
+    });
+    Ok(pools.chain(subnets).collect())
+}
+
+/// One line for a crossing.
+fn say(crossing: &Crossing) {
+    let Crossing { subject, percent, warn_at, up } = crossing;
+    let what = match subject {
+        Subject::Pool { pool, family } => {
+            format!("pool {pool}: {percent}% of its {family} space is given to subnets")
+        }
+        Subject::Subnet { pool, subnet, .. } if pool.is_empty() => {
+            format!("subnet {subnet}: {percent}% of its addresses are given")
+        }
+        Subject::Subnet { pool, subnet, .. } => {
+            format!("subnet {subnet} of pool {pool}: {percent}% of its addresses are given")
+        }
+    };
+    if *up {
+        tracing::warn!("{what} (warn_at is {warn_at}%)");
+    } else {
+        tracing::info!("{what}: well below {warn_at}% again");
+    }
+}
+
+/// A crossing as the hooks are told.
+fn event(crossing: &Crossing, now: Millis) -> Event {
+    let (name, pool, space, subnet, family) = match &crossing.subject {
+        Subject::Pool { pool, family } => ("pool", pool, None, None, *family),
+        Subject::Subnet { pool, space, subnet } => {
+            let family = if subnet.contains(':') { "v6" } else { "v4" };
+            ("subnet", pool, Some((*space).to_owned()), Some(subnet.clone()), family)
+        }
+    };
+    let name = format!("{name}_{}", if crossing.up { "filling" } else { "relieved" });
+    let pool = Some(pool.clone()).filter(|pool| !pool.is_empty());
+    Event::of_filling(name, now, crossing.percent, family, [space, subnet, pool])
+}
+
+/// Whether the log is held up: from when it is long until it was begun anew.
+fn judge_log(known: Option<Held>, bytes: u64, now: Millis) -> Option<Held> {
+    let long = bytes > LONG;
+    long.then(|| Held { bytes, since: known.map_or(now, |known| known.since) })
+}
+
+fn say_log(books: &Path, before: Option<Held>, after: Option<Held>, bytes: u64) {
+    let books = books.display();
+    match (before, after) {
+        (None, Some(_)) => tracing::warn!(
+            "the log of the books {books} has grown to {} MiB: something reads them without end, such as an open sqlite3 shell; \
+             close it",
+            bytes >> 20
+        ),
+        (Some(_), None) => tracing::info!("the log of the books {books} was begun anew"),
+        _ => {}
+    }
+}

@@ -1,0 +1,262 @@
+//! Told at least once, in order; and nobody waits for it.
+
+use std::fs;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::daemon::{PATIENCE, until};
+use super::support::{HOOK, WRITES, events, hook, house, ids, leases, script, told, until_told};
+
+#[test]
+fn hooks_are_told_of_everything_in_order_with_json_and_variables() {
+    let house = house(HOOK);
+    script(
+        &house,
+        "hook.sh",
+        "printf '%s %s %s %s\\n' \"$EVENT\" \"$EVENT_ID\" \"$EVENT_ADDRESS\" \"$EVENT_HOOK\" >>\"${0%/*}/variables\"; cat >>\"${0%/*}/told\"",
+    );
+    let daemon = house.start();
+    let mut wire = daemon.wire();
+    let (id, prefix) = wire.subnet(false);
+    let options = json!({"com.docker.network.endpoint.macaddress": "02:42:c6:33:64:01"});
+    let address = wire.address(&id, "", options);
+    wire.release(&id, &address);
+    wire.release_pool(&id);
+    let told = until_told(&house, 4);
+    assert_eq!(events(&told), ["subnet_granted", "leased", "released", "subnet_released"]);
+    let ids = ids(&told);
+    assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
+    let bare = address.split('/').next().unwrap();
+    let leased = &told[1];
+    for (key, value) in [
+        ("subnet", prefix.as_str()),
+        ("address", bare),
+        ("pool", "lan"),
+        ("pool_id", &id),
+        ("space", "local"),
+        ("kind", "endpoint"),
+        ("mac", "02:42:c6:33:64:01"),
+    ] {
+        assert_eq!(leased[key], value, "{key} of {leased}");
+    }
+    assert_eq!(told[0]["address"], Value::Null, "absent is null");
+    let variables = fs::read_to_string(house.path("variables")).unwrap();
+    let expected = format!("leased {} {bare} test", ids[1]);
+    assert_eq!(variables.lines().nth(1), Some(&*expected), "{variables}");
+    until("nothing waits", || (hook(&daemon)["behind"] == 0).then_some(()));
+    assert_eq!(hook(&daemon)["upto"], ids[3]);
+    daemon.stop();
+}
+
+#[test]
+fn hooks_at_least_once_after_kill() {
+    let house = house(HOOK);
+    // After the second event it kills the daemon, which then cannot know that it was told.
+    let kills = "cat >>\"${0%/*}/told\"\n[ \"$(wc -l <\"${0%/*}/told\")\" = 2 ] && kill -9 $PPID\nexit 0";
+    script(&house, "hook.sh", kills);
+    let mut daemon = house.start();
+    let (id, addresses) = leases(&mut daemon.wire(), 5);
+    assert!(!daemon.wait().success(), "killed by its hook");
+    assert_eq!(told(&house).len(), 2);
+    script(&house, "hook.sh", WRITES);
+    let daemon = house.start();
+    daemon.wire().release(&id, &addresses[0]);
+    let told = until_told(&house, 8);
+    let ids = ids(&told);
+    assert_eq!(ids[2], ids[1], "what may not have been told is told again: {ids:?}");
+    assert!(ids[2..].windows(2).all(|pair| pair[1] == pair[0] + 1), "in order, none left out: {ids:?}");
+    assert_eq!(events(&told)[7], "released");
+    daemon.stop();
+}
+
+#[test]
+fn hooks_go_on_after_any_stop_and_repeat_nothing_that_was_kept() {
+    let house = house(HOOK);
+    script(&house, "hook.sh", WRITES);
+    let daemon = house.start();
+    leases(&mut daemon.wire(), 3);
+    until("nothing waits", || (hook(&daemon)["behind"] == 0).then_some(()));
+    daemon.kill();
+    let daemon = house.start();
+    leases(&mut daemon.wire(), 2);
+    let told = until_told(&house, 7);
+    let ids = ids(&told);
+    assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ids:?}");
+    daemon.stop();
+    assert_eq!(super::support::told(&house).len(), 7);
+}
+
+#[test]
+fn hooks_never_block_an_address() {
+    let house = house("[[hook]]\nname = \"test\"\ncommand = [\"./hook.sh\"]\ntimeout = \"1h\"\n");
+    script(&house, "hook.sh", "touch \"${0%/*}/began\"; exec sleep 1000");
+    let daemon = house.start();
+    let mut wire = daemon.wire();
+    let begun = Instant::now();
+    let (id, addresses) = leases(&mut wire, 10);
+    until("the hook hangs", || house.path("began").exists().then_some(()));
+    for address in &addresses {
+        wire.release(&id, address);
+    }
+    wire.release_pool(&id);
+    assert!(begun.elapsed() < PATIENCE);
+    let row = hook(&daemon);
+    assert_eq!(row["behind"], 22, "{row}");
+    let begun = Instant::now();
+    assert!(daemon.stop().success());
+    assert!(begun.elapsed() < PATIENCE, "nor the end of the daemon");
+}
+
+#[test]
+fn a_sick_hook_is_said_once_shown_and_tried_again_until_it_is_well() {
+    let house = house(HOOK);
+    script(&house, "hook.sh", "echo 'no key' >&2; exit 3");
+    let daemon = house.start();
+    leases(&mut daemon.wire(), 1);
+    let row = until("it fails", || Some(hook(&daemon)).filter(|row| row["last_error"].is_string()));
+    let error = row["last_error"].as_str().unwrap();
+    assert!(error.contains("exit status: 3") && error.contains("no key"), "{error}");
+    assert_eq!(row["behind"], 2, "{row}");
+    let text = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
+    assert!(text.contains("\nhook ") && text.contains("2 events wait; fails since"), "{text}");
+    script(&house, "hook.sh", WRITES);
+    assert_eq!(events(&until_told(&house, 2)), ["subnet_granted", "leased"]);
+    let row = until("it is well", || Some(hook(&daemon)).filter(|row| row["behind"] == 0));
+    assert_eq!(row["failing_since"], Value::Null);
+    assert_eq!(house.log().matches("it is tried again until it succeeds").count(), 1, "{}", house.log());
+    assert_eq!(house.log().matches("works again").count(), 1, "{}", house.log());
+    daemon.stop();
+}
+
+#[test]
+fn a_hook_that_takes_too_long_is_killed_with_all_that_it_started() {
+    let house = house("[[hook]]\nname = \"test\"\ncommand = [\"./hook.sh\"]\ntimeout = \"200ms\"\n");
+    script(&house, "hook.sh", "sleep 1000 & echo $! >\"${0%/*}/child\"; wait");
+    let daemon = house.start();
+    leases(&mut daemon.wire(), 1);
+    let row = until("it failed", || Some(hook(&daemon)).filter(|row| row["last_error"].is_string()));
+    assert!(row["last_error"].as_str().unwrap().contains("took longer than 200ms"), "{row}");
+    // It may be tried again meanwhile; every child that it names must be gone in the end.
+    script(&house, "hook.sh", WRITES);
+    until_told(&house, 2);
+    let child = fs::read_to_string(house.path("child")).unwrap();
+    let stat = format!("/proc/{}/stat", child.trim());
+    until("the child is gone", || {
+        let text = fs::read_to_string(&stat).unwrap_or_default();
+        (text.is_empty() || text.contains(") Z ")).then_some(())
+    });
+    daemon.stop();
+}
+
+#[test]
+fn a_hook_is_told_only_what_it_wants_and_a_new_one_only_what_comes() {
+    let house = house("");
+    script(&house, "hook.sh", WRITES);
+    let daemon = house.start();
+    leases(&mut daemon.wire(), 1);
+    daemon.stop();
+    house.configure(
+        &(super::support::POOLS.to_owned() + HOOK + "events = [\"released\", \"subnet_granted\"]\n"),
+    );
+    let daemon = house.start();
+    let mut wire = daemon.wire();
+    let (id, addresses) = leases(&mut wire, 2);
+    wire.release(&id, &addresses[0]);
+    assert_eq!(events(&until_told(&house, 2)), ["subnet_granted", "released"]);
+    until("nothing waits", || (hook(&daemon)["behind"] == 0).then_some(()));
+    daemon.stop();
+    let all = HOOK.replace("test", "second") + "from = \"start\"\n";
+    house.configure(&(super::support::POOLS.to_owned() + &all));
+    fs::remove_file(house.path("told")).unwrap();
+    let daemon = house.start();
+    let told = until_told(&house, 6);
+    assert_eq!(events(&told), ["subnet_granted", "leased", "subnet_granted", "leased", "leased", "released"]);
+    daemon.stop();
+}
+
+#[test]
+fn what_was_pruned_before_it_was_told_is_told_as_a_gap() {
+    let toml = format!("history = 5\n{}{HOOK}", super::support::POOLS);
+    let house = super::daemon::House::with_toml(&toml);
+    script(&house, "hook.sh", "exit 1");
+    let daemon = house.start();
+    let mut wire = daemon.wire();
+    let (id, _) = wire.subnet(false);
+    for _ in 0..200 {
+        let address = wire.address(&id, "", Value::Null);
+        wire.release(&id, &address);
+    }
+    daemon.stop();
+    // History is pruned at the first change after a start, when the hook is stuck in what it has read already.
+    let daemon = house.start();
+    until("it fails", || hook(&daemon)["last_error"].is_string().then_some(()));
+    daemon.wire().release_pool(&id);
+    script(&house, "hook.sh", WRITES);
+    let gap = until("a gap", || told(&house).into_iter().find(|event| event["event"] == "gap"));
+    let told = until("the last event", || {
+        Some(told(&house)).filter(|told| events(told).last() == Some(&"subnet_released"))
+    });
+    let at = told.iter().position(|event| *event == gap).unwrap();
+    assert_eq!(gap["first"].as_u64().unwrap(), told[at - 1]["id"].as_u64().unwrap() + 1);
+    assert_eq!(gap["last"].as_u64().unwrap() + 1, told[at + 1]["id"].as_u64().unwrap());
+    assert!(house.log().contains("were pruned before it was told"), "{}", house.log());
+    daemon.stop();
+}
+
+#[test]
+fn hooks_follow_a_reload() {
+    let house = house(HOOK);
+    script(&house, "hook.sh", WRITES);
+    let daemon = house.start();
+    leases(&mut daemon.wire(), 1);
+    until_told(&house, 2);
+    script(&house, "other.sh", "cat >>\"${0%/*}/other\"");
+    let with = |hooks: &str| house.configure(&(super::support::POOLS.to_owned() + hooks));
+    with(&HOOK.replace("hook.sh", "other.sh"));
+    let path = house.path("./other.sh").display().to_string();
+    let line = format!("hook test is changed: {path}; it goes on where it was");
+    assert_eq!(house.json(&["reload", "--dry-run"]), json!([line]));
+    assert_eq!(hook(&daemon)["target"], house.path("./hook.sh").display().to_string());
+    assert_eq!(house.json(&["reload"]), json!([line]));
+    leases(&mut daemon.wire(), 1);
+    let other = until("the other program is told", || {
+        fs::read_to_string(house.path("other")).ok().filter(|text| text.lines().count() == 2)
+    });
+    assert!(other.contains("subnet_granted"), "{other}");
+    with("");
+    let line = "hook test is removed: what it was not told yet is forgotten";
+    assert_eq!(house.json(&["reload"]), json!([line]));
+    leases(&mut daemon.wire(), 1);
+    with(HOOK);
+    let line =
+        format!("hook test is added: {}, told what comes from now on", house.path("./hook.sh").display());
+    assert_eq!(house.json(&["reload"]), json!([line]));
+    daemon.wire().subnet(true);
+    let told = until_told(&house, 3);
+    assert_eq!(told.len(), 3);
+    assert!(told[2]["subnet"].as_str().unwrap().starts_with("2001:db8:"), "{}", told[2]);
+    daemon.stop();
+}
+
+#[test]
+fn one_hook_does_not_wait_for_another() {
+    let house = house(&format!("{HOOK}[[hook]]\nname = \"stuck\"\ncommand = [\"./stuck.sh\"]\n"));
+    script(&house, "hook.sh", WRITES);
+    script(&house, "stuck.sh", "echo 'not today' >&2; exit 1");
+    let daemon = house.start();
+    leases(&mut daemon.wire(), 4);
+    assert_eq!(ids(&until_told(&house, 5)), [1, 2, 3, 4, 5]);
+    let row = || daemon.view("/v1/status")["hooks"][1].clone();
+    let stuck = until("the other is stuck", || Some(row()).filter(|row| row["last_error"].is_string()));
+    assert_eq!((&stuck["hook"], &stuck["behind"]), (&"stuck".into(), &5.into()));
+    let (config, books) = (house.path("gipam.toml"), house.path("gipam.db"));
+    let paths = [config.to_str().unwrap(), books.to_str().unwrap()];
+    let said = house.gipam(&["--config", paths[0], "--file", paths[1], "doctor", "--json"]);
+    let findings: Vec<Value> = serde_json::from_slice(&said.stdout).unwrap();
+    let of = |check: &str| findings.iter().find(|row| row["check"] == check).unwrap();
+    assert_eq!(of("hook test")["verdict"], "well", "{findings:#?}");
+    assert_eq!(of("hook stuck")["verdict"], "warning", "{findings:#?}");
+    assert!(of("hook stuck")["found"].as_str().unwrap().contains("5 events wait"), "{findings:#?}");
+    daemon.stop();
+}

@@ -1,0 +1,108 @@
+//! What fills up is said once, shown, counted and told; and a log that somebody holds up.
+
+use rusqlite::Connection;
+use serde_json::Value;
+
+use super::daemon::until;
+use super::support::{HOOK, WRITES, house, leases, script, told};
+
+/// One base of two subnets, each with fourteen usable addresses.
+const TWO: &str = "[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\nv4 = { base = \"198.51.100.0/27\", size = 28 }\n\
+    cooling = \"0\"\nsubnet_cooling = \"0\"\n";
+
+fn of(told: &[Value], event: &str) -> Vec<Value> {
+    told.iter().filter(|row| row["event"] == event).cloned().collect()
+}
+
+#[test]
+fn what_fills_up_is_said_once_and_told_and_taken_back_well_below() {
+    let events = "events = [\"pool_filling\", \"pool_relieved\", \"subnet_filling\", \"subnet_relieved\"]\n";
+    let house = super::daemon::House::with_toml(&format!("{TWO}{HOOK}{events}"));
+    script(&house, "hook.sh", WRITES);
+    let daemon = house.start();
+    let mut wire = daemon.wire();
+    let (id, addresses) = leases(&mut wire, 11);
+    until("the subnet is looked at", || {
+        // Eleven of the thirteen that are not the gateway's slot.
+        let rows = daemon.view("/v1/status")["filling"].clone();
+        (rows[0]["percent"] == 84 && rows[0]["subnet"] == "198.51.100.0/28").then_some(())
+    });
+    let filling = until("the hook is told", || of(&told(&house), "subnet_filling").pop());
+    assert_eq!((&filling["percent"], &filling["pool"]), (&84.into(), &"lan".into()), "{filling}");
+    assert_eq!((&filling["subnet"], &filling["id"]), (&"198.51.100.0/28".into(), &Value::Null), "{filling}");
+    // Once more of both: the pool is full, the subnet as before.
+    let (second, _) = wire.subnet(false);
+    wire.address(&id, "", Value::Null);
+    let pool = until("the hook is told of the pool", || of(&told(&house), "pool_filling").pop());
+    assert_eq!((&pool["percent"], &pool["family"]), (&100.into(), &"v4".into()), "{pool}");
+    let text = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
+    assert!(text.contains("pool lan (v4) is 100% full (warn_at is 80%)"), "{text}");
+    assert_eq!(house.log().matches("(warn_at is 80%)").count(), 2, "{}", house.log());
+    let (config, books) = (house.path("gipam.toml"), house.path("gipam.db"));
+    let paths = [config.to_str().unwrap(), books.to_str().unwrap()];
+    let said = house.gipam(&["--config", paths[0], "--file", paths[1], "doctor"]);
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert!(text.contains("subnet 198.51.100.0/28 is 92% full (warn_at is 80%)"), "{text}");
+    wire.release_pool(&second);
+    for address in &addresses[..6] {
+        wire.release(&id, address);
+    }
+    until("both are well again", || {
+        let told = told(&house);
+        (of(&told, "pool_relieved").len() == 1 && of(&told, "subnet_relieved").len() == 1).then_some(())
+    });
+    assert_eq!(daemon.view("/v1/status")["filling"], serde_json::json!([]));
+    assert_eq!(of(&told(&house), "subnet_filling").len(), 1, "once");
+    daemon.stop();
+}
+
+#[test]
+fn a_pool_may_say_when_or_never_and_a_reload_is_followed() {
+    let house = super::daemon::House::with_toml(&format!("{TWO}warn_at = \"off\"\n"));
+    let daemon = house.start();
+    daemon.wire().subnet(false);
+    house.configure(&format!("{TWO}warn_at = \"40%\"\n"));
+    let lines = house.json(&["reload"]);
+    assert!(lines[0].as_str().unwrap().contains("warn_at"), "{lines}");
+    let row = until("it is seen", || {
+        Some(daemon.view("/v1/status")["filling"][0].clone()).filter(|row| row["percent"] == 50)
+    });
+    assert_eq!((&row["pool"], &row["warn_at"], &row["subnet"]), (&"lan".into(), &40.into(), &Value::Null));
+    daemon.stop();
+    house.configure(&format!("warn_at = \"most\"\n{TWO}"));
+    let (code, said) = house.refuse();
+    assert!(code == 2 && said.contains("\"most\" is no share"), "{code}: {said}");
+}
+
+#[test]
+fn a_log_that_a_reader_holds_up_is_said_once_an_episode() {
+    let house = house("");
+    let daemon = house.start();
+    let mut wire = daemon.wire();
+    let (id, _) = wire.subnet(false);
+    let held = || daemon.view("/v1/status")["log_held"].as_u64();
+    let reader = Connection::open(house.path("gipam.db")).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let _: i64 = reader.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap();
+    assert_eq!(held(), None);
+    // What thousands of leases would write, at once.
+    let writer = Connection::open(house.path("gipam.db")).unwrap();
+    let much =
+        "PRAGMA wal_autocheckpoint = 0; CREATE TABLE much (x); INSERT INTO much VALUES (zeroblob(70000000));";
+    writer.execute_batch(much).unwrap();
+    drop(writer);
+    wire.address(&id, "", Value::Null);
+    let bytes = until("it is seen", held);
+    assert!(bytes > 64 << 20, "{bytes}");
+    let text = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
+    assert!(text.contains("MiB in use since"), "{text}");
+    drop(reader);
+    until("the log is begun anew", || {
+        let address = wire.address(&id, "", Value::Null);
+        wire.release(&id, &address);
+        held().is_none().then_some(())
+    });
+    assert_eq!(house.log().matches("something reads them without end").count(), 1, "{}", house.log());
+    assert_eq!(house.log().matches("was begun anew").count(), 1, "{}", house.log());
+    daemon.stop();
+}

@@ -1,0 +1,17 @@
+//! Hooks, with the real daemon and real programs: told at least once, in order, whatever dies; and no address waits.
+
+#![cfg(test)]
+#![allow(missing_docs, reason = "a test program has no readers of its API")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+#[path = "../support/daemon.rs"]
+mod daemon;
+#[path = "../support/http.rs"]
+mod http;
+
+mod delivery;
+mod examples;
+mod filling;
+mod idle;
+mod support;
+mod webhook;

@@ -1,0 +1,68 @@
+//! A daemon with hooks that write down what they are told.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::daemon::{Daemon, House, until};
+use super::http::Wire;
+
+/// The pools of these tests.
+pub const POOLS: &str = "[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\n\
+    v4 = { base = \"198.51.100.0/24\", size = 28 }\nv6 = { base = \"2001:db8:77::/48\", size = 64 }\n";
+
+/// A house with pools and what follows them.
+pub fn house(toml: &str) -> House {
+    House::with_toml(&(POOLS.to_owned() + toml))
+}
+
+/// Writes a program.
+pub fn script(house: &House, name: &str, text: &str) -> PathBuf {
+    let path = house.path(name);
+    fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// `[[hook]]` that runs `./hook.sh`.
+pub const HOOK: &str = "[[hook]]\nname = \"test\"\ncommand = [\"./hook.sh\"]\n";
+
+/// A program that appends each event to `told`, beside itself.
+pub const WRITES: &str = "cat >>\"${0%/*}/told\"";
+
+/// The events that were told so far.
+pub fn told(house: &House) -> Vec<Value> {
+    let text = fs::read_to_string(house.path("told")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What happened, of each.
+pub fn events(told: &[Value]) -> Vec<&str> {
+    told.iter().map(|event| event["event"].as_str().unwrap()).collect()
+}
+
+/// Their numbers.
+pub fn ids(told: &[Value]) -> Vec<u64> {
+    told.iter().map(|event| event["id"].as_u64().unwrap()).collect()
+}
+
+/// Waits until so many events were told.
+pub fn until_told(house: &House, count: usize) -> Vec<Value> {
+    until(&format!("{count} events; the log says: {}", house.log()), || {
+        Some(told(house)).filter(|told| told.len() >= count)
+    })
+}
+
+/// A subnet with so many leases.
+pub fn leases(wire: &mut Wire, count: usize) -> (String, Vec<String>) {
+    let (id, _) = wire.subnet(false);
+    let addresses = (0..count).map(|_| wire.address(&id, "", Value::Null)).collect();
+    (id, addresses)
+}
+
+/// What `gipam status` says of the only hook.
+pub fn hook(daemon: &Daemon) -> Value {
+    daemon.view("/v1/status")["hooks"][0].clone()
+}
