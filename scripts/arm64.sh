@@ -81,22 +81,25 @@ field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
 calls() {
   local subnet held id address answer
   ip link add gipam0 type veth peer name gipam1
+  ip link set gipam1 up
+  ip link set gipam0 up
   ip address add 198.51.100.1/28 dev gipam0
+  ip route add 198.51.100.16/28 dev gipam0
   start --socket "$PLACE/gipam.sock"
   DOOR=(--unix-socket "$PLACE/gipam.sock") WHERE=http://plugin
   ask Plugin.Activate '{}' | grep -q IpamDriver || fail "it does not introduce itself"
   answer=$(ask IpamDriver.RequestPool '{"AddressSpace":"local","Pool":"","SubPool":"","Options":{},"V6":false}')
   subnet=$(field Pool <<<"$answer") id=$(field PoolID <<<"$answer")
-  [ "$subnet" = 198.51.100.16/28 ] || fail "the interface has the first subnet, so the second is due: $answer"
-  say "RequestPool: $subnet, as netlink shows 198.51.100.1/28 on an interface"
+  [ "$subnet" = 198.51.100.32/28 ] || fail "an interface has the first subnet and a route the second, the third is due: $answer"
+  say "RequestPool: $subnet, as netlink shows an interface in the first subnet and a route to the second"
   answer=$(ask IpamDriver.RequestPool '{"AddressSpace":"local","Pool":"","SubPool":"","Options":{},"V6":true}')
   [ "$(field Pool <<<"$answer")" = 2001:db8::/64 ] || fail "IPv6: $answer"
   answer=$(ask IpamDriver.RequestAddress "{\"PoolID\":\"$id\",\"Address\":\"\",\"Options\":{\"RequestAddressType\":\"com.docker.network.gateway\"}}")
-  [ "$(field Address <<<"$answer")" = 198.51.100.17/28 ] || fail "the gateway: $answer"
+  [ "$(field Address <<<"$answer")" = 198.51.100.33/28 ] || fail "the gateway: $answer"
   held=$(ask IpamDriver.RequestAddress "{\"PoolID\":\"$id\",\"Address\":\"\",\"Options\":{\"com.docker.network.endpoint.macaddress\":\"02:42:c6:33:64:12\"}}")
   address=$(ask IpamDriver.RequestAddress "{\"PoolID\":\"$id\",\"Address\":\"\",\"Options\":{}}" | field Address)
   held=$(field Address <<<"$held")
-  [ "$held $address" = "198.51.100.18/28 198.51.100.19/28" ] || fail "RequestAddress: $held, $address"
+  [ "$held $address" = "198.51.100.34/28 198.51.100.35/28" ] || fail "RequestAddress: $held, $address"
   [ "$(ask IpamDriver.ReleaseAddress "{\"PoolID\":\"$id\",\"Address\":\"${address%/*}\"}")" = '{}' ] || fail "ReleaseAddress"
   say "RequestAddress: $held, $address; ReleaseAddress: ${address%/*}"
 
@@ -154,7 +157,7 @@ TOML
 
 inside() {
   PLACE=$(mktemp -d) DAEMON=
-  trap '[ -z "$DAEMON" ] || kill -9 "$DAEMON" 2>/dev/null || true; rm -rf "$PLACE"' EXIT
+  trap 'if [ -n "$DAEMON" ]; then { kill -9 "$DAEMON"; wait "$DAEMON"; } 2>/dev/null || true; fi; rm -rf "$PLACE"' EXIT
   mkdir "$PLACE/spec"
   cat >"$PLACE/gipam.toml" <<TOML
 spec_dir = "$PLACE/spec"
