@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Words after it choose scenarios and engines: make engines SCENARIOS="takeover --engine 28"
 SCENARIOS ?=
 
-.PHONY: build run demo check test engines units faults torture page bench bench-check load deb dist plugin packages reproducible
+.PHONY: build run demo check test engines units faults torture page bench bench-check load deb dist plugin packages reproducible arm64
 
 # The program for use: target/release/gipam.
 build:
@@ -39,17 +39,23 @@ page:
 	$(CARGO) test --locked --quiet --test page -- $(SCENARIOS)
 
 # target/package: a Debian package; a tarball with an install script; a directory for docker plugin create. The same bytes
-# from the same sources.
+# from the same sources. For arm64, in target/package/aarch64: make deb MACHINE=aarch64
+MACHINE ?=
 deb dist plugin:
-	scripts/package.sh $@
+	GIPAM_MACHINE="$(MACHINE)" scripts/package.sh $@
 
 # The packages in fresh roots of every Debian suite, and on machines whose first process is systemd.
+packages: override MACHINE :=
 packages: deb dist plugin
 	$(CARGO) test --locked --quiet --test packages -- $(SCENARIOS)
 
 # Builds the packages' program here and once more, from nothing, in another directory, and compares the bytes.
 reproducible:
-	scripts/package.sh $@
+	GIPAM_MACHINE="$(MACHINE)" scripts/package.sh $@
+
+# All three packages for arm64, and their program at work, emulated by qemu where this machine is another (needs root).
+arm64:
+	scripts/arm64.sh
 
 # The real daemon killed, cut off from its disk, starved and flooded, a few times each (needs root; see docs/reliability.md).
 faults:

@@ -7,18 +7,29 @@
 #   package.sh plugin       target/package/plugin, for docker plugin create
 #   package.sh reproducible build the program here and in another directory, and compare
 #
-# GIPAM_BINARY packs that program instead of building one, GIPAM_VERSION names another version, GIPAM_OUT another
-# directory than target/package. Times inside come from SOURCE_DATE_EPOCH, else from the last commit. Needs cargo and a C
-# compiler; dpkg-deb for the .deb.
+# GIPAM_MACHINE=aarch64 builds all of it for arm64, in target/package/aarch64 (and x86_64 for x86-64 where this machine is
+# another). GIPAM_BINARY packs that program instead of building one, GIPAM_VERSION names another version, GIPAM_OUT another
+# directory. Times inside come from SOURCE_DATE_EPOCH, else from the last commit. Needs cargo and a C compiler; dpkg-deb for
+# the .deb; for another machine Debian's cross compiler and Rust's library for it, which root gets from apt and rustup.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 umask 022
 
 fail() { echo "package.sh: $*" >&2; exit 1; }
 
-OUT=${GIPAM_OUT:-$PWD/target/package}
-MACHINE=$(uname -m)
+HERE=$(uname -m)
+MACHINE=${GIPAM_MACHINE:-$HERE}
 TARGET=$MACHINE-unknown-linux-gnu
+# What Debian calls it, and the number by which a program names it (e_machine).
+case $MACHINE in
+  x86_64) ARCH=amd64 NUMBER=003e ;;
+  aarch64) ARCH=arm64 NUMBER=00b7 ;;
+  *) fail "GIPAM_MACHINE is $MACHINE: programs are built for x86_64 and aarch64" ;;
+esac
+# What is for another machine lies apart: nobody installs it here by mistake.
+OUT=$PWD/target/package
+[ "$MACHINE" = "$HERE" ] || OUT=$OUT/$MACHINE
+OUT=${GIPAM_OUT:-$OUT}
 VERSION=${GIPAM_VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p;/^version/q' Cargo.toml)}
 # A tree without history is as old as its change log.
 if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
@@ -28,9 +39,27 @@ fi
 # Not exported: what cargo builds would be built anew for each commit.
 stamped() { env "SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH" LC_ALL=C TZ=UTC "$@"; }
 
+# What builds for another machine than this one; root may install it.
+cross() {
+  local gcc=$MACHINE-linux-gnu-gcc packages
+  packages=("gcc-${MACHINE//_/-}-linux-gnu" "libc6-dev-$ARCH-cross")
+  if ! command -v "$gcc" >/dev/null || ! [ -e "/usr/$MACHINE-linux-gnu/lib/libc.a" ]; then
+    { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; } || fail "please install: ${packages[*]}"
+    apt-get update -q >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}" >&2
+  fi
+  if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$TARGET/lib" ]; then
+    command -v rustup >/dev/null || fail "Rust's library for $TARGET is missing: install it as you installed Rust"
+    rustup target add "$TARGET" >&2
+  fi
+  local name=${TARGET//-/_}
+  export "CC_$name=$gcc" "AR_$name=$MACHINE-linux-gnu-ar" "CARGO_TARGET_${name^^}_LINKER=$gcc"
+}
+
 # Every directory that could stand in the program is given a name that is the same everywhere; C is told the same.
 build() { # DIRECTORY TARGET_DIRECTORY
   local registry=${CARGO_HOME:-$HOME/.cargo} sysroot
+  [ "$MACHINE" = "$HERE" ] || cross
   sysroot=$(rustc --print sysroot)
   local map=(--remap-path-prefix="$1=/gipam" --remap-path-prefix="$registry=/cargo" --remap-path-prefix="$sysroot=/rust"
     --remap-path-prefix="$2=/target")
@@ -45,17 +74,18 @@ program() {
   mkdir -p "$OUT"
   if [ -n "${GIPAM_BINARY:-}" ]; then
     install -m 755 "$GIPAM_BINARY" "$OUT/gipam"
-    return
+  else
+    build "$PWD" "${CARGO_TARGET_DIR:-$PWD/target}"
+    install -m 755 "${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/dist/gipam" "$OUT/gipam"
   fi
-  build "$PWD" "${CARGO_TARGET_DIR:-$PWD/target}"
-  install -m 755 "${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/dist/gipam" "$OUT/gipam"
+  [ "$(od -An -t x2 -j 18 -N 2 --endian=little "$OUT/gipam")" = " $NUMBER" ] || fail "$OUT/gipam is no program for $MACHINE"
 }
 
 # Manual pages, completions, the list of what is built in: made by a program of their own.
 papers() {
   rm -rf "$OUT/papers"; mkdir -p "$OUT/papers"
   env -u SOURCE_DATE_EPOCH cargo build --quiet --locked --example papers
-  stamped "${CARGO_TARGET_DIR:-$PWD/target}/debug/examples/papers" "$OUT/papers"
+  stamped "${CARGO_TARGET_DIR:-$PWD/target}/debug/examples/papers" "$OUT/papers" "$TARGET"
 }
 
 # The example without its example pools: what a package may put into /etc.
@@ -67,8 +97,7 @@ settle() { find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +; }
 deb() {
   command -v dpkg-deb >/dev/null || fail "dpkg-deb is needed: apt-get install dpkg"
   program; papers
-  local tree=$OUT/deb arch doc
-  arch=$(dpkg --print-architecture)
+  local tree=$OUT/deb doc
   doc=$tree/usr/share/doc/gipam
   rm -rf "$tree"
   install -D -m 755 "$OUT/gipam" "$tree/usr/bin/gipam"
@@ -95,7 +124,7 @@ deb() {
   cat >"$tree/DEBIAN/control" <<CONTROL
 Package: gipam
 Version: $VERSION
-Architecture: $arch
+Architecture: $ARCH
 Maintainer: The gipam authors <root@localhost>
 Section: net
 Priority: optional
@@ -106,8 +135,8 @@ Description: Docker IPAM driver with durable, explained addresses
  and every container an address in it; keeps its books on disk and shows them.
 CONTROL
   settle "$tree"
-  stamped dpkg-deb --root-owner-group --uniform-compression -Zxz -b "$tree" "$OUT/gipam_${VERSION}_$arch.deb" >/dev/null
-  echo "$OUT/gipam_${VERSION}_$arch.deb"
+  stamped dpkg-deb --root-owner-group --uniform-compression -Zxz -b "$tree" "$OUT/gipam_${VERSION}_$ARCH.deb" >/dev/null
+  echo "$OUT/gipam_${VERSION}_$ARCH.deb"
 }
 
 dist() {

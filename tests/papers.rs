@@ -87,7 +87,7 @@ fn papers_are_the_same_twice() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for place in [&one, &two] {
         pages::write(&gipam::cli::definition(), place.path()).unwrap();
-        bill::write(place.path()).unwrap();
+        bill::write(place.path(), &bill::here()).unwrap();
     }
     let same = std::process::Command::new("diff").arg("-r").args([one.path(), two.path()]).status().unwrap();
     assert!(same.success());
@@ -95,7 +95,7 @@ fn papers_are_the_same_twice() {
 
 #[test]
 fn the_bill_names_every_crate_of_the_program() {
-    let crates = bill::crates().unwrap();
+    let crates = bill::crates(&bill::here()).unwrap();
     let bill = bill::bill(&crates).unwrap();
     let rows = bill["components"].as_array().unwrap();
     assert!(rows.len() > 50 && bill["metadata"]["component"]["name"] == "gipam");
@@ -127,7 +127,7 @@ fn the_bill_names_every_crate_of_the_program() {
 
 #[test]
 fn crates_come_from_the_registry_under_licences_that_they_may_have() {
-    for one in bill::crates().unwrap() {
+    for one in bill::crates(&bill::here()).unwrap() {
         let name = format!("{} {}", one.name, one.version);
         let expression = spdx::Expression::parse(&one.licence);
         let expression = expression.unwrap_or_else(|error| panic!("{name}: {:?}: {error}", one.licence));
@@ -150,7 +150,7 @@ fn crates_come_from_the_registry_under_licences_that_they_may_have() {
 #[test]
 fn no_crate_is_there_in_several_versions_unseen() {
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for one in bill::crates().unwrap().into_iter().filter(|one| !one.building) {
+    for one in bill::crates(&bill::here()).unwrap().into_iter().filter(|one| !one.building) {
         versions.entry(one.name).or_default().push(one.version);
     }
     for (name, versions) in &versions {

@@ -1,6 +1,6 @@
 //! What is built into the program (an SBOM in CycloneDX's JSON), and under which licences, texts included.
 //!
-//! Promises: every crate that cargo resolves for the program on this machine's target is named with version, source,
+//! Promises: every crate that cargo resolves for the program on the target asked for is named with version, source,
 //! checksum and licence; crates used only while building are marked as such; nothing depends on paths or clocks
 //! (`SOURCE_DATE_EPOCH` is the time). Of the C code inside crates (SQLite, AWS-LC) it knows what their crates say.
 
@@ -27,12 +27,16 @@ pub struct Crate {
     directory: PathBuf,
 }
 
+/// The target whose packages are made if nobody names another: this machine's.
+pub fn here() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
+
 /// Every crate of the program, itself included, in the order of names; what only tests use is left out.
-pub fn crates() -> Result<Vec<Crate>, Box<dyn Error>> {
+pub fn crates(target: &str) -> Result<Vec<Crate>, Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let words = ["metadata", "--format-version", "1", "--locked", "--filter-platform", &target];
+    let words = ["metadata", "--format-version", "1", "--locked", "--filter-platform", target];
     let output = Command::new(cargo).args(words).current_dir(root).output()?;
     if !output.status.success() {
         return Err(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr)).into());
@@ -103,8 +107,8 @@ fn checksums(lock: &str) -> Result<BTreeMap<(String, String), String>, Box<dyn E
 }
 
 /// Writes `gipam.cdx.json` and `THIRD-PARTY.txt`.
-pub fn write(directory: &Path) -> Result<(), Box<dyn Error>> {
-    let crates = crates()?;
+pub fn write(directory: &Path, target: &str) -> Result<(), Box<dyn Error>> {
+    let crates = crates(target)?;
     fs::write(directory.join("gipam.cdx.json"), serde_json::to_string_pretty(&bill(&crates)?)? + "\n")?;
     fs::write(directory.join("THIRD-PARTY.txt"), licences(&crates)?)?;
     Ok(())

@@ -1,9 +1,10 @@
 //! What goes with the program into a package, and is made from what is there: manual pages, completions, the list of
 //! all that is built in (SBOM) and its licences.
 //!
-//!     cargo run --example papers -- DIRECTORY
+//!     cargo run --example papers -- DIRECTORY [TARGET]
 //!
-//! The crates that only this needs are not in the program. The same sources give the same bytes.
+//! TARGET is what the program was built for, as Rust calls it; this machine's if it is left out. The crates that only this
+//! needs are not in the program. The same sources give the same bytes.
 #![allow(clippy::print_stderr, reason = "a program for makers of packages")]
 
 mod bill;
@@ -15,10 +16,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let Some(directory) = std::env::args_os().nth(1) else {
-        eprintln!("usage: papers DIRECTORY");
+        eprintln!("usage: papers DIRECTORY [TARGET]");
         return ExitCode::from(2);
     };
-    match write(Path::new(&directory)) {
+    let target = std::env::args().nth(2).unwrap_or_else(bill::here);
+    match write(Path::new(&directory), &target) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("papers: {error}");
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn write(directory: &Path) -> Result<(), Box<dyn Error>> {
+fn write(directory: &Path, target: &str) -> Result<(), Box<dyn Error>> {
     pages::write(&gipam::cli::definition(), directory)?;
-    bill::write(directory)
+    bill::write(directory, target)
 }
