@@ -64,8 +64,10 @@ build() { # DIRECTORY TARGET_DIRECTORY
   local map=(--remap-path-prefix="$1=/gipam" --remap-path-prefix="$registry=/cargo" --remap-path-prefix="$sysroot=/rust"
     --remap-path-prefix="$2=/target")
   local c="-ffile-prefix-map=$1=/gipam -ffile-prefix-map=$registry=/cargo -ffile-prefix-map=$2=/target"
+  # nobody unwinds: a panic ends the program, and debuggers have nothing to show in a stripped one
+  c+=" -fno-asynchronous-unwind-tables -fno-unwind-tables"
   # static, so that one program serves every Debian whatever its C library; relocations packed
-  local flags=(-C target-feature=+crt-static -C "link-arg=-Wl,-z,pack-relative-relocs" "${map[@]}")
+  local flags=(-C target-feature=+crt-static -C force-unwind-tables=no -C "link-arg=-Wl,-z,pack-relative-relocs" "${map[@]}")
   (cd "$1" && SOURCE_DATE_EPOCH=0 CFLAGS="$c" CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}") \
     cargo build --profile dist --locked --target "$TARGET" --target-dir "$2" --quiet)
 }
