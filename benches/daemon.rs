@@ -1,4 +1,4 @@
-//! A DAEMON OF OUR OWN: the release program on a directory of its own, ended with it.
+//! A DAEMON OF OUR OWN: the program on a directory of its own, ended with it.
 //!
 //! Promises: nothing outside of the directory is touched; one that does not come up is an error with its log; it is
 //! killed when dropped. It looks at no Docker Engine.

@@ -1,7 +1,7 @@
 //! BENCH: what gipam costs, measured in the open, and how to measure any other IPAM plugin beside it.
 //!
 //! `make bench` runs it. Its parts are programs of their own: `bench load` is the load client, `bench fixed` the bare
-//! loop it is compared with. It is an example of the package, so that it is built with the release profile and never
+//! loop it is compared with. It is an example of the package, so that it is built with the program's profile and never
 //! shipped. Starts nothing that outlives it.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is what it is for")]

@@ -33,7 +33,7 @@ pub struct Options {
     /// Milliseconds of a phase
     #[arg(long, default_value_t = 400)]
     time: u64,
-    /// The program; by default the release build beside this one
+    /// The program; by default the one beside this one
     #[arg(long)]
     program: Option<PathBuf>,
     /// Where books lie while they are measured; by default beside the program
@@ -79,7 +79,7 @@ impl Options {
         let program = own.parent().and_then(Path::parent).map(|release| release.join("gipam"));
         program
             .filter(|path| path.is_file())
-            .ok_or_else(|| io::Error::other("the release program is not built: make build"))
+            .ok_or_else(|| io::Error::other("there is no program beside this one: scripts/bench.sh builds both"))
     }
 
     fn directory(&self, program: &Path) -> io::Result<PathBuf> {

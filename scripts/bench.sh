@@ -1,8 +1,9 @@
 #!/bin/bash
 # bench.sh run|check|load [WORD...] - what gipam costs: measured (docs/benchmarks.md), guarded, or any plugin under load.
 #
-# Builds the release program and, beside it, the measuring one. `check` counts instructions and installs valgrind where it is
-# missing, which then stays installed. Load goes to daemons of its own and to the sockets that were named.
+# Builds the measuring program; for `run` as packages are built, and with it the program that they carry. `check` counts
+# instructions and installs valgrind where it is missing, which then stays installed. Load goes to daemons of its own and to the
+# sockets that were named.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 CARGO=${CARGO:-cargo}
@@ -17,7 +18,9 @@ if [ "$MODE" = check ] && ! command -v valgrind >/dev/null; then
   "${ROOT[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends valgrind >/dev/null
 fi
 
-# Apart, so that the program is built as it ships, without what the measuring one adds to its libraries.
-[ "$MODE" != run ] || "$CARGO" build --release --locked --quiet
+if [ "$MODE" = run ]; then
+  bench=$(scripts/package.sh measured)
+  exec "$bench" "$@"
+fi
 "$CARGO" build --release --locked --quiet --example bench
 exec "${CARGO_TARGET_DIR:-target}/release/examples/bench" "$@"

@@ -2,6 +2,7 @@
 # package.sh - packages of gipam, the same bytes from the same sources.
 #
 #   package.sh program      build the program that all packages carry: static, for any Debian, in target/package/gipam
+#   package.sh measured     build it and, beside it, what measures it (see scripts/bench.sh); prints where
 #   package.sh deb          target/package/gipam_VERSION_ARCH.deb
 #   package.sh dist         target/package/gipam-VERSION-MACHINE-linux.tar.gz, with an install script
 #   package.sh plugin       target/package/plugin, for docker plugin create
@@ -57,7 +58,7 @@ cross() {
 }
 
 # Every directory that could stand in the program is given a name that is the same everywhere; C is told the same.
-build() { # DIRECTORY TARGET_DIRECTORY
+build() { # DIRECTORY TARGET_DIRECTORY [CARGO'S WORD...]
   local registry=${CARGO_HOME:-$HOME/.cargo} sysroot
   [ "$MACHINE" = "$HERE" ] || cross
   sysroot=$(rustc --print sysroot)
@@ -69,7 +70,7 @@ build() { # DIRECTORY TARGET_DIRECTORY
   # static, so that one program serves every Debian whatever its C library; relocations packed
   local flags=(-C target-feature=+crt-static -C force-unwind-tables=no -C "link-arg=-Wl,-z,pack-relative-relocs" "${map[@]}")
   (cd "$1" && SOURCE_DATE_EPOCH=0 CFLAGS="$c" CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}") \
-    cargo build --profile dist --locked --target "$TARGET" --target-dir "$2" --quiet)
+    cargo build --profile dist --locked --target "$TARGET" --target-dir "$2" --quiet --bin gipam "${@:3}")
 }
 
 program() {
@@ -81,6 +82,11 @@ program() {
     install -m 755 "${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/dist/gipam" "$OUT/gipam"
   fi
   [ "$(od -An -t x2 -j 18 -N 2 --endian=little "$OUT/gipam")" = " $NUMBER" ] || fail "$OUT/gipam is no program for $MACHINE"
+}
+
+measured() {
+  build "$PWD" "${CARGO_TARGET_DIR:-$PWD/target}" --example bench
+  echo "${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/dist/examples/bench"
 }
 
 # Manual pages, completions, the list of what is built in: made by a program of their own.
@@ -187,6 +193,6 @@ reproducible() {
 
 command=${1:-help}
 case $command in
-  program | deb | dist | plugin | reproducible) "$command" ;;
+  program | measured | deb | dist | plugin | reproducible) "$command" ;;
   *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; [ "$command" = help ] || exit 2 ;;
 esac
