@@ -16,6 +16,8 @@ use crate::script::{Phase, Play};
 use crate::wire::{Crew, Limit};
 use crate::{growth, load, page, pure};
 
+/// A thread that has nothing to do ends after ten seconds.
+const SETTLING: Duration = Duration::from_secs(12);
 /// How long the idle daemon is watched.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -77,9 +79,9 @@ impl Options {
         }
         let own = std::env::current_exe()?;
         let program = own.parent().and_then(Path::parent).map(|release| release.join("gipam"));
-        program
-            .filter(|path| path.is_file())
-            .ok_or_else(|| io::Error::other("there is no program beside this one: scripts/bench.sh builds both"))
+        program.filter(|path| path.is_file()).ok_or_else(|| {
+            io::Error::other("there is no program beside this one: scripts/bench.sh builds both")
+        })
     }
 
     fn directory(&self, program: &Path) -> io::Result<PathBuf> {
@@ -106,14 +108,15 @@ fn idle_and_pure(directory: &Path, program: &Path) -> io::Result<(pure::Pure, f6
         load::phase(&mut crew, &mut play, what, Limit { requests, time: IDLE }, None)?;
     }
     let process = server.process();
-    // What the last answers left to do (the checkpoint, if one is due) is done within this.
-    std::thread::sleep(Duration::from_secs(1));
+    // What the last answers left to do is done within this: a checkpoint, a count, the end of the thread that counted.
+    std::thread::sleep(SETTLING);
     let (before, began) = (process.switches()?, Instant::now());
     eprintln!("bench: the pure plan, beside an idle daemon");
     let pure = pure::run(&directory.join("criterion"))?;
     std::thread::sleep(IDLE.saturating_sub(began.elapsed()));
     let minutes = began.elapsed().as_secs_f64() / 60.0;
-    let wakeups = (process.switches()? - before) as f64 / minutes;
+    // Fewer than before: a thread has ended, and what it did is not known.
+    let wakeups = process.switches()?.checked_sub(before).map_or(f64::NAN, |it| it as f64 / minutes);
     let resident = process.resident().map_or(f64::NAN, |it| it as f64);
     server.stop()?;
     Ok((pure, resident, wakeups))
