@@ -20,7 +20,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::reload::Told;
 use crate::admin::{Admin, Reload};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::docker::discovery::Announcement;
 use crate::docker::{Callers, Counters, Driver};
 use crate::hooks::{self, Hooks};
 use crate::ledger::{self, Fatal, Ledger};
@@ -118,19 +119,7 @@ async fn serve(
     let callers = Arc::new(Callers::new(ledger.clone(), callers, processes::boot()));
     let (repair, reconciler) = repair(config, ledger, callers.clone(), books);
     for opened in doors.drivers {
-        tracing::info!("driver {} listens on {}", opened.driver.name, opened.driver.door);
-        let pools = opened.driver.pools.map(Into::into);
-        let driver = Driver {
-            name: opened.driver.name,
-            ledger: ledger.clone(),
-            pools,
-            requires_mac_address: config.requires_mac_address,
-            look: look::look,
-            proofs: repair.proofs(),
-            asked: repair.asked(),
-            callers: callers.clone(),
-            counters: counters.clone(),
-        };
+        let driver = driver(opened.driver, config, ledger, &repair, &callers, &counters);
         server.add(opened.listener, Arc::new(driver), limits.clone());
     }
     let (meters, admin_limits) = (repair.meters().clone(), Limits { max_body: ADMIN_BODY, ..limits });
@@ -173,18 +162,51 @@ async fn serve(
     if drained.cut_off > 0 {
         tracing::warn!("{} requests were cut off", drained.cut_off);
     }
-    for announcement in doors.announcements {
+    withdraw(doors.announcements);
+    ended(receiver.await.ok())
+}
+
+/// Who answers at one door.
+fn driver(
+    configured: config::Driver,
+    config: &Config,
+    ledger: &Ledger,
+    repair: &reconcile::Handle,
+    callers: &Arc<Callers>,
+    counters: &Arc<Counters>,
+) -> Driver {
+    tracing::info!("driver {} listens on {}", configured.name, configured.door);
+    Driver {
+        name: configured.name,
+        ledger: ledger.clone(),
+        pools: configured.pools.map(Into::into),
+        requires_mac_address: config.requires_mac_address,
+        look: look::look,
+        proofs: repair.proofs(),
+        asked: repair.asked(),
+        callers: callers.clone(),
+        counters: counters.clone(),
+    }
+}
+
+/// The files that tell Docker of the doors go.
+fn withdraw(announcements: Vec<Announcement>) {
+    for announcement in announcements {
         if let Err(error) = announcement.withdraw() {
             tracing::warn!("{error}");
         }
     }
-    match receiver.await {
-        Ok(Stop::Ledger(Err(fatal))) => Err(Error::Ledger(fatal)),
-        Ok(Stop::Signal(name)) => {
+}
+
+/// What the end comes to.
+fn ended(why: Option<Stop>) -> Result<(), Error> {
+    match why {
+        Some(Stop::Ledger(Err(fatal))) => Err(Error::Ledger(fatal)),
+        Some(Stop::Signal(name)) => {
             tracing::info!("stopped by {name}");
             Ok(())
         }
-        Ok(Stop::Ledger(Ok(()))) | Err(_) => Ok(()),
+        Some(Stop::Ledger(Ok(()))) | None => Ok(()),
     }
 }
 
