@@ -1,9 +1,9 @@
 //! The daemon: assembly, signals, readiness.
 //!
-//! Promises: the books are open and the plan is rebuilt before a door opens; every door listens before systemd is told
-//! that gipam is ready; at SIGTERM and SIGINT what is in flight is finished and the books are closed; a failed write
-//! ends the process with an error, for the supervisor to start it again. SIGHUP reads the configuration anew. Hooks are told
-//! on a thread of their own.
+//! Promises: signals are heard from the first moment on; the books are open and the plan is rebuilt before a door opens;
+//! every door listens before systemd is told that gipam is ready; at SIGTERM and SIGINT what is in flight is finished and
+//! the books are closed; a failed write ends the process with an error, for the supervisor to start it again. SIGHUP reads
+//! the configuration anew. Hooks are told on a thread of their own.
 
 mod boot;
 mod doors;
@@ -14,7 +14,7 @@ mod sweep;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::reload::Told;
@@ -66,6 +66,11 @@ impl Error {
 
 /// Serves until a signal says stop.
 pub fn run(config: Config) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::caught().map_err(Error::Start)?
+    };
     let booted = boot::boot(&config)?;
     let books = booted.books.path().to_owned();
     let doors = doors::open(&config)?;
@@ -76,8 +81,15 @@ pub fn run(config: Config) -> Result<(), Error> {
     })
     .map_err(Error::Start)?;
     let (hooks, messenger) = hooks::start(ledger.clone(), books.clone()).map_err(Error::Start)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
-    let outcome = runtime.block_on(serve(&config, doors, &ledger, callers, end, &books, &hooks));
+    let outcome = runtime.block_on(serve(
+        &config,
+        doors,
+        &ledger,
+        callers,
+        Ends { signals, ledger: end },
+        &books,
+        &hooks,
+    ));
     hooks.stop();
     if messenger.join().is_err() {
         tracing::error!("the thread of the hooks ended in a panic");
@@ -89,7 +101,32 @@ pub fn run(config: Config) -> Result<(), Error> {
     outcome
 }
 
-/// Who can stop us.
+/// The signals that are ours. One that comes early waits: it neither leaves sockets and plugin files behind nor ends a
+/// start over for a reload.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Caught from now on; to be called where the runtime is entered.
+    fn caught() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// What can end the daemon.
+struct Ends {
+    signals: Signals,
+    ledger: oneshot::Receiver<Result<(), Fatal>>,
+}
+
+/// Who stopped us.
 enum Stop {
     Signal(&'static str),
     Ledger(Result<(), Fatal>),
@@ -100,7 +137,7 @@ async fn serve(
     doors: doors::Doors,
     ledger: &Ledger,
     callers: Vec<(Box<str>, Caller)>,
-    end: oneshot::Receiver<Result<(), Fatal>>,
+    ends: Ends,
     books: &std::path::Path,
     hooks: &Hooks,
 ) -> Result<(), Error> {
@@ -108,7 +145,7 @@ async fn serve(
     let (publish, in_force) = watch::channel(Arc::new(config.clone()));
     let watch = Watch::new(config.warn_at.clone());
     let told = Told { hooks: hooks.clone(), watch: watch.clone() };
-    let stop = stop_signal(publish, ledger.clone(), told, reloads, end).map_err(Error::Start)?;
+    let stop = stop(ends, publish, ledger.clone(), told, reloads);
     // Before a door opens: what a new hook is told begins here.
     if let Err(error) = hooks.configure(config.hooks.clone()).await {
         tracing::error!("no hook is told of anything: {error}");
@@ -234,31 +271,25 @@ fn repair(
 }
 
 /// Resolves when a signal or the end of the ledger says stop; meanwhile SIGHUP reloads.
-fn stop_signal(
+async fn stop(
+    Ends { mut signals, ledger: mut end }: Ends,
     config: watch::Sender<Arc<Config>>,
     ledger: Ledger,
     told: Told,
     mut reloads: mpsc::Receiver<Reload>,
-    end: oneshot::Receiver<Result<(), Fatal>>,
-) -> std::io::Result<impl Future<Output = Stop>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    Ok(async move {
-        tokio::pin!(end);
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return Stop::Signal("SIGTERM"),
-                _ = interrupt.recv() => return Stop::Signal("SIGINT"),
-                outcome = &mut end => return Stop::Ledger(outcome.unwrap_or(Ok(()))),
-                _ = hang_up.recv() => drop(reload_now(&config, &ledger, &told, false).await),
-                Some(asked) = reloads.recv() => {
-                    let lines = reload_now(&config, &ledger, &told, asked.rehearsal).await;
-                    let _ = asked.answer.send(lines);
-                }
+) -> Stop {
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => return Stop::Signal("SIGTERM"),
+            _ = signals.interrupt.recv() => return Stop::Signal("SIGINT"),
+            outcome = &mut end => return Stop::Ledger(outcome.unwrap_or(Ok(()))),
+            _ = signals.hang_up.recv() => drop(reload_now(&config, &ledger, &told, false).await),
+            Some(asked) = reloads.recv() => {
+                let lines = reload_now(&config, &ledger, &told, asked.rehearsal).await;
+                let _ = asked.answer.send(lines);
             }
         }
-    })
+    }
 }
 
 /// Reloads, and logs what came of it.

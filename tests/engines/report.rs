@@ -94,6 +94,16 @@ impl Report {
             println!();
         }
         println!("(- : this Engine has no such thing)");
+        // Once more in a line each: often only the last lines of a run are kept.
+        for (row, name) in cells.iter().zip(&self.rows) {
+            for (cell, title) in row.iter().zip(columns.iter()) {
+                if let Some(Outcome::Failed(why)) = cell {
+                    let why: String =
+                        why.chars().take(600).map(|c| if c == '\n' { ' ' } else { c }).collect();
+                    println!("FAILED on Engine {title}: {name}: {why}");
+                }
+            }
+        }
         let skips = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
         println!("{passed} passed, {failed} failed{skips}");
         if failed == 0 && passed + skipped > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

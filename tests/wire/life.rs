@@ -14,6 +14,9 @@ use crate::daemon::{Daemon, House, PATIENCE, POOLS, until};
 use crate::facts::{asked, gateway};
 use crate::http::Wire;
 
+/// What an old gipam left behind.
+const OLD_LEASES: &str = include_str!("../../src/store/old_gipam/fixtures/second.json");
+
 fn request(method: &str, body: &Value) -> Vec<u8> {
     Wire::request("", &format!("IpamDriver.{method}"), body.to_string().as_bytes())
 }
@@ -63,6 +66,35 @@ fn duty_2_what_is_in_flight_at_sigterm_is_answered() {
     let daemon = house.start();
     assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 9);
     assert_eq!(daemon.view("/v1/leases").as_array().unwrap().len(), 1);
+}
+
+/// Signals that came while the books were still read: the start is held up at an old lease file that is a pipe.
+#[test]
+fn duty_2_a_signal_during_the_start_is_heard() {
+    for (first, ends) in [(Signal::TERM, true), (Signal::INT, true), (Signal::HUP, false)] {
+        let mut house = House::new(&[]);
+        let file = house.path("leases.json");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &file, rustix::fs::Mode::RWXU).unwrap();
+        house.set("--file", &file);
+        let mut daemon = house.spawn();
+        let status = format!("/proc/{}/status", daemon.child.id());
+        let caught = until("the signal is caught", || {
+            let text = std::fs::read_to_string(&status).unwrap();
+            let mask =
+                text.lines().find_map(|line| line.strip_prefix("SigCgt:")).map(str::trim).unwrap_or("0");
+            let mask = u64::from_str_radix(mask, 16).unwrap();
+            (mask >> (first.as_raw() - 1) & 1 == 1).then_some(mask)
+        });
+        assert!(!house.socket().exists(), "no door is open yet: {caught:x}");
+        daemon.signal(first);
+        std::fs::write(&file, OLD_LEASES).unwrap();
+        if !ends {
+            until("it serves", || Wire::try_unix(&house.socket()));
+            daemon.signal(Signal::TERM);
+        }
+        assert!(daemon.wait().success(), "{}", house.log());
+        assert!(!house.socket().exists() && !house.admin().exists(), "no socket file remains");
+    }
 }
 
 #[test]
