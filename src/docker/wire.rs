@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
 use super::json::{Object, Strict};
 use crate::plan::error::Error;
@@ -250,9 +251,9 @@ fn shown(text: &str) -> String {
 }
 
 /// A name as it is kept: control characters escaped, at most 255 bytes; an empty one is none.
-pub fn tidy_name(name: &str) -> Option<String> {
+pub fn tidy_name(name: &str) -> Option<SmolStr> {
     if name.len() <= NAME_BYTES && !name.contains(char::is_control) {
-        return (!name.is_empty()).then(|| name.to_owned());
+        return (!name.is_empty()).then(|| name.into());
     }
     let mut tidy = String::new();
     for character in name.chars() {
@@ -263,7 +264,7 @@ pub fn tidy_name(name: &str) -> Option<String> {
         }
         tidy.push_str(&escaped);
     }
-    (!tidy.is_empty()).then_some(tidy)
+    (!tidy.is_empty()).then(|| tidy.into())
 }
 
 /// Six bytes with `:` or `-` between them; anything else is ignored.
