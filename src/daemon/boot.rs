@@ -4,7 +4,7 @@
 //! that is neither the one taken over nor the last one exported is refused; existing books are never left aside.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::clock;
@@ -62,6 +62,9 @@ pub enum Error {
     Pools(#[source] crate::plan::settings::SettingsError),
 }
 
+/// Bytes by which a database is known.
+const HEAD: u64 = 16;
+
 /// What the ledger starts with.
 #[derive(Debug)]
 pub struct Booted {
@@ -71,13 +74,20 @@ pub struct Booted {
     pub books: Books,
 }
 
-/// What stands in the named file.
+/// What stands in the named file; with its bytes, unless it is a database, which may be large.
 fn content(path: &Path) -> Result<(Content, Vec<u8>), Error> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    let mut file = match fs::File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Content::Absent, Vec::new())),
-        Err(source) => return Err(Error::Read { path: path.to_owned(), source }),
+        Err(source) => return Err(read(source)),
     };
+    let mut bytes = Vec::new();
+    (&mut file).take(HEAD).read_to_end(&mut bytes).map_err(read)?;
+    if old_gipam::detect(&bytes) == old_gipam::Content::Sqlite {
+        return Ok((Content::Books, Vec::new()));
+    }
+    file.read_to_end(&mut bytes).map_err(read)?;
     let content = match old_gipam::detect(&bytes) {
         old_gipam::Content::Json => Content::OldLeases,
         old_gipam::Content::Sqlite => Content::Books,
