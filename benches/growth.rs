@@ -135,6 +135,8 @@ fn round(side: &mut Side, growth: &mut Growth) -> io::Result<()> {
     let mut crew = Crew::connect(&side.server.door, CONNECTIONS)?;
     let process = side.server.process();
     let mut measure = |play: &mut Play, what: Phase, requests: u64| -> io::Result<Outcome> {
+        // What was left to be done by the phase before is not this one's.
+        process.settle()?;
         let outcome = phase(&mut crew, play, what, unbounded(requests), Some(process))?;
         match &outcome.run.failure {
             Some(text) => Err(io::Error::other(format!("{what:?}: {text}"))),

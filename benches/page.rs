@@ -63,7 +63,8 @@ fn head(found: &Findings) -> String {
          `make bench PEERS=\"--peer NAME=/path/to/plugin.sock\"`. The client alone, against any plugin: `make load WORDS=\"--socket PATH\"`.\n\n\
          How it is measured: the client and the server share the machine. In each round the phases run one after the other on fresh\n\
          books, each on every server, so that noise meets all of them; a ratio is taken inside a round, and the table shows the\n\
-         median of the rounds. Every durable answer waits for a real sync. Nothing may be given twice, or the run fails.\n\n",
+         median of the rounds. Every durable answer waits for a real sync. Nothing may be given twice, or the run fails. After each\n\
+         phase the server is left alone until it does nothing any more: CPU time that it spends then stands under \"later\".\n\n",
         machine.processor,
         machine.cores,
         machine.memory,
@@ -92,18 +93,24 @@ fn rows(found: &Findings, who: &str, label: &str, phase: Phase) -> String {
         let ratio = rounds.rate_ratio((who, phase), (OURS, Phase::Activate), connections);
         let _ = writeln!(
             text,
-            "| {label} | {connections} | {rate:.0} | {ratio:.2} | {:.0} | {:.0} | {:.0} | {:.1} |",
+            "| {label} | {connections} | {rate:.0} | {ratio:.2} | {:.0} | {:.0} | {:.0} | {:.1} | {} |",
             of(|sample| sample.middle),
             of(|sample| sample.slow),
             of(|sample| sample.slowest),
             of(|sample| sample.cpu),
+            some(of(|sample| sample.later)),
         );
     }
     text
 }
 
-const WIRE_HEAD: &str = "| call | connections | requests/s | of Activate | median µs | p99 µs | slowest µs | server CPU µs |\n\
-                         |---|---|---|---|---|---|---|---|\n";
+const WIRE_HEAD: &str = "| call | connections | requests/s | of Activate | median µs | p99 µs | slowest µs | server CPU µs | later µs |\n\
+                         |---|---|---|---|---|---|---|---|---|\n";
+
+/// A figure, if there is one.
+fn some(figure: f64) -> String {
+    if figure.is_nan() { String::new() } else { format!("{figure:.1}") }
+}
 
 fn wire(found: &Findings) -> String {
     let mut text = format!("## Over a UNIX socket\n\n{WIRE_HEAD}");

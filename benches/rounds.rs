@@ -71,10 +71,12 @@ pub struct Sample {
     pub slowest: f64,
     /// Server CPU a request, microseconds.
     pub cpu: f64,
+    /// The same, for what was left to be done when nobody asked any more.
+    pub later: f64,
 }
 
 impl Sample {
-    fn of(outcome: &Outcome) -> Self {
+    fn of(outcome: &Outcome, later: Option<Duration>) -> Self {
         let mut nanos: Vec<u32> =
             outcome.run.calls.iter().flat_map(|call| call.nanos.iter().copied()).collect();
         nanos.sort_unstable();
@@ -84,6 +86,7 @@ impl Sample {
             slow: percentile(&nanos, 99.0),
             slowest: percentile(&nanos, 100.0),
             cpu: outcome.cpu().unwrap_or(f64::NAN),
+            later: later.map_or(f64::NAN, |it| it.as_secs_f64() * 1e6 / outcome.run.requests().max(1) as f64),
         }
     }
 }
@@ -118,8 +121,14 @@ impl Rounds {
         median_ratio(&rates(a), &rates(b))
     }
 
-    /// Measures a phase of a server and keeps the sample.
-    fn keep(&mut self, who: &str, outcome: &Outcome, connections: usize) -> io::Result<()> {
+    /// Keeps the sample of a phase of a server.
+    fn keep(
+        &mut self,
+        who: &str,
+        outcome: &Outcome,
+        later: Option<Duration>,
+        connections: usize,
+    ) -> io::Result<()> {
         if let Some(text) = &outcome.run.failure {
             return Err(io::Error::other(format!("{who}: {:?}: {text}", outcome.phase)));
         }
@@ -130,7 +139,7 @@ impl Rounds {
             )));
         }
         let key = (who.to_owned(), outcome.phase, connections);
-        self.samples.entry(key).or_default().push(Sample::of(outcome));
+        self.samples.entry(key).or_default().push(Sample::of(outcome, later));
         Ok(())
     }
 }
@@ -167,7 +176,8 @@ impl Guest {
         for what in [Phase::Addresses, Phase::Churn, Phase::Releases] {
             let time = if what == Phase::Releases { Duration::from_secs(3600) } else { time };
             let outcome = self.phase(what, &mut crew, time)?;
-            rounds.keep(&self.name, &outcome, connections)?;
+            let later = self.process.map(Process::settle).transpose()?;
+            rounds.keep(&self.name, &outcome, later, connections)?;
         }
         Ok(())
     }
@@ -175,7 +185,7 @@ impl Guest {
     fn activate(&mut self, connections: usize, time: Duration, rounds: &mut Rounds) -> io::Result<()> {
         let mut crew = Crew::connect(&self.door, connections)?;
         let outcome = self.phase(Phase::Activate, &mut crew, time)?;
-        rounds.keep(&self.name, &outcome, connections)
+        rounds.keep(&self.name, &outcome, None, connections)
     }
 }
 

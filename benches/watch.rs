@@ -8,6 +8,13 @@ use std::time::Duration;
 
 use crate::wire::Door;
 
+/// Longer than gipam waits before it tidies its books.
+const LULL: Duration = Duration::from_millis(350);
+/// CPU time in it that is none.
+const NOTHING: Duration = Duration::from_micros(300);
+/// Lulls that are waited for.
+const LOOKS: usize = 60;
+
 /// A process to look at.
 #[derive(Clone, Copy, Debug)]
 pub struct Process(pub u32);
@@ -37,6 +44,21 @@ impl Process {
         let after_name = stat.rsplit(')').next().unwrap_or_default();
         let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(first_number).sum();
         Ok(Duration::from_millis(10 * ticks))
+    }
+
+    /// Waits until it has had nothing to do for a while; the CPU time that it spent meanwhile.
+    pub fn settle(self) -> io::Result<Duration> {
+        let begun = self.cpu()?;
+        let mut before = begun;
+        for _ in 0..LOOKS {
+            std::thread::sleep(LULL);
+            let now = self.cpu()?;
+            if now.saturating_sub(before) < NOTHING {
+                return Ok(now.saturating_sub(begun));
+            }
+            before = now;
+        }
+        Err(io::Error::other("the server does not come to rest"))
     }
 
     fn status(self, key: &str) -> Option<u64> {
