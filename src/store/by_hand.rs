@@ -60,10 +60,7 @@ impl Books {
             "INSERT INTO history (seq, at, event, space, subnet, id, kind, name, mac, why) \
              VALUES (?1, ?2, ?3, ?4, ?5, '', ?6, ?7, ?8, ?9)",
             params![seq, signed(at), event, space, place, kind, name, mac, why],
-        )?;
-        // The next row of a subnet trims, if it is time.
-        self.history_since_trim += 1;
-        Ok(())
+        )
     }
 }
 
