@@ -104,9 +104,9 @@ fn long_work_says_how_long_how_far_and_what_and_leaves_nothing() {
     drop(pipe);
     let mut caller = slow.caller();
     shows("..\u{1b}[K\rgipam: ");
-    shows(" s: the daemon takes the list into");
+    shows(" s: waiting for the daemon to take");
     pty.resize(24, 80);
-    shows(" s: the daemon takes the list into the books");
+    shows(" s: waiting for the daemon to take the list into the books");
     let text = pty.text();
     answer(&mut caller, r#"{"applied": false, "rows": [], "subnets": 0, "leases": 0}"#);
     assert_eq!(ends(child), 0, "{}", pty.text());
@@ -140,7 +140,7 @@ fn there_is_no_line_for_programs_nor_before_a_pager() {
     let pty = Pty::new(24, 80);
     let shown = slow.command(&["gc"], &[]).stdout(pty.end()).stderr(pty.end()).spawn().unwrap();
     callers.push(slow.caller());
-    let line = "gipam: 2 s: the daemon compares the books with the Engine's lists";
+    let line = "gipam: 2 s: waiting for the daemon to compare the books with the Engine's lists";
     until(line, || pty.text().contains(line).then_some(()));
     callers.iter_mut().for_each(|caller| answer(caller, "[]"));
     let mut said = String::new();

@@ -223,19 +223,20 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// What the daemon does when it is asked for this.
-pub(super) fn task(path: &str) -> &'static str {
-    match path.split('?').next().unwrap_or_default() {
-        "/v1/gc" => "the daemon compares the books with the Engine's lists",
-        "/v1/adopt" => "the daemon asks the Engine about the network",
-        "/v1/import" | "/v1/listed" => "the daemon takes the list into the books",
-        "/v1/export" => "the daemon writes the lease file",
-        "/v1/reload" => "the daemon reads its configuration",
+/// What is waited for when the daemon is asked for this.
+pub(super) fn task(path: &str) -> String {
+    let task = match path.split('?').next().unwrap_or_default() {
+        "/v1/gc" => "compare the books with the Engine's lists",
+        "/v1/adopt" => "ask the Engine about the network",
+        "/v1/import" | "/v1/listed" => "take the list into the books",
+        "/v1/export" => "write the lease file",
+        "/v1/reload" => "read its configuration",
         "/v1/release" | "/v1/reserve" | "/v1/unreserve" | "/v1/pin" | "/v1/unpin" | "/v1/pool" => {
-            "the daemon changes the books"
+            "change the books"
         }
-        _ => "the daemon reads the books",
-    }
+        _ => "read the books",
+    };
+    format!("waiting for the daemon to {task}")
 }
 
 #[cfg(test)]
@@ -246,10 +247,10 @@ mod tests {
     fn a_line_says_how_long_how_far_and_what_and_fits_the_terminal() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("copy.db");
-        let mut work = Work::new("the daemon reads the books");
+        let mut work = Work::new(task("/v1/leases?all=true"));
         let line = |work: &Work, columns| work.line(Duration::from_millis(12_900), columns);
-        assert_eq!(line(&work, 80), "gipam: 12 s: the daemon reads the books");
-        assert_eq!(line(&work, 30), "gipam: 12 s: the daemon rea..");
+        assert_eq!(line(&work, 80), "gipam: 12 s: waiting for the daemon to read the books");
+        assert_eq!(line(&work, 30), "gipam: 12 s: waiting for th..");
         assert_eq!(line(&work, 1), "");
         work.what = "reading a\u{1b}[2Jb".to_owned();
         work.done = Done::Read(Arc::new(AtomicU64::new(3 << 20)));
