@@ -5,6 +5,7 @@
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,11 @@ use gipam::plan::Plan;
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::{Context, Repair, Request, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::Settings;
-use gipam::store::backup::{backup, restore};
+use gipam::store::backup::{Step, backup, restore};
 use gipam::store::{Books, Error, Reader};
+
+/// Nobody waits.
+const QUIETLY: fn(Step<'_>) = |_| ();
 
 struct Trial {
     directory: tempfile::TempDir,
@@ -75,15 +79,15 @@ fn durable_a_copy_is_one_moment_of_books_that_are_in_use() {
     let mut trial = Trial::new();
     trial.subnet(1);
     let copy = trial.file("copy.db");
-    let size = backup(&trial.path, &copy).unwrap();
+    let size = backup(&trial.path, &copy, &QUIETLY).unwrap();
     let found = fs::metadata(&copy).unwrap();
     assert_eq!((size, found.permissions().mode() & 0o777), (found.len(), 0o600));
     trial.subnet(2);
     assert_eq!((held(&copy), held(&trial.path)), (vec![1], vec![1, 2]));
-    let again = backup(&trial.path, &copy).unwrap_err();
+    let again = backup(&trial.path, &copy, &QUIETLY).unwrap_err();
     assert!(matches!(again, Error::Io { .. }), "a copy is never overwritten: {again}");
     assert_eq!(held(&copy), [1]);
-    let nowhere = backup(&trial.path, &trial.file("no/such/copy.db")).unwrap_err();
+    let nowhere = backup(&trial.path, &trial.file("no/such/copy.db"), &QUIETLY).unwrap_err();
     assert!(matches!(nowhere, Error::Io { .. }), "{nowhere}");
 }
 
@@ -94,20 +98,20 @@ fn a_copy_takes_the_place_of_the_books_and_they_are_kept() {
     let arrival = Repair::Arrival { boot: "b".into(), arrived: "b/1/1".into(), gone: Vec::new() };
     trial.ask(&Request::Repair(Box::new(arrival)));
     let copy = trial.file("copy.db");
-    backup(&trial.path, &copy).unwrap();
+    backup(&trial.path, &copy, &QUIETLY).unwrap();
     trial.subnet(2);
-    let locked = restore(&copy, &trial.path).unwrap_err();
+    let locked = restore(&copy, &trial.path, &QUIETLY).unwrap_err();
     assert!(matches!(locked, Error::Locked(_)), "{locked}");
     // As after kill -9: what was committed last is in the log alone.
     drop(trial.books.take());
-    let kept = restore(&copy, &trial.path).unwrap().unwrap();
+    let kept = restore(&copy, &trial.path, &QUIETLY).unwrap().unwrap();
     assert_eq!((held(&trial.path), held(&kept)), (vec![1], vec![1, 2]));
     let reader = Reader::open(&trial.path).unwrap();
     let mut plan = Plan::new(reader.settings().unwrap());
     reader.load(|change| plan.apply(&change)).unwrap();
     assert_eq!(plan.callers().count(), 0, "who came after the copy was made is not in it");
     drop(reader);
-    let second = restore(&kept, &trial.path).unwrap().unwrap();
+    let second = restore(&kept, &trial.path, &QUIETLY).unwrap().unwrap();
     assert_ne!(second, kept);
     assert_eq!(held(&trial.path), [1, 2]);
     Books::open(&trial.path).unwrap().close().unwrap();
@@ -126,7 +130,7 @@ fn what_is_no_whole_copy_replaces_nothing() {
         trial.subnet(number);
     }
     let copy = trial.file("copy.db");
-    backup(&trial.path, &copy).unwrap();
+    backup(&trial.path, &copy, &QUIETLY).unwrap();
     trial.books.take().unwrap().close().unwrap();
     let before = fs::read(&trial.path).unwrap();
     let whole = fs::read(&copy).unwrap();
@@ -136,10 +140,10 @@ fn what_is_no_whole_copy_replaces_nothing() {
         [("cut off", &whole[..whole.len() - 4096]), ("scribbled", &scribbled), ("foreign", b"{}")]
     {
         fs::write(&copy, bytes).unwrap();
-        assert!(restore(&copy, &trial.path).is_err(), "{what}");
+        assert!(restore(&copy, &trial.path, &QUIETLY).is_err(), "{what}");
         assert_eq!(fs::read(&trial.path).unwrap(), before, "{what}");
     }
-    assert!(restore(&trial.file("nothing.db"), &trial.path).is_err());
+    assert!(restore(&trial.file("nothing.db"), &trial.path, &QUIETLY).is_err());
     assert_eq!(fs::read(&trial.path).unwrap(), before);
 }
 
@@ -148,7 +152,35 @@ fn a_copy_is_put_where_no_books_are() {
     let mut trial = Trial::new();
     trial.subnet(7);
     let (copy, elsewhere) = (trial.file("copy.db"), trial.file("elsewhere.db"));
-    backup(&trial.path, &copy).unwrap();
-    assert_eq!(restore(&copy, &elsewhere).unwrap(), None);
+    backup(&trial.path, &copy, &QUIETLY).unwrap();
+    assert_eq!(restore(&copy, &elsewhere, &QUIETLY).unwrap(), None);
     assert_eq!(held(&elsewhere), [7]);
+}
+
+#[test]
+fn who_waits_is_told_each_step_before_it_is_done() {
+    let mut trial = Trial::new();
+    (0..200).for_each(|number| trial.subnet(number));
+    let copy = trial.file("copy.db");
+    let steps: RefCell<Vec<String>> = RefCell::default();
+    let tell = |step: Step<'_>| {
+        steps.borrow_mut().push(match step {
+            Step::Writing(file, of) => {
+                let name = file.file_name().unwrap().to_string_lossy();
+                assert!(fs::metadata(file).map_or(0, |file| file.len()) < of, "{name} is not written yet");
+                format!("{name} {of}")
+            }
+            Step::Closing(books) => format!("close {}", books.file_name().unwrap().to_string_lossy()),
+            step => format!("{step:?}"),
+        });
+    };
+    let size = backup(&trial.path, &copy, &tell).unwrap();
+    let told = steps.take();
+    let most: u64 = told[0].strip_prefix("copy.db ").unwrap().parse().unwrap();
+    assert!((size..2 * size).contains(&most), "{size} of at most {most}");
+    assert_eq!(told[1..], ["Syncing"]);
+    trial.books.take().unwrap().close().unwrap();
+    restore(&copy, &trial.path, &tell).unwrap();
+    let written = format!("gipam.db.restoring {size}");
+    assert_eq!(steps.take(), ["close gipam.db", &written, "Checking", "Reading", "Syncing"]);
 }

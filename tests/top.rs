@@ -7,16 +7,17 @@
 mod daemon;
 #[path = "support/http.rs"]
 mod http;
+#[path = "support/pty.rs"]
+mod pty;
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 
 use daemon::{House, until};
+use pty::Pty;
 use rustix::process::Signal;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::tcgetattr;
 use serde_json::{Value, json};
 
 const TOML: &str =
@@ -25,16 +26,9 @@ const TOML: &str =
 /// `gipam top` in a terminal of its own.
 struct Screen {
     top: Child,
-    /// Our side of the terminal, and its.
-    ours: File,
-    its: File,
+    pty: Pty,
     /// How it was before.
     before: String,
-    written: Arc<Mutex<Vec<u8>>>,
-}
-
-fn size(rows: u16, columns: u16) -> Winsize {
-    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
 fn modes(terminal: &File) -> String {
@@ -54,32 +48,17 @@ impl Screen {
     }
 
     fn with(house: &House, rows: u16, columns: u16, no_color: Option<&str>) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-        let ours = File::from(ours);
-        let its = OpenOptions::new().read(true).write(true).open(name).unwrap();
-        tcsetwinsize(&its, size(rows, columns)).unwrap();
-        let before = modes(&its);
+        let pty = Pty::new(rows, columns);
+        let before = modes(&pty.its);
         let books = house.path("gipam.db").display().to_string();
-        let end = || Stdio::from(its.try_clone().unwrap());
         let mut top = command(house, &["--file", &books]);
         top.envs(no_color.map(|value| ("NO_COLOR", value)));
-        let top = top.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-        let written: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let (mut reading, heard) = (ours.try_clone().unwrap(), written.clone());
-        std::thread::spawn(move || {
-            let mut some = [0; 4096];
-            while let Ok(length @ 1..) = reading.read(&mut some) {
-                heard.lock().unwrap().extend(&some[..length]);
-            }
-        });
-        Self { top, ours, its, before, written }
+        let top = top.stdin(pty.end()).stdout(pty.end()).stderr(pty.end()).spawn().unwrap();
+        Self { top, pty, before }
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
+        self.pty.text()
     }
 
     /// The lines of the last whole picture, without colours.
@@ -107,7 +86,7 @@ impl Screen {
     fn ends(&mut self, how: &str) {
         let status = until("top ends", || self.top.try_wait().unwrap());
         assert_eq!(status.code(), Some(0), "{how}");
-        assert_eq!(modes(&self.its), self.before, "{how}: keys are as they were");
+        assert_eq!(modes(&self.pty.its), self.before, "{how}: keys are as they were");
         until("the screen is given back", || self.text().ends_with("\u{1b}[?25h\u{1b}[?1049l").then_some(()));
     }
 }
@@ -137,7 +116,7 @@ fn top_shows_what_happens_as_it_happens_and_follows_the_terminals_size() {
     screen.shows("1 subnet, 1 address;");
     daemon.wire().refused("RequestPool", &json!({"AddressSpace": "local", "Options": {"pol": "x"}}));
     screen.shows("refused RequestPool invalid request: unknown option pol=x");
-    tcsetwinsize(&screen.its, size(12, 40)).unwrap();
+    screen.pty.resize(12, 40);
     screen.signal(Signal::WINCH);
     until("a smaller picture", || {
         let lines = screen.picture()?;
@@ -166,8 +145,8 @@ fn the_terminal_is_given_back_at_q_at_ctrl_c_and_at_signals() {
     for key in [b"q", b"\x03"] {
         let mut screen = Screen::new(&house, 24, 80);
         screen.shows("is running since");
-        assert_ne!(modes(&screen.its), screen.before, "keys come at once meanwhile");
-        screen.ours.write_all(key).unwrap();
+        assert_ne!(modes(&screen.pty.its), screen.before, "keys come at once meanwhile");
+        screen.pty.ours.write_all(key).unwrap();
         screen.ends(&format!("{key:?}"));
     }
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {

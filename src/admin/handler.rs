@@ -169,6 +169,11 @@ impl Admin {
         self.watch.as_ref().map(Watch::found).unwrap_or_default()
     }
 
+    /// Follows what changes in the status without a commit: hooks, and what fills up.
+    pub fn turns(&self) -> watch::Receiver<u64> {
+        self.hooks.as_ref().map_or_else(|| watch::Sender::new(0).subscribe(), Hooks::follow)
+    }
+
     /// How each hook does, read beside everything else.
     pub async fn hooks(&self) -> Vec<Report> {
         let Some(hooks) = self.hooks.clone() else { return Vec::new() };

@@ -16,6 +16,8 @@ use crate::plan::Plan;
 use crate::plan::settings::Settings;
 use crate::store::{self, Books, CommitError};
 
+pub use crate::store::backup::Step;
+
 impl From<CommitError> for AdminError {
     fn from(error: CommitError) -> Self {
         Self::new(Kind::Failed, error.to_string())
@@ -54,15 +56,15 @@ fn note_export(books: &Path, bytes: &[u8]) -> Result<(), AdminError> {
 }
 
 /// Writes a copy of the books to a new file, also while a daemon runs. Returns what was done.
-pub fn backup(books: &Path, copy: &Path) -> Result<Vec<u8>, AdminError> {
-    let bytes = store::backup::backup(books, copy)?;
+pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Vec<u8>, AdminError> {
+    let bytes = store::backup::backup(books, copy, tell)?;
     let done = serde_json::json!({"books": books, "backup": copy, "bytes": bytes});
     Ok(done.to_string().into_bytes())
 }
 
 /// Puts such a copy in the place of the books, while no daemon runs. Returns what was done.
-pub fn restore(copy: &Path, books: &Path) -> Result<Vec<u8>, AdminError> {
-    let kept = store::backup::restore(copy, books)?;
+pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Vec<u8>, AdminError> {
+    let kept = store::backup::restore(copy, books, tell)?;
     let done = serde_json::json!({"restored": copy, "books": books, "replaced_books": kept});
     Ok(done.to_string().into_bytes())
 }

@@ -124,7 +124,7 @@ pub struct HistoryRow {
     pub at: String,
     /// What.
     pub event: String,
-    /// The prefix of the subnet.
+    /// The prefix of the subnet; of a reservation its first and last address.
     pub subnet: Option<String>,
     /// The address.
     pub address: Option<String>,
@@ -134,7 +134,7 @@ pub struct HistoryRow {
     pub holder: Option<String>,
     /// With which MAC.
     pub mac: Option<String>,
-    /// The address space.
+    /// The address space; `null` where it is all of them.
     pub space: Option<String>,
     /// Why, where it is not obvious.
     pub why: Option<String>,

@@ -51,7 +51,7 @@ impl From<HistoryLine> for HistoryRow {
             kind: line.kind,
             holder: line.name,
             mac: line.mac,
-            space: Some(line.space),
+            space: Some(line.space).filter(|space| !space.is_empty()),
             why: line.why,
         }
     }

@@ -3,7 +3,8 @@
 //! Promises: the content decides what a file is; of a table and of networks it is only said what would be done, unless
 //! `--apply` is there. What is allowed is the daemon's decision.
 
-use std::io::Read;
+use std::fs::{File, Metadata};
+use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use serde_json::json;
@@ -18,7 +19,7 @@ use crate::config::Surroundings;
 
 /// `gipam import FILE|- [--apply]`.
 pub(super) fn import(asking: &Asking, wanted: &Import, surroundings: &Surroundings) -> Result<(), Error> {
-    let (name, content) = content(&wanted.list, surroundings)?;
+    let (name, content) = content(asking, &wanted.list, surroundings)?;
     let form = form(&content);
     if wanted.inspect && form != Form::Inspected {
         let text = format!("{name} is not what docker network inspect prints: that begins with a [");
@@ -35,18 +36,26 @@ pub(super) fn import(asking: &Asking, wanted: &Import, surroundings: &Surroundin
 }
 
 /// What stands in a file, or on standard input, and what to call that.
-fn content(file: &Path, surroundings: &Surroundings) -> Result<(String, String), Error> {
-    let path = match file.to_str() {
-        Some("-") => Path::new("standard input").to_owned(),
-        _ => surroundings.directory.join(file),
+fn content(asking: &Asking, file: &Path, surroundings: &Surroundings) -> Result<(String, String), Error> {
+    let typed = file.to_str() == Some("-");
+    let path = if typed { Path::new("standard input").to_owned() } else { surroundings.directory.join(file) };
+    let name = path.to_string_lossy().into_owned();
+    // Who types the list there has the line.
+    let progress = asking.work_unless(typed && std::io::stdin().is_terminal(), format!("opening {name}"));
+    let read = || {
+        let mut content = String::new();
+        if typed {
+            progress.reading(&name, std::io::stdin(), None).read_to_string(&mut content)?;
+        } else {
+            let file = File::open(&path)?;
+            let of = file.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
+            progress.reading(&name, file, of).read_to_string(&mut content)?;
+        }
+        Ok(content)
     };
-    let mut content = String::new();
-    let read = match file.to_str() {
-        Some("-") => std::io::stdin().read_to_string(&mut content).map(|_| content),
-        _ => std::fs::read_to_string(&path),
-    };
-    let content = read.map_err(|source| Error::Read { path: path.clone(), source })?;
-    Ok((path.to_string_lossy().into_owned(), content))
+    let content = read().map_err(|source| Error::Read { path, source })?;
+    drop(progress);
+    Ok((name, content))
 }
 
 fn take(asking: &Asking, name: &str, content: &str, apply: bool) -> Result<(), Error> {

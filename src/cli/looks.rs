@@ -8,6 +8,7 @@ use super::args::Explain;
 use super::error::Error;
 use super::output::{self, Asking};
 use super::picture;
+use super::progress::Shown;
 use super::tables::{escaped, optional, pairs, time};
 use super::views::{history_table, query, show};
 use crate::admin::rows::{ExplainRow, MapRow, WhoRow};
@@ -82,7 +83,9 @@ fn explained(row: ExplainRow) -> String {
 
 /// `gipam doctor`.
 pub(super) fn doctor(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<(), Error> {
+    let examining = Shown::new(json, surroundings).work("examining this host");
     let findings = doctor::examine(flags, surroundings, &doctor::Place { root: "/".into() });
+    drop(examining);
     let wrong = findings.iter().filter(|finding| finding.verdict == Verdict::Wrong).count();
     if json {
         let value = serde_json::to_value(&findings).unwrap_or_default();

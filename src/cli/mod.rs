@@ -28,6 +28,7 @@ mod looks;
 mod output;
 mod paper;
 mod picture;
+mod progress;
 mod screen;
 mod serve;
 mod tables;

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::Error;
+use super::progress::{Progress, Shown, task};
 use crate::admin::rows::Status;
 use crate::admin::{AdminError, Kind, client, offline};
 use crate::config::{ClientConfig, Options, Surroundings};
@@ -20,6 +21,7 @@ pub(super) struct Asking {
     config: ClientConfig,
     /// Print JSON.
     pub(super) json: bool,
+    shown: Shown,
 }
 
 impl Asking {
@@ -29,20 +31,34 @@ impl Asking {
         for warning in &config.warnings {
             note(warning);
         }
-        Ok(Self { config, json })
+        Ok(Self { config, json, shown: Shown::new(json, surroundings) })
+    }
+
+    /// A line that shows how far this work is.
+    pub(super) fn work(&self, what: impl Into<String>) -> Progress {
+        self.shown.work(what)
+    }
+
+    /// The same, but nothing is shown if a person has the terminal for something else.
+    pub(super) fn work_unless(&self, occupied: bool, what: impl Into<String>) -> Progress {
+        if occupied { Shown::nothing() } else { self.shown }.work(what)
     }
 
     /// A view: from the daemon, or from the books if there is none.
     pub(super) fn view(&self, path: &str) -> Result<Vec<u8>, Error> {
-        let (answer, from_books) = self.quiet_view(path)?;
+        let (answer, from_books) = self.looked(path, &self.work(task(path)))?;
         if let Some(said) = from_books {
             note(&said);
         }
         Ok(answer)
     }
 
-    /// The same; that it came from the books is returned instead of said.
+    /// The same, without a line; that it came from the books is returned instead of said.
     pub(super) fn quiet_view(&self, path: &str) -> Result<(Vec<u8>, Option<String>), Error> {
+        self.looked(path, &Shown::nothing().work(task(path)))
+    }
+
+    fn looked(&self, path: &str, progress: &Progress) -> Result<(Vec<u8>, Option<String>), Error> {
         let down = match self.daemon_view(path) {
             Err(down @ client::Error::Down { .. }) => down,
             other => return other.map(|answer| (answer, None)).map_err(|error| Error::Admin(error.into())),
@@ -54,6 +70,7 @@ impl Asking {
         let Some(books) = self.config.file.existing() else {
             return Err(unreachable(&down, &format!(", and there are no books at {}", wanted.display())));
         };
+        progress.now(format!("reading the books {}", books.display()));
         let answer = offline::answer(books, path).map_err(Error::Admin)?;
         let said = format!(
             "no daemon answers at {}; this is from the books {}",
@@ -70,6 +87,7 @@ impl Asking {
 
     /// A change that only the daemon makes.
     pub(super) fn change(&self, path: &str, body: &Value) -> Result<Vec<u8>, Error> {
+        let _progress = self.work(task(path));
         client::post(&self.config.admin, path, body, client::CHANGE)
             .map_err(|error| Error::Admin(error.into()))
     }
@@ -77,6 +95,7 @@ impl Asking {
     /// An import: by the daemon, or into the books if there is none.
     pub(super) fn import(&self, name: &str, content: &str, replace: bool) -> Result<Vec<u8>, Error> {
         let body = serde_json::json!({"name": name, "content": content, "replace": replace});
+        let progress = self.work(task("/v1/import"));
         let down = match client::post(&self.config.admin, "/v1/import", &body, client::CHANGE) {
             Err(down @ client::Error::Down { .. }) => down,
             other => return other.map_err(|error| Error::Admin(error.into())),
@@ -86,7 +105,9 @@ impl Asking {
         }
         let wanted = self.config.file.resolve(crate::config::Content::Absent).books;
         let books = self.config.file.existing().map_or(wanted, ToOwned::to_owned);
+        progress.now(format!("taking {name} into the books {}", books.display()));
         let answer = offline::import(&books, name, content, replace).map_err(Error::Admin)?;
+        drop(progress);
         note(&format!("no daemon answers; the books {} were changed without it", books.display()));
         Ok(answer)
     }
@@ -94,18 +115,20 @@ impl Asking {
     /// A copy of the books: of the daemon's, or, if there is none, of those that are meant.
     pub(super) fn backup(&self, copy: &Path) -> Result<Vec<u8>, Error> {
         let status: Status = read("/v1/status", &self.view("/v1/status")?)?;
-        offline::backup(Path::new(&status.books), copy).map_err(Error::Admin)
+        let progress = self.work("opening the books");
+        offline::backup(Path::new(&status.books), copy, &|step| progress.step(step)).map_err(Error::Admin)
     }
 
     /// A copy of books takes the place of those that are meant.
     pub(super) fn restore(&self, copy: &Path) -> Result<Vec<u8>, Error> {
+        let progress = self.work("asking whether a daemon runs");
         if client::get(&self.config.admin, "/v1/status", client::VIEW).is_ok() {
             let text = format!("a daemon answers at {}; stop it first", self.config.admin.display());
             return Err(Error::Admin(AdminError::new(Kind::Taken, text)));
         }
         let wanted = self.config.file.resolve(crate::config::Content::Absent).books;
         let books = self.config.file.existing().map_or(wanted, ToOwned::to_owned);
-        offline::restore(copy, &books).map_err(Error::Admin)
+        offline::restore(copy, &books, &|step| progress.step(step)).map_err(Error::Admin)
     }
 }
 

@@ -26,7 +26,10 @@ pub(super) fn show<T: DeserializeOwned>(
     if asking.json {
         return output::json(path, &answer);
     }
-    output::text(&shown(output::read(path, &answer)?))
+    let laying_out = asking.work("laying the answer out");
+    let text = shown(output::read(path, &answer)?);
+    drop(laying_out);
+    output::text(&text)
 }
 
 /// `gipam status`.

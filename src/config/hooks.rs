@@ -14,7 +14,7 @@ use super::value;
 use crate::plan::settings::Millis;
 
 /// What a hook can be told of, beside `gap`, which everyone is told.
-pub const EVENTS: [&str; 15] = [
+pub const EVENTS: [&str; 19] = [
     "leased",
     "released",
     "undone",
@@ -26,6 +26,10 @@ pub const EVENTS: [&str; 15] = [
     "subnet_undone",
     "subnet_adopted",
     "subnet_identified",
+    "pinned",
+    "unpinned",
+    "reserved",
+    "unreserved",
     "pool_filling",
     "pool_relieved",
     "subnet_filling",

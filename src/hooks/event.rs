@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::plan::settings::{Millis, rfc3339};
+use crate::store::by_hand::OF_RANGES;
 use crate::store::events::{Entry, QUIET};
 use crate::store::{Error, Reader};
 
@@ -49,21 +50,28 @@ pub struct Event {
     pub last: Option<u64>,
     /// Of what fills up: how full, in percent.
     pub percent: Option<u8>,
+    /// Of a reservation: its first and last address, `FIRST-LAST`.
+    pub range: Option<String>,
 }
 
 impl Event {
     /// From a row of the history.
     fn of(entry: Entry) -> Self {
         let line = entry.line;
+        let said = |text: String| Some(text).filter(|text| !text.is_empty());
+        let family = if line.subnet.contains(':') { "v6" } else { "v4" };
+        let is_range = OF_RANGES.contains(&&*line.event);
+        let (range, subnet) = if is_range { (Some(line.subnet), None) } else { (None, Some(line.subnet)) };
         Self {
             id: Some(entry.number),
             event: line.event.replace(' ', "_"),
             at: rfc3339(line.at),
-            space: Some(line.space),
-            family: Some(if line.subnet.contains(':') { "v6" } else { "v4" }.to_owned()),
-            subnet: Some(line.subnet),
+            space: said(line.space),
+            family: Some(family.to_owned()),
+            subnet,
+            range,
             pool: entry.pool,
-            pool_id: Some(line.id),
+            pool_id: said(line.id),
             address: line.address,
             kind: line.kind,
             holder: line.name.or(entry.container),

@@ -20,7 +20,7 @@ mod webhook;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use self::courier::Courier;
@@ -47,6 +47,7 @@ enum Order {
 pub struct Hooks {
     orders: mpsc::UnboundedSender<Order>,
     states: Arc<Mutex<Vec<Arc<State>>>>,
+    turns: watch::Sender<u64>,
     books: PathBuf,
 }
 
@@ -64,9 +65,10 @@ impl std::fmt::Debug for Order {
 pub fn start(ledger: Ledger, books: PathBuf) -> std::io::Result<(Hooks, std::thread::JoinHandle<()>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (sender, orders) = mpsc::unbounded_channel();
-    let states = Arc::default();
-    let hooks = Hooks { orders: sender, states, books: books.clone() };
-    let desk = Desk { ledger, books, states: hooks.states.clone(), cursors: None, running: Vec::new() };
+    let (states, turns) = (Arc::default(), watch::Sender::new(0));
+    let hooks = Hooks { orders: sender, states, turns, books: books.clone() };
+    let (states, turns) = (hooks.states.clone(), hooks.turns.clone());
+    let desk = Desk { ledger, books, states, turns, cursors: None, running: Vec::new() };
     let thread = std::thread::Builder::new()
         .name("hooks".to_owned())
         .spawn(move || runtime.block_on(desk.serve(orders)))?;
@@ -86,6 +88,13 @@ impl Hooks {
     pub fn tell(&self, event: Event) {
         // A thread that has ended tells nobody.
         let _ = self.orders.send(Order::Tell(Box::new(event)));
+        self.turns.send_modify(|turns| *turns += 1);
+    }
+
+    /// Follows what no commit tells of: a hook falls sick or is well again, hooks are others, something that stands in
+    /// no history is told.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.turns.subscribe()
     }
 
     /// Ends the thread; a delivery under way is cut off, and repeated at the next start.
@@ -113,6 +122,7 @@ struct Desk {
     ledger: Ledger,
     books: PathBuf,
     states: Arc<Mutex<Vec<Arc<State>>>>,
+    turns: watch::Sender<u64>,
     cursors: Option<Arc<Cursors>>,
     running: Vec<Running>,
 }
@@ -163,11 +173,12 @@ impl Desk {
         }
         let states = self.running.iter().map(|running| running.state.clone()).collect();
         *self.states.lock().unwrap_or_else(PoisonError::into_inner) = states;
+        self.turns.send_modify(|turns| *turns += 1);
         Ok(())
     }
 
     fn run(&self, hook: Hook, number: u64, cursors: Arc<Cursors>) -> Running {
-        let state = Arc::new(State::new(&hook, number));
+        let state = Arc::new(State::new(&hook, number, self.turns.clone()));
         let (told, waiting) = mpsc::channel(WAITING);
         let courier = Courier {
             hook: hook.clone(),

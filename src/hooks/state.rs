@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use tokio::sync::watch;
+
 use crate::config::Hook;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::store::Reader;
@@ -29,6 +31,8 @@ pub(super) struct State {
     delivered: AtomicU64,
     failures: AtomicU64,
     trouble: Mutex<Option<Trouble>>,
+    /// How often a hook fell sick or was well again.
+    turns: watch::Sender<u64>,
 }
 
 /// One hook, as people see it.
@@ -53,7 +57,7 @@ pub struct Report {
 }
 
 impl State {
-    pub(super) fn new(hook: &Hook, upto: u64) -> Self {
+    pub(super) fn new(hook: &Hook, upto: u64, turns: watch::Sender<u64>) -> Self {
         let wanted = hook.events.clone().unwrap_or_default();
         Self {
             name: hook.name.clone(),
@@ -63,6 +67,7 @@ impl State {
             delivered: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             trouble: Mutex::default(),
+            turns,
         }
     }
 
@@ -77,6 +82,7 @@ impl State {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Trouble { tries, .. }) = trouble {
             tracing::info!("hook {}: works again, after {tries} failures", self.name);
+            self.turns.send_modify(|turns| *turns += 1);
         }
     }
 
@@ -95,6 +101,8 @@ impl State {
                     self.name
                 );
                 *trouble = Some(Trouble { since: now, tries: 1, text });
+                drop(trouble);
+                self.turns.send_modify(|turns| *turns += 1);
             }
         }
     }

@@ -286,7 +286,9 @@ impl Writer {
     fn carry_out(&mut self, altered: Altered, batch: &mut Batch) {
         let Altered { settings, changes, meta } = altered;
         if let Some(settings) = settings {
-            if let Err(error) = self.books.put_settings(&settings) {
+            let written = self.books.put_settings(&settings);
+            let written = written.and_then(|()| self.books.write_reservations(&self.plan, &settings));
+            if let Err(error) = written {
                 batch.failed = Some(error);
                 return;
             }

@@ -5,7 +5,7 @@
 
 use rusqlite::Row;
 
-use super::history::HistoryLine;
+use super::history::{HistoryLine, as_told};
 use super::sqlite::{Error, Reader, sqlite};
 use super::write::signed;
 
@@ -74,7 +74,7 @@ impl Reader {
 fn entry(row: &Row<'_>) -> Result<Entry, rusqlite::Error> {
     Ok(Entry {
         number: whole(row.get(0)?),
-        line: HistoryLine {
+        line: as_told(HistoryLine {
             at: whole(row.get(1)?),
             event: row.get(2)?,
             space: row.get(3)?,
@@ -85,7 +85,7 @@ fn entry(row: &Row<'_>) -> Result<Entry, rusqlite::Error> {
             name: row.get(8)?,
             mac: row.get(9)?,
             why: row.get(10)?,
-        },
+        }),
         pool: row.get(11)?,
         container: row.get(12)?,
         network: row.get(13)?,

@@ -7,6 +7,7 @@
 //! newer files are refused and left as they are; existing books are never replaced by empty ones. Does not decide.
 
 pub mod backup;
+pub mod by_hand;
 mod census;
 pub mod events;
 pub mod history;

@@ -1,9 +1,10 @@
-//! Pins by hand in the books: a table of their own, since they outlive subnets, and a line of history.
+//! Pins by hand in the books: a table of their own, since they outlive subnets, and a line of history each time.
 //!
 //! Promises: a line of history about a pin says nothing of what is known of the address, so that `tail` passes it over.
 
 use rusqlite::{Row as SqlRow, params};
 
+use super::by_hand::{Loose, OF_PINS};
 use super::lines::Row;
 use super::load::{Clear, Unclear, mac, number_in, prefix, space, unsigned};
 use super::sqlite::Books;
@@ -41,9 +42,22 @@ impl Books {
             )?,
         }
         let mut there = plan.subnets().filter(|subnet| (subnet.state.space, subnet.state.prefix) == place);
-        let (Some(pin), Some(subnet)) = (pin.or(before), there.next()) else { return Ok(()) };
+        let Some(pin) = pin.or(before) else { return Ok(()) };
         let holder = whom(pin);
-        let event = if before.is_some() { "unpinned" } else { "pinned" };
+        let event = OF_PINS[usize::from(before.is_some())];
+        let Some(subnet) = there.next() else {
+            // The subnet has left the books, and the pin outlived it.
+            let (at, place) = (plan.now(), prefix.to_string());
+            let holder = Some(&holder);
+            return self.put_loose(Loose {
+                at,
+                event,
+                space: space.name(),
+                place: &place,
+                holder,
+                why: &text,
+            });
+        };
         let why = Why::Repair(text.into());
         let row =
             Row { at: plan.now(), event, address: None, holder: Some(holder), known: None, why: Some(why) };

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::picture::Picture;
-use super::{Web, listing, map, usage};
+use super::{Web, listing, map, state, usage};
 use crate::admin::query::Query;
 use crate::admin::{AdminError, Kind};
 use crate::clock;
@@ -84,6 +84,8 @@ impl Web {
             map.insert("engine".to_owned(), self.repair.engine_answers().into());
             map.insert("repair".to_owned(), self.repair.on.into());
             map.insert("findings".to_owned(), self.repair.found().iter().sum::<u64>().into());
+            state::bound(map, &picture.hooks);
+            map.insert("by_hand".to_owned(), serde_json::to_value(&picture.by_hand).unwrap_or_default());
         }
         Ok(value.to_string().into_bytes())
     }

@@ -29,16 +29,19 @@ const TOGETHER: Duration = Duration::from_millis(150);
 #[derive(Debug)]
 pub struct Followers {
     commits: watch::Receiver<u64>,
+    /// What changed without a commit.
+    turns: watch::Receiver<u64>,
     seats: Semaphore,
     stop: watch::Sender<bool>,
     started: Millis,
 }
 
 impl Followers {
-    /// Of this ledger.
-    pub fn new(ledger: &Ledger) -> Self {
+    /// Of this ledger, and of what changes without it.
+    pub fn new(ledger: &Ledger, turns: watch::Receiver<u64>) -> Self {
         Self {
             commits: ledger.meters().follow(),
+            turns,
             seats: Semaphore::new(SEATS),
             stop: watch::Sender::new(false),
             started: clock::now(),
@@ -69,15 +72,17 @@ impl Followers {
                 "too many pages follow already; this one asks from time to time\n",
             );
         };
-        let (mut commits, mut stop) = (self.commits.clone(), self.stop.subscribe());
-        let id = |commits: u64| format!("{:x}-{commits}", self.started);
-        let known = *commits.borrow_and_update();
+        let (mut commits, mut turns) = (self.commits.clone(), self.turns.clone());
+        let mut stop = self.stop.subscribe();
+        let id = |(commits, turns): (u64, u64)| format!("{:x}-{commits}-{turns}", self.started);
+        let known = (*commits.borrow_and_update(), *turns.borrow_and_update());
         let event = match last {
             None => "hello",
             Some(last) if last != id(known) => "change",
             Some(_) => {
                 let changed = tokio::select! {
                     changed = timeout(HOLD, commits.changed()) => matches!(changed, Ok(Ok(()))),
+                    Ok(()) = turns.changed() => true,
                     _ = stop.wait_for(|stop| *stop) => false,
                 };
                 if changed { "change" } else { "still" }
@@ -93,7 +98,7 @@ impl Followers {
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         }
-        let id = id(*commits.borrow());
+        let id = id((*commits.borrow(), *turns.borrow()));
         Response::new(
             200,
             "text/event-stream",

@@ -19,6 +19,7 @@ mod listing;
 mod map;
 mod metrics;
 mod picture;
+mod state;
 pub mod table;
 mod usage;
 
@@ -71,12 +72,13 @@ const KEPT: &[(&str, &str)] = fields!("cache-control": "no-cache");
 const ONLY_GET: &[(&str, &str)] = fields!("cache-control": "no-store", "allow": "GET, HEAD");
 
 /// What is part of the program: path, type, text.
-const ASSETS: [(&str, &str, &str); 8] = [
+const ASSETS: [(&str, &str, &str); 9] = [
     ("/", "text/html; charset=utf-8", include_str!("assets/page.html")),
     ("/page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
     ("/page.js", SCRIPT, include_str!("assets/page.js")),
     ("/dom.js", SCRIPT, include_str!("assets/dom.js")),
     ("/map.js", SCRIPT, include_str!("assets/map.js")),
+    ("/state.js", SCRIPT, include_str!("assets/state.js")),
     ("/tables.js", SCRIPT, include_str!("assets/tables.js")),
     ("/usage.js", SCRIPT, include_str!("assets/usage.js")),
     ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
@@ -127,8 +129,8 @@ impl Web {
     ) -> Self {
         Self {
             counting: Counting::new(books.clone(), config.subnets),
-            gallery: Gallery::new(books.clone(), ledger),
-            followers: Followers::new(ledger),
+            gallery: Gallery::new(books.clone(), ledger, admin.clone()),
+            followers: Followers::new(ledger, admin.turns()),
             hosts: Hosts::new(local, &config.hosts),
             started: clock::now(),
             ledger: ledger.clone(),

@@ -12,13 +12,14 @@ use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep};
 
-use crate::admin::AdminError;
-use crate::admin::Kind;
+use super::state::ByHand;
 use crate::admin::query::Query;
 use crate::admin::rows::{Count, LeaseRow, PoolRow, Status, SubnetRow};
 use crate::admin::views::View;
+use crate::admin::{Admin, AdminError, Kind};
 use crate::census::share;
 use crate::clock;
+use crate::hooks::Report;
 use crate::ledger::Ledger;
 use crate::plan::Plan;
 use crate::plan::settings::Millis;
@@ -66,6 +67,8 @@ pub struct Picture {
     pub at: Millis,
     /// The commits that are in it, at least.
     pub commits: u64,
+    /// And what changed without a commit.
+    pub turns: u64,
     /// The pools.
     pub pools: Vec<ShownPool>,
     /// The held subnets, sorted by prefix.
@@ -76,10 +79,14 @@ pub struct Picture {
     pub plan: Plan,
     /// How the daemon does, as far as the books know.
     pub status: Status,
+    /// How each hook does.
+    pub hooks: Vec<Report>,
+    /// What people reserved and pinned.
+    pub by_hand: ByHand,
 }
 
 impl Picture {
-    fn read(books: &Path, commits: u64) -> Result<Self, AdminError> {
+    fn read(books: &Path, (commits, turns): (u64, u64), hooks: Vec<Report>) -> Result<Self, AdminError> {
         let at = clock::now();
         let view = View::open(books, at)?;
         let (leases, rows) = (view.leases(Query("all=true"))?, view.subnets());
@@ -103,7 +110,8 @@ impl Picture {
         };
         let subnets = rows.into_iter().map(shown).collect();
         let pools = pools.into_iter().map(|row| shown_pool(&plan, row)).collect();
-        Ok(Self { at, commits, pools, subnets, leases, plan, status })
+        let by_hand = ByHand::of(&plan, &leases);
+        Ok(Self { at, commits, turns, pools, subnets, leases, plan, status, hooks, by_hand })
     }
 }
 
@@ -137,30 +145,33 @@ impl Kept {
 #[derive(Clone)]
 pub struct Gallery {
     books: PathBuf,
+    admin: Arc<Admin>,
     commits: watch::Receiver<u64>,
+    turns: watch::Receiver<u64>,
     kept: Arc<Mutex<Option<Kept>>>,
 }
 
 impl Gallery {
-    /// Of the books that this ledger writes.
-    pub fn new(books: PathBuf, ledger: &Ledger) -> Self {
-        Self { books, commits: ledger.meters().follow(), kept: Arc::default() }
+    /// Of the books that this ledger writes, and of the hooks that this admin knows.
+    pub fn new(books: PathBuf, ledger: &Ledger, admin: Arc<Admin>) -> Self {
+        let (commits, turns) = (ledger.meters().follow(), admin.turns());
+        Self { books, admin, commits, turns, kept: Arc::default() }
     }
 
     /// The picture, read anew if something changed and it is time.
     pub async fn look(&self) -> Result<Arc<Picture>, AdminError> {
         let mut kept = self.kept.lock().await;
-        let commits = *self.commits.borrow();
+        let moment = (*self.commits.borrow(), *self.turns.borrow());
         let now = Instant::now();
         if let Some(kept) = kept.as_mut() {
             kept.looked = now;
-            let changed = kept.picture.commits != commits || kept.read.elapsed() > OLD;
+            let changed = (kept.picture.commits, kept.picture.turns) != moment || kept.read.elapsed() > OLD;
             if !changed || now < kept.due() {
                 return Ok(kept.picture.clone());
             }
         }
-        let books = self.books.clone();
-        let reading = tokio::task::spawn_blocking(move || Picture::read(&books, commits));
+        let (books, hooks) = (self.books.clone(), self.admin.hooks().await);
+        let reading = tokio::task::spawn_blocking(move || Picture::read(&books, moment, hooks));
         let picture = reading.await.map_err(|error| AdminError::new(Kind::Failed, error.to_string()))??;
         let picture = Arc::new(picture);
         let (read, cost) = (Instant::now(), now.elapsed());

@@ -137,3 +137,51 @@ fn all_of_both_families_can_be_reserved_and_taken_back() {
     assert_eq!(daemon.wire().subnet(true).1, "2001:db8:77::/64");
     daemon.stop();
 }
+
+#[test]
+fn durable_the_history_says_when_something_was_reserved_and_taken_back() {
+    let house = House::new(&SMALL);
+    let daemon = house.start();
+    let (v4, _) = daemon.wire().subnet(false);
+    assert_eq!(lease(&mut daemon.wire(), &v4, "web"), "198.51.100.2");
+    for arguments in [
+        &["reserve", "198.51.100.2-198.51.100.5", "--dry-run"][..],
+        &["reserve", "198.51.100.2-198.51.100.5"],
+        &["reserve", "198.51.100.2-198.51.100.5"],
+        &["reserve", "2001:db8:77::/64"],
+    ] {
+        told(&house, arguments);
+    }
+    daemon.kill();
+    let daemon = house.start();
+    told(&house, &["reload"]);
+    told(&house, &["unreserve", "198.51.100.2-198.51.100.5"]);
+    let row = |event: &str, subnet: &str| (event.to_owned(), subnet.to_owned());
+    let history = |of: &[&str]| {
+        let rows = house.json(&[&["history"], of].concat());
+        let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
+        let rows = rows.as_array().unwrap().iter();
+        rows.map(|row| (text(row, "event"), text(row, "subnet"))).collect::<Vec<_>>()
+    };
+    let (range, subnet) = ("198.51.100.2-198.51.100.5", "198.51.100.0/28");
+    // A rehearsal, a repeat, a restart and a reload leave nothing. Who asks for an address, or a subnet, sees what met it.
+    assert_eq!(history(&["198.51.100.3"]), [row("unreserved", range), row("reserved", range)]);
+    let [unreserved, reserved] = ["unreserved", "reserved"].map(|event| row(event, range));
+    let expected = [unreserved, reserved, row("leased", subnet), row("subnet granted", subnet)];
+    assert_eq!(history(&[subnet]), expected);
+    assert_eq!(history(&["2001:db8:77::9"])[0].0, "reserved");
+    assert_eq!(history(&["web"]), [row("leased", subnet)]);
+    assert_eq!(history(&["--limit", "1"]), [row("unreserved", range)]);
+    let raw = &house.json(&["history", "--limit", "1"])[0];
+    let cells = ["space", "address", "holder", "why"].map(|key| &raw[key]);
+    assert_eq!(cells, [&Value::Null, &Value::Null, &Value::Null, &json!("by hand")]);
+    let who = house.json(&["who", "198.51.100.4"]);
+    assert_eq!(who[0]["history"][0]["event"], "unreserved", "{who}");
+    daemon.stop();
+    let books = house.path("gipam.db");
+    assert_eq!(
+        history(&["198.51.100.3", "--file", books.to_str().unwrap()]).len(),
+        2,
+        "and without a daemon"
+    );
+}

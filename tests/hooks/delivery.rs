@@ -50,6 +50,36 @@ fn hooks_are_told_of_everything_in_order_with_json_and_variables() {
 }
 
 #[test]
+fn hooks_are_told_of_what_people_reserve_and_pin() {
+    let house = house(HOOK);
+    script(&house, "hook.sh", WRITES);
+    let daemon = house.start();
+    let (id, _) = daemon.wire().subnet(false);
+    for arguments in [
+        &["reserve", "198.51.100.8-198.51.100.9"][..],
+        &["pin", "web", "198.51.100.5"],
+        &["unpin", "198.51.100.5"],
+        &["unreserve", "198.51.100.8-198.51.100.9"],
+    ] {
+        assert!(house.gipam(arguments).status.success(), "{arguments:?}");
+    }
+    let told = until_told(&house, 5);
+    assert_eq!(events(&told), ["subnet_granted", "reserved", "pinned", "unpinned", "unreserved"]);
+    let of = |row: &Value| {
+        ["subnet", "pool_id", "address", "holder", "range", "family"].map(|key| row[key].clone())
+    };
+    let (v4, none) = (json!("v4"), Value::Null);
+    let pin =
+        [json!("198.51.100.0/28"), json!(id), json!("198.51.100.5"), json!("web"), none.clone(), v4.clone()];
+    let reservation =
+        [none.clone(), none.clone(), none.clone(), none, json!("198.51.100.8-198.51.100.9"), v4];
+    assert_eq!([of(&told[1]), of(&told[4])], [reservation.clone(), reservation]);
+    assert_eq!([of(&told[2]), of(&told[3])], [pin.clone(), pin]);
+    assert!(told[1..].iter().all(|row| row["why"] == "by hand"), "{told:?}");
+    daemon.stop();
+}
+
+#[test]
 fn hooks_at_least_once_after_kill() {
     let house = house(HOOK);
     // After the second event it kills the daemon, which then cannot know that it was told.

@@ -64,6 +64,12 @@ pub fn readable(browser: &mut Browser) {
         assert_eq!(tab.value("document.activeElement.className"), "skip");
         assert_ne!(tab.value("getComputedStyle(document.activeElement).outlineStyle"), "none");
     }
+    let troubled = Site::troubled();
+    for dark in [false, true] {
+        let mut tab = troubled.open(browser, 1280, 900, dark);
+        assert_eq!(tab.value(FAINT), serde_json::json!([]), "troubled, dark: {dark}");
+        assert_eq!(tab.value(NAMELESS), serde_json::json!([]), "troubled");
+    }
     for dark in [false, true] {
         let mut tab = site.open(browser, 1280, 900, dark);
         for at in ["", "map=198.51.100.16/28", "map=10.20.0.0/16"] {
@@ -96,28 +102,36 @@ const BEYOND: &str = r"(() => {
 
 pub fn widths(browser: &mut Browser) {
     let site = Site::populated();
-    let mut tab = site.open(browser, 1280, 900, false);
-    for (width, at) in
-        [(1920, ""), (1280, "map=10.20.0.0/24"), (768, ""), (390, "map=10.20.0.0/24"), (320, "")]
     {
+        let mut tab = site.open(browser, 1280, 900, false);
+        for (width, at) in
+            [(1920, ""), (1280, "map=10.20.0.0/24"), (768, ""), (390, "map=10.20.0.0/24"), (320, "")]
+        {
+            tab.size(width, 800);
+            tab.value(&format!("location.hash = '{at}'"));
+            tab.until(&format!(
+                "document.querySelectorAll('#crumbs li').length === {}",
+                if at.is_empty() { 1 } else { 3 }
+            ));
+            tab.until("[...document.querySelectorAll('.grid')].every((grid) => Math.abs(grid.viewBox.baseVal.width - document.querySelector('#areas').clientWidth) < 2)");
+            assert_eq!(tab.value(BEYOND), serde_json::json!([]), "{width}");
+        }
+    }
+    let site = Site::troubled();
+    let mut tab = site.open(browser, 1280, 900, false);
+    for width in [1920, 768, 320] {
         tab.size(width, 800);
-        tab.value(&format!("location.hash = '{at}'"));
-        tab.until(&format!(
-            "document.querySelectorAll('#crumbs li').length === {}",
-            if at.is_empty() { 1 } else { 3 }
-        ));
-        tab.until("[...document.querySelectorAll('.grid')].every((grid) => Math.abs(grid.viewBox.baseVal.width - document.querySelector('#areas').clientWidth) < 2)");
-        assert_eq!(tab.value(BEYOND), serde_json::json!([]), "{width}");
+        assert_eq!(tab.value(BEYOND), serde_json::json!([]), "troubled, {width}");
     }
 }
 
 /// Every view as a picture: in a directory for people, if there is one; none may be blank.
 pub fn pictures(browser: &mut Browser) {
     let directory = std::env::var_os("GIPAM_SCREENSHOTS").map(std::path::PathBuf::from);
-    let (site, bare) = (Site::with_names(), Site::new(TOML));
+    let (site, bare, troubled) = (Site::with_names(), Site::new(TOML), Site::troubled());
     for (name, site, width, dark, at, part, most) in [
-        ("page-light", &site, 1280, false, "", "body", 1_250),
-        ("page-dark", &site, 1280, true, "", "body", 1_250),
+        ("page-light", &site, 1280, false, "", "body", 1_330),
+        ("page-dark", &site, 1280, true, "", "body", 1_330),
         ("tables-light", &site, 1280, false, "", "#subnets", 700),
         ("leases-dark", &site, 1280, true, "", "#leases", 700),
         ("usage-light", &site, 1280, false, "", "#usage", 600),
@@ -127,6 +141,11 @@ pub fn pictures(browser: &mut Browser) {
         ("phone-light", &site, 390, false, "", "body", 1_500),
         ("phone-leases", &site, 390, false, "", "#leases", 1_200),
         ("phone-dark", &site, 390, true, "map=198.51.100.16/28", "#map", 900),
+        ("trouble-light", &troubled, 1280, false, "", "body", 900),
+        ("state-light", &troubled, 1280, false, "", "#state", 900),
+        ("state-dark", &troubled, 1280, true, "", "#state", 900),
+        ("state-phone", &troubled, 390, false, "", "#state", 1_500),
+        ("state-well", &site, 1280, false, "", "#state", 900),
         ("empty-light", &bare, 1280, false, "", "body", 2_700),
     ] {
         let mut tab = site.open(browser, width, 860, dark);

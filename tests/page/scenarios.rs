@@ -77,6 +77,49 @@ pub fn live(browser: &mut Browser) {
     assert_eq!(tab.troubles(), Vec::<String>::new());
 }
 
+pub fn state(browser: &mut Browser) {
+    let site = Site::troubled();
+    let mut tab = site.open(browser, 1280, 900, false);
+    let text = |tab: &mut super::browser::Tab, of: &str| {
+        let text = tab.value(&format!("document.querySelector('{of}').innerText"));
+        text.as_str().unwrap().to_owned()
+    };
+    let (notes, state) = (text(&mut tab, "#notes"), text(&mut tab, "#state"));
+    for words in [
+        "Hook dns fails: ",
+        "could not reach any name server",
+        "Filling up: subnet 198.51.100.16/28 is 92\u{a0}% full",
+    ] {
+        assert!(notes.contains(words), "{words}: {notes}");
+    }
+    for words in [
+        "Does not answer since",
+        "1 of 2 fail",
+        "events wait",
+        "Fails since",
+        "could not reach any name server",
+        "nothing waits",
+        "of pool dmz",
+        "said from 60\u{a0}% on",
+        "198.51.100.128-198.51.100.143 reserved",
+        "10.20.0.250 pinned to printer",
+    ] {
+        assert!(state.contains(words), "{words}: {state}");
+    }
+    // What is mended goes by itself, and the focus stays where it is meanwhile.
+    let button = "[...document.querySelectorAll('#state button')].find((button) => button.textContent === '10.20.0.0/24')";
+    tab.value(&format!("{button}.focus()"));
+    std::fs::write(site.house.path("well"), "").unwrap();
+    tab.until("!document.querySelector('#notes').innerText.includes('Hook') && !document.querySelector('#state').innerText.includes('Fails')");
+    assert_eq!(tab.value("document.activeElement.textContent"), "10.20.0.0/24");
+    tab.press("Enter");
+    tab.until("document.querySelectorAll('#crumbs li').length === 3");
+    let done = site.house.gipam(&["unpin", "10.20.0.250"]);
+    assert!(done.status.success());
+    tab.until("!document.querySelector('#state').innerText.includes('printer')");
+    assert_eq!(tab.troubles(), Vec::<String>::new());
+}
+
 pub fn restart(browser: &mut Browser) {
     let mut site = Site::new(TOML);
     let port = site.address.trim_end_matches('/').rsplit(':').next().unwrap().to_owned();

@@ -86,6 +86,37 @@ impl Site {
         site
     }
 
+    /// The same where much needs a look: an Engine that is away, hooks that fail, what fills up, and what people did.
+    pub fn troubled() -> Site {
+        let hooks = "[[hook]]\nname = \"dns\"\ncommand = [\"sh\", \"dns.sh\"]\n\
+            [[hook]]\nname = \"audit\"\ncommand = [\"true\"]\nevents = [\"subnet_granted\"]\n";
+        let pools = TOML.replace("engine = \"\"", "engine = \"/nowhere/docker.sock\"");
+        let house = House::with_toml("");
+        let script =
+            "[ -e well ] || { echo connection refused: could not reach any name server >&2; exit 1; }\n";
+        std::fs::write(house.path("dns.sh"), script).unwrap();
+        house.configure(&format!("http = \"0\"\nwarn_at = \"60%\"\n{pools}{hooks}"));
+        let site = Site::of(house);
+        site.populate();
+        for command in [
+            &["reserve", "198.51.100.128/28"][..],
+            &["reserve", "10.20.200.0-10.20.203.255"],
+            &["pin", "printer", "10.20.0.250"],
+        ] {
+            let done = site.house.gipam(command);
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        }
+        until("all of it is known", || {
+            let status = site.daemon.view("/v1/status");
+            (status["hooks"][0]["failing_since"].is_string()
+                && status["hooks"][1]["behind"] == 0
+                && status["filling"].as_array().unwrap().len() >= 2
+                && status["engine"] == false)
+                .then_some(())
+        });
+        site
+    }
+
     fn populate(&self) {
         let mut wire = self.daemon.wire();
         let gateway = json!({"RequestAddressType": "com.docker.network.gateway"});

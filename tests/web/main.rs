@@ -9,6 +9,7 @@ mod door;
 mod events;
 mod metrics;
 mod rules;
+mod state;
 mod support;
 
 #[path = "../support/daemon.rs"]

@@ -2,6 +2,7 @@
 
 import { $, ago, ask, count, h, plural, redraw, s, stamp, time } from "./dom.js";
 import * as map from "./map.js";
+import * as state from "./state.js";
 import * as tables from "./tables.js";
 import * as usage from "./usage.js";
 
@@ -13,7 +14,7 @@ function tile(title, value, classes) {
 }
 
 function summary() {
-  const engine = status.repair ? { true: ["answers", "small good"], false: ["does not answer", "small bad"] }[status.engine] ?? ["not asked yet", "small"] : ["not asked", "small"];
+  const engine = status.repair ? { true: ["answers", "small good"], false: ["no answer", "small bad"] }[status.engine] ?? ["not asked yet", "small"] : ["not asked", "small"];
   const books = status.writable ? [status.synced ? `synced ${ago(status.synced, status.now)}` : "not written yet", "small"] : ["take no writes", "small bad"];
   return [
     tile("Subnets", count(status.subnets)), tile("Leases", count(status.leases)), tile("Cooling addresses", count(status.cooling)),
@@ -27,7 +28,7 @@ function notes() {
   if (!status.writable) list.push(h("p", { class: "note bad", role: "alert" }, h("strong", {}, "The books take no writes. "), "Is the disk full? Networks and containers get no addresses until they do."));
   if (status.last_error) list.push(h("p", { class: "note" }, h("strong", {}, "Last failure "), time(status.last_error_at), `: ${status.last_error}`));
   if (status.findings) list.push(h("p", { class: "note" }, `Repair has ${plural(status.findings, "finding", "findings")}: `, h("code", {}, "gipam gc"), " lists them."));
-  return list;
+  return [...list, ...state.troubles(status)];
 }
 
 // Parts of a bar; what is there at all can be seen.
@@ -45,13 +46,14 @@ function bar(parts) {
 function pool(row) {
   const states = [["used", row.subnets], ["cooling", row.cooling], ["reserved", row.reserved], ["free", row.free]];
   const words = states.filter(([state, value]) => state !== "cooling" && state !== "reserved" || BigInt(value) > 0n);
+  const full = status.filling.find((found) => !found.subnet && found.pool === row.pool && found.family === row.family);
   return h("article", { class: "panel pool" },
-    h("div", {}, h("h3", {}, row.pool, h("span", { class: "base mono" }, row.base)), h("p", { class: "hint" }, `subnets of /${row.size}`, row.closed ? " " : null, row.closed ? h("span", { class: "tag warn" }, "closed") : null)),
+    h("div", {}, h("h3", {}, row.pool, h("span", { class: "base mono" }, row.base)), h("p", { class: "hint" }, `subnets of /${row.size}`, row.closed ? " " : null, row.closed ? h("span", { class: "tag warn" }, "closed") : null, full ? " " : null, full ? h("span", { class: "tag warn" }, `${full.percent}\u00a0% full`) : null)),
     h("div", {}, bar(states), h("p", { class: "counts" }, ...words.map(([state, value]) => h("span", {}, h("b", {}, count(value)), ` ${state}`)))));
 }
 
 function pools(rows) {
-  redraw($("#pool-list"), rows, () => rows.length ? rows.map(pool) : h("p", { class: "panel empty" }, h("strong", {}, "No pools"), "Give gipam a prefix that is routed to this host."));
+  redraw($("#pool-list"), [rows, status.filling], () => rows.length ? rows.map(pool) : h("p", { class: "panel empty" }, h("strong", {}, "No pools"), "Give gipam a prefix that is routed to this host."));
 }
 
 const WORDS = { "subnet granted": "subnet granted", "subnet released": "subnet released", "subnet undone": "subnet taken back", undone: "taken back" };
@@ -66,7 +68,8 @@ function events(rows) {
 async function head() {
   status = await ask("/api/status");
   $("#summary").replaceChildren(...summary());
-  redraw($("#notes"), [status.writable, status.last_error_at, status.last_error, status.findings], notes);
+  redraw($("#notes"), [status.writable, status.last_error_at, status.last_error, status.findings, state.troubles(status).map((note) => note.textContent)], notes);
+  state.draw(status);
   document.title = `${status.names.join(", ")} – ${plural(status.leases, "lease", "leases")}`;
   $("#foot").textContent = `gipam ${status.version}, serving ${status.names.join(", ")} since ${stamp(status.started)}; books: ${status.books}`;
 }

@@ -1,0 +1,275 @@
+//! How far long work is: one line on standard error, which is gone before anything else is written.
+//!
+//! Promises: only on a terminal that is nobody else's screen (not in the background, not before `| less`), never with
+//! `--json`, only once the command has lasted a second, never wider than the terminal. Its thread ends with the work.
+//! What it shows is what can be seen from here: the time, the bytes that were read, the size of a file that is written;
+//! of a daemon that works it says so, and asks it nothing.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FileType, fstat};
+use rustix::process::getpgrp;
+use rustix::termios::{tcgetpgrp, tcgetwinsize};
+
+use super::paper::{Ink, Line, size, span};
+use crate::admin::offline::Step;
+use crate::config::Surroundings;
+
+/// What is done within this time needs no line.
+const SOON: Duration = Duration::from_secs(1);
+/// The line is drawn anew so often, if it has changed.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// Whether to show anything, and since when the command runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown {
+    wanted: bool,
+    begun: Instant,
+}
+
+impl Shown {
+    /// For a command that begins now.
+    pub(super) fn new(json: bool, surroundings: &Surroundings) -> Self {
+        let dumb = surroundings.variables.get("TERM").is_some_and(|terminal| terminal == "dumb");
+        let wanted = !json && !dumb && io::stderr().is_terminal() && !is_pipe(io::stdout());
+        Self { wanted, begun: Instant::now() }
+    }
+
+    /// For work that shows itself otherwise.
+    pub(super) fn nothing() -> Self {
+        Self { wanted: false, begun: Instant::now() }
+    }
+
+    /// The line of this work, until it is dropped.
+    pub(super) fn work(self, what: impl Into<String>) -> Progress {
+        let shared =
+            Shared { state: Mutex::new(State { work: Work::new(what), over: false }), ended: Condvar::new() };
+        let shared = Arc::new(shared);
+        let drawing = shared.clone();
+        // Without a thread there is no line; that is no reason to fail.
+        let draw = move || drawing.draw(self.begun);
+        let thread = self.wanted.then(|| std::thread::Builder::new().spawn(draw).ok()).flatten();
+        Progress { shared, thread }
+    }
+}
+
+/// Whether another program reads what is written there: it may have the screen.
+fn is_pipe(output: impl std::os::fd::AsFd) -> bool {
+    fstat(output).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Fifo)
+}
+
+/// What is being done.
+#[derive(Debug)]
+struct Work {
+    what: String,
+    done: Done,
+    /// How many bytes it is in all, where that is known.
+    of: Option<u64>,
+}
+
+/// How much of it is done, where that can be seen.
+#[derive(Debug)]
+enum Done {
+    Unknown,
+    /// So much was read.
+    Read(Arc<AtomicU64>),
+    /// What this file has by now is written.
+    Written(PathBuf),
+}
+
+impl Work {
+    fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), done: Done::Unknown, of: None }
+    }
+
+    fn line(&self, elapsed: Duration, columns: usize) -> String {
+        let seconds = i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX);
+        let line = Line::of(format!("gipam: {}: ", span(seconds)));
+        let far = match (&self.done, self.of) {
+            (Done::Unknown, _) => String::new(),
+            (Done::Read(done), None) => format!("{}: ", size(done.load(Ordering::Relaxed))),
+            (Done::Read(done), Some(of)) => {
+                format!("{} of {}: ", size(done.load(Ordering::Relaxed)), size(of))
+            }
+            (Done::Written(file), of) => {
+                let done = std::fs::metadata(file).map_or(0, |file| file.len());
+                format!("{} of at most {}: ", size(done), size(of.unwrap_or(done)))
+            }
+        };
+        // The last column stays free: some terminals begin a new line behind it.
+        line.and(Ink::Plain, far).quote(&self.what).drawn(columns.saturating_sub(1), false)
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    work: Work,
+    over: bool,
+}
+
+impl Shared {
+    fn draw(&self, begun: Instant) {
+        let mut drawn = String::new();
+        let mut pause = SOON.saturating_sub(begun.elapsed());
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let waiting = self.ended.wait_timeout_while(state, pause, |state| !state.over);
+            state = waiting.unwrap_or_else(PoisonError::into_inner).0;
+            if state.over {
+                break;
+            }
+            let line = if is_ours() { state.work.line(begun.elapsed(), columns()) } else { drawn.clone() };
+            if line != drawn {
+                put(&line);
+                drawn = line;
+            }
+            pause = EVERY;
+        }
+        if !drawn.is_empty() {
+            put("");
+        }
+    }
+}
+
+/// The line anew. A terminal that has gone needs none.
+fn put(line: &str) {
+    let _ = io::stderr().lock().write_all(format!("\r{line}\u{1b}[K").as_bytes());
+}
+
+/// Whether this is not in the background, where the line belongs to somebody else.
+fn is_ours() -> bool {
+    tcgetpgrp(io::stderr()).map_or(true, |foreground| foreground == getpgrp())
+}
+
+fn columns() -> usize {
+    match tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => super::screen::COLUMNS,
+    }
+}
+
+/// The line of some work.
+#[derive(Debug)]
+pub(super) struct Progress {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Other work begins.
+    pub(super) fn now(&self, what: impl Into<String>) {
+        self.set(Work::new(what));
+    }
+
+    /// What is read from this counts; there are so many bytes, if that is known.
+    pub(super) fn reading<R: Read>(&self, name: &str, from: R, of: Option<u64>) -> impl Read + use<R> {
+        let done = Arc::new(AtomicU64::new(0));
+        self.set(Work { what: format!("reading {name}"), done: Done::Read(done.clone()), of });
+        Counted { from, done }
+    }
+
+    /// The next step of a copy of the books.
+    pub(super) fn step(&self, step: Step<'_>) {
+        match step {
+            Step::Closing(books) => self.now(format!("closing the books {}", books.display())),
+            Step::Writing(file, of) => self.writing(file, of),
+            Step::Checking => self.now("checking the copy"),
+            Step::Reading => self.now("reading the copy"),
+            Step::Syncing => self.now("carrying the copy to the disk"),
+        }
+    }
+
+    fn writing(&self, file: &Path, of: u64) {
+        let what = format!("writing {}", file.display());
+        self.set(Work { what, done: Done::Written(file.to_owned()), of: Some(of) });
+    }
+
+    fn set(&self, work: Work) {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).work = work;
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).over = true;
+        self.shared.ended.notify_all();
+        // It has nothing to say, and a panic ends the program at once.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    from: R,
+    done: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(into)?;
+        self.done.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// What is waited for when the daemon is asked for this.
+pub(super) fn task(path: &str) -> String {
+    let task = match path.split('?').next().unwrap_or_default() {
+        "/v1/gc" => "compare the books with the Engine's lists",
+        "/v1/adopt" => "ask the Engine about the network",
+        "/v1/import" | "/v1/listed" => "take the list into the books",
+        "/v1/export" => "write the lease file",
+        "/v1/reload" => "read its configuration",
+        "/v1/release" | "/v1/reserve" | "/v1/unreserve" | "/v1/pin" | "/v1/unpin" | "/v1/pool" => {
+            "change the books"
+        }
+        _ => "read the books",
+    };
+    format!("waiting for the daemon to {task}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_long_how_far_and_what_and_fits_the_terminal() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("copy.db");
+        let mut work = Work::new(task("/v1/leases?all=true"));
+        let line = |work: &Work, columns| work.line(Duration::from_millis(12_900), columns);
+        assert_eq!(line(&work, 80), "gipam: 12 s: waiting for the daemon to read the books");
+        assert_eq!(line(&work, 30), "gipam: 12 s: waiting for th..");
+        assert_eq!(line(&work, 1), "");
+        work.what = "reading a\u{1b}[2Jb".to_owned();
+        work.done = Done::Read(Arc::new(AtomicU64::new(3 << 20)));
+        assert_eq!(line(&work, 80), "gipam: 12 s: 3 MiB: reading a\\u{1b}[2Jb");
+        work.of = Some(5 << 20);
+        assert_eq!(line(&work, 80), "gipam: 12 s: 3 MiB of 5 MiB: reading a\\u{1b}[2Jb");
+        work = Work { what: "writing copy.db".into(), done: Done::Written(file.clone()), of: Some(9 << 10) };
+        assert_eq!(line(&work, 80), "gipam: 12 s: 0 B of at most 9 KiB: writing copy.db");
+        std::fs::write(&file, [0; 4096]).unwrap();
+        assert_eq!(line(&work, 80), "gipam: 12 s: 4 KiB of at most 9 KiB: writing copy.db");
+    }
+
+    #[test]
+    fn what_is_read_is_counted_and_comes_as_it_is() {
+        let progress = Shown::nothing().work("x");
+        let mut text = String::new();
+        progress.reading("a list", "one\ntwo\n".as_bytes(), Some(8)).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "one\ntwo\n");
+        let state = progress.shared.state.lock().unwrap();
+        assert_eq!(state.work.line(Duration::ZERO, 80), "gipam: 0 s: 8 B of 8 B: reading a list");
+    }
+}

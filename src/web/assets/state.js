@@ -1,0 +1,96 @@
+// What needs a look: the Engine and repair, what fills up, hooks, and what people reserved and pinned.
+
+import { $, count, h, plural, redraw, s, stamp } from "./dom.js";
+import { lookAt } from "./map.js";
+
+const at = (text) => h("time", { datetime: text }, stamp(text));
+const since = (text) => text ? [" since ", at(text)] : [];
+const word = (kind, text) => h("b", { class: `word ${kind}` }, text);
+const map = (prefix) => h("button", { class: "link", type: "button", title: "Show it on the map", "data-key": `map ${prefix}`, onclick: () => lookAt(prefix) }, prefix);
+const more = (all, shown, command) => all > shown ? h("li", { class: "hint" }, `and ${count(all - shown)} more: `, h("code", {}, command)) : null;
+const list = (...rows) => h("ul", { class: "rows" }, ...rows.flat());
+
+function card(title, tag, ...children) {
+  return h("article", { class: "panel card" }, h("h3", {}, title, tag ? h("span", { class: "tag warn" }, tag) : null), ...children);
+}
+
+function engine({ repair, engine, engine_since, engine_error }) {
+  if (!repair) return h("li", {}, "Not asked: repair is off (", h("code", {}, "gc.engine"), ").");
+  if (engine === null) return h("li", {}, "Not asked yet.");
+  if (engine) return h("li", {}, word("good", "Answers"), ...since(engine_since), ".");
+  return h("li", {}, word("bad", "Does not answer"), ...since(engine_since), `: ${engine_error ?? "no reason is known"}`);
+}
+
+function repair({ repair, engine, looked, next_look, findings, suspects }) {
+  if (!repair) return [];
+  const next = next_look ? [engine === false ? " Asks again at " : " Looks again at ", at(next_look), "."] : [" Looks again when Docker calls, or with ", h("code", {}, "gipam gc"), "."];
+  if (!looked) return [h("li", {}, "Repair has not looked yet.", ...next)];
+  if (!findings) return [h("li", {}, "Books and Engine agreed at ", at(looked), ".", ...next)];
+  const suspect = ({ what, subnet, address, holder, action }) => h("li", { class: "hint" }, `${what} ${address ?? subnet}${holder ? ` (${holder})` : ""}: ${action}`);
+  return [h("li", {}, word("warn", plural(findings, "finding", "findings")), " at ", at(looked), ", listed by ", h("code", {}, "gipam gc"), ".", ...next), ...suspects.slice(0, 5).map(suspect)];
+}
+
+function meter(percent) {
+  return s("svg", { class: "gauge", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { width: percent, height: 8 }));
+}
+
+export const named = ({ pool, family, subnet }) => subnet ? `subnet ${subnet}` : `pool ${pool} (${family})`;
+
+function filling({ filling, filling_all }) {
+  if (!filling.length) return h("p", { class: "hint" }, "Nothing is as full as ", h("code", {}, "warn_at"), " says.");
+  const row = ({ pool, family, subnet, percent, warn_at, since: from }) => h("li", {},
+    h("span", { class: "line" }, h("span", {}, ...(subnet ? ["subnet ", map(subnet), pool ? ` of pool ${pool}` : null] : [`pool ${pool} (${family})`])), h("b", {}, `${percent}\u00a0%`)),
+    meter(percent), h("span", { class: "hint" }, `said from ${warn_at}\u00a0% on;`, ...since(from)));
+  return list(filling.map(row), more(filling_all, filling.length, "gipam status --json"));
+}
+
+function hooks({ hooks, hooks_all }) {
+  if (!hooks_all) return h("p", { class: "hint" }, "None: nobody is told of what happens.");
+  const row = ({ hook, upto, behind, failing_since, last_error }) => {
+    const waits = behind === null ? "what waits cannot be counted" : behind ? `${plural(behind, "event waits", "events wait")}` : "nothing waits";
+    return h("li", {},
+      h("span", { class: "line" }, h("strong", {}, hook), failing_since ? word("bad", "fails") : behind ? word("", "at work") : word("good", "works")),
+      h("span", { class: "hint" }, `told up to ${count(upto)}, ${waits}`),
+      failing_since ? h("span", { class: "error" }, "Fails", ...since(failing_since), `: ${last_error ?? "no reason is known"}`) : null);
+  };
+  return list(hooks.map(row), more(hooks_all, hooks.length, "gipam status --json"));
+}
+
+function byHand({ by_hand: { reserved, reserved_all, pinned, pinned_all } }) {
+  if (!reserved_all && !pinned_all) return h("p", { class: "hint" }, "Nothing is reserved or pinned by hand.");
+  return list(
+    reserved.map((range) => h("li", {}, h("span", { class: "mono" }, range), " reserved: never given dynamically")), more(reserved_all, reserved.length, "gipam reserve"),
+    pinned.map(({ address, subnet, to }) => h("li", {}, h("span", { class: "mono" }, address), ` pinned to ${to}, in `, map(subnet))), more(pinned_all, pinned.length, "gipam leases --all"));
+}
+
+// What is said at the top of the page, too.
+export function troubles(status) {
+  const notes = [];
+  const link = h("a", { href: "#state" }, "State");
+  const sick = status.hooks.filter((row) => row.failing_since);
+  if (sick.length) notes.push(h("p", { class: "note" }, h("strong", {}, sick.length === 1 ? `Hook ${sick[0].hook} fails: ` : `${count(sick.length)} hooks fail, ${sick[0].hook}: `), `${sick[0].last_error ?? ""}. `, link.cloneNode(true)));
+  if (status.filling_all) {
+    const [first, second] = status.filling.map((row) => `${named(row)} is ${row.percent}\u00a0% full`);
+    const rest = status.filling_all - 2;
+    notes.push(h("p", { class: "note" }, h("strong", {}, "Filling up: "), [first, second].filter(Boolean).join(", "), rest > 0 ? ` and ${count(rest)} more. ` : ". ", link.cloneNode(true)));
+  }
+  if (status.log_held) notes.push(h("p", { class: "note" }, h("strong", {}, "The log of the books grows"), ...since(status.log_held_since), ": something reads them without end."));
+  return notes;
+}
+
+const KEYS = ["repair", "engine", "engine_since", "engine_error", "looked", "next_look", "findings", "suspects", "filling", "filling_all", "hooks", "hooks_all", "by_hand"];
+
+export function draw(status) {
+  const grid = $("#state-grid");
+  const focus = grid.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  const changed = redraw(grid, KEYS.map((key) => status[key]), () => {
+    const sick = status.hooks.filter((row) => row.failing_since).length;
+    return [
+      card("Docker Engine and repair", null, list(engine(status), repair(status))),
+      card("Filling up", status.filling_all ? count(status.filling_all) : null, filling(status)),
+      card("Hooks", sick ? `${count(sick)} of ${count(status.hooks_all)} fail` : null, hooks(status)),
+      card("By hand", null, byHand(status)),
+    ];
+  });
+  if (changed && focus) [...grid.querySelectorAll("[data-key]")].find((element) => element.dataset.key === focus)?.focus({ preventScroll: true });
+}

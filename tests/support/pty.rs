@@ -1,0 +1,56 @@
+//! A pseudo terminal for programs that talk to people, and what they wrote to it.
+//!
+//! Promises: what comes is read at once, so that no writer is held up by a terminal that nobody looks at.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+pub struct Pty {
+    /// Our side of the terminal, and its.
+    pub ours: File,
+    pub its: File,
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Pty {
+    pub fn new(rows: u16, columns: u16) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+        let ours = File::from(ours);
+        let its = OpenOptions::new().read(true).write(true).open(name).unwrap();
+        let written: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let (mut reading, heard) = (ours.try_clone().unwrap(), written.clone());
+        std::thread::spawn(move || {
+            let mut some = [0; 4096];
+            while let Ok(length @ 1..) = reading.read(&mut some) {
+                heard.lock().unwrap().extend(&some[..length]);
+            }
+        });
+        let pty = Self { ours, its, written };
+        pty.resize(rows, columns);
+        pty
+    }
+
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.its, size).unwrap();
+    }
+
+    /// The terminal, for a program.
+    pub fn end(&self) -> Stdio {
+        Stdio::from(self.its.try_clone().unwrap())
+    }
+
+    /// All that was written to it.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
+    }
+}

@@ -1,0 +1,102 @@
+//! What needs a look: hooks, what fills up, and what was changed by hand, as the page is told of them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use super::support::{Site, TOML};
+
+/// A page that follows.
+struct Follower<'a> {
+    site: &'a Site,
+    id: String,
+}
+
+impl<'a> Follower<'a> {
+    fn new(site: &'a Site) -> Self {
+        let id = Self::field(&site.get("/api/events").text(), "id");
+        Self { site, id }
+    }
+
+    fn field(text: &str, name: &str) -> String {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        value.unwrap_or_else(|| panic!("{text}")).to_owned()
+    }
+
+    /// Follows until the status says so; it is told of every change, and never left to find out by itself.
+    fn until(&mut self, what: &str, says: impl Fn(&Value) -> bool) -> Value {
+        for _ in 0..100 {
+            let status = self.site.json("/api/status");
+            if says(&status) {
+                return status;
+            }
+            let fields = format!("Host: localhost\r\nLast-Event-ID: {}\r\n", self.id);
+            let event = self.site.ask("GET", "/api/events", &fields).text();
+            assert_eq!(Self::field(&event, "event"), "change", "{what}: {status}");
+            self.id = Self::field(&event, "id");
+        }
+        panic!("in vain: {what}");
+    }
+}
+
+#[test]
+fn a_hook_that_fails_is_shown_without_what_it_calls_and_again_when_it_works() {
+    let hook = "[[hook]]\nname = \"dns\"\ncommand = [\"./hook.sh\", \"--password=secret\"]\n";
+    let site = Site::new(&format!("{TOML}{hook}"));
+    let script = site.house.path("hook.sh");
+    fs::write(&script, "#!/bin/sh\n[ -e \"${0%/*}/well\" ] || { echo no name server >&2; exit 1; }\n")
+        .unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut follower = Follower::new(&site);
+    let status = follower.until("no hook has anything to do", |status| status["hooks_all"] == 1);
+    assert_eq!(
+        status["hooks"],
+        json!([{"hook": "dns", "upto": 0, "behind": 0, "failing_since": null, "last_error": null}])
+    );
+    site.daemon.wire().subnet(false);
+    let status = follower.until("it fails", |status| status["hooks"][0]["failing_since"].is_string());
+    assert_eq!(status["hooks"][0]["behind"], 1, "{status}");
+    assert!(status["hooks"][0]["last_error"].as_str().unwrap().contains("no name server"), "{status}");
+    assert!(!status.to_string().contains("secret"), "{status}");
+    fs::write(site.house.path("well"), "").unwrap();
+    let status = follower.until("it works", |status| status["hooks"][0]["upto"] == 1);
+    assert_eq!(
+        (&status["hooks"][0]["failing_since"], &status["hooks"][0]["behind"]),
+        (&Value::Null, &json!(0))
+    );
+}
+
+#[test]
+fn what_fills_up_is_told_when_it_is_found() {
+    let site = Site::new(
+        "http = \"0\"\n[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\n\
+        v4 = { base = \"198.51.100.0/27\", size = 28 }\nsubnet_cooling = \"0\"\n",
+    );
+    let mut follower = Follower::new(&site);
+    let mut wire = site.daemon.wire();
+    let ids = [wire.subnet(false).0, wire.subnet(false).0];
+    let status = follower.until("the pool is full", |status| status["filling_all"] == 1);
+    let row = &status["filling"][0];
+    assert_eq!((&row["pool"], &row["percent"], &row["warn_at"]), (&json!("lan"), &json!(100), &json!(80)));
+    ids.iter().for_each(|id| wire.release_pool(id));
+    follower.until("it is empty", |status| status["filling_all"] == 0);
+}
+
+#[test]
+fn what_was_reserved_and_pinned_by_hand_is_shown() {
+    let site = Site::new(TOML);
+    let mut follower = Follower::new(&site);
+    site.daemon.wire().subnet(false);
+    for command in [&["reserve", "198.51.100.128/28"][..], &["pin", "printer", "198.51.100.20"]] {
+        let done = site.house.gipam(command);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    let status = follower.until("both are there", |status| status["by_hand"]["pinned_all"] == 1);
+    assert_eq!(
+        status["by_hand"],
+        json!({"reserved": ["198.51.100.128-198.51.100.143"], "reserved_all": 1, "pinned_all": 1,
+            "pinned": [{"address": "198.51.100.20", "subnet": "198.51.100.16/28", "to": "printer"}]}),
+        "the reservation of the configuration is none by hand"
+    );
+}
