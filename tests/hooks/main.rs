@@ -13,5 +13,6 @@ mod delivery;
 mod examples;
 mod filling;
 mod idle;
+mod secure;
 mod support;
 mod webhook;
