@@ -96,11 +96,13 @@ pub fn examine(flags: &Options, surroundings: &Surroundings, place: &Place) -> V
             return report.0;
         }
     };
-    if let Err(error) = Config::load(flags, surroundings) {
-        let advice = "mend it, the next start fails; or ask as root, if only root may read it";
-        report.wrong("configuration", error.to_string(), advice);
+    match Config::load(flags, surroundings) {
+        Ok(config) => gipam::configuration(&mut report, &config),
+        Err(error) => {
+            let advice = "mend it, the next start fails; or ask as root, if only root may read it";
+            report.wrong("configuration", error.to_string(), advice);
+        }
     }
-    gipam::configuration(&mut report, &config);
     let pools = gipam::books(&mut report, &config);
     gipam::daemon(&mut report, &config);
     gipam::doors(&mut report, &config);

@@ -29,7 +29,9 @@ pub(super) enum Failure {
     Name { url: String, names: String, name: String },
     #[error("expired: a certificate of {url} was valid until {when}; renew it there")]
     Expired { url: String, when: String },
-    #[error("not valid yet: a certificate of {url} is from {when} on; look at the clocks of both machines")]
+    #[error(
+        "not valid yet: a certificate of {url} becomes valid at {when}; look at the clocks of both machines"
+    )]
     Early { url: String, when: String },
     #[error(
         "not for a server: the certificate of {url} is one of an authority (CA:TRUE); give it one with CA:FALSE, which may be self-signed"
@@ -40,7 +42,11 @@ pub(super) enum Failure {
     #[error("no TLS: {url} answers with something else; write http:// if that is meant")]
     Plain { url: String },
     #[error(
-        "not known there: {url} wants another certificate of gipam, or any ({why}); the keys cert and key name it"
+        "no certificate: {url} knows its clients by certificates ({why}); name gipam's with the keys cert and key"
+    )]
+    Nameless { url: String, why: String },
+    #[error(
+        "not accepted: {url} does not take the certificate that gipam shows ({why}); see the keys cert and key"
     )]
     Client { url: String, why: String },
     #[error("TLS with {url} failed: {why}")]
@@ -64,7 +70,11 @@ pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &Tls) -> Option<Fa
         TlsError::InvalidCertificate(error) => certificate(error, url, tls),
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => Failure::Plain { url },
         TlsError::AlertReceived(alert) if is_about_us(*alert) => {
-            Failure::Client { url, why: format!("{alert:?}") }
+            let why = format!("{alert:?}");
+            match tls.client.client_auth_cert_resolver.has_certs() {
+                true => Failure::Client { url, why },
+                false => Failure::Nameless { url, why },
+            }
         }
         error => Failure::Other { url, why: error.to_string() },
     })

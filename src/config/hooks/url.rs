@@ -3,7 +3,7 @@
 //! Promises: what cannot be called is refused with what to write instead; no name is ever looked up, so a URL with a name
 //! needs the address beside it. Connects to nobody.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 use rustls::pki_types::ServerName;
 
@@ -39,9 +39,18 @@ pub(super) struct Written {
     /// Whom it calls, and whom a certificate must name.
     pub(super) name: ServerName<'static>,
     text: String,
-    port: u16,
     host: String,
+    place: Place,
     path: String,
+}
+
+/// A host and its port, as both `url` and `connect` may have them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    name: ServerName<'static>,
+    /// The zone of a link-local address, as a number.
+    zone: u32,
+    port: Option<u16>,
 }
 
 impl Written {
@@ -61,66 +70,66 @@ impl Written {
         if path.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
             return Err(refuse("the path has blanks, '#' or other bytes that a request cannot carry"));
         }
-        let (name, port) = split(host).ok_or_else(|| {
+        let place = Place::parse(host).ok_or_else(|| {
             refuse("the host must be an IP address (IPv6 in [brackets]) or a name, perhaps with :PORT")
         })?;
-        let port = port.unwrap_or(if secure { 443 } else { 80 });
-        Ok(Self { secure, name, text: text.to_owned(), port, host: host.to_owned(), path })
+        Ok(Self {
+            secure,
+            name: place.name.clone(),
+            text: text.to_owned(),
+            host: host.to_owned(),
+            place,
+            path,
+        })
     }
 
     /// Together with `connect`: the same host at another place, with the URL's port unless it has one.
     pub(super) fn at(self, connect: Option<&str>) -> Result<Url, Problem> {
-        let (name, port) = match connect {
-            None => (self.name, self.port),
-            Some(connect) => {
-                let (name, port) =
-                    split(connect).ok_or_else(|| Problem::HookConnect { text: connect.to_owned() })?;
-                (name, port.unwrap_or(self.port))
-            }
-        };
-        let address = reached(&name).ok_or_else(|| match connect {
-            None => Problem::HookUrl {
+        let port = self.place.port.unwrap_or(if self.secure { 443 } else { 80 });
+        let address = match connect {
+            None => self.place.address(port).ok_or_else(|| Problem::HookUrl {
                 text: self.text.clone(),
                 why: "names are not looked up, as a hook may be what makes them; write its address beside it: connect = \"ADDRESS\"",
-            },
-            Some(connect) => Problem::HookConnect { text: connect.to_owned() },
-        })?;
-        Ok(Url {
-            text: self.text,
-            address: SocketAddr::new(address, port),
-            host: self.host,
-            path: self.path,
-            elsewhere: connect.is_some(),
-        })
+            })?,
+            Some(connect) => Place::parse(connect)
+                .and_then(|place| place.address(place.port.unwrap_or(port)))
+                .ok_or_else(|| Problem::HookConnect { text: connect.to_owned() })?,
+        };
+        Ok(Url { text: self.text, address, host: self.host, path: self.path, elsewhere: connect.is_some() })
     }
 }
 
-/// A host as a URL has it, and its port.
-fn split(text: &str) -> Option<(ServerName<'static>, Option<u16>)> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => {
-            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-            (host, Some(port.parse().ok().filter(|port| digits && *port != 0)?))
+impl Place {
+    fn parse(text: &str) -> Option<Self> {
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+                (host, Some(port.parse().ok().filter(|port| digits && *port != 0)?))
+            }
+            _ => (text, None),
+        };
+        if host.starts_with('[') {
+            let address: SocketAddrV6 = format!("{host}:0").parse().ok()?;
+            return Some(Self { name: IpAddr::V6(*address.ip()).into(), zone: address.scope_id(), port });
         }
-        _ => (text, None),
-    };
-    let name = match host.strip_prefix('[') {
-        Some(inside) => IpAddr::V6(inside.strip_suffix(']')?.parse().ok()?).into(),
-        None => match host.parse::<Ipv4Addr>() {
+        let name = match host.parse::<Ipv4Addr>() {
             Ok(address) => IpAddr::V4(address).into(),
-            Err(_) if host.contains(':') => return None,
             Err(_) => ServerName::try_from(host).ok()?.to_owned(),
-        },
-    };
-    Some((name, port))
-}
+        };
+        Some(Self { name, zone: 0, port })
+    }
 
-/// The address that a host names by itself.
-fn reached(name: &ServerName<'_>) -> Option<IpAddr> {
-    match name {
-        ServerName::IpAddress(address) => Some((*address).into()),
-        ServerName::DnsName(name) if name.as_ref() == "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
-        _ => None,
+    /// The address that it names by itself.
+    fn address(&self, port: u16) -> Option<SocketAddr> {
+        let address = match &self.name {
+            ServerName::IpAddress(address) => IpAddr::from(*address),
+            ServerName::DnsName(name) if name.as_ref() == "localhost" => Ipv4Addr::LOCALHOST.into(),
+            _ => return None,
+        };
+        Some(match address {
+            IpAddr::V4(address) => SocketAddr::from((address, port)),
+            IpAddr::V6(address) => SocketAddrV6::new(address, port, 0, self.zone).into(),
+        })
     }
 }
 
@@ -140,6 +149,7 @@ mod tests {
             ("https://192.0.2.7", None, "192.0.2.7:443", "/"),
             ("http://[2001:db8::1]:81/", None, "[2001:db8::1]:81", "/"),
             ("https://[2001:db8::1]?a", None, "[2001:db8::1]:443", "/?a"),
+            ("http://[fe80::1%2]/", None, "[fe80::1%2]:80", "/"),
             ("http://localhost:9000/a", None, "127.0.0.1:9000", "/a"),
             ("https://inventory.example/a", Some("192.0.2.7"), "192.0.2.7:443", "/a"),
             ("https://inventory.example:8443/a", Some("192.0.2.7"), "192.0.2.7:8443", "/a"),
@@ -166,6 +176,11 @@ mod tests {
             "http://192.0.2.7/a b",
             "http://2001:db8::1/",
             "https://[192.0.2.7]/",
+            "https://[2001:db8::1/",
+            "https://2001:db8::1]/",
+            "https://[2001:db8::1]x/",
+            "https://[2001:db8::1]:80:80/",
+            "http://[fe80::1%eth0]/",
             "https://inventory.example:65536/",
             "https://b\u{fc}ro.example/",
         ] {
