@@ -14,7 +14,9 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
+use rustls::{
+    HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion,
+};
 use serde_json::json;
 
 use super::daemon::{Daemon, House, PATIENCE, until};
@@ -84,7 +86,9 @@ fn settings(
         }
     };
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
-    builder.with_single_cert(vec![certificate(&identity.chain)], key).unwrap()
+    let mut settings = builder.with_single_cert(vec![certificate(&identity.chain)], key).unwrap();
+    settings.alpn_protocols = ["h2", "http/1.1"].map(Vec::from).into();
+    settings
 }
 
 /// What came in on one connection: the name that was asked for, and the request; or why there was none.
@@ -105,6 +109,14 @@ fn listening(settings: ServerConfig) -> (SocketAddr, Receiver<Came>) {
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
             let mut stream = StreamOwned::new(ServerConnection::new(settings.clone()).unwrap(), stream);
             let asked = serve(&mut stream, "204 No Content");
+            if asked.is_ok() {
+                assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]), "this is what is spoken");
+                let kind = stream.conn.handshake_kind();
+                assert!(
+                    kind.is_some_and(|kind| kind != HandshakeKind::Resumed),
+                    "{kind:?}: checked each time"
+                );
+            }
             let came = asked.map(|asked| (stream.conn.server_name().map(str::to_owned), asked));
             if sender.send(came).is_err() {
                 return;
@@ -164,6 +176,8 @@ fn a_hook_over_tls_is_told_at_an_address_that_the_certificate_names() {
             all.extend(told(&arrived(&came).1.1));
         }
         assert_eq!(events(&all), ["subnet_granted", "leased"]);
+        leases(&mut daemon.wire(), 1);
+        arrived(&came);
         until("nothing waits", || (hook(&daemon)["behind"] == 0).then_some(()));
         daemon.stop();
     }
@@ -342,6 +356,18 @@ fn who_wants_to_know_gipam_is_shown_its_certificate() {
         arrived(&came);
         daemon.stop();
     }
+}
+
+#[test]
+fn who_never_finishes_the_handshake_is_given_up_at_the_time_limit() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/", silent.local_addr().unwrap());
+    let keys = "ca = \"ca.pem\"\ntimeout = \"200ms\"";
+    let house = hooked(&url, keys, &[("ca.pem", &Authority::new().pem())]);
+    let daemon = house.start();
+    leases(&mut daemon.wire(), 1);
+    fails(&house, &daemon, &["did not answer within 200ms"]);
+    assert!(daemon.stop().success());
 }
 
 #[test]
