@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::webhook::EARLY;
 use crate::config::hooks::{Tls, Url};
 use crate::plan::settings::rfc3339;
 
@@ -57,8 +58,9 @@ pub(super) enum Failure {
 pub(super) async fn shake(stream: TcpStream, url: &Url, tls: &Tls) -> Result<TlsStream<TcpStream>, Failure> {
     let connecting = TlsConnector::from(tls.client.clone()).connect(tls.name.clone(), stream);
     connecting.await.map_err(|error| {
-        let other = || Failure::Other { url: url.text.clone(), why: error.to_string() };
-        failure(&error, url, tls).unwrap_or_else(other)
+        let early = error.kind() == std::io::ErrorKind::UnexpectedEof;
+        let why = || if early { EARLY.to_owned() } else { error.to_string() };
+        failure(&error, url, tls).unwrap_or_else(|| Failure::Other { url: url.text.clone(), why: why() })
     })
 }
 

@@ -25,6 +25,8 @@ const MAX_FIELDS: usize = 64;
 const KEPT: usize = 200;
 /// And how long these are waited for.
 const WORDS: Duration = Duration::from_millis(200);
+/// Why a connection that ended is no answer.
+pub(super) const EARLY: &str = "it ended early";
 
 /// What is sent.
 #[derive(Serialize)]
@@ -97,10 +99,15 @@ async fn exchange(
                 return Ok((status, text.trim().chars().take(KEPT).collect()));
             }
             None if answer.len() > MAX_HEAD => return Err(io::Error::other("its head is too long")),
-            None if stream.read_buf(&mut answer).await? == 0 => {
-                return Err(io::Error::other("it ended early"));
-            }
-            None => {}
+            None => match stream.read_buf(&mut answer).await {
+                Ok(0) => return Err(io::Error::other(EARLY)),
+                // The same over TLS, without a goodbye.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(io::Error::other(EARLY));
+                }
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            },
         }
     }
 }

@@ -116,7 +116,9 @@ fn trusted(
         return document.value(ca, |text| {
             let path = document.path(text)?;
             for authority in certificates(&path, digest)? {
-                roots.add(authority).map_err(|error| unusable(&path, error))?;
+                roots
+                    .add(authority)
+                    .map_err(|_| unusable(&path, "there is something else in it than certificates"))?;
             }
             Ok((path, roots))
         });
