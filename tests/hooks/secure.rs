@@ -2,129 +2,19 @@
 //! waits, and the reason is one that a person can act on.
 
 use std::fs;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    date_time_ymd,
-};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{
-    HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion,
-};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
+use rustls::{ServerConnection, StreamOwned};
 use serde_json::json;
 
-use super::daemon::{Daemon, House, PATIENCE, until};
+use super::certificates::{Authority, Identity};
+use super::daemon::{Daemon, House, until};
+use super::receiver::{arrived, heard_nothing, listening, receiver, settings};
 use super::support::{POOLS, events, hook, house, leases};
-use super::webhook::{Asked, serve, told};
-
-/// Who signs certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-/// A certificate and its key, PEM.
-struct Identity {
-    chain: String,
-    key: String,
-}
-
-impl Authority {
-    fn new() -> Authority {
-        Authority::named("gipam tests")
-    }
-
-    fn named(name: &str) -> Authority {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// A certificate of a server with this name, changed a little.
-    fn signs(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        change(&mut params);
-        let chain = params.signed_by(&key, &self.0).unwrap().pem();
-        Identity { chain, key: key.serialize_pem() }
-    }
-
-    /// The one that most tests need.
-    fn signs_loopback(&self) -> Identity {
-        self.signs("127.0.0.1", |_| {})
-    }
-}
-
-fn certificate(pem: &str) -> CertificateDer<'static> {
-    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
-}
-
-fn settings(
-    identity: &Identity,
-    clients: Option<&Authority>,
-    versions: &[&'static SupportedProtocolVersion],
-) -> ServerConfig {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder =
-        ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
-    let builder = match clients {
-        None => builder.with_no_client_auth(),
-        Some(authority) => {
-            let mut roots = RootCertStore::empty();
-            roots.add(certificate(&authority.pem())).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.unwrap())
-        }
-    };
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
-    let mut settings = builder.with_single_cert(vec![certificate(&identity.chain)], key).unwrap();
-    settings.alpn_protocols = ["h2", "http/1.1"].map(Vec::from).into();
-    settings
-}
-
-/// What came in on one connection: the name that was asked for, and the request; or why there was none.
-type Came = io::Result<(Option<String>, Asked)>;
-
-/// Somebody who answers with success over TLS.
-fn receiver(identity: &Identity) -> (SocketAddr, Receiver<Came>) {
-    listening(settings(identity, None, rustls::ALL_VERSIONS))
-}
-
-fn listening(settings: ServerConfig) -> (SocketAddr, Receiver<Came>) {
-    let (listener, settings) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(settings));
-    let address = listener.local_addr().unwrap();
-    let (sender, came) = channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let stream = stream.unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            let mut stream = StreamOwned::new(ServerConnection::new(settings.clone()).unwrap(), stream);
-            let asked = serve(&mut stream, "204 No Content");
-            if asked.is_ok() {
-                assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]), "this is what is spoken");
-                let kind = stream.conn.handshake_kind();
-                assert!(
-                    kind.is_some_and(|kind| kind != HandshakeKind::Resumed),
-                    "{kind:?}: checked each time"
-                );
-            }
-            let came = asked.map(|asked| (stream.conn.server_name().map(str::to_owned), asked));
-            if sender.send(came).is_err() {
-                return;
-            }
-        }
-    });
-    (address, came)
-}
+use super::webhook::told;
 
 /// A house with these files and a hook.
 fn hooked(url: &str, keys: &str, files: &[(&str, &str)]) -> House {
@@ -145,17 +35,6 @@ fn fails(house: &House, daemon: &Daemon, words: &[&str]) {
         assert!(error.contains(word), "{word:?} in {error:?}");
     }
     assert!(house.log().contains(error), "{}", house.log());
-}
-
-/// Nobody has heard anything: connections came to nothing.
-fn heard_nothing(came: &Receiver<Came>) {
-    assert!(came.recv_timeout(PATIENCE).unwrap().is_err(), "nothing is said to whom nobody vouches for");
-    assert!(came.try_iter().all(|came| came.is_err()));
-}
-
-/// The next request that arrived.
-fn arrived(came: &Receiver<Came>) -> (Option<String>, Asked) {
-    until("a request arrives", || came.recv_timeout(PATIENCE).unwrap().ok())
 }
 
 #[test]
