@@ -117,7 +117,7 @@ fn lease(id: &str, gateway: bool, holder: u64) -> Request {
     Request::Address(AddressRequest {
         id: id.to_owned(),
         gateway,
-        name: (!gateway).then(|| format!("container-{holder}")),
+        name: (!gateway).then(|| format!("container-{holder}").into()),
         mac: (!gateway).then_some([2, 0x42, a, b, c, d]),
         ..AddressRequest::default()
     })

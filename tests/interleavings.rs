@@ -162,7 +162,7 @@ impl Reference {
 fn address(id: &str, who: usize) -> Request {
     Request::Address(AddressRequest {
         id: id.to_owned(),
-        name: Some(format!("c{who}")),
+        name: Some(format!("c{who}").into()),
         ..Default::default()
     })
 }

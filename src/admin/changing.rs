@@ -196,7 +196,7 @@ pub(super) async fn pin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, A
     let holder = asked.holder.as_deref().unwrap_or_default();
     let holder = match parse_mac(holder) {
         Some(mac) => Holder::Mac(mac),
-        None => Holder::Name(tidy_name(holder).map(Into::into).ok_or_else(|| {
+        None => Holder::Name(tidy_name(holder).ok_or_else(|| {
             let text = "to whom? give the name of a container, or a MAC".to_owned();
             AdminError::new(Kind::Invalid, text)
         })?),

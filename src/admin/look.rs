@@ -243,7 +243,7 @@ impl View {
             let request = AddressRequest {
                 id: subnet.asked_as(),
                 address,
-                name: holder.clone(),
+                name: holder.as_deref().map(Into::into),
                 // Without name and MAC it could be taken for an auxiliary address of a new network.
                 mac: mac.or(holder.is_none().then_some([0; 6])),
                 ..AddressRequest::default()

@@ -5,10 +5,12 @@
 //! ignored. Does not decide, does not know HTTP.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
 use super::json::{Object, Strict};
 use crate::plan::error::Error;
@@ -66,10 +68,14 @@ impl<'a> Body<'a> {
                     .to_owned(),
             ));
         }
-        match serde_json::from_slice(bytes) {
+        let broken =
+            |why: &dyn fmt::Display| invalid(format!("the body is not JSON ({why}); nothing was changed"));
+        // Looked at once as a whole: else each text in it is.
+        let text = str::from_utf8(bytes).map_err(|error| broken(&error))?;
+        match serde_json::from_str(text) {
             Ok(Strict::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err(invalid("the body is not a JSON object; nothing was changed".to_owned())),
-            Err(error) => Err(invalid(format!("the body is not JSON ({error}); nothing was changed"))),
+            Err(error) => Err(broken(&error)),
         }
     }
 
@@ -250,9 +256,9 @@ fn shown(text: &str) -> String {
 }
 
 /// A name as it is kept: control characters escaped, at most 255 bytes; an empty one is none.
-pub fn tidy_name(name: &str) -> Option<String> {
+pub fn tidy_name(name: &str) -> Option<SmolStr> {
     if name.len() <= NAME_BYTES && !name.contains(char::is_control) {
-        return (!name.is_empty()).then(|| name.to_owned());
+        return (!name.is_empty()).then(|| name.into());
     }
     let mut tidy = String::new();
     for character in name.chars() {
@@ -263,20 +269,22 @@ pub fn tidy_name(name: &str) -> Option<String> {
         }
         tidy.push_str(&escaped);
     }
-    (!tidy.is_empty()).then_some(tidy)
+    (!tidy.is_empty()).then(|| tidy.into())
 }
 
 /// Six bytes with `:` or `-` between them; anything else is ignored.
 pub fn parse_mac(text: &str) -> Option<Mac> {
-    let mut parts = text.split([':', '-']);
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut mac = [0; 6];
-    for byte in &mut mac {
-        let part = parts
-            .next()
-            .filter(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-        *byte = u8::from_str_radix(part, 16).ok()?;
+    // Two digits and what parts them from the next two.
+    if text.len() != 3 * mac.len() - 1 {
+        return None;
     }
-    parts.next().is_none().then_some(mac)
+    for (byte, part) in mac.iter_mut().zip(text.as_bytes().chunks(3)) {
+        let (&[high, low] | &[high, low, b':' | b'-']) = part else { return None };
+        *byte = digit(high)? << 4 | digit(low)?;
+    }
+    Some(mac)
 }
 
 /// The body of a successful answer.

@@ -1,8 +1,8 @@
 //! The ledger's thread: drain, decide each, commit once, answer.
 //!
 //! Promises: the order of decisions is the order of the queue; a batch is durable as a whole or (full disk) not at all,
-//! and then the plan is rebuilt from the books. Waits for the queue, never polls, but for one look a second while
-//! releases wait for a full disk.
+//! and then the plan is rebuilt from the books. What the books have to tidy is done while nobody asks. Waits for the queue,
+//! never polls, but for one look a second while releases wait for a full disk.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
@@ -32,6 +32,9 @@ const BATCH: usize = 1_024;
 /// How often a full disk is tried while releases wait for it.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Nobody has asked for so long: it is quiet.
+const QUIET: Duration = Duration::from_millis(250);
+
 /// Starts the thread over a loaded plan and its books. `ended` is called as the last thing, with the reason.
 pub fn start(
     plan: Plan,
@@ -52,6 +55,7 @@ pub fn start(
         deferred: Deferred::default(),
         sick: false,
         now: 0,
+        quiet: false,
         stopping: false,
     };
     let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
@@ -85,6 +89,8 @@ struct Writer {
     /// The last commit met a full or busy disk.
     sick: bool,
     now: Millis,
+    /// Nobody has asked for a while.
+    quiet: bool,
     stopping: bool,
 }
 
@@ -102,6 +108,8 @@ struct Batch {
     decided: Vec<Decided>,
     altered: Vec<oneshot::Sender<Result<(), Refusal>>>,
     changed: bool,
+    /// The books were tidied: to be committed, but no news to anybody.
+    tidied: bool,
     failed: Option<CommitError>,
 }
 
@@ -115,6 +123,9 @@ impl Writer {
                 self.probe(&mut batch);
             }
             self.retry_due(&mut batch);
+            if first.is_none() {
+                self.tidy(&mut batch);
+            }
             let mut next = first;
             loop {
                 if let Some(message) = next {
@@ -136,18 +147,33 @@ impl Writer {
         Ok(())
     }
 
-    /// The next message; `Some(None)` when it is time to look at what waits.
-    fn next_message(&self) -> Option<Option<Message>> {
+    /// The next message; `Some(None)` when it is time to look at what waits, or to tidy.
+    fn next_message(&mut self) -> Option<Option<Message>> {
         let due = self.waiting.iter().map(|(at, ..)| *at).min();
-        let retry = (!self.deferred.is_empty()).then_some(RETRY);
         let due = due.map(|at| Duration::from_millis(at.saturating_sub(self.now).max(1)));
-        match [due, retry].into_iter().flatten().min() {
+        let retry = (!self.deferred.is_empty()).then_some(RETRY);
+        let untidy = !self.sick && self.books.is_untidy();
+        let tidy = untidy.then_some(if self.quiet { Duration::ZERO } else { QUIET });
+        let message = match [due, retry, tidy].into_iter().flatten().min() {
             None => self.messages.recv().ok().map(Some),
             Some(timeout) => match self.messages.recv_timeout(timeout) {
                 Ok(message) => Some(Some(message)),
-                Err(RecvTimeoutError::Timeout) => Some(None),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.quiet |= tidy == Some(timeout);
+                    return Some(None);
+                }
                 Err(RecvTimeoutError::Disconnected) => None,
             },
+        };
+        self.quiet = false;
+        message
+    }
+
+    /// A part of what the books have to tidy, if it is quiet.
+    fn tidy(&mut self, batch: &mut Batch) {
+        if self.quiet && batch.failed.is_none() && self.books.is_untidy() {
+            batch.failed = self.books.tidy(&self.plan).err();
+            batch.tidied = true;
         }
     }
 
@@ -279,10 +305,10 @@ impl Writer {
 
     /// Commits the batch and answers everyone in it.
     fn finish(&mut self, mut batch: Batch) -> Result<(), Fatal> {
-        if batch.failed.is_none() && batch.changed {
+        if batch.failed.is_none() && (batch.changed || batch.tidied) {
             let (begun, requests) = (Instant::now(), batch.decided.len().max(1));
             let committed = self.commit();
-            if committed.is_ok() {
+            if committed.is_ok() && batch.changed {
                 self.meters.committed(begun.elapsed(), requests, self.now);
             }
             batch.failed = committed.err();
@@ -326,7 +352,7 @@ impl Writer {
 
     fn commit(&mut self) -> Result<(), CommitError> {
         self.books.write_counters(&self.plan)?;
-        self.books.fold_if_due(&self.plan)?;
+        self.books.tidy_if_pressing(&self.plan)?;
         self.books.commit()
     }
 

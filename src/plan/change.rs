@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use smol_str::SmolStr;
+
 use super::callers::Caller;
 use super::pins::Pin;
 use super::prefix::{Family, Prefix};
@@ -58,7 +60,7 @@ pub struct Record {
     /// What for.
     pub kind: Kind,
     /// The holder's endpoint name, escaped and cut (see `docker::wire`).
-    pub name: Option<Box<str>>,
+    pub name: Option<SmolStr>,
     /// The holder's MAC.
     pub mac: Option<Mac>,
     /// Was once asked for by number, by an endpoint.

@@ -331,15 +331,14 @@ pub(super) fn never_given_name(subnet: &Subnet, address: u128) -> Option<String>
 /// A MAC as people write it.
 pub fn mac_text(mac: super::request::Mac) -> String {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    let mut text = Vec::with_capacity(3 * mac.len());
-    for byte in mac {
-        if !text.is_empty() {
-            text.push(b':');
+    let mut text = [b':'; 17];
+    for (place, byte) in text.chunks_mut(3).zip(mac) {
+        if let [high, low, ..] = place {
+            (*high, *low) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
         }
-        text.extend([byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
     }
     // Digits and colons.
-    String::from_utf8(text).unwrap_or_default()
+    str::from_utf8(&text).unwrap_or_default().to_owned()
 }
 
 /// Who holds it, for a message.

@@ -52,22 +52,19 @@ impl Intervals {
     }
 
     /// Adds all of `first..=last`.
-    pub fn insert(&mut self, mut first: u128, mut last: u128) {
+    pub fn insert(&mut self, first: u128, mut last: u128) {
         let reach = last.saturating_add(1);
-        // What dynamic choice does: the interval before grows, and touches no other.
-        if let Some((start, end)) = self.by_first.range_mut(..=reach).next_back()
-            && *start <= first
-            && end.saturating_add(1) >= first
-        {
-            *end = last.max(*end);
-            return;
-        }
-        while let Some((&start, &end)) = self.by_first.range(..=reach).next_back() {
-            if end.saturating_add(1) < first {
-                break;
+        // The nearest that begins before the end, or right behind it: each that begins behind the beginning is swallowed ...
+        while let Some((&start, end)) = self.by_first.range_mut(..=reach).next_back() {
+            if start <= first {
+                if end.saturating_add(1) < first {
+                    break;
+                }
+                // ... and one that reaches the beginning grows: what dynamic choice does, mostly at the first step.
+                *end = last.max(*end);
+                return;
             }
-            first = first.min(start);
-            last = last.max(end);
+            last = last.max(*end);
             self.by_first.remove(&start);
         }
         self.by_first.insert(first, last);

@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use smol_str::SmolStr;
+
 use super::change::{Change, Kind, Marks, Record, Serial};
 use super::error::Error;
 use super::prefix::Prefix;
@@ -45,7 +47,7 @@ pub struct ListedLease {
     /// What it is.
     pub kind: Kind,
     /// The holder's name, by which Docker will ask for it again.
-    pub name: Option<Box<str>>,
+    pub name: Option<SmolStr>,
     /// The holder's MAC.
     pub mac: Option<Mac>,
 }
@@ -229,7 +231,7 @@ impl Plan {
             return Ok(false);
         }
         let differs = |ours: Option<String>, theirs: Option<String>| matches!((ours, theirs), (Some(ours), Some(theirs)) if ours != theirs);
-        let text = |name: &Option<Box<str>>| name.as_ref().map(ToString::to_string);
+        let text = |name: &Option<SmolStr>| name.as_ref().map(ToString::to_string);
         let kind = |kind: Kind| kind.name().map(str::to_owned);
         if differs(text(&record.name), text(&lease.name))
             || differs(record.mac.map(mac_text), lease.mac.map(mac_text))

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use smol_str::SmolStr;
+
 use super::Plan;
 use super::change::{Change, Kind, Record, Serial};
 use super::choose_address::{holder_text, mac_text, never_given_name};
@@ -21,7 +23,7 @@ use super::subnet::{Subnet, reserved_inside};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Holder {
     /// An endpoint of this name (Engine 29 and later say it).
-    Name(Box<str>),
+    Name(SmolStr),
     /// An endpoint with this MAC.
     Mac(Mac),
 }

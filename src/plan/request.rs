@@ -7,6 +7,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::change::{Change, Kind, Record, Serial, Shown, SubnetState};
 use super::error::Error;
 use super::prefix::{Family, Prefix};
@@ -286,7 +288,7 @@ pub struct AddressRequest {
     /// `RequestAddressType` = `com.docker.network.gateway`.
     pub gateway: bool,
     /// `com.docker.network.endpoint.name` (Engine 29+).
-    pub name: Option<String>,
+    pub name: Option<SmolStr>,
     /// `com.docker.network.endpoint.macaddress`.
     pub mac: Option<Mac>,
     /// `com.docker.network.ipam.serial=true`: next-fit, whatever the pool's order.

@@ -74,25 +74,31 @@ pub(super) fn write(connection: &Connection, lines: &mut Vec<Line>) -> Result<()
     let sql =
         "INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
     let mut statement = connection.prepare_cached(sql)?;
-    for Line { seq, serial, space, prefix, id, row } in lines.drain(..) {
+    let mut before: Option<Line> = None;
+    for line in lines.drain(..) {
+        let Line { seq, serial, space, prefix, id, row } = &line;
         let (holder, known) = (row.holder.as_ref(), row.known.as_ref());
         statement.raw_bind_parameter(1, seq)?;
         statement.raw_bind_parameter(2, signed(row.at))?;
         statement.raw_bind_parameter(3, row.event)?;
-        statement.raw_bind_parameter(4, space.name())?;
-        statement.raw_bind_parameter(5, prefix.text())?;
-        statement.raw_bind_parameter(6, &*id)?;
+        // Bound already, where the row before tells of the same subnet: what a burst of starts does.
+        if before.is_none_or(|before| before.serial != *serial || before.id != *id) {
+            statement.raw_bind_parameter(4, space.name())?;
+            statement.raw_bind_parameter(5, prefix.text())?;
+            statement.raw_bind_parameter(6, &**id)?;
+            statement.raw_bind_parameter(12, signed(*serial))?;
+        }
         statement.raw_bind_parameter(7, row.address.map(|address| text(prefix.address(address))))?;
         statement.raw_bind_parameter(8, holder.map_or(Kind::Unknown, |record| record.kind).name())?;
         statement.raw_bind_parameter(9, holder.and_then(|record| record.name.as_deref()))?;
         statement.raw_bind_parameter(10, holder.and_then(|record| record.mac).map(mac_text))?;
         statement.raw_bind_parameter(11, row.why.as_ref().map(Why::text))?;
-        statement.raw_bind_parameter(12, signed(serial))?;
         statement.raw_bind_parameter(13, known.map(|known| known.leased))?;
         statement.raw_bind_parameter(14, holder.map(|record| record.pinned))?;
         statement.raw_bind_parameter(15, known.map(|known| signed(known.since)))?;
         statement.raw_bind_parameter(16, holder.map(|record| signed(record.generation)))?;
         statement.raw_execute()?;
+        before = Some(line);
     }
     Ok(())
 }

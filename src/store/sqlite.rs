@@ -18,7 +18,6 @@ use super::owner::{check_header, check_owner, check_version};
 use super::reserve::Reserve;
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 use super::tail::Tail;
-use super::write::TRIM_EVERY;
 
 /// Why books cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +110,6 @@ pub struct Books {
     log_pages: Arc<AtomicI32>,
     /// Rows of history that are not in the open transaction yet.
     pub(super) lines: Vec<Line>,
-    pub(super) history_since_trim: usize,
     pub(super) history_limit: u64,
     pub(super) tail: Tail,
     pub(super) fold_least: usize,
@@ -188,7 +186,6 @@ impl Books {
             open_transaction: false,
             log_pages: Arc::default(),
             lines: Vec::new(),
-            history_since_trim: TRIM_EVERY, // whoever restarts often trims too
             history_limit: 100_000,
             tail: Tail::default(),
             fold_least: usize::MAX,
@@ -210,7 +207,7 @@ impl Books {
         self.history_limit = rows;
         // Where little is kept, little waits in the tail; else what waits is kept the longer.
         if let Some(few) = usize::try_from(rows).ok().filter(|few| *few < super::tail::LEAST) {
-            self.fold_after(few.max(TRIM_EVERY));
+            self.fold_after(few.max(super::tail::TRIM));
         }
     }
 

@@ -1,10 +1,12 @@
 //! The tail: the newest rows of the history, which the table of addresses does not show yet, and moving them there.
 //!
 //! A change of an address is one row of history and nothing else: it says what happened and what is known of the address
-//! since. Now and then what is known of these addresses is written into the table (*folded*), in the order of that table, so
-//! that many changes touch one page; `counters.folded` says up to where. Promises: a crash between any two steps loses
-//! nothing, since the rows beyond `folded` hold whatever the table says; the tail is bounded; who looks must look at both
-//! (the views `known` and `leases` do). Never deletes history (see `write`).
+//! since. Later, while nobody asks, what is known of these addresses is written into the table (*folded*), in the order of
+//! that table, so that many changes touch one page; `counters.folded` says up to where. Then the oldest history is forgotten.
+//!
+//! Promises: a crash between any two steps loses nothing, since the rows beyond `folded` hold whatever the table says, and no
+//! row beyond is forgotten; the tail is bounded, however long there is no quiet; who looks must look at both (the views
+//! `known` and `leases` do). Does not know when it is quiet.
 
 use rusqlite::Connection;
 
@@ -18,10 +20,16 @@ use crate::plan::{Plan, mac_text};
 pub(super) const LEAST: usize = 4_096;
 /// And so many for each page of the database: then several of them meet on a page, however large the books are.
 const PER_PAGE: usize = 4;
-/// For each row that is written so many are folded, while folding is due: nobody waits long for it.
+/// Rows folded in one quiet commit, which whoever comes then waits for: a few milliseconds.
+const QUIET_STEP: usize = 1_024;
+/// So many rows wait for a quiet moment; beyond them a part is folded with each commit.
+const MOST: usize = 65_536;
+/// For each row that is written so many are folded then.
 const STEP: usize = 4;
 /// But no fewer in one commit.
 const SMALLEST_STEP: usize = 128;
+/// Rows of history that are forgotten at a time.
+pub(super) const TRIM: usize = 1_000;
 
 /// A row that tells of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +51,8 @@ pub(super) struct Tail {
     touched: Vec<Touched>,
     folding: Option<Folding>,
     folded: i64,
+    /// No row of history is older.
+    oldest: i64,
     next: i64,
     /// The highest generation in these rows.
     generation: u64,
@@ -74,6 +84,10 @@ impl Tail {
         self.touched.is_empty() && self.folding.is_none()
     }
 
+    fn waiting(&self) -> usize {
+        self.touched.len() + self.folding.as_ref().map_or(0, |folding| folding.rows.len())
+    }
+
     /// What is to be folded next: each address once, in the order of the table.
     fn begin(&mut self) {
         let mut rows = std::mem::take(&mut self.touched);
@@ -98,21 +112,57 @@ impl Books {
         Ok(())
     }
 
-    /// Folds a part of the tail if it has grown, in the open transaction; call it before a commit. `plan` is the plan with
-    /// everything that was written.
-    pub fn fold_if_due(&mut self, plan: &Plan) -> Result<(), CommitError> {
+    /// Whether there is something to tidy while nobody asks.
+    pub fn is_untidy(&self) -> bool {
+        self.fold_is_due() || self.beyond() >= TRIM
+    }
+
+    /// Folds or forgets a part, in the open transaction; call it while nobody asks, and commit. `plan` is the plan as the
+    /// books have it.
+    pub fn tidy(&mut self, plan: &Plan) -> Result<(), CommitError> {
+        if self.fold_is_due() { self.fold(plan, QUIET_STEP) } else { self.trim() }
+    }
+
+    /// The same before each commit, if too much waits for a quiet moment. `plan` is the plan with everything that was
+    /// written.
+    pub fn tidy_if_pressing(&mut self, plan: &Plan) -> Result<(), CommitError> {
         let fresh = std::mem::take(&mut self.tail.fresh);
-        if self.tail.folding.is_some() || self.tail.touched.len() >= self.tail.limit {
-            self.begin()?;
+        // Where little is kept, nothing waits.
+        let most = if self.fold_least < LEAST { 0 } else { MOST };
+        if self.tail.waiting() >= self.tail.limit.max(most) {
             self.fold(plan, SMALLEST_STEP.max(fresh.saturating_mul(STEP)))?;
         }
+        while self.beyond() >= TRIM + most {
+            self.trim()?;
+        }
+        Ok(())
+    }
+
+    fn fold_is_due(&self) -> bool {
+        self.tail.folding.is_some() || self.tail.touched.len() >= self.tail.limit
+    }
+
+    /// Rows of history that need not be kept.
+    fn beyond(&self) -> usize {
+        let upto = (self.tail.next - 1).saturating_sub(signed(self.history_limit)).min(self.tail.folded());
+        usize::try_from(upto.saturating_sub(self.tail.oldest - 1)).unwrap_or(0)
+    }
+
+    /// Forgets the oldest of them.
+    fn trim(&mut self) -> Result<(), CommitError> {
+        let rows = i64::try_from(self.beyond().min(TRIM)).unwrap_or(0);
+        self.begin()?;
+        self.tail.oldest += rows;
+        let forget = self.connection.prepare_cached("DELETE FROM history WHERE seq < ?1");
+        forget
+            .and_then(|mut sql| sql.execute([self.tail.oldest]))
+            .map_err(|error| CommitError::of(&error))?;
         Ok(())
     }
 
     /// Folds everything, and commits. `plan` is the plan as the books have it.
     pub fn fold_all(&mut self, plan: &Plan) -> Result<(), CommitError> {
         while !self.tail.is_empty() {
-            self.begin()?;
             self.fold(plan, usize::MAX)?;
         }
         self.commit()
@@ -120,6 +170,7 @@ impl Books {
 
     fn fold(&mut self, plan: &Plan, most: usize) -> Result<(), CommitError> {
         let of = |error: rusqlite::Error| CommitError::of(&error);
+        self.begin()?;
         if self.tail.folding.is_none() {
             self.tail.begin();
         }
@@ -190,10 +241,11 @@ fn forget(connection: &Connection, serial: Serial, address: &str) -> Result<(), 
 }
 
 fn read(connection: &Connection, tail: &mut Tail) -> Result<(), rusqlite::Error> {
-    let last = "SELECT folded, coalesce((SELECT max(seq) FROM history), 0) FROM counters";
-    let (folded, newest): (i64, i64) =
-        connection.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    (tail.folded, tail.next) = (folded, folded.max(newest) + 1);
+    let ends = "SELECT folded, (SELECT min(seq) FROM history), (SELECT max(seq) FROM history) FROM counters";
+    let (folded, oldest, newest): (i64, Option<i64>, Option<i64>) =
+        connection.query_row(ends, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    (tail.folded, tail.next) = (folded, folded.max(newest.unwrap_or(0)) + 1);
+    tail.oldest = oldest.unwrap_or(tail.next);
     let sql = "SELECT serial, address, generation FROM history \
                WHERE seq > (SELECT folded FROM counters) AND address IS NOT NULL ORDER BY seq";
     let mut statement = connection.prepare(sql)?;

@@ -1,7 +1,7 @@
 //! Changes into tables: what each change writes, and its row of history.
 //!
 //! Promises: a change of an address is one row of history, which `tail` folds later; any other touches a bounded number
-//! of rows, but for the release of a subnet (a row for each lease) and the trimming of history. Does not commit.
+//! of rows, but for the release of a subnet (a row for each lease). Does not commit.
 
 use rusqlite::params;
 
@@ -10,9 +10,6 @@ use super::sqlite::{Books, CommitError, Error, sqlite};
 use crate::plan::Plan;
 use crate::plan::change::{Change, Kind, Marks, Record, Serial, Shown, SubnetState, Why};
 use crate::plan::settings::Millis;
-
-/// Rows of history between two trims.
-pub(super) const TRIM_EVERY: usize = 1_000;
 
 pub(super) type Written = Result<(), rusqlite::Error>;
 
@@ -299,12 +296,6 @@ impl Books {
         self.lines.push(Line::new(seq, state, row));
         if self.lines.len() >= lines::MOST {
             lines::write(&self.connection, &mut self.lines)?;
-        }
-        self.history_since_trim += 1;
-        if self.history_since_trim >= TRIM_EVERY {
-            self.history_since_trim = 0;
-            let upto = (seq - signed(self.history_limit)).min(self.tail.folded());
-            self.execute("DELETE FROM history WHERE seq <= ?1", [upto])?;
         }
         Ok(())
     }

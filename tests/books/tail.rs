@@ -138,3 +138,31 @@ fn older_books_become_newer_ones() {
         assert_eq!((leases(&path).len(), rows(&path, "tail"), rows(&path, "history")), (199, 0, 202));
     }
 }
+
+#[test]
+fn the_tail_is_bounded_where_it_is_never_quiet() {
+    let mut trial = Trial::new();
+    let id = trial.subnet("198.16.0.0/12");
+    let mut sizes = Vec::new();
+    for number in 1..=140_000 {
+        trial.address(&id, &number.to_string());
+        if number % 1_000 == 0 {
+            trial.commit();
+            sizes.push(rows(trial.books.path(), "history WHERE seq > (SELECT folded FROM counters)"));
+        }
+    }
+    let most = *sizes.iter().max().unwrap();
+    assert!((60_000..135_000).contains(&most), "so many wait, and one round more: {most}");
+    assert!(*sizes.last().unwrap() < most, "rounds end");
+    assert_eq!(leases(trial.books.path()).len(), 140_000);
+    // Then it is quiet: the same books, and no more history than shall be kept.
+    trial.books.keep_history(5_000);
+    let plan = trial.plan.clone();
+    while trial.books.is_untidy() {
+        trial.books.tidy(&plan).unwrap();
+        trial.books.commit().unwrap();
+    }
+    let (tail, history) = (rows(trial.books.path(), "tail"), rows(trial.books.path(), "history"));
+    assert!(tail < most && (tail.max(5_000)..tail.max(5_000) + 1_000).contains(&history), "{tail} {history}");
+    assert_eq!(load(&trial.books, trial.now), trial.plan);
+}

@@ -116,7 +116,7 @@ fn a_gateway_whose_place_is_taken_gets_another_one_anywhere() {
     desk.free(&id, "10.9.0.2");
     for last in [2, 3, 5, 6] {
         desk.gave(AddressRequest {
-            name: Some(format!("n{last}")),
+            name: Some(format!("n{last}").into()),
             ..number(&id, &format!("10.9.0.{last}"))
         });
     }

@@ -11,7 +11,7 @@ fn by_number(id: &str, address: &str) -> Request {
     Request::Address(AddressRequest {
         id: id.to_owned(),
         address,
-        name: Some("web".to_owned()),
+        name: Some("web".to_owned().into()),
         ..Default::default()
     })
 }

@@ -8,4 +8,5 @@
 mod asking;
 mod disk;
 mod leaving;
+mod quiet;
 mod support;

@@ -458,7 +458,7 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
                     None => address(state.prefix, number),
                 }),
                 gateway: *gateway,
-                name: name.map(|name| NAMES[name].to_owned()),
+                name: name.map(|name| NAMES[name].into()),
                 mac: mac.map(|mac| [2, 0, 0, 0, 0, mac]),
                 serial: *serial,
                 dead: Arc::default(),

@@ -152,7 +152,7 @@ impl Fields<'_> {
             place: format!("line {}", self.at),
             address: number(address),
             kind,
-            name: self.text("holder").and_then(tidy_name).map(Into::into),
+            name: self.text("holder").and_then(tidy_name),
             mac: mac.transpose()?,
         }))
     }

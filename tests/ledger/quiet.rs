@@ -1,0 +1,43 @@
+//! What the books have to tidy is done while nobody asks, without being asked.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use gipam::store::Books;
+
+use crate::support::{House, any_address, load, settings};
+
+fn rows(path: &Path, table: &str) -> i64 {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn faithful_what_waits_is_folded_while_nobody_asks() {
+    let house = House::new(&settings("198.18.0.0/16", 16));
+    let (id, _) = house.subnet();
+    let pending: Vec<_> = (0..5_200).map(|_| house.begin(any_address(&id))).collect();
+    let gate = house.gate();
+    gate.reached();
+    assert!(rows(&house.path, "tail") > 4_096, "{}", rows(&house.path, "tail"));
+    assert_eq!(rows(&house.path, "addresses"), 0, "not while they ask");
+    gate.open();
+    assert!(pending.into_iter().all(|one| one.finish().is_ok()));
+    let end = Instant::now() + Duration::from_secs(60);
+    while rows(&house.path, "tail") > 0 {
+        assert!(Instant::now() < end, "{} rows wait yet", rows(&house.path, "tail"));
+        std::thread::yield_now();
+    }
+    assert_eq!(rows(&house.path, "addresses"), 5_200);
+    house.address(&id);
+    // As after a power failure: the books at this moment.
+    let plan = house.look();
+    let gate = house.gate();
+    gate.reached();
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["gipam.db", "gipam.db-wal"] {
+        std::fs::copy(house.path.with_file_name(name), copy.path().join(name)).unwrap();
+    }
+    gate.open();
+    assert_eq!(load(&Books::open(&copy.path().join("gipam.db")).unwrap(), plan.now()), plan);
+}
