@@ -3,8 +3,8 @@
 //! Promises: everything the daemon needs is resolved and checked here, with design.md's precedence; what is wrong is
 //! named by where it stands (flag, variable, or file, line, column and key); nothing is read from the process but
 //! through [`Surroundings`], so that every rule can be tested. Paths are absolute, times are milliseconds.
-//! Does not open books, sockets or certificates, and does not say which pools the books already have: no pools here
-//! is no mistake.
+//! Does not open books, sockets or the certificates of doors, and does not say which pools the books already have: no pools
+//! here is no mistake. The certificates of hooks it reads, as a reload is to pick them up or to be refused.
 
 use std::path::PathBuf;
 
@@ -164,7 +164,12 @@ impl Default for Limits {
 impl Config {
     /// Resolves flags and surroundings (which name the TOML file, if any) into a configuration.
     pub fn load(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
-        resolve::resolve(flags, surroundings)
+        resolve::resolve(flags, surroundings, true)
+    }
+
+    /// The same for who only looks: the files that it names need not be readable, and its hooks trust nobody.
+    pub fn outline(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
+        resolve::resolve(flags, surroundings, false)
     }
 
     /// Resolves the same flags and variables again; the TOML file may have changed.

@@ -61,6 +61,18 @@ fn put(house: &House, path: &str, content: &str) {
 }
 
 #[test]
+fn a_hooks_certificates_that_cannot_be_read_are_said_beside_everything_else() {
+    let house = house();
+    let hook = "[[hook]]\nname = \"x\"\nurl = \"https://192.0.2.80/\"\nca = \"missing.pem\"\n";
+    house.configure(&format!("[gc]\nengine = \"\"\n{hook}"));
+    let findings = look(&house);
+    let [(verdict, found)] = of(&findings, "configuration")[..] else { panic!("{findings:?}") };
+    assert_eq!(verdict, Verdict::Wrong);
+    assert!(found.contains("missing.pem: No such file"), "{found}");
+    assert!(!of(&findings, "driver gipam").is_empty(), "{findings:?}");
+}
+
+#[test]
 fn a_running_daemon_with_its_books_and_its_door_is_well() {
     let house = house();
     let daemon = house.start();

@@ -30,7 +30,7 @@ pub(super) fn run(
         Configuration::Keys => output::text(&config::keys::page()),
         Configuration::Metrics => output::text(&crate::web::table::page()),
         Configuration::Show => {
-            let config = Config::load(flags, surroundings).map_err(Error::Configuration)?;
+            let config = Config::outline(flags, surroundings).map_err(Error::Configuration)?;
             config.warnings.iter().for_each(|warning| output::note(warning));
             if json {
                 let row = |row: &config::Shown| json!({"key": row.key, "value": row.value, "origin": row.origin.to_string()});

@@ -152,6 +152,7 @@ mod tests {
             variables,
             root,
             default_configuration: PathBuf::new(),
+            authorities: Vec::new(),
         };
         let mut warnings = Vec::new();
         let found = find(None, &surroundings, &mut warnings).named;

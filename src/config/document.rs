@@ -149,6 +149,10 @@ pub(super) struct HookTable {
     pub(super) name: Spanned<String>,
     pub(super) command: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) url: Option<Spanned<String>>,
+    pub(super) connect: Option<Spanned<String>>,
+    pub(super) ca: Option<Spanned<String>>,
+    pub(super) cert: Option<Spanned<String>>,
+    pub(super) key: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) events: Vec<Spanned<String>>,
     pub(super) timeout: Option<Spanned<String>>,

@@ -280,6 +280,52 @@ pub enum Problem {
         /// Why.
         why: &'static str,
     },
+    /// An address for a hook that is none.
+    #[error(
+        "{text:?} is not an address to connect to; write 192.0.2.80, 192.0.2.80:8443, [2001:db8::80]:8443 or localhost:8443"
+    )]
+    HookConnect {
+        /// The text.
+        text: String,
+    },
+    /// What belongs to a web address, for a program.
+    #[error("connect, ca, cert and key are for a hook with a url")]
+    HookWeb,
+    /// Certificates without TLS.
+    #[error("ca, cert and key are for a url with https://")]
+    HookPlain,
+    /// A certificate without its key, or the other way round.
+    #[error("cert and key belong together; give both or neither")]
+    HookPair,
+    /// No authorities to trust.
+    #[error(
+        "this system has no list of authorities ({places}); name the file of the one to trust with the key ca"
+    )]
+    HookAuthorities {
+        /// Where it was looked for.
+        places: String,
+    },
+    /// A certificate or key is of no use.
+    #[error("cannot use {}: {why}", path.display())]
+    HookFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Certificate and key do not make a client.
+    #[error("{} and {} do not fit: {why}", cert.display(), key.display())]
+    HookIdentity {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's.
+        key: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// TLS itself.
+    #[error("cannot call over TLS: {0}")]
+    HookTls(String),
     /// An event that does not exist.
     #[error("there is no event {text:?}; the events are: {known}")]
     HookEvent {

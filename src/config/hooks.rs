@@ -1,12 +1,18 @@
 //! Hooks: who is told of what happens, as the configuration file says it.
 //!
 //! Promises: a hook has one way to be told, a known list of events and a time limit; what could never work (an empty
-//! command, a URL that is not plain HTTP to an address) is refused where it is written. Runs nothing and connects to nobody.
+//! command, a URL with a name and no address, a certificate that is none) is refused where it is written. Runs nothing and
+//! connects to nobody.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod tls;
+mod url;
 
 use toml::Spanned;
 
+pub use self::tls::Tls;
+pub(super) use self::tls::{Files, SYSTEM};
+pub use self::url::Url;
+use self::url::Written;
 use super::document::{Document, FromName, HookTable};
 use super::error::{Error, Problem};
 use super::resolve::Resolver;
@@ -69,6 +75,8 @@ pub enum Target {
     Web {
         /// Where to.
         url: Url,
+        /// Over TLS.
+        tls: Option<Tls>,
         /// At most so many events at a time.
         batch: usize,
     },
@@ -78,69 +86,16 @@ impl std::fmt::Display for Target {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Command(words) => formatter.write_str(&words.join(" ")),
-            Self::Web { url, .. } => formatter.write_str(&url.text),
+            Self::Web { url, .. } => url.fmt(formatter),
         }
     }
-}
-
-/// A URL of plain HTTP to an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Url {
-    /// As it is written.
-    pub text: String,
-    /// Where to connect.
-    pub address: SocketAddr,
-    /// The `Host` field.
-    pub host: String,
-    /// The path, with the query.
-    pub path: String,
-}
-
-impl Url {
-    /// Reads `http://ADDRESS[:PORT][/PATH]`.
-    pub fn parse(text: &str) -> Result<Self, Problem> {
-        let refuse = |why| Problem::HookUrl { text: text.to_owned(), why };
-        if text.starts_with("https://") {
-            return Err(refuse("gipam calls webhooks over plain HTTP only: put a proxy in front of it"));
-        }
-        let rest = text.strip_prefix("http://").ok_or_else(|| refuse("it must begin with http://"))?;
-        let (host, path) = match rest.find(['/', '?']) {
-            Some(at) if rest[at..].starts_with('/') => (&rest[..at], rest[at..].to_owned()),
-            Some(at) => (&rest[..at], format!("/{}", &rest[at..])),
-            None => (rest, "/".to_owned()),
-        };
-        if path.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
-            return Err(refuse("the path has blanks, '#' or other bytes that a request cannot carry"));
-        }
-        let address = address(host).ok_or_else(|| {
-            refuse("the host must be an IP address or localhost, with :PORT if it is not 80: names are not looked up")
-        })?;
-        Ok(Self { text: text.to_owned(), address, host: host.to_owned(), path })
-    }
-}
-
-/// `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]`, `[2001:db8::1]:80`, `localhost`, `localhost:80`.
-fn address(host: &str) -> Option<SocketAddr> {
-    if let Ok(address) = host.parse() {
-        return Some(address);
-    }
-    if let Some(inside) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        return inside.parse().ok().map(|address| SocketAddr::new(IpAddr::V6(address), 80));
-    }
-    let (name, port) = match host.split_once(':') {
-        Some((name, port)) => (name, port.parse().ok()?),
-        None => (host, 80),
-    };
-    let local = name == "localhost";
-    let address = if local { Ipv4Addr::LOCALHOST } else { name.parse().ok()? };
-    Some(SocketAddr::new(IpAddr::V4(address), port))
 }
 
 /// The hooks of the file.
 pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Vec<Hook>, Error> {
     let mut hooks: Vec<Hook> = Vec::new();
     for table in &resolver.document.top.hook {
-        let hook = read(&resolver.document, table)?;
+        let hook = read(&resolver.document, table, resolver.files())?;
         if hooks.iter().any(|known| known.name == hook.name) {
             let problem = Problem::HookTwice { name: hook.name };
             return Err(resolver.document.refuse(&table.name.span(), problem));
@@ -155,31 +110,11 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Vec<Hook>, Error> {
     Ok(hooks)
 }
 
-fn read(document: &Document, table: &HookTable) -> Result<Hook, Error> {
+fn read(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Hook, Error> {
     document.value(&table.name, |name| {
         value::pool_name(name).map_err(|_| Problem::HookName { name: name.clone() })
     })?;
-    let target = match (&table.command, &table.url) {
-        (Some(command), None) => {
-            if let Some(batch) = &table.batch {
-                return Err(document.refuse(&batch.span(), Problem::HookBatch));
-            }
-            Target::Command(document.value(command, |words| program(document, words))?)
-        }
-        (None, Some(url)) => {
-            let url = document.value(url, |text| Url::parse(text))?;
-            let batch = match &table.batch {
-                Some(written) => document.value(written, |batch| match *batch {
-                    0 => Err(Problem::HookBatchSize { most: LARGEST_BATCH }),
-                    batch if batch > LARGEST_BATCH => Err(Problem::HookBatchSize { most: LARGEST_BATCH }),
-                    batch => Ok(batch),
-                })?,
-                None => DEFAULT_BATCH,
-            };
-            Target::Web { url, batch: batch.into() }
-        }
-        _ => return Err(document.refuse(&table.name.span(), Problem::HookTarget)),
-    };
+    let target = target(document, table, files)?;
     let mut events = Vec::new();
     for written in &table.events {
         events.push(document.value(written, |event| known(event))?);
@@ -197,6 +132,40 @@ fn read(document: &Document, table: &HookTable) -> Result<Hook, Error> {
         events: (!events.is_empty()).then_some(events),
         timeout,
         from_start: table.from.as_ref().is_some_and(|from| *from.get_ref() == FromName::Start),
+    })
+}
+
+/// How it is told.
+fn target(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Target, Error> {
+    Ok(match (&table.command, &table.url) {
+        (Some(command), None) => {
+            if let Some(batch) = &table.batch {
+                return Err(document.refuse(&batch.span(), Problem::HookBatch));
+            }
+            let foreign = [&table.connect, &table.ca, &table.cert, &table.key];
+            if let Some(key) = foreign.into_iter().flatten().next() {
+                return Err(document.refuse(&key.span(), Problem::HookWeb));
+            }
+            Target::Command(document.value(command, |words| program(document, words))?)
+        }
+        (None, Some(url)) => {
+            let written = document.value(url, |text| Written::parse(text))?;
+            let tls = tls::read(document, table, url, &written, files)?;
+            let url = match &table.connect {
+                Some(connect) => document.value(connect, |text| written.at(Some(text)))?,
+                None => document.value(url, |_| written.at(None))?,
+            };
+            let batch = match &table.batch {
+                Some(written) => document.value(written, |batch| match *batch {
+                    0 => Err(Problem::HookBatchSize { most: LARGEST_BATCH }),
+                    batch if batch > LARGEST_BATCH => Err(Problem::HookBatchSize { most: LARGEST_BATCH }),
+                    batch => Ok(batch),
+                })?,
+                None => DEFAULT_BATCH,
+            };
+            Target::Web { url, tls, batch: batch.into() }
+        }
+        _ => return Err(document.refuse(&table.name.span(), Problem::HookTarget)),
     })
 }
 
@@ -220,36 +189,4 @@ fn program(document: &Document, words: &[Spanned<String>]) -> Result<Vec<String>
         _ => return Err(Problem::HookCommand),
     }
     Ok(words)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_webhook_is_plain_http_to_an_address() {
-        for (text, address, path) in [
-            ("http://127.0.0.1:8080/hook?x=1", "127.0.0.1:8080", "/hook?x=1"),
-            ("http://192.0.2.7", "192.0.2.7:80", "/"),
-            ("http://[2001:db8::1]:81/", "[2001:db8::1]:81", "/"),
-            ("http://[2001:db8::1]?a", "[2001:db8::1]:80", "/?a"),
-            ("http://localhost:9000/a", "127.0.0.1:9000", "/a"),
-        ] {
-            let url = Url::parse(text).unwrap();
-            assert_eq!((url.address.to_string().as_str(), url.path.as_str()), (address, path), "{text}");
-        }
-        for text in [
-            "",
-            "https://192.0.2.7/",
-            "ftp://192.0.2.7/",
-            "http://",
-            "http://name.example/",
-            "http://u@192.0.2.7/",
-            "http://192.0.2.7:x/",
-            "http://192.0.2.7/a b",
-            "http://2001:db8::1/",
-        ] {
-            assert!(Url::parse(text).is_err(), "{text:?}");
-        }
-    }
 }

@@ -229,7 +229,27 @@ const HOOK: &[Key] = &[
         "",
         "a program and its arguments, run once for each event, without a shell; or `url`",
     ),
-    key("url", "none", "", "`http://ADDRESS[:PORT]/PATH`: events are sent there with POST, as JSON"),
+    key(
+        "url",
+        "none",
+        "",
+        "`http://HOST[:PORT]/PATH`, or `https://`: events are sent there with POST, as JSON; HOST is an address, `localhost`, or a \
+         name with `connect`",
+    ),
+    key(
+        "connect",
+        "the host of `url`",
+        "",
+        "`ADDRESS[:PORT]` where the host of `url` is reached: names are not looked up",
+    ),
+    key(
+        "ca",
+        "the system's",
+        "",
+        "with `https://`: the authorities that are trusted, and no others (PEM file)",
+    ),
+    key("cert", "none", "", "with `https://`: the certificate chain that gipam shows (PEM file); with `key`"),
+    key("key", "none", "", "its private key (PEM file)"),
     key("events", "[]", "", "the events that it is told; empty = all"),
     key("timeout", "\"10s\"", "", "how long one delivery may take, at most 1h; then it failed"),
     key("batch", "32", "", "with `url`: at most so many events at a time, 1 to 256"),

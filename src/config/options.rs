@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::hooks::SYSTEM;
+
 /// The options as typed, all of them texts. Flags and variables have the same set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -97,6 +99,8 @@ pub struct Surroundings {
     pub root: bool,
     /// The TOML file that is read if it exists and none is named.
     pub default_configuration: PathBuf,
+    /// Where the system may have its list of the authorities that it trusts; the first that exists counts.
+    pub authorities: Vec<PathBuf>,
 }
 
 impl Default for Surroundings {
@@ -106,6 +110,7 @@ impl Default for Surroundings {
             variables: BTreeMap::new(),
             root: false,
             default_configuration: DEFAULT_CONFIGURATION.into(),
+            authorities: SYSTEM.map(PathBuf::from).into(),
         }
     }
 }
@@ -119,7 +124,7 @@ impl Surroundings {
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
             root: rustix::process::geteuid().is_root(),
-            default_configuration: DEFAULT_CONFIGURATION.into(),
+            ..Self::default()
         }
     }
 

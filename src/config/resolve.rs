@@ -1,7 +1,8 @@
 //! Flags over variables over the file over defaults, setting by setting.
 //!
 //! Promises: one order of precedence for every setting, written once ([`Resolver::text`]); pools are the exception
-//! that design.md makes (the file stands above flags). Does not touch anything but the configuration file.
+//! that design.md makes (the file stands above flags). Touches nothing but the configuration file and, for the daemon and
+//! who checks for it, the certificates of its hooks.
 
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use toml::Spanned;
 
 use super::document::{Document, UnknownSubnets};
 use super::error::{Error, Problem};
+use super::hooks::Files;
 use super::options::{self, Options, Spelling, Surroundings};
 use super::origin::{Origin, Shown, Sourced};
 use super::pools::{self, PoolsOrigin};
@@ -36,16 +38,18 @@ pub(super) struct Resolver<'a> {
     pub(super) variables: Options,
     pub(super) document: Document,
     surroundings: &'a Surroundings,
+    look_into: bool,
     pub(super) warnings: Vec<String>,
     shown: Vec<Shown>,
 }
 
 impl<'a> Resolver<'a> {
-    fn new(flags: &'a Options, surroundings: &'a Surroundings) -> Result<Self, Error> {
+    fn new(flags: &'a Options, surroundings: &'a Surroundings, look_into: bool) -> Result<Self, Error> {
         let variables = Options::from_variables(&surroundings.variables);
         let warnings = surroundings.unknown_variables();
         let document = Document::default();
-        let mut resolver = Self { flags, variables, document, surroundings, warnings, shown: Vec::new() };
+        let shown = Vec::new();
+        let mut resolver = Self { flags, variables, document, surroundings, look_into, warnings, shown };
         let written =
             resolver.text(options::CONFIG, None).map(|written| surroundings.absolute(written.value));
         let default = || Some(&surroundings.default_configuration).filter(|path| path.is_file()).cloned();
@@ -98,6 +102,11 @@ impl<'a> Resolver<'a> {
             None => self.surroundings.absolute(&written.value),
         };
         Ok(Sourced { value, origin: written.origin, span: written.span })
+    }
+
+    /// What is to be done with files that the configuration names.
+    pub(super) fn files(&self) -> Files<'a> {
+        if self.look_into { Files::Read(&self.surroundings.authorities) } else { Files::Named }
     }
 
     /// Notes a setting for people.
@@ -295,9 +304,13 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// See [`Config::load`].
-pub(super) fn resolve(flags: &Options, surroundings: &Surroundings) -> Result<Config, Error> {
-    let mut resolver = Resolver::new(flags, surroundings)?;
+/// See [`Config::load`] and, for what does not look into further files, [`Config::outline`].
+pub(super) fn resolve(
+    flags: &Options,
+    surroundings: &Surroundings,
+    look_into: bool,
+) -> Result<Config, Error> {
+    let mut resolver = Resolver::new(flags, surroundings, look_into)?;
     let file = resolver.books_file()?;
     let plugin_dirs = PluginDirs::default();
     let plugin_dirs = PluginDirs {
@@ -361,12 +374,12 @@ impl ClientConfig {
     /// the books can be looked at without it.
     pub fn load(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
         let without = Surroundings { default_configuration: PathBuf::new(), ..surroundings.clone() };
-        let (config, error) = match resolve(flags, surroundings) {
+        let (config, error) = match resolve(flags, surroundings, false) {
             Ok(config) => (config, None),
             Err(error @ (Error::Document { .. } | Error::Unreadable { .. })) if flags.config.is_none() => {
                 let mut without = without;
                 without.variables.remove(options::CONFIG.variable);
-                (resolve(flags, &without)?, Some(error))
+                (resolve(flags, &without, false)?, Some(error))
             }
             Err(error) => return Err(error),
         };
@@ -391,5 +404,5 @@ impl ClientConfig {
 /// Reads a configuration file as the daemon would without flags and variables: what `gipam config check` says.
 pub fn check_file(path: &str, surroundings: &Surroundings) -> Result<Config, Error> {
     let flags = Options { config: Some(path.to_owned()), ..Options::default() };
-    resolve(&flags, &Surroundings { variables: Default::default(), ..surroundings.clone() })
+    resolve(&flags, &Surroundings { variables: Default::default(), ..surroundings.clone() }, true)
 }

@@ -18,8 +18,13 @@ fn house(toml: &str, variables: &[(&str, &str)]) -> House {
         std::fs::write(&default_configuration, toml).unwrap();
     }
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let surroundings =
-        Surroundings { directory: directory.path().to_owned(), variables, root: true, default_configuration };
+    let surroundings = Surroundings {
+        directory: directory.path().to_owned(),
+        variables,
+        root: true,
+        default_configuration,
+        authorities: vec![directory.path().join("system.pem")],
+    };
     House { directory, surroundings }
 }
 

@@ -35,7 +35,10 @@ pub(super) async fn reload(
     others: &Told,
     rehearsal: bool,
 ) -> Result<Reloaded, String> {
-    let new = config.reload().map_err(|error| error.to_string())?;
+    // Its files may be slow, and this thread is the one that serves the doors.
+    let old = config.clone();
+    let new = tokio::task::spawn_blocking(move || old.reload());
+    let new = new.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let mut lines = new.warnings.clone();
     if new.drivers != config.drivers || new.admin != config.admin {
         lines.push(

@@ -88,7 +88,7 @@ impl Place {
 /// Looks at everything.
 pub fn examine(flags: &Options, surroundings: &Surroundings, place: &Place) -> Vec<Finding> {
     let mut report = Report::default();
-    let config = match Config::load(flags, surroundings) {
+    let config = match Config::outline(flags, surroundings) {
         Ok(config) => config,
         Err(error) => {
             let advice = "mend it; gipam config check FILE names every mistake";
@@ -96,7 +96,13 @@ pub fn examine(flags: &Options, surroundings: &Surroundings, place: &Place) -> V
             return report.0;
         }
     };
-    gipam::configuration(&mut report, &config);
+    match Config::load(flags, surroundings) {
+        Ok(config) => gipam::configuration(&mut report, &config),
+        Err(error) => {
+            let advice = "mend it, the next start fails; or ask as root, if only root may read it";
+            report.wrong("configuration", error.to_string(), advice);
+        }
+    }
     let pools = gipam::books(&mut report, &config);
     gipam::daemon(&mut report, &config);
     gipam::doors(&mut report, &config);

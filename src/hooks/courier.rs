@@ -145,7 +145,9 @@ impl Courier {
                 }
                 Ok(())
             }
-            Target::Web { url, .. } => webhook::post(url, &self.hook.name, events, limit).await,
+            Target::Web { url, tls, .. } => {
+                webhook::post(url, tls.as_ref(), &self.hook.name, events, limit).await
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ mod command;
 mod courier;
 mod cursors;
 mod event;
+mod secure;
 mod state;
 mod webhook;
 

@@ -2,17 +2,20 @@
 //!
 //! Promises: one request over a connection of its own, all within one time limit; any 2xx is success, every other answer
 //! a failure whose status and first words are kept for the message. Of an answer only its status matters, so its head is all
-//! that is read of it. Follows no redirect and looks up no name.
+//! that is read of it. With `https://` nothing is said before [`secure`] knows who listens. Follows no redirect and looks up
+//! no name.
 
+use std::io;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::event::Event;
-use crate::config::hooks::Url;
+use super::secure;
+use crate::config::hooks::{Tls, Url};
 
 /// The longest head of an answer.
 const MAX_HEAD: usize = 16 << 10;
@@ -22,6 +25,8 @@ const MAX_FIELDS: usize = 64;
 const KEPT: usize = 200;
 /// And how long these are waited for.
 const WORDS: Duration = Duration::from_millis(200);
+/// Why a connection that ended is no answer.
+pub(super) const EARLY: &str = "it ended early";
 
 /// What is sent.
 #[derive(Serialize)]
@@ -31,7 +36,13 @@ struct Call<'a> {
 }
 
 /// Sends these events.
-pub(super) async fn post(url: &Url, hook: &str, events: &[Event], limit: Duration) -> Result<(), String> {
+pub(super) async fn post(
+    url: &Url,
+    tls: Option<&Tls>,
+    hook: &str,
+    events: &[Event],
+    limit: Duration,
+) -> Result<(), String> {
     let body = serde_json::to_vec(&Call { hook, events }).map_err(|error| error.to_string())?;
     let head = format!(
         "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: gipam/{}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
@@ -41,7 +52,7 @@ pub(super) async fn post(url: &Url, hook: &str, events: &[Event], limit: Duratio
         env!("CARGO_PKG_VERSION"),
         body.len()
     );
-    let answered = timeout(limit, exchange(url, [head.into_bytes(), body].concat())).await;
+    let answered = timeout(limit, call(url, tls, &[head.into_bytes(), body].concat())).await;
     match answered.map_err(|_| format!("{} did not answer within {limit:?}", url.text))?? {
         (200..=299, _) => Ok(()),
         (status, words) => Err(format!("{} answered {status}: {}", url.text, words.escape_debug())),
@@ -49,14 +60,35 @@ pub(super) async fn post(url: &Url, hook: &str, events: &[Event], limit: Duratio
 }
 
 /// The status, and of a refusal its first words.
-async fn exchange(url: &Url, request: Vec<u8>) -> Result<(u16, String), String> {
-    let broken = |why: &dyn std::fmt::Display| format!("{} gave no proper answer: {why}", url.text);
+async fn call(url: &Url, tls: Option<&Tls>, request: &[u8]) -> Result<(u16, String), String> {
+    let broken = |error: io::Error| {
+        let failure = tls.and_then(|tls| secure::failure(&error, url, tls));
+        failure.map_or_else(
+            || format!("{} gave no proper answer: {error}", url.text),
+            |failure| failure.to_string(),
+        )
+    };
     let stream = TcpStream::connect(url.address).await;
-    let mut stream = stream.map_err(|error| format!("{} cannot be reached: {error}", url.address))?;
-    stream.write_all(&request).await.map_err(|error| broken(&error))?;
+    let stream = stream.map_err(|error| format!("{} cannot be reached: {error}", url.address))?;
+    match tls {
+        None => exchange(stream, request).await.map_err(broken),
+        Some(tls) => {
+            let stream = secure::shake(stream, url, tls).await.map_err(|failure| failure.to_string())?;
+            exchange(stream, request).await.map_err(broken)
+        }
+    }
+}
+
+/// The same, over whatever was agreed on.
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &[u8],
+) -> io::Result<(u16, String)> {
+    stream.write_all(request).await?;
+    stream.flush().await?;
     let mut answer = Vec::new();
     loop {
-        match status(&answer).map_err(|error| broken(&error))? {
+        match status(&answer).map_err(io::Error::other)? {
             // A word in between, such as 100: the answer follows.
             Some((100..=199, length)) => drop(answer.drain(..length)),
             Some((status @ 200..=299, _)) => return Ok((status, String::new())),
@@ -66,11 +98,15 @@ async fn exchange(url: &Url, request: Vec<u8>) -> Result<(u16, String), String> 
                 let text = String::from_utf8_lossy(&answer);
                 return Ok((status, text.trim().chars().take(KEPT).collect()));
             }
-            None if answer.len() > MAX_HEAD => return Err(broken(&"its head is too long")),
+            None if answer.len() > MAX_HEAD => return Err(io::Error::other("its head is too long")),
             None => match stream.read_buf(&mut answer).await {
-                Ok(0) => return Err(broken(&"it ended early")),
+                Ok(0) => return Err(io::Error::other(EARLY)),
+                // The same over TLS, without a goodbye.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(io::Error::other(EARLY));
+                }
+                Err(error) => return Err(error),
                 Ok(_) => {}
-                Err(error) => return Err(broken(&error)),
             },
         }
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::daemon::{PATIENCE, until};
@@ -213,14 +214,17 @@ fn what_was_pruned_before_it_was_told_is_told_as_a_gap() {
     let daemon = house.start();
     let mut wire = daemon.wire();
     let (id, _) = wire.subnet(false);
-    for _ in 0..200 {
+    // History is pruned a thousand rows at a time, when nobody asks, while the hook is stuck in what it has read already.
+    for _ in 0..700 {
         let address = wire.address(&id, "", Value::Null);
         wire.release(&id, &address);
     }
     daemon.stop();
-    // History is pruned at the first change after a start, when the hook is stuck in what it has read already.
     let daemon = house.start();
     until("it fails", || hook(&daemon)["last_error"].is_string().then_some(()));
+    let books = Connection::open(house.path("gipam.db")).unwrap();
+    let oldest = || books.query_row("SELECT min(seq) FROM history", [], |row| row.get::<_, i64>(0)).unwrap();
+    until("history is pruned", || (oldest() > 1000).then_some(()));
     daemon.wire().release_pool(&id);
     script(&house, "hook.sh", WRITES);
     let gap = until("a gap", || told(&house).into_iter().find(|event| event["event"] == "gap"));
@@ -228,7 +232,9 @@ fn what_was_pruned_before_it_was_told_is_told_as_a_gap() {
         Some(told(&house)).filter(|told| events(told).last() == Some(&"subnet_released"))
     });
     let at = told.iter().position(|event| *event == gap).unwrap();
-    assert_eq!(gap["first"].as_u64().unwrap(), told[at - 1]["id"].as_u64().unwrap() + 1);
+    // Nothing stands before the gap if pruning was faster than the first look.
+    let before = at.checked_sub(1).map_or(0, |before| told[before]["id"].as_u64().unwrap());
+    assert_eq!(gap["first"].as_u64().unwrap(), before + 1);
     assert_eq!(gap["last"].as_u64().unwrap() + 1, told[at + 1]["id"].as_u64().unwrap());
     assert!(house.log().contains("were pruned before it was told"), "{}", house.log());
     daemon.stop();

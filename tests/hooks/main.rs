@@ -4,6 +4,8 @@
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+#[path = "../support/certificates.rs"]
+mod certificates;
 #[path = "../support/daemon.rs"]
 mod daemon;
 #[path = "../support/http.rs"]
@@ -13,5 +15,7 @@ mod delivery;
 mod examples;
 mod filling;
 mod idle;
+mod receiver;
+mod secure;
 mod support;
 mod webhook;

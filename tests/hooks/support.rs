@@ -32,11 +32,11 @@ pub const HOOK: &str = "[[hook]]\nname = \"test\"\ncommand = [\"./hook.sh\"]\n";
 /// A program that appends each event to `told`, beside itself.
 pub const WRITES: &str = "cat >>\"${0%/*}/told\"";
 
-/// The events that were told so far. A line that is being written is none yet.
+/// The events that were told so far; a line that is being written is none yet.
 pub fn told(house: &House) -> Vec<Value> {
     let text = fs::read_to_string(house.path("told")).unwrap_or_default();
-    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    whole.map(|line| serde_json::from_str(line).unwrap()).collect()
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// What happened, of each.

@@ -1,0 +1,292 @@
+//! What a hook with `https://` trusts, and what it shows of itself: the files that `ca`, `cert` and `key` name.
+//!
+//! Promises: a file that is of no use is refused where it is written; without `ca` the authorities of the system are trusted,
+//! with it only those of the file; there is no way to trust everybody. Two are equal only if their files had the same
+//! content, so that a reload finds a renewed one. TLS 1.2 and 1.3 only. Connects to nobody.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::{Resumption, WantsClientCert};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use sha2::{Digest, Sha256};
+use toml::Spanned;
+
+use super::url::Written;
+use crate::config::document::{Document, HookTable};
+use crate::config::error::{Error, Problem};
+
+/// Where systems keep the authorities that they trust, the first that exists counts.
+pub(in crate::config) const SYSTEM: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+const NO_CERTIFICATE: &str = "there is no certificate in it";
+
+/// TLS to one hook.
+#[derive(Clone)]
+pub struct Tls {
+    /// Whom its certificate must name.
+    pub name: ServerName<'static>,
+    /// The file of the authorities that are trusted.
+    pub authorities: PathBuf,
+    /// How to connect.
+    pub client: Arc<ClientConfig>,
+    /// A digest of all files.
+    content: [u8; 32],
+}
+
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.authorities, self.content) == (&other.name, &other.authorities, other.content)
+    }
+}
+
+impl Eq for Tls {}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, authorities) = (&self.name, &self.authorities);
+        formatter
+            .debug_struct("Tls")
+            .field("name", name)
+            .field("authorities", authorities)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether files that the configuration names are looked into, and where the system's own are.
+#[derive(Clone, Copy)]
+pub(in crate::config) enum Files<'a> {
+    /// They are; these are the system's.
+    Read(&'a [PathBuf]),
+    /// They are not: a command that only asks the daemon needs none. Nobody is trusted then.
+    Named,
+}
+
+/// What the keys of this hook say about TLS; nothing with `http://`.
+pub(super) fn read(
+    document: &Document,
+    table: &HookTable,
+    url: &Spanned<String>,
+    written: &Written,
+    files: Files<'_>,
+) -> Result<Option<Tls>, Error> {
+    let first = table.ca.as_ref().or(table.cert.as_ref()).or(table.key.as_ref());
+    if let (false, Some(key)) = (written.secure, first) {
+        return Err(document.refuse(&key.span(), Problem::HookPlain));
+    }
+    if let (Some(alone), None) | (None, Some(alone)) = (&table.cert, &table.key) {
+        return Err(document.refuse(&alone.span(), Problem::HookPair));
+    }
+    if !written.secure {
+        return Ok(None);
+    }
+    let mut digest = Sha256::new();
+    let (authorities, client) = match files {
+        Files::Read(system) => {
+            let (file, roots) = trusted(document, table, url, system, &mut digest)?;
+            (file, client(document, table, url, roots, &mut digest)?)
+        }
+        Files::Named => {
+            (PathBuf::new(), builder(document, url, RootCertStore::empty())?.with_no_client_auth())
+        }
+    };
+    let content = digest.finalize().into();
+    Ok(Some(Tls { name: written.name.clone(), authorities, client: Arc::new(client), content }))
+}
+
+/// The file of the authorities and what it holds.
+fn trusted(
+    document: &Document,
+    table: &HookTable,
+    url: &Spanned<String>,
+    system: &[PathBuf],
+    digest: &mut Sha256,
+) -> Result<(PathBuf, RootCertStore), Error> {
+    let mut roots = RootCertStore::empty();
+    if let Some(ca) = &table.ca {
+        return document.value(ca, |text| {
+            let path = document.path(text)?;
+            for authority in certificates(&path, digest)? {
+                roots
+                    .add(authority)
+                    .map_err(|_| unusable(&path, "there is something else in it than certificates"))?;
+            }
+            Ok((path, roots))
+        });
+    }
+    document.value(url, |_| {
+        let path = system.iter().find(|path| path.exists()).ok_or_else(|| Problem::HookAuthorities {
+            places: system.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
+        })?;
+        // Whom a system trusts is nobody's choice here: an odd certificate among hundreds is passed over.
+        match roots.add_parsable_certificates(certificates(path, digest)?) {
+            (0, _) => Err(unusable(path, NO_CERTIFICATE)),
+            _ => Ok((path.clone(), roots)),
+        }
+    })
+}
+
+/// Who trusts these authorities, and shows the hook's certificate if it has one.
+fn client(
+    document: &Document,
+    table: &HookTable,
+    url: &Spanned<String>,
+    roots: RootCertStore,
+    digest: &mut Sha256,
+) -> Result<ClientConfig, Error> {
+    let builder = builder(document, url, roots)?;
+    let mut client = match (&table.cert, &table.key) {
+        (Some(cert), Some(key)) => {
+            let chain = document.value(cert, |text| certificates(&document.path(text)?, digest))?;
+            document.value(key, |text| {
+                let path = document.path(text)?;
+                let secret = private_key(&path, digest)?;
+                let cert = document.path(cert.get_ref())?;
+                builder.with_client_auth_cert(chain, secret).map_err(|error| Problem::HookIdentity {
+                    cert,
+                    key: path,
+                    why: error.to_string(),
+                })
+            })?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Each delivery is a connection that is checked whole; events are rare enough for that.
+    client.resumption = Resumption::disabled();
+    Ok(client)
+}
+
+/// A client that trusts these authorities.
+fn builder(
+    document: &Document,
+    url: &Spanned<String>,
+    roots: RootCertStore,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = document.value(url, |_| {
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        builder.map_err(|error| Problem::HookTls(error.to_string()))
+    })?;
+    Ok(builder.with_root_certificates(roots))
+}
+
+fn certificates(path: &Path, digest: &mut Sha256) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let content = content(path, digest)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
+    let found = found.map_err(|error| unusable(path, error))?;
+    if found.is_empty() {
+        return Err(unusable(path, NO_CERTIFICATE));
+    }
+    Ok(found)
+}
+
+fn private_key(path: &Path, digest: &mut Sha256) -> Result<PrivateKeyDer<'static>, Problem> {
+    PrivateKeyDer::from_pem_slice(&content(path, digest)?).map_err(|error| match error {
+        pem::Error::NoItemsFound => unusable(path, "there is no private key in it that needs no password"),
+        error => unusable(path, error),
+    })
+}
+
+fn content(path: &Path, digest: &mut Sha256) -> Result<Vec<u8>, Problem> {
+    let read = |path: &Path| match fs::metadata(path)?.is_file() {
+        true => fs::read(path),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")),
+    };
+    let content = read(path).map_err(|error| unusable(path, error))?;
+    digest.update(Sha256::digest(&content));
+    Ok(content)
+}
+
+fn unusable(path: &Path, why: impl ToString) -> Problem {
+    Problem::HookFile { path: path.to_owned(), why: why.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ODD: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+    fn made(name: &str) -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap().pem()
+    }
+
+    /// A hook with this key beside its URL, in a directory with these files; the first system's list is not there.
+    fn hook(keys: &str, files: &[(&str, &str)]) -> Result<(PathBuf, usize, Tls), String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        files.iter().for_each(|(name, content)| fs::write(path(name), content).unwrap());
+        let toml = format!("[[hook]]\nname = \"x\"\nurl = \"https://192.0.2.7/\"\n{keys}\n");
+        let document = Document::parse(&path("gipam.toml"), toml).unwrap();
+        let table = &document.top.hook[0];
+        let url = table.url.as_ref().unwrap();
+        let written = Written::parse(url.get_ref()).unwrap();
+        let system = ["missing.pem", "system.pem", "other.pem"].map(path);
+        let shown = |error: Error| error.to_string().replace(&directory.path().display().to_string(), "");
+        let tls = read(&document, table, url, &written, Files::Read(&system)).map_err(shown)?.unwrap();
+        let (file, roots) = trusted(&document, table, url, &system, &mut Sha256::new()).map_err(shown)?;
+        assert_eq!(tls.authorities, file);
+        Ok((file.strip_prefix(directory.path()).unwrap().to_owned(), roots.len(), tls))
+    }
+
+    #[test]
+    fn without_a_ca_the_systems_first_list_is_trusted_but_for_what_is_odd_in_it() {
+        let (list, one) = (made("a") + ODD + &made("b"), made("c"));
+        let (file, roots, _) = hook("", &[("system.pem", &list), ("other.pem", &one)]).unwrap();
+        assert_eq!((file.as_path(), roots), (Path::new("system.pem"), 2));
+        let none = hook("", &[]).unwrap_err();
+        assert!(none.contains("key hook[1].url: this system has no list of authorities"), "{none}");
+        assert!(none.contains("(/missing.pem, /system.pem, /other.pem)"), "{none}");
+        let odd = hook("", &[("system.pem", ODD)]).unwrap_err();
+        assert!(odd.ends_with("cannot use /system.pem: there is no certificate in it"), "{odd}");
+    }
+
+    #[test]
+    fn with_a_ca_nobody_else_is_trusted() {
+        let (list, one) = (made("a") + &made("b"), made("c"));
+        let (file, roots, _) = hook("ca = \"ca.pem\"", &[("system.pem", &list), ("ca.pem", &one)]).unwrap();
+        assert_eq!((file.as_path(), roots), (Path::new("ca.pem"), 1));
+    }
+
+    #[test]
+    fn a_renewed_file_is_a_change_and_the_same_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let load = |keys: &str| {
+            let toml =
+                format!("[[hook]]\nname = \"x\"\nurl = \"https://192.0.2.7/\"\nca = \"ca.pem\"\n{keys}");
+            let document = Document::parse(&directory.path().join("gipam.toml"), toml).unwrap();
+            let table = &document.top.hook[0];
+            let url = table.url.as_ref().unwrap();
+            let written = Written::parse(url.get_ref()).unwrap();
+            read(&document, table, url, &written, Files::Read(&[])).unwrap().unwrap()
+        };
+        let write = |name: &str, content: String| fs::write(directory.path().join(name), content).unwrap();
+        write("ca.pem", made("a"));
+        let first = load("");
+        assert_eq!(first, load(""));
+        write("ca.pem", made("a"));
+        assert_ne!(first, load(""));
+        let shows = |key: &rcgen::KeyPair| {
+            let params = rcgen::CertificateParams::new(vec!["gipam".to_owned()]).unwrap();
+            write("our.pem", params.self_signed(key).unwrap().pem());
+            write("our.key", key.serialize_pem());
+            load("cert = \"our.pem\"\nkey = \"our.key\"")
+        };
+        let keys = [rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap()];
+        let ours = shows(&keys[0]);
+        assert_ne!(ours, load(""));
+        assert_ne!(ours, shows(&keys[1]));
+        assert!(!format!("{ours:?}").contains("PrivateKey"), "{ours:?}");
+    }
+}

@@ -1,0 +1,215 @@
+//! The URL of a hook, and the address where it is reached.
+//!
+//! Promises: what cannot be called is refused with what to write instead; no name is ever looked up, so a URL with a name
+//! needs the address beside it. Connects to nobody.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+
+use rustls::pki_types::ServerName;
+
+use crate::config::error::Problem;
+
+/// A web address that can be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// As it is written.
+    pub text: String,
+    /// Where to connect.
+    pub address: SocketAddr,
+    /// The `Host` field.
+    pub host: String,
+    /// The path, with the query.
+    pub path: String,
+    /// The address was written beside it, under `connect`.
+    pub elsewhere: bool,
+}
+
+impl std::fmt::Display for Url {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.text)?;
+        if self.elsewhere { write!(formatter, " at {}", self.address) } else { Ok(()) }
+    }
+}
+
+/// What `url` alone says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    /// `https://`.
+    pub(super) secure: bool,
+    /// Whom it calls, and whom a certificate must name.
+    pub(super) name: ServerName<'static>,
+    text: String,
+    host: String,
+    place: Place,
+    path: String,
+}
+
+/// A host and its port, as both `url` and `connect` may have them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    name: ServerName<'static>,
+    /// The zone of a link-local address, as a number.
+    zone: u32,
+    port: Option<u16>,
+}
+
+impl Written {
+    /// Reads `http://HOST[:PORT][/PATH]` and the same with `https://`.
+    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
+        let refuse = |why| Problem::HookUrl { text: text.to_owned(), why };
+        let (secure, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => return Err(refuse("it must begin with http:// or https://")),
+        };
+        let (host, path) = match rest.find(['/', '?']) {
+            Some(at) if rest[at..].starts_with('/') => (&rest[..at], rest[at..].to_owned()),
+            Some(at) => (&rest[..at], format!("/{}", &rest[at..])),
+            None => (rest, "/".to_owned()),
+        };
+        if path.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
+            return Err(refuse("the path has blanks, '#' or other bytes that a request cannot carry"));
+        }
+        let place = Place::parse(host).ok_or_else(|| {
+            refuse("the host must be an IP address (IPv6 in [brackets]) or a name, perhaps with :PORT")
+        })?;
+        Ok(Self {
+            secure,
+            name: place.name.clone(),
+            text: text.to_owned(),
+            host: host.to_owned(),
+            place,
+            path,
+        })
+    }
+
+    /// Together with `connect`: the same host at another place, with the URL's port unless it has one.
+    pub(super) fn at(self, connect: Option<&str>) -> Result<Url, Problem> {
+        let port = self.place.port.unwrap_or(if self.secure { 443 } else { 80 });
+        let address = match connect {
+            None => self.place.address(port).ok_or_else(|| Problem::HookUrl {
+                text: self.text.clone(),
+                why: "names are not looked up, as a hook may be what makes them; write its address beside it: connect = \"ADDRESS\"",
+            })?,
+            Some(connect) => Place::parse(connect)
+                .and_then(|place| place.address(place.port.unwrap_or(port)))
+                .ok_or_else(|| Problem::HookConnect { text: connect.to_owned() })?,
+        };
+        Ok(Url { text: self.text, address, host: self.host, path: self.path, elsewhere: connect.is_some() })
+    }
+}
+
+impl Place {
+    fn parse(text: &str) -> Option<Self> {
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+                (host, Some(port.parse().ok().filter(|port| digits && *port != 0)?))
+            }
+            _ => (text, None),
+        };
+        if host.starts_with('[') {
+            let address: SocketAddrV6 = format!("{host}:0").parse().ok()?;
+            return Some(Self { name: IpAddr::V6(*address.ip()).into(), zone: address.scope_id(), port });
+        }
+        let name = match host.parse::<Ipv4Addr>() {
+            Ok(address) => IpAddr::V4(address).into(),
+            Err(_) => ServerName::try_from(host).ok()?.to_owned(),
+        };
+        Some(Self { name, zone: 0, port })
+    }
+
+    /// The address that it names by itself.
+    fn address(&self, port: u16) -> Option<SocketAddr> {
+        let address = match &self.name {
+            ServerName::IpAddress(address) => IpAddr::from(*address),
+            ServerName::DnsName(name) if name.as_ref() == "localhost" => Ipv4Addr::LOCALHOST.into(),
+            _ => return None,
+        };
+        Some(match address {
+            IpAddr::V4(address) => SocketAddr::from((address, port)),
+            IpAddr::V6(address) => SocketAddrV6::new(address, port, 0, self.zone).into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, connect: Option<&str>) -> Result<Url, Problem> {
+        Written::parse(text)?.at(connect)
+    }
+
+    #[test]
+    fn a_webhook_is_at_an_address() {
+        for (text, connect, address, path) in [
+            ("http://127.0.0.1:8080/hook?x=1", None, "127.0.0.1:8080", "/hook?x=1"),
+            ("http://192.0.2.7", None, "192.0.2.7:80", "/"),
+            ("https://192.0.2.7", None, "192.0.2.7:443", "/"),
+            ("http://[2001:db8::1]:81/", None, "[2001:db8::1]:81", "/"),
+            ("https://[2001:db8::1]?a", None, "[2001:db8::1]:443", "/?a"),
+            ("http://[fe80::1%2]/", None, "[fe80::1%2]:80", "/"),
+            ("http://localhost:9000/a", None, "127.0.0.1:9000", "/a"),
+            ("https://inventory.example/a", Some("192.0.2.7"), "192.0.2.7:443", "/a"),
+            ("https://inventory.example:8443/a", Some("192.0.2.7"), "192.0.2.7:8443", "/a"),
+            ("https://inventory.example/a", Some("[2001:db8::7]:8443"), "[2001:db8::7]:8443", "/a"),
+            ("http://inventory.example", Some("localhost:81"), "127.0.0.1:81", "/"),
+            ("https://192.0.2.7/", Some("127.0.0.1:8443"), "127.0.0.1:8443", "/"),
+        ] {
+            let url = read(text, connect).unwrap();
+            assert_eq!((url.address.to_string().as_str(), url.path.as_str()), (address, path), "{text}");
+        }
+        for text in [
+            "",
+            "192.0.2.7",
+            "ftp://192.0.2.7/",
+            "http://",
+            "https://:443/",
+            "http://u@192.0.2.7/",
+            "https://u@inventory.example/",
+            "http://192.0.2.7:x/",
+            "http://192.0.2.7:/",
+            "http://192.0.2.7:0/",
+            "http://192.0.2.7:+1/",
+            "http://192.0.2.300/",
+            "http://192.0.2.7/a b",
+            "http://2001:db8::1/",
+            "https://[192.0.2.7]/",
+            "https://[2001:db8::1/",
+            "https://2001:db8::1]/",
+            "https://[2001:db8::1]x/",
+            "https://[2001:db8::1]:80:80/",
+            "http://[fe80::1%eth0]/",
+            "https://inventory.example:65536/",
+            "https://b\u{fc}ro.example/",
+        ] {
+            assert!(read(text, Some("192.0.2.7")).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_alone_is_refused_with_what_to_write() {
+        let said = read("https://inventory.example/", None).unwrap_err().to_string();
+        assert!(said.contains("connect = \"ADDRESS\""), "{said}");
+        for connect in ["", "other.example", "2001:db8::1", "192.0.2.7:", "192.0.2.7/24", "https://192.0.2.7"]
+        {
+            let said = read("https://inventory.example/", Some(connect)).unwrap_err();
+            assert_eq!(said, Problem::HookConnect { text: connect.to_owned() });
+        }
+    }
+
+    #[test]
+    fn the_certificate_must_name_whom_the_url_names_wherever_it_is() {
+        let written = Written::parse("https://inventory.example:8443/").unwrap();
+        assert_eq!(
+            (written.name.to_str().as_ref(), written.host.as_str()),
+            ("inventory.example", "inventory.example:8443")
+        );
+        assert_eq!(
+            written.at(Some("192.0.2.7")).unwrap().to_string(),
+            "https://inventory.example:8443/ at 192.0.2.7:8443"
+        );
+        assert_eq!(Written::parse("https://[2001:db8::1]/").unwrap().name.to_str(), "2001:db8::1");
+    }
+}

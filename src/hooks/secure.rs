@@ -1,0 +1,165 @@
+//! TLS to a webhook: the handshake, and what went wrong with it in words that help.
+//!
+//! Promises: nothing is sent to somebody whose certificate was not checked; each way in which that commonly goes wrong has a
+//! message of its own, which says what to change. What the other side wrote is escaped and cut. Reads no files.
+
+use rustls::pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::webhook::EARLY;
+use crate::config::hooks::{Tls, Url};
+use crate::plan::settings::rfc3339;
+
+/// How much of the names in a certificate stands in a message.
+const KEPT: usize = 200;
+
+/// Why nothing was said over TLS. The first words say it all: `gipam status` may have room for no more.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(
+        "unknown issuer: no authority in {file} has signed the certificate of {url}; name the file of the one that did with the key ca"
+    )]
+    Issuer { url: String, file: String },
+    #[error(
+        "wrong name: the certificate of {url} is for {names}, not for {name}; write one of its names into url (connect says where \
+         that is), or give it a certificate for {name}"
+    )]
+    Name { url: String, names: String, name: String },
+    #[error("expired: a certificate of {url} was valid until {when}; renew it there")]
+    Expired { url: String, when: String },
+    #[error(
+        "not valid yet: a certificate of {url} becomes valid at {when}; look at the clocks of both machines"
+    )]
+    Early { url: String, when: String },
+    #[error(
+        "not for a server: the certificate of {url} is one of an authority (CA:TRUE); give it one with CA:FALSE, which may be self-signed"
+    )]
+    Authority { url: String },
+    #[error("not for a server: the certificate of {url} lacks serverAuth in its extended key usage")]
+    Purpose { url: String },
+    #[error("no TLS: {url} answers with something else; write http:// if that is meant")]
+    Plain { url: String },
+    #[error(
+        "no certificate: {url} knows its clients by certificates ({why}); name gipam's with the keys cert and key"
+    )]
+    Nameless { url: String, why: String },
+    #[error(
+        "not accepted: {url} does not take the certificate that gipam shows ({why}); see the keys cert and key"
+    )]
+    Client { url: String, why: String },
+    #[error("TLS with {url} failed: {why}")]
+    Other { url: String, why: String },
+}
+
+/// Speaks TLS over this connection, if whoever answers is who the URL names.
+pub(super) async fn shake(stream: TcpStream, url: &Url, tls: &Tls) -> Result<TlsStream<TcpStream>, Failure> {
+    let connecting = TlsConnector::from(tls.client.clone()).connect(tls.name.clone(), stream);
+    connecting.await.map_err(|error| {
+        let early = error.kind() == std::io::ErrorKind::UnexpectedEof;
+        let why = || if early { EARLY.to_owned() } else { error.to_string() };
+        failure(&error, url, tls).unwrap_or_else(|| Failure::Other { url: url.text.clone(), why: why() })
+    })
+}
+
+/// What TLS has to say about an error, if it is one of TLS: the other side may refuse what it was shown after the handshake.
+pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &Tls) -> Option<Failure> {
+    let error = error.get_ref()?.downcast_ref::<TlsError>()?;
+    let url = url.text.clone();
+    Some(match error {
+        TlsError::InvalidCertificate(error) => certificate(error, url, tls),
+        TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => Failure::Plain { url },
+        TlsError::AlertReceived(alert) if is_about_us(*alert) => {
+            let why = format!("{alert:?}");
+            match tls.client.client_auth_cert_resolver.has_certs() {
+                true => Failure::Client { url, why },
+                false => Failure::Nameless { url, why },
+            }
+        }
+        error => Failure::Other { url, why: error.to_string() },
+    })
+}
+
+/// What is wrong with the certificate of the other side.
+fn certificate(error: &CertificateError, url: String, tls: &Tls) -> Failure {
+    match error {
+        // A bad signature: an authority of the same name has another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            Failure::Issuer { url, file: tls.authorities.display().to_string() }
+        }
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            Failure::Name { url, names: names(presented), name: tls.name.to_str().into_owned() }
+        }
+        CertificateError::ExpiredContext { not_after, .. } => {
+            Failure::Expired { url, when: date(*not_after) }
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            Failure::Early { url, when: date(*not_before) }
+        }
+        CertificateError::InvalidPurposeContext { .. } => Failure::Purpose { url },
+        CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
+            Failure::Authority { url }
+        }
+        error => Failure::Other { url, why: error.to_string().escape_debug().take(KEPT).collect() },
+    }
+}
+
+/// `DnsName("a.example")` and `IpAddress(192.0.2.1)` as people write them.
+fn names(presented: &[String]) -> String {
+    let bare = |name: &String| {
+        let inside = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+        inside.trim_matches('"').to_owned()
+    };
+    let names = presented.iter().map(bare).collect::<Vec<_>>().join(", ");
+    match names.is_empty() {
+        true => "nobody (it has no subjectAltName)".to_owned(),
+        false => names.escape_debug().take(KEPT).collect(),
+    }
+}
+
+fn date(time: UnixTime) -> String {
+    rfc3339(time.as_secs().saturating_mul(1000))
+}
+
+/// Whether they do not like what we have shown, or miss it.
+const fn is_about_us(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::DecryptError
+            | AlertDescription::AccessDenied
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_said_as_people_write_them() {
+        let presented =
+            ["DnsName(\"a.example\")", "IpAddress(192.0.2.1)", "Unsupported(0x81)"].map(str::to_owned);
+        assert_eq!(names(&presented), "a.example, 192.0.2.1, 0x81");
+        assert_eq!(names(&["DnsName(\"a\nb\")".to_owned()]), "a\\nb");
+        assert_eq!(names(&["x".repeat(1000)]).len(), KEPT);
+        assert!(names(&[]).starts_with("nobody"));
+    }
+
+    #[test]
+    fn times_beyond_what_can_be_said_are_no_panic() {
+        let _ = date(UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::MAX)));
+        assert_eq!(
+            date(UnixTime::since_unix_epoch(std::time::Duration::from_secs(0))),
+            "1970-01-01T00:00:00Z"
+        );
+    }
+}

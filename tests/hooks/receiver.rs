@@ -1,0 +1,94 @@
+//! Somebody who is told over TLS: what came in on each connection, or why nothing did.
+//!
+//! Promises: a request that arrives was spoken as HTTP/1.1 over a handshake of its own, or the test fails.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{
+    HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion,
+};
+
+use super::certificates::{Authority, Identity};
+use super::daemon::{PATIENCE, until};
+use super::webhook::{Asked, serve};
+
+fn certificate(pem: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
+}
+
+/// A server with this certificate; with `clients`, only for those whom that authority has signed.
+pub fn settings(
+    identity: &Identity,
+    clients: Option<&Authority>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder =
+        ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(certificate(&authority.pem())).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.unwrap())
+        }
+    };
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+    let mut settings = builder.with_single_cert(vec![certificate(&identity.chain)], key).unwrap();
+    settings.alpn_protocols = ["h2", "http/1.1"].map(Vec::from).into();
+    settings
+}
+
+/// What came in on one connection: the name that was asked for, and the request; or why there was none.
+pub type Came = io::Result<(Option<String>, Asked)>;
+
+/// Somebody who answers with success over TLS.
+pub fn receiver(identity: &Identity) -> (SocketAddr, Receiver<Came>) {
+    listening(settings(identity, None, rustls::ALL_VERSIONS))
+}
+
+/// The same with these settings.
+pub fn listening(settings: ServerConfig) -> (SocketAddr, Receiver<Came>) {
+    let (listener, settings) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(settings));
+    let address = listener.local_addr().unwrap();
+    let (sender, came) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut stream = StreamOwned::new(ServerConnection::new(settings.clone()).unwrap(), stream);
+            let asked = serve(&mut stream, "204 No Content");
+            if asked.is_ok() {
+                assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]), "this is what is spoken");
+                let kind = stream.conn.handshake_kind();
+                assert!(
+                    kind.is_some_and(|kind| kind != HandshakeKind::Resumed),
+                    "{kind:?}: checked each time"
+                );
+            }
+            let came = asked.map(|asked| (stream.conn.server_name().map(str::to_owned), asked));
+            if sender.send(came).is_err() {
+                return;
+            }
+        }
+    });
+    (address, came)
+}
+
+/// Nobody has heard anything: connections came to nothing.
+pub fn heard_nothing(came: &Receiver<Came>) {
+    assert!(came.recv_timeout(PATIENCE).unwrap().is_err(), "nothing is said to whom nobody vouches for");
+    assert!(came.try_iter().all(|came| came.is_err()));
+}
+
+/// The next request that arrived.
+pub fn arrived(came: &Receiver<Came>) -> (Option<String>, Asked) {
+    until("a request arrives", || came.recv_timeout(PATIENCE).unwrap().ok())
+}
