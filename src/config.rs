@@ -164,12 +164,18 @@ impl Default for Limits {
 impl Config {
     /// Resolves flags and surroundings (which name the TOML file, if any) into a configuration.
     pub fn load(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
-        resolve::resolve(flags, surroundings, true)
+        resolve::resolve(flags, surroundings, resolve::Look::Into)
+    }
+
+    /// The same for a start, which no hook's certificate shall hold up: a file of one that is of no use is what that hook
+    /// fails with.
+    pub fn start(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
+        resolve::resolve(flags, surroundings, resolve::Look::AsFarAsPossible)
     }
 
     /// The same for who only looks: the files that it names need not be readable, and its hooks trust nobody.
     pub fn outline(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
-        resolve::resolve(flags, surroundings, false)
+        resolve::resolve(flags, surroundings, resolve::Look::Away)
     }
 
     /// Resolves the same flags and variables again; the TOML file may have changed.

@@ -9,7 +9,7 @@ use crate::daemon;
 
 /// Resolves the configuration, sets logging up and runs the daemon until it ends.
 pub(super) fn run(flags: &Options, surroundings: &Surroundings) -> Result<(), Error> {
-    let config = Config::load(flags, surroundings).map_err(Error::Configuration)?;
+    let config = Config::start(flags, surroundings).map_err(Error::Configuration)?;
     logging::set_up(config.log, surroundings);
     for warning in &config.warnings {
         tracing::warn!("{warning}");

@@ -76,7 +76,7 @@ pub enum Target {
         /// Where to.
         url: Url,
         /// Over TLS.
-        tls: Option<Tls>,
+        tls: Option<Box<Tls>>,
         /// At most so many events at a time.
         batch: usize,
     },
@@ -150,7 +150,7 @@ fn target(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Ta
         }
         (None, Some(url)) => {
             let written = document.value(url, |text| Written::parse(text))?;
-            let tls = tls::read(document, table, url, &written, files)?;
+            let tls = tls::read(document, table, url, &written, files)?.map(Box::new);
             let url = match &table.connect {
                 Some(connect) => document.value(connect, |text| written.at(Some(text)))?,
                 None => document.value(url, |_| written.at(None))?,

@@ -38,18 +38,18 @@ pub(super) struct Resolver<'a> {
     pub(super) variables: Options,
     pub(super) document: Document,
     surroundings: &'a Surroundings,
-    look_into: bool,
+    files: Look,
     pub(super) warnings: Vec<String>,
     shown: Vec<Shown>,
 }
 
 impl<'a> Resolver<'a> {
-    fn new(flags: &'a Options, surroundings: &'a Surroundings, look_into: bool) -> Result<Self, Error> {
+    fn new(flags: &'a Options, surroundings: &'a Surroundings, files: Look) -> Result<Self, Error> {
         let variables = Options::from_variables(&surroundings.variables);
         let warnings = surroundings.unknown_variables();
         let document = Document::default();
         let shown = Vec::new();
-        let mut resolver = Self { flags, variables, document, surroundings, look_into, warnings, shown };
+        let mut resolver = Self { flags, variables, document, surroundings, files, warnings, shown };
         let written =
             resolver.text(options::CONFIG, None).map(|written| surroundings.absolute(written.value));
         let default = || Some(&surroundings.default_configuration).filter(|path| path.is_file()).cloned();
@@ -106,7 +106,11 @@ impl<'a> Resolver<'a> {
 
     /// What is to be done with files that the configuration names.
     pub(super) fn files(&self) -> Files<'a> {
-        if self.look_into { Files::Read(&self.surroundings.authorities) } else { Files::Named }
+        match self.files {
+            Look::Into => Files::Read(&self.surroundings.authorities),
+            Look::AsFarAsPossible => Files::Serve(&self.surroundings.authorities),
+            Look::Away => Files::Named,
+        }
     }
 
     /// Notes a setting for people.
@@ -304,13 +308,20 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// See [`Config::load`] and, for what does not look into further files, [`Config::outline`].
-pub(super) fn resolve(
-    flags: &Options,
-    surroundings: &Surroundings,
-    look_into: bool,
-) -> Result<Config, Error> {
-    let mut resolver = Resolver::new(flags, surroundings, look_into)?;
+/// What is done with further files that the configuration names.
+#[derive(Clone, Copy)]
+pub(super) enum Look {
+    /// See [`Config::load`].
+    Into,
+    /// See [`Config::start`].
+    AsFarAsPossible,
+    /// See [`Config::outline`].
+    Away,
+}
+
+/// The configuration from all its sources.
+pub(super) fn resolve(flags: &Options, surroundings: &Surroundings, files: Look) -> Result<Config, Error> {
+    let mut resolver = Resolver::new(flags, surroundings, files)?;
     let file = resolver.books_file()?;
     let plugin_dirs = PluginDirs::default();
     let plugin_dirs = PluginDirs {
@@ -374,12 +385,12 @@ impl ClientConfig {
     /// the books can be looked at without it.
     pub fn load(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
         let without = Surroundings { default_configuration: PathBuf::new(), ..surroundings.clone() };
-        let (config, error) = match resolve(flags, surroundings, false) {
+        let (config, error) = match resolve(flags, surroundings, Look::Away) {
             Ok(config) => (config, None),
             Err(error @ (Error::Document { .. } | Error::Unreadable { .. })) if flags.config.is_none() => {
                 let mut without = without;
                 without.variables.remove(options::CONFIG.variable);
-                (resolve(flags, &without, false)?, Some(error))
+                (resolve(flags, &without, Look::Away)?, Some(error))
             }
             Err(error) => return Err(error),
         };
@@ -404,5 +415,5 @@ impl ClientConfig {
 /// Reads a configuration file as the daemon would without flags and variables: what `gipam config check` says.
 pub fn check_file(path: &str, surroundings: &Surroundings) -> Result<Config, Error> {
     let flags = Options { config: Some(path.to_owned()), ..Options::default() };
-    resolve(&flags, &Surroundings { variables: Default::default(), ..surroundings.clone() }, true)
+    resolve(&flags, &Surroundings { variables: Default::default(), ..surroundings.clone() }, Look::Into)
 }

@@ -99,7 +99,7 @@ pub fn examine(flags: &Options, surroundings: &Surroundings, place: &Place) -> V
     match Config::load(flags, surroundings) {
         Ok(config) => gipam::configuration(&mut report, &config),
         Err(error) => {
-            let advice = "mend it, the next start fails; or ask as root, if only root may read it";
+            let advice = "mend it, then gipam reload: until then that hook is told of nothing; or ask as root, if only root may read it";
             report.wrong("configuration", error.to_string(), advice);
         }
     }

@@ -146,7 +146,7 @@ impl Courier {
                 Ok(())
             }
             Target::Web { url, tls, .. } => {
-                webhook::post(url, tls.as_ref(), &self.hook.name, events, limit).await
+                webhook::post(url, tls.as_deref(), &self.hook.name, events, limit).await
             }
         }
     }

@@ -50,13 +50,16 @@ pub(super) enum Failure {
         "not accepted: {url} does not take the certificate that gipam shows ({why}); see the keys cert and key"
     )]
     Client { url: String, why: String },
+    #[error("no TLS yet: {0}")]
+    Files(String),
     #[error("TLS with {url} failed: {why}")]
     Other { url: String, why: String },
 }
 
 /// Speaks TLS over this connection, if whoever answers is who the URL names.
 pub(super) async fn shake(stream: TcpStream, url: &Url, tls: &Tls) -> Result<TlsStream<TcpStream>, Failure> {
-    let connecting = TlsConnector::from(tls.client.clone()).connect(tls.name.clone(), stream);
+    let client = tls.client.clone().map_err(Failure::Files)?;
+    let connecting = TlsConnector::from(client).connect(tls.name.clone(), stream);
     connecting.await.map_err(|error| {
         let early = error.kind() == std::io::ErrorKind::UnexpectedEof;
         let why = || if early { EARLY.to_owned() } else { error.to_string() };
@@ -73,7 +76,7 @@ pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &Tls) -> Option<Fa
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => Failure::Plain { url },
         TlsError::AlertReceived(alert) if is_about_us(*alert) => {
             let why = format!("{alert:?}");
-            match tls.client.client_auth_cert_resolver.has_certs() {
+            match tls.client.as_ref().is_ok_and(|client| client.client_auth_cert_resolver.has_certs()) {
                 true => Failure::Client { url, why },
                 false => Failure::Nameless { url, why },
             }

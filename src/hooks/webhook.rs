@@ -68,6 +68,9 @@ async fn call(url: &Url, tls: Option<&Tls>, request: &[u8]) -> Result<(u16, Stri
             |failure| failure.to_string(),
         )
     };
+    if let Some(Err(why)) = tls.map(|tls| &tls.client) {
+        return Err(secure::Failure::Files(why.clone()).to_string());
+    }
     let stream = TcpStream::connect(url.address).await;
     let stream = stream.map_err(|error| format!("{} cannot be reached: {error}", url.address))?;
     match tls {

@@ -299,42 +299,53 @@ fn who_hangs_up_in_the_handshake_or_before_the_answer_is_told_apart() {
     }
 }
 
+/// Keys and files of TLS that are of no use: what is written, at which key, what is said of it, whether a file is at fault.
+fn of_no_use() -> Vec<(String, &'static str, &'static str, bool)> {
+    let url = "url = \"https://192.0.2.7/\"\n";
+    let by_key = |key, toml: &str, words| (toml.to_owned(), key, words, false);
+    let by_file = |key, toml: &str, words| (format!("{url}{toml}"), key, words, true);
+    vec![
+        by_key(
+            "url",
+            "url = \"https://inventory.example/\"",
+            "write its address beside it: connect = \"ADDRESS\"",
+        ),
+        by_key("url", "url = \"http://inventory.example/\"", "names are not looked up"),
+        by_key(
+            "connect",
+            &format!("{url}connect = \"inventory.example\""),
+            "is not an address to connect to",
+        ),
+        by_key("connect", "command = [\"true\"]\nconnect = \"192.0.2.7\"", "are for a hook with a url"),
+        by_key("ca", "command = [\"true\"]\nca = \"ca.pem\"", "are for a hook with a url"),
+        by_key("ca", "url = \"http://192.0.2.7/\"\nca = \"ca.pem\"", "are for a url with https://"),
+        by_key("ca", &format!("{url}ca = \"\""), "must not be empty"),
+        by_key("cert", &format!("{url}ca = \"ca.pem\"\ncert = \"one.pem\""), "cert and key belong together"),
+        by_key("key", &format!("{url}ca = \"ca.pem\"\nkey = \"one.key\""), "cert and key belong together"),
+        by_file("ca", "ca = \"missing.pem\"", "missing.pem: No such file or directory"),
+        by_file("ca", "ca = \".\"", "it is not a file"),
+        by_file("ca", "ca = \"one.key\"", "one.key: there is no certificate in it"),
+        by_file("ca", "ca = \"torn.pem\"", "torn.pem: missing section end"),
+        by_file("ca", "ca = \"odd.pem\"", "odd.pem: there is something else in it"),
+        by_file(
+            "key",
+            "ca = \"ca.pem\"\ncert = \"one.pem\"\nkey = \"one.pem\"",
+            "there is no private key in it",
+        ),
+        by_file(
+            "cert",
+            "ca = \"ca.pem\"\ncert = \"one.key\"\nkey = \"one.key\"",
+            "there is no certificate in it",
+        ),
+        by_file("key", "ca = \"ca.pem\"\ncert = \"one.pem\"\nkey = \"other.key\"", "do not fit"),
+    ]
+}
+
 #[test]
 fn keys_and_files_of_tls_that_are_of_no_use_are_refused_where_they_are_written() {
     let authority = Authority::new();
     let (one, other) = (authority.signs_loopback(), authority.signs_loopback());
-    let url = "url = \"https://192.0.2.7/\"\n";
-    for (toml, key, words) in [
-        (
-            "url = \"https://inventory.example/\"".to_owned(),
-            "url",
-            "write its address beside it: connect = \"ADDRESS\"",
-        ),
-        ("url = \"http://inventory.example/\"".to_owned(), "url", "names are not looked up"),
-        (format!("{url}connect = \"inventory.example\""), "connect", "is not an address to connect to"),
-        ("command = [\"true\"]\nconnect = \"192.0.2.7\"".to_owned(), "connect", "are for a hook with a url"),
-        ("command = [\"true\"]\nca = \"ca.pem\"".to_owned(), "ca", "are for a hook with a url"),
-        ("url = \"http://192.0.2.7/\"\nca = \"ca.pem\"".to_owned(), "ca", "are for a url with https://"),
-        (format!("{url}ca = \"missing.pem\""), "ca", "missing.pem: No such file or directory"),
-        (format!("{url}ca = \"\""), "ca", "must not be empty"),
-        (format!("{url}ca = \".\""), "ca", "it is not a file"),
-        (format!("{url}ca = \"one.key\""), "ca", "one.key: there is no certificate in it"),
-        (format!("{url}ca = \"torn.pem\""), "ca", "torn.pem: missing section end"),
-        (format!("{url}ca = \"odd.pem\""), "ca", "odd.pem: there is something else in it"),
-        (format!("{url}ca = \"ca.pem\"\ncert = \"one.pem\""), "cert", "cert and key belong together"),
-        (format!("{url}ca = \"ca.pem\"\nkey = \"one.key\""), "key", "cert and key belong together"),
-        (
-            format!("{url}ca = \"ca.pem\"\ncert = \"one.pem\"\nkey = \"one.pem\""),
-            "key",
-            "there is no private key in it",
-        ),
-        (
-            format!("{url}ca = \"ca.pem\"\ncert = \"one.key\"\nkey = \"one.key\""),
-            "cert",
-            "there is no certificate in it",
-        ),
-        (format!("{url}ca = \"ca.pem\"\ncert = \"one.pem\"\nkey = \"other.key\""), "key", "do not fit"),
-    ] {
+    for (toml, key, words, file) in of_no_use() {
         let house = house(&format!("[[hook]]\nname = \"x\"\n{toml}\n"));
         let ca = authority.pem();
         for (name, pem) in [
@@ -347,11 +358,40 @@ fn keys_and_files_of_tls_that_are_of_no_use_are_refused_where_they_are_written()
         ] {
             fs::write(house.path(name), pem).unwrap();
         }
-        let (code, said) = house.refuse();
-        assert_eq!(code, 2, "{toml}: {said}");
-        assert!(said.contains(words) && said.contains(&format!(", key hook[1].{key}: ")), "{toml}: {said}");
+        let place = format!(", key hook[1].{key}: ");
         let checked = house.gipam(&["config", "check", &house.path("gipam.toml").display().to_string()]);
         let checked = String::from_utf8(checked.stderr).unwrap();
-        assert!(checked.contains(words), "{toml}: {checked}");
+        assert!(checked.contains(words) && checked.contains(&place), "{toml}: {checked}");
+        if !file {
+            let (code, said) = house.refuse();
+            assert_eq!(code, 2, "{toml}: {said}");
+            assert!(said.contains(words) && said.contains(&place), "{toml}: {said}");
+            continue;
+        }
+        // No address waits for a hook's certificate: the start is only without that hook.
+        let daemon = house.start();
+        daemon.wire().subnet(false);
+        until("the log says what is wrong with the hook", || {
+            let log = house.log();
+            (log.contains("no TLS yet: ") && log.contains(words) && log.contains(&place)).then_some(())
+        });
+        let refused = house.gipam(&["reload"]);
+        assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains(words));
     }
+}
+
+#[test]
+fn a_hook_whose_authorities_come_later_is_told_all_after_a_reload() {
+    let authority = Authority::new();
+    let (address, came) = receiver(&authority.signs_loopback());
+    let house = hooked(&format!("https://{address}/"), "ca = \"ca.pem\"", &[]);
+    let daemon = house.start();
+    leases(&mut daemon.wire(), 1);
+    fails(&house, &daemon, &["no TLS yet: ", "ca.pem: No such file", "once that is mended: gipam reload"]);
+    assert!(came.try_recv().is_err(), "nobody is called");
+    fs::write(house.path("ca.pem"), authority.pem()).unwrap();
+    assert!(house.gipam(&["reload"]).status.success());
+    let (_, (_, asked)) = arrived(&came);
+    assert_eq!(told(&asked)[0]["event"], "subnet_granted", "what waited is told");
+    daemon.stop();
 }

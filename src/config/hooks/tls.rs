@@ -1,6 +1,6 @@
 //! What a hook with `https://` trusts, and what it shows of itself: the files that `ca`, `cert` and `key` name.
 //!
-//! Promises: a file that is of no use is refused where it is written; without `ca` the authorities of the system are trusted,
+//! Promises: a file that is of no use is refused where it is written, but for a start, which goes on without that hook; without `ca` the authorities of the system are trusted,
 //! with it only those of the file; there is no way to trust everybody. Two are equal only if their files had the same
 //! content, so that a reload finds a renewed one. TLS 1.2 and 1.3 only. Connects to nobody.
 
@@ -37,8 +37,8 @@ pub struct Tls {
     pub name: ServerName<'static>,
     /// The file of the authorities that are trusted.
     pub authorities: PathBuf,
-    /// How to connect.
-    pub client: Arc<ClientConfig>,
+    /// How to connect; or why that cannot be, as gipam was started over files that are of no use.
+    pub client: Result<Arc<ClientConfig>, String>,
     /// A digest of all files.
     content: [u8; 32],
 }
@@ -67,6 +67,8 @@ impl std::fmt::Debug for Tls {
 pub(in crate::config) enum Files<'a> {
     /// They are; these are the system's.
     Read(&'a [PathBuf]),
+    /// They are, but one that is of no use is only the hook's trouble: addresses do not wait for it.
+    Serve(&'a [PathBuf]),
     /// They are not: a command that only asks the daemon needs none. Nobody is trusted then.
     Named,
 }
@@ -90,17 +92,32 @@ pub(super) fn read(
         return Ok(None);
     }
     let mut digest = Sha256::new();
+    let mut from = |system| {
+        let (file, roots) = trusted(document, table, url, system, &mut digest)?;
+        Ok((file, client(document, table, url, roots, &mut digest)?))
+    };
     let (authorities, client) = match files {
-        Files::Read(system) => {
-            let (file, roots) = trusted(document, table, url, system, &mut digest)?;
-            (file, client(document, table, url, roots, &mut digest)?)
-        }
+        Files::Read(system) => from(system).map(|(file, client)| (file, Ok(client)))?,
+        Files::Serve(system) => match from(system) {
+            Err(error) if is_of_a_file(&error) => {
+                (PathBuf::new(), Err(format!("{error}; once that is mended: gipam reload")))
+            }
+            done => done.map(|(file, client)| (file, Ok(client)))?,
+        },
         Files::Named => {
-            (PathBuf::new(), builder(document, url, RootCertStore::empty())?.with_no_client_auth())
+            let trusting_nobody = builder(document, url, RootCertStore::empty())?;
+            (PathBuf::new(), Ok(trusting_nobody.with_no_client_auth()))
         }
     };
-    let content = digest.finalize().into();
-    Ok(Some(Tls { name: written.name.clone(), authorities, client: Arc::new(client), content }))
+    let (client, content) = (client.map(Arc::new), digest.finalize().into());
+    Ok(Some(Tls { name: written.name.clone(), authorities, client, content }))
+}
+
+/// Whether what stands in a file, or that there is none, is the trouble.
+fn is_of_a_file(error: &Error) -> bool {
+    use Problem::{HookAuthorities, HookFile, HookIdentity};
+    let Error::Document { problem, .. } = error else { return false };
+    matches!(**problem, HookFile { .. } | HookAuthorities { .. } | HookIdentity { .. })
 }
 
 /// The file of the authorities and what it holds.
