@@ -40,7 +40,7 @@ fn with_ledger<T>(books: Books, work: impl AsyncFnOnce(&Ledger) -> io::Result<T>
     let mut plan = Plan::new(books.settings().map_err(io::Error::other)?);
     books.load(|change| plan.apply(&change)).map_err(io::Error::other)?;
     let (sender, ended) = mpsc::channel();
-    let (ledger, thread) = start(plan, books, Box::new(now), move |outcome| {
+    let (ledger, thread) = start(plan, books, Box::new(now), Box::new(drop), move |outcome| {
         // Nobody listens only where the work failed before.
         let _ = sender.send(outcome);
     })?;

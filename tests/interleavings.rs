@@ -109,7 +109,7 @@ impl Held {
             let _ = begins.send(());
             goes.recv().unwrap_or(START)
         });
-        let (ledger, thread) = start(load(&path, START), books, clock, |_| ()).unwrap();
+        let (ledger, thread) = start(load(&path, START), books, clock, Box::new(drop), |_| ()).unwrap();
         Held { ledger, thread, began, go, books: path, _directory: directory }
     }
 

@@ -76,10 +76,19 @@ pub fn run(config: Config) -> Result<(), Error> {
     let doors = doors::open(&config)?;
     let callers = booted.plan.callers().map(|(name, caller)| (name.into(), caller.clone())).collect();
     let (ended, end) = oneshot::channel();
-    let (ledger, thread) = ledger::start(booted.plan, booted.books, Box::new(clock::now), move |outcome| {
-        let _ = ended.send(outcome);
-    })
+    let (out, mut answers) = mpsc::unbounded_channel();
+    let (ledger, thread) = ledger::start(
+        booted.plan,
+        booted.books,
+        Box::new(clock::now),
+        Box::new(move |answers| drop(out.send(answers))),
+        move |outcome| {
+            let _ = ended.send(outcome);
+        },
+    )
     .map_err(Error::Start)?;
+    // Handed out on the thread where those are who asked.
+    runtime.spawn(async move { while answers.recv().await.is_some() {} });
     let (hooks, messenger) = hooks::start(ledger.clone(), books.clone()).map_err(Error::Start)?;
     let outcome = runtime.block_on(serve(
         &config,

@@ -3,7 +3,8 @@
 //!
 //! Promises: *durable*: no answer leaves before its change is on disk. A request whose caller has gone is dropped
 //! before it is decided; a release is always carried out. A grant that could not be handed over is undone: drop the
-//! future of [`Ledger::ask`], or call [`Ticket::undo`]. After a failed write other than a full or busy disk everyone
+//! future of [`Ledger::ask`], or call [`Ticket::undo`]. The answers of a batch leave the thread together: waking one who
+//! waits on another thread costs a system call, and it is one for all of them. After a failed write other than a full or busy disk everyone
 //! waiting is told so, and the thread ends with the reason. Knows no HTTP and no JSON.
 
 mod deferred;
@@ -15,7 +16,7 @@ use std::sync::{Arc, mpsc};
 use tokio::sync::oneshot;
 
 pub use self::meters::Meters;
-pub use self::writer::{Clock, Fatal, start};
+pub use self::writer::{Clock, Deliver, Fatal, start};
 use crate::plan::Plan;
 use crate::plan::error::ErrorKind;
 use crate::plan::request::{Reply, Request, Undo};
@@ -62,6 +63,21 @@ pub struct Granted {
 }
 
 type Answer = Result<Granted, Refusal>;
+
+/// The answers of one batch, on disk; who drops them hands them to those who asked.
+#[derive(Debug, Default)]
+pub struct Answers(Vec<(oneshot::Sender<Answer>, Answer)>);
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        for (answer, outcome) in self.0.drain(..) {
+            // Whoever asked has gone meanwhile: take the grant back.
+            if let Err(Ok(Granted { ticket: Some(ticket), .. })) = answer.send(outcome) {
+                ticket.undo();
+            }
+        }
+    }
+}
 
 /// A change of the settings, or of all books at once.
 type Alter = Box<dyn FnOnce(&Plan) -> Result<Altered, Refusal> + Send>;

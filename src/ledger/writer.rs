@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::deferred::{Deferred, gives_back};
-use super::{Alter, Altered, Answer, Granted, Ledger, Message, Meters, Refusal, Ticket};
+use super::{Alter, Altered, Answer, Answers, Granted, Ledger, Message, Meters, Refusal, Ticket};
 use crate::plan::Plan;
 use crate::plan::change::Change;
 use crate::plan::error::ErrorKind;
@@ -21,6 +21,9 @@ use crate::store::{Books, CommitError};
 
 /// Tells the time: milliseconds since the UNIX epoch.
 pub type Clock = Box<dyn Fn() -> Millis + Send>;
+
+/// Takes the answers of a batch to where those are who asked, on the ledger's thread; to drop them there is enough.
+pub type Deliver = Box<dyn Fn(Answers) + Send>;
 
 /// Why the ledger ended other than by being told to.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -40,6 +43,7 @@ pub fn start(
     plan: Plan,
     books: Books,
     clock: Clock,
+    deliver: Deliver,
     ended: impl FnOnce(Result<(), Fatal>) + Send + 'static,
 ) -> std::io::Result<(Ledger, std::thread::JoinHandle<()>)> {
     let (queue, messages) = mpsc::channel();
@@ -49,6 +53,7 @@ pub fn start(
         plan,
         books,
         clock,
+        deliver,
         messages,
         queue: queue.clone(),
         waiting: Vec::new(),
@@ -81,6 +86,7 @@ struct Writer {
     plan: Plan,
     books: Books,
     clock: Clock,
+    deliver: Deliver,
     messages: Receiver<Message>,
     queue: Sender<Message>,
     /// Requests that only a very young cooling subnet can satisfy: (when, request, answer).
@@ -317,7 +323,7 @@ impl Writer {
         }
         let Some(error) = batch.failed.take() else {
             let changed = batch.changed;
-            answer_all(batch);
+            self.answer_all(batch);
             if changed {
                 self.meters.tell();
             }
@@ -349,6 +355,14 @@ impl Writer {
                 self.refuse_queue(&refusal);
                 Err(Fatal(text))
             }
+        }
+    }
+
+    fn answer_all(&self, batch: Batch) {
+        let answered = batch.decided.into_iter().filter_map(|one| one.answer.map(|to| (to, one.outcome)));
+        (self.deliver)(Answers(answered.collect()));
+        for answer in batch.altered {
+            let _ = answer.send(Ok(()));
         }
     }
 
@@ -401,17 +415,4 @@ impl Writer {
 fn stopped_by(error: Option<&CommitError>) -> Refusal {
     let text = error.map_or_else(|| "the books could not be written".to_owned(), ToString::to_string);
     Refusal { kind: ErrorKind::Unavailable, text }
-}
-
-fn answer_all(batch: Batch) {
-    for decided in batch.decided {
-        let Some(answer) = decided.answer else { continue };
-        // Whoever asked has gone meanwhile: take the grant back.
-        if let Err(Ok(Granted { ticket: Some(ticket), .. })) = answer.send(decided.outcome) {
-            ticket.undo();
-        }
-    }
-    for answer in batch.altered {
-        let _ = answer.send(Ok(()));
-    }
 }

@@ -77,7 +77,8 @@ impl House {
         let (sender, ended) = mpsc::channel();
         let clock_of = Box::new(move || told.load(Ordering::SeqCst));
         let (ledger, thread) =
-            start(plan, books, clock_of, move |outcome| sender.send(outcome).unwrap()).unwrap();
+            start(plan, books, clock_of, Box::new(drop), move |outcome| sender.send(outcome).unwrap())
+                .unwrap();
         Self { ledger, clock, path: path.to_owned(), ended, thread: Some(thread), directory: None }
     }
 

@@ -120,7 +120,8 @@ impl World {
         let mut books = Books::open(&path).unwrap();
         books.put_settings(&pool()).unwrap();
         books.commit().unwrap();
-        let (ledger, _thread) = ledger::start(Plan::new(pool()), books, Box::new(now), |_| {}).unwrap();
+        let (ledger, _thread) =
+            ledger::start(Plan::new(pool()), books, Box::new(now), Box::new(drop), |_| {}).unwrap();
         let (shown, containers) = <(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>)>::default();
         let socket = directory.path().join("engine.sock");
         let mut server = Server::new();
