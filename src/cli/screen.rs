@@ -214,16 +214,20 @@ pub(super) fn watched(status: &Status) -> Vec<Line> {
     let (failing, well): (Vec<_>, Vec<_>) = status.hooks.iter().partition(|row| row.failing_since.is_some());
     if !well.is_empty() {
         let waits: u64 = well.iter().filter_map(|row| row.behind).sum();
-        lines.push(entry("hooks", &format!("{} work, {} events wait", well.len(), grouped(waits.into()))));
+        lines.push(entry("hooks", &format!("{} work, {}", well.len(), waiting(waits))));
     }
     lines.extend(failing.into_iter().take(HOOKS).map(|row| {
         let since = clock(row.failing_since.as_deref().unwrap_or_default(), status.now.as_deref());
-        let waits = grouped(row.behind.unwrap_or_default().into());
-        entry("hook", &format!("{}: {waits} events wait; ", short(&row.hook, NAME)))
+        let waits = waiting(row.behind.unwrap_or_default());
+        entry("hook", &format!("{}: {waits}; ", short(&row.hook, NAME)))
             .and(Ink::Red, format!("fails since {since}: "))
             .quote(row.last_error.as_deref().unwrap_or_default())
     }));
     lines
+}
+
+fn waiting(events: u64) -> String {
+    if events == 1 { "1 event waits".to_owned() } else { format!("{} events wait", grouped(events.into())) }
 }
 
 /// Whether Docker's Engine can be asked.
