@@ -25,6 +25,18 @@ pub(super) const TRIM: usize = 6;
 struct Choice {
     address: u128,
     warning: Option<String>,
+    /// Nothing is known of it.
+    unknown: bool,
+}
+
+impl Choice {
+    const fn never_used(address: u128) -> Self {
+        Self { address, warning: None, unknown: true }
+    }
+
+    const fn of(address: u128, warning: Option<String>) -> Self {
+        Self { address, warning, unknown: false }
+    }
 }
 
 impl Plan {
@@ -51,7 +63,9 @@ impl Plan {
         match chosen {
             Ok(choice) => {
                 let kind = if request.gateway { Kind::Gateway } else { Kind::Endpoint };
-                let mut decision = self.grant(subnet, choice.address, kind, request, context);
+                debug_assert!(!choice.unknown || subnet.addresses.get(choice.address).is_none());
+                let previous = if choice.unknown { None } else { subnet.addresses.get(choice.address) };
+                let mut decision = self.grant(subnet, (choice.address, previous), kind, request, context);
                 decision.warnings.extend(choice.warning);
                 decision
             }
@@ -77,8 +91,9 @@ impl Plan {
             return Decision::refused(Error::OutOfRange { address: asked, why });
         }
         let kind = explicit_kind(subnet, request, context.now);
-        let Some(record) = subnet.addresses.get(address).filter(|record| record.leased) else {
-            return self.grant(subnet, address, kind, request, context);
+        let known = subnet.addresses.get(address);
+        let Some(record) = known.filter(|record| record.leased) else {
+            return self.grant(subnet, (address, known), kind, request, context);
         };
         if subnet.state.space == Space::Global {
             return Decision::unchanged(answer(subnet, address));
@@ -91,7 +106,7 @@ impl Plan {
             return decision;
         }
         if let Some(cleared) = self.clear_lease(subnet, address, &request.dead, context) {
-            let mut decision = self.grant(subnet, address, kind, request, context);
+            let mut decision = self.grant(subnet, (address, known), kind, request, context);
             decision.undo = None;
             decision.warnings.push(format!("{asked} in {prefix} replaces a lease that is proven dead"));
             decision.changes.insert(0, cleared);
@@ -109,10 +124,10 @@ impl Plan {
         let slot = subnet.slot(&self.ranges);
         let (addresses, prefix) = (&subnet.addresses, subnet.state.prefix);
         if !addresses.is_leased(slot) {
-            return Ok(Choice { address: slot, warning: None });
+            return Ok(Choice::of(slot, None));
         }
         if let Some(address) = addresses.never_used_in(prefix.first(), prefix.last()) {
-            return Ok(Choice { address, warning: None });
+            return Ok(Choice::never_used(address));
         }
         let excluded = &addresses.bounds().excluded;
         let freed =
@@ -132,12 +147,12 @@ impl Plan {
     ) -> Result<Choice, Error> {
         let addresses = &subnet.addresses;
         if let Some(address) = self.pinned_to(subnet, request.name.as_deref(), request.mac) {
-            return Ok(Choice { address, warning: None });
+            return Ok(Choice::of(address, None));
         }
         if let Some(own) = addresses.last_of(request.name.as_deref(), request.mac)
             && addresses.bounds().allow(own)
         {
-            return Ok(Choice { address: own, warning: None });
+            return Ok(Choice::of(own, None));
         }
         self.choose_any(subnet, self.derived(subnet, request), now)
     }
@@ -145,7 +160,7 @@ impl Plan {
     fn choose_any(&self, subnet: &Subnet, derived: Option<u128>, now: Millis) -> Result<Choice, Error> {
         let addresses = &subnet.addresses;
         if let Some(address) = derived.or_else(|| addresses.never_used(subnet.state.start_beyond)) {
-            return Ok(Choice { address, warning: None });
+            return Ok(Choice::never_used(address));
         }
         if let Some((since, address)) = addresses.longest_freed() {
             return Ok(self.freed(subnet, address, since, false, now));
@@ -161,7 +176,7 @@ impl Plan {
         let reserved = reserved_inside(subnet.state.prefix, &self.ranges).contains(slot);
         if in_range && !reserved && !addresses.is_leased(slot) {
             let warning = told(subnet, slot, "although it is the gateway's place");
-            return Ok(Choice { address: slot, warning });
+            return Ok(Choice::of(slot, warning));
         }
         Err(exhausted(subnet))
     }
@@ -170,7 +185,7 @@ impl Plan {
     fn others_pin(&self, subnet: &Subnet, whole: bool) -> Option<Choice> {
         let (address, pin) = self.last_pinned(subnet, whole)?;
         let warning = told(subnet, address, &format!("although it is pinned to {} by hand", pin.holder));
-        Some(Choice { address, warning })
+        Some(Choice::of(address, warning))
     }
 
     /// A released address is given again.
@@ -181,7 +196,7 @@ impl Plan {
             (false, true) => told(subnet, address, "again while still cooling"),
             (false, false) => None,
         };
-        Choice { address, warning }
+        Choice::of(address, warning)
     }
 
     /// The address that the pool's order derives from the holder, if it was never used.
@@ -215,20 +230,19 @@ impl Plan {
     fn grant(
         &self,
         subnet: &Subnet,
-        address: u128,
+        (address, previous): (u128, Option<&Record>),
         kind: Kind,
         request: &AddressRequest,
         context: Context,
     ) -> Decision {
         let serial = subnet.state.serial;
-        let previous = subnet.addresses.get(address).cloned();
         let by_number = kind == Kind::Endpoint && request.address.is_some();
         let record = Record {
             leased: true,
             kind,
-            name: request.name.as_deref().map(Into::into),
+            name: request.name.clone(),
             mac: request.mac,
-            pinned: by_number || previous.as_ref().is_some_and(|record| record.pinned),
+            pinned: by_number || previous.is_some_and(|record| record.pinned),
             since: context.now,
             generation: self.next_generation,
         };
@@ -236,7 +250,7 @@ impl Plan {
             serial,
             address,
             generation: record.generation,
-            previous: previous.map(Box::new),
+            previous: previous.cloned().map(Box::new),
             gateway: subnet.state.marks.gateway,
         };
         let mut changes = vec![Change::AddressGranted { serial, address, record }];
