@@ -4,8 +4,8 @@
 //! Promises: *durable*: no answer leaves before its change is on disk. A request whose caller has gone is dropped
 //! before it is decided; a release is always carried out. A grant that could not be handed over is undone: drop the
 //! future of [`Ledger::ask`], or call [`Ticket::undo`]. The answers of a batch leave the thread together: waking one who
-//! waits on another thread costs a system call, and it is one for all of them. After a failed write other than a full or busy disk everyone
-//! waiting is told so, and the thread ends with the reason. Knows no HTTP and no JSON.
+//! waits on another thread costs a system call, and so it is one for all of them. After a failed write other than a full
+//! or busy disk everyone waiting is told so, and the thread ends with the reason. Knows no HTTP and no JSON.
 
 mod deferred;
 mod meters;
