@@ -433,6 +433,21 @@ fn history_tells_who_held_what_from_when_to_when() {
     assert_eq!(events(&trial, Some(&id)), ["subnet granted -", "subnet undone -"]);
 }
 
+/// The number of the subnet is the same, and so is the batch: each row of history is of the grant that it tells of.
+#[test]
+fn repeatable_a_prefix_that_is_granted_again_at_once_has_a_history_of_its_own() {
+    let mut trial = Trial::new();
+    let first = trial.subnet("203.0.113.0/24");
+    trial.address(&first, "web");
+    trial.ask(&Request::ReleaseSubnet { id: first.clone(), generation: None }).unwrap();
+    let second = trial.subnet("203.0.113.0/24");
+    trial.address(&second, "db");
+    trial.commit();
+    let ids = Reader::open(trial.books.path()).unwrap().history(None, 100).unwrap();
+    let ids: Vec<&str> = ids.iter().rev().map(|line| line.id.as_str()).collect();
+    assert_eq!(ids, [&*first, &first, &first, &first, &second, &second]);
+}
+
 #[test]
 fn bounded_history_keeps_the_newest() {
     let mut trial = Trial::new();
