@@ -6,8 +6,8 @@
 use std::io;
 use std::path::Path;
 use std::sync::mpsc;
-use std::time::SystemTime;
 
+use gipam::clock::Clock;
 use gipam::ledger::{Ledger, start};
 use gipam::plan::Plan;
 use gipam::plan::prefix::Family;
@@ -40,7 +40,7 @@ fn with_ledger<T>(books: Books, work: impl AsyncFnOnce(&Ledger) -> io::Result<T>
     let mut plan = Plan::new(books.settings().map_err(io::Error::other)?);
     books.load(|change| plan.apply(&change)).map_err(io::Error::other)?;
     let (sender, ended) = mpsc::channel();
-    let (ledger, thread) = start(plan, books, Box::new(now), Box::new(drop), move |outcome| {
+    let (ledger, thread) = start(plan, books, Clock::of_this_machine(), Box::new(drop), move |outcome| {
         // Nobody listens only where the work failed before.
         let _ = sender.send(outcome);
     })?;
@@ -50,12 +50,6 @@ fn with_ledger<T>(books: Books, work: impl AsyncFnOnce(&Ledger) -> io::Result<T>
     ended.recv().map_err(io::Error::other)?.map_err(io::Error::other)?;
     thread.join().map_err(|_| io::Error::other("the ledger's thread panicked"))?;
     Ok(done)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the program has no other clock")]
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Asks for all of these at once, and answers their replies in order.

@@ -1,12 +1,136 @@
-//! The only clock of the daemon.
+//! The only clock of the daemon, which is two: the time of day, and one that only runs forward.
 //!
-//! Promises: milliseconds since the UNIX epoch, 0 before it. Everything else is told the time.
+//! The time of day steps: NTP sets it after the boot, a virtual machine resumes, a board without a battery starts in 1970.
+//! It is for dates that people read and that outlive a boot. Whatever measures how long something takes or lasts uses the
+//! steady clock (`CLOCK_BOOTTIME`: it counts suspends, and nothing sets it), or `Instant` where a suspend does not matter.
+//!
+//! Promises: `wall` is milliseconds since the UNIX epoch, 0 before it; `steady` is milliseconds since the boot, and never
+//! goes back. Everything else gets the time from here. Tests turn a clock by hand.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::plan::settings::Millis;
 
-/// What time it is.
+/// What both clocks say at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The time of day, milliseconds since the UNIX epoch. It may step in both directions.
+    pub wall: Millis,
+    /// Milliseconds since the boot, suspends included. It never steps.
+    pub steady: Millis,
+}
+
+impl Moment {
+    /// The time of day when the steady clock stood at 0: it changes only when the time of day steps.
+    pub fn offset(self) -> i64 {
+        let signed = |millis| i64::try_from(millis).unwrap_or(i64::MAX);
+        signed(self.wall).saturating_sub(signed(self.steady))
+    }
+}
+
+/// Tells the time; cheap to clone.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Moment + Send + Sync>);
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Clock").field(&self.now()).finish()
+    }
+}
+
+impl Clock {
+    /// The clocks of this machine.
+    pub fn of_this_machine() -> Self {
+        Self::new(|| Moment { wall: now(), steady: steady() })
+    }
+
+    /// Whatever `tell` says.
+    pub fn new(tell: impl Fn() -> Moment + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// A clock that stands still until its hands are turned: for tests.
+    pub fn by_hand(wall: Millis) -> (Self, Hands) {
+        let hands = Hands(Arc::new(Mutex::new(Moment { wall, steady: 0 })));
+        let told = hands.clone();
+        (Self::new(move || told.now()), hands)
+    }
+
+    /// What it is now.
+    pub fn now(&self) -> Moment {
+        (self.0)()
+    }
+}
+
+/// Turns a clock of [`Clock::by_hand`].
+#[derive(Clone, Debug)]
+pub struct Hands(Arc<Mutex<Moment>>);
+
+impl Hands {
+    /// Time passes: both clocks go on.
+    pub fn pass(&self, millis: Millis) {
+        self.turn(|moment| {
+            moment.wall = moment.wall.saturating_add(millis);
+            moment.steady = moment.steady.saturating_add(millis);
+        });
+    }
+
+    /// Somebody sets the time of day; no time passes.
+    pub fn step(&self, by: i64) {
+        self.turn(|moment| moment.wall = moment.wall.saturating_add_signed(by));
+    }
+
+    /// What both clocks say.
+    pub fn now(&self) -> Moment {
+        let mut now = None;
+        self.turn(|moment| now = Some(*moment));
+        now.unwrap_or(Moment { wall: 0, steady: 0 })
+    }
+
+    fn turn(&self, turn: impl FnOnce(&mut Moment)) {
+        turn(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The time of day, milliseconds since the UNIX epoch.
 #[allow(clippy::disallowed_methods, reason = "this is the one place that asks the clock")]
 pub fn now() -> Millis {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds since the boot, suspends included.
+pub fn steady() -> Millis {
+    use rustix::time::{ClockId, DynamicClockId, clock_gettime, clock_gettime_dynamic};
+    // Kernels before 2.6.39 lack it.
+    let time =
+        clock_gettime_dynamic(DynamicClockId::Boottime).unwrap_or_else(|_| clock_gettime(ClockId::Monotonic));
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    part(time.tv_sec).saturating_mul(1_000).saturating_add(part(time.tv_nsec) / 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steady_clock_runs_at_the_pace_of_the_time_of_day() {
+        let clock = Clock::of_this_machine();
+        let before = clock.now();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let after = clock.now();
+        assert!(after.steady >= before.steady + 19);
+        assert!(after.offset().abs_diff(before.offset()) <= 2, "nobody set the clock meanwhile");
+    }
+
+    #[test]
+    fn a_step_moves_the_time_of_day_alone() {
+        let (clock, hands) = Clock::by_hand(1_000);
+        hands.pass(500);
+        assert_eq!(clock.now(), Moment { wall: 1_500, steady: 500 });
+        hands.step(-1_400);
+        assert_eq!((clock.now(), clock.now().offset()), (Moment { wall: 100, steady: 500 }, -400));
+        hands.step(-1_000);
+        assert_eq!(clock.now().wall, 0, "there is nothing before 1970");
+    }
 }

@@ -18,7 +18,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("config", &["plan"]),
     ("settle", &["plan", "config"]),
     ("store", &["plan"]),
-    ("ledger", &["plan", "store"]),
+    ("ledger", &["plan", "store", "clock"]),
     ("hooks", &["plan", "store", "ledger", "config", "clock"]),
     ("census", &["plan", "store", "clock"]),
     ("watch", &["plan", "store", "ledger", "config", "clock", "census", "hooks"]),

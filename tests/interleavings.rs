@@ -12,10 +12,12 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::thread::JoinHandle;
 
+use gipam::clock::{Clock, Moment};
 use gipam::ledger::{Granted, Ledger, Refusal, start};
 use gipam::plan::Plan;
 use gipam::plan::prefix::{Family, Prefix};
@@ -105,9 +107,11 @@ impl Held {
         let (begins, began) = channel();
         let (go, goes) = channel();
         // The clock is read once a batch: there the thread waits for what belongs to it, and is told the time.
-        let clock = Box::new(move || {
+        let goes = Mutex::new(goes);
+        let clock = Clock::new(move || {
             let _ = begins.send(());
-            goes.recv().unwrap_or(START)
+            let now = goes.lock().unwrap().recv().unwrap_or(START);
+            Moment { wall: now, steady: now }
         });
         let (ledger, thread) = start(load(&path, START), books, clock, Box::new(drop), |_| ()).unwrap();
         Held { ledger, thread, began, go, books: path, _directory: directory }

@@ -16,7 +16,7 @@ use std::sync::{Arc, mpsc};
 use tokio::sync::oneshot;
 
 pub use self::meters::Meters;
-pub use self::writer::{Clock, Deliver, Fatal, start};
+pub use self::writer::{Deliver, Fatal, start};
 use crate::plan::Plan;
 use crate::plan::error::ErrorKind;
 use crate::plan::request::{Reply, Request, Undo};

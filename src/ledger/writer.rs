@@ -12,15 +12,13 @@ use tokio::sync::oneshot;
 
 use super::deferred::{Deferred, gives_back};
 use super::{Alter, Altered, Answer, Answers, Granted, Ledger, Message, Meters, Refusal, Ticket};
+use crate::clock::Clock;
 use crate::plan::Plan;
 use crate::plan::change::Change;
 use crate::plan::error::ErrorKind;
 use crate::plan::request::{Context, Reply, Request};
 use crate::plan::settings::Millis;
 use crate::store::{Books, CommitError};
-
-/// Tells the time: milliseconds since the UNIX epoch.
-pub type Clock = Box<dyn Fn() -> Millis + Send>;
 
 /// Takes the answers of a batch to where those are who asked, on the ledger's thread; to drop them there is enough.
 pub type Deliver = Box<dyn Fn(Answers) + Send>;
@@ -184,7 +182,7 @@ impl Writer {
     }
 
     fn tick(&mut self) {
-        self.now = self.now.max((self.clock)());
+        self.now = self.now.max(self.clock.now().wall);
         self.plan.advance(self.now);
     }
 

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use gipam::plan::Plan;
@@ -51,10 +50,7 @@ fn unique_under_concurrent_requests() {
     assert_eq!(leased, held.lock().unwrap().len());
     house.stop();
     let books = Books::open(&house.path).unwrap();
-    assert!(
-        load(&books, house.clock.load(Ordering::SeqCst)) == plan,
-        "faithful: the books hold what was served"
-    );
+    assert!(load(&books, house.clock.now().wall) == plan, "faithful: the books hold what was served");
 }
 
 /// Takes two addresses, gives one back; nobody else may hold what it holds.
@@ -172,7 +168,7 @@ fn who_waits_for_a_young_subnet_is_woken_without_another_request() {
 fn a_clock_that_goes_back_stands_still_here() {
     let house = House::new(&settings("10.0.0.0/24", 24));
     let (id, _) = house.subnet();
-    house.clock.store(START - 1_000_000, Ordering::SeqCst);
+    house.clock.step(-1_000_000);
     house.address(&id);
     let plan = house.look();
     let subnet = plan.held(&id).unwrap();

@@ -5,12 +5,11 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use gipam::clock::{Clock, Hands};
 use gipam::ledger::{Altered, Fatal, Granted, Ledger, Refusal, start};
 use gipam::plan::Plan;
 use gipam::plan::prefix::{Family, Prefix};
@@ -52,7 +51,7 @@ pub fn load(books: &Books, now: u64) -> Plan {
 /// A running ledger.
 pub struct House {
     pub ledger: Ledger,
-    pub clock: Arc<AtomicU64>,
+    pub clock: Hands,
     pub path: PathBuf,
     ended: mpsc::Receiver<Result<(), Fatal>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -72,18 +71,16 @@ impl House {
         let mut books = Books::open(path).unwrap();
         books.put_settings(settings).unwrap();
         books.commit().unwrap();
-        let clock = Arc::new(AtomicU64::new(START));
-        let (plan, told) = (load(&books, START), clock.clone());
+        let (told, clock) = Clock::by_hand(START);
+        let plan = load(&books, START);
         let (sender, ended) = mpsc::channel();
-        let clock_of = Box::new(move || told.load(Ordering::SeqCst));
         let (ledger, thread) =
-            start(plan, books, clock_of, Box::new(drop), move |outcome| sender.send(outcome).unwrap())
-                .unwrap();
+            start(plan, books, told, Box::new(drop), move |outcome| sender.send(outcome).unwrap()).unwrap();
         Self { ledger, clock, path: path.to_owned(), ended, thread: Some(thread), directory: None }
     }
 
     pub fn pass(&self, millis: u64) {
-        self.clock.fetch_add(millis, Ordering::SeqCst);
+        self.clock.pass(millis);
     }
 
     /// Puts a request into the queue, to be waited for later or not at all.

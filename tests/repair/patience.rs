@@ -19,7 +19,7 @@ async fn without_an_engine_nothing_wakes_up_by_itself_until_somebody_comes() {
     let directory = tempfile::tempdir().unwrap();
     let books = directory.path().join("books.db");
     let (ledger, _thread) =
-        ledger::start(Plan::new(pool()), Books::open(&books).unwrap(), Box::new(now), Box::new(drop), |_| {})
+        ledger::start(Plan::new(pool()), Books::open(&books).unwrap(), clock_of(now), Box::new(drop), |_| {})
             .unwrap();
     let socket = directory.path().join("engine.sock");
     let settings = reconcile::Settings { engine: Some(socket.clone()), grace: GRACE, only_engine: false };

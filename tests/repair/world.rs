@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gipam::clock::{Clock, Moment};
 use gipam::docker::Callers;
 use gipam::ledger::{self, Ledger};
 use gipam::plan::Plan;
@@ -32,6 +33,11 @@ macro_rules! clock {
             $name.load(std::sync::atomic::Ordering::SeqCst)
         }
     };
+}
+
+/// A clock that never steps: both of its times are this one.
+pub fn clock_of(now: fn() -> u64) -> Clock {
+    Clock::new(move || Moment { wall: now(), steady: now() })
 }
 
 /// What the Engine shows of a network.
@@ -121,7 +127,7 @@ impl World {
         books.put_settings(&pool()).unwrap();
         books.commit().unwrap();
         let (ledger, _thread) =
-            ledger::start(Plan::new(pool()), books, Box::new(now), Box::new(drop), |_| {}).unwrap();
+            ledger::start(Plan::new(pool()), books, clock_of(now), Box::new(drop), |_| {}).unwrap();
         let (shown, containers) = <(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>)>::default();
         let socket = directory.path().join("engine.sock");
         let mut server = Server::new();
