@@ -4,7 +4,7 @@
 //!
 //! Runs the scenarios whose names contain one of the words. Engines run side by side, the scenarios of one engine one
 //! after another, each with fresh books. Ends with a table and a line `N passed, N failed`. Scenario names carry the
-//! facts (P1-P27, docs of what Engines do) and duties (D1-D17 of a driver) that they hold. An Engine that cannot be
+//! facts (P1-P32, docs of what Engines do) and duties (D1-D17 of a driver) that they hold. An Engine that cannot be
 //! started is a failure where CI=true, and elsewhere loudly skipped.
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(
@@ -30,6 +30,7 @@ mod engine;
 mod faults;
 mod gipam;
 mod guide;
+mod hidden;
 mod leaks;
 mod mixed;
 mod networks;
@@ -49,27 +50,35 @@ mod world;
 use engine::{Engine, SUITES};
 use report::{Outcome, Report};
 use scenario::Scenario;
+use stage::arguments::{self, Usage};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 use world::World;
 
+const USAGE: Usage = Usage {
+    text: "\
+cargo test --test engines -- [WORD...] [--engine 20|26|28|SUITE]... [--list]
+
+Runs the scenarios whose names contain one of the words, on every Docker Engine or on those that --engine names.
+--list prints their names and what they hold. Needs root and Debian's apt.",
+    bare: &["--list"],
+    with_value: &[(
+        "--engine",
+        &["20", "26", "28", "20.10", "26.1", "28.5", "bookworm", "trixie", "forky"],
+    )],
+};
+
 fn main() -> ExitCode {
-    let mut words = Vec::new();
-    let mut engines = Vec::new();
-    let mut list = false;
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--engine" => engines.extend(arguments.next()),
-            "--list" => list = true,
-            flag if flag.starts_with("--") => {} // cargo's own, such as --nocapture
-            _ => words.push(argument),
-        }
-    }
     let mut chosen = scenario::all();
-    chosen.retain(|one| words.is_empty() || words.iter().any(|word| one.name.contains(word.as_str())));
-    if list {
+    let names: Vec<&str> = chosen.iter().map(|one| one.name).collect();
+    let asked = match arguments::asked(&USAGE, &names) {
+        Ok(asked) => asked,
+        Err(code) => return code,
+    };
+    let engines = &asked.values;
+    chosen.retain(|one| asked.chooses(one.name));
+    if asked.has("--list") {
         chosen.iter().for_each(|one| println!("{}  [{}]", one.name, one.holds));
         return ExitCode::SUCCESS;
     }
@@ -120,7 +129,7 @@ fn run_scenario(engine: &Engine, scenario: &Scenario) -> Outcome {
         Ok(()) => Outcome::Passed,
         Err(_) => Outcome::Failed(format!("{}\n{}", stage::last_panic(), logs(engine))),
     };
-    let reset = catch_unwind(AssertUnwindSafe(|| world.map(World::reset)));
+    let reset = catch_unwind(AssertUnwindSafe(|| world.as_mut().map(World::reset)));
     match (outcome, reset) {
         (Outcome::Passed, Err(_)) => Outcome::Failed(format!("clearing up: {}", stage::last_panic())),
         (outcome, _) => outcome,

@@ -3,13 +3,13 @@
 use crate::engine::Engine;
 use crate::world::World;
 use crate::{
-    adoption, boots, choosing, compose, containers, covering, doors, down, faults, guide, leaks, mixed,
-    networks, repair, restarts, takeover,
+    adoption, boots, choosing, compose, containers, covering, doors, down, faults, guide, hidden, leaks,
+    mixed, networks, repair, restarts, takeover,
 };
 
 pub struct Scenario {
     pub name: &'static str,
-    /// Facts P1-P27 and duties D1-D17.
+    /// Facts P1-P32 and duties D1-D17.
     pub holds: &'static str,
     /// Why an Engine cannot have it, if so.
     pub lacks: fn(&Engine) -> Option<&'static str>,
@@ -43,6 +43,7 @@ pub fn all() -> Vec<Scenario> {
         leaks::scenarios(),
         boots::scenarios(),
         guide::scenarios(),
+        hidden::scenarios(),
         down::scenarios(),
         mixed::scenarios(),
     ]

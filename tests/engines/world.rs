@@ -8,6 +8,7 @@ use crate::engine::{Engine, Said, until};
 use crate::gipam::{self, Gipam, Lease, Subnet};
 use rustix::process::Signal;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 /// The pools of most scenarios.
@@ -376,8 +377,23 @@ impl<'a> World<'a> {
         assert!(leases.is_empty(), "still in the books after all containers were removed: {leases:#?}");
     }
 
-    /// Brings the engine back to where the next scenario can start, whatever happened.
-    pub fn reset(mut self) {
+    /// Brings the engine back to where the next scenario can start, whatever happened. What Docker itself cannot get rid of
+    /// goes with all of its data.
+    pub fn reset(&mut self) {
+        let tidied = catch_unwind(AssertUnwindSafe(|| self.tidy()));
+        self.gipam = None;
+        if let Some(left) = self.engine.leftover() {
+            println!("        Engine {} starts without its data: it kept {left}", self.engine.title());
+            self.engine.afresh();
+        }
+        gipam::forget(self.engine);
+        if let Err(why) = tidied {
+            resume_unwind(why);
+        }
+    }
+
+    /// Undoes what the scenario did, by ordinary commands.
+    fn tidy(&mut self) {
         self.gipam = None;
         // answers releases that would else wait 15 s each for a driver that is gone
         gipam::forget(self.engine);
@@ -391,9 +407,5 @@ impl<'a> World<'a> {
             self.engine.dockerd_up(&[]);
         }
         self.remove_all();
-        // a dockerd that is killed may leave a bridge that no network knows, and gipam keeps away from its subnet
-        self.inside("for path in /sys/class/net/br-*; do [ ! -d $path ] || ip link del ${path##*/}; done");
-        self.gipam = None;
-        gipam::forget(self.engine);
     }
 }

@@ -110,8 +110,17 @@ fn prepare() {
     assert!(files[0] == files[1], "the same sources and program give the same package");
 }
 
+const USAGE: &str = "\
+cargo test --test packages -- [WORD...] [--list]
+
+Runs the scenarios whose names contain one of the words on what make deb, make dist and make plugin built.
+--list prints their names. Needs root and Debian's apt.";
+
 fn main() -> ExitCode {
-    let Some(mut chosen) = stage::chosen(&SCENARIOS) else { return ExitCode::SUCCESS };
+    let mut chosen = match stage::chosen(USAGE, &SCENARIOS) {
+        Ok(chosen) => chosen,
+        Err(code) => return code,
+    };
     stage::hear_panics();
     if let Some(why) = stage::played(prepare) {
         println!("packages cannot be made: {why}\n0 passed, {} failed", chosen.len());

@@ -48,8 +48,17 @@ const SCENARIOS: [Scenario; 12] = [
     ("prometheus_reads_metrics_and_alerts", prometheus::reads),
 ];
 
+const USAGE: &str = "\
+cargo test --test page -- [WORD...] [--list]
+
+Runs the scenarios whose names contain one of the words, one after the other, in a headless Chromium.
+--list prints their names. GIPAM_SCREENSHOTS=DIRECTORY keeps pictures. Needs root and Debian's apt.";
+
 fn main() -> ExitCode {
-    let Some(chosen) = stage::chosen(&SCENARIOS) else { return ExitCode::SUCCESS };
+    let chosen = match stage::chosen(USAGE, &SCENARIOS) {
+        Ok(chosen) => chosen,
+        Err(code) => return code,
+    };
     stage::hear_panics();
     if let Err(reason) = browser::prepare() {
         return stage::not_to_be_had("in a browser", &reason, chosen.len());

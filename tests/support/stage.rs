@@ -3,6 +3,10 @@
 //! Promises: a line for each, what failed once more at the end, then `N passed, N failed`; that nothing ran is a failure.
 //! Knows nothing of what a scenario needs.
 
+#[path = "arguments.rs"]
+pub mod arguments;
+
+use arguments::Usage;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -34,17 +38,19 @@ pub fn played(play: impl FnOnce()) -> Option<String> {
     catch_unwind(AssertUnwindSafe(play)).err().map(|_| last_panic())
 }
 
-/// Those whose names contain one of the words of the command line, all without words; none if only their list was wanted.
-pub fn chosen<T: Copy>(scenarios: &[(&'static str, T)]) -> Option<Vec<(&'static str, T)>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with("--")).collect();
-    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-    let chosen: Vec<_> = scenarios.iter().filter(|(name, _)| wanted(name)).copied().collect();
-    if arguments.iter().any(|word| word == "--list") {
+/// The scenarios that the command line chooses, or the exit code if it only wanted their list or has a mistake.
+pub fn chosen<T: Copy>(
+    usage: &'static str,
+    scenarios: &[(&'static str, T)],
+) -> Result<Vec<(&'static str, T)>, ExitCode> {
+    let names: Vec<&str> = scenarios.iter().map(|(name, _)| *name).collect();
+    let asked = arguments::asked(&Usage { text: usage, bare: &["--list"], with_value: &[] }, &names)?;
+    let chosen: Vec<_> = scenarios.iter().filter(|(name, _)| asked.chooses(name)).copied().collect();
+    if asked.has("--list") {
         chosen.iter().for_each(|(name, _)| println!("{name}"));
-        return None;
+        return Err(ExitCode::SUCCESS);
     }
-    Some(chosen)
+    Ok(chosen)
 }
 
 /// Whether what is not to be had is a failure.

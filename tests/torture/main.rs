@@ -28,11 +28,15 @@ mod model;
 #[allow(dead_code, reason = "the invariants name it")]
 #[path = "../support/rows.rs"]
 mod rows;
+#[path = "../support/stage.rs"]
+#[allow(dead_code, reason = "its command line is used")]
+mod stage;
 mod trace;
 mod users;
 mod volume;
 mod writes;
 
+use stage::arguments::{self, Usage};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt;
@@ -72,15 +76,34 @@ const ROWS: [Row; 17] = [
 /// Set in the process that already stands in its own mount namespace.
 const INSIDE: &str = "TORTURE_INSIDE";
 
+const USAGE: Usage = Usage {
+    text: "\
+torture [--short | --long] [--list] [WORD...]
+
+Runs the rows whose names contain one of the words: a few of each kind, or many with --long. --list prints their names.
+scripts/torture.sh builds and runs it, and adds the rows that are other programs. Needs root.",
+    bare: &["--short", "--long", "--list"],
+    with_value: &[],
+};
+
+/// Rows of `scripts/torture.sh` that are other programs: it passes its words on as they are.
+const OTHERS: [&str; 3] = ["faithful_in_every_order", "plan_behaves_as_the_naive_model", "fuzz"];
+
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    if std::env::var_os(INSIDE).is_none() {
-        return inside(&words);
+    let names: Vec<&str> = ROWS.iter().map(|row| row.name).chain(OTHERS).collect();
+    let asked = match arguments::asked(&USAGE, &names) {
+        Ok(asked) => asked,
+        Err(code) => return code,
+    };
+    let rows = ROWS.iter().filter(|row| asked.chooses(row.name));
+    if asked.has("--list") {
+        rows.for_each(|row| println!("{}", row.name));
+        return ExitCode::SUCCESS;
     }
-    let long = words.iter().any(|word| word == "--long");
-    let chosen: Vec<&String> = words.iter().filter(|word| !word.starts_with("--")).collect();
-    let rows =
-        ROWS.iter().filter(|row| chosen.is_empty() || chosen.iter().any(|word| row.name.contains(*word)));
+    if std::env::var_os(INSIDE).is_none() {
+        return inside(&std::env::args().skip(1).collect::<Vec<_>>());
+    }
+    let long = asked.has("--long");
     let (mut passed, mut failed) = (0, 0);
     for row in rows {
         let began = Instant::now();

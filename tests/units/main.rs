@@ -56,8 +56,17 @@ const SCENARIOS: [Scenario; 15] = [
     ("old_installation_gets_these_units", old::units),
 ];
 
+const USAGE: &str = "\
+cargo test --test units -- [WORD...] [--list]
+
+Runs the scenarios whose names contain one of the words, each on a machine of its own whose first process is systemd.
+--list prints their names. Needs root and Debian's apt.";
+
 fn main() -> ExitCode {
-    let Some(chosen) = stage::chosen(&SCENARIOS) else { return ExitCode::SUCCESS };
+    let chosen = match stage::chosen(USAGE, &SCENARIOS) {
+        Ok(chosen) => chosen,
+        Err(code) => return code,
+    };
     stage::hear_panics();
     if let Err(reason) = machine::prepare() {
         return stage::not_to_be_had("on systemd", &reason, chosen.len());

@@ -1,0 +1,54 @@
+//! What dockerd itself keeps of a creation that it did not survive, and the next scenario that must not suffer from it.
+//!
+//! A dockerd that is killed between its two writes has a network in the store of its bridge driver and not in its own list:
+//! nothing shows it, nothing removes it, and its subnet is refused to everybody. Here such a record is made by hand: with
+//! dockerd down, the network's key is renamed in its store, in place.
+
+use crate::scenario::{Scenario, scenario};
+use crate::world::World;
+
+const STORE: &str = "var/lib/docker/network/files/local-kv.db";
+/// Asked for from Docker's own driver: gipam has no part in it.
+const CREATE: &str = "network create --subnet 10.88.9.0/24 hidden";
+
+pub fn scenarios() -> Vec<Scenario> {
+    vec![scenario("engine_is_clean_after_a_network_that_dockerd_hides", "P32", hides)]
+}
+
+fn hides(w: &mut World) {
+    let id = last_of_all(w);
+    w.engine.dockerd_down("TERM");
+    let store = w.engine.root().join(STORE);
+    let bytes = std::fs::read(&store).unwrap();
+    let key = |room: &str| format!("docker/network/v1.0/{room}/{id}/").into_bytes();
+    let (from, to) = (key("network"), key("networl"));
+    let mut renamed = bytes.clone();
+    let places: Vec<usize> =
+        (0..bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(&from)).collect();
+    assert!(!places.is_empty(), "dockerd keeps {id} elsewhere");
+    places.into_iter().for_each(|at| renamed[at..at + to.len()].copy_from_slice(&to));
+    std::fs::write(&store, renamed).unwrap();
+    w.engine.dockerd_up(&[]);
+    w.refused("network inspect hidden");
+    let said = w.refused(CREATE);
+    assert!(said.contains("conflicts with network"), "{said}");
+
+    w.reset();
+    w.docker(CREATE);
+    w.run("--name c1 --network hidden");
+    w.docker("rm -f c1");
+    w.docker("network rm hidden");
+    w.start();
+}
+
+/// Creates the network until its id sorts behind all others: then its renamed key stays in order.
+fn last_of_all(w: &World) -> String {
+    for _ in 0..100 {
+        let id = w.docker(CREATE);
+        if w.docker("network ls -q --no-trunc").lines().all(|other| other <= id.as_str()) {
+            return id;
+        }
+        w.docker("network rm hidden");
+    }
+    panic!("no network's id sorts last");
+}
