@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::error::{AdminError, Kind as ErrorKind};
+use super::named::is_holder;
 use super::query::Query;
 use super::rows::LeaseRow;
 use super::views::View;
@@ -128,7 +129,10 @@ impl View {
             id: subnet.filter(|subnet| subnet.is_held()).map(|subnet| subnet.state.id.clone()),
             space: space.name().to_owned(),
             container: named.map(|shown| shown.container_id.to_string()),
-            network: named.map(|shown| shown.network.to_string()),
+            network: named.map(|shown| shown.network.to_string()).or_else(|| {
+                let leased = record.is_some_and(|record| record.leased);
+                subnet.filter(|_| leased).and_then(|subnet| self.network_of(subnet)).map(str::to_owned)
+            }),
             pinned_to: known.pin.map(|pin| pin.holder.to_string()),
         }
     }
@@ -214,10 +218,6 @@ impl LeaseFilter {
     /// By name, by container's id or its beginning, by MAC, or by network.
     fn holder(&self, row: &LeaseRow) -> bool {
         let Some(wanted) = self.holder.as_deref() else { return true };
-        let names = [&row.holder, &row.network].into_iter().flatten();
-        let same_mac = row.mac.as_deref().is_some_and(|mac| mac.eq_ignore_ascii_case(wanted));
-        let container =
-            row.container.as_deref().is_some_and(|id| wanted.len() >= 12 && id.starts_with(wanted));
-        names.into_iter().any(|name| name == wanted) || same_mac || container
+        is_holder(row, wanted) || row.network.as_deref() == Some(wanted)
     }
 }

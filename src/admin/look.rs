@@ -119,11 +119,17 @@ impl View {
             .filter(move |subnet| subnet.is_held() && subnet.state.prefix.contains_address(address))
     }
 
-    /// Everything about an address; a row for each subnet that it lies in.
+    /// Everything about an address, or about all that are held by this name.
     pub(super) fn who(&self, query: Query<'_>) -> Result<Vec<WhoRow>, AdminError> {
-        let address: IpAddr = query
-            .parsed("address", "IP address")?
-            .ok_or_else(|| invalid("which address? gipam who ADDRESS"))?;
+        let text = query.text("address")?.ok_or_else(|| invalid("gipam who needs an address or a name"))?;
+        match text.parse() {
+            Ok(address) => self.who_at(address),
+            Err(_) => self.who_is(&text),
+        }
+    }
+
+    /// Everything about an address; a row for each subnet that it lies in.
+    pub(super) fn who_at(&self, address: IpAddr) -> Result<Vec<WhoRow>, AdminError> {
         let host = Prefix::host(address);
         let pool = self.plan().pool_around(host).map(|pool| pool.name.clone());
         let here = AddressRange::of(host);

@@ -86,6 +86,8 @@ pub struct SubnetRow {
     pub since: Option<String>,
     /// The options it was asked for with.
     pub options: BTreeMap<String, String>,
+    /// The name of its network, where the Engine has shown it.
+    pub network: Option<String>,
 }
 
 /// One address.
@@ -138,6 +140,8 @@ pub struct HistoryRow {
     pub space: Option<String>,
     /// Why, where it is not obvious.
     pub why: Option<String>,
+    /// The name of its network, where the Engine has shown it.
+    pub network: Option<String>,
 }
 
 /// A pool or a subnet that fills up.

@@ -299,24 +299,12 @@ impl View {
             id: subnet.state.id.clone(),
             space: subnet.state.space.name().to_owned(),
             pool: subnet.state.pool.clone(),
-            network: self.network_of(subnet),
+            network: self.network_of(subnet).map(str::to_owned),
             leased: Count(counts.leased),
             cooling: Count(counts.cooling),
             free: Count(counts.free),
             share: full(counts.leased + counts.cooling, counts.free),
         };
         status.fullest = counted.into_iter().take(FULLEST).map(row).collect();
-    }
-
-    /// What the Engine calls the network of this subnet. A name that cannot be read is no reason to show nothing.
-    fn network_of(&self, subnet: &Subnet) -> Option<String> {
-        let names = self.reader().names_in(subnet.state.serial).ok()?;
-        let lives = |address: &str, generation: u64| {
-            let address = crate::plan::prefix::number(address.parse().ok()?);
-            subnet.addresses.get(address).filter(|record| record.leased && record.generation == generation)
-        };
-        let mut living =
-            names.into_iter().filter(|(address, generation, _)| lives(address, *generation).is_some());
-        living.next().map(|(.., network)| network)
     }
 }

@@ -15,12 +15,14 @@ use crate::plan::request::InUse;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::plan::{Plan, Subnet};
 use crate::store::history::HistoryLine;
+use crate::store::names::Networks;
 use crate::store::{Error as StoreError, Reader};
 
 /// The books as they are now.
 pub struct View {
     reader: Reader,
     plan: Plan,
+    networks: Networks,
     now: Millis,
 }
 
@@ -49,10 +51,11 @@ impl From<HistoryLine> for HistoryRow {
             subnet: Some(line.subnet),
             address: line.address,
             kind: line.kind,
-            holder: line.name,
+            holder: line.name.or(line.container),
             mac: line.mac,
             space: Some(line.space).filter(|space| !space.is_empty()),
             why: line.why,
+            network: line.network,
         }
     }
 }
@@ -68,7 +71,8 @@ impl View {
         let mut plan = Plan::new(reader.settings()?);
         reader.load(|change| plan.apply(&change))?;
         plan.advance(now);
-        Ok(Self { reader, plan, now })
+        let networks = reader.networks()?;
+        Ok(Self { reader, plan, networks, now })
     }
 
     /// The plan that was read.
@@ -81,9 +85,10 @@ impl View {
         self.plan
     }
 
-    /// The books, for further looks.
-    pub(super) const fn reader(&self) -> &Reader {
-        &self.reader
+    /// What the Engine calls the network of a held subnet.
+    pub(super) fn network_of(&self, subnet: &Subnet) -> Option<&str> {
+        let (generation, network) = self.networks.get(&subnet.state.serial)?;
+        (subnet.is_held() && *generation == subnet.state.generation).then_some(&**network)
     }
 
     /// When it was read.
@@ -157,6 +162,7 @@ impl View {
                 cooling: Count(self.plan.count_addresses(subnet).cooling),
                 since: Some(rfc3339(state.granted_at)),
                 options: state.options.clone(),
+                network: self.network_of(subnet).map(str::to_owned),
             }
         };
         held.map(row).collect()

@@ -97,9 +97,10 @@ pub(super) enum Command {
     Subnets,
     /// the addresses and who holds them
     Leases(Leases),
-    /// everything about one address
+    /// everything about one address, or about those of a container, a MAC or a network
     Who {
-        /// the address
+        /// an address, or a name
+        #[arg(value_name = "ADDRESS|NAME")]
         address: String,
     },
     /// the address space as a picture: all pools, one pool, or one subnet
@@ -112,7 +113,7 @@ pub(super) enum Command {
     Explain(Explain),
     /// what happened, the latest first
     History {
-        /// only of this address, subnet or name
+        /// only of this address, subnet, container, network or MAC
         #[arg(value_name = "ADDRESS|NAME")]
         of: Option<String>,
         /// only since then: a time, or so long ago as 10m, 2h, 3d

@@ -272,6 +272,7 @@ mod tests {
             mac: None,
             space: None,
             why: None,
+            network: None,
         };
         let events = Some((0..60).map(event).collect());
         let mut live = Live::new(Status { running: true, events, ..Status::default() });
@@ -300,6 +301,7 @@ mod tests {
             mac: None,
             space: None,
             why: None,
+            network: None,
         };
         let status = |events: &[u32], running| Status {
             running,

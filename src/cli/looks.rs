@@ -15,7 +15,7 @@ use crate::admin::rows::{ExplainRow, MapRow, WhoRow};
 use crate::config::{Options, Surroundings};
 use crate::doctor::{self, Verdict};
 
-/// `gipam who ADDRESS`.
+/// `gipam who ADDRESS|NAME`.
 pub(super) fn who(asking: &Asking, address: &str) -> Result<(), Error> {
     show(asking, &query("/v1/who", &[("address", Some(address))]), |rows: Vec<WhoRow>| {
         rows.into_iter().map(known).collect::<Vec<_>>().join("\n")

@@ -59,9 +59,20 @@ pub(super) fn subnets(asking: &Asking) -> Result<(), Error> {
         let row = |row: SubnetRow| {
             let (pool, range) = (optional(row.pool.as_deref()), optional(row.range.as_deref()));
             let (gateway, since) = (optional(row.gateway.as_deref()), time(row.since.as_deref()));
-            vec![row.prefix, pool, row.space, range, gateway, row.leases.0.to_string(), since, row.id]
+            let network = optional(row.network.as_deref());
+            vec![
+                row.prefix,
+                network,
+                pool,
+                row.space,
+                range,
+                gateway,
+                row.leases.0.to_string(),
+                since,
+                row.id,
+            ]
         };
-        let headings = ["SUBNET", "POOL", "SPACE", "RANGE", "GATEWAY", ">LEASES", "SINCE", "ID"];
+        let headings = ["SUBNET", "NETWORK", "POOL", "SPACE", "RANGE", "GATEWAY", ">LEASES", "SINCE", "ID"];
         table(&headings, rows.into_iter().map(row))
     })
 }

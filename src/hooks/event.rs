@@ -74,9 +74,9 @@ impl Event {
             pool_id: said(line.id),
             address: line.address,
             kind: line.kind,
-            holder: line.name.or(entry.container),
+            holder: line.name.or(line.container),
             mac: line.mac,
-            network: entry.network,
+            network: line.network,
             why: line.why,
             ..Self::default()
         }

@@ -73,7 +73,7 @@ fn bound(plan: &Plan, request: &Request) -> Option<Request> {
             Some(Request::ReleaseSubnet { id: id.clone(), generation })
         }
         Request::ReleaseAddress { id, address, generation: None } => {
-            let subnet = plan.held(id)?;
+            let subnet = plan.asked_under(id)?;
             let record = subnet.addresses.get(subnet.number_of(*address)?)?;
             let generation = Some(record.generation);
             record.leased.then(|| Request::ReleaseAddress { id: id.clone(), address: *address, generation })

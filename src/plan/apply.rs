@@ -29,10 +29,17 @@ impl Plan {
                 self.put_subnet((**state).clone())
             }
             Change::SubnetAdopted { state, .. } => self.put_subnet((**state).clone()),
-            Change::SubnetIdLearned { serial, id, .. } => self.rename(*serial, id),
+            Change::SubnetIdLearned { serial, id, .. } => {
+                self.drop_kept(*serial);
+                self.rename(*serial, id);
+            }
             Change::SubnetMarked { serial, marks } => self.mark(*serial, marks),
-            Change::SubnetReleased { serial, at, cool_until, .. } => self.release(*serial, *at, *cool_until),
+            Change::SubnetReleased { serial, at, cool_until, .. } => {
+                self.drop_kept(*serial);
+                self.release(*serial, *at, *cool_until);
+            }
             Change::SubnetForgotten { serial } => {
+                self.drop_kept(*serial);
                 self.unindex(*serial);
                 self.subnets.remove(serial);
             }
@@ -58,7 +65,10 @@ impl Plan {
                     subnet.state.start_beyond = None;
                 }
             }
-            Change::AddressNamed { .. } => {}
+            Change::AddressNamed { .. } | Change::SubnetNamed { .. } => {}
+            Change::ReleaseKept { serial, address, kept } => {
+                self.kept.insert((*serial, *address), kept.clone());
+            }
             Change::AddressPinned { space, prefix, address, pin } => {
                 self.put_pin((*space, *prefix), *address, Some(pin.clone()));
             }

@@ -143,6 +143,17 @@ impl Why {
     }
 }
 
+/// A release that came before the PoolID of its subnet was known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptRelease {
+    /// Of this lease.
+    pub generation: u64,
+    /// The PoolID that Docker named.
+    pub id: Box<str>,
+    /// When.
+    pub at: Millis,
+}
+
 /// A holder as the Engine shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
@@ -246,6 +257,24 @@ pub enum Change {
         record: Record,
         /// Where it was seen.
         evidence: Box<str>,
+    },
+    /// What the Engine calls the network of a subnet. For views: the plan does not know it.
+    SubnetNamed {
+        /// Which.
+        serial: Serial,
+        /// Of this grant.
+        generation: u64,
+        /// The network's name.
+        network: Box<str>,
+    },
+    /// Docker released an address of an adopted subnet under a PoolID that may be the subnet's: carried out once that is known.
+    ReleaseKept {
+        /// In this subnet.
+        serial: Serial,
+        /// Its number.
+        address: u128,
+        /// What Docker said.
+        kept: KeptRelease,
     },
     /// The Engine's own list was read: dynamic choice need not start beyond the old counter any more.
     SubnetListed {

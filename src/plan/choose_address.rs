@@ -45,8 +45,11 @@ impl Plan {
         let Some((subnet, learned)) = self.called(&request.id) else {
             return Decision::refused(Error::PoolNotFound(request.id.clone()));
         };
-        let mut decision = self.decide_address_in(subnet, request, context);
+        let Some(learned) = learned else { return self.decide_address_in(subnet, request, context) };
         // Whatever comes of the request: Docker has a network that it calls so.
+        let mut learned = vec![learned];
+        let after = self.with_kept(subnet, &request.id, &mut learned);
+        let mut decision = self.decide_address_in(&after, request, context);
         decision.changes.splice(0..0, learned);
         decision
     }

@@ -22,6 +22,7 @@ pub mod explain;
 mod free_space;
 mod interface_id;
 mod intervals;
+mod kept;
 pub mod listed;
 pub mod map;
 mod options;
@@ -89,6 +90,8 @@ pub struct Plan {
     keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
     /// Pins by hand.
     pins: BTreeMap<(Space, Prefix), pins::Pins>,
+    /// Releases that wait for the PoolID of their adopted subnet.
+    kept: BTreeMap<(Serial, u128), change::KeptRelease>,
     /// Who asked, by name.
     callers: BTreeMap<Box<str>, Caller>,
     next_generation: u64,
@@ -114,6 +117,7 @@ impl Plan {
             unaddressed: BTreeMap::new(),
             keys: BTreeMap::new(),
             pins: BTreeMap::new(),
+            kept: BTreeMap::new(),
             callers: BTreeMap::new(),
             next_generation: 1,
             next_serial: 1,

@@ -51,7 +51,10 @@ impl Plan {
         context: Context,
     ) -> Decision {
         let mut decision = Decision::unchanged(Reply::Done);
-        let Some(subnet) = self.granted(id) else { return decision };
+        let Some(subnet) = self.granted(id) else {
+            decision.changes.extend(self.keep_release(id, address, generation, context.now));
+            return decision;
+        };
         let Some(address) = subnet.number_of(address) else { return decision };
         let held = subnet.addresses.get(address).filter(|record| record.leased);
         if held.is_some_and(|record| generation.is_none_or(|it| it == record.generation)) {

@@ -25,7 +25,13 @@ impl Plan {
                 Err(error) => return Decision::refused(error),
             },
             Repair::NameSubnet { prefix, id } => match self.name_subnet(*prefix, id) {
-                Ok(change) => vec![change],
+                Ok(change) => {
+                    let mut changes = vec![change];
+                    if let Some((subnet, _)) = self.called(id) {
+                        self.with_kept(subnet, id, &mut changes);
+                    }
+                    changes
+                }
                 Err(error) => return Decision::refused(error),
             },
             Repair::FreeAddress { serial, address, generation, evidence } => {
@@ -62,6 +68,15 @@ impl Plan {
                 .collect(),
             Repair::Arrival { boot, arrived, gone } => self.decide_arrival(boot, arrived, gone),
             Repair::LiveRestore { caller, live_restore } => self.decide_live_restore(caller, *live_restore),
+            Repair::NameNetwork { serial, generation, network } => self
+                .seen(*serial, *generation)
+                .map(|_| Change::SubnetNamed {
+                    serial: *serial,
+                    generation: *generation,
+                    network: network.clone(),
+                })
+                .into_iter()
+                .collect(),
             Repair::Name { serial, address, generation, shown } => self
                 .lease(*serial, *address, *generation)
                 .map(|_| Change::AddressNamed {

@@ -224,6 +224,15 @@ pub enum Repair {
         /// Whether they do.
         live_restore: bool,
     },
+    /// What the Engine calls the network of a subnet.
+    NameNetwork {
+        /// Which.
+        serial: Serial,
+        /// Of this grant.
+        generation: u64,
+        /// The network's name.
+        network: Box<str>,
+    },
     /// What the Engine calls a holder.
     Name {
         /// In this subnet.

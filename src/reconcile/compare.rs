@@ -57,6 +57,7 @@ pub(super) fn compare(plan: &Plan, read: Fence, networks: &[Network], nobody: bo
         let alone = held.iter().filter(|other| other.state.prefix == prefix).count() == 1;
         known(&mut look, plan, subnet, &there, alone, read);
     }
+    look.names.extend(plan.subnets().filter_map(|subnet| network_name(subnet, &held, networks)));
     look.unknown_networks = unknown_networks(&held, networks, read);
     look
 }
@@ -112,6 +113,25 @@ fn name(look: &mut Look, (serial, address, generation): Key, network: &Network, 
         network: network.name.as_str().into(),
     };
     look.names.push(Repair::Name { serial, address, generation, shown });
+}
+
+/// What the Engine calls the network of a held subnet, where one network alone can be meant.
+fn network_name(subnet: &Subnet, local: &[&Subnet], networks: &[Network]) -> Option<Repair> {
+    let state = &subnet.state;
+    let is_local = state.space == Space::Local;
+    let copies = local.iter().filter(|other| is_local && other.state.prefix == state.prefix).count();
+    let mut there = networks.iter().filter(|network| {
+        (is_local || network.scope != "local")
+            && network.subnets.iter().any(|shown| shown.prefix == state.prefix)
+    });
+    let (network, other) = (there.next()?, there.next());
+    let network = network.name.as_str().into();
+    let (serial, generation) = (state.serial, state.generation);
+    (subnet.is_held() && copies <= 1 && other.is_none()).then_some(Repair::NameNetwork {
+        serial,
+        generation,
+        network,
+    })
 }
 
 /// What the Engine says an address of a network is, beside its endpoints.

@@ -8,7 +8,7 @@ use super::suspects::{Key, Seen};
 use crate::plan::request::Fence;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::plan::{Plan, Subnet, mac_text};
-use crate::store::names::Names;
+use crate::store::names::{Names, Networks};
 
 /// The books as they were read.
 pub(super) struct Known {
@@ -18,6 +18,8 @@ pub(super) struct Known {
     pub(super) read: Fence,
     /// What the Engine called the holders.
     pub(super) names: Names,
+    /// What it called their networks.
+    pub(super) networks: Networks,
 }
 
 /// Something that looks dead.

@@ -26,6 +26,7 @@ use crate::plan::request::{Dead, Fence, Repair, Request, Space};
 use crate::plan::settings::{Millis, rfc3339};
 use crate::plan::{Plan, Subnet};
 use crate::store::Reader;
+use crate::store::names::Networks;
 
 /// A look an hour, whatever happens.
 const SELDOM: Duration = Duration::from_secs(3_600);
@@ -239,7 +240,7 @@ impl Reconciler {
             self.meters.learned.inc();
             self.ask(repair).await;
         }
-        self.note(names).await;
+        self.note(names, &known.networks).await;
         let freed = self.free(apply).await;
         self.publish(alive_all_the_same);
         self.note_live_restore().await;
@@ -324,12 +325,12 @@ impl Reconciler {
             let reader = Reader::open(&books)?;
             let mut plan = Plan::new(reader.settings()?);
             reader.load(|change| plan.apply(&change))?;
-            Ok::<_, crate::store::Error>((plan, reader.names()?))
+            Ok::<_, crate::store::Error>((plan, reader.names()?, reader.networks()?))
         });
-        let (plan, names) =
+        let (plan, names, networks) =
             reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let read = Fence { generation: plan.counters().0, at };
-        Ok(Known { plan, read, names })
+        Ok(Known { plan, read, names, networks })
     }
 
     async fn ask(&self, repair: Repair) {
@@ -347,10 +348,18 @@ impl Reconciler {
         }
     }
 
-    /// Writes down what the Engine calls the holders, where that is new.
-    async fn note(&mut self, names: Vec<Repair>) {
+    /// Writes down what the Engine calls the holders and their networks, where that is new.
+    async fn note(&mut self, names: Vec<Repair>, networks: &Networks) {
         let mut noted = Noted::new();
         for repair in names {
+            if let Repair::NameNetwork { serial, generation, network } = &repair {
+                let known =
+                    networks.get(serial).is_some_and(|(of, name)| (of, name) == (generation, network));
+                if !known {
+                    self.ask(repair).await;
+                }
+                continue;
+            }
             let Repair::Name { serial, address, generation, shown } = &repair else { continue };
             let value = (*generation, shown.clone());
             let known = self.noted.get(&(*serial, *address)) == Some(&value);

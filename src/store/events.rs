@@ -18,10 +18,6 @@ pub struct Entry {
     pub line: HistoryLine,
     /// The pool of the subnet.
     pub pool: Option<String>,
-    /// The container that holds the address, where the Engine has shown it.
-    pub container: Option<String>,
-    /// Its network.
-    pub network: Option<String>,
 }
 
 /// Rows that only say what is known of an address: no events.
@@ -36,8 +32,9 @@ impl Reader {
     pub fn entries_after(&self, number: u64, most: usize) -> Result<Vec<Entry>, Error> {
         let fail = || sqlite(&self.path, "reading the newest history");
         let sql = "SELECT h.seq, h.at, h.event, h.space, h.subnet, h.id, h.address, h.kind, h.name, h.mac, h.why, s.pool, \
-                   n.container, n.network FROM history AS h LEFT JOIN subnets AS s ON s.serial = h.serial \
+                   n.container, coalesce(n.network, w.network) FROM history AS h LEFT JOIN subnets AS s ON s.serial = h.serial \
                    LEFT JOIN names AS n ON n.subnet = h.serial AND n.address = h.address AND n.generation = h.generation \
+                   LEFT JOIN networks AS w ON w.subnet = h.serial AND w.generation = s.generation AND h.at >= s.granted_at \
                    WHERE h.seq > ?1 ORDER BY h.seq LIMIT ?2";
         let mut statement = self.connection.prepare(sql).map_err(fail())?;
         let most = i64::try_from(most).unwrap_or(i64::MAX);
@@ -85,9 +82,10 @@ fn entry(row: &Row<'_>) -> Result<Entry, rusqlite::Error> {
             name: row.get(8)?,
             mac: row.get(9)?,
             why: row.get(10)?,
+            generation: None,
+            container: row.get(12)?,
+            network: row.get(13)?,
         }),
         pool: row.get(11)?,
-        container: row.get(12)?,
-        network: row.get(13)?,
     })
 }

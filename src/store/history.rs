@@ -3,6 +3,8 @@
 //! Promises: newest first, bounded by what was asked for; rows that only say what is known of an address are left out; who
 //! asks for an address sees the reservations that it lay in. Does not write it (see `write`).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rusqlite::{Row, params};
 
 use super::by_hand::{BY_HAND, OF_PINS, OF_RANGES};
@@ -34,6 +36,12 @@ pub struct HistoryLine {
     pub mac: Option<String>,
     /// docker or force, or the evidence of repair.
     pub why: Option<String>,
+    /// The lease that it tells of.
+    pub generation: Option<u64>,
+    /// The container that held it, where the Engine has shown it.
+    pub container: Option<String>,
+    /// Its network, or that of the subnet.
+    pub network: Option<String>,
 }
 
 impl Reader {
@@ -42,14 +50,11 @@ impl Reader {
         self.history_since(of, limit, 0)
     }
 
-    /// The newest lines; `of` narrows to an address, a subnet, a PoolID, a holder's name or a MAC; none older than `since`.
+    /// The newest lines; `of` narrows to an address, a subnet, a PoolID, a MAC, or the name of a holder, a container or a
+    /// network; none older than `since`.
     pub fn history_since(&self, of: Option<&str>, limit: u32, since: u64) -> Result<Vec<HistoryLine>, Error> {
-        let sql = "SELECT at, event, space, subnet, id, address, kind, name, mac, why FROM history \
-                   WHERE event NOT IN ('forgotten', 'restored') AND at >= ?3 \
-                   AND (?1 IS NULL OR address = ?1 OR subnet = ?1 OR id = ?1 OR name = ?1 OR mac = ?1 \
-                   OR (event IN ('pinned', 'unpinned') AND why = ?1) OR (event IN ('reserved', 'unreserved') AND ?2)) \
-                   ORDER BY seq DESC";
-        let mut statement = self.connection.prepare(sql).map_err(sqlite(&self.path, "reading history"))?;
+        let fail = || sqlite(&self.path, "reading history");
+        let mut statement = self.connection.prepare(&sql()).map_err(fail())?;
         // Whether a range lies there is nothing that SQLite can tell.
         let range = of.and_then(AddressRange::parse);
         let about = |line: &HistoryLine| {
@@ -57,13 +62,80 @@ impl Reader {
                 || !OF_RANGES.contains(&&*line.event)
                 || range.is_some_and(|range| meets(line, &range))
         };
-        let rows = statement
-            .query_map(params![of, range.is_some(), signed(since)], line)
-            .map_err(sqlite(&self.path, "reading history"))?;
+        let rows = statement.query_map(params![of, range.is_some(), signed(since)], line).map_err(fail())?;
         let lines = rows.filter(|line| line.as_ref().map_or(true, about));
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        lines.take(most).collect::<Result<_, _>>().map_err(sqlite(&self.path, "reading history"))
+        let mut lines: Vec<HistoryLine> = lines.take(most).collect::<Result<_, _>>().map_err(fail())?;
+        self.name_lines(&mut lines)?;
+        Ok(lines)
     }
+
+    /// Puts the names beside the lines, as the Engine showed them at the time of each lease.
+    fn name_lines(&self, lines: &mut [HistoryLine]) -> Result<(), Error> {
+        let fail = || sqlite(&self.path, "reading the names of holders");
+        let nameless = |line: &&mut HistoryLine| line.container.is_none() && line.generation.is_some();
+        let wanted: BTreeSet<u64> =
+            lines.iter_mut().filter(nameless).filter_map(|line| line.generation).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let sql =
+            "SELECT generation, why FROM history WHERE event = 'named' AND why IS NOT NULL ORDER BY seq";
+        let mut statement = self.connection.prepare(sql).map_err(fail())?;
+        let mut rows = statement.query([]).map_err(fail())?;
+        let mut names: BTreeMap<u64, (String, String)> = BTreeMap::new();
+        while let Some(row) = rows.next().map_err(fail())? {
+            let generation = row.get::<_, Option<i64>>(0).map_err(fail())?.unwrap_or(-1);
+            let Ok(generation) = u64::try_from(generation) else { continue };
+            if let Some(shown) =
+                wanted.get(&generation).and(as_shown(&row.get::<_, String>(1).map_err(fail())?))
+            {
+                names.insert(generation, shown);
+            }
+        }
+        for line in lines.iter_mut().filter(|line| line.container.is_none()) {
+            let shown = line.generation.and_then(|generation| names.get(&generation));
+            if let Some((container, network)) = shown {
+                line.container = Some(container.clone());
+                line.network = Some(network.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a `named` row says, and how it is read again: `the Engine shows CONTAINER in NETWORK`.
+const SHOWS: &str = "the Engine shows ";
+
+/// The text of a `named` row.
+pub(super) fn shown_text(container: &str, network: &str) -> String {
+    format!("{SHOWS}{container} in {network}")
+}
+
+/// Container and network of such a text; the names of containers have no blanks.
+fn as_shown(text: &str) -> Option<(String, String)> {
+    let (container, network) = text.strip_prefix(SHOWS)?.split_once(" in ")?;
+    Some((container.to_owned(), network.to_owned()))
+}
+
+/// A lease is found by its name of today, and by the one that the Engine showed then; a network by its subnet's grant.
+fn sql() -> String {
+    format!(
+        "SELECT h.at, h.event, h.space, h.subnet, h.id, h.address, h.kind, h.name, h.mac, h.why, h.generation, \
+         n.container, coalesce(n.network, w.network) FROM history AS h \
+         LEFT JOIN names AS n ON n.subnet = h.serial AND n.address = h.address AND n.generation = h.generation \
+         LEFT JOIN subnets AS s ON s.serial = h.serial \
+         LEFT JOIN networks AS w ON w.subnet = h.serial AND w.generation = s.generation AND h.at >= s.granted_at \
+         WHERE h.event NOT IN ('forgotten', 'restored') AND h.at >= ?3 \
+         AND (?1 IS NULL OR h.address = ?1 OR h.subnet = ?1 OR h.id = ?1 OR h.name = ?1 OR h.mac = ?1 \
+         OR (h.event IN ('pinned', 'unpinned') AND h.why = ?1) OR (h.event IN ('reserved', 'unreserved') AND ?2) \
+         OR n.container = ?1 OR n.network = ?1 OR w.network = ?1 \
+         OR (length(?1) >= 12 AND substr(n.container_id, 1, length(?1)) = ?1) \
+         OR h.generation IN (SELECT generation FROM history WHERE event = 'named' AND (why LIKE '{SHOWS}%' \
+         AND (substr(why, {from}, length(?1) + 4) = ?1 || ' in ' OR substr(why, -4 - length(?1)) = ' in ' || ?1)))) \
+         ORDER BY h.seq DESC",
+        from = SHOWS.len() + 1
+    )
 }
 
 fn meets(line: &HistoryLine, range: &AddressRange) -> bool {
@@ -94,5 +166,8 @@ fn plain(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
         name: row.get(7)?,
         mac: row.get(8)?,
         why: row.get(9)?,
+        generation: row.get::<_, Option<i64>>(10)?.and_then(|number| u64::try_from(number).ok()),
+        container: row.get(11)?,
+        network: row.get(12)?,
     })
 }

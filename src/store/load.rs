@@ -11,7 +11,7 @@ use rusqlite::{Connection, Row};
 
 use super::sqlite::{Books, Error, Reader, sqlite};
 use crate::plan::Caller;
-use crate::plan::change::{Change, Kind, Marks, Record, SubnetState};
+use crate::plan::change::{Change, KeptRelease, Kind, Marks, Record, SubnetState};
 use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::request::{Mac, Space};
 
@@ -102,6 +102,18 @@ fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> R
             }
         };
         Ok(change.map(&mut take))
+    })?;
+    let sql = "SELECT subnet, address, generation, id, at FROM kept_releases";
+    table(path, connection, "kept_releases", sql, |row| {
+        let serial = row.get::<_, i64>(0)?.unsigned_abs();
+        let Some(prefix) = prefixes.get(&serial) else { return Ok(Ok(())) };
+        let number = number_in(*prefix, row.get_ref(1)?.as_str()?);
+        let (generation, id, at): (i64, String, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        Ok((|| {
+            let kept = KeptRelease { generation: unsigned(generation)?, id: id.into(), at: unsigned(at)? };
+            take(Change::ReleaseKept { serial, address: number?, kept });
+            Ok(())
+        })())
     })?;
     table(path, connection, "keys", "SELECT * FROM keys", |row| Ok(key(row)?.map(&mut take)))?;
     table(path, connection, "callers", "SELECT * FROM callers", |row| Ok(caller(row)?.map(&mut take)))?;

@@ -5,13 +5,27 @@
 use std::collections::BTreeMap;
 
 use super::sqlite::{Error, Reader, sqlite};
-use super::write::signed;
 use crate::plan::change::{Serial, Shown};
 
 /// By serial and address: the generation that was named, and what it was called.
 pub type Names = BTreeMap<(Serial, String), (u64, Shown)>;
 
+/// By serial: the grant that was named, and what its network was called.
+pub type Networks = BTreeMap<Serial, (u64, Box<str>)>;
+
 impl Reader {
+    /// What the Engine calls the networks of subnets.
+    pub fn networks(&self) -> Result<Networks, Error> {
+        let fail = || sqlite(&self.path, "reading the names of networks");
+        let sql = "SELECT subnet, generation, network FROM networks";
+        let mut statement = self.connection.prepare(sql).map_err(fail())?;
+        let number = |value: i64| u64::try_from(value).unwrap_or(0);
+        let rows = statement.query_map([], |row| {
+            Ok((number(row.get(0)?), (number(row.get(1)?), row.get::<_, String>(2)?.into_boxed_str())))
+        });
+        rows.map_err(fail())?.collect::<Result<_, _>>().map_err(fail())
+    }
+
     /// By serial and address: the generation that was named, and what it was called.
     pub fn names(&self) -> Result<Names, Error> {
         let sql = "SELECT subnet, address, generation, container, container_id, network FROM names";
@@ -24,17 +38,6 @@ impl Reader {
             Ok((key, (number(row.get(2)?), shown)))
         });
         let rows = rows.map_err(sqlite(&self.path, "reading names"))?;
-        rows.collect::<Result<_, _>>().map_err(sqlite(&self.path, "reading names"))
-    }
-
-    /// The names in one subnet: address, generation and network.
-    pub fn names_in(&self, serial: Serial) -> Result<Vec<(String, u64, String)>, Error> {
-        let sql = "SELECT address, generation, network FROM names WHERE subnet = ?1";
-        let mut statement = self.connection.prepare(sql).map_err(sqlite(&self.path, "reading names"))?;
-        let number = |value: i64| u64::try_from(value).unwrap_or(0);
-        let rows = statement
-            .query_map([signed(serial)], |row| Ok((row.get(0)?, number(row.get(1)?), row.get(2)?)))
-            .map_err(sqlite(&self.path, "reading names"))?;
         rows.collect::<Result<_, _>>().map_err(sqlite(&self.path, "reading names"))
     }
 }

@@ -8,10 +8,10 @@
 pub const APPLICATION_ID: i32 = 0x6769_706d;
 
 /// The version this program writes.
-pub const VERSION: i32 = 5;
+pub const VERSION: i32 = 6;
 
 /// What makes version N+1 of version N; the first makes the books.
-pub const MIGRATIONS: [&str; 5] = [FIRST, NAMES, CALLERS, TAIL, BY_HAND];
+pub const MIGRATIONS: [&str; 6] = [FIRST, NAMES, CALLERS, TAIL, BY_HAND, NETWORKS];
 
 const FIRST: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -92,4 +92,15 @@ const BY_HAND: &str = "
 CREATE TABLE reserved_by_hand (position INTEGER PRIMARY KEY, first TEXT NOT NULL, last TEXT NOT NULL) STRICT;
 CREATE TABLE pins (space TEXT NOT NULL, prefix TEXT NOT NULL, address TEXT NOT NULL, name TEXT, mac TEXT,
   since INTEGER NOT NULL, PRIMARY KEY (space, prefix, address)) STRICT, WITHOUT ROWID;
+";
+
+/// What the Engine calls the networks of subnets, for views; releases that wait for the PoolID of an adopted subnet.
+const NETWORKS: &str = "
+CREATE TABLE networks (subnet INTEGER PRIMARY KEY, generation INTEGER NOT NULL, network TEXT NOT NULL) STRICT;
+CREATE TABLE kept_releases (subnet INTEGER NOT NULL, address TEXT NOT NULL, generation INTEGER NOT NULL,
+  id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (subnet, address)) STRICT, WITHOUT ROWID;
+DROP VIEW held;
+CREATE VIEW held AS SELECT s.prefix, n.network, s.space, s.pool, s.range, s.gateway,
+  datetime(s.granted_at / 1000, 'unixepoch') AS since, s.id FROM subnets s
+  LEFT JOIN networks n ON n.subnet = s.serial AND n.generation = s.generation WHERE s.released_at IS NULL;
 ";

@@ -5,10 +5,11 @@
 
 use rusqlite::params;
 
+use super::history::shown_text;
 use super::lines::{self, Known, Line, Row};
 use super::sqlite::{Books, CommitError, Error, sqlite};
 use crate::plan::Plan;
-use crate::plan::change::{Change, Kind, Marks, Record, Serial, Shown, SubnetState, Why};
+use crate::plan::change::{Change, KeptRelease, Kind, Marks, Record, Serial, Shown, SubnetState, Why};
 use crate::plan::settings::Millis;
 
 pub(super) type Written = Result<(), rusqlite::Error>;
@@ -107,6 +108,8 @@ impl Books {
                 for sql in [
                     "DELETE FROM addresses WHERE subnet = ?1",
                     "DELETE FROM names WHERE subnet = ?1",
+                    "DELETE FROM networks WHERE subnet = ?1",
+                    "DELETE FROM kept_releases WHERE subnet = ?1",
                     "DELETE FROM subnets WHERE serial = ?1",
                 ] {
                     self.execute(sql, [signed(*serial)])?;
@@ -116,6 +119,11 @@ impl Books {
             Change::SubnetListed { serial } => {
                 self.execute("UPDATE subnets SET start_beyond = NULL WHERE serial = ?1", [signed(*serial)])
             }
+            Change::SubnetNamed { serial, generation, network } => self.execute(
+                "INSERT OR REPLACE INTO networks VALUES (?1, ?2, ?3)",
+                params![signed(*serial), signed(*generation), network],
+            ),
+            Change::ReleaseKept { serial, address, kept } => self.keep_release(plan, *serial, *address, kept),
             Change::AddressNamed { serial, address, generation, shown } => {
                 self.name_address(plan, *serial, *address, *generation, shown)
             }
@@ -182,8 +190,18 @@ impl Books {
     fn learn_id(&mut self, plan: &Plan, serial: Serial, id: &str, why: &Why) -> Written {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
         self.execute("UPDATE subnets SET id = ?2 WHERE serial = ?1", params![signed(serial), id])?;
+        self.execute("DELETE FROM kept_releases WHERE subnet = ?1", [signed(serial)])?;
         let state = SubnetState { id: id.to_owned(), ..subnet.state.clone() };
         self.history(&state, Row::of_subnet(plan.now(), "subnet identified", Some(why)))
+    }
+
+    fn keep_release(&self, plan: &Plan, serial: Serial, address: u128, kept: &KeptRelease) -> Written {
+        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
+        let address = subnet.state.prefix.address(address).to_string();
+        self.execute(
+            "INSERT OR REPLACE INTO kept_releases VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![signed(serial), address, signed(kept.generation), kept.id, signed(kept.at)],
+        )
     }
 
     fn mark(&self, plan: &Plan, serial: Serial, marks: &Marks) -> Written {
@@ -218,6 +236,9 @@ impl Books {
             "UPDATE subnets SET released_at = ?2, cool_until = ?3 WHERE serial = ?1",
             params![key, signed(at), signed(cool_until)],
         )?;
+        if subnet.awaits_id() {
+            self.execute("DELETE FROM kept_releases WHERE subnet = ?1", [key])?;
+        }
         for (address, record) in subnet.addresses.records().filter(|(_, record)| record.leased) {
             // Of others than endpoints nothing is remembered.
             let known = (record.kind == Kind::Endpoint).then_some(Known { leased: false, since: at });
@@ -285,7 +306,7 @@ impl Books {
         )?;
         let unnamed = |record: &&Record| record.generation == generation && record.name.is_none();
         let Some(record) = subnet.addresses.get(address).filter(unnamed) else { return Ok(()) };
-        let why = Why::Repair(format!("the Engine shows {} in {}", shown.container, shown.network).into());
+        let why = Why::Repair(shown_text(&shown.container, &shown.network).into());
         let row = Row::of_address(plan.now(), "named", address, record);
         self.address_row(plan, serial, Row { why: Some(why), ..row })
     }

@@ -61,7 +61,7 @@ impl Listed for ShownSubnet {
     fn compare(&self, other: &Self, column: &str) -> Ordering {
         match column {
             "pool" => self.row.pool.cmp(&other.row.pool),
-            "network" => self.network.cmp(&other.network),
+            "network" => self.row.network.cmp(&other.row.network),
             "space" => self.row.space.cmp(&other.row.space),
             "leases" => self.row.leases.cmp(&other.row.leases),
             "cooling" => self.row.cooling.cmp(&other.row.cooling),
@@ -74,7 +74,7 @@ impl Listed for ShownSubnet {
     fn contains(&self, text: &str) -> bool {
         let row = &self.row;
         let texts = [Some(row.prefix.as_str()), Some(&row.id), row.pool.as_deref(), row.gateway.as_deref()];
-        holds(&texts, text) || holds(&[self.network.as_deref(), Some(&row.space), row.range.as_deref()], text)
+        holds(&texts, text) || holds(&[row.network.as_deref(), Some(&row.space), row.range.as_deref()], text)
     }
 
     fn covers(&self, address: IpAddr) -> bool {

@@ -131,7 +131,7 @@ fn overview(picture: &Picture) -> Vec<Area> {
 
 /// A held subnet as something on the map of its pool.
 fn subnet_item(subnet: &ShownSubnet, prefix: Prefix) -> Item {
-    let name = subnet.network.clone();
+    let name = subnet.row.network.clone();
     let text = format!(
         "{} of {} addresses used",
         subnet.row.leases.0,
@@ -243,7 +243,7 @@ fn subnet_area(picture: &Picture, subnet: &ShownSubnet, whole: Prefix, part: Pre
         family: Some(part.family().name()),
         prefix: Some(part.to_string()),
         id: Some(subnet.row.id.clone()),
-        name: subnet.network.clone(),
+        name: subnet.row.network.clone(),
         unit: part.family().bits(),
         closed: false,
         cells: fold(region, items, &special, ALONE),

@@ -3,7 +3,6 @@
 //! Promises: the rows are those of the admin views; read beside the ledger, when somebody looks and something changed,
 //! and for at most a tenth of the time; forgotten a minute after the last look. Changes nothing.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,8 +38,6 @@ pub struct ShownSubnet {
     /// The row of the view.
     #[serde(flatten)]
     pub row: SubnetRow,
-    /// The name of its network, where the Engine has shown it.
-    pub network: Option<String>,
     /// Addresses that could be given now.
     pub free: Count,
     /// Addresses that are not given: reserved, the gateway's place, network and broadcast.
@@ -92,16 +89,9 @@ impl Picture {
         let (leases, rows) = (view.leases(Query("all=true"))?, view.subnets());
         let (pools, status) = (view.pools(), view.status(books));
         let plan = view.into_plan();
-        let mut networks: BTreeMap<&str, &str> = BTreeMap::new();
-        for lease in &leases {
-            if let (Some(id), Some(network)) = (&lease.id, &lease.network) {
-                networks.insert(id, network);
-            }
-        }
         let shown = |row: SubnetRow| {
             let counts = plan.held(&row.id).map(|subnet| plan.count_addresses(subnet)).unwrap_or_default();
             ShownSubnet {
-                network: networks.get(row.id.as_str()).map(ToString::to_string),
                 free: Count(counts.free),
                 reserved: Count(counts.reserved + counts.never_given + counts.slot),
                 share: share(&counts),

@@ -102,6 +102,9 @@ mod tests {
             name: None,
             mac: None,
             why: None,
+            generation: None,
+            container: None,
+            network: None,
         }
     }
 

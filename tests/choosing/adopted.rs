@@ -225,3 +225,57 @@ fn one_that_was_asked_for_since_is_not_freed_as_unnamed() {
     desk.gave(address(DOCKERS));
     assert!(desk.decide(&free).changes.is_empty());
 }
+
+/// Address, gateway, id of a /30 that was adopted with its one container.
+fn smallest() -> Desk {
+    let mut desk = Desk::new(lan());
+    let found = seen(&desk, "192.0.2.0/30", &[("192.0.2.1", Kind::Gateway), ("192.0.2.2", Kind::Endpoint)]);
+    assert_eq!(adopt(&mut desk, found), Ok(Reply::Done));
+    desk
+}
+
+const SMALL: &str = "local/192.0.2.0/30#00000000deadbeef";
+
+#[test]
+fn a_restart_in_an_adopted_subnet_gets_the_address_that_it_gave_back_under_the_unknown_id() {
+    for again in [1, 3] {
+        let mut desk = smallest();
+        (0..again).for_each(|_| desk.free(SMALL, "192.0.2.2"));
+        assert_eq!(desk.plan.subnets().next().unwrap().addresses.leased(), 2, "it changes nothing by itself");
+        desk.pass(5_000);
+        assert_eq!(desk.gave(address(SMALL)), "192.0.2.2/30");
+        assert_eq!(ids(&desk), [SMALL]);
+    }
+}
+
+#[test]
+fn p19_a_kept_release_counts_for_its_own_id_and_its_own_lease_only() {
+    let mut desk = smallest();
+    desk.free("local/192.0.2.0/30#0123456789abcdef", "192.0.2.2");
+    assert!(desk.gave(address(SMALL)).starts_with("no available addresses"), "another grant's release");
+    assert_eq!(ids(&desk), [SMALL]);
+
+    let mut desk = smallest();
+    desk.free(SMALL, "192.0.2.2");
+    assert_eq!(desk.force("192.0.2.0/30", Some("192.0.2.2")), "Done");
+    let mut found = seen(&desk, "192.0.2.0/30", &[]);
+    found.read.at += 2 * MINUTE;
+    desk.pass(2 * MINUTE);
+    let serial = desk.plan.subnets().next().unwrap().state.serial;
+    let (address_, kind, mac) = (gipam::plan::prefix::number(ip("192.0.2.2")), Kind::Endpoint, None);
+    let evidence = "seen".into();
+    desk.ask(wish(Repair::Adopt { serial, address: address_, kind, mac, read: found.read, evidence }))
+        .unwrap();
+    assert!(desk.gave(address(SMALL)).starts_with("no available addresses"), "it lives again");
+}
+
+#[test]
+fn what_was_released_is_free_since_then_once_a_person_names_the_id() {
+    let mut desk = smallest();
+    desk.free(SMALL, "192.0.2.2");
+    let then = desk.now;
+    desk.pass(MINUTE);
+    assert_eq!(name(&mut desk, "192.0.2.0/30", SMALL), "done");
+    let record = desk.record(SMALL, "192.0.2.2").unwrap();
+    assert_eq!((record.leased, record.since), (false, then));
+}

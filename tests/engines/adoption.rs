@@ -52,12 +52,14 @@ fn lost_books(w: &mut World) {
     );
     w.run("--name first --network n1");
     w.run("--name fixed --network n2 --ip 10.211.60.128");
+    w.network("--subnet 10.211.62.0/30 n3");
+    w.run("--name only --network n3");
     let first = w.addresses("first", "n1");
     lose_the_books(w);
     let said = unable(w, "n1");
     assert!(said.contains("gipam gc tells how"), "the refusal says what to do: {said}");
     let found = gc(w, &[]);
-    assert_eq!(found.len(), 3, "{found:#?}");
+    assert_eq!(found.len(), 4, "{found:#?}");
     assert!(actions(&found).iter().all(|action| action.starts_with("can be adopted with ")));
     assert!(w.subnets().is_empty(), "a look adopts nothing");
     let done = gc(w, &["--apply"]);
@@ -65,6 +67,14 @@ fn lost_books(w: &mut World) {
     assert!(w.subnets().iter().all(|subnet| subnet.id.ends_with("#?")), "{:#?}", w.subnets());
     w.agree();
     assert_eq!(w.subnet("10.211.60.0/24").range.as_deref(), Some("10.211.60.128/25"));
+
+    // A restart releases before it asks, and there is no second address to give
+    let only = w.v4("only", "n3");
+    w.docker("restart -t 1 only");
+    assert_eq!(w.v4("only", "n3"), only);
+    w.agree();
+    w.docker("rm -f only");
+    w.docker("network rm n3");
 
     // Docker says its PoolIDs with the next containers
     w.run("--name second --network n1");

@@ -146,17 +146,85 @@ async fn what_the_engine_calls_a_holder_without_a_name_is_an_event_and_changes_n
     let entries = Reader::open(&world.books).unwrap().entries_after(0, 100).unwrap();
     let told: Vec<_> = entries
         .iter()
-        .map(|entry| (entry.line.event.as_str(), entry.container.as_deref(), entry.network.as_deref()))
+        .map(|entry| {
+            (entry.line.event.as_str(), entry.line.container.as_deref(), entry.line.network.as_deref())
+        })
         .collect();
     let web = (Some("web"), Some("front"));
     let expected = [
-        ("subnet granted", None, None),
+        ("subnet granted", None, web.1),
         ("leased", web.0, web.1),
         ("named", web.0, web.1),
         ("released", web.0, web.1),
     ];
     assert_eq!(told, expected);
     assert_eq!(entries[2].line.why.as_deref(), Some("the Engine shows web in front"));
+}
+
+#[tokio::test]
+async fn the_name_of_a_network_is_written_down_once_with_and_without_containers() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let views = |path: &str| -> Vec<serde_json::Value> {
+        serde_json::from_slice(&gipam::admin::offline::answer(&world.books, path).unwrap()).unwrap()
+    };
+    for prefix in ["10.9.1.0/24", "10.9.2.0/24", "10.9.3.0/24"] {
+        world.subnet(Some(prefix)).await.unwrap();
+    }
+    world.show("empty", "10.9.1.0/24", &[]);
+    world.show("front", "10.9.2.0/24", &[("web", "10.9.2.7")]);
+    // Two networks of one prefix: no name is better than a wrong one.
+    world.show("one", "10.9.3.0/24", &[]);
+    world.show("two", "10.9.3.0/24", &[]);
+    world.look().await;
+    let of = |row: &serde_json::Value| (row["prefix"].to_string(), row["network"].to_string());
+    let shown: Vec<_> = views("/v1/subnets").iter().map(of).collect();
+    let expected = [("10.9.1.0/24", "\"empty\""), ("10.9.2.0/24", "\"front\""), ("10.9.3.0/24", "null")];
+    assert_eq!(shown, expected.map(|(prefix, name)| (format!("{prefix:?}"), name.to_owned())));
+    assert_eq!(views("/v1/history?of=empty").len(), 1, "its grant");
+    // Granted again to another network: the old name goes with the old grant.
+    let id = world.plan().subnets().next().unwrap().state.id.clone();
+    world.ask(Request::ReleaseSubnet { id, generation: None }).await.unwrap();
+    world.shown.lock().unwrap().remove("empty");
+    later(&CLOCK, 60_001);
+    world.subnet(Some("10.9.1.0/24")).await.unwrap();
+    assert_eq!(views("/v1/subnets")[0]["network"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn history_and_who_find_a_container_by_the_name_that_the_engine_showed() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let id = world.subnet(None).await.unwrap();
+    let address = world.lease(&id, None, 1).await.unwrap();
+    world.show("front", "10.9.0.0/24", &[("web", &address.to_string())]);
+    later(&CLOCK, 60_001);
+    world.look().await;
+    let books = world.books.clone();
+    let views = move |path: &str| -> Vec<serde_json::Value> {
+        serde_json::from_slice(&gipam::admin::offline::answer(&books, path).unwrap()).unwrap()
+    };
+    let who = views("/v1/who?address=web");
+    assert_eq!((who.len(), &who[0]["address"]), (1, &serde_json::json!(address)));
+    assert_eq!(views("/v1/who?address=front").len(), 1, "what its network holds");
+    assert_eq!(who, views("/v1/who?address=02:00:00:00:00:01"));
+    let missing = gipam::admin::offline::answer(&world.books, "/v1/who?address=nobody").unwrap_err();
+    assert_eq!(missing.kind, gipam::admin::Kind::Missing);
+    // Somebody else has the address now: what web did is still found, and what the other does is not its own.
+    world.ask(Request::ReleaseAddress { id: id.clone(), address, generation: None }).await.unwrap();
+    world.shown.lock().unwrap().clear();
+    later(&CLOCK, 60_001);
+    world.lease(&id, Some(&address.to_string()), 2).await.unwrap();
+    world.show("front", "10.9.0.0/24", &[("db", &address.to_string())]);
+    world.look().await;
+    let events = |of: &str| -> Vec<String> {
+        let rows = views(&format!("/v1/history?of={of}"));
+        rows.iter().map(|row| format!("{} {}", row["event"], row["holder"])).collect()
+    };
+    assert_eq!(events("web"), ["\"released\" \"web\"", "\"named\" \"web\"", "\"leased\" \"web\""]);
+    assert_eq!(events("db"), ["\"named\" \"db\"", "\"leased\" \"db\""]);
+    assert_eq!(events("front").len(), 6, "and its subnet");
+    assert!(events("we").is_empty() && events("eb").is_empty());
 }
 
 #[tokio::test]

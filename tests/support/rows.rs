@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use gipam::plan::change::{Change, Kind, Record, Serial, SubnetState};
+use gipam::plan::change::{Change, KeptRelease, Kind, Record, Serial, SubnetState};
 use gipam::plan::pins::Pin;
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::Space;
@@ -19,6 +19,7 @@ pub struct Rows {
     keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
     callers: BTreeMap<Box<str>, Caller>,
     pins: BTreeMap<(Space, Prefix, u128), Pin>,
+    kept: BTreeMap<(Serial, u128), KeptRelease>,
     counters: (u64, Serial),
 }
 
@@ -33,6 +34,7 @@ impl Rows {
                 self.subnets.insert(state.serial, (**state).clone());
             }
             Change::SubnetIdLearned { serial, id, .. } => {
+                self.kept.retain(|(subnet, _), _| subnet != serial);
                 if let Some(state) = self.subnets.get_mut(serial) {
                     state.id.clone_from(id);
                 }
@@ -43,6 +45,7 @@ impl Rows {
                 }
             }
             Change::SubnetReleased { serial, at, cool_until, .. } => {
+                self.kept.retain(|(subnet, _), _| subnet != serial);
                 if let Some(state) = self.subnets.get_mut(serial) {
                     (state.released_at, state.cool_until) = (Some(*at), *cool_until);
                 }
@@ -56,6 +59,7 @@ impl Rows {
                 }
             }
             Change::SubnetForgotten { serial } => {
+                self.kept.retain(|(subnet, _), _| subnet != serial);
                 self.subnets.remove(serial);
                 self.addresses.retain(|(subnet, _), _| subnet != serial);
             }
@@ -96,7 +100,13 @@ impl Rows {
             Change::AddressUnpinned { space, prefix, address } => {
                 self.pins.remove(&(*space, *prefix, *address));
             }
-            Change::AddressNamed { .. } | Change::AddressesLoaded { .. } | Change::Counted { .. } => {}
+            Change::ReleaseKept { serial, address, kept } => {
+                self.kept.insert((*serial, *address), kept.clone());
+            }
+            Change::AddressNamed { .. }
+            | Change::SubnetNamed { .. }
+            | Change::AddressesLoaded { .. }
+            | Change::Counted { .. } => {}
         }
     }
 
@@ -125,6 +135,10 @@ impl Rows {
         for ((space, prefix, address), pin) in &self.pins {
             let (space, prefix, address, pin) = (*space, *prefix, *address, pin.clone());
             plan.apply(&Change::AddressPinned { space, prefix, address, pin });
+        }
+        for ((serial, address), kept) in &self.kept {
+            let (serial, address, kept) = (*serial, *address, kept.clone());
+            plan.apply(&Change::ReleaseKept { serial, address, kept });
         }
         for (name, caller) in &self.callers {
             plan.apply(&Change::CallerSeen { name: name.clone(), caller: caller.clone() });

@@ -3,6 +3,7 @@
 //! Promises: the rules of `plan/adopt.rs` written down a second time. Knows nothing of what a person may write.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use gipam::plan::change::{Change, Kind, Marks, Record, SubnetState};
 use gipam::plan::prefix::Prefix;
@@ -85,7 +86,7 @@ impl Model {
             (Some(_), Some(_)) => "OverlapPool",
             (Some(at), None) => {
                 self.expect(seen, &Expected::Reply(Reply::Done), true, false)?;
-                self.subnets[at].state.id = id.to_owned();
+                self.known_as(at, id);
                 return Ok(());
             }
         };
@@ -95,26 +96,63 @@ impl Model {
     /// The first request for an address says an adopted subnet's PoolID, if it could be one: exactly its prefix, and 16
     /// hex digits. What else was decided then is handed back.
     pub fn learn(&mut self, id: &str, seen: &Decision) -> Result<Option<Decision>, String> {
-        let could_be = |entry: &Entry| {
-            let state = &entry.state;
-            let random = id.strip_prefix(&format!("local/{}#", state.prefix));
-            let hex = |text: &str| text.len() == 16 && u64::from_str_radix(text, 16).is_ok();
-            entry.held() && state.id.ends_with('?') && random.is_some_and(hex)
-        };
         if self.held(id).is_some() {
             return Ok(None);
         }
-        let Some(at) = self.subnets.iter().position(could_be) else { return Ok(None) };
+        let Some(at) = self.could_be(id) else { return Ok(None) };
         let serial = self.subnets[at].state.serial;
         match seen.changes.split_first() {
             Some((Change::SubnetIdLearned { serial: whose, id: learned, .. }, rest))
                 if *whose == serial && learned == id =>
             {
-                self.subnets[at].state.id = id.to_owned();
+                let released = self.known_as(at, id);
+                let rest = &rest[released.min(rest.len())..];
                 let (reply, changes, warnings) = (seen.reply.clone(), rest.to_vec(), seen.warnings.clone());
                 Ok(Some(Decision { reply, changes, warnings, undo: seen.undo.clone() }))
             }
             _ => Err(format!("expected that {id} is learned")),
         }
+    }
+
+    /// The adopted subnet that waits for its PoolID and could be called so.
+    fn could_be(&self, id: &str) -> Option<usize> {
+        self.subnets.iter().position(|entry| {
+            let state = &entry.state;
+            let random = id.strip_prefix(&format!("local/{}#", state.prefix));
+            let hex = |text: &str| text.len() == 16 && u64::from_str_radix(text, 16).is_ok();
+            entry.held() && state.id.ends_with('?') && random.is_some_and(hex)
+        })
+    }
+
+    /// Keeps a release under a PoolID that nobody knows yet: one for each address, the last one that differs.
+    pub fn keep_release(&mut self, id: &str, address: IpAddr) -> bool {
+        let Some(at) = self.could_be(id) else { return false };
+        let Some((at, address, record)) = self.lease_at(at, address) else { return false };
+        let (serial, generation) = (self.subnets[at].state.serial, record.generation);
+        let same = |kept: &&(u64, u128, u64, String, u64)| (kept.0, kept.1) == (serial, address);
+        let known = self.kept.iter().find(same);
+        if known.is_some_and(|known| known.2 == generation && known.3 == id) {
+            return false;
+        }
+        self.kept.retain(|kept| !same(&kept));
+        self.kept.push((serial, address, generation, id.to_owned(), self.now));
+        true
+    }
+
+    /// The PoolID is known: what was released under it is free since then. Returns how many.
+    fn known_as(&mut self, at: usize, id: &str) -> usize {
+        let entry = &mut self.subnets[at];
+        entry.state.id = id.to_owned();
+        let (serial, mut released) = (entry.state.serial, 0);
+        for (_, address, generation, _, since) in
+            self.kept.iter().filter(|kept| kept.0 == serial && kept.3 == id)
+        {
+            let lease = entry.records.get_mut(address);
+            let Some(record) = lease.filter(|it| it.leased && it.generation == *generation) else { continue };
+            (record.leased, record.since) = (false, *since);
+            released += 1;
+        }
+        self.kept.retain(|kept| kept.0 != serial);
+        released
     }
 }

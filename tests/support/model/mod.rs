@@ -68,6 +68,8 @@ pub struct Model {
     pub keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
     pub grants: Vec<Grant>,
     pub pins: Vec<(Space, Prefix, u128, Pin)>,
+    /// Releases under a PoolID that nobody knows yet: serial, address, generation, PoolID, when.
+    pub kept: Vec<(Serial, u128, u64, String, Millis)>,
     next_generation: u64,
     next_serial: Serial,
 }
@@ -75,7 +77,17 @@ pub struct Model {
 impl Model {
     pub fn new(settings: Settings) -> Self {
         let (subnets, keys, grants, pins) = (Vec::new(), BTreeMap::new(), Vec::new(), Vec::new());
-        Self { settings, now: 0, subnets, keys, grants, pins, next_generation: 1, next_serial: 1 }
+        Self {
+            settings,
+            now: 0,
+            subnets,
+            keys,
+            grants,
+            pins,
+            kept: Vec::new(),
+            next_generation: 1,
+            next_serial: 1,
+        }
     }
 
     /// Checks a decision of the real plan against the rules, and follows it.
@@ -91,6 +103,10 @@ impl Model {
                 if let Some(at) = held {
                     self.release_subnet(at);
                 }
+            }
+            Request::ReleaseAddress { id, address, generation: None } if self.held(id).is_none() => {
+                let kept = self.keep_release(id, *address);
+                self.expect(seen, &Expected::Reply(Reply::Done), kept, false)?;
             }
             Request::ReleaseAddress { id, address, generation } => {
                 let found = self.held(id).and_then(|at| self.lease_at(at, *address));
@@ -226,6 +242,7 @@ impl Model {
         entry.state.released_at = Some(now);
         entry.state.cool_until = now + if state.marks.stormed { 0 } else { cooling };
         let serial = state.serial;
+        self.kept.retain(|kept| kept.0 != serial);
         self.subnets.retain(|entry| {
             let same = (entry.state.space, entry.state.prefix) == (state.space, state.prefix);
             entry.held() || !same || entry.state.serial == serial

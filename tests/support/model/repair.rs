@@ -49,7 +49,7 @@ impl Model {
             }
             Repair::AdoptSubnet(adoption) => return self.adopt_subnet(adoption, seen),
             Repair::NameSubnet { prefix, id } => return self.name_subnet(*prefix, id, seen),
-            Repair::Name { .. } => return Err("names are for views".to_owned()),
+            Repair::Name { .. } | Repair::NameNetwork { .. } => return Err("names are for views".to_owned()),
             Repair::Arrival { .. } | Repair::LiveRestore { .. } => {
                 return Err("callers have a test of their own".to_owned());
             }

@@ -1,0 +1,65 @@
+//! Releases of an adopted subnet that Docker sends before the subnet's PoolID is known.
+//!
+//! Promises: such a release changes nothing by itself, since it may be a late one of an earlier grant (P19). It is kept, one
+//! for each leased address, and carried out in the very decision that learns the PoolID which it named, before that decision
+//! chooses an address: `docker restart` releases first and asks then, and a /30 has no second address to give.
+
+use std::net::IpAddr;
+
+use super::change::{Change, KeptRelease, Serial, Why};
+use super::settings::Millis;
+use super::{Plan, Subnet};
+
+impl Plan {
+    /// The held subnet that this PoolID means, or would mean once it is known.
+    pub fn asked_under(&self, id: &str) -> Option<&Subnet> {
+        self.called(id).map(|(subnet, _)| subnet)
+    }
+
+    /// A release under a PoolID that nobody knows yet.
+    pub(super) fn keep_release(
+        &self,
+        id: &str,
+        address: IpAddr,
+        generation: Option<u64>,
+        at: Millis,
+    ) -> Option<Change> {
+        let subnet = self.asked_under(id)?;
+        let (serial, address) = (subnet.state.serial, subnet.number_of(address)?);
+        let record = subnet.addresses.get(address).filter(|record| record.leased)?;
+        let kept = KeptRelease { generation: record.generation, id: id.into(), at };
+        // The first one says when it was given back; a repeat adds nothing.
+        let repeat = self
+            .kept
+            .get(&(serial, address))
+            .is_some_and(|known| (known.generation, &known.id) == (kept.generation, &kept.id));
+        let meant = !repeat && generation.is_none_or(|it| it == record.generation);
+        meant.then_some(Change::ReleaseKept { serial, address, kept })
+    }
+
+    /// The subnet once its PoolID is known: what was released under it is carried out; the changes are added.
+    pub(super) fn with_kept(&self, subnet: &Subnet, id: &str, changes: &mut Vec<Change>) -> Subnet {
+        let (serial, mut after) = (subnet.state.serial, subnet.clone());
+        for ((_, address), kept) in self.kept_in(serial).filter(|(_, kept)| *kept.id == *id) {
+            let lease = subnet.addresses.get(*address).filter(|record| record.leased);
+            let Some(record) = lease.filter(|record| record.generation == kept.generation) else { continue };
+            let released = super::change::Record { leased: false, since: kept.at, ..record.clone() };
+            after.addresses.put(*address, released);
+            let (address, at) = (*address, kept.at);
+            changes.push(Change::AddressReleased { serial, address, at, why: Why::Docker });
+        }
+        after
+    }
+
+    fn kept_in(&self, serial: Serial) -> impl Iterator<Item = (&(Serial, u128), &KeptRelease)> {
+        self.kept.range((serial, 0)..=(serial, u128::MAX))
+    }
+
+    /// The PoolID is known, or the subnet has gone.
+    pub(super) fn drop_kept(&mut self, serial: Serial) {
+        let gone: Vec<u128> = self.kept_in(serial).map(|((_, address), _)| *address).collect();
+        for address in gone {
+            self.kept.remove(&(serial, address));
+        }
+    }
+}
