@@ -36,8 +36,7 @@ impl View {
         ];
         let Some(way) = ways.into_iter().find(|way| rows.iter().any(way)) else {
             let text = format!(
-                "{name:?} holds no address: neither a container, a MAC nor a network of this name does; whether one did \
-                 tells gipam history {name}"
+                "no container, MAC or network called {name:?} has an address now; for earlier ones see: gipam history {name}"
             );
             return Err(AdminError::new(Kind::Missing, text));
         };
