@@ -7,7 +7,7 @@
 use crate::config::PoolsOrigin;
 use crate::plan::Plan;
 use crate::plan::prefix::Family;
-use crate::plan::settings::{PoolSettings, Settings};
+use crate::plan::settings::{Base, PoolSettings, Settings};
 
 /// Where the pools in force come from beside the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn settle(
                     (pool.cooling, pool.subnet_cooling) = (configured.cooling, configured.subnet_cooling);
                 }
                 for pool in &configured.pools {
-                    add_families(&mut settings.pools, pool, below, &mut warnings);
+                    add_families(&mut settings.pools, pool, origin, below, &mut warnings);
                 }
             }
         }
@@ -70,31 +70,60 @@ fn keep_closed(settings: &mut Settings, known: &[PoolSettings], plan: &Plan, war
     }
 }
 
-/// Flags and variables may add a family that is lacking; anything else that differs is named.
-fn add_families(pools: &mut [PoolSettings], wanted: &PoolSettings, below: Below, warnings: &mut Vec<String>) {
+/// Flags and variables may add a family that no pool has; anything else that differs is named.
+fn add_families(
+    pools: &mut Vec<PoolSettings>,
+    wanted: &PoolSettings,
+    origin: &PoolsOrigin,
+    below: Below,
+    warnings: &mut Vec<String>,
+) {
     let standing = match below {
         Below::LeaseFile => "the lease file",
         Below::Books => "the books",
     };
     for family in Family::BOTH {
         let Some(base) = wanted.base(family) else { continue };
-        let has = pools.iter().find_map(|pool| pool.base(family).map(|base| (pool.name.clone(), *base)));
-        let first = pools.iter_mut().find(|pool| pool.name == wanted.name);
-        match (has, first) {
-            (Some((name, known)), _) if known.base != base.base || known.size != base.size => warnings.push(format!(
-                "-{family} {} (size /{}) differs from pool {name} of {standing}, {} (size /{}), which stays in force; \
+        let written = match origin {
+            PoolsOrigin::Options { v4, v6 } => if family == Family::V4 { v4 } else { v6 }.as_ref(),
+            PoolsOrigin::Nowhere | PoolsOrigin::Document(_) => None,
+        };
+        let written = written.map_or_else(|| format!("-{}", family.name()), ToString::to_string);
+        let has: Vec<(&str, Base)> = pools
+            .iter()
+            .filter_map(|pool| pool.base(family).map(|base| (pool.name.as_str(), *base)))
+            .collect();
+        if has.iter().any(|(_, known)| known.base == base.base && known.size == base.size) {
+            continue;
+        }
+        // The one that is most likely meant.
+        let near = has.iter().find(|(_, known)| known.base.overlaps(base.base)).or_else(|| has.first());
+        if let Some((name, known)) = near {
+            warnings.push(format!(
+                "{written} {} (size /{}) differs from pool {name} of {standing}, {} (size /{}), which stays in force; \
                  a configuration file would stand above it",
-                base.base,
-                base.size,
-                known.base,
-                known.size,
-                family = family.name(),
-            )),
-            (Some(_), _) | (None, None) => {}
-            (None, Some(pool)) => match family {
-                Family::V4 => pool.v4 = Some(*base),
-                Family::V6 => pool.v6 = Some(*base),
-            },
+                base.base, base.size, known.base, known.size,
+            ));
+            continue;
+        }
+        let pool = match pools.iter().position(|pool| pool.name == wanted.name) {
+            Some(at) => &mut pools[at],
+            None => {
+                pools.push(PoolSettings { v4: None, v6: None, ..wanted.clone() });
+                let last = pools.len() - 1;
+                &mut pools[last]
+            }
+        };
+        if pool.closed {
+            warnings.push(format!(
+                "{written} {} (size /{}) is without effect, because pool {} of {standing} is closed; \
+                 gipam pool add makes another",
+                base.base, base.size, pool.name,
+            ));
+        } else if family == Family::V4 {
+            pool.v4 = Some(*base);
+        } else {
+            pool.v6 = Some(*base);
         }
     }
 }

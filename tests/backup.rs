@@ -14,7 +14,8 @@ use gipam::plan::Plan;
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::{Context, Repair, Request, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::Settings;
-use gipam::store::backup::{Step, backup, restore};
+use gipam::store::backup::{Step, backup};
+use gipam::store::restore::restore;
 use gipam::store::{Books, Error, Reader};
 
 /// Nobody waits.
@@ -85,10 +86,11 @@ fn durable_a_copy_is_one_moment_of_books_that_are_in_use() {
     trial.subnet(2);
     assert_eq!((held(&copy), held(&trial.path)), (vec![1], vec![1, 2]));
     let again = backup(&trial.path, &copy, &QUIETLY).unwrap_err();
-    assert!(matches!(again, Error::Io { .. }), "a copy is never overwritten: {again}");
+    assert!(matches!(again, Error::Exists(_)), "a copy is never overwritten: {again}");
     assert_eq!(held(&copy), [1]);
     let nowhere = backup(&trial.path, &trial.file("no/such/copy.db"), &QUIETLY).unwrap_err();
-    assert!(matches!(nowhere, Error::Io { .. }), "{nowhere}");
+    assert!(matches!(nowhere, Error::NoDirectory { .. }), "{nowhere}");
+    assert!(!trial.file("no").exists(), "no directory is made");
 }
 
 #[test]
@@ -104,14 +106,14 @@ fn a_copy_takes_the_place_of_the_books_and_they_are_kept() {
     assert!(matches!(locked, Error::Locked(_)), "{locked}");
     // As after kill -9: what was committed last is in the log alone.
     drop(trial.books.take());
-    let kept = restore(&copy, &trial.path, &QUIETLY).unwrap().unwrap();
+    let kept = restore(&copy, &trial.path, &QUIETLY).unwrap().kept.unwrap();
     assert_eq!((held(&trial.path), held(&kept)), (vec![1], vec![1, 2]));
     let reader = Reader::open(&trial.path).unwrap();
     let mut plan = Plan::new(reader.settings().unwrap());
     reader.load(|change| plan.apply(&change)).unwrap();
     assert_eq!(plan.callers().count(), 0, "who came after the copy was made is not in it");
     drop(reader);
-    let second = restore(&kept, &trial.path, &QUIETLY).unwrap().unwrap();
+    let second = restore(&kept, &trial.path, &QUIETLY).unwrap().kept.unwrap();
     assert_ne!(second, kept);
     assert_eq!(held(&trial.path), [1, 2]);
     Books::open(&trial.path).unwrap().close().unwrap();
@@ -153,7 +155,8 @@ fn a_copy_is_put_where_no_books_are() {
     trial.subnet(7);
     let (copy, elsewhere) = (trial.file("copy.db"), trial.file("elsewhere.db"));
     backup(&trial.path, &copy, &QUIETLY).unwrap();
-    assert_eq!(restore(&copy, &elsewhere, &QUIETLY).unwrap(), None);
+    let restored = restore(&copy, &elsewhere, &QUIETLY).unwrap();
+    assert_eq!((restored.kept, restored.subnets, restored.note), (None, 1, None));
     assert_eq!(held(&elsewhere), [7]);
 }
 
@@ -176,11 +179,33 @@ fn who_waits_is_told_each_step_before_it_is_done() {
     };
     let size = backup(&trial.path, &copy, &tell).unwrap();
     let told = steps.take();
-    let most: u64 = told[0].strip_prefix("copy.db ").unwrap().parse().unwrap();
+    let most: u64 = told[0].strip_prefix("copy.db.part ").unwrap().parse().unwrap();
     assert!((size..2 * size).contains(&most), "{size} of at most {most}");
     assert_eq!(told[1..], ["Syncing"]);
     trial.books.take().unwrap().close().unwrap();
     restore(&copy, &trial.path, &tell).unwrap();
     let written = format!("gipam.db.restoring {size}");
-    assert_eq!(steps.take(), ["close gipam.db", &written, "Checking", "Reading", "Syncing"]);
+    assert_eq!(steps.take(), ["Checking", &written, "Reading", "Syncing", "close gipam.db"]);
+}
+
+#[test]
+fn a_backup_that_was_cut_off_left_no_copy_and_is_no_obstacle() {
+    let mut trial = Trial::new();
+    trial.subnet(3);
+    let copy = trial.file("copy.db");
+    fs::write(trial.file("copy.db.part"), b"half a copy").unwrap();
+    assert!(!copy.exists());
+    backup(&trial.path, &copy, &QUIETLY).unwrap();
+    assert_eq!(held(&copy), [3]);
+    assert!(!trial.file("copy.db.part").exists());
+}
+
+#[test]
+fn a_file_that_was_copied_by_hand_without_its_log_is_remarked_upon() {
+    let mut trial = Trial::new();
+    trial.subnet(3);
+    let (copy, elsewhere) = (trial.file("copy.db"), trial.file("elsewhere.db"));
+    fs::copy(&trial.path, &copy).unwrap();
+    let note = restore(&copy, &elsewhere, &QUIETLY).unwrap().note.unwrap();
+    assert!(note.contains("without a log") && note.contains("gipam backup"), "{note}");
 }

@@ -3,20 +3,24 @@
 //! Promises: the same answers as the daemon's; nothing is changed but by `import`, which takes the books' lock, and by
 //! `export`, which notes what it wrote if it can.
 
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{AdminError, Kind};
 use super::import;
 use super::views::View;
 use crate::clock;
-use crate::config::PoolsOrigin;
+use crate::config::{BooksFile, Content, PoolsOrigin};
 use crate::ledger::Altered;
 use crate::plan::Plan;
 use crate::plan::settings::Settings;
-use crate::store::{self, Books, CommitError};
+use crate::store::{self, Books, CommitError, old_gipam};
 
 pub use crate::store::backup::Step;
+
+/// Bytes by which a file is known.
+const HEAD: u64 = 16;
 
 impl From<CommitError> for AdminError {
     fn from(error: CommitError) -> Self {
@@ -63,18 +67,50 @@ pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Vec<
 }
 
 /// Puts such a copy in the place of the books, while no daemon runs. Returns what was done.
-pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Vec<u8>, AdminError> {
-    let kept = store::backup::restore(copy, books, tell)?;
-    let done = serde_json::json!({"restored": copy, "books": books, "replaced_books": kept});
+pub fn restore(copy: &Path, file: &BooksFile, tell: &dyn Fn(Step<'_>)) -> Result<Vec<u8>, AdminError> {
+    let books = place(file)?;
+    let done = store::restore::restore(copy, &books, tell)?;
+    let mut done = serde_json::json!({"restored": copy, "books": done.books, "subnets": done.subnets,
+        "leases": done.leases, "replaced_books": done.kept, "note": done.note});
+    if let Some(done) = done.as_object_mut().filter(|done| done["note"].is_null()) {
+        done.remove("note");
+    }
     Ok(done.to_string().into_bytes())
 }
 
+/// Where the books are that a command changes without a daemon: what stands in the named file decides, as at a start. The
+/// directory of a default path is made.
+pub fn place(file: &BooksFile) -> Result<PathBuf, AdminError> {
+    let content = match std::fs::File::open(&file.named) {
+        Err(_) => Content::Absent,
+        Ok(file) => {
+            let mut head = Vec::new();
+            // A file that cannot be read is refused when it is opened as books.
+            let _ = file.take(HEAD).read_to_end(&mut head);
+            match old_gipam::detect(&head) {
+                old_gipam::Content::Json => Content::OldLeases,
+                old_gipam::Content::Sqlite => Content::Books,
+                old_gipam::Content::Empty => Content::Absent,
+                old_gipam::Content::Other => Content::Other,
+            }
+        }
+    };
+    let books = match content {
+        Content::Absent if file.beside.is_file() => file.beside.clone(),
+        content => file.resolve(content).books,
+    };
+    file.make_directory(&books).map_err(|error| {
+        AdminError::new(Kind::Failed, format!("the directory of {} cannot be made: {error}", books.display()))
+    })?;
+    Ok(books)
+}
+
 /// Takes a lease file over into the books.
-pub fn import(books: &Path, name: &str, content: &str, replace: bool) -> Result<Vec<u8>, AdminError> {
+pub fn import(file: &BooksFile, name: &str, content: &str, replace: bool) -> Result<Vec<u8>, AdminError> {
     let importing =
         import::Importing::new(name, content, replace, &Settings::default(), &PoolsOrigin::Nowhere)?;
     let summary = importing.summary();
-    let mut books = Books::open(books)?;
+    let mut books = Books::open(&place(file)?)?;
     let known = books.settings()?;
     let mut plan = Plan::new(known);
     books.load(|change| plan.apply(&change))?;

@@ -36,7 +36,8 @@ impl From<StoreError> for AdminError {
         }
         let kind = match error {
             StoreError::Absent(_) => ErrorKind::Missing,
-            StoreError::Locked(_) => ErrorKind::Taken,
+            StoreError::Locked(_) | StoreError::Open(_) => ErrorKind::Taken,
+            StoreError::Itself(_) => ErrorKind::Invalid,
             _ => ErrorKind::Failed,
         };
         Self::new(kind, text)

@@ -103,10 +103,9 @@ impl Asking {
         if !self.config.books_belong {
             return Err(unreachable(&down, "; --file PATH takes over into the books without it"));
         }
-        let wanted = self.config.file.resolve(crate::config::Content::Absent).books;
-        let books = self.config.file.existing().map_or(wanted, ToOwned::to_owned);
+        let books = offline::place(&self.config.file).map_err(Error::Admin)?;
         progress.now(format!("taking {name} into the books {}", books.display()));
-        let answer = offline::import(&books, name, content, replace).map_err(Error::Admin)?;
+        let answer = offline::import(&self.config.file, name, content, replace).map_err(Error::Admin)?;
         drop(progress);
         note(&format!("no daemon answers; the books {} were changed without it", books.display()));
         Ok(answer)
@@ -126,9 +125,7 @@ impl Asking {
             let text = format!("a daemon answers at {}; stop it first", self.config.admin.display());
             return Err(Error::Admin(AdminError::new(Kind::Taken, text)));
         }
-        let wanted = self.config.file.resolve(crate::config::Content::Absent).books;
-        let books = self.config.file.existing().map_or(wanted, ToOwned::to_owned);
-        offline::restore(copy, &books, &|step| progress.step(step)).map_err(Error::Admin)
+        offline::restore(copy, &self.config.file, &|step| progress.step(step)).map_err(Error::Admin)
     }
 }
 

@@ -3,7 +3,8 @@
 //! Promises: the rules of design.md section 6 in one place: `X.json` means books at `X.db` beside it, whether it
 //! exists or not; content, not the name, decides what an existing file is; without `--file` an old lease file (or the
 //! books made from one) in the working directory comes before every other default.
-//! Does not open or read files: who calls [`BooksFile::resolve`] says what stands in them.
+//! Does not open or read files: who calls [`BooksFile::resolve`] says what stands in them. Makes the directory of a default
+//! path; one that somebody wrote must exist, or a mistyped path would become a new place with empty books.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,16 @@ impl BooksFile {
             Books { books: self.beside.clone(), old: Some(self.named.clone()) }
         } else {
             Books { books: self.named.clone(), old: None }
+        }
+    }
+
+    /// Makes the directory of these books, if nobody wrote their path.
+    pub fn make_directory(&self, books: &Path) -> std::io::Result<()> {
+        match (&self.origin, books.parent()) {
+            (Origin::Default | Origin::Variable("STATE_DIRECTORY"), Some(directory)) => {
+                std::fs::create_dir_all(directory)
+            }
+            _ => Ok(()),
         }
     }
 

@@ -155,7 +155,16 @@ fn option_base(
         Some(written) => resolver.read(written, |text| value::size(text, family))?,
         None => default_size(family),
     };
-    let Some(written) = resolver.text(base, None) else { return Ok(None) };
+    let Some(written) = resolver.text(base, None) else {
+        if let Some(size) = written_size {
+            let warning = format!(
+                "{} {} also needs {} PREFIX; without it, it is ignored",
+                size.origin, size.value, base.flag
+            );
+            resolver.warnings.push(warning);
+        }
+        return Ok(None);
+    };
     let (base, masked) = resolver.read(&written, |text| value::base(text, family))?;
     if size < base.length() {
         let place = written_size.as_ref().unwrap_or(&written);

@@ -49,6 +49,23 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A default directory that cannot be made.
+    #[error("the directory of {} cannot be made", path.display())]
+    Directory {
+        /// The books.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// An interrupted save of the earlier program.
+    #[error(
+        "{} is empty: the earlier gipam was cut off while it saved; put a whole copy in its place, or start without its \
+         leases: rm {}", path.display(), path.display()
+    )]
+    EmptyFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// The takeover was not durable.
     #[error("the books could not be written")]
     Commit(#[from] CommitError),
@@ -107,8 +124,17 @@ struct Found {
 fn find(file: &BooksFile) -> Result<Found, Error> {
     let (content, bytes) = content(&file.named)?;
     // A lease file under a name of its own may have gone since its takeover: the books made from it hold what is true.
+    let empty = content == Content::Absent && file.resolve(content).old.is_some() && file.named.is_file();
     if content == Content::Absent && file.beside.is_file() {
+        if empty {
+            let (named, books) = (file.named.display(), file.beside.display());
+            tracing::warn!("{named} is empty; the books {books} hold what is true: remove {named}");
+        }
         return Ok(Found { books: file.beside.clone(), old: None });
+    }
+    // That program took an empty file for none, and started empty; so would every network lose its subnet here.
+    if empty {
+        return Err(Error::EmptyFile { path: file.named.clone() });
     }
     let found = file.resolve(content);
     let old = found.old.filter(|_| content != Content::Absent).map(|path| (path, bytes));
@@ -123,6 +149,7 @@ pub fn boot(config: &Config) -> Result<Booted, Error> {
     if old.is_none() && config.settings.pools.is_empty() && !path.exists() {
         return Err(Error::NoPools);
     }
+    config.file.make_directory(&path).map_err(|source| Error::Directory { path: path.clone(), source })?;
     let mut books = Books::open(&path)?;
     books.keep_history(config.history);
     let known = books.settings()?;

@@ -1,16 +1,18 @@
-//! Copies of the books: taken while a daemon writes them, and put back while none runs.
+//! Copies of the books, taken while a daemon writes them. `restore` puts them back.
 //!
-//! Promises: a copy is one moment of the books, complete or not there; what is put back was read whole before, and the
-//! books that it replaces are kept beside it. At no moment is there a file at the path that is not whole books.
+//! Promises: a copy is one moment of the books, with what stands in their log alone; it has its name only when it is
+//! complete and on the disk; nothing is overwritten, and no directory is made.
 
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::sqlite::{Books, Error, Reader, beside, io, sqlite, sync_directory, take_lock};
-use crate::plan::Plan;
+use super::lock::check_directory;
+use super::sqlite::{Error, Reader, beside, io, sqlite, sync_directory};
 
 /// What is done next, for whoever waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub enum Step<'a> {
     Closing(&'a Path),
     /// This file is written; it will have at most so many bytes.
     Writing(&'a Path, u64),
-    /// The copy is brought to this version's schema, and SQLite looks at every page of it.
+    /// SQLite looks at every page of the copy, and brings it to this version's schema.
     Checking,
     /// All of it is read, as a start would.
     Reading,
@@ -34,105 +36,74 @@ pub enum Step<'a> {
 /// If the books cannot be read, or there is a file already.
 pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(Step<'_>)) -> Result<u64, Error> {
     drop(Reader::open(books)?);
+    check_directory(copy)?;
+    if copy.symlink_metadata().is_ok() {
+        return Err(Error::Exists(copy.to_owned()));
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(books, flags).map_err(sqlite(books, "opening"))?;
-    // SQLite fills an empty file, and would make one that everybody may read.
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).open(copy).map_err(io(copy, "making the copy"))?;
-    tell(Step::Writing(copy, size(&connection).map_err(sqlite(books, "measuring"))?));
-    let written = connection
-        .execute("VACUUM INTO ?1", [&*copy.to_string_lossy()])
-        .map_err(sqlite(copy, "writing the copy"))
-        .and_then(|_| {
-            tell(Step::Syncing);
-            let file = File::open(copy).map_err(io(copy, "syncing the copy"))?;
-            file.sync_all().map_err(io(copy, "syncing the copy"))?;
-            sync_directory(copy)?;
-            Ok(file.metadata().map_err(io(copy, "measuring the copy"))?.len())
-        });
-    if written.is_err() {
+    let part = beside(copy, ".part");
+    // Held for as long as it is written: another backup to this name waits for nothing and overwrites nothing.
+    let held = begin(&part)?;
+    let outcome = write(&connection, &part, copy, tell);
+    if outcome.is_err() {
         // What is there is no copy.
-        let _ = fs::remove_file(copy);
+        let _ = fs::remove_file(&part);
     }
-    written
-}
-
-/// The bytes of the pages that hold something. A copy leaves the others out, and may fill these better.
-fn size(connection: &Connection) -> Result<u64, rusqlite::Error> {
-    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
-    let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
-    Ok(u64::try_from(pages * number("PRAGMA page_size")?).unwrap_or_default())
-}
-
-/// Puts a copy in the place of the books, which no daemon may have open; says before each step what it is. Returns
-/// where the books that were there are kept now, if there were any.
-///
-/// # Errors
-/// If the copy is no whole books, or a daemon has the books; then nothing was changed.
-pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Option<PathBuf>, Error> {
-    // What is in their log is moved into them, so that they lose nothing if this is cut off in the middle.
-    let close = || {
-        tell(Step::Closing(books));
-        Books::open(books).and_then(Books::close)
-    };
-    match if books.exists() { close() } else { Ok(()) } {
-        Ok(()) => {}
-        Err(locked @ Error::Locked(_)) => return Err(locked),
-        Err(error) => tracing::warn!("the books that are replaced are kept as they are: {error}"),
-    }
-    let _lock = take_lock(books)?;
-    let aside = beside(books, ".restoring");
-    let outcome = prepare(copy, &aside, tell).and_then(|()| replace(&aside, books));
-    for leftover in ["", "-wal", "-shm", ".lock", ".reserve"] {
-        let _ = fs::remove_file(beside(&aside, leftover));
-    }
+    drop(held);
     outcome
 }
 
-/// A copy of the copy, of this version's schema, read whole once.
-fn prepare(copy: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> Result<(), Error> {
-    super::owner::check_header(copy)?;
-    tell(Step::Writing(aside, fs::metadata(copy).map_err(io(copy, "measuring"))?.len()));
-    fs::copy(copy, aside).map_err(io(copy, "copying"))?;
-    tell(Step::Checking);
-    let mut prepared = Books::open(aside)?;
-    let verdict: String = prepared
-        .connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(sqlite(copy, "checking"))?;
-    if verdict != "ok" {
-        return Err(Error::Damaged { path: copy.to_owned(), what: verdict });
-    }
-    tell(Step::Reading);
-    let mut plan = Plan::new(prepared.settings()?);
-    prepared.load(|change| plan.apply(&change))?;
-    // The copy knows nothing of who came since: whoever is here may have asked for what it holds.
-    prepared.forget_callers()?;
+/// The file that becomes the copy, empty. What an interrupted backup left there goes.
+fn begin(part: &Path) -> Result<File, Error> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let file = options.open(part).map_err(io(part, "making the copy"))?;
+    file.try_lock()
+        .map_err(|error| io(part, "locking the copy (does another backup write it?)")(error.into()))?;
+    file.set_len(0).map_err(io(part, "making the copy"))?;
+    Ok(file)
+}
+
+fn write(connection: &Connection, part: &Path, copy: &Path, tell: &dyn Fn(Step<'_>)) -> Result<u64, Error> {
+    tell(Step::Writing(part, size(connection).map_err(sqlite(part, "measuring"))?));
+    vacuum_into(connection, part)?;
     tell(Step::Syncing);
-    prepared.close()?;
-    File::open(aside).and_then(|file| file.sync_all()).map_err(io(aside, "syncing"))
+    let file = File::open(part).map_err(io(part, "syncing the copy"))?;
+    file.sync_all().map_err(io(part, "syncing the copy"))?;
+    let size = file.metadata().map_err(io(part, "measuring the copy"))?.len();
+    name(part, copy)?;
+    sync_directory(copy)?;
+    Ok(size)
 }
 
-/// The prepared file takes the place of the books; those are kept, with their log.
-fn replace(aside: &Path, books: &Path) -> Result<Option<PathBuf>, Error> {
-    let kept = if books.exists() { Some(keep(books)?) } else { None };
-    fs::rename(aside, books).map_err(io(books, "moving the copy in place"))?;
-    sync_directory(books)?;
-    Ok(kept)
-}
-
-/// Another name for the books, and their log under that name; a log must not meet other books.
-fn keep(books: &Path) -> Result<PathBuf, Error> {
-    let free = |n: &u32| !beside(books, &format!(".replaced-{n}")).exists();
-    let number = (1..u32::MAX).find(free).unwrap_or(u32::MAX);
-    let kept = beside(books, &format!(".replaced-{number}"));
-    fs::hard_link(books, &kept).map_err(io(books, "keeping the books that are there"))?;
-    for end in ["-wal", "-shm"] {
-        let log = beside(books, end);
-        if log.exists() {
-            fs::rename(&log, beside(&kept, end)).map_err(io(books, "keeping their log"))?;
+/// Gives the finished file its name, unless another has it.
+fn name(part: &Path, copy: &Path) -> Result<(), Error> {
+    let moved = match renameat_with(CWD, part, CWD, copy, RenameFlags::NOREPLACE) {
+        // A file system that cannot promise it.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP)
+            if copy.symlink_metadata().is_err() =>
+        {
+            fs::rename(part, copy)
         }
-    }
-    sync_directory(books)?;
-    Ok(kept)
+        other => other.map_err(io::Error::from),
+    };
+    moved.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::Exists(copy.to_owned()),
+        _ => io(copy, "naming the copy")(error),
+    })
+}
+
+/// Has SQLite write one moment of this database, its log included, into an empty file.
+pub(super) fn vacuum_into(connection: &Connection, file: &Path) -> Result<(), Error> {
+    let path = file.to_string_lossy();
+    connection.execute("VACUUM INTO ?1", [&*path]).map_err(sqlite(file, "writing the copy"))?;
+    Ok(())
+}
+
+/// The bytes of the pages that hold something. A copy leaves the others out, and may fill these better.
+pub(super) fn size(connection: &Connection) -> Result<u64, rusqlite::Error> {
+    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+    let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
+    Ok(u64::try_from(pages * number("PRAGMA page_size")?).unwrap_or_default())
 }

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::lock::real;
 use super::sqlite::beside;
 
 const HEADER: u64 = 32;
@@ -20,7 +21,7 @@ pub const LONG: u64 = 64 << 20;
 
 /// Bytes of the log that are in use; `None` where there is none.
 pub fn log_in_use(books: &Path) -> Option<u64> {
-    let file = File::open(beside(books, "-wal")).ok()?;
+    let file = File::open(beside(&real(books).ok()?, "-wal")).ok()?;
     let length = file.metadata().ok()?.len();
     let mut header = [0; HEADER as usize];
     file.read_exact_at(&mut header, 0).ok()?;

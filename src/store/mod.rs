@@ -1,4 +1,4 @@
-//! THE BOOKS: what was granted, on disk. SQLite in WAL mode with `synchronous=FULL`, beside it a lock file.
+//! THE BOOKS: what was granted, on disk. SQLite in WAL mode with `synchronous=FULL`, locked for one writer.
 //!
 //! The contract: [`Books::write`] takes a change into the open transaction, [`Books::commit`] makes all of them
 //! durable with one sync; only then may an answer leave. A failed commit is *definite* when the disk was full or busy
@@ -9,10 +9,12 @@
 pub mod backup;
 pub mod by_hand;
 mod census;
+mod error;
 pub mod events;
 pub mod history;
 mod lines;
 mod load;
+mod lock;
 mod log;
 pub mod log_size;
 pub mod names;
@@ -20,6 +22,7 @@ pub mod old_gipam;
 mod owner;
 mod pins;
 mod reserve;
+pub mod restore;
 mod schema;
 mod settings;
 mod sqlite;

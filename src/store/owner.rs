@@ -12,21 +12,58 @@ use rusqlite::Connection;
 use super::schema::{APPLICATION_ID, VERSION};
 use super::sqlite::{Error, io, sqlite};
 
-/// Whose file it is, by its first bytes: SQLite itself does not touch one that is not ours. Only for files that this
-/// process does not have open; see [`check_owner`].
-pub(super) fn check_header(path: &Path) -> Result<(), Error> {
+/// What the first bytes of a file show it to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Head {
+    /// Books.
+    Ours,
+    /// It has no bytes.
+    Empty,
+    /// It begins as a database does, and ends before its header does.
+    Cut,
+    /// Zeros, as a disk leaves them that lost its pages.
+    Blank,
+    /// Something else, and what.
+    Other(String),
+}
+
+/// Looks at the first bytes: SQLite itself does not touch a file that is not ours. Only for files that this process does not
+/// have open; see [`check_owner`].
+pub(super) fn head(path: &Path) -> Result<Head, Error> {
+    let header = header(path)?;
+    Ok(match (header.get(68..72), header.starts_with(b"SQLite format 3\0")) {
+        (Some(id), true) if id == APPLICATION_ID.to_be_bytes() => Head::Ours,
+        (Some(id), true) => {
+            let id = id.iter().fold(0u32, |id, byte| id << 8 | u32::from(*byte));
+            Head::Other(format!("its application id is {id:#x}"))
+        }
+        (None, true) => Head::Cut,
+        (_, false) if header.is_empty() => Head::Empty,
+        (_, false) if header.iter().all(|byte| *byte == 0) => Head::Blank,
+        (_, false) => Head::Other("no SQLite header".to_owned()),
+    })
+}
+
+fn header(path: &Path) -> Result<Vec<u8>, Error> {
     let mut header = Vec::new();
     let file = File::open(path).map_err(io(path, "opening"))?;
     file.take(72).read_to_end(&mut header).map_err(io(path, "reading"))?;
-    let why = match (header.get(68..72), header.starts_with(b"SQLite format 3\0")) {
-        (Some(id), true) if id == APPLICATION_ID.to_be_bytes() => return Ok(()),
-        (Some(id), true) => {
-            let id = id.iter().fold(0u32, |id, byte| id << 8 | u32::from(*byte));
-            format!("its application id is {id:#x}")
-        }
-        (None, true) => "the file is cut off".to_owned(),
-        (_, false) if header.is_empty() => "the file is empty".to_owned(),
-        (_, false) => "no SQLite header".to_owned(),
+    Ok(header)
+}
+
+/// How a database of ours keeps its journal: 1 in a file of its own, 2 in a log beside it.
+pub(super) fn journal_mode(path: &Path) -> Result<u8, Error> {
+    Ok(header(path)?.get(18).copied().unwrap_or_default())
+}
+
+/// Refuses what is not ours, by its first bytes.
+pub(super) fn check_header(path: &Path) -> Result<(), Error> {
+    let why = match head(path)? {
+        Head::Ours => return Ok(()),
+        Head::Empty => "the file is empty".to_owned(),
+        Head::Cut => "the file is cut off".to_owned(),
+        Head::Blank => "no SQLite header".to_owned(),
+        Head::Other(why) => why,
     };
     Err(Error::Foreign { path: path.to_owned(), why })
 }

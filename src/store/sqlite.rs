@@ -1,9 +1,9 @@
 //! Opening, locking and committing the SQLite file.
 //!
-//! Promises: one writer (the lock file), any number of readers; new books appear at their path complete or not at all.
+//! Promises: one writer (see `lock`), any number of readers; new books appear at their path complete or not at all.
 //! Checkpoints never run inside a commit, so that a full disk cannot make a durable commit look failed.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,93 +12,14 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
+pub use super::error::{CommitError, Error};
 use super::lines::{self, Line};
+use super::lock::{Lock, check_directory, check_name, real};
 use super::log::Log;
 use super::owner::{check_header, check_owner, check_version};
 use super::reserve::Reserve;
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 use super::tail::Tail;
-
-/// Why books cannot be opened or read.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Another daemon has them.
-    #[error("the books {0} are in use by another gipam; stop it first, or give another --file")]
-    Locked(PathBuf),
-    /// No SQLite file at all, or one of somebody else.
-    #[error(
-        "{path} is not a gipam database ({why}); it was left untouched: give another --file, or restore a backup"
-    )]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        why: String,
-    },
-    /// From a newer program.
-    #[error(
-        "{path} has schema {found}, and this gipam knows {VERSION}; it was left untouched: use the newer gipam"
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: i32,
-    },
-    /// A row that cannot be understood: never guess.
-    #[error(
-        "the books {path} are damaged: {what}; they were left untouched: restore a backup, or mend them with sqlite3"
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Where and what.
-        what: String,
-    },
-    /// There are none.
-    #[error("there are no books at {0}")]
-    Absent(PathBuf),
-    /// SQLite says no.
-    #[error("the books {path}: {doing} failed")]
-    Sqlite {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        doing: &'static str,
-        /// Why.
-        source: rusqlite::Error,
-    },
-    /// The file system says no.
-    #[error("the books {path}: {doing} failed")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        doing: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-/// Why a commit did not succeed.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// Rolled back: nothing was changed; try again later.
-    #[error("the disk of the books is full or busy ({0}); nothing was changed, try again when it has room")]
-    Definite(String),
-    /// The change may or may not be on disk: stop and recover.
-    #[error("writing the books failed ({0}); gipam stops and recovers when it is started again")]
-    Unknown(String),
-}
-
-impl CommitError {
-    pub(super) fn of(error: &rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => Self::Definite(error.to_string()),
-            _ => Self::Unknown(error.to_string()),
-        }
-    }
-}
 
 /// The books, open for writing: there is only one of these for a file.
 #[derive(Debug)]
@@ -119,7 +40,8 @@ pub struct Books {
     failed: bool,
     log: Log,
     reserve: Reserve,
-    _lock: File,
+    /// Behind the connection, which is to be closed first.
+    _lock: Lock,
 }
 
 /// Pages of log after which it is moved into the file: about 16 MiB, which is then overwritten in place.
@@ -157,14 +79,14 @@ pub(super) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::
 }
 
 impl Books {
-    /// Opens the books, or makes new ones where there is no file; takes the lock.
+    /// Opens the books, or makes new ones where there is no file (but no directory); takes the lock.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            fs::create_dir_all(parent).map_err(io(path, "making the directory"))?;
-        }
-        let lock = take_lock(path)?;
+        let path = &real(path)?;
+        check_directory(path)?;
+        let mut lock = Lock::take(path)?;
         if !path.try_exists().map_err(io(path, "looking for the file"))? {
             create(path)?;
+            lock.hold_file()?;
         }
         check_header(path)?;
         let connection = Connection::open_with_flags(
@@ -373,6 +295,7 @@ impl Reader {
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(sqlite(path, "opening"))?;
+        check_name(path)?;
         check_owner(path, &connection)?;
         let version = check_version(path, &connection)?;
         if version < VERSION {
@@ -387,21 +310,6 @@ impl Reader {
         // One transaction for all that is read: a consistent picture.
         connection.execute_batch("BEGIN").map_err(sqlite(path, "opening"))?;
         Ok(Self { path: path.to_owned(), connection })
-    }
-}
-
-pub(super) fn take_lock(path: &Path) -> Result<File, Error> {
-    let lock_path = beside(path, ".lock");
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).write(true);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let lock = options.open(&lock_path).map_err(io(path, "opening the lock file"))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked(path.to_owned())),
-        Err(TryLockError::Error(source)) => {
-            Err(Error::Io { path: path.to_owned(), doing: "locking", source })
-        }
     }
 }
 

@@ -80,6 +80,12 @@ impl House {
         self.arguments[at + 1] = value.display().to_string();
     }
 
+    /// The same without this flag and its value.
+    pub fn unset(&mut self, flag: &str) {
+        let at = self.arguments.iter().position(|argument| argument == flag).unwrap();
+        self.arguments.drain(at..at + 2);
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -17,11 +17,12 @@ use crate::volume::Volume;
 
 const CLIENTS: usize = 8;
 
-/// A house whose books lie on a disk of their own, in a directory that does not exist yet.
+/// A house whose books lie on a disk of their own, in a directory that does not exist yet: gipam makes that of its default.
 fn house() -> (House, Volume) {
     let mut house = House::with_toml(POOLS);
     let volume = Volume::ext4(house.directory.path());
-    house.set("--file", &volume.path("new/books/gipam.db"));
+    house.unset("--file");
+    house.variables.push(("STATE_DIRECTORY".to_owned(), volume.path("new/books").display().to_string()));
     (house, volume)
 }
 

@@ -1,0 +1,123 @@
+//! Why books cannot be opened, read or written, for people.
+//!
+//! Promises: each text names the file, what is wrong, and what to do. Decides nothing.
+
+use std::io;
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+
+use super::schema::VERSION;
+
+/// Why books cannot be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another daemon has them.
+    #[error("the books {0} are in use by another gipam; stop it first, or give another --file")]
+    Locked(PathBuf),
+    /// No SQLite file at all, or one of somebody else.
+    #[error(
+        "{path} is not a gipam database ({why}); it was left untouched: give another --file, or restore a backup"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        why: String,
+    },
+    /// From a newer program.
+    #[error(
+        "{path} has schema {found}, and this gipam knows {VERSION}; it was left untouched: use the newer gipam"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i32,
+    },
+    /// A row that cannot be understood: never guess.
+    #[error(
+        "the books {path} are damaged: {what}; they were left untouched: restore a backup, or mend them with sqlite3"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        what: String,
+    },
+    /// There are none.
+    #[error("there are no books at {0}")]
+    Absent(PathBuf),
+    /// A path that somebody mistyped, or a disk that is not mounted.
+    #[error("there is no directory {} for {}; correct the path, or make the directory: mkdir -p {}",
+        directory.display(), path.display(), directory.display())]
+    NoDirectory {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        directory: PathBuf,
+    },
+    /// Hard links.
+    #[error("{} has {names} names (hard links), and each would have a log of its own: remove the others; \
+        find them with: find / -xdev -samefile {}", path.display(), path.display())]
+    Names {
+        /// One of them.
+        path: PathBuf,
+        /// How many.
+        names: u64,
+    },
+    /// A bind mount of the file.
+    #[error(
+        "{0} is mounted as a single file, so its log would be written elsewhere; mount its directory instead"
+    )]
+    Mounted(PathBuf),
+    /// Somebody reads or writes them, with a program that is not gipam.
+    #[error("the books {0} are open in another program (an sqlite3 shell?); close it, then repeat")]
+    Open(PathBuf),
+    /// What is to be put back is what is there.
+    #[error("{0} is the file of the books itself; nothing was changed: give the copy that is to replace it")]
+    Itself(PathBuf),
+    /// There is a file already.
+    #[error("{0} exists, and gipam backup never overwrites; nothing was changed: give another name")]
+    Exists(PathBuf),
+    /// SQLite says no.
+    #[error("the books {path}: {doing} failed")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The file system says no.
+    #[error("the books {path}: {doing} failed")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Why a commit did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Rolled back: nothing was changed; try again later.
+    #[error("the disk of the books is full or busy ({0}); nothing was changed, try again when it has room")]
+    Definite(String),
+    /// The change may or may not be on disk: stop and recover.
+    #[error("writing the books failed ({0}); gipam stops and recovers when it is started again")]
+    Unknown(String),
+}
+
+impl CommitError {
+    pub(super) fn of(error: &rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => Self::Definite(error.to_string()),
+            _ => Self::Unknown(error.to_string()),
+        }
+    }
+}

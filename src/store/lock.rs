@@ -1,0 +1,173 @@
+//! THE LOCK: one writer for a file of books, whatever name it is given.
+//!
+//! Promises: the lock lies on the file itself (`flock`, which neither knows nor disturbs SQLite's POSIX locks) and on a lock
+//! file beside it, which also covers the moments in which there is no file yet, or another one. Symbolic links are followed
+//! to the file. Two names of one file (hard links) and a file that is mounted alone are refused: SQLite keeps the log beside
+//! the name, so what one name shows, the other lacks. Inside one process a list of the files that are held is asked first,
+//! since closing a second descriptor of a file drops SQLite's own locks on it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+
+use super::sqlite::{Error, beside, io, sync_directory};
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// The files that this process holds.
+static HELD: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
+
+/// Names under which `restore` keeps what it replaced: NAME.replaced-1 and so on.
+pub(super) const REPLACED: &str = ".replaced-";
+
+/// Held until it is dropped, after the connection to the books.
+#[derive(Debug)]
+pub(super) struct Lock {
+    path: PathBuf,
+    /// The descriptor is closed only here: see the top of this file.
+    file: Option<(File, Identity)>,
+    _beside: File,
+}
+
+fn held() -> MutexGuard<'static, BTreeSet<Identity>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn identity(file: &Metadata) -> Identity {
+    (file.dev(), file.ino())
+}
+
+/// Where the file really is: a symbolic link is followed, so that log and lock lie beside the file.
+pub(super) fn real(path: &Path) -> Result<PathBuf, Error> {
+    match fs::symlink_metadata(path) {
+        Ok(file) if file.is_symlink() => {}
+        _ => return Ok(path.to_owned()),
+    }
+    fs::canonicalize(path).map_err(|source| match fs::read_link(path) {
+        Ok(target) if source.kind() == io::ErrorKind::NotFound => {
+            let why = format!("it is a symbolic link to {}, which does not exist", target.display());
+            Error::Foreign { path: path.to_owned(), why }
+        }
+        _ => io(path, "following the symbolic link")(source),
+    })
+}
+
+/// Refuses a path whose directory does not exist: a mistyped one must not become a new place with empty books.
+pub(super) fn check_directory(path: &Path) -> Result<(), Error> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match directory.filter(|directory| !directory.is_dir()) {
+        Some(directory) => Err(Error::NoDirectory { path: path.to_owned(), directory: directory.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+impl Lock {
+    /// Takes the lock of these books, whether they exist or not.
+    pub(super) fn take(path: &Path) -> Result<Self, Error> {
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let lock = options.open(beside(path, ".lock")).map_err(io(path, "opening the lock file"))?;
+        try_lock(path, &lock)?;
+        let mut lock = Self { path: path.to_owned(), file: None, _beside: lock };
+        lock.hold_file()?;
+        Ok(lock)
+    }
+
+    /// Takes the lock on the file itself, once there is one.
+    pub(super) fn hold_file(&mut self) -> Result<(), Error> {
+        let path = self.path.clone();
+        let found = match fs::metadata(&path) {
+            Ok(found) if found.is_file() && self.file.is_none() => found,
+            Ok(found) if found.is_file() => return Ok(()),
+            Ok(_) => {
+                return Err(Error::Foreign { path, why: "it is not a regular file".to_owned() });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(io(&path, "looking for the file")(error)),
+        };
+        let wanted = identity(&found);
+        if !held().insert(wanted) {
+            return Err(Error::Locked(path));
+        }
+        let opened = File::open(&path).map_err(io(&path, "opening")).and_then(|file| {
+            try_lock(&path, &file)?;
+            let opened = file.metadata().map_err(io(&path, "opening"))?;
+            // Somebody moved another file here meanwhile.
+            if identity(&opened) == wanted { Ok(file) } else { Err(Error::Locked(path.clone())) }
+        });
+        match opened {
+            Ok(file) => self.file = Some((file, wanted)),
+            Err(error) => {
+                held().remove(&wanted);
+                return Err(error);
+            }
+        }
+        forget_interrupted(&path)?;
+        check_names(&path)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some((file, identity)) = self.file.take() {
+            drop(file);
+            held().remove(&identity);
+        }
+    }
+}
+
+fn try_lock(path: &Path, file: &File) -> Result<(), Error> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked(path.to_owned())),
+        Err(TryLockError::Error(source)) => {
+            Err(Error::Io { path: path.to_owned(), doing: "locking", source })
+        }
+    }
+}
+
+/// The names beside these books under which `restore` keeps others, of this very file: it gave them a second name and was
+/// interrupted before another file had the first.
+fn interrupted(path: &Path, file: &Metadata) -> Vec<PathBuf> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(name) = path.file_name() else { return Vec::new() };
+    let start = beside(Path::new(name), REPLACED).into_os_string();
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let ours =
+        entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(start.as_encoded_bytes()));
+    let same = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|it| identity(&it) == identity(file));
+    ours.map(|entry| entry.path()).filter(same).collect()
+}
+
+/// Takes those names away; the books keep their own.
+fn forget_interrupted(path: &Path) -> Result<(), Error> {
+    let file = fs::metadata(path).map_err(io(path, "looking for the file"))?;
+    let names = if file.nlink() > 1 { interrupted(path, &file) } else { Vec::new() };
+    for name in &names {
+        fs::remove_file(name).map_err(io(path, "removing the leftover of an interrupted restore"))?;
+    }
+    if names.is_empty() { Ok(()) } else { sync_directory(path) }
+}
+
+/// The same for who only looks: the name beside which the log lies shows everything.
+pub(super) fn check_name(path: &Path) -> Result<(), Error> {
+    let log = real(path).is_ok_and(|path| beside(&path, "-wal").exists());
+    if log { Ok(()) } else { check_names(path) }
+}
+
+/// Refuses a file whose log could lie beside another name.
+fn check_names(path: &Path) -> Result<(), Error> {
+    let file = fs::metadata(path).map_err(io(path, "looking for the file"))?;
+    if file.nlink() > 1 && file.nlink() > 1 + interrupted(path, &file).len() as u64 {
+        return Err(Error::Names { path: path.to_owned(), names: file.nlink() });
+    }
+    let alone = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS)
+        .is_ok_and(|file| file.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+    if alone { Err(Error::Mounted(path.to_owned())) } else { Ok(()) }
+}

@@ -1,0 +1,327 @@
+//! A copy takes the place of the books, while no daemon has them.
+//!
+//! Promises: the copy is read through SQLite, with its log, and never changed. It is checked page by page, counted row by
+//! row and read as a start reads it before anything is replaced. At every moment there are whole books at the path: the old
+//! ones with everything that was committed to them, or the new ones without any log that is not theirs. What was replaced
+//! is kept under NAME.replaced-N. What an interrupted restore left behind goes first.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::backup::{Step, size, vacuum_into};
+use super::lock::{Lock, REPLACED, check_directory, real};
+use super::owner::{self, Head, check_owner, check_version};
+use super::sqlite::{Books, Error, beside, io, sqlite, sync_directory};
+use crate::plan::Plan;
+
+/// What SQLite keeps beside a database.
+const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
+/// How long somebody who reads the books may take to let go of them.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The journal's mode in a database's header: a log beside it belongs to it.
+const WITH_LOG: u8 = 2;
+
+/// What was put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The books, where they really are.
+    pub books: PathBuf,
+    /// Where the books that were there are kept now, if there were any.
+    pub kept: Option<PathBuf>,
+    /// Subnets that networks hold in the copy.
+    pub subnets: u64,
+    /// Addresses leased in it.
+    pub leases: u64,
+    /// What a person should know of the copy.
+    pub note: Option<String>,
+}
+
+/// Puts a copy in the place of the books, which no daemon may have open; says before each step what it is.
+///
+/// # Errors
+/// If the copy is not whole books, or somebody has the books open; then nothing was changed.
+pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Restored, Error> {
+    let books = &real(books)?;
+    check_directory(books)?;
+    check_place(books)?;
+    let _lock = Lock::take(books)?;
+    let aside = beside(books, ".restoring");
+    clear(&aside)?;
+    let outcome = prepare(copy, books, &aside, tell).and_then(|prepared| {
+        let settled = settle(books, tell)?;
+        let kept = replace(&aside, books)?;
+        drop(settled);
+        Ok(Restored { books: books.clone(), kept, ..prepared })
+    });
+    // What cannot be removed now is removed by the next restore.
+    let _ = clear(&aside);
+    outcome
+}
+
+/// Removes what a restore that was interrupted left beside the books.
+fn clear(aside: &Path) -> Result<(), Error> {
+    for end in LOGS.into_iter().chain(["", ".lock", ".reserve"]) {
+        let leftover = beside(aside, end);
+        match fs::remove_file(&leftover) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(io(&leftover, "removing the leftover of an interrupted restore")(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to replace what was never books. Books whose header is gone are still recognised by what lies beside them or
+/// by its zeros; anything else a person moves away.
+fn check_place(books: &Path) -> Result<(), Error> {
+    let foreign = |why: String| Err(Error::Foreign { path: books.to_owned(), why });
+    match owner::head(books) {
+        Ok(Head::Ours | Head::Empty | Head::Cut) => Ok(()),
+        Ok(Head::Blank) => Ok(()),
+        Ok(Head::Other(why)) => foreign(why),
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The copy as books of this version, beside those that it is to replace, whole and on the disk.
+fn prepare(copy: &Path, books: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Restored, Error> {
+    let note = check_source(copy, books)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(aside).map_err(io(aside, "making the file"))?;
+    let result = match copied(copy, aside, tell) {
+        // Where SQLite can write nothing beside the copy it cannot read its log: it reads both elsewhere.
+        Err(Error::Sqlite { source, .. }) if needs_room(&source) => {
+            let elsewhere = beside(aside, "-journal").with_file_name(name_of(aside, ".source"));
+            let outcome = duplicate(copy, &elsewhere).and_then(|()| {
+                fs::write(aside, b"").map_err(io(aside, "making the file"))?;
+                copied(&elsewhere, aside, tell)
+            });
+            clear(&elsewhere)?;
+            outcome
+        }
+        other => other,
+    };
+    result?;
+    let mut prepared = Books::open(aside)?;
+    tell(Step::Reading);
+    let mut plan = Plan::new(prepared.settings()?);
+    prepared.load(|change| plan.apply(&change))?;
+    // The copy knows nothing of who came since: whoever is here may have asked for what it holds.
+    prepared.forget_callers()?;
+    tell(Step::Syncing);
+    prepared.close()?;
+    if beside(aside, "-wal").metadata().is_ok_and(|log| log.len() > 0) {
+        return Err(Error::Damaged { path: aside.to_owned(), what: "its log cannot be closed".to_owned() });
+    }
+    inherit(books, aside)?;
+    File::open(aside).and_then(|file| file.sync_all()).map_err(io(aside, "syncing"))?;
+    let held = plan.subnets().filter(|subnet| subnet.is_held());
+    let (subnets, leases) = held
+        .fold((0, 0), |(subnets, leases), subnet| (subnets + 1, leases + subnet.addresses.leased() as u64));
+    Ok(Restored { books: books.to_owned(), kept: None, subnets, leases, note })
+}
+
+fn name_of(path: &Path, end: &str) -> std::ffi::OsString {
+    beside(Path::new(path.file_name().unwrap_or_default()), end).into_os_string()
+}
+
+/// Refuses what cannot be a copy of books before SQLite touches it.
+fn check_source(copy: &Path, books: &Path) -> Result<Option<String>, Error> {
+    let foreign = |why: &str| Error::Foreign { path: copy.to_owned(), why: why.to_owned() };
+    let source = match fs::metadata(copy) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(Error::Absent(copy.to_owned())),
+        other => other.map_err(io(copy, "looking for the file"))?,
+    };
+    if !source.is_file() {
+        return Err(foreign("it is not a regular file"));
+    }
+    let same = |other: fs::Metadata| (other.dev(), other.ino()) == (source.dev(), source.ino());
+    if fs::metadata(books).is_ok_and(same) {
+        return Err(Error::Itself(copy.to_owned()));
+    }
+    owner::check_header(copy)?;
+    let mode = owner::journal_mode(copy)?;
+    let alone = mode == WITH_LOG && !beside(copy, "-wal").exists();
+    Ok(alone.then(|| {
+        format!(
+            "{} was copied without a log ({}-wal): if gipam ran meanwhile, its last changes are not in it; \
+             gipam backup makes whole copies",
+            copy.display(),
+            copy.display()
+        )
+    }))
+}
+
+/// Has SQLite check the copy and write it, with what stands in its log, into the file aside; both have the same rows.
+fn copied(copy: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> Result<(), Error> {
+    let source = open_source(copy)?;
+    check_owner(copy, &source)?;
+    check_version(copy, &source)?;
+    tell(Step::Checking);
+    let verdict: String = source
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .map_err(sqlite(copy, "checking"))?;
+    if verdict != "ok" {
+        return Err(Error::Damaged { path: copy.to_owned(), what: verdict });
+    }
+    let version = || source.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0));
+    let before = version().map_err(sqlite(copy, "reading"))?;
+    let rows = counts(&source).map_err(sqlite(copy, "counting"))?;
+    tell(Step::Writing(aside, size(&source).map_err(sqlite(copy, "measuring"))?));
+    vacuum_into(&source, aside)?;
+    let unchanged = version().map_err(sqlite(copy, "reading"))? == before;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let written = Connection::open_with_flags(aside, flags).map_err(sqlite(aside, "opening"))?;
+    let found = counts(&written).map_err(sqlite(aside, "counting"))?;
+    // A daemon may write the source meanwhile: then the copy is of a later moment.
+    if unchanged && found != rows {
+        let what = format!("of the rows {rows:?} only {found:?} came over");
+        return Err(Error::Damaged { path: copy.to_owned(), what });
+    }
+    Ok(())
+}
+
+/// The copy, opened for reading only. Where no log lies beside it nothing is written beside it either.
+fn open_source(copy: &Path) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let single = !["-wal", "-journal"].iter().any(|end| beside(copy, end).exists());
+    let opened = if single {
+        let path = copy.canonicalize().map_err(io(copy, "opening"))?;
+        let letter = |byte: &u8| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                char::from(*byte).to_string()
+            }
+            other => format!("%{other:02x}"),
+        };
+        let path: String = path.as_os_str().as_encoded_bytes().iter().map(letter).collect();
+        Connection::open_with_flags(format!("file:{path}?immutable=1"), flags | OpenFlags::SQLITE_OPEN_URI)
+    } else {
+        Connection::open_with_flags(copy, flags)
+    };
+    let connection = opened.map_err(sqlite(copy, "opening"))?;
+    connection.busy_timeout(PATIENCE).map_err(sqlite(copy, "opening"))?;
+    Ok(connection)
+}
+
+/// Whether SQLite wanted to write beside a file that it only reads.
+fn needs_room(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+}
+
+/// The same files under another name.
+fn duplicate(copy: &Path, elsewhere: &Path) -> Result<(), Error> {
+    for end in ["", "-wal", "-journal"] {
+        match fs::copy(beside(copy, end), beside(elsewhere, end)) {
+            Err(error) if error.kind() == ErrorKind::NotFound && !end.is_empty() => {}
+            other => drop(other.map_err(io(copy, "copying"))?),
+        }
+    }
+    Ok(())
+}
+
+/// How many rows each table has.
+fn counts(connection: &Connection) -> Result<Vec<(String, i64)>, rusqlite::Error> {
+    let sql =
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
+    let mut names = connection.prepare(sql)?;
+    let names: Vec<String> = names.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let count = |name: String| {
+        let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
+        let rows = connection.query_row(&sql, [], |row| row.get(0))?;
+        Ok((name, rows))
+    };
+    names.into_iter().map(count).collect()
+}
+
+/// Owner and mode of the books that are replaced; else the owner of the directory.
+fn inherit(books: &Path, aside: &Path) -> Result<(), Error> {
+    let old = fs::metadata(books).ok();
+    if let Some(old) = &old {
+        fs::set_permissions(aside, old.permissions()).map_err(io(aside, "setting its mode"))?;
+    }
+    let Some(owner) = old.or_else(|| fs::metadata(aside.parent()?).ok()) else { return Ok(()) };
+    let mine = fs::metadata(aside).map_err(io(aside, "looking for the file"))?;
+    if (owner.uid(), owner.gid()) == (mine.uid(), mine.gid()) {
+        return Ok(());
+    }
+    match chown(aside, Some(owner.uid()), Some(owner.gid())) {
+        // Who is not root makes files of his own.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        other => other.map_err(io(aside, "setting its owner")),
+    }
+}
+
+/// The books that are there as one file without a log, held so that nobody comes in; none where they cannot be read.
+fn settle(books: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Option<Connection>, Error> {
+    if !books.exists() {
+        return Ok(None);
+    }
+    tell(Step::Closing(books));
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let settled = Connection::open_with_flags(books, flags).and_then(|connection| {
+        connection.busy_timeout(PATIENCE)?;
+        connection.query_row("PRAGMA locking_mode=EXCLUSIVE", [], |_| Ok(()))?;
+        let mode: String = connection.query_row("PRAGMA journal_mode=DELETE", [], |row| row.get(0))?;
+        connection.execute_batch("BEGIN EXCLUSIVE")?;
+        Ok((connection, mode))
+    });
+    match settled {
+        Ok((connection, mode)) if mode == "delete" => Ok(Some(connection)),
+        Ok(_) => Err(Error::Open(books.to_owned())),
+        Err(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Err(Error::Open(books.to_owned())),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                tracing::warn!(
+                    "the books that are replaced cannot be read, and are kept as they are: {error}"
+                );
+                Ok(None)
+            }
+            _ => Err(sqlite(books, "closing them before they are replaced")(error)),
+        },
+    }
+}
+
+/// The prepared file takes the place of the books; those are kept.
+fn replace(aside: &Path, books: &Path) -> Result<Option<PathBuf>, Error> {
+    let kept = keep(books)?;
+    fs::rename(aside, books).map_err(io(books, "moving the copy in place"))?;
+    sync_directory(books)?;
+    Ok(kept)
+}
+
+/// Another name for the books that are there, and nothing beside them that the new ones could take for theirs. A log that
+/// is still there belongs to books that cannot be read, or to none: it goes with them.
+fn keep(books: &Path) -> Result<Option<PathBuf>, Error> {
+    let taken =
+        |n: &u32| ["", "-wal", "-journal"].iter().any(|end| beside(&kept_name(books, *n), end).exists());
+    let number = (1..u32::MAX).find(|n| !taken(n)).unwrap_or(u32::MAX);
+    let kept = kept_name(books, number);
+    let there = books.exists();
+    if there {
+        fs::hard_link(books, &kept).map_err(io(books, "keeping the books that are there"))?;
+    }
+    for end in LOGS {
+        let log = beside(books, end);
+        let Ok(found) = fs::symlink_metadata(&log) else { continue };
+        let moved = if end == "-shm" || found.len() == 0 {
+            fs::remove_file(&log)
+        } else {
+            tracing::warn!("{} is kept as {}", log.display(), beside(&kept, end).display());
+            fs::rename(&log, beside(&kept, end))
+        };
+        moved.map_err(io(&log, "keeping the log of the books that are replaced"))?;
+    }
+    sync_directory(books)?;
+    Ok(there.then_some(kept))
+}
+
+fn kept_name(books: &Path, number: u32) -> PathBuf {
+    beside(books, &format!("{REPLACED}{number}"))
+}

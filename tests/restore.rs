@@ -1,0 +1,337 @@
+//! RESTORE and the lock: what was acknowledged is in what is put back, whatever lies beside it, and nobody else has the
+//! books meanwhile, whatever name he gives them.
+//!
+//! Holds *durable*. Killed restores are `tests/torture`; copies of books in use are `tests/backup.rs`.
+
+#![allow(missing_docs, reason = "a test program has no readers of its API")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use gipam::plan::Plan;
+use gipam::plan::prefix::{Family, Prefix};
+use gipam::plan::request::{Context, Request, Space, SubnetRequest, Wanted};
+use gipam::plan::settings::Settings;
+use gipam::store::backup::backup;
+use gipam::store::restore::restore;
+use gipam::store::{Books, Error, Reader};
+
+/// Books at this path, and the plan that they hold.
+struct Trial {
+    plan: Plan,
+    books: Books,
+}
+
+impl Trial {
+    fn new(path: &Path) -> Self {
+        Self { plan: Plan::new(Settings::default()), books: Books::open(path).unwrap() }
+    }
+
+    /// Grants 10.NUMBER.0.0/16, and answers.
+    fn subnet(&mut self, number: u8) {
+        let wanted = Wanted::Exact(Prefix::parse(&format!("10.{number}.0.0/16")).unwrap());
+        let request = Request::Subnet(SubnetRequest {
+            space: Space::Local,
+            family: Family::V4,
+            wanted,
+            range: None,
+            options: Default::default(),
+            pools: None,
+            in_use: [].into(),
+            dead: Default::default(),
+        });
+        let decision = self.plan.decide(&request, Context { now: 1_000, random: number.into() });
+        for change in &decision.changes {
+            self.books.write(&self.plan, change).unwrap();
+            self.plan.apply(change);
+        }
+        decision.reply.unwrap();
+        self.books.write_counters(&self.plan).unwrap();
+        self.books.commit().unwrap();
+    }
+
+    /// As after kill -9: what was committed last is in the log alone.
+    fn kill(self) {
+        drop(self.books);
+    }
+}
+
+/// Books with so many subnets, closed or left as after kill -9.
+fn books(path: &Path, subnets: std::ops::Range<u8>, killed: bool) {
+    let mut trial = Trial::new(path);
+    subnets.for_each(|number| trial.subnet(number));
+    if killed { trial.kill() } else { trial.books.close().unwrap() }
+}
+
+fn put_back(copy: &Path, books: &Path) -> Result<(), Error> {
+    restore(copy, books, &|_| ()).map(|_| ())
+}
+
+/// How many subnets these books hold; the start of a daemon comes to the same.
+fn held(path: &Path) -> usize {
+    let count = |load: &dyn Fn(&mut dyn FnMut(gipam::plan::change::Change)), settings| {
+        let mut plan = Plan::new(settings);
+        load(&mut |change| plan.apply(&change));
+        plan.subnets().filter(|subnet| subnet.is_held()).count()
+    };
+    let reader = Reader::open(path).unwrap();
+    let looked = count(&|take| reader.load(take).unwrap(), reader.settings().unwrap());
+    drop(reader);
+    let books = Books::open(path).unwrap();
+    let started = count(&|take| books.load(take).unwrap(), books.settings().unwrap());
+    assert_eq!(looked, started);
+    looked
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    PathBuf::from(format!("{}{end}", path.display()))
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn durable_what_is_in_the_log_of_a_copy_alone_is_put_back() {
+    let place = tempfile::tempdir().unwrap();
+    let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
+    books(&copy, 0..78, true);
+    assert!(fs::metadata(beside(&copy, "-wal")).unwrap().len() > 0, "or nothing is at stake");
+    books(&at, 100..101, false);
+    put_back(&copy, &at).unwrap();
+    assert_eq!(held(&at), 78);
+    assert_eq!(held(&copy), 78, "the copy is as it was");
+}
+
+#[test]
+fn durable_no_copy_is_put_under_the_log_of_other_books() {
+    for (target_exists, killed) in [(true, true), (true, false), (false, true)] {
+        let place = tempfile::tempdir().unwrap();
+        let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
+        books(&place.path().join("first.db"), 0..36, false);
+        backup(&place.path().join("first.db"), &copy, &|_| ()).unwrap();
+        books(&at, 100..154, killed);
+        if !target_exists {
+            fs::remove_file(&at).unwrap();
+        }
+        put_back(&copy, &at).unwrap();
+        assert_eq!(held(&at), 36, "{target_exists} {killed}");
+        let kept = beside(&at, ".replaced-1");
+        if target_exists {
+            assert_eq!(held(&kept), 54, "what was replaced is kept whole");
+        }
+    }
+}
+
+#[test]
+fn durable_leftovers_of_an_interrupted_restore_are_not_mixed_in() {
+    let place = tempfile::tempdir().unwrap();
+    let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
+    books(&place.path().join("first.db"), 0..36, false);
+    backup(&place.path().join("first.db"), &copy, &|_| ()).unwrap();
+    books(&at, 100..110, false);
+    // A restore of other books that ended in the middle: a database and its log.
+    let other = place.path().join("other.db");
+    books(&other, 200..254, true);
+    for end in ["", "-wal", "-shm"] {
+        fs::copy(beside(&other, end), beside(&at, &format!(".restoring{end}"))).unwrap();
+    }
+    fs::write(beside(&at, ".restoring-journal"), b"rubbish").unwrap();
+    put_back(&copy, &at).unwrap();
+    assert_eq!(held(&at), 36);
+    assert!(names(place.path()).iter().all(|name| !name.contains("restoring")), "{:?}", names(place.path()));
+}
+
+#[test]
+fn an_interrupted_restore_that_had_named_the_old_books_twice_is_no_obstacle() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path().join("gipam.db");
+    books(&at, 0..5, false);
+    fs::hard_link(&at, beside(&at, ".replaced-1")).unwrap();
+    assert_eq!(held(&at), 5);
+    assert_eq!(fs::metadata(&at).unwrap().nlink(), 1, "the start has put the names right");
+}
+
+#[test]
+fn a_source_that_is_not_whole_books_of_our_time_replaces_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path().join("gipam.db");
+    books(&at, 0..9, false);
+    let before = fs::read(&at).unwrap();
+    let file = |name: &str| place.path().join(name);
+    books(&file("newer.db"), 0..3, false);
+    let newer = rusqlite::Connection::open(file("newer.db")).unwrap();
+    newer.execute_batch("PRAGMA user_version = 99").unwrap();
+    drop(newer);
+    let other = rusqlite::Connection::open(file("other.db")).unwrap();
+    other.execute_batch("CREATE TABLE t (x)").unwrap();
+    drop(other);
+    books(&file("lost.db"), 0..3, false);
+    let lost = rusqlite::Connection::open(file("lost.db")).unwrap();
+    lost.execute_batch("DROP TABLE subnets").unwrap_or_else(|_| {
+        lost.execute_batch("DROP VIEW leases; DROP VIEW held; DROP TABLE subnets").unwrap();
+    });
+    drop(lost);
+    fs::write(file("empty.db"), b"").unwrap();
+    fs::write(file("leases.json"), b"{\"v4\":\"10.0.0.0/8\"}").unwrap();
+    fs::write(file("cut.db"), &before[..before.len() - 4096]).unwrap();
+    fs::create_dir(file("directory")).unwrap();
+    symlink(&at, file("link.db")).unwrap();
+    let sources = [
+        "newer.db",
+        "other.db",
+        "lost.db",
+        "empty.db",
+        "leases.json",
+        "cut.db",
+        "directory",
+        "link.db",
+        "gipam.db",
+        "nothing.db",
+    ];
+    for name in sources {
+        let outcome = put_back(&file(name), &at);
+        assert!(outcome.is_err(), "{name}");
+        assert!(fs::read(&at).unwrap() == before, "{name}");
+    }
+    fs::hard_link(&at, file("hard.db")).unwrap();
+    assert!(put_back(&file("hard.db"), &at).is_err(), "the very file under another name");
+    fs::remove_file(file("hard.db")).unwrap();
+    assert_eq!(held(&at), 9);
+    let left = names(place.path());
+    assert!(left.iter().all(|name| !name.contains("restoring") && !name.contains("replaced")), "{left:?}");
+}
+
+#[test]
+fn what_is_not_books_is_not_replaced_either() {
+    let place = tempfile::tempdir().unwrap();
+    let (copy, at) = (place.path().join("copy.db"), place.path().join("notes.txt"));
+    books(&copy, 0..3, false);
+    fs::write(&at, "milk, bread").unwrap();
+    assert!(put_back(&copy, &at).is_err());
+    assert_eq!(fs::read_to_string(&at).unwrap(), "milk, bread");
+    fs::create_dir(place.path().join("directory")).unwrap();
+    assert!(put_back(&copy, &place.path().join("directory")).is_err());
+    let nowhere = put_back(&copy, &place.path().join("no/such/gipam.db")).unwrap_err().to_string();
+    assert!(nowhere.contains("mkdir -p"), "{nowhere}");
+    assert!(!place.path().join("no").exists());
+}
+
+#[test]
+fn books_that_are_beyond_reading_are_replaced_and_kept() {
+    let place = tempfile::tempdir().unwrap();
+    let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
+    books(&copy, 0..4, false);
+    books(&at, 100..180, false);
+    let mut bytes = fs::read(&at).unwrap();
+    bytes[100..].fill(0x55);
+    for content in [bytes.clone(), Vec::new(), vec![0; 8192]] {
+        fs::write(&at, &content).unwrap();
+        fs::write(beside(&at, "-wal"), b"a log that means nothing any more").unwrap();
+        put_back(&copy, &at).unwrap();
+        assert_eq!(held(&at), 4);
+    }
+    assert!(fs::read(beside(&at, ".replaced-1")).unwrap() == bytes);
+}
+
+#[test]
+fn books_that_somebody_has_open_are_not_replaced() {
+    let place = tempfile::tempdir().unwrap();
+    let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
+    books(&copy, 0..4, false);
+    books(&at, 100..110, true);
+    // An sqlite3 shell in the middle of a look.
+    let shell = rusqlite::Connection::open(&at).unwrap();
+    shell.execute_batch("BEGIN; SELECT count(*) FROM subnets").unwrap();
+    let error = put_back(&copy, &at).unwrap_err().to_string();
+    assert!(error.contains("close it"), "{error}");
+    drop(shell);
+    put_back(&copy, &at).unwrap();
+    assert_eq!((held(&at), held(&beside(&at, ".replaced-1"))), (4, 10));
+}
+
+#[test]
+fn a_copy_where_nothing_can_be_written_is_put_back() {
+    let place = tempfile::tempdir().unwrap();
+    let shelf = place.path().join("shelf");
+    fs::create_dir(&shelf).unwrap();
+    for (name, killed) in [("closed.db", false), ("killed.db", true)] {
+        books(&shelf.join(name), 0..6, killed);
+        fs::remove_file(beside(&shelf.join(name), "-shm")).ok();
+    }
+    let before = names(&shelf);
+    for name in ["closed.db", "killed.db"] {
+        let at = place.path().join(name);
+        put_back(&shelf.join(name), &at).unwrap();
+        assert_eq!(held(&at), 6, "{name}");
+    }
+    let lacking: Vec<_> = before.iter().filter(|name| !names(&shelf).contains(name)).collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
+}
+
+#[test]
+fn the_owner_and_the_mode_of_the_books_stay() {
+    let place = tempfile::tempdir().unwrap();
+    let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
+    books(&copy, 0..4, false);
+    books(&at, 0..4, false);
+    fs::set_permissions(&at, fs::Permissions::from_mode(0o640)).unwrap();
+    put_back(&copy, &at).unwrap();
+    assert_eq!(fs::metadata(&at).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn one_daemon_whatever_the_books_are_called() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path().join("gipam.db");
+    let mut trial = Trial::new(&at);
+    trial.subnet(1);
+    symlink(&at, place.path().join("link.db")).unwrap();
+    symlink(place.path(), place.path().join("directory")).unwrap();
+    let locked = |path: &Path| matches!(Books::open(path), Err(Error::Locked(_)));
+    assert!(locked(&place.path().join("link.db")), "by a symbolic link");
+    assert!(locked(&place.path().join("directory/gipam.db")), "by a linked directory");
+    fs::hard_link(&at, place.path().join("hard.db")).unwrap();
+    assert!(Books::open(&place.path().join("hard.db")).is_err(), "by a hard link");
+    fs::remove_file(place.path().join("hard.db")).unwrap();
+    // The look above has taken no lock away: a shell that is closed leaves the log where it is.
+    trial.subnet(2);
+    let shell = rusqlite::Connection::open(&at).unwrap();
+    shell.execute_batch("SELECT count(*) FROM subnets").ok();
+    drop(shell);
+    trial.subnet(3);
+    trial.kill();
+    assert_eq!(held(&place.path().join("link.db")), 3);
+    assert!(!place.path().join("link.db-wal").exists() && !place.path().join("link.db.lock").exists());
+}
+
+#[test]
+fn two_names_of_one_file_are_refused_since_each_has_a_log_of_its_own() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path().join("gipam.db");
+    books(&at, 0..3, true);
+    fs::hard_link(&at, place.path().join("second.db")).unwrap();
+    for name in ["gipam.db", "second.db"] {
+        let path = place.path().join(name);
+        let error = Books::open(&path).unwrap_err().to_string();
+        assert!(error.contains("hard link") && error.contains("-samefile"), "{error}");
+    }
+    assert!(Reader::open(&place.path().join("second.db")).is_err(), "it would show less");
+    assert!(Reader::open(&at).is_ok(), "the log lies here");
+    fs::remove_file(place.path().join("second.db")).unwrap();
+    assert_eq!(held(&at), 3);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_not_filled() {
+    let place = tempfile::tempdir().unwrap();
+    let (link, gone) = (place.path().join("gipam.db"), place.path().join("disk/gipam.db"));
+    symlink(&gone, &link).unwrap();
+    assert!(Books::open(&link).is_err());
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink() && !gone.exists());
+}
