@@ -70,9 +70,9 @@ fn keep_closed(settings: &mut Settings, known: &[PoolSettings], plan: &Plan, war
     }
 }
 
-/// Flags and variables may add a family that no pool has; anything else that differs is named.
+/// Flags and variables may add a family that no pool has to the pool of their name; anything else that differs is named.
 fn add_families(
-    pools: &mut Vec<PoolSettings>,
+    pools: &mut [PoolSettings],
     wanted: &PoolSettings,
     origin: &PoolsOrigin,
     below: Below,
@@ -106,14 +106,23 @@ fn add_families(
             ));
             continue;
         }
-        let pool = match pools.iter().position(|pool| pool.name == wanted.name) {
-            Some(at) => &mut pools[at],
-            None => {
-                pools.push(PoolSettings { v4: None, v6: None, ..wanted.clone() });
-                let last = pools.len() - 1;
-                &mut pools[last]
-            }
+        let Some(at) = pools.iter().position(|pool| pool.name == wanted.name) else {
+            // One of this name may have been closed by hand: it does not come back by itself.
+            let standing_pools: Vec<String> =
+                pools.iter().map(|pool| format!("{} ({})", pool.name, bases(pool))).collect();
+            warnings.push(format!(
+                "{written} {} (size /{}) is not used: {standing} have no {family}, only {}; add it with: \
+                 gipam pool add {} --{} {}",
+                base.base,
+                base.size,
+                standing_pools.join(", "),
+                wanted.name,
+                family.name(),
+                base.base,
+            ));
+            continue;
         };
+        let pool = &mut pools[at];
         if pool.closed {
             warnings.push(format!(
                 "{written} {} (size /{}) is without effect, because pool {} of {standing} is closed; \

@@ -165,13 +165,33 @@ fn row(name: &str, base: &str, size: u64) -> (String, String, u64) {
 }
 
 #[test]
-fn a_family_that_the_books_lack_is_added_whatever_their_pools_are_called() {
-    let lan = || row("lan", "198.51.100.0/24", 28);
-    let both = [lan(), row("default", "2001:db8:77::/48", 64)];
-    assert_eq!(beside_books(&["-v6", "2001:db8:77::/48"], &[]).0, both);
-    assert_eq!(beside_books(&[], &[("GIPAM_V6", "2001:db8:77::/48")]).0, both);
-    let sized = beside_books(&["-v6", "2001:db8:77::/48"], &[("GIPAM_V6AB", "56")]).0;
-    assert_eq!(sized, [lan(), row("default", "2001:db8:77::/48", 56)]);
+fn a_family_that_the_books_lack_is_never_passed_over_in_silence() {
+    let lan = [row("lan", "198.51.100.0/24", 28)];
+    for (flags, variables, who) in [
+        (&["-v6", "2001:db8:77::/48"][..], &[][..], "-v6 2001:db8:77::/48 (size /64)"),
+        (&[], &[("GIPAM_V6", "2001:db8:77::/48")], "GIPAM_V6 2001:db8:77::/48 (size /64)"),
+        (&["-v6", "2001:db8:77::/48"], &[("GIPAM_V6AB", "56")], "-v6 2001:db8:77::/48 (size /56)"),
+    ] {
+        let (pools, log) = beside_books(flags, variables);
+        assert_eq!(pools, lan, "a pool that was closed by hand would come back: {log}");
+        assert!(
+            log.contains(who) && log.contains("lan (198.51.100.0/24 in /28)"),
+            "a warning names both: {log}"
+        );
+        assert!(log.contains("gipam pool add default --v6 2001:db8:77::/48"), "{log}");
+    }
+}
+
+#[test]
+fn a_family_that_the_pool_of_the_flags_lacks_is_added_to_it() {
+    let mut house = House::new(&["-v4", "198.51.100.0/24"]);
+    drop(house.start());
+    house.arguments.extend(["-v6".to_owned(), "2001:db8:77::/48".to_owned()]);
+    let pools = house.start().view("/v1/pools");
+    assert_eq!(
+        (&pools[0]["base"], &pools[1]["base"]),
+        (&"198.51.100.0/24".into(), &"2001:db8:77::/48".into())
+    );
 }
 
 #[test]

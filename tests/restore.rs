@@ -71,18 +71,16 @@ fn put_back(copy: &Path, books: &Path) -> Result<(), Error> {
 
 /// How many subnets these books hold; the start of a daemon comes to the same.
 fn held(path: &Path) -> usize {
-    let count = |load: &dyn Fn(&mut dyn FnMut(gipam::plan::change::Change)), settings| {
-        let mut plan = Plan::new(settings);
-        load(&mut |change| plan.apply(&change));
-        plan.subnets().filter(|subnet| subnet.is_held()).count()
-    };
+    let count = |plan: &Plan| plan.subnets().filter(|subnet| subnet.is_held()).count();
     let reader = Reader::open(path).unwrap();
-    let looked = count(&|take| reader.load(take).unwrap(), reader.settings().unwrap());
+    let mut looked = Plan::new(reader.settings().unwrap());
+    reader.load(|change| looked.apply(&change)).unwrap();
     drop(reader);
     let books = Books::open(path).unwrap();
-    let started = count(&|take| books.load(take).unwrap(), books.settings().unwrap());
-    assert_eq!(looked, started);
-    looked
+    let mut started = Plan::new(books.settings().unwrap());
+    books.load(|change| started.apply(&change)).unwrap();
+    assert_eq!(count(&looked), count(&started));
+    count(&looked)
 }
 
 fn beside(path: &Path, end: &str) -> PathBuf {

@@ -26,6 +26,7 @@ pub fn spawn(house: &House, words: &[&str]) -> Daemon {
         .args(&house.arguments)
         .current_dir(house.directory.path())
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .envs(house.variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
