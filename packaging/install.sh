@@ -60,7 +60,13 @@ done
 sed -i "s|=/usr/local/bin/gipam|=$PREFIX/bin/gipam|" "$UNITS/gipam.service"
 mkdir -p "$ROOT/etc/gipam"
 for file in gipam.toml gipam.env; do
-  [ -e "$ROOT/etc/gipam/$file" ] || install -m 644 "$file" "$ROOT/etc/gipam/$file"
+  target=$ROOT/etc/gipam/$file
+  [ -e "$target" ] || install -m 640 "$file" "$target"
+  # A hook's URL or command may hold a password. Earlier versions installed 644; any other mode is somebody's decision.
+  if [ "$(stat -c %a "$target")" = 644 ]; then
+    chmod 640 "$target"
+    echo "$target was readable by everybody; its mode is 640 now"
+  fi
 done
 if live; then
   systemctl daemon-reload

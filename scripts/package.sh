@@ -111,7 +111,9 @@ deb() {
   install -D -m 755 "$OUT/gipam" "$tree/usr/bin/gipam"
   install -d "$tree/etc/gipam" "$tree/usr/share/man/man1" "$doc/examples"/{docker.service.d,hooks} "$tree/usr/lib/systemd/system"
   configuration >"$tree/etc/gipam/gipam.toml"
-  install -m 644 packaging/gipam.env "$tree/etc/gipam/gipam.env"
+  install -m 640 packaging/gipam.env "$tree/etc/gipam/gipam.env"
+  # A hook's URL or command may hold a password.
+  chmod 640 "$tree/etc/gipam/gipam.toml"
   install -m 644 packaging/systemd/gipam.socket "$tree/usr/lib/systemd/system/gipam.socket"
   sed 's|/usr/local/bin/gipam|/usr/bin/gipam|' packaging/systemd/gipam.service >"$tree/usr/lib/systemd/system/gipam.service"
   install -m 644 "$OUT"/papers/man1/* "$tree/usr/share/man/man1/"

@@ -4,10 +4,8 @@
 //! fullest subnets one by one, all others together. At most once a second, and a twentieth of the time.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use tokio::sync::Mutex;
 
 use crate::clock;
 use crate::plan::change::Serial;
@@ -208,19 +206,16 @@ impl Counting {
         Self { books, most, last: Mutex::new(None) }
     }
 
-    /// What there is, counted anew if it is time.
-    pub async fn look(&self) -> Result<Arc<Census>, String> {
+    /// What there is, counted anew if it is time. Reads the books.
+    pub fn look(&self) -> Result<Arc<Census>, Error> {
         // Who comes while it is counted waits for that count.
-        let mut last = self.last.lock().await;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, census)) = last.as_ref()
             && at.elapsed() < FRESH.max(census.took * DUTY)
         {
             return Ok(census.clone());
         }
-        let (books, most, now) = (self.books.clone(), self.most, clock::now());
-        let counting = tokio::task::spawn_blocking(move || Census::take(&books, now, most));
-        let census = counting.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        let census = Arc::new(census);
+        let census = Arc::new(Census::take(&self.books, clock::now(), self.most)?);
         *last = Some((Instant::now(), census.clone()));
         Ok(census)
     }

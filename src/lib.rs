@@ -30,7 +30,8 @@
 //! 10. [`web`] shows it to browsers and Prometheus: the page, metrics, health.
 //! 11. [`hooks`] tells programs and web addresses of what happens, from the books.
 //! 12. [`watch`] says what fills up, from a [`census`] of the books.
-//! 13. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] tells one process from the next; [`cli`] is what people type.
+//! 13. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] tells one process from the next; [`text`]
+//!     makes what others wrote fit to be shown; [`cli`] is what people type.
 
 pub mod admin;
 pub mod census;
@@ -49,5 +50,6 @@ pub mod reconcile;
 pub mod server;
 pub mod settle;
 pub mod store;
+pub mod text;
 pub mod watch;
 pub mod web;

@@ -9,20 +9,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use, as ARCHITECTURE.md says.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("plan", &[]),
     ("server", &["processes"]),
     ("processes", &[]),
     ("host", &[]),
+    ("text", &[]),
     ("clock", &["plan"]),
     ("config", &["plan"]),
     ("settle", &["plan", "config"]),
-    ("store", &["plan"]),
+    ("store", &["plan", "text"]),
     ("ledger", &["plan", "store", "clock"]),
-    ("hooks", &["plan", "store", "ledger", "config", "clock"]),
+    ("hooks", &["plan", "store", "ledger", "config", "clock", "text"]),
     ("census", &["plan", "store", "clock"]),
     ("watch", &["plan", "store", "ledger", "config", "clock", "census", "hooks"]),
-    ("docker", &["plan", "ledger", "server", "clock", "processes"]),
+    ("docker", &["plan", "ledger", "server", "clock", "processes", "text"]),
     ("reconcile", &["plan", "store", "ledger", "docker"]),
     (
         "admin",
@@ -38,6 +39,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
             "reconcile",
             "hooks",
             "watch",
+            "text",
         ],
     ),
     (
@@ -78,7 +80,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
         ],
     ),
     ("doctor", &["plan", "store", "server", "config", "clock", "host"]),
-    ("cli", &["daemon", "admin", "config", "reconcile", "web", "doctor"]),
+    ("cli", &["daemon", "admin", "config", "reconcile", "web", "doctor", "text"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -12,6 +12,7 @@ mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 
 /// What a crate may be under; one of its alternatives suffices. All let the program be given away under Apache 2.0.
 const LICENCES: [&str; 8] =
@@ -186,4 +187,42 @@ fn the_fuzz_targets_are_built_with_the_programs_crates() {
         versions.iter().filter(|(name, _)| ours.contains(name)).cloned().collect()
     };
     assert_eq!(direct(&fuzzed), direct(&program), "the versions in fuzz/Cargo.lock and Cargo.lock differ");
+}
+
+/// A hook's URL or command may hold a password.
+#[test]
+fn the_install_script_closes_the_configuration_and_leaves_a_mode_that_somebody_chose() {
+    use std::os::unix::fs::PermissionsExt;
+    let (from, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+    let copy = |name: &str| fs::copy(packaging.join(name), from.path().join(name)).unwrap();
+    for directory in ["man1", "completions", "systemd"] {
+        fs::create_dir(from.path().join(directory)).unwrap();
+    }
+    for name in ["install.sh", "gipam.toml", "gipam.env", "systemd/gipam.service", "systemd/gipam.socket"] {
+        copy(name);
+    }
+    for name in
+        ["gipam", "man1/gipam.1", "completions/gipam.bash", "completions/_gipam", "completions/gipam.fish"]
+    {
+        fs::write(from.path().join(name), "x").unwrap();
+    }
+    let install = || {
+        let script = from.path().join("install.sh");
+        let run =
+            std::process::Command::new("sh").arg(script).arg("--root").arg(root.path()).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8(run.stdout).unwrap()
+    };
+    let file = |name: &str| root.path().join("etc/gipam").join(name);
+    let modes = || {
+        ["gipam.toml", "gipam.env"].map(|name| fs::metadata(file(name)).unwrap().permissions().mode() & 0o777)
+    };
+    install();
+    assert_eq!(modes(), [0o640, 0o640]);
+    fs::set_permissions(file("gipam.toml"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(file("gipam.env"), fs::Permissions::from_mode(0o600)).unwrap();
+    let said = install();
+    assert_eq!(modes(), [0o640, 0o600]);
+    assert!(said.contains("was readable by everybody"), "{said}");
 }

@@ -1,7 +1,7 @@
 //! The admin socket: views from the books, and the few things that a person may change.
 //!
 //! Promises: who may open the socket may do everything; views are read beside the request path, from the books;
-//! changes go through the ledger like all others. Knows no tables and no exit codes.
+//! one at a time, whoever leaves meanwhile; changes go through the ledger like all others. Knows no tables and no exit codes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{AdminError, Kind};
+use super::readers::Readers;
 use super::rows::{ChangedRow, FillingRow, HookRow, RefusalRow, Status};
 use super::views::View;
 use super::{changing, import, listed, pools, wait};
@@ -46,6 +47,7 @@ pub struct Admin {
     watch: Option<Watch>,
     look: Look,
     reloads: mpsc::Sender<Reload>,
+    readers: Readers,
     started: Millis,
 }
 
@@ -154,6 +156,7 @@ impl Admin {
             watch: None,
             look,
             reloads,
+            readers: Readers::default(),
             started: clock::now(),
         }
     }
@@ -174,10 +177,9 @@ impl Admin {
         self.hooks.as_ref().map_or_else(|| watch::Sender::new(0).subscribe(), Hooks::follow)
     }
 
-    /// How each hook does, read beside everything else.
-    pub async fn hooks(&self) -> Vec<Report> {
-        let Some(hooks) = self.hooks.clone() else { return Vec::new() };
-        tokio::task::spawn_blocking(move || hooks.report()).await.unwrap_or_default()
+    /// How each hook does. Reads the books.
+    pub fn hooks(&self) -> Vec<Report> {
+        self.hooks.as_ref().map(Hooks::report).unwrap_or_default()
     }
 
     async fn answer(&self, request: &Request) -> Result<Vec<u8>, AdminError> {
@@ -221,14 +223,13 @@ impl Admin {
         self.config.borrow().clone()
     }
 
-    /// Reads the books on a thread of its own.
+    /// Reads the books on a thread of its own, when it is its turn.
     async fn read<T: Send + 'static>(
         &self,
         look: impl FnOnce(View, &Path) -> Result<T, AdminError> + Send + 'static,
     ) -> Result<T, AdminError> {
         let books = self.books.clone();
-        let looking = tokio::task::spawn_blocking(move || look(View::open(&books, clock::now())?, &books));
-        looking.await.unwrap_or_else(|error| Err(AdminError::new(Kind::Failed, error.to_string())))
+        self.readers.read(move || look(View::open(&books, clock::now())?, &books)).await
     }
 
     async fn view(&self, path: String, query: String) -> Result<Vec<u8>, AdminError> {
@@ -376,8 +377,8 @@ impl From<(Subject, Filling)> for FillingRow {
 
 impl From<Report> for HookRow {
     fn from(report: Report) -> Self {
-        let Report { name, target, upto, behind, failing_since, last_error, .. } = report;
-        Self { hook: name, target, upto, behind, failing_since, last_error }
+        let Report { name, target, upto, behind, failing_since, last_error, passed_over, .. } = report;
+        Self { hook: name, target, upto, behind, failing_since, last_error, passed_over }
     }
 }
 

@@ -17,6 +17,7 @@ mod named;
 pub mod offline;
 mod pools;
 pub mod query;
+mod readers;
 pub mod rows;
 mod status;
 pub mod views;
@@ -24,4 +25,5 @@ mod wait;
 
 pub use error::{AdminError, Kind};
 pub use handler::{Admin, Reload};
+pub use readers::Readers;
 pub use wait::Moment;

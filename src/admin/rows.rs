@@ -183,7 +183,7 @@ impl std::fmt::Display for FillingRow {
 pub struct HookRow {
     /// Its name.
     pub hook: String,
-    /// The command or the URL.
+    /// The program or the server: what may be a password is left out.
     pub target: String,
     /// It was told everything up to this number of the history.
     pub upto: u64,
@@ -193,6 +193,9 @@ pub struct HookRow {
     pub failing_since: Option<String>,
     /// Why it fails.
     pub last_error: Option<String>,
+    /// Events since the daemon's start that it never takes, and that were passed over.
+    #[serde(default)]
+    pub passed_over: u64,
 }
 
 /// The picture of a pool's family, or of a subnet.

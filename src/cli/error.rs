@@ -90,7 +90,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 /// Prints it to standard error; with a level in front where the journal reads.
 pub(super) fn print(error: &Error, surroundings: &Surroundings) {
     let prefix = if super::logging::to_journal(surroundings) { "<3>" } else { "" };
-    eprintln!("{prefix}gipam: {}", chain(error));
+    eprintln!("{prefix}gipam: {}", crate::text::lines(&chain(error)));
 }
 
 #[cfg(test)]

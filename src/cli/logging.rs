@@ -1,7 +1,7 @@
 //! Where log lines go and what they look like: standard error, one line each.
 //!
 //! Promises: with time and level on a terminal, with `<N>` in front (sd-daemon's levels) where systemd reads, with the
-//! level in front on any other pipe; colour on a terminal only. Does not decide what is logged.
+//! level in front on any other pipe; colour on a terminal only; an event is one line of bounded length, whatever is in it. Does not decide what is logged.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -15,6 +15,10 @@ use tracing_subscriber::fmt::{FmtContext, format::Writer};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{LogLevel, Surroundings};
+use crate::text;
+
+/// Lines are cut here, in bytes.
+const LONGEST: usize = 8_192;
 
 /// Whether standard error is a pipe to the journal.
 pub(super) fn to_journal(surroundings: &Surroundings) -> bool {
@@ -113,8 +117,10 @@ where
                 write!(writer, " {on}{:<7}{off} ", name(level))?;
             }
         }
-        context.format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        let mut said = String::new();
+        context.format_fields(Writer::new(&mut said), event)?;
+        // Whatever is in it, it is one line and cannot pass for another.
+        writeln!(writer, "{}", text::cut(&said, LONGEST))
     }
 }
 

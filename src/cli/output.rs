@@ -144,20 +144,26 @@ pub(super) fn json(path: &str, answer: &[u8]) -> Result<(), Error> {
     text(&json_text(&value))
 }
 
-/// See [`json`].
+/// See [`json`]; what steers a terminal is escaped, as JSON does it.
 pub(super) fn json_text(value: &Value) -> String {
-    match value.as_array() {
+    let rows = match value.as_array() {
         Some(rows) if rows.is_empty() => "[]\n".to_owned(),
         Some(rows) => {
             let rows: Vec<String> = rows.iter().map(ToString::to_string).collect();
             format!("[\n{}\n]\n", rows.join(",\n"))
         }
         None => format!("{value:#}\n"),
-    }
+    };
+    crate::text::json(&rows).into_owned()
 }
 
-/// Writes to standard output.
+/// Writes lines to standard output; nothing in them can steer the terminal.
 pub(super) fn text(text: &str) -> Result<(), Error> {
+    bytes(crate::text::lines(text).as_bytes())
+}
+
+/// Writes to standard output what has colours: made of lines that quote what is not ours.
+pub(super) fn painted(text: &str) -> Result<(), Error> {
     bytes(text.as_bytes())
 }
 
@@ -172,7 +178,7 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<(), Error> {
 
 /// Says something beside the output.
 pub(super) fn note(text: &str) {
-    eprintln!("gipam: {text}");
+    eprintln!("gipam: {}", crate::text::lines(text));
 }
 
 /// Prints what clap has to say (a mistake, the help, the version) and returns the exit code.

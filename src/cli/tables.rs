@@ -50,17 +50,7 @@ pub(super) fn escaped(text: &str) -> String {
     if text.is_empty() {
         return "-".to_owned();
     }
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
-                safe.extend(letter.escape_unicode());
-            }
-            _ if letter.is_control() => safe.extend(letter.escape_default()),
-            _ => safe.push(letter),
-        }
-    }
-    safe
+    crate::text::line(text).into_owned()
 }
 
 #[cfg(test)]

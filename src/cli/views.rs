@@ -29,7 +29,7 @@ pub(super) fn show<T: DeserializeOwned>(
     let laying_out = asking.work("laying the answer out");
     let text = shown(output::read(path, &answer)?);
     drop(laying_out);
-    output::text(&text)
+    output::painted(&text)
 }
 
 /// `gipam status`.

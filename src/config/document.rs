@@ -168,6 +168,16 @@ pub(super) enum FromName {
     Start,
 }
 
+/// A message of the TOML library without the value that it quotes, which may be a password.
+fn unquoted(message: &str) -> String {
+    match (message.find("string \""), message.rfind('"')) {
+        (Some(from), Some(to)) if from + 8 <= to => {
+            format!("{}a string{}", &message[..from], &message[to + 1..])
+        }
+        _ => message.to_owned(),
+    }
+}
+
 /// A configuration file that was read, or an empty one where there is none.
 #[derive(Debug, Default)]
 pub(super) struct Document {
@@ -196,7 +206,10 @@ impl Document {
             Err(error) => error,
         };
         let document = Self { path: Some(path.to_owned()), text, top: Top::default() };
-        Err(document.refuse(&error.span().unwrap_or(0..0), problem(error.message())))
+        let span = error.span().unwrap_or(0..0);
+        let is_hook = locate::key(&document.text, &span).is_some_and(|key| key.starts_with("hook"));
+        let said = if is_hook { unquoted(error.message()) } else { error.message().to_owned() };
+        Err(document.refuse(&span, problem(&said)))
     }
 
     /// The error for what stands at these bytes.

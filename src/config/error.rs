@@ -273,11 +273,9 @@ pub enum Problem {
     )]
     HookCommand,
     /// A hook with a URL that cannot be called.
-    #[error("{text:?} cannot be called: {why}")]
+    #[error("this URL cannot be called: {why}")]
     HookUrl {
-        /// The URL.
-        text: String,
-        /// Why.
+        /// Why; the URL itself may hold a password.
         why: &'static str,
     },
     /// An address for a hook that is none.

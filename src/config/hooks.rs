@@ -1,8 +1,8 @@
 //! Hooks: who is told of what happens, as the configuration file says it.
 //!
 //! Promises: a hook has one way to be told, a known list of events and a time limit; what could never work (an empty
-//! command, a URL with a name and no address, a certificate that is none) is refused where it is written. Runs nothing and
-//! connects to nobody.
+//! command, a URL with a name and no address, a certificate that is none) is refused where it is written; what may be a
+//! password (arguments, a path, a query) is in no text for people. Runs nothing and connects to nobody.
 
 mod tls;
 mod url;
@@ -82,11 +82,33 @@ pub enum Target {
     },
 }
 
+/// For people: what may be a password is left out.
 impl std::fmt::Display for Target {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Command(words) => formatter.write_str(&words.join(" ")),
+            Self::Command(words) => {
+                formatter.write_str(words.first().map_or("", String::as_str))?;
+                formatter.write_str(if words.len() > 1 { " ..." } else { "" })
+            }
             Self::Web { url, .. } => url.fmt(formatter),
+        }
+    }
+}
+
+impl Target {
+    /// The text without what this target has and nobody may see: the arguments of a command, the path of a URL. A program or
+    /// a server may say them again.
+    pub fn hide(&self, text: &str) -> String {
+        match self {
+            Self::Web { url, .. } => url.hide(text),
+            Self::Command(words) => {
+                let words = words
+                    .iter()
+                    .skip(1)
+                    .flat_map(|word| [Some(word.as_str()), word.split_once('=').map(|(_, value)| value)]);
+                let secrets = words.flatten().filter(|word| word.len() >= url::SECRET);
+                secrets.fold(text.to_owned(), |text, word| text.replace(word, "..."))
+            }
         }
     }
 }

@@ -68,6 +68,12 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Option<Http>, Error
             "the page and the metrics at {address} ask for no password: whoever can reach that address sees every subnet, \
              lease and holder"
         ));
+        if hosts.is_empty() {
+            resolver.warnings.push(format!(
+                "the page at {address} answers to addresses and localhost only, as any other name could be made to point here \
+                 (DNS rebinding); add its name to http_hosts"
+            ));
+        }
     }
     resolver.show("http", &address, written.origin);
     Ok(Some(Http { address, hosts, subnets: subnets.into() }))

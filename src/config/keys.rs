@@ -141,7 +141,7 @@ const TOP: &[Key] = &[
         "http_hosts",
         "[]",
         "",
-        "names under which the page may be asked for beside addresses and `localhost`, for a proxy in front of it",
+        "names under which the page may be asked for beside addresses and `localhost`: of this host, or of a proxy in front of it",
     ),
     key(
         "metrics_subnets",

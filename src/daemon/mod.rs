@@ -222,7 +222,14 @@ fn driver(
     counters: &Arc<Counters>,
 ) -> Driver {
     tracing::info!("driver {} listens on {}", configured.name, configured.door);
+    let names = match &configured.door {
+        config::DoorSettings::Tcp { advertise, tls: None, .. } => {
+            Some(advertise.iter().map(|advertise| advertise.host.clone()).collect())
+        }
+        _ => None,
+    };
     Driver {
+        names,
         name: configured.name,
         ledger: ledger.clone(),
         pools: configured.pools.map(Into::into),

@@ -13,17 +13,25 @@
 use serde::Serialize;
 use std::fmt;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
+
+use crate::server::knock;
 
 /// The longest driver name: its socket's path must stay below the 108 bytes of a UNIX address.
 const LONGEST_NAME: usize = 64;
 /// How long an address found in a leftover file may take to show that somebody is there.
 const KNOCK: Duration = Duration::from_millis(500);
+/// How long a name in such a file may take to become addresses.
+const LOOKUP: Duration = Duration::from_secs(2);
+/// Of a leftover file so many bytes are read, and of its addresses so many are tried.
+const LONGEST_FILE: u64 = 64 << 10;
+const MOST_ADDRESSES: usize = 4;
 
 /// A driver name, fit to be a file name: 1 to 64 letters, digits, `.`, `_`, `-`, beginning with a letter or
 /// digit, and not one of the Engine's own, `default` and `null`.
@@ -260,7 +268,7 @@ fn is_stale(name: &DriverName, path: &Path, ours: &[SocketAddr]) -> Result<bool,
         Ok(_) if path.extension().is_some_and(|kind| kind == "sock") => return Ok(false),
         Ok(_) => {}
     }
-    let text = fs::read(path).map_err(failed("read", path))?;
+    let text = read(path).map_err(failed("read", path))?;
     let text = String::from_utf8_lossy(&text);
     let address = address_in(&text);
     if let Some(socket) = address.strip_prefix("unix://") {
@@ -268,12 +276,34 @@ fn is_stale(name: &DriverName, path: &Path, ours: &[SocketAddr]) -> Result<bool,
     }
     let authority = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
     let authority = authority.split('/').next().unwrap_or_default();
-    let found = authority.to_socket_addrs().map(Iterator::collect).unwrap_or_else(|_| Vec::new());
-    if found.into_iter().any(|found| answers_for_another(found, ours)) {
+    if addresses(authority).into_iter().any(|found| answers_for_another(found, ours)) {
         Err(live(address))
     } else {
         Ok(true)
     }
+}
+
+/// Reads a file; nothing of what is none, as reading that might never end.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    if fs::metadata(path)?.is_file() {
+        fs::File::open(path)?.take(LONGEST_FILE).read_to_end(&mut text)?;
+    }
+    Ok(text)
+}
+
+/// The addresses of `HOST:PORT`. Whoever knows names may be away while the host starts, so it is not waited for without end.
+fn addresses(authority: &str) -> Vec<SocketAddr> {
+    if let Ok(address) = authority.parse() {
+        return vec![address];
+    }
+    let (name, (sender, found)) = (authority.to_owned(), mpsc::channel());
+    thread::spawn(move || {
+        let addresses = name.to_socket_addrs().map(|found| found.take(MOST_ADDRESSES).collect());
+        // Nobody waits any more.
+        let _ = sender.send(addresses.unwrap_or_default());
+    });
+    found.recv_timeout(LOOKUP).unwrap_or_default()
 }
 
 /// The address in a `.spec` or `.json` file; something that nobody answers at if there is none.
@@ -286,8 +316,8 @@ fn address_in(text: &str) -> String {
 }
 
 fn socket_lives(path: &Path) -> bool {
-    match UnixStream::connect(path) {
-        Ok(_) => true,
+    match knock(path) {
+        Ok(()) => true,
         // A queue that is full, or a file that is not for us: somebody is there.
         Err(error) => !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound),
     }
@@ -298,7 +328,11 @@ fn answers_for_another(found: SocketAddr, ours: &[SocketAddr]) -> bool {
     if ours.contains(&found) {
         return false;
     }
-    let Ok(stream) = TcpStream::connect_timeout(&found, KNOCK) else { return false };
+    let stream = match TcpStream::connect_timeout(&found, KNOCK) {
+        Ok(stream) => stream,
+        // Here nothing is lost on the way: somebody's queue is full.
+        Err(error) => return error.kind() == io::ErrorKind::TimedOut && found.ip().is_loopback(),
+    };
     // Whoever calls an address of this very machine calls from that address.
     let (Ok(from), Ok(to)) = (stream.local_addr(), stream.peer_addr()) else { return false };
     let at_home = from.ip() == to.ip();

@@ -251,3 +251,43 @@ fn the_usual_places_are_the_engines() {
     assert_eq!(places.spec(&name), Path::new("/etc/docker/plugins/gipam.spec"));
     assert_eq!(places.json(&name), Path::new("/etc/docker/plugins/gipam.json"));
 }
+
+/// Runs this beside the test, which fails where it does not end.
+fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    done.recv_timeout(Duration::from_secs(20)).expect("it waits for somebody")
+}
+
+#[test]
+fn p1_a_live_socket_whose_queue_is_full_is_alive_and_not_waited_for() {
+    let installation = installation();
+    let path = installation.places.socket(&installation.name);
+    let listener = UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let address = rustix::net::SocketAddrUnix::new(&path).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType};
+        let flags = SocketFlags::NONBLOCK;
+        let client = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        if rustix::net::connect(&client, &address).is_err() {
+            break;
+        }
+        waiting.push(client);
+    }
+    let spec = installation.places.spec(&installation.name);
+    let (refused, _installation) = ends(move || (installation.tcp("127.0.0.1:7").map(|_| ()), installation));
+    assert!(matches!(refused, Err(DiscoveryError::Live { .. })), "{refused:?}");
+    assert!(path.exists() && !spec.exists());
+}
+
+#[test]
+fn p1_what_is_no_file_is_not_read() {
+    let installation = installation();
+    let spec = installation.places.spec(&installation.name);
+    fs::create_dir_all(&installation.places.specs).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&spec).status().unwrap();
+    assert!(made.success());
+    assert!(ends(move || installation.socket().map(|_| ())).is_ok());
+}

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Mac;
 use crate::server::client::{ClientError, follow, request};
+use crate::text;
 
 /// How long the Engine may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,12 +41,12 @@ pub enum Error {
         status: u16,
     },
     /// It says something else.
-    #[error("the Engine's answer to {path} is not understood: {source}")]
+    #[error("the Engine's answer to {path} is not understood: {why}")]
     Unclear {
         /// What was asked.
         path: String,
-        /// Why.
-        source: serde_json::Error,
+        /// Why; it may quote the answer.
+        why: String,
     },
 }
 
@@ -193,7 +194,10 @@ async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Error>
             status: reply.status,
         });
     }
-    serde_json::from_slice(&reply.body).map_err(|source| Error::Unclear { path: path.to_owned(), source })
+    serde_json::from_slice(&reply.body).map_err(|error| {
+        let why = text::cut(&error.to_string(), text::NAME).into_owned();
+        Error::Unclear { path: path.to_owned(), why }
+    })
 }
 
 /// Whether the Engine serves its API: at its start it calls its drivers before it does (P5).
@@ -253,6 +257,11 @@ fn address(text: Option<&str>) -> Option<IpAddr> {
     text?.split('/').next()?.parse().ok()
 }
 
+/// A name is free text (P33): what it says is shown, and never more than that.
+fn named(name: Option<String>) -> String {
+    text::name(&name.unwrap_or_default()).into_owned()
+}
+
 fn read_network(json: NetworkJson) -> Network {
     let ipam = json.ipam.unwrap_or_default();
     let subnet = |config: ConfigJson| {
@@ -266,13 +275,13 @@ fn read_network(json: NetworkJson) -> Network {
         })
     };
     let endpoint = |(container_id, json): (String, EndpointJson)| Endpoint {
-        container: json.name.unwrap_or_default(),
+        container: named(json.name),
         container_id,
         addresses: [address(json.v4.as_deref()), address(json.v6.as_deref())].into_iter().flatten().collect(),
         mac: json.mac.as_deref().and_then(super::wire::parse_mac),
     };
     Network {
-        name: json.name.unwrap_or_default(),
+        name: named(json.name),
         id: json.id.unwrap_or_default(),
         scope: json.scope.unwrap_or_else(|| "local".to_owned()),
         ipam: ipam.driver.unwrap_or_default(),
@@ -291,7 +300,8 @@ fn holds_what_it_names(container: &ContainerJson) -> bool {
 /// Adds what a container shows of its own attachments.
 fn attach(networks: &mut [Network], container: ContainerJson) {
     let names = container.names.unwrap_or_default();
-    let name = names.first().map_or("", |name| name.trim_start_matches('/')).to_owned();
+    let name = names.first().map_or("", |name| name.trim_start_matches('/'));
+    let name = text::name(name).into_owned();
     for attachment in container.settings.unwrap_or_default().networks.unwrap_or_default().into_values() {
         let network = networks.iter_mut().find(|network| Some(&network.id) == attachment.network.as_ref());
         let Some(network) = network else { continue };

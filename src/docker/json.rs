@@ -143,7 +143,7 @@ impl<'de> Visitor<'de> for Reader {
             object.0.push((key, value));
         }
         if let Some(key) = object.twice() {
-            let shown: String = key.chars().take(100).flat_map(char::escape_debug).collect();
+            let shown = crate::text::cut(key, 100);
             return Err(A::Error::custom(format!("{shown} stands there twice")));
         }
         Ok(Strict::Object(object))

@@ -2,8 +2,9 @@
 //!
 //! Promises: seven fixed paths, POST only; every refusal is HTTP 4xx/5xx with the text under `Err` and `Error`; a
 //! release reaches the ledger at the first poll, so that a caller who leaves cannot lose it; a grant that was not
-//! delivered is taken back. Calls no Docker API (P5: that deadlocks). Does not decide.
+//! delivered is taken back; what a web browser sends is refused. Calls no Docker API (P5: that deadlocks). Does not decide.
 
+mod browsers;
 mod callers;
 pub mod counters;
 pub mod discovery;
@@ -19,14 +20,18 @@ pub use self::counters::Counters;
 
 use tokio::sync::Notify;
 
+pub use self::browsers::Names;
 pub use self::callers::Callers;
 use crate::clock;
 use crate::ledger::{Ledger, Refusal};
 use crate::plan::error::ErrorKind;
 use crate::plan::request::{AddressRequest, Dead, InUse, Request as PlanRequest, SubnetRequest, Wanted};
 use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
+use crate::text;
 
 const JSON: &str = "application/json";
+/// What is no method is cut here where it is remembered.
+const LONGEST_METHOD: usize = 100;
 
 /// Looks at what this host uses: routes, addresses, nameservers.
 pub type Look = fn() -> Arc<[InUse]>;
@@ -45,6 +50,8 @@ pub struct Driver {
     pub pools: Option<Arc<[String]>>,
     /// The capability.
     pub requires_mac_address: bool,
+    /// What dockerd may call this door.
+    pub names: Names,
     /// What this host uses, asked where gipam chooses a subnet.
     pub look: Look,
     /// What repair has proven dead, for explicit requests.
@@ -58,6 +65,8 @@ pub struct Driver {
 }
 
 impl Handler for Driver {
+    const FIELDS: &'static [&'static str] = &browsers::FIELDS;
+
     async fn handle(&self, request: Request) -> Response {
         let (counters, begun) = (&self.counters, Instant::now());
         let method = request.path.strip_prefix('/').unwrap_or(&request.path);
@@ -69,11 +78,15 @@ impl Handler for Driver {
         }
         match response.status {
             200 => counters.ended(method, None),
-            // Only these two are refused elsewhere than in `refused`.
-            404 | 405 => {
+            // Only these are refused elsewhere than in `refused`.
+            403..=405 => {
                 counters.ended(method, Some(ErrorKind::Invalid));
-                let text = if response.status == 404 { "there is no such method" } else { "it was no POST" };
-                counters.remember(clock::now(), &self.name, method, text);
+                let text = match response.status {
+                    403 => "it was sent by a web browser, or under a foreign name",
+                    404 => "there is no such method",
+                    _ => "it was no POST",
+                };
+                counters.remember(clock::now(), &self.name, &text::cut(method, LONGEST_METHOD), text);
             }
             _ => {}
         }
@@ -93,6 +106,11 @@ impl Handler for Driver {
 
 impl Driver {
     async fn answer(&self, request: &Request) -> Response {
+        if let Some(why) = browsers::refusal(request, &self.names) {
+            let text = format!("invalid request: {why}");
+            tracing::warn!("{}: refused: {text}", self.name);
+            return Response::new(403, JSON, wire::refusal(&text));
+        }
         let method = request.path.strip_prefix('/').unwrap_or(&request.path);
         let constant = match method {
             "Plugin.Activate" => wire::ACTIVATE.to_owned(),

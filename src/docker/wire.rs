@@ -14,8 +14,9 @@ use smol_str::SmolStr;
 
 use super::json::{Object, Strict};
 use crate::plan::error::Error;
-use crate::plan::prefix::{Family, Prefix, text};
+use crate::plan::prefix::{self, Family, Prefix};
 use crate::plan::request::{AddressRequest, Mac, Reply, Request, Space, SubnetRequest, Wanted};
+use crate::text;
 
 /// Option of RequestAddress that says what the address is for.
 const ADDRESS_TYPE: &str = "RequestAddressType";
@@ -31,8 +32,8 @@ const SERIAL: &str = "com.docker.network.ipam.serial";
 const MESSAGE_HEAD: usize = 1_500;
 /// ... and at its end.
 const MESSAGE_TAIL: usize = 500;
-/// Names are cut here.
-const NAME_BYTES: usize = 255;
+/// Foreign texts in messages are cut here.
+const SHOWN: usize = 100;
 
 /// Answers that never change.
 pub const ACTIVATE: &str = r#"{"Implements":["IpamDriver"]}"#;
@@ -251,25 +252,12 @@ fn wanted(text: &str, family: Family) -> Result<Wanted, Error> {
 
 /// A foreign text in a message: escaped and cut.
 fn shown(text: &str) -> String {
-    let escaped: String = text.chars().take(100).flat_map(char::escape_debug).collect();
-    if text.chars().nth(100).is_some() { format!("{escaped}...") } else { escaped }
+    text::cut(text, SHOWN).into_owned()
 }
 
-/// A name as it is kept: control characters escaped, at most 255 bytes; an empty one is none.
+/// A name as it is kept, see [`text::name`]; an empty one is none.
 pub fn tidy_name(name: &str) -> Option<SmolStr> {
-    if name.len() <= NAME_BYTES && !name.contains(char::is_control) {
-        return (!name.is_empty()).then(|| name.into());
-    }
-    let mut tidy = String::new();
-    for character in name.chars() {
-        let escaped: String =
-            if character.is_control() { character.escape_default().collect() } else { character.to_string() };
-        if tidy.len() + escaped.len() > NAME_BYTES {
-            break;
-        }
-        tidy.push_str(&escaped);
-    }
-    (!tidy.is_empty()).then(|| tidy.into())
+    (!name.is_empty()).then(|| text::name(name).into())
 }
 
 /// Six bytes with `:` or `-` between them; anything else is ignored.
@@ -295,7 +283,7 @@ pub fn reply(reply: &Reply) -> String {
         }
         Reply::Address { address, length } => {
             // Nothing in an address needs escaping.
-            [r#"{"Address":""#, &text(*address), "/", &length.to_string(), r#"","Data":{}}"#].concat()
+            [r#"{"Address":""#, &prefix::text(*address), "/", &length.to_string(), r#"","Data":{}}"#].concat()
         }
         Reply::Done | Reply::Wait(_) => "{}".to_owned(),
     }
@@ -303,24 +291,14 @@ pub fn reply(reply: &Reply) -> String {
 
 /// A message fit for a log, a terminal and a JSON body: control characters escaped, the middle of a very long one left
 /// out (how it ends says what to do).
-pub fn tidy_message(text: &str) -> String {
-    let escaped = |part: &str| -> String {
-        let plain = |character: char| {
-            if character.is_control() {
-                character.escape_default().to_string()
-            } else {
-                character.to_string()
-            }
-        };
-        part.chars().map(plain).collect()
-    };
-    let cut = |at: usize| text.char_indices().nth(at).map(|(byte, _)| byte);
-    let length = text.chars().count();
+pub fn tidy_message(message: &str) -> String {
+    let cut = |at: usize| message.char_indices().nth(at).map(|(byte, _)| byte);
+    let length = message.chars().count();
     match (cut(MESSAGE_HEAD), cut(length.saturating_sub(MESSAGE_TAIL))) {
         (Some(head), Some(tail)) if head < tail => {
-            format!("{} ... {}", escaped(&text[..head]), escaped(&text[tail..]))
+            format!("{} ... {}", text::line(&message[..head]), text::line(&message[tail..]))
         }
-        _ => escaped(text),
+        _ => text::line(message).into_owned(),
     }
 }
 

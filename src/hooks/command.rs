@@ -1,9 +1,11 @@
 //! A hook that is a program: one process for each event, without a shell.
 //!
 //! Promises: the event is on its standard input as one line of JSON, and in its environment; it is in a process group of
-//! its own, which is killed when the time is over or the daemon no longer waits for it. Exit code 0 is success. What it
-//! says on standard error is kept, up to a limit, for the message about its failure.
+//! its own, which is killed when the time is over or the daemon no longer waits for it. Exit code 0 is success, and exit
+//! code 65 (`EX_DATAERR`) says that it will never take this event. What it says on standard error is kept, up to a limit, for
+//! the message about its failure.
 
+use std::io::ErrorKind;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -12,8 +14,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::time::timeout;
 
+use super::Failure;
 use super::event::Event;
+use crate::text;
 
+/// The exit code of a program that will never take this event: `EX_DATAERR` of sysexits.h.
+const NEVER: i32 = 65;
 /// How much of standard error is kept.
 const KEPT: usize = 500;
 /// How long what was said is waited for after the end.
@@ -42,8 +48,9 @@ impl Drop for Group {
 }
 
 /// Runs it with this event.
-pub(super) async fn run(words: &[String], hook: &str, event: &Event, limit: Duration) -> Result<(), String> {
-    let (program, arguments) = words.split_first().ok_or("there is no command")?;
+pub(super) async fn run(words: &[String], hook: &str, event: &Event, limit: Duration) -> Result<(), Failure> {
+    let later = Failure::Later;
+    let (program, arguments) = words.split_first().ok_or_else(|| later("there is no command".to_owned()))?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.process_group(0).kill_on_drop(true);
@@ -51,22 +58,34 @@ pub(super) async fn run(words: &[String], hook: &str, event: &Event, limit: Dura
         command.env_remove(name);
     }
     command.env("EVENT_HOOK", hook).envs(event.variables());
-    let line = serde_json::to_string(event).map_err(|error| error.to_string())? + "\n";
-    let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
+    let line = serde_json::to_string(event).map_err(|error| later(error.to_string()))? + "\n";
+    let mut child = command.spawn().map_err(|error| {
+        let said = format!("{program} cannot be started: {error}");
+        // The next try would have the same environment.
+        if error.kind() == ErrorKind::ArgumentListTooLong { Failure::Never(said) } else { later(said) }
+    })?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let mut group = Group(group);
     let mut said = Vec::new();
     let ended = timeout(limit, end(&mut child, line.as_bytes(), &mut said)).await;
     let status = match ended {
         Err(_) => {
-            return Err(format!("{program} took longer than {limit:?} and was killed{}", quoted(&said)));
+            return Err(later(format!(
+                "{program} took longer than {limit:?} and was killed{}",
+                quoted(&said)
+            )));
         }
-        Ok(Err(error)) => return Err(format!("{program} cannot be waited for: {error}")),
+        Ok(Err(error)) => return Err(later(format!("{program} cannot be waited for: {error}"))),
         Ok(Ok(status)) => status,
     };
     // It was reaped: its number may be another's from now on. What it left behind is its own business.
     group.0 = None;
-    if status.success() { Ok(()) } else { Err(format!("{program} ended with {status}{}", quoted(&said))) }
+    let failed = || format!("{program} ended with {status}{}", quoted(&said));
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(NEVER) => Err(Failure::Never(failed())),
+        _ => Err(later(failed())),
+    }
 }
 
 /// Hands the event over and waits for the end.
@@ -108,6 +127,6 @@ fn quoted(said: &[u8]) -> String {
     let text = String::from_utf8_lossy(said);
     match text.trim() {
         "" => String::new(),
-        text => format!(": {}", text.escape_debug()),
+        text => format!(": {}", text::line(text)),
     }
 }

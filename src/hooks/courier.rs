@@ -1,7 +1,7 @@
 //! One hook's courier: reads the log, delivers in order, remembers how far.
 //!
-//! Promises: an event is delivered before the next one is tried, and again until it succeeds; between two failures it
-//! waits, longer each time, up to a minute; while nothing is left to be told it waits for the ledger's news and does not
+//! Promises: an event is delivered before the next one is tried, and again until it succeeds, unless it is said that it never
+//! will: then it is reported and passed over; between two failures it waits, longer each time, up to a minute; while nothing is left to be told it waits for the ledger's news and does not
 //! wake up by itself. Never asks the ledger for anything that a request could wait for, but to keep its cursor.
 
 use std::path::PathBuf;
@@ -14,10 +14,11 @@ use tokio::time::sleep;
 use super::cursors::Cursors;
 use super::event::{Event, Page, read};
 use super::state::State;
-use super::{command, webhook};
+use super::{Failure, command, webhook};
 use crate::clock;
 use crate::config::Hook;
 use crate::config::hooks::Target;
+use crate::text;
 
 /// Rows that are read at a time.
 const ROWS: usize = 256;
@@ -25,6 +26,8 @@ const ROWS: usize = 256;
 const SKIPPED: u64 = 256;
 /// What happens together is read together.
 const TOGETHER: Duration = Duration::from_millis(20);
+/// Texts about a failure are cut here.
+const LONGEST_TEXT: usize = 1_024;
 /// After the first failure.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// And at most.
@@ -120,23 +123,52 @@ impl Courier {
         }
     }
 
-    /// Until it succeeds.
+    /// Until it succeeds, or until it is said that it never will.
     async fn deliver(&self, events: &[Event]) {
+        match self.insist(events).await {
+            Ok(()) => self.state.well(events.len() as u64),
+            // One of them may be why.
+            Err(_) if events.len() > 1 => {
+                for event in events {
+                    match self.insist(std::slice::from_ref(event)).await {
+                        Ok(()) => self.state.well(1),
+                        Err(text) => self.state.passed_over(&described(event), &self.hidden(&text)),
+                    }
+                }
+            }
+            Err(text) => {
+                let what = events.first().map(described).unwrap_or_default();
+                self.state.passed_over(&what, &self.hidden(&text));
+            }
+        }
+    }
+
+    /// Sends them until they are taken; why they never will be, if so.
+    async fn insist(&self, events: &[Event]) -> Result<(), String> {
         let mut wait = FIRST_WAIT;
-        while let Err(text) = self.send(events).await {
+        loop {
+            let text = match self.send(events).await {
+                Ok(()) => return Ok(()),
+                Err(Failure::Never(text)) => return Err(text),
+                Err(Failure::Later(text)) => text,
+            };
             let what = match events {
                 [event] => format!("telling it of {}", described(event)),
                 [first, .., last] => format!("telling it of {} to {}", described(first), described(last)),
-                [] => return,
+                [] => return Ok(()),
             };
-            self.state.failed(&what, text, clock::now());
+            self.state.failed(&what, self.hidden(&text), clock::now());
             sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
-        self.state.well(events.len() as u64);
     }
 
-    async fn send(&self, events: &[Event]) -> Result<(), String> {
+    /// What others said, without what they were called with.
+    fn hidden(&self, text: &str) -> String {
+        text::cut(&self.hook.target.hide(text), LONGEST_TEXT).into_owned()
+    }
+
+    async fn send(&self, events: &[Event]) -> Result<(), Failure> {
         let limit = Duration::from_millis(self.hook.timeout);
         match &self.hook.target {
             Target::Command(words) => {

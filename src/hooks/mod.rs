@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Promises: every event of the history is delivered at least once, in order, to each hook that wants it, whatever crashes
-//! when; what was pruned before it was delivered is said, never left out silently. All of it runs on a thread of its own:
+//! when, but for one that can never be taken, which is said and counted; what was pruned before it was delivered is said, never
+//! left out silently. All of it runs on a thread of its own:
 //! no request waits for a hook. While nothing is left to be told, nothing wakes up.
 
 mod command;
@@ -17,6 +18,15 @@ mod event;
 mod secure;
 mod state;
 mod webhook;
+
+/// Why a delivery failed.
+#[derive(Debug, PartialEq, Eq)]
+enum Failure {
+    /// It may succeed later.
+    Later(String),
+    /// This event will never be taken, whatever happens.
+    Never(String),
+}
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

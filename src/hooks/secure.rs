@@ -63,14 +63,14 @@ pub(super) async fn shake(stream: TcpStream, url: &Url, tls: &Tls) -> Result<Tls
     connecting.await.map_err(|error| {
         let early = error.kind() == std::io::ErrorKind::UnexpectedEof;
         let why = || if early { EARLY.to_owned() } else { error.to_string() };
-        failure(&error, url, tls).unwrap_or_else(|| Failure::Other { url: url.text.clone(), why: why() })
+        failure(&error, url, tls).unwrap_or_else(|| Failure::Other { url: url.shown(), why: why() })
     })
 }
 
 /// What TLS has to say about an error, if it is one of TLS: the other side may refuse what it was shown after the handshake.
 pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &Tls) -> Option<Failure> {
     let error = error.get_ref()?.downcast_ref::<TlsError>()?;
-    let url = url.text.clone();
+    let url = url.shown();
     Some(match error {
         TlsError::InvalidCertificate(error) => certificate(error, url, tls),
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => Failure::Plain { url },

@@ -30,6 +30,7 @@ pub(super) struct State {
     upto: AtomicU64,
     delivered: AtomicU64,
     failures: AtomicU64,
+    passed_over: AtomicU64,
     trouble: Mutex<Option<Trouble>>,
     /// How often a hook fell sick or was well again.
     turns: watch::Sender<u64>,
@@ -50,6 +51,8 @@ pub struct Report {
     pub delivered: u64,
     /// Deliveries that failed.
     pub failures: u64,
+    /// Events that it never takes, and that were passed over.
+    pub passed_over: u64,
     /// Since when it fails, if it does.
     pub failing_since: Option<String>,
     /// Why.
@@ -66,6 +69,7 @@ impl State {
             upto: AtomicU64::new(upto),
             delivered: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            passed_over: AtomicU64::new(0),
             trouble: Mutex::default(),
             turns,
         }
@@ -84,6 +88,13 @@ impl State {
             tracing::info!("hook {}: works again, after {tries} failures", self.name);
             self.turns.send_modify(|turns| *turns += 1);
         }
+    }
+
+    /// An event can never be delivered: said each time, as nobody is told of it.
+    pub(super) fn passed_over(&self, what: &str, text: &str) {
+        self.passed_over.fetch_add(1, Ordering::Relaxed);
+        tracing::error!("hook {}: {what} is passed over, it was never told: {text}", self.name);
+        self.turns.send_modify(|turns| *turns += 1);
     }
 
     /// Something failed, and will be tried again.
@@ -118,6 +129,7 @@ impl State {
             behind: Reader::open(books).and_then(|reader| reader.count_after(upto, &self.wanted)).ok(),
             delivered: self.delivered.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
+            passed_over: self.passed_over.load(Ordering::Relaxed),
             failing_since: trouble.as_ref().map(|trouble| rfc3339(trouble.since)),
             last_error: trouble.map(|trouble| trouble.text),
         }

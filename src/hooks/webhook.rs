@@ -1,7 +1,7 @@
 //! A hook that is a web address: events are sent there with POST, as JSON.
 //!
-//! Promises: one request over a connection of its own, all within one time limit; any 2xx is success, every other answer
-//! a failure whose status and first words are kept for the message. Of an answer only its status matters, so its head is all
+//! Promises: one request over a connection of its own, all within one time limit; any 2xx is success, 413 and 422 say that
+//! these events will never be taken, every other answer is a failure; its status and first words are kept for the message. Of an answer only its status matters, so its head is all
 //! that is read of it. With `https://` nothing is said before [`secure`] knows who listens. Follows no redirect and looks up
 //! no name.
 
@@ -14,8 +14,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::event::Event;
-use super::secure;
+use super::{Failure, secure};
 use crate::config::hooks::{Tls, Url};
+use crate::text;
 
 /// The longest head of an answer.
 const MAX_HEAD: usize = 16 << 10;
@@ -42,8 +43,9 @@ pub(super) async fn post(
     hook: &str,
     events: &[Event],
     limit: Duration,
-) -> Result<(), String> {
-    let body = serde_json::to_vec(&Call { hook, events }).map_err(|error| error.to_string())?;
+) -> Result<(), Failure> {
+    let later = Failure::Later;
+    let body = serde_json::to_vec(&Call { hook, events }).map_err(|error| later(error.to_string()))?;
     let head = format!(
         "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: gipam/{}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n",
@@ -53,9 +55,13 @@ pub(super) async fn post(
         body.len()
     );
     let answered = timeout(limit, call(url, tls, &[head.into_bytes(), body].concat())).await;
-    match answered.map_err(|_| format!("{} did not answer within {limit:?}", url.text))?? {
-        (200..=299, _) => Ok(()),
-        (status, words) => Err(format!("{} answered {status}: {}", url.text, words.escape_debug())),
+    let late = |_| later(format!("{} did not answer within {limit:?}", url.shown()));
+    let (status, words) = answered.map_err(late)?.map_err(later)?;
+    let failed = || format!("{} answered {status}: {}", url.shown(), text::line(&words));
+    match status {
+        200..=299 => Ok(()),
+        413 | 422 => Err(Failure::Never(failed())),
+        _ => Err(later(failed())),
     }
 }
 
@@ -64,7 +70,7 @@ async fn call(url: &Url, tls: Option<&Tls>, request: &[u8]) -> Result<(u16, Stri
     let broken = |error: io::Error| {
         let failure = tls.and_then(|tls| secure::failure(&error, url, tls));
         failure.map_or_else(
-            || format!("{} gave no proper answer: {error}", url.text),
+            || format!("{} gave no proper answer: {error}", url.shown()),
             |failure| failure.to_string(),
         )
     };

@@ -149,6 +149,10 @@ impl Reconciler {
                 }
                 command = self.commands.recv() => {
                     let Some(Command { wish, answer }) = command else { return };
+                    // Whoever only wanted to see has left.
+                    if answer.is_closed() && matches!(wish, Wish::Look) {
+                        continue;
+                    }
                     let findings = self.carry_out(wish).await;
                     if findings.is_ok() {
                         self.answered();

@@ -1,8 +1,8 @@
 //! Accepting connections, and stopping without losing any.
 //!
 //! Promises that an error of `accept` neither ends nor heats the daemon; that a door with all its connections
-//! in use closes those that have been silent longest, each at a moment when no request can be on its way, and lets
-//! the others wait in the kernel meanwhile; and an orderly end: the socket file goes first, so that nobody
+//! in use closes those that do not say what they want, the longest silent first, each at a moment when no request can be on
+//! its way, and lets the others wait in the kernel meanwhile; and an orderly end: the socket file goes first, so that nobody
 //! new comes; whoever had already come is served; then connections end, each at a moment when no request can
 //! be on its way; what is still at work after the deadline is dropped, and with it undone if it can be.
 
@@ -22,7 +22,10 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 /// Between two looks for silent connections while a door is full.
-const CROWDED: Duration = Duration::from_millis(100);
+const CROWDED: Duration = Duration::from_millis(50);
+/// One in so many of a door's connections gives way at a time: more than a few hundred slow clients can take again before
+/// an honest one is served.
+const SHARE: usize = 4;
 
 /// Between two tries when the system has no descriptor or memory left for a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -158,13 +161,18 @@ impl<H: Handler> Accepting<H> {
         }
     }
 
-    /// Asks the connection that has been silent longest to give way; those at work stay.
+    /// Asks those that do not say what they want to give way: who never said anything whole comes first, then who has been
+    /// silent longest, of whom one is enough. Those at work stay.
     fn make_room(&mut self) {
         self.open.retain(|open| open.strong_count() > 0);
-        let silent = self.open.iter().filter_map(Weak::upgrade);
-        let silent = silent.filter_map(|open| open.idle_since().map(|since| (since, open)));
-        if let Some((_, longest)) = silent.min_by_key(|(since, _)| *since) {
-            longest.give_way();
+        let open = self.open.iter().filter_map(Weak::upgrade);
+        let mut slow: Vec<_> = open.filter_map(|open| Some((open.waits()?, open))).collect();
+        slow.sort_by_key(|(waits, _)| *waits);
+        let (new, known): (Vec<_>, Vec<_>) = slow.into_iter().partition(|((has_asked, _), _)| !has_asked);
+        let most = (self.limits.max_connections / SHARE).max(1);
+        let longest = usize::from(new.is_empty());
+        for (_, open) in new.into_iter().take(most).chain(known.into_iter().take(longest)) {
+            open.give_way();
         }
     }
 
@@ -220,7 +228,14 @@ impl<H: Handler> Accepting<H> {
                     return;
                 };
                 self.connections.spawn(async move {
-                    match timeout(limits.head, TlsAcceptor::from(tls).accept(stream)).await {
+                    let shaking = timeout(limits.head, TlsAcceptor::from(tls).accept(stream));
+                    let shaken = tokio::select! {
+                        biased;
+                        shaken = shaking => shaken,
+                        // Others wait, and nothing was asked yet.
+                        () = delivery.nudged() => return,
+                    };
+                    match shaken {
                         Ok(Ok(stream)) => {
                             let stream = Stream::Tls(Box::new(stream));
                             connection::serve(stream, peer, delivery, handler, limits, stop).await;

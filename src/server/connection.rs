@@ -73,7 +73,8 @@ pub(super) async fn serve<H: Handler>(
         End::Refused(why) => {
             let bytes = raw(handler.refuse(why));
             let sent = timeout(limits.answer, stream.write_all(&bytes)).await;
-            hang_up(stream, &delivery, matches!(sent, Ok(Ok(())))).await;
+            // Whoever waits for this place does not wait for a client that reads slowly, too.
+            hang_up(stream, &delivery, matches!(sent, Ok(Ok(()))) && !delivery.is_hurried()).await;
         }
         End::Dropped => {}
     }

@@ -78,6 +78,8 @@ struct State {
     dead: bool,
     /// To be closed when idle, from then on; answers say `Connection: close`.
     retiring: Option<Instant>,
+    /// Others wait for this place: whoever does not say what it wants loses it soon.
+    hurried: bool,
     /// We told the kernel to take no more from the client: an end of file is our own doing.
     deaf: bool,
     /// Something was refused: throw away what still comes, so that the client reads why.
@@ -86,6 +88,8 @@ struct State {
     held_back: bool,
     /// A phase with a clock of its own has begun since the task last looked.
     alarm: bool,
+    /// More of this answer follows when it is known; nobody is slow until then.
+    more: bool,
     undo: Option<Undelivered>,
 }
 
@@ -100,6 +104,9 @@ pub(super) struct Delivery {
 /// one: its client may be about to write it, and would not get a second chance (P8).
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
+/// At a full door a client has this time to say all of a request: dockerd writes it in one piece, as soon as it is connected.
+pub(super) const CROWDED_GRACE: Duration = Duration::from_millis(300);
+
 /// How often the clock of a connection is looked at when nothing can become overdue.
 pub(super) const NO_HURRY: Duration = Duration::from_secs(30);
 
@@ -113,10 +120,12 @@ impl Delivery {
             ahead: false,
             dead: false,
             retiring: None,
+            hurried: false,
             deaf: false,
             linger: false,
             held_back: false,
             alarm: false,
+            more: false,
             undo: None,
         };
         Delivery { state: Mutex::new(state), nudge: Notify::new() }
@@ -146,20 +155,32 @@ impl Delivery {
 
     /// The exchange: the body is complete, the handler begins.
     pub(super) fn whole(&self) {
-        self.state().enter(Phase::Handling);
+        let mut state = self.state();
+        state.hurried = false;
+        state.enter(Phase::Handling);
     }
 
-    /// The exchange: here is the answer. If the client has already gone, it is undone at once.
-    /// Returns whether the connection is to be closed after it.
-    pub(super) fn answered(&self, undo: Option<Undelivered>) -> bool {
+    /// The exchange: here is the answer, of which there may be `more` later. If the client has already gone, it is
+    /// undone at once. Returns whether the connection is to be closed after it.
+    pub(super) fn answered(&self, undo: Option<Undelivered>, more: bool) -> bool {
         let mut state = self.state();
         state.enter(Phase::Answered);
+        state.more = more;
         state.undo = undo;
         let undo = if state.dead { state.undo.take() } else { None };
         let close = state.retiring.is_some();
         drop(state);
         run(undo);
         close
+    }
+
+    /// The exchange: the rest of the answer is known, and leaves now.
+    pub(super) fn completed(&self) {
+        let mut state = self.state();
+        state.more = false;
+        if state.phase == Phase::Handling {
+            state.enter(Phase::Answering);
+        }
     }
 
     /// The exchange: the answer to come is a refusal.
@@ -198,6 +219,11 @@ impl Delivery {
         if state.phase != Phase::Answering {
             return false;
         }
+        if state.more {
+            // The handler is at work still, as far as anybody can see.
+            state.enter(Phase::Handling);
+            return false;
+        }
         let next = if state.ahead { Phase::Head } else { Phase::Idle };
         state.enter(next);
         state.retiring.is_some()
@@ -234,7 +260,7 @@ impl Delivery {
     pub(super) fn closing(&self) -> bool {
         let state = self.state();
         let Some(since) = state.retiring else { return false };
-        state.phase == Phase::Idle && (state.requests > 0 || since.elapsed() >= FIRST_REQUEST_GRACE)
+        state.phase == Phase::Idle && (state.requests > 0 || since.elapsed() >= state.grace())
     }
 
     /// The gate: from now on the kernel takes nothing more from the client. True the first time only.
@@ -247,18 +273,27 @@ impl Delivery {
         self.state().retiring.get_or_insert_with(Instant::now);
     }
 
-    /// The door: since when nothing has come over this connection; none while it is at work or already retiring.
-    pub(super) fn idle_since(&self) -> Option<Instant> {
+    /// The door: since when a request, or the rest of one, is waited for, and whether one ever came; none while the
+    /// connection is at work, on its way out, or too young to be judged.
+    pub(super) fn waits(&self) -> Option<(bool, Instant)> {
         let state = self.state();
-        (state.phase == Phase::Idle && state.retiring.is_none()).then_some(state.since)
+        let is_slow = match state.phase {
+            Phase::Idle if state.requests > 0 => state.retiring.is_none(),
+            Phase::Idle | Phase::Head | Phase::Body => state.since.elapsed() >= CROWDED_GRACE,
+            _ => false,
+        };
+        (is_slow && !state.hurried).then_some((state.requests > 0, state.since))
     }
 
-    /// The door: others need the place of this connection; close it as soon as no request can be on its way. The time
-    /// that it has already been silent counts.
+    /// The door: others need the place of this connection; close it as soon as no request can be on its way, and refuse
+    /// what has not come whole. The time that it has already been silent counts.
     pub(super) fn give_way(&self) {
         let mut state = self.state();
-        if state.phase == Phase::Idle && state.retiring.is_none() {
-            state.retiring = Some(state.since);
+        if matches!(state.phase, Phase::Idle | Phase::Head | Phase::Body) {
+            state.hurried = true;
+            if state.phase == Phase::Idle && state.retiring.is_none() {
+                state.retiring = Some(state.since);
+            }
             drop(state);
             self.nudge.notify_one();
         }
@@ -274,9 +309,10 @@ impl Delivery {
         let state = self.state();
         let limit = match state.phase {
             Phase::Idle => match state.retiring {
-                Some(_) => FIRST_REQUEST_GRACE,
+                Some(_) => state.grace(),
                 None => limits.idle,
             },
+            Phase::Head | Phase::Body if state.hurried => CROWDED_GRACE,
             Phase::Head => limits.head,
             // The exchange has its own clock for the body, and a handler may take its time.
             Phase::Body | Phase::Handling => return Overdue::LookAgain(Instant::now() + NO_HURRY),
@@ -291,7 +327,8 @@ impl Delivery {
         }
         match state.phase {
             Phase::Idle => Overdue::Retire,
-            Phase::Head => Overdue::Refuse(Refusal::HeadTimeout { limit: limits.head }),
+            Phase::Head => Overdue::Refuse(Refusal::HeadTimeout { limit }),
+            Phase::Body => Overdue::Refuse(Refusal::BodyTimeout { limit }),
             _ => Overdue::Drop,
         }
     }
@@ -307,6 +344,11 @@ impl Delivery {
         state.linger && !state.dead
     }
 
+    /// The task: do others wait for this place?
+    pub(super) fn is_hurried(&self) -> bool {
+        self.state().hurried
+    }
+
     /// The task: has the client gone?
     pub(super) fn is_dead(&self) -> bool {
         self.state().dead
@@ -314,6 +356,11 @@ impl Delivery {
 }
 
 impl State {
+    /// How long the first request of a connection that is to be closed is waited for.
+    fn grace(&self) -> Duration {
+        if self.hurried { CROWDED_GRACE } else { FIRST_REQUEST_GRACE }
+    }
+
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.since = Instant::now();

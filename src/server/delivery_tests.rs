@@ -96,9 +96,10 @@ impl Scene {
 
     fn answer(&self) -> bool {
         let undone = self.undone.clone();
-        self.delivery.answered(Some(Box::new(move || {
+        let undo = move || {
             undone.fetch_add(1, Ordering::SeqCst);
-        })))
+        };
+        self.delivery.answered(Some(Box::new(undo)), false)
     }
 
     fn undone(&self) -> usize {
@@ -234,7 +235,7 @@ fn bytes_that_nobody_asked_for_are_kept_back() {
     delivery.request();
     assert_eq!(delivery.outlet(), Outlet::Open, "100 Continue");
     delivery.whole();
-    delivery.answered(None);
+    delivery.answered(None, false);
     delivery.wrote();
     assert_eq!(delivery.outlet(), Outlet::Open);
     assert!(!delivery.flushed());
@@ -298,7 +299,7 @@ async fn limits_by_phase() {
     delivery.whole();
     assert!(!delivery.take_alarm());
     assert!(matches!(delivery.overdue(&over), Overdue::LookAgain(_)), "a handler may take its time");
-    delivery.answered(None);
+    delivery.answered(None, false);
     waits(&delivery, 2);
     assert_eq!(delivery.overdue(&over), Overdue::Drop);
 }

@@ -208,6 +208,8 @@ pub fn address(text: &str) -> Result<SocketAddr, DoorError> {
 
 fn tcp(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>) -> Result<Listener, DoorError> {
     let socket = TcpListener::bind(address)
+        // The standard library lets 128 wait; of more, the kernel drops what they say, and they say it again after a second.
+        .and_then(|socket| Ok(rustix::net::listen(&socket, unix::BACKLOG).map(|()| socket)?))
         .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
         .map_err(|error| DoorError::Address { address: address.to_string(), error })?;
     Ok(Listener { socket: Socket::Tcp(socket), file: None, inherited: false, tls })

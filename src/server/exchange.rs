@@ -4,12 +4,16 @@
 //! which the library receives it, and that what is refused is worded by the owner. It writes nothing.
 
 use super::delivery::Delivery;
+use super::message::Later;
 use super::message::{Handler, Limits, Peer, Refusal, Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Bytes, Incoming};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{HeaderMap, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode};
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 /// What every request of one connection shares.
 pub(super) struct Exchange<H> {
@@ -25,8 +29,9 @@ pub(super) struct Exchange<H> {
 
 impl<H: Handler> Exchange<H> {
     /// Serves one request whose head has arrived.
-    pub(super) async fn answer(&self, request: hyper::Request<Incoming>) -> hyper::Response<Full<Bytes>> {
+    pub(super) async fn answer(&self, request: hyper::Request<Incoming>) -> hyper::Response<Answer> {
         let (head, body) = request.into_parts();
+        let bare = head.method == Method::HEAD;
         match self.read(body).await {
             Ok(body) => {
                 self.delivery.whole();
@@ -40,7 +45,8 @@ impl<H: Handler> Exchange<H> {
                 };
                 let response = self.handler.handle(request).await;
                 // From here to the return there is no point at which this future could be dropped.
-                self.give(response, false)
+                // Of an answer without a body nothing comes later.
+                self.give(if bare { Response { later: None, ..response } } else { response }, false)
             }
             Err(why) => {
                 let response = self.handler.refuse(why);
@@ -51,9 +57,11 @@ impl<H: Handler> Exchange<H> {
     }
 
     /// Marks the answer as given and hands it to the library.
-    fn give(&self, response: Response, close: bool) -> hyper::Response<Full<Bytes>> {
-        let close = self.delivery.answered(response.undelivered) || close;
-        let mut answer = hyper::Response::new(Full::new(Bytes::from(response.body)));
+    fn give(&self, response: Response, close: bool) -> hyper::Response<Answer> {
+        let close = self.delivery.answered(response.undelivered, response.later.is_some()) || close;
+        let now = Some(Bytes::from(response.body)).filter(|body| !body.is_empty());
+        let mut answer =
+            hyper::Response::new(Answer { now, later: response.later, delivery: self.delivery.clone() });
         *answer.status_mut() = status(response.status);
         fill(answer.headers_mut(), response.fields, response.content_type, close);
         answer
@@ -68,6 +76,43 @@ impl<H: Handler> Exchange<H> {
         tokio::time::timeout(limit, collect(body, self.limits.max_body))
             .await
             .unwrap_or(Err(Refusal::BodyTimeout { limit }))
+    }
+}
+
+/// The body of an answer: what there is, and what comes later.
+pub(super) struct Answer {
+    now: Option<Bytes>,
+    later: Option<Later>,
+    delivery: Arc<Delivery>,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(now) = self.now.take() {
+            return Poll::Ready(Some(Ok(Frame::data(now))));
+        }
+        let Some(later) = self.later.as_mut() else { return Poll::Ready(None) };
+        let rest = ready!(later.as_mut().poll(context));
+        self.later = None;
+        self.delivery.completed();
+        Poll::Ready(Some(Ok(Frame::data(rest.into()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.now.is_none() && self.later.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.later {
+            None => SizeHint::with_exact(self.now.as_ref().map_or(0, |now| now.len() as u64)),
+            Some(_) => SizeHint::default(),
+        }
     }
 }
 
@@ -97,10 +142,19 @@ pub(super) fn status(code: u16) -> StatusCode {
     }
 }
 
-/// The fields of a head that a handler wants, with those of their values that are text.
+/// The fields of a head that a handler wants.
 fn wanted(head: &HeaderMap, names: &'static [&'static str]) -> Vec<(&'static str, String)> {
-    let value = |name: &&'static str| Some((*name, head.get(*name)?.to_str().ok()?.to_owned()));
-    names.iter().filter_map(value).collect()
+    let mut found = Vec::new();
+    for (field, value) in head {
+        let is_meant = |name: &&&'static str| match name.strip_suffix('*') {
+            Some(beginning) => field.as_str().starts_with(beginning),
+            None => field.as_str() == **name,
+        };
+        if let Some(name) = names.iter().find(is_meant) {
+            found.push((*name, String::from_utf8_lossy(value.as_bytes()).into_owned()));
+        }
+    }
+    found
 }
 
 fn fill(

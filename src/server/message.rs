@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 /// Who is at the other end of a connection, as far as the kernel knows; nothing the client says is in it.
@@ -38,13 +39,30 @@ pub struct Request {
     pub body: Vec<u8>,
     /// Who asks.
     pub peer: Peer,
-    /// The header fields that [`Handler::FIELDS`] names, where they were sent and are text.
+    /// The header fields that [`Handler::FIELDS`] names, each as often as it was sent; what is not text in a value is
+    /// replaced, so that such a field is never taken for an absent one.
     pub fields: Vec<(&'static str, String)>,
+}
+
+impl Request {
+    /// All values of a field, under the name that [`Handler::FIELDS`] has for it.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.fields.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a field that was sent once; none if it was not sent, or several times.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        let mut values = self.values(name);
+        values.next().filter(|_| values.next().is_none())
+    }
 }
 
 /// Called exactly once, and only if the connection died before the first byte of the answer that carries it
 /// went to the kernel. It runs on the thread of the connections: it must not block.
 pub type Undelivered = Box<dyn FnOnce() + Send>;
+
+/// The rest of a body, which is not known yet.
+pub type Later = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
 
 /// One answer.
 pub struct Response {
@@ -58,12 +76,20 @@ pub struct Response {
     pub fields: &'static [(&'static str, &'static str)],
     /// What to do if this answer cannot have reached anybody.
     pub undelivered: Option<Undelivered>,
+    /// What follows the body: head and body leave at once. It is dropped when the client goes.
+    pub later: Option<Later>,
 }
 
 impl Response {
     /// An answer that changed nothing, so that nothing needs undoing if it is lost.
     pub fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
-        Response { status, content_type, body: body.into(), fields: &[], undelivered: None }
+        Response { status, content_type, body: body.into(), fields: &[], undelivered: None, later: None }
+    }
+
+    /// The same answer, whose head and body leave now and whose rest leaves when it is known.
+    pub fn and_later(mut self, rest: impl Future<Output = Vec<u8>> + Send + 'static) -> Response {
+        self.later = Some(Box::pin(rest));
+        self
     }
 
     /// The same answer with these header fields.
@@ -140,7 +166,7 @@ impl Refusal {
 
 /// The owner of a door: answers requests, and words the errors of those that never became one.
 pub trait Handler: Send + Sync + 'static {
-    /// Names of the header fields that it wants to see, in lower case.
+    /// Names of the header fields that it wants to see, in lower case; `sec-*` means all that begin with `sec-`.
     const FIELDS: &'static [&'static str] = &[];
 
     /// Answers one request. The future is dropped, wherever it stands, when the client is known to have gone;

@@ -45,3 +45,4 @@ pub use accept::{Drained, Server};
 pub use door::{Door, DoorError, Listener, LocalAddress, address};
 pub use inherited::inherited;
 pub use message::{Handler, Limits, Peer, Refusal, Request, Response, Undelivered};
+pub use unix::knock;

@@ -2,7 +2,7 @@
 //!
 //! Promises: at no moment has the file a wider mode than asked for, and nobody can connect before owner and
 //! mode are final; a live socket is never taken away from its process; two of us starting at the same moment
-//! take turns; on removal only the very file that was made here goes. It accepts nothing.
+//! take turns; on removal only the very file that was made here goes; it waits for nobody without end. It accepts nothing.
 
 use super::door::DoorError;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid};
@@ -11,11 +11,15 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Connections that may wait in the kernel; it cuts this at `net.core.somaxconn`.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
+
+/// How long another starter of the same directory is waited for: it needs some milliseconds.
+const TURN: Duration = Duration::from_secs(2);
 
 /// A socket file that was made here.
 #[derive(Debug)]
@@ -111,7 +115,7 @@ fn clear(path: &Path) -> Result<(), DoorError> {
     if !found.file_type().is_socket() {
         return Err(DoorError::NotASocket { path: path.to_owned() });
     }
-    match UnixStream::connect(path) {
+    match knock(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             tracing::info!(path = %path.display(), "replacing the socket file of a process that is gone");
             match std::fs::remove_file(path) {
@@ -127,11 +131,29 @@ fn clear(path: &Path) -> Result<(), DoorError> {
     }
 }
 
-/// Starters of the same directory take turns; where locking is not possible they do without.
+/// Connects to a socket and hangs up again. Never waits: somebody whose queue is full would let us wait for as long as he
+/// likes; that is [`io::ErrorKind::WouldBlock`], and he is alive.
+///
+/// # Errors
+/// As `connect` has them; [`io::ErrorKind::ConnectionRefused`] where nobody listens.
+pub fn knock(path: &Path) -> io::Result<()> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    Ok(rustix::net::connect(&socket, &address)?)
+}
+
+/// Starters of the same directory take turns; where locking is not possible, or one takes too long, they do without.
 fn lock_directory(path: &Path) -> Option<OwnedFd> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(parent, flags, Mode::empty()).ok()?;
-    rustix::fs::flock(&directory, FlockOperation::LockExclusive).ok()?;
-    Some(directory)
+    let end = Instant::now() + TURN;
+    loop {
+        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(directory),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < end => std::thread::sleep(TURN / 100),
+            Err(_) => return None,
+        }
+    }
 }

@@ -8,6 +8,7 @@ use rusqlite::Row;
 use super::history::{HistoryLine, as_told};
 use super::sqlite::{Error, Reader, sqlite};
 use super::write::signed;
+use crate::text;
 
 /// One row of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,9 @@ pub struct Entry {
     /// The pool of the subnet.
     pub pool: Option<String>,
 }
+
+/// Reasons are cut here, in bytes.
+const LONGEST_WHY: usize = 1_024;
 
 /// Rows that only say what is known of an address: no events.
 pub const QUIET: [&str; 2] = ["forgotten", "restored"];
@@ -68,6 +72,16 @@ impl Reader {
     }
 }
 
+/// What others wrote, as it may be shown; older books have it as it came.
+pub(super) fn named(text: Option<String>) -> Option<String> {
+    text.map(|text| text::name(&text).into_owned())
+}
+
+/// Why something happened; a name or two may be in it.
+pub(super) fn said(why: Option<String>) -> Option<String> {
+    why.map(|why| text::cut(&why, LONGEST_WHY).into_owned())
+}
+
 fn entry(row: &Row<'_>) -> Result<Entry, rusqlite::Error> {
     Ok(Entry {
         number: whole(row.get(0)?),
@@ -79,12 +93,12 @@ fn entry(row: &Row<'_>) -> Result<Entry, rusqlite::Error> {
             id: row.get(5)?,
             address: row.get(6)?,
             kind: row.get(7)?,
-            name: row.get(8)?,
+            name: named(row.get(8)?),
             mac: row.get(9)?,
-            why: row.get(10)?,
+            why: said(row.get(10)?),
             generation: None,
-            container: row.get(12)?,
-            network: row.get(13)?,
+            container: named(row.get(12)?),
+            network: named(row.get(13)?),
         }),
         pool: row.get(11)?,
     })

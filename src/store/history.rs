@@ -6,8 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Row, params};
+use smol_str::SmolStr;
 
 use super::by_hand::{BY_HAND, OF_PINS, OF_RANGES};
+use super::events::{named, said};
 use super::sqlite::{Error, Reader, sqlite};
 use super::write::signed;
 use crate::plan::prefix::AddressRange;
@@ -138,6 +140,26 @@ fn sql() -> String {
     )
 }
 
+impl Reader {
+    /// When what happened, the newest first: all since then and one before, at most so many; little memory for each.
+    pub fn happened(&self, since: u64, limit: u32) -> Result<Vec<(u64, SmolStr)>, Error> {
+        let fail = || sqlite(&self.path, "reading history");
+        let sql = "SELECT at, event FROM history WHERE event NOT IN ('forgotten', 'restored') ORDER BY seq DESC LIMIT ?1";
+        let mut statement = self.connection.prepare(sql).map_err(fail())?;
+        let mut rows = statement.query([limit]).map_err(fail())?;
+        let mut happened = Vec::new();
+        while let Some(row) = rows.next().map_err(fail())? {
+            let at = u64::try_from(row.get::<_, i64>(0).map_err(fail())?).unwrap_or(0);
+            let event = row.get_ref(1).map_err(fail())?.as_str().map_err(|error| fail()(error.into()))?;
+            happened.push((at, event.into()));
+            if at < since {
+                break;
+            }
+        }
+        Ok(happened)
+    }
+}
+
 fn meets(line: &HistoryLine, range: &AddressRange) -> bool {
     AddressRange::parse(&line.subnet).is_some_and(|reserved| reserved.meets(range))
 }
@@ -163,11 +185,11 @@ fn plain(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
         id: row.get(4)?,
         address: row.get(5)?,
         kind: row.get(6)?,
-        name: row.get(7)?,
+        name: named(row.get(7)?),
         mac: row.get(8)?,
-        why: row.get(9)?,
+        why: said(row.get(9)?),
         generation: row.get::<_, Option<i64>>(10)?.and_then(|number| u64::try_from(number).ok()),
-        container: row.get(11)?,
-        network: row.get(12)?,
+        container: named(row.get(11)?),
+        network: named(row.get(12)?),
     })
 }

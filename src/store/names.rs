@@ -1,11 +1,13 @@
 //! What the Engine calls the holders: read for views.
 //!
-//! Promises: a name belongs to one lease; whoever shows it compares the generation. Does not write (see `write`).
+//! Promises: a name belongs to one lease; whoever shows it compares the generation; what older books have of any length and
+//! any characters is cut and escaped. Does not write (see `write`).
 
 use std::collections::BTreeMap;
 
 use super::sqlite::{Error, Reader, sqlite};
 use crate::plan::change::{Serial, Shown};
+use crate::text;
 
 /// By serial and address: the generation that was named, and what it was called.
 pub type Names = BTreeMap<(Serial, String), (u64, Shown)>;
@@ -21,7 +23,7 @@ impl Reader {
         let mut statement = self.connection.prepare(sql).map_err(fail())?;
         let number = |value: i64| u64::try_from(value).unwrap_or(0);
         let rows = statement.query_map([], |row| {
-            Ok((number(row.get(0)?), (number(row.get(1)?), row.get::<_, String>(2)?.into_boxed_str())))
+            Ok((number(row.get(0)?), (number(row.get(1)?), text::name(&row.get::<_, String>(2)?).into())))
         });
         rows.map_err(fail())?.collect::<Result<_, _>>().map_err(fail())
     }
@@ -33,7 +35,7 @@ impl Reader {
         let number = |value: i64| u64::try_from(value).unwrap_or(0);
         let rows = statement.query_map([], |row| {
             let key = (number(row.get(0)?), row.get(1)?);
-            let text = |at: usize| row.get::<_, String>(at).map(String::into_boxed_str);
+            let text = |at: usize| row.get::<_, String>(at).map(|name| text::name(&name).into());
             let shown = Shown { container: text(3)?, container_id: text(4)?, network: text(5)? };
             Ok((key, (number(row.get(2)?), shown)))
         });

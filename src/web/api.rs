@@ -1,7 +1,7 @@
 //! `/api/`: what the page shows, as JSON.
 //!
-//! Promises: one picture for one answer; searching and folding run beside the connections' thread; a refusal is
-//! `{"Err", "kind"}` as on the admin socket.
+//! Promises: one picture for one answer; reading, searching and folding run beside the connections' thread, one at a time;
+//! what is asked for is bounded in length, lines and time; a refusal is `{"Err", "kind"}` as on the admin socket.
 
 use serde::Serialize;
 
@@ -18,16 +18,16 @@ const JSON: &str = "application/json";
 /// The longest time that a curve spans: what a history may reach back to.
 const LONGEST: Millis = 400 * 86_400_000;
 
+/// The longest query: a search, a sort and a page fit many times.
+const LONGEST_QUERY: usize = 1_024;
+/// The most lines of history in an answer.
+const MOST_LINES: u32 = 1_000;
+
+/// What runs beside the connections' thread.
+type Work = Box<dyn FnOnce() -> Result<Vec<u8>, AdminError> + Send>;
+
 fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, AdminError> {
     serde_json::to_vec(value).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
-}
-
-/// Runs what may take a while on a thread of its own.
-async fn beside(
-    work: impl FnOnce() -> Result<Vec<u8>, AdminError> + Send + 'static,
-) -> Result<Vec<u8>, AdminError> {
-    let working = tokio::task::spawn_blocking(work).await;
-    working.unwrap_or_else(|error| Err(AdminError::new(Kind::Failed, error.to_string())))
 }
 
 impl Web {
@@ -47,22 +47,28 @@ impl Web {
     }
 
     async fn look(&self, path: &str, query: String) -> Result<Vec<u8>, AdminError> {
+        if query.len() > LONGEST_QUERY {
+            let text = format!("the query has {} bytes; write at most {LONGEST_QUERY}", query.len());
+            return Err(AdminError::new(Kind::Invalid, text));
+        }
+        let beside = |work| self.readers.read::<Vec<u8>>(work);
         if path == "/api/history" {
             let books = self.books.clone();
-            return beside(move || history(&books, &query)).await;
+            return beside(Box::new(move || history(&books, &query)) as Work).await;
         }
         let picture = self.gallery.look().await?;
         match path {
             "/api/status" => self.status(&picture),
             "/api/pools" => json(&picture.pools),
-            "/api/subnets" => beside(move || json(&listing::page(&picture.subnets, &query)?)).await,
-            "/api/leases" => beside(move || json(&listing::page(&picture.leases, &query)?)).await,
+            "/api/subnets" => beside(Box::new(move || json(&listing::page(&picture.subnets, &query)?))).await,
+            "/api/leases" => beside(Box::new(move || json(&listing::page(&picture.leases, &query)?))).await,
             "/api/map" => {
-                beside(move || json(&map::map(&picture, Query(&query).text("at")?.as_deref())?)).await
+                let map = move || json(&map::map(&picture, Query(&query).text("at")?.as_deref())?);
+                beside(Box::new(map)).await
             }
             "/api/usage" => {
                 let books = self.books.clone();
-                beside(move || json(&curve(&books, &picture, &query)?)).await
+                beside(Box::new(move || json(&curve(&books, &picture, &query)?))).await
             }
             _ => Err(AdminError::new(Kind::Missing, format!("there is no {path} here"))),
         }
@@ -94,7 +100,7 @@ impl Web {
 fn history(books: &std::path::Path, query: &str) -> Result<Vec<u8>, AdminError> {
     let query = Query(query);
     let (limit, of) = (query.parsed("limit", "number")?.unwrap_or(50), query.text("of")?);
-    let lines = Reader::open(books)?.history(of.as_deref(), u32::min(limit, 1_000))?;
+    let lines = Reader::open(books)?.history(of.as_deref(), u32::min(limit, MOST_LINES))?;
     json(&lines.into_iter().map(crate::admin::rows::HistoryRow::from).collect::<Vec<_>>())
 }
 

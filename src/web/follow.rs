@@ -3,9 +3,10 @@
 //! Each answer is a short stream of one event, after which the browser asks again by itself with the id of the last
 //! one; so every connection has a bounded life, and no event is missed between two answers.
 //!
-//! Promises: the ledger never waits for a page; events are as far apart as pictures; pages that follow are bounded, and
+//! Promises: an answer begins at once and ends with its event; the ledger never waits for a page; events are as far apart as pictures; pages that follow are bounded, and
 //! those beyond are refused and ask from time to time instead. Says that something changed, not what.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -31,7 +32,7 @@ pub struct Followers {
     commits: watch::Receiver<u64>,
     /// What changed without a commit.
     turns: watch::Receiver<u64>,
-    seats: Semaphore,
+    seats: Arc<Semaphore>,
     stop: watch::Sender<bool>,
     started: Millis,
 }
@@ -42,7 +43,7 @@ impl Followers {
         Self {
             commits: ledger.meters().follow(),
             turns,
-            seats: Semaphore::new(SEATS),
+            seats: Arc::new(Semaphore::new(SEATS)),
             stop: watch::Sender::new(false),
             started: clock::now(),
         }
@@ -63,27 +64,56 @@ impl Followers {
         SEATS - self.seats.available_permits()
     }
 
-    /// The next event after the one that was seen last.
-    pub async fn wait(&self, last: Option<&str>, gallery: &Gallery) -> Response {
-        let Ok(_seat) = self.seats.try_acquire() else {
+    /// The next event after the one that was seen last. The head of the answer leaves at once, so that whoever follows
+    /// knows that somebody is there, also on a host where nothing happens.
+    pub fn wait(&self, last: Option<&str>, gallery: &Gallery) -> Response {
+        let Ok(seat) = self.seats.clone().try_acquire_owned() else {
             return Response::new(
                 503,
                 TEXT,
                 "too many pages follow already; this one asks from time to time\n",
             );
         };
-        let (mut commits, mut turns) = (self.commits.clone(), self.turns.clone());
-        let mut stop = self.stop.subscribe();
-        let id = |(commits, turns): (u64, u64)| format!("{:x}-{commits}-{turns}", self.started);
-        let known = (*commits.borrow_and_update(), *turns.borrow_and_update());
-        let event = match last {
+        let waiting = Waiting {
+            commits: self.commits.clone(),
+            turns: self.turns.clone(),
+            stop: self.stop.subscribe(),
+            started: self.started,
+            gallery: gallery.clone(),
+            last: last.map(str::to_owned),
+        };
+        Response::new(200, "text/event-stream", "retry: 500\n").and_later(async move {
+            let event = waiting.event().await;
+            drop(seat);
+            event.into_bytes()
+        })
+    }
+}
+
+/// One page that waits.
+struct Waiting {
+    commits: watch::Receiver<u64>,
+    turns: watch::Receiver<u64>,
+    stop: watch::Receiver<bool>,
+    started: Millis,
+    gallery: Gallery,
+    last: Option<String>,
+}
+
+impl Waiting {
+    /// The event, when there is one or when nothing has happened for long enough.
+    async fn event(mut self) -> String {
+        let started = self.started;
+        let id = |(commits, turns): (u64, u64)| format!("{started:x}-{commits}-{turns}");
+        let known = id((*self.commits.borrow_and_update(), *self.turns.borrow_and_update()));
+        let event = match self.last {
             None => "hello",
-            Some(last) if last != id(known) => "change",
+            Some(last) if last != known => "change",
             Some(_) => {
                 let changed = tokio::select! {
-                    changed = timeout(HOLD, commits.changed()) => matches!(changed, Ok(Ok(()))),
-                    Ok(()) = turns.changed() => true,
-                    _ = stop.wait_for(|stop| *stop) => false,
+                    changed = timeout(HOLD, self.commits.changed()) => matches!(changed, Ok(Ok(()))),
+                    Ok(()) = self.turns.changed() => true,
+                    _ = self.stop.wait_for(|stop| *stop) => false,
                 };
                 if changed { "change" } else { "still" }
             }
@@ -91,18 +121,14 @@ impl Followers {
         if event == "change" {
             let ripe = async {
                 sleep(TOGETHER).await;
-                gallery.ripe().await;
+                self.gallery.ripe().await;
             };
             tokio::select! {
                 () = ripe => {}
-                _ = stop.wait_for(|stop| *stop) => {}
+                _ = self.stop.wait_for(|stop| *stop) => {}
             }
         }
-        let id = id((*commits.borrow(), *turns.borrow()));
-        Response::new(
-            200,
-            "text/event-stream",
-            format!("retry: 500\nid: {id}\nevent: {event}\ndata: {{}}\n\n"),
-        )
+        let id = id((*self.commits.borrow(), *self.turns.borrow()));
+        format!("id: {id}\nevent: {event}\ndata: {{}}\n\n")
     }
 }

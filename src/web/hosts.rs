@@ -3,10 +3,16 @@
 //! A foreign page may have a name that points at this machine for a moment, so that a browser would hand our answers to
 //! it (DNS rebinding). Such a request still carries the foreign name.
 //!
-//! Promises: where only this machine can reach the door, a name must be `localhost`, a loopback address or configured;
-//! elsewhere an address, `localhost` or configured, once any name is configured, and anything before.
+//! Promises: `Host` is read as a whole: `NAME`, `ADDRESS` or `[ADDRESS]`, perhaps with a port; anything else is refused, as
+//! is a `Host` that is absent or doubled, but for health. A name must be `localhost` or configured, wherever the door can be
+//! reached; an address must be a loopback address where only this machine can reach the door.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::server::Request;
+
+/// What a prober may ask without naming a host: neither says anything of addresses.
+const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
 /// The names.
 #[derive(Clone, Debug)]
@@ -15,36 +21,64 @@ pub struct Hosts {
     names: Vec<String>,
 }
 
-/// A `Host` without its port.
-fn bare(host: &str) -> &str {
-    if let Some(rest) = host.strip_prefix('[') {
-        return rest.split(']').next().unwrap_or(rest);
-    }
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.contains(':') => name,
-        _ => host,
+/// What stands in a `Host` before its port.
+#[derive(Debug, PartialEq, Eq)]
+enum Host {
+    Address(IpAddr),
+    Name(String),
+}
+
+impl Host {
+    /// All of it, or nothing.
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(rest) = text.strip_prefix('[') {
+            let (address, port) = rest.split_once(']')?;
+            let address: Ipv6Addr = address.parse().ok()?;
+            return is_port(port).then(|| Self::Address(IpAddr::V6(address).to_canonical()));
+        }
+        let (name, port) = text.find(':').map_or((text, ""), |at| text.split_at(at));
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let letters =
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
+        if !is_port(port) || !letters || name.split('.').any(str::is_empty) {
+            return None;
+        }
+        match name.parse::<Ipv4Addr>() {
+            Ok(address) => Some(Self::Address(address.into())),
+            Err(_) => Some(Self::Name(name.to_ascii_lowercase())),
+        }
     }
 }
 
+/// Nothing, a colon alone, or a colon and a port.
+fn is_port(text: &str) -> bool {
+    text.is_empty()
+        || text.strip_prefix(':').is_some_and(|port| {
+            port.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok())
+        })
+}
+
 impl Hosts {
-    /// With these names beside the others, in lower case.
+    /// With these names beside the others, in lower case; `local` if only this machine can reach the door.
     pub fn new(local: bool, names: &[String]) -> Self {
         Self { local, names: names.to_vec() }
     }
 
-    /// Whether what stands in a request's `Host` is allowed.
-    pub fn allows(&self, host: Option<&str>) -> bool {
-        // No browser leaves it out.
-        let Some(host) = host.map(bare).filter(|host| !host.is_empty()) else { return true };
-        let host = host.trim_end_matches('.').to_ascii_lowercase();
-        let address = host.parse::<IpAddr>().ok();
-        if host == "localhost"
-            || self.names.contains(&host)
-            || address.is_some_and(|address| address.is_loopback())
-        {
-            return true;
+    /// Whether a request names a host that is allowed.
+    pub fn allow(&self, request: &Request) -> bool {
+        match request.values("host").next() {
+            None => HEALTH.contains(&request.path.as_str()),
+            Some(_) => request.value("host").is_some_and(|host| self.allows(host)),
         }
-        !self.local && (self.names.is_empty() || address.is_some())
+    }
+
+    /// Whether what stands in a request's `Host` is allowed.
+    fn allows(&self, host: &str) -> bool {
+        match Host::parse(host) {
+            Some(Host::Address(address)) => !self.local || address.is_loopback(),
+            Some(Host::Name(name)) => name == "localhost" || self.names.contains(&name),
+            None => false,
+        }
     }
 }
 
@@ -58,7 +92,7 @@ mod tests {
         for host in
             ["localhost", "LOCALHOST:80", "127.0.0.1:9468", "[::1]:9468", "gipam.example:443", "localhost."]
         {
-            assert!(hosts.allows(Some(host)), "{host}");
+            assert!(hosts.allows(host), "{host}");
         }
         for host in [
             "evil.example",
@@ -66,17 +100,22 @@ mod tests {
             "192.0.2.1:9468",
             "localhost.evil.example",
             "[2001:db8::1]:1",
+            "[::1].evil.example",
+            "",
         ] {
-            assert!(!hosts.allows(Some(host)), "{host}");
+            assert!(!hosts.allows(host), "{host}");
         }
-        assert!(hosts.allows(None));
     }
 
     #[test]
-    fn elsewhere_names_count_once_some_are_configured() {
-        assert!(Hosts::new(false, &[]).allows(Some("any.example")));
-        let named = Hosts::new(false, &["gipam.example".to_owned()]);
-        assert!(named.allows(Some("192.0.2.1:9468")) && named.allows(Some("gipam.example")));
-        assert!(!named.allows(Some("evil.example")));
+    fn elsewhere_a_name_must_be_configured_and_every_address_is_one_of_ours() {
+        let hosts = Hosts::new(false, &["gipam.example".to_owned()]);
+        for host in ["192.0.2.1:9468", "[2001:db8::1]", "gipam.example", "localhost:1", "127.0.0.1"] {
+            assert!(hosts.allows(host), "{host}");
+        }
+        for host in ["evil.example", "any", "192.0.2.1.evil.example", "[2001:db8::1]x", "192.0.2.1:1:1"] {
+            assert!(!hosts.allows(host), "{host}");
+            assert!(!Hosts::new(false, &[]).allows(host), "{host}");
+        }
     }
 }

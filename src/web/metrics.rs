@@ -218,6 +218,8 @@ impl Scrape {
         writer.family(&table::HOOK_DELIVERED, delivered)?;
         let failures = hooks().map(|(name, hook)| (name, ConstCounter::new(hook.failures)));
         writer.family(&table::HOOK_FAILURES, failures)?;
+        let passed_over = hooks().map(|(name, hook)| (name, ConstCounter::new(hook.passed_over)));
+        writer.family(&table::HOOK_PASSED_OVER, passed_over)?;
         let failing = |hook: &hooks::Report| ConstGauge::new(flag(hook.failing_since.is_some()));
         writer.family(&table::HOOK_FAILING, hooks().map(|(name, hook)| (name, failing(hook))))
     }

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Promises: GET and HEAD only, and nothing that is asked for changes anything; the books are read beside the ledger,
-//! bounded in how often; names that a foreign page could point at this machine are refused. Asks for no password: who
-//! can reach the address can look.
+//! one at a time and bounded in how often; names that a foreign page could point at this machine are refused, and so is
+//! what a page of another site asks for. Asks for no password: who can reach the address can look.
 
 mod api;
 mod cells;
@@ -20,6 +20,7 @@ mod map;
 mod metrics;
 mod picture;
 mod state;
+mod strangers;
 pub mod table;
 mod usage;
 
@@ -33,7 +34,7 @@ use self::follow::Followers;
 use self::hosts::Hosts;
 use self::metrics::Scrape;
 use self::picture::Gallery;
-use crate::admin::Admin;
+use crate::admin::{Admin, AdminError, Readers};
 use crate::census::Counting;
 use crate::clock;
 use crate::docker::Counters;
@@ -84,9 +85,10 @@ const ASSETS: [(&str, &str, &str); 9] = [
     ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
 ];
 
-/// The limits of this door: a browser or two, a scraper, a prober.
+/// The limits of this door: a browser or two, a scraper, a prober. What they ask for is read one at a time, so that many
+/// connections cost little, and slow clients need many to keep others out.
 pub fn limits() -> Limits {
-    Limits { max_body: 0, max_connections: 64, idle: Duration::from_secs(60), ..Limits::default() }
+    Limits { max_body: 0, idle: Duration::from_secs(60), ..Limits::default() }
 }
 
 /// What answers at the page's door.
@@ -97,14 +99,16 @@ pub struct Web {
     counters: Arc<Counters>,
     repair: Arc<reconcile::Meters>,
     hosts: Hosts,
-    counting: Counting,
+    counting: Arc<Counting>,
     gallery: Gallery,
+    readers: Readers,
     followers: Followers,
     started: Millis,
 }
 
 impl Handler for Web {
-    const FIELDS: &'static [&'static str] = &["host", "last-event-id"];
+    const FIELDS: &'static [&'static str] =
+        &["host", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "last-event-id"];
 
     async fn handle(&self, request: Request) -> Response {
         let response = self.answer(&request).await;
@@ -127,9 +131,11 @@ impl Web {
         config: &crate::config::Http,
         local: bool,
     ) -> Self {
+        let readers = Readers::default();
         Self {
-            counting: Counting::new(books.clone(), config.subnets),
-            gallery: Gallery::new(books.clone(), ledger, admin.clone()),
+            counting: Arc::new(Counting::new(books.clone(), config.subnets)),
+            gallery: Gallery::new(books.clone(), ledger, admin.clone(), readers.clone()),
+            readers,
             followers: Followers::new(ledger, admin.turns()),
             hosts: Hosts::new(local, &config.hosts),
             started: clock::now(),
@@ -147,12 +153,14 @@ impl Web {
     }
 
     async fn answer(&self, request: &Request) -> Response {
-        let field =
-            |name| request.fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
-        if !self.hosts.allows(field("host")) {
+        if !self.hosts.allow(request) {
             let text =
                 "this page is not served under that name; ask for localhost, or add the name to http_hosts\n";
             return Response::new(421, TEXT, text);
+        }
+        if !strangers::is_ours(request) {
+            let text = "this was asked for by a page of another site; open the page itself\n";
+            return Response::new(403, TEXT, text);
         }
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
             return Response::new(405, TEXT, "this is for looking only: GET and HEAD\n")
@@ -165,7 +173,7 @@ impl Web {
             "/healthz" => Response::new(200, TEXT, "alive\n"),
             "/readyz" => self.ready().await,
             "/metrics" => self.metrics().await,
-            "/api/events" => self.followers.wait(field("last-event-id"), &self.gallery).await,
+            "/api/events" => self.followers.wait(request.value("last-event-id"), &self.gallery),
             path if path.starts_with("/api/") => {
                 self.api(path, request.query.as_deref().unwrap_or_default()).await
             }
@@ -189,9 +197,14 @@ impl Web {
     }
 
     async fn metrics(&self) -> Response {
-        let census = self.counting.look().await;
-        if let Err(text) = &census {
-            tracing::warn!("metrics: the books cannot be counted: {text}");
+        let (admin, counting) = (self.admin.clone(), self.counting.clone());
+        let read = self.readers.read(move || Ok((admin.hooks(), counting.look().map_err(AdminError::from))));
+        let (hooks, census) = match read.await {
+            Ok((hooks, census)) => (hooks, census),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        if let Err(error) = &census {
+            tracing::warn!("metrics: the books cannot be counted: {error}");
         }
         let scrape = Scrape {
             counters: self.counters.clone(),
@@ -199,7 +212,7 @@ impl Web {
             repair: self.repair.clone(),
             census: census.ok(),
             found: self.admin.watched(),
-            hooks: self.admin.hooks().await,
+            hooks,
             sizes: metrics::sizes(&self.books),
             started: self.started,
             viewers: self.followers.count(),

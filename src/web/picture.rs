@@ -1,21 +1,22 @@
 //! The books as the page shows them, read once for all who look.
 //!
 //! Promises: the rows are those of the admin views; read beside the ledger, when somebody looks and something changed,
-//! and for at most a tenth of the time; forgotten a minute after the last look. Changes nothing.
+//! and for at most a tenth of the time, by a task that whoever asked may leave; forgotten a minute after the last look.
+//! Changes nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::time::{Instant, sleep};
 
 use super::state::ByHand;
 use crate::admin::query::Query;
 use crate::admin::rows::{Count, LeaseRow, PoolRow, Status, SubnetRow};
 use crate::admin::views::View;
-use crate::admin::{Admin, AdminError, Kind};
+use crate::admin::{Admin, AdminError, Kind, Readers};
 use crate::census::share;
 use crate::clock;
 use crate::hooks::Report;
@@ -138,19 +139,20 @@ pub struct Gallery {
     admin: Arc<Admin>,
     commits: watch::Receiver<u64>,
     turns: watch::Receiver<u64>,
+    readers: Readers,
     kept: Arc<Mutex<Option<Kept>>>,
 }
 
 impl Gallery {
     /// Of the books that this ledger writes, and of the hooks that this admin knows.
-    pub fn new(books: PathBuf, ledger: &Ledger, admin: Arc<Admin>) -> Self {
+    pub fn new(books: PathBuf, ledger: &Ledger, admin: Arc<Admin>, readers: Readers) -> Self {
         let (commits, turns) = (ledger.meters().follow(), admin.turns());
-        Self { books, admin, commits, turns, kept: Arc::default() }
+        Self { books, admin, commits, turns, readers, kept: Arc::default() }
     }
 
     /// The picture, read anew if something changed and it is time.
     pub async fn look(&self) -> Result<Arc<Picture>, AdminError> {
-        let mut kept = self.kept.lock().await;
+        let mut kept = self.kept.clone().lock_owned().await;
         let moment = (*self.commits.borrow(), *self.turns.borrow());
         let now = Instant::now();
         if let Some(kept) = kept.as_mut() {
@@ -160,11 +162,24 @@ impl Gallery {
                 return Ok(kept.picture.clone());
             }
         }
-        let (books, hooks) = (self.books.clone(), self.admin.hooks().await);
-        let reading = tokio::task::spawn_blocking(move || Picture::read(&books, moment, hooks));
-        let picture = reading.await.map_err(|error| AdminError::new(Kind::Failed, error.to_string()))??;
-        let picture = Arc::new(picture);
-        let (read, cost) = (Instant::now(), now.elapsed());
+        // It goes on when whoever asked has left: the next one finds it made.
+        let reading = tokio::spawn(self.clone().read(kept, moment));
+        reading.await.unwrap_or_else(|error| Err(AdminError::new(Kind::Failed, error.to_string())))
+    }
+
+    /// Reads it anew; those who come meanwhile wait for this one.
+    async fn read(
+        self,
+        mut kept: OwnedMutexGuard<Option<Kept>>,
+        moment: (u64, u64),
+    ) -> Result<Arc<Picture>, AdminError> {
+        let (books, admin) = (self.books.clone(), self.admin.clone());
+        let reading = self.readers.read(move || {
+            let begun = Instant::now();
+            Ok((Picture::read(&books, moment, admin.hooks())?, begun.elapsed()))
+        });
+        let (picture, cost) = reading.await?;
+        let (picture, read) = (Arc::new(picture), Instant::now());
         let first = kept.replace(Kept { picture: picture.clone(), read, cost, looked: read }).is_none();
         if first {
             tokio::spawn(forget(self.kept.clone()));

@@ -127,6 +127,7 @@ metrics! {
             "Events that a hook was not told yet; absent while they cannot be counted";
         HOOK_DELIVERED "gipam_hook_delivered" Counter "" ["hook"] "Events that a hook was told";
         HOOK_FAILURES "gipam_hook_failures" Counter "" ["hook"] "Deliveries to a hook that failed and were tried again";
+        HOOK_PASSED_OVER "gipam_hook_passed_over" Counter "" ["hook"] "Events that a hook never takes and that were passed over";
         HOOK_FAILING "gipam_hook_failing" Gauge "" ["hook"] "1 if the last delivery to a hook failed, 0 if not";
     }
     "The program" {

@@ -5,11 +5,11 @@
 use std::path::Path;
 
 use serde::Serialize;
+use smol_str::SmolStr;
 
 use crate::admin::AdminError;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::store::Reader;
-use crate::store::history::HistoryLine;
 
 /// Points of a curve.
 const POINTS: u64 = 120;
@@ -52,16 +52,16 @@ fn effect(event: &str) -> (i64, i64) {
 }
 
 /// Reckons back: `lines` are the newest first.
-fn reckon(lines: &[HistoryLine], now: Millis, span: Millis, leases: u64, subnets: u64) -> Usage {
+fn reckon(lines: &[(Millis, SmolStr)], now: Millis, span: Millis, leases: u64, subnets: u64) -> Usage {
     let from = now.saturating_sub(span);
-    let known = lines.last().map(|line| line.at);
+    let known = lines.last().map(|(at, _)| *at);
     let (mut leases, mut subnets) = (leases.cast_signed(), subnets.cast_signed());
     let mut points = Vec::new();
     let mut rest = lines.iter().peekable();
     for step in 0..=POINTS {
         let at = now - span.min(now) * step / POINTS;
-        while let Some(line) = rest.next_if(|line| line.at > at) {
-            let (more_leases, more_subnets) = effect(&line.event);
+        while let Some((_, event)) = rest.next_if(|(then, _)| *then > at) {
+            let (more_leases, more_subnets) = effect(event);
             (leases, subnets) = (leases - more_leases, subnets - more_subnets);
         }
         if known.is_none_or(|known| at < known) && step > 0 {
@@ -82,7 +82,7 @@ pub fn usage(
     leases: u64,
     subnets: u64,
 ) -> Result<Usage, AdminError> {
-    let lines = Reader::open(books)?.history(None, LINES)?;
+    let lines = Reader::open(books)?.happened(now.saturating_sub(span), LINES)?;
     Ok(reckon(&lines, now, span, leases, subnets))
 }
 
@@ -90,22 +90,8 @@ pub fn usage(
 mod tests {
     use super::*;
 
-    fn line(at: Millis, event: &str) -> HistoryLine {
-        HistoryLine {
-            at,
-            event: event.to_owned(),
-            space: "local".to_owned(),
-            subnet: "192.0.2.0/24".to_owned(),
-            id: String::new(),
-            address: None,
-            kind: None,
-            name: None,
-            mac: None,
-            why: None,
-            generation: None,
-            container: None,
-            network: None,
-        }
+    fn line(at: Millis, event: &str) -> (Millis, SmolStr) {
+        (at, event.into())
     }
 
     #[test]

@@ -188,3 +188,50 @@ fn addresses_are_read_as_people_write_them() {
         assert!(address(wrong).is_err(), "{wrong}");
     }
 }
+
+/// A listener that accepts nobody, its queue full.
+fn full(path: &std::path::Path) -> (std::os::fd::OwnedFd, Vec<std::os::fd::OwnedFd>) {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let address = SocketAddrUnix::new(path).unwrap();
+    let socket = || {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap()
+    };
+    let listener = socket();
+    rustix::net::bind(&listener, &address).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let client = socket();
+        match rustix::net::connect(&client, &address) {
+            Ok(()) => waiting.push(client),
+            Err(rustix::io::Errno::AGAIN) => return (listener, waiting),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_live_socket_whose_queue_is_full_is_refused_at_once_and_not_waited_for() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("d.sock");
+    let _full = full(&path);
+    let (sender, opened) = std::sync::mpsc::channel();
+    let tried = path.clone();
+    std::thread::spawn(move || sender.send(open(&tried).map(drop).map_err(|error| error.to_string())));
+    let refused = opened.recv_timeout(PATIENCE).expect("it waits for a place in that queue").unwrap_err();
+    assert!(refused.contains("already listening"), "{refused}");
+    assert!(path.exists());
+}
+
+#[test]
+fn a_directory_that_somebody_keeps_locked_is_not_waited_for_without_end() {
+    let directory = TempDir::new().unwrap();
+    let held = std::fs::File::open(directory.path()).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let (sender, opened) = std::sync::mpsc::channel();
+    let path = directory.path().join("d.sock");
+    std::thread::spawn(move || sender.send(open(&path).map(drop).map_err(|error| error.to_string())));
+    let opened = opened.recv_timeout(PATIENCE).expect("it waits for that lock");
+    assert_eq!(opened, Ok(()));
+}

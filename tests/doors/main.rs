@@ -8,6 +8,7 @@ mod client;
 mod files;
 mod inherited;
 mod shutdown;
+mod slow;
 mod starved;
 mod support;
 mod tls;

@@ -76,7 +76,7 @@ fn a_hook_with_a_name_is_told_at_the_address_beside_it() {
     let status =
         house.gipam(&["config", "show", "--config", &house.path("gipam.toml").display().to_string()]);
     let shown = String::from_utf8(status.stdout).unwrap();
-    assert!(shown.contains(&format!("https://inventory.example/in at {address}")), "{shown}");
+    assert!(shown.contains(&format!("https://inventory.example/... at {address}")), "{shown}");
     daemon.stop();
 }
 

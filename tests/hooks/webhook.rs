@@ -13,7 +13,7 @@ use super::support::{POOLS, events, hook, house, ids, leases};
 pub type Asked = (String, Value);
 
 /// Somebody who answers one request after the other with these status lines, then with the last of them.
-fn receiver(answers: &'static [&'static str]) -> (SocketAddr, Receiver<Asked>) {
+pub fn receiver(answers: &'static [&'static str]) -> (SocketAddr, Receiver<Asked>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, asked) = channel();

@@ -33,11 +33,12 @@ use browser::Browser;
 /// A name, and what happens in a browser.
 type Scenario = (&'static str, fn(&mut Browser));
 
-const SCENARIOS: [Scenario; 12] = [
+const SCENARIOS: [Scenario; 13] = [
     ("rows_appear_and_nothing_is_amiss", scenarios::rows_appear),
     ("searching_sorting_and_paging", scenarios::searching),
     ("a_change_arrives_by_itself", scenarios::live),
     ("what_needs_a_look_is_shown", scenarios::state),
+    ("a_quiet_host_is_live_for_a_minute", scenarios::quiet),
     ("a_daemon_that_goes_and_comes_back", scenarios::restart),
     ("the_map_is_looked_into_by_keyboard", scenarios::keyboard),
     ("nothing_yet_is_said_with_what_to_do", scenarios::empty),

@@ -77,6 +77,24 @@ pub fn live(browser: &mut Browser) {
     assert_eq!(tab.troubles(), Vec::<String>::new());
 }
 
+/// Nothing happens, and the page never says that nobody answers.
+pub fn quiet(browser: &mut Browser) {
+    let site = Site::new(TOML);
+    let mut tab = site.open(browser, 1280, 900, false);
+    tab.until("document.querySelector('#live').dataset.state === 'live'");
+    tab.value(
+        "window.seen = []; window.from = performance.now(); \
+         new MutationObserver(() => window.seen.push(document.querySelector('#live').dataset.state)) \
+         .observe(document.querySelector('#live'), { attributes: true }); 0",
+    );
+    for seconds in (1..=6).map(|ten| 10 * ten) {
+        tab.until(&format!("performance.now() - window.from > {seconds}000"));
+        assert_eq!(tab.value("window.seen.join()"), "", "within {seconds} s");
+    }
+    assert_eq!(tab.value("document.querySelector('#live').dataset.state"), "live");
+    assert_eq!(tab.troubles(), Vec::<String>::new());
+}
+
 pub fn state(browser: &mut Browser) {
     let site = Site::troubled();
     let mut tab = site.open(browser, 1280, 900, false);

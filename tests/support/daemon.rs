@@ -147,6 +147,11 @@ impl House {
         self.command().args(arguments).arg("--admin").arg(self.admin()).output().unwrap()
     }
 
+    /// Runs a command as it is written.
+    pub fn plain(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().unwrap()
+    }
+
     /// Runs a view with `--json`.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let output = self.gipam(&[arguments, &["--json"]].concat());

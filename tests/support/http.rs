@@ -143,14 +143,41 @@ impl Wire {
     /// Reads one answer; a closed connection is an error.
     pub fn answer(&mut self) -> io::Result<Answer> {
         let Answer { status, head, .. } = self.head()?;
-        let wrong = || io::Error::other(head.clone());
-        let length = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-        });
-        let mut body = vec![0; length.ok_or_else(wrong)?];
-        self.stream.read_exact(&mut body)?;
+        let body = self.body(&head)?;
         Ok(Answer { status, head, body })
+    }
+
+    /// Reads the body that belongs to this head.
+    pub fn body(&mut self, head: &str) -> io::Result<Vec<u8>> {
+        let field = |wanted: &str| {
+            head.lines().find_map(|line| {
+                let (name, value) = line.split_once(':')?;
+                name.eq_ignore_ascii_case(wanted).then(|| value.trim())
+            })
+        };
+        if field("transfer-encoding") == Some("chunked") {
+            return self.chunks();
+        }
+        let length = field("content-length").and_then(|length| length.parse().ok());
+        let mut body = vec![0; length.ok_or_else(|| io::Error::other(head.to_owned()))?];
+        self.stream.read_exact(&mut body)?;
+        Ok(body)
+    }
+
+    /// Reads a body that comes in pieces.
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line)?;
+            let length = usize::from_str_radix(line.trim_end(), 16).map_err(io::Error::other)?;
+            let mut piece = vec![0; length + 2];
+            self.stream.read_exact(&mut piece)?;
+            if length == 0 {
+                return Ok(body);
+            }
+            body.extend_from_slice(&piece[..length]);
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod load;
 #[allow(dead_code, reason = "the invariants name it")]
 #[path = "../support/model/mod.rs"]
 mod model;
+mod readers;
 #[allow(dead_code, reason = "the invariants name it")]
 #[path = "../support/rows.rs"]
 mod rows;
@@ -53,7 +54,7 @@ struct Row {
     run: fn(long: bool) -> Counts,
 }
 
-const ROWS: [Row; 17] = [
+const ROWS: [Row; 18] = [
     Row { name: "durable_and_unique_after_kill_9", run: kills::run },
     Row { name: "durable_when_the_nth_write_kills", run: writes::kill },
     Row { name: "durable_when_the_nth_write_fails", run: writes::fail },
@@ -71,6 +72,7 @@ const ROWS: [Row; 17] = [
     Row { name: "bounded_half_closed", run: load::half_closed },
     Row { name: "bounded_untaken_answers", run: load::untaken },
     Row { name: "bounded_10000_idle_connections", run: load::idle },
+    Row { name: "bounded_abandoned_readers", run: readers::run },
 ];
 
 /// Set in the process that already stands in its own mount namespace.

@@ -55,3 +55,33 @@ fn pages_beyond_the_seats_are_refused_and_metrics_still_answer() {
     drop(waiting);
     super::daemon::until("none follows", || (site.sample("gipam_page_viewers") == Some(0.0)).then_some(()));
 }
+
+/// The head of an event's answer comes at once: a page on a quiet host knows that the daemon is there.
+#[test]
+fn who_waits_for_an_event_is_answered_at_once() {
+    let site = Site::new(TOML);
+    let hello = site.get("/api/events").text();
+    let id = field(&hello, "id");
+    let mut waiting = site.wire();
+    let asked = Instant::now();
+    waiting
+        .send(
+            format!("GET /api/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n").as_bytes(),
+        )
+        .unwrap();
+    let head = waiting.head().unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(3), "the head came after {:?}", asked.elapsed());
+    assert!(head.status == 200 && head.head.contains("content-type: text/event-stream"), "{}", head.head);
+    site.daemon.wire().subnet(false);
+    let change = String::from_utf8(waiting.body(&head.head).unwrap()).unwrap();
+    assert_eq!(field(&change, "event"), "change");
+    // The same connection serves what comes next.
+    waiting.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert_eq!(waiting.answer().unwrap().text(), "alive\n");
+    // A look at the head alone leaves nothing waiting.
+    let head = format!("HEAD /api/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n");
+    waiting.send(head.as_bytes()).unwrap();
+    assert_eq!(waiting.head().unwrap().status, 200);
+    waiting.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert_eq!(waiting.answer().unwrap().text(), "alive\n");
+}

@@ -8,8 +8,10 @@ mod api;
 mod door;
 mod events;
 mod metrics;
+mod readers;
 mod rules;
 mod state;
+mod strangers;
 mod support;
 
 #[path = "../support/daemon.rs"]

@@ -52,7 +52,7 @@ fn a_hook_that_fails_is_shown_without_what_it_calls_and_again_when_it_works() {
     let status = follower.until("no hook has anything to do", |status| status["hooks_all"] == 1);
     assert_eq!(
         status["hooks"],
-        json!([{"hook": "dns", "upto": 0, "behind": 0, "failing_since": null, "last_error": null}])
+        json!([{"hook": "dns", "upto": 0, "behind": 0, "failing_since": null, "last_error": null, "passed_over": 0}])
     );
     site.daemon.wire().subnet(false);
     let status = follower.until("it fails", |status| status["hooks"][0]["failing_since"].is_string());

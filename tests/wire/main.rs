@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod browsers;
 #[path = "../support/daemon.rs"]
 mod daemon;
 mod doors;

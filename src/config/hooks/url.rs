@@ -9,6 +9,9 @@ use rustls::pki_types::ServerName;
 
 use crate::config::error::Problem;
 
+/// A part of a path or an argument that is shorter is no password.
+pub(super) const SECRET: usize = 6;
+
 /// A web address that can be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
@@ -25,9 +28,29 @@ pub struct Url {
 }
 
 impl std::fmt::Display for Url {
+    /// For people: its path and its query may be a password, so they are left out.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.text)?;
+        formatter.write_str(&self.shown())?;
         if self.elsewhere { write!(formatter, " at {}", self.address) } else { Ok(()) }
+    }
+}
+
+impl Url {
+    /// Whom it calls, without the path and the query.
+    pub fn shown(&self) -> String {
+        let place = self.text.split_once("://").map_or("", |(scheme, _)| scheme);
+        format!("{place}://{}/{}", self.host, if self.path == "/" { "" } else { "..." })
+    }
+
+    /// The text without what this URL has and nobody may see.
+    pub(super) fn hide(&self, text: &str) -> String {
+        let query = self.path.split_once('?').map_or("", |(_, query)| query);
+        let values = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(_, value)| value);
+        let parts = self.path.split(['/', '?', '&']).chain(values).filter(|part| part.len() >= SECRET);
+        let whole = text
+            .replace(&self.text, &self.shown())
+            .replace(&self.path, if self.path == "/" { "/" } else { "/..." });
+        parts.fold(whole, |text, part| text.replace(part, "..."))
     }
 }
 
@@ -56,7 +79,7 @@ struct Place {
 impl Written {
     /// Reads `http://HOST[:PORT][/PATH]` and the same with `https://`.
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
-        let refuse = |why| Problem::HookUrl { text: text.to_owned(), why };
+        let refuse = |why| Problem::HookUrl { why };
         let (secure, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
             (Some(rest), _) => (false, rest),
             (_, Some(rest)) => (true, rest),
@@ -87,8 +110,7 @@ impl Written {
     pub(super) fn at(self, connect: Option<&str>) -> Result<Url, Problem> {
         let port = self.place.port.unwrap_or(if self.secure { 443 } else { 80 });
         let address = match connect {
-            None => self.place.address(port).ok_or_else(|| Problem::HookUrl {
-                text: self.text.clone(),
+            None => self.place.address(port).ok_or(Problem::HookUrl {
                 why: "names are not looked up, as a hook may be what makes them; write its address beside it: connect = \"ADDRESS\"",
             })?,
             Some(connect) => Place::parse(connect)
@@ -210,6 +232,17 @@ mod tests {
             written.at(Some("192.0.2.7")).unwrap().to_string(),
             "https://inventory.example:8443/ at 192.0.2.7:8443"
         );
+        let secret = read("https://192.0.2.7/services/T0secret?token=abcdefgh", Some("localhost")).unwrap();
+        assert_eq!(secret.to_string(), "https://192.0.2.7/... at 127.0.0.1:443");
+        for said in [
+            "no route to https://192.0.2.7/services/T0secret?token=abcdefgh here",
+            "POST /services/T0secret?token=abcdefgh",
+            "bad token abcdefgh",
+            "T0secret",
+        ] {
+            let hidden = secret.hide(said);
+            assert!(!hidden.contains("secret") && !hidden.contains("abcdefgh"), "{hidden}");
+        }
         assert_eq!(Written::parse("https://[2001:db8::1]/").unwrap().name.to_str(), "2001:db8::1");
     }
 }

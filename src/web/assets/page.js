@@ -123,6 +123,8 @@ function follow() {
     silence = 0;
     live("live", "live");
   };
+  // The head of an answer comes at once, its event when there is one.
+  source.addEventListener("open", heard);
   for (const kind of ["hello", "change", "still"]) {
     source.addEventListener(kind, () => {
       heard();

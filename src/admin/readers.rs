@@ -1,0 +1,65 @@
+//! Turns of those who read the books for people.
+//!
+//! Promises: of those who share these turns one reads at a time, to the end; whoever asked may leave meanwhile: while it
+//! waits it leaves nothing behind, and while it is read for, the thread keeps the turn. So abandoned requests cost one
+//! thread and the memory of one read, however many there are. Reads nothing itself.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::error::{AdminError, Kind};
+
+/// One turn at a time; clones share it.
+#[derive(Clone, Debug)]
+pub struct Readers(Arc<Semaphore>);
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl Readers {
+    /// Runs `work` on a thread of its own when it is its turn.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, AdminError> + Send + 'static,
+    ) -> Result<T, AdminError> {
+        let failed = |text: String| AdminError::new(Kind::Failed, text);
+        let turn = self.0.clone().acquire_owned().await.map_err(|error| failed(error.to_string()))?;
+        let working = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(turn);
+            done
+        });
+        working.await.unwrap_or_else(|error| Err(failed(error.to_string())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_reads_at_a_time_also_when_those_who_asked_have_left() {
+        let (readers, running, most) =
+            (Readers::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..20 {
+            let (running, most) = (running.clone(), most.clone());
+            let read = readers.read(move || {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(5));
+                running.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            });
+            // Abandoned, some before and some during their turn.
+            let _ = tokio::time::timeout(Duration::from_millis(2), read).await;
+        }
+        let last = readers.read(|| Ok(7)).await;
+        assert_eq!((last, most.load(Ordering::SeqCst)), (Ok(7), 1));
+    }
+}

@@ -1,0 +1,63 @@
+//! Whether a web browser sends a request: a page that is open on a machine can make its browser call an address there.
+//!
+//! Promises: what browsers add to what a page sends, and no page can leave out, is refused at every door: dockerd never
+//! sends it. Over plain TCP a `Host` is refused, too, which dockerd would not send: a page may have a name that points here
+//! for a moment (DNS rebinding). Refuses nothing else.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::server::{Peer, Request};
+use crate::text;
+
+/// The fields that it looks at.
+pub(super) const FIELDS: [&str; 4] = ["host", "origin", "referer", "sec-*"];
+/// Of a foreign field so many bytes stand in a message.
+const SHOWN: usize = 100;
+
+/// What dockerd may call us over plain TCP, beside addresses; `None` where no foreign name can lead here: a UNIX socket has
+/// no address, and behind a foreign name no certificate of ours is valid.
+pub type Names = Option<Vec<String>>;
+
+/// Why a request is refused, if it is.
+pub(super) fn refusal(request: &Request, names: &Names) -> Option<String> {
+    if let Some((name, value)) = request.fields.iter().find(|(name, _)| *name != "host") {
+        let sign = match *name {
+            "sec-*" => "a Sec- field".to_owned(),
+            name => format!("{name}: {}", text::cut(value, SHOWN)),
+        };
+        let text = format!(
+            "a web browser sent this request ({sign}); this door answers Docker Engines only, and nothing was changed"
+        );
+        return Some(text);
+    }
+    let names = names.as_ref().filter(|_| matches!(request.peer, Peer::Tcp(_)))?;
+    let mut hosts = request.values("host");
+    let host = hosts.next().unwrap_or_default();
+    if hosts.next().is_none() && is_ours(host, names) {
+        return None;
+    }
+    let host = text::cut(host, SHOWN);
+    let text = format!(
+        "this door is not called {host:?}, and nothing was changed; if an Engine reaches it under that name, set advertise"
+    );
+    Some(text)
+}
+
+/// Nothing (Engine 20.10), an address, or a name that we or dockerd gave.
+fn is_ours(host: &str, names: &[String]) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port),
+        _ => (host, ""),
+    };
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return false;
+    }
+    if let Some(address) = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address.parse::<Ipv6Addr>().is_ok();
+    }
+    let known = |known: &str| known.eq_ignore_ascii_case(name);
+    name.is_empty()
+        || name.parse::<IpAddr>().is_ok()
+        || ["localhost", "plugin.moby.localhost"].into_iter().any(known)
+        || names.iter().any(|name| known(name))
+}

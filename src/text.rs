@@ -1,0 +1,137 @@
+//! Texts that others wrote: names from the Engine, fields from the wire, what a hook or a server answered.
+//!
+//! Promises: what passes through here is one line that cannot steer a terminal, forge a line of a log or turn the writing
+//! round, whatever was in it; it has a bounded length. It reads the same otherwise. This is the one place that knows which
+//! characters those are. Knows no field and no message.
+
+use std::borrow::Cow;
+
+/// Names are cut here, in bytes.
+pub const NAME: usize = 255;
+
+/// Whether a character begins a line, moves a cursor, turns the writing round, or is not seen.
+fn is_unsafe(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter,
+            '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A character as it may be shown.
+fn push(safe: &mut String, letter: char) {
+    match letter {
+        '\n' | '\r' | '\t' => safe.extend(letter.escape_default()),
+        _ if is_unsafe(letter) => safe.extend(letter.escape_unicode()),
+        _ => safe.push(letter),
+    }
+}
+
+/// The text on one line.
+pub fn line(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        push(&mut safe, letter);
+    }
+    Cow::Owned(safe)
+}
+
+/// The text on one line, at most so many bytes of it; what is cut off is shown by three dots.
+pub fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    cut_with(text, most, &"..."[..most.min(3)])
+}
+
+fn cut_with<'a>(text: &'a str, most: usize, more: &str) -> Cow<'a, str> {
+    if text.len() <= most && !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let (mut safe, mut fits) = (String::new(), 0);
+    for letter in text.chars() {
+        push(&mut safe, letter);
+        if safe.len() > most {
+            safe.truncate(fits);
+            safe.push_str(more);
+            return Cow::Owned(safe);
+        }
+        if safe.len() + more.len() <= most {
+            fits = safe.len();
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// A name, as it is kept and shown: on one line, its beginning if it is long.
+pub fn name(text: &str) -> Cow<'_, str> {
+    cut_with(text, NAME, "")
+}
+
+/// Lines stay lines; each of them is as [`line`] makes it.
+pub fn lines(text: &str) -> Cow<'_, str> {
+    if !text.contains(|letter| letter != '\n' && is_unsafe(letter)) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.split('\n').map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// JSON that reads the same and has none of these characters as they are: outside of its texts there are none.
+pub fn json(text: &str) -> Cow<'_, str> {
+    if !text.contains(|letter| letter != '\n' && is_unsafe(letter)) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        if letter != '\n' && is_unsafe(letter) {
+            let mut halves = [0; 2];
+            for half in letter.encode_utf16(&mut halves) {
+                safe.push_str(&format!("\\u{half:04x}"));
+            }
+        } else {
+            safe.push(letter);
+        }
+    }
+    Cow::Owned(safe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each kind.
+    const BAD: &str = "\0\u{7}\u{8}\t\n\r\u{1b}\u{7f}\u{85}\u{9b}\u{61c}\u{200b}\u{200f}\u{2028}\u{2029}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0041}";
+
+    #[test]
+    fn nothing_that_steers_is_left_and_the_rest_stays() {
+        for shown in [line(BAD), name(BAD), json(&serde_json::to_string(BAD).unwrap())] {
+            assert!(!shown.contains(is_unsafe), "{shown:?}");
+        }
+        assert_eq!(line("a\u{1b}[31m\nb\u{202e}c"), "a\\u{1b}[31m\\nb\\u{202e}c");
+        for plain in ["web", "wéb-1", "\u{65e5}\u{672c}", "", "a b", "\u{1f433}"] {
+            assert!(matches!(line(plain), Cow::Borrowed(same) if same == plain));
+            assert!(matches!(name(plain), Cow::Borrowed(same) if same == plain));
+        }
+        assert_eq!(lines("a\u{1b}\nb\n"), "a\\u{1b}\nb\n");
+    }
+
+    #[test]
+    fn lengths_are_cut_between_characters_and_it_shows() {
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdefg", 6), "abc...");
+        assert_eq!(cut("\u{e9}\u{e9}\u{e9}\u{e9}", 6), "\u{e9}...");
+        assert_eq!(cut("abcdefg", 2), "..");
+        assert_eq!(cut("abc\u{1b}\u{1b}", 9), "abc...", "an escape is never cut in two");
+        for length in [1, 254, 255, 256, 140_000] {
+            assert!(name(&"\u{1b}\u{e9}x".repeat(length)).len() <= NAME);
+            assert_eq!(name(&"x".repeat(length)).len(), length.min(NAME));
+        }
+    }
+
+    #[test]
+    fn json_means_the_same_without_them() {
+        let text = serde_json::json!({"a": BAD, "b": ["\u{e9}", BAD]}).to_string();
+        let (safe, before): (serde_json::Value, serde_json::Value) =
+            (serde_json::from_str(&json(&text)).unwrap(), serde_json::from_str(&text).unwrap());
+        assert_eq!(safe, before);
+    }
+}

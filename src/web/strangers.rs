@@ -1,0 +1,29 @@
+//! Whether the page itself asks, or a page of another site that is open in the same browser.
+//!
+//! Browsers say it themselves: `Sec-Fetch-Site` with every request to a place that they trust, as loopback is, and
+//! `Origin` with all that crosses sites. Such a page could not read our answers, but make us work and learn from how long
+//! that takes.
+//!
+//! Promises: what another site asks for is refused, but for the page itself when a person follows a link to it; what no
+//! browser sends (a scraper, a prober, `curl`) is not.
+
+use crate::server::Request;
+
+/// Whether a request comes from the page, from a person or from no browser at all.
+pub fn is_ours(request: &Request) -> bool {
+    let mut sites = request.values("sec-fetch-site");
+    let is_from_here = sites.all(|site| ["same-origin", "none"].contains(&site.trim()));
+    (is_from_here || is_a_link(request)) && request.values("origin").all(|origin| is_origin(request, origin))
+}
+
+/// A person follows a link on another site to the page. What it opens asks for the rest by itself.
+fn is_a_link(request: &Request) -> bool {
+    let says = |name: &str, value: &str| request.value(name).is_some_and(|said| said.trim() == value);
+    request.path == "/" && says("sec-fetch-mode", "navigate") && says("sec-fetch-dest", "document")
+}
+
+/// Whether an `Origin` is the very place that is asked.
+fn is_origin(request: &Request, origin: &str) -> bool {
+    let place = origin.trim().strip_prefix("http://").or_else(|| origin.trim().strip_prefix("https://"));
+    place.is_some_and(|place| request.value("host").is_some_and(|host| host.eq_ignore_ascii_case(place)))
+}

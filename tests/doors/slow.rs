@@ -1,0 +1,76 @@
+//! Many slow clients that come again at once: they keep nobody out.
+
+use crate::support::*;
+use gipam::server::{Limits, LocalAddress};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
+
+/// More than a door has places for.
+const SLOW: usize = 600;
+/// What an honest client may wait.
+const MOST: Duration = Duration::from_secs(1);
+
+trait Client: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Client for T {}
+
+async fn connect(address: &LocalAddress) -> std::io::Result<Box<dyn Client>> {
+    Ok(match address {
+        LocalAddress::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        LocalAddress::Tcp(address) => Box::new(TcpStream::connect(address).await?),
+    })
+}
+
+/// Says this much and no more, is turned away, and comes again.
+async fn slow(address: LocalAddress, said: &'static [u8], turns: Arc<AtomicUsize>) {
+    loop {
+        let Ok(mut stream) = connect(&address).await else {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        };
+        if stream.write_all(said).await.is_ok() {
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+        turns.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// An honest client is served at once, again and again.
+async fn crowd(server: Running, said: &[&'static [u8]]) {
+    let (address, turns) = (server.address.clone(), Arc::new(AtomicUsize::new(0)));
+    let mut crowd: JoinSet<()> =
+        (0..SLOW).map(|at| slow(address.clone(), said[at % said.len()], turns.clone())).collect();
+    let full = Instant::now();
+    while turns.load(Ordering::Relaxed) < SLOW {
+        assert!(full.elapsed() < PATIENCE, "{} were turned away", turns.load(Ordering::Relaxed));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for _ in 0..10 {
+        let begun = Instant::now();
+        let mut honest = connect(&address).await.unwrap();
+        assert_eq!(ask(&mut honest, &post("/x", "y")).await.body, "y");
+        assert!(begun.elapsed() < MOST, "an honest client waited {:?}", begun.elapsed());
+    }
+    crowd.shutdown().await;
+}
+
+const HEAD: &[u8] = b"POST /x HTTP/1.1\r\nHost: h\r\nX-A";
+const BODY: &[u8] = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc";
+
+#[tokio::test]
+async fn slow_clients_that_come_again_delay_nobody_at_a_socket() {
+    crowd(Running::unix_with(Limits::default(), Duration::ZERO), &[b"", HEAD, BODY]).await;
+}
+
+#[tokio::test]
+async fn slow_clients_that_come_again_delay_nobody_over_tcp() {
+    crowd(Running::tcp(), &[HEAD, b"", BODY]).await;
+}
+
+#[tokio::test]
+async fn silent_clients_that_come_again_delay_nobody() {
+    crowd(Running::tcp(), &[b""]).await;
+}

@@ -1,0 +1,110 @@
+//! READERS THAT LEAVE: clients of the page and of the admin socket ask for what costs a read of large books, and hang up
+//! before it is answered.
+//!
+//! Promises: every violation is counted, not only the worst: threads, memory and the time of Docker's own calls are looked at
+//! after each abandoned request. The books are large (20,000 leases) and history is long, so that a read lasts.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::Counts;
+use crate::daemon::{Daemon, House, until};
+use crate::http::Wire;
+
+/// A page, and pools that hold many addresses.
+const TOML: &str = "http = \"0\"\n[gc]\nengine = \"\"\n[[pool]]\nname = \"wide\"\nv4 = { base = \"198.18.0.0/15\", size = 24 }\n";
+/// Leases in the books.
+const LEASES: usize = 20_000;
+/// Threads of a daemon that reads for the page and for a command at the same time, with some that end.
+const THREADS: u64 = 10;
+/// Resident memory, in KiB.
+const MEMORY: u64 = 160 << 10;
+/// The time of a call of Docker's.
+const LATENCY: Duration = Duration::from_millis(500);
+/// What is asked for and not waited for.
+const PAGE: [&str; 6] = [
+    "/api/history?limit=1000&of=web7",
+    "/api/usage?seconds=86400",
+    "/api/subnets",
+    "/api/leases?search=web",
+    "/api/map",
+    "/metrics",
+];
+const ADMIN: [&str; 6] =
+    ["/v1/status", "/v1/leases", "/v1/history", "/v1/who?address=198.18.1.1", "/v1/map", "/v1/subnets"];
+
+/// A number of `/proc/PID/status`.
+fn number(daemon: &Daemon, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Fills the books.
+fn fill(house: &House) {
+    let mut table = "subnet,address,holder\n".to_owned();
+    for at in 0..LEASES {
+        table += &format!("198.18.0.0/16,198.18.{}.{},web{at}\n", 1 + at / 250, 1 + at % 250);
+    }
+    let path = house.path("table.csv");
+    fs::write(&path, table).unwrap();
+    let said = house.gipam(&["import", &path.display().to_string(), "--apply"]);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+/// Makes history, and leaves a subnet to ask in.
+fn ask(wire: &mut Wire, changes: usize) -> String {
+    let (id, _) = wire.subnet(false);
+    for _ in 0..changes / 2 {
+        let address = wire.address(&id, "", Value::Null);
+        wire.release(&id, &address);
+    }
+    id
+}
+
+pub fn run(long: bool) -> Counts {
+    let house = House::with_toml(TOML);
+    let daemon = house.start();
+    fill(&house);
+    let mut wire = daemon.wire();
+    let id = ask(&mut wire, if long { 20_000 } else { 4_000 });
+    let page = until("the log names the page", || {
+        Some(house.log().split("are at http://").nth(1)?.split('/').next()?.to_owned())
+    });
+    let rounds = if long { 4_000 } else { 400 };
+    let (mut threads, mut memory, mut late, mut slowest) = (0, 0, 0, Duration::ZERO);
+    for at in 0..rounds {
+        let mut browser = TcpStream::connect(&page).unwrap();
+        write!(browser, "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", PAGE[at % PAGE.len()]).unwrap();
+        let mut command = UnixStream::connect(house.admin()).unwrap();
+        write!(command, "GET {} HTTP/1.1\r\nHost: gipam\r\n\r\n", ADMIN[at % ADMIN.len()]).unwrap();
+        if at % 10 == 0 {
+            let begun = Instant::now();
+            let address = wire.address(&id, "", json!({}));
+            wire.release(&id, &address);
+            slowest = slowest.max(begun.elapsed());
+            late += u64::from(begun.elapsed() > LATENCY);
+        }
+        threads += u64::from(number(&daemon, "Threads") > THREADS);
+        memory += u64::from(number(&daemon, "VmRSS") > MEMORY);
+    }
+    // Whoever stays is answered.
+    let rows = house.json(&["leases"]).as_array().unwrap().len() as u64;
+    assert!(rows >= LEASES as u64, "{rows}");
+    let peak = number(&daemon, "VmHWM");
+    assert!(daemon.stop().success(), "{}", house.log());
+    vec![
+        ("requests abandoned", 2 * rounds as u64),
+        ("pairs of calls meanwhile", rounds as u64 / 10),
+        ("ms the slowest", slowest.as_millis().max(1) as u64),
+        ("KiB at the peak", peak),
+        ("!later than 500 ms", late),
+        ("!times more than 10 threads", threads),
+        ("!times more than 160 MiB", memory),
+    ]
+}
