@@ -243,6 +243,7 @@ impl Desk {
             name: None,
             mac: request.mac,
             pinned: false,
+            withheld: false,
             since: NOW,
             generation: self.plan.counters().0,
         };

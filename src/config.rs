@@ -57,8 +57,6 @@ pub struct Config {
     pub plugin_dirs: PluginDirs,
     /// How much is logged.
     pub log: LogLevel,
-    /// The capability `RequiresMACAddress`.
-    pub requires_mac_address: bool,
     /// Entries of the history that the books keep; 0 = none.
     pub history: u64,
     /// What the plan is told; `secret` is left at its default, the daemon fills it in.
@@ -103,6 +101,8 @@ pub struct Driver {
     pub pools: Option<Vec<String>>,
     /// Where it listens.
     pub door: DoorSettings,
+    /// The capability `RequiresMACAddress`.
+    pub requires_mac_address: bool,
 }
 
 /// Who may open a socket file.

@@ -170,6 +170,7 @@ pub fn difference(old: &Settings, new: &Settings) -> Vec<String> {
         new.subnet_cooling / 1_000,
         " s",
     );
+    number("restart window", old.restart_window / 1_000, new.restart_window / 1_000, " s");
     number("storm limit", old.storm_limit.into(), new.storm_limit.into(), "");
     lines
 }

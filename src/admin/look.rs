@@ -250,8 +250,8 @@ impl View {
                 id: subnet.asked_as(),
                 address,
                 name: holder.as_deref().map(Into::into),
-                // Without name and MAC it could be taken for an auxiliary address of a new network.
-                mac: mac.or(holder.is_none().then_some([0; 6])),
+                // Without name and MAC it could be taken for an auxiliary address of a new network: one that Docker makes up.
+                mac: mac.or(holder.is_none().then_some([2, 0, 0, 0, 0, 0])),
                 ..AddressRequest::default()
             };
             (format!("{what} in {}{whom}", subnet.state.prefix), Request::Address(request))

@@ -40,6 +40,7 @@ pub(super) struct Top {
     pub(super) requires_mac_address: Option<Spanned<bool>>,
     pub(super) cooling: Option<Spanned<String>>,
     pub(super) subnet_cooling: Option<Spanned<String>>,
+    pub(super) restart_window: Option<Spanned<String>>,
     pub(super) storm_limit: Option<Spanned<u32>>,
     pub(super) history: Option<Spanned<u32>>,
     pub(super) max_connections: Option<Spanned<NonZeroU16>>,
@@ -111,6 +112,7 @@ pub(super) struct DriverTable {
     pub(super) socket: Option<Spanned<String>>,
     pub(super) address: Option<Spanned<String>>,
     pub(super) advertise: Option<Spanned<String>>,
+    pub(super) requires_mac_address: Option<Spanned<bool>>,
 }
 
 /// `[tls]`.

@@ -30,13 +30,18 @@ impl Resolver<'_> {
     ) -> Result<(Vec<Driver>, PathBuf), Error> {
         let name = self.first_name()?;
         let tls = self.tls()?;
+        let asks_for_macs = self.plain("requires_mac_address", |d| d.top.requires_mac_address.as_ref(), true);
         let (door, socket) = self.first_door(&name, directories, tls.as_ref())?;
-        let mut drivers = vec![Driver { pools: self.driver_pools(&name, settings)?, name, door }];
+        let pools = self.driver_pools(&name, settings)?;
+        let requires_mac_address = self.asks_for_macs(&name).unwrap_or(asks_for_macs);
+        let mut drivers = vec![Driver { name, pools, door, requires_mac_address }];
         for further in self.further_names(&drivers[0].name) {
             self.document.value(&further, |name| value::driver_name(name))?;
             let pools = self.driver_pools(further.get_ref(), settings)?;
             let door = self.further_door(&further, &drivers[0].door, tls.as_ref())?;
-            drivers.push(Driver { name: further.into_inner(), pools, door });
+            let name = further.into_inner();
+            let requires_mac_address = self.asks_for_macs(&name).unwrap_or(asks_for_macs);
+            drivers.push(Driver { name, pools, door, requires_mac_address });
         }
         if tls.is_some() && drivers.iter().all(|driver| matches!(driver.door, DoorSettings::Unix { .. })) {
             self.warnings.push("[tls] is without effect, because no driver listens on TCP".to_owned());
@@ -67,6 +72,11 @@ impl Resolver<'_> {
     fn table(&self, name: &str) -> Option<&DriverTable> {
         let tables = &self.document.top.driver;
         tables.iter().find(|(key, _)| key.get_ref() == name).map(|(_, table)| table)
+    }
+
+    /// What its own table says of MACs, where it says something.
+    fn asks_for_macs(&self, name: &str) -> Option<bool> {
+        self.table(name)?.requires_mac_address.as_ref().map(|asks| *asks.get_ref())
     }
 
     /// The first driver's door, and its socket if somebody named one.
@@ -299,7 +309,12 @@ impl Resolver<'_> {
             let origin = table.map_or(Origin::Default, |name| self.document.origin(&name.span()));
             let pools =
                 driver.pools.as_ref().map_or_else(|| "all pools".to_owned(), |pools| pools.join(", "));
-            self.show(format!("driver.{}", driver.name), format!("{} at {}", pools, driver.door), origin);
+            let without = if driver.requires_mac_address { "" } else { ", without MACs" };
+            self.show(
+                format!("driver.{}", driver.name),
+                format!("{pools} at {}{without}", driver.door),
+                origin,
+            );
         }
     }
 }

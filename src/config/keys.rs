@@ -114,10 +114,18 @@ const TOP: &[Key] = &[
         "requires_mac_address",
         "true",
         "",
-        "ask Docker for the MAC of every address; Engines before 28 then make MACs at random instead of from the address",
+        "ask Docker for the MAC of every address; Engines before 28 then make MACs at random instead of from the address. ipvlan \
+         networks need a driver name with false",
     ),
     key("cooling", "\"10m\"", "", "how long a released address is not given to others; \"0\" = off"),
     key("subnet_cooling", "\"60s\"", "", "the same for a released subnet"),
+    key(
+        "restart_window",
+        "\"15s\"",
+        "",
+        "where Docker sends no container names (before Engine 29): if just one address of a subnet was released within this time, \
+         the next container that asks without a known MAC gets it, so that a restart keeps the address; \"0\" = off",
+    ),
     key(
         "storm_limit",
         "64",
@@ -189,6 +197,12 @@ const DRIVER: &[Key] = &[
     key("socket", "`NAME.sock` beside the first", "", "its plugin socket"),
     key("address", "none", "", "TCP instead; needed where the first driver listens on TCP"),
     key("advertise", "as above", "", "as above"),
+    key(
+        "requires_mac_address",
+        "as above",
+        "",
+        "as above, for networks of this driver name: with false, containers on ipvlan networks start",
+    ),
 ];
 
 const TLS: &[Key] = &[

@@ -19,7 +19,9 @@ use super::value::{self, LogLevel};
 use super::{
     BooksFile, Config, Gc, Given, Limits, PluginDirs, SocketAccess, books_file, filling, hooks, http,
 };
-use crate::plan::settings::{DEFAULT_COOLING, DEFAULT_STORM_LIMIT, DEFAULT_SUBNET_COOLING, Millis, Settings};
+use crate::plan::settings::{
+    DEFAULT_COOLING, DEFAULT_RESTART_WINDOW, DEFAULT_STORM_LIMIT, DEFAULT_SUBNET_COOLING, Millis, Settings,
+};
 
 /// How long a lease must be seen dead by default.
 const DEFAULT_GRACE: Millis = 600_000;
@@ -259,6 +261,11 @@ impl<'a> Resolver<'a> {
             |document| document.top.subnet_cooling.as_ref(),
             DEFAULT_SUBNET_COOLING,
         )?;
+        let restart_window = self.time(
+            "restart_window",
+            |document| document.top.restart_window.as_ref(),
+            DEFAULT_RESTART_WINDOW,
+        )?;
         let storm_limit =
             self.plain("storm_limit", |document| document.top.storm_limit.as_ref(), DEFAULT_STORM_LIMIT);
         let mut reserved = Vec::new();
@@ -279,8 +286,15 @@ impl<'a> Resolver<'a> {
         } else {
             pools.extend(option_pool);
         }
-        let settings =
-            Settings { pools, reserved, cooling, subnet_cooling, storm_limit, ..Settings::default() };
+        let settings = Settings {
+            pools,
+            reserved,
+            cooling,
+            subnet_cooling,
+            restart_window,
+            storm_limit,
+            ..Settings::default()
+        };
         self.show_pools(&settings, &origin);
         Ok((settings, origin))
     }
@@ -331,8 +345,6 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings, files: Look)
     let log = resolver.log()?;
     let socket_access = resolver.access("socket")?;
     let admin_access = resolver.access("admin")?;
-    let requires_mac_address =
-        resolver.plain("requires_mac_address", |d| d.top.requires_mac_address.as_ref(), true);
     let history = resolver.plain("history", |d| d.top.history.as_ref(), DEFAULT_HISTORY);
     let max_connections =
         resolver.plain("max_connections", |d| d.top.max_connections.as_ref(), DEFAULT_CONNECTIONS);
@@ -350,7 +362,6 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings, files: Look)
         admin_access,
         plugin_dirs,
         log,
-        requires_mac_address,
         history: history.into(),
         gc,
         http,

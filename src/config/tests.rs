@@ -80,7 +80,11 @@ fn nothing_given_is_a_socket_named_gipam_and_no_mistake() {
     assert_eq!(config.admin, Path::new("/run/gipam/admin.sock"));
     assert_eq!(config.file.named, Path::new("/var/lib/gipam/gipam.db"));
     assert_eq!(config.pools_origin, PoolsOrigin::Nowhere);
-    assert!(config.requires_mac_address && config.warnings.is_empty() && config.settings.pools.is_empty());
+    assert!(
+        config.drivers[0].requires_mac_address
+            && config.warnings.is_empty()
+            && config.settings.pools.is_empty()
+    );
     assert_eq!(config.socket_access, SocketAccess { mode: 0o600, owner: None, group: None });
 }
 
@@ -357,4 +361,21 @@ fn a_reload_reads_the_file_again() {
 fn a_named_file_that_is_missing_is_a_mistake() {
     let error = load("", &[], &[("config", "none.toml")]).unwrap_err();
     assert!(matches!(error, Error::Unreadable { .. }), "{error}");
+}
+
+#[test]
+fn p29_each_driver_name_says_for_itself_whether_it_asks_for_macs() {
+    let pools = "[[pool]]\nname = \"lan\"\nv4 = { base = \"10.20.0.0/16\" }\n";
+    let of = |toml: &str| -> Vec<bool> {
+        good(toml, &[], &[]).drivers.iter().map(|driver| driver.requires_mac_address).collect()
+    };
+    let ipvlan = format!("{pools}[driver.gipam]\n[driver.ipvlan]\nrequires_mac_address = false\n");
+    assert_eq!(of(&ipvlan), [true, false]);
+    let turned = format!(
+        "requires_mac_address = false\n{pools}[driver.gipam]\nrequires_mac_address = true\n[driver.b]\n"
+    );
+    assert_eq!(of(&turned), [true, false], "the key at the top is the default of the others");
+    let shown = good(&ipvlan, &[], &[]).shown;
+    let ipvlan = shown.iter().find(|shown| shown.key == "driver.ipvlan").unwrap();
+    assert!(ipvlan.value.ends_with("ipvlan.sock, without MACs"), "{}", ipvlan.value);
 }

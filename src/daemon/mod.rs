@@ -22,7 +22,7 @@ use crate::admin::{Admin, Reload};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::docker::discovery::Announcement;
-use crate::docker::{Callers, Counters, Driver};
+use crate::docker::{Callers, Counters, Driver, Halves};
 use crate::hooks::{self, Hooks};
 use crate::ledger::{self, Fatal, Ledger};
 use crate::plan::Caller;
@@ -160,12 +160,13 @@ async fn serve(
         tracing::error!("no hook is told of anything: {error}");
     }
     let counters = Arc::new(Counters::default());
+    let halves = Arc::new(Halves::default());
     let mut server = Server::new();
     let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
     let callers = Arc::new(Callers::new(ledger.clone(), callers, processes::boot()));
     let (repair, reconciler) = repair(config, ledger, callers.clone(), books);
     for opened in doors.drivers {
-        let driver = driver(opened.driver, config, ledger, &repair, &callers, &counters);
+        let driver = driver(opened.driver, ledger, &repair, (&callers, &halves, &counters));
         server.add(opened.listener, Arc::new(driver), limits.clone());
     }
     let (meters, admin_limits) = (repair.meters().clone(), Limits { max_body: ADMIN_BODY, ..limits });
@@ -215,11 +216,9 @@ async fn serve(
 /// Who answers at one door.
 fn driver(
     configured: config::Driver,
-    config: &Config,
     ledger: &Ledger,
     repair: &reconcile::Handle,
-    callers: &Arc<Callers>,
-    counters: &Arc<Counters>,
+    (callers, halves, counters): (&Arc<Callers>, &Arc<Halves>, &Arc<Counters>),
 ) -> Driver {
     tracing::info!("driver {} listens on {}", configured.name, configured.door);
     let names = match &configured.door {
@@ -233,11 +232,12 @@ fn driver(
         name: configured.name,
         ledger: ledger.clone(),
         pools: configured.pools.map(Into::into),
-        requires_mac_address: config.requires_mac_address,
+        requires_mac_address: configured.requires_mac_address,
         look: look::look,
         proofs: repair.proofs(),
         asked: repair.asked(),
         callers: callers.clone(),
+        halves: halves.clone(),
         counters: counters.clone(),
     }
 }

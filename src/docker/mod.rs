@@ -9,6 +9,7 @@ mod callers;
 pub mod counters;
 pub mod discovery;
 pub mod engine;
+mod halves;
 mod json;
 pub mod wire;
 
@@ -22,6 +23,7 @@ use tokio::sync::Notify;
 
 pub use self::browsers::Names;
 pub use self::callers::Callers;
+pub use self::halves::Halves;
 use crate::clock;
 use crate::ledger::{Ledger, Refusal};
 use crate::plan::error::ErrorKind;
@@ -60,6 +62,8 @@ pub struct Driver {
     pub asked: Arc<Notify>,
     /// Who called; shared by all doors.
     pub callers: Arc<Callers>,
+    /// Shared by all doors.
+    pub halves: Arc<Halves>,
     /// Shared by all doors.
     pub counters: Arc<Counters>,
 }
@@ -164,6 +168,10 @@ impl Driver {
         {
             return self.refused(method, &refusal);
         }
+        let half = match &asked {
+            PlanRequest::Address(request) => Halves::of_v6(request),
+            _ => None,
+        };
         match self.ledger.ask(asked).await {
             Ok(granted) => {
                 let body = wire::reply(&granted.reply);
@@ -183,16 +191,22 @@ impl Driver {
                     }
                 }
             }
-            Err(refusal) => self.refused(method, &refusal),
+            Err(refusal) => {
+                if let Some(half) = half {
+                    self.halves.refused(half, clock::now());
+                }
+                self.refused(method, &refusal)
+            }
         }
     }
 
-    /// An explicit request may take the place of what is proven dead.
+    /// An explicit request may take the place of what is proven dead, and whoever is known again that of their own.
     fn with_proofs(&self, asked: PlanRequest) -> PlanRequest {
         let dead = || self.proofs.read().map(|proofs| proofs.clone()).unwrap_or_default();
         match asked {
-            PlanRequest::Address(request) if request.address.is_some() => {
-                PlanRequest::Address(AddressRequest { dead: dead(), ..request })
+            PlanRequest::Address(request) if request.names_somebody() => {
+                let half = self.halves.of(&request);
+                PlanRequest::Address(AddressRequest { dead: dead(), half, ..request })
             }
             PlanRequest::Subnet(request) if matches!(request.wanted, Wanted::Exact(_)) => {
                 PlanRequest::Subnet(SubnetRequest { dead: dead(), ..request })

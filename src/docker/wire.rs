@@ -204,6 +204,7 @@ impl<'a> Body<'a> {
             mac: self.option(ENDPOINT_MAC).and_then(parse_mac),
             serial: is(SERIAL, "true"),
             dead: Arc::default(),
+            half: None,
         }))
     }
 

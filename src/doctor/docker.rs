@@ -50,6 +50,37 @@ pub(super) fn engine(report: &mut Report, config: &Config) {
     report.well("Engine", format!("Docker {text}{limits}"));
 }
 
+/// ipvlan refuses every MAC that it is given, and Docker makes one up for a driver that asks for MACs (P29): no container
+/// of such a network starts.
+pub(super) fn ipvlan(report: &mut Report, config: &Config) {
+    const CHECK: &str = "ipvlan";
+    let asks = config.drivers.iter().filter(|driver| driver.requires_mac_address);
+    let asks: Vec<&str> = asks.map(|driver| driver.name.as_str()).collect();
+    let Some(socket) = config.gc.engine.as_ref().filter(|_| !asks.is_empty()) else { return };
+    // {"driver":["ipvlan"]}, encoded. That the Engine does not answer is said elsewhere.
+    let path = "/networks?filters=%7B%22driver%22%3A%5B%22ipvlan%22%5D%7D";
+    let Ok(reply) = request_blocking(socket, "GET", path, Vec::new(), PATIENCE) else { return };
+    let networks: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    for network in networks.as_array().into_iter().flatten().filter(|it| it["Driver"] == "ipvlan") {
+        let (Some(name), Some(driver)) = (network["Name"].as_str(), network["IPAM"]["Driver"].as_str())
+        else {
+            continue;
+        };
+        if !asks.contains(&driver) {
+            continue;
+        }
+        let name = name.escape_debug();
+        report.wrong(
+            CHECK,
+            format!("containers of the ipvlan network {name} cannot start: its driver {driver} asks Docker for MACs"),
+            format!(
+                "add a driver name with requires_mac_address = false, restart gipam, and recreate {name} with it; see \
+                 docs/troubleshooting.md, \"ipvlan interfaces do not support custom mac address assignment\""
+            ),
+        );
+    }
+}
+
 /// Docker's own pools must not be ours.
 pub(super) fn default_pools(report: &mut Report, place: &Place, pools: &[PoolSettings]) {
     const FILE: &str = "/etc/docker/daemon.json";

@@ -107,6 +107,7 @@ pub fn examine(flags: &Options, surroundings: &Surroundings, place: &Place) -> V
     gipam::daemon(&mut report, &config);
     gipam::doors(&mut report, &config);
     docker::engine(&mut report, &config);
+    docker::ipvlan(&mut report, &config);
     docker::default_pools(&mut report, place, &pools);
     docker::boot_order(&mut report, place);
     machine::routes(&mut report, &pools);

@@ -31,6 +31,9 @@ impl Bounds {
 /// A holder as the index knows it: a MAC, or the hash of a name, checked against the record when found.
 type HolderKey = u64;
 
+/// So many of the newest released are looked at.
+const LOOKED_AT: usize = 16;
+
 /// Records of one subnet and the indexes over them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
@@ -206,17 +209,21 @@ impl Addresses {
             .find(|address| self.records.get(address).is_some_and(&is))
     }
 
-    /// The lowest never used, allowed address beyond `start`, then from the beginning of the range.
-    pub fn never_used(&self, start: Option<u128>) -> Option<u128> {
+    /// The lowest never used, allowed address beyond `start`, then from the beginning of the range. `open` says what others keep.
+    pub fn never_used(&self, start: Option<u128>, open: impl Fn(u128) -> bool) -> Option<u128> {
         let Bounds { first, last, .. } = self.bounds;
         let beyond = start.and_then(|start| start.checked_add(1)).map(|next| next.max(first));
-        let beyond = beyond.and_then(|next| self.never_used_in(next, last));
-        beyond.or_else(|| self.never_used_in(first, last))
+        let beyond = beyond.and_then(|next| self.never_used_in(next, last, &open));
+        beyond.or_else(|| self.never_used_in(first, last, &open))
     }
 
     /// The lowest never used address in `first..=last` that is not excluded, range or not.
-    pub fn never_used_in(&self, first: u128, last: u128) -> Option<u128> {
-        self.taken.first_absent(first, last)
+    pub fn never_used_in(&self, first: u128, last: u128, open: impl Fn(u128) -> bool) -> Option<u128> {
+        let mut found = self.taken.first_absent(first, last)?;
+        while !open(found) {
+            found = self.taken.first_absent(found.checked_add(1)?, last)?;
+        }
+        Some(found)
     }
 
     /// Whether this address is allowed and was never used.
@@ -224,13 +231,28 @@ impl Addresses {
         self.bounds.allow(address) && !self.taken.contains(address)
     }
 
-    /// The longest released, not pinned: (when, address).
-    pub fn longest_freed(&self) -> Option<(Millis, u128)> {
-        self.freed.first().copied()
+    /// The longest released, not pinned: (when, address). `open` says what others keep.
+    pub fn longest_freed(&self, open: impl Fn(u128) -> bool) -> Option<(Millis, u128)> {
+        self.freed.iter().find(|(_, address)| open(*address)).copied()
     }
     /// The longest released among the pinned.
-    pub fn longest_freed_pinned(&self) -> Option<(Millis, u128)> {
-        self.freed_pinned.first().copied()
+    pub fn longest_freed_pinned(&self, open: impl Fn(u128) -> bool) -> Option<(Millis, u128)> {
+        self.freed_pinned.iter().find(|(_, address)| open(*address)).copied()
+    }
+    /// The address that came free after this time and may be its holder's again, if it is the only one. None where so many came
+    /// free that looking for another one would take long.
+    pub fn only_released_since(&self, since: Millis) -> Option<u128> {
+        let mut found = None;
+        for (n, (_, address)) in self.freed.iter().rev().take_while(|(at, _)| *at > since).enumerate() {
+            if n == LOOKED_AT {
+                return None;
+            }
+            let comes_back = self.records.get(address).is_some_and(Record::may_come_back);
+            if comes_back && found.replace(*address).is_some() {
+                return None;
+            }
+        }
+        found
     }
     /// When the longest released of all was, allowed or not.
     pub fn oldest_memory(&self) -> Option<Millis> {

@@ -71,7 +71,7 @@ impl Plan {
             self.check_id(prefix, id)?;
         }
         let (serial, mut changes) = self.adopted(seen, self.next_serial, self.next_generation, context.now);
-        changes.extend(self.trim_remembered(0, Some(serial), context.now));
+        changes.extend(self.trim_remembered(0, &[serial], context.now));
         Ok(changes)
     }
 
@@ -132,6 +132,7 @@ impl Plan {
                 name: None,
                 mac: lease.mac,
                 pinned: old.is_some_and(|old| old.pinned),
+                withheld: false,
                 since: now,
                 generation,
             };

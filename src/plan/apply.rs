@@ -2,7 +2,7 @@
 //!
 //! Promises: total and deterministic; a change that names what is not there does nothing. Never decides.
 
-use super::change::{Change, Kind, Marks, Record, Serial, SubnetState};
+use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
 use super::settings::Millis;
 use super::subnet::Subnet;
 use super::{Plan, Unaddressed};
@@ -34,9 +34,9 @@ impl Plan {
                 self.rename(*serial, id);
             }
             Change::SubnetMarked { serial, marks } => self.mark(*serial, marks),
-            Change::SubnetReleased { serial, at, cool_until, .. } => {
+            Change::SubnetReleased { serial, at, cool_until, why } => {
                 self.drop_kept(*serial);
-                self.release(*serial, *at, *cool_until);
+                self.release(*serial, (*at, *cool_until), *why != Why::Docker);
             }
             Change::SubnetForgotten { serial } => {
                 self.drop_kept(*serial);
@@ -49,10 +49,11 @@ impl Plan {
                 self.put_address(*serial, *address, record.clone());
             }
             Change::AddressesLoaded { serial, records } => self.load_addresses(*serial, records),
-            Change::AddressReleased { serial, address, at, .. } => {
+            Change::AddressReleased { serial, address, at, why } => {
                 let Some(subnet) = self.subnets.get_mut(serial) else { return };
                 let Some(record) = subnet.addresses.get(*address) else { return };
-                let record = Record { leased: false, since: *at, ..record.clone() };
+                let withheld = record.withheld || *why != Why::Docker;
+                let record = Record { leased: false, since: *at, withheld, ..record.clone() };
                 subnet.addresses.put(*address, record);
             }
             Change::AddressForgotten { serial, address } => {
@@ -65,7 +66,10 @@ impl Plan {
                     subnet.state.start_beyond = None;
                 }
             }
-            Change::AddressNamed { .. } | Change::SubnetNamed { .. } => {}
+            Change::SubnetNamed { .. } => {}
+            Change::AddressNamed { serial, address, generation, shown } => {
+                self.rename_holder(*serial, *address, *generation, &shown.container);
+            }
             Change::ReleaseKept { serial, address, kept } => {
                 self.kept.insert((*serial, *address), kept.clone());
             }
@@ -92,6 +96,16 @@ impl Plan {
                 self.next_generation = self.next_generation.max(*next_generation);
                 self.next_serial = self.next_serial.max(*next_serial);
             }
+        }
+    }
+
+    /// `docker rename` says nothing to a driver: what the Engine calls a holder now stands above what was said at the request.
+    /// Who said no name then is known by none.
+    fn rename_holder(&mut self, serial: Serial, address: u128, generation: u64, container: &str) {
+        let Some(subnet) = self.subnets.get_mut(&serial) else { return };
+        let Some(record) = subnet.addresses.get(address) else { return };
+        if let Some(name) = record.renamed(generation, container) {
+            subnet.addresses.put(address, Record { name: Some(name), ..record.clone() });
         }
     }
 
@@ -139,16 +153,17 @@ impl Plan {
     }
 
     /// Gateways, auxiliary addresses and unknown leases end without trace; endpoints are remembered.
-    fn release(&mut self, serial: Serial, at: Millis, cool_until: Millis) {
+    fn release(&mut self, serial: Serial, (at, cool_until): (Millis, Millis), withheld: bool) {
         self.unindex(serial);
         if let Some(subnet) = self.subnets.get_mut(&serial) {
             let leases = subnet.addresses.records().filter(|(_, record)| record.leased);
             let leases: Vec<(u128, Kind)> = leases.map(|(address, record)| (address, record.kind)).collect();
             for (address, kind) in leases {
                 match subnet.addresses.get(address).filter(|_| kind == Kind::Endpoint).cloned() {
-                    Some(record) => {
-                        subnet.addresses.put(address, Record { leased: false, since: at, ..record })
-                    }
+                    Some(record) => subnet.addresses.put(
+                        address,
+                        Record { leased: false, since: at, withheld: withheld || record.withheld, ..record },
+                    ),
                     None => subnet.addresses.forget(address),
                 }
             }

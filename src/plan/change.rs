@@ -65,10 +65,20 @@ pub struct Record {
     pub mac: Option<Mac>,
     /// Was once asked for by number, by an endpoint.
     pub pinned: bool,
+    /// Not for whoever asks next: its MAC came back before, so somebody fixed it; or somebody else than Docker released it.
+    pub withheld: bool,
     /// When it was granted, or released.
     pub since: Millis,
     /// Of its grant; a release keeps it.
     pub generation: u64,
+}
+
+impl Record {
+    /// The new name of the holder of this lease, if the Engine calls it otherwise than the request did.
+    pub fn renamed(&self, generation: u64, container: &str) -> Option<SmolStr> {
+        let other = self.name.as_deref().is_some_and(|name| name != container) && !container.is_empty();
+        (self.leased && self.generation == generation && other).then(|| container.into())
+    }
 }
 
 /// Small facts about a held subnet that later decisions need.

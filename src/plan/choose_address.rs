@@ -8,8 +8,10 @@ use super::Plan;
 use super::change::{Change, Kind, Marks, Record};
 use super::error::Error;
 use super::interface_id::{STABLE_TRIES, eui64, stable};
+use super::prefix::Prefix;
 use super::request::{AddressRequest, Context, Decision, Reply, Space, Undo};
 use super::settings::{AddressOrder, Millis};
+use super::siblings::Siblings;
 use super::subnet::{Subnet, never_given, reserved_inside};
 
 /// An explicit request without owner counts as auxiliary for so long after the last step of a network's set-up.
@@ -22,20 +24,22 @@ pub(super) const MEMORY_FLOOR: usize = 1_000;
 pub(super) const TRIM: usize = 6;
 
 /// A choice, and what the operator should know of it.
-struct Choice {
-    address: u128,
-    warning: Option<String>,
+pub(super) struct Choice {
+    pub(super) address: u128,
+    pub(super) warning: Option<String>,
     /// Nothing is known of it.
-    unknown: bool,
+    pub(super) unknown: bool,
+    /// Frees the dead lease that stands there.
+    pub(super) cleared: Option<Change>,
 }
 
 impl Choice {
     const fn never_used(address: u128) -> Self {
-        Self { address, warning: None, unknown: true }
+        Self { address, warning: None, unknown: true, cleared: None }
     }
 
-    const fn of(address: u128, warning: Option<String>) -> Self {
-        Self { address, warning, unknown: false }
+    pub(super) const fn of(address: u128, warning: Option<String>) -> Self {
+        Self { address, warning, unknown: false, cleared: None }
     }
 }
 
@@ -55,13 +59,19 @@ impl Plan {
     }
 
     fn decide_address_in(&self, subnet: &Subnet, request: &AddressRequest, context: Context) -> Decision {
+        if request.gateway && subnet.state.prefix.size() == 1 && subnet.gateway_lease().is_none() {
+            return Decision::refused(Error::NoAvailableAddresses(format!(
+                "{} has one address, which the gateway would take; ask for a larger subnet, or for a network without a gateway",
+                subnet.state.prefix
+            )));
+        }
         let chosen = match request.address {
             Some(address) => return self.decide_explicit(subnet, request, address, context),
             None if request.gateway => match subnet.gateway_lease() {
                 Some((gateway, _)) => return Decision::unchanged(answer(subnet, gateway)),
                 None => self.choose_gateway(subnet, context.now),
             },
-            None => self.choose_dynamic(subnet, request, context.now),
+            None => self.choose_dynamic(subnet, request, context),
         };
         match chosen {
             Ok(choice) => {
@@ -70,6 +80,10 @@ impl Plan {
                 let previous = if choice.unknown { None } else { subnet.addresses.get(choice.address) };
                 let mut decision = self.grant(subnet, (choice.address, previous), kind, request, context);
                 decision.warnings.extend(choice.warning);
+                if let Some(cleared) = choice.cleared {
+                    decision.undo = None;
+                    decision.changes.insert(0, cleared);
+                }
                 decision
             }
             Err(error) => Decision::refused(error),
@@ -96,7 +110,7 @@ impl Plan {
         let kind = explicit_kind(subnet, request, context.now);
         let known = subnet.addresses.get(address);
         let Some(record) = known.filter(|record| record.leased) else {
-            return self.grant(subnet, (address, known), kind, request, context);
+            return self.decide_beside(subnet, request, (address, kind), context);
         };
         if subnet.state.space == Space::Global {
             return Decision::unchanged(answer(subnet, address));
@@ -108,10 +122,15 @@ impl Plan {
             decision.changes.push(Change::SubnetMarked { serial: subnet.state.serial, marks });
             return decision;
         }
-        if let Some(cleared) = self.clear_lease(subnet, address, &request.dead, context) {
+        let given_up = || {
+            let is_it = self.other_half(subnet, request) == Some(address);
+            is_it.then(|| self.given_up(subnet, address, context))
+        };
+        let cleared = self.clear_lease(subnet, address, &request.dead, context).or_else(given_up);
+        if let Some(cleared) = cleared {
             let mut decision = self.grant(subnet, (address, known), kind, request, context);
             decision.undo = None;
-            decision.warnings.push(format!("{asked} in {prefix} replaces a lease that is proven dead"));
+            decision.warnings.push(replaces_the_dead(subnet, address));
             decision.changes.insert(0, cleared);
             return decision;
         }
@@ -122,62 +141,104 @@ impl Plan {
         })
     }
 
-    /// The slot if it is free; else as a dynamic address, but anywhere in the subnet.
+    /// An address by number that is free in this subnet: unless a sibling has it, as anything but a router that both share.
+    fn decide_beside(
+        &self,
+        subnet: &Subnet,
+        request: &AddressRequest,
+        (address, kind): (u128, Kind),
+        context: Context,
+    ) -> Decision {
+        let siblings = self.siblings(subnet);
+        let known = subnet.addresses.get(address);
+        let Some((sibling, record)) = siblings.lease(address) else {
+            return self.grant(subnet, (address, known), kind, request, context);
+        };
+        if kind == Kind::Gateway && siblings.is_router(address) {
+            return self.grant(subnet, (address, known), kind, request, context);
+        }
+        if let Some(cleared) = self.clear_lease(sibling, address, &request.dead, context) {
+            let mut decision = self.grant(subnet, (address, known), kind, request, context);
+            decision.undo = None;
+            decision.warnings.push(replaces_the_dead(subnet, address));
+            decision.changes.insert(0, cleared);
+            return decision;
+        }
+        Decision::refused(Error::AddressInUse {
+            address: subnet.state.prefix.address(address),
+            holder: holder_text(record),
+            subnet: self.command_name(sibling),
+        })
+    }
+
+    /// The slot if it is free; else as a dynamic address, first in the range, then anywhere in the subnet.
     fn choose_gateway(&self, subnet: &Subnet, now: Millis) -> Result<Choice, Error> {
         let slot = subnet.slot(&self.ranges);
         let (addresses, prefix) = (&subnet.addresses, subnet.state.prefix);
-        if !addresses.is_leased(slot) {
+        let siblings = self.siblings(subnet);
+        let open = |address: u128| !siblings.hold(address);
+        if !addresses.is_leased(slot) && open(slot) {
             return Ok(Choice::of(slot, None));
         }
-        if let Some(address) = addresses.never_used_in(prefix.first(), prefix.last()) {
+        let places = [subnet.state.range.unwrap_or(prefix), prefix];
+        let never_used = |place: &Prefix| addresses.never_used_in(place.first(), place.last(), open);
+        if let Some(address) = places.iter().find_map(never_used) {
             return Ok(Choice::never_used(address));
         }
         let excluded = &addresses.bounds().excluded;
-        let freed =
-            addresses.records().filter(|(address, record)| !record.leased && !excluded.contains(*address));
+        let freed = addresses
+            .records()
+            .filter(|(address, record)| !record.leased && !excluded.contains(*address) && open(*address));
         let best = freed.min_by_key(|(address, record)| (record.pinned, record.since, *address));
         if let Some((address, record)) = best {
             return Ok(self.freed(subnet, address, record.since, record.pinned, now));
         }
-        self.others_pin(subnet, true).ok_or_else(|| exhausted(subnet))
+        self.others_pin(subnet, true, &siblings).ok_or_else(|| exhausted(subnet))
     }
 
     fn choose_dynamic(
         &self,
         subnet: &Subnet,
         request: &AddressRequest,
+        context: Context,
+    ) -> Result<Choice, Error> {
+        let siblings = self.siblings(subnet);
+        let pinned = self.pinned_to(subnet, request.name.as_deref(), request.mac);
+        if let Some(address) = pinned.filter(|address| !siblings.hold(*address)) {
+            return Ok(Choice::of(address, None));
+        }
+        if let Some(own) = self.own(subnet, request, &siblings, context) {
+            return Ok(own);
+        }
+        let derived = self.derived(subnet, request).filter(|address| !siblings.hold(*address));
+        self.choose_any(subnet, derived, &siblings, context.now)
+    }
+
+    fn choose_any(
+        &self,
+        subnet: &Subnet,
+        derived: Option<u128>,
+        siblings: &Siblings<'_>,
         now: Millis,
     ) -> Result<Choice, Error> {
         let addresses = &subnet.addresses;
-        if let Some(address) = self.pinned_to(subnet, request.name.as_deref(), request.mac) {
-            return Ok(Choice::of(address, None));
-        }
-        if let Some(own) = addresses.last_of(request.name.as_deref(), request.mac)
-            && addresses.bounds().allow(own)
-        {
-            return Ok(Choice::of(own, None));
-        }
-        self.choose_any(subnet, self.derived(subnet, request), now)
-    }
-
-    fn choose_any(&self, subnet: &Subnet, derived: Option<u128>, now: Millis) -> Result<Choice, Error> {
-        let addresses = &subnet.addresses;
-        if let Some(address) = derived.or_else(|| addresses.never_used(subnet.state.start_beyond)) {
+        let open = |address: u128| !siblings.hold(address);
+        if let Some(address) = derived.or_else(|| addresses.never_used(subnet.state.start_beyond, open)) {
             return Ok(Choice::never_used(address));
         }
-        if let Some((since, address)) = addresses.longest_freed() {
+        if let Some((since, address)) = addresses.longest_freed(open) {
             return Ok(self.freed(subnet, address, since, false, now));
         }
-        if let Some((since, address)) = addresses.longest_freed_pinned() {
+        if let Some((since, address)) = addresses.longest_freed_pinned(open) {
             return Ok(self.freed(subnet, address, since, true, now));
         }
-        if let Some(choice) = self.others_pin(subnet, false) {
+        if let Some(choice) = self.others_pin(subnet, false, siblings) {
             return Ok(choice);
         }
         let slot = subnet.slot(&self.ranges);
         let in_range = addresses.bounds().first <= slot && slot <= addresses.bounds().last;
         let reserved = reserved_inside(subnet.state.prefix, &self.ranges).contains(slot);
-        if in_range && !reserved && !addresses.is_leased(slot) {
+        if in_range && !reserved && !addresses.is_leased(slot) && open(slot) {
             let warning = told(subnet, slot, "although it is the gateway's place");
             return Ok(Choice::of(slot, warning));
         }
@@ -185,8 +246,9 @@ impl Plan {
     }
 
     /// An address that a person pinned to somebody else.
-    fn others_pin(&self, subnet: &Subnet, whole: bool) -> Option<Choice> {
-        let (address, pin) = self.last_pinned(subnet, whole)?;
+    fn others_pin(&self, subnet: &Subnet, whole: bool, siblings: &Siblings<'_>) -> Option<Choice> {
+        let (address, pin) =
+            self.last_pinned(subnet, whole).filter(|(address, _)| !siblings.hold(*address))?;
         let warning = told(subnet, address, &format!("although it is pinned to {} by hand", pin.holder));
         Some(Choice::of(address, warning))
     }
@@ -246,6 +308,7 @@ impl Plan {
             name: request.name.clone(),
             mac: request.mac,
             pinned: by_number || previous.is_some_and(|record| record.pinned),
+            withheld: request.mac.is_some() && previous.is_some_and(|record| record.mac == request.mac),
             since: context.now,
             generation: self.next_generation,
         };
@@ -296,6 +359,11 @@ impl Plan {
 
 /// The label of libnetwork for next-fit.
 const SERIAL: &str = "com.docker.network.ipam.serial";
+
+pub(super) fn replaces_the_dead(subnet: &Subnet, address: u128) -> String {
+    let prefix = subnet.state.prefix;
+    format!("{} in {prefix} replaces a lease that is proven dead", prefix.address(address))
+}
 
 /// What the operator should know of a choice.
 fn told(subnet: &Subnet, address: u128, what: &str) -> Option<String> {

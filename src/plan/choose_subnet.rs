@@ -13,6 +13,7 @@ use super::place::{Blocked, Place};
 use super::prefix::Prefix;
 use super::request::{Context, Decision, InUseKind, KeyBefore, Reply, Space, SubnetRequest, Undo, Wanted};
 use super::settings::{Base, Millis, PoolSettings, rfc3339};
+use super::siblings::Part;
 
 /// A subnet released less than this ago is not given to another network (its bridge may still be there, P17).
 const YOUNGEST: Millis = 5_000;
@@ -80,10 +81,10 @@ impl Plan {
         }
         let cleared = match options.overlap {
             true => Vec::new(),
-            false => self.clear_the_way(request.space, prefix, &request.dead, context)?,
+            false => self.clear_the_way(request, prefix, context)?,
         };
         let pool = self.pool_around(prefix).map(|pool| pool.name.clone());
-        let replaces = self.at(request.space, prefix).first().copied().filter(|_| !cleared.is_empty());
+        let replaces = self.in_the_way_at(request, prefix).filter(|_| !cleared.is_empty());
         let grant = Grant { request, prefix, pool, key: None, dynamic: false, replaces };
         let mut decision = self.grant_subnet(grant, context);
         if !cleared.is_empty() {
@@ -103,17 +104,21 @@ impl Plan {
 
     /// Refuses a prefix that overlaps a held one of the space.
     pub(super) fn refuse_overlap(&self, space: Space, prefix: Prefix) -> Result<(), Error> {
-        let Some(subnet) = self.index(space).overlapping(prefix).and_then(|serial| self.subnet(serial))
-        else {
-            return Ok(());
-        };
-        Err(Error::PoolOverlap {
+        match self.index(space).overlapping(prefix).and_then(|serial| self.subnet(serial)) {
+            None => Ok(()),
+            Some(subnet) => Err(self.overlap(subnet, prefix)),
+        }
+    }
+
+    /// The refusal of a prefix because of this held subnet.
+    pub(super) fn overlap(&self, subnet: &super::Subnet, prefix: Prefix) -> Error {
+        Error::PoolOverlap {
             asked: prefix,
             existing: subnet.state.prefix,
-            space,
+            space: subnet.state.space,
             since: rfc3339(subnet.state.granted_at),
             command: self.command_name(subnet),
-        })
+        }
     }
 
     fn decide_any(
@@ -125,7 +130,16 @@ impl Plan {
         let options = PoolOptions::parse(&request.options, true)?;
         if let Some(range) = request.range {
             return Err(Error::InvalidSubPool(format!(
-                "{range} needs a pool to lie in; give --subnet with --ip-range"
+                "{range} needs a pool to lie in; give --subnet with --ip-range{}",
+                if size.is_some() { ": a prefix, not only a size" } else { "" }
+            )));
+        }
+        if let (Some(size), Some(option)) = (size, options.size(request.family))
+            && size != option
+        {
+            return Err(Error::InvalidRequest(format!(
+                "two sizes are asked for, /{size} (--subnet) and /{option} ({}.size); give one of them",
+                request.family.name()
             )));
         }
         let storm = self.storm(request, context.now);
@@ -315,7 +329,7 @@ impl Plan {
     fn grant_subnet(&self, grant: Grant<'_>, context: Context) -> Decision {
         let Grant { request, prefix, pool, key, dynamic, replaces } = grant;
         let replaced = replaces.and_then(|serial| self.subnet(serial));
-        let previous = replaced.or_else(|| self.remembered(request.space, prefix));
+        let previous = replaced.or_else(|| self.memory_for(request.space, prefix, Part::asked(request)));
         let serial = previous.map_or(self.next_serial, |subnet| subnet.state.serial);
         let state = SubnetState {
             serial,
@@ -346,7 +360,7 @@ impl Plan {
         };
         let mut changes = vec![Change::SubnetGranted(Box::new(state))];
         changes.extend(key_changes);
-        changes.extend(self.trim_remembered(0, Some(serial), context.now));
+        changes.extend(self.trim_remembered(0, &[serial], context.now));
         Decision { reply: Ok(reply), changes, warnings: Vec::new(), undo: Some(undo) }
     }
 
@@ -384,14 +398,16 @@ impl Plan {
     pub(super) fn trim_remembered(
         &self,
         more: usize,
-        but: Option<Serial>,
+        but: &[Serial],
         now: Millis,
-    ) -> impl Iterator<Item = Change> + '_ {
+    ) -> impl Iterator<Item = Change> + use<'_> {
+        let but = but.to_vec();
         let held = (self.subnets.len() - self.released.len()).saturating_sub(more);
         let excess = (self.released.len() + more).saturating_sub(MEMORY_FLOOR.max(4 * held));
         let cool =
             move |serial: &Serial| self.subnet(*serial).is_some_and(|subnet| subnet.state.cool_until <= now);
-        let oldest = self.released.iter().copied().filter(move |(_, serial)| Some(*serial) != but).take(TRIM);
+        let oldest =
+            self.released.iter().copied().filter(move |(_, serial)| !but.contains(serial)).take(TRIM);
         oldest
             .enumerate()
             .filter(move |(n, (released_at, _))| *n < excess || released_at.saturating_add(MEMORY) < now)

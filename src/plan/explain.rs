@@ -150,9 +150,16 @@ impl Plan {
             (None, mac) => mac.is_some() && record.mac == mac,
         };
         let leased = addresses.records().find(|(_, record)| record.leased && of_holder(record));
+        let siblings = self.siblings(subnet);
+        let comes_back = self.own(subnet, request, &siblings, context);
         let own = match (addresses.last_of(request.name.as_deref(), request.mac), leased) {
             (None, Some((own, _))) => format!("{}, but it is leased", text(own)),
-            (None, None) => "none is remembered of this holder".to_owned(),
+            (None, None) => comes_back.map_or_else(
+                || "none is remembered of this holder".to_owned(),
+                |back| {
+                    format!("{}, the only one that was just released: it would be given", text(back.address))
+                },
+            ),
             (Some(own), _) if !bounds.allow(own) => {
                 format!("{}, but it is outside of the range, reserved or pinned by hand", text(own))
             }
@@ -177,11 +184,12 @@ impl Plan {
             )
         };
         let nothing = || "none".to_owned();
-        steps
-            .say("2. never used", addresses.never_used(subnet.state.start_beyond).map_or_else(nothing, text));
-        steps.say("3. longest released", addresses.longest_freed().map_or_else(nothing, since));
-        steps
-            .say("4. pinned, longest released", addresses.longest_freed_pinned().map_or_else(nothing, since));
+        let open = |address: u128| !siblings.hold(address);
+        let never_used = addresses.never_used(subnet.state.start_beyond, open);
+        steps.say("2. never used", never_used.map_or_else(nothing, text));
+        steps.say("3. longest released", addresses.longest_freed(open).map_or_else(nothing, since));
+        let pinned = addresses.longest_freed_pinned(open);
+        steps.say("4. pinned, longest released", pinned.map_or_else(nothing, since));
         let own = pin_of(subnet, request.name.as_deref(), request.mac);
         if let Some((pinned, pin)) =
             self.last_pinned(subnet, false).filter(|(pinned, _)| own != Some(*pinned))

@@ -204,6 +204,7 @@ impl Plan {
                 name: lease.name.clone(),
                 mac: lease.mac,
                 pinned: subnet.addresses.get(lease.address).is_some_and(|old| old.pinned),
+                withheld: false,
                 since: now,
                 generation: next.generation(),
             };

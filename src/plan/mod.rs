@@ -26,6 +26,7 @@ mod kept;
 pub mod listed;
 pub mod map;
 mod options;
+mod own;
 pub mod pins;
 mod place;
 pub mod pools;
@@ -36,6 +37,7 @@ mod repair;
 pub mod request;
 mod reserve;
 pub mod settings;
+mod siblings;
 mod subnet;
 
 use std::collections::{BTreeMap, BTreeSet};

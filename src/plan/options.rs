@@ -65,6 +65,11 @@ impl PoolOptions {
     }
 }
 
+/// Whether the map says `overlap=true`: a separate copy of a held subnet.
+pub fn wants_copy(options: &BTreeMap<String, String>) -> bool {
+    options.get("overlap").is_some_and(|value| boolean("overlap", value) == Ok(true))
+}
+
 fn invalid(key: &str, value: &str, why: &str) -> Error {
     Error::InvalidRequest(format!("option {key}={value}: {why}"))
 }

@@ -14,6 +14,7 @@ use super::Plan;
 use super::change::{Change, Kind, Record, Serial};
 use super::choose_address::{holder_text, mac_text, never_given_name};
 use super::error::Error;
+use super::own::is_made_up;
 use super::prefix::{Prefix, number};
 use super::request::{Mac, Space};
 use super::settings::Millis;
@@ -105,14 +106,22 @@ impl Plan {
             }
             return Err(Error::Pinned { address: text, holder: pin.holder.to_string() });
         }
-        let record = subnet.addresses.get(address);
-        if let Some(record) = record.filter(|record| record.leased && !asked.holder.is(record)) {
+        let here =
+            subnet.addresses.get(address).filter(|record| record.leased).map(|record| (subnet, record));
+        let lease = here.or_else(|| self.siblings(subnet).lease(address));
+        if let Some((subnet, record)) = lease.filter(|(_, record)| !asked.holder.is(record)) {
             let said = (record.kind, &record.name, record.mac, &asked.holder);
             if let (Kind::Endpoint, None, Some(mac), Holder::Name(name)) = said {
-                let mac = mac_text(mac);
+                let written = mac_text(mac);
+                if is_made_up(mac) && !record.withheld {
+                    return Err(Error::InvalidRequest(format!(
+                        "{text} is held by an endpoint with MAC {written}, and Engines before 29 do not send container names; if \
+                         that is {name}, give it a fixed --mac-address and pin that: gipam pin MAC {text}"
+                    )));
+                }
                 return Err(Error::InvalidRequest(format!(
-                    "{text} is held by an endpoint that said its MAC alone, as on Engines before 29; if that is {name}, pin its \
-                     MAC: gipam pin {mac} {text}"
+                    "{text} is held by an endpoint with MAC {written}, and Engines before 29 do not send container names; if that \
+                     is {name}, pin its MAC: gipam pin {written} {text}"
                 )));
             }
             let subnet = self.command_name(subnet);
@@ -286,9 +295,7 @@ fn notes(subnet: &Subnet, address: u128, holder: &Holder) -> Vec<String> {
     let unnamed = leases.iter().any(|(_, record)| record.kind == Kind::Endpoint && record.name.is_none());
     if matches!(holder, Holder::Name(_)) && unnamed {
         notes.push(
-            "some containers here did not say their name, as on Engines before 29: there, pin the MAC that the container \
-             is started with (--mac-address)"
-                .to_owned(),
+            "Engines before 29 do not send container names; give the container a fixed --mac-address and pin that".to_owned(),
         );
     }
     notes

@@ -9,6 +9,7 @@ use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
 use super::error::Error;
 use super::prefix::Prefix;
 use super::request::{Context, Decision, KeyBefore, Reply, Space, Undo};
+use super::siblings::Part;
 use super::{Plan, Subnet};
 
 impl Plan {
@@ -37,9 +38,9 @@ impl Plan {
             why,
         }];
         // A copy made with overlap=true may have left a memory of the same prefix: one is enough.
-        let other = self.remembered(state.space, state.prefix).map(|other| other.state.serial);
-        changes.extend(other.map(|serial| Change::SubnetForgotten { serial }));
-        changes.extend(self.trim_remembered(usize::from(other.is_none()), other, at));
+        let others = self.replaced_memories(state.space, state.prefix, Part::of(state));
+        changes.extend(others.iter().map(|serial| Change::SubnetForgotten { serial: *serial }));
+        changes.extend(self.trim_remembered(1_usize.saturating_sub(others.len()), &others, at));
         changes
     }
 
@@ -147,8 +148,9 @@ impl Plan {
         let Some(subnet) = self.subnet(serial).filter(untouched) else { return Vec::new() };
         let (space, prefix) = (subnet.state.space, subnet.state.prefix);
         // A copy of the prefix may have left a newer memory meanwhile: one is enough.
-        let newer = self.remembered(space, prefix).is_some();
-        let mut changes = vec![match previous.filter(|_| !newer) {
+        let newer =
+            |previous: &&SubnetState| !self.replaced_memories(space, prefix, Part::of(previous)).is_empty();
+        let mut changes = vec![match previous.filter(|previous| !newer(previous)) {
             Some(previous) => Change::SubnetRestored(Box::new(previous.clone())),
             None => Change::SubnetForgotten { serial },
         }];

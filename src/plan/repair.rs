@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::change::{Change, Kind, Marks, Record, Why};
 use super::error::Error;
 use super::prefix::Prefix;
-use super::request::{Context, Dead, Decision, Fence, Repair, Reply, Space};
+use super::request::{Context, Dead, Decision, Fence, Repair, Reply, Space, SubnetRequest};
+use super::siblings::Part;
 use super::subnet::Subnet;
 use super::{Plan, Serial};
 
@@ -52,6 +53,7 @@ impl Plan {
                     name: None,
                     mac: *mac,
                     pinned: false,
+                    withheld: false,
                     since: context.now,
                     generation: self.next_generation,
                 };
@@ -138,6 +140,9 @@ impl Plan {
         if old.is_some_and(newer) {
             return Vec::new();
         }
+        if self.siblings(subnet).hold(address) {
+            return Vec::new();
+        }
         let record = Record { pinned: old.is_some_and(|old| old.pinned), ..record };
         let mut changes = self.marked(subnet, record.kind, address);
         let evidence = evidence.into();
@@ -175,26 +180,47 @@ impl Plan {
         changed.then_some(Change::SubnetMarked { serial: subnet.state.serial, marks }).into_iter().collect()
     }
 
-    /// The changes that free the held subnets in the way of this prefix, if every one of them is proven dead.
-    pub(super) fn clear_the_way(
-        &self,
-        space: Space,
-        prefix: Prefix,
-        dead: &Dead,
-        context: Context,
-    ) -> Result<Vec<Change>, Error> {
-        let index = self.index(space);
-        let in_the_way: BTreeMap<Serial, &Subnet> = index
+    /// The held subnets in the way of this prefix: all that overlap it, but for those of the same prefix that it can stand
+    /// beside.
+    fn in_the_way(&self, request: &SubnetRequest, prefix: Prefix) -> BTreeMap<Serial, &Subnet> {
+        let (index, part) = (self.index(request.space), Part::asked(request));
+        index
             .all_inside(prefix)
             .chain(index.all_covering(prefix))
             .filter_map(|serial| Some((serial, self.subnet(serial)?)))
-            .collect();
+            .filter(|(_, subnet)| {
+                let state = &subnet.state;
+                state.prefix != prefix || !part.is_apart_from(Part::of(state))
+            })
+            .collect()
+    }
+
+    /// The first of them that has exactly this prefix: its memory is taken up by what takes its place.
+    pub(super) fn in_the_way_at(&self, request: &SubnetRequest, prefix: Prefix) -> Option<Serial> {
+        let in_the_way = self.in_the_way(request, prefix);
+        in_the_way.into_iter().find(|(_, subnet)| subnet.state.prefix == prefix).map(|(serial, _)| serial)
+    }
+
+    /// The changes that free the held subnets in the way of this prefix, if every one of them is proven dead.
+    pub(super) fn clear_the_way(
+        &self,
+        request: &SubnetRequest,
+        prefix: Prefix,
+        context: Context,
+    ) -> Result<Vec<Change>, Error> {
+        let (space, dead) = (request.space, &request.dead);
+        let in_the_way = self.in_the_way(request, prefix);
         let evidence = |subnet: &Subnet| {
             let key = (subnet.state.serial, subnet.state.generation);
             dead.subnets.get(&key).or_else(|| dead.unnamed.get(&key).filter(|_| subnet.awaits_id()))
         };
-        if space != Space::Local || !in_the_way.values().all(|subnet| evidence(subnet).is_some()) {
-            self.refuse_overlap(space, prefix)?;
+        let alive = |subnet: &&&Subnet| space != Space::Local || evidence(subnet).is_none();
+        if in_the_way.values().any(|subnet| alive(&subnet)) {
+            let nearest = self.index(space).overlapping(prefix);
+            let named = nearest.and_then(|serial| in_the_way.get(&serial));
+            if let Some(subnet) = named.or_else(|| in_the_way.values().find(alive)) {
+                return Err(self.overlap(subnet, prefix));
+            }
         }
         let mut prefixes = BTreeSet::new();
         let mut changes = Vec::new();

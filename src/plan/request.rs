@@ -302,8 +302,35 @@ pub struct AddressRequest {
     pub mac: Option<Mac>,
     /// `com.docker.network.ipam.serial=true`: next-fit, whatever the pool's order.
     pub serial: bool,
-    /// What is proven dead and may be replaced by an explicit request.
+    /// What is proven dead and may be replaced: by an explicit request, or by its own holder.
     pub dead: Arc<Dead>,
+    /// The IPv6 half of the endpoint was refused a moment ago.
+    pub half: Option<Half>,
+}
+
+impl AddressRequest {
+    /// Whether it says an address, or by whom it is asked.
+    pub const fn names_somebody(&self) -> bool {
+        self.address.is_some() || (!self.gateway && (self.name.is_some() || self.mac.is_some()))
+    }
+}
+
+/// An IPv6 address that was refused, and so an endpoint that Docker gave up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Half {
+    /// The endpoint's name, where Docker says it.
+    pub name: Option<SmolStr>,
+    /// Its MAC: Docker makes one up for each endpoint, or a person fixed it.
+    pub mac: Mac,
+    /// When it was refused.
+    pub at: Millis,
+}
+
+impl Half {
+    /// Whether this may be the endpoint that asks again: by name; by its MAC where nobody says a name.
+    pub fn is_of(&self, request: &AddressRequest) -> bool {
+        self.name == request.name && (self.name.is_some() || request.mac == Some(self.mac))
+    }
 }
 
 /// Everything that can be asked of the plan.

@@ -70,6 +70,8 @@ pub const fn default_size(family: Family) -> u8 {
 pub const DEFAULT_COOLING: Millis = 600_000;
 /// One minute.
 pub const DEFAULT_SUBNET_COOLING: Millis = 60_000;
+/// A container that is restarted asks again within moments of its release; 15 s leave room for a busy host.
+pub const DEFAULT_RESTART_WINDOW: Millis = 15_000;
 /// Dynamic subnets of one kind within a minute, none ever asked for an address, before the next is refused.
 pub const DEFAULT_STORM_LIMIT: u32 = 64;
 
@@ -86,6 +88,8 @@ pub struct Settings {
     pub cooling: Millis,
     /// Cooling of subnets outside all pools.
     pub subnet_cooling: Millis,
+    /// How long a released address may be its holder's again, where Docker does not say who asks; 0 = off.
+    pub restart_window: Millis,
     /// See [`DEFAULT_STORM_LIMIT`]; 0 = off.
     pub storm_limit: u32,
     /// Secret of the host for `stable` addresses (RFC 7217).
@@ -100,6 +104,7 @@ impl Default for Settings {
             reserved_by_hand: Vec::new(),
             cooling: DEFAULT_COOLING,
             subnet_cooling: DEFAULT_SUBNET_COOLING,
+            restart_window: DEFAULT_RESTART_WINDOW,
             storm_limit: DEFAULT_STORM_LIMIT,
             secret: [0; 32],
         }

@@ -111,10 +111,13 @@ fn kept(pins: Pins) -> Option<Box<Pins>> {
     (!pins.is_empty()).then(|| Box::new(pins))
 }
 
-/// The gateway that was asked for, else the first usable address that is not reserved.
+/// The gateway that was asked for, else the first usable address that is not reserved: of the range, as Docker's own driver
+/// has it (P31), or of the whole subnet where there is none in the range.
 fn slot(state: &SubnetState, reserved: &Intervals) -> u128 {
     let (first, last) = usable(state.prefix);
-    state.marks.gateway.or_else(|| reserved.first_absent(first, last)).unwrap_or(first)
+    let within = |range: Prefix| reserved.first_absent(first.max(range.first()), last.min(range.last()));
+    let gateway = state.marks.gateway.or_else(|| state.range.and_then(within));
+    gateway.or_else(|| reserved.first_absent(first, last)).unwrap_or(first)
 }
 
 fn bounds(state: &SubnetState, reserved: &[AddressRange], pins: &Pins) -> Bounds {

@@ -36,6 +36,11 @@ pub(super) struct Known {
     pub(super) since: Millis,
 }
 
+/// What stands in the column `pinned`, bit by bit: 1, it was once asked for by number; 2, it is not for whoever asks next.
+pub(super) fn marks(record: &Record) -> i64 {
+    i64::from(record.pinned) | i64::from(record.withheld) << 1
+}
+
 impl Row {
     pub(super) fn of_subnet(at: Millis, event: &'static str, why: Option<&Why>) -> Self {
         Self { at, event, address: None, holder: None, known: None, why: why.cloned() }
@@ -94,7 +99,7 @@ pub(super) fn write(connection: &Connection, lines: &mut Vec<Line>) -> Result<()
         statement.raw_bind_parameter(10, holder.and_then(|record| record.mac).map(mac_text))?;
         statement.raw_bind_parameter(11, row.why.as_ref().map(Why::text))?;
         statement.raw_bind_parameter(13, known.map(|known| known.leased))?;
-        statement.raw_bind_parameter(14, holder.map(|record| record.pinned))?;
+        statement.raw_bind_parameter(14, holder.map(marks))?;
         statement.raw_bind_parameter(15, known.map(|known| signed(known.since)))?;
         statement.raw_bind_parameter(16, holder.map(|record| signed(record.generation)))?;
         statement.raw_execute()?;

@@ -235,7 +235,7 @@ pub(super) fn subnet(row: &Row<'_>) -> Result<Clear<SubnetState>, rusqlite::Erro
 fn known(prefix: Prefix, row: &Row<'_>) -> Result<Clear<(u128, Record)>, rusqlite::Error> {
     let text = |at: usize| Ok::<_, rusqlite::Error>(row.get_ref(at)?.as_str_or_null()?);
     let (address, kind_text, name, mac_text) = (row.get_ref(1)?.as_str()?, text(3)?, text(4)?, text(5)?);
-    let (leased, pinned): (bool, bool) = (row.get(2)?, row.get(6)?);
+    let (leased, marks): (bool, i64) = (row.get(2)?, row.get(6)?);
     let (since, generation): (i64, i64) = (row.get(7)?, row.get(8)?);
     Ok((|| {
         let address = number_in(prefix, address)?;
@@ -245,7 +245,8 @@ fn known(prefix: Prefix, row: &Row<'_>) -> Result<Clear<(u128, Record)>, rusqlit
             kind,
             name: name.map(Into::into),
             mac: mac_text.map(mac).transpose()?,
-            pinned,
+            pinned: marks & 1 != 0,
+            withheld: marks & 2 != 0,
             since: unsigned(since)?,
             generation: unsigned(generation)?,
         };

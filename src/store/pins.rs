@@ -80,7 +80,7 @@ fn whom(pin: &Pin) -> Record {
         Holder::Mac(mac) => (None, Some(*mac)),
     };
     let (kind, since) = (Kind::Endpoint, pin.since);
-    Record { leased: false, kind, name, mac, pinned: true, since, generation: 0 }
+    Record { leased: false, kind, name, mac, pinned: true, withheld: false, since, generation: 0 }
 }
 
 /// A row of the table.

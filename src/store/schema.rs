@@ -62,7 +62,8 @@ CREATE TABLE callers (name TEXT PRIMARY KEY, first INTEGER NOT NULL, until INTEG
 ";
 
 /// History is the log: its rows also say what is known of an address since, and the table of addresses follows them (see
-/// `tail`). `leased` is 1 for a lease, 0 for the memory of one, null where nothing is known any more.
+/// `tail`). `leased` is 1 for a lease, 0 for the memory of one, null where nothing is known any more. `pinned` is 1 where an
+/// address was once asked for by number, and has 2 added where it is not for whoever asks next (`Record::withheld`).
 const TAIL: &str = "
 ALTER TABLE counters ADD COLUMN folded INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE history RENAME TO old_history;

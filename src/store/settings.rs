@@ -94,6 +94,7 @@ fn write(connection: &Connection, settings: &Settings) -> Result<(), rusqlite::E
     let values = [
         ("cooling", settings.cooling.to_string()),
         ("subnet_cooling", settings.subnet_cooling.to_string()),
+        ("restart_window", settings.restart_window.to_string()),
         ("storm_limit", settings.storm_limit.to_string()),
         ("secret", secret),
     ];
@@ -112,6 +113,9 @@ fn read(path: &std::path::Path, connection: &Connection) -> Result<Settings, Err
     }
     if let Some(text) = value("subnet_cooling")? {
         settings.subnet_cooling = parsed(&text).map_err(damaged)?;
+    }
+    if let Some(text) = value("restart_window")? {
+        settings.restart_window = parsed(&text).map_err(damaged)?;
     }
     if let Some(text) = value("storm_limit")? {
         settings.storm_limit = parsed(&text).map_err(damaged)?;

@@ -10,6 +10,7 @@
 
 use rusqlite::Connection;
 
+use super::lines::marks;
 use super::sqlite::{Books, CommitError, Error, sqlite};
 use super::write::signed;
 use crate::plan::change::Serial;
@@ -221,7 +222,7 @@ fn copy(
         put.raw_bind_parameter(4, record.kind.name())?;
         put.raw_bind_parameter(5, record.name.as_deref())?;
         put.raw_bind_parameter(6, record.mac.map(mac_text))?;
-        put.raw_bind_parameter(7, record.pinned)?;
+        put.raw_bind_parameter(7, marks(record))?;
         put.raw_bind_parameter(8, signed(record.since))?;
         put.raw_bind_parameter(9, signed(record.generation))?;
         put.raw_execute()?;

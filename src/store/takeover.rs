@@ -80,6 +80,7 @@ pub fn changes(books: &OldBooks, plan: &Plan, settings: &Settings, now: Millis) 
                 name: None,
                 mac: None,
                 pinned: false,
+                withheld: false,
                 since: now,
                 generation,
             };

@@ -57,7 +57,8 @@ impl Books {
                 let record = plan.subnet(*serial).and_then(|subnet| subnet.addresses.get(*address));
                 let Some(record) = record else { return Ok(()) };
                 let known = Some(Known { leased: false, since: *at });
-                let row = Row::of_address(*at, "released", *address, record);
+                let record = Record { withheld: record.withheld || *why != Why::Docker, ..record.clone() };
+                let row = Row::of_address(*at, "released", *address, &record);
                 self.address_row(plan, *serial, Row { known, why: Some(why.clone()), ..row })
             }
             Change::AddressRestored { serial, address, record } => {
@@ -242,7 +243,8 @@ impl Books {
         for (address, record) in subnet.addresses.records().filter(|(_, record)| record.leased) {
             // Of others than endpoints nothing is remembered.
             let known = (record.kind == Kind::Endpoint).then_some(Known { leased: false, since: at });
-            let row = Row::of_address(at, "released", address, record);
+            let record = Record { withheld: record.withheld || *why != Why::Docker, ..record.clone() };
+            let row = Row::of_address(at, "released", address, &record);
             self.address_row(plan, serial, Row { known, why: Some(why.clone()), ..row })?;
         }
         self.history(&subnet.state, Row::of_subnet(at, "subnet released", Some(why)))
@@ -282,8 +284,8 @@ impl Books {
         self.history(&subnet.state, row)
     }
 
-    /// What the Engine calls a holder. Where Docker said no name, that is news, and a line of its own: what is known of the
-    /// address stays as it was.
+    /// What the Engine calls a holder. Where Docker said no name, or another one before a rename, that is news, and a line of its
+    /// own.
     fn name_address(
         &mut self,
         plan: &Plan,
@@ -304,10 +306,17 @@ impl Books {
                 shown.network
             ],
         )?;
-        let unnamed = |record: &&Record| record.generation == generation && record.name.is_none();
-        let Some(record) = subnet.addresses.get(address).filter(unnamed) else { return Ok(()) };
-        let why = Why::Repair(shown_text(&shown.container, &shown.network).into());
-        let row = Row::of_address(plan.now(), "named", address, record);
+        let lease = |record: &&Record| record.generation == generation;
+        let Some(record) = subnet.addresses.get(address).filter(lease) else { return Ok(()) };
+        let renamed = record.renamed(generation, &shown.container);
+        if record.name.is_some() && renamed.is_none() {
+            return Ok(());
+        }
+        let before = record.name.as_ref().map_or_else(String::new, |name| format!("; it was {name}"));
+        let why = format!("{}{before}", shown_text(&shown.container, &shown.network));
+        let why = Why::Repair(why.into());
+        let record = Record { name: renamed, ..record.clone() };
+        let row = Row::of_address(plan.now(), "named", address, &record);
         self.address_row(plan, serial, Row { why: Some(why), ..row })
     }
 

@@ -204,7 +204,16 @@ fn faithful_leases_of_unknown_kind_end_with_their_subnet() {
     {
         let address = prefix("203.0.113.0/24").first() + 100 + offset as u128;
         let (name, generation) = (Some("\u{fc}\"'".into()), trial.plan.counters().0);
-        let record = Record { leased: true, kind, name, mac: None, pinned: true, since: START, generation };
+        let record = Record {
+            leased: true,
+            kind,
+            name,
+            mac: None,
+            pinned: true,
+            withheld: false,
+            since: START,
+            generation,
+        };
         let change = Change::AddressGranted { serial, address, record };
         trial.books.write(&trial.plan, &change).unwrap();
         trial.plan.apply(&change);

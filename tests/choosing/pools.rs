@@ -55,7 +55,7 @@ fn the_size_comes_from_the_request_then_the_option_then_the_pool() {
         (any(V4).option("v4.size", "31"), "192.0.2.0/31"),
         (any(V4).option("v4.size", "/31"), "192.0.2.0/31"),
         (any(V4).option("v6.size", "128"), "192.0.2.0/30"),
-        (sized(V4, 32).option("v4.size", "31"), "192.0.2.0/32"),
+        (sized(V4, 32).option("v6.size", "127"), "192.0.2.0/32"),
         (sized(V6, 128), "2001:db8:a::/128"),
         (any(V6).option("v6.size", "126"), "2001:db8:a::/126"),
     ] {

@@ -67,6 +67,11 @@ fn a_sub_pool_needs_a_pool_and_lies_inside_it() {
             exact("10.9.0.0/24").range("2001:db8::/80"),
             "invalid address sub-pool: 2001:db8::/80 does not lie in 10.9.0.0/24; choose an --ip-range inside the --subnet",
         ),
+        (
+            sized(V4, 25).range("10.0.0.0/26"),
+            "invalid address sub-pool: 10.0.0.0/26 needs a pool to lie in; give --subnet with --ip-range: a prefix, not only a \
+             size",
+        ),
         (exact("10.9.0.0/24").range("10.9.0.0/24"), "10.9.0.0/24"),
     ] {
         assert_eq!(Desk::new(lan()).said(request), expected);
@@ -265,5 +270,24 @@ fn an_address_under_an_id_that_names_no_grant_says_what_to_do() {
         format!(
             "address pool not found: no subnet is granted under PoolID \"{id}\"; if its network still exists, gipam gc tells how to take it into the books, or remove it and create it again"
         )
+    );
+}
+
+#[test]
+fn two_sizes_are_refused_unless_they_are_the_same() {
+    for (family, size, option, other) in [(V4, 26, "v4.size", "28"), (V6, 80, "v6.size", "/72")] {
+        let asked = sized(family, size).option(option, other);
+        let other = other.trim_start_matches('/');
+        let expected = format!(
+            "invalid request: two sizes are asked for, /{size} (--subnet) and /{other} ({option}); give one of them"
+        );
+        assert_eq!(Desk::new(lan()).said(asked), expected);
+        let same = sized(family, size).option(option, &size.to_string());
+        assert!(Desk::new(lan()).said(same).ends_with(&format!("/{size}")));
+    }
+    assert_eq!(
+        Desk::new(lan()).said(sized(V4, 26).option("v6.size", "80")),
+        "10.0.0.0/26",
+        "one map serves both families"
     );
 }

@@ -11,10 +11,8 @@ fn the_smallest_subnets_are_usable_as_their_rfcs_say() {
     for (subnet, gateway_is, endpoints) in [
         ("192.0.2.4/30", "192.0.2.5", vec!["192.0.2.6"]),
         ("192.0.2.4/31", "192.0.2.4", vec!["192.0.2.5"]),
-        ("192.0.2.4/32", "192.0.2.4", vec![]),
         ("2001:db8::4/126", "2001:db8::5", vec!["2001:db8::6", "2001:db8::7"]),
         ("2001:db8::4/127", "2001:db8::4", vec!["2001:db8::5"]),
-        ("2001:db8::4/128", "2001:db8::4", vec![]),
     ] {
         let mut desk = Desk::new(lan());
         let id = desk.subnet(exact(subnet));
@@ -52,10 +50,10 @@ fn all_of_a_64_is_reachable() {
     let high = "2001:db8::ffff:ffff:ffff:fffe";
     assert_eq!(desk.host(number(&id, high)), high);
     let id = desk.subnet(exact("2001:db8:7::/64").range("2001:db8:7::8000:0:0:0/66"));
-    assert_eq!(desk.host(address(&id)), "2001:db8:7:0:8000::");
+    assert_eq!(desk.host(address(&id)), "2001:db8:7:0:8000::1", "behind the gateway's place");
     let id = desk.subnet(exact("2001:db8:8::/64").range("2001:db8:8:0:ffff:ffff:ffff:fffe/127"));
     let given: Vec<String> = (0..2).map(|_| desk.host(address(&id))).collect();
-    assert_eq!(given, ["2001:db8:8:0:ffff:ffff:ffff:fffe", "2001:db8:8:0:ffff:ffff:ffff:ffff"]);
+    assert_eq!(given, ["2001:db8:8:0:ffff:ffff:ffff:ffff", "2001:db8:8:0:ffff:ffff:ffff:fffe"]);
 }
 
 #[test]
@@ -80,4 +78,21 @@ fn the_ends_of_both_families_do_not_overflow() {
     assert_eq!(desk.host(address(&id)), "::1");
     let counts = desk.plan.count_addresses(desk.plan.held(&id).unwrap());
     assert_eq!((counts.leased, counts.free), (2, u128::MAX - 3));
+}
+
+#[test]
+fn a_gateway_in_a_subnet_of_one_address_is_refused_as_no_container_could_start() {
+    for (family, size, prefix) in [(V4, 32, "10.0.0.0/32"), (V6, 128, "2001:db8::/128")] {
+        let mut desk = Desk::new(lan());
+        let id = desk.subnet(sized(family, size));
+        let asked = prefix.rsplit_once('/').unwrap().0;
+        let refused = format!(
+            "no available addresses on this pool: {prefix} has one address, which the gateway would take; ask for a larger \
+             subnet, or for a network without a gateway"
+        );
+        for request in [gateway(&id), AddressRequest { gateway: true, ..number(&id, asked) }] {
+            assert_eq!(desk.gave(request), refused);
+        }
+        assert_eq!(desk.host(address(&id)), asked, "a network that asks for no gateway has it");
+    }
 }

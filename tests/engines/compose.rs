@@ -34,6 +34,10 @@ fn up_and_down(w: &mut World) {
     );
     compose(w, "restart --timeout 1");
     w.agree();
+    let before = w.addresses("example-web-1", network);
+    compose(w, "restart --timeout 1 web");
+    assert_eq!(w.addresses("example-web-1", network), before, "a restart keeps both addresses");
+    w.agree();
     compose(w, "down --timeout 1");
     w.until_empty();
     // a second life

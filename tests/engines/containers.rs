@@ -10,6 +10,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario("container_ip_ip6_and_mac_by_number", "P13 D10 D13", by_number),
         scenario("container_connect_and_disconnect", "P13 P17 D7", connect),
         scenario("container_stop_start_keeps_by_mac_and_cools", "P13 P17 D12", stop_start),
+        scenario("container_restart_keeps_its_address", "P13 P17 P31 D12", restart),
         scenario("container_pinned_and_reserved_while_it_runs", "P13 P17 D12", by_hand),
         scenario("container_restart_policy_and_rename", "P17 D7", restart_policy),
         scenario("container_failed_starts_give_back", "P17 D7", failed_starts),
@@ -99,6 +100,36 @@ fn stop_start(w: &mut World) {
     w.docker("rm -f fixed");
     w.run("--name fixed-again --network n1 --mac-address 02:42:0a:4d:00:63");
     assert_eq!(w.addresses("fixed-again", "n1"), fixed);
+}
+
+/// As with Docker's own driver, whatever the Engine says of who asks.
+fn restart(w: &mut World) {
+    w.network("--ipv6 n1");
+    for name in ["c1", "c2", "c3"] {
+        w.run(&format!("--name {name} --network n1"));
+    }
+    let all = |w: &World| ["c1", "c2", "c3"].map(|name| w.addresses(name, "n1"));
+    let before = all(w);
+    for line in ["restart -t 1 c2", "restart -t 1 c1 c2 c3", "kill c3", "start c3"] {
+        w.docker(line);
+    }
+    assert_eq!(all(w), before, "one after the other, as docker restart does it");
+    // One that does not listen: it ends after the grace time, and its addresses are given back then.
+    w.docker("run -d --name deaf --network n1 bb sleep 3600");
+    let deaf = w.addresses("deaf", "n1");
+    w.docker("stop deaf");
+    w.docker("start deaf");
+    assert_eq!(w.addresses("deaf", "n1"), deaf);
+    w.agree();
+    // Two at once: nobody knows whose is whose before Engine 29, and no address is given twice.
+    w.docker("stop -t 1 c1 c2");
+    w.docker("start c2 c1");
+    let now = all(w);
+    assert_ne!(now[0], now[1]);
+    if w.engine.version.0 >= 29 {
+        assert_eq!(now, before, "names tell them apart");
+    }
+    w.agree();
 }
 
 /// What a person says while containers run holds at their next start: by name where the Engine says it, else by MAC.

@@ -13,6 +13,9 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario("network_gateway_named_as_aux_too", "P15 D7 D9", gateway_as_aux),
         scenario("network_ipam_options", "P10 D13", options),
         scenario("network_macvlan", "P11 D9", macvlan),
+        scenario("network_range_without_gateway_as_dockers_own_driver", "P31 D9", range_alone),
+        scenario("network_two_macvlans_share_a_lan", "P31 D4", shared_lan),
+        scenario("network_ipvlan_under_a_name_that_asks_for_no_macs", "P29", ipvlan),
         scenario("network_same_subnet_refused_first_one_lives", "P19 D4 D13", same_subnet),
         scenario("network_refused_by_the_bridge_leaves_nothing", "P10 P17 D7", refused_later),
         scenario("network_link_local_pool_of_the_old_readme", "P20 D8", link_local),
@@ -137,6 +140,89 @@ fn macvlan(w: &mut World) {
     w.network("-d macvlan --internal -o parent=mv1 n2");
     w.run("--name c3 --network n2");
     assert!(w.v4("c3", "n2").ends_with(".2"), "{}", w.v4("c3", "n2"));
+}
+
+/// Case F04: the gateway is the first address of the range, so that .1 is an address like others.
+fn range_alone(w: &mut World) {
+    w.network("--ipv6 --subnet 10.88.4.0/24 --ip-range 10.88.4.128/25 --subnet fd88:4::/64 --ip-range fd88:4::8:0/112 n1");
+    assert_eq!(w.subnet("10.88.4.0/24").gateway, Some("10.88.4.128".parse().unwrap()));
+    assert_eq!(w.subnet("fd88:4::/64").gateway, Some("fd88:4::8:0".parse().unwrap()));
+    w.run("--name c1 --network n1 --ip 10.88.4.1 --ip6 fd88:4::1");
+    w.run("--name c2 --network n1");
+    assert_eq!((w.v4("c2", "n1"), w.v6("c2", "n1")), ("10.88.4.129".into(), "fd88:4::8:1".into()));
+    w.ping("c1", "10.88.4.128");
+    w.ping("c2", "fd88:4::8:0");
+    w.agree();
+}
+
+/// Case F05: two networks of one prefix with disjoint ranges, with gateways of their own, then with one router.
+fn shared_lan(w: &mut World) {
+    for parent in ["mv0", "mv1"] {
+        let make = format!(
+            "ip link add {parent} type veth peer name {parent}x; ip link set {parent} up; ip link set {parent}x up"
+        );
+        w.change_host(&make, &format!("ip link del {parent}"));
+    }
+    for router in ["", "--gateway 10.88.5.1"] {
+        w.network(&format!(
+            "-d macvlan -o parent=mv0 --subnet 10.88.5.0/24 --ip-range 10.88.5.64/26 {router} n1"
+        ));
+        w.network(&format!(
+            "-d macvlan -o parent=mv1 --subnet 10.88.5.0/24 --ip-range 10.88.5.128/26 {router} n2"
+        ));
+        let ids: Vec<String> = w.subnets().into_iter().map(|subnet| subnet.id).collect();
+        assert!(ids.len() == 2 && ids[0] != ids[1], "{ids:?}");
+        for (name, network, start) in
+            [("c1", "n1", 64), ("c2", "n2", 128), ("c3", "n1", 64), ("c4", "n2", 128)]
+        {
+            w.run(&format!("--name {name} --network {network}"));
+            let last: u8 = w.v4(name, network).rsplit('.').next().unwrap().parse().unwrap();
+            assert!((start..start + 64).contains(&last), "{name} got .{last}");
+        }
+        let said = w.refused(&format!("run -d --name c5 --network n2 --ip {} bb sleep 60", w.v4("c1", "n1")));
+        assert!(said.contains("address already in use"), "one LAN, one holder: {said}");
+        w.docker("rm -f c5 c2 c4");
+        w.docker("network rm n2");
+        w.agree();
+        w.docker("rm -f c1 c3");
+        w.docker("network rm n1");
+        w.until_empty();
+    }
+    // A third one whose range is not its own.
+    w.network("-d macvlan -o parent=mv0 --subnet 10.88.5.0/24 --ip-range 10.88.5.64/26 n1");
+    for range in ["--ip-range 10.88.5.96/27", ""] {
+        let said = w.refused(&format!(
+            "network create --ipam-driver gipam -d macvlan -o parent=mv1 --subnet 10.88.5.0/24 {range} n2"
+        ));
+        assert!(said.contains("overlaps"), "{range}: {said}");
+    }
+    w.agree();
+}
+
+/// Docker makes up a MAC for each endpoint of a driver that asks for MACs, and ipvlan refuses it. This kernel has no ipvlan, so
+/// that its containers fail at the join; what is said then shows whether a MAC was in the way before.
+fn ipvlan(w: &mut World) {
+    w.configure(
+        r#"
+        [[pool]]
+        name = "lan"
+        v4 = { base = "10.78.0.0/16", size = 24 }
+        [driver.without]
+        requires_mac_address = false
+        "#,
+    );
+    w.also_driver("without");
+    let make = "ip link add iv0 type veth peer name iv0x; ip link set iv0 up; ip link set iv0x up";
+    w.change_host(make, "ip link del iv0");
+    const REFUSAL: &str = "ipvlan interfaces do not support custom mac address";
+    for (driver, network, in_the_way) in [("gipam", "n1", true), ("without", "n2", false)] {
+        w.docker(&format!("network create -d ipvlan -o parent=iv0 --ipam-driver {driver} {network}"));
+        let said = w.refused(&format!("run -d --name c1 --network {network} bb sleep 60"));
+        assert_eq!(said.contains(REFUSAL), in_the_way, "{driver}: {said}");
+        w.docker("rm -f c1");
+        w.docker(&format!("network rm {network}"));
+    }
+    w.until_empty();
 }
 
 fn same_subnet(w: &mut World) {

@@ -8,6 +8,7 @@
 mod adoption;
 mod gone;
 mod patience;
+mod renames;
 mod world;
 
 use gipam::plan::change::Kind;

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use gipam::plan::Plan;
-use gipam::plan::change::{Change, Kind};
+use gipam::plan::change::{Change, Kind, Record, SubnetState};
 use gipam::plan::prefix::number;
 use gipam::plan::request::{Context, Decision, Reply, Request, Space};
 
+use super::model::siblings::{apart, part};
 use super::model::{Entry, Model};
 use super::rows::Rows;
 
@@ -25,10 +26,29 @@ pub fn disjoint(plan: &Plan) -> Held {
         for other in
             held[n + 1..].iter().filter(|other| other.space == one.space && other.prefix.overlaps(one.prefix))
         {
+            if apart(part(one), part(other)) {
+                shared(plan, one, other)?;
+                continue;
+            }
             let later = if one.generation > other.generation { one } else { other };
             let asked = later.options.get("overlap").is_some_and(|value| value == "true") && !later.dynamic;
             ensure(asked, || format!("disjoint: {} and {} of space {}", one.id, other.id, one.space))?;
         }
+    }
+    Ok(())
+}
+
+/// Of two subnets that share a prefix, no address is leased in both, but for a router that is the gateway of both.
+fn shared(plan: &Plan, one: &SubnetState, other: &SubnetState) -> Held {
+    ensure(one.prefix == other.prefix, || format!("disjoint: {} and {}", one.id, other.id))?;
+    let leases = |state: &SubnetState| plan.subnet(state.serial).map(|subnet| &subnet.addresses);
+    let (Some(first), Some(second)) = (leases(one), leases(other)) else { return Ok(()) };
+    for (address, record) in first.records().filter(|(_, record)| record.leased) {
+        let twice = second.get(address).filter(|record| record.leased);
+        let router = |second: &Record| [record.kind, second.kind] == [Kind::Gateway; 2];
+        ensure(twice.is_none_or(router), || {
+            format!("unique: {} in {} and {}", one.prefix.address(address), one.id, other.id)
+        })?;
     }
     Ok(())
 }

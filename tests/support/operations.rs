@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gipam::plan::Plan;
-use gipam::plan::change::Kind;
+use gipam::plan::change::{Kind, Shown};
 use gipam::plan::prefix::{AddressRange, Family, Prefix};
 use gipam::plan::request::{
     AddressRequest, Dead, Fence, InUse, InUseKind, Repair, Request, Space, SubnetRequest, Undo, Wanted,
@@ -95,6 +95,11 @@ pub enum Op {
     },
     Listed {
         subnet: usize,
+    },
+    /// The Engine shows this lease at a container of this name.
+    Shown {
+        pick: usize,
+        name: usize,
     },
     AdoptSubnet {
         pool: usize,
@@ -268,9 +273,13 @@ fn operation() -> impl Strategy<Value = Op> {
     let dynamic = (space(), family, size, options, 0usize..8, 0usize..5).prop_map(
         |(space, family, size, options, host, driver)| Op::Any { space, family, size, options, host, driver },
     );
-    let by_number =
-        (space(), 0..EXACT.len(), prop::option::weighted(0.3, 0..RANGES.len()), prop::bool::weighted(0.3))
-            .prop_map(|(space, pool, range, overlap)| Op::Exact { space, pool, range, overlap });
+    let by_number = (
+        space(),
+        0..EXACT.len(),
+        prop::option::weighted(0.4, 0..RANGES.len() + 6),
+        prop::bool::weighted(0.3),
+    )
+        .prop_map(|(space, pool, range, overlap)| Op::Exact { space, pool, range, overlap });
     let name = prop::option::of(0..NAMES.len());
     let address = (
         0usize..6,
@@ -321,6 +330,7 @@ fn repairs() -> impl Strategy<Value = Op> {
             .prop_map(|(subnet, number, kind, ago)| Op::Adopt { subnet, number, kind, ago }),
         (0usize..32, kind()).prop_map(|(pick, kind)| Op::Identify { pick, kind }),
         (0usize..6).prop_map(|subnet| Op::Listed { subnet }),
+        (0usize..32, 0..NAMES.len()).prop_map(|(pick, name)| Op::Shown { pick, name }),
         networks::operation(),
         networks::operation(),
     ]
@@ -356,6 +366,16 @@ fn exact(space: Space, asked: Prefix, range: Option<Prefix>, overlap: bool) -> S
         in_use: Arc::from([]),
         dead: Arc::default(),
     }
+}
+
+/// A quarter of a prefix as a range; all of one that has no quarters.
+fn quarter(of: Prefix, number: usize) -> Prefix {
+    let length = of.length() + 2;
+    if length > of.family().bits() {
+        return of;
+    }
+    let step = 1u128 << (of.family().bits() - length);
+    Prefix::new(of.family(), of.first() + step * (number % 4) as u128, length)
 }
 
 /// The request that an operation stands for, given what is held; `None` for time, settings and empty picks.
@@ -413,6 +433,11 @@ fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
             let &(serial, _, address, generation) = lease_at(*pick)?;
             Repair::Identify { serial, address, generation, kind: *kind, evidence: evidence() }
         }
+        Op::Shown { pick, name } => {
+            let &(serial, _, address, generation) = lease_at(*pick)?;
+            let (container, container_id, network) = (NAMES[*name].into(), "id".into(), "net".into());
+            Repair::Name { serial, address, generation, shown: Shown { container, container_id, network } }
+        }
         Op::Listed { subnet } => {
             let state = subnet_at(*subnet)?;
             Repair::Listed { serial: state.serial, generation: state.generation }
@@ -441,13 +466,15 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
         }),
         Op::Exact { space, pool, range, overlap } => {
             let asked = prefix(EXACT[*pool]);
-            let range = range.map(|range| prefix(RANGES[range]));
+            let range =
+                range.map(|range| RANGES.get(range).map_or_else(|| quarter(asked, range), |it| prefix(it)));
             Request::Subnet(exact(*space, asked, range, *overlap))
         }
         Op::Again { subnet, overlap } => {
             let known: Vec<_> = plan.subnets().map(|subnet| &subnet.state).collect();
             let state = known.get(subnet % known.len().max(1))?;
-            Request::Subnet(exact(state.space, state.prefix, None, *overlap))
+            let range = (subnet % 3 != 0).then(|| quarter(state.prefix, *subnet));
+            Request::Subnet(exact(state.space, state.prefix, range, *overlap))
         }
         Op::Address { subnet, number, gateway, name, mac, serial } => {
             let state = pick(*subnet)?;
@@ -459,9 +486,11 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
                 }),
                 gateway: *gateway,
                 name: name.map(|name| NAMES[name].into()),
-                mac: mac.map(|mac| [2, 0, 0, 0, 0, mac]),
+                // One of them is of a card, not made up.
+                mac: mac.map(|mac| [if mac == 2 { 0 } else { 2 }, 0, 0, 0, 0, mac]),
                 serial: *serial,
                 dead: Arc::default(),
+                half: None,
             })
         }
         Op::ReleaseAddress { subnet, number } => {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use gipam::plan::change::{Change, KeptRelease, Kind, Record, Serial, SubnetState};
+use gipam::plan::change::{Change, KeptRelease, Kind, Record, Serial, SubnetState, Why};
 use gipam::plan::pins::Pin;
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::Space;
@@ -44,7 +44,7 @@ impl Rows {
                     state.marks = marks.clone();
                 }
             }
-            Change::SubnetReleased { serial, at, cool_until, .. } => {
+            Change::SubnetReleased { serial, at, cool_until, why } => {
                 self.kept.retain(|(subnet, _), _| subnet != serial);
                 if let Some(state) = self.subnets.get_mut(serial) {
                     (state.released_at, state.cool_until) = (Some(*at), *cool_until);
@@ -55,6 +55,7 @@ impl Rows {
                 {
                     if record.leased {
                         (record.leased, record.since) = (false, *at);
+                        record.withheld |= *why != Why::Docker;
                     }
                 }
             }
@@ -68,9 +69,10 @@ impl Rows {
             | Change::AddressLearned { serial, address, record, .. } => {
                 self.addresses.insert((*serial, address.to_string()), (*address, record.clone()));
             }
-            Change::AddressReleased { serial, address, at, .. } => {
+            Change::AddressReleased { serial, address, at, why } => {
                 if let Some((_, record)) = self.addresses.get_mut(&(*serial, address.to_string())) {
                     (record.leased, record.since) = (false, *at);
+                    record.withheld |= *why != Why::Docker;
                 }
             }
             Change::AddressForgotten { serial, address } => {
@@ -103,10 +105,15 @@ impl Rows {
             Change::ReleaseKept { serial, address, kept } => {
                 self.kept.insert((*serial, *address), kept.clone());
             }
-            Change::AddressNamed { .. }
-            | Change::SubnetNamed { .. }
-            | Change::AddressesLoaded { .. }
-            | Change::Counted { .. } => {}
+            Change::AddressNamed { serial, address, generation, shown } => {
+                let known = self.addresses.get_mut(&(*serial, address.to_string()));
+                if let Some((_, record)) = known
+                    && let Some(name) = record.renamed(*generation, &shown.container)
+                {
+                    record.name = Some(name);
+                }
+            }
+            Change::SubnetNamed { .. } | Change::AddressesLoaded { .. } | Change::Counted { .. } => {}
         }
     }
 

@@ -154,11 +154,49 @@ fn e29_p15_auxiliary_address_and_gateway_outside_of_the_range() {
     let daemon = House::new(&POOLS).start();
     let mut wire = daemon.wire();
     let (id, _) = wire.pool(&asked("local", "10.9.7.0/24", "10.9.7.128/25", json!({"opt1": "val1"}), false));
-    assert_eq!(wire.address(&id, "", gateway()), "10.9.7.1/24");
+    assert_eq!(wire.address(&id, "10.9.7.1", gateway()), "10.9.7.1/24");
     assert_eq!(wire.address(&id, "10.9.7.5", Value::Null), "10.9.7.5/24");
     let web = wire.address(&id, "", endpoint("web"));
     let last: u8 = web.strip_prefix("10.9.7.").unwrap().strip_suffix("/24").unwrap().parse().unwrap();
     assert!(last >= 128, "{web}");
     wire.release_pool(&id);
     daemon.assert_empty("all of it goes with the pool");
+}
+
+/// P20: Docker asks for IPv4 first; where IPv6 is refused it gives the endpoint up, and never releases the first half.
+#[test]
+fn e29_p20_a_retry_after_a_refused_ipv6_half_leaks_nothing() {
+    let daemon = House::new(&POOLS).start();
+    let mut wire = daemon.wire();
+    let (four, _) = wire.subnet(false);
+    let (six, _) = wire.pool(&asked("local", "2001:db8:99::/126", "", json!({}), true));
+    let mut tries = 0..;
+    let mut asks = |name: &str| {
+        let mac = format!("02:42:00:00:00:{:02x}", tries.next().unwrap());
+        json!({"com.docker.network.endpoint.name": name, "com.docker.network.endpoint.macaddress": mac})
+    };
+    for name in ["a", "b"] {
+        let options = asks(name);
+        wire.address(&four, "", options.clone());
+        wire.address(&six, "", options);
+    }
+    let first = asks("c");
+    wire.address(&four, "", first.clone());
+    wire.address(&six, "", first);
+    let mut given = Vec::new();
+    for _ in 0..5 {
+        let options = asks("web");
+        given.push(wire.address(&four, "", options.clone()));
+        let body = json!({"PoolID": six, "Address": "", "Options": options});
+        let text = wire.refused("RequestAddress", &body);
+        assert!(text.starts_with("no available addresses"), "{text}");
+    }
+    given.dedup();
+    assert_eq!(given.len(), 1, "{given:?}");
+    // A living container of the name is another thing: it was renamed, and nothing was refused to it.
+    let db = wire.address(&four, "", asks("db"));
+    assert_ne!(wire.address(&four, "", asks("db")), db);
+    let held =
+        daemon.view("/v1/leases").as_array().unwrap().iter().filter(|row| row["holder"] == "web").count();
+    assert_eq!(held, 1);
 }

@@ -99,21 +99,33 @@ fn p9_duty_13_constants_are_answered_always_and_never_change() {
 }
 
 #[test]
+fn p29_a_driver_name_of_its_own_asks_for_no_macs_so_that_ipvlan_starts() {
+    let house = House::with_toml(
+        "[[pool]]\nname = \"a\"\nv4.base = \"198.18.0.0/16\"\n[driver.ipvlan]\nrequires_mac_address = false\n",
+    );
+    let daemon = house.start();
+    for (mut wire, asks) in [(daemon.wire(), true), (Wire::unix(&house.path("ipvlan.sock")), false)] {
+        let capabilities = wire.call("IpamDriver.GetCapabilities", "").ok();
+        assert_eq!(capabilities, json!({"RequiresMACAddress": asks, "RequiresRequestReplay": false}));
+    }
+}
+
+#[test]
 fn p11_p16_duty_10_every_address_has_the_length_of_its_subnet_and_lies_in_it() {
     let daemon = House::new(&POOLS).start();
     let mut wire = daemon.wire();
     let body = asked("local", "203.0.113.128/26", "203.0.113.160/27", json!({}), false);
     let (id, prefix) = wire.pool(&body);
     assert_eq!(prefix, "203.0.113.128/26");
-    assert_eq!(wire.address(&id, "", gateway()), "203.0.113.129/26");
-    assert_eq!(wire.address(&id, "", gateway()), "203.0.113.129/26", "Docker asks twice");
+    assert_eq!(wire.address(&id, "", gateway()), "203.0.113.160/26");
+    assert_eq!(wire.address(&id, "", gateway()), "203.0.113.160/26", "Docker asks twice");
     assert_eq!(wire.address(&id, "203.0.113.190", Value::Null), "203.0.113.190/26");
     let mut seen = BTreeSet::new();
-    for _ in 0..30 {
+    for _ in 0..29 {
         let address = wire.address(&id, "", Value::Null);
         let last = address.strip_prefix("203.0.113.").unwrap().strip_suffix("/26").unwrap();
         let last: u8 = last.parse().unwrap();
-        assert!((160..190).contains(&last) && seen.insert(last), "{address}");
+        assert!((161..190).contains(&last) && seen.insert(last), "{address}");
     }
     let full = json!({"PoolID": id, "Address": "", "Options": null});
     let text = wire.refused("RequestAddress", &full);
@@ -124,8 +136,8 @@ fn p11_p16_duty_10_every_address_has_the_length_of_its_subnet_and_lies_in_it() {
         ("203.0.113.1", "requested address is out of range: 203.0.113.1 is outside"),
         ("2001:db8::1", "requested address is out of range: 2001:db8::1 is outside"),
         (
-            "203.0.113.129",
-            "address already in use: 203.0.113.129 is held by the gateway; free it with: gipam release",
+            "203.0.113.160",
+            "address already in use: 203.0.113.160 is held by the gateway; free it with: gipam release",
         ),
     ] {
         let text = wire.refused("RequestAddress", &json!({"PoolID": id, "Address": address, "Options": {}}));

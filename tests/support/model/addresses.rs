@@ -28,14 +28,17 @@ impl Model {
     pub fn slot(&self, state: &SubnetState) -> u128 {
         let (first, last) = usable(state.prefix);
         let none = self.wholly_reserved(state.prefix);
-        let open = (first..=last).find(|address| none || !self.reserved(state.prefix, *address));
-        state.marks.gateway.or(open).unwrap()
+        let open = |address: &u128| none || !self.reserved(state.prefix, *address);
+        let in_range = |address: &u128| state.range.is_some_and(|range| range.contains_number(*address));
+        let within = (first..=last).find(|address| in_range(address) && open(address));
+        state.marks.gateway.or(within).or_else(|| (first..=last).find(open)).unwrap()
     }
 
     /// Addresses that dynamic choice may give to anybody, the slot and those that a person pinned left out.
     fn allowed(&self, entry: &Entry, whole: bool) -> Vec<u128> {
         let mut allowed = self.open(&entry.state, whole);
         allowed.retain(|address| self.pins_of(entry).all(|(pinned, _)| pinned != *address));
+        allowed.retain(|address| self.sibling_with(entry, *address).is_none());
         allowed
     }
 
@@ -46,7 +49,8 @@ impl Model {
         let by_name = request.name.as_deref().and_then(|name| of(Holder::Name(name.into())));
         let found = by_name.or_else(|| request.mac.and_then(|mac| of(Holder::Mac(mac))));
         let address = found.map(|(address, _)| address)?;
-        (open.contains(&address) && entry.leased(address).is_none()).then_some(address)
+        let free = entry.leased(address).is_none() && self.sibling_with(entry, address).is_none();
+        (open.contains(&address) && free).then_some(address)
     }
 
     /// An address pinned to somebody else, when nothing else is left: the one pinned longest.
@@ -54,6 +58,8 @@ impl Model {
         let open = self.open(&entry.state, whole);
         let free = |(address, _): &(u128, &Pin)| open.contains(address) && entry.leased(*address).is_none();
         let longest = self.pins_of(entry).filter(free).min_by_key(|(address, pin)| (pin.since, *address));
+        // The longest pinned alone: where a sibling has it, no other is looked for.
+        let longest = longest.filter(|(address, _)| self.sibling_with(entry, *address).is_none());
         longest.map(|(address, _)| only(address, true))
     }
 
@@ -79,6 +85,14 @@ impl Model {
         let Some(at) = self.held(&request.id) else {
             return self.expect(seen, &Expected::Refused("PoolNotFound"), false, false);
         };
+        let entry = &self.subnets[at];
+        let has_gateway =
+            entry.state.marks.gateway.is_some_and(|gateway| {
+                entry.leased(gateway).is_some_and(|record| record.kind == Kind::Gateway)
+            });
+        if request.gateway && !has_gateway && entry.state.prefix.first() == entry.state.prefix.last() {
+            return self.expect(seen, &Expected::Refused("NoAvailableAddresses"), false, false);
+        }
         if request.address.is_some() {
             return self.explicit(at, request, seen);
         }
@@ -119,7 +133,19 @@ impl Model {
             false => Kind::Endpoint,
         };
         let Some(record) = entry.leased(address) else {
-            return self.granted_address(at, BTreeSet::from([address]), kind, request, seen, false);
+            let beside = self.sibling_with(entry, address);
+            let Some((sibling, record)) =
+                beside.filter(|_| kind != Kind::Gateway || !self.is_router(entry, address))
+            else {
+                return self.granted_address(at, BTreeSet::from([address]), kind, request, seen, false);
+            };
+            let key = (sibling.state.serial, address, record.generation);
+            if request.dead.leases.contains_key(&key) && record.kind == Kind::Endpoint {
+                let of = self.by_serial(key.0).ok_or("no sibling")?;
+                self.release_address(of, address, true);
+                return self.granted_address(at, BTreeSet::from([address]), kind, request, seen, true);
+            }
+            return self.expect(seen, &Expected::Refused("AddressInUse"), false, false);
         };
         if entry.state.space == Space::Global {
             return self.expect(seen, &self.answer(at, address), false, false);
@@ -138,8 +164,12 @@ impl Model {
 
     fn gateway(&self, entry: &Entry) -> Option<Choice> {
         let slot = self.slot(&entry.state);
-        if entry.leased(slot).is_none() {
+        if entry.leased(slot).is_none() && self.sibling_with(entry, slot).is_none() {
             return Some(only(slot, false));
+        }
+        let range = entry.state.range.unwrap_or(entry.state.prefix);
+        if let Some(in_range) = self.unused(entry, true).iter().find(|it| range.contains_number(**it)) {
+            return Some(only(*in_range, false));
         }
         self.unused(entry, true)
             .first()
@@ -177,8 +207,16 @@ impl Model {
         let by_name =
             request.name.as_deref().and_then(|name| newest(&|record| record.name.as_deref() == Some(name)));
         let by_mac = || request.mac.and_then(|mac| newest(&|record| record.mac == Some(mac)));
-        if let Some(own) = by_name.or_else(by_mac).filter(|own| allowed.contains(own)) {
+        let known = by_name.or_else(by_mac);
+        let generation = known.map_or(0, |known| entry.records[&known].generation);
+        if let Some((_, dead)) = self.own_dead(entry, request).filter(|(of, _)| *of > generation) {
+            return Some(only(dead, true));
+        }
+        if let Some(own) = known.filter(|own| allowed.contains(own)) {
             return Some(only(own, false));
+        }
+        if let Some(released) = self.just_released(entry, request, &allowed).filter(|_| known.is_none()) {
+            return Some(only(released, false));
         }
         let all = self.unused(entry, false);
         let beyond = |address: &&u128| entry.state.start_beyond.is_some_and(|start| **address > start);
@@ -198,12 +236,66 @@ impl Model {
         released.or_else(|| self.last_resort(entry))
     }
 
+    /// The newest lease of who asks that is proven dead: its generation and its address.
+    fn own_dead(&self, entry: &Entry, request: &AddressRequest) -> Option<(u64, u128)> {
+        let is_own = |record: &Record| match &request.name {
+            Some(name) => record.name.as_ref() == Some(name),
+            None => request.mac.is_some() && record.mac == request.mac,
+        };
+        let (open, serial) = (self.open(&entry.state, false), entry.state.serial);
+        let allowed = |address: u128| {
+            let pinned = self.pins_of(entry).any(|(pinned, _)| pinned == address);
+            let own = request.name.clone().map(Holder::Name);
+            let to = |holder: Holder| self.pins_of(entry).find(|(_, pin)| pin.holder == holder);
+            let mine = own.and_then(to).or_else(|| request.mac.map(Holder::Mac).and_then(to));
+            open.contains(&address) && (!pinned || mine.is_some_and(|(mine, _)| mine == address))
+        };
+        let dead = |address: u128, record: &Record| {
+            request.dead.leases.contains_key(&(serial, address, record.generation))
+                && record.kind == Kind::Endpoint
+                && entry.state.space == Space::Local
+        };
+        let leased = entry.records.iter().filter(|(_, record)| record.leased && is_own(record));
+        let dead = leased.filter(|(at, record)| allowed(**at) && dead(**at, record));
+        let newest = dead.map(|(address, record)| (record.generation, *address)).max()?;
+        self.sibling_with(entry, newest.1).is_none().then_some(newest)
+    }
+
+    /// The only address that Docker released within the window, for who says nothing that is known.
+    fn just_released(&self, entry: &Entry, request: &AddressRequest, allowed: &[u128]) -> Option<u128> {
+        let made_up = |mac: [u8; 6]| mac[0] & 2 == 2;
+        let anonymous = request.name.is_none() && request.mac.is_none_or(made_up);
+        if !anonymous || request.serial || entry.state.space != Space::Local {
+            return None;
+        }
+        let open = self.open(&entry.state, false);
+        let free = |address: &u128| {
+            open.contains(address) && self.pins_of(entry).all(|(pinned, _)| pinned != *address)
+        };
+        let recent = |record: &Record| record.since + self.settings.restart_window > self.now;
+        let released = entry.records.iter().filter(|(address, record)| {
+            !record.leased
+                && free(address)
+                && recent(record)
+                && !record.pinned
+                && !record.withheld
+                && record.kind == Kind::Endpoint
+                && record.mac.is_none_or(made_up)
+        });
+        let released: Vec<u128> = released.map(|(address, _)| *address).collect();
+        match released.as_slice() {
+            [only] => Some(*only).filter(|only| allowed.contains(only)),
+            _ => None,
+        }
+    }
+
     /// The gateway's slot, when nothing else is left.
     fn last_resort(&self, entry: &Entry) -> Option<Choice> {
         let (state, slot) = (&entry.state, self.slot(&entry.state));
         let in_range = state.range.unwrap_or(state.prefix).contains_number(slot);
         let reserved = self.reserved(state.prefix, slot) && !self.wholly_reserved(state.prefix);
-        (in_range && !reserved && entry.leased(slot).is_none()).then(|| only(slot, true))
+        let beside = self.sibling_with(entry, slot).is_some();
+        (in_range && !reserved && !beside && entry.leased(slot).is_none()).then(|| only(slot, true))
     }
 
     fn is_stable(&self, state: &SubnetState, request: &AddressRequest) -> bool {
@@ -236,6 +328,7 @@ impl Model {
             name: request.name.as_deref().map(Into::into),
             mac: request.mac,
             pinned: pinned || record_before.as_ref().is_some_and(|record| record.pinned),
+            withheld: request.mac.is_some() && record_before.as_ref().is_some_and(|it| it.mac == request.mac),
             since: now,
             generation,
         };
@@ -250,7 +343,7 @@ impl Model {
             _ => marks.had_endpoint = true,
         }
         let Some(undo) = seen.undo.clone() else {
-            return replaced_the_dead(request.address.is_none(), warns);
+            return replaced_the_dead(false, warns);
         };
         let (serial, address, state_before, key) = (entry.state.serial, Some(address), None, None);
         self.grants.push(Grant {

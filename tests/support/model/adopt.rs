@@ -49,7 +49,16 @@ impl Model {
             }
             let (kind, mac, pinned) = (lease.kind, lease.mac, known.is_some_and(|record| record.pinned));
             let generation = self.generation();
-            let record = Record { leased: true, kind, name: None, mac, pinned, since: now, generation };
+            let record = Record {
+                leased: true,
+                kind,
+                name: None,
+                mac,
+                pinned,
+                withheld: false,
+                since: now,
+                generation,
+            };
             records.insert(lease.address, record);
         }
         let pool = self

@@ -8,6 +8,7 @@ mod addresses;
 mod adopt;
 mod pins;
 mod repair;
+pub mod siblings;
 mod subnets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,7 +102,7 @@ impl Model {
                     .filter(|at| generation.is_none_or(|it| it == self.subnets[*at].state.generation));
                 self.expect(seen, &Expected::Reply(Reply::Done), held.is_some(), false)?;
                 if let Some(at) = held {
-                    self.release_subnet(at);
+                    self.release_subnet(at, false);
                 }
             }
             Request::ReleaseAddress { id, address, generation: None } if self.held(id).is_none() => {
@@ -114,7 +115,7 @@ impl Model {
                     found.filter(|(_, _, record)| generation.is_none_or(|it| it == record.generation));
                 self.expect(seen, &Expected::Reply(Reply::Done), found.is_some(), false)?;
                 if let Some((at, address, _)) = found {
-                    self.release_address(at, address);
+                    self.release_address(at, address, false);
                 }
             }
             Request::Force { subnet, address } => self.force(subnet, *address, seen)?,
@@ -159,8 +160,16 @@ impl Model {
                 break;
             }
             let (kind, generation) = (Kind::Unknown, self.generation());
-            let record =
-                Record { leased: true, kind, name: None, mac: None, pinned: false, since: now, generation };
+            let record = Record {
+                leased: true,
+                kind,
+                name: None,
+                mac: None,
+                pinned: false,
+                withheld: false,
+                since: now,
+                generation,
+            };
             changes.push(Change::AddressGranted { serial, address, record: record.clone() });
             records.insert(address, record);
         }
@@ -202,9 +211,11 @@ impl Model {
         self.subnets.iter().position(|entry| entry.held() && entry.state.id == id)
     }
 
+    /// The newest memory of a prefix.
     fn memory(&self, space: Space, prefix: Prefix) -> Option<usize> {
         let is = |entry: &Entry| !entry.held() && entry.state.space == space && entry.state.prefix == prefix;
-        self.subnets.iter().position(is)
+        let found = self.subnets.iter().enumerate().filter(|(_, entry)| is(entry));
+        found.max_by_key(|(_, entry)| (entry.state.released_at, entry.state.serial)).map(|(at, _)| at)
     }
 
     fn by_serial(&self, serial: Serial) -> Option<usize> {
@@ -231,13 +242,13 @@ impl Model {
     }
 
     /// Endpoints are remembered, all others end without trace; the newest memory of a prefix replaces an older one.
-    fn release_subnet(&mut self, at: usize) {
+    fn release_subnet(&mut self, at: usize, withheld: bool) {
         let (now, state) = (self.now, self.subnets[at].state.clone());
         let cooling = self.pool_of(&state).map_or(self.settings.subnet_cooling, |pool| pool.subnet_cooling);
         let entry = &mut self.subnets[at];
         entry.records.retain(|_, record| !record.leased || record.kind == Kind::Endpoint);
         for record in entry.records.values_mut().filter(|record| record.leased) {
-            (record.leased, record.since) = (false, now);
+            (record.leased, record.since, record.withheld) = (false, now, withheld || record.withheld);
         }
         entry.state.released_at = Some(now);
         entry.state.cool_until = now + if state.marks.stormed { 0 } else { cooling };
@@ -245,14 +256,15 @@ impl Model {
         self.kept.retain(|kept| kept.0 != serial);
         self.subnets.retain(|entry| {
             let same = (entry.state.space, entry.state.prefix) == (state.space, state.prefix);
-            entry.held() || !same || entry.state.serial == serial
+            let other = siblings::apart(siblings::part(&entry.state), siblings::part(&state));
+            entry.held() || !same || entry.state.serial == serial || other
         });
     }
 
-    fn release_address(&mut self, at: usize, address: u128) {
+    fn release_address(&mut self, at: usize, address: u128, withheld: bool) {
         let now = self.now;
         if let Some(record) = self.subnets[at].records.get_mut(&address) {
-            (record.leased, record.since) = (false, now);
+            (record.leased, record.since, record.withheld) = (false, now, withheld || record.withheld);
         }
     }
 
@@ -271,14 +283,14 @@ impl Model {
         };
         let Some(address) = address else {
             self.expect(seen, &Expected::Reply(Reply::Done), true, false)?;
-            self.release_subnet(at);
+            self.release_subnet(at, true);
             return Ok(());
         };
         let Some((at, address, _)) = self.lease_at(at, address) else {
             return self.expect(seen, &Expected::Refused("NotFound"), false, false);
         };
         self.expect(seen, &Expected::Reply(Reply::Done), true, false)?;
-        self.release_address(at, address);
+        self.release_address(at, address, true);
         Ok(())
     }
 
@@ -304,8 +316,13 @@ impl Model {
         }
         let (space, prefix) = (entry.state.space, entry.state.prefix);
         // A copy that was released meanwhile left a newer memory of the prefix: that one stays.
-        match (&grant.state_before, self.memory(space, prefix)) {
-            (Some(before), None) => self.subnets[at].state = before.clone(),
+        let newer = |before: &SubnetState| {
+            let of_it = self.subnets.iter().filter(|entry| !entry.held()).map(|entry| &entry.state);
+            let mut same = of_it.filter(|it| (it.space, it.prefix) == (space, prefix));
+            same.any(|it| !siblings::apart(siblings::part(it), siblings::part(before)))
+        };
+        match (&grant.state_before, grant.state_before.as_ref().is_some_and(newer)) {
+            (Some(before), false) => self.subnets[at].state = before.clone(),
             _ => drop(self.subnets.remove(at)),
         }
         if let Some((word, before)) = &grant.key {

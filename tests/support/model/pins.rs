@@ -51,7 +51,8 @@ impl Model {
             Holder::Name(name) => record.kind == Kind::Endpoint && record.name.as_ref() == Some(name),
             Holder::Mac(mac) => record.kind == Kind::Endpoint && record.mac == Some(*mac),
         };
-        match entry.leased(address) {
+        let beside = || self.sibling_with(entry, address).map(|(_, record)| record);
+        match entry.leased(address).or_else(beside) {
             Some(record) if !own(record) => {
                 let nameless = record.kind == Kind::Endpoint && record.name.is_none() && record.mac.is_some();
                 let by_name = matches!(asked.holder, Holder::Name(_));

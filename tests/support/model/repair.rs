@@ -17,7 +17,7 @@ impl Model {
                 let at = self.grant_of(*serial, *generation);
                 let at = at.filter(|at| !unnamed || self.subnets[*at].state.id.ends_with('?'));
                 let at = at.filter(|at| self.subnets[*at].state.space == Space::Local);
-                at.map(|at| self.release_subnet(at)).is_some()
+                at.map(|at| self.release_subnet(at, true)).is_some()
             }
             Repair::Adopt { serial, address, kind, mac, read, .. } => {
                 let record = Record {
@@ -26,6 +26,7 @@ impl Model {
                     name: None,
                     mac: *mac,
                     pinned: false,
+                    withheld: false,
                     since: self.now,
                     generation: self.next_generation,
                 };
@@ -49,7 +50,17 @@ impl Model {
             }
             Repair::AdoptSubnet(adoption) => return self.adopt_subnet(adoption, seen),
             Repair::NameSubnet { prefix, id } => return self.name_subnet(*prefix, id, seen),
-            Repair::Name { .. } | Repair::NameNetwork { .. } => return Err("names are for views".to_owned()),
+            Repair::NameNetwork { .. } => return Err("names of networks are for views".to_owned()),
+            Repair::Name { serial, address, generation, shown } => {
+                let at = self.lease_of(*serial, *address, *generation);
+                at.map(|at| {
+                    let record = self.subnets[at].records.get_mut(address).unwrap();
+                    if record.name.is_some() {
+                        record.name = Some((&*shown.container).into());
+                    }
+                })
+                .is_some()
+            }
             Repair::Arrival { .. } | Repair::LiveRestore { .. } => {
                 return Err("callers have a test of their own".to_owned());
             }
@@ -74,7 +85,7 @@ impl Model {
         if entry.records[&address].kind != Kind::Endpoint || entry.state.space != Space::Local {
             return false;
         }
-        self.release_address(at, address);
+        self.release_address(at, address, true);
         true
     }
 
@@ -87,7 +98,7 @@ impl Model {
         let fits = entry.held()
             && entry.state.generation < read.generation
             && entry.state.prefix.contains_number(address);
-        if !fits || !old.is_none_or(settled) {
+        if !fits || !old.is_none_or(settled) || self.sibling_with(entry, address).is_some() {
             return false;
         }
         let pinned = old.is_some_and(|old| old.pinned);

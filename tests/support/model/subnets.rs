@@ -7,6 +7,7 @@ use gipam::plan::prefix::Prefix;
 use gipam::plan::request::{Decision, InUse, InUseKind, Reply, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::{Base, Millis};
 
+use super::siblings::{apart, asked, part};
 use super::{Entry, Expected, Grant, Model};
 
 /// Where one family of one pool may give subnets of one length.
@@ -88,6 +89,8 @@ impl Model {
         let copies = option(request, "overlap") == Some("true");
         let in_the_way: Vec<&&SubnetState> =
             held.iter().filter(|it| !copies && it.prefix.overlaps(prefix)).collect();
+        let beside = |it: &SubnetState| it.prefix == prefix && apart(part(it), asked(request));
+        let in_the_way: Vec<&&SubnetState> = in_the_way.into_iter().filter(|it| !beside(it)).collect();
         let is_dead = |it: &SubnetState| {
             let key = (it.serial, it.generation);
             let unnamed = it.id.ends_with('?') && request.dead.unnamed.contains_key(&key);
@@ -120,7 +123,7 @@ impl Model {
             if copy {
                 self.subnets.remove(at);
             } else {
-                self.release_subnet(at);
+                self.release_subnet(at, true);
             }
         }
     }
@@ -133,6 +136,11 @@ impl Model {
             return self.expect(seen, &Expected::Refused("InvalidSubPool"), false, false);
         }
         if request.options.keys().any(|key| !known(key)) {
+            return self.expect(seen, &Expected::Refused("InvalidRequest"), false, false);
+        }
+        let wanted = option(request, &format!("{}.size", request.family.name()));
+        let wanted = wanted.and_then(|text| text.parse::<u8>().ok());
+        if size.zip(wanted).is_some_and(|(one, other)| one != other) {
             return self.expect(seen, &Expected::Refused("InvalidRequest"), false, false);
         }
         let storm = self.storm(request);
@@ -290,7 +298,11 @@ impl Model {
             return Err(format!("PoolID {id} was used before"));
         }
         let (now, generation) = (self.now, self.generation());
-        let memory = self.memory(request.space, prefix);
+        let memory = match seen.undo {
+            Some(_) => self.memory_for(request.space, prefix, asked(request)),
+            // What is replaced lends its memory.
+            None => self.memory(request.space, prefix),
+        };
         let state_before = memory.map(|at| self.subnets[at].state.clone());
         let serial = state_before.as_ref().map_or(self.next_serial, |state| state.serial);
         self.next_serial = self.next_serial.max(serial + 1);

@@ -1,0 +1,91 @@
+//! IPv6 halves that were refused: Docker asks for the IPv4 address of an endpoint first, and where IPv6 is refused it gives the
+//! endpoint up and never releases the other half (P20).
+//!
+//! Promises: bounded and short-lived, in memory only: what is forgotten here is found by repair. Says what was refused and when;
+//! the plan decides whether a lease is the other half.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use smol_str::SmolStr;
+
+use crate::plan::request::{AddressRequest, Half, Mac};
+use crate::plan::settings::Millis;
+
+/// So many are kept.
+const MOST: usize = 256;
+/// And each for so long.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// The halves that were refused lately; shared by all doors.
+#[derive(Debug, Default)]
+pub struct Halves(Mutex<VecDeque<(Instant, Half)>>);
+
+impl Halves {
+    /// What is to be remembered of this request, should it be refused: who it is of. A PoolID of IPv6 has its prefix in it; one
+    /// taken over from old books does not, and is not remembered.
+    pub fn of_v6(request: &AddressRequest) -> Option<(Option<SmolStr>, Mac)> {
+        let is_half = !request.gateway && request.id.contains(':');
+        request.mac.filter(|_| is_half).map(|mac| (request.name.clone(), mac))
+    }
+
+    /// It was refused at this time.
+    pub fn refused(&self, (name, mac): (Option<SmolStr>, Mac), at: Millis) {
+        let Ok(mut halves) = self.0.lock() else { return };
+        if halves.len() == MOST {
+            halves.pop_front();
+        }
+        halves.push_back((Instant::now(), Half { name, mac, at }));
+    }
+
+    /// The last half that was refused to whoever asks here for the other one.
+    pub fn of(&self, request: &AddressRequest) -> Option<Half> {
+        if request.gateway || request.id.contains(':') {
+            return None;
+        }
+        let halves = self.0.lock().ok()?;
+        let fresh = halves.iter().rev().take_while(|(at, _)| at.elapsed() < KEPT);
+        fresh.map(|(_, half)| half).find(|half| half.is_of(request)).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(id: &str, name: Option<&str>, mac: Option<u8>) -> AddressRequest {
+        let mac = mac.map(|mac| [2, 0, 0, 0, 0, mac]);
+        AddressRequest { id: id.to_owned(), name: name.map(Into::into), mac, ..AddressRequest::default() }
+    }
+
+    #[test]
+    fn p20_a_refused_half_is_known_by_its_name_or_by_its_mac_where_there_is_no_name() {
+        let halves = Halves::default();
+        let refused = |halves: &Halves, asked: &AddressRequest, at| {
+            if let Some(half) = Halves::of_v6(asked) {
+                halves.refused(half, at);
+            }
+        };
+        refused(&halves, &asked("local/2001:db8::/64#0", Some("web"), Some(1)), 7);
+        refused(&halves, &asked("local/2001:db8::/64#0", None, Some(2)), 8);
+        refused(&halves, &asked("local/2001:db8::/64#0", Some("db"), None), 9);
+        refused(&halves, &asked("local/10.0.0.0/24#0", Some("cache"), Some(3)), 9);
+        let four = "local/10.0.0.0/24#0";
+        let at = |name, mac| halves.of(&asked(four, name, mac)).map(|half| half.at);
+        assert_eq!(at(Some("web"), Some(9)), Some(7), "Docker makes up another MAC for the next try");
+        assert_eq!(at(None, Some(2)), Some(8));
+        assert_eq!(at(None, Some(1)), None, "that one had a name");
+        assert_eq!(at(Some("db"), None), None, "nothing but a name: it may be another endpoint's");
+        assert_eq!(at(Some("cache"), Some(3)), None, "not IPv6");
+        assert_eq!(
+            halves.of(&asked("local/2001:db8::/64#0", Some("web"), Some(1))),
+            None,
+            "nor asked for IPv6"
+        );
+        for n in 0..MOST {
+            refused(&halves, &asked("local/2001:db8::/64#0", Some(&format!("n{n}")), Some(1)), 10);
+        }
+        assert_eq!(at(Some("web"), Some(9)), None, "the oldest are forgotten");
+    }
+}

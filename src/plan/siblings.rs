@@ -1,0 +1,104 @@
+//! Grants of one prefix that stand beside each other: networks that share a subnet and have a range each, as two macvlan
+//! networks on one LAN do.
+//!
+//! Promises: *unique* over all of them: what one has leased, none of the others gives, dynamically or by number. One exception:
+//! a gateway by number may be the gateway of several, since they share a router. Each keeps its own leases, memory and PoolID, so
+//! that releasing one frees nothing of another. Copies made with `overlap=true` are no siblings: they are separate on purpose.
+
+use super::change::{Kind, Record, Serial, SubnetState};
+use super::prefix::Prefix;
+use super::request::{Space, SubnetRequest};
+use super::settings::Millis;
+use super::subnet::Subnet;
+use super::{Plan, options};
+
+/// What says whether two grants of one prefix can stand beside each other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    range: Option<Prefix>,
+    /// Swarm's networks of one subnet are one; copies keep nothing out.
+    alone: bool,
+}
+
+impl Part {
+    pub(super) fn of(state: &SubnetState) -> Self {
+        Self { range: state.range, alone: state.space != Space::Local || options::wants_copy(&state.options) }
+    }
+
+    pub(super) fn asked(request: &SubnetRequest) -> Self {
+        let alone = request.space != Space::Local || options::wants_copy(&request.options);
+        Self { range: request.range, alone }
+    }
+
+    /// Both have a range, and no address lies in both.
+    pub(super) fn is_apart_from(self, other: Self) -> bool {
+        let ranges = self.range.zip(other.range);
+        !self.alone && !other.alone && ranges.is_some_and(|(one, other)| !one.overlaps(other))
+    }
+}
+
+/// The siblings of a subnet.
+#[derive(Debug)]
+pub(super) struct Siblings<'a>(Vec<&'a Subnet>);
+
+impl<'a> Siblings<'a> {
+    /// The sibling that has this address leased, with its lease.
+    pub(super) fn lease(&self, address: u128) -> Option<(&'a Subnet, &'a Record)> {
+        let lease = |subnet: &&'a Subnet| {
+            let record = subnet.addresses.get(address).filter(|record| record.leased)?;
+            Some((*subnet, record))
+        };
+        self.0.iter().find_map(lease)
+    }
+
+    /// Whether one of them has this address leased.
+    pub(super) fn hold(&self, address: u128) -> bool {
+        self.lease(address).is_some()
+    }
+
+    /// Whether the lease that keeps this address is that of a gateway, with every sibling that has it.
+    pub(super) fn is_router(&self, address: u128) -> bool {
+        let mut leases = self.0.iter().filter_map(|subnet| subnet.addresses.get(address));
+        leases.all(|record| !record.leased || record.kind == Kind::Gateway)
+    }
+}
+
+impl Plan {
+    /// The subnets held at exactly this prefix of a space: one, unless several share it.
+    pub fn grants_of(&self, space: Space, prefix: Prefix) -> impl Iterator<Item = &Subnet> {
+        self.at(space, prefix).iter().filter_map(|serial| self.subnet(*serial))
+    }
+
+    /// The other held subnets of the same prefix that share its addresses. A subnet without a range has none, and costs
+    /// nothing here.
+    pub(super) fn siblings(&self, subnet: &Subnet) -> Siblings<'_> {
+        let state = &subnet.state;
+        if state.range.is_none() {
+            return Siblings(Vec::new());
+        }
+        let part = Part::of(state);
+        let others = self.grants_of(state.space, state.prefix);
+        let others = others.filter(|other| other.state.serial != state.serial);
+        Siblings(others.filter(|other| part.is_apart_from(Part::of(&other.state))).collect())
+    }
+
+    /// The memory that a new grant takes up: that of its own range, else one that its range touches, else the newest.
+    pub(super) fn memory_for(&self, space: Space, prefix: Prefix, part: Part) -> Option<&Subnet> {
+        let newest = |wanted: &dyn Fn(&&Subnet) -> bool| self.memories(space, prefix).rev().find(wanted);
+        newest(&|subnet| subnet.state.range == part.range)
+            .or_else(|| newest(&|subnet| !Part::of(&subnet.state).is_apart_from(part)))
+            .or_else(|| newest(&|_| true))
+    }
+
+    /// The memories of this prefix that one of `part` would replace: one is enough of each range.
+    pub(super) fn replaced_memories(&self, space: Space, prefix: Prefix, part: Part) -> Vec<Serial> {
+        let of_it = self.memories(space, prefix).filter(|it| !Part::of(&it.state).is_apart_from(part));
+        of_it.map(|subnet| subnet.state.serial).collect()
+    }
+
+    /// Everything that is remembered of a prefix, the longest released first.
+    fn memories(&self, space: Space, prefix: Prefix) -> impl DoubleEndedIterator<Item = &Subnet> {
+        let of_prefix = (space, prefix, 0, 0)..=(space, prefix, Millis::MAX, Serial::MAX);
+        self.remembered.range(of_prefix).filter_map(|(.., serial)| self.subnet(*serial))
+    }
+}

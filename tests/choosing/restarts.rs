@@ -1,0 +1,294 @@
+//! A restart keeps the address where Docker does not say who asks (Engines before 29), and what a holder that Docker does name
+//! gets back.
+
+use std::sync::Arc;
+
+use gipam::plan::change::Shown;
+use gipam::plan::request::{AddressRequest, Dead, Half, Repair, Reply, Request};
+use gipam::plan::settings::{AddressOrder, Settings};
+
+use crate::desk::*;
+
+/// Docker makes up another MAC at each start.
+fn made_up(id: &str, n: u8) -> AddressRequest {
+    AddressRequest { mac: Some([0x02, 0x42, 7, 7, 7, n]), ..address(id) }
+}
+
+#[test]
+fn a_restarted_container_gets_its_address_back_in_both_families() {
+    let mut desk = Desk::new(lan());
+    for family in [V4, V6] {
+        let id = desk.subnet(any(family));
+        let mut macs = 1..;
+        let mut next = |id: &str| made_up(id, macs.next().unwrap());
+        desk.gave(gateway(&id));
+        let (web, db) = (desk.host(next(&id)), desk.host(next(&id)));
+        for _ in 0..3 {
+            desk.free(&id, &web);
+            desk.pass(14_999);
+            assert_eq!(desk.host(next(&id)), web);
+            assert!(desk.warnings.is_empty());
+            desk.pass(60_000);
+        }
+        desk.free(&id, &web);
+        assert_eq!(desk.host(address(&id)), web, "without any MAC, too");
+        desk.free(&id, &db);
+        desk.pass(15_000);
+        assert!(![&web, &db].contains(&&desk.host(next(&id))), "too late");
+    }
+}
+
+#[test]
+fn of_two_that_were_released_nobody_knows_whose_is_whose() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    let (web, db) = (desk.host(made_up(&id, 1)), desk.host(made_up(&id, 2)));
+    desk.free(&id, &web);
+    desk.pass(10_000);
+    desk.free(&id, &db);
+    assert_eq!(desk.host(made_up(&id, 3)), "10.0.0.4", "the normal rule");
+    desk.pass(5_000);
+    assert_eq!(desk.host(made_up(&id, 4)), db, "the other one has left the window");
+}
+
+#[test]
+fn what_is_known_to_be_somebodys_does_not_count_and_is_not_given() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    let web = desk.host(made_up(&id, 1));
+    let card = AddressRequest { mac: Some([0x00, 0x16, 0x3e, 0, 0, 1]), ..address(&id) };
+    let with_card = desk.host(card.clone());
+    let by_number = desk.host(AddressRequest { mac: Some([2; 6]), ..number(&id, "10.0.0.77") });
+    for released in [&with_card, &by_number] {
+        desk.free(&id, released);
+    }
+    assert_eq!(desk.host(made_up(&id, 2)), "10.0.0.4", "neither the card's nor the one asked for by number");
+    desk.free(&id, &web);
+    assert_eq!(desk.host(named(&id, "web")), "10.0.0.5", "a name is no nobody");
+    assert_eq!(
+        desk.host(AddressRequest { mac: Some([0, 1, 2, 3, 4, 5]), ..address(&id) }),
+        "10.0.0.6",
+        "nor a card"
+    );
+    assert_eq!(desk.host(AddressRequest { serial: true, ..address(&id) }), "10.0.0.7", "nor Swarm");
+    assert_eq!(desk.host(card), with_card);
+    assert_eq!(desk.host(made_up(&id, 3)), web);
+}
+
+#[test]
+fn a_known_mac_gets_its_own_and_leaves_the_others() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    let (web, db) = (desk.host(made_up(&id, 1)), desk.host(made_up(&id, 2)));
+    desk.free(&id, &web);
+    desk.pass(60_000);
+    desk.free(&id, &db);
+    assert_eq!(desk.host(made_up(&id, 1)), web);
+}
+
+#[test]
+fn a_fixed_mac_that_came_back_once_keeps_its_address_from_others() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    let fixed = desk.host(made_up(&id, 1));
+    desk.free(&id, &fixed);
+    assert_eq!(desk.host(made_up(&id, 1)), fixed, "no made up MAC comes back");
+    desk.free(&id, &fixed);
+    assert_ne!(desk.host(made_up(&id, 2)), fixed);
+    assert_eq!(desk.host(made_up(&id, 1)), fixed);
+}
+
+#[test]
+fn released_by_a_person_or_by_repair_does_not_count() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    let (web, db, dead) = (desk.host(address(&id)), desk.host(address(&id)), desk.host(address(&id)));
+    desk.force("10.0.0.0/24", Some(&db));
+    let record = desk.record(&id, &dead).unwrap();
+    let subnet = desk.plan.held(&id).unwrap();
+    let (serial, address_of) = (subnet.state.serial, subnet.number_of(ip(&dead)).unwrap());
+    let free = Repair::FreeAddress {
+        serial,
+        address: address_of,
+        generation: record.generation,
+        evidence: "seen".into(),
+    };
+    assert_eq!(desk.ask(Request::Repair(Box::new(free))), Ok(Reply::Done));
+    assert_eq!(desk.host(address(&id)), "10.0.0.5", "neither of the two");
+    desk.free(&id, &web);
+    assert_eq!(desk.host(address(&id)), web, "and neither stands in the way");
+}
+
+#[test]
+fn the_window_is_settable_and_0_turns_it_off() {
+    for (window, again) in [(0, false), (1_000, true), (999, false)] {
+        let mut desk = Desk::new(Settings { restart_window: window, ..lan() });
+        let id = desk.subnet(any(V4));
+        let web = desk.host(address(&id));
+        desk.free(&id, &web);
+        desk.pass(999);
+        assert_eq!(desk.host(address(&id)) == web, again, "{window}");
+    }
+}
+
+#[test]
+fn swarms_addresses_cool() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4).global());
+    let task = desk.host(address(&id));
+    desk.free(&id, &task);
+    assert_ne!(desk.host(address(&id)), task);
+}
+
+#[test]
+fn in_an_eui64_pool_an_address_follows_from_the_mac_or_is_said_not_to() {
+    let mut lan = pool("lan", "", "2001:db8::/48:64");
+    lan.v6.as_mut().unwrap().addresses = AddressOrder::Eui64;
+    let mut desk = Desk::new(pools(&[lan]));
+    let id = desk.subnet(any(V6));
+    let with = |name: Option<&str>, n: u8| AddressRequest { name: name.map(Into::into), ..made_up(&id, n) };
+    let made = |n: u8| format!("2001:db8::42:7ff:fe07:70{n}");
+    assert_eq!(desk.host(with(Some("web"), 1)), made(1));
+    desk.free(&id, &made(1));
+    assert_eq!(desk.host(with(Some("web"), 2)), made(2), "another MAC, another address, whatever the name");
+    desk.free(&id, &made(2));
+    assert_eq!(desk.host(with(None, 3)), made(3), "nor does it take what was just released");
+    desk.free(&id, &made(3));
+    assert_eq!(desk.host(with(Some("web"), 1)), made(1));
+    desk.free(&id, &made(1));
+    desk.gave(AddressRequest { name: Some("squatter".into()), ..number(&id, &made(4)) });
+    assert_eq!(desk.host(with(Some("web"), 4)), made(1), "it cannot be had");
+    assert_eq!(
+        desk.warnings.concat(),
+        format!(
+            "2001:db8::/64: {} does not follow from the MAC 02:42:07:07:07:04: {} is held or cooling",
+            made(1),
+            made(4)
+        )
+    );
+}
+
+/// What repair has proven dead: this lease.
+fn proof(desk: &Desk, id: &str, text: &str) -> Arc<Dead> {
+    let subnet = desk.plan.held(id).unwrap();
+    let key =
+        (subnet.state.serial, subnet.number_of(ip(text)).unwrap(), desk.record(id, text).unwrap().generation);
+    Arc::new(Dead { leases: [(key, "seen dead".into())].into(), ..Dead::default() })
+}
+
+#[test]
+fn a_holder_gets_its_own_lease_back_once_that_is_proven_dead() {
+    for ask in [
+        |id: &str| named(id, "web"),
+        |id: &str| AddressRequest { mac: Some([2, 0x42, 0, 0, 0, 9]), ..address(id) },
+    ] {
+        let mut desk = Desk::new(lan());
+        let id = desk.subnet(any(V4));
+        let web = desk.host(ask(&id));
+        assert_ne!(desk.host(ask(&id)), web, "a lease that is not proven dead is given to nobody");
+        let dead = proof(&desk, &id, &web);
+        desk.free(&id, "10.0.0.3");
+        let again = AddressRequest { dead: dead.clone(), ..ask(&id) };
+        assert_eq!(desk.host(again), "10.0.0.3", "its newest is nobody's");
+        desk.free(&id, "10.0.0.3");
+        desk.host(AddressRequest { name: Some("thief".into()), ..number(&id, "10.0.0.3") });
+        let again = AddressRequest { dead: dead.clone(), ..ask(&id) };
+        assert_eq!(desk.host(again), web);
+        assert_eq!(desk.warnings.concat(), "10.0.0.2 in 10.0.0.0/24 replaces a lease that is proven dead");
+        let other = AddressRequest { dead, ..named(&id, "other") };
+        assert_ne!(desk.host(other), web, "the proof was of the lease before");
+    }
+}
+
+#[test]
+fn nobody_else_gets_a_dead_lease_by_asking_for_any_address() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    let web = desk.host(named(&id, "web"));
+    let dead = proof(&desk, &id, &web);
+    for request in [named(&id, "db"), address(&id), made_up(&id, 9)] {
+        assert_ne!(desk.host(AddressRequest { dead: dead.clone(), ..request }), web);
+    }
+}
+
+/// The Engine's list shows this lease at a container of this name.
+fn shown_as(desk: &mut Desk, id: &str, text: &str, container: &str) {
+    let subnet = desk.plan.held(id).unwrap();
+    let (serial, address) = (subnet.state.serial, subnet.number_of(ip(text)).unwrap());
+    let generation = desk.record(id, text).unwrap().generation;
+    let shown = Shown { container: container.into(), container_id: "id".into(), network: "net".into() };
+    let name = Repair::Name { serial, address, generation, shown };
+    assert_eq!(desk.ask(Request::Repair(Box::new(name))), Ok(Reply::Done));
+}
+
+#[test]
+fn a_rename_that_the_engine_shows_takes_the_address_along() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    let old = desk.host(named(&id, "web"));
+    shown_as(&mut desk, &id, &old, "web-old");
+    let new = desk.host(named(&id, "web"));
+    assert_ne!(old, new);
+    let late = desk.gave(AddressRequest { name: Some("late".into()), ..number(&id, &old) });
+    assert!(late.contains("is held by web-old;"), "{late}");
+    for address in [&old, &new] {
+        desk.free(&id, address);
+    }
+    assert_eq!(desk.host(named(&id, "web-old")), old, "under its new name");
+    assert_eq!(desk.host(named(&id, "web")), new);
+    // Where nobody said a name, the Engine's is for people: nothing is chosen by it.
+    let nameless = desk.host(address(&id));
+    shown_as(&mut desk, &id, &nameless, "cache");
+    assert_eq!(desk.record(&id, &nameless).unwrap().name, None);
+}
+
+#[test]
+fn p20_a_retry_after_a_refused_ipv6_half_gets_its_own_lease_back() {
+    let mac = |n: u8| Some([2, 0, 0, 0, 0, n]);
+    let half = |desk: &Desk, name: Option<&str>, n: u8| {
+        Some(Half { name: name.map(Into::into), mac: mac(n).unwrap(), at: desk.now })
+    };
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    let web = |n: u8| AddressRequest { mac: mac(n), ..named(&id, "web") };
+    let first = desk.host(web(1));
+    desk.pass(5);
+    for n in 2..9 {
+        let half = half(&desk, Some("web"), n - 1);
+        assert_eq!(desk.host(AddressRequest { half, ..web(n) }), first, "try {n}");
+        desk.pass(900);
+    }
+    let half_of_8 = half(&desk, Some("web"), 8);
+    let by_number = AddressRequest { half: half_of_8, address: Some(ip(&first)), ..web(9) };
+    assert_eq!(desk.host(by_number), first, "by number, too");
+    let taken = desk.gave(AddressRequest { address: Some(ip(&first)), ..web(10) });
+    assert!(taken.starts_with("address already in use"), "{taken}");
+    // A fixed MAC, where Docker says no names.
+    let fixed = AddressRequest { mac: mac(77), ..address(&id) };
+    let second = desk.host(fixed.clone());
+    let half = half(&desk, None, 77);
+    assert_eq!(desk.host(AddressRequest { half, ..fixed.clone() }), second);
+    assert_ne!(desk.host(fixed), second, "nothing was refused to this one");
+}
+
+#[test]
+fn p20_a_living_container_never_shares_its_lease_whatever_was_refused() {
+    let mac = |n: u8| [2, 0, 0, 0, 0, n];
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    // It was renamed; the Engine's list was not read since.
+    let renamed = desk.host(AddressRequest { mac: Some(mac(1)), ..named(&id, "web") });
+    desk.pass(4_000);
+    let half = |desk: &Desk, n: u8| Some(Half { name: Some("web".into()), mac: mac(n), at: desk.now });
+    let other_endpoint = half(&desk, 2);
+    let asks = |half| AddressRequest { mac: Some(mac(3)), half, ..named(&id, "web") };
+    assert_ne!(desk.host(asks(other_endpoint)), renamed, "what was refused was another endpoint's");
+    desk.pass(4_000);
+    let late = half(&desk, 1);
+    assert_ne!(desk.host(asks(late)), renamed, "granted long before the refusal");
+    // The same fixed MAC twice: which of both is the half?
+    let twins: Vec<String> =
+        (0..2).map(|_| desk.host(AddressRequest { mac: Some(mac(9)), ..named(&id, "web") })).collect();
+    let of_twins = half(&desk, 9);
+    assert!(!twins.contains(&desk.host(asks(of_twins))));
+}

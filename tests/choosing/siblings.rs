@@ -1,0 +1,152 @@
+//! Subnets that share a prefix, each with a range of its own, and what a range says of the gateway (P31; cases F04, F05).
+//!
+//! Docker's own driver does both; two macvlan networks on one LAN need them.
+
+use gipam::plan::request::AddressRequest;
+
+use crate::desk::*;
+
+fn by_number(id: &str, text: &str, gateway: bool) -> AddressRequest {
+    AddressRequest { gateway, name: (!gateway).then(|| "c".into()), ..number(id, text) }
+}
+
+#[test]
+fn p31_with_a_range_and_no_gateway_the_gateway_is_the_first_address_of_the_range() {
+    for (subnet, range, expected) in [
+        ("10.9.0.0/24", "10.9.0.128/25", "10.9.0.128"),
+        ("10.9.0.0/24", "10.9.0.0/25", "10.9.0.1"), // not the network address
+        ("10.9.0.0/24", "10.9.0.0/24", "10.9.0.1"),
+        ("10.9.0.0/24", "10.9.0.77/32", "10.9.0.77"),
+        ("10.9.0.0/24", "10.9.0.0/32", "10.9.0.1"), // the range has none
+        ("10.9.0.0/24", "10.9.0.254/31", "10.9.0.254"),
+        ("10.9.0.0/24", "10.9.0.16/28", "10.9.0.20"), // reserved below
+        ("10.9.0.0/24", "10.9.0.16/30", "10.9.0.1"),  // all of it reserved
+        ("2001:db8:9::/64", "2001:db8:9::8000:0:0:0/66", "2001:db8:9:0:8000::"),
+        ("2001:db8:9::/64", "2001:db8:9::/66", "2001:db8:9::1"),
+        ("2001:db8:9::/64", "2001:db8:9::77/128", "2001:db8:9::77"),
+    ] {
+        let mut desk = Desk::new(reserve(lan(), &["10.9.0.16-10.9.0.19"]));
+        let id = desk.subnet(exact(subnet).range(range));
+        assert_eq!(desk.host(gateway(&id)), expected, "{range}");
+        let free = if subnet.contains(':') { "2001:db8:9::1" } else { "10.9.0.1" };
+        if free != expected {
+            assert_eq!(desk.host(by_number(&id, free, false)), free, "{range}: .1 is an address like others");
+        }
+    }
+}
+
+#[test]
+fn p31_the_first_of_the_range_is_the_gateways_place_whether_it_is_asked_for_or_not() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(exact("10.9.0.0/24").range("10.9.0.128/30"));
+    let given: Vec<String> = (0..4).map(|_| desk.host(address(&id))).collect();
+    assert_eq!(given, ["10.9.0.129", "10.9.0.130", "10.9.0.131", "10.9.0.128"], "it last");
+}
+
+/// Two halves of a LAN.
+fn pair(desk: &mut Desk) -> (String, String) {
+    let first = desk.subnet(exact("10.77.0.0/24").range("10.77.0.64/26"));
+    let second = desk.subnet(exact("10.77.0.0/24").range("10.77.0.128/26"));
+    (first, second)
+}
+
+#[test]
+fn p31_two_subnets_of_one_prefix_are_granted_where_their_ranges_are_disjoint() {
+    for (first, second, granted) in [
+        (Some("10.77.0.64/26"), Some("10.77.0.128/26"), true),
+        (Some("10.77.0.64/26"), Some("10.77.0.64/26"), false),
+        (Some("10.77.0.64/26"), Some("10.77.0.96/27"), false),
+        (Some("10.77.0.64/26"), None, false),
+        (None, Some("10.77.0.64/26"), false),
+    ] {
+        let ask = |range: Option<&str>| {
+            range.map_or_else(|| exact("10.77.0.0/24"), |range| exact("10.77.0.0/24").range(range))
+        };
+        let mut desk = Desk::new(lan());
+        desk.subnet(ask(first));
+        let said = desk.said(ask(second));
+        assert_eq!(said == "10.77.0.0/24", granted, "{first:?} {second:?}: {said}");
+    }
+    let mut desk = Desk::new(lan());
+    pair(&mut desk);
+    for other in ["10.77.0.0/25", "10.77.0.0/23"] {
+        let said = desk.said(exact(other).range("10.77.0.0/27"));
+        assert!(said.starts_with("pool overlaps"), "another prefix: {said}");
+    }
+    let copy = exact("10.77.0.0/24").range("10.77.0.0/27").option("overlap", "true");
+    desk.subnet(copy);
+    let said = desk.said(exact("10.77.0.0/24").range("10.77.0.192/27"));
+    assert!(said.starts_with("pool overlaps"), "beside a copy made on purpose: {said}");
+}
+
+#[test]
+fn unique_over_both_dynamic_by_number_and_gateways() {
+    let mut desk = Desk::new(lan());
+    let (first, second) = pair(&mut desk);
+    assert_eq!([desk.host(gateway(&first)), desk.host(gateway(&second))], ["10.77.0.64", "10.77.0.128"]);
+    // An address by number in the other's range, and beyond both.
+    assert_eq!(desk.host(by_number(&first, "10.77.0.129", false)), "10.77.0.129");
+    assert_eq!(desk.host(by_number(&first, "10.77.0.5", false)), "10.77.0.5");
+    assert_eq!(desk.host(address(&second)), "10.77.0.130", "not what the other has");
+    for taken in ["10.77.0.129", "10.77.0.5", "10.77.0.64"] {
+        for as_gateway in [false, true].into_iter().filter(|gateway| !gateway || taken != "10.77.0.64") {
+            let said = desk.gave(by_number(&second, taken, as_gateway));
+            assert!(said.starts_with(&format!("address already in use: {taken} is held by ")), "{said}");
+            assert!(said.contains(&first), "the other one is named by PoolID: {said}");
+        }
+    }
+    desk.free(&first, "10.77.0.129");
+    assert_eq!(desk.host(by_number(&second, "10.77.0.129", false)), "10.77.0.129", "free again");
+}
+
+#[test]
+fn a_router_is_the_gateway_of_both_and_releasing_one_frees_nothing_of_the_other() {
+    let mut desk = Desk::new(lan());
+    let (first, second) = pair(&mut desk);
+    for id in [&first, &second] {
+        assert_eq!(desk.host(by_number(id, "10.77.0.1", true)), "10.77.0.1");
+    }
+    let web = desk.host(address(&first));
+    desk.free(&second, "10.77.0.1");
+    desk.release(&second);
+    assert!(desk.record(&first, "10.77.0.1").unwrap().leased && desk.record(&first, &web).unwrap().leased);
+    let second = desk.subnet(exact("10.77.0.0/24").range("10.77.0.128/26"));
+    let said = desk.gave(by_number(&second, "10.77.0.1", false));
+    assert!(said.starts_with("address already in use: 10.77.0.1 is held by the gateway"), "{said}");
+}
+
+#[test]
+fn each_of_both_keeps_its_own_memory() {
+    let mut desk = Desk::new(lan());
+    let (first, second) = pair(&mut desk);
+    for (id, name) in [(&first, "other"), (&first, "web"), (&second, "other"), (&second, "db")] {
+        desk.gave(named(id, name));
+    }
+    desk.release(&first);
+    desk.release(&second);
+    let second = desk.subnet(exact("10.77.0.0/24").range("10.77.0.128/26"));
+    let first = desk.subnet(exact("10.77.0.0/24").range("10.77.0.64/26"));
+    assert_eq!(desk.host(named(&first, "web")), "10.77.0.66");
+    assert_eq!(desk.host(named(&second, "db")), "10.77.0.130");
+    assert_eq!(desk.plan.subnets().count(), 2);
+}
+
+#[test]
+fn a_pin_by_hand_holds_in_the_subnet_whose_range_has_it() {
+    let mut desk = Desk::new(lan());
+    let (first, second) = pair(&mut desk);
+    let pin = |subnet: &str, text: &str| gipam::plan::pins::PinRequest {
+        holder: gipam::plan::pins::Holder::Name("web".into()),
+        address: ip(text),
+        subnet: Some(subnet.to_owned()),
+    };
+    let pinned = desk.plan.pin(&pin(&first, "10.77.0.70"), desk.now).unwrap();
+    for change in &pinned.changes {
+        desk.plan.apply(change);
+    }
+    assert_eq!(desk.host(named(&second, "web")), "10.77.0.129");
+    assert_eq!(desk.host(named(&first, "web")), "10.77.0.70");
+    desk.host(by_number(&second, "10.77.0.71", false));
+    let refused = desk.plan.pin(&pin(&first, "10.77.0.71"), desk.now).unwrap_err().to_string();
+    assert!(refused.starts_with("address already in use: 10.77.0.71 is held by c"), "{refused}");
+}

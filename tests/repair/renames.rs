@@ -1,0 +1,58 @@
+//! `docker rename` says nothing to a driver (P30): the new name is read from the Engine's list, and stands above the one of the
+//! request.
+
+use gipam::plan::request::{AddressRequest, Reply, Request};
+use gipam::store::Reader;
+
+use crate::clock;
+use crate::world::{World, later};
+
+/// An endpoint of this name asks, as on Engine 29.
+async fn asks(world: &World, id: &str, name: &str) -> std::net::IpAddr {
+    let request = AddressRequest { id: id.to_owned(), name: Some(name.into()), ..AddressRequest::default() };
+    match world.ask(Request::Address(request)).await.unwrap() {
+        Reply::Address { address, .. } => address,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn p30_a_rename_is_followed_and_the_renamed_container_keeps_its_address() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let id = world.subnet(None).await.unwrap();
+    let old = asks(&world, &id, "web").await;
+    let shown = old.to_string();
+    world.show("front", "10.9.0.0/24", &[("web", &shown)]);
+    world.look().await;
+    world.show("front", "10.9.0.0/24", &[("web-old", &shown)]);
+    for _ in 0..2 {
+        later(&CLOCK, 60_001);
+        world.look().await;
+    }
+    let new = asks(&world, &id, "web").await;
+    assert_ne!(old, new, "the living lease is given to nobody");
+    let taken = AddressRequest {
+        id: id.clone(),
+        address: Some(old),
+        name: Some("late".into()),
+        ..Default::default()
+    };
+    let refused = world.ask(Request::Address(taken)).await.unwrap_err();
+    assert!(refused.contains("is held by web-old"), "{refused}");
+    for address in [old, new] {
+        world.ask(Request::ReleaseAddress { id: id.clone(), address, generation: None }).await.unwrap();
+    }
+    assert_eq!(asks(&world, &id, "web-old").await, old);
+    assert_eq!(asks(&world, &id, "web").await, new);
+    // Hooks are told once, and the books say it after a start, too.
+    let entries = Reader::open(&world.books).unwrap().entries_after(0, 100).unwrap();
+    let named: Vec<_> = entries.iter().filter(|entry| entry.line.event == "named").collect();
+    let [entry] = named[..] else { panic!("{named:?}") };
+    assert_eq!(entry.line.name.as_deref(), Some("web-old"));
+    assert_eq!(entry.line.why.as_deref(), Some("the Engine shows web-old in front; it was web"));
+    let plan = world.plan();
+    let subnet = plan.held(&id).unwrap();
+    let record = subnet.addresses.get(subnet.number_of(old).unwrap()).unwrap();
+    assert_eq!(record.name.as_deref(), Some("web-old"));
+}
