@@ -32,11 +32,11 @@ fn up_and_down(w: &mut World) {
         "gateway, web and four of api, on both families: {:?}",
         w.leases()
     );
-    compose(w, "restart --timeout 1");
-    w.agree();
     let before = w.addresses("example-web-1", network);
     compose(w, "restart --timeout 1 web");
     assert_eq!(w.addresses("example-web-1", network), before, "a restart keeps both addresses");
+    w.agree();
+    compose(w, "restart --timeout 1");
     w.agree();
     compose(w, "down --timeout 1");
     w.until_empty();
