@@ -11,6 +11,7 @@ use crate::clock;
 use crate::plan::change::Serial;
 use crate::plan::counts::{AddressCounts, SubnetCounts};
 use crate::plan::prefix::Family;
+use crate::plan::request::InUse;
 use crate::plan::settings::{Base, Millis};
 use crate::plan::{Plan, Subnet};
 use crate::store::{Error, Reader};
@@ -81,13 +82,13 @@ pub fn pool_share(base: &Base, counts: &SubnetCounts) -> f64 {
 
 impl Census {
     /// Counts now.
-    pub fn take(books: &Path, now: Millis, most: usize) -> Result<Self, Error> {
+    pub fn take(books: &Path, now: Millis, most: usize, in_use: &[InUse]) -> Result<Self, Error> {
         let begun = Instant::now();
         let reader = Reader::open(books)?;
         let mut plan = Plan::new(reader.settings()?);
         reader.load_subnets(|change| plan.apply(&change))?;
         plan.advance(now);
-        let mut census = Self { pools: pools(&plan), ..Self::default() };
+        let mut census = Self { pools: pools(&plan, in_use), ..Self::default() };
         let longest = plan.settings().pools.iter().map(|pool| pool.cooling);
         let longest = longest.chain([plan.settings().cooling]).max().unwrap_or(0);
         let mut counter = Counter { plan: &plan, most, serial: 0, given: Vec::new(), found: Vec::new() };
@@ -118,14 +119,14 @@ impl Census {
     }
 }
 
-fn pools(plan: &Plan) -> Vec<PoolCount> {
+fn pools(plan: &Plan, in_use: &[InUse]) -> Vec<PoolCount> {
     let families = |pool| Family::BOTH.into_iter().map(move |family| (pool, family));
     let all = plan.settings().pools.iter().flat_map(families);
     let count = |(pool, family): (&crate::plan::settings::PoolSettings, Family)| {
         let base = pool.base(family)?;
         let mut counts = plan.count_subnets(base);
         let share = if pool.closed { 0.0 } else { pool_share(base, &counts) };
-        if pool.closed {
+        if pool.closed || Plan::unusable(base.base, in_use).is_some() {
             counts.free = 0;
         }
         Some(PoolCount { pool: pool.name.clone(), family, counts, share })
@@ -207,7 +208,7 @@ impl Counting {
     }
 
     /// What there is, counted anew if it is time. Reads the books.
-    pub fn look(&self) -> Result<Arc<Census>, Error> {
+    pub fn look(&self, in_use: &[InUse]) -> Result<Arc<Census>, Error> {
         // Who comes while it is counted waits for that count.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, census)) = last.as_ref()
@@ -215,7 +216,7 @@ impl Counting {
         {
             return Ok(census.clone());
         }
-        let census = Arc::new(Census::take(&self.books, clock::now(), self.most)?);
+        let census = Arc::new(Census::take(&self.books, clock::now(), self.most, in_use)?);
         *last = Some((Instant::now(), census.clone()));
         Ok(census)
     }

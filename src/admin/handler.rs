@@ -23,7 +23,7 @@ use crate::hooks::{Hooks, Report};
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
 use crate::plan::prefix::Prefix;
-use crate::plan::request::Request as PlanRequest;
+use crate::plan::request::{InUse, Request as PlanRequest};
 use crate::plan::settings::{Millis, rfc3339};
 use crate::reconcile;
 use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
@@ -177,6 +177,11 @@ impl Admin {
         self.hooks.as_ref().map_or_else(|| watch::Sender::new(0).subscribe(), Hooks::follow)
     }
 
+    /// What this host uses now.
+    pub fn in_use(&self) -> Arc<[InUse]> {
+        (self.look)()
+    }
+
     /// How each hook does. Reads the books.
     pub fn hooks(&self) -> Vec<Report> {
         self.hooks.as_ref().map(Hooks::report).unwrap_or_default()
@@ -238,6 +243,8 @@ impl Admin {
         }
         let look = self.look;
         self.read(move |view, _| {
+            let looks = ["/v1/pools", "/v1/map"].contains(&path.as_str());
+            let view = if looks { view.on(look()) } else { view };
             view.answer(&path, &query, look)
                 .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("there is no view {path}"))))
         })
@@ -246,7 +253,9 @@ impl Admin {
 
     async fn status(&self, query: String) -> Result<Vec<u8>, AdminError> {
         let hooks = self.hooks.clone();
+        let host = self.look;
         let look = move |view: View, books: &Path| {
+            let view = view.on(host());
             let hooks = hooks.iter().flat_map(Hooks::report).map(HookRow::from).collect();
             Ok(Status { hooks, ..view.status_for(books, &query)? })
         };

@@ -11,7 +11,7 @@ use super::query::Query;
 use super::rows::{Count, ExplainRow, MapRow, ReservedRow, SegmentRow, StepRow, WhoRow};
 use super::views::View;
 use crate::docker::wire::parse_mac;
-use crate::plan::map::Segment;
+use crate::plan::map::{Segment, Shade};
 use crate::plan::prefix::{AddressRange, Family, Prefix};
 use crate::plan::request::{AddressRequest, Context, InUse, Mac, Request, Space, SubnetRequest, Wanted};
 use crate::plan::settings::Base;
@@ -26,6 +26,22 @@ fn missing(text: String) -> AdminError {
 
 fn invalid(text: &str) -> AdminError {
     AdminError::new(Kind::Invalid, text.to_owned())
+}
+
+/// The same with what is free as what is never given.
+fn nothing_free(base: Prefix, segments: Vec<Segment>) -> Vec<Segment> {
+    let (mut whole, mut next) = (Vec::new(), Some(base.first()));
+    for segment in segments {
+        if let Some(next) = next.filter(|next| *next < segment.0) {
+            whole.push((next, segment.0 - 1, Shade::Never));
+        }
+        next = segment.1.checked_add(1);
+        whole.push(segment);
+    }
+    if let Some(next) = next.filter(|next| *next <= base.last()) {
+        whole.push((next, base.last(), Shade::Never));
+    }
+    whole
 }
 
 fn rows(prefix: Prefix, segments: Vec<Segment>) -> Vec<SegmentRow> {
@@ -78,17 +94,24 @@ impl View {
             prefix: prefix.to_string(),
             unit: prefix.family().bits(),
             segments: rows(prefix, self.plan().map_of_subnet(subnet)),
+            unusable: None,
         }
     }
 
     fn pool_map(&self, pool: &str, base: &Base) -> MapRow {
+        let mut segments = self.plan().map_of_pool(base);
+        let unusable = self.unusable(base.base);
+        if unusable.is_some() {
+            segments = nothing_free(base.base, segments);
+        }
         MapRow {
             of: "pool".to_owned(),
             pool: Some(pool.to_owned()),
             family: base.base.family().name().to_owned(),
             prefix: base.base.to_string(),
             unit: base.size,
-            segments: rows(base.base, self.plan().map_of_pool(base)),
+            segments: rows(base.base, segments),
+            unusable,
         }
     }
 

@@ -61,6 +61,9 @@ pub struct PoolRow {
     pub cooling: Count,
     /// It left the configuration and gives no new subnets.
     pub closed: bool,
+    /// Why this host leaves nothing of it; `null` where something is left, or where no daemon looks at the host.
+    #[serde(default)]
+    pub unusable: Option<String>,
 }
 
 /// One subnet.
@@ -213,6 +216,9 @@ pub struct MapRow {
     pub unit: u8,
     /// What is not free, from first to last.
     pub segments: Vec<SegmentRow>,
+    /// Of a pool: why this host leaves nothing of it; then nothing is free.
+    #[serde(default)]
+    pub unusable: Option<String>,
 }
 
 /// A stretch of addresses in one state.

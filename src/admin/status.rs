@@ -157,6 +157,9 @@ pub struct PoolUsage {
     pub cooling: Count,
     /// It left the configuration and gives no new subnets.
     pub closed: bool,
+    /// Why this host leaves nothing of it, as in the row of `gipam pools`.
+    #[serde(default)]
+    pub unusable: Option<String>,
     /// Places for subnets that reservations keep free.
     pub reserved: Count,
     /// How full it is by subnets, 0 to 1.
@@ -274,6 +277,7 @@ impl View {
             free: row.free,
             cooling: row.cooling,
             closed: row.closed,
+            unusable: row.unusable,
         };
         self.pools().into_iter().map(usage).collect()
     }

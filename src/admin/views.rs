@@ -10,7 +10,7 @@ use super::error::{AdminError, Kind as ErrorKind};
 use super::leases::Names;
 use super::query::Query;
 use super::rows::{Count, HistoryRow, PoolRow, SubnetRow};
-use crate::plan::prefix::Family;
+use crate::plan::prefix::{Family, Prefix};
 use crate::plan::request::InUse;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::plan::{Plan, Subnet};
@@ -24,6 +24,8 @@ pub struct View {
     plan: Plan,
     networks: Networks,
     now: Millis,
+    /// What this host uses, as far as somebody looked.
+    in_use: Arc<[InUse]>,
 }
 
 impl From<StoreError> for AdminError {
@@ -73,7 +75,18 @@ impl View {
         reader.load(|change| plan.apply(&change))?;
         plan.advance(now);
         let networks = reader.networks()?;
-        Ok(Self { reader, plan, networks, now })
+        Ok(Self { reader, plan, networks, now, in_use: Arc::from([]) })
+    }
+
+    /// The same on a host that uses this.
+    #[must_use]
+    pub fn on(self, in_use: Arc<[InUse]>) -> Self {
+        Self { in_use, ..self }
+    }
+
+    /// Why this host leaves nothing of a base, if so.
+    pub fn unusable(&self, base: Prefix) -> Option<String> {
+        Plan::unusable(base, &self.in_use)
     }
 
     /// The plan that was read.
@@ -126,15 +139,17 @@ impl View {
                 Family::BOTH.into_iter().filter_map(|family| Some((family, pool.base(family)?)))
             {
                 let counts = self.plan.count_subnets(base);
+                let unusable = self.unusable(base.base);
                 rows.push(PoolRow {
                     pool: pool.name.clone(),
                     family: family.name().to_owned(),
                     base: base.base.to_string(),
                     size: base.size,
                     subnets: Count(counts.held.into()),
-                    free: Count(if pool.closed { 0 } else { counts.free }),
+                    free: Count(if pool.closed || unusable.is_some() { 0 } else { counts.free }),
                     cooling: Count(counts.cooling.into()),
                     closed: pool.closed,
+                    unusable,
                 });
             }
         }

@@ -53,7 +53,11 @@ fn known(row: WhoRow) -> String {
 pub(super) fn map(asking: &Asking, of: Option<&str>, surroundings: &Surroundings) -> Result<(), Error> {
     let colour = std::io::stdout().is_terminal() && !surroundings.variables.contains_key("NO_COLOR");
     show(asking, &query("/v1/map", &[("of", of)]), |rows: Vec<MapRow>| {
-        rows.iter().filter_map(|map| picture::drawn(map, colour)).collect::<Vec<_>>().join("\n")
+        let drawn = |map: &MapRow| {
+            let why = map.unusable.as_ref().map(|why| format!("nothing can be given: {}\n", escaped(why)));
+            Some(picture::drawn(map, colour)? + &why.unwrap_or_default())
+        };
+        rows.iter().filter_map(drawn).collect::<Vec<_>>().join("\n")
     })
 }
 

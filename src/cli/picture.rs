@@ -247,6 +247,7 @@ mod tests {
             prefix: prefix.to_owned(),
             unit,
             segments: segments.iter().map(segment).collect(),
+            unusable: None,
         }
     }
 

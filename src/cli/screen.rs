@@ -347,6 +347,7 @@ mod tests {
             subnets: Count(1),
             free: Count((1 << 24) - 1),
             cooling: Count(0),
+            unusable: None,
             closed: n == 1,
             reserved: Count(0),
             share: 0.95,

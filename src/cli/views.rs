@@ -11,7 +11,7 @@ use super::args::Leases;
 use super::error::Error;
 use super::output::{self, Asking};
 use super::screen;
-use super::tables::{optional, table, time};
+use super::tables::{escaped, optional, table, time};
 use crate::admin::client::encoded;
 use crate::admin::rows::{HistoryRow, LeaseRow, PoolRow, Status, SubnetRow};
 use crate::config::Surroundings;
@@ -41,15 +41,24 @@ pub(super) fn status(asking: &Asking, surroundings: &Surroundings) -> Result<(),
 /// `gipam pools`.
 pub(super) fn pools(asking: &Asking) -> Result<(), Error> {
     show(asking, "/v1/pools", |rows: Vec<PoolRow>| {
+        let why = |row: &PoolRow| {
+            let why = row.unusable.as_ref()?;
+            Some(format!("pool {} ({}): {}\n", row.pool, row.base, escaped(why)))
+        };
+        let notes: String = rows.iter().filter_map(why).collect();
         let row = |row: PoolRow| {
-            let name = if row.closed { format!("{} (closed)", row.pool) } else { row.pool };
+            let name = match row.unusable {
+                Some(_) => format!("{} (unusable)", row.pool),
+                None if row.closed => format!("{} (closed)", row.pool),
+                None => row.pool,
+            };
             let size = format!("/{}", row.size);
             let [subnets, cooling, free] =
                 [row.subnets, row.cooling, row.free].map(|count| count.0.to_string());
             vec![name, row.family, row.base, size, subnets, cooling, free]
         };
         let headings = ["POOL", "FAMILY", "BASE", ">SIZE", ">SUBNETS", ">COOLING", ">FREE"];
-        table(&headings, rows.into_iter().map(row))
+        table(&headings, rows.into_iter().map(row)) + &notes
     })
 }
 

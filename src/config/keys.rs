@@ -87,7 +87,7 @@ const TOP: &[Key] = &[
         "advertise",
         "the address; 127.0.0.1 for all",
         "",
-        "`HOST:PORT` that Docker is told instead of `address`",
+        "`HOST:PORT` that Docker is told instead of `address`; over plain TCP also the one name under which requests are taken",
     ),
     key(
         "unix",

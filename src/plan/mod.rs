@@ -39,6 +39,7 @@ mod reserve;
 pub mod settings;
 mod siblings;
 mod subnet;
+mod unusable;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -126,7 +126,7 @@ impl Watch {
 
 /// How full everything is.
 fn levels(books: &Path, shares: &WarnAt, now: Millis) -> Result<Vec<Level>, crate::store::Error> {
-    let census = Census::take(books, now, SUBNETS)?;
+    let census = Census::take(books, now, SUBNETS, &[])?;
     let pools = census.pools.into_iter().map(|pool| Level {
         share: pool.share,
         warn_at: shares.of(&pool.pool),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::cells::{Cell, Item, Region, Special, State, fold};
 use super::picture::{Picture, ShownSubnet};
 use crate::admin::{AdminError, Kind};
+use crate::plan::Plan;
 use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::settings::PoolSettings;
 
@@ -181,8 +182,17 @@ fn pool_area(picture: &Picture, pool: &PoolSettings, base: Prefix, part: Prefix,
         name: None,
         unit,
         closed: pool.closed,
-        cells: fold(region, items, &reserved(picture, part, part, false), most),
+        cells: fold(region, items, &not_given(picture, base, part), most),
     }
+}
+
+/// What of a part of a pool is not free, though nobody has it: reserved, or all of it where the host leaves nothing.
+fn not_given(picture: &Picture, base: Prefix, part: Prefix) -> Vec<Special> {
+    if Plan::unusable(base, &picture.in_use).is_none() {
+        return reserved(picture, part, part, false);
+    }
+    let text = "not given: this host uses it, see the pool";
+    vec![Special { first: part.first(), last: part.last(), state: State::Never, text }]
 }
 
 /// Reservations in a part, of the whole that they were looked up for.

@@ -198,7 +198,9 @@ impl Web {
 
     async fn metrics(&self) -> Response {
         let (admin, counting) = (self.admin.clone(), self.counting.clone());
-        let read = self.readers.read(move || Ok((admin.hooks(), counting.look().map_err(AdminError::from))));
+        let read = self
+            .readers
+            .read(move || Ok((admin.hooks(), counting.look(&admin.in_use()).map_err(AdminError::from))));
         let (hooks, census) = match read.await {
             Ok((hooks, census)) => (hooks, census),
             Err(error) => (Vec::new(), Err(error)),

@@ -22,6 +22,7 @@ use crate::clock;
 use crate::hooks::Report;
 use crate::ledger::Ledger;
 use crate::plan::Plan;
+use crate::plan::request::InUse;
 use crate::plan::settings::Millis;
 
 /// A picture is at least so old before another is made.
@@ -81,12 +82,19 @@ pub struct Picture {
     pub hooks: Vec<Report>,
     /// What people reserved and pinned.
     pub by_hand: ByHand,
+    /// What the host uses.
+    pub in_use: Arc<[InUse]>,
 }
 
 impl Picture {
-    fn read(books: &Path, (commits, turns): (u64, u64), hooks: Vec<Report>) -> Result<Self, AdminError> {
+    fn read(
+        books: &Path,
+        (commits, turns): (u64, u64),
+        hooks: Vec<Report>,
+        in_use: Arc<[InUse]>,
+    ) -> Result<Self, AdminError> {
         let at = clock::now();
-        let view = View::open(books, at)?;
+        let view = View::open(books, at)?.on(in_use.clone());
         let (leases, rows) = (view.leases(Query("all=true"))?, view.subnets());
         let (pools, status) = (view.pools(), view.status(books));
         let plan = view.into_plan();
@@ -102,7 +110,7 @@ impl Picture {
         let subnets = rows.into_iter().map(shown).collect();
         let pools = pools.into_iter().map(|row| shown_pool(&plan, row)).collect();
         let by_hand = ByHand::of(&plan, &leases);
-        Ok(Self { at, commits, turns, pools, subnets, leases, plan, status, hooks, by_hand })
+        Ok(Self { at, commits, turns, pools, subnets, leases, plan, status, hooks, by_hand, in_use })
     }
 }
 
@@ -176,7 +184,7 @@ impl Gallery {
         let (books, admin) = (self.books.clone(), self.admin.clone());
         let reading = self.readers.read(move || {
             let begun = Instant::now();
-            Ok((Picture::read(&books, moment, admin.hooks())?, begun.elapsed()))
+            Ok((Picture::read(&books, moment, admin.hooks(), admin.in_use())?, begun.elapsed()))
         });
         let (picture, cost) = reading.await?;
         let (picture, read) = (Arc::new(picture), Instant::now());

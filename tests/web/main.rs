@@ -13,6 +13,7 @@ mod rules;
 mod state;
 mod strangers;
 mod support;
+mod unusable;
 
 #[path = "../support/daemon.rs"]
 mod daemon;

@@ -73,7 +73,7 @@ fn abandoned_readers_of_the_page_do_not_pile_up() {
     assert!(most <= rested + 4, "{most} threads, {rested} at rest");
     let begun = Instant::now();
     site.daemon.wire().subnet(true);
-    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let grown = number(&site, "VmHWM").saturating_sub(before);
     assert!(grown < 120 << 10, "{grown} KiB more");
     until("a reader that stays is answered", || (site.get("/api/usage").status == 200).then_some(()));
@@ -93,7 +93,7 @@ fn abandoned_commands_do_not_pile_up() {
     assert!(most <= rested + 4, "{most} threads, {rested} at rest");
     let begun = Instant::now();
     site.daemon.wire().subnet(true);
-    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let grown = number(&site, "VmHWM").saturating_sub(before);
     assert!(grown < 120 << 10, "{grown} KiB more");
     assert!(site.daemon.view("/v1/status")["running"].as_bool().unwrap());
