@@ -6,11 +6,12 @@ SCENARIOS ?=
 
 .PHONY: build run demo check test engines units faults torture page bench bench-check load deb dist plugin packages reproducible arm64
 
-# The program for use: target/release/gipam.
+# The program for use: target/package/gipam. The same one is run below, installed by docs/install.md, and packed.
 build:
-	$(CARGO) build --release --locked
+	GIPAM_MACHINE="$(MACHINE)" scripts/package.sh program
 
-# Starts gipam, a dual-stack network and two containers, shows the books, serves until Ctrl-C. Leaves nothing behind.
+# Builds gipam, starts it with a dual-stack network and two containers, shows the books, serves until Ctrl-C and says what to
+# type meanwhile. Leaves nothing behind.
 run:
 	scripts/demo.sh run
 

@@ -1,12 +1,11 @@
 #!/bin/bash
 # bench.sh run|check|load [WORD...] - what gipam costs: measured (docs/benchmarks.md), guarded, or any plugin under load.
 #
-# Builds the measuring program; for `run` as packages are built, and with it the program that they carry. `check` counts
+# Builds the measuring program as packages are built, and with it the program that they carry. `check` counts
 # instructions and installs valgrind where it is missing, which then stays installed. Load goes to daemons of its own and to the
 # sockets that were named.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-CARGO=${CARGO:-cargo}
 MODE=${1:-}
 case $MODE in run | check | load) ;; *) echo "usage: bench.sh run|check|load [WORD...]" >&2; exit 2 ;; esac
 
@@ -18,9 +17,5 @@ if [ "$MODE" = check ] && ! command -v valgrind >/dev/null; then
   "${ROOT[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends valgrind >/dev/null
 fi
 
-if [ "$MODE" = run ]; then
-  bench=$(scripts/package.sh measured)
-  exec "$bench" "$@"
-fi
-"$CARGO" build --release --locked --quiet --example bench
-exec "${CARGO_TARGET_DIR:-target}/release/examples/bench" "$@"
+bench=$(scripts/package.sh measured)
+exec "$bench" "$@"

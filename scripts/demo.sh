@@ -1,11 +1,11 @@
 #!/bin/bash
 # demo.sh run|demo - gipam at work on this machine's Docker Engine.
 #
-# Builds gipam, starts it under the driver name gipam-demo with pools and books of its own, makes a dual-stack network and
-# two containers from an image made on the spot, lets them reach each other on both families, and shows the books. "run"
-# then goes on serving until Ctrl-C; "demo" ends by itself, with exit code 0 only if every step was true. Either way all
-# that it made is removed again. Where no Docker Engine answers, Debian's docker.io package is installed (and stays
-# installed) and started for the time being.
+# Builds gipam (the same program that packages carry), starts it under the driver name gipam-demo with pools, books and a
+# page of its own, makes a dual-stack network and two containers from an image made on the spot, lets them reach each other
+# on both families, and shows the books. "run" then prints what to type in another shell and serves until Ctrl-C; "demo"
+# ends by itself, with exit code 0 only if every step was true. Either way all that it made is removed again. Where no
+# Docker Engine answers, Debian's docker.io package is installed (and stays installed) and started for the time being.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MODE=${1:-run}
@@ -16,7 +16,8 @@ PLUGIN=/run/docker/plugins/$NAME.sock
 V4=10.213.0.0/16
 V6=fd13:2130::/48
 GIPAM=${GIPAM_BINARY:-}
-STATE='' GIPAM_PID='' SERVING='' DOCKERD_PID='' NAMESPACE=() STARTED=() MADE=()
+unset GIPAM_BINARY # gipam would wonder at it
+STATE='' GIPAM_PID='' SERVING='' DOCKERD_PID='' PORT='' URL='' NAMESPACE=() STARTED=() MADE=()
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 fail() { echo "demo.sh: $*" >&2; exit 1; }
@@ -27,15 +28,16 @@ show() { printf '$ %s\n' "$*"; "$@"; }
 # --- before ---------------------------------------------------------------------------------------------------------
 
 build() {
+  [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+    fail "root is needed to put a driver where Docker looks for it: run this as root"
   if [ -z "$GIPAM" ]; then
-    command -v cargo >/dev/null || fail "a Rust toolchain is needed: cargo was not found"
-    say "building gipam"
-    cargo build --locked --quiet
-    GIPAM=${CARGO_TARGET_DIR:-$PWD/target}/debug/gipam
+    say "building gipam: target/package/gipam, the program that make build and the packages use, too"
+    [ -e target/package/gipam ] ||
+      echo "The first time cargo compiles about 120 crates, six minutes of processor time; the last one, gipam, takes longest."
+    scripts/package.sh program
+    GIPAM=${GIPAM_OUT:-$PWD/target/package}/gipam
   fi
-  [ "$(id -u)" = 0 ] && return
-  command -v sudo >/dev/null || fail "root is needed to put a driver where Docker looks for it: run this as root"
-  exec sudo --preserve-env=DOCKER_HOST "GIPAM_BINARY=$GIPAM" "$0" "$MODE"
+  [ "$(id -u)" = 0 ] || exec sudo --preserve-env=DOCKER_HOST "GIPAM_BINARY=$GIPAM" "$0" "$MODE"
 }
 
 # Docker looks for drivers on its own machine only, so only an Engine behind a UNIX socket will do.
@@ -159,12 +161,41 @@ clean_up() {
 
 # --- the show -------------------------------------------------------------------------------------------------------
 
+# The page's port: that of the documentation, or one of the next where something listens there.
+free_port() {
+  local port
+  for port in $(seq 9468 9499); do
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+  done
+  fail "no port between 9468 and 9499 is free for the page"
+}
+
+# Runs a command with a socket that listens on this machine's loopback, as systemd would pass it: the command itself may be
+# in a network namespace that no browser reaches.
+# shellcheck disable=SC2016 # the dollars are perl's
+with_page() { # PORT COMMAND...
+  exec setsid perl -MIO::Socket::INET -e '
+    $^F = 10; my $port = shift;
+    my $socket = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => $port, Listen => 64, ReuseAddr => 1) or die "port $port: $!\n";
+    if (fileno $socket != 3) { require POSIX; POSIX::dup2(fileno $socket, 3) or die "$!\n" }
+    @ENV{qw(LISTEN_FDS LISTEN_FDNAMES LISTEN_PID)} = (1, "http", $$);
+    exec @ARGV or die "$ARGV[0]: $!\n"' "$@"
+}
+
 start_gipam() {
+  local serve
   [ -d "${PLUGIN%/*}" ] || MADE+=("${PLUGIN%/*}")
   # a configuration of its own: not the machine's, and with the Engine that the demo uses
   printf '[gc]\nengine = "%s"\n' "${DOCKER_HOST#unix://}" >"$STATE/gipam.toml"
-  "${NAMESPACE[@]}" setsid "$GIPAM" serve --name "$NAME" --file "$STATE/gipam.db" --admin "$STATE/admin.sock" \
-    --config "$STATE/gipam.toml" -v4 "$V4" -v6 "$V6" >"$STATE/gipam.log" 2>&1 </dev/null &
+  PORT=$(free_port)
+  URL=http://127.0.0.1:$PORT/
+  serve=("$GIPAM" serve --name "$NAME" --file "$STATE/gipam.db" --admin "$STATE/admin.sock" --config "$STATE/gipam.toml"
+    --http "$PORT" -v4 "$V4" -v6 "$V6")
+  if [ -z "$DOCKERD_PID" ]; then
+    setsid "${serve[@]}" >"$STATE/gipam.log" 2>&1 </dev/null &
+  else
+    with_page "$PORT" "${NAMESPACE[@]}" "${serve[@]}" >"$STATE/gipam.log" 2>&1 </dev/null &
+  fi
   GIPAM_PID=$!
   for _ in $(seq 100); do
     ! gipam status >/dev/null 2>&1 || { SERVING=1; return; }
@@ -209,6 +240,29 @@ make_image() {
   tar -C "$dir" -c . | docker import - "$NAME" >/dev/null
 }
 
+# The page is where the last line of `run` says.
+page_answers() {
+  exec 3<>"/dev/tcp/127.0.0.1/$PORT" || fail "nothing listens at $URL"
+  printf 'GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3
+  grep -q '200 OK' <&3 || fail "the page at $URL does not answer"
+  exec 3>&-
+}
+
+# Ready to paste into another shell, whoever runs it.
+what_to_type() {
+  local root='' docker=docker
+  [ -z "${SUDO_USER:-}" ] || root='sudo '
+  [ "$DOCKER_HOST" = unix:///var/run/docker.sock ] || docker="docker --host $DOCKER_HOST"
+  say "serving until Ctrl-C, which removes everything again. In another shell:"
+  cat <<LINES
+$root$GIPAM --admin $STATE/admin.sock status
+$root$GIPAM --admin $STATE/admin.sock top
+$root$docker network create --ipv6 --ipam-driver $NAME mine
+$root$docker run --rm -it --network mine $NAME sh
+LINES
+  echo "In a browser: $URL"
+}
+
 main() {
   build
   trap clean_up EXIT
@@ -237,9 +291,9 @@ main() {
   done
   leased $NAME-1
   leased $NAME-2
+  page_answers
   if [ "$MODE" = run ]; then
-    say "serving; try: docker network create --ipv6 --ipam-driver $NAME mine   (Ctrl-C ends, and cleans up)"
-    [ -z "$DOCKERD_PID" ] || echo "(with DOCKER_HOST=$DOCKER_HOST)"
+    what_to_type
     wait "$GIPAM_PID"
     fail "gipam ended"
   fi

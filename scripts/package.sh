@@ -1,7 +1,7 @@
 #!/bin/bash
 # package.sh - packages of gipam, the same bytes from the same sources.
 #
-#   package.sh program      build the program that all packages carry: static, for any Debian, in target/package/gipam
+#   package.sh program      build the program that is run, installed and packed: static, for any Debian, in target/package/gipam
 #   package.sh measured     build it and, beside it, what measures it (see scripts/bench.sh); prints where
 #   package.sh deb          target/package/gipam_VERSION_ARCH.deb
 #   package.sh dist         target/package/gipam-VERSION-MACHINE-linux.tar.gz, with an install script
@@ -12,6 +12,8 @@
 # another). GIPAM_BINARY packs that program instead of building one, GIPAM_VERSION names another version, GIPAM_OUT another
 # directory. Times inside come from SOURCE_DATE_EPOCH, else from the last commit. Needs cargo and a C compiler; dpkg-deb for
 # the .deb; for another machine Debian's cross compiler and Rust's library for it, which root gets from apt and rustup.
+# `make run` and `make build` take the program from here, too: it is built once. Where the C library has no static archive
+# the program uses the shared one; it runs and installs here, and cannot be packed.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 umask 022
@@ -40,6 +42,21 @@ fi
 # Not exported: what cargo builds would be built anew for each commit.
 stamped() { env "SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH" LC_ALL=C TZ=UTC "$@"; }
 
+# Says what is missing, and where it comes from, before a build fails for it.
+toolchain() {
+  local need have
+  need=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  command -v cargo >/dev/null && command -v rustc >/dev/null ||
+    fail "Rust $need or newer is needed and cargo was not found: install Rust from https://rustup.rs"
+  have=$(rustc --version | cut -d' ' -f2)
+  [ "$(printf '%s\n' "$need" "$have" | sort -V | head -n 1)" = "$need" ] ||
+    fail "Rust $need or newer is needed and this is $have: install a newer one from https://rustup.rs (it may stand next to the distribution's)"
+  command -v cc >/dev/null || fail "a C compiler is needed: apt-get install gcc libc6-dev, or what your distribution calls them"
+}
+
+# Whether a program can be linked statically: for this machine only with the C library's archive.
+static() { [ "$MACHINE" != "$HERE" ] || [ -e "$(cc -print-file-name=libc.a)" ]; }
+
 # What builds for another machine than this one; root may install it.
 cross() {
   local gcc=$MACHINE-linux-gnu-gcc packages
@@ -60,6 +77,7 @@ cross() {
 # Every directory that could stand in the program is given a name that is the same everywhere; C is told the same.
 build() { # DIRECTORY TARGET_DIRECTORY [CARGO'S WORD...]
   local registry=${CARGO_HOME:-$HOME/.cargo} sysroot
+  toolchain
   [ "$MACHINE" = "$HERE" ] || cross
   sysroot=$(rustc --print sysroot)
   local map=(--remap-path-prefix="$1=/gipam" --remap-path-prefix="$registry=/cargo" --remap-path-prefix="$sysroot=/rust"
@@ -67,10 +85,17 @@ build() { # DIRECTORY TARGET_DIRECTORY [CARGO'S WORD...]
   local c="-ffile-prefix-map=$1=/gipam -ffile-prefix-map=$registry=/cargo -ffile-prefix-map=$2=/target"
   # nobody unwinds: a panic ends the program, and debuggers have nothing to show in a stripped one
   c+=" -fno-asynchronous-unwind-tables -fno-unwind-tables"
-  # static, so that one program serves every Debian whatever its C library; relocations packed
-  local flags=(-C target-feature=+crt-static -C force-unwind-tables=no -C "link-arg=-Wl,-z,pack-relative-relocs" "${map[@]}")
+  local flags=(-C force-unwind-tables=no -C "link-arg=-Wl,-z,pack-relative-relocs" "${map[@]}") # relocations packed
+  # static, so that one program serves every Debian whatever its C library
+  if static; then flags+=(-C target-feature=+crt-static); else flags+=(-C target-feature=-crt-static); fi
   (cd "$1" && SOURCE_DATE_EPOCH=0 CFLAGS="$c" CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}") \
-    cargo build --profile dist --locked --target "$TARGET" --target-dir "$2" --quiet --bin gipam "${@:3}")
+    cargo build --release --locked --target "$TARGET" --target-dir "$2" --bin gipam "${@:3}")
+}
+
+# A program for any Debian, for packages.
+packable() {
+  [ -n "${GIPAM_BINARY:-}" ] || static || fail "packages carry a static program and this machine has no libc.a: install your distribution's (Fedora: glibc-static)"
+  program
 }
 
 program() {
@@ -79,14 +104,14 @@ program() {
     install -m 755 "$GIPAM_BINARY" "$OUT/gipam"
   else
     build "$PWD" "${CARGO_TARGET_DIR:-$PWD/target}"
-    install -m 755 "${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/dist/gipam" "$OUT/gipam"
+    install -m 755 "${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/release/gipam" "$OUT/gipam"
   fi
-  [ "$(od -An -t x2 -j 18 -N 2 --endian=little "$OUT/gipam")" = " $NUMBER" ] || fail "$OUT/gipam is no program for $MACHINE"
+  [ "$(od -An -t x2 -j 18 -N 2 --endian=little "$OUT/gipam")" = " $NUMBER" ] || fail "$OUT/gipam is not a program for $MACHINE"
 }
 
 measured() {
   build "$PWD" "${CARGO_TARGET_DIR:-$PWD/target}" --example bench
-  echo "${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/dist/examples/bench"
+  echo "${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/release/examples/bench"
 }
 
 # Manual pages, completions, the list of what is built in: made by a program of their own.
@@ -104,7 +129,7 @@ settle() { find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +; }
 
 deb() {
   command -v dpkg-deb >/dev/null || fail "dpkg-deb is needed: apt-get install dpkg"
-  program; papers
+  packable; papers
   local tree=$OUT/deb doc
   doc=$tree/usr/share/doc/gipam
   rm -rf "$tree"
@@ -150,7 +175,7 @@ CONTROL
 }
 
 dist() {
-  program; papers
+  packable; papers
   local name=gipam-$VERSION-$MACHINE-linux
   local tree=$OUT/dist/$name
   rm -rf "$OUT/dist"; mkdir -p "$tree/docs"
@@ -168,7 +193,7 @@ dist() {
 }
 
 plugin() {
-  program
+  packable
   rm -rf "$OUT/plugin"
   install -D -m 755 "$OUT/gipam" "$OUT/plugin/rootfs/gipam"
   # where Docker mounts things, and where gipam looks for Docker
@@ -188,8 +213,8 @@ reproducible() {
   git ls-files -z | xargs -0 cp --parents -t "$copy"
   program
   build "$copy" "$place/built"
-  sha256sum "$OUT/gipam" "$place/built/$TARGET/dist/gipam" | cut -d' ' -f1
-  cmp "$OUT/gipam" "$place/built/$TARGET/dist/gipam" || fail "the two programs differ"
+  sha256sum "$OUT/gipam" "$place/built/$TARGET/release/gipam" | cut -d' ' -f1
+  cmp "$OUT/gipam" "$place/built/$TARGET/release/gipam" || fail "the two programs differ"
   echo "the same bytes twice"
 }
 

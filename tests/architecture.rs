@@ -3,6 +3,7 @@
 //! Promises: the table of ARCHITECTURE.md is held against the code. Looks at the sources, runs nothing.
 
 #![cfg(test)]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -187,5 +188,35 @@ fn every_file_opens_with_what_it_is_and_stays_a_room() {
         assert!(text.starts_with("//!"), "{} does not open with //!", path.display());
         let lines = text.lines().count();
         assert!(lines <= 500, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn one_program_is_run_installed_packed_and_measured() {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let manifest = read("Cargo.toml");
+    let profiles: Vec<&str> = manifest
+        .lines()
+        .filter_map(|line| line.strip_prefix("[profile.")?.strip_suffix(']'))
+        .filter(|name| !name.contains('.'))
+        .collect();
+    assert_eq!(profiles, ["release", "dev"], "a further profile builds everything once more");
+    for (path, wanted) in [
+        ("Makefile", "scripts/package.sh program"),
+        ("scripts/demo.sh", "scripts/package.sh program"),
+        ("scripts/bench.sh", "scripts/package.sh measured"),
+        ("docs/install.md", "target/package/gipam"),
+    ] {
+        let text = read(path);
+        assert!(text.contains(wanted), "{path} does not use {wanted}");
+        assert!(!text.contains("build --release"), "{path} builds another program");
+    }
+}
+
+#[test]
+fn the_readme_names_the_rust_that_the_manifest_asks_for() {
+    let version = env!("CARGO_PKG_RUST_VERSION");
+    for page in [include_str!("../README.md"), include_str!("../docs/install.md")] {
+        assert!(page.contains(&format!("Rust {version} or later")), "{version}");
     }
 }

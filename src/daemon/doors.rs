@@ -1,7 +1,7 @@
 //! Opening what the configuration names: driver doors, the admin socket, sockets passed by systemd.
 //!
 //! Promises: everything listens before anything is served; a socket that systemd passed (its `FileDescriptorName=` is
-//! the driver's name, or `admin`) is used as it is; plugin files tell the Engine where to look and go at the end.
+//! the driver's name, `admin`, or `http` for the page) is used as it is; plugin files tell the Engine where to look and go at the end.
 //! Decides nothing about requests.
 
 use std::fs;
@@ -106,10 +106,15 @@ pub fn open(config: &Config) -> Result<Doors, Error> {
         };
         drivers.push(Opened { driver: driver.clone(), listener });
     }
+    let http = match &config.http {
+        Some(http) => Some(take(&mut passed, &["http"]).map_or_else(|| open_http(http), Ok)?),
+        None => None,
+    };
     for (name, _) in &passed {
-        tracing::warn!("systemd passed a socket named {name:?}, which is no driver name; it is not served");
+        tracing::warn!(
+            "systemd passed a socket named {name:?}, which is not a driver name; it is not served"
+        );
     }
-    let http = config.http.as_ref().map(open_http).transpose()?;
     let announcements = tell(config, &drivers)?;
     Ok(Doors { drivers, admin, http, announcements })
 }

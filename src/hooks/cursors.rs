@@ -37,7 +37,7 @@ impl Cursors {
         };
         let (_, newest) = reader.log_ends()?;
         for (name, number) in numbers.iter_mut().filter(|(_, number)| **number > newest) {
-            // Where no history is kept its numbers may begin anew; what was written before was told.
+            // Without a history its numbers may start again; earlier events were delivered.
             tracing::debug!("hook {name}: goes on at {newest} instead of {number}");
             *number = newest;
         }

@@ -16,7 +16,7 @@ use crate::store::{Error, Reader};
 /// What happened, or what was not told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// Its number in the history; none for those that are no part of it.
+    /// Its number in the history; none for events that are not in it.
     pub id: Option<u64>,
     /// `leased`, `subnet_granted` ...; see `config::hooks::EVENTS`; or `gap`.
     pub event: String,
@@ -106,7 +106,7 @@ impl Event {
         Self { event, at, percent, family, space, subnet, pool, ..Self::default() }
     }
 
-    /// Whether a hook with this filter is told.
+    /// Whether a hook with this filter gets it.
     pub fn is_wanted(&self, wanted: Option<&[String]>) -> bool {
         self.event == "gap" || wanted.is_none_or(|wanted| wanted.contains(&self.event))
     }
@@ -139,7 +139,7 @@ pub(super) struct Page {
     pub(super) more: bool,
 }
 
-/// Reads what stands in the books after this number, at most so many rows.
+/// Reads the rows after this number from the books, up to a limit.
 pub(super) fn read(books: &Path, after: u64, most: usize, now: Millis) -> Result<Page, Error> {
     let reader = Reader::open(books)?;
     let entries = reader.entries_after(after, most)?;

@@ -1,8 +1,8 @@
-//! HOOKS: programs and web addresses that are told of what happens to leases and subnets.
+//! HOOKS: programs and URLs that get an event when something happens to a lease or a subnet.
 //!
 //! ```text
 //!   ledger ── "something was committed" ──▶ courier (one for each hook) ──▶ command, webhook
-//!                                             │  ▲ reads the history, a numbered log, beside the ledger
+//!                                             │  ▲ reads the history, a numbered log, on its own connection
 //!                                             └──┴ after a delivery: the cursor, through the ledger
 //! ```
 //!
@@ -46,7 +46,7 @@ use crate::store::{self, Reader};
 /// Events that stand in no history and wait for one hook; beyond them the newest are dropped.
 const WAITING: usize = 64;
 
-/// What the thread is told.
+/// Messages to the thread.
 enum Order {
     Configure { hooks: Vec<Hook>, done: oneshot::Sender<Result<(), String>> },
     Tell(Box<Event>),
@@ -87,7 +87,7 @@ pub fn start(ledger: Ledger, books: PathBuf) -> std::io::Result<(Hooks, std::thr
 }
 
 impl Hooks {
-    /// From now on these hooks are told; what they have to be told begins here, or where they were before.
+    /// From now on these are the hooks; their events begin here, or where they were before.
     pub async fn configure(&self, hooks: Vec<Hook>) -> Result<(), String> {
         let (done, answer) = oneshot::channel();
         let stopping = || "gipam is stopping".to_owned();

@@ -56,7 +56,7 @@ pub(super) enum Failure {
     Other { url: String, why: String },
 }
 
-/// Speaks TLS over this connection, if whoever answers is who the URL names.
+/// Speaks TLS over this connection, if the server is the one that the URL names.
 pub(super) async fn shake(stream: TcpStream, url: &Url, tls: &Tls) -> Result<TlsStream<TcpStream>, Failure> {
     let client = tls.client.clone().map_err(Failure::Files)?;
     let connecting = TlsConnector::from(client).connect(tls.name.clone(), stream);

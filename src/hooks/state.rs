@@ -90,7 +90,7 @@ impl State {
         }
     }
 
-    /// An event can never be delivered: said each time, as nobody is told of it.
+    /// An event can never be delivered: logged each time, because no hook gets it.
     pub(super) fn passed_over(&self, what: &str, text: &str) {
         self.passed_over.fetch_add(1, Ordering::Relaxed);
         tracing::error!("hook {}: {what} is passed over, it was never told: {text}", self.name);

@@ -26,7 +26,7 @@ const MAX_FIELDS: usize = 64;
 const KEPT: usize = 200;
 /// And how long these are waited for.
 const WORDS: Duration = Duration::from_millis(200);
-/// Why a connection that ended is no answer.
+/// Why a connection ended without an answer.
 pub(super) const EARLY: &str = "it ended early";
 
 /// What is sent.

@@ -2,7 +2,7 @@
 //!
 //! As dockerd does, the file of systemd-resolved is read instead when the only nameserver of `/etc/resolv.conf` is
 //! its local stub, 127.0.0.53: the real servers stand there. Loopback and link-local servers are left out, lines
-//! that are no nameserver or do not parse are skipped, and a file that is not there names none.
+//! that are not a nameserver or do not parse are skipped, and a missing file names none.
 //! It does not look at `/etc/hosts`, DNS configuration of dockerd, or anything a resolver says.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,7 +19,7 @@ pub const SYSTEMD_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
 
 const SYSTEMD_STUB: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53));
 
-/// The nameservers as prefixes in use. A missing file is no error.
+/// The nameservers as prefixes in use. A missing file is not an error.
 pub fn in_use(resolv_conf: &Path, systemd_resolv_conf: &Path) -> Result<Vec<InUse>, Error> {
     let mut servers = read(resolv_conf)?;
     if servers == [SYSTEMD_STUB] {

@@ -1,7 +1,7 @@
 //! Releases that a full or busy disk kept back: they stay queued until the disk takes writes again.
 //!
-//! Promises: bounded; each carries the generation it was meant for, so that it never releases a later grant; what is
-//! asked for twice stands once. Grants to be taken back are kept too. Knows no disk.
+//! Promises: bounded; each carries the generation that it was meant for, so that it never releases a later grant; equal
+//! releases are kept once. Undos of grants are kept, too. Does not touch the disk.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -50,12 +50,12 @@ impl Deferred {
     }
 }
 
-/// Whether a request gives something back: it is carried out whoever has gone, and kept if the disk is full.
+/// Whether a request releases something: it is carried out even if its caller has gone, and kept if the disk is full.
 pub(super) const fn gives_back(request: &Request) -> bool {
     matches!(request, Request::ReleaseSubnet { .. } | Request::ReleaseAddress { .. } | Request::Undo(_))
 }
 
-/// What a release would end; an undo is never asked for twice.
+/// What a release would end; an undo is never requested twice.
 fn target(request: &Request) -> Option<Target> {
     match request {
         Request::ReleaseSubnet { id, generation } => Some((id.clone(), None, *generation)),

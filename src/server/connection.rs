@@ -73,7 +73,7 @@ pub(super) async fn serve<H: Handler>(
         End::Refused(why) => {
             let bytes = raw(handler.refuse(why));
             let sent = timeout(limits.answer, stream.write_all(&bytes)).await;
-            // Whoever waits for this place does not wait for a client that reads slowly, too.
+            // The next connection does not also wait until a slow client has read its answer.
             hang_up(stream, &delivery, matches!(sent, Ok(Ok(()))) && !delivery.is_hurried()).await;
         }
         End::Dropped => {}

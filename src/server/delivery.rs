@@ -78,7 +78,7 @@ struct State {
     dead: bool,
     /// To be closed when idle, from then on; answers say `Connection: close`.
     retiring: Option<Instant>,
-    /// Others wait for this place: whoever does not say what it wants loses it soon.
+    /// Others wait for this place: a client that sends no request soon loses it.
     hurried: bool,
     /// We told the kernel to take no more from the client: an end of file is our own doing.
     deaf: bool,

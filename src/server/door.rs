@@ -74,7 +74,7 @@ pub enum DoorError {
         #[source]
         error: io::Error,
     },
-    /// A certificate or key is of no use.
+    /// A certificate or key is unusable.
     #[error("cannot use {}: {why}", path.display())]
     Pem {
         /// The file.
@@ -171,7 +171,7 @@ impl Listener {
     /// The same listener, speaking TLS; for an inherited TCP socket.
     ///
     /// # Errors
-    /// If the files are of no use, or the listener is a UNIX socket.
+    /// If the files are unusable, or the listener is a UNIX socket.
     pub fn with_tls(
         mut self,
         certificate: &Path,

@@ -19,7 +19,7 @@ pub(super) struct Gate<S = Stream> {
     delivery: Arc<Delivery>,
 }
 
-/// What the gate needs of a stream beside reading and writing.
+/// What the gate needs of a stream besides reading and writing.
 pub(super) trait Kernel {
     /// Tells the kernel to take nothing more from the client, if it can do that, so that the client's next
     /// write fails before a byte of it is sent and can safely be repeated elsewhere. What has already come

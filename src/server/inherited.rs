@@ -1,7 +1,7 @@
 //! Sockets that systemd bound for us (`LISTEN_FDS`, `LISTEN_FDNAMES`).
 //!
-//! Promises that they are taken over once, as they are: never bound again, never unlinked, their queue never
-//! emptied in vain. What is not a listening stream socket is refused by name. Call it before there are threads:
+//! Promises that they are taken over once, as they are: never bound again, never unlinked, their queue never emptied
+//! without an answer. Anything else than a listening stream socket is refused by name. Call it before there are threads:
 //! the variables are taken out of the environment, so that no child believes they are meant for it.
 
 use super::door::{DoorError, Listener, Socket};
@@ -15,7 +15,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// the socket unit; without names, `unknown`). Empty when there are none, and at every call but the first.
 ///
 /// # Errors
-/// If one of them is no listening stream socket, TCP or UNIX.
+/// If one of them is not a listening stream socket, TCP or UNIX.
 pub fn inherited() -> Result<Vec<(String, Listener)>, DoorError> {
     let ours = env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
     if !ours || TAKEN.swap(true, Ordering::SeqCst) {

@@ -37,7 +37,7 @@ pub struct Request {
     pub query: Option<String>,
     /// The body, at most [`Limits::max_body`] bytes; empty if none was sent.
     pub body: Vec<u8>,
-    /// Who asks.
+    /// The client.
     pub peer: Peer,
     /// The header fields that [`Handler::FIELDS`] names, each as often as it was sent; what is not text in a value is
     /// replaced, so that such a field is never taken for an absent one.

@@ -7,7 +7,7 @@
 //! * **Undo lives at the connection.** A client that goes away while its request is being handled drops the
 //!   handler's future at once. When it goes away after the handler answered, but before the first byte of
 //!   that answer went to the kernel, [`Response::undelivered`] is called, exactly once. After the first byte
-//!   it is dropped unused. There is no third way; the tests named `undo_*` hold it.
+//!   it is dropped unused. Nothing else can happen; the tests named `undo_*` hold it.
 //! * **dockerd is never hurt by our closing** (facts P6 and P8: a request lost with its connection is repeated
 //!   with an empty body). A connection is closed by us only when no request can be on its way: see
 //!   [`Limits::idle`] and [`Server::serve`].

@@ -27,7 +27,7 @@ pub(super) enum Stream {
 
 impl Kernel for Stream {
     fn go_deaf(&self) {
-        // TCP would go on taking bytes, so there is no use in telling it.
+        // TCP would go on accepting bytes, so shutting down reading does not help.
         if let Stream::Unix(stream) = self {
             // A connection that is already broken needs no telling.
             let _ = rustix::net::shutdown(&stream.inner, rustix::net::Shutdown::Read);

@@ -105,7 +105,7 @@ fn widen(path: &Path, mode: u32, owner: Option<u32>, group: Option<u32>) -> io::
     Ok(())
 }
 
-/// Removes a stale socket file; refuses what is alive, or is no socket.
+/// Removes a stale socket file; refuses a live socket and everything that is not a socket.
 fn clear(path: &Path) -> Result<(), DoorError> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => found,

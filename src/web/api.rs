@@ -1,6 +1,6 @@
 //! `/api/`: what the page shows, as JSON.
 //!
-//! Promises: one picture for one answer; reading, searching and folding run beside the connections' thread, one at a time;
+//! Promises: one picture for one answer; reading, searching and folding run on a thread of their own, one at a time;
 //! what is asked for is bounded in length, lines and time; a refusal is `{"Err", "kind"}` as on the admin socket.
 
 use serde::Serialize;
@@ -23,7 +23,7 @@ const LONGEST_QUERY: usize = 1_024;
 /// The most lines of history in an answer.
 const MOST_LINES: u32 = 1_000;
 
-/// What runs beside the connections' thread.
+/// Work for the readers' thread.
 type Work = Box<dyn FnOnce() -> Result<Vec<u8>, AdminError> + Send>;
 
 fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, AdminError> {
@@ -74,7 +74,7 @@ impl Web {
         }
     }
 
-    /// The status of the admin view, and what the page's head shows beside it.
+    /// The status of the admin view, and what the page's head shows in addition.
     fn status(&self, picture: &Picture) -> Result<Vec<u8>, AdminError> {
         let status = self.admin.with_counters(picture.status.clone())?;
         let mut value: serde_json::Value = serde_json::from_slice(&status)

@@ -59,7 +59,7 @@ fn is_port(text: &str) -> bool {
 }
 
 impl Hosts {
-    /// With these names beside the others, in lower case; `local` if only this machine can reach the door.
+    /// With these additional names, in lower case; `local` if only this machine can reach the door.
     pub fn new(local: bool, names: &[String]) -> Self {
         Self { local, names: names.to_vec() }
     }

@@ -32,7 +32,7 @@ pub struct Page<'a, T> {
 
 /// What can be listed.
 pub trait Listed {
-    /// The columns by which it can be sorted beside `address`, the order in which it comes.
+    /// The columns by which it can be sorted, besides `address`, which is the order of the rows.
     const COLUMNS: &'static [&'static str];
     /// Compares two rows by one of the columns.
     fn compare(&self, other: &Self, column: &str) -> Ordering;

@@ -42,7 +42,7 @@ pub struct Scrape {
     pub sizes: [Option<u64>; 2],
     /// What fills up, and whether the log is held up.
     pub found: Found,
-    /// Who is told of what happens.
+    /// The hooks.
     pub hooks: Vec<hooks::Report>,
     /// When the daemon started.
     pub started: Millis,

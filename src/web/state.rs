@@ -1,6 +1,6 @@
 //! What the page shows of hooks, of what fills up, and of what people reserved and pinned.
 //!
-//! Promises: bounded, however many there are, with the number of all of them beside it; what matters most comes first.
+//! Promises: bounded, however many there are, together with the number of all of them; what matters most comes first.
 //! What a hook calls is not shown; the reason of its failure names its program or server, never what may be a password.
 
 use serde::Serialize;

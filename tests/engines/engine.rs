@@ -187,9 +187,9 @@ impl Engine {
         self.power_off();
         // dockerd's own mounts ended with it, but for those that it left to containers
         let forget =
-            "umount -l $(busybox awk '$2 ~ \"^/var/lib/docker/\" { print $2 }' /proc/mounts) 2>/dev/null
+            "busybox umount -l $(busybox awk '$2 ~ \"^/var/lib/docker/\" { print $2 }' /proc/mounts) 2>/dev/null
             rm -rf /var/lib/docker/* /var/lib/containerd/*; ls -A /var/lib/docker /var/lib/containerd";
-        let said = self.inside(&["sh", "-c", &forget.replace("umount", "busybox umount")]);
+        let said = self.inside(&["sh", "-c", forget]);
         self.power_on();
         let left = self.leftover();
         assert!(left.is_none(), "the Engine keeps {} without its data ({said:?})", left.unwrap_or_default());

@@ -1,8 +1,9 @@
-//! Whoever types the pages: a shell with gipam in it, and Docker's part played by the calls that an Engine 29 would send.
+//! A shell that types the pages: gipam is real, and Docker is played as Engine 28 behaves.
 //!
 //! Promises: `gipam` and other commands are really run, in a directory of their own; `docker network create`, `network rm`,
-//! `run`, `stop`, `start`, `rm` become calls at the driver's socket, in an Engine's order; `systemctl` starts, stops and
-//! reloads the daemon of the test. What a page types beyond that fails. No container runs.
+//! `run`, `stop`, `start`, `rm` and `compose` become calls at the driver's socket, in an Engine's order and without names, and
+//! show in the lists of a made-up Engine, from which gipam takes the names; `systemctl` starts, stops and reloads the daemon of
+//! the test. What a page types beyond that fails. No container runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,13 +11,16 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
+use crate::console;
 use crate::daemon::{Daemon, House};
+use crate::engine::{self, Shown};
 use crate::http::Wire;
 
 /// A subnet that Docker was given.
 #[derive(Clone)]
 struct Granted {
     id: String,
+    prefix: String,
     gateway: String,
 }
 
@@ -30,19 +34,24 @@ struct Network {
 struct Container {
     network: String,
     asked: [String; 2],
-    mac: String,
+    /// The one that was asked for; without it Docker makes one up at each start.
+    fixed_mac: Option<String>,
     held: Vec<(String, String)>,
 }
 
 pub struct Stand {
     house: House,
+    engine: Shown,
+    compose: Option<String>,
     daemon: Option<Daemon>,
     networks: BTreeMap<String, Network>,
     containers: BTreeMap<String, Container>,
+    /// Of containers, so far.
+    starts: u8,
 }
 
 /// Options that stand for themselves; all others take a value.
-const BARE: [&str; 5] = ["-d", "--ipv6", "-f", "--ipv4=false", "--internal"];
+const BARE: [&str; 6] = ["-d", "--init", "--ipv6", "-f", "--ipv4=false", "--internal"];
 
 /// The words of a command: its options (all values of each), and the rest.
 fn parsed(words: &[&str]) -> (BTreeMap<String, Vec<String>>, Vec<String>) {
@@ -62,9 +71,11 @@ fn parsed(words: &[&str]) -> (BTreeMap<String, Vec<String>>, Vec<String>) {
 }
 
 impl Stand {
-    pub fn new(toml: &str) -> Self {
-        // Docker is played, so there is no Engine to compare the books with.
-        let house = House::with_toml(&format!("{toml}\n[gc]\nengine = \"\"\n"));
+    pub fn new(page: &str) -> Self {
+        let house = House::with_toml("");
+        let socket = house.path("engine.sock");
+        let engine = engine::start(&socket);
+        house.configure(&format!("{}\n[gc]\nengine = {socket:?}\n", console::configuration(page)));
         let program = house.path("gipam");
         let variables = [
             ("ADMIN", house.admin()),
@@ -77,7 +88,16 @@ impl Stand {
         fs::write(&program, script).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
         let daemon = Some(house.start());
-        Self { house, daemon, networks: BTreeMap::new(), containers: BTreeMap::new() }
+        let compose = console::block(page, "yaml").map(str::to_owned);
+        Self {
+            house,
+            engine,
+            compose,
+            daemon,
+            networks: BTreeMap::new(),
+            containers: BTreeMap::new(),
+            starts: 0,
+        }
     }
 
     /// One line at the prompt, and what came of it on both streams.
@@ -85,8 +105,14 @@ impl Stand {
         let words: Vec<&str> = line.split_whitespace().collect();
         let done = match words.as_slice() {
             ["docker", "network", "create", rest @ ..] => self.create_network(rest),
-            ["docker", "network", "rm", name] => {
-                self.remove_network(name);
+            ["docker", "network", "rm", names @ ..] => {
+                names.iter().for_each(|name| self.remove_network(name));
+                Ok(())
+            }
+            ["docker", "compose", "up", "--detach"] => self.compose_up(),
+            ["docker", "compose", "down"] => {
+                ["demo-web-1", "demo-dns-1"].into_iter().for_each(|name| self.remove(name));
+                ["demo_front", "demo_fixed"].into_iter().for_each(|name| self.remove_network(name));
                 Ok(())
             }
             ["docker", "run", rest @ ..] => self.run(rest),
@@ -95,9 +121,8 @@ impl Stand {
                 self.stop(name);
                 Ok(())
             }
-            ["docker", "rm", "-f", name] => {
-                self.stop(name);
-                self.containers.remove(*name);
+            ["docker", "rm", "-f", names @ ..] => {
+                names.iter().for_each(|name| self.remove(name));
                 Ok(())
             }
             ["docker", ..] => panic!("the stand-in cannot play {line}"),
@@ -112,6 +137,20 @@ impl Stand {
             _ => return self.shell(line),
         };
         done.err().unwrap_or_default()
+    }
+
+    /// The project of the page: its two networks, and a container in each.
+    fn compose_up(&mut self) -> Result<(), String> {
+        let file = self.compose.clone().expect("the page shows a compose file");
+        let value = |key: &str| {
+            let rest = file.split_once(key).unwrap_or_else(|| panic!("no {key} in {file}")).1;
+            rest.trim_start().split(['}', ']', '\n']).next().unwrap().to_owned()
+        };
+        let (subnet, address) = (value("subnet:"), value("ipv4_address:"));
+        self.create_network(&["--ipam-driver", "gipam", "--ipv6", "demo_front"])?;
+        self.create_network(&["--ipam-driver", "gipam", "--subnet", &subnet, "demo_fixed"])?;
+        self.run(&["-d", "--name", "demo-web-1", "--network", "demo_front", "alpine"])?;
+        self.run(&["-d", "--name", "demo-dns-1", "--network", "demo_fixed", "--ip", &address, "alpine"])
     }
 
     fn shell(&self, line: &str) -> String {
@@ -156,18 +195,28 @@ impl Stand {
             let of =
                 |name: &str| all(name).into_iter().find(|text| text.contains(':') == *v6).unwrap_or_default();
             let body = json!({"AddressSpace": "local", "Pool": of("--subnet"), "SubPool": of("--ip-range"), "Options": opts, "V6": v6});
-            let id = self.call(&network.driver, "RequestPool", &body)?["PoolID"].as_str().unwrap().to_owned();
+            let granted = self.call(&network.driver, "RequestPool", &body)?;
+            let [id, prefix] = ["PoolID", "Pool"].map(|key| granted[key].as_str().unwrap().to_owned());
             let body = json!({"PoolID": id, "Address": of("--gateway"), "Options": {"RequestAddressType": "com.docker.network.gateway"}});
             let gateway = self.call(&network.driver, "RequestAddress", &body)?;
-            network.subnets.push(Granted { id, gateway: bare(&gateway) });
+            network.subnets.push(Granted { id, prefix, gateway: bare(&gateway) });
         }
+        let prefixes: Vec<Value> = network
+            .subnets
+            .iter()
+            .map(|subnet| json!({"Subnet": subnet.prefix, "Gateway": subnet.gateway}))
+            .collect();
+        let listed = json!({"Name": names.concat(), "Id": hex_id("n", &names.concat()), "Scope": "local", "Driver": "bridge",
+            "IPAM": {"Driver": network.driver, "Config": prefixes}, "Containers": {}});
+        self.engine.lock().unwrap().insert(hex_id("n", &names.concat()), listed);
         self.networks.insert(names.concat(), network);
         Ok(())
     }
 
     fn remove_network(&mut self, name: &str) {
         let network = self.networks.remove(name).unwrap_or_else(|| panic!("there is no network {name}"));
-        for Granted { id, gateway } in network.subnets {
+        self.engine.lock().unwrap().remove(&hex_id("n", name));
+        for Granted { id, gateway, .. } in network.subnets {
             let _ = self.call(&network.driver, "ReleaseAddress", &json!({"PoolID": id, "Address": gateway}));
             let _ = self.call(&network.driver, "ReleasePool", &json!({"PoolID": id}));
         }
@@ -177,39 +226,67 @@ impl Stand {
         let (options, _) = parsed(words);
         let one =
             |name: &str| options.get(name).and_then(|values| values.first()).cloned().unwrap_or_default();
-        let mac = format!("02:42:00:00:00:{:02x}", self.containers.len());
         let container = Container {
             network: one("--network"),
             asked: [one("--ip"), one("--ip6")],
-            mac,
+            fixed_mac: options.get("--mac-address").and_then(|values| values.first()).cloned(),
             held: Vec::new(),
         };
         self.containers.insert(one("--name"), container);
-        self.start(&one("--name")).map_err(|text| format!("docker: {text}"))
+        self.start(&one("--name")).map_err(|text| {
+            let why = "daemon: failed to set up container networking: ";
+            format!("docker: {}", text.replacen("daemon: ", why, 1))
+        })
     }
 
     fn start(&mut self, name: &str) -> Result<(), String> {
         let mut container = self.containers[name].clone();
         let network = self.networks[&container.network].clone();
+        self.starts += 1;
+        let mac =
+            container.fixed_mac.clone().unwrap_or_else(|| format!("02:42:00:00:00:{:02x}", self.starts));
         for (granted, asked) in network.subnets.iter().zip(&container.asked) {
-            let options = json!({"com.docker.network.endpoint.name": name, "com.docker.network.endpoint.macaddress": container.mac});
+            let options = json!({"com.docker.network.endpoint.macaddress": mac});
             let body = json!({"PoolID": granted.id, "Address": asked, "Options": options});
             let address = self.call(&network.driver, "RequestAddress", &body)?;
             container.held.push((granted.id.clone(), bare(&address)));
         }
+        let mut listed = json!({"Name": name, "MacAddress": mac, "EndpointID": hex_id("e", name)});
+        for ((_, address), granted) in container.held.iter().zip(&network.subnets) {
+            let field = if address.contains(':') { "IPv6Address" } else { "IPv4Address" };
+            let length = granted.prefix.split('/').nth(1).unwrap();
+            listed[field] = format!("{address}/{length}").into();
+        }
+        let key = hex_id("n", &container.network);
+        self.engine.lock().unwrap()[&key]["Containers"][hex_id("c", name)] = listed;
         self.containers.insert(name.to_owned(), container);
         Ok(())
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.stop(name);
+        self.containers.remove(name);
     }
 
     fn stop(&mut self, name: &str) {
         let container =
             self.containers.get_mut(name).unwrap_or_else(|| panic!("there is no container {name}"));
         let held = std::mem::take(&mut container.held);
-        let driver = self.networks[&self.containers[name].network].driver.clone();
+        let network = self.containers[name].network.clone();
+        if let Some(listed) = self.engine.lock().unwrap().get_mut(&hex_id("n", &network)) {
+            listed["Containers"].as_object_mut().unwrap().remove(&hex_id("c", name));
+        }
+        let driver = self.networks[&network].driver.clone();
         for (id, address) in held {
             let _ = self.call(&driver, "ReleaseAddress", &json!({"PoolID": id, "Address": address}));
         }
     }
+}
+
+/// An id as Docker makes them, from a kind and a name.
+fn hex_id(kind: &str, name: &str) -> String {
+    let hex: String = kind.bytes().chain(name.bytes()).map(|byte| format!("{byte:02x}")).collect();
+    format!("{hex:0<64}")
 }
 
 /// The address of an answer, without its length.

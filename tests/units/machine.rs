@@ -84,7 +84,7 @@ impl Machine {
         let first = ready(&line).expect("the machine boots");
         let machine = Self { name, first, holder };
         let sources = machine.path("/srv/gipam");
-        let built = sources.join("target/release");
+        let built = sources.join("target/package");
         fs::create_dir_all(&built).unwrap();
         fs::copy(gipam(), built.join("gipam")).unwrap();
         let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");

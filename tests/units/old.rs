@@ -81,7 +81,7 @@ pub fn units(m: &mut Machine) {
     let block = page::block(HEADING, 1);
     let place = "# install as above, with no pools in gipam.toml, or with those of the lease file";
     assert_eq!(block.lines().filter(|line| *line == place).count(), 1, "{block}");
-    let install = page::without(&page::block("Install", 0), "cargo build --release");
+    let install = page::without(&page::block("Install", 0), "make build");
     m.sh(&block.replace(place, &install));
     assert_eq!(m.show("gipam.service", "Type"), "notify");
     assert_eq!(m.show("gipam.service", "FragmentPath"), "/etc/systemd/system/gipam.service");

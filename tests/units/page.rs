@@ -48,5 +48,5 @@ pub fn without(block: &str, line: &str) -> String {
 
 /// Installs as the page says; the program was built before.
 pub fn install(m: &Machine) {
-    m.sh(&without(&block("Install", 0), "cargo build --release"));
+    m.sh(&without(&block("Install", 0), "make build"));
 }

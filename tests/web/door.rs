@@ -1,6 +1,11 @@
 //! Who may ask what, and what every answer carries.
 
-use super::daemon::{House, until};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+use super::daemon::{House, PATIENCE, until};
+use super::http::Wire;
 use super::support::{Site, TOML};
 
 #[test]
@@ -8,6 +13,35 @@ fn the_door_is_shut_unless_it_is_wanted() {
     let house = House::with_toml(&TOML.replace("http = \"0\"\n", ""));
     let _daemon = house.start();
     assert!(!house.log().contains("http://"), "{}", house.log());
+}
+
+/// As `make run` does where dockerd, and gipam with it, is in a network namespace that no browser reaches.
+#[test]
+fn a_socket_that_was_passed_serves_the_page() {
+    let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = passed.local_addr().unwrap();
+    let house = House::with_toml(TOML);
+    let script = "exec 3<&0 0</dev/null; LISTEN_PID=$$ exec \"$@\"";
+    let child = Command::new("sh")
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_gipam")])
+        .args(&house.arguments)
+        .env_clear()
+        .envs([("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "http")])
+        .current_dir(house.directory.path())
+        .stdin(Stdio::from(OwnedFd::from(passed)))
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(house.path("log")).unwrap())
+        .spawn()
+        .unwrap();
+    let daemon = house.adopt(child);
+    until("the driver is served", || Wire::try_unix(&daemon.socket));
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut wire = Wire::over(stream);
+    wire.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert_eq!(wire.answer().unwrap().status, 200, "{}", house.log());
+    assert!(house.log().contains(&format!("are at http://{address}")), "{}", house.log());
+    assert!(daemon.stop().success());
 }
 
 #[test]

@@ -60,7 +60,7 @@ export function time(text) {
   return h("time", { datetime: text, title: LONG.format(new Date(text)) }, ago(text));
 }
 
-// Draws anew only what changed, so that focus and selection stay where they are.
+// Redraws only what changed, so that focus and selection stay where they are.
 const drawn = new WeakMap();
 export function redraw(element, key, make) {
   const text = JSON.stringify(key);

@@ -65,7 +65,7 @@ export async function draw() {
     }
   }
   const open = $("#charts details")?.open;
-  // The curve moves with time; a second more is no other picture.
+  // The curve moves with time; one second more does not change the picture.
   redraw($("#charts"), [usage, seconds], () => [chart("Leases", "leases", usage), chart("Subnets", "subnets", usage), table(usage)]);
   if (open) $("#charts details").open = true;
 }
