@@ -180,7 +180,7 @@ dist() {
   local tree=$OUT/dist/$name
   rm -rf "$OUT/dist"; mkdir -p "$tree/docs"
   install -m 755 "$OUT/gipam" packaging/install.sh "$tree/"
-  cp -r packaging/systemd "$OUT/papers/man1" "$OUT/papers/completions" "$tree/"
+  cp -r packaging/systemd packaging/openrc packaging/runit "$OUT/papers/man1" "$OUT/papers/completions" "$tree/"
   cp -r examples/hooks "$tree/"
   configuration >"$tree/gipam.toml"
   install -m 644 packaging/gipam.toml "$tree/example.toml"

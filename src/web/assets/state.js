@@ -24,7 +24,7 @@ function engine({ repair, engine, engine_since, engine_error }) {
 function repair({ repair, engine, looked, next_look, findings, suspects }) {
   if (!repair) return [];
   const next = next_look ? [engine === false ? " Asks again at " : " Looks again at ", at(next_look), "."] : [" Looks again when Docker calls, or with ", h("code", {}, "gipam gc"), "."];
-  if (!looked) return [h("li", {}, "Repair has not looked yet.", ...next)];
+  if (!looked) return [h("li", {}, "Repair has not checked yet.", ...next)];
   if (!findings) return [h("li", {}, "Books and Engine agreed at ", at(looked), ".", ...next)];
   const suspect = ({ what, subnet, address, holder, action }) => h("li", { class: "hint" }, `${what} ${address ?? subnet}${holder ? ` (${holder})` : ""}: ${action}`);
   return [h("li", {}, word("warn", plural(findings, "finding", "findings")), " at ", at(looked), ", listed by ", h("code", {}, "gipam gc"), ".", ...next), ...suspects.slice(0, 5).map(suspect)];
@@ -37,7 +37,7 @@ function meter(percent) {
 export const named = ({ pool, family, subnet }) => subnet ? `subnet ${subnet}` : `pool ${pool} (${family})`;
 
 function filling({ filling, filling_all }) {
-  if (!filling.length) return h("p", { class: "hint" }, "Nothing is as full as ", h("code", {}, "warn_at"), " says.");
+  if (!filling.length) return h("p", { class: "hint" }, "Nothing is as full as ", h("code", {}, "warn_at"), ".");
   const row = ({ pool, family, subnet, percent, warn_at, since: from }) => h("li", {},
     h("span", { class: "line" }, h("span", {}, ...(subnet ? ["subnet ", map(subnet), pool ? ` of pool ${pool}` : null] : [`pool ${pool} (${family})`])), h("b", {}, `${percent}\u00a0%`)),
     meter(percent), h("span", { class: "hint" }, `said from ${warn_at}\u00a0% on;`, ...since(from)));
@@ -45,7 +45,7 @@ function filling({ filling, filling_all }) {
 }
 
 function hooks({ hooks, hooks_all }) {
-  if (!hooks_all) return h("p", { class: "hint" }, "None: nobody is told of what happens.");
+  if (!hooks_all) return h("p", { class: "hint" }, "No hooks are configured.");
   const row = ({ hook, upto, behind, failing_since, last_error }) => {
     const waits = behind === null ? "what waits cannot be counted" : behind ? `${plural(behind, "event waits", "events wait")}` : "nothing waits";
     return h("li", {},
