@@ -1,4 +1,4 @@
-//! Whether a web browser sends a request: a page that is open on a machine can make its browser call an address there.
+//! Whether a web browser sends a request: a page that is open on this machine can make its browser call our door.
 //!
 //! Promises: what browsers add to what a page sends, and no page can leave out, is refused at every door: dockerd never
 //! sends it. Over plain TCP a `Host` is refused, too, which dockerd would not send: a page may have a name that points here
@@ -11,14 +11,14 @@ use crate::text;
 
 /// The fields that it looks at.
 pub(super) const FIELDS: [&str; 4] = ["host", "origin", "referer", "sec-*"];
-/// Of a foreign field so many bytes stand in a message.
+/// A message quotes this many bytes of a foreign field.
 const SHOWN: usize = 100;
 
-/// What dockerd may call us over plain TCP, beside addresses; `None` where no foreign name can lead here: a UNIX socket has
-/// no address, and behind a foreign name no certificate of ours is valid.
+/// Names under which dockerd may call us over plain TCP, besides addresses; `None` where no foreign name can lead here: a
+/// UNIX socket has no address, and our certificate is not valid for a foreign name.
 pub type Names = Option<Vec<String>>;
 
-/// Why a request is refused, if it is.
+/// Why a request is refused, if it must be.
 pub(super) fn refusal(request: &Request, names: &Names) -> Option<String> {
     if let Some((name, value)) = request.fields.iter().find(|(name, _)| *name != "host") {
         let sign = match *name {

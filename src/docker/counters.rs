@@ -1,6 +1,7 @@
-//! What happened at the doors since the start.
+//! Counters of the doors since the start.
 //!
-//! Promises: counting takes nanoseconds; of refusals the last few are remembered, cut to a length. Knows no format of metrics.
+//! Promises: counting takes nanoseconds; the last few refusals are remembered, cut to a length. Does not know the format of
+//! metrics.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -13,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use crate::plan::error::ErrorKind;
 use crate::plan::settings::Millis;
 
-/// The methods by their paths; the last stands for all that are none.
+/// The methods by their paths; the last one stands for every unknown path.
 pub const METHODS: [&str; 8] = [
     "Plugin.Activate",
     "IpamDriver.GetCapabilities",
@@ -43,7 +44,7 @@ pub struct Refused {
     pub at: Millis,
     /// The driver name that was asked.
     pub driver: String,
-    /// The method, or what stood in its place; empty where it never became a call.
+    /// The method, or the path that was called instead; empty if it never became a call.
     pub method: String,
     /// What was answered.
     pub text: String,
@@ -64,16 +65,16 @@ impl Default for Calls {
     }
 }
 
-/// What happened at a door since the start.
+/// The counters of a door since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Calls that came.
     pub requests: AtomicU64,
-    /// Of these refused.
+    /// How many of these were refused.
     pub refused: AtomicU64,
-    /// Of these with an empty body (P8).
+    /// How many of these had an empty body (P8).
     pub empty: AtomicU64,
-    /// Grants taken back because nobody took the answer.
+    /// Grants undone because the answer could not be delivered.
     pub undone: AtomicU64,
     /// What never became a call: broken, too large or too slow.
     pub malformed: AtomicU64,
@@ -84,7 +85,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// When something last went wrong that is not the caller's fault, and what.
+    /// The last failure that was not the caller's fault, and when it was.
     pub fn last_error(&self) -> Option<(Millis, String)> {
         self.last_error.lock().ok().and_then(|last| last.clone())
     }

@@ -13,9 +13,9 @@ use smol_str::SmolStr;
 use crate::plan::request::{AddressRequest, Half, Mac};
 use crate::plan::settings::Millis;
 
-/// So many are kept.
+/// How many are kept.
 const MOST: usize = 256;
-/// And each for so long.
+/// How long each is kept.
 const KEPT: Duration = Duration::from_secs(60);
 
 /// The halves that were refused lately; shared by all doors.
@@ -39,7 +39,7 @@ impl Halves {
         halves.push_back((Instant::now(), Half { name, mac, at }));
     }
 
-    /// The last half that was refused to whoever asks here for the other one.
+    /// The last half that was refused to the container that now asks for the other one.
     pub fn of(&self, request: &AddressRequest) -> Option<Half> {
         if request.gateway || request.id.contains(':') {
             return None;

@@ -1,9 +1,9 @@
-//! A hook that is a web address: events are sent there with POST, as JSON.
+//! A hook that is a URL: it gets events with POST, as JSON.
 //!
-//! Promises: one request over a connection of its own, all within one time limit; any 2xx is success, 413 and 422 say that
-//! these events will never be taken, every other answer is a failure; its status and first words are kept for the message. Of an answer only its status matters, so its head is all
-//! that is read of it. With `https://` nothing is said before [`secure`] knows who listens. Follows no redirect and looks up
-//! no name.
+//! Promises: one request over a connection of its own, all within one time limit. Any 2xx is success; 413 and 422 mean that
+//! the service will never take these events; every other answer is a failure, whose status and first words are kept for the
+//! message. Of a successful answer only the head is read. With `https://` nothing is sent before [`secure`] has checked the
+//! server. Follows no redirect and looks up no name.
 
 use std::io;
 use std::time::Duration;
@@ -24,12 +24,12 @@ const MAX_HEAD: usize = 16 << 10;
 const MAX_FIELDS: usize = 64;
 /// How much of a refusal's words stands in a message.
 const KEPT: usize = 200;
-/// And how long these are waited for.
+/// And how long to wait for these.
 const WORDS: Duration = Duration::from_millis(200);
 /// Why a connection ended without an answer.
 pub(super) const EARLY: &str = "it ended early";
 
-/// What is sent.
+/// The request.
 #[derive(Serialize)]
 struct Call<'a> {
     hook: &'a str,
@@ -88,7 +88,7 @@ async fn call(url: &Url, tls: Option<&Tls>, request: &[u8]) -> Result<(u16, Stri
     }
 }
 
-/// The same, over whatever was agreed on.
+/// The same over a connection, with or without TLS.
 async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     request: &[u8],

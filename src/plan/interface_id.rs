@@ -1,6 +1,6 @@
-//! IPv6 addresses derived from who asks: modified EUI-64 (RFC 4291) and stable opaque identifiers (RFC 7217).
+//! IPv6 addresses derived from the holder: modified EUI-64 (RFC 4291) and stable opaque identifiers (RFC 7217).
 //!
-//! Promises: pure functions of their arguments. Whether the address is free is not their business.
+//! Promises: pure functions of their arguments. Does not know whether the address is free.
 
 use sha2::{Digest, Sha256};
 

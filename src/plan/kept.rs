@@ -16,7 +16,7 @@ impl Plan {
         self.called(id).map(|(subnet, _)| subnet)
     }
 
-    /// A release under a PoolID that nobody knows yet.
+    /// A release under a PoolID that is not known yet.
     pub(super) fn keep_release(
         &self,
         id: &str,

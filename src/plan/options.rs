@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::error::Error;
 use super::prefix::Family;
 
-/// What the options say.
+/// The options of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolOptions {
     /// `pool=A,B`: cut from these, in this order.
@@ -19,7 +19,7 @@ pub struct PoolOptions {
     pub v6_size: Option<u8>,
     /// `key=WORD`: the same subnet again.
     pub key: Option<String>,
-    /// `overlap=true`: a copy on purpose. Docker hands the same map to both families, so that it may come with a
+    /// `overlap=true`: a second copy on purpose. Docker passes the same map to both families, so that it may come with a
     /// family that has no `--subnet`: there it has no effect.
     pub overlap: bool,
 }

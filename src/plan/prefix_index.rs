@@ -1,4 +1,4 @@
-//! Which subnets lie where: an index of prefixes that answers "who overlaps this" in O(log n).
+//! An index of prefixes: which subnets overlap a prefix, in O(log n).
 //!
 //! Promises: prefixes may nest and repeat (spaces coincide, `overlap=true` makes copies). Knows serials, not subnets.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::change::Serial;
 use super::prefix::{Family, Prefix};
 
-/// Prefixes with the serials that stand there.
+/// Prefixes with the serials of the subnets there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrefixIndex {
     entries: BTreeMap<(Family, u128, u8), Vec<Serial>>,
@@ -41,7 +41,7 @@ impl PrefixIndex {
         }
     }
 
-    /// Takes a serial away from a prefix.
+    /// Removes a serial from a prefix.
     pub fn remove(&mut self, prefix: Prefix, serial: Serial) {
         let Some(serials) = self.entries.get_mut(&key(prefix)) else { return };
         serials.retain(|other| *other != serial);

@@ -1,6 +1,6 @@
 //! Whether this host leaves anything of a pool. For views only: a choice looks at each place by itself (see `place`).
 //!
-//! Promises: pure; says nothing of a pool of which something is left.
+//! Promises: pure; returns nothing for a pool of which something is left.
 
 use super::Plan;
 use super::intervals::Intervals;

@@ -1,10 +1,10 @@
 //! Accepting connections, and stopping without losing any.
 //!
-//! Promises that an error of `accept` neither ends nor heats the daemon; that a door with all its connections
-//! in use closes those that do not say what they want, the longest silent first, each at a moment when no request can be on
-//! its way, and lets the others wait in the kernel meanwhile; and an orderly end: the socket file goes first, so that nobody
-//! new comes; whoever had already come is served; then connections end, each at a moment when no request can
-//! be on its way; what is still at work after the deadline is dropped, and with it undone if it can be.
+//! Promises that an error of `accept` neither ends the daemon nor makes it spin. A door with all its connections in use
+//! closes those that send no request, the longest silent first, each at a moment when no request can be on its way; new
+//! connections wait in the kernel meanwhile. The end is orderly: the socket file goes first, so that no new client comes;
+//! clients that have connected are served; then connections end, each at a moment when no request can be on its way.
+//! Requests still at work after the deadline are dropped, and undone if possible.
 
 use super::connection;
 use super::delivery::Delivery;
@@ -21,13 +21,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-/// Between two looks for silent connections while a door is full.
+/// Time between two checks for silent connections while a door is full.
 const CROWDED: Duration = Duration::from_millis(50);
-/// One in so many of a door's connections gives way at a time: more than a few hundred slow clients can take again before
+/// This fraction of a door's connections gives way at a time: more than a few hundred slow clients can take again before
 /// an honest one is served.
 const SHARE: usize = 4;
 
-/// Between two tries when the system has no descriptor or memory left for a connection.
+/// Time between two tries when the system has no descriptor or memory left for a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Empty while all is well; then the moment until which what is in flight may still be finished.
@@ -161,8 +161,8 @@ impl<H: Handler> Accepting<H> {
         }
     }
 
-    /// Asks those that do not say what they want to give way: who never said anything whole comes first, then who has been
-    /// silent longest, of whom one is enough. Those at work stay.
+    /// Asks connections without a request to give way: first those that never sent a whole request, then the one that has
+    /// been silent longest, which is enough. Those at work stay.
     fn make_room(&mut self) {
         self.open.retain(|open| open.strong_count() > 0);
         let open = self.open.iter().filter_map(Weak::upgrade);

@@ -1,8 +1,8 @@
-//! The life of one connection: requests in turn, until the client goes, time runs out, or we shut down.
+//! The life of one connection: one request after the other, until the client leaves, time runs out, or we shut down.
 //!
 //! Promises that a client which goes away while its request is handled drops the handler's future at once
 //! (a half-closed client counts as gone: dockerd never half-closes), that no connection lives beyond its limits,
-//! and that a refused client gets to read why. It accepts nothing and binds nothing.
+//! and that a refused client can read why. It does not accept or bind sockets.
 
 use super::accept::{Stop, stopped};
 use super::delivery::{Delivery, NO_HURRY, Overdue};
@@ -32,7 +32,7 @@ const SMALLEST_HEAD: usize = 8 * 1024;
 enum End {
     /// By itself: the client closed, or the last answer was sent.
     Over,
-    /// With something that was not a request.
+    /// With bytes that were not a request.
     Refused(Refusal),
     /// Nothing more can be done for it.
     Dropped,

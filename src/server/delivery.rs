@@ -36,7 +36,7 @@ pub(super) enum Phase {
 pub(super) enum Outlet {
     /// Write them.
     Open,
-    /// Nobody asked: the library's own bare error page. Drop it; the owner words a better one.
+    /// Not an answer to a request: the library's own bare error page. Drop it; the owner words a better one.
     Unasked,
     /// The connection is dead, or the answer was taken back.
     Dead,

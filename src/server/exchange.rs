@@ -1,7 +1,7 @@
 //! One request and its answer, between the HTTP library's types and ours.
 //!
 //! Promises that a handler sees only whole requests, that the answer is marked as given in the same step in
-//! which the library receives it, and that what is refused is worded by the owner. It writes nothing.
+//! which the library receives it, and that the owner words every refusal. It does not write to the connection.
 
 use super::delivery::Delivery;
 use super::message::Later;
@@ -21,9 +21,9 @@ pub(super) struct Exchange<H> {
     pub(super) handler: Arc<H>,
     /// The limits of the door.
     pub(super) limits: Arc<Limits>,
-    /// Who is at the other end.
+    /// The client at the other end.
     pub(super) peer: Peer,
-    /// Where the connection stands.
+    /// The state of the connection.
     pub(super) delivery: Arc<Delivery>,
 }
 
@@ -134,7 +134,7 @@ async fn collect(mut body: Incoming, limit: usize) -> Result<Vec<u8>, Refusal> {
     Ok(whole)
 }
 
-/// A status code, or 500 for a number that is none.
+/// A status code, or 500 for a number that is not one.
 pub(super) fn status(code: u16) -> StatusCode {
     match StatusCode::from_u16(code) {
         Ok(status) if !status.is_informational() => status,

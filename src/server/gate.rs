@@ -21,12 +21,12 @@ pub(super) struct Gate<S = Stream> {
 
 /// What the gate needs of a stream besides reading and writing.
 pub(super) trait Kernel {
-    /// Tells the kernel to take nothing more from the client, if it can do that, so that the client's next
+    /// Tells the kernel to accept nothing more from the client, if it can do that, so that the client's next
     /// write fails before a byte of it is sent and can safely be repeated elsewhere. What has already come
     /// can still be read.
     fn go_deaf(&self);
 
-    /// Whether bytes have come that nobody has read. Asks the kernel itself: what the runtime knows is as
+    /// Whether bytes have come that were not read yet. Asks the kernel itself: what the runtime knows is as
     /// old as its last look.
     fn has_more(&self) -> bool;
 }

@@ -1,10 +1,11 @@
-//! Telling pages that something happened: server-sent events.
+//! Server-sent events: how pages learn that something happened.
 //!
 //! Each answer is a short stream of one event, after which the browser asks again by itself with the id of the last
 //! one; so every connection has a bounded life, and no event is missed between two answers.
 //!
-//! Promises: an answer begins at once and ends with its event; the ledger never waits for a page; events are as far apart as pictures; pages that follow are bounded, and
-//! those beyond are refused and ask from time to time instead. Says that something changed, not what.
+//! Promises: an answer begins at once and ends with its event; the ledger never waits for a page; events are as far apart
+//! as pictures; the number of pages that follow is bounded, and further pages are refused and ask from time to time
+//! instead. Tells that something changed, not what.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::server::Response;
 
 /// Pages that follow at a time.
 const SEATS: usize = 32;
-/// An answer comes after this time though nothing happened.
+/// An answer comes after this time even if nothing happened.
 const HOLD: Duration = Duration::from_secs(20);
 /// What happens together is one event.
 const TOGETHER: Duration = Duration::from_millis(150);
@@ -64,8 +65,8 @@ impl Followers {
         SEATS - self.seats.available_permits()
     }
 
-    /// The next event after the one that was seen last. The head of the answer leaves at once, so that whoever follows
-    /// knows that somebody is there, also on a host where nothing happens.
+    /// The next event after the one that was seen last. The head of the answer leaves at once, so that the
+    /// page knows that the daemon answers, also on a host where nothing happens.
     pub fn wait(&self, last: Option<&str>, gallery: &Gallery) -> Response {
         let Ok(seat) = self.seats.clone().try_acquire_owned() else {
             return Response::new(

@@ -1,4 +1,4 @@
-//! Under which names the page may be asked for.
+//! Names under which a browser may ask for the page.
 //!
 //! A foreign page may have a name that points at this machine for a moment, so that a browser would hand our answers to
 //! it (DNS rebinding). Such a request still carries the foreign name.
@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::server::Request;
 
-/// What a prober may ask without naming a host: neither says anything of addresses.
+/// Paths that a prober may ask for without naming a host: their answers do not contain addresses.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
 /// The names.
@@ -21,7 +21,7 @@ pub struct Hosts {
     names: Vec<String>,
 }
 
-/// What stands in a `Host` before its port.
+/// The part of a `Host` before its port.
 #[derive(Debug, PartialEq, Eq)]
 enum Host {
     Address(IpAddr),
@@ -72,7 +72,7 @@ impl Hosts {
         }
     }
 
-    /// Whether what stands in a request's `Host` is allowed.
+    /// Whether a request's `Host` is allowed.
     fn allows(&self, host: &str) -> bool {
         match Host::parse(host) {
             Some(Host::Address(address)) => !self.local || address.is_loopback(),

@@ -38,7 +38,7 @@ pub trait Listed {
     fn compare(&self, other: &Self, column: &str) -> Ordering;
     /// Whether one of its texts contains this, in lower case.
     fn contains(&self, text: &str) -> bool;
-    /// Whether it has to do with this address.
+    /// Whether it concerns this address.
     fn covers(&self, address: IpAddr) -> bool;
     /// Its state.
     fn state(&self) -> &str;
@@ -124,7 +124,7 @@ impl Listed for LeaseRow {
     }
 }
 
-/// One page of these rows, as the query wants it: `search`, `state`, `subnet`, `sort` (`-` before it turns it round),
+/// One page of these rows, as the query wants it: `search`, `state`, `subnet`, `sort` (`-` before it reverses it),
 /// `offset`, `limit`.
 pub fn page<'a, T: Listed>(rows: &'a [T], query: &str) -> Result<Page<'a, T>, AdminError> {
     let query = Query(query);

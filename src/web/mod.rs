@@ -1,15 +1,15 @@
-//! The page, the metrics and the health of the daemon, over HTTP: a door of its own, for looking only.
+//! The page, the metrics and the health of the daemon, over HTTP: a door of its own that changes nothing.
 //!
 //! ```text
 //!   browser ──▶ /, /page.css, /page.js ... embedded in the program, nothing from elsewhere
 //!          ──▶ /api/...                    picture (the admin views' rows, read once for all) ─▶ listing, map, usage
-//!          ──▶ /api/events                 follow: told by the ledger that something was committed
+//!          ──▶ /api/events                 follow: woken when the ledger has committed something
 //!   Prometheus ──▶ /metrics                census (a counting read of the books), metrics, table
 //! ```
 //!
-//! Promises: GET and HEAD only, and nothing that is asked for changes anything; the books are read beside the ledger,
-//! one at a time and bounded in how often; names that a foreign page could point at this machine are refused, and so is
-//! what a page of another site asks for. Asks for no password: who can reach the address can look.
+//! Promises: GET and HEAD only, and no request changes anything; the books are read without the ledger, one
+//! reader at a time and bounded in how often; names that a foreign page could point at this machine are refused, and so are
+//! requests of a page of another site. Does not ask for a password: everybody who can reach the address can look.
 
 mod api;
 mod cells;
@@ -43,14 +43,14 @@ use crate::plan::settings::Millis;
 use crate::reconcile;
 use crate::server::{Handler, Limits, Refusal, Request, Response};
 
-/// How long the ledger may take to show that it lives.
+/// How long the ledger may take to answer a health check.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What every answer carries: nothing from elsewhere, no frame, no guessing, no trace.
+/// Headers of every answer: load nothing from elsewhere, no frames, no type guessing, no referrer.
 macro_rules! fields {
     ($($name:literal: $value:literal),*) => {
         &[
@@ -72,7 +72,7 @@ const FRESH: &[(&str, &str)] = fields!("cache-control": "no-store");
 const KEPT: &[(&str, &str)] = fields!("cache-control": "no-cache");
 const ONLY_GET: &[(&str, &str)] = fields!("cache-control": "no-store", "allow": "GET, HEAD");
 
-/// What is part of the program: path, type, text.
+/// Files in the program: path, type, text.
 const ASSETS: [(&str, &str, &str); 9] = [
     ("/", "text/html; charset=utf-8", include_str!("assets/page.html")),
     ("/page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
@@ -85,13 +85,13 @@ const ASSETS: [(&str, &str, &str); 9] = [
     ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
 ];
 
-/// The limits of this door: a browser or two, a scraper, a prober. What they ask for is read one at a time, so that many
-/// connections cost little, and slow clients need many to keep others out.
+/// The limits of this door: a browser or two, a scraper, a prober. The books are read for one of them at a time,
+/// so that many connections cost little; slow clients need many to keep others out.
 pub fn limits() -> Limits {
     Limits { max_body: 0, idle: Duration::from_secs(60), ..Limits::default() }
 }
 
-/// What answers at the page's door.
+/// The handler of the page's door.
 pub struct Web {
     ledger: Ledger,
     books: PathBuf,
@@ -147,7 +147,7 @@ impl Web {
         }
     }
 
-    /// Ends what only waits, so that nothing holds up the end of the daemon.
+    /// Ends waiting answers, so that they do not hold up the end of the daemon.
     pub fn stop(&self) {
         self.followers.stop();
     }

@@ -1,7 +1,8 @@
-//! The books as the page shows them, read once for all who look.
+//! The books as the page shows them, read once for all pages.
 //!
-//! Promises: the rows are those of the admin views; read beside the ledger, when somebody looks and something changed,
-//! and for at most a tenth of the time, by a task that whoever asked may leave; forgotten a minute after the last look.
+//! Promises: the rows are those of the admin views; they are read without the ledger, only when somebody looks and something
+//! changed, for at most a tenth of the time, and by a task that goes on when its client leaves; they are forgotten a minute
+//! after the last look.
 //! Changes nothing.
 
 use std::path::{Path, PathBuf};
@@ -25,16 +26,16 @@ use crate::plan::Plan;
 use crate::plan::request::InUse;
 use crate::plan::settings::Millis;
 
-/// A picture is at least so old before another is made.
+/// The least age of a picture before another is made.
 const FRESH: Duration = Duration::from_secs(1);
-/// Time passes without commits, too: what cooled is free.
+/// A picture is made again after this time also without commits: addresses stop cooling.
 const OLD: Duration = Duration::from_secs(10);
-/// Reading takes at most one part in so many of the time.
+/// Reading takes at most one part in this many of the time.
 const DUTY: u32 = 10;
 /// After the last look.
 const FORGET: Duration = Duration::from_secs(60);
 
-/// A subnet with what the page shows beside the view's row.
+/// A subnet: the view's row and what the page shows in addition.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShownSubnet {
     /// The row of the view.
@@ -48,7 +49,7 @@ pub struct ShownSubnet {
     pub share: f64,
 }
 
-/// A pool's family with what the page shows beside the view's row.
+/// A pool's family: the view's row and what the page shows in addition.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShownPool {
     /// The row of the view.
@@ -76,9 +77,9 @@ pub struct Picture {
     pub leases: Vec<LeaseRow>,
     /// The plan, for the map.
     pub plan: Plan,
-    /// How the daemon does, as far as the books know.
+    /// The state of the daemon, as far as the books know.
     pub status: Status,
-    /// How each hook does.
+    /// The state of each hook.
     pub hooks: Vec<Report>,
     /// What people reserved and pinned.
     pub by_hand: ByHand,
@@ -158,7 +159,7 @@ impl Gallery {
         Self { books, admin, commits, turns, readers, kept: Arc::default() }
     }
 
-    /// The picture, read anew if something changed and it is time.
+    /// The picture, read again if something changed and it is time.
     pub async fn look(&self) -> Result<Arc<Picture>, AdminError> {
         let mut kept = self.kept.clone().lock_owned().await;
         let moment = (*self.commits.borrow(), *self.turns.borrow());
@@ -175,7 +176,7 @@ impl Gallery {
         reading.await.unwrap_or_else(|error| Err(AdminError::new(Kind::Failed, error.to_string())))
     }
 
-    /// Reads it anew; those who come meanwhile wait for this one.
+    /// Reads it again; requests that come meanwhile wait for this one.
     async fn read(
         self,
         mut kept: OwnedMutexGuard<Option<Kept>>,
@@ -195,7 +196,7 @@ impl Gallery {
         Ok(picture)
     }
 
-    /// Waits until a look would show what happened meanwhile.
+    /// Waits until a new picture would show what happened meanwhile.
     pub async fn ripe(&self) {
         let due = self.kept.lock().await.as_ref().map(Kept::due);
         if let Some(due) = due {
@@ -204,7 +205,7 @@ impl Gallery {
     }
 }
 
-/// Lets the picture go when nobody looks any more.
+/// Drops the picture when nobody looks any more.
 async fn forget(kept: Arc<Mutex<Option<Kept>>>) {
     loop {
         sleep(FORGET / 2).await;

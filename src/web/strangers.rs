@@ -1,11 +1,11 @@
-//! Whether the page itself asks, or a page of another site that is open in the same browser.
+//! Whether a request comes from the page itself, or from a page of another site that is open in the same browser.
 //!
-//! Browsers say it themselves: `Sec-Fetch-Site` with every request to a place that they trust, as loopback is, and
-//! `Origin` with all that crosses sites. Such a page could not read our answers, but make us work and learn from how long
-//! that takes.
+//! Browsers send it themselves: `Sec-Fetch-Site` with every request to a place that they trust, as loopback is, and
+//! `Origin` with all that crosses sites. Such a page cannot read our answers, but it could make us work and learn from
+//! how long that takes.
 //!
-//! Promises: what another site asks for is refused, but for the page itself when a person follows a link to it; what no
-//! browser sends (a scraper, a prober, `curl`) is not.
+//! Promises: requests of another site are refused, except for the page itself when a person follows a link to it; requests
+//! that no browser sends (a scraper, a prober, `curl`) are not.
 
 use crate::server::Request;
 

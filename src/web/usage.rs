@@ -1,4 +1,4 @@
-//! Usage over time: how many addresses were leased and subnets held, reckoned back from now through the history.
+//! Usage over time: how many addresses were leased and subnets held, computed backwards from now through the history.
 //!
 //! Promises: exact as far back as the history reaches, and says how far that is; bounded in points. Reads, never writes.
 
@@ -51,7 +51,7 @@ fn effect(event: &str) -> (i64, i64) {
     }
 }
 
-/// Reckons back: `lines` are the newest first.
+/// Computes backwards: `lines` are the newest first.
 fn reckon(lines: &[(Millis, SmolStr)], now: Millis, span: Millis, leases: u64, subnets: u64) -> Usage {
     let from = now.saturating_sub(span);
     let known = lines.last().map(|(at, _)| *at);
