@@ -190,3 +190,54 @@ fn the_command_prints_what_to_do_and_fails_where_something_is_wrong() {
     let json: serde_json::Value = serde_json::from_slice(&run(&["doctor", "--json"]).stdout).unwrap();
     assert!(json.as_array().unwrap().iter().any(|row| row["check"] == "daemon" && row["verdict"] == "wrong"));
 }
+
+/// Answers as an Engine does, until the test ends: its version, and these networks.
+fn engine(socket: &Path, networks: serde_json::Value) {
+    use std::io::{Read, Write};
+    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 4_096];
+            let Ok(read) = stream.read(&mut head) else { continue };
+            let head = String::from_utf8_lossy(&head[..read]).into_owned();
+            let body = match head.contains("/networks") {
+                true => networks.to_string(),
+                false => serde_json::json!({"Version": "28.5.2"}).to_string(),
+            };
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn p29_an_ipvlan_network_under_a_name_that_asks_for_macs_is_wrong_and_the_way_out_is_said() {
+    let house = House::new(&POOLS);
+    let socket = house.path("engine.sock");
+    let network = |name: &str, kind: &str, driver: &str| serde_json::json!({"Name": name, "Driver": kind, "IPAM": {"Driver": driver}});
+    engine(
+        &socket,
+        serde_json::json!([
+            network("broken", "ipvlan", "gipam"),
+            network("fine", "ipvlan", "without"),
+            network("bridge", "bridge", "gipam"),
+            network("theirs", "ipvlan", "default"),
+        ]),
+    );
+    house.configure(&format!(
+        "[gc]\nengine = \"{}\"\n[driver.without]\nrequires_mac_address = false\n",
+        socket.display()
+    ));
+    let findings = look(&house);
+    let [(verdict, found)] = of(&findings, "ipvlan")[..] else { panic!("{findings:?}") };
+    assert_eq!(verdict, Verdict::Wrong);
+    assert!(
+        found.contains("network broken cannot start") && found.contains("gipam asks Docker for MACs"),
+        "{found}"
+    );
+    let advice = findings.iter().find(|finding| finding.check == "ipvlan").unwrap().advice.clone().unwrap();
+    assert!(advice.contains("requires_mac_address = false"), "{advice}");
+}
