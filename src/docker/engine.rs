@@ -348,3 +348,30 @@ pub async fn follow_events(socket: &Path, happened: impl FnMut()) -> Result<(), 
     let silent = |source| Error::Silent { socket: socket.to_owned(), source };
     follow(socket, path, happened).await.map_err(silent)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p33_names_are_data_on_one_line_and_of_bounded_length() {
+        let name = format!("\u{1b}[2J\nerror: forged\u{9b}\u{2028}\u{202e}{}", "n".repeat(140_000));
+        let container = serde_json::json!({"Name": name, "IPv4Address": "192.0.2.2/24"});
+        let network = serde_json::json!({"Name": name, "Id": "1", "Containers": {"c": container}});
+        let mut networks = read_inspected(&network.to_string()).unwrap();
+        let listed = serde_json::json!({"Id": "d", "Names": [format!("/{name}")],
+            "NetworkSettings": {"Networks": {"x": {"NetworkID": "1", "IPAddress": "192.0.2.3"}}}});
+        attach(&mut networks, serde_json::from_value(listed).unwrap());
+        let network = networks.pop().unwrap();
+        let names = network.endpoints.iter().map(|endpoint| &endpoint.container).chain([&network.name]);
+        let names: Vec<&String> = names.collect();
+        assert_eq!(names.len(), 3);
+        for name in names {
+            let steers = |letter: char| letter.is_control() || ['\u{2028}', '\u{202e}'].contains(&letter);
+            assert!(
+                name.len() <= text::NAME && name.contains("forged") && !name.contains(steers),
+                "{name:?}"
+            );
+        }
+    }
+}

@@ -325,3 +325,22 @@ fn mutated_bodies_are_granted_or_refused_and_a_refusal_changes_nothing() {
     });
     assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
 }
+
+/// P33: whatever others write, a line of the log is one line, and begins with what gipam says.
+#[test]
+fn what_others_wrote_forges_no_line_of_the_log() {
+    let (house, daemon, _) = furnished();
+    let forged = "198.51.100.0/24\nerror: forged\u{1b}[2J\u{9b}\u{2028}\u{202e}";
+    let body = json!({"subnet": forged, "force": true, "without_engine": true}).to_string();
+    let mut admin = Wire::unix(&daemon.admin);
+    let head = format!("POST /v1/release HTTP/1.1\r\nHost: gipam\r\nContent-Length: {}\r\n\r\n", body.len());
+    admin.send((head + &body).as_bytes()).unwrap();
+    assert_ne!(admin.answer().unwrap().status, 200);
+    let named = json!({"AddressSpace": forged, "Pool": forged, "Options": {forged: forged}});
+    daemon.wire().refused("RequestPool", &named);
+    let log = house.log();
+    assert!(log.contains("forged"), "{log}");
+    let steers =
+        |letter: char| letter != '\n' && (letter.is_control() || ['\u{2028}', '\u{202e}'].contains(&letter));
+    assert!(!log.contains(steers) && !log.contains("\nerror: forged"), "{log:?}");
+}
