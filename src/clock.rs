@@ -30,7 +30,10 @@ impl Moment {
 
 /// Tells the time; cheap to clone.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Moment + Send + Sync>);
+pub struct Clock {
+    tell: Arc<dyn Fn() -> Moment + Send + Sync>,
+    boot: Option<Arc<str>>,
+}
 
 impl std::fmt::Debug for Clock {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -46,7 +49,17 @@ impl Clock {
 
     /// Whatever `tell` says.
     pub fn new(tell: impl Fn() -> Moment + Send + Sync + 'static) -> Self {
-        Self(Arc::new(tell))
+        Self { tell: Arc::new(tell), boot: None }
+    }
+
+    /// The same, with the name of the boot in which the steady clock began; none if nobody knows it.
+    pub fn in_boot(self, name: Option<String>) -> Self {
+        Self { boot: name.map(Into::into), ..self }
+    }
+
+    /// The name of the boot: two times of the steady clock are comparable only if it is the same.
+    pub fn boot(&self) -> Option<&str> {
+        self.boot.as_deref()
     }
 
     /// A clock that stands still until its hands are turned: for tests.
@@ -58,7 +71,7 @@ impl Clock {
 
     /// What it is now.
     pub fn now(&self) -> Moment {
-        (self.0)()
+        (self.tell)()
     }
 }
 

@@ -114,6 +114,9 @@ impl Held {
             Moment { wall: now, steady: now }
         });
         let (ledger, thread) = start(load(&path, START), books, clock, Box::new(drop), |_| ()).unwrap();
+        // The first batch is the ledger's own: it holds the stamps against the clock.
+        began.recv().unwrap();
+        go.send(START).unwrap();
         Held { ledger, thread, began, go, books: path, _directory: directory }
     }
 

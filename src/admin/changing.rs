@@ -12,7 +12,6 @@ use serde::Deserialize;
 
 use super::error::{AdminError, Kind};
 use super::rows::{ChangedRow, HeldRow};
-use crate::clock;
 use crate::docker::wire::{parse_mac, tidy_name};
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::change::Record;
@@ -202,7 +201,7 @@ pub(super) async fn pin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, A
         })?),
     };
     let wanted = PinRequest { holder, address, subnet: asked.subnet };
-    change(ledger, asked.dry_run, move |plan| Ok(Decided::pinned(plan.pin(&wanted, clock::now())?))).await
+    change(ledger, asked.dry_run, move |plan| Ok(Decided::pinned(plan.pin(&wanted, plan.now())?))).await
 }
 
 /// `gipam unpin ADDRESS`.

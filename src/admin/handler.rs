@@ -345,7 +345,7 @@ impl Admin {
         let (settings, origin) = (&config.settings, &config.pools_origin);
         let plan = import::Importing::new(&asked.name, &asked.content, asked.replace, settings, origin)?;
         let summary = plan.summary();
-        self.ledger.alter(Box::new(move |known| plan.alter(known, clock::now()))).await?;
+        self.ledger.alter(Box::new(move |known| plan.alter(known, known.now()))).await?;
         tracing::info!("{} imported: {summary}", asked.name);
         Ok(summary.to_string().into_bytes())
     }

@@ -80,7 +80,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     let (ledger, thread) = ledger::start(
         booted.plan,
         booted.books,
-        clock::Clock::of_this_machine(),
+        clock::Clock::of_this_machine().in_boot(processes::boot()),
         Box::new(move |answers| drop(out.send(answers))),
         move |outcome| {
             let _ = ended.send(outcome);

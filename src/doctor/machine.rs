@@ -133,7 +133,7 @@ pub(super) fn clock(report: &mut Report) {
     let synchronized = Path::new("/run/systemd/timesync/synchronized").exists();
     let found = rfc3339(now);
     if now < EARLIEST {
-        let advice = "set the clock: cooling and repair count in it";
+        let advice = "set the clock: the dates in the books come from it";
         report.wrong("clock", format!("it says {found}"), advice);
     } else {
         report.well("clock", format!("{found}{}", if synchronized { ", synchronized" } else { "" }));

@@ -9,6 +9,8 @@
 
 mod deferred;
 mod meters;
+mod steps;
+mod timeline;
 mod writer;
 
 use std::sync::{Arc, mpsc};
@@ -20,7 +22,7 @@ pub use self::writer::{Deliver, Fatal, start};
 use crate::plan::Plan;
 use crate::plan::error::ErrorKind;
 use crate::plan::request::{Reply, Request, Undo};
-use crate::plan::settings::Settings;
+use crate::plan::settings::{Millis, Settings};
 
 /// Why something was not done: a refusal of the plan, or a disk that takes no writes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -151,6 +153,18 @@ impl Ledger {
         let (sender, receiver) = oneshot::channel();
         self.queue.send(Message::Alter { alter, answer: sender }).map_err(|_| stopped())?;
         receiver.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// The plan's time, after a step of the clock has been followed: the stamps in the books are compared with this, not with
+    /// the time of day.
+    pub async fn now(&self) -> Result<Millis, Refusal> {
+        let (tell, told) = oneshot::channel();
+        let look = move |plan: &Plan| {
+            let _ = tell.send(plan.now());
+            Ok(Altered::default())
+        };
+        self.alter(Box::new(look)).await?;
+        told.await.map_err(|_| stopped())
     }
 
     /// What was counted since the start.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::deferred::{Deferred, gives_back};
+use super::timeline::Timeline;
 use super::{Alter, Altered, Answer, Answers, Granted, Ledger, Message, Meters, Refusal, Ticket};
 use crate::clock::Clock;
 use crate::plan::Plan;
@@ -50,14 +51,13 @@ pub fn start(
         meters: meters.clone(),
         plan,
         books,
-        clock,
+        time: Timeline::new(clock),
         deliver,
         messages,
         queue: queue.clone(),
         waiting: Vec::new(),
         deferred: Deferred::default(),
         sick: false,
-        now: 0,
         quiet: false,
         stopping: false,
     };
@@ -79,20 +79,19 @@ pub fn start(
     Ok((Ledger { queue, meters }, thread))
 }
 
-struct Writer {
+pub(super) struct Writer {
     meters: Arc<Meters>,
-    plan: Plan,
-    books: Books,
-    clock: Clock,
+    pub(super) plan: Plan,
+    pub(super) books: Books,
+    pub(super) time: Timeline,
     deliver: Deliver,
     messages: Receiver<Message>,
     queue: Sender<Message>,
-    /// Requests that only a very young cooling subnet can satisfy: (when, request, answer).
+    /// Requests that only a very young cooling subnet can satisfy: (when by the steady clock, request, answer).
     waiting: Vec<(Millis, Request, oneshot::Sender<Answer>)>,
     deferred: Deferred,
     /// The last commit met a full or busy disk.
     sick: bool,
-    now: Millis,
     /// Nobody has asked for a while.
     quiet: bool,
     stopping: bool,
@@ -108,24 +107,31 @@ struct Decided {
 
 /// The requests of one batch.
 #[derive(Default)]
-struct Batch {
+pub(super) struct Batch {
     decided: Vec<Decided>,
     altered: Vec<oneshot::Sender<Result<(), Refusal>>>,
-    changed: bool,
+    pub(super) changed: bool,
+    /// What to say of the clock once it is in the books.
+    pub(super) stepped: Option<String>,
     /// The books were tidied: to be committed, but no news to anybody.
     tidied: bool,
-    failed: Option<CommitError>,
+    pub(super) failed: Option<CommitError>,
 }
 
 impl Writer {
     fn run(&mut self) -> Result<(), Fatal> {
+        // The stamps are held against the clock before anybody asks.
+        let mut begun = false;
         while !self.stopping {
-            let Some(first) = self.next_message() else { return Ok(()) };
+            let message = if begun { self.next_message() } else { Some(None) };
+            let Some(first) = message else { return Ok(()) };
             let mut batch = Batch::default();
-            self.tick();
+            self.time.read();
+            self.plan.advance(self.time.now());
             if self.sick {
                 self.probe(&mut batch);
             }
+            self.tick(&mut batch);
             self.retry_due(&mut batch);
             if first.is_none() {
                 self.tidy(&mut batch);
@@ -135,7 +141,7 @@ impl Writer {
                 if let Some(message) = next {
                     self.take(message, &mut batch);
                 }
-                if batch.decided.len() >= BATCH || self.stopping {
+                if batch.decided.len() >= BATCH || self.stopping || !begun {
                     break;
                 }
                 next = match self.messages.try_recv() {
@@ -143,6 +149,7 @@ impl Writer {
                     Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
                 };
             }
+            begun = true;
             self.finish(batch)?;
             if !self.sick {
                 self.books.checkpoint_if_due();
@@ -154,7 +161,7 @@ impl Writer {
     /// The next message; `Some(None)` when it is time to look at what waits, or to tidy.
     fn next_message(&mut self) -> Option<Option<Message>> {
         let due = self.waiting.iter().map(|(at, ..)| *at).min();
-        let due = due.map(|at| Duration::from_millis(at.saturating_sub(self.now).max(1)));
+        let due = due.map(|at| Duration::from_millis(at.saturating_sub(self.time.steady()).max(1)));
         let retry = (!self.deferred.is_empty()).then_some(RETRY);
         let untidy = !self.sick && self.books.is_untidy();
         let tidy = untidy.then_some(if self.quiet { Duration::ZERO } else { QUIET });
@@ -181,11 +188,6 @@ impl Writer {
         }
     }
 
-    fn tick(&mut self) {
-        self.now = self.now.max(self.clock.now().wall);
-        self.plan.advance(self.now);
-    }
-
     /// While the disk was full: nothing is decided before it takes a write.
     fn probe(&mut self, batch: &mut Batch) {
         match self.books.probe() {
@@ -203,7 +205,7 @@ impl Writer {
 
     fn retry_due(&mut self, batch: &mut Batch) {
         let (due, later) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|(at, ..)| *at <= self.now);
+            std::mem::take(&mut self.waiting).into_iter().partition(|(at, ..)| *at <= self.time.steady());
         self.waiting = later;
         for (_, request, answer) in due {
             self.decide(request, Some(answer), batch);
@@ -234,7 +236,10 @@ impl Writer {
             tracing::warn!("{warning}");
         }
         match (decision.reply, answer) {
-            (Ok(Reply::Wait(until)), Some(answer)) => self.waiting.push((until, request, answer)),
+            (Ok(Reply::Wait(until)), Some(answer)) => {
+                let wait = until.saturating_sub(self.plan.now());
+                self.waiting.push((self.time.steady().saturating_add(wait), request, answer));
+            }
             (reply, answer) => {
                 let storms =
                     |change: &Change| matches!(change, Change::SubnetMarked { marks, .. } if marks.stormed);
@@ -256,10 +261,10 @@ impl Writer {
             // Should the kernel have no randomness, the plan still makes the id unique among those held.
             let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
         }
-        Context { now: self.now, random: u64::from_ne_bytes(random) }
+        Context { now: self.plan.now(), random: u64::from_ne_bytes(random) }
     }
 
-    fn write(&mut self, changes: &[Change], batch: &mut Batch) {
+    pub(super) fn write(&mut self, changes: &[Change], batch: &mut Batch) {
         for change in changes {
             if let Err(error) = self.books.write(&self.plan, change) {
                 batch.failed = Some(error);
@@ -315,12 +320,16 @@ impl Writer {
             let (begun, requests) = (Instant::now(), batch.decided.len().max(1));
             let committed = self.commit();
             if committed.is_ok() && batch.changed {
-                self.meters.committed(begun.elapsed(), requests, self.now);
+                self.meters.committed(begun.elapsed(), requests, self.time.now());
+                if let Some(text) = batch.stepped.take() {
+                    tracing::info!("{text}");
+                }
             }
             batch.failed = committed.err();
         }
         let Some(error) = batch.failed.take() else {
             let changed = batch.changed;
+            self.time.committed();
             self.answer_all(batch);
             if changed {
                 self.meters.tell();
@@ -328,6 +337,7 @@ impl Writer {
             return Ok(());
         };
         self.meters.failed();
+        self.time.rolled_back();
         let rolled_back = self.books.rollback();
         if matches!(error, CommitError::Definite(_)) {
             self.books.make_room();
@@ -375,7 +385,7 @@ impl Writer {
         let settings = self.books.settings().map_err(|error| error.to_string())?;
         let mut plan = Plan::new(settings);
         self.books.load(|change| plan.apply(&change)).map_err(|error| error.to_string())?;
-        plan.advance(self.now);
+        plan.advance(self.time.now());
         self.plan = plan;
         Ok(())
     }

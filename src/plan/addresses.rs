@@ -173,6 +173,16 @@ impl Addresses {
         self.records = records.iter().cloned().collect();
     }
 
+    /// Every stamp moves; `to` keeps their order.
+    pub fn move_stamps(&mut self, to: impl Fn(Millis) -> Millis) {
+        for record in self.records.values_mut() {
+            record.since = to(record.since);
+        }
+        for queue in [&mut self.freed, &mut self.freed_pinned, &mut self.aside] {
+            *queue = queue.iter().map(|(since, address)| (to(*since), *address)).collect();
+        }
+    }
+
     /// Forgets an address: it was never used.
     pub fn forget(&mut self, address: u128) {
         let Some(before) = self.records.remove(&address) else { return };

@@ -5,7 +5,7 @@
 use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
 use super::settings::Millis;
 use super::subnet::Subnet;
-use super::{Plan, Unaddressed};
+use super::{Group, Plan, Unaddressed};
 
 impl Plan {
     /// Time has passed: what has cooled is free. Cheap when nothing is due; never goes backwards.
@@ -92,6 +92,7 @@ impl Plan {
             Change::CallerForgotten { name } => {
                 self.callers.remove(name);
             }
+            Change::ClockStepped(shift) => self.clock_stepped(*shift),
             Change::Counted { next_generation, next_serial } => {
                 self.next_generation = self.next_generation.max(*next_generation);
                 self.next_serial = self.next_serial.max(*next_serial);
@@ -180,8 +181,7 @@ impl Plan {
         let Some(released_at) = state.released_at else {
             self.by_id.insert(state.id.clone(), serial);
             self.held[space as usize].insert(prefix, serial);
-            if state.dynamic && !state.marks.addressed {
-                let group = (space, prefix.family(), state.options.clone());
+            if let Some(group) = quiet_group(state) {
                 self.unaddressed.entry(group).or_default().insert((state.granted_at, serial));
             }
             self.stand(prefix, serial);
@@ -218,19 +218,25 @@ impl Plan {
         }
     }
 
-    fn stand(&mut self, prefix: super::Prefix, serial: Serial) {
+    pub(super) fn stand(&mut self, prefix: super::Prefix, serial: Serial) {
         self.occupied.insert(prefix, serial);
         for space in self.free.values_mut() {
             space.occupy(prefix);
         }
     }
 
-    fn leave(&mut self, prefix: super::Prefix, serial: Serial) {
+    pub(super) fn leave(&mut self, prefix: super::Prefix, serial: Serial) {
         self.occupied.remove(prefix, serial);
         for space in self.free.values_mut().filter(|space| space.base().overlaps(prefix)) {
             space.vacate(prefix, &self.occupied);
         }
     }
+}
+
+/// The group in which a held subnet is looked for in a storm, if it is.
+pub(super) fn quiet_group(state: &SubnetState) -> Option<Group> {
+    let quiet = state.dynamic && !state.marks.addressed;
+    quiet.then(|| (state.space, state.prefix.family(), state.options.clone()))
 }
 
 /// The subnet was asked for an address, or is gone: no sign of a storm any more.

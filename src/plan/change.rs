@@ -12,6 +12,7 @@ use super::pins::Pin;
 use super::prefix::{Family, Prefix};
 use super::request::{Mac, Space};
 use super::settings::Millis;
+use super::stamps::Shift;
 
 /// The number of a subnet in the books. A prefix granted again takes up the serial it had, and so its memory.
 pub type Serial = u64;
@@ -352,6 +353,8 @@ pub enum Change {
         /// Who.
         name: Box<str>,
     },
+    /// The time of day stepped, and every stored time with it.
+    ClockStepped(Shift),
     /// No generation or serial up to these will be used again.
     Counted {
         /// Next generation.

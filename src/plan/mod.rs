@@ -38,6 +38,7 @@ pub mod request;
 mod reserve;
 pub mod settings;
 mod siblings;
+pub mod stamps;
 mod subnet;
 mod unusable;
 
@@ -169,7 +170,7 @@ impl Plan {
                 self.decide_release_address(id, *address, *generation, context)
             }
             Request::Force { subnet, address } => self.decide_force(subnet, *address, context),
-            Request::Undo(undo) => self.decide_undo(undo),
+            Request::Undo(undo) => self.decide_undo(undo, context),
             Request::Repair(repair) => self.decide_repair(repair, context),
         }
     }

@@ -10,6 +10,7 @@ use super::error::Error;
 use super::prefix::Prefix;
 use super::request::{Context, Decision, KeyBefore, Reply, Space, Undo};
 use super::siblings::Part;
+use super::stamps::Shift;
 use super::{Plan, Subnet};
 
 impl Plan {
@@ -122,14 +123,19 @@ impl Plan {
     }
 
     /// Takes back a grant that could not be delivered, if nothing happened to it since.
-    pub(super) fn decide_undo(&self, undo: &Undo) -> Decision {
+    pub(super) fn decide_undo(&self, undo: &Undo, context: Context) -> Decision {
         let mut decision = Decision::unchanged(Reply::Done);
+        // The clock may have stepped back since the grant.
+        let not_later = Shift { by: 0, now: context.now };
         decision.changes = match undo {
             Undo::Subnet { serial, generation, previous, key } => {
-                self.undo_subnet(*serial, *generation, previous.as_deref(), key.as_ref())
+                self.undo_subnet(*serial, *generation, previous.as_deref(), key.as_ref(), not_later)
             }
             Undo::Address { serial, address, generation, previous, gateway } => {
-                self.undo_address(*serial, *address, *generation, previous.as_deref(), *gateway)
+                let previous = previous
+                    .as_deref()
+                    .map(|record| Record { since: not_later.moved(record.since), ..record.clone() });
+                self.undo_address(*serial, *address, *generation, previous.as_ref(), *gateway)
             }
         };
         decision
@@ -141,6 +147,7 @@ impl Plan {
         generation: u64,
         previous: Option<&SubnetState>,
         key: Option<&KeyBefore>,
+        not_later: Shift,
     ) -> Vec<Change> {
         let untouched = |subnet: &&Subnet| {
             subnet.is_held() && subnet.state.generation == generation && subnet.addresses.leased() == 0
@@ -151,14 +158,19 @@ impl Plan {
         let newer =
             |previous: &&SubnetState| !self.replaced_memories(space, prefix, Part::of(previous)).is_empty();
         let mut changes = vec![match previous.filter(|previous| !newer(previous)) {
-            Some(previous) => Change::SubnetRestored(Box::new(previous.clone())),
+            Some(previous) => {
+                let mut previous = previous.clone();
+                not_later.subnet(&mut previous);
+                Change::SubnetRestored(Box::new(previous))
+            }
             None => Change::SubnetForgotten { serial },
         }];
         if let Some((word, before)) = key {
             let family = prefix.family();
             let known = self.keys.get(&(space, family, word.clone()));
             if known.is_some_and(|(known, _)| *known == prefix) {
-                changes.push(Change::KeyRemembered { space, family, word: word.clone(), prefix: *before });
+                let before = before.map(|(prefix, at)| (prefix, not_later.moved(at)));
+                changes.push(Change::KeyRemembered { space, family, word: word.clone(), prefix: before });
             }
         }
         changes

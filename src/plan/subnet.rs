@@ -8,6 +8,7 @@ use super::change::{Kind, Marks, Record, SubnetState};
 use super::intervals::Intervals;
 use super::pins::Pins;
 use super::prefix::{AddressRange, Family, Prefix};
+use super::settings::Millis;
 
 /// A subnet in the plan, held or remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +81,14 @@ impl Subnet {
         self.state.marks = marks;
         if moved {
             self.addresses.set_bounds(bounds(&self.state, reserved, self.pins()));
+        }
+    }
+
+    /// The stamps of its addresses and pins move.
+    pub fn move_stamps(&mut self, to: impl Fn(Millis) -> Millis) {
+        self.addresses.move_stamps(&to);
+        for pin in self.pins.iter_mut().flat_map(|pins| pins.values_mut()) {
+            pin.since = to(pin.since);
         }
     }
 

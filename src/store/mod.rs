@@ -26,6 +26,7 @@ pub mod restore;
 mod schema;
 mod settings;
 mod sqlite;
+mod stamps;
 mod tail;
 pub mod takeover;
 mod write;

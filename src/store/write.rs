@@ -147,6 +147,7 @@ impl Books {
                 params![name, signed(caller.first), caller.until.map(signed), caller.live_restore],
             ),
             Change::CallerForgotten { name } => self.execute("DELETE FROM callers WHERE name = ?1", [name]),
+            Change::ClockStepped(shift) => self.move_stamps(*shift),
             Change::AddressGranted { .. }
             | Change::AddressReleased { .. }
             | Change::AddressRestored { .. }

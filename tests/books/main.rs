@@ -9,6 +9,7 @@ mod support {
     #[allow(dead_code, reason = "shared with other tests")]
     pub mod operations;
 }
+mod stamps;
 mod tail;
 
 use std::fs;

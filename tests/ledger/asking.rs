@@ -165,17 +165,6 @@ fn who_waits_for_a_young_subnet_is_woken_without_another_request() {
 }
 
 #[test]
-fn a_clock_that_goes_back_stands_still_here() {
-    let house = House::new(&settings("10.0.0.0/24", 24));
-    let (id, _) = house.subnet();
-    house.clock.step(-1_000_000);
-    house.address(&id);
-    let plan = house.look();
-    let subnet = plan.held(&id).unwrap();
-    assert!(subnet.addresses.records().all(|(_, record)| record.since == START));
-}
-
-#[test]
 fn whoever_comes_after_the_end_is_told_so() {
     let mut house = House::new(&settings("10.0.0.0/24", 24));
     let gate = house.gate();

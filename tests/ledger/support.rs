@@ -119,6 +119,19 @@ impl House {
         Gate { inside, open, pending }
     }
 
+    /// The books as a power failure at this moment would leave them: another path.
+    pub fn copy(&self) -> PathBuf {
+        let gate = self.gate();
+        gate.reached();
+        let copy = self.path.with_file_name("copy");
+        std::fs::create_dir_all(&copy).unwrap();
+        for name in ["gipam.db", "gipam.db-wal"] {
+            std::fs::copy(self.path.with_file_name(name), copy.join(name)).unwrap();
+        }
+        gate.open();
+        copy.join("gipam.db")
+    }
+
     /// How the thread ended.
     pub fn end(&mut self) -> Result<(), Fatal> {
         let outcome = self.ended.recv_timeout(FOREVER).unwrap();

@@ -424,8 +424,10 @@ fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
         Op::Adopt { subnet, number, kind, ago } => {
             let state = subnet_at(*subnet)?;
             let address = state.prefix.first().saturating_add(*number);
-            let read =
-                Fence { generation: plan.counters().0.saturating_sub(ago / 30_000), at: plan.now() - ago };
+            let read = Fence {
+                generation: plan.counters().0.saturating_sub(ago / 30_000),
+                at: plan.now().saturating_sub(*ago),
+            };
             let (serial, kind) = (state.serial, *kind);
             Repair::Adopt { serial, address, kind, mac: Some([2; 6]), read, evidence: evidence() }
         }

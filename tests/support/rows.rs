@@ -102,6 +102,16 @@ impl Rows {
             Change::AddressUnpinned { space, prefix, address } => {
                 self.pins.remove(&(*space, *prefix, *address));
             }
+            Change::ClockStepped(shift) => {
+                self.subnets.values_mut().for_each(|state| shift.subnet(state));
+                let records = self.addresses.values_mut().map(|(_, record)| &mut record.since);
+                let keys = self.keys.values_mut().map(|(_, at)| at);
+                let pins = self.pins.values_mut().map(|pin| &mut pin.since);
+                let kept = self.kept.values_mut().map(|kept| &mut kept.at);
+                for stamp in records.chain(keys).chain(pins).chain(kept) {
+                    *stamp = shift.moved(*stamp);
+                }
+            }
             Change::ReleaseKept { serial, address, kept } => {
                 self.kept.insert((*serial, *address), kept.clone());
             }

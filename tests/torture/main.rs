@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is what it is for")]
 
 mod books;
+mod clocks;
 mod crew;
 mod cuts;
 #[path = "../support/daemon.rs"]
@@ -32,6 +33,8 @@ mod rows;
 #[path = "../support/stage.rs"]
 #[allow(dead_code, reason = "its command line is used")]
 mod stage;
+#[path = "../support/timeshift.rs"]
+mod timeshift;
 mod trace;
 mod users;
 mod volume;
@@ -54,7 +57,7 @@ struct Row {
     run: fn(long: bool) -> Counts,
 }
 
-const ROWS: [Row; 18] = [
+const ROWS: [Row; 19] = [
     Row { name: "durable_and_unique_after_kill_9", run: kills::run },
     Row { name: "durable_when_the_nth_write_kills", run: writes::kill },
     Row { name: "durable_when_the_nth_write_fails", run: writes::fail },
@@ -64,6 +67,7 @@ const ROWS: [Row; 18] = [
     Row { name: "full_disk_is_refused_and_heals", run: disks::full },
     Row { name: "read_only_disk_is_refused_and_heals", run: disks::read_only },
     Row { name: "failed_sync_answers_nobody", run: disks::failed_sync },
+    Row { name: "clock_steps_lose_nothing_and_hang_nobody", run: clocks::run },
     Row { name: "slow_sync_is_shared", run: disks::slow_sync },
     Row { name: "doors_let_in_owner_and_group_only", run: users::run },
     Row { name: "bounded_256_connections_at_work", run: load::busy },

@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 
 use super::error::{AdminError, Kind};
-use crate::clock;
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::listed::{Listed, Obstacle, Taken};
 use crate::plan::prefix::Prefix;
@@ -150,7 +149,7 @@ async fn decide(
     let told: Arc<Mutex<(Outcomes, Vec<Prefix>)>> = Arc::default();
     let tell = told.clone();
     let alter = move |plan: &crate::plan::Plan| {
-        let outcomes = plan.take_listed(&listed, Context { now: clock::now(), random: 0 });
+        let outcomes = plan.take_listed(&listed, Context { now: plan.now(), random: 0 });
         if whole && let Some(refusal) = refusal(&outcomes) {
             return Err(refusal);
         }

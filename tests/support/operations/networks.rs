@@ -44,7 +44,7 @@ pub fn wish(op: &Op, plan: &Plan) -> Option<Repair> {
                 options: BTreeMap::new(),
                 id: id.map(|id| format!("given{id}")),
                 leases: shown,
-                read: Fence { generation: plan.counters().0, at: plan.now() - ago },
+                read: Fence { generation: plan.counters().0, at: plan.now().saturating_sub(*ago) },
                 evidence: "seen".into(),
             })))
         }

@@ -1,0 +1,89 @@
+//! What the ledger does about its clock: at the start, and whenever the time of day stepped.
+//!
+//! Promises: all of it stands in the transaction of the batch in which it is seen, before anything is decided; where that
+//! fails the plan is rebuilt, and it is tried again with the next batch. One line of the log for each step.
+
+use std::time::Instant;
+
+use super::timeline::{KEY, text};
+use super::writer::{Batch, Writer};
+use crate::plan::change::Change;
+use crate::plan::settings::rfc3339;
+use crate::plan::stamps::Shift;
+
+impl Writer {
+    /// The plan's time is what it is now.
+    pub(super) fn tick(&mut self, batch: &mut Batch) {
+        if batch.failed.is_none() {
+            if !self.time.is_settled() {
+                self.settle(batch);
+            } else if let Some(shift) = self.time.stepped() {
+                batch.stepped = Some(format!(
+                    "the wall clock stepped {}; stored times moved with it, so ages are as before",
+                    direction(shift.by)
+                ));
+                self.follow(shift, batch);
+            }
+        }
+        self.plan.advance(self.time.now());
+    }
+
+    /// Moves every stamp.
+    fn follow(&mut self, shift: Shift, batch: &mut Batch) {
+        let begun = Instant::now();
+        self.write(&[Change::ClockStepped(shift)], batch);
+        if batch.failed.is_none() {
+            self.time.follow(begun.elapsed());
+            self.note(batch);
+        }
+    }
+
+    /// At the start: no stamp lies in the future, and nothing is older than it can be known to be.
+    fn settle(&mut self, batch: &mut Batch) {
+        let noted = match self.books.meta(KEY) {
+            Ok(noted) => noted,
+            Err(error) => {
+                tracing::warn!("{error}");
+                None
+            }
+        };
+        let newest = self.plan.newest_stamp();
+        let known = self.time.settle(noted.as_deref());
+        if let Some(shift) = self.time.stepped() {
+            batch.stepped = Some(format!(
+                "the wall clock stepped {} while gipam was stopped; stored times moved with it, so ages are as before",
+                direction(shift.by)
+            ));
+            self.follow(shift, batch);
+        } else if newest > self.time.now() {
+            batch.stepped = Some(format!(
+                "the books have times in the future, up to {}; they count as now",
+                rfc3339(newest)
+            ));
+            self.write(&[Change::ClockStepped(Shift { by: 0, now: self.time.now() })], batch);
+        } else if !known {
+            let cooling = self.plan.go_on_cooling(newest, self.time.now());
+            self.write(&cooling, batch);
+        }
+        let now = self.time.now();
+        self.plan.advance(now);
+        let cut = self.plan.cut_cooling(now);
+        self.write(&cut, batch);
+        if noted.as_deref() != Some(&self.time.note()) {
+            self.note(batch);
+        }
+    }
+
+    /// By which clock the stamps are.
+    fn note(&mut self, batch: &mut Batch) {
+        if batch.failed.is_none() {
+            batch.failed = self.books.put_meta(KEY, &self.time.note()).err();
+            batch.changed = true;
+        }
+    }
+}
+
+fn direction(by: i64) -> String {
+    let span = text(by.unsigned_abs());
+    if by < 0 { format!("back by {span}") } else { format!("ahead by {span}") }
+}

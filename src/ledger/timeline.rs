@@ -1,0 +1,188 @@
+//! The ledger's time: a time of day that only the steady clock carries on, until a step of the time of day is in the books.
+//!
+//! `offset` is the time of day when the steady clock stood at 0. The stamps in the books were made by one offset, which
+//! stands there with the boot that it belongs to; as long as both are known, ages are exact, over steps and restarts.
+//! While a step could not be written (a full disk), time goes on by the old offset: dates are wrong then, ages are not.
+//!
+//! Promises: between two steps time runs at the pace of the steady clock and never back. Decides nothing.
+
+use std::time::Duration;
+
+use crate::clock::{Clock, Moment};
+use crate::plan::settings::Millis;
+use crate::plan::stamps::Shift;
+
+/// The time of day may be off by less than this: nothing here lasts for so short a time that it would matter.
+const STEP: u64 = 1_000;
+/// Steps that are slow to write (many leases) take at most one part in so many of the time.
+const DUTY: u32 = 20;
+/// Faster ones are written at once.
+const FAST: Duration = Duration::from_millis(50);
+
+/// The key in the books' `meta` table: "BOOT OFFSET".
+pub(super) const KEY: &str = "clock";
+
+/// By which clock the stamps are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Frame {
+    offset: i64,
+    /// The stamps were held against the clock since the start.
+    settled: bool,
+}
+
+/// The clock and what is known of it.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    clock: Clock,
+    moment: Moment,
+    frame: Frame,
+    /// As it was at the last commit.
+    kept: Frame,
+    /// No further step before, by the steady clock.
+    not_before: Millis,
+}
+
+impl Timeline {
+    pub(super) fn new(clock: Clock) -> Self {
+        let moment = Moment { wall: 0, steady: 0 };
+        let frame = Frame { offset: 0, settled: false };
+        Self { clock, moment, frame, kept: frame, not_before: 0 }
+    }
+
+    /// Reads the clock, once a batch.
+    pub(super) fn read(&mut self) {
+        self.moment = self.clock.now();
+        if !self.frame.settled {
+            self.frame.offset = self.moment.offset();
+        }
+    }
+
+    pub(super) const fn is_settled(&self) -> bool {
+        self.frame.settled
+    }
+
+    pub(super) const fn steady(&self) -> Millis {
+        self.moment.steady
+    }
+
+    /// The time that is given to the plan.
+    pub(super) fn now(&self) -> Millis {
+        self.moment.steady.saturating_add_signed(self.frame.offset)
+    }
+
+    /// What the books shall say of the clock; nothing where the boot has no name.
+    pub(super) fn note(&self) -> String {
+        format!("{} {}", self.clock.boot().unwrap_or("-"), self.frame.offset)
+    }
+
+    /// At the start: takes the frame of the books up, if they are of this boot, and says whether it is known.
+    pub(super) fn settle(&mut self, note: Option<&str>) -> bool {
+        let known = note.and_then(|note| note.split_once(' '));
+        let known = known.filter(|(boot, _)| self.clock.boot() == Some(boot));
+        let offset = known.and_then(|(_, offset)| offset.parse().ok());
+        self.frame = Frame { offset: offset.unwrap_or_else(|| self.moment.offset()), settled: true };
+        offset.is_some()
+    }
+
+    /// How the stamps have to move, if the time of day stepped.
+    pub(super) fn stepped(&self) -> Option<Shift> {
+        let by = self.moment.offset().saturating_sub(self.frame.offset);
+        // A time before 1970 is none.
+        let told = self.moment.wall > 0 && by.unsigned_abs() >= STEP;
+        let due = told && self.moment.steady >= self.not_before;
+        due.then_some(Shift { by, now: self.moment.wall })
+    }
+
+    /// The stamps have moved, which took so long.
+    pub(super) fn follow(&mut self, took: Duration) {
+        self.frame.offset = self.moment.offset();
+        let pause = if took < FAST { Duration::ZERO } else { took * DUTY };
+        let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        self.not_before = self.moment.steady.saturating_add(pause);
+    }
+
+    pub(super) const fn committed(&mut self) {
+        self.kept = self.frame;
+    }
+
+    pub(super) const fn rolled_back(&mut self) {
+        self.frame = self.kept;
+    }
+}
+
+/// How long, for people: to the second, and then the two largest units.
+pub(super) fn text(millis: u64) -> String {
+    let seconds = millis.saturating_add(500) / 1_000;
+    match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, seconds) => format!("{seconds} s"),
+        (0, 0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (0, hours, minutes, _) => format!("{hours} h {minutes} min"),
+        (days, hours, ..) => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_runs_by_the_steady_clock_until_a_step_is_followed() {
+        let (clock, hands) = Clock::by_hand(1_000_000);
+        let mut time = Timeline::new(clock);
+        time.read();
+        assert!(!time.settle(None), "nothing is known of these books");
+        hands.pass(500);
+        hands.step(-7_200);
+        time.read();
+        assert_eq!(time.now(), 1_000_500);
+        assert_eq!(time.stepped(), Some(Shift { by: -7_200, now: 993_300 }));
+        time.committed();
+        time.follow(Duration::ZERO);
+        assert_eq!((time.now(), time.stepped()), (993_300, None));
+        time.rolled_back();
+        assert_eq!(time.now(), 1_000_500, "it could not be written");
+    }
+
+    #[test]
+    fn small_steps_add_up_to_one() {
+        let (clock, hands) = Clock::by_hand(1_000_000);
+        let mut time = Timeline::new(clock);
+        time.read();
+        time.settle(None);
+        let mut step = || {
+            hands.step(-400);
+            time.read();
+            time.stepped()
+        };
+        assert_eq!([step(), step()], [None, None]);
+        assert_eq!(step(), Some(Shift { by: -1_200, now: 998_800 }));
+    }
+
+    #[test]
+    fn the_frame_of_the_same_boot_is_taken_up() {
+        let (clock, hands) = Clock::by_hand(1_000_000);
+        let mut time = Timeline::new(clock.clone().in_boot(Some("a".to_owned())));
+        time.read();
+        time.settle(None);
+        let note = time.note();
+        assert_eq!(note, "a 1000000");
+        hands.pass(10);
+        hands.step(5_000);
+        let mut later = Timeline::new(clock.clone().in_boot(Some("a".to_owned())));
+        later.read();
+        assert!(later.settle(Some(&note)));
+        assert_eq!(later.stepped(), Some(Shift { by: 5_000, now: 1_005_010 }));
+        for other in [Some("b".to_owned()), None] {
+            let mut other = Timeline::new(clock.clone().in_boot(other));
+            other.read();
+            assert!(!other.settle(Some(&note)));
+            assert_eq!((other.now(), other.stepped()), (1_005_010, None));
+        }
+    }
+
+    #[test]
+    fn spans_are_told_in_two_units() {
+        let told = [5_400, 61_000, 7_200_000, 90_000_000].map(text);
+        assert_eq!(told, ["5 s", "1 min 1 s", "2 h 0 min", "1 d 1 h"]);
+    }
+}

@@ -1,0 +1,174 @@
+//! When the time of day steps: every stored time moves with it.
+//!
+//! Ages decide (how long something cools, how young a subnet is, what is too old to be remembered), and an age is the
+//! difference of two stamps. So a step moves all stamps by as much as it moved the clock, and nothing gets older or
+//! younger. What would lie in the future afterwards (a clock that was wrong before it was seen) is now.
+//!
+//! Promises: pure; order is kept, and every index is rebuilt from its rows. O(n): steps are rare. Asks no clock.
+
+use std::collections::BTreeSet;
+
+use super::Plan;
+use super::change::{Change, SubnetState};
+use super::settings::Millis;
+use super::subnet::Subnet;
+
+/// Beyond the year 287,000 no stamp is taken for one: the sum of two still fits every type.
+pub const LATEST: Millis = 1 << 53;
+
+/// How stamps move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shift {
+    /// By so many milliseconds.
+    pub by: i64,
+    /// The time afterwards: nothing is later.
+    pub now: Millis,
+}
+
+impl Shift {
+    /// Where this stamp is afterwards.
+    pub fn moved(self, stamp: Millis) -> Millis {
+        self.ahead(stamp).min(self.now)
+    }
+
+    /// The same of one that may lie in the future.
+    fn ahead(self, stamp: Millis) -> Millis {
+        stamp.min(LATEST).saturating_add_signed(self.by)
+    }
+
+    /// Until when a subnet cools that was released then: for no longer than before.
+    fn cool_until(self, released_at: Millis, cool_until: Millis) -> Millis {
+        let span = cool_until.min(LATEST).saturating_sub(released_at.min(LATEST));
+        self.ahead(cool_until).min(self.moved(released_at).saturating_add(span))
+    }
+
+    /// A subnet's own stamps.
+    pub fn subnet(self, state: &mut SubnetState) {
+        state.granted_at = self.moved(state.granted_at);
+        state.marks.set_up_at = self.moved(state.marks.set_up_at);
+        if let Some(released_at) = state.released_at {
+            state.cool_until = self.cool_until(released_at, state.cool_until);
+            state.released_at = Some(self.moved(released_at));
+        }
+    }
+}
+
+impl Plan {
+    /// The time of day stepped.
+    pub(super) fn clock_stepped(&mut self, shift: Shift) {
+        self.now = shift.now;
+        let cooled = std::mem::take(&mut self.cooling);
+        let cooled: BTreeSet<_> = cooled.into_iter().map(|(_, serial)| serial).collect();
+        (self.released, self.remembered, self.unaddressed) = Default::default();
+        let (mut begin, mut end) = (Vec::new(), Vec::new());
+        for (serial, subnet) in &mut self.subnets {
+            shift.subnet(&mut subnet.state);
+            subnet.move_stamps(|stamp| shift.moved(stamp));
+            let state = &subnet.state;
+            let Some(released_at) = state.released_at else {
+                if let Some(group) = super::apply::quiet_group(state) {
+                    self.unaddressed.entry(group).or_default().insert((state.granted_at, *serial));
+                }
+                continue;
+            };
+            self.released.insert((released_at, *serial));
+            self.remembered.insert((state.space, state.prefix, released_at, *serial));
+            let cools = state.cool_until > self.now;
+            if cools {
+                self.cooling.insert((state.cool_until, *serial));
+            }
+            match (cooled.contains(serial), cools) {
+                (false, true) => begin.push((state.prefix, *serial)),
+                (true, false) => end.push((state.prefix, *serial)),
+                _ => {}
+            }
+        }
+        for (prefix, serial) in begin {
+            self.stand(prefix, serial);
+        }
+        for (prefix, serial) in end {
+            self.leave(prefix, serial);
+        }
+        for (_, at) in self.keys.values_mut() {
+            *at = shift.moved(*at);
+        }
+        for kept in self.kept.values_mut() {
+            kept.at = shift.moved(kept.at);
+        }
+        for pin in self.pins.values_mut().flat_map(|pins| pins.values_mut()) {
+            pin.since = shift.moved(pin.since);
+        }
+    }
+
+    /// The newest of all stamps: the books were written then, or later.
+    pub fn newest_stamp(&self) -> Millis {
+        let of_subnet = |subnet: &Subnet| {
+            let state = &subnet.state;
+            let addresses = subnet.addresses.records().map(|(_, record)| record.since).max();
+            [Some(state.granted_at), Some(state.marks.set_up_at), state.released_at, addresses]
+                .into_iter()
+                .flatten()
+                .max()
+        };
+        let subnets = self.subnets().filter_map(of_subnet);
+        let keys = self.keys.values().map(|(_, at)| *at);
+        let pins = self.pins.values().flat_map(|pins| pins.values()).map(|pin| pin.since);
+        let kept = self.kept.values().map(|kept| kept.at);
+        subnets.chain(keys).chain(pins).chain(kept).max().unwrap_or(0)
+    }
+
+    /// At a start: subnets that cool for longer than the settings say of a subnet that is released now.
+    pub fn cut_cooling(&self, now: Millis) -> Vec<Change> {
+        let cut = |subnet: &Subnet| {
+            let longest = now.saturating_add(self.subnet_cooling_of(subnet));
+            let state = Some(&subnet.state).filter(|state| state.cool_until > longest)?;
+            Some(SubnetState { cool_until: longest, ..state.clone() })
+        };
+        let released = self.subnets().filter(|subnet| !subnet.is_held());
+        released.filter_map(cut).map(restored).collect()
+    }
+
+    /// At a start, where nobody knows how long the books lay: that a subnet had cooled when they were last written is
+    /// certain, and no more. What cooled then goes on cooling from now.
+    pub fn go_on_cooling(&self, newest: Millis, now: Millis) -> Vec<Change> {
+        let asleep = now.saturating_sub(newest);
+        let later = |state: &SubnetState| {
+            let released_at = state.released_at?;
+            (asleep > 0 && state.cool_until > newest).then(|| SubnetState {
+                released_at: Some(released_at.saturating_add(asleep)),
+                cool_until: state.cool_until.saturating_add(asleep),
+                ..state.clone()
+            })
+        };
+        self.subnets().filter_map(|subnet| later(&subnet.state)).map(restored).collect()
+    }
+}
+
+fn restored(state: SubnetState) -> Change {
+    Change::SubnetRestored(Box::new(state))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_moves_with_the_clock_and_is_never_later_than_now() {
+        let back = Shift { by: -7_200_000, now: 10_000_000 };
+        assert_eq!(back.moved(17_000_000), 9_800_000);
+        assert_eq!(back.moved(18_000_000), 10_000_000, "it lay in the future before");
+        assert_eq!(back.moved(1), 0, "there is nothing before 1970");
+        assert_eq!(back.moved(u64::MAX), 10_000_000);
+        let ahead = Shift { by: 7_200_000, now: 10_000_000 };
+        assert_eq!((ahead.moved(2_000_000), ahead.moved(u64::MAX)), (9_200_000, 10_000_000));
+    }
+
+    #[test]
+    fn a_subnet_cools_as_long_as_before() {
+        let shift = Shift { by: -7_200_000, now: 10_000_000 };
+        assert_eq!(shift.cool_until(17_190_000, 17_250_000), 10_050_000);
+        assert_eq!(shift.cool_until(99_000_000, 99_060_000), 10_060_000, "a minute from now, at most");
+        assert_eq!(shift.cool_until(1_000, 61_000), 0, "what had cooled does not begin to cool again");
+        assert_eq!(shift.cool_until(0, u64::MAX), LATEST - 7_200_000);
+    }
+}

@@ -1,0 +1,115 @@
+//! Steps while the daemon runs.
+
+use serde_json::Value;
+
+use crate::daemon::until;
+use crate::support::*;
+use crate::timeshift::{HOUR, SECOND, YEAR};
+
+#[test]
+fn a_step_back_of_two_hours_holds_up_nobody_who_waits_or_comes_later() {
+    let (house, clock) = one_subnet();
+    let daemon = house.start();
+    let since = released(&daemon);
+    let waiting = asked(&daemon, since);
+    clock.set(-2 * HOUR);
+    assert_in_time(waiting);
+    let held = house.json(&["subnets"])[0]["id"].as_str().unwrap().to_owned();
+    daemon.wire().release_pool(&held);
+    assert_in_time(asked(&daemon, std::time::Instant::now()));
+    let log = house.log();
+    assert!(log.contains("the wall clock stepped back by 2 h 0 min"), "{log}");
+}
+
+#[test]
+fn a_step_ahead_makes_no_subnet_older() {
+    let (house, clock) = one_subnet();
+    let daemon = house.start();
+    let since = released(&daemon);
+    clock.set(2 * HOUR);
+    assert_in_time(asked(&daemon, since));
+    let log = house.log();
+    assert!(log.contains("the wall clock stepped ahead by 2 h 0 min"), "{log}");
+}
+
+#[test]
+fn a_start_in_1970_wakes_who_waits() {
+    let (house, clock) = one_subnet();
+    clock.set(30 * SECOND - now());
+    let daemon = house.start();
+    let since = released(&daemon);
+    assert_in_time(asked(&daemon, since));
+}
+
+#[test]
+fn dates_of_a_start_in_1970_follow_the_clock() {
+    let (house, clock) = one_subnet();
+    clock.set(30 * SECOND - now());
+    let daemon = house.start();
+    let since = released(&daemon);
+    let waiting = asked(&daemon, since);
+    clock.set(0);
+    assert_in_time(waiting);
+    let id = house.json(&["subnets"])[0]["id"].as_str().unwrap().to_owned();
+    daemon.wire().address(&id, "", serde_json::json!({}));
+    assert!(age_of_the_lease(&house).abs() < 60, "the lease is shown with its real date");
+}
+
+#[test]
+fn a_moment_in_the_future_does_not_stay() {
+    let (house, clock) = one_subnet();
+    let daemon = house.start();
+    clock.set(YEAR);
+    let (id, _) = daemon.wire().subnet(false);
+    clock.set(0);
+    daemon.wire().address(&id, "", serde_json::json!({}));
+    assert!(age_of_the_lease(&house).abs() < 60, "granted now, not in a year");
+}
+
+#[test]
+fn an_address_goes_on_cooling_over_a_step_ahead() {
+    let (house, clock) = one_subnet();
+    let daemon = house.start();
+    let mut wire = daemon.wire();
+    let (id, _) = wire.subnet(false);
+    // Two of them: a container that only restarts gets its address back, cooling or not.
+    let addresses = [(); 2].map(|()| wire.address(&id, "", serde_json::json!({})));
+    for address in &addresses {
+        wire.release(&id, address);
+    }
+    let address = addresses[0].clone();
+    clock.set(2 * HOUR);
+    // Somebody asks: the ledger sees the step.
+    let other = wire.address(&id, "", serde_json::json!({}));
+    let states = || {
+        let leases = house.json(&["leases", "--all"]);
+        let state = |of: &str| {
+            let of = of.split('/').next().unwrap();
+            let row = leases.as_array().unwrap().iter().find(|row| row["address"] == of).cloned();
+            row.unwrap_or(Value::Null)["state"].as_str().unwrap_or("none").to_owned()
+        };
+        [state(&address), state(&other)]
+    };
+    assert_eq!(states(), ["cooling", "leased"]);
+}
+
+#[test]
+fn the_log_tells_each_step_once() {
+    let (house, clock) = one_subnet();
+    let daemon = house.start();
+    for shift in [HOUR, 3 * HOUR, 0] {
+        clock.set(shift);
+        daemon.wire().release_pool("local/198.51.100.0/24#0123456789abcdef");
+    }
+    let lines = || house.log().lines().filter(|line| line.contains("the wall clock stepped")).count();
+    until("all steps are told", || (lines() >= 3).then_some(()));
+    assert_eq!(lines(), 3, "{}", house.log());
+}
+
+/// Seconds since the one endpoint's lease was granted, as a person sees it.
+fn age_of_the_lease(house: &crate::daemon::House) -> i64 {
+    let leases = house.json(&["leases"]);
+    let since = leases[0]["since"].as_str().unwrap().to_owned();
+    let since: jiff::Timestamp = since.parse().unwrap();
+    now() / 1_000 - since.as_second()
+}
