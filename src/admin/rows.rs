@@ -9,7 +9,15 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::plan::settings::parse_rfc3339;
+
 pub use super::status::{PoolUsage, RefusalRow, Status, SubnetUsage};
+
+/// Seconds since a time of a row; negative if it lies ahead.
+pub fn age(at: &str) -> Option<i64> {
+    let seconds = |millis: u64| (millis / 1_000).cast_signed();
+    Some(seconds(crate::clock::now()) - seconds(parse_rfc3339(at)?))
+}
 
 /// A count that may be as large as IPv6: a JSON number up to 2^53, a string above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::error::Error;
 use super::output::{self, Asking};
-use super::tables::{escaped, optional, pairs, table, time};
+use super::tables::{Width, escaped, optional, pairs, table};
 use crate::config::Surroundings;
 use crate::reconcile::Finding;
 
@@ -83,11 +83,11 @@ pub(super) fn gc(asking: &Asking, apply: bool) -> Result<(), Error> {
     if findings.is_empty() {
         return output::text("books and Engine agree\n");
     }
-    output::text(&found(findings))
+    output::text(&found(asking.width, findings))
 }
 
 /// Findings as a table, and under it what a person can do, each advice once.
-fn found(findings: Vec<Finding>) -> String {
+fn found(width: Width, findings: Vec<Finding>) -> String {
     let mut advice: Vec<String> = Vec::new();
     for said in findings.iter().filter_map(|finding| finding.advice.as_ref()) {
         if !advice.contains(said) {
@@ -95,12 +95,12 @@ fn found(findings: Vec<Finding>) -> String {
         }
     }
     let row = |finding: Finding| {
-        let first_seen = time(finding.first_seen.as_deref());
+        let first_seen = width.time(finding.first_seen.as_deref());
         let (address, holder) = (optional(finding.address.as_deref()), optional(finding.holder.as_deref()));
         vec![finding.what, finding.subnet, address, holder, first_seen, finding.why, finding.action]
     };
-    let headings = ["WHAT", "SUBNET", "ADDRESS", "HOLDER", "DEAD SINCE", "WHY", "WHAT FOLLOWS"];
-    let mut text = table(&headings, findings.into_iter().map(row));
+    let headings = ["WHAT", "SUBNET", "=ADDRESS", "=HOLDER", "=DEAD SINCE", "~WHY", "~WHAT FOLLOWS"];
+    let mut text = table(width, &headings, findings.into_iter().map(row));
     for said in advice {
         text.push_str(&format!("\n{}.\n", wrapped(&said)));
     }

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::args::{Pin, Pool, PoolCut, Reservation, Unpin};
 use super::error::Error;
 use super::output::{self, Asking};
-use super::tables::{escaped, optional, table};
-use super::views::show;
+use super::tables::{Width, escaped, optional, table};
+use super::views::list;
 use crate::admin::rows::{ChangedRow, HeldRow, ReservedRow};
 
 /// Leases that are listed; `--json` has more.
@@ -21,18 +21,18 @@ pub(super) fn reserve(asking: &Asking, asked: &Reservation) -> Result<(), Error>
         if asked.dry_run || asked.pool.is_some() {
             return Err(Error::Usage("reserve what? gipam reserve PREFIX, ADDRESS or FROM-TO".to_owned()));
         }
-        return show(asking, "/v1/reserved", reservations);
+        return list(asking, "/v1/reserved", ("reservation", &[]), |rows| reservations(asking.width, rows));
     };
     let body = json!({"range": range, "pool": asked.pool, "dry_run": asked.dry_run});
     changed(asking, "/v1/reserve", &body)
 }
 
-fn reservations(rows: Vec<ReservedRow>) -> String {
+fn reservations(width: Width, rows: Vec<ReservedRow>) -> String {
     let row = |row: ReservedRow| {
         let (first, last) = (row.first.to_string(), row.last.to_string());
         vec![first, last, row.origin, row.pools.join(" "), row.leases.0.to_string()]
     };
-    table(&["FIRST", "LAST", "RESERVED BY", "POOLS", ">LEASES"], rows.into_iter().map(row))
+    table(width, &["FIRST", "LAST", "RESERVED BY", "POOLS", ">LEASES"], rows.into_iter().map(row))
 }
 
 /// `gipam unreserve RANGE`.
@@ -98,7 +98,7 @@ fn told(row: ChangedRow) -> String {
             vec![row.subnet, row.address, kind, holder, mac]
         };
         let rows = row.leases.into_iter().take(LISTED).map(line);
-        text += &table(&["SUBNET", "ADDRESS", "KIND", "HOLDER", "MAC"], rows);
+        text += &table(Width::of_output(), &["SUBNET", "ADDRESS", "KIND", "HOLDER", "?MAC"], rows);
     }
     if more > 0 {
         text += &format!("and {more} more; --json lists them\n");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::args::Configuration;
 use super::error::Error;
 use super::output;
-use super::tables::table;
+use super::tables::{Width, table};
 use crate::config::{self, Config, Options, Surroundings};
 
 /// Runs one of them.
@@ -39,7 +39,11 @@ pub(super) fn run(
                 )));
             }
             let row = |row: &config::Shown| vec![row.key.clone(), row.value.clone(), row.origin.to_string()];
-            output::text(&table(&["KEY", "VALUE", "ORIGIN"], config.shown.iter().map(row)))
+            output::text(&table(
+                Width::of_output(),
+                &["KEY", "~VALUE", "ORIGIN"],
+                config.shown.iter().map(row),
+            ))
         }
     }
 }

@@ -23,6 +23,14 @@ pub enum Error {
     /// The daemon, or who reads the books for it, refused.
     #[error(transparent)]
     Admin(AdminError),
+    /// A list, narrowed until nothing was left.
+    #[error("no {what} matches {filters}")]
+    NoMatch {
+        /// Of what.
+        what: String,
+        /// As they were given.
+        filters: String,
+    },
     /// An answer that does not look like one of ours.
     #[error("the answer to {path} is not understood; is this the admin socket of a gipam of this version?")]
     Answer {
@@ -42,7 +50,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The doctor found what is wrong; it has been printed.
-    #[error("{0} things are wrong on this host; see above")]
+    #[error("{} wrong on this host; see above", if *.0 == 1 { "1 thing is".to_owned() } else { format!("{} things are", .0) })]
     Unfit(usize),
     /// Standard output cannot be written.
     #[error("standard output cannot be written")]
@@ -57,6 +65,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Configuration(_) => 2,
+            Self::NoMatch { .. } => 3,
             Self::Daemon(error) => error.exit_code(),
             Self::Admin(error) => match error.kind {
                 Kind::Invalid => 2,

@@ -13,7 +13,7 @@ use super::actions;
 use super::args::Import;
 use super::error::Error;
 use super::output::{self, Asking};
-use super::tables::{escaped, table};
+use super::tables::{Width, escaped, table};
 use crate::admin::listed::{Answer, Form, Row, form};
 use crate::config::Surroundings;
 
@@ -64,11 +64,11 @@ fn take(asking: &Asking, name: &str, content: &str, apply: bool) -> Result<(), E
     if asking.json {
         return output::json("/v1/listed", &answer);
     }
-    output::text(&told(&output::read("/v1/listed", &answer)?))
+    output::text(&told(asking.width, &output::read("/v1/listed", &answer)?))
 }
 
 /// What becomes of each subnet, and under it what a person can do, each advice once.
-fn told(answer: &Answer) -> String {
+fn told(width: Width, answer: &Answer) -> String {
     let row = |row: &Row| {
         let follows = match (row.action.as_str(), answer.applied) {
             ("adopt", true) => "adopted".to_owned(),
@@ -81,8 +81,8 @@ fn told(answer: &Answer) -> String {
         let (new, known) = (row.addresses.len().to_string(), row.known.to_string());
         vec![row.place.clone(), row.subnet.clone(), new, known, follows]
     };
-    let headings = ["WHERE", "SUBNET", ">NEW ADDRESSES", ">KNOWN", "WHAT FOLLOWS"];
-    let mut text = table(&headings, answer.rows.iter().map(row));
+    let headings = ["WHERE", "SUBNET", ">NEW ADDRESSES", ">KNOWN", "~WHAT FOLLOWS"];
+    let mut text = table(width, &headings, answer.rows.iter().map(row));
     let mut advice: Vec<&str> = Vec::new();
     for said in answer.rows.iter().filter_map(|row| row.advice.as_deref()) {
         if !advice.contains(&said) {

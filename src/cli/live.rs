@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::feed::News;
 use super::paper::{Ink, Line, clock, short};
-use super::screen;
+use super::screen::{self, Frame};
 use super::tables::escaped;
 use crate::admin::Moment;
 use crate::admin::rows::{HistoryRow, Status};
@@ -88,8 +88,9 @@ impl Live {
     }
 
     /// The screen.
-    pub(super) fn lines(&self, rows: usize) -> Vec<Line> {
-        let mut head = screen::head(&self.status);
+    pub(super) fn lines(&self, frame: Frame) -> Vec<Line> {
+        let rows = frame.lines;
+        let mut head = screen::head(&self.status, frame);
         if self.status.running {
             // Where Docker calls is of less interest here.
             head.truncate(1);
@@ -118,8 +119,13 @@ impl Live {
             state.push(screen::engine(&self.status));
             state.extend(screen::repair(&self.status, 0));
         }
-        let (pools, fullest) = if rows < 20 { (1, 2) } else { (3, 4) };
-        let (pools, fullest) = (screen::pools(&self.status, pools), screen::fullest(&self.status, fullest));
+        let (pools, fullest) = match rows {
+            ..20 => (1, 2),
+            20..40 => (3, 4),
+            _ => (8, 8),
+        };
+        let pools = screen::pools(&self.status, frame, pools);
+        let fullest = screen::fullest(&self.status, frame, fullest);
         let parts = [head, pools, fullest, state];
         let used: usize = parts.iter().map(Vec::len).sum();
         let events = self.events(rows.saturating_sub(used));
@@ -278,12 +284,12 @@ mod tests {
         let mut live = Live::new(Status { running: true, events, ..Status::default() });
         live.hear(moment("a", 1), Instant::now());
         for rows in [1, 2, 5, 12, 24, 50] {
-            let lines = live.lines(rows);
+            let lines = live.lines(Frame { columns: 40, lines: rows });
             assert!(lines.len() <= rows, "{rows}");
             assert!(lines.iter().all(|line| line.drawn(40, false).chars().count() <= 40));
         }
-        assert_eq!(live.lines(50).len(), 50, "events fill what is left");
-        let text: Vec<String> = live.lines(24).iter().map(|line| line.drawn(80, false)).collect();
+        assert_eq!(live.lines(Frame { columns: 80, lines: 50 }).len(), 50, "events fill what is left");
+        let text: Vec<String> = live.lines(Frame::NORMAL).iter().map(|line| line.drawn(80, false)).collect();
         assert!(text[0].ends_with("q quits"), "{text:#?}");
         assert!(text.iter().any(|line| line.contains("03:04:59 leased 192.0.2.59")), "{text:#?}");
         assert!(!text.concat().contains('\u{1b}'));

@@ -9,7 +9,7 @@ use super::error::Error;
 use super::output::{self, Asking};
 use super::picture;
 use super::progress::Shown;
-use super::tables::{escaped, optional, pairs, time};
+use super::tables::{Width, escaped, optional, pairs, time};
 use super::views::{history_table, query, show};
 use crate::admin::rows::{ExplainRow, MapRow, WhoRow};
 use crate::config::{Options, Surroundings};
@@ -18,11 +18,11 @@ use crate::doctor::{self, Verdict};
 /// `gipam who ADDRESS|NAME`.
 pub(super) fn who(asking: &Asking, address: &str) -> Result<(), Error> {
     show(asking, &query("/v1/who", &[("address", Some(address))]), |rows: Vec<WhoRow>| {
-        rows.into_iter().map(known).collect::<Vec<_>>().join("\n")
+        rows.into_iter().map(|row| known(asking.width, row)).collect::<Vec<_>>().join("\n")
     })
 }
 
-fn known(row: WhoRow) -> String {
+fn known(width: Width, row: WhoRow) -> String {
     let mut lines = vec![("address", row.address.to_string()), ("state", row.state)];
     if let Some(lease) = row.lease {
         lines.extend([
@@ -44,8 +44,11 @@ fn known(row: WhoRow) -> String {
         let by = row.reserved_by.unwrap_or_else(|| "configuration".to_owned());
         lines.push(("reserved", format!("yes ({by}): never given dynamically")));
     }
-    let history =
-        if row.history.is_empty() { String::new() } else { format!("\n{}", history_table(row.history)) };
+    let history = if row.history.is_empty() {
+        String::new()
+    } else {
+        format!("\n{}", history_table(width, row.history))
+    };
     pairs(&lines) + &history
 }
 

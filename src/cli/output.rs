@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::error::Error;
 use super::progress::{Progress, Shown, task};
+use super::tables::Width;
 use crate::admin::rows::Status;
 use crate::admin::{AdminError, Kind, client, offline};
 use crate::config::{ClientConfig, Options, Surroundings};
@@ -21,6 +22,8 @@ pub(super) struct Asking {
     config: ClientConfig,
     /// Print JSON.
     pub(super) json: bool,
+    /// Of the terminal.
+    pub(super) width: Width,
     shown: Shown,
 }
 
@@ -31,7 +34,7 @@ impl Asking {
         for warning in &config.warnings {
             note(warning);
         }
-        Ok(Self { config, json, shown: Shown::new(json, surroundings) })
+        Ok(Self { config, json, width: Width::of_output(), shown: Shown::new(json, surroundings) })
     }
 
     /// A line that shows how far this work is.

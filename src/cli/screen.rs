@@ -1,7 +1,8 @@
 //! `gipam status` as one screen.
 //!
-//! Promises: 24 lines of 80 columns for any host, the parts that do not fit named with the command that shows them;
-//! readable without colour; says nothing that the row does not say. Asks nobody: see `views` and `top`.
+//! Promises: 24 lines of 80 columns for any host on a pipe, and what a larger terminal has; parts that do not fit are named
+//! with the command that shows them; readable without colour; says nothing that the row does not say. Asks nobody: see
+//! `views` and `top`.
 
 use super::paper::{Ink, Line, bar, clock, percent, short, size, span};
 use super::picture;
@@ -13,10 +14,52 @@ use crate::reconcile::Finding;
 pub(super) const LINES: usize = 24;
 pub(super) const COLUMNS: usize = 80;
 
-/// Signs of a bar, letters of a name and of a prefix.
+/// Signs of a bar, letters of a name and of a prefix, in 80 columns.
 const BAR: usize = 16;
 const NAME: usize = 12;
 const PREFIX: usize = 24;
+
+/// Columns and lines to draw in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) columns: usize,
+    pub(super) lines: usize,
+}
+
+impl Frame {
+    /// What a pipe gets.
+    pub(super) const NORMAL: Self = Self { columns: COLUMNS, lines: LINES };
+
+    /// Of a terminal of this size, or of a pipe. A short terminal scrolls.
+    pub(super) fn of(size: Option<(usize, usize)>) -> Self {
+        size.map_or(Self::NORMAL, |(columns, lines)| Self {
+            columns,
+            lines: lines.saturating_sub(1).max(LINES),
+        })
+    }
+
+    /// A part of the columns beyond 80, up to so many.
+    fn wider(self, most: usize) -> usize {
+        (self.columns.saturating_sub(COLUMNS) / 3).min(most)
+    }
+
+    fn name(self) -> usize {
+        NAME + self.wider(28)
+    }
+
+    fn prefix(self) -> usize {
+        PREFIX + self.wider(20)
+    }
+
+    fn bar(self) -> usize {
+        BAR + self.wider(24)
+    }
+
+    /// Entries of a part that has this many in 24 lines.
+    fn taller(self, entries: usize) -> usize {
+        entries + self.lines.saturating_sub(LINES) / 3
+    }
+}
 
 /// How much of each part is shown.
 const DOORS: usize = 2;
@@ -38,17 +81,17 @@ pub(super) fn grouped(count: u128) -> String {
 }
 
 /// The screen.
-pub(super) fn drawn(status: &Status, colour: bool) -> String {
+pub(super) fn drawn(status: &Status, frame: Frame, colour: bool) -> String {
     let parts = [
-        head(status),
-        pools(status, POOLS),
-        fullest(status, FULLEST),
-        state(status),
-        refusals(status, REFUSALS),
+        head(status, frame),
+        pools(status, frame, frame.taller(POOLS)),
+        fullest(status, frame, frame.taller(FULLEST)),
+        state(status, frame),
+        refusals(status, frame, frame.taller(REFUSALS)),
     ];
     let mut text = String::new();
-    for line in joined(parts, LINES) {
-        text.push_str(&line.drawn(COLUMNS, colour));
+    for line in joined(parts, frame.lines) {
+        text.push_str(&line.drawn(frame.columns, colour));
         text.push('\n');
     }
     text
@@ -66,7 +109,7 @@ pub(super) fn joined(parts: impl IntoIterator<Item = Vec<Line>>, lines: usize) -
 }
 
 /// Who answers, since when, and where Docker calls it.
-pub(super) fn head(status: &Status) -> Vec<Line> {
+pub(super) fn head(status: &Status, frame: Frame) -> Vec<Line> {
     if !status.running {
         return vec![
             Line::default()
@@ -86,8 +129,8 @@ pub(super) fn head(status: &Status) -> Vec<Line> {
     let mut lines =
         vec![Line::of(format!("gipam {version} is ")).and(Ink::Green, "running").and(Ink::Plain, since)];
     for (name, door) in status.names.iter().zip(&status.doors).take(DOORS) {
-        let at = format!(" at {}", short(door, COLUMNS - 20 - NAME));
-        lines.push(entry("driver", &short(name, NAME)).and(Ink::Plain, at));
+        let at = format!(" at {}", short(door, frame.columns.saturating_sub(20 + frame.name())));
+        lines.push(entry("driver", &short(name, frame.name())).and(Ink::Plain, at));
     }
     lines
 }
@@ -98,15 +141,17 @@ fn entry(label: &str, text: &str) -> Line {
 }
 
 /// A name, a prefix, a bar, and what it stands for.
-fn gauge(name: &str, prefix: &str, share: Option<f64>, text: &str) -> Line {
-    let (ink, bar) = share.map_or((Ink::Plain, " ".repeat(BAR + 2)), |share| bar(share, BAR));
-    Line::of(format!("{:<NAME$} {:<PREFIX$} ", short(name, NAME), short(prefix, PREFIX)))
+fn gauge(frame: Frame, name: &str, prefix: &str, share: Option<f64>, text: &str) -> Line {
+    let (of_name, of_prefix, signs) = (frame.name(), frame.prefix(), frame.bar());
+    let (ink, bar) = share.map_or((Ink::Plain, " ".repeat(signs + 2)), |share| bar(share, signs));
+    let (name, prefix) = (short(name, of_name), short(prefix, of_prefix));
+    Line::of(format!("{name:<of_name$} {prefix:<of_prefix$} "))
         .and(ink, bar)
         .and(Ink::Plain, format!(" {:>4}  {text}", share.map(percent).unwrap_or_default()))
 }
 
 /// The pools, by subnets.
-pub(super) fn pools(status: &Status, most: usize) -> Vec<Line> {
+pub(super) fn pools(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     let mut heading = "POOLS, and how much of each has gone to networks".to_owned();
     if status.usage.len() > most {
         heading.push_str(&format!(" ({} more: gipam pools)", status.usage.len() - most));
@@ -118,7 +163,7 @@ pub(super) fn pools(status: &Status, most: usize) -> Vec<Line> {
             true => (None, format!("closed, {} /{}", grouped(taken), row.size)),
             false => (Some(row.share), format!("{} of {all} /{}", grouped(taken), row.size)),
         };
-        gauge(&row.pool, &row.base, share, &text)
+        gauge(frame, &row.pool, &row.base, share, &text)
     };
     // The fullest first where not all are shown.
     let mut usage: Vec<&PoolUsage> = status.usage.iter().collect();
@@ -133,7 +178,7 @@ pub(super) fn pools(status: &Status, most: usize) -> Vec<Line> {
 }
 
 /// The fullest subnets, by addresses.
-pub(super) fn fullest(status: &Status, most: usize) -> Vec<Line> {
+pub(super) fn fullest(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     if status.fullest.is_empty() {
         return Vec::new();
     }
@@ -146,20 +191,20 @@ pub(super) fn fullest(status: &Status, most: usize) -> Vec<Line> {
         let taken = subnet.leased.0 + subnet.cooling.0;
         let all = taken.saturating_add(subnet.free.0);
         let text = format!("{} of {}", grouped(taken), grouped(all));
-        gauge(subnet.network.as_deref().unwrap_or("-"), &subnet.prefix, subnet.share, &text)
+        gauge(frame, subnet.network.as_deref().unwrap_or("-"), &subnet.prefix, subnet.share, &text)
     };
     let lines = status.fullest.iter().take(most).map(subnet);
     std::iter::once(Line::default().and(Ink::Bold, heading)).chain(lines).collect()
 }
 
 /// Addresses, books, Engine, repair, requests.
-fn state(status: &Status) -> Vec<Line> {
+fn state(status: &Status, frame: Frame) -> Vec<Line> {
     let mut lines = addresses(status);
-    lines.push(books(status));
+    lines.push(books(status, frame));
     lines.extend(watched(status));
     if status.running {
         lines.push(engine(status));
-        lines.extend(repair(status, SUSPECTS));
+        lines.extend(repair(status, frame.taller(SUSPECTS)));
     }
     lines
 }
@@ -186,7 +231,7 @@ pub(super) fn addresses(status: &Status) -> Vec<Line> {
 }
 
 /// Where the books are, how large, and when they were written.
-pub(super) fn books(status: &Status) -> Line {
+pub(super) fn books(status: &Status, frame: Frame) -> Line {
     if status.writable == Some(false) {
         let why = status.last_error.as_deref().unwrap_or("see the log");
         return entry("books", "").and(Ink::Red, "CANNOT BE WRITTEN: ").quote(why);
@@ -194,7 +239,7 @@ pub(super) fn books(status: &Status) -> Line {
     let written = status.ago(status.synced.as_deref()).map(|ago| format!(", written {} ago", span(ago)));
     let sizes = format!("{}, log {}", size(status.books_bytes), size(status.log_bytes));
     let text = format!(": {sizes}{}", written.unwrap_or_default());
-    let room = COLUMNS - 11 - text.chars().count();
+    let room = frame.columns.saturating_sub(11 + text.chars().count());
     entry("books", &short(&status.books, room)).and(Ink::Plain, text)
 }
 
@@ -287,7 +332,7 @@ fn suspect(finding: &Finding, now: Option<&str>) -> Line {
 }
 
 /// What Docker was refused last.
-pub(super) fn refusals(status: &Status, most: usize) -> Vec<Line> {
+pub(super) fn refusals(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     let now = status.now.as_deref();
     if !status.running {
         return Vec::new();
@@ -303,7 +348,7 @@ pub(super) fn refusals(status: &Status, most: usize) -> Vec<Line> {
         let head = format!("  {} ", clock(&refusal.at, now));
         let method = format!("{} ", short(method, 14));
         let (first, rest) =
-            head_and_rest(&escaped(&refusal.text), COLUMNS - head.len() - method.chars().count());
+            head_and_rest(&escaped(&refusal.text), frame.columns, head.len() + method.chars().count());
         if lines.len() > most {
             break;
         }
@@ -315,13 +360,13 @@ pub(super) fn refusals(status: &Status, most: usize) -> Vec<Line> {
     lines
 }
 
-/// A text in lines: the first of at most this length, the others as long as the screen lets them.
-fn head_and_rest(text: &str, length: usize) -> (String, Vec<String>) {
-    let (mut lines, mut line, mut room) = (Vec::new(), String::new(), length);
+/// A text in lines: the first behind so many letters, the others as long as the columns let them.
+fn head_and_rest(text: &str, columns: usize, before: usize) -> (String, Vec<String>) {
+    let (mut lines, mut line, mut room) = (Vec::new(), String::new(), columns.saturating_sub(before));
     for word in text.split(' ') {
         if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
             lines.push(std::mem::take(&mut line));
-            room = COLUMNS - 11;
+            room = columns.saturating_sub(11);
         }
         if !line.is_empty() {
             line.push(' ');
@@ -422,7 +467,7 @@ mod tests {
 
     #[test]
     fn a_crowded_host_fits_24_lines_of_80_columns_and_says_where_more_is() {
-        let text = drawn(&crowded(), false);
+        let text = drawn(&crowded(), Frame::NORMAL, false);
         assert_eq!(text.lines().count(), LINES, "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
@@ -443,8 +488,24 @@ mod tests {
     }
 
     #[test]
+    fn a_larger_terminal_is_used_and_a_narrow_one_is_not_left() {
+        for (columns, lines) in [(50, 30), (80, 20), (120, 40), (200, 60)] {
+            let frame = Frame::of(Some((columns, lines)));
+            let text = drawn(&crowded(), frame, false);
+            assert!(text.lines().all(|line| line.chars().count() <= columns), "{columns}: {text}");
+            assert!(text.lines().count() <= (lines - 1).max(LINES), "{lines}: {text}");
+        }
+        let text = drawn(&crowded(), Frame::of(Some((200, 60))), false);
+        assert!(text.contains("a-pool-with-a-long-name-0"), "names are whole: {text}");
+        assert!(text.contains("2001:db8:aaaa:bbbb:cccc:dddd:0:0/96"), "prefixes are whole: {text}");
+        assert!(!text.contains("more: gipam pools"), "all pools have room: {text}");
+        assert!(text.lines().any(|line| line.chars().count() > 120), "{text}");
+    }
+
+    #[test]
     fn colour_changes_nothing_but_colour() {
-        let (plain, mut painted) = (drawn(&crowded(), false), drawn(&crowded(), true));
+        let (plain, mut painted) =
+            (drawn(&crowded(), Frame::NORMAL, false), drawn(&crowded(), Frame::NORMAL, true));
         assert!(painted.contains("\u{1b}[31m"));
         for sgr in [0, 1, 31, 32, 33] {
             painted = painted.replace(&format!("\u{1b}[{sgr}m"), "");
@@ -457,7 +518,7 @@ mod tests {
         let old = r#"{"running":true,"names":["gipam"],"doors":["unix:///d.sock"],"version":"0.0.9","books":"/b",
             "pools":2,"subnets":1,"leases":3,"started":"2026-01-02T03:04:05Z","last_error":null,"last_error_at":null,
             "requests":7}"#;
-        let text = drawn(&serde_json::from_str(old).unwrap(), false);
+        let text = drawn(&serde_json::from_str(old).unwrap(), Frame::NORMAL, false);
         assert!(text.starts_with("gipam 0.0.9 is running since 2026-01-02 03:04:05 UTC\n"), "{text}");
         assert!(text.contains("pools      2; see gipam pools"), "{text}");
         assert!(text.contains("1 subnet, 3 addresses"), "{text}");

@@ -1,23 +1,81 @@
 //! Tables for people: aligned columns, no lines, no colour, readable on a pipe.
 //!
 //! Promises: a cell can neither break the table nor steer the terminal, whatever name a container has; an absent value
-//! is a dash. Does not know what the rows mean.
+//! is a dash. A pipe gets every column; a terminal of less than 120 columns gets fewer columns and the age instead of the
+//! time, and long texts are wrapped inside their column. Does not know what the rows mean.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
-/// Lays rows out under these headings; headings that begin with `>` are of numbers and stand to the right.
-pub(super) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+use super::terminal;
+use crate::admin::rows::age;
+
+/// A terminal with fewer columns than this is narrow.
+const NARROW: usize = 120;
+
+/// The columns of the terminal; none where the output is a pipe.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Width(Option<usize>);
+
+impl Width {
+    /// Of standard output.
+    pub(super) fn of_output() -> Self {
+        Self(terminal::size().map(|(columns, _)| columns))
+    }
+
+    /// Whether there is room for the essential alone.
+    pub(super) fn is_narrow(self) -> bool {
+        self.0.is_some_and(|columns| columns < NARROW)
+    }
+
+    /// A time without its fraction of a second, or how long ago it was.
+    pub(super) fn time(self, value: Option<&str>) -> String {
+        match value.filter(|_| self.is_narrow()).and_then(age) {
+            Some(seconds) if seconds < 0 => format!("in {}", super::paper::span(-seconds)),
+            Some(seconds) => format!("{} ago", super::paper::span(seconds)),
+            None => time(value),
+        }
+    }
+
+    /// Who holds something: by name, or on a narrow terminal by MAC where there is no name.
+    pub(super) fn holder(self, name: Option<&str>, mac: Option<&str>) -> String {
+        optional(name.or(mac.filter(|_| self.is_narrow())))
+    }
+}
+
+/// Lays rows out under these headings. Marks before a heading: `>` numbers, which stand to the right; `~` a text that may be
+/// wrapped; `?` left out on a narrow terminal; `=` left out there if all rows say the same.
+pub(super) fn table(width: Width, headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let rows: Vec<Vec<String>> = rows.into_iter().collect();
+    let alike = |n: usize| {
+        let mut cells = rows.iter().map(|row| row.get(n));
+        let first = cells.next();
+        cells.all(|cell| Some(cell) == first)
+    };
+    let shown: Vec<usize> = (0..headings.len())
+        .filter(|n| match headings[*n].chars().next() {
+            Some('?') => !width.is_narrow(),
+            Some('=') => !(width.is_narrow() && alike(*n)),
+            _ => true,
+        })
+        .collect();
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(headings.iter().map(|heading| heading.trim_start_matches('>')));
-    for row in rows {
-        table.add_row(row.iter().map(|cell| escaped(cell)));
+    table.set_header(shown.iter().map(|n| headings[*n].trim_start_matches(['>', '~', '?', '='])));
+    for row in &rows {
+        table.add_row(shown.iter().map(|n| escaped(row.get(*n).map_or("", String::as_str))));
     }
-    for (index, heading) in headings.iter().enumerate() {
+    if let Width(Some(columns)) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(u16::try_from(columns).unwrap_or(u16::MAX));
+    }
+    for (index, n) in shown.iter().enumerate() {
         let Some(column) = table.column_mut(index) else { continue };
         column.set_padding((0, 2));
-        if heading.starts_with('>') {
+        if headings[*n].starts_with('>') {
             column.set_cell_alignment(CellAlignment::Right);
+        }
+        if !headings[*n].starts_with('~') {
+            column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
@@ -63,12 +121,48 @@ mod tests {
             vec!["lan".to_owned(), "7".to_owned(), "x".to_owned()],
             vec!["d".into(), "1024".into(), "".into()],
         ];
-        assert_eq!(table(&["POOL", ">FREE", "WHO"], rows), "POOL  FREE  WHO\nlan      7  x\nd     1024  -\n");
+        let width = Width::default();
+        assert_eq!(
+            table(width, &["POOL", ">FREE", "WHO"], rows),
+            "POOL  FREE  WHO\nlan      7  x\nd     1024  -\n"
+        );
     }
 
     #[test]
     fn no_rows_are_headings_alone() {
-        assert_eq!(table(&["A", "B"], []), "A  B\n");
+        assert_eq!(table(Width::default(), &["A", "B"], []), "A  B\n");
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_what_matters_and_a_wide_one_all() {
+        let rows = || {
+            let long = "x y ".repeat(20);
+            ["web", "db"]
+                .map(|name| ["192.0.2.0/24", name, "local", long.trim(), "id"].map(str::to_owned).to_vec())
+        };
+        let headings = ["SUBNET", "=NETWORK", "=SPACE", "~WHY", "?ID"];
+        let of = |columns| table(Width(columns), &headings, rows());
+        let narrow = of(Some(80));
+        assert!(narrow.starts_with("SUBNET        NETWORK  WHY\n"), "{narrow}");
+        assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+        assert!(narrow.contains("192.0.2.0/24  web      x y x y"), "{narrow}");
+        assert!(of(Some(119)).starts_with("SUBNET        NETWORK  WHY"));
+        for wide in [of(Some(120)), of(None)] {
+            assert!(wide.starts_with("SUBNET        NETWORK  SPACE  WHY"), "{wide}");
+            assert!(wide.contains("  id"), "{wide}");
+        }
+        assert_eq!(of(None).lines().count(), 3, "nothing is wrapped for a pipe");
+    }
+
+    #[test]
+    fn times_are_ages_on_a_narrow_terminal_only() {
+        let at = Some("2020-01-01T00:00:00.5Z");
+        assert!(Width(Some(80)).time(at).ends_with(" h ago"));
+        assert_eq!(Width(Some(120)).time(at), "2020-01-01T00:00:00Z");
+        assert_eq!(Width(None).time(at), "2020-01-01T00:00:00Z");
+        assert_eq!(Width(Some(80)).time(None), "");
+        assert_eq!(Width(Some(80)).holder(None, Some("02:00:00:00:00:01")), "02:00:00:00:00:01");
+        assert_eq!(Width(None).holder(None, Some("02:00:00:00:00:01")), "");
     }
 
     #[test]

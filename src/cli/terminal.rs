@@ -23,6 +23,12 @@ struct Before {
     keys: Option<Termios>,
 }
 
+/// Columns and lines of standard output, where that is a terminal that knows them.
+pub(super) fn size() -> Option<(usize, usize)> {
+    let size = tcgetwinsize(io::stdout()).ok().filter(|_| io::stdout().is_terminal())?;
+    (size.ws_col > 0 && size.ws_row > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
+}
+
 /// The terminal, until this is dropped.
 pub(super) struct Terminal {
     colour: bool,
@@ -51,10 +57,7 @@ impl Terminal {
 
     /// Columns and lines.
     pub(super) fn size(&self) -> (usize, usize) {
-        match tcgetwinsize(io::stdout()) {
-            Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
-            _ => (super::screen::COLUMNS, super::screen::LINES),
-        }
+        size().unwrap_or((super::screen::COLUMNS, super::screen::LINES))
     }
 
     /// Shows these lines, and nothing of what was there before.

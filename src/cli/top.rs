@@ -15,6 +15,7 @@ use super::error::Error;
 use super::feed::{Feed, News};
 use super::live::{Change, Live};
 use super::output::{self, Asking};
+use super::screen::Frame;
 use super::terminal::Terminal;
 use crate::config::Surroundings;
 
@@ -62,7 +63,8 @@ async fn watch(mut feed: Feed, mut live: Live, colour: bool) -> io::Result<()> {
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        terminal.draw(&live.lines(terminal.size().1))?;
+        let (columns, lines) = terminal.size();
+        terminal.draw(&live.lines(Frame { columns, lines }))?;
         tokio::select! {
             Some(heard) = news.recv() => { live.hear(heard, Instant::now()); }
             _ = second.tick() => {}

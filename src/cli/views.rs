@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 use super::args::Leases;
 use super::error::Error;
 use super::output::{self, Asking};
-use super::screen;
-use super::tables::{escaped, optional, table, time};
+use super::screen::{self, Frame};
+use super::tables::{Width, escaped, optional, table};
+use super::terminal;
 use crate::admin::client::encoded;
 use crate::admin::rows::{HistoryRow, LeaseRow, PoolRow, Status, SubnetRow};
 use crate::config::Surroundings;
@@ -32,15 +33,51 @@ pub(super) fn show<T: DeserializeOwned>(
     output::painted(&text)
 }
 
+/// The same of a list of these (`lease`), narrowed by what `filters` says: where nothing is left, no table is printed.
+pub(super) fn list<T: DeserializeOwned>(
+    asking: &Asking,
+    path: &str,
+    (what, filters): (&str, &[(&str, Option<&str>)]),
+    shown: impl FnOnce(Vec<T>) -> String,
+) -> Result<(), Error> {
+    let answer = asking.view(path)?;
+    if asking.json {
+        return output::json(path, &answer);
+    }
+    let laying_out = asking.work("laying the answer out");
+    let rows: Vec<T> = output::read(path, &answer)?;
+    if rows.is_empty() {
+        drop(laying_out);
+        return none(what, filters);
+    }
+    let text = shown(rows);
+    drop(laying_out);
+    output::text(&text)
+}
+
+/// Nothing there is said in words; nothing that matches is an exit code, too.
+fn none(what: &str, filters: &[(&str, Option<&str>)]) -> Result<(), Error> {
+    let given: Vec<String> = filters
+        .iter()
+        .filter_map(|(name, value)| Some(format!("{name} {}", escaped((*value)?)).trim_start().to_owned()))
+        .collect();
+    if given.is_empty() {
+        output::note(&format!("there is no {what} yet"));
+        return Ok(());
+    }
+    Err(Error::NoMatch { what: what.to_owned(), filters: given.join(", ") })
+}
+
 /// `gipam status`.
 pub(super) fn status(asking: &Asking, surroundings: &Surroundings) -> Result<(), Error> {
     let colour = std::io::stdout().is_terminal() && !surroundings.variables.contains_key("NO_COLOR");
-    show(asking, "/v1/status", |status: Status| screen::drawn(&status, colour))
+    let frame = Frame::of(terminal::size());
+    show(asking, "/v1/status", |status: Status| screen::drawn(&status, frame, colour))
 }
 
 /// `gipam pools`.
 pub(super) fn pools(asking: &Asking) -> Result<(), Error> {
-    show(asking, "/v1/pools", |rows: Vec<PoolRow>| {
+    list(asking, "/v1/pools", ("pool", &[]), |rows: Vec<PoolRow>| {
         let why = |row: &PoolRow| {
             let why = row.unusable.as_ref()?;
             Some(format!("pool {} ({}): {}\n", row.pool, row.base, escaped(why)))
@@ -58,31 +95,23 @@ pub(super) fn pools(asking: &Asking) -> Result<(), Error> {
             vec![name, row.family, row.base, size, subnets, cooling, free]
         };
         let headings = ["POOL", "FAMILY", "BASE", ">SIZE", ">SUBNETS", ">COOLING", ">FREE"];
-        table(&headings, rows.into_iter().map(row)) + &notes
+        table(asking.width, &headings, rows.into_iter().map(row)) + &notes
     })
 }
 
 /// `gipam subnets`.
 pub(super) fn subnets(asking: &Asking) -> Result<(), Error> {
-    show(asking, "/v1/subnets", |rows: Vec<SubnetRow>| {
+    let width = asking.width;
+    list(asking, "/v1/subnets", ("subnet", &[]), |rows: Vec<SubnetRow>| {
         let row = |row: SubnetRow| {
-            let (pool, range) = (optional(row.pool.as_deref()), optional(row.range.as_deref()));
-            let (gateway, since) = (optional(row.gateway.as_deref()), time(row.since.as_deref()));
-            let network = optional(row.network.as_deref());
-            vec![
-                row.prefix,
-                network,
-                pool,
-                row.space,
-                range,
-                gateway,
-                row.leases.0.to_string(),
-                since,
-                row.id,
-            ]
+            let [network, pool, range, gateway] =
+                [row.network, row.pool, row.range, row.gateway].map(|value| optional(value.as_deref()));
+            let (leases, since) = (row.leases.0.to_string(), width.time(row.since.as_deref()));
+            vec![row.prefix, network, pool, row.space, range, gateway, leases, since, row.id]
         };
-        let headings = ["SUBNET", "NETWORK", "POOL", "SPACE", "RANGE", "GATEWAY", ">LEASES", "SINCE", "ID"];
-        table(&headings, rows.into_iter().map(row))
+        let headings =
+            ["SUBNET", "NETWORK", "POOL", "=SPACE", "=RANGE", "GATEWAY", ">LEASES", "SINCE", "?ID"];
+        table(width, &headings, rows.into_iter().map(row))
     })
 }
 
@@ -98,15 +127,23 @@ pub(super) fn leases(asking: &Asking, wanted: &Leases) -> Result<(), Error> {
             ("since", wanted.since.as_deref()),
         ],
     );
-    show(asking, &path, |rows: Vec<LeaseRow>| {
+    let filters = [
+        ("", wanted.subnet.as_deref()),
+        ("--holder", wanted.holder.as_deref()),
+        ("--state", wanted.state.as_deref()),
+        ("--since", wanted.since.as_deref()),
+    ];
+    let width = asking.width;
+    list(asking, &path, ("lease", &filters), |rows: Vec<LeaseRow>| {
         let row = |row: LeaseRow| {
             let kind = row.kind.unwrap_or_else(|| "unknown".to_owned());
-            let (holder, mac) = (optional(row.holder.as_deref()), optional(row.mac.as_deref()));
-            let network = optional(row.network.as_deref());
-            vec![row.subnet, row.address, kind, holder, network, mac, row.state, time(row.since.as_deref())]
+            let holder = width.holder(row.holder.as_deref(), row.mac.as_deref());
+            let (mac, network) = (optional(row.mac.as_deref()), optional(row.network.as_deref()));
+            let since = width.time(row.since.as_deref());
+            vec![row.subnet, row.address, kind, holder, network, mac, row.state, since]
         };
-        let headings = ["SUBNET", "ADDRESS", "KIND", "HOLDER", "NETWORK", "MAC", "STATE", "SINCE"];
-        table(&headings, rows.into_iter().map(row))
+        let headings = ["SUBNET", "ADDRESS", "KIND", "HOLDER", "=NETWORK", "?MAC", "=STATE", "SINCE"];
+        table(width, &headings, rows.into_iter().map(row))
     })
 }
 
@@ -119,18 +156,20 @@ pub(super) fn history(
 ) -> Result<(), Error> {
     let limit = limit.to_string();
     let path = query("/v1/history", &[("of", of), ("since", since), ("limit", Some(&limit))]);
-    show(asking, &path, history_table)
+    let filters = [("", of), ("--since", since)];
+    list(asking, &path, ("line of history", &filters), |rows| history_table(asking.width, rows))
 }
 
 /// Lines of history.
-pub(super) fn history_table(rows: Vec<HistoryRow>) -> String {
+pub(super) fn history_table(width: Width, rows: Vec<HistoryRow>) -> String {
     let row = |row: HistoryRow| {
-        let rest = [row.subnet, row.address, row.kind, row.holder, row.mac, row.why];
-        let rest = rest.into_iter().map(Option::unwrap_or_default);
-        [time(Some(&row.at)), row.event].into_iter().chain(rest).collect()
+        let holder = width.holder(row.holder.as_deref(), row.mac.as_deref());
+        let [subnet, address, kind, mac, why] =
+            [row.subnet, row.address, row.kind, row.mac, row.why].map(Option::unwrap_or_default);
+        vec![width.time(Some(&row.at)), row.event, subnet, address, kind, holder, mac, why]
     };
-    let headings = ["AT", "EVENT", "SUBNET", "ADDRESS", "KIND", "HOLDER", "MAC", "WHY"];
-    table(&headings, rows.into_iter().map(row))
+    let headings = ["AT", "EVENT", "=SUBNET", "ADDRESS", "?KIND", "HOLDER", "?MAC", "~WHY"];
+    table(width, &headings, rows.into_iter().map(row))
 }
 
 /// A path with those values that are there.
