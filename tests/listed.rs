@@ -119,7 +119,7 @@ fn mistakes_in_a_table_are_named_by_line_and_column_and_change_nothing() {
     let head = "subnet,address,kind,mac,range,pool_id\n192.0.2.0/24,192.0.2.9,,,,\n";
     for (table, said) in [
         ("", "line 1: the file is empty"),
-        ("what is this", "line 1, column 1: \"what is this\" is no column; known are subnet, pool_id"),
+        ("what is this", "line 1, column 1: \"what is this\" is not a column; known are subnet, pool_id"),
         ("subnet,Subnet\n", "line 1, column 2: subnet is named twice"),
         ("address\n192.0.2.1\n", "line 1: there is no column subnet"),
         ("subnet,address\n192.0.2.0/24\n", "line 2: 1 fields, but the first line names 2"),

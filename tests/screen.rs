@@ -147,5 +147,5 @@ fn an_engine_that_does_not_answer_is_said_with_since_when_why_and_what_follows()
     assert_eq!((&status["repair"], &status["findings"]), (&json!(true), &json!(0)));
     let screen = text(&house.gipam(&["status"]));
     assert!(screen.contains("Engine     does not answer since "), "{screen}");
-    assert!(screen.contains("repair     has not looked yet; asks again in "), "{screen}");
+    assert!(screen.contains("repair     no check yet; next try in "), "{screen}");
 }

@@ -153,7 +153,7 @@ pub(super) async fn unreserve(
 fn parsed(text: &str) -> Result<AddressRange, AdminError> {
     AddressRange::parse(text).ok_or_else(|| {
         let text = format!(
-            "{text:?} is no address, prefix or range; write 192.0.2.7, 192.0.2.0/28 or 192.0.2.100-192.0.2.110"
+            "{text:?} is not an address, a prefix or a range; write 192.0.2.7, 192.0.2.0/28 or 192.0.2.100-192.0.2.110"
         );
         AdminError::new(Kind::Invalid, text)
     })
@@ -196,7 +196,7 @@ pub(super) async fn pin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, A
     let holder = match parse_mac(holder) {
         Some(mac) => Holder::Mac(mac),
         None => Holder::Name(tidy_name(holder).ok_or_else(|| {
-            let text = "to whom? give the name of a container, or a MAC".to_owned();
+            let text = "gipam pin needs the name of a container, or a MAC".to_owned();
             AdminError::new(Kind::Invalid, text)
         })?),
     };

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{AdminError, Kind};
 use super::readers::Readers;
-use super::rows::{ChangedRow, FillingRow, HookRow, RefusalRow, Status};
+use super::rows::{ChangedRow, FillingRow, HookRow, RefusalRow, SettingRow, Status};
 use super::views::View;
 use super::{changing, import, listed, pools, wait};
 use crate::clock;
@@ -212,6 +212,7 @@ impl Admin {
                 let moment = wait::wait(&query, commits, &self.counters, self.started).await?;
                 serde_json::to_vec(&moment).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
             }
+            ("GET", "/v1/config") => self.settings().await,
             ("GET", "/v1/export") => self.export(&query).await,
             ("GET", path) => self.view(path.to_owned(), query).await,
             (method, path) => {
@@ -226,6 +227,26 @@ impl Admin {
 
     fn in_force(&self) -> Arc<Config> {
         self.config.borrow().clone()
+    }
+
+    /// Every setting of the daemon; the pools are those of the books, which a person may have changed since the start.
+    async fn settings(&self) -> Result<Vec<u8>, AdminError> {
+        let pools = self.read(|view, _| Ok(view.plan().settings().pools.clone())).await?;
+        let config = self.in_force();
+        let is_pool = |key: &str| key.starts_with("pool.") && (key.ends_with(".v4") || key.ends_with(".v6"));
+        let mut rows: Vec<SettingRow> =
+            config.shown.iter().filter(|shown| !is_pool(&shown.key)).map(SettingRow::from).collect();
+        for pool in pools {
+            for (family, base) in [("v4", pool.v4), ("v6", pool.v6)] {
+                let Some(base) = base else { continue };
+                let key = format!("pool.{}.{family}", pool.name);
+                let value = format!("{} cut into /{}", base.base, base.size);
+                let known = config.shown.iter().find(|shown| shown.key == key && shown.value == value);
+                let origin = known.map_or_else(|| "the books".to_owned(), |shown| shown.origin.to_string());
+                rows.push(SettingRow { key, value, origin });
+            }
+        }
+        serde_json::to_vec(&rows).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
     }
 
     /// Reads the books on a thread of its own, when it is its turn.

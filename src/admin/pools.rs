@@ -87,7 +87,7 @@ fn decide(plan: &Plan, wanted: &PoolChange, config: &Config) -> Result<Decided, 
     let Some(settings) = settings else {
         return Ok(Decided::nothing(match wanted {
             PoolChange::Close { .. } => format!("pool {name} is closed already"),
-            _ => format!("pool {name} is so already"),
+            _ => format!("pool {name} already has these settings"),
         }));
     };
     if let PoolsOrigin::Document(file) = &config.pools_origin {
@@ -102,16 +102,14 @@ fn decide(plan: &Plan, wanted: &PoolChange, config: &Config) -> Result<Decided, 
 /// The lines that the configuration file needs instead.
 fn declared(wanted: &PoolChange, after: Option<&PoolSettings>, file: &Path) -> String {
     let (file, name) = (file.display(), wanted.pool());
-    let why = format!("nothing was changed: {file} declares the pools, and stands above the books");
+    let why = format!("nothing was changed: pools are managed in {file}");
     match (wanted, after) {
         (PoolChange::Close { .. }, _) | (_, None) => {
-            format!("{why}; take the [[pool]] with name = {name:?} out of it, then: gipam reload")
+            format!("{why}; remove the [[pool]] with name = {name:?} there, then run gipam reload")
         }
         (_, Some(pool)) => {
             let table = table(pool);
-            format!(
-                "{why}; let it have this [[pool]] (and what else that pool has there), then: gipam reload\n{table}"
-            )
+            format!("{why}; add or edit this [[pool]] there, then run gipam reload\n{table}")
         }
     }
 }

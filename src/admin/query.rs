@@ -44,7 +44,7 @@ fn moment(text: &str, now: Millis) -> Result<Millis, AdminError> {
     });
     let wrong = || {
         invalid(format!(
-            "since: {text:?} is no time; write one such as 2026-01-31T12:00:00Z, or so long ago as 90s, 10m, 2h, 3d, 1w"
+            "since: {text:?} is not at a time; write one such as 2026-01-31T12:00:00Z, or a span before now such as 90s, 10m, 2h, 3d, 1w"
         ))
     };
     span.map(|span| now.saturating_sub(span)).or_else(|| parse_rfc3339(text)).ok_or_else(wrong)
@@ -91,6 +91,6 @@ mod tests {
         assert_eq!(since("1w").unwrap(), Some(now - 604_800_000));
         assert_eq!(since("2027-01-15T08:00:00Z").unwrap(), Some(now));
         assert_eq!(since("99999999999999999999w").unwrap_err().kind, Kind::Invalid);
-        assert!(since("yesterday").unwrap_err().text.contains("\"yesterday\" is no time"));
+        assert!(since("yesterday").unwrap_err().text.contains("\"yesterday\" is not a time"));
     }
 }

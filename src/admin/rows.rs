@@ -130,6 +130,23 @@ pub struct LeaseRow {
     pub pinned_to: Option<String>,
 }
 
+/// One setting of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingRow {
+    /// Its key in the configuration file.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// Where that comes from.
+    pub origin: String,
+}
+
+impl From<&crate::config::Shown> for SettingRow {
+    fn from(shown: &crate::config::Shown) -> Self {
+        Self { key: shown.key.clone(), value: shown.value.clone(), origin: shown.origin.to_string() }
+    }
+}
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryRow {

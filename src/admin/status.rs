@@ -55,7 +55,7 @@ pub struct Status {
     /// What fills up, as far as a daemon runs.
     #[serde(default)]
     pub filling: Vec<FillingRow>,
-    /// Bytes of the books' log that are in use, while something keeps it from being begun anew.
+    /// Bytes of the books' WAL that are in use, while a long-running reader keeps it from being reset.
     #[serde(default)]
     pub log_held: Option<u64>,
     /// Since when.

@@ -19,7 +19,7 @@ const LISTED: usize = 20;
 pub(super) fn reserve(asking: &Asking, asked: &Reservation) -> Result<(), Error> {
     let Some(range) = &asked.range else {
         if asked.dry_run || asked.pool.is_some() {
-            return Err(Error::Usage("reserve what? gipam reserve PREFIX, ADDRESS or FROM-TO".to_owned()));
+            return Err(Error::Usage("gipam reserve needs a PREFIX, an ADDRESS or FROM-TO".to_owned()));
         }
         return list(asking, "/v1/reserved", ("reservation", &[]), |rows| reservations(asking.width, rows));
     };

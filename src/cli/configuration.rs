@@ -1,14 +1,13 @@
-//! `gipam config check FILE`, `show`, `keys` and `metrics`: the configuration, without a daemon.
+//! `gipam config check FILE`, `show`, `keys` and `metrics`: the configuration.
 //!
-//! Promises: `check` says what the daemon would say about this file alone; `show` prints every setting as the daemon
-//! would resolve it here, and where it comes from; `keys` and `metrics` are the references. None opens books or sockets.
-
-use serde_json::{Value, json};
+//! Promises: `check` says what the daemon would say about this file alone; `show` prints every setting of the daemon that
+//! answers, else as it would be resolved here, and where it comes from; `keys` and `metrics` are the references.
 
 use super::args::Configuration;
 use super::error::Error;
-use super::output;
-use super::tables::{Width, table};
+use super::output::{self, Asking};
+use super::tables::table;
+use crate::admin::rows::SettingRow;
 use crate::config::{self, Config, Options, Surroundings};
 
 /// Runs one of them.
@@ -29,21 +28,37 @@ pub(super) fn run(
         }
         Configuration::Keys => output::text(&config::keys::page()),
         Configuration::Metrics => output::text(&crate::web::table::page()),
-        Configuration::Show => {
+        Configuration::Show => show(flags, json, surroundings),
+    }
+}
+
+/// The settings of the daemon that answers, else those that `gipam serve` would have with these options; says which.
+fn show(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<(), Error> {
+    let asked_of_daemon = Options {
+        v4: flags.v4.clone(),
+        v4ab: flags.v4ab.clone(),
+        v6: flags.v6.clone(),
+        v6ab: flags.v6ab.clone(),
+        ..Options::default()
+    } == Options::default();
+    let asking = Asking::new(flags, json, surroundings)?;
+    let answer = if asked_of_daemon { asking.daemon_view("/v1/config").ok() } else { None };
+    let rows: Vec<SettingRow> = match answer {
+        Some(answer) => {
+            output::note("these are the settings of the driver that runs");
+            output::read("/v1/config", &answer)?
+        }
+        None => {
             let config = Config::outline(flags, surroundings).map_err(Error::Configuration)?;
             config.warnings.iter().for_each(|warning| output::note(warning));
-            if json {
-                let row = |row: &config::Shown| json!({"key": row.key, "value": row.value, "origin": row.origin.to_string()});
-                return output::text(&output::json_text(&Value::Array(
-                    config.shown.iter().map(row).collect(),
-                )));
-            }
-            let row = |row: &config::Shown| vec![row.key.clone(), row.value.clone(), row.origin.to_string()];
-            output::text(&table(
-                Width::of_output(),
-                &["KEY", "~VALUE", "ORIGIN"],
-                config.shown.iter().map(row),
-            ))
+            output::note("no driver answers: these are the settings that gipam serve would start with");
+            config.shown.iter().map(SettingRow::from).collect()
         }
+    };
+    if json {
+        let value = serde_json::to_value(&rows).unwrap_or_default();
+        return output::text(&output::json_text(&value));
     }
+    let row = |row: SettingRow| vec![row.key, row.value, row.origin];
+    output::text(&table(asking.width, &["KEY", "~VALUE", "ORIGIN"], rows.into_iter().map(row)))
 }

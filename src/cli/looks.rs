@@ -98,23 +98,104 @@ pub(super) fn doctor(flags: &Options, json: bool, surroundings: &Surroundings) -
         let value = serde_json::to_value(&findings).unwrap_or_default();
         output::text(&output::json_text(&value))?;
     } else {
-        output::text(&findings.iter().map(found).collect::<String>())?;
+        output::text(&grouped(&findings))?;
     }
     if wrong > 0 { Err(Error::Unfit(wrong)) } else { Ok(()) }
 }
 
-fn found(finding: &doctor::Finding) -> String {
-    let word = match finding.verdict {
-        Verdict::Well => "well",
-        Verdict::Warning => "WARNING",
-        Verdict::Wrong => "WRONG",
-        Verdict::Unknown => "unknown",
-    };
-    let line = format!("{word:<8}{}: {}\n", escaped(&finding.check), escaped(&finding.found));
-    let advice = finding.advice.as_ref().map(|advice| format!("        {}\n", escaped(advice)));
-    line + &advice.unwrap_or_default()
+/// The verdicts, the worst first, and their words.
+const VERDICTS: [(Verdict, &str); 4] = [
+    (Verdict::Wrong, "WRONG"),
+    (Verdict::Warning, "WARNING"),
+    (Verdict::Unknown, "unknown"),
+    (Verdict::Well, "well"),
+];
+
+/// One line a kind, the worst first, and a count at the end.
+fn grouped(findings: &[doctor::Finding]) -> String {
+    let (mut text, mut counts) = (String::new(), Vec::new());
+    for (verdict, word) in VERDICTS {
+        let all: Vec<&doctor::Finding> =
+            findings.iter().filter(|finding| finding.verdict == verdict).collect();
+        if !all.is_empty() {
+            counts.push(format!("{} {}", all.len(), word.to_lowercase()));
+        }
+        let mut kinds: Vec<(Kind<'_>, Vec<&doctor::Finding>)> = Vec::new();
+        for finding in all {
+            let kind = (kind(&finding.check), finding.advice.as_deref());
+            match kinds.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, same)) => same.push(finding),
+                None => kinds.push((kind, vec![finding])),
+            }
+        }
+        for ((kind, advice), same) in kinds {
+            let Some(first) = same.first() else { continue };
+            let alike = same.iter().all(|finding| finding.found == first.found);
+            let what = match (same.len(), alike) {
+                (1, _) => format!("{}: {}", first.check, first.found),
+                (count, true) => format!("{count} {}: {}", plural(kind), first.found),
+                (count, false) => {
+                    format!("{count} {}, such as {}: {}", plural(kind), first.check, first.found)
+                }
+            };
+            text.push_str(&format!("{word:<8}{}\n", escaped(&what)));
+            text.extend(advice.map(|advice| format!("        {}\n", escaped(advice))));
+        }
+    }
+    text + &counts.join(", ") + "\n"
+}
+
+/// What checks are about, and what is advised.
+type Kind<'a> = (&'a str, Option<&'a str>);
+
+/// What a check is about: `pool` of `pool lan (192.0.2.0/24)`.
+fn kind(check: &str) -> &str {
+    match check.split_once(' ') {
+        Some((kind @ ("pool" | "driver" | "hook"), _)) => kind,
+        _ => check,
+    }
+}
+
+fn plural(kind: &str) -> String {
+    match kind {
+        "pool" | "driver" | "hook" => format!("{kind}s"),
+        other => format!("times {other}"),
+    }
 }
 
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(check: &str, verdict: Verdict, found: &str, advice: Option<&str>) -> doctor::Finding {
+        let advice = advice.map(str::to_owned);
+        doctor::Finding { check: check.to_owned(), verdict, found: found.to_owned(), advice }
+    }
+
+    #[test]
+    fn the_worst_comes_first_and_a_kind_is_one_line_with_its_count() {
+        let mut findings = vec![finding("clock", Verdict::Well, "2026-01-02T03:04:05Z", None)];
+        for n in 0..300 {
+            findings.push(finding(&format!("pool p{n} (198.18.{n}.0/24)"), Verdict::Well, "unused", None));
+        }
+        findings.push(finding("routes", Verdict::Unknown, "cannot be read", None));
+        for n in 0..2 {
+            let found = format!("lies in the on-link route {n}");
+            findings.push(finding(&format!("pool q{n}"), Verdict::Wrong, &found, Some("use another pool")));
+        }
+        findings.push(finding("daemon", Verdict::Wrong, "none listens", Some("start it")));
+        assert_eq!(
+            grouped(&findings),
+            "WRONG   2 pools, such as pool q0: lies in the on-link route 0\n        use another pool\n\
+             WRONG   daemon: none listens\n        start it\n\
+             unknown routes: cannot be read\n\
+             well    clock: 2026-01-02T03:04:05Z\n\
+             well    300 pools: unused\n\
+             3 wrong, 1 unknown, 301 well\n"
+        );
+    }
 }

@@ -150,6 +150,7 @@ pub fn boot(config: &Config) -> Result<Booted, Error> {
         return Err(Error::NoPools);
     }
     config.file.make_directory(&path).map_err(|source| Error::Directory { path: path.clone(), source })?;
+    let new = !path.exists();
     let mut books = Books::open(&path)?;
     books.keep_history(config.history);
     let known = books.settings()?;
@@ -185,7 +186,23 @@ pub fn boot(config: &Config) -> Result<Booted, Error> {
     books.commit()?;
     plan.configure(settings);
     plan.advance(clock::now());
+    let held: Vec<usize> =
+        plan.subnets().filter(|subnet| subnet.is_held()).map(|subnet| subnet.addresses.leased()).collect();
+    say_books(books.path(), new, held.len(), held.iter().sum());
     Ok(Booted { plan, books })
+}
+
+/// Says where the books are and what is in them: empty ones where full ones were expected are the wrong file.
+fn say_books(path: &Path, new: bool, subnets: usize, leases: usize) {
+    let plural = |count: usize, one: &str, many: &str| match count {
+        1 => format!("1 {one}"),
+        _ => format!("{count} {many}"),
+    };
+    let held = format!("{} and {}", plural(subnets, "subnet", "subnets"), plural(leases, "lease", "leases"));
+    match new {
+        true => tracing::info!("the books {} are new and hold {held}", path.display()),
+        false => tracing::info!("the books {} hold {held}", path.display()),
+    }
 }
 
 /// An old lease file, read.

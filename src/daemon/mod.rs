@@ -157,7 +157,7 @@ async fn serve(
     let stop = stop(ends, publish, ledger.clone(), told, reloads);
     // Before a door opens: what a new hook is told begins here.
     if let Err(error) = hooks.configure(config.hooks.clone()).await {
-        tracing::error!("no hook is told of anything: {error}");
+        tracing::error!("hooks are disabled: {error}");
     }
     let counters = Arc::new(Counters::default());
     let halves = Arc::new(Halves::default());

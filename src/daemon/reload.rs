@@ -68,7 +68,7 @@ pub(super) async fn reload(
     lines.extend(said.lock().map(|said| said.clone()).unwrap_or_default());
     lines.extend(hook_lines(&config.hooks, &new.hooks));
     if new.warn_at != config.warn_at {
-        lines.push("the shares from which pools and subnets are said to fill up (warn_at) change".to_owned());
+        lines.push("warn_at thresholds change".to_owned());
     }
     if !rehearsal {
         others.watch.configure(new.warn_at.clone());

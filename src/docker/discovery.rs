@@ -157,7 +157,7 @@ pub fn announce(
         write(path, content).map_err(failed("write", path))?;
     }
     for path in stale {
-        tracing::info!(path = %path.display(), "removing what another way of serving this driver left behind");
+        tracing::info!(path = %path.display(), "removing stale plugin file");
         remove(&path)?;
     }
     Ok(Announcement { written: target })

@@ -144,7 +144,7 @@ impl<'de> Visitor<'de> for Reader {
         }
         if let Some(key) = object.twice() {
             let shown = crate::text::cut(key, 100);
-            return Err(A::Error::custom(format!("{shown} stands there twice")));
+            return Err(A::Error::custom(format!("duplicate key {shown:?}")));
         }
         Ok(Strict::Object(object))
     }
@@ -169,7 +169,7 @@ mod tests {
             [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"c":2,"a":null}}]"#, r#"{"a":1,"\u0061":2}"#, many.as_str()]
         {
             let error = serde_json::from_str::<Strict<'_>>(text).err().unwrap().to_string();
-            assert!(error.contains("a stands there twice"), "{error}");
+            assert!(error.contains("duplicate key \"a\""), "{error}");
         }
     }
 }

@@ -88,7 +88,7 @@ impl Handler for Driver {
                 let text = match response.status {
                     403 => "it was sent by a web browser, or under a foreign name",
                     404 => "there is no such method",
-                    _ => "it was no POST",
+                    _ => "not a POST request",
                 };
                 counters.remember(clock::now(), &self.name, &text::cut(method, LONGEST_METHOD), text);
             }

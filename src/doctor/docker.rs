@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::gipam::NO_ENGINE;
 use super::{Place, Report};
 use crate::config::Config;
 use crate::plan::prefix::{Family, Prefix};
@@ -19,8 +20,7 @@ const UNITS: [&str; 3] = ["/etc/systemd/system", "/lib/systemd/system", "/usr/li
 /// Whether the Engine answers, and what this version of it means.
 pub(super) fn engine(report: &mut Report, config: &Config) {
     let Some(socket) = &config.gc.engine else {
-        let advice = "set gc.engine, so that what Docker loses is found";
-        return report.warning("Engine", "repair is off (gc.engine is empty)", advice);
+        return report.warning("Engine", "repair is off (gc.engine is empty)", NO_ENGINE);
     };
     let reply = match request_blocking(socket, "GET", "/version", Vec::new(), PATIENCE) {
         Ok(reply) => reply,

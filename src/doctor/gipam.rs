@@ -16,6 +16,8 @@ use crate::store::log_size::{LONG, log_in_use};
 
 /// How long a door may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// What to do where nobody may ask an Engine.
+pub(super) const NO_ENGINE: &str = "set gc.engine, so that what Docker loses is found";
 /// Less room than this beside the books is too little for long.
 const ROOM: u64 = 64 << 20;
 
@@ -35,12 +37,22 @@ pub(super) fn books(report: &mut Report, config: &Config) -> Vec<PoolSettings> {
     let configured = config.settings.pools.clone();
     let wanted = config.file.resolve(Content::Absent).books;
     let path = config.file.existing().unwrap_or(&wanted);
+    let pools = whole(report, path, configured);
+    disk(report, path);
+    if pools.is_empty() {
+        report.wrong("pools", "there are none", "give -v4, -v6 or a [[pool]] in /etc/gipam/gipam.toml");
+    }
+    pools
+}
+
+/// Reads the books whole; answers the pools in them, or these where there are none.
+fn whole(report: &mut Report, path: &Path, configured: Vec<PoolSettings>) -> Vec<PoolSettings> {
     let plan = Reader::open(path).and_then(|reader| {
         let mut plan = Plan::new(reader.settings()?);
         reader.load(|change| plan.apply(&change))?;
         Ok(plan)
     });
-    let pools = match plan {
+    match plan {
         Ok(plan) => {
             let held = plan.subnets().filter(|subnet| subnet.is_held()).count();
             report.well("books", format!("{} is whole: {held} subnets held", path.display()));
@@ -56,12 +68,7 @@ pub(super) fn books(report: &mut Report, config: &Config) -> Vec<PoolSettings> {
             report.wrong("books", error.to_string(), advice);
             configured
         }
-    };
-    disk(report, path);
-    if pools.is_empty() {
-        report.wrong("pools", "there are none", "give -v4, -v6 or a [[pool]] in /etc/gipam/gipam.toml");
     }
-    pools
 }
 
 /// Room beside the books, and the size of their log.
@@ -78,14 +85,15 @@ fn disk(report: &mut Report, books: &Path) {
         report.well("disk", found);
     }
     if let Some(size) = log_in_use(books).filter(|size| *size > LONG) {
-        let advice = "something reads the books without end (an open sqlite3 shell?); close it";
-        report.warning("disk", format!("the log of the books has grown to {} MiB", size >> 20), advice);
+        let advice =
+            "a long-running reader (an open sqlite3 shell?) keeps the WAL from being reset; close it";
+        report.warning("disk", format!("the WAL of the books has grown to {} MiB", size >> 20), advice);
     }
 }
 
-/// Whether the daemon answers.
-pub(super) fn daemon(report: &mut Report, config: &Config) {
-    let answer = request_blocking(&config.admin, "GET", "/v1/status", Vec::new(), PATIENCE);
+/// Whether the daemon answers; its status, if it does.
+pub(super) fn daemon(report: &mut Report, admin: &Path) -> Option<serde_json::Value> {
+    let answer = request_blocking(admin, "GET", "/v1/status", Vec::new(), PATIENCE);
     match answer {
         Ok(reply) if reply.status == 200 => {
             let status: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
@@ -101,9 +109,10 @@ pub(super) fn daemon(report: &mut Report, config: &Config) {
             }
             hooks(report, &status["hooks"]);
             filling(report, &status["filling"]);
+            return Some(status);
         }
         Ok(reply) => {
-            let found = format!("{} answers with status {}", config.admin.display(), reply.status);
+            let found = format!("{} answers with status {}", admin.display(), reply.status);
             report.wrong("daemon", found, "is it another program's socket? --admin PATH names ours");
         }
         Err(ClientError::Unreachable { path, .. }) => {
@@ -112,6 +121,36 @@ pub(super) fn daemon(report: &mut Report, config: &Config) {
         }
         Err(error) => report.wrong("daemon", error.to_string(), "see its log: journalctl -u gipam"),
     }
+    None
+}
+
+/// The daemon behind this socket and what it says of itself: its books, its doors, its Engine. Answers its pools.
+pub(super) fn of_daemon(report: &mut Report, admin: &Path) -> Vec<PoolSettings> {
+    let Some(status) = daemon(report, admin) else { return Vec::new() };
+    let path = Path::new(status["books"].as_str().unwrap_or_default());
+    let pools = whole(report, path, Vec::new());
+    disk(report, path);
+    let texts = |key: &str| -> Vec<String> {
+        let listed = status[key].as_array().into_iter().flatten();
+        listed.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    };
+    for (name, door) in texts("names").iter().zip(texts("doors")) {
+        let check = format!("driver {name}");
+        match door.strip_prefix("unix://") {
+            Some(path) => socket(report, &check, Path::new(path)),
+            None => report.unknown(&check, format!("listens at {door}")),
+        }
+    }
+    match (status["repair"].as_bool(), status["engine"].as_bool()) {
+        (Some(true), Some(true)) => report.well("Engine", "answers"),
+        (Some(true), Some(false)) => {
+            let why = status["engine_error"].as_str().unwrap_or("it does not answer").to_owned();
+            report.warning("Engine", why, "start Docker, or set gc.engine to its API socket");
+        }
+        (Some(true), None) => report.unknown("Engine", "not asked yet"),
+        _ => report.warning("Engine", "repair is off (gc.engine is empty)", NO_ENGINE),
+    }
+    pools
 }
 
 /// What fills up, by what the daemon has seen.
@@ -186,7 +225,7 @@ fn socket(report: &mut Report, check: &str, path: &Path) {
             return report.wrong(check, format!("there is no socket {shown}"), advice);
         }
         Ok(found) if !found.file_type().is_socket() => {
-            return report.wrong(check, format!("{shown} is no socket"), "move it away, and start gipam");
+            return report.wrong(check, format!("{shown} is not a socket"), "move it away, and start gipam");
         }
         Ok(_) => {}
     }

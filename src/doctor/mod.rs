@@ -85,9 +85,23 @@ impl Place {
     }
 }
 
-/// Looks at everything.
+/// The admin socket, where a flag names it and no flag says what else to look at: then it is about that daemon alone.
+fn only_daemon(flags: &Options) -> Option<&str> {
+    let admin = flags.admin.as_deref()?;
+    let rest = Options { admin: None, ..flags.clone() };
+    (rest == Options::default()).then_some(admin)
+}
+
+/// Looks at everything, or at the daemon that `--admin` alone names.
 pub fn examine(flags: &Options, surroundings: &Surroundings, place: &Place) -> Vec<Finding> {
     let mut report = Report::default();
+    if let Some(admin) = only_daemon(flags) {
+        let pools = gipam::of_daemon(&mut report, &surroundings.directory.join(admin));
+        machine::routes(&mut report, &pools);
+        machine::forwarding(&mut report, place, &pools);
+        machine::clock(&mut report);
+        return report.0;
+    }
     let config = match Config::outline(flags, surroundings) {
         Ok(config) => config,
         Err(error) => {
@@ -104,7 +118,7 @@ pub fn examine(flags: &Options, surroundings: &Surroundings, place: &Place) -> V
         }
     }
     let pools = gipam::books(&mut report, &config);
-    gipam::daemon(&mut report, &config);
+    gipam::daemon(&mut report, &config.admin);
     gipam::doors(&mut report, &config);
     docker::engine(&mut report, &config);
     docker::ipvlan(&mut report, &config);

@@ -42,9 +42,7 @@ pub(super) enum Failure {
     Purpose { url: String },
     #[error("no TLS: {url} answers with something else; write http:// if that is meant")]
     Plain { url: String },
-    #[error(
-        "no certificate: {url} knows its clients by certificates ({why}); name gipam's with the keys cert and key"
-    )]
+    #[error("no certificate: {url} requires a client certificate ({why}); set cert and key")]
     Nameless { url: String, why: String },
     #[error(
         "not accepted: {url} does not take the certificate that gipam shows ({why}); see the keys cert and key"

@@ -108,7 +108,7 @@ impl State {
             }
             None => {
                 tracing::warn!(
-                    "hook {}: {what} failed: {text}; it is tried again until it succeeds, and what comes later waits",
+                    "hook {}: {what} failed: {text}; retrying; later events for this hook are queued",
                     self.name
                 );
                 *trouble = Some(Trouble { since: now, tries: 1, text });

@@ -40,7 +40,7 @@ impl From<crate::plan::error::Error> for Refusal {
     }
 }
 
-/// Takes a delivered-to-nobody grant back.
+/// Undoes a grant whose answer could not be delivered.
 #[derive(Debug)]
 pub struct Ticket {
     undo: Box<Undo>,
@@ -66,7 +66,7 @@ pub struct Granted {
 
 type Answer = Result<Granted, Refusal>;
 
-/// The answers of one batch, on disk; who drops them hands them to those who asked.
+/// Answers of a committed batch; dropping them delivers each to its caller.
 #[derive(Debug, Default)]
 pub struct Answers(Vec<(oneshot::Sender<Answer>, Answer)>);
 

@@ -452,7 +452,7 @@ fn exhausted(subnet: &Subnet) -> Error {
         .records()
         .filter(|(address, record)| record.leased && first <= *address && *address <= last);
     Error::NoAvailableAddresses(format!(
-        "all of {place} is leased or reserved ({} leases); stop containers, or make the network anew with a larger subnet; \
+        "all of {place} is leased or reserved ({} leases); stop containers, or recreate the network with a larger subnet; \
          see: gipam leases --all",
         leased.count()
     ))

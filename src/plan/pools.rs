@@ -134,9 +134,7 @@ fn new_base(family: Family, cut: Cut) -> Result<Option<Base>, Error> {
     let name = family.name();
     let Some(base) = cut.base else {
         return match cut.size {
-            Some(_) => {
-                refused(format!("--{name}-size says a length and nothing says of what: give --{name} PREFIX"))
-            }
+            Some(_) => refused(format!("--{name}-size also needs --{name} PREFIX")),
             None => Ok(None),
         };
     };
@@ -172,7 +170,7 @@ fn add_to(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Error> {
 fn resize(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Error> {
     if cuts == [Cut::default(); 2] {
         return refused(format!(
-            "resize pool {} to what? give --v4-size, --v6-size, --v4 or --v6",
+            "nothing to resize in pool {}: give --v4, --v6, --v4-size or --v6-size",
             pool.name
         ));
     }

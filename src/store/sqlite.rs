@@ -98,7 +98,7 @@ impl Books {
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
             .map_err(sqlite(path, "opening"))?;
-        // Nothing is written unless it is ours and of our time: not even the log is moved into a file that is refused.
+        // Write nothing, not even a checkpoint, before owner and schema version are checked.
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
             .map_err(sqlite(path, "opening"))?;

@@ -179,7 +179,7 @@ fn event(crossing: &Crossing, now: Millis) -> Event {
     Event::of_filling(name, now, crossing.percent, family, [space, subnet, pool])
 }
 
-/// Whether the log is held up: from when it is long until it was begun anew.
+/// Whether the WAL is held up: from when it is long until it was reset.
 fn judge_log(known: Option<Held>, bytes: u64, now: Millis) -> Option<Held> {
     let long = bytes > LONG;
     long.then(|| Held { bytes, since: known.map_or(now, |known| known.since) })
@@ -189,11 +189,11 @@ fn say_log(books: &Path, before: Option<Held>, after: Option<Held>, bytes: u64) 
     let books = books.display();
     match (before, after) {
         (None, Some(_)) => tracing::warn!(
-            "the log of the books {books} has grown to {} MiB: something reads them without end, such as an open sqlite3 shell; \
-             close it",
+            "the WAL of the books {books} has grown to {} MiB: a long-running reader (an open sqlite3 shell?) keeps it from \
+             being reset; close it",
             bytes >> 20
         ),
-        (Some(_), None) => tracing::info!("the log of the books {books} was begun anew"),
+        (Some(_), None) => tracing::info!("the WAL of the books {books} was reset"),
         _ => {}
     }
 }

@@ -163,7 +163,7 @@ fn pools_that_could_not_be_used_are_refused() {
         ),
         (vec!["pool", "close", "wan"], 3, &["no pool \"wan\"", "default"]),
         (vec!["pool", "resize", "wan", "--v4-size", "28"], 3, &["no pool \"wan\""]),
-        (vec!["pool", "resize", "default"], 2, &["to what?"]),
+        (vec!["pool", "resize", "default"], 2, &["nothing to resize"]),
         (vec!["pool", "resize", "default", "--v4-size", "20"], 2, &["size /20 does not fit"]),
         (vec!["pool", "resize", "default", "--v4", "198.51.100.0/25"], 2, &["only grows"]),
         (vec!["pool", "resize", "default", "--v4", "203.0.113.0/24"], 2, &["does not contain"]),

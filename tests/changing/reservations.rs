@@ -100,7 +100,7 @@ fn what_the_configuration_declares_is_taken_back_there_and_bad_input_is_refused(
         2,
         &["outside of pool lan (198.51.100.0/24)"],
     );
-    refused(&house, &["reserve", "--dry-run"], 2, &["reserve what?"]);
+    refused(&house, &["reserve", "--dry-run"], 2, &["gipam reserve needs"]);
     let notes = told(&house, &["reserve", "198.51.100.16/28", "--pool", "lan"])["notes"].to_string();
     assert!(notes.contains("the configuration reserves it too"), "{notes}");
     // What was reserved by hand stays when the configuration changes.

@@ -55,7 +55,7 @@ fn columns(at: usize, names: &[String]) -> Result<BTreeMap<&'static str, usize>,
     for (n, name) in names.iter().enumerate() {
         let wanted = name.trim().to_ascii_lowercase();
         let known = COLUMNS.into_iter().find(|column| *column == wanted).ok_or_else(|| {
-            format!("line {at}, column {}: {name:?} is no column; known are {}", n + 1, COLUMNS.join(", "))
+            format!("line {at}, column {}: {name:?} is not a column; known are {}", n + 1, COLUMNS.join(", "))
         })?;
         if columns.insert(known, n).is_some() {
             return Err(format!("line {at}, column {}: {known} is named twice", n + 1));
@@ -87,7 +87,7 @@ impl Fields<'_> {
 
     fn prefix(&self, column: &str) -> Result<Option<Prefix>, String> {
         let Some(text) = self.text(column) else { return Ok(None) };
-        let wrong = || self.wrong(column, &format!("{text:?} is no prefix; write it like 192.0.2.0/24"));
+        let wrong = || self.wrong(column, &format!("{text:?} is not a prefix; write it like 192.0.2.0/24"));
         let prefix = Prefix::parse(text).ok_or_else(wrong)?;
         let first = text.split('/').next().and_then(|first| first.parse::<IpAddr>().ok());
         if first.map(number) != Some(prefix.first()) {
