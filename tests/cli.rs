@@ -317,8 +317,46 @@ fn history_asks_for_the_name_as_it_was_typed() {
     let place = Place::new();
     let daemon = place.daemon("200 OK", "[]", None);
     let done = place.ask(&["history", "2001:db8::1", "--limit", "7"]);
-    assert_eq!((done.code, done.out.as_str()), (0, "AT  EVENT  SUBNET  ADDRESS  KIND  HOLDER  MAC  WHY\n"));
+    let nothing = "gipam: no line of history matches 2001:db8::1\n";
+    assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (3, "", nothing));
     assert!(daemon.join().unwrap().starts_with("GET /v1/history?of=2001%3Adb8%3A%3A1&limit=7 HTTP/1.1\r\n"));
+}
+
+#[test]
+fn a_filter_that_matches_nothing_says_so_and_an_empty_list_is_no_table() {
+    let filtered = [
+        (&["leases", "--holder", "web", "--since", "2h"][..], "no lease matches --holder web, --since 2h"),
+        (&["leases", "192.0.2.0/24"], "no lease matches 192.0.2.0/24"),
+        (&["leases", "--state", "pinned"], "no lease matches --state pinned"),
+        (&["history", "web"], "no line of history matches web"),
+    ];
+    for (arguments, said) in filtered {
+        let place = Place::new();
+        let daemon = place.daemon("200 OK", "[]", None);
+        let done = place.ask(arguments);
+        daemon.join().unwrap();
+        assert_eq!((done.code, done.out.as_str()), (3, ""), "{arguments:?}");
+        assert_eq!(done.err, format!("gipam: {said}\n"));
+        let place = Place::new();
+        let daemon = place.daemon("200 OK", "[]", None);
+        let json = place.ask(&[arguments, &["--json"]].concat());
+        daemon.join().unwrap();
+        assert_eq!(
+            (json.code, json.out.as_str()),
+            (0, "[]\n"),
+            "programs count rows themselves: {arguments:?}"
+        );
+    }
+    for (command, said) in
+        [("leases", "lease"), ("subnets", "subnet"), ("pools", "pool"), ("reserve", "reservation")]
+    {
+        let place = Place::new();
+        let daemon = place.daemon("200 OK", "[]", None);
+        let done = place.ask(&[command]);
+        daemon.join().unwrap();
+        assert_eq!((done.code, done.out.as_str()), (0, ""), "{command}");
+        assert_eq!(done.err, format!("gipam: there is no {said} yet\n"));
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn moment(text: &str, now: Millis) -> Result<Millis, AdminError> {
     });
     let wrong = || {
         invalid(format!(
-            "since: {text:?} is not at a time; write one such as 2026-01-31T12:00:00Z, or a span before now such as 90s, 10m, 2h, 3d, 1w"
+            "since: {text:?} is not a time; write one such as 2026-01-31T12:00:00Z, or a span before now such as 90s, 10m, 2h, 3d, 1w"
         ))
     };
     span.map(|span| now.saturating_sub(span)).or_else(|| parse_rfc3339(text)).ok_or_else(wrong)

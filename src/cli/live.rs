@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::feed::News;
+use super::frame::Frame;
 use super::paper::{Ink, Line, clock, short};
-use super::screen::{self, Frame};
+use super::screen;
 use super::tables::escaped;
 use crate::admin::Moment;
 use crate::admin::rows::{HistoryRow, Status};

@@ -20,6 +20,7 @@ mod compat;
 mod configuration;
 mod error;
 mod feed;
+mod frame;
 mod help;
 mod listed;
 mod live;

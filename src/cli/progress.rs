@@ -155,7 +155,7 @@ fn is_ours() -> bool {
 fn columns() -> usize {
     match tcgetwinsize(io::stderr()) {
         Ok(size) if size.ws_col > 0 => size.ws_col.into(),
-        _ => super::screen::COLUMNS,
+        _ => super::frame::COLUMNS,
     }
 }
 

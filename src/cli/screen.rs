@@ -4,62 +4,12 @@
 //! with the command that shows them; readable without colour; says nothing that the row does not say. Asks nobody: see
 //! `views` and `top`.
 
+use super::frame::Frame;
 use super::paper::{Ink, Line, bar, clock, percent, short, size, span};
 use super::picture;
 use super::tables::escaped;
 use crate::admin::rows::{PoolUsage, Status, SubnetUsage};
 use crate::reconcile::Finding;
-
-/// The lines of a normal terminal, and its columns.
-pub(super) const LINES: usize = 24;
-pub(super) const COLUMNS: usize = 80;
-
-/// Signs of a bar, letters of a name and of a prefix, in 80 columns.
-const BAR: usize = 16;
-const NAME: usize = 12;
-const PREFIX: usize = 24;
-
-/// Columns and lines to draw in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) columns: usize,
-    pub(super) lines: usize,
-}
-
-impl Frame {
-    /// What a pipe gets.
-    pub(super) const NORMAL: Self = Self { columns: COLUMNS, lines: LINES };
-
-    /// Of a terminal of this size, or of a pipe. A short terminal scrolls.
-    pub(super) fn of(size: Option<(usize, usize)>) -> Self {
-        size.map_or(Self::NORMAL, |(columns, lines)| Self {
-            columns,
-            lines: lines.saturating_sub(1).max(LINES),
-        })
-    }
-
-    /// A part of the columns beyond 80, up to so many.
-    fn wider(self, most: usize) -> usize {
-        (self.columns.saturating_sub(COLUMNS) / 3).min(most)
-    }
-
-    fn name(self) -> usize {
-        NAME + self.wider(28)
-    }
-
-    fn prefix(self) -> usize {
-        PREFIX + self.wider(20)
-    }
-
-    fn bar(self) -> usize {
-        BAR + self.wider(24)
-    }
-
-    /// Entries of a part that has this many in 24 lines.
-    fn taller(self, entries: usize) -> usize {
-        entries + self.lines.saturating_sub(LINES) / 3
-    }
-}
 
 /// How much of each part is shown.
 const DOORS: usize = 2;
@@ -383,6 +333,7 @@ fn head_and_rest(text: &str, columns: usize, before: usize) -> (String, Vec<Stri
 mod tests {
     use super::*;
     use crate::admin::rows::{Count, RefusalRow};
+    use crate::cli::frame::{COLUMNS, LINES};
 
     fn pool(n: u64) -> PoolUsage {
         PoolUsage {

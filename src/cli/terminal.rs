@@ -57,7 +57,7 @@ impl Terminal {
 
     /// Columns and lines.
     pub(super) fn size(&self) -> (usize, usize) {
-        size().unwrap_or((super::screen::COLUMNS, super::screen::LINES))
+        size().unwrap_or((super::frame::COLUMNS, super::frame::LINES))
     }
 
     /// Shows these lines, and nothing of what was there before.

@@ -13,9 +13,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::error::Error;
 use super::feed::{Feed, News};
+use super::frame::Frame;
 use super::live::{Change, Live};
 use super::output::{self, Asking};
-use super::screen::Frame;
 use super::terminal::Terminal;
 use crate::config::Surroundings;
 

@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 
 use super::args::Leases;
 use super::error::Error;
+use super::frame::Frame;
 use super::output::{self, Asking};
-use super::screen::{self, Frame};
+use super::screen;
 use super::tables::{Width, escaped, optional, table};
 use super::terminal;
 use crate::admin::client::encoded;
