@@ -9,7 +9,7 @@ pub(super) const COLUMNS: usize = 80;
 
 /// Signs of a bar, letters of a name and of a prefix, in 80 columns.
 const BAR: usize = 16;
-const NAME: usize = 12;
+pub(super) const NAME: usize = 12;
 const PREFIX: usize = 24;
 
 /// Columns and lines to draw in.

@@ -4,7 +4,7 @@
 //! with the command that shows them; readable without colour; says nothing that the row does not say. Asks nobody: see
 //! `views` and `top`.
 
-use super::frame::Frame;
+use super::frame::{Frame, NAME};
 use super::paper::{Ink, Line, bar, clock, percent, short, size, span};
 use super::picture;
 use super::tables::escaped;
