@@ -152,7 +152,7 @@ fn pools_that_could_not_be_used_are_refused() {
         (add(&["--v4", "203.0.113.9/24"]), 2, &["bits set beyond its length", "203.0.113.0/24"]),
         (add(&["--v4", "2001:db8:99::/48"]), 2, &["2001:db8:99::/48"]),
         (add(&["--v4", "nowhere"]), 2, &["nowhere"]),
-        (add(&["--v4-size", "28"]), 2, &["give --v4 PREFIX"]),
+        (add(&["--v4-size", "28"]), 2, &["also needs --v4 PREFIX"]),
         (add(&["--v6", "2001:db8:99::/48", "--v6-size", "129"]), 2, &["/129"]),
         (add(&["--v6", "2001:db8:99::/48", "--v6-size", "many"]), 2, &["many"]),
         (vec!["pool", "add", "a,b", "--v4", "203.0.113.0/24"], 2, &["a,b"]),

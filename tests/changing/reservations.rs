@@ -91,8 +91,13 @@ fn what_the_configuration_declares_is_taken_back_there_and_bad_input_is_refused(
     let daemon = house.start();
     refused(&house, &["unreserve", "198.51.100.16/28"], 2, &["gipam.toml", "gipam reload"]);
     refused(&house, &["unreserve", "198.51.100.20"], 2, &["gipam.toml"]);
-    refused(&house, &["reserve", "198.51.100.300"], 2, &["is no address, prefix or range"]);
-    refused(&house, &["reserve", "198.51.100.9-198.51.100.3"], 2, &["is no address, prefix or range"]);
+    refused(&house, &["reserve", "198.51.100.300"], 2, &["is not an address, a prefix or a range"]);
+    refused(
+        &house,
+        &["reserve", "198.51.100.9-198.51.100.3"],
+        2,
+        &["is not an address, a prefix or a range"],
+    );
     refused(&house, &["reserve", "198.51.100.9", "--pool", "wan"], 3, &["no pool \"wan\"", "lan"]);
     refused(
         &house,
