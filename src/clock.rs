@@ -9,24 +9,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use crate::plan::settings::Moment;
+
 use crate::plan::settings::Millis;
-
-/// What both clocks say at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// The time of day, milliseconds since the UNIX epoch. It may step in both directions.
-    pub wall: Millis,
-    /// Milliseconds since the boot, suspends included. It never steps.
-    pub steady: Millis,
-}
-
-impl Moment {
-    /// The time of day when the steady clock stood at 0: it changes only when the time of day steps.
-    pub fn offset(self) -> i64 {
-        let signed = |millis| i64::try_from(millis).unwrap_or(i64::MAX);
-        signed(self.wall).saturating_sub(signed(self.steady))
-    }
-}
 
 /// Tells the time; cheap to clone.
 #[derive(Clone)]

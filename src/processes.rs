@@ -17,6 +17,27 @@ pub fn started(pid: i32) -> Option<u64> {
     started_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Whether a process runs whose name begins so; `None` where `/proc` does not show all processes. That it does is told by
+/// `witness`, a process of another user or with other rights than this one, which must be among them.
+pub fn any_named(prefix: &str, witness: i32) -> Option<bool> {
+    let (mut seen, mut found) = (false, false);
+    for entry in fs::read_dir("/proc").ok()? {
+        let name = entry.ok()?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        // One that ends meanwhile is none.
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        seen |= pid == witness;
+        found |= started_in(&stat).is_some() && name_in(&stat).is_none_or(|name| name.starts_with(prefix));
+    }
+    seen.then_some(found)
+}
+
+/// The second field, in brackets: at most 15 bytes of the name.
+fn name_in(stat: &str) -> Option<&str> {
+    let (before, _) = stat.rsplit_once(')')?;
+    before.split_once('(').map(|(_, name)| name)
+}
+
 /// The second field is the name, in brackets, and may itself contain brackets and spaces.
 fn started_in(stat: &str) -> Option<u64> {
     let (_, after) = stat.rsplit_once(')')?;
@@ -50,7 +71,19 @@ mod tests {
     fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {
         let fields = (4..=30).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
         assert_eq!(started_in(&format!("7 (a) b (c)) S {fields}")), Some(22));
+        assert_eq!(name_in(&format!("7 (a) b (c)) S {fields}")), Some("a) b (c)"));
         assert_eq!(started_in(&format!("7 (a) Z {fields}")), None);
         assert_eq!(started_in("7 (a"), None);
+    }
+
+    #[test]
+    fn a_process_of_a_name_is_found_and_a_view_without_the_witness_says_nothing() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        assert_eq!(any_named("sleep", own), Some(true));
+        assert_eq!(any_named("no-such-name-", own), Some(false));
+        assert_eq!(any_named("sleep", -1), None);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

@@ -25,7 +25,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("census", &["plan", "store", "clock"]),
     ("watch", &["plan", "store", "ledger", "config", "clock", "census", "hooks"]),
     ("docker", &["plan", "ledger", "server", "clock", "processes", "text"]),
-    ("reconcile", &["plan", "store", "ledger", "docker"]),
+    ("reconcile", &["plan", "store", "ledger", "docker", "clock"]),
     (
         "admin",
         &[

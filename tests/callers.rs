@@ -26,8 +26,8 @@ enum Op {
     Ask { caller: usize, number: u128 },
     /// A process ends.
     End { caller: usize },
-    /// Its Engine is seen with or without live-restore.
-    LiveRestore { caller: usize, on: bool },
+    /// From now on containers outlive dockerd, or do not.
+    Outlive(bool),
     /// The machine starts anew: all processes end.
     Boot,
     /// gipam starts anew.
@@ -38,8 +38,8 @@ fn op() -> impl Strategy<Value = Op> {
     let caller = 0..3_usize;
     prop_oneof![
         6 => (caller.clone(), 4..8_u128).prop_map(|(caller, number)| Op::Ask { caller, number }),
-        3 => caller.clone().prop_map(|caller| Op::End { caller }),
-        3 => (caller, any::<bool>()).prop_map(|(caller, on)| Op::LiveRestore { caller, on }),
+        3 => caller.prop_map(|caller| Op::End { caller }),
+        3 => any::<bool>().prop_map(Op::Outlive),
         1 => Just(Op::Boot),
         1 => Just(Op::Restart),
     ]
@@ -56,7 +56,10 @@ struct World {
     incarnations: u32,
     /// Whom the daemon has written down.
     known: BTreeSet<String>,
-    live_restore: BTreeMap<String, bool>,
+    /// Whether containers outlive dockerd now.
+    outlive: bool,
+    /// Whose containers are known to have ended with them, as the next one arrived.
+    ended: BTreeSet<String>,
     id: String,
     /// Address to the name of who holds it.
     holders: BTreeMap<u128, String>,
@@ -74,7 +77,8 @@ impl World {
             living: [None; 3],
             incarnations: 0,
             known: BTreeSet::new(),
-            live_restore: BTreeMap::new(),
+            outlive: false,
+            ended: BTreeSet::new(),
             id: String::new(),
             holders: BTreeMap::new(),
         };
@@ -142,9 +146,13 @@ impl World {
             if name == boot || living.contains(name) {
                 return None;
             }
-            Some(if name.starts_with(&format!("{boot}/")) { Gone::Itself } else { Gone::WithThisBoot })
+            let of_this_boot = name.starts_with(&format!("{boot}/"));
+            Some(if of_this_boot && self.outlive { Gone::Itself } else { Gone::WithItsContainers })
         };
-        let gone = self.plan.callers().filter_map(|(name, _)| Some((name.into(), state(name)?))).collect();
+        let gone: Vec<(Box<str>, Gone)> =
+            self.plan.callers().filter_map(|(name, _)| Some((name.into(), state(name)?))).collect();
+        let ended = gone.iter().filter(|(_, how)| *how == Gone::WithItsContainers);
+        self.ended.extend(ended.map(|(name, _)| name.to_string()));
         let arrival = Repair::Arrival { boot: boot.into(), arrived: name.into(), gone };
         self.ask(&Request::Repair(Box::new(arrival))).unwrap();
     }
@@ -155,7 +163,7 @@ impl World {
         let of_this_boot = holder == "older" && self.boot == 0
             || holder == self.boot_name()
             || holder.starts_with(&format!("{}/", self.boot_name()));
-        !living && (!of_this_boot || self.live_restore.get(holder) == Some(&false))
+        !living && (!of_this_boot || self.ended.contains(holder))
     }
 
     fn run(&mut self, op: &Op) -> Result<(), TestCaseError> {
@@ -178,15 +186,7 @@ impl World {
                 }
             }
             Op::End { caller } => self.living[*caller] = None,
-            Op::LiveRestore { caller, on } => {
-                let Some(name) = self.name(*caller).filter(|name| *caller != 2 && self.known.contains(name))
-                else {
-                    return Ok(());
-                };
-                self.live_restore.insert(name.clone(), *on);
-                let seen = Repair::LiveRestore { caller: name.into(), live_restore: *on };
-                self.ask(&Request::Repair(Box::new(seen))).unwrap();
-            }
+            Op::Outlive(on) => self.outlive = *on,
             Op::Boot => {
                 self.boot += 1;
                 self.living = [None; 3];
@@ -224,7 +224,7 @@ fn after_a_boot_every_lease_of_the_one_before_gives_way() {
         let mut world = World::new(true);
         for op in [
             Op::Ask { caller: before, number: 5 },
-            Op::LiveRestore { caller: before, on: true },
+            Op::Outlive(true),
             Op::Boot,
             Op::Ask { caller: after, number: 5 },
             Op::Ask { caller: after, number: 4 },
@@ -237,11 +237,11 @@ fn after_a_boot_every_lease_of_the_one_before_gives_way() {
 }
 
 #[test]
-fn within_a_boot_the_leases_of_a_dockerd_without_live_restore_give_way_to_the_next() {
+fn within_a_boot_the_leases_of_a_dockerd_that_no_container_outlived_give_way_to_the_next() {
     let mut world = World::new(false);
     for op in [
         Op::Ask { caller: 0, number: 5 },
-        Op::LiveRestore { caller: 0, on: false },
+        Op::Outlive(false),
         Op::End { caller: 0 },
         Op::Restart,
         Op::Ask { caller: 0, number: 5 },

@@ -308,7 +308,12 @@ fn a_refusal_has_the_exit_code_of_its_kind_and_its_text() {
         assert_eq!((done.code, done.err.as_str()), (code, "gipam: no, because\n"), "{kind}");
         let asked = daemon.join().unwrap();
         assert!(asked.starts_with("POST /v1/release HTTP/1.1\r\n"), "{asked}");
-        assert!(asked.ends_with(r#"{"subnet":"10.0.0.0/24","address":"10.0.0.7","force":true}"#), "{asked}");
+        assert!(
+            asked.ends_with(
+                r#"{"subnet":"10.0.0.0/24","address":"10.0.0.7","force":true,"without_engine":false}"#
+            ),
+            "{asked}"
+        );
     }
 }
 

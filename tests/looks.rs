@@ -213,7 +213,12 @@ fn an_explanation_ends_in_what_then_happens() {
     let own = trial.look("/v1/explain?pool=192.0.2.0%2F28&holder=db")[0].clone();
     assert_eq!(own["given"], "192.0.2.3/28", "the holder's own address, cooling or not: {own}");
     let taken = trial.look("/v1/explain?address=192.0.2.2")[0].clone();
-    assert!(taken["refused"].as_str().unwrap().contains("address already in use: 192.0.2.2 is held by web"));
+    assert!(
+        taken["refused"]
+            .as_str()
+            .unwrap()
+            .contains("address already in use: 192.0.2.2 is held by container web")
+    );
     let never = trial.look("/v1/explain?address=192.0.2.0")[0].clone();
     assert!(never["refused"].as_str().unwrap().contains("is the network address"));
     let overlap = trial.look("/v1/explain?pool=192.0.2.0%2F25")[0].clone();

@@ -254,7 +254,7 @@ fn enough_is_read() {
     assert!(must.len() > 200, "{}", must.len());
     // One of each way to say something.
     for text in [
-        "address already in use: {} is held by {}; free it with: gipam release {} {} --force",
+        "address already in use: {} is held by {}; {}",
         "cannot accept connections; trying again",
         "unknown option {}={}; known options are {}",
         "Options must be an object, not {}",

@@ -70,6 +70,9 @@ struct Rehearsal {
 struct Gc {
     #[serde(default)]
     apply: bool,
+    /// The Engine that answers is the one that holds what is in the books.
+    #[serde(default)]
+    new_engine: bool,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +85,9 @@ struct Adopt {
 struct Release {
     subnet: String,
     address: Option<String>,
+    /// Nobody asks the Engine whether it is alive.
+    #[serde(default)]
+    without_engine: bool,
 }
 
 #[derive(Deserialize)]
@@ -205,8 +211,8 @@ impl Admin {
             ("POST", "/v1/listed") => self.listed(decode(&request.body)?).await,
             ("POST", "/v1/adopt") => self.adopt(&request.body).await,
             ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(&request.body)?.dry_run).await,
-            ("GET", "/v1/gc") => self.gc(false).await,
-            ("POST", "/v1/gc") => self.gc(decode::<Gc>(&request.body)?.apply).await,
+            ("GET", "/v1/gc") => self.gc(Gc { apply: false, new_engine: false }).await,
+            ("POST", "/v1/gc") => self.gc(decode(&request.body)?).await,
             ("GET", "/v1/wait") => {
                 let commits = self.ledger.meters().follow();
                 let moment = wait::wait(&query, commits, &self.counters, self.started).await?;
@@ -306,6 +312,7 @@ impl Admin {
         (status.looked, status.next_look) =
             (repair.looked_at().map(rfc3339), repair.next_look().map(rfc3339));
         status.findings = repair.found().iter().sum();
+        status.duplicates = repair.duplicates();
         let refusal = |refused: Refused| RefusalRow {
             at: rfc3339(refused.at),
             driver: refused.driver,
@@ -321,9 +328,12 @@ impl Admin {
         serde_json::to_vec(&status).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
     }
 
-    async fn gc(&self, apply: bool) -> Result<Vec<u8>, AdminError> {
+    async fn gc(&self, asked: Gc) -> Result<Vec<u8>, AdminError> {
+        if asked.new_engine {
+            self.repair.trust().await?;
+        }
         let findings =
-            self.repair.look(apply).await.map_err(|text| AdminError::new(Kind::Unavailable, text))?;
+            self.repair.look(asked.apply).await.map_err(|text| AdminError::new(Kind::Unavailable, text))?;
         serde_json::to_vec(&findings).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
     }
 
@@ -356,7 +366,15 @@ impl Admin {
             ),
         };
         tracing::info!("release by hand: {} {}", asked.subnet, asked.address.as_deref().unwrap_or_default());
-        self.ledger.ask(PlanRequest::Force { subnet: asked.subnet, address }).await?;
+        match asked.without_engine {
+            false => self.repair.release(asked.subnet, address).await?,
+            true => {
+                let force = PlanRequest::Force { subnet: asked.subnet, address, generation: None };
+                self.ledger.ask(force).await?;
+            }
+        }
+        // Should it live after all, it is adopted again.
+        self.repair.changed();
         Ok(b"{}".to_vec())
     }
 

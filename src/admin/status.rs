@@ -115,6 +115,9 @@ pub struct Status {
     /// How much the last comparison found.
     #[serde(default)]
     pub findings: u64,
+    /// Addresses that two containers have at once.
+    #[serde(default)]
+    pub duplicates: u64,
     /// The first of that, with what follows.
     #[serde(default)]
     pub suspects: Vec<Finding>,

@@ -73,9 +73,9 @@ pub(super) fn reload(asking: &Asking, dry_run: bool) -> Result<(), Error> {
     output::text(&lines.into_iter().map(|line| escaped(&line) + "\n").collect::<String>())
 }
 
-/// `gipam gc [--apply]`.
-pub(super) fn gc(asking: &Asking, apply: bool) -> Result<(), Error> {
-    let answer = asking.change("/v1/gc", &json!({"apply": apply}))?;
+/// `gipam gc [--apply] [--new-engine]`.
+pub(super) fn gc(asking: &Asking, apply: bool, new_engine: bool) -> Result<(), Error> {
+    let answer = asking.change("/v1/gc", &json!({"apply": apply, "new_engine": new_engine}))?;
     if asking.json {
         return output::json("/v1/gc", &answer);
     }
@@ -134,21 +134,24 @@ pub(super) fn adopt(asking: &Asking, subnet: &str, id: &str) -> Result<(), Error
     output::text(&findings.into_iter().map(line).collect::<String>())
 }
 
-/// `gipam release SUBNET [ADDRESS] --force`.
+/// `gipam release SUBNET [ADDRESS] --force [--without-engine]`.
 pub(super) fn release(
     asking: &Asking,
     subnet: &str,
     address: Option<&str>,
     force: bool,
+    without_engine: bool,
 ) -> Result<(), Error> {
     let what = address.map_or_else(|| format!("subnet {subnet}"), |address| format!("{address} of {subnet}"));
     if !force {
         return Err(Error::Usage(format!(
-            "{what} may still be in use, and then it would be given to somebody else too; look at gipam leases, \
-             then repeat with --force"
+            "{what} may still be in use; see whose it is with gipam leases, then repeat with --force, which asks the Engine \
+             first"
         )));
     }
-    let body = json!({"subnet": subnet, "address": address, "force": force});
+    let body = json!({
+        "subnet": subnet, "address": address, "force": force, "without_engine": without_engine
+    });
     let answer = asking.change("/v1/release", &body)?;
     if asking.json {
         return output::json("/v1/release", &answer);

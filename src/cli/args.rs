@@ -143,15 +143,18 @@ pub(super) enum Command {
         #[arg(value_name = "FILE")]
         copy: std::path::PathBuf,
     },
-    /// free a subnet or one address of it, whoever holds it
+    /// free a subnet or one address of it, unless the Engine shows it alive
     Release {
         /// a prefix or a PoolID
         subnet: String,
         /// an address
         address: Option<String>,
-        /// yes, although somebody may still use it
+        /// yes, take it from its holder
         #[arg(long)]
         force: bool,
+        /// do not ask the Engine whether it is alive: two containers may then get one address
+        #[arg(long, requires = "force")]
+        without_engine: bool,
     },
     /// never give these addresses dynamically, from now on; without a range: what is reserved, and by whom
     Reserve(Reservation),
@@ -186,6 +189,9 @@ pub(super) enum Command {
         /// is shorter
         #[arg(long)]
         apply: bool,
+        /// the Engine that answers took the place of the one that the books know
+        #[arg(long)]
+        new_engine: bool,
     },
     /// take a network that Docker has and the books lack into them, under the PoolID that Docker has for it
     Adopt {

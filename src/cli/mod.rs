@@ -103,13 +103,13 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
         Command::Unpin(asked) => changing::unpin(&asking, asked),
         Command::Pool(asked) => changing::pool(&asking, asked),
         Command::Reload { dry_run } => actions::reload(&asking, *dry_run),
-        Command::Gc { apply } => actions::gc(&asking, *apply),
+        Command::Gc { apply, new_engine } => actions::gc(&asking, *apply, *new_engine),
         Command::Import(wanted) => listed::import(&asking, wanted, surroundings),
         Command::Backup { copy } => actions::backup(&asking, copy, surroundings),
         Command::Restore { copy } => actions::restore(&asking, copy, surroundings),
         Command::Export { format } => actions::export(&asking, format),
-        Command::Release { subnet, address, force } => {
-            actions::release(&asking, subnet, address.as_deref(), *force)
+        Command::Release { subnet, address, force, without_engine } => {
+            actions::release(&asking, subnet, address.as_deref(), *force, *without_engine)
         }
     }
 }

@@ -266,7 +266,8 @@ pub(super) fn repair(status: &Status, most: usize) -> Vec<Line> {
         1 => "1 finding".to_owned(),
         count => format!("{} findings", grouped(count.into())),
     };
-    let first = entry("repair", "").and(Ink::Yellow, found);
+    let ink = if status.duplicates > 0 { Ink::Red } else { Ink::Yellow };
+    let first = entry("repair", "").and(ink, found);
     let mut lines = vec![first.and(Ink::Plain, format!(" {looked} (see gipam gc); {next}"))];
     lines.extend(status.suspects.iter().take(most).map(|finding| suspect(finding, status.now.as_deref())));
     lines

@@ -20,13 +20,14 @@ use super::value;
 use crate::plan::settings::Millis;
 
 /// What a hook can be told of, beside `gap`, which everyone is told.
-pub const EVENTS: [&str; 19] = [
+pub const EVENTS: [&str; 20] = [
     "leased",
     "released",
     "undone",
     "adopted",
     "identified",
     "named",
+    "duplicate",
     "subnet_granted",
     "subnet_released",
     "subnet_undone",

@@ -163,7 +163,8 @@ async fn serve(
     let halves = Arc::new(Halves::default());
     let mut server = Server::new();
     let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
-    let callers = Arc::new(Callers::new(ledger.clone(), callers, processes::boot()));
+    let callers =
+        Arc::new(Callers::new(ledger.clone(), callers, processes::boot(), crate::docker::containers()));
     let (repair, reconciler) = repair(config, ledger, callers.clone(), books);
     for opened in doors.drivers {
         let driver = driver(opened.driver, ledger, &repair, (&callers, &halves, &counters));
@@ -283,7 +284,14 @@ fn repair(
         only_engine: config.gc.free_unknown_subnets,
     };
     let drivers = config.drivers.iter().map(|driver| driver.name.clone()).collect();
-    reconcile::Reconciler::new(settings, drivers, ledger.clone(), books.to_owned(), callers, clock::now)
+    reconcile::Reconciler::new(
+        settings,
+        drivers,
+        ledger.clone(),
+        books.to_owned(),
+        callers,
+        clock::Clock::of_this_machine(),
+    )
 }
 
 /// Resolves when a signal or the end of the ledger says stop; meanwhile SIGHUP reloads.

@@ -1,8 +1,10 @@
 //! Who calls: one dockerd process or another, known by boot, number and start time.
 //!
-//! Promises: a caller stands in the books before anything is granted to it, so that a lease can be traced to processes
-//! that may have asked for it; what cannot be told apart (TCP, another namespace of processes) never counts as gone.
-//! Costs a look into a short list per request, and `/proc` once a connection. Does not decide what follows from it.
+//! Promises: a caller stands in the books, once, before anything is granted to it, so that a lease can be traced to
+//! processes that may have asked for it; what cannot be told apart (TCP, another namespace of processes, a boot whose
+//! name cannot be read) never counts as gone. With whom no container can be alive is seen on the machine itself, at
+//! the first call of the next dockerd, which comes before it starts any container (P2): no container's shim runs then.
+//! Costs a look into a short list per request, and `/proc` once a caller. Does not decide what follows from it.
 
 use std::sync::Mutex;
 
@@ -12,8 +14,18 @@ use crate::plan::request::{Gone, Repair, Request};
 use crate::processes;
 use crate::server::Peer;
 
-/// Whoever comes from elsewhere: nobody here can see whether they have gone.
+/// Callers from elsewhere, or in a boot whose name cannot be read: nobody can see here whether they have gone.
 const ELSEWHERE: &str = "elsewhere";
+/// Beside each container runs one process of this name, whatever the runtime; 15 bytes, as the kernel cuts names.
+const SHIM: &str = "containerd-shim";
+
+/// Whether any container runs on this machine, as far as the process that asks can be told to be among those seen.
+pub type Containers = Box<dyn Fn(i32) -> Option<bool> + Send + Sync>;
+
+/// What `/proc` shows of them.
+pub fn containers() -> Containers {
+    Box::new(|witness| processes::any_named(SHIM, witness))
+}
 
 /// What can be known of a caller at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,25 +50,36 @@ impl Who {
 }
 
 /// The callers that are written down; shared by all doors.
-#[derive(Debug)]
 pub struct Callers {
     ledger: Ledger,
+    containers: Containers,
     boot: Box<str>,
     /// All of this boot, and from elsewhere.
     known: Mutex<Vec<Who>>,
-    /// Names in the books, of other boots as well.
-    written: Mutex<Vec<Box<str>>>,
+    /// Names in the books, of other boots as well. Held while a newcomer is written down: two first calls are one arrival.
+    written: tokio::sync::Mutex<Vec<Box<str>>>,
+}
+
+impl std::fmt::Debug for Callers {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Callers").field("boot", &self.boot).field("known", &self.known).finish()
+    }
 }
 
 impl Callers {
-    /// Those that the books hold. Where the boot has no name that can be read, nobody can be told apart.
-    pub fn new(ledger: Ledger, written: Vec<(Box<str>, Caller)>, boot: Option<String>) -> Self {
+    /// Those that the books hold. In a boot whose name cannot be read nobody can be told apart, and nobody has gone.
+    pub fn new(
+        ledger: Ledger,
+        written: Vec<(Box<str>, Caller)>,
+        boot: Option<String>,
+        containers: Containers,
+    ) -> Self {
         let boot: Box<str> = boot.unwrap_or_else(|| ELSEWHERE.to_owned()).into();
         // A row of this boot that has ended must be opened again before somebody unknown counts as written down.
         let open = written.iter().filter(|(_, caller)| caller.until.is_none());
         let known = open.filter_map(|(name, _)| read(&boot, name)).collect();
         let written = written.into_iter().map(|(name, _)| name).collect();
-        Self { ledger, boot, known: Mutex::new(known), written: Mutex::new(written) }
+        Self { ledger, containers, boot, known: Mutex::new(known), written: tokio::sync::Mutex::new(written) }
     }
 
     /// To be called before anything is granted to this peer.
@@ -65,21 +88,24 @@ impl Callers {
     /// If it could not be written down: then nothing must be granted.
     pub async fn saw(&self, peer: Peer) -> Result<(), Refusal> {
         let who = Who::of(peer);
-        if self.known.lock().is_ok_and(|known| known.contains(&who)) {
+        let known = || self.known.lock().is_ok_and(|known| known.contains(&who));
+        if known() {
+            return Ok(());
+        }
+        let mut written = self.written.lock().await;
+        if known() {
             return Ok(());
         }
         let arrived = self.name(who);
-        let gone = self.gone();
+        let gone = self.gone(&written, who);
         let left: Vec<Box<str>> = gone.iter().map(|(name, _)| name.clone()).collect();
         tracing::info!("{arrived} calls for the first time; gone since the last: {left:?}");
         let repair = Repair::Arrival { boot: self.boot.clone(), arrived: arrived.clone(), gone };
         self.ledger.ask(Request::Repair(Box::new(repair))).await?;
-        if let Ok(mut written) = self.written.lock() {
-            written.retain(|name| !left.contains(name));
-            for name in [arrived, self.boot.clone()] {
-                if !written.contains(&name) {
-                    written.push(name);
-                }
+        written.retain(|name| !left.contains(name));
+        for name in [arrived, self.boot.clone()] {
+            if !written.contains(&name) {
+                written.push(name);
             }
         }
         if let Ok(mut known) = self.known.lock() {
@@ -87,15 +113,6 @@ impl Callers {
             known.push(who);
         }
         Ok(())
-    }
-
-    /// The only caller there is, if it is one whose end can be seen: what its Engine says holds for it.
-    pub fn alone(&self) -> Option<Box<str>> {
-        let known = self.known.lock().ok()?;
-        match known.as_slice() {
-            [who @ Who::Process(pid, started)] if lives(*pid, *started) => Some(self.name(*who)),
-            _ => None,
-        }
     }
 
     /// Whether none of those written down lives.
@@ -112,15 +129,19 @@ impl Callers {
         }
     }
 
-    /// Those in the books that have gone.
-    fn gone(&self) -> Vec<(Box<str>, Gone)> {
-        let written = self.written.lock().map(|written| written.clone()).unwrap_or_default();
-        let gone = |name: Box<str>| match read(&self.boot, &name) {
-            Some(Who::Process(pid, started)) if !lives(pid, started) => Some((name, Gone::Itself)),
-            Some(_) => None,
-            None => Some((name, Gone::WithThisBoot)),
+    /// Those in the books that have gone, as somebody new arrives.
+    fn gone(&self, written: &[Box<str>], arrived: Who) -> Vec<(Box<str>, Gone)> {
+        let gone: Vec<&Box<str>> = written.iter().filter(|name| has_gone(&self.boot, name)).collect();
+        if gone.is_empty() {
+            return Vec::new();
+        }
+        // Whether `/proc` shows processes of other rights than ours is told by the one that arrives.
+        let alive = match arrived {
+            Who::Process(pid, _) => (self.containers)(pid),
+            Who::Here | Who::Elsewhere => None,
         };
-        written.into_iter().filter_map(gone).collect()
+        let how = if alive == Some(false) { Gone::WithItsContainers } else { Gone::Itself };
+        gone.into_iter().map(|name| (name.clone(), how)).collect()
     }
 }
 
@@ -128,9 +149,32 @@ fn lives(pid: i32, started: u64) -> bool {
     processes::started(pid) == Some(started)
 }
 
+/// Whether whoever has this name in the books is certain to have gone.
+fn has_gone(boot: &str, name: &str) -> bool {
+    if boot == ELSEWHERE {
+        return false;
+    }
+    match read(boot, name) {
+        Some(Who::Process(pid, started)) => !lives(pid, started),
+        Some(Who::Here | Who::Elsewhere) => false,
+        // Of another boot; unless that very process lives, and only the boot is called otherwise.
+        None => match process(name) {
+            Some((pid, started)) => !lives(pid, started),
+            None => true,
+        },
+    }
+}
+
+/// The process that a name ends in, whatever the boot.
+fn process(name: &str) -> Option<(i32, u64)> {
+    let (rest, started) = name.rsplit_once('/')?;
+    let (_, pid) = rest.rsplit_once('/')?;
+    Some((pid.parse().ok()?, started.parse().ok()?))
+}
+
 /// Who a name in the books means; none for those of another boot.
 fn read(boot: &str, name: &str) -> Option<Who> {
-    if name == ELSEWHERE {
+    if name.starts_with(ELSEWHERE) {
         return Some(Who::Elsewhere);
     }
     let rest = name.strip_prefix(boot)?;
@@ -152,5 +196,28 @@ mod tests {
         assert_eq!(read("b", "elsewhere"), Some(Who::Elsewhere));
         assert_eq!(read("b", "c/7/22"), None);
         assert_eq!(read("b", "c"), None);
+    }
+
+    #[test]
+    fn what_is_not_proven_gone_is_there_a_boot_without_a_name_is_not_another_boot() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let started = processes::started(own).unwrap();
+        let gone = started + 1;
+        for (boot, name, expected) in [
+            ("b", format!("b/{own}/{started}"), false),
+            ("b", format!("b/{own}/{gone}"), true),
+            ("b", "b".to_owned(), false),
+            ("b", "a".to_owned(), true),
+            ("b", format!("a/{own}/{gone}"), true),
+            // the very process lives: only the boot is called otherwise
+            ("b", format!("a/{own}/{started}"), false),
+            // written while the name of the boot could not be read, or read while it cannot be
+            ("b", format!("elsewhere/{own}/{gone}"), false),
+            ("elsewhere", format!("b/{own}/{gone}"), false),
+            ("elsewhere", "b".to_owned(), false),
+            ("elsewhere", "elsewhere".to_owned(), false),
+        ] {
+            assert_eq!(has_gone(boot, &name), expected, "{name} in {boot}");
+        }
     }
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::plan::prefix::Prefix;
-use crate::plan::request::Mac;
+use crate::plan::prefix::{Family, Prefix};
+pub use crate::plan::shown::{Configured, Endpoint, Network};
+use crate::plan::shown::{EngineIdentity, Lists};
 use crate::server::client::{ClientError, follow, request};
 use crate::text;
 
@@ -50,58 +51,6 @@ pub enum Error {
     },
 }
 
-/// A network as the Engine shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// Its name.
-    pub name: String,
-    /// Its id.
-    pub id: String,
-    /// `local`, `swarm` or `global`.
-    pub scope: String,
-    /// Its IPAM driver.
-    pub ipam: String,
-    /// The options of its IPAM driver.
-    pub options: BTreeMap<String, String>,
-    /// Its subnets.
-    pub subnets: Vec<Configured>,
-    /// Its live endpoints.
-    pub endpoints: Vec<Endpoint>,
-}
-
-/// A subnet of a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Configured {
-    /// Its prefix.
-    pub prefix: Prefix,
-    /// Its `--ip-range`.
-    pub range: Option<Prefix>,
-    /// Its gateway, where the network or one of its containers shows one (P26: not always).
-    pub gateway: Option<IpAddr>,
-    /// Its `--aux-address`es.
-    pub auxiliary: Vec<IpAddr>,
-}
-
-/// A live endpoint of a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The container's name.
-    pub container: String,
-    /// The container's id; `lb-NETWORK` or `ingress-sbox` for Swarm's load balancer, which is no container.
-    pub container_id: String,
-    /// Its addresses of both families.
-    pub addresses: Vec<IpAddr>,
-    /// Its MAC.
-    pub mac: Option<Mac>,
-}
-
-impl Endpoint {
-    /// Swarm's load balancers come and go without us.
-    pub fn is_load_balancer(&self) -> bool {
-        self.container_id.starts_with("lb-") || self.container_id == "ingress-sbox"
-    }
-}
-
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct NetworkJson {
@@ -111,6 +60,25 @@ struct NetworkJson {
     #[serde(rename = "IPAM")]
     ipam: Option<IpamJson>,
     containers: Option<BTreeMap<String, EndpointJson>>,
+    #[serde(rename = "ConfigOnly")]
+    config_only: Option<bool>,
+    #[serde(rename = "EnableIPv4")]
+    v4: Option<bool>,
+    #[serde(rename = "EnableIPv6")]
+    v6: Option<bool>,
+}
+
+impl NetworkJson {
+    /// A template (`--config-only`) is listed and holds nothing.
+    fn holds(&self) -> bool {
+        self.config_only != Some(true)
+    }
+
+    /// Docker's own IPAM drivers: what lives in those networks is not asked of anybody else.
+    fn has_builtin_ipam(&self) -> bool {
+        let driver = self.ipam.as_ref().and_then(|ipam| ipam.driver.as_deref());
+        matches!(driver, Some("default" | "null"))
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -210,37 +178,59 @@ pub async fn ping(socket: &Path) -> Result<(), Error> {
     Err(Error::Refused { socket: socket.to_owned(), path: "/_ping".to_owned(), status: reply.status })
 }
 
-/// Whether containers outlive this Engine's process.
-pub async fn live_restore(socket: &Path) -> Result<bool, Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Info {
-        live_restore_enabled: bool,
-    }
-    let info: Info = get(socket, "/info").await?;
-    Ok(info.live_restore_enabled)
+/// What `/info` says of the Engine.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct InfoJson {
+    #[serde(rename = "ID")]
+    id: Option<String>,
+    #[serde(rename = "DockerRootDir")]
+    root: Option<String>,
+    #[serde(rename = "Containers")]
+    containers: Option<usize>,
 }
 
-/// The networks whose IPAM driver is one of `drivers`, with their live endpoints. An endpoint is live when the network
-/// shows it, or a container that is not stopped; a network that goes away meanwhile is left out.
-pub async fn networks(socket: &Path, drivers: &[String]) -> Result<Vec<Network>, Error> {
+impl InfoJson {
+    /// Which Engine it is, if it says so.
+    fn identity(&self) -> Option<EngineIdentity> {
+        let said = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Box::from);
+        Some(EngineIdentity { id: said(&self.id)?, root: said(&self.root)? })
+    }
+}
+
+/// Everything that repair needs to know of an Engine: its networks of all IPAM drivers, with the live endpoints of those
+/// that are not Docker's own. An endpoint is live when its network shows it, or a container that is not stopped.
+pub async fn lists(socket: &Path) -> Result<Lists, Error> {
+    let mut lists = Lists::default();
     let listed: Vec<NetworkJson> = get(socket, "/networks").await?;
-    let ours = |network: &NetworkJson| {
-        network.ipam.as_ref().and_then(|ipam| ipam.driver.as_ref()).is_some_and(|name| drivers.contains(name))
-    };
-    let mut networks = Vec::new();
-    for id in listed.into_iter().filter(ours).filter_map(|network| network.id) {
-        match get::<NetworkJson>(socket, &format!("/networks/{id}")).await {
-            Ok(network) => networks.push(read_network(network)),
-            Err(Error::Refused { status: 404, .. }) => {}
-            Err(error) => return Err(error),
+    for network in listed.into_iter().filter(NetworkJson::holds) {
+        let id = network.id.clone().filter(|id| !id.is_empty() && !network.has_builtin_ipam());
+        let (network, complete) = match id {
+            None => (network, false),
+            Some(id) => match get::<NetworkJson>(socket, &format!("/networks/{id}")).await {
+                Ok(inspected) => (inspected, true),
+                // It goes away just now; what it held is alive until a later look lacks it.
+                Err(Error::Refused { status: 404, .. }) => (network, false),
+                Err(error) => return Err(error),
+            },
+        };
+        if network.holds() {
+            lists.networks.push(read_network(network, complete, &mut lists.unclear));
         }
     }
     let containers: Vec<ContainerJson> = get(socket, "/containers/json?all=1").await?;
-    for container in containers.into_iter().filter(holds_what_it_names) {
-        attach(&mut networks, container);
+    let info: InfoJson = get(socket, "/info").await?;
+    if let Some(count) = info.containers.filter(|count| *count != containers.len()) {
+        lists.unclear.push(format!("/info counts {count} containers and {} are listed", containers.len()));
     }
-    Ok(networks)
+    lists.engine = info.identity();
+    // Before containers say their gateways, which belong to a subnet.
+    lists.networks.iter_mut().filter(|network| !network.endpoints.is_empty()).for_each(locate);
+    for container in containers.into_iter().filter(holds_what_it_names) {
+        attach(&mut lists, container);
+    }
+    lists.networks.iter_mut().for_each(locate);
+    Ok(lists)
 }
 
 /// Networks as `docker network inspect` prints them: a list, or one alone.
@@ -249,12 +239,22 @@ pub fn read_inspected(text: &str) -> Result<Vec<Network>, serde_json::Error> {
         true => serde_json::from_slice(text.as_bytes())?,
         false => vec![serde_json::from_slice(text.as_bytes())?],
     };
-    Ok(networks.into_iter().map(read_network).collect())
+    let read = |network: NetworkJson| {
+        let mut network = read_network(network, true, &mut Vec::new());
+        locate(&mut network);
+        network
+    };
+    Ok(networks.into_iter().filter(NetworkJson::holds).map(read).collect())
 }
 
-/// An address that may carry a prefix length.
-fn address(text: Option<&str>) -> Option<IpAddr> {
-    text?.split('/').next()?.parse().ok()
+/// An address that may carry a prefix length; absent where nothing is written.
+///
+/// # Errors
+/// The text, if it is not an address.
+fn address(text: Option<&str>) -> Result<Option<IpAddr>, String> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let alone = text.split('/').next().unwrap_or(text);
+    alone.parse().map(Some).map_err(|_| text.to_owned())
 }
 
 /// A name is free text (P33): what it says is shown, and never more than that.
@@ -262,32 +262,75 @@ fn named(name: Option<String>) -> String {
     text::name(&name.unwrap_or_default()).into_owned()
 }
 
-fn read_network(json: NetworkJson) -> Network {
+/// Reads a network. What cannot be understood makes its endpoints incomplete, or the whole list unclear.
+fn read_network(json: NetworkJson, inspected: bool, unclear: &mut Vec<String>) -> Network {
+    let name = named(json.name);
     let ipam = json.ipam.unwrap_or_default();
-    let subnet = |config: ConfigJson| {
-        let prefix = Prefix::parse(config.subnet.as_deref()?)?;
-        let auxiliary = config.auxiliary.unwrap_or_default();
-        Some(Configured {
-            prefix,
-            range: config.range.as_deref().and_then(Prefix::parse),
-            gateway: address(config.gateway.as_deref()),
-            auxiliary: auxiliary.values().filter_map(|text| address(Some(text))).collect(),
-        })
-    };
-    let endpoint = |(container_id, json): (String, EndpointJson)| Endpoint {
-        container: named(json.name),
-        container_id,
-        addresses: [address(json.v4.as_deref()), address(json.v6.as_deref())].into_iter().flatten().collect(),
-        mac: json.mac.as_deref().and_then(super::wire::parse_mac),
-    };
-    Network {
-        name: named(json.name),
+    let mut network = Network {
         id: json.id.unwrap_or_default(),
         scope: json.scope.unwrap_or_else(|| "local".to_owned()),
         ipam: ipam.driver.unwrap_or_default(),
         options: ipam.options.unwrap_or_default(),
-        subnets: ipam.config.unwrap_or_default().into_iter().filter_map(subnet).collect(),
-        endpoints: json.containers.unwrap_or_default().into_iter().map(endpoint).collect(),
+        // A list that is absent is not an empty list.
+        complete: inspected && json.containers.is_some(),
+        ..Network::default()
+    };
+    // A family that is switched off is listed and was never asked for (P28).
+    let is_on = |family: Family| match family {
+        Family::V4 => json.v4 != Some(false),
+        Family::V6 => json.v6 != Some(false),
+    };
+    for config in ipam.config.unwrap_or_default() {
+        match config.read() {
+            Ok(Some(subnet)) if is_on(subnet.prefix.family()) => network.subnets.push(subnet),
+            Ok(_) => {}
+            Err(text) => unclear.push(format!("network {name} shows {text:?} for a subnet or an address")),
+        }
+    }
+    for (container_id, endpoint) in json.containers.unwrap_or_default() {
+        match endpoint.read(container_id) {
+            Ok(endpoint) => network.endpoints.push(endpoint),
+            Err(_) => network.complete = false,
+        }
+    }
+    Network { name, ..network }
+}
+
+impl ConfigJson {
+    /// The subnet; absent where nothing is written.
+    fn read(self) -> Result<Option<Configured>, String> {
+        let Some(text) = self.subnet.filter(|text| !text.is_empty()) else { return Ok(None) };
+        let prefix = Prefix::parse(&text).ok_or(text)?;
+        let auxiliary = self.auxiliary.unwrap_or_default();
+        let auxiliary = auxiliary.values().map(|text| address(Some(text))).collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(Configured {
+            prefix,
+            range: self.range.as_deref().and_then(Prefix::parse),
+            gateway: address(self.gateway.as_deref())?,
+            auxiliary: auxiliary.into_iter().flatten().collect(),
+        }))
+    }
+}
+
+impl EndpointJson {
+    fn read(self, container_id: String) -> Result<Endpoint, String> {
+        let addresses = [address(self.v4.as_deref())?, address(self.v6.as_deref())?];
+        Ok(Endpoint {
+            container: named(self.name),
+            container_id,
+            addresses: addresses.into_iter().flatten().collect(),
+            mac: self.mac.as_deref().and_then(super::wire::parse_mac),
+        })
+    }
+}
+
+/// Engines up to 28 go on showing the size that was asked for, `0.0.0.0/26`, where they know the subnet (P28): an unspecified
+/// prefix is never a subnet.
+fn locate(network: &mut Network) {
+    let unspecified = |subnet: &Configured| subnet.prefix.first() == 0;
+    let sizes: Vec<Configured> = network.subnets.extract_if(.., |subnet| unspecified(subnet)).collect();
+    for size in sizes {
+        network.locate(size.prefix.family(), size.prefix.length(), &size);
     }
 }
 
@@ -298,34 +341,44 @@ fn holds_what_it_names(container: &ContainerJson) -> bool {
 }
 
 /// Adds what a container shows of its own attachments.
-fn attach(networks: &mut [Network], container: ContainerJson) {
+fn attach(lists: &mut Lists, container: ContainerJson) {
     let names = container.names.unwrap_or_default();
     let name = names.first().map_or("", |name| name.trim_start_matches('/'));
     let name = text::name(name).into_owned();
-    for attachment in container.settings.unwrap_or_default().networks.unwrap_or_default().into_values() {
-        let network = networks.iter_mut().find(|network| Some(&network.id) == attachment.network.as_ref());
-        let Some(network) = network else { continue };
-        for gateway in [attachment.gateway_v4.as_deref(), attachment.gateway_v6.as_deref()] {
-            show_gateway(network, address(gateway));
+    let Some(attachments) = container.settings.and_then(|settings| settings.networks) else {
+        lists.unclear.push(format!("container {name} does not show its networks"));
+        return;
+    };
+    for attachment in attachments.into_values() {
+        let mut networks = lists.networks.iter_mut();
+        let Some(network) = networks.find(|network| Some(&network.id) == attachment.network.as_ref()) else {
+            continue;
+        };
+        let texts = [&attachment.gateway_v4, &attachment.gateway_v6, &attachment.v4, &attachment.v6];
+        let [gateway_v4, gateway_v6, v4, v6] = texts.map(|text| {
+            address(text.as_deref()).unwrap_or_else(|_| {
+                network.complete = false;
+                None
+            })
+        });
+        for gateway in [gateway_v4, gateway_v6] {
+            show_gateway(network, gateway);
         }
-        let addresses = [address(attachment.v4.as_deref()), address(attachment.v6.as_deref())];
-        let addresses: Vec<IpAddr> = addresses.into_iter().flatten().collect();
+        let addresses = [v4, v6].into_iter().flatten();
         match network.endpoints.iter_mut().find(|endpoint| endpoint.container_id == container.id) {
             Some(known) => {
                 known.container.clone_from(&name);
-                for address in addresses
-                    .into_iter()
-                    .filter(|address| !known.addresses.contains(address))
-                    .collect::<Vec<_>>()
-                {
-                    known.addresses.push(address);
+                for address in addresses {
+                    if !known.addresses.contains(&address) {
+                        known.addresses.push(address);
+                    }
                 }
             }
-            None if addresses.is_empty() => {}
+            None if v4.is_none() && v6.is_none() => {}
             None => network.endpoints.push(Endpoint {
                 container: name.clone(),
                 container_id: container.id.clone(),
-                addresses,
+                addresses: addresses.collect(),
                 mac: attachment.mac.as_deref().and_then(super::wire::parse_mac),
             }),
         }
@@ -358,11 +411,12 @@ mod tests {
         let name = format!("\u{1b}[2J\nerror: forged\u{9b}\u{2028}\u{202e}{}", "n".repeat(140_000));
         let container = serde_json::json!({"Name": name, "IPv4Address": "192.0.2.2/24"});
         let network = serde_json::json!({"Name": name, "Id": "1", "Containers": {"c": container}});
-        let mut networks = read_inspected(&network.to_string()).unwrap();
+        let networks = read_inspected(&network.to_string()).unwrap();
+        let mut lists = Lists { networks, ..Lists::default() };
         let listed = serde_json::json!({"Id": "d", "Names": [format!("/{name}")],
             "NetworkSettings": {"Networks": {"x": {"NetworkID": "1", "IPAddress": "192.0.2.3"}}}});
-        attach(&mut networks, serde_json::from_value(listed).unwrap());
-        let network = networks.pop().unwrap();
+        attach(&mut lists, serde_json::from_value(listed).unwrap());
+        let network = lists.networks.pop().unwrap();
         let names = network.endpoints.iter().map(|endpoint| &endpoint.container).chain([&network.name]);
         let names: Vec<&String> = names.collect();
         assert_eq!(names.len(), 3);

@@ -107,6 +107,7 @@ pub(super) fn daemon(report: &mut Report, admin: &Path) -> Option<serde_json::Va
                     advice,
                 );
             }
+            duplicates(report, &status);
             hooks(report, &status["hooks"]);
             filling(report, &status["filling"]);
             return Some(status);
@@ -151,6 +152,16 @@ pub(super) fn of_daemon(report: &mut Report, admin: &Path) -> Vec<PoolSettings> 
         _ => report.warning("Engine", "repair is off (gc.engine is empty)", NO_ENGINE),
     }
     pools
+}
+
+/// Addresses that two containers have at once.
+fn duplicates(report: &mut Report, status: &serde_json::Value) {
+    let suspects = status["suspects"].as_array();
+    for row in suspects.into_iter().flatten().filter(|row| row["what"] == "duplicate") {
+        let text = |key: &str| row[key].as_str().unwrap_or("?").to_owned();
+        let advice = "disconnect one of them, and connect it again; gipam gc lists them all";
+        report.wrong("duplicate address", format!("{}: {}", text("address"), text("why")), advice);
+    }
 }
 
 /// What fills up, by what the daemon has seen.

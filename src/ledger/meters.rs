@@ -10,6 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::watch;
 
+use super::youth::Youth;
 use crate::plan::settings::Millis;
 
 /// Seconds, from a fast disk to one that hangs.
@@ -29,6 +30,8 @@ pub struct Meters {
     pub failures: Counter,
     /// Storms of subnets that were stopped.
     pub storms: Counter,
+    /// How far generations had come, and when.
+    pub(super) youth: Youth,
     synced_at: AtomicU64,
     sick: AtomicBool,
     committed: watch::Sender<u64>,
@@ -41,6 +44,7 @@ impl Default for Meters {
             batches: Histogram::new(REQUESTS),
             failures: Counter::default(),
             storms: Counter::default(),
+            youth: Youth::default(),
             synced_at: AtomicU64::new(0),
             sick: AtomicBool::new(false),
             committed: watch::Sender::new(0),

@@ -12,6 +12,7 @@ mod meters;
 mod steps;
 mod timeline;
 mod writer;
+mod youth;
 
 use std::sync::{Arc, mpsc};
 
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 
 pub use self::meters::Meters;
 pub use self::writer::{Deliver, Fatal, start};
+pub use self::youth::{YOUNG, Youth};
 use crate::plan::Plan;
 use crate::plan::error::ErrorKind;
 use crate::plan::request::{Reply, Request, Undo};
@@ -165,6 +167,11 @@ impl Ledger {
         };
         self.alter(Box::new(look)).await?;
         told.await.map_err(|_| stopped())
+    }
+
+    /// Which grants are young.
+    pub fn youth(&self) -> &Youth {
+        &self.meters.youth
     }
 
     /// What was counted since the start.

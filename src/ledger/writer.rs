@@ -47,6 +47,7 @@ pub fn start(
 ) -> std::io::Result<(Ledger, std::thread::JoinHandle<()>)> {
     let (queue, messages) = mpsc::channel();
     let meters = Arc::new(Meters::default());
+    meters.youth.begin(plan.counters().0);
     let mut writer = Writer {
         meters: meters.clone(),
         plan,
@@ -324,6 +325,7 @@ impl Writer {
                 if let Some(text) = batch.stepped.take() {
                     tracing::info!("{text}");
                 }
+                self.meters.youth.note(self.time.steady(), self.plan.counters().0);
             }
             batch.failed = committed.err();
         }

@@ -11,7 +11,7 @@ use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
 use super::error::Error;
 use super::prefix::Prefix;
 use super::repair::SETTLING;
-use super::request::{Adoption, Context, Fence, Space};
+use super::request::{Adoption, Context, Dead, Fence, Space};
 use super::settings::rfc3339;
 use super::subnet::Subnet;
 use super::{Millis, Plan};
@@ -65,7 +65,7 @@ impl Plan {
     /// Takes a network into the books.
     pub(super) fn adopt_subnet(&self, seen: &Adoption, context: Context) -> Result<Vec<Change>, Error> {
         let prefix = seen.prefix;
-        self.refuse_overlap(Space::Local, prefix)?;
+        self.refuse_overlap(Space::Local, prefix, &Dead::default())?;
         self.refuse_recent(prefix, seen.read)?;
         if let Some(id) = &seen.id {
             self.check_id(prefix, id)?;
@@ -153,7 +153,7 @@ impl Plan {
         match recent.next_back() {
             None => Ok(()),
             Some((at, released)) => Err(Error::OutOfDate(format!(
-                "{released} was released at {}, so the Engine's list may be out of date; look again in a minute",
+                "{released} was released at {}, so the Engine's list may be out of date; try again in a few seconds",
                 rfc3339(*at)
             ))),
         }

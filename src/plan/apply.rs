@@ -66,13 +66,14 @@ impl Plan {
                     subnet.state.start_beyond = None;
                 }
             }
-            Change::SubnetNamed { .. } => {}
+            Change::SubnetNamed { .. } | Change::AddressDoubled { .. } => {}
             Change::AddressNamed { serial, address, generation, shown } => {
                 self.rename_holder(*serial, *address, *generation, &shown.container);
             }
             Change::ReleaseKept { serial, address, kept } => {
                 self.kept.insert((*serial, *address), kept.clone());
             }
+            Change::EngineKnown(identity) => self.engine = Some(identity.as_ref().clone()),
             Change::AddressPinned { space, prefix, address, pin } => {
                 self.put_pin((*space, *prefix), *address, Some(pin.clone()));
             }

@@ -1,9 +1,8 @@
 //! Who asked for what is held: the dockerd processes that came, and which of them have gone.
 //!
 //! Each caller stands with the generation that was next when it first came, so that a lease says by its generation who
-//! can have asked for it, without a word in the lease itself. A caller that has gone, and whose containers cannot have
-//! outlived it (it ran without live-restore, or the machine was started anew), leaves the list; what stays in the list
-//! may still have live containers.
+//! can have asked for it, without a word in the lease itself. A caller that has gone, and that no container outlived, leaves
+//! the list; what stays in the list may still have live containers.
 //!
 //! Promises: a lease is called gone only if every caller that can have asked for it is. A lease older than the list is
 //! somebody's whom nobody wrote down, and stands under the name of the boot in which the list was begun. Does not look at
@@ -11,6 +10,7 @@
 
 use super::Plan;
 use super::change::{Change, Kind, Record};
+use super::evidence::Death;
 use super::request::{Context, Dead, Gone, Space};
 use super::subnet::Subnet;
 
@@ -21,8 +21,6 @@ pub struct Caller {
     pub first: u64,
     /// And of earlier ones than this, since it had gone then.
     pub until: Option<u64>,
-    /// Whether its containers outlive it (`live-restore`); absent where nobody could ask.
-    pub live_restore: Option<bool>,
 }
 
 impl Caller {
@@ -52,9 +50,9 @@ impl Plan {
         let mut changes = Vec::new();
         let mut unknown: Option<Caller> = self.callers.get(boot).cloned();
         let mut widen = |first: u64, until: Option<u64>| {
-            let known = unknown.clone().unwrap_or(Caller { first, until: Some(0), live_restore: None });
+            let known = unknown.clone().unwrap_or(Caller { first, until: Some(0) });
             let until = known.until.zip(until).map(|(known, until)| known.max(until));
-            unknown = Some(Caller { first: known.first.min(first), until, live_restore: None });
+            unknown = Some(Caller { first: known.first.min(first), until });
         };
         if self.callers.is_empty() && next > 1 {
             widen(0, Some(next));
@@ -62,10 +60,9 @@ impl Plan {
         for (name, gone) in gone {
             let Some(caller) = self.callers.get(name) else { continue };
             changes.push(Change::CallerForgotten { name: name.clone() });
-            if *gone == Gone::WithThisBoot || caller.live_restore == Some(false) {
-                continue;
+            if *gone == Gone::Itself {
+                widen(caller.first, Some(next));
             }
-            widen(caller.first, Some(next));
         }
         if arrived == boot {
             widen(next, None);
@@ -77,23 +74,13 @@ impl Plan {
             changes.push(Change::CallerSeen { name: boot.clone(), caller });
         }
         if arrived != boot.as_ref() && !self.callers.contains_key(arrived) {
-            let caller = Caller { first: next, until: None, live_restore: None };
+            let caller = Caller { first: next, until: None };
             changes.push(Change::CallerSeen { name: arrived.into(), caller });
         }
         changes
     }
 
-    /// The Engine of this caller says whether its containers outlive it.
-    pub(super) fn decide_live_restore(&self, name: &str, live_restore: bool) -> Vec<Change> {
-        let caller = self.callers.get(name).filter(|caller| caller.live_restore != Some(live_restore));
-        let seen = |caller: &Caller| Change::CallerSeen {
-            name: name.into(),
-            caller: Caller { live_restore: Some(live_restore), ..caller.clone() },
-        };
-        caller.map(seen).into_iter().collect()
-    }
-
-    /// Why this lease holds nothing any more, if that is certain.
+    /// The proof that this lease holds nothing any more, if there is one.
     pub(super) fn death_of(
         &self,
         subnet: &Subnet,
@@ -101,18 +88,20 @@ impl Plan {
         record: &Record,
         dead: &Dead,
         context: Context,
-    ) -> Option<Box<str>> {
+    ) -> Option<Death> {
         if record.kind != Kind::Endpoint || subnet.state.space != Space::Local {
             return None;
         }
         let lease = (subnet.state.serial, address, record.generation);
-        if let Some(evidence) = dead.leases.get(&lease) {
-            return Some(evidence.clone());
+        if let Some(death) = dead.leases.get(&lease) {
+            return Some(death.clone());
         }
         let gone = self.asked_by_the_gone(record.generation) && !dead.alive_all_the_same.contains(&lease);
         gone.then(|| {
             let now = super::settings::rfc3339(context.now);
-            format!("the dockerd that asked for it was gone at {now}, and its containers with it").into()
+            let evidence =
+                format!("the dockerd that asked for it was gone at {now}, and its containers with it");
+            Death::with_its_dockerd((lease.0, Some(address), record.generation), evidence.into())
         })
     }
 }

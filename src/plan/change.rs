@@ -12,6 +12,7 @@ use super::pins::Pin;
 use super::prefix::{Family, Prefix};
 use super::request::{Mac, Space};
 use super::settings::Millis;
+use super::shown::EngineIdentity;
 use super::stamps::Shift;
 
 /// The number of a subnet in the books. A prefix granted again takes up the serial it had, and so its memory.
@@ -352,6 +353,17 @@ pub enum Change {
     CallerForgotten {
         /// Who.
         name: Box<str>,
+    },
+    /// The Engine that holds what is in here.
+    EngineKnown(Box<EngineIdentity>),
+    /// One address is at two living endpoints. For the history: the plan does not know it.
+    AddressDoubled {
+        /// In this subnet.
+        serial: Serial,
+        /// Its number.
+        address: u128,
+        /// Who has it.
+        evidence: Box<str>,
     },
     /// The time of day stepped, and every stored time with it.
     ClockStepped(Shift),

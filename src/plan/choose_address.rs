@@ -14,7 +14,8 @@ use super::settings::{AddressOrder, Millis};
 use super::siblings::Siblings;
 use super::subnet::{Subnet, never_given, reserved_inside};
 
-/// An explicit request without owner counts as auxiliary for so long after the last step of a network's set-up.
+/// A gateway may be asked for once more, as an auxiliary address, for so long after the last step of a network's set-up. What
+/// an address is for is not told by this: the Engine's lists say it.
 const SET_UP_WINDOW: Millis = 10_000;
 /// What is remembered of an address is dropped after 90 days.
 pub(super) const MEMORY: Millis = 90 * 24 * 3_600_000;
@@ -107,7 +108,8 @@ impl Plan {
         if let Some(why) = never_given_name(subnet, address) {
             return Decision::refused(Error::OutOfRange { address: asked, why });
         }
-        let kind = explicit_kind(subnet, request, context.now);
+        let kind = if request.gateway { Kind::Gateway } else { Kind::Endpoint };
+        let sets_up = !request.gateway && may_set_up(subnet, request, context.now);
         let known = subnet.addresses.get(address);
         let Some(record) = known.filter(|record| record.leased) else {
             return self.decide_beside(subnet, request, (address, kind), context);
@@ -116,7 +118,7 @@ impl Plan {
             return Decision::unchanged(answer(subnet, address));
         }
         let marks = &subnet.state.marks;
-        if record.kind == Kind::Gateway && kind == Kind::Auxiliary && !marks.gateway_is_auxiliary {
+        if record.kind == Kind::Gateway && sets_up && !marks.gateway_is_auxiliary {
             let mut decision = Decision::unchanged(answer(subnet, address));
             let marks = Marks { gateway_is_auxiliary: true, ..marks.clone() };
             decision.changes.push(Change::SubnetMarked { serial: subnet.state.serial, marks });
@@ -134,11 +136,7 @@ impl Plan {
             decision.changes.insert(0, cleared);
             return decision;
         }
-        Decision::refused(Error::AddressInUse {
-            address: asked,
-            holder: holder_text(record),
-            subnet: self.command_name(subnet),
-        })
+        Decision::refused(self.in_use(subnet, address, record, &request.dead))
     }
 
     /// An address by number that is free in this subnet: unless a sibling has it, as anything but a router that both share.
@@ -164,11 +162,7 @@ impl Plan {
             decision.changes.insert(0, cleared);
             return decision;
         }
-        Decision::refused(Error::AddressInUse {
-            address: subnet.state.prefix.address(address),
-            holder: holder_text(record),
-            subnet: self.command_name(sibling),
-        })
+        Decision::refused(self.in_use(sibling, address, record, &request.dead))
     }
 
     /// The slot if it is free; else as a dynamic address, first in the range, then anywhere in the subnet.
@@ -320,7 +314,8 @@ impl Plan {
             gateway: subnet.state.marks.gateway,
         };
         let mut changes = vec![Change::AddressGranted { serial, address, record }];
-        let marks = marks_after(&subnet.state.marks, kind, address, context.now);
+        let sets_up = may_set_up(subnet, request, context.now);
+        let marks = marks_after(&subnet.state.marks, kind, sets_up, address, context.now);
         if marks != subnet.state.marks {
             changes.push(Change::SubnetMarked { serial, marks });
         }
@@ -376,29 +371,25 @@ const fn answer(subnet: &Subnet, address: u128) -> Reply {
     Reply::Address { address: prefix.address(address), length: prefix.length() }
 }
 
-fn marks_after(marks: &Marks, kind: Kind, address: u128, now: Millis) -> Marks {
+fn marks_after(marks: &Marks, kind: Kind, sets_up: bool, address: u128, now: Millis) -> Marks {
     // Somebody uses it: whatever storm it stood in, it was not one of those that Docker refused.
     let mut after = Marks { addressed: true, stormed: false, ..marks.clone() };
     match kind {
         Kind::Gateway => {
             (after.gateway, after.gateway_is_auxiliary, after.set_up_at) = (Some(address), false, now);
         }
-        Kind::Auxiliary => after.set_up_at = now,
-        Kind::Endpoint | Kind::Unknown => after.had_endpoint = true,
+        _ if sets_up => after.set_up_at = now,
+        _ => after.had_endpoint = true,
     }
     after
 }
 
-fn explicit_kind(subnet: &Subnet, request: &AddressRequest, now: Millis) -> Kind {
+/// Whether this request for an address may be a step of setting a network up (`--aux-address`): nobody says who it is for, and
+/// the network has just been made and has no endpoint of which that is known.
+fn may_set_up(subnet: &Subnet, request: &AddressRequest, now: Millis) -> bool {
     let marks = &subnet.state.marks;
-    let anonymous = request.name.is_none() && request.mac.is_none();
-    if request.gateway {
-        Kind::Gateway
-    } else if anonymous && !marks.had_endpoint && now <= marks.set_up_at.saturating_add(SET_UP_WINDOW) {
-        Kind::Auxiliary
-    } else {
-        Kind::Endpoint
-    }
+    let anonymous = request.name.is_none() && request.mac.is_none() && request.address.is_some();
+    anonymous && !marks.had_endpoint && now <= marks.set_up_at.saturating_add(SET_UP_WINDOW)
 }
 
 pub(super) fn never_given_name(subnet: &Subnet, address: u128) -> Option<String> {
@@ -424,20 +415,6 @@ pub fn mac_text(mac: super::request::Mac) -> String {
     }
     // Digits and colons.
     str::from_utf8(&text).unwrap_or_default().to_owned()
-}
-
-/// Who holds it, for a message.
-pub(super) fn holder_text(record: &Record) -> String {
-    match (record.kind, &record.name, record.mac) {
-        (Kind::Gateway, ..) => "the gateway".to_owned(),
-        (Kind::Auxiliary, ..) => "an auxiliary address of the network".to_owned(),
-        (_, Some(name), _) => name.to_string(),
-        (_, None, Some(mac)) => format!("an endpoint with MAC {}", mac_text(mac)),
-        (Kind::Endpoint, None, None) => {
-            format!("an endpoint without a name since {}", super::settings::rfc3339(record.since))
-        }
-        (Kind::Unknown, None, None) => "a lease taken over from old books".to_owned(),
-    }
 }
 
 fn exhausted(subnet: &Subnet) -> Error {

@@ -11,7 +11,9 @@ use super::free_space::FreeSpace;
 use super::options::PoolOptions;
 use super::place::{Blocked, Place};
 use super::prefix::Prefix;
-use super::request::{Context, Decision, InUseKind, KeyBefore, Reply, Space, SubnetRequest, Undo, Wanted};
+use super::request::{
+    Context, Dead, Decision, InUseKind, KeyBefore, Reply, Space, SubnetRequest, Undo, Wanted,
+};
 use super::settings::{Base, Millis, PoolSettings, rfc3339};
 use super::siblings::Part;
 
@@ -103,21 +105,10 @@ impl Plan {
     }
 
     /// Refuses a prefix that overlaps a held one of the space.
-    pub(super) fn refuse_overlap(&self, space: Space, prefix: Prefix) -> Result<(), Error> {
+    pub(super) fn refuse_overlap(&self, space: Space, prefix: Prefix, known: &Dead) -> Result<(), Error> {
         match self.index(space).overlapping(prefix).and_then(|serial| self.subnet(serial)) {
             None => Ok(()),
-            Some(subnet) => Err(self.overlap(subnet, prefix)),
-        }
-    }
-
-    /// The refusal of a prefix because of this held subnet.
-    pub(super) fn overlap(&self, subnet: &super::Subnet, prefix: Prefix) -> Error {
-        Error::PoolOverlap {
-            asked: prefix,
-            existing: subnet.state.prefix,
-            space: subnet.state.space,
-            since: rfc3339(subnet.state.granted_at),
-            command: self.command_name(subnet),
+            Some(subnet) => Err(self.overlap(subnet, prefix, known)),
         }
     }
 

@@ -91,34 +91,34 @@ pub enum Error {
     BadPool(String),
     /// ipamapi ErrPoolOverlap: asked for by number, and another subnet is there.
     #[error(
-        "pool overlaps with other one on this address space: {asked} overlaps {existing}, granted in space {space} since {since}; use another subnet, or free it with: gipam release {command} --force"
+        "pool overlaps with other one on this address space: {asked} overlaps {existing}, granted {holder} in space {space} since {since}; {remedy}"
     )]
     PoolOverlap {
         /// Asked for.
         asked: Prefix,
         /// There already.
         existing: Prefix,
+        /// `to network web`, or `to a network`.
+        holder: String,
         /// In this space.
         space: Space,
         /// RFC 3339, UTC; filled in where times are written out.
         since: String,
-        /// What to write after `gipam release`.
-        command: String,
+        /// What a person can do: the command of Docker's first.
+        remedy: String,
     },
     /// ipamapi ErrOverlapPool: books taken over would overlap those that are there.
     #[error("address pool overlaps with existing pool on this address space: {0}")]
     OverlapPool(String),
     /// ipamapi ErrIPAlreadyAllocated.
-    #[error(
-        "address already in use: {address} is held by {holder}; free it with: gipam release {subnet} {address} --force"
-    )]
+    #[error("address already in use: {address} is held by {holder}; {remedy}")]
     AddressInUse {
         /// Asked for.
         address: IpAddr,
         /// Who has it.
         holder: String,
-        /// The subnet's prefix, or its PoolID where a prefix names several.
-        subnet: String,
+        /// What a person can do: the command of Docker's first.
+        remedy: String,
     },
     /// A person pinned it to somebody else.
     #[error(

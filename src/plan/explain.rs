@@ -3,7 +3,7 @@
 //! Promises: the verdict is that of [`Plan::decide`] itself; the steps say what it met on the way. Changes nothing.
 
 use super::change::Record;
-use super::choose_address::holder_text;
+use super::holder::holder_text;
 use super::options::PoolOptions;
 use super::pins::pin_of;
 use super::prefix::{AddressRange, Prefix};

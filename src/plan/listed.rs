@@ -13,7 +13,7 @@ use super::change::{Change, Kind, Marks, Record, Serial};
 use super::error::Error;
 use super::prefix::Prefix;
 use super::repair::SETTLING;
-use super::request::{Adoption, Context, Fence, Mac, ShownLease, Space};
+use super::request::{Adoption, Context, Dead, Fence, Mac, ShownLease, Space};
 use super::settings::{Millis, rfc3339};
 use super::subnet::{Subnet, never_given};
 use super::{Plan, mac_text};
@@ -138,7 +138,7 @@ impl Plan {
     /// A subnet that the books lack.
     fn take_new(&self, listed: &Listed, next: &mut Next, context: Context) -> Result<Taken, Error> {
         let read = Fence { generation: self.next_generation, at: context.now };
-        self.refuse_overlap(Space::Local, listed.prefix)?;
+        self.refuse_overlap(Space::Local, listed.prefix, &Dead::default())?;
         self.refuse_recent(listed.prefix, read)?;
         if let Some(id) = &listed.id {
             self.check_id(listed.prefix, id)?;
@@ -225,7 +225,7 @@ impl Plan {
         if !record.leased {
             if record.since.saturating_add(SETTLING) > now {
                 return Err(Error::OutOfDate(format!(
-                    "{address} was released at {}, so the list may be out of date; try again in a minute",
+                    "{address} was released at {}, so the list may be out of date; try again in a few seconds",
                     rfc3339(record.since)
                 )));
             }
@@ -233,15 +233,17 @@ impl Plan {
         }
         let differs = |ours: Option<String>, theirs: Option<String>| matches!((ours, theirs), (Some(ours), Some(theirs)) if ours != theirs);
         let text = |name: &Option<SmolStr>| name.as_ref().map(ToString::to_string);
-        let kind = |kind: Kind| kind.name().map(str::to_owned);
+        // Nobody has said yet whether an address without an owner is an endpoint's or an auxiliary one.
+        let open = record.kind == Kind::Endpoint && record.name.is_none() && record.mac.is_none();
+        let kind = |kind: Kind| kind.name().filter(|_| !open).map(str::to_owned);
         if differs(text(&record.name), text(&lease.name))
             || differs(record.mac.map(mac_text), lease.mac.map(mac_text))
             || differs(kind(record.kind), kind(lease.kind))
         {
             let held = [text(&record.name), record.mac.map(mac_text), kind(record.kind)];
             let holder = held.into_iter().flatten().next().unwrap_or_else(|| "somebody".to_owned());
-            let subnet = self.command_name(subnet);
-            return Err(Error::AddressInUse { address, holder, subnet });
+            let remedy = format!("see: gipam who {address}");
+            return Err(Error::AddressInUse { address, holder, remedy });
         }
         Ok(true)
     }

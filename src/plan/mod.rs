@@ -18,8 +18,10 @@ mod choose_address;
 mod choose_subnet;
 pub mod counts;
 pub mod error;
+pub mod evidence;
 pub mod explain;
 mod free_space;
+pub mod holder;
 mod interface_id;
 mod intervals;
 mod kept;
@@ -33,10 +35,11 @@ pub mod pools;
 pub mod prefix;
 mod prefix_index;
 mod release;
-mod repair;
+pub mod repair;
 pub mod request;
 mod reserve;
 pub mod settings;
+pub mod shown;
 mod siblings;
 pub mod stamps;
 mod subnet;
@@ -55,6 +58,7 @@ use prefix::{AddressRange, Family, Prefix};
 use prefix_index::PrefixIndex;
 use request::{Context, Decision, Request, Space};
 use settings::{Millis, PoolSettings, Settings};
+use shown::EngineIdentity;
 
 /// Subnets of one space, family and option set: among them storms are looked for.
 type Group = (Space, Family, BTreeMap<String, String>);
@@ -98,6 +102,8 @@ pub struct Plan {
     kept: BTreeMap<(Serial, u128), change::KeptRelease>,
     /// Who asked, by name.
     callers: BTreeMap<Box<str>, Caller>,
+    /// The Engine that holds what repair compares with.
+    engine: Option<EngineIdentity>,
     next_generation: u64,
     next_serial: Serial,
 }
@@ -123,6 +129,7 @@ impl Plan {
             pins: BTreeMap::new(),
             kept: BTreeMap::new(),
             callers: BTreeMap::new(),
+            engine: None,
             next_generation: 1,
             next_serial: 1,
         };
@@ -169,7 +176,9 @@ impl Plan {
             Request::ReleaseAddress { id, address, generation } => {
                 self.decide_release_address(id, *address, *generation, context)
             }
-            Request::Force { subnet, address } => self.decide_force(subnet, *address, context),
+            Request::Force { subnet, address, generation } => {
+                self.decide_force(subnet, *address, *generation, context)
+            }
             Request::Undo(undo) => self.decide_undo(undo, context),
             Request::Repair(repair) => self.decide_repair(repair, context),
         }
@@ -188,6 +197,11 @@ impl Plan {
     /// The subnet of this serial.
     pub fn subnet(&self, serial: Serial) -> Option<&Subnet> {
         self.subnets.get(&serial).map(Box::as_ref)
+    }
+
+    /// The Engine whose networks are in here, once one was seen to hold some.
+    pub const fn engine(&self) -> Option<&EngineIdentity> {
+        self.engine.as_ref()
     }
 
     /// The words of `key=` and where they point.

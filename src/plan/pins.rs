@@ -12,11 +12,12 @@ use smol_str::SmolStr;
 
 use super::Plan;
 use super::change::{Change, Kind, Record, Serial};
-use super::choose_address::{holder_text, mac_text, never_given_name};
+use super::choose_address::{mac_text, never_given_name};
 use super::error::Error;
+use super::holder::holder_text;
 use super::own::is_made_up;
 use super::prefix::{Prefix, number};
-use super::request::{Mac, Space};
+use super::request::{Dead, Mac, Space};
 use super::settings::Millis;
 use super::subnet::{Subnet, reserved_inside};
 
@@ -124,8 +125,7 @@ impl Plan {
                      is {name}, pin its MAC: gipam pin {written} {text}"
                 )));
             }
-            let subnet = self.command_name(subnet);
-            return Err(Error::AddressInUse { address: text, holder: holder_text(record), subnet });
+            return Err(self.in_use(subnet, address, record, &Dead::default()));
         }
         let (space, prefix) = (state.space, state.prefix);
         let mut pinned = Pinned::default();

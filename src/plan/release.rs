@@ -79,13 +79,27 @@ impl Plan {
     }
 
     /// `gipam release SUBNET [ADDRESS] --force`.
-    pub(super) fn decide_force(&self, text: &str, address: Option<IpAddr>, context: Context) -> Decision {
+    pub(super) fn decide_force(
+        &self,
+        text: &str,
+        address: Option<IpAddr>,
+        generation: Option<u64>,
+        context: Context,
+    ) -> Decision {
         let subnet = match self.named(text) {
             Ok(subnet) => subnet,
             Err(error) => return Decision::refused(error),
         };
         let mut decision = Decision::unchanged(Reply::Done);
+        let changed = |now: u64| generation.is_some_and(|seen| seen != now);
+        let newer = || {
+            let text = format!("{text} was given to somebody else meanwhile; look again: gipam leases");
+            Decision::refused(Error::OutOfDate(text))
+        };
         let Some(address) = address else {
+            if changed(subnet.state.generation) {
+                return newer();
+            }
             decision.changes = self.release_subnet(subnet, Why::Force, context);
             return decision;
         };
@@ -96,12 +110,18 @@ impl Plan {
                 subnet.state.prefix
             )));
         };
+        if subnet.addresses.get(number).is_some_and(|record| changed(record.generation)) {
+            return newer();
+        }
         decision.changes = self.release_address(subnet, number, Why::Force, context);
         decision
     }
 
     /// The held subnet that a person names by PoolID or prefix.
-    pub(super) fn named(&self, text: &str) -> Result<&Subnet, Error> {
+    ///
+    /// # Errors
+    /// If it names none, or several.
+    pub fn named(&self, text: &str) -> Result<&Subnet, Error> {
         if let Some(subnet) = self.held(text) {
             return Ok(subnet);
         }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::{Change, Kind, Marks, Record, Why};
 use super::error::Error;
+use super::evidence::Death;
 use super::prefix::Prefix;
 use super::request::{Context, Dead, Decision, Fence, Repair, Reply, Space, SubnetRequest};
 use super::siblings::Part;
@@ -15,7 +16,7 @@ use super::{Plan, Serial};
 
 /// An address released so shortly before the books were read may still be shown by the Engine (it updates its lists
 /// after the release): it is not adopted in this look.
-pub(super) const SETTLING: super::settings::Millis = 60_000;
+pub const SETTLING: super::settings::Millis = 5_000;
 
 impl Plan {
     pub(super) fn decide_repair(&self, repair: &Repair, context: Context) -> Decision {
@@ -35,17 +36,18 @@ impl Plan {
                 }
                 Err(error) => return Decision::refused(error),
             },
-            Repair::FreeAddress { serial, address, generation, evidence } => {
-                self.free_dead(*serial, *address, *generation, evidence, context)
-            }
-            Repair::FreeSubnet { serial, generation, unnamed, evidence } => {
-                let subnet = self
-                    .seen(*serial, *generation)
-                    .filter(|subnet| subnet.state.space == Space::Local && (!unnamed || subnet.awaits_id()));
-                subnet.map_or_else(Vec::new, |subnet| {
-                    self.release_subnet(subnet, Why::Repair(evidence.clone()), context)
+            Repair::Free { death, unnamed } => self.free_dead(death, *unnamed, context),
+            Repair::Engine(identity) if self.engine.as_ref() == Some(identity) => Vec::new(),
+            Repair::Engine(identity) => vec![Change::EngineKnown(identity.clone())],
+            Repair::Doubled { serial, address, generation, evidence } => self
+                .lease(*serial, *address, *generation)
+                .map(|_| Change::AddressDoubled {
+                    serial: *serial,
+                    address: *address,
+                    evidence: evidence.clone(),
                 })
-            }
+                .into_iter()
+                .collect(),
             Repair::Adopt { serial, address, kind, mac, read, evidence } => {
                 let record = Record {
                     leased: true,
@@ -57,7 +59,10 @@ impl Plan {
                     since: context.now,
                     generation: self.next_generation,
                 };
-                self.adopt(*serial, *address, record, *read, evidence)
+                match self.adopt(*serial, *address, record, *read, evidence) {
+                    Ok(changes) => changes,
+                    Err(error) => return Decision::refused(error),
+                }
             }
             Repair::Identify { serial, address, generation, kind, evidence } => {
                 self.identify(*serial, *address, *generation, *kind, evidence)
@@ -69,7 +74,6 @@ impl Plan {
                 .into_iter()
                 .collect(),
             Repair::Arrival { boot, arrived, gone } => self.decide_arrival(boot, arrived, gone),
-            Repair::LiveRestore { caller, live_restore } => self.decide_live_restore(caller, *live_restore),
             Repair::NameNetwork { serial, generation, network } => self
                 .seen(*serial, *generation)
                 .map(|_| Change::SubnetNamed {
@@ -105,19 +109,20 @@ impl Plan {
         (record.leased && record.generation == generation).then_some((subnet, record))
     }
 
-    fn free_dead(
-        &self,
-        serial: Serial,
-        address: u128,
-        generation: u64,
-        evidence: &str,
-        context: Context,
-    ) -> Vec<Change> {
+    fn free_dead(&self, death: &Death, unnamed: bool, context: Context) -> Vec<Change> {
+        let (serial, address, generation) = death.key();
+        let why = Why::Repair(death.evidence());
+        let Some(address) = address else {
+            let subnet = self
+                .seen(serial, generation)
+                .filter(|subnet| subnet.state.space == Space::Local && (!unnamed || subnet.awaits_id()));
+            return subnet.map_or_else(Vec::new, |subnet| self.release_subnet(subnet, why, context));
+        };
         let Some((subnet, record)) = self.lease(serial, address, generation) else { return Vec::new() };
         if record.kind != Kind::Endpoint || subnet.state.space != Space::Local {
             return Vec::new();
         }
-        self.release_address(subnet, address, Why::Repair(evidence.into()), context)
+        self.release_address(subnet, address, why, context)
     }
 
     fn adopt(
@@ -127,29 +132,34 @@ impl Plan {
         record: Record,
         read: Fence,
         evidence: &str,
-    ) -> Vec<Change> {
+    ) -> Result<Vec<Change>, Error> {
         let known = self.subnet(serial).filter(|subnet| {
             let state = &subnet.state;
             subnet.is_held() && state.generation < read.generation && state.prefix.contains_number(address)
         });
-        let Some(subnet) = known else { return Vec::new() };
-        let newer = |old: &Record| {
-            old.leased || old.generation >= read.generation || old.since.saturating_add(SETTLING) > read.at
-        };
+        let Some(subnet) = known else { return Ok(Vec::new()) };
         let old = subnet.addresses.get(address);
-        if old.is_some_and(newer) {
-            return Vec::new();
+        if old.is_some_and(|old| old.leased || old.generation >= read.generation) {
+            return Ok(Vec::new());
+        }
+        if old.is_some_and(|old| old.since.saturating_add(SETTLING) > read.at) {
+            let address = subnet.state.prefix.address(address);
+            return Err(Error::OutOfDate(format!(
+                "{address} was released within the last seconds, so the Engine's list may be out of date"
+            )));
         }
         if self.siblings(subnet).hold(address) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let record = Record { pinned: old.is_some_and(|old| old.pinned), ..record };
         let mut changes = self.marked(subnet, record.kind, address);
         let evidence = evidence.into();
         changes.insert(0, Change::AddressLearned { serial, address, record, evidence });
-        changes
+        Ok(changes)
     }
 
+    /// The Engine says what a lease is: one of which nobody had said it, or an address asked for by number and without an
+    /// owner, which may have been an endpoint's or an auxiliary one.
     fn identify(
         &self,
         serial: Serial,
@@ -159,10 +169,18 @@ impl Plan {
         evidence: &str,
     ) -> Vec<Change> {
         let Some((subnet, record)) = self.lease(serial, address, generation) else { return Vec::new() };
-        if record.kind != Kind::Unknown || kind == Kind::Unknown {
+        let anonymous = record.name.is_none() && record.mac.is_none();
+        let open = match record.kind {
+            Kind::Unknown => kind != Kind::Unknown,
+            Kind::Endpoint => kind == Kind::Auxiliary && anonymous,
+            Kind::Auxiliary => kind == Kind::Endpoint,
+            Kind::Gateway => false,
+        };
+        if !open {
             return Vec::new();
         }
-        let record = Record { kind, ..record.clone() };
+        let pinned = record.pinned && kind != Kind::Auxiliary;
+        let record = Record { kind, pinned, ..record.clone() };
         let mut changes = self.marked(subnet, kind, address);
         changes.insert(0, Change::AddressLearned { serial, address, record, evidence: evidence.into() });
         changes
@@ -219,14 +237,14 @@ impl Plan {
             let nearest = self.index(space).overlapping(prefix);
             let named = nearest.and_then(|serial| in_the_way.get(&serial));
             if let Some(subnet) = named.or_else(|| in_the_way.values().find(alive)) {
-                return Err(self.overlap(subnet, prefix));
+                return Err(self.overlap(subnet, prefix, dead));
             }
         }
         let mut prefixes = BTreeSet::new();
         let mut changes = Vec::new();
         for subnet in in_the_way.values() {
-            let Some(evidence) = evidence(subnet) else { continue };
-            changes.extend(self.release_subnet(subnet, Why::Repair(evidence.clone()), context));
+            let Some(death) = evidence(subnet) else { continue };
+            changes.extend(self.release_subnet(subnet, Why::Repair(death.evidence()), context));
             // One memory of a prefix is enough: that of its first copy.
             if !prefixes.insert(subnet.state.prefix) {
                 changes.push(Change::SubnetForgotten { serial: subnet.state.serial });
@@ -244,7 +262,7 @@ impl Plan {
         context: Context,
     ) -> Option<Change> {
         let record = subnet.addresses.get(address)?;
-        let why = Why::Repair(self.death_of(subnet, address, record, dead, context)?);
+        let why = Why::Repair(self.death_of(subnet, address, record, dead, context)?.evidence());
         Some(Change::AddressReleased { serial: subnet.state.serial, address, at: context.now, why })
     }
 }

@@ -11,8 +11,10 @@ use smol_str::SmolStr;
 
 use super::change::{Change, Kind, Record, Serial, Shown, SubnetState};
 use super::error::Error;
+use super::evidence::Death;
 use super::prefix::{Family, Prefix};
 use super::settings::Millis;
+use super::shown::EngineIdentity;
 
 /// An address space: a table of subnets of its own (P24: a Swarm manager asks the same subnet in both).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,51 +119,66 @@ pub struct SubnetRequest {
     pub dead: Arc<Dead>,
 }
 
-/// What repair has proven dead: seen without a living holder twice, at least a minute apart, both since its grant.
+/// What repair knows: what is proven dead (in two views at least a minute apart, both a minute after its grant), what is
+/// seen alive, and what the Engine calls it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dead {
-    /// Leases: serial, address, generation, with the evidence.
-    pub leases: BTreeMap<(Serial, u128, u64), Box<str>>,
-    /// Subnets: serial, generation, with the evidence.
-    pub subnets: BTreeMap<(Serial, u64), Box<str>>,
+    /// Leases: serial, address, generation.
+    pub leases: BTreeMap<(Serial, u128, u64), Death>,
+    /// Subnets: serial, generation.
+    pub subnets: BTreeMap<(Serial, u64), Death>,
     /// Subnets that are dead only if nobody has said their PoolID since.
-    pub unnamed: BTreeMap<(Serial, u64), Box<str>>,
+    pub unnamed: BTreeMap<(Serial, u64), Death>,
     /// Leases that the Engine shows alive, although those who can have asked for them have gone.
     pub alive_all_the_same: BTreeSet<(Serial, u128, u64)>,
+    /// What the Engine calls the holders, by serial and address, with the generation of the lease.
+    pub holders: BTreeMap<(Serial, u128), (u64, Shown)>,
+    /// What the Engine calls the networks, by serial, with the generation of the grant.
+    pub networks: BTreeMap<Serial, (u64, Box<str>)>,
+}
+
+impl Dead {
+    /// What the Engine called the holder of a lease when repair last looked.
+    pub fn holder(&self, serial: Serial, address: u128, generation: u64) -> Option<&Shown> {
+        self.holders.get(&(serial, address)).filter(|(of, _)| *of == generation).map(|(_, shown)| shown)
+    }
+
+    /// What the Engine called the network of a subnet when repair last looked.
+    pub fn network(&self, serial: Serial, generation: u64) -> Option<&str> {
+        self.networks.get(&serial).filter(|(of, _)| *of == generation).map(|(_, name)| name.as_ref())
+    }
 }
 
 /// How certain it is that nothing of a caller is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gone {
-    /// Its process has ended; containers may live on (`live-restore`).
+    /// Its process has ended; containers of it may live on (`live-restore`).
     Itself,
-    /// The machine was started anew since.
-    WithThisBoot,
+    /// It has ended, and no container outlived it.
+    WithItsContainers,
 }
 
 /// What repair asks for, off the request path. Each names what it saw, and is refused if that has changed since.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Repair {
-    /// Frees a lease that was seen dead.
-    FreeAddress {
+    /// Frees a lease or a subnet that is proven dead.
+    Free {
+        /// The proof, which says of what.
+        death: Death,
+        /// A subnet: only while nobody has said its PoolID.
+        unnamed: bool,
+    },
+    /// This Engine is the one that holds what the books say.
+    Engine(Box<EngineIdentity>),
+    /// One address is at two living endpoints: for the history and those who follow it.
+    Doubled {
         /// In this subnet.
         serial: Serial,
         /// Its number.
         address: u128,
         /// Of this lease.
         generation: u64,
-        /// For the history.
-        evidence: Box<str>,
-    },
-    /// Frees a subnet that the Engine does not know.
-    FreeSubnet {
-        /// Which.
-        serial: Serial,
-        /// Of this grant.
-        generation: u64,
-        /// Only while nobody has said its PoolID.
-        unnamed: bool,
-        /// For the history.
+        /// Who has it.
         evidence: Box<str>,
     },
     /// Takes a whole network into the books, with all that lives in it.
@@ -216,13 +233,6 @@ pub enum Repair {
         arrived: Box<str>,
         /// Who of those written down has gone.
         gone: Vec<(Box<str>, Gone)>,
-    },
-    /// Whether the containers of a caller outlive it.
-    LiveRestore {
-        /// Who.
-        caller: Box<str>,
-        /// Whether they do.
-        live_restore: bool,
     },
     /// What the Engine calls the network of a subnet.
     NameNetwork {
@@ -362,6 +372,8 @@ pub enum Request {
         subnet: String,
         /// One address of it; none for the whole subnet.
         address: Option<IpAddr>,
+        /// Only if the lease, or the grant, still has this generation.
+        generation: Option<u64>,
     },
     /// Takes back a grant whose answer could not be delivered.
     Undo(Box<Undo>),

@@ -8,6 +8,23 @@ use super::prefix::{AddressRange, Family, Prefix};
 /// Milliseconds since the UNIX epoch. The plan never asks a clock; it is told.
 pub type Millis = u64;
 
+/// What both clocks say at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The time of day, milliseconds since the UNIX epoch. It may step in both directions.
+    pub wall: Millis,
+    /// Milliseconds since the boot, suspends included. It never steps.
+    pub steady: Millis,
+}
+
+impl Moment {
+    /// The time of day when the steady clock stood at 0: it changes only when the time of day steps.
+    pub fn offset(self) -> i64 {
+        let signed = |millis| i64::try_from(millis).unwrap_or(i64::MAX);
+        signed(self.wall).saturating_sub(signed(self.steady))
+    }
+}
+
 /// In which order the dynamic addresses of an IPv6 pool come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum AddressOrder {

@@ -97,6 +97,11 @@ impl Subnet {
         self.state.released_at.is_none()
     }
 
+    /// Held now, in the space of this host's own networks.
+    pub fn is_held_locally(&self) -> bool {
+        self.is_held() && self.state.space == super::request::Space::Local
+    }
+
     /// The number of an address, if it lies in here and is of the right family.
     pub fn number_of(&self, address: std::net::IpAddr) -> Option<u128> {
         self.state.prefix.contains_address(address).then(|| super::prefix::number(address))

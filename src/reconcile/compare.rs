@@ -1,25 +1,62 @@
-//! One look: the books as they were read, against the Engine's networks as they were listed afterwards.
+//! One look: the books as they were read, against the Engine's lists as they were read afterwards.
 //!
-//! Promises: pure. Matches by space and prefix, since the Engine shows no PoolIDs; where a prefix is held twice nothing
-//! is adopted. Gateways that the Engine hides (P26) are no sign of death: only endpoints are ever suspected.
+//! Promises: pure. What is dead is not decided here: see the plan's `evidence`. Matches by space and prefix, since the
+//! Engine shows no PoolIDs; where a prefix is held twice nothing is adopted. What the lists show alive is alive, however
+//! incomplete they are.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use super::networks::{Unknown, unknown_networks};
-use super::suspects::Key;
-use crate::docker::engine::{Endpoint, Network};
 use crate::plan::change::{Kind, Record, Serial, Shown};
+use crate::plan::evidence::{Absence, CompleteView, Doubt, Key, Sight};
 use crate::plan::prefix::{Prefix, number};
 use crate::plan::request::{Fence, Repair, Space};
-use crate::plan::settings::Millis;
+use crate::plan::settings::{Millis, Moment};
+use crate::plan::shown::{Endpoint, EngineIdentity, Lists, Network};
 use crate::plan::{Plan, Subnet};
+
+/// Something that the lists lack.
+#[derive(Debug)]
+pub(super) struct Missing {
+    pub(super) key: Key,
+    /// Granted at, by the time of day.
+    pub(super) since: Millis,
+    pub(super) why: String,
+    /// That it proves something: absent if it is too new, or where the view does not.
+    pub(super) absence: Option<Absence>,
+}
+
+/// One address that two endpoints have.
+#[derive(Debug)]
+pub(super) struct Doubled {
+    pub(super) prefix: Prefix,
+    pub(super) address: u128,
+    /// Containers and networks, for people.
+    pub(super) who: Vec<(String, String)>,
+    /// The lease in the books, if there is one.
+    pub(super) key: Option<Key>,
+}
+
+impl Doubled {
+    /// Who has it: `web in network front, db in network front`.
+    pub(super) fn holders(&self) -> String {
+        let who =
+            self.who.iter().map(|(container, network)| format!("container {container} in network {network}"));
+        who.collect::<Vec<_>>().join(" and ")
+    }
+}
 
 /// What a look found.
 #[derive(Debug, Default)]
 pub(super) struct Look {
-    /// What looked dead: key, granted at, why.
-    pub(super) dead: Vec<(Key, Millis, String)>,
+    /// Why nothing in this view proves anything, if so.
+    pub(super) doubt: Option<Doubt>,
+    /// The Engine, where the view is complete and of the Engine that holds what is in the books.
+    pub(super) engine: Option<EngineIdentity>,
+    /// What looked dead.
+    pub(super) missing: Vec<Missing>,
+    /// Addresses with two holders.
+    pub(super) doubled: Vec<Doubled>,
     /// What can be done at once: adopt, identify, note as listed.
     pub(super) at_once: Vec<Repair>,
     /// Names to note, cheap and often the same.
@@ -34,79 +71,101 @@ pub(super) struct Look {
     pub(super) unnamed: BTreeSet<Key>,
 }
 
-/// Compares. `read` is when the books were read that `plan` holds. While no dockerd that lives has called (`nobody`), the
-/// first call of one may tell that another has gone: what is alive now is then known to be.
-pub(super) fn compare(plan: &Plan, read: Fence, networks: &[Network], nobody: bool) -> Look {
+/// When a look began, and what was there then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    pub(super) at: Moment,
+    /// Of the books.
+    pub(super) read: Fence,
+    /// Grants below this generation were a minute old.
+    pub(super) settled: u64,
+}
+
+/// Compares. While no dockerd that lives has called (`nobody`), the first call of one may tell that another has gone: what
+/// is alive now is then known to be.
+pub(super) fn compare(plan: &Plan, begun: Begun, lists: &Lists, drivers: &[String], nobody: bool) -> Look {
+    let sight = Sight::new(plan, lists, drivers);
     let mut look = Look { nobody, ..Look::default() };
-    let held: Vec<&Subnet> =
-        plan.subnets().filter(|subnet| subnet.is_held() && subnet.state.space == Space::Local).collect();
+    let view = match CompleteView::of(&sight, begun.at, begun.settled) {
+        Ok(view) => {
+            look.engine = Some(view.engine().clone());
+            Some(view)
+        }
+        Err(doubt) => {
+            look.doubt = Some(doubt);
+            None
+        }
+    };
+    let held: Vec<&Subnet> = plan.subnets().filter(|subnet| subnet.is_held_locally()).collect();
     for subnet in &held {
-        let prefix = subnet.state.prefix;
-        let there: Vec<&Network> = networks
-            .iter()
-            .filter(|network| network.subnets.iter().any(|shown| shown.prefix == prefix))
-            .collect();
-        let key = (subnet.state.serial, None, subnet.state.generation);
+        let state = &subnet.state;
+        let key = (state.serial, None, state.generation);
         if subnet.awaits_id() {
             look.unnamed.insert(key);
         }
-        if there.is_empty() {
-            look.dead.push((key, subnet.state.granted_at, "the Engine knows no such network".to_owned()));
+        if let Some(why) = sight.subnet_missing(subnet) {
+            let absence = view.as_ref().and_then(|view| view.subnet_absent(subnet));
+            look.missing.push(Missing { key, since: state.granted_at, why, absence });
             continue;
         }
-        let alone = held.iter().filter(|other| other.state.prefix == prefix).count() == 1;
-        known(&mut look, plan, subnet, &there, alone, read);
+        known(&mut look, plan, subnet, &sight, view.as_ref(), begun.read);
     }
-    look.names.extend(plan.subnets().filter_map(|subnet| network_name(subnet, &held, networks)));
-    look.unknown_networks = unknown_networks(&held, networks, read);
+    let names = plan.subnets().filter_map(|subnet| network_name(subnet, &sight));
+    look.names.extend(names);
+    look.unknown_networks = unknown_networks(&held, &sight, &lists.networks, begun.read);
+    look.doubled = doubled(&sight, &held);
     look
 }
 
-/// A subnet whose network the Engine knows.
-fn known(look: &mut Look, plan: &Plan, subnet: &Subnet, there: &[&Network], alone: bool, read: Fence) {
+/// A subnet that the lists do not lack.
+fn known(
+    look: &mut Look,
+    plan: &Plan,
+    subnet: &Subnet,
+    sight: &Sight<'_>,
+    view: Option<&CompleteView<'_>>,
+    read: Fence,
+) {
     let state = &subnet.state;
-    let local = there.iter().all(|network| network.scope == "local");
-    let names = there.iter().map(|network| network.name.as_str()).collect::<Vec<_>>().join(", ");
-    let live = |address: u128| live_at(there, state.prefix, address);
+    let listed = sight.lists_all(state.prefix);
     for (address, record) in subnet.addresses.records().filter(|(_, record)| record.leased) {
         let key = (state.serial, Some(address), record.generation);
-        match live(address) {
-            Some((network, endpoint)) => {
-                if look.nobody || plan.asked_by_the_gone(record.generation) {
-                    look.alive_all_the_same.insert((state.serial, address, record.generation));
-                }
-                name(look, key, network, endpoint);
+        let living = sight.living(state.prefix, address);
+        if let Some((network, endpoint)) = living.first() {
+            if look.nobody || plan.asked_by_the_gone(record.generation) {
+                look.alive_all_the_same.insert((state.serial, address, record.generation));
             }
-            None if record.kind == Kind::Endpoint && local => {
-                look.dead.push((
-                    key,
-                    record.since,
-                    format!("no running container of network {names} has it"),
-                ));
-            }
-            None => {}
+            name(look, key, record, network, endpoint);
+        } else if let Some(why) = sight.lease_missing(subnet, address, record) {
+            let absence = view.and_then(|view| view.lease_absent(subnet, address, record));
+            look.missing.push(Missing { key, since: record.since, why, absence });
         }
-        identify(look, key, record, there, state.prefix, live(address).is_some());
+        let set_up = sight.set_up(state.prefix, address);
+        identify(look, key, record, set_up, !living.is_empty(), listed);
     }
-    if alone && local {
-        adopt(look, subnet, there, read);
+    let alone =
+        matches!(sight.networks(state.prefix), [network] if network.is_local() && sight.is_ours(network));
+    if alone && sight.is_held_once(state.prefix) {
+        adopt(look, subnet, sight, read);
     }
-    if state.start_beyond.is_some() {
+    if state.start_beyond.is_some() && listed {
         look.at_once.push(Repair::Listed { serial: state.serial, generation: state.generation });
     }
 }
 
-/// The endpoint that is live at this address.
-fn live_at<'a>(there: &[&'a Network], prefix: Prefix, address: u128) -> Option<(&'a Network, &'a Endpoint)> {
-    let here = |shown: &IpAddr| prefix.contains_address(*shown) && number(*shown) == address;
-    there.iter().find_map(|network| {
-        let endpoint = network.endpoints.iter().find(|endpoint| endpoint.addresses.iter().any(here))?;
-        Some((*network, endpoint))
-    })
-}
-
-fn name(look: &mut Look, (serial, address, generation): Key, network: &Network, endpoint: &Endpoint) {
+/// The name goes with the MAC, not with the address alone: where both are known and differ, the lease is another's.
+fn name(
+    look: &mut Look,
+    (serial, address, generation): Key,
+    record: &Record,
+    network: &Network,
+    endpoint: &Endpoint,
+) {
     let (Some(address), false) = (address, endpoint.container.is_empty()) else { return };
+    let other = matches!((record.mac, endpoint.mac), (Some(ours), Some(theirs)) if ours != theirs);
+    if other {
+        return;
+    }
     let shown = Shown {
         container: endpoint.container.as_str().into(),
         container_id: endpoint.container_id.as_str().into(),
@@ -116,50 +175,40 @@ fn name(look: &mut Look, (serial, address, generation): Key, network: &Network, 
 }
 
 /// What the Engine calls the network of a held subnet, where one network alone can be meant.
-fn network_name(subnet: &Subnet, local: &[&Subnet], networks: &[Network]) -> Option<Repair> {
+fn network_name(subnet: &Subnet, sight: &Sight<'_>) -> Option<Repair> {
     let state = &subnet.state;
     let is_local = state.space == Space::Local;
-    let copies = local.iter().filter(|other| is_local && other.state.prefix == state.prefix).count();
-    let mut there = networks.iter().filter(|network| {
-        (is_local || network.scope != "local")
-            && network.subnets.iter().any(|shown| shown.prefix == state.prefix)
-    });
+    let mut there = sight.networks(state.prefix).iter().filter(|network| is_local || !network.is_local());
     let (network, other) = (there.next()?, there.next());
-    let network = network.name.as_str().into();
-    let (serial, generation) = (state.serial, state.generation);
-    (subnet.is_held() && copies <= 1 && other.is_none()).then_some(Repair::NameNetwork {
-        serial,
-        generation,
-        network,
-    })
+    let alone = subnet.is_held() && other.is_none() && (!is_local || sight.is_held_once(state.prefix));
+    let (serial, generation, network) = (state.serial, state.generation, network.name.as_str().into());
+    alone.then_some(Repair::NameNetwork { serial, generation, network })
 }
 
-/// What the Engine says an address of a network is, beside its endpoints.
-fn set_up_kind(there: &[&Network], prefix: Prefix, address: u128) -> Option<Kind> {
-    let is = |shown: &IpAddr| prefix.contains_address(*shown) && number(*shown) == address;
-    there.iter().flat_map(|network| &network.subnets).find_map(|subnet| {
-        if subnet.gateway.as_ref().is_some_and(is) {
-            return Some(Kind::Gateway);
-        }
-        subnet.auxiliary.iter().any(is).then_some(Kind::Auxiliary)
-    })
-}
-
-/// A lease that was taken over, and what it is.
+/// What a lease is for: the lists say it of one of which nobody knows, of an address that was asked for by number without an
+/// owner, and of one that was once taken for auxiliary and is not listed as such.
 fn identify(
     look: &mut Look,
     (serial, address, generation): Key,
     record: &Record,
-    there: &[&Network],
-    prefix: Prefix,
-    live: bool,
+    set_up: Option<Kind>,
+    lives: bool,
+    listed: bool,
 ) {
-    let Some(address) = address.filter(|_| record.kind == Kind::Unknown) else { return };
-    let kind = if live { Some(Kind::Endpoint) } else { set_up_kind(there, prefix, address) };
-    if let Some(kind) = kind {
-        let evidence = "the Engine shows it".into();
-        look.at_once.push(Repair::Identify { serial, address, generation, kind, evidence });
-    }
+    let Some(address) = address else { return };
+    let kind = match (record.kind, set_up) {
+        (Kind::Unknown, _) if lives => Kind::Endpoint,
+        (Kind::Unknown, Some(kind)) => kind,
+        (Kind::Endpoint, Some(Kind::Auxiliary))
+            if !lives && record.name.is_none() && record.mac.is_none() =>
+        {
+            Kind::Auxiliary
+        }
+        (Kind::Auxiliary, None) if listed => Kind::Endpoint,
+        _ => return,
+    };
+    let evidence = "the Engine shows it".into();
+    look.at_once.push(Repair::Identify { serial, address, generation, kind, evidence });
 }
 
 /// For the history.
@@ -167,25 +216,38 @@ pub(super) fn seen_in(endpoint: &Endpoint, network: &Network) -> Box<str> {
     format!("container {} has it in network {}", endpoint.container, network.name).into()
 }
 
-/// Live endpoints that the books lack. Swarm's load balancers come and go without us.
-fn adopt(look: &mut Look, subnet: &Subnet, there: &[&Network], read: Fence) {
-    let prefix = subnet.state.prefix;
-    for network in there {
-        for endpoint in network.endpoints.iter().filter(|endpoint| !endpoint.is_load_balancer()) {
-            for shown in endpoint.addresses.iter().filter(|shown| prefix.contains_address(**shown)) {
-                let address = number(*shown);
-                if subnet.addresses.is_leased(address) {
-                    continue;
-                }
-                look.at_once.push(Repair::Adopt {
-                    serial: subnet.state.serial,
-                    address,
-                    kind: Kind::Endpoint,
-                    mac: endpoint.mac,
-                    read,
-                    evidence: seen_in(endpoint, network),
-                });
+/// What the Engine shows in a subnet and the books lack: live endpoints, and auxiliary addresses.
+fn adopt(look: &mut Look, subnet: &Subnet, sight: &Sight<'_>, read: Fence) {
+    let (prefix, serial) = (subnet.state.prefix, subnet.state.serial);
+    let lacks = |address: u128| !subnet.addresses.is_leased(address);
+    for network in sight.networks(prefix) {
+        for endpoint in &network.endpoints {
+            let inside = endpoint.addresses.iter().filter(|shown| prefix.contains_address(**shown));
+            for address in inside.map(|shown| number(*shown)).filter(|address| lacks(*address)) {
+                let evidence = seen_in(endpoint, network);
+                let (kind, mac) = (Kind::Endpoint, endpoint.mac);
+                look.at_once.push(Repair::Adopt { serial, address, kind, mac, read, evidence });
             }
         }
+        let auxiliary = network.subnet(prefix).into_iter().flat_map(|shown| &shown.auxiliary);
+        let inside = auxiliary.filter(|shown| prefix.contains_address(**shown)).map(|shown| number(*shown));
+        for address in inside.filter(|address| lacks(*address)) {
+            let evidence = format!("network {} lists it as an auxiliary address", network.name).into();
+            let kind = Kind::Auxiliary;
+            look.at_once.push(Repair::Adopt { serial, address, kind, mac: None, read, evidence });
+        }
     }
+}
+
+/// One address at two living endpoints: the loudest finding there is.
+fn doubled(sight: &Sight<'_>, held: &[&Subnet]) -> Vec<Doubled> {
+    let found = sight.doubled().map(|(prefix, address, living)| {
+        let in_books = held.iter().filter(|subnet| subnet.state.prefix == prefix).find_map(|subnet| {
+            let record = subnet.addresses.get(address).filter(|record| record.leased)?;
+            Some((subnet.state.serial, Some(address), record.generation))
+        });
+        let who = living.iter().map(|(network, endpoint)| (endpoint.container.clone(), network.name.clone()));
+        Doubled { prefix, address, who: who.collect(), key: in_books }
+    });
+    found.collect()
 }

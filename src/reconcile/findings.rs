@@ -3,12 +3,25 @@
 //! Promises: pure. Says who held what, why it looks wrong and what follows. Decides nothing.
 
 use super::Finding;
+use super::compare::Doubled;
 use super::networks::LEARNING;
-use super::suspects::{Key, Seen};
+use super::suspects::Seen;
+use crate::plan::evidence::{Doubt, Key};
 use crate::plan::request::Fence;
-use crate::plan::settings::{Millis, rfc3339};
+use crate::plan::settings::{Millis, Moment, rfc3339};
 use crate::plan::{Plan, Subnet, mac_text};
 use crate::store::names::{Names, Networks};
+use std::path::Path;
+
+/// What to do about two containers with one address.
+const DUPLICATE: &str = "Two containers with one address lose each other's traffic. Disconnect one of them, and connect it \
+    again: it gets another address";
+/// What to do where another Engine answers.
+const ANOTHER_ENGINE: &str = "If this Engine took the place of the one that the books know, and that one will not come back: \
+    gipam gc --new-engine";
+/// What to do where an Engine shows nothing of what the books hold.
+const NONE_KNOWN: &str = "An Engine that shows none of these networks may be another one, or not have them yet. If they are gone \
+    for good: gipam release SUBNET --force, which asks the Engine first";
 
 /// The books as they were read.
 pub(super) struct Known {
@@ -16,6 +29,10 @@ pub(super) struct Known {
     pub(super) plan: Plan,
     /// When they were read.
     pub(super) read: Fence,
+    /// The same moment by both clocks.
+    pub(super) at: Moment,
+    /// Grants below this generation were a minute old then.
+    pub(super) settled: u64,
     /// What the Engine called the holders.
     pub(super) names: Names,
     /// What it called their networks.
@@ -39,8 +56,8 @@ pub(super) fn suspect(
         address: address.map(|address| prefix.address(address).to_string()),
         holder: address.and_then(|address| holder(known, subnet, address)),
         since: Some(rfc3339(since)),
-        first_seen: seen.map(|seen| rfc3339(seen.first)),
-        last_seen: seen.map(|seen| rfc3339(seen.last)),
+        first_seen: seen.map(|seen| rfc3339(seen.first().wall)),
+        last_seen: seen.map(|seen| rfc3339(seen.last().wall)),
         why: why.to_owned(),
         action,
         advice: advice.map(str::to_owned),
@@ -74,5 +91,44 @@ pub(super) fn unnamed(subnet: &Subnet, known: &Known) -> Finding {
         why: "adopted; Docker's PoolID for it is not known yet".to_owned(),
         action: "wait: the next container says it".to_owned(),
         advice: Some(LEARNING.to_owned()),
+    }
+}
+
+/// One address that two endpoints have: nothing is louder.
+pub(super) fn doubled(one: &Doubled, known: &Known) -> Finding {
+    let address = one.prefix.address(one.address);
+    let (last, network) = one.who.last().map_or(("CONTAINER", "NETWORK"), |(name, network)| (name, network));
+    Finding {
+        what: "duplicate".to_owned(),
+        subnet: one.prefix.to_string(),
+        address: Some(address.to_string()),
+        holder: Some(one.who.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")),
+        since: None,
+        first_seen: None,
+        last_seen: Some(rfc3339(known.read.at)),
+        why: format!("in use twice: {}", one.holders()),
+        action: format!("in use twice; disconnect one of them: docker network disconnect {network} {last}"),
+        advice: Some(DUPLICATE.to_owned()),
+    }
+}
+
+/// The Engine's lists prove nothing.
+pub(super) fn doubtful(doubt: &Doubt, known: &Known, engine: &Path) -> Finding {
+    let advice = match doubt {
+        Doubt::Another { .. } => Some(ANOTHER_ENGINE),
+        Doubt::Stranger(_) => Some(NONE_KNOWN),
+        Doubt::Unclear(_) | Doubt::Unidentified => None,
+    };
+    Finding {
+        what: "engine".to_owned(),
+        subnet: String::new(),
+        address: None,
+        holder: None,
+        since: None,
+        first_seen: None,
+        last_seen: Some(rfc3339(known.read.at)),
+        why: format!("the Engine at {}: {doubt}", engine.display()),
+        action: "nothing is freed".to_owned(),
+        advice: advice.map(str::to_owned),
     }
 }

@@ -11,7 +11,7 @@ use super::Finding;
 use crate::plan::settings::Millis;
 
 /// What a finding can be about.
-pub const FOUND: [&str; 3] = ["lease", "subnet", "network"];
+pub const FOUND: [&str; 5] = ["duplicate", "engine", "lease", "subnet", "network"];
 
 /// Findings of the last look that are kept for people.
 const KEPT: usize = 32;
@@ -53,6 +53,11 @@ impl Meters {
     /// Findings of the last look, in the order of [`FOUND`].
     pub fn found(&self) -> [u64; FOUND.len()] {
         self.found.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// How many addresses two containers have at once, by the last look.
+    pub fn duplicates(&self) -> u64 {
+        self.found[0].load(Ordering::Relaxed)
     }
 
     /// Whether the Engine answered the last look; nothing before the first, and where repair is off.

@@ -1,17 +1,20 @@
 //! REPAIR: the books against the Engine, off the request path, fenced and patient.
 //!
 //! Docker loses releases in at least seven ways (P20). Here the books are read first, then the Engine's networks and
-//! endpoints, and both are compared by space, subnet and address. What looks dead a minute after its grant or later must
-//! look dead again at least a grace time after that, with its generation unchanged, before it is freed; what the Engine shows live and the books lack is
-//! adopted at once, unless something was granted or released there since the books were read. A whole network that the
-//! books lack is adopted when a person asks for it.
+//! endpoints, and both are compared by space, subnet and address. What a complete view of the Engine that the books know
+//! lacks, a minute after its grant or later, must be lacking again at least a grace time after that, with its generation
+//! unchanged, before it is freed (see the plan's `evidence`); what the Engine shows live and the books lack is adopted at
+//! once, unless something was granted or released there since the books were read. A whole network that the books lack is
+//! adopted when a person asks for it.
 //!
 //! Promises: only endpoints of space local are ever freed; subnets that the Engine does not know are only reported,
 //! unless the configuration says that this is the only Engine; nothing newer than a look is touched because of it.
 //! Waits for events, for the second look at what it suspects, and for one look an hour; never polls. An Engine that does
 //! not answer is asked a few times, then not before somebody comes to a door.
 
+mod by_hand;
 mod compare;
+mod events;
 mod findings;
 mod meters;
 mod networks;
@@ -19,12 +22,14 @@ mod patience;
 mod run;
 mod suspects;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use self::by_hand::WITHOUT;
 pub use self::meters::{FOUND, Meters};
 pub use self::run::Reconciler;
 use crate::docker::Proofs;
@@ -47,7 +52,7 @@ pub struct Settings {
 /// One finding, for people and programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// `lease`, `subnet` or `network`.
+    /// `duplicate`, `engine`, `lease`, `subnet` or `network`; the worst first.
     pub what: String,
     /// Prefix of the subnet.
     pub subnet: String,
@@ -93,6 +98,15 @@ pub enum Wish {
         /// Its PoolID.
         id: String,
     },
+    /// Take the Engine that answers for the one that holds what is in the books.
+    Trust,
+    /// Release this, unless the Engine shows it alive.
+    Release {
+        /// A prefix or a PoolID.
+        subnet: String,
+        /// One address of it; none for the whole subnet.
+        address: Option<IpAddr>,
+    },
 }
 
 /// The way into repair; cheap to clone.
@@ -101,6 +115,7 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     proofs: Proofs,
     asked: Arc<Notify>,
+    changed: Arc<Notify>,
     meters: Arc<Meters>,
 }
 
@@ -113,6 +128,11 @@ impl Handle {
     /// To be told by every door when somebody came: an Engine that did not answer may be back.
     pub fn asked(&self) -> Arc<Notify> {
         self.asked.clone()
+    }
+
+    /// The books were changed by hand: a look follows within seconds.
+    pub fn changed(&self) {
+        self.changed.notify_one();
     }
 
     /// What was counted since the start.
@@ -129,6 +149,20 @@ impl Handle {
     /// Adopts the network of this subnet under the PoolID that Docker has for it, and says what was done.
     pub async fn adopt(&self, prefix: Prefix, id: String) -> Result<Vec<Finding>, Refusal> {
         self.wish(Wish::Adopt { prefix, id }).await
+    }
+
+    /// Takes the Engine that answers for the one that holds what is in the books, and looks.
+    pub async fn trust(&self) -> Result<Vec<Finding>, Refusal> {
+        self.wish(Wish::Trust).await
+    }
+
+    /// Releases a lease or a subnet, unless the Engine shows it alive.
+    pub async fn release(&self, subnet: String, address: Option<IpAddr>) -> Result<(), Refusal> {
+        if !self.meters.on {
+            let text = "the configuration names no Engine (gc.engine) that could say whether it is alive";
+            return Err(unavailable(format!("{subnet} is not released: {text}; {WITHOUT}")));
+        }
+        self.wish(Wish::Release { subnet, address }).await.map(drop)
     }
 
     async fn wish(&self, wish: Wish) -> Result<Vec<Finding>, Refusal> {

@@ -7,12 +7,13 @@ use std::net::IpAddr;
 
 use super::Finding;
 use super::compare::seen_in;
-use crate::docker::engine::{Configured, Network};
 use crate::plan::Subnet;
 use crate::plan::change::Kind;
+use crate::plan::evidence::Sight;
 use crate::plan::prefix::number;
 use crate::plan::request::{Adoption, Fence, ShownLease};
 use crate::plan::settings::rfc3339;
+use crate::plan::shown::{Configured, Network};
 
 /// How an adopted subnet gets its PoolID.
 pub(super) const LEARNING: &str = "Docker says the PoolID of an adopted subnet when the next container starts there. If that start is \
@@ -42,15 +43,25 @@ pub(super) enum Outcome {
 }
 
 /// All of them. `held` are the subnets of space local that the books hold, as they were read at `read`.
-pub(super) fn unknown_networks(held: &[&Subnet], networks: &[Network], read: Fence) -> Vec<Unknown> {
+pub(super) fn unknown_networks(
+    held: &[&Subnet],
+    sight: &Sight<'_>,
+    networks: &[Network],
+    read: Fence,
+) -> Vec<Unknown> {
     let mut unknown = Vec::new();
-    for (n, network) in networks.iter().enumerate().filter(|(_, network)| network.scope == "local") {
+    let ours = |network: &Network| network.is_local() && sight.is_ours(network);
+    for (n, network) in networks.iter().enumerate().filter(|(_, network)| ours(network)) {
         for shown in &network.subnets {
             let prefix = shown.prefix;
             if held.iter().any(|subnet| subnet.state.prefix == prefix) {
                 continue;
             }
-            let others = networks.iter().enumerate().filter(|(other, _)| *other != n).map(|(_, other)| other);
+            let others = networks
+                .iter()
+                .enumerate()
+                .filter(|(other, it)| *other != n && ours(it))
+                .map(|(_, other)| other);
             let twice =
                 others.clone().find(|other| other.subnets.iter().any(|it| it.prefix.overlaps(prefix)));
             let in_the_way = held.iter().find(|subnet| subnet.state.prefix.overlaps(prefix));
@@ -79,7 +90,7 @@ fn adoption(network: &Network, shown: &Configured, read: Fence) -> Adoption {
         shown.gateway.into_iter().filter(inside).map(of_network(Kind::Gateway)).collect();
     let auxiliary = shown.auxiliary.iter().copied().filter(inside);
     leases.extend(auxiliary.map(of_network(Kind::Auxiliary)));
-    for endpoint in network.endpoints.iter().filter(|endpoint| !endpoint.is_load_balancer()) {
+    for endpoint in &network.endpoints {
         leases.extend(endpoint.addresses.iter().copied().filter(inside).map(|address| ShownLease {
             address: number(address),
             kind: Kind::Endpoint,

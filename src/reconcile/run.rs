@@ -1,7 +1,7 @@
 //! The task: when to look, one look, and what follows from it.
 //!
 //! Promises: one look at a time; the books are read on a thread of their own; every change goes through the ledger,
-//! which decides again by generation.
+//! which decides again by generation. Nothing is freed without a [`Death`](crate::plan::evidence::Death).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,20 +11,24 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use super::compare::{Look, compare};
-use super::findings::{Known, subnet_key, suspect, unnamed};
+use super::compare::{Begun, Look, Missing, compare};
+use super::events::{Events, Heard};
+use super::findings::{Known, doubled, doubtful, subnet_key, suspect, unnamed};
 use super::networks::{Outcome, Unknown};
 use super::patience::Patience;
-use super::suspects::{APART, Key, Suspects};
+use super::suspects::{APART, Suspects};
 use super::{Command, Finding, Handle, Meters, Settings, Wish, unavailable};
+use crate::clock::Clock;
 use crate::docker::{Callers, Proofs, engine};
-use crate::ledger::{Ledger, Refusal};
+use crate::ledger::{Ledger, Refusal, YOUNG};
+use crate::plan::Plan;
 use crate::plan::change::{Serial, Shown};
 use crate::plan::error::ErrorKind;
-use crate::plan::prefix::Prefix;
-use crate::plan::request::{Dead, Fence, Repair, Request, Space};
+use crate::plan::evidence::Key;
+use crate::plan::repair::SETTLING;
+use crate::plan::request::{Dead, Fence, Repair, Request};
 use crate::plan::settings::{Millis, rfc3339};
-use crate::plan::{Plan, Subnet};
+use crate::plan::shown::Lists;
 use crate::store::Reader;
 use crate::store::names::Networks;
 
@@ -41,43 +45,15 @@ const ANOTHERS: &str = "A subnet that this Engine does not know may be another E
 /// The same of what is proven dead.
 const AT_ONCE: &str = "gipam gc --apply frees what is proven dead at once";
 
-/// A time that has come when this one has, to the second.
-fn whole_seconds(at: Millis) -> String {
-    rfc3339(at.div_ceil(1_000).saturating_mul(1_000))
-}
-
 /// Names that were noted already, by serial and address.
 type Noted = BTreeMap<(Serial, u128), (u64, Shown)>;
-
-/// A task that ends with who holds this.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Follows the Engine's events; says so once more when they end.
-fn watch(engine: PathBuf, happens: mpsc::Sender<()>) -> AbortOnDrop {
-    AbortOnDrop(tokio::spawn(async move {
-        let told = happens.clone();
-        // A full channel means that a look is due anyway.
-        let end = engine::follow_events(&engine, || {
-            let _ = told.try_send(());
-        })
-        .await;
-        tracing::debug!("repair: the Engine's events ended: {end:?}");
-        let _ = happens.send(()).await;
-    }))
-}
 
 /// Compares books and Engine, as long as the daemon lives.
 pub struct Reconciler {
     settings: Settings,
-    engine: PathBuf,
-    drivers: Vec<String>,
-    ledger: Ledger,
+    pub(super) engine: PathBuf,
+    pub(super) drivers: Vec<String>,
+    pub(super) ledger: Ledger,
     books: PathBuf,
     commands: mpsc::Receiver<Command>,
     proofs: Proofs,
@@ -85,12 +61,20 @@ pub struct Reconciler {
     callers: Arc<Callers>,
     suspects: Suspects,
     noted: Noted,
-    clock: fn() -> Millis,
+    /// What the Engine calls the networks.
+    called: Networks,
+    /// Addresses that were reported as doubled, with their leases.
+    reported: BTreeSet<Key>,
+    clock: Clock,
     patience: Patience,
     /// Somebody came to a door.
     asked: Arc<Notify>,
+    /// The books were changed by hand.
+    changed: Arc<Notify>,
     /// The last look changed something at once.
-    learned: bool,
+    pub(super) learned: bool,
+    /// Something that lives was released too shortly before to be adopted by the last look.
+    settling: bool,
     /// The last look succeeded.
     answers: bool,
     /// Events cause no look before.
@@ -105,14 +89,17 @@ impl Reconciler {
         ledger: Ledger,
         books: PathBuf,
         callers: Arc<Callers>,
-        clock: fn() -> Millis,
+        clock: Clock,
     ) -> (Handle, Option<Self>) {
         let (sender, commands) = mpsc::channel(1);
-        let proofs = Proofs::default();
-        let asked = Arc::new(Notify::new());
         let meters = Arc::new(Meters::new(settings.engine.is_some()));
-        let handle =
-            Handle { commands: sender, proofs: proofs.clone(), asked: asked.clone(), meters: meters.clone() };
+        let handle = Handle {
+            commands: sender,
+            proofs: Proofs::default(),
+            asked: Arc::new(Notify::new()),
+            changed: Arc::new(Notify::new()),
+            meters,
+        };
         let reconciler = settings.engine.clone().map(|engine| Self {
             settings,
             engine,
@@ -120,15 +107,19 @@ impl Reconciler {
             ledger,
             books,
             commands,
-            proofs,
-            meters,
+            proofs: handle.proofs.clone(),
+            meters: handle.meters.clone(),
             callers,
             suspects: Suspects::default(),
             noted: Noted::new(),
+            called: Networks::new(),
+            reported: BTreeSet::new(),
             clock,
             patience: Patience::default(),
-            asked,
+            asked: handle.asked.clone(),
+            changed: handle.changed.clone(),
             learned: false,
+            settling: false,
             answers: false,
             not_before: Instant::now(),
         });
@@ -138,7 +129,7 @@ impl Reconciler {
     /// Looks when there is a reason to, until the task is dropped or nobody holds its handle.
     pub async fn run(mut self) {
         let (happens, mut happened) = mpsc::channel(1);
-        let mut watching: Option<AbortOnDrop> = None;
+        let mut events = Events::new(self.engine.clone(), happens);
         let mut next = Some(Instant::now());
         loop {
             self.meters.plan_next(next.map(|at| self.told(at)));
@@ -146,6 +137,9 @@ impl Reconciler {
             tokio::select! {
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                     next = self.look_and_plan().await;
+                    if self.answers {
+                        events.open();
+                    }
                 }
                 command = self.commands.recv() => {
                     let Some(Command { wish, answer }) = command else { return };
@@ -156,21 +150,25 @@ impl Reconciler {
                     let findings = self.carry_out(wish).await;
                     if findings.is_ok() {
                         self.answered();
+                        events.open();
                         next = sooner(next, self.next_look());
                     }
                     let _ = answer.send(findings);
                 }
-                Some(()) = happened.recv() => {
+                Some(heard) = happened.recv() => {
+                    let at = match heard {
+                        Heard::Event => self.not_before.max(Instant::now() + DEBOUNCE),
+                        Heard::End => self.not_before.max(events.ended()),
+                    };
+                    next = sooner(next, at);
+                }
+                () = self.changed.notified(), if self.answers => {
                     next = sooner(next, self.not_before.max(Instant::now() + DEBOUNCE));
                 }
                 () = self.asked.notified(), if self.patience.is_over() => {
                     self.patience.renew();
                     next = Some(Instant::now());
                 }
-            }
-            let ended = watching.as_ref().is_none_or(|task| task.0.is_finished());
-            if ended && self.answers {
-                watching = Some(watch(self.engine.clone(), happens.clone()));
             }
         }
     }
@@ -204,20 +202,25 @@ impl Reconciler {
             Wish::Look => self.look(false).await.map_err(unavailable),
             Wish::Apply => self.look(true).await.map_err(unavailable),
             Wish::Adopt { prefix, id } => self.adopt_by_hand(prefix, &id).await.map(|finding| vec![finding]),
+            Wish::Trust => self.trust().await,
+            Wish::Release { subnet, address } => self.release_by_hand(subnet, address).await,
         }
     }
 
     /// The time of day at that moment.
     fn told(&self, at: Instant) -> Millis {
         let wait = at.saturating_duration_since(Instant::now()).as_millis();
-        (self.clock)().saturating_add(u64::try_from(wait).unwrap_or(0))
+        self.clock.now().wall.saturating_add(u64::try_from(wait).unwrap_or(0))
     }
 
     fn next_look(&self) -> Instant {
         if self.learned {
             return self.not_before.max(Instant::now() + DEBOUNCE);
         }
-        let now = (self.clock)();
+        if self.settling {
+            return self.not_before.max(Instant::now() + Duration::from_millis(SETTLING));
+        }
+        let now = self.clock.now().steady;
         let due = self.suspects.next_look(self.settings.grace);
         let wait = due.map_or(SELDOM, |due| Duration::from_millis(due.saturating_sub(now)).min(SELDOM));
         // A late look is a good look; one a millisecond early proves nothing.
@@ -225,55 +228,81 @@ impl Reconciler {
     }
 
     /// One look: read the books, ask the Engine, compare, act.
-    async fn look(&mut self, apply: bool) -> Result<Vec<Finding>, String> {
+    pub(super) async fn look(&mut self, apply: bool) -> Result<Vec<Finding>, String> {
         let begun = Instant::now();
         let findings = self.compare_and_act(apply).await;
-        self.meters.looked(findings.as_deref(), (self.clock)());
+        self.meters.looked(findings.as_deref(), self.clock.now().wall);
         self.not_before = Instant::now() + begun.elapsed() * DUTY;
         findings
     }
 
     async fn compare_and_act(&mut self, apply: bool) -> Result<Vec<Finding>, String> {
-        let (known, look) = self.see().await?;
-        let Look { dead, at_once, names, alive_all_the_same, unknown_networks, unnamed: ours, .. } = look;
-        self.suspects.claim(ours);
-        self.suspects.update(known.read.at, dead.clone());
-        // What was learned in this look has its name in the next.
-        self.learned = !at_once.is_empty();
-        for repair in at_once {
-            self.meters.learned.inc();
-            self.ask(repair).await;
+        let (known, lists) = self.see().await?;
+        let mut look = self.compare(&known, &lists);
+        if let Some(engine) = look.engine.take().filter(|engine| known.plan.engine() != Some(engine)) {
+            self.ask(Repair::Engine(Box::new(engine))).await;
         }
-        self.note(names, &known.networks).await;
+        self.suspect(&mut look);
+        self.learn(std::mem::take(&mut look.at_once)).await;
+        self.note(std::mem::take(&mut look.names), &known.networks).await;
         let freed = self.free(apply).await;
-        self.publish(alive_all_the_same);
-        self.note_live_restore().await;
-        let mut findings: Vec<Finding> = dead
-            .iter()
-            .filter_map(|(key, since, why)| self.finding(&known, key, *since, why, &freed))
-            .collect();
-        let dead: Vec<Key> = dead.into_iter().map(|(key, ..)| key).collect();
+        self.report(&look).await;
+        self.publish(&mut look);
+        let mut findings: Vec<Finding> = look.doubled.iter().map(|one| doubled(one, &known)).collect();
+        findings.extend(look.doubt.as_ref().map(|doubt| doubtful(doubt, &known, &self.engine)));
+        let missing = look.missing.iter();
+        findings.extend(missing.filter_map(|one| self.finding(&known, &look, one, &freed)));
+        let dead: BTreeSet<Key> = look.missing.iter().map(|one| one.key).collect();
         let waiting = known.plan.subnets().filter(|subnet| subnet.is_held() && subnet.awaits_id());
-        findings.extend(
-            waiting
-                .filter(|subnet| !dead.contains(&subnet_key(subnet)))
-                .map(|subnet| unnamed(subnet, &known)),
-        );
-        for unknown in &unknown_networks {
+        let waiting = waiting.filter(|subnet| !dead.contains(&subnet_key(subnet)));
+        findings.extend(waiting.map(|subnet| unnamed(subnet, &known)));
+        for unknown in &look.unknown_networks {
             let outcome = if apply { self.adopt(unknown).await } else { Outcome::Open };
             findings.push(unknown.finding(outcome));
         }
         Ok(findings)
     }
 
+    pub(super) fn compare(&self, known: &Known, lists: &Lists) -> Look {
+        let begun = Begun { at: known.at, read: known.read, settled: known.settled };
+        compare(&known.plan, begun, lists, &self.drivers, self.callers.nobody())
+    }
+
     /// What the books and the Engine say.
-    async fn see(&self) -> Result<(Known, Look), String> {
+    pub(super) async fn see(&self) -> Result<(Known, Lists), String> {
         engine::ping(&self.engine).await.map_err(|error| error.to_string())?;
         let known = self.read_books().await?;
-        let networks =
-            engine::networks(&self.engine, &self.drivers).await.map_err(|error| error.to_string())?;
-        let look = compare(&known.plan, known.read, &networks, self.callers.nobody());
-        Ok((known, look))
+        let lists = engine::lists(&self.engine).await.map_err(|error| error.to_string())?;
+        Ok((known, lists))
+    }
+
+    /// Takes in what looked dead.
+    fn suspect(&mut self, look: &mut Look) {
+        self.suspects.claim(std::mem::take(&mut look.unnamed));
+        let new = look.missing.iter().filter(|one| one.absence.is_none() && look.doubt.is_none());
+        let now = self.clock.now().steady;
+        let settles = |one: &Missing| self.ledger.youth().settles(one.key.2).unwrap_or(now + YOUNG);
+        let ripe = new.map(settles).min();
+        let absences = look.missing.iter().filter_map(|one| one.absence.clone());
+        self.suspects.update(absences, ripe);
+    }
+
+    /// Does at once what can be done at once.
+    async fn learn(&mut self, at_once: Vec<Repair>) {
+        (self.learned, self.settling) = (false, false);
+        for repair in at_once {
+            match self.ledger.ask(Request::Repair(Box::new(repair))).await {
+                // What was learned in this look has its name in the next.
+                Ok(_) => self.learned = true,
+                Err(refusal) if refusal.kind == ErrorKind::Unavailable => {
+                    tracing::debug!("repair: {refusal}");
+                    self.settling = true;
+                    continue;
+                }
+                Err(refusal) => tracing::warn!("repair: {refusal}"),
+            }
+            self.meters.learned.inc();
+        }
     }
 
     /// Adopts a network, if nothing is in the way.
@@ -292,39 +321,11 @@ impl Reconciler {
         }
     }
 
-    /// Adopts one network under a PoolID that a person gives, or gives it to one that is adopted already.
-    async fn adopt_by_hand(&mut self, prefix: Prefix, id: &str) -> Result<Finding, Refusal> {
-        let (known, look) = self.see().await.map_err(unavailable)?;
-        let refused = |kind, text| Err(Refusal { kind, text });
-        let held = |subnet: &&Subnet| {
-            subnet.is_held() && subnet.state.space == Space::Local && subnet.state.prefix == prefix
-        };
-        if let Some(subnet) = known.plan.subnets().find(held) {
-            let wish = Repair::NameSubnet { prefix, id: id.to_owned() };
-            self.ledger.ask(Request::Repair(Box::new(wish))).await?;
-            let action = format!("its PoolID is {id} from now on");
-            return Ok(Finding { action, advice: None, ..unnamed(subnet, &known) });
-        }
-        let Some(mut unknown) = look.unknown_networks.into_iter().find(|it| it.adoption.prefix == prefix)
-        else {
-            let text = format!(
-                "the Engine at {} has no network of ours with the subnet {prefix}; see: gipam gc",
-                self.engine.display()
-            );
-            return refused(ErrorKind::Missing, text);
-        };
-        if let Some(obstacle) = unknown.obstacle {
-            return refused(ErrorKind::Taken, format!("{prefix} is not adopted: {obstacle}"));
-        }
-        unknown.adoption.id = Some(id.to_owned());
-        let wish = Repair::AdoptSubnet(Box::new(unknown.adoption.clone()));
-        self.ledger.ask(Request::Repair(Box::new(wish))).await?;
-        self.learned = true;
-        Ok(unknown.finding(Outcome::Adopted))
-    }
-
     async fn read_books(&self) -> Result<Known, String> {
-        let (books, at) = (self.books.clone(), (self.clock)());
+        // The stamps in the books are compared with the books' own time.
+        let now = self.ledger.now().await.map_err(|refusal| refusal.text)?;
+        let (books, at) = (self.books.clone(), self.clock.now());
+        let settled = self.ledger.youth().settled(at.steady);
         let reading = tokio::task::spawn_blocking(move || {
             let reader = Reader::open(&books)?;
             let mut plan = Plan::new(reader.settings()?);
@@ -333,30 +334,23 @@ impl Reconciler {
         });
         let (plan, names, networks) =
             reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        let read = Fence { generation: plan.counters().0, at };
-        Ok(Known { plan, read, names, networks })
+        let read = Fence { generation: plan.counters().0, at: now };
+        Ok(Known { plan, read, at, settled, names, networks })
     }
 
-    async fn ask(&self, repair: Repair) {
+    pub(super) async fn ask(&self, repair: Repair) {
         if let Err(refusal) = self.ledger.ask(Request::Repair(Box::new(repair))).await {
             tracing::warn!("repair: {refusal}");
-        }
-    }
-
-    /// Writes down whether containers outlive the Engine: once it has gone, that says what became of them.
-    async fn note_live_restore(&self) {
-        let Some(caller) = self.callers.alone() else { return };
-        match engine::live_restore(&self.engine).await {
-            Ok(live_restore) => self.ask(Repair::LiveRestore { caller, live_restore }).await,
-            Err(error) => tracing::debug!("repair: {error}"),
         }
     }
 
     /// Writes down what the Engine calls the holders and their networks, where that is new.
     async fn note(&mut self, names: Vec<Repair>, networks: &Networks) {
         let mut noted = Noted::new();
+        self.called.clear();
         for repair in names {
             if let Repair::NameNetwork { serial, generation, network } = &repair {
+                self.called.insert(*serial, (*generation, network.clone()));
                 let known =
                     networks.get(serial).is_some_and(|(of, name)| (of, name) == (generation, network));
                 if !known {
@@ -375,24 +369,35 @@ impl Reconciler {
         self.noted = noted;
     }
 
+    /// Writes down that one address is at two endpoints, once for as long as it is so.
+    async fn report(&mut self, look: &Look) {
+        let mut reported = BTreeSet::new();
+        for one in &look.doubled {
+            let address = one.prefix.address(one.address);
+            let Some(key @ (serial, _, generation)) = one.key else { continue };
+            if !self.reported.contains(&key) {
+                tracing::error!("repair: {address} of {} is in use twice: {}", one.prefix, one.holders());
+                let evidence = one.holders().into();
+                self.ask(Repair::Doubled { serial, address: one.address, generation, evidence }).await;
+            }
+            reported.insert(key);
+        }
+        self.reported = reported;
+    }
+
     /// Frees what has been dead for the grace time, or, when a person asks, what is proven. That this Engine does not know
     /// a subnet proves nothing where there may be another Engine, whoever asks.
     async fn free(&self, apply: bool) -> Vec<Key> {
         let mut freed = Vec::new();
-        for (key, seen) in self.suspects.dead_for(if apply { self.apart() } else { self.settings.grace }) {
-            let (serial, address, generation) = key;
-            let evidence = seen.evidence();
-            let repair = match address {
-                Some(address) => Repair::FreeAddress { serial, address, generation, evidence },
-                None if self.may_free(&key) => {
-                    let unnamed = !self.settings.only_engine;
-                    Repair::FreeSubnet { serial, generation, unnamed, evidence }
-                }
-                None => continue,
-            };
-            tracing::info!("repair frees serial {serial}: {}", seen.evidence());
+        for death in self.suspects.dead_for(if apply { self.apart() } else { self.settings.grace }) {
+            let key = death.key();
+            if key.1.is_none() && !self.may_free(&key) {
+                continue;
+            }
+            tracing::info!("repair frees serial {}: {}", key.0, death.evidence());
             self.meters.freed.inc();
-            self.ask(repair).await;
+            let unnamed = key.1.is_none() && !self.settings.only_engine;
+            self.ask(Repair::Free { death, unnamed }).await;
             freed.push(key);
         }
         freed
@@ -408,33 +413,39 @@ impl Reconciler {
         self.settings.grace.min(APART)
     }
 
-    /// Lets explicit requests know what they may replace.
-    fn publish(&self, alive_all_the_same: BTreeSet<(Serial, u128, u64)>) {
-        let proven = self.suspects.proven(self.settings.only_engine);
-        let proven = Arc::new(Dead { alive_all_the_same, ..proven });
+    /// Lets explicit requests know what they may replace, and refusals who holds what.
+    fn publish(&self, look: &mut Look) {
+        let dead = Dead {
+            alive_all_the_same: std::mem::take(&mut look.alive_all_the_same),
+            holders: self.noted.clone(),
+            networks: self.called.clone(),
+            ..self.suspects.proven(self.settings.only_engine)
+        };
         if let Ok(mut proofs) = self.proofs.write() {
-            *proofs = proven;
+            *proofs = Arc::new(dead);
         }
     }
 
-    fn finding(&self, known: &Known, key: &Key, since: Millis, why: &str, freed: &[Key]) -> Option<Finding> {
-        let (_, address, _) = *key;
+    fn finding(&self, known: &Known, look: &Look, one: &Missing, freed: &[Key]) -> Option<Finding> {
+        let key = &one.key;
         let seen = self.suspects.get(key);
+        let due = |apart: Millis, first: crate::plan::settings::Moment| {
+            rfc3339(first.wall.saturating_add(apart).div_ceil(1_000).saturating_mul(1_000))
+        };
         let action = match seen {
             _ if freed.contains(key) => ("freed".to_owned(), None),
-            None => ("wait: granted less than a minute ago".to_owned(), None),
-            Some(seen) if !seen.has_lasted(self.apart()) => {
-                let second = whole_seconds(seen.first.saturating_add(self.apart()));
-                (format!("wait: to be seen again after {second}"), None)
+            None if look.doubt.is_some() => ("only reported: this view proves nothing".to_owned(), None),
+            None => ("wait: granted less than a minute ago, as far as is known".to_owned(), None),
+            Some(seen) if seen.death(self.apart()).is_none() => {
+                (format!("wait: to be seen again after {}", due(self.apart(), seen.first())), None)
             }
-            Some(_) if address.is_none() && !self.may_free(key) => {
+            Some(_) if key.1.is_none() && !self.may_free(key) => {
                 ("only reported: another Engine may own it".to_owned(), Some(ANOTHERS))
             }
             Some(seen) => {
-                let due = whole_seconds(seen.first.saturating_add(self.settings.grace));
-                (format!("will be freed after {due}"), Some(AT_ONCE))
+                (format!("will be freed after {}", due(self.settings.grace, seen.first())), Some(AT_ONCE))
             }
         };
-        suspect(known, key, since, seen, why, action)
+        suspect(known, key, one.since, seen, &one.why, action)
     }
 }

@@ -138,7 +138,12 @@ pub async fn follow(socket: &Path, path: &str, mut part: impl FnMut()) -> Result
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(connect(socket).await?)).await.map_err(broken)?;
     let pieces = async {
-        let mut body = sender.send_request(request).await.map_err(broken)?.into_body();
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        if answer.status().as_u16() != 200 {
+            let why = format!("status {}", answer.status().as_u16());
+            return Err(ClientError::Broken { path: socket.to_owned(), why });
+        }
+        let mut body = answer.into_body();
         while let Some(piece) = body.frame().await {
             piece.map_err(broken)?;
             part();

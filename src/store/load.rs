@@ -117,6 +117,7 @@ fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> R
     })?;
     table(path, connection, "keys", "SELECT * FROM keys", |row| Ok(key(row)?.map(&mut take)))?;
     table(path, connection, "callers", "SELECT * FROM callers", |row| Ok(caller(row)?.map(&mut take)))?;
+    super::engine::load(connection).map_err(sqlite(path, "reading which Engine it is"))?.map(&mut take);
     table(path, connection, "counters", "SELECT next_generation, next_serial FROM counters", |row| {
         let (generation, serial) = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?);
         Ok(unsigned(generation).and_then(|next_generation| {
@@ -275,10 +276,10 @@ fn key(row: &Row<'_>) -> Result<Clear<Change>, rusqlite::Error> {
 
 fn caller(row: &Row<'_>) -> Result<Clear<Change>, rusqlite::Error> {
     let (name, first): (String, i64) = (row.get(0)?, row.get(1)?);
-    let (until, live_restore): (Option<i64>, Option<bool>) = (row.get(2)?, row.get(3)?);
+    let until: Option<i64> = row.get(2)?;
     Ok((|| {
         let until = until.map(unsigned).transpose()?;
-        let caller = Caller { first: unsigned(first)?, until, live_restore };
+        let caller = Caller { first: unsigned(first)?, until };
         Ok(Change::CallerSeen { name: name.into(), caller })
     })())
 }

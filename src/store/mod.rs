@@ -9,6 +9,7 @@
 pub mod backup;
 pub mod by_hand;
 mod census;
+mod engine;
 mod error;
 pub mod events;
 pub mod history;

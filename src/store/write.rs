@@ -144,10 +144,14 @@ impl Books {
             ),
             Change::CallerSeen { name, caller } => self.execute(
                 "INSERT OR REPLACE INTO callers VALUES (?1, ?2, ?3, ?4)",
-                params![name, signed(caller.first), caller.until.map(signed), caller.live_restore],
+                params![name, signed(caller.first), caller.until.map(signed), None::<bool>],
             ),
             Change::CallerForgotten { name } => self.execute("DELETE FROM callers WHERE name = ?1", [name]),
             Change::ClockStepped(shift) => self.move_stamps(*shift),
+            Change::EngineKnown(identity) => self.put_engine(identity),
+            Change::AddressDoubled { serial, address, evidence } => {
+                self.doubled(plan, *serial, *address, evidence)
+            }
             Change::AddressGranted { .. }
             | Change::AddressReleased { .. }
             | Change::AddressRestored { .. }
@@ -319,6 +323,14 @@ impl Books {
         let record = Record { name: renamed, ..record.clone() };
         let row = Row::of_address(plan.now(), "named", address, &record);
         self.address_row(plan, serial, Row { why: Some(why), ..row })
+    }
+
+    /// One address at two endpoints: a line of its own; what is known of the address stays as it was.
+    fn doubled(&mut self, plan: &Plan, serial: Serial, address: u128, evidence: &str) -> Written {
+        let record = plan.subnet(serial).and_then(|subnet| subnet.addresses.get(address));
+        let Some(record) = record else { return Ok(()) };
+        let row = Row::of_address(plan.now(), "duplicate", address, record);
+        self.address_row(plan, serial, Row { why: Some(Why::Repair(evidence.into())), ..row })
     }
 
     /// Adds a row.

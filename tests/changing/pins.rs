@@ -118,7 +118,12 @@ fn what_cannot_be_pinned_is_refused_and_says_why() {
     assert_eq!(lease(&mut daemon.wire(), &v4, "web"), "198.51.100.2");
     told(&house, &["pin", "db", "198.51.100.3"]);
     told(&house, &["reserve", "198.51.100.4"]);
-    refused(&house, &["pin", "db", "198.51.100.2"], 4, &["held by web", "gipam release 198.51.100.0/28"]);
+    refused(
+        &house,
+        &["pin", "db", "198.51.100.2"],
+        4,
+        &["held by container web", "gipam release 198.51.100.0/28"],
+    );
     refused(&house, &["pin", "web", "198.51.100.3"], 4, &["pinned to db", "gipam unpin 198.51.100.3"]);
     let mac = json!({"com.docker.network.endpoint.macaddress": "02:00:00:00:00:07"});
     assert_eq!(daemon.wire().address(&v4, "198.51.100.6", mac), "198.51.100.6/28");

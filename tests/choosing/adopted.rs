@@ -137,7 +137,7 @@ fn fenced_what_was_released_since_or_just_before_the_look_is_not_adopted() {
     desk.pass(MINUTE);
     desk.release(&id);
     assert!(matches!(adopt(&mut desk, before), Err(Error::OutOfDate(_))), "released since");
-    desk.pass(MINUTE - 1);
+    desk.pass(4_999);
     let after = seen(&desk, PREFIX, &[]);
     let text = adopt(&mut desk, after).unwrap_err().to_string();
     assert!(text.starts_with("not now: 192.0.2.0/24 was released at "), "{text}");
@@ -214,13 +214,10 @@ fn an_adopted_subnet_is_released_by_force_before_its_id_is_known() {
 #[test]
 fn one_that_was_asked_for_since_is_not_freed_as_unnamed() {
     let mut desk = adopted();
-    let state = desk.plan.subnets().next().unwrap().state.clone();
-    let free = wish(Repair::FreeSubnet {
-        serial: state.serial,
-        generation: state.generation,
-        unnamed: true,
-        evidence: "seen".into(),
-    });
+    desk.subnet(exact("198.51.100.0/24")); // by which the Engine is known
+    let subnet = desk.plan.subnets().next().unwrap().clone();
+    let death = crate::evidence::dead_subnet(&desk.plan, &subnet, subnet.state.generation).unwrap();
+    let free = wish(Repair::Free { death, unnamed: true });
     assert_eq!(desk.decide(&free).changes.len(), 1);
     desk.gave(address(DOCKERS));
     assert!(desk.decide(&free).changes.is_empty());

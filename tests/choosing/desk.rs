@@ -12,7 +12,7 @@ use gipam::plan::error::Error;
 pub use gipam::plan::prefix::Family::{self, V4, V6};
 use gipam::plan::prefix::{AddressRange, Prefix};
 use gipam::plan::request::{
-    AddressRequest, Context, Decision, InUse, InUseKind, Reply, Request, Space, SubnetRequest, Wanted,
+    AddressRequest, Context, Decision, InUse, InUseKind, Repair, Reply, Request, Space, SubnetRequest, Wanted,
 };
 use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 
@@ -199,8 +199,17 @@ impl Desk {
         assert_eq!(self.ask(request), Ok(Reply::Done));
     }
 
+    /// The Engine's lists say what an address is for.
+    pub fn lists_as(&mut self, id: &str, text: &str, kind: Kind) {
+        let generation = self.record(id, text).unwrap().generation;
+        let serial = self.plan.held(id).unwrap().state.serial;
+        let (address, evidence) = (gipam::plan::prefix::number(ip(text)), "listed".into());
+        let wish = Repair::Identify { serial, address, generation, kind, evidence };
+        self.ask(Request::Repair(Box::new(wish))).unwrap();
+    }
+
     pub fn force(&mut self, subnet: &str, address: Option<&str>) -> String {
-        match self.ask(Request::Force { subnet: subnet.into(), address: address.map(ip) }) {
+        match self.ask(Request::Force { subnet: subnet.into(), address: address.map(ip), generation: None }) {
             Ok(reply) => format!("{reply:?}"),
             Err(error) => error.to_string(),
         }

@@ -10,9 +10,13 @@ mod adopted;
 mod cooling;
 mod desk;
 mod errors;
+#[path = "../support/evidence.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod evidence;
 mod interface_ids;
 mod memory;
 mod pools;
+mod proofs;
 mod releases;
 mod requested;
 mod restarts;

@@ -2,6 +2,7 @@
 //!
 //! Section 5 of design.md, "Memory", "Pinned" and "Bounded".
 
+use gipam::plan::change::Kind;
 use gipam::plan::request::AddressRequest;
 use gipam::plan::settings::PoolSettings;
 
@@ -68,6 +69,7 @@ fn gateways_and_auxiliary_addresses_end_without_trace() {
     let id = desk.subnet(any(V4));
     desk.gave(AddressRequest { gateway: true, ..number(&id, "10.0.0.2") });
     desk.gave(number(&id, "10.0.0.3"));
+    desk.lists_as(&id, "10.0.0.3", Kind::Auxiliary);
     desk.release(&id);
     let id = desk.subnet(exact("10.0.0.0/24"));
     assert_eq!(desk.host(address(&id)), "10.0.0.2");

@@ -126,7 +126,7 @@ fn by_force_a_prefix_held_in_two_spaces_must_be_named_by_id() {
     );
     desk.gave(named(&local, "web"));
     let refused = desk.gave(AddressRequest { name: Some("db".into()), ..number(&local, "10.0.0.2") });
-    assert!(refused.ends_with(&format!("free it with: gipam release {local} 10.0.0.2 --force")), "{refused}");
+    assert!(refused.ends_with(&format!(": gipam release {local} 10.0.0.2 --force")), "{refused}");
     assert_eq!(desk.force(&global, None), "Done");
     assert!(desk.plan.held(&local).is_some());
 }

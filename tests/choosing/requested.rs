@@ -29,8 +29,9 @@ fn p19_a_second_request_for_a_held_subnet_is_refused_and_the_first_one_named() {
         assert_eq!(
             desk.said(exact(asked)),
             format!(
-                "pool overlaps with other one on this address space: {asked} overlaps 10.0.7.0/24, granted in space local \
-                 since 2027-01-15T08:00:00Z; use another subnet, or free it with: gipam release 10.0.7.0/24 --force"
+                "pool overlaps with other one on this address space: {asked} overlaps 10.0.7.0/24, granted to a network in \
+                 space local since 2027-01-15T08:00:00Z; use another subnet, or find its network with: docker network \
+                 inspect; if none has it: gipam release 10.0.7.0/24 --force"
             )
         );
     }
@@ -163,16 +164,19 @@ fn already_leased_is_refused_naming_holder_and_command() {
     let late = |desk: &mut Desk, asked: &str| {
         desk.gave(AddressRequest { name: Some("late".into()), ..number(&id, asked) })
     };
-    for (asked, holder) in [
-        ("10.0.0.1", "the gateway"),
-        ("10.0.0.5", "an auxiliary address of the network"),
-        ("10.0.0.2", "web"),
-        ("10.0.0.3", "an endpoint with MAC 02:42:00:00:00:09"),
-        ("10.0.0.4", "an endpoint without a name since 2027-01-15T08:00:00Z"),
+    let inspect = "find its container with: docker network inspect; if none has it";
+    for (asked, holder, remedy) in [
+        ("10.0.0.1", "the gateway", None),
+        ("10.0.0.5", "an endpoint without a name since 2027-01-15T08:00:00Z", Some(inspect)),
+        ("10.0.0.2", "container web", Some("free it with: docker rm -f web; if there is no such container")),
+        ("10.0.0.3", "an endpoint with MAC 02:42:00:00:00:09", Some(inspect)),
+        ("10.0.0.4", "an endpoint without a name since 2027-01-15T08:00:00Z", Some(inspect)),
     ] {
-        let expected = format!(
-            "address already in use: {asked} is held by {holder}; free it with: gipam release 10.0.0.0/24 {asked} --force"
-        );
+        let remedy = match remedy {
+            Some(remedy) => format!("{remedy}: gipam release 10.0.0.0/24 {asked} --force"),
+            None => "choose another address".to_owned(),
+        };
+        let expected = format!("address already in use: {asked} is held by {holder}; {remedy}");
         assert_eq!(late(&mut desk, asked), expected);
     }
     assert_eq!(desk.force("10.0.0.0/24", Some("10.0.0.2")), "Done");
@@ -180,48 +184,14 @@ fn already_leased_is_refused_naming_holder_and_command() {
 }
 
 #[test]
-fn kinds_gateway_by_type_auxiliary_without_owner_in_time_else_endpoint() {
-    type Steps = fn(&mut Desk, &str);
-    let cases: [(&str, Steps, Kind); 7] = [
-        ("at once", |_, _| (), Kind::Auxiliary),
-        ("10 s after the grant", |desk, _| desk.pass(10_000), Kind::Auxiliary),
-        ("later", |desk, _| desk.pass(10_001), Kind::Endpoint),
-        (
-            "after the gateway",
-            |desk, id| {
-                desk.pass(9_000);
-                desk.gave(gateway(id));
-                desk.pass(9_000);
-            },
-            Kind::Auxiliary,
-        ),
-        (
-            "after another one",
-            |desk, id| {
-                desk.pass(9_000);
-                desk.gave(number(id, "10.0.0.8"));
-                desk.pass(9_000);
-            },
-            Kind::Auxiliary,
-        ),
-        ("after an endpoint", |desk, id| drop(desk.gave(address(id))), Kind::Endpoint),
-        (
-            "after a named one",
-            |desk, id| drop(desk.gave(AddressRequest { name: Some("a".into()), ..number(id, "10.0.0.8") })),
-            Kind::Endpoint,
-        ),
-    ];
-    for (when, steps, expected) in cases {
+fn kinds_gateway_by_type_else_endpoint_whenever_it_is_asked_for() {
+    for wait in [0, 10_000, 10_001, 90_000] {
         let mut desk = Desk::new(lan());
         let id = desk.subnet(any(V4));
-        steps(&mut desk, &id);
+        desk.pass(wait);
         desk.gave(number(&id, "10.0.0.9"));
-        assert_eq!(desk.kind(&id, "10.0.0.9"), expected, "{when}");
-        assert_eq!(
-            desk.record(&id, "10.0.0.9").unwrap().pinned,
-            expected == Kind::Endpoint,
-            "{when}: only endpoints pin"
-        );
+        assert_eq!(desk.kind(&id, "10.0.0.9"), Kind::Endpoint, "{wait} ms after the grant");
+        assert!(desk.record(&id, "10.0.0.9").unwrap().pinned, "{wait}");
     }
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));

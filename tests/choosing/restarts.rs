@@ -106,13 +106,9 @@ fn released_by_a_person_or_by_repair_does_not_count() {
     desk.force("10.0.0.0/24", Some(&db));
     let record = desk.record(&id, &dead).unwrap();
     let subnet = desk.plan.held(&id).unwrap();
-    let (serial, address_of) = (subnet.state.serial, subnet.number_of(ip(&dead)).unwrap());
-    let free = Repair::FreeAddress {
-        serial,
-        address: address_of,
-        generation: record.generation,
-        evidence: "seen".into(),
-    };
+    let number = subnet.number_of(ip(&dead)).unwrap();
+    let death = crate::evidence::dead_lease(&desk.plan, subnet, number, record.generation).unwrap();
+    let free = Repair::Free { death, unnamed: false };
     assert_eq!(desk.ask(Request::Repair(Box::new(free))), Ok(Reply::Done));
     assert_eq!(desk.host(address(&id)), "10.0.0.5", "neither of the two");
     desk.free(&id, &web);
@@ -171,9 +167,10 @@ fn in_an_eui64_pool_an_address_follows_from_the_mac_or_is_said_not_to() {
 /// What repair has proven dead: this lease.
 fn proof(desk: &Desk, id: &str, text: &str) -> Arc<Dead> {
     let subnet = desk.plan.held(id).unwrap();
-    let key =
-        (subnet.state.serial, subnet.number_of(ip(text)).unwrap(), desk.record(id, text).unwrap().generation);
-    Arc::new(Dead { leases: [(key, "seen dead".into())].into(), ..Dead::default() })
+    let (number, generation) =
+        (subnet.number_of(ip(text)).unwrap(), desk.record(id, text).unwrap().generation);
+    let death = crate::evidence::dead_lease(&desk.plan, subnet, number, generation).unwrap();
+    Arc::new(Dead { leases: [((subnet.state.serial, number, generation), death)].into(), ..Dead::default() })
 }
 
 #[test]
@@ -230,7 +227,7 @@ fn a_rename_that_the_engine_shows_takes_the_address_along() {
     let new = desk.host(named(&id, "web"));
     assert_ne!(old, new);
     let late = desk.gave(AddressRequest { name: Some("late".into()), ..number(&id, &old) });
-    assert!(late.contains("is held by web-old;"), "{late}");
+    assert!(late.contains("is held by container web-old;"), "{late}");
     for address in [&old, &new] {
         desk.free(&id, address);
     }

@@ -129,7 +129,9 @@ fn lost_answers(w: &mut World) {
     let said = w.refused("network create --ipam-driver gipam --subnet 10.88.9.0/24 n1");
     let command = "gipam release 10.88.9.0/24 --force";
     assert!(said.contains(command), "the message says what frees the orphan: {said}");
-    w.inside(command);
+    let young = w.engine.inside(&["sh", "-c", command]).err;
+    assert!(young.contains("granted less than a minute ago"), "{young}");
+    w.inside(&format!("{command} --without-engine"));
     w.network("--subnet 10.88.9.0/24 n1");
 
     proxy.lose("RequestPool");

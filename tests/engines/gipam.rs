@@ -31,6 +31,7 @@ pub struct Lease {
     pub subnet: String,
     pub address: IpAddr,
     pub kind: Option<String>,
+    pub holder: Option<String>,
     pub mac: Option<String>,
     pub state: String,
 }

@@ -25,6 +25,7 @@ impl World {
                 ("one".to_owned(), "10.9.5.128/24".to_owned()),
                 ("lb-web".to_owned(), "10.9.5.200/24".to_owned()),
             ]),
+            ..Network::default()
         };
         self.shown.lock().unwrap().insert(name.to_owned(), network);
     }
@@ -53,17 +54,21 @@ async fn a_network_that_the_books_lack_is_shown_and_adopted_with_all_that_lives_
     let findings = world.look().await;
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!((findings[0].what.as_str(), findings[0].holder.as_deref()), ("network", Some("web")));
-    assert_eq!(findings[0].action, "can be adopted with 3 addresses");
+    assert_eq!(findings[0].action, "can be adopted with 4 addresses");
     assert_eq!(world.held(), vec![], "nothing is adopted before a person says so");
     let findings = world.apply().await;
-    assert!(findings[0].action == "adopted with 3 addresses", "{findings:?}");
+    assert!(findings[0].action == "adopted with 4 addresses", "{findings:?}");
     assert_eq!(world.held(), pair(PREFIX, "local/10.9.5.0/24#?"));
-    let expected =
-        [("10.9.5.7", Kind::Auxiliary), ("10.9.5.128", Kind::Endpoint), ("10.9.5.254", Kind::Gateway)];
+    let expected = [
+        ("10.9.5.7", Kind::Auxiliary),
+        ("10.9.5.128", Kind::Endpoint),
+        ("10.9.5.200", Kind::Endpoint),
+        ("10.9.5.254", Kind::Gateway),
+    ];
     assert_eq!(
         world.leases(),
         expected.map(|(address, kind)| (address.to_owned(), kind)),
-        "and no load balancer"
+        "whatever lives in a local network, Swarm's sandboxes too"
     );
     let plan = world.plan();
     let state = &plan.subnets().next().unwrap().state;
@@ -128,7 +133,7 @@ async fn fenced_a_network_whose_subnet_was_just_released_is_not_adopted() {
         "{findings:?}"
     );
     assert_eq!(world.held(), vec![]);
-    later(&CLOCK, 60_000);
+    later(&CLOCK, 5_000);
     world.apply().await;
     assert_eq!(world.held().len(), 1);
 }
@@ -164,20 +169,20 @@ async fn an_opaque_id_is_given_by_hand() {
 #[tokio::test]
 async fn an_adopted_network_that_goes_before_its_id_is_known_leaves_nothing_behind() {
     clock!(CLOCK, now);
-    let world = World::new(now, false);
+    let world = World::witnessed(now, false).await;
     world.show("web", PREFIX, &[("one", "10.9.5.9")]);
     world.apply().await;
     // Docker's releases name a PoolID that the books cannot know to be this grant's
     world.ask(Request::ReleaseSubnet { id: DOCKERS.to_owned(), generation: None }).await.unwrap();
     assert_eq!(world.leases().len(), 1, "a late release of an earlier grant is harmless");
-    world.shown.lock().unwrap().clear();
+    world.shown.lock().unwrap().remove("web");
     for _ in 0..2 {
         later(&CLOCK, 60_000);
         world.look().await;
     }
-    assert_eq!(world.held().len(), 1, "the grace time is not over");
+    assert_eq!(world.held().len(), 2, "the grace time is not over");
     assert_eq!(world.apply().await[0].action, "freed", "it was this Engine's, so no other one can own it");
-    assert_eq!(world.held(), vec![]);
+    assert_eq!(world.held().len(), 1);
 }
 
 #[tokio::test]
@@ -186,6 +191,6 @@ async fn an_adopted_network_is_released_by_hand_before_its_id_is_known() {
     let world = World::new(now, false);
     world.show("web", PREFIX, &[]);
     world.apply().await;
-    world.ask(Request::Force { subnet: PREFIX.to_owned(), address: None }).await.unwrap();
+    world.ask(Request::Force { subnet: PREFIX.to_owned(), address: None, generation: None }).await.unwrap();
     assert_eq!(world.held(), vec![]);
 }

@@ -28,7 +28,7 @@ impl Drop for Dockerd {
 
 #[tokio::test]
 async fn a_lease_of_a_dockerd_that_has_gone_is_replaced_at_once_unless_containers_outlive_it() {
-    for live_restore in [false, true] {
+    for (live_restore, outlived) in [(false, Some(false)), (true, Some(true)), (true, None)] {
         clock!(CLOCK, now);
         let world = World::new(now, false);
         let first = Dockerd::start();
@@ -37,9 +37,7 @@ async fn a_lease_of_a_dockerd_that_has_gone_is_replaced_at_once_unless_container
         world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
         let refused = world.lease(&id, Some("10.9.0.9"), 2).await.unwrap_err();
         assert!(refused.contains("address already in use"), "its dockerd lives: {refused}");
-        if live_restore {
-            world.show("live-restore", "192.0.2.0/24", &[]);
-        }
+        *world.outlived.lock().unwrap() = outlived;
         world.show("web", "10.9.0.0/24", &[]);
         world.look().await;
         drop(first);
@@ -86,7 +84,7 @@ async fn fenced_what_was_adopted_before_any_dockerd_called_is_not_the_gone_ones(
     world.callers.saw(gone.peer()).await.unwrap();
     let id = world.subnet(None).await.unwrap();
     world.show("web", "10.9.0.0/24", &[]);
-    world.look().await; // its Engine has no live-restore
+    world.look().await;
     drop(gone);
     world.show("web", "10.9.0.0/24", &[("one", "10.9.0.77")]);
     world.look().await;

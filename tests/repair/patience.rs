@@ -23,9 +23,9 @@ async fn without_an_engine_nothing_wakes_up_by_itself_until_somebody_comes() {
             .unwrap();
     let socket = directory.path().join("engine.sock");
     let settings = reconcile::Settings { engine: Some(socket.clone()), grace: GRACE, only_engine: false };
-    let callers = Arc::new(Callers::new(ledger.clone(), Vec::new(), None));
+    let callers = Arc::new(Callers::new(ledger.clone(), Vec::new(), None, Box::new(|_| None)));
     let drivers = vec!["gipam".to_owned()];
-    let (handle, task) = Reconciler::new(settings, drivers, ledger.clone(), books, callers, now);
+    let (handle, task) = Reconciler::new(settings, drivers, ledger.clone(), books, callers, clock_of(now));
     let task = tokio::spawn(task.unwrap().run());
     // The paused clock jumps from timer to timer.
     tokio::time::sleep(Duration::from_secs(900)).await;

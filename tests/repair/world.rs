@@ -49,13 +49,15 @@ pub struct Network {
     pub auxiliary: BTreeMap<String, String>,
     /// Address and length by container.
     pub endpoints: BTreeMap<String, String>,
+    /// Other fields, such as `ConfigOnly`; they stand above those made of the above.
+    pub fields: serde_json::Map<String, Value>,
 }
 
 /// By name.
 pub type Shown = BTreeMap<String, Network>;
 
 /// A made-up Engine: what its networks show, and what its containers say of themselves.
-struct Engine(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>);
+struct Engine(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>, Arc<Mutex<Value>>);
 
 impl Handler for Engine {
     async fn handle(&self, asked: Asked) -> Response {
@@ -70,14 +72,21 @@ impl Handler for Engine {
             let containers: serde_json::Map<String, Value> = shown.endpoints.iter().map(endpoint).collect();
             let config = json!({"Subnet": shown.subnet, "Gateway": shown.gateway, "IPRange": shown.range,
                 "AuxiliaryAddresses": shown.auxiliary});
-            json!({"Name": name, "Id": name, "Scope": "local", "Containers": containers,
-                "IPAM": {"Driver": "gipam", "Options": {"com.example": "x"}, "Config": [config]}})
+            let mut network = json!({"Name": name, "Id": name, "Scope": "local", "Containers": containers,
+                "IPAM": {"Driver": "gipam", "Options": {"com.example": "x"}, "Config": [config]}});
+            network.as_object_mut().unwrap().extend(shown.fields.clone());
+            network
         };
         let body = match asked.path.as_str() {
             "/_ping" => json!("OK"),
             "/networks" => shown.iter().map(|(name, shown)| network(name, shown)).collect(),
             "/containers/json" => Value::Array(self.1.lock().unwrap().clone()),
-            "/info" => json!({"LiveRestoreEnabled": shown.contains_key("live-restore")}),
+            "/info" => {
+                let mut info = self.2.lock().unwrap().clone();
+                let count = self.1.lock().unwrap().len();
+                info.as_object_mut().unwrap().entry("Containers").or_insert(json!(count));
+                info
+            }
             path => match path.strip_prefix("/networks/").and_then(|name| shown.get_key_value(name)) {
                 Some((name, shown)) => network(name, shown),
                 None => return Response::new(404, "application/json", "{}"),
@@ -99,6 +108,10 @@ pub struct World {
     pub callers: Arc<Callers>,
     pub shown: Arc<Mutex<Shown>>,
     containers: Arc<Mutex<Vec<Value>>>,
+    /// What /info says.
+    pub info: Arc<Mutex<Value>>,
+    /// Whether containers run, as `/proc` would show it.
+    pub outlived: Arc<Mutex<Option<bool>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -129,21 +142,40 @@ impl World {
         let (ledger, _thread) =
             ledger::start(Plan::new(pool()), books, clock_of(now), Box::new(drop), |_| {}).unwrap();
         let (shown, containers) = <(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>)>::default();
+        let info = Arc::new(Mutex::new(json!({"ID": "engine", "DockerRootDir": "/var/lib/docker"})));
+        let outlived = Arc::new(Mutex::new(Some(false)));
+        let seen = outlived.clone();
         let socket = directory.path().join("engine.sock");
         let mut server = Server::new();
         server.add(
             Door::unix(&socket).open().unwrap(),
-            Arc::new(Engine(shown.clone(), containers.clone())),
+            Arc::new(Engine(shown.clone(), containers.clone(), info.clone())),
             Limits::default(),
         );
         tokio::spawn(server.serve(std::future::pending(), Duration::ZERO));
         let settings = reconcile::Settings { engine: Some(socket), grace, only_engine };
         let drivers = vec!["gipam".to_owned()];
-        let callers = Arc::new(Callers::new(ledger.clone(), Vec::new(), Some("boot".to_owned())));
+        let callers = Arc::new(Callers::new(
+            ledger.clone(),
+            Vec::new(),
+            Some("boot".to_owned()),
+            Box::new(move |_| *seen.lock().unwrap()),
+        ));
         let (handle, task) =
-            Reconciler::new(settings, drivers, ledger.clone(), path.clone(), callers.clone(), now);
+            Reconciler::new(settings, drivers, ledger.clone(), path.clone(), callers.clone(), clock_of(now));
         let task = tokio::spawn(task.unwrap().run());
-        Self { _directory: directory, books: path, ledger, handle, callers, shown, containers, task }
+        Self {
+            _directory: directory,
+            books: path,
+            ledger,
+            handle,
+            callers,
+            shown,
+            containers,
+            info,
+            outlived,
+            task,
+        }
     }
 
     pub async fn ask(&self, request: Request) -> Result<Reply, String> {
@@ -201,6 +233,14 @@ impl World {
         // P26: the Engine may hide the gateway
         let shown = Network { subnet: subnet.to_owned(), endpoints, ..Network::default() };
         self.shown.lock().unwrap().insert(network.to_owned(), shown);
+    }
+
+    /// Books beside an Engine that shows one of their networks: without it nothing that it lacks proves anything.
+    pub async fn witnessed(now: fn() -> u64, only_engine: bool) -> Self {
+        let world = Self::new(now, only_engine);
+        world.subnet(Some("10.9.200.0/24")).await.unwrap();
+        world.show("witness", "10.9.200.0/24", &[]);
+        world
     }
 
     /// A container that says of itself that it is in this state and has this address.

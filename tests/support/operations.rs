@@ -18,6 +18,9 @@ use gipam::plan::request::{
 use gipam::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings};
 use proptest::prelude::*;
 
+#[path = "evidence.rs"]
+pub mod evidence;
+
 /// What may happen next. Numbers pick from what there is, modulo its count.
 #[derive(Clone, Debug)]
 pub enum Op {
@@ -341,14 +344,16 @@ fn dead(plan: &Plan, proven: u64) -> Arc<Dead> {
     let mut dead = Dead::default();
     for subnet in plan.subnets().filter(|subnet| subnet.is_held() && proven > 0) {
         let (serial, generation) = (subnet.state.serial, subnet.state.generation);
+        let proof = evidence::dead_subnet(plan, subnet, generation);
         if serial % 4 != proven {
-            dead.subnets.insert((serial, generation), "seen dead".into());
+            dead.subnets.extend(proof.map(|death| ((serial, generation), death)));
         } else {
-            dead.unnamed.insert((serial, generation), "seen dead".into());
+            dead.unnamed.extend(proof.map(|death| ((serial, generation), death)));
         }
         for (address, record) in subnet.addresses.records() {
             if record.generation % 4 != proven {
-                dead.leases.insert((serial, address, record.generation), "seen dead".into());
+                let proof = evidence::dead_lease(plan, subnet, address, record.generation);
+                dead.leases.extend(proof.map(|death| ((serial, address, record.generation), death)));
             }
         }
     }
@@ -408,18 +413,20 @@ fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
     let subnet_at = |n: usize| held.get(n % held.len().max(1)).copied();
     let leases = leases(plan);
     let lease_at = |n: usize| leases.get(n % leases.len().max(1));
-    let evidence = || "seen".into();
+    let seen = || "seen".into();
     Some(match op {
         Op::FreeDead { pick, fresh } => {
             let &(serial, _, address, generation) = lease_at(*pick)?;
             let generation = generation - u64::from(!fresh);
-            Repair::FreeAddress { serial, address, generation, evidence: evidence() }
+            let death = evidence::dead_lease(plan, plan.subnet(serial)?, address, generation)?;
+            Repair::Free { death, unnamed: false }
         }
         Op::FreeSubnet { subnet, fresh } => {
             let state = subnet_at(*subnet)?;
             let generation = state.generation - u64::from(!fresh);
             let unnamed = subnet % 2 == 1;
-            Repair::FreeSubnet { serial: state.serial, generation, unnamed, evidence: evidence() }
+            let death = evidence::dead_subnet(plan, plan.subnet(state.serial)?, generation)?;
+            Repair::Free { death, unnamed }
         }
         Op::Adopt { subnet, number, kind, ago } => {
             let state = subnet_at(*subnet)?;
@@ -429,11 +436,11 @@ fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
                 at: plan.now().saturating_sub(*ago),
             };
             let (serial, kind) = (state.serial, *kind);
-            Repair::Adopt { serial, address, kind, mac: Some([2; 6]), read, evidence: evidence() }
+            Repair::Adopt { serial, address, kind, mac: Some([2; 6]), read, evidence: seen() }
         }
         Op::Identify { pick, kind } => {
             let &(serial, _, address, generation) = lease_at(*pick)?;
-            Repair::Identify { serial, address, generation, kind: *kind, evidence: evidence() }
+            Repair::Identify { serial, address, generation, kind: *kind, evidence: seen() }
         }
         Op::Shown { pick, name } => {
             let &(serial, _, address, generation) = lease_at(*pick)?;
@@ -515,7 +522,8 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
         Op::Force { subnet, by_id, number } => {
             let state = pick(*subnet)?;
             let subnet = if *by_id { state.id.clone() } else { state.prefix.to_string() };
-            Request::Force { subnet, address: number.map(|number| address(state.prefix, number)) }
+            let address = number.map(|number| address(state.prefix, number));
+            Request::Force { subnet, address, generation: None }
         }
         Op::Undo { back } => {
             let at = undos.len().checked_sub(back + 1)?;

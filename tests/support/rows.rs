@@ -9,6 +9,7 @@ use gipam::plan::pins::Pin;
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::Space;
 use gipam::plan::settings::{Millis, Settings};
+use gipam::plan::shown::EngineIdentity;
 use gipam::plan::{Caller, Plan};
 
 /// The tables.
@@ -18,6 +19,7 @@ pub struct Rows {
     addresses: BTreeMap<(Serial, String), (u128, Record)>,
     keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
     callers: BTreeMap<Box<str>, Caller>,
+    engine: Option<Box<EngineIdentity>>,
     pins: BTreeMap<(Space, Prefix, u128), Pin>,
     kept: BTreeMap<(Serial, u128), KeptRelease>,
     counters: (u64, Serial),
@@ -96,6 +98,8 @@ impl Rows {
             Change::CallerForgotten { name } => {
                 self.callers.remove(name);
             }
+            Change::EngineKnown(identity) => self.engine = Some(identity.clone()),
+            Change::AddressDoubled { .. } => {}
             Change::AddressPinned { space, prefix, address, pin } => {
                 self.pins.insert((*space, *prefix, *address), pin.clone());
             }
@@ -159,6 +163,9 @@ impl Rows {
         }
         for (name, caller) in &self.callers {
             plan.apply(&Change::CallerSeen { name: name.clone(), caller: caller.clone() });
+        }
+        if let Some(engine) = &self.engine {
+            plan.apply(&Change::EngineKnown(engine.clone()));
         }
         let (next_generation, next_serial) = self.counters;
         plan.apply(&Change::Counted { next_generation, next_serial });

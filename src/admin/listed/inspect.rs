@@ -51,7 +51,7 @@ fn listed(network: &Network, subnet: &Configured) -> Listed {
     for auxiliary in &subnet.auxiliary {
         add(*auxiliary, Kind::Auxiliary, None);
     }
-    for endpoint in network.endpoints.iter().filter(|endpoint| !endpoint.is_load_balancer()) {
+    for endpoint in &network.endpoints {
         for address in &endpoint.addresses {
             add(*address, Kind::Endpoint, endpoint.mac);
         }

@@ -127,11 +127,8 @@ impl Model {
             return self.expect(seen, &Expected::Refused("OutOfRange"), false, false);
         }
         let nobody = request.name.is_none() && request.mac.is_none();
-        let kind = match request.gateway {
-            true => Kind::Gateway,
-            false if nobody && !marks.had_endpoint && now <= marks.set_up_at + 10_000 => Kind::Auxiliary,
-            false => Kind::Endpoint,
-        };
+        let kind = if request.gateway { Kind::Gateway } else { Kind::Endpoint };
+        let sets_up = !request.gateway && nobody && !marks.had_endpoint && now <= marks.set_up_at + 10_000;
         let Some(record) = entry.leased(address) else {
             let beside = self.sibling_with(entry, address);
             let Some((sibling, record)) =
@@ -150,7 +147,7 @@ impl Model {
         if entry.state.space == Space::Global {
             return self.expect(seen, &self.answer(at, address), false, false);
         }
-        if record.kind == Kind::Gateway && kind == Kind::Auxiliary && !marks.gateway_is_auxiliary {
+        if record.kind == Kind::Gateway && sets_up && !marks.gateway_is_auxiliary {
             self.expect(seen, &self.answer(at, address), true, false)?;
             self.subnets[at].state.marks.gateway_is_auxiliary = true;
             return Ok(());
@@ -322,6 +319,7 @@ impl Model {
         let gateway_before = entry.state.marks.gateway;
         let record_before = entry.records.get(&address).cloned();
         let pinned = kind == Kind::Endpoint && request.address.is_some();
+        let nobody = request.name.is_none() && request.mac.is_none() && request.address.is_some();
         let record = Record {
             leased: true,
             kind,
@@ -339,7 +337,7 @@ impl Model {
             Kind::Gateway => {
                 (marks.gateway, marks.gateway_is_auxiliary, marks.set_up_at) = (Some(address), false, now)
             }
-            Kind::Auxiliary => marks.set_up_at = now,
+            _ if nobody && !marks.had_endpoint && now <= marks.set_up_at + 10_000 => marks.set_up_at = now,
             _ => marks.had_endpoint = true,
         }
         let Some(undo) = seen.undo.clone() else {

@@ -19,7 +19,7 @@ impl Model {
     pub fn adopt_subnet(&mut self, asked: &Adoption, seen: &Decision) -> Result<(), String> {
         let (prefix, read) = (asked.prefix, asked.read);
         let there = |state: &&SubnetState| state.prefix.overlaps(prefix);
-        let recent = |state: &SubnetState| state.released_at.is_some_and(|at| at + 60_000 > read.at);
+        let recent = |state: &SubnetState| state.released_at.is_some_and(|at| at + 5_000 > read.at);
         let refused = if self.local().filter(there).any(|state| state.released_at.is_none()) {
             Some("PoolOverlap")
         } else if self.local().filter(there).any(recent) {

@@ -118,7 +118,7 @@ impl Model {
                     self.release_address(at, address, false);
                 }
             }
-            Request::Force { subnet, address } => self.force(subnet, *address, seen)?,
+            Request::Force { subnet, address, .. } => self.force(subnet, *address, seen)?,
             Request::Undo(undo) => self.undo(undo, seen)?,
             Request::Repair(repair) => self.repair(repair, seen)?,
         }

@@ -10,15 +10,15 @@ use super::{Expected, Model};
 impl Model {
     pub fn repair(&mut self, repair: &Repair, seen: &Decision) -> Result<(), String> {
         let done = match repair {
-            Repair::FreeAddress { serial, address, generation, .. } => {
-                self.free_dead(*serial, *address, *generation)
-            }
-            Repair::FreeSubnet { serial, generation, unnamed, .. } => {
-                let at = self.grant_of(*serial, *generation);
-                let at = at.filter(|at| !unnamed || self.subnets[*at].state.id.ends_with('?'));
-                let at = at.filter(|at| self.subnets[*at].state.space == Space::Local);
-                at.map(|at| self.release_subnet(at, true)).is_some()
-            }
+            Repair::Free { death, unnamed } => match death.key() {
+                (serial, Some(address), generation) => self.free_dead(serial, address, generation),
+                (serial, None, generation) => {
+                    let at = self.grant_of(serial, generation);
+                    let at = at.filter(|at| !unnamed || self.subnets[*at].state.id.ends_with('?'));
+                    let at = at.filter(|at| self.subnets[*at].state.space == Space::Local);
+                    at.map(|at| self.release_subnet(at, true)).is_some()
+                }
+            },
             Repair::Adopt { serial, address, kind, mac, read, .. } => {
                 let record = Record {
                     leased: true,
@@ -30,15 +30,28 @@ impl Model {
                     since: self.now,
                     generation: self.next_generation,
                 };
+                if self.is_late(*serial, *address, *read) {
+                    return self.expect(seen, &Expected::Refused("OutOfDate"), false, false);
+                }
                 self.adopt(*serial, *address, record, *read)
             }
             Repair::Identify { serial, address, generation, kind, .. } => {
                 let at = self.lease_of(*serial, *address, *generation);
-                let unknown = |at: &usize| self.subnets[*at].records[address].kind == Kind::Unknown;
-                match at.filter(unknown).filter(|_| *kind != Kind::Unknown) {
+                let open = |at: &usize| {
+                    let record = &self.subnets[*at].records[address];
+                    let nobody = record.name.is_none() && record.mac.is_none();
+                    match (record.kind, *kind) {
+                        (Kind::Unknown, kind) => kind != Kind::Unknown,
+                        (Kind::Endpoint, Kind::Auxiliary) => nobody,
+                        (before, now) => (before, now) == (Kind::Auxiliary, Kind::Endpoint),
+                    }
+                };
+                match at.filter(open) {
                     Some(at) => {
                         self.learn_marks(at, *address, *kind);
-                        self.subnets[at].records.get_mut(address).unwrap().kind = *kind;
+                        let record = self.subnets[at].records.get_mut(address).unwrap();
+                        record.kind = *kind;
+                        record.pinned &= *kind != Kind::Auxiliary;
                         true
                     }
                     None => false,
@@ -61,9 +74,10 @@ impl Model {
                 })
                 .is_some()
             }
-            Repair::Arrival { .. } | Repair::LiveRestore { .. } => {
-                return Err("callers have a test of their own".to_owned());
+            Repair::Arrival { .. } | Repair::Engine(_) => {
+                return Err("callers and Engines have tests of their own".to_owned());
             }
+            Repair::Doubled { .. } => return Err("duplicates are for the history".to_owned()),
         };
         self.expect(seen, &Expected::Reply(Reply::Done), done, false)
     }
@@ -89,12 +103,23 @@ impl Model {
         true
     }
 
+    /// Released so shortly before the look that the Engine may still show it.
+    fn is_late(&self, serial: u64, address: u128, read: Fence) -> bool {
+        let Some(at) = self.by_serial(serial) else { return false };
+        let entry = &self.subnets[at];
+        let known = entry.held()
+            && entry.state.generation < read.generation
+            && entry.state.prefix.contains_number(address);
+        let old = entry.records.get(&address).filter(|old| !old.leased && old.generation < read.generation);
+        known && old.is_some_and(|old| old.since + 5_000 > read.at)
+    }
+
     fn adopt(&mut self, serial: u64, address: u128, record: Record, read: Fence) -> bool {
         let Some(at) = self.by_serial(serial) else { return false };
         let entry = &self.subnets[at];
         let old = entry.records.get(&address);
         let settled =
-            |old: &Record| !old.leased && old.generation < read.generation && old.since + 60_000 <= read.at;
+            |old: &Record| !old.leased && old.generation < read.generation && old.since + 5_000 <= read.at;
         let fits = entry.held()
             && entry.state.generation < read.generation
             && entry.state.prefix.contains_number(address);

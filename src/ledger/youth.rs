@@ -1,0 +1,108 @@
+//! Which grants are young: how far generations had come, and when, by a clock that never steps.
+//!
+//! Promises: what is called settled was granted at least a minute ago, whatever the time of day does and did, over
+//! restarts too: what an earlier process granted counts from the first time that this one asked. Keeps one moment a second,
+//! for a minute. Reads no clock.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::plan::settings::Millis;
+
+/// An Engine shows an endpoint only when its container has been started, and all its addresses are granted.
+pub const YOUNG: Millis = 60_000;
+/// Moments are kept so far apart at least.
+const STEP: Millis = 1_000;
+
+/// How far generations had come.
+#[derive(Debug, Default)]
+pub struct Youth {
+    /// The next generation at the start.
+    begun: AtomicU64,
+    /// (when, next generation then), oldest first.
+    moments: Mutex<VecDeque<(Millis, u64)>>,
+}
+
+impl Youth {
+    /// At the start every generation below `next` had been granted.
+    pub(super) fn begin(&self, next: u64) {
+        self.begun.store(next, Ordering::Relaxed);
+    }
+
+    fn moments(&self, steady: Millis) -> MutexGuard<'_, VecDeque<(Millis, u64)>> {
+        let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
+        if moments.is_empty() {
+            moments.push_back((steady, self.begun.load(Ordering::Relaxed)));
+        }
+        moments
+    }
+
+    /// At this moment every generation below `next` had been granted.
+    pub(super) fn note(&self, steady: Millis, next: u64) {
+        let mut moments = self.moments(steady);
+        if moments.back().is_some_and(|(_, known)| *known == next) {
+            return;
+        }
+        // Of moments close to each other the later one stands for both, until it is far enough from the one before.
+        let crowded = match (moments.len().checked_sub(2).and_then(|at| moments.get(at)), moments.back()) {
+            (Some((before, _)), Some((last, _))) => last.saturating_sub(*before) < STEP,
+            _ => false,
+        };
+        if crowded {
+            moments.pop_back();
+        }
+        moments.push_back((steady, next));
+        // The newest of those that are old enough says more than the others.
+        while moments.get(1).is_some_and(|(at, _)| at.saturating_add(YOUNG) <= steady) {
+            moments.pop_front();
+        }
+    }
+
+    /// Grants of lower generations than this are settled now.
+    pub fn settled(&self, steady: Millis) -> u64 {
+        let moments = self.moments(steady);
+        let old = moments.iter().rev().find(|(at, _)| at.saturating_add(YOUNG) <= steady);
+        old.map_or(0, |(_, next)| *next)
+    }
+
+    /// When a grant of this generation will be settled, by the steady clock.
+    pub fn settles(&self, generation: u64) -> Option<Millis> {
+        let moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = moments.iter().find(|(_, next)| generation < *next);
+        first.map(|(at, _)| at.saturating_add(YOUNG))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_granted_is_young_for_a_minute() {
+        let youth = Youth::default();
+        youth.begin(7); // six grants of earlier processes
+        assert_eq!(youth.settled(5_000), 0);
+        assert_eq!((youth.settled(64_999), youth.settled(65_000)), (0, 7));
+        youth.note(10_000, 8);
+        assert_eq!((youth.settled(65_000), youth.settled(70_000)), (7, 8));
+        assert_eq!(
+            (youth.settles(6), youth.settles(7), youth.settles(8)),
+            (Some(65_000), Some(70_000), None)
+        );
+    }
+
+    #[test]
+    fn a_burst_is_never_older_than_its_last_grant_and_takes_little_room() {
+        let youth = Youth::default();
+        for n in 0..100_000u64 {
+            youth.note(n * 10, n + 1); // granted at n * 10: generation n
+        }
+        assert!(youth.moments.lock().unwrap().len() <= 62 * 2);
+        for now in [999_990u64, 1_020_000, 1_059_990, 2_000_000] {
+            let settled = youth.settled(now);
+            assert!(settled == 0 || (settled - 1) * 10 + YOUNG <= now, "{settled} at {now}");
+        }
+        assert_eq!(youth.settled(999_990 + YOUNG), 100_000);
+    }
+}

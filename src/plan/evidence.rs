@@ -1,0 +1,292 @@
+//! PROOF OF DEATH: what an Engine's lists prove of a lease or a subnet, and what they do not.
+//!
+//! Dead is only what a complete, positively identified view of the Engine that asked for the grant shows to be gone, twice.
+//! What is unreadable, filtered, unspecified, doubled, foreign, partial or new counts as alive.
+//!
+//! Promises: a [`Death`] cannot be made of anything else: it takes two [`Absence`]s, an absence takes a [`CompleteView`],
+//! and a complete view takes lists without a gap, of the Engine that the books know. Pure. Does not say who may free.
+
+use std::collections::BTreeMap;
+
+use super::change::{Kind, Record, Serial};
+use super::prefix::{Prefix, number};
+use super::request::Space;
+use super::settings::{Millis, Moment, rfc3339};
+use super::shown::{Endpoint, EngineIdentity, Lists, Network};
+use super::{Plan, Subnet};
+
+/// A lease or a subnet: serial, address for a lease, generation.
+pub type Key = (Serial, Option<u128>, u64);
+
+/// Why an Engine's lists prove nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// Something could not be read.
+    #[error("its lists are not complete: {0}")]
+    Unclear(String),
+    /// It has no name.
+    #[error("its /info lacks ID or DockerRootDir, so nobody can tell which Engine it is")]
+    Unidentified,
+    /// It is not the one that the books know.
+    #[error("it is Engine {} with data in {}, and the books know Engine {} with data in {}", shown.id, shown.root, known.id, known.root)]
+    Another {
+        /// The one in the books.
+        known: Box<EngineIdentity>,
+        /// The one that answers.
+        shown: Box<EngineIdentity>,
+    },
+    /// Nothing in its lists is in the books.
+    #[error("it shows none of the networks in the books ({0} subnets)")]
+    Stranger(usize),
+}
+
+/// Everything of one prefix in an Engine's lists.
+#[derive(Debug, Default)]
+struct Place<'a> {
+    networks: Vec<&'a Network>,
+    /// By address.
+    living: BTreeMap<u128, Vec<(&'a Network, &'a Endpoint)>>,
+    /// Gateways and auxiliary addresses.
+    set_up: BTreeMap<u128, Kind>,
+}
+
+/// Books and lists side by side.
+#[derive(Debug)]
+pub struct Sight<'a> {
+    plan: &'a Plan,
+    lists: &'a Lists,
+    drivers: &'a [String],
+    places: BTreeMap<Prefix, Place<'a>>,
+    /// How many grants of space local hold a prefix.
+    copies: BTreeMap<Prefix, usize>,
+}
+
+impl<'a> Sight<'a> {
+    /// Of these lists; `drivers` are the names that this gipam serves.
+    pub fn new(plan: &'a Plan, lists: &'a Lists, drivers: &'a [String]) -> Self {
+        let mut places: BTreeMap<Prefix, Place<'a>> = BTreeMap::new();
+        for network in &lists.networks {
+            for subnet in &network.subnets {
+                let place = places.entry(subnet.prefix).or_default();
+                place.networks.push(network);
+                let inside = |address: &&std::net::IpAddr| subnet.prefix.contains_address(**address);
+                for auxiliary in subnet.auxiliary.iter().filter(inside) {
+                    place.set_up.insert(number(*auxiliary), Kind::Auxiliary);
+                }
+                for gateway in subnet.gateway.iter().filter(inside) {
+                    place.set_up.insert(number(*gateway), Kind::Gateway);
+                }
+                for endpoint in &network.endpoints {
+                    for address in endpoint.addresses.iter().filter(inside) {
+                        place.living.entry(number(*address)).or_default().push((network, endpoint));
+                    }
+                }
+            }
+        }
+        let mut copies = BTreeMap::new();
+        for subnet in plan.subnets().filter(|subnet| subnet.is_held_locally()) {
+            *copies.entry(subnet.state.prefix).or_insert(0) += 1;
+        }
+        Self { plan, lists, drivers, places, copies }
+    }
+
+    /// Whether a network's addresses are asked of this gipam.
+    pub fn is_ours(&self, network: &Network) -> bool {
+        self.drivers.contains(&network.ipam)
+    }
+
+    /// The networks of exactly this prefix.
+    pub fn networks(&self, prefix: Prefix) -> &[&'a Network] {
+        self.places.get(&prefix).map_or(&[], |place| &place.networks)
+    }
+
+    /// Who lives at an address of a prefix.
+    pub fn living(&self, prefix: Prefix, address: u128) -> &[(&'a Network, &'a Endpoint)] {
+        self.places.get(&prefix).and_then(|place| place.living.get(&address)).map_or(&[], Vec::as_slice)
+    }
+
+    /// What of a network's set-up is at an address.
+    pub fn set_up(&self, prefix: Prefix, address: u128) -> Option<Kind> {
+        self.places.get(&prefix).and_then(|place| place.set_up.get(&address).copied())
+    }
+
+    /// Whether just one grant of space local holds a prefix.
+    pub fn is_held_once(&self, prefix: Prefix) -> bool {
+        self.copies.get(&prefix) == Some(&1)
+    }
+
+    /// Whether the lists of exactly this prefix are complete, for every grant that holds it, and of networks of ours on this
+    /// host: then whoever is not in them is not there.
+    pub fn lists_all(&self, prefix: Prefix) -> bool {
+        let networks = self.networks(prefix);
+        networks.len() >= self.copies.get(&prefix).copied().unwrap_or(1).max(1)
+            && networks.iter().all(|network| network.complete && network.is_local() && self.is_ours(network))
+    }
+
+    /// Why a lease seems to be nobody's, if it does.
+    pub fn lease_missing(&self, subnet: &Subnet, address: u128, record: &Record) -> Option<String> {
+        let prefix = subnet.state.prefix;
+        let freeable = record.leased && record.kind == Kind::Endpoint && subnet.is_held_locally();
+        if !freeable || !self.lists_all(prefix) {
+            return None;
+        }
+        if self.set_up(prefix, address).is_some() || !self.living(prefix, address).is_empty() {
+            return None;
+        }
+        let names: Vec<&str> = self.networks(prefix).iter().map(|network| network.name.as_str()).collect();
+        Some(format!("no running container of network {} has it", names.join(", ")))
+    }
+
+    /// Why a subnet seems to be nobody's, if it does.
+    pub fn subnet_missing(&self, subnet: &Subnet) -> Option<String> {
+        let prefix = subnet.state.prefix;
+        let once = self.is_held_once(prefix);
+        let overlapped = self.places.keys().any(|shown| shown.overlaps(prefix));
+        let size = (prefix.family(), prefix.length());
+        let unlocated = self.lists.networks.iter().any(|network| network.unlocated.contains(&size));
+        (subnet.is_held_locally() && once && !overlapped && !unlocated)
+            .then(|| "the Engine knows no such network".to_owned())
+    }
+
+    /// Addresses that two endpoints have at once: prefix, address, who. Copies of a prefix that were asked for
+    /// (`overlap=true`) are separate networks, each with its own.
+    pub fn doubled(&self) -> impl Iterator<Item = (Prefix, u128, &[(&'a Network, &'a Endpoint)])> {
+        self.places.iter().flat_map(move |(prefix, place)| {
+            let copied = self.is_copied(*prefix);
+            let doubled = place.living.iter().filter(move |(_, living)| {
+                living.iter().enumerate().any(|(n, (network, endpoint))| {
+                    living.iter().take(n).any(|(other, rival)| {
+                        let ours = self.is_ours(network) || self.is_ours(other);
+                        let one_network = network.id == other.id;
+                        ours && endpoint.container_id != rival.container_id && (one_network || !copied)
+                    })
+                })
+            });
+            doubled.map(move |(address, living)| (*prefix, *address, living.as_slice()))
+        })
+    }
+
+    fn is_copied(&self, prefix: Prefix) -> bool {
+        let copied = |subnet: &Subnet| {
+            subnet.is_held_locally()
+                && subnet.state.prefix == prefix
+                && subnet.state.options.get("overlap").is_some_and(|value| value == "true")
+        };
+        self.plan.at(Space::Local, prefix).iter().filter_map(|serial| self.plan.subnet(*serial)).any(copied)
+    }
+}
+
+/// Lists without a gap, of the Engine that the books know.
+#[derive(Debug)]
+pub struct CompleteView<'a> {
+    sight: &'a Sight<'a>,
+    engine: &'a EngineIdentity,
+    at: Moment,
+    settled: u64,
+}
+
+impl<'a> CompleteView<'a> {
+    /// If it is one. The look began at `at`; grants below generation `settled` were a minute old by then, by a clock that
+    /// never steps: the Engine shows an endpoint only when its container has been started.
+    ///
+    /// # Errors
+    /// Why nothing in these lists proves anything.
+    pub fn of(sight: &'a Sight<'a>, at: Moment, settled: u64) -> Result<Self, Doubt> {
+        let engine = sight.lists.engine.as_ref().ok_or(Doubt::Unidentified)?;
+        if let Some(known) = sight.plan.engine().filter(|known| *known != engine) {
+            return Err(Doubt::Another { known: Box::new(known.clone()), shown: Box::new(engine.clone()) });
+        }
+        if let Some(what) = sight.lists.unclear.first() {
+            return Err(Doubt::Unclear(what.clone()));
+        }
+        let held = sight.copies.len();
+        let witness = |prefix: &Prefix| {
+            sight.networks(*prefix).iter().any(|network| network.is_local() && sight.is_ours(network))
+        };
+        if held > 0 && !sight.copies.keys().any(witness) {
+            return Err(Doubt::Stranger(held));
+        }
+        Ok(Self { sight, engine, at, settled })
+    }
+
+    /// Which Engine it is.
+    pub const fn engine(&self) -> &EngineIdentity {
+        self.engine
+    }
+
+    /// That a lease is gone from these lists, if it is, and was old enough to be in them.
+    pub fn lease_absent(&self, subnet: &Subnet, address: u128, record: &Record) -> Option<Absence> {
+        let why = self.sight.lease_missing(subnet, address, record)?;
+        self.absence((subnet.state.serial, Some(address), record.generation), why)
+    }
+
+    /// That a subnet is gone from these lists, if it is, and was old enough to be in them.
+    pub fn subnet_absent(&self, subnet: &Subnet) -> Option<Absence> {
+        let why = self.sight.subnet_missing(subnet)?;
+        self.absence((subnet.state.serial, None, subnet.state.generation), why)
+    }
+
+    fn absence(&self, key: Key, why: String) -> Option<Absence> {
+        (key.2 < self.settled).then(|| Absence { key, at: self.at, engine: self.engine.clone(), why })
+    }
+}
+
+/// What one complete view lacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absence {
+    key: Key,
+    at: Moment,
+    engine: EngineIdentity,
+    why: String,
+}
+
+impl Absence {
+    /// Of what.
+    pub const fn key(&self) -> Key {
+        self.key
+    }
+
+    /// When the look began.
+    pub const fn at(&self) -> Moment {
+        self.at
+    }
+
+    /// What was missing: `no running container of network web has it`.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+/// The proof that something is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    key: Key,
+    evidence: Box<str>,
+}
+
+impl Death {
+    /// Two views of one Engine lacked it, so many milliseconds apart at least; one view is never two.
+    pub fn of(first: &Absence, last: &Absence, apart: Millis) -> Option<Self> {
+        let (from, to) = (first.at.steady, last.at.steady);
+        let proven = first.key == last.key && first.engine == last.engine && to > from && to - from >= apart;
+        proven.then(|| {
+            let (first, last_seen) = (rfc3339(first.at.wall), rfc3339(last.at.wall));
+            Self { key: last.key, evidence: format!("{} at {first} and {last_seen}", last.why).into() }
+        })
+    }
+
+    /// Its dockerd ended and no container outlived it (see [`callers`](super::callers)).
+    pub(super) fn with_its_dockerd(key: Key, evidence: Box<str>) -> Self {
+        Self { key, evidence }
+    }
+
+    /// Of what.
+    pub const fn key(&self) -> Key {
+        self.key
+    }
+
+    /// For the history.
+    pub fn evidence(&self) -> Box<str> {
+        self.evidence.clone()
+    }
+}

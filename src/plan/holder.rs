@@ -1,0 +1,131 @@
+//! Who holds something, and what a person can do about it, in words for messages.
+//!
+//! Promises: the command that comes first is Docker's own, since what Docker holds is freed by Docker; `gipam release` comes
+//! last, and asks the Engine first. A name is part of a command only where a shell takes it as it is. Decides nothing.
+
+use std::net::IpAddr;
+
+use super::change::{Kind, Record};
+use super::choose_address::mac_text;
+use super::error::Error;
+use super::prefix::Prefix;
+use super::request::{Dead, Space};
+use super::settings::rfc3339;
+use super::{Plan, Subnet};
+
+/// Who holds it, for a message.
+pub(super) fn holder_text(record: &Record) -> String {
+    match (record.kind, &record.name, record.mac) {
+        (Kind::Gateway, ..) => "the gateway".to_owned(),
+        (Kind::Auxiliary, ..) => "an auxiliary address of the network".to_owned(),
+        (_, Some(name), _) => name.to_string(),
+        (_, None, Some(mac)) => format!("an endpoint with MAC {}", mac_text(mac)),
+        (Kind::Endpoint, None, None) => {
+            format!("an endpoint without a name since {}", rfc3339(record.since))
+        }
+        (Kind::Unknown, None, None) => "a lease taken over from old books".to_owned(),
+    }
+}
+
+/// Whether a shell takes this as one word, and Docker as a name.
+fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    !name.is_empty() && !name.starts_with('-') && name.chars().all(plain)
+}
+
+/// The command that makes Docker give up what a container holds.
+pub fn container_command(name: &str, id: &str) -> String {
+    match (is_plain(name), is_plain(id)) {
+        (true, _) => format!("docker rm -f {name}"),
+        (false, true) => format!("docker rm -f {id}"),
+        (false, false) => "docker rm -f CONTAINER".to_owned(),
+    }
+}
+
+/// The command that makes Docker give up what a network holds.
+pub fn network_command(name: &str) -> String {
+    format!("docker network rm {}", if is_plain(name) { name } else { "NETWORK" })
+}
+
+impl Plan {
+    /// Why an address that was asked for by number is refused.
+    pub(super) fn in_use(&self, subnet: &Subnet, address: u128, record: &Record, known: &Dead) -> Error {
+        let state = &subnet.state;
+        let number = state.prefix.address(address);
+        let network = known.network(state.serial, state.generation);
+        let of_network = network.map_or_else(String::new, |name| format!(" (network {name})"));
+        let release = self.release_command(subnet, Some(number));
+        let shown = known.holder(state.serial, address, record.generation);
+        let (holder, remedy) = match (record.kind, shown, &record.name) {
+            (Kind::Gateway, ..) => {
+                (format!("{}{of_network}", holder_text(record)), "choose another address".to_owned())
+            }
+            (Kind::Auxiliary, ..) => (
+                format!("{}{of_network}", holder_text(record)),
+                "choose another address, or recreate the network without it".to_owned(),
+            ),
+            (_, Some(shown), _) => (
+                format!("container {} in network {}", shown.container, shown.network),
+                format!("free it with: {}", container_command(&shown.container, &shown.container_id)),
+            ),
+            (_, None, Some(name)) => (
+                format!("container {name}{of_network}"),
+                format!(
+                    "free it with: {}; if there is no such container: {release}",
+                    container_command(name, "")
+                ),
+            ),
+            (_, None, None) => (
+                format!("{}{of_network}", holder_text(record)),
+                format!("find its container with: docker network inspect; if none has it: {release}"),
+            ),
+        };
+        Error::AddressInUse { address: number, holder, remedy }
+    }
+
+    /// Why a subnet that was asked for by number is refused.
+    pub(super) fn overlap(&self, subnet: &Subnet, asked: Prefix, known: &Dead) -> Error {
+        let state = &subnet.state;
+        let release = self.release_command(subnet, None);
+        let (holder, remedy) = match known.network(state.serial, state.generation) {
+            Some(name) => (
+                format!("to network {name}"),
+                format!("use another subnet, or free it with: {}", network_command(name)),
+            ),
+            None if state.space == Space::Global => (
+                "to a network of the Swarm".to_owned(),
+                format!(
+                    "use another subnet, or free it with: docker network rm; if no network has it: {release}"
+                ),
+            ),
+            None => (
+                "to a network".to_owned(),
+                format!(
+                    "use another subnet, or find its network with: docker network inspect; if none has it: {release}"
+                ),
+            ),
+        };
+        let since = rfc3339(state.granted_at);
+        Error::PoolOverlap { asked, existing: state.prefix, holder, space: state.space, since, remedy }
+    }
+
+    /// How a person frees it by hand.
+    pub(super) fn release_command(&self, subnet: &Subnet, address: Option<IpAddr>) -> String {
+        let address = address.map_or_else(String::new, |address| format!(" {address}"));
+        format!("gipam release {}{address} --force", self.command_name(subnet))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_a_shell_would_split_never_becomes_part_of_a_command() {
+        assert_eq!(container_command("web_1.a-b", "id"), "docker rm -f web_1.a-b");
+        assert_eq!(container_command("a; rm -rf /", "4f"), "docker rm -f 4f");
+        assert_eq!(container_command("$(x)", "`"), "docker rm -f CONTAINER");
+        assert_eq!(network_command("-f"), "docker network rm NETWORK");
+        assert_eq!(network_command("front"), "docker network rm front");
+    }
+}

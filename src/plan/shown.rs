@@ -1,0 +1,126 @@
+//! What an Engine shows: its networks, what lives in them, and what in its lists could not be read.
+//!
+//! Promises: plain values, as `docker::engine` reads them. A network that holds nothing (a `--config-only` template, a
+//! family that is switched off) is not among them. Where the Engine shows a size instead of a prefix (P28), the prefix is
+//! taken from an address that lives in it. Decides nothing: see [`evidence`](super::evidence).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::prefix::{Family, Prefix, number};
+use super::request::Mac;
+
+/// One Engine, as it names itself in `/info`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineIdentity {
+    /// Its `ID`.
+    pub id: Box<str>,
+    /// Its `DockerRootDir`: another one holds other networks, whatever the id.
+    pub root: Box<str>,
+}
+
+/// Everything that one look at an Engine read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lists {
+    /// Which Engine; absent if it does not say.
+    pub engine: Option<EngineIdentity>,
+    /// Its networks, of all IPAM drivers.
+    pub networks: Vec<Network>,
+    /// What was missing or could not be read: then the list may lack something.
+    pub unclear: Vec<String>,
+}
+
+/// A network as the Engine shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// `local`, `swarm` or `global`.
+    pub scope: String,
+    /// Its IPAM driver.
+    pub ipam: String,
+    /// The options of its IPAM driver.
+    pub options: BTreeMap<String, String>,
+    /// Its subnets.
+    pub subnets: Vec<Configured>,
+    /// Subnets of which the Engine shows only the size, and nothing that lives there: family and length.
+    pub unlocated: Vec<(Family, u8)>,
+    /// Its live endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// Whether `endpoints` are all that there are: the network was inspected, and everything in it could be read.
+    pub complete: bool,
+}
+
+/// A subnet of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configured {
+    /// Its prefix.
+    pub prefix: Prefix,
+    /// Its `--ip-range`.
+    pub range: Option<Prefix>,
+    /// Its gateway, where the network or one of its containers shows one (P26: not always).
+    pub gateway: Option<IpAddr>,
+    /// Its `--aux-address`es.
+    pub auxiliary: Vec<IpAddr>,
+}
+
+/// A live endpoint of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The container's name.
+    pub container: String,
+    /// The container's id; `lb-NETWORK` or `ingress-sbox` for those of Swarm, which are not containers.
+    pub container_id: String,
+    /// Its addresses of both families.
+    pub addresses: Vec<IpAddr>,
+    /// Its MAC.
+    pub mac: Option<Mac>,
+}
+
+impl Network {
+    /// Whether Docker asks this host's driver for it, and not a Swarm manager's.
+    pub fn is_local(&self) -> bool {
+        self.scope == "local"
+    }
+
+    /// Its subnet of exactly this prefix.
+    pub fn subnet(&self, prefix: Prefix) -> Option<&Configured> {
+        self.subnets.iter().find(|subnet| subnet.prefix == prefix)
+    }
+
+    /// The endpoints that are live at this address of a prefix.
+    pub fn living(&self, prefix: Prefix, address: u128) -> impl Iterator<Item = &Endpoint> {
+        let here = move |shown: &IpAddr| prefix.contains_address(*shown) && number(*shown) == address;
+        self.endpoints.iter().filter(move |endpoint| endpoint.addresses.iter().any(here))
+    }
+
+    /// What sets the network up at this address: its gateway, or an auxiliary address.
+    pub fn set_up(&self, prefix: Prefix, address: u128) -> Option<super::change::Kind> {
+        use super::change::Kind;
+        let is = |shown: &IpAddr| prefix.contains_address(*shown) && number(*shown) == address;
+        self.subnets.iter().find_map(|subnet| {
+            if subnet.gateway.as_ref().is_some_and(is) {
+                return Some(Kind::Gateway);
+            }
+            subnet.auxiliary.iter().any(is).then_some(Kind::Auxiliary)
+        })
+    }
+
+    /// Finds the prefix of a subnet of which the Engine shows only the size (P28), by what lives there.
+    pub fn locate(&mut self, family: Family, length: u8, template: &Configured) {
+        let lives = self.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).chain(&template.gateway);
+        let mut found: Vec<Prefix> = lives
+            .filter(|address| Family::of(**address) == family)
+            .map(|address| Prefix::new(family, number(*address), length))
+            .filter(|prefix| self.subnet(*prefix).is_none())
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        if found.is_empty() {
+            self.unlocated.push((family, length));
+        }
+        self.subnets.extend(found.into_iter().map(|prefix| Configured { prefix, ..template.clone() }));
+    }
+}

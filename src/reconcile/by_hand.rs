@@ -1,0 +1,139 @@
+//! What a person asks of repair: to adopt one network, to release what no container has, to trust another Engine.
+//!
+//! Promises: the Engine is asked first; what it shows alive is not released, and the refusal names who holds it and Docker's
+//! own command that frees it. What is released is the very lease or grant that was looked at.
+
+use std::net::IpAddr;
+
+use super::findings::unnamed;
+use super::networks::Outcome;
+use super::run::Reconciler;
+use super::{Finding, unavailable};
+use crate::ledger::Refusal;
+use crate::plan::Subnet;
+use crate::plan::change::Kind;
+use crate::plan::error::ErrorKind;
+use crate::plan::evidence::{CompleteView, Doubt, Sight};
+use crate::plan::holder::{container_command, network_command};
+use crate::plan::prefix::Prefix;
+use crate::plan::request::{Repair, Request, Space};
+
+/// The way out where the Engine cannot say what is alive.
+pub(super) const WITHOUT: &str = "if you know that no container has it, repeat with --without-engine";
+
+impl Reconciler {
+    /// Adopts one network under a PoolID that a person gives, or gives it to one that is adopted already.
+    pub(super) async fn adopt_by_hand(&mut self, prefix: Prefix, id: &str) -> Result<Finding, Refusal> {
+        let (known, lists) = self.see().await.map_err(unavailable)?;
+        let look = self.compare(&known, &lists);
+        let refused = |kind, text| Err(Refusal { kind, text });
+        let held = |subnet: &&Subnet| subnet.is_held_locally() && subnet.state.prefix == prefix;
+        if let Some(subnet) = known.plan.subnets().find(held) {
+            let wish = Repair::NameSubnet { prefix, id: id.to_owned() };
+            self.ledger.ask(Request::Repair(Box::new(wish))).await?;
+            let action = format!("its PoolID is {id} from now on");
+            return Ok(Finding { action, advice: None, ..unnamed(subnet, &known) });
+        }
+        let Some(mut unknown) = look.unknown_networks.into_iter().find(|it| it.adoption.prefix == prefix)
+        else {
+            let text = format!(
+                "the Engine at {} has no network of ours with the subnet {prefix}; see: gipam gc",
+                self.engine.display()
+            );
+            return refused(ErrorKind::Missing, text);
+        };
+        if let Some(obstacle) = unknown.obstacle {
+            return refused(ErrorKind::Taken, format!("{prefix} is not adopted: {obstacle}"));
+        }
+        unknown.adoption.id = Some(id.to_owned());
+        let wish = Repair::AdoptSubnet(Box::new(unknown.adoption.clone()));
+        self.ledger.ask(Request::Repair(Box::new(wish))).await?;
+        self.learned = true;
+        Ok(unknown.finding(Outcome::Adopted))
+    }
+
+    /// From now on the Engine that answers is the one that holds what is in the books.
+    pub(super) async fn trust(&mut self) -> Result<Vec<Finding>, Refusal> {
+        let (_, lists) = self.see().await.map_err(unavailable)?;
+        let Some(engine) = lists.engine else {
+            return Err(unavailable(format!(
+                "the Engine at {}: {}",
+                self.engine.display(),
+                Doubt::Unidentified
+            )));
+        };
+        tracing::info!("by hand: the books belong to Engine {} with data in {}", engine.id, engine.root);
+        self.ledger.ask(Request::Repair(Box::new(Repair::Engine(Box::new(engine))))).await?;
+        self.look(false).await.map_err(unavailable)
+    }
+
+    /// Releases a lease or a subnet that the Engine does not show alive.
+    pub(super) async fn release_by_hand(
+        &mut self,
+        subnet: String,
+        address: Option<IpAddr>,
+    ) -> Result<Vec<Finding>, Refusal> {
+        let ask = async |generation| {
+            let force = Request::Force { subnet: subnet.clone(), address, generation };
+            self.ledger.ask(force).await.map(|_| Vec::new())
+        };
+        let seen = self.see().await;
+        let (known, lists) = seen.map_err(|text| unavailable(format!("{text}; {WITHOUT}")))?;
+        let Ok(named) = known.plan.named(&subnet) else { return ask(None).await };
+        let Some((number, generation)) = lease_or_grant(named, address) else { return ask(None).await };
+        let sight = Sight::new(&known.plan, &lists, &self.drivers);
+        if let Some(text) = alive(&sight, named, number) {
+            return Err(Refusal { kind: ErrorKind::Taken, text });
+        }
+        let doubt = match CompleteView::of(&sight, known.at, known.settled) {
+            Ok(_) | Err(Doubt::Stranger(_)) => None,
+            Err(doubt) => Some(format!("the Engine at {} proves nothing: {doubt}", self.engine.display())),
+        };
+        let young = (generation >= known.settled).then(|| {
+            "it was granted less than a minute ago, so its container may just be starting".to_owned()
+        });
+        if let Some(why) = doubt.or(young) {
+            return Err(unavailable(format!("{subnet} is not released: {why}; {WITHOUT}")));
+        }
+        ask(Some(generation)).await
+    }
+}
+
+/// The number of the address, if one is meant, and the generation of what would be released.
+fn lease_or_grant(subnet: &Subnet, address: Option<IpAddr>) -> Option<(Option<u128>, u64)> {
+    let Some(address) = address else { return Some((None, subnet.state.generation)) };
+    let number = subnet.number_of(address)?;
+    let record = subnet.addresses.get(number).filter(|record| record.leased)?;
+    Some((Some(number), record.generation))
+}
+
+/// Who has it, and how Docker frees it, if the Engine shows that.
+fn alive(sight: &Sight<'_>, subnet: &Subnet, number: Option<u128>) -> Option<String> {
+    let prefix = subnet.state.prefix;
+    let Some(number) = number else {
+        let network = sight.networks(prefix).first()?;
+        let (name, command) = (&network.name, network_command(&network.name));
+        return Some(format!("subnet {prefix} is in use: network {name} has it; remove it with: {command}"));
+    };
+    let address = prefix.address(number);
+    if let Some((network, endpoint)) = sight.living(prefix, number).first() {
+        let (container, network) = (&endpoint.container, &network.name);
+        let command = container_command(container, &endpoint.container_id);
+        return Some(format!(
+            "address {address} is in use: container {container} in network {network} has it; free it with: {command}, or: \
+             docker network disconnect {network} {container}"
+        ));
+    }
+    let network = sight.networks(prefix).first()?;
+    let (what, command) = match (sight.set_up(prefix, number), subnet.addresses.get(number)?.kind) {
+        (Some(Kind::Auxiliary), _) => ("an auxiliary address", network_command(&network.name)),
+        // An Engine may hide the gateway of a living network (P26).
+        (Some(_), _) | (None, Kind::Gateway) => ("the gateway", network_command(&network.name)),
+        (None, _) if subnet.state.space == Space::Global => ("an address", network_command(&network.name)),
+        (None, _) => return None,
+    };
+    let name = &network.name;
+    Some(format!(
+        "address {address} is in use: it is {what} of network {name}, which frees it with: {command}"
+    ))
+}

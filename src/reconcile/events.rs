@@ -1,0 +1,95 @@
+//! The Engine's events: something happened, so look.
+//!
+//! Promises: at most one stream at a time, and none before a look has succeeded since the last one ended; streams that end at
+//! once (a proxy that forbids `/events` answers 403) are tried at ever longer intervals. Knows no event's content.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::docker::engine;
+
+/// After the first stream that ended early; doubled with each further one.
+const FIRST: Duration = Duration::from_secs(2);
+/// Never longer.
+const LONGEST: Duration = Duration::from_secs(600);
+/// A stream that lived so long was a good one.
+const GOOD: Duration = Duration::from_secs(60);
+
+/// A task that ends with whoever holds this.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What is heard.
+pub(super) enum Heard {
+    /// Something happened.
+    Event,
+    /// The stream ended.
+    End,
+}
+
+/// The stream, or when to open one.
+pub(super) struct Events {
+    engine: PathBuf,
+    happens: mpsc::Sender<Heard>,
+    stream: Option<(AbortOnDrop, Instant)>,
+    /// Streams in a row that ended early.
+    early: u32,
+    not_before: Instant,
+}
+
+impl Events {
+    /// Of this Engine; what happens goes to `happens`.
+    pub(super) fn new(engine: PathBuf, happens: mpsc::Sender<Heard>) -> Self {
+        Self { engine, happens, stream: None, early: 0, not_before: Instant::now() }
+    }
+
+    /// A look has succeeded: opens a stream, if there is none and it is time.
+    pub(super) fn open(&mut self) {
+        if self.stream.is_some() || Instant::now() < self.not_before {
+            return;
+        }
+        let (engine, happens) = (self.engine.clone(), self.happens.clone());
+        let task = tokio::spawn(async move {
+            // A full channel means that a look is due anyway.
+            let end = engine::follow_events(&engine, || drop(happens.try_send(Heard::Event))).await;
+            tracing::debug!("repair: the stream of the Engine's events ended: {end:?}");
+            let _ = happens.send(Heard::End).await;
+        });
+        self.stream = Some((AbortOnDrop(task), Instant::now()));
+    }
+
+    /// The stream ended. When to look next, and to open another one with it.
+    pub(super) fn ended(&mut self) -> Instant {
+        let good = self.stream.take().is_some_and(|(_, since)| since.elapsed() >= GOOD);
+        self.early = if good { 0 } else { self.early.saturating_add(1) };
+        self.not_before = Instant::now() + wait_after(self.early);
+        self.not_before
+    }
+}
+
+fn wait_after(early: u32) -> Duration {
+    match early {
+        0 => FIRST,
+        n => FIRST.saturating_mul(2u32.saturating_pow(n - 1)).min(LONGEST),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_that_end_at_once_are_tried_ever_less_often() {
+        let waits: Vec<u64> = (0..12).map(|early| wait_after(early).as_secs()).collect();
+        assert_eq!(waits, [2, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
+        assert_eq!(wait_after(u32::MAX), LONGEST);
+    }
+}

@@ -1,0 +1,265 @@
+//! PROOF OF DEATH, end to end: what an Engine lists and how, and what is still leased ten minutes of looks later.
+//!
+//! Holds: what is unreadable, filtered, unspecified, doubled, foreign, partial or new counts as alive; what a person releases by
+//! force is asked of the Engine first; one address at two endpoints is reported.
+
+use gipam::plan::change::Kind;
+use gipam::plan::request::{AddressRequest, Request};
+use serde_json::{Value, json};
+
+use crate::clock;
+use crate::world::{GRACE, Network, World, later};
+
+/// A lease of `10.9.0.9` in network `web`, which the Engine shows without it, beside a network that lives.
+async fn leaked(now: fn() -> u64) -> World {
+    let world = World::witnessed(now, true).await;
+    let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[]);
+    world
+}
+
+/// Looks on for a time in which whatever is dead is freed; whether the lease still stands.
+async fn stands(world: &World, clock: &std::sync::atomic::AtomicU64) -> bool {
+    for _ in 0..4 {
+        later(clock, GRACE);
+        world.handle.look(true).await.unwrap();
+    }
+    world.leases().iter().any(|(address, _)| address == "10.9.0.9")
+}
+
+fn change(world: &World, network: &str, change: impl FnOnce(&mut Network)) {
+    change(world.shown.lock().unwrap().get_mut(network).unwrap());
+}
+
+fn field(world: &World, network: &str, key: &str, value: Value) {
+    change(world, network, |network| drop(network.fields.insert(key.to_owned(), value)));
+}
+
+#[tokio::test]
+async fn a_lease_that_a_whole_view_lacks_is_freed() {
+    clock!(CLOCK, now);
+    let world = leaked(now).await;
+    assert!(!stands(&world, &CLOCK).await, "or the other tests here prove nothing");
+}
+
+#[tokio::test]
+async fn unreadable_filtered_foreign_and_partial_views_free_nothing() {
+    type Change = fn(&World);
+    let info = |world: &World, key: &str, value: Value| world.info.lock().unwrap()[key] = value;
+    let _ = info;
+    let cases: [(&str, Change); 11] = [
+        ("no id", |world| world.info.lock().unwrap()["ID"] = json!("")),
+        ("no data root", |world| world.info.lock().unwrap()["DockerRootDir"] = Value::Null),
+        ("fewer containers are listed than there are", |world| {
+            world.info.lock().unwrap()["Containers"] = json!(3);
+        }),
+        ("a subnet that is none", |world| {
+            let config = json!({"Driver": "gipam", "Config": [{"Subnet": "10.9.0.0/33"}]});
+            field(world, "witness", "IPAM", config);
+        }),
+        ("the network of a driver that has another name now", |world| {
+            let config = json!({"Driver": "renamed", "Config": [{"Subnet": "10.9.0.0/24"}]});
+            field(world, "web", "IPAM", config);
+        }),
+        ("a network of Docker's own driver", |world| {
+            let config = json!({"Driver": "default", "Config": [{"Subnet": "10.9.0.0/24"}]});
+            field(world, "web", "IPAM", config);
+        }),
+        ("without a list of endpoints", |world| field(world, "web", "Containers", Value::Null)),
+        ("an endpoint that cannot be read", |world| {
+            field(world, "web", "Containers", json!({"id": {"Name": "one", "IPv4Address": "10.9.0.x/24"}}));
+        }),
+        ("an auxiliary address", |world| {
+            change(world, "web", |network| drop(network.auxiliary.insert("a".into(), "10.9.0.9".into())));
+        }),
+        ("of a Swarm", |world| field(world, "web", "Scope", json!("swarm"))),
+        ("a container that is in it and says nothing more", |world| {
+            world.say("one", "running", "web", "not an address");
+        }),
+    ];
+    for (what, change) in cases {
+        clock!(CLOCK, now);
+        let world = leaked(now).await;
+        change(&world);
+        assert!(stands(&world, &CLOCK).await, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn another_data_root_another_engine_and_everything_dead_are_reported_and_free_nothing() {
+    for (key, value) in [("ID", "another"), ("DockerRootDir", "/mnt/docker")] {
+        clock!(CLOCK, now);
+        let world = leaked(now).await;
+        world.look().await; // this is the Engine
+        world.info.lock().unwrap()[key] = json!(value);
+        assert!(stands(&world, &CLOCK).await, "{key}");
+        let findings = world.look().await;
+        let engine = findings.iter().find(|found| found.what == "engine").unwrap();
+        assert!(
+            engine.why.contains(value) && engine.why.contains("and the books know Engine engine"),
+            "{}",
+            engine.why
+        );
+        assert_eq!(engine.action, "nothing is freed");
+        assert!(engine.advice.as_ref().unwrap().contains("gipam gc --new-engine"));
+        // a person knows better
+        world.handle.trust().await.unwrap();
+        assert!(!stands(&world, &CLOCK).await);
+    }
+    clock!(CLOCK, now);
+    let world = leaked(now).await;
+    world.look().await;
+    world.shown.lock().unwrap().clear();
+    assert!(stands(&world, &CLOCK).await, "also with unknown_subnets = \"free\"");
+    let held = world.plan().subnets().filter(|subnet| subnet.is_held()).count();
+    assert_eq!(held, 2);
+    let findings = world.look().await;
+    let engine = findings.iter().find(|found| found.what == "engine").unwrap();
+    assert!(engine.why.ends_with("it shows none of the networks in the books (2 subnets)"), "{}", engine.why);
+}
+
+#[tokio::test]
+async fn p28_a_size_for_a_subnet_is_found_by_what_lives_in_it() {
+    clock!(CLOCK, now);
+    let world = leaked(now).await;
+    change(&world, "web", |network| {
+        network.subnet = "0.0.0.0/24".into();
+        network.endpoints.insert("two".into(), "10.9.0.44/24".into());
+    });
+    let findings = world.look().await;
+    let about = |text: &str| findings.iter().filter(|found| found.subnet.starts_with(text)).count();
+    assert_eq!((about("0.0.0.0"), about("10.9.0.0")), (0, 1), "{findings:?}");
+    assert!(world.leases().iter().any(|(address, _)| address == "10.9.0.44"), "the living are adopted");
+    assert!(!stands(&world, &CLOCK).await, "and the lease that nobody has is found");
+    let held = |world: &World| world.plan().subnets().filter(|subnet| subnet.is_held()).count();
+    assert_eq!(held(&world), 2, "the subnet is alive");
+    change(&world, "web", |network| network.endpoints.clear());
+    stands(&world, &CLOCK).await;
+    assert_eq!(held(&world), 2, "with nobody in it, too");
+}
+
+#[tokio::test]
+async fn p28_a_template_and_a_family_that_is_off_hold_nothing() {
+    clock!(CLOCK, now);
+    let world = World::witnessed(now, true).await;
+    world.show("template", "10.9.5.0/24", &[]);
+    field(&world, "template", "ConfigOnly", json!(true));
+    world.show("v4", "2001:db8:5::/64", &[]);
+    field(&world, "v4", "EnableIPv6", json!(false));
+    assert_eq!(world.handle.look(true).await.unwrap(), vec![], "nothing to adopt");
+    // made from the template: the living network is adopted
+    world.show("live", "10.9.5.0/24", &[("one", "10.9.5.7")]);
+    let findings = world.handle.look(true).await.unwrap();
+    assert_eq!(findings[0].action, "adopted with 1 address", "{findings:?}");
+    // and a template alone keeps no subnet from being dead
+    world.shown.lock().unwrap().remove("live");
+    for _ in 0..3 {
+        later(&CLOCK, GRACE);
+        world.handle.look(true).await.unwrap();
+    }
+    assert_eq!(world.plan().subnets().filter(|subnet| subnet.is_held()).count(), 1);
+}
+
+#[tokio::test]
+async fn a_fixed_address_asked_for_at_once_is_an_endpoint_and_found_dead() {
+    clock!(CLOCK, now);
+    let world = World::witnessed(now, true).await;
+    let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    for text in ["10.9.0.9", "10.9.0.5", "10.9.0.6"] {
+        let address = Some(text.parse().unwrap());
+        let request = AddressRequest { id: id.clone(), address, ..AddressRequest::default() };
+        world.ask(Request::Address(request)).await.unwrap();
+    }
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.6")]);
+    change(&world, "web", |network| drop(network.auxiliary.insert("printer".into(), "10.9.0.5".into())));
+    world.look().await;
+    assert_eq!(
+        world.leases(),
+        [("10.9.0.5", Kind::Auxiliary), ("10.9.0.6", Kind::Endpoint), ("10.9.0.9", Kind::Endpoint)]
+            .map(|(address, kind)| (address.to_owned(), kind))
+    );
+    assert!(!stands(&world, &CLOCK).await);
+    assert_eq!(world.leases().len(), 2);
+}
+
+#[tokio::test]
+async fn auxiliary_addresses_that_the_engine_lists_are_held() {
+    clock!(CLOCK, now);
+    let world = World::witnessed(now, false).await;
+    let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[]);
+    change(&world, "web", |network| drop(network.auxiliary.insert("printer".into(), "10.9.0.5".into())));
+    world.look().await;
+    assert_eq!(world.leases(), [("10.9.0.5".to_owned(), Kind::Auxiliary)]);
+    let refused = world.lease(&id, Some("10.9.0.5"), 1).await.unwrap_err();
+    assert!(refused.contains("an auxiliary address of the network"), "{refused}");
+}
+
+#[tokio::test]
+async fn one_address_at_two_living_endpoints_is_a_finding_and_an_event() {
+    clock!(CLOCK, now);
+    let world = World::witnessed(now, false).await;
+    let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9"), ("two", "10.9.0.9")]);
+    for _ in 0..2 {
+        let findings = world.look().await;
+        assert_eq!(findings[0].what, "duplicate", "the worst comes first: {findings:?}");
+        assert_eq!(findings[0].holder.as_deref(), Some("one, two"));
+        assert!(findings[0].why.contains("container one in network web and container two in network web"));
+    }
+    assert_eq!(world.handle.meters().duplicates(), 1);
+    let told = world.history("10.9.0.9").into_iter().filter(|(event, _)| event == "duplicate").count();
+    assert_eq!(told, 1, "once for as long as it is so");
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9")]);
+    world.look().await;
+    assert_eq!(world.handle.meters().duplicates(), 0);
+}
+
+#[tokio::test]
+async fn a_release_by_hand_asks_the_engine_first_and_names_who_holds_it() {
+    clock!(CLOCK, now);
+    let world = leaked(now).await;
+    let id = world.plan().subnets().last().unwrap().state.id.clone();
+    world.lease(&id, Some("10.9.0.10"), 2).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.10")]);
+    let release = |subnet: &str, address: Option<&str>| {
+        world.handle.release(subnet.to_owned(), address.map(|text| text.parse().unwrap()))
+    };
+    let young = release("10.9.0.0/24", Some("10.9.0.9")).await.unwrap_err();
+    assert!(young.text.contains("granted less than a minute ago"), "{young}");
+    later(&CLOCK, 60_000);
+    let alive = release("10.9.0.0/24", Some("10.9.0.10")).await.unwrap_err();
+    assert_eq!(
+        alive.text,
+        "address 10.9.0.10 is in use: container one in network web has it; free it with: docker rm -f one, or: docker \
+         network disconnect web one"
+    );
+    assert_eq!(alive.kind, gipam::plan::error::ErrorKind::Taken);
+    let network = release(&id, None).await.unwrap_err();
+    assert!(network.text.ends_with("network web has it; remove it with: docker network rm web"), "{network}");
+    release("10.9.0.0/24", Some("10.9.0.9")).await.unwrap();
+    let missing = release("10.9.0.0/24", Some("10.9.0.9")).await.unwrap_err();
+    assert!(missing.text.contains("is not leased in"), "{missing}");
+    world.info.lock().unwrap()["ID"] = json!("another");
+    world.show("web", "10.9.0.0/24", &[]);
+    let other = release("10.9.0.0/24", Some("10.9.0.10")).await.unwrap_err();
+    assert!(other.text.ends_with("repeat with --without-engine"), "{other}");
+}
+
+#[tokio::test]
+async fn the_name_goes_with_the_mac_not_with_the_address_alone() {
+    clock!(CLOCK, now);
+    let world = World::witnessed(now, false).await;
+    let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[]);
+    for (mac, names) in [("02:00:00:00:00:02", 0), ("02:00:00:00:00:01", 1)] {
+        let one = json!({"id-one": {"Name": "one", "IPv4Address": "10.9.0.9/24", "MacAddress": mac}});
+        field(&world, "web", "Containers", one);
+        world.look().await;
+        let reader = gipam::store::Reader::open(&world.books).unwrap();
+        assert_eq!(reader.names().unwrap().len(), names, "{mac}");
+    }
+}
