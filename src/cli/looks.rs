@@ -118,7 +118,8 @@ fn grouped(findings: &[doctor::Finding]) -> String {
         let all: Vec<&doctor::Finding> =
             findings.iter().filter(|finding| finding.verdict == verdict).collect();
         if !all.is_empty() {
-            counts.push(format!("{} {}", all.len(), word.to_lowercase()));
+            let plural = if verdict == Verdict::Warning && all.len() > 1 { "s" } else { "" };
+            counts.push(format!("{} {}{plural}", all.len(), word.to_lowercase()));
         }
         let mut kinds: Vec<(Kind<'_>, Vec<&doctor::Finding>)> = Vec::new();
         for finding in all {
