@@ -124,7 +124,7 @@ fn grouped(findings: &[doctor::Finding]) -> String {
         let mut kinds: Vec<(Kind<'_>, Vec<&doctor::Finding>)> = Vec::new();
         for finding in all {
             let kind = (kind(&finding.check), finding.advice.as_deref());
-            match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            match kinds.iter_mut().find(|(known, _)| *known == kind && is_many(kind.0)) {
                 Some((_, same)) => same.push(finding),
                 None => kinds.push((kind, vec![finding])),
             }
@@ -134,9 +134,9 @@ fn grouped(findings: &[doctor::Finding]) -> String {
             let alike = same.iter().all(|finding| finding.found == first.found);
             let what = match (same.len(), alike) {
                 (1, _) => format!("{}: {}", first.check, first.found),
-                (count, true) => format!("{count} {}: {}", plural(kind), first.found),
+                (count, true) => format!("{count} {kind}s: {}", first.found),
                 (count, false) => {
-                    format!("{count} {}, such as {}: {}", plural(kind), first.check, first.found)
+                    format!("{count} {kind}s, such as {}: {}", first.check, first.found)
                 }
             };
             text.push_str(&format!("{word:<8}{}\n", escaped(&what)));
@@ -152,16 +152,14 @@ type Kind<'a> = (&'a str, Option<&'a str>);
 /// What a check is about: `pool` of `pool lan (192.0.2.0/24)`.
 fn kind(check: &str) -> &str {
     match check.split_once(' ') {
-        Some((kind @ ("pool" | "driver" | "hook"), _)) => kind,
+        Some((kind, _)) if is_many(kind) => kind,
         _ => check,
     }
 }
 
-fn plural(kind: &str) -> String {
-    match kind {
-        "pool" | "driver" | "hook" => format!("{kind}s"),
-        other => format!("times {other}"),
-    }
+/// Of these there may be many on one host.
+fn is_many(kind: &str) -> bool {
+    matches!(kind, "pool" | "driver" | "hook")
 }
 
 fn indented(text: &str) -> String {
