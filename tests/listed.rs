@@ -355,6 +355,13 @@ fn networks_of_this_driver_are_adopted_and_those_of_others_left_with_advice() {
     assert_eq!(house.json(&["subnets"])[1]["id"], id);
 }
 
+/// What podman network inspect prints.
+const PODMAN: &str = r#"[{"name":"web","id":"06c4","driver":"bridge","network_interface":"podman1","subnets":
+    [{"subnet":"198.18.90.0/24","gateway":"198.18.90.1"}],"ipam_options":{"driver":"host-local"},"containers":{}}]"#;
+/// What docker inspect CONTAINER prints.
+const CONTAINER: &str =
+    r#"[{"Id":"19a4","Name":"/web","Config":{"Image":"x"},"NetworkSettings":{"Networks":{}}}]"#;
+
 #[test]
 fn what_is_no_list_is_refused_by_what_it_was_said_to_be() {
     let house = house();
@@ -364,6 +371,23 @@ fn what_is_no_list_is_refused_by_what_it_was_said_to_be() {
         (TABLE, &["--replace"], "--replace belongs to a lease file"),
         ("[{\"Name\": 7}]", &[], "line 1, column 11: this is not what docker network inspect prints"),
         ("[", &[], "line 1, column 1: this is not what docker network inspect prints"),
+        (
+            PODMAN,
+            &["--inspect"],
+            "the network web is one of podman's; give the output of: docker network inspect",
+        ),
+        (PODMAN, &[], "the network web is one of podman's"),
+        (CONTAINER, &["--inspect"], "it describes the container /web, not a network"),
+        ("[{\"Name\":\"web\",\"Driver\":\"bridge\"}]", &["--inspect"], "the entry web has no IPAM"),
+        ("{\"Name\":\"a\",\"IPAM\":{}}\n{\"Name\":\"b\",\"IPAM\":{}}\n", &["--inspect"], "line 2, column 1"),
+        ("{\"Name\":\"a\"}\n{\"Name\":\"b\"}\n", &["--inspect"], "is not what docker network inspect prints"),
+        ("{\"Name\":\"a\"}\n{\"Name\":\"b\"}\n", &[], "lease file"),
+        ("[7]", &["--inspect"], "is not what docker network inspect prints"),
+        (
+            "[{\"Name\":\"a\",\"IPAM\":{\"Driver\":\"gipam\",\"Config\":[{\"Subnet\":\"198.18.3.0/33\"}]}}]",
+            &[],
+            "its Subnet \"198.18.3.0/33\" is not a prefix",
+        ),
     ] {
         let (code, text) = import(&house, "list", content, more);
         assert_eq!(code, 2, "{text}");

@@ -4,13 +4,13 @@
 //! to do instead and changes nothing; a repeat succeeds and changes nothing; a rehearsal says the same and changes
 //! nothing. Leases that are there stay. Knows no HTTP.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 
 use super::error::{AdminError, Kind};
+use super::meant;
 use super::rows::{ChangedRow, HeldRow};
 use crate::docker::wire::{parse_mac, tidy_name};
 use crate::ledger::{Altered, Ledger, Refusal};
@@ -18,6 +18,7 @@ use crate::plan::change::Record;
 use crate::plan::pins::{Holder, PinRequest, Pinned};
 use crate::plan::prefix::AddressRange;
 use crate::plan::settings::Settings;
+use crate::plan::written;
 use crate::plan::{Plan, ReservedBy, Subnet, mac_text};
 use crate::settle::difference;
 
@@ -117,6 +118,15 @@ fn reserve_notes(plan: &Plan, range: AddressRange) -> Vec<String> {
         ReservedBy::Configuration => format!("the configuration reserves it too ({reserved})"),
         ReservedBy::Hand => format!("it lies in {reserved}, which is reserved by hand too"),
     }));
+    let whole = plan.settings().pools.iter().flat_map(|pool| [(pool, pool.v4), (pool, pool.v6)]);
+    for (pool, base) in whole.filter_map(|(pool, base)| Some((pool, base?.base))) {
+        if range.covers(&AddressRange::of(base)) {
+            notes.push(format!(
+                "all of {base} is reserved then, so pool {} gives no further subnet; gipam pool close {} says so",
+                pool.name, pool.name
+            ));
+        }
+    }
     if plan.pools_touching(range).next().is_none() && plan.subnets_touching(range).is_empty() {
         notes.push(
             "it lies outside of all pools and subnets: it will matter to those that touch it".to_owned(),
@@ -151,12 +161,7 @@ pub(super) async fn unreserve(
 }
 
 fn parsed(text: &str) -> Result<AddressRange, AdminError> {
-    AddressRange::parse(text).ok_or_else(|| {
-        let text = format!(
-            "{text:?} is not an address, a prefix or a range; write 192.0.2.7, 192.0.2.0/28 or 192.0.2.100-192.0.2.110"
-        );
-        AdminError::new(Kind::Invalid, text)
-    })
+    written::range(text).map_err(|error| AdminError::new(Kind::Invalid, error.to_string()))
 }
 
 /// `1 subnet is held now`, `3 addresses are leased now`.
@@ -191,7 +196,7 @@ pub(super) struct Pinning {
 
 /// `gipam pin NAME ADDRESS`.
 pub(super) async fn pin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, AdminError> {
-    let address = address(&asked.address)?;
+    let address = meant::address(&asked.address)?;
     let holder = asked.holder.as_deref().unwrap_or_default();
     let holder = match parse_mac(holder) {
         Some(mac) => Holder::Mac(mac),
@@ -206,7 +211,7 @@ pub(super) async fn pin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, A
 
 /// `gipam unpin ADDRESS`.
 pub(super) async fn unpin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, AdminError> {
-    let address = address(&asked.address)?;
+    let address = meant::address(&asked.address)?;
     let unpin = move |plan: &Plan| Ok(Decided::pinned(plan.unpin(address, asked.subnet.as_deref())?));
     change(ledger, asked.dry_run, unpin).await
 }
@@ -218,8 +223,4 @@ impl Decided {
         let row = ChangedRow { changed, changes: told, notes, ..ChangedRow::default() };
         Self { row, altered: Altered { changes, ..Altered::default() } }
     }
-}
-
-fn address(text: &str) -> Result<IpAddr, AdminError> {
-    text.parse().map_err(|_| AdminError::new(Kind::Invalid, format!("{text:?} is no IP address")))
 }

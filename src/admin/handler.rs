@@ -3,6 +3,7 @@
 //! Promises: who may open the socket may do everything; views are read beside the request path, from the books;
 //! one at a time, whoever leaves meanwhile; changes go through the ledger like all others. Knows no tables and no exit codes.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use super::error::{AdminError, Kind};
 use super::readers::Readers;
 use super::rows::{ChangedRow, FillingRow, HookRow, RefusalRow, SettingRow, Status};
 use super::views::View;
-use super::{changing, import, listed, pools, wait};
+use super::{changing, import, listed, meant, pools, wait};
 use crate::clock;
 use crate::config::Config;
 use crate::docker::counters::Refused;
@@ -22,9 +23,9 @@ use crate::docker::{Counters, Look};
 use crate::hooks::{Hooks, Report};
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
-use crate::plan::prefix::Prefix;
 use crate::plan::request::{InUse, Request as PlanRequest};
 use crate::plan::settings::{Millis, rfc3339};
+use crate::plan::written;
 use crate::reconcile;
 use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
 use crate::store::old_gipam;
@@ -339,8 +340,11 @@ impl Admin {
 
     async fn adopt(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
         let Adopt { subnet, id } = decode(body)?;
-        let invalid = || AdminError::new(Kind::Invalid, format!("{subnet:?} is no prefix"));
-        let prefix = Prefix::parse(&subnet).ok_or_else(invalid)?;
+        let invalid = |text: String| AdminError::new(Kind::Invalid, text);
+        let (prefix, masked) = written::prefix(&subnet).map_err(|error| invalid(error.to_string()))?;
+        if masked {
+            return Err(invalid(format!("{subnet} has bits set beyond its length; write {prefix}")));
+        }
         tracing::info!("adoption by hand: {prefix} under PoolID {id:?}");
         let findings = self.repair.adopt(prefix, id).await?;
         serde_json::to_vec(&findings).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
@@ -358,24 +362,32 @@ impl Admin {
 
     async fn release(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
         let asked: Release = decode(body)?;
-        let address = match asked.address.as_deref().filter(|text| !text.is_empty()) {
-            None => None,
-            Some(text) => Some(
-                text.parse()
-                    .map_err(|_| AdminError::new(Kind::Invalid, format!("{text:?} is no IP address")))?,
-            ),
-        };
         tracing::info!("release by hand: {} {}", asked.subnet, asked.address.as_deref().unwrap_or_default());
-        match asked.without_engine {
-            false => self.repair.release(asked.subnet, address).await?,
+        let without_engine = asked.without_engine;
+        let (subnet, address) = self.meant(asked).await?;
+        match without_engine {
+            false => self.repair.release(subnet, address).await?,
             true => {
-                let force = PlanRequest::Force { subnet: asked.subnet, address, generation: None };
+                let force = PlanRequest::Force { subnet, address, generation: None };
                 self.ledger.ask(force).await?;
             }
         }
         // Should it live after all, it is adopted again.
         self.repair.changed();
         Ok(b"{}".to_vec())
+    }
+
+    /// The subnet, and the address in it, if one is meant.
+    async fn meant(&self, asked: Release) -> Result<(String, Option<IpAddr>), AdminError> {
+        let Release { subnet, address } = asked;
+        if let Some(address) = address.filter(|text| !text.is_empty()) {
+            return Ok((subnet, Some(meant::address(&address)?)));
+        }
+        self.read(move |view, _| match meant::lone_address(&view, &subnet)? {
+            Some(address) => Ok((meant::subnet_of(&view, address, &subnet)?, Some(address))),
+            None => Ok((subnet, None)),
+        })
+        .await
     }
 
     async fn import(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {

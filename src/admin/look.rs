@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::error::{AdminError, Kind};
+use super::meant;
 use super::query::Query;
 use super::rows::{Count, ExplainRow, MapRow, ReservedRow, SegmentRow, StepRow, WhoRow};
 use super::views::View;
@@ -15,7 +16,7 @@ use crate::plan::map::{Segment, Shade};
 use crate::plan::prefix::{AddressRange, Family, Prefix};
 use crate::plan::request::{AddressRequest, Context, InUse, Mac, Request, Space, SubnetRequest, Wanted};
 use crate::plan::settings::Base;
-use crate::plan::{ReservedBy, Subnet};
+use crate::plan::{ReservedBy, Subnet, written};
 
 /// Most lines of history with an address.
 const HISTORY: u32 = 10;
@@ -128,7 +129,7 @@ impl View {
     }
 
     /// Held subnets of this prefix or PoolID.
-    fn named<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a Subnet> {
+    pub(super) fn named<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a Subnet> {
         let prefix = Prefix::parse(text);
         self.plan().subnets().filter(move |subnet| {
             subnet.is_held() && (subnet.state.id == text || Some(subnet.state.prefix) == prefix)
@@ -136,7 +137,7 @@ impl View {
     }
 
     /// Held subnets around an address.
-    fn around(&self, address: IpAddr) -> impl Iterator<Item = &Subnet> {
+    pub(super) fn around(&self, address: IpAddr) -> impl Iterator<Item = &Subnet> {
         self.plan()
             .subnets()
             .filter(move |subnet| subnet.is_held() && subnet.state.prefix.contains_address(address))
@@ -145,8 +146,9 @@ impl View {
     /// Everything about an address, or about all that are held by this name.
     pub(super) fn who(&self, query: Query<'_>) -> Result<Vec<WhoRow>, AdminError> {
         let text = query.text("address")?.ok_or_else(|| invalid("gipam who needs an address or a name"))?;
-        match text.parse() {
+        match written::address(&text) {
             Ok(address) => self.who_at(address),
+            Err(error @ written::Unreadable::Length { .. }) => Err(invalid(&error.to_string())),
             Err(_) => self.who_is(&text),
         }
     }
@@ -247,7 +249,8 @@ impl View {
         query: Query<'_>,
     ) -> Result<Vec<(String, Request)>, AdminError> {
         let any = query.text("address")?.as_deref() == Some("any");
-        let address: Option<IpAddr> = if any { None } else { query.parsed("address", "IP address")? };
+        let address = query.text("address")?.filter(|_| !any);
+        let address: Option<IpAddr> = address.as_deref().map(meant::address).transpose()?;
         let holder = query.text("holder")?;
         let mac = query.text("mac")?;
         let no_mac = || invalid(&format!("mac: {:?} is no MAC", mac.as_deref().unwrap_or_default()));

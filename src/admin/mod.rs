@@ -13,6 +13,7 @@ mod import;
 mod leases;
 pub mod listed;
 mod look;
+mod meant;
 mod named;
 pub mod offline;
 mod pools;

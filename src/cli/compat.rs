@@ -1,7 +1,7 @@
 //! The old gipam's spelling: one dash or two, `-x V` or `-x=V`.
 //!
 //! Promises: every long option may be written with one dash; a value is never touched, whatever it looks like;
-//! behind `--` nothing is. Everything else is clap's.
+//! behind `--` nothing is; what nobody knows is handed on as a long option. Everything else is clap's.
 
 use std::ffi::OsString;
 
@@ -33,7 +33,9 @@ pub(super) fn normalize(arguments: impl IntoIterator<Item = OsString>) -> Vec<Os
         let bare = text.strip_prefix("--").or_else(|| text.strip_prefix('-')).unwrap_or_default();
         let (name, value) = bare.split_once('=').map_or((bare, None), |(name, value)| (name, Some(value)));
         let Some(long) = known.iter().find(|long| long.name == name) else {
-            normal.push(argument);
+            // As a long option clap knows what is like it; letter by letter it would name the first letter.
+            let long = name.len() > 1 && name.starts_with(|first: char| first.is_ascii_alphabetic());
+            normal.push(if long { format!("--{bare}").into() } else { argument });
             continue;
         };
         normal.push(format!("--{bare}").into());
@@ -91,9 +93,12 @@ mod tests {
 
     #[test]
     fn values_and_unknown_words_are_not_touched() {
-        for line in ["gipam --file -v6", "gipam history -- -v6", "gipam -x -nope=1", "gipam - -"] {
+        for line in
+            ["gipam --file -v6", "gipam history -- -v6", "gipam -x --nope=1", "gipam - -", "gipam who a-b"]
+        {
             assert_eq!(normal(line), line);
         }
+        assert_eq!(normal("gipam -v5 x"), "gipam --v5 x", "so that the one that is meant is named");
     }
 
     #[test]

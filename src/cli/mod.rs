@@ -52,7 +52,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, surroundings: &Surroun
     let arguments = compat::normalize(arguments);
     let outcome = match Cli::try_parse_from(arguments) {
         Ok(cli) => dispatch(&cli, surroundings),
-        Err(usage) => return output::usage(&usage),
+        Err(usage) => return output::usage(usage, &definition()),
     };
     match outcome {
         Ok(()) => 0,

@@ -7,6 +7,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -185,10 +186,31 @@ pub(super) fn note(text: &str) {
 }
 
 /// Prints what clap has to say (a mistake, the help, the version) and returns the exit code.
-pub(super) fn usage(usage: &clap::Error) -> u8 {
+pub(super) fn usage(mut usage: clap::Error, command: &clap::Command) -> u8 {
+    suggest(&mut usage, command);
     // A reader that has gone needs no help.
     let _ = usage.print();
     if usage.use_stderr() { 2 } else { 0 }
+}
+
+/// Names the option that is one letter away, where clap finds none: short names are unlike each other by its measure.
+fn suggest(usage: &mut clap::Error, command: &clap::Command) {
+    let unknown =
+        usage.kind() == ErrorKind::UnknownArgument && usage.get(ContextKind::SuggestedArg).is_none();
+    let Some(ContextValue::String(written)) = usage.get(ContextKind::InvalidArg).filter(|_| unknown) else {
+        return;
+    };
+    let written = written.trim_start_matches('-').to_owned();
+    let longs = command.get_arguments().filter_map(clap::Arg::get_long);
+    if let Some(near) = longs.filter(|long| one_letter_away(long, &written)).min() {
+        usage.insert(ContextKind::SuggestedArg, ContextValue::String(format!("--{near}")));
+    }
+}
+
+/// Whether one letter was mistyped.
+fn one_letter_away(one: &str, other: &str) -> bool {
+    one.len() == other.len()
+        && one.bytes().zip(other.bytes()).filter(|(one, other)| one != other).count() == 1
 }
 
 #[cfg(test)]

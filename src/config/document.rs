@@ -4,17 +4,20 @@
 //! later about a value of the file goes through [`Document::refuse`] and says the same. Does not interpret values.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU16;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::DeTable;
 
 use super::error::{Error, Problem};
 use super::locate;
 use super::origin::{Origin, Sourced};
+use super::value;
 use crate::plan::settings::AddressOrder;
 
 /// The top level of the file.
@@ -67,8 +70,8 @@ pub(super) struct Top {
 #[serde(deny_unknown_fields)]
 pub(super) struct PoolTable {
     pub(super) name: Spanned<String>,
-    pub(super) v4: Option<BaseTable>,
-    pub(super) v6: Option<BaseTable>,
+    pub(super) v4: Option<BaseEntry>,
+    pub(super) v6: Option<BaseEntry>,
     #[serde(default)]
     pub(super) reserved: Vec<Spanned<String>>,
     pub(super) cooling: Option<Spanned<String>>,
@@ -76,7 +79,46 @@ pub(super) struct PoolTable {
     pub(super) warn_at: Option<Spanned<String>>,
 }
 
-/// One family of a pool.
+/// One family of a pool: a table, or its base alone.
+#[derive(Debug)]
+pub(super) struct BaseEntry(pub(super) BaseTable);
+
+impl<'de> Deserialize<'de> for BaseEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// The text of a base, or its table.
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Result<String, BaseTable>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a prefix, or a table with base and size")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Ok(text.to_owned()))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                BaseTable::deserialize(de::value::MapAccessDeserializer::new(map)).map(Err)
+            }
+        }
+        /// So that the place of a text is known.
+        struct Placed(Result<String, BaseTable>);
+        impl<'de> Deserialize<'de> for Placed {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(Either).map(Self)
+            }
+        }
+        let placed = Spanned::<Placed>::deserialize(deserializer)?;
+        let span = placed.span();
+        Ok(Self(match placed.into_inner().0 {
+            Ok(text) => BaseTable { base: Spanned::new(span, text), size: None, addresses: None },
+            Err(table) => table,
+        }))
+    }
+}
+
+/// See [`BaseEntry`].
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BaseTable {
@@ -209,9 +251,10 @@ impl Document {
         };
         let document = Self { path: Some(path.to_owned()), text, top: Top::default() };
         let span = error.span().unwrap_or(0..0);
-        let is_hook = locate::key(&document.text, &span).is_some_and(|key| key.starts_with("hook"));
+        let key = locate::key(&document.text, &span).unwrap_or_default();
+        let is_hook = key.starts_with("hook");
         let said = if is_hook { unquoted(error.message()) } else { error.message().to_owned() };
-        Err(document.refuse(&span, problem(&said)))
+        Err(document.refuse(&span, problem(&said, &key)))
     }
 
     /// The error for what stands at these bytes.
@@ -251,13 +294,39 @@ impl Document {
     }
 }
 
-/// The parser's message, with our own words where a key is unknown.
-fn problem(message: &str) -> Problem {
-    match message.split_once("`, expected ") {
-        Some((start, known)) if start.starts_with("unknown field") => {
-            let known = known.trim_start_matches("one of ").replace('`', "");
-            Problem::UnknownKey { known }
-        }
-        _ => Problem::Toml(message.replace('\n', "; ")),
+/// The parser's message, with our own words where a key is unknown or a value is of another type.
+fn problem(message: &str, key: &str) -> Problem {
+    if let Some((start, known)) = message.split_once("`, expected ")
+        && start.starts_with("unknown field")
+    {
+        let known = known.trim_start_matches("one of ").replace('`', "");
+        return Problem::UnknownKey { known };
     }
+    mistyped(message, key).unwrap_or_else(|| Problem::Toml(message.replace('\n', "; ")))
+}
+
+/// A number for a text, or a text for a number or for true and false: how to write it.
+fn mistyped(message: &str, key: &str) -> Option<Problem> {
+    let found = message.strip_prefix("invalid type: ")?;
+    if let Some(text) = found.strip_prefix("string \"") {
+        let (text, wanted) = text.split_once("\", expected ")?;
+        let number = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
+        let fits = number && !wanted.contains("bool") || matches!(text, "true" | "false");
+        return fits.then(|| Problem::Quoted { text: text.to_owned() });
+    }
+    let (number, wanted) = found.strip_prefix("integer `")?.split_once("`, expected ")?;
+    if !wanted.contains("string") {
+        return None;
+    }
+    let key = key.rsplit('.').next().unwrap_or_default();
+    let seconds = matches!(key, "cooling" | "subnet_cooling" | "grace" | "timeout");
+    let wanted = match number.parse::<u64>() {
+        Ok(number) if seconds => format!(
+            "{:?} for {number} seconds",
+            value::duration_text(number.checked_mul(1_000).unwrap_or_default())
+        ),
+        Ok(number) if key.ends_with("_mode") => format!("\"{number:04}\""),
+        _ => format!("{number:?}"),
+    };
+    Some(Problem::Number { wanted })
 }

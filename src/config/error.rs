@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use crate::plan::prefix::{AddressRange, Family, Prefix};
 use crate::plan::settings::SettingsError;
+use crate::plan::written::Unreadable;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -74,9 +75,18 @@ pub enum Problem {
         /// The keys that exist in this place.
         known: String,
     },
-    /// Text where a prefix should be.
-    #[error("{text:?} is not a prefix; write it like 10.20.0.0/16 or 2001:db8::/48, without blanks")]
-    Prefix {
+    /// A prefix, a range or an address that cannot be read.
+    #[error("{0}")]
+    Written(Unreadable),
+    /// A number where a text should be.
+    #[error("a number stands where a text is needed; write {wanted}")]
+    Number {
+        /// As it should be written.
+        wanted: String,
+    },
+    /// A text where a number, or true or false, should be.
+    #[error("write {text} without quotes")]
+    Quoted {
         /// The text.
         text: String,
     },
@@ -119,14 +129,6 @@ pub enum Problem {
         order: &'static str,
         /// What it needs.
         need: &'static str,
-    },
-    /// Text where addresses should be.
-    #[error(
-        "{text:?} is not an address, a prefix or a range; write 10.20.0.7, 10.20.0.0/28 or 10.20.0.7-10.20.0.9"
-    )]
-    Range {
-        /// The text.
-        text: String,
     },
     /// A pool's reservation that touches none of its bases.
     #[error(

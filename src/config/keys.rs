@@ -41,7 +41,11 @@ pub const SECTIONS: &[Section] = &[
         about: "A pool, once for each. Pools must not overlap. A reload opens new ones and closes those that are gone:",
         keys: POOL,
     },
-    Section { table: "v4 = { ... }, v6 = { ... }", about: "One family of a `[[pool]]`:", keys: BASE },
+    Section {
+        table: "v4 = { ... }, v6 = { ... }",
+        about: "One family of a `[[pool]]`. `v4 = \"10.20.0.0/16\"` is the base alone, with the usual size:",
+        keys: BASE,
+    },
     Section {
         table: "[driver.NAME]",
         about: "What Docker may use as `--ipam-driver NAME`. The first driver (`name`) may have such a table, every \

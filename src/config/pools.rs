@@ -18,6 +18,7 @@ use crate::plan::prefix::{AddressRange, Family};
 use crate::plan::settings::{
     AddressOrder, Base, Millis, PoolSettings, Settings, SettingsError, default_size,
 };
+use crate::plan::written;
 
 /// Where the pools of a configuration come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +55,8 @@ pub(super) fn of_document(
         };
         let pool = PoolSettings {
             name: table.name.get_ref().clone(),
-            v4: base(document, table.v4.as_ref(), Family::V4)?,
-            v6: base(document, table.v6.as_ref(), Family::V6)?,
+            v4: base(document, table.v4.as_ref().map(|base| &base.0), Family::V4)?,
+            v6: base(document, table.v6.as_ref().map(|base| &base.0), Family::V6)?,
             cooling: time(&table.cooling, cooling)?,
             subnet_cooling: time(&table.subnet_cooling, subnet_cooling)?,
             closed: false,
@@ -109,14 +110,16 @@ fn order(name: OrderName, family: Family, size: u8) -> Result<AddressOrder, Prob
 }
 
 /// Says what [`Settings::check`] refused where it is written.
-fn refuse(document: &Document, error: SettingsError) -> Error {
+pub(super) fn refuse(document: &Document, error: SettingsError) -> Error {
     let tables = &document.top.pool;
     let last = |name: &str| tables.iter().rev().find(|table| table.name.get_ref() == name);
     let name_of = |table: &PoolTable| table.name.span();
     let span = match &error {
-        SettingsError::Overlap { second, second_base, .. } => last(second).and_then(|table| {
-            let base = if second_base.family() == Family::V4 { &table.v4 } else { &table.v6 };
-            base.as_ref().map(|base| base.base.span())
+        SettingsError::Overlap { second: pool, second_base: base, .. }
+        | SettingsError::Never { pool, base, .. }
+        | SettingsError::Reserved { pool, base } => last(pool).and_then(|table| {
+            let base = if base.family() == Family::V4 { &table.v4 } else { &table.v6 };
+            base.as_ref().map(|base| base.0.base.span())
         }),
         SettingsError::Empty(pool)
         | SettingsError::Twice(pool)
@@ -124,6 +127,25 @@ fn refuse(document: &Document, error: SettingsError) -> Error {
         | SettingsError::Family { pool, .. } => last(pool).map(name_of),
     };
     document.refuse(&span.unwrap_or(0..0), Problem::Pools(error))
+}
+
+/// What works and may not be meant.
+pub(super) fn remarks(settings: &Settings) -> Vec<String> {
+    let bases = || settings.pools.iter().flat_map(|pool| [(pool, pool.v4), (pool, pool.v6)]);
+    let mut remarks: Vec<String> = bases()
+        .filter_map(|(pool, base)| Some(format!("pool {}: {}", pool.name, written::remark(&base?)?)))
+        .collect();
+    let meets = |range: &AddressRange, base: Base| {
+        let base = base.base;
+        base.family() == range.family && range.first <= base.last() && base.first() <= range.last
+    };
+    let outside =
+        |range: &&AddressRange| !bases().any(|(_, base)| base.is_some_and(|base| meets(range, base)));
+    let outside = settings.reserved.iter().filter(outside);
+    remarks.extend(outside.filter(|_| !settings.pools.is_empty()).map(|range| {
+        format!("{range} is reserved and lies outside of all pools: it matters only to networks with a --subnet there")
+    }));
+    remarks
 }
 
 /// The pool `default` of flags and variables, if they give one.

@@ -295,6 +295,11 @@ impl<'a> Resolver<'a> {
             storm_limit,
             ..Settings::default()
         };
+        settings.check().map_err(|error| match &origin {
+            PoolsOrigin::Document(_) => pools::refuse(&self.document, error),
+            PoolsOrigin::Options { .. } | PoolsOrigin::Nowhere => Error::together(Problem::Pools(error)),
+        })?;
+        self.warnings.extend(pools::remarks(&settings));
         self.show_pools(&settings, &origin);
         Ok((settings, origin))
     }

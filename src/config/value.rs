@@ -6,6 +6,7 @@
 use super::error::Problem;
 use crate::plan::prefix::{AddressRange, Family, Prefix};
 use crate::plan::settings::Millis;
+use crate::plan::written;
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -97,12 +98,11 @@ pub fn boolean(text: &str) -> Result<bool, Problem> {
 
 /// A pool's base: a prefix of this family. Returns it with whether host bits had to be masked.
 pub fn base(text: &str, family: Family) -> Result<(Prefix, bool), Problem> {
-    let prefix = Prefix::parse(text).ok_or_else(|| Problem::Prefix { text: text.to_owned() })?;
+    let (prefix, masked) = written::prefix(text).map_err(Problem::Written)?;
     if prefix.family() != family {
         return Err(Problem::Family { prefix, family });
     }
-    let address = text.split_once('/').and_then(|(address, _)| address.parse().ok());
-    Ok((prefix, address != Some(prefix.address(prefix.first()))))
+    Ok((prefix, masked))
 }
 
 /// A prefix length of this family, in decimal.
@@ -114,7 +114,7 @@ pub fn size(text: &str, family: Family) -> Result<u8, Problem> {
 
 /// A reservation: an address, a prefix or a range.
 pub fn range(text: &str) -> Result<AddressRange, Problem> {
-    AddressRange::parse(text).ok_or_else(|| Problem::Range { text: text.to_owned() })
+    written::range(text).map_err(Problem::Written)
 }
 
 /// A driver name: it becomes a file name that Docker looks up.

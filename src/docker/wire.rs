@@ -261,8 +261,15 @@ pub fn tidy_name(name: &str) -> Option<SmolStr> {
     (!name.is_empty()).then(|| text::name(name).into())
 }
 
-/// Six bytes with `:` or `-` between them; anything else is ignored.
+/// Six bytes with `:` or `-` between them, or three pairs of them with dots, as Docker takes both; anything else is ignored.
 pub fn parse_mac(text: &str) -> Option<Mac> {
+    if let [a, b, c, d, b'.', rest @ ..] = text.as_bytes()
+        && let [e, f, g, h, b'.', i, j, k, l] = rest
+    {
+        let pairs = [[a, b], [c, d], [e, f], [g, h], [i, j], [k, l]];
+        let letters = pairs.map(|pair| pair.map(|letter| char::from(*letter)).iter().collect::<String>());
+        return parse_mac(&letters.join(":"));
+    }
     let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut mac = [0; 6];
     // Two digits and what parts them from the next two.

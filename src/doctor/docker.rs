@@ -1,4 +1,4 @@
-//! The Docker Engine: its version and what that means here, its own pools, and who is started first.
+//! The Docker Engine: its version and what that means here, and who is started first.
 //!
 //! Promises: reads `/version` over the API socket and two files; what an Engine can do is what was seen of it (the
 //! version table of the protocol, `docs/`), by major version.
@@ -8,8 +8,6 @@ use std::time::Duration;
 use super::gipam::NO_ENGINE;
 use super::{Place, Report};
 use crate::config::Config;
-use crate::plan::prefix::{Family, Prefix};
-use crate::plan::settings::PoolSettings;
 use crate::server::client::{ClientError, request_blocking};
 
 /// How long the Engine may take.
@@ -78,40 +76,6 @@ pub(super) fn ipvlan(report: &mut Report, config: &Config) {
                  docs/troubleshooting.md, \"ipvlan interfaces do not support custom mac address assignment\""
             ),
         );
-    }
-}
-
-/// Docker's own pools must not be ours.
-pub(super) fn default_pools(report: &mut Report, place: &Place, pools: &[PoolSettings]) {
-    const FILE: &str = "/etc/docker/daemon.json";
-    const CHECK: &str = "Docker's own pools";
-    let Some(text) = place.text(FILE) else { return };
-    let Ok(settings) = serde_json::from_str::<serde_json::Value>(&text) else {
-        return report.warning(
-            CHECK,
-            format!("{FILE} cannot be read as JSON"),
-            "mend it: dockerd will not start with it",
-        );
-    };
-    let listed = settings["default-address-pools"].as_array().cloned().unwrap_or_default();
-    let own = ["bip", "fixed-cidr", "fixed-cidr-v6"].map(|key| settings[key].as_str().map(str::to_owned));
-    let theirs = listed
-        .iter()
-        .filter_map(|pool| pool["base"].as_str().map(str::to_owned))
-        .chain(own.into_iter().flatten());
-    let mut clash = false;
-    for prefix in theirs.filter_map(|text| Prefix::parse(&text)) {
-        let bases = pools.iter().flat_map(|pool| {
-            Family::BOTH.into_iter().filter_map(move |family| Some((pool, pool.base(family)?.base)))
-        });
-        for (pool, base) in bases.filter(|(_, base)| base.overlaps(prefix)) {
-            clash = true;
-            let found = format!("{prefix} of {FILE} overlaps pool {} ({base})", pool.name);
-            report.wrong(CHECK, found, "take it out there or here: both would give the same addresses");
-        }
-    }
-    if !clash {
-        report.well(CHECK, format!("{FILE} names none of ours"));
     }
 }
 

@@ -3,6 +3,7 @@
 //! Promises: looks only, changes nothing, needs no daemon; every finding that is not well says what to do; what cannot
 //! be seen from here is said to be unknown, never guessed. Runs as the person who asks, with that person's rights.
 
+mod daemon_json;
 mod docker;
 mod gipam;
 mod machine;
@@ -122,7 +123,7 @@ pub fn examine(flags: &Options, surroundings: &Surroundings, place: &Place) -> V
     gipam::doors(&mut report, &config);
     docker::engine(&mut report, &config);
     docker::ipvlan(&mut report, &config);
-    docker::default_pools(&mut report, place, &pools);
+    daemon_json::check(&mut report, place, &pools);
     docker::boot_order(&mut report, place);
     machine::routes(&mut report, &pools);
     machine::forwarding(&mut report, place, &pools);

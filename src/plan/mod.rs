@@ -44,6 +44,7 @@ mod siblings;
 pub mod stamps;
 mod subnet;
 mod unusable;
+pub mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,6 +4,7 @@
 //! honour (overlapping pools, sizes outside their base). Does not read files.
 
 use super::prefix::{AddressRange, Family, Prefix};
+use super::written::never_serves;
 
 /// Milliseconds since the UNIX epoch. The plan never asks a clock; it is told.
 pub type Millis = u64;
@@ -155,6 +156,30 @@ pub enum SettingsError {
         /// The size asked for.
         size: u8,
     },
+    /// A base of which no container can have an address.
+    #[error(
+        "pool {pool}: {base} overlaps {never}: {what}; no container can have such an address, use another base"
+    )]
+    Never {
+        /// The pool.
+        pool: String,
+        /// Its base.
+        base: Prefix,
+        /// What of it cannot be used.
+        never: Prefix,
+        /// What that is.
+        what: &'static str,
+    },
+    /// Reservations over all of a base.
+    #[error(
+        "pool {pool}: all of {base} is reserved, so it can never give a subnet; reserve less, or remove the pool"
+    )]
+    Reserved {
+        /// The pool.
+        pool: String,
+        /// Its base.
+        base: Prefix,
+    },
     /// A pool with neither family.
     #[error("pool {0} has neither v4 nor v6")]
     Empty(String),
@@ -184,7 +209,8 @@ impl Settings {
         self.pools.iter().find(|pool| pool.name == name)
     }
 
-    /// Refuses pools that overlap, repeat a name, have no family or a size outside their base.
+    /// Refuses pools that overlap, repeat a name, have no family or a size outside their base, and those that can never
+    /// give a container an address.
     pub fn check(&self) -> Result<(), SettingsError> {
         for (index, pool) in self.pools.iter().enumerate() {
             if pool.v4.is_none() && pool.v6.is_none() {
@@ -202,10 +228,36 @@ impl Settings {
                         size: base.size,
                     });
                 }
+                if let Some((never, what)) = never_serves(base.base) {
+                    let (pool, base) = (pool.name.clone(), base.base);
+                    return Err(SettingsError::Never { pool, base, never, what });
+                }
+                if !pool.closed && self.reserves_all(base.base) {
+                    return Err(SettingsError::Reserved { pool: pool.name.clone(), base: base.base });
+                }
                 self.check_against_earlier(index, pool, base.base)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether the configuration reserves every address of a base.
+    fn reserves_all(&self, base: Prefix) -> bool {
+        let mut ranges: Vec<&AddressRange> =
+            self.reserved.iter().filter(|range| range.family == base.family()).collect();
+        ranges.sort_unstable();
+        // The first address that is not known to be reserved.
+        let mut open = base.first();
+        for range in ranges.into_iter().filter(|range| range.first <= base.last()) {
+            if range.first > open {
+                return false;
+            }
+            if range.last >= base.last() {
+                return true;
+            }
+            open = open.max(range.last + 1);
+        }
+        false
     }
 
     fn check_against_earlier(

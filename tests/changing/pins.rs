@@ -142,9 +142,9 @@ fn what_cannot_be_pinned_is_refused_and_says_why() {
     refused(&house, &["pin", "db", "198.51.100.99"], 3, &["no network has a subnet with 198.51.100.99"]);
     refused(&house, &["pin", "db", "203.0.113.5", "--subnet", "198.51.100.0/28"], 2, &["is outside of"]);
     refused(&house, &["pin", "db", "198.51.100.5", "--subnet", "198.51.100.32/28"], 3, &["gipam subnets"]);
-    refused(&house, &["pin", "db", "nowhere"], 2, &["\"nowhere\" is no IP address"]);
+    refused(&house, &["pin", "db", "nowhere"], 2, &["\"nowhere\" is not an IP address"]);
     refused(&house, &["pin", "", "198.51.100.5"], 2, &["gipam pin needs"]);
-    refused(&house, &["unpin", "nowhere"], 2, &["\"nowhere\" is no IP address"]);
+    refused(&house, &["unpin", "nowhere"], 2, &["\"nowhere\" is not an IP address"]);
     assert_eq!(told(&house, &["unpin", "203.0.113.5"])["changed"], false);
     let global = json!({"AddressSpace": "global", "Pool": "198.51.100.0/28"});
     let (id, _) = daemon.wire().pool(&global);

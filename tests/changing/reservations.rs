@@ -96,7 +96,7 @@ fn what_the_configuration_declares_is_taken_back_there_and_bad_input_is_refused(
         &house,
         &["reserve", "198.51.100.9-198.51.100.3"],
         2,
-        &["is not an address, a prefix or a range"],
+        &["runs backwards", "write 198.51.100.3-198.51.100.9"],
     );
     refused(&house, &["reserve", "198.51.100.9", "--pool", "wan"], 3, &["no pool \"wan\"", "lan"]);
     refused(

@@ -27,6 +27,7 @@ mod load;
 #[path = "../support/model/mod.rs"]
 mod model;
 mod readers;
+mod restores;
 #[allow(dead_code, reason = "the invariants name it")]
 #[path = "../support/rows.rs"]
 mod rows;
@@ -57,13 +58,15 @@ struct Row {
     run: fn(long: bool) -> Counts,
 }
 
-const ROWS: [Row; 19] = [
+const ROWS: [Row; 21] = [
     Row { name: "durable_and_unique_after_kill_9", run: kills::run },
     Row { name: "durable_when_the_nth_write_kills", run: writes::kill },
     Row { name: "durable_when_the_nth_write_fails", run: writes::fail },
     Row { name: "durable_when_the_nth_write_finds_no_room", run: writes::full },
     Row { name: "durable_after_power_cut", run: cuts::run },
     Row { name: "control_without_sync_loses_after_power_cut", run: cuts::control },
+    Row { name: "durable_after_a_restore_killed_at_any_moment", run: restores::killed },
+    Row { name: "durable_after_a_restore_beside_logs", run: restores::logs },
     Row { name: "full_disk_is_refused_and_heals", run: disks::full },
     Row { name: "read_only_disk_is_refused_and_heals", run: disks::read_only },
     Row { name: "failed_sync_answers_nobody", run: disks::failed_sync },

@@ -5,11 +5,13 @@
 
 use std::net::IpAddr;
 
+use serde_json::Value;
+
 use super::{File, Row};
 use crate::docker::engine::{Configured, Network, read_inspected};
 use crate::plan::change::Kind;
 use crate::plan::listed::{Listed, ListedLease};
-use crate::plan::prefix::number;
+use crate::plan::prefix::{Prefix, number};
 
 /// Reads it; `names` are the names of our drivers.
 pub(super) fn read(content: &str, names: &[String]) -> Result<File, String> {
@@ -20,6 +22,11 @@ pub(super) fn read(content: &str, names: &[String]) -> Result<File, String> {
             error.column()
         )
     })?;
+    let entries: Value = serde_json::from_str(content.trim_start_matches('\u{feff}')).unwrap_or_default();
+    let single = std::slice::from_ref(&entries);
+    for entry in entries.as_array().map_or(single, Vec::as_slice) {
+        check(entry)?;
+    }
     let mut file = File::default();
     for network in &networks {
         for subnet in &network.subnets {
@@ -32,6 +39,31 @@ pub(super) fn read(content: &str, names: &[String]) -> Result<File, String> {
         }
     }
     Ok(file)
+}
+
+/// Refuses an entry that docker network inspect would not print: what was taken for a network lists none of its addresses.
+fn check(entry: &Value) -> Result<(), String> {
+    let name = ["Name", "name"].into_iter().find_map(|key| entry.get(key)?.as_str()).unwrap_or("?");
+    if let Some(ipam) = entry.get("IPAM").filter(|ipam| ipam.is_object()) {
+        let configs = ipam.get("Config").and_then(Value::as_array).into_iter().flatten();
+        let subnets =
+            configs.filter_map(|config| config.get("Subnet")?.as_str()).filter(|text| !text.is_empty());
+        return match subnets.into_iter().find(|text| Prefix::parse(text).is_none()) {
+            Some(text) => Err(format!("network {name}: its Subnet {text:?} is not a prefix")),
+            None => Ok(()),
+        };
+    }
+    let what = if entry.get("NetworkSettings").is_some() {
+        format!("it describes the container {name}, not a network")
+    } else if entry.get("network_interface").is_some() || entry.get("subnets").is_some() {
+        format!("the network {name} is one of podman's")
+    } else {
+        format!("the entry {name} has no IPAM")
+    };
+    Err(format!(
+        "this is not what docker network inspect prints: {what}; give the output of: \
+         docker network inspect $(docker network ls -q)"
+    ))
 }
 
 /// The gateway first; an auxiliary address may be shown twice.

@@ -37,8 +37,11 @@ pub fn form(content: &str) -> Form {
     let content = content.trim_start_matches('\u{feff}').trim_start();
     // A network has its IPAM at the top; a lease file knows no such key.
     let network = || {
-        let value: Result<serde_json::Value, _> = serde_json::from_slice(content.as_bytes());
-        value.is_ok_and(|value| value.get("IPAM").is_some())
+        let has = |text: &str| {
+            serde_json::from_str(text).is_ok_and(|value: serde_json::Value| value.get("IPAM").is_some())
+        };
+        // Several, one a line, are refused as such.
+        has(content) || content.lines().next().is_some_and(has)
     };
     match content.chars().next() {
         Some('[') => Form::Inspected,
@@ -213,6 +216,7 @@ mod tests {
             (" {\"Name\": \"web\", \"IPAM\": {}}", Form::Inspected),
             ("{\"v4\": \"10.0.0.0/8\"}", Form::OldLeases),
             ("{\"v4\": ", Form::OldLeases),
+            ("{\"IPAM\": {}}\n{\"IPAM\": {}}\n", Form::Inspected),
             ("subnet,address\n", Form::Table),
             ("", Form::Table),
         ] {

@@ -1,0 +1,69 @@
+//! What a person means who names an address: the address, and the subnet in which it lies.
+//!
+//! Promises: `ADDRESS/LENGTH`, as Docker prints it, is the address, never its whole subnet; an address that lies in several
+//! subnets names none of them. Looks, changes nothing.
+
+use std::net::IpAddr;
+
+use super::error::{AdminError, Kind};
+use super::views::View;
+use crate::plan::prefix::Prefix;
+use crate::plan::{Subnet, written};
+
+/// An address that a person wrote.
+pub(super) fn address(text: &str) -> Result<IpAddr, AdminError> {
+    written::address(text).map_err(|error| AdminError::new(Kind::Invalid, error.to_string()))
+}
+
+/// The address of `gipam release WHAT`, unless a subnet is meant: a prefix that a network has, or a PoolID.
+pub(super) fn lone_address(view: &View, text: &str) -> Result<Option<IpAddr>, AdminError> {
+    if view.named(text).any(|subnet| subnet.state.id == text || !has_host_bits(text)) {
+        return Ok(None);
+    }
+    match written::address(text) {
+        Ok(address) if !text.contains('/') || has_host_bits(text) => Ok(Some(address)),
+        // The prefix of an address is a prefix: it is told that nobody has it.
+        Ok(address) if Prefix::parse(text) == Some(Prefix::host(address)) => Ok(Some(address)),
+        Err(error @ written::Unreadable::Length { .. }) => {
+            Err(AdminError::new(Kind::Invalid, error.to_string()))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn has_host_bits(text: &str) -> bool {
+    matches!(written::prefix(text), Ok((_, true)))
+}
+
+/// The PoolID of the one subnet in which an address lies. Where a length was written, of those of that length.
+pub(super) fn subnet_of(view: &View, address: IpAddr, text: &str) -> Result<String, AdminError> {
+    let length = written::prefix(text).ok().map(|(prefix, _)| prefix.length());
+    let whole = Prefix::host(address).length();
+    let fits = |subnet: &&Subnet| {
+        length.is_none_or(|length| length == whole || length == subnet.state.prefix.length())
+    };
+    let mut found: Vec<&Subnet> = view.around(address).filter(fits).collect();
+    // Among copies of a prefix the one in which it is leased is meant.
+    if found.len() > 1 {
+        let leased = |subnet: &&&Subnet| {
+            subnet.number_of(address).is_some_and(|number| subnet.addresses.is_leased(number))
+        };
+        let only: Vec<&Subnet> = found.iter().filter(leased).copied().collect();
+        found = if only.len() == 1 { only } else { found };
+    }
+    match found.as_slice() {
+        [subnet] => Ok(subnet.state.id.clone()),
+        [] => {
+            let text = format!("no network has a subnet around {text}; see: gipam subnets");
+            Err(AdminError::new(Kind::Missing, text))
+        }
+        several => {
+            let ids: Vec<&str> = several.iter().map(|subnet| subnet.state.id.as_str()).collect();
+            let text = format!(
+                "{address} lies in several subnets; name one by PoolID: gipam release POOLID {address} --force, of {}",
+                ids.join(", ")
+            );
+            Err(AdminError::new(Kind::Invalid, text))
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The addresses that Docker gives by itself, or was told of: `daemon.json`, flags of dockerd, and what is built in.
+//!
+//! Promises: the file is read as dockerd reads it (UTF-8, or UTF-16 with its mark; the last of two equal keys counts;
+//! names of keys as they are written), and what dockerd would refuse is said; every key that takes addresses counts. Flags
+//! are those of a running dockerd, else of its unit. Changes nothing.
+
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+
+use super::{Place, Report};
+use crate::plan::prefix::{Family, Prefix};
+use crate::plan::settings::PoolSettings;
+
+/// What this is called in the report.
+const CHECK: &str = "Docker's own pools";
+/// Where the file is unless a flag names another.
+const FILE: &str = "/etc/docker/daemon.json";
+/// Keys of Docker's own subnets; a prefix each.
+const SUBNETS: [&str; 4] = ["bip", "bip6", "fixed-cidr", "fixed-cidr-v6"];
+/// Keys of single addresses that somebody has.
+const ADDRESSES: [&str; 3] = ["default-gateway", "default-gateway-v6", "ip"];
+/// Keys of several such.
+const LISTS: [&str; 3] = ["dns", "host-gateway-ips", "host-gateway-ip"];
+/// The key of the pools.
+const POOLS: &str = "default-address-pools";
+/// From what Docker cuts networks where nobody says anything; an Engine from 27 on adds a /48 of `fd00::/8` of its own.
+const BUILT_IN: [&str; 7] = [
+    "172.17.0.0/16",
+    "172.18.0.0/16",
+    "172.19.0.0/16",
+    "172.20.0.0/14",
+    "172.24.0.0/14",
+    "172.28.0.0/14",
+    "192.168.0.0/16",
+];
+/// Where the unit may lie, and what is added to it; the first has the say.
+const UNITS: [&str; 3] = ["/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
+
+/// What Docker has, and where that is written.
+#[derive(Debug, Default)]
+struct Own {
+    subnets: Vec<(Prefix, String)>,
+    addresses: Vec<(IpAddr, String)>,
+    /// Pools were given, so the built-in ones do not count.
+    pools: bool,
+    bridge: bool,
+    refused: Vec<String>,
+}
+
+/// Docker's own subnets must not be ours.
+pub(super) fn check(report: &mut Report, place: &Place, pools: &[PoolSettings]) {
+    let flags = flags(place);
+    let file = flags.iter().rev().find(|(name, _)| name == "config-file").map(|(_, path)| path.as_str());
+    let file = file.unwrap_or(FILE);
+    let mut own = Own::default();
+    let there = match std::fs::read(place.path(file)) {
+        Ok(bytes) => {
+            own.read(file, &bytes);
+            true
+        }
+        Err(_) => false,
+    };
+    own.take_flags(&flags);
+    for why in &own.refused {
+        report.warning(CHECK, why.clone(), "correct it: dockerd does not start with it (dockerd --validate)");
+    }
+    if !own.pools {
+        let built_in = BUILT_IN.iter().filter_map(|text| Prefix::parse(text));
+        let unless =
+            |prefix: &Prefix| !own.bridge || *prefix != Prefix::parse(BUILT_IN[0]).unwrap_or(*prefix);
+        let built_in: Vec<Prefix> = built_in.filter(unless).collect();
+        for prefix in built_in {
+            own.subnets.push((prefix, "what is built into Docker".to_owned()));
+        }
+    }
+    let clashes = compare(report, &own, pools);
+    if !clashes && own.refused.is_empty() {
+        let where_from = match (there, flags.is_empty()) {
+            (true, _) => file.to_owned(),
+            (false, false) => "the flags of dockerd".to_owned(),
+            (false, true) => "what is built into Docker".to_owned(),
+        };
+        report.well(CHECK, format!("{where_from} has none of ours"));
+    }
+}
+
+/// Says what is in both; whether there is anything.
+fn compare(report: &mut Report, own: &Own, pools: &[PoolSettings]) -> bool {
+    let bases = || {
+        pools.iter().flat_map(|pool| {
+            Family::BOTH.into_iter().filter_map(move |family| Some((pool, pool.base(family)?.base)))
+        })
+    };
+    let mut clashes = false;
+    for (prefix, from) in &own.subnets {
+        for (pool, base) in bases().filter(|(_, base)| base.overlaps(*prefix)) {
+            clashes = true;
+            let found = format!("{prefix} of {from} overlaps pool {} ({base})", pool.name);
+            if from.starts_with("what is built") {
+                let advice = "both may give the same addresses: set default-address-pools in daemon.json to other prefixes";
+                report.warning(CHECK, found, advice);
+            } else {
+                report.wrong(CHECK, found, "take it out there or here: both would give the same addresses");
+            }
+        }
+    }
+    for (address, from) in &own.addresses {
+        for (pool, base) in bases().filter(|(_, base)| base.contains_address(*address)) {
+            clashes = true;
+            let found = format!("{address} of {from} lies in pool {} ({base})", pool.name);
+            let advice = format!("a container could be given it; keep it out: gipam reserve {address}");
+            report.warning(CHECK, found, advice);
+        }
+    }
+    clashes
+}
+
+impl Own {
+    /// What a daemon.json says.
+    fn read(&mut self, file: &str, bytes: &[u8]) {
+        let Some(text) = decoded(bytes) else {
+            self.refused.push(format!("{file} is neither UTF-8 nor UTF-16 with its mark"));
+            return;
+        };
+        // dockerd takes an empty file for none.
+        if text.trim().is_empty() {
+            return;
+        }
+        let settings: Map<String, Value> = match serde_json::from_str(&text) {
+            Ok(Value::Object(settings)) => settings,
+            Ok(Value::Null) => return,
+            Ok(_) => return self.refused.push(format!("{file} is not a JSON object")),
+            Err(error) => return self.refused.push(format!("{file} cannot be read as JSON: {error}")),
+        };
+        for (key, value) in &settings {
+            self.key(file, key, value);
+        }
+    }
+
+    fn key(&mut self, file: &str, key: &str, value: &Value) {
+        let known = || SUBNETS.into_iter().chain(ADDRESSES).chain(LISTS).chain([POOLS]);
+        if !known().any(|name| name == key) {
+            // dockerd knows its keys in this spelling only.
+            if let Some(name) = known().find(|name| name.eq_ignore_ascii_case(key)) {
+                self.refused.push(format!("{file} has the key {key:?}, which is spelled {name:?}"));
+            }
+            return;
+        }
+        let from = format!("{key} in {file}");
+        match value {
+            Value::Null => {}
+            Value::Array(entries) if key == POOLS => {
+                self.pools = !entries.is_empty();
+                entries.iter().for_each(|entry| self.pool(&from, entry));
+            }
+            Value::Array(entries) if LISTS.contains(&key) => {
+                for entry in entries {
+                    match entry.as_str() {
+                        Some(text) => self.address(&from, text),
+                        None => self.refused.push(format!("{from}: {entry} is not a text")),
+                    }
+                }
+            }
+            Value::String(text) if SUBNETS.contains(&key) => self.subnet(key, &from, text),
+            Value::String(text) if ADDRESSES.contains(&key) || key == "host-gateway-ip" => {
+                self.address(&from, text);
+            }
+            other => {
+                let wanted = if key == POOLS || LISTS.contains(&key) { "a list" } else { "a text" };
+                let found = match other {
+                    Value::Object(_) => "an object",
+                    Value::Array(_) => "a list",
+                    Value::String(_) => "a text",
+                    _ => "something else",
+                };
+                self.refused.push(format!("{from} is {found}, and must be {wanted}"));
+            }
+        }
+    }
+
+    /// One of Docker's pools. Names of its keys are read in any case there.
+    fn pool(&mut self, from: &str, entry: &Value) {
+        let Value::Object(entry) = entry else {
+            return self.refused.push(format!("{from}: {entry} is not an object with base and size"));
+        };
+        let value = |name: &str| entry.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        match value("base").map(|(_, base)| base) {
+            Some(Value::String(base)) => self.prefix(from, base),
+            _ => self.refused.push(format!("{from}: an entry has no base")),
+        }
+        if value("size").is_some_and(|(_, size)| !size.is_u64()) {
+            self.refused.push(format!("{from}: the size of an entry is not a number"));
+        }
+    }
+
+    fn subnet(&mut self, key: &str, from: &str, text: &str) {
+        self.bridge |= matches!(key, "bip" | "fixed-cidr") && !text.is_empty();
+        if !(text.is_empty() || key == "bip" && text == "none") {
+            self.prefix(from, text);
+        }
+    }
+
+    fn prefix(&mut self, from: &str, text: &str) {
+        match Prefix::parse(text) {
+            Some(prefix) => self.subnets.push((prefix, from.to_owned())),
+            None => self.refused.push(format!("{from}: {text:?} is not a prefix")),
+        }
+    }
+
+    fn address(&mut self, from: &str, text: &str) {
+        // Of a link-local address the interface does not matter here.
+        let bare = text.split('%').next().unwrap_or_default();
+        match bare.parse::<IpAddr>() {
+            Ok(address) if !address.is_unspecified() => self.addresses.push((address, from.to_owned())),
+            Ok(_) => {}
+            Err(_) if text.is_empty() => {}
+            Err(_) => self.refused.push(format!("{from}: {text:?} is not an IP address")),
+        }
+    }
+
+    /// The same on dockerd's command line.
+    fn take_flags(&mut self, flags: &[(String, String)]) {
+        for (name, value) in flags {
+            let from = format!("--{name} of dockerd");
+            match name.as_str() {
+                "default-address-pool" => {
+                    self.pools = true;
+                    let parts = value.split(',').filter_map(|part| part.trim().split_once('='));
+                    for (_, base) in parts.filter(|(key, _)| *key == "base") {
+                        self.prefix(&from, base);
+                    }
+                }
+                key if SUBNETS.contains(&key) => self.subnet(key, &from, value),
+                key if ADDRESSES.contains(&key) || LISTS.contains(&key) => self.address(&from, value),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The text of a file: UTF-8, with or without a mark, or UTF-16 with one.
+fn decoded(bytes: &[u8]) -> Option<String> {
+    let wide = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+        bytes.len().is_multiple_of(2).then(|| String::from_utf16(&units).ok()).flatten()
+    };
+    match bytes {
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8(rest.to_vec()).ok(),
+        [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
+        plain => String::from_utf8(plain.to_vec()).ok(),
+    }
+}
+
+/// The flags of a running dockerd, else of its unit: names without dashes, and values.
+fn flags(place: &Place) -> Vec<(String, String)> {
+    let words = running(place).or_else(|| unit(place)).unwrap_or_default();
+    let mut flags = Vec::new();
+    let mut words = words.into_iter().skip(1).peekable();
+    while let Some(word) = words.next() {
+        let Some(flag) = word.strip_prefix("--") else { continue };
+        match flag.split_once('=') {
+            Some((name, value)) => flags.push((name.to_owned(), value.to_owned())),
+            None => {
+                if let Some(value) = words.next_if(|next| !next.starts_with('-')) {
+                    flags.push((flag.to_owned(), value));
+                }
+            }
+        }
+    }
+    flags
+}
+
+/// The command line of a dockerd that this person may see.
+fn running(place: &Place) -> Option<Vec<String>> {
+    let processes = std::fs::read_dir(place.path("/proc")).ok()?.flatten();
+    processes
+        .filter(|process| process.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
+        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+        .map(|line| -> Vec<String> {
+            let words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+            words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+        })
+        .find(|words| words.first().is_some_and(|program| program.rsplit('/').next() == Some("dockerd")))
+}
+
+/// What the unit starts, with what was added to it.
+fn unit(place: &Place) -> Option<Vec<String>> {
+    let mut text = UNITS.iter().find_map(|folder| place.text(&format!("{folder}/docker.service")))?;
+    for folder in UNITS.iter().rev() {
+        let folder = place.path(&format!("{folder}/docker.service.d"));
+        let mut files: Vec<_> = std::fs::read_dir(folder).into_iter().flatten().flatten().collect();
+        files.sort_by_key(std::fs::DirEntry::file_name);
+        for file in files.iter().filter(|file| file.path().extension().is_some_and(|end| end == "conf")) {
+            text.push('\n');
+            text.push_str(&std::fs::read_to_string(file.path()).unwrap_or_default());
+        }
+    }
+    let text = text.replace("\\\n", " ");
+    let mut lines = text.lines().filter_map(|line| line.trim().strip_prefix("ExecStart="));
+    let last = lines.rfind(|line| !line.trim().is_empty())?;
+    let bare = |word: &str| word.trim_matches(['"', '\'']).to_owned();
+    Some(last.split_ascii_whitespace().map(bare).collect())
+}
