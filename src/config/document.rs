@@ -319,7 +319,7 @@ fn mistyped(message: &str, key: &str) -> Option<Problem> {
         return None;
     }
     let key = key.rsplit('.').next().unwrap_or_default();
-    let seconds = matches!(key, "cooling" | "subnet_cooling" | "grace" | "timeout");
+    let seconds = matches!(key, "cooling" | "subnet_cooling" | "restart_window" | "grace" | "timeout");
     let wanted = match number.parse::<u64>() {
         Ok(number) if seconds => format!(
             "{:?} for {number} seconds",
