@@ -124,7 +124,7 @@ fn mistakes_in_a_table_are_named_by_line_and_column_and_change_nothing() {
         ("address\n192.0.2.1\n", "line 1: there is no column subnet"),
         ("subnet,address\n192.0.2.0/24\n", "line 2: 1 fields, but the first line names 2"),
         ("subnet,address\n192.0.2.0/24,\"192.0.2.1\n\n", "line 2, column 2: the quote is never closed"),
-        ("HEAD\n192.0.2.0/99,,,,,\n", "line 4, column 1 (subnet): \"192.0.2.0/99\" is no prefix"),
+        ("HEAD\n192.0.2.0/99,,,,,\n", "line 4, column 1 (subnet): \"192.0.2.0/99\" is not a prefix"),
         (
             "HEAD192.0.2.1/24,,,,,\n",
             "line 3, column 1 (subnet): 192.0.2.1/24 has bits set beyond its length; write 192.0.2.0/24",

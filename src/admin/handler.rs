@@ -379,7 +379,7 @@ impl Admin {
 
     /// The subnet, and the address in it, if one is meant.
     async fn meant(&self, asked: Release) -> Result<(String, Option<IpAddr>), AdminError> {
-        let Release { subnet, address } = asked;
+        let Release { subnet, address, .. } = asked;
         if let Some(address) = address.filter(|text| !text.is_empty()) {
             return Ok((subnet, Some(meant::address(&address)?)));
         }

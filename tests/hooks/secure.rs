@@ -226,7 +226,7 @@ fn who_wants_to_know_gipam_is_shown_its_certificate() {
             let house = hooked(&url, &format!("ca = \"ca.pem\"\n{keys}"), &files);
             let daemon = house.start();
             leases(&mut daemon.wire(), 1);
-            fails(&house, &daemon, &[words, "set cert and key"]);
+            fails(&house, &daemon, &[words, "cert and key"]);
             heard_nothing(&came);
             daemon.stop();
         }

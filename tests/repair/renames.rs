@@ -39,7 +39,7 @@ async fn p30_a_rename_is_followed_and_the_renamed_container_keeps_its_address() 
         ..Default::default()
     };
     let refused = world.ask(Request::Address(taken)).await.unwrap_err();
-    assert!(refused.contains("is held by web-old"), "{refused}");
+    assert!(refused.contains("is held by container web-old"), "{refused}");
     for address in [old, new] {
         world.ask(Request::ReleaseAddress { id: id.clone(), address, generation: None }).await.unwrap();
     }

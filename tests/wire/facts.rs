@@ -137,7 +137,7 @@ fn p11_p16_duty_10_every_address_has_the_length_of_its_subnet_and_lies_in_it() {
         ("2001:db8::1", "requested address is out of range: 2001:db8::1 is outside"),
         (
             "203.0.113.160",
-            "address already in use: 203.0.113.160 is held by the gateway; free it with: gipam release",
+            "address already in use: 203.0.113.160 is held by the gateway; choose another address",
         ),
     ] {
         let text = wire.refused("RequestAddress", &json!({"PoolID": id, "Address": address, "Options": {}}));
@@ -197,7 +197,11 @@ fn p14_p15_an_auxiliary_address_may_lie_outside_of_the_range() {
     assert!(wire.refused("RequestAddress", &again).starts_with("address already in use: "));
     let rows = daemon.view("/v1/leases");
     let kinds: Vec<&Value> = rows.as_array().unwrap().iter().map(|row| &row["kind"]).collect();
-    assert_eq!(kinds, [&json!("auxiliary"), &json!("gateway")]);
+    assert_eq!(
+        kinds,
+        [&json!("endpoint"), &json!("gateway")],
+        "what it is for is said by an Engine's list, not guessed"
+    );
     for address in ["203.0.113.254", "203.0.113.254", "203.0.113.5"] {
         wire.release(&id, address);
     }
