@@ -16,10 +16,25 @@ pub fn start(path: &Path) -> Shown {
     let (listener, known) = (UnixListener::bind(path).unwrap(), shown.clone());
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let _ = answer(stream, &known);
+            let known = known.clone();
+            std::thread::spawn(move || answer(stream, &known));
         }
     });
     shown
+}
+
+/// Says that something happened whenever what is shown has changed, until nobody listens.
+fn events(mut stream: UnixStream, shown: &Shown) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+    let mut before = shown.lock().unwrap().clone();
+    loop {
+        std::thread::sleep(std::time::Duration::from_millis(50)); // how often this stand-in compares
+        let now = shown.lock().unwrap().clone();
+        if now != before {
+            write!(stream, "3\r\n{{}}\n\r\n")?;
+            before = now;
+        }
+    }
 }
 
 fn answer(mut stream: UnixStream, shown: &Shown) -> std::io::Result<()> {
@@ -31,11 +46,15 @@ fn answer(mut stream: UnixStream, shown: &Shown) -> std::io::Result<()> {
     }
     let asked = String::from_utf8_lossy(&asked).into_owned();
     let path = asked.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default().to_owned();
+    if path == "/events" {
+        return events(stream, shown);
+    }
     let shown = shown.lock().unwrap().clone();
     let body = match path.as_str() {
         "/_ping" => json!("OK"),
         "/networks" => shown.values().cloned().collect(),
         "/containers/json" => json!([]),
+        "/info" => json!({"ID": "stand-in", "DockerRootDir": "/var/lib/docker", "Containers": 0}),
         path => {
             path.strip_prefix("/networks/").and_then(|name| shown.get(name)).cloned().unwrap_or(Value::Null)
         }
