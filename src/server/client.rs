@@ -128,7 +128,8 @@ async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     })
 }
 
-/// Follows an answer that never ends, such as a stream of events: `part` is called for each piece that comes.
+/// Follows an answer that never ends, such as a stream of events: `part` is called as it
+/// begins, and for each piece that comes.
 ///
 /// # Errors
 /// When the connection cannot be made or breaks; `Ok` when the answer ends.
@@ -143,6 +144,8 @@ pub async fn follow(socket: &Path, path: &str, mut part: impl FnMut()) -> Result
             let why = format!("status {}", answer.status().as_u16());
             return Err(ClientError::Broken { path: socket.to_owned(), why });
         }
+        // Whatever happened before the answer began is in no piece of it.
+        part();
         let mut body = answer.into_body();
         while let Some(piece) = body.frame().await {
             piece.map_err(broken)?;
