@@ -47,6 +47,7 @@ row() {
   count
 }
 interleavings() { sed -n 's/.*\b\([0-9]\+ interleavings\).*/\1/p' "$TABLE.out" | paste -sd+ | sed 's/+/, /g'; }
+judged() { sed -n 's/.*\b\([0-9]\+ leases judged.*\)/\1/p' "$TABLE.out"; }
 operations() { sed -n 's/.*\b\([0-9]\+ operations in [0-9]\+ trials\).*/\1/p' "$TABLE.out"; }
 wanted() { # wanted NAME WORD...: whether one of the words, if any, stands in the name
   local name=$1 word
@@ -74,6 +75,10 @@ if [ "$MODE" = --long ]; then
     # A trial is 1 to 59 operations.
     row plan_behaves_as_the_naive_model operations env PROPTEST_CASES=$((OPERATIONS / 29)) \
       "$CARGO" test --locked --test plan -- --nocapture
+  fi
+  if wanted no_death_of_the_living "$@"; then
+    row no_death_of_the_living judged env PROPTEST_CASES=$((OPERATIONS / 50)) \
+      "$CARGO" test --locked --test choosing flawed -- --nocapture
   fi
   if wanted fuzz "$@"; then
     scripts/fuzz.sh "$FUZZ_SECONDS" | tee "$TABLE" || true

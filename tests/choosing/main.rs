@@ -13,6 +13,7 @@ mod errors;
 #[path = "../support/evidence.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod evidence;
+mod flawed;
 mod interface_ids;
 mod memory;
 mod pools;

@@ -1,0 +1,134 @@
+//! PROOF OF DEATH against chance: random networks and containers, seen whole or through a random flaw.
+//!
+//! Holds: what lives is never dead, whatever leaves a trace in what an Engine lists; and what is gone is found gone by the whole
+//! view, or this would prove nothing. `make torture` runs it at length.
+
+use std::cell::Cell;
+
+use gipam::plan::request::{Repair, Request};
+use gipam::plan::shown::{Endpoint, EngineIdentity, Lists};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use crate::desk::*;
+use crate::evidence::{lists, twice};
+
+/// What is wrong with what is seen of one network, or of all.
+#[derive(Clone, Copy, Debug)]
+enum Flaw {
+    None,
+    /// Its endpoints are not shown, and it was not inspected.
+    NotInspected,
+    /// Its endpoints are not shown: its driver is none of ours.
+    Foreign,
+    /// They belong to a Swarm.
+    Swarm,
+    /// It is shown as a size without a place.
+    Unlocated,
+    /// Fewer containers are listed than there are, or something cannot be read.
+    Unclear,
+    Nameless,
+    AnotherEngine,
+    AnotherRoot,
+    /// No network of ours at all.
+    Stranger,
+}
+
+const FLAWS: [Flaw; 10] = [
+    Flaw::None,
+    Flaw::NotInspected,
+    Flaw::Foreign,
+    Flaw::Swarm,
+    Flaw::Unlocated,
+    Flaw::Unclear,
+    Flaw::Nameless,
+    Flaw::AnotherEngine,
+    Flaw::AnotherRoot,
+    Flaw::Stranger,
+];
+
+const NETWORKS: [&str; 4] = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/64"];
+
+/// The books: each network with the addresses 10 to 15; and the truth: which of them live, network by network.
+fn scene(living: &[u8; 4]) -> (Desk, Lists) {
+    let mut desk = Desk::new(lan());
+    let mut truth = lists(NETWORKS.map(prefix));
+    for (n, text) in NETWORKS.iter().enumerate() {
+        let id = desk.subnet(exact(text));
+        for number in 0..6u128 {
+            let address = prefix(text).address(prefix(text).first() + 10 + number);
+            desk.gave(self::number(&id, &address.to_string()));
+            if living[n] >> number & 1 == 1 {
+                let container = format!("c{n}-{number}");
+                let endpoint = Endpoint {
+                    container_id: container.clone(),
+                    container,
+                    addresses: vec![address],
+                    mac: None,
+                };
+                truth.networks[n].endpoints.push(endpoint);
+            }
+        }
+    }
+    let engine = truth.engine.clone().unwrap();
+    desk.ask(Request::Repair(Box::new(Repair::Engine(Box::new(engine))))).unwrap();
+    (desk, truth)
+}
+
+/// What is seen of it.
+fn through(truth: &Lists, flaw: Flaw, at: usize) -> Lists {
+    let mut seen = truth.clone();
+    let engine = seen.engine.clone().unwrap();
+    let network = &mut seen.networks[at];
+    if !matches!(flaw, Flaw::None) {
+        network.endpoints.clear();
+    }
+    match flaw {
+        Flaw::None => {}
+        Flaw::NotInspected => network.complete = false,
+        Flaw::Foreign => network.ipam = "renamed".into(),
+        Flaw::Swarm => network.scope = "swarm".into(),
+        Flaw::Unlocated => {
+            let shown = network.subnets.remove(0).prefix;
+            network.unlocated.push((shown.family(), shown.length()));
+        }
+        Flaw::Unclear => seen.unclear.push("/info counts 3 containers and 1 are listed".into()),
+        Flaw::Nameless => seen.engine = None,
+        Flaw::AnotherEngine => seen.engine = Some(EngineIdentity { id: "another".into(), ..engine }),
+        Flaw::AnotherRoot => seen.engine = Some(EngineIdentity { root: "/mnt".into(), ..engine }),
+        Flaw::Stranger => seen.networks.clear(),
+    }
+    seen
+}
+
+#[test]
+fn no_flawed_view_proves_anything_of_the_living() {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300);
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let (judged, dead) = (Cell::new(0), Cell::new(0));
+    let strategy = (any::<[u8; 4]>(), prop::sample::select(&FLAWS[..]), 0..NETWORKS.len());
+    let outcome = TestRunner::new(config).run(&strategy, |(living, flaw, at)| {
+        let (desk, truth) = scene(&living);
+        let seen = through(&truth, flaw, at);
+        for (n, subnet) in desk.plan.subnets().enumerate() {
+            let gone = twice(&desk.plan, &seen, |view| view.subnet_absent(subnet));
+            prop_assert!(gone.is_none(), "{flaw:?} at {at}: the subnet {}", subnet.state.prefix);
+            for (address, record) in subnet.addresses.records().filter(|(_, record)| record.leased) {
+                let lives = truth.networks[n].living(subnet.state.prefix, address).next().is_some();
+                let death = twice(&desk.plan, &seen, |view| view.lease_absent(subnet, address, record));
+                prop_assert!(!(lives && death.is_some()), "{flaw:?} at {at}: {address} lives");
+                if matches!(flaw, Flaw::None) {
+                    prop_assert_eq!(death.is_some(), !lives, "the whole view tells the dead from the living");
+                }
+                judged.set(judged.get() + 1);
+                dead.set(dead.get() + u64::from(death.is_some()));
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+    assert!(dead.get() > 0, "some are dead");
+    println!("{} leases judged, {} proven dead, 0 of the living", judged.get(), dead.get());
+}
