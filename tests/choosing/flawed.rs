@@ -10,7 +10,7 @@ use gipam::plan::shown::{Endpoint, EngineIdentity, Lists};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use crate::desk::*;
+use crate::desk::{Desk, exact, lan, number, prefix};
 use crate::evidence::{lists, twice};
 
 /// What is wrong with what is seen of one network, or of all.
@@ -55,11 +55,11 @@ fn scene(living: &[u8; 4]) -> (Desk, Lists) {
     let mut truth = lists(NETWORKS.map(prefix));
     for (n, text) in NETWORKS.iter().enumerate() {
         let id = desk.subnet(exact(text));
-        for number in 0..6u128 {
-            let address = prefix(text).address(prefix(text).first() + 10 + number);
-            desk.gave(self::number(&id, &address.to_string()));
-            if living[n] >> number & 1 == 1 {
-                let container = format!("c{n}-{number}");
+        for offset in 0..6u128 {
+            let address = prefix(text).address(prefix(text).first() + 10 + offset);
+            desk.gave(number(&id, &address.to_string()));
+            if living[n] >> offset & 1 == 1 {
+                let container = format!("c{n}-{offset}");
                 let endpoint = Endpoint {
                     container_id: container.clone(),
                     container,
