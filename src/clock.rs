@@ -99,10 +99,7 @@ pub fn now() -> Millis {
 
 /// Milliseconds since the boot, suspends included.
 pub fn steady() -> Millis {
-    use rustix::time::{ClockId, DynamicClockId, clock_gettime, clock_gettime_dynamic};
-    // Kernels before 2.6.39 lack it.
-    let time =
-        clock_gettime_dynamic(DynamicClockId::Boottime).unwrap_or_else(|_| clock_gettime(ClockId::Monotonic));
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let part = |number: i64| u64::try_from(number).unwrap_or(0);
     part(time.tv_sec).saturating_mul(1_000).saturating_add(part(time.tv_nsec) / 1_000_000)
 }
