@@ -300,16 +300,17 @@ impl<'a> World<'a> {
             && held.address.is_some_and(link_local)
     }
 
-    /// Releases come shortly after Docker's answer to its user: gives the two sides a moment to agree.
+    /// Releases come shortly after Docker's answer to its user, and what an explicit address is (an endpoint, or auxiliary)
+    /// is settled by the look that follows a change within seconds: gives the two sides that long to agree.
     fn settle(&self, good: impl Fn(&[Held], &[Held]) -> bool) -> (Vec<Held>, Vec<Held>) {
-        for _ in 0..20 {
+        let start = Instant::now();
+        loop {
             let (books, engine) = self.compare();
-            if good(&books, &engine) {
+            if good(&books, &engine) || start.elapsed() > Duration::from_secs(20) {
                 return (books, engine);
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        self.compare()
     }
 
     /// The end of every scenario.
@@ -368,7 +369,7 @@ impl<'a> World<'a> {
 
     pub fn until_empty(&self) {
         let all = || (self.subnets(), self.leases());
-        for _ in 0..20 {
+        for _ in 0..100 {
             if all().0.is_empty() && all().1.is_empty() {
                 return;
             }
