@@ -51,10 +51,13 @@ impl Events {
         Self { engine, happens, stream: None, early: 0, not_before: Instant::now() }
     }
 
-    /// A look has succeeded: opens a stream, if there is none and it is time.
-    pub(super) fn open(&mut self) {
-        if self.stream.is_some() || Instant::now() < self.not_before {
-            return;
+    /// A look has succeeded: opens a stream if there is none. The time of the look to open it with, if it is too early now.
+    pub(super) fn open(&mut self) -> Option<Instant> {
+        if self.stream.is_some() {
+            return None;
+        }
+        if Instant::now() < self.not_before {
+            return Some(self.not_before);
         }
         let (engine, happens) = (self.engine.clone(), self.happens.clone());
         let task = tokio::spawn(async move {
@@ -64,6 +67,7 @@ impl Events {
             let _ = happens.send(Heard::End).await;
         });
         self.stream = Some((AbortOnDrop(task), Instant::now()));
+        None
     }
 
     /// The stream ended. When to look next, and to open another one with it.
@@ -91,5 +95,18 @@ mod tests {
         let waits: Vec<u64> = (0..12).map(|early| wait_after(early).as_secs()).collect();
         assert_eq!(waits, [2, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
         assert_eq!(wait_after(u32::MAX), LONGEST);
+    }
+
+    #[test]
+    fn a_look_that_comes_too_early_for_a_stream_says_when_the_next_one_opens_it() {
+        let (happens, _happened) = mpsc::channel(1);
+        let mut events = Events::new(PathBuf::from("/nowhere"), happens);
+        let due = events.ended();
+        assert_eq!(
+            events.open(),
+            Some(due),
+            "or nobody would listen until the next look that comes of itself"
+        );
+        assert!(events.stream.is_none());
     }
 }

@@ -137,8 +137,8 @@ impl Reconciler {
             tokio::select! {
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                     next = self.look_and_plan().await;
-                    if self.answers {
-                        events.open();
+                    if self.answers && let Some(at) = events.open() {
+                        next = sooner(next, at);
                     }
                 }
                 command = self.commands.recv() => {
@@ -150,8 +150,10 @@ impl Reconciler {
                     let findings = self.carry_out(wish).await;
                     if findings.is_ok() {
                         self.answered();
-                        events.open();
                         next = sooner(next, self.next_look());
+                        if let Some(at) = events.open() {
+                            next = sooner(next, at);
+                        }
                     }
                     let _ = answer.send(findings);
                 }
