@@ -283,7 +283,7 @@ impl Play {
 
     fn granted_subnet(&mut self, connection: usize, v6: bool, body: &[u8]) -> Result<(), String> {
         let (id, prefix) = (field(body, "PoolID")?, field(body, "Pool")?);
-        let (address, length) = parse_prefix(prefix).ok_or_else(|| format!("{prefix:?} is no prefix"))?;
+        let (address, length) = parse_prefix(prefix).ok_or_else(|| format!("{prefix:?} is not a prefix"))?;
         let (first, last) = (address, last_of(address, length, v6));
         let below = self.standing.range(..=(v6, last)).next_back();
         if below.is_some_and(|((family, _), other)| *family == v6 && *other >= first) {

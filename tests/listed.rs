@@ -134,7 +134,7 @@ fn mistakes_in_a_table_are_named_by_line_and_column_and_change_nothing() {
             "HEAD192.0.2.0/24,192.0.3.1,,,,\n",
             "line 3, column 2 (address): 192.0.3.1 does not lie in 192.0.2.0/24",
         ),
-        ("HEAD192.0.2.0/24,web,,,,\n", "line 3, column 2 (address): \"web\" is no IP address"),
+        ("HEAD192.0.2.0/24,web,,,,\n", "line 3, column 2 (address): \"web\" is not an IP address"),
         (
             "HEAD192.0.2.0/24,192.0.2.9,,,,\n",
             "line 3, column 2 (address): 192.0.2.9 stands on line 2 already",

@@ -70,7 +70,7 @@ fn networks_of_the_second_generation_go_on() {
         "RequestAddress",
         &json!({"PoolID": "gM3RjwBWzIhb2M3c", "Address": "2001:db8::3", "Options": null}),
     );
-    assert!(text.contains("held by a lease taken over from old books"), "{text}");
+    assert!(text.contains("held by a lease from an old lease file"), "{text}");
     // Networks are removed as ever, and new ones have PoolIDs of ours.
     wire.release_pool("d6KqMpuhH6jbJwQg");
     let (id, prefix) = wire.subnet(false);

@@ -293,7 +293,7 @@ pub struct ExplainRow {
     pub steps: Vec<StepRow>,
 }
 
-/// One thing that was looked at.
+/// One step of the decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRow {
     /// What.
@@ -326,7 +326,7 @@ pub struct ChangedRow {
     pub dry_run: bool,
     /// A line for each change.
     pub changes: Vec<String>,
-    /// What else there is to know.
+    /// Further notes.
     pub notes: Vec<String>,
     /// The leases that are concerned and stay, a thousand at most.
     pub leases: Vec<HeldRow>,

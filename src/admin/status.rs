@@ -109,7 +109,7 @@ pub struct Status {
     /// When repair last compared the books with the Engine.
     #[serde(default)]
     pub looked: Option<String>,
-    /// When it will, unless something happens before; nothing where it waits for somebody to come.
+    /// When it will, unless something happens before; nothing where it waits for the next request.
     #[serde(default)]
     pub next_look: Option<String>,
     /// How much the last comparison found.

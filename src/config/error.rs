@@ -182,7 +182,7 @@ pub enum Problem {
     #[error("{0}")]
     Pools(SettingsError),
     /// A driver that names a pool which does not exist.
-    #[error("there is no pool {name:?}; the pools are: {known}")]
+    #[error("pool {name:?} does not exist; the pools are: {known}")]
     UnknownPool {
         /// The name.
         name: String,

@@ -26,7 +26,7 @@ pub(super) fn refusal(request: &Request, names: &Names) -> Option<String> {
             name => format!("{name}: {}", text::cut(value, SHOWN)),
         };
         let text = format!(
-            "a web browser sent this request ({sign}); this door answers Docker Engines only, and nothing was changed"
+            "a web browser sent this request ({sign}); this listener answers Docker Engines only; nothing was changed"
         );
         return Some(text);
     }
@@ -38,7 +38,7 @@ pub(super) fn refusal(request: &Request, names: &Names) -> Option<String> {
     }
     let host = text::cut(host, SHOWN);
     let text = format!(
-        "this door is not called {host:?}, and nothing was changed; if an Engine reaches it under that name, set advertise"
+        "this listener does not serve the name {host:?}; nothing was changed; if an Engine uses that name, set advertise"
     );
     Some(text)
 }

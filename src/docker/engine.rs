@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no answer.
-    #[error("the Engine at {} cannot be asked: {source}", socket.display())]
+    #[error("the Engine at {} cannot be reached: {source}", socket.display())]
     Silent {
         /// Its socket.
         socket: PathBuf,
@@ -42,7 +42,7 @@ pub enum Error {
         status: u16,
     },
     /// It says something else.
-    #[error("the Engine's answer to {path} is not understood: {why}")]
+    #[error("cannot parse the Engine's answer to {path}: {why}")]
     Unclear {
         /// What was asked.
         path: String,
@@ -229,7 +229,7 @@ pub async fn lists(socket: &Path) -> Result<Lists, Error> {
         Err(error) => return Err(error),
     };
     if let Some(count) = info.containers.filter(|count| *count != containers.len()) {
-        lists.unclear.push(format!("/info counts {count} containers and {} are listed", containers.len()));
+        lists.unclear.push(format!("/info counts {count} containers, but {} are listed", containers.len()));
     }
     lists.engine = info.identity();
     // Before containers say their gateways, which belong to a subnet.
@@ -292,7 +292,9 @@ fn read_network(json: NetworkJson, inspected: bool, unclear: &mut Vec<String>) -
         match config.read() {
             Ok(Some(subnet)) if is_on(subnet.prefix.family()) => network.subnets.push(subnet),
             Ok(_) => {}
-            Err(text) => unclear.push(format!("network {name} shows {text:?} for a subnet or an address")),
+            Err(text) => {
+                unclear.push(format!("network {name} shows {text:?} where a subnet or an address belongs"))
+            }
         }
     }
     for (container_id, endpoint) in json.containers.unwrap_or_default() {

@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match deserializer.deserialize_str(Reader)? {
             Strict::Text(text) => Ok(Self(text)),
-            other => Err(D::Error::custom(format!("{other} is no key"))),
+            other => Err(D::Error::custom(format!("{other} is not a key"))),
         }
     }
 }

@@ -87,7 +87,7 @@ impl Handler for Driver {
                 counters.ended(method, Some(ErrorKind::Invalid));
                 let text = match response.status {
                     403 => "it was sent by a web browser, or under a foreign name",
-                    404 => "there is no such method",
+                    404 => "unknown method",
                     _ => "not a POST request",
                 };
                 counters.remember(clock::now(), &self.name, &text::cut(method, LONGEST_METHOD), text);
@@ -126,7 +126,7 @@ impl Driver {
             | "IpamDriver.ReleaseAddress" => String::new(),
             _ => {
                 let text = format!(
-                    "invalid request: there is no method {:?} here",
+                    "invalid request: unknown method {:?} here",
                     method.chars().take(100).collect::<String>()
                 );
                 return Response::new(404, JSON, wire::refusal(&text));
@@ -187,7 +187,7 @@ impl Driver {
                         response.or_undo(move || {
                             counters.undone.fetch_add(1, Ordering::Relaxed);
                             tracing::warn!(
-                                "{name}: the caller has gone before its answer left; the grant is taken back"
+                                "{name}: the caller disconnected before its answer was sent; the grant is undone"
                             );
                             ticket.undo();
                         })

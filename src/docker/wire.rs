@@ -99,7 +99,7 @@ impl<'a> Body<'a> {
     fn space(&self) -> Result<Space, Error> {
         let text = self.required("AddressSpace")?;
         Space::parse(text).ok_or_else(|| {
-            Error::InvalidAddressSpace(format!("{:?}; there are local and global", shown(text)))
+            Error::InvalidAddressSpace(format!("{:?}; the address spaces are local and global", shown(text)))
         })
     }
 
@@ -116,7 +116,7 @@ impl<'a> Body<'a> {
             Some(text) => text
                 .parse()
                 .map(Some)
-                .map_err(|_| invalid(format!("Address {:?} is no IP address", shown(text)))),
+                .map_err(|_| invalid(format!("Address {:?} is not an IP address", shown(text)))),
         }
     }
 
@@ -176,7 +176,7 @@ impl<'a> Body<'a> {
             None | Some("") => None,
             Some(text) => Some(
                 prefix(text)
-                    .ok_or_else(|| Error::InvalidSubPool(format!("{:?} is no prefix", shown(text))))?,
+                    .ok_or_else(|| Error::InvalidSubPool(format!("{:?} is not a prefix", shown(text))))?,
             ),
         };
         let options = self.options()?;
@@ -234,7 +234,7 @@ fn prefix(text: &str) -> Option<Prefix> {
 fn wanted(text: &str, family: Family) -> Result<Wanted, Error> {
     let prefix = prefix(text).ok_or_else(|| {
         Error::InvalidPool(format!(
-            "{:?} is no prefix; write it as 192.0.2.0/24 or 2001:db8::/64",
+            "{:?} is not a prefix; write it as 192.0.2.0/24 or 2001:db8::/64",
             shown(text)
         ))
     })?;

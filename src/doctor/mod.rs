@@ -28,7 +28,7 @@ pub enum Verdict {
     Unknown,
 }
 
-/// One thing that was looked at.
+/// One step of the decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What was looked at.

@@ -2,10 +2,10 @@
 //!
 //! Four kinds are reported ([`InUseKind`]): the addresses of the interfaces, the nameservers of resolv.conf, the
 //! IPv4 on-link routes which dockerd compares with, and every other unicast route. Left out, because they say
-//! nothing about who uses an address: default routes, blackhole, unreachable, prohibit and throw routes,
+//! nothing about the use of an address: default routes, blackhole, unreachable, prohibit and throw routes,
 //! multicast and broadcast, anycast and the kernel's local table, loopback, and link-local IPv6.
 //!
-//! It promises to look, never to change; to end within seconds (each answer of the kernel is waited for two at most); not
+//! It promises to look and never to change anything; to end within seconds (each answer of the kernel is waited for two at most); not
 //! to panic on attributes it has never seen; and to need no privilege. It knows nothing of pools: whether a route
 //! that contains a whole pool counts is the plan's business.
 //!
@@ -50,7 +50,7 @@ pub struct InUse {
 pub enum Error {
     /// The kernel did not answer a netlink dump, or refused it.
     #[error(
-        "cannot read the {what} of this machine by netlink: {source}; subnets may be offered that docker refuses"
+        "cannot read the {what} of this machine by netlink: {source}; gipam may offer subnets that Docker refuses"
     )]
     Netlink {
         /// What was asked for: `IPv4 routes`, `IPv6 addresses`.
@@ -82,7 +82,7 @@ pub fn survey() -> Survey {
     survey_with(Path::new(nameservers::RESOLV_CONF), Path::new(nameservers::SYSTEMD_RESOLV_CONF))
 }
 
-/// As [`survey`], with the paths of resolv.conf and of the file that systemd-resolved keeps beside it.
+/// As [`survey`], with the paths of resolv.conf and of the file that systemd-resolved keeps next to it.
 pub fn survey_with(resolv_conf: &Path, systemd_resolv_conf: &Path) -> Survey {
     let mut survey = Survey::default();
     let looks = routes::looks()

@@ -1,6 +1,6 @@
-//! Releases that a full or busy disk kept back: they stay queued until the disk takes writes again.
+//! Releases that a full or busy disk held up: they stay queued until the disk accepts writes again.
 //!
-//! Promises: bounded; each carries the generation that it was meant for, so that it never releases a later grant; equal
+//! Promises: bounded; each carries the generation that it was meant for, so it never releases a later grant; equal
 //! releases are kept once. Undos of grants are kept, too. Does not touch the disk.
 
 use std::collections::{BTreeSet, VecDeque};

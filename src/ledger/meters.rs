@@ -1,6 +1,6 @@
-//! What the ledger counts: commits, batches, failures, storms; and who wants to know that something was committed.
+//! What the ledger counts: commits, batches, failures, storms; and a signal to those who follow commits.
 //!
-//! Promises: counting takes nanoseconds and never waits for who reads; who follows commits is told after the answers
+//! Promises: counting takes nanoseconds and never waits for readers; followers of commits are notified after the answers
 //! have left. Knows no format of metrics.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use crate::plan::settings::Millis;
 /// Seconds, from a fast disk to one that hangs.
 const SECONDS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
-/// Requests that share one sync.
+/// Buckets: requests that share one sync.
 const REQUESTS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
 /// Counted since the start.
@@ -77,7 +77,7 @@ impl Meters {
         self.sick.store(false, Ordering::Relaxed);
     }
 
-    /// Tells who follows; after the answers.
+    /// Notifies the followers; after the answers.
     pub(super) fn tell(&self) {
         self.committed.send_modify(|commits| *commits += 1);
     }
@@ -88,7 +88,7 @@ impl Meters {
         self.sick.store(true, Ordering::Relaxed);
     }
 
-    /// The disk takes writes again.
+    /// The disk accepts writes again.
     pub(super) fn healed(&self) {
         self.sick.store(false, Ordering::Relaxed);
     }

@@ -2,10 +2,10 @@
 //! their changes with one sync, then answers them all.
 //!
 //! Promises: *durable*: no answer leaves before its change is on disk. A request whose caller has gone is dropped
-//! before it is decided; a release is always carried out. A grant that could not be handed over is undone: drop the
-//! future of [`Ledger::ask`], or call [`Ticket::undo`]. The answers of a batch leave the thread together: waking one who
-//! waits on another thread costs a system call, and so it is one for all of them. After a failed write other than a full
-//! or busy disk everyone waiting is told so, and the thread ends with the reason. Knows no HTTP and no JSON.
+//! before it is decided; a release is always carried out. An undeliverable grant is undone: drop the
+//! future of [`Ledger::ask`], or call [`Ticket::undo`]. The answers of a batch leave the thread together: waking a
+//! waiter on another thread costs a system call, so all of them share one. After a failed write other than a full
+//! or busy disk every waiting caller gets an error, and the thread ends with the reason. Knows no HTTP and no JSON.
 
 mod deferred;
 mod meters;
@@ -26,7 +26,7 @@ use crate::plan::error::ErrorKind;
 use crate::plan::request::{Reply, Request, Undo};
 use crate::plan::settings::{Millis, Settings};
 
-/// Why something was not done: a refusal of the plan, or a disk that takes no writes.
+/// Why something was not done: the plan refused it, or the disk does not accept writes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct Refusal {
@@ -62,7 +62,7 @@ impl Ticket {
 pub struct Granted {
     /// The answer.
     pub reply: Reply,
-    /// To take it back, for grants.
+    /// To undo it, for grants.
     pub ticket: Option<Ticket>,
 }
 
@@ -75,7 +75,7 @@ pub struct Answers(Vec<(oneshot::Sender<Answer>, Answer)>);
 impl Drop for Answers {
     fn drop(&mut self) {
         for (answer, outcome) in self.0.drain(..) {
-            // Whoever asked has gone meanwhile: take the grant back.
+            // The caller has gone meanwhile: undo the grant.
             if let Err(Ok(Granted { ticket: Some(ticket), .. })) = answer.send(outcome) {
                 ticket.undo();
             }
@@ -123,7 +123,7 @@ pub struct Ledger {
     meters: Arc<Meters>,
 }
 
-/// An answer on its way. Dropped early, it closes the way; a grant that was already sent is undone.
+/// A pending answer. Dropping it early cancels it; a grant that was already sent is undone.
 struct Waiting {
     answer: oneshot::Receiver<Answer>,
 }
@@ -179,7 +179,7 @@ impl Ledger {
         &self.meters
     }
 
-    /// Ends the thread after what stands in the queue.
+    /// Ends the thread once the queue is empty.
     pub fn stop(&self) {
         let _ = self.queue.send(Message::Stop);
     }

@@ -1,6 +1,6 @@
-//! What the ledger does about its clock: at the start, and whenever the time of day stepped.
+//! How the ledger follows its clock: at the start, and whenever the time of day stepped.
 //!
-//! Promises: all of it stands in the transaction of the batch in which it is seen, before anything is decided; where that
+//! Promises: all of it is part of the transaction of the batch that notices the step, before anything is decided; where that
 //! fails the plan is rebuilt, and it is tried again with the next batch. One line of the log for each step.
 
 use std::time::Instant;
@@ -57,7 +57,7 @@ impl Writer {
             self.follow(shift, batch);
         } else if newest > self.time.now() {
             batch.stepped = Some(format!(
-                "the books have times in the future, up to {}; they count as now",
+                "the books hold times in the future, up to {}; gipam treats them as now",
                 rfc3339(newest)
             ));
             self.write(&[Change::ClockStepped(Shift { by: 0, now: self.time.now() })], batch);
@@ -74,7 +74,7 @@ impl Writer {
         }
     }
 
-    /// By which clock the stamps are.
+    /// The clock that the stamps were made by.
     fn note(&mut self, batch: &mut Batch) {
         if batch.failed.is_none() {
             batch.failed = self.books.put_meta(KEY, &self.time.note()).err();

@@ -22,11 +22,11 @@ const FAST: Duration = Duration::from_millis(50);
 /// The key in the books' `meta` table: "BOOT OFFSET".
 pub(super) const KEY: &str = "clock";
 
-/// By which clock the stamps are.
+/// The clock that the stamps were made by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Frame {
     offset: i64,
-    /// The stamps were held against the clock since the start.
+    /// The stamps have been compared with the clock since the start.
     settled: bool,
 }
 

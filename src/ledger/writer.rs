@@ -21,10 +21,10 @@ use crate::plan::request::{Context, Reply, Request};
 use crate::plan::settings::Millis;
 use crate::store::{Books, CommitError};
 
-/// Takes the answers of a batch to where those are who asked, on the ledger's thread; to drop them there is enough.
+/// Hands the answers of a batch to the callers' side, on the ledger's thread; dropping them there delivers them.
 pub type Deliver = Box<dyn Fn(Answers) + Send>;
 
-/// Why the ledger ended other than by being told to.
+/// Why the ledger ended without a request to stop.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct Fatal(pub String);
@@ -34,7 +34,7 @@ const BATCH: usize = 1_024;
 /// How often a full disk is tried while releases wait for it.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Nobody has asked for so long: it is quiet.
+/// After this long without a request, it is quiet.
 const QUIET: Duration = Duration::from_millis(250);
 
 /// Starts the thread over a loaded plan and its books. `ended` is called as the last thing, with the reason.
@@ -93,7 +93,7 @@ pub(super) struct Writer {
     deferred: Deferred,
     /// The last commit met a full or busy disk.
     sick: bool,
-    /// Nobody has asked for a while.
+    /// No request came for a while.
     quiet: bool,
     stopping: bool,
 }
@@ -102,7 +102,7 @@ pub(super) struct Writer {
 struct Decided {
     answer: Option<oneshot::Sender<Answer>>,
     outcome: Answer,
-    /// What gives something back, to be kept if the commit fails.
+    /// A release, to be kept if the commit fails.
     release: Option<Request>,
 }
 
@@ -121,7 +121,7 @@ pub(super) struct Batch {
 
 impl Writer {
     fn run(&mut self) -> Result<(), Fatal> {
-        // The stamps are held against the clock before anybody asks.
+        // The stamps are compared with the clock before the first request.
         let mut begun = false;
         while !self.stopping {
             let message = if begun { self.next_message() } else { Some(None) };
@@ -195,7 +195,7 @@ impl Writer {
             Ok(()) => {
                 self.sick = false;
                 self.meters.healed();
-                tracing::info!("the books take writes again");
+                tracing::info!("the books accept writes again");
                 for release in self.deferred.take() {
                     self.decide(release, None, batch);
                 }
@@ -397,7 +397,7 @@ impl Writer {
             let mut refusal = refusal.clone();
             if let Some(release) = decided.release.as_ref().filter(|_| going_on) {
                 self.deferred.keep(&self.plan, release);
-                refusal.text.push_str("; the release is kept and carried out then");
+                refusal.text.push_str("; gipam keeps the release and applies it then");
             }
             if let Some(answer) = decided.answer {
                 let _ = answer.send(Err(refusal));

@@ -1,7 +1,7 @@
 //! The addresses of one subnet: which are leased, which are remembered, which were never used.
 //!
 //! Promises: every question of `choose` is O(log n); all indexes are derived from the records, so that a set rebuilt
-//! from the books equals the one served. Does not decide, does not know times but as values.
+//! from the books equals the one served. Does not decide; times are plain values here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ impl Bounds {
 /// A holder as the index knows it: a MAC, or the hash of a name, checked against the record when found.
 type HolderKey = u64;
 
-/// So many of the newest released are looked at.
+/// How many of the newest releases are looked at.
 const LOOKED_AT: usize = 16;
 
 /// Records of one subnet and the indexes over them.
@@ -115,7 +115,7 @@ impl Addresses {
     pub const fn leased(&self) -> usize {
         self.leased
     }
-    /// How many are remembered beside those held.
+    /// How many are remembered in addition to those held.
     pub fn remembered(&self) -> usize {
         self.records.len() - self.leased
     }
@@ -203,7 +203,7 @@ impl Addresses {
         self.queue(address, record.pinned).remove(&(record.since, address));
     }
 
-    /// The last address that this holder had and nobody has: by name, else by MAC.
+    /// The last address of this holder that nobody holds now: by name, else by MAC.
     pub fn last_of(&self, name: Option<&str>, mac: Option<Mac>) -> Option<u128> {
         let by_name =
             name.and_then(|name| self.newest(name_key(name), |record| record.name.as_deref() == Some(name)));
@@ -219,7 +219,7 @@ impl Addresses {
             .find(|address| self.records.get(address).is_some_and(&is))
     }
 
-    /// The lowest never used, allowed address beyond `start`, then from the beginning of the range. `open` says what others keep.
+    /// The lowest never used, allowed address beyond `start`, then from the beginning of the range. `open` tells which addresses siblings keep.
     pub fn never_used(&self, start: Option<u128>, open: impl Fn(u128) -> bool) -> Option<u128> {
         let Bounds { first, last, .. } = self.bounds;
         let beyond = start.and_then(|start| start.checked_add(1)).map(|next| next.max(first));
@@ -241,7 +241,7 @@ impl Addresses {
         self.bounds.allow(address) && !self.taken.contains(address)
     }
 
-    /// The longest released, not pinned: (when, address). `open` says what others keep.
+    /// The longest released that is not pinned: (when, address). `open` tells which addresses siblings keep.
     pub fn longest_freed(&self, open: impl Fn(u128) -> bool) -> Option<(Millis, u128)> {
         self.freed.iter().find(|(_, address)| open(*address)).copied()
     }
@@ -249,8 +249,8 @@ impl Addresses {
     pub fn longest_freed_pinned(&self, open: impl Fn(u128) -> bool) -> Option<(Millis, u128)> {
         self.freed_pinned.iter().find(|(_, address)| open(*address)).copied()
     }
-    /// The address that came free after this time and may be its holder's again, if it is the only one. None where so many came
-    /// free that looking for another one would take long.
+    /// The address released after this time that its holder may get back, if it is the only one. None where so many were
+    /// released that searching for a second one would take long.
     pub fn only_released_since(&self, since: Millis) -> Option<u128> {
         let mut found = None;
         for (n, (_, address)) in self.freed.iter().rev().take_while(|(at, _)| *at > since).enumerate() {

@@ -1,7 +1,7 @@
 //! Adopting a whole network that Docker has and the books do not hold: lost books, or books from an old backup.
 //!
 //! Promises: *fenced*, *disjoint*; the subnet and all that the Engine shows live in it come into the books in one
-//! decision, so that no moment exists in which a live address is free. The Engine shows no PoolIDs: an adopted subnet
+//! decision, so a live address is never free, not even for a moment. The Engine shows no PoolIDs: an adopted subnet
 //! has none until the first RequestAddress, or a person, says it. Only a request for an address can say it: a release
 //! may be a late one of an earlier grant (P19), and whoever believed it would take the network its subnet away.
 
@@ -16,21 +16,21 @@ use super::settings::rfc3339;
 use super::subnet::Subnet;
 use super::{Millis, Plan};
 
-/// Longest PoolID that a person may give.
+/// Longest PoolID accepted from a person.
 const LONGEST_ID: usize = 255;
 
-/// What stands in the place of a PoolID until it is learned: no grant is ever called so.
+/// Placeholder for a PoolID until it is learned; no grant ever has it.
 fn unlearned_id(space: Space, prefix: Prefix) -> String {
     format!("{space}/{prefix}#?")
 }
 
-/// Whether this is the end of an id of ours: 64 bits in hex.
+/// Whether a PoolID of ours ends like this: 64 bits in hex.
 fn is_random(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl Subnet {
-    /// A PoolID under which an address of it can be asked for: its own, or one that it would take for it.
+    /// A PoolID that a RequestAddress for this subnet may carry: its own, or one that it would learn as its own.
     pub fn asked_as(&self) -> String {
         match self.awaits_id() {
             true => format!("{}/{}#{:016x}", self.state.space, self.state.prefix, 0),
@@ -38,14 +38,14 @@ impl Subnet {
         }
     }
 
-    /// Adopted, and nobody has said its PoolID yet.
+    /// Adopted, and its PoolID is not known yet.
     pub fn awaits_id(&self) -> bool {
         self.state.id.ends_with("#?") && self.state.id == unlearned_id(self.state.space, self.state.prefix)
     }
 }
 
 impl Plan {
-    /// The held subnet that Docker calls so: not one whose PoolID is still to be learned.
+    /// The held subnet with this PoolID; subnets whose PoolID is not known yet are not found here.
     pub(super) fn granted(&self, id: &str) -> Option<&Subnet> {
         self.held(id).filter(|subnet| !subnet.awaits_id())
     }
@@ -163,11 +163,11 @@ impl Plan {
     pub(super) fn check_id(&self, prefix: Prefix, id: &str) -> Result<(), Error> {
         let shown: String = id.chars().take(LONGEST_ID).flat_map(char::escape_debug).collect();
         if let Some(subnet) = self.held(id) {
-            let text = format!("PoolID {shown:?} is that of {}", subnet.state.prefix);
+            let text = format!("PoolID {shown:?} belongs to {}", subnet.state.prefix);
             return Err(Error::OverlapPool(text));
         }
         if id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) || id.ends_with("#?") {
-            return Err(Error::InvalidRequest(format!("{shown:?} is no PoolID")));
+            return Err(Error::InvalidRequest(format!("{shown:?} is not a PoolID")));
         }
         let other = id
             .rsplit_once('#')

@@ -8,7 +8,7 @@ use super::subnet::Subnet;
 use super::{Group, Plan, Unaddressed};
 
 impl Plan {
-    /// Time has passed: what has cooled is free. Cheap when nothing is due; never goes backwards.
+    /// Time has passed: what has cooled is free. Cheap when nothing is due; time never goes backwards.
     pub fn advance(&mut self, now: Millis) {
         self.now = self.now.max(now);
         while let Some((until, serial)) =
@@ -101,8 +101,8 @@ impl Plan {
         }
     }
 
-    /// `docker rename` says nothing to a driver: what the Engine calls a holder now stands above what was said at the request.
-    /// Who said no name then is known by none.
+    /// Docker does not report a `docker rename` to a driver: the Engine's current name replaces the one sent with the request.
+    /// A holder whose request had no name is not looked up by name.
     fn rename_holder(&mut self, serial: Serial, address: u128, generation: u64, container: &str) {
         let Some(subnet) = self.subnets.get_mut(&serial) else { return };
         let Some(record) = subnet.addresses.get(address) else { return };
@@ -154,7 +154,7 @@ impl Plan {
         }
     }
 
-    /// Gateways, auxiliary addresses and unknown leases end without trace; endpoints are remembered.
+    /// Gateways, auxiliary addresses and unknown leases leave no memory; endpoints are remembered.
     fn release(&mut self, serial: Serial, (at, cool_until): (Millis, Millis), withheld: bool) {
         self.unindex(serial);
         if let Some(subnet) = self.subnets.get_mut(&serial) {
@@ -234,13 +234,13 @@ impl Plan {
     }
 }
 
-/// The group in which a held subnet is looked for in a storm, if it is.
+/// The group in which the storm guard counts a held subnet, if it counts it.
 pub(super) fn quiet_group(state: &SubnetState) -> Option<Group> {
     let quiet = state.dynamic && !state.marks.addressed;
     quiet.then(|| (state.space, state.prefix.family(), state.options.clone()))
 }
 
-/// The subnet was asked for an address, or is gone: no sign of a storm any more.
+/// An address of the subnet was requested, or the subnet is gone: it does not count towards a storm any more.
 fn forget_quiet(unaddressed: &mut Unaddressed, state: &SubnetState) {
     let group = (state.space, state.prefix.family(), state.options.clone());
     if let Some(quiet) = unaddressed.get_mut(&group) {

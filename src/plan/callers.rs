@@ -1,12 +1,12 @@
-//! Who asked for what is held: the dockerd processes that came, and which of them have gone.
+//! Callers: the dockerd processes that made the requests behind what is held, and which of them have ended.
 //!
-//! Each caller stands with the generation that was next when it first came, so that a lease says by its generation who
-//! can have asked for it, without a word in the lease itself. A caller that has gone, and that no container outlived, leaves
+//! Each caller stands with the generation that was next when it first came, so a lease's generation tells which
+//! callers can have requested it; the lease itself stores nothing. A caller that has gone, and that no container outlived, leaves
 //! the list; what stays in the list may still have live containers.
 //!
-//! Promises: a lease is called gone only if every caller that can have asked for it is. A lease older than the list is
-//! somebody's whom nobody wrote down, and stands under the name of the boot in which the list was begun. Does not look at
-//! processes: what is gone comes in.
+//! Promises: a lease counts as gone only if every caller that can have requested it is. A lease older than the list belongs
+//! to an unrecorded caller and is filed under the boot in which the list was started. Does not look at
+//! processes itself: the caller passes in what is gone.
 
 use super::Plan;
 use super::change::{Change, Kind, Record};
@@ -14,7 +14,7 @@ use super::evidence::Death;
 use super::request::{Context, Dead, Gone, Space};
 use super::subnet::Subnet;
 
-/// One caller, or all callers of a boot that nobody can tell apart any more.
+/// One caller, or all callers of a boot that cannot be distinguished any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// It can have asked for leases of this generation and later ones.
@@ -34,7 +34,7 @@ impl Caller {
 }
 
 impl Plan {
-    /// The callers that are written down, by name.
+    /// The recorded callers, by name.
     pub fn callers(&self) -> impl Iterator<Item = (&str, &Caller)> {
         self.callers.iter().map(|(name, caller)| (name.as_ref(), caller))
     }
@@ -44,7 +44,7 @@ impl Plan {
         !self.callers.is_empty() && !self.callers.values().any(|caller| caller.can_have_asked(generation))
     }
 
-    /// A caller came that is not written down, and these have gone: `boot` is the name of this boot.
+    /// An unrecorded caller came, and these have ended: `boot` is the name of this boot.
     pub(super) fn decide_arrival(&self, boot: &str, arrived: &str, gone: &[(Box<str>, Gone)]) -> Vec<Change> {
         let next = self.next_generation;
         let mut changes = Vec::new();

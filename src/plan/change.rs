@@ -15,7 +15,7 @@ use super::settings::Millis;
 use super::shown::EngineIdentity;
 use super::stamps::Shift;
 
-/// The number of a subnet in the books. A prefix granted again takes up the serial it had, and so its memory.
+/// The number of a subnet in the books. A prefix granted again gets its old serial back, and with it the memory of its addresses.
 pub type Serial = u64;
 
 /// What a lease is for.
@@ -27,7 +27,7 @@ pub enum Kind {
     Auxiliary,
     /// A container's.
     Endpoint,
-    /// Taken over from old books; nobody has said yet.
+    /// From an old lease file; its kind is not known yet.
     Unknown,
 }
 
@@ -67,7 +67,7 @@ pub struct Record {
     pub mac: Option<Mac>,
     /// Was once asked for by number, by an endpoint.
     pub pinned: bool,
-    /// Not for whoever asks next: its MAC came back before, so somebody fixed it; or somebody else than Docker released it.
+    /// Not given to an anonymous request: its MAC came back before, so a person fixed it; or a person released it, not Docker.
     pub withheld: bool,
     /// When it was granted, or released.
     pub since: Millis,
@@ -76,7 +76,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// The new name of the holder of this lease, if the Engine calls it otherwise than the request did.
+    /// The holder's new name, if the Engine's differs from that in the request.
     pub fn renamed(&self, generation: u64, container: &str) -> Option<SmolStr> {
         let other = self.name.as_deref().is_some_and(|name| name != container) && !container.is_empty();
         (self.leased && self.generation == generation && other).then(|| container.into())
@@ -100,7 +100,7 @@ pub struct Marks {
     pub stormed: bool,
 }
 
-/// Everything the books say of a subnet, but for its addresses.
+/// Everything the books hold about a subnet except its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubnetState {
     /// Its number.
@@ -123,24 +123,24 @@ pub struct SubnetState {
     pub granted_at: Millis,
     /// Of the grant.
     pub generation: u64,
-    /// Taken over from old books: dynamic choice starts beyond this address while room remains.
+    /// From an old lease file: dynamic choice starts beyond this address while there is room.
     pub start_beyond: Option<u128>,
     /// See there.
     pub marks: Marks,
     /// Released then; `None` while held.
     pub released_at: Option<Millis>,
-    /// Not given to others before.
+    /// Not given to others before this time.
     pub cool_until: Millis,
 }
 
-/// Why something was released, or who said what a subnet is called.
+/// Why something was released, or where a PoolID came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// Docker said so.
+    /// Docker's request.
     Docker,
-    /// A person said so.
+    /// A person's command.
     Force,
-    /// It was seen dead; this is the evidence.
+    /// Proven dead; this is the evidence.
     Repair(Box<str>),
 }
 
@@ -197,7 +197,7 @@ pub enum Change {
         serial: Serial,
         /// When.
         at: Millis,
-        /// Not given to others before.
+        /// Not given to others before this time.
         cool_until: Millis,
         /// Why.
         why: Why,
@@ -311,7 +311,7 @@ pub enum Change {
         /// Its number.
         address: u128,
     },
-    /// An address is for a holder, whatever subnet of this prefix there will be: a person said so.
+    /// A person pinned an address to a holder, for every future subnet of this prefix.
     AddressPinned {
         /// In this space.
         space: Space,
@@ -322,7 +322,7 @@ pub enum Change {
         /// For whom.
         pin: Pin,
     },
-    /// A person took it back.
+    /// A person removed the pin.
     AddressUnpinned {
         /// In this space.
         space: Space,
@@ -342,19 +342,19 @@ pub enum Change {
         /// The prefix and when it was granted.
         prefix: Option<(Prefix, Millis)>,
     },
-    /// Somebody came who asks for subnets and addresses, or more is known of them.
+    /// A caller came, or more is known about one.
     CallerSeen {
         /// Who (see [`Gone`](super::request::Gone)).
         name: Box<str>,
         /// What is known.
         caller: Caller,
     },
-    /// They have gone, and nothing they asked for can be alive.
+    /// These callers have ended, and nothing they requested can be alive.
     CallerForgotten {
         /// Who.
         name: Box<str>,
     },
-    /// The Engine that holds what is in here.
+    /// The Engine whose networks these books hold.
     EngineKnown(Box<EngineIdentity>),
     /// One address is at two living endpoints. For the history: the plan does not know it.
     AddressDoubled {
@@ -362,10 +362,10 @@ pub enum Change {
         serial: Serial,
         /// Its number.
         address: u128,
-        /// Who has it.
+        /// Its holders.
         evidence: Box<str>,
     },
-    /// The time of day stepped, and every stored time with it.
+    /// The time of day stepped; every stored time moves with it.
     ClockStepped(Shift),
     /// No generation or serial up to these will be used again.
     Counted {

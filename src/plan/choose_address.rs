@@ -1,6 +1,6 @@
 //! Which address: pinned by hand, own, never used, longest released, still cooling, pinned, the gateway's slot; in this order.
 //!
-//! Promises: pure; O(log n); a dynamic address lies in its range and is not reserved. What is refused changes nothing.
+//! Promises: pure; O(log n); a dynamic address lies in its range and is not reserved. A refusal changes nothing.
 
 use std::net::IpAddr;
 
@@ -14,23 +14,23 @@ use super::settings::{AddressOrder, Millis};
 use super::siblings::Siblings;
 use super::subnet::{Subnet, never_given, reserved_inside};
 
-/// A gateway may be asked for once more, as an auxiliary address, for so long after the last step of a network's set-up. What
-/// an address is for is not told by this: the Engine's lists say it.
+/// A gateway may be asked for once more, as an auxiliary address, for so long after the last step of a network's set-up. This
+/// does not decide what the address is for: the Engine's lists do.
 const SET_UP_WINDOW: Millis = 10_000;
-/// What is remembered of an address is dropped after 90 days.
+/// The memory of an address is dropped after 90 days.
 pub(super) const MEMORY: Millis = 90 * 24 * 3_600_000;
-/// ... and beyond so many a subnet, or four times its leases.
+/// ... and beyond this many per subnet, or four times its leases.
 pub(super) const MEMORY_FLOOR: usize = 1_000;
-/// At most so many are forgotten at once: more than a release can add (it also lowers the bound by 4).
+/// At most this many are forgotten at once: more than a release can add (it also lowers the bound by 4).
 pub(super) const TRIM: usize = 6;
 
-/// A choice, and what the operator should know of it.
+/// A choice, and what the operator should know about it.
 pub(super) struct Choice {
     pub(super) address: u128,
     pub(super) warning: Option<String>,
     /// Nothing is known of it.
     pub(super) unknown: bool,
-    /// Frees the dead lease that stands there.
+    /// Frees the dead lease at this address.
     pub(super) cleared: Option<Change>,
 }
 
@@ -51,7 +51,7 @@ impl Plan {
             return Decision::refused(Error::PoolNotFound(request.id.clone()));
         };
         let Some(learned) = learned else { return self.decide_address_in(subnet, request, context) };
-        // Whatever comes of the request: Docker has a network that it calls so.
+        // Whatever the outcome of the request: Docker has a network with this PoolID.
         let mut learned = vec![learned];
         let after = self.with_kept(subnet, &request.id, &mut learned);
         let mut decision = self.decide_address_in(&after, request, context);
@@ -139,7 +139,7 @@ impl Plan {
         Decision::refused(self.in_use(subnet, address, record, &request.dead))
     }
 
-    /// An address by number that is free in this subnet: unless a sibling has it, as anything but a router that both share.
+    /// An address by number that is free in this subnet: unless a sibling holds it, except as a router that both share.
     fn decide_beside(
         &self,
         subnet: &Subnet,
@@ -233,13 +233,13 @@ impl Plan {
         let in_range = addresses.bounds().first <= slot && slot <= addresses.bounds().last;
         let reserved = reserved_inside(subnet.state.prefix, &self.ranges).contains(slot);
         if in_range && !reserved && !addresses.is_leased(slot) && open(slot) {
-            let warning = told(subnet, slot, "although it is the gateway's place");
+            let warning = told(subnet, slot, "although it is the gateway's address");
             return Ok(Choice::of(slot, warning));
         }
         Err(exhausted(subnet))
     }
 
-    /// An address that a person pinned to somebody else.
+    /// An address that a person pinned to another holder.
     fn others_pin(&self, subnet: &Subnet, whole: bool, siblings: &Siblings<'_>) -> Option<Choice> {
         let (address, pin) =
             self.last_pinned(subnet, whole).filter(|(address, _)| !siblings.hold(*address))?;
@@ -323,7 +323,7 @@ impl Plan {
         Decision { reply: Ok(answer(subnet, address)), changes, warnings: Vec::new(), undo: Some(undo) }
     }
 
-    /// The oldest memories of the subnet, those that are too old or too many; never one that cools.
+    /// The oldest memories of the subnet that are too old or too many; never one that is cooling.
     pub(super) fn trim_memory(
         &self,
         subnet: &Subnet,
@@ -335,7 +335,7 @@ impl Plan {
         let bound = MEMORY_FLOOR.max(4 * addresses.leased().saturating_sub(more));
         let excess = (addresses.remembered() + more).saturating_sub(bound);
         let cooling = self.cooling_of(subnet);
-        // Nearly always nothing is due: the oldest of all is neither too much nor too old, or it cools.
+        // Usually nothing is due: the oldest memory is within both limits, or still cooling.
         let due = |since: Millis| {
             since.saturating_add(cooling) <= now && (excess > 0 || since.saturating_add(MEMORY) < now)
         };
@@ -360,7 +360,7 @@ pub(super) fn replaces_the_dead(subnet: &Subnet, address: u128) -> String {
     format!("{} in {prefix} replaces a lease that is proven dead", prefix.address(address))
 }
 
-/// What the operator should know of a choice.
+/// What the operator should know about a choice.
 fn told(subnet: &Subnet, address: u128, what: &str) -> Option<String> {
     let prefix = subnet.state.prefix;
     Some(format!("{prefix}: {} is given {what}; nothing else is free", prefix.address(address)))
@@ -372,7 +372,7 @@ const fn answer(subnet: &Subnet, address: u128) -> Reply {
 }
 
 fn marks_after(marks: &Marks, kind: Kind, sets_up: bool, address: u128, now: Millis) -> Marks {
-    // Somebody uses it: whatever storm it stood in, it was not one of those that Docker refused.
+    // It is in use, so it was not among the subnets that Docker refused, even if it was counted in a storm.
     let mut after = Marks { addressed: true, stormed: false, ..marks.clone() };
     match kind {
         Kind::Gateway => {
@@ -384,8 +384,8 @@ fn marks_after(marks: &Marks, kind: Kind, sets_up: bool, address: u128, now: Mil
     after
 }
 
-/// Whether this request for an address may be a step of setting a network up (`--aux-address`): nobody says who it is for, and
-/// the network has just been made and has no endpoint of which that is known.
+/// Whether this request for an address may be a step of setting a network up (`--aux-address`): the request does not say for whom, and
+/// the network is new and has no known endpoint.
 fn may_set_up(subnet: &Subnet, request: &AddressRequest, now: Millis) -> bool {
     let marks = &subnet.state.marks;
     let anonymous = request.name.is_none() && request.mac.is_none() && request.address.is_some();

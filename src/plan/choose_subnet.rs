@@ -19,12 +19,12 @@ use super::siblings::Part;
 
 /// A subnet released less than this ago is not given to another network (its bridge may still be there, P17).
 const YOUNGEST: Millis = 5_000;
-/// The storm guard looks back so far.
+/// How far back the storm guard looks.
 const STORM_WINDOW: Millis = 60_000;
-/// Most keys remembered.
+/// How many keys are remembered at most.
 const KEYS: usize = 1_000;
 
-/// What a search of the pools came to.
+/// The result of a search of the pools.
 enum Found {
     Free { prefix: Prefix, pool: String, warning: Option<String> },
     Wait(Millis),
@@ -37,7 +37,7 @@ struct Grant<'a> {
     pool: Option<String>,
     key: Option<String>,
     dynamic: bool,
-    /// A dead one of the same prefix, freed by the same decision: its memory is taken up.
+    /// A dead subnet of the same prefix, freed by the same decision; the grant inherits its memory.
     replaces: Option<Serial>,
 }
 
@@ -90,14 +90,14 @@ impl Plan {
         let grant = Grant { request, prefix, pool, key: None, dynamic: false, replaces };
         let mut decision = self.grant_subnet(grant, context);
         if !cleared.is_empty() {
-            // Nobody can bring the dead one back by an undo.
+            // An undo does not bring the dead one back.
             decision.undo = None;
             decision.warnings.push(format!("{prefix} takes the place of a subnet that is proven dead"));
             let granted = decision.changes.iter().find_map(|change| match change {
                 Change::SubnetGranted(state) => Some(state.serial),
                 _ => None,
             });
-            // What the grant takes up is not forgotten on the way.
+            // What the grant inherits must not be forgotten meanwhile.
             let kept = |change: &Change| !matches!(change, Change::SubnetForgotten { serial } if Some(*serial) == granted);
             decision.changes.splice(0..0, cleared.into_iter().filter(kept));
         }
@@ -121,7 +121,7 @@ impl Plan {
         let options = PoolOptions::parse(&request.options, true)?;
         if let Some(range) = request.range {
             return Err(Error::InvalidSubPool(format!(
-                "{range} needs a pool to lie in; give --subnet with --ip-range{}",
+                "{range} also needs --subnet PREFIX{}",
                 if size.is_some() { ": a prefix, not only a size" } else { "" }
             )));
         }
@@ -129,7 +129,7 @@ impl Plan {
             && size != option
         {
             return Err(Error::InvalidRequest(format!(
-                "two sizes are asked for, /{size} (--subnet) and /{option} ({}.size); give one of them",
+                "the request has two sizes, /{size} (--subnet) and /{option} ({}.size); give one of them",
                 request.family.name()
             )));
         }
@@ -176,7 +176,7 @@ impl Plan {
             if let Some(unknown) = named.iter().find(|name| self.settings.pool(name).is_none()) {
                 let known: Vec<&str> = self.settings.pools.iter().map(|pool| pool.name.as_str()).collect();
                 return Err(Error::InvalidRequest(format!(
-                    "option pool={unknown}: there is no such pool; pools are {}",
+                    "option pool={unknown}: no such pool; the pools are {}",
                     known.join(", ")
                 )));
             }
@@ -245,7 +245,7 @@ impl Plan {
         })
     }
 
-    /// With nothing else left: the place that the longest-cooled releases open.
+    /// When nothing else is left: the place freed by the releases that have cooled longest.
     fn search_cooling(&self, places: &[Place<'_>], now: Millis) -> Option<Found> {
         let mut cooling: Vec<&SubnetState> = self
             .cooling
@@ -303,8 +303,8 @@ impl Plan {
         )
     }
 
-    /// The serials of a storm: dynamic subnets of one family, space and option set, all held, none ever asked for an
-    /// address, granted within a minute; empty below the limit.
+    /// The serials of a storm: dynamic subnets of one family, space and option set, all held, no address requested
+    /// from any of them, granted within a minute; empty below the limit.
     pub(super) fn storm(&self, request: &SubnetRequest, now: Millis) -> Vec<Serial> {
         let limit = usize::try_from(self.settings.storm_limit).unwrap_or(usize::MAX);
         let group = (request.space, request.family, request.options.clone());
@@ -355,7 +355,7 @@ impl Plan {
         Decision { reply: Ok(reply), changes, warnings: Vec::new(), undo: Some(undo) }
     }
 
-    /// A key keeps pointing where it did while that subnet is held. Also answers what an undo has to bring back.
+    /// A key keeps pointing to its subnet while that is held. Also returns what an undo has to restore.
     fn remember_key(
         &self,
         request: &SubnetRequest,
@@ -426,7 +426,7 @@ fn refuse_storm(plan: &Plan, request: &SubnetRequest, storm: &[Serial]) -> Decis
         .collect();
     let seen = if seen.is_empty() { "none seen".to_owned() } else { seen.join(", ") };
     let error = Error::NoAvailablePool(format!(
-        "Docker keeps refusing what is offered: {} {} subnets were granted within a minute and none was ever asked for an address; \
+        "Docker keeps refusing what is offered: {} {} subnets were granted within a minute and no address was ever requested from them; \
          look for a pool that overlaps an on-link route or a nameserver of the Docker host: {seen}",
         storm.len(),
         request.family,

@@ -44,7 +44,7 @@ impl Plan {
         self.count_given(subnet, given.map(|(address, record)| (address, record.leased, record.since)))
     }
 
-    /// The same where the subnet's addresses are not in this plan: of each that is or was leased its number, whether it is
+    /// As above, for a subnet whose addresses are not in this plan: of each that is or was leased its number, whether it is
     /// leased, and since when.
     pub fn count_given(
         &self,
@@ -116,7 +116,7 @@ impl Plan {
         let unit = Prefix::new(block.family(), block.first(), size);
         let (before, after) = (usable(unit).0 - unit.first(), unit.last() - usable(unit).1);
         for (first, last) in self.reserved[block.family() as usize].overlapping(block.first(), block.last()) {
-            // Network, broadcast and all-zero host part beside a reservation are of no use to anybody.
+            // Network, broadcast and all-zero host part next to a reservation cannot be given to anybody.
             let (first, last) = (first.saturating_sub(before), last.saturating_add(after));
             let (first, last) = (first.max(block.first()), last.min(block.last()));
             let unit = Prefix::new(block.family(), first, size);

@@ -13,7 +13,7 @@ use super::request::Space;
 pub enum ErrorKind {
     /// The request can never succeed as it is (400).
     Invalid,
-    /// Names something that is not there (400, as ipamapi has it; exit code 3).
+    /// Names something that does not exist (400, as ipamapi has it; exit code 3).
     Missing,
     /// Held by somebody (403).
     Taken,
@@ -21,7 +21,7 @@ pub enum ErrorKind {
     Exhausted,
     /// Not now (503).
     Unavailable,
-    /// A fault of ours (500).
+    /// A bug or failure in gipam (500).
     Internal,
 }
 
@@ -69,13 +69,13 @@ pub enum Error {
     InvalidRequest(String),
     /// ipamapi ErrPoolNotFound, for a PoolID that names no grant.
     #[error(
-        "address pool not found: no subnet is granted under PoolID {0:?}; if its network still exists, gipam gc tells how to take it into the books, or remove it and create it again"
+        "address pool not found: no subnet is granted under PoolID {0:?}; if its network still exists, gipam gc shows how to adopt it, or recreate the network"
     )]
     PoolNotFound(String),
-    /// A subnet or lease that a person named and that is not there.
+    /// A person named a subnet or lease that does not exist.
     #[error("address pool not found: {0}")]
     NotFound(String),
-    /// Repair would build on a look that is out of date.
+    /// Repair's view of the Engine is out of date.
     #[error("not now: {0}")]
     OutOfDate(String),
     /// ipamapi ErrIPOutOfRange.
@@ -89,14 +89,14 @@ pub enum Error {
     /// ipamapi ErrBadPool: the address space does not contain the pool.
     #[error("address space does not contain specified address pool: {0}")]
     BadPool(String),
-    /// ipamapi ErrPoolOverlap: asked for by number, and another subnet is there.
+    /// ipamapi ErrPoolOverlap: the requested prefix overlaps a held subnet.
     #[error(
         "pool overlaps with other one on this address space: {asked} overlaps {existing}, granted {holder} in space {space} since {since}; {remedy}"
     )]
     PoolOverlap {
         /// Asked for.
         asked: Prefix,
-        /// There already.
+        /// The subnet that is held.
         existing: Prefix,
         /// `to network web`, or `to a network`.
         holder: String,
@@ -107,7 +107,7 @@ pub enum Error {
         /// What a person can do: the command of Docker's first.
         remedy: String,
     },
-    /// ipamapi ErrOverlapPool: books taken over would overlap those that are there.
+    /// ipamapi ErrOverlapPool: the imported books would overlap the existing ones.
     #[error("address pool overlaps with existing pool on this address space: {0}")]
     OverlapPool(String),
     /// ipamapi ErrIPAlreadyAllocated.
@@ -115,19 +115,19 @@ pub enum Error {
     AddressInUse {
         /// Asked for.
         address: IpAddr,
-        /// Who has it.
+        /// Its holders.
         holder: String,
         /// What a person can do: the command of Docker's first.
         remedy: String,
     },
-    /// A person pinned it to somebody else.
+    /// A person pinned it to another holder.
     #[error(
-        "address already in use: {address} is pinned to {holder}; take that back with: gipam unpin {address}"
+        "address already in use: {address} is pinned to {holder}; remove the pin with: gipam unpin {address}"
     )]
     Pinned {
         /// Asked for.
         address: IpAddr,
-        /// Whom it is for.
+        /// The holder it is for.
         holder: String,
     },
     /// ipamapi ErrNoAvailablePool.

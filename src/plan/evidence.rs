@@ -1,10 +1,10 @@
-//! PROOF OF DEATH: what an Engine's lists prove of a lease or a subnet, and what they do not.
+//! PROOF OF DEATH: what an Engine's lists prove about a lease or a subnet, and what they do not.
 //!
 //! Dead is only what a complete, positively identified view of the Engine that asked for the grant shows to be gone, twice.
 //! What is unreadable, filtered, unspecified, doubled, foreign, partial or new counts as alive.
 //!
 //! Promises: a [`Death`] cannot be made of anything else: it takes two [`Absence`]s, an absence takes a [`CompleteView`],
-//! and a complete view takes lists without a gap, of the Engine that the books know. Pure. Does not say who may free.
+//! and a complete view takes lists without a gap, of the Engine that the books know. Pure. Does not decide who may free anything.
 
 use std::collections::BTreeMap;
 
@@ -22,12 +22,12 @@ pub type Key = (Serial, Option<u128>, u64);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
     /// Something could not be read.
-    #[error("its lists are not complete: {0}")]
+    #[error("its lists are incomplete: {0}")]
     Unclear(String),
-    /// It has no name.
+    /// It does not identify itself.
     #[error("its /info lacks ID or DockerRootDir, so nobody can tell which Engine it is")]
     Unidentified,
-    /// It is not the one that the books know.
+    /// It is not the Engine that the books know.
     #[error("it is Engine {} with data in {}, and the books know Engine {} with data in {}", shown.id, shown.root, known.id, known.root)]
     Another {
         /// The one in the books.
@@ -90,7 +90,7 @@ impl<'a> Sight<'a> {
         Self { plan, lists, drivers, places, copies }
     }
 
-    /// Whether a network's addresses are asked of this gipam.
+    /// Whether this gipam serves a network's addresses.
     pub fn is_ours(&self, network: &Network) -> bool {
         self.drivers.contains(&network.ipam)
     }
@@ -100,12 +100,12 @@ impl<'a> Sight<'a> {
         self.places.get(&prefix).map_or(&[], |place| &place.networks)
     }
 
-    /// Who lives at an address of a prefix.
+    /// The live endpoints at an address of a prefix.
     pub fn living(&self, prefix: Prefix, address: u128) -> &[(&'a Network, &'a Endpoint)] {
         self.places.get(&prefix).and_then(|place| place.living.get(&address)).map_or(&[], Vec::as_slice)
     }
 
-    /// What of a network's set-up is at an address.
+    /// The gateway or auxiliary address at this address.
     pub fn set_up(&self, prefix: Prefix, address: u128) -> Option<Kind> {
         self.places.get(&prefix).and_then(|place| place.set_up.get(&address).copied())
     }
@@ -116,14 +116,14 @@ impl<'a> Sight<'a> {
     }
 
     /// Whether the lists of exactly this prefix are complete, for every grant that holds it, and of networks of ours on this
-    /// host: then whoever is not in them is not there.
+    /// host: then an endpoint that they lack does not exist.
     pub fn lists_all(&self, prefix: Prefix) -> bool {
         let networks = self.networks(prefix);
         networks.len() >= self.copies.get(&prefix).copied().unwrap_or(1).max(1)
             && networks.iter().all(|network| network.complete && network.is_local() && self.is_ours(network))
     }
 
-    /// Why a lease seems to be nobody's, if it does.
+    /// Why a lease seems dead, if it does.
     pub fn lease_missing(&self, subnet: &Subnet, address: u128, record: &Record) -> Option<String> {
         let prefix = subnet.state.prefix;
         let freeable = record.leased && record.kind == Kind::Endpoint && subnet.is_held_locally();
@@ -137,7 +137,7 @@ impl<'a> Sight<'a> {
         Some(format!("no running container of network {} has it", names.join(", ")))
     }
 
-    /// Why a subnet seems to be nobody's, if it does.
+    /// Why a subnet seems dead, if it does.
     pub fn subnet_missing(&self, subnet: &Subnet) -> Option<String> {
         let prefix = subnet.state.prefix;
         let once = self.is_held_once(prefix);
@@ -145,7 +145,7 @@ impl<'a> Sight<'a> {
         let size = (prefix.family(), prefix.length());
         let unlocated = self.lists.networks.iter().any(|network| network.unlocated.contains(&size));
         (subnet.is_held_locally() && once && !overlapped && !unlocated)
-            .then(|| "the Engine knows no such network".to_owned())
+            .then(|| "the Engine does not know this network".to_owned())
     }
 
     /// Addresses that two endpoints have at once: prefix, address, who. Copies of a prefix that were asked for
@@ -186,7 +186,7 @@ pub struct CompleteView<'a> {
 }
 
 impl<'a> CompleteView<'a> {
-    /// If it is one. The look began at `at`; grants below generation `settled` were a minute old by then, by a clock that
+    /// A complete view, if it is one. The look began at `at`; grants below generation `settled` were a minute old by then, by a clock that
     /// never steps: the Engine shows an endpoint only when its container has been started.
     ///
     /// # Errors
@@ -231,7 +231,7 @@ impl<'a> CompleteView<'a> {
     }
 }
 
-/// What one complete view lacked.
+/// Something that one complete view lacked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Absence {
     key: Key,

@@ -12,7 +12,7 @@ use super::settings::rfc3339;
 use super::subnet::{Subnet, never_given, reserved_inside};
 use super::{Plan, ReservedBy};
 
-/// One thing that was looked at.
+/// One step of the decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// What.
@@ -40,7 +40,7 @@ impl Steps {
 }
 
 impl Plan {
-    /// What would become of this request now. Addresses and subnets only.
+    /// What this request would get now. Addresses and subnets only.
     pub fn explain(&self, request: &Request, context: Context) -> Explanation {
         let mut steps = Steps::default();
         match request {
@@ -70,7 +70,7 @@ impl Plan {
     fn explain_address(&self, request: &AddressRequest, context: Context, steps: &mut Steps) {
         let Some(subnet) = self.held(&request.id) else { return };
         let state = &subnet.state;
-        let pool = state.pool.as_deref().unwrap_or("no pool of ours");
+        let pool = state.pool.as_deref().unwrap_or("no pool");
         steps.say(
             "subnet",
             format!(
@@ -113,7 +113,7 @@ impl Plan {
         };
         steps.say("place", ever);
         let holder = match subnet.addresses.get(address) {
-            None => "nobody, ever (as far as is remembered)".to_owned(),
+            None => "nobody, as far as the books remember".to_owned(),
             Some(record) if record.leased => {
                 let gone = self.asked_by_the_gone(record.generation);
                 let gone = if gone { "; the dockerd that asked for it has gone" } else { "" };
@@ -155,7 +155,7 @@ impl Plan {
         let own = match (addresses.last_of(request.name.as_deref(), request.mac), leased) {
             (None, Some((own, _))) => format!("{}, but it is leased", text(own)),
             (None, None) => comes_back.map_or_else(
-                || "none is remembered of this holder".to_owned(),
+                || "the books remember none of this holder".to_owned(),
                 |back| {
                     format!("{}, the only one that was just released: it would be given", text(back.address))
                 },
@@ -214,7 +214,7 @@ impl Plan {
         if let Some(at) = remembered {
             steps.say(
                 "memory",
-                format!("released at {}: holders get the addresses back that they had", rfc3339(at)),
+                format!("released at {}: holders get their earlier addresses back", rfc3339(at)),
             );
         }
     }
@@ -225,7 +225,7 @@ impl Plan {
         if storm > 0 {
             steps.say(
                 "storm guard",
-                format!("{storm} subnets within a minute, none ever asked for an address"),
+                format!("{storm} subnets within a minute, no address requested from any of them"),
             );
         }
         let places = PoolOptions::parse(&request.options, true)
@@ -237,7 +237,7 @@ impl Plan {
         if let Some(word) = &options.key {
             let keyed = self.keyed(request, &options, &places);
             let found = keyed.map_or_else(
-                || "nothing that is free".to_owned(),
+                || "nothing is free".to_owned(),
                 |(prefix, _)| format!("{prefix}: it would be given"),
             );
             steps.say(&format!("key={word}"), found);

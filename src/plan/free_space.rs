@@ -1,7 +1,7 @@
 //! Which parts of one pool's base are free: best fit, splitting and coalescing (a buddy system over prefixes).
 //!
-//! Promises: O(length) map operations a call, whatever the number of subnets; free blocks are maximal, so nothing
-//! fragments that was ever whole. Knows nothing of times, spaces or names: who occupies what is told.
+//! Promises: O(length) map operations a call, whatever the number of subnets; free blocks are maximal, so space
+//! that was whole once does not stay fragmented. Knows nothing of times, spaces or names: the caller says what is occupied.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,7 +58,7 @@ impl FreeSpace {
             .find(|block| self.has(*block))
     }
 
-    /// Somebody stands here now; parts that were taken before stay taken.
+    /// Marks this prefix as occupied; parts that were taken before stay taken.
     pub fn occupy(&mut self, region: Prefix) {
         if !self.base.overlaps(region) {
             return;
@@ -86,7 +86,7 @@ impl FreeSpace {
         })
     }
 
-    /// Somebody left; what nobody else occupies becomes free.
+    /// Marks this prefix as left; parts that nobody else occupies become free.
     pub fn vacate(&mut self, region: Prefix, occupied: &PrefixIndex) {
         let region = if region.contains(self.base) { self.base } else { region };
         if !self.base.contains(region) || occupied.covering(region).is_some() {
@@ -120,7 +120,7 @@ impl FreeSpace {
     }
 
     /// The best place for a subnet of this length: in the smallest block that has one, the lowest in it. `skip`
-    /// answers the last number of what blocks a candidate.
+    /// returns the last address of what blocks a candidate.
     pub fn best_fit(&self, length: u8, skip: impl Fn(Prefix) -> Option<u128>) -> Option<Prefix> {
         self.blocks
             .range(..=length)

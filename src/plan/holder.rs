@@ -1,7 +1,7 @@
-//! Who holds something, and what a person can do about it, in words for messages.
+//! Text for messages: who holds something, and what a person can do about it.
 //!
 //! Promises: the command that comes first is Docker's own, since what Docker holds is freed by Docker; `gipam release` comes
-//! last, and asks the Engine first. A name is part of a command only where a shell takes it as it is. Decides nothing.
+//! last, and asks the Engine first. A name appears in a command only if it needs no quoting. Decides nothing.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use super::request::{Dead, Space};
 use super::settings::rfc3339;
 use super::{Plan, Subnet};
 
-/// Who holds it, for a message.
+/// The holder, for a message.
 pub(super) fn holder_text(record: &Record) -> String {
     match (record.kind, &record.name, record.mac) {
         (Kind::Gateway, ..) => "the gateway".to_owned(),
@@ -23,11 +23,11 @@ pub(super) fn holder_text(record: &Record) -> String {
         (Kind::Endpoint, None, None) => {
             format!("an endpoint without a name since {}", rfc3339(record.since))
         }
-        (Kind::Unknown, None, None) => "a lease taken over from old books".to_owned(),
+        (Kind::Unknown, None, None) => "a lease from an old lease file".to_owned(),
     }
 }
 
-/// Whether a shell takes this as one word, and Docker as a name.
+/// Whether this is a name that Docker accepts and a shell needs no quotes for.
 fn is_plain(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     !name.is_empty() && !name.starts_with('-') && name.chars().all(plain)
@@ -109,7 +109,7 @@ impl Plan {
         Error::PoolOverlap { asked, existing: state.prefix, holder, space: state.space, since, remedy }
     }
 
-    /// How a person frees it by hand.
+    /// The gipam command that frees it.
     pub(super) fn release_command(&self, subnet: &Subnet, address: Option<IpAddr>) -> String {
         let address = address.map_or_else(String::new, |address| format!(" {address}"));
         format!("gipam release {}{address} --force", self.command_name(subnet))

@@ -1,8 +1,8 @@
-//! Releases of an adopted subnet that Docker sends before the subnet's PoolID is known.
+//! Releases for an adopted subnet that Docker sends before the subnet's PoolID is known.
 //!
 //! Promises: such a release changes nothing by itself, since it may be a late one of an earlier grant (P19). It is kept, one
 //! for each leased address, and carried out in the very decision that learns the PoolID which it named, before that decision
-//! chooses an address: `docker restart` releases first and asks then, and a /30 has no second address to give.
+//! chooses an address: `docker restart` releases first and requests afterwards, and a /30 does not have a second address to give.
 
 use std::net::IpAddr;
 
@@ -28,7 +28,7 @@ impl Plan {
         let (serial, address) = (subnet.state.serial, subnet.number_of(address)?);
         let record = subnet.addresses.get(address).filter(|record| record.leased)?;
         let kept = KeptRelease { generation: record.generation, id: id.into(), at };
-        // The first one says when it was given back; a repeat adds nothing.
+        // The first release sets the time; a repeat adds nothing.
         let repeat = self
             .kept
             .get(&(serial, address))
@@ -37,7 +37,7 @@ impl Plan {
         meant.then_some(Change::ReleaseKept { serial, address, kept })
     }
 
-    /// The subnet once its PoolID is known: what was released under it is carried out; the changes are added.
+    /// The subnet once its PoolID is known: applies the releases kept under it and adds their changes.
     pub(super) fn with_kept(&self, subnet: &Subnet, id: &str, changes: &mut Vec<Change>) -> Subnet {
         let (serial, mut after) = (subnet.state.serial, subnet.clone());
         for ((_, address), kept) in self.kept_in(serial).filter(|(_, kept)| *kept.id == *id) {

@@ -1,8 +1,8 @@
-//! Taking subnets and leases that a person lists into the books: a table, or what Docker shows of its networks.
+//! Importing subnets and leases that a person lists: a table, or what Docker shows of its networks.
 //!
 //! Promises: *disjoint*, *unique*, *inside*: what would break one of them is refused with the place where it is listed;
-//! what the books know already changes nothing, so that a list can be taken twice; all that lives in a subnet comes with
-//! it in one decision. What was released within the last minute is not taken, since the list may be older than that.
+//! what the books already know changes nothing, so a list can be imported twice; all that lives in a subnet comes with
+//! it in one decision. What was released within the last minute is not imported, because the list may be older.
 //! Frees and replaces nothing.
 
 use std::collections::BTreeMap;
@@ -21,17 +21,17 @@ use super::{Plan, mac_text};
 /// A subnet as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Where, for people: `line 3`, `network web`.
+    /// Where it is listed, for messages: `line 3`, `network web`.
     pub place: String,
     /// Its prefix.
     pub prefix: Prefix,
     /// Its `--ip-range`.
     pub range: Option<Prefix>,
-    /// Its PoolID; Docker says it later if absent.
+    /// Its PoolID; Docker sends it later if absent.
     pub id: Option<String>,
     /// Its `--ipam-opt` map.
     pub options: BTreeMap<String, String>,
-    /// What lives in it; each inside of it and listed once.
+    /// Its leases; each inside it and listed once.
     pub leases: Vec<ListedLease>,
     /// For the history.
     pub evidence: Box<str>,
@@ -233,7 +233,7 @@ impl Plan {
         }
         let differs = |ours: Option<String>, theirs: Option<String>| matches!((ours, theirs), (Some(ours), Some(theirs)) if ours != theirs);
         let text = |name: &Option<SmolStr>| name.as_ref().map(ToString::to_string);
-        // Nobody has said yet whether an address without an owner is an endpoint's or an auxiliary one.
+        // It is not known yet whether an address without an owner is an endpoint's or an auxiliary one.
         let open = record.kind == Kind::Endpoint && record.name.is_none() && record.mac.is_none();
         let kind = |kind: Kind| kind.name().filter(|_| !open).map(str::to_owned);
         if differs(text(&record.name), text(&lease.name))

@@ -50,7 +50,7 @@ impl Shade {
 /// A stretch of one state: first and last address.
 pub type Segment = (u128, u128, Shade);
 
-/// Segments with what wins put in first.
+/// Segments; what was put in first wins.
 #[derive(Default)]
 struct Picture {
     drawn: Intervals,
@@ -58,7 +58,7 @@ struct Picture {
 }
 
 impl Picture {
-    /// Draws where nothing is drawn yet.
+    /// Fills only what is still empty.
     fn draw(&mut self, first: u128, last: u128, shade: Shade) {
         let mut next = Some(first);
         while let Some(start) = next.and_then(|next| self.drawn.first_absent(next, last)) {

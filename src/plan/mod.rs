@@ -1,7 +1,7 @@
 //! THE PLAN: which subnets and addresses are held, and which to give next. Pure: no clock, no lock, no log, no I/O.
 //!
 //! [`Plan::decide`] looks and answers with the changes that must be durable first; [`Plan::apply`] makes them true.
-//! Time and chance come in with a [`Context`]; [`Plan::advance`] tells that time has passed.
+//! Time and chance come in with a [`Context`]; [`Plan::advance`] moves the plan's time forward.
 //!
 //! Invariants (their names are test names): *disjoint*: held subnets of one space never overlap, unless asked to.
 //! *unique*: an address of a subnet has at most one lease. *inside*: a lease lies in its subnet, a dynamic one in its
@@ -73,7 +73,7 @@ pub struct Plan {
     settings: Settings,
     /// Reservations of the configuration and by hand.
     ranges: Vec<AddressRange>,
-    /// The same by family, merged.
+    /// Both by family, merged.
     reserved: [Intervals; 2],
     now: Millis,
     /// Held and remembered.
@@ -82,7 +82,7 @@ pub struct Plan {
     by_id: BTreeMap<String, Serial>,
     /// Held ones by prefix, per space.
     held: [PrefixIndex; 2],
-    /// Held or cooling, of both spaces: where dynamic choice may not look.
+    /// Held or cooling, of both spaces: where dynamic choice must not look.
     occupied: PrefixIndex,
     /// By pool base.
     free: BTreeMap<Prefix, FreeSpace>,
@@ -101,9 +101,9 @@ pub struct Plan {
     pins: BTreeMap<(Space, Prefix), pins::Pins>,
     /// Releases that wait for the PoolID of their adopted subnet.
     kept: BTreeMap<(Serial, u128), change::KeptRelease>,
-    /// Who asked, by name.
+    /// The callers, by name.
     callers: BTreeMap<Box<str>, Caller>,
-    /// The Engine that holds what repair compares with.
+    /// The Engine whose networks these books hold.
     engine: Option<EngineIdentity>,
     next_generation: u64,
     next_serial: Serial,
@@ -138,7 +138,7 @@ impl Plan {
         plan
     }
 
-    /// Other settings: what is held stays, what is free is counted anew.
+    /// Other settings: what is held stays; free space is rebuilt.
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
         self.reserved = Default::default();
@@ -158,7 +158,7 @@ impl Plan {
         }
     }
 
-    /// The time it was last told.
+    /// Its current time, as last set by `advance`.
     pub const fn now(&self) -> Millis {
         self.now
     }
@@ -168,7 +168,7 @@ impl Plan {
         &self.settings
     }
 
-    /// Looks at a request and says what to answer and what to commit first. Changes nothing.
+    /// Decides a request: what to answer, and what to commit before. Changes nothing.
     pub fn decide(&self, request: &Request, context: Context) -> Decision {
         match request {
             Request::Subnet(request) => self.decide_subnet(request, context),
@@ -256,7 +256,7 @@ impl Plan {
         self.index(space).at(prefix)
     }
 
-    /// The subnet whose memory a new grant of this prefix takes up.
+    /// The subnet whose memory a new grant of this prefix inherits.
     fn remembered(&self, space: Space, prefix: Prefix) -> Option<&Subnet> {
         let of_prefix = (space, prefix, 0, 0)..=(space, prefix, Millis::MAX, Serial::MAX);
         self.remembered.range(of_prefix).next_back().and_then(|(.., serial)| self.subnet(*serial))

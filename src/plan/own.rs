@@ -1,10 +1,10 @@
-//! Whose address it was: what a request for any address comes back for.
+//! Finding a holder's previous address: which one a request for any address should get back.
 //!
-//! In this order: the last address of its name or MAC, if nobody has it or if the lease that stands there is its own and is
-//! proven dead; where the pool makes addresses of MACs, only one that follows from this MAC; for a request that says nothing by
-//! which anybody is known again, the address that was just released, if it is the only one.
+//! In this order: the last address of its name or MAC, if it is free or if the lease there is its own and is
+//! proven dead; where the pool makes addresses of MACs, only one that follows from this MAC; for a request that identifies
+//! nobody, the address that was just released, if it is the only one.
 //!
-//! Promises: pure; flat but for a look through the leases of a small subnet whose dockerd has gone. A lease that is not proven
+//! Promises: pure; constant time except for a scan of a small subnet's leases after its dockerd has ended. A lease that is not proven
 //! dead is given to nobody, not even under the same name: `docker rename` leaves a living one under the old name.
 
 use super::Plan;
@@ -20,11 +20,11 @@ use super::subnet::Subnet;
 
 /// Docker asks for the second half of an endpoint at once.
 const MOMENTS: Millis = 5_000;
-/// Of a subnet with more leases nobody is searched for among them by name.
+/// With more leases than this, a subnet is not searched by name.
 const SEARCHED: usize = 4_096;
 
 impl Plan {
-    /// The address that this request comes back for, if there is one that can be given.
+    /// The previous address that this request should get back, if it can be given.
     pub(super) fn own(
         &self,
         subnet: &Subnet,
@@ -55,19 +55,19 @@ impl Plan {
         own
     }
 
-    /// The address that was released last, for a request that says nothing by which anybody is known again (Engines before
-    /// 29): a container that is restarted gets its own. Only one may have been released, or it may be somebody else's.
+    /// The address that was released last, for a request that does not which anybody is known again (Engines before
+    /// 29): a container that is restarted gets its own. Only one release counts; with several, it could be another container's.
     fn just_released(&self, subnet: &Subnet, request: &AddressRequest, context: Context) -> Option<u128> {
         let window = self.settings.restart_window;
-        // Docker makes MACs up, new ones at each start, and marks them as such; others are somebody's.
+        // Docker invents new MACs at each start and marks them as such; any other MAC identifies a holder.
         let anonymous = request.name.is_none() && request.mac.is_none_or(is_made_up);
         let asks = anonymous && !request.serial && subnet.state.space == Space::Local && window > 0;
         asks.then(|| subnet.addresses.only_released_since(context.now.saturating_sub(window)))?
     }
 
-    /// The lease that is the other half of an endpoint whose IPv6 half was refused: Docker gave the endpoint up and never
-    /// releases it (P20). Certain is only: the same name, or the same fixed MAC where there are no names; the same MAC, which
-    /// Docker makes up for each endpoint, so that it is no other endpoint of a renamed container; granted moments before the
+    /// The lease that is the other half of an endpoint whose IPv6 half was refused: Docker abandoned the endpoint and never
+    /// releases it (P20). Required for certainty: the same name, or the same fixed MAC where there are no names; the same MAC, which
+    /// Docker invents for each endpoint, so it cannot be another endpoint of a renamed container; granted moments before the
     /// refusal; and the only such lease.
     pub(super) fn other_half(&self, subnet: &Subnet, request: &AddressRequest) -> Option<u128> {
         let half = request.half.as_ref().filter(|half| half.is_of(request))?;
@@ -91,11 +91,11 @@ impl Plan {
 
     /// The change that frees it.
     pub(super) fn given_up(&self, subnet: &Subnet, address: u128, context: Context) -> Change {
-        let why = Why::Repair("its IPv6 half was refused, so Docker gave the endpoint up".into());
+        let why = Why::Repair("its IPv6 request was refused, so Docker abandoned the endpoint".into());
         Change::AddressReleased { serial: subnet.state.serial, address, at: context.now, why }
     }
 
-    /// A lease under this name, or this MAC, that stands there and is proven dead: the newest, with the change that frees it.
+    /// The newest lease of this name or MAC that is proven dead, with the change that frees it.
     fn own_dead(
         &self,
         subnet: &Subnet,
@@ -144,7 +144,7 @@ impl Plan {
         made.then(|| eui64(state.prefix, mac))?.map(|address| (address, mac))
     }
 
-    /// The address that follows from the MAC, in place of the last one, which does not; the last one if that cannot be had.
+    /// The address that follows from the MAC, in place of the last one, which does not; the last one if that is taken.
     fn instead(
         &self,
         subnet: &Subnet,
@@ -175,13 +175,13 @@ impl Plan {
     }
 }
 
-/// Whether a machine may have made this MAC up: the bit of locally administered ones is set.
+/// Whether software may have invented this MAC: the bit of locally administered ones is set.
 pub const fn is_made_up(mac: Mac) -> bool {
     mac[0] & 2 != 0
 }
 
 impl Record {
-    /// Whether this is an endpoint's address that Docker released, and not one that is known to be somebody's.
+    /// Whether this is an endpoint's address that Docker released and that is not known to belong to a specific holder.
     pub(super) fn may_come_back(&self) -> bool {
         !self.leased && !self.withheld && self.kind == Kind::Endpoint && self.mac.is_none_or(is_made_up)
     }

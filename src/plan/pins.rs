@@ -1,8 +1,8 @@
-//! Pins by hand: a holder's next dynamic address in a subnet, said by a person before it is asked for.
+//! Pins by hand: a person fixes a holder's next dynamic address in a subnet in advance.
 //!
-//! Promises: pure; a pin belongs to a prefix of a space, outlives the subnet, and stays until somebody takes it back; the
-//! pinned address is for nobody else while anything else is free, and is still no dynamic address where it is reserved,
-//! never given, the gateway's place or outside of the range. Moves no lease.
+//! Promises: pure; a pin belongs to a prefix of a space, outlives the subnet, and stays until a person removes it; the
+//! pinned address is for nobody else while anything else is free, and is not given dynamically where it is reserved,
+//! never given, the gateway's address or outside the range. Moves no lease.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ use super::subnet::{Subnet, reserved_inside};
 /// Whom an address is pinned to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Holder {
-    /// An endpoint of this name (Engine 29 and later say it).
+    /// An endpoint of this name (Engine 29 and later send it).
     Name(SmolStr),
     /// An endpoint with this MAC.
     Mac(Mac),
@@ -40,7 +40,7 @@ impl fmt::Display for Holder {
 }
 
 impl Holder {
-    /// Whether this is who holds, or held, an address.
+    /// Whether this is the holder, or last holder, of an address.
     fn is(&self, record: &Record) -> bool {
         let holds = matches!(record.kind, Kind::Endpoint);
         holds
@@ -54,7 +54,7 @@ impl Holder {
 /// A pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
-    /// Whom it is for.
+    /// The holder it is for.
     pub holder: Holder,
     /// Since when.
     pub since: Millis,
@@ -77,16 +77,16 @@ pub struct PinRequest {
 /// What pinning changes, and what a person should know.
 #[derive(Debug, Default, PartialEq)]
 pub struct Pinned {
-    /// To commit, then apply; none if it is so already.
+    /// To commit, then apply; empty if nothing changes.
     pub changes: Vec<Change>,
     /// A line for each.
     pub told: Vec<String>,
-    /// What else there is to know.
+    /// Further notes.
     pub notes: Vec<String>,
 }
 
 impl Plan {
-    /// Pins an address of a held subnet to a holder. A holder has one pin in a subnet: the one before is taken back.
+    /// Pins an address of a held subnet to a holder. A holder has one pin in a subnet: an earlier one is removed.
     pub fn pin(&self, asked: &PinRequest, now: Millis) -> Result<Pinned, Error> {
         let subnet = self.subnet_around(asked.address, asked.subnet.as_deref())?;
         let (state, text) = (&subnet.state, asked.address);
@@ -140,7 +140,7 @@ impl Plan {
         Ok(pinned)
     }
 
-    /// Takes a pin by hand back; nothing changes where there is none.
+    /// Removes a pin; changes nothing where there is none.
     pub fn unpin(&self, asked: IpAddr, subnet: Option<&str>) -> Result<Pinned, Error> {
         let address = number(asked);
         let named = subnet.and_then(|text| self.held(text)).map(|held| (held.state.space, held.state.prefix));
@@ -180,7 +180,7 @@ impl Plan {
         self.pins.iter().map(|((space, prefix), pins)| (*space, *prefix, pins))
     }
 
-    /// The address that is pinned to who asks, if dynamic choice may give it now: by name, else by MAC.
+    /// The address pinned to the requester, if dynamic choice may give it now: by name, else by MAC.
     pub(super) fn pinned_to(&self, subnet: &Subnet, name: Option<&str>, mac: Option<Mac>) -> Option<u128> {
         let free = |address: &u128| {
             !subnet.addresses.is_leased(*address) && self.not_dynamic(subnet, *address).is_none()
@@ -215,10 +215,10 @@ impl Plan {
         if reserved_inside(subnet.state.prefix, &self.ranges).contains(address) {
             return Some("is reserved (see: gipam reserve)".to_owned());
         }
-        (subnet.slot(&self.ranges) == address).then(|| "is the gateway's place".to_owned())
+        (subnet.slot(&self.ranges) == address).then(|| "is the gateway's address".to_owned())
     }
 
-    /// The held subnet that contains an address, and is the one that is named, if any is.
+    /// The held subnet that contains an address; if one is named, that one.
     fn subnet_around(&self, address: IpAddr, named: Option<&str>) -> Result<&Subnet, Error> {
         if let Some(text) = named {
             let subnet = self.named(text)?;
@@ -265,7 +265,7 @@ impl Plan {
     }
 }
 
-/// The address that is pinned to who asks: by name, else by MAC.
+/// The address pinned to the requester: by name, else by MAC.
 pub(super) fn pin_of(subnet: &Subnet, name: Option<&str>, mac: Option<Mac>) -> Option<u128> {
     let of = |holder: Holder| {
         subnet.pins().iter().find(|(_, pin)| pin.holder == holder).map(|(address, _)| *address)
@@ -286,12 +286,12 @@ fn notes(subnet: &Subnet, address: u128, holder: &Holder) -> Vec<String> {
         [] => {}
         held if held.iter().any(|(held, _)| *held == address) => notes.push(format!("{holder} holds it now")),
         held => notes.push(format!(
-            "{holder} holds {} now, and gets the pinned one when it asks anew: after its next start",
+            "{holder} holds {} now; it gets the pinned address at its next start",
             prefix.address(held[0].0)
         )),
     }
     let last = subnet.addresses.get(address).filter(|record| !record.leased && !holder.is(record));
-    notes.extend(last.map(|record| format!("{} had it last, and will get another one", holder_text(record))));
+    notes.extend(last.map(|record| format!("{} had it last and will get another one", holder_text(record))));
     let unnamed = leases.iter().any(|(_, record)| record.kind == Kind::Endpoint && record.name.is_none());
     if matches!(holder, Holder::Name(_)) && unnamed {
         notes.push(

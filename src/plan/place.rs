@@ -40,7 +40,7 @@ impl Place<'_> {
 pub(super) struct Blocked<'a> {
     /// What the host uses inside the base.
     in_use: Intervals,
-    /// The same, as a person knows it.
+    /// The same, as text for people.
     pub(super) texts: Vec<&'a InUse>,
     /// An IPv4 on-link route over the whole base.
     whole: Option<&'a InUse>,

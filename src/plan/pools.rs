@@ -1,8 +1,8 @@
-//! Pools by hand: what adding, closing or resizing one makes of the settings.
+//! Pools by hand: the settings after one is added, closed or resized.
 //!
 //! Promises: pure; a base only grows, so that every subnet of a pool stays inside; what is held keeps its length; a pool
-//! goes when it is closed and empty; one open pool remains; a repeat changes nothing. Whether the configuration lets a
-//! person change pools at all is not its business.
+//! goes when it is closed and empty; one open pool remains; a repeat changes nothing. Does not check whether the
+//! configuration allows changing pools at all.
 
 use super::Plan;
 use super::error::Error;
@@ -55,7 +55,7 @@ fn refused<T>(text: String) -> Result<T, Error> {
 }
 
 impl Plan {
-    /// The settings after a change; `None` if it is so already.
+    /// The settings after a change; `None` if nothing changes.
     pub fn change_pools(&self, change: &PoolChange) -> Result<Option<Settings>, Error> {
         let mut settings = self.settings.clone();
         let name = change.pool();
@@ -66,7 +66,7 @@ impl Plan {
             (PoolChange::Close { .. } | PoolChange::Resize { .. }, None) => {
                 let known: Vec<&str> = self.settings.pools.iter().map(|pool| pool.name.as_str()).collect();
                 let known = known.join(", ");
-                return Err(Error::NotFound(format!("there is no pool {name:?}; the pools are {known}")));
+                return Err(Error::NotFound(format!("pool {name:?} does not exist; the pools are {known}")));
             }
             (PoolChange::Close { .. }, Some(at)) => self.close(&mut settings, at)?,
             (PoolChange::Resize { cuts, .. }, Some(at)) => resize(&mut settings.pools[at], *cuts)?,
@@ -142,7 +142,7 @@ fn new_base(family: Family, cut: Cut) -> Result<Option<Base>, Error> {
     Ok(Some(Base { base, size, addresses: AddressOrder::default() }))
 }
 
-/// A further family of a pool, or a closed one open again; what is there must be what is said.
+/// A further family of a pool, or a closed one open again; an existing family must equal the request.
 fn add_to(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Error> {
     for (family, cut) in Family::BOTH.into_iter().zip(cuts) {
         let (name, short) = (pool.name.clone(), family.name());
@@ -155,7 +155,7 @@ fn add_to(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Error> {
                 let size = cut.size.unwrap_or(known.size);
                 if (known.base, known.size) != (wanted.base, size) {
                     return refused(format!(
-                        "pool {name} cuts {} into /{} already; a length is changed and a base grows with: gipam pool resize \
+                        "pool {name} already cuts {} into /{}; to change the length or grow the base: gipam pool resize \
                          {name} --{short} PREFIX --{short}-size LENGTH",
                         known.base, known.size
                     ));
@@ -178,7 +178,7 @@ fn resize(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Error> {
         let (name, short) = (pool.name.clone(), family.name());
         let Some(known) = family_of(pool, family) else {
             return refused(format!(
-                "pool {name} has no {family}; it gets some with: gipam pool add {name} --{short} PREFIX"
+                "pool {name} has no {family}; add it with: gipam pool add {name} --{short} PREFIX"
             ));
         };
         if let Some(base) = cut.base {

@@ -1,6 +1,6 @@
-//! Giving back: what Docker releases, what a person forces, what could not be delivered.
+//! Releases: by Docker, forced by a person, and grants that could not be delivered.
 //!
-//! Promises: *repeatable*: what is not there is given back successfully and changes nothing; a PoolID names one grant.
+//! Promises: *repeatable*: releasing what is not held succeeds and changes nothing; a PoolID names one grant.
 //! An undone grant leaves no cooling, no pin and no memory.
 
 use std::net::IpAddr;
@@ -93,7 +93,7 @@ impl Plan {
         let mut decision = Decision::unchanged(Reply::Done);
         let changed = |now: u64| generation.is_some_and(|seen| seen != now);
         let newer = || {
-            let text = format!("{text} was given to somebody else meanwhile; look again: gipam leases");
+            let text = format!("{text} was given to another holder meanwhile; check with: gipam leases");
             Decision::refused(Error::OutOfDate(text))
         };
         let Some(address) = address else {
@@ -142,7 +142,7 @@ impl Plan {
         }
     }
 
-    /// Takes back a grant that could not be delivered, if nothing happened to it since.
+    /// Undoes a grant that could not be delivered, if nothing happened to it since.
     pub(super) fn decide_undo(&self, undo: &Undo, context: Context) -> Decision {
         let mut decision = Decision::unchanged(Reply::Done);
         // The clock may have stepped back since the grant.

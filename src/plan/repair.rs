@@ -1,6 +1,6 @@
-//! Mending what Docker lost: freeing the dead, adopting the living, learning what leases are.
+//! Repairing what Docker lost: freeing the dead, adopting the living, learning what leases are.
 //!
-//! Promises: *fenced*: each wish names the generation it saw; whatever is newer is left alone. Only endpoints of space
+//! Promises: *fenced*: each request names the generation it saw; anything newer is left alone. Only endpoints of space
 //! local are freed; gateways, auxiliary and unknown leases and all of space global never. Does not observe anything.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use super::siblings::Part;
 use super::subnet::Subnet;
 use super::{Plan, Serial};
 
-/// An address released so shortly before the books were read may still be shown by the Engine (it updates its lists
+/// An address released so shortly before the books were read may still appear in the Engine's lists (it updates them
 /// after the release): it is not adopted in this look.
 pub const SETTLING: super::settings::Millis = 5_000;
 
@@ -158,7 +158,7 @@ impl Plan {
         Ok(changes)
     }
 
-    /// The Engine says what a lease is: one of which nobody had said it, or an address asked for by number and without an
+    /// The Engine shows what a lease is: one of unknown kind, or an address requested by number and without an
     /// owner, which may have been an endpoint's or an auxiliary one.
     fn identify(
         &self,
@@ -186,7 +186,7 @@ impl Plan {
         changes
     }
 
-    /// What learning of a gateway or endpoint says of its subnet.
+    /// What a newly learned gateway or endpoint implies for its subnet.
     fn marked(&self, subnet: &Subnet, kind: Kind, address: u128) -> Vec<Change> {
         let mut marks = Marks { addressed: true, stormed: false, ..subnet.state.marks.clone() };
         match kind {
@@ -213,7 +213,7 @@ impl Plan {
             .collect()
     }
 
-    /// The first of them that has exactly this prefix: its memory is taken up by what takes its place.
+    /// The first of them that has exactly this prefix: its replacement inherits its memory.
     pub(super) fn in_the_way_at(&self, request: &SubnetRequest, prefix: Prefix) -> Option<Serial> {
         let in_the_way = self.in_the_way(request, prefix);
         in_the_way.into_iter().find(|(_, subnet)| subnet.state.prefix == prefix).map(|(serial, _)| serial)
@@ -245,7 +245,7 @@ impl Plan {
         for subnet in in_the_way.values() {
             let Some(death) = evidence(subnet) else { continue };
             changes.extend(self.release_subnet(subnet, Why::Repair(death.evidence()), context));
-            // One memory of a prefix is enough: that of its first copy.
+            // One memory per prefix is kept: that of its first copy.
             if !prefixes.insert(subnet.state.prefix) {
                 changes.push(Change::SubnetForgotten { serial: subnet.state.serial });
             }

@@ -1,4 +1,4 @@
-//! What comes into the plan and what goes out: requests, replies and the circumstances of a decision.
+//! The plan's input and output: requests, replies and the circumstances of a decision.
 //!
 //! Promises: plain values, already parsed (no wire text, no JSON). Does not decide.
 
@@ -16,7 +16,7 @@ use super::prefix::{Family, Prefix};
 use super::settings::Millis;
 use super::shown::EngineIdentity;
 
-/// An address space: a table of subnets of its own (P24: a Swarm manager asks the same subnet in both).
+/// An address space has its own table of subnets (P24: a Swarm manager requests the same subnet in both).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
     /// Networks of this host; the empty string on the wire means this one too.
@@ -53,7 +53,7 @@ impl fmt::Display for Space {
 /// A MAC address.
 pub type Mac = [u8; 6];
 
-/// What the time is and what chance says; both come from outside.
+/// The time and random bits; both come from outside.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
     /// Milliseconds since the UNIX epoch; never goes backwards between two decisions.
@@ -82,7 +82,7 @@ pub struct InUse {
     pub prefix: Prefix,
     /// What uses it.
     pub kind: InUseKind,
-    /// As a person would recognise it: `10.9.0.0/22 dev eth0 scope link`.
+    /// As text for people: `10.9.0.0/22 dev eth0 scope link`.
     pub text: String,
 }
 
@@ -115,7 +115,7 @@ pub struct SubnetRequest {
     pub pools: Option<Arc<[String]>>,
     /// What the host uses; empty for an explicit request.
     pub in_use: Arc<[InUse]>,
-    /// What is proven dead and may be replaced by an explicit request.
+    /// Proven dead: an explicit request may replace it.
     pub dead: Arc<Dead>,
 }
 
@@ -127,9 +127,9 @@ pub struct Dead {
     pub leases: BTreeMap<(Serial, u128, u64), Death>,
     /// Subnets: serial, generation.
     pub subnets: BTreeMap<(Serial, u64), Death>,
-    /// Subnets that are dead only if nobody has said their PoolID since.
+    /// Subnets that are dead only if their PoolID is still unknown.
     pub unnamed: BTreeMap<(Serial, u64), Death>,
-    /// Leases that the Engine shows alive, although those who can have asked for them have gone.
+    /// Leases that the Engine shows alive although every caller that can have requested them has ended.
     pub alive_all_the_same: BTreeSet<(Serial, u128, u64)>,
     /// What the Engine calls the holders, by serial and address, with the generation of the lease.
     pub holders: BTreeMap<(Serial, u128), (u64, Shown)>,
@@ -149,7 +149,7 @@ impl Dead {
     }
 }
 
-/// How certain it is that nothing of a caller is left.
+/// How certainly nothing of a caller is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gone {
     /// Its process has ended; containers of it may live on (`live-restore`).
@@ -158,19 +158,19 @@ pub enum Gone {
     WithItsContainers,
 }
 
-/// What repair asks for, off the request path. Each names what it saw, and is refused if that has changed since.
+/// Repair's requests, off the request path. Each names what it saw and is refused if that has changed since.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Repair {
     /// Frees a lease or a subnet that is proven dead.
     Free {
         /// The proof, which says of what.
         death: Death,
-        /// A subnet: only while nobody has said its PoolID.
+        /// A subnet: only while its PoolID is unknown.
         unnamed: bool,
     },
-    /// This Engine is the one that holds what the books say.
+    /// This Engine is the one whose networks the books hold.
     Engine(Box<EngineIdentity>),
-    /// One address is at two living endpoints: for the history and those who follow it.
+    /// One address is at two living endpoints: for the history and its followers.
     Doubled {
         /// In this subnet.
         serial: Serial,
@@ -178,12 +178,12 @@ pub enum Repair {
         address: u128,
         /// Of this lease.
         generation: u64,
-        /// Who has it.
+        /// Its holders.
         evidence: Box<str>,
     },
     /// Takes a whole network into the books, with all that lives in it.
     AdoptSubnet(Box<Adoption>),
-    /// Says by what PoolID Docker calls an adopted subnet.
+    /// Sets the PoolID that Docker has for an adopted subnet.
     NameSubnet {
         /// Its prefix, in space local.
         prefix: Prefix,
@@ -205,7 +205,7 @@ pub enum Repair {
         /// For the history.
         evidence: Box<str>,
     },
-    /// Says what a lease is whose kind nobody knew.
+    /// Sets the kind of a lease whose kind was unknown.
     Identify {
         /// In this subnet.
         serial: Serial,
@@ -225,13 +225,13 @@ pub enum Repair {
         /// Of this grant.
         generation: u64,
     },
-    /// Somebody asks who is not written down.
+    /// A request from a caller that is not recorded.
     Arrival {
-        /// The name of this boot, for callers that nobody can tell apart.
+        /// The name of this boot, for callers that cannot be distinguished.
         boot: Box<str>,
-        /// Who comes.
+        /// The new caller.
         arrived: Box<str>,
-        /// Who of those written down has gone.
+        /// Recorded callers that have ended.
         gone: Vec<(Box<str>, Gone)>,
     },
     /// What the Engine calls the network of a subnet.
@@ -288,7 +288,7 @@ pub struct ShownLease {
     pub evidence: Box<str>,
 }
 
-/// A moment in the books: nothing of a later generation or time was there yet.
+/// A moment in the books: everything in them then had a lower generation and an earlier time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fence {
     /// The next generation then.
@@ -314,30 +314,30 @@ pub struct AddressRequest {
     pub serial: bool,
     /// What is proven dead and may be replaced: by an explicit request, or by its own holder.
     pub dead: Arc<Dead>,
-    /// The IPv6 half of the endpoint was refused a moment ago.
+    /// The endpoint's IPv6 request was refused a moment ago.
     pub half: Option<Half>,
 }
 
 impl AddressRequest {
-    /// Whether it says an address, or by whom it is asked.
+    /// Whether it names an address or its holder.
     pub const fn names_somebody(&self) -> bool {
         self.address.is_some() || (!self.gateway && (self.name.is_some() || self.mac.is_some()))
     }
 }
 
-/// An IPv6 address that was refused, and so an endpoint that Docker gave up.
+/// A refused IPv6 address, after which Docker abandoned the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Half {
-    /// The endpoint's name, where Docker says it.
+    /// The endpoint's name, where Docker sends it.
     pub name: Option<SmolStr>,
-    /// Its MAC: Docker makes one up for each endpoint, or a person fixed it.
+    /// Its MAC: invented by Docker for each endpoint, or fixed by a person.
     pub mac: Mac,
     /// When it was refused.
     pub at: Millis,
 }
 
 impl Half {
-    /// Whether this may be the endpoint that asks again: by name; by its MAC where nobody says a name.
+    /// Whether this may be the same endpoint trying again: by name, or by MAC where names are not sent.
     pub fn is_of(&self, request: &AddressRequest) -> bool {
         self.name == request.name && (self.name.is_some() || request.mac == Some(self.mac))
     }
@@ -375,16 +375,16 @@ pub enum Request {
         /// Only if the lease, or the grant, still has this generation.
         generation: Option<u64>,
     },
-    /// Takes back a grant whose answer could not be delivered.
+    /// Undoes a grant whose answer could not be delivered.
     Undo(Box<Undo>),
-    /// Mends what Docker lost.
+    /// Repairs what Docker lost.
     Repair(Box<Repair>),
 }
 
 /// A word of `key=`, where it pointed and since when.
 pub type KeyBefore = (String, Option<(Prefix, Millis)>);
 
-/// How to take a grant back: only what that very request changed.
+/// How to undo a grant: only what this request changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Undo {
     /// A subnet.
@@ -443,9 +443,9 @@ pub struct Decision {
     pub reply: Result<Reply, Error>,
     /// To commit, then apply, in this order. A refusal may carry some (the storm guard marks what it saw).
     pub changes: Vec<Change>,
-    /// For the log: what the operator should know of this choice.
+    /// For the log: what the operator should know about this choice.
     pub warnings: Vec<String>,
-    /// How to take the grant back if it cannot be delivered.
+    /// How to undo the grant if it cannot be delivered.
     pub undo: Option<Undo>,
 }
 

@@ -1,7 +1,7 @@
-//! Reservations by hand: what adding or removing one makes of the settings, and whom it meets.
+//! Reservations by hand: the settings after one is added or removed, and what it touches.
 //!
-//! Promises: pure; those of the configuration are never touched; a repeat changes nothing. Where a reservation holds is
-//! the business of `subnet::reserved_inside` and `place`, the same for both kinds. Does not free anything.
+//! Promises: pure; those of the configuration are never touched; a repeat changes nothing. Where a reservation takes
+//! effect is decided in `subnet::reserved_inside` and `place`, for both kinds alike. Does not free anything.
 
 use super::Plan;
 use super::change::Record;
@@ -14,7 +14,7 @@ use super::subnet::{Subnet, usable};
 /// Most reservations by hand: each is looked at when an address is chosen.
 const MOST: usize = 1_000;
 
-/// Who reserved something.
+/// Where a reservation comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReservedBy {
     /// The configuration file.
@@ -57,7 +57,7 @@ impl Plan {
         configured.chain(self.settings.reserved_by_hand.iter().map(|range| (*range, ReservedBy::Hand)))
     }
 
-    /// The settings with one more reservation by hand; `None` if it is there already. With a pool it must touch that
+    /// The settings with one more reservation by hand; `None` if it already exists. With a pool it must touch that
     /// pool, or it was mistyped.
     pub fn reserve(&self, range: AddressRange, pool: Option<&str>) -> Result<Option<Settings>, Error> {
         self.touches(range, pool)?;
@@ -65,7 +65,7 @@ impl Plan {
         let Err(place) = settings.reserved_by_hand.binary_search(&range) else { return Ok(None) };
         if settings.reserved_by_hand.len() >= MOST {
             return Err(Error::InvalidRequest(format!(
-                "{MOST} reservations were made by hand; take some back with gipam unreserve, or write them into the \
+                "{MOST} reservations were made by hand; remove some with gipam unreserve, or write them into the \
                  configuration file"
             )));
         }
@@ -96,7 +96,7 @@ impl Plan {
             ),
             ReservedBy::Hand => {
                 format!(
-                    "{range} is not reserved as such, but {whole} is; take that back: gipam unreserve {whole}"
+                    "{range} is not reserved as such, but {whole} is; remove that: gipam unreserve {whole}"
                 )
             }
         }))
@@ -107,7 +107,7 @@ impl Plan {
         let known =
             || self.settings.pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", ");
         let pool = self.settings.pool(name).ok_or_else(|| {
-            Error::NotFound(format!("there is no pool {name:?}; the pools are {}", known()))
+            Error::NotFound(format!("pool {name:?} does not exist; the pools are {}", known()))
         })?;
         if touches(pool, range) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What the plan is told by the configuration: pools, reservations, times and limits.
+//! The plan's settings: pools, reservations, times and limits.
 //!
 //! Promises: plain values, comparable and cheap to hand over; [`Settings::check`] refuses what the plan could not
 //! honour (overlapping pools, sizes outside their base). Does not read files.
@@ -6,7 +6,7 @@
 use super::prefix::{AddressRange, Family, Prefix};
 use super::written::never_serves;
 
-/// Milliseconds since the UNIX epoch. The plan never asks a clock; it is told.
+/// Milliseconds since the UNIX epoch. The plan never reads a clock; the time is passed in.
 pub type Millis = u64;
 
 /// What both clocks say at one moment.
@@ -90,23 +90,23 @@ pub const DEFAULT_COOLING: Millis = 600_000;
 pub const DEFAULT_SUBNET_COOLING: Millis = 60_000;
 /// A container that is restarted asks again within moments of its release; 15 s leave room for a busy host.
 pub const DEFAULT_RESTART_WINDOW: Millis = 15_000;
-/// Dynamic subnets of one kind within a minute, none ever asked for an address, before the next is refused.
+/// Dynamic subnets of one kind within a minute, no address requested from any of them, before the next is refused.
 pub const DEFAULT_STORM_LIMIT: u32 = 64;
 
-/// Everything the plan is told.
+/// All settings of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// All pools, in the order of the configuration.
     pub pools: Vec<PoolSettings>,
     /// Addresses never given dynamically, of all pools together, as the configuration has them.
     pub reserved: Vec<AddressRange>,
-    /// The same, as somebody added them at run time; sorted. The books alone know them.
+    /// Those added at run time; sorted. Only the books hold them.
     pub reserved_by_hand: Vec<AddressRange>,
     /// Cooling of addresses in subnets outside all pools.
     pub cooling: Millis,
     /// Cooling of subnets outside all pools.
     pub subnet_cooling: Millis,
-    /// How long a released address may be its holder's again, where Docker does not say who asks; 0 = off.
+    /// How long a released address may be its holder's again, where Docker does not send names; 0 = off.
     pub restart_window: Millis,
     /// See [`DEFAULT_STORM_LIMIT`]; 0 = off.
     pub storm_limit: u32,

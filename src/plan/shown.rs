@@ -15,7 +15,7 @@ use super::request::Mac;
 pub struct EngineIdentity {
     /// Its `ID`.
     pub id: Box<str>,
-    /// Its `DockerRootDir`: another one holds other networks, whatever the id.
+    /// Its `DockerRootDir`: another data root has other networks, whatever the id.
     pub root: Box<str>,
 }
 

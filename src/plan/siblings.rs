@@ -1,9 +1,9 @@
-//! Grants of one prefix that stand beside each other: networks that share a subnet and have a range each, as two macvlan
+//! Siblings are grants of one prefix side by side: networks that share a subnet and each have a range, as two macvlan
 //! networks on one LAN do.
 //!
-//! Promises: *unique* over all of them: what one has leased, none of the others gives, dynamically or by number. One exception:
+//! Promises: *unique* over all of them: an address that one has leased is not given by any other, dynamically or by number. One exception:
 //! a gateway by number may be the gateway of several, since they share a router. Each keeps its own leases, memory and PoolID, so
-//! that releasing one frees nothing of another. Copies made with `overlap=true` are no siblings: they are separate on purpose.
+//! that releasing one frees nothing of another. Copies made with `overlap=true` are not siblings: they are separate on purpose.
 
 use super::change::{Kind, Record, Serial, SubnetState};
 use super::prefix::Prefix;
@@ -12,11 +12,11 @@ use super::settings::Millis;
 use super::subnet::Subnet;
 use super::{Plan, options};
 
-/// What says whether two grants of one prefix can stand beside each other.
+/// Whether two grants of one prefix can be siblings depends on this.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
     range: Option<Prefix>,
-    /// Swarm's networks of one subnet are one; copies keep nothing out.
+    /// Swarm's networks of one subnet are one network; copies ignore each other.
     alone: bool,
 }
 
@@ -69,8 +69,8 @@ impl Plan {
         self.at(space, prefix).iter().filter_map(|serial| self.subnet(*serial))
     }
 
-    /// The other held subnets of the same prefix that share its addresses. A subnet without a range has none, and costs
-    /// nothing here.
+    /// The other held subnets of the same prefix that share its addresses. A subnet without a range does not have any,
+    /// and costs nothing here.
     pub(super) fn siblings(&self, subnet: &Subnet) -> Siblings<'_> {
         let state = &subnet.state;
         if state.range.is_none() {
@@ -90,7 +90,7 @@ impl Plan {
             .or_else(|| newest(&|_| true))
     }
 
-    /// The memories of this prefix that one of `part` would replace: one is enough of each range.
+    /// The memories of this prefix that one of `part` would replace: one per range is enough.
     pub(super) fn replaced_memories(&self, space: Space, prefix: Prefix, part: Part) -> Vec<Serial> {
         let of_it = self.memories(space, prefix).filter(|it| !Part::of(&it.state).is_apart_from(part));
         of_it.map(|subnet| subnet.state.serial).collect()

@@ -19,7 +19,7 @@ pub const LATEST: Millis = 1 << 53;
 /// How stamps move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shift {
-    /// By so many milliseconds.
+    /// By this many milliseconds.
     pub by: i64,
     /// The time afterwards: nothing is later.
     pub now: Millis,

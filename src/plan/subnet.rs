@@ -39,7 +39,7 @@ pub fn usable(prefix: Prefix) -> (u128, u128) {
 }
 
 /// The reservations that lie in this prefix. If they leave no usable address, they have no effect inside it: they keep
-/// dynamic subnets away, and who asks for the prefix by number knows better.
+/// dynamic subnets away, and a request for exactly this prefix overrides them.
 pub fn reserved_inside(prefix: Prefix, reserved: &[AddressRange]) -> Intervals {
     let mut inside = Intervals::default();
     for range in reserved.iter().filter(|range| range.family == prefix.family()) {
@@ -112,7 +112,7 @@ impl Subnet {
         slot(&self.state, &reserved_inside(self.state.prefix, reserved))
     }
 
-    /// The lease of the gateway, if it is held. Its place may be somebody else's meanwhile.
+    /// The lease of the gateway, if it is held. Another holder may have its address meanwhile.
     pub fn gateway_lease(&self) -> Option<(u128, &Record)> {
         let address = self.state.marks.gateway?;
         let is_gateway = |record: &&Record| record.leased && record.kind == Kind::Gateway;
@@ -120,7 +120,7 @@ impl Subnet {
     }
 }
 
-/// Hardly any subnet has some.
+/// Boxed because few subnets have any.
 fn kept(pins: Pins) -> Option<Box<Pins>> {
     (!pins.is_empty()).then(|| Box::new(pins))
 }

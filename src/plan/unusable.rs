@@ -1,6 +1,6 @@
-//! Whether this host leaves anything of a pool. For views only: a choice looks at each place by itself (see `place`).
+//! Whether the host's own use leaves anything of a pool. For views only: a choice looks at each place by itself (see `place`).
 //!
-//! Promises: pure; returns nothing for a pool of which something is left.
+//! Promises: pure; returns `None` for a pool with something left.
 
 use super::Plan;
 use super::intervals::Intervals;
@@ -8,7 +8,7 @@ use super::prefix::Prefix;
 use super::request::{InUse, InUseKind};
 
 impl Plan {
-    /// Why nothing of this base can be given on a host that uses this, if so.
+    /// Why nothing of this base can be given on a host with these prefixes in use, if so.
     pub fn unusable(base: Prefix, in_use: &[InUse]) -> Option<String> {
         let (mut taken, mut first) = (Intervals::default(), None);
         for used in in_use.iter().filter(|used| used.prefix.overlaps(base)) {

@@ -1,6 +1,6 @@
 //! What a person writes: prefixes, ranges and addresses, and what of them can never serve a container.
 //!
-//! Promises: pure; nothing is trimmed, masked or turned round in silence; a refusal says what is wrong with the text (its
+//! Promises: pure; nothing is silently trimmed, masked or reordered; a refusal says what is wrong with the text (its
 //! length, its order, its families), not only that something is. Wire requests are read elsewhere, more tolerantly.
 
 use std::net::IpAddr;
@@ -37,7 +37,7 @@ pub enum Unreadable {
         /// Its family.
         family: Family,
     },
-    /// No prefix at all.
+    /// Not a prefix.
     #[error("{text:?} is not a prefix; write it like 10.20.0.0/16 or 2001:db8::/48, without blanks")]
     Prefix {
         /// The text.
@@ -71,7 +71,7 @@ pub enum Unreadable {
         /// The text.
         text: String,
     },
-    /// No range at all.
+    /// Not a range.
     #[error(
         "{text:?} is not an address, a prefix or a range; write 10.20.0.7, 10.20.0.0/28 or 10.20.0.7-10.20.0.9"
     )]
@@ -79,7 +79,7 @@ pub enum Unreadable {
         /// The text.
         text: String,
     },
-    /// No address.
+    /// Not an address.
     #[error("{text:?} is not an IP address; write it like 10.20.0.7 or 2001:db8::7")]
     Address {
         /// The text.
@@ -179,13 +179,13 @@ pub fn never_serves(base: Prefix) -> Option<(Prefix, &'static str)> {
     known.into_iter().find(|(never, _)| never.overlaps(base))
 }
 
-/// What a person should know of a base that works, but perhaps not as meant.
+/// A warning about a base that works, but perhaps not as meant.
 pub fn remark(base: &Base) -> Option<String> {
     let link_local = ["169.254.0.0/16", "fe80::/10"];
     let Base { base: prefix, size, .. } = base;
     if link_local.iter().filter_map(|text| Prefix::parse(text)).any(|local| local.overlaps(*prefix)) {
         return Some(format!(
-            "{prefix} is link-local: nothing is routed to it from outside of its network; routed pools lie elsewhere"
+            "{prefix} is link-local, so it cannot be routed to from other networks; use a routable prefix"
         ));
     }
     if *size == prefix.family().bits() {

@@ -18,7 +18,7 @@ use crate::plan::holder::{container_command, network_command};
 use crate::plan::prefix::Prefix;
 use crate::plan::request::{Repair, Request, Space};
 
-/// The way out where the Engine cannot say what is alive.
+/// The override for when the Engine cannot tell what is alive.
 pub(super) const WITHOUT: &str = "if you know that no container has it, repeat with --without-engine";
 
 impl Reconciler {
@@ -37,7 +37,7 @@ impl Reconciler {
         let Some(mut unknown) = look.unknown_networks.into_iter().find(|it| it.adoption.prefix == prefix)
         else {
             let text = format!(
-                "the Engine at {} has no network of ours with the subnet {prefix}; see: gipam gc",
+                "the Engine at {} has no gipam network with the subnet {prefix}; see: gipam gc",
                 self.engine.display()
             );
             return refused(ErrorKind::Missing, text);
@@ -52,7 +52,7 @@ impl Reconciler {
         Ok(unknown.finding(Outcome::Adopted))
     }
 
-    /// From now on the Engine that answers is the one that holds what is in the books.
+    /// From now on, the books belong to the Engine that answers.
     pub(super) async fn trust(&mut self) -> Result<Vec<Finding>, Refusal> {
         let (_, lists) = self.see().await.map_err(unavailable)?;
         let Some(engine) = lists.engine else {
@@ -107,7 +107,7 @@ fn lease_or_grant(subnet: &Subnet, address: Option<IpAddr>) -> Option<(Option<u1
     Some((Some(number), record.generation))
 }
 
-/// Who has it, and how Docker frees it, if the Engine shows that.
+/// The holder, and the Docker command that frees it, if the Engine shows it.
 fn alive(sight: &Sight<'_>, subnet: &Subnet, number: Option<u128>) -> Option<String> {
     let prefix = subnet.state.prefix;
     let Some(number) = number else {
@@ -134,6 +134,6 @@ fn alive(sight: &Sight<'_>, subnet: &Subnet, number: Option<u128>) -> Option<Str
     };
     let name = &network.name;
     Some(format!(
-        "address {address} is in use: it is {what} of network {name}, which frees it with: {command}"
+        "address {address} is in use: it is {what} of network {name}; remove the network with: {command}"
     ))
 }

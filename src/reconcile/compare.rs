@@ -38,7 +38,7 @@ pub(super) struct Doubled {
 }
 
 impl Doubled {
-    /// Who has it: `web in network front, db in network front`.
+    /// The holders: `web in network front, db in network front`.
     pub(super) fn holders(&self) -> String {
         let who =
             self.who.iter().map(|(container, network)| format!("container {container} in network {network}"));
@@ -61,9 +61,9 @@ pub(super) struct Look {
     pub(super) at_once: Vec<Repair>,
     /// Names to note, cheap and often the same.
     pub(super) names: Vec<Repair>,
-    /// No dockerd that lives has called yet.
+    /// No running dockerd has called yet.
     nobody: bool,
-    /// Live leases of callers that have gone, whatever that means: they are not taken for dead.
+    /// Live leases of callers that have ended: these do not count as dead.
     pub(super) alive_all_the_same: BTreeSet<(Serial, u128, u64)>,
     /// Networks of ours whose subnet the books do not hold.
     pub(super) unknown_networks: Vec<Unknown>,
@@ -117,7 +117,7 @@ pub(super) fn compare(plan: &Plan, begun: Begun, lists: &Lists, drivers: &[Strin
     look
 }
 
-/// A subnet that the lists do not lack.
+/// A subnet that the lists have.
 fn known(
     look: &mut Look,
     plan: &Plan,

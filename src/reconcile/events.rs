@@ -1,4 +1,4 @@
-//! The Engine's events: something happened, so look.
+//! The Engine's events: each one triggers a look.
 //!
 //! Promises: at most one stream at a time, and none before a look has succeeded since the last one ended; streams that end at
 //! once (a proxy that forbids `/events` answers 403) are tried at ever longer intervals. Knows no event's content.
@@ -15,10 +15,10 @@ use crate::docker::engine;
 const FIRST: Duration = Duration::from_secs(2);
 /// Never longer.
 const LONGEST: Duration = Duration::from_secs(600);
-/// A stream that lived so long was a good one.
+/// A stream that lived this long counts as good.
 const GOOD: Duration = Duration::from_secs(60);
 
-/// A task that ends with whoever holds this.
+/// A task that ends when its owner drops this.
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
@@ -27,7 +27,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// What is heard.
+/// What the stream reports.
 pub(super) enum Heard {
     /// Something happened.
     Event,

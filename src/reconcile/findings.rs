@@ -1,6 +1,6 @@
 //! What a look found, as people read it.
 //!
-//! Promises: pure. Says who held what, why it looks wrong and what follows. Decides nothing.
+//! Promises: pure. Says who held what, why it looks wrong, and what happens next. Decides nothing.
 
 use super::Finding;
 use super::compare::Doubled;
@@ -89,7 +89,7 @@ pub(super) fn unnamed(subnet: &Subnet, known: &Known) -> Finding {
         first_seen: None,
         last_seen: Some(rfc3339(known.read.at)),
         why: "adopted; Docker's PoolID for it is not known yet".to_owned(),
-        action: "wait: the next container says it".to_owned(),
+        action: "wait: the next container start reveals it".to_owned(),
         advice: Some(LEARNING.to_owned()),
     }
 }

@@ -76,7 +76,7 @@ impl Meters {
         Some(self.changed_at.load(Ordering::Relaxed)).filter(|at| *at != 0)
     }
 
-    /// When repair looks next, unless something happens before; nothing where it waits for somebody to come.
+    /// When repair looks next, unless something happens before; nothing where it waits for the next request.
     pub fn next_look(&self) -> Option<Millis> {
         Some(self.next_at.load(Ordering::Relaxed)).filter(|at| *at != 0)
     }

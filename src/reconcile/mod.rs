@@ -10,7 +10,7 @@
 //! Promises: only endpoints of space local are ever freed; subnets that the Engine does not know are only reported,
 //! unless the configuration says that this is the only Engine; nothing newer than a look is touched because of it.
 //! Waits for events, for the second look at what it suspects, and for one look an hour; never polls. An Engine that does
-//! not answer is asked a few times, then not before somebody comes to a door.
+//! not answer is asked a few times, then not before the next request.
 
 mod by_hand;
 mod compare;
@@ -125,7 +125,7 @@ impl Handle {
         self.proofs.clone()
     }
 
-    /// To be told by every door when somebody came: an Engine that did not answer may be back.
+    /// Every listener calls this when a request came: an Engine that did not answer may be back.
     pub fn asked(&self) -> Arc<Notify> {
         self.asked.clone()
     }
@@ -140,7 +140,7 @@ impl Handle {
         &self.meters
     }
 
-    /// Looks now; frees what is proven and adopts what can be if asked to.
+    /// Looks now; frees what is proven and adopts what can be, if requested.
     pub async fn look(&self, apply: bool) -> Result<Vec<Finding>, String> {
         let wish = if apply { Wish::Apply } else { Wish::Look };
         self.wish(wish).await.map_err(|refusal| refusal.text)

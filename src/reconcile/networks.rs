@@ -16,7 +16,7 @@ use crate::plan::settings::rfc3339;
 use crate::plan::shown::{Configured, Network};
 
 /// How an adopted subnet gets its PoolID.
-pub(super) const LEARNING: &str = "Docker says the PoolID of an adopted subnet when the next container starts there. If that start is \
+pub(super) const LEARNING: &str = "Docker sends the PoolID of an adopted subnet when the next container starts there. If that start is \
     refused as not found, the refusal names the PoolID to give: gipam adopt SUBNET POOLID";
 const ADOPTABLE: &str = "gipam gc --apply adopts networks that the books lack";
 const OVERLAP: &str = "Of two networks that overlap, remove one; then gipam gc --apply adopts the other";
@@ -32,9 +32,9 @@ pub(super) struct Unknown {
     pub(super) obstacle: Option<String>,
 }
 
-/// What became of the wish to adopt one.
+/// The outcome of a request to adopt one.
 pub(super) enum Outcome {
-    /// Nobody wished it.
+    /// Not requested.
     Open,
     /// It is done.
     Adopted,

@@ -1,6 +1,6 @@
-//! How long an Engine that does not answer is asked again.
+//! When to ask an Engine again that does not answer.
 //!
-//! Promises: pure; after some ten minutes it is not asked any more until somebody comes to a door. A machine on which
+//! Promises: pure; after some ten minutes it is not asked any more until the next request. A machine on which
 //! nothing happens is left asleep.
 
 use std::time::Duration;
@@ -17,19 +17,19 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// It did not answer: when to ask again; not before somebody comes, if absent.
+    /// It did not answer: when to ask again; only at the next request, if absent.
     pub(super) fn failed(&mut self) -> Option<Duration> {
         let wait = (self.failures < TRIES).then(|| FIRST * 2u32.pow(self.failures));
         self.failures = self.failures.saturating_add(1);
         wait
     }
 
-    /// It answered, or somebody came: begin anew.
+    /// It answered, or a request came: start over.
     pub(super) fn renew(&mut self) {
         self.failures = 0;
     }
 
-    /// Whether only somebody who comes is a reason to ask again.
+    /// Whether only a request is a reason to ask again.
     pub(super) const fn is_over(&self) -> bool {
         self.failures > TRIES
     }

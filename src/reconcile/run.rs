@@ -34,7 +34,7 @@ use crate::store::names::Networks;
 
 /// A look an hour, whatever happens.
 const SELDOM: Duration = Duration::from_secs(3_600);
-/// Looks take at most one part in so many of the time, however much happens.
+/// Looks take at most this fraction of the time, however much happens.
 const DUTY: u32 = 20;
 /// Events within this time are one look.
 const DEBOUNCE: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ pub struct Reconciler {
     reported: BTreeSet<Key>,
     clock: Clock,
     patience: Patience,
-    /// Somebody came to a door.
+    /// A request came.
     asked: Arc<Notify>,
     /// The books were changed by hand.
     changed: Arc<Notify>,
@@ -77,7 +77,7 @@ pub struct Reconciler {
     settling: bool,
     /// The last look succeeded.
     answers: bool,
-    /// Events cause no look before.
+    /// Events do not cause a look before this time.
     not_before: Instant,
 }
 
@@ -126,7 +126,7 @@ impl Reconciler {
         (handle, reconciler)
     }
 
-    /// Looks when there is a reason to, until the task is dropped or nobody holds its handle.
+    /// Looks when there is a reason to, until the task or its last handle is dropped.
     pub async fn run(mut self) {
         let (happens, mut happened) = mpsc::channel(1);
         let mut events = Events::new(self.engine.clone(), happens);
@@ -143,7 +143,7 @@ impl Reconciler {
                 }
                 command = self.commands.recv() => {
                     let Some(Command { wish, answer }) = command else { return };
-                    // Whoever only wanted to see has left.
+                    // The caller, who only wanted the findings, has left.
                     if answer.is_closed() && matches!(wish, Wish::Look) {
                         continue;
                     }
@@ -175,7 +175,7 @@ impl Reconciler {
         }
     }
 
-    /// Looks, and says when to look again, if not only when somebody comes.
+    /// Looks, and says when to look again, unless only a request is a reason.
     async fn look_and_plan(&mut self) -> Option<Instant> {
         match self.look(false).await {
             Ok(_) => {
@@ -187,7 +187,7 @@ impl Reconciler {
                 let wait = self.patience.failed();
                 match wait {
                     Some(wait) => tracing::debug!("repair: {text}; next try in {wait:?}"),
-                    None => tracing::debug!("repair: {text}; next try when somebody comes to a door"),
+                    None => tracing::debug!("repair: {text}; next try at the next request"),
                 }
                 wait.map(|wait| Instant::now() + wait)
             }
@@ -225,7 +225,7 @@ impl Reconciler {
         let now = self.clock.now().steady;
         let due = self.suspects.next_look(self.settings.grace);
         let wait = due.map_or(SELDOM, |due| Duration::from_millis(due.saturating_sub(now)).min(SELDOM));
-        // A late look is a good look; one a millisecond early proves nothing.
+        // A late look does no harm; one a millisecond early proves nothing.
         Instant::now() + wait + Duration::from_millis(10)
     }
 
@@ -388,7 +388,7 @@ impl Reconciler {
     }
 
     /// Frees what has been dead for the grace time, or, when a person asks, what is proven. That this Engine does not know
-    /// a subnet proves nothing where there may be another Engine, whoever asks.
+    /// a subnet proves nothing where there may be another Engine, even if a person asks.
     async fn free(&self, apply: bool) -> Vec<Key> {
         let mut freed = Vec::new();
         for death in self.suspects.dead_for(if apply { self.apart() } else { self.settings.grace }) {
@@ -405,7 +405,7 @@ impl Reconciler {
         freed
     }
 
-    /// Whether a subnet that the Engine does not know can be nobody else's.
+    /// Whether a subnet that the Engine does not know cannot belong to another Engine.
     fn may_free(&self, key: &Key) -> bool {
         self.settings.only_engine || self.suspects.is_ours(key)
     }
@@ -415,7 +415,7 @@ impl Reconciler {
         self.settings.grace.min(APART)
     }
 
-    /// Lets explicit requests know what they may replace, and refusals who holds what.
+    /// Publishes what explicit requests may replace, and the holders' names for refusals.
     fn publish(&self, look: &mut Look) {
         let dead = Dead {
             alive_all_the_same: std::mem::take(&mut look.alive_all_the_same),

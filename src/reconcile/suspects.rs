@@ -225,7 +225,7 @@ mod tests {
             "freed unless it is a subnet that is only reported"
         );
         view(&mut suspects, &scene, 700_000, 9);
-        assert_eq!(suspects.next_look(600_000), None, "there is no more to learn: an idle daemon sleeps");
+        assert_eq!(suspects.next_look(600_000), None, "nothing more can be learned: an idle daemon sleeps");
     }
 
     #[test]

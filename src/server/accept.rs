@@ -240,7 +240,7 @@ impl<H: Handler> Accepting<H> {
                             let stream = Stream::Tls(Box::new(stream));
                             connection::serve(stream, peer, delivery, handler, limits, stop).await;
                         }
-                        Ok(Err(error)) => tracing::info!(%address, %error, "no TLS with this client"),
+                        Ok(Err(error)) => tracing::info!(%address, %error, "TLS handshake failed"),
                         Err(_) => tracing::info!(%address, limit = ?limits.head, "TLS handshake too slow"),
                     }
                 });

@@ -57,7 +57,7 @@ pub enum ClientError {
         limit: Duration,
     },
     /// The connection broke, or what came was no answer. What was asked for may have been done.
-    #[error("the daemon on {} gave no proper answer ({why}); what was asked for may have been done", path.display())]
+    #[error("the daemon on {} gave an invalid answer ({why}); what was asked for may have been done", path.display())]
     Broken {
         /// The socket.
         path: PathBuf,

@@ -49,7 +49,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, DoorError> 
         .and_then(|found| found.collect::<Result<Vec<_>, _>>())
         .map_err(|error| unusable(path, error))?;
     if found.is_empty() {
-        return Err(unusable(path, "there is no certificate in it"));
+        return Err(unusable(path, "it does not contain a certificate"));
     }
     Ok(found)
 }

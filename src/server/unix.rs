@@ -44,7 +44,9 @@ impl SocketFile {
                     tracing::warn!(path = %self.path.display(), %error, "the socket file could not be removed");
                 }
             }
-            _ => tracing::info!(path = %self.path.display(), "the socket file is no longer ours; left alone"),
+            _ => {
+                tracing::info!(path = %self.path.display(), "the socket file now belongs to another process; left alone")
+            }
         }
     }
 }

@@ -160,7 +160,7 @@ pub(super) fn parsed<T: FromStr>(text: &str) -> Result<T, String> {
 }
 
 pub(super) fn prefix(text: &str) -> Clear<Prefix> {
-    Prefix::parse(text).ok_or_else(|| Unclear(format!("{text:?} is no prefix")))
+    Prefix::parse(text).ok_or_else(|| Unclear(format!("{text:?} is not a prefix")))
 }
 
 pub(super) fn number_in(prefix: Prefix, text: &str) -> Clear<u128> {

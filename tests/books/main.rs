@@ -354,7 +354,7 @@ fn a_row_that_makes_no_sense_is_named_and_nothing_is_guessed() {
         ("UPDATE addresses SET kind = 'king' WHERE rowid_is_1", "is no kind"),
         ("UPDATE addresses SET mac = 'x' WHERE rowid_is_1", "is no MAC"),
         ("UPDATE addresses SET generation = -1 WHERE rowid_is_1", "is negative"),
-        ("UPDATE subnets SET prefix = 'here'", "is no prefix"),
+        ("UPDATE subnets SET prefix = 'here'", "is not a prefix"),
         ("UPDATE subnets SET space = 'outer'", "is no address space"),
         ("UPDATE subnets SET options = '['", "table subnets, row 1"),
         ("UPDATE subnets SET range = '10.0.0.0/30'", "range of 203.0.113.0/24 lies outside"),

@@ -136,7 +136,7 @@ fn what_cannot_be_pinned_is_refused_and_says_why() {
     );
     refused(&house, &["pin", "db", "198.51.100.0"], 2, &["is the network address"]);
     refused(&house, &["pin", "db", "198.51.100.15"], 2, &["is the broadcast address"]);
-    refused(&house, &["pin", "db", "198.51.100.1"], 2, &["is the gateway's place"]);
+    refused(&house, &["pin", "db", "198.51.100.1"], 2, &["is the gateway's address"]);
     refused(&house, &["pin", "db", "198.51.100.4"], 2, &["is reserved"]);
     refused(&house, &["pin", "db", "198.51.100.9"], 2, &["outside of the range 198.51.100.0/29"]);
     refused(&house, &["pin", "db", "198.51.100.99"], 3, &["no network has a subnet with 198.51.100.99"]);

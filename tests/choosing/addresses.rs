@@ -48,7 +48,7 @@ fn the_order_is_own_never_used_cooled_cooling_pinned_slot() {
         ),
         (
             "10.0.0.1",
-            "10.0.0.0/29: 10.0.0.1 is given although it is the gateway's place; nothing else is free",
+            "10.0.0.0/29: 10.0.0.1 is given although it is the gateway's address; nothing else is free",
         ),
     ];
     for (expected, warning) in expected {

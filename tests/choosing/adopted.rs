@@ -188,7 +188,7 @@ fn a_person_may_give_an_id_that_nobody_holds() {
         )
     );
     for wrong in ["", "a\u{7}", "x#?", &"x".repeat(256)] {
-        assert!(name(&mut desk, PREFIX, wrong).ends_with("is no PoolID"), "{wrong:?}");
+        assert!(name(&mut desk, PREFIX, wrong).ends_with("is not a PoolID"), "{wrong:?}");
     }
     assert_eq!(
         name(&mut desk, PREFIX, "local/192.0.3.0/24#00000000deadbeef"),

@@ -19,7 +19,7 @@ fn all() -> Vec<(Error, &'static str, ErrorKind, u16)> {
         (Error::InvalidRequest(text()), "invalid request: TEXT", Invalid, 400),
         (
             Error::PoolNotFound("a\"b".into()),
-            "address pool not found: no subnet is granted under PoolID \"a\\\"b\"; if its network still exists, gipam gc tells how to take it into the books, or remove it and create it again",
+            "address pool not found: no subnet is granted under PoolID \"a\\\"b\"; if its network still exists, gipam gc shows how to adopt it, or recreate the network",
             Missing,
             400,
         ),
@@ -63,7 +63,7 @@ fn all() -> Vec<(Error, &'static str, ErrorKind, u16)> {
         ),
         (
             Error::Pinned { address: ip("10.9.0.7"), holder: "web".into() },
-            "address already in use: 10.9.0.7 is pinned to web; take that back with: gipam unpin 10.9.0.7",
+            "address already in use: 10.9.0.7 is pinned to web; remove the pin with: gipam unpin 10.9.0.7",
             Taken,
             403,
         ),

@@ -52,10 +52,7 @@ fn a_dynamic_subnet_keeps_away_from_requested_ones() {
 #[test]
 fn a_sub_pool_needs_a_pool_and_lies_inside_it() {
     for (request, expected) in [
-        (
-            any(V4).range("10.0.0.0/25"),
-            "invalid address sub-pool: 10.0.0.0/25 needs a pool to lie in; give --subnet with --ip-range",
-        ),
+        (any(V4).range("10.0.0.0/25"), "invalid address sub-pool: 10.0.0.0/25 also needs --subnet PREFIX"),
         (
             exact("10.9.0.0/24").range("10.9.1.0/25"),
             "invalid address sub-pool: 10.9.1.0/25 does not lie in 10.9.0.0/24; choose an --ip-range inside the --subnet",
@@ -70,7 +67,7 @@ fn a_sub_pool_needs_a_pool_and_lies_inside_it() {
         ),
         (
             sized(V4, 25).range("10.0.0.0/26"),
-            "invalid address sub-pool: 10.0.0.0/26 needs a pool to lie in; give --subnet with --ip-range: a prefix, not only a \
+            "invalid address sub-pool: 10.0.0.0/26 also needs --subnet PREFIX: a prefix, not only a \
              size",
         ),
         (exact("10.9.0.0/24").range("10.9.0.0/24"), "10.9.0.0/24"),
@@ -238,7 +235,7 @@ fn an_address_under_an_id_that_names_no_grant_says_what_to_do() {
     assert_eq!(
         desk.gave(address(&id)),
         format!(
-            "address pool not found: no subnet is granted under PoolID \"{id}\"; if its network still exists, gipam gc tells how to take it into the books, or remove it and create it again"
+            "address pool not found: no subnet is granted under PoolID \"{id}\"; if its network still exists, gipam gc shows how to adopt it, or recreate the network"
         )
     );
 }
@@ -249,7 +246,7 @@ fn two_sizes_are_refused_unless_they_are_the_same() {
         let asked = sized(family, size).option(option, other);
         let other = other.trim_start_matches('/');
         let expected = format!(
-            "invalid request: two sizes are asked for, /{size} (--subnet) and /{other} ({option}); give one of them"
+            "invalid request: the request has two sizes, /{size} (--subnet) and /{other} ({option}); give one of them"
         );
         assert_eq!(Desk::new(lan()).said(asked), expected);
         let same = sized(family, size).option(option, &size.to_string());

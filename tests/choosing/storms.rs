@@ -20,8 +20,8 @@ fn p12_the_storm_ends_with_an_error_that_says_what_was_seen() {
     let seen = any(V4).seeing(OnLinkV4Route, &["10.9.0.0/22"]).seeing(Nameserver, &["10.0.0.53/32"]);
     assert_eq!(
         desk.said(seen),
-        "no available pool: Docker keeps refusing what is offered: 64 IPv4 subnets were granted within a minute and none was \
-         ever asked for an address; look for a pool that overlaps an on-link route or a nameserver of the Docker host: \
+        "no available pool: Docker keeps refusing what is offered: 64 IPv4 subnets were granted within a minute and no \
+         address was ever requested from them; look for a pool that overlaps an on-link route or a nameserver of the Docker host: \
          10.9.0.0/22 dev eth0, 10.0.0.53/32 dev eth0"
     );
     assert!(desk.said(any(V4)).ends_with(": none seen"));

@@ -192,7 +192,7 @@ fn gone_at_once(w: &mut World) {
     let why: Vec<&str> = found.iter().map(|row| row["why"].as_str().unwrap()).collect();
     assert_eq!(
         why,
-        ["the Engine knows no such network"],
+        ["the Engine does not know this network"],
         "a release cannot say whose PoolID it names: {found:#?}"
     );
     let freed = gipam::cli(w.engine, &["release", &prefixes[1], "--force", "--without-engine"]);

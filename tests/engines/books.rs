@@ -119,7 +119,7 @@ pub fn compare(engine: &Engine, drivers: &[&str]) -> (Vec<Held>, Vec<Held>) {
     (books, there)
 }
 
-/// Equal; a lease taken over from old books may have no kind yet, and a MAC may be unknown.
+/// Equal; a lease from an old lease file may have no kind yet, and a MAC may be unknown.
 fn same(books: &Held, wanted: &Held) -> bool {
     books.subnet == wanted.subnet
         && books.address == wanted.address

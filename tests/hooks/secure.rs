@@ -325,7 +325,7 @@ fn of_no_use() -> Vec<(String, &'static str, &'static str, bool)> {
         by_key("key", &format!("{url}ca = \"ca.pem\"\nkey = \"one.key\""), "cert and key belong together"),
         by_file("ca", "ca = \"missing.pem\"", "missing.pem: No such file or directory"),
         by_file("ca", "ca = \".\"", "it is not a file"),
-        by_file("ca", "ca = \"one.key\"", "one.key: there is no certificate in it"),
+        by_file("ca", "ca = \"one.key\"", "one.key: it does not contain a certificate"),
         by_file("ca", "ca = \"torn.pem\"", "torn.pem: missing section end"),
         by_file("ca", "ca = \"odd.pem\"", "odd.pem: there is something else in it"),
         by_file(
@@ -336,7 +336,7 @@ fn of_no_use() -> Vec<(String, &'static str, &'static str, bool)> {
         by_file(
             "cert",
             "ca = \"ca.pem\"\ncert = \"one.key\"\nkey = \"one.key\"",
-            "there is no certificate in it",
+            "it does not contain a certificate",
         ),
         by_file("key", "ca = \"ca.pem\"\ncert = \"one.pem\"\nkey = \"other.key\"", "do not fit"),
     ]

@@ -144,9 +144,7 @@ async fn an_opaque_id_is_given_by_hand() {
     let world = World::new(now, false);
     let (prefix, old) = (Prefix::parse(PREFIX).unwrap(), "abcdefghijklmnop");
     let adopt = |id: &str| world.handle.adopt(prefix, id.to_owned());
-    assert!(
-        adopt(old).await.unwrap_err().text.contains("has no network of ours with the subnet 10.9.5.0/24")
-    );
+    assert!(adopt(old).await.unwrap_err().text.contains("has no gipam network with the subnet 10.9.5.0/24"));
     world.show("web", PREFIX, &[("one", "10.9.5.9")]);
     let said = adopt(old).await.unwrap();
     assert_eq!(said[0].action, "adopted with 1 address under PoolID abcdefghijklmnop");

@@ -232,7 +232,7 @@ fn wrong_methods_and_unknown_paths() {
         "v1/subnets",
     ] {
         let answer = wire.call(path, r#"{"AddressSpace":"local"}"#);
-        assert_eq!((answer.status, answer.refused().contains("there is no method")), (404, true), "{path}");
+        assert_eq!((answer.status, answer.refused().contains("unknown method")), (404, true), "{path}");
     }
     assert_eq!(daemon.books(), before);
 }

@@ -138,7 +138,7 @@ impl Fields<'_> {
         };
         let bare = text.strip_suffix(&format!("/{}", prefix.length())).unwrap_or(text);
         let address: IpAddr =
-            bare.parse().map_err(|_| self.wrong("address", &format!("{text:?} is no IP address")))?;
+            bare.parse().map_err(|_| self.wrong("address", &format!("{text:?} is not an IP address")))?;
         if !prefix.contains_address(address) {
             return Err(self.wrong("address", &format!("{address} does not lie in {prefix}")));
         }

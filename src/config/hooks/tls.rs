@@ -28,7 +28,7 @@ pub(in crate::config) const SYSTEM: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-const NO_CERTIFICATE: &str = "there is no certificate in it";
+const NO_CERTIFICATE: &str = "it does not contain a certificate";
 
 /// TLS to one hook.
 #[derive(Clone)]
@@ -135,7 +135,7 @@ fn trusted(
             for authority in certificates(&path, digest)? {
                 roots
                     .add(authority)
-                    .map_err(|_| unusable(&path, "there is something else in it than certificates"))?;
+                    .map_err(|_| unusable(&path, "it contains something other than certificates"))?;
             }
             Ok((path, roots))
         });
@@ -209,7 +209,7 @@ fn certificates(path: &Path, digest: &mut Sha256) -> Result<Vec<CertificateDer<'
 
 fn private_key(path: &Path, digest: &mut Sha256) -> Result<PrivateKeyDer<'static>, Problem> {
     PrivateKeyDer::from_pem_slice(&content(path, digest)?).map_err(|error| match error {
-        pem::Error::NoItemsFound => unusable(path, "there is no private key in it that needs no password"),
+        pem::Error::NoItemsFound => unusable(path, "it does not contain a private key without a password"),
         error => unusable(path, error),
     })
 }
@@ -266,7 +266,7 @@ mod tests {
         assert!(none.contains("key hook[1].url: this system has no list of authorities"), "{none}");
         assert!(none.contains("(/missing.pem, /system.pem, /other.pem)"), "{none}");
         let odd = hook("", &[("system.pem", ODD)]).unwrap_err();
-        assert!(odd.ends_with("cannot use /system.pem: there is no certificate in it"), "{odd}");
+        assert!(odd.ends_with("cannot use /system.pem: it does not contain a certificate"), "{odd}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Messages as kernels send them, and as none should; the real kernel is asked in `tests/host.rs`.
+//! Messages as kernels send them, and malformed ones; the real kernel is asked in `tests/host.rs`.
 
 use super::*;
 

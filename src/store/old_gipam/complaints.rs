@@ -141,7 +141,7 @@ pub enum Error {
         /// What should be there.
         expected: &'static str,
     },
-    /// A text that is no prefix or address, or a number out of bounds.
+    /// A text that is not a prefix or address, or a number out of bounds.
     #[error("the lease file has \"{text}\" at {at}: {why}; correct it by hand")]
     Value {
         /// Where.
