@@ -270,7 +270,7 @@ fn a_mistake_in_the_file_names_file_line_column_and_key() {
         ),
         (
             format!("{TWO_POOLS}[driver.x]\npools = [\"lan\", \"lab\"]"),
-            "gipam.toml, line 8, column 17, key driver.x.pools[2]: there is no pool \"lab\"; the pools are: lan, dmz",
+            "gipam.toml, line 8, column 17, key driver.x.pools[2]: pool \"lab\" does not exist; the pools are: lan, dmz",
         ),
         (
             "[driver.x]\npools = []".to_owned(),

@@ -159,10 +159,10 @@ fn pools_that_could_not_be_used_are_refused() {
         (
             vec!["pool", "add", "default", "--v4", "203.0.113.0/24"],
             2,
-            &["cuts 198.51.100.0/24 into /28 already"],
+            &["already cuts 198.51.100.0/24 into /28"],
         ),
-        (vec!["pool", "close", "wan"], 3, &["no pool \"wan\"", "default"]),
-        (vec!["pool", "resize", "wan", "--v4-size", "28"], 3, &["no pool \"wan\""]),
+        (vec!["pool", "close", "wan"], 3, &["pool \"wan\" does not exist", "default"]),
+        (vec!["pool", "resize", "wan", "--v4-size", "28"], 3, &["pool \"wan\" does not exist"]),
         (vec!["pool", "resize", "default"], 2, &["nothing to resize"]),
         (vec!["pool", "resize", "default", "--v4-size", "20"], 2, &["size /20 does not fit"]),
         (vec!["pool", "resize", "default", "--v4", "198.51.100.0/25"], 2, &["only grows"]),

@@ -184,7 +184,7 @@ fn a_person_may_give_an_id_that_nobody_holds() {
     assert_eq!(
         name(&mut desk, PREFIX, &held),
         format!(
-            "address pool overlaps with existing pool on this address space: PoolID {held:?} is that of 10.0.0.0/24"
+            "address pool overlaps with existing pool on this address space: PoolID {held:?} belongs to 10.0.0.0/24"
         )
     );
     for wrong in ["", "a\u{7}", "x#?", &"x".repeat(256)] {

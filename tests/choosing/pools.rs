@@ -81,8 +81,8 @@ fn options_are_known_or_refused_where_gipam_chooses() {
     for (key, value, expected) in [
         ("colour", "red", format!("invalid request: unknown option colour=red; {known}")),
         ("POOL", "a", format!("invalid request: unknown option POOL=a; {known}")),
-        ("pool", "z", "invalid request: option pool=z: there is no such pool; pools are a, b, c".to_owned()),
-        ("pool", "", "invalid request: option pool=: there is no such pool; pools are a, b, c".to_owned()),
+        ("pool", "z", "invalid request: option pool=z: no such pool; the pools are a, b, c".to_owned()),
+        ("pool", "", "invalid request: option pool=: no such pool; the pools are a, b, c".to_owned()),
         ("v4.size", "33", "invalid request: option v4.size=33: give a prefix length from 0 to 32".to_owned()),
         (
             "v4.size",

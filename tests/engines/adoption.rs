@@ -57,7 +57,7 @@ fn lost_books(w: &mut World) {
     let first = w.addresses("first", "n1");
     lose_the_books(w);
     let said = unable(w, "n1");
-    assert!(said.contains("gipam gc tells how"), "the refusal says what to do: {said}");
+    assert!(said.contains("gipam gc shows how"), "the refusal says what to do: {said}");
     let found = gc(w, &[]);
     assert_eq!(found.len(), 4, "{found:#?}");
     assert!(actions(&found).iter().all(|action| action.starts_with("can be adopted with ")));

@@ -327,7 +327,7 @@ fn of_no_use() -> Vec<(String, &'static str, &'static str, bool)> {
         by_file("ca", "ca = \".\"", "it is not a file"),
         by_file("ca", "ca = \"one.key\"", "one.key: it does not contain a certificate"),
         by_file("ca", "ca = \"torn.pem\"", "torn.pem: missing section end"),
-        by_file("ca", "ca = \"odd.pem\"", "odd.pem: there is something else in it"),
+        by_file("ca", "ca = \"odd.pem\"", "odd.pem: it contains something other than certificates"),
         by_file(
             "key",
             "ca = \"ca.pem\"\ncert = \"one.pem\"\nkey = \"one.pem\"",

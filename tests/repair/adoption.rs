@@ -155,9 +155,9 @@ async fn an_opaque_id_is_given_by_hand() {
     world.show("other", "10.9.4.0/24", &[]);
     world.apply().await;
     let (prefix, waiting) = (Prefix::parse("10.9.4.0/24").unwrap(), "local/10.9.4.0/24#?");
-    assert!(world.lease("zyxwvutsrqponmlk", None, 1).await.unwrap_err().contains("gipam gc tells"));
+    assert!(world.lease("zyxwvutsrqponmlk", None, 1).await.unwrap_err().contains("gipam gc shows"));
     let taken = world.handle.adopt(prefix, old.to_owned()).await.unwrap_err();
-    assert!(taken.text.contains("is that of 10.9.5.0/24"), "{taken}");
+    assert!(taken.text.contains("belongs to 10.9.5.0/24"), "{taken}");
     assert!(world.held().iter().any(|(_, id)| id == waiting));
     let said = world.handle.adopt(prefix, "zyxwvutsrqponmlk".to_owned()).await.unwrap();
     assert_eq!(said[0].action, "its PoolID is zyxwvutsrqponmlk from now on");
