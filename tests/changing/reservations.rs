@@ -98,7 +98,12 @@ fn what_the_configuration_declares_is_taken_back_there_and_bad_input_is_refused(
         2,
         &["runs backwards", "write 198.51.100.3-198.51.100.9"],
     );
-    refused(&house, &["reserve", "198.51.100.9", "--pool", "wan"], 3, &["pool \"wan\" does not exist", "lan"]);
+    refused(
+        &house,
+        &["reserve", "198.51.100.9", "--pool", "wan"],
+        3,
+        &["pool \"wan\" does not exist", "lan"],
+    );
     refused(
         &house,
         &["reserve", "203.0.113.9", "--pool", "lan"],

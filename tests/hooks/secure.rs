@@ -331,7 +331,7 @@ fn of_no_use() -> Vec<(String, &'static str, &'static str, bool)> {
         by_file(
             "key",
             "ca = \"ca.pem\"\ncert = \"one.pem\"\nkey = \"one.pem\"",
-            "there is no private key in it",
+            "it does not contain a private key",
         ),
         by_file(
             "cert",
