@@ -237,6 +237,7 @@ fn lists() -> impl Strategy<Value = Vec<Listed>> {
             id: named.then(|| format!("local/{prefix}#00000000000000{length}")),
             options: Default::default(),
             leases: leases.map(lease).collect(),
+            shown: false,
             evidence: "a list".into(),
         }
     };
@@ -349,6 +350,8 @@ fn networks_of_this_driver_are_adopted_and_those_of_others_left_with_advice() {
     let kinds: Vec<&str> =
         leases.as_array().unwrap().iter().map(|row| row["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["gateway", "auxiliary", "endpoint"]);
+    assert_eq!(leases[2]["holder"], "front", "adoption keeps names");
+    assert_eq!(piped(&["--apply"]), piped(&[]), "repeatable");
     // Docker says its PoolID when the next container starts there.
     let id = "local/198.18.3.0/24#0123456789abcdef";
     assert_eq!(daemon.wire().address(id, "", Value::Null), "198.18.3.128/24");

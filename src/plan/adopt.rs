@@ -129,7 +129,7 @@ impl Plan {
             let record = Record {
                 leased: true,
                 kind: lease.kind,
-                name: None,
+                name: lease.name.clone(),
                 mac: lease.mac,
                 pinned: old.is_some_and(|old| old.pinned),
                 withheld: false,

@@ -33,6 +33,8 @@ pub struct Listed {
     pub options: BTreeMap<String, String>,
     /// Its leases; each inside it and listed once.
     pub leases: Vec<ListedLease>,
+    /// Docker shows it: what it calls a holder may be newer than what the books call it.
+    pub shown: bool,
     /// For the history.
     pub evidence: Box<str>,
 }
@@ -146,6 +148,7 @@ impl Plan {
         let shown = listed.leases.iter().map(|lease| ShownLease {
             address: lease.address,
             kind: lease.kind,
+            name: lease.name.clone(),
             mac: lease.mac,
             evidence: listed.evidence.clone(),
         });
@@ -158,15 +161,9 @@ impl Plan {
             read,
             evidence: listed.evidence.clone(),
         };
-        let (serial, mut changes) = self.adopted(&adoption, next.serial, next.generation, context.now);
+        let (serial, changes) = self.adopted(&adoption, next.serial, next.generation, context.now);
         next.generation += changes.len() as u64;
         next.serial = next.serial.max(serial + 1);
-        let name = |address: u128| listed.leases.iter().find(|lease| lease.address == address)?.name.clone();
-        for change in &mut changes {
-            if let Change::AddressLearned { address, record, .. } = change {
-                record.name = name(*address);
-            }
-        }
         let leases = listed.leases.iter().map(|lease| lease.address).collect();
         Ok(Taken { changes, new: true, leases })
     }
@@ -187,7 +184,7 @@ impl Plan {
         }
         let mut marks = Marks { addressed: true, stormed: false, ..state.marks.clone() };
         for lease in &listed.leases {
-            let known = self.known_lease(subnet, lease, now);
+            let known = self.known_lease(subnet, lease, listed.shown, now);
             if known.map_err(|error| Obstacle { place: lease.place.clone(), error })? {
                 continue;
             }
@@ -219,7 +216,13 @@ impl Plan {
     }
 
     /// Whether the books have this lease already; refused if they have another there.
-    fn known_lease(&self, subnet: &Subnet, lease: &ListedLease, now: Millis) -> Result<bool, Error> {
+    fn known_lease(
+        &self,
+        subnet: &Subnet,
+        lease: &ListedLease,
+        shown: bool,
+        now: Millis,
+    ) -> Result<bool, Error> {
         let Some(record) = subnet.addresses.get(lease.address) else { return Ok(false) };
         let address = subnet.state.prefix.address(lease.address);
         if !record.leased {
@@ -236,7 +239,7 @@ impl Plan {
         // It is not known yet whether an address without an owner is an endpoint's or an auxiliary one.
         let open = record.kind == Kind::Endpoint && record.name.is_none() && record.mac.is_none();
         let kind = |kind: Kind| kind.name().filter(|_| !open).map(str::to_owned);
-        if differs(text(&record.name), text(&lease.name))
+        if (!shown && differs(text(&record.name), text(&lease.name)))
             || differs(record.mac.map(mac_text), lease.mac.map(mac_text))
             || differs(kind(record.kind), kind(lease.kind))
         {

@@ -293,7 +293,8 @@ fn notes(subnet: &Subnet, address: u128, holder: &Holder) -> Vec<String> {
     let last = subnet.addresses.get(address).filter(|record| !record.leased && !holder.is(record));
     notes.extend(last.map(|record| format!("{} had it last and will get another one", holder_text(record))));
     let unnamed = leases.iter().any(|(_, record)| record.kind == Kind::Endpoint && record.name.is_none());
-    if matches!(holder, Holder::Name(_)) && unnamed {
+    // An adopted lease has its name from the Engine's list: nobody has said yet whether requests have names here.
+    if matches!(holder, Holder::Name(_)) && (unnamed || subnet.awaits_id()) {
         notes.push(
             "Engines before 29 do not send container names; give the container a fixed --mac-address and pin that".to_owned(),
         );

@@ -48,11 +48,11 @@ impl Plan {
                 })
                 .into_iter()
                 .collect(),
-            Repair::Adopt { serial, address, kind, mac, read, evidence } => {
+            Repair::Adopt { serial, address, kind, name, mac, read, evidence } => {
                 let record = Record {
                     leased: true,
                     kind: *kind,
-                    name: None,
+                    name: name.clone(),
                     mac: *mac,
                     pinned: false,
                     withheld: false,

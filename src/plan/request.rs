@@ -198,6 +198,8 @@ pub enum Repair {
         address: u128,
         /// What it is.
         kind: Kind,
+        /// What the Engine calls the holder: by this name an Engine that sends names asks for it again.
+        name: Option<SmolStr>,
         /// The holder's MAC.
         mac: Option<Mac>,
         /// When the books were read that lacked it: nothing granted or released since may be there.
@@ -282,6 +284,8 @@ pub struct ShownLease {
     pub address: u128,
     /// What it is.
     pub kind: Kind,
+    /// The holder's name, by which an Engine that sends names asks for it again.
+    pub name: Option<SmolStr>,
     /// The holder's MAC.
     pub mac: Option<Mac>,
     /// For the history.

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use smol_str::SmolStr;
+
 use super::prefix::{Family, Prefix, number};
 use super::request::Mac;
 
@@ -77,6 +79,13 @@ pub struct Endpoint {
     pub addresses: Vec<IpAddr>,
     /// Its MAC.
     pub mac: Option<Mac>,
+}
+
+impl Endpoint {
+    /// What its container is called, if the Engine says so.
+    pub fn name(&self) -> Option<SmolStr> {
+        (!self.container.is_empty()).then(|| self.container.as_str().into())
+    }
 }
 
 impl Network {

@@ -225,16 +225,16 @@ fn adopt(look: &mut Look, subnet: &Subnet, sight: &Sight<'_>, read: Fence) {
             let inside = endpoint.addresses.iter().filter(|shown| prefix.contains_address(**shown));
             for address in inside.map(|shown| number(*shown)).filter(|address| lacks(*address)) {
                 let evidence = seen_in(endpoint, network);
-                let (kind, mac) = (Kind::Endpoint, endpoint.mac);
-                look.at_once.push(Repair::Adopt { serial, address, kind, mac, read, evidence });
+                let (kind, name, mac) = (Kind::Endpoint, endpoint.name(), endpoint.mac);
+                look.at_once.push(Repair::Adopt { serial, address, kind, name, mac, read, evidence });
             }
         }
         let auxiliary = network.subnet(prefix).into_iter().flat_map(|shown| &shown.auxiliary);
         let inside = auxiliary.filter(|shown| prefix.contains_address(**shown)).map(|shown| number(*shown));
         for address in inside.filter(|address| lacks(*address)) {
             let evidence = format!("network {} lists it as an auxiliary address", network.name).into();
-            let kind = Kind::Auxiliary;
-            look.at_once.push(Repair::Adopt { serial, address, kind, mac: None, read, evidence });
+            let (kind, name, mac) = (Kind::Auxiliary, None, None);
+            look.at_once.push(Repair::Adopt { serial, address, kind, name, mac, read, evidence });
         }
     }
 }

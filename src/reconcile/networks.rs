@@ -82,7 +82,7 @@ fn adoption(network: &Network, shown: &Configured, read: Fence) -> Adoption {
     let of_network = |kind: Kind| {
         move |address: IpAddr| {
             let evidence = format!("network {} shows it", network.name).into();
-            ShownLease { address: number(address), kind, mac: None, evidence }
+            ShownLease { address: number(address), kind, name: None, mac: None, evidence }
         }
     };
     let inside = |address: &IpAddr| shown.prefix.contains_address(*address);
@@ -94,6 +94,7 @@ fn adoption(network: &Network, shown: &Configured, read: Fence) -> Adoption {
         leases.extend(endpoint.addresses.iter().copied().filter(inside).map(|address| ShownLease {
             address: number(address),
             kind: Kind::Endpoint,
+            name: endpoint.name(),
             mac: endpoint.mac,
             evidence: seen_in(endpoint, network),
         }));

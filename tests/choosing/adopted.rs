@@ -15,7 +15,7 @@ const LATE: &str = "local/192.0.2.0/24#0123456789abcdef";
 fn seen(desk: &Desk, text: &str, leases: &[(&str, Kind)]) -> Adoption {
     let lease = |(text, kind): &(&str, Kind)| {
         let address = gipam::plan::prefix::number(ip(text));
-        ShownLease { address, kind: *kind, mac: Some([2; 6]), evidence: "seen".into() }
+        ShownLease { address, kind: *kind, name: None, mac: Some([2; 6]), evidence: "seen".into() }
     };
     Adoption {
         prefix: prefix(text),
@@ -66,6 +66,26 @@ fn the_first_unknown_id_of_exactly_its_prefix_is_taken_with_the_grant() {
     assert!(desk.gave(address(LATE)).starts_with("address pool not found: "), "a second one names nothing");
     desk.release(DOCKERS);
     assert_eq!(ids(&desk), [""; 0]);
+}
+
+#[test]
+fn adoption_keeps_names_so_that_a_named_request_gets_its_address_back() {
+    let mut desk = Desk::new(lan());
+    let mut found = seen(&desk, PREFIX, &[("192.0.2.9", Kind::Gateway), ("192.0.2.77", Kind::Endpoint)]);
+    found.leases[1].name = Some("web".into());
+    adopt(&mut desk, found).unwrap();
+    let serial = desk.plan.subnets().next().unwrap().state.serial;
+    let (address, name) = (gipam::plan::prefix::number(ip("192.0.2.88")), Some("db".into()));
+    let (kind, mac, evidence) = (Kind::Endpoint, Some([2, 0, 0, 0, 0, 8]), "seen".into());
+    let read = Fence { generation: desk.plan.counters().0, at: desk.now };
+    desk.ask(wish(Repair::Adopt { serial, address, kind, name, mac, read, evidence })).unwrap();
+    // Docker gives other MACs at the restart.
+    for (name, text) in [("web", "192.0.2.77"), ("db", "192.0.2.88")] {
+        desk.free(DOCKERS, text);
+        desk.pass(1_000);
+        assert_eq!(desk.host(named(DOCKERS, name)), text);
+    }
+    assert!(desk.gave(number(DOCKERS, "192.0.2.88")).contains("held by container db"));
 }
 
 #[test]
@@ -261,8 +281,9 @@ fn p19_a_kept_release_counts_for_its_own_id_and_its_own_lease_only() {
     let serial = desk.plan.subnets().next().unwrap().state.serial;
     let (address_, kind, mac) = (gipam::plan::prefix::number(ip("192.0.2.2")), Kind::Endpoint, None);
     let evidence = "seen".into();
-    desk.ask(wish(Repair::Adopt { serial, address: address_, kind, mac, read: found.read, evidence }))
-        .unwrap();
+    let (name, read) = (None, found.read);
+    let lives = Repair::Adopt { serial, address: address_, kind, name, mac, read, evidence };
+    desk.ask(wish(lives)).unwrap();
     assert!(desk.gave(address(SMALL)).starts_with("no available addresses"), "it lives again");
 }
 

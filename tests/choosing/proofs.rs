@@ -238,7 +238,7 @@ fn a_released_address_is_not_adopted_for_seconds_and_says_so() {
     let adopt = |desk: &mut Desk| {
         let read = gipam::plan::request::Fence { generation: desk.plan.counters().0, at: desk.now };
         let (kind, mac, evidence) = (Kind::Endpoint, None, "seen".into());
-        let wish = Repair::Adopt { serial, address, kind, mac, read, evidence };
+        let wish = Repair::Adopt { serial, address, kind, name: None, mac, read, evidence };
         desk.ask(Request::Repair(Box::new(wish))).is_ok()
     };
     assert!(!adopt(&mut desk));

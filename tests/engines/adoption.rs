@@ -65,6 +65,10 @@ fn lost_books(w: &mut World) {
     let done = gc(w, &["--apply"]);
     assert!(actions(&done).iter().all(|action| action.starts_with("adopted with ")), "{done:#?}");
     assert!(w.subnets().iter().all(|subnet| subnet.id.ends_with("#?")), "{:#?}", w.subnets());
+    for name in ["first", "fixed", "only"] {
+        let said = gipam::cli(w.engine, &["who", name, "--json"]);
+        assert!(said.ok && said.out.contains(name), "adoption keeps names: {} {}", said.out, said.err);
+    }
     w.agree();
     assert_eq!(w.subnet("10.211.60.0/24").range.as_deref(), Some("10.211.60.128/25"));
 

@@ -6,6 +6,7 @@ use gipam::plan::change::Kind;
 use gipam::plan::prefix::Prefix;
 use gipam::plan::request::*;
 use gipam::reconcile::Finding;
+use gipam::store::Reader;
 
 use crate::clock;
 use crate::world::*;
@@ -96,6 +97,41 @@ async fn a_network_that_the_books_lack_is_shown_and_adopted_with_all_that_lives_
     assert_eq!(world.look().await, vec![], "books and Engine agree");
     world.ask(Request::ReleaseSubnet { id: DOCKERS.to_owned(), generation: None }).await.unwrap();
     assert_eq!(world.held(), vec![]);
+}
+
+/// (holder, MAC) of each row that `gipam history ADDRESS` shows.
+fn told(world: &World, of: &str) -> Vec<(String, Option<String>)> {
+    let lines = Reader::open(&world.books).unwrap().history(Some(of), 100).unwrap();
+    lines.into_iter().map(|line| (line.event, line.name)).collect()
+}
+
+#[tokio::test]
+async fn adoption_keeps_names_at_once_and_a_named_restart_gets_its_address_back() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    // The whole network, and, later, a single lease that the books lack.
+    world.show("web", PREFIX, &[("front", "10.9.5.77")]);
+    world.apply().await;
+    world.show("web", PREFIX, &[("front", "10.9.5.77"), ("late", "10.9.5.88")]);
+    later(&CLOCK, 5_000);
+    world.look().await;
+    let name = |name: &str| Some(name.to_owned());
+    assert_eq!(told(&world, "10.9.5.77"), [("adopted".to_owned(), name("front"))]);
+    assert_eq!(told(&world, "10.9.5.88"), [("adopted".to_owned(), name("late"))]);
+    for (container, text) in [("front", "10.9.5.77"), ("late", "10.9.5.88")] {
+        let (id, address) = (DOCKERS.to_owned(), text.parse().unwrap());
+        world.ask(Request::ReleaseAddress { id, address, generation: None }).await.unwrap();
+        let request = AddressRequest {
+            id: DOCKERS.to_owned(),
+            name: Some(container.into()),
+            mac: Some([2, 9, 9, 9, 9, 9]),
+            ..AddressRequest::default()
+        };
+        let Reply::Address { address, .. } = world.ask(Request::Address(request)).await.unwrap() else {
+            panic!("an address")
+        };
+        assert_eq!(address.to_string(), text);
+    }
 }
 
 #[tokio::test]

@@ -436,7 +436,8 @@ fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
                 at: plan.now().saturating_sub(*ago),
             };
             let (serial, kind) = (state.serial, *kind);
-            Repair::Adopt { serial, address, kind, mac: Some([2; 6]), read, evidence: seen() }
+            let name = (number % 3 == 0).then(|| NAMES[*number as usize % NAMES.len()].into());
+            Repair::Adopt { serial, address, kind, name, mac: Some([2; 6]), read, evidence: seen() }
         }
         Op::Identify { pick, kind } => {
             let &(serial, _, address, generation) = lease_at(*pick)?;

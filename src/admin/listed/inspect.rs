@@ -70,22 +70,22 @@ fn check(entry: &Value) -> Result<(), String> {
 fn listed(network: &Network, subnet: &Configured) -> Listed {
     let place = format!("network {}", network.name);
     let mut leases: Vec<ListedLease> = Vec::new();
-    let mut add = |address: IpAddr, kind: Kind, mac| {
+    let mut add = |address: IpAddr, kind: Kind, (name, mac)| {
         let inside = subnet.prefix.contains_address(address);
         let address = number(address);
         if inside && !leases.iter().any(|lease| lease.address == address) {
-            leases.push(ListedLease { place: place.clone(), address, kind, name: None, mac });
+            leases.push(ListedLease { place: place.clone(), address, kind, name, mac });
         }
     };
     if let Some(gateway) = subnet.gateway {
-        add(gateway, Kind::Gateway, None);
+        add(gateway, Kind::Gateway, (None, None));
     }
     for auxiliary in &subnet.auxiliary {
-        add(*auxiliary, Kind::Auxiliary, None);
+        add(*auxiliary, Kind::Auxiliary, (None, None));
     }
     for endpoint in &network.endpoints {
         for address in &endpoint.addresses {
-            add(*address, Kind::Endpoint, endpoint.mac);
+            add(*address, Kind::Endpoint, (endpoint.name(), endpoint.mac));
         }
     }
     let range = subnet.range.filter(|range| subnet.prefix.contains(*range));
@@ -96,6 +96,7 @@ fn listed(network: &Network, subnet: &Configured) -> Listed {
         id: None,
         options: network.options.clone(),
         leases,
+        shown: true,
         evidence: format!("import: network {} has it", network.name).into(),
     }
 }

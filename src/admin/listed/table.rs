@@ -112,6 +112,7 @@ impl Fields<'_> {
                 id,
                 options: BTreeMap::new(),
                 leases: Vec::new(),
+                shown: false,
                 evidence: "import: a table lists it".into(),
             });
             return listed.last_mut().ok_or_else(String::new);

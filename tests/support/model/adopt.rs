@@ -52,7 +52,7 @@ impl Model {
             let record = Record {
                 leased: true,
                 kind,
-                name: None,
+                name: lease.name.clone(),
                 mac,
                 pinned,
                 withheld: false,

@@ -19,11 +19,11 @@ impl Model {
                     at.map(|at| self.release_subnet(at, true)).is_some()
                 }
             },
-            Repair::Adopt { serial, address, kind, mac, read, .. } => {
+            Repair::Adopt { serial, address, kind, name, mac, read, .. } => {
                 let record = Record {
                     leased: true,
                     kind: *kind,
-                    name: None,
+                    name: name.clone(),
                     mac: *mac,
                     pinned: false,
                     withheld: false,

@@ -9,7 +9,7 @@ use gipam::plan::change::Kind;
 use gipam::plan::request::{AddressRequest, Adoption, Fence, Repair, Request, ShownLease};
 use proptest::prelude::*;
 
-use super::{EXACT, Op, RANGES, prefix};
+use super::{EXACT, NAMES, Op, RANGES, prefix};
 
 /// Networks that the books lack, and what Docker calls them.
 pub fn operation() -> impl Strategy<Value = Op> {
@@ -33,7 +33,8 @@ pub fn wish(op: &Op, plan: &Plan) -> Option<Repair> {
             let lease = |offset: u128| {
                 let kind = [Kind::Gateway, Kind::Auxiliary, Kind::Endpoint][offset as usize % 3];
                 let (address, mac) = (prefix.first().saturating_add(offset), Some([2; 6]));
-                ShownLease { address, kind, mac, evidence: "seen".into() }
+                let name = (kind == Kind::Endpoint).then(|| NAMES[offset as usize % NAMES.len()].into());
+                ShownLease { address, kind, name, mac, evidence: "seen".into() }
             };
             let mut shown: Vec<_> = (0..16).filter(|offset| leases >> offset & 1 == 1).map(lease).collect();
             // An auxiliary address may be shown as the gateway, too.
