@@ -80,19 +80,8 @@ impl Handler for Driver {
         if response.status != 200 {
             counters.refused.fetch_add(1, Ordering::Relaxed);
         }
-        match response.status {
-            200 => counters.ended(method, None),
-            // Only these are refused elsewhere than in `refused`.
-            403..=405 => {
-                counters.ended(method, Some(ErrorKind::Invalid));
-                let text = match response.status {
-                    403 => "it was sent by a web browser, or under a foreign name",
-                    404 => "unknown method",
-                    _ => "not a POST request",
-                };
-                counters.remember(clock::now(), &self.name, &text::cut(method, LONGEST_METHOD), text);
-            }
-            _ => {}
+        if response.status == 200 {
+            counters.ended(method, None);
         }
         counters.took(method, begun.elapsed());
         response
@@ -110,12 +99,17 @@ impl Handler for Driver {
 
 impl Driver {
     async fn answer(&self, request: &Request) -> Response {
+        let method = request.path.strip_prefix('/').unwrap_or(&request.path);
         if let Some(why) = browsers::refusal(request, &self.names) {
             let text = format!("invalid request: {why}");
             tracing::warn!("{}: refused: {text}", self.name);
-            return Response::new(403, JSON, wire::refusal(&text));
+            return self.turned_away(
+                method,
+                403,
+                "it was sent by a web browser, or under a foreign name",
+                &text,
+            );
         }
-        let method = request.path.strip_prefix('/').unwrap_or(&request.path);
         let constant = match method {
             "Plugin.Activate" => wire::ACTIVATE.to_owned(),
             "IpamDriver.GetCapabilities" => wire::capabilities(self.requires_mac_address),
@@ -129,12 +123,12 @@ impl Driver {
                     "invalid request: unknown method {:?} here",
                     method.chars().take(100).collect::<String>()
                 );
-                return Response::new(404, JSON, wire::refusal(&text));
+                return self.turned_away(method, 404, "unknown method", &text);
             }
         };
         if request.method != "POST" {
             let text = format!("invalid request: {} is not POST", request.method);
-            return Response::new(405, JSON, wire::refusal(&text));
+            return self.turned_away(method, 405, "not a POST request", &text);
         }
         if !constant.is_empty() {
             // dockerd's first call comes before it starts any container (P2): what is alive now has outlived another one. If
@@ -226,6 +220,14 @@ impl Driver {
         }
     }
 
+    /// Refuses what was not decided on. `remembered` says why in words of ours alone: the answer may quote the caller.
+    fn turned_away(&self, method: &str, status: u16, remembered: &str, text: &str) -> Response {
+        self.counters.ended(method, Some(ErrorKind::Invalid));
+        self.counters.remember(clock::now(), &self.name, &text::cut(method, LONGEST_METHOD), remembered);
+        Response::new(status, JSON, wire::refusal(text))
+    }
+
+    /// Refuses a call of the driver.
     fn refused(&self, method: &str, refusal: &Refusal) -> Response {
         self.counters.ended(method, Some(refusal.kind));
         let (status, text) = (refusal.kind.status(), wire::tidy_message(&refusal.text));

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use serde_json::json;
 
 use crate::daemon::{House, PATIENCE, POOLS, until};
+use crate::facts::asked;
 use crate::http::{Answer, Wire};
 
 const BODY: &str = r#"{"AddressSpace":"local","Pool":"","SubPool":"","Options":{},"V6":false}"#;
@@ -102,4 +103,23 @@ fn a_plain_tcp_door_serves_only_under_the_names_that_dockerd_calls_it() {
     assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), held);
     let status = house.json(&["status"]);
     assert_eq!(status["refusals"][0]["method"], json!("IpamDriver.RequestPool"), "{status}");
+}
+
+#[test]
+fn a_refusal_is_remembered_once_and_says_its_own_reason() {
+    let house = House::new(&POOLS);
+    let daemon = house.start();
+    let mut wire = daemon.wire();
+    let body = asked("local", "192.0.2.0/24", "", json!({}), false);
+    wire.ok("RequestPool", &body);
+    let text = wire.refused("RequestPool", &body);
+    // Refusals of what is held have the status that browsers get, too.
+    let status = house.json(&["status"]);
+    let remembered: Vec<_> = status["refusals"].as_array().unwrap().iter().map(|one| &one["text"]).collect();
+    assert_eq!(remembered, [&json!(text)], "{status}");
+    assert_eq!(status["refused"], json!(1), "{status}");
+    assert_eq!(wire.call("IpamDriver.Frobnicate", "{}").status, 404);
+    let status = house.json(&["status"]);
+    assert_eq!(status["refusals"].as_array().unwrap().len(), 2, "{status}");
+    assert_eq!(status["refusals"][0]["text"], json!("unknown method"), "{status}");
 }
