@@ -397,3 +397,23 @@ fn what_is_no_list_is_refused_by_what_it_was_said_to_be() {
         assert!(text.contains(said), "{content}: {text}");
     }
 }
+
+#[test]
+fn unique_a_list_that_shows_one_address_at_two_containers_names_both() {
+    let house = house();
+    let _daemon = house.start();
+    let container = |name: &str| json!({"Name": name, "IPv4Address": "198.18.3.9/24"});
+    let list = json!([{"Name": "web", "Id": "web", "Scope": "local", "IPAM": {"Driver": "gipam",
+        "Config": [{"Subnet": "198.18.3.0/24"}]}, "Containers": {"a": container("one"), "b": container("two")}}]);
+    let expected = "198.18.3.9 is in use twice: container one and container two";
+    for (more, action) in
+        [(&[][..], "would be adopted"), (&["--apply"], "adopted"), (&[], "nothing: the books")]
+    {
+        let (code, text) = import(&house, "list", &list.to_string(), more);
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains(action) && text.contains(expected), "{text}");
+        assert!(text.contains("docker network disconnect web two"), "{text}");
+    }
+    let row = &taken(&house, &list.to_string(), &[])["rows"][0];
+    assert_eq!((&row["why"], &row["known"]), (&json!(expected), &json!(1)), "{row}");
+}

@@ -76,7 +76,12 @@ fn told(width: Width, answer: &Answer) -> String {
             ("complete", true) => "completed".to_owned(),
             ("complete", false) => "would be completed".to_owned(),
             ("known", _) => "nothing: the books know it".to_owned(),
-            (action, _) => format!("{action}: {}", row.why.as_deref().unwrap_or_default()),
+            (action, _) => action.to_owned(),
+        };
+        // Whatever follows, an address that two containers have is said.
+        let follows = match row.why.as_deref() {
+            Some(why) => format!("{follows}: {why}"),
+            None => follows,
         };
         let (new, known) = (row.addresses.len().to_string(), row.known.to_string());
         vec![row.place.clone(), row.subnet.clone(), new, known, follows]

@@ -3,12 +3,13 @@
 //! Promises: tolerant of what Engines add; only networks of our driver names and of this host are listed, others are left
 //! with what a person can do about them. Decides nothing.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{File, Row};
-use crate::docker::engine::{Configured, Network, read_inspected};
+use super::{File, Row, Twice};
+use crate::docker::engine::{Configured, Endpoint, Network, read_inspected};
 use crate::plan::change::Kind;
 use crate::plan::listed::{Listed, ListedLease};
 use crate::plan::prefix::{Prefix, number};
@@ -32,6 +33,7 @@ pub(super) fn read(content: &str, names: &[String]) -> Result<File, String> {
         for subnet in &network.subnets {
             let ours = names.contains(&network.ipam);
             if ours && network.scope == "local" {
+                file.twice.extend(twice(network, subnet).map(|twice| (file.listed.len(), twice)));
                 file.listed.push(listed(network, subnet));
             } else {
                 file.left.push(left(network, subnet, ours));
@@ -99,6 +101,32 @@ fn listed(network: &Network, subnet: &Configured) -> Listed {
         shown: true,
         evidence: format!("import: network {} has it", network.name).into(),
     }
+}
+
+/// Addresses of the subnet that two containers have: the list contradicts itself, or both are alive.
+fn twice(network: &Network, subnet: &Configured) -> Option<Twice> {
+    let mut holders: BTreeMap<IpAddr, Vec<&Endpoint>> = BTreeMap::new();
+    for endpoint in &network.endpoints {
+        for address in endpoint.addresses.iter().filter(|address| subnet.prefix.contains_address(**address)) {
+            let of = holders.entry(*address).or_default();
+            if !of.iter().any(|other| other.container_id == endpoint.container_id) {
+                of.push(endpoint);
+            }
+        }
+    }
+    holders.retain(|_, of| of.len() > 1);
+    let last = holders.values().next()?.last()?.container.clone();
+    let said = holders.iter().map(|(address, of)| {
+        let names: Vec<String> = of.iter().map(|one| format!("container {}", one.container)).collect();
+        format!("{address} is in use twice: {}", names.join(" and "))
+    });
+    Some(Twice {
+        why: said.collect::<Vec<_>>().join("; "),
+        advice: format!(
+            "Two containers with one address lose each other's traffic: docker network disconnect {} {last}",
+            network.name
+        ),
+    })
 }
 
 /// A network for which nothing is taken.

@@ -8,6 +8,7 @@
 mod inspect;
 mod table;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
@@ -102,8 +103,17 @@ struct File {
     listed: Vec<Listed>,
     /// What is left as it is.
     left: Vec<Row>,
+    /// Addresses that two containers have, by the place in `listed`.
+    twice: BTreeMap<usize, Twice>,
     /// All or nothing.
     whole: bool,
+}
+
+/// One address at two containers.
+#[derive(Debug)]
+struct Twice {
+    why: String,
+    advice: String,
 }
 
 /// What comes of each subnet, and what to commit.
@@ -112,7 +122,7 @@ type Outcomes = Vec<Result<Taken, Obstacle>>;
 /// `POST /v1/listed`.
 pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Result<Vec<u8>, AdminError> {
     let invalid = |text: String| AdminError::new(Kind::Invalid, format!("{}, {text}", asked.name));
-    let File { listed, left, whole } = match form(&asked.content) {
+    let File { listed, left, mut twice, whole } = match form(&asked.content) {
         Form::Inspected => inspect::read(&asked.content, names).map_err(invalid)?,
         Form::Table => table::read(&asked.content).map_err(invalid)?,
         Form::OldLeases => return Err(invalid("this is a lease file of the old gipam".to_owned())),
@@ -121,6 +131,11 @@ pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Res
     let (decided, bases) = decide(ledger, listed.clone(), whole, asked.apply).await?;
     let mut rows: Vec<Row> =
         listed.iter().zip(&decided).map(|(listed, outcome)| row(listed, outcome)).collect();
+    for (at, row) in rows.iter_mut().enumerate() {
+        let Some(Twice { why, advice }) = twice.remove(&at) else { continue };
+        row.why = Some(row.why.take().map_or(why.clone(), |refused| format!("{refused}; {why}")));
+        row.advice = Some(advice);
+    }
     let new = |taken: &&Taken| taken.new;
     let (subnets, leases) = (
         decided.iter().flatten().filter(new).count() as u64,
