@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod adoption;
+mod calls;
 mod gone;
 mod patience;
 mod proofs;
