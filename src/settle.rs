@@ -101,7 +101,7 @@ fn add_families(
         if let Some((name, known)) = near {
             warnings.push(format!(
                 "{written} {} (size /{}) differs from pool {name} of {standing}, {} (size /{}), which stays in force; \
-                 a configuration file would stand above it",
+                 a configuration file would take precedence",
                 base.base, base.size, known.base, known.size,
             ));
             continue;
@@ -125,7 +125,7 @@ fn add_families(
         let pool = &mut pools[at];
         if pool.closed {
             warnings.push(format!(
-                "{written} {} (size /{}) is without effect, because pool {} of {standing} is closed; \
+                "{written} {} (size /{}) has no effect, because pool {} of {standing} is closed; \
                  gipam pool add makes another",
                 base.base, base.size, pool.name,
             ));

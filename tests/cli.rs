@@ -172,8 +172,8 @@ fn usage_errors_exit_with_2_and_say_what_is_wrong() {
         (&["frobnicate"][..], "unrecognized subcommand 'frobnicate'"),
         (&["pools", "--nope"], "unexpected argument '--nope'"),
         (&["-v4"], "a value is required for '--v4"),
-        (&["--v4", "10.0.0.0/24", "pools"], "options that start the driver stand with gipam serve"),
-        (&["--json"], "--json belongs to a view"),
+        (&["--v4", "10.0.0.0/24", "pools"], "options that start the driver belong to gipam serve"),
+        (&["--json"], "--json needs a command"),
         (&["release", "10.0.0.0/24"], "repeat with --force"),
         (&["release"], "required arguments were not provided"),
         (&["export", "--format", "yaml"], "invalid value 'yaml'"),
@@ -412,6 +412,6 @@ fn a_broken_default_configuration_does_not_hide_the_views() {
     let mut command = place.command(&["pools", "--admin", place.path("admin.sock").to_str().unwrap()]);
     let done = Done::from(command.env("GIPAM_CONFIG", broken).output().unwrap());
     assert_eq!(done.code, 0, "{}", done.err);
-    assert!(done.err.starts_with("gipam: the configuration file is passed over: "), "{}", done.err);
+    assert!(done.err.starts_with("gipam: ignoring the configuration file: "), "{}", done.err);
     daemon.join().unwrap();
 }

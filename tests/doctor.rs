@@ -137,7 +137,7 @@ fn p3_gipam_must_start_before_docker() {
     let house = house();
     assert_eq!(of(&look(&house), "boot order")[0].0, Verdict::Unknown, "no systemd");
     fs::create_dir_all(house.path("root/run/systemd/system")).unwrap();
-    assert!(of(&look(&house), "boot order")[0].1.contains("no gipam.service"));
+    assert!(of(&look(&house), "boot order")[0].1.contains("gipam.service is not installed"));
     put(&house, "lib/systemd/system/gipam.service", "[Unit]\nDescription=x\n");
     assert!(of(&look(&house), "boot order")[0].1.contains("does not say Before=docker.service"));
     put(&house, "lib/systemd/system/gipam.service", include_str!("../packaging/systemd/gipam.service"));

@@ -59,7 +59,7 @@ fn no_directory_is_made_by_a_mistyped_path() {
     house.set("--file", &house.path("no/such/gipam.db"));
     let (code, said) = house.refuse();
     assert_eq!(code, 1, "{said}");
-    assert!(said.contains("there is no directory") && said.contains("mkdir -p"), "{said}");
+    assert!(said.contains("does not exist; correct the path") && said.contains("mkdir -p"), "{said}");
     assert!(!house.path("no").exists());
     // Nobody typed the default.
     let mut house = House::new(&daemon::POOLS);
@@ -77,7 +77,7 @@ fn a_backup_overwrites_nothing_and_makes_no_directory() {
     let before = fs::read(house.path("copy.db")).unwrap();
     refused(&house, &["backup", "copy.db"], &["never overwrites", "give another name"]);
     assert!(fs::read(house.path("copy.db")).unwrap() == before);
-    refused(&house, &["backup", "no/such/copy.db"], &["there is no directory", "mkdir -p"]);
+    refused(&house, &["backup", "no/such/copy.db"], &["does not exist; correct the path", "mkdir -p"]);
     assert!(!house.path("no").exists());
 }
 

@@ -119,39 +119,33 @@ fn mistakes_in_a_table_are_named_by_line_and_column_and_change_nothing() {
     let head = "subnet,address,kind,mac,range,pool_id\n192.0.2.0/24,192.0.2.9,,,,\n";
     for (table, said) in [
         ("", "line 1: the file is empty"),
-        ("what is this", "line 1, column 1: \"what is this\" is not a column; known are subnet, pool_id"),
-        ("subnet,Subnet\n", "line 1, column 2: subnet is named twice"),
-        ("address\n192.0.2.1\n", "line 1: there is no column subnet"),
+        (
+            "what is this",
+            "line 1, column 1: unknown column \"what is this\"; the columns are subnet, pool_id",
+        ),
+        ("subnet,Subnet\n", "line 1, column 2: duplicate column subnet"),
+        ("address\n192.0.2.1\n", "line 1: column subnet is missing"),
         ("subnet,address\n192.0.2.0/24\n", "line 2: 1 fields, but the first line names 2"),
-        ("subnet,address\n192.0.2.0/24,\"192.0.2.1\n\n", "line 2, column 2: the quote is never closed"),
+        ("subnet,address\n192.0.2.0/24,\"192.0.2.1\n\n", "line 2, column 2: unclosed quote"),
         ("HEAD\n192.0.2.0/99,,,,,\n", "line 4, column 1 (subnet): \"192.0.2.0/99\" is not a prefix"),
         (
             "HEAD192.0.2.1/24,,,,,\n",
             "line 3, column 1 (subnet): 192.0.2.1/24 has bits set beyond its length; write 192.0.2.0/24",
         ),
-        ("HEAD,192.0.2.1,,,,\n", "line 3, column 1 (subnet): there is no subnet"),
+        ("HEAD,192.0.2.1,,,,\n", "line 3, column 1 (subnet): subnet is empty"),
         (
             "HEAD192.0.2.0/24,192.0.3.1,,,,\n",
             "line 3, column 2 (address): 192.0.3.1 does not lie in 192.0.2.0/24",
         ),
         ("HEAD192.0.2.0/24,web,,,,\n", "line 3, column 2 (address): \"web\" is not an IP address"),
-        (
-            "HEAD192.0.2.0/24,192.0.2.9,,,,\n",
-            "line 3, column 2 (address): 192.0.2.9 stands on line 2 already",
-        ),
-        (
-            "HEAD192.0.2.0/24,192.0.2.1,router,,,\n",
-            "line 3, column 3 (kind): it is none of gateway, auxiliary",
-        ),
-        ("HEAD192.0.2.0/24,192.0.2.1,,0200,,\n", "line 3, column 4 (mac): \"0200\" is no MAC address"),
-        (
-            "HEAD192.0.2.0/24,,gateway,,,\n",
-            "line 3, column 3 (kind): it belongs to an address; there is none",
-        ),
+        ("HEAD192.0.2.0/24,192.0.2.9,,,,\n", "line 3, column 2 (address): 192.0.2.9 is already on line 2"),
+        ("HEAD192.0.2.0/24,192.0.2.1,router,,,\n", "line 3, column 3 (kind): it must be gateway, auxiliary"),
+        ("HEAD192.0.2.0/24,192.0.2.1,,0200,,\n", "line 3, column 4 (mac): \"0200\" is not a MAC address"),
+        ("HEAD192.0.2.0/24,,gateway,,,\n", "line 3, column 3 (kind): it needs an address on the same line"),
         ("HEAD192.0.2.0/24,,,,192.0.3.0/26,\n", "line 3, column 5 (range): 192.0.3.0/26 does not lie in"),
         (
             "HEAD192.0.2.0/24,,,,,a\n192.0.2.0/24,,,,,b\n",
-            "line 4, column 6 (pool_id): another one stands on line 2",
+            "line 4, column 6 (pool_id): line 2 already has another one",
         ),
         (
             "HEAD192.0.2.128/25,,,,,\n",
@@ -334,7 +328,10 @@ fn networks_of_this_driver_are_adopted_and_those_of_others_left_with_advice() {
     };
     let told = piped(&[]);
     assert!(told.contains("network web 198.18.3.0/24 3 0 would be adopted"), "{told}");
-    assert!(told.contains("network bridge 172.17.0.0/16 0 0 left: Docker asks the IPAM driver"), "{told}");
+    assert!(
+        told.contains("network bridge 172.17.0.0/16 0 0 left: the IPAM driver \"default\" serves it"),
+        "{told}"
+    );
     assert!(told.contains("network held 198.18.0.0/25 0 0 refused: pool overlaps"), "{told}");
     assert!(told.contains("gipam reserve 198.18.200.0/24"), "it lies in a pool: {told}");
     assert!(!told.contains("gipam reserve 172.17.0.0/16"), "it lies in none: {told}");

@@ -298,7 +298,7 @@ fn no_pools_from_any_source_is_a_usage_error() {
     let house = House::new(&[]);
     let (code, text) = house.refuse();
     assert_eq!(code, 2);
-    assert!(text.contains("there are no pools: give -v4 PREFIX"), "{text}");
+    assert!(text.contains("no pools are configured: give -v4 PREFIX"), "{text}");
     assert!(!house.path("gipam.db").exists() && !house.socket().exists());
     let empty: PathBuf = house.path("leases.json");
     fs::write(&empty, r#"{"v6":"","v4":"","allocated":null,"free":null}"#).unwrap();

@@ -1,6 +1,6 @@
 //! What a person changes of the running plan: reservations and pins by hand.
 //!
-//! Promises: decided, committed, answered by the ledger like everything else; what cannot be done is refused with what
+//! Promises: decided, committed, answered by the ledger like everything else; what cannot be done is refused with advice on what
 //! to do instead and changes nothing; a repeat succeeds and changes nothing; a rehearsal says the same and changes
 //! nothing. Leases that are there stay. Knows no HTTP.
 
@@ -36,19 +36,19 @@ pub(super) struct Reservation {
     dry_run: bool,
 }
 
-/// What was decided: what to tell, and what to commit.
+/// The decision: what to report, and what to commit.
 pub(super) struct Decided {
     pub(super) row: ChangedRow,
     pub(super) altered: Altered,
 }
 
 impl Decided {
-    /// Nothing is to be done, because of this.
+    /// Nothing to do, for this reason.
     pub(super) fn nothing(note: String) -> Self {
         Self { row: ChangedRow { notes: vec![note], ..ChangedRow::default() }, altered: Altered::default() }
     }
 
-    /// Other settings; their difference is what is told.
+    /// New settings; their difference is what gets reported.
     pub(super) fn settings(plan: &Plan, settings: Settings) -> Self {
         let changes = difference(plan.settings(), &settings);
         let altered = Altered { settings: Some(settings), ..Altered::default() };
@@ -85,7 +85,7 @@ pub(super) async fn reserve(ledger: &Ledger, asked: Reservation) -> Result<Chang
     let range = parsed(&asked.range)?;
     change(ledger, asked.dry_run, move |plan| {
         let Some(settings) = plan.reserve(range, asked.pool.as_deref())? else {
-            return Ok(Decided::nothing(format!("{range} is reserved by hand already")));
+            return Ok(Decided::nothing(format!("{range} is already reserved by hand")));
         };
         let whole = plan.wholly_reserved(&settings, range);
         let mut decided = Decided::settings(plan, settings);
@@ -93,7 +93,9 @@ pub(super) async fn reserve(ledger: &Ledger, asked: Reservation) -> Result<Chang
         row.notes = reserve_notes(plan, range);
         row.notes.extend(whole.iter().take(MET).map(|subnet| {
             let prefix = subnet.state.prefix;
-            format!("all of {prefix} is reserved then, so reservations have no effect inside it")
+            format!(
+                "this reserves all of {prefix}; inside a fully reserved subnet, reservations have no effect"
+            )
         }));
         if whole.len() > MET {
             row.notes
@@ -102,7 +104,7 @@ pub(super) async fn reserve(ledger: &Ledger, asked: Reservation) -> Result<Chang
         let leases = plan.leases_in(range);
         if !leases.is_empty() {
             row.notes
-                .push(format!("{}, and stay so until released", counted(leases.len(), "address", "leased")));
+                .push(format!("{}; they stay so until released", counted(leases.len(), "address", "leased")));
         }
         row.leases = leases.into_iter().take(LISTED).map(held).collect();
         Ok(decided)
@@ -110,7 +112,7 @@ pub(super) async fn reserve(ledger: &Ledger, asked: Reservation) -> Result<Chang
     .await
 }
 
-/// What a person should know of a new reservation.
+/// Notes about a new reservation.
 fn reserve_notes(plan: &Plan, range: AddressRange) -> Vec<String> {
     let mut notes = Vec::new();
     let around = plan.reserved_by().find(|(reserved, _)| reserved.covers(&range));
@@ -122,14 +124,14 @@ fn reserve_notes(plan: &Plan, range: AddressRange) -> Vec<String> {
     for (pool, base) in whole.filter_map(|(pool, base)| Some((pool, base?.base))) {
         if range.covers(&AddressRange::of(base)) {
             notes.push(format!(
-                "all of {base} is reserved then, so pool {} gives no further subnet; gipam pool close {} says so",
+                "this reserves all of {base}, so pool {} gives no further subnets; to close it: gipam pool close {}",
                 pool.name, pool.name
             ));
         }
     }
     if plan.pools_touching(range).next().is_none() && plan.subnets_touching(range).is_empty() {
         notes.push(
-            "it lies outside of all pools and subnets: it will matter to those that touch it".to_owned(),
+            "it lies outside all pools and subnets; it takes effect once one of them overlaps it".to_owned(),
         );
     }
     notes
@@ -173,7 +175,7 @@ pub(super) fn counted(count: usize, noun: &str, what: &str) -> String {
     }
 }
 
-/// A lease as a change tells of it.
+/// A lease as a change lists it.
 pub(super) fn held((subnet, address, record): (&Subnet, u128, &Record)) -> HeldRow {
     HeldRow {
         subnet: subnet.state.prefix.to_string(),

@@ -1,6 +1,6 @@
 //! How a command asks the daemon: one HTTP/1.1 request over the admin socket.
 //!
-//! Promises: a daemon that is down is told apart from one that may not be asked and one that does not answer in time; a
+//! Promises: distinguishes a daemon that is down, one that the user may not ask, and one that does not answer in time; a
 //! refusal comes back with its kind; nothing is tried twice. Does not read or print answers.
 
 use std::path::Path;
@@ -9,21 +9,21 @@ use std::time::Duration;
 use super::error::{AdminError, Kind};
 use crate::server::client::{ClientError, Reply, request_blocking};
 
-/// Time for a view.
+/// Time limit for a view.
 pub const VIEW: Duration = Duration::from_secs(15);
-/// Time for what changes the books.
+/// Time limit for changes.
 pub const CHANGE: Duration = Duration::from_secs(120);
 
-/// Why there is no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody listens there.
+    /// Nothing listens there.
     #[error("no daemon answers at {socket}; start it with gipam serve, or name another with --admin PATH")]
     Down {
         /// The admin socket.
         socket: String,
     },
-    /// Somebody is there, but there is no answer.
+    /// It listens, but did not answer.
     #[error(transparent)]
     NoAnswer(ClientError),
     /// The daemon refused.

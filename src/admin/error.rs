@@ -11,18 +11,18 @@ use serde::{Deserialize, Serialize};
 pub enum Kind {
     /// The request can never succeed as it is.
     Invalid,
-    /// There is no such thing.
+    /// It does not exist.
     Missing,
-    /// Somebody holds it.
+    /// It is in use.
     Taken,
     /// Nothing is left.
     Exhausted,
     /// Not now.
     Unavailable,
-    /// Nobody answers. Never sent: the client says it.
+    /// The daemon does not answer. Never sent: made by the client.
     #[serde(skip)]
     Unreachable,
-    /// It was tried and failed; also what a later version may call otherwise.
+    /// It failed; also any kind that a later version may add.
     #[serde(other)]
     Failed,
 }

@@ -1,7 +1,7 @@
 //! The admin socket: views from the books, and the few things that a person may change.
 //!
-//! Promises: who may open the socket may do everything; views are read beside the request path, from the books;
-//! one at a time, whoever leaves meanwhile; changes go through the ledger like all others. Knows no tables and no exit codes.
+//! Promises: everyone who can open the socket may do everything; views are read from the books, off the request path;
+//! one at a time, even if the client leaves meanwhile; changes go through the ledger like all others. Knows no tables and no exit codes.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ pub struct Admin {
     started: Millis,
 }
 
-/// Asks the daemon to read its configuration anew.
+/// Asks the daemon to read its configuration again.
 #[derive(Debug)]
 pub struct Reload {
     /// Only say what would change.
@@ -71,7 +71,7 @@ struct Rehearsal {
 struct Gc {
     #[serde(default)]
     apply: bool,
-    /// The Engine that answers is the one that holds what is in the books.
+    /// The books belong to the Engine that answers.
     #[serde(default)]
     new_engine: bool,
 }
@@ -86,7 +86,7 @@ struct Adopt {
 struct Release {
     subnet: String,
     address: Option<String>,
-    /// Nobody asks the Engine whether it is alive.
+    /// Do not ask the Engine whether it is alive.
     #[serde(default)]
     without_engine: bool,
 }
@@ -189,7 +189,7 @@ impl Admin {
         (self.look)()
     }
 
-    /// How each hook does. Reads the books.
+    /// The state of each hook. Reads the books.
     pub fn hooks(&self) -> Vec<Report> {
         self.hooks.as_ref().map(Hooks::report).unwrap_or_default()
     }
@@ -224,7 +224,7 @@ impl Admin {
             ("GET", path) => self.view(path.to_owned(), query).await,
             (method, path) => {
                 let text = format!(
-                    "there is no {method} {path} here",
+                    "unknown request {method} {path}",
                     path = path.chars().take(100).collect::<String>()
                 );
                 Err(AdminError::new(Kind::Missing, text))
@@ -274,7 +274,7 @@ impl Admin {
             let looks = ["/v1/pools", "/v1/map"].contains(&path.as_str());
             let view = if looks { view.on(look()) } else { view };
             view.answer(&path, &query, look)
-                .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("there is no view {path}"))))
+                .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("unknown view {path}"))))
         })
         .await
     }
@@ -405,7 +405,7 @@ impl Admin {
         let apply = asked.apply;
         let answer = listed::take(&self.ledger, &self.names, asked).await;
         if apply && answer.is_ok() {
-            // Once repair has looked, what was taken has its names and is found missing no more.
+            // After repair's look, what was imported has names and does not count as missing any more.
             let repair = self.repair.clone();
             tokio::spawn(async move { repair.look(false).await });
         }

@@ -45,7 +45,7 @@ impl Importing {
         Ok(Self { parsed, digest, replace, settings: settings.clone(), origin: origin.clone() })
     }
 
-    /// What a person is told.
+    /// The summary for people.
     pub fn summary(&self) -> Value {
         let books = &self.parsed.books;
         json!({

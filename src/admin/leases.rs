@@ -23,7 +23,7 @@ const STATES: [&str; 3] = ["leased", "cooling", "pinned"];
 /// What the Engine calls holders, by serial and address, with the generation of the lease.
 pub(super) type Names = BTreeMap<(Serial, String), (u64, Shown)>;
 
-/// An address of which there is something to show.
+/// An address with something to show.
 #[derive(Clone, Copy)]
 struct Known<'a> {
     address: u128,
@@ -104,7 +104,7 @@ impl View {
         names: &Names,
     ) -> LeaseRow {
         let text = prefix.address(known.address).to_string();
-        // A pin by hand hides who had the address before.
+        // A pin by hand hides the previous holder.
         let record = known.record.filter(|record| record.leased || known.pin.is_none());
         let serial = subnet.map(|subnet| subnet.state.serial);
         let named = serial.zip(record).and_then(|(serial, record)| {
@@ -137,7 +137,7 @@ impl View {
         }
     }
 
-    /// What an address is to a person; nothing for a mere memory.
+    /// The state of an address for people; nothing for a mere memory.
     pub(super) fn state(&self, subnet: &Subnet, address: u128) -> Option<&'static str> {
         let (record, pin) = (subnet.addresses.get(address), subnet.pins().get(&address));
         self.state_of(Some(subnet), Known { address, record, pin })
@@ -196,7 +196,7 @@ impl LeaseFilter {
     fn read(query: Query<'_>, now: Millis) -> Result<Self, AdminError> {
         let state = query.text("state")?;
         if let Some(unknown) = state.as_deref().filter(|state| !STATES.contains(state)) {
-            let text = format!("state: {unknown:?} is none of {}", STATES.join(", "));
+            let text = format!("unknown state {unknown:?}; the states are {}", STATES.join(", "));
             return Err(AdminError::new(ErrorKind::Invalid, text));
         }
         let (subnet, holder) = (query.text("subnet")?, query.text("holder")?);

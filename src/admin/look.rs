@@ -29,7 +29,7 @@ fn invalid(text: &str) -> AdminError {
     AdminError::new(Kind::Invalid, text.to_owned())
 }
 
-/// The same with what is free as what is never given.
+/// The map of a pool that this host makes unusable: what is free counts as never given.
 fn nothing_free(base: Prefix, segments: Vec<Segment>) -> Vec<Segment> {
     let (mut whole, mut next) = (Vec::new(), Some(base.first()));
     for segment in segments {
@@ -190,7 +190,7 @@ impl View {
         }
         if found.is_empty() && pool.is_none() && nowhere.history.is_empty() {
             return Err(missing(format!(
-                "{address} lies in no pool and in no subnet, and nothing is known of it"
+                "{address} is outside all pools and subnets, and the books do not know it"
             )));
         }
         Ok(if found.is_empty() { vec![nowhere] } else { found })
@@ -221,7 +221,7 @@ impl View {
         Ok(rows)
     }
 
-    /// What is asked, as Docker would ask it: an address where one is named (or `any`) or somebody who wants one, else a
+    /// The request as Docker would send it: for an address if one is named (or `any`) or a holder is, else for a
     /// subnet.
     fn questions(
         &self,
@@ -253,12 +253,12 @@ impl View {
         let address: Option<IpAddr> = address.as_deref().map(meant::address).transpose()?;
         let holder = query.text("holder")?;
         let mac = query.text("mac")?;
-        let no_mac = || invalid(&format!("mac: {:?} is no MAC", mac.as_deref().unwrap_or_default()));
+        let no_mac = || invalid(&format!("mac: {:?} is not a MAC", mac.as_deref().unwrap_or_default()));
         let mac: Option<Mac> = mac.as_deref().map(|text| parse_mac(text).ok_or_else(no_mac)).transpose()?;
         let held: Vec<&Subnet> = match (pool, address) {
             (Some(text), _) => self.named(text).collect(),
             (None, Some(address)) => self.around(address).collect(),
-            (None, None) => return Err(invalid("in which subnet? name it with --pool PREFIX")),
+            (None, None) => return Err(invalid("--address needs a subnet: add --pool PREFIX")),
         };
         if held.is_empty() {
             let place = pool.map_or_else(
@@ -276,7 +276,7 @@ impl View {
                 id: subnet.asked_as(),
                 address,
                 name: holder.as_deref().map(Into::into),
-                // Without name and MAC it could be taken for an auxiliary address of a new network: one that Docker makes up.
+                // Without name and MAC it could be taken for an auxiliary address of a new network; so this uses a MAC as Docker invents it.
                 mac: mac.or(holder.is_none().then_some([2, 0, 0, 0, 0, 0])),
                 ..AddressRequest::default()
             };

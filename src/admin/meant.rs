@@ -1,4 +1,4 @@
-//! What a person means who names an address: the address, and the subnet in which it lies.
+//! What an address on the command line means: the address, and the subnet in which it lies.
 //!
 //! Promises: `ADDRESS/LENGTH`, as Docker prints it, is the address, never its whole subnet; an address that lies in several
 //! subnets names none of them. Looks, changes nothing.
@@ -22,7 +22,7 @@ pub(super) fn lone_address(view: &View, text: &str) -> Result<Option<IpAddr>, Ad
     }
     match written::address(text) {
         Ok(address) if !text.contains('/') || has_host_bits(text) => Ok(Some(address)),
-        // The prefix of an address is a prefix: it is told that nobody has it.
+        // A prefix without host bits stays a prefix; the error says that it is not held.
         Ok(address) if Prefix::parse(text) == Some(Prefix::host(address)) => Ok(Some(address)),
         Err(error @ written::Unreadable::Length { .. }) => {
             Err(AdminError::new(Kind::Invalid, error.to_string()))
@@ -54,7 +54,7 @@ pub(super) fn subnet_of(view: &View, address: IpAddr, text: &str) -> Result<Stri
     match found.as_slice() {
         [subnet] => Ok(subnet.state.id.clone()),
         [] => {
-            let text = format!("no network has a subnet around {text}; see: gipam subnets");
+            let text = format!("no network's subnet contains {text}; see: gipam subnets");
             Err(AdminError::new(Kind::Missing, text))
         }
         several => {

@@ -19,7 +19,7 @@ use crate::store::{self, Books, CommitError, old_gipam};
 
 pub use crate::store::backup::Step;
 
-/// Bytes by which a file is known.
+/// Leading bytes that identify a file.
 const HEAD: u64 = 16;
 
 impl From<CommitError> for AdminError {
@@ -40,14 +40,14 @@ pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, AdminError>
             let bytes = import::export(view.plan());
             if let Err(error) = note_export(books, &bytes) {
                 tracing::warn!(
-                    "the export is not noted in the books, so a start will not know this file again: {error}"
+                    "cannot record the export in the books, so the next start will not recognize this file: {error}"
                 );
             }
             Ok(bytes)
         }
         _ => view
             .answer(path, query, || Arc::from([]))
-            .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("there is no view {path}")))),
+            .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("unknown view {path}")))),
     }
 }
 
@@ -100,7 +100,7 @@ pub fn place(file: &BooksFile) -> Result<PathBuf, AdminError> {
         content => file.resolve(content).books,
     };
     file.make_directory(&books).map_err(|error| {
-        AdminError::new(Kind::Failed, format!("the directory of {} cannot be made: {error}", books.display()))
+        AdminError::new(Kind::Failed, format!("cannot create the directory of {}: {error}", books.display()))
     })?;
     Ok(books)
 }

@@ -1,8 +1,8 @@
 //! What a person changes of the pools: `gipam pool add`, `close` and `resize`.
 //!
-//! Promises: where a configuration file declares the pools it stands above everybody, so that nothing is changed and the
-//! lines that it needs are told; otherwise the books are changed, and what the next start with the same flags says of it
-//! is told. Decided, committed, answered by the ledger.
+//! Promises: where a configuration file declares the pools, it has the last word: nothing is changed and the
+//! lines that it needs are printed; otherwise the books are changed, with a note of what the next start with the same flags will
+//! warn about. Decided, committed, answered by the ledger.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -86,7 +86,7 @@ fn decide(plan: &Plan, wanted: &PoolChange, config: &Config) -> Result<Decided, 
     let name = wanted.pool();
     let Some(settings) = settings else {
         return Ok(Decided::nothing(match wanted {
-            PoolChange::Close { .. } => format!("pool {name} is closed already"),
+            PoolChange::Close { .. } => format!("pool {name} is already closed"),
             _ => format!("pool {name} already has these settings"),
         }));
     };
@@ -127,7 +127,7 @@ fn table(pool: &PoolSettings) -> String {
     lines
 }
 
-/// What a person should know: what stays, who has the pool, and what the flags will say at the next start.
+/// Notes: what stays, which drivers use the pool, and what the flags will warn about at the next start.
 fn notes(plan: &Plan, wanted: &PoolChange, settings: &Settings, config: &Config) -> Vec<String> {
     let (name, mut notes) = (wanted.pool(), Vec::new());
     let held = plan.held_of(name);
@@ -153,7 +153,7 @@ fn notes(plan: &Plan, wanted: &PoolChange, settings: &Settings, config: &Config)
         };
         if open(plan.settings()) && !open(settings) {
             notes.push(format!(
-                "no open pool has {family} then: a network that wants some must name its --subnet"
+                "after this, no open pool has {family}; a network that needs it must name its --subnet"
             ));
         }
     }

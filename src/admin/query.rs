@@ -22,7 +22,7 @@ impl Query<'_> {
 
     /// One value that stands for something.
     pub fn parsed<T: std::str::FromStr>(self, name: &str, what: &str) -> Result<Option<T>, AdminError> {
-        let wrong = |text: &str| invalid(format!("{name}: {text:?} is no {what}"));
+        let wrong = |text: &str| invalid(format!("{name}: {text:?} is not a valid {what}"));
         self.text(name)?.map(|text| text.parse().map_err(|_| wrong(&text))).transpose()
     }
 
@@ -31,7 +31,7 @@ impl Query<'_> {
         matches!(self.text(name), Ok(Some(text)) if text == "true")
     }
 
-    /// A moment: RFC 3339, or so long ago (`90s`, `10m`, `2h`, `3d`, `1w`).
+    /// A moment: RFC 3339, or a span before now (`90s`, `10m`, `2h`, `3d`, `1w`).
     pub fn since(self, now: Millis) -> Result<Option<Millis>, AdminError> {
         self.text("since")?.map(|text| moment(&text, now)).transpose()
     }
@@ -80,7 +80,9 @@ mod tests {
         assert_eq!(query.text("b").unwrap(), None);
         assert_eq!(query.text("d").unwrap(), None);
         assert!(query.text("c").unwrap_err().text.contains("%zz"));
-        assert!(query.parsed::<u8>("a", "number").unwrap_err().text.contains("\"x y\" is no number"));
+        assert!(
+            query.parsed::<u8>("a", "number").unwrap_err().text.contains("\"x y\" is not a valid number")
+        );
     }
 
     #[test]

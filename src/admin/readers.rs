@@ -1,6 +1,6 @@
-//! Turns of those who read the books for people.
+//! Turns for reading the books on behalf of people.
 //!
-//! Promises: of those who share these turns one reads at a time, to the end; whoever asked may leave meanwhile: while it
+//! Promises: one reader at a time among those that share these turns, to the end; the client may leave meanwhile: while it
 //! waits it leaves nothing behind, and while it is read for, the thread keeps the turn. So abandoned requests cost one
 //! thread and the memory of one read, however many there are. Reads nothing itself.
 

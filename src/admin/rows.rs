@@ -213,7 +213,7 @@ pub struct HookRow {
     pub hook: String,
     /// The program or the server: what may be a password is left out.
     pub target: String,
-    /// It was told everything up to this number of the history.
+    /// Everything up to this number of the history was delivered.
     pub upto: u64,
     /// Events that it was not told yet; `null` if they could not be counted.
     pub behind: Option<u64>,

@@ -1,4 +1,4 @@
-//! How gipam does, as one row: `/v1/status`.
+//! The state of gipam, as one row: `/v1/status`.
 //!
 //! Promises: what the books know is there with and without a daemon; what only a daemon knows is `null`, empty or 0
 //! without one. Keys are only ever added, and a reader does without those that are absent. Counts agree with the other
@@ -24,7 +24,7 @@ const COUNTABLE: u128 = 1 << 24;
 /// The most events that are given along.
 const EVENTS: u32 = 200;
 
-/// How the daemon does. Read from the books alone, `running` is false and what only a daemon knows is absent.
+/// The state of the daemon. Read from the books alone, `running` is false and what only a daemon knows is absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Whether a daemon answered.
@@ -49,7 +49,7 @@ pub struct Status {
     pub last_error: Option<String>,
     /// When it happened.
     pub last_error_at: Option<String>,
-    /// Who is told of what happens, as far as a daemon runs.
+    /// The hooks, if a daemon runs.
     #[serde(default)]
     pub hooks: Vec<HookRow>,
     /// What fills up, as far as a daemon runs.
@@ -67,7 +67,7 @@ pub struct Status {
     /// Addresses that were released lately and are not given to others yet.
     #[serde(default)]
     pub cooling: u64,
-    /// Addresses that are kept for who asked for them by number once, or for whom they were pinned by hand.
+    /// Addresses kept for holders that once requested them by number, or to which a person pinned them.
     #[serde(default)]
     pub pinned: u64,
     /// Addresses of held subnets that reservations withhold.
@@ -136,7 +136,7 @@ pub struct Status {
     /// Of these with an empty body (P8).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub empty_bodies: Option<u64>,
-    /// Grants taken back because nobody took the answer.
+    /// Grants undone because their answer was not delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone: Option<u64>,
 }
@@ -218,7 +218,7 @@ fn share(taken: u128, free: u128) -> f64 {
     taken as f64 / (taken.saturating_add(free)).max(1) as f64
 }
 
-/// The log beside the books.
+/// The WAL of the books.
 fn log_of(books: &Path) -> std::path::PathBuf {
     let mut log = books.as_os_str().to_owned();
     log.push("-wal");

@@ -1,7 +1,7 @@
 //! The plan as rows: pools, subnets, leases, history.
 //!
 //! Promises: the same rows whether a daemon runs or not, because both read the books; sorted by prefix and address.
-//! Works on a plan of its own, never on the ledger's, so that no look holds up a request.
+//! Works on a plan of its own, never on the ledger's, so reading never holds up a request.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -195,7 +195,7 @@ impl View {
         self.history_of(query.text("of")?.as_deref(), limit, since)
     }
 
-    /// The latest lines since then, of everything or of what is named.
+    /// The latest lines since that time, of everything or of what is named.
     pub(super) fn history_of(
         &self,
         of: Option<&str>,

@@ -26,7 +26,7 @@ const TOGETHER: Duration = Duration::from_millis(50);
 /// A moment of the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
-    /// To be given back as `seen`: another one means that something was committed, or that the daemon was started anew.
+    /// To be sent back as `seen`: a different one means that something was committed, or that the daemon was restarted.
     pub id: String,
     /// When.
     pub now: String,
@@ -50,7 +50,7 @@ pub(super) async fn wait(
     let id = |commits: u64| format!("{started:x}-{commits}");
     let known = id(*commits.borrow_and_update());
     if Query(query).text("seen")?.is_some_and(|seen| seen == known) {
-        // That nothing happened is an answer as well.
+        // That nothing happened is also an answer.
         if timeout(HOLD, commits.changed()).await.is_ok() {
             sleep(TOGETHER).await;
         }

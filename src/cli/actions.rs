@@ -22,7 +22,7 @@ pub(super) fn import(asking: &Asking, name: &str, content: &str, replace: bool) 
     output::text(&format!("{name} is taken over\n{}", listed(&answer)))
 }
 
-/// What an answer says, a line for each key; nothing if it is no JSON object.
+/// The text of an answer, a line for each key; empty if it is not a JSON object.
 fn listed(answer: &[u8]) -> String {
     let Ok(Value::Object(object)) = serde_json::from_slice(answer) else { return String::new() };
     let text = |value: &Value| match value {
@@ -81,7 +81,7 @@ pub(super) fn gc(asking: &Asking, apply: bool, new_engine: bool) -> Result<(), E
     }
     let findings: Vec<Finding> = output::read("/v1/gc", &answer)?;
     if findings.is_empty() {
-        return output::text("books and Engine agree\n");
+        return output::text("no differences between the books and the Engine\n");
     }
     output::text(&found(asking.width, findings))
 }

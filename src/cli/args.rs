@@ -87,9 +87,9 @@ pub(super) struct Serve {
 pub(super) enum Command {
     /// start the driver
     Serve(Serve),
-    /// how the daemon does, on one screen
+    /// how the driver is doing, on one screen
     Status,
-    /// the same, live, with events as they come; q quits; a line a change on a pipe
+    /// status and events, live; q quits; on a pipe, one line per change
     Top,
     /// the pools and what is free
     Pools,
@@ -116,14 +116,14 @@ pub(super) enum Command {
         /// only of this address, subnet, container, network or MAC
         #[arg(value_name = "ADDRESS|NAME")]
         of: Option<String>,
-        /// only since then: a time, or so long ago as 10m, 2h, 3d
+        /// only since this time: a time, or a span before now such as 10m, 2h, 3d
         #[arg(long, value_name = "WHEN")]
         since: Option<String>,
-        /// at most so many entries
+        /// at most this many entries
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
     },
-    /// take what a file lists into the books: networks, a table, or a lease file of the old gipam
+    /// import what a file lists into the books: networks, a table, or a lease file of the old gipam
     Import(Import),
     /// print a lease file for the old gipam
     Export {
@@ -137,7 +137,7 @@ pub(super) enum Command {
         #[arg(value_name = "FILE")]
         copy: std::path::PathBuf,
     },
-    /// put such a copy in the place of the books, while no daemon runs
+    /// put such a copy in place of the books, while no daemon runs
     Restore {
         /// the copy
         #[arg(value_name = "FILE")]
@@ -149,18 +149,18 @@ pub(super) enum Command {
         subnet: String,
         /// an address
         address: Option<String>,
-        /// yes, take it from its holder
+        /// confirm that its holder loses it
         #[arg(long)]
         force: bool,
         /// do not ask the Engine whether it is alive: two containers may then get one address
         #[arg(long, requires = "force")]
         without_engine: bool,
     },
-    /// never give these addresses dynamically, from now on; without a range: what is reserved, and by whom
+    /// never give these addresses dynamically, from now on; without a range: list the reservations and who made them
     Reserve(Reservation),
-    /// take such a reservation back
+    /// remove such a reservation
     Unreserve {
-        /// as it was reserved: gipam reserve lists what is
+        /// the range as gipam reserve lists it
         #[arg(value_name = "PREFIX|ADDRESS|FROM-TO")]
         range: String,
         /// it must touch this pool, or nothing is changed
@@ -170,16 +170,16 @@ pub(super) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// give a holder this address when it next asks for any, and nobody else while another is free
+    /// give a holder this address at its next start, and nobody else while another address is free
     Pin(Pin),
-    /// take such a pin back
+    /// remove such a pin
     Unpin(Unpin),
     /// add, close or resize pools, where no configuration file declares them
     #[command(subcommand)]
     Pool(Pool),
-    /// read the configuration anew, and say what changes
+    /// read the configuration again, and say what changes
     Reload {
-        /// only say it
+        /// only say what would change
         #[arg(long)]
         dry_run: bool,
     },
@@ -193,17 +193,17 @@ pub(super) enum Command {
         #[arg(long)]
         new_engine: bool,
     },
-    /// take a network that Docker has and the books lack into them, under the PoolID that Docker has for it
+    /// add a network that Docker has and the books lack, under the PoolID that Docker has for it
     Adopt {
         /// its subnet, as docker network inspect shows it
         subnet: String,
-        /// as the refusal of a container's start names it
+        /// as named in the error when a container start is refused
         #[arg(value_name = "POOLID")]
         id: String,
     },
-    /// whether this host is fit for the driver, and what there is to do
+    /// check whether this host is fit for the driver, and say what to do
     Doctor,
-    /// look at the configuration
+    /// check, show or document the configuration
     #[command(subcommand)]
     Config(Configuration),
 }
@@ -223,7 +223,7 @@ pub(super) struct Leases {
     /// only in this state
     #[arg(long, value_parser = ["leased", "cooling", "pinned"])]
     pub(super) state: Option<String>,
-    /// only those that began then or later: a time, or so long ago as 10m, 2h, 3d
+    /// only those that began since this time: a time, or a span before now such as 10m, 2h, 3d
     #[arg(long, value_name = "WHEN")]
     pub(super) since: Option<String>,
 }
@@ -235,7 +235,7 @@ pub(super) struct Import {
     /// the file; - is standard input
     #[arg(value_name = "FILE")]
     pub(super) list: std::path::PathBuf,
-    /// do it; without this it is only said what would be done (a lease file is taken over at once)
+    /// do it; without this, only say what would be done (a lease file is taken over at once)
     #[arg(long)]
     pub(super) apply: bool,
     /// refuse what is not the output of docker network inspect
@@ -276,7 +276,7 @@ pub(super) struct Reservation {
 /// What to pin.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Pin {
-    /// a container's name, or a MAC: Engines before 29 do not say names
+    /// a container's name, or a MAC: Engines before 29 do not send names
     #[arg(value_name = "NAME|MAC")]
     pub(super) holder: String,
     #[command(flatten)]
@@ -310,7 +310,7 @@ pub(super) enum Pool {
         #[arg(long)]
         dry_run: bool,
     },
-    /// other lengths of its future subnets, or a larger prefix around the one that it has
+    /// change the length of its future subnets, or extend its prefix to a larger one
     Resize(PoolCut),
 }
 
@@ -360,7 +360,7 @@ pub(super) struct Explain {
 /// What to do with a configuration.
 #[derive(Debug, Subcommand)]
 pub(super) enum Configuration {
-    /// name what is wrong with a file
+    /// list the mistakes in a file
     Check {
         /// the file
         #[arg(value_name = "FILE")]
@@ -418,7 +418,7 @@ impl Cli {
     /// The driver prints no JSON.
     pub(super) fn refuse_json(&self) -> Result<(), Error> {
         if self.common.json {
-            return Err(Error::Usage("--json belongs to a view, such as gipam leases --json".to_owned()));
+            return Err(Error::Usage("--json needs a command such as gipam leases --json".to_owned()));
         }
         Ok(())
     }
@@ -427,8 +427,8 @@ impl Cli {
     pub(super) fn refuse_serve_options(&self) -> Result<(), Error> {
         let allowed = Serve { socket: self.serve.socket.clone(), ..Serve::default() };
         if self.serve != allowed {
-            let text = "options that start the driver stand with gipam serve, not with this command; \
-                        --admin PATH says which daemon to ask";
+            let text = "options that start the driver belong to gipam serve, not to this command; \
+                        --admin PATH names the daemon to ask";
             return Err(Error::Usage(text.to_owned()));
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The old gipam's spelling: one dash or two, `-x V` or `-x=V`.
 //!
 //! Promises: every long option may be written with one dash; a value is never touched, whatever it looks like;
-//! behind `--` nothing is; what nobody knows is handed on as a long option. Everything else is clap's.
+//! behind `--` nothing is; unknown options are passed on as long options. Everything else is clap's.
 
 use std::ffi::OsString;
 
@@ -33,7 +33,7 @@ pub(super) fn normalize(arguments: impl IntoIterator<Item = OsString>) -> Vec<Os
         let bare = text.strip_prefix("--").or_else(|| text.strip_prefix('-')).unwrap_or_default();
         let (name, value) = bare.split_once('=').map_or((bare, None), |(name, value)| (name, Some(value)));
         let Some(long) = known.iter().find(|long| long.name == name) else {
-            // As a long option clap knows what is like it; letter by letter it would name the first letter.
+            // As a long option, clap can suggest a similar one; letter by letter it would name only the first letter.
             let long = name.len() > 1 && name.starts_with(|first: char| first.is_ascii_alphabetic());
             normal.push(if long { format!("--{bare}").into() } else { argument });
             continue;

@@ -20,10 +20,10 @@ pub enum Error {
     /// The driver ended with an error.
     #[error("the driver stopped")]
     Daemon(#[source] daemon::Error),
-    /// The daemon, or who reads the books for it, refused.
+    /// The daemon, or the command reading its books, refused.
     #[error(transparent)]
     Admin(AdminError),
-    /// A list, narrowed until nothing was left.
+    /// A list whose filters left nothing.
     #[error("no {what} matches {filters}")]
     NoMatch {
         /// Of what.
@@ -31,8 +31,8 @@ pub enum Error {
         /// As they were given.
         filters: String,
     },
-    /// An answer that does not look like one of ours.
-    #[error("the answer to {path} is not understood; is this the admin socket of a gipam of this version?")]
+    /// An answer that cannot be parsed.
+    #[error("cannot parse the answer to {path}; is this the admin socket of a gipam of this version?")]
     Answer {
         /// What was asked.
         path: String,
@@ -55,8 +55,8 @@ pub enum Error {
     /// Standard output cannot be written.
     #[error("standard output cannot be written")]
     Write(#[source] std::io::Error),
-    /// Who read our output has gone (`gipam leases | head`): no failure.
-    #[error("the reader of the output has gone")]
+    /// The reader of our output closed it (`gipam leases | head`): not a failure.
+    #[error("the reader of the output closed it")]
     ReaderLeft,
 }
 

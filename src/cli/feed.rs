@@ -1,4 +1,4 @@
-//! What `gipam top` hears: moments from the daemon as they come, and how it does whenever that changed.
+//! The input of `gipam top`: moments from the daemon as they come, and its status whenever that changed.
 //!
 //! Promises: asks at most four times a second, and reads books for at most a tenth of the time, however much happens;
 //! goes on while the daemon is away and when it comes back. Draws nothing.
@@ -12,27 +12,27 @@ use crate::admin::client::{self, encoded};
 use crate::admin::rows::Status;
 use crate::admin::{Kind, Moment};
 
-/// Two questions are so far apart.
+/// Least time between two requests.
 const APART: Duration = Duration::from_millis(250);
 /// Time passes without commits, too: what cooled is free, and the Engine may have gone.
 const OLD: Duration = Duration::from_secs(5);
-/// Where the daemon cannot tell when something happens.
+/// The interval where the daemon cannot notify.
 const BLIND: Duration = Duration::from_secs(1);
-/// Reading takes at most one part in so many of the time.
+/// Reading takes at most this fraction of the time.
 const DUTY: u32 = 10;
 
-/// What was heard.
+/// What came.
 #[derive(Debug, Default)]
 pub(super) struct News {
     /// What the daemon counted.
     pub(super) moment: Option<Moment>,
-    /// How it does, if that was read anew.
+    /// Its status, if it was read again.
     pub(super) status: Option<Status>,
-    /// Why there is nothing.
+    /// Why nothing came.
     pub(super) trouble: Option<String>,
 }
 
-/// Who asks.
+/// The client side.
 pub(super) struct Feed {
     asking: Asking,
     /// Events that are asked for with each status.
@@ -107,7 +107,7 @@ impl Feed {
     fn moment(&self) -> Result<Moment, client::Error> {
         let seen = self.seen.as_deref().map(|seen| format!("?seen={}", encoded(seen))).unwrap_or_default();
         let answer = self.asking.daemon_view(&format!("/v1/wait{seen}"))?;
-        // One that is not understood is none; the status says more.
+        // One that cannot be parsed is ignored; the status says more.
         Ok(serde_json::from_slice(&answer).unwrap_or_default())
     }
 

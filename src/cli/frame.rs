@@ -31,7 +31,7 @@ impl Frame {
         })
     }
 
-    /// A part of the columns beyond 80, up to so many.
+    /// A share of the columns beyond 80, up to this many.
     fn wider(self, most: usize) -> usize {
         (self.columns.saturating_sub(COLUMNS) / 3).min(most)
     }

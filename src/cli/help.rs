@@ -7,12 +7,12 @@
 pub(super) const TEXT: &str = "\
 gipam: a Docker IPAM driver; every network gets its own routed subnet
 
-gipam [OPTIONS]                   start the driver (the same as gipam serve)
+gipam [OPTIONS]                   start the driver (as gipam serve does)
 gipam COMMAND [ARGUMENTS]         ask or change the driver that runs
 
 Look:
   status                          how the driver is doing, on one screen
-  top                             the same, live, with the last events; q quits
+  top                             status and the last events, live; q quits
   pools                           the pools, and how many subnets are free
   subnets                         the subnets, their networks and gateways
   leases [SUBNET]                 who has which address
@@ -28,16 +28,16 @@ Look:
 Change:
   reserve [RANGE]                 never give these addresses dynamically;
                                   without a range: list the reservations
-  unreserve RANGE                 take a reservation back
+  unreserve RANGE                 remove a reservation
   pin NAME|MAC ADDRESS            keep an address for a container
-  unpin ADDRESS                   take a pin back
+  unpin ADDRESS                   remove a pin
   pool add|resize|close NAME      change the pools
   release SUBNET [ADDRESS] --force
                                   free a subnet or an address
   reload [--dry-run]              read the configuration file again
 
 Repair:
-  gc [--apply]                    compare the books with Docker, and mend them
+  gc [--apply]                    compare the books with Docker, and repair them
   adopt SUBNET POOLID             add a network that the books lack
 
 Files:

@@ -40,7 +40,7 @@ fn content(asking: &Asking, file: &Path, surroundings: &Surroundings) -> Result<
     let typed = file.to_str() == Some("-");
     let path = if typed { Path::new("standard input").to_owned() } else { surroundings.directory.join(file) };
     let name = path.to_string_lossy().into_owned();
-    // Who types the list there has the line.
+    // If a person types the list there, the progress line must not appear.
     let progress = asking.work_unless(typed && std::io::stdin().is_terminal(), format!("opening {name}"));
     let read = || {
         let mut content = String::new();
@@ -102,7 +102,7 @@ fn told(width: Width, answer: &Answer) -> String {
     let all = format!("{} {subnets} and {} {addresses}", answer.subnets, answer.leases);
     let taken = |row: &Row| matches!(row.action.as_str(), "adopt" | "complete");
     let last = match (answer.applied, answer.rows.iter().any(taken)) {
-        (_, false) => "nothing is to be taken into the books".to_owned(),
+        (_, false) => "nothing to import".to_owned(),
         (true, _) => format!("{all} were taken into the books"),
         (false, _) => format!("nothing was changed; --apply takes {all} into the books"),
     };

@@ -1,6 +1,6 @@
 //! What `gipam top` shows: how the daemon does, calls a second, and what happened last.
 //!
-//! Promises: pure; fits the terminal it is told of, and on a small one leaves out what matters least. On a pipe a change
+//! Promises: pure; fits the given terminal, and on a small one leaves out what matters least. On a pipe a change
 //! is a line. Asks nobody.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,7 +16,7 @@ use super::tables::escaped;
 use crate::admin::Moment;
 use crate::admin::rows::{HistoryRow, Status};
 
-/// Calls a second are counted over so long.
+/// The window over which calls per second are counted.
 const WINDOW: Duration = Duration::from_secs(5);
 /// Methods that have a rate of their own; all others are one.
 const METHODS: [&str; 4] = ["RequestPool", "ReleasePool", "RequestAddress", "ReleaseAddress"];
@@ -34,12 +34,12 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Begins with this.
+    /// Starts with this status.
     pub(super) const fn new(status: Status) -> Self {
         Self { status, trouble: None, started: String::new(), counted: VecDeque::new() }
     }
 
-    /// Takes in what was heard; returns the lines that tell what changed, for a pipe.
+    /// Takes in what came; returns the changes as lines, for a pipe.
     pub(super) fn hear(&mut self, news: News, at: Instant) -> Vec<Change> {
         let before = self.status.clone();
         if let Some(status) = news.status {
@@ -93,7 +93,7 @@ impl Live {
         let rows = frame.lines;
         let mut head = screen::head(&self.status, frame);
         if self.status.running {
-            // Where Docker calls is of less interest here.
+            // The listeners' addresses matter less here.
             head.truncate(1);
         }
         if let Some(first) = head.first_mut() {

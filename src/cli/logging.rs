@@ -119,7 +119,7 @@ where
         }
         let mut said = String::new();
         context.format_fields(Writer::new(&mut said), event)?;
-        // Whatever is in it, it is one line and cannot pass for another.
+        // One line, whatever it contains; it cannot imitate another line.
         writeln!(writer, "{}", text::cut(&said, LONGEST))
     }
 }

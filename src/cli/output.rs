@@ -1,7 +1,7 @@
 //! Asking the daemon or the books, and writing what came to standard output.
 //!
-//! Promises: a view that comes from the books says so on standard error; books that the caller did not name are never
-//! shown for a daemon that the caller did name; a reader that leaves early (`| head`) is no failure. JSON comes out as
+//! Promises: a view that comes from the books says so on standard error; if the caller named a daemon, books that the
+//! caller did not name are never shown instead; a reader that closes early (`| head`) is not a failure. JSON comes out as
 //! it came in, one row a line.
 
 use std::io::{self, Write};
@@ -43,7 +43,7 @@ impl Asking {
         self.shown.work(what)
     }
 
-    /// The same, but nothing is shown if a person has the terminal for something else.
+    /// A progress line, unless a person uses the terminal for something else.
     pub(super) fn work_unless(&self, occupied: bool, what: impl Into<String>) -> Progress {
         if occupied { Shown::nothing() } else { self.shown }.work(what)
     }
@@ -57,7 +57,7 @@ impl Asking {
         Ok(answer)
     }
 
-    /// The same, without a line; that it came from the books is returned instead of said.
+    /// A view without a progress line; whether it came from the books is returned, not printed.
     pub(super) fn quiet_view(&self, path: &str) -> Result<(Vec<u8>, Option<String>), Error> {
         self.looked(path, &Shown::nothing().work(task(path)))
     }
@@ -72,7 +72,7 @@ impl Asking {
             return Err(unreachable(&down, "; --file PATH shows the books without it"));
         }
         let Some(books) = self.config.file.existing() else {
-            return Err(unreachable(&down, &format!(", and there are no books at {}", wanted.display())));
+            return Err(unreachable(&down, &format!(", and no books were found at {}", wanted.display())));
         };
         progress.now(format!("reading the books {}", books.display()));
         let answer = offline::answer(books, path).map_err(Error::Admin)?;
@@ -180,7 +180,7 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<(), Error> {
     })
 }
 
-/// Says something beside the output.
+/// Writes a remark to standard error.
 pub(super) fn note(text: &str) {
     eprintln!("gipam: {}", crate::text::lines(text));
 }
@@ -188,7 +188,7 @@ pub(super) fn note(text: &str) {
 /// Prints what clap has to say (a mistake, the help, the version) and returns the exit code.
 pub(super) fn usage(mut usage: clap::Error, command: &clap::Command) -> u8 {
     suggest(&mut usage, command);
-    // A reader that has gone needs no help.
+    // The reader of the output is gone.
     let _ = usage.print();
     if usage.use_stderr() { 2 } else { 0 }
 }

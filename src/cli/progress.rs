@@ -1,9 +1,9 @@
-//! How far long work is: one line on standard error, which is gone before anything else is written.
+//! How far long work is: one line on standard error, erased before anything else is written.
 //!
-//! Promises: only on a terminal that is nobody else's screen (not in the background, not before `| less`), never with
+//! Promises: only on a terminal that no other program uses as its screen (not in the background, not before `| less`), never with
 //! `--json`, only once the command has lasted a second, never wider than the terminal. Its thread ends with the work.
 //! What it shows is what can be seen from here: the time, the bytes that were read, the size of a file that is written;
-//! of a daemon that works it says so, and asks it nothing.
+//! while a daemon works, it says so without asking it anything.
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::config::Surroundings;
 
 /// What is done within this time needs no line.
 const SOON: Duration = Duration::from_secs(1);
-/// The line is drawn anew so often, if it has changed.
+/// How often the line is redrawn, if it has changed.
 const EVERY: Duration = Duration::from_millis(250);
 
 /// Whether to show anything, and since when the command runs.
@@ -51,7 +51,7 @@ impl Shown {
             Shared { state: Mutex::new(State { work: Work::new(what), over: false }), ended: Condvar::new() };
         let shared = Arc::new(shared);
         let drawing = shared.clone();
-        // Without a thread there is no line; that is no reason to fail.
+        // Without a thread the line is missing; that must not fail the command.
         let draw = move || drawing.draw(self.begun);
         let thread = self.wanted.then(|| std::thread::Builder::new().spawn(draw).ok()).flatten();
         Progress { shared, thread }
@@ -76,7 +76,7 @@ struct Work {
 #[derive(Debug)]
 enum Done {
     Unknown,
-    /// So much was read.
+    /// Bytes read so far.
     Read(Arc<AtomicU64>),
     /// What this file has by now is written.
     Written(PathBuf),
@@ -142,7 +142,7 @@ impl Shared {
     }
 }
 
-/// The line anew. A terminal that has gone needs none.
+/// Redraws the line. Errors do not matter: the terminal may be gone.
 fn put(line: &str) {
     let _ = io::stderr().lock().write_all(format!("\r{line}\u{1b}[K").as_bytes());
 }
@@ -204,7 +204,7 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).over = true;
         self.shared.ended.notify_all();
-        // It has nothing to say, and a panic ends the program at once.
+        // The line holds nothing of value, and a panic ends the program at once.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn joined(parts: impl IntoIterator<Item = Vec<Line>>, lines: usize) -
     joined
 }
 
-/// Who answers, since when, and where Docker calls it.
+/// Whether the daemon runs, since when, and where it listens.
 pub(super) fn head(status: &Status, frame: Frame) -> Vec<Line> {
     if !status.running {
         return vec![
@@ -294,7 +294,7 @@ pub(super) fn refusals(status: &Status, frame: Frame, most: usize) -> Vec<Line> 
     let all = format!("{} from Docker since the start, {}", count(status.requests), count(status.refused));
     let last = if refused == 0 { " refused" } else { " refused; the last:" };
     let mut lines = vec![entry("requests", &format!("{all}{last}"))];
-    // The latest is told to its end, as that says what to do; others as far as there is room.
+    // The latest is shown in full, because its end says what to do; others as far as they fit.
     for refusal in &status.refusals {
         let method = refusal.method.rsplit('.').next().filter(|method| !method.is_empty()).unwrap_or("-");
         let head = format!("  {} ", clock(&refusal.at, now));

@@ -36,7 +36,7 @@ impl Width {
         }
     }
 
-    /// Who holds something: by name, or on a narrow terminal by MAC where there is no name.
+    /// The holder: by name, or on a narrow terminal by MAC if the name is unknown.
     pub(super) fn holder(self, name: Option<&str>, mac: Option<&str>) -> String {
         optional(name.or(mac.filter(|_| self.is_narrow())))
     }

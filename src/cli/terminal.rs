@@ -1,7 +1,7 @@
 //! The terminal while `gipam top` has it: all of it, without its cursor, and the keys at once.
 //!
 //! Promises: given back as it was at every end but SIGKILL: by q, by a signal, by an error, by a panic. What was on the
-//! screen before is on it again. Draws what it is told, and nothing that is wider or higher than the terminal.
+//! screen before is on it again. Draws only what it is given, cut to the terminal.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,7 @@ const TAKE: &str = "\u{1b}[?1049h\u{1b}[?25l\u{1b}[2J";
 const HOME: &str = "\u{1b}[H";
 const GIVE_BACK: &str = "\u{1b}[?25h\u{1b}[?1049l";
 
-/// How the terminal was, while it is ours.
+/// The terminal's settings before we changed them.
 static BEFORE: Mutex<Option<Before>> = Mutex::new(None);
 
 struct Before {
@@ -87,7 +87,7 @@ impl Drop for Terminal {
 fn give_back() {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(before) = before else { return };
-    // A terminal that has gone needs nothing.
+    // Errors do not matter: the terminal may be gone.
     let _ = write(GIVE_BACK);
     if let Some(keys) = before.keys {
         let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &keys);

@@ -1,8 +1,8 @@
 //! `gipam top`: `gipam status` live, and events as they come.
 //!
-//! Promises: drawn anew when something happened, when the terminal changed, and once a second; q, Ctrl-C and signals
+//! Promises: redrawn when something happened, when the terminal changed, and once a second; q, Ctrl-C and signals
 //! end it, and the terminal is as it was. On a pipe, or with `--json`, each change is a line, as long as
-//! somebody reads. The daemon is asked, never changed; nobody watching means that nobody asks.
+//! somebody reads. The daemon is only read, never changed, and only while a person watches.
 
 use std::io::{self, IsTerminal, Read};
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ pub(super) fn run(asking: Asking, surroundings: &Surroundings) -> Result<(), Err
     runtime.block_on(watch(feed, Live::new(first), colour)).map_err(Error::Write)
 }
 
-/// A line a change, until nobody reads.
+/// One line per change, until the reader leaves.
 fn piped(mut feed: Feed, first: crate::admin::rows::Status, json: bool) -> Result<(), Error> {
     let beginning = Change::first(&first);
     let mut live = Live::new(first);
@@ -51,7 +51,7 @@ fn piped(mut feed: Feed, first: crate::admin::rows::Status, json: bool) -> Resul
     }
 }
 
-/// What the terminal shows, until somebody has seen enough.
+/// The screen, until the person quits.
 async fn watch(mut feed: Feed, mut live: Live, colour: bool) -> io::Result<()> {
     let mut ends = Ends::new()?;
     let mut resized = signal(SignalKind::window_change())?;

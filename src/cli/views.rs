@@ -56,7 +56,7 @@ pub(super) fn list<T: DeserializeOwned>(
     output::text(&text)
 }
 
-/// Nothing there is said in words; nothing that matches is an exit code, too.
+/// An empty list is said in words; a filter without matches is an exit code, too.
 fn none(what: &str, filters: &[(&str, Option<&str>)]) -> Result<(), Error> {
     let given: Vec<String> = filters
         .iter()

@@ -44,7 +44,7 @@ impl Resolver<'_> {
             drivers.push(Driver { name, pools, door, requires_mac_address });
         }
         if tls.is_some() && drivers.iter().all(|driver| matches!(driver.door, DoorSettings::Unix { .. })) {
-            self.warnings.push("[tls] is without effect, because no driver listens on TCP".to_owned());
+            self.warnings.push("[tls] has no effect, because no driver listens on TCP".to_owned());
         }
         let admin = self.admin(socket.as_ref())?;
         self.refuse_shared_doors(&drivers, &admin)?;

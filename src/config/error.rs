@@ -79,7 +79,7 @@ pub enum Problem {
     #[error("{0}")]
     Written(Unreadable),
     /// A number where a text should be.
-    #[error("a number stands where a text is needed; write {wanted}")]
+    #[error("expected a string, found a number; write {wanted}")]
     Number {
         /// As it should be written.
         wanted: String,
@@ -249,7 +249,7 @@ pub enum Problem {
         place: String,
     },
     /// Text where a share should be.
-    #[error("{text:?} is no share; write \"1%\" to \"100%\", or \"off\"")]
+    #[error("{text:?} is not a share; write \"1%\" to \"100%\", or \"off\"")]
     WarnAt {
         /// The text.
         text: String,
@@ -261,7 +261,7 @@ pub enum Problem {
         name: String,
     },
     /// Two hooks of one name.
-    #[error("there are two hooks {name:?}; each needs a name of its own")]
+    #[error("duplicate hook {name:?}; each needs a name of its own")]
     HookTwice {
         /// The name.
         name: String,
@@ -270,9 +270,7 @@ pub enum Problem {
     #[error("a hook has either a command or a url; give one of them")]
     HookTarget,
     /// A hook with a command that cannot be run.
-    #[error(
-        "is no command; write the program and its arguments as a list, [\"/usr/local/bin/hook\", \"ARGUMENT\"]"
-    )]
+    #[error("must be a list: the program and its arguments, such as [\"/usr/local/bin/hook\", \"ARGUMENT\"]")]
     HookCommand,
     /// A hook with a URL that cannot be called.
     #[error("this URL cannot be called: {why}")]
@@ -298,9 +296,7 @@ pub enum Problem {
     #[error("cert and key belong together; give both or neither")]
     HookPair,
     /// No authorities to trust.
-    #[error(
-        "this system has no list of authorities ({places}); name the file of the one to trust with the key ca"
-    )]
+    #[error("this system has no CA bundle ({places}); name a CA file with the key ca")]
     HookAuthorities {
         /// Where it was looked for.
         places: String,
@@ -314,7 +310,7 @@ pub enum Problem {
         why: String,
     },
     /// Certificate and key do not make a client.
-    #[error("{} and {} do not fit: {why}", cert.display(), key.display())]
+    #[error("{} and {} do not match: {why}", cert.display(), key.display())]
     HookIdentity {
         /// The certificate's file.
         cert: PathBuf,
@@ -327,7 +323,7 @@ pub enum Problem {
     #[error("cannot call over TLS: {0}")]
     HookTls(String),
     /// An event that does not exist.
-    #[error("there is no event {text:?}; the events are: {known}")]
+    #[error("unknown event {text:?}; the events are: {known}")]
     HookEvent {
         /// The text.
         text: String,
@@ -335,16 +331,16 @@ pub enum Problem {
         known: String,
     },
     /// Several events for a process.
-    #[error("a command is told one event at a time; batch is for a url")]
+    #[error("a command gets one event at a time; batch needs a url")]
     HookBatch,
     /// Too many events at a time.
-    #[error("is no number of events; give 1 to {most}")]
+    #[error("must be a number of events; give 1 to {most}")]
     HookBatchSize {
         /// The largest.
         most: u16,
     },
     /// A time limit that is none.
-    #[error("a hook needs a time limit above 0, and of one hour at most")]
+    #[error("the timeout of a hook must be above 0 and at most one hour")]
     HookTimeout,
     /// An Engine key without its certificate, or the other way round.
     #[error("engine_cert and engine_key belong together; give both or neither")]

@@ -66,7 +66,7 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         table: "[[hook]]",
-        about: "Who is told of what happens to leases and subnets, once for each; see [hooks.md](hooks.md). A reload adds, removes \
+        about: "A program or web address that receives the events of leases and subnets, once for each; see [hooks.md](hooks.md). A reload adds, removes \
                 and changes them:",
         keys: HOOK,
     },
@@ -91,7 +91,7 @@ const TOP: &[Key] = &[
         "advertise",
         "the address; 127.0.0.1 for all",
         "",
-        "`HOST:PORT` that Docker is told instead of `address`; over plain TCP also the one name under which requests are taken",
+        "`HOST:PORT` announced to Docker instead of `address`; over plain TCP also the one name that requests may use",
     ),
     key(
         "unix",
@@ -108,7 +108,7 @@ const TOP: &[Key] = &[
         "admin_mode",
         "\"0600\"",
         "",
-        "permission bits of the admin socket: who may open it may free addresses",
+        "permission bits of the admin socket: everyone who can open it can free addresses",
     ),
     key("admin_owner", "who runs gipam", "", "its owner"),
     key("admin_group", "who runs gipam", "", "its group"),
@@ -122,7 +122,7 @@ const TOP: &[Key] = &[
          networks need a driver name with false",
     ),
     key("cooling", "\"10m\"", "", "how long a released address is not given to others; \"0\" = off"),
-    key("subnet_cooling", "\"60s\"", "", "the same for a released subnet"),
+    key("subnet_cooling", "\"60s\"", "", "how long a released subnet is not given to others"),
     key(
         "restart_window",
         "\"15s\"",
@@ -153,7 +153,7 @@ const TOP: &[Key] = &[
         "http_hosts",
         "[]",
         "",
-        "names under which the page may be asked for beside addresses and `localhost`: of this host, or of a proxy in front of it",
+        "host names that the page answers to, besides addresses and `localhost`: of this host, or of a proxy in front of it",
     ),
     key(
         "metrics_subnets",
@@ -165,14 +165,14 @@ const TOP: &[Key] = &[
         "warn_at",
         "\"80%\"",
         "",
-        "from this share on a pool's space, or a subnet's addresses, are said to fill up; \"off\" = never",
+        "share of a pool's space, or of a subnet's addresses, from which gipam warns that it fills up; \"off\" = never",
     ),
     key("reserved", "[]", "", "addresses, prefixes and ranges (`A-B`) that are never given dynamically"),
     key("pool", "none", "`-v4`, `-v4ab`, `-v6`, `-v6ab` make the pool `default`", "the pools, see below"),
     key("driver", "none", "", "further drivers, and pools for each, see below"),
     key("tls", "none", "", "certificates, see below"),
     key("gc", "as below", "", "repair of what Docker lost, see below"),
-    key("hook", "none", "", "programs and web addresses that are told of what happens, see below"),
+    key("hook", "none", "", "programs and web addresses that receive events, see below"),
 ];
 
 const POOL: &[Key] = &[
@@ -198,7 +198,7 @@ const BASE: &[Key] = &[
 
 const DRIVER: &[Key] = &[
     key("pools", "all", "", "names of the pools open to it, in the order in which they are tried"),
-    key("socket", "`NAME.sock` beside the first", "", "its plugin socket"),
+    key("socket", "`NAME.sock` next to the first", "", "its plugin socket"),
     key("address", "none", "", "TCP instead; needed where the first driver listens on TCP"),
     key("advertise", "as above", "", "as above"),
     key(
@@ -239,7 +239,7 @@ const HOOK: &[Key] = &[
         "name",
         "must be given",
         "",
-        "1 to 63 letters, digits, `-`, `_`, `.`; the books keep how far it has been told under it",
+        "1 to 63 letters, digits, `-`, `_`, `.`; the books keep how far it got under it",
     ),
     key(
         "command",
@@ -268,9 +268,14 @@ const HOOK: &[Key] = &[
     ),
     key("cert", "none", "", "with `https://`: the certificate chain that gipam shows (PEM file); with `key`"),
     key("key", "none", "", "its private key (PEM file)"),
-    key("events", "[]", "", "the events that it is told; empty = all"),
-    key("timeout", "\"10s\"", "", "how long one delivery may take, at most 1h; then it failed"),
-    key("batch", "32", "", "with `url`: at most so many events at a time, 1 to 256"),
+    key("events", "[]", "", "the events that it receives; empty = all"),
+    key(
+        "timeout",
+        "\"10s\"",
+        "",
+        "how long one delivery may take, at most 1h; after that it counts as failed",
+    ),
+    key("batch", "32", "", "with `url`: at most this many events at a time, 1 to 256"),
     key(
         "from",
         "\"now\"",
@@ -288,8 +293,8 @@ gipam reads `/etc/gipam/gipam.toml` if it exists, or the file that `--config` or
 an error that names file, line and key: `gipam config check FILE`. What is in force, and where each value comes from:
 `gipam config show`. [packaging/gipam.toml](../packaging/gipam.toml) is a file to start from.
 
-An option stands over its variable, the variable over the file, the file over the default. Pools are different: those of
-the file stand over those of a lease file that is taken over, these over those in the books, and these over `-v4` and `-v6`.
+An option overrides its variable, the variable the file, the file the default. Pools are different: those of
+the file override those of a lease file that is taken over, these those in the books, and these `-v4` and `-v6`.
 An empty variable counts as absent; an empty option (`-address \"\"`) takes the default whatever the variable says.
 
 Durations are written `\"10m\"`, `\"90s\"`, `\"1h30m\"`, `\"2d\"` or `\"0\"`. Relative paths start at the file's directory; those of
@@ -300,14 +305,14 @@ const AFTER: &str = "
 ## Where the books are
 
 `file` may name the books or a lease file of the old gipam; what stands in it decides. For a lease file, and for any name
-that ends in `.json`, the books are beside it with the ending `.db`. Where nothing is named: a `leases.json` or `lease.json`
+that ends in `.json`, the books are next to it with the ending `.db`. Where nothing is named: a `leases.json` or `lease.json`
 in the working directory, or the `leases.db` or `lease.db` made from one; else `gipam.db` in `$STATE_DIRECTORY`, as root in
 `/var/lib/gipam`, else in the working directory.
 
 ## Where gipam listens
 
 On the socket, unless the highest place that says anything about it (options, variables, `[driver.NAME]`, top of the file)
-gives an `address` or says `unix = false`. `unix = true` wins over every address. Further drivers have their sockets beside
+gives an `address` or says `unix = false`. `unix = true` wins over every address. Further drivers have their sockets next to
 the first; where the first listens on TCP, each needs an `address` of its own.
 
 The admin socket is `/run/gipam/admin.sock`. Where a plugin socket `DIR/X.sock` is named, it is `DIR/X.admin.sock`; if DIR is

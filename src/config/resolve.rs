@@ -410,7 +410,7 @@ impl ClientConfig {
             }
             Err(error) => return Err(error),
         };
-        let warnings = error.map(|error| format!("the configuration file is passed over: {error}"));
+        let warnings = error.map(|error| format!("ignoring the configuration file: {error}"));
         let mut file = config.file;
         if matches!(file.origin, Origin::Default | Origin::Variable("STATE_DIRECTORY")) {
             file = books_file::beside_default(file);

@@ -228,7 +228,7 @@ fn a_mistake_in_the_file_names_file_line_column_and_key() {
         ),
         (
             "log = 1".to_owned(),
-            "gipam.toml, line 1, column 7, key log: a number stands where a text is needed; write \"1\"",
+            "gipam.toml, line 1, column 7, key log: expected a string, found a number; write \"1\"",
         ),
         ("log = \"\nx".to_owned(), "gipam.toml, line 1, column 8: invalid basic string"),
         (

@@ -1,7 +1,7 @@
-//! The start of the books: find them, take an old lease file over, rebuild the plan, settle the pools.
+//! The start of the books: find them, import an old lease file, rebuild the plan, settle the pools.
 //!
 //! Promises: nothing is served before this is done; an old lease file stays untouched and its digest is kept; a file
-//! that is neither the one taken over nor the last one exported is refused; existing books are never left aside.
+//! that is neither the one taken over nor the last one exported is refused; existing books are never ignored.
 
 use std::fs;
 use std::io::{self, Read};
@@ -32,8 +32,8 @@ pub enum Error {
     },
     /// It changed since.
     #[error(
-        "{} is neither the lease file that was taken over nor the last one exported; the books {} hold what is true: \
-         move the file away, or take it over in their place with: gipam import {} --replace", path.display(), books.display(), path.display()
+        "{} is neither the lease file that was taken over nor the last one exported; gipam uses the books {}: move \
+         the file away, or replace the books with it: gipam import {} --replace", path.display(), books.display(), path.display()
     )]
     Changed {
         /// The file.
@@ -50,7 +50,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A default directory that cannot be made.
-    #[error("the directory of {} cannot be made", path.display())]
+    #[error("cannot create the directory of {}", path.display())]
     Directory {
         /// The books.
         path: PathBuf,
@@ -69,9 +69,9 @@ pub enum Error {
     /// The takeover was not durable.
     #[error("the books could not be written")]
     Commit(#[from] CommitError),
-    /// There is nothing to cut subnets from.
+    /// No pools to cut subnets from.
     #[error(
-        "there are no pools: give -v4 PREFIX and/or -v6 PREFIX, or write a configuration file with [[pool]] (see gipam --help)"
+        "no pools are configured: give -v4 PREFIX and/or -v6 PREFIX, or write a configuration file with [[pool]] (see gipam --help)"
     )]
     NoPools,
     /// The pools cannot be used together.
@@ -120,19 +120,19 @@ struct Found {
     old: Option<(PathBuf, Vec<u8>)>,
 }
 
-/// Looks what stands in the named file.
+/// Reads what the named file contains.
 fn find(file: &BooksFile) -> Result<Found, Error> {
     let (content, bytes) = content(&file.named)?;
-    // A lease file under a name of its own may have gone since its takeover: the books made from it hold what is true.
+    // A lease file may have been removed since its takeover: the books made from it count.
     let empty = content == Content::Absent && file.resolve(content).old.is_some() && file.named.is_file();
     if content == Content::Absent && file.beside.is_file() {
         if empty {
             let (named, books) = (file.named.display(), file.beside.display());
-            tracing::warn!("{named} is empty; the books {books} hold what is true: remove {named}");
+            tracing::warn!("{named} is empty; gipam uses the books {books}: remove {named}");
         }
         return Ok(Found { books: file.beside.clone(), old: None });
     }
-    // That program took an empty file for none, and started empty; so would every network lose its subnet here.
+    // That program treated an empty file as absent and started empty; here, every network would lose its subnet.
     if empty {
         return Err(Error::EmptyFile { path: file.named.clone() });
     }

@@ -1,4 +1,4 @@
-//! Opening what the configuration names: driver doors, the admin socket, sockets passed by systemd.
+//! Opening what the configuration names: driver listeners, the admin socket, sockets passed by systemd.
 //!
 //! Promises: everything listens before anything is served; a socket that systemd passed (its `FileDescriptorName=` is
 //! the driver's name, `admin`, or `http` for the page) is used as it is; plugin files tell the Engine where to look and go at the end.
@@ -13,13 +13,13 @@ use crate::docker::discovery::{
 };
 use crate::server::{Door, DoorError, Listener, LocalAddress, inherited};
 
-/// Why a door stays shut.
+/// Why a listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be opened.
-    #[error("{whose} cannot be opened")]
+    #[error("cannot open {whose}")]
     Door {
-        /// `the door of driver NAME`, or the admin socket.
+        /// `the listener of driver NAME`, or the admin socket.
         whose: String,
         /// Why.
         source: DoorError,
@@ -27,8 +27,8 @@ pub enum Error {
     /// A socket from systemd.
     #[error("the sockets that systemd passed cannot be used")]
     Inherited(#[source] DoorError),
-    /// The Engine cannot be told.
-    #[error("driver {driver}: the Engine cannot be told where it is")]
+    /// A driver cannot be announced to the Engine.
+    #[error("driver {driver}: cannot announce it to the Engine")]
     Discovery {
         /// The driver.
         driver: String,
@@ -36,7 +36,7 @@ pub enum Error {
         source: DiscoveryError,
     },
     /// The address names no host.
-    #[error("driver {driver}: {address} cannot be listened on")]
+    #[error("driver {driver}: cannot listen on {address}")]
     Address {
         /// The driver.
         driver: String,
@@ -46,15 +46,15 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The page's address names no host.
-    #[error("the page cannot be served at {address}")]
+    #[error("cannot serve the page at {address}")]
     Http {
         /// As configured.
         address: String,
         /// Why.
         source: std::io::Error,
     },
-    /// An owner or group that is not there.
-    #[error("there is no {what} {name:?} in {file}; give a name from there, or a number")]
+    /// An owner or group that does not exist.
+    #[error("{file} does not have a {what} {name:?}; give a name from there, or a number")]
     Nobody {
         /// `user` or `group`.
         what: &'static str,
@@ -65,7 +65,7 @@ pub enum Error {
     },
 }
 
-/// A driver with its open door.
+/// A driver with its open listener.
 pub struct Opened {
     /// The driver.
     pub driver: Driver,
@@ -73,7 +73,7 @@ pub struct Opened {
     pub listener: Listener,
 }
 
-/// All doors of the daemon, listening.
+/// All open listeners of the daemon.
 pub struct Doors {
     /// One a driver name.
     pub drivers: Vec<Opened>,
@@ -81,7 +81,7 @@ pub struct Doors {
     pub admin: Listener,
     /// The page, if it is wanted.
     pub http: Option<Listener>,
-    /// What the Engine was told.
+    /// The plugin files that were written.
     pub announcements: Vec<Announcement>,
 }
 
@@ -120,7 +120,7 @@ pub fn open(config: &Config) -> Result<Doors, Error> {
 }
 
 fn door_of(driver: &Driver) -> String {
-    format!("the door of driver {}", driver.name)
+    format!("the listener of driver {}", driver.name)
 }
 
 fn take(passed: &mut Vec<(String, Listener)>, names: &[&str]) -> Option<Listener> {
@@ -128,7 +128,7 @@ fn take(passed: &mut Vec<(String, Listener)>, names: &[&str]) -> Option<Listener
     Some(passed.remove(at).1)
 }
 
-/// A door or what was written about it.
+/// A listener, or the plugin file written for it.
 enum Unix {
     Door(DoorError),
     Config(Error),
@@ -192,7 +192,7 @@ fn open_driver(config: &Config, driver: &Driver) -> Result<Listener, Error> {
     Err(failure.map_or_else(|| wrong(std::io::Error::other("the host has no address")), shut))
 }
 
-/// The door of the page and the metrics.
+/// The listener of the page and the metrics.
 fn open_http(http: &Http) -> Result<Listener, Error> {
     let wrong = |source| Error::Http { address: http.address.to_string(), source };
     let mut failure = None;
@@ -229,7 +229,7 @@ fn with_tls(driver: &Driver, listener: Listener) -> Result<Listener, Error> {
     }
 }
 
-/// Writes the plugin files, and clears away what would win over them.
+/// Writes the plugin files, and removes files that would win over them.
 fn tell(config: &Config, drivers: &[Opened]) -> Result<Vec<Announcement>, Error> {
     let places =
         Places { sockets: config.plugin_dirs.sockets.clone(), specs: config.plugin_dirs.specs.clone() };

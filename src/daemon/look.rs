@@ -12,7 +12,7 @@ use crate::plan::request::{InUse, InUseKind};
 pub(super) fn look() -> Arc<[InUse]> {
     let survey = host::survey();
     for error in &survey.errors {
-        tracing::warn!("{error}; choosing goes on without it");
+        tracing::warn!("{error}; subnets are chosen without it");
     }
     let in_use = survey.in_use.into_iter().map(|used| InUse {
         prefix: Prefix::from_net(used.prefix),

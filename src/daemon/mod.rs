@@ -1,9 +1,9 @@
 //! The daemon: assembly, signals, readiness.
 //!
-//! Promises: signals are heard from the first moment on; the books are open and the plan is rebuilt before a door opens;
-//! every door listens before systemd is told that gipam is ready; at SIGTERM and SIGINT what is in flight is finished and
+//! Promises: signals are handled from the first moment on; the books are open and the plan is rebuilt before a listener opens;
+//! everything listens before systemd is notified that gipam is ready; at SIGTERM and SIGINT what is in flight is finished and
 //! the books are closed; a failed write ends the process with an error, for the supervisor to start it again. SIGHUP reads
-//! the configuration anew. Hooks are told on a thread of their own.
+//! the configuration again. Hooks are served on a thread of their own.
 
 mod boot;
 mod doors;
@@ -43,7 +43,7 @@ pub enum Error {
     /// It could not start.
     #[error(transparent)]
     Boot(#[from] boot::Error),
-    /// A door.
+    /// A listener.
     #[error(transparent)]
     Doors(#[from] doors::Error),
     /// The system gave no thread, runtime or signal.
@@ -87,7 +87,7 @@ pub fn run(config: Config) -> Result<(), Error> {
         },
     )
     .map_err(Error::Start)?;
-    // Handed out on the thread where those are who asked.
+    // Delivered on the callers' thread.
     runtime.spawn(async move { while answers.recv().await.is_some() {} });
     let (hooks, messenger) = hooks::start(ledger.clone(), books.clone()).map_err(Error::Start)?;
     let outcome = runtime.block_on(serve(
@@ -110,7 +110,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     outcome
 }
 
-/// The signals that are ours. One that comes early waits: it neither leaves sockets and plugin files behind nor ends a
+/// The signals that gipam handles. One that comes early waits: it neither leaves sockets and plugin files behind nor ends a
 /// start over for a reload.
 struct Signals {
     terminate: Signal,
@@ -135,7 +135,7 @@ struct Ends {
     ledger: oneshot::Receiver<Result<(), Fatal>>,
 }
 
-/// Who stopped us.
+/// The signal that stopped us.
 enum Stop {
     Signal(&'static str),
     Ledger(Result<(), Fatal>),
@@ -155,7 +155,7 @@ async fn serve(
     let watch = Watch::new(config.warn_at.clone());
     let told = Told { hooks: hooks.clone(), watch: watch.clone() };
     let stop = stop(ends, publish, ledger.clone(), told, reloads);
-    // Before a door opens: what a new hook is told begins here.
+    // Before a listener opens: a new hook's events begin here.
     if let Err(error) = hooks.configure(config.hooks.clone()).await {
         tracing::error!("hooks are disabled: {error}");
     }
@@ -214,7 +214,7 @@ async fn serve(
     ended(receiver.await.ok())
 }
 
-/// Who answers at one door.
+/// The handler of one listener.
 fn driver(
     configured: config::Driver,
     ledger: &Ledger,
@@ -243,7 +243,7 @@ fn driver(
     }
 }
 
-/// The files that tell Docker of the doors go.
+/// Removes the plugin files.
 fn withdraw(announcements: Vec<Announcement>) {
     for announcement in announcements {
         if let Err(error) = announcement.withdraw() {
@@ -344,6 +344,6 @@ async fn reload_now(
 /// Tells systemd, where there is one.
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!("systemd was not told: {error}");
+        tracing::debug!("cannot notify systemd: {error}");
     }
 }

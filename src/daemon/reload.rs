@@ -1,7 +1,7 @@
-//! Reading the configuration anew, at SIGHUP and at `gipam reload`.
+//! Reading the configuration again, at SIGHUP and at `gipam reload`.
 //!
 //! Promises: a configuration with a mistake changes nothing; what changes is said line by line; a rehearsal says the same
-//! and changes nothing. Pools, reservations and times follow; doors and names do at the next start.
+//! and changes nothing. Pools, reservations and times follow at once; listeners and driver names at the next start.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ pub(super) struct Reloaded {
     pub(super) lines: Vec<String>,
 }
 
-/// Who is told of a new configuration beside the ledger.
+/// What follows a new configuration besides the ledger.
 pub(super) struct Told {
     /// The hooks.
     pub(super) hooks: Hooks,
@@ -35,20 +35,16 @@ pub(super) async fn reload(
     others: &Told,
     rehearsal: bool,
 ) -> Result<Reloaded, String> {
-    // Its files may be slow, and this thread is the one that serves the doors.
+    // Its files may be slow, and this thread serves all requests.
     let old = config.clone();
     let new = tokio::task::spawn_blocking(move || old.reload());
     let new = new.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let mut lines = new.warnings.clone();
     if new.drivers != config.drivers || new.admin != config.admin {
-        lines.push(
-            "drivers, their pools and doors follow the configuration at the next start only".to_owned(),
-        );
+        lines.push("drivers, their pools and their listeners change only at the next start".to_owned());
     }
     if new.http != config.http {
-        lines.push(
-            "the page and the metrics (http) follow the configuration at the next start only".to_owned(),
-        );
+        lines.push("the page and the metrics (http) change only at the next start".to_owned());
     }
     let (configured, origin) = (new.settings.clone(), new.pools_origin.clone());
     let said = Arc::new(Mutex::new(Vec::new()));
@@ -79,19 +75,18 @@ pub(super) async fn reload(
     Ok(Reloaded { config: new, lines })
 }
 
-/// What becomes of the hooks, a line for each.
+/// Changes of the hooks, a line for each.
 fn hook_lines(old: &[Hook], new: &[Hook]) -> Vec<String> {
     let named = |hooks: &[Hook], name: &str| hooks.iter().find(|hook| hook.name == name).cloned();
     let gone = old.iter().filter(|hook| named(new, &hook.name).is_none());
-    let gone =
-        gone.map(|hook| format!("hook {} is removed: what it was not told yet is forgotten", hook.name));
+    let gone = gone.map(|hook| format!("hook {} is removed: its undelivered events are dropped", hook.name));
     let come = new.iter().filter_map(|hook| match named(old, &hook.name) {
         None if hook.from_start => {
-            Some(format!("hook {} is added: {}, told all that the history has", hook.name, hook.target))
+            Some(format!("hook {} is added: {}, from the start of the history", hook.name, hook.target))
         }
-        None => Some(format!("hook {} is added: {}, told what comes from now on", hook.name, hook.target)),
+        None => Some(format!("hook {} is added: {}, from now on", hook.name, hook.target)),
         Some(known) if known == *hook => None,
-        Some(_) => Some(format!("hook {} is changed: {}; it goes on where it was", hook.name, hook.target)),
+        Some(_) => Some(format!("hook {} is changed: {}; it continues where it was", hook.name, hook.target)),
     });
     gone.chain(come).collect()
 }

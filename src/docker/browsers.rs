@@ -1,7 +1,7 @@
-//! Whether a web browser sends a request: a page that is open on this machine can make its browser call our door.
+//! Whether a web browser sends a request: a page that is open on this machine can make its browser call our listener.
 //!
-//! Promises: what browsers add to what a page sends, and no page can leave out, is refused at every door: dockerd never
-//! sends it. Over plain TCP a `Host` is refused, too, which dockerd would not send: a page may have a name that points here
+//! Promises: requests with the fields that browsers add and pages cannot leave out are refused at every listener: dockerd never
+//! sends them. Over plain TCP, a `Host` that dockerd would not send is refused, too: a page may have a name that points here
 //! for a moment (DNS rebinding). Refuses nothing else.
 
 use std::net::{IpAddr, Ipv6Addr};

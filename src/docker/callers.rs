@@ -1,10 +1,10 @@
-//! Who calls: one dockerd process or another, known by boot, number and start time.
+//! Callers: which dockerd process sends a request, identified by boot, process id and start time.
 //!
-//! Promises: a caller stands in the books, once, before anything is granted to it, so that a lease can be traced to
-//! processes that may have asked for it; what cannot be told apart (TCP, another namespace of processes, a boot whose
-//! name cannot be read) never counts as gone. With whom no container can be alive is seen on the machine itself, at
+//! Promises: each caller is recorded once in the books, before anything is granted to it, so a lease can be traced to
+//! the processes that may have requested it; callers that cannot be distinguished (TCP, another PID namespace, a boot whose
+//! id cannot be read) never count as gone. Whether a caller's containers can still be alive is checked on the machine itself, at
 //! the first call of the next dockerd, which comes before it starts any container (P2): no container's shim runs then.
-//! Costs a look into a short list per request, and `/proc` once a caller. Does not decide what follows from it.
+//! Costs one lookup in a short list per request, and reads `/proc` once per caller. Does not decide what follows from it.
 
 use std::sync::Mutex;
 
@@ -14,12 +14,12 @@ use crate::plan::request::{Gone, Repair, Request};
 use crate::processes;
 use crate::server::Peer;
 
-/// Callers from elsewhere, or in a boot whose name cannot be read: nobody can see here whether they have gone.
+/// Callers from elsewhere, or in a boot whose id cannot be read: whether they have ended cannot be seen from here.
 const ELSEWHERE: &str = "elsewhere";
-/// Beside each container runs one process of this name, whatever the runtime; 15 bytes, as the kernel cuts names.
+/// Each container has one process of this name, whatever the runtime; 15 bytes, as the kernel cuts names.
 const SHIM: &str = "containerd-shim";
 
-/// Whether any container runs on this machine, as far as the process that asks can be told to be among those seen.
+/// Whether any container runs on this machine, provided that the calling process is visible in `/proc`.
 pub type Containers = Box<dyn Fn(i32) -> Option<bool> + Send + Sync>;
 
 /// What `/proc` shows of them.
@@ -27,14 +27,14 @@ pub fn containers() -> Containers {
     Box::new(|witness| processes::any_named(SHIM, witness))
 }
 
-/// What can be known of a caller at once.
+/// What a connection shows about its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
     /// A process of this boot: number, start time.
     Process(i32, u64),
-    /// Somebody on this machine.
+    /// An unidentified caller on this machine.
     Here,
-    /// Somebody.
+    /// Any other caller.
     Elsewhere,
 }
 
@@ -49,14 +49,14 @@ impl Who {
     }
 }
 
-/// The callers that are written down; shared by all doors.
+/// The recorded callers; shared by all listeners.
 pub struct Callers {
     ledger: Ledger,
     containers: Containers,
     boot: Box<str>,
     /// All of this boot, and from elsewhere.
     known: Mutex<Vec<Who>>,
-    /// Names in the books, of other boots as well. Held while a newcomer is written down: two first calls are one arrival.
+    /// Names in the books, of other boots as well. Held while a new caller is recorded: two first calls count as one arrival.
     written: tokio::sync::Mutex<Vec<Box<str>>>,
 }
 
@@ -67,7 +67,7 @@ impl std::fmt::Debug for Callers {
 }
 
 impl Callers {
-    /// Those that the books hold. In a boot whose name cannot be read nobody can be told apart, and nobody has gone.
+    /// The callers in the books. In a boot whose id cannot be read, callers cannot be distinguished and never count as gone.
     pub fn new(
         ledger: Ledger,
         written: Vec<(Box<str>, Caller)>,
@@ -75,7 +75,7 @@ impl Callers {
         containers: Containers,
     ) -> Self {
         let boot: Box<str> = boot.unwrap_or_else(|| ELSEWHERE.to_owned()).into();
-        // A row of this boot that has ended must be opened again before somebody unknown counts as written down.
+        // An ended row of this boot must be reopened before an unidentified caller counts as recorded.
         let open = written.iter().filter(|(_, caller)| caller.until.is_none());
         let known = open.filter_map(|(name, _)| read(&boot, name)).collect();
         let written = written.into_iter().map(|(name, _)| name).collect();
@@ -85,7 +85,7 @@ impl Callers {
     /// To be called before anything is granted to this peer.
     ///
     /// # Errors
-    /// If it could not be written down: then nothing must be granted.
+    /// If the caller could not be recorded: then nothing must be granted.
     pub async fn saw(&self, peer: Peer) -> Result<(), Refusal> {
         let who = Who::of(peer);
         let known = || self.known.lock().is_ok_and(|known| known.contains(&who));
@@ -115,7 +115,7 @@ impl Callers {
         Ok(())
     }
 
-    /// Whether none of those written down lives.
+    /// Whether none of the recorded callers is alive.
     pub fn nobody(&self) -> bool {
         let lives = |who: &Who| !matches!(who, Who::Process(pid, started) if !lives(*pid, *started));
         self.known.lock().is_ok_and(|known| !known.iter().any(lives))
@@ -129,13 +129,13 @@ impl Callers {
         }
     }
 
-    /// Those in the books that have gone, as somebody new arrives.
+    /// The recorded callers that have ended by the time a new one arrives.
     fn gone(&self, written: &[Box<str>], arrived: Who) -> Vec<(Box<str>, Gone)> {
         let gone: Vec<&Box<str>> = written.iter().filter(|name| has_gone(&self.boot, name)).collect();
         if gone.is_empty() {
             return Vec::new();
         }
-        // Whether `/proc` shows processes of other rights than ours is told by the one that arrives.
+        // The arriving process shows whether `/proc` lists processes with other rights than ours.
         let alive = match arrived {
             Who::Process(pid, _) => (self.containers)(pid),
             Who::Here | Who::Elsewhere => None,
@@ -149,7 +149,7 @@ fn lives(pid: i32, started: u64) -> bool {
     processes::started(pid) == Some(started)
 }
 
-/// Whether whoever has this name in the books is certain to have gone.
+/// Whether the caller with this name in the books has certainly ended.
 fn has_gone(boot: &str, name: &str) -> bool {
     if boot == ELSEWHERE {
         return false;
@@ -157,7 +157,7 @@ fn has_gone(boot: &str, name: &str) -> bool {
     match read(boot, name) {
         Some(Who::Process(pid, started)) => !lives(pid, started),
         Some(Who::Here | Who::Elsewhere) => false,
-        // Of another boot; unless that very process lives, and only the boot is called otherwise.
+        // Of another boot, unless that same process is alive and only the boot id differs.
         None => match process(name) {
             Some((pid, started)) => !lives(pid, started),
             None => true,
@@ -172,7 +172,7 @@ fn process(name: &str) -> Option<(i32, u64)> {
     Some((pid.parse().ok()?, started.parse().ok()?))
 }
 
-/// Who a name in the books means; none for those of another boot.
+/// The caller that a name in the books means; none for another boot.
 fn read(boot: &str, name: &str) -> Option<Who> {
     if name.starts_with(ELSEWHERE) {
         return Some(Who::Elsewhere);

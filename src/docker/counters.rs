@@ -1,4 +1,4 @@
-//! Counters of the doors since the start.
+//! Counters of the listeners since the start.
 //!
 //! Promises: counting takes nanoseconds; the last few refusals are remembered, cut to a length. Does not know the format of
 //! metrics.
@@ -65,10 +65,10 @@ impl Default for Calls {
     }
 }
 
-/// The counters of a door since the start.
+/// The counters of a listener since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Calls that came.
+    /// Calls received.
     pub requests: AtomicU64,
     /// How many of these were refused.
     pub refused: AtomicU64,
@@ -76,7 +76,7 @@ pub struct Counters {
     pub empty: AtomicU64,
     /// Grants undone because the answer could not be delivered.
     pub undone: AtomicU64,
-    /// What never became a call: broken, too large or too slow.
+    /// Requests that never became a call: broken, too large or too slow.
     pub malformed: AtomicU64,
     /// By method, in the order of [`METHODS`].
     pub calls: [Calls; METHODS.len()],
@@ -121,7 +121,7 @@ impl Counters {
         &self.calls[known]
     }
 
-    /// A call that ended well, or as `refused` says.
+    /// A call that succeeded, or the refusal in `refused`.
     pub(super) fn ended(&self, method: &str, refused: Option<ErrorKind>) {
         let outcome = match refused {
             None => 0,

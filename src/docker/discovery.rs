@@ -1,13 +1,13 @@
 //! How the Engine finds a driver: files named after it (fact P1).
 //!
 //! `/run/docker/plugins/NAME.sock` is the socket itself, which the listener makes; it wins over all others.
-//! `/etc/docker/plugins/NAME.spec` holds `tcp://HOST:PORT`; `NAME.json` beside it holds an `https://` address and
+//! `/etc/docker/plugins/NAME.spec` holds `tcp://HOST:PORT`; `NAME.json` next to it holds an `https://` address and
 //! the TLS files, in the Engine's own form. The Engine speaks TLS only to `https://`: with `tcp://` it would speak
 //! plain HTTP to whatever else the file says.
 //!
 //! Promises that a file is whole or not there (written aside, then renamed); that leftovers of the other kinds,
-//! with nobody behind them, go, because they would win over ours or mislead people; that nobody's live driver is
-//! pushed aside; and that on exit only what is still as we wrote it is removed. It makes and removes no live
+//! with nobody behind them, go, because they would win over ours or mislead people; that another program's live
+//! driver is never displaced; and that on exit only what is still as we wrote it is removed. It makes and removes no live
 //! socket, and opens no listener. Call [`announce`] once the listeners are open, and before serving.
 
 use serde::Serialize;
@@ -29,7 +29,7 @@ const LONGEST_NAME: usize = 64;
 const KNOCK: Duration = Duration::from_millis(500);
 /// How long a name in such a file may take to become addresses.
 const LOOKUP: Duration = Duration::from_secs(2);
-/// Of a leftover file so many bytes are read, and of its addresses so many are tried.
+/// How many bytes of a leftover file are read, and how many of its addresses are tried.
 const LONGEST_FILE: u64 = 64 << 10;
 const MOST_ADDRESSES: usize = 4;
 
@@ -76,7 +76,7 @@ pub struct TlsClient {
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// Why the Engine cannot be told.
+/// Why a driver cannot be announced to the Engine.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
     /// Not a name for a driver.
@@ -113,14 +113,14 @@ pub enum DiscoveryError {
     },
 }
 
-/// A file that tells the Engine where we are; nothing for a socket, which tells by itself.
+/// The file that announces us to the Engine; none for a socket, which needs no file.
 #[derive(Debug)]
 #[must_use = "withdraw it at the end, or the file stays"]
 pub struct Announcement {
     written: Option<(PathBuf, Vec<u8>)>,
 }
 
-/// Tells the Engine that `name` is `served`, and clears away what would tell it otherwise. `ours` are the
+/// Announces to the Engine that `name` is `served`, and removes files that say otherwise. `ours` are the
 /// addresses at which this very process listens, so that a file pointing there is not taken for another's.
 ///
 /// # Errors
@@ -252,7 +252,7 @@ impl std::str::FromStr for DriverName {
     }
 }
 
-/// Looks at a file by which the Engine would find `name`: false if there is none, true if nobody but us is
+/// Checks a file by which the Engine would find `name`: false if it does not exist, true if only we are
 /// behind it.
 fn is_stale(name: &DriverName, path: &Path, ours: &[SocketAddr]) -> Result<bool, DiscoveryError> {
     let live = |address: String| DiscoveryError::Live { name: name.clone(), path: path.to_owned(), address };
@@ -264,7 +264,7 @@ fn is_stale(name: &DriverName, path: &Path, ours: &[SocketAddr]) -> Result<bool,
         Ok(found) if found.file_type().is_socket() => {
             return if socket_lives(path) { Err(live(path.display().to_string())) } else { Ok(true) };
         }
-        // A socket's name that is no socket is nothing to the Engine.
+        // The Engine ignores a `.sock` file that is not a socket.
         Ok(_) if path.extension().is_some_and(|kind| kind == "sock") => return Ok(false),
         Ok(_) => {}
     }
@@ -283,7 +283,7 @@ fn is_stale(name: &DriverName, path: &Path, ours: &[SocketAddr]) -> Result<bool,
     }
 }
 
-/// Reads a file; nothing of what is none, as reading that might never end.
+/// Reads a regular file only: reading anything else might never end.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     if fs::metadata(path)?.is_file() {
@@ -292,7 +292,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The addresses of `HOST:PORT`. Whoever knows names may be away while the host starts, so it is not waited for without end.
+/// The addresses of `HOST:PORT`. The resolver may be down while the host starts, so the wait is bounded.
 fn addresses(authority: &str) -> Vec<SocketAddr> {
     if let Ok(address) = authority.parse() {
         return vec![address];
@@ -300,13 +300,13 @@ fn addresses(authority: &str) -> Vec<SocketAddr> {
     let (name, (sender, found)) = (authority.to_owned(), mpsc::channel());
     thread::spawn(move || {
         let addresses = name.to_socket_addrs().map(|found| found.take(MOST_ADDRESSES).collect());
-        // Nobody waits any more.
+        // The receiver gave up.
         let _ = sender.send(addresses.unwrap_or_default());
     });
     found.recv_timeout(LOOKUP).unwrap_or_default()
 }
 
-/// The address in a `.spec` or `.json` file; something that nobody answers at if there is none.
+/// The address in a `.spec` or `.json` file; an address where nothing answers if it has none.
 fn address_in(text: &str) -> String {
     let text = text.trim();
     match serde_json::from_str::<serde_json::Value>(text) {
@@ -318,22 +318,22 @@ fn address_in(text: &str) -> String {
 fn socket_lives(path: &Path) -> bool {
     match knock(path) {
         Ok(()) => true,
-        // A queue that is full, or a file that is not for us: somebody is there.
+        // A full backlog, or a file that we may not open: another process is there.
         Err(error) => !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound),
     }
 }
 
-/// Whether somebody answers at `found` who is not this process.
+/// Whether another process answers at `found`.
 fn answers_for_another(found: SocketAddr, ours: &[SocketAddr]) -> bool {
     if ours.contains(&found) {
         return false;
     }
     let stream = match TcpStream::connect_timeout(&found, KNOCK) {
         Ok(stream) => stream,
-        // Here nothing is lost on the way: somebody's queue is full.
+        // On loopback nothing gets lost: a process listens with a full backlog.
         Err(error) => return error.kind() == io::ErrorKind::TimedOut && found.ip().is_loopback(),
     };
-    // Whoever calls an address of this very machine calls from that address.
+    // A connection to an address of this machine comes from that same address.
     let (Ok(from), Ok(to)) = (stream.local_addr(), stream.peer_addr()) else { return false };
     let at_home = from.ip() == to.ip();
     let any = |ours: &SocketAddr| ours.ip().is_unspecified() && ours.port() == to.port();

@@ -143,7 +143,7 @@ fn what_was_changed_since_is_not_removed() {
     let path = at.leave(at.places.spec(&at.name), "tcp://192.0.2.2:9090");
     announcement.withdraw().unwrap();
     assert_eq!(fs::read_to_string(path).unwrap(), "tcp://192.0.2.2:9090");
-    // And what is gone already is no error.
+    // Removing what is already gone is not an error.
     let announcement = at.tcp("192.0.2.1:9090").unwrap();
     fs::remove_file(announcement.path().unwrap()).unwrap();
     announcement.withdraw().unwrap();
@@ -252,7 +252,7 @@ fn the_usual_places_are_the_engines() {
     assert_eq!(places.json(&name), Path::new("/etc/docker/plugins/gipam.json"));
 }
 
-/// Runs this beside the test, which fails where it does not end.
+/// Runs this on a thread; the test fails if it does not end.
 fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, done) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(work()));

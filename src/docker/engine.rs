@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Why the Engine could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no answer.
+    /// It did not answer.
     #[error("the Engine at {} cannot be reached: {source}", socket.display())]
     Silent {
         /// Its socket.
@@ -31,7 +31,7 @@ pub enum Error {
         /// Why.
         source: ClientError,
     },
-    /// It refuses.
+    /// It refused.
     #[error("the Engine at {} answered {path} with status {status}", socket.display())]
     Refused {
         /// Its socket.
@@ -41,7 +41,7 @@ pub enum Error {
         /// Its status.
         status: u16,
     },
-    /// It says something else.
+    /// Its answer cannot be parsed.
     #[error("cannot parse the Engine's answer to {path}: {why}")]
     Unclear {
         /// What was asked.
@@ -74,7 +74,7 @@ impl NetworkJson {
         self.config_only != Some(true)
     }
 
-    /// Docker's own IPAM drivers: what lives in those networks is not asked of anybody else.
+    /// Docker's own IPAM drivers: no other driver serves those networks.
     fn has_builtin_ipam(&self) -> bool {
         let driver = self.ipam.as_ref().and_then(|ipam| ipam.driver.as_deref());
         matches!(driver, Some("default" | "null"))
@@ -191,7 +191,7 @@ struct InfoJson {
 }
 
 impl InfoJson {
-    /// Which Engine it is, if it says so.
+    /// Which Engine it is, if it identifies itself.
     fn identity(&self) -> Option<EngineIdentity> {
         let said = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Box::from);
         Some(EngineIdentity { id: said(&self.id)?, root: said(&self.root)? })
@@ -209,7 +209,7 @@ pub async fn lists(socket: &Path) -> Result<Lists, Error> {
             None => (network, false),
             Some(id) => match get::<NetworkJson>(socket, &format!("/networks/{id}")).await {
                 Ok(inspected) => (inspected, true),
-                // It goes away just now; what it held is alive until a later look lacks it.
+                // It is just being removed; what it held counts as alive until a later look lacks it.
                 Err(Error::Refused { status: 404, .. }) => (network, false),
                 Err(error) => return Err(error),
             },
@@ -265,7 +265,7 @@ fn address(text: Option<&str>) -> Result<Option<IpAddr>, String> {
     alone.parse().map(Some).map_err(|_| text.to_owned())
 }
 
-/// A name is free text (P33): what it says is shown, and never more than that.
+/// A name is free text (P33): it is shown, and nothing else depends on it.
 fn named(name: Option<String>) -> String {
     text::name(&name.unwrap_or_default()).into_owned()
 }
@@ -345,7 +345,7 @@ fn locate(network: &mut Network) {
 }
 
 /// Where a dockerd ended while its driver was away, or was killed, its stopped containers go on naming the addresses that
-/// they had. One that is being started is no witness either: the network shows its endpoint.
+/// they had. One that is being started does not prove anything either: the network shows its endpoint.
 fn holds_what_it_names(container: &ContainerJson) -> bool {
     !matches!(container.state.as_deref(), Some("created" | "exited" | "dead"))
 }

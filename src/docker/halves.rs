@@ -1,7 +1,7 @@
-//! IPv6 halves that were refused: Docker asks for the IPv4 address of an endpoint first, and where IPv6 is refused it gives the
-//! endpoint up and never releases the other half (P20).
+//! IPv6 halves that were refused: Docker asks for the IPv4 address of an endpoint first, and where IPv6 is refused it abandons
+//! the endpoint and never releases the other half (P20).
 //!
-//! Promises: bounded and short-lived, in memory only: what is forgotten here is found by repair. Says what was refused and when;
+//! Promises: bounded and short-lived, in memory only: what is forgotten here is found by repair. Records what was refused and when;
 //! the plan decides whether a lease is the other half.
 
 use std::collections::VecDeque;
@@ -18,13 +18,13 @@ const MOST: usize = 256;
 /// How long each is kept.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// The halves that were refused lately; shared by all doors.
+/// The halves that were refused lately; shared by all listeners.
 #[derive(Debug, Default)]
 pub struct Halves(Mutex<VecDeque<(Instant, Half)>>);
 
 impl Halves {
     /// What is to be remembered of this request, should it be refused: who it is of. A PoolID of IPv6 has its prefix in it; one
-    /// taken over from old books does not, and is not remembered.
+    /// from an old lease file does not, and is not remembered.
     pub fn of_v6(request: &AddressRequest) -> Option<(Option<SmolStr>, Mac)> {
         let is_half = !request.gateway && request.id.contains(':');
         request.mac.filter(|_| is_half).map(|mac| (request.name.clone(), mac))

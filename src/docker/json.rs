@@ -1,7 +1,7 @@
-//! JSON in which no object says the same thing twice.
+//! JSON without duplicate keys.
 //!
-//! Promises: reads what `serde_json` reads, but a key that stands twice in one object is an error: whoever reads the first
-//! one and whoever reads the last one would do different things. Texts without escapes are borrowed from the bytes.
+//! Promises: reads what `serde_json` reads, but a key that occurs twice in one object is an error: a reader of the first
+//! one and a reader of the last one would do different things. Texts without escapes are borrowed from the bytes.
 //! Knows nothing of fields.
 
 use std::borrow::Cow;
@@ -10,7 +10,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
-/// Up to so many entries are compared with each other; more are sorted first.
+/// Up to this many entries are compared pairwise; more are sorted first.
 const FEW: usize = 8;
 
 /// A value read strictly.
@@ -26,12 +26,12 @@ pub(super) enum Strict<'a> {
     Other(Value),
 }
 
-/// The entries of an object, as they stood.
+/// The entries of an object, in order.
 #[derive(Debug)]
 pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Strict<'a>)>);
 
 impl<'a> Object<'a> {
-    /// What stands under this key, if it is there and not null.
+    /// The value of this key, if it exists and is not null.
     pub(super) fn get(&self, key: &str) -> Option<&Strict<'a>> {
         let (_, value) = self.0.iter().find(|(other, _)| other == key)?;
         (!matches!(value, Strict::Other(Value::Null))).then_some(value)

@@ -1,8 +1,8 @@
 //! THE WIRE: path, request, ledger, JSON. libnetwork's remote IPAM protocol as real Engines speak it.
 //!
 //! Promises: seven fixed paths, POST only; every refusal is HTTP 4xx/5xx with the text under `Err` and `Error`; a
-//! release reaches the ledger at the first poll, so that a caller who leaves cannot lose it; a grant that was not
-//! delivered is taken back; what a web browser sends is refused. Calls no Docker API (P5: that deadlocks). Does not decide.
+//! release reaches the ledger at the first poll, so that a caller who leaves cannot lose it; an undelivered grant
+//! is undone; what a web browser sends is refused. Calls no Docker API (P5: that deadlocks). Does not decide.
 
 mod browsers;
 mod callers;
@@ -32,16 +32,16 @@ use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
 use crate::text;
 
 const JSON: &str = "application/json";
-/// What is no method is cut here where it is remembered.
+/// An unknown method is remembered up to this length.
 const LONGEST_METHOD: usize = 100;
 
 /// Looks at what this host uses: routes, addresses, nameservers.
 pub type Look = fn() -> Arc<[InUse]>;
 
-/// What is proven dead now; whoever repairs puts it there.
+/// What is proven dead now; repair writes it.
 pub type Proofs = Arc<RwLock<Arc<Dead>>>;
 
-/// One driver name: what Docker calls at one door.
+/// One driver name: what Docker calls at one listener.
 #[derive(Debug)]
 pub struct Driver {
     /// For the log.
@@ -52,19 +52,19 @@ pub struct Driver {
     pub pools: Option<Arc<[String]>>,
     /// The capability.
     pub requires_mac_address: bool,
-    /// What dockerd may call this door.
+    /// The host names that dockerd may use for this listener.
     pub names: Names,
     /// What this host uses, asked where gipam chooses a subnet.
     pub look: Look,
     /// What repair has proven dead, for explicit requests.
     pub proofs: Proofs,
-    /// Told when somebody comes.
+    /// Called when a request comes.
     pub asked: Arc<Notify>,
-    /// Who called; shared by all doors.
+    /// The recorded callers; shared by all listeners.
     pub callers: Arc<Callers>,
-    /// Shared by all doors.
+    /// Shared by all listeners.
     pub halves: Arc<Halves>,
-    /// Shared by all doors.
+    /// Shared by all listeners.
     pub counters: Arc<Counters>,
 }
 
@@ -132,7 +132,7 @@ impl Driver {
         }
         if !constant.is_empty() {
             // dockerd's first call comes before it starts any container (P2): what is alive now has outlived another one. If
-            // it cannot be written down, the first request that grants something tries again.
+            // it cannot be recorded, the first request that grants something tries again.
             let _ = self.callers.saw(request.peer).await;
             return Response::new(200, JSON, constant);
         }
@@ -197,7 +197,7 @@ impl Driver {
         }
     }
 
-    /// An explicit request may take the place of what is proven dead, and whoever is known again that of their own.
+    /// An explicit request may replace what is proven dead, and an identified holder may replace its own dead lease.
     fn with_proofs(&self, asked: PlanRequest) -> PlanRequest {
         let dead = || self.proofs.read().map(|proofs| proofs.clone()).unwrap_or_default();
         match asked {

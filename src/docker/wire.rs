@@ -28,7 +28,7 @@ const ENDPOINT_NAME: &str = "com.docker.network.endpoint.name";
 const ENDPOINT_MAC: &str = "com.docker.network.endpoint.macaddress";
 /// libnetwork's label for next-fit.
 const SERIAL: &str = "com.docker.network.ipam.serial";
-/// Of a longer message so many characters are kept at its beginning ...
+/// How many characters of a longer message are kept at its beginning ...
 const MESSAGE_HEAD: usize = 1_500;
 /// ... and at its end.
 const MESSAGE_TAIL: usize = 500;
@@ -46,7 +46,7 @@ pub fn capabilities(requires_mac_address: bool) -> String {
     json!({ "RequiresMACAddress": requires_mac_address, "RequiresRequestReplay": false }).to_string()
 }
 
-/// Whether nothing was said (P8).
+/// Whether the body was empty (P8).
 pub fn is_blank(bytes: &[u8]) -> bool {
     bytes.trim_ascii().is_empty()
 }
@@ -60,7 +60,7 @@ fn invalid(text: String) -> Error {
 }
 
 impl<'a> Body<'a> {
-    /// Decodes a body. An empty one is what dockerd sends when it repeats a lost call (P8): it says nothing.
+    /// Decodes a body. An empty one is what dockerd sends when it repeats a lost call (P8): it carries no fields.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         if is_blank(bytes) {
             return Err(invalid(
@@ -71,7 +71,7 @@ impl<'a> Body<'a> {
         }
         let broken =
             |why: &dyn fmt::Display| invalid(format!("the body is not JSON ({why}); nothing was changed"));
-        // Looked at once as a whole: else each text in it is.
+        // Checked once as a whole; otherwise each string in it would be.
         let text = str::from_utf8(bytes).map_err(|error| broken(&error))?;
         match serde_json::from_str(text) {
             Ok(Strict::Object(fields)) => Ok(Self(fields)),
@@ -164,7 +164,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// RequestPool. `in_use` is left empty: who has it fills it in.
+    /// RequestPool. `in_use` is left empty; the caller fills it in.
     pub fn subnet_request(&self, pools: Option<Arc<[String]>>) -> Result<SubnetRequest, Error> {
         let space = self.space()?;
         let family = if self.flag("V6")? { Family::V6 } else { Family::V4 };
@@ -256,7 +256,7 @@ fn shown(text: &str) -> String {
     text::cut(text, SHOWN).into_owned()
 }
 
-/// A name as it is kept, see [`text::name`]; an empty one is none.
+/// A name as it is kept, see [`text::name`]; an empty name counts as absent.
 pub fn tidy_name(name: &str) -> Option<SmolStr> {
     (!name.is_empty()).then(|| text::name(name).into())
 }

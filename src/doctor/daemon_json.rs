@@ -1,4 +1,4 @@
-//! The addresses that Docker gives by itself, or was told of: `daemon.json`, flags of dockerd, and what is built in.
+//! The addresses that Docker uses by itself: those in `daemon.json`, in dockerd's flags, and built in.
 //!
 //! Promises: the file is read as dockerd reads it (UTF-8, or UTF-16 with its mark; the last of two equal keys counts;
 //! names of keys as they are written), and what dockerd would refuse is said; every key that takes addresses counts. Flags
@@ -18,13 +18,13 @@ const CHECK: &str = "Docker's own pools";
 const FILE: &str = "/etc/docker/daemon.json";
 /// Keys of Docker's own subnets; a prefix each.
 const SUBNETS: [&str; 4] = ["bip", "bip6", "fixed-cidr", "fixed-cidr-v6"];
-/// Keys of single addresses that somebody has.
+/// Keys with a single address that is in use.
 const ADDRESSES: [&str; 3] = ["default-gateway", "default-gateway-v6", "ip"];
 /// Keys of several such.
 const LISTS: [&str; 3] = ["dns", "host-gateway-ips", "host-gateway-ip"];
 /// The key of the pools.
 const POOLS: &str = "default-address-pools";
-/// From what Docker cuts networks where nobody says anything; an Engine from 27 on adds a /48 of `fd00::/8` of its own.
+/// The pools from which Docker cuts networks by default; an Engine from 27 on adds a /48 of `fd00::/8` of its own.
 const BUILT_IN: [&str; 7] = [
     "172.17.0.0/16",
     "172.18.0.0/16",
@@ -34,7 +34,7 @@ const BUILT_IN: [&str; 7] = [
     "172.28.0.0/14",
     "192.168.0.0/16",
 ];
-/// Where the unit may lie, and what is added to it; the first has the say.
+/// Where the unit may lie, with its drop-ins; the first one counts.
 const UNITS: [&str; 3] = ["/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
 
 /// What Docker has, and where that is written.
@@ -63,7 +63,11 @@ pub(super) fn check(report: &mut Report, place: &Place, pools: &[PoolSettings]) 
     };
     own.take_flags(&flags);
     for why in &own.refused {
-        report.warning(CHECK, why.clone(), "correct it: dockerd does not start with it (dockerd --validate)");
+        report.warning(
+            CHECK,
+            why.clone(),
+            "correct it: dockerd refuses to start with it (dockerd --validate)",
+        );
     }
     if !own.pools {
         let built_in = BUILT_IN.iter().filter_map(|text| Prefix::parse(text));
@@ -85,7 +89,7 @@ pub(super) fn check(report: &mut Report, place: &Place, pools: &[PoolSettings]) 
     }
 }
 
-/// Says what is in both; whether there is anything.
+/// Reports overlaps; returns whether it found any.
 fn compare(report: &mut Report, own: &Own, pools: &[PoolSettings]) -> bool {
     let bases = || {
         pools.iter().flat_map(|pool| {
@@ -101,7 +105,7 @@ fn compare(report: &mut Report, own: &Own, pools: &[PoolSettings]) -> bool {
                 let advice = "both may give the same addresses: set default-address-pools in daemon.json to other prefixes";
                 report.warning(CHECK, found, advice);
             } else {
-                report.wrong(CHECK, found, "take it out there or here: both would give the same addresses");
+                report.wrong(CHECK, found, "remove it there or here: both would give the same addresses");
             }
         }
     }
@@ -109,7 +113,7 @@ fn compare(report: &mut Report, own: &Own, pools: &[PoolSettings]) -> bool {
         for (pool, base) in bases().filter(|(_, base)| base.contains_address(*address)) {
             clashes = true;
             let found = format!("{address} of {from} lies in pool {} ({base})", pool.name);
-            let advice = format!("a container could be given it; keep it out: gipam reserve {address}");
+            let advice = format!("a container could get it; reserve it: gipam reserve {address}");
             report.warning(CHECK, found, advice);
         }
     }
@@ -123,7 +127,7 @@ impl Own {
             self.refused.push(format!("{file} is neither UTF-8 nor UTF-16 with its mark"));
             return;
         };
-        // dockerd takes an empty file for none.
+        // dockerd treats an empty file as absent.
         if text.trim().is_empty() {
             return;
         }
@@ -158,7 +162,7 @@ impl Own {
                 for entry in entries {
                     match entry.as_str() {
                         Some(text) => self.address(&from, text),
-                        None => self.refused.push(format!("{from}: {entry} is not a text")),
+                        None => self.refused.push(format!("{from}: {entry} is not a string")),
                     }
                 }
             }

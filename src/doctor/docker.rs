@@ -1,4 +1,4 @@
-//! The Docker Engine: its version and what that means here, and who is started first.
+//! The Docker Engine: its version and what that means here, and the start order.
 //!
 //! Promises: reads `/version` over the API socket and two files; what an Engine can do is what was seen of it (the
 //! version table of the protocol, `docs/`), by major version.
@@ -55,7 +55,7 @@ pub(super) fn ipvlan(report: &mut Report, config: &Config) {
     let asks = config.drivers.iter().filter(|driver| driver.requires_mac_address);
     let asks: Vec<&str> = asks.map(|driver| driver.name.as_str()).collect();
     let Some(socket) = config.gc.engine.as_ref().filter(|_| !asks.is_empty()) else { return };
-    // {"driver":["ipvlan"]}, encoded. That the Engine does not answer is said elsewhere.
+    // {"driver":["ipvlan"]}, encoded. A missing Engine is reported elsewhere.
     let path = "/networks?filters=%7B%22driver%22%3A%5B%22ipvlan%22%5D%7D";
     let Ok(reply) = request_blocking(socket, "GET", path, Vec::new(), PATIENCE) else { return };
     let networks: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
@@ -87,7 +87,7 @@ pub(super) fn boot_order(report: &mut Report, place: &Place) {
     }
     let Some(unit) = UNITS.iter().find_map(|folder| place.text(&format!("{folder}/gipam.service"))) else {
         let advice = "install the unit; see docs/install.md";
-        return report.warning(CHECK, "there is no gipam.service: nothing starts gipam at boot", advice);
+        return report.warning(CHECK, "gipam.service is not installed: nothing starts gipam at boot", advice);
     };
     let before = unit
         .lines()

@@ -1,6 +1,6 @@
-//! gipam itself: its configuration, its books and their disk, its daemon, its doors.
+//! gipam itself: its configuration, its books and their disk, its daemon, its listeners.
 //!
-//! Promises: reads the books as any view does, beside a running daemon; asks a door only who it is.
+//! Promises: reads the books as any view does, also while a daemon runs; asks a listener only for its identity.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -14,11 +14,11 @@ use crate::server::client::{ClientError, request_blocking};
 use crate::store::Reader;
 use crate::store::log_size::{LONG, log_in_use};
 
-/// How long a door may take to say who it is.
+/// How long a listener may take to identify itself.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// What to do where nobody may ask an Engine.
+/// Advice where no Engine is configured.
 pub(super) const NO_ENGINE: &str = "set gc.engine, so that what Docker loses is found";
-/// Less room than this beside the books is too little for long.
+/// Less free space than this on the disk of the books is a warning.
 const ROOM: u64 = 64 << 20;
 
 /// What was configured, and from where.
@@ -60,7 +60,7 @@ fn whole(report: &mut Report, path: &Path, configured: Vec<PoolSettings>) -> Vec
         }
         Err(crate::store::Error::Absent(_)) => {
             let advice = "they are made at the first start; --file PATH names others";
-            report.warning("books", format!("there are none at {}", path.display()), advice);
+            report.warning("books", format!("no books found at {}", path.display()), advice);
             configured
         }
         Err(error) => {
@@ -71,16 +71,17 @@ fn whole(report: &mut Report, path: &Path, configured: Vec<PoolSettings>) -> Vec
     }
 }
 
-/// Room beside the books, and the size of their log.
+/// Free space on the disk of the books, and the size of their WAL.
 fn disk(report: &mut Report, books: &Path) {
     let directory = books.ancestors().skip(1).find(|directory| directory.is_dir());
     let Some(space) = directory.and_then(|directory| rustix::fs::statvfs(directory).ok()) else {
-        return report.unknown("disk", format!("the room beside {} cannot be seen", books.display()));
+        return report
+            .unknown("disk", format!("cannot read the free space on the disk of {}", books.display()));
     };
     let free = space.f_bavail.saturating_mul(space.f_frsize);
-    let found = format!("{} MiB free beside the books", free >> 20);
+    let found = format!("{} MiB free on the disk of the books", free >> 20);
     if free < ROOM {
-        report.wrong("disk", found, "make room: on a full disk new addresses are refused");
+        report.wrong("disk", found, "free some space: on a full disk gipam refuses new addresses");
     } else {
         report.well("disk", found);
     }
@@ -98,7 +99,10 @@ pub(super) fn daemon(report: &mut Report, admin: &Path) -> Option<serde_json::Va
         Ok(reply) if reply.status == 200 => {
             let status: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
             let text = |key: &str| status[key].as_str().unwrap_or("?").to_owned();
-            report.well("daemon", format!("gipam {} runs since {}", text("version"), text("started")));
+            report.well(
+                "daemon",
+                format!("gipam {} has been running since {}", text("version"), text("started")),
+            );
             if let Some(error) = status["last_error"].as_str() {
                 let advice = "see its log: journalctl -u gipam";
                 report.warning(
@@ -118,14 +122,14 @@ pub(super) fn daemon(report: &mut Report, admin: &Path) -> Option<serde_json::Va
         }
         Err(ClientError::Unreachable { path, .. }) => {
             let advice = "start it: systemctl start gipam, or gipam serve";
-            report.wrong("daemon", format!("none listens at {}", path.display()), advice);
+            report.wrong("daemon", format!("no daemon listens at {}", path.display()), advice);
         }
         Err(error) => report.wrong("daemon", error.to_string(), "see its log: journalctl -u gipam"),
     }
     None
 }
 
-/// The daemon behind this socket and what it says of itself: its books, its doors, its Engine. Answers its pools.
+/// The daemon behind this socket and its own status: its books, listeners, Engine. Answers its pools.
 pub(super) fn of_daemon(report: &mut Report, admin: &Path) -> Vec<PoolSettings> {
     let Some(status) = daemon(report, admin) else { return Vec::new() };
     let path = Path::new(status["books"].as_str().unwrap_or_default());
@@ -172,12 +176,12 @@ fn filling(report: &mut Report, rows: &serde_json::Value) {
             (None, pool, family) => format!("pool {} ({})", pool.unwrap_or("?"), family.unwrap_or("?")),
         };
         let found = format!("{what} is {}% full (warn_at is {}%)", row["percent"], row["warn_at"]);
-        let advice = "remove what is not used any more, or give more room; warn_at says when this is said";
+        let advice = "remove what is unused, or enlarge it; warn_at sets the threshold";
         report.warning("filling", found, advice);
     }
 }
 
-/// Whether everybody is told of what happens.
+/// Whether all hooks get their events.
 fn hooks(report: &mut Report, rows: &serde_json::Value) {
     for row in rows.as_array().into_iter().flatten() {
         let text = |key: &str| row[key].as_str().unwrap_or("?").to_owned();
@@ -185,13 +189,17 @@ fn hooks(report: &mut Report, rows: &serde_json::Value) {
         let waiting = row["behind"].as_u64().unwrap_or(0);
         if row["last_error"].is_string() {
             let found = format!(
-                "fails since {}, {waiting} events wait: {}",
+                "failing since {}, {waiting} events queued: {}",
                 text("failing_since"),
                 text("last_error")
             );
-            report.warning(&check, found, "mend what it calls; it is told everything then (docs/hooks.md)");
+            report.warning(
+                &check,
+                found,
+                "fix what it calls; queued events are then delivered (docs/hooks.md)",
+            );
         } else {
-            report.well(&check, format!("told up to {}, {waiting} events wait", row["upto"]));
+            report.well(&check, format!("delivered up to {}, {waiting} events queued", row["upto"]));
         }
     }
 }
@@ -208,32 +216,28 @@ pub(super) fn doors(report: &mut Report, config: &Config) {
             DoorSettings::Unix { path } => {
                 socket(report, &check, path);
                 if !there.is_empty() {
-                    let found = format!("{} is there too, left over from TCP", there.join(", "));
-                    report.warning(
-                        &check,
-                        found,
-                        "remove it: Docker would use it if the socket were not there",
-                    );
+                    let found = format!("{} is left over from TCP", there.join(", "));
+                    report.warning(&check, found, "remove it: without the socket, Docker would use it");
                 }
             }
             DoorSettings::Tcp { address, .. } if there.is_empty() => {
-                let found = format!("no plugin file tells Docker of {address}");
+                let found = format!("no plugin file announces {address} to Docker");
                 report.wrong(&check, found, "start gipam: it writes the file when it listens");
             }
             DoorSettings::Tcp { .. } => {
-                report.well(&check, format!("Docker is told by {}", there.join(", ")))
+                report.well(&check, format!("Docker finds it through {}", there.join(", ")))
             }
         }
     }
 }
 
-/// A plugin socket: who is behind it.
+/// A plugin socket: which program listens on it.
 fn socket(report: &mut Report, check: &str, path: &Path) {
     let shown = path.display();
     match std::fs::symlink_metadata(path) {
         Err(_) => {
             let advice = "start gipam, or enable gipam.socket";
-            return report.wrong(check, format!("there is no socket {shown}"), advice);
+            return report.wrong(check, format!("socket {shown} does not exist"), advice);
         }
         Ok(found) if !found.file_type().is_socket() => {
             return report.wrong(check, format!("{shown} is not a socket"), "move it away, and start gipam");
@@ -245,8 +249,8 @@ fn socket(report: &mut Report, check: &str, path: &Path) {
             report.well(check, format!("an IPAM driver answers at {shown}"));
         }
         Ok(reply) => {
-            let found = format!("what answers at {shown} is no IPAM driver (status {})", reply.status);
-            report.wrong(check, found, "another plugin has the name: choose another with --name");
+            let found = format!("what answers at {shown} is not an IPAM driver (status {})", reply.status);
+            report.wrong(check, found, "another plugin uses this name: choose another with --name");
         }
         Err(ClientError::Unreachable { .. }) => {
             report.wrong(

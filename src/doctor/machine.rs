@@ -47,7 +47,7 @@ pub(super) fn routes(report: &mut Report, pools: &[PoolSettings]) {
         if inside.is_empty() {
             report.well(&check, "nothing else on this machine uses it");
         } else {
-            report.well(&check, format!("passed over, since this machine uses it: {}", inside.join(", ")));
+            report.well(&check, format!("not offered, because this machine uses it: {}", inside.join(", ")));
         }
         if is_public(base) {
             report.unknown(
@@ -78,7 +78,7 @@ pub(super) fn forwarding(report: &mut Report, place: &Place, pools: &[PoolSettin
             report,
             place,
             "net.ipv4.ip_forward",
-            "IPv4 to and from containers is not forwarded (dockerd sets it, unless told not to)",
+            "IPv4 to and from containers is not forwarded (dockerd enables it by default)",
         );
     }
     if !has(Family::V6) {

@@ -1,7 +1,7 @@
 //! `gipam doctor`: is this host fit for the driver, and what is there to do.
 //!
 //! Promises: looks only, changes nothing, needs no daemon; every finding that is not well says what to do; what cannot
-//! be seen from here is said to be unknown, never guessed. Runs as the person who asks, with that person's rights.
+//! be seen from here is reported as unknown, never guessed. Runs with the rights of the person who calls it.
 
 mod daemon_json;
 mod docker;
@@ -106,7 +106,7 @@ pub fn examine(flags: &Options, surroundings: &Surroundings, place: &Place) -> V
     let config = match Config::outline(flags, surroundings) {
         Ok(config) => config,
         Err(error) => {
-            let advice = "mend it; gipam config check FILE names every mistake";
+            let advice = "fix it; gipam config check FILE lists every mistake";
             report.wrong("configuration", error.to_string(), advice);
             return report.0;
         }
@@ -114,7 +114,7 @@ pub fn examine(flags: &Options, surroundings: &Surroundings, place: &Place) -> V
     match Config::load(flags, surroundings) {
         Ok(config) => gipam::configuration(&mut report, &config),
         Err(error) => {
-            let advice = "mend it, then gipam reload: until then that hook is told of nothing; or ask as root, if only root may read it";
+            let advice = "fix it, then gipam reload: until then that hook gets no events; or run this as root, if only root may read it";
             report.wrong("configuration", error.to_string(), advice);
         }
     }

@@ -22,9 +22,9 @@ use crate::text;
 const NEVER: i32 = 65;
 /// How much of standard error is kept.
 const KEPT: usize = 500;
-/// How long what was said is waited for after the end.
+/// How long to wait for standard error after the end.
 const AFTER: Duration = Duration::from_millis(50);
-/// What systemd told the daemon, and nobody else.
+/// Variables that systemd sets for the daemon alone.
 const OURS_ALONE: [&str; 7] = [
     "NOTIFY_SOCKET",
     "LISTEN_PID",
@@ -41,7 +41,7 @@ struct Group(Option<Pid>);
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // Its failure means that nobody is left.
+            // It fails if no process is left.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
@@ -50,7 +50,7 @@ impl Drop for Group {
 /// Runs it with this event.
 pub(super) async fn run(words: &[String], hook: &str, event: &Event, limit: Duration) -> Result<(), Failure> {
     let later = Failure::Later;
-    let (program, arguments) = words.split_first().ok_or_else(|| later("there is no command".to_owned()))?;
+    let (program, arguments) = words.split_first().ok_or_else(|| later("the command is empty".to_owned()))?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.process_group(0).kill_on_drop(true);
@@ -75,10 +75,10 @@ pub(super) async fn run(words: &[String], hook: &str, event: &Event, limit: Dura
                 quoted(&said)
             )));
         }
-        Ok(Err(error)) => return Err(later(format!("{program} cannot be waited for: {error}"))),
+        Ok(Err(error)) => return Err(later(format!("cannot wait for {program}: {error}"))),
         Ok(Ok(status)) => status,
     };
-    // It was reaped: its number may be another's from now on. What it left behind is its own business.
+    // It was reaped: its id may be reused from now on. What it left running is not our concern.
     group.0 = None;
     let failed = || format!("{program} ended with {status}{}", quoted(&said));
     match status.code() {
@@ -100,12 +100,12 @@ async fn end(child: &mut Child, line: &[u8], said: &mut Vec<u8>) -> std::io::Res
             () = &mut listening => ended.await,
         }
     };
-    // What stands in the pipe still; somebody whom it left behind may hold the pipe open.
+    // What is still in the pipe; a process that it left behind may hold the pipe open.
     let _ = timeout(AFTER, listen(errors.as_mut(), said)).await;
     status
 }
 
-/// A program that does not care for its input is none the worse.
+/// A program may ignore its input.
 async fn write(input: Option<ChildStdin>, line: &[u8]) {
     if let Some(mut input) = input {
         let _ = input.write_all(line).await;
@@ -122,7 +122,7 @@ async fn listen(errors: Option<&mut ChildStderr>, said: &mut Vec<u8>) {
     }
 }
 
-/// What was said, for the end of a message.
+/// What it wrote to standard error, for the end of a message.
 fn quoted(said: &[u8]) -> String {
     let text = String::from_utf8_lossy(said);
     match text.trim() {

@@ -1,7 +1,7 @@
 //! One hook's courier: reads the log, delivers in order, remembers how far.
 //!
-//! Promises: an event is delivered before the next one is tried, and again until it succeeds, unless it is said that it never
-//! will: then it is reported and passed over; between two failures it waits, longer each time, up to a minute; while nothing is left to be told it waits for the ledger's news and does not
+//! Promises: an event is delivered before the next one is tried, and retried until it succeeds, unless the hook says that it never
+//! will: then it is reported and skipped; between two failures it waits, longer each time, up to a minute; while nothing is undelivered it waits for the ledger's signal and does not
 //! wake up by itself. Never asks the ledger for anything that a request could wait for, but to keep its cursor.
 
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// And at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Who tells one hook.
+/// Delivers to one hook.
 pub(super) struct Courier {
     pub(super) hook: Hook,
     pub(super) books: PathBuf,
@@ -80,7 +80,7 @@ impl Courier {
     async fn take(&mut self, page: Page) {
         for event in page.events.iter().filter(|event| event.event == "gap") {
             tracing::warn!(
-                "hook {}: entries {} to {} of the history were pruned before it was told of them; see history in the \
+                "hook {}: entries {} to {} of the history were pruned before they were delivered; see history in the \
                  configuration",
                 self.hook.name,
                 event.first.unwrap_or_default(),
@@ -123,7 +123,7 @@ impl Courier {
         }
     }
 
-    /// Until it succeeds, or until it is said that it never will.
+    /// Until it succeeds, or until the hook says that it never will.
     async fn deliver(&self, events: &[Event]) {
         match self.insist(events).await {
             Ok(()) => self.state.well(events.len() as u64),
@@ -143,7 +143,7 @@ impl Courier {
         }
     }
 
-    /// Sends them until they are taken; why they never will be, if so.
+    /// Sends them until they are accepted; returns why they never will be, if so.
     async fn insist(&self, events: &[Event]) -> Result<(), String> {
         let mut wait = FIRST_WAIT;
         loop {
@@ -153,8 +153,8 @@ impl Courier {
                 Err(Failure::Later(text)) => text,
             };
             let what = match events {
-                [event] => format!("telling it of {}", described(event)),
-                [first, .., last] => format!("telling it of {} to {}", described(first), described(last)),
+                [event] => format!("delivering {}", described(event)),
+                [first, .., last] => format!("delivering {} to {}", described(first), described(last)),
                 [] => return Ok(()),
             };
             self.state.failed(&what, self.hidden(&text), clock::now());
@@ -163,7 +163,7 @@ impl Courier {
         }
     }
 
-    /// What others said, without what they were called with.
+    /// Foreign text without the secrets of the hook's own command or URL.
     fn hidden(&self, text: &str) -> String {
         text::cut(&self.hook.target.hide(text), LONGEST_TEXT).into_owned()
     }

@@ -1,7 +1,7 @@
-//! How far each hook has been told, in the books.
+//! How far delivery to each hook has got, in the books.
 //!
 //! Promises: a cursor is written after the delivery and through the ledger, so a crash between the two repeats an event
-//! and loses none; what hooks nobody configures any more had is forgotten. A cursor that cannot be written now is written
+//! and loses none; cursors of hooks that are not configured any more are forgotten. A cursor that cannot be written now is written
 //! with the next one.
 
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ impl Cursors {
         let (_, newest) = reader.log_ends()?;
         for (name, number) in numbers.iter_mut().filter(|(_, number)| **number > newest) {
             // Without a history its numbers may start again; earlier events were delivered.
-            tracing::debug!("hook {name}: goes on at {newest} instead of {number}");
+            tracing::debug!("hook {name}: continues at {newest} instead of {number}");
             *number = newest;
         }
         Ok(Self { ledger, numbers: Mutex::new(numbers) })
@@ -51,19 +51,19 @@ impl Cursors {
         let wanted: Numbers = begin.iter().map(cursor).collect();
         if wanted != *numbers {
             if let Err(error) = self.write(&wanted).await {
-                tracing::warn!("how far hooks were told is not in the books: {error}");
+                tracing::warn!("cannot save how far hooks got: {error}");
             }
             *numbers = wanted;
         }
         numbers.clone()
     }
 
-    /// This hook was told everything up to this number.
+    /// Everything up to this number was delivered to this hook.
     pub(super) async fn advance(&self, name: &str, number: u64) {
         let mut numbers = self.numbers.lock().await;
         numbers.insert(name.to_owned(), number);
         if let Err(error) = self.write(&numbers).await {
-            tracing::debug!("hook {name}: that it was told up to {number} is not in the books: {error}");
+            tracing::debug!("hook {name}: cannot save that it got up to {number}: {error}");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::store::by_hand::OF_RANGES;
 use crate::store::events::{Entry, QUIET};
 use crate::store::{Error, Reader};
 
-/// What happened, or what was not told.
+/// What happened, or what was not delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Event {
     /// Its number in the history; none for events that are not in it.
@@ -44,7 +44,7 @@ pub struct Event {
     pub network: Option<String>,
     /// Why it was released, or the evidence of repair.
     pub why: Option<String>,
-    /// Of a gap: the first number that nobody was told of.
+    /// Of a gap: the first undelivered number.
     pub first: Option<u64>,
     /// And the last.
     pub last: Option<u64>,
@@ -82,7 +82,7 @@ impl Event {
         }
     }
 
-    /// These numbers left the history before they were told.
+    /// These numbers left the history before they were delivered.
     fn gap(first: u64, last: u64, now: Millis) -> Self {
         Self {
             id: Some(last),

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! Promises: every event of the history is delivered at least once, in order, to each hook that wants it, whatever crashes
-//! when, but for one that can never be taken, which is said and counted; what was pruned before it was delivered is said, never
+//! when, except one that the hook permanently rejects, which is logged and counted; what was pruned before delivery is reported as a gap, never
 //! left out silently. All of it runs on a thread of its own:
-//! no request waits for a hook. While nothing is left to be told, nothing wakes up.
+//! no request waits for a hook. While nothing is undelivered, nothing wakes up.
 
 mod command;
 mod courier;
@@ -43,7 +43,7 @@ use crate::config::Hook;
 use crate::ledger::Ledger;
 use crate::store::{self, Reader};
 
-/// Events that stand in no history and wait for one hook; beyond them the newest are dropped.
+/// Events outside the history that wait for one hook; beyond them the newest are dropped.
 const WAITING: usize = 64;
 
 /// Messages to the thread.
@@ -95,15 +95,15 @@ impl Hooks {
         answer.await.map_err(|_| stopping())?
     }
 
-    /// Tells of something that stands in no history.
+    /// Sends an event that is not in the history.
     pub fn tell(&self, event: Event) {
-        // A thread that has ended tells nobody.
+        // If the thread has ended, the event is lost.
         let _ = self.orders.send(Order::Tell(Box::new(event)));
         self.turns.send_modify(|turns| *turns += 1);
     }
 
-    /// Follows what no commit tells of: a hook falls sick or is well again, hooks are others, something that stands in
-    /// no history is told.
+    /// Follows changes without a commit: a hook starts failing or recovers, hooks are reconfigured, an event outside the
+    /// history is sent.
     pub fn follow(&self) -> watch::Receiver<u64> {
         self.turns.subscribe()
     }
@@ -113,14 +113,14 @@ impl Hooks {
         let _ = self.orders.send(Order::Stop);
     }
 
-    /// How each hook does. Reads the books.
+    /// The state of each hook. Reads the books.
     pub fn report(&self) -> Vec<Report> {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner).clone();
         states.iter().map(|state| state.report(&self.books)).collect()
     }
 }
 
-/// One hook at work.
+/// One running hook.
 struct Running {
     hook: Hook,
     state: Arc<State>,
@@ -210,7 +210,7 @@ impl Desk {
                 && running.told.try_send(event.clone()).is_err()
             {
                 tracing::warn!(
-                    "hook {}: too much waits for it; {} is not told",
+                    "hook {}: its queue is full; {} is not delivered",
                     running.hook.name,
                     event.event
                 );

@@ -1,6 +1,6 @@
 //! TLS to a webhook: the handshake, and what went wrong with it in words that help.
 //!
-//! Promises: nothing is sent to somebody whose certificate was not checked; each way in which that commonly goes wrong has a
+//! Promises: nothing is sent before the server's certificate was checked; each way in which that commonly goes wrong has a
 //! message of its own, which says what to change. What the other side wrote is escaped and cut. Reads no files.
 
 use rustls::pki_types::UnixTime;
@@ -16,7 +16,7 @@ use crate::plan::settings::rfc3339;
 /// How much of the names in a certificate stands in a message.
 const KEPT: usize = 200;
 
-/// Why nothing was said over TLS. The first words say it all: `gipam status` may have room for no more.
+/// Why the TLS connection failed. The first words carry the reason: `gipam status` may cut the rest.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Failure {
     #[error(
@@ -124,7 +124,7 @@ fn date(time: UnixTime) -> String {
     rfc3339(time.as_secs().saturating_mul(1000))
 }
 
-/// Whether they do not like what we have shown, or miss it.
+/// Whether the server rejects our certificate, or requires one.
 const fn is_about_us(alert: AlertDescription) -> bool {
     matches!(
         alert,

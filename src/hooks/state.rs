@@ -1,6 +1,6 @@
 //! How each hook does: for `gipam status`, `gipam doctor` and the metrics.
 //!
-//! Promises: cheap to write, safe to read at any time; a sick hook is logged once, and once when it is well again.
+//! Promises: cheap to write, safe to read at any time; a failing hook is logged once, and once when it recovers.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +32,7 @@ pub(super) struct State {
     failures: AtomicU64,
     passed_over: AtomicU64,
     trouble: Mutex<Option<Trouble>>,
-    /// How often a hook fell sick or was well again.
+    /// How often a hook started failing or recovered.
     turns: watch::Sender<u64>,
 }
 
@@ -41,17 +41,17 @@ pub(super) struct State {
 pub struct Report {
     /// Its name.
     pub name: String,
-    /// Whom it tells.
+    /// What it calls.
     pub target: String,
-    /// It was told everything up to this number of the history.
+    /// Everything up to this number of the history was delivered.
     pub upto: u64,
-    /// Events that it was not told yet, if they could be counted.
+    /// Undelivered events, if they could be counted.
     pub behind: Option<u64>,
     /// Events delivered since the daemon started or the hook was changed.
     pub delivered: u64,
     /// Deliveries that failed.
     pub failures: u64,
-    /// Events that it never takes, and that were passed over.
+    /// Events that it permanently rejects and that were skipped.
     pub passed_over: u64,
     /// Since when it fails, if it does.
     pub failing_since: Option<String>,
@@ -75,12 +75,12 @@ impl State {
         }
     }
 
-    /// Nothing up to here is left to be told.
+    /// Everything up to here is delivered.
     pub(super) fn reached(&self, number: u64) {
         self.upto.store(number, Ordering::Relaxed);
     }
 
-    /// A delivery went well.
+    /// A delivery succeeded.
     pub(super) fn well(&self, events: u64) {
         self.delivered.fetch_add(events, Ordering::Relaxed);
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -93,7 +93,7 @@ impl State {
     /// An event can never be delivered: logged each time, because no hook gets it.
     pub(super) fn passed_over(&self, what: &str, text: &str) {
         self.passed_over.fetch_add(1, Ordering::Relaxed);
-        tracing::error!("hook {}: {what} is passed over, it was never told: {text}", self.name);
+        tracing::error!("hook {}: {what} is skipped and never delivered: {text}", self.name);
         self.turns.send_modify(|turns| *turns += 1);
     }
 
@@ -118,7 +118,7 @@ impl State {
         }
     }
 
-    /// How it does; what is left is counted in the books.
+    /// Its state; undelivered events are counted in the books.
     pub(super) fn report(&self, books: &Path) -> Report {
         let upto = self.upto.load(Ordering::Relaxed);
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();

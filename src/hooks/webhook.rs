@@ -70,7 +70,7 @@ async fn call(url: &Url, tls: Option<&Tls>, request: &[u8]) -> Result<(u16, Stri
     let broken = |error: io::Error| {
         let failure = tls.and_then(|tls| secure::failure(&error, url, tls));
         failure.map_or_else(
-            || format!("{} gave no proper answer: {error}", url.shown()),
+            || format!("{} gave an invalid answer: {error}", url.shown()),
             |failure| failure.to_string(),
         )
     };
@@ -78,7 +78,7 @@ async fn call(url: &Url, tls: Option<&Tls>, request: &[u8]) -> Result<(u16, Stri
         return Err(secure::Failure::Files(why.clone()).to_string());
     }
     let stream = TcpStream::connect(url.address).await;
-    let stream = stream.map_err(|error| format!("{} cannot be reached: {error}", url.address))?;
+    let stream = stream.map_err(|error| format!("cannot reach {}: {error}", url.address))?;
     match tls {
         None => exchange(stream, request).await.map_err(broken),
         Some(tls) => {
@@ -88,7 +88,7 @@ async fn call(url: &Url, tls: Option<&Tls>, request: &[u8]) -> Result<(u16, Stri
     }
 }
 
-/// The same over a connection, with or without TLS.
+/// Sends over an open connection, with or without TLS.
 async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     request: &[u8],
@@ -98,7 +98,7 @@ async fn exchange(
     let mut answer = Vec::new();
     loop {
         match status(&answer).map_err(io::Error::other)? {
-            // A word in between, such as 100: the answer follows.
+            // An interim answer such as 100; the final one follows.
             Some((100..=199, length)) => drop(answer.drain(..length)),
             Some((status @ 200..=299, _)) => return Ok((status, String::new())),
             Some((status, length)) => {
@@ -110,7 +110,7 @@ async fn exchange(
             None if answer.len() > MAX_HEAD => return Err(io::Error::other("its head is too long")),
             None => match stream.read_buf(&mut answer).await {
                 Ok(0) => return Err(io::Error::other(EARLY)),
-                // The same over TLS, without a goodbye.
+                // A TLS connection that ended without close_notify.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Err(io::Error::other(EARLY));
                 }

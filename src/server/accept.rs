@@ -1,6 +1,6 @@
 //! Accepting connections, and stopping without losing any.
 //!
-//! Promises that an error of `accept` neither ends the daemon nor makes it spin. A door with all its connections in use
+//! Promises that an error of `accept` neither ends the daemon nor makes it spin. A listener with all its connections in use
 //! closes those that send no request, the longest silent first, each at a moment when no request can be on its way; new
 //! connections wait in the kernel meanwhile. The end is orderly: the socket file goes first, so that no new client comes;
 //! clients that have connected are served; then connections end, each at a moment when no request can be on its way.
@@ -21,16 +21,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-/// Time between two checks for silent connections while a door is full.
+/// Time between two checks for silent connections while a listener is full.
 const CROWDED: Duration = Duration::from_millis(50);
-/// This fraction of a door's connections gives way at a time: more than a few hundred slow clients can take again before
+/// This fraction of a listener's connections is closed at a time: more than a few hundred slow clients can reopen before
 /// an honest one is served.
 const SHARE: usize = 4;
 
 /// Time between two tries when the system has no descriptor or memory left for a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Empty while all is well; then the moment until which what is in flight may still be finished.
+/// Empty while running; at shutdown, the deadline for what is in flight.
 pub(super) type Stop = watch::Receiver<Option<Instant>>;
 
 type Serving = Pin<Box<dyn Future<Output = Drained> + Send>>;
@@ -43,19 +43,19 @@ pub struct Drained {
     pub cut_off: usize,
 }
 
-/// Any number of doors, each with its own handler and limits.
+/// Any number of listeners, each with its own handler and limits.
 #[derive(Default)]
 pub struct Server {
     rooms: Vec<Room>,
 }
 
 impl Server {
-    /// No doors yet.
+    /// Without listeners.
     pub fn new() -> Server {
         Server::default()
     }
 
-    /// Adds an open door.
+    /// Adds an open listener.
     pub fn add<H: Handler>(&mut self, listener: Listener, handler: Arc<H>, limits: Limits) {
         self.rooms.push(Box::new(move |stop| {
             let room = Accepting::new(listener, handler, limits)?;
@@ -63,7 +63,7 @@ impl Server {
         }));
     }
 
-    /// Serves all doors until `shutdown` is ready, and then for `deadline` at most until what is in flight is
+    /// Serves all listeners until `shutdown` is ready, and then for `deadline` at most until what is in flight is
     /// finished: no connection is accepted any more, answers say `Connection: close`, idle connections are
     /// closed, socket files are removed. Runs on the current runtime, of whatever kind, which must have time
     /// and I/O enabled.
@@ -85,7 +85,7 @@ impl Server {
     }
 }
 
-/// One door being served.
+/// One listener being served.
 struct Accepting<H> {
     socket: Watched,
     listener: Listener,
@@ -217,7 +217,7 @@ impl<H: Handler> Accepting<H> {
                 self.connections.spawn(connection::serve(stream, peer, delivery, handler, limits, stop));
             }
             Accepted::Tcp(stream, address) => {
-                // Both only make things better; a socket that refuses them still works.
+                // Both are optimisations; a socket that refuses them still works.
                 let _ = stream.set_nodelay(true);
                 let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
                 let peer = Peer::Tcp(address);
@@ -232,7 +232,7 @@ impl<H: Handler> Accepting<H> {
                     let shaken = tokio::select! {
                         biased;
                         shaken = shaking => shaken,
-                        // Others wait, and nothing was asked yet.
+                        // Other connections wait, and this one has not sent a request yet.
                         () = delivery.nudged() => return,
                     };
                     match shaken {
@@ -288,7 +288,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Waits for the shutdown, and returns until when there is time. A server that is dropped has none left.
+/// Waits for the shutdown, and returns until when there is time. A dropped server has no time left.
 pub(super) async fn stopped(stop: &mut Stop) -> Instant {
     match stop.wait_for(Option::is_some).await {
         Ok(until) => until.unwrap_or_else(Instant::now),

@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 client over a UNIX socket, for commands that talk to a running daemon.
 //!
-//! Promises one request, one answer, within one time limit, and an error that tells "nobody is there" from
+//! Promises one request, one answer, within one time limit, and an error that distinguishes "nothing listens" from
 //! "you may not" from "it does not answer". It keeps no connection, follows no redirect, repeats nothing.
 
 use super::exchange::root;
@@ -27,10 +27,10 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-/// Why there is no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// There is no socket, or nobody listens on it.
+    /// The socket does not exist, or nothing listens on it.
     #[error("no daemon is listening on {}: {error}; is it running?", path.display())]
     Unreachable {
         /// The socket.
@@ -48,7 +48,7 @@ pub enum ClientError {
         #[source]
         error: io::Error,
     },
-    /// Somebody is there, but does not answer in time. What was asked for may have been done.
+    /// The daemon does not answer in time. What was asked for may have been done.
     #[error("the daemon on {} did not answer within {limit:?}; what was asked for may have been done", path.display())]
     Timeout {
         /// The socket.
@@ -56,7 +56,7 @@ pub enum ClientError {
         /// The limit.
         limit: Duration,
     },
-    /// The connection broke, or what came was no answer. What was asked for may have been done.
+    /// The connection broke, or the answer was not valid HTTP. What was asked for may have been done.
     #[error("the daemon on {} gave an invalid answer ({why}); what was asked for may have been done", path.display())]
     Broken {
         /// The socket.
@@ -92,7 +92,7 @@ pub async fn request(
         .unwrap_or_else(|_| Err(ClientError::Timeout { path: socket.to_owned(), limit }))
 }
 
-/// The same for callers without a runtime; it must not be called from within one.
+/// [`request`] for callers without a runtime; must not be called from within one.
 ///
 /// # Errors
 /// See [`request`].
@@ -144,7 +144,7 @@ pub async fn follow(socket: &Path, path: &str, mut part: impl FnMut()) -> Result
             let why = format!("status {}", answer.status().as_u16());
             return Err(ClientError::Broken { path: socket.to_owned(), why });
         }
-        // Whatever happened before the answer began is in no piece of it.
+        // No piece of it covers what happened before the answer began.
         part();
         let mut body = answer.into_body();
         while let Some(piece) = body.frame().await {
@@ -175,7 +175,7 @@ async fn exchange(socket: &Path, request: hyper::Request<Full<Bytes>>) -> Result
             .map_err(|error| ClientError::Broken { path: path(), why: root(&*error) })?;
         Ok(Reply { status, body: Vec::from(body.to_bytes()) })
     };
-    // The connection is driven beside the answer; its own end says nothing that the answer does not say.
+    // The connection is driven in a task of its own; its result adds nothing to the answer.
     let mut answer = std::pin::pin!(answer);
     tokio::select! {
         biased;

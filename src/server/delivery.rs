@@ -1,6 +1,6 @@
-//! Where one connection stands, and whether its answer can still be taken back.
+//! Where one connection stands, and whether its answer can still be withdrawn.
 //!
-//! One [`Delivery`] is shared by the three who see something of a connection: the gate (bytes, ends, errors),
+//! One [`Delivery`] is shared by the three parts that see something of a connection: the gate (bytes, ends, errors),
 //! the exchange (requests and answers) and the connection's own task (time, shutdown). It holds the one fact
 //! none of them has alone: whether an answer has been given of which no byte has gone to the kernel.
 //!
@@ -38,11 +38,11 @@ pub(super) enum Outlet {
     Open,
     /// Not an answer to a request: the library's own bare error page. Drop it; the owner words a better one.
     Unasked,
-    /// The connection is dead, or the answer was taken back.
+    /// The connection is dead, or the answer was withdrawn.
     Dead,
 }
 
-/// What the HTTP library is to be told of an end that the gate has read.
+/// What the HTTP library should see of an end of file that the gate has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     /// The connection has ended.
@@ -74,11 +74,11 @@ struct State {
     requests: u64,
     /// Bytes of a next request came before the answer to this one was out.
     ahead: bool,
-    /// The client is gone, or our answer was taken back.
+    /// The client is gone, or our answer was withdrawn.
     dead: bool,
     /// To be closed when idle, from then on; answers say `Connection: close`.
     retiring: Option<Instant>,
-    /// Others wait for this place: a client that sends no request soon loses it.
+    /// Other connections wait: a client that does not send a request is soon closed.
     hurried: bool,
     /// We told the kernel to take no more from the client: an end of file is our own doing.
     deaf: bool,
@@ -96,7 +96,7 @@ struct State {
 /// See the top of this file.
 pub(super) struct Delivery {
     state: Mutex<State>,
-    /// The door wants the connection's task to look at the clock now.
+    /// The listener wants the connection's task to look at the clock now.
     nudge: Notify,
 }
 
@@ -104,7 +104,7 @@ pub(super) struct Delivery {
 /// one: its client may be about to write it, and would not get a second chance (P8).
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
-/// At a full door a client has this time to say all of a request: dockerd writes it in one piece, as soon as it is connected.
+/// At a full listener, a client has this time to say all of a request: dockerd writes it in one piece, as soon as it is connected.
 pub(super) const CROWDED_GRACE: Duration = Duration::from_millis(300);
 
 /// How often the clock of a connection is looked at when nothing can become overdue.
@@ -220,7 +220,7 @@ impl Delivery {
             return false;
         }
         if state.more {
-            // The handler is at work still, as far as anybody can see.
+            // The handler still counts as at work.
             state.enter(Phase::Handling);
             return false;
         }
@@ -229,7 +229,7 @@ impl Delivery {
         state.retiring.is_some()
     }
 
-    /// The gate: the connection is dead. An answer of which nothing was written is undone now.
+    /// The gate: the connection is dead. An answer without a written byte is undone now.
     pub(super) fn died(&self) {
         let mut state = self.state();
         state.dead = true;
@@ -245,7 +245,7 @@ impl Delivery {
             Phase::Handling | Phase::Answered | Phase::Answering if state.deaf => return Ending::OurOwn,
             Phase::Body if !state.held_back => {
                 state.held_back = true;
-                // What we closed ourselves says nothing of the client.
+                // What we closed ourselves says nothing about the client.
                 state.dead = !state.deaf;
                 return Ending::HoldBack;
             }
@@ -273,7 +273,7 @@ impl Delivery {
         self.state().retiring.get_or_insert_with(Instant::now);
     }
 
-    /// The door: since when a request, or the rest of one, is waited for, and whether one ever came; none while the
+    /// The listener: since when a request, or the rest of one, is waited for, and whether one ever came; none while the
     /// connection is at work, on its way out, or too young to be judged.
     pub(super) fn waits(&self) -> Option<(bool, Instant)> {
         let state = self.state();
@@ -285,7 +285,7 @@ impl Delivery {
         (is_slow && !state.hurried).then_some((state.requests > 0, state.since))
     }
 
-    /// The door: others need the place of this connection; close it as soon as no request can be on its way, and refuse
+    /// The listener: others need this connection's slot; close it as soon as no request can be on its way, and refuse
     /// what has not come whole. The time that it has already been silent counts.
     pub(super) fn give_way(&self) {
         let mut state = self.state();
@@ -299,7 +299,7 @@ impl Delivery {
         }
     }
 
-    /// The task: resolves when the door wants it to look.
+    /// The task: resolves when the listener wants it to look.
     pub(super) async fn nudged(&self) {
         self.nudge.notified().await;
     }
@@ -344,7 +344,7 @@ impl Delivery {
         state.linger && !state.dead
     }
 
-    /// The task: do others wait for this place?
+    /// The task: do others wait for this slot?
     pub(super) fn is_hurried(&self) -> bool {
         self.state().hurried
     }

@@ -1,4 +1,4 @@
-//! The doors: where to listen, and what that needs.
+//! Listeners: where to listen, and what that needs.
 //!
 //! Promises that [`Door::open`] either listens, with everything in place, or changes nothing and says which
 //! path or address stood in the way. It serves nothing: see [`super::Server`].
@@ -39,7 +39,7 @@ pub enum Door {
     },
 }
 
-/// Why a door does not open. Every message names the path or the address.
+/// Why a listener does not open. Every message names the path or the address.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
     /// Another process listens there.
@@ -95,13 +95,13 @@ pub enum DoorError {
     },
 }
 
-/// An open door: clients can connect, and wait in the kernel until it is served.
+/// An open listener: clients can connect, and wait in the kernel until it is served.
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: Socket,
     /// The socket file to remove at the end; none for TCP and for what was inherited.
     pub(super) file: Option<unix::SocketFile>,
-    /// Made by somebody else, who may go on using it after us.
+    /// Made by systemd, which may go on using it after us.
     pub(super) inherited: bool,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
 }

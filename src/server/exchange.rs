@@ -44,7 +44,7 @@ impl<H: Handler> Exchange<H> {
                     fields: wanted(&head.headers, H::FIELDS),
                 };
                 let response = self.handler.handle(request).await;
-                // From here to the return there is no point at which this future could be dropped.
+                // From here to the return this future cannot be dropped.
                 // Of an answer without a body nothing comes later.
                 self.give(if bare { Response { later: None, ..response } } else { response }, false)
             }

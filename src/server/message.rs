@@ -1,4 +1,4 @@
-//! What passes through a door: requests, answers, who asked, and what is refused before a handler sees it.
+//! What passes through a listener: requests, answers, the caller's identity, and what is refused before a handler sees it.
 //!
 //! Promises plain owned data with no type of an HTTP library in it, so that handlers can be tested without
 //! sockets. Times are [`Duration`]s, sizes are bytes.
@@ -191,7 +191,7 @@ pub struct Limits {
     pub head: Duration,
     /// Time for the body, from the end of the head. Default 10 s.
     pub body: Duration,
-    /// Time for the client to take an answer, without any progress. Default 30 s. There is no limit on the
+    /// Time for the client to take an answer, without any progress. Default 30 s. Nothing limits the
     /// time that a handler takes (P4: dockerd waits for ever).
     pub answer: Duration,
     /// How long a connection may stay open without a request. Default 5 min: dockerd itself closes after

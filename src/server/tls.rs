@@ -38,7 +38,7 @@ pub(super) fn configure(
     let chain = certificates(certificate)?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, error))?;
     let mut config = builder.with_single_cert(chain, secret).map_err(|error| {
-        DoorError::Tls(format!("{} and {} do not fit: {error}", certificate.display(), key.display()))
+        DoorError::Tls(format!("{} and {} do not match: {error}", certificate.display(), key.display()))
     })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))

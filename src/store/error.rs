@@ -37,7 +37,7 @@ pub enum Error {
     },
     /// A row that cannot be understood: never guess.
     #[error(
-        "the books {path} are damaged: {what}; they were left untouched: restore a backup, or mend them with sqlite3"
+        "the books {path} are damaged: {what}; they were left untouched: restore a backup, or repair them with sqlite3"
     )]
     Damaged {
         /// The file.
@@ -46,10 +46,10 @@ pub enum Error {
         what: String,
     },
     /// There are none.
-    #[error("there are no books at {0}")]
+    #[error("no books found at {0}")]
     Absent(PathBuf),
     /// A path that somebody mistyped, or a disk that is not mounted.
-    #[error("there is no directory {} for {}; correct the path, or make the directory: mkdir -p {}",
+    #[error("the directory {} of {} does not exist; correct the path, or create it: mkdir -p {}",
         directory.display(), path.display(), directory.display())]
     NoDirectory {
         /// The file.

@@ -175,7 +175,7 @@ pub(super) fn number_in(prefix: Prefix, text: &str) -> Clear<u128> {
 pub(super) fn space(text: &str) -> Clear<Space> {
     Space::parse(text)
         .filter(|_| !text.is_empty())
-        .ok_or_else(|| Unclear(format!("{text:?} is no address space")))
+        .ok_or_else(|| Unclear(format!("{text:?} is not an address space")))
 }
 
 pub(super) fn mac(text: &str) -> Clear<Mac> {
@@ -184,7 +184,7 @@ pub(super) fn mac(text: &str) -> Clear<Mac> {
     for byte in &mut mac {
         let part =
             parts.next().filter(|part| part.len() == 2).and_then(|part| u8::from_str_radix(part, 16).ok());
-        *byte = part.ok_or_else(|| Unclear(format!("{text:?} is no MAC")))?;
+        *byte = part.ok_or_else(|| Unclear(format!("{text:?} is not a MAC")))?;
     }
     Ok(mac)
 }
@@ -240,7 +240,7 @@ fn known(prefix: Prefix, row: &Row<'_>) -> Result<Clear<(u128, Record)>, rusqlit
     let (since, generation): (i64, i64) = (row.get(7)?, row.get(8)?);
     Ok((|| {
         let address = number_in(prefix, address)?;
-        let kind = Kind::parse(kind_text).ok_or_else(|| Unclear(format!("{kind_text:?} is no kind")))?;
+        let kind = Kind::parse(kind_text).ok_or_else(|| Unclear(format!("{kind_text:?} is not a kind")))?;
         let record = Record {
             leased,
             kind,
@@ -263,7 +263,7 @@ fn key(row: &Row<'_>) -> Result<Clear<Change>, rusqlite::Error> {
         let family = match family.as_str() {
             "v4" => Family::V4,
             "v6" => Family::V6,
-            other => return Err(Unclear(format!("{other:?} is no family"))),
+            other => return Err(Unclear(format!("{other:?} is not a family"))),
         };
         Ok(Change::KeyRemembered {
             space: space(&space_text)?,

@@ -182,7 +182,7 @@ fn copied(copy: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> Result<(), Erro
     let found = counts(&written).map_err(sqlite(aside, "counting"))?;
     // A daemon may write the source meanwhile: then the copy is of a later moment.
     if unchanged && found != rows {
-        let what = format!("of the rows {rows:?} only {found:?} came over");
+        let what = format!("of the rows {rows:?} only {found:?} were copied");
         return Err(Error::Damaged { path: copy.to_owned(), what });
     }
     Ok(())

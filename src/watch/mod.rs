@@ -116,7 +116,7 @@ impl Watch {
                     hooks.tell(event(&crossing, now));
                 }
             }
-            Err(error) => tracing::debug!("the books cannot be counted: {error}"),
+            Err(error) => tracing::debug!("cannot count subnets and addresses: {error}"),
         }
         let held = judge_log(found.log, log, now);
         say_log(books, found.log, held, log);

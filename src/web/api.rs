@@ -70,7 +70,7 @@ impl Web {
                 let books = self.books.clone();
                 beside(Box::new(move || json(&curve(&books, &picture, &query)?))).await
             }
-            _ => Err(AdminError::new(Kind::Missing, format!("there is no {path} here"))),
+            _ => Err(AdminError::new(Kind::Missing, format!("unknown path {path}"))),
         }
     }
 

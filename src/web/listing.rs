@@ -151,7 +151,7 @@ pub fn page<'a, T: Listed>(rows: &'a [T], query: &str) -> Result<Page<'a, T>, Ad
         }
     } else {
         let known = T::COLUMNS.join(", ");
-        let text = format!("there is no column {column:?}; the columns are address, {known}");
+        let text = format!("unknown column {column:?}; the columns are address, {known}");
         return Err(AdminError::new(Kind::Invalid, text));
     }
     let matching = found.len();

@@ -159,12 +159,11 @@ impl Web {
             return Response::new(421, TEXT, text);
         }
         if !strangers::is_ours(request) {
-            let text = "this was asked for by a page of another site; open the page itself\n";
+            let text = "a page of another site requested this; open the page itself\n";
             return Response::new(403, TEXT, text);
         }
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
-            return Response::new(405, TEXT, "this is for looking only: GET and HEAD\n")
-                .with_fields(ONLY_GET);
+            return Response::new(405, TEXT, "read-only: use GET or HEAD\n").with_fields(ONLY_GET);
         }
         if let Some((_, kind, text)) = ASSETS.iter().find(|(path, ..)| *path == request.path) {
             return Response::new(200, kind, *text).with_fields(KEPT);
@@ -177,7 +176,7 @@ impl Web {
             path if path.starts_with("/api/") => {
                 self.api(path, request.query.as_deref().unwrap_or_default()).await
             }
-            _ => Response::new(404, TEXT, "there is nothing here; the page is at /\n"),
+            _ => Response::new(404, TEXT, "not found; the page is at /\n"),
         }
     }
 
@@ -206,7 +205,7 @@ impl Web {
             Err(error) => (Vec::new(), Err(error)),
         };
         if let Err(error) = &census {
-            tracing::warn!("metrics: the books cannot be counted: {error}");
+            tracing::warn!("metrics: cannot count subnets and addresses: {error}");
         }
         let scrape = Scrape {
             counters: self.counters.clone(),

@@ -87,7 +87,7 @@ metrics! {
         REQUEST_SECONDS "gipam_request_duration" Histogram "seconds" ["method"]
             "From the whole request to its answer, the commit included";
         MALFORMED "gipam_malformed_requests" Counter "" []
-            "What never became a call: broken, too large or too slow";
+            "Requests that never became a call: broken, too large or too slow";
         EMPTY_BODIES "gipam_empty_bodies" Counter "" []
             "Calls without a body: how Docker repeats a call whose connection broke";
         UNDONE "gipam_undone" Counter "" []
@@ -102,8 +102,8 @@ metrics! {
         WRITABLE "gipam_books_writable" Gauge "" [] "1 if the last commit went well, 0 if not";
         SYNCED "gipam_books_last_sync_timestamp" Gauge "seconds" []
             "When the books were last synced; absent before the first commit since the start";
-        BOOKS_BYTES "gipam_books_size" Gauge "bytes" [] "Size of the books without their log";
-        WAL_BYTES "gipam_books_wal_size" Gauge "bytes" [] "Size of the log beside the books";
+        BOOKS_BYTES "gipam_books_size" Gauge "bytes" [] "Size of the books without their WAL";
+        WAL_BYTES "gipam_books_wal_size" Gauge "bytes" [] "Size of the WAL of the books";
         WAL_HELD "gipam_books_log_held" Gauge "" []
             "1 while more than 64 MiB of the log are in use because a long-running reader keeps the WAL from being reset, 0 if not";
         COUNTING_SECONDS "gipam_books_counting_duration" Gauge "seconds" []
@@ -117,17 +117,17 @@ metrics! {
         LOOKS "gipam_repair_looks" Counter "" ["outcome"] "Looks at the Engine's lists: ok or failed";
         LAST_LOOK "gipam_repair_last_look_timestamp" Gauge "seconds" [] "When the last look that succeeded was over";
         FINDINGS "gipam_repair_findings" Gauge "" ["what"]
-            "What the last look found and nobody has mended yet: leases and subnets that seem dead, networks that the books lack";
+            "What the last look found and nobody has fixed yet: leases and subnets that seem dead, networks that the books lack";
         FREED "gipam_repair_freed" Counter "" [] "Leases and subnets freed because the Engine does not know them";
         LEARNED "gipam_repair_learned" Counter "" []
             "Leases that were adopted or identified because the Engine showed them";
     }
     "Hooks" {
         HOOK_UNDELIVERED "gipam_hook_undelivered" Gauge "" ["hook"]
-            "Events that a hook was not told yet; absent while they cannot be counted";
-        HOOK_DELIVERED "gipam_hook_delivered" Counter "" ["hook"] "Events that a hook was told";
-        HOOK_FAILURES "gipam_hook_failures" Counter "" ["hook"] "Deliveries to a hook that failed and were tried again";
-        HOOK_PASSED_OVER "gipam_hook_passed_over" Counter "" ["hook"] "Events that a hook never takes and that were passed over";
+            "Events not yet delivered to a hook; absent while they cannot be counted";
+        HOOK_DELIVERED "gipam_hook_delivered" Counter "" ["hook"] "Events delivered to a hook";
+        HOOK_FAILURES "gipam_hook_failures" Counter "" ["hook"] "Deliveries to a hook that failed and were retried";
+        HOOK_PASSED_OVER "gipam_hook_passed_over" Counter "" ["hook"] "Events that a hook permanently rejected and that were skipped";
         HOOK_FAILING "gipam_hook_failing" Gauge "" ["hook"] "1 if the last delivery to a hook failed, 0 if not";
     }
     "The program" {
@@ -145,7 +145,7 @@ const BEFORE: &str = "\
 `gipam --http PORT` serves them at `/metrics`, in the OpenMetrics text format; see [page.md](page.md). Units are seconds and
 bytes, times are seconds since 1970. Counters begin at zero at each start.
 
-Subnets and addresses are counted for a scrape, in a read of the books beside everything else: at most once a second, and
+Subnets and addresses are counted for a scrape, in a read of the books that does not hold up anything else: at most once a second, and
 for at most a twentieth of the time. Only the fullest subnets are counted one by one (`metrics_subnets` in the configuration, 100
 unless set), so that the number of series has a bound: that many times four, and a few dozen others, and eight for each pool.
 

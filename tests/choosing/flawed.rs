@@ -92,7 +92,7 @@ fn through(truth: &Lists, flaw: Flaw, at: usize) -> Lists {
             let shown = network.subnets.remove(0).prefix;
             network.unlocated.push((shown.family(), shown.length()));
         }
-        Flaw::Unclear => seen.unclear.push("/info counts 3 containers and 1 are listed".into()),
+        Flaw::Unclear => seen.unclear.push("/info counts 3 containers, but 1 are listed".into()),
         Flaw::Nameless => seen.engine = None,
         Flaw::AnotherEngine => seen.engine = Some(EngineIdentity { id: "another".into(), ..engine }),
         Flaw::AnotherRoot => seen.engine = Some(EngineIdentity { root: "/mnt".into(), ..engine }),

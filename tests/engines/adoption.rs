@@ -100,7 +100,7 @@ fn lost_books(w: &mut World) {
     w.docker("rm -f second");
     w.docker("network rm n1");
     assert_eq!(w.subnets().len(), 1, "{:#?}", w.subnets());
-    assert_eq!(gipam::cli(w.engine, &["gc"]).out, "books and Engine agree");
+    assert_eq!(gipam::cli(w.engine, &["gc"]).out, "no differences between the books and the Engine");
 }
 
 fn inspected(w: &mut World) {
@@ -133,7 +133,7 @@ fn inspected(w: &mut World) {
         w.inside("gipam status").contains("n1           10.")
     });
     let again = w.inside("gipam import --inspect --apply /tmp/inspected");
-    assert!(again.contains("nothing is to be taken into the books"), "{again}");
+    assert!(again.contains("nothing to import"), "{again}");
 
     // Docker says its PoolIDs with the next containers
     w.run("--name second --network n1");

@@ -111,7 +111,8 @@ fn paused_and_restarting(w: &mut World) {
         w.until_state("loop", "restarting");
         let leases: Vec<gipam::Lease> = gipam::view(w.engine, &["leases"]);
         let endpoints = leases.iter().filter(|lease| lease.kind.as_deref() == Some("endpoint"));
-        endpoints.count() == 2 && gipam::cli(w.engine, &["gc"]).out == "books and Engine agree"
+        endpoints.count() == 2
+            && gipam::cli(w.engine, &["gc"]).out == "no differences between the books and the Engine"
     });
     w.docker("unpause still");
     assert_eq!(w.v4("still", "n1"), v4);

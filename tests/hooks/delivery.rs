@@ -241,7 +241,7 @@ fn what_was_pruned_before_it_was_told_is_told_as_a_gap() {
     let before = at.checked_sub(1).map_or(0, |before| told[before]["id"].as_u64().unwrap());
     assert_eq!(gap["first"].as_u64().unwrap(), before + 1);
     assert_eq!(gap["last"].as_u64().unwrap() + 1, told[at + 1]["id"].as_u64().unwrap());
-    assert!(house.log().contains("were pruned before it was told"), "{}", house.log());
+    assert!(house.log().contains("were pruned before they were delivered"), "{}", house.log());
     daemon.stop();
 }
 
@@ -256,7 +256,7 @@ fn hooks_follow_a_reload() {
     let with = |hooks: &str| house.configure(&(super::support::POOLS.to_owned() + hooks));
     with(&HOOK.replace("hook.sh", "other.sh"));
     let path = house.path("./other.sh").display().to_string();
-    let line = format!("hook test is changed: {path}; it goes on where it was");
+    let line = format!("hook test is changed: {path}; it continues where it was");
     assert_eq!(house.json(&["reload", "--dry-run"]), json!([line]));
     assert_eq!(hook(&daemon)["target"], house.path("./hook.sh").display().to_string());
     assert_eq!(house.json(&["reload"]), json!([line]));
@@ -266,12 +266,11 @@ fn hooks_follow_a_reload() {
     });
     assert!(other.contains("subnet_granted"), "{other}");
     with("");
-    let line = "hook test is removed: what it was not told yet is forgotten";
+    let line = "hook test is removed: its undelivered events are dropped";
     assert_eq!(house.json(&["reload"]), json!([line]));
     leases(&mut daemon.wire(), 1);
     with(HOOK);
-    let line =
-        format!("hook test is added: {}, told what comes from now on", house.path("./hook.sh").display());
+    let line = format!("hook test is added: {}, from now on", house.path("./hook.sh").display());
     assert_eq!(house.json(&["reload"]), json!([line]));
     daemon.wire().subnet(true);
     let told = until_told(&house, 3);
@@ -298,6 +297,6 @@ fn one_hook_does_not_wait_for_another() {
     let of = |check: &str| findings.iter().find(|row| row["check"] == check).unwrap();
     assert_eq!(of("hook test")["verdict"], "well", "{findings:#?}");
     assert_eq!(of("hook stuck")["verdict"], "warning", "{findings:#?}");
-    assert!(of("hook stuck")["found"].as_str().unwrap().contains("5 events wait"), "{findings:#?}");
+    assert!(of("hook stuck")["found"].as_str().unwrap().contains("5 events queued"), "{findings:#?}");
     daemon.stop();
 }

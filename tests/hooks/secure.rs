@@ -95,7 +95,7 @@ fn an_unknown_issuer_is_told_nothing_until_a_reload_names_the_right_ca() {
     house.configure(&(POOLS.to_owned() + &table(&url, "ca = \"both.pem\"")));
     assert_eq!(
         house.json(&["reload"]),
-        json!([format!("hook web is changed: {url}; it goes on where it was")])
+        json!([format!("hook web is changed: {url}; it continues where it was")])
     );
     let (_, (_, asked)) = arrived(&came);
     assert_eq!(told(&asked)[0]["event"], "subnet_granted", "what waited is told");
@@ -273,7 +273,7 @@ fn who_does_not_speak_tls_is_told_apart() {
 fn who_hangs_up_in_the_handshake_or_before_the_answer_is_told_apart() {
     let authority = Authority::new();
     let settings = Arc::new(settings(&authority.signs_loopback(), None, rustls::ALL_VERSIONS));
-    for (shakes, words) in [(false, "TLS with https://"), (true, "gave no proper answer")] {
+    for (shakes, words) in [(false, "TLS with https://"), (true, "gave an invalid answer")] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, settings) = (listener.local_addr().unwrap(), settings.clone());
         std::thread::spawn(move || {
@@ -306,12 +306,8 @@ fn of_no_use() -> Vec<(String, &'static str, &'static str, bool)> {
     let by_key = |key, toml: &str, words| (toml.to_owned(), key, words, false);
     let by_file = |key, toml: &str, words| (format!("{url}{toml}"), key, words, true);
     vec![
-        by_key(
-            "url",
-            "url = \"https://inventory.example/\"",
-            "write its address beside it: connect = \"ADDRESS\"",
-        ),
-        by_key("url", "url = \"http://inventory.example/\"", "names are not looked up"),
+        by_key("url", "url = \"https://inventory.example/\"", "add its address: connect = \"ADDRESS\""),
+        by_key("url", "url = \"http://inventory.example/\"", "does not look host names up"),
         by_key(
             "connect",
             &format!("{url}connect = \"inventory.example\""),
@@ -338,7 +334,7 @@ fn of_no_use() -> Vec<(String, &'static str, &'static str, bool)> {
             "ca = \"ca.pem\"\ncert = \"one.key\"\nkey = \"one.key\"",
             "it does not contain a certificate",
         ),
-        by_file("key", "ca = \"ca.pem\"\ncert = \"one.pem\"\nkey = \"other.key\"", "do not fit"),
+        by_file("key", "ca = \"ca.pem\"\ncert = \"one.pem\"\nkey = \"other.key\"", "do not match"),
     ]
 }
 
@@ -388,7 +384,7 @@ fn a_hook_whose_authorities_come_later_is_told_all_after_a_reload() {
     let house = hooked(&format!("https://{address}/"), "ca = \"ca.pem\"", &[]);
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
-    fails(&house, &daemon, &["no TLS yet: ", "ca.pem: No such file", "once that is mended: gipam reload"]);
+    fails(&house, &daemon, &["no TLS yet: ", "ca.pem: No such file", "once that is fixed: gipam reload"]);
     assert!(came.try_recv().is_err(), "nobody is called");
     fs::write(house.path("ca.pem"), authority.pem()).unwrap();
     assert!(house.gipam(&["reload"]).status.success());

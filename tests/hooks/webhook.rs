@@ -106,22 +106,22 @@ fn nobody_at_home_blocks_nobody() {
     let daemon = house.start();
     leases(&mut daemon.wire(), 5);
     let row = until("it fails", || Some(hook(&daemon)).filter(|row| row["last_error"].is_string()));
-    assert!(row["last_error"].as_str().unwrap().contains("cannot be reached"), "{row}");
+    assert!(row["last_error"].as_str().unwrap().contains("cannot reach"), "{row}");
     assert!(daemon.stop().success());
 }
 
 #[test]
 fn what_cannot_be_called_is_refused_where_it_is_written() {
     for (toml, words) in [
-        ("url = \"http://hooks.example/\"", "names are not looked up"),
+        ("url = \"http://hooks.example/\"", "does not look host names up"),
         ("", "either a command or a url"),
         ("command = [\"true\"]\nurl = \"http://192.0.2.7/\"", "either a command or a url"),
-        ("command = []", "is no command"),
+        ("command = []", "must be a list: the program"),
         ("command = [\"true\"]\nbatch = 3", "one event at a time"),
         ("url = \"http://192.0.2.7/\"\nbatch = 0", "give 1 to 256"),
-        ("command = [\"true\"]\nevents = [\"eaten\"]", "there is no event \"eaten\"; the events are: leased"),
+        ("command = [\"true\"]\nevents = [\"eaten\"]", "unknown event \"eaten\"; the events are: leased"),
         ("command = [\"true\"]\ntimeout = \"0\"", "above 0"),
-        ("command = [\"true\"]\n[[hook]]\nname = \"x\"\ncommand = [\"true\"]", "there are two hooks \"x\""),
+        ("command = [\"true\"]\n[[hook]]\nname = \"x\"\ncommand = [\"true\"]", "duplicate hook \"x\""),
     ] {
         let house: House = house(&format!("[[hook]]\nname = \"x\"\n{toml}\n"));
         let (code, said) = house.refuse();

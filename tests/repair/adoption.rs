@@ -94,7 +94,7 @@ async fn a_network_that_the_books_lack_is_shown_and_adopted_with_all_that_lives_
         .unwrap()
         .endpoints
         .insert("two".into(), "10.9.5.129/24".into());
-    assert_eq!(world.look().await, vec![], "books and Engine agree");
+    assert_eq!(world.look().await, vec![], "no differences between the books and the Engine");
     world.ask(Request::ReleaseSubnet { id: DOCKERS.to_owned(), generation: None }).await.unwrap();
     assert_eq!(world.held(), vec![]);
 }

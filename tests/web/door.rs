@@ -133,5 +133,5 @@ fn an_address_in_use_is_a_clear_error_at_the_start() {
     let house = House::with_toml(&TOML.replace("http = \"0\"", &format!("http = \"{}\"", site.address)));
     let (code, log) = house.refuse();
     assert_eq!(code, 1);
-    assert!(log.contains("the page's address (http) cannot be opened") && log.contains("in use"), "{log}");
+    assert!(log.contains("cannot open the page's address (http)") && log.contains("in use"), "{log}");
 }

@@ -133,9 +133,9 @@ fn twice(network: &Network, subnet: &Configured) -> Option<Twice> {
 fn left(network: &Network, subnet: &Configured, ours: bool) -> Row {
     let prefix = subnet.prefix;
     let (why, advice) = match ours {
-        true => (format!("its scope is {}: Docker asks for its addresses itself", network.scope), None),
+        true => (format!("its scope is {}: Docker manages its addresses itself", network.scope), None),
         false => (
-            format!("Docker asks the IPAM driver {:?} for it, now and later", network.ipam),
+            format!("the IPAM driver {:?} serves it, now and later", network.ipam),
             Some(format!("to keep its addresses out of dynamic choice: gipam reserve {prefix}")),
         ),
     };

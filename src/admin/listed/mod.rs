@@ -19,7 +19,7 @@ use crate::plan::listed::{Listed, Obstacle, Taken};
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Context;
 
-/// Obstacles that are told at once.
+/// How many obstacles are listed.
 const TOLD: usize = 8;
 
 /// What a file is.
@@ -205,7 +205,7 @@ fn row(listed: &Listed, outcome: &Result<Taken, Obstacle>) -> Row {
     };
     let learns = || {
         let text =
-            "Docker says the PoolID when the next container starts there; until then it is shown as #?";
+            "Docker sends the PoolID when the next container starts there; until then it is shown as #?";
         text.to_owned()
     };
     Row {

@@ -25,7 +25,7 @@ pub(super) fn read(content: &str) -> Result<File, String> {
         lines.next().ok_or("line 1: the file is empty; its first line must name the columns")?;
     let columns = columns(at, &names)?;
     let mut listed: Vec<Listed> = Vec::new();
-    // Where each address is listed, to name the first of two.
+    // Where each address is listed, to name the first of a duplicate.
     let mut seen: BTreeMap<(Prefix, u128), usize> = BTreeMap::new();
     for (at, fields) in lines {
         if fields.len() != names.len() {
@@ -39,8 +39,7 @@ pub(super) fn read(content: &str) -> Result<File, String> {
         let subnet = row.subnet(&mut listed)?;
         if let Some(lease) = row.lease(subnet.prefix)? {
             if let Some(first) = seen.insert((subnet.prefix, lease.address), at) {
-                let text =
-                    format!("{} stands on line {first} already", row.text("address").unwrap_or_default());
+                let text = format!("{} is already on line {first}", row.text("address").unwrap_or_default());
                 return Err(row.wrong("address", &text));
             }
             subnet.leases.push(lease);
@@ -49,20 +48,24 @@ pub(super) fn read(content: &str) -> Result<File, String> {
     Ok(File { listed, whole: true, ..File::default() })
 }
 
-/// Which column stands where.
+/// The position of each column.
 fn columns(at: usize, names: &[String]) -> Result<BTreeMap<&'static str, usize>, String> {
     let mut columns = BTreeMap::new();
     for (n, name) in names.iter().enumerate() {
         let wanted = name.trim().to_ascii_lowercase();
         let known = COLUMNS.into_iter().find(|column| *column == wanted).ok_or_else(|| {
-            format!("line {at}, column {}: {name:?} is not a column; known are {}", n + 1, COLUMNS.join(", "))
+            format!(
+                "line {at}, column {}: unknown column {name:?}; the columns are {}",
+                n + 1,
+                COLUMNS.join(", ")
+            )
         })?;
         if columns.insert(known, n).is_some() {
-            return Err(format!("line {at}, column {}: {known} is named twice", n + 1));
+            return Err(format!("line {at}, column {}: duplicate column {known}", n + 1));
         }
     }
     if !columns.contains_key("subnet") {
-        return Err(format!("line {at}: there is no column subnet; known are {}", COLUMNS.join(", ")));
+        return Err(format!("line {at}: column subnet is missing; the columns are {}", COLUMNS.join(", ")));
     }
     Ok(columns)
 }
@@ -98,7 +101,7 @@ impl Fields<'_> {
 
     /// The subnet of this line: one of those before, or a new one.
     fn subnet<'l>(&self, listed: &'l mut Vec<Listed>) -> Result<&'l mut Listed, String> {
-        let prefix = self.prefix("subnet")?.ok_or_else(|| self.wrong("subnet", "there is no subnet"))?;
+        let prefix = self.prefix("subnet")?.ok_or_else(|| self.wrong("subnet", "subnet is empty"))?;
         let (id, range) = (self.text("pool_id").map(str::to_owned), self.prefix("range")?);
         if let Some(range) = range.filter(|range| !prefix.contains(*range)) {
             return Err(self.wrong("range", &format!("{range} does not lie in {prefix}")));
@@ -119,10 +122,10 @@ impl Fields<'_> {
         };
         let subnet = listed.get_mut(known).ok_or_else(String::new)?;
         if id.is_some() && subnet.id.is_some() && id != subnet.id {
-            return Err(self.wrong("pool_id", &format!("another one stands on {}", subnet.place)));
+            return Err(self.wrong("pool_id", &format!("{} already has another one", subnet.place)));
         }
         if range.is_some() && subnet.range.is_some() && range != subnet.range {
-            return Err(self.wrong("range", &format!("another one stands on {}", subnet.place)));
+            return Err(self.wrong("range", &format!("{} already has another one", subnet.place)));
         }
         subnet.id = subnet.id.take().or(id);
         subnet.range = subnet.range.or(range);
@@ -133,9 +136,8 @@ impl Fields<'_> {
     fn lease(&self, prefix: Prefix) -> Result<Option<ListedLease>, String> {
         let Some(text) = self.text("address") else {
             let alone = ["kind", "holder", "mac"].into_iter().find(|column| self.text(column).is_some());
-            return alone.map_or(Ok(None), |column| {
-                Err(self.wrong(column, "it belongs to an address; there is none"))
-            });
+            return alone
+                .map_or(Ok(None), |column| Err(self.wrong(column, "it needs an address on the same line")));
         };
         let bare = text.strip_suffix(&format!("/{}", prefix.length())).unwrap_or(text);
         let address: IpAddr =
@@ -145,9 +147,9 @@ impl Fields<'_> {
         }
         let kind = self.text("kind").map(str::to_ascii_lowercase).filter(|kind| kind != "unknown");
         let kind = Kind::parse(kind.as_deref())
-            .ok_or_else(|| self.wrong("kind", "it is none of gateway, auxiliary, endpoint, unknown"))?;
+            .ok_or_else(|| self.wrong("kind", "it must be gateway, auxiliary, endpoint or unknown"))?;
         let mac = self.text("mac").map(|text| {
-            parse_mac(text).ok_or_else(|| self.wrong("mac", &format!("{text:?} is no MAC address")))
+            parse_mac(text).ok_or_else(|| self.wrong("mac", &format!("{text:?} is not a MAC address")))
         });
         Ok(Some(ListedLease {
             place: format!("line {}", self.at),
@@ -187,7 +189,7 @@ fn split(content: &str) -> Result<Vec<Line>, String> {
         }
     }
     if let Some(line) = open {
-        return Err(format!("line {line}, column {}: the quote is never closed", fields.len() + 1));
+        return Err(format!("line {line}, column {}: unclosed quote", fields.len() + 1));
     }
     fields.push(field);
     lines.push((began, fields));

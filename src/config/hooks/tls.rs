@@ -100,7 +100,7 @@ pub(super) fn read(
         Files::Read(system) => from(system).map(|(file, client)| (file, Ok(client)))?,
         Files::Serve(system) => match from(system) {
             Err(error) if is_of_a_file(&error) => {
-                (PathBuf::new(), Err(format!("{error}; once that is mended: gipam reload")))
+                (PathBuf::new(), Err(format!("{error}; once that is fixed: gipam reload")))
             }
             done => done.map(|(file, client)| (file, Ok(client)))?,
         },
@@ -263,7 +263,7 @@ mod tests {
         let (file, roots, _) = hook("", &[("system.pem", &list), ("other.pem", &one)]).unwrap();
         assert_eq!((file.as_path(), roots), (Path::new("system.pem"), 2));
         let none = hook("", &[]).unwrap_err();
-        assert!(none.contains("key hook[1].url: this system has no list of authorities"), "{none}");
+        assert!(none.contains("key hook[1].url: this system has no CA bundle"), "{none}");
         assert!(none.contains("(/missing.pem, /system.pem, /other.pem)"), "{none}");
         let odd = hook("", &[("system.pem", ODD)]).unwrap_err();
         assert!(odd.ends_with("cannot use /system.pem: it does not contain a certificate"), "{odd}");

@@ -111,7 +111,7 @@ impl Written {
         let port = self.place.port.unwrap_or(if self.secure { 443 } else { 80 });
         let address = match connect {
             None => self.place.address(port).ok_or(Problem::HookUrl {
-                why: "names are not looked up, as a hook may be what makes them; write its address beside it: connect = \"ADDRESS\"",
+                why: "gipam does not look host names up; add its address: connect = \"ADDRESS\"",
             })?,
             Some(connect) => Place::parse(connect)
                 .and_then(|place| place.address(place.port.unwrap_or(port)))

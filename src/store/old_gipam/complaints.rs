@@ -37,7 +37,7 @@ pub enum Oddity {
         second: &'static str,
     },
     /// `v` says another family than the prefix.
-    #[error("subnet {id} says v {version}, its pool is {prefix}: the prefix is right")]
+    #[error("subnet {id} says v {version}, its pool is {prefix}: the prefix counts")]
     Version {
         /// The subnet.
         id: String,
@@ -128,7 +128,7 @@ pub enum Error {
     },
     /// JSON, but none of the keys.
     #[error(
-        "this is no gipam lease file: it has none of the keys v4, v6, allocated, V4Pool, V6Pool; give the right --file"
+        "this is not a gipam lease file: it has none of the keys v4, v6, allocated, V4Pool, V6Pool; give the right --file"
     )]
     NoLeaseFile,
     /// A value of a kind that cannot stand there.

@@ -130,12 +130,11 @@ fn address(bits: u128, like: &IpNet) -> IpAddr {
 pub fn obstacles(books: &OldBooks) -> Vec<String> {
     let mut found = Vec::new();
     if books.v4.is_none() {
-        found.push(
-            "there is no IPv4 pool: the old gipam takes such a file for unreadable and starts empty".into(),
-        );
+        found
+            .push("the file has no IPv4 pool: the old gipam considers it unreadable and starts empty".into());
     }
     if books.v6.is_none() {
-        found.push("there is no IPv6 pool: the old gipam then makes no new IPv4 subnets either".into());
+        found.push("the file has no IPv6 pool: the old gipam then makes no new IPv4 subnets either".into());
     }
     for OldPool { base, size } in [books.v4, books.v6].into_iter().flatten() {
         if size <= base.prefix_len() || size >= base.max_prefix_len() {

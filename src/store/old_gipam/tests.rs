@@ -164,7 +164,7 @@ fn a_wrong_v_and_a_missing_size_are_reported() {
         oddities(text),
         [
             "v6ab is not set: subnets are taken to be /64",
-            "subnet a says v 4, its pool is 2001:db8::/64: the prefix is right"
+            "subnet a says v 4, its pool is 2001:db8::/64: the prefix counts"
         ]
     );
 }
