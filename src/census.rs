@@ -1,6 +1,6 @@
 //! How full things are, counted for metrics without rebuilding the plan.
 //!
-//! Promises: exact, by the plan's own rules; reads the books beside the ledger, keeps nothing but the counts; the
+//! Promises: exact, by the plan's own rules; reads the books without the ledger, keeps nothing but the counts; the
 //! fullest subnets one by one, all others together. At most once a second, and a twentieth of the time.
 
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ use crate::plan::settings::{Base, Millis};
 use crate::plan::{Plan, Subnet};
 use crate::store::{Error, Reader};
 
-/// Counts are at least so old before they are made anew.
+/// Counts are at least this old before they are made again.
 const FRESH: Duration = Duration::from_secs(1);
-/// Counting takes at most one part in so many of the time.
+/// Counting takes at most this fraction of the time.
 const DUTY: u32 = 20;
 
 /// One family of a pool.
@@ -202,14 +202,14 @@ pub struct Counting {
 }
 
 impl Counting {
-    /// Of these books, with so many subnets one by one.
+    /// For these books, with this many subnets counted one by one.
     pub fn new(books: PathBuf, most: usize) -> Self {
         Self { books, most, last: Mutex::new(None) }
     }
 
-    /// What there is, counted anew if it is time. Reads the books.
+    /// The counts, made again if it is time. Reads the books.
     pub fn look(&self, in_use: &[InUse]) -> Result<Arc<Census>, Error> {
-        // Who comes while it is counted waits for that count.
+        // A request that comes during a count waits for that count.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, census)) = last.as_ref()
             && at.elapsed() < FRESH.max(census.took * DUTY)

@@ -3,8 +3,8 @@
 //! Promises: everything the daemon needs is resolved and checked here, with design.md's precedence; what is wrong is
 //! named by where it stands (flag, variable, or file, line, column and key); nothing is read from the process but
 //! through [`Surroundings`], so that every rule can be tested. Paths are absolute, times are milliseconds.
-//! Does not open books, sockets or the certificates of doors, and does not say which pools the books already have: no pools
-//! here is no mistake. The certificates of hooks it reads, as a reload is to pick them up or to be refused.
+//! Does not open books, sockets or the certificates of listeners, and does not know which pools the books already have: missing pools
+//! are not a mistake here. Reads the certificates of hooks, so that a reload picks them up or is refused.
 
 use std::path::PathBuf;
 
@@ -19,6 +19,7 @@ pub mod filling;
 pub mod hooks;
 mod http;
 pub mod keys;
+pub mod keys_page;
 mod locate;
 mod options;
 mod origin;
@@ -45,7 +46,7 @@ pub use value::LogLevel;
 pub struct Config {
     /// Where the books are, or the old lease file that becomes books.
     pub file: BooksFile,
-    /// The driver names with their doors; the first is `--name`. Never empty.
+    /// The driver names with their listeners; the first is `--name`. Never empty.
     pub drivers: Vec<Driver>,
     /// Mode, owner and group of the plugin sockets.
     pub socket_access: SocketAccess,
@@ -59,7 +60,7 @@ pub struct Config {
     pub log: LogLevel,
     /// Entries of the history that the books keep; 0 = none.
     pub history: u64,
-    /// What the plan is told; `secret` is left at its default, the daemon fills it in.
+    /// The plan's settings; `secret` is left at its default, the daemon fills it in.
     pub settings: Settings,
     /// The configuration file, if there is one.
     pub document: Option<PathBuf>,
@@ -69,13 +70,13 @@ pub struct Config {
     pub gc: Gc,
     /// The page and the metrics; none unless wanted.
     pub http: Option<Http>,
-    /// From when on pools and subnets are said to fill up.
+    /// The thresholds for warnings that pools and subnets fill up.
     pub warn_at: WarnAt,
-    /// Who is told of what happens.
+    /// The hooks.
     pub hooks: Vec<Hook>,
     /// Limits of the listeners.
     pub limits: Limits,
-    /// What a person should hear at the start, one sentence each.
+    /// Warnings for the start, one sentence each.
     pub warnings: Vec<String>,
     /// Every key with its value and origin, for `gipam config show`.
     pub shown: Vec<Shown>,
@@ -144,14 +145,14 @@ pub struct Gc {
     pub engine: Option<PathBuf>,
     /// How long a lease must be seen dead before it is freed.
     pub grace: crate::plan::settings::Millis,
-    /// Subnets that this Engine does not know may be freed: there is no other.
+    /// Subnets that this Engine does not know may be freed: it is the only Engine.
     pub free_unknown_subnets: bool,
 }
 
 /// Limits of the listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time and door; further ones wait.
+    /// Connections at a time per listener; further ones wait.
     pub max_connections: usize,
 }
 
@@ -167,13 +168,13 @@ impl Config {
         resolve::resolve(flags, surroundings, resolve::Look::Into)
     }
 
-    /// The same for a start, which no hook's certificate shall hold up: a file of one that is of no use is what that hook
-    /// fails with.
+    /// As [`Config::load`], for a start, which no hook's certificate may hold up: an unusable file only makes that hook
+    /// fail.
     pub fn start(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
         resolve::resolve(flags, surroundings, resolve::Look::AsFarAsPossible)
     }
 
-    /// The same for who only looks: the files that it names need not be readable, and its hooks trust nobody.
+    /// As [`Config::load`], for commands that only read: the files that it names need not be readable, and its hooks trust no server.
     pub fn outline(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
         resolve::resolve(flags, surroundings, resolve::Look::Away)
     }

@@ -20,17 +20,17 @@
 //! 2. [`store`] keeps it on disk: SQLite, one durable transaction a batch; `store/old_gipam` reads the files of the
 //!    program that came before.
 //! 3. [`ledger`] is the only writer: a thread that drains its queue, decides, commits once, answers all.
-//! 4. [`docker`] turns dockerd's calls into requests and replies into JSON, and tells the Engine where we are.
-//! 5. [`server`] is doors and connections; it knows nothing of addresses, but it knows when an answer did not leave.
+//! 4. [`docker`] turns dockerd's calls into requests and replies into JSON, and announces the driver to the Engine.
+//! 5. [`server`] is listeners and connections; it knows nothing of addresses, but it knows when an answer did not leave.
 //! 6. [`host`] looks at this machine's routes, addresses and nameservers.
 //! 7. [`config`] makes one `Config` of flags, variables and a TOML file; [`settle`] says which pools hold when lease
 //!    files, books and configuration differ.
-//! 8. [`reconcile`] compares the books with the Engine's lists and mends what Docker lost.
+//! 8. [`reconcile`] compares the books with the Engine's lists and repairs what Docker lost.
 //! 9. [`admin`] is the daemon as people see it: views, what they change by hand, import and export.
 //! 10. [`web`] shows it to browsers and Prometheus: the page, metrics, health.
-//! 11. [`hooks`] tells programs and web addresses of what happens, from the books.
-//! 12. [`watch`] says what fills up, from a [`census`] of the books.
-//! 13. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] tells one process from the next; [`text`]
+//! 11. [`hooks`] sends events to programs and web addresses, from the books.
+//! 12. [`watch`] warns of what fills up, from a [`census`] of the books.
+//! 13. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] identifies processes; [`text`]
 //!     makes what others wrote fit to be shown; [`cli`] is what people type.
 
 pub mod admin;

@@ -1,30 +1,30 @@
-//! Processes of this machine, so that one can be told from a later one of the same number.
+//! Processes of this machine, so that a process can be distinguished from a later one with the same id.
 //!
 //! Promises: looks at `/proc` only; what cannot be read is `None`, never a guess. Start times are ticks since the boot,
 //! as field 22 of `/proc/PID/stat` counts them (proc(5)). Knows nothing of Docker.
 
 use std::fs;
 
-/// What this boot of the machine is called; no other boot has the name.
+/// The id of this boot of the machine; unique to it.
 pub fn boot() -> Option<String> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let name = text.trim();
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// When this process was started; none if there is no such process, or only its remains (a zombie).
+/// When this process was started; none if it does not exist, or is only a zombie.
 pub fn started(pid: i32) -> Option<u64> {
     started_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Whether a process runs whose name begins so; `None` where `/proc` does not show all processes. That it does is told by
-/// `witness`, a process of another user or with other rights than this one, which must be among them.
+/// Whether a process runs whose name begins like this; `None` where `/proc` does not show all processes. The check for that is
+/// `witness`, a process of another user or with other rights than this one, which must be visible.
 pub fn any_named(prefix: &str, witness: i32) -> Option<bool> {
     let (mut seen, mut found) = (false, false);
     for entry in fs::read_dir("/proc").ok()? {
         let name = entry.ok()?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        // One that ends meanwhile is none.
+        // A process that ends meanwhile does not count.
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         seen |= pid == witness;
         found |= started_in(&stat).is_some() && name_in(&stat).is_none_or(|name| name.starts_with(prefix));

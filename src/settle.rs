@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::plan::prefix::Family;
 use crate::plan::settings::{Base, PoolSettings, Settings};
 
-/// Where the pools in force come from beside the configuration.
+/// Where the pools in force come from, besides the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Below {
     /// A lease file that is just being taken over.
@@ -96,7 +96,7 @@ fn add_families(
         if has.iter().any(|(_, known)| known.base == base.base && known.size == base.size) {
             continue;
         }
-        // The one that is most likely meant.
+        // The pool that is most likely meant.
         let near = has.iter().find(|(_, known)| known.base.overlaps(base.base)).or_else(|| has.first());
         if let Some((name, known)) = near {
             warnings.push(format!(
@@ -107,7 +107,7 @@ fn add_families(
             continue;
         }
         let Some(at) = pools.iter().position(|pool| pool.name == wanted.name) else {
-            // One of this name may have been closed by hand: it does not come back by itself.
+            // A pool of this name may have been closed by hand: it is not reopened automatically.
             let standing_pools: Vec<String> =
                 pools.iter().map(|pool| format!("{} ({})", pool.name, bases(pool))).collect();
             warnings.push(format!(

@@ -6,50 +6,48 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{AdminError, Kind};
 use super::readers::Readers;
-use super::rows::{ChangedRow, FillingRow, HookRow, RefusalRow, SettingRow, Status};
+use super::rows::{ChangedRow, HookRow, SettingRow, Status};
 use super::views::View;
 use super::{changing, import, listed, meant, pools, wait};
 use crate::clock;
 use crate::config::Config;
-use crate::docker::counters::Refused;
 use crate::docker::{Counters, Look};
-use crate::hooks::{Hooks, Report};
+use crate::hooks::Hooks;
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
-use crate::plan::request::{InUse, Request as PlanRequest};
-use crate::plan::settings::{Millis, rfc3339};
+use crate::plan::request::Request as PlanRequest;
+use crate::plan::settings::Millis;
 use crate::plan::written;
 use crate::reconcile;
 use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
 use crate::store::old_gipam;
-use crate::watch::{Filling, Found, Subject, Watch};
+use crate::watch::Watch;
 
 const JSON: &str = "application/json";
 
 /// What answers at the admin socket.
 #[derive(Debug)]
 pub struct Admin {
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     books: PathBuf,
-    names: Vec<String>,
-    doors: Vec<String>,
+    pub(super) names: Vec<String>,
+    pub(super) doors: Vec<String>,
     /// The configuration in force: a reload may have read another one.
     config: watch::Receiver<Arc<Config>>,
-    counters: Arc<Counters>,
-    repair: reconcile::Handle,
-    hooks: Option<Hooks>,
-    watch: Option<Watch>,
-    look: Look,
+    pub(super) counters: Arc<Counters>,
+    pub(super) repair: reconcile::Handle,
+    pub(super) hooks: Option<Hooks>,
+    pub(super) watch: Option<Watch>,
+    pub(super) look: Look,
     reloads: mpsc::Sender<Reload>,
     readers: Readers,
-    started: Millis,
+    pub(super) started: Millis,
 }
 
 /// Asks the daemon to read its configuration again.
@@ -174,26 +172,6 @@ impl Admin {
         Self { hooks: Some(hooks), watch: Some(watch), ..self }
     }
 
-    /// What fills up, and the log.
-    pub fn watched(&self) -> Found {
-        self.watch.as_ref().map(Watch::found).unwrap_or_default()
-    }
-
-    /// Follows what changes in the status without a commit: hooks, and what fills up.
-    pub fn turns(&self) -> watch::Receiver<u64> {
-        self.hooks.as_ref().map_or_else(|| watch::Sender::new(0).subscribe(), Hooks::follow)
-    }
-
-    /// What this host uses now.
-    pub fn in_use(&self) -> Arc<[InUse]> {
-        (self.look)()
-    }
-
-    /// The state of each hook. Reads the books.
-    pub fn hooks(&self) -> Vec<Report> {
-        self.hooks.as_ref().map(Hooks::report).unwrap_or_default()
-    }
-
     async fn answer(&self, request: &Request) -> Result<Vec<u8>, AdminError> {
         let query = request.query.clone().unwrap_or_default();
         match (request.method.as_str(), request.path.as_str()) {
@@ -291,44 +269,6 @@ impl Admin {
         self.with_counters(status)
     }
 
-    /// A status with what only the daemon knows, as JSON.
-    pub fn with_counters(&self, mut status: Status) -> Result<Vec<u8>, AdminError> {
-        status.running = true;
-        let Found { filling, log } = self.watched();
-        status.filling = filling.into_iter().map(FillingRow::from).collect();
-        (status.log_held, status.log_held_since) = log.map(|log| (log.bytes, rfc3339(log.since))).unzip();
-        (status.names, status.doors) = (self.names.clone(), self.doors.clone());
-        status.version = Some(env!("CARGO_PKG_VERSION").to_owned());
-        status.started = Some(rfc3339(self.started));
-        if let Some((at, text)) = self.counters.last_error() {
-            (status.last_error, status.last_error_at) = (Some(text), Some(rfc3339(at)));
-        }
-        let ledger = self.ledger.meters();
-        status.synced = ledger.synced_at().map(rfc3339).or(status.synced);
-        status.writable = Some(ledger.is_writable());
-        let repair = self.repair.meters();
-        (status.repair, status.engine) = (Some(repair.on), repair.engine_answers());
-        status.engine_since = repair.engine_since().map(rfc3339);
-        (status.engine_error, status.suspects) = (repair.failure(), repair.open());
-        (status.looked, status.next_look) =
-            (repair.looked_at().map(rfc3339), repair.next_look().map(rfc3339));
-        status.findings = repair.found().iter().sum();
-        status.duplicates = repair.duplicates();
-        let refusal = |refused: Refused| RefusalRow {
-            at: rfc3339(refused.at),
-            driver: refused.driver,
-            method: refused.method,
-            text: refused.text,
-        };
-        status.refusals = self.counters.recent().into_iter().map(refusal).collect();
-        let count = |counter: &AtomicU64| Some(counter.load(Ordering::Relaxed));
-        status.requests = count(&self.counters.requests);
-        status.refused = count(&self.counters.refused);
-        status.empty_bodies = count(&self.counters.empty);
-        status.undone = count(&self.counters.undone);
-        serde_json::to_vec(&status).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
-    }
-
     async fn gc(&self, asked: Gc) -> Result<Vec<u8>, AdminError> {
         if asked.new_engine {
             self.repair.trust().await?;
@@ -420,25 +360,6 @@ impl Admin {
         self.ledger.alter(Box::new(move |_| Ok(Altered { meta, ..Altered::default() }))).await?;
         debug_assert_eq!(old_gipam::detect(&bytes), old_gipam::Content::Json);
         Ok(bytes)
-    }
-}
-
-impl From<(Subject, Filling)> for FillingRow {
-    fn from((subject, filling): (Subject, Filling)) -> Self {
-        let (pool, family, subnet, space) = match subject {
-            Subject::Pool { pool, family } => (pool, Some(family.to_owned()), None, None),
-            Subject::Subnet { pool, space, subnet } => (pool, None, Some(subnet), Some(space.to_owned())),
-        };
-        let Filling { percent, warn_at, since } = filling;
-        let (pool, since) = (Some(pool).filter(|pool| !pool.is_empty()), Some(rfc3339(since)));
-        Self { pool, family, subnet, space, percent, warn_at, since }
-    }
-}
-
-impl From<Report> for HookRow {
-    fn from(report: Report) -> Self {
-        let Report { name, target, upto, behind, failing_since, last_error, passed_over, .. } = report;
-        Self { hook: name, target, upto, behind, failing_since, last_error, passed_over }
     }
 }
 

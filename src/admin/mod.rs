@@ -20,6 +20,7 @@ mod pools;
 pub mod query;
 mod readers;
 pub mod rows;
+mod running;
 mod status;
 pub mod views;
 mod wait;

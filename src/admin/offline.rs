@@ -96,7 +96,7 @@ pub fn place(file: &BooksFile) -> Result<PathBuf, AdminError> {
         }
     };
     let books = match content {
-        Content::Absent if file.beside.is_file() => file.beside.clone(),
+        Content::Absent if file.derived.is_file() => file.derived.clone(),
         content => file.resolve(content).books,
     };
     file.make_directory(&books).map_err(|error| {

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::args::{Pin, Pool, PoolCut, Reservation, Unpin};
+use super::change_args::{Pin, Pool, PoolCut, Reservation, Unpin};
 use super::error::Error;
 use super::output::{self, Asking};
 use super::tables::{Width, escaped, optional, table};

@@ -26,7 +26,7 @@ pub(super) fn run(
             let pools = if pools.is_empty() { "none".to_owned() } else { pools.join(", ") };
             output::text(&format!("{file} is good (drivers: {}; pools: {pools})\n", names.join(", ")))
         }
-        Configuration::Keys => output::text(&config::keys::page()),
+        Configuration::Keys => output::text(&config::keys_page::page()),
         Configuration::Metrics => output::text(&crate::web::table::page()),
         Configuration::Show => show(flags, json, surroundings),
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::actions;
-use super::args::Import;
+use super::change_args::Import;
 use super::error::Error;
 use super::output::{self, Asking};
 use super::tables::{Width, escaped, table};

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::feed::News;
 use super::frame::Frame;
+use super::health;
 use super::paper::{Ink, Line, clock, short};
 use super::screen;
 use super::tables::escaped;
@@ -114,11 +115,11 @@ impl Live {
                 rate("ReleaseAddress")
             )));
         }
-        let mut state = screen::addresses(&self.status);
+        let mut state = health::addresses(&self.status);
         state.truncate(1);
         if self.status.running {
-            state.push(screen::engine(&self.status));
-            state.extend(screen::repair(&self.status, 0));
+            state.push(health::engine(&self.status));
+            state.extend(health::repair(&self.status, 0));
         }
         let (pools, fullest) = match rows {
             ..20 => (1, 2),

@@ -15,12 +15,14 @@ use crate::config::Surroundings;
 
 mod actions;
 mod args;
+mod change_args;
 mod changing;
 mod compat;
 mod configuration;
 mod error;
 mod feed;
 mod frame;
+mod health;
 mod help;
 mod listed;
 mod live;

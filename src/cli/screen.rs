@@ -4,12 +4,12 @@
 //! with the command that shows them; readable without colour; says nothing that the row does not say. Asks nobody: see
 //! `views` and `top`.
 
-use super::frame::{Frame, NAME};
-use super::paper::{Ink, Line, bar, clock, percent, short, size, span};
+use super::frame::Frame;
+use super::health::{addresses, books, engine, repair, watched};
+use super::paper::{Ink, Line, bar, clock, percent, short, span};
 use super::picture;
 use super::tables::escaped;
 use crate::admin::rows::{PoolUsage, Status, SubnetUsage};
-use crate::reconcile::Finding;
 
 /// How much of each part is shown.
 const DOORS: usize = 2;
@@ -17,8 +17,6 @@ const POOLS: usize = 4;
 const FULLEST: usize = 4;
 const SUSPECTS: usize = 2;
 const REFUSALS: usize = 3;
-const FILLING: usize = 2;
-const HOOKS: usize = 1;
 
 /// A count that fits a column: exact up to seven digits, then a power of two.
 pub(super) fn grouped(count: u128) -> String {
@@ -86,7 +84,7 @@ pub(super) fn head(status: &Status, frame: Frame) -> Vec<Line> {
 }
 
 /// `label      text`.
-fn entry(label: &str, text: &str) -> Line {
+pub(super) fn entry(label: &str, text: &str) -> Line {
     Line::of(format!("{label:<11}")).and(Ink::Plain, text)
 }
 
@@ -159,130 +157,6 @@ fn state(status: &Status, frame: Frame) -> Vec<Line> {
     lines
 }
 
-/// How many addresses are what, in words that explain themselves.
-pub(super) fn addresses(status: &Status) -> Vec<Line> {
-    let count = |count: u64| picture::grouped(count.into());
-    let plural = |count: u64| if count == 1 { "" } else { "s" };
-    let (subnets, leases) = (status.subnets, status.leases);
-    let held = format!(
-        "{} subnet{}, {} address{}; {} cooling (released lately)",
-        count(subnets),
-        plural(subnets),
-        count(leases),
-        if leases == 1 { "" } else { "es" },
-        count(status.cooling)
-    );
-    let kept = format!(
-        "{} pinned (by --ip or by hand), {} reserved (not given dynamically)",
-        count(status.pinned),
-        grouped(status.reserved.0)
-    );
-    vec![entry("in use", &held), entry("", &kept)]
-}
-
-/// Where the books are, how large, and when they were written.
-pub(super) fn books(status: &Status, frame: Frame) -> Line {
-    if status.writable == Some(false) {
-        let why = status.last_error.as_deref().unwrap_or("see the log");
-        return entry("books", "").and(Ink::Red, "CANNOT BE WRITTEN: ").quote(why);
-    }
-    let written = status.ago(status.synced.as_deref()).map(|ago| format!(", written {} ago", span(ago)));
-    let sizes = format!("{}, log {}", size(status.books_bytes), size(status.log_bytes));
-    let text = format!(": {sizes}{}", written.unwrap_or_default());
-    let room = frame.columns.saturating_sub(11 + text.chars().count());
-    entry("books", &short(&status.books, room)).and(Ink::Plain, text)
-}
-
-/// What fills up, what holds up the log, and hooks: those that fail each by itself.
-pub(super) fn watched(status: &Status) -> Vec<Line> {
-    let mut lines: Vec<Line> = status
-        .filling
-        .iter()
-        .take(FILLING)
-        .map(|row| entry("filling", "").and(Ink::Yellow, escaped(&row.to_string())))
-        .collect();
-    if let Some(bytes) = status.log_held {
-        let since = clock(status.log_held_since.as_deref().unwrap_or_default(), status.now.as_deref());
-        let text =
-            format!("{} in use since {since}: a long-running reader keeps it from being reset", size(bytes));
-        lines.push(entry("log", "").and(Ink::Yellow, text));
-    }
-    let (failing, well): (Vec<_>, Vec<_>) = status.hooks.iter().partition(|row| row.failing_since.is_some());
-    if !well.is_empty() {
-        let waits: u64 = well.iter().filter_map(|row| row.behind).sum();
-        lines.push(entry("hooks", &format!("{} work, {}", well.len(), waiting(waits))));
-    }
-    lines.extend(failing.into_iter().take(HOOKS).map(|row| {
-        let since = clock(row.failing_since.as_deref().unwrap_or_default(), status.now.as_deref());
-        let waits = waiting(row.behind.unwrap_or_default());
-        entry("hook", &format!("{}: {waits}; ", short(&row.hook, NAME)))
-            .and(Ink::Red, format!("fails since {since}: "))
-            .quote(row.last_error.as_deref().unwrap_or_default())
-    }));
-    lines
-}
-
-fn waiting(events: u64) -> String {
-    if events == 1 { "1 event waits".to_owned() } else { format!("{} events wait", grouped(events.into())) }
-}
-
-/// Whether Docker's Engine can be asked.
-pub(super) fn engine(status: &Status) -> Line {
-    let now = status.now.as_deref();
-    let since = status.engine_since.as_deref();
-    let long = status.ago(since).map(|ago| format!(" ({})", span(ago))).unwrap_or_default();
-    let since = since.map(|since| format!(" since {}{long}", clock(since, now))).unwrap_or_default();
-    match (status.repair, status.engine) {
-        (Some(false), _) => entry("Engine", "not asked: repair is off (gc.engine)"),
-        (_, None) => entry("Engine", "not asked yet"),
-        (_, Some(true)) => entry("Engine", &format!("answers{since}")),
-        (_, Some(false)) => {
-            let why = status.engine_error.as_deref().unwrap_or_default();
-            entry("Engine", "")
-                .and(Ink::Red, "does not answer")
-                .and(Ink::Plain, format!("{since}: "))
-                .quote(why)
-        }
-    }
-}
-
-/// What repair found and what it does next.
-pub(super) fn repair(status: &Status, most: usize) -> Vec<Line> {
-    if status.repair != Some(true) {
-        return Vec::new();
-    }
-    let ahead = status.ago(status.next_look.as_deref()).map(|ago| -ago);
-    let next = match (ahead, status.engine) {
-        (Some(ahead), Some(false)) => format!("next try in {}", span(ahead)),
-        (Some(ahead), _) => format!("next in {}", span(ahead)),
-        (None, _) => "next when Docker calls, or with gipam gc".to_owned(),
-    };
-    let looked = status.ago(status.looked.as_deref()).map(|ago| format!("{} ago", span(ago)));
-    let Some(looked) = looked else { return vec![entry("repair", &format!("no check yet; {next}"))] };
-    if status.findings == 0 {
-        return vec![entry("repair", &format!("last check {looked}, no differences; {next}"))];
-    }
-    let found = match status.findings {
-        1 => "1 finding".to_owned(),
-        count => format!("{} findings", grouped(count.into())),
-    };
-    let ink = if status.duplicates > 0 { Ink::Red } else { Ink::Yellow };
-    let first = entry("repair", "").and(ink, found);
-    let mut lines = vec![first.and(Ink::Plain, format!(" {looked} (see gipam gc); {next}"))];
-    lines.extend(status.suspects.iter().take(most).map(|finding| suspect(finding, status.now.as_deref())));
-    lines
-}
-
-fn suspect(finding: &Finding, now: Option<&str>) -> Line {
-    // The time of a day that is this one is enough.
-    let today = now.and_then(|now| now.split_once('T')).map(|(day, _)| format!("{day}T"));
-    let action = today.map_or_else(|| finding.action.clone(), |today| finding.action.replace(&today, ""));
-    let place = finding.address.as_deref().unwrap_or(&finding.subnet);
-    let holder = finding.holder.as_ref().map(|holder| format!(" ({})", short(holder, 20)));
-    let what = format!("{} {}{}: ", escaped(&finding.what), escaped(place), holder.unwrap_or_default());
-    entry("", &what).quote(&action)
-}
-
 /// What Docker was refused last.
 pub(super) fn refusals(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     let now = status.now.as_deref();
@@ -335,6 +209,7 @@ mod tests {
     use super::*;
     use crate::admin::rows::{Count, RefusalRow};
     use crate::cli::frame::{COLUMNS, LINES};
+    use crate::reconcile::Finding;
 
     fn pool(n: u64) -> PoolUsage {
         PoolUsage {

@@ -1,10 +1,10 @@
-//! Where the books are: at the path that was named, or beside an old lease file.
+//! Where the books are: at the path that was named, or next to an old lease file.
 //!
-//! Promises: the rules of design.md section 6 in one place: `X.json` means books at `X.db` beside it, whether it
+//! Promises: the rules of design.md section 6 in one place: `X.json` means books at `X.db` next to it, whether it
 //! exists or not; content, not the name, decides what an existing file is; without `--file` an old lease file (or the
 //! books made from one) in the working directory comes before every other default.
-//! Does not open or read files: who calls [`BooksFile::resolve`] says what stands in them. Makes the directory of a default
-//! path; one that somebody wrote must exist, or a mistyped path would become a new place with empty books.
+//! Does not open or read files: the caller of [`BooksFile::resolve`] says what they contain. Creates the directory of a default
+//! path; the directory of a named path must exist, or a mistyped path would become a new place with empty books.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use super::options::Surroundings;
 use super::origin::{Origin, Sourced};
 
-/// What stands in a file, as the store found it.
+/// What a file contains, as the store found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// There is no such file, or it is empty.
+    /// The file does not exist, or is empty.
     Absent,
     /// An SQLite database.
     Books,
@@ -25,14 +25,14 @@ pub enum Content {
     Other,
 }
 
-/// The path that was named, before anybody looked into it.
+/// The path that was named; its content is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BooksFile {
     /// The path as given or found, absolute.
     pub named: PathBuf,
     /// Where the books are if `named` is an old lease file.
-    pub beside: PathBuf,
-    /// Who named it.
+    pub derived: PathBuf,
+    /// Where that was written.
     pub origin: Origin,
 }
 
@@ -48,11 +48,11 @@ pub struct Books {
 impl BooksFile {
     /// For a path that somebody wrote.
     pub fn new(named: PathBuf, origin: Origin) -> Self {
-        let beside = if is_json(&named) { named.with_extension("db") } else { appended(&named, ".db") };
-        Self { named, beside, origin }
+        let derived = if is_json(&named) { named.with_extension("db") } else { appended(&named, ".db") };
+        Self { named, derived, origin }
     }
 
-    /// The books and the old lease file, once it is known what stands in the named file.
+    /// The books and the old lease file, once the content of the named file is known.
     pub fn resolve(&self, content: Content) -> Books {
         let old = match content {
             Content::Books => false,
@@ -60,13 +60,13 @@ impl BooksFile {
             Content::Absent | Content::Other => is_json(&self.named),
         };
         if old {
-            Books { books: self.beside.clone(), old: Some(self.named.clone()) }
+            Books { books: self.derived.clone(), old: Some(self.named.clone()) }
         } else {
             Books { books: self.named.clone(), old: None }
         }
     }
 
-    /// Makes the directory of these books, if nobody wrote their path.
+    /// Creates the directory of these books, unless their path was written by a person.
     pub fn make_directory(&self, books: &Path) -> std::io::Result<()> {
         match (&self.origin, books.parent()) {
             (Origin::Default | Origin::Variable("STATE_DIRECTORY"), Some(directory)) => {
@@ -76,9 +76,9 @@ impl BooksFile {
         }
     }
 
-    /// Where books already exist, for who only wants to read them: beside an old lease file first.
+    /// Where books already exist, for reading only: next to an old lease file first.
     pub fn existing(&self) -> Option<&Path> {
-        [&self.beside, &self.named].into_iter().find(|path| path.is_file()).map(PathBuf::as_path)
+        [&self.derived, &self.named].into_iter().find(|path| path.is_file()).map(PathBuf::as_path)
     }
 }
 
@@ -113,7 +113,7 @@ pub(super) fn find(
     BooksFile::new(surroundings.absolute(Path::new(directory).join("gipam.db")), origin)
 }
 
-/// For who reads: where the default books do not exist, a lease file in their directory speaks for others. The daemon
+/// For reading: if the default books do not exist, a lease file in their directory points to others. The daemon
 /// finds it there as its working directory.
 pub(super) fn beside_default(file: BooksFile) -> BooksFile {
     let directory = file.named.parent().filter(|_| !file.named.is_file());

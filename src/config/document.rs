@@ -242,7 +242,7 @@ impl Document {
 
     /// Parses the text of a file.
     pub(super) fn parse(path: &Path, text: String) -> Result<Self, Error> {
-        // Where the text is not TOML, what is wrong first is what a person should hear first.
+        // Where the text is not TOML, the first mistake is the one to report.
         let (_, broken) = DeTable::parse_recoverable(&text);
         let first = broken.into_iter().min_by_key(|error| error.span().map_or(0, |span| span.start));
         let error = match first.map_or_else(|| toml::from_str(&text), Err) {

@@ -1,7 +1,7 @@
-//! Doors: where each driver name listens, with the old gipam's rules for `-unix` and `-address`.
+//! Listeners: where each driver name listens, with the old gipam's rules for `-unix` and `-address`.
 //!
 //! Promises: `-unix` wins over an address, `-unix=false` without an address is TCP on port 9090, otherwise the place
-//! with the higher precedence decides; no two doors at one place. Does not bind, and does not read certificates.
+//! with the higher precedence decides; no two listeners at one place. Does not bind, and does not read certificates.
 
 use std::fmt;
 use std::io;
@@ -39,7 +39,7 @@ impl fmt::Display for DoorSettings {
     }
 }
 
-/// Certificates of a TCP door, and those that the Engine is told to use.
+/// Certificates of a TCP listener, and those announced to the Engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// Our certificate chain, PEM.
@@ -118,7 +118,7 @@ impl fmt::Display for TcpAddress {
     }
 }
 
-/// What one place (flags, variables, driver table, top of the file) says about the first door.
+/// What one place (flags, variables, driver table, top of the file) says about the first listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Says {
     /// It names a socket.
@@ -129,7 +129,7 @@ pub(super) struct Says {
     pub(super) unix: Option<bool>,
 }
 
-/// Which kind of door was chosen.
+/// Which kind of listener was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DoorKind {
     /// A UNIX socket.
@@ -170,8 +170,8 @@ pub(super) fn socket_path(path: &Path) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The admin socket that belongs to a plugin socket which somebody named.
-pub(super) fn admin_beside(socket: &Path) -> PathBuf {
+/// The admin socket for a plugin socket that was named.
+pub(super) fn admin_next_to(socket: &Path) -> PathBuf {
     let name = socket.file_name().unwrap_or_default().to_string_lossy();
     let name = format!("{}.admin.sock", name.strip_suffix(".sock").unwrap_or(&name));
     let directory = socket.parent().unwrap_or(Path::new("/"));
@@ -241,7 +241,7 @@ mod tests {
             ("/run/docker/plugins/demo.sock", "/run/gipam/demo.admin.sock"),
             ("/run/docker/plugins/demo/demo.sock", "/run/gipam/demo.admin.sock"),
         ] {
-            assert_eq!(admin_beside(Path::new(socket)), Path::new(admin));
+            assert_eq!(admin_next_to(Path::new(socket)), Path::new(admin));
         }
     }
 }

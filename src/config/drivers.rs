@@ -1,7 +1,7 @@
-//! Driver names, their doors and the admin socket beside them.
+//! Driver names, their listeners and the admin socket.
 //!
-//! Promises: the first driver is `--name`; further ones come from `[driver.NAME]`, their sockets lie beside the first,
-//! over TCP each has its own address; no two doors at one place. The rules of a single door are in `door.rs`.
+//! Promises: the first driver is `--name`; further ones come from `[driver.NAME]`, their sockets lie next to the first,
+//! over TCP each has its own address; no two listeners at one place. The rules of a single listener are in `door.rs`.
 
 use std::path::{Path, PathBuf};
 
@@ -79,7 +79,7 @@ impl Resolver<'_> {
         self.table(name)?.requires_mac_address.as_ref().map(|asks| *asks.get_ref())
     }
 
-    /// The first driver's door, and its socket if somebody named one.
+    /// The first driver's listener, and its socket if one was named.
     fn first_door(
         &mut self,
         name: &str,
@@ -114,7 +114,7 @@ impl Resolver<'_> {
         Ok((DoorSettings::Tcp { address, advertise, tls: tls.cloned() }, None))
     }
 
-    /// What each place says about the first door, highest precedence first.
+    /// What each place says about the first listener, highest precedence first.
     fn places(&self, name: &str) -> Result<[Says; 4], Error> {
         let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let hidden = |text: &Option<String>| text.as_ref().is_some_and(String::is_empty);
@@ -147,7 +147,7 @@ impl Resolver<'_> {
         Ok([flags, variables, table, top])
     }
 
-    /// The error where one place names both kinds. It names the address, or the socket beside `unix = false`.
+    /// The error where one place names both kinds. It names the address, or the socket given with `unix = false`.
     fn both_doors(
         &self,
         place: usize,
@@ -178,14 +178,14 @@ impl Resolver<'_> {
         let table = self.table(name.get_ref());
         let socket = table.and_then(|table| table.socket.as_ref());
         let address = table.and_then(|table| table.address.as_ref());
-        let beside = |path: PathBuf, span| match door::socket_path(&path) {
+        let socket_at = |path: PathBuf, span| match door::socket_path(&path) {
             Ok(()) => Ok(DoorSettings::Unix { path }),
             Err(problem) => Err(document.refuse(&span, problem)),
         };
         match (socket, address, first) {
             (Some(_), Some(address), _) => Err(document.refuse(&address.span(), Problem::BothDoors)),
             (Some(socket), None, _) => {
-                beside(document.value(socket, |text| document.path(text))?, socket.span())
+                socket_at(document.value(socket, |text| document.path(text))?, socket.span())
             }
             (None, Some(address), _) => {
                 let address = document.value(address, |text| TcpAddress::parse(text))?;
@@ -194,7 +194,7 @@ impl Resolver<'_> {
             }
             (None, None, DoorSettings::Unix { path }) => {
                 let directory = path.parent().unwrap_or(Path::new("/"));
-                beside(directory.join(format!("{}.sock", name.get_ref())), name.span())
+                socket_at(directory.join(format!("{}.sock", name.get_ref())), name.span())
             }
             (None, None, DoorSettings::Tcp { .. }) => {
                 let problem = Problem::NeedsAddress { name: name.get_ref().clone() };
@@ -258,7 +258,7 @@ impl Resolver<'_> {
             Some(written) => self.path(written)?,
             None => match socket {
                 Some(socket) => {
-                    let value = door::admin_beside(&socket.value);
+                    let value = door::admin_next_to(&socket.value);
                     Sourced { value, origin: socket.origin.clone(), span: socket.span.clone() }
                 }
                 None => Sourced { value: DEFAULT_ADMIN.into(), origin: Origin::Default, span: None },

@@ -10,7 +10,7 @@ use crate::plan::prefix::{AddressRange, Family, Prefix};
 use crate::plan::settings::SettingsError;
 use crate::plan::written::Unreadable;
 
-/// Why there is no configuration.
+/// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration file cannot be read.
@@ -238,7 +238,7 @@ pub enum Problem {
         /// The driver.
         name: String,
     },
-    /// Two doors at one place.
+    /// Two listeners at one place.
     #[error("{first} and {second} would both listen at {place}; give each its own")]
     SameDoor {
         /// One.
@@ -266,7 +266,7 @@ pub enum Problem {
         /// The name.
         name: String,
     },
-    /// A hook that is told in no way, or in two.
+    /// A hook with neither a command nor a url, or with both.
     #[error("a hook has either a command or a url; give one of them")]
     HookTarget,
     /// A hook with a command that cannot be run.
@@ -278,7 +278,7 @@ pub enum Problem {
         /// Why; the URL itself may hold a password.
         why: &'static str,
     },
-    /// An address for a hook that is none.
+    /// An invalid address for a hook.
     #[error(
         "{text:?} is not an address to connect to; write 192.0.2.80, 192.0.2.80:8443, [2001:db8::80]:8443 or localhost:8443"
     )]
@@ -295,13 +295,13 @@ pub enum Problem {
     /// A certificate without its key, or the other way round.
     #[error("cert and key belong together; give both or neither")]
     HookPair,
-    /// No authorities to trust.
+    /// The system has no CA bundle.
     #[error("this system has no CA bundle ({places}); name a CA file with the key ca")]
     HookAuthorities {
         /// Where it was looked for.
         places: String,
     },
-    /// A certificate or key is of no use.
+    /// A certificate or key is unusable.
     #[error("cannot use {}: {why}", path.display())]
     HookFile {
         /// The file.
@@ -339,7 +339,7 @@ pub enum Problem {
         /// The largest.
         most: u16,
     },
-    /// A time limit that is none.
+    /// An invalid time limit.
     #[error("the timeout of a hook must be above 0 and at most one hour")]
     HookTimeout,
     /// An Engine key without its certificate, or the other way round.

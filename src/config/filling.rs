@@ -1,4 +1,4 @@
-//! From when on pools and subnets are said to fill up.
+//! The thresholds for warnings that pools and subnets fill up.
 //!
 //! Promises: one share for each pool, the pool's own or that of the top of the file; "off" says nothing. Counts nothing.
 

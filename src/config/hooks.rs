@@ -1,8 +1,8 @@
-//! Hooks: who is told of what happens, as the configuration file says it.
+//! Hooks: programs and URLs that get events, as the configuration file lists them.
 //!
-//! Promises: a hook has one way to be told, a known list of events and a time limit; what could never work (an empty
-//! command, a URL with a name and no address, a certificate that is none) is refused where it is written; what may be a
-//! password (arguments, a path, a query) is in no text for people. Runs nothing and connects to nobody.
+//! Promises: a hook is either a command or a URL, with a known list of events and a time limit; what could never work (an empty
+//! command, a URL with a name but without an address, a file without a certificate) is refused at its key; what may be a
+//! password (arguments, a path, a query) never appears in messages. Does not run or connect to anything.
 
 mod tls;
 mod url;
@@ -19,7 +19,7 @@ use super::resolve::Resolver;
 use super::value;
 use crate::plan::settings::Millis;
 
-/// What a hook can be told of, beside `gap`, which everyone is told.
+/// Events that a hook can ask for, besides `gap`, which every hook gets.
 pub const EVENTS: [&str; 20] = [
     "leased",
     "released",
@@ -55,19 +55,19 @@ const LARGEST_BATCH: u16 = 256;
 /// One `[[hook]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
-    /// Its name, under which the books keep how far it has been told.
+    /// Its name, under which the books keep how far delivery has got.
     pub name: String,
-    /// How it is told.
+    /// How it gets events.
     pub target: Target,
     /// Events that it wants; `None` = all.
     pub events: Option<Vec<String>>,
     /// How long a delivery may take.
     pub timeout: Millis,
-    /// A new hook is told everything that the history still has, not only what comes.
+    /// A new hook gets everything that the history still has, not only new events.
     pub from_start: bool,
 }
 
-/// How a hook is told.
+/// How a hook gets events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A process for each event.
@@ -78,7 +78,7 @@ pub enum Target {
         url: Url,
         /// Over TLS.
         tls: Option<Box<Tls>>,
-        /// At most so many events at a time.
+        /// At most this many events at a time.
         batch: usize,
     },
 }
@@ -97,7 +97,7 @@ impl std::fmt::Display for Target {
 }
 
 impl Target {
-    /// The text without what this target has and nobody may see: the arguments of a command, the path of a URL. A program or
+    /// The text without the secret parts of this target: the arguments of a command, the path of a URL. A program or
     /// a server may say them again.
     pub fn hide(&self, text: &str) -> String {
         match self {
@@ -158,7 +158,7 @@ fn read(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Hook
     })
 }
 
-/// How it is told.
+/// How it gets events.
 fn target(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Target, Error> {
     Ok(match (&table.command, &table.url) {
         (Some(command), None) => {

@@ -1,6 +1,6 @@
 //! The page and the metrics: where they are served, and under which names.
 //!
-//! Promises: off unless somebody wants it; a port alone is loopback; an address that others can reach is a warning.
+//! Promises: off unless configured; a port alone is loopback; an address that others can reach is a warning.
 //! Does not bind.
 
 use super::door::TcpAddress;
@@ -17,7 +17,7 @@ const DEFAULT_SUBNETS: u16 = 100;
 pub struct Http {
     /// Where to listen.
     pub address: TcpAddress,
-    /// Names beside addresses and `localhost` under which it may be asked.
+    /// Host names that it answers to, besides addresses and `localhost`.
     pub hosts: Vec<String>,
     /// Subnets whose addresses the metrics count one by one.
     pub subnets: usize,

@@ -1,6 +1,6 @@
 //! Pools: those of the configuration file, or the one pool `default` of `-v4` and `-v6`.
 //!
-//! Promises: pools of the file stand above those of flags and variables; what the plan could not honour is refused
+//! Promises: pools of the file override those of flags and variables; what the plan could not honour is refused
 //! where it is written; in the file a base with host bits is refused, on flags and variables (where the old gipam
 //! masked it) it is masked with a warning. Does not know lease files and books, whose pools stand between the two.
 
@@ -25,13 +25,13 @@ use crate::plan::written;
 pub enum PoolsOrigin {
     /// Nowhere: a lease file or the books must have them.
     Nowhere,
-    /// From this configuration file: it stands above lease files and books.
+    /// From this configuration file: it overrides lease files and books.
     Document(PathBuf),
-    /// From flags or variables: lease files and books stand above them.
+    /// From flags or variables: lease files and books override them.
     Options {
-        /// Who gave the IPv4 base, if anybody.
+        /// Where the IPv4 base was given, if it was.
         v4: Option<Origin>,
-        /// Who gave the IPv6 base, if anybody.
+        /// Where the IPv6 base was given, if it was.
         v6: Option<Origin>,
     },
 }
@@ -129,7 +129,7 @@ pub(super) fn refuse(document: &Document, error: SettingsError) -> Error {
     document.refuse(&span.unwrap_or(0..0), Problem::Pools(error))
 }
 
-/// What works and may not be meant.
+/// What works but may not be meant.
 pub(super) fn remarks(settings: &Settings) -> Vec<String> {
     let bases = || settings.pools.iter().flat_map(|pool| [(pool, pool.v4), (pool, pool.v6)]);
     let mut remarks: Vec<String> = bases()

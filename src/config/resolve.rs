@@ -1,7 +1,7 @@
 //! Flags over variables over the file over defaults, setting by setting.
 //!
 //! Promises: one order of precedence for every setting, written once ([`Resolver::text`]); pools are the exception
-//! that design.md makes (the file stands above flags). Touches nothing but the configuration file and, for the daemon and
+//! that design.md makes (the file overrides flags). Touches nothing but the configuration file and, for the daemon and
 //! who checks for it, the certificates of its hooks.
 
 use std::num::NonZeroU16;
@@ -28,7 +28,7 @@ const DEFAULT_GRACE: Millis = 600_000;
 /// Entries of the history that are kept by default.
 pub(super) const DEFAULT_HISTORY: u32 = 10_000;
 
-/// Connections of a door by default: dockerd uses some tens.
+/// Connections of a listener by default: dockerd uses a few dozen.
 pub(super) const DEFAULT_CONNECTIONS: NonZeroU16 = match NonZeroU16::new(512) {
     Some(connections) => connections,
     None => NonZeroU16::MIN,
@@ -61,7 +61,7 @@ impl<'a> Resolver<'a> {
         Ok(resolver)
     }
 
-    /// What was written with the highest precedence. An empty flag hides what stands below it.
+    /// What was written with the highest precedence. An empty flag hides lower levels.
     pub(super) fn text(
         &self,
         spelling: Spelling,
@@ -253,7 +253,7 @@ impl<'a> Resolver<'a> {
         Ok(Gc { engine, grace, free_unknown_subnets: free })
     }
 
-    /// What the plan is told, and where its pools come from.
+    /// The plan's settings, and where its pools come from.
     fn settings(&mut self) -> Result<(Settings, PoolsOrigin), Error> {
         let cooling = self.time("cooling", |document| document.top.cooling.as_ref(), DEFAULT_COOLING)?;
         let subnet_cooling = self.time(
@@ -390,14 +390,14 @@ pub struct ClientConfig {
     /// The books.
     pub file: BooksFile,
     /// Whether these books are those of the daemon behind `admin`: not if a flag named the socket and
-    /// nobody named the books.
+    /// the books were not named.
     pub books_belong: bool,
     /// What a person should hear.
     pub warnings: Vec<String>,
 }
 
 impl ClientConfig {
-    /// Resolves it from the same sources. A configuration file with mistakes is passed over with a warning, since
+    /// Resolves it from the same sources. A configuration file with mistakes is ignored with a warning, because
     /// the books can be looked at without it.
     pub fn load(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
         let without = Surroundings { default_configuration: PathBuf::new(), ..surroundings.clone() };

@@ -172,9 +172,9 @@ fn the_old_spellings_choose_the_same_doors() {
 #[test]
 fn the_admin_socket_follows_a_named_socket() {
     assert_eq!(good("", &[], &[("socket", "/x/y.sock")]).admin, Path::new("/x/y.admin.sock"));
-    let beside = good("", &[], &[("socket", "/run/docker/plugins/y.sock")]);
-    assert_eq!(beside.admin, Path::new("/run/gipam/y.admin.sock"));
-    assert_eq!(beside.warnings.len(), 1, "Docker will call it y: {:?}", beside.warnings);
+    let other = good("", &[], &[("socket", "/run/docker/plugins/y.sock")]);
+    assert_eq!(other.admin, Path::new("/run/gipam/y.admin.sock"));
+    assert_eq!(other.warnings.len(), 1, "Docker will call it y: {:?}", other.warnings);
     assert_eq!(good("", &[], &[("socket", "/x/y.sock"), ("admin", "/z.sock")]).admin, Path::new("/z.sock"));
     assert_eq!(good("", &[], &[("address", ":1")]).admin, Path::new("/run/gipam/admin.sock"));
 }
@@ -184,7 +184,7 @@ fn a_json_file_flag_puts_the_books_beside_it() {
     let house = house("", &[]);
     let config = Config::load(&flags(&[("file", "old.json")]), &house.surroundings).unwrap();
     assert_eq!(config.file.named, house.directory.path().join("old.json"));
-    assert_eq!(config.file.beside, house.directory.path().join("old.db"));
+    assert_eq!(config.file.derived, house.directory.path().join("old.db"));
     assert_eq!(config.file.origin, Origin::Flag("--file"));
 }
 

@@ -125,12 +125,12 @@ fn find(file: &BooksFile) -> Result<Found, Error> {
     let (content, bytes) = content(&file.named)?;
     // A lease file may have been removed since its takeover: the books made from it count.
     let empty = content == Content::Absent && file.resolve(content).old.is_some() && file.named.is_file();
-    if content == Content::Absent && file.beside.is_file() {
+    if content == Content::Absent && file.derived.is_file() {
         if empty {
-            let (named, books) = (file.named.display(), file.beside.display());
+            let (named, books) = (file.named.display(), file.derived.display());
             tracing::warn!("{named} is empty; gipam uses the books {books}: remove {named}");
         }
-        return Ok(Found { books: file.beside.clone(), old: None });
+        return Ok(Found { books: file.derived.clone(), old: None });
     }
     // That program treated an empty file as absent and started empty; here, every network would lose its subnet.
     if empty {

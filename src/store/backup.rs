@@ -12,20 +12,20 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::lock::check_directory;
-use super::sqlite::{Error, Reader, beside, io, sqlite, sync_directory};
+use super::sqlite::{Error, Reader, io, sqlite, suffixed, sync_directory};
 
-/// What is done next, for whoever waits.
+/// The next step, for progress display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step<'a> {
     /// The books that are there are closed in order: what stands in their log alone is moved into them.
     Closing(&'a Path),
-    /// This file is written; it will have at most so many bytes.
+    /// This file is being written; it will have at most this many bytes.
     Writing(&'a Path, u64),
     /// SQLite looks at every page of the copy, and brings it to this version's schema.
     Checking,
-    /// All of it is read, as a start would.
+    /// All of it is read, as at a start.
     Reading,
-    /// It is carried to the disk.
+    /// It is synced to disk.
     Syncing,
 }
 
@@ -42,12 +42,12 @@ pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(Step<'_>)) -> Result<u64,
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(books, flags).map_err(sqlite(books, "opening"))?;
-    let part = beside(copy, ".part");
-    // Held for as long as it is written: another backup to this name waits for nothing and overwrites nothing.
+    let part = suffixed(copy, ".part");
+    // Held while it is written: another backup to this name fails at once and overwrites nothing.
     let held = begin(&part)?;
     let outcome = write(&connection, &part, copy, tell);
     if outcome.is_err() {
-        // What is there is no copy.
+        // The existing file is not a copy.
         let _ = fs::remove_file(&part);
     }
     drop(held);

@@ -1,6 +1,6 @@
 //! A counting read: the subnets, and of each address only what counting needs.
 //!
-//! Promises: nothing is kept; an address that cannot be read is an error. For who counts often, such as metrics: a
+//! Promises: nothing is kept; an address that cannot be read is an error. For frequent counting, such as metrics: a
 //! fraction of what rebuilding the plan takes.
 
 use std::net::IpAddr;

@@ -15,7 +15,7 @@ pub enum Error {
     /// Another daemon has them.
     #[error("the books {0} are in use by another gipam; stop it first, or give another --file")]
     Locked(PathBuf),
-    /// No SQLite file at all, or one of somebody else.
+    /// Not an SQLite file, or one of another program.
     #[error(
         "{path} is not a gipam database ({why}); it was left untouched: give another --file, or restore a backup"
     )]
@@ -45,10 +45,10 @@ pub enum Error {
         /// Where and what.
         what: String,
     },
-    /// There are none.
+    /// They do not exist.
     #[error("no books found at {0}")]
     Absent(PathBuf),
-    /// A path that somebody mistyped, or a disk that is not mounted.
+    /// A mistyped path, or a disk that is not mounted.
     #[error("the directory {} of {} does not exist; correct the path, or create it: mkdir -p {}",
         directory.display(), path.display(), directory.display())]
     NoDirectory {
@@ -71,16 +71,16 @@ pub enum Error {
         "{0} is mounted as a single file, so its log would be written elsewhere; mount its directory instead"
     )]
     Mounted(PathBuf),
-    /// Somebody reads or writes them, with a program that is not gipam.
+    /// Another program than gipam has them open.
     #[error("the books {0} are open in another program (an sqlite3 shell?); close it, then repeat")]
     Open(PathBuf),
-    /// What is to be put back is what is there.
+    /// The copy is the file of the books itself.
     #[error("{0} is the file of the books itself; nothing was changed: give the copy that is to replace it")]
     Itself(PathBuf),
-    /// There is a file already.
+    /// The file already exists.
     #[error("{0} exists, and gipam backup never overwrites; nothing was changed: give another name")]
     Exists(PathBuf),
-    /// SQLite says no.
+    /// SQLite reports an error.
     #[error("the books {path}: {doing} failed")]
     Sqlite {
         /// The file.
@@ -90,7 +90,7 @@ pub enum Error {
         /// Why.
         source: rusqlite::Error,
     },
-    /// The file system says no.
+    /// The file system reports an error.
     #[error("the books {path}: {doing} failed")]
     Io {
         /// The file.

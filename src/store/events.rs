@@ -1,7 +1,7 @@
-//! The history as a numbered log: what happened after a row, in its order, for who must be told of everything.
+//! The history as a numbered log: what happened after a row, in order, for consumers that need every event.
 //!
 //! Promises: rows in the order of their numbers, none left out but those that were pruned, which shows in the numbers;
-//! bounded by what was asked for. What is known of a holder only since (its container, its network) stands beside the row.
+//! bounded by what was asked for. What was learned about a holder later (its container, its network) is added to the row.
 
 use rusqlite::Row;
 
@@ -32,7 +32,7 @@ fn whole(number: i64) -> u64 {
 }
 
 impl Reader {
-    /// The rows after this one, at most so many; quiet ones too.
+    /// The rows after this one, at most this many, including those that are not events.
     pub fn entries_after(&self, number: u64, most: usize) -> Result<Vec<Entry>, Error> {
         let fail = || sqlite(&self.path, "reading the newest history");
         let sql = "SELECT h.seq, h.at, h.event, h.space, h.subnet, h.id, h.address, h.kind, h.name, h.mac, h.why, s.pool, \

@@ -1,7 +1,7 @@
 //! Reading the history: who held what and when.
 //!
-//! Promises: newest first, bounded by what was asked for; rows that only say what is known of an address are left out; who
-//! asks for an address sees the reservations that it lay in. Does not write it (see `write`).
+//! Promises: newest first, bounded by what was asked for; rows that only say what is known of an address are left out; a
+//! query for an address includes the reservations that contained it. Does not write it (see `write`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ pub struct HistoryLine {
     pub space: String,
     /// Prefix of the subnet, or what is reserved.
     pub subnet: String,
-    /// Its PoolID; empty where there is no subnet.
+    /// Its PoolID; empty without a subnet.
     pub id: String,
     /// The address, but for lines about the subnet itself.
     pub address: Option<String>,
@@ -72,7 +72,7 @@ impl Reader {
         Ok(lines)
     }
 
-    /// Puts the names beside the lines, as the Engine showed them at the time of each lease.
+    /// Adds the names to the lines, as the Engine showed them at the time of each lease.
     fn name_lines(&self, lines: &mut [HistoryLine]) -> Result<(), Error> {
         let fail = || sqlite(&self.path, "reading the names of holders");
         let nameless = |line: &&mut HistoryLine| line.container.is_none() && line.generation.is_some();

@@ -29,14 +29,14 @@ pub(super) struct Row {
     pub(super) why: Option<Why>,
 }
 
-/// What is known of an address, beside its holder.
+/// What is known of an address, besides its holder.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) leased: bool,
     pub(super) since: Millis,
 }
 
-/// What stands in the column `pinned`, bit by bit: 1, it was once asked for by number; 2, it is not for whoever asks next.
+/// What stands in the column `pinned`, bit by bit: 1, it was once asked for by number; 2, it is not given to an anonymous request.
 pub(super) fn marks(record: &Record) -> i64 {
     i64::from(record.pinned) | i64::from(record.withheld) << 1
 }

@@ -26,7 +26,7 @@ type AtHand = (i64, Prefix, Vec<(u128, Record)>);
 impl Books {
     /// Everything that was granted and is remembered, as changes; each is handed to `take`.
     pub fn load(&self, take: impl FnMut(Change)) -> Result<(), Error> {
-        // Every page is read once: what is kept of them would only stand beside the plan that is made of it.
+        // Every page is read once: caching them would only use memory next to the plan that is built from them.
         let cache = |pragma| self.connection.execute_batch(pragma).map_err(sqlite(&self.path, "reading"));
         cache("PRAGMA cache_size=-128")?;
         load(&self.path, &self.connection, take)?;

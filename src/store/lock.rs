@@ -1,8 +1,8 @@
 //! THE LOCK: one writer for a file of books, whatever name it is given.
 //!
 //! Promises: the lock lies on the file itself (`flock`, which neither knows nor disturbs SQLite's POSIX locks) and on a lock
-//! file beside it, which also covers the moments in which there is no file yet, or another one. Symbolic links are followed
-//! to the file. Two names of one file (hard links) and a file that is mounted alone are refused: SQLite keeps the log beside
+//! file next to it, which also covers the moments when the file does not exist yet, or is replaced. Symbolic links are followed
+//! to the file. Two names of one file (hard links) and a file that is mounted alone are refused: SQLite keeps the WAL next to
 //! the name, so what one name shows, the other lacks. Inside one process a list of the files that are held is asked first,
 //! since closing a second descriptor of a file drops SQLite's own locks on it.
 
@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
-use super::sqlite::{Error, beside, io, sync_directory};
+use super::sqlite::{Error, io, suffixed, sync_directory};
 
 /// Device and inode.
 type Identity = (u64, u64);
@@ -32,7 +32,7 @@ pub(super) struct Lock {
     path: PathBuf,
     /// The descriptor is closed only here: see the top of this file.
     file: Option<(File, Identity)>,
-    _beside: File,
+    _lock_file: File,
 }
 
 fn held() -> MutexGuard<'static, BTreeSet<Identity>> {
@@ -43,7 +43,7 @@ fn identity(file: &Metadata) -> Identity {
     (file.dev(), file.ino())
 }
 
-/// Where the file really is: a symbolic link is followed, so that log and lock lie beside the file.
+/// Where the file really is: a symbolic link is followed, so that WAL and lock lie next to the file.
 pub(super) fn real(path: &Path) -> Result<PathBuf, Error> {
     match fs::symlink_metadata(path) {
         Ok(file) if file.is_symlink() => {}
@@ -58,7 +58,7 @@ pub(super) fn real(path: &Path) -> Result<PathBuf, Error> {
     })
 }
 
-/// Refuses a path whose directory does not exist: a mistyped one must not become a new place with empty books.
+/// Refuses a path whose directory does not exist: a mistyped path must not become a new place with empty books.
 pub(super) fn check_directory(path: &Path) -> Result<(), Error> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     match directory.filter(|directory| !directory.is_dir()) {
@@ -72,9 +72,9 @@ impl Lock {
     pub(super) fn take(path: &Path) -> Result<Self, Error> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
-        let lock = options.open(beside(path, ".lock")).map_err(io(path, "opening the lock file"))?;
+        let lock = options.open(suffixed(path, ".lock")).map_err(io(path, "opening the lock file"))?;
         try_lock(path, &lock)?;
-        let mut lock = Self { path: path.to_owned(), file: None, _beside: lock };
+        let mut lock = Self { path: path.to_owned(), file: None, _lock_file: lock };
         lock.hold_file()?;
         Ok(lock)
     }
@@ -98,7 +98,7 @@ impl Lock {
         let opened = File::open(&path).map_err(io(&path, "opening")).and_then(|file| {
             try_lock(&path, &file)?;
             let opened = file.metadata().map_err(io(&path, "opening"))?;
-            // Somebody moved another file here meanwhile.
+            // Another file was moved here meanwhile.
             if identity(&opened) == wanted { Ok(file) } else { Err(Error::Locked(path.clone())) }
         });
         match opened {
@@ -132,12 +132,12 @@ fn try_lock(path: &Path, file: &File) -> Result<(), Error> {
     }
 }
 
-/// The names beside these books under which `restore` keeps others, of this very file: it gave them a second name and was
-/// interrupted before another file had the first.
+/// Second names next to these books, of this same file: `restore` made them to keep the replaced books and was
+/// interrupted before another file took the first name.
 fn interrupted(path: &Path, file: &Metadata) -> Vec<PathBuf> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Some(name) = path.file_name() else { return Vec::new() };
-    let start = beside(Path::new(name), REPLACED).into_os_string();
+    let start = suffixed(Path::new(name), REPLACED).into_os_string();
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     let ours =
         entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(start.as_encoded_bytes()));
@@ -155,13 +155,13 @@ fn forget_interrupted(path: &Path) -> Result<(), Error> {
     if names.is_empty() { Ok(()) } else { sync_directory(path) }
 }
 
-/// The same for who only looks: the name beside which the log lies shows everything.
+/// For reading only: the name next to the WAL shows everything.
 pub(super) fn check_name(path: &Path) -> Result<(), Error> {
-    let log = real(path).is_ok_and(|path| beside(&path, "-wal").exists());
+    let log = real(path).is_ok_and(|path| suffixed(&path, "-wal").exists());
     if log { Ok(()) } else { check_names(path) }
 }
 
-/// Refuses a file whose log could lie beside another name.
+/// Refuses a file whose WAL could lie next to another name.
 fn check_names(path: &Path) -> Result<(), Error> {
     let file = fs::metadata(path).map_err(io(path, "looking for the file"))?;
     if file.nlink() > 1 && file.nlink() > 1 + interrupted(path, &file).len() as u64 {

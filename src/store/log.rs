@@ -3,13 +3,13 @@
 //!
 //! Promises: what is added is zeros behind the log's end, which SQLite takes for no log at all (so it does with what a
 //! former round left there); only between batches; never more than one round of the log, and only where the disk has
-//! ample room; that it cannot be done is no error. Holds no data.
+//! ample room; failing to do it is not an error. Holds no data.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::sqlite::beside;
+use super::sqlite::suffixed;
 
 /// Added at a time.
 const STEP: u64 = 1 << 20;
@@ -29,23 +29,23 @@ pub(super) struct Log {
 
 impl Log {
     /// `pages`: of one round, after which it is overwritten from its beginning.
-    pub(super) fn beside(books: &Path, pages: i32) -> Self {
+    pub(super) fn of_books(books: &Path, pages: i32) -> Self {
         let most = u64::try_from(pages).unwrap_or(0).saturating_mul(PAGE);
-        Self { path: beside(books, "-wal"), length: None, most }
+        Self { path: suffixed(books, "-wal"), length: None, most }
     }
 
-    /// So many pages are in the log: there shall be zeros behind them, if the disk has room.
+    /// The WAL has this many pages: writes zeros behind them, if the disk has space.
     pub(super) fn lengthen(&mut self, pages: i32, has_room: impl FnOnce() -> bool) {
         let end = u64::try_from(pages).unwrap_or(0).saturating_mul(PAGE);
         if end == 0 || self.length.is_some_and(|length| length >= self.most.min(end + LEAST)) {
             return;
         }
         let grown = if has_room() { self.grow(end) } else { Err(io::ErrorKind::StorageFull.into()) };
-        // Where it failed it is not tried again before the log is cut off.
+        // After a failure it is not tried again before the WAL is truncated.
         self.length = Some(grown.unwrap_or(u64::MAX));
     }
 
-    /// It was cut off.
+    /// It was truncated.
     pub(super) fn forget(&mut self) {
         self.length = None;
     }

@@ -3,7 +3,7 @@
 //! Promises: reads the log's own file and nothing else (a descriptor of the books or of their index must not be closed in a
 //! process that has them open; on the log SQLite has no locks); a few reads, whatever its size. Changes nothing.
 //!
-//! The file is a header of 32 bytes and frames of 24 bytes and a page. A log that is begun anew gets a new salt, and the
+//! The file is a header of 32 bytes and frames of 24 bytes and a page. A restarted WAL gets a new salt, and the
 //! frames behind its end keep the old one: so its end can be found by halving.
 
 use std::fs::File;
@@ -11,17 +11,17 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::lock::real;
-use super::sqlite::beside;
+use super::sqlite::suffixed;
 
 const HEADER: u64 = 32;
 const FRAME_HEADER: u64 = 24;
 
-/// A log above this is kept from being begun anew by somebody who reads: gipam tidies it up at a quarter of that.
+/// A WAL above this is kept from being reset by a reader: gipam checkpoints it at a quarter of this size.
 pub const LONG: u64 = 64 << 20;
 
 /// Bytes of the log that are in use; `None` where there is none.
 pub fn log_in_use(books: &Path) -> Option<u64> {
-    let file = File::open(beside(&real(books).ok()?, "-wal")).ok()?;
+    let file = File::open(suffixed(&real(books).ok()?, "-wal")).ok()?;
     let length = file.metadata().ok()?.len();
     let mut header = [0; HEADER as usize];
     file.read_exact_at(&mut header, 0).ok()?;

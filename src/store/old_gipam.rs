@@ -23,7 +23,7 @@
 //!
 //! * The gateway is an address like the others, usually the first of `allocated`: nothing marks it.
 //! * It ignored the subnet, range and address that were asked for, so all subnets are cut from the pool in turn, and
-//!   an address in the file is what Docker was told.
+//!   an address in the file is what Docker got.
 //! * IPv4 counts up to and including the broadcast address (`idx` 256 in a /24), which may thus be leased.
 //! * It saved every 30 s and at an orderly end, in place: a file may lag behind, or be cut off in the middle. It
 //!   took an unreadable file for none and started empty.
@@ -142,6 +142,6 @@ pub struct OldBooks {
 pub struct Parsed {
     /// What it says.
     pub books: OldBooks,
-    /// What a person should be told, in the file's order; empty for a file as that program writes them.
+    /// Oddities to report, in the file's order; empty for a file as that program writes them.
     pub oddities: Vec<Oddity>,
 }

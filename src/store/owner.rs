@@ -51,7 +51,7 @@ fn header(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(header)
 }
 
-/// How a database of ours keeps its journal: 1 in a file of its own, 2 in a log beside it.
+/// How a database of ours keeps its journal: 1 in a rollback journal, 2 in a WAL.
 pub(super) fn journal_mode(path: &Path) -> Result<u8, Error> {
     Ok(header(path)?.get(18).copied().unwrap_or_default())
 }
@@ -68,8 +68,8 @@ pub(super) fn check_header(path: &Path) -> Result<(), Error> {
     Err(Error::Foreign { path: path.to_owned(), why })
 }
 
-/// The same through SQLite, for who only looks. A process that closes any descriptor of a file loses all its locks on it
-/// (POSIX): were the file opened here beside SQLite, a look would take the daemon's own locks away, and the next program
+/// The same through SQLite, for reading only. A process that closes any descriptor of a file loses all its locks on it
+/// (POSIX): if the file were opened here in addition to SQLite, this check would drop the daemon's own locks, and the next program
 /// that closes the books would believe itself alone and remove the log, with all that is written to it afterwards.
 pub(super) fn check_owner(path: &Path, connection: &Connection) -> Result<(), Error> {
     let foreign = |why: &str| Err(Error::Foreign { path: path.to_owned(), why: why.to_owned() });

@@ -1,19 +1,19 @@
-//! A file beside the books that only takes up room: it is given away when the disk is full, so that the log can be moved
-//! into the database, which may have to grow for it. Without it a disk that the log itself has filled stays full for ever.
+//! A headroom file next to the books: it is deleted when the disk is full, so that the WAL can be checkpointed into the
+//! database, which may have to grow for it. Without it, a disk that the WAL itself has filled would stay full for ever.
 //!
-//! Promises: made when the books are first written, made again when the disk has ample room; that it cannot be made is
-//! no error. Holds no data. Does not look at the disk by itself.
+//! Promises: made when the books are first written, made again when the disk has ample space; failing to make it is not an
+//! error. Holds no data. Does not check the disk by itself.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::sqlite::beside;
+use super::sqlite::suffixed;
 
 /// Its size in bytes: what the database grows by, at most, while the log fills up.
 const SIZE: usize = 1 << 20;
-/// It is made only where so many times its size is free: never does it take the last room, not even for a moment.
+/// It is made only where this many times its size is free: it must never take the last free space, not even for a moment.
 const ROOM: u64 = 4;
 
 /// See the top of this file.
@@ -24,8 +24,8 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
-    pub(super) fn beside(books: &Path) -> Self {
-        Self { path: beside(books, ".reserve"), there: false }
+    pub(super) fn of_books(books: &Path) -> Self {
+        Self { path: suffixed(books, ".reserve"), there: false }
     }
 
     /// Makes the file, unless it is there.
@@ -64,9 +64,9 @@ impl Reserve {
             .write_all(&vec![0; SIZE])
     }
 
-    /// Gives its room away.
+    /// Deletes it.
     pub(super) fn give(&mut self) {
-        // One that is not there cannot be given.
+        // It may not exist.
         let _ = fs::remove_file(&self.path);
         self.there = false;
     }

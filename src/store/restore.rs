@@ -16,14 +16,14 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::backup::{Step, size, vacuum_into};
 use super::lock::{Lock, REPLACED, check_directory, real};
 use super::owner::{self, Head, check_owner, check_version};
-use super::sqlite::{Books, Error, beside, io, sqlite, sync_directory};
+use super::sqlite::{Books, Error, io, sqlite, suffixed, sync_directory};
 use crate::plan::Plan;
 
-/// What SQLite keeps beside a database.
+/// The files that SQLite keeps next to a database.
 const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
-/// How long somebody who reads the books may take to let go of them.
+/// How long to wait until readers close the books.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The journal's mode in a database's header: a log beside it belongs to it.
+/// The journal's mode in a database's header: a WAL next to it belongs to it.
 const WITH_LOG: u8 = 2;
 
 /// What was put back.
@@ -50,7 +50,7 @@ pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Res
     check_directory(books)?;
     check_place(books)?;
     let _lock = Lock::take(books)?;
-    let aside = beside(books, ".restoring");
+    let aside = suffixed(books, ".restoring");
     clear(&aside)?;
     let outcome = prepare(copy, books, &aside, tell).and_then(|prepared| {
         let settled = settle(books, tell)?;
@@ -63,10 +63,10 @@ pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Res
     outcome
 }
 
-/// Removes what a restore that was interrupted left beside the books.
+/// Removes what an interrupted restore left next to the books.
 fn clear(aside: &Path) -> Result<(), Error> {
     for end in LOGS.into_iter().chain(["", ".lock", ".reserve"]) {
-        let leftover = beside(aside, end);
+        let leftover = suffixed(aside, end);
         match fs::remove_file(&leftover) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(io(&leftover, "removing the leftover of an interrupted restore")(error));
@@ -77,7 +77,7 @@ fn clear(aside: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses to replace what was never books. Books whose header is gone are still recognised by what lies beside them or
+/// Refuses to replace what was never books. Books without a header are still recognised by the files next to them or
 /// by its zeros; anything else a person moves away.
 fn check_place(books: &Path) -> Result<(), Error> {
     let foreign = |why: String| Err(Error::Foreign { path: books.to_owned(), why });
@@ -90,15 +90,15 @@ fn check_place(books: &Path) -> Result<(), Error> {
     }
 }
 
-/// The copy as books of this version, beside those that it is to replace, whole and on the disk.
+/// The copy as books of this version, next to those that it will replace, complete and on disk.
 fn prepare(copy: &Path, books: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Restored, Error> {
     let note = check_source(copy, books)?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).open(aside).map_err(io(aside, "making the file"))?;
     let result = match copied(copy, aside, tell) {
-        // Where SQLite can write nothing beside the copy it cannot read its log: it reads both elsewhere.
+        // Where SQLite cannot write next to the copy, it cannot read its WAL: it reads a copy of both elsewhere.
         Err(Error::Sqlite { source, .. }) if needs_room(&source) => {
-            let elsewhere = beside(aside, "-journal").with_file_name(name_of(aside, ".source"));
+            let elsewhere = suffixed(aside, "-journal").with_file_name(name_of(aside, ".source"));
             let outcome = duplicate(copy, &elsewhere).and_then(|()| {
                 fs::write(aside, b"").map_err(io(aside, "making the file"))?;
                 copied(&elsewhere, aside, tell)
@@ -113,11 +113,11 @@ fn prepare(copy: &Path, books: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> 
     tell(Step::Reading);
     let mut plan = Plan::new(prepared.settings()?);
     prepared.load(|change| plan.apply(&change))?;
-    // The copy knows nothing of who came since: whoever is here may have asked for what it holds.
+    // The copy does not know later callers: any current caller may own what it holds.
     prepared.forget_callers()?;
     tell(Step::Syncing);
     prepared.close()?;
-    if beside(aside, "-wal").metadata().is_ok_and(|log| log.len() > 0) {
+    if suffixed(aside, "-wal").metadata().is_ok_and(|log| log.len() > 0) {
         return Err(Error::Damaged { path: aside.to_owned(), what: "its log cannot be closed".to_owned() });
     }
     inherit(books, aside)?;
@@ -129,7 +129,7 @@ fn prepare(copy: &Path, books: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> 
 }
 
 fn name_of(path: &Path, end: &str) -> std::ffi::OsString {
-    beside(Path::new(path.file_name().unwrap_or_default()), end).into_os_string()
+    suffixed(Path::new(path.file_name().unwrap_or_default()), end).into_os_string()
 }
 
 /// Refuses what cannot be a copy of books before SQLite touches it.
@@ -148,7 +148,7 @@ fn check_source(copy: &Path, books: &Path) -> Result<Option<String>, Error> {
     }
     owner::check_header(copy)?;
     let mode = owner::journal_mode(copy)?;
-    let alone = mode == WITH_LOG && !beside(copy, "-wal").exists();
+    let alone = mode == WITH_LOG && !suffixed(copy, "-wal").exists();
     Ok(alone.then(|| {
         format!(
             "{} was copied without a log ({}-wal): if gipam ran meanwhile, its last changes are not in it; \
@@ -188,10 +188,10 @@ fn copied(copy: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> Result<(), Erro
     Ok(())
 }
 
-/// The copy, opened for reading only. Where no log lies beside it nothing is written beside it either.
+/// The copy, opened for reading only. Without a WAL next to it, nothing is written next to it either.
 fn open_source(copy: &Path) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let single = !["-wal", "-journal"].iter().any(|end| beside(copy, end).exists());
+    let single = !["-wal", "-journal"].iter().any(|end| suffixed(copy, end).exists());
     let opened = if single {
         let path = copy.canonicalize().map_err(io(copy, "opening"))?;
         let letter = |byte: &u8| match byte {
@@ -210,7 +210,7 @@ fn open_source(copy: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// Whether SQLite wanted to write beside a file that it only reads.
+/// Whether SQLite tried to write next to a file that it only reads.
 fn needs_room(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }
@@ -218,7 +218,7 @@ fn needs_room(error: &rusqlite::Error) -> bool {
 /// The same files under another name.
 fn duplicate(copy: &Path, elsewhere: &Path) -> Result<(), Error> {
     for end in ["", "-wal", "-journal"] {
-        match fs::copy(beside(copy, end), beside(elsewhere, end)) {
+        match fs::copy(suffixed(copy, end), suffixed(elsewhere, end)) {
             Err(error) if error.kind() == ErrorKind::NotFound && !end.is_empty() => {}
             other => drop(other.map_err(io(copy, "copying"))?),
         }
@@ -240,7 +240,7 @@ fn counts(connection: &Connection) -> Result<Vec<(String, i64)>, rusqlite::Error
     names.into_iter().map(count).collect()
 }
 
-/// Owner and mode of the books that are replaced; else the owner of the directory.
+/// Owner and mode of the replaced books; else the owner of the directory.
 fn inherit(books: &Path, aside: &Path) -> Result<(), Error> {
     let old = fs::metadata(books).ok();
     if let Some(old) = &old {
@@ -252,7 +252,7 @@ fn inherit(books: &Path, aside: &Path) -> Result<(), Error> {
         return Ok(());
     }
     match chown(aside, Some(owner.uid()), Some(owner.gid())) {
-        // Who is not root makes files of his own.
+        // Other users than root can only create files of their own.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
         other => other.map_err(io(aside, "setting its owner")),
     }
@@ -296,11 +296,11 @@ fn replace(aside: &Path, books: &Path) -> Result<Option<PathBuf>, Error> {
     Ok(kept)
 }
 
-/// Another name for the books that are there, and nothing beside them that the new ones could take for theirs. A log that
+/// Another name for the books that are there, and nothing next to them that the new ones could mistake for theirs. A log that
 /// is still there belongs to books that cannot be read, or to none: it goes with them.
 fn keep(books: &Path) -> Result<Option<PathBuf>, Error> {
     let taken =
-        |n: &u32| ["", "-wal", "-journal"].iter().any(|end| beside(&kept_name(books, *n), end).exists());
+        |n: &u32| ["", "-wal", "-journal"].iter().any(|end| suffixed(&kept_name(books, *n), end).exists());
     let number = (1..u32::MAX).find(|n| !taken(n)).unwrap_or(u32::MAX);
     let kept = kept_name(books, number);
     let there = books.exists();
@@ -308,13 +308,13 @@ fn keep(books: &Path) -> Result<Option<PathBuf>, Error> {
         fs::hard_link(books, &kept).map_err(io(books, "keeping the books that are there"))?;
     }
     for end in LOGS {
-        let log = beside(books, end);
+        let log = suffixed(books, end);
         let Ok(found) = fs::symlink_metadata(&log) else { continue };
         let moved = if end == "-shm" || found.len() == 0 {
             fs::remove_file(&log)
         } else {
-            tracing::warn!("{} is kept as {}", log.display(), beside(&kept, end).display());
-            fs::rename(&log, beside(&kept, end))
+            tracing::warn!("{} is kept as {}", log.display(), suffixed(&kept, end).display());
+            fs::rename(&log, suffixed(&kept, end))
         };
         moved.map_err(io(&log, "keeping the log of the books that are replaced"))?;
     }
@@ -323,5 +323,5 @@ fn keep(books: &Path) -> Result<Option<PathBuf>, Error> {
 }
 
 fn kept_name(books: &Path, number: u32) -> PathBuf {
-    beside(books, &format!("{REPLACED}{number}"))
+    suffixed(books, &format!("{REPLACED}{number}"))
 }

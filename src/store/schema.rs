@@ -55,7 +55,7 @@ CREATE VIEW leases AS SELECT s.prefix AS subnet, a.address, a.kind, coalesce(n.c
   WHERE a.leased AND s.released_at IS NULL;
 ";
 
-/// Who asked for what is held: see the plan's `callers`.
+/// The recorded callers: see the plan's `callers`.
 const CALLERS: &str = "
 CREATE TABLE callers (name TEXT PRIMARY KEY, first INTEGER NOT NULL, until INTEGER, live_restore INTEGER)
   STRICT, WITHOUT ROWID;
@@ -63,7 +63,7 @@ CREATE TABLE callers (name TEXT PRIMARY KEY, first INTEGER NOT NULL, until INTEG
 
 /// History is the log: its rows also say what is known of an address since, and the table of addresses follows them (see
 /// `tail`). `leased` is 1 for a lease, 0 for the memory of one, null where nothing is known any more. `pinned` is 1 where an
-/// address was once asked for by number, and has 2 added where it is not for whoever asks next (`Record::withheld`).
+/// address was once asked for by number, and has 2 added where it is not given to an anonymous request (`Record::withheld`).
 const TAIL: &str = "
 ALTER TABLE counters ADD COLUMN folded INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE history RENAME TO old_history;

@@ -36,7 +36,7 @@ pub struct Books {
     pub(super) fold_least: usize,
     /// Something other than addresses was written, so that the counters are due.
     pub(super) counters_due: bool,
-    /// A write failed otherwise than for want of room: nothing more is written.
+    /// A write failed for another reason than a full disk: nothing more is written.
     failed: bool,
     log: Log,
     reserve: Reserve,
@@ -50,11 +50,11 @@ const CHECKPOINT_PAGES: i32 = 4_000;
 /// The same on a disk without room for the reserve: 400 KiB.
 const TIGHT_CHECKPOINT_PAGES: i32 = 100;
 
-/// What SQLite calls an I/O error when it cannot make or lengthen the index beside the log.
+/// The I/O error that SQLite reports when it cannot create or extend the WAL's index.
 const NO_ROOM: [i32; 2] = [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMOPEN];
 
 /// A path with something appended to its file name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
@@ -68,7 +68,7 @@ pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> 
 pub(super) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
     let path = path.to_owned();
     move |source| match source.sqlite_error_code() {
-        // Where SQLite says "disk I/O error" for a disk without room.
+        // Where SQLite reports a full disk as "disk I/O error".
         _ if source.sqlite_error().is_some_and(|it| NO_ROOM.contains(&it.extended_code)) => {
             Error::Sqlite { path, doing: "making the index of the log (is the disk full?)", source }
         }
@@ -79,7 +79,7 @@ pub(super) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::
 }
 
 impl Books {
-    /// Opens the books, or makes new ones where there is no file (but no directory); takes the lock.
+    /// Opens the books, or makes new ones where the file does not exist (but never a directory); takes the lock.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let path = &real(path)?;
         check_directory(path)?;
@@ -113,8 +113,8 @@ impl Books {
             fold_least: usize::MAX,
             counters_due: false,
             failed: false,
-            log: Log::beside(path, CHECKPOINT_PAGES),
-            reserve: Reserve::beside(path),
+            log: Log::of_books(path, CHECKPOINT_PAGES),
+            reserve: Reserve::of_books(path),
             _lock: lock,
         };
         let version = check_version(path, &books.connection)?;
@@ -204,17 +204,17 @@ impl Books {
     pub fn make_room(&mut self) {
         self.reserve.give();
         self.log.forget();
-        // Its failure is no news: the disk is known to be full.
+        // Its failure is expected: the disk is known to be full.
         let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
 
-    /// Whether the disk takes writes: a small transaction of its own. If it does not, moving the log into the file may
-    /// make room: the next transaction then begins the log anew.
+    /// Whether the disk accepts writes: tries a small transaction. If it does not, moving the log into the file may
+    /// free space: the next transaction then restarts the WAL.
     pub fn probe(&mut self) -> Result<(), CommitError> {
         let full = |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DiskFull);
         let mut outcome = self.write_nothing()?;
         if outcome.as_ref().is_err_and(full) {
-            // Its failure is no news: the disk is known to be full.
+            // Its failure is expected: the disk is known to be full.
             let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
             outcome = self.write_nothing()?;
         }
@@ -232,10 +232,10 @@ impl Books {
     }
 
     /// Moves the log into the file when it has grown; call it when no answer waits and the last commit went well. A
-    /// failure is no loss.
+    /// failure does no harm.
     pub fn checkpoint_if_due(&mut self) {
         self.reserve.keep();
-        // Where there is no room for a reserve, the log must not take what the database will need.
+        // Without space for the reserve, the WAL must not take the space that the database will need.
         let (due, mode) = if self.reserve.is_there() {
             (CHECKPOINT_PAGES, "PASSIVE")
         } else {
@@ -315,17 +315,17 @@ impl Reader {
 
 /// Makes new books aside and moves them in place: an interrupted first start leaves no half-made file at the path.
 fn create(path: &Path) -> Result<(), Error> {
-    let aside = beside(path, ".new");
+    let aside = suffixed(path, ".new");
     for leftover in ["", "-journal", "-wal", "-shm"] {
-        match fs::remove_file(beside(&aside, leftover)) {
+        match fs::remove_file(suffixed(&aside, leftover)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(io(path, "removing an unfinished file")(error)),
         }
     }
     for leftover in ["-wal", "-shm", "-journal"] {
-        if beside(path, leftover).exists() {
-            let why = format!("{} is there, but the database is gone", beside(path, leftover).display());
+        if suffixed(path, leftover).exists() {
+            let why = format!("{} is there, but the database is gone", suffixed(path, leftover).display());
             return Err(Error::Foreign { path: path.to_owned(), why });
         }
     }
@@ -351,7 +351,7 @@ fn create(path: &Path) -> Result<(), Error> {
     sync_directory(path)
 }
 
-/// Makes what was made, moved or removed beside this file durable.
+/// Makes creations, renames and removals next to this file durable.
 pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(io(path, "syncing the directory"))

@@ -1,11 +1,11 @@
 //! The tail: the newest rows of the history, which the table of addresses does not show yet, and moving them there.
 //!
 //! A change of an address is one row of history and nothing else: it says what happened and what is known of the address
-//! since. Later, while nobody asks, what is known of these addresses is written into the table (*folded*), in the order of
+//! since. Later, while no requests come, what is known of these addresses is written into the table (*folded*), in the order of
 //! that table, so that many changes touch one page; `counters.folded` says up to where. Then the oldest history is forgotten.
 //!
 //! Promises: a crash between any two steps loses nothing, since the rows beyond `folded` hold whatever the table says, and no
-//! row beyond is forgotten; the tail is bounded, however long there is no quiet; who looks must look at both (the views
+//! row beyond is forgotten; the tail is bounded, however long there is no quiet; readers must read both (the views
 //! `known` and `leases` do). Does not know when it is quiet.
 
 use rusqlite::Connection;
@@ -17,15 +17,15 @@ use crate::plan::change::Serial;
 use crate::plan::prefix::{number, text};
 use crate::plan::{Plan, mac_text};
 
-/// At least so many rows stand in the tail before they are folded.
+/// At least this many rows are in the tail before they are folded.
 pub(super) const LEAST: usize = 4_096;
 /// And so many for each page of the database: then several of them meet on a page, however large the books are.
 const PER_PAGE: usize = 4;
 /// Rows folded in one quiet commit, which whoever comes then waits for: a few milliseconds.
 const QUIET_STEP: usize = 1_024;
-/// So many rows wait for a quiet moment; beyond them a part is folded with each commit.
+/// This many rows wait for a quiet moment; beyond them a part is folded with each commit.
 const MOST: usize = 65_536;
-/// For each row that is written so many are folded then.
+/// How many are folded then for each row that is written.
 const STEP: usize = 4;
 /// But no fewer in one commit.
 const SMALLEST_STEP: usize = 128;
@@ -99,13 +99,13 @@ impl Tail {
 }
 
 impl Books {
-    /// So many rows at least stand in the tail before they are folded; for tests, and while little history is kept.
+    /// At least this many rows are in the tail before they are folded; for tests, and while little history is kept.
     pub fn fold_after(&mut self, rows: usize) {
         self.fold_least = rows;
         self.tail.limit = self.tail.limit.min(rows);
     }
 
-    /// Looks in the books what the tail is: at the start, and after what was written has been rolled back.
+    /// Reads the tail from the books: at the start, and after a rollback.
     pub(super) fn read_tail(&mut self) -> Result<(), Error> {
         let mut tail = Tail { limit: LEAST.min(self.fold_least), ..Tail::default() };
         read(&self.connection, &mut tail).map_err(sqlite(&self.path, "reading the newest history"))?;
@@ -113,12 +113,12 @@ impl Books {
         Ok(())
     }
 
-    /// Whether there is something to tidy while nobody asks.
+    /// Whether there is something to tidy while no requests come.
     pub fn is_untidy(&self) -> bool {
         self.fold_is_due() || self.beyond() >= TRIM
     }
 
-    /// Folds or forgets a part, in the open transaction; call it while nobody asks, and commit. `plan` is the plan as the
+    /// Folds or forgets a part, in the open transaction; call it while no requests come, and commit. `plan` is the plan as the
     /// books have it.
     pub fn tidy(&mut self, plan: &Plan) -> Result<(), CommitError> {
         if self.fold_is_due() { self.fold(plan, QUIET_STEP) } else { self.trim() }
@@ -230,7 +230,7 @@ fn copy(
     Ok(())
 }
 
-/// Nothing is known of the address, so nobody is named there.
+/// Nothing is known of the address, so the row names no holder.
 fn forget(connection: &Connection, serial: Serial, address: &str) -> Result<(), rusqlite::Error> {
     for sql in [
         "DELETE FROM addresses WHERE (subnet, address) = (?1, ?2)",
@@ -253,7 +253,7 @@ fn read(connection: &Connection, tail: &mut Tail) -> Result<(), rusqlite::Error>
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let number_at = |at| row.get::<_, i64>(at).map(|number| u64::try_from(number).unwrap_or(0));
-        // One that is no address keeps its place in the queue; who loads the books names it.
+        // An unreadable address keeps its place in the queue; loading the books reports it.
         let address = row.get_ref(1)?.as_str().ok().and_then(|text| text.parse().ok()).map_or(0, number);
         tail.touch(number_at(0)?, address, number_at(2)?);
     }

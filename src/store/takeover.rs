@@ -14,7 +14,7 @@ use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::request::Space;
 use crate::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings};
 
-/// That program saves every 30 s: so many addresses beyond its counter may have been given since.
+/// That program saves every 30 s: this many addresses beyond its counter may have been given since.
 const MARGIN: u128 = 64;
 
 /// In the books: digest of the lease file that was taken over.
@@ -47,7 +47,7 @@ pub fn pools(books: &OldBooks, settings: &Settings) -> Option<PoolSettings> {
     })
 }
 
-/// The subnets and leases of an old lease file, beside what the plan holds already.
+/// The subnets and leases of an old lease file, in addition to what the plan holds already.
 pub fn changes(books: &OldBooks, plan: &Plan, settings: &Settings, now: Millis) -> Vec<Change> {
     let (mut generation, mut serial) = plan.counters();
     let mut changes = Vec::new();

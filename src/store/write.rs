@@ -38,9 +38,9 @@ impl Books {
             .map_err(|error| CommitError::of(&error))
     }
 
-    /// Forgets who asked for what is held (see the plan's `callers`): whoever comes next may have.
+    /// Forgets the recorded callers (see the plan's `callers`): any later caller may own what is held.
     pub(super) fn forget_callers(&mut self) -> Result<(), Error> {
-        self.execute("DELETE FROM callers", []).map_err(sqlite(&self.path, "forgetting who asked"))
+        self.execute("DELETE FROM callers", []).map_err(sqlite(&self.path, "forgetting the callers"))
     }
 
     pub(super) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Written {

@@ -1,7 +1,7 @@
 //! Which pools and subnets fill up: crossings of a share, up and down.
 //!
-//! Promises: pure; each crossing is told once; one that went up counts as full until it is well below (ten points, or half
-//! of a small share), so that one lease more or less is no news. What went away is forgotten without a word.
+//! Promises: pure; each crossing is reported once; one that went up counts as full until it is well below (ten points, or half
+//! of a small share), so that a single lease does not cause another report. What no longer exists is forgotten silently.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +68,7 @@ pub type Fillings = BTreeMap<Subject, Filling>;
 
 /// The whole percents of a share.
 fn percent(share: f64) -> u8 {
-    // Clamped first: it fits, and there is no sign to lose.
+    // Clamped first, so it fits and is not negative.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100")]
     let whole = (share * 100.0 + 1e-9).floor().clamp(0.0, 100.0) as u8;
     whole

@@ -6,8 +6,8 @@
 //!             a crossing, an episode ──▶ one line in the log, an event for the hooks, status, metrics
 //! ```
 //!
-//! Promises: looks after something changed, beside the ledger, for at most a hundredth of the time; an idle daemon looks at
-//! nothing. Each crossing and each episode is said once. Decides nothing about addresses.
+//! Promises: counts after something changed, off the ledger's thread, for at most a hundredth of the time; an idle daemon counts
+//! nothing. Each crossing and each episode is reported once. Decides nothing about addresses.
 
 pub mod filling;
 
@@ -30,7 +30,7 @@ use crate::store::log_size::{LONG, log_in_use};
 
 /// What happens together is looked at together.
 const TOGETHER: Duration = Duration::from_secs(1);
-/// Looking takes at most one part in so many of the time.
+/// Looking takes at most this fraction of the time.
 const DUTY: u32 = 100;
 /// The fullest subnets, of which each is watched.
 const SUBNETS: usize = 1_000;
@@ -55,7 +55,7 @@ pub struct Found {
     pub log: Option<Held>,
 }
 
-/// What the watch knows and is told; cheap to clone.
+/// The watch's state and inputs; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Watch {
     found: Arc<Mutex<Found>>,
@@ -82,7 +82,7 @@ impl Watch {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Looks whenever something changed, for ever.
+    /// Counts whenever something changed, for ever.
     pub async fn run(self, ledger: Ledger, books: PathBuf, hooks: Hooks) {
         let (mut commits, mut warn_at) = (ledger.meters().follow(), self.warn_at.subscribe());
         let mut pause = TOGETHER;
@@ -165,7 +165,7 @@ fn say(crossing: &Crossing) {
     }
 }
 
-/// A crossing as the hooks are told.
+/// A crossing as an event for the hooks.
 fn event(crossing: &Crossing, now: Millis) -> Event {
     let (name, pool, space, subnet, family) = match &crossing.subject {
         Subject::Pool { pool, family } => ("pool", pool, None, None, *family),

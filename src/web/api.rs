@@ -51,24 +51,28 @@ impl Web {
             let text = format!("the query has {} bytes; write at most {LONGEST_QUERY}", query.len());
             return Err(AdminError::new(Kind::Invalid, text));
         }
-        let beside = |work| self.readers.read::<Vec<u8>>(work);
+        let off_thread = |work| self.readers.read::<Vec<u8>>(work);
         if path == "/api/history" {
             let books = self.books.clone();
-            return beside(Box::new(move || history(&books, &query)) as Work).await;
+            return off_thread(Box::new(move || history(&books, &query)) as Work).await;
         }
         let picture = self.gallery.look().await?;
         match path {
             "/api/status" => self.status(&picture),
             "/api/pools" => json(&picture.pools),
-            "/api/subnets" => beside(Box::new(move || json(&listing::page(&picture.subnets, &query)?))).await,
-            "/api/leases" => beside(Box::new(move || json(&listing::page(&picture.leases, &query)?))).await,
+            "/api/subnets" => {
+                off_thread(Box::new(move || json(&listing::page(&picture.subnets, &query)?))).await
+            }
+            "/api/leases" => {
+                off_thread(Box::new(move || json(&listing::page(&picture.leases, &query)?))).await
+            }
             "/api/map" => {
                 let map = move || json(&map::map(&picture, Query(&query).text("at")?.as_deref())?);
-                beside(Box::new(map)).await
+                off_thread(Box::new(map)).await
             }
             "/api/usage" => {
                 let books = self.books.clone();
-                beside(Box::new(move || json(&curve(&books, &picture, &query)?))).await
+                off_thread(Box::new(move || json(&curve(&books, &picture, &query)?))).await
             }
             _ => Err(AdminError::new(Kind::Missing, format!("unknown path {path}"))),
         }

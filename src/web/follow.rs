@@ -50,7 +50,7 @@ impl Followers {
         }
     }
 
-    /// Answers all that wait, and none waits any more.
+    /// Answers all waiting pages.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }

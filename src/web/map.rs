@@ -33,7 +33,7 @@ pub struct Area {
     pub prefix: Option<String>,
     /// The PoolID of a subnet.
     pub id: Option<String>,
-    /// What it is called beside its prefix.
+    /// Its name, besides its prefix.
     pub name: Option<String>,
     /// Length of the prefixes that single cells stand for.
     pub unit: u8,

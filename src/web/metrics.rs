@@ -30,7 +30,7 @@ use crate::watch::{Found, Subject};
 /// Everything that is written at one scrape.
 #[derive(Debug)]
 pub struct Scrape {
-    /// The doors.
+    /// The listeners.
     pub counters: Arc<Counters>,
     /// The ledger.
     pub ledger: Arc<ledger::Meters>,

@@ -1,4 +1,4 @@
-//! The page, the metrics and the health of the daemon, over HTTP: a door of its own that changes nothing.
+//! The page, the metrics and the health of the daemon, over HTTP: on a listener of its own that changes nothing.
 //!
 //! ```text
 //!   browser ──▶ /, /page.css, /page.js ... embedded in the program, nothing from elsewhere
@@ -85,13 +85,13 @@ const ASSETS: [(&str, &str, &str); 9] = [
     ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
 ];
 
-/// The limits of this door: a browser or two, a scraper, a prober. The books are read for one of them at a time,
+/// The limits of this listener: a browser or two, a scraper, a prober. The books are read for one of them at a time,
 /// so that many connections cost little; slow clients need many to keep others out.
 pub fn limits() -> Limits {
     Limits { max_body: 0, idle: Duration::from_secs(60), ..Limits::default() }
 }
 
-/// The handler of the page's door.
+/// The handler of the page's listener.
 pub struct Web {
     ledger: Ledger,
     books: PathBuf,
@@ -180,7 +180,7 @@ impl Web {
         }
     }
 
-    /// Whether the books take writes, asked through the ledger's own queue. Doors are open whenever this is reached.
+    /// Whether the books accept writes, asked through the ledger's own queue. Listeners are open whenever this is reached.
     async fn ready(&self) -> Response {
         let nothing = Box::new(|_: &crate::plan::Plan| Ok(Altered::default()));
         match timeout(PATIENCE, self.ledger.alter(nothing)).await {

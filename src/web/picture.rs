@@ -171,7 +171,7 @@ impl Gallery {
                 return Ok(kept.picture.clone());
             }
         }
-        // It goes on when whoever asked has left: the next one finds it made.
+        // It goes on when the client has left: the next one finds it done.
         let reading = tokio::spawn(self.clone().read(kept, moment));
         reading.await.unwrap_or_else(|error| Err(AdminError::new(Kind::Failed, error.to_string())))
     }
@@ -205,7 +205,7 @@ impl Gallery {
     }
 }
 
-/// Drops the picture when nobody looks any more.
+/// Drops the picture when no page uses it any more.
 async fn forget(kept: Arc<Mutex<Option<Kept>>>) {
     loop {
         sleep(FORGET / 2).await;

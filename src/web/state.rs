@@ -13,7 +13,7 @@ use crate::plan::{Plan, ReservedBy};
 /// The most of a kind.
 const SHOWN: usize = 20;
 
-/// What people changed by hand and have not taken back.
+/// What people changed by hand and have not undone.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ByHand {
     /// Reservations.

@@ -9,7 +9,7 @@
 
 use crate::server::Request;
 
-/// Whether a request comes from the page, from a person or from no browser at all.
+/// Whether a request comes from the page, from a person or not from a browser.
 pub fn is_ours(request: &Request) -> bool {
     let mut sites = request.values("sec-fetch-site");
     let is_from_here = sites.all(|site| ["same-origin", "none"].contains(&site.trim()));

@@ -1,8 +1,8 @@
 //! What a hook with `https://` trusts, and what it shows of itself: the files that `ca`, `cert` and `key` name.
 //!
-//! Promises: a file that is of no use is refused where it is written, but for a start, which goes on without that hook; without `ca` the authorities of the system are trusted,
-//! with it only those of the file; there is no way to trust everybody. Two are equal only if their files had the same
-//! content, so that a reload finds a renewed one. TLS 1.2 and 1.3 only. Connects to nobody.
+//! Promises: an unusable file is refused at its key, except at a start, which goes on without that hook; without `ca` the system's authorities are trusted,
+//! with it only those of the file; verification cannot be switched off. Two are equal only if their files had the same
+//! content, so that a reload finds a renewed one. TLS 1.2 and 1.3 only. Opens no connection.
 
 use std::fs;
 use std::io;
@@ -33,11 +33,11 @@ const NO_CERTIFICATE: &str = "it does not contain a certificate";
 /// TLS to one hook.
 #[derive(Clone)]
 pub struct Tls {
-    /// Whom its certificate must name.
+    /// The host that its certificate must name.
     pub name: ServerName<'static>,
     /// The file of the authorities that are trusted.
     pub authorities: PathBuf,
-    /// How to connect; or why that cannot be, as gipam was started over files that are of no use.
+    /// How to connect; or why that is impossible, if gipam was started with unusable files.
     pub client: Result<Arc<ClientConfig>, String>,
     /// A digest of all files.
     content: [u8; 32],
@@ -67,9 +67,9 @@ impl std::fmt::Debug for Tls {
 pub(in crate::config) enum Files<'a> {
     /// They are; these are the system's.
     Read(&'a [PathBuf]),
-    /// They are, but one that is of no use is only the hook's trouble: addresses do not wait for it.
+    /// They are, but an unusable one only disables its hook: addresses do not wait for it.
     Serve(&'a [PathBuf]),
-    /// They are not: a command that only asks the daemon needs none. Nobody is trusted then.
+    /// They are not: a command that only asks the daemon does not need them. No server is trusted then.
     Named,
 }
 
@@ -144,7 +144,7 @@ fn trusted(
         let path = system.iter().find(|path| path.exists()).ok_or_else(|| Problem::HookAuthorities {
             places: system.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
         })?;
-        // Whom a system trusts is nobody's choice here: an odd certificate among hundreds is passed over.
+        // The system's list is not the user's doing: an unreadable certificate among hundreds is skipped.
         match roots.add_parsable_certificates(certificates(path, digest)?) {
             (0, _) => Err(unusable(path, NO_CERTIFICATE)),
             _ => Ok((path.clone(), roots)),
@@ -178,7 +178,7 @@ fn client(
         _ => builder.with_no_client_auth(),
     };
     client.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // Each delivery is a connection that is checked whole; events are rare enough for that.
+    // Each delivery does a full handshake; events are rare enough for that.
     client.resumption = Resumption::disabled();
     Ok(client)
 }
@@ -239,7 +239,7 @@ mod tests {
         rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap().pem()
     }
 
-    /// A hook with this key beside its URL, in a directory with these files; the first system's list is not there.
+    /// A hook with this key next to its URL, in a directory with these files; the first system's list is not there.
     fn hook(keys: &str, files: &[(&str, &str)]) -> Result<(PathBuf, usize, Tls), String> {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);

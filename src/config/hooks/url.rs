@@ -1,7 +1,7 @@
 //! The URL of a hook, and the address where it is reached.
 //!
 //! Promises: what cannot be called is refused with what to write instead; no name is ever looked up, so a URL with a name
-//! needs the address beside it. Connects to nobody.
+//! also needs `connect`. Opens no connection.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 
 use crate::config::error::Problem;
 
-/// A part of a path or an argument that is shorter is no password.
+/// A shorter part of a path or an argument does not count as a password.
 pub(super) const SECRET: usize = 6;
 
 /// A web address that can be called.
@@ -23,7 +23,7 @@ pub struct Url {
     pub host: String,
     /// The path, with the query.
     pub path: String,
-    /// The address was written beside it, under `connect`.
+    /// The address was given with `connect`.
     pub elsewhere: bool,
 }
 
@@ -36,13 +36,13 @@ impl std::fmt::Display for Url {
 }
 
 impl Url {
-    /// Whom it calls, without the path and the query.
+    /// The server that it calls, without path and query.
     pub fn shown(&self) -> String {
         let place = self.text.split_once("://").map_or("", |(scheme, _)| scheme);
         format!("{place}://{}/{}", self.host, if self.path == "/" { "" } else { "..." })
     }
 
-    /// The text without what this URL has and nobody may see.
+    /// The text without the secret parts of this URL.
     pub(super) fn hide(&self, text: &str) -> String {
         let query = self.path.split_once('?').map_or("", |(_, query)| query);
         let values = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(_, value)| value);
@@ -59,7 +59,7 @@ impl Url {
 pub(super) struct Written {
     /// `https://`.
     pub(super) secure: bool,
-    /// Whom it calls, and whom a certificate must name.
+    /// The host that it calls, which the certificate must name.
     pub(super) name: ServerName<'static>,
     text: String,
     host: String,

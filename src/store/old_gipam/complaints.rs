@@ -1,4 +1,4 @@
-//! What a person is told about a lease file: why it was refused ([`Error`]), or what in it was odd ([`Oddity`]).
+//! Messages about a lease file: why it was refused ([`Error`]), or what in it was odd ([`Oddity`]).
 //!
 //! Every text names the place in the file (`allocated[3].pool`) and the value; that of an error says what to do. The
 //! file's own name is added by the caller, who knows it.

@@ -42,7 +42,7 @@ fn subnet(subnet: &OldSubnet) -> Value {
 }
 
 /// Raises the counters past everything that is held, and lists the gaps below them as free, lowest first to be
-/// reused (4,096 at most of subnets and of each subnet's addresses). `free` is made anew; what was there is a gap.
+/// reused (4,096 at most of subnets and of each subnet's addresses). `free` is rebuilt; its old entries are gaps, too.
 pub fn settle(books: &mut OldBooks) {
     books.free.clear();
     for subnet in &mut books.allocated {

@@ -116,7 +116,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Reads the text; a text that ends too early is told from one that is wrong.
+/// Reads the text; a truncated text is distinguished from an invalid one.
 pub(super) fn read(bytes: &[u8]) -> Result<Node, Error> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Eof => Error::Truncated { line: error.line() },

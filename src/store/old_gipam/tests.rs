@@ -229,7 +229,7 @@ fn content_decides_what_a_file_is() {
     for other in [&b"[]"[..], b"\0\0\0", b"hello", b"SQLite format 4\0", b"\"{"] {
         assert_eq!(detect(other), Content::Other);
     }
-    assert!(parse(&[&b"\xef\xbb\xbf"[..], SECOND].concat()).is_ok(), "a byte order mark is no fault");
+    assert!(parse(&[&b"\xef\xbb\xbf"[..], SECOND].concat()).is_ok(), "a byte order mark is accepted");
 }
 
 #[test]
