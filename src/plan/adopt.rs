@@ -1,27 +1,29 @@
 //! Adopting a whole network that Docker has and the books do not hold: lost books, or books from an old backup.
 //!
-//! Promises: *fenced*, *disjoint*; the subnet and all that the Engine shows live in it come into the books in one
+//! Promises: *fenced*, *disjoint*, *unique*; the subnet and all that the Engine shows live in it come into the books in one
 //! decision, so a live address is never free, not even for a moment. The Engine shows no PoolIDs: an adopted subnet
 //! has none until the first RequestAddress, or a person, says it. Only a request for an address can say it: a release
 //! may be a late one of an earlier grant (P19), and whoever believed it would take the network its subnet away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
 use super::error::Error;
 use super::prefix::Prefix;
 use super::repair::SETTLING;
-use super::request::{Adoption, Context, Dead, Fence, Space};
+use super::request::{Adoption, Context, Dead, ShownLease, Space};
 use super::settings::rfc3339;
+use super::siblings::Part;
 use super::subnet::Subnet;
 use super::{Millis, Plan};
 
 /// Longest PoolID accepted from a person.
 const LONGEST_ID: usize = 255;
 
-/// Placeholder for a PoolID until it is learned; no grant ever has it.
-fn unlearned_id(space: Space, prefix: Prefix) -> String {
-    format!("{space}/{prefix}#?")
+/// Placeholder for a PoolID until it is learned; no grant ever has it. Subnets that share a prefix have their range in it.
+fn unlearned_id(space: Space, prefix: Prefix, range: Option<Prefix>) -> String {
+    let range = range.map_or_else(String::new, |range| range.to_string());
+    format!("{space}/{prefix}#?{range}")
 }
 
 /// Whether a PoolID of ours ends like this: 64 bits in hex.
@@ -40,7 +42,42 @@ impl Subnet {
 
     /// Adopted, and its PoolID is not known yet.
     pub fn awaits_id(&self) -> bool {
-        self.state.id.ends_with("#?") && self.state.id == unlearned_id(self.state.space, self.state.prefix)
+        let SubnetState { id, space, prefix, range, .. } = &self.state;
+        let is = |range| *id == unlearned_id(*space, *prefix, range);
+        id.contains("#?") && (is(None) || is(*range))
+    }
+}
+
+/// What one decision takes into the books, as far as it has come.
+#[derive(Debug)]
+pub(super) struct Batch {
+    serial: Serial,
+    generation: u64,
+    /// Prefixes that several share, here or with what is held.
+    shared: BTreeSet<Prefix>,
+    /// Serials that were taken.
+    used: BTreeSet<Serial>,
+    /// Leases of shared prefixes.
+    claimed: BTreeMap<(Prefix, u128), Kind>,
+}
+
+impl Batch {
+    /// Of these prefixes.
+    pub(super) fn of(plan: &Plan, prefixes: impl Iterator<Item = Prefix>) -> Self {
+        let (generation, serial) = plan.counters();
+        let (mut once, mut shared) = (BTreeSet::new(), BTreeSet::new());
+        for prefix in prefixes {
+            if !once.insert(prefix) || plan.grants_of(Space::Local, prefix).next().is_some() {
+                shared.insert(prefix);
+            }
+        }
+        Self { serial, generation, shared, used: BTreeSet::new(), claimed: BTreeMap::new() }
+    }
+
+    /// The next one.
+    pub(super) const fn generation(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation - 1
     }
 }
 
@@ -56,43 +93,94 @@ impl Plan {
         if let Some(subnet) = self.granted(id) {
             return Some((subnet, None));
         }
-        let (named, _) = id.rsplit_once('#').filter(|(_, random)| is_random(random))?;
-        let subnet = self.held(&format!("{named}#?")).filter(|subnet| subnet.awaits_id())?;
+        let waiting = self.waiting(id);
+        let subnet = match waiting.as_slice() {
+            [subnet] => *subnet,
+            // Before it asks, Docker has released something under this PoolID, in one of them.
+            several => {
+                let mut released = several.iter().filter(|subnet| self.has_kept(subnet, id));
+                released.next().filter(|_| released.next().is_none())?
+            }
+        };
         let serial = subnet.state.serial;
         Some((subnet, Some(Change::SubnetIdLearned { serial, id: id.to_owned(), why: Why::Docker })))
     }
 
-    /// Takes a network into the books.
-    pub(super) fn adopt_subnet(&self, seen: &Adoption, context: Context) -> Result<Vec<Change>, Error> {
-        let prefix = seen.prefix;
-        self.refuse_overlap(Space::Local, prefix, &Dead::default())?;
-        self.refuse_recent(prefix, seen.read)?;
-        if let Some(id) = &seen.id {
-            self.check_id(prefix, id)?;
+    /// The adopted subnets whose PoolID this may be.
+    pub(super) fn waiting(&self, id: &str) -> Vec<&Subnet> {
+        let named = id.rsplit_once('#').filter(|(_, random)| is_random(random));
+        let prefix = named.and_then(|(named, _)| {
+            let prefix = Prefix::parse(named.strip_prefix(Space::Local.name())?.strip_prefix('/')?)?;
+            (named == format!("{}/{prefix}", Space::Local)).then_some(prefix)
+        });
+        let there = prefix.into_iter().flat_map(|prefix| self.grants_of(Space::Local, prefix));
+        there.filter(|subnet| subnet.awaits_id()).collect()
+    }
+
+    /// Why a request for an address with this PoolID is refused.
+    pub(super) fn not_called(&self, id: &str) -> Error {
+        let waiting = self.waiting(id);
+        let ranges: Vec<_> = waiting.iter().filter_map(|subnet| subnet.state.range).collect();
+        let [first, others @ ..] = ranges.as_slice() else { return Error::PoolNotFound(id.to_owned()) };
+        let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+        Error::NotFound(format!(
+            "adopted networks share {}, and nothing tells which of them asks; restart one of its running containers, or give \
+             its --ip-range: gipam adopt {first} {id:?} (or {})",
+            waiting.first().map_or_else(String::new, |subnet| subnet.state.prefix.to_string()),
+            others.join(", ")
+        ))
+    }
+
+    /// Takes networks into the books: all or none, so that those which share a prefix are never taken for each other.
+    pub(super) fn adopt_subnets(&self, all: &[Adoption], context: Context) -> Result<Vec<Change>, Error> {
+        let mut batch = Batch::of(self, all.iter().map(|seen| seen.prefix));
+        let (mut changes, mut serials, mut rivals) = (Vec::new(), Vec::new(), Vec::<&Adoption>::new());
+        for seen in all {
+            if let Some(other) = rivals.iter().find(|other| !seen.stands_beside(other)) {
+                return Err(Error::OverlapPool(format!("{} overlaps {}", seen.prefix, other.prefix)));
+            }
+            self.refuse_overlap_of(seen)?;
+            self.refuse_recent(seen)?;
+            if let Some(id) = &seen.id {
+                self.check_id(seen.prefix, id)?;
+            }
+            let (serial, taken) = self.adopted(seen, &mut batch, true, context.now);
+            rivals.push(seen);
+            serials.push(serial);
+            changes.extend(taken);
         }
-        let (serial, mut changes) = self.adopted(seen, self.next_serial, self.next_generation, context.now);
-        changes.extend(self.trim_remembered(0, &[serial], context.now));
+        changes.extend(self.trim_remembered(0, &serials, context.now));
         Ok(changes)
     }
 
-    /// A network as it comes into the books: the serial that it gets (a new one is `new`), and its changes.
+    /// A network as it comes into the books: its serial, and its changes. `moves`: a lease that a sibling was given for safety's
+    /// sake comes to its own network.
     pub(super) fn adopted(
         &self,
         seen: &Adoption,
-        new: Serial,
-        generation: u64,
+        batch: &mut Batch,
+        moves: bool,
         now: Millis,
     ) -> (Serial, Vec<Change>) {
-        let prefix = seen.prefix;
-        let memory = self.remembered(Space::Local, prefix);
-        let serial = memory.map_or(new, |subnet| subnet.state.serial);
-        let (leases, gateway) = self.shown_leases(seen, serial, generation + 1, now);
+        let (prefix, part, range) = (seen.prefix, seen.part(), seen.range());
+        let shares = batch.shared.contains(&prefix);
+        let its_own = |subnet: &&Subnet| {
+            let state = &subnet.state;
+            !batch.used.contains(&state.serial) && (!shares || !Part::of(state).is_apart_from(part))
+        };
+        let memory = self.memory_for(Space::Local, prefix, part).filter(its_own);
+        let serial = memory.map_or(batch.serial, |subnet| subnet.state.serial);
+        batch.used.insert(serial);
+        batch.serial = batch.serial.max(serial + 1);
+        let generation = batch.generation();
+        let (leases, gateway) = self.shown_leases(seen, memory, serial, (batch, moves), now);
+        let unlearned = || unlearned_id(Space::Local, prefix, range.filter(|_| shares));
         let state = SubnetState {
             serial,
-            id: seen.id.clone().unwrap_or_else(|| unlearned_id(Space::Local, prefix)),
+            id: seen.id.clone().unwrap_or_else(unlearned),
             space: Space::Local,
             prefix,
-            range: seen.range.filter(|range| prefix.contains(*range)),
+            range,
             pool: self.pool_around(prefix).map(|pool| pool.name.clone()),
             options: seen.options.clone(),
             dynamic: false,
@@ -109,19 +197,28 @@ impl Plan {
         (serial, changes)
     }
 
-    /// What lives in it, each address once, and which of them is the gateway.
+    /// Its leases, each address once, and which of them is the gateway. What a sibling holds stays with the sibling, unless it
+    /// moves.
     fn shown_leases(
         &self,
         seen: &Adoption,
+        memory: Option<&Subnet>,
         serial: Serial,
-        first_generation: u64,
+        (batch, moves): (&mut Batch, bool),
         now: Millis,
     ) -> (Vec<Change>, Option<u128>) {
-        let memory = self.remembered(Space::Local, seen.prefix);
-        let (mut known, mut gateway) = (BTreeSet::new(), None);
-        let inside = seen.leases.iter().filter(|lease| seen.prefix.contains_number(lease.address));
-        let once: Vec<_> = inside.filter(|lease| known.insert(lease.address)).collect();
-        let changes = once.into_iter().zip(first_generation..).map(|(lease, generation)| {
+        let (mut known, mut gateway, mut changes) = (BTreeSet::new(), None, Vec::new());
+        for lease in seen.leases.iter().filter(|lease| seen.prefix.contains_number(lease.address)) {
+            if !known.insert(lease.address) {
+                continue;
+            }
+            if batch.shared.contains(&seen.prefix) {
+                match self.from_sibling(seen, lease, batch, moves, now) {
+                    Some(moved) => changes.extend(moved),
+                    None => continue,
+                }
+            }
+            let generation = batch.generation();
             if lease.kind == Kind::Gateway && gateway.is_none() {
                 gateway = Some(lease.address);
             }
@@ -137,18 +234,74 @@ impl Plan {
                 generation,
             };
             let evidence = lease.evidence.clone();
-            Change::AddressLearned { serial, address: lease.address, record, evidence }
-        });
-        (changes.collect(), gateway)
+            changes.push(Change::AddressLearned { serial, address: lease.address, record, evidence });
+        }
+        (changes, gateway)
+    }
+
+    /// What must change for a lease to come into one of several subnets of its prefix; nothing comes if absent: each address is
+    /// leased once over all of them, but for a router that they share.
+    fn from_sibling(
+        &self,
+        seen: &Adoption,
+        lease: &ShownLease,
+        batch: &mut Batch,
+        moves: bool,
+        now: Millis,
+    ) -> Option<Option<Change>> {
+        let key = (seen.prefix, lease.address);
+        let router = |kind: Kind| kind == Kind::Gateway && lease.kind == Kind::Gateway;
+        if batch.claimed.get(&key).is_some_and(|kind| !router(*kind)) {
+            return None;
+        }
+        let moved = match self.sibling_lease(seen, lease.address) {
+            None => None,
+            Some((_, record)) if router(record.kind) => None,
+            Some((other, record)) => {
+                let old = record.kind == Kind::Endpoint && record.generation < seen.read.generation;
+                let (serial, address, at) = (other.state.serial, lease.address, now);
+                let why = Why::Repair(lease.evidence.clone());
+                (old && moves).then_some(Some(Change::AddressReleased { serial, address, at, why }))?
+            }
+        };
+        batch.claimed.insert(key, lease.kind);
+        Some(moved)
+    }
+
+    /// Whether another subnet of the prefix has this address, held or in the same batch, and not as a router of both.
+    pub(super) fn is_anothers(&self, subnet: &Subnet, lease: (u128, Kind), batch: &mut Batch) -> bool {
+        let ((address, kind), prefix) = (lease, subnet.state.prefix);
+        let router = |other: Kind| other == Kind::Gateway && kind == Kind::Gateway;
+        let held = self.siblings(subnet).lease(address).is_some_and(|(_, record)| !router(record.kind));
+        let claimed = batch.claimed.insert((prefix, address), kind).is_some_and(|other| !router(other));
+        held || claimed
+    }
+
+    /// The lease that a held subnet of the same prefix has at this address.
+    pub(super) fn sibling_lease(&self, seen: &Adoption, address: u128) -> Option<(&Subnet, &Record)> {
+        self.grants_of(Space::Local, seen.prefix).find_map(|subnet| {
+            let record = subnet.addresses.get(address).filter(|record| record.leased)?;
+            Some((subnet, record))
+        })
+    }
+
+    /// Refuses a network that overlaps what is held, unless it can be its sibling.
+    pub(super) fn refuse_overlap_of(&self, seen: &Adoption) -> Result<(), Error> {
+        let in_the_way = self.in_the_way(Space::Local, seen.part(), seen.prefix);
+        match in_the_way.values().next() {
+            None => Ok(()),
+            Some(subnet) => Err(self.overlap(subnet, seen.prefix, &Dead::default())),
+        }
     }
 
     /// Docker releases a subnet first and takes its network off the list later: what was released shortly before the
     /// books were read, or since, may be such a one.
-    pub(super) fn refuse_recent(&self, prefix: Prefix, read: Fence) -> Result<(), Error> {
-        let since = (read.at.saturating_sub(SETTLING).saturating_add(1), 0);
+    pub(super) fn refuse_recent(&self, seen: &Adoption) -> Result<(), Error> {
+        let since = (seen.read.at.saturating_sub(SETTLING).saturating_add(1), 0);
         let mut recent = self.released.range(since..).filter_map(|(at, serial)| {
             let state = &self.subnet(*serial)?.state;
-            (state.space == Space::Local && state.prefix.overlaps(prefix)).then_some((at, state.prefix))
+            let meant = state.space == Space::Local && !seen.is_beside(state);
+            meant.then_some((at, state.prefix))
         });
         match recent.next_back() {
             None => Ok(()),
@@ -166,7 +319,7 @@ impl Plan {
             let text = format!("PoolID {shown:?} belongs to {}", subnet.state.prefix);
             return Err(Error::OverlapPool(text));
         }
-        if id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) || id.ends_with("#?") {
+        if id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) || id.contains("#?") {
             return Err(Error::InvalidRequest(format!("{shown:?} is not a PoolID")));
         }
         let other = id
@@ -182,8 +335,19 @@ impl Plan {
 
     /// Gives an adopted subnet its PoolID.
     pub(super) fn name_subnet(&self, prefix: Prefix, id: &str) -> Result<Change, Error> {
-        let waiting = self.held(&unlearned_id(Space::Local, prefix));
-        let Some(subnet) = waiting.filter(|subnet| subnet.awaits_id()) else {
+        let mut waiting: Vec<&Subnet> =
+            self.grants_of(Space::Local, prefix).filter(|subnet| subnet.awaits_id()).collect();
+        if waiting.is_empty() {
+            let ranged = |subnet: &&Subnet| subnet.is_held() && subnet.state.range == Some(prefix);
+            waiting = self.subnets().filter(ranged).filter(|subnet| subnet.awaits_id()).collect();
+        }
+        if let [first, _, ..] = waiting.as_slice() {
+            let range = first.state.range.unwrap_or(prefix);
+            return Err(Error::InvalidRequest(format!(
+                "several networks share {prefix}; give the --ip-range of the one that you mean: gipam adopt {range} {id:?}"
+            )));
+        }
+        let Some(subnet) = waiting.first() else {
             let there = self.at(Space::Local, prefix).first().and_then(|serial| self.subnet(*serial));
             return Err(match there.map(|subnet| &subnet.state) {
                 Some(state) => Error::OverlapPool(format!(
@@ -194,7 +358,7 @@ impl Plan {
                 None => Error::NotFound(format!("no subnet {prefix} waits for its PoolID; see: gipam gc")),
             });
         };
-        self.check_id(prefix, id)?;
+        self.check_id(subnet.state.prefix, id)?;
         Ok(Change::SubnetIdLearned { serial: subnet.state.serial, id: id.to_owned(), why: Why::Force })
     }
 }

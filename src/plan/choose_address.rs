@@ -48,7 +48,7 @@ impl Plan {
     /// RequestAddress.
     pub(super) fn decide_address(&self, request: &AddressRequest, context: Context) -> Decision {
         let Some((subnet, learned)) = self.called(&request.id) else {
-            return Decision::refused(Error::PoolNotFound(request.id.clone()));
+            return Decision::refused(self.not_called(&request.id));
         };
         let Some(learned) = learned else { return self.decide_address_in(subnet, request, context) };
         // Whatever the outcome of the request: Docker has a network with this PoolID.

@@ -11,9 +11,7 @@ use super::free_space::FreeSpace;
 use super::options::PoolOptions;
 use super::place::{Blocked, Place};
 use super::prefix::Prefix;
-use super::request::{
-    Context, Dead, Decision, InUseKind, KeyBefore, Reply, Space, SubnetRequest, Undo, Wanted,
-};
+use super::request::{Context, Decision, InUseKind, KeyBefore, Reply, Space, SubnetRequest, Undo, Wanted};
 use super::settings::{Base, Millis, PoolSettings, rfc3339};
 use super::siblings::Part;
 
@@ -102,14 +100,6 @@ impl Plan {
             decision.changes.splice(0..0, cleared.into_iter().filter(kept));
         }
         Ok(decision)
-    }
-
-    /// Refuses a prefix that overlaps a held one of the space.
-    pub(super) fn refuse_overlap(&self, space: Space, prefix: Prefix, known: &Dead) -> Result<(), Error> {
-        match self.index(space).overlapping(prefix).and_then(|serial| self.subnet(serial)) {
-            None => Ok(()),
-            Some(subnet) => Err(self.overlap(subnet, prefix, known)),
-        }
     }
 
     fn decide_any(

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 
 use super::change::{Kind, Record, Serial};
 use super::prefix::{Prefix, number};
-use super::request::Space;
+use super::request::{Adoption, Space};
 use super::settings::{Millis, Moment, rfc3339};
 use super::shown::{Endpoint, EngineIdentity, Lists, Network};
-use super::{Plan, Subnet};
+use super::{Plan, Subnet, options};
 
 /// A lease or a subnet: serial, address for a lease, generation.
 pub type Key = (Serial, Option<u128>, u64);
@@ -115,6 +115,32 @@ impl<'a> Sight<'a> {
         self.copies.get(&prefix) == Some(&1)
     }
 
+    /// The network of a held subnet, where one alone can be meant: networks that share its prefix are told by their ranges.
+    pub fn network_of(&self, subnet: &Subnet) -> Option<&'a Network> {
+        let state = &subnet.state;
+        let mut meant = self.local_ones(state.prefix).filter(|(_, shown)| !shown.is_beside(state));
+        let (network, shown) = meant.next()?;
+        let mut grants = self.plan.grants_of(Space::Local, state.prefix);
+        let alone = meant.next().is_none()
+            && grants.all(|it| it.state.serial == state.serial || shown.is_beside(&it.state));
+        alone.then_some(network)
+    }
+
+    /// The held subnet in which an address is kept that lives in this network: its own, else the first of its prefix, so that
+    /// none of them gives it away. Copies are separate on purpose.
+    pub fn home_of(&self, network: &Network, prefix: Prefix) -> Option<&'a Subnet> {
+        let is_it = |subnet: &&'a Subnet| self.network_of(subnet).is_some_and(|it| it.id == network.id);
+        let copied = self.is_copied(prefix) || options::wants_copy(&network.options);
+        let held = || self.plan.grants_of(Space::Local, prefix);
+        held().find(is_it).or_else(|| held().next().filter(|_| !copied))
+    }
+
+    /// The networks of ours on this host with exactly this prefix.
+    fn local_ones(&self, prefix: Prefix) -> impl Iterator<Item = (&'a Network, Adoption)> {
+        let ours = self.networks(prefix).iter().filter(|network| network.is_local() && self.is_ours(network));
+        ours.filter_map(move |network| Some((*network, Adoption::of(network, network.subnet(prefix)?))))
+    }
+
     /// Whether the lists of exactly this prefix are complete, for every grant that holds it, and of networks of ours on this
     /// host: then an endpoint that they lack does not exist.
     pub fn lists_all(&self, prefix: Prefix) -> bool {
@@ -166,7 +192,8 @@ impl<'a> Sight<'a> {
         })
     }
 
-    fn is_copied(&self, prefix: Prefix) -> bool {
+    /// Whether a grant of this prefix was made with `overlap=true`.
+    pub fn is_copied(&self, prefix: Prefix) -> bool {
         let copied = |subnet: &Subnet| {
             subnet.is_held_locally()
                 && subnet.state.prefix == prefix

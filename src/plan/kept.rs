@@ -16,6 +16,14 @@ impl Plan {
         self.called(id).map(|(subnet, _)| subnet)
     }
 
+    /// Whether Docker released a lease of this subnet under this PoolID.
+    pub(super) fn has_kept(&self, subnet: &Subnet, id: &str) -> bool {
+        self.kept_in(subnet.state.serial).any(|((_, address), kept)| {
+            let lease = subnet.addresses.get(*address).filter(|record| record.leased);
+            *kept.id == *id && lease.is_some_and(|record| record.generation == kept.generation)
+        })
+    }
+
     /// A release under a PoolID that is not known yet.
     pub(super) fn keep_release(
         &self,
@@ -24,7 +32,12 @@ impl Plan {
         generation: Option<u64>,
         at: Millis,
     ) -> Option<Change> {
-        let subnet = self.asked_under(id)?;
+        // Of several that it may mean: the one that has the lease.
+        let has = |subnet: &&Subnet| {
+            subnet.number_of(address).is_some_and(|number| subnet.addresses.is_leased(number))
+        };
+        let mut there = self.waiting(id).into_iter().filter(has);
+        let subnet = there.next().filter(|_| there.next().is_none())?;
         let (serial, address) = (subnet.state.serial, subnet.number_of(address)?);
         let record = subnet.addresses.get(address).filter(|record| record.leased)?;
         let kept = KeptRelease { generation: record.generation, id: id.into(), at };

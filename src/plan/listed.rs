@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use smol_str::SmolStr;
 
-use super::change::{Change, Kind, Marks, Record, Serial};
+use super::adopt::Batch;
+use super::change::{Change, Kind, Marks, Record};
 use super::error::Error;
 use super::prefix::Prefix;
 use super::repair::SETTLING;
@@ -75,44 +76,59 @@ pub struct Obstacle {
     pub error: Error,
 }
 
-/// The numbers that come next.
-struct Next {
-    serial: Serial,
-    generation: u64,
-}
-
-impl Next {
-    fn generation(&mut self) -> u64 {
-        self.generation += 1;
-        self.generation - 1
+impl Listed {
+    /// As a network that is adopted.
+    fn adoption(&self, plan: &Plan, context: Context) -> Adoption {
+        let shown = self.leases.iter().map(|lease| ShownLease {
+            address: lease.address,
+            kind: lease.kind,
+            name: lease.name.clone(),
+            mac: lease.mac,
+            evidence: self.evidence.clone(),
+        });
+        Adoption {
+            prefix: self.prefix,
+            range: self.range,
+            options: self.options.clone(),
+            id: self.id.clone(),
+            leases: shown.collect(),
+            read: Fence { generation: plan.next_generation, at: context.now },
+            evidence: self.evidence.clone(),
+        }
     }
 }
 
 impl Plan {
     /// What becomes of each of these, in this order, if all that can be taken is.
     pub fn take_listed(&self, all: &[Listed], context: Context) -> Vec<Result<Taken, Obstacle>> {
-        let (generation, serial) = self.counters();
-        let mut next = Next { serial, generation };
-        let mut taken: Vec<&Listed> = Vec::new();
+        let mut next = Batch::of(self, all.iter().map(|listed| listed.prefix));
+        let mut taken: Vec<(Adoption, &Listed)> = Vec::new();
         let mut outcomes = Vec::new();
         for listed in all {
             let obstacle = |error| Obstacle { place: listed.place.clone(), error };
-            let outcome = match taken.iter().find(|other| other.prefix.overlaps(listed.prefix)) {
-                Some(other) => Err(obstacle(Error::OverlapPool(format!(
+            let adoption = listed.adoption(self, context);
+            let outcome = match taken.iter().find(|(other, _)| !adoption.stands_beside(other)) {
+                Some((_, other)) => Err(obstacle(Error::OverlapPool(format!(
                     "{} overlaps {} of {}",
                     listed.prefix, other.prefix, other.place
                 )))),
-                None => self.take(listed, &mut next, context),
+                None => self.take(listed, &adoption, &mut next, context.now),
             };
             if outcome.is_ok() {
-                taken.push(listed);
+                taken.push((adoption, listed));
             }
             outcomes.push(outcome);
         }
         outcomes
     }
 
-    fn take(&self, listed: &Listed, next: &mut Next, context: Context) -> Result<Taken, Obstacle> {
+    fn take(
+        &self,
+        listed: &Listed,
+        adoption: &Adoption,
+        next: &mut Batch,
+        now: Millis,
+    ) -> Result<Taken, Obstacle> {
         for lease in &listed.leases {
             let (low, high) = never_given(listed.prefix);
             if lease.kind != Kind::Unknown && [low, high].contains(&Some(lease.address)) {
@@ -121,49 +137,37 @@ impl Plan {
                 return Err(Obstacle { place: lease.place.clone(), error });
             }
         }
-        let held = self.at(Space::Local, listed.prefix);
-        match held {
-            [] => self
-                .take_new(listed, next, context)
-                .map_err(|error| Obstacle { place: listed.place.clone(), error }),
-            [serial] => match self.subnets.get(serial) {
-                Some(subnet) => self.take_into(subnet, listed, next, context.now),
-                None => Ok(Taken::default()),
-            },
-            _ => {
-                let error = Error::OverlapPool(format!("{} is held several times", listed.prefix));
-                Err(Obstacle { place: listed.place.clone(), error })
-            }
+        let there = self.grants_of(Space::Local, listed.prefix);
+        let meant: Vec<&Subnet> = there.filter(|subnet| !adoption.is_beside(&subnet.state)).collect();
+        let obstacle = |error| Obstacle { place: listed.place.clone(), error };
+        match meant.as_slice() {
+            [] => self.take_new(listed, adoption, next, now).map_err(obstacle),
+            [subnet] => self.take_into(subnet, listed, next, now),
+            _ => Err(obstacle(Error::OverlapPool(format!("{} is held several times", listed.prefix)))),
         }
     }
 
     /// A subnet that the books lack.
-    fn take_new(&self, listed: &Listed, next: &mut Next, context: Context) -> Result<Taken, Error> {
-        let read = Fence { generation: self.next_generation, at: context.now };
-        self.refuse_overlap(Space::Local, listed.prefix, &Dead::default())?;
-        self.refuse_recent(listed.prefix, read)?;
+    fn take_new(
+        &self,
+        listed: &Listed,
+        adoption: &Adoption,
+        next: &mut Batch,
+        now: Millis,
+    ) -> Result<Taken, Error> {
+        self.refuse_overlap_of(adoption)?;
+        self.refuse_recent(adoption)?;
         if let Some(id) = &listed.id {
             self.check_id(listed.prefix, id)?;
         }
-        let shown = listed.leases.iter().map(|lease| ShownLease {
-            address: lease.address,
-            kind: lease.kind,
-            name: lease.name.clone(),
-            mac: lease.mac,
-            evidence: listed.evidence.clone(),
-        });
-        let adoption = Adoption {
-            prefix: listed.prefix,
-            range: listed.range,
-            options: listed.options.clone(),
-            id: listed.id.clone(),
-            leases: shown.collect(),
-            read,
-            evidence: listed.evidence.clone(),
-        };
-        let (serial, changes) = self.adopted(&adoption, next.serial, next.generation, context.now);
-        next.generation += changes.len() as u64;
-        next.serial = next.serial.max(serial + 1);
+        for lease in &listed.leases {
+            if let Some((subnet, record)) = self.sibling_lease(adoption, lease.address)
+                && (record.kind, lease.kind) != (Kind::Gateway, Kind::Gateway)
+            {
+                return Err(self.in_use(subnet, lease.address, record, &Dead::default()));
+            }
+        }
+        let (_, changes) = self.adopted(adoption, next, false, now);
         let leases = listed.leases.iter().map(|lease| lease.address).collect();
         Ok(Taken { changes, new: true, leases })
     }
@@ -173,7 +177,7 @@ impl Plan {
         &self,
         subnet: &Subnet,
         listed: &Listed,
-        next: &mut Next,
+        next: &mut Batch,
         now: Millis,
     ) -> Result<Taken, Obstacle> {
         let state = &subnet.state;
@@ -187,6 +191,11 @@ impl Plan {
             let known = self.known_lease(subnet, lease, listed.shown, now);
             if known.map_err(|error| Obstacle { place: lease.place.clone(), error })? {
                 continue;
+            }
+            if self.is_anothers(subnet, (lease.address, lease.kind), next) {
+                let text = format!("another subnet {} has it", state.prefix);
+                let error = Error::OverlapPool(text);
+                return Err(Obstacle { place: lease.place.clone(), error });
             }
             match lease.kind {
                 Kind::Gateway if subnet.gateway_lease().is_none() && marks.gateway.is_none() => {

@@ -22,14 +22,18 @@ impl Plan {
     pub(super) fn decide_repair(&self, repair: &Repair, context: Context) -> Decision {
         let mut decision = Decision::unchanged(Reply::Done);
         decision.changes = match repair {
-            Repair::AdoptSubnet(adoption) => match self.adopt_subnet(adoption, context) {
+            Repair::AdoptSubnets(adoptions) => match self.adopt_subnets(adoptions, context) {
                 Ok(changes) => changes,
                 Err(error) => return Decision::refused(error),
             },
             Repair::NameSubnet { prefix, id } => match self.name_subnet(*prefix, id) {
                 Ok(change) => {
                     let mut changes = vec![change];
-                    if let Some((subnet, _)) = self.called(id) {
+                    let named = match changes.as_slice() {
+                        [Change::SubnetIdLearned { serial, .. }, ..] => self.subnet(*serial),
+                        _ => None,
+                    };
+                    if let Some(subnet) = named {
                         self.with_kept(subnet, id, &mut changes);
                     }
                     changes
@@ -200,8 +204,8 @@ impl Plan {
 
     /// The held subnets in the way of this prefix: all that overlap it, but for those of the same prefix that it can stand
     /// beside.
-    fn in_the_way(&self, request: &SubnetRequest, prefix: Prefix) -> BTreeMap<Serial, &Subnet> {
-        let (index, part) = (self.index(request.space), Part::asked(request));
+    pub(super) fn in_the_way(&self, space: Space, part: Part, prefix: Prefix) -> BTreeMap<Serial, &Subnet> {
+        let index = self.index(space);
         index
             .all_inside(prefix)
             .chain(index.all_covering(prefix))
@@ -215,7 +219,7 @@ impl Plan {
 
     /// The first of them that has exactly this prefix: its replacement inherits its memory.
     pub(super) fn in_the_way_at(&self, request: &SubnetRequest, prefix: Prefix) -> Option<Serial> {
-        let in_the_way = self.in_the_way(request, prefix);
+        let in_the_way = self.in_the_way(request.space, Part::asked(request), prefix);
         in_the_way.into_iter().find(|(_, subnet)| subnet.state.prefix == prefix).map(|(serial, _)| serial)
     }
 
@@ -227,7 +231,7 @@ impl Plan {
         context: Context,
     ) -> Result<Vec<Change>, Error> {
         let (space, dead) = (request.space, &request.dead);
-        let in_the_way = self.in_the_way(request, prefix);
+        let in_the_way = self.in_the_way(space, Part::asked(request), prefix);
         let evidence = |subnet: &Subnet| {
             let key = (subnet.state.serial, subnet.state.generation);
             dead.subnets.get(&key).or_else(|| dead.unnamed.get(&key).filter(|_| subnet.awaits_id()))

@@ -181,11 +181,11 @@ pub enum Repair {
         /// Its holders.
         evidence: Box<str>,
     },
-    /// Takes a whole network into the books, with all that lives in it.
-    AdoptSubnet(Box<Adoption>),
+    /// Adopts whole networks with all that lives in them: all or none, as some may share a prefix.
+    AdoptSubnets(Vec<Adoption>),
     /// Sets the PoolID that Docker has for an adopted subnet.
     NameSubnet {
-        /// Its prefix, in space local.
+        /// Its prefix, in space local; its range where several share the prefix.
         prefix: Prefix,
         /// The PoolID.
         id: String,

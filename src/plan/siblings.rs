@@ -5,10 +5,13 @@
 //! a gateway by number may be the gateway of several, since they share a router. Each keeps its own leases, memory and PoolID, so
 //! that releasing one frees nothing of another. Copies made with `overlap=true` are not siblings: they are separate on purpose.
 
+use std::collections::BTreeMap;
+
 use super::change::{Kind, Record, Serial, SubnetState};
 use super::prefix::Prefix;
-use super::request::{Space, SubnetRequest};
+use super::request::{Adoption, Fence, Space, SubnetRequest};
 use super::settings::Millis;
+use super::shown::{Configured, Network};
 use super::subnet::Subnet;
 use super::{Plan, options};
 
@@ -30,10 +33,51 @@ impl Part {
         Self { range: request.range, alone }
     }
 
+    /// Of a network that the Engine shows.
+    fn shown(range: Option<Prefix>, options: &BTreeMap<String, String>) -> Self {
+        Self { range, alone: options::wants_copy(options) }
+    }
+
     /// Both have a range, and no address lies in both.
     pub(super) fn is_apart_from(self, other: Self) -> bool {
         let ranges = self.range.zip(other.range);
         !self.alone && !other.alone && ranges.is_some_and(|(one, other)| !one.overlaps(other))
+    }
+}
+
+impl Adoption {
+    /// A network as the Engine shows it, without what lives in it.
+    pub fn of(network: &Network, shown: &Configured) -> Self {
+        Self {
+            prefix: shown.prefix,
+            range: shown.range,
+            options: network.options.clone(),
+            id: None,
+            leases: Vec::new(),
+            read: Fence { generation: 0, at: 0 },
+            evidence: format!("network {} has it", network.name).into(),
+        }
+    }
+
+    /// Its range, where that lies in it.
+    pub(super) fn range(&self) -> Option<Prefix> {
+        self.range.filter(|range| self.prefix.contains(*range))
+    }
+
+    pub(super) fn part(&self) -> Part {
+        Part::shown(self.range(), &self.options)
+    }
+
+    /// Whether both can be held: they do not overlap, or they can be siblings.
+    pub fn stands_beside(&self, other: &Self) -> bool {
+        !self.prefix.overlaps(other.prefix)
+            || (self.prefix == other.prefix && self.part().is_apart_from(other.part()))
+    }
+
+    /// The same of a subnet of space local.
+    pub fn is_beside(&self, state: &SubnetState) -> bool {
+        !self.prefix.overlaps(state.prefix)
+            || (self.prefix == state.prefix && self.part().is_apart_from(Part::of(state)))
     }
 }
 

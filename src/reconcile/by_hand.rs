@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::findings::unnamed;
-use super::networks::Outcome;
+use super::networks::{Outcome, Unknown};
 use super::run::Reconciler;
 use super::{Finding, unavailable};
 use crate::ledger::Refusal;
@@ -27,29 +27,42 @@ impl Reconciler {
         let (known, lists) = self.see().await.map_err(unavailable)?;
         let look = self.compare(&known, &lists);
         let refused = |kind, text| Err(Refusal { kind, text });
-        let held = |subnet: &&Subnet| subnet.is_held_locally() && subnet.state.prefix == prefix;
+        let sharing: Vec<_> = look.unknown_networks.iter().filter(|it| it.is_called(prefix)).collect();
+        let held = |subnet: &&Subnet| {
+            let state = &subnet.state;
+            let ranged = subnet.awaits_id() && state.range == Some(prefix);
+            subnet.is_held_locally() && (ranged || (state.prefix == prefix && sharing.is_empty()))
+        };
         if let Some(subnet) = known.plan.subnets().find(held) {
             let wish = Repair::NameSubnet { prefix, id: id.to_owned() };
             self.ledger.ask(Request::Repair(Box::new(wish))).await?;
             let action = format!("its PoolID is {id} from now on");
             return Ok(Finding { action, advice: None, ..unnamed(subnet, &known) });
         }
-        let Some(mut unknown) = look.unknown_networks.into_iter().find(|it| it.adoption.prefix == prefix)
-        else {
+        let Some(unknown) = sharing.first() else {
             let text = format!(
                 "the Engine at {} has no gipam network with the subnet {prefix}; see: gipam gc",
                 self.engine.display()
             );
             return refused(ErrorKind::Missing, text);
         };
-        if let Some(obstacle) = unknown.obstacle {
+        if let Some(obstacle) = &unknown.obstacle {
             return refused(ErrorKind::Taken, format!("{prefix} is not adopted: {obstacle}"));
         }
-        unknown.adoption.id = Some(id.to_owned());
-        let wish = Repair::AdoptSubnet(Box::new(unknown.adoption.clone()));
-        self.ledger.ask(Request::Repair(Box::new(wish))).await?;
+        if let (Some(range), true) = (unknown.adoption.range, sharing.len() > 1) {
+            let text = format!(
+                "several networks share {prefix}; give the --ip-range of the one that you mean: gipam adopt {range} {id:?}"
+            );
+            return refused(ErrorKind::Invalid, text);
+        }
+        let mut named: Unknown = (*unknown).clone();
+        named.adoption.id = Some(id.to_owned());
+        let others = look.unknown_networks.iter().filter(|it| it.adoption.prefix == named.adoption.prefix);
+        let others = others.filter(|it| !std::ptr::eq(*it, *unknown)).map(|it| it.adoption.clone());
+        let adoptions = std::iter::once(named.adoption.clone()).chain(others).collect();
+        self.ledger.ask(Request::Repair(Box::new(Repair::AdoptSubnets(adoptions)))).await?;
         self.learned = true;
-        Ok(unknown.finding(Outcome::Adopted))
+        Ok(named.finding(&Outcome::Adopted))
     }
 
     /// From now on, the books belong to the Engine that answers.

@@ -143,11 +143,7 @@ fn known(
         let set_up = sight.set_up(state.prefix, address);
         identify(look, key, record, set_up, !living.is_empty(), listed);
     }
-    let alone =
-        matches!(sight.networks(state.prefix), [network] if network.is_local() && sight.is_ours(network));
-    if alone && sight.is_held_once(state.prefix) {
-        adopt(look, subnet, sight, read);
-    }
+    adopt(look, plan, subnet, sight, read);
     if state.start_beyond.is_some() && listed {
         look.at_once.push(Repair::Listed { serial: state.serial, generation: state.generation });
     }
@@ -177,12 +173,13 @@ fn name(
 /// What the Engine calls the network of a held subnet, where one network alone can be meant.
 fn network_name(subnet: &Subnet, sight: &Sight<'_>) -> Option<Repair> {
     let state = &subnet.state;
-    let is_local = state.space == Space::Local;
-    let mut there = sight.networks(state.prefix).iter().filter(|network| is_local || !network.is_local());
-    let (network, other) = (there.next()?, there.next());
-    let alone = subnet.is_held() && other.is_none() && (!is_local || sight.is_held_once(state.prefix));
+    let mut there = sight.networks(state.prefix).iter().filter(|network| !network.is_local());
+    let network = match state.space {
+        Space::Local => sight.network_of(subnet)?,
+        Space::Global => there.next().filter(|_| there.next().is_none())?,
+    };
     let (serial, generation, network) = (state.serial, state.generation, network.name.as_str().into());
-    alone.then_some(Repair::NameNetwork { serial, generation, network })
+    subnet.is_held().then_some(Repair::NameNetwork { serial, generation, network })
 }
 
 /// What a lease is for: the lists say it of one of which nobody knows, of an address that was asked for by number without an
@@ -216,11 +213,19 @@ pub(super) fn seen_in(endpoint: &Endpoint, network: &Network) -> Box<str> {
     format!("container {} has it in network {}", endpoint.container, network.name).into()
 }
 
-/// What the Engine shows in a subnet and the books lack: live endpoints, and auxiliary addresses.
-fn adopt(look: &mut Look, subnet: &Subnet, sight: &Sight<'_>, read: Fence) {
+/// What the Engine shows in the networks of a subnet and the books lack: live endpoints, and auxiliary addresses.
+fn adopt(look: &mut Look, plan: &Plan, subnet: &Subnet, sight: &Sight<'_>, read: Fence) {
     let (prefix, serial) = (subnet.state.prefix, subnet.state.serial);
-    let lacks = |address: u128| !subnet.addresses.is_leased(address);
-    for network in sight.networks(prefix) {
+    let copied = sight.is_copied(prefix);
+    // Of subnets that share a prefix one is enough to keep an address from all.
+    let lacks = |address: u128| {
+        let mut grants = plan.grants_of(Space::Local, prefix);
+        !grants.any(|it| (it.state.serial == serial || !copied) && it.addresses.is_leased(address))
+    };
+    let ours = sight.networks(prefix).iter().filter(|network| network.is_local() && sight.is_ours(network));
+    let at_home =
+        |network: &&&Network| sight.home_of(network, prefix).is_some_and(|home| home.state.serial == serial);
+    for network in ours.filter(at_home) {
         for endpoint in &network.endpoints {
             let inside = endpoint.addresses.iter().filter(|shown| prefix.contains_address(**shown));
             for address in inside.map(|shown| number(*shown)).filter(|address| lacks(*address)) {

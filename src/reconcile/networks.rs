@@ -10,7 +10,7 @@ use super::compare::seen_in;
 use crate::plan::Subnet;
 use crate::plan::change::Kind;
 use crate::plan::evidence::Sight;
-use crate::plan::prefix::number;
+use crate::plan::prefix::{Prefix, number};
 use crate::plan::request::{Adoption, Fence, ShownLease};
 use crate::plan::settings::rfc3339;
 use crate::plan::shown::{Configured, Network};
@@ -51,30 +51,49 @@ pub(super) fn unknown_networks(
 ) -> Vec<Unknown> {
     let mut unknown = Vec::new();
     let ours = |network: &Network| network.is_local() && sight.is_ours(network);
-    for (n, network) in networks.iter().enumerate().filter(|(_, network)| ours(network)) {
+    let all: Vec<(&Network, Adoption)> = networks
+        .iter()
+        .filter(|network| ours(network))
+        .flat_map(|network| network.subnets.iter().map(move |shown| (network, Adoption::of(network, shown))))
+        .collect();
+    for network in networks.iter().filter(|network| ours(network)) {
         for shown in &network.subnets {
+            let mut adoption = adoption(network, shown, read);
             let prefix = shown.prefix;
-            if held.iter().any(|subnet| subnet.state.prefix == prefix) {
+            let here = || held.iter().filter(|subnet| subnet.state.prefix == prefix);
+            if here().any(|subnet| !adoption.is_beside(&subnet.state)) {
                 continue;
             }
-            let others = networks
-                .iter()
-                .enumerate()
-                .filter(|(other, it)| *other != n && ours(it))
-                .map(|(_, other)| other);
-            let twice =
-                others.clone().find(|other| other.subnets.iter().any(|it| it.prefix.overlaps(prefix)));
-            let in_the_way = held.iter().find(|subnet| subnet.state.prefix.overlaps(prefix));
-            let obstacle = match (twice, in_the_way) {
-                (Some(other), _) => Some(format!("network {} overlaps it", other.name)),
+            // What lives in another network, too, stays where it is.
+            adoption.leases.retain(|lease| {
+                let elsewhere = |(other, _): &(&Network, _)| other.id != network.id;
+                let leased = here().any(|subnet| subnet.addresses.is_leased(lease.address));
+                !(leased && sight.living(prefix, lease.address).iter().any(elsewhere))
+            });
+            let in_the_way = held.iter().find(|subnet| !adoption.is_beside(&subnet.state));
+            let obstacle = match (rival(network, prefix, &all), in_the_way) {
+                (Some(other), _) => Some(format!("network {other} overlaps it")),
                 (None, Some(subnet)) => Some(format!("{} of the books overlaps it", subnet.state.prefix)),
                 (None, None) => None,
             };
-            let adoption = adoption(network, shown, read);
             unknown.push(Unknown { network: network.name.clone(), adoption, obstacle });
         }
     }
     unknown
+}
+
+/// A network that cannot be held beside another one that overlaps this prefix: as long as there is such a one, nobody can say whose
+/// PoolID Docker will name.
+fn rival<'a>(network: &Network, prefix: Prefix, all: &[(&'a Network, Adoption)]) -> Option<&'a str> {
+    let around: Vec<&(&Network, Adoption)> =
+        all.iter().filter(|(_, it)| it.prefix.overlaps(prefix)).collect();
+    let pairs = around.iter().flat_map(|one| around.iter().map(move |two| (one, two)));
+    let clash = |((one, seen), (two, other)): (&(&'a Network, Adoption), &(&'a Network, Adoption))| {
+        (one.id != two.id && !seen.stands_beside(other)).then_some((*one, *two))
+    };
+    let clashes: Vec<_> = pairs.filter_map(|(one, two)| clash((*one, *two))).collect();
+    let own = clashes.iter().find(|(one, _)| one.id == network.id).map(|(_, two)| two);
+    own.or_else(|| clashes.first().map(|(one, _)| one)).map(|it| it.name.as_str())
 }
 
 /// What lives in a subnet: the gateway first, which may be shown as an auxiliary address, too.
@@ -99,20 +118,17 @@ fn adoption(network: &Network, shown: &Configured, read: Fence) -> Adoption {
             evidence: seen_in(endpoint, network),
         }));
     }
-    Adoption {
-        prefix: shown.prefix,
-        range: shown.range.filter(|range| shown.prefix.contains(*range)),
-        options: network.options.clone(),
-        id: None,
-        leases,
-        read,
-        evidence: format!("network {} has it", network.name).into(),
-    }
+    Adoption { leases, read, ..Adoption::of(network, shown) }
 }
 
 impl Unknown {
+    /// Whether a person means it: by its prefix, or by its range.
+    pub(super) fn is_called(&self, prefix: Prefix) -> bool {
+        self.adoption.prefix == prefix || self.adoption.range == Some(prefix)
+    }
+
     /// For people.
-    pub(super) fn finding(&self, outcome: Outcome) -> Finding {
+    pub(super) fn finding(&self, outcome: &Outcome) -> Finding {
         let prefix = self.adoption.prefix;
         let lives = match self.adoption.leases.len() {
             1 => "1 address".to_owned(),

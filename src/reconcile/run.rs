@@ -258,9 +258,13 @@ impl Reconciler {
         let waiting = known.plan.subnets().filter(|subnet| subnet.is_held() && subnet.awaits_id());
         let waiting = waiting.filter(|subnet| !dead.contains(&subnet_key(subnet)));
         findings.extend(waiting.map(|subnet| unnamed(subnet, &known)));
+        let mut sharing = BTreeMap::<_, Vec<&Unknown>>::new();
         for unknown in &look.unknown_networks {
-            let outcome = if apply { self.adopt(unknown).await } else { Outcome::Open };
-            findings.push(unknown.finding(outcome));
+            sharing.entry(unknown.adoption.prefix).or_default().push(unknown);
+        }
+        for unknown in sharing.into_values() {
+            let outcome = if apply { self.adopt(&unknown).await } else { Outcome::Open };
+            findings.extend(unknown.iter().map(|one| one.finding(&outcome)));
         }
         Ok(findings)
     }
@@ -307,15 +311,17 @@ impl Reconciler {
         }
     }
 
-    /// Adopts a network, if nothing is in the way.
-    async fn adopt(&mut self, unknown: &Unknown) -> Outcome {
-        if unknown.obstacle.is_some() {
+    /// Adopts the networks of one prefix, if nothing is in the way.
+    async fn adopt(&mut self, sharing: &[&Unknown]) -> Outcome {
+        if sharing.iter().any(|unknown| unknown.obstacle.is_some()) {
             return Outcome::Open;
         }
-        let wish = Repair::AdoptSubnet(Box::new(unknown.adoption.clone()));
-        match self.ledger.ask(Request::Repair(Box::new(wish))).await {
+        let adoptions = sharing.iter().map(|unknown| unknown.adoption.clone()).collect();
+        match self.ledger.ask(Request::Repair(Box::new(Repair::AdoptSubnets(adoptions)))).await {
             Ok(_) => {
-                tracing::info!("repair adopts {}: network {}", unknown.adoption.prefix, unknown.network);
+                for unknown in sharing {
+                    tracing::info!("repair adopts {}: network {}", unknown.adoption.prefix, unknown.network);
+                }
                 self.learned = true;
                 Outcome::Adopted
             }

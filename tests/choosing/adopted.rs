@@ -33,7 +33,7 @@ fn wish(repair: Repair) -> Request {
 }
 
 fn adopt(desk: &mut Desk, adoption: Adoption) -> Result<Reply, Error> {
-    desk.ask(wish(Repair::AdoptSubnet(Box::new(adoption))))
+    desk.ask(wish(Repair::AdoptSubnets(vec![adoption])))
 }
 
 fn name(desk: &mut Desk, text: &str, id: &str) -> String {

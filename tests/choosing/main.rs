@@ -23,6 +23,7 @@ mod requested;
 mod restarts;
 mod routes;
 mod shapes;
+mod sharing;
 mod siblings;
 mod spaces;
 mod storms;

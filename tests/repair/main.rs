@@ -11,6 +11,7 @@ mod gone;
 mod patience;
 mod proofs;
 mod renames;
+mod sharing;
 mod world;
 
 use gipam::plan::change::Kind;

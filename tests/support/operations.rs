@@ -110,6 +110,8 @@ pub enum Op {
         leases: u16,
         ago: u64,
         id: Option<u8>,
+        /// Two networks that share the prefix; its range counts for none of them.
+        pair: bool,
     },
     NameSubnet {
         subnet: usize,

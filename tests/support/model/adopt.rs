@@ -9,32 +9,64 @@ use gipam::plan::change::{Change, Kind, Marks, Record, SubnetState};
 use gipam::plan::prefix::Prefix;
 use gipam::plan::request::{Adoption, Decision, Reply, Space};
 
+use super::siblings::{Part, apart, part};
 use super::{Entry, Expected, Model};
+
+/// Adopted, and nobody has said its PoolID.
+fn awaits(state: &SubnetState) -> bool {
+    state.id.contains("#?")
+}
 
 impl Model {
     fn local(&self) -> impl Iterator<Item = &SubnetState> {
         self.subnets.iter().map(|entry| &entry.state).filter(|state| state.space == Space::Local)
     }
 
-    pub fn adopt_subnet(&mut self, asked: &Adoption, seen: &Decision) -> Result<(), String> {
-        let (prefix, read) = (asked.prefix, asked.read);
-        let there = |state: &&SubnetState| state.prefix.overlaps(prefix);
-        let recent = |state: &SubnetState| state.released_at.is_some_and(|at| at + 5_000 > read.at);
-        let refused = if self.local().filter(there).any(|state| state.released_at.is_none()) {
-            Some("PoolOverlap")
-        } else if self.local().filter(there).any(recent) {
-            Some("OutOfDate")
-        } else if asked.id.as_ref().is_some_and(|id| self.exactly(id).is_some()) {
-            Some("OverlapPool")
-        } else {
-            None
-        };
-        if let Some(variant) = refused {
-            return self.expect(seen, &Expected::Refused(variant), false, false);
+    fn part_of(asked: &Adoption) -> Part<'_> {
+        let range = asked.range.filter(|range| asked.prefix.contains(*range));
+        (Space::Local, range, &asked.options)
+    }
+
+    /// Whether it cannot be held beside this.
+    fn clashes(asked: &Adoption, prefix: Prefix, other: Part<'_>) -> bool {
+        let beside = prefix == asked.prefix && apart(Self::part_of(asked), other);
+        prefix.overlaps(asked.prefix) && !beside
+    }
+
+    pub fn adopt_subnets(&mut self, all: &[Adoption], seen: &Decision) -> Result<(), String> {
+        for (n, asked) in all.iter().enumerate() {
+            let there = |state: &&SubnetState| Self::clashes(asked, state.prefix, part(state));
+            let recent = |state: &SubnetState| state.released_at.is_some_and(|at| at + 5_000 > asked.read.at);
+            let rival = |other: &Adoption| Self::clashes(asked, other.prefix, Self::part_of(other));
+            let refused = if all[..n].iter().any(rival) {
+                Some("OverlapPool")
+            } else if self.local().filter(there).any(|state| state.released_at.is_none()) {
+                Some("PoolOverlap")
+            } else if self.local().filter(there).any(recent) {
+                Some("OutOfDate")
+            } else if asked.id.as_ref().is_some_and(|id| self.exactly(id).is_some()) {
+                Some("OverlapPool")
+            } else {
+                None
+            };
+            if let Some(variant) = refused {
+                return self.expect(seen, &Expected::Refused(variant), false, false);
+            }
         }
         self.expect(seen, &Expected::Reply(Reply::Done), true, false)?;
+        let held = |prefix: Prefix| self.local().any(|it| it.prefix == prefix && it.released_at.is_none());
+        let shares: Vec<bool> = all.iter().map(|it| all.len() > 1 || held(it.prefix)).collect();
+        for (asked, shares) in all.iter().zip(shares) {
+            self.adopt_one(asked, shares);
+        }
+        Ok(())
+    }
+
+    fn adopt_one(&mut self, asked: &Adoption, shares: bool) {
+        let prefix = asked.prefix;
         let (now, generation) = (self.now, self.generation());
-        let memory = self.memory(Space::Local, prefix);
+        let its_own = |at: &usize| !shares || !apart(part(&self.subnets[*at].state), Self::part_of(asked));
+        let memory = self.memory_for(Space::Local, prefix, Self::part_of(asked)).filter(its_own);
         let serial = memory.map_or(self.next_serial, |at| self.subnets[at].state.serial);
         self.next_serial = self.next_serial.max(serial + 1);
         let mut records = memory.map_or_else(BTreeMap::new, |at| self.subnets.remove(at).records);
@@ -43,6 +75,22 @@ impl Model {
             let known = records.get(&lease.address);
             if !prefix.contains_number(lease.address) || known.is_some_and(|record| record.leased) {
                 continue;
+            }
+            let rival = self.subnets.iter().position(|entry| {
+                let state = &entry.state;
+                let beside = entry.held() && (state.space, state.prefix) == (Space::Local, prefix);
+                beside && entry.leased(lease.address).is_some()
+            });
+            if let Some(at) = rival.filter(|_| shares) {
+                let other = self.subnets[at].records.get_mut(&lease.address).unwrap();
+                let old = other.generation < asked.read.generation;
+                match (other.kind, lease.kind) {
+                    (Kind::Gateway, Kind::Gateway) => {}
+                    (Kind::Endpoint, _) if old => {
+                        (other.leased, other.since, other.withheld) = (false, now, true);
+                    }
+                    _ => continue,
+                }
             }
             if lease.kind == Kind::Gateway {
                 gateway = gateway.or(Some(lease.address));
@@ -61,6 +109,8 @@ impl Model {
             };
             records.insert(lease.address, record);
         }
+        let range = Self::part_of(asked).1;
+        let shared = range.filter(|_| shares).map_or_else(String::new, |range| range.to_string());
         let pool = self
             .settings
             .pools
@@ -68,10 +118,10 @@ impl Model {
             .find(|pool| pool.base(prefix.family()).is_some_and(|base| base.base.contains(prefix)));
         let state = SubnetState {
             serial,
-            id: asked.id.clone().unwrap_or_else(|| format!("local/{prefix}#?")),
+            id: asked.id.clone().unwrap_or_else(|| format!("local/{prefix}#?{shared}")),
             space: Space::Local,
             prefix,
-            range: asked.range.filter(|range| prefix.contains(*range)),
+            range,
             pool: pool.map(|pool| pool.name.clone()),
             options: asked.options.clone(),
             dynamic: false,
@@ -83,11 +133,21 @@ impl Model {
             cool_until: 0,
         };
         self.subnets.push(Entry { state, records });
-        Ok(())
     }
 
     pub fn name_subnet(&mut self, prefix: Prefix, id: &str, seen: &Decision) -> Result<(), String> {
-        let waiting = self.exactly(&format!("local/{prefix}#?"));
+        let there = |of: &dyn Fn(&SubnetState) -> bool| -> Vec<usize> {
+            let all = self.subnets.iter().enumerate();
+            all.filter(|(_, it)| it.held() && awaits(&it.state) && of(&it.state)).map(|(at, _)| at).collect()
+        };
+        let mut waiting = there(&|state| state.prefix == prefix);
+        if waiting.is_empty() {
+            waiting = there(&|state| state.range == Some(prefix));
+        }
+        if waiting.len() > 1 {
+            return self.expect(seen, &Expected::Refused("InvalidRequest"), false, false);
+        }
+        let waiting = waiting.first().copied();
         let held = self.local().any(|state| state.released_at.is_none() && state.prefix == prefix);
         let variant = match (waiting, self.exactly(id)) {
             (None, _) if held => "OverlapPool",
@@ -123,20 +183,39 @@ impl Model {
         }
     }
 
-    /// The adopted subnet that waits for its PoolID and could be called so.
-    fn could_be(&self, id: &str) -> Option<usize> {
-        self.subnets.iter().position(|entry| {
+    /// The adopted subnets that wait for their PoolID and could be called so.
+    fn waiting(&self, id: &str) -> Vec<usize> {
+        let is = |entry: &Entry| {
             let state = &entry.state;
             let random = id.strip_prefix(&format!("local/{}#", state.prefix));
             let hex = |text: &str| text.len() == 16 && u64::from_str_radix(text, 16).is_ok();
-            entry.held() && state.id.ends_with('?') && random.is_some_and(hex)
-        })
+            entry.held() && awaits(state) && random.is_some_and(hex)
+        };
+        (0..self.subnets.len()).filter(|at| is(&self.subnets[*at])).collect()
+    }
+
+    /// The one of them that is called so: the only one, or the only one of which something was released under this PoolID.
+    fn could_be(&self, id: &str) -> Option<usize> {
+        let waiting = self.waiting(id);
+        if let [at] = waiting[..] {
+            return Some(at);
+        }
+        let released = |at: &usize| {
+            let entry = &self.subnets[*at];
+            self.kept.iter().any(|(serial, address, generation, named, _)| {
+                let lease = entry.leased(*address).filter(|record| record.generation == *generation);
+                *serial == entry.state.serial && named == id && lease.is_some()
+            })
+        };
+        let found: Vec<usize> = waiting.into_iter().filter(released).collect();
+        if let [at] = found[..] { Some(at) } else { None }
     }
 
     /// Keeps a release under a PoolID that nobody knows yet: one for each address, the last one that differs.
     pub fn keep_release(&mut self, id: &str, address: IpAddr) -> bool {
-        let Some(at) = self.could_be(id) else { return false };
-        let Some((at, address, record)) = self.lease_at(at, address) else { return false };
+        let there =
+            self.waiting(id).into_iter().filter_map(|at| self.lease_at(at, address)).collect::<Vec<_>>();
+        let [(at, address, record)] = there[..] else { return false };
         let (serial, generation) = (self.subnets[at].state.serial, record.generation);
         let same = |kept: &&(u64, u128, u64, String, u64)| (kept.0, kept.1) == (serial, address);
         let known = self.kept.iter().find(same);

@@ -204,7 +204,7 @@ impl Model {
 
     /// The subnet that Docker calls so; one that was adopted and has no PoolID yet is called nothing.
     fn held(&self, id: &str) -> Option<usize> {
-        self.exactly(id).filter(|_| !id.ends_with('?'))
+        self.exactly(id).filter(|_| !id.contains("#?"))
     }
 
     fn exactly(&self, id: &str) -> Option<usize> {

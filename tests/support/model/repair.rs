@@ -14,7 +14,7 @@ impl Model {
                 (serial, Some(address), generation) => self.free_dead(serial, address, generation),
                 (serial, None, generation) => {
                     let at = self.grant_of(serial, generation);
-                    let at = at.filter(|at| !unnamed || self.subnets[*at].state.id.ends_with('?'));
+                    let at = at.filter(|at| !unnamed || self.subnets[*at].state.id.contains("#?"));
                     let at = at.filter(|at| self.subnets[*at].state.space == Space::Local);
                     at.map(|at| self.release_subnet(at, true)).is_some()
                 }
@@ -61,7 +61,7 @@ impl Model {
                 let at = self.grant_of(*serial, *generation);
                 at.is_some_and(|at| self.subnets[at].state.start_beyond.take().is_some())
             }
-            Repair::AdoptSubnet(adoption) => return self.adopt_subnet(adoption, seen),
+            Repair::AdoptSubnets(adoptions) => return self.adopt_subnets(adoptions, seen),
             Repair::NameSubnet { prefix, id } => return self.name_subnet(*prefix, id, seen),
             Repair::NameNetwork { .. } => return Err("names of networks are for views".to_owned()),
             Repair::Name { serial, address, generation, shown } => {

@@ -93,7 +93,7 @@ impl Model {
         let in_the_way: Vec<&&SubnetState> = in_the_way.into_iter().filter(|it| !beside(it)).collect();
         let is_dead = |it: &SubnetState| {
             let key = (it.serial, it.generation);
-            let unnamed = it.id.ends_with('?') && request.dead.unnamed.contains_key(&key);
+            let unnamed = it.id.contains("#?") && request.dead.unnamed.contains_key(&key);
             unnamed || request.dead.subnets.contains_key(&key)
         };
         let dead = request.space == Space::Local && in_the_way.iter().all(|it| is_dead(it));

@@ -17,8 +17,8 @@ pub fn operation() -> impl Strategy<Value = Op> {
     let id = || prop::option::weighted(0.2, 0u8..3);
     let number = prop::option::weighted(0.3, 0u128..16);
     prop_oneof![
-        3 => (0..EXACT.len(), prop::option::weighted(0.3, 0..RANGES.len()), any::<u16>(), ago, id())
-            .prop_map(|(pool, range, leases, ago, id)| Op::AdoptSubnet { pool, range, leases, ago, id }),
+        3 => (0..EXACT.len(), prop::option::weighted(0.3, 0..RANGES.len()), any::<u16>(), ago, id(), any::<bool>())
+            .prop_map(|(pool, range, leases, ago, id, pair)| Op::AdoptSubnet { pool, range, leases, ago, id, pair }),
         1 => (0usize..6, 0u8..3).prop_map(|(subnet, id)| Op::NameSubnet { subnet, id }),
         4 => (0..EXACT.len(), 0u8..3, prop::option::weighted(0.3, 0usize..6), number, 0u8..5)
             .prop_map(|(pool, random, over, number, what)| Op::Stranger { pool, random, over, number, what }),
@@ -28,7 +28,7 @@ pub fn operation() -> impl Strategy<Value = Op> {
 /// The wish of repair that an operation stands for.
 pub fn wish(op: &Op, plan: &Plan) -> Option<Repair> {
     match op {
-        Op::AdoptSubnet { pool, range, leases, ago, id } => {
+        Op::AdoptSubnet { pool, range, leases, ago, id, pair } => {
             let prefix = prefix(EXACT[*pool]);
             let lease = |offset: u128| {
                 let kind = [Kind::Gateway, Kind::Auxiliary, Kind::Endpoint][offset as usize % 3];
@@ -39,15 +39,24 @@ pub fn wish(op: &Op, plan: &Plan) -> Option<Repair> {
             let mut shown: Vec<_> = (0..16).filter(|offset| leases >> offset & 1 == 1).map(lease).collect();
             // An auxiliary address may be shown as the gateway, too.
             shown.extend(shown.first().cloned());
-            Some(Repair::AdoptSubnet(Box::new(Adoption {
+            let read = Fence { generation: plan.counters().0, at: plan.now().saturating_sub(*ago) };
+            let one = Adoption {
                 prefix,
                 range: range.map(|range| super::prefix(RANGES[range])),
                 options: BTreeMap::new(),
                 id: id.map(|id| format!("given{id}")),
                 leases: shown,
-                read: Fence { generation: plan.counters().0, at: plan.now().saturating_sub(*ago) },
+                read,
                 evidence: "seen".into(),
-            })))
+            };
+            let quarter = |n| Some(super::quarter(prefix, n));
+            Some(Repair::AdoptSubnets(match pair {
+                false => vec![one],
+                true => vec![
+                    Adoption { range: quarter(0), ..one.clone() },
+                    Adoption { range: quarter(3), id: None, ..one },
+                ],
+            }))
         }
         Op::NameSubnet { subnet, id } => {
             let known: Vec<_> = plan.subnets().map(|subnet| subnet.state.prefix).collect();

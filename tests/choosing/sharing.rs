@@ -1,0 +1,133 @@
+//! Networks that share a prefix and are adopted: *unique* over both, and which of them a PoolID means.
+
+use gipam::plan::change::Kind;
+use gipam::plan::error::Error;
+use gipam::plan::request::{Adoption, Fence, Repair, Reply, Request, ShownLease};
+
+use crate::desk::*;
+
+const LAN: &str = "10.77.0.0/24";
+const FIRST: &str = "local/10.77.0.0/24#00000000deadbeef";
+const SECOND: &str = "local/10.77.0.0/24#0123456789abcdef";
+
+fn seen(desk: &Desk, range: Option<&str>, leases: &[(&str, &str)]) -> Adoption {
+    let lease = |(name, text): &(&str, &str)| ShownLease {
+        address: gipam::plan::prefix::number(ip(text)),
+        kind: if *name == "router" { Kind::Gateway } else { Kind::Endpoint },
+        name: (*name != "router").then(|| (*name).into()),
+        mac: None,
+        evidence: "seen".into(),
+    };
+    Adoption {
+        prefix: prefix(LAN),
+        range: range.map(prefix),
+        options: Default::default(),
+        id: None,
+        leases: leases.iter().map(lease).collect(),
+        read: Fence { generation: desk.plan.counters().0, at: desk.now },
+        evidence: "seen".into(),
+    }
+}
+
+fn adopt(desk: &mut Desk, all: Vec<Adoption>) -> Result<Reply, Error> {
+    desk.ask(Request::Repair(Box::new(Repair::AdoptSubnets(all))))
+}
+
+/// Two networks with one router, a container in each.
+fn adopted() -> Desk {
+    let mut desk = Desk::new(lan());
+    let first = seen(&desk, Some("10.77.0.64/26"), &[("router", "10.77.0.1"), ("a", "10.77.0.65")]);
+    let second = seen(&desk, Some("10.77.0.128/26"), &[("router", "10.77.0.1"), ("b", "10.77.0.129")]);
+    assert_eq!(adopt(&mut desk, vec![first, second]), Ok(Reply::Done));
+    desk
+}
+
+/// (id, leased addresses) of each held subnet.
+fn books(desk: &Desk) -> Vec<(String, Vec<String>)> {
+    let held = desk.plan.subnets().filter(|subnet| subnet.is_held());
+    let row = |subnet: &gipam::plan::Subnet| {
+        let leased = subnet.addresses.records().filter(|(_, record)| record.leased);
+        let texts = leased.map(|(address, _)| subnet.state.prefix.address(address).to_string());
+        (subnet.state.id.clone(), texts.collect())
+    };
+    held.map(row).collect()
+}
+
+#[test]
+fn unique_networks_that_share_a_prefix_are_adopted_each_with_its_own() {
+    let desk = adopted();
+    let row = |id: &str, own: &str| (id.to_owned(), vec!["10.77.0.1".to_owned(), own.to_owned()]);
+    let expected = [
+        row("local/10.77.0.0/24#?10.77.0.64/26", "10.77.0.65"),
+        row("local/10.77.0.0/24#?10.77.0.128/26", "10.77.0.129"),
+    ];
+    assert_eq!(books(&desk), expected);
+}
+
+#[test]
+fn p19_a_pool_id_of_one_of_several_is_never_guessed() {
+    let mut desk = adopted();
+    let refused = desk.gave(address(FIRST));
+    assert!(
+        refused.contains(&format!("gipam adopt 10.77.0.64/26 {FIRST:?} (or 10.77.0.128/26)")),
+        "{refused}"
+    );
+    // A late release of an earlier grant means none of them, and a release of the whole subnet frees nothing.
+    desk.free(SECOND, "10.77.0.200");
+    desk.release(SECOND);
+    assert!(desk.gave(address(SECOND)).starts_with("address pool not found"));
+    assert_eq!(books(&desk).iter().map(|(_, leased)| leased.len()).sum::<usize>(), 4);
+    // A restart releases first, and that says whose PoolID it is: the other one is the other's.
+    desk.free(SECOND, "10.77.0.129");
+    assert_eq!(books(&desk).iter().map(|(_, leased)| leased.len()).sum::<usize>(), 4);
+    assert_eq!(desk.host(named(SECOND, "b")), "10.77.0.129");
+    assert_eq!(desk.host(named(FIRST, "c")), "10.77.0.64");
+    let ids: Vec<String> = books(&desk).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, [FIRST, SECOND]);
+    assert!(
+        desk.gave(number(SECOND, "10.77.0.65")).starts_with("address already in use"),
+        "unique over both"
+    );
+    desk.release(SECOND);
+    assert_eq!(books(&desk)[0].1, ["10.77.0.1", "10.77.0.64", "10.77.0.65"], "nothing of the other is freed");
+}
+
+#[test]
+fn a_person_says_by_the_range_which_of_them_a_pool_id_means() {
+    let mut desk = adopted();
+    let name = |desk: &mut Desk, text: &str| {
+        let (prefix, id) = (prefix(text), FIRST.to_owned());
+        desk.ask(Request::Repair(Box::new(Repair::NameSubnet { prefix, id })))
+    };
+    let refused = name(&mut desk, LAN).unwrap_err().to_string();
+    assert!(refused.contains("several networks share 10.77.0.0/24"), "{refused}");
+    assert_eq!(name(&mut desk, "10.77.0.128/26"), Ok(Reply::Done));
+    assert_eq!(desk.host(address(FIRST)), "10.77.0.128");
+    assert_eq!(desk.host(address(SECOND)), "10.77.0.64");
+}
+
+#[test]
+fn all_or_none_of_those_that_share_a_prefix_are_adopted() {
+    let mut desk = Desk::new(lan());
+    let range = |desk: &Desk, text: Option<&str>| seen(desk, text, &[]);
+    let (first, all) = (range(&desk, Some("10.77.0.64/26")), range(&desk, None));
+    assert!(matches!(adopt(&mut desk, vec![first.clone(), all]), Err(Error::OverlapPool(_))));
+    assert_eq!(books(&desk), []);
+    let copy = Adoption { options: [("overlap".to_owned(), "true".to_owned())].into(), ..first.clone() };
+    assert!(adopt(&mut desk, vec![first, copy]).is_err(), "copies are separate on purpose: each by itself");
+}
+
+#[test]
+fn unique_what_a_sibling_kept_for_safetys_sake_comes_to_its_own_network() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(exact(LAN).range("10.77.0.64/26"));
+    desk.gave(number(&id, "10.77.0.129"));
+    desk.gave(number(&id, "10.77.0.130"));
+    let mut second = seen(&desk, Some("10.77.0.128/26"), &[("b", "10.77.0.129"), ("late", "10.77.0.140")]);
+    desk.gave(number(&id, "10.77.0.140"));
+    second.read.generation = desk.plan.counters().0 - 1;
+    assert_eq!(adopt(&mut desk, vec![second]), Ok(Reply::Done));
+    let leased = books(&desk);
+    assert_eq!(leased[0].1, ["10.77.0.130", "10.77.0.140"], "fenced: what was granted since stays");
+    assert_eq!(leased[1].1, ["10.77.0.129"]);
+}
