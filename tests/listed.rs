@@ -355,6 +355,31 @@ fn networks_of_this_driver_are_adopted_and_those_of_others_left_with_advice() {
     assert_eq!(house.json(&["subnets"])[1]["id"], id);
 }
 
+#[test]
+fn networks_that_share_a_prefix_are_taken_each_into_its_own_and_an_address_of_one_is_not_taken_twice() {
+    let house = house();
+    let daemon = house.start();
+    let network = |name: &str, range: &str, address: &str| {
+        let container = json!({"Name": name, "MacAddress": "", "IPv4Address": format!("{address}/24"), "IPv6Address": ""});
+        json!({"Name": name, "Id": name, "Scope": "local", "Driver": "macvlan", "EnableIPv6": false,
+            "IPAM": {"Driver": "gipam", "Options": null, "Config": [{"Subnet": "198.18.3.0/24", "IPRange": range}]},
+            "Containers": {format!("id-{name}"): container}})
+    };
+    let shown = json!([
+        network("one", "198.18.3.64/26", "198.18.3.65"),
+        network("two", "198.18.3.128/26", "198.18.3.66")
+    ]);
+    let done = taken(&house, &shown.to_string(), &["--apply"]);
+    assert_eq!((&done["subnets"], &done["leases"]), (&json!(2), &json!(2)), "{done}");
+    assert_eq!(taken(&house, &shown.to_string(), &[])["leases"], 0, "repeatable");
+    let doubled = json!([network("two", "198.18.3.128/26", "198.18.3.65")]);
+    assert_eq!(taken(&house, &doubled.to_string(), &[])["rows"][0]["action"], "refused");
+    let (id, other) = ("local/198.18.3.0/24#0123456789abcdef", "local/198.18.3.0/24#00112233445566ff");
+    daemon.wire().release(id, "198.18.3.66");
+    assert_eq!(daemon.wire().address(id, "", Value::Null), "198.18.3.129/24", "the gateway's place is last");
+    assert_eq!(daemon.wire().address(other, "", Value::Null), "198.18.3.66/24", "given back by the other");
+}
+
 /// What podman network inspect prints.
 const PODMAN: &str = r#"[{"name":"web","id":"06c4","driver":"bridge","network_interface":"podman1","subnets":
     [{"subnet":"198.18.90.0/24","gateway":"198.18.90.1"}],"ipam_options":{"driver":"host-local"},"containers":{}}]"#;

@@ -213,7 +213,7 @@ impl Plan {
                 continue;
             }
             if batch.shared.contains(&seen.prefix) {
-                match self.from_sibling(seen, lease, batch, moves, now) {
+                match self.taken_over(seen, lease, batch, moves, now) {
                     Some(moved) => changes.extend(moved),
                     None => continue,
                 }
@@ -241,7 +241,7 @@ impl Plan {
 
     /// What must change for a lease to come into one of several subnets of its prefix; nothing comes if absent: each address is
     /// leased once over all of them, but for a router that they share.
-    fn from_sibling(
+    fn taken_over(
         &self,
         seen: &Adoption,
         lease: &ShownLease,

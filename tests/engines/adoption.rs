@@ -13,6 +13,7 @@ use crate::world::{SOCKET, World};
 pub fn scenarios() -> Vec<Scenario> {
     vec![
         scenario("adoption_after_the_books_are_lost", "P18 P19 P26 D7", lost_books),
+        scenario("adoption_of_two_macvlans_that_share_a_lan", "P19 P31 D4 D7", shared_lan),
         scenario("adoption_of_what_docker_network_inspect_prints", "P18 P19 D7", inspected),
         scenario("adoption_by_hand_of_an_opaque_id", "P18 P19 D7", opaque),
         scenario("adoption_of_a_network_that_goes_at_once", "P17 P19 D7", gone_at_once),
@@ -101,6 +102,56 @@ fn lost_books(w: &mut World) {
     w.docker("network rm n1");
     assert_eq!(w.subnets().len(), 1, "{:#?}", w.subnets());
     assert_eq!(gipam::cli(w.engine, &["gc"]).out, "no differences between the books and the Engine");
+}
+
+/// Case F05 with lost books: two networks of one prefix, which the Engine's lists tell by their ranges and PoolIDs do not.
+fn shared_lan(w: &mut World) {
+    for parent in ["mv0", "mv1"] {
+        let make = format!(
+            "ip link add {parent} type veth peer name {parent}x; ip link set {parent} up; ip link set {parent}x up"
+        );
+        w.change_host(&make, &format!("ip link del {parent}"));
+    }
+    let network = "--subnet 10.88.5.0/24 --gateway 10.88.5.1";
+    w.network(&format!("-d macvlan -o parent=mv0 {network} --ip-range 10.88.5.64/26 n1"));
+    w.network(&format!("-d macvlan -o parent=mv1 {network} --ip-range 10.88.5.128/26 n2"));
+    w.run("--name a1 --network n1");
+    w.run("--name b1 --network n2");
+    // in the other one's range, as --ip allows
+    w.run("--name b2 --network n2 --ip 10.88.5.65");
+    let addresses = |w: &World| [w.v4("a1", "n1"), w.v4("b1", "n2"), w.v4("b2", "n2")];
+    let before = addresses(w);
+    lose_the_books(w);
+    let done = gc(w, &["--apply"]);
+    assert!(actions(&done).iter().all(|action| action.starts_with("adopted with ")), "{done:#?}");
+    w.agree();
+    let refused = unable(w, "n2");
+    assert!(
+        refused.contains("gipam adopt 10.88.5.64/26"),
+        "nobody can say yet whose PoolID it is: {refused}"
+    );
+    for name in ["b1", "b2", "a1"] {
+        w.docker(&format!("restart -t 1 {name}"));
+    }
+    assert_eq!(addresses(w), before, "restarts keep their addresses");
+    assert!(!w.subnets().iter().any(|subnet| subnet.id.contains("#?")), "{:#?}", w.subnets());
+    w.run("--name a2 --network n1");
+    w.run("--name b3 --network n2");
+    let new = [w.v4("a2", "n1"), w.v4("b3", "n2")];
+    let in_range = |text: &str, first: u8| {
+        let last: u8 = text.rsplit('.').next().unwrap().parse().unwrap();
+        (first..first + 64).contains(&last)
+    };
+    assert!(in_range(&new[0], 64) && in_range(&new[1], 128), "{new:?}");
+    assert!(new.iter().all(|address| !before.contains(address)), "{new:?} beside {before:?}");
+    w.agree();
+    w.docker("rm -f b1 b2 b3");
+    w.docker("network rm n2");
+    w.agree();
+    assert_eq!(w.subnets().len(), 1, "{:#?}", w.subnets());
+    w.docker("rm -f a1 a2");
+    w.docker("network rm n1");
+    w.until_empty();
 }
 
 fn inspected(w: &mut World) {
