@@ -24,13 +24,20 @@ impl Patience {
         wait
     }
 
-    /// It answered, or a request came: start over.
+    /// A request came, so a dockerd runs: start over. The time that it may still need before it serves its API.
+    pub(super) fn requested(&mut self) -> Duration {
+        let wait = if self.is_over() { Duration::ZERO } else { FIRST };
+        self.renew();
+        wait
+    }
+
+    /// It answered: start over.
     pub(super) fn renew(&mut self) {
         self.failures = 0;
     }
 
     /// Whether only a request is a reason to ask again.
-    pub(super) const fn is_over(&self) -> bool {
+    const fn is_over(&self) -> bool {
         self.failures > TRIES
     }
 }
@@ -46,8 +53,9 @@ mod tests {
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320]);
         assert!(patience.is_over());
         assert_eq!(patience.failed(), None);
-        patience.renew();
-        assert_eq!(patience.failed(), Some(FIRST));
+        assert_eq!(patience.requested(), Duration::ZERO, "somebody came after a long time");
         assert!(!patience.is_over());
+        assert_eq!(patience.failed(), Some(FIRST));
+        assert_eq!(patience.requested(), FIRST, "nor more often than that, however many requests come");
     }
 }

@@ -167,9 +167,8 @@ impl Reconciler {
                 () = self.changed.notified(), if self.answers => {
                     next = sooner(next, self.not_before.max(Instant::now() + DEBOUNCE));
                 }
-                () = self.asked.notified(), if self.patience.is_over() => {
-                    self.patience.renew();
-                    next = Some(Instant::now());
+                () = self.asked.notified(), if !self.answers => {
+                    next = sooner(next, Instant::now() + self.patience.requested());
                 }
             }
         }

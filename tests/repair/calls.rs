@@ -38,7 +38,7 @@ struct Counting {
     manners: Arc<Mutex<Manners>>,
     calls: Arc<Mutex<Vec<(Instant, String)>>>,
     ledger: Ledger,
-    _handle: Handle,
+    handle: Handle,
     tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
@@ -106,7 +106,7 @@ impl Counting {
         let drivers = vec!["gipam".to_owned()];
         let (handle, task) = Reconciler::new(settings, drivers, ledger.clone(), file, callers, clock_of(now));
         let repair = tokio::spawn(task.unwrap().run());
-        Self { _directory: directory, manners, calls, ledger, _handle: handle, tasks: [engine, repair] }
+        Self { _directory: directory, manners, calls, ledger, handle, tasks: [engine, repair] }
     }
 
     fn behave(&self, manners: Manners) {
@@ -189,4 +189,23 @@ async fn a_dockerd_that_goes_away_is_called_every_few_seconds_and_watched_again_
     let calls = engine.until("/events", 2).await;
     assert_looked_before_each_watch(&calls);
     assert!(calls.len() <= before + 8, "a try that failed, a look and a watch: {calls:?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_was_away_is_asked_within_seconds_of_a_request_and_not_at_each() {
+    clock!(CLOCK, now);
+    let engine = Counting::new(now, Manners::Closes);
+    // The next try would come 20 s after this one, and many requests make no difference to it but one.
+    engine.until("closed", 3).await;
+    for _ in 0..100 {
+        engine.handle.asked().notify_one();
+        tokio::task::yield_now().await;
+    }
+    let calls = engine.until("closed", 4).await;
+    let wait = calls[3].0.duration_since(calls[2].0);
+    assert!(wait >= Duration::from_secs(5) && wait < Duration::from_secs(15), "{wait:?}");
+    engine.behave(Manners::Well);
+    let calls = engine.until("/events", 1).await;
+    assert_looked_before_each_watch(&calls);
+    assert!(calls.len() <= 9, "{calls:?}");
 }
