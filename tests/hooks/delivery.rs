@@ -83,11 +83,13 @@ fn hooks_are_told_of_what_people_reserve_and_pin() {
 #[test]
 fn hooks_at_least_once_after_kill() {
     let house = house(HOOK);
-    // After the second event it kills the daemon, which then cannot know that it was told.
-    let kills = "cat >>\"${0%/*}/told\"\n[ \"$(wc -l <\"${0%/*}/told\")\" = 2 ] && kill -9 $PPID\nexit 0";
+    // After the second event, and once all leases are there, it kills the daemon, which then cannot know that it was told.
+    let kills = "cat >>\"${0%/*}/told\"\n[ \"$(wc -l <\"${0%/*}/told\")\" = 2 ] || exit 0\n\
+        while [ ! -e \"${0%/*}/leased\" ]; do sleep 0.01; done\nkill -9 $PPID";
     script(&house, "hook.sh", kills);
     let mut daemon = house.start();
     let (id, addresses) = leases(&mut daemon.wire(), 5);
+    std::fs::write(house.path("leased"), "").unwrap();
     assert!(!daemon.wait().success(), "killed by its hook");
     assert_eq!(told(&house).len(), 2);
     script(&house, "hook.sh", WRITES);

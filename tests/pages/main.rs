@@ -24,23 +24,25 @@ mod standin;
 use standin::Stand;
 use std::time::{Duration, Instant};
 
-/// How long gipam may take to learn names from a made-up Engine.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long gipam may take to learn the names of a page from a made-up Engine, all its steps together: what only a page that
+/// shows something else reaches.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Types a page; prints what was seen where it differs.
 fn type_page(page: &str, least: usize) {
     let mut stand = Stand::new(page);
     let steps = console::steps(page);
-    let mut wrong = Vec::new();
+    let (mut wrong, mut patience) = (Vec::new(), PATIENCE);
     for step in &steps {
         let mut seen = stand.type_in(&step.command);
         // names come from the Engine a moment after the address
-        let end = Instant::now() + PATIENCE;
-        while console::is_view(&step.command) && !console::alike(&step.output, &seen) && Instant::now() < end
-        {
+        let begun = Instant::now();
+        let waits = console::is_view(&step.command);
+        while waits && !console::alike(&step.output, &seen) && begun.elapsed() < patience {
             std::thread::sleep(Duration::from_millis(50));
             seen = stand.type_in(&step.command);
         }
+        patience = patience.saturating_sub(begun.elapsed());
         if !console::alike(&step.output, &seen) {
             wrong.push(format!("$ {}\n{seen}", step.command));
         }

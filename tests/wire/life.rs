@@ -122,6 +122,9 @@ fn duty_2_p20_a_grant_whose_caller_has_gone_is_taken_back_and_a_release_is_carri
     let before = daemon.books();
     let requests = || daemon.view("/v1/status")["requests"].as_u64().unwrap();
     let seen = requests();
+    let fds = format!("/proc/{}/fd", daemon.child.id());
+    let open = || std::fs::read_dir(&fds).unwrap().count();
+    let connections = open();
     frozen(&daemon, || {
         for body in [
             asked("local", "", "", json!({}), false),
@@ -134,6 +137,7 @@ fn duty_2_p20_a_grant_whose_caller_has_gone_is_taken_back_and_a_release_is_carri
     });
     // Whether they were seen or not, nothing is left of them.
     wire.call("Plugin.Activate", "").ok();
+    until("the daemon has closed what nobody reads", || (open() <= connections).then_some(()));
     until("nothing is left", || (daemon.books() == before).then_some(()));
     let between = requests();
     assert!((seen + 1..=seen + 4).contains(&between), "{seen} {between}");
@@ -142,7 +146,10 @@ fn duty_2_p20_a_grant_whose_caller_has_gone_is_taken_back_and_a_release_is_carri
         daemon.wire().send(&request("ReleaseAddress", &body)).unwrap();
     });
     until("the release is carried out", || (daemon.view("/v1/leases") == json!([])).then_some(()));
-    assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 1, "nothing came later either");
+    until("the daemon has closed that, too", || (open() <= connections).then_some(()));
+    until("nothing came later either", || {
+        (daemon.view("/v1/subnets").as_array().unwrap().len() == 1).then_some(())
+    });
 }
 
 /// dockerd was killed after the answer went out, or the answer was lost: nobody will ever release this.
