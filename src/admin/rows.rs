@@ -207,7 +207,7 @@ impl std::fmt::Display for FillingRow {
 }
 
 /// One hook.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookRow {
     /// Its name.
     pub hook: String,

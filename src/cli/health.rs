@@ -8,7 +8,7 @@ use super::paper::{Ink, Line, clock, short, size, span};
 use super::picture;
 use super::screen::{entry, grouped};
 use super::tables::escaped;
-use crate::admin::rows::Status;
+use crate::admin::rows::{HookRow, Status};
 use crate::reconcile::Finding;
 
 const FILLING: usize = 2;
@@ -66,6 +66,16 @@ pub(super) fn watched(status: &Status) -> Vec<Line> {
     if !well.is_empty() {
         let waits: u64 = well.iter().filter_map(|row| row.behind).sum();
         lines.push(entry("hooks", &format!("{} work, {}", well.len(), waiting(waits))));
+    }
+    let skipped: Vec<_> = status.hooks.iter().filter(|row| row.passed_over > 0).collect();
+    if !skipped.is_empty() {
+        let row = |row: &&HookRow| {
+            format!("{} by {}", picture::grouped(row.passed_over.into()), short(&row.hook, NAME))
+        };
+        let hooks = skipped.iter().map(row).collect::<Vec<_>>().join(", ");
+        lines.push(
+            entry("hooks", "").and(Ink::Yellow, format!("events rejected and skipped, see the log: {hooks}")),
+        );
     }
     lines.extend(failing.into_iter().take(HOOKS).map(|row| {
         let since = clock(row.failing_since.as_deref().unwrap_or_default(), status.now.as_deref());

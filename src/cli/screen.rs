@@ -104,21 +104,27 @@ pub(super) fn pools(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     if status.usage.len() > most {
         heading.push_str(&format!(" ({} more: gipam pools)", status.usage.len() - most));
     }
+    // One reason is enough on one screen: `gipam pools` has all.
+    let mut told = false;
     let pool = |row: &PoolUsage| {
         let taken = row.subnets.0 + row.cooling.0;
         let all = grouped(taken.saturating_add(row.free.0));
-        let (share, text) = match row.closed {
-            true => (None, format!("closed, {} /{}", grouped(taken), row.size)),
-            false => (Some(row.share), format!("{} of {all} /{}", grouped(taken), row.size)),
+        let (share, text) = match (row.closed, &row.unusable) {
+            (true, _) => (None, format!("closed, {} /{}", grouped(taken), row.size)),
+            (false, Some(_)) => (None, format!("unusable, {} /{}", grouped(taken), row.size)),
+            (false, None) => (Some(row.share), format!("{} of {all} /{}", grouped(taken), row.size)),
         };
-        gauge(frame, &row.pool, &row.base, share, &text)
+        let line = gauge(frame, &row.pool, &row.base, share, &text);
+        let why = row.unusable.as_ref().filter(|_| !row.closed && !std::mem::replace(&mut told, true));
+        let why = why.map(|why| Line::of("  ").and(Ink::Yellow, "nothing can be given: ").quote(why));
+        std::iter::once(line).chain(why)
     };
     // The fullest first where not all are shown.
     let mut usage: Vec<&PoolUsage> = status.usage.iter().collect();
     if usage.len() > most {
         usage.sort_by(|a, b| b.share.total_cmp(&a.share));
     }
-    let lines = usage.into_iter().take(most).map(pool);
+    let lines = usage.into_iter().take(most).flat_map(pool);
     if status.usage.is_empty() {
         return vec![entry("pools", &format!("{}; see gipam pools", status.pools))];
     }
@@ -207,7 +213,7 @@ fn head_and_rest(text: &str, columns: usize, before: usize) -> (String, Vec<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::rows::{Count, RefusalRow};
+    use crate::admin::rows::{Count, HookRow, RefusalRow};
     use crate::cli::frame::{COLUMNS, LINES};
     use crate::reconcile::Finding;
 
@@ -327,6 +333,30 @@ mod tests {
         assert!(text.contains("2001:db8:aaaa:bbbb:cccc:dddd:0:0/96"), "prefixes are whole: {text}");
         assert!(!text.contains("more: gipam pools"), "all pools have room: {text}");
         assert!(text.lines().any(|line| line.chars().count() > 120), "{text}");
+    }
+
+    #[test]
+    fn a_pool_that_the_host_makes_unusable_says_why_and_events_that_hooks_rejected_are_counted() {
+        let why = Some(
+            "lies in the on-link route 10.9.0.0/16 dev eth0 scope link, so Docker would refuse all of it"
+                .to_owned(),
+        );
+        let lan =
+            PoolUsage { pool: "lan".to_owned(), base: "10.9.0.0/16".to_owned(), unusable: why, ..pool(0) };
+        let well = HookRow { hook: "well".to_owned(), ..HookRow::default() };
+        let mut hooks = vec![well.clone(), HookRow { hook: "dns".to_owned(), passed_over: 2, ..well }];
+        let status = Status { usage: vec![lan], hooks: hooks.clone(), ..crowded() };
+        let text = drawn(&status, Frame::NORMAL, false);
+        for part in [
+            "unusable, 1 /120",
+            "nothing can be given: lies in the on-link route 10.9.0.0/16",
+            "rejected and skipped, see the log: 2 by dns",
+        ] {
+            assert!(text.contains(part), "{part} is missing: {text}");
+        }
+        hooks[1].passed_over = 0;
+        let text = drawn(&Status { hooks, ..status }, Frame::NORMAL, false);
+        assert!(!text.contains("skipped"), "{text}");
     }
 
     #[test]

@@ -60,6 +60,18 @@ pub struct Callers {
     written: tokio::sync::Mutex<Vec<Box<str>>>,
 }
 
+/// Who calls for the first time, and who has ended since the last such call, for the log.
+fn told(arrived: &str, gone: &[Box<str>]) -> String {
+    let person = |name: &str| match *name.split('/').collect::<Vec<_>>() {
+        [boot, pid, _] => format!("boot {boot}, pid {pid}"),
+        _ if name == ELSEWHERE => "on another machine, or unidentified".to_owned(),
+        _ => format!("boot {name}, pid not known"),
+    };
+    let ended = gone.iter().map(|name| person(name)).collect::<Vec<_>>().join("; ");
+    let ended = if ended.is_empty() { ended } else { format!("; ended since the last one came: {ended}") };
+    format!("a new Docker Engine process calls for the first time: {}{ended}", person(arrived))
+}
+
 impl std::fmt::Debug for Callers {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Callers").field("boot", &self.boot).field("known", &self.known).finish()
@@ -99,7 +111,7 @@ impl Callers {
         let arrived = self.name(who);
         let gone = self.gone(&written, who);
         let left: Vec<Box<str>> = gone.iter().map(|(name, _)| name.clone()).collect();
-        tracing::info!("{arrived} calls for the first time; gone since the last: {left:?}");
+        tracing::info!("{}", told(&arrived, &left));
         let repair = Repair::Arrival { boot: self.boot.clone(), arrived: arrived.clone(), gone };
         self.ledger.ask(Request::Repair(Box::new(repair))).await?;
         written.retain(|name| !left.contains(name));
@@ -196,6 +208,21 @@ mod tests {
         assert_eq!(read("b", "elsewhere"), Some(Who::Elsewhere));
         assert_eq!(read("b", "c/7/22"), None);
         assert_eq!(read("b", "c"), None);
+    }
+
+    #[test]
+    fn a_new_caller_is_told_in_plain_words_and_nobody_is_made_up_who_ended() {
+        assert_eq!(
+            told("b/7/22", &[]),
+            "a new Docker Engine process calls for the first time: boot b, pid 7"
+        );
+        let ended = ["b/6/11".into(), "a".into()];
+        assert_eq!(
+            told("b/7/22", &ended),
+            "a new Docker Engine process calls for the first time: boot b, pid 7; ended since the last one came: boot b, pid 6; \
+             boot a, pid not known"
+        );
+        assert!(told("elsewhere", &[]).ends_with(": on another machine, or unidentified"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::plan::prefix::Prefix;
 use crate::plan::request::{Repair, Request, Space};
 
 /// The override for when the Engine cannot tell what is alive.
-pub(super) const WITHOUT: &str = "if you know that no container has it, repeat with --without-engine";
+pub(super) const WITHOUT: &str = "if it is certainly unused, repeat with --without-engine";
 
 impl Reconciler {
     /// Adopts one network under a PoolID that a person gives, or gives it to one that is adopted already.

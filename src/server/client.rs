@@ -31,7 +31,7 @@ pub struct Reply {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The socket does not exist, or nothing listens on it.
-    #[error("no daemon is listening on {}: {error}; is it running?", path.display())]
+    #[error("no daemon is listening on {}: {error}", path.display())]
     Unreachable {
         /// The socket.
         path: PathBuf,
