@@ -1,6 +1,7 @@
 //! Many slow clients that come again at once: they keep nobody out.
 
 use crate::support::*;
+use crate::tls::secured;
 use gipam::server::{Limits, LocalAddress};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,19 +39,24 @@ async fn slow(address: LocalAddress, said: &'static [u8], turns: Arc<AtomicUsize
     }
 }
 
-/// An honest client is served at once, again and again.
-async fn crowd(server: Running, said: &[&'static [u8]]) {
-    let (address, turns) = (server.address.clone(), Arc::new(AtomicUsize::new(0)));
-    let mut crowd: JoinSet<()> =
-        (0..SLOW).map(|at| slow(address.clone(), said[at % said.len()], turns.clone())).collect();
+/// More slow clients than there are places, each of which was turned away once.
+async fn besieged(address: &LocalAddress, said: &[&'static [u8]]) -> JoinSet<()> {
+    let turns = Arc::new(AtomicUsize::new(0));
+    let crowd = (0..SLOW).map(|at| slow(address.clone(), said[at % said.len()], turns.clone())).collect();
     let full = Instant::now();
     while turns.load(Ordering::Relaxed) < SLOW {
         assert!(full.elapsed() < PATIENCE, "{} were turned away", turns.load(Ordering::Relaxed));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    crowd
+}
+
+/// An honest client is served at once, again and again.
+async fn crowd(server: Running, said: &[&'static [u8]]) {
+    let mut crowd = besieged(&server.address, said).await;
     for _ in 0..10 {
         let begun = Instant::now();
-        let mut honest = connect(&address).await.unwrap();
+        let mut honest = connect(&server.address).await.unwrap();
         assert_eq!(ask(&mut honest, &post("/x", "y")).await.body, "y");
         assert!(begun.elapsed() < MOST, "an honest client waited {:?}", begun.elapsed());
     }
@@ -73,4 +79,18 @@ async fn slow_clients_that_come_again_delay_nobody_over_tcp() {
 #[tokio::test]
 async fn silent_clients_that_come_again_delay_nobody() {
     crowd(Running::tcp(), &[b""]).await;
+}
+
+#[tokio::test]
+async fn slow_clients_that_never_finish_the_tls_handshake_delay_nobody() {
+    const HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    let server = secured(false);
+    let mut crowd = besieged(&server.running.address, &[b"", HELLO]).await;
+    for _ in 0..10 {
+        let begun = Instant::now();
+        let mut honest = server.connect(None).await.unwrap();
+        assert_eq!(ask(&mut honest, &post("/x", "y")).await.body, "y");
+        assert!(begun.elapsed() < MOST, "an honest client waited {:?}", begun.elapsed());
+    }
+    crowd.shutdown().await;
 }

@@ -54,13 +54,13 @@ fn issue_for(
     paths
 }
 
-struct Secured {
-    running: Running,
+pub(crate) struct Secured {
+    pub(crate) running: Running,
     authority: Authority,
     files: PathBuf,
 }
 
-fn secured(mutual: bool) -> Secured {
+pub(crate) fn secured(mutual: bool) -> Secured {
     let directory = TempDir::new().unwrap();
     let files = directory.path().to_owned();
     let authority = authority();
@@ -75,7 +75,10 @@ fn secured(mutual: bool) -> Secured {
 
 impl Secured {
     /// Connects, with a client certificate if there is one.
-    async fn connect(&self, client: Option<&[PathBuf; 2]>) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn connect(
+        &self,
+        client: Option<&[PathBuf; 2]>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

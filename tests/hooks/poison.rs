@@ -32,6 +32,22 @@ fn an_event_that_a_command_never_takes_is_reported_and_passed_over() {
     assert!(log.contains("what is this?"), "{log}");
 }
 
+/// `E2BIG`: the next try would have the same arguments and the same environment.
+#[test]
+fn a_command_that_cannot_be_started_with_so_long_a_list_of_arguments_holds_up_nothing() {
+    let house = house("");
+    let word = "n".repeat(140_000);
+    house.configure(&format!("{POOLS}[[hook]]\nname = \"test\"\ncommand = [\"/bin/true\", \"{word}\"]\n"));
+    let daemon = house.start();
+    leases(&mut daemon.wire(), 1);
+    let passed = |row: &serde_json::Value| row["behind"] == 0 && row["passed_over"] == 2;
+    let row = until("both events are passed over", || Some(hook(&daemon)).filter(passed));
+    assert_eq!(row["failing_since"], json!(null));
+    let log = house.log();
+    assert!(log.contains("/bin/true cannot be started: Argument list too long"), "{log}");
+    assert!(!log.contains(&word[..1_000]), "and what it is called with is shown nowhere");
+}
+
 #[test]
 fn what_fails_for_another_reason_is_tried_again_and_nothing_is_passed_over() {
     let house = house(HOOK);

@@ -11,6 +11,7 @@ mod gone;
 mod patience;
 mod proofs;
 mod renames;
+mod seconds;
 mod sharing;
 mod world;
 

@@ -46,9 +46,7 @@ async fn a_lease_that_a_whole_view_lacks_is_freed() {
 #[tokio::test]
 async fn unreadable_filtered_foreign_and_partial_views_free_nothing() {
     type Change = fn(&World);
-    let info = |world: &World, key: &str, value: Value| world.info.lock().unwrap()[key] = value;
-    let _ = info;
-    let cases: [(&str, Change); 11] = [
+    let cases: [(&str, Change); 15] = [
         ("no id", |world| world.info.lock().unwrap()["ID"] = json!("")),
         ("no data root", |world| world.info.lock().unwrap()["DockerRootDir"] = Value::Null),
         ("fewer containers are listed than there are", |world| {
@@ -76,6 +74,16 @@ async fn unreadable_filtered_foreign_and_partial_views_free_nothing() {
         ("of a Swarm", |world| field(world, "web", "Scope", json!("swarm"))),
         ("a container that is in it and says nothing more", |world| {
             world.say("one", "running", "web", "not an address");
+        }),
+        ("a container that does not show its networks", |world| {
+            world.say_all(json!({"Id": "one", "State": "running", "Names": ["/one"]}));
+        }),
+        ("a network that goes while it is looked at", |world| field(world, "web", "Leaving", json!(true))),
+        ("an Engine whose /info is forbidden", |world| *world.info.lock().unwrap() = Value::Null),
+        ("the ingress of a Swarm, which is no container", |world| {
+            change(world, "web", |network| {
+                drop(network.endpoints.insert("ingress-sbox".into(), "10.9.0.9/24".into()))
+            });
         }),
     ];
     for (what, change) in cases {
@@ -183,6 +191,24 @@ async fn a_fixed_address_asked_for_at_once_is_an_endpoint_and_found_dead() {
     assert_eq!(world.leases().len(), 2);
 }
 
+/// Older versions guessed by the clock, and their books live on.
+#[tokio::test]
+async fn what_was_taken_for_auxiliary_and_is_not_listed_as_such_is_an_endpoints() {
+    clock!(CLOCK, now);
+    let world = World::witnessed(now, true).await;
+    let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    let address = Some("10.9.0.9".parse().unwrap());
+    world.ask(Request::Address(AddressRequest { id, address, ..AddressRequest::default() })).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[]);
+    change(&world, "web", |network| drop(network.auxiliary.insert("printer".into(), "10.9.0.9".into())));
+    world.look().await;
+    assert_eq!(world.leases(), [("10.9.0.9".to_owned(), Kind::Auxiliary)]);
+    change(&world, "web", |network| network.auxiliary.clear());
+    world.look().await;
+    assert_eq!(world.leases(), [("10.9.0.9".to_owned(), Kind::Endpoint)]);
+    assert!(!stands(&world, &CLOCK).await);
+}
+
 #[tokio::test]
 async fn auxiliary_addresses_that_the_engine_lists_are_held() {
     clock!(CLOCK, now);
@@ -218,6 +244,25 @@ async fn one_address_at_two_living_endpoints_is_a_finding_and_an_event() {
 }
 
 #[tokio::test]
+async fn copies_of_a_prefix_may_have_one_address_each() {
+    clock!(CLOCK, now);
+    let world = World::witnessed(now, false).await;
+    for copies in [false, true] {
+        if copies {
+            world.copy("10.9.0.0/24").await;
+        } else {
+            world.subnet(Some("10.9.0.0/24")).await.unwrap();
+        }
+        for (network, container) in [("web", "one"), ("copy", "two")] {
+            world.show(network, "10.9.0.0/24", &[(container, "10.9.0.9")]);
+        }
+        let findings = world.look().await;
+        let doubled = findings.iter().any(|found| found.what == "duplicate");
+        assert_eq!(doubled, !copies, "separate on purpose, or not: {findings:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_release_by_hand_asks_the_engine_first_and_names_who_holds_it() {
     clock!(CLOCK, now);
     let world = leaked(now).await;
@@ -239,6 +284,14 @@ async fn a_release_by_hand_asks_the_engine_first_and_names_who_holds_it() {
     assert_eq!(alive.kind, gipam::plan::error::ErrorKind::Taken);
     let network = release(&id, None).await.unwrap_err();
     assert!(network.text.ends_with("network web has it; remove it with: docker network rm web"), "{network}");
+    world.gateway(&id).await;
+    later(&CLOCK, 60_000);
+    let gateway = release("10.9.0.0/24", Some("10.9.0.1")).await.unwrap_err();
+    assert_eq!(
+        gateway.text,
+        "address 10.9.0.1 is in use: it is the gateway of network web; remove the network with: docker network rm web",
+        "the Engine may hide it (P26)"
+    );
     release("10.9.0.0/24", Some("10.9.0.9")).await.unwrap();
     let missing = release("10.9.0.0/24", Some("10.9.0.9")).await.unwrap_err();
     assert!(missing.text.contains("is not leased in"), "{missing}");

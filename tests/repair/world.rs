@@ -19,6 +19,9 @@ use gipam::reconcile::{self, Finding, Handle, Reconciler};
 use gipam::server::{Door, Handler, Limits, Refusal, Request as Asked, Response, Server};
 use gipam::store::{Books, Reader};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
 
 /// Begins well after the epoch, so that nothing is "long ago" by accident.
 pub const START: u64 = 1_000_000_000;
@@ -63,10 +66,10 @@ impl Handler for Engine {
     async fn handle(&self, asked: Asked) -> Response {
         let shown = self.0.lock().unwrap().clone();
         let network = |name: &String, shown: &Network| {
-            // Swarm's load balancers stand under their network's name, containers under their id
+            // Swarm's own endpoints stand under their name, containers under their id
             let endpoint = |(container, address): (&String, &String)| {
-                let key =
-                    if container.starts_with("lb-") { container.clone() } else { format!("id-{container}") };
+                let of_swarm = container.starts_with("lb-") || container == "ingress-sbox";
+                let key = if of_swarm { container.clone() } else { format!("id-{container}") };
                 (key, json!({"Name": container, "IPv4Address": address, "MacAddress": ""}))
             };
             let containers: serde_json::Map<String, Value> = shown.endpoints.iter().map(endpoint).collect();
@@ -83,13 +86,16 @@ impl Handler for Engine {
             "/containers/json" => Value::Array(self.1.lock().unwrap().clone()),
             "/info" => {
                 let mut info = self.2.lock().unwrap().clone();
+                if info.is_null() {
+                    return Response::new(403, "text/plain", "forbidden");
+                }
                 let count = self.1.lock().unwrap().len();
                 info.as_object_mut().unwrap().entry("Containers").or_insert(json!(count));
                 info
             }
             path => match path.strip_prefix("/networks/").and_then(|name| shown.get_key_value(name)) {
-                Some((name, shown)) => network(name, shown),
-                None => return Response::new(404, "application/json", "{}"),
+                Some((name, shown)) if !shown.fields.contains_key("Leaving") => network(name, shown),
+                _ => return Response::new(404, "application/json", "{}"),
             },
         };
         Response::new(200, "application/json", body.to_string())
@@ -97,6 +103,27 @@ impl Handler for Engine {
 
     fn refuse(&self, why: Refusal) -> Response {
         Response::new(why.status(), "text/plain", why.to_string())
+    }
+}
+
+/// Passes everything on to the made-up Engine, but for the stream of its events, which does not end.
+async fn front(listener: UnixListener, behind: PathBuf, happens: Arc<Notify>) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let (behind, happens) = (behind.clone(), happens.clone());
+        tokio::spawn(async move {
+            let mut head = vec![0; 4_096];
+            let read = stream.read(&mut head).await.unwrap();
+            if !head.starts_with(b"GET /events") {
+                let mut engine = UnixStream::connect(behind).await.unwrap();
+                engine.write_all(&head[..read]).await.unwrap();
+                return drop(copy_bidirectional(&mut stream, &mut engine).await);
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+            loop {
+                happens.notified().await;
+                stream.write_all(b"3\r\n{}\n\r\n").await.unwrap();
+            }
+        });
     }
 }
 
@@ -108,10 +135,12 @@ pub struct World {
     pub callers: Arc<Callers>,
     pub shown: Arc<Mutex<Shown>>,
     containers: Arc<Mutex<Vec<Value>>>,
-    /// What /info says.
+    /// What /info says; null: it is forbidden.
     pub info: Arc<Mutex<Value>>,
     /// Whether containers run, as `/proc` would show it.
     pub outlived: Arc<Mutex<Option<bool>>>,
+    /// Something happens to a network or a container.
+    pub happens: Arc<Notify>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -144,15 +173,16 @@ impl World {
         let (shown, containers) = <(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>)>::default();
         let info = Arc::new(Mutex::new(json!({"ID": "engine", "DockerRootDir": "/var/lib/docker"})));
         let outlived = Arc::new(Mutex::new(Some(false)));
-        let seen = outlived.clone();
-        let socket = directory.path().join("engine.sock");
+        let (seen, happens) = (outlived.clone(), Arc::new(Notify::new()));
+        let (socket, behind) = (directory.path().join("engine.sock"), directory.path().join("behind.sock"));
         let mut server = Server::new();
         server.add(
-            Door::unix(&socket).open().unwrap(),
+            Door::unix(&behind).open().unwrap(),
             Arc::new(Engine(shown.clone(), containers.clone(), info.clone())),
             Limits::default(),
         );
         tokio::spawn(server.serve(std::future::pending(), Duration::ZERO));
+        tokio::spawn(front(UnixListener::bind(&socket).unwrap(), behind, happens.clone()));
         let settings = reconcile::Settings { engine: Some(socket), grace, only_engine };
         let drivers = vec!["gipam".to_owned()];
         let callers = Arc::new(Callers::new(
@@ -174,6 +204,7 @@ impl World {
             containers,
             info,
             outlived,
+            happens,
             task,
         }
     }
@@ -182,7 +213,21 @@ impl World {
         self.ledger.ask(request).await.map(|granted| granted.reply).map_err(|refusal| refusal.text)
     }
 
+    /// One more network of this prefix, on purpose.
+    pub async fn copy(&self, prefix: &str) {
+        let overlap = ("overlap".to_owned(), "true".to_owned());
+        self.granted(Some(prefix), [overlap].into()).await.unwrap();
+    }
+
     pub async fn subnet(&self, prefix: Option<&str>) -> Result<String, String> {
+        self.granted(prefix, BTreeMap::new()).await
+    }
+
+    async fn granted(
+        &self,
+        prefix: Option<&str>,
+        options: BTreeMap<String, String>,
+    ) -> Result<String, String> {
         let wanted = match prefix {
             Some(text) => Wanted::Exact(Prefix::parse(text).unwrap()),
             None => Wanted::Any { size: None },
@@ -192,7 +237,7 @@ impl World {
             family: gipam::plan::prefix::Family::V4,
             wanted,
             range: None,
-            options: BTreeMap::new(),
+            options,
             pools: None,
             in_use: Arc::from([]),
             dead: self.dead(),
@@ -216,6 +261,11 @@ impl World {
             Reply::Address { address, .. } => Ok(address),
             other => Err(format!("{other:?}")),
         }
+    }
+
+    pub async fn release(&self, id: &str, address: IpAddr) {
+        let request = Request::ReleaseAddress { id: id.to_owned(), address, generation: None };
+        self.ask(request).await.unwrap();
     }
 
     pub async fn gateway(&self, id: &str) {
@@ -248,6 +298,11 @@ impl World {
         let attached = json!({"NetworkID": network, "IPAddress": address});
         self.containers.lock().unwrap().push(json!({"Id": format!("id-{container}"), "State": state,
             "Names": [format!("/{container}")], "NetworkSettings": {"Networks": {network: attached}}}));
+    }
+
+    /// A container of which its Engine says this.
+    pub fn say_all(&self, container: Value) {
+        self.containers.lock().unwrap().push(container);
     }
 
     pub async fn look(&self) -> Vec<Finding> {

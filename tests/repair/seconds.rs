@@ -1,0 +1,64 @@
+//! How soon a look follows: within seconds of what made it worth while.
+//!
+//! Holds: a live lease that the books lack is adopted by itself after an event of the Engine, after a change by hand, and after the
+//! seconds in which a released address may still be shown. An Engine of which nothing is heard is looked at once an hour.
+
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::world::{World, later};
+
+/// Far less than a minute, and more than a busy machine needs.
+const SECONDS: Duration = Duration::from_secs(20);
+
+/// An address that the Engine shows alive and the books lack, after the first look.
+async fn behind(now: fn() -> u64) -> (World, String) {
+    let world = World::witnessed(now, false).await;
+    let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[]);
+    world.look().await;
+    (world, id)
+}
+
+/// Whether it is adopted soon, although nobody asks for a look.
+async fn adopted(world: &World) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < SECONDS {
+        if world.leases().iter().any(|(address, _)| address == "10.9.0.9") {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    false
+}
+
+#[tokio::test]
+async fn a_live_lease_that_the_books_lack_is_adopted_seconds_after_the_event_that_tells_of_it() {
+    clock!(CLOCK, now);
+    let (world, _) = behind(now).await;
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9")]);
+    world.happens.notify_one();
+    assert!(adopted(&world).await);
+}
+
+#[tokio::test]
+async fn a_live_lease_that_was_released_by_hand_is_adopted_seconds_later() {
+    clock!(CLOCK, now);
+    let (world, _) = behind(now).await;
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9")]);
+    world.handle.changed();
+    assert!(adopted(&world).await);
+}
+
+#[tokio::test]
+async fn what_was_released_too_lately_to_be_adopted_is_looked_at_again_seconds_later() {
+    clock!(CLOCK, now);
+    let (world, id) = behind(now).await;
+    let address = world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    world.release(&id, address).await;
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9")]);
+    world.look().await;
+    assert!(world.leases().is_empty(), "the Engine takes it off its list after it has released it");
+    later(&CLOCK, 5_000);
+    assert!(adopted(&world).await);
+}
