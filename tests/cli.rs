@@ -175,6 +175,7 @@ fn usage_errors_exit_with_2_and_say_what_is_wrong() {
         (&["--v4", "10.0.0.0/24", "pools"], "options that start the driver belong to gipam serve"),
         (&["--json"], "--json needs a command"),
         (&["release", "10.0.0.0/24"], "repeat with --force"),
+        (&["release", "10.0.0.7/24"], "gipam: 10.0.0.7/24 may still be in use"),
         (&["release"], "required arguments were not provided"),
         (&["export", "--format", "yaml"], "invalid value 'yaml'"),
         (&["--config", "none.toml"], "none.toml cannot be read"),

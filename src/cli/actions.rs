@@ -142,7 +142,8 @@ pub(super) fn release(
     force: bool,
     without_engine: bool,
 ) -> Result<(), Error> {
-    let what = address.map_or_else(|| format!("subnet {subnet}"), |address| format!("{address} of {subnet}"));
+    // Whether what stands alone is a subnet or an address of one, the daemon finds out.
+    let what = address.map_or_else(|| subnet.to_owned(), |address| format!("{address} of {subnet}"));
     if !force {
         return Err(Error::Usage(format!(
             "{what} may still be in use; see whose it is with gipam leases, then repeat with --force, which asks the Engine \

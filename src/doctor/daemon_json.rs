@@ -82,7 +82,7 @@ pub(super) fn check(report: &mut Report, place: &Place, pools: &[PoolSettings]) 
     if !clashes && own.refused.is_empty() {
         let where_from = match (there, flags.is_empty()) {
             (true, _) => file.to_owned(),
-            (false, false) => "the flags of dockerd".to_owned(),
+            (false, false) => "the command line of dockerd".to_owned(),
             (false, true) => "what is built into Docker".to_owned(),
         };
         report.well(CHECK, format!("{where_from} has none of ours"));
