@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use prometheus_client::metrics::counter::Counter;
 
 use super::Finding;
+use crate::clock::Clock;
 use crate::plan::settings::Millis;
 
 /// What a finding can be about.
@@ -17,7 +18,7 @@ pub const FOUND: [&str; 5] = ["duplicate", "engine", "lease", "subnet", "network
 const KEPT: usize = 32;
 
 /// Counted since the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Meters {
     /// Whether repair is on.
     pub on: bool,
@@ -29,9 +30,11 @@ pub struct Meters {
     pub learned: Counter,
     found: [AtomicU64; FOUND.len()],
     answers: AtomicBool,
+    // By the steady clock, and one more, so that 0 is never: the time of day may step before somebody asks.
     changed_at: AtomicU64,
     looked_at: AtomicU64,
     next_at: AtomicU64,
+    clock: Clock,
     last: Mutex<Last>,
 }
 
@@ -46,8 +49,27 @@ struct Last {
 
 impl Meters {
     /// Of a repair that is on or off.
-    pub(super) fn new(on: bool) -> Self {
-        Self { on, ..Self::default() }
+    pub(super) fn new(on: bool, clock: Clock) -> Self {
+        Self {
+            on,
+            looks: Default::default(),
+            freed: Counter::default(),
+            learned: Counter::default(),
+            found: Default::default(),
+            answers: AtomicBool::default(),
+            changed_at: AtomicU64::default(),
+            looked_at: AtomicU64::default(),
+            next_at: AtomicU64::default(),
+            clock,
+            last: Mutex::default(),
+        }
+    }
+
+    /// A moment of the steady clock by the time of day as it is now.
+    fn dated(&self, stored: &AtomicU64) -> Option<Millis> {
+        let at = stored.load(Ordering::Relaxed).checked_sub(1)?;
+        let now = self.clock.now();
+        Some(now.wall.saturating_add(at).saturating_sub(now.steady))
     }
 
     /// Findings of the last look, in the order of [`FOUND`].
@@ -68,17 +90,17 @@ impl Meters {
 
     /// When the last look that succeeded was over, milliseconds since the UNIX epoch.
     pub fn looked_at(&self) -> Option<Millis> {
-        Some(self.looked_at.load(Ordering::Relaxed)).filter(|at| *at != 0)
+        self.dated(&self.looked_at)
     }
 
     /// Since when the Engine answers, or does not, milliseconds since the UNIX epoch; seen by looks only.
     pub fn engine_since(&self) -> Option<Millis> {
-        Some(self.changed_at.load(Ordering::Relaxed)).filter(|at| *at != 0)
+        self.dated(&self.changed_at)
     }
 
     /// When repair looks next, unless something happens before; nothing where it waits for the next request.
     pub fn next_look(&self) -> Option<Millis> {
-        Some(self.next_at.load(Ordering::Relaxed)).filter(|at| *at != 0)
+        self.dated(&self.next_at)
     }
 
     /// The first findings of the last look that succeeded, without what was freed by it.
@@ -91,13 +113,14 @@ impl Meters {
         self.last.lock().ok().and_then(|last| last.failure.clone())
     }
 
-    /// The next look is planned for then.
+    /// The next look is planned for then, by the steady clock.
     pub(super) fn plan_next(&self, at: Option<Millis>) {
-        self.next_at.store(at.unwrap_or(0), Ordering::Relaxed);
+        self.next_at.store(at.map_or(0, |at| at.saturating_add(1)), Ordering::Relaxed);
     }
 
     /// A look is over.
-    pub(super) fn looked(&self, outcome: Result<&[Finding], &String>, now: Millis) {
+    pub(super) fn looked(&self, outcome: Result<&[Finding], &String>) {
+        let now = self.clock.now().steady.saturating_add(1);
         if self.engine_answers() != Some(outcome.is_ok()) {
             self.changed_at.store(now, Ordering::Relaxed);
         }
@@ -125,15 +148,42 @@ mod tests {
 
     #[test]
     fn since_when_an_engine_answers_is_the_first_look_of_those_that_agree() {
-        let meters = Meters::new(true);
+        let (clock, hands) = Clock::by_hand(1_000);
+        let meters = Meters::new(true, clock);
         assert_eq!((meters.engine_answers(), meters.engine_since()), (None, None));
-        meters.looked(Err(&"away".to_owned()), 10);
-        meters.looked(Err(&"away".to_owned()), 20);
-        assert_eq!((meters.engine_answers(), meters.engine_since()), (Some(false), Some(10)));
+        let looked = |outcome| {
+            hands.pass(10);
+            meters.looked(outcome);
+        };
+        let away = "away".to_owned();
+        looked(Err(&away));
+        looked(Err(&away));
+        assert_eq!((meters.engine_answers(), meters.engine_since()), (Some(false), Some(1_010)));
         assert_eq!(meters.failure().as_deref(), Some("away"));
-        meters.looked(Ok(&[]), 30);
-        meters.looked(Ok(&[]), 40);
-        assert_eq!((meters.engine_answers(), meters.engine_since()), (Some(true), Some(30)));
-        assert_eq!((meters.failure(), meters.looked_at()), (None, Some(40)));
+        looked(Ok(&[]));
+        looked(Ok(&[]));
+        assert_eq!((meters.engine_answers(), meters.engine_since()), (Some(true), Some(1_030)));
+        assert_eq!((meters.failure(), meters.looked_at()), (None, Some(1_040)));
+    }
+
+    #[test]
+    fn a_step_of_the_clock_on_an_idle_daemon_moves_what_the_status_says_of_looks_with_it() {
+        for by in [-7_200_000, 7_200_000] {
+            let (clock, hands) = Clock::by_hand(1_000_000_000);
+            let meters = Meters::new(true, clock);
+            hands.pass(5_000);
+            meters.looked(Ok(&[]));
+            meters.plan_next(Some(hands.now().steady + 60_000));
+            hands.pass(2_000);
+            hands.step(by);
+            let now = hands.now().wall;
+            let ago = |at: Option<Millis>| now.abs_diff(at.unwrap());
+            assert_eq!((ago(meters.looked_at()), ago(meters.engine_since())), (2_000, 2_000));
+            assert_eq!(
+                meters.next_look(),
+                Some(now + 58_000),
+                "the look comes when the steady clock says so"
+            );
+        }
     }
 }

@@ -92,7 +92,7 @@ impl Reconciler {
         clock: Clock,
     ) -> (Handle, Option<Self>) {
         let (sender, commands) = mpsc::channel(1);
-        let meters = Arc::new(Meters::new(settings.engine.is_some()));
+        let meters = Arc::new(Meters::new(settings.engine.is_some(), clock.clone()));
         let handle = Handle {
             commands: sender,
             proofs: Proofs::default(),
@@ -208,10 +208,10 @@ impl Reconciler {
         }
     }
 
-    /// The time of day at that moment.
+    /// That moment by the steady clock.
     fn told(&self, at: Instant) -> Millis {
         let wait = at.saturating_duration_since(Instant::now()).as_millis();
-        self.clock.now().wall.saturating_add(u64::try_from(wait).unwrap_or(0))
+        self.clock.now().steady.saturating_add(u64::try_from(wait).unwrap_or(0))
     }
 
     fn next_look(&self) -> Instant {
@@ -232,7 +232,7 @@ impl Reconciler {
     pub(super) async fn look(&mut self, apply: bool) -> Result<Vec<Finding>, String> {
         let begun = Instant::now();
         let findings = self.compare_and_act(apply).await;
-        self.meters.looked(findings.as_deref(), self.clock.now().wall);
+        self.meters.looked(findings.as_deref());
         self.not_before = Instant::now() + begun.elapsed() * DUTY;
         findings
     }
