@@ -4,10 +4,15 @@
 //! as field 22 of `/proc/PID/stat` counts them (proc(5)). Knows nothing of Docker.
 
 use std::fs;
+use std::path::Path;
 
 /// The id of this boot of the machine; unique to it.
 pub fn boot() -> Option<String> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    boot_in(Path::new("/proc/sys/kernel/random/boot_id"))
+}
+
+fn boot_in(file: &Path) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
     let name = text.trim();
     (!name.is_empty()).then(|| name.to_owned())
 }
@@ -65,6 +70,17 @@ mod tests {
         }
         child.wait().unwrap();
         assert_eq!(started(pid), None);
+    }
+
+    #[test]
+    fn a_boot_whose_name_cannot_be_read_has_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("boot_id");
+        assert_eq!(boot_in(&file), None, "a unit may hide it");
+        for (text, name) in [("", None), ("\n", None), ("4f\n", Some("4f".to_owned()))] {
+            fs::write(&file, text).unwrap();
+            assert_eq!(boot_in(&file), name);
+        }
     }
 
     #[test]
