@@ -53,7 +53,7 @@ files | while read -r file target; do
   mode=644
   [ "$file" != gipam ] || mode=755
   mkdir -p "$ROOT$(dirname "$target")"
-  # beside it first, then in its place: a program that runs is never written to
+  # next to it first, then in its place: a running program is never overwritten
   install -m "$mode" "$file" "$ROOT$target.new"
   mv -f "$ROOT$target.new" "$ROOT$target"
 done

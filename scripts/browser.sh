@@ -20,7 +20,7 @@ build_browser_root() {
   local mirror log=$ROOT/debian.log
   [ ! -e "$ROOT/debian/usr/bin/chromium" ] || return 0
   own_browser >/dev/null && return 0
-  [ "$(id -u)" = 0 ] || fail "there is no chromium, and building a root for one needs root: apt-get install chromium"
+  [ "$(id -u)" = 0 ] || fail "chromium is not installed, and building a root for one needs root: apt-get install chromium"
   mkdir -p "$ROOT" "$BASE"
   exec 8>"$ROOT/debian.lock"
   flock 8
@@ -48,7 +48,7 @@ run_browser() { # DIRECTORY [FLAG...]
   local directory=$1 browser
   shift
   if [ ! -e "$ROOT/debian/usr/bin/chromium" ]; then
-    browser=$(own_browser) || fail "there is no browser: browser.sh root"
+    browser=$(own_browser) || fail "no browser found: browser.sh root"
     exec "$browser" "${FLAGS[@]}" --user-data-dir="$directory/profile" "$@" about:blank 3<"$directory/in" 4>"$directory/out"
   fi
   # Namespaces of its own for mounts and processes: what Chromium starts ends with it.

@@ -71,7 +71,7 @@ start_engine() {
     systemctl start docker
   else
     # No service manager: dockerd runs for the time being, in a network namespace of its own, so that no bridge and no
-    # firewall rule of it stays; its data lies beside ours.
+    # firewall rule of it stays; its data lies next to ours.
     say "starting dockerd for the time being"
     for dir in /run/docker /run/containerd /etc/docker; do [ -d "$dir" ] || MADE+=("$dir"); done
     mkdir -p /etc/docker
@@ -221,7 +221,7 @@ leased() {
   done
 }
 
-# Engines before 29 do not tell the driver who asks; gipam learns it from their API a moment later.
+# Engines before 29 do not send container names; gipam learns it from their API a moment later.
 wait_for_names() {
   local tries
   for tries in $(seq 200); do

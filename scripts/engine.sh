@@ -39,7 +39,7 @@ debian_mirror() {
 
 fresh_lists() { apt-cache show mmdebstrap >/dev/null 2>&1 || apt-get update -q >&2 || true; }
 
-# mmdebstrap is one perl program: unpacked beside the roots, the host's list of packages stays as it is.
+# mmdebstrap is one perl program: unpacked next to the roots, the host's list of packages stays as it is.
 bootstrap_tool() {
   local dir=$BASE/tool
   [ -f "$dir/usr/bin/mmdebstrap" ] && return
@@ -56,7 +56,7 @@ build_root() { # SUITE
   local packages=docker.io,iptables,iproute2,busybox-static,ca-certificates
   case $suite in
     machine) release=bookworm packages+=,systemd-sysv ;; # the last systemd that knows control groups v1
-    bullseye | bookworm) ;; # its docker.io holds the client, and there is no compose v2
+    bullseye | bookworm) ;; # its docker.io holds the client, but not compose v2
     trixie) packages+=,docker-cli,docker-compose ;;
     # systemd-standalone-sysusers satisfies a dependency that would else bring all of systemd
     *) packages+=,docker-cli,docker-compose,systemd-standalone-sysusers ;;

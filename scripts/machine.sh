@@ -1,5 +1,5 @@
 #!/bin/bash
-# machine.sh - a whole Debian machine beside this one: systemd is its first process, Docker is one of its units.
+# machine.sh - a whole Debian machine next to this one: systemd is its first process, Docker is one of its units.
 #
 #   machine.sh hold NAME               boot it, load the image "bb", print "ready PID", and stop NAME again when standard
 #                                      input ends: whoever holds the other end of the pipe cannot leave a machine behind
@@ -35,7 +35,7 @@ mount_groups() { # TOP
   mount -t tmpfs -o mode=755 tmpfs "$1/sys/fs/cgroup"
   for tree in /sys/fs/cgroup/*/; do
     name=$(basename "$tree")
-    [ -e "$tree/tasks" ] || continue # version 2 beside version 1
+    [ -e "$tree/tasks" ] || continue # version 2 next to version 1
     kind=$name
     [ "$name" != systemd ] || kind=none,name=systemd
     mkdir "$1/sys/fs/cgroup/$name"

@@ -2,7 +2,7 @@
 # package.sh - packages of gipam, the same bytes from the same sources.
 #
 #   package.sh program      build the program that is run, installed and packed: static, for any Debian, in target/package/gipam
-#   package.sh measured     build it and, beside it, what measures it (see scripts/bench.sh); prints where
+#   package.sh measured     build it and what measures it (see scripts/bench.sh); prints where
 #   package.sh deb          target/package/gipam_VERSION_ARCH.deb
 #   package.sh dist         target/package/gipam-VERSION-MACHINE-linux.tar.gz, with an install script
 #   package.sh plugin       target/package/plugin, for docker plugin create
@@ -39,7 +39,7 @@ if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
   SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null) ||
     SOURCE_DATE_EPOCH=$(date -d "$(sed -n 's/^ -- .*>  //p;/^ -- /q' packaging/debian/changelog)" +%s)
 fi
-# Not exported: what cargo builds would be built anew for each commit.
+# Not exported: cargo would rebuild everything for each commit.
 stamped() { env "SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH" LC_ALL=C TZ=UTC "$@"; }
 
 # Says what is missing, and where it comes from, before a build fails for it.
@@ -74,7 +74,7 @@ cross() {
   export "CC_$name=$gcc" "AR_$name=$MACHINE-linux-gnu-ar" "CARGO_TARGET_${name^^}_LINKER=$gcc"
 }
 
-# Every directory that could stand in the program is given a name that is the same everywhere; C is told the same.
+# Every directory that could stand in the program is given a name that is the same everywhere; C gets the same.
 build() { # DIRECTORY TARGET_DIRECTORY [CARGO'S WORD...]
   local registry=${CARGO_HOME:-$HOME/.cargo} sysroot
   toolchain

@@ -1,5 +1,5 @@
 #!/bin/bash
-# prometheus.sh - Debian's Prometheus for the tests: its programs, unpacked beside the engines' roots.
+# prometheus.sh - Debian's Prometheus for the tests: its programs, unpacked next to the engines' roots.
 #
 #   prometheus.sh get                  have them (once; apt downloads 19 MB)
 #   prometheus.sh run PROGRAM [FLAG...]   run one of them: prometheus or promtool

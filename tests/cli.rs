@@ -361,7 +361,7 @@ fn a_filter_that_matches_nothing_says_so_and_an_empty_list_is_no_table() {
         let done = place.ask(&[command]);
         daemon.join().unwrap();
         assert_eq!((done.code, done.out.as_str()), (0, ""), "{command}");
-        assert_eq!(done.err, format!("gipam: there is no {said} yet\n"));
+        assert_eq!(done.err, format!("gipam: no {said} yet\n"));
     }
 }
 

@@ -63,7 +63,7 @@ fn none(what: &str, filters: &[(&str, Option<&str>)]) -> Result<(), Error> {
         .filter_map(|(name, value)| Some(format!("{name} {}", escaped((*value)?)).trim_start().to_owned()))
         .collect();
     if given.is_empty() {
-        output::note(&format!("there is no {what} yet"));
+        output::note(&format!("no {what} yet"));
         return Ok(());
     }
     Err(Error::NoMatch { what: what.to_owned(), filters: given.join(", ") })

@@ -71,7 +71,7 @@ impl Plan {
             (_, None, Some(name)) => (
                 format!("container {name}{of_network}"),
                 format!(
-                    "free it with: {}; if there is no such container: {release}",
+                    "free it with: {}; if that container does not exist: {release}",
                     container_command(name, "")
                 ),
             ),

@@ -66,7 +66,7 @@ impl Plan {
     }
 
     /// The lease that is the other half of an endpoint whose IPv6 half was refused: Docker abandoned the endpoint and never
-    /// releases it (P20). Required for certainty: the same name, or the same fixed MAC where there are no names; the same MAC, which
+    /// releases it (P20). Required for certainty: the same name, or the same fixed MAC if names are not sent; the same MAC, which
     /// Docker invents for each endpoint, so it cannot be another endpoint of a renamed container; granted moments before the
     /// refusal; and the only such lease.
     pub(super) fn other_half(&self, subnet: &Subnet, request: &AddressRequest) -> Option<u128> {

@@ -11,7 +11,7 @@ use rusqlite::{Connection, Row};
 
 use super::sqlite::{Books, Error, Reader, sqlite};
 use crate::plan::Caller;
-use crate::plan::change::{Change, KeptRelease, Kind, Marks, Record, SubnetState};
+use crate::plan::change::{Change, KeptRelease, Kind, Marks, Record, Serial, SubnetState};
 use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::request::{Mac, Space};
 
@@ -19,6 +19,12 @@ use crate::plan::request::{Mac, Space};
 pub(super) struct Unclear(pub(super) String);
 
 pub(super) type Clear<T> = Result<T, Unclear>;
+
+/// The columns of what is known of an address, in the order that [`known`] reads.
+const COLUMNS: &str = "address, leased, kind, name, mac, pinned, since, generation";
+
+/// Prefixes of the subnets that were read, by serial.
+type Prefixes = BTreeMap<Serial, Prefix>;
 
 /// The subnet whose rows are being read: its serial, its prefix, its addresses so far.
 type AtHand = (i64, Prefix, Vec<(u128, Record)>);
@@ -58,8 +64,7 @@ fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> R
             take(Change::SubnetGranted(Box::new(state)));
         }))
     })?;
-    let columns = "address, leased, kind, name, mac, pinned, since, generation";
-    let sql = format!("SELECT subnet, {columns} FROM addresses ORDER BY subnet");
+    let sql = format!("SELECT subnet, {COLUMNS} FROM addresses ORDER BY subnet");
     // Subnet by subnet.
     let mut at_hand: Option<AtHand> = None;
     let loaded =
@@ -77,9 +82,29 @@ fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> R
         Ok(known(*prefix, row)?.map(|record| records.push(record)))
     })?;
     at_hand.map(loaded).map(&mut take);
-    // What happened since the table was brought up to date; a row of a subnet that has gone since tells only its number.
+    load_tail(path, connection, &prefixes, &mut take)?;
+    load_kept(path, connection, &prefixes, &mut take)?;
+    table(path, connection, "keys", "SELECT * FROM keys", |row| Ok(key(row)?.map(&mut take)))?;
+    table(path, connection, "callers", "SELECT * FROM callers", |row| Ok(caller(row)?.map(&mut take)))?;
+    super::engine::load(connection).map_err(sqlite(path, "reading which Engine it is"))?.map(&mut take);
+    table(path, connection, "counters", "SELECT next_generation, next_serial FROM counters", |row| {
+        let (generation, serial) = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?);
+        Ok(unsigned(generation).and_then(|next_generation| {
+            take(Change::Counted { next_generation, next_serial: unsigned(serial)? });
+            Ok(())
+        }))
+    })
+}
+
+/// What happened since the table of addresses was brought up to date; a row of a subnet that is gone gives only its generation.
+fn load_tail(
+    path: &Path,
+    connection: &Connection,
+    prefixes: &Prefixes,
+    mut take: impl FnMut(Change),
+) -> Result<(), Error> {
     let sql = format!(
-        "SELECT serial, {columns} FROM history WHERE seq > (SELECT folded FROM counters) AND address IS NOT NULL ORDER BY seq"
+        "SELECT serial, {COLUMNS} FROM history WHERE seq > (SELECT folded FROM counters) AND address IS NOT NULL ORDER BY seq"
     );
     table(path, connection, "history", &sql, |row| {
         let (serial, generation): (i64, i64) = (row.get(0)?, row.get(8)?);
@@ -102,7 +127,16 @@ fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> R
             }
         };
         Ok(change.map(&mut take))
-    })?;
+    })
+}
+
+/// Releases that wait for the PoolID of an adopted subnet.
+fn load_kept(
+    path: &Path,
+    connection: &Connection,
+    prefixes: &Prefixes,
+    mut take: impl FnMut(Change),
+) -> Result<(), Error> {
     let sql = "SELECT subnet, address, generation, id, at FROM kept_releases";
     table(path, connection, "kept_releases", sql, |row| {
         let serial = row.get::<_, i64>(0)?.unsigned_abs();
@@ -114,16 +148,6 @@ fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> R
             take(Change::ReleaseKept { serial, address: number?, kept });
             Ok(())
         })())
-    })?;
-    table(path, connection, "keys", "SELECT * FROM keys", |row| Ok(key(row)?.map(&mut take)))?;
-    table(path, connection, "callers", "SELECT * FROM callers", |row| Ok(caller(row)?.map(&mut take)))?;
-    super::engine::load(connection).map_err(sqlite(path, "reading which Engine it is"))?.map(&mut take);
-    table(path, connection, "counters", "SELECT next_generation, next_serial FROM counters", |row| {
-        let (generation, serial) = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?);
-        Ok(unsigned(generation).and_then(|next_generation| {
-            take(Change::Counted { next_generation, next_serial: unsigned(serial)? });
-            Ok(())
-        }))
     })
 }
 

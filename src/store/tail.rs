@@ -5,7 +5,7 @@
 //! that table, so that many changes touch one page; `counters.folded` says up to where. Then the oldest history is forgotten.
 //!
 //! Promises: a crash between any two steps loses nothing, since the rows beyond `folded` hold whatever the table says, and no
-//! row beyond is forgotten; the tail is bounded, however long there is no quiet; readers must read both (the views
+//! row beyond is forgotten; the tail is bounded, however long it is busy; readers must read both (the views
 //! `known` and `leases` do). Does not know when it is quiet.
 
 use rusqlite::Connection;

@@ -165,7 +165,11 @@ fn already_leased_is_refused_naming_holder_and_command() {
     for (asked, holder, remedy) in [
         ("10.0.0.1", "the gateway", None),
         ("10.0.0.5", "an endpoint without a name since 2027-01-15T08:00:00Z", Some(inspect)),
-        ("10.0.0.2", "container web", Some("free it with: docker rm -f web; if there is no such container")),
+        (
+            "10.0.0.2",
+            "container web",
+            Some("free it with: docker rm -f web; if that container does not exist"),
+        ),
         ("10.0.0.3", "an endpoint with MAC 02:42:00:00:00:09", Some(inspect)),
         ("10.0.0.4", "an endpoint without a name since 2027-01-15T08:00:00Z", Some(inspect)),
     ] {
