@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is what it is for")]
 
 mod check;
+mod corners;
 mod daemon;
 mod filled;
 mod findings;

@@ -122,6 +122,9 @@ impl Pure {
 
 /// For instruction counts: so many calls of a kind beside so much that stands. Takes nothing back.
 pub fn count(what: &str, standing: u64, calls: u64) -> io::Result<()> {
+    if let Some(outcome) = crate::corners::count(what, standing, calls) {
+        return outcome;
+    }
     let bits = (u64::BITS - standing.leading_zeros()) as u8 + 1;
     let mut desk = match what {
         "address-v4" | "churn-v4" => Desk::with_leases(Family::V4, bits, standing, true),
@@ -274,6 +277,7 @@ impl Desk {
             options: Default::default(),
             pools: None,
             in_use: Vec::new().into(),
+            in_a_row: 0,
             dead: Default::default(),
         })
     }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::plan::change::Serial;
 use crate::plan::counts::{AddressCounts, SubnetCounts};
+use crate::plan::host_use::HostUse;
 use crate::plan::prefix::Family;
-use crate::plan::request::InUse;
 use crate::plan::settings::{Base, Millis};
 use crate::plan::{Plan, Subnet};
 use crate::store::{Error, Reader};
@@ -82,7 +82,7 @@ pub fn pool_share(base: &Base, counts: &SubnetCounts) -> f64 {
 
 impl Census {
     /// Counts now.
-    pub fn take(books: &Path, now: Millis, most: usize, in_use: &[InUse]) -> Result<Self, Error> {
+    pub fn take(books: &Path, now: Millis, most: usize, in_use: &HostUse) -> Result<Self, Error> {
         let begun = Instant::now();
         let reader = Reader::open(books)?;
         let mut plan = Plan::new(reader.settings()?);
@@ -119,7 +119,7 @@ impl Census {
     }
 }
 
-fn pools(plan: &Plan, in_use: &[InUse]) -> Vec<PoolCount> {
+fn pools(plan: &Plan, in_use: &HostUse) -> Vec<PoolCount> {
     let families = |pool| Family::BOTH.into_iter().map(move |family| (pool, family));
     let all = plan.settings().pools.iter().flat_map(families);
     let count = |(pool, family): (&crate::plan::settings::PoolSettings, Family)| {
@@ -208,7 +208,7 @@ impl Counting {
     }
 
     /// The counts, made again if it is time. Reads the books.
-    pub fn look(&self, in_use: &[InUse]) -> Result<Arc<Census>, Error> {
+    pub fn look(&self, in_use: &HostUse) -> Result<Arc<Census>, Error> {
         // A request that comes during a count waits for that count.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, census)) = last.as_ref()

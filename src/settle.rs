@@ -4,10 +4,12 @@
 //! Promises: pure; whatever stands lower and differs is a warning that names both; a pool that leaves the
 //! configuration file, or was closed by hand, stays while it has subnets, closed. Reads nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::config::PoolsOrigin;
 use crate::plan::Plan;
-use crate::plan::prefix::Family;
-use crate::plan::settings::{Base, PoolSettings, Settings};
+use crate::plan::prefix::{AddressRange, Family};
+use crate::plan::settings::{Base, Checked, PoolSettings, Settings};
 
 /// Where the pools in force come from, besides the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,26 +50,31 @@ pub fn settle(
 
 /// Pools of the books that the file does not name: those with subnets stay, closed, unless another took their place.
 fn keep_closed(settings: &mut Settings, known: &[PoolSettings], plan: &Plan, warnings: &mut Vec<String>) {
-    for pool in known {
-        let named = settings.pool(&pool.name).is_some();
-        if named || plan.held_of(&pool.name) == 0 {
-            continue;
-        }
-        let closed = PoolSettings { closed: true, ..pool.clone() };
-        settings.pools.push(closed);
-        if settings.check().is_err() {
-            settings.pools.pop();
+    let held = plan.held_by_pool();
+    let named: BTreeSet<&str> = settings.pools.iter().map(|pool| pool.name.as_str()).collect();
+    let gone =
+        |pool: &&PoolSettings| !named.contains(pool.name.as_str()) && held.contains_key(pool.name.as_str());
+    let gone: Vec<PoolSettings> =
+        known.iter().filter(gone).map(|pool| PoolSettings { closed: true, ..pool.clone() }).collect();
+    let mut checked = Checked::default();
+    // Pools that are of no use together are refused by whoever reads them.
+    settings.pools.iter().for_each(|pool| drop(checked.add(pool)));
+    let mut closed = Vec::new();
+    for pool in &gone {
+        if checked.add(pool).is_err() {
             warnings.push(format!(
                 "pool {} left the configuration and another pool took its place; its subnets stay",
                 pool.name
             ));
         } else {
+            closed.push(pool.clone());
             warnings.push(format!(
                 "pool {} left the configuration while it has subnets; it stays, closed, until it is empty",
                 pool.name
             ));
         }
     }
+    settings.pools.extend(closed);
 }
 
 /// Flags and variables may add a family that no pool has to the pool of their name; anything else that differs is named.
@@ -140,17 +147,19 @@ fn add_families(
 /// What a change of settings means, a line for each thing: for people who reload.
 pub fn difference(old: &Settings, new: &Settings) -> Vec<String> {
     let mut lines = Vec::new();
+    let (before, after) = (by_name(old), by_name(new));
     for pool in &new.pools {
-        match old.pool(&pool.name) {
+        match before.get(pool.name.as_str()) {
             None => lines.push(format!("pool {} is added: {}", pool.name, bases(pool))),
             Some(before) => changed_pool(before, pool, &mut lines),
         }
     }
-    for pool in old.pools.iter().filter(|pool| new.pool(&pool.name).is_none()) {
+    for pool in old.pools.iter().filter(|pool| !after.contains_key(pool.name.as_str())) {
         lines.push(format!("pool {} is removed: {}", pool.name, bases(pool)));
     }
     for (from, to, what) in [(new, old, "no longer"), (old, new, "from now on")] {
-        for range in to.reserved.iter().filter(|range| !from.reserved.contains(range)) {
+        let there: BTreeSet<&AddressRange> = from.reserved.iter().collect();
+        for range in to.reserved.iter().filter(|range| !there.contains(range)) {
             lines.push(format!("{range} is reserved {what}"));
         }
         let by_hand = &from.reserved_by_hand;
@@ -173,6 +182,10 @@ pub fn difference(old: &Settings, new: &Settings) -> Vec<String> {
     number("restart window", old.restart_window / 1_000, new.restart_window / 1_000, " s");
     number("storm limit", old.storm_limit.into(), new.storm_limit.into(), "");
     lines
+}
+
+fn by_name(settings: &Settings) -> BTreeMap<&str, &PoolSettings> {
+    settings.pools.iter().map(|pool| (pool.name.as_str(), pool)).collect()
 }
 
 fn bases(pool: &PoolSettings) -> String {

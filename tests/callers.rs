@@ -90,6 +90,7 @@ impl World {
             options: BTreeMap::new(),
             pools: None,
             in_use: [].into(),
+            in_a_row: 0,
             dead: Default::default(),
         };
         let Ok(Reply::Subnet { id, .. }) = world.ask(&Request::Subnet(subnet)) else { panic!("no subnet") };

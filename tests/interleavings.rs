@@ -227,6 +227,7 @@ fn run(batches: &[Vec<Event>]) {
         options: BTreeMap::new(),
         pools: None,
         in_use: [].into(),
+        in_a_row: 0,
         dead: Default::default(),
     };
     let mut subnet = held.batch(START, |held| held.ask(Request::Subnet(exact(Wanted::Any { size: None }))));
@@ -365,6 +366,7 @@ fn who_waits_for_a_cooling_subnet_gets_it_in_time_and_only_if_still_there() {
             options: BTreeMap::new(),
             pools: None,
             in_use: [].into(),
+            in_a_row: 0,
             dead: Default::default(),
         })
     };

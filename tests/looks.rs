@@ -77,6 +77,7 @@ impl Trial {
             options: Default::default(),
             pools: None,
             in_use: [].into(),
+            in_a_row: 0,
             dead: Default::default(),
         };
         match self.ask(&Request::Subnet(request)) {

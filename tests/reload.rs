@@ -91,3 +91,46 @@ fn a_mistake_changes_nothing_and_is_named() {
     assert_eq!(pools(&house), before);
     daemon.stop();
 }
+
+/// So many pools, each with a range that is reserved and a cooling time of its own.
+fn many(pools: u32, cooling: u32) -> String {
+    let pool = |n: u32| {
+        let (high, low) = (n >> 8, n & 255);
+        format!(
+            "[[pool]]\nname = \"pool-{n}\"\nv4 = {{ base = \"10.{high}.{low}.0/24\", size = 28 }}\ncooling = \"{cooling}m\"\n\
+             reserved = [\"10.{high}.{low}.0/28\"]\n"
+        )
+    };
+    "[gc]\nengine = \"\"\n".to_owned() + &(0..pools).map(pool).collect::<String>()
+}
+
+/// The fastest of three: how long `config check` and a reload that changes every pool take.
+fn took(pools: u32) -> [std::time::Duration; 2] {
+    let house = House::with_toml(&many(pools, 1));
+    let file = house.path("gipam.toml").display().to_string();
+    let daemon = house.start();
+    let time = |arguments: &[&str]| {
+        let begun = std::time::Instant::now();
+        let output = house.gipam(arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        begun.elapsed()
+    };
+    let best = |round: &dyn Fn(u32) -> std::time::Duration| (2..5).map(round).min().unwrap();
+    let check = best(&|_| time(&["config", "check", &file]));
+    let reload = best(&|cooling| {
+        house.configure(&many(pools, cooling));
+        time(&["reload"])
+    });
+    daemon.stop();
+    [check, reload]
+}
+
+#[test]
+fn what_is_checked_and_reloaded_costs_in_proportion_to_the_pools() {
+    let (few, many) = (took(1_000), took(8_000));
+    // Eight times as many: quadratic would be 64 times as long.
+    for (what, few, many) in [("config check", few[0], many[0]), ("reload", few[1], many[1])] {
+        println!("{what}: {few:?} with 1,000 pools, {many:?} with 8,000");
+        assert!(many < 24 * few, "{what}: {few:?} with 1,000 pools, {many:?} with 8,000");
+    }
+}

@@ -40,6 +40,7 @@ impl Trial {
             options: Default::default(),
             pools: None,
             in_use: [].into(),
+            in_a_row: 0,
             dead: Default::default(),
         });
         let decision = self.plan.decide(&request, Context { now: 1_000, random: number.into() });

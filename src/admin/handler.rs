@@ -17,7 +17,7 @@ use super::views::View;
 use super::{changing, import, listed, meant, pools, wait};
 use crate::clock;
 use crate::config::Config;
-use crate::docker::{Counters, Look};
+use crate::docker::{Counters, Survey};
 use crate::hooks::Hooks;
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
@@ -44,7 +44,7 @@ pub struct Admin {
     pub(super) repair: reconcile::Handle,
     pub(super) hooks: Option<Hooks>,
     pub(super) watch: Option<Watch>,
-    pub(super) look: Look,
+    pub(super) survey: Survey,
     reloads: mpsc::Sender<Reload>,
     readers: Readers,
     pub(super) started: Millis,
@@ -145,7 +145,7 @@ impl Admin {
         config: watch::Receiver<Arc<Config>>,
         counters: Arc<Counters>,
         repair: reconcile::Handle,
-        look: Look,
+        survey: Survey,
         reloads: mpsc::Sender<Reload>,
     ) -> Self {
         let started_with = config.borrow().clone();
@@ -159,7 +159,7 @@ impl Admin {
             repair,
             hooks: None,
             watch: None,
-            look,
+            survey,
             reloads,
             readers: Readers::default(),
             started: clock::now(),
@@ -247,10 +247,11 @@ impl Admin {
         if path == "/v1/status" {
             return self.status(query).await;
         }
-        let look = self.look;
+        let survey = self.survey.clone();
+        let look = move |bases| survey.now(Some(bases));
         self.read(move |view, _| {
             let looks = ["/v1/pools", "/v1/map"].contains(&path.as_str());
-            let view = if looks { view.on(look()) } else { view };
+            let view = if looks { view.on(&look) } else { view };
             view.answer(&path, &query, look)
                 .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("unknown view {path}"))))
         })
@@ -259,9 +260,9 @@ impl Admin {
 
     async fn status(&self, query: String) -> Result<Vec<u8>, AdminError> {
         let hooks = self.hooks.clone();
-        let host = self.look;
+        let survey = self.survey.clone();
         let look = move |view: View, books: &Path| {
-            let view = view.on(host());
+            let view = view.on(|bases| survey.now(Some(bases)));
             let hooks = hooks.iter().flat_map(Hooks::report).map(HookRow::from).collect();
             Ok(Status { hooks, ..view.status_for(books, &query)? })
         };

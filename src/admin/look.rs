@@ -12,9 +12,10 @@ use super::query::Query;
 use super::rows::{Count, ExplainRow, MapRow, ReservedRow, SegmentRow, StepRow, WhoRow};
 use super::views::View;
 use crate::docker::wire::parse_mac;
+use crate::plan::host_use::HostUse;
 use crate::plan::map::{Segment, Shade};
 use crate::plan::prefix::{AddressRange, Family, Prefix};
-use crate::plan::request::{AddressRequest, Context, InUse, Mac, Request, Space, SubnetRequest, Wanted};
+use crate::plan::request::{AddressRequest, Context, Mac, Request, Space, SubnetRequest, Wanted};
 use crate::plan::settings::Base;
 use crate::plan::{ReservedBy, Subnet, written};
 
@@ -197,11 +198,7 @@ impl View {
     }
 
     /// Why an address or a subnet would be given or refused. `in_use` is what this host uses now.
-    pub(super) fn explain(
-        &self,
-        query: Query<'_>,
-        in_use: &Arc<[InUse]>,
-    ) -> Result<Vec<ExplainRow>, AdminError> {
+    pub(super) fn explain(&self, query: Query<'_>, in_use: &HostUse) -> Result<Vec<ExplainRow>, AdminError> {
         let context = Context { now: self.now(), random: 0 };
         let mut rows = Vec::new();
         for (question, request) in self.questions(query, in_use)? {
@@ -223,11 +220,7 @@ impl View {
 
     /// The request as Docker would send it: for an address if one is named (or `any`) or a holder is, else for a
     /// subnet.
-    fn questions(
-        &self,
-        query: Query<'_>,
-        in_use: &Arc<[InUse]>,
-    ) -> Result<Vec<(String, Request)>, AdminError> {
+    fn questions(&self, query: Query<'_>, in_use: &HostUse) -> Result<Vec<(String, Request)>, AdminError> {
         let pool = query.text("pool")?;
         let wants = ["address", "holder", "mac"].into_iter().map(|name| query.text(name));
         if wants.collect::<Result<Vec<_>, _>>()?.into_iter().any(|wanted| wanted.is_some()) {
@@ -290,7 +283,7 @@ impl View {
         &self,
         pool: Option<String>,
         query: Query<'_>,
-        in_use: &Arc<[InUse]>,
+        in_use: &HostUse,
     ) -> Result<Vec<(String, Request)>, AdminError> {
         let size: Option<u8> = query.parsed("size", "prefix length")?;
         let known = &self.plan().settings().pools;
@@ -319,7 +312,7 @@ impl View {
         family: Family,
         wanted: Wanted,
         pool: Option<&str>,
-        in_use: &Arc<[InUse]>,
+        in_use: &HostUse,
     ) -> Request {
         let option = pool.map(|pool| ("pool".to_owned(), pool.to_owned()));
         Request::Subnet(SubnetRequest {
@@ -330,6 +323,7 @@ impl View {
             options: option.into_iter().collect::<BTreeMap<_, _>>(),
             pools: None,
             in_use: in_use.clone(),
+            in_a_row: 0,
             dead: Arc::default(),
         })
     }

@@ -5,7 +5,6 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::error::{AdminError, Kind};
 use super::import;
@@ -14,6 +13,7 @@ use crate::clock;
 use crate::config::{BooksFile, Content, PoolsOrigin};
 use crate::ledger::Altered;
 use crate::plan::Plan;
+use crate::plan::host_use::HostUse;
 use crate::plan::settings::Settings;
 use crate::store::{self, Books, CommitError, old_gipam};
 
@@ -46,7 +46,7 @@ pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, AdminError>
             Ok(bytes)
         }
         _ => view
-            .answer(path, query, || Arc::from([]))
+            .answer(path, query, |_| HostUse::default())
             .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("unknown view {path}")))),
     }
 }

@@ -3,7 +3,6 @@
 //! Promises: reads meters and memory, except `hooks`, which reads the books; never waits for the ledger. Serves no requests:
 //! see `handler`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
@@ -13,7 +12,7 @@ use super::handler::Admin;
 use super::rows::{FillingRow, HookRow, RefusalRow, Status};
 use crate::docker::counters::Refused;
 use crate::hooks::{Hooks, Report};
-use crate::plan::request::InUse;
+use crate::plan::host_use::HostUse;
 use crate::plan::settings::rfc3339;
 use crate::watch::{Filling, Found, Subject, Watch};
 
@@ -28,9 +27,9 @@ impl Admin {
         self.hooks.as_ref().map_or_else(|| watch::Sender::new(0).subscribe(), Hooks::follow)
     }
 
-    /// What this host uses now.
-    pub fn in_use(&self) -> Arc<[InUse]> {
-        (self.look)()
+    /// What this host uses now. Waits, so it is for the threads of views.
+    pub fn in_use(&self) -> HostUse {
+        self.survey.now(None)
     }
 
     /// The state of each hook. Reads the books.

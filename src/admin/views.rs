@@ -4,14 +4,13 @@
 //! Works on a plan of its own, never on the ledger's, so reading never holds up a request.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::error::{AdminError, Kind as ErrorKind};
 use super::leases::Names;
 use super::query::Query;
 use super::rows::{Count, HistoryRow, PoolRow, SubnetRow};
+use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{Family, Prefix};
-use crate::plan::request::InUse;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::plan::{Plan, Subnet};
 use crate::store::history::HistoryLine;
@@ -25,7 +24,7 @@ pub struct View {
     networks: Networks,
     now: Millis,
     /// What this host uses, as far as somebody looked.
-    in_use: Arc<[InUse]>,
+    in_use: HostUse,
 }
 
 impl From<StoreError> for AdminError {
@@ -75,13 +74,13 @@ impl View {
         reader.load(|change| plan.apply(&change))?;
         plan.advance(now);
         let networks = reader.networks()?;
-        Ok(Self { reader, plan, networks, now, in_use: Arc::from([]) })
+        Ok(Self { reader, plan, networks, now, in_use: HostUse::default() })
     }
 
     /// The same on a host that uses this.
     #[must_use]
-    pub fn on(self, in_use: Arc<[InUse]>) -> Self {
-        Self { in_use, ..self }
+    pub fn on(self, look: impl FnOnce(Box<[Prefix]>) -> HostUse) -> Self {
+        Self { in_use: look(self.plan.bases()), ..self }
     }
 
     /// Why this host leaves nothing of a base, if so.
@@ -115,7 +114,7 @@ impl View {
         &self,
         path: &str,
         query: &str,
-        look: impl FnOnce() -> Arc<[InUse]>,
+        look: impl FnOnce(Box<[Prefix]>) -> HostUse,
     ) -> Option<Result<Vec<u8>, AdminError>> {
         let query = Query(query);
         Some(match path {
@@ -126,7 +125,7 @@ impl View {
             "/v1/reserved" => json(&self.reservations()),
             "/v1/map" => self.map(query).and_then(|rows| json(&rows)),
             "/v1/who" => self.who(query).and_then(|rows| json(&rows)),
-            "/v1/explain" => self.explain(query, &look()).and_then(|rows| json(&rows)),
+            "/v1/explain" => self.explain(query, &look(self.plan.bases())).and_then(|rows| json(&rows)),
             _ => return None,
         })
     }

@@ -228,6 +228,7 @@ pub(super) struct Document {
     /// Its path; `None` if there is none.
     pub(super) path: Option<PathBuf>,
     text: String,
+    lines: locate::Lines,
     /// Its content.
     pub(super) top: Top,
 }
@@ -245,11 +246,12 @@ impl Document {
         // Where the text is not TOML, the first mistake is the one to report.
         let (_, broken) = DeTable::parse_recoverable(&text);
         let first = broken.into_iter().min_by_key(|error| error.span().map_or(0, |span| span.start));
+        let lines = locate::Lines::of(&text);
         let error = match first.map_or_else(|| toml::from_str(&text), Err) {
-            Ok(top) => return Ok(Self { path: Some(path.to_owned()), text, top }),
+            Ok(top) => return Ok(Self { path: Some(path.to_owned()), text, lines, top }),
             Err(error) => error,
         };
-        let document = Self { path: Some(path.to_owned()), text, top: Top::default() };
+        let document = Self { path: Some(path.to_owned()), text, lines, top: Top::default() };
         let span = error.span().unwrap_or(0..0);
         let key = locate::key(&document.text, &span).unwrap_or_default();
         let is_hook = key.starts_with("hook");
@@ -259,7 +261,7 @@ impl Document {
 
     /// The error for what stands at these bytes.
     pub(super) fn refuse(&self, span: &Range<usize>, problem: Problem) -> Error {
-        let (line, column) = locate::position(&self.text, span.start);
+        let (line, column) = self.lines.position(&self.text, span.start);
         let path = self.path.clone().unwrap_or_default();
         Error::Document { path, line, column, key: locate::key(&self.text, span), problem: Box::new(problem) }
     }
@@ -275,7 +277,7 @@ impl Document {
 
     /// The line of this place as an origin.
     pub(super) fn origin(&self, span: &Range<usize>) -> Origin {
-        let (line, _) = locate::position(&self.text, span.start);
+        let (line, _) = self.lines.position(&self.text, span.start);
         Origin::Document { path: self.path.clone().unwrap_or_default(), line }
     }
 

@@ -3,6 +3,7 @@
 //! Promises: the first driver is `--name`; further ones come from `[driver.NAME]`, their sockets lie next to the first,
 //! over TCP each has its own address; no two listeners at one place. The rules of a single listener are in `door.rs`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -237,12 +238,14 @@ impl Resolver<'_> {
             [] => vec![DEFAULT_POOL],
             pools => pools.iter().map(|pool| pool.name.as_str()).collect(),
         };
+        let names: BTreeSet<&str> = known.iter().copied().collect();
         let mut pools: Vec<String> = Vec::new();
+        let mut listed: BTreeSet<&str> = BTreeSet::new();
         for written in list.get_ref() {
             let name = written.get_ref().clone();
-            let problem = if !known.contains(&name.as_str()) {
+            let problem = if !names.contains(name.as_str()) {
                 Problem::UnknownPool { name, known: known.join(", ") }
-            } else if pools.contains(&name) {
+            } else if !listed.insert(written.get_ref()) {
                 Problem::PoolTwice { name }
             } else {
                 pools.push(name);

@@ -132,7 +132,8 @@ const TOP: &[Key] = &[
         "storm_limit",
         "64",
         "",
-        "subnets granted within a minute and never used before the next is refused; 0 = off",
+        "subnets asked for right after another within a minute, and never used, before the next is refused; 16 times as many where they \
+         come one by one or in parallel; 0 = off",
     ),
     key("history", "10000", "", "entries of the history that the books keep; 0 = none"),
     key(

@@ -8,11 +8,23 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Line and column of a byte.
-pub(super) fn position(text: &str, byte: usize) -> (usize, usize) {
-    let before = text.get(..byte).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+/// Where the lines of a text begin.
+#[derive(Debug, Default)]
+pub(super) struct Lines(Vec<usize>);
+
+impl Lines {
+    /// Those of this text.
+    pub(super) fn of(text: &str) -> Self {
+        Self(std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect())
+    }
+
+    /// Line and column of a byte of the text.
+    pub(super) fn position(&self, text: &str, byte: usize) -> (usize, usize) {
+        let byte = if text.is_char_boundary(byte) { byte } else { text.len() };
+        let line = self.0.partition_point(|start| *start <= byte);
+        let start = line.checked_sub(1).and_then(|at| self.0.get(at)).copied().unwrap_or(0);
+        (line.max(1), text.get(start..byte).unwrap_or_default().chars().count() + 1)
+    }
 }
 
 /// The key around these bytes, if the text is TOML and there is one.
@@ -73,10 +85,12 @@ mod tests {
     #[test]
     fn lines_and_columns_count_from_one_in_characters() {
         let text = "a = 1\n# é\nb = \"é\" # x";
-        assert_eq!(position(text, 0), (1, 1));
-        assert_eq!(position(text, text.find("b =").unwrap()), (3, 1));
-        assert_eq!(position(text, text.find("# x").unwrap()), (3, 9));
-        assert_eq!(position(text, 1000), (3, 12));
+        let lines = Lines::of(text);
+        let position = |byte| lines.position(text, byte);
+        assert_eq!(position(0), (1, 1));
+        assert_eq!(position(text.find("b =").unwrap()), (3, 1));
+        assert_eq!(position(text.find("# x").unwrap()), (3, 9));
+        assert_eq!(position(1000), (3, 12));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! where it is written; in the file a base with host bits is refused, on flags and variables (where the old gipam
 //! masked it) it is masked with a warning. Does not know lease files and books, whose pools stand between the two.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use toml::Spanned;
@@ -135,12 +136,16 @@ pub(super) fn remarks(settings: &Settings) -> Vec<String> {
     let mut remarks: Vec<String> = bases()
         .filter_map(|(pool, base)| Some(format!("pool {}: {}", pool.name, written::remark(&base?)?)))
         .collect();
-    let meets = |range: &AddressRange, base: Base| {
-        let base = base.base;
-        base.family() == range.family && range.first <= base.last() && base.first() <= range.last
+    // Bases do not overlap: the last one that begins before a range ends is the only one that can meet its end.
+    let known: BTreeMap<(Family, u128), u128> = bases()
+        .filter_map(|(_, base)| base.map(|base| base.base))
+        .map(|base| ((base.family(), base.first()), base.last()))
+        .collect();
+    let meets = |range: &AddressRange| {
+        let before = known.range((range.family, 0)..=(range.family, range.last)).next_back();
+        before.is_some_and(|(_, last)| *last >= range.first)
     };
-    let outside =
-        |range: &&AddressRange| !bases().any(|(_, base)| base.is_some_and(|base| meets(range, base)));
+    let outside = |range: &&AddressRange| !meets(range);
     let outside = settings.reserved.iter().filter(outside);
     remarks.extend(outside.filter(|_| !settings.pools.is_empty()).map(|range| {
         format!("{range} is reserved and lies outside of all pools: it matters only to networks with a --subnet there")

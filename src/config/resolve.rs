@@ -4,6 +4,7 @@
 //! that design.md makes (the file overrides flags). Touches nothing but the configuration file and, for the daemon and
 //! who checks for it, the certificates of its hooks.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
@@ -305,13 +306,16 @@ impl<'a> Resolver<'a> {
     }
 
     fn show_pools(&mut self, settings: &Settings, origin: &PoolsOrigin) {
+        let tables =
+            self.document.top.pool.iter().map(|table| (table.name.get_ref().clone(), table.name.span()));
+        let tables: BTreeMap<String, _> = tables.collect();
         for pool in &settings.pools {
             for (key, base) in [("v4", pool.v4), ("v6", pool.v6)] {
                 let Some(base) = base else { continue };
-                let written = self.document.top.pool.iter().find(|table| *table.name.get_ref() == pool.name);
+                let written = tables.get(&pool.name);
                 let origin = match origin {
                     PoolsOrigin::Options { v4, v6 } => if key == "v4" { v4 } else { v6 }.clone(),
-                    _ => written.map(|table| self.document.origin(&table.name.span())),
+                    _ => written.map(|span| self.document.origin(span)),
                 };
                 let value = format!("{} cut into /{}", base.base, base.size);
                 self.show(format!("pool.{}.{key}", pool.name), value, origin.unwrap_or(Origin::Default));

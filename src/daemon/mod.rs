@@ -7,6 +7,7 @@
 
 mod boot;
 mod doors;
+mod later;
 mod look;
 mod reload;
 mod sweep;
@@ -22,10 +23,11 @@ use crate::admin::{Admin, Reload};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::docker::discovery::Announcement;
-use crate::docker::{Callers, Counters, Driver, Halves};
+use crate::docker::{Callers, Counters, Driver, Halves, Streak, Survey};
 use crate::hooks::{self, Hooks};
 use crate::ledger::{self, Fatal, Ledger};
 use crate::plan::Caller;
+use crate::plan::prefix::Prefix;
 use crate::processes;
 use crate::reconcile;
 use crate::server::{Limits, LocalAddress, Server};
@@ -75,6 +77,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     let books = booted.books.path().to_owned();
     let doors = doors::open(&config)?;
     let callers = booted.plan.callers().map(|(name, caller)| (name.into(), caller.clone())).collect();
+    let known = Known { callers, bases: booted.plan.bases() };
     let (ended, end) = oneshot::channel();
     let (out, mut answers) = mpsc::unbounded_channel();
     let (ledger, thread) = ledger::start(
@@ -94,7 +97,7 @@ pub fn run(config: Config) -> Result<(), Error> {
         &config,
         doors,
         &ledger,
-        callers,
+        known,
         Ends { signals, ledger: end },
         &books,
         &hooks,
@@ -129,6 +132,12 @@ impl Signals {
     }
 }
 
+/// What the books knew at the start.
+struct Known {
+    callers: Vec<(Box<str>, Caller)>,
+    bases: Box<[Prefix]>,
+}
+
 /// What can end the daemon.
 struct Ends {
     signals: Signals,
@@ -145,7 +154,7 @@ async fn serve(
     config: &Config,
     doors: doors::Doors,
     ledger: &Ledger,
-    callers: Vec<(Box<str>, Caller)>,
+    Known { callers, bases }: Known,
     ends: Ends,
     books: &std::path::Path,
     hooks: &Hooks,
@@ -153,7 +162,7 @@ async fn serve(
     let (ask_reload, reloads) = mpsc::channel(1);
     let (publish, in_force) = watch::channel(Arc::new(config.clone()));
     let watch = Watch::new(config.warn_at.clone());
-    let told = Told { hooks: hooks.clone(), watch: watch.clone() };
+    let told = Told { started: Arc::new(config.clone()), hooks: hooks.clone(), watch: watch.clone() };
     let stop = stop(ends, publish, ledger.clone(), told, reloads);
     // Before a listener opens: a new hook's events begin here.
     if let Err(error) = hooks.configure(config.hooks.clone()).await {
@@ -161,13 +170,16 @@ async fn serve(
     }
     let counters = Arc::new(Counters::default());
     let halves = Arc::new(Halves::default());
+    let (survey, questions) = Survey::new();
+    look::start(questions, bases).map_err(Error::Start)?;
     let mut server = Server::new();
     let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
     let callers =
         Arc::new(Callers::new(ledger.clone(), callers, processes::boot(), crate::docker::containers()));
     let (repair, reconciler) = repair(config, ledger, callers.clone(), books);
     for opened in doors.drivers {
-        let driver = driver(opened.driver, ledger, &repair, (&callers, &halves, &counters));
+        let shared = (&callers, &halves, &counters, &survey);
+        let driver = driver(opened.driver, ledger, &repair, shared);
         server.add(opened.listener, Arc::new(driver), limits.clone());
     }
     let (meters, admin_limits) = (repair.meters().clone(), Limits { max_body: ADMIN_BODY, ..limits });
@@ -177,7 +189,7 @@ async fn serve(
         in_force,
         counters.clone(),
         repair,
-        look::look,
+        survey.clone(),
         ask_reload,
     );
     let admin = Arc::new(admin.with(hooks.clone(), watch.clone()));
@@ -219,7 +231,7 @@ fn driver(
     configured: config::Driver,
     ledger: &Ledger,
     repair: &reconcile::Handle,
-    (callers, halves, counters): (&Arc<Callers>, &Arc<Halves>, &Arc<Counters>),
+    (callers, halves, counters, survey): (&Arc<Callers>, &Arc<Halves>, &Arc<Counters>, &Survey),
 ) -> Driver {
     tracing::info!("driver {} listens on {}", configured.name, configured.door);
     let names = match &configured.door {
@@ -234,7 +246,8 @@ fn driver(
         ledger: ledger.clone(),
         pools: configured.pools.map(Into::into),
         requires_mac_address: configured.requires_mac_address,
-        look: look::look,
+        survey: survey.clone(),
+        streak: Streak::default(),
         proofs: repair.proofs(),
         asked: repair.asked(),
         callers: callers.clone(),

@@ -1,10 +1,11 @@
 //! Reading the configuration again, at SIGHUP and at `gipam reload`.
 //!
 //! Promises: a configuration with a mistake changes nothing; what changes is said line by line; a rehearsal says the same
-//! and changes nothing. Pools, reservations and times follow at once; listeners and driver names at the next start.
+//! and changes nothing. Pools, reservations and times follow; what does so at the next start only is said, until then.
 
 use std::sync::{Arc, Mutex};
 
+use super::later;
 use crate::config::{Config, Hook};
 use crate::hooks::Hooks;
 use crate::ledger::{Altered, Ledger};
@@ -22,6 +23,8 @@ pub(super) struct Reloaded {
 
 /// What follows a new configuration besides the ledger.
 pub(super) struct Told {
+    /// The configuration with which this process was started.
+    pub(super) started: Arc<Config>,
     /// The hooks.
     pub(super) hooks: Hooks,
     /// What fills up.
@@ -40,12 +43,7 @@ pub(super) async fn reload(
     let new = tokio::task::spawn_blocking(move || old.reload());
     let new = new.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let mut lines = new.warnings.clone();
-    if new.drivers != config.drivers || new.admin != config.admin {
-        lines.push("drivers, their pools and their listeners change only at the next start".to_owned());
-    }
-    if new.http != config.http {
-        lines.push("the page and the metrics (http) change only at the next start".to_owned());
-    }
+    lines.extend(later::lines(&others.started, &new));
     let (configured, origin) = (new.settings.clone(), new.pools_origin.clone());
     let said = Arc::new(Mutex::new(Vec::new()));
     let told = said.clone();
@@ -62,10 +60,7 @@ pub(super) async fn reload(
     };
     ledger.alter(Box::new(alter)).await.map_err(|refusal| refusal.to_string())?;
     lines.extend(said.lock().map(|said| said.clone()).unwrap_or_default());
-    lines.extend(hook_lines(&config.hooks, &new.hooks));
-    if new.warn_at != config.warn_at {
-        lines.push("warn_at thresholds change".to_owned());
-    }
+    lines.extend(told_lines(config, &new));
     if !rehearsal {
         others.watch.configure(new.warn_at.clone());
         if let Err(error) = others.hooks.configure(new.hooks.clone()).await {
@@ -73,6 +68,15 @@ pub(super) async fn reload(
         }
     }
     Ok(Reloaded { config: new, lines })
+}
+
+/// What changes for those who are told.
+pub(super) fn told_lines(old: &Config, new: &Config) -> Vec<String> {
+    let mut lines = hook_lines(&old.hooks, &new.hooks);
+    if new.warn_at != old.warn_at {
+        lines.push("warn_at thresholds change".to_owned());
+    }
+    lines
 }
 
 /// Changes of the hooks, a line for each.

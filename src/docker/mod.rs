@@ -11,6 +11,8 @@ pub mod discovery;
 pub mod engine;
 mod halves;
 mod json;
+mod streak;
+mod survey;
 pub mod wire;
 
 use std::sync::atomic::Ordering;
@@ -24,19 +26,18 @@ use tokio::sync::Notify;
 pub use self::browsers::Names;
 pub use self::callers::{Callers, Containers, containers};
 pub use self::halves::Halves;
+pub use self::streak::Streak;
+pub use self::survey::{Ask, Survey, Surveyor};
 use crate::clock;
-use crate::ledger::{Ledger, Refusal};
+use crate::ledger::{Granted, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
-use crate::plan::request::{AddressRequest, Dead, InUse, Request as PlanRequest, SubnetRequest, Wanted};
+use crate::plan::request::{AddressRequest, Dead, Reply, Request as PlanRequest, SubnetRequest, Wanted};
 use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
 use crate::text;
 
 const JSON: &str = "application/json";
 /// An unknown method is remembered up to this length.
 const LONGEST_METHOD: usize = 100;
-
-/// Looks at what this host uses: routes, addresses, nameservers.
-pub type Look = fn() -> Arc<[InUse]>;
 
 /// What is proven dead now; repair writes it.
 pub type Proofs = Arc<RwLock<Arc<Dead>>>;
@@ -55,7 +56,9 @@ pub struct Driver {
     /// The host names that dockerd may use for this listener.
     pub names: Names,
     /// What this host uses, asked where gipam chooses a subnet.
-    pub look: Look,
+    pub survey: Survey,
+    /// Tells Docker's overlap loop from networks that somebody makes.
+    pub streak: Streak,
     /// What repair has proven dead, for explicit requests.
     pub proofs: Proofs,
     /// Called when a request comes.
@@ -113,7 +116,10 @@ impl Driver {
         let constant = match method {
             "Plugin.Activate" => wire::ACTIVATE.to_owned(),
             "IpamDriver.GetCapabilities" => wire::capabilities(self.requires_mac_address),
-            "IpamDriver.GetDefaultAddressSpaces" => wire::ADDRESS_SPACES.to_owned(),
+            "IpamDriver.GetDefaultAddressSpaces" => {
+                self.streak.interrupt();
+                wire::ADDRESS_SPACES.to_owned()
+            }
             "IpamDriver.RequestPool"
             | "IpamDriver.ReleasePool"
             | "IpamDriver.RequestAddress"
@@ -143,10 +149,7 @@ impl Driver {
     async fn change(&self, method: &str, request: &Request) -> Response {
         let bytes = request.body.as_slice();
         let asked = wire::Body::parse(bytes).and_then(|body| match method {
-            "IpamDriver.RequestPool" => body
-                .subnet_request(self.pools.clone())
-                .map(|request| self.look_around(request))
-                .map(PlanRequest::Subnet),
+            "IpamDriver.RequestPool" => body.subnet_request(self.pools.clone()).map(PlanRequest::Subnet),
             "IpamDriver.ReleasePool" => body.release_subnet(),
             "IpamDriver.RequestAddress" => body.address_request(),
             _ => body.release_address(),
@@ -169,7 +172,13 @@ impl Driver {
             PlanRequest::Address(request) => Halves::of_v6(request),
             _ => None,
         };
-        match self.ledger.ask(asked).await {
+        let answer = match asked {
+            PlanRequest::Subnet(request) if matches!(request.wanted, Wanted::Any { .. }) => {
+                self.ask_for_any(request).await
+            }
+            asked => self.ledger.ask(asked).await,
+        };
+        match answer {
             Ok(granted) => {
                 let body = wire::reply(&granted.reply);
                 tracing::debug!("{}: {method}: {body}", self.name);
@@ -213,10 +222,15 @@ impl Driver {
     }
 
     /// Where gipam chooses, it must know what Docker would refuse (P12).
-    fn look_around(&self, request: SubnetRequest) -> SubnetRequest {
-        match request.wanted {
-            Wanted::Any { .. } => SubnetRequest { in_use: (self.look)(), ..request },
-            Wanted::Exact(_) => request,
+    async fn ask_for_any(&self, request: SubnetRequest) -> Result<Granted, Refusal> {
+        let (in_a_row, _open) = self.streak.begin(&request);
+        let mut in_use = self.survey.look(None).await?;
+        loop {
+            let request = SubnetRequest { in_a_row, in_use, ..request.clone() };
+            let granted = self.ledger.ask(PlanRequest::Subnet(request)).await?;
+            // The pools are others than those that were looked for.
+            let Reply::Look(bases) = granted.reply else { return Ok(granted) };
+            in_use = self.survey.look(Some(bases)).await?;
         }
     }
 

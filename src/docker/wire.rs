@@ -14,6 +14,7 @@ use smol_str::SmolStr;
 
 use super::json::{Object, Strict};
 use crate::plan::error::Error;
+use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{self, Family, Prefix};
 use crate::plan::request::{AddressRequest, Mac, Reply, Request, Space, SubnetRequest, Wanted};
 use crate::text;
@@ -187,7 +188,8 @@ impl<'a> Body<'a> {
             range,
             options,
             pools,
-            in_use: Arc::from([]),
+            in_use: HostUse::default(),
+            in_a_row: 0,
             dead: Arc::default(),
         })
     }
@@ -293,7 +295,7 @@ pub fn reply(reply: &Reply) -> String {
             // Nothing in an address needs escaping.
             [r#"{"Address":""#, &prefix::text(*address), "/", &length.to_string(), r#"","Data":{}}"#].concat()
         }
-        Reply::Done | Reply::Wait(_) => "{}".to_owned(),
+        Reply::Done | Reply::Wait(_) | Reply::Look(_) => "{}".to_owned(),
     }
 }
 

@@ -9,16 +9,22 @@
 //! to panic on attributes it has never seen; and to need no privilege. It knows nothing of pools: whether a route
 //! that contains a whole pool counts is the plan's business.
 //!
-//! In reading order: `routes` (what the kernel knows), `netlink` (how it is asked), [`nameservers`].
+//! In reading order: `routes` (what the kernel knows), `netlink` (how it is asked), `kept` and `watch` (how it is followed),
+//! [`nameservers`].
 
+mod kept;
 pub mod nameservers;
 mod netlink;
 mod routes;
+mod watch;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+pub use self::kept::Change;
+pub use self::watch::Watch;
 
 /// Why a prefix counts as in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,12 +51,13 @@ pub struct InUse {
     pub text: String,
 }
 
-/// A look at the machine that failed. The caller logs it and goes on without.
+/// A look at the machine that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kernel did not answer a netlink dump, or refused it.
     #[error(
-        "cannot read the {what} of this machine by netlink: {source}; gipam may offer subnets that Docker refuses"
+        "cannot read the {what} of this machine by netlink: {source}; gipam chooses no subnet without them: allow AF_NETLINK, or \
+         give --subnet"
     )]
     Netlink {
         /// What was asked for: `IPv4 routes`, `IPv6 addresses`.

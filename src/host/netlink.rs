@@ -1,6 +1,6 @@
 //! How the kernel is asked: one dump over a route netlink socket, blocking, bounded in time.
 //!
-//! [`Netlink::dump`] hands each message's payload to the caller as raw bytes; it does not interpret them, so an attribute
+//! [`Netlink::dump`] hands each message's payload to the caller as raw bytes and keeps none; it does not interpret them, so an attribute
 //! of a newer kernel cannot make it fail. A dump that the kernel marks as interrupted (something changed meanwhile) is
 //! repeated a few times and then taken as it is: on a busy machine a nearly right list is better than none.
 
@@ -33,6 +33,7 @@ const BUFFER: usize = 64 * 1024;
 const REQUEST_BODY: usize = 12;
 
 /// A route netlink socket: ask it any number of times.
+#[derive(Debug)]
 pub(super) struct Netlink {
     socket: Socket,
     sequence: u32,
@@ -48,17 +49,20 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Everything the kernel has of one kind: `get` for `family` (AF_INET, AF_INET6), the bodies of the messages of
-    /// type `new` in the kernel's order.
-    pub(super) fn dump(&mut self, get: u16, new: u16, family: u8) -> io::Result<Vec<Vec<u8>>> {
+    /// Everything the kernel has of one kind: `get` for `family` (AF_INET, AF_INET6); `each` is handed the bodies of the
+    /// messages of type `new` in the kernel's order, once more from the beginning where a dump was interrupted.
+    pub(super) fn dump(
+        &mut self,
+        get: u16,
+        new: u16,
+        family: u8,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<()> {
         let mut repeats = 0;
-        loop {
-            let (payloads, interrupted) = self.dump_once(get, new, family)?;
-            if !interrupted || repeats == REPEATS {
-                return Ok(payloads);
-            }
+        while self.dump_once(get, new, family, each)? && repeats < REPEATS {
             repeats += 1;
         }
+        Ok(())
     }
 
     /// The interface's name, or its number when it is gone or nameless.
@@ -66,11 +70,11 @@ impl Netlink {
         rustix::net::netdevice::index_to_name(&self.socket, index).unwrap_or_else(|_| format!("if{index}"))
     }
 
-    fn dump_once(&mut self, get: u16, new: u16, family: u8) -> io::Result<(Vec<Vec<u8>>, bool)> {
+    /// Answers whether it was interrupted.
+    fn dump_once(&mut self, get: u16, new: u16, family: u8, each: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = request(get, family, self.sequence);
         self.socket.send(&request, 0)?;
-        let mut payloads = Vec::new();
         let mut interrupted = false;
         let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER);
         loop {
@@ -84,11 +88,11 @@ impl Netlink {
                     match message.message_type() {
                         NLMSG_DONE | NLMSG_ERROR => {
                             return match code(message.payload()) {
-                                0 => Ok((payloads, interrupted)),
+                                0 => Ok(interrupted),
                                 code => Err(io::Error::from_raw_os_error(code)),
                             };
                         }
-                        kind if kind == new => payloads.push(message.payload().to_vec()),
+                        kind if kind == new => each(message.payload()),
                         _ => {}
                     }
                 }

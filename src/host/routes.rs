@@ -8,9 +8,9 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use netlink_packet_core::{NlasIterator, parse_ip, parse_u32};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressHeader;
@@ -24,6 +24,7 @@ const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
@@ -36,9 +37,9 @@ const MAIN_TABLE: u32 = 254;
 const LOCAL_TABLE: u32 = 255;
 
 /// One dump: what it is called, what is asked, what is answered, how a message is read.
-type Look = (&'static str, u16, u16, AddressFamily, fn(&[u8], &mut Names<'_>) -> Option<InUse>);
+pub(super) type Look = (&'static str, u16, u16, AddressFamily, fn(&[u8], &mut Names<'_>) -> Option<InUse>);
 
-const LOOKS: [Look; 4] = [
+pub(super) const LOOKS: [Look; 4] = [
     ("IPv4 addresses", RTM_GETADDR, RTM_NEWADDR, AddressFamily::Inet, address),
     ("IPv6 addresses", RTM_GETADDR, RTM_NEWADDR, AddressFamily::Inet6, address),
     ("IPv4 routes", RTM_GETROUTE, RTM_NEWROUTE, AddressFamily::Inet, route),
@@ -47,30 +48,35 @@ const LOOKS: [Look; 4] = [
 
 /// Addresses and routes of both families, one result for each dump.
 pub(super) fn looks() -> Vec<Result<Vec<InUse>, Error>> {
-    let mut netlink = match Netlink::open() {
-        Ok(netlink) => netlink,
-        Err(source) => return vec![Err(Error::Netlink { what: "addresses and routes", source })],
+    let (mut netlink, interfaces) = match (Netlink::open(), Netlink::open()) {
+        (Ok(netlink), Ok(interfaces)) => (netlink, interfaces),
+        (Err(source), _) | (_, Err(source)) => {
+            return vec![Err(Error::Netlink { what: "addresses and routes", source })];
+        }
     };
     LOOKS
         .iter()
         .map(|&(what, get, new, family, read)| {
-            let messages =
-                netlink.dump(get, new, family.into()).map_err(|source| Error::Netlink { what, source })?;
-            let ask = |index| netlink.interface(index);
+            let mut seen = Vec::new();
+            let ask = |index| interfaces.interface(index);
             let mut names = Names::new(&ask);
-            Ok(messages.iter().filter_map(|message| read(message, &mut names)).collect())
+            let mut each = |message: &[u8]| seen.extend(read(message, &mut names));
+            netlink
+                .dump(get, new, family.into(), &mut each)
+                .map_err(|source| Error::Netlink { what, source })?;
+            Ok(seen)
         })
         .collect()
 }
 
 /// Interface names by number, each asked for once.
-struct Names<'a> {
+pub(super) struct Names<'a> {
     ask: &'a dyn Fn(u32) -> String,
     known: HashMap<u32, String>,
 }
 
 impl<'a> Names<'a> {
-    fn new(ask: &'a dyn Fn(u32) -> String) -> Self {
+    pub(super) fn new(ask: &'a dyn Fn(u32) -> String) -> Self {
         Self { ask, known: HashMap::new() }
     }
 
@@ -81,52 +87,149 @@ impl<'a> Names<'a> {
 
 /// An address message; the peer's address of a point-to-point link is not ours and comes as a route.
 fn address(payload: &[u8], names: &mut Names<'_>) -> Option<InUse> {
-    let header = AddressHeader::parse(payload).ok()?;
-    let (mut local, mut given) = (None, None);
-    for (kind, value) in attributes(payload.get(ADDRESS_HEADER..)?) {
-        match kind {
-            IFA_LOCAL => local = parse_ip(value).ok(),
-            IFA_ADDRESS => given = parse_ip(value).ok(),
-            _ => {}
+    Address::read(payload).map(|address| address.describe(names))
+}
+
+/// One address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Address {
+    address: IpAddr,
+    length: u8,
+    interface: u32,
+}
+
+impl Address {
+    /// From a message, if it counts.
+    pub(super) fn read(payload: &[u8]) -> Option<Self> {
+        let header = AddressHeader::parse(payload).ok()?;
+        let (mut local, mut given) = (None, None);
+        for (kind, value) in attributes(payload.get(ADDRESS_HEADER..)?) {
+            match kind {
+                IFA_LOCAL => local = parse_ip(value).ok(),
+                IFA_ADDRESS => given = parse_ip(value).ok(),
+                _ => {}
+            }
         }
+        let address = local.or(given)?;
+        let known = Self { address, length: header.prefix_len, interface: header.index };
+        (!is_everywhere(&known.prefix())).then_some(known)
     }
-    let address = local.or(given)?;
-    let prefix = IpNet::from(address);
-    if is_everywhere(&prefix) {
-        return None;
+
+    /// The address alone.
+    pub(super) fn prefix(self) -> IpNet {
+        IpNet::from(self.address)
     }
-    let text = format!("address {address}/{} on {}", header.prefix_len, names.get(header.index));
-    Some(InUse { prefix, kind: InUseKind::InterfaceAddress, text })
+
+    /// As a prefix in use.
+    pub(super) fn describe(self, names: &mut Names<'_>) -> InUse {
+        let text = format!("address {}/{} on {}", self.address, self.length, names.get(self.interface));
+        InUse { prefix: self.prefix(), kind: InUseKind::InterfaceAddress, text }
+    }
 }
 
 /// A route message, if it counts.
 fn route(payload: &[u8], names: &mut Names<'_>) -> Option<InUse> {
-    let header = RouteHeader::parse(payload).ok()?;
-    if header.kind != RouteType::Unicast || header.flags.contains(RouteFlags::Cloned) {
-        return None;
+    let route = Route::read(payload)?;
+    route.counts.then(|| route.describe(names))
+}
+
+/// Where a route stands: the kernel replaces one by another of the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) prefix: IpNet,
+    table: u32,
+    tos: u8,
+    priority: u32,
+}
+
+impl Place {
+    /// Before all others.
+    pub(super) const FIRST: Self = Self {
+        prefix: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
+        table: 0,
+        tos: 0,
+        priority: 0,
+    };
+}
+
+/// One route to a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    /// Its place.
+    pub(super) place: Place,
+    /// Whether it says that somebody uses its prefix.
+    pub(super) counts: bool,
+    scope: RouteScope,
+    hops: Vec<Hop>,
+}
+
+impl Route {
+    /// From a message; none that can never count (default routes, the local table, prefixes that are everywhere).
+    pub(super) fn read(payload: &[u8]) -> Option<Self> {
+        let header = RouteHeader::parse(payload).ok()?;
+        let found = Found::read(&header, payload.get(ROUTE_HEADER..)?);
+        if found.table == LOCAL_TABLE || header.destination_prefix_length == 0 {
+            return None;
+        }
+        let prefix = IpNet::new(found.destination?, header.destination_prefix_length).ok()?.trunc();
+        if is_everywhere(&prefix) {
+            return None;
+        }
+        let counts = header.kind == RouteType::Unicast && !header.flags.contains(RouteFlags::Cloned);
+        let place = Place { prefix, table: found.table, tos: header.tos, priority: found.priority };
+        Some(Self { place, counts, scope: header.scope, hops: found.hops })
     }
-    let found = Found::read(&header, payload.get(ROUTE_HEADER..)?);
-    if found.table == LOCAL_TABLE || header.destination_prefix_length == 0 {
-        return None;
+
+    /// The one interface that it leads to, if it is one.
+    pub(super) fn only_interface(&self) -> Option<u32> {
+        match self.hops.as_slice() {
+            [hop] => hop.interface,
+            _ => None,
+        }
     }
-    let prefix = IpNet::new(found.destination?, header.destination_prefix_length).ok()?.trunc();
-    if is_everywhere(&prefix) {
-        return None;
+
+    /// As a prefix in use.
+    pub(super) fn describe(&self, names: &mut Names<'_>) -> InUse {
+        let Place { prefix, table, .. } = self.place;
+        let on_link = matches!(prefix, IpNet::V4(_)) && self.scope == RouteScope::Link && table == MAIN_TABLE;
+        let kind = if on_link { InUseKind::OnLinkV4Route } else { InUseKind::Route };
+        InUse { prefix, kind, text: self.text(names) }
     }
-    let on_link =
-        matches!(prefix, IpNet::V4(_)) && header.scope == RouteScope::Link && found.table == MAIN_TABLE;
-    let kind = if on_link { InUseKind::OnLinkV4Route } else { InUseKind::Route };
-    Some(InUse { prefix, kind, text: found.describe(prefix, header.scope, names) })
+
+    /// As `ip route` would print it: `10.9.0.0/22 via 192.0.2.1 dev eth0 table 100`.
+    fn text(&self, names: &mut Names<'_>) -> String {
+        let mut text = self.place.prefix.to_string();
+        for hop in &self.hops {
+            if self.hops.len() > 1 {
+                text.push_str(" nexthop");
+            }
+            if let Some(via) = hop.via {
+                let _ = write!(text, " via {via}"); // writing to a String cannot fail
+            }
+            if let Some(index) = hop.interface {
+                text.push_str(" dev ");
+                text.push_str(names.get(index));
+            }
+        }
+        if self.place.table != MAIN_TABLE {
+            let _ = write!(text, " table {}", self.place.table);
+        }
+        if self.scope == RouteScope::Link {
+            text.push_str(" scope link");
+        }
+        text
+    }
 }
 
 /// What of a route's attributes is of interest.
 struct Found {
     destination: Option<IpAddr>,
     table: u32,
+    priority: u32,
     hops: Vec<Hop>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Hop {
     via: Option<IpAddr>,
     interface: Option<u32>,
@@ -145,12 +248,13 @@ impl Hop {
 
 impl Found {
     fn read(header: &RouteHeader, rest: &[u8]) -> Self {
-        let mut found = Self { destination: None, table: header.table.into(), hops: Vec::new() };
+        let mut found = Self { destination: None, table: header.table.into(), priority: 0, hops: Vec::new() };
         let mut only = Hop::default();
         for (kind, value) in attributes(rest) {
             match kind {
                 RTA_DST => found.destination = parse_ip(value).ok(),
                 RTA_TABLE => found.table = parse_u32(value).unwrap_or(found.table),
+                RTA_PRIORITY => found.priority = parse_u32(value).unwrap_or_default(),
                 RTA_MULTIPATH => found.hops = next_hops(value),
                 _ => only.take(kind, value),
             }
@@ -159,30 +263,6 @@ impl Found {
             found.hops.push(only);
         }
         found
-    }
-
-    /// As `ip route` would print it: `10.9.0.0/22 via 192.0.2.1 dev eth0 table 100`.
-    fn describe(&self, prefix: IpNet, scope: RouteScope, names: &mut Names<'_>) -> String {
-        let mut text = prefix.to_string();
-        for hop in &self.hops {
-            if self.hops.len() > 1 {
-                text.push_str(" nexthop");
-            }
-            if let Some(via) = hop.via {
-                let _ = write!(text, " via {via}"); // writing to a String cannot fail
-            }
-            if let Some(index) = hop.interface {
-                text.push_str(" dev ");
-                text.push_str(names.get(index));
-            }
-        }
-        if self.table != MAIN_TABLE {
-            let _ = write!(text, " table {}", self.table);
-        }
-        if scope == RouteScope::Link {
-            text.push_str(" scope link");
-        }
-        text
     }
 }
 

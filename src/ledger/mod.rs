@@ -9,6 +9,7 @@
 
 mod deferred;
 mod meters;
+mod repeated;
 mod steps;
 mod timeline;
 mod writer;

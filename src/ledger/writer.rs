@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::deferred::{Deferred, gives_back};
+use super::repeated::Repeated;
 use super::timeline::Timeline;
 use super::{Alter, Altered, Answer, Answers, Granted, Ledger, Message, Meters, Refusal, Ticket};
 use crate::clock::Clock;
@@ -58,6 +59,7 @@ pub fn start(
         queue: queue.clone(),
         waiting: Vec::new(),
         deferred: Deferred::default(),
+        repeated: Repeated::default(),
         sick: false,
         quiet: false,
         stopping: false,
@@ -91,6 +93,7 @@ pub(super) struct Writer {
     /// Requests that only a very young cooling subnet can satisfy: (when by the steady clock, request, answer).
     waiting: Vec<(Millis, Request, oneshot::Sender<Answer>)>,
     deferred: Deferred,
+    repeated: Repeated,
     /// The last commit met a full or busy disk.
     sick: bool,
     /// No request came for a while.
@@ -232,11 +235,14 @@ impl Writer {
             batch.decided.push(Decided { answer, outcome, release: release.then_some(request) });
             return;
         }
+        if self.repeated.keeps(&request) {
+            return;
+        }
         let decision = self.plan.decide(&request, self.context(&request));
         for warning in &decision.warnings {
             tracing::warn!("{warning}");
         }
-        match (decision.reply, answer) {
+        match (&decision.reply, answer) {
             (Ok(Reply::Wait(until)), Some(answer)) => {
                 let wait = until.saturating_sub(self.plan.now());
                 self.waiting.push((self.time.steady().saturating_add(wait), request, answer));
@@ -248,9 +254,10 @@ impl Writer {
                     self.meters.storms.inc();
                 }
                 self.write(&decision.changes, batch);
+                self.repeated.note(&self.plan, &request, &decision);
                 let ticket =
                     decision.undo.map(|undo| Ticket { undo: Box::new(undo), queue: self.queue.clone() });
-                let outcome = reply.map(|reply| Granted { reply, ticket }).map_err(Refusal::from);
+                let outcome = decision.reply.map(|reply| Granted { reply, ticket }).map_err(Refusal::from);
                 batch.decided.push(Decided { answer, outcome, release: release.then_some(request) });
             }
         }

@@ -47,9 +47,13 @@ pub struct Addresses {
     freed: BTreeSet<(Millis, u128)>,
     /// Released, allowed, pinned.
     freed_pinned: BTreeSet<(Millis, u128)>,
-    /// Released, but not for dynamic choice (outside the range, reserved, the slot).
+    /// Released, outside of the range: for gateways; not pinned, and pinned.
+    outside: [BTreeSet<(Millis, u128)>; 2],
+    /// Released, but for nobody to choose (reserved, the slot).
     aside: BTreeSet<(Millis, u128)>,
     leased: usize,
+    /// Of these, in the range.
+    leased_inside: usize,
 }
 
 /// FNV-1a; the highest bit tells a name from a MAC.
@@ -81,8 +85,10 @@ impl Addresses {
             holders: BTreeSet::new(),
             freed: BTreeSet::new(),
             freed_pinned: BTreeSet::new(),
+            outside: Default::default(),
             aside: BTreeSet::new(),
             leased: 0,
+            leased_inside: 0,
         }
     }
 
@@ -115,6 +121,10 @@ impl Addresses {
     pub const fn leased(&self) -> usize {
         self.leased
     }
+    /// How many of these lie in the range.
+    pub const fn leased_inside(&self) -> usize {
+        self.leased_inside
+    }
     /// How many are remembered in addition to those held.
     pub fn remembered(&self) -> usize {
         self.records.len() - self.leased
@@ -125,11 +135,21 @@ impl Addresses {
     }
 
     fn queue(&mut self, address: u128, pinned: bool) -> &mut BTreeSet<(Millis, u128)> {
-        match (self.bounds.allow(address), pinned) {
-            (false, _) => &mut self.aside,
-            (true, true) => &mut self.freed_pinned,
-            (true, false) => &mut self.freed,
+        match (self.bounds.excluded.contains(address), self.is_inside(address), pinned) {
+            (true, ..) => &mut self.aside,
+            (false, false, pinned) => &mut self.outside[usize::from(pinned)],
+            (false, true, true) => &mut self.freed_pinned,
+            (false, true, false) => &mut self.freed,
         }
+    }
+
+    const fn is_inside(&self, address: u128) -> bool {
+        self.bounds.first <= address && address <= self.bounds.last
+    }
+
+    fn count(&mut self, address: u128) {
+        self.leased += 1;
+        self.leased_inside += usize::from(self.is_inside(address));
     }
 
     /// Sets what is known of an address.
@@ -141,10 +161,7 @@ impl Addresses {
             None => self.taken.insert(address, address),
         }
         // After those of before are gone: they may be the same.
-        let Some((keys, generation, since, pinned)) = free else {
-            self.leased += 1;
-            return;
-        };
+        let Some((keys, generation, since, pinned)) = free else { return self.count(address) };
         self.holders.extend(keys.map(|key| (key, generation, address)));
         self.queue(address, pinned).insert((since, address));
     }
@@ -160,7 +177,7 @@ impl Addresses {
         for (address, record) in records {
             self.taken.insert(*address, *address);
             if record.leased {
-                self.leased += 1;
+                self.count(*address);
             } else {
                 self.queue(*address, record.pinned).insert((record.since, *address));
             }
@@ -178,7 +195,8 @@ impl Addresses {
         for record in self.records.values_mut() {
             record.since = to(record.since);
         }
-        for queue in [&mut self.freed, &mut self.freed_pinned, &mut self.aside] {
+        let queues = [&mut self.freed, &mut self.freed_pinned, &mut self.aside].into_iter();
+        for queue in queues.chain(&mut self.outside) {
             *queue = queue.iter().map(|(since, address)| (to(*since), *address)).collect();
         }
     }
@@ -195,6 +213,7 @@ impl Addresses {
     fn drop_indexes(&mut self, address: u128, record: &Record) {
         if record.leased {
             self.leased -= 1;
+            self.leased_inside -= usize::from(self.is_inside(address));
             return;
         }
         for key in holder_keys(record) {
@@ -264,15 +283,30 @@ impl Addresses {
         }
         found
     }
+    /// The longest released in the range or out of it: when, which, and whether it is pinned. Those that are not come first.
+    /// `open` says what others keep.
+    pub fn longest_freed_anywhere(&self, open: impl Fn(u128) -> bool) -> Option<(Millis, u128, bool)> {
+        let [outside, outside_pinned] = &self.outside;
+        let oldest = |queues: [&BTreeSet<(Millis, u128)>; 2]| {
+            let first =
+                |queue: &BTreeSet<(Millis, u128)>| queue.iter().find(|(_, address)| open(*address)).copied();
+            queues.into_iter().filter_map(first).min()
+        };
+        let plain = oldest([&self.freed, outside]).map(|(since, address)| (since, address, false));
+        plain.or_else(|| {
+            oldest([&self.freed_pinned, outside_pinned]).map(|(since, address)| (since, address, true))
+        })
+    }
+    fn queues(&self) -> impl Iterator<Item = &BTreeSet<(Millis, u128)>> {
+        [&self.freed, &self.freed_pinned, &self.aside].into_iter().chain(&self.outside)
+    }
     /// When the longest released of all was, allowed or not.
     pub fn oldest_memory(&self) -> Option<Millis> {
-        let queues = [&self.freed, &self.freed_pinned, &self.aside].into_iter();
-        queues.filter_map(BTreeSet::first).map(|(since, _)| *since).min()
+        self.queues().filter_map(BTreeSet::first).map(|(since, _)| *since).min()
     }
     /// The longest released of all, allowed or not; at most `most`, the oldest first.
     pub fn oldest_memories(&self, most: usize) -> Vec<(Millis, u128)> {
-        let queues = [&self.freed, &self.freed_pinned, &self.aside].into_iter();
-        let mut oldest: Vec<_> = queues.flat_map(|queue| queue.iter().take(most).copied()).collect();
+        let mut oldest: Vec<_> = self.queues().flat_map(|queue| queue.iter().take(most).copied()).collect();
         oldest.sort_unstable();
         oldest.truncate(most);
         oldest

@@ -287,10 +287,9 @@ impl Plan {
 
     /// Refuses a network that overlaps what is held, unless it can be its sibling.
     pub(super) fn refuse_overlap_of(&self, seen: &Adoption) -> Result<(), Error> {
-        let in_the_way = self.in_the_way(Space::Local, seen.part(), seen.prefix);
-        match in_the_way.values().next() {
+        match self.in_the_way(Space::Local, seen.part(), seen.prefix).next() {
             None => Ok(()),
-            Some(subnet) => Err(self.overlap(subnet, seen.prefix, &Dead::default())),
+            Some((_, subnet)) => Err(self.overlap(subnet, seen.prefix, &Dead::default())),
         }
     }
 

@@ -16,8 +16,9 @@ impl Plan {
         {
             self.cooling.remove(&(until, serial));
             if let Some(subnet) = self.subnets.get(&serial) {
-                let prefix = subnet.state.prefix;
-                self.leave(prefix, serial);
+                let (prefix, released_at) = (subnet.state.prefix, subnet.state.released_at);
+                self.cooling_by_age[prefix.family() as usize].remove(&(released_at.unwrap_or(0), serial));
+                self.leave(prefix, serial, false);
             }
         }
     }
@@ -130,10 +131,10 @@ impl Plan {
         self.next_serial = self.next_serial.max(serial.saturating_add(1));
         self.unindex(serial);
         match self.subnets.get_mut(&serial) {
-            Some(subnet) => subnet.set_state(state, &self.ranges),
+            Some(subnet) => subnet.set_state(state, &self.reserved),
             None => {
                 let pins = self.pins.get(&(state.space, state.prefix)).cloned().unwrap_or_default();
-                self.subnets.insert(serial, Box::new(Subnet::new(state, &self.ranges, pins)));
+                self.subnets.insert(serial, Box::new(Subnet::new(state, &self.reserved, pins)));
             }
         }
         self.index_subnet(serial);
@@ -148,7 +149,7 @@ impl Plan {
     fn mark(&mut self, serial: Serial, marks: &Marks) {
         let Some(subnet) = self.subnets.get_mut(&serial) else { return };
         let held_quietly = subnet.is_held() && subnet.state.dynamic && !subnet.state.marks.addressed;
-        subnet.set_marks(marks.clone(), &self.ranges);
+        subnet.set_marks(marks.clone(), &self.reserved);
         if held_quietly && marks.addressed {
             forget_quiet(&mut self.unaddressed, &subnet.state);
         }
@@ -185,20 +186,22 @@ impl Plan {
             if let Some(group) = quiet_group(state) {
                 self.unaddressed.entry(group).or_default().insert((state.granted_at, serial));
             }
-            self.stand(prefix, serial);
+            self.stand(prefix, serial, true);
             return;
         };
         self.released.insert((released_at, serial));
         self.remembered.insert((space, prefix, released_at, serial));
         if state.cool_until > self.now {
             self.cooling.insert((state.cool_until, serial));
-            self.stand(prefix, serial);
+            self.cooling_by_age[prefix.family() as usize].insert((released_at, serial));
+            self.stand(prefix, serial, false);
         }
     }
 
     fn unindex(&mut self, serial: Serial) {
         let Some(state) = self.subnets.get(&serial).map(|subnet| &subnet.state) else { return };
         let (prefix, space) = (state.prefix, state.space);
+        let held = state.released_at.is_none();
         let stood = match state.released_at {
             None => {
                 self.by_id.remove(&state.id);
@@ -211,26 +214,23 @@ impl Plan {
             Some(released_at) => {
                 self.released.remove(&(released_at, serial));
                 self.remembered.remove(&(space, prefix, released_at, serial));
+                self.cooling_by_age[prefix.family() as usize].remove(&(released_at, serial));
                 self.cooling.remove(&(state.cool_until, serial))
             }
         };
         if stood {
-            self.leave(prefix, serial);
+            self.leave(prefix, serial, held);
         }
     }
 
-    pub(super) fn stand(&mut self, prefix: super::Prefix, serial: Serial) {
+    pub(super) fn stand(&mut self, prefix: super::Prefix, serial: Serial, held: bool) {
         self.occupied.insert(prefix, serial);
-        for space in self.free.values_mut() {
-            space.occupy(prefix);
-        }
+        self.spaces.stand(prefix, held);
     }
 
-    pub(super) fn leave(&mut self, prefix: super::Prefix, serial: Serial) {
+    pub(super) fn leave(&mut self, prefix: super::Prefix, serial: Serial, held: bool) {
         self.occupied.remove(prefix, serial);
-        for space in self.free.values_mut().filter(|space| space.base().overlaps(prefix)) {
-            space.vacate(prefix, &self.occupied);
-        }
+        self.spaces.leave(prefix, &self.occupied, held.then_some(&self.held));
     }
 }
 

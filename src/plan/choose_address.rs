@@ -167,7 +167,7 @@ impl Plan {
 
     /// The slot if it is free; else as a dynamic address, first in the range, then anywhere in the subnet.
     fn choose_gateway(&self, subnet: &Subnet, now: Millis) -> Result<Choice, Error> {
-        let slot = subnet.slot(&self.ranges);
+        let slot = subnet.slot(&self.reserved);
         let (addresses, prefix) = (&subnet.addresses, subnet.state.prefix);
         let siblings = self.siblings(subnet);
         let open = |address: u128| !siblings.hold(address);
@@ -179,13 +179,8 @@ impl Plan {
         if let Some(address) = places.iter().find_map(never_used) {
             return Ok(Choice::never_used(address));
         }
-        let excluded = &addresses.bounds().excluded;
-        let freed = addresses
-            .records()
-            .filter(|(address, record)| !record.leased && !excluded.contains(*address) && open(*address));
-        let best = freed.min_by_key(|(address, record)| (record.pinned, record.since, *address));
-        if let Some((address, record)) = best {
-            return Ok(self.freed(subnet, address, record.since, record.pinned, now));
+        if let Some((since, address, pinned)) = addresses.longest_freed_anywhere(open) {
+            return Ok(self.freed(subnet, address, since, pinned, now));
         }
         self.others_pin(subnet, true, &siblings).ok_or_else(|| exhausted(subnet))
     }
@@ -229,9 +224,9 @@ impl Plan {
         if let Some(choice) = self.others_pin(subnet, false, siblings) {
             return Ok(choice);
         }
-        let slot = subnet.slot(&self.ranges);
+        let slot = subnet.slot(&self.reserved);
         let in_range = addresses.bounds().first <= slot && slot <= addresses.bounds().last;
-        let reserved = reserved_inside(subnet.state.prefix, &self.ranges).contains(slot);
+        let reserved = reserved_inside(subnet.state.prefix, &self.reserved).contains(slot);
         if in_range && !reserved && !addresses.is_leased(slot) && open(slot) {
             let warning = told(subnet, slot, "although it is the gateway's address");
             return Ok(Choice::of(slot, warning));
@@ -261,7 +256,7 @@ impl Plan {
     /// The address that the pool's order derives from the holder, if it was never used.
     fn derived(&self, subnet: &Subnet, request: &AddressRequest) -> Option<u128> {
         let state = &subnet.state;
-        let pool = self.settings.pool(state.pool.as_deref()?)?;
+        let pool = self.pool(state.pool.as_deref()?)?;
         let order = pool.base(state.prefix.family())?.addresses;
         let serial = request.serial || state.options.get(SERIAL).is_some_and(|value| value == "true");
         if serial || state.prefix.family() == super::prefix::Family::V4 {
@@ -418,19 +413,14 @@ pub fn mac_text(mac: super::request::Mac) -> String {
 }
 
 fn exhausted(subnet: &Subnet) -> Error {
-    let (first, last) = (subnet.addresses.bounds().first, subnet.addresses.bounds().last);
     let prefix = subnet.state.prefix;
     let place = match subnet.state.range {
         Some(range) => format!("range {range} of {prefix}"),
         None => prefix.to_string(),
     };
-    let leased = subnet
-        .addresses
-        .records()
-        .filter(|(address, record)| record.leased && first <= *address && *address <= last);
     Error::NoAvailableAddresses(format!(
         "all of {place} is leased or reserved ({} leases); stop containers, or recreate the network with a larger subnet; \
          see: gipam leases --all",
-        leased.count()
+        subnet.addresses.leased_inside()
     ))
 }

@@ -7,26 +7,21 @@ use super::Plan;
 use super::change::{Change, Marks, Serial, SubnetState};
 use super::choose_address::{MEMORY, MEMORY_FLOOR, TRIM};
 use super::error::Error;
-use super::free_space::FreeSpace;
 use super::options::PoolOptions;
-use super::place::{Blocked, Place};
 use super::prefix::Prefix;
-use super::request::{Context, Decision, InUseKind, KeyBefore, Reply, Space, SubnetRequest, Undo, Wanted};
-use super::settings::{Base, Millis, PoolSettings, rfc3339};
+use super::request::{Context, Decision, KeyBefore, Reply, Space, SubnetRequest, Undo, Wanted};
+use super::search::Found;
+use super::settings::Millis;
 use super::siblings::Part;
 
-/// A subnet released less than this ago is not given to another network (its bridge may still be there, P17).
-const YOUNGEST: Millis = 5_000;
 /// How far back the storm guard looks.
 const STORM_WINDOW: Millis = 60_000;
+/// So many times the limit may be granted where nothing looks like a loop.
+const PATIENCE: usize = 16;
+/// A refusal names so many things that the host uses.
+const NAMED: usize = 8;
 /// How many keys are remembered at most.
 const KEYS: usize = 1_000;
-
-/// The result of a search of the pools.
-enum Found {
-    Free { prefix: Prefix, pool: String, warning: Option<String> },
-    Wait(Millis),
-}
 
 /// A new grant, before it has an id.
 struct Grant<'a> {
@@ -127,184 +122,40 @@ impl Plan {
         if !storm.is_empty() {
             return Ok(refuse_storm(self, request, &storm));
         }
-        let places = self.places(request, &options, size)?;
-        if let Some((prefix, pool)) = self.keyed(request, &options, &places) {
-            let grant =
-                Grant { request, prefix, pool: Some(pool), key: options.key, dynamic: true, replaces: None };
-            return Ok(self.grant_subnet(grant, context));
-        }
-        match self.search(request, &places, context.now)? {
-            Found::Wait(until) => Ok(Decision::unchanged(Reply::Wait(until))),
-            Found::Free { prefix, pool, warning } => {
-                let grant = Grant {
-                    request,
-                    prefix,
-                    pool: Some(pool),
-                    key: options.key,
-                    dynamic: true,
-                    replaces: None,
-                };
-                let mut decision = self.grant_subnet(grant, context);
-                decision.warnings.extend(warning);
-                Ok(decision)
-            }
-        }
-    }
-
-    /// The pools to look in, in order: those named that have the family, else the driver's own.
-    fn open_pools(
-        &self,
-        request: &SubnetRequest,
-        options: &PoolOptions,
-    ) -> Result<Vec<(&PoolSettings, Base)>, Error> {
-        let with_family = |names: &[String]| -> Vec<(&PoolSettings, Base)> {
-            let pools = names.iter().filter_map(|name| self.settings.pool(name));
-            pools.filter_map(|pool| pool.base(request.family).map(|base| (pool, *base))).collect()
-        };
-        let mut pools = Vec::new();
-        if let Some(named) = &options.pools {
-            if let Some(unknown) = named.iter().find(|name| self.settings.pool(name).is_none()) {
-                let known: Vec<&str> = self.settings.pools.iter().map(|pool| pool.name.as_str()).collect();
-                return Err(Error::InvalidRequest(format!(
-                    "option pool={unknown}: no such pool; the pools are {}",
-                    known.join(", ")
-                )));
-            }
-            pools = with_family(named);
-        }
-        if pools.is_empty() {
-            let all = || self.settings.pools.iter().map(|pool| pool.name.clone()).collect();
-            pools = with_family(&request.pools.as_deref().map_or_else(all, <[String]>::to_vec));
-        }
-        if pools.is_empty() {
-            return Err(Error::NoAvailablePool(format!(
-                "no pool open to this driver has {}; add one to the configuration, or give --subnet",
-                request.family
-            )));
-        }
-        Ok(pools)
-    }
-
-    /// The subnet that `key=WORD` had, while it is free: cooling or not.
-    pub(super) fn keyed(
-        &self,
-        request: &SubnetRequest,
-        options: &PoolOptions,
-        places: &[Place<'_>],
-    ) -> Option<(Prefix, String)> {
-        let word = options.key.clone()?;
-        let (prefix, _) = *self.keys.get(&(request.space, request.family, word))?;
-        let place = places.iter().find(|place| place.base.contains(prefix) && place.hopeless().is_none())?;
-        let free = self.held_anywhere(prefix).is_none() && place.blocked.by(prefix).is_none();
-        (prefix.length() == place.length && free).then(|| (prefix, place.pool.name.clone()))
-    }
-
-    /// Where subnets of the wanted size may come from, in order.
-    pub(super) fn places<'a>(
-        &'a self,
-        request: &'a SubnetRequest,
-        options: &PoolOptions,
-        size: Option<u8>,
-    ) -> Result<Vec<Place<'a>>, Error> {
+        let open = self.open_pools(request, &options)?;
         let size = size.or(options.size(request.family));
-        let pools = self.open_pools(request, options)?;
-        let place = |(pool, base): (&'a PoolSettings, Base)| Place {
-            pool,
-            base: base.base,
-            length: size.unwrap_or(base.size),
-            blocked: Blocked::new(base.base, &request.in_use, self),
+        let found = match self.keyed(request, &options, &open) {
+            Some((prefix, pool)) => Found::Free { prefix, pool, warning: None },
+            None => self.search(request, &open, size, context.now)?,
         };
-        Ok(pools.into_iter().map(place).collect())
+        let (prefix, pool, warning) = match found {
+            Found::Wait(until) => return Ok(Decision::unchanged(Reply::Wait(until))),
+            Found::Unknown => return Ok(Decision::unchanged(Reply::Look(self.bases()))),
+            Found::Free { prefix, pool, warning } => (prefix, Some(pool), warning),
+        };
+        drop(open);
+        let grant = Grant { request, prefix, pool, key: options.key, dynamic: true, replaces: None };
+        let mut decision = self.grant_subnet(grant, context);
+        decision.warnings.extend(warning);
+        Ok(decision)
     }
 
-    fn search(&self, request: &SubnetRequest, places: &[Place<'_>], now: Millis) -> Result<Found, Error> {
-        for place in places.iter().filter(|place| place.hopeless().is_none()) {
-            let free = self.free.get(&place.base);
-            let skip = |candidate| place.blocked.by(candidate);
-            if let Some(prefix) = free.and_then(|free| free.best_fit(place.length, skip)) {
-                return Ok(Found::Free { prefix, pool: place.pool.name.clone(), warning: None });
-            }
-        }
-        self.search_cooling(places, now).ok_or_else(|| {
-            let why = places.iter().map(|place| place.hopeless().unwrap_or_else(|| self.full_text(place)));
-            Error::NoAvailablePool(format!(
-                "no free {} subnet: {}; remove unused networks (gipam subnets shows them), ask for a smaller size, or add a pool",
-                request.family,
-                why.collect::<Vec<_>>().join("; ")
-            ))
-        })
-    }
-
-    /// When nothing else is left: the place freed by the releases that have cooled longest.
-    fn search_cooling(&self, places: &[Place<'_>], now: Millis) -> Option<Found> {
-        let mut cooling: Vec<&SubnetState> = self
-            .cooling
-            .iter()
-            .filter_map(|(_, serial)| self.subnet(*serial).map(|subnet| &subnet.state))
-            .filter(|state| places.iter().any(|place| place.base.overlaps(state.prefix)))
-            .collect();
-        if cooling.is_empty() {
-            return None;
-        }
-        let mut occupied = self.occupied.clone();
-        let mut spaces: Vec<(&Place<'_>, FreeSpace)> =
-            places.iter().filter_map(|place| Some((place, self.free.get(&place.base)?.clone()))).collect();
-        spaces.retain(|(place, _)| place.hopeless().is_none());
-        cooling.sort_by_key(|state| (state.released_at, state.serial));
-        for state in cooling {
-            occupied.remove(state.prefix, state.serial);
-            for (place, space) in &mut spaces {
-                space.vacate(state.prefix, &occupied);
-                let Some(prefix) = space.best_fit(place.length, |candidate| place.blocked.by(candidate))
-                else {
-                    continue;
-                };
-                let earliest = state.cool_until.min(state.released_at.unwrap_or(0).saturating_add(YOUNGEST));
-                if earliest > now {
-                    return Some(Found::Wait(earliest));
-                }
-                let warning = format!(
-                    "pool {}: {prefix} is given again while still cooling (released {}); nothing else is free",
-                    place.pool.name,
-                    rfc3339(state.released_at.unwrap_or(0))
-                );
-                return Some(Found::Free { prefix, pool: place.pool.name.clone(), warning: Some(warning) });
-            }
-        }
-        None
-    }
-
-    pub(super) fn full_text(&self, place: &Place<'_>) -> String {
-        let base = place.base;
-        let held = self
-            .occupied
-            .all_inside(base)
-            .filter(|serial| self.subnet(*serial).is_some_and(super::subnet::Subnet::is_held));
-        let foreign =
-            place.blocked.texts.iter().filter(|used| self.occupied.overlapping(used.prefix).is_none());
-        let routes: Vec<&str> = foreign.map(|used| used.text.as_str()).take(5).collect();
-        let routes =
-            if routes.is_empty() { String::new() } else { format!(", in use here: {}", routes.join(", ")) };
-        format!(
-            "pool {} ({base}) has no free /{} ({} subnets held{routes})",
-            place.pool.name,
-            place.length,
-            held.count()
-        )
-    }
-
-    /// The serials of a storm: dynamic subnets of one family, space and option set, all held, no address requested
-    /// from any of them, granted within a minute; empty below the limit.
+    /// The serials of a storm, the newest of it: dynamic subnets of one family, space and option set, all held, no address
+    /// requested from any of them, granted within a minute. So many as the limit says are one where requests come one right after
+    /// another, as in Docker's loop; networks that somebody makes may be [`PATIENCE`] times as many. Empty below that.
     pub(super) fn storm(&self, request: &SubnetRequest, now: Millis) -> Vec<Serial> {
         let limit = usize::try_from(self.settings.storm_limit).unwrap_or(usize::MAX);
+        let like_a_loop = request.in_a_row >= self.settings.storm_limit;
+        let enough = if like_a_loop { limit } else { limit.saturating_mul(PATIENCE) };
         let group = (request.space, request.family, request.options.clone());
-        let Some(quiet) = self.unaddressed.get(&group).filter(|quiet| limit > 0 && quiet.len() >= limit)
+        let Some(quiet) = self.unaddressed.get(&group).filter(|quiet| limit > 0 && quiet.len() >= enough)
         else {
             return Vec::new();
         };
         let since = now.saturating_sub(STORM_WINDOW);
-        let recent: Vec<Serial> = quiet.range((since, 0)..).take(limit).map(|(_, serial)| *serial).collect();
-        if recent.len() < limit { Vec::new() } else { recent }
+        let mut newest = quiet.range((since, 0)..).rev().map(|(_, serial)| *serial);
+        let storm: Vec<Serial> = newest.by_ref().take(limit).collect();
+        if storm.len() + newest.take(enough - limit).count() < enough { Vec::new() } else { storm }
     }
 
     fn grant_subnet(&self, grant: Grant<'_>, context: Context) -> Decision {
@@ -408,12 +259,11 @@ fn check_range(range: Option<Prefix>, prefix: Prefix) -> Result<(), Error> {
 }
 
 fn refuse_storm(plan: &Plan, request: &SubnetRequest, storm: &[Serial]) -> Decision {
-    let seen: Vec<&str> = request
-        .in_use
-        .iter()
-        .filter(|used| matches!(used.kind, InUseKind::OnLinkV4Route | InUseKind::Nameserver))
-        .map(|used| used.text.as_str())
-        .collect();
+    let seen = request.in_use.refused_for().map(|used| used.text.as_str());
+    let mut seen: Vec<&str> = seen.take(NAMED + 1).collect();
+    if seen.len() > NAMED {
+        seen[NAMED] = "and more";
+    }
     let seen = if seen.is_empty() { "none seen".to_owned() } else { seen.join(", ") };
     let error = Error::NoAvailablePool(format!(
         "Docker keeps refusing what is offered: {} {} subnets were granted within a minute and no address was ever requested from them; \

@@ -54,10 +54,10 @@ impl Plan {
         let prefix = subnet.state.prefix;
         let cooling = self.cooling_of(subnet);
         let mut counts = AddressCounts::default();
-        let mut special = reserved_inside(prefix, &self.ranges);
+        let mut special = reserved_inside(prefix, &self.reserved);
         let (low, high) = never_given(prefix);
         let never: Vec<u128> = [low, high].into_iter().flatten().collect();
-        let slot = subnet.slot(&self.ranges);
+        let slot = subnet.slot(&self.reserved);
         for address in &never {
             special.remove(*address);
         }
@@ -99,8 +99,8 @@ impl Plan {
                 false => counts.cooling += 1,
             }
         }
-        if let Some(free) = self.free.get(&base.base) {
-            for block in free.blocks().filter(|block| block.length() <= base.size) {
+        if let Some(space) = self.spaces.at(base.base) {
+            for block in space.free.blocks().filter(|block| block.length() <= base.size) {
                 let all = subnets_in(block.family(), block.length(), base.size);
                 let reserved = self.reserved_subnets(block, base.size).min(all);
                 counts.free = counts.free.saturating_add(all - reserved);

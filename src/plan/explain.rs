@@ -61,7 +61,7 @@ impl Plan {
             Ok(Reply::Wait(until)) => {
                 Ok(format!("an answer at {}, when something has cooled", rfc3339(until)))
             }
-            Ok(Reply::Done) => Ok("done".to_owned()),
+            Ok(Reply::Done | Reply::Look(_)) => Ok("done".to_owned()),
             Err(error) => Err(error.to_string()),
         };
         Explanation { steps: steps.0, verdict }
@@ -97,14 +97,14 @@ impl Plan {
         let by = self.reserved_by().find(|(range, _)| range.covers(&here)).map(|(_, by)| by);
         let ever = if [low, high].contains(&Some(address)) {
             "network, broadcast or all-zero: nobody gets it"
-        } else if reserved_inside(prefix, &self.ranges).contains(address) {
+        } else if reserved_inside(prefix, &self.reserved).contains(address) {
             match by {
                 Some(ReservedBy::Hand) => {
                     "reserved by hand: dynamic choice passes it over, but it may be asked for by number"
                 }
                 _ => "reserved: dynamic choice passes it over, but it may be asked for by number",
             }
-        } else if subnet.slot(&self.ranges) == address {
+        } else if subnet.slot(&self.reserved) == address {
             "the gateway's: dynamic choice takes it last, but it may be asked for by number"
         } else if self.not_dynamic(subnet, address).is_some() {
             "outside of the range: dynamic choice never takes it, but it may be asked for by number"
@@ -228,32 +228,30 @@ impl Plan {
                 format!("{storm} subnets within a minute, no address requested from any of them"),
             );
         }
-        let places = PoolOptions::parse(&request.options, true)
-            .and_then(|options| Ok((self.places(request, &options, size)?, options)));
-        let (places, options) = match places {
-            Ok(found) => found,
-            Err(_) => return, // the verdict says why
+        let Ok(options) = PoolOptions::parse(&request.options, true) else {
+            return; // the verdict says why
         };
+        let Ok(open) = self.open_pools(request, &options) else { return };
+        let size = size.or(options.size(request.family));
         if let Some(word) = &options.key {
-            let keyed = self.keyed(request, &options, &places);
+            let keyed = self.keyed(request, &options, &open);
             let found = keyed.map_or_else(
                 || "nothing is free".to_owned(),
                 |(prefix, _)| format!("{prefix}: it would be given"),
             );
             steps.say(&format!("key={word}"), found);
         }
-        for (n, place) in places.iter().enumerate() {
+        for (n, place) in self.places(request, &open, size).enumerate() {
             let what = format!("{}. pool {} ({}), a /{}", n + 1, place.pool.name, place.base, place.length);
-            for used in &place.blocked.texts {
+            for used in place.blocked.texts() {
                 steps.say(&what, format!("in use on this host, passed over: {}", used.text));
             }
-            let free = self.free.get(&place.base);
+            let free = &place.space.free;
             let found = place.hopeless().or_else(|| {
-                let fit = free
-                    .and_then(|free| free.best_fit(place.length, |candidate| place.blocked.by(candidate)));
+                let fit = free.best_fit(place.length, |candidate| place.blocked.by(candidate));
                 fit.map(|prefix| format!("{prefix} fits best"))
             });
-            steps.say(&what, found.unwrap_or_else(|| self.full_text(place)));
+            steps.say(&what, found.unwrap_or_else(|| self.full_text(&place)));
         }
     }
 }

@@ -8,6 +8,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::prefix::Prefix;
 use super::prefix_index::PrefixIndex;
 
+/// What stands somewhere: all that a free space needs to know of others.
+pub trait Standing {
+    /// Whether something stands at this prefix or at one that contains it.
+    fn covers(&self, prefix: Prefix) -> bool;
+    /// Whether something stands at this prefix or at one inside it.
+    fn is_in(&self, prefix: Prefix) -> bool;
+}
+
+impl Standing for PrefixIndex {
+    fn covers(&self, prefix: Prefix) -> bool {
+        self.covering(prefix).is_some()
+    }
+    fn is_in(&self, prefix: Prefix) -> bool {
+        self.inside(prefix).is_some()
+    }
+}
+
+impl<const N: usize> Standing for [PrefixIndex; N] {
+    fn covers(&self, prefix: Prefix) -> bool {
+        self.iter().any(|index| index.covers(prefix))
+    }
+    fn is_in(&self, prefix: Prefix) -> bool {
+        self.iter().any(|index| index.is_in(prefix))
+    }
+}
+
 /// The free blocks of one base, by length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FreeSpace {
@@ -17,7 +43,7 @@ pub struct FreeSpace {
 
 impl FreeSpace {
     /// Everything that `occupied` leaves of the base.
-    pub fn new(base: Prefix, occupied: &PrefixIndex) -> Self {
+    pub fn new(base: Prefix, occupied: &impl Standing) -> Self {
         let mut space = Self { base, blocks: BTreeMap::new() };
         space.vacate(base, occupied);
         space
@@ -26,6 +52,11 @@ impl FreeSpace {
     /// The base.
     pub const fn base(&self) -> Prefix {
         self.base
+    }
+
+    /// The length of the largest block.
+    pub fn shortest(&self) -> Option<u8> {
+        self.blocks.first_key_value().map(|(length, _)| *length)
     }
 
     fn prefix(&self, first: u128, length: u8) -> Prefix {
@@ -86,13 +117,13 @@ impl FreeSpace {
         })
     }
 
-    /// Marks this prefix as left; parts that nobody else occupies become free.
-    pub fn vacate(&mut self, region: Prefix, occupied: &PrefixIndex) {
+    /// Marks a region that was taken whole as left; parts that nobody else occupies become free.
+    pub fn vacate(&mut self, region: Prefix, occupied: &impl Standing) {
         let region = if region.contains(self.base) { self.base } else { region };
-        if !self.base.contains(region) || occupied.covering(region).is_some() {
+        if !self.base.contains(region) || occupied.covers(region) {
             return;
         }
-        if occupied.inside(region).is_none() {
+        if !occupied.is_in(region) {
             self.coalesce(region);
         } else if let Some((low, high)) = region.halves() {
             self.vacate(low, occupied);
@@ -100,11 +131,17 @@ impl FreeSpace {
         }
     }
 
-    fn coalesce(&mut self, region: Prefix) {
-        let inside: Vec<Prefix> = self.blocks_inside(region).collect();
-        for block in inside {
-            self.take(block);
+    /// Marks a region that was taken whole as left; nobody else occupies any of it.
+    pub fn vacate_whole(&mut self, region: Prefix) {
+        let region = if region.contains(self.base) { self.base } else { region };
+        if self.base.contains(region) {
+            self.coalesce(region);
         }
+    }
+
+    /// A region in which no block is free becomes one, or a part of a larger one.
+    fn coalesce(&mut self, region: Prefix) {
+        debug_assert!(self.block_around(region).is_none() && self.blocks_inside(region).next().is_none());
         let mut block = region;
         while block.length() > self.base.length() {
             let (Some(sibling), Some(parent)) = (block.sibling(), block.parent()) else { break };
@@ -114,31 +151,41 @@ impl FreeSpace {
             self.take(sibling);
             block = parent;
         }
-        if self.block_around(block).is_none() {
-            self.add(block);
-        }
+        self.add(block);
     }
 
     /// The best place for a subnet of this length: in the smallest block that has one, the lowest in it. `skip`
-    /// returns the last address of what blocks a candidate.
+    /// returns the last address of what blocks a candidate, and what it blocks is stepped over at once, be it many blocks.
     pub fn best_fit(&self, length: u8, skip: impl Fn(Prefix) -> Option<u128>) -> Option<Prefix> {
-        self.blocks
-            .range(..=length)
-            .rev()
-            .flat_map(|(&block_length, blocks)| {
-                blocks.iter().map(move |&first| self.prefix(first, block_length))
-            })
-            .find_map(|block| {
-                let mut candidate = self.prefix(block.first(), length);
-                loop {
-                    let Some(blocked_to) = skip(candidate) else { return Some(candidate) };
-                    let next = self.prefix(blocked_to.max(candidate.last()), length).last().checked_add(1)?;
-                    if !block.contains_number(next) {
-                        return None;
+        let of_length = |(&block_length, blocks): (&u8, &BTreeSet<u128>)| {
+            let mut from = 0;
+            while let Some(&first) = blocks.range(from..).next() {
+                let block = self.prefix(first, block_length);
+                match fit(block, length, &skip) {
+                    Ok(fit) => return Some(fit),
+                    // The block in which it ends may have room beyond it.
+                    Err(blocked_to) => {
+                        from =
+                            block.last().checked_add(1)?.max(self.prefix(blocked_to, block_length).first());
                     }
-                    candidate = self.prefix(next, length);
                 }
-            })
+            }
+            None
+        };
+        self.blocks.range(..=length).rev().find_map(of_length)
+    }
+
+    /// The free parts of a region that are as large as this length, at most so many; each would be free if nothing but
+    /// `others` stood there.
+    pub fn part(&self, region: Prefix, length: u8, most: usize, others: &impl Standing) -> Self {
+        let mut part = Self { base: region, blocks: BTreeMap::new() };
+        if self.block_around(region).is_some() {
+            part.vacate(region, others);
+            return part;
+        }
+        let inside = self.blocks_inside(region).filter(|block| block.length() <= length);
+        inside.take(most).for_each(|block| part.vacate(block, others));
+        part
     }
 
     /// All free blocks, shortest first.
@@ -146,6 +193,19 @@ impl FreeSpace {
         self.blocks
             .iter()
             .flat_map(move |(&length, blocks)| blocks.iter().map(move |&first| self.prefix(first, length)))
+    }
+}
+
+/// The lowest candidate of this length in a block; else the last number of what blocks the last one.
+fn fit(block: Prefix, length: u8, skip: impl Fn(Prefix) -> Option<u128>) -> Result<Prefix, u128> {
+    let mut candidate = Prefix::new(block.family(), block.first(), length);
+    loop {
+        let Some(blocked_to) = skip(candidate) else { return Ok(candidate) };
+        let last = Prefix::new(block.family(), blocked_to.max(candidate.last()), length).last();
+        match last.checked_add(1).filter(|next| block.contains_number(*next)) {
+            Some(next) => candidate = Prefix::new(block.family(), next, length),
+            None => return Err(blocked_to),
+        }
     }
 }
 

@@ -82,6 +82,20 @@ impl Intervals {
         }
     }
 
+    /// Takes all of `first..=last` out.
+    pub fn cut(&mut self, first: u128, last: u128) {
+        let met: Vec<(u128, u128)> = self.overlapping(first, last).collect();
+        for (start, end) in met {
+            self.by_first.remove(&start);
+            if start < first {
+                self.by_first.insert(start, first - 1);
+            }
+            if last < end {
+                self.by_first.insert(last + 1, end);
+            }
+        }
+    }
+
     /// The lowest number in `first..=last` that is not in the set.
     pub fn first_absent(&self, first: u128, last: u128) -> Option<u128> {
         if first > last {
@@ -136,8 +150,11 @@ mod tests {
                     set.insert(first, first + more);
                     model.extend(first..=first + more);
                 } else {
-                    set.remove(first);
-                    model.remove(&first);
+                    match more {
+                        0 => set.remove(first),
+                        _ => set.cut(first, first + more),
+                    }
+                    model.retain(|number| *number < first || first + more < *number);
                 }
                 for number in 0..50 {
                     prop_assert_eq!(set.contains(number), model.contains(&number));

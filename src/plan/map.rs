@@ -118,13 +118,13 @@ impl Plan {
             picture.draw(*pinned, *pinned, Shade::Pinned);
         }
         let prefix: Prefix = subnet.state.prefix;
-        let slot = subnet.slot(&self.ranges);
+        let slot = subnet.slot(&self.reserved);
         picture.draw(slot, slot, Shade::Slot);
         let (low, high) = never_given(prefix);
         for never in [low, high].into_iter().flatten() {
             picture.draw(never, never, Shade::Never);
         }
-        let reserved = reserved_inside(prefix, &self.ranges);
+        let reserved = reserved_inside(prefix, &self.reserved);
         for (first, last) in reserved.overlapping(prefix.first(), prefix.last()) {
             picture.draw(first, last, Shade::Reserved);
         }

@@ -22,6 +22,7 @@ pub mod evidence;
 pub mod explain;
 mod free_space;
 pub mod holder;
+pub mod host_use;
 mod interface_id;
 mod intervals;
 mod kept;
@@ -31,13 +32,16 @@ mod options;
 mod own;
 pub mod pins;
 mod place;
+mod pool_spaces;
 pub mod pools;
 pub mod prefix;
 mod prefix_index;
 mod release;
 pub mod repair;
+mod repairs;
 pub mod request;
 mod reserve;
+mod search;
 pub mod settings;
 pub mod shown;
 mod siblings;
@@ -51,11 +55,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use self::callers::Caller;
 pub use self::choose_address::mac_text;
 pub use self::reserve::ReservedBy;
-pub use self::subnet::{Subnet, never_given};
+pub use self::subnet::{Reserved, Subnet, never_given};
 use change::Serial;
-use free_space::FreeSpace;
-use intervals::Intervals;
-use prefix::{AddressRange, Family, Prefix};
+use pool_spaces::PoolSpaces;
+use prefix::{Family, Prefix};
 use prefix_index::PrefixIndex;
 use request::{Context, Decision, Request, Space};
 use settings::{Millis, PoolSettings, Settings};
@@ -71,10 +74,8 @@ type Unaddressed = BTreeMap<Group, BTreeSet<(Millis, Serial)>>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     settings: Settings,
-    /// Reservations of the configuration and by hand.
-    ranges: Vec<AddressRange>,
-    /// Both by family, merged.
-    reserved: [Intervals; 2],
+    /// Reservations of the configuration and by hand, by family, merged.
+    reserved: Reserved,
     now: Millis,
     /// Held and remembered.
     subnets: BTreeMap<Serial, Box<Subnet>>,
@@ -84,10 +85,12 @@ pub struct Plan {
     held: [PrefixIndex; 2],
     /// Held or cooling, of both spaces: where dynamic choice must not look.
     occupied: PrefixIndex,
-    /// By pool base.
-    free: BTreeMap<Prefix, FreeSpace>,
+    /// The pools by name and base, and what of them is free.
+    spaces: PoolSpaces,
     /// (cool until, serial) of released subnets that still cool.
     cooling: BTreeSet<(Millis, Serial)>,
+    /// (released at, serial) of the same, by family.
+    cooling_by_age: [BTreeSet<(Millis, Serial)>; 2],
     /// (released at, serial) of all released subnets.
     released: BTreeSet<(Millis, Serial)>,
     /// (space, prefix, released at, serial) of all released subnets: a new grant takes up the newest memory of its
@@ -114,15 +117,15 @@ impl Plan {
     pub fn new(settings: Settings) -> Self {
         let mut plan = Self {
             settings: Settings::default(),
-            ranges: Vec::new(),
             reserved: Default::default(),
             now: 0,
             subnets: BTreeMap::new(),
             by_id: BTreeMap::new(),
             held: Default::default(),
             occupied: PrefixIndex::default(),
-            free: BTreeMap::new(),
+            spaces: PoolSpaces::default(),
             cooling: BTreeSet::new(),
+            cooling_by_age: Default::default(),
             released: BTreeSet::new(),
             remembered: BTreeSet::new(),
             unaddressed: BTreeMap::new(),
@@ -142,19 +145,14 @@ impl Plan {
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
         self.reserved = Default::default();
-        self.ranges = [&self.settings.reserved[..], &self.settings.reserved_by_hand].concat();
-        for range in &self.ranges {
+        for range in self.settings.reserved.iter().chain(&self.settings.reserved_by_hand) {
             self.reserved[range.family as usize].insert(range.first, range.last);
         }
-        self.free.clear();
-        for pool in &self.settings.pools {
-            for base in Family::BOTH.into_iter().filter_map(|family| pool.base(family)) {
-                self.free.insert(base.base, FreeSpace::new(base.base, &self.occupied));
-            }
-        }
+        let held_inside = |base| self.held.iter().map(|held| held.all_inside(base).count() as u64).sum();
+        self.spaces = PoolSpaces::new(&self.settings.pools, &self.occupied, &self.held, held_inside);
         for subnet in self.subnets.values_mut() {
             let state = subnet.state.clone();
-            subnet.set_state(state, &self.ranges);
+            subnet.set_state(state, &self.reserved);
         }
     }
 
@@ -217,16 +215,24 @@ impl Plan {
         (self.next_generation, self.next_serial)
     }
 
-    /// The pool whose base contains this prefix.
-    pub fn pool_around(&self, prefix: Prefix) -> Option<&PoolSettings> {
-        let inside =
-            |pool: &&PoolSettings| pool.base(prefix.family()).is_some_and(|base| base.base.contains(prefix));
-        self.settings.pools.iter().find(inside)
+    /// The pool of this name.
+    pub fn pool(&self, name: &str) -> Option<&PoolSettings> {
+        self.spaces.named(name).and_then(|at| self.settings.pools.get(at))
     }
 
-    /// Everything that is reserved: by the configuration, then by hand.
-    pub fn reserved_ranges(&self) -> &[AddressRange] {
-        &self.ranges
+    /// The pool whose base contains this prefix.
+    pub fn pool_around(&self, prefix: Prefix) -> Option<&PoolSettings> {
+        self.spaces.around(prefix).and_then(|space| self.settings.pools.get(space.pool))
+    }
+
+    /// The bases of all pools.
+    pub fn bases(&self) -> Box<[Prefix]> {
+        self.spaces.bases().collect()
+    }
+
+    /// Everything that is reserved, by family, merged.
+    pub const fn reserved_merged(&self) -> &Reserved {
+        &self.reserved
     }
 
     /// The reservations in this prefix, merged, each with its first and last address; where it is a subnet, those that have
@@ -234,7 +240,7 @@ impl Plan {
     pub fn reservations(&self, prefix: Prefix, is_subnet: bool) -> Vec<(u128, u128)> {
         let (first, last) = (prefix.first(), prefix.last());
         if is_subnet {
-            return subnet::reserved_inside(prefix, &self.ranges).overlapping(first, last).collect();
+            return subnet::reserved_inside(prefix, &self.reserved).overlapping(first, last).collect();
         }
         self.reserved[prefix.family() as usize].overlapping(first, last).collect()
     }
@@ -277,7 +283,7 @@ impl Plan {
     }
 
     fn pool_of(&self, subnet: &Subnet) -> Option<&PoolSettings> {
-        self.settings.pool(subnet.state.pool.as_deref()?)
+        self.pool(subnet.state.pool.as_deref()?)
     }
 
     /// A PoolID that names this grant and no other: `<space>/<prefix>#<64 bits>`.

@@ -191,12 +191,10 @@ impl Plan {
     /// The pinned address that is given to others when nothing else is free: the one pinned longest. `whole` looks outside
     /// of the range too.
     pub(super) fn last_pinned<'a>(&self, subnet: &'a Subnet, whole: bool) -> Option<(u128, &'a Pin)> {
-        let free = subnet.pins().iter().filter(|(address, _)| {
-            let allowed = match whole {
-                true => self.not_usable(subnet, **address).is_none(),
-                false => self.not_dynamic(subnet, **address).is_none(),
-            };
-            allowed && !subnet.addresses.is_leased(**address)
+        let free = subnet.pins().iter().filter(|(address, _)| !subnet.addresses.is_leased(**address));
+        let free = free.filter(|(address, _)| match whole {
+            true => self.not_usable(subnet, **address).is_none(),
+            false => self.not_dynamic(subnet, **address).is_none(),
         });
         free.min_by_key(|(address, pin)| (pin.since, **address)).map(|(address, pin)| (*address, pin))
     }
@@ -212,10 +210,10 @@ impl Plan {
         if let Some(why) = never_given_name(subnet, address) {
             return Some(why);
         }
-        if reserved_inside(subnet.state.prefix, &self.ranges).contains(address) {
+        if reserved_inside(subnet.state.prefix, &self.reserved).contains(address) {
             return Some("is reserved (see: gipam reserve)".to_owned());
         }
-        (subnet.slot(&self.ranges) == address).then(|| "is the gateway's address".to_owned())
+        (subnet.slot(&self.reserved) == address).then(|| "is the gateway's address".to_owned())
     }
 
     /// The held subnet that contains an address; if one is named, that one.
@@ -259,7 +257,7 @@ impl Plan {
         let serials: Vec<Serial> = remembered.chain(self.at(place.0, place.1).iter().copied()).collect();
         for serial in serials {
             if let Some(subnet) = self.subnets.get_mut(&serial) {
-                subnet.set_pins(pins.clone(), &self.ranges);
+                subnet.set_pins(pins.clone(), &self.reserved);
             }
         }
     }

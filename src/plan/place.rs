@@ -3,8 +3,12 @@
 //! Promises: a route over the whole pool does not count (that is how pools are routed), but for an IPv4 on-link one:
 //! dockerd refuses whatever overlaps it (P12). Does not choose.
 
+use std::borrow::Cow;
+
 use super::Plan;
+use super::host_use::HostUse;
 use super::intervals::Intervals;
+use super::pool_spaces::PoolSpace;
 use super::prefix::Prefix;
 use super::request::{InUse, InUseKind};
 use super::settings::PoolSettings;
@@ -14,6 +18,7 @@ use super::subnet::usable;
 pub(super) struct Place<'a> {
     pub(super) pool: &'a PoolSettings,
     pub(super) base: Prefix,
+    pub(super) space: &'a PoolSpace,
     pub(super) length: u8,
     pub(super) blocked: Blocked<'a>,
 }
@@ -21,7 +26,7 @@ pub(super) struct Place<'a> {
 impl Place<'_> {
     /// Why no subnet can come from here, whatever is free.
     pub(super) fn hopeless(&self) -> Option<String> {
-        let Self { pool, base, length, blocked } = self;
+        let Self { pool, base, length, blocked, .. } = self;
         if pool.closed {
             return Some(format!("pool {} is closed", pool.name));
         }
@@ -39,9 +44,9 @@ impl Place<'_> {
 /// What must not be offered from one base.
 pub(super) struct Blocked<'a> {
     /// What the host uses inside the base.
-    in_use: Intervals,
-    /// The same, as text for people.
-    pub(super) texts: Vec<&'a InUse>,
+    in_use: Cow<'a, Intervals>,
+    host: &'a HostUse,
+    base: Prefix,
     /// An IPv4 on-link route over the whole base.
     whole: Option<&'a InUse>,
     /// Reservations of the family.
@@ -49,21 +54,25 @@ pub(super) struct Blocked<'a> {
 }
 
 impl<'a> Blocked<'a> {
-    pub(super) fn new(base: Prefix, in_use: &'a [InUse], plan: &'a Plan) -> Self {
+    pub(super) fn new(base: Prefix, host: &'a HostUse, plan: &'a Plan) -> Self {
+        let whole = host.over(base).find(|used| used.kind == InUseKind::OnLinkV4Route);
         let reserved = &plan.reserved[base.family() as usize];
-        let mut blocked = Self { in_use: Intervals::default(), texts: Vec::new(), whole: None, reserved };
-        for used in in_use.iter().filter(|used| used.prefix.overlaps(base)) {
-            let over_all = used.prefix.contains(base);
-            if over_all && used.kind == InUseKind::OnLinkV4Route {
-                blocked.whole = Some(used);
-            }
-            // A route over the whole pool is how pools are routed here; it does not count.
-            if !over_all || matches!(used.kind, InUseKind::InterfaceAddress | InUseKind::Nameserver) {
-                blocked.in_use.insert(used.prefix.first(), used.prefix.last());
-                blocked.texts.push(used);
-            }
-        }
-        blocked
+        Self { in_use: host.blocked(base), host, base, whole, reserved }
+    }
+
+    /// What the host uses inside the base, as a person knows it.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &'a InUse> {
+        let base = self.base;
+        let one_address =
+            |used: &&InUse| matches!(used.kind, InUseKind::InterfaceAddress | InUseKind::Nameserver);
+        let inside = self.host.inside(base).filter(move |used| used.prefix != base);
+        self.host.over(base).filter(one_address).chain(inside)
+    }
+
+    /// The same in one part of the base.
+    pub(super) fn texts_in(&self, part: Prefix) -> impl Iterator<Item = &'a InUse> {
+        let base = self.base;
+        self.host.inside(part).filter(move |used| used.prefix != base)
     }
 
     /// The last number of what blocks this candidate: something in use that overlaps it, or reservations over all of

@@ -4,6 +4,8 @@
 //! goes when it is closed and empty; one open pool remains; a repeat changes nothing. Does not check whether the
 //! configuration allows changing pools at all.
 
+use std::collections::BTreeMap;
+
 use super::Plan;
 use super::error::Error;
 use super::prefix::{Family, Prefix};
@@ -64,8 +66,7 @@ impl Plan {
             (PoolChange::Add { cuts, .. }, None) => settings.pools.push(self.new_pool(name, *cuts)?),
             (PoolChange::Add { cuts, .. }, Some(at)) => add_to(&mut settings.pools[at], *cuts)?,
             (PoolChange::Close { .. } | PoolChange::Resize { .. }, None) => {
-                let known: Vec<&str> = self.settings.pools.iter().map(|pool| pool.name.as_str()).collect();
-                let known = known.join(", ");
+                let known = self.pool_names();
                 return Err(Error::NotFound(format!("pool {name:?} does not exist; the pools are {known}")));
             }
             (PoolChange::Close { .. }, Some(at)) => self.close(&mut settings, at)?,
@@ -81,13 +82,25 @@ impl Plan {
         self.subnets().filter(of).count()
     }
 
+    /// The pools of which subnets are held, with how many.
+    pub fn held_by_pool(&self) -> BTreeMap<&str, usize> {
+        let mut held = BTreeMap::new();
+        for subnet in self.subnets().filter(|subnet| subnet.is_held()) {
+            if let Some(pool) = subnet.state.pool.as_deref() {
+                *held.entry(pool).or_default() += 1;
+            }
+        }
+        held
+    }
+
     /// The settings without the closed pools of which no subnet is held any more; `None` if there are none.
     pub fn without_empty_pools(&self, settings: &Settings) -> Option<Settings> {
         if !settings.pools.iter().any(|pool| pool.closed) {
             return None;
         }
         let mut left = settings.clone();
-        left.pools.retain(|pool| !pool.closed || self.held_of(&pool.name) > 0);
+        let held = self.held_by_pool();
+        left.pools.retain(|pool| !pool.closed || held.contains_key(pool.name.as_str()));
         (left.pools.len() < settings.pools.len() && !left.pools.is_empty()).then_some(left)
     }
 

@@ -64,10 +64,19 @@ impl PrefixIndex {
     /// Every serial at this prefix or at one that contains it; the nearest first.
     pub fn all_covering(&self, prefix: Prefix) -> impl Iterator<Item = Serial> + '_ {
         let lengths = &self.lengths[prefix.family() as usize];
-        let in_use = (0..=prefix.length()).rev().filter(|length| lengths[usize::from(*length)] > 0);
+        let longest = self.shared(prefix).into_iter().flat_map(|length| (0..=length).rev());
+        let in_use = longest.filter(|length| lengths[usize::from(*length)] > 0);
         in_use.flat_map(move |length| {
             self.at(Prefix::new(prefix.family(), prefix.first(), length)).iter().copied()
         })
+    }
+
+    /// The greatest length that what contains this prefix can have: it contains the nearest entry before it, too.
+    fn shared(&self, prefix: Prefix) -> Option<u8> {
+        let ((family, first, length), _) = self.entries.range(..=key(prefix)).next_back()?;
+        let alike = (first ^ prefix.first()).leading_zeros() as u8;
+        let alike = alike.saturating_sub(128 - prefix.family().bits());
+        (*family == prefix.family()).then(|| alike.min(*length).min(prefix.length()))
     }
 
     /// A serial at this prefix or at one inside it.
@@ -89,5 +98,39 @@ impl PrefixIndex {
     /// A serial whose prefix shares an address with this one; an equal prefix comes first.
     pub fn overlapping(&self, prefix: Prefix) -> Option<Serial> {
         self.covering(prefix).or_else(|| self.inside(prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_covers_and_what_is_inside_is_what_a_walk_over_all_finds(
+            entries in prop::collection::vec((any::<bool>(), 0u128..64, 0u8..=6), 0..40),
+            (v6, offset, length) in (any::<bool>(), 0u128..64, 0u8..=6),
+        ) {
+            let prefix = |(v6, offset, length): (bool, u128, u8)| match v6 {
+                false => Prefix::new(Family::V4, 0xc000_0200 + offset, 26 + length),
+                true => Prefix::new(Family::V6, (0x2001_0db8 << 96) + offset, 122 + length),
+            };
+            let mut index = PrefixIndex::default();
+            let all: Vec<Prefix> = entries.into_iter().map(prefix).collect();
+            all.iter().zip(1..).for_each(|(entry, serial)| index.insert(*entry, serial));
+            let asked = prefix((v6, offset, length));
+            let walk = |wanted: &dyn Fn(Prefix) -> bool| {
+                all.iter().zip(1..).filter(|(entry, _)| wanted(**entry)).map(|(_, serial)| serial).collect::<Vec<Serial>>()
+            };
+            let mut covering: Vec<Serial> = index.all_covering(asked).collect();
+            let lengths: Vec<u8> = covering.iter().map(|serial| all[*serial as usize - 1].length()).collect();
+            prop_assert!(lengths.is_sorted_by(|a, b| a >= b), "the nearest first: {lengths:?}");
+            covering.sort_unstable();
+            prop_assert_eq!(covering, walk(&|entry| entry.contains(asked)));
+            let mut inside: Vec<Serial> = index.all_inside(asked).collect();
+            inside.sort_unstable();
+            prop_assert_eq!(inside, walk(&|entry| asked.contains(entry)));
+        }
     }
 }

@@ -202,25 +202,32 @@ impl Plan {
         changed.then_some(Change::SubnetMarked { serial: subnet.state.serial, marks }).into_iter().collect()
     }
 
-    /// The held subnets in the way of this prefix: all that overlap it, but for those of the same prefix that it can stand
-    /// beside.
-    pub(super) fn in_the_way(&self, space: Space, part: Part, prefix: Prefix) -> BTreeMap<Serial, &Subnet> {
+    /// Whether a held subnet is in the way of this prefix: not if it is one of the same prefix that it can stand next to.
+    fn is_in_the_way(part: Part, prefix: Prefix, subnet: &Subnet) -> bool {
+        subnet.state.prefix != prefix || !part.is_apart_from(Part::of(&subnet.state))
+    }
+
+    /// The held subnets in the way of this prefix, the nearest first.
+    pub(super) fn in_the_way(
+        &self,
+        space: Space,
+        part: Part,
+        prefix: Prefix,
+    ) -> impl Iterator<Item = (Serial, &Subnet)> {
         let index = self.index(space);
-        index
-            .all_inside(prefix)
-            .chain(index.all_covering(prefix))
-            .filter_map(|serial| Some((serial, self.subnet(serial)?)))
-            .filter(|(_, subnet)| {
-                let state = &subnet.state;
-                state.prefix != prefix || !part.is_apart_from(Part::of(state))
-            })
-            .collect()
+        let standing = index.all_covering(prefix).chain(index.all_inside(prefix));
+        let known = standing.filter_map(|serial| Some((serial, self.subnet(serial)?)));
+        known.filter(move |(_, subnet)| Self::is_in_the_way(part, prefix, subnet))
     }
 
     /// The first of them that has exactly this prefix: its replacement inherits its memory.
     pub(super) fn in_the_way_at(&self, request: &SubnetRequest, prefix: Prefix) -> Option<Serial> {
-        let in_the_way = self.in_the_way(request.space, Part::asked(request), prefix);
-        in_the_way.into_iter().find(|(_, subnet)| subnet.state.prefix == prefix).map(|(serial, _)| serial)
+        let part = Part::asked(request);
+        let here = self.at(request.space, prefix).iter().copied();
+        let in_the_way = |serial: &Serial| {
+            self.subnet(*serial).is_some_and(|subnet| Self::is_in_the_way(part, prefix, subnet))
+        };
+        here.filter(in_the_way).min()
     }
 
     /// The changes that free the held subnets in the way of this prefix, if every one of them is proven dead.
@@ -231,19 +238,21 @@ impl Plan {
         context: Context,
     ) -> Result<Vec<Change>, Error> {
         let (space, dead) = (request.space, &request.dead);
-        let in_the_way = self.in_the_way(space, Part::asked(request), prefix);
         let evidence = |subnet: &Subnet| {
             let key = (subnet.state.serial, subnet.state.generation);
             dead.subnets.get(&key).or_else(|| dead.unnamed.get(&key).filter(|_| subnet.awaits_id()))
         };
-        let alive = |subnet: &&&Subnet| space != Space::Local || evidence(subnet).is_none();
-        if in_the_way.values().any(|subnet| alive(&subnet)) {
-            let nearest = self.index(space).overlapping(prefix);
-            let named = nearest.and_then(|serial| in_the_way.get(&serial));
-            if let Some(subnet) = named.or_else(|| in_the_way.values().find(alive)) {
-                return Err(self.overlap(subnet, prefix, dead));
-            }
+        // The first that lives is enough to refuse, however many there are.
+        let alive = |subnet: &Subnet| space != Space::Local || evidence(subnet).is_none();
+        if let Some((_, living)) =
+            self.in_the_way(request.space, Part::asked(request), prefix).find(|(_, subnet)| alive(subnet))
+        {
+            let nearest =
+                self.in_the_way(request.space, Part::asked(request), prefix).next().map(|(_, subnet)| subnet);
+            return Err(self.overlap(nearest.unwrap_or(living), prefix, dead));
         }
+        let in_the_way: BTreeMap<Serial, &Subnet> =
+            self.in_the_way(request.space, Part::asked(request), prefix).collect();
         let mut prefixes = BTreeSet::new();
         let mut changes = Vec::new();
         for subnet in in_the_way.values() {

@@ -104,10 +104,8 @@ impl Plan {
 
     fn touches(&self, range: AddressRange, pool: Option<&str>) -> Result<(), Error> {
         let Some(name) = pool else { return Ok(()) };
-        let known =
-            || self.settings.pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", ");
-        let pool = self.settings.pool(name).ok_or_else(|| {
-            Error::NotFound(format!("pool {name:?} does not exist; the pools are {}", known()))
+        let pool = self.pool(name).ok_or_else(|| {
+            Error::NotFound(format!("pool {name:?} does not exist; the pools are {}", self.pool_names()))
         })?;
         if touches(pool, range) {
             return Ok(());

@@ -3,6 +3,9 @@
 //! Promises: plain values, comparable and cheap to hand over; [`Settings::check`] refuses what the plan could not
 //! honour (overlapping pools, sizes outside their base). Does not read files.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::intervals::Intervals;
 use super::prefix::{AddressRange, Family, Prefix};
 use super::written::never_serves;
 
@@ -90,7 +93,8 @@ pub const DEFAULT_COOLING: Millis = 600_000;
 pub const DEFAULT_SUBNET_COOLING: Millis = 60_000;
 /// A container that is restarted asks again within moments of its release; 15 s leave room for a busy host.
 pub const DEFAULT_RESTART_WINDOW: Millis = 15_000;
-/// Dynamic subnets of one kind within a minute, no address requested from any of them, before the next is refused.
+/// Dynamic subnets of one kind within a minute, none ever asked for an address, before the next is refused: so many if they
+/// were asked for one right after another, and 16 times as many otherwise.
 pub const DEFAULT_STORM_LIMIT: u32 = 64;
 
 /// All settings of the plan.
@@ -212,74 +216,75 @@ impl Settings {
     /// Refuses pools that overlap, repeat a name, have no family or a size outside their base, and those that can never
     /// give a container an address.
     pub fn check(&self) -> Result<(), SettingsError> {
-        for (index, pool) in self.pools.iter().enumerate() {
-            if pool.v4.is_none() && pool.v6.is_none() {
-                return Err(SettingsError::Empty(pool.name.clone()));
-            }
-            for family in Family::BOTH {
-                let Some(base) = pool.base(family) else { continue };
-                if base.base.family() != family {
-                    return Err(SettingsError::Family { pool: pool.name.clone(), base: base.base, family });
-                }
-                if base.size < base.base.length() || base.size > family.bits() {
-                    return Err(SettingsError::Size {
-                        pool: pool.name.clone(),
-                        base: base.base,
-                        size: base.size,
-                    });
-                }
-                if let Some((never, what)) = never_serves(base.base) {
-                    let (pool, base) = (pool.name.clone(), base.base);
-                    return Err(SettingsError::Never { pool, base, never, what });
-                }
-                if !pool.closed && self.reserves_all(base.base) {
+        let mut checked = Checked::default();
+        let mut reserved: [Intervals; 2] = Default::default();
+        for range in &self.reserved {
+            reserved[range.family as usize].insert(range.first, range.last);
+        }
+        for pool in &self.pools {
+            checked.add(pool)?;
+            for base in Family::BOTH.into_iter().filter_map(|family| pool.base(family)) {
+                let of_family = &reserved[base.base.family() as usize];
+                if !pool.closed && of_family.covers(base.base.first(), base.base.last()) {
                     return Err(SettingsError::Reserved { pool: pool.name.clone(), base: base.base });
                 }
-                self.check_against_earlier(index, pool, base.base)?;
             }
         }
         Ok(())
     }
+}
 
-    /// Whether the configuration reserves every address of a base.
-    fn reserves_all(&self, base: Prefix) -> bool {
-        let mut ranges: Vec<&AddressRange> =
-            self.reserved.iter().filter(|range| range.family == base.family()).collect();
-        ranges.sort_unstable();
-        // The first address that is not known to be reserved.
-        let mut open = base.first();
-        for range in ranges.into_iter().filter(|range| range.first <= base.last()) {
-            if range.first > open {
-                return false;
-            }
-            if range.last >= base.last() {
-                return true;
-            }
-            open = open.max(range.last + 1);
+/// Pools that can be used together, so far.
+#[derive(Clone, Debug, Default)]
+pub struct Checked<'a> {
+    names: BTreeSet<&'a str>,
+    /// By base: the place of its pool, and its name.
+    bases: BTreeMap<Prefix, (usize, &'a str)>,
+}
+
+impl<'a> Checked<'a> {
+    /// One more pool, if it can be used together with these.
+    pub fn add(&mut self, pool: &'a PoolSettings) -> Result<(), SettingsError> {
+        let name = || pool.name.clone();
+        if pool.v4.is_none() && pool.v6.is_none() {
+            return Err(SettingsError::Empty(name()));
         }
-        false
-    }
-
-    fn check_against_earlier(
-        &self,
-        index: usize,
-        pool: &PoolSettings,
-        base: Prefix,
-    ) -> Result<(), SettingsError> {
-        for earlier in &self.pools[..index] {
-            if earlier.name == pool.name {
-                return Err(SettingsError::Twice(pool.name.clone()));
+        let bases = Family::BOTH.into_iter().filter_map(|family| Some((family, pool.base(family)?)));
+        for (family, Base { base, size, .. }) in bases.clone() {
+            if base.family() != family {
+                return Err(SettingsError::Family { pool: name(), base: *base, family });
             }
-            if let Some(other) = earlier.base(base.family()).filter(|other| other.base.overlaps(base)) {
+            if *size < base.length() || *size > family.bits() {
+                return Err(SettingsError::Size { pool: name(), base: *base, size: *size });
+            }
+            if let Some((never, what)) = never_serves(*base) {
+                return Err(SettingsError::Never { pool: name(), base: *base, never, what });
+            }
+            if self.names.contains(pool.name.as_str()) {
+                return Err(SettingsError::Twice(name()));
+            }
+            if let Some((other, (_, first))) = self.overlapped(*base) {
                 return Err(SettingsError::Overlap {
-                    first: earlier.name.clone(),
-                    first_base: other.base,
-                    second: pool.name.clone(),
-                    second_base: base,
+                    first: first.to_owned(),
+                    first_base: other,
+                    second: name(),
+                    second_base: *base,
                 });
             }
         }
+        let place = self.names.len();
+        self.names.insert(&pool.name);
+        self.bases.extend(bases.map(|(_, base)| (base.base, (place, pool.name.as_str()))));
         Ok(())
+    }
+
+    /// The first pool that shares an address with a base.
+    fn overlapped(&self, base: Prefix) -> Option<(Prefix, (usize, &'a str))> {
+        let around = self.bases.range(..=base).next_back().filter(|(other, _)| other.contains(base));
+        let last = Prefix::new(base.family(), base.last(), base.family().bits());
+        let inside = self.bases.range(base..=last);
+        let all = around.into_iter().chain(inside).map(|(base, pool)| (*base, *pool));
+        all.min_by_key(|(_, (place, _))| *place)
     }
 }
 

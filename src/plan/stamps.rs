@@ -60,6 +60,7 @@ impl Plan {
         let cooled = std::mem::take(&mut self.cooling);
         let cooled: BTreeSet<_> = cooled.into_iter().map(|(_, serial)| serial).collect();
         (self.released, self.remembered, self.unaddressed) = Default::default();
+        self.cooling_by_age = Default::default();
         let (mut begin, mut end) = (Vec::new(), Vec::new());
         for (serial, subnet) in &mut self.subnets {
             shift.subnet(&mut subnet.state);
@@ -76,6 +77,8 @@ impl Plan {
             let cools = state.cool_until > self.now;
             if cools {
                 self.cooling.insert((state.cool_until, *serial));
+                let family = state.prefix.family() as usize;
+                self.cooling_by_age[family].insert((released_at, *serial));
             }
             match (cooled.contains(serial), cools) {
                 (false, true) => begin.push((state.prefix, *serial)),
@@ -84,10 +87,10 @@ impl Plan {
             }
         }
         for (prefix, serial) in begin {
-            self.stand(prefix, serial);
+            self.stand(prefix, serial, false);
         }
         for (prefix, serial) in end {
-            self.leave(prefix, serial);
+            self.leave(prefix, serial, false);
         }
         for (_, at) in self.keys.values_mut() {
             *at = shift.moved(*at);

@@ -7,8 +7,11 @@ use super::addresses::{Addresses, Bounds};
 use super::change::{Kind, Marks, Record, SubnetState};
 use super::intervals::Intervals;
 use super::pins::Pins;
-use super::prefix::{AddressRange, Family, Prefix};
+use super::prefix::{Family, Prefix};
 use super::settings::Millis;
+
+/// Reservations by family, merged.
+pub type Reserved = [Intervals; 2];
 
 /// A subnet in the plan, held or remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +43,10 @@ pub fn usable(prefix: Prefix) -> (u128, u128) {
 
 /// The reservations that lie in this prefix. If they leave no usable address, they have no effect inside it: they keep
 /// dynamic subnets away, and a request for exactly this prefix overrides them.
-pub fn reserved_inside(prefix: Prefix, reserved: &[AddressRange]) -> Intervals {
+pub fn reserved_inside(prefix: Prefix, reserved: &Reserved) -> Intervals {
     let mut inside = Intervals::default();
-    for range in reserved.iter().filter(|range| range.family == prefix.family()) {
-        if range.last >= prefix.first() && range.first <= prefix.last() {
-            inside.insert(range.first.max(prefix.first()), range.last.min(prefix.last()));
-        }
+    for (first, last) in reserved[prefix.family() as usize].overlapping(prefix.first(), prefix.last()) {
+        inside.insert(first.max(prefix.first()), last.min(prefix.last()));
     }
     let (first, last) = usable(prefix);
     if inside.covers(first, last) { Intervals::default() } else { inside }
@@ -53,7 +54,7 @@ pub fn reserved_inside(prefix: Prefix, reserved: &[AddressRange]) -> Intervals {
 
 impl Subnet {
     /// A subnet without records.
-    pub fn new(state: SubnetState, reserved: &[AddressRange], pins: Pins) -> Self {
+    pub fn new(state: SubnetState, reserved: &Reserved, pins: Pins) -> Self {
         let addresses = Addresses::new(bounds(&state, reserved, &pins));
         Self { state, addresses, pins: kept(pins) }
     }
@@ -64,19 +65,19 @@ impl Subnet {
     }
 
     /// Other pins; bounds follow them.
-    pub fn set_pins(&mut self, pins: Pins, reserved: &[AddressRange]) {
+    pub fn set_pins(&mut self, pins: Pins, reserved: &Reserved) {
         self.pins = kept(pins);
         self.addresses.set_bounds(bounds(&self.state, reserved, self.pins()));
     }
 
     /// Another state (granted again, marked, released); bounds follow it.
-    pub fn set_state(&mut self, state: SubnetState, reserved: &[AddressRange]) {
+    pub fn set_state(&mut self, state: SubnetState, reserved: &Reserved) {
         self.state = state;
         self.addresses.set_bounds(bounds(&self.state, reserved, self.pins()));
     }
 
     /// Other marks; bounds follow the gateway.
-    pub fn set_marks(&mut self, marks: Marks, reserved: &[AddressRange]) {
+    pub fn set_marks(&mut self, marks: Marks, reserved: &Reserved) {
         let moved = self.state.marks.gateway != marks.gateway;
         self.state.marks = marks;
         if moved {
@@ -108,7 +109,7 @@ impl Subnet {
     }
 
     /// The gateway's slot: where a gateway is, or would be.
-    pub fn slot(&self, reserved: &[AddressRange]) -> u128 {
+    pub fn slot(&self, reserved: &Reserved) -> u128 {
         slot(&self.state, &reserved_inside(self.state.prefix, reserved))
     }
 
@@ -134,7 +135,7 @@ fn slot(state: &SubnetState, reserved: &Intervals) -> u128 {
     gateway.or_else(|| reserved.first_absent(first, last)).unwrap_or(first)
 }
 
-fn bounds(state: &SubnetState, reserved: &[AddressRange], pins: &Pins) -> Bounds {
+fn bounds(state: &SubnetState, reserved: &Reserved, pins: &Pins) -> Bounds {
     let prefix = state.prefix;
     let range = state.range.unwrap_or(prefix);
     let mut excluded = reserved_inside(prefix, reserved);

@@ -3,36 +3,29 @@
 //! Promises: pure; returns `None` for a pool with something left.
 
 use super::Plan;
-use super::intervals::Intervals;
+use super::host_use::HostUse;
 use super::prefix::Prefix;
-use super::request::{InUse, InUseKind};
+use super::request::InUseKind;
 
 impl Plan {
     /// Why nothing of this base can be given on a host with these prefixes in use, if so.
-    pub fn unusable(base: Prefix, in_use: &[InUse]) -> Option<String> {
-        let (mut taken, mut first) = (Intervals::default(), None);
-        for used in in_use.iter().filter(|used| used.prefix.overlaps(base)) {
-            let over_all = used.prefix.contains(base);
-            if over_all && used.kind == InUseKind::OnLinkV4Route {
-                return Some(format!(
-                    "lies in the on-link route {}, so Docker would refuse all of it",
-                    used.text
-                ));
-            }
-            // A route over the whole pool is how pools are routed here.
-            if !over_all || matches!(used.kind, InUseKind::InterfaceAddress | InUseKind::Nameserver) {
-                taken.insert(used.prefix.first(), used.prefix.last());
-                first.get_or_insert(used);
-            }
+    pub fn unusable(base: Prefix, in_use: &HostUse) -> Option<String> {
+        if let Some(used) = in_use.over(base).find(|used| used.kind == InUseKind::OnLinkV4Route) {
+            return Some(format!(
+                "lies in the on-link route {}, so Docker would refuse all of it",
+                used.text
+            ));
         }
-        let whole = taken.around(base.first()).is_some_and(|(_, end)| end >= base.last());
-        first.filter(|_| whole).map(|used| format!("this host uses all of it: {}", used.text))
+        let whole = in_use.blocked(base).around(base.first()).is_some_and(|(_, end)| end >= base.last());
+        let used = in_use.first_in(base).filter(|_| whole)?;
+        Some(format!("this host uses all of it: {}", used.text))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::request::InUse;
 
     fn used(prefix: &str, kind: InUseKind) -> InUse {
         InUse { prefix: Prefix::parse(prefix).unwrap(), kind, text: format!("{prefix} dev x") }
@@ -41,7 +34,7 @@ mod tests {
     #[test]
     fn a_base_is_unusable_only_where_nothing_of_it_is_left() {
         let base = Prefix::parse("198.51.100.0/24").unwrap();
-        let why = |in_use: &[InUse]| Plan::unusable(base, in_use);
+        let why = |in_use: &[InUse]| Plan::unusable(base, &in_use.iter().cloned().collect());
         let (route, link) = (InUseKind::Route, InUseKind::OnLinkV4Route);
         let address = InUseKind::InterfaceAddress;
         for in_use in [

@@ -137,7 +137,8 @@ mod tests {
             range: None,
             options: BTreeMap::new(),
             pools: None,
-            in_use: [].into(),
+            in_use: Default::default(),
+            in_a_row: 0,
             dead: Default::default(),
         };
         let Reply::Subnet { id, .. } = ask(Request::Subnet(request)) else { panic!("a subnet") };

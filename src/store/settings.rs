@@ -69,24 +69,23 @@ fn meta(connection: &Connection, key: &str) -> Result<Option<String>, rusqlite::
 
 fn write(connection: &Connection, settings: &Settings) -> Result<(), rusqlite::Error> {
     connection.execute_batch("DELETE FROM pools; DELETE FROM reserved; DELETE FROM reserved_by_hand;")?;
+    let mut insert =
+        connection.prepare("INSERT INTO pools VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
     for (position, pool) in settings.pools.iter().enumerate() {
         let base = |family| pool.base(family).map(|base| base.base.to_string());
         let size = |family| pool.base(family).map(|base| base.size);
-        connection.execute(
-            "INSERT INTO pools VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            params![
-                signed(position as u64),
-                pool.name,
-                base(Family::V4),
-                size(Family::V4),
-                base(Family::V6),
-                size(Family::V6),
-                pool.v6.map(|base| base.addresses.name()),
-                signed(pool.cooling),
-                signed(pool.subnet_cooling),
-                pool.closed
-            ],
-        )?;
+        insert.execute(params![
+            signed(position as u64),
+            pool.name,
+            base(Family::V4),
+            size(Family::V4),
+            base(Family::V6),
+            size(Family::V6),
+            pool.v6.map(|base| base.addresses.name()),
+            signed(pool.cooling),
+            signed(pool.subnet_cooling),
+            pool.closed
+        ])?;
     }
     put_reserved(connection, "INSERT INTO reserved VALUES (?1, ?2, ?3)", &settings.reserved)?;
     put_reserved(connection, "INSERT INTO reserved_by_hand VALUES (?1, ?2, ?3)", &settings.reserved_by_hand)?;
@@ -188,9 +187,10 @@ fn base(
 }
 
 fn put_reserved(connection: &Connection, sql: &str, ranges: &[AddressRange]) -> Result<(), rusqlite::Error> {
+    let mut insert = connection.prepare(sql)?;
     for (position, range) in ranges.iter().enumerate() {
         let ends = [range.first, range.last].map(|end| range.family.address(end).to_string());
-        connection.execute(sql, params![signed(position as u64), ends[0], ends[1]])?;
+        insert.execute(params![signed(position as u64), ends[0], ends[1]])?;
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ use crate::clock;
 use crate::config::WarnAt;
 use crate::hooks::{Event, Hooks};
 use crate::ledger::Ledger;
+use crate::plan::host_use::HostUse;
 use crate::plan::settings::Millis;
 use crate::store::log_size::{LONG, log_in_use};
 
@@ -126,7 +127,7 @@ impl Watch {
 
 /// How full everything is.
 fn levels(books: &Path, shares: &WarnAt, now: Millis) -> Result<Vec<Level>, crate::store::Error> {
-    let census = Census::take(books, now, SUBNETS, &[])?;
+    let census = Census::take(books, now, SUBNETS, &HostUse::default())?;
     let pools = census.pools.into_iter().map(|pool| Level {
         share: pool.share,
         warn_at: shares.of(&pool.pool),

@@ -240,7 +240,7 @@ fn subnet_area(picture: &Picture, subnet: &ShownSubnet, whole: Prefix, part: Pre
         special = cut(special, Special { first: at, last: at, state: State::Never, text });
     }
     if let Some(held) = picture.plan.held(&subnet.row.id) {
-        let slot = held.slot(picture.plan.reserved_ranges());
+        let slot = held.slot(picture.plan.reserved_merged());
         if part.contains_number(slot) && ![low, high].contains(&Some(slot)) {
             let text = "kept for the gateway";
             special = cut(special, Special { first: slot, last: slot, state: State::Never, text });

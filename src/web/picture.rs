@@ -23,7 +23,7 @@ use crate::clock;
 use crate::hooks::Report;
 use crate::ledger::Ledger;
 use crate::plan::Plan;
-use crate::plan::request::InUse;
+use crate::plan::host_use::HostUse;
 use crate::plan::settings::Millis;
 
 /// The least age of a picture before another is made.
@@ -84,7 +84,7 @@ pub struct Picture {
     /// What people reserved and pinned.
     pub by_hand: ByHand,
     /// What the host uses.
-    pub in_use: Arc<[InUse]>,
+    pub in_use: HostUse,
 }
 
 impl Picture {
@@ -92,10 +92,10 @@ impl Picture {
         books: &Path,
         (commits, turns): (u64, u64),
         hooks: Vec<Report>,
-        in_use: Arc<[InUse]>,
+        in_use: HostUse,
     ) -> Result<Self, AdminError> {
         let at = clock::now();
-        let view = View::open(books, at)?.on(in_use.clone());
+        let view = View::open(books, at)?.on(|_| in_use.clone());
         let (leases, rows) = (view.leases(Query("all=true"))?, view.subnets());
         let (pools, status) = (view.pools(), view.status(books));
         let plan = view.into_plan();

@@ -123,6 +123,7 @@ impl Trial {
             options: [("com.docker.x".to_owned(), "\"quoted\" \u{fc}".to_owned())].into(),
             pools: None,
             in_use: [].into(),
+            in_a_row: 0,
             dead: std::sync::Arc::default(),
         });
         match self.ask(&request) {

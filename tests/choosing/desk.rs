@@ -9,6 +9,7 @@ use std::sync::Arc;
 use gipam::plan::Plan;
 use gipam::plan::change::{Kind, Record};
 use gipam::plan::error::Error;
+use gipam::plan::host_use::HostUse;
 pub use gipam::plan::prefix::Family::{self, V4, V6};
 use gipam::plan::prefix::{AddressRange, Prefix};
 use gipam::plan::request::{
@@ -60,9 +61,11 @@ pub fn reserve(settings: Settings, ranges: &[&str]) -> Settings {
 
 /// Any subnet of this family.
 pub fn any(family: Family) -> SubnetRequest {
-    let (options, pools, in_use) = (BTreeMap::new(), None, Arc::from([]));
+    let (options, pools, in_use) = (BTreeMap::new(), None, HostUse::default());
     let (space, wanted, range, dead) = (Space::Local, Wanted::Any { size: None }, None, Arc::default());
-    SubnetRequest { space, family, wanted, range, options, pools, in_use, dead }
+    // As Docker's loop asks: one right after another.
+    let in_a_row = u32::MAX;
+    SubnetRequest { space, family, wanted, range, options, pools, in_use, in_a_row, dead }
 }
 
 /// `0.0.0.0/N`, `::/N`.

@@ -92,3 +92,43 @@ fn a_storm_that_goes_on_writes_its_marks_once() {
     desk.said(any(V4));
     assert_eq!(desk.decide(&request).changes.len(), 0);
 }
+
+/// As a script or a person asks: each network takes its time.
+fn unhurried() -> gipam::plan::request::SubnetRequest {
+    gipam::plan::request::SubnetRequest { in_a_row: 0, ..any(V4) }
+}
+
+#[test]
+fn networks_that_ask_no_gateway_are_no_storm_where_they_come_one_by_one() {
+    // Engine 29 asks no gateway for macvlan, ipvlan and isolated bridges (P30).
+    let mut desk = Desk::new(pools(&[pool("lan", "10.0.0.0/8:24", "")]));
+    for _ in 0..500 {
+        desk.subnet(unhurried());
+        desk.pass(100);
+    }
+    assert!(desk.said(any(V4)).contains("Docker keeps refusing"), "and a loop beside them is one");
+    desk.subnet(unhurried());
+}
+
+#[test]
+fn a_storm_that_looks_like_a_script_ends_too() {
+    let mut desk = Desk::new(Settings { storm_limit: 4, ..pools(&[pool("lan", "10.0.0.0/8:24", "")]) });
+    for _ in 0..64 {
+        desk.subnet(unhurried());
+    }
+    assert!(desk.said(unhurried()).contains("Docker keeps refusing"));
+    desk.pass(MINUTE + 1);
+    desk.subnet(unhurried());
+}
+
+#[test]
+fn the_marks_of_a_storm_are_on_its_own_subnets() {
+    let mut desk = desk(2);
+    let own = desk.subnet(unhurried());
+    desk.pass(1_000);
+    let row = |in_a_row| gipam::plan::request::SubnetRequest { in_a_row, ..any(V4) };
+    let loops = [desk.subnet(row(0)), desk.subnet(row(1))];
+    assert!(desk.said(row(2)).contains("Docker keeps refusing"));
+    let stormed = |id: &str| desk.plan.held(id).unwrap().state.marks.stormed;
+    assert_eq!([stormed(&own), stormed(&loops[0]), stormed(&loops[1])], [false, true, true]);
+}

@@ -2,7 +2,7 @@
 //!
 //! Promises: what design.md section 2 says of callers who have gone. The first byte on the wire is the server's test.
 
-use gipam::plan::request::{AddressRequest, Request};
+use gipam::plan::request::{AddressRequest, Request, Space};
 
 use crate::support::*;
 
@@ -126,4 +126,52 @@ fn a_release_that_arrived_whole_is_carried_out_though_its_caller_has_gone() {
     let plan = house.look();
     assert_eq!(plan.held(&id).unwrap().addresses.leased(), 0);
     assert!(plan.held(&other).is_none());
+}
+
+#[test]
+fn repeatable_whoever_was_answered_a_repeat_keeps_it_when_the_first_answer_is_undone() {
+    let house = House::new(&settings("10.0.0.0/16", 24));
+    // Swarm managers ask for a subnet of space global again at each change of the leader (P27).
+    let global = |wanted: Request| match wanted {
+        Request::Subnet(request) => {
+            Request::Subnet(gipam::plan::request::SubnetRequest { space: Space::Global, ..request })
+        }
+        other => other,
+    };
+    let first = house.ask(global(exact_subnet("10.9.0.0/24")));
+    let again = house.ask(global(exact_subnet("10.9.0.0/24")));
+    let (id, _) = subnet_of(&again).unwrap();
+    assert_eq!(subnet_of(&first), subnet_of(&again));
+    first.unwrap().ticket.unwrap().undo();
+    assert!(house.look().held(&id).is_some(), "the second network has it");
+    let address = house.ask(by_number(&id, "10.9.0.7"));
+    let again = house.ask(by_number(&id, "10.9.0.7"));
+    assert_eq!(address_of(&address), address_of(&again));
+    address.unwrap().ticket.unwrap().undo();
+    assert_eq!(house.look().held(&id).unwrap().addresses.leased(), 1, "an address of space global");
+    // Docker asks twice for a gateway that is an auxiliary address, too, and for a gateway without saying which.
+    let (id, _) = house.subnet();
+    let gateway = |address: Option<&str>, gateway| {
+        let address = address.map(|text| text.parse().unwrap());
+        Request::Address(AddressRequest { id: id.clone(), address, gateway, ..Default::default() })
+    };
+    for repeat in [gateway(None, true), gateway(Some("10.0.0.1"), false)] {
+        let first = house.ask(gateway(None, true));
+        let again = house.ask(repeat);
+        assert_eq!(address_of(&first), address_of(&again));
+        first.unwrap().ticket.unwrap().undo();
+        assert_eq!(house.look().held(&id).unwrap().addresses.leased(), 1);
+        house.ask(release_address(&id, "10.0.0.1".parse().unwrap())).unwrap();
+    }
+}
+
+#[test]
+fn a_grant_that_nobody_else_was_answered_is_undone_after_repeats_of_others() {
+    let house = House::new(&settings("10.0.0.0/16", 24));
+    let (id, _) = house.subnet();
+    let gateway = || Request::Address(AddressRequest { id: id.clone(), gateway: true, ..Default::default() });
+    house.ask(gateway()).unwrap();
+    house.ask(gateway()).unwrap();
+    house.ask(by_number(&id, "10.0.0.9")).unwrap().ticket.unwrap().undo();
+    assert_eq!(house.look().held(&id).unwrap().addresses.leased(), 1);
 }

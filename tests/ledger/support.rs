@@ -248,6 +248,7 @@ fn wanted_subnet(wanted: Wanted) -> Request {
         options,
         pools,
         in_use,
+        in_a_row: 0,
         dead: Default::default(),
     })
 }

@@ -239,7 +239,8 @@ impl World {
             range: None,
             options,
             pools: None,
-            in_use: Arc::from([]),
+            in_use: [].into(),
+            in_a_row: 0,
             dead: self.dead(),
         };
         match self.ask(Request::Subnet(request)).await? {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use gipam::plan::Plan;
 use gipam::plan::change::{Kind, Shown};
+use gipam::plan::host_use::HostUse;
 use gipam::plan::prefix::{AddressRange, Family, Prefix};
 use gipam::plan::request::{
     AddressRequest, Dead, Fence, InUse, InUseKind, Repair, Request, Space, SubnetRequest, Undo, Wanted,
@@ -195,18 +196,18 @@ pub fn settings(number: usize) -> Settings {
 }
 
 /// What the host may use while it is asked.
-fn host(number: usize) -> Arc<[InUse]> {
+fn host(number: usize) -> HostUse {
     let used = |text: &str, kind| InUse { prefix: prefix(text), kind, text: text.to_owned() };
     match number % 8 {
-        1 => Arc::from([used("192.0.2.4/30", InUseKind::Route)]),
-        2 => Arc::from([used("192.0.2.0/24", InUseKind::Route), used("2001:db8::/64", InUseKind::Route)]),
-        3 => Arc::from([used("192.0.2.0/24", InUseKind::OnLinkV4Route)]),
-        4 => Arc::from([
+        1 => HostUse::from([used("192.0.2.4/30", InUseKind::Route)]),
+        2 => HostUse::from([used("192.0.2.0/24", InUseKind::Route), used("2001:db8::/64", InUseKind::Route)]),
+        3 => HostUse::from([used("192.0.2.0/24", InUseKind::OnLinkV4Route)]),
+        4 => HostUse::from([
             used("192.0.2.1/32", InUseKind::InterfaceAddress),
             used("2001:db8::9/128", InUseKind::Nameserver),
         ]),
-        5 => Arc::from([used("198.51.100.0/29", InUseKind::OnLinkV4Route)]),
-        _ => Arc::from([]),
+        5 => HostUse::from([used("198.51.100.0/29", InUseKind::OnLinkV4Route)]),
+        _ => HostUse::from([]),
     }
 }
 
@@ -370,7 +371,8 @@ fn exact(space: Space, asked: Prefix, range: Option<Prefix>, overlap: bool) -> S
         range,
         options: BTreeMap::from_iter(overlap.then(|| ("overlap".to_owned(), "true".to_owned()))),
         pools: None,
-        in_use: Arc::from([]),
+        in_use: [].into(),
+        in_a_row: u32::MAX,
         dead: Arc::default(),
     }
 }
@@ -474,6 +476,7 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
             options: options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
             pools: DRIVERS.get(*driver).map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
             in_use: host(*seen),
+            in_a_row: if seen % 3 == 0 { 0 } else { 5 },
             dead: Arc::default(),
         }),
         Op::Exact { space, pool, range, overlap } => {

@@ -185,6 +185,33 @@ fn p12_duty_6_a_storm_is_refused_and_leaves_room() {
 }
 
 #[test]
+fn p12_networks_made_by_a_script_are_no_storm_one_by_one_or_in_parallel() {
+    let house = House::with_toml("[[pool]]\nname = \"a\"\nv4 = { base = \"198.18.0.0/15\", size = 28 }\n");
+    let daemon = house.start();
+    // As Engine 29 makes a macvlan network: it asks no gateway.
+    let network = |wire: &mut crate::http::Wire| {
+        wire.ok("GetDefaultAddressSpaces", &json!({}));
+        wire.subnet(false)
+    };
+    let mut wire = daemon.wire();
+    (0..200).for_each(|_| drop(network(&mut wire)));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut wire = daemon.wire();
+                (0..25).for_each(|_| drop(network(&mut wire)));
+            });
+        }
+    });
+    // The loop keeps what it got and asks again, after one GetDefaultAddressSpaces (recorded from Engine 29).
+    wire.ok("GetDefaultAddressSpaces", &json!({}));
+    let body = asked("local", "", "", json!({}), false);
+    let answers = (0..1_000).map(|_| wire.call("IpamDriver.RequestPool", body.to_string()));
+    let granted = answers.take_while(|answer| answer.status == 200).count();
+    assert!((64..1_000).contains(&granted), "the storm was stopped after {granted}");
+}
+
+#[test]
 fn p14_p15_an_auxiliary_address_may_lie_outside_of_the_range() {
     let daemon = House::new(&POOLS).start();
     let mut wire = daemon.wire();

@@ -3,6 +3,7 @@
 //! Promises: the choice of design.md section 5 by exhaustive search. Does not know addresses.
 
 use gipam::plan::change::{Marks, SubnetState};
+use gipam::plan::host_use::HostUse;
 use gipam::plan::prefix::Prefix;
 use gipam::plan::request::{Decision, InUse, InUseKind, Reply, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::{Base, Millis};
@@ -166,7 +167,7 @@ impl Model {
         }
     }
 
-    /// The oldest subnets of a storm, as many as the limit says.
+    /// The newest subnets of a storm, as many as the limit says.
     fn storm(&self, request: &SubnetRequest) -> Vec<usize> {
         let limit = self.settings.storm_limit as usize;
         let quiet = |entry: &Entry| {
@@ -181,8 +182,11 @@ impl Model {
         };
         let mut quiet: Vec<usize> = (0..self.subnets.len()).filter(|at| quiet(&self.subnets[*at])).collect();
         quiet.sort_by_key(|at| (self.subnets[*at].state.granted_at, self.subnets[*at].state.serial));
-        quiet.truncate(limit);
-        if limit == 0 || quiet.len() < limit { Vec::new() } else { quiet }
+        let in_a_row = request.in_a_row as usize >= limit;
+        if limit == 0 || quiet.len() < if in_a_row { limit } else { 16 * limit } {
+            return Vec::new();
+        }
+        quiet.split_off(quiet.len() - limit)
     }
 
     fn places(&self, request: &SubnetRequest, size: Option<u8>) -> Result<Vec<Place>, &'static str> {
@@ -211,14 +215,14 @@ impl Model {
         if places.is_empty() { Err("NoAvailablePool") } else { Ok(places) }
     }
 
-    fn hopeless(&self, place: &Place, in_use: &[InUse]) -> bool {
+    fn hopeless(&self, place: &Place, in_use: &HostUse) -> bool {
         let closed = self.settings.pools.iter().any(|pool| pool.name == place.pool && pool.closed);
         let on_link =
             |used: &InUse| used.kind == InUseKind::OnLinkV4Route && used.prefix.contains(place.base.base);
         closed || place.length < place.base.base.length() || in_use.iter().any(on_link)
     }
 
-    fn blocked(&self, base: Prefix, in_use: &[InUse], candidate: Prefix) -> bool {
+    fn blocked(&self, base: Prefix, in_use: &HostUse, candidate: Prefix) -> bool {
         let counts = |used: &InUse| match used.kind {
             InUseKind::InterfaceAddress | InUseKind::Nameserver => true,
             InUseKind::OnLinkV4Route | InUseKind::Route => !used.prefix.contains(base),
@@ -266,7 +270,7 @@ impl Model {
     }
 
     /// Best fit: the free candidate in the smallest free block, the lowest of these.
-    fn best(&self, place: &Place, in_use: &[InUse], occupied: &[&SubnetState]) -> Option<Prefix> {
+    fn best(&self, place: &Place, in_use: &HostUse, occupied: &[&SubnetState]) -> Option<Prefix> {
         let base = place.base.base;
         let free = |prefix: Prefix| !occupied.iter().any(|state| state.prefix.overlaps(prefix));
         let block = |candidate: Prefix| {

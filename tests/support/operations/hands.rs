@@ -87,7 +87,7 @@ pub fn settings(hand: &Hand, plan: &Plan) -> Result<Option<Settings>, String> {
             Err(error) => {
                 let range = range(*number);
                 let known = plan.settings().reserved_by_hand.contains(&range);
-                let meets = plan.reserved_ranges().iter().any(|other| other.meets(&range));
+                let meets = plan.reserved_by().any(|(other, _)| other.meets(&range));
                 if known || !meets { Err(format!("unreserve: {error}")) } else { Ok(None) }
             }
         },

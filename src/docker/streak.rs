@@ -1,0 +1,120 @@
+//! Requests for a subnet that come one right after another, as Docker's overlap loop sends them (P12).
+//!
+//! In that loop dockerd keeps what it got and asks again within milliseconds, one request at a time, until it gets a subnet
+//! that it takes. A network of its own begins otherwise: Engine 27 and later ask GetDefaultAddressSpaces before it, a script
+//! needs longer for each, and parallel ones meet here at one time.
+//!
+//! Promises: counts, per door, and decides nothing; what the count means is the plan's business.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::plan::prefix::Family;
+use crate::plan::request::{Space, SubnetRequest};
+
+/// The longest pause between an answer and the next request of a loop.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the requests of a loop have in common.
+type Group = (Space, Family, BTreeMap<String, String>);
+
+/// One door's count.
+#[derive(Debug, Default)]
+pub struct Streak(Mutex<Count>);
+
+#[derive(Debug, Default)]
+struct Count {
+    group: Option<Group>,
+    /// How many came in a row before the next one.
+    before: u32,
+    /// Requests that have no answer yet.
+    open: u32,
+    answered: Option<Instant>,
+}
+
+/// A request that is being answered; dropped when it is.
+#[derive(Debug)]
+pub struct Open<'a>(&'a Streak);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut count) = self.0.0.lock() {
+            count.open = count.open.saturating_sub(1);
+            count.answered = Some(Instant::now());
+        }
+    }
+}
+
+impl Streak {
+    /// A request came: how many came right before it, and what to keep until it is answered.
+    pub fn begin(&self, request: &SubnetRequest) -> (u32, Open<'_>) {
+        (self.note(request, Instant::now()), Open(self))
+    }
+
+    /// A network of its own begins.
+    pub fn interrupt(&self) {
+        if let Ok(mut count) = self.0.lock() {
+            count.group = None;
+        }
+    }
+
+    fn note(&self, request: &SubnetRequest, now: Instant) -> u32 {
+        let Ok(mut count) = self.0.lock() else { return 0 };
+        let same = count.group.as_ref().is_some_and(|(space, family, options)| {
+            (*space, *family, options) == (request.space, request.family, &request.options)
+        });
+        let at_once = count.answered.is_some_and(|at| now.saturating_duration_since(at) <= PAUSE);
+        if same && at_once && count.open == 0 {
+            count.before = count.before.saturating_add(1);
+        } else {
+            count.before = 0;
+            count.group = Some((request.space, request.family, request.options.clone()));
+        }
+        count.open += 1;
+        count.before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::request::Wanted;
+
+    fn request(option: Option<&str>) -> SubnetRequest {
+        SubnetRequest {
+            space: Space::Local,
+            family: Family::V4,
+            wanted: Wanted::Any { size: None },
+            range: None,
+            options: option.map(|word| ("key".to_owned(), word.to_owned())).into_iter().collect(),
+            pools: None,
+            in_use: Default::default(),
+            in_a_row: 0,
+            dead: Default::default(),
+        }
+    }
+
+    #[test]
+    fn p12_a_loop_asks_one_after_another_and_at_once() {
+        let streak = Streak::default();
+        let counted: Vec<u32> = (0..4).map(|_| streak.begin(&request(None)).0).collect();
+        assert_eq!(counted, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn parallel_requests_other_options_a_new_network_and_a_pause_are_no_loop() {
+        let streak = Streak::default();
+        drop(streak.begin(&request(None)));
+        let (_, first) = streak.begin(&request(None));
+        assert_eq!(streak.begin(&request(None)).0, 0, "the first one has no answer yet");
+        drop(first);
+        assert_eq!(streak.begin(&request(None)).0, 1);
+        assert_eq!(streak.begin(&request(Some("web"))).0, 0, "of another option set");
+        assert_eq!(streak.begin(&request(Some("web"))).0, 1);
+        streak.interrupt();
+        assert_eq!(streak.begin(&request(Some("web"))).0, 0, "GetDefaultAddressSpaces came between");
+        let later = Instant::now() + PAUSE + Duration::from_millis(1);
+        assert_eq!(streak.note(&request(Some("web")), later), 0, "a pause");
+    }
+}

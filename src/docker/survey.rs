@@ -1,0 +1,63 @@
+//! What this host uses, as somebody else keeps it: how a request asks for it, and how it is answered.
+//!
+//! Promises: whoever asks waits for the answer alone and holds up nobody; what is answered was true when it asked. Does not
+//! look at the host, and does not know who does.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ledger::Refusal;
+use crate::plan::error::ErrorKind;
+use crate::plan::host_use::HostUse;
+use crate::plan::prefix::Prefix;
+
+/// A question, with the bases of all pools where they have changed.
+#[derive(Debug)]
+pub struct Ask {
+    /// What is to be known of; as before if absent.
+    pub bases: Option<Box<[Prefix]>>,
+    answer: oneshot::Sender<Result<HostUse, String>>,
+}
+
+impl Ask {
+    /// Answers it.
+    pub fn answer(self, in_use: Result<HostUse, String>) {
+        // Whoever asked may have gone.
+        let _ = self.answer.send(in_use);
+    }
+}
+
+/// Where questions come out.
+pub type Surveyor = mpsc::UnboundedReceiver<Ask>;
+
+/// Where questions go in; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Survey(mpsc::UnboundedSender<Ask>);
+
+impl Survey {
+    /// Both ends.
+    pub fn new() -> (Self, Surveyor) {
+        let (questions, surveyor) = mpsc::unbounded_channel();
+        (Self(questions), surveyor)
+    }
+
+    /// The same for views, on a thread that may wait: nothing where nobody can say.
+    pub fn now(&self, bases: Option<Box<[Prefix]>>) -> HostUse {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.0.send(Ask { bases, answer }).is_ok();
+        let answered = sent.then(|| answered.blocking_recv().ok()).flatten();
+        answered.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// What this host uses now of the pools.
+    pub async fn look(&self, bases: Option<Box<[Prefix]>>) -> Result<HostUse, Refusal> {
+        let gone = || Refusal {
+            kind: ErrorKind::Unavailable,
+            text: "no subnet is chosen: nobody watches the routes of this host any more; restart gipam"
+                .to_owned(),
+        };
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Ask { bases, answer }).map_err(|_| gone())?;
+        let refused = |text| Refusal { kind: ErrorKind::Unavailable, text };
+        answered.await.map_err(|_| gone())?.map_err(refused)
+    }
+}

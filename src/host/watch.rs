@@ -1,0 +1,185 @@
+//! This machine's addresses and routes, followed: read once, then kept as the kernel tells of changes.
+//!
+//! Promises: [`Watch::catch_up`] leaves nothing out that was so before it was called: notices are queued before the kernel
+//! answers who made the change. Where notices were lost (the queue ran over) it says so, and a new watch has to begin. Only
+//! what is of interest is kept. Each call may take as long as the kernel's list is, so it is for a thread of its own.
+//! Changes nothing on the machine and needs no privilege; with `CAP_NET_ADMIN` its queue is longer.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_REPLACE, NetlinkBuffer};
+use netlink_packet_route::AddressFamily;
+use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
+
+use super::Error;
+use super::kept::{Change, Kept, Minds};
+use super::netlink::{Netlink, RTM_GETADDR, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWROUTE};
+use super::routes::Names;
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_DELADDR: u16 = 21;
+const RTM_DELROUTE: u16 = 25;
+/// A message of netlink itself: some were lost.
+const NLMSG_OVERRUN: u16 = 4;
+/// Links, addresses and routes of both families.
+const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// `IFF_UP`.
+const UP: u32 = 1;
+
+/// Room for notices: a hundred thousand of them. The kernel gives less to whoever may not force it.
+const QUEUE: usize = 64 << 20;
+/// One datagram of notices.
+const BUFFER: usize = 64 * 1024;
+/// Notices that come faster than they are read for so long count as lost.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// What is asked for at the beginning.
+const DUMPS: [(&str, u16, u16, AddressFamily); 4] = [
+    ("IPv4 addresses", RTM_GETADDR, RTM_NEWADDR, AddressFamily::Inet),
+    ("IPv6 addresses", RTM_GETADDR, RTM_NEWADDR, AddressFamily::Inet6),
+    ("IPv4 routes", RTM_GETROUTE, RTM_NEWROUTE, AddressFamily::Inet),
+    ("IPv6 routes", RTM_GETROUTE, RTM_NEWROUTE, AddressFamily::Inet6),
+];
+
+/// Whether all notices were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    All,
+    SomeLost,
+}
+
+/// A socket that hears of every change, and what was heard.
+#[derive(Debug)]
+pub struct Watch {
+    notices: Socket,
+    names: Netlink,
+    kept: Kept,
+    buffer: Vec<u8>,
+}
+
+fn failed(what: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Netlink { what, source }
+}
+
+impl Watch {
+    /// Listens, then reads everything. `minds` says which prefixes are of interest, here and later.
+    pub fn begin(minds: &dyn Fn(&IpNet) -> bool) -> Result<Self, Error> {
+        let open = || {
+            let mut notices = Socket::new(NETLINK_ROUTE)?;
+            notices.bind_auto()?;
+            if set_socket_recv_buffer_size_force(&notices, QUEUE).is_err() {
+                // What it gives is enough for usual machines, and what is lost is read again.
+                let _ = set_socket_recv_buffer_size(&notices, QUEUE);
+            }
+            for group in GROUPS {
+                notices.add_membership(group)?;
+            }
+            notices.set_non_blocking(true)?;
+            Ok((notices, Netlink::open()?, Netlink::open()?))
+        };
+        let (notices, names, mut netlink) = open().map_err(failed("changes of addresses and routes"))?;
+        let mut kept = Kept::default();
+        let ask = |index| names.interface(index);
+        for (what, get, new, family) in DUMPS {
+            let mut names = Names::new(&ask);
+            let mut each = |payload: &[u8]| match get {
+                RTM_GETADDR => kept.address(payload, minds, &mut names),
+                _ => kept.route(payload, false, minds, &mut names),
+            };
+            netlink.dump(get, new, family.into(), &mut each).map_err(failed(what))?;
+        }
+        Ok(Self { notices, names, kept, buffer: Vec::with_capacity(BUFFER) })
+    }
+
+    /// What has changed since the last call, or since the beginning of everything; none if notices were lost.
+    pub fn catch_up(&mut self, minds: &dyn Fn(&IpNet) -> bool) -> Result<Option<Vec<Change>>, Error> {
+        let read = self.read(minds)?;
+        Ok((read == Read::All).then(|| self.kept.changes()))
+    }
+
+    /// A second descriptor of the queue, to wait for notices; to read them is for [`Watch::catch_up`].
+    pub fn bell(&self) -> io::Result<OwnedFd> {
+        self.notices.as_fd().try_clone_to_owned()
+    }
+
+    /// What was seen at the beginning, if nothing was asked since.
+    pub fn begun(&mut self) -> Vec<Change> {
+        self.kept.changes()
+    }
+
+    /// The notices that wait.
+    fn read(&mut self, minds: Minds<'_>) -> Result<Read, Error> {
+        let (begun, mut count) = (Instant::now(), 0u32);
+        loop {
+            match self.receive()? {
+                Some(read) => return Ok(read),
+                None if !self.take(minds) => return Ok(Read::SomeLost),
+                None => {}
+            }
+            count = count.wrapping_add(1);
+            if count.is_multiple_of(1024) && begun.elapsed() > PATIENCE {
+                return Ok(Read::SomeLost);
+            }
+        }
+    }
+
+    /// One datagram into the buffer; else that there is none, or that some were lost.
+    fn receive(&mut self) -> Result<Option<Read>, Error> {
+        self.buffer.clear();
+        match self.notices.recv(&mut self.buffer, 0) {
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some(Read::All)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.buffer.clear();
+                Ok(None)
+            }
+            Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
+                Ok(Some(Read::SomeLost))
+            }
+            Err(error) => Err(failed("changes of addresses and routes")(error)),
+        }
+    }
+
+    /// The messages of the datagram in the buffer; whether all could be read.
+    fn take(&mut self, minds: Minds<'_>) -> bool {
+        let Self { names, kept, buffer, .. } = self;
+        let ask = |index| names.interface(index);
+        let names = &mut Names::new(&ask);
+        let mut rest = buffer.as_slice();
+        while !rest.is_empty() {
+            let Ok(message) = NetlinkBuffer::new_checked(rest) else { return false };
+            let payload = message.payload();
+            match message.message_type() {
+                RTM_NEWADDR => kept.address(payload, minds, names),
+                RTM_DELADDR => kept.address_gone(payload),
+                RTM_NEWROUTE => {
+                    kept.route(payload, message.flags() & NLM_F_REPLACE != 0, minds, names);
+                }
+                RTM_DELROUTE => kept.route_gone(payload),
+                kind @ (RTM_NEWLINK | RTM_DELLINK) => {
+                    if let Some(interface) = down(payload, kind) {
+                        kept.down(interface);
+                    }
+                }
+                NLMSG_OVERRUN => return false,
+                _ => {}
+            }
+            let length = message.length() as usize;
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        }
+        true
+    }
+}
+
+/// The interface that is down or gone. `struct ifinfomsg`: the family at byte 0 (of bridges' ports it is another one), the
+/// interface at byte 4, flags at byte 8.
+fn down(payload: &[u8], kind: u16) -> Option<u32> {
+    let word = |at: usize| Some(u32::from_ne_bytes(payload.get(at..at + 4)?.try_into().ok()?));
+    let (family, interface, flags) = (*payload.first()?, word(4)?, word(8)?);
+    (family == 0 && (kind == RTM_DELLINK || flags & UP == 0)).then_some(interface)
+}

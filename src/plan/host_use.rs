@@ -1,0 +1,263 @@
+//! What the host uses, as a choice of a subnet needs it: sorted, and merged for each base of a pool.
+//!
+//! Promises: what overlaps a prefix is found in O(log n); what blocks a base is merged once, and adding or removing a
+//! prefix changes only what it touches; a clone is cheap. One that was limited to bases says so: it holds nothing of others.
+//! Does not look at the host.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::intervals::Intervals;
+use super::prefix::Prefix;
+use super::request::{InUse, InUseKind};
+
+/// Everything in use, shared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostUse(Arc<Seen>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    entries: BTreeMap<Prefix, Vec<InUse>>,
+    /// On-link routes and nameservers, in this order: what Docker refuses a subnet for.
+    refused_for: BTreeSet<(bool, Prefix)>,
+    /// How many prefixes there are of each length, by family.
+    lengths: [BTreeMap<u8, usize>; 2],
+    /// By base: what blocks candidates inside it.
+    blocked: BTreeMap<Prefix, Intervals>,
+    /// Only what overlaps the bases of `blocked` is here.
+    limited: bool,
+}
+
+impl HostUse {
+    /// Nothing yet, and never anything that overlaps none of these bases.
+    pub fn limited_to(bases: impl IntoIterator<Item = Prefix>) -> Self {
+        let blocked = bases.into_iter().map(|base| (base, Intervals::default())).collect();
+        Self(Arc::new(Seen { blocked, limited: true, ..Seen::default() }))
+    }
+
+    /// Whether everything is here that can block this base.
+    pub fn knows(&self, base: Prefix) -> bool {
+        !self.0.limited || self.0.blocked.contains_key(&base)
+    }
+
+    /// Whether this prefix is of interest here.
+    pub fn minds(&self, prefix: Prefix) -> bool {
+        !self.0.limited || touching(&self.0.blocked, prefix).next().is_some()
+    }
+
+    /// One more thing in use; the same twice stands twice.
+    pub fn add(&mut self, used: InUse) {
+        if !self.minds(used.prefix) {
+            return;
+        }
+        let seen = Arc::make_mut(&mut self.0);
+        let bases: Vec<Prefix> = touching(&seen.blocked, used.prefix).collect();
+        for base in bases.into_iter().filter(|base| blocks(&used, *base)) {
+            if let Some(blocked) = seen.blocked.get_mut(&base) {
+                blocked.insert(used.prefix.first(), used.prefix.last());
+            }
+        }
+        let here = seen.entries.entry(used.prefix).or_default();
+        if here.is_empty() {
+            let lengths = &mut seen.lengths[used.prefix.family() as usize];
+            *lengths.entry(used.prefix.length()).or_default() += 1;
+        }
+        if let Some(name) = refused_for(&used) {
+            seen.refused_for.insert((name, used.prefix));
+        }
+        here.push(used);
+    }
+
+    /// One of what is equal to this has gone.
+    pub fn remove(&mut self, used: &InUse) {
+        let prefix = used.prefix;
+        if !self.0.entries.get(&prefix).is_some_and(|here| here.contains(used)) {
+            return;
+        }
+        let seen = Arc::make_mut(&mut self.0);
+        if let Some(here) = seen.entries.get_mut(&prefix) {
+            if let Some(at) = here.iter().position(|other| other == used) {
+                here.remove(at);
+            }
+            if let Some(name) = refused_for(used)
+                && !here.iter().any(|other| refused_for(other) == Some(name))
+            {
+                seen.refused_for.remove(&(name, prefix));
+            }
+            if here.is_empty() {
+                seen.entries.remove(&prefix);
+                let lengths = &mut seen.lengths[prefix.family() as usize];
+                if let Some(count) = lengths.get_mut(&prefix.length()) {
+                    *count -= 1;
+                    if *count == 0 {
+                        lengths.remove(&prefix.length());
+                    }
+                }
+            }
+        }
+        let bases: Vec<Prefix> = touching(&seen.blocked, prefix).collect();
+        for base in bases.into_iter().filter(|base| blocks(used, *base)) {
+            let covered = seen.over(prefix).any(|other| blocks(other, base));
+            let again: Vec<Prefix> = if covered { Vec::new() } else { seen.inside(prefix).collect() };
+            if let Some(blocked) = seen.blocked.get_mut(&base).filter(|_| !covered) {
+                blocked.cut(prefix.first(), prefix.last());
+                again.iter().for_each(|other| blocked.insert(other.first(), other.last()));
+            }
+        }
+    }
+
+    /// What contains this prefix, or is equal, the nearest first.
+    pub(super) fn over(&self, prefix: Prefix) -> impl Iterator<Item = &InUse> {
+        self.0.over(prefix)
+    }
+
+    /// What lies in this prefix, or is equal, in ascending order.
+    pub(super) fn inside(&self, prefix: Prefix) -> impl Iterator<Item = &InUse> {
+        let last = Prefix::new(prefix.family(), prefix.last(), prefix.family().bits());
+        self.0.entries.range(prefix..=last).flat_map(|(_, here)| here)
+    }
+
+    /// What Docker refuses a subnet for that it did not ask for itself: on-link routes, then nameservers.
+    pub(super) fn refused_for(&self) -> impl Iterator<Item = &InUse> {
+        let here = |(name, prefix): &(bool, Prefix)| {
+            let of_kind = *name;
+            let all = self.0.entries.get(prefix).into_iter().flatten();
+            all.filter(move |used| refused_for(used) == Some(of_kind))
+        };
+        self.0.refused_for.iter().flat_map(here)
+    }
+
+    /// Everything, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = &InUse> {
+        self.0.entries.values().flatten()
+    }
+
+    /// The first that blocks candidates inside a base.
+    pub(super) fn first_in(&self, base: Prefix) -> Option<&InUse> {
+        self.over(base).chain(self.inside(base)).find(|used| blocks(used, base))
+    }
+
+    /// What blocks candidates inside a base, merged.
+    pub(super) fn blocked(&self, base: Prefix) -> Cow<'_, Intervals> {
+        if let Some(blocked) = self.0.blocked.get(&base) {
+            return Cow::Borrowed(blocked);
+        }
+        let mut merged = Intervals::default();
+        let inside = self.inside(base).filter(|used| used.prefix != base);
+        for used in self.over(base).chain(inside).filter(|used| blocks(used, base)) {
+            merged.insert(used.prefix.first(), used.prefix.last());
+        }
+        Cow::Owned(merged)
+    }
+}
+
+/// Whether Docker compares with it (P12), and whether it is a nameserver.
+const fn refused_for(used: &InUse) -> Option<bool> {
+    match used.kind {
+        InUseKind::OnLinkV4Route => Some(false),
+        InUseKind::Nameserver => Some(true),
+        InUseKind::InterfaceAddress | InUseKind::Route => None,
+    }
+}
+
+/// A route over the whole pool is how pools are routed; it does not count inside it.
+fn blocks(used: &InUse, base: Prefix) -> bool {
+    let one_address = matches!(used.kind, InUseKind::InterfaceAddress | InUseKind::Nameserver);
+    base.overlaps(used.prefix) && (one_address || !used.prefix.contains(base))
+}
+
+/// The bases, which do not overlap each other, that share an address with a prefix.
+fn touching<V>(bases: &BTreeMap<Prefix, V>, prefix: Prefix) -> impl Iterator<Item = Prefix> {
+    let around = bases.range(..=prefix).next_back().map(|(base, _)| *base);
+    let around = around.filter(|base| base.contains(prefix) && *base != prefix);
+    let last = Prefix::new(prefix.family(), prefix.last(), prefix.family().bits());
+    around.into_iter().chain(bases.range(prefix..=last).map(|(base, _)| *base))
+}
+
+impl Seen {
+    fn over(&self, prefix: Prefix) -> impl Iterator<Item = &InUse> {
+        let lengths = &self.lengths[prefix.family() as usize];
+        let wider = lengths.range(..=prefix.length()).rev();
+        let around = wider.map(move |(length, _)| Prefix::new(prefix.family(), prefix.first(), *length));
+        around.filter_map(|prefix| self.entries.get(&prefix)).flatten()
+    }
+
+    /// The prefixes in this one, itself not among them.
+    fn inside(&self, prefix: Prefix) -> impl Iterator<Item = Prefix> {
+        let last = Prefix::new(prefix.family(), prefix.last(), prefix.family().bits());
+        self.entries.range(prefix..=last).map(|(other, _)| *other).filter(move |other| *other != prefix)
+    }
+}
+
+impl FromIterator<InUse> for HostUse {
+    fn from_iter<T: IntoIterator<Item = InUse>>(all: T) -> Self {
+        let mut here = Self::default();
+        all.into_iter().for_each(|used| here.add(used));
+        here
+    }
+}
+
+impl From<Vec<InUse>> for HostUse {
+    fn from(all: Vec<InUse>) -> Self {
+        all.into_iter().collect()
+    }
+}
+
+impl<const N: usize> From<[InUse; N]> for HostUse {
+    fn from(all: [InUse; N]) -> Self {
+        all.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::prefix::Family;
+    use proptest::prelude::*;
+
+    fn used(offset: u128, length: u8, kind: u8) -> InUse {
+        let prefix = Prefix::new(Family::V4, (10 << 24) + offset, length);
+        let kind = match kind {
+            0 => InUseKind::Route,
+            1 => InUseKind::OnLinkV4Route,
+            _ => InUseKind::InterfaceAddress,
+        };
+        let prefix = if kind == InUseKind::InterfaceAddress {
+            Prefix::new(Family::V4, prefix.first(), 32)
+        } else {
+            prefix
+        };
+        InUse { prefix, kind, text: format!("{prefix}") }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_change_by_change_is_what_would_be_seen_anew(
+            ops in prop::collection::vec((any::<bool>(), 0u128..64, 20u8..=32, 0u8..3), 1..60),
+        ) {
+            let bases = ["10.0.0.0/28", "10.0.0.32/27"].map(|text| Prefix::parse(text).unwrap());
+            let mut limited = HostUse::limited_to(bases);
+            let mut all: Vec<InUse> = Vec::new();
+            for (add, offset, length, kind) in ops {
+                if add || all.is_empty() {
+                    let used = used(offset, length, kind);
+                    limited.add(used.clone());
+                    all.push(used);
+                } else {
+                    let gone = all.remove(usize::try_from(offset).unwrap() % all.len());
+                    limited.remove(&gone);
+                }
+                let whole: HostUse = all.iter().cloned().collect();
+                for base in bases {
+                    prop_assert_eq!(limited.blocked(base), whole.blocked(base));
+                    prop_assert_eq!(limited.over(base).count(), whole.over(base).count());
+                    prop_assert!(limited.knows(base));
+                }
+                prop_assert!(!limited.knows(Prefix::parse("10.0.0.16/28").unwrap()));
+                let kept = all.iter().filter(|used| bases.iter().any(|base| base.overlaps(used.prefix)));
+                prop_assert_eq!(limited.iter().count(), kept.count(), "nothing of others is kept");
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! THE ROUTES OF THIS HOST, followed: a daemon in a network namespace of its own, among routes that come and go.
+//!
+//! Promises: what a person adds before a request is passed over by it; what has gone is offered again; very many routes, also
+//! while they change, hold up nobody. `GIPAM_ROUTES=1000000 cargo test --test routes` takes as many; the test of each day takes
+//! fewer. Nothing of the machine is touched. Without the tools, or the right to make namespaces, the test says so; where `CI` is
+//! set it fails.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs, reason = "a test")]
+
+#[path = "support/daemon.rs"]
+mod daemon;
+#[path = "support/http.rs"]
+mod http;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use daemon::{Daemon, House};
+use serde_json::json;
+
+const INSIDE: &str = "GIPAM_TEST_INSIDE_NAMESPACE";
+const DONE: &str = "DONE INSIDE";
+
+/// Runs this very test in namespaces of its own for the network and for mounts.
+fn inside(test: &str, body: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        body();
+        return println!("{DONE}");
+    }
+    let script = "set -e
+mount --bind \"$1/resolv.conf\" /etc/resolv.conf
+ip link set lo up
+ip link add eth7 type veth peer name peer7
+ip link set peer7 up
+ip link set eth7 up
+exec \"$0\" --exact \"$2\" --nocapture";
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("resolv.conf"), "").unwrap();
+    let mut unshare = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        unshare.arg("--map-root-user");
+    }
+    unshare.args(["--net", "--mount", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
+    let output = unshare.arg(directory.path()).arg(test).env(INSIDE, "1").output();
+    let text = output.as_ref().map_or_else(ToString::to_string, |output| {
+        String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
+    });
+    let good = output.is_ok_and(|output| output.status.success()) && text.contains(DONE);
+    assert!(good || !text.contains("panicked"), "inside the namespace:\n{text}");
+    let not_run = "NOT RUN: needs util-linux and iproute2, and the right to make namespaces";
+    assert!(good || std::env::var_os("CI").is_none(), "{not_run}:\n{text}");
+    if good { print!("{text}") } else { eprintln!("{not_run}:\n{text}") }
+}
+
+fn ip(words: &str) {
+    let output = Command::new("ip").args(words.split(' ')).output().unwrap();
+    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Lines for `ip -batch`.
+fn batch(lines: impl Iterator<Item = String>) {
+    let mut child = Command::new("ip").args(["-force", "-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut all = String::new();
+    lines.for_each(|line| all.extend([&line, "\n"]));
+    child.stdin.take().unwrap().write_all(all.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+const POOL: &str = "[gc]\nengine = \"\"\n[[pool]]\nname = \"a\"\nv4 = { base = \"10.9.0.0/16\", size = 24 }\n\
+    v6 = { base = \"2001:db8:9::/48\", size = 64 }\n";
+
+/// The subnet that would be given now, given back at once.
+fn next(daemon: &Daemon, v6: bool) -> String {
+    let mut wire = daemon.wire();
+    let (id, prefix) = wire.subnet(v6);
+    // Used, so that it is no storm; and released without cooling.
+    wire.release_pool(&id);
+    prefix
+}
+
+fn house() -> House {
+    House::with_toml(&format!("subnet_cooling = \"0\"\nstorm_limit = 0\n{POOL}"))
+}
+
+#[test]
+fn p12_a_request_sees_whatever_came_before_it() {
+    inside("p12_a_request_sees_whatever_came_before_it", || {
+        ip("route add 10.9.0.0/24 dev eth7");
+        let house = house();
+        let daemon = house.start();
+        assert_eq!(next(&daemon, false), "10.9.1.0/24", "a route from before the start");
+        for (come, gone, v6, passed) in [
+            ("route add 10.9.1.0/24 dev eth7", "route del 10.9.1.0/24 dev eth7", false, "10.9.2.0/24"),
+            ("address add 10.9.1.7/32 dev eth7", "address del 10.9.1.7/32 dev eth7", false, "10.9.2.0/24"),
+            ("address add 10.9.1.7/22 dev eth7", "address del 10.9.1.7/22 dev eth7", false, "10.9.4.0/24"),
+            (
+                "-6 address add 2001:db8:9::7/64 dev eth7 nodad",
+                "-6 address del 2001:db8:9::7/64 dev eth7",
+                true,
+                "2001:db8:9:1::/64",
+            ),
+            (
+                "-6 route add 2001:db8:9::/63 dev eth7",
+                "-6 route del 2001:db8:9::/63 dev eth7",
+                true,
+                "2001:db8:9:2::/64",
+            ),
+        ] {
+            for _ in 0..20 {
+                ip(come);
+                assert_eq!(next(&daemon, v6), passed, "{come}");
+                ip(gone);
+                let free = if v6 { "2001:db8:9::/64" } else { "10.9.1.0/24" };
+                assert_eq!(next(&daemon, v6), free, "{gone}");
+            }
+        }
+        // Replaced: the old one is forgotten with the new one.
+        ip("route add 10.9.1.0/24 dev eth7");
+        ip("route replace 10.9.1.0/24 dev peer7");
+        assert_eq!(next(&daemon, false), "10.9.2.0/24");
+        ip("route del 10.9.1.0/24");
+        assert_eq!(next(&daemon, false), "10.9.1.0/24");
+        // Several routes to one prefix: the last one counts.
+        ip("route add 10.9.1.0/24 dev eth7 metric 5");
+        ip("route add 10.9.1.0/24 dev peer7 metric 6");
+        ip("route del 10.9.1.0/24 dev eth7 metric 5");
+        assert_eq!(next(&daemon, false), "10.9.2.0/24");
+        // The kernel says nothing of the IPv4 routes of an interface that goes down.
+        ip("link set peer7 down");
+        assert_eq!(next(&daemon, false), "10.9.1.0/24");
+        std::fs::write("/etc/resolv.conf", "nameserver 10.9.1.53\n").unwrap();
+        assert_eq!(next(&daemon, false), "10.9.2.0/24", "a nameserver");
+        std::fs::write("/etc/resolv.conf", "").unwrap();
+        assert_eq!(next(&daemon, false), "10.9.1.0/24");
+    });
+}
+
+#[test]
+fn p12_a_pool_that_comes_by_a_reload_is_looked_at_too() {
+    inside("p12_a_pool_that_comes_by_a_reload_is_looked_at_too", || {
+        ip("route add 10.77.0.0/24 dev eth7");
+        let house = house();
+        let daemon = house.start();
+        next(&daemon, false);
+        let new = "subnet_cooling = \"0\"\nstorm_limit = 0\n[gc]\nengine = \"\"\n[[pool]]\nname = \"b\"\n\
+            v4 = { base = \"10.77.0.0/16\", size = 24 }\n";
+        house.configure(new);
+        house.json(&["reload"]);
+        assert_eq!(next(&daemon, false), "10.77.1.0/24");
+        let explained = house.json(&["explain", "--pool", "b"]);
+        assert!(explained.to_string().contains("10.77.0.0/24 dev eth7"), "{explained}");
+    });
+}
+
+/// Peak resident memory of the daemon, KiB.
+fn peak(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() - 1) * percent / 100]
+}
+
+#[test]
+fn very_many_routes_that_change_hold_up_nobody() {
+    inside("very_many_routes_that_change_hold_up_nobody", || {
+        let many: u32 = std::env::var("GIPAM_ROUTES").map_or(20_000, |text| text.parse().unwrap());
+        let house = house();
+        let daemon = house.start();
+        next(&daemon, false);
+        let quiet = peak(&daemon);
+        let route = |n: u32| format!("20.{}.{}.{}/32 dev eth7", n >> 16, n >> 8 & 255, n & 255);
+        batch((0..many).map(|n| format!("route add {}", route(n))));
+        let house_again = house;
+        drop(daemon);
+        let daemon = house_again.start();
+        next(&daemon, false);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let some = || 0..many.min(5_000);
+                    batch(some().map(|n| format!("route del {}", route(n))));
+                    batch(some().map(|n| format!("route add {}", route(n))));
+                }
+            });
+            let others = scope.spawn(|| {
+                let mut wire = daemon.wire();
+                let mut times = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    let begun = Instant::now();
+                    wire.call("IpamDriver.GetCapabilities", "");
+                    times.push(begun.elapsed());
+                }
+                percentile(times, 99)
+            });
+            let mut wire = daemon.wire();
+            let mut times = Vec::new();
+            for _ in 0..300 {
+                let begun = Instant::now();
+                let (id, _) = wire.subnet(false);
+                times.push(begun.elapsed());
+                wire.release_pool(&id);
+            }
+            over.store(true, Ordering::Relaxed);
+            let (others, grown) = (others.join().unwrap(), peak(&daemon).saturating_sub(quiet));
+            let (middle, most) = (percentile(times.clone(), 50), percentile(times, 99));
+            println!(
+                "{many} routes that change: RequestPool {middle:?} (p99 {most:?}), others' p99 {others:?}, {grown} KiB more"
+            );
+            // Far above what is seen, and far below a list of all routes for each request.
+            assert!(middle < Duration::from_millis(20), "{middle:?}");
+            assert!(others < Duration::from_millis(100), "{others:?}");
+            assert!(grown < 16 * 1024, "{grown} KiB more memory");
+        });
+        let said = json!({"AddressSpace": "local", "Pool": "", "V6": false});
+        daemon.wire().ok("RequestPool", &said);
+    });
+}
