@@ -20,6 +20,8 @@ use super::subnet::Subnet;
 
 /// Docker asks for the second half of an endpoint at once.
 const MOMENTS: Millis = 5_000;
+/// The time of day, which dates the refusal, may be off by less than this from the plan's, which dates the lease.
+const OFF: Millis = 1_000;
 /// With more leases than this, a subnet is not searched by name.
 const SEARCHED: usize = 4_096;
 
@@ -79,7 +81,7 @@ impl Plan {
             record.leased
                 && record.kind == Kind::Endpoint
                 && (record.name == half.name && record.mac == Some(half.mac))
-                && (half.at.saturating_sub(MOMENTS)..=half.at).contains(&record.since)
+                && (half.at.saturating_sub(MOMENTS)..half.at.saturating_add(OFF)).contains(&record.since)
         };
         if subnet.addresses.leased() > SEARCHED {
             return None;
