@@ -30,15 +30,15 @@ const CASES: [Case; 15] = [
     Case { name: "pool-v6", standing: [100, 10_000], budget: 55_500, growth: 1.7 },
     Case { name: "books", standing: [100, 10_000], budget: 57_000, growth: 1.7 },
     // What is refused, and what is asked of very many pools: flat, and far below 100 us.
-    Case { name: "full", standing: [256, 65_536], budget: 100_000, growth: 2.0 },
-    Case { name: "full-cooling", standing: [256, 65_536], budget: 100_000, growth: 2.0 },
+    Case { name: "full", standing: [256, 65_536], budget: 6_600, growth: 1.3 },
+    Case { name: "full-cooling", standing: [256, 65_536], budget: 7_000, growth: 1.3 },
     Case { name: "full-used", standing: [256, 16_384], budget: 100_000, growth: 2.0 },
-    Case { name: "exact", standing: [256, 65_536], budget: 100_000, growth: 2.0 },
-    Case { name: "addresses", standing: [256, 65_536], budget: 100_000, growth: 2.0 },
-    Case { name: "gateway", standing: [256, 65_536], budget: 100_000, growth: 2.0 },
-    Case { name: "gateway-released", standing: [256, 65_536], budget: 100_000, growth: 2.0 },
-    Case { name: "pools", standing: [100, 10_000], budget: 100_000, growth: 2.0 },
-    Case { name: "pools-full", standing: [100, 10_000], budget: 100_000, growth: 2.0 },
+    Case { name: "exact", standing: [256, 65_536], budget: 12_700, growth: 1.8 },
+    Case { name: "addresses", standing: [256, 65_536], budget: 5_100, growth: 1.3 },
+    Case { name: "gateway", standing: [256, 65_536], budget: 4_600, growth: 1.3 },
+    Case { name: "gateway-released", standing: [256, 65_536], budget: 7_600, growth: 2.0 },
+    Case { name: "pools", standing: [100, 10_000], budget: 25_400, growth: 1.3 },
+    Case { name: "pools-full", standing: [100, 10_000], budget: 26_000, growth: 1.3 },
 ];
 
 /// Runs every case; prints a line for each, and a sum.

@@ -7,6 +7,7 @@ use std::io;
 
 use gipam::plan::Plan;
 use gipam::plan::change::{Change, Kind, Marks, Record, Serial, SubnetState};
+use gipam::plan::host_use::HostUse;
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::{
     AddressRequest, Context, InUse, InUseKind, Reply, Request, Space, SubnetRequest, Wanted,
@@ -116,7 +117,7 @@ fn pools_of(pools: u64, subnets: u64, standing: Standing) -> Plan {
     plan
 }
 
-fn request(wanted: Wanted, in_use: Vec<InUse>) -> Request {
+fn request(wanted: Wanted, in_use: HostUse) -> Request {
     Request::Subnet(SubnetRequest {
         space: Space::Local,
         family: Family::V4,
@@ -124,14 +125,14 @@ fn request(wanted: Wanted, in_use: Vec<InUse>) -> Request {
         range: None,
         options: Default::default(),
         pools: None,
-        in_use: in_use.into(),
+        in_use,
         in_a_row: 0,
         dead: Default::default(),
     })
 }
 
 fn any(size: Option<u8>) -> Request {
-    request(Wanted::Any { size }, Vec::new())
+    request(Wanted::Any { size }, HostUse::default())
 }
 
 /// A host that uses all of the pool, by so many routes.
@@ -141,12 +142,15 @@ fn used(routes: u64) -> Request {
         let prefix = Prefix::new(Family::V4, (10 << 24) + (u128::from(n) << (32 - length)), length);
         InUse { prefix, kind: InUseKind::Route, text: format!("{prefix} dev eth0") }
     };
-    request(Wanted::Any { size: None }, (0..routes).map(route).collect())
+    // As the daemon keeps it: merged once, not at each request.
+    let mut in_use = HostUse::limited_to([Prefix::new(Family::V4, 10 << 24, 8)]);
+    (0..routes).map(route).for_each(|used| in_use.add(used));
+    request(Wanted::Any { size: None }, in_use)
 }
 
 /// All of 10.0.0.0/8 by number.
 fn exact() -> Request {
-    request(Wanted::Exact(Prefix::new(Family::V4, 10 << 24, 8)), Vec::new())
+    request(Wanted::Exact(Prefix::new(Family::V4, 10 << 24, 8)), HostUse::default())
 }
 
 /// A subnet in which so many addresses were used: all leased, or all but the gateway released and pinned.
@@ -155,7 +159,7 @@ fn one_subnet(leases: u64, released: bool) -> Plan {
     plan.advance(NOW);
     let length = 32 - leases.ilog2() as u8;
     let prefix = Prefix::new(Family::V4, 10 << 24, length);
-    let request = request(Wanted::Exact(prefix), Vec::new());
+    let request = request(Wanted::Exact(prefix), HostUse::default());
     let serial: Serial = 1;
     let decision = plan.decide(&request, Context { now: NOW, random: 1 });
     decision.changes.iter().for_each(|change| plan.apply(change));
