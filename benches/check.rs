@@ -32,7 +32,7 @@ const CASES: [Case; 15] = [
     // What is refused, and what is asked of very many pools: flat, and far below 100 us.
     Case { name: "full", standing: [256, 65_536], budget: 6_600, growth: 1.3 },
     Case { name: "full-cooling", standing: [256, 65_536], budget: 7_000, growth: 1.3 },
-    Case { name: "full-used", standing: [256, 16_384], budget: 100_000, growth: 2.0 },
+    Case { name: "full-used", standing: [256, 16_384], budget: 17_000, growth: 1.3 },
     Case { name: "exact", standing: [256, 65_536], budget: 12_700, growth: 1.8 },
     Case { name: "addresses", standing: [256, 65_536], budget: 5_100, growth: 1.3 },
     Case { name: "gateway", standing: [256, 65_536], budget: 4_600, growth: 1.3 },

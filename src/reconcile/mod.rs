@@ -18,6 +18,7 @@ mod events;
 mod findings;
 mod meters;
 mod networks;
+mod noted;
 mod patience;
 mod run;
 mod suspects;

@@ -46,7 +46,7 @@ const ANOTHERS: &str = "A subnet that this Engine does not know may be another E
 const AT_ONCE: &str = "gipam gc --apply frees what is proven dead at once";
 
 /// Names that were noted already, by serial and address.
-type Noted = BTreeMap<(Serial, u128), (u64, Shown)>;
+pub(super) type Noted = BTreeMap<(Serial, u128), (u64, Shown)>;
 
 /// Compares books and Engine, as long as the daemon lives.
 pub struct Reconciler {
@@ -60,11 +60,11 @@ pub struct Reconciler {
     meters: Arc<Meters>,
     callers: Arc<Callers>,
     suspects: Suspects,
-    noted: Noted,
+    pub(super) noted: Noted,
     /// What the Engine calls the networks.
-    called: Networks,
+    pub(super) called: Networks,
     /// Addresses that were reported as doubled, with their leases.
-    reported: BTreeSet<Key>,
+    pub(super) reported: BTreeSet<Key>,
     clock: Clock,
     patience: Patience,
     /// A request came.
@@ -349,47 +349,6 @@ impl Reconciler {
         if let Err(refusal) = self.ledger.ask(Request::Repair(Box::new(repair))).await {
             tracing::warn!("repair: {refusal}");
         }
-    }
-
-    /// Writes down what the Engine calls the holders and their networks, where that is new.
-    async fn note(&mut self, names: Vec<Repair>, networks: &Networks) {
-        let mut noted = Noted::new();
-        self.called.clear();
-        for repair in names {
-            if let Repair::NameNetwork { serial, generation, network } = &repair {
-                self.called.insert(*serial, (*generation, network.clone()));
-                let known =
-                    networks.get(serial).is_some_and(|(of, name)| (of, name) == (generation, network));
-                if !known {
-                    self.ask(repair).await;
-                }
-                continue;
-            }
-            let Repair::Name { serial, address, generation, shown } = &repair else { continue };
-            let value = (*generation, shown.clone());
-            let known = self.noted.get(&(*serial, *address)) == Some(&value);
-            noted.insert((*serial, *address), value);
-            if !known {
-                self.ask(repair).await;
-            }
-        }
-        self.noted = noted;
-    }
-
-    /// Writes down that one address is at two endpoints, once for as long as it is so.
-    async fn report(&mut self, look: &Look) {
-        let mut reported = BTreeSet::new();
-        for one in &look.doubled {
-            let address = one.prefix.address(one.address);
-            let Some(key @ (serial, _, generation)) = one.key else { continue };
-            if !self.reported.contains(&key) {
-                tracing::error!("repair: {address} of {} is in use twice: {}", one.prefix, one.holders());
-                let evidence = one.holders().into();
-                self.ask(Repair::Doubled { serial, address: one.address, generation, evidence }).await;
-            }
-            reported.insert(key);
-        }
-        self.reported = reported;
     }
 
     /// Frees what has been dead for the grace time, or, when a person asks, what is proven. That this Engine does not know
