@@ -206,6 +206,26 @@ fn a_source_that_is_not_whole_books_of_our_time_replaces_nothing() {
     assert!(left.iter().all(|name| !name.contains("restoring") && !name.contains("replaced")), "{left:?}");
 }
 
+/// Such a copy opens, loads and counts as if nothing were wrong: only the check page by page finds it.
+#[test]
+fn a_copy_whose_index_lacks_rows_replaces_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
+    books(&copy, 0..3, false);
+    books(&at, 100..101, false);
+    let hand = rusqlite::Connection::open(&copy).unwrap();
+    hand.execute_batch(
+        "CREATE INDEX by_hand ON history (seq) WHERE seq < 0;
+         PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = 'CREATE INDEX by_hand ON history (seq)' WHERE name = 'by_hand';",
+    )
+    .unwrap();
+    drop(hand);
+    let refused = put_back(&copy, &at).unwrap_err().to_string();
+    assert!(refused.contains("by_hand"), "{refused}");
+    assert_eq!(held(&at), 1);
+}
+
 #[test]
 fn what_is_not_books_is_not_replaced_either() {
     let place = tempfile::tempdir().unwrap();

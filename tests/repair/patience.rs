@@ -4,6 +4,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gipam::clock::{Clock, Moment};
 use gipam::docker::Callers;
 use gipam::ledger;
 use gipam::plan::Plan;
@@ -65,4 +66,27 @@ async fn a_grace_time_of_a_second_frees_a_second_after_the_first_look_that_count
     // the task's own look is due at this moment, too
     world.look().await;
     assert_eq!(held(), 0);
+}
+
+/// Of a lease that is seconds old, repair sees nothing that counts, whatever the time of day is then.
+#[tokio::test]
+async fn a_time_of_day_that_steps_ahead_makes_no_grant_old_enough_to_be_freed() {
+    clock!(STEADY, steady);
+    clock!(AHEAD, ahead);
+    let moment = || Moment { wall: steady() + ahead() - START, steady: steady() };
+    let world = World::by(Clock::new(moment), true, 1_000);
+    let id = world.subnet(None).await.unwrap();
+    world.lease(&id, None, 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[]);
+    for step in [1, 7_200_000, 86_400_000, 31_536_000_000] {
+        later(&AHEAD, step);
+        later(&STEADY, 2_000);
+        world.handle.look(true).await.unwrap();
+        assert_eq!(world.leases().len(), 1, "{step} ms ahead");
+    }
+    later(&STEADY, 60_000);
+    world.handle.look(true).await.unwrap();
+    later(&STEADY, 2_000);
+    world.look().await;
+    assert_eq!(world.leases().len(), 0, "a minute later two looks are enough");
 }

@@ -163,13 +163,17 @@ impl World {
     }
 
     pub fn patient(now: fn() -> u64, only_engine: bool, grace: u64) -> Self {
+        Self::by(clock_of(now), only_engine, grace)
+    }
+
+    pub fn by(clock: Clock, only_engine: bool, grace: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("books.db");
         let mut books = Books::open(&path).unwrap();
         books.put_settings(&pool()).unwrap();
         books.commit().unwrap();
         let (ledger, _thread) =
-            ledger::start(Plan::new(pool()), books, clock_of(now), Box::new(drop), |_| {}).unwrap();
+            ledger::start(Plan::new(pool()), books, clock.clone(), Box::new(drop), |_| {}).unwrap();
         let (shown, containers) = <(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>)>::default();
         let info = Arc::new(Mutex::new(json!({"ID": "engine", "DockerRootDir": "/var/lib/docker"})));
         let outlived = Arc::new(Mutex::new(Some(false)));
@@ -192,7 +196,7 @@ impl World {
             Box::new(move |_| *seen.lock().unwrap()),
         ));
         let (handle, task) =
-            Reconciler::new(settings, drivers, ledger.clone(), path.clone(), callers.clone(), clock_of(now));
+            Reconciler::new(settings, drivers, ledger.clone(), path.clone(), callers.clone(), clock);
         let task = tokio::spawn(task.unwrap().run());
         Self {
             _directory: directory,
