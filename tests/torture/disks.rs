@@ -67,7 +67,7 @@ fn fill_and_empty(kibibytes: u32, rounds: u64) -> [u64; 2] {
         let held = |it: &crate::journal::Lease| it.owner == 0 && it.state == State::Held && !it.gateway;
         let word = journal.book().leases.iter().find(|(_, it)| held(it)).map(|(word, _)| word.clone());
         let released = word.is_some_and(|word| client.release(&word) == Outcome::Unknown);
-        assert!(!released || client.reasons[0].contains("is kept"), "{:?}", client.reasons);
+        assert!(!released || client.reasons[0].contains("keeps the release"), "{:?}", client.reasons);
         fs::remove_file(&ballast).unwrap();
         until("what was kept is carried out", || {
             let found = crate::books::plan(&books).ok()?;
