@@ -266,7 +266,7 @@ impl<'a> World<'a> {
         );
     }
 
-    /// Waits until no differences between the books and the Engine; how long it took.
+    /// Waits until books and Engine agree; how long it took.
     pub fn until_agree(&self, limit: Duration) -> Duration {
         let start = Instant::now();
         let mut last = self.compare();
