@@ -206,7 +206,8 @@ impl Driver {
         }
     }
 
-    /// An explicit request may replace what is proven dead, and an identified holder may replace its own dead lease.
+    /// An explicit request may replace what is proven dead, and an identified holder may replace its own dead lease. Where
+    /// gipam chooses a subnet, those of the Engine's other networks are passed over.
     fn with_proofs(&self, asked: PlanRequest) -> PlanRequest {
         let dead = || self.proofs.read().map(|proofs| proofs.clone()).unwrap_or_default();
         match asked {
@@ -214,9 +215,7 @@ impl Driver {
                 let half = self.halves.of(&request);
                 PlanRequest::Address(AddressRequest { dead: dead(), half, ..request })
             }
-            PlanRequest::Subnet(request) if matches!(request.wanted, Wanted::Exact(_)) => {
-                PlanRequest::Subnet(SubnetRequest { dead: dead(), ..request })
-            }
+            PlanRequest::Subnet(request) => PlanRequest::Subnet(SubnetRequest { dead: dead(), ..request }),
             other => other,
         }
     }

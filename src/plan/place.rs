@@ -4,13 +4,14 @@
 //! dockerd refuses whatever overlaps it (P12). Does not choose.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::Plan;
 use super::host_use::HostUse;
 use super::intervals::Intervals;
 use super::pool_spaces::PoolSpace;
 use super::prefix::Prefix;
-use super::request::{InUse, InUseKind};
+use super::request::{Dead, InUse, InUseKind};
 use super::settings::PoolSettings;
 use super::subnet::usable;
 
@@ -51,13 +52,15 @@ pub(super) struct Blocked<'a> {
     whole: Option<&'a InUse>,
     /// Reservations of the family.
     reserved: &'a Intervals,
+    /// Subnets of the Engine's networks that are not in the books.
+    strangers: &'a BTreeSet<Prefix>,
 }
 
 impl<'a> Blocked<'a> {
-    pub(super) fn new(base: Prefix, host: &'a HostUse, plan: &'a Plan) -> Self {
+    pub(super) fn new(base: Prefix, host: &'a HostUse, dead: &'a Dead, plan: &'a Plan) -> Self {
         let whole = host.over(base).find(|used| used.kind == InUseKind::OnLinkV4Route);
         let reserved = &plan.reserved[base.family() as usize];
-        Self { in_use: host.blocked(base), host, base, whole, reserved }
+        Self { in_use: host.blocked(base), host, base, whole, reserved, strangers: &dead.strangers }
     }
 
     /// What the host uses inside the base, as a person knows it.
@@ -86,6 +89,21 @@ impl<'a> Blocked<'a> {
             return Some(if whole { beyond.last() } else { beyond.first() - 1 });
         }
         let (first, last) = (candidate.first(), candidate.last());
-        self.in_use.overlapping(first, last).map(|(_, end)| end).max()
+        let in_use = self.in_use.overlapping(first, last).map(|(_, end)| end).max();
+        in_use.max(self.stranger_at(candidate).map(Prefix::last))
+    }
+
+    /// The largest subnet of a stranger that overlaps this candidate. One over the whole base does not count, as with routes.
+    fn stranger_at(&self, candidate: Prefix) -> Option<Prefix> {
+        if self.strangers.is_empty() {
+            return None;
+        }
+        let (family, first, bits) = (candidate.family(), candidate.first(), candidate.family().bits());
+        let around =
+            (self.base.length() + 1..=candidate.length()).map(|length| Prefix::new(family, first, length));
+        let covering = around.into_iter().find(|prefix| self.strangers.contains(prefix));
+        let inside =
+            || self.strangers.range(candidate..=Prefix::new(family, candidate.last(), bits)).next_back();
+        covering.or_else(|| inside().copied())
     }
 }

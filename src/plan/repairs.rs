@@ -30,6 +30,8 @@ pub struct Dead {
     pub holders: BTreeMap<(Serial, u128), (u64, Shown)>,
     /// What the Engine calls the networks, by serial, with the generation of the grant.
     pub networks: BTreeMap<Serial, (u64, Box<str>)>,
+    /// Subnets of networks that the Engine has and the books do not hold: of lost books, or of other IPAM drivers.
+    pub strangers: BTreeSet<Prefix>,
 }
 
 impl Dead {

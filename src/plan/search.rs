@@ -118,7 +118,7 @@ impl Plan {
     fn place<'a>(&'a self, request: &'a SubnetRequest, size: Option<u8>, at: usize) -> Option<Place<'a>> {
         let pool = self.settings.pools.get(at)?;
         let base = pool.base(request.family)?;
-        let blocked = Blocked::new(base.base, &request.in_use, self);
+        let blocked = Blocked::new(base.base, &request.in_use, &request.dead, self);
         let space = self.spaces.at(base.base)?;
         Some(Place { pool, base: base.base, space, length: size.unwrap_or(base.size), blocked })
     }

@@ -67,6 +67,8 @@ pub(super) struct Look {
     pub(super) alive_all_the_same: BTreeSet<(Serial, u128, u64)>,
     /// Networks of ours whose subnet the books do not hold.
     pub(super) unknown_networks: Vec<Unknown>,
+    /// Subnets of all networks that the books do not hold, whatever their IPAM driver.
+    pub(super) strangers: BTreeSet<Prefix>,
     /// Adopted subnets whose PoolID is not known yet: it was this Engine that had them.
     pub(super) unnamed: BTreeSet<Key>,
 }
@@ -112,6 +114,10 @@ pub(super) fn compare(plan: &Plan, begun: Begun, lists: &Lists, drivers: &[Strin
     }
     let names = plan.subnets().filter_map(|subnet| network_name(subnet, &sight));
     look.names.extend(names);
+    let standing: BTreeSet<Prefix> =
+        plan.subnets().filter(|subnet| subnet.is_held()).map(|subnet| subnet.state.prefix).collect();
+    let listed = lists.networks.iter().flat_map(|network| &network.subnets).map(|subnet| subnet.prefix);
+    look.strangers = listed.filter(|prefix| !standing.contains(prefix)).collect();
     look.unknown_networks = unknown_networks(&held, &sight, &lists.networks, begun.read);
     look.doubled = doubled(&sight, &held);
     look

@@ -385,6 +385,7 @@ impl Reconciler {
             alive_all_the_same: std::mem::take(&mut look.alive_all_the_same),
             holders: self.noted.clone(),
             networks: self.called.clone(),
+            strangers: std::mem::take(&mut look.strangers),
             ..self.suspects.proven(self.settings.only_engine)
         };
         if let Ok(mut proofs) = self.proofs.write() {

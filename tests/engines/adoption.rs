@@ -14,6 +14,7 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![
         scenario("adoption_after_the_books_are_lost", "P18 P19 P26 D7", lost_books),
         scenario("adoption_of_two_macvlans_that_share_a_lan", "P19 P31 D4 D7", shared_lan),
+        scenario("adoption_of_a_macvlan_whose_subnet_nobody_else_gets", "P19 P31 D1 D7", nobody_elses),
         scenario("adoption_of_what_docker_network_inspect_prints", "P18 P19 D7", inspected),
         scenario("adoption_by_hand_of_an_opaque_id", "P18 P19 D7", opaque),
         scenario("adoption_of_a_network_that_goes_at_once", "P17 P19 D7", gone_at_once),
@@ -152,6 +153,35 @@ fn shared_lan(w: &mut World) {
     w.docker("rm -f a1 a2");
     w.docker("network rm n1");
     w.until_empty();
+}
+
+/// No route of the host shows that these subnets are in use, but the Engine does.
+fn nobody_elses(w: &mut World) {
+    for parent in ["mv0", "mv1", "mv2"] {
+        let make = format!(
+            "ip link add {parent} type veth peer name {parent}x; ip link set {parent} up; ip link set {parent}x up"
+        );
+        w.change_host(&make, &format!("ip link del {parent}"));
+    }
+    w.network("-d macvlan -o parent=mv0 n1");
+    w.run("--name a1 --network n1");
+    let lost = w.subnets()[0].prefix.clone();
+    let (base, _) = lost.rsplit_once(".0/").unwrap();
+    let (pool, third) = base.rsplit_once('.').unwrap();
+    let others = format!("{pool}.{}.0/24", third.parse::<u8>().unwrap() + 1);
+    w.docker(&format!("network create -d macvlan -o parent=mv2 --subnet {others} other"));
+    lose_the_books(w);
+    assert_eq!(actions(&gc(w, &[])).len(), 1, "the Engine has been looked at");
+    w.network("-d macvlan -o parent=mv1 n2");
+    w.run("--name a2 --network n2");
+    let given = w.subnets()[0].prefix.clone();
+    assert!(given != lost && given != others, "{given} is another network's");
+    let done = gc(w, &["--apply"]);
+    assert!(actions(&done).iter().all(|action| action.starts_with("adopted with ")), "{done:#?}");
+    w.docker("network rm other");
+    w.docker("restart -t 1 a1"); // Docker says the PoolID
+    assert_eq!(w.v4("a1", "n1").rsplit_once('.').unwrap().0, base);
+    w.agree();
 }
 
 fn inspected(w: &mut World) {

@@ -7,6 +7,7 @@ use gipam::plan::prefix::Prefix;
 use gipam::plan::request::*;
 use gipam::reconcile::Finding;
 use gipam::store::Reader;
+use serde_json::json;
 
 use crate::clock;
 use crate::world::*;
@@ -227,4 +228,30 @@ async fn an_adopted_network_is_released_by_hand_before_its_id_is_known() {
     world.apply().await;
     world.ask(Request::Force { subnet: PREFIX.to_owned(), address: None, generation: None }).await.unwrap();
     assert_eq!(world.held(), vec![]);
+}
+
+/// A macvlan's network leaves no route on the host by which its subnet would be seen.
+#[tokio::test]
+async fn unique_no_network_gets_the_subnet_of_one_that_the_engine_has_and_the_books_lack() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    world.show("lost", "10.9.0.0/24", &[("one", "10.9.0.2/24")]);
+    let other = |driver: &str| {
+        serde_json::from_value(json!({"IPAM": {"Driver": driver, "Config": [{"Subnet": "10.9.1.128/25"}]}}))
+            .unwrap()
+    };
+    world.show("renamed", "10.9.1.128/25", &[]);
+    world.shown.lock().unwrap().get_mut("renamed").unwrap().fields = other("gipam-before");
+    world.show("lan", "10.0.0.0/8", &[]);
+    world.shown.lock().unwrap().get_mut("lan").unwrap().fields =
+        serde_json::from_value(json!({"IPAM": {"Driver": "default", "Config": [{"Subnet": "10.0.0.0/8"}]}}))
+            .unwrap();
+    world.look().await;
+    let id = world.subnet(None).await.unwrap();
+    assert!(id.contains("10.9.2.0/24"), "one over the whole pool does not count: {id}");
+    // Asked for by number, the subnet is this network's own as far as anybody knows: dockerd lost nothing.
+    assert!(world.subnet(Some("10.9.0.0/24")).await.unwrap().contains("10.9.0.0/24"));
+    world.shown.lock().unwrap().remove("renamed");
+    world.look().await;
+    assert!(world.subnet(None).await.unwrap().contains("10.9.1.0/24"), "it has gone");
 }
