@@ -1,4 +1,4 @@
-//! What of a configuration that was read anew waits for the next start.
+//! Which parts of a reloaded configuration wait for the next start.
 //!
 //! Promises: every key of the file either follows at a reload or is named here, with both values, until the next start (a
 //! test goes through all keys). Changes nothing.

@@ -1,7 +1,7 @@
-//! What this host uses, in the plan's words: followed on a thread of its own, which answers those who choose a subnet.
+//! What this host uses, in the plan's words: followed on a thread of its own, which answers requests that choose a subnet.
 //!
-//! Promises: an answer holds everything that was so when the question came, of the pools that it is about, and holds up nobody
-//! but those who asked; many who ask at once share one look. Where the kernel does not say what is in use, whoever asks is
+//! Promises: an answer contains everything that was in use in the pools when the question came, and delays only the requests
+//! that wait for it; simultaneous requests share one look. Where the kernel does not say what is in use, the request is
 //! refused with the reason: a subnet is never given away on a guess. Nameservers that cannot be read are a warning. Sleeps
 //! while nothing changes.
 
@@ -43,7 +43,7 @@ struct Survey {
 
 impl Survey {
     async fn run(mut self, mut questions: Surveyor) {
-        // Where there are very many routes, the first who asks need not wait for them.
+        // Read ahead, so that the first request does not wait for a very long list of routes.
         drop(self.look());
         loop {
             let mut waiting = Vec::new();

@@ -70,7 +70,7 @@ pub(super) async fn reload(
     Ok(Reloaded { config: new, lines })
 }
 
-/// What changes for those who are told.
+/// What changes besides the ledger's settings.
 pub(super) fn told_lines(old: &Config, new: &Config) -> Vec<String> {
     let mut lines = hook_lines(&old.hooks, &new.hooks);
     if new.warn_at != old.warn_at {

@@ -60,7 +60,7 @@ pub struct Callers {
     written: tokio::sync::Mutex<Vec<Box<str>>>,
 }
 
-/// Who calls for the first time, and who has ended since the last such call, for the log.
+/// For the log: the process that calls for the first time, and those that have ended since the last such call.
 fn told(arrived: &str, gone: &[Box<str>]) -> String {
     let person = |name: &str| match *name.split('/').collect::<Vec<_>>() {
         [boot, pid, _] => format!("boot {boot}, pid {pid}"),

@@ -1,7 +1,7 @@
-//! What this host uses, as somebody else keeps it: how a request asks for it, and how it is answered.
+//! Questions about what this host uses, and their answers, between requests and the thread that follows the host.
 //!
-//! Promises: whoever asks waits for the answer alone and holds up nobody; what is answered was true when it asked. Does not
-//! look at the host, and does not know who does.
+//! Promises: a request that needs the answer waits for it without delaying others; the answer was true when it was asked. Does
+//! not look at the host itself.
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,7 +21,7 @@ pub struct Ask {
 impl Ask {
     /// Answers it.
     pub fn answer(self, in_use: Result<HostUse, String>) {
-        // Whoever asked may have gone.
+        // The request may have been abandoned.
         let _ = self.answer.send(in_use);
     }
 }
