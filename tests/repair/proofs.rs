@@ -222,6 +222,22 @@ async fn auxiliary_addresses_that_the_engine_lists_are_held() {
     assert!(refused.contains("an auxiliary address of the network"), "{refused}");
 }
 
+/// The networks are read first, the containers later.
+#[tokio::test]
+async fn a_container_that_took_the_place_of_its_namesake_during_a_look_is_no_duplicate() {
+    clock!(CLOCK, now);
+    let world = World::witnessed(now, false).await;
+    world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    world.show("front", "10.9.0.0/24", &[("web", "10.9.0.9/24")]);
+    let attached = serde_json::json!({"front": {"NetworkID": "front", "IPAddress": "10.9.0.9"}});
+    let newer = |id: &str, name: &str| serde_json::json!({"Id": id, "State": "running", "Names": [name], "NetworkSettings": {"Networks": attached}});
+    world.say_all(newer("id-newer", "/web"));
+    let doubled = |findings: &[gipam::reconcile::Finding]| findings.iter().any(|it| it.what == "duplicate");
+    assert!(!doubled(&world.look().await));
+    world.say_all(newer("id-other", "/db"));
+    assert!(doubled(&world.look().await), "another name is another container");
+}
+
 #[tokio::test]
 async fn one_address_at_two_living_endpoints_is_a_finding_and_an_event() {
     clock!(CLOCK, now);
