@@ -57,7 +57,7 @@ fn keep_closed(settings: &mut Settings, known: &[PoolSettings], plan: &Plan, war
     let gone: Vec<PoolSettings> =
         known.iter().filter(gone).map(|pool| PoolSettings { closed: true, ..pool.clone() }).collect();
     let mut checked = Checked::default();
-    // Pools that are of no use together are refused by whoever reads them.
+    // Pools that contradict each other are refused where they are read.
     settings.pools.iter().for_each(|pool| drop(checked.add(pool)));
     let mut closed = Vec::new();
     for pool in &gone {

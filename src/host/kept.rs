@@ -17,7 +17,7 @@ use super::routes::{Address, Names, Place, Route};
 pub enum Change {
     /// It is in use now.
     Come(InUse),
-    /// It is no longer.
+    /// It is not in use any more.
     Gone(InUse),
 }
 
@@ -79,7 +79,7 @@ impl Kept {
     pub(super) fn route_gone(&mut self, payload: &[u8]) {
         let Some(route) = Route::read(payload).filter(|route| route.counts) else { return };
         let Some(here) = self.routes.get_mut(&route.place) else { return };
-        // One of the ways of a route that was told of with all of them is not found, and the whole stays.
+        // A single next hop of a multipath route is not found here, so the whole route stays.
         if let Some(at) = here.iter().position(|(known, _)| *known == route) {
             let (known, used) = here.remove(at);
             if !here.iter().any(|(other, _)| other.only_interface() == known.only_interface()) {

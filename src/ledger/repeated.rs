@@ -1,6 +1,6 @@
 //! Grants that somebody else was answered, too: a repeat of an explicit request gets what the first one got (P24, P27).
 //!
-//! Promises: whoever was answered a repeat keeps what it was told, so an undo of the first answer takes nothing back; the
+//! Promises: a repeat that was answered keeps its grant, so an undo of the first answer takes nothing back; the
 //! newest of very many are known, as an undo follows its grant closely. Of this process only, as undos are. Decides nothing.
 
 use std::collections::BTreeSet;

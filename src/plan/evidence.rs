@@ -115,7 +115,7 @@ impl<'a> Sight<'a> {
         self.copies.get(&prefix) == Some(&1)
     }
 
-    /// The network of a held subnet, where one alone can be meant: networks that share its prefix are told by their ranges.
+    /// The network of a held subnet, where one alone can be meant: networks that share its prefix are distinguished by their ranges.
     pub fn network_of(&self, subnet: &Subnet) -> Option<&'a Network> {
         let state = &subnet.state;
         let mut meant = self.local_ones(state.prefix).filter(|(_, shown)| !shown.is_beside(state));

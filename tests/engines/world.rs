@@ -369,7 +369,7 @@ impl<'a> World<'a> {
 
     pub fn until_empty(&self) {
         let all = || (self.subnets(), self.leases());
-        for _ in 0..100 {
+        for _ in 0..20 {
             if all().0.is_empty() && all().1.is_empty() {
                 return;
             }
