@@ -104,7 +104,7 @@ impl From<Refusal> for AdminError {
             ErrorKind::Missing => Kind::Missing,
             ErrorKind::Taken => Kind::Taken,
             ErrorKind::Exhausted => Kind::Exhausted,
-            ErrorKind::Unavailable => Kind::Unavailable,
+            ErrorKind::Unavailable | ErrorKind::TooEarly => Kind::Unavailable,
             ErrorKind::Internal => Kind::Failed,
         };
         Self::new(kind, refusal.text)

@@ -129,7 +129,7 @@ impl Counters {
             Some(ErrorKind::Missing) => 2,
             Some(ErrorKind::Taken) => 3,
             Some(ErrorKind::Exhausted) => 4,
-            Some(ErrorKind::Unavailable) => 5,
+            Some(ErrorKind::Unavailable | ErrorKind::TooEarly) => 5,
             Some(ErrorKind::Internal) => 6,
         };
         self.of(method).outcomes[outcome].inc();

@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Exhausted,
     /// Not now (503).
     Unavailable,
+    /// Known only when a few seconds have passed: what it rests on may be older than the books (503).
+    TooEarly,
     /// A bug or failure in gipam (500).
     Internal,
 }
@@ -31,7 +33,7 @@ impl ErrorKind {
         match self {
             Self::Invalid | Self::Missing => 400,
             Self::Taken => 403,
-            Self::Exhausted | Self::Unavailable => 503,
+            Self::Exhausted | Self::Unavailable | Self::TooEarly => 503,
             Self::Internal => 500,
         }
     }
@@ -44,6 +46,7 @@ impl ErrorKind {
             Self::Taken => "taken",
             Self::Exhausted => "exhausted",
             Self::Unavailable => "unavailable",
+            Self::TooEarly => "too early",
             Self::Internal => "failed",
         }
     }
@@ -158,7 +161,8 @@ impl Error {
             | Self::AddressInUse { .. }
             | Self::Pinned { .. } => ErrorKind::Taken,
             Self::NoAvailablePool(_) | Self::NoAvailableAddresses(_) => ErrorKind::Exhausted,
-            Self::NoAddressReturned(_) | Self::OutOfDate(_) => ErrorKind::Unavailable,
+            Self::NoAddressReturned(_) => ErrorKind::Unavailable,
+            Self::OutOfDate(_) => ErrorKind::TooEarly,
         }
     }
 }

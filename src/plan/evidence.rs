@@ -184,10 +184,7 @@ impl<'a> Sight<'a> {
                     living.iter().take(n).any(|(other, rival)| {
                         let ours = self.is_ours(network) || self.is_ours(other);
                         let one_network = network.id == other.id;
-                        // Names are unique at an Engine: of two with one name, one was removed while the lists were read.
-                        let replaced =
-                            !endpoint.container.is_empty() && endpoint.container == rival.container;
-                        let two = endpoint.container_id != rival.container_id && !replaced;
+                        let two = endpoint.container_id != rival.container_id;
                         ours && two && (one_network || !copied)
                     })
                 })

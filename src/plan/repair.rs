@@ -43,15 +43,12 @@ impl Plan {
             Repair::Free { death, unnamed } => self.free_dead(death, *unnamed, context),
             Repair::Engine(identity) if self.engine.as_ref() == Some(identity) => Vec::new(),
             Repair::Engine(identity) => vec![Change::EngineKnown(identity.clone())],
-            Repair::Doubled { serial, address, generation, evidence } => self
-                .lease(*serial, *address, *generation)
-                .map(|_| Change::AddressDoubled {
-                    serial: *serial,
-                    address: *address,
-                    evidence: evidence.clone(),
-                })
-                .into_iter()
-                .collect(),
+            Repair::Doubled { serial, address, read, evidence } => {
+                match self.doubled(*serial, *address, *read, evidence) {
+                    Ok(changes) => changes,
+                    Err(error) => return Decision::refused(error),
+                }
+            }
             Repair::Adopt { serial, address, kind, name, mac, read, evidence } => {
                 let record = Record {
                     leased: true,
@@ -160,6 +157,33 @@ impl Plan {
         let evidence = evidence.into();
         changes.insert(0, Change::AddressLearned { serial, address, record, evidence });
         Ok(changes)
+    }
+
+    /// Two endpoints have this address. The Engine's lists are not of one moment: of an address that was released and granted
+    /// again while they were made, they may show the holder before and the one after.
+    fn doubled(
+        &self,
+        serial: Serial,
+        address: u128,
+        read: Fence,
+        evidence: &str,
+    ) -> Result<Vec<Change>, Error> {
+        let Some(subnet) = self.subnet(serial).filter(|subnet| subnet.is_held()) else {
+            return Ok(Vec::new());
+        };
+        let state = &subnet.state;
+        let mut records =
+            self.grants_of(state.space, state.prefix).filter_map(|grant| grant.addresses.get(address));
+        let is_new = |record: &Record| {
+            record.generation >= read.generation || record.since.saturating_add(SETTLING) > read.at
+        };
+        if records.any(is_new) {
+            return Err(Error::OutOfDate(format!(
+                "{} was granted or released within the last seconds, so the Engine's list may show a former holder",
+                state.prefix.address(address)
+            )));
+        }
+        Ok(vec![Change::AddressDoubled { serial, address, evidence: evidence.into() }])
     }
 
     /// The Engine shows what a lease is: one of unknown kind, or an address requested by number and without an

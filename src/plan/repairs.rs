@@ -67,14 +67,15 @@ pub enum Repair {
     },
     /// This Engine is the one whose networks the books hold.
     Engine(Box<EngineIdentity>),
-    /// One address is at two living endpoints: for the history and its followers.
+    /// One address is at two living endpoints: for the history and its followers. Refused while the address may only have
+    /// changed its holder.
     Doubled {
         /// In this subnet.
         serial: Serial,
         /// Its number.
         address: u128,
-        /// Of this lease.
-        generation: u64,
+        /// When the books were read; the Engine was asked afterwards.
+        read: Fence,
         /// Its holders.
         evidence: Box<str>,
     },

@@ -33,8 +33,8 @@ pub(super) struct Doubled {
     pub(super) address: u128,
     /// Containers and networks, for people.
     pub(super) who: Vec<(String, String)>,
-    /// The lease in the books, if there is one.
-    pub(super) key: Option<Key>,
+    /// The subnet in the books, if they hold it: the one with the lease, where several share the prefix.
+    pub(super) serial: Option<Serial>,
 }
 
 impl Doubled {
@@ -253,12 +253,11 @@ fn adopt(look: &mut Look, plan: &Plan, subnet: &Subnet, sight: &Sight<'_>, read:
 /// One address at two living endpoints: the loudest finding there is.
 fn doubled(sight: &Sight<'_>, held: &[&Subnet]) -> Vec<Doubled> {
     let found = sight.doubled().map(|(prefix, address, living)| {
-        let in_books = held.iter().filter(|subnet| subnet.state.prefix == prefix).find_map(|subnet| {
-            let record = subnet.addresses.get(address).filter(|record| record.leased)?;
-            Some((subnet.state.serial, Some(address), record.generation))
-        });
+        let of_prefix = || held.iter().filter(|subnet| subnet.state.prefix == prefix);
+        let leased = of_prefix().find(|subnet| subnet.addresses.is_leased(address));
+        let serial = leased.or_else(|| of_prefix().next()).map(|subnet| subnet.state.serial);
         let who = living.iter().map(|(network, endpoint)| (endpoint.container.clone(), network.name.clone()));
-        Doubled { prefix, address, who: who.collect(), key: in_books }
+        Doubled { prefix, address, who: who.collect(), serial }
     });
     found.collect()
 }

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use super::compare::Look;
+use super::compare::{Doubled, Look};
 use super::run::{Noted, Reconciler};
-use crate::plan::request::Repair;
+use crate::plan::error::ErrorKind;
+use crate::plan::request::{Fence, Repair, Request};
 use crate::store::names::Networks;
 
 impl Reconciler {
@@ -35,19 +36,37 @@ impl Reconciler {
         self.noted = noted;
     }
 
-    /// Writes down that one address is at two endpoints, once for as long as it is so.
-    pub(super) async fn report(&mut self, look: &Look) {
+    /// Writes down that one address is at two endpoints, once for as long as it is so; leaves in `look` what is certain.
+    pub(super) async fn report(&mut self, look: &mut Look, read: Fence) {
         let mut reported = BTreeSet::new();
-        for one in &look.doubled {
-            let address = one.prefix.address(one.address);
-            let Some(key @ (serial, _, generation)) = one.key else { continue };
-            if !self.reported.contains(&key) {
-                tracing::error!("repair: {address} of {} is in use twice: {}", one.prefix, one.holders());
-                let evidence = one.holders().into();
-                self.ask(Repair::Doubled { serial, address: one.address, generation, evidence }).await;
+        for one in std::mem::take(&mut look.doubled) {
+            let key = (one.prefix, one.address, one.holders());
+            if self.reported.contains(&key) || self.is_certain(&one, read).await {
+                reported.insert(key);
+                look.doubled.push(one);
             }
-            reported.insert(key);
         }
         self.reported = reported;
+    }
+
+    /// Whether the address is at two endpoints, and has not just passed from one to the other: the ledger knows, and writes it
+    /// down if so. Where the books lack the subnet, nothing passes on.
+    async fn is_certain(&mut self, one: &Doubled, read: Fence) -> bool {
+        if let Some(serial) = one.serial {
+            let evidence = one.holders().into();
+            let doubled = Repair::Doubled { serial, address: one.address, read, evidence };
+            match self.ledger.ask(Request::Repair(Box::new(doubled))).await {
+                Err(refusal) if refusal.kind == ErrorKind::TooEarly => {
+                    tracing::debug!("repair: {refusal}");
+                    self.settling = true;
+                    return false;
+                }
+                Err(refusal) => tracing::warn!("repair: {refusal}"),
+                Ok(_) => {}
+            }
+        }
+        let address = one.prefix.address(one.address);
+        tracing::error!("repair: {address} of {} is in use twice: {}", one.prefix, one.holders());
+        true
     }
 }

@@ -25,6 +25,7 @@ use crate::plan::Plan;
 use crate::plan::change::{Serial, Shown};
 use crate::plan::error::ErrorKind;
 use crate::plan::evidence::Key;
+use crate::plan::prefix::Prefix;
 use crate::plan::repair::SETTLING;
 use crate::plan::request::{Dead, Fence, Repair, Request};
 use crate::plan::settings::{Millis, rfc3339};
@@ -63,8 +64,8 @@ pub struct Reconciler {
     pub(super) noted: Noted,
     /// What the Engine calls the networks.
     pub(super) called: Networks,
-    /// Addresses that were reported as doubled, with their leases.
-    pub(super) reported: BTreeSet<Key>,
+    /// Addresses that were reported as doubled, with their holders.
+    pub(super) reported: BTreeSet<(Prefix, u128, String)>,
     clock: Clock,
     patience: Patience,
     /// A request came.
@@ -73,8 +74,8 @@ pub struct Reconciler {
     changed: Arc<Notify>,
     /// The last look changed something at once.
     pub(super) learned: bool,
-    /// Something that lives was released too shortly before to be adopted by the last look.
-    settling: bool,
+    /// Something changed so shortly before the last look that the lists may have been older.
+    pub(super) settling: bool,
     /// The last look succeeded.
     answers: bool,
     /// Events do not cause a look before this time.
@@ -247,7 +248,7 @@ impl Reconciler {
         self.learn(std::mem::take(&mut look.at_once)).await;
         self.note(std::mem::take(&mut look.names), &known.networks).await;
         let freed = self.free(apply).await;
-        self.report(&look).await;
+        self.report(&mut look, known.read).await;
         self.publish(&mut look);
         let mut findings: Vec<Finding> = look.doubled.iter().map(|one| doubled(one, &known)).collect();
         findings.extend(look.doubt.as_ref().map(|doubt| doubtful(doubt, &known, &self.engine)));
@@ -299,7 +300,7 @@ impl Reconciler {
             match self.ledger.ask(Request::Repair(Box::new(repair))).await {
                 // What was learned in this look has its name in the next.
                 Ok(_) => self.learned = true,
-                Err(refusal) if refusal.kind == ErrorKind::Unavailable => {
+                Err(refusal) if refusal.kind == ErrorKind::TooEarly => {
                     tracing::debug!("repair: {refusal}");
                     self.settling = true;
                     continue;

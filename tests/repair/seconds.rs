@@ -62,3 +62,19 @@ async fn what_was_released_too_lately_to_be_adopted_is_looked_at_again_seconds_l
     later(&CLOCK, 5_000);
     assert!(adopted(&world).await);
 }
+
+#[tokio::test]
+async fn two_containers_with_one_address_are_found_seconds_after_it_was_granted() {
+    clock!(CLOCK, now);
+    let (world, id) = behind(now).await;
+    world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9"), ("two", "10.9.0.9")]);
+    world.look().await;
+    assert_eq!(world.handle.meters().duplicates(), 0, "it may only have passed from one to the other");
+    later(&CLOCK, 5_001);
+    let begun = Instant::now();
+    while world.handle.meters().duplicates() == 0 {
+        assert!(begun.elapsed() < SECONDS, "although nobody asks for a look");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
