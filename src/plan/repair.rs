@@ -179,7 +179,7 @@ impl Plan {
         };
         if records.any(is_new) {
             return Err(Error::OutOfDate(format!(
-                "{} was granted or released within the last seconds, so the Engine's list may show a former holder",
+                "{} was granted or released within the last seconds, so the Engine's lists may show a former holder",
                 state.prefix.address(address)
             )));
         }

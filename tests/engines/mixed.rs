@@ -267,18 +267,21 @@ fn watch(engine: &Engine, counts: &Counts) {
                 counts.old.fetch_add(u64::from(*age > Duration::from_secs(60)), Relaxed);
             }
         }
-        assert_nobody_shares(&second);
+        assert_nobody_shares(engine, &first, &second);
         counts.reports.fetch_add(1, Relaxed);
         before = Some(second);
     }
 }
 
-fn assert_nobody_shares(live: &Live) {
+/// A report is made container by container: one that stops meanwhile may be in it with the address that the next one has
+/// got since. What is in both of two reports lived from the end of the first to the beginning of the second.
+fn assert_nobody_shares(engine: &Engine, first: &Live, second: &Live) {
     let mut holders = BTreeMap::new();
-    for (who, (addresses, _)) in live {
-        for address in addresses {
+    for (who, (addresses, _)) in second.iter().filter(|(who, _)| first.contains_key(*who)) {
+        for address in addresses.intersection(&first[who].0) {
             if let Some(other) = holders.insert(address, who) {
-                panic!("{address} is held by {who:?} and by {other:?}");
+                let rows = gipam::cli(engine, &["history", address]).out;
+                panic!("{address} is held by {who:?} and by {other:?}:\n{rows}");
             }
         }
     }
@@ -287,7 +290,7 @@ fn assert_nobody_shares(live: &Live) {
 /// Every container that can be asked says what the Engine says.
 fn from_inside(w: &World) {
     let live = alive(w.engine).unwrap();
-    assert_nobody_shares(&live);
+    assert_nobody_shares(w.engine, &live, &live);
     let leased: BTreeSet<String> = w.leases().into_iter().map(|lease| lease.address.to_string()).collect();
     let names: BTreeSet<&String> = live.keys().map(|(name, ..)| name).collect();
     let mut asked = 0;
