@@ -182,7 +182,7 @@ impl Plan {
         if let Some((since, address, pinned)) = addresses.longest_freed_anywhere(open) {
             return Ok(self.freed(subnet, address, since, pinned, now));
         }
-        self.others_pin(subnet, true, &siblings).ok_or_else(|| exhausted(subnet))
+        self.others_pin(subnet, true, &siblings).ok_or_else(|| self.exhausted(subnet))
     }
 
     fn choose_dynamic(
@@ -231,7 +231,7 @@ impl Plan {
             let warning = told(subnet, slot, "although it is the gateway's address");
             return Ok(Choice::of(slot, warning));
         }
-        Err(exhausted(subnet))
+        Err(self.exhausted(subnet))
     }
 
     /// An address that a person pinned to another holder.
@@ -315,7 +315,9 @@ impl Plan {
             changes.push(Change::SubnetMarked { serial, marks });
         }
         changes.extend(self.trim_memory(subnet, 0, Some(address), context.now));
-        Decision { reply: Ok(answer(subnet, address)), changes, warnings: Vec::new(), undo: Some(undo) }
+        let no_room = (kind == Kind::Gateway).then(|| self.no_room(subnet, Some(address))).flatten();
+        let warnings = no_room.into_iter().collect();
+        Decision { reply: Ok(answer(subnet, address)), changes, warnings, undo: Some(undo) }
     }
 
     /// The oldest memories of the subnet that are too old or too many; never one that is cooling.
@@ -410,17 +412,4 @@ pub fn mac_text(mac: super::request::Mac) -> String {
     }
     // Digits and colons.
     str::from_utf8(&text).unwrap_or_default().to_owned()
-}
-
-fn exhausted(subnet: &Subnet) -> Error {
-    let prefix = subnet.state.prefix;
-    let place = match subnet.state.range {
-        Some(range) => format!("range {range} of {prefix}"),
-        None => prefix.to_string(),
-    };
-    Error::NoAvailableAddresses(format!(
-        "all of {place} is leased or reserved ({} leases); stop containers, or recreate the network with a larger subnet; \
-         see: gipam leases --all",
-        subnet.addresses.leased_inside()
-    ))
 }

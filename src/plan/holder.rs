@@ -1,4 +1,4 @@
-//! Text for messages: who holds something, and what a person can do about it.
+//! Text for messages: who holds something, what is full, and what a person can do about it.
 //!
 //! Promises: the command that comes first is Docker's own, since what Docker holds is freed by Docker; `gipam release` comes
 //! last, and asks the Engine first. A name appears in a command only if it needs no quoting. Decides nothing.
@@ -45,6 +45,12 @@ pub fn container_command(name: &str, id: &str) -> String {
 /// The command that makes Docker give up what a network holds.
 pub fn network_command(name: &str) -> String {
     format!("docker network rm {}", if is_plain(name) { name } else { "NETWORK" })
+}
+
+/// Where dynamic addresses come from.
+fn place_name(subnet: &Subnet) -> String {
+    let prefix = subnet.state.prefix;
+    subnet.state.range.map_or_else(|| prefix.to_string(), |range| format!("range {range} of {prefix}"))
 }
 
 impl Plan {
@@ -107,6 +113,42 @@ impl Plan {
         };
         let since = rfc3339(state.granted_at);
         Error::PoolOverlap { asked, existing: state.prefix, holder, space: state.space, since, remedy }
+    }
+
+    /// Why no address is left in a subnet or its range.
+    pub(super) fn exhausted(&self, subnet: &Subnet) -> Error {
+        let gateway = subnet.gateway_lease().map(|(address, _)| address);
+        let full = || {
+            format!(
+                "all of {} is leased or reserved ({} leases); stop containers, or recreate the network with a larger subnet; \
+                 see: gipam leases --all",
+                place_name(subnet),
+                subnet.addresses.leased_inside()
+            )
+        };
+        Error::NoAvailableAddresses(self.no_room(subnet, gateway).unwrap_or_else(full))
+    }
+
+    /// Why no container could ever get an address without `--ip` here, if so, with the gateway at this address.
+    pub(super) fn no_room(&self, subnet: &Subnet, gateway: Option<u128>) -> Option<String> {
+        if subnet.has_room_beside(gateway, &self.reserved) {
+            return None;
+        }
+        let (prefix, range) = (subnet.state.prefix, subnet.state.range);
+        let inside = gateway.filter(|it| range.unwrap_or(prefix).contains_number(*it));
+        let left = inside.map_or_else(
+            || "none that may be given".to_owned(),
+            |it| format!("only the gateway's, {}", prefix.address(it)),
+        );
+        let larger = match (range.is_some(), inside.is_some()) {
+            (true, true) => "--ip-range, or with a --gateway outside of it",
+            (true, false) => "--ip-range",
+            (false, _) => "subnet",
+        };
+        Some(format!(
+            "{} has no address for containers, {left}; recreate the network with a larger {larger}, or start containers with --ip",
+            place_name(subnet)
+        ))
     }
 
     /// The gipam command that frees it.

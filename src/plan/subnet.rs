@@ -113,6 +113,18 @@ impl Subnet {
         slot(&self.state, &reserved_inside(self.state.prefix, reserved))
     }
 
+    /// Whether its range has an address that may be given dynamically, with the gateway at this address.
+    pub(super) fn has_room_beside(&self, gateway: Option<u128>, reserved: &Reserved) -> bool {
+        let prefix = self.state.prefix;
+        let range = self.state.range.unwrap_or(prefix);
+        let (low, high) = never_given(prefix);
+        let mut excluded = reserved_inside(prefix, reserved);
+        for address in [low, high, gateway].into_iter().flatten() {
+            excluded.insert(address, address);
+        }
+        !excluded.covers(range.first(), range.last())
+    }
+
     /// The lease of the gateway, if it is held. Another holder may have its address meanwhile.
     pub fn gateway_lease(&self) -> Option<(u128, &Record)> {
         let address = self.state.marks.gateway?;

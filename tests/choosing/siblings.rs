@@ -43,6 +43,47 @@ fn p31_the_first_of_the_range_is_the_gateways_place_whether_it_is_asked_for_or_n
     assert_eq!(given, ["10.9.0.129", "10.9.0.130", "10.9.0.131", "10.9.0.128"], "it last");
 }
 
+#[test]
+fn p31_a_range_that_leaves_containers_nothing_is_told_when_the_network_is_made_and_when_one_starts() {
+    let filled = "recreate the network with a larger --ip-range, or with a --gateway outside of it, or start containers with --ip";
+    for (subnet, range, gateway_at, why) in [
+        ("10.9.0.0/24", "10.9.0.77/32", "10.9.0.77", "only the gateway's, 10.9.0.77"),
+        ("10.9.0.0/24", "10.9.0.0/31", "10.9.0.1", "only the gateway's, 10.9.0.1"), // .0 is the network address
+        ("10.9.0.0/24", "10.9.0.20/30", "10.9.0.23", "only the gateway's, 10.9.0.23"), // the others are reserved
+        ("10.9.0.0/24", "10.9.0.16/30", "10.9.0.1", "none"),
+        ("10.9.0.0/24", "10.9.0.0/32", "10.9.0.1", "none"),
+        ("2001:db8:9::/64", "2001:db8:9::77/128", "2001:db8:9::77", "only the gateway's, 2001:db8:9::77"),
+    ] {
+        let mut desk = Desk::new(reserve(lan(), &["10.9.0.16-10.9.0.22"]));
+        let id = desk.subnet(exact(subnet).range(range));
+        assert_eq!(desk.host(gateway(&id)), gateway_at, "as Docker's own driver has it");
+        let left = if why == "none" { "none that may be given" } else { why };
+        let next = if why == "none" {
+            filled.replace(", or with a --gateway outside of it", "")
+        } else {
+            filled.to_owned()
+        };
+        let expected = format!("range {range} of {subnet} has no address for containers, {left}; {next}");
+        assert_eq!(desk.warnings, std::slice::from_ref(&expected), "in the log, when the network is made");
+        assert_eq!(desk.gave(address(&id)), format!("no available addresses on this pool: {expected}"));
+        let outside = if subnet.contains(':') { "2001:db8:9::9" } else { "10.9.0.9" };
+        assert_eq!(desk.host(by_number(&id, outside, false)), outside, "containers with --ip can live there");
+    }
+    for (subnet, range, router) in [
+        ("10.9.0.0/24", "10.9.0.76/31", None),
+        ("10.9.0.0/24", "10.9.0.77/32", Some("10.9.0.1")),
+        ("2001:db8:9::/64", "2001:db8:9::77/128", Some("2001:db8:9::1")),
+    ] {
+        let mut desk = Desk::new(lan());
+        let id = desk.subnet(exact(subnet).range(range));
+        desk.host(router.map_or_else(|| gateway(&id), |at| by_number(&id, at, true)));
+        assert_eq!(desk.warnings, Vec::<String>::new(), "{range} has room");
+        assert!(desk.host(address(&id)).parse::<std::net::IpAddr>().is_ok(), "{range} has room");
+        let said = desk.gave(address(&id));
+        assert!(said.contains("is leased or reserved") && said.contains("stop containers"), "{said}");
+    }
+}
+
 /// Two halves of a LAN.
 fn pair(desk: &mut Desk) -> (String, String) {
     let first = desk.subnet(exact("10.77.0.0/24").range("10.77.0.64/26"));

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use gipam::plan::change::{Kind, Record, SubnetState};
+use gipam::plan::change::{Kind, Marks, Record, SubnetState};
 use gipam::plan::pins::{Holder, Pin};
 use gipam::plan::prefix::{Family, number};
 use gipam::plan::request::{AddressRequest, Decision, Reply, Space};
@@ -311,8 +311,13 @@ impl Model {
         seen: &Decision,
         warns: bool,
     ) -> Result<(), String> {
-        let length = self.subnets[at].state.prefix.length();
-        self.expect(seen, &Expected::AddressAmong(among, length), true, warns)?;
+        let state = &self.subnets[at].state;
+        let length = state.prefix.length();
+        // A gateway that leaves containers nothing of the range is told.
+        let marks = Marks { gateway: among.first().copied(), ..state.marks.clone() };
+        let filled =
+            kind == Kind::Gateway && self.open(&SubnetState { marks, ..state.clone() }, false).is_empty();
+        self.expect(seen, &Expected::AddressAmong(among, length), true, warns || filled)?;
         let Ok(Reply::Address { address, .. }) = &seen.reply else { return Err("no address".to_owned()) };
         let (address, generation, now) = (number(*address), self.generation(), self.now);
         let entry = &mut self.subnets[at];
