@@ -14,7 +14,15 @@ use gipam::plan::prefix::{AddressRange, Family, Prefix, number};
 use gipam::plan::request::{AddressRequest, Context, Reply, Request, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::{Base, PoolSettings, Settings};
 use gipam::store::Books;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+#[path = "support/daemon.rs"]
+mod daemon;
+#[path = "page/engine.rs"]
+#[allow(dead_code, reason = "the page's tests use all of it")]
+mod engine;
+#[path = "support/http.rs"]
+mod http;
 
 /// Books with a pool `lan`, a network 192.0.2.0/28, a gateway, web (.2, leased), db (.3, released a moment ago), and an
 /// address once asked for by number (.9, leased).
@@ -241,4 +249,60 @@ fn an_explanation_ends_in_what_then_happens() {
     trial.subnet();
     let prefixes: Vec<String> = trial.plan.subnets().map(|subnet| subnet.state.prefix.to_string()).collect();
     assert!(prefixes.contains(&next.as_str().unwrap().to_owned()), "the explanation was true: {prefixes:?}");
+}
+
+/// The steps of an explanation whose text contains this.
+fn steps(explained: &Value, part: &str) -> Vec<String> {
+    let steps = explained[0]["steps"].as_array().unwrap().iter().map(ToString::to_string);
+    steps.filter(|step| step.contains(part)).collect()
+}
+
+#[test]
+fn an_explanation_names_the_network_whose_subnet_is_passed_over_as_the_books_lack_it() {
+    let house = daemon::House::with_toml("");
+    let shown = engine::start(&house.path("engine"));
+    let network = |name: &str, subnet: &str| {
+        let ipam = json!({"Driver": "other", "Config": [{"Subnet": subnet}]});
+        (name.to_owned(), json!({"Name": name, "Id": name, "Scope": "local", "Containers": {}, "IPAM": ipam}))
+    };
+    shown.lock().unwrap().extend([network("lost", "198.18.7.0/28"), network("over", "198.18.0.0/15")]);
+    house.configure(&format!(
+        "storm_limit = 0\n[gc]\nengine = \"{}\"\n[[pool]]\nname = \"lan\"\nv4 = {{ base = \"198.18.7.0/27\", size = 28 }}\n",
+        house.path("engine").display()
+    ));
+    let daemon = house.start();
+    house.json(&["gc"]);
+    let over = "198.18.7.0/28 of Docker's network lost";
+    let explained = house.json(&["explain", "--pool", "lan"]);
+    assert_eq!(explained[0]["given"], "198.18.7.16/28", "as a network would get it: {explained}");
+    assert_eq!(
+        steps(&explained, "passed over").len(),
+        1,
+        "one over the whole pool does not count: {explained}"
+    );
+    assert!(
+        steps(&explained, over)[0].contains("in a network that the books lack, passed over"),
+        "{explained}"
+    );
+    let (_, given) = daemon.wire().subnet(false);
+    assert_eq!(given, "198.18.7.16/28");
+    let explained = house.json(&["explain", "--pool", "lan"]);
+    let refused = explained[0]["refused"].as_str().unwrap();
+    assert!(refused.contains(&format!("(1 subnets held, in use here: {over})")), "{refused}");
+    let explained = house.json(&["explain", "--pool", "198.18.7.0/29"]);
+    assert_eq!(explained[0]["given"], "198.18.7.0/29", "a person decides: {explained}");
+    assert_eq!(steps(&explained, over).len(), 1, "{explained}");
+    shown.lock().unwrap().clear();
+    house.json(&["gc"]);
+    let explained = house.json(&["explain", "--pool", "lan"]);
+    assert_eq!(explained[0]["given"], "198.18.7.0/28", "its network has gone: {explained}");
+    assert_eq!(steps(&explained, "the books lack"), Vec::<String>::new());
+    daemon.stop();
+}
+
+#[test]
+fn an_explanation_without_a_daemon_says_that_it_does_not_know_the_engines_networks() {
+    let explained = Trial::new().look("/v1/explain?pool=lan");
+    let said = steps(&explained, "networks that the books lack");
+    assert!(said.len() == 1 && said[0].contains("not known: the Engine's list was not read"), "{explained}");
 }

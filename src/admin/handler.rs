@@ -249,7 +249,9 @@ impl Admin {
         }
         let survey = self.survey.clone();
         let look = move |bases| survey.now(Some(bases));
+        let proofs = self.repair.proofs();
         self.read(move |view, _| {
+            let view = view.knowing(proofs.read().map(|proofs| proofs.clone()).unwrap_or_default());
             let looks = ["/v1/pools", "/v1/map"].contains(&path.as_str());
             let view = if looks { view.on(&look) } else { view };
             view.answer(&path, &query, look)

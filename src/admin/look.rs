@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use super::error::{AdminError, Kind};
 use super::meant;
@@ -271,6 +270,7 @@ impl View {
                 name: holder.as_deref().map(Into::into),
                 // Without name and MAC it could be taken for an auxiliary address of a new network; so this uses a MAC as Docker invents it.
                 mac: mac.or(holder.is_none().then_some([2, 0, 0, 0, 0, 0])),
+                dead: self.known(),
                 ..AddressRequest::default()
             };
             (format!("{what} in {}{whom}", subnet.state.prefix), Request::Address(request))
@@ -324,7 +324,7 @@ impl View {
             pools: None,
             in_use: in_use.clone(),
             in_a_row: 0,
-            dead: Arc::default(),
+            dead: self.known(),
         })
     }
 }

@@ -4,6 +4,7 @@
 //! Works on a plan of its own, never on the ledger's, so reading never holds up a request.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::error::{AdminError, Kind as ErrorKind};
 use super::leases::Names;
@@ -11,6 +12,7 @@ use super::query::Query;
 use super::rows::{Count, HistoryRow, PoolRow, SubnetRow};
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{Family, Prefix};
+use crate::plan::request::Dead;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::plan::{Plan, Subnet};
 use crate::store::history::HistoryLine;
@@ -25,6 +27,8 @@ pub struct View {
     now: Millis,
     /// What this host uses, as far as somebody looked.
     in_use: HostUse,
+    /// What repair knows, where it runs.
+    known: Arc<Dead>,
 }
 
 impl From<StoreError> for AdminError {
@@ -74,7 +78,18 @@ impl View {
         reader.load(|change| plan.apply(&change))?;
         plan.advance(now);
         let networks = reader.networks()?;
-        Ok(Self { reader, plan, networks, now, in_use: HostUse::default() })
+        Ok(Self { reader, plan, networks, now, in_use: HostUse::default(), known: Arc::default() })
+    }
+
+    /// The same beside repair, which knows this.
+    #[must_use]
+    pub fn knowing(self, known: Arc<Dead>) -> Self {
+        Self { known, ..self }
+    }
+
+    /// What repair knows.
+    pub(super) fn known(&self) -> Arc<Dead> {
+        self.known.clone()
     }
 
     /// The same on a host that uses this.

@@ -210,6 +210,10 @@ impl Plan {
             |subnet| format!("{} since {}", subnet.state.prefix, rfc3339(subnet.state.granted_at)),
         );
         steps.say("held by", held);
+        for network in request.dead.strangers.texts(prefix, Prefix::new(prefix.family(), 0, 0)) {
+            let found = format!("{network}; a subnet by number is granted all the same");
+            steps.say("networks that the books lack", found);
+        }
         let remembered = self.remembered(request.space, prefix).and_then(|subnet| subnet.state.released_at);
         if let Some(at) = remembered {
             steps.say(
@@ -233,6 +237,10 @@ impl Plan {
         };
         let Ok(open) = self.open_pools(request, &options) else { return };
         let size = size.or(options.size(request.family));
+        if !request.dead.strangers.are_known() {
+            let found = "not known: the Engine's list was not read; of those in it, subnets are passed over";
+            steps.say("networks that the books lack", found);
+        }
         if let Some(word) = &options.key {
             let keyed = self.keyed(request, &options, &open);
             let found = keyed.map_or_else(
@@ -245,6 +253,9 @@ impl Plan {
             let what = format!("{}. pool {} ({}), a /{}", n + 1, place.pool.name, place.base, place.length);
             for used in place.blocked.texts() {
                 steps.say(&what, format!("in use on this host, passed over: {}", used.text));
+            }
+            for network in place.blocked.strangers_in(place.base) {
+                steps.say(&what, format!("in a network that the books lack, passed over: {network}"));
             }
             let free = &place.space.free;
             let found = place.hopeless().or_else(|| {

@@ -46,6 +46,7 @@ pub mod settings;
 pub mod shown;
 mod siblings;
 pub mod stamps;
+pub mod strangers;
 mod subnet;
 mod unusable;
 pub mod written;

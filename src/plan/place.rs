@@ -4,7 +4,6 @@
 //! dockerd refuses whatever overlaps it (P12). Does not choose.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use super::Plan;
 use super::host_use::HostUse;
@@ -13,6 +12,7 @@ use super::pool_spaces::PoolSpace;
 use super::prefix::Prefix;
 use super::request::{Dead, InUse, InUseKind};
 use super::settings::PoolSettings;
+use super::strangers::Strangers;
 use super::subnet::usable;
 
 /// One pool to look in, for one length.
@@ -53,7 +53,7 @@ pub(super) struct Blocked<'a> {
     /// Reservations of the family.
     reserved: &'a Intervals,
     /// Subnets of the Engine's networks that are not in the books.
-    strangers: &'a BTreeSet<Prefix>,
+    strangers: &'a Strangers,
 }
 
 impl<'a> Blocked<'a> {
@@ -90,20 +90,11 @@ impl<'a> Blocked<'a> {
         }
         let (first, last) = (candidate.first(), candidate.last());
         let in_use = self.in_use.overlapping(first, last).map(|(_, end)| end).max();
-        in_use.max(self.stranger_at(candidate).map(Prefix::last))
+        in_use.max(self.strangers.at(candidate, self.base).map(Prefix::last))
     }
 
-    /// The largest subnet of a stranger that overlaps this candidate. One over the whole base does not count, as with routes.
-    fn stranger_at(&self, candidate: Prefix) -> Option<Prefix> {
-        if self.strangers.is_empty() {
-            return None;
-        }
-        let (family, first, bits) = (candidate.family(), candidate.first(), candidate.family().bits());
-        let around =
-            (self.base.length() + 1..=candidate.length()).map(|length| Prefix::new(family, first, length));
-        let covering = around.into_iter().find(|prefix| self.strangers.contains(prefix));
-        let inside =
-            || self.strangers.range(candidate..=Prefix::new(family, candidate.last(), bits)).next_back();
-        covering.or_else(|| inside().copied())
+    /// The subnets in one part of the base that belong to networks that the books lack.
+    pub(super) fn strangers_in(&self, part: Prefix) -> impl Iterator<Item = String> + use<'a> {
+        self.strangers.texts(part, self.base)
     }
 }

@@ -13,6 +13,7 @@ use super::prefix::Prefix;
 use super::request::Mac;
 use super::settings::Millis;
 use super::shown::EngineIdentity;
+use super::strangers::Strangers;
 
 /// What repair knows: what is proven dead (in two views at least a minute apart, both a minute after its grant), what is
 /// seen alive, and what the Engine calls it.
@@ -31,7 +32,7 @@ pub struct Dead {
     /// What the Engine calls the networks, by serial, with the generation of the grant.
     pub networks: BTreeMap<Serial, (u64, Box<str>)>,
     /// Subnets of networks that the Engine has and the books do not hold: of lost books, or of other IPAM drivers.
-    pub strangers: BTreeSet<Prefix>,
+    pub strangers: Strangers,
 }
 
 impl Dead {

@@ -307,7 +307,10 @@ impl Plan {
         // What of ours stands there is in no free block.
         let blocks = place.space.free.blocks().take(PARTS);
         let foreign = blocks.flat_map(|block| place.blocked.texts_in(block));
-        let routes: Vec<&str> = foreign.map(|used| used.text.as_str()).take(NAMED).collect();
+        let strangers =
+            place.space.free.blocks().take(PARTS).flat_map(|block| place.blocked.strangers_in(block));
+        let routes = foreign.map(|used| used.text.clone()).chain(strangers);
+        let routes: Vec<String> = routes.take(NAMED).collect();
         let routes =
             if routes.is_empty() { String::new() } else { format!(", in use here: {}", routes.join(", ")) };
         let Place { pool, base, length, space, .. } = place;

@@ -13,6 +13,7 @@ use crate::plan::prefix::{Prefix, number};
 use crate::plan::request::{Fence, Repair, Space};
 use crate::plan::settings::{Millis, Moment};
 use crate::plan::shown::{Endpoint, EngineIdentity, Lists, Network};
+use crate::plan::strangers::Strangers;
 use crate::plan::{Plan, Subnet};
 
 /// Something that the lists lack.
@@ -68,7 +69,7 @@ pub(super) struct Look {
     /// Networks of ours whose subnet the books do not hold.
     pub(super) unknown_networks: Vec<Unknown>,
     /// Subnets of all networks that the books do not hold, whatever their IPAM driver.
-    pub(super) strangers: BTreeSet<Prefix>,
+    pub(super) strangers: Strangers,
     /// Adopted subnets whose PoolID is not known yet: it was this Engine that had them.
     pub(super) unnamed: BTreeSet<Key>,
 }
@@ -116,8 +117,11 @@ pub(super) fn compare(plan: &Plan, begun: Begun, lists: &Lists, drivers: &[Strin
     look.names.extend(names);
     let standing: BTreeSet<Prefix> =
         plan.subnets().filter(|subnet| subnet.is_held()).map(|subnet| subnet.state.prefix).collect();
-    let listed = lists.networks.iter().flat_map(|network| &network.subnets).map(|subnet| subnet.prefix);
-    look.strangers = listed.filter(|prefix| !standing.contains(prefix)).collect();
+    let listed = lists
+        .networks
+        .iter()
+        .flat_map(|network| network.subnets.iter().map(move |subnet| (subnet.prefix, network.name.as_str())));
+    look.strangers = Strangers::listed(listed.filter(|(prefix, _)| !standing.contains(prefix)));
     look.unknown_networks = unknown_networks(&held, &sight, &lists.networks, begun.read);
     look.doubled = doubled(&sight, &held);
     look

@@ -9,7 +9,7 @@ use crate::desk::{ip, prefix};
 
 /// Error, text, class, status.
 fn all() -> Vec<(Error, &'static str, ErrorKind, u16)> {
-    use ErrorKind::{Exhausted, Internal, Invalid, Missing, Taken, Unavailable};
+    use ErrorKind::{Exhausted, Internal, Invalid, Missing, Taken, TooEarly, Unavailable};
     let text = || "TEXT".to_owned();
     vec![
         (Error::Internal(text()), "IPAM internal error: TEXT", Internal, 500),
@@ -24,7 +24,7 @@ fn all() -> Vec<(Error, &'static str, ErrorKind, u16)> {
             400,
         ),
         (Error::NotFound(text()), "address pool not found: TEXT", Missing, 400),
-        (Error::OutOfDate(text()), "not now: TEXT", Unavailable, 503),
+        (Error::OutOfDate(text()), "not now: TEXT", TooEarly, 503),
         (
             Error::OutOfRange { address: ip("192.0.2.1"), why: "is outside".into() },
             "requested address is out of range: 192.0.2.1 is outside",
@@ -96,5 +96,5 @@ fn classes_have_words_of_their_own() {
     let mut words: Vec<&str> = all().iter().map(|(error, ..)| error.kind().name()).collect();
     words.sort_unstable();
     words.dedup();
-    assert_eq!(words, ["exhausted", "failed", "invalid", "missing", "taken", "unavailable"]);
+    assert_eq!(words, ["exhausted", "failed", "invalid", "missing", "taken", "too early", "unavailable"]);
 }

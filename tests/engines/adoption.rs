@@ -172,6 +172,10 @@ fn nobody_elses(w: &mut World) {
     w.docker(&format!("network create -d macvlan -o parent=mv2 --subnet {others} other"));
     lose_the_books(w);
     assert_eq!(actions(&gc(w, &[])).len(), 1, "the Engine has been looked at");
+    let explained = gipam::cli(w.engine, &["explain", "--json"]).out;
+    for passed in [format!("{lost} of Docker's network n1"), format!("{others} of Docker's network other")] {
+        assert!(explained.contains(&passed), "{passed} is not explained: {explained}");
+    }
     w.network("-d macvlan -o parent=mv1 n2");
     w.run("--name a2 --network n2");
     let given = w.subnets()[0].prefix.clone();

@@ -1,0 +1,53 @@
+//! Subnets of the Engine's networks that the books do not hold: of lost books, of a renamed driver, of other IPAM drivers.
+//!
+//! Promises: pure; what overlaps a candidate is found in O(log n). One over the whole pool does not count, as with routes. Says when
+//! nobody has looked at the Engine.
+
+use std::collections::BTreeMap;
+
+use super::prefix::Prefix;
+
+/// The names of their networks, by subnet; absent until the Engine was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Strangers(Option<BTreeMap<Prefix, Box<str>>>);
+
+impl Strangers {
+    /// Those that the Engine listed, each with the name of its network.
+    pub fn listed<'a>(all: impl Iterator<Item = (Prefix, &'a str)>) -> Self {
+        Self(Some(all.map(|(prefix, name)| (prefix, name.into())).collect()))
+    }
+
+    /// Whether the Engine was looked at.
+    pub(super) const fn are_known(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The largest that overlaps this candidate from a base.
+    pub(super) fn at(&self, candidate: Prefix, base: Prefix) -> Option<Prefix> {
+        let networks = self.0.as_ref().filter(|networks| !networks.is_empty())?;
+        let covering = covering(candidate, base).find(|prefix| networks.contains_key(prefix));
+        covering.or_else(|| networks.range(inside(candidate)).next_back().map(|(prefix, _)| *prefix))
+    }
+
+    /// All that overlap a part of a base, or the base itself, as people know them.
+    pub(super) fn texts(&self, part: Prefix, base: Prefix) -> impl Iterator<Item = String> + use<'_> {
+        let around = covering(part, base).filter(move |prefix| *prefix != part);
+        let around = move |networks: &'_ BTreeMap<Prefix, Box<str>>| -> Vec<String> {
+            let here = around.filter_map(|prefix| networks.get_key_value(&prefix));
+            let within = networks.range(inside(part)).filter(|(prefix, _)| **prefix != base);
+            here.chain(within).map(|(prefix, name)| format!("{prefix} of Docker's network {name}")).collect()
+        };
+        self.0.as_ref().map(around).into_iter().flatten()
+    }
+}
+
+/// The prefixes around a candidate, itself among them, that are smaller than its base; the largest first.
+fn covering(candidate: Prefix, base: Prefix) -> impl Iterator<Item = Prefix> {
+    let around = move |length| Prefix::new(candidate.family(), candidate.first(), length);
+    (base.length() + 1..=candidate.length()).map(around)
+}
+
+/// The prefixes in this one, itself among them.
+fn inside(prefix: Prefix) -> std::ops::RangeInclusive<Prefix> {
+    prefix..=Prefix::new(prefix.family(), prefix.last(), prefix.family().bits())
+}
