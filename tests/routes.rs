@@ -87,6 +87,7 @@ fn house() -> House {
 #[test]
 fn p12_a_request_sees_whatever_came_before_it() {
     inside("p12_a_request_sees_whatever_came_before_it", || {
+        ip("address add 192.0.2.1/24 dev eth7");
         ip("route add 10.9.0.0/24 dev eth7");
         let house = house();
         let daemon = house.start();
@@ -130,11 +131,50 @@ fn p12_a_request_sees_whatever_came_before_it() {
         // The kernel says nothing of the IPv4 routes of an interface that goes down.
         ip("link set peer7 down");
         assert_eq!(next(&daemon, false), "10.9.1.0/24");
+        a_part_that_goes_is_noticed(&daemon);
         std::fs::write("/etc/resolv.conf", "nameserver 10.9.1.53\n").unwrap();
         assert_eq!(next(&daemon, false), "10.9.2.0/24", "a nameserver");
         std::fs::write("/etc/resolv.conf", "").unwrap();
         assert_eq!(next(&daemon, false), "10.9.1.0/24");
     });
+}
+
+/// The kernel tells of a part of a route that goes, of a nexthop object instead of the IPv4 routes that used it, and of the last
+/// address of an interface instead of the IPv4 routes there.
+fn a_part_that_goes_is_noticed(daemon: &Daemon) {
+    ip("link set peer7 up");
+    ip("address add 2001:db8:1::1/64 dev eth7 nodad");
+    ip("nexthop add id 5 via 192.0.2.2 dev eth7");
+    ip("route add 10.9.1.0/24 nhid 5");
+    assert_eq!(next(daemon, false), "10.9.2.0/24");
+    ip("nexthop del id 5");
+    offered(daemon, false, "10.9.1.0/24");
+    let hops = |words: &str, hops: &[u8]| {
+        let hops = hops.iter().map(|n| format!(" nexthop via 2001:db8:1::{n} dev eth7"));
+        ip(&format!("-6 route {words} 2001:db8:9::/64{}", hops.collect::<String>()));
+    };
+    for _ in 0..3 {
+        hops("add", &[2, 3]);
+        hops("append", &[4]);
+        for gone in [3, 4, 2] {
+            assert_eq!(next(daemon, true), "2001:db8:9:1::/64", "{gone} is still there");
+            hops("del", &[gone]);
+        }
+        offered(daemon, true, "2001:db8:9::/64");
+    }
+    ip("address add 198.51.100.1/24 dev peer7");
+    ip("route add 10.9.1.0/24 dev peer7");
+    assert_eq!(next(daemon, false), "10.9.2.0/24");
+    ip("address del 198.51.100.1/24 dev peer7");
+    offered(daemon, false, "10.9.1.0/24");
+}
+
+/// What has gone is offered again, once everything has been read again.
+fn offered(daemon: &Daemon, v6: bool, prefix: &str) {
+    let begun = Instant::now();
+    while next(daemon, v6) != prefix {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{prefix} is not offered again");
+    }
 }
 
 #[test]

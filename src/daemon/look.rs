@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Instant;
 
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
@@ -20,11 +21,14 @@ use crate::plan::request::{InUse, InUseKind};
 
 /// How often everything is read again while notices get lost.
 const TRIES: u32 = 3;
+/// Reading everything again because something may have gone takes at most this fraction of the time.
+const DUTY: u32 = 20;
 
 /// Starts the thread. It ends when nobody can ask any more.
 pub(super) fn start(questions: Surveyor, bases: Box<[Prefix]>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let survey = Survey { bases, watch: None, in_use: HostUse::default(), named: BTreeSet::new() };
+    let rest = Instant::now();
+    let survey = Survey { bases, watch: None, in_use: HostUse::default(), named: BTreeSet::new(), rest };
     let run = move || runtime.block_on(survey.run(questions));
     std::thread::Builder::new().name("survey".to_owned()).spawn(run)?;
     Ok(())
@@ -39,6 +43,8 @@ struct Survey {
     in_use: HostUse,
     /// The nameservers that are in there.
     named: BTreeSet<host::InUse>,
+    /// What may have gone stays until then.
+    rest: Instant,
 }
 
 impl Survey {
@@ -78,6 +84,10 @@ impl Survey {
             && self.bases != bases
         {
             self.bases = bases;
+            self.watch = None;
+        }
+        let unsure = self.watch.as_ref().is_some_and(|(watch, _)| watch.is_unsure());
+        if unsure && Instant::now() >= self.rest {
             self.watch = None;
         }
         let looked = self.look().and_then(|()| self.nameservers());
@@ -125,12 +135,14 @@ impl Survey {
     /// Everything again; none if notices were lost meanwhile. The last time what was read is enough: it was read after
     /// everybody came who waits, and a later question begins a new watch.
     fn begin(&mut self, last: bool) -> Result<Option<Vec<Change>>, host::Error> {
+        let begun = Instant::now();
         self.watch = None;
         self.in_use = HostUse::limited_to(self.bases.iter().copied());
         self.named.clear();
         let minds = self.in_use.clone();
         let minded = |prefix: &ipnet::IpNet| minds.minds(Prefix::from_net(*prefix));
         let mut watch = Watch::begin(&minded)?;
+        self.rest = Instant::now() + begun.elapsed() * DUTY;
         if last {
             return Ok(Some(watch.begun()));
         }

@@ -2,7 +2,8 @@
 //!
 //! Promises: never less than what the kernel has. What came is kept until exactly that is told to have gone; the kernel says
 //! nothing of the IPv4 routes of an interface that goes down, and so those that lead to it alone go with it. Where one of
-//! several routes to one place is replaced, or a part of one goes, all stay until everything is read again. Reads no socket.
+//! several routes to one place is replaced, or a part of one goes, or a nexthop object or an address that routes need, all stay
+//! and [`Kept::is_unsure`] says so: everything has to be read again. Reads no socket.
 
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -31,6 +32,11 @@ pub(super) struct Kept {
     routes: BTreeMap<Place, Vec<(Route, InUse)>>,
     /// Places of routes that lead to one interface alone.
     by_interface: BTreeSet<(u32, Place)>,
+    /// Nexthop objects that routes use.
+    objects: BTreeSet<u32>,
+    /// Interfaces that have lost an IPv4 address.
+    bereft: BTreeSet<u32>,
+    unsure: bool,
     changes: Vec<Change>,
 }
 
@@ -38,6 +44,13 @@ impl Kept {
     /// What changed since this was asked for last.
     pub(super) fn changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
+    }
+
+    /// Whether something that is kept may have gone.
+    pub(super) fn is_unsure(&self) -> bool {
+        // The kernel tells of an address first, and then of the route to its own network.
+        let is_v4 = |place: Place| matches!(place.prefix, IpNet::V4(_));
+        self.unsure || self.bereft.iter().any(|interface| self.through(*interface).any(is_v4))
     }
 
     pub(super) fn address(&mut self, payload: &[u8], minds: Minds<'_>, names: &mut Names<'_>) {
@@ -50,14 +63,19 @@ impl Kept {
     }
 
     pub(super) fn address_gone(&mut self, payload: &[u8]) {
-        let gone = Address::read(payload).and_then(|address| self.addresses.remove(&address));
-        self.changes.extend(gone.map(Change::Gone));
+        let Some(address) = Address::read(payload) else { return };
+        self.changes.extend(self.addresses.remove(&address).map(Change::Gone));
+        // If it was the last one of the interface, the IPv4 routes there have gone silently.
+        if matches!(address.prefix(), IpNet::V4(_)) && self.through(address.interface).next().is_some() {
+            self.bereft.insert(address.interface);
+        }
     }
 
     /// A route came; `replaces` another one of its place.
     pub(super) fn route(&mut self, payload: &[u8], replaces: bool, minds: Minds<'_>, names: &mut Names<'_>) {
         let Some(route) = Route::read(payload).filter(|route| minds(&route.place.prefix)) else { return };
         let here = self.routes.entry(route.place).or_default();
+        self.unsure |= replaces && here.len() > 1;
         if replaces && here.len() == 1 && here.iter().all(|(known, _)| *known != route) {
             for (known, used) in here.drain(..) {
                 forget(&mut self.by_interface, &known);
@@ -69,6 +87,7 @@ impl Kept {
             if let Some(interface) = route.only_interface() {
                 self.by_interface.insert((interface, route.place));
             }
+            self.objects.extend(route.object);
             self.changes.push(Change::Come(used.clone()));
             here.push((route, used));
         } else if here.is_empty() {
@@ -79,7 +98,7 @@ impl Kept {
     pub(super) fn route_gone(&mut self, payload: &[u8]) {
         let Some(route) = Route::read(payload).filter(|route| route.counts) else { return };
         let Some(here) = self.routes.get_mut(&route.place) else { return };
-        // A single next hop of a multipath route is not found here, so the whole route stays.
+        // A single next hop of a multipath route is not found here, and one that was appended stands here twice.
         if let Some(at) = here.iter().position(|(known, _)| *known == route) {
             let (known, used) = here.remove(at);
             if !here.iter().any(|(other, _)| other.only_interface() == known.only_interface()) {
@@ -89,14 +108,26 @@ impl Kept {
         }
         if here.is_empty() {
             self.routes.remove(&route.place);
+        } else {
+            self.unsure = true;
         }
+    }
+
+    /// A nexthop object has gone, and silently all routes that used it.
+    pub(super) fn object_gone(&mut self, object: u32) {
+        self.unsure |= self.objects.contains(&object);
+    }
+
+    /// Where routes are that lead to this interface alone.
+    fn through(&self, interface: u32) -> impl Iterator<Item = Place> {
+        let places = self.by_interface.range((interface, Place::FIRST)..);
+        places.take_while(move |(other, _)| *other == interface).map(|(_, place)| *place)
     }
 
     /// An interface is down or has gone, and with it all routes that led there.
     pub(super) fn down(&mut self, interface: u32) {
-        let places = self.by_interface.range((interface, Place::FIRST)..);
-        let places: Vec<Place> =
-            places.take_while(|(other, _)| *other == interface).map(|(_, place)| *place).collect();
+        self.bereft.remove(&interface);
+        let places: Vec<Place> = self.through(interface).collect();
         for place in places {
             self.by_interface.remove(&(interface, place));
             let Some(here) = self.routes.get_mut(&place) else { continue };

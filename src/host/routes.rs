@@ -28,6 +28,7 @@ const RTA_PRIORITY: u16 = 6;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
+const RTA_NH_ID: u16 = 30;
 
 const ADDRESS_HEADER: usize = 8;
 const ROUTE_HEADER: usize = 12;
@@ -95,7 +96,7 @@ fn address(payload: &[u8], names: &mut Names<'_>) -> Option<InUse> {
 pub(super) struct Address {
     address: IpAddr,
     length: u8,
-    interface: u32,
+    pub(super) interface: u32,
 }
 
 impl Address {
@@ -159,6 +160,8 @@ pub(super) struct Route {
     pub(super) place: Place,
     /// Whether it says that somebody uses its prefix.
     pub(super) counts: bool,
+    /// The nexthop object that it uses.
+    pub(super) object: Option<u32>,
     scope: RouteScope,
     hops: Vec<Hop>,
 }
@@ -177,7 +180,7 @@ impl Route {
         }
         let counts = header.kind == RouteType::Unicast && !header.flags.contains(RouteFlags::Cloned);
         let place = Place { prefix, table: found.table, tos: header.tos, priority: found.priority };
-        Some(Self { place, counts, scope: header.scope, hops: found.hops })
+        Some(Self { place, counts, object: found.object, scope: header.scope, hops: found.hops })
     }
 
     /// The one interface that it leads to, if it is one.
@@ -226,6 +229,7 @@ struct Found {
     destination: Option<IpAddr>,
     table: u32,
     priority: u32,
+    object: Option<u32>,
     hops: Vec<Hop>,
 }
 
@@ -248,13 +252,15 @@ impl Hop {
 
 impl Found {
     fn read(header: &RouteHeader, rest: &[u8]) -> Self {
-        let mut found = Self { destination: None, table: header.table.into(), priority: 0, hops: Vec::new() };
+        let table = header.table.into();
+        let mut found = Self { destination: None, table, priority: 0, object: None, hops: Vec::new() };
         let mut only = Hop::default();
         for (kind, value) in attributes(rest) {
             match kind {
                 RTA_DST => found.destination = parse_ip(value).ok(),
                 RTA_TABLE => found.table = parse_u32(value).unwrap_or(found.table),
                 RTA_PRIORITY => found.priority = parse_u32(value).unwrap_or_default(),
+                RTA_NH_ID => found.object = parse_u32(value).ok(),
                 RTA_MULTIPATH => found.hops = next_hops(value),
                 _ => only.take(kind, value),
             }
@@ -267,7 +273,7 @@ impl Found {
 }
 
 /// The attributes up to the first broken one.
-fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     NlasIterator::new(bytes).map_while(Result::ok).map(|attribute| {
         let kind = attribute.kind();
         let value = attribute.into_inner();

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_REPLACE, NetlinkBuffer};
+use netlink_packet_core::{NLM_F_REPLACE, NetlinkBuffer, parse_u32};
 use netlink_packet_route::AddressFamily;
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
@@ -19,16 +19,20 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_s
 use super::Error;
 use super::kept::{Change, Kept, Minds};
 use super::netlink::{Netlink, RTM_GETADDR, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWROUTE};
-use super::routes::Names;
+use super::routes::{Names, attributes};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_DELADDR: u16 = 21;
 const RTM_DELROUTE: u16 = 25;
+const RTM_DELNEXTHOP: u16 = 105;
+const NHA_ID: u16 = 1;
 /// A message of netlink itself: some were lost.
 const NLMSG_OVERRUN: u16 = 4;
 /// Links, addresses and routes of both families.
 const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// Nexthop objects; kernels before 5.3 have none.
+const NEXT_HOPS: u32 = 32;
 /// `IFF_UP`.
 const UP: u32 = 1;
 
@@ -79,6 +83,7 @@ impl Watch {
             for group in GROUPS {
                 notices.add_membership(group)?;
             }
+            let _ = notices.add_membership(NEXT_HOPS);
             notices.set_non_blocking(true)?;
             Ok((notices, Netlink::open()?, Netlink::open()?))
         };
@@ -105,6 +110,11 @@ impl Watch {
     /// A second descriptor of the queue, to wait for notices; to read them is for [`Watch::catch_up`].
     pub fn bell(&self) -> io::Result<OwnedFd> {
         self.notices.as_fd().try_clone_to_owned()
+    }
+
+    /// Whether something that was told to have come may have gone: a new watch would know.
+    pub fn is_unsure(&self) -> bool {
+        self.kept.is_unsure()
     }
 
     /// What was seen at the beginning, if nothing was asked since.
@@ -166,6 +176,11 @@ impl Watch {
                         kept.down(interface);
                     }
                 }
+                RTM_DELNEXTHOP => {
+                    if let Some(object) = object(payload) {
+                        kept.object_gone(object);
+                    }
+                }
                 NLMSG_OVERRUN => return false,
                 _ => {}
             }
@@ -182,4 +197,9 @@ fn down(payload: &[u8], kind: u16) -> Option<u32> {
     let word = |at: usize| Some(u32::from_ne_bytes(payload.get(at..at + 4)?.try_into().ok()?));
     let (family, interface, flags) = (*payload.first()?, word(4)?, word(8)?);
     (family == 0 && (kind == RTM_DELLINK || flags & UP == 0)).then_some(interface)
+}
+
+/// The nexthop object that a message is about. `struct nhmsg` has 8 bytes.
+fn object(payload: &[u8]) -> Option<u32> {
+    attributes(payload.get(8..)?).find_map(|(kind, value)| (kind == NHA_ID).then(|| parse_u32(value).ok())?)
 }
