@@ -76,6 +76,37 @@ fn a_reload_says_what_changes_and_a_rehearsal_changes_nothing() {
     daemon.stop();
 }
 
+/// They follow at the next start: until then each reload says so, and none says that nothing changes.
+#[test]
+fn what_waits_for_the_next_start_is_named_at_every_reload_until_then() {
+    let house = House::with_toml(BEFORE);
+    let daemon = house.start();
+    let file = "log = \"debug\"\nsocket_mode = \"0660\"\nhistory = 9000\nmax_connections = 99\nrequires_mac_address = false\n";
+    let gc = "[gc]\ngrace = \"1h\"\nunknown_subnets = \"free\"\n";
+    house.configure(&(file.to_owned() + &BEFORE.replace("[gc]\n", gc)));
+    let socket = house.socket();
+    let expected = json!([
+        format!(
+            "driver.gipam: all pools at unix://{0} becomes all pools at unix://{0}, without MACs at the next start",
+            socket.display()
+        ),
+        "requires_mac_address: true becomes false at the next start",
+        "log: info becomes debug at the next start",
+        "socket_mode: 0600 becomes 0660 at the next start",
+        "history: 10000 becomes 9000 at the next start",
+        "max_connections: 512 becomes 99 at the next start",
+        "gc.grace: 600 s becomes 3600 s at the next start",
+        "gc.unknown_subnets: report becomes free at the next start",
+    ]);
+    for arguments in [&["reload", "--dry-run"][..], &["reload"], &["reload"]] {
+        assert_eq!(house.json(arguments), expected);
+    }
+    daemon.stop();
+    let daemon = house.start();
+    assert_eq!(house.json(&["reload"]), json!([]));
+    daemon.stop();
+}
+
 #[test]
 fn a_mistake_changes_nothing_and_is_named() {
     let house = House::with_toml(BEFORE);

@@ -3,29 +3,28 @@
 //! Promises: every key of the file either follows at a reload or is named here, with both values, until the next start (a
 //! test goes through all keys). Changes nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use crate::config::{Config, SocketAccess};
 
+/// What `gipam config show` says of drivers and the page, besides `driver.NAME`.
+const SHOWN: [&str; 6] = ["name", "requires_mac_address", "admin", "http", "http_hosts", "metrics_subnets"];
+
 /// A line for each, from the configuration with which this process was started.
 pub(super) fn lines(started: &Config, new: &Config) -> Vec<String> {
     let mut lines = Vec::new();
-    if new.drivers != started.drivers || new.admin != started.admin {
-        lines.push(
-            "drivers, their pools and doors follow the configuration at the next start only".to_owned(),
-        );
-    }
-    if new.http != started.http {
-        lines.push(
-            "the page and the metrics (http) follow the configuration at the next start only".to_owned(),
-        );
-    }
     let mut line = |key: &str, old: &dyn Display, new: &dyn Display| {
         let (old, new) = (old.to_string(), new.to_string());
         if old != new {
             lines.push(format!("{key}: {old} becomes {new} at the next start"));
         }
     };
+    let (before, after) = (shown(started), shown(new));
+    for key in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+        let value = |shown: &BTreeMap<&str, &str>| shown.get(*key).map_or("-", |value| *value).to_owned();
+        line(key, &value(&before), &value(&after));
+    }
     line("file", &started.file.named.display(), &new.file.named.display());
     let dirs = (&started.plugin_dirs, &new.plugin_dirs);
     line("socket_dir", &dirs.0.sockets.display(), &dirs.1.sockets.display());
@@ -47,7 +46,18 @@ pub(super) fn lines(started: &Config, new: &Config) -> Vec<String> {
     let seconds = |config: &Config| format!("{} s", config.gc.grace / 1_000);
     line("gc.grace", &seconds(started), &seconds(new));
     line("gc.unknown_subnets", &unknown(started), &unknown(new));
+    // Certificates and what is announced to Docker are not shown.
+    if before == after && (new.drivers != started.drivers || new.http != started.http) {
+        lines.push("the doors (tls, advertise) follow the configuration at the next start only".to_owned());
+    }
     lines
+}
+
+/// The drivers, the admin socket and the page, as `gipam config show` has them.
+fn shown(config: &Config) -> BTreeMap<&str, &str> {
+    let waits = |key: &str| key.starts_with("driver.") || SHOWN.contains(&key);
+    let all = config.shown.iter().map(|shown| (shown.key.as_str(), shown.value.as_str()));
+    all.filter(|(key, _)| waits(key)).collect()
 }
 
 fn access(
@@ -150,6 +160,19 @@ mod tests {
         ("[[hook]]", "batch", HOOK, "connect = \"192.0.2.1\"", "connect = \"192.0.2.1\"\nbatch = 9"),
         ("[[hook]]", "from", HOOK, "connect = \"192.0.2.1\"", "connect = \"192.0.2.1\"\nfrom = \"start\""),
     ];
+    /// Keys of the top level that are named by a reload, with both values.
+    const NAMED: [&str; 10] = [
+        "admin",
+        "file",
+        "history",
+        "http",
+        "log",
+        "max_connections",
+        "name",
+        "requires_mac_address",
+        "socket_dir",
+        "socket_mode",
+    ];
     const BASE: &str = "v4 = { ... }, v6 = { ... }";
     const POOL: &str = "[[pool]]\nname = \"a\"\nv6.base = \"2001:db8::/48\"\n...";
     const TLS: &str = "address = \":9\"\n[tls]\ncert = \"/c\"\nkey = \"/k\"\n...";
@@ -169,6 +192,10 @@ mod tests {
             said.extend(told_lines(&old, &new));
             said.extend(difference(&old.settings, &new.settings));
             assert!(!said.is_empty(), "{section} {key}: a reload says that nothing changes");
+            if section.is_empty() && NAMED.contains(&key) {
+                let named = |line: &String| line.starts_with(&format!("{key}: "));
+                assert!(said.iter().any(named), "{section} {key}: a reload does not name it: {said:?}");
+            }
         }
     }
 }

@@ -199,6 +199,16 @@ mod tests {
     }
 
     #[test]
+    fn a_page_has_a_bounded_number_of_rows_whatever_is_asked() {
+        let rows: Vec<LeaseRow> =
+            (0..MOST + 100).map(|_| lease("192.0.2.2", None, "2026-01-01T00:00:00Z")).collect();
+        for (query, expected) in [("", 100), ("limit=99999", MOST), ("limit=99999&offset=590", 10)] {
+            let page = page(&rows, query).unwrap();
+            assert_eq!((page.rows.len(), page.matching), (expected, MOST + 100), "{query}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_is_refused() {
         let rows: [LeaseRow; 0] = [];
         for query in ["sort=color", "offset=-1", "limit=many"] {

@@ -1,7 +1,7 @@
 //! Many slow clients that come again at once: they keep nobody out.
 
 use crate::support::*;
-use crate::tls::secured;
+use crate::tls::{name, secured};
 use gipam::server::{Limits, LocalAddress};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -86,6 +86,43 @@ async fn slow_clients_that_never_finish_the_tls_handshake_delay_nobody() {
     const HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     let server = secured(false);
     let mut crowd = besieged(&server.running.address, &[b"", HELLO]).await;
+    for _ in 0..10 {
+        let begun = Instant::now();
+        let mut honest = server.connect(None).await.unwrap();
+        assert_eq!(ask(&mut honest, &post("/x", "y")).await.body, "y");
+        assert!(begun.elapsed() < MOST, "an honest client waited {:?}", begun.elapsed());
+    }
+    crowd.shutdown().await;
+}
+
+/// The handshake is done, and then nothing comes, or the first half of a request.
+#[tokio::test]
+async fn clients_that_are_silent_after_the_tls_handshake_delay_nobody() {
+    let server = secured(false);
+    let turns = Arc::new(AtomicUsize::new(0));
+    let mut crowd = JoinSet::new();
+    for at in 0..SLOW {
+        let (connector, address, turns) =
+            (server.connector(None), server.running.address.clone(), turns.clone());
+        crowd.spawn(async move {
+            loop {
+                let LocalAddress::Tcp(address) = address else { unreachable!() };
+                let Ok(stream) = TcpStream::connect(address).await else { continue };
+                let shaken = connector.connect(name(), stream).await;
+                if let Ok(mut stream) = shaken
+                    && stream.write_all([b"", HEAD, BODY][at % 3]).await.is_ok()
+                {
+                    let _ = stream.read_to_end(&mut Vec::new()).await;
+                }
+                turns.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let full = Instant::now();
+    while turns.load(Ordering::Relaxed) < SLOW {
+        assert!(full.elapsed() < PATIENCE, "{} were turned away", turns.load(Ordering::Relaxed));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     for _ in 0..10 {
         let begun = Instant::now();
         let mut honest = server.connect(None).await.unwrap();

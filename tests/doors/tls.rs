@@ -73,12 +73,21 @@ pub(crate) fn secured(mutual: bool) -> Secured {
     Secured { running, authority, files }
 }
 
+/// What the server's certificate is for.
+pub(crate) fn name() -> ServerName<'static> {
+    ServerName::try_from("127.0.0.1").unwrap()
+}
+
 impl Secured {
     /// Connects, with a client certificate if there is one.
     pub(crate) async fn connect(
         &self,
         client: Option<&[PathBuf; 2]>,
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connector(client).connect(name(), self.running.connect_tcp().await).await
+    }
+
+    pub(crate) fn connector(&self, client: Option<&[PathBuf; 2]>) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -95,8 +104,7 @@ impl Secured {
                 )
                 .unwrap(),
         };
-        let name = ServerName::try_from("127.0.0.1").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, self.running.connect_tcp().await).await
+        TlsConnector::from(Arc::new(config))
     }
 
     /// Whether a client gets an answer. With TLS 1.3 a refusal may show only at the first read.

@@ -10,6 +10,7 @@ mod calls;
 mod gone;
 mod patience;
 mod proofs;
+mod released;
 mod renames;
 mod seconds;
 mod sharing;

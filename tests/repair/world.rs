@@ -59,11 +59,19 @@ pub struct Network {
 /// By name.
 pub type Shown = BTreeMap<String, Network>;
 
-/// A made-up Engine: what its networks show, and what its containers say of themselves.
-struct Engine(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>, Arc<Mutex<Value>>);
+/// Where a test holds up the list of networks: somebody asks for it; answer now.
+type Gate = Arc<(Notify, Notify)>;
+
+/// A made-up Engine: what its networks show, what its containers say of themselves, and what holds it up.
+struct Engine(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>, Arc<Mutex<Value>>, Arc<Mutex<Option<Gate>>>);
 
 impl Handler for Engine {
     async fn handle(&self, asked: Asked) -> Response {
+        let gate = if asked.path == "/networks" { self.3.lock().unwrap().take() } else { None };
+        if let Some(gate) = gate {
+            gate.0.notify_one();
+            gate.1.notified().await;
+        }
         let shown = self.0.lock().unwrap().clone();
         let network = |name: &String, shown: &Network| {
             // Swarm's own endpoints stand under their name, containers under their id
@@ -139,6 +147,8 @@ pub struct World {
     pub info: Arc<Mutex<Value>>,
     /// Whether containers run, as `/proc` would show it.
     pub outlived: Arc<Mutex<Option<bool>>>,
+    /// The next list of networks waits for it.
+    pub gate: Arc<Mutex<Option<Gate>>>,
     /// Something happens to a network or a container.
     pub happens: Arc<Notify>,
     task: tokio::task::JoinHandle<()>,
@@ -177,12 +187,13 @@ impl World {
         let (shown, containers) = <(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>)>::default();
         let info = Arc::new(Mutex::new(json!({"ID": "engine", "DockerRootDir": "/var/lib/docker"})));
         let outlived = Arc::new(Mutex::new(Some(false)));
+        let gate = Arc::new(Mutex::new(None));
         let (seen, happens) = (outlived.clone(), Arc::new(Notify::new()));
         let (socket, behind) = (directory.path().join("engine.sock"), directory.path().join("behind.sock"));
         let mut server = Server::new();
         server.add(
             Door::unix(&behind).open().unwrap(),
-            Arc::new(Engine(shown.clone(), containers.clone(), info.clone())),
+            Arc::new(Engine(shown.clone(), containers.clone(), info.clone(), gate.clone())),
             Limits::default(),
         );
         tokio::spawn(server.serve(std::future::pending(), Duration::ZERO));
@@ -208,6 +219,7 @@ impl World {
             containers,
             info,
             outlived,
+            gate,
             happens,
             task,
         }

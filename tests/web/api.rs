@@ -98,3 +98,28 @@ fn usage_is_reckoned_from_the_history() {
         (&json!(true), &json!(false), &json!(3))
     );
 }
+
+/// Whatever somebody asks for, and however long the history is.
+#[test]
+fn what_is_read_of_the_history_for_one_answer_is_bounded() {
+    const LINES: u64 = 200_100;
+    let site = Site::new(&format!("history = 1000000\n{TOML}"));
+    let house = site.house;
+    site.daemon.stop();
+    let books = rusqlite::Connection::open(house.path("gipam.db")).unwrap();
+    // A line a second, the newest now.
+    let sql = "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < ?1) \
+        INSERT INTO history (at, event, space, subnet, id) \
+        SELECT (unixepoch() - ?1 + i) * 1000, 'reserved', '', '192.0.2.0/24', '' FROM n";
+    books.execute(sql, [LINES.cast_signed()]).unwrap();
+    drop(books);
+    let site = Site::of(house);
+    let usage = site.json("/api/usage?seconds=18446744073709551615");
+    let seconds = |key: &str| {
+        let at = gipam::plan::settings::parse_rfc3339(usage[key].as_str().unwrap()).unwrap();
+        gipam::clock::now().abs_diff(at) / 1_000
+    };
+    assert!(seconds("known_since").abs_diff(200_000) < 60, "{}", usage["known_since"]);
+    assert!(seconds("from") <= 401 * 86_400, "{}", usage["from"]);
+    assert_eq!(site.json("/api/history?limit=4294967295").as_array().unwrap().len(), 1_000);
+}

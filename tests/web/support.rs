@@ -21,7 +21,10 @@ pub struct Site {
 
 impl Site {
     pub fn new(toml: &str) -> Site {
-        let house = House::with_toml(toml);
+        Self::of(House::with_toml(toml))
+    }
+
+    pub fn of(house: House) -> Site {
         let daemon = house.start();
         let address = until("the log names the page's address", || {
             let log = house.log();
