@@ -30,6 +30,7 @@ pub struct Meters {
     pub learned: Counter,
     found: [AtomicU64; FOUND.len()],
     answers: AtomicBool,
+    passing: AtomicBool,
     // By the steady clock, and one more, so that 0 is never: the time of day may step before somebody asks.
     changed_at: AtomicU64,
     looked_at: AtomicU64,
@@ -57,6 +58,7 @@ impl Meters {
             learned: Counter::default(),
             found: Default::default(),
             answers: AtomicBool::default(),
+            passing: AtomicBool::default(),
             changed_at: AtomicU64::default(),
             looked_at: AtomicU64::default(),
             next_at: AtomicU64::default(),
@@ -70,6 +72,15 @@ impl Meters {
         let at = stored.load(Ordering::Relaxed).checked_sub(1)?;
         let now = self.clock.now();
         Some(now.wall.saturating_add(at).saturating_sub(now.steady))
+    }
+
+    /// Whether the last look saw an address at two endpoints that may just have passed from one to the other.
+    pub(super) fn passing(&self) -> bool {
+        self.passing.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_passing(&self, passing: bool) {
+        self.passing.store(passing, Ordering::Relaxed);
     }
 
     /// Findings of the last look, in the order of [`FOUND`].

@@ -26,6 +26,7 @@ mod suspects;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -37,6 +38,7 @@ use crate::docker::Proofs;
 use crate::ledger::Refusal;
 use crate::plan::error::ErrorKind;
 use crate::plan::prefix::Prefix;
+use crate::plan::repair::SETTLING;
 use crate::plan::settings::Millis;
 
 /// What the configuration says of repair.
@@ -141,10 +143,16 @@ impl Handle {
         &self.meters
     }
 
-    /// Looks now; frees what is proven and adopts what can be, if requested.
+    /// Looks now; frees what is proven and adopts what can be, if requested. Where two containers may have one address, or may
+    /// just have passed it on, looks again when that is known.
     pub async fn look(&self, apply: bool) -> Result<Vec<Finding>, String> {
-        let wish = if apply { Wish::Apply } else { Wish::Look };
-        self.wish(wish).await.map_err(|refusal| refusal.text)
+        let wish = || if apply { Wish::Apply } else { Wish::Look };
+        let mut findings = self.wish(wish()).await;
+        if findings.is_ok() && self.meters.passing() {
+            tokio::time::sleep(Duration::from_millis(SETTLING)).await;
+            findings = self.wish(wish()).await;
+        }
+        findings.map_err(|refusal| refusal.text)
     }
 
     /// Adopts the network of this subnet under the PoolID that Docker has for it, and says what was done.

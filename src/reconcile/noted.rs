@@ -39,26 +39,30 @@ impl Reconciler {
     /// Writes down that one address is at two endpoints, once for as long as it is so; leaves in `look` what is certain.
     pub(super) async fn report(&mut self, look: &mut Look, read: Fence) {
         let mut reported = BTreeSet::new();
+        let mut passing = false;
         for one in std::mem::take(&mut look.doubled) {
             let key = (one.prefix, one.address, one.holders());
             if self.reported.contains(&key) || self.is_certain(&one, read).await {
                 reported.insert(key);
                 look.doubled.push(one);
+            } else {
+                passing = true;
             }
         }
         self.reported = reported;
+        self.settling |= passing;
+        self.meters.note_passing(passing);
     }
 
     /// Whether the address is at two endpoints, and has not just passed from one to the other: the ledger knows, and writes it
     /// down if so. Where the books lack the subnet, nothing passes on.
-    async fn is_certain(&mut self, one: &Doubled, read: Fence) -> bool {
+    async fn is_certain(&self, one: &Doubled, read: Fence) -> bool {
         if let Some(serial) = one.serial {
             let evidence = one.holders().into();
             let doubled = Repair::Doubled { serial, address: one.address, read, evidence };
             match self.ledger.ask(Request::Repair(Box::new(doubled))).await {
                 Err(refusal) if refusal.kind == ErrorKind::TooEarly => {
                     tracing::debug!("repair: {refusal}");
-                    self.settling = true;
                     return false;
                 }
                 Err(refusal) => tracing::warn!("repair: {refusal}"),

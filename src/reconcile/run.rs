@@ -58,7 +58,7 @@ pub struct Reconciler {
     books: PathBuf,
     commands: mpsc::Receiver<Command>,
     proofs: Proofs,
-    meters: Arc<Meters>,
+    pub(super) meters: Arc<Meters>,
     callers: Arc<Callers>,
     suspects: Suspects,
     pub(super) noted: Noted,

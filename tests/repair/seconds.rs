@@ -5,8 +5,10 @@
 
 use std::time::{Duration, Instant};
 
+use gipam::clock::{Clock, Moment};
+
 use crate::clock;
-use crate::world::{World, later};
+use crate::world::{GRACE, START, World, later};
 
 /// Far less than a minute, and more than a busy machine needs.
 const SECONDS: Duration = Duration::from_secs(20);
@@ -77,4 +79,24 @@ async fn two_containers_with_one_address_are_found_seconds_after_it_was_granted(
         assert!(begun.elapsed() < SECONDS, "although nobody asks for a look");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// `gipam gc` right after the second container was started.
+#[tokio::test]
+async fn two_containers_with_one_address_are_shown_to_whoever_asks_also_before_they_are_certain() {
+    let begun = Instant::now();
+    let world = World::by(running(begun), false, GRACE);
+    let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9"), ("two", "10.9.0.9")]);
+    let findings = world.look().await;
+    assert!(findings.iter().any(|it| it.what == "duplicate"), "{findings:?}");
+    assert!(begun.elapsed() < SECONDS);
+}
+
+fn running(begun: Instant) -> Clock {
+    Clock::new(move || {
+        let now = START + u64::try_from(begun.elapsed().as_millis()).unwrap();
+        Moment { wall: now, steady: now }
+    })
 }
