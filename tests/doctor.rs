@@ -9,6 +9,8 @@
 mod daemon;
 #[path = "support/http.rs"]
 mod http;
+#[path = "doctor/own_pools.rs"]
+mod own_pools;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -242,112 +244,44 @@ fn p29_an_ipvlan_network_under_a_name_that_asks_for_macs_is_wrong_and_the_way_ou
     assert!(advice.contains("requires_mac_address = false"), "{advice}");
 }
 
-/// What is said of Docker's own pools with this daemon.json.
-fn own_pools(json: &[u8]) -> Vec<(Verdict, String)> {
+#[test]
+fn with_admin_it_asks_that_daemon_alone_and_says_the_worst_first() {
     let house = house();
-    put(&house, "etc/docker/daemon.json", "");
-    fs::write(house.path("root/etc/docker/daemon.json"), json).unwrap();
-    let findings = look(&house);
-    of(&findings, "Docker's own pools")
-        .into_iter()
-        .map(|(verdict, found)| (verdict, found.to_owned()))
-        .collect()
-}
-
-#[test]
-fn every_key_of_daemon_json_that_takes_addresses_counts() {
-    for (json, verdict, words) in [
-        (r#"{"ipv6":true,"bip6":"2001:db8:77:9::1/64"}"#, Verdict::Wrong, "2001:db8:77:9::/64 of bip6"),
-        (r#"{"fixed-cidr-v6":"2001:db8:77:9::/64"}"#, Verdict::Wrong, "fixed-cidr-v6"),
-        (r#"{"bip":"198.18.3.1/24"}"#, Verdict::Wrong, "198.18.3.0/24 of bip"),
-        (r#"{"bip":"172.30.0.1/24","bip":"198.18.3.1/24"}"#, Verdict::Wrong, "198.18.3.0/24 of bip"),
-        (r#"{"fixed-cidr":"198.18.3.0/24"}"#, Verdict::Wrong, "fixed-cidr"),
-        (
-            r#"{"default-address-pools":[{"Base":"198.18.0.0/15","SIZE":24}]}"#,
-            Verdict::Wrong,
-            "198.18.0.0/15",
-        ),
-        (r#"{"default-gateway":"198.18.3.9"}"#, Verdict::Warning, "198.18.3.9 of default-gateway"),
-        (r#"{"default-gateway-v6":"2001:db8:77::9"}"#, Verdict::Warning, "default-gateway-v6"),
-        (r#"{"dns":["192.0.2.1","198.18.3.9"]}"#, Verdict::Warning, "198.18.3.9 of dns"),
-        (r#"{"host-gateway-ip":"198.18.3.9"}"#, Verdict::Warning, "host-gateway-ip"),
-        (r#"{"ip":"198.18.3.9"}"#, Verdict::Warning, "198.18.3.9 of ip"),
-    ] {
-        let found = own_pools(json.as_bytes());
-        let right = found.iter().any(|(it, text)| *it == verdict && text.contains(words));
-        assert!(right, "{json}: {found:?}");
-    }
-    let marked = [b"\xef\xbb\xbf".as_slice(), br#"{"bip":"198.18.3.1/24"}"#].concat();
-    assert_eq!(own_pools(&marked)[0].0, Verdict::Wrong, "a mark of UTF-8");
-    let wide: Vec<u8> =
-        "\u{feff}{\"bip\":\"198.18.3.1/24\"}".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_eq!(own_pools(&wide)[0].0, Verdict::Wrong, "as Windows writes it");
-}
-
-#[test]
-fn what_dockerd_refuses_is_not_well() {
-    for (json, words) in [
-        (
-            r#"{"default-address-pools":{"base":"172.30.0.0/16","size":24}}"#,
-            "is an object, and must be a list",
-        ),
-        (r#"{"default-address-pools":[{"base":"172.30.0.0/33","size":24}]}"#, "is not a prefix"),
-        (r#"{"default-address-pools":[{"base":"172.30.0.0/16","size":"24"}]}"#, "is not a number"),
-        (r#"{"default-address-pools":["172.30.0.0/16"]}"#, "is not an object"),
-        (r#"{"bip":["172.30.0.1/24"]}"#, "is a list, and must be a text"),
-        (r#"{"BIP":"172.30.0.1/24"}"#, "spelled \"bip\""),
-        (r#"{"dns":"192.0.2.1"}"#, "must be a list"),
-        (r#"["bip"]"#, "is not a JSON object"),
-        (r#"{"bip":"172.30.0.1/24",}"#, "cannot be read as JSON"),
-        (r#"{"bip":"172.30.0.1/24"} {}"#, "cannot be read as JSON"),
-    ] {
-        let found = own_pools(json.as_bytes());
-        let right = found.iter().any(|(it, text)| *it == Verdict::Warning && text.contains(words));
-        assert!(right && found.iter().all(|(it, _)| *it != Verdict::Well), "{json}: {found:?}");
-    }
-    for json in ["", " \n", "{}", "null", r#"{"bip":"172.30.0.1/24","labels":["a=b"]}"#] {
-        assert_eq!(own_pools(json.as_bytes())[0].0, Verdict::Well, "{json}");
-    }
-}
-
-#[test]
-fn what_is_built_into_docker_counts_where_nothing_else_is_said() {
-    let built_in = |pool: &str, file: Option<&str>| {
-        let house = house();
-        house.configure(&format!("[gc]\nengine = \"\"\n[[pool]]\nname = \"x\"\nv4 = \"{pool}\"\n"));
-        if let Some(file) = file {
-            put(&house, "etc/docker/daemon.json", file);
-        }
-        let findings = look(&house);
-        of(&findings, "Docker's own pools")
-            .first()
-            .map(|(verdict, found)| (*verdict, (*found).to_owned()))
-            .unwrap()
+    let daemon = house.start();
+    let other = House::new(&POOLS);
+    let elsewhere = other.path("other.sock").display().to_string();
+    let doctor = |admin: &str, more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gipam"));
+        command.current_dir(other.directory.path()).env_clear().args(["doctor", "--admin", admin]).args(more);
+        let output = command.output().unwrap();
+        let (out, said) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        (output.status.code().unwrap(), out, said)
     };
-    for pool in ["172.17.0.0/16", "172.31.0.0/20", "192.168.44.0/24", "172.16.0.0/12"] {
-        let (verdict, found) = built_in(pool, None);
-        assert!(verdict == Verdict::Warning && found.contains("built into Docker"), "{pool}: {found}");
-        assert_eq!(built_in(pool, Some("{\"debug\": true}")).0, Verdict::Warning, "{pool}");
-        let others = r#"{"bip":"10.9.0.1/24","default-address-pools":[{"base":"10.8.0.0/16","size":24}]}"#;
-        assert_eq!(built_in(pool, Some(others)).0, Verdict::Well, "{pool}");
+    let admin = house.admin().display().to_string();
+    let (code, out, _) = doctor(&admin, &["--json"]);
+    let findings: Vec<Finding> = serde_json::from_str(&out).unwrap();
+    let one = |check: &str| {
+        let [(verdict, found)] = of(&findings, check)[..] else { panic!("{check}: {findings:?}") };
+        (verdict, found.to_owned())
+    };
+    assert_eq!((code, one("daemon").0, one("driver gipam").0), (0, Verdict::Well, Verdict::Well), "{out}");
+    assert!(one("books").1.contains(&house.path("gipam.db").display().to_string()), "{out}");
+    assert!(one("driver gipam").1.contains(&house.socket().display().to_string()), "{out}");
+    // Neither the configuration nor the books of this place, nor its Docker.
+    for check in ["configuration", "Docker's own pools", "boot order", "ipvlan"] {
+        assert!(of(&findings, check).is_empty(), "{out}");
     }
-    assert_eq!(built_in("172.16.0.0/16", None).0, Verdict::Well);
-}
-
-#[test]
-fn flags_of_dockerd_count_as_its_file_does() {
-    let house = house();
-    let unit = "[Service]\nExecStart=/usr/bin/dockerd -H fd:// \\\n  --bip 198.18.3.1/24\n";
-    put(&house, "lib/systemd/system/docker.service", unit);
-    let found = of(&look(&house), "Docker's own pools")[0].1.to_owned();
-    assert!(found.contains("198.18.3.0/24 of --bip"), "{found}");
-    let more = "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd --default-address-pool=base=198.18.0.0/16,size=24\n";
-    put(&house, "etc/systemd/system/docker.service.d/10-pools.conf", more);
-    let found = of(&look(&house), "Docker's own pools")[0].1.to_owned();
-    assert!(found.contains("198.18.0.0/16 of --default-address-pool"), "{found}");
-    // The one that runs has the say, and may have its file elsewhere.
-    put(&house, "proc/4711/cmdline", "/usr/bin/dockerd\0--config-file\0/srv/docker.json\0");
-    put(&house, "srv/docker.json", "{\"bip\": \"198.18.7.1/24\"}");
-    let found = of(&look(&house), "Docker's own pools")[0].1.to_owned();
-    assert!(found.contains("bip in /srv/docker.json"), "{found}");
+    let (code, out, said) = doctor(&elsewhere, &[]);
+    assert!(code == 1 && out.starts_with("WRONG   daemon: ") && out.contains(&elsewhere), "{out}");
+    assert_eq!(said, "gipam: 1 thing is wrong on this host; see above\n");
+    daemon.stop();
+    fs::remove_file(house.socket()).ok();
+    let (_, out, said) = doctor(&elsewhere, &["--file", &house.path("gipam.db").display().to_string()]);
+    assert!(said.ends_with(" things are wrong on this host; see above\n"), "{said}");
+    let verdict =
+        |line: &str| ["WRONG", "WARNING", "unknown", "well"].iter().position(|it| line.starts_with(it));
+    let order: Vec<usize> = out.lines().filter_map(verdict).collect();
+    assert!(order.is_sorted() && order.len() > 2, "{out}");
+    assert!(out.lines().last().unwrap().contains(" wrong, "), "{out}");
 }

@@ -54,6 +54,21 @@ fn a_second_daemon_is_kept_out_whatever_it_calls_the_books() {
 }
 
 #[test]
+fn the_log_says_at_start_where_the_books_are_and_whether_they_are_new() {
+    let house = House::new(&daemon::POOLS);
+    let books = house.path("gipam.db").display().to_string();
+    let daemon = house.start();
+    assert!(house.log().contains(&format!("the books {books} are new and hold 0 subnets and 0 leases")));
+    let (id, _) = daemon.wire().subnet(false);
+    daemon.wire().address(&id, "", Value::Null);
+    daemon.kill();
+    drop(house.start());
+    let log = house.log();
+    assert!(log.contains(&format!("the books {books} hold 1 subnet and 1 lease")), "{log}");
+    assert!(!log.contains("are new"), "{log}");
+}
+
+#[test]
 fn no_directory_is_made_by_a_mistyped_path() {
     let mut house = House::new(&daemon::POOLS);
     house.set("--file", &house.path("no/such/gipam.db"));

@@ -1,4 +1,5 @@
-//! `gipam status` of the real daemon: one screen, the same from the books when it is down, and its JSON.
+//! `gipam status` of the real daemon: one screen, the same from the books when it is down, and its JSON; and that screens and
+//! tables use the terminal that there is.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -7,11 +8,14 @@
 mod daemon;
 #[path = "support/http.rs"]
 mod http;
+#[path = "support/pty.rs"]
+mod pty;
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use daemon::{Daemon, House, until};
 use http::Wire;
+use pty::Pty;
 use serde_json::{Value, json};
 
 const TOML: &str = r#"
@@ -148,4 +152,74 @@ fn an_engine_that_does_not_answer_is_said_with_since_when_why_and_what_follows()
     let screen = text(&house.gipam(&["status"]));
     assert!(screen.contains("Engine     does not answer since "), "{screen}");
     assert!(screen.contains("repair     no check yet; next try in "), "{screen}");
+}
+
+/// The lines that a command prints on a terminal of this size.
+fn on_terminal(house: &House, arguments: &[&str], rows: u16, columns: u16) -> Vec<String> {
+    let terminal = Pty::new(rows, columns);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gipam"));
+    command.env_clear().env("NO_COLOR", "1").args(arguments).arg("--admin").arg(house.admin());
+    let status =
+        command.stdin(terminal.end()).stdout(terminal.end()).stderr(terminal.end()).status().unwrap();
+    assert!(status.success(), "{arguments:?}: {}", terminal.text());
+    // What the program wrote is in the terminal; when it has been read is the reader's affair.
+    until("the last line", || terminal.text().ends_with("\r\n").then_some(()));
+    until("nothing more comes", || {
+        let before = terminal.text();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        (before == terminal.text()).then_some(())
+    });
+    terminal.text().lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
+#[test]
+fn status_and_tables_use_the_terminal_that_there_is() {
+    let house = House::with_toml(TOML);
+    let daemon = house.start();
+    life(&daemon);
+    let widest = |lines: &[String]| lines.iter().map(|line| line.chars().count()).max().unwrap();
+    let (normal, wide) =
+        (on_terminal(&house, &["status"], 25, 80), on_terminal(&house, &["status"], 50, 180));
+    assert!(widest(&normal) <= 80 && normal.len() <= 24, "{normal:#?}");
+    let pool = |lines: &[String]| lines.iter().find(|line| line.starts_with("lan ")).unwrap().chars().count();
+    assert!(pool(&wide) > pool(&normal) && widest(&wide) <= 180, "{wide:#?}");
+    let id = daemon.view("/v1/subnets")[0]["id"].as_str().unwrap().to_owned();
+    let (narrow, wide) =
+        (on_terminal(&house, &["subnets"], 25, 119), on_terminal(&house, &["subnets"], 25, 180));
+    assert!(widest(&narrow) <= 119, "{narrow:#?}");
+    assert!(!narrow[0].contains("ID") && !narrow.iter().any(|line| line.contains(&id)), "{narrow:#?}");
+    assert!(narrow.iter().skip(1).all(|line| line.ends_with(" ago")), "{narrow:#?}");
+    assert!(wide[0].ends_with("ID") && wide.iter().any(|line| line.ends_with(&id)), "{wide:#?}");
+    assert!(wide.iter().skip(1).all(|line| line.contains("Z  ")), "{wide:#?}");
+    let leases = on_terminal(&house, &["leases"], 25, 80);
+    assert!(
+        widest(&leases) <= 80 && leases[0].ends_with("SINCE") && leases[1].ends_with(" ago"),
+        "{leases:#?}"
+    );
+}
+
+#[test]
+fn config_show_shows_what_runs_and_says_whose_settings_these_are() {
+    let house = House::with_toml(&format!("cooling = \"7m\"\n{TOML}"));
+    let document = house.path("gipam.toml").display().to_string();
+    let show = |house: &House| {
+        let output = house.gipam(&["config", "show", "--json", "--config", &document]);
+        let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let row = rows.as_array().unwrap().iter().find(|row| row["key"] == "cooling").unwrap().clone();
+        (row["value"].as_str().unwrap().to_owned(), String::from_utf8(output.stderr).unwrap())
+    };
+    let daemon = house.start();
+    house.configure(&format!("cooling = \"9m\"\n{TOML}"));
+    let (value, said) = show(&house);
+    assert_eq!(
+        (value.as_str(), said.as_str()),
+        ("7m", "gipam: these are the settings of the driver that runs\n")
+    );
+    daemon.stop();
+    let (value, said) = show(&house);
+    assert_eq!(value, "9m");
+    assert!(
+        said.contains("no driver answers: these are the settings that gipam serve would start with"),
+        "{said}"
+    );
 }

@@ -85,6 +85,25 @@ fn a_pool_that_can_never_serve_a_container_is_refused_by_check_command_and_start
 }
 
 #[test]
+fn an_old_lease_file_with_such_a_pool_is_neither_taken_over_nor_imported() {
+    for (base, words) in [("127.0.0.0/16", "loopback"), ("224.0.0.0/8", "multicast")] {
+        let mut house = House::with_toml("");
+        let old = format!("{{\"v4\": \"{base}\", \"v4ab\": 24, \"allocated\": [], \"free\": []}}");
+        fs::write(house.path("leases.json"), &old).unwrap();
+        house.set("--file", &house.path("leases.json"));
+        let (code, said) = house.refuse();
+        assert!(code == 2 && said.contains(words), "{base}: {code} {said}");
+        assert_eq!(fs::read_to_string(house.path("leases.json")).unwrap(), old);
+        let house = House::new(&daemon::POOLS);
+        let _daemon = house.start();
+        fs::write(house.path("old.json"), &old).unwrap();
+        let before = house.json(&["pools"]);
+        refused(&house, &["import", "old.json"], words);
+        assert_eq!(house.json(&["pools"]), before);
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_prefix_or_a_range_is_said() {
     let pool =
         |base: &str, more: &str| format!("[[pool]]\nname = \"x\"\nv4 = {{ base = \"{base}\" }}\n{more}\n");
@@ -211,6 +230,47 @@ fn an_address_with_its_length_as_docker_prints_it_is_an_address() {
     assert!(house.json(&["leases"]).as_array().unwrap().is_empty());
     let (code, said) = run(&house, &["release", "192.0.2.7", "--force"]);
     assert!(code == 3 && said.contains("no network's subnet contains 192.0.2.7"), "{said}");
+}
+
+#[test]
+fn an_address_alone_is_released_in_the_one_subnet_that_is_meant() {
+    let house = House::new(&daemon::POOLS);
+    let daemon = house.start();
+    let pool = |text: &str, copy: bool| {
+        let options = if copy { serde_json::json!({"overlap": "true"}) } else { Value::Null };
+        let asked = serde_json::json!({"AddressSpace": "local", "Pool": text, "Options": options});
+        daemon.wire().pool(&asked).0
+    };
+    let release = |text: &str| run(&house, &["release", text, "--force", "--without-engine"]);
+    let left = || {
+        let rows = house.json(&["leases"]);
+        let mut ids: Vec<Value> = rows.as_array().unwrap().iter().map(|row| row["id"].clone()).collect();
+        ids.sort_by_key(Value::to_string);
+        ids
+    };
+    // A copy of the prefix: the one in which it is leased is meant.
+    let (first, copy) = (pool("203.0.113.0/24", false), pool("203.0.113.0/24", true));
+    daemon.wire().address(&copy, "203.0.113.7", Value::Null);
+    let (code, said) = release("203.0.113.7");
+    assert!(code == 0 && left().is_empty(), "{said}");
+    // Leased in both, it names neither.
+    for id in [&first, &copy] {
+        daemon.wire().address(id, "203.0.113.7", Value::Null);
+    }
+    let (code, said) = release("203.0.113.7");
+    assert!(code == 2 && said.contains(&first) && said.contains(&copy) && left().len() == 2, "{code} {said}");
+    // The length that was written tells apart what lies in several.
+    let (wide, narrow) = (pool("192.0.2.0/24", false), pool("192.0.2.0/25", true));
+    for id in [&wide, &narrow] {
+        daemon.wire().address(id, "192.0.2.9", Value::Null);
+    }
+    let (code, said) = release("192.0.2.9/25");
+    assert!(
+        code == 0 && !left().contains(&Value::from(narrow)) && left().contains(&Value::from(wide)),
+        "{said}"
+    );
+    let (code, said) = release("192.0.2.9/32");
+    assert!(code == 0 && left().len() == 2, "as Docker prints an address of a /32: {said}");
 }
 
 #[test]

@@ -116,6 +116,28 @@ fn released_by_a_person_or_by_repair_does_not_count() {
 }
 
 #[test]
+fn what_was_no_containers_does_not_count() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(exact("10.9.0.0/24"));
+    desk.host(number(&id, "10.9.0.7"));
+    desk.lists_as(&id, "10.9.0.7", gipam::plan::change::Kind::Auxiliary);
+    let gateway = desk.host(AddressRequest { gateway: true, ..number(&id, "10.9.0.9") });
+    let web = desk.host(made_up(&id, 1));
+    desk.free(&id, "10.9.0.7");
+    desk.free(&id, &gateway);
+    desk.free(&id, &web);
+    assert_eq!(
+        desk.host(made_up(&id, 2)),
+        web,
+        "an auxiliary address and a gateway leave the one container its own"
+    );
+    let other = desk.subnet(exact("10.8.0.0/24"));
+    let gateway = desk.host(AddressRequest { gateway: true, ..number(&other, "10.8.0.9") });
+    desk.free(&other, &gateway);
+    assert_ne!(desk.host(made_up(&other, 3)), gateway, "and are not a container's");
+}
+
+#[test]
 fn the_window_is_settable_and_0_turns_it_off() {
     for (window, again) in [(0, false), (1_000, true), (999, false)] {
         let mut desk = Desk::new(Settings { restart_window: window, ..lan() });

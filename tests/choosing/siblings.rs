@@ -2,7 +2,10 @@
 //!
 //! Docker's own driver does both; two macvlan networks on one LAN need them.
 
-use gipam::plan::request::AddressRequest;
+use gipam::plan::change::Kind;
+use gipam::plan::pins::{Holder, PinRequest};
+use gipam::plan::request::{AddressRequest, Fence, Repair, Request};
+use gipam::plan::settings::AddressOrder;
 
 use crate::desk::*;
 
@@ -177,8 +180,8 @@ fn each_of_both_keeps_its_own_memory() {
 fn a_pin_by_hand_holds_in_the_subnet_whose_range_has_it() {
     let mut desk = Desk::new(lan());
     let (first, second) = pair(&mut desk);
-    let pin = |subnet: &str, text: &str| gipam::plan::pins::PinRequest {
-        holder: gipam::plan::pins::Holder::Name("web".into()),
+    let pin = |subnet: &str, text: &str| PinRequest {
+        holder: Holder::Name("web".into()),
         address: ip(text),
         subnet: Some(subnet.to_owned()),
     };
@@ -191,4 +194,81 @@ fn a_pin_by_hand_holds_in_the_subnet_whose_range_has_it() {
     desk.host(by_number(&second, "10.77.0.71", false));
     let refused = desk.plan.pin(&pin(&first, "10.77.0.71"), desk.now).unwrap_err().to_string();
     assert!(refused.starts_with("address already in use: 10.77.0.71 is held by c"), "{refused}");
+}
+
+#[test]
+fn unique_what_the_other_has_is_not_given_as_ones_own_previous_address() {
+    let mut desk = Desk::new(lan());
+    let (first, second) = pair(&mut desk);
+    let made_up = |n: u8| AddressRequest { mac: Some([2, 0x42, 0, 0, 0, n]), ..address(&first) };
+    let (web, anonymous) = (desk.host(named(&first, "web")), desk.host(made_up(1)));
+    for taken in [&web, &anonymous] {
+        desk.free(&first, taken);
+        assert_eq!(&desk.host(by_number(&second, taken, false)), taken);
+    }
+    assert_ne!(desk.host(named(&first, "web")), web, "remembered by its name");
+    assert_ne!(desk.host(made_up(2)), anonymous, "the only one that was just released");
+}
+
+#[test]
+fn unique_a_gateway_whose_place_the_other_has_gets_another_one() {
+    let mut desk = Desk::new(lan());
+    let (first, second) = pair(&mut desk);
+    assert_eq!(desk.host(by_number(&first, "10.77.0.128", false)), "10.77.0.128");
+    assert_eq!(desk.host(gateway(&second)), "10.77.0.129");
+}
+
+#[test]
+fn unique_a_pin_gives_nobody_what_the_other_has() {
+    let mut desk = Desk::new(lan());
+    let first = desk.subnet(exact("10.77.0.0/24").range("10.77.0.64/30"));
+    let second = desk.subnet(exact("10.77.0.0/24").range("10.77.0.128/26"));
+    let wanted = PinRequest {
+        holder: Holder::Name("web".into()),
+        address: ip("10.77.0.66"),
+        subnet: Some(first.clone()),
+    };
+    for change in desk.plan.pin(&wanted, desk.now).unwrap().changes {
+        desk.plan.apply(&change);
+    }
+    assert_eq!(desk.host(by_number(&second, "10.77.0.66", false)), "10.77.0.66");
+    let others: Vec<String> = ["web", "a", "b"].map(|name| desk.host(named(&first, name))).into();
+    assert_eq!(others, ["10.77.0.65", "10.77.0.67", "10.77.0.64"]);
+    let said = desk.gave(named(&first, "c"));
+    assert!(said.starts_with("no available addresses"), "nor is it given as the last that is left: {said}");
+}
+
+#[test]
+fn unique_an_address_made_of_a_mac_or_a_secret_is_not_one_that_the_other_has() {
+    let (card, made) = ([2, 0x42, 0, 0, 0, 7], "2001:db8::42:ff:fe00:7");
+    for order in [AddressOrder::Eui64, AddressOrder::Stable] {
+        let mut lan = pool("lan", "", "2001:db8::/48:64");
+        lan.v6.as_mut().unwrap().addresses = order;
+        let ask = |desk: &mut Desk, range: &str| desk.subnet(exact("2001:db8::/64").range(range));
+        let request = |id: &str| AddressRequest { name: Some("web".into()), mac: Some(card), ..address(id) };
+        let mut alone = Desk::new(pools(std::slice::from_ref(&lan)));
+        let first = ask(&mut alone, "2001:db8::/66");
+        let expected = alone.host(request(&first));
+        assert!(order == AddressOrder::Stable || expected == made, "{expected}");
+        let mut desk = Desk::new(pools(&[lan]));
+        let (first, second) = (ask(&mut desk, "2001:db8::/66"), ask(&mut desk, "2001:db8:0:0:8000::/66"));
+        assert_eq!(desk.host(by_number(&second, &expected, false)), expected);
+        assert_ne!(desk.host(request(&first)), expected, "{order:?}");
+    }
+}
+
+#[test]
+fn unique_what_the_other_has_is_not_adopted() {
+    let mut desk = Desk::new(lan());
+    let (first, second) = pair(&mut desk);
+    desk.host(by_number(&second, "10.77.0.70", false));
+    let serial = desk.plan.held(&first).unwrap().state.serial;
+    for (text, adopted) in [("10.77.0.70", false), ("10.77.0.71", true)] {
+        let (address, evidence) = (gipam::plan::prefix::number(ip(text)), "seen".into());
+        let (kind, mac, name) = (Kind::Endpoint, None, Some("web".into()));
+        let read = Fence { generation: desk.plan.counters().0, at: desk.now };
+        let wish = Repair::Adopt { serial, address, kind, name, mac, read, evidence };
+        desk.ask(Request::Repair(Box::new(wish))).unwrap();
+        assert_eq!(desk.record(&first, text).is_some_and(|record| record.leased), adopted, "{text}");
+    }
 }

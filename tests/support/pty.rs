@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
@@ -25,7 +26,13 @@ impl Pty {
         unlockpt(&ours).unwrap();
         let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
         let ours = File::from(ours);
-        let its = OpenOptions::new().read(true).write(true).open(name).unwrap();
+        // It must not become the terminal of the test itself, which would be hung up with it.
+        let its = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(rustix::fs::OFlags::NOCTTY.bits().cast_signed())
+            .open(name)
+            .unwrap();
         let written: Arc<Mutex<Vec<u8>>> = Arc::default();
         let (mut reading, heard) = (ours.try_clone().unwrap(), written.clone());
         std::thread::spawn(move || {
