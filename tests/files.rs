@@ -210,6 +210,27 @@ fn a_family_that_the_pool_of_the_flags_lacks_is_added_to_it() {
 }
 
 #[test]
+fn a_family_for_a_pool_that_was_closed_by_hand_is_not_added_and_that_is_said() {
+    let mut house = House::new(&["-v4", "198.51.100.0/24"]);
+    let daemon = house.start();
+    daemon.wire().subnet(false);
+    for change in [&["pool", "add", "other", "--v4", "203.0.113.0/24"][..], &["pool", "close", "default"]] {
+        assert!(house.gipam(change).status.success(), "{change:?}");
+    }
+    drop(daemon);
+    house.arguments.extend(["-v6".to_owned(), "2001:db8:77::/48".to_owned()]);
+    let daemon = house.start();
+    assert_eq!(daemon.view("/v1/pools").as_array().unwrap().len(), 2);
+    let log = house.log();
+    assert!(
+        log.contains(
+            "-v6 2001:db8:77::/48 (size /64) has no effect, because pool default of the books is closed"
+        ),
+        "{log}"
+    );
+}
+
+#[test]
 fn what_differs_from_the_books_is_named_by_who_wrote_it() {
     let lan = [row("lan", "198.51.100.0/24", 28)];
     let (pools, log) = beside_books(&["-v4", "198.18.0.0/16"], &[]);

@@ -371,6 +371,14 @@ mod tests {
     }
 
     #[test]
+    fn findings_are_yellow_and_red_where_two_containers_have_one_address() {
+        for (duplicates, ink) in [(0, 33), (1, 31)] {
+            let painted = drawn(&Status { duplicates, ..crowded() }, Frame::NORMAL, true);
+            assert!(painted.contains(&format!("\u{1b}[{ink}m40 findings")), "{painted:?}");
+        }
+    }
+
+    #[test]
     fn what_an_older_daemon_says_is_shown_and_nothing_is_made_up() {
         let old = r#"{"running":true,"names":["gipam"],"doors":["unix:///d.sock"],"version":"0.0.9","books":"/b",
             "pools":2,"subnets":1,"leases":3,"started":"2026-01-02T03:04:05Z","last_error":null,"last_error_at":null,

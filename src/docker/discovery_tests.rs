@@ -282,6 +282,26 @@ fn p1_a_live_socket_whose_queue_is_full_is_alive_and_not_waited_for() {
     assert!(path.exists() && !spec.exists());
 }
 
+/// The kernel drops what knocks there, and a client that waits for it waits for minutes.
+#[test]
+fn p1_a_live_address_whose_queue_is_full_is_alive_and_not_waited_for() {
+    let installation = installation();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(client) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+        waiting.push(client);
+    }
+    let spec = installation.places.spec(&installation.name);
+    let spec = installation.leave(spec, &format!("tcp://{address}\n"));
+    let begun = std::time::Instant::now();
+    let (refused, _installation) = ends(move || (installation.socket().map(|_| ()), installation));
+    assert!(matches!(refused, Err(DiscoveryError::Live { .. })), "{refused:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(spec.exists());
+}
+
 #[test]
 fn p1_what_is_no_file_is_not_read() {
     let installation = installation();

@@ -176,16 +176,23 @@ fn copied(copy: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> Result<(), Erro
     let rows = counts(&source).map_err(sqlite(copy, "counting"))?;
     tell(Step::Writing(aside, size(&source).map_err(sqlite(copy, "measuring"))?));
     vacuum_into(&source, aside)?;
-    let unchanged = version().map_err(sqlite(copy, "reading"))? == before;
+    // A daemon may write the source meanwhile: then the copy is of a later moment.
+    if version().map_err(sqlite(copy, "reading"))? == before {
+        check_rows(copy, &rows, aside)?;
+    }
+    Ok(())
+}
+
+/// Refuses a written file that has other rows than the source.
+fn check_rows(copy: &Path, rows: &[(String, i64)], aside: &Path) -> Result<(), Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let written = Connection::open_with_flags(aside, flags).map_err(sqlite(aside, "opening"))?;
     let found = counts(&written).map_err(sqlite(aside, "counting"))?;
-    // A daemon may write the source meanwhile: then the copy is of a later moment.
-    if unchanged && found != rows {
-        let what = format!("of the rows {rows:?} only {found:?} were copied");
-        return Err(Error::Damaged { path: copy.to_owned(), what });
+    if found == rows {
+        return Ok(());
     }
-    Ok(())
+    let what = format!("of the rows {rows:?} only {found:?} were copied");
+    Err(Error::Damaged { path: copy.to_owned(), what })
 }
 
 /// The copy, opened for reading only. Without a WAL next to it, nothing is written next to it either.
@@ -324,4 +331,27 @@ fn keep(books: &Path) -> Result<Option<PathBuf>, Error> {
 
 fn kept_name(books: &Path, number: u32) -> PathBuf {
     suffixed(books, &format!("{REPLACED}{number}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_file_that_lacks_rows_of_its_source_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let [copy, aside] = ["copy.db", "aside.db"].map(|name| place.path().join(name));
+        let filled = |path: &Path, rows: u32| {
+            let connection = Connection::open(path).unwrap();
+            connection.execute_batch("CREATE TABLE a (x); CREATE TABLE b (x)").unwrap();
+            (0..rows).for_each(|_| connection.execute_batch("INSERT INTO b VALUES (1)").unwrap());
+            counts(&connection).unwrap()
+        };
+        let rows = filled(&copy, 3);
+        filled(&aside, 3);
+        check_rows(&copy, &rows, &aside).unwrap();
+        Connection::open(&aside).unwrap().execute_batch("DELETE FROM b WHERE rowid = 1").unwrap();
+        let refused = check_rows(&copy, &rows, &aside).unwrap_err().to_string();
+        assert!(refused.contains("copy.db") && refused.contains("(\"b\", 2)"), "{refused}");
+    }
 }

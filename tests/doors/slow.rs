@@ -81,6 +81,14 @@ async fn silent_clients_that_come_again_delay_nobody() {
     crowd(Running::tcp(), &[b""]).await;
 }
 
+/// Nobody else gives way for them: each kind alone fills the listener.
+#[tokio::test]
+async fn clients_that_never_finish_a_request_delay_nobody() {
+    for said in [HEAD, BODY] {
+        crowd(Running::tcp(), &[said]).await;
+    }
+}
+
 #[tokio::test]
 async fn slow_clients_that_never_finish_the_tls_handshake_delay_nobody() {
     const HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";

@@ -1,5 +1,6 @@
 //! A dockerd that has gone: what it asked for gives way at once, unless it is seen alive.
 
+use gipam::docker::Callers;
 use gipam::server::Peer;
 
 use crate::clock;
@@ -94,4 +95,25 @@ async fn fenced_what_was_adopted_before_any_dockerd_called_is_not_the_gone_ones(
     world.callers.saw(alive.peer()).await.unwrap();
     let refused = world.lease(&id, Some("10.9.0.77"), 2).await.unwrap_err();
     assert!(refused.contains("address already in use"), "{refused}");
+}
+
+/// The packaged unit may hide it: a start by hand and then by the unit, in one boot.
+#[tokio::test]
+async fn where_the_name_of_the_boot_cannot_be_read_no_dockerd_counts_as_gone() {
+    for name in [Some("boot".to_owned()), None] {
+        clock!(CLOCK, now);
+        let world = World::new(now, false);
+        let first = Dockerd::start();
+        world.callers.saw(first.peer()).await.unwrap();
+        let id = world.subnet(None).await.unwrap();
+        world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+        drop(first);
+        let written = world.plan().callers().map(|(name, caller)| (name.into(), caller.clone())).collect();
+        let hidden = name.is_none();
+        let callers = Callers::new(world.ledger.clone(), written, name, Box::new(|_| Some(false)));
+        let second = Dockerd::start();
+        callers.saw(second.peer()).await.unwrap();
+        let again = world.lease(&id, Some("10.9.0.9"), 2).await;
+        assert_eq!(again.is_err(), hidden, "{again:?}");
+    }
 }
