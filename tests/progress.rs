@@ -148,7 +148,7 @@ fn there_is_no_line_for_programs_nor_before_a_pager() {
     for child in [json.unwrap(), dumb.unwrap(), paged.unwrap(), piped, shown] {
         assert_eq!(ends(child), 0);
     }
-    let agree = "no differences between the books and the Engine\r\n";
+    let agree = "books and Engine agree: no differences\r\n";
     until("the answer", || pty.text().ends_with(&format!("{GONE}{agree}")).then_some(()));
     assert_eq!(said, "");
     for (pty, text) in silent.iter().zip(["[]\r\n", agree, agree]) {
@@ -169,5 +169,5 @@ fn what_is_done_at_once_has_no_line() {
         until("the answer", || pty.text().contains("no differences").then_some(()));
         quick.then(|| pty.text())
     });
-    assert_eq!(text, "no differences between the books and the Engine\r\n");
+    assert_eq!(text, "books and Engine agree: no differences\r\n");
 }

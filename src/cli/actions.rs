@@ -81,7 +81,7 @@ pub(super) fn gc(asking: &Asking, apply: bool, new_engine: bool) -> Result<(), E
     }
     let findings: Vec<Finding> = output::read("/v1/gc", &answer)?;
     if findings.is_empty() {
-        return output::text("no differences between the books and the Engine\n");
+        return output::text("books and Engine agree: no differences\n");
     }
     output::text(&found(asking.width, findings))
 }

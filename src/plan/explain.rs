@@ -2,7 +2,7 @@
 //!
 //! Promises: the verdict is that of [`Plan::decide`] itself; the steps say what it met on the way. Changes nothing.
 
-use super::change::Record;
+use super::change::{Record, Shown};
 use super::holder::holder_text;
 use super::options::PoolOptions;
 use super::pins::pin_of;
@@ -68,7 +68,7 @@ impl Plan {
     }
 
     fn explain_address(&self, request: &AddressRequest, context: Context, steps: &mut Steps) {
-        let Some(subnet) = self.held(&request.id) else { return };
+        let Some((subnet, _)) = self.called(&request.id) else { return };
         let state = &subnet.state;
         let pool = state.pool.as_deref().unwrap_or("no pool");
         steps.say(
@@ -82,7 +82,7 @@ impl Plan {
         );
         match request.address {
             Some(asked) => match subnet.number_of(asked) {
-                Some(address) => self.explain_number(subnet, address, context, steps),
+                Some(address) => self.explain_number(subnet, address, (request, context), steps),
                 None => steps.say("place", format!("{asked} is outside of {}", state.prefix)),
             },
             None => self.explain_choice(subnet, request, context, steps),
@@ -90,7 +90,13 @@ impl Plan {
     }
 
     /// An address asked for by number.
-    fn explain_number(&self, subnet: &Subnet, address: u128, context: Context, steps: &mut Steps) {
+    fn explain_number(
+        &self,
+        subnet: &Subnet,
+        address: u128,
+        (request, context): (&AddressRequest, Context),
+        steps: &mut Steps,
+    ) {
         let prefix = subnet.state.prefix;
         let (low, high) = never_given(prefix);
         let here = AddressRange { family: prefix.family(), first: address, last: address };
@@ -117,7 +123,10 @@ impl Plan {
             Some(record) if record.leased => {
                 let gone = self.asked_by_the_gone(record.generation);
                 let gone = if gone { "; the dockerd that asked for it has gone" } else { "" };
-                format!("{} since {}{gone}", holder_text(record), rfc3339(record.since))
+                let shown = request.dead.holder(subnet.state.serial, address, record.generation);
+                let container = |it: &Shown| format!("container {} in network {}", it.container, it.network);
+                let holder = shown.map_or_else(|| holder_text(record), container);
+                format!("{holder} since {}{gone}", rfc3339(record.since))
             }
             Some(record) => {
                 let until = record.since.saturating_add(self.cooling_of(subnet));

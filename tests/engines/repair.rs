@@ -112,7 +112,7 @@ fn paused_and_restarting(w: &mut World) {
         let leases: Vec<gipam::Lease> = gipam::view(w.engine, &["leases"]);
         let endpoints = leases.iter().filter(|lease| lease.kind.as_deref() == Some("endpoint"));
         endpoints.count() == 2
-            && gipam::cli(w.engine, &["gc"]).out == "no differences between the books and the Engine"
+            && gipam::cli(w.engine, &["gc"]).out == "books and Engine agree: no differences"
     });
     w.docker("unpause still");
     assert_eq!(w.v4("still", "n1"), v4);

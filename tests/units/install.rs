@@ -55,7 +55,7 @@ pub fn hardened(m: &mut Machine) {
     assert_eq!(m.prefixes("web"), ["10.20.2.0/24"], "the route and the nameserver are kept clear");
     // read from Docker's own API: which container it is
     m.sh("docker run -d --init --name one --network web bb sleep 3600");
-    assert_eq!(m.sh("gipam gc"), "no differences between the books and the Engine");
+    assert_eq!(m.sh("gipam gc"), "books and Engine agree: no differences");
     let held = m.endpoints();
     assert!(held.len() == 1 && held[0]["holder"] == "one", "{held:?}");
     for (path, bits) in [
