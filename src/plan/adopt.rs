@@ -31,11 +31,33 @@ fn is_random(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// A PoolID without its random part: `<space>/<prefix>`, with `/<range>` where the network has one, as libnetwork writes its own.
+pub(super) fn named_in_id(space: Space, prefix: Prefix, range: Option<Prefix>) -> String {
+    match range {
+        Some(range) => [space.name(), "/", &prefix.text(), "/", &range.text()].concat(),
+        None => [space.name(), "/", &prefix.text()].concat(),
+    }
+}
+
+/// What a PoolID of ours names in space local, if it is one. Those of earlier versions never name a range.
+fn named_by(id: &str) -> Option<(Prefix, Option<Prefix>)> {
+    let (named, _) = id.rsplit_once('#').filter(|(_, random)| is_random(random))?;
+    let rest = named.strip_prefix(Space::Local.name())?.strip_prefix('/')?;
+    let (prefix, range) = match rest.match_indices('/').nth(1) {
+        Some((at, _)) => (Prefix::parse(&rest[..at])?, Some(Prefix::parse(&rest[at + 1..])?)),
+        None => (Prefix::parse(rest)?, None),
+    };
+    (named == named_in_id(Space::Local, prefix, range)).then_some((prefix, range))
+}
+
 impl Subnet {
     /// A PoolID that a RequestAddress for this subnet may carry: its own, or one that it would learn as its own.
     pub fn asked_as(&self) -> String {
         match self.awaits_id() {
-            true => format!("{}/{}#{:016x}", self.state.space, self.state.prefix, 0),
+            true => {
+                let SubnetState { space, prefix, range, .. } = &self.state;
+                format!("{}#{:016x}", named_in_id(*space, *prefix, *range), 0)
+            }
             false => self.state.id.clone(),
         }
     }
@@ -108,13 +130,9 @@ impl Plan {
 
     /// The adopted subnets whose PoolID this may be.
     pub(super) fn waiting(&self, id: &str) -> Vec<&Subnet> {
-        let named = id.rsplit_once('#').filter(|(_, random)| is_random(random));
-        let prefix = named.and_then(|(named, _)| {
-            let prefix = Prefix::parse(named.strip_prefix(Space::Local.name())?.strip_prefix('/')?)?;
-            (named == format!("{}/{prefix}", Space::Local)).then_some(prefix)
-        });
-        let there = prefix.into_iter().flat_map(|prefix| self.grants_of(Space::Local, prefix));
-        there.filter(|subnet| subnet.awaits_id()).collect()
+        let Some((prefix, range)) = named_by(id) else { return Vec::new() };
+        let meant = |subnet: &&Subnet| subnet.awaits_id() && (range.is_none() || subnet.state.range == range);
+        self.grants_of(Space::Local, prefix).filter(meant).collect()
     }
 
     /// Why a request for an address with this PoolID is refused.
@@ -142,7 +160,7 @@ impl Plan {
             self.refuse_overlap_of(seen)?;
             self.refuse_recent(seen)?;
             if let Some(id) = &seen.id {
-                self.check_id(seen.prefix, id)?;
+                self.check_id(seen.prefix, seen.range(), id)?;
             }
             let (serial, taken) = self.adopted(seen, &mut batch, true, context.now);
             rivals.push(seen);
@@ -312,7 +330,7 @@ impl Plan {
     }
 
     /// A PoolID that a person gives.
-    pub(super) fn check_id(&self, prefix: Prefix, id: &str) -> Result<(), Error> {
+    pub(super) fn check_id(&self, prefix: Prefix, range: Option<Prefix>, id: &str) -> Result<(), Error> {
         let shown: String = id.chars().take(LONGEST_ID).flat_map(char::escape_debug).collect();
         if let Some(subnet) = self.held(id) {
             let text = format!("PoolID {shown:?} belongs to {}", subnet.state.prefix);
@@ -321,13 +339,14 @@ impl Plan {
         if id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) || id.contains("#?") {
             return Err(Error::InvalidRequest(format!("{shown:?} is not a PoolID")));
         }
-        let other = id
-            .rsplit_once('#')
-            .filter(|(named, random)| is_random(random) && *named != format!("{}/{prefix}", Space::Local));
-        match other {
-            Some((named, _)) => {
-                Err(Error::InvalidRequest(format!("the PoolID names {named}, not {}/{prefix}", Space::Local)))
-            }
+        let right = |named: &str| {
+            [range, None].into_iter().any(|range| named == named_in_id(Space::Local, prefix, range))
+        };
+        match id.rsplit_once('#').filter(|(named, random)| is_random(random) && !right(named)) {
+            Some((named, _)) => Err(Error::InvalidRequest(format!(
+                "the PoolID names {named}, not {}",
+                named_in_id(Space::Local, prefix, range)
+            ))),
             None => Ok(()),
         }
     }
@@ -348,16 +367,23 @@ impl Plan {
         }
         let Some(subnet) = waiting.first() else {
             let there = self.at(Space::Local, prefix).first().and_then(|serial| self.subnet(*serial));
-            return Err(match there.map(|subnet| &subnet.state) {
-                Some(state) => Error::OverlapPool(format!(
-                    "{prefix} is held since {} under PoolID {:?}",
-                    rfc3339(state.granted_at),
-                    state.id
-                )),
-                None => Error::NotFound(format!("no subnet {prefix} waits for its PoolID; see: gipam gc")),
-            });
+            let none = || Error::NotFound(format!("no subnet {prefix} waits for its PoolID; see: gipam gc"));
+            return Err(there.map_or_else(none, has_id));
         };
-        self.check_id(subnet.state.prefix, id)?;
+        self.name_one(subnet, id)
+    }
+
+    /// Gives this adopted subnet its PoolID.
+    pub(super) fn name_one(&self, subnet: &Subnet, id: &str) -> Result<Change, Error> {
+        if !subnet.awaits_id() {
+            return Err(has_id(subnet));
+        }
+        self.check_id(subnet.state.prefix, subnet.state.range, id)?;
         Ok(Change::SubnetIdLearned { serial: subnet.state.serial, id: id.to_owned(), why: Why::Force })
     }
+}
+
+fn has_id(subnet: &Subnet) -> Error {
+    let SubnetState { prefix, granted_at, id, .. } = &subnet.state;
+    Error::OverlapPool(format!("{prefix} is held since {} under PoolID {id:?}", rfc3339(*granted_at)))
 }

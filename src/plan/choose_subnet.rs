@@ -165,7 +165,7 @@ impl Plan {
         let serial = previous.map_or(self.next_serial, |subnet| subnet.state.serial);
         let state = SubnetState {
             serial,
-            id: self.new_id(request.space, prefix, context.random),
+            id: self.new_id(request, prefix, context.random),
             space: request.space,
             prefix,
             range: request.range,

@@ -158,7 +158,7 @@ impl Plan {
         self.refuse_overlap_of(adoption)?;
         self.refuse_recent(adoption)?;
         if let Some(id) = &listed.id {
-            self.check_id(listed.prefix, id)?;
+            self.check_id(listed.prefix, adoption.range(), id)?;
         }
         for lease in &listed.leases {
             if let Some((subnet, record)) = self.sibling_lease(adoption, lease.address)
@@ -183,7 +183,7 @@ impl Plan {
         let state = &subnet.state;
         let mut taken = Taken::default();
         if let Some(id) = listed.id.as_ref().filter(|id| **id != state.id) {
-            let named = self.name_subnet(state.prefix, id);
+            let named = self.name_one(subnet, id);
             taken.changes.push(named.map_err(|error| Obstacle { place: listed.place.clone(), error })?);
         }
         let mut marks = Marks { addressed: true, stormed: false, ..state.marks.clone() };

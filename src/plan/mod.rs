@@ -61,7 +61,7 @@ use change::Serial;
 use pool_spaces::PoolSpaces;
 use prefix::{Family, Prefix};
 use prefix_index::PrefixIndex;
-use request::{Context, Decision, Request, Space};
+use request::{Context, Decision, Request, Space, SubnetRequest};
 use settings::{Millis, PoolSettings, Settings};
 use shown::EngineIdentity;
 
@@ -287,10 +287,11 @@ impl Plan {
         self.pool(subnet.state.pool.as_deref()?)
     }
 
-    /// A PoolID that names this grant and no other: `<space>/<prefix>#<64 bits>`.
-    fn new_id(&self, space: Space, prefix: Prefix, mut random: u64) -> String {
+    /// A PoolID that names this grant and no other: `<space>/<prefix>#<64 bits>`, with `/<range>` after the prefix if it has one.
+    fn new_id(&self, request: &SubnetRequest, prefix: Prefix, mut random: u64) -> String {
+        let named = adopt::named_in_id(request.space, prefix, request.range);
         loop {
-            let id = [space.name(), "/", &prefix.text(), "#", &format!("{random:016x}")].concat();
+            let id = [&named, "#", &format!("{random:016x}")].concat();
             if !self.by_id.contains_key(&id) {
                 return id;
             }

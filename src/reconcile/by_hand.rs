@@ -37,7 +37,7 @@ impl Reconciler {
             let wish = Repair::NameSubnet { prefix, id: id.to_owned() };
             self.ledger.ask(Request::Repair(Box::new(wish))).await?;
             let action = format!("its PoolID is {id} from now on");
-            return Ok(Finding { action, advice: None, ..unnamed(subnet, &known) });
+            return Ok(Finding { action, advice: None, ..unnamed(subnet, &known, &self.called) });
         }
         let Some(unknown) = sharing.first() else {
             let text = format!(

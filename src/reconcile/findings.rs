@@ -4,7 +4,7 @@
 
 use super::Finding;
 use super::compare::Doubled;
-use super::networks::LEARNING;
+use super::networks::{LEARNING, SHARING};
 use super::suspects::Seen;
 use crate::plan::evidence::{Doubt, Key};
 use crate::plan::request::Fence;
@@ -78,19 +78,24 @@ fn holder(known: &Known, subnet: &Subnet, address: u128) -> Option<String> {
     name.map(str::to_owned).or_else(|| record.mac.map(mac_text))
 }
 
-/// An adopted subnet of which nobody has said the PoolID.
-pub(super) fn unnamed(subnet: &Subnet, known: &Known) -> Finding {
+/// An adopted subnet of which nobody has said the PoolID. `called` are the networks' names.
+pub(super) fn unnamed(subnet: &Subnet, known: &Known, called: &Networks) -> Finding {
+    let state = &subnet.state;
+    let grants = known.plan.grants_of(state.space, state.prefix);
+    let shared = state.range.filter(|_| grants.filter(|other| other.awaits_id()).nth(1).is_some());
+    let range = shared.map_or_else(String::new, |range| format!(" with the range {range}"));
+    let network = called.get(&state.serial).filter(|(of, _)| *of == state.generation);
     Finding {
         what: "subnet".to_owned(),
         subnet: subnet.state.prefix.to_string(),
         address: None,
-        holder: None,
+        holder: network.map(|(_, name)| name.to_string()),
         since: Some(rfc3339(subnet.state.granted_at)),
         first_seen: None,
         last_seen: Some(rfc3339(known.read.at)),
-        why: "adopted; Docker's PoolID for it is not known yet".to_owned(),
+        why: format!("adopted{range}; Docker's PoolID for it is not known yet"),
         action: "wait: the next container start reveals it".to_owned(),
-        advice: Some(LEARNING.to_owned()),
+        advice: Some(if shared.is_some() { SHARING } else { LEARNING }.to_owned()),
     }
 }
 

@@ -18,6 +18,10 @@ use crate::plan::shown::{Configured, Network};
 /// How an adopted subnet gets its PoolID.
 pub(super) const LEARNING: &str = "Docker sends the PoolID of an adopted subnet when the next container starts there. If that start is \
     refused as not found, the refusal names the PoolID to give: gipam adopt SUBNET POOLID";
+/// The same where several share a prefix.
+pub(super) const SHARING: &str = "These networks share a subnet. Docker sends the PoolID when the next container starts there. If that \
+    start is refused, as PoolIDs of earlier versions name no range, use docker restart on a running container of that network, or type \
+    what the refusal says: gipam adopt RANGE POOLID";
 const ADOPTABLE: &str = "gipam gc --apply adopts networks that the books lack";
 const OVERLAP: &str = "Of two networks that overlap, remove one; then gipam gc --apply adopts the other";
 

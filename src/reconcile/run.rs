@@ -257,7 +257,7 @@ impl Reconciler {
         let dead: BTreeSet<Key> = look.missing.iter().map(|one| one.key).collect();
         let waiting = known.plan.subnets().filter(|subnet| subnet.is_held() && subnet.awaits_id());
         let waiting = waiting.filter(|subnet| !dead.contains(&subnet_key(subnet)));
-        findings.extend(waiting.map(|subnet| unnamed(subnet, &known)));
+        findings.extend(waiting.map(|subnet| unnamed(subnet, &known, &self.called)));
         let mut sharing = BTreeMap::<_, Vec<&Unknown>>::new();
         for unknown in &look.unknown_networks {
             sharing.entry(unknown.adoption.prefix).or_default().push(unknown);

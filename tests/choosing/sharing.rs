@@ -92,6 +92,50 @@ fn p19_a_pool_id_of_one_of_several_is_never_guessed() {
     assert_eq!(books(&desk)[0].1, ["10.77.0.1", "10.77.0.64", "10.77.0.65"], "nothing of the other is freed");
 }
 
+/// PoolIDs as they are given to networks with a range.
+const OF_FIRST: &str = "local/10.77.0.0/24/10.77.0.64/26#00000000deadbeef";
+const OF_SECOND: &str = "local/10.77.0.0/24/10.77.0.128/26#0123456789abcdef";
+
+#[test]
+fn p19_a_pool_id_names_the_range_too_so_of_several_that_were_adopted_it_means_one() {
+    let mut desk = Desk::new(lan());
+    let given = desk.subnet(exact(LAN).range("10.77.0.64/26"));
+    assert_eq!(given, "local/10.77.0.0/24/10.77.0.64/26#0000000000000001");
+    let mut desk = adopted();
+    for wrong in [
+        "local/10.77.0.0/24/10.77.0.0/26#00000000deadbeef",
+        "local/10.77.0.0/24/10.77.0.65/26#00000000deadbeef",
+        "local/10.77.0.0/24/#00000000deadbeef",
+        "local/10.77.0.0/24/10.77.0.64/26/10.77.0.64/26#00000000deadbeef",
+        "global/10.77.0.0/24/10.77.0.64/26#00000000deadbeef",
+        "local/10.77.0.0/24/10.77.0.64/26#deadbeef",
+    ] {
+        assert!(desk.gave(address(wrong)).contains("no subnet is granted under PoolID"), "{wrong}");
+    }
+    // A new container in each, the second one first; nothing was restarted.
+    assert_eq!(desk.host(named(OF_SECOND, "c")), "10.77.0.128");
+    assert_eq!(desk.host(named(OF_FIRST, "d")), "10.77.0.64");
+    let ids: Vec<String> = books(&desk).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, [OF_FIRST, OF_SECOND]);
+    // Of another grant of the same range, it is found by nobody any more.
+    let late = OF_FIRST.replace("dead", "bead");
+    assert!(desk.gave(address(&late)).starts_with("address pool not found"));
+}
+
+#[test]
+fn p19_a_person_cannot_give_one_the_pool_id_of_the_others_range() {
+    let mut desk = adopted();
+    let name = |desk: &mut Desk, text: &str, id: &str| {
+        let (prefix, id) = (prefix(text), id.to_owned());
+        desk.ask(Request::Repair(Box::new(Repair::NameSubnet { prefix, id })))
+    };
+    let refused = name(&mut desk, "10.77.0.64/26", OF_SECOND).unwrap_err().to_string();
+    let expected = "invalid request: the PoolID names local/10.77.0.0/24/10.77.0.128/26, not local/10.77.0.0/24/10.77.0.64/26";
+    assert_eq!(refused, expected);
+    assert_eq!(name(&mut desk, "10.77.0.128/26", OF_SECOND), Ok(Reply::Done));
+    assert_eq!(name(&mut desk, "10.77.0.64/26", FIRST), Ok(Reply::Done), "one from before ranges were named");
+}
+
 #[test]
 fn a_person_says_by_the_range_which_of_them_a_pool_id_means() {
     let mut desk = adopted();

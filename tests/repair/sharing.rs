@@ -46,6 +46,17 @@ async fn after_lost_books_networks_that_share_a_prefix_are_adopted_and_no_addres
     assert_eq!(world.actions(true).await, ["adopted with 1 address", "adopted with 2 addresses"]);
     assert_eq!(world.in_range("10.9.5.64/26"), ["10.9.5.65"]);
     assert_eq!(world.in_range("10.9.5.128/26"), ["10.9.5.66", "10.9.5.129"]);
+    // PoolIDs of earlier versions name no range: gc names both networks, their ranges and what to type.
+    let waiting = world.handle.look(false).await.unwrap();
+    let said = |at: usize| (waiting[at].holder.as_deref(), waiting[at].why.as_str());
+    let why =
+        |range: &str| format!("adopted with the range {range}; Docker's PoolID for it is not known yet");
+    assert_eq!(said(0), (Some("one"), why("10.9.5.64/26").as_str()));
+    assert_eq!(said(1), (Some("two"), why("10.9.5.128/26").as_str()));
+    let advice = waiting[0].advice.as_deref().unwrap();
+    assert!(advice.contains("gipam adopt RANGE POOLID") && advice.contains("docker restart"), "{advice}");
+    let refused = world.lease(FIRST, None, 9).await.unwrap_err();
+    assert!(refused.contains(&format!("gipam adopt 10.9.5.64/26 {FIRST:?} (or 10.9.5.128/26)")), "{refused}");
     // A restart says whose PoolID it is, and gets its address back.
     let (id, address) = (SECOND.to_owned(), "10.9.5.129".parse().unwrap());
     world.ask(Request::ReleaseAddress { id, address, generation: None }).await.unwrap();

@@ -162,8 +162,8 @@ impl Model {
         self.expect(seen, &Expected::Refused(variant), false, false)
     }
 
-    /// The first request for an address says an adopted subnet's PoolID, if it could be one: exactly its prefix, and 16
-    /// hex digits. What else was decided then is handed back.
+    /// The first request for an address says an adopted subnet's PoolID, if it could be one: exactly its prefix, perhaps its
+    /// range, and 16 hex digits. What else was decided then is handed back.
     pub fn learn(&mut self, id: &str, seen: &Decision) -> Result<Option<Decision>, String> {
         if self.held(id).is_some() {
             return Ok(None);
@@ -187,7 +187,9 @@ impl Model {
     fn waiting(&self, id: &str) -> Vec<usize> {
         let is = |entry: &Entry| {
             let state = &entry.state;
-            let random = id.strip_prefix(&format!("local/{}#", state.prefix));
+            let with_range = state.range.map(|range| format!("local/{}/{range}#", state.prefix));
+            let named = [Some(format!("local/{}#", state.prefix)), with_range].into_iter().flatten();
+            let random = named.filter_map(|named| id.strip_prefix(&named)).next();
             let hex = |text: &str| text.len() == 16 && u64::from_str_radix(text, 16).is_ok();
             entry.held() && awaits(state) && random.is_some_and(hex)
         };

@@ -72,7 +72,12 @@ pub fn stranger(op: &Op, plan: &Plan) -> Option<Request> {
     let Op::Stranger { pool, random, over, number, what } = op else { return None };
     let over = over.and_then(|n| plan.subnets().filter(|subnet| !subnet.is_held()).nth(n));
     let asked = over.map_or(prefix(EXACT[*pool]), |subnet| subnet.state.prefix);
-    let unknown = || format!("local/{asked}#{:016x}", 0xabc0 + u64::from(*random));
+    // As of earlier versions, or of a network with a range.
+    let range = match random % 3 {
+        0 => String::new(),
+        n => format!("/{}", super::quarter(asked, usize::from(3 * (n - 1)))),
+    };
+    let unknown = || format!("local/{asked}{range}#{:016x}", 0xabc0 + u64::from(*random));
     let id = over.map_or_else(unknown, |subnet| subnet.state.id.clone());
     let wanted = asked.address(asked.first().saturating_add(number.unwrap_or(1)));
     Some(match what {
