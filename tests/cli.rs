@@ -283,6 +283,28 @@ SUBNET        ADDRESS    KIND     HOLDER         NETWORK  MAC                STA
 }
 
 #[test]
+fn subnets_have_a_column_for_the_network() {
+    let row = |prefix: &str, network: &str| {
+        format!(
+            r#"{{"id":"local/{prefix}#1","prefix":"{prefix}","pool":"lan","space":"local","range":null,"gateway":null,
+             "leases":0,"cooling":0,"since":null,"options":{{}},"network":{network}}}"#
+        )
+    };
+    let place = Place::new();
+    let rows = [row("10.20.0.0/24", "\"front\""), row("10.20.1.0/24", "null")].join(",");
+    let _daemon = place.daemon("200 OK", &format!("[{rows}]"), None);
+    let done = place.ask(&["subnets"]);
+    assert_eq!(
+        done.out,
+        "\
+SUBNET        NETWORK  POOL  SPACE  RANGE  GATEWAY  LEASES  SINCE  ID
+10.20.0.0/24  front    lan   local  -      -             0  -      local/10.20.0.0/24#1
+10.20.1.0/24  -        lan   local  -      -             0  -      local/10.20.1.0/24#1
+"
+    );
+}
+
+#[test]
 fn json_is_passed_on_with_what_this_version_does_not_know() {
     let place = Place::new();
     let daemon = place.daemon("200 OK", LEASES, None);

@@ -10,8 +10,9 @@ use std::path::PathBuf;
 
 use gipam::admin::{Kind, offline};
 use gipam::plan::Plan;
+use gipam::plan::change::Shown;
 use gipam::plan::prefix::{AddressRange, Family, Prefix, number};
-use gipam::plan::request::{AddressRequest, Context, Reply, Request, Space, SubnetRequest, Wanted};
+use gipam::plan::request::{AddressRequest, Context, Repair, Reply, Request, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::{Base, PoolSettings, Settings};
 use gipam::store::Books;
 use serde_json::{Value, json};
@@ -67,7 +68,7 @@ impl Trial {
             mac: mac(last),
             ..AddressRequest::default()
         };
-        trial.ask(&Request::Address(AddressRequest { gateway: true, ..asked(None, None, 0) }));
+        trial.ask(&Request::Address(AddressRequest { gateway: true, mac: None, ..asked(None, None, 0) }));
         trial.ask(&Request::Address(asked(Some("web"), None, 1)));
         trial.ask(&Request::Address(asked(Some("db"), None, 2)));
         trial.ask(&Request::Address(asked(None, Some("192.0.2.9"), 9)));
@@ -105,6 +106,17 @@ impl Trial {
         self.books.write_counters(&self.plan).unwrap();
         self.books.commit().unwrap();
         decision.reply.unwrap()
+    }
+
+    /// What the Engine calls the holder of an address.
+    fn named(&mut self, text: &str, container: &str, container_id: &str, network: &str) {
+        let subnet = self.plan.subnets().next().unwrap();
+        let address = subnet.number_of(text.parse().unwrap()).unwrap();
+        let (serial, generation) = (subnet.state.serial, subnet.addresses.get(address).unwrap().generation);
+        let shown =
+            Shown { container: container.into(), container_id: container_id.into(), network: network.into() };
+        let wish = Repair::Name { serial, address, generation, shown };
+        assert_eq!(self.ask(&Request::Repair(Box::new(wish))), Reply::Done);
     }
 
     fn look(&self, path: &str) -> Value {
@@ -213,12 +225,60 @@ fn leases_are_narrowed_by_subnet_holder_state_and_time() {
 }
 
 #[test]
+fn what_the_engine_calls_holders_and_networks_finds_them_everywhere() {
+    let mut trial = Trial::new();
+    let id = "4f5e6a7b8c9d0e1f2a3b";
+    trial.named("192.0.2.9", "cache", id, "front");
+    trial.named("192.0.2.2", "web", "77aa88bb99cc", "front");
+    let networks = |trial: &Trial| -> Vec<Value> {
+        trial.look("/v1/leases").as_array().unwrap().iter().map(|row| row["network"].clone()).collect()
+    };
+    // Where several networks share a subnet, that of a container is known all the same.
+    assert_eq!(networks(&trial), [Value::Null, "front".into(), "front".into()]);
+    assert_eq!(trial.addresses("?holder=front"), ["192.0.2.2", "192.0.2.9"]);
+    let lines = |trial: &Trial, of: &str| {
+        let rows = trial.look(&format!("/v1/history?of={of}"));
+        let line = |row: &Value| (row["event"].to_string(), row["address"].to_string());
+        rows.as_array().unwrap().iter().map(line).collect::<Vec<_>>()
+    };
+    let line = |event: &str, address: &str| (format!("{event:?}"), format!("{address:?}"));
+    let cache = [line("named", "192.0.2.9"), line("leased", "192.0.2.9")];
+    assert_eq!(lines(&trial, "cache"), cache);
+    assert_eq!(lines(&trial, &id[..12]), cache, "by the beginning of its id");
+    assert_eq!(lines(&trial, "front"), [cache.as_slice(), &[line("leased", "192.0.2.2")]].concat());
+    assert!(lines(&trial, &id[..11]).is_empty());
+    let who = |of: &str| trial.look(&format!("/v1/who?address={of}"));
+    for of in [id, &id[..12], "cache", "02:00:00:00:00:09", "0200.0000.0009"] {
+        assert_eq!(
+            (&who(of)[0]["address"], &who(of)[0]["lease"]["network"]),
+            (&"192.0.2.9".into(), &"front".into())
+        );
+    }
+    for of in ["4f5e6a7b8c9", "77aa88bb99cd"] {
+        assert_eq!(
+            offline::answer(&trial.path, &format!("/v1/who?address={of}")).unwrap_err().kind,
+            Kind::Missing
+        );
+    }
+    // The network of the whole subnet: its gateway's, too.
+    let state = &trial.plan.subnets().next().unwrap().state;
+    let (serial, generation, network) = (state.serial, state.generation, "front".into());
+    trial.ask(&Request::Repair(Box::new(Repair::NameNetwork { serial, generation, network })));
+    assert_eq!(networks(&trial), ["front", "front", "front"]);
+    assert_eq!(trial.addresses("?holder=front"), ["192.0.2.1", "192.0.2.2", "192.0.2.9"]);
+    let who = trial.look("/v1/who?address=front");
+    assert_eq!(who.as_array().unwrap().len(), 3, "{who}");
+}
+
+#[test]
 fn an_explanation_ends_in_what_then_happens() {
     let mut trial = Trial::new();
     let next = trial.look("/v1/explain?pool=lan")[0]["given"].clone();
     assert_eq!(next, "192.0.2.16/28");
     let dynamic = trial.look("/v1/explain?pool=192.0.2.0%2F28&address=any")[0].clone();
     assert_eq!(dynamic["given"], "192.0.2.3/28", "as a restart: what alone was released a moment ago");
+    let why = dynamic["steps"].to_string();
+    assert!(why.contains("192.0.2.3, the only one that was just released: it would be given"), "{why}");
     let own = trial.look("/v1/explain?pool=192.0.2.0%2F28&holder=db")[0].clone();
     assert_eq!(own["given"], "192.0.2.3/28", "the holder's own address, cooling or not: {own}");
     let taken = trial.look("/v1/explain?address=192.0.2.2")[0].clone();

@@ -108,6 +108,28 @@ fn what_waits_for_the_next_start_is_named_at_every_reload_until_then() {
 }
 
 #[test]
+fn the_restart_window_holds_as_configured_after_a_reload_and_over_restarts() {
+    let window = |text: &str| format!("restart_window = \"{text}\"\n{BEFORE}");
+    let house = House::with_toml(&window("0"));
+    let daemon = house.start();
+    let (id, prefix) = daemon.wire().subnet(false);
+    let would = || house.json(&["explain", "--pool", &prefix, "--address", "any"])[0]["given"].clone();
+    let first = daemon.wire().address(&id, "", Value::Null);
+    daemon.wire().release(&id, &first);
+    let explained = would();
+    let next = daemon.wire().address(&id, "", Value::Null);
+    assert!(next != first && explained == next.as_str(), "it is off: {explained}");
+    house.configure(&window("1h"));
+    assert_eq!(house.json(&["reload"]), json!(["restart window: 0 s becomes 3600 s"]));
+    assert_eq!(would(), first.as_str());
+    daemon.kill();
+    let daemon = house.start();
+    assert_eq!(would(), first.as_str());
+    assert_eq!(daemon.wire().address(&id, "", Value::Null), first);
+    daemon.stop();
+}
+
+#[test]
 fn a_mistake_changes_nothing_and_is_named() {
     let house = House::with_toml(BEFORE);
     let daemon = house.start();

@@ -9,6 +9,7 @@ use super::pins::pin_of;
 use super::prefix::{AddressRange, Prefix};
 use super::request::{AddressRequest, Context, Reply, Request, SubnetRequest, Wanted};
 use super::settings::rfc3339;
+use super::siblings::Siblings;
 use super::subnet::{Subnet, never_given, reserved_inside};
 use super::{Plan, ReservedBy};
 
@@ -154,26 +155,7 @@ impl Plan {
         let text = |address: u128| prefix.address(address).to_string();
         let bounds = addresses.bounds();
         steps.say("range", format!("{} to {}", text(bounds.first), text(bounds.last)));
-        let of_holder = |record: &Record| match (&request.name, request.mac) {
-            (Some(name), _) => record.name.as_deref() == Some(&**name),
-            (None, mac) => mac.is_some() && record.mac == mac,
-        };
-        let leased = addresses.records().find(|(_, record)| record.leased && of_holder(record));
         let siblings = self.siblings(subnet);
-        let comes_back = self.own(subnet, request, &siblings, context);
-        let own = match (addresses.last_of(request.name.as_deref(), request.mac), leased) {
-            (None, Some((own, _))) => format!("{}, but it is leased", text(own)),
-            (None, None) => comes_back.map_or_else(
-                || "the books remember none of this holder".to_owned(),
-                |back| {
-                    format!("{}, the only one that was just released: it would be given", text(back.address))
-                },
-            ),
-            (Some(own), _) if !bounds.allow(own) => {
-                format!("{}, but it is outside of the range, reserved or pinned by hand", text(own))
-            }
-            (Some(own), _) => format!("{}: it would be given", text(own)),
-        };
         if let Some(pinned) = pin_of(subnet, request.name.as_deref(), request.mac) {
             let found = match self.not_dynamic(subnet, pinned) {
                 _ if addresses.is_leased(pinned) => "but it is leased".to_owned(),
@@ -182,6 +164,7 @@ impl Plan {
             };
             steps.say("0. pinned to it by hand", format!("{}: {found}", text(pinned)));
         }
+        let own = self.explain_own(subnet, request, &siblings, context);
         steps.say("1. its own last address", own);
         let since = |(since, address): (u64, u128)| {
             let cools = since.saturating_add(self.cooling_of(subnet)) > context.now;
@@ -204,6 +187,44 @@ impl Plan {
             self.last_pinned(subnet, false).filter(|(pinned, _)| own != Some(*pinned))
         {
             steps.say("5. pinned to somebody by hand", format!("{}, to {}", text(pinned), pin.holder));
+        }
+    }
+
+    /// What comes back to this holder, as the choice itself has it, or why nothing does.
+    fn explain_own(
+        &self,
+        subnet: &Subnet,
+        request: &AddressRequest,
+        siblings: &Siblings<'_>,
+        context: Context,
+    ) -> String {
+        let (addresses, prefix) = (&subnet.addresses, subnet.state.prefix);
+        let text = |address: u128| prefix.address(address).to_string();
+        let known = addresses.last_of(request.name.as_deref(), request.mac);
+        if let Some(back) = self.own(subnet, request, siblings, context).map(|choice| choice.address) {
+            let derived = self.made_of_mac(subnet, request).map(|(derived, _)| derived);
+            let what = match known {
+                Some(known) if known == back => "",
+                _ if addresses.is_leased(back) => ", whose lease is proven dead",
+                _ if derived == Some(back) => ", which follows from its MAC",
+                _ => ", the only one that was just released",
+            };
+            return format!("{}{what}: it would be given", text(back));
+        }
+        let of_holder = |record: &Record| match (&request.name, request.mac) {
+            (Some(name), _) => record.name.as_deref() == Some(&**name),
+            (None, mac) => mac.is_some() && record.mac == mac,
+        };
+        let leased = || addresses.records().find(|(_, record)| record.leased && of_holder(record));
+        match known {
+            Some(own) if !addresses.bounds().allow(own) => {
+                format!("{}, but it is outside of the range, reserved or pinned by hand", text(own))
+            }
+            Some(own) => format!("{}, but another network that shares {prefix} has it", text(own)),
+            None => leased().map_or_else(
+                || "the books remember none of this holder".to_owned(),
+                |(own, _)| format!("{}, but it is leased", text(own)),
+            ),
         }
     }
 

@@ -138,7 +138,7 @@ impl Plan {
     }
 
     /// Where the pool makes addresses of MACs: the one that follows from this MAC.
-    fn made_of_mac(&self, subnet: &Subnet, request: &AddressRequest) -> Option<(u128, Mac)> {
+    pub(super) fn made_of_mac(&self, subnet: &Subnet, request: &AddressRequest) -> Option<(u128, Mac)> {
         let (state, mac) = (&subnet.state, request.mac?);
         let pool = self.settings.pool(state.pool.as_deref()?)?;
         let order = pool.base(Family::V6)?.addresses;

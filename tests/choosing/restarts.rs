@@ -314,3 +314,57 @@ fn p20_a_living_container_never_shares_its_lease_whatever_was_refused() {
     let of_twins = half(&desk, 9);
     assert!(!twins.contains(&desk.host(asks(of_twins))));
 }
+
+/// What `gipam explain` says of a holder's own address, having checked that the explanation ends in what then happens.
+fn explained(desk: &mut Desk, request: AddressRequest) -> String {
+    let request = Request::Address(request);
+    let context = gipam::plan::request::Context { now: desk.now, random: 7 };
+    let explanation = desk.plan.explain(&request, context);
+    let own =
+        explanation.steps.into_iter().find(|step| step.what == "1. its own last address").unwrap().found;
+    let given = match desk.ask(request) {
+        Ok(Reply::Address { address, length }) => format!("{address}/{length}"),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(explanation.verdict, Ok(given.clone()));
+    let address = given.split('/').next().unwrap();
+    assert_eq!(own.ends_with(": it would be given"), own.starts_with(address), "{own}: {given}");
+    own
+}
+
+#[test]
+fn an_explanation_says_of_a_holders_own_address_what_then_happens() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(any(V4));
+    let (web, db) = (desk.host(named(&id, "web")), desk.host(made_up(&id, 1)));
+    assert_eq!(explained(&mut desk, named(&id, "web")), format!("{web}, but it is leased"));
+    let found = "the books remember none of this holder";
+    assert_eq!(explained(&mut desk, named(&id, "new")), found);
+    desk.free(&id, &db);
+    let found = format!("{db}, the only one that was just released: it would be given");
+    assert_eq!(explained(&mut desk, made_up(&id, 2)), found);
+    let new = desk.host(named(&id, "other"));
+    desk.free(&id, &new);
+    assert_eq!(explained(&mut desk, named(&id, "other")), format!("{new}: it would be given"));
+    let dead = proof(&desk, &id, &new);
+    let found = format!("{new}, whose lease is proven dead: it would be given");
+    assert_eq!(explained(&mut desk, AddressRequest { dead, ..named(&id, "other") }), found);
+    // A network that shares the prefix has it.
+    let first = desk.subnet(exact("10.77.0.0/24").range("10.77.0.64/26"));
+    let second = desk.subnet(exact("10.77.0.0/24").range("10.77.0.128/26"));
+    let web = desk.host(named(&first, "web"));
+    desk.free(&first, &web);
+    desk.host(AddressRequest { name: Some("squatter".into()), ..number(&second, &web) });
+    let found = format!("{web}, but another network that shares 10.77.0.0/24 has it");
+    assert_eq!(explained(&mut desk, named(&first, "web")), found);
+    // Another MAC, another address, where it follows from the MAC.
+    let mut lan = pool("lan", "", "2001:db8::/48:64");
+    lan.v6.as_mut().unwrap().addresses = AddressOrder::Eui64;
+    let mut desk = Desk::new(pools(&[lan]));
+    let id = desk.subnet(any(V6));
+    let with = |n: u8| AddressRequest { name: Some("web".into()), ..made_up(&id, n) };
+    let old = desk.host(with(1));
+    desk.free(&id, &old);
+    let found = explained(&mut desk, with(2));
+    assert!(!found.starts_with(&old) && found.contains(", which follows from its MAC"), "{found}");
+}

@@ -200,6 +200,33 @@ async fn the_name_of_a_network_is_written_down_once_with_and_without_containers(
 }
 
 #[tokio::test]
+async fn a_network_of_the_swarm_has_its_name_too_unless_it_may_be_anothers() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let scope = |network: &str, scope: &str| {
+        let mut shown = world.shown.lock().unwrap();
+        shown.get_mut(network).unwrap().fields.insert("Scope".to_owned(), scope.into());
+    };
+    for (prefix, networks) in [("10.8.1.0/24", &["overlay"][..]), ("10.8.2.0/24", &["one", "two"])] {
+        world.global(prefix).await;
+        for network in networks {
+            world.show(network, prefix, &[]);
+            scope(network, "swarm");
+        }
+    }
+    // A node has the manager's subnet under a network of its own.
+    world.global("10.8.3.0/24").await;
+    world.show("local", "10.8.3.0/24", &[]);
+    world.look().await;
+    let answer = gipam::admin::offline::answer(&world.books, "/v1/subnets").unwrap();
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&answer).unwrap();
+    let of = |row: &serde_json::Value| (row["space"].to_string(), row["network"].clone());
+    let global = |name: serde_json::Value| ("\"global\"".to_owned(), name);
+    let expected = ["overlay".into(), serde_json::Value::Null, serde_json::Value::Null].map(global);
+    assert_eq!(rows.iter().map(of).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
 async fn history_and_who_find_a_container_by_the_name_that_the_engine_showed() {
     clock!(CLOCK, now);
     let world = World::new(now, false);

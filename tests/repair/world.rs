@@ -232,15 +232,21 @@ impl World {
     /// One more network of this prefix, on purpose.
     pub async fn copy(&self, prefix: &str) {
         let overlap = ("overlap".to_owned(), "true".to_owned());
-        self.granted(Some(prefix), [overlap].into()).await.unwrap();
+        self.granted(Space::Local, Some(prefix), [overlap].into()).await.unwrap();
     }
 
     pub async fn subnet(&self, prefix: Option<&str>) -> Result<String, String> {
-        self.granted(prefix, BTreeMap::new()).await
+        self.granted(Space::Local, prefix, BTreeMap::new()).await
+    }
+
+    /// A network of the Swarm.
+    pub async fn global(&self, prefix: &str) {
+        self.granted(Space::Global, Some(prefix), BTreeMap::new()).await.unwrap();
     }
 
     async fn granted(
         &self,
+        space: Space,
         prefix: Option<&str>,
         options: BTreeMap<String, String>,
     ) -> Result<String, String> {
@@ -249,7 +255,7 @@ impl World {
             None => Wanted::Any { size: None },
         };
         let request = SubnetRequest {
-            space: Space::Local,
+            space,
             family: gipam::plan::prefix::Family::V4,
             wanted,
             range: None,
