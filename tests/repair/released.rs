@@ -2,40 +2,56 @@
 
 use std::sync::Arc;
 
+use gipam::ledger::Refusal;
 use gipam::plan::error::ErrorKind;
 use gipam::plan::request::Request;
 
 use crate::clock;
 use crate::world::{World, later};
 
+/// Holds up the Engine's list while somebody else is given what is being released. The refusal, and how many leases are left.
+async fn held_up(now: fn() -> u64, pass: impl FnOnce(), whole: bool) -> (Refusal, usize) {
+    let world = World::witnessed(now, false).await;
+    let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    let address = world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    pass();
+    let gate: Arc<(tokio::sync::Notify, tokio::sync::Notify)> = Arc::default();
+    *world.gate.lock().unwrap() = Some(gate.clone());
+    let release = world.handle.release("10.9.0.0/24".to_owned(), (!whole).then_some(address));
+    let meanwhile = async {
+        gate.0.notified().await;
+        world.release(&id, address).await;
+        if whole {
+            world.ask(Request::ReleaseSubnet { id: id.clone(), generation: None }).await.unwrap();
+            let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+            world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
+        } else {
+            world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
+        }
+        gate.1.notify_one();
+    };
+    let (released, ()) = tokio::join!(release, meanwhile);
+    (released.unwrap_err(), world.leases().len())
+}
+
 /// The books are read first, then the Engine's lists: what is given in between was not looked at.
 #[tokio::test]
 async fn fenced_a_release_by_hand_frees_only_what_was_looked_at() {
     for whole in [false, true] {
-        clock!(CLOCK, now);
-        let world = World::witnessed(now, false).await;
-        let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
-        let address = world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
-        later(&CLOCK, 120_000);
-        let gate: Arc<(tokio::sync::Notify, tokio::sync::Notify)> = Arc::default();
-        *world.gate.lock().unwrap() = Some(gate.clone());
-        let release = world.handle.release("10.9.0.0/24".to_owned(), (!whole).then_some(address));
-        let meanwhile = async {
-            gate.0.notified().await;
-            world.release(&id, address).await;
-            if whole {
-                world.ask(Request::ReleaseSubnet { id: id.clone(), generation: None }).await.unwrap();
-                let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
-                world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
-            } else {
-                world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
+        for attempt in 0.. {
+            clock!(CLOCK, now);
+            let (refused, left) = held_up(now, || later(&CLOCK, 120_000), whole).await;
+            assert_eq!(left, 1, "whole: {whole}: the new holder keeps it");
+            // A look that was due was held up in the place of the release, which then saw what is new.
+            if refused.text.contains("granted less than a minute ago") && attempt < 50 {
+                continue;
             }
-            gate.1.notify_one();
-        };
-        let (released, ()) = tokio::join!(release, meanwhile);
-        let refused = released.unwrap_err();
-        assert!(refused.text.contains("was given to another holder meanwhile"), "whole: {whole}: {refused}");
-        assert_eq!(refused.kind, ErrorKind::TooEarly);
-        assert_eq!(world.leases().len(), 1, "whole: {whole}: the new holder keeps it");
+            assert!(
+                refused.text.contains("was given to another holder meanwhile"),
+                "whole: {whole}: {refused}"
+            );
+            assert_eq!(refused.kind, ErrorKind::TooEarly);
+            break;
+        }
     }
 }
