@@ -2,7 +2,7 @@
 //!
 //! Promises: what passes through here is one line that cannot steer a terminal, forge a line of a log or turn the writing
 //! round, whatever was in it; it has a bounded length. It reads the same otherwise. This is the one place that knows which
-//! characters those are. Knows no field and no message.
+//! characters those are, and the one that puts a noun behind a number. Knows no field and no message.
 
 use std::borrow::Cow;
 
@@ -24,6 +24,17 @@ fn push(safe: &mut String, letter: char) {
         _ if is_unsafe(letter) => safe.extend(letter.escape_unicode()),
         _ => safe.push(letter),
     }
+}
+
+/// So many of something: `1 subnet`, `3 addresses`.
+pub fn counted(count: impl std::fmt::Display, one: &str) -> String {
+    let count = count.to_string();
+    let ending = match (count.as_str(), one.ends_with('s')) {
+        ("1", _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{count} {one}{ending}")
 }
 
 /// The text on one line.

@@ -25,7 +25,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("census", &["plan", "store", "clock"]),
     ("watch", &["plan", "store", "ledger", "config", "clock", "census", "hooks"]),
     ("docker", &["plan", "ledger", "server", "clock", "processes", "text"]),
-    ("reconcile", &["plan", "store", "ledger", "docker", "clock"]),
+    ("reconcile", &["plan", "store", "ledger", "docker", "clock", "text"]),
     (
         "admin",
         &[
@@ -78,9 +78,10 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "hooks",
             "watch",
             "web",
+            "text",
         ],
     ),
-    ("doctor", &["plan", "store", "server", "config", "clock", "host"]),
+    ("doctor", &["plan", "store", "server", "config", "clock", "host", "text"]),
     ("cli", &["daemon", "admin", "config", "reconcile", "web", "doctor", "text"]),
 ];
 

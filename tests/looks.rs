@@ -348,7 +348,7 @@ fn an_explanation_names_the_network_whose_subnet_is_passed_over_as_the_books_lac
     assert_eq!(given, "198.18.7.16/28");
     let explained = house.json(&["explain", "--pool", "lan"]);
     let refused = explained[0]["refused"].as_str().unwrap();
-    assert!(refused.contains(&format!("(1 subnets held, in use here: {over})")), "{refused}");
+    assert!(refused.contains(&format!("(subnets held: 1, in use here: {over})")), "{refused}");
     let explained = house.json(&["explain", "--pool", "198.18.7.0/29"]);
     assert_eq!(explained[0]["given"], "198.18.7.0/29", "a person decides: {explained}");
     assert_eq!(steps(&explained, over).len(), 1, "{explained}");

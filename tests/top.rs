@@ -168,14 +168,24 @@ fn colour_is_for_terminals_and_for_those_who_want_it() {
     }
 }
 
+/// Ends with the test, also one that fails.
+struct Top(std::process::Child);
+
+impl Drop for Top {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn on_a_pipe_a_change_is_a_line() {
     let house = House::with_toml(TOML);
     let daemon = house.start();
-    let mut text = command(&house, &[]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut json = command(&house, &["--json"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(text.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let mut rows = BufReader::new(json.stdout.take().unwrap())
+    let top = |words: &[&str]| Top(command(&house, words).stdout(Stdio::piped()).spawn().unwrap());
+    let (mut text, mut json) = (top(&[]), top(&["--json"]));
+    let mut lines = BufReader::new(text.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut rows = BufReader::new(json.0.stdout.take().unwrap())
         .lines()
         .map(|line| -> Value { serde_json::from_str(&line.unwrap()).unwrap() });
     assert!(lines.next().unwrap().ends_with("0 subnets, 0 leased, 0 cooling  gipam is running"));
@@ -185,14 +195,14 @@ fn on_a_pipe_a_change_is_a_line() {
     assert_eq!(rows.next().unwrap()["event"]["event"], "subnet granted");
     let asked = json!({"com.docker.network.endpoint.name": "web"});
     daemon.wire().address(&id, "", asked);
-    assert!(lines.next().unwrap().ends_with("1 subnets, 1 leased, 0 cooling  leased 198.18.0.2 web"));
+    assert!(lines.next().unwrap().ends_with("1 subnet, 1 leased, 0 cooling  leased 198.18.0.2 web"));
     let row = rows.next().unwrap();
     assert_eq!((&row["event"]["holder"], &row["leases"]), (&json!("web"), &json!(1)), "{row}");
     // A reader that leaves is no failure.
     drop((lines, rows));
     daemon.wire().release_pool(&id);
     for top in [&mut text, &mut json] {
-        let status = until("top ends", || top.try_wait().unwrap());
+        let status = until("top ends", || top.0.try_wait().unwrap());
         assert_eq!(status.code(), Some(0));
     }
 }

@@ -21,6 +21,7 @@ use crate::plan::settings::Settings;
 use crate::plan::written;
 use crate::plan::{Plan, ReservedBy, Subnet, mac_text};
 use crate::settle::difference;
+use crate::text::counted;
 
 /// Most leases that an answer lists.
 const LISTED: usize = 1_000;
@@ -104,7 +105,7 @@ pub(super) async fn reserve(ledger: &Ledger, asked: Reservation) -> Result<Chang
         let leases = plan.leases_in(range);
         if !leases.is_empty() {
             row.notes
-                .push(format!("{}; they stay so until released", counted(leases.len(), "address", "leased")));
+                .push(format!("{}; they stay so until released", are_now(leases.len(), "address", "leased")));
         }
         row.leases = leases.into_iter().take(LISTED).map(held).collect();
         Ok(decided)
@@ -167,12 +168,8 @@ fn parsed(text: &str) -> Result<AddressRange, AdminError> {
 }
 
 /// `1 subnet is held now`, `3 addresses are leased now`.
-pub(super) fn counted(count: usize, noun: &str, what: &str) -> String {
-    let plural = if noun.ends_with('s') { "es" } else { "s" };
-    match count {
-        1 => format!("1 {noun} is {what} now"),
-        _ => format!("{count} {noun}{plural} are {what} now"),
-    }
+pub(super) fn are_now(count: usize, noun: &str, what: &str) -> String {
+    format!("{} {} {what} now", counted(count, noun), if count == 1 { "is" } else { "are" })
 }
 
 /// A lease as a change lists it.

@@ -15,6 +15,7 @@ use crate::plan::settings::{Millis, Settings};
 use crate::settle::{Below, settle};
 use crate::store::old_gipam::{self, Parsed};
 use crate::store::takeover;
+use crate::text::counted;
 
 pub use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
 
@@ -60,9 +61,9 @@ impl Importing {
         let held: Vec<_> = plan.subnets().filter(|subnet| subnet.is_held()).collect();
         if !held.is_empty() && !self.replace {
             let text = format!(
-                "address pool overlaps with existing pool on this address space: the books hold {} subnets; to put the \
+                "address pool overlaps with existing pool on this address space: the books hold {}; to put the \
                  file in their place, repeat with --replace",
-                held.len()
+                counted(held.len(), "subnet")
             );
             return Err(Refusal { kind: ErrorKind::Taken, text });
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::changing::{Decided, change, counted};
+use super::changing::{Decided, are_now, change};
 use super::error::{AdminError, Kind};
 use super::rows::ChangedRow;
 use crate::config::{Config, PoolsOrigin, value};
@@ -133,10 +133,10 @@ fn notes(plan: &Plan, wanted: &PoolChange, settings: &Settings, config: &Config)
     let held = plan.held_of(name);
     match wanted {
         PoolChange::Close { .. } if held > 0 => {
-            notes.push(format!("{}; it goes when the last is released", counted(held, "subnet", "held")));
+            notes.push(format!("{}; it goes when the last is released", are_now(held, "subnet", "held")));
         }
         PoolChange::Resize { .. } if held > 0 => {
-            notes.push(format!("{}, and what is held keeps its length", counted(held, "subnet", "held")));
+            notes.push(format!("{}, and what is held keeps its length", are_now(held, "subnet", "held")));
         }
         PoolChange::Add { .. } => notes.extend(config.drivers.iter().filter_map(|driver| {
             let closed = driver.pools.as_ref().is_some_and(|pools| !pools.iter().any(|pool| pool == name));

@@ -10,6 +10,7 @@ use super::screen::{entry, grouped};
 use super::tables::escaped;
 use crate::admin::rows::{HookRow, Status};
 use crate::reconcile::Finding;
+use crate::text::counted;
 
 const FILLING: usize = 2;
 const HOOKS: usize = 1;
@@ -17,14 +18,10 @@ const HOOKS: usize = 1;
 /// How many addresses are what, in words that explain themselves.
 pub(super) fn addresses(status: &Status) -> Vec<Line> {
     let count = |count: u64| picture::grouped(count.into());
-    let plural = |count: u64| if count == 1 { "" } else { "s" };
-    let (subnets, leases) = (status.subnets, status.leases);
     let held = format!(
-        "{} subnet{}, {} address{}; {} cooling (released lately)",
-        count(subnets),
-        plural(subnets),
-        count(leases),
-        if leases == 1 { "" } else { "es" },
+        "{}, {}; {} cooling (released lately)",
+        counted(count(status.subnets), "subnet"),
+        counted(count(status.leases), "address"),
         count(status.cooling)
     );
     let kept = format!(
@@ -88,7 +85,8 @@ pub(super) fn watched(status: &Status) -> Vec<Line> {
 }
 
 fn waiting(events: u64) -> String {
-    if events == 1 { "1 event waits".to_owned() } else { format!("{} events wait", grouped(events.into())) }
+    let wait = if events == 1 { "waits" } else { "wait" };
+    format!("{} {wait}", counted(grouped(events.into()), "event"))
 }
 
 /// Whether Docker's Engine can be asked.
@@ -127,10 +125,7 @@ pub(super) fn repair(status: &Status, most: usize) -> Vec<Line> {
     if status.findings == 0 {
         return vec![entry("repair", &format!("last check {looked}, no differences; {next}"))];
     }
-    let found = match status.findings {
-        1 => "1 finding".to_owned(),
-        count => format!("{} findings", grouped(count.into())),
-    };
+    let found = counted(grouped(status.findings.into()), "finding");
     let ink = if status.duplicates > 0 { Ink::Red } else { Ink::Yellow };
     let first = entry("repair", "").and(ink, found);
     let mut lines = vec![first.and(Ink::Plain, format!(" {looked} (see gipam gc); {next}"))];

@@ -16,6 +16,7 @@ use super::output::{self, Asking};
 use super::tables::{Width, escaped, table};
 use crate::admin::listed::{Answer, Form, Row, form};
 use crate::config::Surroundings;
+use crate::text::counted;
 
 /// `gipam import FILE|- [--apply]`.
 pub(super) fn import(asking: &Asking, wanted: &Import, surroundings: &Surroundings) -> Result<(), Error> {
@@ -97,9 +98,7 @@ fn told(width: Width, answer: &Answer) -> String {
     for said in advice {
         text.push_str(&format!("{}\n", escaped(said)));
     }
-    let subnets = if answer.subnets == 1 { "subnet" } else { "subnets" };
-    let addresses = if answer.leases == 1 { "address" } else { "addresses" };
-    let all = format!("{} {subnets} and {} {addresses}", answer.subnets, answer.leases);
+    let all = format!("{} and {}", counted(answer.subnets, "subnet"), counted(answer.leases, "address"));
     let taken = |row: &Row| matches!(row.action.as_str(), "adopt" | "complete");
     let last = match (answer.applied, answer.rows.iter().any(taken)) {
         (_, false) => "nothing to import".to_owned(),

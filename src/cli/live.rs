@@ -16,6 +16,7 @@ use super::screen;
 use super::tables::escaped;
 use crate::admin::Moment;
 use crate::admin::rows::{HistoryRow, Status};
+use crate::text::counted;
 
 /// The window over which calls per second are counted.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -208,7 +209,7 @@ fn changes(before: &Status, after: &Status) -> Vec<Change> {
         changes.push(at(format!("the Engine {word}")));
     }
     if before.findings != after.findings {
-        changes.push(at(format!("repair: {} findings; see gipam gc", after.findings)));
+        changes.push(at(format!("repair: {}; see gipam gc", counted(after.findings, "finding"))));
     }
     changes
 }
@@ -234,8 +235,8 @@ impl Change {
             });
             return format!("{value}\n");
         }
-        let state =
-            format!("{} subnets, {} leased, {} cooling", status.subnets, status.leases, status.cooling);
+        let subnets = counted(status.subnets, "subnet");
+        let state = format!("{subnets}, {} leased, {} cooling", status.leases, status.cooling);
         format!("{}  {state}  {}\n", escaped(&self.at), escaped(&self.text))
     }
 }

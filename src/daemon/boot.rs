@@ -15,6 +15,7 @@ use crate::settle::{Below, settle};
 use crate::store::old_gipam::{self, Parsed};
 use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
 use crate::store::{self, Books, CommitError, takeover};
+use crate::text::counted;
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -194,11 +195,7 @@ pub fn boot(config: &Config) -> Result<Booted, Error> {
 
 /// Says where the books are and what is in them: empty ones where full ones were expected are the wrong file.
 fn say_books(path: &Path, new: bool, subnets: usize, leases: usize) {
-    let plural = |count: usize, one: &str, many: &str| match count {
-        1 => format!("1 {one}"),
-        _ => format!("{count} {many}"),
-    };
-    let held = format!("{} and {}", plural(subnets, "subnet", "subnets"), plural(leases, "lease", "leases"));
+    let held = format!("{} and {}", counted(subnets, "subnet"), counted(leases, "lease"));
     match new {
         true => tracing::info!("the books {} are new and hold {held}", path.display()),
         false => tracing::info!("the books {} hold {held}", path.display()),
@@ -243,9 +240,10 @@ fn take(
     books.put_meta(TAKEN_DIGEST, &old.digest)?;
     let subnets = old.parsed.books.allocated.len();
     tracing::info!(
-        "{}: {subnets} subnets and {} leases taken over",
+        "{}: {} and {} taken over",
         old.path.display(),
-        changes.len() - subnets
+        counted(subnets, "subnet"),
+        counted(changes.len() - subnets, "lease")
     );
     Ok(settings)
 }

@@ -220,7 +220,7 @@ async fn serve(
         reconciling.abort();
     }
     if drained.cut_off > 0 {
-        tracing::warn!("{} requests were cut off", drained.cut_off);
+        tracing::warn!("requests that were cut off: {}", drained.cut_off);
     }
     withdraw(doors.announcements);
     ended(receiver.await.ok())

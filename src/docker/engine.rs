@@ -229,7 +229,11 @@ pub async fn lists(socket: &Path) -> Result<Lists, Error> {
         Err(error) => return Err(error),
     };
     if let Some(count) = info.containers.filter(|count| *count != containers.len()) {
-        lists.unclear.push(format!("/info counts {count} containers, but {} are listed", containers.len()));
+        lists.unclear.push(format!(
+            "/info counts {}, but {} are listed",
+            text::counted(count, "container"),
+            containers.len()
+        ));
     }
     lists.engine = info.identity();
     // Before containers say their gateways, which belong to a subnet.

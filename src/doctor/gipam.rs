@@ -13,6 +13,7 @@ use crate::plan::settings::PoolSettings;
 use crate::server::client::{ClientError, request_blocking};
 use crate::store::Reader;
 use crate::store::log_size::{LONG, log_in_use};
+use crate::text::counted;
 
 /// How long a listener may take to identify itself.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -55,7 +56,7 @@ fn whole(report: &mut Report, path: &Path, configured: Vec<PoolSettings>) -> Vec
     match plan {
         Ok(plan) => {
             let held = plan.subnets().filter(|subnet| subnet.is_held()).count();
-            report.well("books", format!("{} is whole: {held} subnets held", path.display()));
+            report.well("books", format!("{} is whole: {} held", path.display(), counted(held, "subnet")));
             plan.settings().pools.clone()
         }
         Err(crate::store::Error::Absent(_)) => {
@@ -187,19 +188,17 @@ fn hooks(report: &mut Report, rows: &serde_json::Value) {
         let text = |key: &str| row[key].as_str().unwrap_or("?").to_owned();
         let check = format!("hook {}", text("hook"));
         let waiting = row["behind"].as_u64().unwrap_or(0);
+        let waiting = counted(waiting, "event");
         if row["last_error"].is_string() {
-            let found = format!(
-                "failing since {}, {waiting} events queued: {}",
-                text("failing_since"),
-                text("last_error")
-            );
+            let found =
+                format!("failing since {}, {waiting} queued: {}", text("failing_since"), text("last_error"));
             report.warning(
                 &check,
                 found,
                 "fix what it calls; queued events are then delivered (docs/hooks.md)",
             );
         } else {
-            report.well(&check, format!("delivered up to {}, {waiting} events queued", row["upto"]));
+            report.well(&check, format!("delivered up to {}, {waiting} queued", row["upto"]));
         }
     }
 }

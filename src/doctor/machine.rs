@@ -45,9 +45,12 @@ pub(super) fn routes(report: &mut Report, pools: &[PoolSettings]) {
             }
         }
         if inside.is_empty() {
-            report.well(&check, "nothing else on this machine uses it");
+            report.well(&check, "nothing else on this machine uses any of its addresses");
         } else {
-            report.well(&check, format!("not offered, because this machine uses it: {}", inside.join(", ")));
+            report.well(
+                &check,
+                format!("this machine uses a part, which is not offered: {}", inside.join(", ")),
+            );
         }
         if is_public(base) {
             report.unknown(

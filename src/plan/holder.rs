@@ -120,7 +120,7 @@ impl Plan {
         let gateway = subnet.gateway_lease().map(|(address, _)| address);
         let full = || {
             format!(
-                "all of {} is leased or reserved ({} leases); stop containers, or recreate the network with a larger subnet; \
+                "all of {} is leased or reserved (leases: {}); stop containers, or recreate the network with a larger subnet; \
                  see: gipam leases --all",
                 place_name(subnet),
                 subnet.addresses.leased_inside()

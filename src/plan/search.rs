@@ -314,7 +314,7 @@ impl Plan {
         let routes =
             if routes.is_empty() { String::new() } else { format!(", in use here: {}", routes.join(", ")) };
         let Place { pool, base, length, space, .. } = place;
-        format!("pool {} ({base}) has no free /{length} ({} subnets held{routes})", pool.name, space.held)
+        format!("pool {} ({base}) has no free /{length} (subnets held: {}{routes})", pool.name, space.held)
     }
 }
 

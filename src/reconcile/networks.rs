@@ -14,6 +14,7 @@ use crate::plan::prefix::{Prefix, number};
 use crate::plan::request::{Adoption, Fence, ShownLease};
 use crate::plan::settings::rfc3339;
 use crate::plan::shown::{Configured, Network};
+use crate::text::counted;
 
 /// How an adopted subnet gets its PoolID.
 pub(super) const LEARNING: &str = "Docker sends the PoolID of an adopted subnet when the next container starts there. If that start is \
@@ -134,10 +135,7 @@ impl Unknown {
     /// For people.
     pub(super) fn finding(&self, outcome: &Outcome) -> Finding {
         let prefix = self.adoption.prefix;
-        let lives = match self.adoption.leases.len() {
-            1 => "1 address".to_owned(),
-            count => format!("{count} addresses"),
-        };
+        let lives = counted(self.adoption.leases.len(), "address");
         let done = matches!(outcome, Outcome::Adopted);
         let (action, advice) = match (&self.obstacle, outcome) {
             (_, Outcome::Adopted) => match &self.adoption.id {

@@ -57,7 +57,7 @@ fn the_order_is_own_never_used_cooled_cooling_pinned_slot() {
     }
     assert_eq!(
         desk.gave(address(&id)),
-        "no available addresses on this pool: all of 10.0.0.0/29 is leased or reserved (6 leases); stop containers, or recreate \
+        "no available addresses on this pool: all of 10.0.0.0/29 is leased or reserved (leases: 6); stop containers, or recreate \
          the network with a larger subnet; see: gipam leases --all"
     );
 }
@@ -101,7 +101,7 @@ fn p10_dynamic_addresses_come_from_the_range_and_the_gateway_need_not() {
     assert_eq!(given, ["10.9.0.128", "10.9.0.129", "10.9.0.130", "10.9.0.131"]);
     assert_eq!(
         desk.gave(address(&id)),
-        "no available addresses on this pool: all of range 10.9.0.128/30 of 10.9.0.0/24 is leased or reserved (4 leases); \
+        "no available addresses on this pool: all of range 10.9.0.128/30 of 10.9.0.0/24 is leased or reserved (leases: 4); \
          stop containers, or recreate the network with a larger subnet; see: gipam leases --all"
     );
     assert_eq!(desk.host(number(&id, "10.9.0.77")), "10.9.0.77", "by number anywhere");

@@ -162,7 +162,7 @@ fn exhaustion_says_what_is_full_and_what_to_do() {
     }
     assert_eq!(
         desk.said(any(V4).from(&["b", "c"])),
-        "no available pool: no free IPv4 subnet: pool b (198.51.100.0/29) has no free /30 (2 subnets held); remove unused \
+        "no available pool: no free IPv4 subnet: pool b (198.51.100.0/29) has no free /30 (subnets held: 2); remove unused \
          networks (gipam subnets shows them), ask for a smaller size, or add a pool"
     );
     assert_eq!(

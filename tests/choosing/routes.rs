@@ -77,7 +77,7 @@ fn a_full_pool_names_what_is_in_use_beside_our_own() {
     let ours = desk.subnet(any(V4));
     assert_eq!(ours, "local/10.0.0.0/24#0000000000000001");
     let said = desk.said(any(V4).seeing(OnLinkV4Route, &["10.0.0.0/24", "10.0.1.0/25"]));
-    assert!(said.contains("(1 subnets held, in use here: 10.0.1.0/25 dev eth0)"), "{said}");
+    assert!(said.contains("(subnets held: 1, in use here: 10.0.1.0/25 dev eth0)"), "{said}");
 }
 
 #[test]

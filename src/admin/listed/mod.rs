@@ -18,6 +18,7 @@ use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::listed::{Listed, Obstacle, Taken};
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Context;
+use crate::text::counted;
 
 /// How many obstacles are listed.
 const TOLD: usize = 8;
@@ -151,7 +152,12 @@ pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Res
         false => Row { advice: None, ..row },
     }));
     if asked.apply {
-        tracing::info!("{} imported: {subnets} subnets and {leases} addresses were taken", asked.name);
+        tracing::info!(
+            "{} imported: {} and {} were taken",
+            asked.name,
+            counted(subnets, "subnet"),
+            counted(leases, "address")
+        );
     }
     serde_json::to_vec(&Answer { applied: asked.apply, subnets, leases, rows })
         .map_err(|error| AdminError::new(Kind::Failed, error.to_string()))

@@ -97,7 +97,7 @@ pub enum Oddity {
         other_prefix: IpNet,
     },
     /// A subnet that was given back still holds addresses, which that program always emptied.
-    #[error("free subnet {id} ({prefix}) still holds {count} addresses: it was given back, they are free")]
+    #[error("free subnet {id} ({prefix}) still holds addresses ({count}): it was given back, they are free")]
     FreeHolds {
         /// The subnet.
         id: String,

@@ -150,7 +150,7 @@ fn overlapping_subnets_are_both_kept_and_reported() {
             "subnet c (10.9.1.128/25) overlaps subnet a (10.9.1.0/24): both are kept",
             "free subnet a (10.11.0.0/24) is, or overlaps, subnet a (10.9.1.0/24): left out of free",
             "free subnet e (10.9.2.0/24) is, or overlaps, subnet b (10.9.0.0/16): left out of free",
-            "free subnet f (10.12.0.0/24) still holds 1 addresses: it was given back, they are free",
+            "free subnet f (10.12.0.0/24) still holds addresses (1): it was given back, they are free",
         ]
     );
     let books = books(text);
