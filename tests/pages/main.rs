@@ -56,6 +56,32 @@ fn the_guide_does_what_it_says() {
     type_page(include_str!("../../docs/guide.md"), 20);
 }
 
+/// Docker invents a MAC for a driver that asks for MACs, and ipvlan refuses it: no container starts.
+#[test]
+fn p29_the_way_to_use_ipvlan_stands_where_people_look_for_it() {
+    let example = include_str!("../../packaging/gipam.toml");
+    for (page, text) in [
+        ("guide", include_str!("../../docs/guide.md")),
+        ("configuration", include_str!("../../docs/configuration.md")),
+        ("troubleshooting", include_str!("../../docs/troubleshooting.md")),
+        ("example", example),
+    ] {
+        assert!(text.contains("ipvlan") && text.contains("requires_mac_address"), "{page}");
+    }
+    let message = "ipvlan interfaces do not support custom mac address assignment";
+    assert!(include_str!("../../docs/troubleshooting.md").contains(message), "found by Docker's own words");
+    // The lines of the example, without their marks.
+    let from = example.find("#[driver.gipam-ipvlan]").unwrap();
+    let lines = example[from..].lines().take_while(|line| !line.is_empty());
+    let lines: String = lines.map(|line| format!("{}\n", line.trim_start_matches('#'))).collect();
+    assert!(lines.contains("requires_mac_address = false"), "{lines}");
+    let pools = "[[pool]]\nname = \"lan\"\nv4 = \"192.0.2.0/24\"\n[[pool]]\nname = \"dmz\"\nv4 = \"198.51.100.0/24\"\n";
+    let house = daemon::House::with_toml(&format!("{pools}{lines}"));
+    let output = house.plain(&["config", "check", "gipam.toml"]);
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && said.contains("gipam-ipvlan"), "{said}");
+}
+
 #[test]
 fn operations_do_what_they_say() {
     type_page(include_str!("../../docs/operations.md"), 10);
