@@ -6,6 +6,9 @@
 
 #[path = "support/daemon.rs"]
 mod daemon;
+#[path = "page/engine.rs"]
+#[allow(dead_code, reason = "shared with the tests of the page")]
+mod engine;
 #[path = "support/http.rs"]
 mod http;
 #[path = "support/pty.rs"]
@@ -152,6 +155,37 @@ fn an_engine_that_does_not_answer_is_said_with_since_when_why_and_what_follows()
     let screen = text(&house.gipam(&["status"]));
     assert!(screen.contains("Engine     does not answer since "), "{screen}");
     assert!(screen.contains("repair     no check yet; next try in "), "{screen}");
+}
+
+#[test]
+fn networks_have_the_names_that_the_engine_shows_in_status_who_and_tables() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("engine.sock");
+    let shown = engine::start(&socket);
+    let house = House::with_toml(
+        &TOML.replace("engine = \"\"", &format!("engine = {:?}", socket.display().to_string())),
+    );
+    let daemon = house.start();
+    let (id, prefix) = daemon.wire().subnet(false);
+    let address = daemon.wire().address(&id, "", named("front-1"));
+    *shown.lock().unwrap() = engine::networks(&daemon.view("/v1/leases"));
+    let said = |arguments: &[&str]| String::from_utf8(house.gipam(arguments).stdout).unwrap();
+    said(&["gc"]);
+    let status =
+        until("status names the network", || Some(said(&["status"])).filter(|it| it.contains("front ")));
+    let line = status.lines().find(|line| line.starts_with("front ")).unwrap();
+    assert!(line.contains(&prefix), "{status}");
+    let who = said(&["who", &address]);
+    let lines: Vec<Vec<&str>> = who.lines().map(|line| line.split_whitespace().collect()).collect();
+    for line in [["holder:", "front-1"], ["network:", "front"], ["container:", "id-front-1"]] {
+        assert!(lines.iter().any(|words| words[..] == line), "{line:?}: {who}");
+    }
+    for (arguments, column) in [(["subnets"], 1), (["leases"], 4)] {
+        let table = said(&arguments);
+        let cells =
+            |line: usize| table.lines().nth(line).unwrap().split_whitespace().nth(column).unwrap().to_owned();
+        assert_eq!([cells(0), cells(1)], ["NETWORK", "front"], "{table}");
+    }
 }
 
 /// The lines that a command prints on a terminal of this size.

@@ -41,6 +41,43 @@ fn rows_are_those_of_the_admin_views() {
 }
 
 #[test]
+fn networks_have_the_names_that_the_engine_shows_in_lists_maps_and_searches() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("engine.sock");
+    let shown = super::engine::start(&socket);
+    let site =
+        Site::new(&TOML.replace("engine = \"\"", &format!("engine = {:?}", socket.display().to_string())));
+    let (_, prefix) = network(&site, 2);
+    network(&site, 0);
+    // One has containers, the other none.
+    let of = |name: &str, prefix: &Value, containers: Value| {
+        json!({"Name": name, "Id": name, "Scope": "local", "Containers": containers,
+            "IPAM": {"Driver": "gipam", "Config": [{"Subnet": prefix}]}})
+    };
+    let address = site.daemon.view("/v1/leases")[0]["address"].as_str().unwrap().to_owned();
+    let containers = json!({"1234567890ab": {"Name": "web0", "IPv4Address": address}});
+    let empty = site.daemon.view("/v1/subnets")[1]["prefix"].clone();
+    *shown.lock().unwrap() = [
+        ("front".to_owned(), of("front", &json!(prefix), containers)),
+        ("empty".to_owned(), of("empty", &empty, json!({}))),
+    ]
+    .into_iter()
+    .collect();
+    assert_eq!(site.house.gipam(&["gc"]).status.code(), Some(0));
+    let named = |rows: &Value| {
+        ["front", "empty"].map(|name| {
+            rows.as_array().unwrap().iter().any(|row| row["network"] == name || row["name"] == name)
+        })
+    };
+    fresh(&site, "/api/subnets", |page| named(&page["rows"]) == [true, true]);
+    let map = fresh(&site, "/api/map", |map| named(&map["areas"][0]["cells"]) == [true, true]);
+    assert_eq!(map["areas"][0]["cells"][1]["label"], prefix, "beside its prefix");
+    assert_eq!(site.json(&format!("/api/map?at={prefix}"))["areas"][0]["name"], "front");
+    assert_eq!(site.json("/api/subnets?search=EMPTY")["rows"][0]["prefix"], empty);
+    assert_eq!(site.json("/api/leases?search=front")["matching"], 2, "those of its gateway and others, too");
+}
+
+#[test]
 fn many_rows_come_page_by_page() {
     let site = Site::new(TOML);
     network(&site, 9);

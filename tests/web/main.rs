@@ -17,5 +17,8 @@ mod unusable;
 
 #[path = "../support/daemon.rs"]
 mod daemon;
+#[path = "../page/engine.rs"]
+#[allow(dead_code, reason = "shared with the tests of the page")]
+mod engine;
 #[path = "../support/http.rs"]
 mod http;
