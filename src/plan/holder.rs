@@ -118,9 +118,10 @@ impl Plan {
     /// Why no address is left in a subnet or its range.
     pub(super) fn exhausted(&self, subnet: &Subnet) -> Error {
         let gateway = subnet.gateway_lease().map(|(address, _)| address);
+        let larger = if subnet.state.range.is_some() { "--ip-range" } else { "subnet" };
         let full = || {
             format!(
-                "all of {} is leased or reserved (leases: {}); stop containers, or recreate the network with a larger subnet; \
+                "all of {} is leased or reserved (leases: {}); stop containers, or recreate the network with a larger {larger}; \
                  see: gipam leases --all",
                 place_name(subnet),
                 subnet.addresses.leased_inside()

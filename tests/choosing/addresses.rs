@@ -102,7 +102,7 @@ fn p10_dynamic_addresses_come_from_the_range_and_the_gateway_need_not() {
     assert_eq!(
         desk.gave(address(&id)),
         "no available addresses on this pool: all of range 10.9.0.128/30 of 10.9.0.0/24 is leased or reserved (leases: 4); \
-         stop containers, or recreate the network with a larger subnet; see: gipam leases --all"
+         stop containers, or recreate the network with a larger --ip-range; see: gipam leases --all"
     );
     assert_eq!(desk.host(number(&id, "10.9.0.77")), "10.9.0.77", "by number anywhere");
 }

@@ -84,6 +84,7 @@ fn p31_a_range_that_leaves_containers_nothing_is_told_when_the_network_is_made_a
         assert!(desk.host(address(&id)).parse::<std::net::IpAddr>().is_ok(), "{range} has room");
         let said = desk.gave(address(&id));
         assert!(said.contains("is leased or reserved") && said.contains("stop containers"), "{said}");
+        assert!(said.contains("recreate the network with a larger --ip-range;"), "{said}");
     }
 }
 
