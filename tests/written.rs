@@ -196,6 +196,14 @@ fn commands_say_what_is_wrong_with_a_range_an_address_or_a_prefix() {
     refused(&house, &["pool", "add", "x", "--v4", "198.51.100.7/24"], "write 198.51.100.0/24");
     refused(&house, &["pool", "add", "x", "--v4", "198.51.100.0/40"], "length /40");
     refused(&house, &["adopt", "198.18.9.7/24", "x"], "write 198.18.9.0/24");
+    // Both families have pools here: a length is one of IPv6 where IPv4 has none such.
+    assert_eq!(house.json(&["explain", "--size", "40"]).as_array().unwrap().len(), 1);
+    refused(&house, &["explain", "--size", "129"], "/129 is longer than an address");
+    refused(&house, &["explain", "--pool", "198.18.0.0/33"], "length /33");
+    refused(&house, &["explain", "--pool", "198.18.0.9/24"], "write 198.18.0.0/24");
+    refused(&house, &["leases", "198.18.0.0/33"], "length /33");
+    refused(&house, &["map", "198.18.0.0/33"], "length /33");
+    refused(&house, &["history", "198.18.0.0/33"], "length /33");
     let (code, said) = run(&house, &["reserve", "198.18.0.0/16", "--dry-run"]);
     assert!(code == 0 && said.contains("gives no further subnet"), "{prefix}: {said}");
 }

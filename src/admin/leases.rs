@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::error::{AdminError, Kind as ErrorKind};
+use super::meant;
 use super::named::is_holder;
 use super::query::Query;
 use super::rows::LeaseRow;
@@ -200,6 +201,7 @@ impl LeaseFilter {
             return Err(AdminError::new(ErrorKind::Invalid, text));
         }
         let (subnet, holder) = (query.text("subnet")?, query.text("holder")?);
+        subnet.as_deref().map_or(Ok(()), meant::check_prefix)?;
         Ok(Self { all: query.flag("all"), state, subnet, holder, since: query.since(now)? })
     }
 

@@ -60,6 +60,7 @@ impl View {
         let Some(of) = query.text("of")? else {
             return Ok(self.pool_maps(|_, _| true));
         };
+        meant::check_prefix(&of)?;
         let mut found = self.pool_maps(|name, _| name == of);
         if found.is_empty() {
             found = self.named(&of).map(|subnet| self.subnet_map(subnet)).collect();
@@ -221,12 +222,16 @@ impl View {
     /// subnet.
     fn questions(&self, query: Query<'_>, in_use: &HostUse) -> Result<Vec<(String, Request)>, AdminError> {
         let pool = query.text("pool")?;
+        pool.as_deref().map_or(Ok(()), meant::check_prefix)?;
         let wants = ["address", "holder", "mac"].into_iter().map(|name| query.text(name));
         if wants.collect::<Result<Vec<_>, _>>()?.into_iter().any(|wanted| wanted.is_some()) {
             return self.address_questions(pool.as_deref(), query);
         }
         match pool.as_deref().and_then(Prefix::parse) {
             Some(prefix) => {
+                // A network would have the masked prefix; which of both is meant, nobody knows.
+                written::range(pool.as_deref().unwrap_or_default())
+                    .map_err(|error| invalid(&error.to_string()))?;
                 let request = self.subnet_request(prefix.family(), Wanted::Exact(prefix), None, in_use);
                 Ok(vec![(format!("the subnet {prefix}"), request)])
             }
@@ -304,7 +309,14 @@ impl View {
             (format!("an {family} subnet{length}{from}"), request)
         };
         let fits = |family: &Family| size.is_none_or(|size| size <= family.bits());
-        Ok(Family::BOTH.into_iter().filter(has).filter(fits).map(question).collect())
+        let questions: Vec<_> = Family::BOTH.into_iter().filter(has).filter(fits).map(question).collect();
+        if let (true, Some(size)) = (questions.is_empty(), size) {
+            let most = Family::BOTH.into_iter().filter(has).map(Family::bits).max().unwrap_or_default();
+            return Err(invalid(&format!(
+                "/{size} is longer than an address; give a length up to /{most}, as these pools have them"
+            )));
+        }
+        Ok(questions)
     }
 
     fn subnet_request(

@@ -31,6 +31,17 @@ pub(super) fn lone_address(view: &View, text: &str) -> Result<Option<IpAddr>, Ad
     }
 }
 
+/// Refuses what was meant to be a prefix and cannot be one; names and PoolIDs pass.
+pub(super) fn check_prefix(text: &str) -> Result<(), AdminError> {
+    use written::Unreadable::{Length, Netmask};
+    match written::prefix(text) {
+        Err(error @ (Length { .. } | Netmask { .. })) => {
+            Err(AdminError::new(Kind::Invalid, error.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn has_host_bits(text: &str) -> bool {
     matches!(written::prefix(text), Ok((_, true)))
 }

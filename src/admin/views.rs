@@ -206,7 +206,9 @@ impl View {
     fn history(&self, query: Query<'_>) -> Result<Vec<HistoryRow>, AdminError> {
         let limit = query.parsed("limit", "number")?.unwrap_or(1_000);
         let since = query.since(self.now)?.unwrap_or(0);
-        self.history_of(query.text("of")?.as_deref(), limit, since)
+        let of = query.text("of")?;
+        of.as_deref().map_or(Ok(()), super::meant::check_prefix)?;
+        self.history_of(of.as_deref(), limit, since)
     }
 
     /// The latest lines since that time, of everything or of what is named.
