@@ -27,6 +27,8 @@ pub fn count(what: &str, standing: u64, calls: u64) -> Option<io::Result<()>> {
         "gateway" => (one_subnet(standing, false), address(standing, true), true),
         "gateway-released" => (one_subnet(standing, true), address(standing, true), false),
         "pools" => (Plan::new(settings(standing, 24)), any(None), false),
+        "pools-named" => (Plan::new(settings(standing, 24)), named(standing), false),
+        "pools-exact" => (Plan::new(settings(standing, 24)), inside_the_last(standing), false),
         "pools-full" => (pools_of(standing, standing, Standing::Held), any(None), true),
         _ => return None,
     };
@@ -133,6 +135,23 @@ fn request(wanted: Wanted, in_use: HostUse) -> Request {
 
 fn any(size: Option<u8>) -> Request {
     request(Wanted::Any { size }, HostUse::default())
+}
+
+/// In the last of so many pools, by its name.
+fn named(pools: u64) -> Request {
+    match any(None) {
+        Request::Subnet(request) => {
+            let options = [("pool".to_owned(), format!("pool-{}", pools - 1))].into();
+            Request::Subnet(SubnetRequest { options, ..request })
+        }
+        other => other,
+    }
+}
+
+/// In the last of so many pools, by number.
+fn inside_the_last(pools: u64) -> Request {
+    let first = (10 << 24) + (u128::from(pools - 1) << 8);
+    request(Wanted::Exact(Prefix::new(Family::V4, first, 26)), HostUse::default())
 }
 
 /// A host that uses all of the pool, by so many routes.
