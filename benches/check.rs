@@ -36,7 +36,7 @@ const CASES: [Case; 17] = [
     Case { name: "exact", standing: [256, 65_536], budget: 12_700, growth: 1.8 },
     Case { name: "addresses", standing: [256, 65_536], budget: 6_700, growth: 1.3 },
     Case { name: "gateway", standing: [256, 65_536], budget: 6_100, growth: 1.3 },
-    Case { name: "gateway-released", standing: [256, 65_536], budget: 7_600, growth: 2.0 },
+    Case { name: "gateway-released", standing: [256, 65_536], budget: 9_900, growth: 2.0 },
     Case { name: "pools", standing: [100, 10_000], budget: 25_400, growth: 1.3 },
     Case { name: "pools-named", standing: [100, 10_000], budget: 44_000, growth: 1.7 },
     Case { name: "pools-exact", standing: [100, 10_000], budget: 32_500, growth: 1.5 },
