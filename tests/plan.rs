@@ -14,7 +14,7 @@ mod support {
 use std::cell::Cell;
 
 use gipam::plan::Plan;
-use gipam::plan::request::{Context, Undo};
+use gipam::plan::request::{Context, Dead, Undo};
 use gipam::plan::settings::Settings;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -59,7 +59,7 @@ impl Trial {
         let now = self.model.now;
         let mut changes = Vec::new();
         if let Some(wish) = hands::wish(hand, &self.plan) {
-            let seen = self.plan.pin(&wish, now);
+            let seen = self.plan.pin(&wish, now, &Dead::default());
             let seen = seen.map_err(|error| hands::variant(&error));
             self.model.pin(&wish, seen.as_ref().map_err(|error| error.as_str()))?;
             changes = seen.map(|seen| seen.changes).unwrap_or_default();

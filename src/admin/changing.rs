@@ -17,6 +17,7 @@ use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::change::Record;
 use crate::plan::pins::{Holder, PinRequest, Pinned};
 use crate::plan::prefix::AddressRange;
+use crate::plan::request::Dead;
 use crate::plan::settings::Settings;
 use crate::plan::written;
 use crate::plan::{Plan, ReservedBy, Subnet, mac_text};
@@ -194,7 +195,7 @@ pub(super) struct Pinning {
 }
 
 /// `gipam pin NAME ADDRESS`.
-pub(super) async fn pin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, AdminError> {
+pub(super) async fn pin(ledger: &Ledger, asked: Pinning, known: Arc<Dead>) -> Result<ChangedRow, AdminError> {
     let address = meant::address(&asked.address)?;
     let holder = asked.holder.as_deref().unwrap_or_default();
     let holder = match parse_mac(holder) {
@@ -205,7 +206,8 @@ pub(super) async fn pin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, A
         })?),
     };
     let wanted = PinRequest { holder, address, subnet: asked.subnet };
-    change(ledger, asked.dry_run, move |plan| Ok(Decided::pinned(plan.pin(&wanted, plan.now())?))).await
+    change(ledger, asked.dry_run, move |plan| Ok(Decided::pinned(plan.pin(&wanted, plan.now(), &known)?)))
+        .await
 }
 
 /// `gipam unpin ADDRESS`.

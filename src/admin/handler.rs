@@ -21,7 +21,7 @@ use crate::docker::{Counters, Survey};
 use crate::hooks::Hooks;
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
-use crate::plan::request::Request as PlanRequest;
+use crate::plan::request::{Dead, Request as PlanRequest};
 use crate::plan::settings::Millis;
 use crate::plan::written;
 use crate::reconcile;
@@ -181,7 +181,9 @@ impl Admin {
                 let (asked, config) = (decode(&request.body)?, self.in_force());
                 row(&changing::unreserve(&self.ledger, asked, config.document.as_deref()).await?)
             }
-            ("POST", "/v1/pin") => row(&changing::pin(&self.ledger, decode(&request.body)?).await?),
+            ("POST", "/v1/pin") => {
+                row(&changing::pin(&self.ledger, decode(&request.body)?, self.known()).await?)
+            }
             ("POST", "/v1/unpin") => row(&changing::unpin(&self.ledger, decode(&request.body)?).await?),
             ("POST", "/v1/pool") => {
                 row(&pools::pool(&self.ledger, decode(&request.body)?, self.in_force()).await?)
@@ -243,15 +245,20 @@ impl Admin {
         self.readers.read(move || look(View::open(&books, clock::now())?, &books)).await
     }
 
+    /// What the last look at the Engine said.
+    fn known(&self) -> Arc<Dead> {
+        self.repair.proofs().read().map(|proofs| proofs.clone()).unwrap_or_default()
+    }
+
     async fn view(&self, path: String, query: String) -> Result<Vec<u8>, AdminError> {
         if path == "/v1/status" {
             return self.status(query).await;
         }
         let survey = self.survey.clone();
         let look = move |bases| survey.now(Some(bases));
-        let proofs = self.repair.proofs();
+        let known = self.known();
         self.read(move |view, _| {
-            let view = view.knowing(proofs.read().map(|proofs| proofs.clone()).unwrap_or_default());
+            let view = view.knowing(known);
             let looks = ["/v1/pools", "/v1/map"].contains(&path.as_str());
             let view = if looks { view.on(&look) } else { view };
             view.answer(&path, &query, look)

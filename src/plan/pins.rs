@@ -86,8 +86,9 @@ pub struct Pinned {
 }
 
 impl Plan {
-    /// Pins an address of a held subnet to a holder. A holder has one pin in a subnet: an earlier one is removed.
-    pub fn pin(&self, asked: &PinRequest, now: Millis) -> Result<Pinned, Error> {
+    /// Pins an address of a held subnet to a holder. A holder has one pin in a subnet: an earlier one is removed. `known` is what
+    /// the Engine calls the holders.
+    pub fn pin(&self, asked: &PinRequest, now: Millis, known: &Dead) -> Result<Pinned, Error> {
         let subnet = self.subnet_around(asked.address, asked.subnet.as_deref())?;
         let (state, text) = (&subnet.state, asked.address);
         let address = number(asked.address);
@@ -111,21 +112,7 @@ impl Plan {
             subnet.addresses.get(address).filter(|record| record.leased).map(|record| (subnet, record));
         let lease = here.or_else(|| self.siblings(subnet).lease(address));
         if let Some((subnet, record)) = lease.filter(|(_, record)| !asked.holder.is(record)) {
-            let said = (record.kind, &record.name, record.mac, &asked.holder);
-            if let (Kind::Endpoint, None, Some(mac), Holder::Name(name)) = said {
-                let written = mac_text(mac);
-                if is_made_up(mac) && !record.withheld {
-                    return Err(Error::InvalidRequest(format!(
-                        "{text} is held by an endpoint with MAC {written}, and Engines before 29 do not send container names; if \
-                         that is {name}, give it a fixed --mac-address and pin that: gipam pin MAC {text}"
-                    )));
-                }
-                return Err(Error::InvalidRequest(format!(
-                    "{text} is held by an endpoint with MAC {written}, and Engines before 29 do not send container names; if that \
-                     is {name}, pin its MAC: gipam pin {written} {text}"
-                )));
-            }
-            return Err(self.in_use(subnet, address, record, &Dead::default()));
+            return Err(self.held_by_another(subnet, (address, record), asked, known));
         }
         let (space, prefix) = (state.space, state.prefix);
         let mut pinned = Pinned::default();
@@ -138,6 +125,37 @@ impl Plan {
         pinned.told.push(format!("{text} of {prefix} is pinned to {} from now on", asked.holder));
         pinned.notes = notes(subnet, address, &asked.holder);
         Ok(pinned)
+    }
+
+    /// Why a leased address is not pinned: somebody else has it, or the holder, under a name that no request will carry.
+    fn held_by_another(
+        &self,
+        subnet: &Subnet,
+        (address, record): (u128, &Record),
+        asked: &PinRequest,
+        known: &Dead,
+    ) -> Error {
+        let (Kind::Endpoint, None, Some(mac), Holder::Name(name)) =
+            (record.kind, &record.name, record.mac, &asked.holder)
+        else {
+            return self.in_use(subnet, address, record, known);
+        };
+        let (written, text) = (mac_text(mac), asked.address);
+        let (who, whether) = match known.holder(subnet.state.serial, address, record.generation) {
+            Some(shown) if *shown.container != **name => return self.in_use(subnet, address, record, known),
+            Some(shown) => (format!("container {}", shown.container), String::new()),
+            None => (format!("an endpoint with MAC {written}"), format!("if that is {name}, ")),
+        };
+        Error::InvalidRequest(match is_made_up(mac) && !record.withheld {
+            true => format!(
+                "{text} is held by {who}, and Engines before 29 do not send container names; {whether}give it a fixed \
+                 --mac-address and pin that: gipam pin MAC {text}"
+            ),
+            false => format!(
+                "{text} is held by {who}, and Engines before 29 do not send container names; {whether}pin its MAC: \
+                 gipam pin {written} {text}"
+            ),
+        })
     }
 
     /// Removes a pin; changes nothing where there is none.

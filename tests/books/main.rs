@@ -18,7 +18,9 @@ use std::path::{Path, PathBuf};
 use gipam::plan::Plan;
 use gipam::plan::change::{Change, Kind, Record};
 use gipam::plan::prefix::AddressRange;
-use gipam::plan::request::{AddressRequest, Context, Reply, Request, Space, SubnetRequest, Undo, Wanted};
+use gipam::plan::request::{
+    AddressRequest, Context, Dead, Reply, Request, Space, SubnetRequest, Undo, Wanted,
+};
 use gipam::plan::settings::Settings;
 use gipam::store::{Books, Error, Reader};
 use proptest::prelude::*;
@@ -79,7 +81,8 @@ impl Trial {
                 if let Some(settings) = hands::settings(hand, &self.plan).unwrap() {
                     self.configure(settings);
                 }
-                let pinned = hands::wish(hand, &self.plan).map(|wish| self.plan.pin(&wish, self.now));
+                let pinned = hands::wish(hand, &self.plan)
+                    .map(|wish| self.plan.pin(&wish, self.now, &Dead::default()));
                 let unpinned = hands::unwish(hand, &self.plan);
                 let unpinned = unpinned.map(|(at, subnet)| self.plan.unpin(at, subnet.as_deref()));
                 for change in pinned.or(unpinned).and_then(Result::ok).unwrap_or_default().changes {

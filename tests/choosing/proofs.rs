@@ -2,10 +2,11 @@
 //!
 //! Holds: *fenced*; a [`Death`](gipam::plan::evidence::Death) is made of two complete views of the Engine that the books know.
 
-use gipam::plan::change::{Change, Kind};
+use gipam::plan::change::{Change, Kind, Shown};
 use gipam::plan::evidence::{CompleteView, Death, Doubt, Sight};
+use gipam::plan::pins::{Holder, PinRequest};
 use gipam::plan::prefix::Family;
-use gipam::plan::request::{Dead, Gone, Repair, Request};
+use gipam::plan::request::{AddressRequest, Dead, Gone, Repair, Request};
 use gipam::plan::settings::Moment;
 use gipam::plan::shown::{Configured, Endpoint, EngineIdentity, Lists, Network};
 
@@ -279,6 +280,42 @@ fn a_refusal_names_container_and_network_and_dockers_command_first() {
     let text = desk.ask(Request::Subnet(overlap)).unwrap_err().to_string();
     assert!(text.contains("granted to network front in space local"), "{text}");
     assert!(text.ends_with("use another subnet, or free it with: docker network rm front"), "{text}");
+}
+
+#[test]
+fn a_pin_that_is_refused_names_the_container_as_the_engine_calls_it() {
+    let mut desk = Desk::new(lan());
+    let id = desk.subnet(exact(WEB));
+    let mac = Some([2, 0, 0, 0, 0, 7]);
+    desk.gave(AddressRequest { mac, ..address(&id) });
+    let (generation, held) = (desk.record(&id, "192.0.2.2").unwrap().generation, ip("192.0.2.2"));
+    let refused = |name: &str, known: &Dead| {
+        let wanted = PinRequest { holder: Holder::Name(name.into()), address: held, subnet: None };
+        desk.plan.pin(&wanted, desk.now, known).unwrap_err().to_string()
+    };
+    let unsent = "and Engines before 29 do not send container names";
+    assert_eq!(
+        refused("web", &Dead::default()),
+        format!(
+            "invalid request: 192.0.2.2 is held by an endpoint with MAC 02:00:00:00:00:07, {unsent}; if that is web, \
+             give it a fixed --mac-address and pin that: gipam pin MAC 192.0.2.2"
+        )
+    );
+    let shown = Shown { container: "web".into(), container_id: "4f".into(), network: "front".into() };
+    let mut known = Dead::default();
+    let serial = desk.plan.subnets().next().unwrap().state.serial;
+    known.holders.insert((serial, gipam::plan::prefix::number(held)), (generation, shown));
+    assert_eq!(
+        refused("web", &known),
+        format!(
+            "invalid request: 192.0.2.2 is held by container web, {unsent}; give it a fixed --mac-address and pin \
+             that: gipam pin MAC 192.0.2.2"
+        )
+    );
+    assert_eq!(
+        refused("db", &known),
+        "address already in use: 192.0.2.2 is held by container web in network front; free it with: docker rm -f web"
+    );
 }
 
 #[test]
