@@ -109,10 +109,8 @@ fn prepare(copy: &Path, books: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> 
         other => other,
     };
     result?;
-    let mut prepared = Books::open(aside)?;
     tell(Step::Reading);
-    let mut plan = Plan::new(prepared.settings()?);
-    prepared.load(|change| plan.apply(&change))?;
+    let (mut prepared, plan) = read(aside).map_err(|error| of_copy(error, copy, aside))?;
     // The copy does not know later callers: any current caller may own what it holds.
     prepared.forget_callers()?;
     tell(Step::Syncing);
@@ -126,6 +124,28 @@ fn prepare(copy: &Path, books: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> 
     let (subnets, leases) = held
         .fold((0, 0), |(subnets, leases), subnet| (subnets + 1, leases + subnet.addresses.leased() as u64));
     Ok(Restored { books: books.to_owned(), kept: None, subnets, leases, note })
+}
+
+/// The written books, and the plan in them.
+fn read(aside: &Path) -> Result<(Books, Plan), Error> {
+    let books = Books::open(aside)?;
+    let mut plan = Plan::new(books.settings()?);
+    books.load(|change| plan.apply(&change))?;
+    Ok((books, plan))
+}
+
+/// What is wrong with the rows that were written was wrong with the copy; a failing disk is another matter.
+fn of_copy(error: Error, copy: &Path, aside: &Path) -> Error {
+    let path = copy.to_owned();
+    match error {
+        Error::Damaged { path: of, what } if of == aside => Error::Damaged { path, what },
+        Error::Sqlite { path: of, doing, source }
+            if of == aside && source.sqlite_error_code() == Some(ErrorCode::Unknown) =>
+        {
+            Error::Damaged { path, what: format!("{doing}: {source}") }
+        }
+        other => other,
+    }
 }
 
 fn name_of(path: &Path, end: &str) -> std::ffi::OsString {
