@@ -206,6 +206,33 @@ fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
     times[(times.len() - 1) * percent / 100]
 }
 
+/// While routes come and go, one look takes long enough for others to ask meanwhile.
+#[test]
+fn those_who_wait_share_one_look() {
+    inside("those_who_wait_share_one_look", || {
+        let house =
+            House::with_toml(&format!("log = \"debug\"\nsubnet_cooling = \"0\"\nstorm_limit = 0\n{POOL}"));
+        let daemon = house.start();
+        let most = || {
+            let waited =
+                |line: &str| line.rsplit_once("requests that waited: ")?.1.trim().parse::<usize>().ok();
+            house.log().lines().filter_map(waited).max().unwrap_or(0)
+        };
+        let begun = Instant::now();
+        while most() < 2 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "each of sixteen had a look of its own");
+            std::thread::scope(|scope| {
+                for _ in 0..16 {
+                    scope.spawn(|| next(&daemon, false));
+                }
+                let routes = || (0..2_000u32).map(|n| format!("20.0.{}.{}/32 dev eth7", n >> 8, n & 255));
+                batch(routes().map(|route| format!("route add {route}")));
+                batch(routes().map(|route| format!("route del {route}")));
+            });
+        }
+    });
+}
+
 #[test]
 fn very_many_routes_that_change_hold_up_nobody() {
     inside("very_many_routes_that_change_hold_up_nobody", || {

@@ -91,6 +91,7 @@ impl Survey {
             self.watch = None;
         }
         let looked = self.look().and_then(|()| self.nameservers());
+        tracing::debug!("this host was looked at, requests that waited: {}", waiting.len());
         for asked in waiting {
             asked.answer(match &looked {
                 Ok(()) => Ok(self.in_use.clone()),
