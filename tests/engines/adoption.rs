@@ -13,6 +13,7 @@ use crate::world::{SOCKET, World};
 pub fn scenarios() -> Vec<Scenario> {
     vec![
         scenario("adoption_after_the_books_are_lost", "P18 P19 P26 D7", lost_books),
+        scenario("adoption_after_an_old_copy_is_restored", "P18 P19 P26 D7", old_copy),
         scenario("adoption_of_two_macvlans_that_share_a_lan", "P19 P31 D4 D7", shared_lan),
         scenario("adoption_of_a_macvlan_whose_subnet_nobody_else_gets", "P19 P31 D1 D7", nobody_elses),
         scenario("adoption_of_what_docker_network_inspect_prints", "P18 P19 D7", inspected),
@@ -103,6 +104,33 @@ fn lost_books(w: &mut World) {
     w.docker("network rm n1");
     assert_eq!(w.subnets().len(), 1, "{:#?}", w.subnets());
     assert_eq!(gipam::cli(w.engine, &["gc"]).out, "books and Engine agree: no differences");
+}
+
+/// What was made after the copy lives on, and each container restarts at the first try, also where there is no second address.
+fn old_copy(w: &mut World) {
+    let copy = format!("{}/copy.db", gipam::BOOKS);
+    w.network("n1");
+    w.run("--name before --network n1");
+    let said = gipam::cli(w.engine, &["backup", &copy]);
+    assert!(said.ok, "{}", said.err);
+    w.network("--subnet 10.211.62.0/30 n2");
+    w.run("--name only --network n2");
+    w.network("--ipv6 n3");
+    w.run("--name after --network n3");
+    w.run("--name late --network n1");
+    let places = [("before", "n1"), ("only", "n2"), ("after", "n3"), ("late", "n1")];
+    let had: Vec<String> = places.iter().map(|(name, network)| w.v4(name, network)).collect();
+    w.stop();
+    w.inside(&format!("gipam restore {copy} --file {}/gipam.db", gipam::BOOKS));
+    w.start();
+    let done = gc(w, &["--apply"]);
+    assert_eq!(actions(&done).iter().filter(|action| action.starts_with("adopted with ")).count(), 3, "{done:#?}");
+    w.agree();
+    for ((name, network), had) in places.iter().zip(had) {
+        w.docker(&format!("restart -t 1 {name}"));
+        assert_eq!(w.v4(name, network), had, "{name}");
+    }
+    w.agree();
 }
 
 /// Case F05 with lost books: two networks of one prefix, which the Engine's lists and PoolIDs tell by their ranges.
