@@ -263,6 +263,18 @@ LINES
   echo "In a browser: $URL"
 }
 
+# Whether those lines do what they promise, without a terminal.
+lines_work() {
+  local lines
+  lines=$(what_to_type)
+  line() { grep -m 1 -F -- "$1" <<<"$lines"; }
+  sh -c "$(line ' status')" | grep -q '^gipam .* is .*running' || fail "the line for status does not work"
+  { timeout 5 sh -c "$(line ' top')" || true; } | grep -q -m 1 'gipam is running' || fail "the line for top does not work"
+  sh -c "$(line 'network create')" >/dev/null || fail "the line that makes a network does not work"
+  sh -c "$(line ' run --rm' | sed 's/ -it / /; s/ sh$/ ip addr show/')" | grep -q 'inet ' || fail "the line that runs a container does not work"
+  line "$URL" >/dev/null || fail "the page is not told"
+}
+
 main() {
   build
   trap clean_up EXIT
@@ -297,6 +309,7 @@ main() {
     wait "$GIPAM_PID"
     fail "gipam ended"
   fi
+  lines_work
   say "all removed, and the books are empty"
   remove_ours
   for view in subnets leases; do

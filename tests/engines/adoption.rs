@@ -124,7 +124,11 @@ fn old_copy(w: &mut World) {
     w.inside(&format!("gipam restore {copy} --file {}/gipam.db", gipam::BOOKS));
     w.start();
     let done = gc(w, &["--apply"]);
-    assert_eq!(actions(&done).iter().filter(|action| action.starts_with("adopted with ")).count(), 3, "{done:#?}");
+    assert_eq!(
+        actions(&done).iter().filter(|action| action.starts_with("adopted with ")).count(),
+        3,
+        "{done:#?}"
+    );
     w.agree();
     for ((name, network), had) in places.iter().zip(had) {
         w.docker(&format!("restart -t 1 {name}"));
