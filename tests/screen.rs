@@ -188,6 +188,36 @@ fn networks_have_the_names_that_the_engine_shows_in_status_who_and_tables() {
     }
 }
 
+/// Engines before 29 do not send names.
+#[test]
+fn who_finds_a_container_that_has_started_this_moment() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("engine.sock");
+    let shown = engine::start(&socket);
+    let house = House::with_toml(
+        &TOML.replace("engine = \"\"", &format!("engine = {:?}", socket.display().to_string())),
+    );
+    let daemon = house.start();
+    until("the first look is over", || Some(()).filter(|()| house.json(&["status"])["looked"].is_string()));
+    let (id, prefix) = daemon.wire().subnet(false);
+    let address = daemon.wire().address(
+        &id,
+        "",
+        json!({"com.docker.network.endpoint.macaddress": "02:00:00:00:00:01"}),
+    );
+    let front = json!({"Name": "front", "Id": "front", "Scope": "local", "IPAM": {"Driver": "gipam", "Config": [{"Subnet": prefix}]},
+        "Containers": {"id-web": {"Name": "web", "IPv4Address": address, "MacAddress": ""}}});
+    shown.lock().unwrap().insert("front".to_owned(), front);
+    let who = house.gipam(&["who", "web"]);
+    let text = String::from_utf8_lossy(&who.stdout).into_owned();
+    assert!(
+        text.contains(address.split('/').next().unwrap()),
+        "{text}{}",
+        String::from_utf8_lossy(&who.stderr)
+    );
+    assert_eq!(house.gipam(&["who", "nobody"]).status.code(), Some(3));
+}
+
 /// The lines that a command prints on a terminal of this size.
 fn on_terminal(house: &House, arguments: &[&str], rows: u16, columns: u16) -> Vec<String> {
     let terminal = Pty::new(rows, columns);
