@@ -157,14 +157,18 @@ fn an_engine_that_does_not_answer_is_said_with_since_when_why_and_what_follows()
     assert!(screen.contains("repair     no check yet; next try in "), "{screen}");
 }
 
+/// A made-up Engine, and a house that asks it.
+fn beside_engine() -> (engine::Shown, House) {
+    let house = House::with_toml("");
+    let socket = house.path("engine.sock");
+    let shown = engine::start(&socket);
+    house.configure(&TOML.replace("engine = \"\"", &format!("engine = {:?}", socket.display().to_string())));
+    (shown, house)
+}
+
 #[test]
 fn networks_have_the_names_that_the_engine_shows_in_status_who_and_tables() {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("engine.sock");
-    let shown = engine::start(&socket);
-    let house = House::with_toml(
-        &TOML.replace("engine = \"\"", &format!("engine = {:?}", socket.display().to_string())),
-    );
+    let (shown, house) = beside_engine();
     let daemon = house.start();
     let (id, prefix) = daemon.wire().subnet(false);
     let address = daemon.wire().address(&id, "", named("front-1"));
@@ -191,12 +195,7 @@ fn networks_have_the_names_that_the_engine_shows_in_status_who_and_tables() {
 /// Engines before 29 do not send names.
 #[test]
 fn who_finds_a_container_that_has_started_this_moment() {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("engine.sock");
-    let shown = engine::start(&socket);
-    let house = House::with_toml(
-        &TOML.replace("engine = \"\"", &format!("engine = {:?}", socket.display().to_string())),
-    );
+    let (shown, house) = beside_engine();
     let daemon = house.start();
     until("the first look is over", || Some(()).filter(|()| house.json(&["status"])["looked"].is_string()));
     let (id, prefix) = daemon.wire().subnet(false);
