@@ -83,7 +83,10 @@ impl Model {
 
     fn address_in(&mut self, request: &AddressRequest, seen: &Decision) -> Result<(), String> {
         let Some(at) = self.held(&request.id) else {
-            return self.expect(seen, &Expected::Refused("PoolNotFound"), false, false);
+            // Of several adopted subnets whose PoolID it may be, the refusal names the ranges.
+            let one_of = self.waiting(&request.id).iter().any(|at| self.subnets[*at].state.range.is_some());
+            let variant = if one_of { "NotFound" } else { "PoolNotFound" };
+            return self.expect(seen, &Expected::Refused(variant), false, false);
         };
         let entry = &self.subnets[at];
         let has_gateway =

@@ -184,7 +184,7 @@ impl Model {
     }
 
     /// The adopted subnets that wait for their PoolID and could be called so.
-    fn waiting(&self, id: &str) -> Vec<usize> {
+    pub(super) fn waiting(&self, id: &str) -> Vec<usize> {
         let is = |entry: &Entry| {
             let state = &entry.state;
             let with_range = state.range.map(|range| format!("local/{}/{range}#", state.prefix));
