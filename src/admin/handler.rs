@@ -31,7 +31,7 @@ use crate::store::old_gipam;
 use crate::watch::Watch;
 
 const JSON: &str = "application/json";
-/// Whoever asks for a name waits no longer for a look at the Engine.
+/// How long a request for an unknown name waits for a look at the Engine.
 const A_LOOK: Duration = Duration::from_secs(2);
 
 /// What answers at the admin socket.

@@ -81,7 +81,7 @@ impl View {
         Ok(Self { reader, plan, networks, now, in_use: HostUse::default(), known: Arc::default() })
     }
 
-    /// The same beside repair, which knows this.
+    /// The same view, with what repair knows about the Engine.
     #[must_use]
     pub fn knowing(self, known: Arc<Dead>) -> Self {
         Self { known, ..self }

@@ -40,7 +40,7 @@ impl Survey {
         (Self(questions), surveyor)
     }
 
-    /// The same for views, on a thread that may block; empty if the host cannot be read.
+    /// The blocking form, for views. Empty if the host cannot be read.
     pub fn now(&self, bases: Option<Box<[Prefix]>>) -> HostUse {
         let (answer, answered) = oneshot::channel();
         let sent = self.0.send(Ask { bases, answer }).is_ok();

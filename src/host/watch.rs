@@ -112,7 +112,7 @@ impl Watch {
         self.notices.as_fd().try_clone_to_owned()
     }
 
-    /// Whether something that was told to have come may have gone: a new watch would know.
+    /// Whether a reported route may have been removed without a notice. A new watch settles it.
     pub fn is_unsure(&self) -> bool {
         self.kept.is_unsure()
     }
