@@ -217,6 +217,19 @@ fn who_finds_a_container_that_has_started_this_moment() {
     assert_eq!(house.gipam(&["who", "nobody"]).status.code(), Some(3));
 }
 
+/// An Engine that accepts and says nothing is waited for half a minute by repair, not by a person.
+#[test]
+fn who_does_not_wait_long_for_an_engine_that_says_nothing() {
+    let house = House::with_toml("");
+    let socket = house.path("engine.sock");
+    let _silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    house.configure(&TOML.replace("engine = \"\"", &format!("engine = {:?}", socket.display().to_string())));
+    let _daemon = house.start();
+    let begun = std::time::Instant::now();
+    assert_eq!(house.gipam(&["who", "nobody"]).status.code(), Some(3));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
 /// The lines that a command prints on a terminal of this size.
 fn on_terminal(house: &House, arguments: &[&str], rows: u16, columns: u16) -> Vec<String> {
     let terminal = Pty::new(rows, columns);

@@ -27,15 +27,21 @@ impl Drop for Dockerd {
     }
 }
 
+/// A dockerd that has called, and a lease that it asked for.
+async fn leased(now: fn() -> u64) -> (World, Dockerd, String) {
+    let world = World::new(now, false);
+    let first = Dockerd::start();
+    world.callers.saw(first.peer()).await.unwrap();
+    let id = world.subnet(None).await.unwrap();
+    world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    (world, first, id)
+}
+
 #[tokio::test]
 async fn a_lease_of_a_dockerd_that_has_gone_is_replaced_at_once_unless_containers_outlive_it() {
     for (live_restore, outlived) in [(false, Some(false)), (true, Some(true)), (true, None)] {
         clock!(CLOCK, now);
-        let world = World::new(now, false);
-        let first = Dockerd::start();
-        world.callers.saw(first.peer()).await.unwrap();
-        let id = world.subnet(None).await.unwrap();
-        world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+        let (world, first, id) = leased(now).await;
         let refused = world.lease(&id, Some("10.9.0.9"), 2).await.unwrap_err();
         assert!(refused.contains("address already in use"), "its dockerd lives: {refused}");
         *world.outlived.lock().unwrap() = outlived;
@@ -102,11 +108,7 @@ async fn fenced_what_was_adopted_before_any_dockerd_called_is_not_the_gone_ones(
 async fn where_the_name_of_the_boot_cannot_be_read_no_dockerd_counts_as_gone() {
     for name in [Some("boot".to_owned()), None] {
         clock!(CLOCK, now);
-        let world = World::new(now, false);
-        let first = Dockerd::start();
-        world.callers.saw(first.peer()).await.unwrap();
-        let id = world.subnet(None).await.unwrap();
-        world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+        let (world, first, id) = leased(now).await;
         drop(first);
         let written = world.plan().callers().map(|(name, caller)| (name.into(), caller.clone())).collect();
         let hidden = name.is_none();
