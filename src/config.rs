@@ -1,6 +1,6 @@
 //! The configuration: flags, variables, a TOML file and defaults become one [`Config`].
 //!
-//! Promises: everything the daemon needs is resolved and checked here, with design.md's precedence; what is wrong is
+//! Promises: everything the daemon needs is resolved and checked here, with the precedence of R69; what is wrong is
 //! named by where it stands (flag, variable, or file, line, column and key); nothing is read from the process but
 //! through [`Surroundings`], so that every rule can be tested. Paths are absolute, times are milliseconds.
 //! Does not open books, sockets or the certificates of listeners, and does not know which pools the books already have: missing pools
@@ -64,7 +64,7 @@ pub struct Config {
     pub settings: Settings,
     /// The configuration file, if there is one.
     pub document: Option<PathBuf>,
-    /// Where `settings.pools` come from; design.md's precedence puts lease files and books between these.
+    /// Where `settings.pools` come from; lease files and books stand between these (R70).
     pub pools_origin: PoolsOrigin,
     /// Repair.
     pub gc: Gc,

@@ -1,5 +1,5 @@
 //! Which pools hold: those of the configuration file, of a lease file at its takeover, of the books, of flags and
-//! variables; in this order (design.md section 6, "Precedence").
+//! variables; in this order (R70, R71).
 //!
 //! Promises: pure; whatever stands lower and differs is a warning that names both; a pool that leaves the
 //! configuration file, or was closed by hand, stays while it has subnets, closed. Reads nothing.

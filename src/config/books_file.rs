@@ -1,6 +1,6 @@
 //! Where the books are: at the path that was named, or next to an old lease file.
 //!
-//! Promises: the rules of design.md section 6 in one place: `X.json` means books at `X.db` next to it, whether it
+//! Promises: R73 in one place: `X.json` means books at `X.db` next to it, whether it
 //! exists or not; content, not the name, decides what an existing file is; without `--file` an old lease file (or the
 //! books made from one) in the working directory comes before every other default.
 //! Does not open or read files: the caller of [`BooksFile::resolve`] says what they contain. Creates the directory of a default

@@ -1,7 +1,7 @@
 //! Flags over variables over the file over defaults, setting by setting.
 //!
 //! Promises: one order of precedence for every setting, written once ([`Resolver::text`]); pools are the exception
-//! that design.md makes (the file overrides flags). Touches nothing but the configuration file and, for the daemon and
+//! (R70: the file overrides flags). Touches nothing but the configuration file and, for the daemon and
 //! who checks for it, the certificates of its hooks.
 
 use std::collections::BTreeMap;

@@ -87,9 +87,9 @@ pub const fn default_size(family: Family) -> u8 {
     }
 }
 
-/// Ten minutes: design.md section 5, "Cooling".
+/// Ten minutes (R45).
 pub const DEFAULT_COOLING: Millis = 600_000;
-/// One minute.
+/// One minute (R28).
 pub const DEFAULT_SUBNET_COOLING: Millis = 60_000;
 /// A container that is restarted asks again within moments of its release; 15 s leave room for a busy host.
 pub const DEFAULT_RESTART_WINDOW: Millis = 15_000;

@@ -1,7 +1,7 @@
 //! Old lease files into changes of the plan, and the plan back into an old lease file.
 //!
 //! Promises: subnets and addresses keep their ids, so that running Docker networks go on; every lease of the file is
-//! in the changes or named in the warnings; nothing is applied here. See design.md section 6 of the old formats.
+//! in the changes or named in the warnings; nothing is applied here. Rules R74 and R75.
 
 use std::collections::BTreeMap;
 

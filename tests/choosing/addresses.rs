@@ -1,6 +1,6 @@
 //! The order of dynamic addresses: own, never used, longest cooled, cooling, pinned, the gateway's slot.
 //!
-//! Section 5 of design.md, "Choosing an address".
+//! Rules R29 to R38.
 
 use gipam::plan::change::{Change, Marks, SubnetState};
 use gipam::plan::request::AddressRequest;

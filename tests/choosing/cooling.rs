@@ -1,6 +1,6 @@
 //! Cooling of subnets and addresses, and `key=WORD`, which does not mind it.
 //!
-//! Section 5 of design.md, "Cooling", and P17: the bridge of a released subnet is still there for a moment.
+//! Rules R20, R28 and R45, and P17: the bridge of a released subnet is still there for a moment.
 
 use gipam::plan::settings::PoolSettings;
 

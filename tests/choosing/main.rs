@@ -1,4 +1,4 @@
-//! THE RULES of design.md section 5, a test a sentence, and every refusal word by word.
+//! THE RULES R9 to R48, a test a sentence, and every refusal word by word.
 //!
 //! Names say the rule, or begin with the number of the fact about Docker that it answers (P10 to P27). All of it is
 //! pure: no disk, no clock, no Engine.

@@ -1,6 +1,6 @@
 //! Memory and pins: they outlive releases and ReleasePool with their prefix, and they are bounded.
 //!
-//! Section 5 of design.md, "Memory", "Pinned" and "Bounded".
+//! Rules R33, R38, R45 and R46.
 
 use gipam::plan::change::Kind;
 use gipam::plan::request::AddressRequest;

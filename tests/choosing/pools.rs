@@ -1,6 +1,6 @@
 //! Which pool and which size: open pools in order, names and sizes that were asked for, best fit and coalescing.
 //!
-//! Section 5 of design.md, "Pools" and "Choosing a subnet".
+//! Rules R9 to R15.
 
 use gipam::plan::prefix::AddressRange;
 use gipam::plan::settings::{PoolSettings, Settings};

@@ -1,6 +1,6 @@
 //! Giving back: *repeatable*, one grant an id (P19), by force, and undone.
 //!
-//! Sections 4 and 5 of design.md; duties 7 and 8 of a driver.
+//! Rules R6, R50 and R77; duties D7 and D8.
 
 use gipam::plan::change::Change;
 use gipam::plan::request::{AddressRequest, Reply, Request};

@@ -1,6 +1,6 @@
 //! What is asked for by number: subnets in and outside of pools, addresses, gateways, auxiliary addresses, and kinds.
 //!
-//! Section 5 of design.md, "A requested subnet" and "Requested addresses".
+//! Rules R22 to R24 and R40 to R43.
 
 use gipam::plan::change::Kind;
 use gipam::plan::request::AddressRequest;

@@ -1,6 +1,6 @@
 //! What Docker would refuse is not offered (P12): addresses, nameservers, on-link routes, routes inside the pool.
 //!
-//! Section 5 of design.md, "Skipped" and "Never counted".
+//! Rules R16 to R18.
 
 use gipam::plan::request::InUseKind::{InterfaceAddress, Nameserver, OnLinkV4Route, Route};
 

@@ -1,4 +1,4 @@
-//! Subnets that share a prefix, each with a range of its own, and what a range says of the gateway (P31; cases F04, F05).
+//! Subnets that share a prefix, each with a range of its own, and what a range says of the gateway (R23, R30, P31).
 //!
 //! Docker's own driver does both; two macvlan networks on one LAN need them.
 

@@ -1,6 +1,6 @@
 //! Two address spaces (P24, P27): separate tables, repeats in `global`, dynamic choice that avoids both.
 //!
-//! Section 5 of design.md, "`global` space" and the end of "Skipped".
+//! Rules R19 and R27.
 
 use crate::desk::*;
 

@@ -1,6 +1,6 @@
 //! The storm guard: Docker asks again without end for what it will never take (P12).
 //!
-//! Section 5 of design.md, "Storm guard".
+//! Rule R21.
 
 use gipam::plan::request::InUseKind::{Nameserver, OnLinkV4Route};
 use gipam::plan::settings::Settings;

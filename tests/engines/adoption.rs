@@ -137,7 +137,7 @@ fn old_copy(w: &mut World) {
     w.agree();
 }
 
-/// Case F05 with lost books: two networks of one prefix, which the Engine's lists and PoolIDs tell by their ranges.
+/// R23 with lost books: two networks of one prefix, which the Engine's lists and PoolIDs tell by their ranges.
 fn shared_lan(w: &mut World) {
     for parent in ["mv0", "mv1"] {
         let make = format!(

@@ -4,7 +4,7 @@
 //!
 //! Runs the scenarios whose names contain one of the words. Engines run side by side, the scenarios of one engine one
 //! after another, each with fresh books. Ends with a table and a line `N passed, N failed`. Scenario names carry the
-//! facts (P1-P32, docs of what Engines do) and duties (D1-D17 of a driver) that they hold. An Engine that cannot be
+//! facts (P1-P33) and duties (D1-D17) of docs/docker-facts.md that they hold. An Engine that cannot be
 //! started is a failure where CI=true, and elsewhere loudly skipped.
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(

@@ -9,7 +9,7 @@ use crate::{
 
 pub struct Scenario {
     pub name: &'static str,
-    /// Facts P1-P32 and duties D1-D17.
+    /// Facts P1-P33 and duties D1-D17 of docs/docker-facts.md.
     pub holds: &'static str,
     /// Why an Engine cannot have it, if so.
     pub lacks: fn(&Engine) -> Option<&'static str>,

@@ -1,6 +1,6 @@
 //! Asking: many at once, one commit a batch, answers after it, and who waits for a young subnet.
 //!
-//! Promises: the invariants *unique* and *durable* of design.md section 4, seen through the ledger.
+//! Promises: the invariants *unique* and *durable* (R2, R4), seen through the ledger.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,6 +1,6 @@
 //! Callers who leave: before the decision, after it, after the commit. Nothing of theirs stays, and no release is lost.
 //!
-//! Promises: what design.md section 2 says of callers who have gone. The first byte on the wire is the server's test.
+//! Promises: R50: what happens to callers who have gone. The first byte on the wire is the server's test.
 
 use gipam::plan::request::{AddressRequest, Request, Space};
 

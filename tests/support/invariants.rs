@@ -1,4 +1,4 @@
-//! THE INVARIANTS of design.md section 4, by name: each looks at the plan from outside.
+//! THE INVARIANTS R1 to R7, by name: each looks at the plan from outside.
 //!
 //! Promises: a broken one says which and where. *durable* and *fenced* are not the plan's; see the ledger's tests.
 

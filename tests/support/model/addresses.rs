@@ -1,6 +1,6 @@
 //! The naive plan's addresses: every address of a subnet is looked at, one after the other.
 //!
-//! Promises: the order of design.md section 5 ("Choosing an address"). Only for small subnets.
+//! Promises: the order of R31 to R38. Only for small subnets.
 
 use std::collections::BTreeSet;
 

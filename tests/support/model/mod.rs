@@ -1,7 +1,7 @@
 //! A NAIVE PLAN: plain lists, linear search, no index. It predicts every answer of the real one and is told only what
 //! chance decided (PoolIDs, stable addresses).
 //!
-//! Promises: the rules of design.md section 5 written down a second time, as simply as possible. Only for subnets of a
+//! Promises: the rules R9 to R48 written down a second time, as simply as possible. Only for subnets of a
 //! few hundred addresses. Times in milliseconds.
 
 mod addresses;

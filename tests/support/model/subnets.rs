@@ -1,6 +1,6 @@
 //! The naive plan's subnets: every candidate of every open pool is looked at, one after the other.
 //!
-//! Promises: the choice of design.md section 5 by exhaustive search. Does not know addresses.
+//! Promises: the choice of R10 to R25 by exhaustive search. Does not know addresses.
 
 use gipam::plan::change::{Marks, SubnetState};
 use gipam::plan::host_use::HostUse;
