@@ -17,10 +17,8 @@ use std::path::Path;
 /// What a crate may be under; one of its alternatives suffices. All let the program be given away under Apache 2.0.
 const LICENCES: [&str; 8] =
     ["Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unicode-3.0", "Zlib", "CC0-1.0"];
-/// Crates that may be there in several versions, since others need them so.
-const SEVERAL: [&str; 1] = ["untrusted"];
-/// Never in the program: what calls C libraries of the machine, or what the house has decided against.
-const BANNED: [&str; 5] = ["openssl", "openssl-sys", "native-tls", "chrono", "bollard"];
+/// Never in the program: what calls C libraries of the machine, a second TLS library, or what the house has decided against.
+const BANNED: [&str; 6] = ["openssl", "openssl-sys", "native-tls", "aws-lc-sys", "chrono", "bollard"];
 
 /// Every command as a list of words, gipam itself first.
 fn commands() -> Vec<(Vec<String>, clap::Command)> {
@@ -149,16 +147,13 @@ fn crates_come_from_the_registry_under_licences_that_they_may_have() {
 }
 
 #[test]
-fn no_crate_is_there_in_several_versions_unseen() {
+fn no_crate_of_the_program_is_there_in_several_versions() {
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for one in bill::crates(&bill::here()).unwrap().into_iter().filter(|one| !one.building) {
         versions.entry(one.name).or_default().push(one.version);
     }
     for (name, versions) in &versions {
-        assert!(versions.len() == 1 || SEVERAL.contains(&name.as_str()), "{name}: {versions:?}");
-    }
-    for name in SEVERAL {
-        assert!(versions.get(name).is_some_and(|found| found.len() > 1), "{name} is no longer there twice");
+        assert!(versions.len() == 1, "{name}: {versions:?}");
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn configure(
     key: &Path,
     client_authority: Option<&Path>,
 ) -> Result<Arc<ServerConfig>, DoorError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let failed = |error: rustls::Error| DoorError::Tls(error.to_string());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()

@@ -28,7 +28,7 @@ pub fn settings(
     clients: Option<&Authority>,
     versions: &[&'static SupportedProtocolVersion],
 ) -> ServerConfig {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
         ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
     let builder = match clients {

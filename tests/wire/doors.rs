@@ -164,11 +164,10 @@ fn engine_client(spec: &Value, with_identity: bool) -> StreamOwned<ClientConnect
     let path = |key: &str| PathBuf::from(spec["TLSConfig"][key].as_str().unwrap());
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(path("CAFile")).unwrap()).unwrap();
-    let builder =
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
     let config = if with_identity {
         let chain = vec![CertificateDer::from_pem_file(path("CertFile")).unwrap()];
         builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(path("KeyFile")).unwrap()).unwrap()

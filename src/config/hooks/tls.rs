@@ -189,7 +189,7 @@ fn builder(
     url: &Spanned<String>,
     roots: RootCertStore,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = document.value(url, |_| {
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         builder.map_err(|error| Problem::HookTls(error.to_string()))
