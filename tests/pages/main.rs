@@ -9,6 +9,7 @@
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod books;
 mod cited;
 #[path = "../support/console.rs"]
 mod console;
