@@ -35,7 +35,10 @@ fn the_page_of_the_books_names_every_table_and_column_of_the_schema() {
     let house = House::with_toml("[[pool]]\nname = \"lan\"\nv4 = \"198.51.100.0/24\"\n");
     drop(house.start());
     let books = house.path("gipam.db");
-    let names = shell(&books, "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'");
+    let names = shell(
+        &books,
+        "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'",
+    );
     let columns = |name: &str| shell(&books, &format!("SELECT name FROM pragma_table_info('{name}')"));
     let schema: BTreeMap<String, Vec<String>> = names
         .lines()
