@@ -30,8 +30,8 @@
 //! 10. [`web`] shows it to browsers and Prometheus: the page, metrics, health.
 //! 11. [`hooks`] sends events to programs and web addresses, from the books.
 //! 12. [`watch`] warns of what fills up, from a [`census`] of the books.
-//! 13. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] identifies processes; [`text`]
-//!     makes what others wrote fit to be shown; [`cli`] is what people type.
+//! 13. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] identifies processes; [`json`] reads
+//!     and [`text`] makes fit to be shown what others wrote; [`cli`] is what people type.
 
 pub mod admin;
 pub mod census;
@@ -43,6 +43,7 @@ pub mod docker;
 pub mod doctor;
 pub mod hooks;
 pub mod host;
+pub mod json;
 pub mod ledger;
 pub mod plan;
 pub mod processes;

@@ -10,21 +10,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use, as ARCHITECTURE.md says.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("plan", &[]),
     ("server", &["processes"]),
     ("processes", &[]),
     ("host", &[]),
     ("text", &[]),
+    ("json", &[]),
     ("clock", &["plan"]),
     ("config", &["plan"]),
     ("settle", &["plan", "config"]),
-    ("store", &["plan", "text"]),
+    ("store", &["plan", "json", "text"]),
     ("ledger", &["plan", "store", "clock"]),
-    ("hooks", &["plan", "store", "ledger", "config", "clock", "text"]),
+    ("hooks", &["plan", "store", "ledger", "config", "server", "clock", "text"]),
     ("census", &["plan", "store", "clock"]),
     ("watch", &["plan", "store", "ledger", "config", "clock", "census", "hooks"]),
-    ("docker", &["plan", "ledger", "server", "clock", "processes", "text"]),
+    ("docker", &["plan", "ledger", "server", "clock", "processes", "json", "text"]),
     ("reconcile", &["plan", "store", "ledger", "docker", "clock", "text"]),
     (
         "admin",

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::{AdminError, Kind};
+pub use crate::server::client::encoded;
 use crate::server::client::{ClientError, Reply, request_blocking};
 
 /// Time limit for a view.
@@ -58,18 +59,6 @@ fn refusal(reply: &Reply) -> AdminError {
             format!("the daemon answered {}: {}", reply.status, quoted.escape_debug()),
         )
     })
-}
-
-/// A text as part of a query.
-pub fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
 
 impl From<Error> for AdminError {
@@ -155,6 +144,6 @@ mod tests {
 
     #[test]
     fn a_query_is_encoded() {
-        assert_eq!(encoded("2001:db8::1 é&x"), "2001%3Adb8%3A%3A1%20%C3%A9%26x");
+        assert_eq!(encoded("2001:db8::1 é&x"), "2001%3Adb8%3A%3A1+%C3%A9%26x");
     }
 }

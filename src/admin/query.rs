@@ -15,9 +15,21 @@ const UNITS: [(char, u64); 5] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400
 impl Query<'_> {
     /// One value, decoded; none if it is absent or empty.
     pub fn text(self, name: &str) -> Result<Option<String>, AdminError> {
-        let value = self.0.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
-        decode(value).map(Some).ok_or_else(|| invalid(format!("{name}={value} is not encoded well")))
+        let value = form_urlencoded::parse(self.0.as_bytes()).find(|(key, _)| key == name);
+        let value = value.map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty());
+        // What is not UTF-8 is read as U+FFFD.
+        match &value {
+            Some(text) if text.contains(char::REPLACEMENT_CHARACTER) || !self.is_well_encoded() => {
+                Err(invalid(format!("the query {:?} is not encoded well", self.0)))
+            }
+            _ => Ok(value),
+        }
+    }
+
+    /// Whether each `%` is followed by two hexadecimal digits: others would be read as they are written.
+    fn is_well_encoded(self) -> bool {
+        let byte = |rest: &str| rest.len() > 1 && rest.bytes().take(2).all(|digit| digit.is_ascii_hexdigit());
+        self.0.split('%').skip(1).all(byte)
     }
 
     /// One value that stands for something.
@@ -54,32 +66,21 @@ fn invalid(text: String) -> AdminError {
     AdminError::new(Kind::Invalid, text)
 }
 
-fn decode(value: &str) -> Option<String> {
-    let (mut bytes, mut rest) = (Vec::new(), value.bytes());
-    while let Some(byte) = rest.next() {
-        let decoded = match byte {
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            other => other,
-        };
-        bytes.push(decoded);
-    }
-    String::from_utf8(bytes).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn values_are_decoded_and_absent_is_none() {
-        let query = Query("a=x%20y&b=&c=%zz");
+        let query = Query("a=x%20y&b=&e=1+2%2B%c3%A9");
         assert_eq!(query.text("a").unwrap(), Some("x y".to_owned()));
         assert_eq!(query.text("b").unwrap(), None);
         assert_eq!(query.text("d").unwrap(), None);
-        assert!(query.text("c").unwrap_err().text.contains("%zz"));
+        assert_eq!(query.text("e").unwrap(), Some("1 2+\u{e9}".to_owned()), "a blank may be written as +");
+        for odd in ["%zz", "%", "%4", "%+1", "%ff"] {
+            let said = Query(&format!("b=&c={odd}")).text("c").unwrap_err();
+            assert!(said.text.contains(odd) && said.kind == Kind::Invalid, "{}", said.text);
+        }
         assert!(
             query.parsed::<u8>("a", "number").unwrap_err().text.contains("\"x y\" is not a valid number")
         );

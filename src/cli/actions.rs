@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::error::Error;
 use super::output::{self, Asking};
+use super::paper::wrapped;
 use super::tables::{Width, escaped, optional, pairs, table};
 use crate::config::Surroundings;
 use crate::reconcile::Finding;
@@ -102,25 +103,9 @@ fn found(width: Width, findings: Vec<Finding>) -> String {
     let headings = ["WHAT", "SUBNET", "=ADDRESS", "=HOLDER", "=DEAD SINCE", "~WHY", "~WHAT FOLLOWS"];
     let mut text = table(width, &headings, findings.into_iter().map(row));
     for said in advice {
-        text.push_str(&format!("\n{}.\n", wrapped(&said)));
+        text.push_str(&format!("\n{}.\n", wrapped(&said, 100, 100).join("\n")));
     }
     text
-}
-
-/// Lines of at most 100 letters.
-fn wrapped(text: &str) -> String {
-    let (mut lines, mut line) = (Vec::new(), String::new());
-    for word in text.split_whitespace() {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > 100 {
-            lines.push(std::mem::take(&mut line));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    lines.push(line);
-    lines.join("\n")
 }
 
 /// `gipam adopt SUBNET POOLID`.

@@ -3,6 +3,8 @@
 //! Promises: pure; each part is a line, or a few for what fails; says nothing that the row does not say. Does not decide how
 //! the parts are arranged: see `screen`.
 
+use unicode_width::UnicodeWidthStr;
+
 use super::frame::{Frame, NAME};
 use super::paper::{Ink, Line, clock, short, size, span};
 use super::picture;
@@ -41,7 +43,7 @@ pub(super) fn books(status: &Status, frame: Frame) -> Line {
     let written = status.ago(status.synced.as_deref()).map(|ago| format!(", written {} ago", span(ago)));
     let sizes = format!("{}, log {}", size(status.books_bytes), size(status.log_bytes));
     let text = format!(": {sizes}{}", written.unwrap_or_default());
-    let room = frame.columns.saturating_sub(11 + text.chars().count());
+    let room = frame.columns.saturating_sub(11 + text.width());
     entry("books", &short(&status.books, room)).and(Ink::Plain, text)
 }
 

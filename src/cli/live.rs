@@ -243,6 +243,8 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
+    use unicode_width::UnicodeWidthStr;
+
     use super::*;
 
     fn moment(started: &str, leased: u64) -> News {
@@ -289,7 +291,7 @@ mod tests {
         for rows in [1, 2, 5, 12, 24, 50] {
             let lines = live.lines(Frame { columns: 40, lines: rows });
             assert!(lines.len() <= rows, "{rows}");
-            assert!(lines.iter().all(|line| line.drawn(40, false).chars().count() <= 40));
+            assert!(lines.iter().all(|line| line.drawn(40, false).width() <= 40));
         }
         assert_eq!(live.lines(Frame { columns: 80, lines: 50 }).len(), 50, "events fill what is left");
         let text: Vec<String> = live.lines(Frame::NORMAL).iter().map(|line| line.drawn(80, false)).collect();

@@ -3,6 +3,8 @@
 //! Promises: a line is never wider than asked for, whatever names are in it, and reads the same without colour; what
 //! comes from elsewhere cannot steer the terminal. Knows nothing of what the lines say.
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 use super::tables::escaped;
 
 /// Colours, as SGR numbers.
@@ -38,12 +40,13 @@ impl Line {
 
     /// The line, cut to a width; what is left out is shown by two dots.
     pub(super) fn drawn(&self, width: usize, colour: bool) -> String {
-        let length: usize = self.0.iter().map(|(_, text)| text.chars().count()).sum();
+        let length: usize = self.0.iter().map(|(_, text)| text.width()).sum();
         let mut room = if length > width { width.saturating_sub(2) } else { width };
         let mut drawn = String::new();
         for (ink, text) in &self.0 {
-            let part: String = text.chars().take(room).collect();
-            room -= part.chars().count();
+            let part: String = fitting(text.chars(), room).collect();
+            // What no longer fits ends the line, whatever narrow text follows.
+            room = if part.len() < text.len() { 0 } else { room - part.width() };
             match (*ink, colour) {
                 (Ink::Plain, _) | (_, false) => drawn.push_str(&part),
                 (ink, true) => drawn.push_str(&format!("\u{1b}[{}m{part}\u{1b}[0m", ink as u8)),
@@ -57,15 +60,47 @@ impl Line {
     }
 }
 
-/// A text of at most this length: from elsewhere, so escaped; what is left out of its middle is shown by two dots.
-pub(super) fn short(text: &str, length: usize) -> String {
-    let letters: Vec<char> = escaped(text).chars().collect();
-    if letters.len() <= length {
-        return letters.into_iter().collect();
+/// The characters that come first and fit into so many columns.
+fn fitting(letters: impl Iterator<Item = char>, columns: usize) -> impl Iterator<Item = char> {
+    letters.scan(columns, |room, letter| {
+        *room = room.checked_sub(letter.width().unwrap_or(0))?;
+        Some(letter)
+    })
+}
+
+/// A text of at most so many columns: from elsewhere, so escaped; what is left out of its middle is shown by two dots.
+pub(super) fn short(text: &str, columns: usize) -> String {
+    let text = escaped(text);
+    if text.width() <= columns {
+        return text;
     }
-    let (front, back) = ((length.saturating_sub(2)) / 2, (length.saturating_sub(2)).div_ceil(2));
-    let ends = [&letters[..front], &['.', '.'], &letters[letters.len() - back..]];
-    ends.concat().into_iter().take(length).collect()
+    let room = columns.saturating_sub(2);
+    let front: String = fitting(text.chars(), room / 2).collect();
+    let back: Vec<char> = fitting(text.chars().rev(), room.div_ceil(2)).collect();
+    let dots = &".."[..columns.min(2)];
+    front + dots + &back.iter().rev().collect::<String>()
+}
+
+/// A text in lines of so many columns, broken between words; the first has its own length.
+pub(super) fn wrapped(text: &str, first: usize, columns: usize) -> Vec<String> {
+    let (mut lines, mut line, mut room) = (Vec::new(), String::new(), first);
+    for word in text.split(' ') {
+        if !line.is_empty() && line.width() + 1 + word.width() > room {
+            lines.push(std::mem::take(&mut line));
+            room = columns;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+/// The text, and blanks up to so many columns.
+pub(super) fn padded(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(text.width())))
 }
 
 /// A bar of this many signs between brackets. What is not empty has a sign, and only what is full has all.
@@ -143,6 +178,18 @@ mod tests {
         assert_eq!(short("/var/lib/gipam/gipam.db", 12), "/var/..am.db");
         assert_eq!(short("web", 12), "web");
         assert_eq!(short("web\n", 3), "...".to_owned().replace("...", "..n"));
+    }
+
+    #[test]
+    fn a_character_of_two_columns_counts_twice_and_an_accent_of_its_own_not_at_all() {
+        let wide = "\u{65e5}\u{672c}\u{8a9e}";
+        assert_eq!(Line::of(wide).drawn(6, false), wide);
+        assert_eq!(Line::of(wide).and(Ink::Plain, "a").drawn(6, false), "\u{65e5}\u{672c}..");
+        assert_eq!(Line::of(wide).and(Ink::Plain, "a").drawn(5, false), "\u{65e5}..");
+        assert_eq!(Line::of("e\u{301}e\u{301}").drawn(2, false), "e\u{301}e\u{301}");
+        assert_eq!(short(&wide.repeat(2), 8), "\u{65e5}..\u{8a9e}");
+        assert_eq!(padded(wide, 8), format!("{wide}  "));
+        assert_eq!(wrapped("\u{65e5}\u{672c} \u{8a9e} a", 7, 4), ["\u{65e5}\u{672c} \u{8a9e}", "a"]);
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! with the command that shows them; readable without colour; says nothing that the row does not say. Asks nobody: see
 //! `views` and `top`.
 
+use unicode_width::UnicodeWidthStr;
+
 use super::frame::Frame;
 use super::health::{addresses, books, engine, repair, watched};
-use super::paper::{Ink, Line, bar, clock, percent, short, span};
+use super::paper::{Ink, Line, bar, clock, padded, percent, short, span, wrapped};
 use super::picture;
 use super::tables::escaped;
 use crate::admin::rows::{PoolUsage, Status, SubnetUsage};
@@ -93,7 +95,7 @@ fn gauge(frame: Frame, name: &str, prefix: &str, share: Option<f64>, text: &str)
     let (of_name, of_prefix, signs) = (frame.name(), frame.prefix(), frame.bar());
     let (ink, bar) = share.map_or((Ink::Plain, " ".repeat(signs + 2)), |share| bar(share, signs));
     let (name, prefix) = (short(name, of_name), short(prefix, of_prefix));
-    Line::of(format!("{name:<of_name$} {prefix:<of_prefix$} "))
+    Line::of(format!("{} {} ", padded(&name, of_name), padded(&prefix, of_prefix)))
         .and(ink, bar)
         .and(Ink::Plain, format!(" {:>4}  {text}", share.map(percent).unwrap_or_default()))
 }
@@ -179,35 +181,18 @@ pub(super) fn refusals(status: &Status, frame: Frame, most: usize) -> Vec<Line> 
         let method = refusal.method.rsplit('.').next().filter(|method| !method.is_empty()).unwrap_or("-");
         let head = format!("  {} ", clock(&refusal.at, now));
         let method = format!("{} ", short(method, 14));
-        let (first, rest) =
-            head_and_rest(&escaped(&refusal.text), frame.columns, head.len() + method.chars().count());
+        let (text, room) =
+            (escaped(&refusal.text), frame.columns.saturating_sub(head.len() + method.width()));
         if lines.len() > most {
             break;
         }
-        let fits = lines.len() + rest.len() <= most;
-        let (first, rest) = if fits { (first, rest) } else { (escaped(&refusal.text), Vec::new()) };
+        let mut texts = wrapped(&text, room, frame.columns.saturating_sub(11)).into_iter();
+        let fits = lines.len() + texts.len() <= most + 1;
+        let first = texts.next().filter(|_| fits).unwrap_or(text);
         lines.push(Line::of(head).and(Ink::Yellow, method).and(Ink::Plain, first));
-        lines.extend(rest.into_iter().map(|text| entry("", &text)));
+        lines.extend(texts.filter(|_| fits).map(|text| entry("", &text)));
     }
     lines
-}
-
-/// A text in lines: the first behind so many letters, the others as long as the columns let them.
-fn head_and_rest(text: &str, columns: usize, before: usize) -> (String, Vec<String>) {
-    let (mut lines, mut line, mut room) = (Vec::new(), String::new(), columns.saturating_sub(before));
-    for word in text.split(' ') {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
-            lines.push(std::mem::take(&mut line));
-            room = columns.saturating_sub(11);
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    lines.push(line);
-    let rest = lines.split_off(1);
-    (lines.pop().unwrap_or_default(), rest)
 }
 
 #[cfg(test)]
@@ -303,7 +288,7 @@ mod tests {
     fn a_crowded_host_fits_24_lines_of_80_columns_and_says_where_more_is() {
         let text = drawn(&crowded(), Frame::NORMAL, false);
         assert_eq!(text.lines().count(), LINES, "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+        assert!(text.lines().all(|line| line.width() <= COLUMNS), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
         for part in [
             "(32 d 3 h), 5 drivers",
@@ -325,14 +310,14 @@ mod tests {
         for (columns, lines) in [(50, 30), (80, 20), (120, 40), (200, 60)] {
             let frame = Frame::of(Some((columns, lines)));
             let text = drawn(&crowded(), frame, false);
-            assert!(text.lines().all(|line| line.chars().count() <= columns), "{columns}: {text}");
+            assert!(text.lines().all(|line| line.width() <= columns), "{columns}: {text}");
             assert!(text.lines().count() <= (lines - 1).max(LINES), "{lines}: {text}");
         }
         let text = drawn(&crowded(), Frame::of(Some((200, 60))), false);
         assert!(text.contains("a-pool-with-a-long-name-0"), "names are whole: {text}");
         assert!(text.contains("2001:db8:aaaa:bbbb:cccc:dddd:0:0/96"), "prefixes are whole: {text}");
         assert!(!text.contains("more: gipam pools"), "all pools have room: {text}");
-        assert!(text.lines().any(|line| line.chars().count() > 120), "{text}");
+        assert!(text.lines().any(|line| line.width() > 120), "{text}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::plan::prefix::{Family, Prefix};
 pub use crate::plan::shown::{Configured, Endpoint, Network};
 use crate::plan::shown::{EngineIdentity, Lists};
-use crate::server::client::{ClientError, follow, request};
+use crate::server::client::{ClientError, encoded, follow, request};
 use crate::text;
 
 /// How long the Engine may take for one answer.
@@ -410,10 +410,9 @@ fn show_gateway(network: &mut Network, shown: Option<IpAddr>) {
 
 /// Calls `happened` whenever something happens to a network or a container, until the stream of events ends.
 pub async fn follow_events(socket: &Path, happened: impl FnMut()) -> Result<(), Error> {
-    // {"type":["network","container"]}, encoded.
-    let path = "/events?filters=%7B%22type%22%3A%5B%22network%22%2C%22container%22%5D%7D";
+    let path = format!("/events?filters={}", encoded(r#"{"type":["network","container"]}"#));
     let silent = |source| Error::Silent { socket: socket.to_owned(), source };
-    follow(socket, path, happened).await.map_err(silent)
+    follow(socket, &path, happened).await.map_err(silent)
 }
 
 #[cfg(test)]

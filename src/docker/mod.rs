@@ -10,7 +10,6 @@ pub mod counters;
 pub mod discovery;
 pub mod engine;
 mod halves;
-mod json;
 mod streak;
 mod survey;
 pub mod wire;

@@ -9,10 +9,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use smol_str::SmolStr;
 
-use super::json::{Object, Strict};
+use crate::json::{Json, Object, get};
 use crate::plan::error::Error;
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{self, Family, Prefix};
@@ -74,18 +74,19 @@ impl<'a> Body<'a> {
             |why: &dyn fmt::Display| invalid(format!("the body is not JSON ({why}); nothing was changed"));
         // Checked once as a whole; otherwise each string in it would be.
         let text = str::from_utf8(bytes).map_err(|error| broken(&error))?;
-        match serde_json::from_str(text) {
-            Ok(Strict::Object(fields)) => Ok(Self(fields)),
-            Ok(_) => Err(invalid("the body is not a JSON object; nothing was changed".to_owned())),
-            Err(error) => Err(broken(&error)),
+        let body: Json<'_> = serde_json::from_str(text).map_err(|error| broken(&error))?;
+        body.once().map_err(|key| broken(&format!("duplicate key {:?}", shown(key))))?;
+        match body {
+            Json::Object(fields) => Ok(Self(fields)),
+            _ => Err(invalid("the body is not a JSON object; nothing was changed".to_owned())),
         }
     }
 
     /// A text field; `None` if absent or null.
     fn text(&self, name: &str) -> Result<Option<&str>, Error> {
-        match self.0.get(name) {
+        match get(&self.0, name) {
             None => Ok(None),
-            Some(Strict::Text(text)) => Ok(Some(text)),
+            Some(Json::Text(text)) => Ok(Some(text)),
             Some(other) => {
                 Err(invalid(format!("{name} must be a string, not {}", shown(&other.to_string()))))
             }
@@ -123,9 +124,9 @@ impl<'a> Body<'a> {
 
     /// One of the options, if it is there and a string.
     fn option(&self, name: &str) -> Option<&str> {
-        match self.0.get("Options")? {
-            Strict::Object(options) => match options.get(name)? {
-                Strict::Text(text) => Some(text),
+        match get(&self.0, "Options")? {
+            Json::Object(options) => match get(options, name)? {
+                Json::Text(text) => Some(text),
                 _ => None,
             },
             _ => None,
@@ -134,31 +135,31 @@ impl<'a> Body<'a> {
 
     /// The options, which must be strings.
     fn options(&self) -> Result<BTreeMap<String, String>, Error> {
-        let map = match self.0.get("Options") {
+        let map = match get(&self.0, "Options") {
             None => return Ok(BTreeMap::new()),
-            Some(Strict::Object(map)) => map,
+            Some(Json::Object(map)) => map,
             Some(other) => {
                 return Err(invalid(format!("Options must be an object, not {}", shown(&other.to_string()))));
             }
         };
         let mut options = BTreeMap::new();
-        for (key, value) in map.entries() {
-            let Strict::Text(text) = value else {
+        for (key, value) in map {
+            let Json::Text(text) = value else {
                 return Err(invalid(format!(
                     "option {} must be a string, not {}",
                     shown(key),
                     shown(&value.to_string())
                 )));
             };
-            options.insert(key.to_owned(), text.clone().into_owned());
+            options.insert(key.to_string(), text.to_string());
         }
         Ok(options)
     }
 
     fn flag(&self, name: &str) -> Result<bool, Error> {
-        match self.0.get(name) {
+        match get(&self.0, name) {
             None => Ok(false),
-            Some(Strict::Other(Value::Bool(flag))) => Ok(*flag),
+            Some(Json::Bool(flag)) => Ok(*flag),
             Some(other) => {
                 Err(invalid(format!("{name} must be true or false, not {}", shown(&other.to_string()))))
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::gipam::NO_ENGINE;
 use super::{Place, Report};
 use crate::config::Config;
-use crate::server::client::{ClientError, request_blocking};
+use crate::server::client::{ClientError, encoded, request_blocking};
 
 /// How long the Engine may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,9 +55,9 @@ pub(super) fn ipvlan(report: &mut Report, config: &Config) {
     let asks = config.drivers.iter().filter(|driver| driver.requires_mac_address);
     let asks: Vec<&str> = asks.map(|driver| driver.name.as_str()).collect();
     let Some(socket) = config.gc.engine.as_ref().filter(|_| !asks.is_empty()) else { return };
-    // {"driver":["ipvlan"]}, encoded. A missing Engine is reported elsewhere.
-    let path = "/networks?filters=%7B%22driver%22%3A%5B%22ipvlan%22%5D%7D";
-    let Ok(reply) = request_blocking(socket, "GET", path, Vec::new(), PATIENCE) else { return };
+    // A missing Engine is reported elsewhere.
+    let path = format!("/networks?filters={}", encoded(r#"{"driver":["ipvlan"]}"#));
+    let Ok(reply) = request_blocking(socket, "GET", &path, Vec::new(), PATIENCE) else { return };
     let networks: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     for network in networks.as_array().into_iter().flatten().filter(|it| it["Driver"] == "ipvlan") {
         let (Some(name), Some(driver)) = (network["Name"].as_str(), network["IPAM"]["Driver"].as_str())

@@ -5,23 +5,23 @@
 //! message. Of a successful answer only the head is read. With `https://` nothing is sent before [`secure`] has checked the
 //! server. Follows no redirect and looks up no name.
 
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::event::Event;
 use super::{Failure, secure};
 use crate::config::hooks::{Tls, Url};
+use crate::server::client::{converse, root};
 use crate::text;
 
-/// The longest head of an answer.
-const MAX_HEAD: usize = 16 << 10;
-/// Most fields in it.
-const MAX_FIELDS: usize = 64;
 /// How much of a refusal's words stands in a message.
 const KEPT: usize = 200;
 /// And how long to wait for these.
@@ -46,15 +46,14 @@ pub(super) async fn post(
 ) -> Result<(), Failure> {
     let later = Failure::Later;
     let body = serde_json::to_vec(&Call { hook, events }).map_err(|error| later(error.to_string()))?;
-    let head = format!(
-        "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: gipam/{}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n",
-        url.path,
-        url.host,
-        env!("CARGO_PKG_VERSION"),
-        body.len()
-    );
-    let answered = timeout(limit, call(url, tls, &[head.into_bytes(), body].concat())).await;
+    let request = hyper::Request::post(&url.path)
+        .header(HOST, &url.host)
+        .header(USER_AGENT, concat!("gipam/", env!("CARGO_PKG_VERSION")))
+        .header(CONTENT_TYPE, "application/json")
+        .header(CONNECTION, "close")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| later(error.to_string()))?;
+    let answered = timeout(limit, call(url, tls, request)).await;
     let late = |_| later(format!("{} did not answer within {limit:?}", url.shown()));
     let (status, words) = answered.map_err(late)?.map_err(later)?;
     let failed = || format!("{} answered {status}: {}", url.shown(), text::line(&words));
@@ -66,83 +65,52 @@ pub(super) async fn post(
 }
 
 /// The status, and of a refusal its first words.
-async fn call(url: &Url, tls: Option<&Tls>, request: &[u8]) -> Result<(u16, String), String> {
-    let broken = |error: io::Error| {
-        let failure = tls.and_then(|tls| secure::failure(&error, url, tls));
-        failure.map_or_else(
-            || format!("{} gave an invalid answer: {error}", url.shown()),
-            |failure| failure.to_string(),
-        )
-    };
+async fn call(
+    url: &Url,
+    tls: Option<&Tls>,
+    request: hyper::Request<Full<Bytes>>,
+) -> Result<(u16, String), String> {
     if let Some(Err(why)) = tls.map(|tls| &tls.client) {
         return Err(secure::Failure::Files(why.clone()).to_string());
     }
     let stream = TcpStream::connect(url.address).await;
     let stream = stream.map_err(|error| format!("cannot reach {}: {error}", url.address))?;
-    match tls {
-        None => exchange(stream, request).await.map_err(broken),
+    let answer = match tls {
+        None => converse(stream, request, answer).await,
         Some(tls) => {
             let stream = secure::shake(stream, url, tls).await.map_err(|failure| failure.to_string())?;
-            exchange(stream, request).await.map_err(broken)
+            converse(stream, request, answer).await
         }
-    }
+    };
+    answer.map_err(|error| broken(&error, url, tls))
 }
 
-/// Sends over an open connection, with or without TLS.
-async fn exchange(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    request: &[u8],
-) -> io::Result<(u16, String)> {
-    stream.write_all(request).await?;
-    stream.flush().await?;
-    let mut answer = Vec::new();
-    loop {
-        match status(&answer).map_err(io::Error::other)? {
-            // An interim answer such as 100; the final one follows.
-            Some((100..=199, length)) => drop(answer.drain(..length)),
-            Some((status @ 200..=299, _)) => return Ok((status, String::new())),
-            Some((status, length)) => {
-                answer.drain(..length);
-                let _ = timeout(WORDS, (&mut stream).take(KEPT as u64).read_to_end(&mut answer)).await;
-                let text = String::from_utf8_lossy(&answer);
-                return Ok((status, text.trim().chars().take(KEPT).collect()));
-            }
-            None if answer.len() > MAX_HEAD => return Err(io::Error::other("its head is too long")),
-            None => match stream.read_buf(&mut answer).await {
-                Ok(0) => return Err(io::Error::other(EARLY)),
-                // A TLS connection that ended without close_notify.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Err(io::Error::other(EARLY));
+async fn answer(answer: hyper::Response<Incoming>) -> (u16, String) {
+    let (status, mut body, mut said) = (answer.status(), answer.into_body(), Vec::new());
+    if !status.is_success() {
+        let reading = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                said.extend(frame.into_data().unwrap_or_default());
+                if said.len() >= KEPT {
+                    break;
                 }
-                Err(error) => return Err(error),
-                Ok(_) => {}
-            },
-        }
+            }
+        };
+        let _ = timeout(WORDS, reading).await;
     }
+    (status.as_u16(), String::from_utf8_lossy(&said).trim().chars().take(KEPT).collect())
 }
 
-/// The status in the head of an answer and the length of that head, when all of it is there.
-fn status(answer: &[u8]) -> Result<Option<(u16, usize)>, httparse::Error> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut head = httparse::Response::new(&mut fields);
-    Ok(match head.parse(answer)? {
-        httparse::Status::Complete(length) => head.code.map(|code| (code, length)),
-        httparse::Status::Partial => None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_is_read_when_the_head_is_whole_and_nonsense_is_refused() {
-        let whole = b"HTTP/1.1 204 No Content\r\nServer: x\r\n\r\n";
-        assert_eq!(status(whole), Ok(Some((204, whole.len()))));
-        assert_eq!(status(b"HTTP/1.0 503\r\n\r\nbusy"), Ok(Some((503, 16))));
-        for length in 0..whole.len() {
-            assert_eq!(status(&whole[..length]), Ok(None), "{length}");
-        }
-        assert!(status(b"SSH-2.0-OpenSSH\r\n").is_err());
+/// Why there was no answer: the other side may refuse what it was shown after the handshake, too.
+fn broken(error: &hyper::Error, url: &Url, tls: Option<&Tls>) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let lost = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).next();
+    if let Some(failure) = lost.zip(tls).and_then(|(lost, tls)| secure::failure(lost, url, tls)) {
+        return failure.to_string();
     }
+    // The latter is a TLS connection that ended without close_notify.
+    let early =
+        error.is_incomplete_message() || lost.is_some_and(|lost| lost.kind() == io::ErrorKind::UnexpectedEof);
+    let why = if early { EARLY.to_owned() } else { root(error) };
+    format!("{} gave an invalid answer: {why}", url.shown())
 }

@@ -3,15 +3,16 @@
 //! Promises one request, one answer, within one time limit, and an error that distinguishes "nothing listens" from
 //! "you may not" from "it does not answer". It keeps no connection, follows no redirect, repeats nothing.
 
-use super::exchange::root;
+pub use super::exchange::root;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -121,11 +122,36 @@ fn build(method: &str, path: &str, body: Vec<u8>) -> Result<hyper::Request<Full<
         .map_err(|error| ClientError::Request { path: path.to_owned(), why: root(&error) })
 }
 
+/// A text as part of a query.
+pub fn encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
 async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     UnixStream::connect(socket).await.map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => ClientError::Denied { path: socket.to_owned(), error },
         _ => ClientError::Unreachable { path: socket.to_owned(), error },
     })
+}
+
+/// Sends one request over an open connection and reads its answer with this.
+///
+/// # Errors
+/// When the connection breaks before the answer begins, or what comes is not HTTP.
+pub async fn converse<T>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: hyper::Request<Full<Bytes>>,
+    read: impl AsyncFnOnce(hyper::Response<Incoming>) -> T,
+) -> hyper::Result<T> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let answer = async { Ok(read(sender.send_request(request).await?).await) };
+    let mut answer = std::pin::pin!(answer);
+    // What becomes of the connection adds nothing to the answer.
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        _ = connection => answer.await,
+    }
 }
 
 /// Follows an answer that never ends, such as a stream of events: `part` is called as it
@@ -134,52 +160,31 @@ async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
 /// # Errors
 /// When the connection cannot be made or breaks; `Ok` when the answer ends.
 pub async fn follow(socket: &Path, path: &str, mut part: impl FnMut()) -> Result<(), ClientError> {
-    let broken = |error: hyper::Error| ClientError::Broken { path: socket.to_owned(), why: root(&error) };
-    let request = build("GET", path, Vec::new())?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(connect(socket).await?)).await.map_err(broken)?;
-    let pieces = async {
-        let answer = sender.send_request(request).await.map_err(broken)?;
+    let broken = |why| ClientError::Broken { path: socket.to_owned(), why };
+    let pieces = async |answer: hyper::Response<Incoming>| {
         if answer.status().as_u16() != 200 {
-            let why = format!("status {}", answer.status().as_u16());
-            return Err(ClientError::Broken { path: socket.to_owned(), why });
+            return Err(broken(format!("status {}", answer.status().as_u16())));
         }
         // No piece of it covers what happened before the answer began.
         part();
         let mut body = answer.into_body();
         while let Some(piece) = body.frame().await {
-            piece.map_err(broken)?;
+            piece.map_err(|error| broken(root(&error)))?;
             part();
         }
         Ok(())
     };
-    let mut pieces = std::pin::pin!(pieces);
-    tokio::select! {
-        biased;
-        end = &mut pieces => end,
-        _ = connection => pieces.await,
-    }
+    let request = build("GET", path, Vec::new())?;
+    converse(connect(socket).await?, request, pieces).await.map_err(|error| broken(root(&error)))?
 }
 
 async fn exchange(socket: &Path, request: hyper::Request<Full<Bytes>>) -> Result<Reply, ClientError> {
-    let path = || socket.to_owned();
-    let broken = |error: hyper::Error| ClientError::Broken { path: path(), why: root(&error) };
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(connect(socket).await?)).await.map_err(broken)?;
-    let answer = async {
-        let answer = sender.send_request(request).await.map_err(broken)?;
+    let broken = |why| ClientError::Broken { path: socket.to_owned(), why };
+    let reply = async |answer: hyper::Response<Incoming>| {
         let status = answer.status().as_u16();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER)
-            .collect()
-            .await
-            .map_err(|error| ClientError::Broken { path: path(), why: root(&*error) })?;
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| broken(root(&*error)))?;
         Ok(Reply { status, body: Vec::from(body.to_bytes()) })
     };
-    // The connection is driven in a task of its own; its result adds nothing to the answer.
-    let mut answer = std::pin::pin!(answer);
-    tokio::select! {
-        biased;
-        answer = &mut answer => answer,
-        _ = connection => answer.await,
-    }
+    converse(connect(socket).await?, request, reply).await.map_err(|error| broken(root(&error)))?
 }

@@ -180,7 +180,7 @@ fn fill(
 }
 
 /// The innermost text of an error, which says what was wrong.
-pub(super) fn root(error: &dyn std::error::Error) -> String {
+pub fn root(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
+use hyper::http::uri::PathAndQuery;
 use rustls::pki_types::ServerName;
 
 use crate::config::error::Problem;
@@ -90,7 +91,8 @@ impl Written {
             Some(at) => (&rest[..at], format!("/{}", &rest[at..])),
             None => (rest, "/".to_owned()),
         };
-        if path.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
+        let graphic = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+        if !graphic || PathAndQuery::try_from(path.as_str()).is_err() {
             return Err(refuse("the path has blanks, '#' or other bytes that a request cannot carry"));
         }
         let place = Place::parse(host).ok_or_else(|| {
@@ -196,6 +198,8 @@ mod tests {
             "http://192.0.2.7:+1/",
             "http://192.0.2.300/",
             "http://192.0.2.7/a b",
+            "http://192.0.2.7/a#b",
+            "http://192.0.2.7/<a>",
             "http://2001:db8::1/",
             "https://[192.0.2.7]/",
             "https://[2001:db8::1/",

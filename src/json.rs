@@ -1,0 +1,182 @@
+//! JSON as it stands in its text: the one reader for what must not lose a key.
+//!
+//! Promises: reads what `serde_json` reads, keeps the entries of an object in order and also those that stand twice, so that
+//! they can be refused ([`Json::once`]): a reader of the first one and a reader of the last one would do different things.
+//! Texts without escapes are borrowed from the bytes. Knows nothing of fields.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Number, Value};
+
+/// Up to this many entries are compared pairwise; more are sorted first.
+const FEW: usize = 8;
+
+/// A value.
+#[derive(Debug)]
+pub enum Json<'a> {
+    /// `null`.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A number.
+    Number(Number),
+    /// A text.
+    Text(Cow<'a, str>),
+    /// A list.
+    List(Vec<Self>),
+    /// An object.
+    Object(Object<'a>),
+}
+
+/// The entries of an object, in order.
+pub type Object<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
+
+/// The value of this key, if it exists and is not null.
+pub fn get<'o, 'a>(object: &'o Object<'a>, key: &str) -> Option<&'o Json<'a>> {
+    let (_, value) = object.iter().find(|(other, _)| other == key)?;
+    (!matches!(value, Json::Null)).then_some(value)
+}
+
+/// A key that stands twice.
+fn twice<'o>(object: &'o Object<'_>) -> Option<&'o str> {
+    if object.len() <= FEW {
+        let again = |(at, (key, _)): &(usize, &(Cow<'_, str>, _))| {
+            object.iter().take(*at).any(|(other, _)| other == key)
+        };
+        return object.iter().enumerate().find(again).map(|(_, (key, _))| key.as_ref());
+    }
+    let mut keys: Vec<&str> = object.iter().map(|(key, _)| key.as_ref()).collect();
+    keys.sort_unstable();
+    keys.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first().copied())
+}
+
+impl fmt::Display for Json<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.plain())
+    }
+}
+
+impl Json<'_> {
+    fn plain(&self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(flag) => Value::Bool(*flag),
+            Self::Number(number) => Value::Number(number.clone()),
+            Self::Text(text) => Value::String(text.clone().into_owned()),
+            Self::List(items) => Value::Array(items.iter().map(Json::plain).collect()),
+            Self::Object(object) => {
+                Value::Object(object.iter().map(|(key, value)| (key.to_string(), value.plain())).collect())
+            }
+        }
+    }
+
+    /// Refuses a key that stands twice in one object, at every depth; the error is that key.
+    pub fn once(&self) -> Result<(), &str> {
+        match self {
+            Self::List(items) => items.iter().try_for_each(Self::once),
+            Self::Object(object) => {
+                twice(object).map_or(Ok(()), Err)?;
+                object.iter().try_for_each(|(_, value)| value.once())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Json<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// A key: a text, borrowed where it can be.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.deserialize_str(Reader)? {
+            Json::Text(text) => Ok(Self(text)),
+            other => Err(D::Error::custom(format!("{other} is not a key"))),
+        }
+    }
+}
+
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Json<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E: Error>(self, flag: bool) -> Result<Self::Value, E> {
+        Ok(Json::Bool(flag))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Json::Number(number.into()))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Json::Number(number.into()))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Number::from_f64(number).map_or(Json::Null, Json::Number))
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Json::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Json::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Json::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut object = Vec::new();
+        while let Some((Key(key), value)) = entries.next_entry()? {
+            object.push((key, value));
+        }
+        Ok(Json::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_once_is_read_as_ever() {
+        let text = r#"{"a":[1,-2,0.5,null,true,"x",{"a":{}}],"b":"","\u0063":"\n"}"#;
+        let read: Json<'_> = serde_json::from_str(text).unwrap();
+        assert_eq!(read.once(), Ok(()));
+        assert_eq!(read.plain(), serde_json::from_str::<Value>(text).unwrap());
+    }
+
+    #[test]
+    fn what_stands_twice_is_refused_at_every_depth() {
+        let many =
+            format!(r#"{{{},"a":1,"a":2}}"#, r#""b0":1,"b1":1,"b2":1,"b3":1,"b4":1,"b5":1,"b6":1,"b7":1"#);
+        for text in
+            [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"c":2,"a":null}}]"#, r#"{"a":1,"\u0061":2}"#, many.as_str()]
+        {
+            assert_eq!(serde_json::from_str::<Json<'_>>(text).unwrap().once(), Err("a"), "{text}");
+        }
+    }
+}
