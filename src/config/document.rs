@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::error::{Error, Problem};
+use super::error::{Error, Problem, problem};
 use super::locate;
 use super::origin::{Origin, Sourced};
 use super::value;
@@ -263,7 +263,7 @@ impl Document {
     pub(super) fn refuse(&self, span: &Range<usize>, problem: Problem) -> Error {
         let (line, column) = self.lines.position(&self.text, span.start);
         let path = self.path.clone().unwrap_or_default();
-        Error::Document { path, line, column, key: locate::key(&self.text, span), problem: Box::new(problem) }
+        Error::Document { path, line, column, key: locate::key(&self.text, span), problem }
     }
 
     /// The result of reading this value, with its place if it is refused.
@@ -290,7 +290,7 @@ impl Document {
     /// A path in the file: relative ones start at the file's directory.
     pub(super) fn path(&self, text: &str) -> Result<PathBuf, Problem> {
         if text.is_empty() {
-            return Err(Problem::Empty);
+            return Err(problem!("must not be empty"));
         }
         Ok(self.path.as_deref().and_then(Path::parent).unwrap_or(Path::new("/")).join(text))
     }
@@ -302,9 +302,9 @@ fn problem(message: &str, key: &str) -> Problem {
         && start.starts_with("unknown field")
     {
         let known = known.trim_start_matches("one of ").replace('`', "");
-        return Problem::UnknownKey { known };
+        return problem!("unknown key; the keys here are: {known}");
     }
-    mistyped(message, key).unwrap_or_else(|| Problem::Toml(message.replace('\n', "; ")))
+    mistyped(message, key).unwrap_or_else(|| Problem::Value(message.replace('\n', "; ")))
 }
 
 /// A number for a text, or a text for a number or for true and false: how to write it.
@@ -314,7 +314,7 @@ fn mistyped(message: &str, key: &str) -> Option<Problem> {
         let (text, wanted) = text.split_once("\", expected ")?;
         let number = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
         let fits = number && !wanted.contains("bool") || matches!(text, "true" | "false");
-        return fits.then(|| Problem::Quoted { text: text.to_owned() });
+        return fits.then(|| problem!("write {text} without quotes"));
     }
     let (number, wanted) = found.strip_prefix("integer `")?.split_once("`, expected ")?;
     if !wanted.contains("string") {
@@ -330,5 +330,5 @@ fn mistyped(message: &str, key: &str) -> Option<Problem> {
         Ok(number) if key.ends_with("_mode") => format!("\"{number:04}\""),
         _ => format!("{number:?}"),
     };
-    Some(Problem::Number { wanted })
+    Some(problem!("expected a string, found a number; write {wanted}"))
 }

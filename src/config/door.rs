@@ -8,7 +8,7 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
-use super::error::Problem;
+use super::error::{Problem, problem};
 
 /// Where a driver listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl TcpAddress {
 
     /// Parses `HOST:PORT`, `[IPV6]:PORT` or `:PORT`.
     pub fn parse(text: &str) -> Result<Self, Problem> {
-        let refuse = || Problem::Address { text: text.to_owned() };
+        let refuse = || problem!("{text:?} is not a TCP address; write HOST:PORT, [IPV6]:PORT or :PORT");
         let (host, port) = text.rsplit_once(':').ok_or_else(refuse)?;
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let port = port.parse().ok().filter(|_| digits).ok_or_else(refuse)?;
@@ -165,7 +165,10 @@ const LONGEST_SOCKET: usize = 107;
 pub(super) fn socket_path(path: &Path) -> Result<(), Problem> {
     let length = path.as_os_str().len();
     if length > LONGEST_SOCKET {
-        return Err(Problem::SocketTooLong { path: path.to_owned(), length });
+        return Err(problem!(
+            "socket path {} has {length} bytes, the kernel takes at most 107; choose a shorter one",
+            path.display()
+        ));
     }
     Ok(())
 }

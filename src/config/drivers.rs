@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::document::DriverTable;
 use super::door::{self, DoorKind, DoorSettings, Says, TcpAddress, Tls};
-use super::error::{Error, Problem};
+use super::error::{Error, Problem, problem};
 use super::options::{self, Options};
 use super::origin::{Origin, Sourced};
 use super::resolve::Resolver;
@@ -21,6 +21,10 @@ use crate::plan::settings::Settings;
 
 /// The default admin socket.
 const DEFAULT_ADMIN: &str = "/run/gipam/admin.sock";
+
+fn both_doors() -> Problem {
+    problem!("both a socket and a TCP address are given here; keep one of them")
+}
 
 impl Resolver<'_> {
     /// All drivers, and the admin socket.
@@ -159,13 +163,14 @@ impl Resolver<'_> {
             (options::SOCKET.flag, options::ADDRESS.flag),
             (options::SOCKET.variable, options::ADDRESS.variable),
         ];
+        let problem = both_doors();
         if let Some((socket, address_name)) = names.get(place) {
             let name = if address.is_some() { address_name } else { socket };
-            return Error::option(name, Problem::BothDoors);
+            return Error::option(name, problem);
         }
         match address.or(socket) {
-            Some(written) => self.refuse(written, Problem::BothDoors),
-            None => Error::together(Problem::BothDoors),
+            Some(written) => self.refuse(written, problem),
+            None => Error::together(problem),
         }
     }
 
@@ -184,7 +189,7 @@ impl Resolver<'_> {
             Err(problem) => Err(document.refuse(&span, problem)),
         };
         match (socket, address, first) {
-            (Some(_), Some(address), _) => Err(document.refuse(&address.span(), Problem::BothDoors)),
+            (Some(_), Some(address), _) => Err(document.refuse(&address.span(), both_doors())),
             (Some(socket), None, _) => {
                 socket_at(document.value(socket, |text| document.path(text))?, socket.span())
             }
@@ -198,7 +203,10 @@ impl Resolver<'_> {
                 socket_at(directory.join(format!("{}.sock", name.get_ref())), name.span())
             }
             (None, None, DoorSettings::Tcp { .. }) => {
-                let problem = Problem::NeedsAddress { name: name.get_ref().clone() };
+                let problem = problem!(
+                    "driver {} needs an address (or a socket) of its own, because the first driver listens on TCP",
+                    name.get_ref()
+                );
                 Err(document.refuse(&name.span(), problem))
             }
         }
@@ -215,7 +223,8 @@ impl Resolver<'_> {
         let optional = |written: &Option<Spanned<String>>| written.as_ref().map(path).transpose();
         match (&table.engine_cert, &table.engine_key) {
             (Some(alone), None) | (None, Some(alone)) => {
-                return Err(document.refuse(&alone.span(), Problem::EnginePair));
+                let problem = problem!("engine_cert and engine_key belong together; give both or neither");
+                return Err(document.refuse(&alone.span(), problem));
             }
             _ => {}
         }
@@ -232,7 +241,9 @@ impl Resolver<'_> {
     fn driver_pools(&self, name: &str, settings: &Settings) -> Result<Option<Vec<String>>, Error> {
         let Some(list) = self.table(name).and_then(|table| table.pools.as_ref()) else { return Ok(None) };
         if list.get_ref().is_empty() {
-            return Err(self.document.refuse(&list.span(), Problem::NoPools));
+            let problem =
+                problem!("an empty list opens no pool; name some, or leave the key out to open all");
+            return Err(self.document.refuse(&list.span(), problem));
         }
         let known: Vec<&str> = match settings.pools.as_slice() {
             [] => vec![DEFAULT_POOL],
@@ -244,9 +255,9 @@ impl Resolver<'_> {
         for written in list.get_ref() {
             let name = written.get_ref().clone();
             let problem = if !names.contains(name.as_str()) {
-                Problem::UnknownPool { name, known: known.join(", ") }
+                problem!("pool {name:?} does not exist; the pools are: {}", known.join(", "))
             } else if !listed.insert(written.get_ref()) {
-                Problem::PoolTwice { name }
+                problem!("pool {name:?} is named twice")
             } else {
                 pools.push(name);
                 continue;
@@ -281,7 +292,7 @@ impl Resolver<'_> {
                 unix => unix.to_string(),
             };
             if let Some((first, _)) = taken.iter().find(|(_, other)| *other == place) {
-                let problem = Problem::SameDoor { first: first.clone(), second: owner, place };
+                let problem = problem!("{first} and {owner} would both listen at {place}; give each its own");
                 let span = self.document.top.driver.keys().find(|name| *name.get_ref() == driver.name);
                 let refuse = |name: &Spanned<String>| self.document.refuse(&name.span(), problem.clone());
                 return Err(span.map_or_else(|| Error::together(problem.clone()), refuse));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use toml::Spanned;
 
-use super::error::{Error, Problem};
+use super::error::{Error, Problem, problem};
 use super::resolve::Resolver;
 
 /// By default.
@@ -40,7 +40,7 @@ fn percent(text: &str) -> Result<Option<u8>, Problem> {
     }
     let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
     let number = number.filter(|number| (1..=100).contains(number));
-    number.map(Some).ok_or_else(|| Problem::WarnAt { text: text.to_owned() })
+    number.map(Some).ok_or_else(|| problem!("{text:?} is not a share; write \"1%\" to \"100%\", or \"off\""))
 }
 
 /// What was written.

@@ -14,7 +14,7 @@ pub(super) use self::tls::{Files, SYSTEM};
 pub use self::url::Url;
 use self::url::Written;
 use super::document::{Document, FromName, HookTable};
-use super::error::{Error, Problem};
+use super::error::{Error, Problem, problem};
 use super::resolve::Resolver;
 use super::value;
 use crate::plan::settings::Millis;
@@ -120,7 +120,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Vec<Hook>, Error> {
     for table in &resolver.document.top.hook {
         let hook = read(&resolver.document, table, resolver.files())?;
         if hooks.iter().any(|known| known.name == hook.name) {
-            let problem = Problem::HookTwice { name: hook.name };
+            let problem = problem!("duplicate hook {:?}; each needs a name of its own", hook.name);
             return Err(resolver.document.refuse(&table.name.span(), problem));
         }
         hooks.push(hook);
@@ -135,7 +135,9 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Vec<Hook>, Error> {
 
 fn read(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Hook, Error> {
     document.value(&table.name, |name| {
-        value::pool_name(name).map_err(|_| Problem::HookName { name: name.clone() })
+        value::pool_name(name).map_err(|_| {
+            problem!("{name:?} cannot be a hook's name; use 1 to 63 letters, digits, '-', '_' and '.'")
+        })
     })?;
     let target = target(document, table, files)?;
     let mut events = Vec::new();
@@ -145,7 +147,7 @@ fn read(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Hook
     let timeout = match &table.timeout {
         Some(written) => document.value(written, |text| match value::duration(text)? {
             time if (1..=LONGEST_TIMEOUT).contains(&time) => Ok(time),
-            _ => Err(Problem::HookTimeout),
+            _ => Err(problem!("the timeout of a hook must be above 0 and at most one hour")),
         })?,
         None => DEFAULT_TIMEOUT,
     };
@@ -163,11 +165,13 @@ fn target(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Ta
     Ok(match (&table.command, &table.url) {
         (Some(command), None) => {
             if let Some(batch) = &table.batch {
-                return Err(document.refuse(&batch.span(), Problem::HookBatch));
+                let problem = problem!("a command gets one event at a time; batch needs a url");
+                return Err(document.refuse(&batch.span(), problem));
             }
             let foreign = [&table.connect, &table.ca, &table.cert, &table.key];
             if let Some(key) = foreign.into_iter().flatten().next() {
-                return Err(document.refuse(&key.span(), Problem::HookWeb));
+                let problem = problem!("connect, ca, cert and key are for a hook with a url");
+                return Err(document.refuse(&key.span(), problem));
             }
             Target::Command(document.value(command, |words| program(document, words))?)
         }
@@ -180,15 +184,17 @@ fn target(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Ta
             };
             let batch = match &table.batch {
                 Some(written) => document.value(written, |batch| match *batch {
-                    0 => Err(Problem::HookBatchSize { most: LARGEST_BATCH }),
-                    batch if batch > LARGEST_BATCH => Err(Problem::HookBatchSize { most: LARGEST_BATCH }),
-                    batch => Ok(batch),
+                    batch if (1..=LARGEST_BATCH).contains(&batch) => Ok(batch),
+                    _ => Err(problem!("must be a number of events; give 1 to {LARGEST_BATCH}")),
                 })?,
                 None => DEFAULT_BATCH,
             };
             Target::Web { url, tls, batch: batch.into() }
         }
-        _ => return Err(document.refuse(&table.name.span(), Problem::HookTarget)),
+        _ => {
+            let problem = problem!("a hook has either a command or a url; give one of them");
+            return Err(document.refuse(&table.name.span(), problem));
+        }
     })
 }
 
@@ -196,20 +202,25 @@ fn known(event: &str) -> Result<String, Problem> {
     if EVENTS.contains(&event) {
         Ok(event.to_owned())
     } else {
-        Err(Problem::HookEvent { text: event.to_owned(), known: EVENTS.join(", ") })
+        Err(problem!("unknown event {event:?}; the events are: {}", EVENTS.join(", ")))
     }
 }
 
 /// A path in the first word starts at the file's directory; a word without `/` is looked for in `PATH`.
 fn program(document: &Document, words: &[Spanned<String>]) -> Result<Vec<String>, Problem> {
     let mut words: Vec<String> = words.iter().map(|word| word.get_ref().clone()).collect();
+    let refuse = || {
+        problem!(
+            "must be a list: the program and its arguments, such as [\"/usr/local/bin/hook\", \"ARGUMENT\"]"
+        )
+    };
     if words.iter().any(|word| word.contains('\0')) {
-        return Err(Problem::HookCommand);
+        return Err(refuse());
     }
     match words.first_mut() {
         Some(first) if first.contains('/') => *first = document.path(first)?.display().to_string(),
         Some(first) if !first.is_empty() => {}
-        _ => return Err(Problem::HookCommand),
+        _ => return Err(refuse()),
     }
     Ok(words)
 }

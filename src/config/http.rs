@@ -4,7 +4,7 @@
 //! Does not bind.
 
 use super::door::TcpAddress;
-use super::error::{Error, Problem};
+use super::error::{Error, Problem, problem};
 use super::options;
 use super::origin::Origin;
 use super::resolve::Resolver;
@@ -26,7 +26,11 @@ pub struct Http {
 /// Reads `PORT`, `:PORT` (both loopback) or `HOST:PORT`.
 fn address(text: &str) -> Result<TcpAddress, Problem> {
     let port = text.strip_prefix(':').unwrap_or(text);
-    let refuse = || Problem::HttpAddress { text: text.to_owned() };
+    let refuse = || {
+        problem!(
+            "{text:?} is not an address for the page; write PORT (on loopback), HOST:PORT or [IPV6]:PORT"
+        )
+    };
     if port.bytes().all(|byte| byte.is_ascii_digit()) {
         let port = port.parse().map_err(|_| refuse())?;
         return Ok(TcpAddress { host: "127.0.0.1".to_owned(), port });
@@ -50,7 +54,9 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Option<Http>, Error
             if letters && !text.is_empty() {
                 Ok(text.to_ascii_lowercase())
             } else {
-                Err(Problem::HostName { text: text.clone() })
+                Err(problem!(
+                    "{text:?} is not a host name; write letters, digits, '-' and '.', without a port"
+                ))
             }
         };
         hosts.push(resolver.document.value(written, good)?);

@@ -10,12 +10,12 @@ use std::path::PathBuf;
 use toml::Spanned;
 
 use super::document::{BaseTable, Document, OrderName, PoolTable};
-use super::error::{Error, Problem};
+use super::error::{Error, Problem, problem};
 use super::options::{self, Spelling};
 use super::origin::Origin;
 use super::resolve::Resolver;
 use super::value;
-use crate::plan::prefix::{AddressRange, Family};
+use crate::plan::prefix::{AddressRange, Family, Prefix};
 use crate::plan::settings::{
     AddressOrder, Base, Millis, PoolSettings, Settings, SettingsError, default_size,
 };
@@ -78,19 +78,24 @@ fn reserved_in(pool: &PoolSettings, range: AddressRange) -> Result<AddressRange,
     let touches = pool
         .base(range.family)
         .is_some_and(|base| range.first <= base.base.last() && base.base.first() <= range.last);
-    if touches { Ok(range) } else { Err(Problem::ReservedOutside { range, pool: pool.name.clone() }) }
+    touches.then_some(range).ok_or_else(|| {
+        problem!(
+            "{range} lies outside pool {}; write it under its own pool, or under the top-level key reserved",
+            pool.name
+        )
+    })
 }
 
 fn base(document: &Document, table: Option<&BaseTable>, family: Family) -> Result<Option<Base>, Error> {
     let Some(table) = table else { return Ok(None) };
     let base = document.value(&table.base, |text| match value::base(text, family)? {
-        (prefix, true) => Err(Problem::HostBits { text: text.clone(), prefix }),
+        (prefix, true) => Err(problem!("{text} has bits set beyond its length; write {prefix}")),
         (prefix, false) => Ok(prefix),
     })?;
     let size = table.size.as_ref().map_or(default_size(family), |size| *size.get_ref());
     if size < base.length() || size > family.bits() {
         let span = table.size.as_ref().map_or(table.base.span(), Spanned::span);
-        return Err(document.refuse(&span, Problem::SizeOutside { size, base }));
+        return Err(document.refuse(&span, outside(size, base)));
     }
     let mut addresses = AddressOrder::default();
     if let Some(written) = &table.addresses {
@@ -99,12 +104,17 @@ fn base(document: &Document, table: Option<&BaseTable>, family: Family) -> Resul
     Ok(Some(Base { base, size, addresses }))
 }
 
+fn outside(size: u8, base: Prefix) -> Problem {
+    let (least, most) = (base.length(), base.family().bits());
+    problem!("size /{size} does not fit {base}; give a length from {least} to {most}")
+}
+
 fn order(name: OrderName, family: Family, size: u8) -> Result<AddressOrder, Problem> {
     match (name, family) {
-        (OrderName::Eui64, Family::V4) => Err(Problem::Order { order: "eui64", need: "IPv6" }),
-        (OrderName::Stable, Family::V4) => Err(Problem::Order { order: "stable", need: "IPv6" }),
+        (OrderName::Eui64, Family::V4) => Err(problem!("eui64 addresses need IPv6")),
+        (OrderName::Stable, Family::V4) => Err(problem!("stable addresses need IPv6")),
         (OrderName::Eui64, Family::V6) if size > 64 => {
-            Err(Problem::Order { order: "eui64", need: "subnets of /64 or larger" })
+            Err(problem!("eui64 addresses need subnets of /64 or larger"))
         }
         _ => Ok(name.into()),
     }
@@ -127,7 +137,7 @@ pub(super) fn refuse(document: &Document, error: SettingsError) -> Error {
         | SettingsError::Size { pool, .. }
         | SettingsError::Family { pool, .. } => last(pool).map(name_of),
     };
-    document.refuse(&span.unwrap_or(0..0), Problem::Pools(error))
+    document.refuse(&span.unwrap_or(0..0), problem!("{error}"))
 }
 
 /// What works but may not be meant.
@@ -195,7 +205,7 @@ fn option_base(
     let (base, masked) = resolver.read(&written, |text| value::base(text, family))?;
     if size < base.length() {
         let place = written_size.as_ref().unwrap_or(&written);
-        return Err(resolver.refuse(place, Problem::SizeOutside { size, base }));
+        return Err(resolver.refuse(place, outside(size, base)));
     }
     if masked {
         let warning =

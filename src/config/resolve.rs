@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 use super::document::{Document, UnknownSubnets};
-use super::error::{Error, Problem};
+use super::error::{Error, Problem, problem};
 use super::hooks::Files;
 use super::options::{self, Options, Spelling, Surroundings};
 use super::origin::{Origin, Shown, Sourced};
@@ -176,7 +176,7 @@ impl<'a> Resolver<'a> {
     ) -> Result<PathBuf, Error> {
         let from = self.document.path.clone().unwrap_or_default();
         let read = |text: &str| match text {
-            "" => Err(Problem::Empty),
+            "" => Err(problem!("must not be empty")),
             text => Ok(from.parent().unwrap_or(Path::new("/")).join(text)),
         };
         self.document_text(key, get, read, default, |path| path.display().to_string())
@@ -209,7 +209,10 @@ impl<'a> Resolver<'a> {
             default.mode,
             |mode| format!("{mode:04o}"),
         )?;
-        let name = |text: &str| if text.is_empty() { Err(Problem::Empty) } else { Ok(Some(text.to_owned())) };
+        let name = |text: &str| match text {
+            "" => Err(problem!("must not be empty")),
+            text => Ok(Some(text.to_owned())),
+        };
         let shown = |name: &Option<String>| name.clone().unwrap_or_else(|| "-".to_owned());
         let owner = self.document_text(
             &format!("{prefix}_owner"),
@@ -298,7 +301,7 @@ impl<'a> Resolver<'a> {
         };
         settings.check().map_err(|error| match &origin {
             PoolsOrigin::Document(_) => pools::refuse(&self.document, error),
-            PoolsOrigin::Options { .. } | PoolsOrigin::Nowhere => Error::together(Problem::Pools(error)),
+            PoolsOrigin::Options { .. } | PoolsOrigin::Nowhere => Error::together(problem!("{error}")),
         })?;
         self.warnings.extend(pools::remarks(&settings));
         self.show_pools(&settings, &origin);

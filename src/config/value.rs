@@ -3,7 +3,7 @@
 //! Promises: nothing is trimmed or guessed; a refusal says how to write it. Times are milliseconds.
 //! Does not know where a text stands; the caller adds that.
 
-use super::error::Problem;
+use super::error::{Problem, problem};
 use crate::plan::prefix::{AddressRange, Family, Prefix};
 use crate::plan::settings::Millis;
 use crate::plan::written;
@@ -41,7 +41,7 @@ impl LogLevel {
         [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace]
             .into_iter()
             .find(|level| level.name().eq_ignore_ascii_case(text))
-            .ok_or_else(|| Problem::Level { text: text.to_owned() })
+            .ok_or_else(|| problem!("{text:?} is not a log level; write error, warn, info, debug or trace"))
     }
 }
 
@@ -51,7 +51,8 @@ const UNITS: [(&str, Millis); 5] =
 
 /// A duration such as `10m`, `90s`, `1h30m`, `2d`, `500ms` or `0`, in milliseconds.
 pub fn duration(text: &str) -> Result<Millis, Problem> {
-    let refuse = || Problem::Duration { text: text.to_owned() };
+    let refuse =
+        || problem!("{text:?} is not a duration; write it like \"10m\", \"90s\", \"1h30m\" or \"0\"");
     if text == "0" {
         return Ok(0);
     }
@@ -84,7 +85,9 @@ pub fn mode(text: &str) -> Result<u32, Problem> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     let octal = !digits.is_empty() && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let mode = octal.then(|| u32::from_str_radix(digits, 8).ok()).flatten();
-    mode.filter(|mode| *mode <= 0o777).ok_or_else(|| Problem::Mode { text: text.to_owned() })
+    mode.filter(|mode| *mode <= 0o777).ok_or_else(|| {
+        problem!("{text:?} is not a mode; write octal permission bits such as \"0600\" or \"0660\"")
+    })
 }
 
 /// A boolean in one of the spellings of the old gipam's flags.
@@ -92,15 +95,15 @@ pub fn boolean(text: &str) -> Result<bool, Problem> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(Problem::Boolean { text: text.to_owned() }),
+        _ => Err(problem!("{text:?} is neither true nor false")),
     }
 }
 
 /// A pool's base: a prefix of this family. Returns it with whether host bits had to be masked.
 pub fn base(text: &str, family: Family) -> Result<(Prefix, bool), Problem> {
-    let (prefix, masked) = written::prefix(text).map_err(Problem::Written)?;
+    let (prefix, masked) = written::prefix(text).map_err(|error| problem!("{error}"))?;
     if prefix.family() != family {
-        return Err(Problem::Family { prefix, family });
+        return Err(problem!("{prefix} is not an {family} prefix"));
     }
     Ok((prefix, masked))
 }
@@ -109,17 +112,18 @@ pub fn base(text: &str, family: Family) -> Result<(Prefix, bool), Problem> {
 pub fn size(text: &str, family: Family) -> Result<u8, Problem> {
     let decimal = text.bytes().all(|byte| byte.is_ascii_digit());
     let size = text.parse::<u8>().ok().filter(|size| decimal && *size <= family.bits());
-    size.ok_or_else(|| Problem::Size { text: text.to_owned(), most: family.bits() })
+    let most = family.bits();
+    size.ok_or_else(|| problem!("{text:?} is not a prefix length; write a number from 0 to {most}"))
 }
 
 /// A reservation: an address, a prefix or a range.
 pub fn range(text: &str) -> Result<AddressRange, Problem> {
-    written::range(text).map_err(Problem::Written)
+    written::range(text).map_err(|error| problem!("{error}"))
 }
 
 /// A driver name: it becomes a file name that Docker looks up.
 pub fn driver_name(name: &str) -> Result<(), Problem> {
-    let refuse = |why| Err(Problem::DriverName { name: name.to_owned(), why });
+    let refuse = |why| Err(problem!("{name:?} cannot be a driver name: {why}"));
     match name {
         "" => return refuse("it is empty"),
         "default" | "null" => return refuse("the Engine has a driver of its own by this name"),
@@ -140,7 +144,8 @@ pub fn driver_name(name: &str) -> Result<(), Problem> {
 /// A pool name: it is written in `--ipam-opt pool=A,B`.
 pub fn pool_name(name: &str) -> Result<(), Problem> {
     let good = (1..=63).contains(&name.len()) && name.bytes().all(word_byte);
-    if good { Ok(()) } else { Err(Problem::PoolName { name: name.to_owned() }) }
+    let refuse = || problem!("{name:?} cannot be a pool name; use 1 to 63 letters, digits, '-', '_' and '.'");
+    good.then_some(()).ok_or_else(refuse)
 }
 
 const fn word_byte(byte: u8) -> bool {

@@ -4,6 +4,7 @@
 //! with it only those of the file; verification cannot be switched off. Two are equal only if their files had the same
 //! content, so that a reload finds a renewed one. TLS 1.2 and 1.3 only. Opens no connection.
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use toml::Spanned;
 
 use super::url::Written;
 use crate::config::document::{Document, HookTable};
-use crate::config::error::{Error, Problem};
+use crate::config::error::{Error, Problem, problem};
 
 /// Where systems keep the authorities that they trust, the first that exists counts.
 pub(in crate::config) const SYSTEM: [&str; 4] = [
@@ -83,10 +84,12 @@ pub(super) fn read(
 ) -> Result<Option<Tls>, Error> {
     let first = table.ca.as_ref().or(table.cert.as_ref()).or(table.key.as_ref());
     if let (false, Some(key)) = (written.secure, first) {
-        return Err(document.refuse(&key.span(), Problem::HookPlain));
+        return Err(document.refuse(&key.span(), problem!("ca, cert and key are for a url with https://")));
     }
     if let (Some(alone), None) | (None, Some(alone)) = (&table.cert, &table.key) {
-        return Err(document.refuse(&alone.span(), Problem::HookPair));
+        return Err(
+            document.refuse(&alone.span(), problem!("cert and key belong together; give both or neither"))
+        );
     }
     if !written.secure {
         return Ok(None);
@@ -115,9 +118,7 @@ pub(super) fn read(
 
 /// Whether what stands in a file, or that there is none, is the trouble.
 fn is_of_a_file(error: &Error) -> bool {
-    use Problem::{HookAuthorities, HookFile, HookIdentity};
-    let Error::Document { problem, .. } = error else { return false };
-    matches!(**problem, HookFile { .. } | HookAuthorities { .. } | HookIdentity { .. })
+    matches!(error, Error::Document { problem: Problem::File(_), .. })
 }
 
 /// The file of the authorities and what it holds.
@@ -141,8 +142,10 @@ fn trusted(
         });
     }
     document.value(url, |_| {
-        let path = system.iter().find(|path| path.exists()).ok_or_else(|| Problem::HookAuthorities {
-            places: system.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
+        let path = system.iter().find(|path| path.exists()).ok_or_else(|| {
+            let places = system.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+            let text = format!("this system has no CA bundle ({places}); name a CA file with the key ca");
+            Problem::File(text)
         })?;
         // The system's list is not the user's doing: an unreadable certificate among hundreds is skipped.
         match roots.add_parsable_certificates(certificates(path, digest)?) {
@@ -168,10 +171,9 @@ fn client(
                 let path = document.path(text)?;
                 let secret = private_key(&path, digest)?;
                 let cert = document.path(cert.get_ref())?;
-                builder.with_client_auth_cert(chain, secret).map_err(|error| Problem::HookIdentity {
-                    cert,
-                    key: path,
-                    why: error.to_string(),
+                builder.with_client_auth_cert(chain, secret).map_err(|why| {
+                    let text = format!("{} and {} do not match: {why}", cert.display(), path.display());
+                    Problem::File(text)
                 })
             })?
         }
@@ -192,7 +194,7 @@ fn builder(
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = document.value(url, |_| {
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        builder.map_err(|error| Problem::HookTls(error.to_string()))
+        builder.map_err(|error| problem!("cannot call over TLS: {error}"))
     })?;
     Ok(builder.with_root_certificates(roots))
 }
@@ -224,8 +226,9 @@ fn content(path: &Path, digest: &mut Sha256) -> Result<Vec<u8>, Problem> {
     Ok(content)
 }
 
-fn unusable(path: &Path, why: impl ToString) -> Problem {
-    Problem::HookFile { path: path.to_owned(), why: why.to_string() }
+fn unusable(path: &Path, why: impl Display) -> Problem {
+    let text = format!("cannot use {}: {why}", path.display());
+    Problem::File(text)
 }
 
 #[cfg(test)]
