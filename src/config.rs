@@ -20,6 +20,7 @@ pub mod hooks;
 mod http;
 pub mod keys;
 pub mod keys_page;
+mod limits;
 mod locate;
 mod options;
 mod origin;
@@ -31,10 +32,11 @@ pub mod value;
 
 pub use books_file::{Books, BooksFile, Content};
 pub use door::{DoorSettings, TcpAddress, Tls};
-pub use error::{Error, Problem};
+pub use error::Error;
 pub use filling::WarnAt;
 pub use hooks::Hook;
 pub use http::Http;
+pub use limits::Limits;
 pub use options::{Options, Surroundings};
 pub use origin::{Origin, Shown};
 pub use pools::PoolsOrigin;
@@ -58,8 +60,6 @@ pub struct Config {
     pub plugin_dirs: PluginDirs,
     /// How much is logged.
     pub log: LogLevel,
-    /// Entries of the history that the books keep; 0 = none.
-    pub history: u64,
     /// The plan's settings; `secret` is left at its default, the daemon fills it in.
     pub settings: Settings,
     /// The configuration file, if there is one.
@@ -74,7 +74,7 @@ pub struct Config {
     pub warn_at: WarnAt,
     /// The hooks.
     pub hooks: Vec<Hook>,
-    /// Limits of the listeners.
+    /// How much there may be of something.
     pub limits: Limits,
     /// Warnings for the start, one sentence each.
     pub warnings: Vec<String>,
@@ -117,12 +117,6 @@ pub struct SocketAccess {
     pub group: Option<String>,
 }
 
-impl Default for SocketAccess {
-    fn default() -> Self {
-        Self { mode: 0o600, owner: None, group: None }
-    }
-}
-
 /// Where Docker looks for plugins: a socket in one directory wins over a spec in the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginDirs {
@@ -130,12 +124,6 @@ pub struct PluginDirs {
     pub sockets: PathBuf,
     /// `.spec` and `.json` files; default `/etc/docker/plugins`.
     pub specs: PathBuf,
-}
-
-impl Default for PluginDirs {
-    fn default() -> Self {
-        Self { sockets: "/run/docker/plugins".into(), specs: "/etc/docker/plugins".into() }
-    }
 }
 
 /// Repair of what Docker lost.
@@ -147,19 +135,6 @@ pub struct Gc {
     pub grace: crate::plan::settings::Millis,
     /// Subnets that this Engine does not know may be freed: it is the only Engine.
     pub free_unknown_subnets: bool,
-}
-
-/// Limits of the listeners.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections at a time per listener; further ones wait.
-    pub max_connections: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { max_connections: resolve::DEFAULT_CONNECTIONS.get().into() }
-    }
 }
 
 impl Config {

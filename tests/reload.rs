@@ -86,17 +86,17 @@ fn what_waits_for_the_next_start_is_named_at_every_reload_until_then() {
     house.configure(&(file.to_owned() + &BEFORE.replace("[gc]\n", gc)));
     let socket = house.socket();
     let expected = json!([
-        format!(
-            "driver.gipam: all pools at unix://{0} becomes all pools at unix://{0}, without MACs at the next start",
-            socket.display()
-        ),
-        "requires_mac_address: true becomes false at the next start",
         "log: info becomes debug at the next start",
         "socket_mode: 0600 becomes 0660 at the next start",
         "history: 10000 becomes 9000 at the next start",
         "max_connections: 512 becomes 99 at the next start",
-        "gc.grace: 600 s becomes 3600 s at the next start",
+        "gc.grace: 10m becomes 1h at the next start",
         "gc.unknown_subnets: report becomes free at the next start",
+        "requires_mac_address: true becomes false at the next start",
+        format!(
+            "driver.gipam: all pools at unix://{0} becomes all pools at unix://{0}, without MACs at the next start",
+            socket.display()
+        ),
     ]);
     for arguments in [&["reload", "--dry-run"][..], &["reload"], &["reload"]] {
         assert_eq!(house.json(arguments), expected);

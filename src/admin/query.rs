@@ -3,14 +3,12 @@
 //! Promises: what cannot be decoded is an error that says which value; nothing is guessed.
 
 use super::error::{AdminError, Kind};
+use crate::config::value::duration;
 use crate::plan::settings::{Millis, parse_rfc3339};
 
 /// A query, not decoded yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a>(pub &'a str);
-
-/// The units of a time span.
-const UNITS: [(char, u64); 5] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400), ('w', 604_800)];
 
 impl Query<'_> {
     /// One value, decoded; none if it is absent or empty.
@@ -50,16 +48,13 @@ impl Query<'_> {
 }
 
 fn moment(text: &str, now: Millis) -> Result<Millis, AdminError> {
-    let span = UNITS.iter().find_map(|(unit, seconds)| {
-        let count: u64 = text.strip_suffix(*unit)?.parse().ok()?;
-        count.checked_mul(seconds * 1_000)
-    });
     let wrong = || {
         invalid(format!(
             "since: {text:?} is not a time; write one such as 2026-01-31T12:00:00Z, or a span before now such as 90s, 10m, 2h, 3d, 1w"
         ))
     };
-    span.map(|span| now.saturating_sub(span)).or_else(|| parse_rfc3339(text)).ok_or_else(wrong)
+    let span = duration(text).ok().map(|span| now.saturating_sub(span));
+    span.or_else(|| parse_rfc3339(text)).ok_or_else(wrong)
 }
 
 fn invalid(text: String) -> AdminError {

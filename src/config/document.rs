@@ -3,9 +3,7 @@
 //! Promises: unknown keys, wrong types and broken TOML are refused with file, line, column and key; every refusal made
 //! later about a value of the file goes through [`Document::refuse`] and says the same. Does not interpret values.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::num::NonZeroU16;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -15,69 +13,11 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::error::{Error, Problem, problem};
+use super::keys::{BaseTable, Top};
 use super::locate;
 use super::origin::{Origin, Sourced};
 use super::value;
 use crate::plan::settings::AddressOrder;
-
-/// The top level of the file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Top {
-    pub(super) file: Option<Spanned<String>>,
-    pub(super) name: Option<Spanned<String>>,
-    pub(super) socket: Option<Spanned<String>>,
-    pub(super) address: Option<Spanned<String>>,
-    pub(super) advertise: Option<Spanned<String>>,
-    pub(super) unix: Option<Spanned<bool>>,
-    pub(super) admin: Option<Spanned<String>>,
-    pub(super) log: Option<Spanned<String>>,
-    pub(super) socket_mode: Option<Spanned<String>>,
-    pub(super) socket_owner: Option<Spanned<String>>,
-    pub(super) socket_group: Option<Spanned<String>>,
-    pub(super) admin_mode: Option<Spanned<String>>,
-    pub(super) admin_owner: Option<Spanned<String>>,
-    pub(super) admin_group: Option<Spanned<String>>,
-    pub(super) socket_dir: Option<Spanned<String>>,
-    pub(super) spec_dir: Option<Spanned<String>>,
-    pub(super) requires_mac_address: Option<Spanned<bool>>,
-    pub(super) cooling: Option<Spanned<String>>,
-    pub(super) subnet_cooling: Option<Spanned<String>>,
-    pub(super) restart_window: Option<Spanned<String>>,
-    pub(super) storm_limit: Option<Spanned<u32>>,
-    pub(super) history: Option<Spanned<u32>>,
-    pub(super) max_connections: Option<Spanned<NonZeroU16>>,
-    pub(super) http: Option<Spanned<String>>,
-    #[serde(default)]
-    pub(super) http_hosts: Vec<Spanned<String>>,
-    pub(super) metrics_subnets: Option<Spanned<u16>>,
-    pub(super) warn_at: Option<Spanned<String>>,
-    #[serde(default)]
-    pub(super) reserved: Vec<Spanned<String>>,
-    #[serde(default)]
-    pub(super) pool: Vec<PoolTable>,
-    #[serde(default)]
-    pub(super) driver: BTreeMap<Spanned<String>, DriverTable>,
-    pub(super) tls: Option<TlsTable>,
-    #[serde(default)]
-    pub(super) gc: GcTable,
-    #[serde(default)]
-    pub(super) hook: Vec<HookTable>,
-}
-
-/// One `[[pool]]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PoolTable {
-    pub(super) name: Spanned<String>,
-    pub(super) v4: Option<BaseEntry>,
-    pub(super) v6: Option<BaseEntry>,
-    #[serde(default)]
-    pub(super) reserved: Vec<Spanned<String>>,
-    pub(super) cooling: Option<Spanned<String>>,
-    pub(super) subnet_cooling: Option<Spanned<String>>,
-    pub(super) warn_at: Option<Spanned<String>>,
-}
 
 /// One family of a pool: a table, or its base alone.
 #[derive(Debug)]
@@ -118,15 +58,6 @@ impl<'de> Deserialize<'de> for BaseEntry {
     }
 }
 
-/// See [`BaseEntry`].
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BaseTable {
-    pub(super) base: Spanned<String>,
-    pub(super) size: Option<Spanned<u8>>,
-    pub(super) addresses: Option<Spanned<OrderName>>,
-}
-
 /// The spellings of [`AddressOrder`].
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -146,62 +77,12 @@ impl From<OrderName> for AddressOrder {
     }
 }
 
-/// One `[driver.NAME]`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DriverTable {
-    pub(super) pools: Option<Spanned<Vec<Spanned<String>>>>,
-    pub(super) socket: Option<Spanned<String>>,
-    pub(super) address: Option<Spanned<String>>,
-    pub(super) advertise: Option<Spanned<String>>,
-    pub(super) requires_mac_address: Option<Spanned<bool>>,
-}
-
-/// `[tls]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TlsTable {
-    pub(super) cert: Spanned<String>,
-    pub(super) key: Spanned<String>,
-    pub(super) client_ca: Option<Spanned<String>>,
-    pub(super) engine_ca: Option<Spanned<String>>,
-    pub(super) engine_cert: Option<Spanned<String>>,
-    pub(super) engine_key: Option<Spanned<String>>,
-}
-
-/// `[gc]`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct GcTable {
-    pub(super) engine: Option<Spanned<String>>,
-    pub(super) grace: Option<Spanned<String>>,
-    pub(super) unknown_subnets: Option<Spanned<UnknownSubnets>>,
-}
-
 /// What happens to subnets that the Engine does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum UnknownSubnets {
     Report,
     Free,
-}
-
-/// One `[[hook]]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct HookTable {
-    pub(super) name: Spanned<String>,
-    pub(super) command: Option<Spanned<Vec<Spanned<String>>>>,
-    pub(super) url: Option<Spanned<String>>,
-    pub(super) connect: Option<Spanned<String>>,
-    pub(super) ca: Option<Spanned<String>>,
-    pub(super) cert: Option<Spanned<String>>,
-    pub(super) key: Option<Spanned<String>>,
-    #[serde(default)]
-    pub(super) events: Vec<Spanned<String>>,
-    pub(super) timeout: Option<Spanned<String>>,
-    pub(super) batch: Option<Spanned<u16>>,
-    pub(super) from: Option<Spanned<FromName>>,
 }
 
 /// Where a new hook begins.

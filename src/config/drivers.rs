@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use super::document::DriverTable;
 use super::door::{self, DoorKind, DoorSettings, Says, TcpAddress, Tls};
 use super::error::{Error, Problem, problem};
+use super::keys::DriverTable;
 use super::options::{self, Options};
 use super::origin::{Origin, Sourced};
-use super::resolve::Resolver;
+use super::resolve::{Resolver, field};
 use super::value;
 use super::{Driver, PluginDirs};
 use crate::config::pools::DEFAULT_POOL;
@@ -35,7 +35,7 @@ impl Resolver<'_> {
     ) -> Result<(Vec<Driver>, PathBuf), Error> {
         let name = self.first_name()?;
         let tls = self.tls()?;
-        let asks_for_macs = self.plain("requires_mac_address", |d| d.top.requires_mac_address.as_ref(), true);
+        let asks_for_macs = self.plain(field!(requires_mac_address))?;
         let (door, socket) = self.first_door(&name, directories, tls.as_ref())?;
         let pools = self.driver_pools(&name, settings)?;
         let requires_mac_address = self.asks_for_macs(&name).unwrap_or(asks_for_macs);

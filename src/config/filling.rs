@@ -4,13 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use toml::Spanned;
-
 use super::error::{Error, Problem, problem};
-use super::resolve::Resolver;
-
-/// By default.
-const DEFAULT: &str = "80%";
+use super::resolve::{Resolver, field};
 
 /// From when on there is a warning, in percent; `None` = never.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,21 +40,15 @@ fn percent(text: &str) -> Result<Option<u8>, Problem> {
 
 /// What was written.
 pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<WarnAt, Error> {
-    let written = resolver.document.top.warn_at.as_ref();
-    let text = written.map_or(DEFAULT, |written| written.get_ref()).to_owned();
-    let read = |written: &Spanned<String>| resolver.document.value(written, |text| percent(text));
-    let others = match written {
-        Some(written) => read(written)?,
-        None => percent(DEFAULT).unwrap_or_default(),
-    };
+    let shown = |share: &Option<u8>| share.map_or_else(|| "off".to_owned(), |share| format!("{share}%"));
+    let others = resolver.file_text(field!(warn_at), percent, shown)?;
     let mut pools = BTreeMap::new();
     for table in &resolver.document.top.pool {
         if let Some(written) = &table.warn_at {
-            pools.insert(table.name.get_ref().clone(), read(written)?);
+            let share = resolver.document.value(written, |text| percent(text))?;
+            pools.insert(table.name.get_ref().clone(), share);
         }
     }
-    let origin = resolver.document_origin(written);
-    resolver.show("warn_at", text, origin);
     Ok(WarnAt { others, pools })
 }
 

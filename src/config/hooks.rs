@@ -13,8 +13,9 @@ pub use self::tls::Tls;
 pub(super) use self::tls::{Files, SYSTEM};
 pub use self::url::Url;
 use self::url::Written;
-use super::document::{Document, FromName, HookTable};
+use super::document::{Document, FromName};
 use super::error::{Error, Problem, problem};
+use super::keys::{HOOK, HookTable, default_of};
 use super::resolve::Resolver;
 use super::value;
 use crate::plan::settings::Millis;
@@ -43,13 +44,9 @@ pub const EVENTS: [&str; 20] = [
     "subnet_relieved",
 ];
 
-/// How long a delivery may take by default.
-const DEFAULT_TIMEOUT: Millis = 10_000;
-/// And at most.
+/// How long a delivery may take at most.
 const LONGEST_TIMEOUT: Millis = 3_600_000;
-/// Events of one call of a webhook by default.
-const DEFAULT_BATCH: u16 = 32;
-/// And at most.
+/// Events of one call of a webhook at most.
 const LARGEST_BATCH: u16 = 256;
 
 /// One `[[hook]]`.
@@ -149,7 +146,7 @@ fn read(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Hook
             time if (1..=LONGEST_TIMEOUT).contains(&time) => Ok(time),
             _ => Err(problem!("the timeout of a hook must be above 0 and at most one hour")),
         })?,
-        None => DEFAULT_TIMEOUT,
+        None => value::duration(default_of(HOOK, "timeout")).map_err(Error::together)?,
     };
     Ok(Hook {
         name: table.name.get_ref().clone(),
@@ -187,7 +184,7 @@ fn target(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Ta
                     batch if (1..=LARGEST_BATCH).contains(&batch) => Ok(batch),
                     _ => Err(problem!("must be a number of events; give 1 to {LARGEST_BATCH}")),
                 })?,
-                None => DEFAULT_BATCH,
+                None => default_of(HOOK, "batch").parse().unwrap_or(LARGEST_BATCH),
             };
             Target::Web { url, tls, batch: batch.into() }
         }

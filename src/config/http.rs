@@ -7,10 +7,7 @@ use super::door::TcpAddress;
 use super::error::{Error, Problem, problem};
 use super::options;
 use super::origin::Origin;
-use super::resolve::Resolver;
-
-/// Subnets whose addresses the metrics count one by one, by default.
-const DEFAULT_SUBNETS: u16 = 100;
+use super::resolve::{Resolver, field};
 
 /// Where the page and the metrics are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +60,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Option<Http>, Error
     }
     let origin = resolver.document_origin(resolver.document.top.http_hosts.first());
     resolver.show("http_hosts", hosts.join(", "), origin);
-    let subnets = resolver.plain("metrics_subnets", |d| d.top.metrics_subnets.as_ref(), DEFAULT_SUBNETS);
+    let subnets = resolver.plain(field!(metrics_subnets))?;
     let Some(written) = resolver.text(options::HTTP, resolver.document.top.http.as_ref()) else {
         resolver.show("http", "-", Origin::Default);
         return Ok(None);

@@ -1,7 +1,17 @@
-//! Every key of the configuration file: the one table from which `docs/configuration.md` is made.
+//! Every key of the configuration file, declared once: its type, default, options, when a change of it is followed, and what it
+//! sets.
 //!
-//! Promises: the table has exactly the keys that the reader accepts, and their defaults (tests hold both).
-//! Does not read files; the page itself is made in `keys_page`.
+//! Promises: from this table are made the types that the reader fills, the defaults, what waits for the next start and
+//! `docs/configuration.md`. Does not read files; the page itself is made in `keys_page`.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::document::{BaseEntry, FromName, OrderName, UnknownSubnets};
+use super::options::{ADDRESS, ADMIN, FILE, HTTP, LOG, NAME, SOCKET, Spelling, UNIX, V4, V4AB, V6, V6AB};
 
 /// A table of the file with its keys.
 #[derive(Clone, Copy, Debug)]
@@ -21,14 +31,46 @@ pub struct Key {
     pub name: &'static str,
     /// Its value where it is absent, as it would be written, or in words.
     pub default: &'static str,
-    /// The flag and the variable for the same setting, if there are any.
-    pub option: &'static str,
+    /// The flags and variables for the same setting.
+    pub(super) options: &'static [Spelling],
+    /// When a change of it is followed.
+    pub(super) follows: Follows,
     /// What it sets.
     pub meaning: &'static str,
 }
 
-const fn key(name: &'static str, default: &'static str, option: &'static str, meaning: &'static str) -> Key {
-    Key { name, default, option, meaning }
+/// When a change of a key is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// At a reload.
+    Reload,
+    /// At the next start.
+    Start,
+}
+
+impl std::fmt::Display for Follows {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(if *self == Self::Reload { "reload" } else { "start" })
+    }
+}
+
+impl Key {
+    /// The default as a text, where it is one.
+    pub(super) fn value(&self) -> Option<&'static str> {
+        let bare = self.default.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        bare.or(Some(self.default).filter(|text| is_number(text) || *text == "true"))
+    }
+}
+
+/// The default of a key, where it is one.
+pub(super) fn default_of(keys: &[Key], name: &str) -> &'static str {
+    keys.iter().find(|key| key.name == name).and_then(Key::value).unwrap_or_default()
+}
+
+/// Whether a change of what `gipam config show` calls this is followed at the next start only.
+pub fn waits(shown: &str) -> bool {
+    let top = shown.split('.').next();
+    TOP.iter().any(|key| Some(key.name) == top && key.follows == Follows::Start)
 }
 
 /// The whole file.
@@ -70,218 +112,200 @@ pub const SECTIONS: &[Section] = &[
     },
 ];
 
-const TOP: &[Key] = &[
-    key("file", "see below", "`--file`, `GIPAM_FILE`", "the books, or a lease file of the old gipam"),
-    key("name", "\"gipam\"", "`--name`, `GIPAM_NAME`", "name of the first driver"),
-    key(
-        "socket",
-        "`/run/docker/plugins/NAME.sock`",
-        "`--socket`, `GIPAM_SOCKET`",
-        "plugin socket of the first driver",
-    ),
-    key(
-        "address",
-        "none",
-        "`-address`, `GIPAM_ADDRESS`",
-        "TCP instead of the socket: `HOST:PORT` or `:PORT`",
-    ),
-    key(
-        "advertise",
-        "the address; 127.0.0.1 for all",
-        "",
-        "`HOST:PORT` announced to Docker instead of `address`; over plain TCP also the one name that requests may use",
-    ),
-    key(
-        "unix",
-        "none",
-        "`-unix`, `GIPAM_UNIX`",
-        "true: the socket, whatever `address` says; false: TCP, `:9090`",
-    ),
-    key("admin", "`/run/gipam/admin.sock`", "`--admin`, `GIPAM_ADMIN`", "admin socket; see below"),
-    key("log", "\"info\"", "`--log`, `GIPAM_LOG`", "error, warn, info, debug or trace"),
-    key("socket_mode", "\"0600\"", "", "permission bits of the plugin sockets, octal"),
-    key("socket_owner", "who runs gipam", "", "their owner, by name or number"),
-    key("socket_group", "who runs gipam", "", "their group"),
-    key(
-        "admin_mode",
-        "\"0600\"",
-        "",
-        "permission bits of the admin socket: everyone who can open it can free addresses",
-    ),
-    key("admin_owner", "who runs gipam", "", "its owner"),
-    key("admin_group", "who runs gipam", "", "its group"),
-    key("socket_dir", "\"/run/docker/plugins\"", "", "where Docker looks for plugin sockets"),
-    key("spec_dir", "\"/etc/docker/plugins\"", "", "where Docker looks for `.spec` and `.json` files"),
-    key(
-        "requires_mac_address",
-        "true",
-        "",
-        "ask Docker for the MAC of every address; Engines before 28 then make MACs at random instead of from the address. ipvlan \
-         networks need a driver name with false",
-    ),
-    key("cooling", "\"10m\"", "", "how long a released address is not given to others; \"0\" = off"),
-    key("subnet_cooling", "\"60s\"", "", "how long a released subnet is not given to others"),
-    key(
-        "restart_window",
-        "\"15s\"",
-        "",
-        "where Docker sends no container names (before Engine 29): if just one address of a subnet was released within this time, \
-         the next container that asks without a known MAC gets it, so that a restart keeps the address; \"0\" = off",
-    ),
-    key(
-        "storm_limit",
-        "64",
-        "",
-        "subnets asked for right after another within a minute, and never used, before the next is refused; 16 times as many where they \
-         come one by one or in parallel; 0 = off",
-    ),
-    key("history", "10000", "", "entries of the history that the books keep; 0 = none"),
-    key(
-        "max_connections",
-        "512",
-        "",
-        "connections that one door serves at a time; idle ones give way to further ones, which wait",
-    ),
-    key(
-        "http",
-        "none",
-        "`--http`, `GIPAM_HTTP`",
-        "where the page and the metrics are served: `PORT` or `:PORT` on loopback, or `HOST:PORT`; see page.md",
-    ),
-    key(
-        "http_hosts",
-        "[]",
-        "",
-        "host names that the page answers to, besides addresses and `localhost`: of this host, or of a proxy in front of it",
-    ),
-    key(
-        "metrics_subnets",
-        "100",
-        "",
-        "subnets whose addresses the metrics count one by one, the fullest first; the others are counted together",
-    ),
-    key(
-        "warn_at",
-        "\"80%\"",
-        "",
-        "share of a pool's space, or of a subnet's addresses, from which gipam warns that it fills up; \"off\" = never",
-    ),
-    key("reserved", "[]", "", "addresses, prefixes and ranges (`A-B`) that are never given dynamically"),
-    key("pool", "none", "`-v4`, `-v4ab`, `-v6`, `-v6ab` make the pool `default`", "the pools, see below"),
-    key("driver", "none", "", "further drivers, and pools for each, see below"),
-    key("tls", "none", "", "certificates, see below"),
-    key("gc", "as below", "", "repair of what Docker lost, see below"),
-    key("hook", "none", "", "programs and web addresses that receive events, see below"),
-];
+/// Makes of each table the type that the reader fills and the rows that the page shows.
+macro_rules! keys {
+    ($(
+        $(#[$attribute:meta])*
+        $table:ident $rows:ident {
+            $($(#[$how:meta])* $name:ident: $kind:ty = $default:literal, $options:expr, $follows:ident, $meaning:literal;)*
+        }
+    )*) => {$(
+        $(#[$attribute])*
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $table {
+            $($(#[$how])* pub(super) $name: $kind,)*
+        }
 
-const POOL: &[Key] = &[
-    key("name", "must be given", "", "1 to 63 letters, digits, `-`, `_`, `.`; for `--ipam-opt pool=NAME`"),
-    key("v4", "none", "`-v4`, `GIPAM_V4`", "its IPv4 part; a pool has v4, v6 or both"),
-    key("v6", "none", "`-v6`, `GIPAM_V6`", "its IPv6 part"),
-    key("reserved", "[]", "", "as above, for addresses of this pool"),
-    key("cooling", "as above", "", "as above, for addresses in this pool"),
-    key("subnet_cooling", "as above", "", "as above, for subnets of this pool"),
-    key("warn_at", "as above", "", "as above, for this pool and its subnets"),
-];
+        pub(super) const $rows: &[Key] = &[$(Key {
+            name: stringify!($name),
+            default: $default,
+            options: $options,
+            follows: Follows::$follows,
+            meaning: $meaning,
+        }),*];
+    )*};
+}
 
-const BASE: &[Key] = &[
-    key("base", "must be given", "", "the prefix from which subnets are cut, without host bits"),
-    key(
-        "size",
-        "24 for v4, 64 for v6",
-        "`-v4ab`, `-v6ab`",
-        "prefix length of a subnet, where a network asks for none",
-    ),
-    key("addresses", "\"sequential\"", "", "v6 also \"eui64\" (from the MAC) and \"stable\" (RFC 7217)"),
-];
+// name: type = default as it would be written, or in words; options; when it follows; what it sets.
+keys! {
+    /// The top level of the file.
+    #[derive(Default)]
+    Top TOP {
+        file: Option<Spanned<String>> = "see below", &[FILE], Start,
+            "the books, or a lease file of the old gipam";
+        name: Option<Spanned<String>> = "\"gipam\"", &[NAME], Start,
+            "name of the first driver";
+        socket: Option<Spanned<String>> = "`/run/docker/plugins/NAME.sock`", &[SOCKET], Start,
+            "plugin socket of the first driver";
+        address: Option<Spanned<String>> = "none", &[ADDRESS], Start,
+            "TCP instead of the socket: `HOST:PORT` or `:PORT`";
+        advertise: Option<Spanned<String>> = "the address; 127.0.0.1 for all", &[], Start,
+            "`HOST:PORT` announced to Docker instead of `address`; over plain TCP also the one name that requests may use";
+        unix: Option<Spanned<bool>> = "none", &[UNIX], Start,
+            "true: the socket, whatever `address` says; false: TCP, `:9090`";
+        admin: Option<Spanned<String>> = "`/run/gipam/admin.sock`", &[ADMIN], Start,
+            "admin socket; see below";
+        log: Option<Spanned<String>> = "\"info\"", &[LOG], Start,
+            "error, warn, info, debug or trace";
+        socket_mode: Option<Spanned<String>> = "\"0600\"", &[], Start,
+            "permission bits of the plugin sockets, octal";
+        socket_owner: Option<Spanned<String>> = "who runs gipam", &[], Start,
+            "their owner, by name or number";
+        socket_group: Option<Spanned<String>> = "who runs gipam", &[], Start,
+            "their group";
+        admin_mode: Option<Spanned<String>> = "\"0600\"", &[], Start,
+            "permission bits of the admin socket: everyone who can open it can free addresses";
+        admin_owner: Option<Spanned<String>> = "who runs gipam", &[], Start,
+            "its owner";
+        admin_group: Option<Spanned<String>> = "who runs gipam", &[], Start,
+            "its group";
+        socket_dir: Option<Spanned<String>> = "\"/run/docker/plugins\"", &[], Start,
+            "where Docker looks for plugin sockets";
+        spec_dir: Option<Spanned<String>> = "\"/etc/docker/plugins\"", &[], Start,
+            "where Docker looks for `.spec` and `.json` files";
+        requires_mac_address: Option<Spanned<bool>> = "true", &[], Start,
+            "ask Docker for the MAC of every address; Engines before 28 then make MACs at random instead of from the address. ipvlan networks need a driver name with false";
+        cooling: Option<Spanned<String>> = "\"10m\"", &[], Reload,
+            "how long a released address is not given to others; \"0\" = off";
+        subnet_cooling: Option<Spanned<String>> = "\"60s\"", &[], Reload,
+            "how long a released subnet is not given to others";
+        restart_window: Option<Spanned<String>> = "\"15s\"", &[], Reload,
+            "where Docker sends no container names (before Engine 29): if just one address of a subnet was released within this time, the next container that asks without a known MAC gets it, so that a restart keeps the address; \"0\" = off";
+        storm_limit: Option<Spanned<u32>> = "64", &[], Reload,
+            "subnets asked for right after another within a minute, and never used, before the next is refused; 16 times as many where they come one by one or in parallel; 0 = off";
+        history: Option<Spanned<u32>> = "10000", &[], Start,
+            "entries of the history that the books keep; 0 = none";
+        max_connections: Option<Spanned<NonZeroU16>> = "512", &[], Start,
+            "connections that one door serves at a time; idle ones give way to further ones, which wait";
+        http: Option<Spanned<String>> = "none", &[HTTP], Start,
+            "where the page and the metrics are served: `PORT` or `:PORT` on loopback, or `HOST:PORT`; see page.md";
+        #[serde(default)] http_hosts: Vec<Spanned<String>> = "[]", &[], Start,
+            "host names that the page answers to, besides addresses and `localhost`: of this host, or of a proxy in front of it";
+        metrics_subnets: Option<Spanned<u16>> = "100", &[], Start,
+            "subnets whose addresses the metrics count one by one, the fullest first; the others are counted together";
+        warn_at: Option<Spanned<String>> = "\"80%\"", &[], Reload,
+            "share of a pool's space, or of a subnet's addresses, from which gipam warns that it fills up; \"off\" = never";
+        #[serde(default)] reserved: Vec<Spanned<String>> = "[]", &[], Reload,
+            "addresses, prefixes and ranges (`A-B`) that are never given dynamically";
+        #[serde(default)] pool: Vec<PoolTable> = "none", &[V4, V4AB, V6, V6AB], Reload,
+            "the pools, see below; the options make one of the name `default`";
+        #[serde(default)] driver: BTreeMap<Spanned<String>, DriverTable> = "none", &[], Start,
+            "further drivers, and pools for each, see below";
+        tls: Option<TlsTable> = "none", &[], Start,
+            "certificates, see below";
+        #[serde(default)] gc: GcTable = "as below", &[], Start,
+            "repair of what Docker lost, see below";
+        #[serde(default)] hook: Vec<HookTable> = "none", &[], Reload,
+            "programs and web addresses that receive events, see below";
+    }
 
-const DRIVER: &[Key] = &[
-    key("pools", "all", "", "names of the pools open to it, in the order in which they are tried"),
-    key("socket", "`NAME.sock` next to the first", "", "its plugin socket"),
-    key("address", "none", "", "TCP instead; needed where the first driver listens on TCP"),
-    key("advertise", "as above", "", "as above"),
-    key(
-        "requires_mac_address",
-        "as above",
-        "",
-        "as above, for networks of this driver name: with false, containers on ipvlan networks start",
-    ),
-];
+    /// One `[[pool]]`.
+    PoolTable POOL {
+        name: Spanned<String> = "must be given", &[], Reload,
+            "1 to 63 letters, digits, `-`, `_`, `.`; for `--ipam-opt pool=NAME`";
+        v4: Option<BaseEntry> = "none", &[V4], Reload,
+            "its IPv4 part; a pool has v4, v6 or both";
+        v6: Option<BaseEntry> = "none", &[V6], Reload,
+            "its IPv6 part";
+        #[serde(default)] reserved: Vec<Spanned<String>> = "[]", &[], Reload,
+            "as above, for addresses of this pool";
+        cooling: Option<Spanned<String>> = "as above", &[], Reload,
+            "as above, for addresses in this pool";
+        subnet_cooling: Option<Spanned<String>> = "as above", &[], Reload,
+            "as above, for subnets of this pool";
+        warn_at: Option<Spanned<String>> = "as above", &[], Reload,
+            "as above, for this pool and its subnets";
+    }
 
-const TLS: &[Key] = &[
-    key("cert", "must be given", "", "our certificate chain"),
-    key("key", "must be given", "", "its private key"),
-    key("client_ca", "none", "", "who signs the Engine's certificate; with it, the Engine must show one"),
-    key("engine_ca", "none", "", "`CAFile`: who signs our certificate"),
-    key("engine_cert", "none", "", "`CertFile`: the certificate that the Engine shows; with `engine_key`"),
-    key("engine_key", "none", "", "`KeyFile`: its private key"),
-];
+    /// One family of a pool; see [`super::document::BaseEntry`].
+    BaseTable BASE {
+        base: Spanned<String> = "must be given", &[], Reload,
+            "the prefix from which subnets are cut, without host bits";
+        size: Option<Spanned<u8>> = "24 for v4, 64 for v6", &[V4AB, V6AB], Reload,
+            "prefix length of a subnet, where a network asks for none";
+        addresses: Option<Spanned<OrderName>> = "\"sequential\"", &[], Reload,
+            "v6 also \"eui64\" (from the MAC) and \"stable\" (RFC 7217)";
+    }
 
-const GC: &[Key] = &[
-    key("engine", "\"/var/run/docker.sock\"", "", "the Engine's API socket; \"\" turns repair off"),
-    key(
-        "grace",
-        "\"10m\"",
-        "",
-        "between the two looks that must see a lease dead before it is freed; the first is a minute after its grant at least",
-    ),
-    key(
-        "unknown_subnets",
-        "\"report\"",
-        "",
-        "subnets of no network of the Engine: \"report\", or \"free\" where there is just this one Engine",
-    ),
-];
+    /// One `[driver.NAME]`.
+    #[derive(Default)]
+    DriverTable DRIVER {
+        pools: Option<Spanned<Vec<Spanned<String>>>> = "all", &[], Start,
+            "names of the pools open to it, in the order in which they are tried";
+        socket: Option<Spanned<String>> = "`NAME.sock` next to the first", &[], Start,
+            "its plugin socket";
+        address: Option<Spanned<String>> = "none", &[], Start,
+            "TCP instead; needed where the first driver listens on TCP";
+        advertise: Option<Spanned<String>> = "as above", &[], Start,
+            "as above";
+        requires_mac_address: Option<Spanned<bool>> = "as above", &[], Start,
+            "as above, for networks of this driver name: with false, containers on ipvlan networks start";
+    }
 
-const HOOK: &[Key] = &[
-    key(
-        "name",
-        "must be given",
-        "",
-        "1 to 63 letters, digits, `-`, `_`, `.`; the books keep how far it got under it",
-    ),
-    key(
-        "command",
-        "none",
-        "",
-        "a program and its arguments, run once for each event, without a shell; or `url`",
-    ),
-    key(
-        "url",
-        "none",
-        "",
-        "`http://HOST[:PORT]/PATH`, or `https://`: events are sent there with POST, as JSON; HOST is an address, `localhost`, or a \
-         name with `connect`",
-    ),
-    key(
-        "connect",
-        "the host of `url`",
-        "",
-        "`ADDRESS[:PORT]` where the host of `url` is reached: names are not looked up",
-    ),
-    key(
-        "ca",
-        "the system's",
-        "",
-        "with `https://`: the authorities that are trusted, and no others (PEM file)",
-    ),
-    key("cert", "none", "", "with `https://`: the certificate chain that gipam shows (PEM file); with `key`"),
-    key("key", "none", "", "its private key (PEM file)"),
-    key("events", "[]", "", "the events that it receives; empty = all"),
-    key(
-        "timeout",
-        "\"10s\"",
-        "",
-        "how long one delivery may take, at most 1h; after that it counts as failed",
-    ),
-    key("batch", "32", "", "with `url`: at most this many events at a time, 1 to 256"),
-    key(
-        "from",
-        "\"now\"",
-        "",
-        "where a new hook begins: \"now\", or \"start\" for all that the history still has",
-    ),
-];
+    /// `[tls]`.
+    TlsTable TLS {
+        cert: Spanned<String> = "must be given", &[], Start,
+            "our certificate chain";
+        key: Spanned<String> = "must be given", &[], Start,
+            "its private key";
+        client_ca: Option<Spanned<String>> = "none", &[], Start,
+            "who signs the Engine's certificate; with it, the Engine must show one";
+        engine_ca: Option<Spanned<String>> = "none", &[], Start,
+            "`CAFile`: who signs our certificate";
+        engine_cert: Option<Spanned<String>> = "none", &[], Start,
+            "`CertFile`: the certificate that the Engine shows; with `engine_key`";
+        engine_key: Option<Spanned<String>> = "none", &[], Start,
+            "`KeyFile`: its private key";
+    }
+
+    /// `[gc]`.
+    #[derive(Default)]
+    GcTable GC {
+        engine: Option<Spanned<String>> = "\"/var/run/docker.sock\"", &[], Start,
+            "the Engine's API socket; \"\" turns repair off";
+        grace: Option<Spanned<String>> = "\"10m\"", &[], Start,
+            "between the two looks that must see a lease dead before it is freed; the first is a minute after its grant at least";
+        unknown_subnets: Option<Spanned<UnknownSubnets>> = "\"report\"", &[], Start,
+            "subnets of no network of the Engine: \"report\", or \"free\" where there is just this one Engine";
+    }
+
+    /// One `[[hook]]`.
+    HookTable HOOK {
+        name: Spanned<String> = "must be given", &[], Reload,
+            "1 to 63 letters, digits, `-`, `_`, `.`; the books keep how far it got under it";
+        command: Option<Spanned<Vec<Spanned<String>>>> = "none", &[], Reload,
+            "a program and its arguments, run once for each event, without a shell; or `url`";
+        url: Option<Spanned<String>> = "none", &[], Reload,
+            "`http://HOST[:PORT]/PATH`, or `https://`: events are sent there with POST, as JSON; HOST is an address, `localhost`, or a name with `connect`";
+        connect: Option<Spanned<String>> = "the host of `url`", &[], Reload,
+            "`ADDRESS[:PORT]` where the host of `url` is reached: names are not looked up";
+        ca: Option<Spanned<String>> = "the system's", &[], Reload,
+            "with `https://`: the authorities that are trusted, and no others (PEM file)";
+        cert: Option<Spanned<String>> = "none", &[], Reload,
+            "with `https://`: the certificate chain that gipam shows (PEM file); with `key`";
+        key: Option<Spanned<String>> = "none", &[], Reload,
+            "its private key (PEM file)";
+        #[serde(default)] events: Vec<Spanned<String>> = "[]", &[], Reload,
+            "the events that it receives; empty = all";
+        timeout: Option<Spanned<String>> = "\"10s\"", &[], Reload,
+            "how long one delivery may take, at most 1h; after that it counts as failed";
+        batch: Option<Spanned<u16>> = "32", &[], Reload,
+            "with `url`: at most this many events at a time, 1 to 256";
+        from: Option<Spanned<FromName>> = "\"now\"", &[], Reload,
+            "where a new hook begins: \"now\", or \"start\" for all that the history still has";
+    }
+}
 
 /// Whether a default is a number.
 pub(super) fn is_number(text: &str) -> bool {
@@ -385,6 +409,6 @@ mod tests {
         }
         assert_eq!(config.admin, Path::new("/run/gipam/admin.sock"));
         assert_eq!(config.settings, load("").settings);
-        assert_eq!((config.limits, config.history), (load("").limits, load("").history));
+        assert_eq!(config.limits, load("").limits);
     }
 }

@@ -52,12 +52,21 @@ pub fn page() -> String {
         };
         // Writing to a String cannot fail.
         let _ = write!(page, "\n## {heading}\n\n{}\n\n", section.about);
-        page.push_str("| key | default | option, variable | meaning |\n|---|---|---|---|\n");
+        page.push_str(
+            "| key | default | option, variable | followed at | meaning |\n|---|---|---|---|---|\n",
+        );
         for key in section.keys {
             let value =
                 key.default == "true" || key.default.starts_with(['"', '[']) || is_number(key.default);
             let default = if value { format!("`{}`", key.default) } else { key.default.to_owned() };
-            let _ = writeln!(page, "| `{}` | {default} | {} | {} |", key.name, key.option, key.meaning);
+            let options = match key.options {
+                [one] => vec![one.flag, one.variable],
+                several => several.iter().map(|option| option.flag).collect(),
+            };
+            let options: Vec<String> = options.into_iter().map(|option| format!("`{option}`")).collect();
+            let (options, follows) = (options.join(", "), key.follows);
+            let _ =
+                writeln!(page, "| `{}` | {default} | {options} | {follows} | {} |", key.name, key.meaning);
         }
     }
     page.push_str(AFTER);

@@ -9,39 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::hooks::SYSTEM;
 
-/// The options as typed, all of them texts. Flags and variables have the same set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// The books, or an old lease file.
-    pub file: Option<String>,
-    /// The plugin socket.
-    pub socket: Option<String>,
-    /// The driver name.
-    pub name: Option<String>,
-    /// The admin socket.
-    pub admin: Option<String>,
-    /// The TOML file.
-    pub config: Option<String>,
-    /// The log level.
-    pub log: Option<String>,
-    /// IPv4 base of the pool `default`.
-    pub v4: Option<String>,
-    /// Size of its subnets.
-    pub v4ab: Option<String>,
-    /// IPv6 base of the pool `default`.
-    pub v6: Option<String>,
-    /// Size of its subnets.
-    pub v6ab: Option<String>,
-    /// TCP address.
-    pub address: Option<String>,
-    /// UNIX socket, yes or no.
-    pub unix: Option<String>,
-    /// Address of the page and the metrics.
-    pub http: Option<String>,
-}
-
 /// One option's two spellings and its place in [`Options`].
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Spelling {
     /// On the command line.
     pub(super) flag: &'static str,
@@ -52,7 +21,13 @@ pub(super) struct Spelling {
 }
 
 macro_rules! spellings {
-    ($($constant:ident $field:ident $flag:literal $variable:literal;)*) => {
+    ($($constant:ident $field:ident $flag:literal $variable:literal $what:literal;)*) => {
+        /// The options as typed, all of them texts. Flags and variables have the same set.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Options {
+            $(#[doc = $what] pub $field: Option<String>,)*
+        }
+
         $(pub(super) const $constant: Spelling =
             Spelling { flag: $flag, variable: $variable, get: |options| &options.$field };)*
 
@@ -70,19 +45,19 @@ macro_rules! spellings {
 }
 
 spellings! {
-    FILE file "--file" "GIPAM_FILE";
-    SOCKET socket "--socket" "GIPAM_SOCKET";
-    NAME name "--name" "GIPAM_NAME";
-    ADMIN admin "--admin" "GIPAM_ADMIN";
-    CONFIG config "--config" "GIPAM_CONFIG";
-    LOG log "--log" "GIPAM_LOG";
-    V4 v4 "-v4" "GIPAM_V4";
-    V4AB v4ab "-v4ab" "GIPAM_V4AB";
-    V6 v6 "-v6" "GIPAM_V6";
-    V6AB v6ab "-v6ab" "GIPAM_V6AB";
-    ADDRESS address "-address" "GIPAM_ADDRESS";
-    UNIX unix "-unix" "GIPAM_UNIX";
-    HTTP http "--http" "GIPAM_HTTP";
+    FILE file "--file" "GIPAM_FILE" "The books, or an old lease file.";
+    SOCKET socket "--socket" "GIPAM_SOCKET" "The plugin socket.";
+    NAME name "--name" "GIPAM_NAME" "The driver name.";
+    ADMIN admin "--admin" "GIPAM_ADMIN" "The admin socket.";
+    CONFIG config "--config" "GIPAM_CONFIG" "The TOML file.";
+    LOG log "--log" "GIPAM_LOG" "The log level.";
+    V4 v4 "-v4" "GIPAM_V4" "IPv4 base of the pool `default`.";
+    V4AB v4ab "-v4ab" "GIPAM_V4AB" "Size of its subnets.";
+    V6 v6 "-v6" "GIPAM_V6" "IPv6 base of the pool `default`.";
+    V6AB v6ab "-v6ab" "GIPAM_V6AB" "Size of its subnets.";
+    ADDRESS address "-address" "GIPAM_ADDRESS" "TCP address.";
+    UNIX unix "-unix" "GIPAM_UNIX" "UNIX socket, yes or no.";
+    HTTP http "--http" "GIPAM_HTTP" "Address of the page and the metrics.";
 }
 
 /// The TOML file that is read if it exists and none is named.

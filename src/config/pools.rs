@@ -9,8 +9,9 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
-use super::document::{BaseTable, Document, OrderName, PoolTable};
+use super::document::{Document, OrderName};
 use super::error::{Error, Problem, problem};
+use super::keys::{BaseTable, PoolTable};
 use super::options::{self, Spelling};
 use super::origin::Origin;
 use super::resolve::Resolver;

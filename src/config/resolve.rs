@@ -5,35 +5,32 @@
 //! who checks for it, the certificates of its hooks.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use toml::Spanned;
 
 use super::document::{Document, UnknownSubnets};
 use super::error::{Error, Problem, problem};
 use super::hooks::Files;
+use super::keys::{GC, TOP, Top, default_of};
 use super::options::{self, Options, Spelling, Surroundings};
 use super::origin::{Origin, Shown, Sourced};
 use super::pools::{self, PoolsOrigin};
 use super::value::{self, LogLevel};
 use super::{
-    BooksFile, Config, Gc, Given, Limits, PluginDirs, SocketAccess, books_file, filling, hooks, http,
+    BooksFile, Config, Gc, Given, PluginDirs, SocketAccess, books_file, filling, hooks, http, limits,
 };
-use crate::plan::settings::{
-    DEFAULT_COOLING, DEFAULT_RESTART_WINDOW, DEFAULT_STORM_LIMIT, DEFAULT_SUBNET_COOLING, Millis, Settings,
-};
+use crate::plan::settings::{Millis, Settings};
 
-/// How long a lease must be seen dead by default.
-const DEFAULT_GRACE: Millis = 600_000;
-/// Entries of the history that are kept by default.
-pub(super) const DEFAULT_HISTORY: u32 = 10_000;
+/// A key that only the file can set: its name as it is shown, and where it is.
+pub(super) type Field<T> = (&'static str, fn(&Top) -> &Option<Spanned<T>>);
 
-/// Connections of a listener by default: dockerd uses a few dozen.
-pub(super) const DEFAULT_CONNECTIONS: NonZeroU16 = match NonZeroU16::new(512) {
-    Some(connections) => connections,
-    None => NonZeroU16::MIN,
-};
+/// The [`Field`] of this name.
+macro_rules! field {
+    ($($part:ident).+) => { (stringify!($($part).+), |top| &top.$($part).+) };
+}
+pub(super) use field;
 
 /// Everything that was written, and what there is to say about it.
 pub(super) struct Resolver<'a> {
@@ -127,59 +124,61 @@ impl<'a> Resolver<'a> {
     }
 
     /// A number or boolean that only the file can set.
-    pub(super) fn plain<T: Copy + ToString>(
-        &mut self,
-        key: &str,
-        get: impl FnOnce(&Document) -> Option<&Spanned<T>>,
-        default: T,
-    ) -> T {
-        let written = get(&self.document);
-        let (value, origin) =
-            (written.map_or(default, |value| *value.get_ref()), self.document_origin(written));
+    pub(super) fn plain<T: Copy + ToString + FromStr>(&mut self, (key, get): Field<T>) -> Result<T, Error> {
+        let written = get(&self.document.top).as_ref();
+        let origin = self.document_origin(written);
+        let default = default_of(TOP, key);
+        let wrong = |_| Error::together(problem!("{default:?} is not a value of {key}"));
+        let value = written.map_or_else(|| default.parse().map_err(wrong), |value| Ok(*value.get_ref()))?;
         self.show(key, value, origin);
-        value
+        Ok(value)
     }
 
     /// A text that only the file can set.
-    fn document_text<T: Clone>(
+    pub(super) fn file_text<T>(
         &mut self,
-        key: &str,
-        get: impl FnOnce(&Document) -> Option<&Spanned<String>>,
+        (key, get): Field<String>,
         read: impl FnOnce(&str) -> Result<T, Problem>,
-        default: T,
         shown: impl FnOnce(&T) -> String,
     ) -> Result<T, Error> {
-        let written = get(&self.document);
+        let written = get(&self.document.top).as_ref();
         let origin = self.document_origin(written);
+        let (keys, name) = key.strip_prefix("gc.").map_or((TOP, key), |name| (GC, name));
         let value = match written {
             Some(written) => self.document.value(written, |text| read(text))?,
-            None => default,
+            None => read(default_of(keys, name)).map_err(Error::together)?,
         };
         self.show(key, shown(&value), origin);
         Ok(value)
     }
 
-    fn time(
-        &mut self,
-        key: &str,
-        get: impl FnOnce(&Document) -> Option<&Spanned<String>>,
-        default: Millis,
-    ) -> Result<Millis, Error> {
-        self.document_text(key, get, value::duration, default, |millis| value::duration_text(*millis))
+    fn time(&mut self, field: Field<String>) -> Result<Millis, Error> {
+        self.file_text(field, value::duration, |millis| value::duration_text(*millis))
     }
 
-    fn directory(
-        &mut self,
-        key: &str,
-        get: impl FnOnce(&Document) -> Option<&Spanned<String>>,
-        default: PathBuf,
-    ) -> Result<PathBuf, Error> {
+    /// A path that only the file can set; what is empty is none.
+    fn file_path(&mut self, field: Field<String>) -> Result<Option<PathBuf>, Error> {
         let from = self.document.path.clone().unwrap_or_default();
-        let read = |text: &str| match text {
-            "" => Err(problem!("must not be empty")),
-            text => Ok(from.parent().unwrap_or(Path::new("/")).join(text)),
+        let read = |text: &str| {
+            let path = from.parent().unwrap_or(Path::new("/")).join(text);
+            Ok((!text.is_empty()).then_some(path))
         };
-        self.document_text(key, get, read, default, |path| path.display().to_string())
+        let shown = |path: &Option<PathBuf>| path.as_deref().unwrap_or(Path::new("")).display().to_string();
+        self.file_text(field, read, shown)
+    }
+
+    fn not_empty(&self, (_, get): Field<String>) -> Result<(), Error> {
+        match get(&self.document.top) {
+            Some(written) if written.get_ref().is_empty() => {
+                Err(self.document.refuse(&written.span(), problem!("must not be empty")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn directory(&mut self, field: Field<String>) -> Result<PathBuf, Error> {
+        self.not_empty(field)?;
+        Ok(self.file_path(field)?.unwrap_or_default())
     }
 
     fn log(&mut self) -> Result<LogLevel, Error> {
@@ -199,57 +198,26 @@ impl<'a> Resolver<'a> {
         Ok(file)
     }
 
-    fn access(&mut self, prefix: &str) -> Result<SocketAccess, Error> {
-        let admin = prefix == "admin";
-        let default = SocketAccess::default();
-        let mode = self.document_text(
-            &format!("{prefix}_mode"),
-            |document| if admin { &document.top.admin_mode } else { &document.top.socket_mode }.as_ref(),
-            value::mode,
-            default.mode,
-            |mode| format!("{mode:04o}"),
-        )?;
-        let name = |text: &str| match text {
-            "" => Err(problem!("must not be empty")),
-            text => Ok(Some(text.to_owned())),
+    /// Who may open a socket file.
+    fn access(
+        &mut self,
+        mode: Field<String>,
+        owner: Field<String>,
+        group: Field<String>,
+    ) -> Result<SocketAccess, Error> {
+        let mode = self.file_text(mode, value::mode, |mode| format!("{mode:04o}"))?;
+        let mut somebody = |field| {
+            self.not_empty(field)?;
+            let name = |text: &str| Ok((!text.is_empty()).then(|| text.to_owned()));
+            self.file_text(field, name, |name| name.clone().unwrap_or_else(|| "-".to_owned()))
         };
-        let shown = |name: &Option<String>| name.clone().unwrap_or_else(|| "-".to_owned());
-        let owner = self.document_text(
-            &format!("{prefix}_owner"),
-            |document| if admin { &document.top.admin_owner } else { &document.top.socket_owner }.as_ref(),
-            name,
-            default.owner,
-            shown,
-        )?;
-        let group = self.document_text(
-            &format!("{prefix}_group"),
-            |document| if admin { &document.top.admin_group } else { &document.top.socket_group }.as_ref(),
-            name,
-            default.group,
-            shown,
-        )?;
-        Ok(SocketAccess { mode, owner, group })
+        Ok(SocketAccess { mode, owner: somebody(owner)?, group: somebody(group)? })
     }
 
     /// `[gc]`.
     fn gc(&mut self) -> Result<Gc, Error> {
-        let from = self.document.path.clone().unwrap_or_default();
-        let read = |text: &str| {
-            let path = from.parent().unwrap_or(Path::new("/")).join(text);
-            Ok((!text.is_empty()).then_some(path))
-        };
-        let default = Some(PathBuf::from("/var/run/docker.sock"));
-        let shown = |path: &Option<PathBuf>| {
-            path.as_ref().map_or_else(String::new, |path| path.display().to_string())
-        };
-        let engine = self.document_text(
-            "gc.engine",
-            |document| document.top.gc.engine.as_ref(),
-            read,
-            default,
-            shown,
-        )?;
-        let grace = self.time("gc.grace", |document| document.top.gc.grace.as_ref(), DEFAULT_GRACE)?;
+        let engine = self.file_path(field!(gc.engine))?;
+        let grace = self.time(field!(gc.grace))?;
         let written = self.document.top.gc.unknown_subnets.as_ref();
         let origin = self.document_origin(written);
         let free = written.is_some_and(|written| *written.get_ref() == UnknownSubnets::Free);
@@ -259,19 +227,10 @@ impl<'a> Resolver<'a> {
 
     /// The plan's settings, and where its pools come from.
     fn settings(&mut self) -> Result<(Settings, PoolsOrigin), Error> {
-        let cooling = self.time("cooling", |document| document.top.cooling.as_ref(), DEFAULT_COOLING)?;
-        let subnet_cooling = self.time(
-            "subnet_cooling",
-            |document| document.top.subnet_cooling.as_ref(),
-            DEFAULT_SUBNET_COOLING,
-        )?;
-        let restart_window = self.time(
-            "restart_window",
-            |document| document.top.restart_window.as_ref(),
-            DEFAULT_RESTART_WINDOW,
-        )?;
-        let storm_limit =
-            self.plain("storm_limit", |document| document.top.storm_limit.as_ref(), DEFAULT_STORM_LIMIT);
+        let cooling = self.time(field!(cooling))?;
+        let subnet_cooling = self.time(field!(subnet_cooling))?;
+        let restart_window = self.time(field!(restart_window))?;
+        let storm_limit = self.plain(field!(storm_limit))?;
         let mut reserved = Vec::new();
         for written in &self.document.top.reserved {
             reserved.push(self.document.value(written, |text| value::range(text))?);
@@ -349,17 +308,14 @@ pub(super) enum Look {
 pub(super) fn resolve(flags: &Options, surroundings: &Surroundings, files: Look) -> Result<Config, Error> {
     let mut resolver = Resolver::new(flags, surroundings, files)?;
     let file = resolver.books_file()?;
-    let plugin_dirs = PluginDirs::default();
     let plugin_dirs = PluginDirs {
-        sockets: resolver.directory("socket_dir", |d| d.top.socket_dir.as_ref(), plugin_dirs.sockets)?,
-        specs: resolver.directory("spec_dir", |d| d.top.spec_dir.as_ref(), plugin_dirs.specs)?,
+        sockets: resolver.directory(field!(socket_dir))?,
+        specs: resolver.directory(field!(spec_dir))?,
     };
     let log = resolver.log()?;
-    let socket_access = resolver.access("socket")?;
-    let admin_access = resolver.access("admin")?;
-    let history = resolver.plain("history", |d| d.top.history.as_ref(), DEFAULT_HISTORY);
-    let max_connections =
-        resolver.plain("max_connections", |d| d.top.max_connections.as_ref(), DEFAULT_CONNECTIONS);
+    let socket_access = resolver.access(field!(socket_mode), field!(socket_owner), field!(socket_group))?;
+    let admin_access = resolver.access(field!(admin_mode), field!(admin_owner), field!(admin_group))?;
+    let limits = limits::resolve(&mut resolver)?;
     let gc = resolver.gc()?;
     let http = http::resolve(&mut resolver)?;
     let warn_at = filling::resolve(&mut resolver)?;
@@ -374,7 +330,6 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings, files: Look)
         admin_access,
         plugin_dirs,
         log,
-        history: history.into(),
         gc,
         http,
         warn_at,
@@ -382,7 +337,7 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings, files: Look)
         settings,
         pools_origin,
         document: resolver.document.path.clone(),
-        limits: Limits { max_connections: max_connections.get().into() },
+        limits,
         warnings: resolver.warnings,
         shown: resolver.shown,
         given: Given { flags: flags.clone(), surroundings: surroundings.clone() },

@@ -153,7 +153,7 @@ pub fn boot(config: &Config) -> Result<Booted, Error> {
     config.file.make_directory(&path).map_err(|source| Error::Directory { path: path.clone(), source })?;
     let new = !path.exists();
     let mut books = Books::open(&path)?;
-    books.keep_history(config.history);
+    books.keep_history(config.limits.history);
     let known = books.settings()?;
     let mut plan = Plan::new(known.clone());
     books.load(|change| plan.apply(&change))?;

@@ -3,73 +3,33 @@
 //! Promises: every key of the file either follows at a reload or is named here, with both values, until the next start (a
 //! test goes through all keys). Changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
-
-use crate::config::{Config, SocketAccess};
-
-/// What `gipam config show` says of drivers and the page, besides `driver.NAME`.
-const SHOWN: [&str; 6] = ["name", "requires_mac_address", "admin", "http", "http_hosts", "metrics_subnets"];
+use crate::config::{Config, Shown, keys};
 
 /// A line for each, from the configuration with which this process was started.
 pub(super) fn lines(started: &Config, new: &Config) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = |key: &str, old: &dyn Display, new: &dyn Display| {
-        let (old, new) = (old.to_string(), new.to_string());
-        if old != new {
-            lines.push(format!("{key}: {old} becomes {new} at the next start"));
-        }
+    let (before, after) = (waiting(started), waiting(new));
+    let value = |all: &[&Shown], key: &str| {
+        let shown = all.iter().find(|shown| shown.key == key);
+        shown.map_or("-", |shown| if shown.value.is_empty() { "\"\"" } else { &shown.value }).to_owned()
     };
-    let (before, after) = (shown(started), shown(new));
-    for key in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
-        let value = |shown: &BTreeMap<&str, &str>| shown.get(*key).map_or("-", |value| *value).to_owned();
-        line(key, &value(&before), &value(&after));
-    }
-    line("file", &started.file.named.display(), &new.file.named.display());
-    let dirs = (&started.plugin_dirs, &new.plugin_dirs);
-    line("socket_dir", &dirs.0.sockets.display(), &dirs.1.sockets.display());
-    line("spec_dir", &dirs.0.specs.display(), &dirs.1.specs.display());
-    line("log", &started.log.name(), &new.log.name());
-    for (name, old, new) in [
-        ("socket", &started.socket_access, &new.socket_access),
-        ("admin", &started.admin_access, &new.admin_access),
-    ] {
-        access(name, old, new, &mut line);
-    }
-    line("history", &started.history, &new.history);
-    line("max_connections", &started.limits.max_connections, &new.limits.max_connections);
-    let engine = |config: &Config| {
-        config.gc.engine.as_ref().map_or_else(|| "off".to_owned(), |path| path.display().to_string())
-    };
-    let unknown = |config: &Config| if config.gc.free_unknown_subnets { "free" } else { "report" };
-    line("gc.engine", &engine(started), &engine(new));
-    let seconds = |config: &Config| format!("{} s", config.gc.grace / 1_000);
-    line("gc.grace", &seconds(started), &seconds(new));
-    line("gc.unknown_subnets", &unknown(started), &unknown(new));
+    let gone = before.iter().filter(|old| !after.iter().any(|new| new.key == old.key));
+    let mut lines: Vec<String> = after
+        .iter()
+        .chain(gone)
+        .map(|shown| (&shown.key, value(&before, &shown.key), value(&after, &shown.key)))
+        .filter(|(_, old, new)| old != new)
+        .map(|(key, old, new)| format!("{key}: {old} becomes {new} at the next start"))
+        .collect();
     // Certificates and what is announced to Docker are not shown.
-    if before == after && (new.drivers != started.drivers || new.http != started.http) {
+    if new.drivers != started.drivers && !lines.iter().any(|line| line.starts_with("driver.")) {
         lines.push("the doors (tls, advertise) follow the configuration at the next start only".to_owned());
     }
     lines
 }
 
-/// The drivers, the admin socket and the page, as `gipam config show` has them.
-fn shown(config: &Config) -> BTreeMap<&str, &str> {
-    let waits = |key: &str| key.starts_with("driver.") || SHOWN.contains(&key);
-    let all = config.shown.iter().map(|shown| (shown.key.as_str(), shown.value.as_str()));
-    all.filter(|(key, _)| waits(key)).collect()
-}
-
-fn access(
-    name: &str,
-    old: &SocketAccess,
-    new: &SocketAccess,
-    line: &mut impl FnMut(&str, &dyn Display, &dyn Display),
-) {
-    let somebody = |name: &Option<String>| name.clone().unwrap_or_else(|| "who runs gipam".to_owned());
-    line(&format!("{name}_mode"), &format!("{:04o}", old.mode), &format!("{:04o}", new.mode));
-    line(&format!("{name}_owner"), &somebody(&old.owner), &somebody(&new.owner));
-    line(&format!("{name}_group"), &somebody(&old.group), &somebody(&new.group));
+/// What waits, as `gipam config show` has it.
+fn waiting(config: &Config) -> Vec<&Shown> {
+    config.shown.iter().filter(|shown| keys::waits(&shown.key)).collect()
 }
 
 #[cfg(test)]
@@ -107,17 +67,8 @@ mod tests {
         ("", "admin_group", "...", "", "admin_group = \"root\""),
         ("", "socket_dir", "...", "", "socket_dir = \"/run/other\""),
         ("", "spec_dir", "...", "", "spec_dir = \"/etc/other\""),
-        ("", "requires_mac_address", "...", "", "requires_mac_address = false"),
-        ("", "cooling", "...", "", "cooling = \"1m\""),
-        ("", "subnet_cooling", "...", "", "subnet_cooling = \"1m30s\""),
-        ("", "restart_window", "...", "", "restart_window = \"1s\""),
-        ("", "storm_limit", "...", "", "storm_limit = 9"),
-        ("", "history", "...", "", "history = 9"),
-        ("", "max_connections", "...", "", "max_connections = 9"),
         ("", "http", "...", "", "http = \"9464\""),
         ("", "http_hosts", "http = \"9464\"\n...", "", "http_hosts = [\"proxy.example\"]"),
-        ("", "metrics_subnets", "http = \"9464\"\n...", "", "metrics_subnets = 9"),
-        ("", "warn_at", "...", "", "warn_at = \"70%\""),
         ("", "reserved", "...", "", "reserved = [\"192.0.2.0/28\"]"),
         ("", "pool", "...", "", "[[pool]]\nname = \"a\"\nv4 = { base = \"192.0.2.0/24\" }"),
         ("", "driver", "...", "", "[driver.other]"),
@@ -146,7 +97,6 @@ mod tests {
         ("[tls]", "engine_cert", TLS, "engine_key = \"/k\"\nengine_cert = \"/a\"", "engine_key = \"/k\"\nengine_cert = \"/b\""),
         ("[tls]", "engine_key", TLS, "engine_cert = \"/k\"\nengine_key = \"/a\"", "engine_cert = \"/k\"\nengine_key = \"/b\""),
         ("[gc]", "engine", "[gc]\n...", "", "engine = \"\""),
-        ("[gc]", "grace", "[gc]\n...", "", "grace = \"1m\""),
         ("[gc]", "unknown_subnets", "[gc]\n...", "", "unknown_subnets = \"free\""),
         ("[[hook]]", "name", "[[hook]]\ncommand = [\"/bin/true\"]\n...", "name = \"a\"", "name = \"b\""),
         ("[[hook]]", "command", "[[hook]]\nname = \"a\"\n...", "command = [\"/bin/a\"]", "command = [\"/bin/b\"]"),
@@ -180,21 +130,28 @@ mod tests {
 
     #[test]
     fn every_key_follows_a_reload_or_is_said_to_wait_for_the_next_start() {
-        for (section, key) in
-            SECTIONS.iter().flat_map(|section| section.keys.iter().map(|key| (section.table, key.name)))
-        {
-            let other = OTHER.iter().find(|(table, name, ..)| (*table, *name) == (section, key));
-            let (_, _, file, before, after) =
-                other.unwrap_or_else(|| panic!("{section} {key}: say here how it changes"));
-            let (old, new) = (load(&file.replace("...", before)), load(&file.replace("...", after)));
+        let all = SECTIONS.iter().flat_map(|section| section.keys.iter().map(|key| (section.table, key)));
+        for (section, key) in all {
+            let (name, default) = (key.name, key.default);
+            let (file, before, after) = match OTHER.iter().find(|it| (it.0, it.1) == (section, name)) {
+                Some((_, _, file, before, after)) => ((*file).to_owned(), *before, (*after).to_owned()),
+                // Another value of the same form: 77 for 64, "77m" for "10m", false for true.
+                None => {
+                    let other = default.replace(|c: char| c.is_ascii_digit(), "7").replace("true", "false");
+                    assert_ne!(other, default, "{section} {name}: say here how it changes");
+                    (format!("{section}\n..."), "", format!("{name} = {other}"))
+                }
+            };
+            let (old, new) = (load(&file.replace("...", before)), load(&file.replace("...", &after)));
             let mut said = lines(&old, &new);
-            assert!(lines(&old, &old).is_empty() && told_lines(&old, &old).is_empty(), "{section} {key}");
+            assert!(lines(&old, &old).is_empty() && told_lines(&old, &old).is_empty(), "{section} {name}");
+            assert!(!section.is_empty() || said.is_empty() != keys::waits(name), "{name}: {said:?}");
             said.extend(told_lines(&old, &new));
             said.extend(difference(&old.settings, &new.settings));
-            assert!(!said.is_empty(), "{section} {key}: a reload says that nothing changes");
-            if section.is_empty() && NAMED.contains(&key) {
-                let named = |line: &String| line.starts_with(&format!("{key}: "));
-                assert!(said.iter().any(named), "{section} {key}: a reload does not name it: {said:?}");
+            assert!(!said.is_empty(), "{section} {name}: a reload says that nothing changes");
+            if section.is_empty() && NAMED.contains(&name) {
+                let named = |line: &String| line.starts_with(&format!("{name}: "));
+                assert!(said.iter().any(named), "{section} {name}: a reload does not name it: {said:?}");
             }
         }
     }

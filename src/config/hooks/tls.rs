@@ -18,8 +18,9 @@ use sha2::{Digest, Sha256};
 use toml::Spanned;
 
 use super::url::Written;
-use crate::config::document::{Document, HookTable};
+use crate::config::document::Document;
 use crate::config::error::{Error, Problem, problem};
+use crate::config::keys::HookTable;
 
 /// Where systems keep the authorities that they trust, the first that exists counts.
 pub(in crate::config) const SYSTEM: [&str; 4] = [
