@@ -87,11 +87,6 @@ impl TcpAddress {
         if good { Ok(Self { host: inner.unwrap_or(host).to_owned(), port }) } else { Err(refuse()) }
     }
 
-    /// Whether it means every address of the machine.
-    pub fn is_wildcard(&self) -> bool {
-        matches!(self.host.as_str(), "" | "0.0.0.0" | "::")
-    }
-
     /// Where to bind, in order of preference. Asks the resolver where the host is a name.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         if self.host.is_empty() {
@@ -99,12 +94,6 @@ impl TcpAddress {
             return Ok(all.to_vec());
         }
         Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
-    }
-
-    /// The address by which the Engine on this host reaches it: a wildcard becomes 127.0.0.1.
-    pub fn local(&self) -> Self {
-        let host = if self.is_wildcard() { "127.0.0.1".to_owned() } else { self.host.clone() };
-        Self { host, port: self.port }
     }
 }
 
@@ -219,15 +208,8 @@ mod tests {
 
     #[test]
     fn addresses_are_host_and_port() {
-        for (text, shown, local) in [
-            (":9090", ":9090", "127.0.0.1:9090"),
-            ("0.0.0.0:1", "0.0.0.0:1", "127.0.0.1:1"),
-            ("[::]:1", "[::]:1", "127.0.0.1:1"),
-            ("[::1]:80", "[::1]:80", "[::1]:80"),
-            ("localhost:9090", "localhost:9090", "localhost:9090"),
-        ] {
-            let address = TcpAddress::parse(text).unwrap();
-            assert_eq!((address.to_string().as_str(), address.local().to_string().as_str()), (shown, local));
+        for text in [":9090", "0.0.0.0:1", "[::]:1", "[::1]:80", "localhost:9090"] {
+            assert_eq!(TcpAddress::parse(text).unwrap().to_string(), text);
         }
         for text in
             ["", "9090", "host", "::1:80", "[::1]", "host:", "host:+1", "host:70000", "tcp://h:1", "[h]:1"]

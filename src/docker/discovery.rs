@@ -165,6 +165,7 @@ pub fn announce(
 
 impl Announcement {
     /// The file that was written, if one was needed.
+    #[cfg(test)]
     pub fn path(&self) -> Option<&Path> {
         self.written.as_ref().map(|(path, _)| path.as_path())
     }
@@ -188,6 +189,7 @@ impl Default for Places {
 }
 
 impl Places {
+    #[cfg(test)]
     /// The socket of `name`; those of all names of one daemon lie side by side.
     pub fn socket(&self, name: &DriverName) -> PathBuf {
         self.sockets.join(format!("{name}.sock"))

@@ -106,15 +106,6 @@ pub fn survey_with(resolv_conf: &Path, systemd_resolv_conf: &Path) -> Survey {
     survey
 }
 
-/// Looks at everything; the first look that fails is the error. See [`survey`] for one that keeps the rest.
-pub fn snapshot() -> Result<Vec<InUse>, Error> {
-    let Survey { in_use, errors } = survey();
-    match errors.into_iter().next() {
-        Some(error) => Err(error),
-        None => Ok(in_use),
-    }
-}
-
 /// Addresses that are on every machine or on every link, and so say nothing about use: loopback, unspecified,
 /// multicast, broadcast, link-local IPv6. A wider prefix (`0.0.0.0/1 dev tun0`) is not one of them.
 const EVERYWHERE_V4: [Ipv4Net; 4] = [

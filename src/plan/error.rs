@@ -37,19 +37,6 @@ impl ErrorKind {
             Self::Internal => 500,
         }
     }
-
-    /// The word used on the admin socket.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Invalid => "invalid",
-            Self::Missing => "missing",
-            Self::Taken => "taken",
-            Self::Exhausted => "exhausted",
-            Self::Unavailable => "unavailable",
-            Self::TooEarly => "too early",
-            Self::Internal => "failed",
-        }
-    }
 }
 
 /// A refusal. Variants are named after ipamapi's errors, so that a Docker reader knows them.
@@ -89,9 +76,6 @@ pub enum Error {
         /// `is outside of 192.0.2.0/24`, `is the network address of ...`.
         why: String,
     },
-    /// ipamapi ErrBadPool: the address space does not contain the pool.
-    #[error("address space does not contain specified address pool: {0}")]
-    BadPool(String),
     /// ipamapi ErrPoolOverlap: the requested prefix overlaps a held subnet.
     #[error(
         "pool overlaps with other one on this address space: {asked} overlaps {existing}, granted {holder} in space {space} since {since}; {remedy}"
@@ -139,9 +123,6 @@ pub enum Error {
     /// ipamapi ErrNoAvailableIPs.
     #[error("no available addresses on this pool: {0}")]
     NoAvailableAddresses(String),
-    /// ipamapi ErrNoIPReturned: an address had been chosen and could not be given.
-    #[error("no address returned: {0}")]
-    NoAddressReturned(String),
 }
 
 impl Error {
@@ -153,15 +134,13 @@ impl Error {
             | Self::InvalidPool(_)
             | Self::InvalidSubPool(_)
             | Self::InvalidRequest(_)
-            | Self::OutOfRange { .. }
-            | Self::BadPool(_) => ErrorKind::Invalid,
+            | Self::OutOfRange { .. } => ErrorKind::Invalid,
             Self::PoolNotFound(_) | Self::NotFound(_) => ErrorKind::Missing,
             Self::PoolOverlap { .. }
             | Self::OverlapPool(_)
             | Self::AddressInUse { .. }
             | Self::Pinned { .. } => ErrorKind::Taken,
             Self::NoAvailablePool(_) | Self::NoAvailableAddresses(_) => ErrorKind::Exhausted,
-            Self::NoAddressReturned(_) => ErrorKind::Unavailable,
             Self::OutOfDate(_) => ErrorKind::TooEarly,
         }
     }

@@ -278,11 +278,6 @@ impl Absence {
     pub const fn at(&self) -> Moment {
         self.at
     }
-
-    /// What was missing: `no running container of network web has it`.
-    pub fn why(&self) -> &str {
-        &self.why
-    }
 }
 
 /// The proof that something is gone.

@@ -105,18 +105,6 @@ impl Network {
         self.endpoints.iter().filter(move |endpoint| endpoint.addresses.iter().any(here))
     }
 
-    /// What sets the network up at this address: its gateway, or an auxiliary address.
-    pub fn set_up(&self, prefix: Prefix, address: u128) -> Option<super::change::Kind> {
-        use super::change::Kind;
-        let is = |shown: &IpAddr| prefix.contains_address(*shown) && number(*shown) == address;
-        self.subnets.iter().find_map(|subnet| {
-            if subnet.gateway.as_ref().is_some_and(is) {
-                return Some(Kind::Gateway);
-            }
-            subnet.auxiliary.iter().any(is).then_some(Kind::Auxiliary)
-        })
-    }
-
     /// Finds the prefix of a subnet of which the Engine shows only the size (P28), by what lives there.
     pub fn locate(&mut self, family: Family, length: u8, template: &Configured) {
         let lives = self.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).chain(&template.gateway);

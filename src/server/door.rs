@@ -5,7 +5,7 @@
 
 use super::{tls, unix};
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -193,17 +193,6 @@ impl Drop for Listener {
             file.remove();
         }
     }
-}
-
-/// Reads an address to listen on: `HOST:PORT`, `[V6]:PORT`, or `:PORT` for all addresses of both families.
-///
-/// # Errors
-/// If it has no port, or its host has no address.
-pub fn address(text: &str) -> Result<SocketAddr, DoorError> {
-    let fail = |error: io::Error| DoorError::Address { address: text.to_owned(), error };
-    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
-    let none = || io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    full.to_socket_addrs().map_err(fail)?.next().ok_or_else(|| fail(none()))
 }
 
 fn tcp(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>) -> Result<Listener, DoorError> {

@@ -42,7 +42,7 @@ mod tls;
 mod unix;
 
 pub use accept::{Drained, Server};
-pub use door::{Door, DoorError, Listener, LocalAddress, address};
+pub use door::{Door, DoorError, Listener, LocalAddress};
 pub use inherited::inherited;
 pub use message::{Handler, Limits, Peer, Refusal, Request, Response, Undelivered};
 pub use unix::knock;

@@ -178,17 +178,6 @@ fn a_port_in_use_is_refused_by_number() {
     assert!(refused.starts_with(&format!("cannot listen on {address}: ")), "{refused}");
 }
 
-#[test]
-fn addresses_are_read_as_people_write_them() {
-    use gipam::server::address;
-    assert_eq!(address(":9090").unwrap(), "[::]:9090".parse().unwrap());
-    assert_eq!(address("127.0.0.1:9090").unwrap(), "127.0.0.1:9090".parse().unwrap());
-    assert_eq!(address("[::1]:9090").unwrap(), "[::1]:9090".parse().unwrap());
-    for wrong in ["", "9090", "127.0.0.1", "127.0.0.1:99999", "[::1:9090"] {
-        assert!(address(wrong).is_err(), "{wrong}");
-    }
-}
-
 /// A listener that accepts nobody, its queue full.
 fn full(path: &std::path::Path) -> (std::os::fd::OwnedFd, Vec<std::os::fd::OwnedFd>) {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
