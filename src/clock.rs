@@ -47,7 +47,7 @@ impl Clock {
         self.boot.as_deref()
     }
 
-    /// A clock that stands still until its hands are turned: for tests.
+    /// A clock that a test sets by hand.
     pub fn by_hand(wall: Millis) -> (Self, Hands) {
         let hands = Hands(Arc::new(Mutex::new(Moment { wall, steady: 0 })));
         let told = hands.clone();

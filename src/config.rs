@@ -1,7 +1,7 @@
 //! The configuration: flags, variables, a TOML file and defaults become one [`Config`].
 //!
 //! Promises: everything the daemon needs is resolved and checked here, with the precedence of R69; what is wrong is
-//! named by where it stands (flag, variable, or file, line, column and key); nothing is read from the process but
+//! named by its place (flag, variable, or file, line, column and key); nothing is read from the process but
 //! through [`Surroundings`], so that every rule can be tested. Paths are absolute, times are milliseconds.
 //! Does not open books, sockets or the certificates of listeners, and does not know which pools the books already have: missing pools
 //! are not a mistake here. Reads the certificates of hooks, so that a reload picks them up or is refused.
@@ -64,7 +64,7 @@ pub struct Config {
     pub settings: Settings,
     /// The configuration file, if there is one.
     pub document: Option<PathBuf>,
-    /// Where `settings.pools` come from; lease files and books stand between these (R70).
+    /// Where `settings.pools` come from; lease files and books come between these (R70).
     pub pools_origin: PoolsOrigin,
     /// Repair.
     pub gc: Gc,
@@ -111,7 +111,7 @@ pub struct Driver {
 pub struct SocketAccess {
     /// Permission bits.
     pub mode: u32,
-    /// Name or number of the owner; `None` = whoever runs the daemon.
+    /// Name or number of the owner; `None` = the user who runs the daemon.
     pub owner: Option<String>,
     /// Name or number of the group.
     pub group: Option<String>,

@@ -21,7 +21,7 @@
 //!    program that came before.
 //! 3. [`ledger`] is the only writer: a thread that drains its queue, decides, commits once, answers all.
 //! 4. [`docker`] turns dockerd's calls into requests and replies into JSON, and announces the driver to the Engine.
-//! 5. [`server`] is listeners and connections; it knows nothing of addresses, but it knows when an answer did not leave.
+//! 5. [`server`] is listeners and connections; it does not know addresses, but it knows when an answer did not leave.
 //! 6. [`host`] looks at this machine's routes, addresses and nameservers.
 //! 7. [`config`] makes one `Config` of flags, variables and a TOML file; [`settle`] says which pools hold when lease
 //!    files, books and configuration differ.

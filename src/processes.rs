@@ -1,7 +1,7 @@
 //! Processes of this machine, so that a process can be distinguished from a later one with the same id.
 //!
 //! Promises: looks at `/proc` only; what cannot be read is `None`, never a guess. Start times are ticks since the boot,
-//! as field 22 of `/proc/PID/stat` counts them (proc(5)). Knows nothing of Docker.
+//! as field 22 of `/proc/PID/stat` counts them (proc(5)). Does not know Docker.
 
 use std::fs;
 use std::path::Path;

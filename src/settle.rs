@@ -1,7 +1,7 @@
 //! Which pools hold: those of the configuration file, of a lease file at its takeover, of the books, of flags and
 //! variables; in this order (R70, R71).
 //!
-//! Promises: pure; whatever stands lower and differs is a warning that names both; a pool that leaves the
+//! Promises: pure; a lower source that differs is a warning that names both; a pool that leaves the
 //! configuration file, or was closed by hand, stays while it has subnets, closed. Reads nothing.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -26,7 +26,7 @@ fn push(safe: &mut String, letter: char) {
     }
 }
 
-/// So many of something: `1 subnet`, `3 addresses`.
+/// A number of things: `1 subnet`, `3 addresses`.
 pub fn counted(count: impl std::fmt::Display, one: &str) -> String {
     let count = count.to_string();
     let ending = match (count.as_str(), one.ends_with('s')) {
@@ -49,7 +49,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// The text on one line, at most so many bytes of it; what is cut off is shown by three dots.
+/// The text on one line, cut to at most `most` bytes; three dots mark the cut.
 pub fn cut(text: &str, most: usize) -> Cow<'_, str> {
     cut_with(text, most, &"..."[..most.min(3)])
 }

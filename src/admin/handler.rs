@@ -248,7 +248,7 @@ impl Admin {
         self.readers.read(move || look(View::open(&books, clock::now())?, &books)).await
     }
 
-    /// What the last look at the Engine said.
+    /// The result of the last look at the Engine.
     fn known(&self) -> Arc<Dead> {
         self.repair.proofs().read().map(|proofs| proofs.clone()).unwrap_or_default()
     }

@@ -78,7 +78,7 @@ pub fn restore(copy: &Path, file: &BooksFile, tell: &dyn Fn(Step<'_>)) -> Result
     Ok(done.to_string().into_bytes())
 }
 
-/// Where the books are that a command changes without a daemon: what stands in the named file decides, as at a start. The
+/// Where the books are that a command changes without a daemon: the content of the named file decides, as at a start. The
 /// directory of a default path is made.
 pub fn place(file: &BooksFile) -> Result<PathBuf, AdminError> {
     let content = match std::fs::File::open(&file.named) {

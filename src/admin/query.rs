@@ -30,7 +30,7 @@ impl Query<'_> {
         self.0.split('%').skip(1).all(byte)
     }
 
-    /// One value that stands for something.
+    /// One value.
     pub fn parsed<T: std::str::FromStr>(self, name: &str, what: &str) -> Result<Option<T>, AdminError> {
         let wrong = |text: &str| invalid(format!("{name}: {text:?} is not a valid {what}"));
         self.text(name)?.map(|text| text.parse().map_err(|_| wrong(&text))).transpose()

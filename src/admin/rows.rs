@@ -59,7 +59,7 @@ pub struct PoolRow {
     pub family: String,
     /// The prefix from which subnets are cut.
     pub base: String,
-    /// Their length where a request says nothing.
+    /// Their length where a request does not give one.
     pub size: u8,
     /// Subnets held in it.
     pub subnets: Count,
@@ -69,7 +69,7 @@ pub struct PoolRow {
     pub cooling: Count,
     /// It left the configuration and gives no new subnets.
     pub closed: bool,
-    /// Why this host leaves nothing of it; `null` where something is left, or where no daemon looks at the host.
+    /// Why this host's own use leaves no part of it free; `null` where some is, or where no daemon looks at the host.
     #[serde(default)]
     pub unusable: Option<String>,
 }
@@ -126,7 +126,7 @@ pub struct LeaseRow {
     pub container: Option<String>,
     /// The name of its network, where the Engine has shown it.
     pub network: Option<String>,
-    /// To whom a person pinned it, by name or MAC, whoever holds it now.
+    /// To whom a person pinned it, by name or MAC; somebody else may hold it now.
     pub pinned_to: Option<String>,
 }
 
@@ -185,7 +185,7 @@ pub struct FillingRow {
     pub space: Option<String>,
     /// How full it is.
     pub percent: u8,
-    /// From when on it is said.
+    /// Reported since.
     pub warn_at: u8,
     /// Since when.
     pub since: Option<String>,
@@ -241,7 +241,7 @@ pub struct MapRow {
     pub unit: u8,
     /// What is not free, from first to last.
     pub segments: Vec<SegmentRow>,
-    /// Of a pool: why this host leaves nothing of it; then nothing is free.
+    /// Of a pool: why this host's own use leaves no part of it free.
     #[serde(default)]
     pub unusable: Option<String>,
 }

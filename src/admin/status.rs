@@ -19,7 +19,7 @@ use crate::reconcile::Finding;
 
 /// Subnets that are shown as the fullest.
 const FULLEST: usize = 5;
-/// A subnet with more addresses is never full: its share says nothing.
+/// A subnet with more addresses is never full: its share is meaningless.
 const COUNTABLE: u128 = 1 << 24;
 /// The most events that are given along.
 const EVENTS: u32 = 200;
@@ -150,7 +150,7 @@ pub struct PoolUsage {
     pub family: String,
     /// The prefix from which subnets are cut.
     pub base: String,
-    /// Their length where a request says nothing.
+    /// Their length where a request does not give one.
     pub size: u8,
     /// Subnets held in it.
     pub subnets: Count,
@@ -160,7 +160,7 @@ pub struct PoolUsage {
     pub cooling: Count,
     /// It left the configuration and gives no new subnets.
     pub closed: bool,
-    /// Why this host leaves nothing of it, as in the row of `gipam pools`.
+    /// Why this host's own use leaves no part of it free, as in the row of `gipam pools`.
     #[serde(default)]
     pub unusable: Option<String>,
     /// Places for subnets that reservations keep free.
@@ -188,7 +188,7 @@ pub struct SubnetUsage {
     pub cooling: Count,
     /// Addresses that could be given now.
     pub free: Count,
-    /// How full it is, 0 to 1; `null` where it is so large that this says nothing.
+    /// How full it is, 0 to 1; `null` where it is too large for a share to mean anything.
     pub share: Option<f64>,
 }
 
@@ -293,7 +293,7 @@ impl View {
         let full = |taken: u128, free: u128| {
             Some(share(taken, free)).filter(|_| taken.saturating_add(free) <= COUNTABLE)
         };
-        // By share, then by leases; those whose share says nothing come last.
+        // By share, then by leases; those without a meaningful share come last.
         counted.sort_by(|(a, of_a), (b, of_b)| {
             let rank = |counts: &crate::plan::counts::AddressCounts| {
                 (full(counts.leased + counts.cooling, counts.free).unwrap_or(-1.0), counts.leased)

@@ -98,7 +98,7 @@ impl View {
         Self { in_use: look(self.plan.bases()), ..self }
     }
 
-    /// Why this host leaves nothing of a base, if so.
+    /// Why this host's own use leaves no part of a base free, if so.
     pub fn unusable(&self, base: Prefix) -> Option<String> {
         Plan::unusable(base, &self.in_use)
     }

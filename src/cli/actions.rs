@@ -127,7 +127,7 @@ pub(super) fn release(
     force: bool,
     without_engine: bool,
 ) -> Result<(), Error> {
-    // Whether what stands alone is a subnet or an address of one, the daemon finds out.
+    // The daemon finds out whether a single word is a subnet or an address.
     let what = address.map_or_else(|| subnet.to_owned(), |address| format!("{address} of {subnet}"));
     if !force {
         return Err(Error::Usage(format!(

@@ -1,7 +1,7 @@
 //! The arguments, as clap reads them after `compat.rs` has put the old spelling right.
 //!
-//! Promises: options that name the daemon (`--admin`, `--config`, `--file`, `--json`) stand before or after the
-//! command; those that start the driver stand with `serve` or alone. Does not resolve anything: see `config`.
+//! Promises: options that name the daemon (`--admin`, `--config`, `--file`, `--json`) come before or after the
+//! command; those that start the driver come with `serve` or alone. Does not resolve anything: see `config`.
 
 use clap::{Args, Parser, Subcommand};
 

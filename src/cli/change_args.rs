@@ -32,7 +32,7 @@ The content says what a file is:
       driver, so nothing is taken for it; its addresses can be kept out of dynamic choice with gipam reserve.
   a table (CSV) whose first line names the columns, in any order:
       subnet, pool_id, range, address, kind, holder, mac
-      Only subnet is needed. A subnet stands on a line for each of its addresses. Kinds are gateway, auxiliary,
+      Only subnet is needed. A subnet has a line for each of its addresses. Kinds are gateway, auxiliary,
       endpoint, unknown. It is taken whole or not at all. What the books know already changes nothing.
   a lease file of the old gipam: taken over at once, if the books hold nothing or with --replace";
 

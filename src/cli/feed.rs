@@ -48,7 +48,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Of this daemon; each status comes with so many events.
+    /// Of this daemon; each status comes with this many events.
     pub(super) const fn new(asking: Asking, events: u32) -> Self {
         Self {
             asking,

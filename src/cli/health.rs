@@ -1,6 +1,6 @@
 //! The lines of `gipam status` about its own health: addresses in use, books, hooks, Docker's Engine, repair.
 //!
-//! Promises: pure; each part is a line, or a few for what fails; says nothing that the row does not say. Does not decide how
+//! Promises: pure; each part is a line, or a few for what fails; adds nothing to the row. Does not decide how
 //! the parts are arranged: see `screen`.
 
 use unicode_width::UnicodeWidthStr;

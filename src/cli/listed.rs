@@ -36,7 +36,7 @@ pub(super) fn import(asking: &Asking, wanted: &Import, surroundings: &Surroundin
     }
 }
 
-/// What stands in a file, or on standard input, and what to call that.
+/// The content of a file or of standard input, and its name.
 fn content(asking: &Asking, file: &Path, surroundings: &Surroundings) -> Result<(String, String), Error> {
     let typed = file.to_str() == Some("-");
     let path = if typed { Path::new("standard input").to_owned() } else { surroundings.directory.join(file) };
@@ -79,7 +79,7 @@ fn told(width: Width, answer: &Answer) -> String {
             ("known", _) => "nothing: the books know it".to_owned(),
             (action, _) => action.to_owned(),
         };
-        // Whatever follows, an address that two containers have is said.
+        // An address that two containers have is always reported.
         let follows = match row.why.as_deref() {
             Some(why) => format!("{follows}: {why}"),
             None => follows,

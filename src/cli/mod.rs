@@ -3,7 +3,7 @@
 //! Promises: `gipam -v6 P -v4 Q` starts the driver, as the old gipam did; views and actions ask the running daemon
 //! over its admin socket, and views fall back to the books when there is none, saying so; tables are readable on a
 //! pipe and carry no colour; every failure says what failed, why and what to do, and ends with an exit code of its
-//! kind. Only this room prints. It knows nothing of pools and addresses beyond the rows that it is handed.
+//! kind. Only this room prints. It knows pools and addresses only as rows.
 
 #![allow(clippy::print_stderr, reason = "this room is the one that talks to people")]
 

@@ -1,7 +1,7 @@
 //! Lines of a screen: text with colours, bars, times and sizes as people read them.
 //!
 //! Promises: a line is never wider than asked for, whatever names are in it, and reads the same without colour; what
-//! comes from elsewhere cannot steer the terminal. Knows nothing of what the lines say.
+//! comes from elsewhere cannot steer the terminal. Does not know what the lines say.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -106,7 +106,7 @@ pub(super) fn padded(text: &str, columns: usize) -> String {
 /// A bar of this many signs between brackets. What is not empty has a sign, and only what is full has all.
 pub(super) fn bar(share: f64, signs: usize) -> (Ink, String) {
     let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
-    // A share of so few signs fits.
+    // A share of the few signs of a bar fits.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and signs")]
     let full = (share * signs as f64) as usize;
     let full = if share > 0.0 { full.max(1) } else { 0 };

@@ -1,6 +1,6 @@
 //! `gipam map`: the address space as a picture of signs.
 //!
-//! Promises: readable without colour, on a pipe and at 80 columns; a sign stands for one subnet or address, or for a
+//! Promises: readable without colour, on a pipe and at 80 columns; a sign shows one subnet or address, or a
 //! power of two of them where the prefix is too wide; whole rows of one state are one line. Counts are exact.
 
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use crate::admin::rows::{MapRow, SegmentRow};
 
 /// Signs in a row.
 const WIDTH: u128 = 64;
-/// Rows after which a sign stands for more.
+/// Rows after which a sign shows more.
 const ROWS: usize = 40;
 
 /// State, sign, colour (an SGR number), and what it is called. The first of those in a sign's place is shown.
@@ -58,7 +58,7 @@ struct Picture<'a> {
 pub(super) fn drawn(map: &MapRow, colour: bool) -> Option<String> {
     let picture = Picture::new(map)?;
     let mut unit = map.unit;
-    // A sign stands for more until the picture fits a screen, but never for more than all of it.
+    // Each sign shows more until the picture fits a screen.
     while picture.rows(unit).len() > ROWS && unit > picture.length() {
         unit -= 1;
     }
@@ -110,7 +110,7 @@ impl<'a> Picture<'a> {
         self.map.prefix.split_once('/').and_then(|(_, length)| length.parse().ok()).unwrap_or(self.bits)
     }
 
-    /// Addresses that a sign of this length stands for, less one.
+    /// Addresses that a sign of this length shows, less one.
     fn span(&self, unit: u8) -> u128 {
         1u128.checked_shl(u32::from(self.bits - unit)).map_or(u128::MAX, |size| size - 1)
     }

@@ -172,7 +172,7 @@ impl Progress {
         self.set(Work::new(what));
     }
 
-    /// What is read from this counts; there are so many bytes, if that is known.
+    /// Counts what is read from this; `of` is the number of bytes, if that is known.
     pub(super) fn reading<R: Read>(&self, name: &str, from: R, of: Option<u64>) -> impl Read + use<R> {
         let done = Arc::new(AtomicU64::new(0));
         self.set(Work { what: format!("reading {name}"), done: Done::Read(done.clone()), of });
@@ -204,7 +204,7 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).over = true;
         self.shared.ended.notify_all();
-        // The line holds nothing of value, and a panic ends the program at once.
+        // A broken line does no harm, and a panic ends the program at once.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

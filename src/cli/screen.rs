@@ -1,7 +1,7 @@
 //! `gipam status` as one screen.
 //!
 //! Promises: 24 lines of 80 columns for any host on a pipe, and what a larger terminal has; parts that do not fit are named
-//! with the command that shows them; readable without colour; says nothing that the row does not say. Asks nobody: see
+//! with the command that shows them; readable without colour; adds nothing to the row. Does not ask: see
 //! `views` and `top`.
 
 use unicode_width::UnicodeWidthStr;
@@ -90,7 +90,7 @@ pub(super) fn entry(label: &str, text: &str) -> Line {
     Line::of(format!("{label:<11}")).and(Ink::Plain, text)
 }
 
-/// A name, a prefix, a bar, and what it stands for.
+/// A name, a prefix, a bar, and what the bar shows.
 fn gauge(frame: Frame, name: &str, prefix: &str, share: Option<f64>, text: &str) -> Line {
     let (of_name, of_prefix, signs) = (frame.name(), frame.prefix(), frame.bar());
     let (ink, bar) = share.map_or((Ink::Plain, " ".repeat(signs + 2)), |share| bar(share, signs));

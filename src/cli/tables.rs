@@ -42,7 +42,7 @@ impl Width {
     }
 }
 
-/// Lays rows out under these headings. Marks before a heading: `>` numbers, which stand to the right; `~` a text that may be
+/// Lays rows out under these headings. Marks before a heading: `>` numbers, which are aligned to the right; `~` a text that may be
 /// wrapped; `?` left out on a narrow terminal; `=` left out there if all rows say the same.
 pub(super) fn table(width: Width, headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let rows: Vec<Vec<String>> = rows.into_iter().collect();

@@ -60,7 +60,7 @@ impl Terminal {
         size().unwrap_or((super::frame::COLUMNS, super::frame::LINES))
     }
 
-    /// Shows these lines, and nothing of what was there before.
+    /// Shows these lines in place of everything that was there.
     pub(super) fn draw(&self, lines: &[Line]) -> io::Result<()> {
         let (columns, rows) = self.size();
         let mut text = HOME.to_owned();

@@ -34,7 +34,7 @@ pub(super) fn show<T: DeserializeOwned>(
     output::painted(&text)
 }
 
-/// The same of a list of these (`lease`), narrowed by what `filters` says: where nothing is left, no table is printed.
+/// Asks for a list of these (`lease`), narrowed by `filters`, and prints a table unless it is empty.
 pub(super) fn list<T: DeserializeOwned>(
     asking: &Asking,
     path: &str,
@@ -56,7 +56,7 @@ pub(super) fn list<T: DeserializeOwned>(
     output::text(&text)
 }
 
-/// An empty list is said in words; a filter without matches is an exit code, too.
+/// An empty list is a sentence; a filter without matches is also an exit code.
 fn none(what: &str, filters: &[(&str, Option<&str>)]) -> Result<(), Error> {
     let given: Vec<String> = filters
         .iter()

@@ -140,7 +140,7 @@ impl Document {
         Err(document.refuse(&span, problem(&said, &key)))
     }
 
-    /// The error for what stands at these bytes.
+    /// The error for the text at these bytes.
     pub(super) fn refuse(&self, span: &Range<usize>, problem: Problem) -> Error {
         let (line, column) = self.lines.position(&self.text, span.start);
         let path = self.path.clone().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The thresholds for warnings that pools and subnets fill up.
 //!
-//! Promises: one share for each pool, the pool's own or that of the top of the file; "off" says nothing. Counts nothing.
+//! Promises: one share for each pool, the pool's own or that of the top of the file; "off" means no warning. Does not count.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::resolve::{Resolver, field};
 /// From when on there is a warning, in percent; `None` = never.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WarnAt {
-    /// Where a pool has none of its own, and outside of all pools.
+    /// For pools without a share of their own, and outside of all pools.
     pub others: Option<u8>,
     /// Pools with one of their own.
     pub pools: BTreeMap<String, Option<u8>>,

@@ -26,7 +26,7 @@ options and variables at the working directory.
 const AFTER: &str = "
 ## Where the books are
 
-`file` may name the books or a lease file of the old gipam; what stands in it decides. For a lease file, and for any name
+`file` may name the books or a lease file of the old gipam; its content decides. For a lease file, and for any name
 that ends in `.json`, the books are next to it with the ending `.db`. Where nothing is named: a `leases.json` or `lease.json`
 in the working directory, or the `leases.db` or `lease.db` made from one; else `gipam.db` in `$STATE_DIRECTORY`, as root in
 `/var/lib/gipam`, else in the working directory.

@@ -2,7 +2,7 @@
 //!
 //! Promises: pools of the file override those of flags and variables; what the plan could not honour is refused
 //! where it is written; in the file a base with host bits is refused, on flags and variables (where the old gipam
-//! masked it) it is masked with a warning. Does not know lease files and books, whose pools stand between the two.
+//! masked it) it is masked with a warning. Does not know lease files and books, whose pools come between the two.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Texts of the configuration as values: durations, modes, names, levels, booleans, prefixes.
 //!
 //! Promises: nothing is trimmed or guessed; a refusal says how to write it. Times are milliseconds.
-//! Does not know where a text stands; the caller adds that.
+//! Does not know the place of a text; the caller adds that.
 
 use jiff::{Span, SpanRelativeTo};
 

@@ -92,7 +92,7 @@ pub struct Booted {
     pub books: Books,
 }
 
-/// What stands in the named file; with its bytes, unless it is a database, which may be large.
+/// The content of the named file; with its bytes, unless it is a database, which may be large.
 fn content(path: &Path) -> Result<(Content, Vec<u8>), Error> {
     let read = |source| Error::Read { path: path.to_owned(), source };
     let mut file = match fs::File::open(path) {

@@ -48,7 +48,7 @@ mod tests {
         Config::start(&Options::default(), &surroundings).unwrap_or_else(|error| panic!("{toml}\n{error}"))
     }
 
-    /// The file with another value of one key: table, key, before, after; `...` is where the key stands.
+    /// The file with another value of one key: table, key, before, after; `...` is the place of the key.
     #[rustfmt::skip]
     const OTHER: &[(&str, &str, &str, &str, &str)] = &[
         ("", "file", "...", "", "file = \"/srv/other.db\""),

@@ -134,7 +134,7 @@ impl Survey {
     }
 
     /// Everything again; none if notices were lost meanwhile. The last time what was read is enough: it was read after
-    /// everybody came who waits, and a later question begins a new watch.
+    /// everybody who waits has come, and a later question begins a new watch.
     fn begin(&mut self, last: bool) -> Result<Option<Vec<Change>>, host::Error> {
         let begun = Instant::now();
         self.watch = None;

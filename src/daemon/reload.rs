@@ -1,7 +1,7 @@
 //! Reading the configuration again, at SIGHUP and at `gipam reload`.
 //!
-//! Promises: a configuration with a mistake changes nothing; what changes is said line by line; a rehearsal says the same
-//! and changes nothing. Pools, reservations and times follow; what does so at the next start only is said, until then.
+//! Promises: a configuration with a mistake changes nothing; each change is reported on a line; a rehearsal reports the same
+//! and changes nothing. Pools, reservations and times change at once; what changes only at the next start is reported until then.
 
 use std::sync::{Arc, Mutex};
 

@@ -15,7 +15,7 @@ pub(super) const FIELDS: [&str; 4] = ["host", "origin", "referer", "sec-*"];
 const SHOWN: usize = 100;
 
 /// Names under which dockerd may call us over plain TCP, besides addresses; `None` where no foreign name can lead here: a
-/// UNIX socket has no address, and our certificate is not valid for a foreign name.
+/// UNIX socket does not have an address, and our certificate is not valid for a foreign name.
 pub type Names = Option<Vec<String>>;
 
 /// Why a request is refused, if it must be.

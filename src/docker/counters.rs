@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use crate::plan::error::ErrorKind;
 use crate::plan::settings::Millis;
 
-/// The methods by their paths; the last one stands for every unknown path.
+/// The methods by their paths; the last one counts every unknown path.
 pub const METHODS: [&str; 8] = [
     "Plugin.Activate",
     "IpamDriver.GetCapabilities",

@@ -59,7 +59,7 @@ pub enum Served {
     Tls {
         /// Where the listener is.
         address: SocketAddr,
-        /// The name under which the Engine is to call, which must stand in the server's certificate; the
+        /// The name under which the Engine is to call, which must be in the server's certificate; the
         /// address itself if absent.
         host: Option<String>,
         /// What the Engine needs to trust us, and to be trusted.

@@ -1,7 +1,7 @@
 //! The addresses that Docker uses by itself: those in `daemon.json`, in dockerd's flags, and built in.
 //!
 //! Promises: the file is read as dockerd reads it (UTF-8, or UTF-16 with its mark; the last of two equal keys counts;
-//! names of keys as they are written), and what dockerd would refuse is said; every key that takes addresses counts. Flags
+//! names of keys as they are written), and names what dockerd would refuse; every key that takes addresses counts. Flags
 //! are those of a running dockerd, else of its unit. Changes nothing.
 
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! The machine: routes over and inside the pools, forwarding, IPv6, the clock.
 //!
 //! Promises: routes come from the kernel as the daemon sees them; settings from `/proc`. Whether somebody routes a pool
-//! to this machine cannot be seen from here, and is said to be unknown.
+//! to this machine cannot be seen from here, and is reported as unknown.
 
 use std::path::Path;
 

@@ -41,7 +41,7 @@ pub(super) struct Courier {
     pub(super) cursors: Arc<Cursors>,
     /// How many commits there were.
     pub(super) commits: watch::Receiver<u64>,
-    /// Events that stand in no history.
+    /// Events that are not in the history.
     pub(super) told: mpsc::Receiver<Event>,
     /// The last row that was looked at.
     pub(super) position: u64,
@@ -50,7 +50,7 @@ pub(super) struct Courier {
 }
 
 impl Courier {
-    /// Delivers for ever.
+    /// Delivers until the daemon ends.
     pub(super) async fn run(mut self) {
         let mut wait = FIRST_WAIT;
         loop {

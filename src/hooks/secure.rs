@@ -13,7 +13,7 @@ use super::webhook::EARLY;
 use crate::config::hooks::{Tls, Url};
 use crate::plan::settings::rfc3339;
 
-/// How much of the names in a certificate stands in a message.
+/// How much of the names in a certificate a message shows.
 const KEPT: usize = 200;
 
 /// Why the TLS connection failed. The first words carry the reason: `gipam status` may cut the rest.

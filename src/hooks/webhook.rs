@@ -22,7 +22,7 @@ use crate::config::hooks::{Tls, Url};
 use crate::server::client::{converse, root};
 use crate::text;
 
-/// How much of a refusal's words stands in a message.
+/// How much of a refusal's words a message shows.
 const KEPT: usize = 200;
 /// And how long to wait for these.
 const WORDS: Duration = Duration::from_millis(200);

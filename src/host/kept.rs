@@ -1,7 +1,7 @@
 //! What of this machine's addresses and routes is of interest, kept as the kernel tells of it.
 //!
-//! Promises: never less than what the kernel has. What came is kept until exactly that is told to have gone; the kernel says
-//! nothing of the IPv4 routes of an interface that goes down, and so those that lead to it alone go with it. Where one of
+//! Promises: never less than what the kernel has. What came is kept until the kernel reports exactly that gone. The kernel does not report
+//! the IPv4 routes of an interface that goes down, so those that lead only there go with it. Where one of
 //! several routes to one place is replaced, or a part of one goes, or a nexthop object or an address that routes need, all stay
 //! and [`Kept::is_unsure`] says so: everything has to be read again. Reads no socket.
 
@@ -98,7 +98,7 @@ impl Kept {
     pub(super) fn route_gone(&mut self, payload: &[u8]) {
         let Some(route) = Route::read(payload).filter(|route| route.counts) else { return };
         let Some(here) = self.routes.get_mut(&route.place) else { return };
-        // A single next hop of a multipath route is not found here, and one that was appended stands here twice.
+        // A single next hop of a multipath route is not found here, and an appended one is here twice.
         if let Some(at) = here.iter().position(|(known, _)| *known == route) {
             let (known, used) = here.remove(at);
             if !here.iter().any(|(other, _)| other.only_interface() == known.only_interface()) {

@@ -6,7 +6,7 @@
 //! multicast and broadcast, anycast and the kernel's local table, loopback, and link-local IPv6.
 //!
 //! It promises to look and never to change anything; to end within seconds (each answer of the kernel is waited for two at most); not
-//! to panic on attributes it has never seen; and to need no privilege. It knows nothing of pools: whether a route
+//! to panic on attributes it has never seen; and to need no privilege. It does not know pools: whether a route
 //! that contains a whole pool counts is the plan's business.
 //!
 //! In reading order: `routes` (what the kernel knows), `netlink` (how it is asked), `kept` and `watch` (how it is followed),
@@ -114,7 +114,7 @@ const EVERYWHERE_V4: [Ipv4Net; 4] = [
     Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4),
     Ipv4Net::new_assert(Ipv4Addr::BROADCAST, 32),
 ];
-/// The same of IPv6.
+/// Likewise for IPv6.
 const EVERYWHERE_V6: [Ipv6Net; 4] = [
     Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128),
     Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128),

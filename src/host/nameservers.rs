@@ -1,7 +1,7 @@
 //! The nameservers of resolv.conf, which dockerd keeps dynamic subnets away from (P12), both families.
 //!
 //! As dockerd does, the file of systemd-resolved is read instead when the only nameserver of `/etc/resolv.conf` is
-//! its local stub, 127.0.0.53: the real servers stand there. Loopback and link-local servers are left out, lines
+//! its local stub, 127.0.0.53: the real servers are there. Loopback and link-local servers are left out, lines
 //! that are not a nameserver or do not parse are skipped, and a missing file names none.
 //! It does not look at `/etc/hosts`, DNS configuration of dockerd, or anything a resolver says.
 

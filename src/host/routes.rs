@@ -134,7 +134,7 @@ fn route(payload: &[u8], names: &mut Names<'_>) -> Option<InUse> {
     route.counts.then(|| route.describe(names))
 }
 
-/// Where a route stands: the kernel replaces one by another of the same place.
+/// The place of a route: the kernel replaces one by another of the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) prefix: IpNet,

@@ -36,11 +36,11 @@ const NEXT_HOPS: u32 = 32;
 /// `IFF_UP`.
 const UP: u32 = 1;
 
-/// Room for notices: a hundred thousand of them. The kernel gives less to whoever may not force it.
+/// Room for notices: a hundred thousand of them. The kernel gives less to a process that may not force it.
 const QUEUE: usize = 64 << 20;
 /// One datagram of notices.
 const BUFFER: usize = 64 * 1024;
-/// Notices that come faster than they are read for so long count as lost.
+/// Notices that come faster than they are read for this long count as lost.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// What is asked for at the beginning.
 const DUMPS: [(&str, u16, u16, AddressFamily); 4] = [

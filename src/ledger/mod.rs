@@ -98,7 +98,7 @@ pub struct Altered {
     pub meta: Vec<(String, String)>,
 }
 
-/// What stands in the queue.
+/// What waits in the queue.
 enum Message {
     Ask { request: Request, answer: oneshot::Sender<Answer> },
     Undo(Box<Undo>),

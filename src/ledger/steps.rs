@@ -12,7 +12,7 @@ use crate::plan::settings::rfc3339;
 use crate::plan::stamps::Shift;
 
 impl Writer {
-    /// The plan's time is what it is now.
+    /// The plan's time is its present time.
     pub(super) fn tick(&mut self, batch: &mut Batch) {
         if batch.failed.is_none() {
             if !self.time.is_settled() {

@@ -1,7 +1,7 @@
 //! The ledger's time: a time of day that only the steady clock carries on, until a step of the time of day is in the books.
 //!
-//! `offset` is the time of day when the steady clock stood at 0. The stamps in the books were made by one offset, which
-//! stands there with the boot that it belongs to; as long as both are known, ages are exact, over steps and restarts.
+//! `offset` is the time of day when the steady clock was 0. The stamps in the books were made by one offset, which
+//! the books keep with its boot; as long as both are known, ages are exact, over steps and restarts.
 //! While a step could not be written (a full disk), time goes on by the old offset: dates are wrong then, ages are not.
 //!
 //! Promises: between two steps time runs at the pace of the steady clock and never back. Decides nothing.
@@ -14,7 +14,7 @@ use crate::plan::stamps::Shift;
 
 /// The time of day may be off by less than this: nothing here lasts for so short a time that it would matter.
 const STEP: u64 = 1_000;
-/// Steps that are slow to write (many leases) take at most one part in so many of the time.
+/// Steps that are slow to write (many leases) take at most one part in this many of the time.
 const DUTY: u32 = 20;
 /// Faster ones are written at once.
 const FAST: Duration = Duration::from_millis(50);
@@ -70,7 +70,7 @@ impl Timeline {
         self.moment.steady.saturating_add_signed(self.frame.offset)
     }
 
-    /// What the books shall say of the clock; nothing where the boot has no name.
+    /// What the books record of the clock; `None` where the boot has no name.
     pub(super) fn note(&self) -> String {
         format!("{} {}", self.clock.boot().unwrap_or("-"), self.frame.offset)
     }
@@ -93,7 +93,7 @@ impl Timeline {
         due.then_some(Shift { by, now: self.moment.wall })
     }
 
-    /// The stamps have moved, which took so long.
+    /// The stamps have moved, which took this long.
     pub(super) fn follow(&mut self, took: Duration) {
         self.frame.offset = self.moment.offset();
         let pause = if took < FAST { Duration::ZERO } else { took * DUTY };

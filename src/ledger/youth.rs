@@ -44,7 +44,7 @@ impl Youth {
         if moments.back().is_some_and(|(_, known)| *known == next) {
             return;
         }
-        // Of moments close to each other the later one stands for both, until it is far enough from the one before.
+        // Of moments close to each other the later one counts for both, until it is far enough from the one before.
         let crowded = match (moments.len().checked_sub(2).and_then(|at| moments.get(at)), moments.back()) {
             (Some((before, _)), Some((last, _))) => last.saturating_sub(*before) < STEP,
             _ => false,

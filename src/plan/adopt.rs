@@ -3,7 +3,7 @@
 //! Promises: *fenced*, *disjoint*, *unique*; the subnet and all that the Engine shows live in it come into the books in one
 //! decision, so a live address is never free, not even for a moment. The Engine shows no PoolIDs: an adopted subnet
 //! has none until the first RequestAddress, or a person, says it. Only a request for an address can say it: a release
-//! may be a late one of an earlier grant (P19), and whoever believed it would take the network its subnet away.
+//! may be a late one of an earlier grant (P19), and believing it would take the subnet from the network.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! Callers: the dockerd processes that made the requests behind what is held, and which of them have ended.
 //!
-//! Each caller stands with the generation that was next when it first came, so a lease's generation tells which
+//! Each caller is kept with the generation that was next when it first came, so a lease's generation tells which
 //! callers can have requested it; the lease itself stores nothing. A caller that has gone, and that no container outlived, leaves
 //! the list; what stays in the list may still have live containers.
 //!

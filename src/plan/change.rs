@@ -215,7 +215,7 @@ pub enum Change {
         serial: Serial,
         /// What Docker calls it.
         id: String,
-        /// Who said so.
+        /// Who decided it.
         why: Why,
     },
     /// It leaves the books with all that is remembered of its addresses.

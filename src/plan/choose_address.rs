@@ -14,7 +14,7 @@ use super::settings::{AddressOrder, Millis};
 use super::siblings::Siblings;
 use super::subnet::{Subnet, never_given, reserved_inside};
 
-/// A gateway may be asked for once more, as an auxiliary address, for so long after the last step of a network's set-up. This
+/// A gateway may be asked for once more, as an auxiliary address, for this long after the last step of a network's set-up. This
 /// does not decide what the address is for: the Engine's lists do.
 const SET_UP_WINDOW: Millis = 10_000;
 /// The memory of an address is dropped after 90 days.

@@ -16,9 +16,9 @@ use super::siblings::Part;
 
 /// How far back the storm guard looks.
 const STORM_WINDOW: Millis = 60_000;
-/// So many times the limit may be granted where nothing looks like a loop.
+/// How many times the limit may be granted where the requests do not look like a loop.
 const PATIENCE: usize = 16;
-/// A refusal names so many things that the host uses.
+/// How many things that the host uses a refusal names.
 const NAMED: usize = 8;
 /// How many keys are remembered at most.
 const KEYS: usize = 1_000;
@@ -141,8 +141,8 @@ impl Plan {
     }
 
     /// The serials of a storm, the newest of it: dynamic subnets of one family, space and option set, all held, no address
-    /// requested from any of them, granted within a minute. So many as the limit says are one where requests come one right after
-    /// another, as in Docker's loop; networks that somebody makes may be [`PATIENCE`] times as many. Empty below that.
+    /// requested from any of them, granted within a minute. The limit applies where requests come one right after
+    /// another, as in Docker's loop; otherwise [`PATIENCE`] times as many are allowed. Empty below that.
     pub(super) fn storm(&self, request: &SubnetRequest, now: Millis) -> Vec<Serial> {
         let limit = usize::try_from(self.settings.storm_limit).unwrap_or(usize::MAX);
         let like_a_loop = request.in_a_row >= self.settings.storm_limit;

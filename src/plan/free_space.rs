@@ -1,18 +1,18 @@
 //! Which parts of one pool's base are free: best fit, splitting and coalescing (a buddy system over prefixes).
 //!
 //! Promises: O(length) map operations a call, whatever the number of subnets; free blocks are maximal, so space
-//! that was whole once does not stay fragmented. Knows nothing of times, spaces or names: the caller says what is occupied.
+//! that was whole once does not stay fragmented. Does not know times, spaces or names: the caller says what is occupied.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::prefix::Prefix;
 use super::prefix_index::PrefixIndex;
 
-/// What stands somewhere: all that a free space needs to know of others.
+/// What occupies a place: all that a free space needs to know of others.
 pub trait Standing {
-    /// Whether something stands at this prefix or at one that contains it.
+    /// Whether something occupies this prefix or one that contains it.
     fn covers(&self, prefix: Prefix) -> bool;
-    /// Whether something stands at this prefix or at one inside it.
+    /// Whether something occupies this prefix or one inside it.
     fn is_in(&self, prefix: Prefix) -> bool;
 }
 
@@ -175,8 +175,8 @@ impl FreeSpace {
         self.blocks.range(..=length).rev().find_map(of_length)
     }
 
-    /// The free parts of a region that are as large as this length, at most so many; each would be free if nothing but
-    /// `others` stood there.
+    /// The free parts of a region that are as large as this length, up to a limit; each would be free if only
+    /// `others` were there.
     pub fn part(&self, region: Prefix, length: u8, most: usize, others: &impl Standing) -> Self {
         let mut part = Self { base: region, blocks: BTreeMap::new() };
         if self.block_around(region).is_some() {

@@ -1,7 +1,7 @@
 //! The pools by name and by base, what of each is free, and which of them have room: one look, however many pools there are.
 //!
-//! Two kinds of room: *free* is what nobody occupies, *reclaimable* what nobody holds: there, only cooling subnets stand.
-//! Promises: all of it is a function of the settings and of what stands; a change costs O(log n) and touches the pools that it
+//! Two kinds of room: *free* is what nobody occupies, *reclaimable* what nobody holds: only cooling subnets are there.
+//! Promises: all of it is a function of the settings and of held and cooling subnets; a change costs O(log n) and touches the pools that it
 //! overlaps. Knows no times and does not choose.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use super::settings::PoolSettings;
 pub(super) struct PoolSpace {
     /// Which of the settings' pools.
     pub(super) pool: usize,
-    /// Length of a subnet where the request says nothing.
+    /// Length of a subnet where the request does not give one.
     size: u8,
     closed: bool,
     /// What nobody occupies.
@@ -90,7 +90,7 @@ pub(super) struct PoolSpaces {
 }
 
 impl PoolSpaces {
-    /// Everything, from the settings and from what stands; `held_inside` counts held subnets.
+    /// Everything, from the settings and from held and cooling subnets; `held_inside` counts held subnets.
     pub(super) fn new(
         pools: &[PoolSettings],
         occupied: &impl Standing,
@@ -161,7 +161,7 @@ impl PoolSpaces {
         rooms[family as usize].next(from, size)
     }
 
-    /// A subnet stands here now, held or (if not) cooling.
+    /// A subnet is here now, held or (if not) cooling.
     pub(super) fn stand(&mut self, prefix: Prefix, held: bool) {
         let Self { spaces, free, reclaimable, .. } = self;
         each(spaces, prefix, |space| {

@@ -226,7 +226,7 @@ impl Plan {
         changed.then_some(Change::SubnetMarked { serial: subnet.state.serial, marks }).into_iter().collect()
     }
 
-    /// Whether a held subnet is in the way of this prefix: not if it is one of the same prefix that it can stand next to.
+    /// Whether a held subnet is in the way of this prefix: not if both can share the prefix.
     fn is_in_the_way(part: Part, prefix: Prefix, subnet: &Subnet) -> bool {
         subnet.state.prefix != prefix || !part.is_apart_from(Part::of(&subnet.state))
     }

@@ -73,7 +73,7 @@ impl Plan {
         Ok(Some(settings))
     }
 
-    /// The settings without a reservation by hand; `None` if nothing of the range is reserved. One that the
+    /// The settings without a reservation by hand; `None` if no part of the range is reserved. One that the
     /// configuration declares is refused, naming the file; so is a part of one.
     pub fn unreserve(
         &self,

@@ -17,11 +17,11 @@ use super::settings::{Millis, rfc3339};
 
 /// A subnet released less than this ago is not given to another network (its bridge may still be there, P17).
 const YOUNGEST: Millis = 5_000;
-/// So many of the longest-cooled are looked at one by one.
+/// How many of the longest-cooled are looked at one by one.
 const OLDEST: usize = 64;
-/// So many free parts of one cooling subnet are looked at.
+/// How many free parts of one cooling subnet are looked at.
 const PARTS: usize = 64;
-/// A refusal names so many pools, and so many things in use.
+/// How many pools, and how many things in use, a refusal names.
 const NAMED: usize = 5;
 
 /// The result of a search of the pools.
@@ -44,7 +44,7 @@ pub(super) enum Open<'a> {
     Named(Vec<&'a str>),
 }
 
-/// Cooling subnets that were released after a moment, as what stands in the way of an older one's place.
+/// Cooling subnets that were released after a moment, which block the place of an older one.
 struct Newer<'a> {
     plan: &'a Plan,
     than: (Millis, Serial),
@@ -251,7 +251,7 @@ impl Plan {
         })
     }
 
-    /// Where a pool stands in the order; nothing if it is not open.
+    /// The place of a pool in the order; `None` if it is not open.
     fn rank(&self, open: &Open<'_>, at: usize) -> Option<usize> {
         match open {
             Open::All => Some(at),
@@ -304,7 +304,7 @@ impl Plan {
     }
 
     pub(super) fn full_text(&self, place: &Place<'_>) -> String {
-        // What of ours stands there is in no free block.
+        // Our own subnets are not in any free block.
         let blocks = place.space.free.blocks().take(PARTS);
         let foreign = blocks.flat_map(|block| place.blocked.texts_in(block));
         let strangers =

@@ -31,7 +31,7 @@ impl Shift {
         self.ahead(stamp).min(self.now)
     }
 
-    /// The same of one that may lie in the future.
+    /// Moves a stamp that may lie in the future.
     fn ahead(self, stamp: Millis) -> Millis {
         stamp.min(LATEST).saturating_add_signed(self.by)
     }

@@ -8,7 +8,7 @@ use super::prefix::Prefix;
 use super::request::InUseKind;
 
 impl Plan {
-    /// Why nothing of this base can be given on a host with these prefixes in use, if so.
+    /// Why no part of this base can be given on a host with these prefixes in use, if so.
     pub fn unusable(base: Prefix, in_use: &HostUse) -> Option<String> {
         if let Some(used) = in_use.over(base).find(|used| used.kind == InUseKind::OnLinkV4Route) {
             return Some(format!(

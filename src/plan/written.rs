@@ -26,7 +26,7 @@ pub enum Unreadable {
     Netmask {
         /// The text.
         text: String,
-        /// The same with a length.
+        /// The same prefix with a length.
         prefix: Prefix,
     },
     /// An address alone.
@@ -60,9 +60,9 @@ pub enum Unreadable {
     Reversed {
         /// The text.
         text: String,
-        /// What stands first.
+        /// The first address as written.
         first: IpAddr,
-        /// What stands last.
+        /// The last address as written.
         last: IpAddr,
     },
     /// An IPv4 and an IPv6 address.

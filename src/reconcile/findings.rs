@@ -19,7 +19,7 @@ const DUPLICATE: &str = "Two containers with one address lose each other's traff
 /// What to do where another Engine answers.
 const ANOTHER_ENGINE: &str = "If this Engine took the place of the one that the books know, and that one will not come back: \
     gipam gc --new-engine";
-/// What to do where an Engine shows nothing of what the books hold.
+/// What to do where an Engine shows none of the networks in the books.
 const NONE_KNOWN: &str = "An Engine that shows none of these networks may be another one, or not have them yet. If they are gone \
     for good: gipam release SUBNET --force, which asks the Engine first";
 

@@ -26,7 +26,7 @@ pub struct Meters {
     pub looks: [Counter; 2],
     /// Leases and subnets that were freed.
     pub freed: Counter,
-    /// What was learned from the Engine at once: adopted or identified leases, and the like.
+    /// What was learned from the Engine at once: adopted and identified leases, names.
     pub learned: Counter,
     found: [AtomicU64; FOUND.len()],
     answers: AtomicBool,

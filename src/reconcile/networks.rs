@@ -87,7 +87,7 @@ pub(super) fn unknown_networks(
     unknown
 }
 
-/// A network that cannot be held beside another one that overlaps this prefix: as long as there is such a one, nobody can say whose
+/// A network that cannot be held together with another one that overlaps this prefix: while there is one, nobody can tell whose
 /// PoolID Docker will name.
 fn rival<'a>(network: &Network, prefix: Prefix, all: &[(&'a Network, Adoption)]) -> Option<&'a str> {
     let around: Vec<&(&Network, Adoption)> =

@@ -43,7 +43,7 @@ const DEBOUNCE: Duration = Duration::from_secs(1);
 /// What a person can do about a subnet that the Engine does not know.
 const ANOTHERS: &str = "A subnet that this Engine does not know may be another Engine's. If there is no other one: gipam release \
     SUBNET --force, or unknown_subnets = \"free\" in [gc]";
-/// The same of what is proven dead.
+/// What a person can do about what is proven dead.
 const AT_ONCE: &str = "gipam gc --apply frees what is proven dead at once";
 
 /// Names that were noted already, by serial and address.

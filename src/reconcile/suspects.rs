@@ -67,7 +67,7 @@ impl Suspects {
         self.ours = ours;
     }
 
-    /// Whether a subnet can be no other Engine's.
+    /// Whether a subnet cannot be another Engine's.
     pub(super) fn is_ours(&self, key: &Key) -> bool {
         self.ours.contains(key)
     }

@@ -27,7 +27,7 @@ const CROWDED: Duration = Duration::from_millis(50);
 /// an honest one is served.
 const SHARE: usize = 4;
 
-/// Time between two tries when the system has no descriptor or memory left for a connection.
+/// Time between two tries when the system lacks a descriptor or memory for a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Empty while running; at shutdown, the deadline for what is in flight.
@@ -288,7 +288,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Waits for the shutdown, and returns until when there is time. A dropped server has no time left.
+/// Waits for the shutdown, and returns until when there is time. A dropped server does not wait.
 pub(super) async fn stopped(stop: &mut Stop) -> Instant {
     match stop.wait_for(Option::is_some).await {
         Ok(until) => until.unwrap_or_else(Instant::now),

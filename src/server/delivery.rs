@@ -1,4 +1,4 @@
-//! Where one connection stands, and whether its answer can still be withdrawn.
+//! The state of one connection, and whether its answer can still be withdrawn.
 //!
 //! One [`Delivery`] is shared by the three parts that see something of a connection: the gate (bytes, ends, errors),
 //! the exchange (requests and answers) and the connection's own task (time, shutdown). It holds the one fact
@@ -238,7 +238,7 @@ impl Delivery {
         run(undo);
     }
 
-    /// The gate: an end of file, or an error, was read. What is the library to be told?
+    /// The gate: an end of file, or an error, was read. What should the library get?
     pub(super) fn ended(&self) -> Ending {
         let mut state = self.state();
         match state.phase {

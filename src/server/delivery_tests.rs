@@ -144,7 +144,7 @@ fn undo_on_a_reset_seen_by_a_read_before_the_first_byte() {
     let mut scene = Scene::answered(script([Says::Fails(io::ErrorKind::ConnectionReset)], [Says::Takes(10)]));
     assert_eq!(scene.read(), Some(Err(io::ErrorKind::ConnectionReset)));
     assert_eq!(scene.undone(), 1);
-    // Should the library swallow that error and write all the same: nothing of a taken back answer goes out.
+    // Should the library swallow that error and write anyway: no byte of a withdrawn answer goes out.
     assert_eq!(scene.write(), Some(Err(io::ErrorKind::BrokenPipe)));
     assert_eq!(scene.gate.into_inner().written, 0);
 }

@@ -1,7 +1,7 @@
 //! Listeners: where to listen, and what that needs.
 //!
 //! Promises that [`Door::open`] either listens, with everything in place, or changes nothing and says which
-//! path or address stood in the way. It serves nothing: see [`super::Server`].
+//! path or address was in the way. It does not serve: see [`super::Server`].
 
 use super::{tls, unix};
 use std::io;
@@ -131,7 +131,7 @@ impl Door {
     /// Binds and listens. Needs no runtime.
     ///
     /// # Errors
-    /// The first thing that stood in the way; a stale socket file is not one of them.
+    /// The first obstacle; a stale socket file is not one of them.
     pub fn open(&self) -> Result<Listener, DoorError> {
         match self {
             Door::Unix { path, mode, owner, group } => {

@@ -33,7 +33,7 @@ pub struct Request {
     pub method: String,
     /// The path without the query, as sent (not decoded): `/IpamDriver.RequestPool`.
     pub path: String,
-    /// What stands after the `?`, if there is one.
+    /// What follows the `?`, if there is one.
     pub query: Option<String>,
     /// The body, at most [`Limits::max_body`] bytes; empty if none was sent.
     pub body: Vec<u8>,
@@ -169,7 +169,7 @@ pub trait Handler: Send + Sync + 'static {
     /// Names of the header fields that it wants to see, in lower case; `sec-*` means all that begin with `sec-`.
     const FIELDS: &'static [&'static str] = &[];
 
-    /// Answers one request. The future is dropped, wherever it stands, when the client is known to have gone;
+    /// Answers one request. The future is dropped, at whatever point, when the client is known to have gone;
     /// what must survive that belongs into a queue of the owner's. Every request that arrived whole gets this
     /// far and is polled at least once, even if its client has already gone: the first poll is the place to
     /// put a release into that queue. (Only a pipelined request behind one that could not be answered is lost
@@ -192,7 +192,7 @@ pub struct Limits {
     /// Time for the body, from the end of the head. Default 10 s.
     pub body: Duration,
     /// Time for the client to take an answer, without any progress. Default 30 s. Nothing limits the
-    /// time that a handler takes (P4: dockerd waits for ever).
+    /// time that a handler takes (P4: dockerd sets no limit).
     pub answer: Duration,
     /// How long a connection may stay open without a request. Default 5 min: dockerd itself closes after
     /// 30 s, so that it never meets a connection that we are just closing. Over a UNIX socket it could not

@@ -2,7 +2,7 @@
 //!
 //! What this room promises:
 //!
-//! * **It knows nothing of addresses.** It turns bytes into [`Request`]s, hands them to a [`Handler`], and
+//! * **It does not know addresses.** It turns bytes into [`Request`]s, hands them to a [`Handler`], and
 //!   turns [`Response`]s into bytes. It imports no other room of this program.
 //! * **Undo lives at the connection.** A client that goes away while its request is being handled drops the
 //!   handler's future at once. When it goes away after the handler answered, but before the first byte of

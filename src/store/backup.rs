@@ -1,6 +1,6 @@
 //! Copies of the books, taken while a daemon writes them. `restore` puts them back.
 //!
-//! Promises: a copy is one moment of the books, with what stands in their log alone; it has its name only when it is
+//! Promises: a copy is one moment of the books, with what is only in their WAL; it gets its name only when it is
 //! complete and on the disk; nothing is overwritten, and no directory is made.
 
 use std::fs::{self, File, OpenOptions};
@@ -17,7 +17,7 @@ use super::sqlite::{Error, Reader, io, sqlite, suffixed, sync_directory};
 /// The next step, for progress display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// The books that are there are closed in order: what stands in their log alone is moved into them.
+    /// The books that are there are closed in order: what is only in their WAL is moved into them.
     Closing(&'a Path),
     /// This file is being written; it will have at most this many bytes.
     Writing(&'a Path, u64),

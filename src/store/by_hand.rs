@@ -1,7 +1,7 @@
 //! What people change by hand, as rows of the history that belong to no subnet: reservations, and pins where none is.
 //!
-//! Promises: written with the change itself, in the same transaction; such a row says nothing of what is known of an
-//! address, so that `tail` passes it over. A range stands where other rows have their subnet.
+//! Promises: written with the change itself, in the same transaction; such a row does not change what is known of an
+//! address, so that `tail` skips it. A range is in the column of the subnet.
 
 use rusqlite::params;
 

@@ -19,7 +19,7 @@ use crate::plan::prefix::AddressRange;
 pub struct HistoryLine {
     /// Milliseconds since the UNIX epoch.
     pub at: u64,
-    /// `leased`, `released`, `undone`, `adopted`, `identified`, `named`; the same of subnets: `subnet granted`, `subnet adopted` ...;
+    /// `leased`, `released`, `undone`, `adopted`, `identified`, `named`; of subnets: `subnet granted`, `subnet adopted` ...;
     /// `pinned`, `unpinned`, `reserved`, `unreserved`.
     pub event: String,
     /// Address space; empty where it is all of them.
@@ -141,7 +141,7 @@ fn sql() -> String {
 }
 
 impl Reader {
-    /// When what happened, the newest first: all since then and one before, at most so many; little memory for each.
+    /// Times and events, the newest first: all since then and one before, up to a limit; little memory for each.
     pub fn happened(&self, since: u64, limit: u32) -> Result<Vec<(u64, SmolStr)>, Error> {
         let fail = || sqlite(&self.path, "reading history");
         let sql = "SELECT at, event FROM history WHERE event NOT IN ('forgotten', 'restored') ORDER BY seq DESC LIMIT ?1";
@@ -168,7 +168,7 @@ fn line(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
     plain(row).map(as_told)
 }
 
-/// Of a pin, the address stands where it says nothing of what is known of the address (see `pins`).
+/// For a pin, the address is in a column that does not change what is known of it (see `pins`).
 pub(super) fn as_told(mut line: HistoryLine) -> HistoryLine {
     if OF_PINS.contains(&&*line.event) {
         (line.address, line.why) = (line.why, Some(BY_HAND.to_owned()));

@@ -1,6 +1,6 @@
 //! Rows of the history: gathered while a batch is decided, written together by one statement.
 //!
-//! Promises: all of them are in the transaction before it is committed; so many at most wait in memory. A row says what
+//! Promises: all of them are in the transaction before it is committed; a bounded number waits in memory. A row says what
 //! happened and, of an address, what is known of it since (see `tail`). Does not number them.
 
 use rusqlite::Connection;
@@ -36,7 +36,7 @@ pub(super) struct Known {
     pub(super) since: Millis,
 }
 
-/// What stands in the column `pinned`, bit by bit: 1, it was once asked for by number; 2, it is not given to an anonymous request.
+/// The column `pinned`, bit by bit: 1, it was once asked for by number; 2, it is not given to an anonymous request.
 pub(super) fn marks(record: &Record) -> i64 {
     i64::from(record.pinned) | i64::from(record.withheld) << 1
 }

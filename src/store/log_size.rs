@@ -1,7 +1,7 @@
 //! How much of the log is in use: what SQLite would have to read, not how large the file once was.
 //!
 //! Promises: reads the log's own file and nothing else (a descriptor of the books or of their index must not be closed in a
-//! process that has them open; on the log SQLite has no locks); a few reads, whatever its size. Changes nothing.
+//! process that has them open; SQLite does not lock the log); a few reads, whatever its size. Changes nothing.
 //!
 //! The file is a header of 32 bytes and frames of 24 bytes and a page. A restarted WAL gets a new salt, and the
 //! frames behind its end keep the old one: so its end can be found by halving.

@@ -1,6 +1,6 @@
 //! What the Engine calls the holders: read for views.
 //!
-//! Promises: a name belongs to one lease; whoever shows it compares the generation; what older books have of any length and
+//! Promises: a name belongs to one lease; the view that shows it compares the generation; what older books have of any length and
 //! any characters is cut and escaped. Does not write (see `write`).
 
 use std::collections::BTreeMap;

@@ -2,9 +2,9 @@
 //!
 //! It promises that no lease of a file is lost in silence: what is not understood is an [`Error`] that names the
 //! place, what is understood though odd is kept and listed as an [`Oddity`]. It never opens, writes or moves a
-//! file; bytes come in and go out. It knows nothing of our plan; the caller turns [`OldBooks`] into changes.
+//! file; bytes come in and go out. It does not know our plan; the caller turns [`OldBooks`] into changes.
 //!
-//! # What stands in such a file
+//! # What is in such a file
 //!
 //! | key, second generation | first | meaning |
 //! |---|---|---|

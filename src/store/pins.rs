@@ -1,6 +1,6 @@
 //! Pins by hand in the books: a table of their own, since they outlive subnets, and a line of history each time.
 //!
-//! Promises: a line of history about a pin says nothing of what is known of the address, so that `tail` passes it over.
+//! Promises: a line of history about a pin does not change what is known of the address, so that `tail` skips it.
 
 use rusqlite::{Row as SqlRow, params};
 

@@ -1,5 +1,5 @@
 //! A headroom file next to the books: it is deleted when the disk is full, so that the WAL can be checkpointed into the
-//! database, which may have to grow for it. Without it, a disk that the WAL itself has filled would stay full for ever.
+//! database, which may have to grow for it. Without it, a disk that the WAL itself has filled would stay full.
 //!
 //! Promises: made when the books are first written, made again when the disk has ample space; failing to make it is not an
 //! error. Holds no data. Does not check the disk by itself.

@@ -179,7 +179,7 @@ fn check_source(copy: &Path, books: &Path) -> Result<Option<String>, Error> {
     }))
 }
 
-/// Has SQLite check the copy and write it, with what stands in its log, into the file aside; both have the same rows.
+/// Has SQLite check the copy and write it, with what is in its WAL, into the file aside; both have the same rows.
 fn copied(copy: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> Result<(), Error> {
     let source = open_source(copy)?;
     check_owner(copy, &source)?;

@@ -1,4 +1,4 @@
-//! What of the configuration stands in the books: pools, reservations, times and the host's secret.
+//! What the books keep of the configuration: pools, reservations, times and the host's secret.
 //!
 //! Promises: views work from the books alone, without a daemon or its configuration file; the secret is made once.
 

@@ -52,7 +52,7 @@ impl Books {
 mod tests {
     use super::*;
 
-    /// A column that a time stands in, by its name.
+    /// Whether a column holds a time, by its name.
     fn is_time(column: &str) -> bool {
         ["at", "since"].contains(&column) || column.ends_with("_at") || column.ends_with("_until")
     }

@@ -19,9 +19,9 @@ use crate::plan::{Plan, mac_text};
 
 /// At least this many rows are in the tail before they are folded.
 pub(super) const LEAST: usize = 4_096;
-/// And so many for each page of the database: then several of them meet on a page, however large the books are.
+/// And this many for each page of the database: then several of them meet on a page, however large the books are.
 const PER_PAGE: usize = 4;
-/// Rows folded in one quiet commit, which whoever comes then waits for: a few milliseconds.
+/// Rows folded in one quiet commit; a request that comes meanwhile waits a few milliseconds for it.
 const QUIET_STEP: usize = 1_024;
 /// This many rows wait for a quiet moment; beyond them a part is folded with each commit.
 const MOST: usize = 65_536;
@@ -46,7 +46,7 @@ struct Folding {
     upto: i64,
 }
 
-/// What stands in the tail.
+/// What is in the tail.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     touched: Vec<Touched>,

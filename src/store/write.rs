@@ -272,7 +272,7 @@ impl Books {
         self.address_row(plan, serial, Row { known: None, ..row })
     }
 
-    /// The same of a subnet; one that is only remembered leaves without a line.
+    /// The line of a subnet that goes; one that is only remembered leaves without a line.
     fn undone_subnet(&mut self, plan: &Plan, serial: Serial) -> Written {
         match plan.subnet(serial).filter(|subnet| subnet.is_held()) {
             Some(subnet) => self.history(&subnet.state, Row::of_subnet(plan.now(), "subnet undone", None)),

@@ -83,7 +83,7 @@ impl Watch {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Counts whenever something changed, for ever.
+    /// Counts whenever something changed, until the daemon ends.
     pub async fn run(self, ledger: Ledger, books: PathBuf, hooks: Hooks) {
         let (mut commits, mut warn_at) = (ledger.meters().follow(), self.warn_at.subscribe());
         let mut pause = TOGETHER;

@@ -106,7 +106,7 @@ pub struct Cell {
     /// What can be looked into.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
-    /// How many smallest cells it stands for; as text, because it may be large.
+    /// How many smallest cells it covers; as text, because it may be large.
     #[serde(serialize_with = "as_text", skip_serializing_if = "is_one")]
     pub units: u128,
 }

@@ -35,7 +35,7 @@ pub struct Area {
     pub id: Option<String>,
     /// Its name, besides its prefix.
     pub name: Option<String>,
-    /// Length of the prefixes that single cells stand for.
+    /// Length of the prefixes that single cells show.
     pub unit: u8,
     /// A pool that gives no new subnets.
     pub closed: bool,
@@ -260,7 +260,7 @@ fn subnet_area(picture: &Picture, subnet: &ShownSubnet, whole: Prefix, part: Pre
     }
 }
 
-/// The list with one more address in it, which is cut out of what stands there.
+/// The list with one more address in it, which is cut out of the cell there.
 fn cut(list: Vec<Special>, one: Special) -> Vec<Special> {
     let mut parts: Vec<Special> = Vec::new();
     for special in list {

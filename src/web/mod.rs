@@ -9,7 +9,7 @@
 //!
 //! Promises: GET and HEAD only, and no request changes anything; the books are read without the ledger, one
 //! reader at a time and bounded in how often; names that a foreign page could point at this machine are refused, and so are
-//! requests of a page of another site. Does not ask for a password: everybody who can reach the address can look.
+//! requests of a page of another site. Does not ask for a password: everybody who can reach the address can read it.
 
 mod api;
 mod cells;

@@ -38,7 +38,7 @@ pub struct PinnedRow {
 }
 
 impl ByHand {
-    /// What stands in the books; `leases` are all rows of the view.
+    /// What the books have; `leases` are all rows of the view.
     pub fn of(plan: &Plan, leases: &[LeaseRow]) -> Self {
         let ranges = || plan.reserved_by().filter(|(_, by)| *by == ReservedBy::Hand).map(|(range, _)| range);
         let pins = || leases.iter().filter_map(|row| Some((row, row.pinned_to.clone()?)));

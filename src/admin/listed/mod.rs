@@ -66,7 +66,7 @@ pub struct Asked {
 /// What comes of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// Whether it was done; else it is what would be.
+    /// Whether it was done, or is only a preview.
     pub applied: bool,
     /// Subnets that the books lack, or lacked.
     pub subnets: u64,
@@ -190,7 +190,7 @@ async fn decide(
     outcomes.map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
 }
 
-/// Why nothing is taken, if anything stands in the way.
+/// Why nothing is taken, if there is an obstacle.
 fn refusal(outcomes: &Outcomes) -> Option<Refusal> {
     let obstacles: Vec<&Obstacle> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
     let kind = obstacles.first()?.error.kind();

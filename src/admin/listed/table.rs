@@ -1,7 +1,7 @@
 //! A table as spreadsheets save it: the first line names the columns, in any order.
 //!
 //! Promises: commas, semicolons or tabs; quotes as in RFC 4180; what is wrong is named by its line and column, and then
-//! nothing of the table is used. A subnet stands on as many lines as it has addresses, or on one without an address.
+//! nothing of the table is used. A subnet is on as many lines as it has addresses, or on one without an address.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

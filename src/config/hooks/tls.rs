@@ -117,7 +117,7 @@ pub(super) fn read(
     Ok(Some(Tls { name: written.name.clone(), authorities, client, content }))
 }
 
-/// Whether what stands in a file, or that there is none, is the trouble.
+/// Whether the file is missing, or its content is wrong.
 fn is_of_a_file(error: &Error) -> bool {
     matches!(error, Error::Document { problem: Problem::File(_), .. })
 }

@@ -15,7 +15,7 @@ pub enum Oddity {
     HostBits {
         /// Where.
         key: String,
-        /// As it stands there.
+        /// As written there.
         text: String,
         /// What is used.
         used: IpNet,
@@ -46,7 +46,7 @@ pub enum Oddity {
         /// Its prefix.
         prefix: IpNet,
     },
-    /// An address stands twice among those held by one subnet.
+    /// One subnet lists an address twice.
     #[error("subnet {id} lists {address} twice: taken once")]
     Duplicate {
         /// The subnet.
@@ -84,7 +84,7 @@ pub enum Oddity {
         /// Its prefix.
         other_prefix: IpNet,
     },
-    /// A subnet in `free` that is held, or stands there already; it is left out.
+    /// A subnet in `free` that is held, or listed already; it is left out.
     #[error("free subnet {id} ({prefix}) is, or overlaps, subnet {other} ({other_prefix}): left out of free")]
     FreeTwice {
         /// The subnet in `free`.
@@ -131,7 +131,7 @@ pub enum Error {
         "this is not a gipam lease file: it has none of the keys v4, v6, allocated, V4Pool, V6Pool; give the right --file"
     )]
     NoLeaseFile,
-    /// A value of a kind that cannot stand there.
+    /// A value of the wrong kind.
     #[error("the lease file has {found} at {at} where {expected} is needed; correct it by hand")]
     Kind {
         /// Where: `allocated[3].idx`.
@@ -146,12 +146,12 @@ pub enum Error {
     Value {
         /// Where.
         at: String,
-        /// What stands there.
+        /// The value there.
         text: String,
         /// What is wrong with it.
         why: String,
     },
-    /// A key stands twice in one object, so that one of them would be lost.
+    /// One object has a key twice, so that one of them would be lost.
     #[error("the lease file has the key {at} twice; join the two by hand")]
     KeyTwice {
         /// Where.

@@ -16,7 +16,7 @@ fn kind(node: &Json<'_>) -> &'static str {
     }
 }
 
-/// A value and where it stands; `null` and absent values have none.
+/// A value and its place; `null` and absent values are left out.
 #[derive(Debug, Clone)]
 pub(super) struct Place<'a> {
     node: Option<&'a Json<'a>>,
@@ -84,13 +84,13 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The error that what stands here is of the wrong kind.
+    /// The error that the value here is of the wrong kind.
     pub(super) fn wrong_kind(&self, expected: &'static str) -> Error {
         let at = if self.at.is_empty() { "the top".to_owned() } else { self.at.clone() };
         Error::Kind { at, found: self.node.map_or("nothing", kind), expected }
     }
 
-    /// The error that `text`, which stands here, means nothing.
+    /// The error that the `text` here has no meaning.
     pub(super) fn wrong(&self, text: &str, why: impl Into<String>) -> Error {
         Error::Value { at: self.at.clone(), text: text.chars().take(100).collect(), why: why.into() }
     }

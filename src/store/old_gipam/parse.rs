@@ -38,7 +38,7 @@ const V6: FamilyKeys = FamilyKeys {
     default_size: 64,
     bits: 128,
 };
-/// The second spelling is what the first generation looked for in place of what it wrote.
+/// The second spelling is the one that the first generation read; it wrote the first.
 const ALLOCATED: [&str; 2] = ["allocated", "Allocate"];
 const FREE: [&str; 1] = ["free"];
 
@@ -75,7 +75,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Error> {
     Ok(Parsed { books, oddities })
 }
 
-/// The first generation is known by its pool keys; a file that has no pool key at all but lists is of the second.
+/// The first generation is known by its pool keys; a file with lists and without a pool key is of the second.
 fn generation(top: &Place<'_>) -> Result<Generation, Error> {
     let has = |keys: &[&'static str]| -> Result<bool, Error> {
         for key in keys {
