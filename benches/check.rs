@@ -1,18 +1,18 @@
-//! THE GUARD: instructions a call, counted by valgrind, beside little and beside a hundred times as much.
+//! THE GUARD: instructions a call, counted by valgrind, next to little and next to a hundred times as much.
 //!
 //! Promises: times nothing, so that a busy machine changes nothing; fails where a call costs more than its budget, or
-//! where its cost grows with what stands. What a call costs is the difference of two counts: the same state built with
+//! where its cost grows with what is held. What a call costs is the difference of two counts: the same state built with
 //! and without calls after it.
 
 use std::io;
 use std::process::Command;
 
-/// What is counted, beside how much, and what it may cost.
+/// What is counted, how much is held, and what it may cost.
 struct Case {
     name: &'static str,
     /// Little, and much.
     standing: [u64; 2],
-    /// Instructions a call beside much, its undoing included.
+    /// Instructions a call next to much, its undoing included.
     budget: u64,
     /// Much over little.
     growth: f64,
@@ -65,7 +65,7 @@ fn judge<'a>(case: &'a Case, scope: &'a std::thread::Scope<'a, '_>) -> io::Resul
     let growth = beside_much as f64 / beside_little.max(1) as f64;
     let good = beside_little > 0 && beside_much <= case.budget && growth <= case.growth;
     println!(
-        "{:<6} {:<12} {beside_little:>8} instructions a call beside {little}, {beside_much:>8} beside {much} (at most {}), \
+        "{:<6} {:<12} {beside_little:>8} instructions a call next to {little}, {beside_much:>8} next to {much} (at most {}), \
          {growth:.2} times (at most {:.2})",
         if good { "ok" } else { "FAILED" },
         case.name,

@@ -60,7 +60,7 @@ enum Standing {
     HalfCooling,
 }
 
-/// So many pools side by side in 10.0.0.0/8, each of this length and cut into /24.
+/// This many pools side by side in 10.0.0.0/8, each of this length and cut into /24.
 fn settings(pools: u64, length: u8) -> Settings {
     let length = if pools == 1 { 8 } else { length };
     let base = |n: u64| {
@@ -78,7 +78,7 @@ fn settings(pools: u64, length: u8) -> Settings {
     Settings { pools: (0..pools).map(pool).collect(), ..Settings::default() }
 }
 
-/// All of these pools taken by so many subnets of one length.
+/// All of these pools taken by this many subnets of one length.
 fn pools_of(pools: u64, subnets: u64, standing: Standing) -> Plan {
     let mut plan = Plan::new(settings(pools, 24));
     plan.advance(NOW);
@@ -137,7 +137,7 @@ fn any(size: Option<u8>) -> Request {
     request(Wanted::Any { size }, HostUse::default())
 }
 
-/// In the last of so many pools, by its name.
+/// In the last of this many pools, by its name.
 fn named(pools: u64) -> Request {
     match any(None) {
         Request::Subnet(request) => {
@@ -148,13 +148,13 @@ fn named(pools: u64) -> Request {
     }
 }
 
-/// In the last of so many pools, by number.
+/// In the last of this many pools, by number.
 fn inside_the_last(pools: u64) -> Request {
     let first = (10 << 24) + (u128::from(pools - 1) << 8);
     request(Wanted::Exact(Prefix::new(Family::V4, first, 26)), HostUse::default())
 }
 
-/// A host that uses all of the pool, by so many routes.
+/// A host that uses all of the pool, by this many routes.
 fn used(routes: u64) -> Request {
     let length = 8 + routes.ilog2() as u8;
     let route = |n: u64| {
@@ -172,7 +172,7 @@ fn exact() -> Request {
     request(Wanted::Exact(Prefix::new(Family::V4, 10 << 24, 8)), HostUse::default())
 }
 
-/// A subnet in which so many addresses were used: all leased, or all but the gateway released and pinned.
+/// A subnet in which this many addresses were used: all leased, or all but the gateway released and pinned.
 fn one_subnet(leases: u64, released: bool) -> Plan {
     let mut plan = Plan::new(settings(1, 8));
     plan.advance(NOW);

@@ -24,7 +24,7 @@ pub struct House {
 }
 
 impl House {
-    /// Empty, with this configuration beside what keeps it apart from the machine.
+    /// Empty, with this configuration in addition to what keeps it apart from the machine.
     pub fn new(parent: &Path, name: &str, program: &Path, toml: &str) -> io::Result<Self> {
         let directory = parent.join(name);
         match fs::remove_dir_all(&directory) {

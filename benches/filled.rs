@@ -21,7 +21,7 @@ pub fn fill(path: &Path, subnets: usize, leases: usize) -> io::Result<Vec<(Strin
     with_ledger(books, async |ledger| fill_through(ledger, subnets, leases).await)
 }
 
-/// New books with these pools and as many leases in one subnet, then so many calls, each awaited: one sync each.
+/// New books with these pools and as many leases in one subnet, then this many calls, each awaited: one sync each.
 pub fn count(path: &Path, settings: &Settings, leases: usize, calls: u64) -> io::Result<()> {
     let mut books = Books::open(path).map_err(io::Error::other)?;
     books.put_settings(settings).map_err(io::Error::other)?;

@@ -1,6 +1,6 @@
 //! WHAT WAS FOUND: all measurements of a run, and the targets they are held against.
 //!
-//! Promises: a target is met or missed, never rounded into being met; where several figures stand in one row, the
+//! Promises: a target is met or missed, never rounded into being met; where one row has several figures, the
 //! worst decides.
 
 use crate::growth::Growth;
@@ -165,7 +165,7 @@ impl Findings {
                 300.0,
             ),
             at_most(
-                "pure plan: RequestPool beside up to 10,000 subnets of mixed sizes, worst case",
+                "pure plan: RequestPool next to up to 10,000 subnets of mixed sizes, worst case",
                 "≤ 2 µs",
                 format!("{:.2} µs ({:.1} times the best)", pool / 1000.0, self.pure.spread("pool")),
                 pool,

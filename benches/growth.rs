@@ -91,7 +91,7 @@ struct Side {
     known: Play,
 }
 
-/// Makes the books, measures starts and then so many rounds.
+/// Makes the books, measures starts and then this many rounds.
 pub fn run(directory: &Path, program: &Path, count: usize) -> io::Result<Growth> {
     let mut growth = Growth::default();
     let big_house = House::new(directory, "big", program, POOLS)?;

@@ -1,10 +1,10 @@
-//! BENCH: what gipam costs, measured in the open, and how to measure any other IPAM plugin beside it.
+//! BENCH: what gipam costs, measured in the open, and how to measure any other IPAM plugin next to it.
 //!
 //! `make bench` runs it. Its parts are programs of their own: `bench load` is the load client, `bench fixed` the bare
 //! loop it is compared with. It is an example of the package, so that it is built with the program's profile and never
 //! shipped. Starts nothing that outlives it.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is what it is for")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is its purpose")]
 
 mod check;
 mod corners;
@@ -47,7 +47,7 @@ enum Command {
     Load(load::Options),
     /// Counts instructions and fails where a call costs too much, or more the more there is
     Check,
-    /// What `check` runs under valgrind: calls of a kind beside what stands
+    /// What `check` runs under valgrind: calls of a kind next to what is held
     #[command(hide = true)]
     Count { what: String, standing: u64, calls: u64 },
     /// A server that answers everything with the same bytes

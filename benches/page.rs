@@ -15,7 +15,7 @@ use crate::pure::{OCCUPANCIES, STANDING};
 use crate::rounds::{BARE, OURS, SHOWN};
 use crate::script::Phase;
 
-/// Below it stands what is written by hand.
+/// What follows it is written by hand.
 const BY_HAND: &str = "## What bounds it";
 
 /// Writes the page and its pictures.
@@ -64,7 +64,7 @@ fn head(found: &Findings) -> String {
          How it is measured: the client and the server share the machine. In each round the phases run one after the other on fresh\n\
          books, each on every server, so that noise meets all of them; a ratio is taken inside a round, and the table shows the\n\
          median of the rounds. Every durable answer waits for a real sync. Nothing may be given twice, or the run fails. After each\n\
-         phase the server is left alone until it does nothing any more: CPU time that it spends then stands under \"later\".\n\n",
+         phase the server is left alone until it does nothing any more: CPU time that it spends then is in the column \"later\".\n\n",
         machine.processor,
         machine.cores,
         machine.memory,
@@ -200,7 +200,7 @@ fn plan(found: &Findings) -> String {
             series(&mut text, &format!("address {family} {order}"), &format!("{family}, {order}"));
         }
     }
-    text += "\n| RequestPool, mixed sizes, beside |";
+    text += "\n| RequestPool, mixed sizes, next to |";
     STANDING.iter().for_each(|at| {
         let _ = write!(text, " {at} subnets |");
     });
@@ -221,7 +221,7 @@ fn plan(found: &Findings) -> String {
     text
 }
 
-/// The same for a terminal.
+/// The table for a terminal.
 pub fn terminal(found: &Findings) -> String {
     let verdicts = found.verdicts();
     let width = verdicts.iter().map(|it| it.what.chars().count()).max().unwrap_or(0);

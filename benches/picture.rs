@@ -153,7 +153,7 @@ fn draw_lines(svg: &mut String, chart: &Chart, x: impl Fn(f64) -> f64, y: impl F
             names.push((y(*value) + 4.0, &line.name, colour));
         }
     }
-    // Names stand beside the ends of their lines, moved apart where they would touch.
+    // Names are next to the ends of their lines, moved apart where they would touch.
     names.sort_by(|a, b| a.0.total_cmp(&b.0));
     let bound = chart.bound.map(|bound| y(bound.0) + 4.0);
     let mut free = f64::MIN;

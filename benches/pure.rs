@@ -1,7 +1,7 @@
 //! THE PURE PLAN: decide and apply in memory, without disk and wire, measured with criterion.
 //!
 //! Promises: every figure is one decision and its changes applied; what a batch granted is taken back between the
-//! timed parts, so that the occupancy is what the label says. Settings are the defaults, the storm guard included.
+//! timed parts, so that the occupancy is that of the label. Settings are the defaults, the storm guard included.
 
 use std::hint::black_box;
 use std::io;
@@ -19,7 +19,7 @@ use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 const RANGE: u64 = 65_536;
 /// Percent.
 pub const OCCUPANCIES: [u64; 6] = [0, 25, 50, 75, 90, 99];
-/// Subnets that stand already.
+/// Subnets that are held already.
 pub const STANDING: [usize; 4] = [0, 100, 1_000, 10_000];
 /// Requests between two restorations; below the storm guard's limit.
 const BATCH: u64 = 16;
@@ -120,7 +120,7 @@ impl Pure {
     }
 }
 
-/// For instruction counts: so many calls of a kind beside so much that stands. Takes nothing back.
+/// For instruction counts: this many calls of a kind, with this much held. Does not undo them.
 pub fn count(what: &str, standing: u64, calls: u64) -> io::Result<()> {
     if let Some(outcome) = crate::corners::count(what, standing, calls) {
         return outcome;
@@ -141,7 +141,7 @@ pub fn count(what: &str, standing: u64, calls: u64) -> io::Result<()> {
     if took == Duration::MAX { Err(io::Error::other(format!("{what}: refused"))) } else { Ok(()) }
 }
 
-/// A plan and somebody who asks it.
+/// A plan and its caller.
 #[derive(Debug)]
 pub struct Desk {
     plan: Plan,
@@ -199,7 +199,7 @@ impl Desk {
         decision
     }
 
-    /// One subnet (IPv6: a range of a /64) of so many host bits with so many leases, in order or at random places.
+    /// One subnet (IPv6: a range of a /64) of this many host bits with this many leases, in order or at random places.
     pub fn with_leases(family: Family, bits: u8, leases: u64, scattered: bool) -> Self {
         let mut desk = Self::new(family, settings(["10.0.0.0/8", "2001:db8::/32"], [16, 64]));
         let base = prefix(if family == Family::V4 { "10.0.0.0/8" } else { "2001:db8:0:9::/64" });
@@ -255,7 +255,7 @@ impl Desk {
         self.held.push(address);
     }
 
-    /// So many subnets of mixed sizes, each with its gateway.
+    /// This many subnets of mixed sizes, each with its gateway.
     pub fn with_subnets(family: Family, count: usize) -> Self {
         let mut desk = Self::new(family, settings(["10.0.0.0/8", "2001:db8::/32"], [24, 64]));
         for _ in 0..count {
@@ -353,7 +353,7 @@ impl Desk {
         })
     }
 
-    /// RequestPool beside those that stand.
+    /// RequestPool next to those that are held.
     pub fn time_subnets(&mut self, rounds: u64) -> Duration {
         self.time(rounds, |desk, count| {
             let requests: Vec<Request> = (0..count).map(|_| desk.any_subnet()).collect();

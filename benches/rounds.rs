@@ -32,7 +32,7 @@ const PEER_SUBNETS: u64 = 64;
 
 const POOLS: &str = "[[pool]]\nname = \"default\"\nv4 = { base = \"10.0.0.0/8\", size = 12 }\n";
 
-/// Another plugin to be measured beside ours.
+/// Another plugin to be measured next to ours.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// For the tables.
@@ -189,7 +189,7 @@ impl Guest {
     }
 }
 
-/// So many rounds, `time` a phase.
+/// This many rounds, `time` a phase.
 pub fn run(
     directory: &Path,
     program: &Path,

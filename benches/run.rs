@@ -1,4 +1,4 @@
-//! THE WHOLE RUN: rounds over the wire, growth, the pure plan beside an idle daemon, and the page.
+//! THE WHOLE RUN: rounds over the wire, growth, the pure plan next to an idle daemon, and the page.
 //!
 //! Promises: the books lie on a file system with a disk under it; what was started is ended; the page is written only
 //! when everything was measured.
@@ -29,16 +29,16 @@ pub struct Options {
     /// Another plugin to be measured in the same rounds: NAME=SOCKET
     #[arg(long)]
     peer: Vec<Peer>,
-    /// Rounds; every figure is a median of so many
+    /// Rounds; every figure is the median of all rounds
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Milliseconds of a phase
     #[arg(long, default_value_t = 400)]
     time: u64,
-    /// The program; by default the one beside this one
+    /// The program; by default the one next to this one
     #[arg(long)]
     program: Option<PathBuf>,
-    /// Where books lie while they are measured; by default beside the program
+    /// Where books lie while they are measured; by default next to the program
     #[arg(long)]
     directory: Option<PathBuf>,
     /// Where the page is written
@@ -79,9 +79,9 @@ impl Options {
         }
         let own = std::env::current_exe()?;
         let program = own.parent().and_then(Path::parent).map(|release| release.join("gipam"));
-        program.filter(|path| path.is_file()).ok_or_else(|| {
-            io::Error::other("there is no program beside this one: scripts/bench.sh builds both")
-        })
+        program
+            .filter(|path| path.is_file())
+            .ok_or_else(|| io::Error::other("no program next to this one: scripts/bench.sh builds both"))
     }
 
     fn directory(&self, program: &Path) -> io::Result<PathBuf> {
@@ -97,11 +97,11 @@ impl Options {
     }
 }
 
-/// The plan in memory, while a daemon beside it has nothing to do.
+/// The plan in memory, while an idle daemon runs.
 fn idle_and_pure(directory: &Path, program: &Path) -> io::Result<(pure::Pure, f64, f64)> {
     let house = House::new(directory, "idle", program, POOLS)?;
     let (server, _) = house.start()?;
-    // One network with a few containers; then its Engine keeps one connection and says nothing.
+    // One network with a few containers; then its Engine keeps one silent connection.
     let mut crew = Crew::connect(&server.door, 1)?;
     let mut play = Play::new(1, vec![false]);
     for (what, requests) in [(Phase::Pools, u64::MAX), (Phase::Addresses, 10)] {
@@ -111,7 +111,7 @@ fn idle_and_pure(directory: &Path, program: &Path) -> io::Result<(pure::Pure, f6
     // What the last answers left to do is done within this: a checkpoint, a count, the end of the thread that counted.
     std::thread::sleep(SETTLING);
     let (before, began) = (process.switches()?, Instant::now());
-    eprintln!("bench: the pure plan, beside an idle daemon");
+    eprintln!("bench: the pure plan, next to an idle daemon");
     let pure = pure::run(&directory.join("criterion"))?;
     std::thread::sleep(IDLE.saturating_sub(began.elapsed()));
     let minutes = began.elapsed().as_secs_f64() / 60.0;

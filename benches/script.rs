@@ -135,7 +135,7 @@ impl Play {
         }
     }
 
-    /// The phase of the next run, on so many connections; what is held is dealt out among them.
+    /// The phase of the next run, on this many connections; what is held is dealt out among them.
     pub fn begin(&mut self, phase: Phase, connections: usize) {
         let held: Vec<Lease> =
             self.hands.iter_mut().flat_map(|hand| std::mem::take(&mut hand.held)).collect();
@@ -153,7 +153,7 @@ impl Play {
         self.hands.iter().map(|hand| hand.held.len()).sum()
     }
 
-    /// A subnet that is held already, with so many addresses left.
+    /// A subnet that is held already, with this many addresses left.
     pub fn adopt(&mut self, id: String, prefix: &str, room: u128) -> Option<()> {
         let (first, length) = parse_prefix(prefix)?;
         let v6 = prefix.contains(':');
@@ -299,7 +299,7 @@ impl Play {
 
     fn granted_address(&mut self, subnet: u32, body: &[u8]) -> Result<u128, String> {
         let text = field(body, "Address")?;
-        let (address, _) = parse_prefix(text).ok_or_else(|| format!("{text:?} is no address"))?;
+        let (address, _) = parse_prefix(text).ok_or_else(|| format!("{text:?} is not an address"))?;
         let entry = &self.subnets[subnet as usize];
         let outside = address < entry.first || address > entry.last;
         if outside || !self.leased.insert((subnet, address)) {

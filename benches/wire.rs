@@ -48,9 +48,9 @@ pub trait Script {
 /// When to stop asking.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
-    /// After so many requests.
+    /// After this many requests.
     pub requests: u64,
-    /// After so long.
+    /// After this time.
     pub time: Duration,
 }
 
@@ -110,7 +110,7 @@ fn broken(what: &str) -> io::Error {
 }
 
 impl Crew {
-    /// So many connections.
+    /// This many connections.
     pub fn connect(door: &Door, count: usize) -> io::Result<Self> {
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
         let mut connections = Vec::with_capacity(count);

@@ -248,7 +248,7 @@ page_answers() {
   exec 3>&-
 }
 
-# Ready to paste into another shell, whoever runs it.
+# Ready to paste into another shell of any user.
 what_to_type() {
   local root='' docker=docker
   [ -z "${SUDO_USER:-}" ] || root='sudo '

@@ -5,7 +5,7 @@
 #                                      forky = 28.5 or what it has by now; machine = bookworm with systemd, for machine.sh
 #   engine.sh start NAME SUITE [FLAG...]   start containerd and dockerd, load the image "bb", return when the API answers
 #   engine.sh hold NAME SUITE [FLAG...]    the same, print "ready PID", and stop NAME again when standard input ends:
-#                                      whoever holds the other end of the pipe cannot leave an engine behind
+#                                      the holder of the other end of the pipe cannot leave an engine behind
 #   engine.sh exec NAME COMMAND...     run a command inside, for example: engine.sh exec NAME docker ps
 #   engine.sh up NAME [FLAG...]        start dockerd (again); down NAME SIGNAL: end dockerd alone, containers run on
 #   engine.sh stop NAME                end everything in NAME and delete its data

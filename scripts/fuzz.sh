@@ -1,5 +1,5 @@
 #!/bin/bash
-# fuzz.sh SECONDS [TARGET...] - runs the fuzz targets, each for so many seconds, from the seeds in the repository.
+# fuzz.sh SECONDS [TARGET...] - runs the fuzz targets, each for this many seconds, from the seeds in the repository.
 #
 # Builds on the stable toolchain with the coverage that libFuzzer needs, into target/fuzz. Prints a line for each target:
 # its name, how many inputs it tried, what they reached. A find is kept in target/fuzz/finds, and the exit code says so;

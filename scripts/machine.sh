@@ -2,7 +2,7 @@
 # machine.sh - a whole Debian machine next to this one: systemd is its first process, Docker is one of its units.
 #
 #   machine.sh hold NAME               boot it, load the image "bb", print "ready PID", and stop NAME again when standard
-#                                      input ends: whoever holds the other end of the pipe cannot leave a machine behind
+#                                      input ends: the holder of the other end of the pipe cannot leave a machine behind
 #   machine.sh boot NAME               boot it again after it was powered off, with the disk it had; print "ready PID"
 #   machine.sh exec NAME COMMAND...    run a command inside, for example: machine.sh exec NAME systemctl poweroff
 #   machine.sh stop NAME               end everything in NAME and delete its data

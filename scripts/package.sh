@@ -50,7 +50,7 @@ toolchain() {
     fail "Rust $need or newer is needed and cargo was not found: install Rust from https://rustup.rs"
   have=$(rustc --version | cut -d' ' -f2)
   [ "$(printf '%s\n' "$need" "$have" | sort -V | head -n 1)" = "$need" ] ||
-    fail "Rust $need or newer is needed and this is $have: install a newer one from https://rustup.rs (it may stand next to the distribution's)"
+    fail "Rust $need or newer is needed and this is $have: install a newer one from https://rustup.rs (it may be installed next to the distribution's)"
   command -v cc >/dev/null || fail "a C compiler is needed: apt-get install gcc libc6-dev, or what your distribution calls them"
 }
 
@@ -74,7 +74,7 @@ cross() {
   export "CC_$name=$gcc" "AR_$name=$MACHINE-linux-gnu-ar" "CARGO_TARGET_${name^^}_LINKER=$gcc"
 }
 
-# Every directory that could stand in the program is given a name that is the same everywhere; C gets the same.
+# Every directory that could be named in the program gets a name that is the same everywhere; C gets the same.
 build() { # DIRECTORY TARGET_DIRECTORY [CARGO'S WORD...]
   local registry=${CARGO_HOME:-$HOME/.cargo} sysroot
   toolchain

@@ -49,7 +49,7 @@ row() {
 interleavings() { sed -n 's/.*\b\([0-9]\+ interleavings\).*/\1/p' "$TABLE.out" | paste -sd+ | sed 's/+/, /g'; }
 judged() { sed -n 's/.*\b\([0-9]\+ leases judged.*\)/\1/p' "$TABLE.out"; }
 operations() { sed -n 's/.*\b\([0-9]\+ operations in [0-9]\+ trials\).*/\1/p' "$TABLE.out"; }
-wanted() { # wanted NAME WORD...: whether one of the words, if any, stands in the name
+wanted() { # wanted NAME WORD...: whether one of the words, if any, is in the name
   local name=$1 word
   shift
   [ $# -gt 0 ] || return 0

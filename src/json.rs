@@ -1,6 +1,6 @@
-//! JSON as it stands in its text: the one reader for what must not lose a key.
+//! JSON as it is written: the one reader for what must not lose a key.
 //!
-//! Promises: reads what `serde_json` reads, keeps the entries of an object in order and also those that stand twice, so that
+//! Promises: reads what `serde_json` reads, keeps the entries of an object in order, duplicates included, so that
 //! they can be refused ([`Json::once`]): a reader of the first one and a reader of the last one would do different things.
 //! Texts without escapes are borrowed from the bytes. Knows nothing of fields.
 
@@ -39,7 +39,7 @@ pub fn get<'o, 'a>(object: &'o Object<'a>, key: &str) -> Option<&'o Json<'a>> {
     (!matches!(value, Json::Null)).then_some(value)
 }
 
-/// A key that stands twice.
+/// A duplicate key.
 fn twice<'o>(object: &'o Object<'_>) -> Option<&'o str> {
     if object.len() <= FEW {
         let again = |(at, (key, _)): &(usize, &(Cow<'_, str>, _))| {
@@ -72,7 +72,7 @@ impl Json<'_> {
         }
     }
 
-    /// Refuses a key that stands twice in one object, at every depth; the error is that key.
+    /// Refuses a duplicate key in one object, at every depth; the error is that key.
     pub fn once(&self) -> Result<(), &str> {
         match self {
             Self::List(items) => items.iter().try_for_each(Self::once),

@@ -14,7 +14,7 @@
 //!             answers leave only now
 //! ```
 //!
-//! 1. [`plan`] is what gipam exists for: which subnets and addresses are held, and which to give next. Begin with
+//! 1. [`plan`] is the purpose of gipam: which subnets and addresses are held, and which to give next. Begin with
 //!    `plan/mod.rs` (the invariants), `plan/request.rs` and `plan/change.rs` (what comes in, what is committed), then
 //!    `plan/choose_subnet.rs` and `plan/choose_address.rs`.
 //! 2. [`store`] keeps it on disk: SQLite, one durable transaction a batch; `store/old_gipam` reads the files of the
@@ -31,7 +31,7 @@
 //! 11. [`hooks`] sends events to programs and web addresses, from the books.
 //! 12. [`watch`] warns of what fills up, from a [`census`] of the books.
 //! 13. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] identifies processes; [`json`] reads
-//!     and [`text`] makes fit to be shown what others wrote; [`cli`] is what people type.
+//!     and [`text`] makes what others wrote fit to be shown; [`cli`] has the commands.
 
 pub mod admin;
 pub mod census;

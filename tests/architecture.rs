@@ -140,7 +140,7 @@ fn rooms_use_only_whom_they_may() {
     for (path, text) in sources().into_iter().filter(|(path, _)| !is_test(path)) {
         let room = room(&path);
         let Some(may) = table.get(room.as_str()) else {
-            assert!(room == "lib" || room == "main", "{room} stands in no row of the table");
+            assert!(room == "lib" || room == "main", "{room} is not in the table");
             continue;
         };
         for name in used(&text) {

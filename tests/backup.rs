@@ -112,7 +112,7 @@ fn a_copy_takes_the_place_of_the_books_and_they_are_kept() {
     let reader = Reader::open(&trial.path).unwrap();
     let mut plan = Plan::new(reader.settings().unwrap());
     reader.load(|change| plan.apply(&change)).unwrap();
-    assert_eq!(plan.callers().count(), 0, "who came after the copy was made is not in it");
+    assert_eq!(plan.callers().count(), 0, "a caller from after the copy is not in it");
     drop(reader);
     let second = restore(&kept, &trial.path, &QUIETLY).unwrap().kept.unwrap();
     assert_ne!(second, kept);

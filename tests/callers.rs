@@ -1,4 +1,4 @@
-//! Who asked for a lease, and whether they have gone: the plan's rule against a naive one, and the list in the books.
+//! Which dockerd asked for a lease, and whether it has gone: the plan's rule against a naive one, and the list in the books.
 //!
 //! Holds: *fenced* (a lease is replaced at once only if everybody who can have asked for it has gone), *faithful*.
 
@@ -28,9 +28,9 @@ enum Op {
     End { caller: usize },
     /// From now on containers outlive dockerd, or do not.
     Outlive(bool),
-    /// The machine starts anew: all processes end.
+    /// The machine reboots: all processes end.
     Boot,
-    /// gipam starts anew.
+    /// gipam restarts.
     Restart,
 }
 
@@ -45,13 +45,13 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// The plan with its books, and beside it what is true of each lease.
+/// The plan with its books, and the truth about each lease.
 struct World {
     plan: Plan,
     rows: Rows,
     now: u64,
     boot: u32,
-    /// Incarnation of each caller that lives; caller 2 is nobody that can be told apart.
+    /// Incarnation of each caller that lives; caller 2 cannot be identified.
     living: [Option<u32>; 3],
     incarnations: u32,
     /// Whom the daemon has written down.

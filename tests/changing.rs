@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 pub const SMALL: [&str; 8] =
     ["-v4", "198.51.100.0/24", "-v4ab", "28", "-v6", "2001:db8:77::/48", "-v6ab", "64"];
 
-/// A change that must succeed; what was told.
+/// A change that must succeed; its output.
 pub fn told(house: &House, arguments: &[&str]) -> Value {
     house.json(arguments)
 }

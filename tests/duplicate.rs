@@ -94,7 +94,7 @@ fn one_address_at_two_containers_is_told_at_every_place() {
     let rule = rules.split("- alert: ").find(|rule| rule.contains(&format!("expr: {sample} > 0"))).unwrap();
     assert!(rule.contains("severity: critical"), "{rule}");
 
-    let told = until("the hook is told", || {
+    let told = until("the hook gets it", || {
         fs::read_to_string(house.path("told")).ok().filter(|told| told.ends_with('\n'))
     });
     let told: Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();

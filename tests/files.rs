@@ -1,5 +1,5 @@
 //! FILES as the program meets them: one daemon for a file whatever its name, no directory made by a mistyped path, an empty
-//! lease file, a restore beside a daemon, and pools that are given beside books that lack or contradict them.
+//! lease file, a restore while a daemon runs, and pools that the books lack or contradict.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -2,7 +2,7 @@
 //! in every way, each caller staying, leaving before its request is decided, or leaving when it is answered.
 //!
 //! The ledger's thread reads the clock once at the start of each batch, and there it is held until all that belongs to
-//! the batch stands in the queue: so a run is repeatable. After every batch the books must hold exactly what the same
+//! the batch is in the queue: so a run is repeatable. After every batch the books must hold exactly what the same
 //! requests, one after the other, make of a plan without ledger, queue or disk; answers must agree, too.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs, reason = "a test")]
@@ -106,7 +106,7 @@ impl Held {
         books.commit().unwrap();
         let (begins, began) = channel();
         let (go, goes) = channel();
-        // The clock is read once a batch: there the thread waits for what belongs to it, and is told the time.
+        // The clock is read once a batch: there the thread waits for what belongs to it, and gets the time.
         let goes = Mutex::new(goes);
         let clock = Clock::new(move || {
             let _ = begins.send(());
@@ -143,7 +143,7 @@ impl Held {
 
     fn stop(self) {
         self.ledger.stop();
-        drop(self.go); // its clock then stands still
+        drop(self.go); // its clock then stops
         self.thread.join().unwrap();
     }
 }
@@ -188,12 +188,12 @@ fn orders(lists: &[Vec<Event>]) -> Vec<Vec<Event>> {
     all
 }
 
-/// All ways to cut so many events into batches: bit n says that a batch ends after event n.
+/// All ways to cut this many events into batches: bit n says that a batch ends after event n.
 fn cuts(events: usize) -> std::ops::Range<u32> {
     0..1 << (events - 1)
 }
 
-/// Whether a cut is possible: who waits for an answer waits for the end of its batch.
+/// Whether a cut is possible: a caller that waits for an answer waits for the end of its batch.
 fn possible(batches: &[Vec<Event>]) -> bool {
     batches.iter().all(|batch| {
         batch.iter().enumerate().all(|(at, event)| match event {
@@ -375,7 +375,7 @@ fn who_waits_for_a_cooling_subnet_gets_it_in_time_and_only_if_still_there() {
         Some(Err(_)) | None => None,
         other => panic!("{other:?}"),
     };
-    // Who else asks at the same time, who leaves while it waits, and what time passes in which steps.
+    // Other callers at the same time, callers that leave while they wait, and the steps in which time passes.
     for rivals in 0..3 {
         for leaves in 0..=rivals + 1 {
             for steps in [vec![5_000], vec![1, 4_999], vec![4_999, 1], vec![2_500, 2_499, 1]] {

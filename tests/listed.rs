@@ -80,7 +80,12 @@ fn a_table_is_only_told_of_until_it_is_applied_and_then_outlives_a_kill() {
     let web = rows.iter().find(|row| row["address"] == "198.18.7.2").unwrap();
     assert_eq!((&web["holder"], &web["mac"]), (&json!("web; the first"), &json!("02:00:00:00:00:02")));
     assert_eq!(rows.iter().find(|row| row["address"] == "2001:db8::5").unwrap()["kind"], Value::Null);
-    assert_eq!(books[0][0]["gateway"], Value::Null, "192.0.2.0/28 stands without an address: {}", books[0]);
+    assert_eq!(
+        books[0][0]["gateway"],
+        Value::Null,
+        "192.0.2.0/28 is listed without an address: {}",
+        books[0]
+    );
     daemon.kill();
     let daemon = house.start();
     assert_eq!(daemon.books(), books, "faithful and durable");

@@ -1,7 +1,7 @@
-//! What goes into a package beside the program: manual pages and completions cover the whole command line, the bill of
+//! What goes into a package with the program: manual pages and completions cover the whole command line, the bill of
 //! materials the whole lock file, and what is built in comes from where it may come from, under licences that it may have.
 //!
-//! Needs neither network nor tools beside cargo. Does not ask for known vulnerabilities: their list is on the network.
+//! Needs neither network nor tools other than cargo. Does not ask for known vulnerabilities: their list is on the network.
 
 #![cfg(test)]
 
@@ -48,8 +48,7 @@ fn manual_pages_cover_every_command_and_option() {
     for (words, command) in &all {
         let path = place.path().join(format!("man1/{}.1", words.join("-")));
         let page = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let about =
-            command.get_about().unwrap_or_else(|| panic!("{words:?} says nothing of itself")).to_string();
+        let about = command.get_about().unwrap_or_else(|| panic!("{words:?} has no description")).to_string();
         assert!(
             page.contains(".SH NAME") && page.contains(&about.replace('-', "\\-").replace('\'', "\\*(Aq")),
             "{page}"

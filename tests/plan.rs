@@ -65,7 +65,7 @@ impl Trial {
             changes = seen.map(|seen| seen.changes).unwrap_or_default();
         }
         if let Some((address, subnet)) = hands::unwish(hand, &self.plan) {
-            // Two copies of a place in both spaces are told apart by PoolID only.
+            // Two copies of a place in both spaces differ by PoolID only.
             if let Ok(seen) = self.plan.unpin(address, subnet.as_deref()) {
                 self.model.unpin(&seen)?;
                 changes = seen.changes;

@@ -53,7 +53,7 @@ impl Slow {
         command
     }
 
-    /// Who asks next.
+    /// The next question.
     fn caller(&self) -> UnixStream {
         self.callers.recv_timeout(PATIENCE).unwrap()
     }
@@ -116,7 +116,7 @@ fn long_work_says_how_long_how_far_and_what_and_leaves_nothing() {
     assert!(output.starts_with("WHERE"), "{output:?}");
     assert!(!output.contains("gipam: "), "{output:?}");
     assert!(lines.starts_with("\rgipam: 1 s: opening /"), "{lines:?}");
-    assert!(!lines.contains('\n'), "one line is drawn anew: {lines:?}");
+    assert!(!lines.contains('\n'), "one line is redrawn: {lines:?}");
     for line in text.split('\r').take_while(|line| !line.ends_with("into the books\u{1b}[K")) {
         assert!(
             line.trim_end_matches("\u{1b}[K").chars().count() < 50,

@@ -1,4 +1,4 @@
-//! `gipam reload`: what changes is said, a rehearsal changes nothing, and a mistake neither.
+//! `gipam reload`: it prints what changes; neither a rehearsal nor a mistake changes anything.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -145,7 +145,7 @@ fn a_mistake_changes_nothing_and_is_named() {
     daemon.stop();
 }
 
-/// So many pools, each with a range that is reserved and a cooling time of its own.
+/// This many pools, each with a range that is reserved and a cooling time of its own.
 fn many(pools: u32, cooling: u32) -> String {
     let pool = |n: u32| {
         let (high, low) = (n >> 8, n & 255);

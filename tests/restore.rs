@@ -1,4 +1,4 @@
-//! RESTORE and the lock: what was acknowledged is in what is put back, whatever lies beside it, and nobody else has the
+//! RESTORE and the lock: what was acknowledged is in what is put back, whatever lies next to it, and nobody else has the
 //! books meanwhile, whatever name he gives them.
 //!
 //! Holds *durable*. Killed restores are `tests/torture`; copies of books in use are `tests/backup.rs`.
@@ -59,7 +59,7 @@ impl Trial {
     }
 }
 
-/// Books with so many subnets, closed or left as after kill -9.
+/// Books with this many subnets, closed or left as after kill -9.
 fn books(path: &Path, subnets: std::ops::Range<u8>, killed: bool) {
     let mut trial = Trial::new(path);
     subnets.for_each(|number| trial.subnet(number));

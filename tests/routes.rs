@@ -75,7 +75,7 @@ const POOL: &str = "[gc]\nengine = \"\"\n[[pool]]\nname = \"a\"\nv4 = { base = \
 fn next(daemon: &Daemon, v6: bool) -> String {
     let mut wire = daemon.wire();
     let (id, prefix) = wire.subnet(v6);
-    // Used, so that it is no storm; and released without cooling.
+    // Used, so that it is not a storm; and released without cooling.
     wire.release_pool(&id);
     prefix
 }
@@ -128,7 +128,7 @@ fn p12_a_request_sees_whatever_came_before_it() {
         ip("route add 10.9.1.0/24 dev peer7 metric 6");
         ip("route del 10.9.1.0/24 dev eth7 metric 5");
         assert_eq!(next(&daemon, false), "10.9.2.0/24");
-        // The kernel says nothing of the IPv4 routes of an interface that goes down.
+        // The kernel does not report the IPv4 routes of an interface that goes down.
         ip("link set peer7 down");
         assert_eq!(next(&daemon, false), "10.9.1.0/24");
         a_part_that_goes_is_noticed(&daemon);

@@ -217,7 +217,7 @@ fn who_finds_a_container_that_has_started_this_moment() {
     assert_eq!(house.gipam(&["who", "nobody"]).status.code(), Some(3));
 }
 
-/// An Engine that accepts and says nothing is waited for half a minute by repair, not by a person.
+/// Repair waits half a minute for an Engine that accepts and does not answer; a person does not.
 #[test]
 fn who_does_not_wait_long_for_an_engine_that_says_nothing() {
     let house = House::with_toml("");

@@ -71,7 +71,7 @@ fn networks_of_the_second_generation_go_on() {
         &json!({"PoolID": "gM3RjwBWzIhb2M3c", "Address": "2001:db8::3", "Options": null}),
     );
     assert!(text.contains("held by a lease from an old lease file"), "{text}");
-    // Networks are removed as ever, and new ones have PoolIDs of ours.
+    // Networks can be removed as before, and new ones have PoolIDs of ours.
     wire.release_pool("d6KqMpuhH6jbJwQg");
     let (id, prefix) = wire.subnet(false);
     assert!(id.starts_with("local/198.51.100."), "{id} {prefix}");
@@ -102,7 +102,7 @@ fn settings_of_the_file_stand_above_flags_and_a_family_that_it_lacks_is_added() 
     let log = house.log();
     assert!(log.contains("198.18.0.0/16") && log.contains("10.0.0.0/16"), "a warning names both: {log}");
     drop(daemon);
-    // Then the books stand above flags.
+    // Then the books override flags.
     let mut later = House::new(&["-v4", "203.0.113.0/24"]);
     later.set("--file", &house.path("leases.json"));
     let daemon = later.start();
@@ -273,7 +273,7 @@ fn a_fresh_old_unit_needs_no_lease_file() {
     assert!(house.path("state/gipam.db").exists());
 }
 
-/// A lease file without `.json`: the books are beside it, also when it has gone.
+/// A lease file without `.json`: the books are next to it, also when it has gone.
 #[test]
 fn never_empty_over_books_that_exist() {
     let house = with_file("state", SECOND, &["-v4", "198.18.0.0/16"]);

@@ -198,7 +198,7 @@ fn on_a_pipe_a_change_is_a_line() {
     assert!(lines.next().unwrap().ends_with("1 subnet, 1 leased, 0 cooling  leased 198.18.0.2 web"));
     let row = rows.next().unwrap();
     assert_eq!((&row["event"]["holder"], &row["leases"]), (&json!("web"), &json!(1)), "{row}");
-    // A reader that leaves is no failure.
+    // A reader that leaves is not a failure.
     drop((lines, rows));
     daemon.wire().release_pool(&id);
     for top in [&mut text, &mut json] {

@@ -13,7 +13,7 @@ use std::fs;
 use daemon::House;
 use serde_json::Value;
 
-/// The exit code of a command, and all that it said.
+/// The exit code of a command, and all that it printed.
 fn run(house: &House, arguments: &[&str]) -> (i32, String) {
     let output = house.gipam(arguments);
     let said = [output.stdout, output.stderr].concat();
@@ -32,7 +32,7 @@ fn checked(text: &str) -> (i32, String) {
     run(&house, &["config", "check", "gipam.toml"])
 }
 
-/// Pools that can never serve, and what is said of them.
+/// Pools that can never serve, and the message for each.
 const NEVER: [(&str, &str); 10] = [
     ("0.0.0.0/8", "this network"),
     ("0.0.0.0/0", "this network"),

@@ -8,7 +8,7 @@
 #
 # A container `web` with 198.51.100.2 gets web.lan.example A 198.51.100.2, and 2.100.51.198.in-addr.arpa PTR; the same in IPv6.
 # REVERSE=no in the environment leaves PTR records alone, for servers that do not have the zone: nsupdate would fail, and the
-# hook would try again for ever. TTL sets their time to live, 60 s by default. Told twice of an event, it does the same again.
+# hook would try again without end. TTL sets their time to live, 60 s by default. If an event comes twice, the result is the same.
 # Engines before 29 do not say the name when they ask for an address: the event `named` follows when gipam has seen the container.
 set -eu
 zone=${1%.} server=${2:-} key=${3:-} ttl=${TTL:-60}

@@ -8,7 +8,7 @@
 #   timeout = "30s"
 #
 # VIA4 and VIA6 are this host's addresses on the router's network; "" or none leaves that family alone. The key and the router's
-# host key stand in a configuration of ssh, /etc/gipam/ssh_config or $SSH_CONFIG, since the home of root is out of gipam's reach:
+# host key are in a configuration of ssh, /etc/gipam/ssh_config or $SSH_CONFIG, since the home of root is out of gipam's reach:
 #
 #   IdentityFile /etc/gipam/router_key
 #   UserKnownHostsFile /etc/gipam/router_known_hosts

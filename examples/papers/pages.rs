@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// What stands at the end of gipam(1): where things lie, and what its end means.
+/// The end of gipam(1): files and exit codes.
 const FILES: [(&str, &str); 6] = [
     ("/etc/gipam/gipam.toml", "the configuration; gipam config keys prints every key"),
     ("/etc/gipam/gipam.env", "variables for the unit, such as GIPAM_V4; each is an option as well"),

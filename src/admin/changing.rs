@@ -50,7 +50,7 @@ impl Decided {
         Self { row: ChangedRow { notes: vec![note], ..ChangedRow::default() }, altered: Altered::default() }
     }
 
-    /// New settings; their difference is what gets reported.
+    /// New settings; their difference is reported.
     pub(super) fn settings(plan: &Plan, settings: Settings) -> Self {
         let changes = difference(plan.settings(), &settings);
         let altered = Altered { settings: Some(settings), ..Altered::default() };

@@ -175,7 +175,7 @@ fn known<'a>(subnet: Option<&'a Subnet>, pins: &'a Pins) -> Vec<Known<'a>> {
     all
 }
 
-/// Since when an address is what it is.
+/// Since when an address has its state.
 fn since(known: Known<'_>) -> Millis {
     match (known.record, known.pin) {
         (Some(record), _) if record.leased => record.since,

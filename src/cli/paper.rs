@@ -60,7 +60,7 @@ impl Line {
     }
 }
 
-/// The characters that come first and fit into so many columns.
+/// The first characters, as many as fit into these columns.
 fn fitting(letters: impl Iterator<Item = char>, columns: usize) -> impl Iterator<Item = char> {
     letters.scan(columns, |room, letter| {
         *room = room.checked_sub(letter.width().unwrap_or(0))?;
@@ -68,7 +68,7 @@ fn fitting(letters: impl Iterator<Item = char>, columns: usize) -> impl Iterator
     })
 }
 
-/// A text of at most so many columns: from elsewhere, so escaped; what is left out of its middle is shown by two dots.
+/// A text of at most this many columns: from elsewhere, so escaped; what is left out of its middle is shown by two dots.
 pub(super) fn short(text: &str, columns: usize) -> String {
     let text = escaped(text);
     if text.width() <= columns {
@@ -81,7 +81,7 @@ pub(super) fn short(text: &str, columns: usize) -> String {
     front + dots + &back.iter().rev().collect::<String>()
 }
 
-/// A text in lines of so many columns, broken between words; the first has its own length.
+/// A text in lines of this many columns, broken between words; the first has its own length.
 pub(super) fn wrapped(text: &str, first: usize, columns: usize) -> Vec<String> {
     let (mut lines, mut line, mut room) = (Vec::new(), String::new(), first);
     for word in text.split(' ') {
@@ -98,7 +98,7 @@ pub(super) fn wrapped(text: &str, first: usize, columns: usize) -> Vec<String> {
     lines
 }
 
-/// The text, and blanks up to so many columns.
+/// The text, and blanks up to this many columns.
 pub(super) fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(text.width())))
 }

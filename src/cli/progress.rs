@@ -2,7 +2,7 @@
 //!
 //! Promises: only on a terminal that no other program uses as its screen (not in the background, not before `| less`), never with
 //! `--json`, only once the command has lasted a second, never wider than the terminal. Its thread ends with the work.
-//! What it shows is what can be seen from here: the time, the bytes that were read, the size of a file that is written;
+//! It shows what can be seen from here: the time, the bytes that were read, the size of a file that is written;
 //! while a daemon works, it says so without asking it anything.
 
 use std::io::{self, IsTerminal, Read, Write};

@@ -68,7 +68,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Option<Http>, Error
     let address = resolver.read(&written, address)?;
     if !is_loopback(&address) {
         resolver.warnings.push(format!(
-            "the page and the metrics at {address} ask for no password: whoever can reach that address sees every subnet, \
+            "the page and the metrics at {address} do not ask for a password: everybody who can reach that address sees every subnet, \
              lease and holder"
         ));
         if hosts.is_empty() {

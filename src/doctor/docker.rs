@@ -1,6 +1,6 @@
 //! The Docker Engine: its version and what that means here, and the start order.
 //!
-//! Promises: reads `/version` over the API socket and two files; what an Engine can do is what was seen of it (the
+//! Promises: reads `/version` over the API socket and two files; what an Engine can do was seen on runs (the
 //! version table of the protocol, `docs/`), by major version.
 
 use std::time::Duration;

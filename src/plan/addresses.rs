@@ -268,7 +268,7 @@ impl Addresses {
     pub fn longest_freed_pinned(&self, open: impl Fn(u128) -> bool) -> Option<(Millis, u128)> {
         self.freed_pinned.iter().find(|(_, address)| open(*address)).copied()
     }
-    /// The address released after this time that its holder may get back, if it is the only one. None where so many were
+    /// The address released after this time that its holder may get back, if it is the only one. None where several were
     /// released that searching for a second one would take long.
     pub fn only_released_since(&self, since: Millis) -> Option<u128> {
         let mut found = None;

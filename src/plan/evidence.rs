@@ -288,7 +288,7 @@ pub struct Death {
 }
 
 impl Death {
-    /// Two views of one Engine lacked it, so many milliseconds apart at least; one view is never two.
+    /// Two views of one Engine lacked it, at least this many milliseconds apart; one view is never two.
     pub fn of(first: &Absence, last: &Absence, apart: Millis) -> Option<Self> {
         let (from, to) = (first.at.steady, last.at.steady);
         let proven = first.key == last.key && first.engine == last.engine && to > from && to - from >= apart;

@@ -46,7 +46,7 @@ impl HostUse {
         !self.0.limited || touching(&self.0.blocked, prefix).next().is_some()
     }
 
-    /// One more thing in use; the same twice stands twice.
+    /// One more thing in use; duplicates are kept.
     pub fn add(&mut self, used: InUse) {
         if !self.minds(used.prefix) {
             return;

@@ -178,7 +178,7 @@ impl PoolSpaces {
         });
     }
 
-    /// A subnet left: `held` is what others hold if this one was held, else nothing. Who holds also occupies.
+    /// A subnet left: `held` is what others hold if this one was held, else nothing. A held subnet also occupies.
     pub(super) fn leave(&mut self, prefix: Prefix, occupied: &impl Standing, held: Option<&impl Standing>) {
         let Self { spaces, free, reclaimable, .. } = self;
         let alone = !occupied.covers(prefix) && !occupied.is_in(prefix);

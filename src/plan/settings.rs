@@ -22,7 +22,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The time of day when the steady clock stood at 0: it changes only when the time of day steps.
+    /// The time of day when the steady clock was 0: it changes only when the time of day steps.
     pub fn offset(self) -> i64 {
         let signed = |millis| i64::try_from(millis).unwrap_or(i64::MAX);
         signed(self.wall).saturating_sub(signed(self.steady))
@@ -46,7 +46,7 @@ pub enum AddressOrder {
 pub struct Base {
     /// From this prefix.
     pub base: Prefix,
-    /// Prefix length of a subnet where the request says nothing.
+    /// Prefix length of a subnet where the request does not give one.
     pub size: u8,
     /// Order of dynamic addresses.
     pub addresses: AddressOrder,
@@ -93,7 +93,7 @@ pub const DEFAULT_COOLING: Millis = 600_000;
 pub const DEFAULT_SUBNET_COOLING: Millis = 60_000;
 /// A container that is restarted asks again within moments of its release; 15 s leave room for a busy host.
 pub const DEFAULT_RESTART_WINDOW: Millis = 15_000;
-/// Dynamic subnets of one kind within a minute, none ever asked for an address, before the next is refused: so many if they
+/// Dynamic subnets of one kind within a minute, none ever asked for an address, before the next is refused: this many if they
 /// were asked for one right after another, and 16 times as many otherwise.
 pub const DEFAULT_STORM_LIMIT: u32 = 64;
 

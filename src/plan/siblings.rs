@@ -74,7 +74,7 @@ impl Adoption {
             || (self.prefix == other.prefix && self.part().is_apart_from(other.part()))
     }
 
-    /// The same of a subnet of space local.
+    /// Whether a subnet of space local and this one can both be held.
     pub fn is_beside(&self, state: &SubnetState) -> bool {
         !self.prefix.overlaps(state.prefix)
             || (self.prefix == state.prefix && self.part().is_apart_from(Part::of(state)))

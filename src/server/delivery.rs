@@ -245,7 +245,7 @@ impl Delivery {
             Phase::Handling | Phase::Answered | Phase::Answering if state.deaf => return Ending::OurOwn,
             Phase::Body if !state.held_back => {
                 state.held_back = true;
-                // What we closed ourselves says nothing about the client.
+                // What we closed ourselves does not tell anything about the client.
                 state.dead = !state.deaf;
                 return Ending::HoldBack;
             }

@@ -193,7 +193,7 @@ mod tests {
             for unit in ["_ms", "_millis", "_minutes", "_kb", "_total", "_seconds", "_bytes"] {
                 assert!(!metric.base.ends_with(unit), "{}", metric.base);
             }
-            assert!(seen.insert(metric.name()), "{} stands twice", metric.base);
+            assert!(seen.insert(metric.name()), "duplicate {}", metric.base);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A file that must be refused, and how it must come out: byte by byte as it was, with nothing new beside it but a lock.
+/// A file that must be refused, and how it must come out: byte by byte as it was, with nothing new next to it but a lock.
 fn refused(name: &str, bytes: &[u8], fits: impl Fn(&Error) -> bool) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gipam.db");

@@ -160,7 +160,7 @@ fn the_tail_is_bounded_where_it_is_never_quiet() {
         }
     }
     let most = *sizes.iter().max().unwrap();
-    assert!((60_000..135_000).contains(&most), "so many wait, and one round more: {most}");
+    assert!((60_000..135_000).contains(&most), "this many wait, and one round more: {most}");
     assert!(*sizes.last().unwrap() < most, "rounds end");
     assert_eq!(leases(trial.books.path()).len(), 140_000);
     // Then it is quiet: the same books, and no more history than shall be kept.

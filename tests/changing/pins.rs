@@ -49,7 +49,7 @@ fn a_pinned_address_waits_for_its_holder_in_both_families_and_survives_restart_k
     assert_eq!(lease(&mut daemon.wire(), &v4, "db"), "198.51.100.3", "after a kill -9");
     let mac = json!({"com.docker.network.endpoint.macaddress": "02:00:00:00:00:07"});
     assert_eq!(daemon.wire().address(&v4, "", mac), "198.51.100.4/28", "Engines before 29 say the MAC only");
-    // The network is made anew, somebody else comes first.
+    // The network is recreated, and another container comes first.
     daemon.wire().release_pool(&v4);
     let pool = json!({"AddressSpace": "local", "Pool": "198.51.100.0/28"});
     let (v4, _) = daemon.wire().pool(&pool);

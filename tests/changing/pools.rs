@@ -63,7 +63,7 @@ fn pools_added_closed_and_resized_by_hand_stay_so_at_the_next_start_with_the_sam
     assert!(
         resized["notes"].to_string().contains("2 subnets are held now, and what is held keeps its length")
     );
-    // In the hole beside the first one: best fit.
+    // In the hole next to the first one: best fit.
     assert_eq!(subnet_of(&mut daemon.wire(), "lan", false).1, "203.0.113.16/29");
     let notes = told(&house, &["pool", "resize", "default", "--v4-size", "27"])["notes"].to_string();
     assert!(
@@ -132,7 +132,7 @@ fn where_a_configuration_file_declares_the_pools_it_is_told_what_to_write_there(
     }
     let resize = ["pool", "resize", "lan", "--v4-size", "26"];
     refused(&house, &resize, 2, &["v4 = { base = \"198.51.100.0/24\", size = 26 }"]);
-    // What it says to write there is what does it.
+    // The lines that it prints do what was asked.
     house.configure(&format!("{toml}[[pool]]\nname = \"dmz\"\n{line}\n"));
     house.json(&["reload"]);
     assert_eq!(pools(&house), ["lan 198.51.100.0/24 /28", "dmz 203.0.113.0/24 /26"]);

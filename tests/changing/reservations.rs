@@ -26,7 +26,7 @@ fn a_reservation_by_hand_holds_at_once_in_both_families_and_survives_restart_kil
     let row = told(&house, &["reserve", "198.51.100.2-198.51.100.5"]);
     assert_eq!(row["changed"], true);
     assert_eq!(row["changes"], json!(["198.51.100.2-198.51.100.5 is reserved by hand from now on"]));
-    assert_eq!(row["leases"][0]["holder"], "web", "what is leased is said, and stays: {row}");
+    assert_eq!(row["leases"][0]["holder"], "web", "what is leased is reported, and stays: {row}");
     told(&house, &["reserve", "2001:db8:77::2-2001:db8:77::3"]);
     assert_eq!(lease(&mut daemon.wire(), &v4, "db"), "198.51.100.6");
     assert_eq!(lease(&mut daemon.wire(), &v6, "db"), "2001:db8:77::4");
@@ -174,7 +174,7 @@ fn durable_the_history_says_when_something_was_reserved_and_taken_back() {
         rows.map(|row| (text(row, "event"), text(row, "subnet"))).collect::<Vec<_>>()
     };
     let (range, subnet) = ("198.51.100.2-198.51.100.5", "198.51.100.0/28");
-    // A rehearsal, a repeat, a restart and a reload leave nothing. Who asks for an address, or a subnet, sees what met it.
+    // A rehearsal, a repeat, a restart and a reload leave nothing. `explain` shows what an address or a subnet meets.
     assert_eq!(history(&["198.51.100.3"]), [row("unreserved", range), row("reserved", range)]);
     let [unreserved, reserved] = ["unreserved", "reserved"].map(|event| row(event, range));
     let expected = [unreserved, reserved, row("leased", subnet), row("subnet granted", subnet)];

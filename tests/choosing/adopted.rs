@@ -194,7 +194,7 @@ fn it_counts_as_one_that_had_an_endpoint_and_lies_in_the_pool_that_contains_it()
     desk.gave(number(id, "10.0.7.9"));
     assert_eq!(desk.kind(id, "10.0.7.9"), Kind::Endpoint);
     assert_eq!(desk.plan.held(id).unwrap().state.pool.as_deref(), Some("lan"));
-    assert_eq!(desk.subnet(any(V4)).split('#').next(), Some("local/10.0.6.0/24"), "best fit beside it");
+    assert_eq!(desk.subnet(any(V4)).split('#').next(), Some("local/10.0.6.0/24"), "best fit next to it");
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn best_fit_leaves_large_blocks_whole_and_releases_coalesce() {
     let mut desk = Desk::new(pools(&[PoolSettings { subnet_cooling: 0, ..pool("a", "10.0.0.0/24:28", "") }]));
     let small: Vec<String> = (0..3).map(|_| desk.subnet(sized(V4, 28))).collect();
     assert_eq!(desk.said(sized(V4, 25)), "10.0.0.128/25");
-    assert_eq!(desk.said(sized(V4, 28)), "10.0.0.48/28", "fills the hole beside the small ones");
+    assert_eq!(desk.said(sized(V4, 28)), "10.0.0.48/28", "fills the hole next to the small ones");
     assert_eq!(desk.said(sized(V4, 27)), "10.0.0.64/27");
     desk.release(&small[1]);
     assert_eq!(desk.said(sized(V4, 27)), "10.0.0.96/27");
@@ -176,7 +176,7 @@ fn reservations_over_a_whole_subnet_keep_dynamic_subnets_away() {
     for (reserved, expected) in [
         ("10.0.0.0/24", "10.0.1.0/24"),
         ("10.0.0.0-10.0.1.255", "10.0.2.0/24"),
-        ("10.0.0.1-10.0.0.254", "10.0.1.0/24"), // network and broadcast are no use alone
+        ("10.0.0.1-10.0.0.254", "10.0.1.0/24"), // network and broadcast alone cannot be used
         ("10.0.0.1-10.0.0.253", "10.0.0.0/24"), // partly
         ("10.0.0.0-10.0.0.127", "10.0.0.0/24"),
     ] {

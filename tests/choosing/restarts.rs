@@ -1,4 +1,4 @@
-//! A restart keeps the address where Docker does not say who asks (Engines before 29), and what a holder that Docker does name
+//! A restart keeps the address where Docker does not name containers (Engines before 29), and what a holder that Docker does name
 //! gets back.
 
 use std::sync::Arc;
@@ -64,7 +64,7 @@ fn what_is_known_to_be_somebodys_does_not_count_and_is_not_given() {
     }
     assert_eq!(desk.host(made_up(&id, 2)), "10.0.0.4", "neither the card's nor the one asked for by number");
     desk.free(&id, &web);
-    assert_eq!(desk.host(named(&id, "web")), "10.0.0.5", "a name is no nobody");
+    assert_eq!(desk.host(named(&id, "web")), "10.0.0.5", "a name identifies its holder");
     assert_eq!(
         desk.host(AddressRequest { mac: Some([0, 1, 2, 3, 4, 5]), ..address(&id) }),
         "10.0.0.6",
@@ -112,7 +112,7 @@ fn released_by_a_person_or_by_repair_does_not_count() {
     assert_eq!(desk.ask(Request::Repair(Box::new(free))), Ok(Reply::Done));
     assert_eq!(desk.host(address(&id)), "10.0.0.5", "neither of the two");
     desk.free(&id, &web);
-    assert_eq!(desk.host(address(&id)), web, "and neither stands in the way");
+    assert_eq!(desk.host(address(&id)), web, "and neither is in the way");
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn p31_two_subnets_of_one_prefix_are_granted_where_their_ranges_are_disjoint() {
     let copy = exact("10.77.0.0/24").range("10.77.0.0/27").option("overlap", "true");
     desk.subnet(copy);
     let said = desk.said(exact("10.77.0.0/24").range("10.77.0.192/27"));
-    assert!(said.starts_with("pool overlaps"), "beside a copy made on purpose: {said}");
+    assert!(said.starts_with("pool overlaps"), "next to a copy made on purpose: {said}");
 }
 
 #[test]

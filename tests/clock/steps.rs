@@ -103,7 +103,7 @@ fn the_log_tells_each_step_once() {
         daemon.wire().release_pool("local/198.51.100.0/24#0123456789abcdef");
     }
     let lines = || house.log().lines().filter(|line| line.contains("the wall clock stepped")).count();
-    until("all steps are told", || (lines() >= 3).then_some(()));
+    until("all steps are logged", || (lines() >= 3).then_some(()));
     assert_eq!(lines(), 3, "{}", house.log());
 }
 

@@ -10,7 +10,7 @@ use crate::timeshift::TimeShift;
 
 /// No subnet is given again when it was released less than this ago.
 pub const YOUTH: Duration = Duration::from_secs(5);
-/// Whoever waits is answered well before: "within seconds".
+/// Everybody who waits is answered well before: "within seconds".
 pub const SOON: Duration = Duration::from_secs(12);
 
 /// A house with one subnet to give, and the hands of its clock.

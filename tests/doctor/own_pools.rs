@@ -6,7 +6,7 @@ use gipam::doctor::Verdict;
 
 use super::{house, look, of, put};
 
-/// What is said of Docker's own pools with this daemon.json.
+/// What `doctor` reports of Docker's own pools with this daemon.json.
 fn own_pools(json: &[u8]) -> Vec<(Verdict, String)> {
     let house = house();
     put(&house, "etc/docker/daemon.json", "");
@@ -129,7 +129,7 @@ fn flags_of_dockerd_count_as_its_file_does() {
     put(&house, "etc/systemd/system/docker.service.d/10-pools.conf", more);
     let found = of(&look(&house), "Docker's own pools")[0].1.to_owned();
     assert!(found.contains("198.18.0.0/16 of --default-address-pool"), "{found}");
-    // Its own pools stand in the place of those built in.
+    // Its own pools replace the built-in ones.
     house.configure("[gc]\nengine = \"\"\n[[pool]]\nname = \"x\"\nv4 = \"172.20.0.0/16\"\n");
     assert_eq!(of(&look(&house), "Docker's own pools")[0].0, Verdict::Well);
     house.configure("[gc]\nengine = \"\"\n");

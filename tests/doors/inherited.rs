@@ -123,6 +123,6 @@ fn sockets_meant_for_another_process_are_ignored() {
 #[test]
 fn without_sockets_there_are_none() {
     assert!(inherited().unwrap().is_empty());
-    // And a door of our own opens as ever.
+    // And a door of our own opens.
     Door::unix(TempDir::new().unwrap().path().join("d.sock")).open().unwrap();
 }

@@ -30,7 +30,7 @@ pub enum Event {
     Kept(String),
 }
 
-/// A handler: `/wait...` waits for a permit, `/never...` for ever, `/big` answers with 8 MiB; everything else
+/// A handler: `/wait...` waits for a permit, `/never...` without end, `/big` answers with 8 MiB; everything else
 /// answers at once with its own body.
 pub struct Desk {
     events: mpsc::UnboundedSender<Event>,

@@ -173,7 +173,7 @@ fn shared_lan(w: &mut World) {
         (first..first + 64).contains(&last)
     };
     assert!(in_range(&new[0], 64) && in_range(&new[1], 128), "{new:?}");
-    assert!(new.iter().all(|address| !before.contains(address)), "{new:?} beside {before:?}");
+    assert!(new.iter().all(|address| !before.contains(address)), "{new:?} and {before:?} overlap");
     w.agree();
     w.docker("rm -f b0 b1 b2 b3");
     w.docker("network rm n2");

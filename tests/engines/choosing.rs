@@ -17,7 +17,7 @@ pub fn scenarios() -> Vec<Scenario> {
 fn host_route(w: &mut World) {
     w.change_host("ip route add 10.77.0.0/23 via 192.0.2.254", "ip route del 10.77.0.0/23");
     w.network("n1");
-    assert_eq!(w.prefixes("n1"), ["10.77.2.0/24"], "the first /24 beside the route");
+    assert_eq!(w.prefixes("n1"), ["10.77.2.0/24"], "the first /24 next to the route");
     w.run("--name c1 --network n1");
 }
 
@@ -29,7 +29,7 @@ fn host_address(w: &mut World) {
         "echo 'nameserver 127.0.0.1' >/etc/resolv.conf",
     );
     w.network("--ipv6 n1");
-    assert_eq!(w.prefixes("n1"), ["10.77.2.0/24", "fd77:77:0:2::/64"], "beside an address and a nameserver");
+    assert_eq!(w.prefixes("n1"), ["10.77.2.0/24", "fd77:77:0:2::/64"], "next to an address and a nameserver");
     w.run("--name c1 --network n1");
     w.agree();
 }
@@ -37,7 +37,7 @@ fn host_address(w: &mut World) {
 fn foreign_bridge(w: &mut World) {
     w.docker("network create --subnet 10.77.0.0/24 theirs");
     w.network("n1");
-    assert_eq!(w.prefixes("n1"), ["10.77.1.0/24"], "the first /24 beside the other bridge");
+    assert_eq!(w.prefixes("n1"), ["10.77.1.0/24"], "the first /24 next to the other bridge");
 }
 
 fn no_subnet(w: &mut World) {

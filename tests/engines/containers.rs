@@ -110,7 +110,7 @@ fn stop_start(w: &mut World) {
     assert_eq!(w.addresses("fixed-again", "n1"), fixed);
 }
 
-/// As with Docker's own driver, whatever the Engine says of who asks.
+/// As with Docker's own driver, whatever the Engine sends of the container.
 fn restart(w: &mut World) {
     w.network("--ipv6 n1");
     for name in ["c1", "c2", "c3"] {

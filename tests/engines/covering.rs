@@ -48,7 +48,7 @@ fn on_link_v4(w: &mut World) {
     assert!(said.contains("10.77.0.0/16"), "names the route: {said}");
     assert!(said.contains("up1"), "and where it points: {said}");
     assert!(w.subnets().is_empty(), "nothing was given: {:?}", w.subnets());
-    // a wider one is no better
+    // a wider one does not help
     w.change_host("ip route replace 10.64.0.0/10 dev up1", "ip route del 10.64.0.0/10 dev up1");
     w.inside("ip route del 10.77.0.0/16 dev up1");
     let said = w.refused("network create --ipam-driver gipam n1");

@@ -222,7 +222,7 @@ pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     until_every(Duration::from_millis(20), what, limit, &mut holds);
 }
 
-/// The same for what is dear to ask.
+/// Waits for a condition that is expensive to check.
 pub fn until_every(pause: Duration, what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {

@@ -108,7 +108,7 @@ fn killed_under_load(w: &mut World) {
     w.inside("docker ps -aq | xargs -r docker rm -f -v >/dev/null");
     let said = engine.docker(&["network", "rm", "n1"]);
     if !said.ok {
-        // Of a start that was cut off an Engine may keep the endpoint (seen on 20.10); it counts anew at its start.
+        // Of a start that was cut off an Engine may keep the endpoint (seen on 20.10); it counts again at its start.
         assert!(said.err.contains("has active endpoints"), "{}", said.err);
         w.dockerd("TERM", &[]);
         w.docker("network rm n1");

@@ -68,7 +68,7 @@ impl Gipam {
     /// Sends a signal and waits for the end.
     pub fn end(mut self, engine: &Engine, signal: Signal) -> ExitStatus {
         let told = kill_process(self.pid, signal);
-        assert!(told.is_ok(), "gipam was gone before it was told to end: {}", engine.log_tail(LOG, "3"));
+        assert!(told.is_ok(), "gipam was gone before its end was asked for: {}", engine.log_tail(LOG, "3"));
         let mut status = None;
         until("gipam ends", Duration::from_secs(20), || {
             status = self.child.try_wait().unwrap();

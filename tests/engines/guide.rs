@@ -65,7 +65,7 @@ fn take(w: &World, step: &Step) {
     loop {
         let said = w.engine.inside(&["sh", "-c", &line]);
         let as_shown = match step.output.first().and_then(|text| text.split_once("IpamDriver.")) {
-            // what stands before gipam's own text differs from Engine to Engine
+            // the text before gipam's own differs from Engine to Engine
             Some((_, text)) => {
                 let shown = [text.to_owned()];
                 !said.ok && said.out.lines().any(|line| console::alike(&shown, after_driver(line)))

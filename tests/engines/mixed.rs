@@ -122,7 +122,7 @@ fn run(w: &mut World) {
     w.finish(); // while the proxy is there
 }
 
-/// What a thread failed with is what the scenario fails with.
+/// The scenario fails with the failure of a thread.
 fn joined<T>(end: std::thread::Result<T>) -> T {
     end.unwrap_or_else(|why| {
         panic!("{}", why.downcast_ref::<String>().map_or("a thread died", String::as_str))

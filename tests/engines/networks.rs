@@ -201,7 +201,7 @@ fn shared_lan(w: &mut World) {
 }
 
 /// Docker makes up a MAC for each endpoint of a driver that asks for MACs, and ipvlan refuses it. This kernel has no ipvlan, so
-/// that its containers fail at the join; what is said then shows whether a MAC was in the way before.
+/// that its containers fail at the join; the message then shows whether a MAC was in the way before.
 fn ipvlan(w: &mut World) {
     w.configure(
         r#"

@@ -1,4 +1,4 @@
-//! Stands between dockerd and gipam, passes every call on, and breaks those that it is told to break (P8, P20).
+//! A proxy between dockerd and gipam: passes every call on, and breaks those that it should break (P8, P20).
 
 use crate::wire::{Answer, Call, Server, forward};
 use std::os::unix::net::UnixStream;
@@ -105,7 +105,7 @@ impl Proxy {
         tricks.iter().filter(|(_, trick)| matches!(trick, Trick::Answer(..))).count() as u64
     }
 
-    /// Waits until so many calls are held.
+    /// Waits until this many calls are held.
     pub fn until_held(&self, count: usize) {
         crate::engine::until("calls are held", Duration::from_secs(30), || {
             self.shared.0.lock().unwrap().held == count

@@ -16,7 +16,7 @@ pub fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// Started anew with a word about its file.
+/// Restarted with another option for its file.
 fn lease_file(w: &mut World) {
     let file = "lease.json";
     takeover(
@@ -105,7 +105,7 @@ fn takeover(w: &mut World, v4: &'static str, v6: &'static str, file: &str, launc
     the_way_back(w, file, &written, &ids);
 }
 
-/// The old file is untouched, and can be written anew.
+/// The old file is untouched, and can be written again.
 fn the_way_back(w: &World, file: &str, written: &str, ids: &[String]) {
     let there = w.inside(&format!("cat {DIRECTORY}/{file}"));
     assert_eq!(there, written, "the old file is untouched");

@@ -83,7 +83,7 @@ fn hooks_are_told_of_what_people_reserve_and_pin() {
 #[test]
 fn hooks_at_least_once_after_kill() {
     let house = house(HOOK);
-    // After the second event, and once all leases are there, it kills the daemon, which then cannot know that it was told.
+    // After the second event, and once all leases are there, it kills the daemon, which then cannot know that it was delivered.
     let kills = "cat >>\"${0%/*}/told\"\n[ \"$(wc -l <\"${0%/*}/told\")\" = 2 ] || exit 0\n\
         while [ ! -e \"${0%/*}/leased\" ]; do sleep 0.01; done\nkill -9 $PPID";
     script(&house, "hook.sh", kills);
@@ -97,7 +97,7 @@ fn hooks_at_least_once_after_kill() {
     daemon.wire().release(&id, &addresses[0]);
     let told = until_told(&house, 8);
     let ids = ids(&told);
-    assert_eq!(ids[2], ids[1], "what may not have been told is told again: {ids:?}");
+    assert_eq!(ids[2], ids[1], "what may not have been delivered is delivered again: {ids:?}");
     assert!(ids[2..].windows(2).all(|pair| pair[1] == pair[0] + 1), "in order, none left out: {ids:?}");
     assert_eq!(events(&told)[7], "released");
     daemon.stop();
@@ -239,7 +239,7 @@ fn what_was_pruned_before_it_was_told_is_told_as_a_gap() {
         Some(told(&house)).filter(|told| events(told).last() == Some(&"subnet_released"))
     });
     let at = told.iter().position(|event| *event == gap).unwrap();
-    // Nothing stands before the gap if pruning was faster than the first look.
+    // Nothing comes before the gap if pruning was faster than the first look.
     let before = at.checked_sub(1).map_or(0, |before| told[before]["id"].as_u64().unwrap());
     assert_eq!(gap["first"].as_u64().unwrap(), before + 1);
     assert_eq!(gap["last"].as_u64().unwrap() + 1, told[at + 1]["id"].as_u64().unwrap());
@@ -263,7 +263,7 @@ fn hooks_follow_a_reload() {
     assert_eq!(hook(&daemon)["target"], house.path("./hook.sh").display().to_string());
     assert_eq!(house.json(&["reload"]), json!([line]));
     leases(&mut daemon.wire(), 1);
-    let other = until("the other program is told", || {
+    let other = until("the other program gets it", || {
         fs::read_to_string(house.path("other")).ok().filter(|text| text.lines().count() == 2)
     });
     assert!(other.contains("subnet_granted"), "{other}");

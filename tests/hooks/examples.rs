@@ -24,7 +24,7 @@ fn start(example: &str, arguments: &[&str]) -> (House, Daemon) {
     (house, daemon)
 }
 
-/// What the stand-ins were asked, when nothing is left to be told.
+/// What the stand-ins were asked, once everything is delivered.
 fn asked(house: &House, daemon: &Daemon) -> Vec<String> {
     until("nothing waits", || (hook(daemon)["behind"] == 0).then_some(()));
     let text = fs::read_to_string(house.path("asked")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What fills up is said once, shown, counted and told; and a log that somebody holds up.
+//! What fills up is logged once, shown, counted and sent to hooks; and a WAL that a reader holds up.
 
 use rusqlite::Connection;
 use serde_json::Value;
@@ -27,13 +27,13 @@ fn what_fills_up_is_said_once_and_told_and_taken_back_well_below() {
         let rows = daemon.view("/v1/status")["filling"].clone();
         (rows[0]["percent"] == 84 && rows[0]["subnet"] == "198.51.100.0/28").then_some(())
     });
-    let filling = until("the hook is told", || of(&told(&house), "subnet_filling").pop());
+    let filling = until("the hook gets it", || of(&told(&house), "subnet_filling").pop());
     assert_eq!((&filling["percent"], &filling["pool"]), (&84.into(), &"lan".into()), "{filling}");
     assert_eq!((&filling["subnet"], &filling["id"]), (&"198.51.100.0/28".into(), &Value::Null), "{filling}");
     // Once more of both: the pool is full, the subnet as before.
     let (second, _) = wire.subnet(false);
     wire.address(&id, "", Value::Null);
-    let pool = until("the hook is told of the pool", || of(&told(&house), "pool_filling").pop());
+    let pool = until("the hook gets the pool's event", || of(&told(&house), "pool_filling").pop());
     assert_eq!((&pool["percent"], &pool["family"]), (&100.into(), &"v4".into()), "{pool}");
     let text = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
     assert!(text.contains("pool lan (v4) is 100% full (warn_at is 80%)"), "{text}");
@@ -97,7 +97,7 @@ fn a_log_that_a_reader_holds_up_is_said_once_an_episode() {
     let text = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
     assert!(text.contains("MiB in use since"), "{text}");
     drop(reader);
-    until("the log is begun anew", || {
+    until("the WAL is reset", || {
         let address = wire.address(&id, "", Value::Null);
         wire.release(&id, &address);
         held().is_none().then_some(())

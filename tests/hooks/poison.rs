@@ -108,7 +108,7 @@ fn p33_a_name_of_any_length_and_with_any_characters_reaches_a_command_cut_and_on
             "{text:?}"
         );
     }
-    // And everybody else who reads the books.
+    // And for everybody else who reads the books.
     for arguments in
         [&["leases"][..], &["leases", "--json"], &["status", "--json"], &["history"], &["who", address]]
     {

@@ -1,4 +1,4 @@
-//! Somebody who is told over TLS: what came in on each connection, or why nothing did.
+//! A receiver of events over TLS: what came in on each connection, or why nothing did.
 //!
 //! Promises: a request that arrives was spoken as HTTP/1.1 over a handshake of its own, or the test fails.
 
@@ -66,7 +66,11 @@ pub fn listening(settings: ServerConfig) -> (SocketAddr, Receiver<Came>) {
             let mut stream = StreamOwned::new(ServerConnection::new(settings.clone()).unwrap(), stream);
             let asked = serve(&mut stream, "204 No Content");
             if asked.is_ok() {
-                assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]), "this is what is spoken");
+                assert_eq!(
+                    stream.conn.alpn_protocol(),
+                    Some(&b"http/1.1"[..]),
+                    "the protocol that was agreed"
+                );
                 let kind = stream.conn.handshake_kind();
                 assert!(
                     kind.is_some_and(|kind| kind != HandshakeKind::Resumed),
@@ -84,7 +88,10 @@ pub fn listening(settings: ServerConfig) -> (SocketAddr, Receiver<Came>) {
 
 /// Nobody has heard anything: connections came to nothing.
 pub fn heard_nothing(came: &Receiver<Came>) {
-    assert!(came.recv_timeout(PATIENCE).unwrap().is_err(), "nothing is said to whom nobody vouches for");
+    assert!(
+        came.recv_timeout(PATIENCE).unwrap().is_err(),
+        "a server without a valid certificate gets nothing"
+    );
     assert!(came.try_iter().all(|came| came.is_err()));
 }
 

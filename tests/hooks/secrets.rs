@@ -67,7 +67,7 @@ fn the_url_and_the_arguments_of_a_hook_are_shown_nowhere() {
         "{}",
         said.lines().filter(|line| line.contains("s3cret")).collect::<String>()
     );
-    // What changes at a reload is said as well.
+    // A reload prints what changes, too.
     house.configure(&format!(
         "http = \"0\"\n{POOLS}{}",
         hooks.replace("s3cret1234", "s3cret9999").replace("s3cret-word", "s3cret-again")

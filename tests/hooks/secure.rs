@@ -1,4 +1,4 @@
-//! Hooks over TLS: told only to whom the URL names and an authority vouches for; everybody else is told nothing, the event
+//! Hooks over TLS: events go only to the host of the URL with a valid certificate; nobody else gets anything, the event
 //! waits, and the reason is one that a person can act on.
 
 use std::fs;
@@ -47,7 +47,7 @@ fn a_hook_over_tls_is_told_at_an_address_that_the_certificate_names() {
         let daemon = house.start();
         leases(&mut daemon.wire(), 1);
         let (name, (head, asked)) = arrived(&came);
-        assert_eq!(name, None, "an address is no name");
+        assert_eq!(name, None, "an address is not a name");
         assert!(head.starts_with("post /in?a=1 http/1.1\r\n"), "{head}");
         assert!(head.contains(&format!("\r\nhost: {address}\r\n")), "{head}");
         let mut all = told(&asked);
@@ -98,7 +98,7 @@ fn an_unknown_issuer_is_told_nothing_until_a_reload_names_the_right_ca() {
         json!([format!("hook web is changed: {url}; it continues where it was")])
     );
     let (_, (_, asked)) = arrived(&came);
-    assert_eq!(told(&asked)[0]["event"], "subnet_granted", "what waited is told");
+    assert_eq!(told(&asked)[0]["event"], "subnet_granted", "what waited is delivered");
     until("it works again", || hook(&daemon)["last_error"].is_null().then_some(()));
     daemon.stop();
 }
@@ -300,7 +300,7 @@ fn who_hangs_up_in_the_handshake_or_before_the_answer_is_told_apart() {
     }
 }
 
-/// Keys and files of TLS that are of no use: what is written, at which key, what is said of it, whether a file is at fault.
+/// Unusable keys and files of TLS: what is written, at which key, the message, whether a file is at fault.
 fn of_no_use() -> Vec<(String, &'static str, &'static str, bool)> {
     let url = "url = \"https://192.0.2.7/\"\n";
     let by_key = |key, toml: &str, words| (toml.to_owned(), key, words, false);
@@ -389,6 +389,6 @@ fn a_hook_whose_authorities_come_later_is_told_all_after_a_reload() {
     fs::write(house.path("ca.pem"), authority.pem()).unwrap();
     assert!(house.gipam(&["reload"]).status.success());
     let (_, (_, asked)) = arrived(&came);
-    assert_eq!(told(&asked)[0]["event"], "subnet_granted", "what waited is told");
+    assert_eq!(told(&asked)[0]["event"], "subnet_granted", "what waited is delivered");
     daemon.stop();
 }

@@ -1,4 +1,4 @@
-//! A daemon with hooks that write down what they are told.
+//! A daemon with hooks that write down what they get.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -29,10 +29,10 @@ pub fn script(house: &House, name: &str, text: &str) -> PathBuf {
 /// `[[hook]]` that runs `./hook.sh`.
 pub const HOOK: &str = "[[hook]]\nname = \"test\"\ncommand = [\"./hook.sh\"]\n";
 
-/// A program that appends each event to `told`, beside itself.
+/// A program that appends each event to `told`, next to itself.
 pub const WRITES: &str = "cat >>\"${0%/*}/told\"";
 
-/// The events that were told so far; a line that is being written is none yet.
+/// The events that were delivered so far; a line that is being written does not count yet.
 pub fn told(house: &House) -> Vec<Value> {
     let text = fs::read_to_string(house.path("told")).unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -49,14 +49,14 @@ pub fn ids(told: &[Value]) -> Vec<u64> {
     told.iter().map(|event| event["id"].as_u64().unwrap()).collect()
 }
 
-/// Waits until so many events were told.
+/// Waits until this many events were delivered.
 pub fn until_told(house: &House, count: usize) -> Vec<Value> {
     until(&format!("{count} events; the log says: {}", house.log()), || {
         Some(told(house)).filter(|told| told.len() >= count)
     })
 }
 
-/// A subnet with so many leases.
+/// A subnet with this many leases.
 pub fn leases(wire: &mut Wire, count: usize) -> (String, Vec<String>) {
     let (id, _) = wire.subnet(false);
     let addresses = (0..count).map(|_| wire.address(&id, "", Value::Null)).collect();

@@ -1,4 +1,4 @@
-//! Asking: many at once, one commit a batch, answers after it, and who waits for a young subnet.
+//! Asking: many at once, one commit a batch, answers after it, and waiting for a young subnet.
 //!
 //! Promises: the invariants *unique* and *durable* (R2, R4), seen through the ledger.
 
@@ -173,7 +173,7 @@ fn whoever_comes_after_the_end_is_told_so() {
     house.ledger.stop();
     let behind = house.begin(any_subnet());
     gate.open();
-    assert!(before.finish().is_ok(), "what stood in the queue is finished");
+    assert!(before.finish().is_ok(), "what was in the queue is finished");
     assert_eq!(behind.finish().unwrap_err().kind, ErrorKind::Unavailable);
     house.end().unwrap();
     let refused = house.ask(any_subnet()).unwrap_err();

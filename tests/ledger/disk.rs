@@ -98,7 +98,7 @@ fn a_kept_release_never_ends_a_later_grant() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     house.ask(release_address(&id, address)).unwrap_err();
     other.execute_batch("ROLLBACK").unwrap();
-    // The kept release comes first, so that the address is free for who asks for it next, and stays his.
+    // The kept release comes first, so that the address is free for the next request, and stays with it.
     let address = Some(address);
     house
         .ask(Request::Address(AddressRequest { id: id.clone(), address, ..AddressRequest::default() }))

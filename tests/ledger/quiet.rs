@@ -16,7 +16,7 @@ fn rows(path: &Path, table: &str) -> i64 {
 fn faithful_what_waits_is_folded_while_nobody_asks() {
     let house = House::new(&settings("198.18.0.0/16", 16));
     let (id, _) = house.subnet();
-    // All of them stand in the queue at once: it is never quiet between them.
+    // All of them are in the queue at once: it is never quiet between them.
     let before = house.gate();
     before.reached();
     let pending: Vec<_> = (0..5_200).map(|_| house.begin(any_address(&id))).collect();

@@ -93,7 +93,7 @@ impl House {
         self.begin(request).finish()
     }
 
-    /// The plan as it is after everything that stands in the queue.
+    /// The plan as it is after everything in the queue.
     pub fn look(&self) -> Plan {
         let (sender, receiver) = mpsc::channel();
         let look = move |plan: &Plan| {
@@ -175,7 +175,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Waits until the thread stands at the gate.
+    /// Waits until the thread is at the gate.
     pub fn reached(&self) {
         self.inside.recv_timeout(FOREVER).unwrap();
     }
@@ -192,7 +192,7 @@ impl Gate {
     }
 }
 
-/// A future that was polled once, so that its request stands in the queue.
+/// A future that was polled once, so that its request is in the queue.
 pub struct Pending<T>(Result<T, Boxed<T>>);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;

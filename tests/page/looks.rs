@@ -3,7 +3,7 @@
 use super::browser::Browser;
 use super::site::{Site, TOML};
 
-/// Every text whose contrast with what it stands on is under 4.5 (3 for large text), by WCAG 2's formula.
+/// Every text whose contrast with its background is under 4.5 (3 for large text), by WCAG 2's formula.
 const FAINT: &str = r"(() => {
   const parse = (text) => (text.match(/[\d.]+/g) ?? []).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
@@ -47,7 +47,7 @@ const NAMELESS: &str = r"(() => {
   const levels = [...document.querySelectorAll('h1, h2, h3')].map((heading) => Number(heading.tagName[1]));
   levels.forEach((level, i) => { if (i > 0 && level > levels[i - 1] + 1) bad.push(`h${level} after h${levels[i - 1]}`); });
   const ids = [...document.querySelectorAll('[id]')].map((element) => element.id);
-  ids.forEach((id, i) => { if (ids.indexOf(id) !== i) bad.push(`id ${id} stands twice`); });
+  ids.forEach((id, i) => { if (ids.indexOf(id) !== i) bad.push(`duplicate id ${id}`); });
   for (const section of document.querySelectorAll('[aria-labelledby]')) {
     if (!document.getElementById(section.getAttribute('aria-labelledby'))) bad.push(section.id);
   }
@@ -90,7 +90,7 @@ pub fn readable(browser: &mut Browser) {
     }
 }
 
-/// What stands beyond the right edge, or is cut off without a way to scroll to it.
+/// What lies beyond the right edge, or is cut off without a way to scroll to it.
 const BEYOND: &str = r"(() => {
   const bad = document.documentElement.scrollWidth > innerWidth ? [`the page is ${document.documentElement.scrollWidth} wide`] : [];
   for (const element of document.querySelectorAll('main *, header *')) {

@@ -2,8 +2,8 @@
 //! prompt does what they say.
 //!
 //! The commands run against a real daemon with the page's own configuration, from top to bottom; Docker's part is played
-//! by [`standin`], and `make engines` types docs/guide.md on real Engines. How outputs are compared is said in
-//! `tests/support/console.rs`. Blocks fenced with `sh` are not typed here: they change a host.
+//! by [`standin`], and `make engines` types docs/guide.md on real Engines. `tests/support/console.rs` says how outputs are compared.
+//! Blocks fenced with `sh` are not typed here: they change a host.
 
 #![cfg(test)]
 #![allow(missing_docs, reason = "a test program has no readers of its API")]

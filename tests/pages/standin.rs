@@ -50,7 +50,7 @@ pub struct Stand {
     starts: u8,
 }
 
-/// Options that stand for themselves; all others take a value.
+/// Options without a value; all others take one.
 const BARE: [&str; 6] = ["-d", "--init", "--ipv6", "-f", "--ipv4=false", "--internal"];
 
 /// The words of a command: its options (all values of each), and the rest.

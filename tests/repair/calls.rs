@@ -32,7 +32,7 @@ enum Manners {
     Closes,
 }
 
-/// An Engine that writes down who called for what, and the task that asks it.
+/// An Engine that writes down which call came, and the task that asks it.
 struct Counting {
     _directory: tempfile::TempDir,
     manners: Arc<Mutex<Manners>>,

@@ -6,7 +6,7 @@ use gipam::server::Peer;
 use crate::clock;
 use crate::world::World;
 
-/// A process that stands for dockerd, as the door sees it.
+/// A process in the place of dockerd, as the door sees it.
 struct Dockerd(std::process::Child);
 
 impl Dockerd {

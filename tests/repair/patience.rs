@@ -1,4 +1,4 @@
-//! When repair looks and when it frees: not before it may, and not for ever where no Engine answers.
+//! When repair looks and when it frees: not before it may, and not without end where no Engine answers.
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;

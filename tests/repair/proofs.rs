@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::world::{GRACE, Network, World, later};
 
-/// A lease of `10.9.0.9` in network `web`, which the Engine shows without it, beside a network that lives.
+/// A lease of `10.9.0.9` in network `web`, which the Engine shows without it, and a network that lives.
 async fn leaked(now: fn() -> u64) -> World {
     let world = World::witnessed(now, true).await;
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
@@ -19,7 +19,7 @@ async fn leaked(now: fn() -> u64) -> World {
     world
 }
 
-/// Looks on for a time in which whatever is dead is freed; whether the lease still stands.
+/// Looks on for a time in which everything dead is freed; whether the lease is still there.
 async fn stands(world: &World, clock: &std::sync::atomic::AtomicU64) -> bool {
     for _ in 0..4 {
         later(clock, GRACE);
@@ -72,7 +72,7 @@ async fn unreadable_filtered_foreign_and_partial_views_free_nothing() {
             change(world, "web", |network| drop(network.auxiliary.insert("a".into(), "10.9.0.9".into())));
         }),
         ("of a Swarm", |world| field(world, "web", "Scope", json!("swarm"))),
-        ("a container that is in it and says nothing more", |world| {
+        ("a container that is in it without further fields", |world| {
             world.say("one", "running", "web", "not an address");
         }),
         ("a container that does not show its networks", |world| {
@@ -80,7 +80,7 @@ async fn unreadable_filtered_foreign_and_partial_views_free_nothing() {
         }),
         ("a network that goes while it is looked at", |world| field(world, "web", "Leaving", json!(true))),
         ("an Engine whose /info is forbidden", |world| *world.info.lock().unwrap() = Value::Null),
-        ("the ingress of a Swarm, which is no container", |world| {
+        ("the ingress of a Swarm, which is not a container", |world| {
             change(world, "web", |network| {
                 drop(network.endpoints.insert("ingress-sbox".into(), "10.9.0.9/24".into()))
             });

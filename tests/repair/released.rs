@@ -1,4 +1,4 @@
-//! What a person releases by hand is what was looked at, and not what somebody was given meanwhile.
+//! A release by hand frees what the person saw, and not a grant made meanwhile.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `docker rename` says nothing to a driver (P30): the new name is read from the Engine's list, and stands above the one of the
+//! `docker rename` sends nothing to a driver (P30): the new name is read from the Engine's list, and overrides the one of the
 //! request.
 
 use gipam::plan::request::{AddressRequest, Reply, Request};
@@ -45,7 +45,7 @@ async fn p30_a_rename_is_followed_and_the_renamed_container_keeps_its_address() 
     }
     assert_eq!(asks(&world, &id, "web-old").await, old);
     assert_eq!(asks(&world, &id, "web").await, new);
-    // Hooks are told once, and the books say it after a start, too.
+    // Hooks get it once, and the books have it after a start, too.
     let entries = Reader::open(&world.books).unwrap().entries_after(0, 100).unwrap();
     let named: Vec<_> = entries.iter().filter(|entry| entry.line.event == "named").collect();
     let [entry] = named[..] else { panic!("{named:?}") };

@@ -1,4 +1,4 @@
-//! Books, ledger and repair beside a made-up Engine: a socket that answers as Docker does.
+//! Books, ledger and repair with a made-up Engine: a socket that answers as Docker does.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 pub const START: u64 = 1_000_000_000;
 pub const GRACE: u64 = 600_000;
 
-/// Each test has a clock of its own, by thread: the ledger and the task are told through these.
+/// Each test has a clock of its own, by thread: the ledger and the task read it through these.
 #[macro_export]
 macro_rules! clock {
     ($name:ident, $now:ident) => {
@@ -52,7 +52,7 @@ pub struct Network {
     pub auxiliary: BTreeMap<String, String>,
     /// Address and length by container.
     pub endpoints: BTreeMap<String, String>,
-    /// Other fields, such as `ConfigOnly`; they stand above those made of the above.
+    /// Other fields, such as `ConfigOnly`; they override those made of the above.
     pub fields: serde_json::Map<String, Value>,
 }
 
@@ -74,7 +74,7 @@ impl Handler for Engine {
         }
         let shown = self.0.lock().unwrap().clone();
         let network = |name: &String, shown: &Network| {
-            // Swarm's own endpoints stand under their name, containers under their id
+            // Swarm's own endpoints are listed by name, containers by id
             let endpoint = |(container, address): (&String, &String)| {
                 let of_swarm = container.starts_with("lb-") || container == "ingress-sbox";
                 let key = if of_swarm { container.clone() } else { format!("id-{container}") };
@@ -308,7 +308,7 @@ impl World {
         self.shown.lock().unwrap().insert(network.to_owned(), shown);
     }
 
-    /// Books beside an Engine that shows one of their networks: without it nothing that it lacks proves anything.
+    /// Books and an Engine that shows one of their networks: without it nothing that it lacks proves anything.
     pub async fn witnessed(now: fn() -> u64, only_engine: bool) -> Self {
         let world = Self::new(now, only_engine);
         world.subnet(Some("10.9.200.0/24")).await.unwrap();

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 pub struct Usage {
     /// After "usage: ", and what the words mean.
     pub text: &'static str,
-    /// Flags that stand alone.
+    /// Flags without a value.
     pub bare: &'static [&'static str],
     /// Flags that take the next word, each with the values that it knows.
     pub with_value: &'static [(&'static str, &'static [&'static str])],

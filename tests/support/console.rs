@@ -2,7 +2,7 @@
 //!
 //! Promises: every line behind `$ ` is a command, what follows it up to the next is its output. Output is compared line by
 //! line and word by word, but for what differs from run to run: times, MAC addresses, Docker's ids, and the random end of a
-//! PoolID. A line `...` of the page stands for any lines. A view whose output is not yet that of the page may be asked again:
+//! PoolID. A line `...` of the page matches any lines. A view whose output is not yet that of the page may be asked again:
 //! gipam learns names from the Engine a moment after the addresses.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -83,7 +83,7 @@ fn line_alike(expected: &str, seen: &str) -> bool {
     expected == seen
 }
 
-/// Whether what was seen is what the page shows.
+/// Whether the output matches the page.
 pub fn alike(expected: &[String], seen: &str) -> bool {
     lines_alike(expected, &seen.lines().collect::<Vec<_>>())
 }

@@ -67,7 +67,7 @@ impl House {
         House { arguments, ..house }
     }
 
-    /// Writes the configuration anew.
+    /// Writes the configuration again.
     pub fn configure(&self, toml: &str) {
         let directories = ["sockets", "specs"].map(|name| self.path(name).display().to_string());
         let head = format!("socket_dir = {:?}\nspec_dir = {:?}\n", directories[0], directories[1]);
@@ -135,7 +135,7 @@ impl House {
         daemon
     }
 
-    /// Starts the daemon, which must refuse to run; its exit code and what it said.
+    /// Starts the daemon, which must refuse to run; its exit code and its output.
     pub fn refuse(&self) -> (i32, String) {
         let mut daemon = self.spawn();
         let status = daemon.wait();

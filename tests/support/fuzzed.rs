@@ -1,5 +1,5 @@
 //! WHAT FUZZING LOOKS AT: for each kind of foreign bytes, what must be true whatever they are. The fuzz targets feed
-//! these functions for ever, `tests/corpus.rs` with the seeds and with whatever was once found.
+//! these functions without end, `tests/corpus.rs` with the seeds and with whatever was once found.
 //!
 //! Promises: a panic is a find. No socket; files only in a directory of its own in memory. Knows no fuzzer.
 
@@ -53,7 +53,7 @@ fn directory() -> &'static PathBuf {
 }
 
 /// Lines `METHOD BODY`: each body is read as dockerd's, and what can be understood is asked of a plan. A PoolID that is
-/// the prefix of a held subnet stands for its id. Nothing may break an invariant, and every text must fit into a log.
+/// the prefix of a held subnet means its id. Nothing may break an invariant, and every text must fit into a log.
 pub fn wire(bytes: &[u8]) {
     let mut plan = Plan::new(settings());
     let mut ids: BTreeMap<String, String> = BTreeMap::new();
@@ -156,7 +156,7 @@ pub fn lease_file(bytes: &[u8]) {
     assert_eq!(addresses(&again), addresses(&books));
 }
 
-/// Where a foreign value may stand in the books.
+/// Where a foreign value may be in the books.
 const COLUMNS: [(&str, &str); 48] = [
     ("subnets", "serial"),
     ("subnets", "id"),

@@ -1,6 +1,6 @@
 //! HTTP as dockerd writes it, byte for byte, and answers as dockerd reads them.
 //!
-//! Promises: sends what it is told, without repair: no Content-Type, any Host, any length; reads whole answers.
+//! Promises: sends what it gets, without repair: no Content-Type, any Host, any length; reads whole answers.
 //! Shared by several test programs, none of which uses all of it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 

@@ -1,4 +1,4 @@
-//! RANDOM OPERATIONS: small words that shrink to a readable counterexample, and the requests they stand for.
+//! RANDOM OPERATIONS: small words that shrink to a readable counterexample, and the requests that they become.
 //!
 //! Promises: pools so small that they run out, hosts whose routes get in the way, and every request that Docker or a
 //! person can make. Knows the plan only to name what is held.
@@ -139,7 +139,7 @@ impl std::fmt::Debug for Ops {
     }
 }
 
-/// Trials of at most so many operations.
+/// Trials of at most this many operations.
 pub fn operations(most: usize) -> impl Strategy<Value = Ops> {
     prop::collection::vec(chance::operation(), 1..most).prop_map(Ops)
 }
@@ -292,7 +292,7 @@ fn quarter(of: Prefix, number: usize) -> Prefix {
     Prefix::new(of.family(), of.first() + step * (number % 4) as u128, length)
 }
 
-/// The request that an operation stands for, given what is held; `None` for time, settings and empty picks.
+/// The request that an operation becomes, given what is held; `None` for time, settings and empty picks.
 pub fn request(op: &Op, plan: &Plan, undos: &[Undo], proven: u64) -> Option<Request> {
     match plain_request(op, plan, undos)? {
         Request::Subnet(request) => {
@@ -316,7 +316,7 @@ fn leases(plan: &Plan) -> Vec<(u64, String, u128, u64)> {
     held.flat_map(of).collect()
 }
 
-/// The wish of repair that an operation stands for.
+/// The wish of repair that an operation becomes.
 fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
     let held: Vec<_> = plan.subnets().filter(|subnet| subnet.is_held()).map(|subnet| &subnet.state).collect();
     let subnet_at = |n: usize| held.get(n % held.len().max(1)).copied();

@@ -1,4 +1,4 @@
-//! Scenarios by name: chosen by words, played by so many at a time, counted.
+//! Scenarios by name: chosen by words, played several at a time, counted.
 //!
 //! Promises: a line for each, what failed once more at the end, then `N passed, N failed`; that nothing ran is a failure.
 //! Knows nothing of what a scenario needs.
@@ -28,7 +28,7 @@ pub fn hear_panics() {
     }));
 }
 
-/// Where the last panic of this thread was, and what it said.
+/// The place of the last panic of this thread, and its message.
 pub fn last_panic() -> String {
     LAST_PANIC.take()
 }
@@ -69,7 +69,7 @@ pub fn not_to_be_had(what: &str, reason: &str, scenarios: usize) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Plays them all, so many at a time. `play` gets a scenario and the number of the player, and says why it failed, if it did.
+/// Plays them all, several at a time. `play` gets a scenario and the number of the player, and says why it failed, if it did.
 pub fn play_all<T: Copy + Send>(
     what: &str,
     mut scenarios: Vec<(&'static str, T)>,

@@ -33,7 +33,7 @@ impl TimeShift {
         shift
     }
 
-    /// The time of day is off by so many milliseconds from now on.
+    /// The time of day is off by this many milliseconds from now on.
     pub fn set(&self, millis: i64) {
         let aside = self.file.with_extension("new");
         fs::write(&aside, millis.to_string()).unwrap();

@@ -1,6 +1,6 @@
 //! THE BOOKS AGAINST THE JOURNAL: acknowledged ⊆ recovered ⊆ attempted, and the invariants on what was recovered.
 //!
-//! Promises: reads the books as anyone could, beside the daemon; what was uncertain is settled by what the books say, so
+//! Promises: reads the books as anyone could, while the daemon runs; what was uncertain is settled by what the books say, so
 //! that the next round builds on it. Says which acknowledged grants are lost and which recovered ones nobody asked for.
 
 use std::collections::BTreeMap;

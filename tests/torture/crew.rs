@@ -2,7 +2,7 @@
 //! dockerd does, all of it written down in the journal.
 //!
 //! Promises: one request of a client at a time; every word is used once; a client whose connection breaks makes a new
-//! one until it is told to stop. Bounded: a client holds a few subnets and some dozens of leases.
+//! one until it should stop. Bounded: a client holds a few subnets and some dozens of leases.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -274,7 +274,7 @@ pub fn meeting_place(socket: &Path, journal: &Journal) {
     }
 }
 
-/// Clients at work until they are told to stop.
+/// Clients at work until `stop`.
 pub struct Crew {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Vec<String>>>,
@@ -305,7 +305,7 @@ impl Crew {
         Crew { threads: threads.collect(), stop, journal: journal.clone() }
     }
 
-    /// Waits until so many more answers have come.
+    /// Waits until this many more answers have come.
     pub fn work(&self, answers: u64) {
         let goal = self.journal.acknowledged() + answers;
         until("the clients are answered", || (self.journal.acknowledged() >= goal).then_some(()));

@@ -2,7 +2,7 @@
 //! well again when the disk is.
 //!
 //! Promises: a full disk is left by itself, without a restart, and what it kept back is carried out; after a failed write
-//! or sync nobody is told that anything was done, and the process ends with an error.
+//! or sync no client gets a success, and the process ends with an error.
 
 use std::fs;
 use std::io::Write;
@@ -33,7 +33,7 @@ pub fn full(long: bool) -> Counts {
     ]
 }
 
-/// So many rounds on a file system of so many KiB: requests refused, releases kept.
+/// Rounds on a file system of this size in KiB: requests refused, releases kept.
 fn fill_and_empty(kibibytes: u32, rounds: u64) -> [u64; 2] {
     let mut house = House::with_toml(POOLS);
     let volume = Volume::memory(house.directory.path(), kibibytes);
@@ -136,7 +136,7 @@ pub fn read_only(long: bool) -> Counts {
     vec![("disks made read-only at work", rounds), ("starts refused with the reason", refusals)]
 }
 
-/// A sync fails while 32 clients wait for it: each is told 503 or nothing, and the daemon ends with an error.
+/// A sync fails while 32 clients wait for it: each gets 503 or nothing, and the daemon ends with an error.
 pub fn failed_sync(long: bool) -> Counts {
     let rounds = if long { 30 } else { 5 };
     let (mut unanswered, mut uncertain) = (0, 0);

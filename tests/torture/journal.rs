@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gipam::plan::prefix::Prefix;
 
-/// Where an entry stands.
+/// The state of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Asked, not answered: may be granted.
@@ -149,7 +149,7 @@ impl Book {
         }
     }
 
-    /// The same of a subnet and all that is in it.
+    /// Likewise for a subnet and all that is in it.
     pub fn leave_subnet(&mut self, word: &str) {
         let Some(subnet) = self.subnets.get_mut(word) else { return };
         subnet.state = State::Leaving;
@@ -167,7 +167,7 @@ impl Book {
         }
     }
 
-    /// The same of a subnet and all that is in it.
+    /// Likewise for a subnet and all that is in it.
     pub fn lost_subnet(&mut self, word: &str, acknowledged: bool) {
         if !self.blind {
             self.acknowledged += u64::from(acknowledged);

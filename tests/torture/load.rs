@@ -56,7 +56,7 @@ impl Scene {
         self.honest += 2;
     }
 
-    /// So many silent or half-silent connections.
+    /// This many silent or half-silent connections.
     fn crowd(&self, count: usize) -> Vec<UnixStream> {
         let connect = |_| {
             let stream = UnixStream::connect(self.house.socket()).unwrap();
@@ -127,7 +127,7 @@ pub fn busy(long: bool) -> Counts {
     ]
 }
 
-/// Clients that send a byte now and then, half of them of the head, half of the body: each is told 408 in the end.
+/// Clients that send a byte now and then, half of them of the head, half of the body: each gets 408 in the end.
 pub fn slow(_: bool) -> Counts {
     let mut scene = Scene::new();
     let whole = Wire::request("", "IpamDriver.RequestAddress", &[b' '; 60_000]);

@@ -1,12 +1,12 @@
 //! TORTURE: the real daemon under load, killed, cut from its disk, starved and flooded; afterwards its books are held
-//! against what its clients were told.
+//! against the answers of its clients.
 //!
 //! `scripts/torture.sh` runs it: `--short` for `make test`, `--long` for `make torture`, a word for the rows that carry
 //! it. Every row counts what it did; a row that did nothing fails. Needs root, for mounts of its own in a mount namespace
 //! of its own; nothing outlives it. Row by row: docs/reliability.md.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is what it is for")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is its purpose")]
 
 mod books;
 mod clocks;
@@ -82,7 +82,7 @@ const ROWS: [Row; 21] = [
     Row { name: "bounded_abandoned_readers", run: readers::run },
 ];
 
-/// Set in the process that already stands in its own mount namespace.
+/// Set in the process that already has its own mount namespace.
 const INSIDE: &str = "TORTURE_INSIDE";
 
 const USAGE: Usage = Usage {

@@ -93,7 +93,7 @@ pub fn run(long: bool) -> Counts {
         threads += u64::from(number(&daemon, "Threads") > THREADS);
         memory += u64::from(number(&daemon, "VmRSS") > MEMORY);
     }
-    // Whoever stays is answered.
+    // A client that stays gets its answer.
     let rows = house.json(&["leases"]).as_array().unwrap().len() as u64;
     assert!(rows >= LEASES as u64, "{rows}");
     let peak = number(&daemon, "VmHWM");

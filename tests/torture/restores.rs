@@ -47,7 +47,7 @@ fn left(seed: u64, answers: u64) -> Left {
     crew.stop();
     let books = house.path("gipam.db");
     let files: Vec<_> = ["", "-wal"].map(|end| (end, fs::read(beside(&books, end)).unwrap())).into();
-    assert!(!files[1].1.is_empty(), "nothing stands in the log alone");
+    assert!(!files[1].1.is_empty(), "nothing is in the WAL alone");
     compare(&books, &journal).assert_clean("before any restore");
     Left { files, held: held(&plan(&books).unwrap()), journal }
 }

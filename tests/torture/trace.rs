@@ -35,7 +35,7 @@ pub fn spawn(house: &House, words: &[&str]) -> Daemon {
     house.adopt(child)
 }
 
-/// A tracer beside a running daemon; it ends with it.
+/// A tracer of a running daemon; it ends with it.
 pub struct Tracer {
     child: Child,
     /// Stays open: what strace says of later threads would end it otherwise (SIGPIPE).

@@ -27,7 +27,7 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// A fresh ext4 in a file in `directory`, mounted beside it.
+    /// A fresh ext4 in a file in `directory`, mounted next to it.
     pub fn ext4(directory: &Path) -> Volume {
         let image = directory.join("disk.img");
         File::create(&image).unwrap().set_len(64 << 20).unwrap();
@@ -87,7 +87,7 @@ impl Volume {
 impl Drop for Volume {
     fn drop(&mut self) {
         if self.mounted {
-            // Lazily: whoever still has a file open there must not keep it.
+            // Lazily: a process that still has a file open there must not keep it.
             let _ = Command::new("umount").arg("--lazy").arg(&self.directory).status();
         }
     }

@@ -36,7 +36,7 @@ fn old_machine(m: &Machine) -> Vec<String> {
     let _ = std::fs::remove_file(&socket);
     m.write("/opt/gipam/.env", "GIPAM_V6=fd66::/56\nGIPAM_V4=10.66.0.0/16\n");
     m.write("/opt/gipam/gipam.service", UNIT);
-    // a program that only waits stands for the old binary
+    // a program that only waits takes the place of the old binary
     m.sh("cp /usr/bin/sleep /opt/gipam/gipam
           sed -i 's|^ExecStart=.*|& infinity|' /opt/gipam/gipam.service
           systemctl enable --now /opt/gipam/gipam.service
@@ -67,7 +67,7 @@ pub fn replaced(m: &mut Machine) {
     m.sh(&page::block(HEADING, 0));
     m.sh("ln -s /opt/gipam/gipam /usr/local/bin/gipam"); // only for this test's own questions
     until("gipam answers", SOON, || m.try_sh("gipam status").ok);
-    assert!(m.path("/opt/gipam/lease.db").exists(), "the books lie beside the lease file");
+    assert!(m.path("/opt/gipam/lease.db").exists(), "the books lie next to the lease file");
     goes_on(m, &ids);
     m.sh("systemctl stop gipam");
     assert!(!m.path(SOCKET).exists());

@@ -1,6 +1,6 @@
 //! docs/install.md, read as an administrator reads it: block after block of commands.
 //!
-//! Promises: what the tests type is what the page says; a block that has gone, or has other words where a test must
+//! Promises: the tests type the page's own words; a block that has gone, or has other words where a test must
 //! change one, is a failure. Comments stay in: they are shell comments.
 
 use crate::machine::Machine;

@@ -59,7 +59,7 @@ pub fn exit_code_2(m: &mut Machine) {
     assert_eq!(m.view("subnets").len(), 1);
 }
 
-/// A hook runs within the service's bounds, from a reload on, and knows nothing of what systemd told gipam.
+/// A hook runs within the service's bounds, from a reload on, and does not get what systemd passed to gipam.
 pub fn hook(m: &mut Machine) {
     page::install(m);
     m.sh("docker network create --ipam-driver gipam before");
@@ -67,7 +67,7 @@ pub fn hook(m: &mut Machine) {
     m.sh(&format!("printf '{hook}' >>{TOML}; systemctl reload gipam"));
     m.sh("docker network create --ipam-driver gipam after");
     let told = "/var/lib/gipam/told";
-    until("the hook is told of the second network", SOON, || {
+    until("the hook gets the second network", SOON, || {
         m.try_sh(&format!("grep -x EVENT=subnet_granted {told} && grep -x EVENT=leased {told}")).ok
     });
     let granted = m.sh(&format!("grep -cx EVENT=subnet_granted {told}"));

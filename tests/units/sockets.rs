@@ -62,7 +62,7 @@ pub fn restarts(m: &mut Machine) {
         done.store(true, Ordering::Relaxed);
         restarting.join().unwrap()
     });
-    assert!(restarted > 3, "{restarted} restarts are no test");
+    assert!(restarted > 3, "{restarted} restarts are too few");
     assert_eq!(inode(m), made);
     assert_eq!(m.show("gipam.socket", "ActiveState"), "active");
     agree(m, 12);

@@ -71,7 +71,7 @@ fn networks_have_the_names_that_the_engine_shows_in_lists_maps_and_searches() {
     };
     fresh(&site, "/api/subnets", |page| named(&page["rows"]) == [true, true]);
     let map = fresh(&site, "/api/map", |map| named(&map["areas"][0]["cells"]) == [true, true]);
-    assert_eq!(map["areas"][0]["cells"][1]["label"], prefix, "beside its prefix");
+    assert_eq!(map["areas"][0]["cells"][1]["label"], prefix, "next to its prefix");
     assert_eq!(site.json(&format!("/api/map?at={prefix}"))["areas"][0]["name"], "front");
     assert_eq!(site.json("/api/subnets?search=EMPTY")["rows"][0]["prefix"], empty);
     assert_eq!(site.json("/api/leases?search=front")["matching"], 2, "those of its gateway and others, too");

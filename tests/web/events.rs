@@ -24,7 +24,7 @@ fn who_follows_is_told_of_a_commit_and_misses_none_between_two_answers() {
     site.daemon.wire().subnet(false);
     let change = waiting.answer().unwrap().text();
     assert_eq!(field(&change, "event"), "change");
-    // What happens before it asks again is told at once.
+    // An event from before it asks again comes at once.
     site.daemon.wire().subnet(true);
     let begun = Instant::now();
     waiting.send(follow(field(&change, "id")).as_bytes()).unwrap();
@@ -32,7 +32,7 @@ fn who_follows_is_told_of_a_commit_and_misses_none_between_two_answers() {
     assert_eq!(field(&change, "event"), "change");
     assert!(begun.elapsed() < Duration::from_secs(10));
     let picture = site.json("/api/subnets");
-    assert_eq!(picture["total"], 2, "what was told of can be seen");
+    assert_eq!(picture["total"], 2, "the event can be seen in the rows");
 }
 
 #[test]

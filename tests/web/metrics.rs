@@ -31,9 +31,9 @@ fn a_scrape_has_every_metric_of_the_table_and_no_other() {
     let mut kinds = BTreeMap::new();
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').unwrap();
-        assert!(kinds.insert(name.to_owned(), kind.to_owned()).is_none(), "{name} stands twice");
+        assert!(kinds.insert(name.to_owned(), kind.to_owned()).is_none(), "duplicate {name}");
     }
-    // Without an Engine nothing is said of it.
+    // Without an Engine there are no metrics of it.
     let absent = ["gipam_engine_up", "gipam_repair_last_look_timestamp_seconds"];
     for metric in TABLE.iter().flat_map(|(_, metrics)| *metrics) {
         let family = metric.family();

@@ -1,4 +1,4 @@
-//! Readers of the books: how many there are at a time, whoever asks and leaves again.
+//! Readers of the books: how many there are at a time, also when their clients leave.
 
 use std::io::Write;
 use std::net::TcpStream;

@@ -22,7 +22,7 @@ fn names(metric: &Metric) -> Vec<String> {
     }
 }
 
-/// Every name of ours in a query, with the labels that stand in braces behind it.
+/// Every name of ours in a query, with the labels in the braces after it.
 fn used(query: &str) -> Vec<(String, Vec<String>)> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let starts = query.match_indices("gipam_").map(|(at, _)| at);

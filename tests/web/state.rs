@@ -1,4 +1,4 @@
-//! What needs a look: hooks, what fills up, and what was changed by hand, as the page is told of them.
+//! What needs a look: hooks, what fills up, and what was changed by hand, as the page gets them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,7 +24,7 @@ impl<'a> Follower<'a> {
         value.unwrap_or_else(|| panic!("{text}")).to_owned()
     }
 
-    /// Follows until the status says so; it is told of every change, and never left to find out by itself.
+    /// Follows until the status says so: every change sends an event.
     fn until(&mut self, what: &str, says: impl Fn(&Value) -> bool) -> Value {
         for _ in 0..100 {
             let status = self.site.json("/api/status");

@@ -25,7 +25,7 @@ fn request(method: &str, body: &Value) -> Vec<u8> {
 fn frozen<T>(daemon: &Daemon, meanwhile: impl FnOnce() -> T) -> T {
     daemon.signal(Signal::STOP);
     let stat = format!("/proc/{}/stat", daemon.child.id());
-    until("the daemon stands still", || {
+    until("the daemon is stopped", || {
         std::fs::read_to_string(&stat).unwrap().rsplit(") ").next().unwrap().starts_with('T').then_some(())
     });
     let outcome = meanwhile();
@@ -102,7 +102,7 @@ fn duty_2_an_idle_stop_is_quick_and_sigint_is_one_too() {
     for signal in [Signal::TERM, Signal::INT] {
         let house = House::new(&POOLS);
         let mut daemon = house.start();
-        // A connection that says nothing holds nobody up.
+        // A silent connection does not hold anybody up.
         let _silent = daemon.wire();
         let mut used = daemon.wire();
         used.subnet(false);
@@ -197,7 +197,7 @@ fn p3_duty_15_a_socket_of_a_dead_process_is_replaced_and_a_live_one_is_not() {
     assert_eq!(code, 1);
     assert!(text.contains("already listening on") && text.contains("d.sock"), "{text}");
     daemon.wire().call("Plugin.Activate", "").ok();
-    // Something that is no socket stays what it is.
+    // Something that is not a socket stays as it is.
     let odd = House::new(&POOLS);
     std::fs::write(odd.socket(), "precious").unwrap();
     let (code, text) = odd.refuse();

@@ -2,7 +2,7 @@
 //!
 //! The fixtures have a line for each call: method, body as dockerd wrote it, ` = ` and what it was answered by the
 //! recorder: for RequestPool its PoolID, for RequestAddress the address, `refused` where the recorder said no by itself
-//! and `skipped` where it was told to: then dockerd went on as after a refusal, and we leave the call out. PoolIDs and
+//! and `skipped` where the recording says so: then dockerd went on as after a refusal, and we leave the call out. PoolIDs and
 //! addresses are mapped to those that gipam gave. `holds ID=N` and `empty` say what must be in the books then; `$` is
 //! what was typed. A section begins with `== NAME`.
 

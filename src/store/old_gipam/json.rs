@@ -1,6 +1,6 @@
 //! JSON as the old program reads it: objects whose keys match in any case, `null` as good as absent.
 //!
-//! A key that stands twice is refused instead of losing one. Every [`Place`] knows its path (`allocated[3].idx`), which the errors name.
+//! A duplicate key is refused instead of losing one. Every [`Place`] knows its path (`allocated[3].idx`), which the errors name.
 
 use super::Error;
 use crate::json::Json;

@@ -13,7 +13,7 @@ use gipam::plan::settings::AddressOrder;
 use super::subnets::{replaced_the_dead, usable};
 use super::{Entry, Expected, Grant, Model};
 
-/// A choice: one of these, and whether a person is told.
+/// A choice: one of these, and whether a warning comes with it.
 struct Choice {
     among: BTreeSet<u128>,
     warns: bool,
@@ -42,7 +42,7 @@ impl Model {
         allowed
     }
 
-    /// The address that a person pinned to who asks, by name, else by MAC.
+    /// The address that a person pinned to the holder, by name, else by MAC.
     fn pinned_to(&self, entry: &Entry, request: &AddressRequest) -> Option<u128> {
         let open = self.open(&entry.state, false);
         let of = |holder: Holder| self.pins_of(entry).find(|(_, pin)| pin.holder == holder);
@@ -236,7 +236,7 @@ impl Model {
         released.or_else(|| self.last_resort(entry))
     }
 
-    /// The newest lease of who asks that is proven dead: its generation and its address.
+    /// The newest lease of the holder that is proven dead: its generation and its address.
     fn own_dead(&self, entry: &Entry, request: &AddressRequest) -> Option<(u64, u128)> {
         let is_own = |record: &Record| match &request.name {
             Some(name) => record.name.as_ref() == Some(name),
@@ -261,7 +261,7 @@ impl Model {
         self.sibling_with(entry, newest.1).is_none().then_some(newest)
     }
 
-    /// The only address that Docker released within the window, for who says nothing that is known.
+    /// The only address that Docker released within the window, for a request without a known name or MAC.
     fn just_released(&self, entry: &Entry, request: &AddressRequest, allowed: &[u128]) -> Option<u128> {
         let made_up = |mac: [u8; 6]| mac[0] & 2 == 2;
         let anonymous = request.name.is_none() && request.mac.is_none_or(made_up);
@@ -316,7 +316,7 @@ impl Model {
     ) -> Result<(), String> {
         let state = &self.subnets[at].state;
         let length = state.prefix.length();
-        // A gateway that leaves containers nothing of the range is told.
+        // A gateway that leaves containers no address of the range is a warning.
         let marks = Marks { gateway: among.first().copied(), ..state.marks.clone() };
         let filled =
             kind == Kind::Gateway && self.open(&SubnetState { marks, ..state.clone() }, false).is_empty();

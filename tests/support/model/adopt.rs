@@ -27,7 +27,7 @@ impl Model {
         (Space::Local, range, &asked.options)
     }
 
-    /// Whether it cannot be held beside this.
+    /// Whether both cannot be held together.
     fn clashes(asked: &Adoption, prefix: Prefix, other: Part<'_>) -> bool {
         let beside = prefix == asked.prefix && apart(Self::part_of(asked), other);
         prefix.overlaps(asked.prefix) && !beside

@@ -1,4 +1,4 @@
-//! A NAIVE PLAN: plain lists, linear search, no index. It predicts every answer of the real one and is told only what
+//! A NAIVE PLAN: plain lists, linear search, no index. It predicts every answer of the real one and learns only what
 //! chance decided (PoolIDs, stable addresses).
 //!
 //! Promises: the rules R9 to R48 written down a second time, as simply as possible. Only for subnets of a
@@ -177,7 +177,7 @@ impl Model {
         changes
     }
 
-    /// Holds an answer against what must come; `changes` says whether anything may change, `warns` whether a person is told.
+    /// Holds an answer against what must come; `changes` says whether anything may change, `warns` whether a warning may come.
     fn expect(&self, seen: &Decision, expected: &Expected, changes: bool, warns: bool) -> Result<(), String> {
         let fits = match (expected, &seen.reply) {
             (Expected::Reply(reply), Ok(seen)) => reply == seen,
@@ -294,7 +294,7 @@ impl Model {
         Ok(())
     }
 
-    /// Only what that very grant changed, and only while it stands as it was granted.
+    /// Only what that very grant changed, and only while it is as it was granted.
     fn undo(&mut self, undo: &Undo, seen: &Decision) -> Result<(), String> {
         let Some(grant) = self.grants.iter().find(|grant| grant.undo == *undo).cloned() else {
             return Err("an undo that was never handed out".to_owned());

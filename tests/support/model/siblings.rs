@@ -10,7 +10,7 @@ use gipam::plan::request::{Space, SubnetRequest};
 
 use super::{Entry, Model};
 
-/// Space, range and options: what says whether two grants of one prefix can stand beside each other.
+/// Space, range and options: what decides whether two grants of one prefix can be held together.
 pub type Part<'a> = (Space, Option<Prefix>, &'a BTreeMap<String, String>);
 
 pub fn part(state: &SubnetState) -> Part<'_> {

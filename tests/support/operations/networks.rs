@@ -25,7 +25,7 @@ pub fn operation() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// The wish of repair that an operation stands for.
+/// The wish of repair that an operation becomes.
 pub fn wish(op: &Op, plan: &Plan) -> Option<Repair> {
     match op {
         Op::AdoptSubnet { pool, range, leases, ago, id, pair } => {
