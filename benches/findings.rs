@@ -165,7 +165,7 @@ impl Findings {
                 300.0,
             ),
             at_most(
-                "pure plan: RequestPool next to up to 10,000 subnets of mixed sizes, worst case",
+                "pure plan: RequestPool with up to 10,000 subnets of mixed sizes, worst case",
                 "≤ 2 µs",
                 format!("{:.2} µs ({:.1} times the best)", pool / 1000.0, self.pure.spread("pool")),
                 pool,

@@ -58,7 +58,7 @@ pub enum Error {
         directory: PathBuf,
     },
     /// Hard links.
-    #[error("{} has {names} names (hard links), and each would have a log of its own: remove the others; \
+    #[error("{} has {names} names (hard links), and each would have its own WAL: remove the others; \
         find them with: find / -xdev -samefile {}", path.display(), path.display())]
     Names {
         /// One of them.
@@ -68,7 +68,7 @@ pub enum Error {
     },
     /// A bind mount of the file.
     #[error(
-        "{0} is mounted as a single file, so its log would be written elsewhere; mount its directory instead"
+        "{0} is mounted as a single file, so its WAL would be written elsewhere; mount its directory instead"
     )]
     Mounted(PathBuf),
     /// Another program than gipam has them open.

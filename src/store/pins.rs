@@ -94,7 +94,7 @@ pub(super) fn pinned(row: &SqlRow<'_>) -> Result<Clear<Change>, rusqlite::Error>
         let holder = match (name, mac_text) {
             (Some(name), None) => Holder::Name(name.into()),
             (None, Some(text)) => Holder::Mac(mac(&text)?),
-            _ => return Err(Unclear(format!("{address} is pinned to nobody, or to two"))),
+            _ => return Err(Unclear(format!("the pin of {address} does not name one holder"))),
         };
         let pin = Pin { holder, since: unsigned(since)? };
         Ok(Change::AddressPinned {

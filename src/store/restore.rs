@@ -116,7 +116,7 @@ fn prepare(copy: &Path, books: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> 
     tell(Step::Syncing);
     prepared.close()?;
     if suffixed(aside, "-wal").metadata().is_ok_and(|log| log.len() > 0) {
-        return Err(Error::Damaged { path: aside.to_owned(), what: "its log cannot be closed".to_owned() });
+        return Err(Error::Damaged { path: aside.to_owned(), what: "its WAL cannot be closed".to_owned() });
     }
     inherit(books, aside)?;
     File::open(aside).and_then(|file| file.sync_all()).map_err(io(aside, "syncing"))?;
@@ -171,7 +171,7 @@ fn check_source(copy: &Path, books: &Path) -> Result<Option<String>, Error> {
     let alone = mode == WITH_LOG && !suffixed(copy, "-wal").exists();
     Ok(alone.then(|| {
         format!(
-            "{} was copied without a log ({}-wal): if gipam ran meanwhile, its last changes are not in it; \
+            "{} was copied without its WAL ({}-wal): if gipam ran meanwhile, its last changes are not in it; \
              gipam backup makes whole copies",
             copy.display(),
             copy.display()
@@ -343,7 +343,7 @@ fn keep(books: &Path) -> Result<Option<PathBuf>, Error> {
             tracing::warn!("{} is kept as {}", log.display(), suffixed(&kept, end).display());
             fs::rename(&log, suffixed(&kept, end))
         };
-        moved.map_err(io(&log, "keeping the log of the books that are replaced"))?;
+        moved.map_err(io(&log, "keeping the WAL of the books that are replaced"))?;
     }
     sync_directory(books)?;
     Ok(there.then_some(kept))

@@ -70,7 +70,7 @@ pub(super) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::
     move |source| match source.sqlite_error_code() {
         // Where SQLite reports a full disk as "disk I/O error".
         _ if source.sqlite_error().is_some_and(|it| NO_ROOM.contains(&it.extended_code)) => {
-            Error::Sqlite { path, doing: "making the index of the log (is the disk full?)", source }
+            Error::Sqlite { path, doing: "making the index of the WAL (is the disk full?)", source }
         }
         Some(ErrorCode::NotADatabase) => Error::Foreign { path, why: "not a database".to_owned() },
         Some(ErrorCode::DatabaseCorrupt) => Error::Damaged { path, what: format!("{doing}: {source}") },

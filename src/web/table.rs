@@ -105,7 +105,7 @@ metrics! {
         BOOKS_BYTES "gipam_books_size" Gauge "bytes" [] "Size of the books without their WAL";
         WAL_BYTES "gipam_books_wal_size" Gauge "bytes" [] "Size of the WAL of the books";
         WAL_HELD "gipam_books_log_held" Gauge "" []
-            "1 while more than 64 MiB of the log are in use because a long-running reader keeps the WAL from being reset, 0 if not";
+            "1 while more than 64 MiB of the WAL are in use because a long-running reader keeps the WAL from being reset, 0 if not";
         COUNTING_SECONDS "gipam_books_counting_duration" Gauge "seconds" []
             "How long the last count of subnets and addresses took; absent while it fails";
         COUNTED "gipam_books_counted" Gauge "" []
