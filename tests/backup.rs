@@ -208,5 +208,5 @@ fn a_file_that_was_copied_by_hand_without_its_log_is_remarked_upon() {
     let (copy, elsewhere) = (trial.file("copy.db"), trial.file("elsewhere.db"));
     fs::copy(&trial.path, &copy).unwrap();
     let note = restore(&copy, &elsewhere, &QUIETLY).unwrap().note.unwrap();
-    assert!(note.contains("without a log") && note.contains("gipam backup"), "{note}");
+    assert!(note.contains("without its WAL") && note.contains("gipam backup"), "{note}");
 }
