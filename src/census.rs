@@ -64,7 +64,7 @@ pub struct Census {
     pub took: Duration,
 }
 
-/// How full a subnet is: the part of what could be given that is not free.
+/// How full a subnet is: the share of its usable addresses that is not free.
 pub fn share(counts: &AddressCounts) -> f64 {
     let taken = counts.leased + counts.cooling;
     // Rounding is welcome here.

@@ -1,8 +1,8 @@
-//! JSON as it is written: the one reader for what must not lose a key.
+//! JSON as it is written: the one reader where no key may be lost.
 //!
 //! Promises: reads what `serde_json` reads, keeps the entries of an object in order, duplicates included, so that
 //! they can be refused ([`Json::once`]): a reader of the first one and a reader of the last one would do different things.
-//! Texts without escapes are borrowed from the bytes. Knows nothing of fields.
+//! Texts without escapes are borrowed from the bytes. Does not know fields.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Texts that others wrote: names from the Engine, fields from the wire, what a hook or a server answered.
 //!
 //! Promises: what passes through here is one line that cannot steer a terminal, forge a line of a log or turn the writing
-//! round, whatever was in it; it has a bounded length. It reads the same otherwise. This is the one place that knows which
+//! round, with any content; it has a bounded length. It reads the same otherwise. This is the one place that knows which
 //! characters those are, and the one that puts a noun behind a number. Knows no field and no message.
 
 use std::borrow::Cow;
@@ -86,7 +86,7 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.split('\n').map(line).collect::<Vec<_>>().join("\n"))
 }
 
-/// JSON that reads the same and has none of these characters as they are: outside of its texts there are none.
+/// JSON with the same meaning in which these characters are escaped: they occur only in its texts.
 pub fn json(text: &str) -> Cow<'_, str> {
     if !text.contains(|letter| letter != '\n' && is_unsafe(letter)) {
         return Cow::Borrowed(text);

@@ -17,7 +17,10 @@ const FILES: [(&str, &str); 6] = [
     ("/etc/gipam/gipam.env", "variables for the unit, such as GIPAM_V4; each is an option as well"),
     ("/var/lib/gipam/gipam.db", "the books"),
     ("/run/docker/plugins/gipam.sock", "where Docker finds the driver"),
-    ("/etc/docker/plugins/gipam.spec, gipam.json", "the same for TCP, with or without TLS"),
+    (
+        "/etc/docker/plugins/gipam.spec, gipam.json",
+        "the file that announces a TCP address, with or without TLS",
+    ),
     ("/run/gipam/admin.sock", "where the commands ask"),
 ];
 const EXIT: [(&str, &str); 7] = [

@@ -313,7 +313,7 @@ pub struct ReservedRow {
     pub origin: String,
     /// The pools that it touches.
     pub pools: Vec<String>,
-    /// Addresses in it that are leased all the same.
+    /// Addresses in it that are leased anyway.
     pub leases: Count,
 }
 

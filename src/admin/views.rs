@@ -211,7 +211,7 @@ impl View {
         self.history_of(of.as_deref(), limit, since)
     }
 
-    /// The latest lines since that time, of everything or of what is named.
+    /// The latest lines since that time, of everything or of one thing.
     pub(super) fn history_of(
         &self,
         of: Option<&str>,

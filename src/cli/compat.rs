@@ -1,6 +1,6 @@
 //! The old gipam's spelling: one dash or two, `-x V` or `-x=V`.
 //!
-//! Promises: every long option may be written with one dash; a value is never touched, whatever it looks like;
+//! Promises: every long option may be written with one dash; a value is never touched;
 //! behind `--` nothing is; unknown options are passed on as long options. Everything else is clap's.
 
 use std::ffi::OsString;

@@ -62,7 +62,7 @@ impl Feed {
         }
     }
 
-    /// The first status; if there is none, there is nothing to watch.
+    /// The first status; without one, there is nothing to watch.
     pub(super) fn first(&mut self) -> Result<Status, Error> {
         self.status()
     }

@@ -1,4 +1,4 @@
-//! `gipam import`: of lease files of the old gipam, of tables, and of what `docker network inspect` prints.
+//! `gipam import`: lease files of the old gipam, tables, and the output of `docker network inspect`.
 //!
 //! Promises: the content decides what a file is; of a table and of networks it is only said what would be done, unless
 //! `--apply` is there. What is allowed is the daemon's decision.

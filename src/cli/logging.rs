@@ -1,7 +1,7 @@
 //! Where log lines go and what they look like: standard error, one line each.
 //!
 //! Promises: with time and level on a terminal, with `<N>` in front (sd-daemon's levels) where systemd reads, with the
-//! level in front on any other pipe; colour on a terminal only; an event is one line of bounded length, whatever is in it. Does not decide what is logged.
+//! level in front on any other pipe; colour on a terminal only; an event is one line of bounded length with any content. Does not decide what is logged.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -119,7 +119,7 @@ where
         }
         let mut said = String::new();
         context.format_fields(Writer::new(&mut said), event)?;
-        // One line, whatever it contains; it cannot imitate another line.
+        // One line with any content; it cannot imitate another line.
         writeln!(writer, "{}", text::cut(&said, LONGEST))
     }
 }

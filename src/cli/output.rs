@@ -48,7 +48,7 @@ impl Asking {
         if occupied { Shown::nothing() } else { self.shown }.work(what)
     }
 
-    /// A view: from the daemon, or from the books if there is none.
+    /// A view: from the daemon, or from the books without one.
     pub(super) fn view(&self, path: &str) -> Result<Vec<u8>, Error> {
         let (answer, from_books) = self.looked(path, &self.work(task(path)))?;
         if let Some(said) = from_books {
@@ -96,7 +96,7 @@ impl Asking {
             .map_err(|error| Error::Admin(error.into()))
     }
 
-    /// An import: by the daemon, or into the books if there is none.
+    /// An import: by the daemon, or into the books without one.
     pub(super) fn import(&self, name: &str, content: &str, replace: bool) -> Result<Vec<u8>, Error> {
         let body = serde_json::json!({"name": name, "content": content, "replace": replace});
         let progress = self.work(task("/v1/import"));
@@ -115,7 +115,7 @@ impl Asking {
         Ok(answer)
     }
 
-    /// A copy of the books: of the daemon's, or, if there is none, of those that are meant.
+    /// A copy of the books: of the daemon's, or of the named ones without a daemon.
     pub(super) fn backup(&self, copy: &Path) -> Result<Vec<u8>, Error> {
         let status: Status = read("/v1/status", &self.view("/v1/status")?)?;
         let progress = self.work("opening the books");

@@ -1,6 +1,6 @@
 //! Lines of a screen: text with colours, bars, times and sizes as people read them.
 //!
-//! Promises: a line is never wider than asked for, whatever names are in it, and reads the same without colour; what
+//! Promises: a line is never wider than asked for, with any names in it, and reads the same without colour; what
 //! comes from elsewhere cannot steer the terminal. Does not know what the lines say.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -22,7 +22,7 @@ pub(super) enum Ink {
 pub(super) struct Line(Vec<(Ink, String)>);
 
 impl Line {
-    /// Plain text of ours, which is trusted; for the rest see [`Line::quote`].
+    /// Our own plain text, which is trusted; for the rest see [`Line::quote`].
     pub(super) fn of(text: impl Into<String>) -> Self {
         Self::default().and(Ink::Plain, text)
     }
@@ -45,7 +45,7 @@ impl Line {
         let mut drawn = String::new();
         for (ink, text) in &self.0 {
             let part: String = fitting(text.chars(), room).collect();
-            // What no longer fits ends the line, whatever narrow text follows.
+            // The first text that does not fit ends the line, even if a narrow one follows.
             room = if part.len() < text.len() { 0 } else { room - part.width() };
             match (*ink, colour) {
                 (Ink::Plain, _) | (_, false) => drawn.push_str(&part),

@@ -186,7 +186,7 @@ impl<'a> Picture<'a> {
         let mut others = 0u128;
         for (first, last, sign) in &self.segments {
             let size = last - first;
-            // A subnet counts as one, whatever its size; a reservation by how many it keeps away.
+            // A subnet of any size counts as one; a reservation by how many it keeps away.
             let whole = self.map.of == "pool" && ["used", "cooling"].contains(&SIGNS[*sign].0);
             counts[*sign] += if whole { 1 } else { size / unit + 1 };
             others = others.saturating_add(size).saturating_add(1);

@@ -1,6 +1,6 @@
 //! Tables for people: aligned columns, no lines, no colour, readable on a pipe.
 //!
-//! Promises: a cell can neither break the table nor steer the terminal, whatever name a container has; an absent value
+//! Promises: a cell can neither break the table nor steer the terminal, with any name of a container; an absent value
 //! is a dash. A pipe gets every column; a terminal of less than 120 columns gets fewer columns and the age instead of the
 //! time, and long texts are wrapped inside their column. Does not know what the rows mean.
 

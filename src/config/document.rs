@@ -103,10 +103,10 @@ fn unquoted(message: &str) -> String {
     }
 }
 
-/// A configuration file that was read, or an empty one where there is none.
+/// A configuration file that was read, or an empty one.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    /// Its path; `None` if there is none.
+    /// Its path, if there is a file.
     pub(super) path: Option<PathBuf>,
     text: String,
     lines: locate::Lines,

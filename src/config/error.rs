@@ -65,7 +65,7 @@ pub enum Problem {
     /// The value itself.
     #[error("{0}")]
     Value(String),
-    /// What stands in a file that it names, or that there is none.
+    /// The content of a file that it names, or that the file is missing.
     #[error("{0}")]
     File(String),
 }

@@ -67,7 +67,7 @@ pub(super) fn default_of(keys: &[Key], name: &str) -> &'static str {
     keys.iter().find(|key| key.name == name).and_then(Key::value).unwrap_or_default()
 }
 
-/// Whether a change of what `gipam config show` calls this is followed at the next start only.
+/// Whether a change of this setting, as `gipam config show` calls it, waits for the next start.
 pub fn waits(shown: &str) -> bool {
     let top = shown.split('.').next();
     TOP.iter().any(|key| Some(key.name) == top && key.follows == Follows::Start)

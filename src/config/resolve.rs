@@ -156,7 +156,7 @@ impl<'a> Resolver<'a> {
         self.file_text(field, value::duration, |millis| value::duration_text(*millis))
     }
 
-    /// A path that only the file can set; what is empty is none.
+    /// A path that only the file can set; an empty one counts as absent.
     fn file_path(&mut self, field: Field<String>) -> Result<Option<PathBuf>, Error> {
         let from = self.document.path.clone().unwrap_or_default();
         let read = |text: &str| {

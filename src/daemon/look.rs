@@ -78,7 +78,7 @@ impl Survey {
         }
     }
 
-    /// One look for all of them: whatever was so when they came is in it.
+    /// One look for all of them: it has everything from before they came.
     fn answer(&mut self, mut waiting: Vec<Ask>) {
         if let Some(bases) = waiting.iter_mut().rev().find_map(|asked| asked.bases.take())
             && self.bases != bases

@@ -16,7 +16,7 @@ use crate::server::Peer;
 
 /// Callers from elsewhere, or in a boot whose id cannot be read: whether they have ended cannot be seen from here.
 const ELSEWHERE: &str = "elsewhere";
-/// Each container has one process of this name, whatever the runtime; 15 bytes, as the kernel cuts names.
+/// Each container has one process of this name under every runtime; 15 bytes, as the kernel cuts names.
 const SHIM: &str = "containerd-shim";
 
 /// Whether any container runs on this machine, provided that the calling process is visible in `/proc`.
@@ -177,7 +177,7 @@ fn has_gone(boot: &str, name: &str) -> bool {
     }
 }
 
-/// The process that a name ends in, whatever the boot.
+/// The process that a name ends in, of any boot.
 fn process(name: &str) -> Option<(i32, u64)> {
     let (rest, started) = name.rsplit_once('/')?;
     let (_, pid) = rest.rsplit_once('/')?;

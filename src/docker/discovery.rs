@@ -3,7 +3,7 @@
 //! `/run/docker/plugins/NAME.sock` is the socket itself, which the listener makes; it wins over all others.
 //! `/etc/docker/plugins/NAME.spec` holds `tcp://HOST:PORT`; `NAME.json` next to it holds an `https://` address and
 //! the TLS files, in the Engine's own form. The Engine speaks TLS only to `https://`: with `tcp://` it would speak
-//! plain HTTP to whatever else the file says.
+//! plain HTTP to any other address in the file.
 //!
 //! Promises that a file is whole or not there (written aside, then renamed); that leftovers of the other kinds,
 //! with nobody behind them, go, because they would win over ours or mislead people; that another program's live

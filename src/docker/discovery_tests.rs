@@ -219,7 +219,7 @@ fn a_spec_that_points_at_ourselves_is_ours() {
     let spec = at.leave(at.places.spec(&at.name), &format!("tcp://127.0.0.1:{}", address.port()));
     // Killed and started again in the same way: it is simply written again.
     assert_eq!(text(&at.tcp(&address.to_string()).unwrap()), format!("tcp://127.0.0.1:{}\n", address.port()));
-    // The port now serves another name of ours, and this one has a socket.
+    // The port now serves another of our names, and this one has a socket.
     at.announce(Served::Socket(at.places.socket(&at.name)), &[address]).unwrap().withdraw().unwrap();
     assert!(!spec.exists());
 }

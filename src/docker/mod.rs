@@ -232,7 +232,7 @@ impl Driver {
         }
     }
 
-    /// Refuses what was not decided on. `remembered` says why in words of ours alone: the answer may quote the caller.
+    /// Refuses a request that was not decided. `remembered` says why in our own words: the answer may quote the caller.
     fn turned_away(&self, method: &str, status: u16, remembered: &str, text: &str) -> Response {
         self.counters.ended(method, Some(ErrorKind::Invalid));
         self.counters.remember(clock::now(), &self.name, &text::cut(method, LONGEST_METHOD), remembered);

@@ -28,7 +28,7 @@ struct Count {
     group: Option<Group>,
     /// How many came in a row before the next one.
     before: u32,
-    /// Requests that have no answer yet.
+    /// Requests that wait for their answer.
     open: u32,
     answered: Option<Instant>,
 }

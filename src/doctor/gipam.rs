@@ -46,7 +46,7 @@ pub(super) fn books(report: &mut Report, config: &Config) -> Vec<PoolSettings> {
     pools
 }
 
-/// Reads the books whole; answers the pools in them, or these where there are none.
+/// Reads the whole books; answers their pools, or these if the books have none.
 fn whole(report: &mut Report, path: &Path, configured: Vec<PoolSettings>) -> Vec<PoolSettings> {
     let plan = Reader::open(path).and_then(|reader| {
         let mut plan = Plan::new(reader.settings()?);

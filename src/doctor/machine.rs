@@ -24,7 +24,7 @@ fn bases(pools: &[PoolSettings]) -> impl Iterator<Item = (&PoolSettings, Prefix)
     })
 }
 
-/// What of the pools this machine uses itself.
+/// The parts of the pools that this machine uses itself.
 pub(super) fn routes(report: &mut Report, pools: &[PoolSettings]) {
     let survey = host::survey();
     for error in &survey.errors {

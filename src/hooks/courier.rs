@@ -22,7 +22,7 @@ use crate::text;
 
 /// Rows that are read at a time.
 const ROWS: usize = 256;
-/// After this many rows that the hook does not want, the cursor moves all the same, so that pruning them is not a gap.
+/// After this many rows that the hook does not want, the cursor moves anyway, so that pruning them is not a gap.
 const SKIPPED: u64 = 256;
 /// What happens together is read together.
 const TOGETHER: Duration = Duration::from_millis(20);

@@ -144,7 +144,7 @@ pub(super) fn read(books: &Path, after: u64, most: usize, now: Millis) -> Result
     let reader = Reader::open(books)?;
     let entries = reader.entries_after(after, most)?;
     let mut page = Page { events: Vec::new(), upto: after, more: entries.len() == most };
-    // Numbers have no holes: what is missing before the first row that is there was pruned.
+    // Numbers have no gaps: rows missing before the first one were pruned.
     let begins = match entries.first() {
         Some(first) => first.number,
         None => reader.log_ends()?.1 + 1,

@@ -6,7 +6,7 @@
 //!                                             └──┴ after a delivery: the cursor, through the ledger
 //! ```
 //!
-//! Promises: every event of the history is delivered at least once, in order, to each hook that wants it, whatever crashes
+//! Promises: every event of the history is delivered at least once, in order, to each hook that wants it, over all crashes
 //! when, except one that the hook permanently rejects, which is logged and counted; what was pruned before delivery is reported as a gap, never
 //! left out silently. All of it runs on a thread of its own:
 //! no request waits for a hook. While nothing is undelivered, nothing wakes up.
@@ -24,7 +24,7 @@ mod webhook;
 enum Failure {
     /// It may succeed later.
     Later(String),
-    /// This event will never be taken, whatever happens.
+    /// This event will never be taken.
     Never(String),
 }
 

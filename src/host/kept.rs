@@ -1,4 +1,4 @@
-//! What of this machine's addresses and routes is of interest, kept as the kernel tells of it.
+//! The addresses and routes of this machine that are of interest, kept up to date by the kernel's notices.
 //!
 //! Promises: never less than what the kernel has. What came is kept until the kernel reports exactly that gone. The kernel does not report
 //! the IPv4 routes of an interface that goes down, so those that lead only there go with it. Where one of

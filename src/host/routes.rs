@@ -224,7 +224,7 @@ impl Route {
     }
 }
 
-/// What of a route's attributes is of interest.
+/// The attributes of a route that are of interest.
 struct Found {
     destination: Option<IpAddr>,
     table: u32,

@@ -138,7 +138,7 @@ impl Watch {
         }
     }
 
-    /// One datagram into the buffer; else that there is none, or that some were lost.
+    /// One datagram into the buffer; or the news that there is none, or that some were lost.
     fn receive(&mut self) -> Result<Option<Read>, Error> {
         self.buffer.clear();
         match self.notices.recv(&mut self.buffer, 0) {

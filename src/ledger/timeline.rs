@@ -70,7 +70,7 @@ impl Timeline {
         self.moment.steady.saturating_add_signed(self.frame.offset)
     }
 
-    /// What the books record of the clock; `None` where the boot has no name.
+    /// What the books record of the clock; `None` where the boot is not named.
     pub(super) fn note(&self) -> String {
         format!("{} {}", self.clock.boot().unwrap_or("-"), self.frame.offset)
     }
@@ -87,7 +87,7 @@ impl Timeline {
     /// How the stamps have to move, if the time of day stepped.
     pub(super) fn stepped(&self) -> Option<Shift> {
         let by = self.moment.offset().saturating_sub(self.frame.offset);
-        // A time before 1970 is none.
+        // A time before 1970 is not valid.
         let told = self.moment.wall > 0 && by.unsigned_abs() >= STEP;
         let due = told && self.moment.steady >= self.not_before;
         due.then_some(Shift { by, now: self.moment.wall })

@@ -184,7 +184,7 @@ impl Writer {
         message
     }
 
-    /// A part of what the books have to tidy, if it is quiet.
+    /// Tidies a part of the books, if it is quiet.
     fn tidy(&mut self, batch: &mut Batch) {
         if self.quiet && batch.failed.is_none() && self.books.is_untidy() {
             batch.failed = self.books.tidy(&self.plan).err();
@@ -266,7 +266,7 @@ impl Writer {
     fn context(&self, request: &Request) -> Context {
         let mut random = [0; 8];
         if matches!(request, Request::Subnet(_)) {
-            // Should the kernel have no randomness, the plan still makes the id unique among those held.
+            // If the kernel fails to give randomness, the plan still makes the id unique among those held.
             let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
         }
         Context { now: self.plan.now(), random: u64::from_ne_bytes(random) }

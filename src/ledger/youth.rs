@@ -1,6 +1,6 @@
 //! Which grants are young: how far generations had come, and when, by a clock that never steps.
 //!
-//! Promises: what is called settled was granted at least a minute ago, whatever the time of day does and did, over
+//! Promises: what is called settled was granted at least a minute ago, however the time of day steps, over
 //! restarts too: what an earlier process granted counts from the first time that this one asked. Keeps one moment a second,
 //! for a minute. Reads no clock.
 

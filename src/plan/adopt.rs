@@ -26,7 +26,7 @@ fn unlearned_id(space: Space, prefix: Prefix, range: Option<Prefix>) -> String {
     format!("{space}/{prefix}#?{range}")
 }
 
-/// Whether a PoolID of ours ends like this: 64 bits in hex.
+/// Whether our own PoolIDs end like this: 64 bits in hex.
 fn is_random(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -39,7 +39,7 @@ pub(super) fn named_in_id(space: Space, prefix: Prefix, range: Option<Prefix>) -
     }
 }
 
-/// What a PoolID of ours names in space local, if it is one. Those of earlier versions never name a range.
+/// The prefix and range that our own PoolID names in space local. Those of earlier versions never name a range.
 fn named_by(id: &str) -> Option<(Prefix, Option<Prefix>)> {
     let (named, _) = id.rsplit_once('#').filter(|(_, random)| is_random(random))?;
     let rest = named.strip_prefix(Space::Local.name())?.strip_prefix('/')?;

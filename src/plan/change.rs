@@ -202,7 +202,7 @@ pub enum Change {
         /// Why.
         why: Why,
     },
-    /// The Engine showed a network of ours whose subnet the books lacked.
+    /// The Engine showed one of gipam's networks whose subnet the books lacked.
     SubnetAdopted {
         /// As it is held from now on.
         state: Box<SubnetState>,

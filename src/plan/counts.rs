@@ -10,7 +10,7 @@ use super::subnet::{Subnet, never_given, reserved_inside, usable};
 /// Addresses of one subnet; they add up to its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddressCounts {
-    /// Network, broadcast, all-zero host part, unless leased all the same.
+    /// Network, broadcast, all-zero host part, unless leased anyway.
     pub never_given: u128,
     /// Reserved and not leased.
     pub reserved: u128,
@@ -110,7 +110,7 @@ impl Plan {
         counts
     }
 
-    /// How many subnets of a size have no usable address that is not reserved.
+    /// How many subnets of a size consist of reserved addresses only.
     fn reserved_subnets(&self, block: Prefix, size: u8) -> u128 {
         let mut count = 0u128;
         let unit = Prefix::new(block.family(), block.first(), size);

@@ -135,13 +135,13 @@ impl<'a> Sight<'a> {
         held().find(is_it).or_else(|| held().next().filter(|_| !copied))
     }
 
-    /// The networks of ours on this host with exactly this prefix.
+    /// gipam's networks on this host with exactly this prefix.
     fn local_ones(&self, prefix: Prefix) -> impl Iterator<Item = (&'a Network, Adoption)> {
         let ours = self.networks(prefix).iter().filter(|network| network.is_local() && self.is_ours(network));
         ours.filter_map(move |network| Some((*network, Adoption::of(network, network.subnet(prefix)?))))
     }
 
-    /// Whether the lists of exactly this prefix are complete, for every grant that holds it, and of networks of ours on this
+    /// Whether the lists of exactly this prefix are complete, for every grant that holds it, and of gipam's networks on this
     /// host: then an endpoint that they lack does not exist.
     pub fn lists_all(&self, prefix: Prefix) -> bool {
         let networks = self.networks(prefix);

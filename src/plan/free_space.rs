@@ -1,6 +1,6 @@
 //! Which parts of one pool's base are free: best fit, splitting and coalescing (a buddy system over prefixes).
 //!
-//! Promises: O(length) map operations a call, whatever the number of subnets; free blocks are maximal, so space
+//! Promises: O(length) map operations a call, however many subnets there are; free blocks are maximal, so space
 //! that was whole once does not stay fragmented. Does not know times, spaces or names: the caller says what is occupied.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -155,7 +155,7 @@ impl FreeSpace {
     }
 
     /// The best place for a subnet of this length: in the smallest block that has one, the lowest in it. `skip`
-    /// returns the last address of what blocks a candidate, and what it blocks is stepped over at once, be it many blocks.
+    /// returns the last address that blocks a candidate; all that it blocks is skipped at once.
     pub fn best_fit(&self, length: u8, skip: impl Fn(Prefix) -> Option<u128>) -> Option<Prefix> {
         let of_length = |(&block_length, blocks): (&u8, &BTreeSet<u128>)| {
             let mut from = 0;
@@ -196,7 +196,7 @@ impl FreeSpace {
     }
 }
 
-/// The lowest candidate of this length in a block; else the last number of what blocks the last one.
+/// The lowest candidate of this length in a block; else the last address that blocks the last one.
 fn fit(block: Prefix, length: u8, skip: impl Fn(Prefix) -> Option<u128>) -> Result<Prefix, u128> {
     let mut candidate = Prefix::new(block.family(), block.first(), length);
     loop {

@@ -1,7 +1,7 @@
 //! What the host uses, as a choice of a subnet needs it: sorted, and merged for each base of a pool.
 //!
 //! Promises: what overlaps a prefix is found in O(log n); what blocks a base is merged once, and adding or removing a
-//! prefix changes only what it touches; a clone is cheap. One that was limited to bases says so: it holds nothing of others.
+//! prefix changes only what it touches; a clone is cheap. One that was limited to bases says so: it does not hold others.
 //! Does not look at the host.
 
 use std::borrow::Cow;
@@ -69,7 +69,7 @@ impl HostUse {
         here.push(used);
     }
 
-    /// One of what is equal to this has gone.
+    /// One entry equal to this has gone.
     pub fn remove(&mut self, used: &InUse) {
         let prefix = used.prefix;
         if !self.0.entries.get(&prefix).is_some_and(|here| here.contains(used)) {

@@ -1,4 +1,4 @@
-//! The address space as a picture: what of a pool or of a subnet is not simply free, from first to last.
+//! The address space as a map: the parts of a pool or of a subnet that are not simply free, from first to last.
 //!
 //! Promises: segments come in order, never overlap, and neighbours of one state are one segment; what is not in a
 //! segment is free. As many segments as there is something to show, however wide the prefix. For views only.

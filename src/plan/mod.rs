@@ -86,7 +86,7 @@ pub struct Plan {
     held: [PrefixIndex; 2],
     /// Held or cooling, of both spaces: where dynamic choice must not look.
     occupied: PrefixIndex,
-    /// The pools by name and base, and what of them is free.
+    /// The pools by name and base, and their free parts.
     spaces: PoolSpaces,
     /// (cool until, serial) of released subnets that still cool.
     cooling: BTreeSet<(Millis, Serial)>,

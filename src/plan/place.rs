@@ -1,7 +1,7 @@
 //! One pool to look in, for one length, and what the host uses of it.
 //!
 //! Promises: a route over the whole pool does not count (that is how pools are routed), but for an IPv4 on-link one:
-//! dockerd refuses whatever overlaps it (P12). Does not choose.
+//! dockerd refuses everything that overlaps it (P12). Does not choose.
 
 use std::borrow::Cow;
 
@@ -25,7 +25,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Why no subnet can come from here, whatever is free.
+    /// Why no subnet can come from here, even if parts are free.
     pub(super) fn hopeless(&self) -> Option<String> {
         let Self { pool, base, length, blocked, .. } = self;
         if pool.closed {
@@ -78,7 +78,7 @@ impl<'a> Blocked<'a> {
         self.host.inside(part).filter(move |used| used.prefix != base)
     }
 
-    /// The last number of what blocks this candidate: something in use that overlaps it, or reservations over all of
+    /// The last address that blocks this candidate: something in use that overlaps it, or reservations over all of
     /// its usable addresses.
     pub(super) fn by(&self, candidate: Prefix) -> Option<u128> {
         let (first, last) = usable(candidate);

@@ -1,6 +1,6 @@
-//! The pools by name and by base, what of each is free, and which of them have room: one look, however many pools there are.
+//! The pools by name and by base, the free parts of each, and which of them have room: one look, however many pools there are.
 //!
-//! Two kinds of room: *free* is what nobody occupies, *reclaimable* what nobody holds: only cooling subnets are there.
+//! Two kinds of room: *free* is not occupied, *reclaimable* is not held: only cooling subnets are there.
 //! Promises: all of it is a function of the settings and of held and cooling subnets; a change costs O(log n) and touches the pools that it
 //! overlaps. Knows no times and does not choose.
 
@@ -84,7 +84,7 @@ pub(super) struct PoolSpaces {
     spaces: BTreeMap<Prefix, PoolSpace>,
     /// By family: how many bases there are.
     counts: [usize; 2],
-    /// By family: of what is free, and of what is reclaimable.
+    /// By family: of free space, and of reclaimable space.
     free: [Room; 2],
     reclaimable: [Room; 2],
 }
@@ -202,7 +202,7 @@ fn vacate(space: &mut FreeSpace, prefix: Prefix, alone: bool, others: &impl Stan
     if alone { space.vacate_whole(prefix) } else { space.vacate(prefix, others) }
 }
 
-/// A closed pool has no room for anybody.
+/// A closed pool does not have room.
 fn note(room: &mut Room, space: &PoolSpace, before: Option<u8>, after: Option<u8>) {
     if !space.closed {
         room.note(space.pool, space.size, before, after);

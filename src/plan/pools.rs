@@ -93,7 +93,7 @@ impl Plan {
         held
     }
 
-    /// The settings without the closed pools of which no subnet is held any more; `None` if there are none.
+    /// The settings without closed pools whose last subnet has gone; `None` if nothing changes.
     pub fn without_empty_pools(&self, settings: &Settings) -> Option<Settings> {
         if !settings.pools.iter().any(|pool| pool.closed) {
             return None;

@@ -47,7 +47,7 @@ impl Dead {
     }
 }
 
-/// How certainly nothing of a caller is left.
+/// How certain it is that a caller and its containers are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gone {
     /// Its process has ended; containers of it may live on (`live-restore`).
@@ -61,7 +61,7 @@ pub enum Gone {
 pub enum Repair {
     /// Frees a lease or a subnet that is proven dead.
     Free {
-        /// The proof, which says of what.
+        /// The proof, which names what is dead.
         death: Death,
         /// A subnet: only while its PoolID is unknown.
         unnamed: bool,

@@ -69,7 +69,7 @@ pub enum InUseKind {
     InterfaceAddress,
     /// A nameserver of resolv.conf.
     Nameserver,
-    /// An IPv4 route of scope link in the main table: dockerd refuses whatever overlaps it.
+    /// An IPv4 route of scope link in the main table: dockerd refuses everything that overlaps it.
     OnLinkV4Route,
     /// Any other unicast route.
     Route,
@@ -134,7 +134,7 @@ pub struct AddressRequest {
     pub name: Option<SmolStr>,
     /// `com.docker.network.endpoint.macaddress`.
     pub mac: Option<Mac>,
-    /// `com.docker.network.ipam.serial=true`: next-fit, whatever the pool's order.
+    /// `com.docker.network.ipam.serial=true`: next-fit instead of the pool's order.
     pub serial: bool,
     /// What is proven dead and may be replaced: by an explicit request, or by its own holder.
     pub dead: Arc<Dead>,

@@ -17,7 +17,7 @@ use super::request::Mac;
 pub struct EngineIdentity {
     /// Its `ID`.
     pub id: Box<str>,
-    /// Its `DockerRootDir`: another data root has other networks, whatever the id.
+    /// Its `DockerRootDir`: another data root has other networks, even with the same id.
     pub root: Box<str>,
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Promises: *unique* over all of them: an address that one has leased is not given by any other, dynamically or by number. One exception:
 //! a gateway by number may be the gateway of several, since they share a router. Each keeps its own leases, memory and PoolID, so
-//! that releasing one frees nothing of another. Copies made with `overlap=true` are not siblings: they are separate on purpose.
+//! that releasing one does not free anything of another. Copies made with `overlap=true` are not siblings: they are separate on purpose.
 
 use std::collections::BTreeMap;
 

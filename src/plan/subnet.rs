@@ -139,7 +139,7 @@ fn kept(pins: Pins) -> Option<Box<Pins>> {
 }
 
 /// The gateway that was asked for, else the first usable address that is not reserved: of the range, as Docker's own driver
-/// has it (P31), or of the whole subnet where there is none in the range.
+/// has it (P31), or of the whole subnet if the range has none.
 fn slot(state: &SubnetState, reserved: &Intervals) -> u128 {
     let (first, last) = usable(state.prefix);
     let within = |range: Prefix| reserved.first_absent(first.max(range.first()), last.min(range.last()));

@@ -1,4 +1,4 @@
-//! What a person writes: prefixes, ranges and addresses, and what of them can never serve a container.
+//! What a person writes: prefixes, ranges and addresses, and which of them can never serve a container.
 //!
 //! Promises: pure; nothing is silently trimmed, masked or reordered; a refusal says what is wrong with the text (its
 //! length, its order, its families), not only that something is. Wire requests are read elsewhere, more tolerantly.
@@ -173,7 +173,7 @@ const NEVER: [(&str, &str); 8] = [
     ("ff00::/8", "multicast"),
 ];
 
-/// What of this base no container can have: the prefix, and what it is.
+/// The part of this base that no container can have, and why.
 pub fn never_serves(base: Prefix) -> Option<(Prefix, &'static str)> {
     let known = NEVER.iter().filter_map(|(text, what)| Some((Prefix::parse(text)?, *what)));
     known.into_iter().find(|(never, _)| never.overlaps(base))

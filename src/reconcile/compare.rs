@@ -66,9 +66,9 @@ pub(super) struct Look {
     nobody: bool,
     /// Live leases of callers that have ended: these do not count as dead.
     pub(super) alive_all_the_same: BTreeSet<(Serial, u128, u64)>,
-    /// Networks of ours whose subnet the books do not hold.
+    /// gipam's networks whose subnet the books do not hold.
     pub(super) unknown_networks: Vec<Unknown>,
-    /// Subnets of all networks that the books do not hold, whatever their IPAM driver.
+    /// Subnets of all networks that the books do not hold, of any IPAM driver.
     pub(super) strangers: Strangers,
     /// Adopted subnets whose PoolID is not known yet: it was this Engine that had them.
     pub(super) unnamed: BTreeSet<Key>,

@@ -51,7 +51,7 @@ impl Events {
         Self { engine, happens, stream: None, early: 0, not_before: Instant::now() }
     }
 
-    /// A look has succeeded: opens a stream if there is none. The time of the look to open it with, if it is too early now.
+    /// A look has succeeded: opens a stream if needed. The time of the look to open it with, if it is too early now.
     pub(super) fn open(&mut self) -> Option<Instant> {
         if self.stream.is_some() {
             return None;

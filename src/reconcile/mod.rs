@@ -83,7 +83,7 @@ pub struct Finding {
 pub struct Command {
     /// What.
     pub wish: Wish,
-    /// Where the findings go, or why there are none.
+    /// Where the findings go, or why repair found none.
     pub answer: oneshot::Sender<Result<Vec<Finding>, Refusal>>,
 }
 

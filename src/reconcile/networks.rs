@@ -1,4 +1,4 @@
-//! Networks of ours whose subnet the books do not hold: lost books, or books from an old backup.
+//! gipam's networks whose subnet the books do not hold: lost books, or books from an old backup.
 //!
 //! Promises: pure. Says what lives in each, and why one cannot be adopted: its prefix shown twice, or in the way of
 //! what is held. Adopts nothing.

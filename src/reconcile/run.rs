@@ -33,7 +33,7 @@ use crate::plan::shown::Lists;
 use crate::store::Reader;
 use crate::store::names::Networks;
 
-/// A look an hour, whatever happens.
+/// A look an hour, in any case.
 const SELDOM: Duration = Duration::from_secs(3_600);
 /// Looks take at most this fraction of the time, however much happens.
 const DUTY: u32 = 20;

@@ -43,7 +43,7 @@ pub(super) struct Suspects {
     seen: BTreeMap<Key, Seen>,
     /// Subnets that no other Engine can own.
     ours: BTreeSet<Key>,
-    /// When the youngest of what looked dead is old enough for a view that counts, by the steady clock.
+    /// When the youngest suspect is old enough for a view that counts, by the steady clock.
     ripe: Option<Millis>,
 }
 

@@ -30,7 +30,7 @@ const SHARE: usize = 4;
 /// Time between two tries when the system lacks a descriptor or memory for a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Empty while running; at shutdown, the deadline for what is in flight.
+/// Empty while running; at shutdown, the deadline for requests in flight.
 pub(super) type Stop = watch::Receiver<Option<Instant>>;
 
 type Serving = Pin<Box<dyn Future<Output = Drained> + Send>>;
@@ -65,7 +65,7 @@ impl Server {
 
     /// Serves all listeners until `shutdown` is ready, and then for `deadline` at most until what is in flight is
     /// finished: no connection is accepted any more, answers say `Connection: close`, idle connections are
-    /// closed, socket files are removed. Runs on the current runtime, of whatever kind, which must have time
+    /// closed, socket files are removed. Runs on the current runtime, of any kind, which must have time
     /// and I/O enabled.
     ///
     /// # Errors

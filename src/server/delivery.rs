@@ -5,7 +5,7 @@
 //! none of them has alone: whether an answer has been given of which no byte has gone to the kernel.
 //!
 //! Promises: an answer's `undelivered` runs at most once; never after a byte of that answer was written; and
-//! always if the connection ends, for whatever reason, before one was. Once it ran, nothing more is written.
+//! always if the connection ends, for any reason, before one was. Once it ran, nothing more is written.
 //! It does no I/O and holds its lock across no foreign code.
 
 use super::message::{Limits, Refusal, Undelivered};

@@ -17,7 +17,7 @@ pub enum Door {
     Unix {
         /// Where.
         path: PathBuf,
-        /// The permissions of the socket file, exactly (whatever the umask is).
+        /// The exact permissions of the socket file; the umask does not matter.
         mode: u32,
         /// The owner of the socket file; ours if absent.
         owner: Option<u32>,
@@ -99,7 +99,7 @@ pub enum DoorError {
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: Socket,
-    /// The socket file to remove at the end; none for TCP and for what was inherited.
+    /// The socket file to remove at the end; `None` for TCP and for inherited sockets.
     pub(super) file: Option<unix::SocketFile>,
     /// Made by systemd, which may go on using it after us.
     pub(super) inherited: bool,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The sockets passed to this process, each with its `FileDescriptorName=` (systemd's default is the name of
-/// the socket unit; without names, `unknown`). Empty when there are none, and at every call but the first.
+/// the socket unit; without names, `unknown`). Empty if systemd passed none, and after the first call.
 ///
 /// # Errors
 /// If one of them is not a listening stream socket, TCP or UNIX.

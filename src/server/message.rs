@@ -176,7 +176,7 @@ pub trait Handler: Send + Sync + 'static {
     /// with its connection; dockerd never pipelines.)
     fn handle(&self, request: Request) -> impl Future<Output = Response> + Send;
 
-    /// Words the answer for what was turned away. Its status should be [`Refusal::status`].
+    /// Writes the answer to a refused request. Its status should be [`Refusal::status`].
     fn refuse(&self, why: Refusal) -> Response;
 }
 

@@ -1,4 +1,4 @@
-//! One accepted connection, whatever it came over.
+//! One accepted connection, over UNIX, TCP or TLS.
 //!
 //! Promises one type for UNIX, TCP and TLS streams, and to tell [`Delivery`] of every byte that the *kernel*
 //! took: for TLS that is the encrypted stream below, not what the TLS library buffered. It decides nothing.

@@ -1,7 +1,7 @@
 //! A counting read: the subnets, and of each address only what counting needs.
 //!
 //! Promises: nothing is kept; an address that cannot be read is an error. For frequent counting, such as metrics: a
-//! fraction of what rebuilding the plan takes.
+//! fraction of the time that rebuilding the plan takes.
 
 use std::net::IpAddr;
 

@@ -20,7 +20,7 @@ pub(super) struct Unclear(pub(super) String);
 
 pub(super) type Clear<T> = Result<T, Unclear>;
 
-/// The columns of what is known of an address, in the order that [`known`] reads.
+/// The columns of an address, in the order that [`known`] reads.
 const COLUMNS: &str = "address, leased, kind, name, mac, pinned, since, generation";
 
 /// Prefixes of the subnets that were read, by serial.

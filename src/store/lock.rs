@@ -1,4 +1,4 @@
-//! THE LOCK: one writer for a file of books, whatever name it is given.
+//! THE LOCK: one writer for a file of books, under all of its names.
 //!
 //! Promises: the lock lies on the file itself (`flock`, which neither knows nor disturbs SQLite's POSIX locks) and on a lock
 //! file next to it, which also covers the moments when the file does not exist yet, or is replaced. Symbolic links are followed

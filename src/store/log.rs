@@ -1,7 +1,7 @@
-//! The log's file is lengthened ahead of what is written into it: a sync of what only overwrites costs less than one that
+//! The WAL's file is lengthened ahead of its end: a sync that only overwrites costs less than one that
 //! makes a file longer.
 //!
-//! Promises: what is added is zeros behind the log's end, which SQLite takes for no log at all (so it does with what a
+//! Promises: adds only zeros after the end of the WAL, which SQLite ignores (so it does with what a
 //! former round left there); only between batches; never more than one round of the log, and only where the disk has
 //! ample room; failing to do it is not an error. Holds no data.
 

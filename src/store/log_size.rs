@@ -1,7 +1,7 @@
 //! How much of the log is in use: what SQLite would have to read, not how large the file once was.
 //!
 //! Promises: reads the log's own file and nothing else (a descriptor of the books or of their index must not be closed in a
-//! process that has them open; SQLite does not lock the log); a few reads, whatever its size. Changes nothing.
+//! process that has them open; SQLite does not lock the log); a few reads, however large it is. Changes nothing.
 //!
 //! The file is a header of 32 bytes and frames of 24 bytes and a page. A restarted WAL gets a new salt, and the
 //! frames behind its end keep the old one: so its end can be found by halving.
@@ -19,7 +19,7 @@ const FRAME_HEADER: u64 = 24;
 /// A WAL above this is kept from being reset by a reader: gipam checkpoints it at a quarter of this size.
 pub const LONG: u64 = 64 << 20;
 
-/// Bytes of the log that are in use; `None` where there is none.
+/// Bytes of the WAL that are in use; `None` without a WAL.
 pub fn log_in_use(books: &Path) -> Option<u64> {
     let file = File::open(suffixed(&real(books).ok()?, "-wal")).ok()?;
     let length = file.metadata().ok()?.len();

@@ -17,7 +17,7 @@ use super::sqlite::{Error, io, sqlite};
 pub(super) enum Head {
     /// Books.
     Ours,
-    /// It has no bytes.
+    /// It is empty.
     Empty,
     /// It begins as a database does, and ends before its header does.
     Cut,
@@ -51,7 +51,7 @@ fn header(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(header)
 }
 
-/// How a database of ours keeps its journal: 1 in a rollback journal, 2 in a WAL.
+/// How our database keeps its journal: 1 in a rollback journal, 2 in a WAL.
 pub(super) fn journal_mode(path: &Path) -> Result<u8, Error> {
     Ok(header(path)?.get(18).copied().unwrap_or_default())
 }

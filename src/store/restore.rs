@@ -285,7 +285,7 @@ fn inherit(books: &Path, aside: &Path) -> Result<(), Error> {
     }
 }
 
-/// The books that are there as one file without a log, held so that nobody comes in; none where they cannot be read.
+/// The present books as one file without a WAL, held exclusively; `None` if they cannot be read.
 fn settle(books: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Option<Connection>, Error> {
     if !books.exists() {
         return Ok(None);

@@ -94,7 +94,7 @@ impl Books {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(sqlite(path, "opening"))?;
-        // A statement is planned once, whatever values it is run with.
+        // A statement is planned once, for all values that it is run with.
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
             .map_err(sqlite(path, "opening"))?;
@@ -153,7 +153,7 @@ impl Books {
         Ok(())
     }
 
-    /// Opens the transaction of a batch, if there is none yet.
+    /// Opens the transaction of a batch, if it is not open yet.
     pub(super) fn begin(&mut self) -> Result<(), CommitError> {
         if !self.open_transaction {
             self.run("BEGIN IMMEDIATE")?;

@@ -4,7 +4,7 @@
 //! since. Later, while no requests come, what is known of these addresses is written into the table (*folded*), in the order of
 //! that table, so that many changes touch one page; `counters.folded` says up to where. Then the oldest history is forgotten.
 //!
-//! Promises: a crash between any two steps loses nothing, since the rows beyond `folded` hold whatever the table says, and no
+//! Promises: a crash between any two steps loses nothing, since the rows beyond `folded` override the table, and no
 //! row beyond is forgotten; the tail is bounded, however long it is busy; readers must read both (the views
 //! `known` and `leases` do). Does not know when it is quiet.
 

@@ -14,7 +14,7 @@ use crate::plan::settings::Millis;
 
 pub(super) type Written = Result<(), rusqlite::Error>;
 
-/// SQLite keeps 64-bit signed numbers; times and counters of ours fit.
+/// SQLite keeps 64-bit signed numbers; our times and counters fit.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -255,7 +255,7 @@ impl Books {
         self.history(&subnet.state, Row::of_subnet(at, "subnet released", Some(why)))
     }
 
-    /// An address that is leased and not any more, without a release: its grant never reached anybody. `quiet` is what a
+    /// An address whose lease ends without a release: its grant never reached anybody. `quiet` is what a
     /// mere memory that goes is called.
     fn ended_without_release(
         &mut self,

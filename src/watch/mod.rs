@@ -1,4 +1,4 @@
-//! WATCH: what fills up, and whether the log of the books can be tidied up.
+//! WATCH: what fills up, and whether the WAL of the books can be reset.
 //!
 //! ```text
 //!   ledger ── "something was committed" ──▶ a moment later: census (a counting read of the books) ─▶ filling
@@ -38,7 +38,7 @@ const SUBNETS: usize = 1_000;
 /// A subnet that can give fewer addresses is full by design.
 const SMALL: u128 = 5;
 
-/// A log that somebody holds up.
+/// A WAL that a reader holds up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Bytes of it in use at the last look.

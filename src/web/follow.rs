@@ -39,7 +39,7 @@ pub struct Followers {
 }
 
 impl Followers {
-    /// Of this ledger, and of what changes without it.
+    /// Follows this ledger, and changes outside of it.
     pub fn new(ledger: &Ledger, turns: watch::Receiver<u64>) -> Self {
         Self {
             commits: ledger.meters().follow(),

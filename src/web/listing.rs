@@ -1,6 +1,6 @@
 //! Searching, sorting and paging of rows.
 //!
-//! Promises: one page of at most [`MOST`] rows, whatever is asked; an unknown column is refused; the order is stable.
+//! Promises: one page of at most [`MOST`] rows; an unknown column is refused; the order is stable.
 //! Does not read books.
 
 use std::cmp::Ordering;

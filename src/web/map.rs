@@ -17,7 +17,7 @@ use crate::plan::settings::PoolSettings;
 
 /// Cells of one area where all areas are shown.
 const OVERVIEW: usize = 256;
-/// Cells of what is looked at alone.
+/// Cells of the region alone.
 const ALONE: usize = 1_024;
 
 /// A pool's family, a part of it, a subnet, or what lies outside of all pools.
@@ -186,7 +186,7 @@ fn pool_area(picture: &Picture, pool: &PoolSettings, base: Prefix, part: Prefix,
     }
 }
 
-/// What of a part of a pool is not free, though nobody has it: reserved, or all of it where the host leaves nothing.
+/// The parts of a pool that nobody has and that are not free: reserved, or all of it where the host uses it.
 fn not_given(picture: &Picture, base: Prefix, part: Prefix) -> Vec<Special> {
     if Plan::unusable(base, &picture.in_use).is_none() {
         return reserved(picture, part, part, false);

@@ -1,4 +1,4 @@
-//! What the page shows of hooks, of what fills up, and of what people reserved and pinned.
+//! The page's state: hooks, what fills up, and what people reserved and pinned.
 //!
 //! Promises: bounded, however many there are, together with the number of all of them; what matters most comes first.
 //! What a hook calls is not shown; the reason of its failure names its program or server, never what may be a password.
@@ -56,7 +56,7 @@ impl ByHand {
     }
 }
 
-/// Puts the hooks into a status, and leaves of what fills up the fullest.
+/// Puts the hooks into a status, and keeps only the fullest of what fills up.
 pub fn bound(status: &mut Map<String, Value>, hooks: &[Report]) {
     // Those that fail first, otherwise in the order of the configuration.
     let mut sorted: Vec<&Report> = hooks.iter().collect();

@@ -34,7 +34,7 @@ pub struct Usage {
     pub from: String,
     /// The end: now.
     pub to: String,
-    /// The history reaches back to here; none if there is none.
+    /// The history reaches back to here; `None` if it is empty.
     pub known_since: Option<String>,
     /// The oldest first.
     pub points: Vec<Point>,

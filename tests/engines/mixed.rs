@@ -2,7 +2,7 @@
 //! releases are lost on purpose, and repair looks as often as it can with a grace time of a second. No live address is
 //! ever freed.
 //!
-//! What is alive is what the Engine shows before and after the books were read; between two such reports every address
+//! An address is alive if the Engine shows it before and after the books were read; between two such reports every address
 //! must be leased, and no two containers may have the same. At the end containers are asked from inside. Three minutes
 //! on one Engine; a quarter of an hour on each with GIPAM_LONG=1.
 

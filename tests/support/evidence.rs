@@ -11,7 +11,7 @@ use gipam::plan::settings::Moment;
 use gipam::plan::shown::{Configured, EngineIdentity, Lists, Network};
 use gipam::plan::{Plan, Subnet};
 
-/// An Engine that shows these networks of ours, each so often, and nobody in them.
+/// An Engine that shows these networks of gipam, each this many times, without containers.
 pub fn lists(prefixes: impl IntoIterator<Item = Prefix>) -> Lists {
     let network = |(n, prefix): (usize, Prefix)| Network {
         name: format!("n{n}"),

@@ -53,7 +53,7 @@ fn shared(plan: &Plan, one: &SubnetState, other: &SubnetState) -> Held {
     Ok(())
 }
 
-/// An address has at most one lease: what the answers handed out and nobody gave back is what the plan has, no PoolID
+/// An address has at most one lease: the plan has exactly what the answers handed out and nobody gave back, no PoolID
 /// names two grants, and all that is remembered is the same too.
 pub fn unique(plan: &Plan, model: &Model) -> Held {
     let mut ids = BTreeMap::new();

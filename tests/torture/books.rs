@@ -103,7 +103,7 @@ fn settle_subnets(book: &mut Book, seen: &Seen, found: &mut Found) {
             None => found.strange.push(format!("subnet {place:?} of {word}")),
             Some(subnet) => {
                 if subnet.granted.as_ref().is_some_and(|granted| granted != place) {
-                    found.broken.push(format!("{word} was told {:?} and has {place:?}", subnet.granted));
+                    found.broken.push(format!("{word} got {:?} and has {place:?}", subnet.granted));
                 }
                 found.uncertain += u64::from(subnet.state == State::Asked);
                 (subnet.state, subnet.granted) = (State::Held, Some(place.clone()));
@@ -132,7 +132,7 @@ fn settle_leases(book: &mut Book, seen: &Seen, found: &mut Found) {
             None => found.strange.push(format!("lease {address} of {word} in {subnet}")),
             Some(lease) => {
                 if lease.subnet != *subnet || lease.address.is_some_and(|told| told != *address) {
-                    found.broken.push(format!("{word} was told {lease:?} and has {address} in {subnet}"));
+                    found.broken.push(format!("{word} got {lease:?} and has {address} in {subnet}"));
                 }
                 found.uncertain += u64::from(lease.state == State::Asked);
                 book.hold(word, id, *address);

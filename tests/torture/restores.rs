@@ -1,6 +1,6 @@
 //! RESTORES: copies with a live log, over books with a stale one, killed at every call that writes, syncs or names files.
 //!
-//! Promises: source and target were left by a daemon that was killed under load, so that what was acknowledged last stands
+//! Promises: source and target were left by a daemon that was killed under load, so that what was acknowledged last is
 //! in their logs alone. After a killed restore the old books or the new ones are there, whole, by what a start finds in
 //! them; a second restore then succeeds, and what it replaced is kept. Compared with the clients' journals.
 

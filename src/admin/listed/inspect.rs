@@ -1,6 +1,6 @@
 //! What `docker network inspect` prints, as a list of subnets.
 //!
-//! Promises: tolerant of what Engines add; only networks of our driver names and of this host are listed, others are left
+//! Promises: tolerant of what Engines add; only networks of our driver names and of this host are listed; others are left
 //! with what a person can do about them. Decides nothing.
 
 use std::collections::BTreeMap;

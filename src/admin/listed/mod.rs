@@ -1,6 +1,6 @@
-//! `gipam import` of what a person lists: a table (CSV), or what `docker network inspect` prints.
+//! `gipam import` of a list: a table (CSV), or the output of `docker network inspect`.
 //!
-//! Promises: the content says what a file is, not its name; nothing is changed unless that is asked for, and what is said
+//! Promises: the content says what a file is, not its name; nothing is changed unless that is asked for, and what is reported
 //! beforehand is decided by the same rules on the same books. A table is taken whole or not at all; of networks, those of
 //! this driver that can be taken are, in one durable step. A network of another driver goes on calling that driver, so
 //! nothing is taken for it.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// Something unusual in a file that could be read all the same. `Display` says what was done about it.
+/// Something unusual in a file that could be read anyway. `Display` says what was done about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Oddity {
     /// A prefix had host bits, which are masked.

@@ -16,7 +16,7 @@ const GAPS: usize = 4096;
 /// That program counts addresses one by one: it will never reach this host number.
 const OUT_OF_REACH: u128 = 1 << 32;
 
-/// A file of the second generation, whatever `generation` says. It reads as the same books again, as long as they
+/// A file of the second generation; `generation` does not matter. It reads as the same books again, as long as they
 /// keep what [`OldBooks`] and [`OldSubnet`] promise.
 pub fn write(books: &OldBooks) -> Vec<u8> {
     let base = |pool: &Option<OldPool>| pool.map_or(String::new(), |pool| pool.base.to_string());

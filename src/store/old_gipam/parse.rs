@@ -1,7 +1,7 @@
-//! From the bytes of a lease file to [`OldBooks`], with a list of what was odd.
+//! From the bytes of a lease file to [`OldBooks`], with a list of oddities.
 //!
 //! Rules: a pool, subnet or address that cannot be understood is an error, since guessing could give a running
-//! container's address to another; an address that is understood is kept, whatever is odd about it.
+//! container's address to another; an address that is understood is kept, however odd.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
