@@ -16,94 +16,82 @@ use crate::plan::settings::rfc3339;
 /// How much of the names in a certificate a message shows.
 const KEPT: usize = 200;
 
-/// Why the TLS connection failed. The first words carry the reason: `gipam status` may cut the rest.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Failure {
-    #[error(
-        "unknown issuer: no authority in {file} has signed the certificate of {url}; name the file of the one that did with the key ca"
-    )]
-    Issuer { url: String, file: String },
-    #[error(
-        "wrong name: the certificate of {url} is for {names}, not for {name}; write one of its names into url (connect says where \
-         that is), or give it a certificate for {name}"
-    )]
-    Name { url: String, names: String, name: String },
-    #[error("expired: a certificate of {url} was valid until {when}; renew it there")]
-    Expired { url: String, when: String },
-    #[error(
-        "not valid yet: a certificate of {url} becomes valid at {when}; look at the clocks of both machines"
-    )]
-    Early { url: String, when: String },
-    #[error(
-        "not for a server: the certificate of {url} is one of an authority (CA:TRUE); give it one with CA:FALSE, which may be self-signed"
-    )]
-    Authority { url: String },
-    #[error("not for a server: the certificate of {url} lacks serverAuth in its extended key usage")]
-    Purpose { url: String },
-    #[error("no TLS: {url} answers with something else; write http:// if that is meant")]
-    Plain { url: String },
-    #[error("no certificate: {url} requires a client certificate ({why}); set cert and key")]
-    Nameless { url: String, why: String },
-    #[error(
-        "not accepted: {url} does not take the certificate that gipam shows ({why}); see the keys cert and key"
-    )]
-    Client { url: String, why: String },
-    #[error("no TLS yet: {0}")]
-    Files(String),
-    #[error("TLS with {url} failed: {why}")]
-    Other { url: String, why: String },
-}
-
 /// Speaks TLS over this connection, if the server is the one that the URL names.
-pub(super) async fn shake(stream: TcpStream, url: &Url, tls: &Tls) -> Result<TlsStream<TcpStream>, Failure> {
-    let client = tls.client.clone().map_err(Failure::Files)?;
+pub(super) async fn shake(stream: TcpStream, url: &Url, tls: &Tls) -> Result<TlsStream<TcpStream>, String> {
+    let client = tls.client.clone().map_err(|why| unusable(&why))?;
     let connecting = TlsConnector::from(client).connect(tls.name.clone(), stream);
     connecting.await.map_err(|error| {
         let early = error.kind() == std::io::ErrorKind::UnexpectedEof;
         let why = || if early { EARLY.to_owned() } else { error.to_string() };
-        failure(&error, url, tls).unwrap_or_else(|| Failure::Other { url: url.shown(), why: why() })
+        failure(&error, url, tls).unwrap_or_else(|| other(&url.shown(), &why()))
     })
 }
 
+/// What is said while the files of a hook cannot be used.
+pub(super) fn unusable(why: &str) -> String {
+    format!("no TLS yet: {why}")
+}
+
+fn other(url: &str, why: &str) -> String {
+    format!("TLS with {url} failed: {why}")
+}
+
 /// What TLS has to say about an error, if it is one of TLS: the other side may refuse what it was shown after the handshake.
-pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &Tls) -> Option<Failure> {
+/// The first words carry the reason: `gipam status` may cut the rest.
+pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &Tls) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<TlsError>()?;
     let url = url.shown();
     Some(match error {
-        TlsError::InvalidCertificate(error) => certificate(error, url, tls),
-        TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => Failure::Plain { url },
-        TlsError::AlertReceived(alert) if is_about_us(*alert) => {
-            let why = format!("{alert:?}");
+        TlsError::InvalidCertificate(error) => certificate(error, &url, tls),
+        TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            format!("no TLS: {url} answers with something else; write http:// if that is meant")
+        }
+        TlsError::AlertReceived(why) if is_about_us(*why) => {
             match tls.client.as_ref().is_ok_and(|client| client.client_auth_cert_resolver.has_certs()) {
-                true => Failure::Client { url, why },
-                false => Failure::Nameless { url, why },
+                true => format!(
+                    "not accepted: {url} does not take the certificate that gipam shows ({why:?}); see the keys cert and key"
+                ),
+                false => {
+                    format!("no certificate: {url} requires a client certificate ({why:?}); set cert and key")
+                }
             }
         }
-        error => Failure::Other { url, why: error.to_string() },
+        error => other(&url, &error.to_string()),
     })
 }
 
 /// What is wrong with the certificate of the other side.
-fn certificate(error: &CertificateError, url: String, tls: &Tls) -> Failure {
+fn certificate(error: &CertificateError, url: &str, tls: &Tls) -> String {
     match error {
         // A bad signature: an authority of the same name has another key.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            Failure::Issuer { url, file: tls.authorities.display().to_string() }
-        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
+            "unknown issuer: no authority in {} has signed the certificate of {url}; name the file of the one that did with the key ca",
+            tls.authorities.display()
+        ),
         CertificateError::NotValidForNameContext { presented, .. } => {
-            Failure::Name { url, names: names(presented), name: tls.name.to_str().into_owned() }
+            let (names, name) = (names(presented), tls.name.to_str());
+            format!(
+                "wrong name: the certificate of {url} is for {names}, not for {name}; write one of its names into url (connect says \
+                 where that is), or give it a certificate for {name}"
+            )
         }
         CertificateError::ExpiredContext { not_after, .. } => {
-            Failure::Expired { url, when: date(*not_after) }
+            let when = date(*not_after);
+            format!("expired: a certificate of {url} was valid until {when}; renew it there")
         }
         CertificateError::NotValidYetContext { not_before, .. } => {
-            Failure::Early { url, when: date(*not_before) }
+            let when = date(*not_before);
+            format!(
+                "not valid yet: a certificate of {url} becomes valid at {when}; look at the clocks of both machines"
+            )
         }
-        CertificateError::InvalidPurposeContext { .. } => Failure::Purpose { url },
-        CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
-            Failure::Authority { url }
+        CertificateError::InvalidPurposeContext { .. } => {
+            format!("not for a server: the certificate of {url} lacks serverAuth in its extended key usage")
         }
-        error => Failure::Other { url, why: error.to_string().escape_debug().take(KEPT).collect() },
+        CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => format!(
+            "not for a server: the certificate of {url} is one of an authority (CA:TRUE); give it one with CA:FALSE, which may be self-signed"
+        ),
+        error => other(url, &error.to_string().escape_debug().take(KEPT).collect::<String>()),
     }
 }
 

@@ -71,14 +71,14 @@ async fn call(
     request: hyper::Request<Full<Bytes>>,
 ) -> Result<(u16, String), String> {
     if let Some(Err(why)) = tls.map(|tls| &tls.client) {
-        return Err(secure::Failure::Files(why.clone()).to_string());
+        return Err(secure::unusable(why));
     }
     let stream = TcpStream::connect(url.address).await;
     let stream = stream.map_err(|error| format!("cannot reach {}: {error}", url.address))?;
     let answer = match tls {
         None => converse(stream, request, answer).await,
         Some(tls) => {
-            let stream = secure::shake(stream, url, tls).await.map_err(|failure| failure.to_string())?;
+            let stream = secure::shake(stream, url, tls).await?;
             converse(stream, request, answer).await
         }
     };
@@ -106,7 +106,7 @@ fn broken(error: &hyper::Error, url: &Url, tls: Option<&Tls>) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     let lost = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).next();
     if let Some(failure) = lost.zip(tls).and_then(|(lost, tls)| secure::failure(lost, url, tls)) {
-        return failure.to_string();
+        return failure;
     }
     // The latter is a TLS connection that ended without close_notify.
     let early =
