@@ -18,12 +18,8 @@ pub const CHANGE: Duration = Duration::from_secs(120);
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing listens there.
     #[error("no daemon answers at {socket}; start it with gipam serve, or name another with --admin PATH")]
-    Down {
-        /// The admin socket.
-        socket: String,
-    },
+    Down { socket: String },
     /// It listens, but did not answer.
     #[error(transparent)]
     NoAnswer(ClientError),

@@ -34,7 +34,6 @@ pub struct AdminError {
     /// The text for people.
     #[serde(rename = "Err")]
     pub text: String,
-    /// Its kind.
     pub kind: Kind,
 }
 

@@ -74,12 +74,10 @@ pub struct PoolRow {
     pub unusable: Option<String>,
 }
 
-/// One subnet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetRow {
     /// The `PoolID`.
     pub id: String,
-    /// The prefix.
     pub prefix: String,
     /// The pool that it was cut from; `null` outside all pools.
     pub pool: Option<String>,
@@ -106,7 +104,6 @@ pub struct SubnetRow {
 pub struct LeaseRow {
     /// The prefix of its subnet.
     pub subnet: String,
-    /// The address.
     pub address: String,
     /// `gateway`, `auxiliary` or `endpoint`; `null` where it was taken over and nobody knows yet.
     pub kind: Option<String>,
@@ -135,7 +132,6 @@ pub struct LeaseRow {
 pub struct SettingRow {
     /// Its key in the configuration file.
     pub key: String,
-    /// Its value.
     pub value: String,
     /// Where that comes from.
     pub origin: String,
@@ -150,19 +146,14 @@ impl From<&crate::config::Shown> for SettingRow {
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryRow {
-    /// When.
     pub at: String,
-    /// What.
     pub event: String,
     /// The prefix of the subnet; of a reservation its first and last address.
     pub subnet: Option<String>,
-    /// The address.
     pub address: Option<String>,
-    /// Its kind.
     pub kind: Option<String>,
     /// Who held it.
     pub holder: Option<String>,
-    /// With which MAC.
     pub mac: Option<String>,
     /// The address space; `null` where it is all of them.
     pub space: Option<String>,
@@ -187,7 +178,6 @@ pub struct FillingRow {
     pub percent: u8,
     /// Reported since.
     pub warn_at: u8,
-    /// Since when.
     pub since: Option<String>,
 }
 
@@ -206,7 +196,6 @@ impl std::fmt::Display for FillingRow {
     }
 }
 
-/// One hook.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookRow {
     /// Its name.
@@ -235,7 +224,6 @@ pub struct MapRow {
     pub pool: Option<String>,
     /// `v4` or `v6`.
     pub family: String,
-    /// All of it.
     pub prefix: String,
     /// The length of what is counted: of the pool's subnets, or of an address.
     pub unit: u8,
@@ -260,7 +248,6 @@ pub struct SegmentRow {
 /// Everything about one address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WhoRow {
-    /// The address.
     pub address: IpAddr,
     /// The subnet that it lies in.
     pub subnet: Option<String>,
@@ -296,9 +283,7 @@ pub struct ExplainRow {
 /// One step of the decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRow {
-    /// What.
     pub what: String,
-    /// What was found.
     pub found: String,
 }
 
@@ -337,7 +322,6 @@ pub struct ChangedRow {
 pub struct HeldRow {
     /// The prefix of its subnet.
     pub subnet: String,
-    /// The address.
     pub address: String,
     /// As in leases.
     pub kind: Option<String>,

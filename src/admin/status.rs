@@ -58,7 +58,6 @@ pub struct Status {
     /// Bytes of the books' WAL that are in use, while a long-running reader keeps it from being reset.
     #[serde(default)]
     pub log_held: Option<u64>,
-    /// Since when.
     #[serde(default)]
     pub log_held_since: Option<String>,
     /// What the time was.
@@ -172,7 +171,6 @@ pub struct PoolUsage {
 /// How full a subnet is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubnetUsage {
-    /// The prefix.
     pub prefix: String,
     /// The `PoolID`.
     pub id: String,
@@ -195,7 +193,6 @@ pub struct SubnetUsage {
 /// A call that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusalRow {
-    /// When.
     pub at: String,
     /// The driver name that was asked.
     pub driver: String,

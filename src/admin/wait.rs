@@ -28,7 +28,6 @@ const TOGETHER: Duration = Duration::from_millis(50);
 pub struct Moment {
     /// To be sent back as `seen`: a different one means that something was committed, or that the daemon was restarted.
     pub id: String,
-    /// When.
     pub now: String,
     /// When the daemon started.
     pub started: String,

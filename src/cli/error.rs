@@ -25,27 +25,18 @@ pub enum Error {
     Admin(AdminError),
     /// A list whose filters left nothing.
     #[error("no {what} matches {filters}")]
-    NoMatch {
-        /// Of what.
-        what: String,
-        /// As they were given.
-        filters: String,
-    },
+    NoMatch { what: String, filters: String },
     /// An answer that cannot be parsed.
     #[error("cannot parse the answer to {path}; is this the admin socket of a gipam of this version?")]
     Answer {
-        /// What was asked.
         path: String,
-        /// Why.
         #[source]
         source: serde_json::Error,
     },
     /// A file that cannot be read.
     #[error("{} cannot be read", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },

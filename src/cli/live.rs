@@ -221,7 +221,6 @@ impl Change {
         Self { at: status.now.clone().unwrap_or_default(), text: running.to_owned(), event: None }
     }
 
-    /// The line.
     pub(super) fn line(&self, live: &Live, as_json: bool) -> String {
         let status = &live.status;
         if as_json {

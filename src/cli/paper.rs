@@ -17,7 +17,6 @@ pub(super) enum Ink {
     Yellow = 33,
 }
 
-/// One line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Line(Vec<(Ink, String)>);
 

@@ -14,10 +14,7 @@ use super::error::{Problem, problem};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DoorSettings {
     /// A UNIX socket.
-    Unix {
-        /// Its path.
-        path: PathBuf,
-    },
+    Unix { path: PathBuf },
     /// TCP, perhaps with TLS.
     Tcp {
         /// Where to listen.
@@ -61,7 +58,6 @@ pub struct Tls {
 pub struct TcpAddress {
     /// Name or address without brackets; empty = all.
     pub host: String,
-    /// The port.
     pub port: u16,
 }
 
@@ -123,7 +119,6 @@ pub(super) struct Says {
 pub(super) enum DoorKind {
     /// A UNIX socket.
     Unix,
-    /// TCP.
     Tcp,
 }
 

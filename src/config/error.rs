@@ -12,16 +12,13 @@ pub enum Error {
     /// The configuration file cannot be read.
     #[error("configuration file {} cannot be read; check its path and who may read it", path.display())]
     Unreadable {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// Something in the configuration file.
     #[error("{}, line {line}, column {column}{}: {problem}", path.display(), in_key(key.as_deref()))]
     Document {
-        /// The file.
         path: PathBuf,
         /// Line, from 1.
         line: usize,
@@ -29,7 +26,6 @@ pub enum Error {
         column: usize,
         /// The key, dotted; `None` where the text is not TOML at all.
         key: Option<String>,
-        /// What is wrong.
         problem: Problem,
     },
     /// A flag or a variable.
@@ -37,7 +33,6 @@ pub enum Error {
     Option {
         /// The flag or variable as it is spelled.
         name: &'static str,
-        /// What is wrong.
         problem: Problem,
     },
     /// Settings that are each right but do not go together.

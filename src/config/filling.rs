@@ -17,7 +17,6 @@ pub struct WarnAt {
 }
 
 impl WarnAt {
-    /// That of a pool.
     pub fn of(&self, pool: &str) -> Option<u8> {
         self.pools.get(pool).copied().unwrap_or(self.others)
     }

@@ -71,7 +71,6 @@ pub enum Target {
     Command(Vec<String>),
     /// A POST for some events.
     Web {
-        /// Where to.
         url: Url,
         /// Over TLS.
         tls: Option<Box<Tls>>,

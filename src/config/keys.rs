@@ -18,16 +18,12 @@ use super::options::{ADDRESS, ADMIN, FILE, HTTP, LOG, NAME, SOCKET, Spelling, UN
 pub struct Section {
     /// How the table is written; empty = the top of the file.
     pub table: &'static str,
-    /// What it is for.
     pub about: &'static str,
-    /// Its keys.
     pub keys: &'static [Key],
 }
 
-/// One key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// Its name.
     pub name: &'static str,
     /// Its value where it is absent, as it would be written, or in words.
     pub default: &'static str,
@@ -42,7 +38,6 @@ pub struct Key {
 /// When a change of a key is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Follows {
-    /// At a reload.
     Reload,
     /// At the next start.
     Start,
@@ -62,7 +57,6 @@ impl Key {
     }
 }
 
-/// The default of a key, where it is one.
 pub(super) fn default_of(keys: &[Key], name: &str) -> &'static str {
     keys.iter().find(|key| key.name == name).and_then(Key::value).unwrap_or_default()
 }

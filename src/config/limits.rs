@@ -5,7 +5,6 @@
 use super::error::Error;
 use super::resolve::{Resolver, field};
 
-/// Limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at a time per listener; further ones wait.

@@ -38,7 +38,6 @@ impl fmt::Display for Origin {
 /// A value with its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sourced<T> {
-    /// The value.
     pub(super) value: T,
     /// Where it was written.
     pub(super) origin: Origin,

@@ -349,7 +349,6 @@ pub(super) fn resolve(flags: &Options, surroundings: &Surroundings, files: Look)
 pub struct ClientConfig {
     /// The admin socket.
     pub admin: PathBuf,
-    /// The books.
     pub file: BooksFile,
     /// Whether these books are those of the daemon behind `admin`: not if a flag named the socket and
     /// the books were not named.

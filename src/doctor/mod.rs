@@ -33,7 +33,6 @@ pub enum Verdict {
 pub struct Finding {
     /// What was looked at.
     pub check: String,
-    /// How it is.
     pub verdict: Verdict,
     /// What was seen.
     pub found: String,

@@ -47,7 +47,6 @@ impl Drop for Group {
     }
 }
 
-/// Runs it with this event.
 pub(super) async fn run(words: &[String], hook: &str, event: &Event, limit: Duration) -> Result<(), Failure> {
     let later = Failure::Later;
     let (program, arguments) = words.split_first().ok_or_else(|| later("the command is empty".to_owned()))?;

@@ -32,7 +32,6 @@ pub struct Event {
     pub pool: Option<String>,
     /// The PoolID of the subnet.
     pub pool_id: Option<String>,
-    /// The address.
     pub address: Option<String>,
     /// gateway, auxiliary, endpoint.
     pub kind: Option<String>,
@@ -46,7 +45,6 @@ pub struct Event {
     pub why: Option<String>,
     /// Of a gap: the first undelivered number.
     pub first: Option<u64>,
-    /// And the last.
     pub last: Option<u64>,
     /// Of what fills up: how full, in percent.
     pub percent: Option<u8>,

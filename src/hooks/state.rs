@@ -39,7 +39,6 @@ pub(super) struct State {
 /// One hook, as people see it.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Its name.
     pub name: String,
     /// What it calls.
     pub target: String,

@@ -25,7 +25,6 @@ pub enum Change {
 /// Which prefixes are of interest.
 pub(super) type Minds<'a> = &'a dyn Fn(&IpNet) -> bool;
 
-/// All that is kept.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     addresses: BTreeMap<Address, InUse>,

@@ -67,12 +67,7 @@ pub enum Error {
     },
     /// resolv.conf is there and cannot be read.
     #[error("cannot read the nameservers in {}: {source}; check that the file is readable", path.display())]
-    ResolvConf {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    ResolvConf { path: PathBuf, source: std::io::Error },
 }
 
 /// What was seen, and what could not be looked at.

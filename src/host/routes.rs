@@ -156,7 +156,6 @@ impl Place {
 /// One route to a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Route {
-    /// Its place.
     pub(super) place: Place,
     /// Whether it says that somebody uses its prefix.
     pub(super) counts: bool,

@@ -81,7 +81,6 @@ pub struct Finding {
 /// What a person asks of repair.
 #[derive(Debug)]
 pub struct Command {
-    /// What.
     pub wish: Wish,
     /// Where the findings go, or why repair found none.
     pub answer: oneshot::Sender<Result<Vec<Finding>, Refusal>>,

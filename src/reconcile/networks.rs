@@ -43,7 +43,6 @@ pub(super) enum Outcome {
     Open,
     /// It is done.
     Adopted,
-    /// It was refused.
     Refused(String),
 }
 

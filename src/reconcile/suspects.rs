@@ -37,7 +37,6 @@ impl Seen {
     }
 }
 
-/// All suspects.
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     seen: BTreeMap<Key, Seen>,

@@ -31,7 +31,6 @@ pub enum Subject {
 /// How full something is, and from when on that is news.
 #[derive(Clone, Debug)]
 pub struct Level {
-    /// What.
     pub subject: Subject,
     /// From 0 to 1.
     pub share: f64,
@@ -53,7 +52,6 @@ pub struct Filling {
 /// What has just changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crossing {
-    /// What.
     pub subject: Subject,
     /// How full it is, in percent.
     pub percent: u8,

@@ -23,7 +23,6 @@ pub enum State {
     Reserved,
     /// Network, broadcast, or the gateway's place.
     Never,
-    /// Free.
     Free,
     /// Several things.
     Part,
@@ -51,7 +50,6 @@ pub struct Item {
     pub first: u128,
     /// Its last address.
     pub last: u128,
-    /// What it is.
     pub state: State,
     /// How full it is, 0 to 1.
     pub share: f64,
@@ -72,7 +70,6 @@ pub struct Special {
     pub first: u128,
     /// Its last address.
     pub last: u128,
-    /// What it is.
     pub state: State,
     /// Why.
     pub text: &'static str,
@@ -81,7 +78,6 @@ pub struct Special {
 /// What is to be shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Region {
-    /// All of it.
     pub prefix: Prefix,
     /// The length of the smallest cells.
     pub finest: u8,
@@ -89,7 +85,6 @@ pub struct Region {
     pub noun: &'static str,
 }
 
-/// One cell.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cell {
     /// What it shows.

@@ -26,7 +26,6 @@ pub struct Page<'a, T> {
     pub matching: usize,
     /// The first of these rows among them, from 0.
     pub offset: usize,
-    /// The rows.
     pub rows: Vec<&'a T>,
 }
 
@@ -40,7 +39,6 @@ pub trait Listed {
     fn contains(&self, text: &str) -> bool;
     /// Whether it concerns this address.
     fn covers(&self, address: IpAddr) -> bool;
-    /// Its state.
     fn state(&self) -> &str;
     /// Whether it belongs to the subnet of this prefix or PoolID.
     fn belongs(&self, subnet: &str) -> bool;

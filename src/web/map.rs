@@ -39,7 +39,6 @@ pub struct Area {
     pub unit: u8,
     /// A pool that gives no new subnets.
     pub closed: bool,
-    /// The cells.
     pub cells: Vec<Cell>,
 }
 

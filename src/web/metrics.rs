@@ -32,9 +32,7 @@ use crate::watch::{Found, Subject};
 pub struct Scrape {
     /// The listeners.
     pub counters: Arc<Counters>,
-    /// The ledger.
     pub ledger: Arc<ledger::Meters>,
-    /// Repair.
     pub repair: Arc<reconcile::Meters>,
     /// What the books hold, if they could be counted.
     pub census: Option<Arc<Census>>,
@@ -42,7 +40,6 @@ pub struct Scrape {
     pub sizes: [Option<u64>; 2],
     /// What fills up, and whether the log is held up.
     pub found: Found,
-    /// The hooks.
     pub hooks: Vec<hooks::Report>,
     /// When the daemon started.
     pub started: Millis,
@@ -58,7 +55,6 @@ pub fn sizes(books: &Path) -> [Option<u64>; 2] {
 }
 
 impl Scrape {
-    /// The text.
     pub fn text(self) -> Result<String, Error> {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self));

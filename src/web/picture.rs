@@ -69,7 +69,6 @@ pub struct Picture {
     pub commits: u64,
     /// And what changed without a commit.
     pub turns: u64,
-    /// The pools.
     pub pools: Vec<ShownPool>,
     /// The held subnets, sorted by prefix.
     pub subnets: Vec<ShownSubnet>,
@@ -83,7 +82,6 @@ pub struct Picture {
     pub hooks: Vec<Report>,
     /// What people reserved and pinned.
     pub by_hand: ByHand,
-    /// What the host uses.
     pub in_use: HostUse,
 }
 

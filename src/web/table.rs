@@ -8,7 +8,6 @@ use std::fmt::Write;
 pub use prometheus_client::metrics::MetricType as Kind;
 use prometheus_client::registry::Unit;
 
-/// One metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
     /// Its name without unit and `_total`.

@@ -30,7 +30,6 @@ pub enum Form {
     OldLeases,
     /// What `docker network inspect` prints.
     Inspected,
-    /// A table.
     Table,
 }
 
@@ -53,7 +52,6 @@ pub fn form(content: &str) -> Form {
     }
 }
 
-/// What is asked for.
 #[derive(Deserialize)]
 pub struct Asked {
     name: String,
@@ -100,9 +98,7 @@ pub struct Row {
 /// A file, read.
 #[derive(Debug, Default)]
 struct File {
-    /// What it lists.
     listed: Vec<Listed>,
-    /// What is left as it is.
     left: Vec<Row>,
     /// Addresses that two containers have, by the place in `listed`.
     twice: BTreeMap<usize, Twice>,

@@ -18,7 +18,6 @@ const COLUMNS: [&str; 7] = ["subnet", "pool_id", "range", "address", "kind", "ho
 /// A line of the table: its number, and its fields.
 type Line = (usize, Vec<String>);
 
-/// Reads it.
 pub(super) fn read(content: &str) -> Result<File, String> {
     let mut lines = split(content)?.into_iter();
     let (at, names) =
