@@ -1,8 +1,9 @@
 //! The lease files of the gipam that came before, an earlier program of the same name, both generations: read them, and write them.
 //!
 //! It promises that no lease of a file is lost in silence: what is not understood is an [`Error`] that names the
-//! place, what is understood though odd is kept and listed as an [`Oddity`]. It never opens, writes or moves a
-//! file; bytes come in and go out. It does not know our plan; the caller turns [`OldBooks`] into changes.
+//! place and what to do, what is understood though odd is kept and listed with its place and what was done about it. It
+//! never opens, writes or moves a file; bytes come in and go out. It does not know our plan; the caller turns [`OldBooks`]
+//! into changes.
 //!
 //! # What is in such a file
 //!
@@ -32,7 +33,6 @@
 //!   `Allocate` and `V4AllocatedBlock`. Both spellings are read here. The second ignores the first's pool keys.
 //! * Pools of the length of their subnets, or subnets of /32 and /128, hang it at its start; see [`obstacles`].
 
-mod complaints;
 mod export;
 mod json;
 mod parse;
@@ -44,9 +44,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use sha2::Digest as _;
 
-pub use complaints::{Error, Oddity};
 pub use export::{obstacles, settle, write};
 pub use parse::parse;
+
+/// Why a file was not taken, and what to do; the file itself was only read. Its name is added by the caller, who knows it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(String);
 
 /// What the first bytes of a file show it to be; its name does not matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,5 +147,5 @@ pub struct Parsed {
     /// What it says.
     pub books: OldBooks,
     /// Oddities to report, in the file's order; empty for a file as that program writes them.
-    pub oddities: Vec<Oddity>,
+    pub oddities: Vec<String>,
 }

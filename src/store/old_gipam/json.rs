@@ -2,6 +2,8 @@
 //!
 //! A duplicate key is refused instead of losing one. Every [`Place`] knows its path (`allocated[3].idx`), which the errors name.
 
+use std::fmt::Display;
+
 use super::Error;
 use crate::json::Json;
 
@@ -46,7 +48,7 @@ impl<'a> Place<'a> {
         let at = if self.at.is_empty() { name.to_owned() } else { format!("{}.{name}", self.at) };
         let node = found.next().map(|(_, node)| node);
         match found.next() {
-            Some(_) => Err(Error::KeyTwice { at }),
+            Some(_) => Err(Error(format!("the lease file has the key {at} twice; join the two by hand"))),
             None => Ok(Self { node, at }),
         }
     }
@@ -87,19 +89,27 @@ impl<'a> Place<'a> {
     /// The error that the value here is of the wrong kind.
     pub(super) fn wrong_kind(&self, expected: &'static str) -> Error {
         let at = if self.at.is_empty() { "the top".to_owned() } else { self.at.clone() };
-        Error::Kind { at, found: self.node.map_or("nothing", kind), expected }
+        let found = self.node.map_or("nothing", kind);
+        Error(format!("the lease file has {found} at {at} where {expected} is needed; correct it by hand"))
     }
 
     /// The error that the `text` here has no meaning.
-    pub(super) fn wrong(&self, text: &str, why: impl Into<String>) -> Error {
-        Error::Value { at: self.at.clone(), text: text.chars().take(100).collect(), why: why.into() }
+    pub(super) fn wrong(&self, text: &str, why: impl Display) -> Error {
+        let (at, text) = (&self.at, text.chars().take(100).collect::<String>());
+        Error(format!("the lease file has \"{text}\" at {at}: {why}; correct it by hand"))
     }
 }
 
 /// Reads the text; a truncated text is distinguished from an invalid one.
 pub(super) fn read(bytes: &[u8]) -> Result<Json<'_>, Error> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        serde_json::error::Category::Eof => Error::Truncated { line: error.line() },
-        _ => Error::Syntax { text: error.to_string() },
+        serde_json::error::Category::Eof => Error(format!(
+            "the lease file ends in the middle, at line {}: it was cut off while it was written; \
+             put a whole copy of it in its place, or start with another --file and empty books",
+            error.line()
+        )),
+        _ => Error(format!(
+            "the lease file is not JSON: {error}; correct it, or put a whole copy of it in its place"
+        )),
     })
 }

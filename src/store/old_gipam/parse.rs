@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, ipv4_mask_to_prefix};
 
 use super::json::{Place, read};
-use super::{Error, Generation, Oddity, OldBooks, OldPool, OldSubnet, Parsed, without_mark};
+use super::{Error, Generation, OldBooks, OldPool, OldSubnet, Parsed, without_mark};
 
 /// The spellings of one family's keys, each with the first generation's last; the names for errors come first.
 struct FamilyKeys {
@@ -53,7 +53,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Error> {
     let generation = generation(&top)?;
     let v4 = pool(&top, &V4, &mut oddities)?;
     let v6 = pool(&top, &V6, &mut oddities)?;
-    let read_all = |keys: &[&str], oddities: &mut Vec<Oddity>| -> Result<Vec<OldSubnet>, Error> {
+    let read_all = |keys: &[&str], oddities: &mut Vec<String>| -> Result<Vec<OldSubnet>, Error> {
         top.key(keys)?.list()?.iter().map(|place| subnet(place, oddities)).collect()
     };
     let allocated = read_all(&ALLOCATED, &mut oddities)?;
@@ -92,7 +92,10 @@ fn generation(top: &Place<'_>) -> Result<Generation, Error> {
     } else if has(&["allocated", "Allocate", "free"])? {
         Ok(Generation::Second)
     } else {
-        Err(Error::NoLeaseFile)
+        Err(Error(
+            "this is not a gipam lease file: it has none of the keys v4, v6, allocated, V4Pool, V6Pool; give the right --file"
+                .to_owned(),
+        ))
     }
 }
 
@@ -101,19 +104,19 @@ fn either<'a>(
     top: &Place<'a>,
     [second, first]: [&'static str; 2],
     same: impl Fn(&Place<'a>, &Place<'a>) -> Result<bool, Error>,
-    oddities: &mut Vec<Oddity>,
+    oddities: &mut Vec<String>,
 ) -> Result<Place<'a>, Error> {
     let (later, earlier) = (top.key(&[second])?, top.key(&[first])?);
     if !later.is_set() {
         return Ok(if earlier.is_set() { earlier } else { later });
     }
     if earlier.is_set() && !same(&later, &earlier)? {
-        oddities.push(Oddity::BothGenerations { first, second });
+        oddities.push(format!("{first} and {second} differ: {second} is used, as the later gipam does"));
     }
     Ok(later)
 }
 
-fn pool(top: &Place<'_>, keys: &FamilyKeys, oddities: &mut Vec<Oddity>) -> Result<Option<OldPool>, Error> {
+fn pool(top: &Place<'_>, keys: &FamilyKeys, oddities: &mut Vec<String>) -> Result<Option<OldPool>, Error> {
     let base_at = either(top, keys.pool, |a, b| Ok(a.text()? == b.text()?), oddities)?;
     if base_at.text()?.is_empty() {
         return Ok(None);
@@ -128,7 +131,8 @@ fn pool(top: &Place<'_>, keys: &FamilyKeys, oddities: &mut Vec<Oddity>) -> Resul
     }
     let size = match size_at.number()? {
         0 => {
-            oddities.push(Oddity::DefaultSize { key: keys.size[0], size: keys.default_size });
+            let (key, size) = (keys.size[0], keys.default_size);
+            oddities.push(format!("{key} is not set: subnets are taken to be /{size}"));
             keys.default_size.into()
         }
         size => size,
@@ -142,7 +146,7 @@ fn pool(top: &Place<'_>, keys: &FamilyKeys, oddities: &mut Vec<Oddity>) -> Resul
     Ok(Some(OldPool { base, size }))
 }
 
-fn subnet(place: &Place<'_>, oddities: &mut Vec<Oddity>) -> Result<OldSubnet, Error> {
+fn subnet(place: &Place<'_>, oddities: &mut Vec<String>) -> Result<OldSubnet, Error> {
     let id = place.key(&["id"])?;
     if id.text()?.is_empty() {
         return Err(id.wrong("", "a subnet needs the id by which docker knows it"));
@@ -151,18 +155,18 @@ fn subnet(place: &Place<'_>, oddities: &mut Vec<Oddity>) -> Result<OldSubnet, Er
     let prefix = prefix(&place.key(&["pool"])?, oddities)?;
     let version = place.key(&["v"])?.number()?;
     if version != if prefix.addr().is_ipv4() { 4 } else { 6 } {
-        oddities.push(Oddity::Version { id: id.clone(), version, prefix });
+        oddities.push(format!("subnet {id} says v {version}, its pool is {prefix}: the prefix counts"));
     }
     let (mut addresses, mut free, mut outside) = (Vec::new(), Vec::new(), Vec::new());
     let mut held = HashSet::new();
     for place in place.key(&ALLOCATED[..1])?.list()? {
         let address = address(&place)?;
         if !held.insert(address) {
-            oddities.push(Oddity::Duplicate { id: id.clone(), address });
+            oddities.push(format!("subnet {id} lists {address} twice: taken once"));
         } else if prefix.contains(&address) {
             addresses.push(address);
         } else {
-            oddities.push(Oddity::Outside { id: id.clone(), address, prefix });
+            oddities.push(format!("subnet {id} holds {address}, which lies outside {prefix}: kept apart"));
             outside.push(address);
         }
     }
@@ -170,7 +174,7 @@ fn subnet(place: &Place<'_>, oddities: &mut Vec<Oddity>) -> Result<OldSubnet, Er
     for place in place.key(&FREE)?.list()? {
         let address = address(&place)?;
         if held.contains(&address) {
-            oddities.push(Oddity::HeldAndFree { id: id.clone(), address });
+            oddities.push(format!("subnet {id} lists {address} as held and as free: taken as held"));
         } else if prefix.contains(&address) && released.insert(address) {
             free.push(address);
         }
@@ -180,7 +184,7 @@ fn subnet(place: &Place<'_>, oddities: &mut Vec<Oddity>) -> Result<OldSubnet, Er
 }
 
 /// `10.0.0.0/16`, and as that program also takes it `10.0.0.0/255.255.0.0` and `10.0.0.0 255.255.0.0`.
-fn prefix(place: &Place<'_>, oddities: &mut Vec<Oddity>) -> Result<IpNet, Error> {
+fn prefix(place: &Place<'_>, oddities: &mut Vec<String>) -> Result<IpNet, Error> {
     let text = place.text()?;
     let wrong = || place.wrong(text, "not a prefix like 10.9.0.0/24 or 2001:db8::/64");
     let (address, length) = text.split_once(['/', ' ']).ok_or_else(wrong)?;
@@ -192,7 +196,7 @@ fn prefix(place: &Place<'_>, oddities: &mut Vec<Oddity>) -> Result<IpNet, Error>
     let given = IpNet::new(address, length).map_err(|_| wrong())?;
     let used = given.trunc();
     if used != given {
-        oddities.push(Oddity::HostBits { key: place.at.clone(), text: text.to_owned(), used });
+        oddities.push(format!("{} is {text}: taken as {used}", place.at));
     }
     Ok(used)
 }
@@ -217,28 +221,34 @@ struct Seen {
 }
 
 impl Seen {
-    fn held(&mut self, subnet: &OldSubnet, oddities: &mut Vec<Oddity>) -> Result<(), Error> {
+    fn held(&mut self, subnet: &OldSubnet, oddities: &mut Vec<String>) -> Result<(), Error> {
         let OldSubnet { id, prefix, .. } = subnet;
         if let Some(first) = self.ids.insert(id.clone(), *prefix) {
-            return Err(Error::IdTwice { id: id.clone(), first, second: *prefix });
+            return Err(Error(format!(
+                "the lease file has two subnets with the id {id}, {first} and {prefix}; remove one by hand"
+            )));
         }
-        if let Some((other, other_prefix)) = self.meets(prefix).cloned() {
-            oddities.push(Oddity::Overlap { id: id.clone(), prefix: *prefix, other, other_prefix });
+        if let Some((other, its)) = self.meets(prefix) {
+            oddities.push(format!("subnet {id} ({prefix}) overlaps subnet {other} ({its}): both are kept"));
         }
         self.add(subnet);
         Ok(())
     }
 
     /// Whether a subnet of `free` may stay there.
-    fn is_free(&mut self, subnet: &OldSubnet, oddities: &mut Vec<Oddity>) -> bool {
+    fn is_free(&mut self, subnet: &OldSubnet, oddities: &mut Vec<String>) -> bool {
         let OldSubnet { id, prefix, addresses, outside, .. } = subnet;
         let count = addresses.len() + outside.len();
         if count > 0 {
-            oddities.push(Oddity::FreeHolds { id: id.clone(), prefix: *prefix, count });
+            oddities.push(format!(
+                "free subnet {id} ({prefix}) still holds addresses ({count}): it was given back, they are free"
+            ));
         }
         let same_id = self.ids.get(id).map(|other| (id.clone(), *other));
-        if let Some((other, other_prefix)) = same_id.or_else(|| self.meets(prefix).cloned()) {
-            oddities.push(Oddity::FreeTwice { id: id.clone(), prefix: *prefix, other, other_prefix });
+        if let Some((other, its)) = same_id.or_else(|| self.meets(prefix).cloned()) {
+            oddities.push(format!(
+                "free subnet {id} ({prefix}) is, or overlaps, subnet {other} ({its}): left out of free"
+            ));
             return false;
         }
         self.ids.insert(id.clone(), *prefix);

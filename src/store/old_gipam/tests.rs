@@ -31,7 +31,7 @@ fn with_subnet(keys: &str) -> String {
 #[test]
 fn second_generation_file_is_read_whole() {
     let Parsed { books, oddities } = parse(SECOND).unwrap();
-    assert_eq!(oddities, []);
+    assert!(oddities.is_empty(), "{oddities:?}");
     assert_eq!(books.generation, Generation::Second);
     assert_eq!(books.v4, Some(OldPool { base: "198.51.100.0/24".parse().unwrap(), size: 28 }));
     assert_eq!(books.v6, Some(OldPool { base: "2001:db8::/56".parse().unwrap(), size: 64 }));
@@ -57,7 +57,7 @@ fn v4_broadcast_address_that_was_handed_out_is_kept() {
 #[test]
 fn first_generation_file_is_read_whole() {
     let Parsed { books, oddities } = parse(FIRST).unwrap();
-    assert_eq!(oddities, []);
+    assert!(oddities.is_empty(), "{oddities:?}");
     assert_eq!(books.generation, Generation::First);
     assert_eq!(books.v4, Some(OldPool { base: "192.168.0.0/16".parse().unwrap(), size: 24 }));
     assert_eq!(books.v6, Some(OldPool { base: "fe80::/56".parse().unwrap(), size: 64 }));
@@ -182,7 +182,7 @@ fn a_file_cut_anywhere_is_refused() {
         let end = whole.iter().rposition(|byte| *byte == b'}').unwrap();
         for length in 0..end {
             let error = parse(&whole[..length]).unwrap_err();
-            assert!(matches!(error, Error::Truncated { .. }), "{length}: {error}");
+            assert!(error.to_string().starts_with("the lease file ends in the middle"), "{length}: {error}");
         }
     }
     let text = parse(&SECOND[..300]).unwrap_err().to_string();
