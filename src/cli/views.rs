@@ -14,7 +14,6 @@ use super::output::{self, Asking};
 use super::screen;
 use super::tables::{Width, escaped, optional, table};
 use super::terminal;
-use crate::admin::client::encoded;
 use crate::admin::rows::{HistoryRow, LeaseRow, PoolRow, Status, SubnetRow};
 use crate::config::Surroundings;
 
@@ -175,11 +174,7 @@ pub(super) fn history_table(width: Width, rows: Vec<HistoryRow>) -> String {
 
 /// A path with those values that are there.
 pub(super) fn query(path: &str, values: &[(&str, Option<&str>)]) -> String {
-    let mut text = path.to_owned();
-    let mut before = '?';
-    for (name, value) in values.iter().filter_map(|(name, value)| Some((name, (*value)?))) {
-        text.push_str(&format!("{before}{name}={}", encoded(value)));
-        before = '&';
-    }
-    text
+    let given = values.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
