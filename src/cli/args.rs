@@ -26,7 +26,7 @@ pub(super) struct Cli {
     #[command(flatten)]
     pub(super) common: Common,
     #[command(flatten)]
-    pub(super) serve: Serve,
+    pub(super) serve: Options,
     #[command(subcommand)]
     pub(super) command: Option<Command>,
 }
@@ -48,46 +48,11 @@ pub(super) struct Common {
     pub(super) json: bool,
 }
 
-/// Options that start the driver.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
-pub(super) struct Serve {
-    /// IPv4 pool
-    #[arg(long, value_name = "PREFIX")]
-    v4: Option<String>,
-    /// length of its subnets
-    #[arg(long, value_name = "LENGTH")]
-    v4ab: Option<String>,
-    /// IPv6 pool
-    #[arg(long, value_name = "PREFIX")]
-    v6: Option<String>,
-    /// length of its subnets
-    #[arg(long, value_name = "LENGTH")]
-    v6ab: Option<String>,
-    /// plugin socket
-    #[arg(long, value_name = "PATH")]
-    socket: Option<String>,
-    /// driver name
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// TCP address instead of the socket
-    #[arg(long, value_name = "HOST:PORT")]
-    address: Option<String>,
-    /// the socket, whatever --address says
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    unix: Option<String>,
-    /// log level
-    #[arg(long, value_name = "LEVEL")]
-    log: Option<String>,
-    /// the page and the metrics, on loopback unless a host is named
-    #[arg(long, value_name = "[HOST:]PORT")]
-    http: Option<String>,
-}
-
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// start the driver
-    Serve(Serve),
+    Serve(Options),
     /// how the driver is doing, on one screen
     Status,
     /// status and events, live; q quits; on a pipe, one line per change
@@ -266,45 +231,11 @@ pub(super) enum Configuration {
     Metrics,
 }
 
-impl Serve {
-    /// These options with those written behind the command on top.
-    pub(super) fn overridden_by(&self, later: &Self) -> Self {
-        let pick =
-            |later: &Option<String>, earlier: &Option<String>| later.clone().or_else(|| earlier.clone());
-        Self {
-            v4: pick(&later.v4, &self.v4),
-            v4ab: pick(&later.v4ab, &self.v4ab),
-            v6: pick(&later.v6, &self.v6),
-            v6ab: pick(&later.v6ab, &self.v6ab),
-            socket: pick(&later.socket, &self.socket),
-            name: pick(&later.name, &self.name),
-            address: pick(&later.address, &self.address),
-            unix: pick(&later.unix, &self.unix),
-            log: pick(&later.log, &self.log),
-            http: pick(&later.http, &self.http),
-        }
-    }
-}
-
 impl Cli {
     /// The options as the configuration takes them.
-    pub(super) fn options(&self, serve: &Serve) -> Options {
-        let serve = serve.clone();
-        Options {
-            file: self.common.file.clone(),
-            admin: self.common.admin.clone(),
-            config: self.common.config.clone(),
-            socket: serve.socket,
-            name: serve.name,
-            log: serve.log,
-            v4: serve.v4,
-            v4ab: serve.v4ab,
-            v6: serve.v6,
-            v6ab: serve.v6ab,
-            address: serve.address,
-            unix: serve.unix,
-            http: serve.http,
-        }
+    pub(super) fn options(&self, serve: &Options) -> Options {
+        let Common { admin, config, file, .. } = self.common.clone();
+        Options { admin, config, file, ..serve.clone() }
     }
 
     /// The driver prints no JSON.
@@ -317,7 +248,7 @@ impl Cli {
 
     /// Only the driver takes these.
     pub(super) fn refuse_serve_options(&self) -> Result<(), Error> {
-        let allowed = Serve { socket: self.serve.socket.clone(), ..Serve::default() };
+        let allowed = Options { socket: self.serve.socket.clone(), ..Options::default() };
         if self.serve != allowed {
             let text = "options that start the driver belong to gipam serve, not to this command; \
                         --admin PATH names the daemon to ask";

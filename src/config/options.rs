@@ -21,11 +21,12 @@ pub(super) struct Spelling {
 }
 
 macro_rules! spellings {
-    ($($constant:ident $field:ident $flag:literal $variable:literal $what:literal;)*) => {
+    ($($(#[$how:meta])* $constant:ident $field:ident $flag:literal $variable:literal;)*) => {
         /// The options as typed, all of them texts. Flags and variables have the same set.
-        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        /// The command line takes those that start the driver from here; the others stand with every command.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
         pub struct Options {
-            $(#[doc = $what] pub $field: Option<String>,)*
+            $($(#[$how])* pub $field: Option<String>,)*
         }
 
         $(pub(super) const $constant: Spelling =
@@ -37,6 +38,11 @@ macro_rules! spellings {
                 let given = |name: &str| variables.get(name).filter(|text| !text.is_empty()).cloned();
                 Self { $($field: given($variable),)* }
             }
+
+            /// These options with those written behind the command on top.
+            pub fn overridden_by(&self, later: &Self) -> Self {
+                Self { $($field: later.$field.clone().or_else(|| self.$field.clone()),)* }
+            }
         }
 
         /// The names of all variables.
@@ -45,19 +51,45 @@ macro_rules! spellings {
 }
 
 spellings! {
-    FILE file "--file" "GIPAM_FILE" "The books, or an old lease file.";
-    SOCKET socket "--socket" "GIPAM_SOCKET" "The plugin socket.";
-    NAME name "--name" "GIPAM_NAME" "The driver name.";
-    ADMIN admin "--admin" "GIPAM_ADMIN" "The admin socket.";
-    CONFIG config "--config" "GIPAM_CONFIG" "The TOML file.";
-    LOG log "--log" "GIPAM_LOG" "The log level.";
-    V4 v4 "-v4" "GIPAM_V4" "IPv4 base of the pool `default`.";
-    V4AB v4ab "-v4ab" "GIPAM_V4AB" "Size of its subnets.";
-    V6 v6 "-v6" "GIPAM_V6" "IPv6 base of the pool `default`.";
-    V6AB v6ab "-v6ab" "GIPAM_V6AB" "Size of its subnets.";
-    ADDRESS address "-address" "GIPAM_ADDRESS" "TCP address.";
-    UNIX unix "-unix" "GIPAM_UNIX" "UNIX socket, yes or no.";
-    HTTP http "--http" "GIPAM_HTTP" "Address of the page and the metrics.";
+    /// the books, or an old lease file
+    #[arg(skip)]
+    FILE file "--file" "GIPAM_FILE";
+    /// the daemon's admin socket
+    #[arg(skip)]
+    ADMIN admin "--admin" "GIPAM_ADMIN";
+    /// the TOML configuration
+    #[arg(skip)]
+    CONFIG config "--config" "GIPAM_CONFIG";
+    /// IPv4 pool
+    #[arg(long, value_name = "PREFIX")]
+    V4 v4 "-v4" "GIPAM_V4";
+    /// length of its subnets
+    #[arg(long, value_name = "LENGTH")]
+    V4AB v4ab "-v4ab" "GIPAM_V4AB";
+    /// IPv6 pool
+    #[arg(long, value_name = "PREFIX")]
+    V6 v6 "-v6" "GIPAM_V6";
+    /// length of its subnets
+    #[arg(long, value_name = "LENGTH")]
+    V6AB v6ab "-v6ab" "GIPAM_V6AB";
+    /// plugin socket
+    #[arg(long, value_name = "PATH")]
+    SOCKET socket "--socket" "GIPAM_SOCKET";
+    /// driver name
+    #[arg(long, value_name = "NAME")]
+    NAME name "--name" "GIPAM_NAME";
+    /// TCP address instead of the socket
+    #[arg(long, value_name = "HOST:PORT")]
+    ADDRESS address "-address" "GIPAM_ADDRESS";
+    /// the socket, whatever --address says
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    UNIX unix "-unix" "GIPAM_UNIX";
+    /// log level
+    #[arg(long, value_name = "LEVEL")]
+    LOG log "--log" "GIPAM_LOG";
+    /// the page and the metrics, on loopback unless a host is named
+    #[arg(long, value_name = "[HOST:]PORT")]
+    HTTP http "--http" "GIPAM_HTTP";
 }
 
 /// The TOML file that is read if it exists and none is named.
