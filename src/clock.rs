@@ -54,7 +54,6 @@ impl Clock {
         (Self::new(move || told.now()), hands)
     }
 
-    /// What it is now.
     pub fn now(&self) -> Moment {
         (self.tell)()
     }

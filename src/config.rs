@@ -72,7 +72,6 @@ pub struct Config {
     pub http: Option<Http>,
     /// The thresholds for warnings that pools and subnets fill up.
     pub warn_at: WarnAt,
-    /// The hooks.
     pub hooks: Vec<Hook>,
     /// How much there may be of something.
     pub limits: Limits,
@@ -87,7 +86,6 @@ pub struct Config {
 /// What a [`Config`] was resolved from.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
-    /// The flags.
     pub flags: Options,
     /// Directory, variables and user.
     pub surroundings: Surroundings,

@@ -16,7 +16,6 @@ use crate::plan::settings::{Base, Checked, PoolSettings, Settings};
 pub enum Below {
     /// A lease file that is just being taken over.
     LeaseFile,
-    /// The books.
     Books,
 }
 

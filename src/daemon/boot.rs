@@ -20,53 +20,28 @@ use crate::text::counted;
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The books.
     #[error(transparent)]
     Books(#[from] store::Error),
-    /// The old lease file.
     #[error("the old lease file {} cannot be taken over; it was left untouched", path.display())]
-    OldFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: old_gipam::Error,
-    },
+    OldFile { path: PathBuf, source: old_gipam::Error },
     /// It changed since.
     #[error(
         "{} is neither the lease file that was taken over nor the last one exported; gipam uses the books {}: move \
          the file away, or replace the books with it: gipam import {} --replace", path.display(), books.display(), path.display()
     )]
-    Changed {
-        /// The file.
-        path: PathBuf,
-        /// The books.
-        books: PathBuf,
-    },
+    Changed { path: PathBuf, books: PathBuf },
     /// It cannot be read.
     #[error("{} cannot be read", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// A default directory that cannot be made.
     #[error("cannot create the directory of {}", path.display())]
-    Directory {
-        /// The books.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Directory { path: PathBuf, source: io::Error },
     /// An interrupted save of the earlier program.
     #[error(
         "{} is empty: the earlier gipam was cut off while it saved; put a whole copy in its place, or start without its \
          leases: rm {}", path.display(), path.display()
     )]
-    EmptyFile {
-        /// The file.
-        path: PathBuf,
-    },
+    EmptyFile { path: PathBuf },
     /// The takeover was not durable.
     #[error("the books could not be written")]
     Commit(#[from] CommitError),

@@ -16,49 +16,28 @@ use crate::server::{Door, DoorError, Listener, LocalAddress, inherited};
 /// Why a listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be opened.
     #[error("cannot open {whose}")]
     Door {
         /// `the listener of driver NAME`, or the admin socket.
         whose: String,
-        /// Why.
         source: DoorError,
     },
-    /// A socket from systemd.
     #[error("the sockets that systemd passed cannot be used")]
     Inherited(#[source] DoorError),
     /// A driver cannot be announced to the Engine.
     #[error("driver {driver}: cannot announce it to the Engine")]
-    Discovery {
-        /// The driver.
-        driver: String,
-        /// Why.
-        source: DiscoveryError,
-    },
+    Discovery { driver: String, source: DiscoveryError },
     /// The address names no host.
     #[error("driver {driver}: cannot listen on {address}")]
-    Address {
-        /// The driver.
-        driver: String,
-        /// As configured.
-        address: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    Address { driver: String, address: String, source: std::io::Error },
     /// The page's address names no host.
     #[error("cannot serve the page at {address}")]
-    Http {
-        /// As configured.
-        address: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    Http { address: String, source: std::io::Error },
     /// An owner or group that does not exist.
     #[error("{file} does not have a {what} {name:?}; give a name from there, or a number")]
     Nobody {
         /// `user` or `group`.
         what: &'static str,
-        /// As configured.
         name: String,
         /// Where it was looked for.
         file: &'static str,
@@ -67,9 +46,7 @@ pub enum Error {
 
 /// A driver with its open listener.
 pub struct Opened {
-    /// The driver.
     pub driver: Driver,
-    /// Its listener.
     pub listener: Listener,
 }
 

@@ -82,7 +82,6 @@ pub enum DiscoveryError {
     /// Not a name for a driver.
     #[error("{name:?} cannot be a driver name: {why}")]
     Name {
-        /// What was given.
         name: String,
         /// What is wrong with it.
         why: &'static str,
@@ -93,21 +92,16 @@ pub enum DiscoveryError {
          remove the file if that is something else", path.display()
     )]
     Live {
-        /// The driver.
         name: DriverName,
         /// The file that says so.
         path: PathBuf,
-        /// Where somebody answers.
         address: String,
     },
     /// A file cannot be read, written or removed.
     #[error("cannot {doing} {}: {error}", path.display())]
     File {
-        /// What was tried.
         doing: &'static str,
-        /// The file.
         path: PathBuf,
-        /// Why not.
         #[source]
         error: io::Error,
     },

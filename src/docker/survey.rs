@@ -19,7 +19,6 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Answers it.
     pub fn answer(self, in_use: Result<HostUse, String>) {
         // The request may have been abandoned.
         let _ = self.answer.send(in_use);

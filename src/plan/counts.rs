@@ -16,7 +16,6 @@ pub struct AddressCounts {
     pub reserved: u128,
     /// The gateway's slot, while no gateway is there.
     pub slot: u128,
-    /// Leased.
     pub leased: u128,
     /// Released, and not given to others yet.
     pub cooling: u128,
@@ -27,7 +26,6 @@ pub struct AddressCounts {
 /// Subnets of one family of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubnetCounts {
-    /// Held in it.
     pub held: u64,
     /// Released, and not given to others yet.
     pub cooling: u64,
@@ -38,7 +36,6 @@ pub struct SubnetCounts {
 }
 
 impl Plan {
-    /// Counts the addresses of a subnet.
     pub fn count_addresses(&self, subnet: &Subnet) -> AddressCounts {
         let given = subnet.addresses.records();
         self.count_given(subnet, given.map(|(address, record)| (address, record.leased, record.since)))
@@ -90,7 +87,6 @@ impl Plan {
         counts
     }
 
-    /// Counts the subnets of one base.
     pub fn count_subnets(&self, base: &Base) -> SubnetCounts {
         let mut counts = SubnetCounts::default();
         for serial in self.occupied.all_inside(base.base) {

@@ -71,7 +71,6 @@ pub enum Error {
     /// ipamapi ErrIPOutOfRange.
     #[error("requested address is out of range: {address} {why}")]
     OutOfRange {
-        /// Asked for.
         address: IpAddr,
         /// `is outside of 192.0.2.0/24`, `is the network address of ...`.
         why: String,
@@ -81,13 +80,11 @@ pub enum Error {
         "pool overlaps with other one on this address space: {asked} overlaps {existing}, granted {holder} in space {space} since {since}; {remedy}"
     )]
     PoolOverlap {
-        /// Asked for.
         asked: Prefix,
         /// The subnet that is held.
         existing: Prefix,
         /// `to network web`, or `to a network`.
         holder: String,
-        /// In this space.
         space: Space,
         /// RFC 3339, UTC; filled in where times are written out.
         since: String,
@@ -100,9 +97,7 @@ pub enum Error {
     /// ipamapi ErrIPAlreadyAllocated.
     #[error("address already in use: {address} is held by {holder}; {remedy}")]
     AddressInUse {
-        /// Asked for.
         address: IpAddr,
-        /// Its holders.
         holder: String,
         /// What a person can do: the command of Docker's first.
         remedy: String,
@@ -111,12 +106,7 @@ pub enum Error {
     #[error(
         "address already in use: {address} is pinned to {holder}; remove the pin with: gipam unpin {address}"
     )]
-    Pinned {
-        /// Asked for.
-        address: IpAddr,
-        /// The holder it is for.
-        holder: String,
-    },
+    Pinned { address: IpAddr, holder: String },
     /// ipamapi ErrNoAvailablePool.
     #[error("no available pool: {0}")]
     NoAvailablePool(String),

@@ -49,7 +49,6 @@ impl FreeSpace {
         space
     }
 
-    /// The base.
     pub const fn base(&self) -> Prefix {
         self.base
     }

@@ -56,7 +56,6 @@ impl PoolOptions {
         Ok(parsed)
     }
 
-    /// The size option of this family.
     pub const fn size(&self, family: Family) -> Option<u8> {
         match family {
             Family::V4 => self.v4_size,

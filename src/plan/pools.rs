@@ -25,19 +25,14 @@ pub struct Cut {
 pub enum PoolChange {
     /// A new pool, a further family of one, or a closed one open again.
     Add {
-        /// Its name.
         name: String,
         /// IPv4 and IPv6.
         cuts: [Cut; 2],
     },
     /// No new subnets from it.
-    Close {
-        /// Its name.
-        name: String,
-    },
+    Close { name: String },
     /// Other lengths of its future subnets, or a larger base.
     Resize {
-        /// Its name.
         name: String,
         /// IPv4 and IPv6.
         cuts: [Cut; 2],

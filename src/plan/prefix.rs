@@ -103,7 +103,6 @@ impl Prefix {
         Self::new(family, number(address), family.bits())
     }
 
-    /// The family.
     pub const fn family(self) -> Family {
         self.family
     }
@@ -162,7 +161,6 @@ impl Prefix {
         let high = Self { first: low.last() + 1, ..low };
         Some((low, high))
     }
-    /// The address with this number.
     pub const fn address(self, number: u128) -> IpAddr {
         self.family.address(number)
     }

@@ -79,7 +79,6 @@ impl PrefixIndex {
         (*family == prefix.family()).then(|| alike.min(*length).min(prefix.length()))
     }
 
-    /// A serial at this prefix or at one inside it.
     pub fn inside(&self, prefix: Prefix) -> Option<Serial> {
         self.all_inside(prefix).next()
     }

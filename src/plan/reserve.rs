@@ -44,7 +44,6 @@ impl AddressRange {
         self.family == other.family && self.first <= other.last && other.first <= self.last
     }
 
-    /// All of a prefix.
     pub fn of(prefix: super::prefix::Prefix) -> Self {
         Self { family: prefix.family(), first: prefix.first(), last: prefix.last() }
     }
@@ -115,7 +114,6 @@ impl Plan {
         Err(Error::InvalidRequest(format!("{range} lies outside of pool {name} ({})", bases.join(", "))))
     }
 
-    /// The pools that a range touches.
     pub fn pools_touching(&self, range: AddressRange) -> impl Iterator<Item = &PoolSettings> {
         self.settings.pools.iter().filter(move |pool| touches(pool, range))
     }
@@ -129,7 +127,6 @@ impl Plan {
         met
     }
 
-    /// The leases in a range, by subnet and address.
     pub fn leases_in(&self, range: AddressRange) -> Vec<(&Subnet, u128, &Record)> {
         let mut leases = Vec::new();
         for subnet in self.subnets_touching(range) {

@@ -140,50 +140,26 @@ pub enum SettingsError {
     #[error(
         "pool {first} ({first_base}) overlaps pool {second} ({second_base}); pools must not share addresses"
     )]
-    Overlap {
-        /// One pool.
-        first: String,
-        /// Its base.
-        first_base: Prefix,
-        /// The other.
-        second: String,
-        /// Its base.
-        second_base: Prefix,
-    },
+    Overlap { first: String, first_base: Prefix, second: String, second_base: Prefix },
     /// A size that is shorter than its base or longer than an address.
     #[error("pool {pool}: size /{size} does not fit {base}; give a length from {} to {}", base.length(), base.family().bits())]
-    Size {
-        /// The pool.
-        pool: String,
-        /// Its base.
-        base: Prefix,
-        /// The size asked for.
-        size: u8,
-    },
+    Size { pool: String, base: Prefix, size: u8 },
     /// A base of which no container can have an address.
     #[error(
         "pool {pool}: {base} overlaps {never}: {what}; no container can have such an address, use another base"
     )]
     Never {
-        /// The pool.
         pool: String,
-        /// Its base.
         base: Prefix,
         /// What of it cannot be used.
         never: Prefix,
-        /// What that is.
         what: &'static str,
     },
     /// Reservations over all of a base.
     #[error(
         "pool {pool}: all of {base} is reserved, so it can never give a subnet; reserve less, or remove the pool"
     )]
-    Reserved {
-        /// The pool.
-        pool: String,
-        /// Its base.
-        base: Prefix,
-    },
+    Reserved { pool: String, base: Prefix },
     /// A pool with neither family.
     #[error("pool {0} has neither v4 nor v6")]
     Empty(String),
@@ -193,9 +169,7 @@ pub enum SettingsError {
     /// A v6 base under `v4`, or the other way round.
     #[error("pool {pool}: {base} is not {family}")]
     Family {
-        /// The pool.
         pool: String,
-        /// The base.
         base: Prefix,
         /// The family of the key.
         family: Family,
@@ -208,7 +182,6 @@ impl Settings {
         Self { secret: known.secret, reserved_by_hand: known.reserved_by_hand.clone(), ..self }
     }
 
-    /// The pool of this name.
     pub fn pool(&self, name: &str) -> Option<&PoolSettings> {
         self.pools.iter().find(|pool| pool.name == name)
     }

@@ -35,9 +35,7 @@ pub struct Lists {
 /// A network as the Engine shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Network {
-    /// Its name.
     pub name: String,
-    /// Its id.
     pub id: String,
     /// `local`, `swarm` or `global`.
     pub scope: String,
@@ -45,7 +43,6 @@ pub struct Network {
     pub ipam: String,
     /// The options of its IPAM driver.
     pub options: BTreeMap<String, String>,
-    /// Its subnets.
     pub subnets: Vec<Configured>,
     /// Subnets of which the Engine shows only the size, and nothing that lives there: family and length.
     pub unlocated: Vec<(Family, u8)>,
@@ -58,7 +55,6 @@ pub struct Network {
 /// A subnet of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configured {
-    /// Its prefix.
     pub prefix: Prefix,
     /// Its `--ip-range`.
     pub range: Option<Prefix>,
@@ -77,7 +73,6 @@ pub struct Endpoint {
     pub container_id: String,
     /// Its addresses of both families.
     pub addresses: Vec<IpAddr>,
-    /// Its MAC.
     pub mac: Option<Mac>,
 }
 

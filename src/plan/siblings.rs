@@ -81,7 +81,6 @@ impl Adoption {
     }
 }
 
-/// The siblings of a subnet.
 #[derive(Debug)]
 pub(super) struct Siblings<'a>(Vec<&'a Subnet>);
 

@@ -18,7 +18,6 @@ pub type Reserved = [Intervals; 2];
 pub struct Subnet {
     /// As the books say.
     pub state: SubnetState,
-    /// Its addresses.
     pub addresses: Addresses,
     /// Pins by hand, if there are any: dynamic choice keeps away from them.
     pins: Option<Box<Pins>>,

@@ -14,9 +14,7 @@ pub enum Unreadable {
     /// A length that the family does not have.
     #[error("{text} has length /{length}, and {family} has lengths from /0 to /{}; write one of those", family.bits())]
     Length {
-        /// The text.
         text: String,
-        /// The length.
         length: String,
         /// The family of the address before it.
         family: Family,
@@ -24,41 +22,24 @@ pub enum Unreadable {
     /// A netmask instead of a length.
     #[error("{text} has a netmask; write {prefix}")]
     Netmask {
-        /// The text.
         text: String,
         /// The same prefix with a length.
         prefix: Prefix,
     },
     /// An address alone.
     #[error("{text} has no length; write it like {text}/{}", if *family == Family::V4 { 24 } else { 64 })]
-    NoLength {
-        /// The text.
-        text: String,
-        /// Its family.
-        family: Family,
-    },
+    NoLength { text: String, family: Family },
     /// Not a prefix.
     #[error("{text:?} is not a prefix; write it like 10.20.0.0/16 or 2001:db8::/48, without blanks")]
-    Prefix {
-        /// The text.
-        text: String,
-    },
+    Prefix { text: String },
     /// Host bits, where the whole prefix or one address may be meant.
     #[error(
         "{text} has bits set beyond its length; write {prefix} for all of it, or {address} for the one address"
     )]
-    HostBits {
-        /// The text.
-        text: String,
-        /// All of it.
-        prefix: Prefix,
-        /// The one address.
-        address: IpAddr,
-    },
+    HostBits { text: String, prefix: Prefix, address: IpAddr },
     /// The last address first.
     #[error("{text} runs backwards: the first address must come first; write {last}-{first}")]
     Reversed {
-        /// The text.
         text: String,
         /// The first address as written.
         first: IpAddr,
@@ -67,24 +48,15 @@ pub enum Unreadable {
     },
     /// An IPv4 and an IPv6 address.
     #[error("{text} mixes IPv4 and IPv6; write one range for each family")]
-    Mixed {
-        /// The text.
-        text: String,
-    },
+    Mixed { text: String },
     /// Not a range.
     #[error(
         "{text:?} is not an address, a prefix or a range; write 10.20.0.7, 10.20.0.0/28 or 10.20.0.7-10.20.0.9"
     )]
-    Range {
-        /// The text.
-        text: String,
-    },
+    Range { text: String },
     /// Not an address.
     #[error("{text:?} is not an IP address; write it like 10.20.0.7 or 2001:db8::7")]
-    Address {
-        /// The text.
-        text: String,
-    },
+    Address { text: String },
 }
 
 /// A prefix, and whether bits beyond its length were set.

@@ -34,41 +34,26 @@ pub enum ClientError {
     /// The socket does not exist, or nothing listens on it.
     #[error("no daemon is listening on {}: {error}", path.display())]
     Unreachable {
-        /// The socket.
         path: PathBuf,
-        /// What the system says.
         #[source]
         error: io::Error,
     },
     /// The socket is not for this user.
     #[error("not allowed to use {}: {error}; try again as root, or as its owner", path.display())]
     Denied {
-        /// The socket.
         path: PathBuf,
-        /// What the system says.
         #[source]
         error: io::Error,
     },
     /// The daemon does not answer in time. What was asked for may have been done.
     #[error("the daemon on {} did not answer within {limit:?}; what was asked for may have been done", path.display())]
-    Timeout {
-        /// The socket.
-        path: PathBuf,
-        /// The limit.
-        limit: Duration,
-    },
+    Timeout { path: PathBuf, limit: Duration },
     /// The connection broke, or the answer was not valid HTTP. What was asked for may have been done.
     #[error("the daemon on {} gave an invalid answer ({why}); what was asked for may have been done", path.display())]
-    Broken {
-        /// The socket.
-        path: PathBuf,
-        /// What was wrong.
-        why: String,
-    },
+    Broken { path: PathBuf, why: String },
     /// The path or the method is not one that HTTP allows.
     #[error("cannot ask for {path:?}: {why}")]
     Request {
-        /// The path asked for.
         path: String,
         /// What is wrong with it.
         why: String,

@@ -15,7 +15,6 @@ use std::sync::Arc;
 pub enum Door {
     /// A UNIX socket. Its directory is made if it is missing.
     Unix {
-        /// Where.
         path: PathBuf,
         /// The exact permissions of the socket file; the umask does not matter.
         mode: u32,
@@ -28,7 +27,6 @@ pub enum Door {
     Tcp(SocketAddr),
     /// TLS over TCP (1.2 and 1.3).
     Tls {
-        /// Where.
         address: SocketAddr,
         /// The server's certificate chain, PEM.
         certificate: PathBuf,
@@ -42,42 +40,27 @@ pub enum Door {
 /// Why a listener does not open. Every message names the path or the address.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
-    /// Another process listens there.
     #[error("a process is already listening on {}; stop it, or choose another path", path.display())]
-    Live {
-        /// The socket file.
-        path: PathBuf,
-    },
+    Live { path: PathBuf },
     /// Something else has that name.
     #[error("{} exists and is not a socket; move it away, or choose another path", path.display())]
-    NotASocket {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The system refuses.
+    NotASocket { path: PathBuf },
     #[error("cannot {doing} the socket {}: {error}", path.display())]
     Socket {
-        /// What was tried.
         doing: &'static str,
-        /// The socket file.
         path: PathBuf,
-        /// Why not.
         #[source]
         error: io::Error,
     },
-    /// The system refuses.
     #[error("cannot listen on {address}: {error}")]
     Address {
-        /// The address.
         address: String,
-        /// Why not.
         #[source]
         error: io::Error,
     },
     /// A certificate or key is unusable.
     #[error("cannot use {}: {why}", path.display())]
     Pem {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         why: String,

@@ -70,7 +70,6 @@ pub struct Response {
     pub status: u16,
     /// The `Content-Type`; none is sent if this is empty.
     pub content_type: &'static str,
-    /// The body.
     pub body: Vec<u8>,
     /// Further header fields; what HTTP does not allow is left out.
     pub fields: &'static [(&'static str, &'static str)],
@@ -128,16 +127,10 @@ pub enum Refusal {
     },
     /// The body did not arrive within [`Limits::body`].
     #[error("the request body did not arrive within {limit:?}; send it whole")]
-    BodyTimeout {
-        /// The limit.
-        limit: Duration,
-    },
+    BodyTimeout { limit: Duration },
     /// The head did not arrive within [`Limits::head`].
     #[error("the request head did not arrive within {limit:?}; send it whole")]
-    HeadTimeout {
-        /// The limit.
-        limit: Duration,
-    },
+    HeadTimeout { limit: Duration },
     /// The head is larger than [`Limits::max_head`], or has too many fields.
     #[error("the request head is larger than {limit} bytes; send less")]
     HeadTooLarge {

@@ -30,7 +30,6 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -12,60 +12,33 @@ use super::schema::VERSION;
 /// Why books cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another daemon has them.
     #[error("the books {0} are in use by another gipam; stop it first, or give another --file")]
     Locked(PathBuf),
     /// Not an SQLite file, or one of another program.
     #[error(
         "{path} is not a gipam database ({why}); it was left untouched: give another --file, or restore a backup"
     )]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        why: String,
-    },
+    Foreign { path: PathBuf, why: String },
     /// From a newer program.
     #[error(
         "{path} has schema {found}, and this gipam knows {VERSION}; it was left untouched: use the newer gipam"
     )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: i32,
-    },
+    Newer { path: PathBuf, found: i32 },
     /// A row that cannot be understood: never guess.
     #[error(
         "the books {path} are damaged: {what}; they were left untouched: restore a backup, or repair them with sqlite3"
     )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Where and what.
-        what: String,
-    },
-    /// They do not exist.
+    Damaged { path: PathBuf, what: String },
     #[error("no books found at {0}")]
     Absent(PathBuf),
     /// A mistyped path, or a disk that is not mounted.
     #[error("the directory {} of {} does not exist; correct the path, or create it: mkdir -p {}",
         directory.display(), path.display(), directory.display())]
-    NoDirectory {
-        /// The file.
-        path: PathBuf,
-        /// What is missing.
-        directory: PathBuf,
-    },
+    NoDirectory { path: PathBuf, directory: PathBuf },
     /// Hard links.
     #[error("{} has {names} names (hard links), and each would have its own WAL: remove the others; \
         find them with: find / -xdev -samefile {}", path.display(), path.display())]
-    Names {
-        /// One of them.
-        path: PathBuf,
-        /// How many.
-        names: u64,
-    },
+    Names { path: PathBuf, names: u64 },
     /// A bind mount of the file.
     #[error(
         "{0} is mounted as a single file, so its WAL would be written elsewhere; mount its directory instead"
@@ -80,26 +53,11 @@ pub enum Error {
     /// The file already exists.
     #[error("{0} exists, and gipam backup never overwrites; nothing was changed: give another name")]
     Exists(PathBuf),
-    /// SQLite reports an error.
     #[error("the books {path}: {doing} failed")]
-    Sqlite {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        doing: &'static str,
-        /// Why.
-        source: rusqlite::Error,
-    },
+    Sqlite { path: PathBuf, doing: &'static str, source: rusqlite::Error },
     /// The file system reports an error.
     #[error("the books {path}: {doing} failed")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        doing: &'static str,
-        /// Why.
-        source: io::Error,
-    },
+    Io { path: PathBuf, doing: &'static str, source: io::Error },
 }
 
 /// Why a commit did not succeed.

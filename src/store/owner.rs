@@ -17,7 +17,6 @@ use super::sqlite::{Error, io, sqlite};
 pub(super) enum Head {
     /// Books.
     Ours,
-    /// It is empty.
     Empty,
     /// It begins as a database does, and ends before its header does.
     Cut,
