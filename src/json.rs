@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_once_is_read_as_ever() {
+    fn unique_keys_are_read_as_usual() {
         let text = r#"{"a":[1,-2,0.5,null,true,"x",{"a":{}}],"b":"","\u0063":"\n"}"#;
         let read: Json<'_> = serde_json::from_str(text).unwrap();
         assert_eq!(read.once(), Ok(()));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_twice_is_refused_at_every_depth() {
+    fn duplicate_keys_are_refused_at_every_depth() {
         let many =
             format!(r#"{{{},"a":1,"a":2}}"#, r#""b0":1,"b1":1,"b2":1,"b3":1,"b4":1,"b5":1,"b6":1,"b7":1"#);
         for text in

@@ -153,7 +153,7 @@ fn rooms_use_only_whom_they_may() {
 }
 
 #[test]
-fn the_table_stands_in_architecture_md() {
+fn the_table_is_that_of_architecture_md() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
     for (room, may) in MAY_USE {
         let row =

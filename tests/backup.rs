@@ -127,7 +127,7 @@ fn a_copy_takes_the_place_of_the_books_and_they_are_kept() {
 }
 
 #[test]
-fn what_is_no_whole_copy_replaces_nothing() {
+fn an_incomplete_copy_replaces_nothing() {
     let mut trial = Trial::new();
     for number in 0..200 {
         trial.subnet(number);
@@ -162,7 +162,7 @@ fn a_copy_is_put_where_no_books_are() {
 }
 
 #[test]
-fn who_waits_is_told_each_step_before_it_is_done() {
+fn each_step_is_shown_before_it_is_done() {
     let mut trial = Trial::new();
     (0..200).for_each(|number| trial.subnet(number));
     let copy = trial.file("copy.db");
@@ -190,7 +190,7 @@ fn who_waits_is_told_each_step_before_it_is_done() {
 }
 
 #[test]
-fn a_backup_that_was_cut_off_left_no_copy_and_is_no_obstacle() {
+fn a_backup_that_was_cut_off_left_no_copy_and_is_not_in_the_way() {
     let mut trial = Trial::new();
     trial.subnet(3);
     let copy = trial.file("copy.db");

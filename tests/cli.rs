@@ -312,7 +312,7 @@ fn history_asks_for_the_name_as_it_was_typed() {
 }
 
 #[test]
-fn a_filter_that_matches_nothing_says_so_and_an_empty_list_is_no_table() {
+fn a_filter_that_matches_nothing_is_a_message_and_an_empty_list_is_not_a_table() {
     let filtered = [
         (&["leases", "--holder", "web", "--since", "2h"][..], "no lease matches --holder web, --since 2h"),
         (&["leases", "192.0.2.0/24"], "no lease matches 192.0.2.0/24"),
@@ -375,7 +375,7 @@ fn an_export_is_written_as_it_came() {
 }
 
 #[test]
-fn a_reader_that_leaves_early_is_no_failure() {
+fn a_reader_that_leaves_early_is_not_a_failure() {
     let place = Place::new();
     let (open, gate) = mpsc::channel();
     let daemon = place.daemon("200 OK", LEASES, Some(gate));

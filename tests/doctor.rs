@@ -63,7 +63,7 @@ fn put(house: &House, path: &str, content: &str) {
 }
 
 #[test]
-fn a_hooks_certificates_that_cannot_be_read_are_said_beside_everything_else() {
+fn a_hooks_certificates_that_cannot_be_read_are_one_finding_among_all() {
     let house = house();
     let hook = "[[hook]]\nname = \"x\"\nurl = \"https://192.0.2.80/\"\nca = \"missing.pem\"\n";
     house.configure(&format!("[gc]\nengine = \"\"\n{hook}"));
@@ -216,7 +216,7 @@ fn engine(socket: &Path, networks: serde_json::Value) {
 }
 
 #[test]
-fn p29_an_ipvlan_network_under_a_name_that_asks_for_macs_is_wrong_and_the_way_out_is_said() {
+fn p29_an_ipvlan_network_under_a_name_that_asks_for_macs_is_wrong_and_the_remedy_is_named() {
     let house = House::new(&POOLS);
     let socket = house.path("engine.sock");
     let network = |name: &str, kind: &str, driver: &str| serde_json::json!({"Name": name, "Driver": kind, "IPAM": {"Driver": driver}});

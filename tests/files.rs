@@ -210,7 +210,7 @@ fn a_family_that_the_pool_of_the_flags_lacks_is_added_to_it() {
 }
 
 #[test]
-fn a_family_for_a_pool_that_was_closed_by_hand_is_not_added_and_that_is_said() {
+fn a_family_for_a_pool_that_was_closed_by_hand_is_not_added_with_a_warning() {
     let mut house = House::new(&["-v4", "198.51.100.0/24"]);
     let daemon = house.start();
     daemon.wire().subnet(false);

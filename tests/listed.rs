@@ -61,7 +61,7 @@ fn taken(house: &House, content: &str, more: &[&str]) -> Value {
 }
 
 #[test]
-fn a_table_is_only_told_of_until_it_is_applied_and_then_outlives_a_kill() {
+fn a_table_is_only_shown_until_it_is_applied_and_then_outlives_a_kill() {
     let house = house();
     let daemon = house.start();
     let (code, told) = import(&house, "list.csv", TABLE, &[]);
@@ -393,7 +393,7 @@ const CONTAINER: &str =
     r#"[{"Id":"19a4","Name":"/web","Config":{"Image":"x"},"NetworkSettings":{"Networks":{}}}]"#;
 
 #[test]
-fn what_is_no_list_is_refused_by_what_it_was_said_to_be() {
+fn what_is_not_a_list_is_refused_by_the_kind_that_was_named() {
     let house = house();
     let _daemon = house.start();
     for (content, more, said) in [

@@ -147,7 +147,7 @@ fn durable_leftovers_of_an_interrupted_restore_are_not_mixed_in() {
 }
 
 #[test]
-fn an_interrupted_restore_that_had_named_the_old_books_twice_is_no_obstacle() {
+fn an_interrupted_restore_that_had_named_the_old_books_twice_is_not_in_the_way() {
     let place = tempfile::tempdir().unwrap();
     let at = place.path().join("gipam.db");
     books(&at, 0..5, false);

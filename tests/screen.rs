@@ -143,7 +143,7 @@ fn status_as_json_keeps_its_keys_and_agrees_with_the_other_views() {
 }
 
 #[test]
-fn an_engine_that_does_not_answer_is_said_with_since_when_why_and_what_follows() {
+fn an_engine_that_does_not_answer_is_shown_with_time_reason_and_next_step() {
     let house = House::with_toml(&TOML.replace("engine = \"\"", "engine = \"/nowhere/docker.sock\""));
     let _daemon = house.start();
     let status = until("repair has asked", || {

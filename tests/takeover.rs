@@ -111,7 +111,7 @@ fn settings_of_the_file_stand_above_flags_and_a_family_that_it_lacks_is_added() 
 }
 
 #[test]
-fn a_configuration_file_stands_above_the_lease_file() {
+fn a_configuration_file_overrides_the_lease_file() {
     let mut house =
         House::with_toml("[[pool]]\nname = \"lan\"\nv4 = { base = \"198.51.100.0/23\", size = 27 }\n");
     fs::write(house.path("leases.json"), SECOND).unwrap();

@@ -104,7 +104,7 @@ fn an_old_lease_file_with_such_a_pool_is_neither_taken_over_nor_imported() {
 }
 
 #[test]
-fn what_is_wrong_with_a_prefix_or_a_range_is_said() {
+fn a_refused_prefix_or_range_names_the_mistake() {
     let pool =
         |base: &str, more: &str| format!("[[pool]]\nname = \"x\"\nv4 = {{ base = \"{base}\" }}\n{more}\n");
     for (text, words) in [

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_over_the_last_seconds_and_begin_anew_with_the_daemon() {
+    fn rates_are_over_the_last_seconds_and_start_again_with_the_daemon() {
         let mut live = Live::new(Status { running: true, ..Status::default() });
         let begun = Instant::now();
         let rate = |live: &Live| live.rates().iter().map(|(_, rate)| *rate).collect::<Vec<_>>();
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_is_told_once_the_oldest_first() {
+    fn what_changed_is_shown_once_the_oldest_first() {
         let row = |n: u32| HistoryRow {
             at: "2026-01-02T03:04:05Z".to_owned(),
             event: format!("event {n}"),

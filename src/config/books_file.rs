@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_json_name_means_books_beside_it_whether_it_exists_or_not() {
+    fn a_json_name_means_books_next_to_it_whether_it_exists_or_not() {
         for content in [Content::Absent, Content::OldLeases, Content::Other] {
             let books = named("/a/leases.json").resolve(content);
             assert_eq!(books, Books { books: "/a/leases.db".into(), old: Some("/a/leases.json".into()) });

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_socket_lies_beside_but_never_where_docker_searches() {
+    fn the_admin_socket_lies_next_to_the_plugins_but_never_where_docker_searches() {
         for (socket, admin) in [
             ("/tmp/x/demo.sock", "/tmp/x/demo.admin.sock"),
             ("/tmp/x/demo", "/tmp/x/demo.admin.sock"),

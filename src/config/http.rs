@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_told_from_what_others_reach() {
+    fn loopback_differs_from_what_others_reach() {
         for (text, inside) in [
             (":1", true),
             ("localhost:1", true),

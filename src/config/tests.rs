@@ -180,7 +180,7 @@ fn the_admin_socket_follows_a_named_socket() {
 }
 
 #[test]
-fn a_json_file_flag_puts_the_books_beside_it() {
+fn a_json_file_flag_puts_the_books_next_to_it() {
     let house = house("", &[]);
     let config = Config::load(&flags(&[("file", "old.json")]), &house.surroundings).unwrap();
     assert_eq!(config.file.named, house.directory.path().join("old.json"));
@@ -307,7 +307,7 @@ fn pools_of_the_file_stand_above_flags_with_a_warning() {
 }
 
 #[test]
-fn further_drivers_lie_beside_the_first_or_have_an_address_of_their_own() {
+fn further_drivers_lie_next_to_the_first_or_have_an_address_of_their_own() {
     let config = good("[driver.x]\n[driver.y]\naddress = \":7\"", &[], &[("socket", "/s/gipam.sock")]);
     let doors: Vec<String> = config.drivers.iter().map(|driver| driver.door.to_string()).collect();
     assert_eq!(doors, ["unix:///s/gipam.sock", "unix:///s/x.sock", "tcp://:7"]);

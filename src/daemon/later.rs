@@ -129,7 +129,7 @@ mod tests {
     const HOOK: &str = "[[hook]]\nname = \"a\"\nurl = \"https://hooks.example/\"\n...";
 
     #[test]
-    fn every_key_follows_a_reload_or_is_said_to_wait_for_the_next_start() {
+    fn every_key_follows_a_reload_or_is_reported_as_waiting_for_the_next_start() {
         let all = SECTIONS.iter().flat_map(|section| section.keys.iter().map(|key| (section.table, key)));
         for (section, key) in all {
             let (name, default) = (key.name, key.default);

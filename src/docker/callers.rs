@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_caller_is_told_in_plain_words_and_nobody_is_made_up_who_ended() {
+    fn a_new_caller_is_recorded_and_no_ended_one_is_invented() {
         assert_eq!(
             told("b/7/22", &[]),
             "a new Docker Engine process calls for the first time: boot b, pid 7"

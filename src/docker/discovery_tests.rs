@@ -303,7 +303,7 @@ fn p1_a_live_address_whose_queue_is_full_is_alive_and_not_waited_for() {
 }
 
 #[test]
-fn p1_what_is_no_file_is_not_read() {
+fn p1_what_is_not_a_file_is_not_read() {
     let installation = installation();
     let spec = installation.places.spec(&installation.name);
     fs::create_dir_all(&installation.places.specs).unwrap();

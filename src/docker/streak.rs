@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn parallel_requests_other_options_a_new_network_and_a_pause_are_no_loop() {
+    fn parallel_requests_other_options_a_new_network_and_a_pause_are_not_a_loop() {
         let streak = Streak::default();
         drop(streak.begin(&request(None)));
         let (_, first) = streak.begin(&request(None));

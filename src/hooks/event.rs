@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_told_whatever_is_wanted() {
+    fn a_gap_is_delivered_whatever_is_wanted() {
         let only = ["leased".to_owned()];
         assert!(Event::gap(1, 2, 0).is_wanted(Some(&only)));
         let other = Event { event: "released".to_owned(), ..Event::default() };

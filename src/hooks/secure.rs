@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_said_as_people_write_them() {
+    fn names_are_printed_as_people_write_them() {
         let presented =
             ["DnsName(\"a.example\")", "IpAddress(192.0.2.1)", "Unsupported(0x81)"].map(str::to_owned);
         assert_eq!(names(&presented), "a.example, 192.0.2.1, 0x81");
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn times_beyond_what_can_be_said_are_no_panic() {
+    fn times_beyond_the_calendar_do_not_panic() {
         let _ = date(UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::MAX)));
         assert_eq!(
             date(UnixTime::since_unix_epoch(std::time::Duration::from_secs(0))),

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stub_beside_another_server_does_not_lead_away() {
+    fn the_stub_next_to_another_server_does_not_lead_away() {
         let systemd = Some("nameserver 192.0.2.53\n");
         assert_eq!(
             seen("nameserver 127.0.0.53\nnameserver 10.0.0.53\n", systemd),

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_told_in_two_units() {
+    fn spans_are_printed_in_two_units() {
         let told = [5_400, 61_000, 7_200_000, 90_000_000].map(text);
         assert_eq!(told, ["5 s", "1 min 1 s", "2 h 0 min", "1 d 1 h"]);
     }

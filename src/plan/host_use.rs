@@ -233,7 +233,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_kept_change_by_change_is_what_would_be_seen_anew(
+        fn what_is_kept_change_by_change_equals_a_new_look(
             ops in prop::collection::vec((any::<bool>(), 0u128..64, 20u8..=32, 0u8..3), 1..60),
         ) {
             let bases = ["10.0.0.0/28", "10.0.0.32/27"].map(|text| Prefix::parse(text).unwrap());

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crossing_is_told_once_and_takes_back_only_well_below() {
+    fn a_crossing_is_an_event_once_and_is_taken_back_only_well_below() {
         let mut known = Fillings::new();
         let mut look = |share: f64| {
             judge(&mut known, &at(share, Some(80)), 7)

@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_of_ipv6_and_overlapping_copies_are_no_trouble() {
+    fn the_whole_of_ipv6_and_overlapping_copies_can_be_drawn() {
         let items = vec![item("::/1"), item("::/1"), item("2001:db8::/32"), item("ffff::/16")];
         for (most, finest) in [(1, 128), (16, 64), (1_024, 128)] {
             assert!(!fold(region("::/0", finest), items.clone(), &[], most).is_empty());

@@ -54,7 +54,7 @@ fn unreadable_foreign_and_newer_files_are_refused_and_untouched() {
 }
 
 #[test]
-fn a_log_beside_a_foreign_database_is_not_moved_into_it() {
+fn a_wal_next_to_a_foreign_database_is_not_moved_into_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("other.db");
     let other = rusqlite::Connection::open(&path).unwrap();

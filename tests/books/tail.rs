@@ -65,7 +65,7 @@ fn generations_are_not_used_again_after_what_carried_them_is_forgotten() {
 }
 
 #[test]
-fn durable_zeros_behind_the_log_are_no_log() {
+fn durable_zeros_after_the_wal_are_not_read() {
     let mut trial = Trial::new();
     let id = trial.subnet("203.0.113.0/24");
     let log = trial.books.path().with_file_name("gipam.db-wal");

@@ -120,7 +120,7 @@ fn a_closed_pool_goes_when_its_last_subnet_is_released_and_does_not_come_back() 
 }
 
 #[test]
-fn where_a_configuration_file_declares_the_pools_it_is_told_what_to_write_there() {
+fn where_a_configuration_file_declares_the_pools_the_answer_has_the_lines_for_it() {
     let toml =
         "[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\nv4 = { base = \"198.51.100.0/24\", size = 28 }\n";
     let house = House::with_toml(toml);

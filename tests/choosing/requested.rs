@@ -137,7 +137,7 @@ fn requested_addresses_lie_anywhere_in_the_subnet_but_on_the_never_given_ones() 
 }
 
 #[test]
-fn cooling_and_pinned_do_not_matter_to_who_asks_by_number() {
+fn cooling_and_pinned_do_not_matter_to_a_request_by_number() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     for name in ["a", "b"] {

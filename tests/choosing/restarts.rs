@@ -116,7 +116,7 @@ fn released_by_a_person_or_by_repair_does_not_count() {
 }
 
 #[test]
-fn what_was_no_containers_does_not_count() {
+fn an_address_that_was_not_a_containers_does_not_count() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(exact("10.9.0.0/24"));
     desk.host(number(&id, "10.9.0.7"));
@@ -159,7 +159,7 @@ fn swarms_addresses_cool() {
 }
 
 #[test]
-fn in_an_eui64_pool_an_address_follows_from_the_mac_or_is_said_not_to() {
+fn in_an_eui64_pool_an_address_follows_from_the_mac_or_comes_with_a_warning() {
     let mut lan = pool("lan", "", "2001:db8::/48:64");
     lan.v6.as_mut().unwrap().addresses = AddressOrder::Eui64;
     let mut desk = Desk::new(pools(&[lan]));

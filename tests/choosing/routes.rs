@@ -72,7 +72,7 @@ fn an_address_or_nameserver_counts_also_where_it_is_the_whole_pool() {
 }
 
 #[test]
-fn a_full_pool_names_what_is_in_use_beside_our_own() {
+fn a_full_pool_names_what_others_use_of_it() {
     let mut desk = Desk::new(pools(&[pool("lan", "10.0.0.0/23:24", "")]));
     let ours = desk.subnet(any(V4));
     assert_eq!(ours, "local/10.0.0.0/24#0000000000000001");

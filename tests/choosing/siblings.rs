@@ -47,7 +47,7 @@ fn p31_the_first_of_the_range_is_the_gateways_place_whether_it_is_asked_for_or_n
 }
 
 #[test]
-fn p31_a_range_that_leaves_containers_nothing_is_told_when_the_network_is_made_and_when_one_starts() {
+fn p31_a_range_that_leaves_containers_nothing_is_a_warning_when_the_network_is_made_and_when_one_starts() {
     let filled = "recreate the network with a larger --ip-range, or with a --gateway outside of it, or start containers with --ip";
     for (subnet, range, gateway_at, why) in [
         ("10.9.0.0/24", "10.9.0.77/32", "10.9.0.77", "only the gateway's, 10.9.0.77"),

@@ -54,7 +54,7 @@ fn repeats_with_other_options_are_one_subnet_and_warned_of() {
 }
 
 #[test]
-fn an_overlap_that_is_no_repeat_is_refused_in_global_too() {
+fn an_overlap_that_is_not_a_repeat_is_refused_in_global_too() {
     let mut desk = Desk::new(lan());
     desk.subnet(exact("10.0.0.0/24").global());
     assert!(

@@ -39,7 +39,7 @@ fn a_storm_is_of_one_family_space_and_option_set() {
 }
 
 #[test]
-fn it_is_no_storm_when_one_was_used_released_or_is_old() {
+fn it_is_not_a_storm_when_one_was_used_released_or_is_old() {
     for calm in 0..3 {
         let mut desk = desk(2);
         let first = desk.subnet(any(V4));
@@ -99,7 +99,7 @@ fn unhurried() -> gipam::plan::request::SubnetRequest {
 }
 
 #[test]
-fn networks_that_ask_no_gateway_are_no_storm_where_they_come_one_by_one() {
+fn networks_that_ask_no_gateway_are_not_a_storm_where_they_come_one_by_one() {
     // Engine 29 asks no gateway for macvlan, ipvlan and isolated bridges (P30).
     let mut desk = Desk::new(pools(&[pool("lan", "10.0.0.0/8:24", "")]));
     for _ in 0..500 {

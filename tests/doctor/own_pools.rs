@@ -90,7 +90,7 @@ fn what_dockerd_refuses_is_not_well() {
 }
 
 #[test]
-fn what_is_built_into_docker_counts_where_nothing_else_is_said() {
+fn dockers_built_in_pools_count_unless_daemon_json_names_others() {
     let built_in = |pool: &str, file: Option<&str>| {
         let house = house();
         house.configure(&format!("[gc]\nengine = \"\"\n[[pool]]\nname = \"x\"\nv4 = \"{pool}\"\n"));

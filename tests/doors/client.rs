@@ -30,7 +30,7 @@ async fn an_error_status_is_an_answer() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_does_not_answer_is_told_from_one_that_is_not_there() {
+async fn a_daemon_that_does_not_answer_differs_from_one_that_is_not_there() {
     let server = Running::unix();
     let limit = Duration::from_millis(100);
     let error = request(&server.path(), "GET", "/never", Vec::new(), limit).await.unwrap_err();
@@ -54,7 +54,7 @@ fn nobody_there_and_a_dead_socket_are_unreachable() {
 }
 
 #[test]
-fn a_connection_that_breaks_is_told() {
+fn a_connection_that_breaks_is_an_error() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("d.sock");
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();

@@ -101,7 +101,7 @@ fn a_live_socket_is_refused_and_left_alone() {
 }
 
 #[test]
-fn what_is_no_socket_is_refused_and_left_alone() {
+fn what_is_not_a_socket_is_refused_and_left_alone() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("d.sock");
     std::fs::write(&path, "precious").unwrap();

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
 #[tokio::test]
-async fn p8_a_request_in_flight_is_finished_and_told_to_close() {
+async fn p8_a_request_in_flight_is_finished_and_its_answer_says_close() {
     let mut server = Running::unix();
     let mut client = server.connect().await;
     client.write_all(&post("/wait", "y")).await.unwrap();

@@ -223,7 +223,7 @@ async fn mutual_tls_refuses_an_expired_certificate_and_one_that_is_not_valid_yet
 }
 
 #[test]
-fn files_that_are_no_certificates_are_refused_by_name() {
+fn files_that_are_not_certificates_are_refused_by_name() {
     let directory = TempDir::new().unwrap();
     let authority = authority();
     let [certificate, key] = issue(directory.path(), "a", ExtendedKeyUsagePurpose::ServerAuth, &authority);

@@ -211,7 +211,7 @@ async fn a_body_that_never_ends_is_refused_with_408() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_request_are_refused_in_the_owners_words() {
+async fn bytes_that_are_not_a_request_are_refused_in_the_owners_words() {
     let hostile: [&[u8]; 8] = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS hello\r\n\r\n",
         b"nonsense\r\n\r\n",

@@ -7,10 +7,10 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::daemon::{PATIENCE, until};
-use super::support::{HOOK, WRITES, events, hook, house, ids, leases, script, told, until_told};
+use super::support::{HOOK, WRITES, events, hook, house, ids, leases, script, told, until_delivered};
 
 #[test]
-fn hooks_are_told_of_everything_in_order_with_json_and_variables() {
+fn hooks_get_everything_in_order_with_json_and_variables() {
     let house = house(HOOK);
     script(
         &house,
@@ -24,7 +24,7 @@ fn hooks_are_told_of_everything_in_order_with_json_and_variables() {
     let address = wire.address(&id, "", options);
     wire.release(&id, &address);
     wire.release_pool(&id);
-    let told = until_told(&house, 4);
+    let told = until_delivered(&house, 4);
     assert_eq!(events(&told), ["subnet_granted", "leased", "released", "subnet_released"]);
     let ids = ids(&told);
     assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
@@ -51,7 +51,7 @@ fn hooks_are_told_of_everything_in_order_with_json_and_variables() {
 }
 
 #[test]
-fn hooks_are_told_of_what_people_reserve_and_pin() {
+fn hooks_get_what_people_reserve_and_pin() {
     let house = house(HOOK);
     script(&house, "hook.sh", WRITES);
     let daemon = house.start();
@@ -64,7 +64,7 @@ fn hooks_are_told_of_what_people_reserve_and_pin() {
     ] {
         assert!(house.gipam(arguments).status.success(), "{arguments:?}");
     }
-    let told = until_told(&house, 5);
+    let told = until_delivered(&house, 5);
     assert_eq!(events(&told), ["subnet_granted", "reserved", "pinned", "unpinned", "unreserved"]);
     let of = |row: &Value| {
         ["subnet", "pool_id", "address", "holder", "range", "family"].map(|key| row[key].clone())
@@ -95,7 +95,7 @@ fn hooks_at_least_once_after_kill() {
     script(&house, "hook.sh", WRITES);
     let daemon = house.start();
     daemon.wire().release(&id, &addresses[0]);
-    let told = until_told(&house, 8);
+    let told = until_delivered(&house, 8);
     let ids = ids(&told);
     assert_eq!(ids[2], ids[1], "what may not have been delivered is delivered again: {ids:?}");
     assert!(ids[2..].windows(2).all(|pair| pair[1] == pair[0] + 1), "in order, none left out: {ids:?}");
@@ -113,7 +113,7 @@ fn hooks_go_on_after_any_stop_and_repeat_nothing_that_was_kept() {
     daemon.kill();
     let daemon = house.start();
     leases(&mut daemon.wire(), 2);
-    let told = until_told(&house, 7);
+    let told = until_delivered(&house, 7);
     let ids = ids(&told);
     assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ids:?}");
     daemon.stop();
@@ -142,7 +142,7 @@ fn hooks_never_block_an_address() {
 }
 
 #[test]
-fn a_sick_hook_is_said_once_shown_and_tried_again_until_it_is_well() {
+fn a_failing_hook_is_logged_once_shown_and_retried_until_it_works() {
     let house = house(HOOK);
     script(&house, "hook.sh", "echo 'no key' >&2; exit 3");
     let daemon = house.start();
@@ -154,7 +154,7 @@ fn a_sick_hook_is_said_once_shown_and_tried_again_until_it_is_well() {
     let text = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
     assert!(text.contains("\nhook ") && text.contains("2 events wait; fails since"), "{text}");
     script(&house, "hook.sh", WRITES);
-    assert_eq!(events(&until_told(&house, 2)), ["subnet_granted", "leased"]);
+    assert_eq!(events(&until_delivered(&house, 2)), ["subnet_granted", "leased"]);
     let row = until("it is well", || Some(hook(&daemon)).filter(|row| row["behind"] == 0));
     assert_eq!(row["failing_since"], Value::Null);
     assert_eq!(
@@ -177,7 +177,7 @@ fn a_hook_that_takes_too_long_is_killed_with_all_that_it_started() {
     assert!(row["last_error"].as_str().unwrap().contains("took longer than 200ms"), "{row}");
     // It may be tried again meanwhile; every child that it names must be gone in the end.
     script(&house, "hook.sh", WRITES);
-    until_told(&house, 2);
+    until_delivered(&house, 2);
     let child = fs::read_to_string(house.path("child")).unwrap();
     let stat = format!("/proc/{}/stat", child.trim());
     until("the child is gone", || {
@@ -188,7 +188,7 @@ fn a_hook_that_takes_too_long_is_killed_with_all_that_it_started() {
 }
 
 #[test]
-fn a_hook_is_told_only_what_it_wants_and_a_new_one_only_what_comes() {
+fn a_hook_gets_only_what_it_wants_and_a_new_one_only_what_comes() {
     let house = house("");
     script(&house, "hook.sh", WRITES);
     let daemon = house.start();
@@ -201,20 +201,20 @@ fn a_hook_is_told_only_what_it_wants_and_a_new_one_only_what_comes() {
     let mut wire = daemon.wire();
     let (id, addresses) = leases(&mut wire, 2);
     wire.release(&id, &addresses[0]);
-    assert_eq!(events(&until_told(&house, 2)), ["subnet_granted", "released"]);
+    assert_eq!(events(&until_delivered(&house, 2)), ["subnet_granted", "released"]);
     until("nothing waits", || (hook(&daemon)["behind"] == 0).then_some(()));
     daemon.stop();
     let all = HOOK.replace("test", "second") + "from = \"start\"\n";
     house.configure(&(super::support::POOLS.to_owned() + &all));
     fs::remove_file(house.path("told")).unwrap();
     let daemon = house.start();
-    let told = until_told(&house, 6);
+    let told = until_delivered(&house, 6);
     assert_eq!(events(&told), ["subnet_granted", "leased", "subnet_granted", "leased", "leased", "released"]);
     daemon.stop();
 }
 
 #[test]
-fn what_was_pruned_before_it_was_told_is_told_as_a_gap() {
+fn what_was_pruned_before_it_was_delivered_is_a_gap() {
     let toml = format!("history = 5\n{}{HOOK}", super::support::POOLS);
     let house = super::daemon::House::with_toml(&toml);
     script(&house, "hook.sh", "exit 1");
@@ -253,7 +253,7 @@ fn hooks_follow_a_reload() {
     script(&house, "hook.sh", WRITES);
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
-    until_told(&house, 2);
+    until_delivered(&house, 2);
     script(&house, "other.sh", "cat >>\"${0%/*}/other\"");
     let with = |hooks: &str| house.configure(&(super::support::POOLS.to_owned() + hooks));
     with(&HOOK.replace("hook.sh", "other.sh"));
@@ -275,7 +275,7 @@ fn hooks_follow_a_reload() {
     let line = format!("hook test is added: {}, from now on", house.path("./hook.sh").display());
     assert_eq!(house.json(&["reload"]), json!([line]));
     daemon.wire().subnet(true);
-    let told = until_told(&house, 3);
+    let told = until_delivered(&house, 3);
     assert_eq!(told.len(), 3);
     assert!(told[2]["subnet"].as_str().unwrap().starts_with("2001:db8:"), "{}", told[2]);
     daemon.stop();
@@ -288,7 +288,7 @@ fn one_hook_does_not_wait_for_another() {
     script(&house, "stuck.sh", "echo 'not today' >&2; exit 1");
     let daemon = house.start();
     leases(&mut daemon.wire(), 4);
-    assert_eq!(ids(&until_told(&house, 5)), [1, 2, 3, 4, 5]);
+    assert_eq!(ids(&until_delivered(&house, 5)), [1, 2, 3, 4, 5]);
     let row = || daemon.view("/v1/status")["hooks"][1].clone();
     let stuck = until("the other is stuck", || Some(row()).filter(|row| row["last_error"].is_string()));
     assert_eq!((&stuck["hook"], &stuck["behind"]), (&"stuck".into(), &5.into()));

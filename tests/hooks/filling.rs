@@ -15,7 +15,7 @@ fn of(told: &[Value], event: &str) -> Vec<Value> {
 }
 
 #[test]
-fn what_fills_up_is_said_once_and_told_and_taken_back_well_below() {
+fn what_fills_up_is_logged_once_sent_to_hooks_and_taken_back_well_below() {
     let events = "events = [\"pool_filling\", \"pool_relieved\", \"subnet_filling\", \"subnet_relieved\"]\n";
     let house = super::daemon::House::with_toml(&format!("{TWO}{HOOK}{events}"));
     script(&house, "hook.sh", WRITES);
@@ -75,7 +75,7 @@ fn a_pool_may_say_when_or_never_and_a_reload_is_followed() {
 }
 
 #[test]
-fn a_log_that_a_reader_holds_up_is_said_once_an_episode() {
+fn a_wal_that_a_reader_holds_up_is_logged_once_an_episode() {
     let house = house("");
     let daemon = house.start();
     let mut wire = daemon.wire();

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::daemon::{Daemon, until};
-use super::support::{HOOK, WRITES, house, leases, script, until_told};
+use super::support::{HOOK, WRITES, house, leases, script, until_delivered};
 
 /// How often the threads of a process were given the processor, all together.
 fn switches(daemon: &Daemon) -> u64 {
@@ -23,7 +23,7 @@ fn idle_daemon_with_hooks_does_not_wake() {
     script(&house, "hook.sh", WRITES);
     let daemon = house.start();
     leases(&mut daemon.wire(), 3);
-    until_told(&house, 4);
+    until_delivered(&house, 4);
     // What was left to do is done at some time; from then on a long look sees no thread run.
     let mut quiet = (switches(&daemon), Instant::now());
     until("three seconds in which no thread ran", || {

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use super::daemon::{PATIENCE, until};
-use super::support::{HOOK, POOLS, WRITES, events, hook, house, leases, script, told, until_told};
+use super::support::{HOOK, POOLS, WRITES, events, hook, house, leases, script, told, until_delivered};
 use super::webhook::{receiver, told as told_of};
 
 #[test]
@@ -21,7 +21,7 @@ fn an_event_that_a_command_never_takes_is_reported_and_passed_over() {
     let mut wire = daemon.wire();
     let (id, addresses) = leases(&mut wire, 2);
     wire.release(&id, &addresses[0]);
-    let told = until_told(&house, 2);
+    let told = until_delivered(&house, 2);
     assert_eq!(events(&told), ["subnet_granted", "released"]);
     let row = until("nothing waits", || Some(hook(&daemon)).filter(|row| row["behind"] == 0));
     assert_eq!((&row["passed_over"], &row["failing_since"]), (&json!(2), &json!(null)));
@@ -56,12 +56,12 @@ fn what_fails_for_another_reason_is_tried_again_and_nothing_is_passed_over() {
     leases(&mut daemon.wire(), 1);
     until("it fails", || hook(&daemon)["failing_since"].is_string().then_some(()));
     fs::write(house.path("well"), "").unwrap();
-    assert_eq!(events(&until_told(&house, 2)), ["subnet_granted", "leased"]);
+    assert_eq!(events(&until_delivered(&house, 2)), ["subnet_granted", "leased"]);
     assert_eq!(hook(&daemon)["passed_over"], 0);
 }
 
 #[test]
-fn a_batch_that_a_server_never_takes_is_told_one_by_one() {
+fn a_batch_that_a_server_never_takes_is_sent_one_by_one() {
     let (address, asked) = receiver(&["413 Too Large", "200 OK", "422 No", "200 OK"]);
     let house = house("");
     let daemon = house.start();
@@ -97,7 +97,7 @@ fn p33_a_name_of_any_length_and_with_any_characters_reaches_a_command_cut_and_on
     house.configure(&format!("{POOLS}{HOOK}from = \"start\"\n"));
     script(&house, "hook.sh", &format!("printf '%s' \"$EVENT_NETWORK\" >>\"${{0%/*}}/network\"\n{WRITES}"));
     let daemon = house.start();
-    let all = until_told(&house, 2);
+    let all = until_delivered(&house, 2);
     assert_eq!(events(&all), ["subnet_granted", "leased"]);
     let said = fs::read_to_string(house.path("network")).unwrap();
     let shown = [said.as_str(), all[1]["network"].as_str().unwrap(), all[1]["holder"].as_str().unwrap()];

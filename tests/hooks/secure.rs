@@ -38,7 +38,7 @@ fn fails(house: &House, daemon: &Daemon, words: &[&str]) {
 }
 
 #[test]
-fn a_hook_over_tls_is_told_at_an_address_that_the_certificate_names() {
+fn a_hook_over_tls_gets_events_at_an_address_that_the_certificate_names() {
     for version in [&[&rustls::version::TLS12][..], &[&rustls::version::TLS13]] {
         let authority = Authority::new();
         let (address, came) = listening(settings(&authority.signs_loopback(), None, version));
@@ -63,7 +63,7 @@ fn a_hook_over_tls_is_told_at_an_address_that_the_certificate_names() {
 }
 
 #[test]
-fn a_hook_with_a_name_is_told_at_the_address_beside_it() {
+fn a_hook_with_a_name_gets_events_at_the_address_of_connect() {
     let authority = Authority::new();
     let (address, came) = receiver(&authority.signs("inventory.example", |_| {}));
     let keys = format!("ca = \"ca.pem\"\nconnect = \"{address}\"");
@@ -81,7 +81,7 @@ fn a_hook_with_a_name_is_told_at_the_address_beside_it() {
 }
 
 #[test]
-fn an_unknown_issuer_is_told_nothing_until_a_reload_names_the_right_ca() {
+fn a_server_of_an_unknown_issuer_gets_nothing_until_a_reload_names_the_right_ca() {
     let (stranger, authority) = (Authority::named("somebody else"), Authority::new());
     let (address, came) = receiver(&authority.signs_loopback());
     let url = format!("https://{address}/");
@@ -131,7 +131,7 @@ fn a_reload_picks_up_a_file_that_was_renewed_and_is_refused_for_one_that_is_gone
 }
 
 #[test]
-fn what_a_certificate_can_lack_is_told_to_a_person_and_nothing_to_its_owner() {
+fn what_a_certificate_lacks_is_shown_to_people_and_its_owner_gets_nothing() {
     let authority = Authority::new();
     let signed = |change: fn(&mut CertificateParams)| authority.signs("127.0.0.1", change);
     for (identity, words) in [
@@ -170,7 +170,7 @@ fn what_a_certificate_can_lack_is_told_to_a_person_and_nothing_to_its_owner() {
 }
 
 #[test]
-fn a_name_in_the_url_is_checked_although_the_address_beside_it_fits() {
+fn a_name_in_the_url_is_checked_although_the_address_of_connect_fits() {
     let authority = Authority::new();
     let (address, came) = receiver(&authority.signs_loopback());
     let keys = format!("ca = \"ca.pem\"\nconnect = \"{address}\"");
@@ -251,7 +251,7 @@ fn who_never_finishes_the_handshake_is_given_up_at_the_time_limit() {
 }
 
 #[test]
-fn who_does_not_speak_tls_is_told_apart() {
+fn a_server_without_tls_has_its_own_message() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -270,7 +270,7 @@ fn who_does_not_speak_tls_is_told_apart() {
 }
 
 #[test]
-fn who_hangs_up_in_the_handshake_or_before_the_answer_is_told_apart() {
+fn a_server_that_hangs_up_in_the_handshake_or_before_the_answer_has_its_own_message() {
     let authority = Authority::new();
     let settings = Arc::new(settings(&authority.signs_loopback(), None, rustls::ALL_VERSIONS));
     for (shakes, words) in [(false, "TLS with https://"), (true, "gave an invalid answer")] {
@@ -339,7 +339,7 @@ fn of_no_use() -> Vec<(String, &'static str, &'static str, bool)> {
 }
 
 #[test]
-fn keys_and_files_of_tls_that_are_of_no_use_are_refused_where_they_are_written() {
+fn unusable_keys_and_files_of_tls_are_refused_by_their_place() {
     let authority = Authority::new();
     let (one, other) = (authority.signs_loopback(), authority.signs_loopback());
     for (toml, key, words, file) in of_no_use() {
@@ -378,7 +378,7 @@ fn keys_and_files_of_tls_that_are_of_no_use_are_refused_where_they_are_written()
 }
 
 #[test]
-fn a_hook_whose_authorities_come_later_is_told_all_after_a_reload() {
+fn a_hook_whose_authorities_come_later_gets_all_after_a_reload() {
     let authority = Authority::new();
     let (address, came) = receiver(&authority.signs_loopback());
     let house = hooked(&format!("https://{address}/"), "ca = \"ca.pem\"", &[]);

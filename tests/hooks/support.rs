@@ -50,7 +50,7 @@ pub fn ids(told: &[Value]) -> Vec<u64> {
 }
 
 /// Waits until this many events were delivered.
-pub fn until_told(house: &House, count: usize) -> Vec<Value> {
+pub fn until_delivered(house: &House, count: usize) -> Vec<Value> {
     until(&format!("{count} events; the log says: {}", house.log()), || {
         Some(told(house)).filter(|told| told.len() >= count)
     })

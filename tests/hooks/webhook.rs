@@ -60,7 +60,7 @@ pub fn told(asked: &Value) -> Vec<Value> {
 }
 
 #[test]
-fn a_webhook_is_told_in_order_and_again_until_it_says_that_it_took_it() {
+fn a_webhook_gets_events_in_order_and_again_until_it_accepts_them() {
     let (address, asked) = receiver(&["503 Busy", "200 OK"]);
     let house = house(&hooked(address, ""));
     let daemon = house.start();

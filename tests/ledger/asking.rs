@@ -165,7 +165,7 @@ fn who_waits_for_a_young_subnet_is_woken_without_another_request() {
 }
 
 #[test]
-fn whoever_comes_after_the_end_is_told_so() {
+fn a_request_after_the_end_is_refused() {
     let mut house = House::new(&settings("10.0.0.0/24", 24));
     let gate = house.gate();
     gate.reached();

@@ -129,7 +129,7 @@ fn a_release_that_arrived_whole_is_carried_out_though_its_caller_has_gone() {
 }
 
 #[test]
-fn repeatable_whoever_was_answered_a_repeat_keeps_it_when_the_first_answer_is_undone() {
+fn repeatable_a_repeat_that_was_answered_stays_when_the_first_answer_is_undone() {
     let house = House::new(&settings("10.0.0.0/16", 24));
     // Swarm managers ask for a subnet of space global again at each change of the leader (P27).
     let global = |wanted: Request| match wanted {

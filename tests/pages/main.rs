@@ -60,7 +60,7 @@ fn the_guide_does_what_it_says() {
 
 /// Docker invents a MAC for a driver that asks for MACs, and ipvlan refuses it: no container starts.
 #[test]
-fn p29_the_way_to_use_ipvlan_stands_where_people_look_for_it() {
+fn p29_the_way_to_use_ipvlan_is_where_people_look_for_it() {
     let example = include_str!("../../packaging/gipam.toml");
     for (page, text) in [
         ("guide", include_str!("../../docs/guide.md")),

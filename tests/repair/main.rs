@@ -55,7 +55,7 @@ async fn p20_a_leaked_endpoint_is_freed_after_two_looks_a_grace_time_apart() {
 }
 
 #[tokio::test]
-async fn fenced_a_lease_granted_anew_between_two_looks_is_left_alone() {
+async fn fenced_a_lease_granted_again_between_two_looks_is_left_alone() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     let id = world.subnet(None).await.unwrap();

@@ -230,7 +230,7 @@ fn doubled(findings: &[gipam::reconcile::Finding]) -> bool {
 /// address that another one has got. A container that is restarted
 /// gets what was just released.
 #[tokio::test]
-async fn an_address_that_passes_from_one_container_to_another_during_a_look_is_no_duplicate() {
+async fn an_address_that_passes_from_one_container_to_another_during_a_look_is_not_a_duplicate() {
     clock!(CLOCK, now);
     let world = World::witnessed(now, false).await;
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();

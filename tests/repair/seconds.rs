@@ -83,7 +83,7 @@ async fn two_containers_with_one_address_are_found_seconds_after_it_was_granted(
 
 /// `gipam gc` right after the second container was started.
 #[tokio::test]
-async fn two_containers_with_one_address_are_shown_to_whoever_asks_also_before_they_are_certain() {
+async fn two_containers_with_one_address_are_shown_also_before_they_are_certain() {
     let begun = Instant::now();
     let world = World::by(running(begun), false, GRACE);
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();

@@ -66,7 +66,7 @@ const ROWS: [Row; 21] = [
     Row { name: "durable_after_power_cut", run: cuts::run },
     Row { name: "control_without_sync_loses_after_power_cut", run: cuts::control },
     Row { name: "durable_after_a_restore_killed_at_any_moment", run: restores::killed },
-    Row { name: "durable_after_a_restore_beside_logs", run: restores::logs },
+    Row { name: "durable_after_a_restore_over_other_wals", run: restores::logs },
     Row { name: "full_disk_is_refused_and_heals", run: disks::full },
     Row { name: "read_only_disk_is_refused_and_heals", run: disks::read_only },
     Row { name: "failed_sync_answers_nobody", run: disks::failed_sync },

@@ -11,7 +11,7 @@ fn field<'a>(text: &'a str, name: &str) -> &'a str {
 }
 
 #[test]
-fn who_follows_is_told_of_a_commit_and_misses_none_between_two_answers() {
+fn a_follower_gets_each_commit_and_misses_none_between_two_answers() {
     let site = Site::new(TOML);
     let hello = site.get("/api/events");
     assert!(hello.head.contains("content-type: text/event-stream"), "{}", hello.head);

@@ -68,7 +68,7 @@ fn a_hook_that_fails_is_shown_without_what_it_calls_and_again_when_it_works() {
 }
 
 #[test]
-fn what_fills_up_is_told_when_it_is_found() {
+fn what_fills_up_is_an_event_when_it_is_found() {
     let site = Site::new(
         "http = \"0\"\n[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\n\
         v4 = { base = \"198.51.100.0/27\", size = 28 }\nsubnet_cooling = \"0\"\n",

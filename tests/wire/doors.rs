@@ -124,7 +124,7 @@ fn p1_switching_between_socket_and_tcp_leaves_no_file_that_would_win() {
 }
 
 #[test]
-fn p1_a_wildcard_listener_is_told_as_loopback_and_the_spec_goes_at_the_end() {
+fn p1_a_wildcard_listener_is_announced_as_loopback_and_the_spec_goes_at_the_end() {
     let house = {
         let mut house = engine_house("");
         house.arguments.extend(["-address".to_owned(), ":0".to_owned()]);

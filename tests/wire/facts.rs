@@ -185,7 +185,7 @@ fn p12_duty_6_a_storm_is_refused_and_leaves_room() {
 }
 
 #[test]
-fn p12_networks_made_by_a_script_are_no_storm_one_by_one_or_in_parallel() {
+fn p12_networks_made_by_a_script_are_not_a_storm_one_by_one_or_in_parallel() {
     let house = House::with_toml("[[pool]]\nname = \"a\"\nv4 = { base = \"198.18.0.0/15\", size = 28 }\n");
     let daemon = house.start();
     // As Engine 29 makes a macvlan network: it asks no gateway.

@@ -49,7 +49,7 @@ fn replaced(body: &[u8], ids: &[String; 2]) -> Vec<u8> {
 }
 
 #[test]
-fn duty_1_bodies_that_are_no_object() {
+fn duty_1_bodies_that_are_not_an_object() {
     let deep = |open: &str, close: &str| {
         format!("{}{}", open.repeat(100_000 / open.len()), close.repeat(100)).into_bytes()
     };

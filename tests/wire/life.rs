@@ -220,7 +220,7 @@ fn duty_3_one_daemon_for_one_book() {
 }
 
 #[test]
-fn systemd_is_told_when_the_doors_are_open_and_when_they_close() {
+fn systemd_learns_when_the_doors_are_open_and_when_they_close() {
     let mut house = House::new(&POOLS);
     let notified = house.path("notify");
     let socket = UnixDatagram::bind(&notified).unwrap();

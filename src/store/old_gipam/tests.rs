@@ -74,7 +74,7 @@ fn first_generation_file_in_its_own_misspelling_is_read() {
 }
 
 #[test]
-fn empty_v6_and_absent_counters_are_no_pool_and_zero() {
+fn empty_v6_and_absent_counters_mean_no_pool_and_zero() {
     let Parsed { books, oddities } = parse(V4_ONLY).unwrap();
     assert_eq!((books.v6, books.v4_next_index, oddities.len()), (None, 0, 0));
     assert!(books.v4.is_some() && books.allocated.is_empty() && books.free.is_empty());
