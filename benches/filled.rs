@@ -5,10 +5,9 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::mpsc;
 
 use gipam::clock::Clock;
-use gipam::ledger::{Ledger, start};
+use gipam::ledger::{Ledger, Writer};
 use gipam::plan::Plan;
 use gipam::plan::prefix::Family;
 use gipam::plan::request::{AddressRequest, Reply, Request, Space, SubnetRequest, Wanted};
@@ -39,17 +38,16 @@ pub fn count(path: &Path, settings: &Settings, leases: usize, calls: u64) -> io:
 fn with_ledger<T>(books: Books, work: impl AsyncFnOnce(&Ledger) -> io::Result<T>) -> io::Result<T> {
     let mut plan = Plan::new(books.settings().map_err(io::Error::other)?);
     books.load(|change| plan.apply(&change)).map_err(io::Error::other)?;
-    let (sender, ended) = mpsc::channel();
-    let (ledger, thread) = start(plan, books, Clock::of_this_machine(), Box::new(drop), move |outcome| {
-        // Nobody listens only where the work failed before.
-        let _ = sender.send(outcome);
-    })?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let done = runtime.block_on(work(&ledger))?;
-    ledger.stop();
-    ended.recv().map_err(io::Error::other)?.map_err(io::Error::other)?;
-    thread.join().map_err(|_| io::Error::other("the ledger's thread panicked"))?;
-    Ok(done)
+    let (ledger, writer) = Writer::new(plan, books, Clock::of_this_machine());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let served = tokio::task::spawn_local(writer.run());
+        let done = work(&ledger).await?;
+        ledger.stop();
+        served.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        Ok(done)
+    })
 }
 
 /// Asks for all of these at once, and answers their replies in order.

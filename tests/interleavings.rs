@@ -7,6 +7,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs, reason = "a test")]
 
+#[path = "support/ledger.rs"]
+mod ledger;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
@@ -17,8 +20,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::thread::JoinHandle;
 
+use self::ledger::start;
 use gipam::clock::{Clock, Moment};
-use gipam::ledger::{Granted, Ledger, Refusal, start};
+use gipam::ledger::{Granted, Ledger, Refusal};
 use gipam::plan::Plan;
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::{
@@ -113,7 +117,7 @@ impl Held {
             let now = goes.lock().unwrap().recv().unwrap_or(START);
             Moment { wall: now, steady: now }
         });
-        let (ledger, thread) = start(load(&path, START), books, clock, Box::new(drop), |_| ()).unwrap();
+        let (ledger, thread) = start(load(&path, START), books, clock, drop);
         // The first batch is the ledger's own: it holds the stamps against the clock.
         began.recv().unwrap();
         go.send(START).unwrap();

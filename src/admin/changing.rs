@@ -5,7 +5,7 @@
 //! nothing. Leases that are there stay. Knows no HTTP.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -64,17 +64,11 @@ pub(super) async fn change(
     rehearsal: bool,
     decide: impl FnOnce(&Plan) -> Result<Decided, Refusal> + Send + 'static,
 ) -> Result<ChangedRow, AdminError> {
-    let told = Arc::new(Mutex::new(ChangedRow::default()));
-    let tell = told.clone();
     let alter = move |plan: &Plan| {
         let Decided { row, altered } = decide(plan)?;
-        if let Ok(mut tell) = tell.lock() {
-            *tell = row;
-        }
-        Ok(if rehearsal { Altered::default() } else { altered })
+        Ok((if rehearsal { Altered::default() } else { altered }, row))
     };
-    ledger.alter(Box::new(alter)).await?;
-    let mut row = told.lock().map(|told| told.clone()).unwrap_or_default();
+    let mut row = ledger.alter(alter).await?;
     row.dry_run = rehearsal;
     if !rehearsal {
         row.changes.iter().for_each(|line| tracing::info!("by hand: {line}"));

@@ -361,7 +361,7 @@ impl Admin {
         let (settings, origin) = (&config.settings, &config.pools_origin);
         let plan = import::Importing::new(&asked.name, &asked.content, asked.replace, settings, origin)?;
         let summary = plan.summary();
-        self.ledger.alter(Box::new(move |known| plan.alter(known, known.now()))).await?;
+        self.ledger.alter(move |known| Ok((plan.alter(known, known.now())?, ()))).await?;
         tracing::info!("{} imported: {summary}", asked.name);
         Ok(summary.to_string().into_bytes())
     }
@@ -382,7 +382,7 @@ impl Admin {
         let bytes = self.read(|view, _| Ok(import::export(view.plan()))).await?;
         let digest = import::digest_text(&bytes);
         let meta = vec![(import::EXPORTED_DIGEST.to_owned(), digest)];
-        self.ledger.alter(Box::new(move |_| Ok(Altered { meta, ..Altered::default() }))).await?;
+        self.ledger.alter(|_| Ok((Altered { meta, ..Altered::default() }, ()))).await?;
         debug_assert_eq!(old_gipam::detect(&bytes), old_gipam::Content::Json);
         Ok(bytes)
     }

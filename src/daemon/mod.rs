@@ -3,21 +3,24 @@
 //! Promises: signals are handled from the first moment on; the books are open and the plan is rebuilt before a listener opens;
 //! everything listens before systemd is notified that gipam is ready; at SIGTERM and SIGINT what is in flight is finished and
 //! the books are closed; a failed write ends the process with an error, for the supervisor to start it again. SIGHUP reads
-//! the configuration again. Hooks are served on a thread of their own.
+//! the configuration again. Docker's listeners and the ledger have a thread of their own; this one has all the others.
 
 mod boot;
+mod docker_thread;
 mod doors;
 mod later;
 mod look;
 mod reload;
 mod sweep;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::docker_thread::{DockerThread, Serving};
 use self::reload::Told;
 use crate::admin::{Admin, Reload};
 use crate::clock;
@@ -25,12 +28,12 @@ use crate::config::{self, Config};
 use crate::docker::discovery::Announcement;
 use crate::docker::{Callers, Counters, Driver, Halves, Streak, Survey};
 use crate::hooks::{self, Hooks};
-use crate::ledger::{self, Fatal, Ledger};
+use crate::ledger::{Fatal, Ledger, Writer};
 use crate::plan::Caller;
 use crate::plan::prefix::Prefix;
 use crate::processes;
 use crate::reconcile;
-use crate::server::{Limits, LocalAddress, Server};
+use crate::server::{Drained, Limits, LocalAddress, Server};
 use crate::watch::Watch;
 use crate::web::{self, Web};
 
@@ -78,37 +81,21 @@ pub fn run(config: Config) -> Result<(), Error> {
     let doors = doors::open(&config)?;
     let callers = booted.plan.callers().map(|(name, caller)| (name.into(), caller.clone())).collect();
     let known = Known { callers, bases: booted.plan.bases() };
+    let clock = clock::Clock::of_this_machine().in_boot(processes::boot());
+    let (ledger, writer) = Writer::new(booted.plan, booted.books, clock);
     let (ended, end) = oneshot::channel();
-    let (out, mut answers) = mpsc::unbounded_channel();
-    let (ledger, thread) = ledger::start(
-        booted.plan,
-        booted.books,
-        clock::Clock::of_this_machine().in_boot(processes::boot()),
-        Box::new(move |answers| drop(out.send(answers))),
-        move |outcome| {
-            let _ = ended.send(outcome);
-        },
-    )
-    .map_err(Error::Start)?;
-    // Delivered on the callers' thread.
-    runtime.spawn(async move { while answers.recv().await.is_some() {} });
+    let (docker, thread) = DockerThread::start(writer, ended).map_err(Error::Start)?;
     let (hooks, messenger) = hooks::start(ledger.clone(), books.clone()).map_err(Error::Start)?;
-    let outcome = runtime.block_on(serve(
-        &config,
-        doors,
-        &ledger,
-        known,
-        Ends { signals, ledger: end },
-        &books,
-        &hooks,
-    ));
+    let ends = Ends { signals, ledger: end };
+    let core = Core { ledger: ledger.clone(), docker, known, books };
+    let outcome = runtime.block_on(serve(&config, doors, core, ends, &hooks));
     hooks.stop();
     if messenger.join().is_err() {
         tracing::error!("the thread of the hooks ended in a panic");
     }
     ledger.stop();
     if thread.join().is_err() {
-        tracing::error!("the ledger's thread ended in a panic");
+        tracing::error!("the thread of Docker's listeners ended in a panic");
     }
     outcome
 }
@@ -138,6 +125,14 @@ struct Known {
     bases: Box<[Prefix]>,
 }
 
+/// What everything else stands on.
+struct Core {
+    ledger: Ledger,
+    docker: DockerThread,
+    known: Known,
+    books: PathBuf,
+}
+
 /// What can end the daemon.
 struct Ends {
     signals: Signals,
@@ -153,10 +148,8 @@ enum Stop {
 async fn serve(
     config: &Config,
     doors: doors::Doors,
-    ledger: &Ledger,
-    Known { callers, bases }: Known,
+    Core { ledger, docker, known: Known { callers, bases }, books }: Core,
     ends: Ends,
-    books: &std::path::Path,
     hooks: &Hooks,
 ) -> Result<(), Error> {
     let (ask_reload, reloads) = mpsc::channel(1);
@@ -172,20 +165,21 @@ async fn serve(
     let halves = Arc::new(Halves::default());
     let (survey, questions) = Survey::new();
     look::start(questions, bases).map_err(Error::Start)?;
-    let mut server = Server::new();
     let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
     let callers =
         Arc::new(Callers::new(ledger.clone(), callers, processes::boot(), crate::docker::containers()));
-    let (repair, reconciler) = repair(config, ledger, callers.clone(), books);
+    let (repair, reconciler) = repair(config, &ledger, callers.clone(), &books);
+    let mut listeners = Server::new();
     for opened in doors.drivers {
         let shared = (&callers, &halves, &counters, &survey);
-        let driver = driver(opened.driver, ledger, &repair, shared);
-        server.add(opened.listener, Arc::new(driver), limits.clone());
+        let driver = driver(opened.driver, &ledger, &repair, shared);
+        listeners.add(opened.listener, Arc::new(driver), limits.clone());
     }
+    let mut server = Server::new();
     let (meters, admin_limits) = (repair.meters().clone(), Limits { max_body: ADMIN_BODY, ..limits });
     let admin = Admin::new(
         ledger.clone(),
-        books.to_owned(),
+        books.clone(),
         in_force,
         counters.clone(),
         repair,
@@ -196,31 +190,35 @@ async fn serve(
     server.add(doors.admin, admin.clone(), admin_limits);
     let web = config.http.as_ref().zip(doors.http).map(|(http, listener)| {
         let local = announce_page(&listener.local_address());
-        let web = Arc::new(Web::new(ledger, books.to_owned(), admin, counters, meters, http, local));
+        let web = Arc::new(Web::new(&ledger, books.clone(), admin, counters, meters, http, local));
         server.add(listener, web.clone(), web::limits());
         web
     });
+    let Serving { open, drained } = docker.serve(listeners);
     let (sender, receiver) = oneshot::channel();
     let shutdown = async move {
         notify(&[sd_notify::NotifyState::Ready]);
         let why = stop.await;
+        drop(open);
         notify(&[sd_notify::NotifyState::Stopping]);
         if let Some(web) = web {
             web.stop();
         }
         let _ = sender.send(why);
     };
-    let watching = tokio::spawn(watch.run(ledger.clone(), books.to_owned(), hooks.clone()));
+    let watching = tokio::spawn(watch.run(ledger.clone(), books, hooks.clone()));
     let reconciling = reconciler.map(|reconciler| tokio::spawn(reconciler.run()));
-    let sweeping = tokio::spawn(sweep::sweep(ledger.clone()));
-    let drained = server.serve(shutdown, DRAIN).await.map_err(Error::Start)?;
+    let sweeping = tokio::spawn(sweep::sweep(ledger));
+    let drained = async { drained.await.unwrap_or_else(|_| Ok(Drained::default())) };
+    let drained = tokio::try_join!(server.serve(shutdown, DRAIN), drained).map_err(Error::Start)?;
+    let cut_off = drained.0.cut_off + drained.1.cut_off;
     watching.abort();
     sweeping.abort();
     if let Some(reconciling) = reconciling {
         reconciling.abort();
     }
-    if drained.cut_off > 0 {
-        tracing::warn!("requests that were cut off: {}", drained.cut_off);
+    if cut_off > 0 {
+        tracing::warn!("requests that were cut off: {cut_off}");
     }
     withdraw(doors.announcements);
     ended(receiver.await.ok())

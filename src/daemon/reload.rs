@@ -3,7 +3,7 @@
 //! Promises: a configuration with a mistake changes nothing; each change is reported on a line; a rehearsal reports the same
 //! and changes nothing. Pools, reservations and times change at once; what changes only at the next start is reported until then.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::later;
 use crate::config::{Config, Hook};
@@ -38,28 +38,22 @@ pub(super) async fn reload(
     others: &Told,
     rehearsal: bool,
 ) -> Result<Reloaded, String> {
-    // Its files may be slow, and this thread serves all requests.
+    // Its files may be slow, and this thread serves the page and the admin socket.
     let old = config.clone();
     let new = tokio::task::spawn_blocking(move || old.reload());
     let new = new.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let mut lines = new.warnings.clone();
     lines.extend(later::lines(&others.started, &new));
     let (configured, origin) = (new.settings.clone(), new.pools_origin.clone());
-    let said = Arc::new(Mutex::new(Vec::new()));
-    let told = said.clone();
     let alter = move |plan: &Plan| {
         let known = plan.settings();
         let configured = configured.with_books(known);
         let (settings, mut lines) = settle(&configured, &origin, &known.pools, Below::Books, plan);
         lines.extend(difference(known, &settings));
-        if let Ok(mut told) = told.lock() {
-            *told = lines;
-        }
         let settings = (!rehearsal).then_some(settings);
-        Ok(Altered { settings, ..Altered::default() })
+        Ok((Altered { settings, ..Altered::default() }, lines))
     };
-    ledger.alter(Box::new(alter)).await.map_err(|refusal| refusal.to_string())?;
-    lines.extend(said.lock().map(|said| said.clone()).unwrap_or_default());
+    lines.extend(ledger.alter(alter).await.map_err(|refusal| refusal.to_string())?);
     lines.extend(told_lines(config, &new));
     if !rehearsal {
         others.watch.configure(new.warn_at.clone());

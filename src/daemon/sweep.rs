@@ -18,7 +18,7 @@ pub(super) async fn sweep(ledger: Ledger) {
     while commits.changed().await.is_ok() {
         tokio::time::sleep(PAUSE).await;
         commits.mark_unchanged();
-        if let Err(refusal) = ledger.alter(Box::new(|plan| Ok(swept(plan)))).await {
+        if let Err(refusal) = ledger.alter(|plan| Ok((swept(plan), ()))).await {
             tracing::debug!("closed pools stay for now: {refusal}");
         }
     }

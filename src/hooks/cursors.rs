@@ -70,6 +70,6 @@ impl Cursors {
     async fn write(&self, numbers: &Numbers) -> Result<(), Refusal> {
         let text = serde_json::to_string(numbers).unwrap_or_default();
         let meta = vec![(KEY.to_owned(), text)];
-        self.ledger.alter(Box::new(move |_| Ok(Altered { meta, ..Altered::default() }))).await
+        self.ledger.alter(|_| Ok((Altered { meta, ..Altered::default() }, ()))).await
     }
 }

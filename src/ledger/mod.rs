@@ -1,11 +1,11 @@
-//! THE WRITER: one thread owns the plan and the books. It drains its queue, decides request after request, commits all
-//! their changes with one sync, then answers them all.
+//! THE WRITER: one task owns the plan and the books. It takes what waits in its queue, decides request after request, commits
+//! all their changes with one sync, then answers them all (`writer`, [`Writer::run`]).
 //!
 //! Promises: *durable*: no answer leaves before its change is on disk. A request whose caller has gone is dropped
 //! before it is decided; a release is always carried out. An undeliverable grant is undone: drop the
-//! future of [`Ledger::ask`], or call [`Ticket::undo`]. The answers of a batch leave the thread together: waking a
-//! waiter on another thread costs a system call, so all of them share one. After a failed write other than a full
-//! or busy disk every waiting caller gets an error, and the thread ends with the reason. Knows no HTTP and no JSON.
+//! future of [`Ledger::ask`], or call [`Ticket::undo`]. Looks see only what is durable. A commit blocks the thread that the
+//! task runs on: nothing that has to answer while a disk hangs may share it. After a failed write other than a full
+//! or busy disk every waiting caller gets an error, and the task ends with the reason. Knows no HTTP and no JSON.
 
 mod deferred;
 mod meters;
@@ -15,12 +15,12 @@ mod timeline;
 mod writer;
 mod youth;
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 pub use self::meters::Meters;
-pub use self::writer::{Deliver, Fatal, start};
+pub use self::writer::{Fatal, Writer};
 pub use self::youth::{YOUNG, Youth};
 use crate::plan::Plan;
 use crate::plan::error::ErrorKind;
@@ -47,7 +47,7 @@ impl From<crate::plan::error::Error> for Refusal {
 #[derive(Debug)]
 pub struct Ticket {
     undo: Box<Undo>,
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::UnboundedSender<Message>,
 }
 
 impl Ticket {
@@ -69,23 +69,15 @@ pub struct Granted {
 
 type Answer = Result<Granted, Refusal>;
 
-/// Answers of a committed batch; dropping them delivers each to its caller.
-#[derive(Debug, Default)]
-pub struct Answers(Vec<(oneshot::Sender<Answer>, Answer)>);
+/// A change of the settings, or of all books at once: gets the plan, or why nothing can be written now; answers its caller
+/// itself where nothing is to be written.
+type Alter = Box<dyn FnOnce(Result<&Plan, Refusal>) -> Option<(Altered, Outcome)> + Send>;
 
-impl Drop for Answers {
-    fn drop(&mut self) {
-        for (answer, outcome) in self.0.drain(..) {
-            // The caller has gone meanwhile: undo the grant.
-            if let Err(Ok(Granted { ticket: Some(ticket), .. })) = answer.send(outcome) {
-                ticket.undo();
-            }
-        }
-    }
-}
+/// Gets whether what an [`Alter`] wanted is durable.
+type Outcome = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
 
-/// A change of the settings, or of all books at once.
-type Alter = Box<dyn FnOnce(&Plan) -> Result<Altered, Refusal> + Send>;
+/// Sees the plan as the books have it.
+type Look = Box<dyn FnOnce(&Plan) + Send>;
 
 /// What an [`Alter`] wants done.
 #[derive(Debug, Default)]
@@ -102,7 +94,8 @@ pub struct Altered {
 enum Message {
     Ask { request: Request, answer: oneshot::Sender<Answer> },
     Undo(Box<Undo>),
-    Alter { alter: Alter, answer: oneshot::Sender<Result<(), Refusal>> },
+    Alter(Alter),
+    Look(Look),
     Stop,
 }
 
@@ -111,7 +104,8 @@ impl std::fmt::Debug for Message {
         formatter.write_str(match self {
             Self::Ask { .. } => "Ask",
             Self::Undo(_) => "Undo",
-            Self::Alter { .. } => "Alter",
+            Self::Alter(_) => "Alter",
+            Self::Look(_) => "Look",
             Self::Stop => "Stop",
         })
     }
@@ -120,7 +114,7 @@ impl std::fmt::Debug for Message {
 /// The way into the ledger; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::UnboundedSender<Message>,
     meters: Arc<Meters>,
 }
 
@@ -151,23 +145,41 @@ impl Ledger {
         (&mut waiting.answer).await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Looks at the plan and changes settings or books in one durable step.
-    pub async fn alter(&self, alter: Alter) -> Result<(), Refusal> {
+    /// Looks at the plan and changes settings or books in one durable step; answers what `alter` made for its caller.
+    pub async fn alter<T: Send + 'static>(
+        &self,
+        alter: impl FnOnce(&Plan) -> Result<(Altered, T), Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
         let (sender, receiver) = oneshot::channel();
-        self.queue.send(Message::Alter { alter, answer: sender }).map_err(|_| stopped())?;
+        let alter = move |plan: Result<&Plan, Refusal>| match plan.and_then(alter) {
+            Ok((altered, made)) => {
+                let outcome: Outcome = Box::new(move |outcome| drop(sender.send(outcome.map(|()| made))));
+                Some((altered, outcome))
+            }
+            Err(refusal) => {
+                let _ = sender.send(Err(refusal));
+                None
+            }
+        };
+        self.queue.send(Message::Alter(Box::new(alter))).map_err(|_| stopped())?;
         receiver.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Looks at the plan between two batches, when the answers of the last one have left. Keep it short: requests wait.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Plan) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let look = move |plan: &Plan| drop(sender.send(look(plan)));
+        self.queue.send(Message::Look(Box::new(look))).map_err(|_| stopped())?;
+        receiver.await.map_err(|_| stopped())
     }
 
     /// The plan's time, after a step of the clock has been followed: the stamps in the books are compared with this, not with
     /// the time of day.
     pub async fn now(&self) -> Result<Millis, Refusal> {
-        let (tell, told) = oneshot::channel();
-        let look = move |plan: &Plan| {
-            let _ = tell.send(plan.now());
-            Ok(Altered::default())
-        };
-        self.alter(Box::new(look)).await?;
-        told.await.map_err(|_| stopped())
+        self.look(Plan::now).await
     }
 
     /// Which grants are young.
@@ -180,7 +192,7 @@ impl Ledger {
         &self.meters
     }
 
-    /// Ends the thread once the queue is empty.
+    /// Ends the task once everything before this is done.
     pub fn stop(&self) {
         let _ = self.queue.send(Message::Stop);
     }

@@ -1,19 +1,20 @@
-//! The ledger's thread: drain, decide each, commit once, answer.
+//! The ledger's task: take what waits, decide each, commit once, answer.
 //!
 //! Promises: the order of decisions is the order of the queue; a batch is durable as a whole or (full disk) not at all,
 //! and then the plan is rebuilt from the books. What the books have to tidy is done while nobody asks. Waits for the queue,
 //! never polls, but for one look a second while releases wait for a full disk.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use super::deferred::{Deferred, gives_back};
 use super::repeated::Repeated;
 use super::timeline::Timeline;
-use super::{Alter, Altered, Answer, Answers, Granted, Ledger, Message, Meters, Refusal, Ticket};
+use super::{Alter, Altered, Answer, Granted, Ledger, Look, Message, Meters, Outcome, Refusal, Ticket};
 use crate::clock::Clock;
 use crate::plan::Plan;
 use crate::plan::change::Change;
@@ -21,9 +22,6 @@ use crate::plan::error::ErrorKind;
 use crate::plan::request::{Context, Reply, Request};
 use crate::plan::settings::Millis;
 use crate::store::{Books, CommitError};
-
-/// Hands the answers of a batch to the callers' side, on the ledger's thread; dropping them there delivers them.
-pub type Deliver = Box<dyn Fn(Answers) + Send>;
 
 /// Why the ledger ended without a request to stop.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -38,60 +36,17 @@ const RETRY: Duration = Duration::from_secs(1);
 /// After this long without a request, it is quiet.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// Starts the thread over a loaded plan and its books. `ended` is called as the last thing, with the reason.
-pub fn start(
-    plan: Plan,
-    books: Books,
-    clock: Clock,
-    deliver: Deliver,
-    ended: impl FnOnce(Result<(), Fatal>) + Send + 'static,
-) -> std::io::Result<(Ledger, std::thread::JoinHandle<()>)> {
-    let (queue, messages) = mpsc::channel();
-    let meters = Arc::new(Meters::default());
-    meters.youth.begin(plan.counters().0);
-    let mut writer = Writer {
-        meters: meters.clone(),
-        plan,
-        books,
-        time: Timeline::new(clock),
-        deliver,
-        messages,
-        queue: queue.clone(),
-        waiting: Vec::new(),
-        deferred: Deferred::default(),
-        repeated: Repeated::default(),
-        sick: false,
-        quiet: false,
-        stopping: false,
-    };
-    let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
-        let outcome = writer.run();
-        drop(writer.messages);
-        // After a failure the plan may say what the books do not.
-        if outcome.is_ok()
-            && let Err(error) = writer.books.fold_all(&writer.plan)
-        {
-            // What was not folded stays in the history, where the next start finds it.
-            tracing::warn!("the books {}: {error}", writer.books.path().display());
-        }
-        if let Err(error) = writer.books.close() {
-            tracing::warn!("{error}");
-        }
-        ended(outcome);
-    })?;
-    Ok((Ledger { queue, meters }, thread))
-}
-
-pub(super) struct Writer {
+/// The plan, the books and what waits for them.
+pub struct Writer {
     meters: Arc<Meters>,
     pub(super) plan: Plan,
     pub(super) books: Books,
     pub(super) time: Timeline,
-    deliver: Deliver,
-    messages: Receiver<Message>,
-    queue: Sender<Message>,
+    messages: mpsc::UnboundedReceiver<Message>,
+    queue: mpsc::UnboundedSender<Message>,
     /// Requests that only a very young cooling subnet can satisfy: (when by the steady clock, request, answer).
     waiting: Vec<(Millis, Request, oneshot::Sender<Answer>)>,
+    looks: Vec<Look>,
     deferred: Deferred,
     repeated: Repeated,
     /// The last commit met a full or busy disk.
@@ -113,7 +68,7 @@ struct Decided {
 #[derive(Default)]
 pub(super) struct Batch {
     decided: Vec<Decided>,
-    altered: Vec<oneshot::Sender<Result<(), Refusal>>>,
+    altered: Vec<Outcome>,
     pub(super) changed: bool,
     /// What to say of the clock once it is in the books.
     pub(super) stepped: Option<String>,
@@ -123,65 +78,129 @@ pub(super) struct Batch {
 }
 
 impl Writer {
-    fn run(&mut self) -> Result<(), Fatal> {
+    /// Over a loaded plan and its books, and the way to it. Nothing is done before [`Writer::run`].
+    pub fn new(plan: Plan, books: Books, clock: Clock) -> (Ledger, Self) {
+        let (queue, messages) = mpsc::unbounded_channel();
+        let meters = Arc::new(Meters::default());
+        meters.youth.begin(plan.counters().0);
+        let ledger = Ledger { queue: queue.clone(), meters: meters.clone() };
+        let writer = Self {
+            meters,
+            plan,
+            books,
+            time: Timeline::new(clock),
+            messages,
+            queue,
+            waiting: Vec::new(),
+            looks: Vec::new(),
+            deferred: Deferred::default(),
+            repeated: Repeated::default(),
+            sick: false,
+            quiet: false,
+            stopping: false,
+        };
+        (ledger, writer)
+    }
+
+    /// Serves until [`Ledger::stop`] or until a write fails, then closes the books. Needs a runtime with time enabled.
+    pub async fn run(mut self) -> Result<(), Fatal> {
+        let outcome = self.serve().await;
+        self.messages.close();
+        // After a failure the plan may say what the books do not.
+        if outcome.is_ok()
+            && let Err(error) = self.books.fold_all(&self.plan)
+        {
+            // What was not folded stays in the history, where the next start finds it.
+            tracing::warn!("the books {}: {error}", self.books.path().display());
+        }
+        if let Err(error) = self.books.close() {
+            tracing::warn!("{error}");
+        }
+        outcome
+    }
+
+    async fn serve(&mut self) -> Result<(), Fatal> {
         // The stamps are compared with the clock before the first request.
-        let mut begun = false;
+        let batch = self.begin();
+        self.finish(batch)?;
         while !self.stopping {
-            let message = if begun { self.next_message() } else { Some(None) };
-            let Some(first) = message else { return Ok(()) };
-            let mut batch = Batch::default();
-            self.time.read();
-            self.plan.advance(self.time.now());
-            if self.sick {
-                self.probe(&mut batch);
+            let first = self.next().await;
+            // The answers of the last batch leave, and every socket that is ready is read: those requests share a commit.
+            yield_now().await;
+            let mut batch = self.begin();
+            match first {
+                Some(first) => self.take_all(first, &mut batch),
+                None => self.tidy(&mut batch),
             }
-            self.tick(&mut batch);
-            self.retry_due(&mut batch);
-            if first.is_none() {
-                self.tidy(&mut batch);
-            }
-            let mut next = first;
-            loop {
-                if let Some(message) = next {
-                    self.take(message, &mut batch);
-                }
-                if batch.decided.len() >= BATCH || self.stopping || !begun {
-                    break;
-                }
-                next = match self.messages.try_recv() {
-                    Ok(message) => Some(message),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                };
-            }
-            begun = true;
             self.finish(batch)?;
-            if !self.sick {
-                self.books.checkpoint_if_due();
-            }
+            self.between_batches().await;
         }
         Ok(())
     }
 
-    /// The next message; `Some(None)` when it is time to look at what waits, or to tidy.
-    fn next_message(&mut self) -> Option<Option<Message>> {
+    /// The next message; nothing when it is time to look at what waits, or to tidy.
+    async fn next(&mut self) -> Option<Message> {
         let due = self.waiting.iter().map(|(at, ..)| *at).min();
         let due = due.map(|at| Duration::from_millis(at.saturating_sub(self.time.steady()).max(1)));
         let retry = (!self.deferred.is_empty()).then_some(RETRY);
         let untidy = !self.sick && self.books.is_untidy();
         let tidy = untidy.then_some(if self.quiet { Duration::ZERO } else { QUIET });
-        let message = match [due, retry, tidy].into_iter().flatten().min() {
-            None => self.messages.recv().ok().map(Some),
-            Some(timeout) => match self.messages.recv_timeout(timeout) {
-                Ok(message) => Some(Some(message)),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.quiet |= tidy == Some(timeout);
-                    return Some(None);
-                }
-                Err(RecvTimeoutError::Disconnected) => None,
-            },
+        let wait = [due, retry, tidy].into_iter().flatten().min();
+        let message = match wait {
+            // This task holds a sender of its own: the queue never closes.
+            None => self.messages.recv().await,
+            Some(Duration::ZERO) => {
+                yield_now().await;
+                self.messages.try_recv().ok()
+            }
+            Some(wait) => timeout(wait, self.messages.recv()).await.ok().flatten(),
         };
-        self.quiet = false;
+        self.quiet = message.is_none() && (self.quiet || tidy == wait);
         message
+    }
+
+    /// A new batch: what time it is, and what waited for that.
+    fn begin(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        self.time.read();
+        self.plan.advance(self.time.now());
+        if self.sick {
+            self.probe(&mut batch);
+        }
+        self.tick(&mut batch);
+        self.retry_due(&mut batch);
+        batch
+    }
+
+    /// Decides this and everything else that waits, as far as one batch goes.
+    fn take_all(&mut self, first: Message, batch: &mut Batch) {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Ask { request, answer } => self.decide(request, Some(answer), batch),
+                Message::Undo(undo) => self.decide(Request::Undo(undo), None, batch),
+                Message::Alter(alter) => self.alter(alter, batch),
+                Message::Look(look) => self.looks.push(look),
+                Message::Stop => self.stopping = true,
+            }
+            let full = batch.decided.len() >= BATCH || self.stopping;
+            next = if full { None } else { self.messages.try_recv().ok() };
+        }
+    }
+
+    /// What may wait until the answers have left: looks at the plan, and moving the log into the file.
+    async fn between_batches(&mut self) {
+        let checkpoint = !self.sick && self.books.is_checkpoint_due();
+        if !checkpoint && self.looks.is_empty() {
+            return;
+        }
+        yield_now().await;
+        for look in self.looks.drain(..) {
+            look(&self.plan);
+        }
+        if checkpoint {
+            self.books.checkpoint_if_due();
+        }
     }
 
     /// Tidies a part of the books, if it is quiet.
@@ -213,15 +232,6 @@ impl Writer {
         self.waiting = later;
         for (_, request, answer) in due {
             self.decide(request, Some(answer), batch);
-        }
-    }
-
-    fn take(&mut self, message: Message, batch: &mut Batch) {
-        match message {
-            Message::Ask { request, answer } => self.decide(request, Some(answer), batch),
-            Message::Undo(undo) => self.decide(Request::Undo(undo), None, batch),
-            Message::Alter { alter, answer } => self.alter(alter, answer, batch),
-            Message::Stop => self.stopping = true,
         }
     }
 
@@ -283,19 +293,12 @@ impl Writer {
         }
     }
 
-    fn alter(&mut self, alter: Alter, answer: oneshot::Sender<Result<(), Refusal>>, batch: &mut Batch) {
-        if batch.failed.is_some() {
-            let _ = answer.send(Err(stopped_by(batch.failed.as_ref())));
-            return;
-        }
-        match alter(&self.plan) {
-            Err(refusal) => {
-                let _ = answer.send(Err(refusal));
-            }
-            Ok(altered) => {
-                self.carry_out(altered, batch);
-                batch.altered.push(answer);
-            }
+    fn alter(&mut self, alter: Alter, batch: &mut Batch) {
+        let plan =
+            if batch.failed.is_some() { Err(stopped_by(batch.failed.as_ref())) } else { Ok(&self.plan) };
+        if let Some((altered, outcome)) = alter(plan) {
+            self.carry_out(altered, batch);
+            batch.altered.push(outcome);
         }
     }
 
@@ -339,7 +342,7 @@ impl Writer {
         let Some(error) = batch.failed.take() else {
             let changed = batch.changed;
             self.time.committed();
-            self.answer_all(batch);
+            Self::answer_all(batch);
             if changed {
                 self.meters.tell();
             }
@@ -375,11 +378,17 @@ impl Writer {
         }
     }
 
-    fn answer_all(&self, batch: Batch) {
-        let answered = batch.decided.into_iter().filter_map(|one| one.answer.map(|to| (to, one.outcome)));
-        (self.deliver)(Answers(answered.collect()));
-        for answer in batch.altered {
-            let _ = answer.send(Ok(()));
+    fn answer_all(batch: Batch) {
+        for Decided { answer, outcome, .. } in batch.decided {
+            // The caller has gone meanwhile: undo the grant.
+            if let Some(answer) = answer
+                && let Err(Ok(Granted { ticket: Some(ticket), .. })) = answer.send(outcome)
+            {
+                ticket.undo();
+            }
+        }
+        for outcome in batch.altered {
+            outcome(Ok(()));
         }
     }
 
@@ -410,8 +419,8 @@ impl Writer {
                 let _ = answer.send(Err(refusal));
             }
         }
-        for answer in batch.altered {
-            let _ = answer.send(Err(refusal.clone()));
+        for outcome in batch.altered {
+            outcome(Err(refusal.clone()));
         }
     }
 
@@ -422,8 +431,8 @@ impl Writer {
         while let Ok(message) = self.messages.try_recv() {
             match message {
                 Message::Ask { answer, .. } => drop(answer.send(Err(refusal.clone()))),
-                Message::Alter { answer, .. } => drop(answer.send(Err(refusal.clone()))),
-                Message::Undo(_) | Message::Stop => {}
+                Message::Alter(alter) => drop(alter(Err(refusal.clone()))),
+                Message::Undo(_) | Message::Look(_) | Message::Stop => {}
             }
         }
     }

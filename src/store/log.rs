@@ -30,16 +30,21 @@ pub(super) struct Log {
 impl Log {
     /// `pages`: of one round, after which it is overwritten from its beginning.
     pub(super) fn of_books(books: &Path, pages: i32) -> Self {
-        let most = u64::try_from(pages).unwrap_or(0).saturating_mul(PAGE);
-        Self { path: suffixed(books, "-wal"), length: None, most }
+        Self { path: suffixed(books, "-wal"), length: None, most: end(pages) }
+    }
+
+    /// Whether there is nearly nothing left behind the WAL's pages.
+    pub(super) fn is_short(&self, pages: i32) -> bool {
+        let end = end(pages);
+        end != 0 && self.length.is_none_or(|length| length < self.most.min(end + LEAST))
     }
 
     /// The WAL has this many pages: writes zeros behind them, if the disk has space.
     pub(super) fn lengthen(&mut self, pages: i32, has_room: impl FnOnce() -> bool) {
-        let end = u64::try_from(pages).unwrap_or(0).saturating_mul(PAGE);
-        if end == 0 || self.length.is_some_and(|length| length >= self.most.min(end + LEAST)) {
+        if !self.is_short(pages) {
             return;
         }
+        let end = end(pages);
         let grown = if has_room() { self.grow(end) } else { Err(io::ErrorKind::StorageFull.into()) };
         // After a failure it is not tried again before the WAL is truncated.
         self.length = Some(grown.unwrap_or(u64::MAX));
@@ -60,4 +65,9 @@ impl Log {
         file.sync_data()?;
         Ok(length + STEP)
     }
+}
+
+/// Bytes of this many pages.
+fn end(pages: i32) -> u64 {
+    u64::try_from(pages).unwrap_or(0).saturating_mul(PAGE)
 }

@@ -231,6 +231,12 @@ impl Books {
         Ok(outcome)
     }
 
+    /// Whether [`Books::checkpoint_if_due`] has something to do.
+    pub fn is_checkpoint_due(&self) -> bool {
+        let pages = self.log_pages.load(Ordering::Relaxed);
+        !self.reserve.is_there() || pages >= CHECKPOINT_PAGES || self.log.is_short(pages)
+    }
+
     /// Moves the log into the file when it has grown; call it when no answer waits and the last commit went well. A
     /// failure does no harm.
     pub fn checkpoint_if_due(&mut self) {

@@ -182,7 +182,7 @@ impl Web {
 
     /// Whether the books accept writes, asked through the ledger's own queue. Listeners are open whenever this is reached.
     async fn ready(&self) -> Response {
-        let nothing = Box::new(|_: &crate::plan::Plan| Ok(Altered::default()));
+        let nothing = |_: &crate::plan::Plan| Ok((Altered::default(), ()));
         match timeout(PATIENCE, self.ledger.alter(nothing)).await {
             _ if self.followers.stopping() => Response::new(503, TEXT, "not ready: gipam is stopping\n"),
             Ok(Ok(())) => Response::new(200, TEXT, "ready\n"),

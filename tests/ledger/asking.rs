@@ -187,13 +187,10 @@ fn settings_change_with_the_books() {
     let (ledger, new) = (house.ledger.clone(), wanted.clone());
     let alter = async move {
         let altered = |_: &gipam::plan::Plan| {
-            Ok(gipam::ledger::Altered {
-                settings: Some(new),
-                meta: vec![("digest".into(), "x".into())],
-                ..Default::default()
-            })
+            let meta = vec![("digest".into(), "x".into())];
+            Ok((gipam::ledger::Altered { settings: Some(new), meta, ..Default::default() }, ()))
         };
-        ledger.alter(Box::new(altered)).await
+        ledger.alter(altered).await
     };
     runtime().block_on(alter).unwrap();
     assert_eq!(house.subnet().1, prefix("10.7.0.0/20"));

@@ -9,5 +9,7 @@ mod asking;
 mod clock;
 mod disk;
 mod leaving;
+#[path = "../support/ledger.rs"]
+mod ledger;
 mod quiet;
 mod support;

@@ -9,8 +9,9 @@ use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::ledger::start;
 use gipam::clock::{Clock, Hands};
-use gipam::ledger::{Altered, Fatal, Granted, Ledger, Refusal, start};
+use gipam::ledger::{Altered, Fatal, Granted, Ledger, Refusal};
 use gipam::plan::Plan;
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::{AddressRequest, Reply, Request, Space, SubnetRequest, Wanted};
@@ -74,8 +75,7 @@ impl House {
         let (told, clock) = Clock::by_hand(START);
         let plan = load(&books, START);
         let (sender, ended) = mpsc::channel();
-        let (ledger, thread) =
-            start(plan, books, told, Box::new(drop), move |outcome| sender.send(outcome).unwrap()).unwrap();
+        let (ledger, thread) = start(plan, books, told, move |outcome| sender.send(outcome).unwrap());
         Self { ledger, clock, path: path.to_owned(), ended, thread: Some(thread), directory: None }
     }
 
@@ -95,14 +95,8 @@ impl House {
 
     /// The plan as it is after everything in the queue.
     pub fn look(&self) -> Plan {
-        let (sender, receiver) = mpsc::channel();
-        let look = move |plan: &Plan| {
-            sender.send(plan.clone()).unwrap();
-            Ok(Altered::default())
-        };
         let ledger = self.ledger.clone();
-        Pending::new(async move { ledger.alter(Box::new(look)).await }).finish().unwrap();
-        receiver.recv_timeout(FOREVER).unwrap()
+        Pending::new(async move { ledger.look(Plan::clone).await }).finish().unwrap()
     }
 
     /// Puts a gate into the queue: what comes before it is decided, the rest waits, and nothing is committed.
@@ -112,10 +106,10 @@ impl House {
         let stand = move |_: &Plan| {
             entered.send(()).unwrap();
             let _ = opened.recv_timeout(FOREVER);
-            Ok(Altered::default())
+            Ok((Altered::default(), ()))
         };
         let ledger = self.ledger.clone();
-        let pending = Pending::new(async move { ledger.alter(Box::new(stand)).await });
+        let pending = Pending::new(async move { ledger.alter(stand).await });
         Gate { inside, open, pending }
     }
 

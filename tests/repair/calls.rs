@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::ledger;
 use gipam::docker::Callers;
-use gipam::ledger::{self, Ledger};
+use gipam::ledger::Ledger;
 use gipam::plan::Plan;
 use gipam::reconcile::{self, Handle, Reconciler};
 use gipam::store::Books;
@@ -90,8 +91,7 @@ impl Counting {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("books.db");
         let books = Books::open(&file).unwrap();
-        let (ledger, _thread) =
-            ledger::start(Plan::new(pool()), books, clock_of(now), Box::new(drop), |_| {}).unwrap();
+        let (ledger, _thread) = ledger::start(Plan::new(pool()), books, clock_of(now), drop);
         let socket: PathBuf = directory.path().join("engine.sock");
         let door = UnixListener::bind(&socket).unwrap();
         let (manners, calls) = (Arc::new(Mutex::new(manners)), Arc::new(Mutex::new(Vec::new())));

@@ -8,6 +8,8 @@
 mod adoption;
 mod calls;
 mod gone;
+#[path = "../support/ledger.rs"]
+mod ledger;
 mod patience;
 mod proofs;
 mod released;

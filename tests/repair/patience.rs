@@ -4,9 +4,9 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ledger;
 use gipam::clock::{Clock, Moment};
 use gipam::docker::Callers;
-use gipam::ledger;
 use gipam::plan::Plan;
 use gipam::reconcile::{self, Reconciler};
 use gipam::store::Books;
@@ -20,8 +20,7 @@ async fn without_an_engine_nothing_wakes_up_by_itself_until_somebody_comes() {
     let directory = tempfile::tempdir().unwrap();
     let books = directory.path().join("books.db");
     let (ledger, _thread) =
-        ledger::start(Plan::new(pool()), Books::open(&books).unwrap(), clock_of(now), Box::new(drop), |_| {})
-            .unwrap();
+        ledger::start(Plan::new(pool()), Books::open(&books).unwrap(), clock_of(now), drop);
     let socket = directory.path().join("engine.sock");
     let settings = reconcile::Settings { engine: Some(socket.clone()), grace: GRACE, only_engine: false };
     let callers = Arc::new(Callers::new(ledger.clone(), Vec::new(), None, Box::new(|_| None)));

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::ledger;
 use gipam::clock::{Clock, Moment};
 use gipam::docker::Callers;
-use gipam::ledger::{self, Ledger};
+use gipam::ledger::Ledger;
 use gipam::plan::Plan;
 use gipam::plan::change::Kind;
 use gipam::plan::prefix::Prefix;
@@ -182,8 +183,7 @@ impl World {
         let mut books = Books::open(&path).unwrap();
         books.put_settings(&pool()).unwrap();
         books.commit().unwrap();
-        let (ledger, _thread) =
-            ledger::start(Plan::new(pool()), books, clock.clone(), Box::new(drop), |_| {}).unwrap();
+        let (ledger, _thread) = ledger::start(Plan::new(pool()), books, clock.clone(), drop);
         let (shown, containers) = <(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>)>::default();
         let info = Arc::new(Mutex::new(json!({"ID": "engine", "DockerRootDir": "/var/lib/docker"})));
         let outlived = Arc::new(Mutex::new(Some(false)));

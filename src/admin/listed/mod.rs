@@ -9,7 +9,7 @@ mod inspect;
 mod table;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -166,8 +166,6 @@ async fn decide(
     whole: bool,
     apply: bool,
 ) -> Result<(Outcomes, Vec<Prefix>), AdminError> {
-    let told: Arc<Mutex<(Outcomes, Vec<Prefix>)>> = Arc::default();
-    let tell = told.clone();
     let alter = move |plan: &crate::plan::Plan| {
         let outcomes = plan.take_listed(&listed, Context { now: plan.now(), random: 0 });
         if whole && let Some(refusal) = refusal(&outcomes) {
@@ -175,15 +173,11 @@ async fn decide(
         }
         let taken = outcomes.iter().flatten().flat_map(|taken| &taken.changes);
         let changes = if apply { taken.cloned().collect() } else { Vec::new() };
-        if let Ok(mut told) = tell.lock() {
-            let pools = plan.settings().pools.iter().flat_map(|pool| [pool.v4, pool.v6]);
-            *told = (outcomes, pools.flatten().map(|base| base.base).collect());
-        }
-        Ok(Altered { changes, ..Altered::default() })
+        let pools = plan.settings().pools.iter().flat_map(|pool| [pool.v4, pool.v6]);
+        let bases = pools.flatten().map(|base| base.base).collect();
+        Ok((Altered { changes, ..Altered::default() }, (outcomes, bases)))
     };
-    ledger.alter(Box::new(alter)).await?;
-    let outcomes = told.lock().map(|mut told| std::mem::take(&mut *told));
-    outcomes.map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+    Ok(ledger.alter(alter).await?)
 }
 
 /// Why nothing is taken, if there is an obstacle.

@@ -1,0 +1,62 @@
+//! The thread that Docker waits for: its listeners and the ledger on one runtime, so that a request is read, decided, made
+//! durable and answered without a hand-over to another thread.
+//!
+//! Promises: a commit blocks this thread and no other; the listeners are drained while the ledger still serves them; when the
+//! ledger ends, its reason is passed on at once. The page, the admin socket, hooks and repair run elsewhere.
+
+use std::io;
+use std::thread::JoinHandle;
+
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+
+use super::DRAIN;
+use crate::ledger::{Fatal, Writer};
+use crate::server::{Drained, Server};
+
+/// The thread, which serves the ledger alone until it gets its listeners.
+pub(super) struct DockerThread {
+    serve: oneshot::Sender<(Server, oneshot::Receiver<()>)>,
+    drained: oneshot::Receiver<io::Result<Drained>>,
+}
+
+/// What ends the listeners, and how that went.
+pub(super) struct Serving {
+    /// Dropped, it closes the listeners: what is in flight is finished.
+    pub(super) open: oneshot::Sender<()>,
+    /// Comes when nothing is in flight any more.
+    pub(super) drained: oneshot::Receiver<io::Result<Drained>>,
+}
+
+impl DockerThread {
+    /// Runs the ledger from now on; `ended` gets the reason when it ends.
+    pub(super) fn start(
+        writer: Writer,
+        ended: oneshot::Sender<Result<(), Fatal>>,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (serve, served) = oneshot::channel::<(Server, oneshot::Receiver<()>)>();
+        let (tell, drained) = oneshot::channel();
+        let work = async move {
+            let doors = tokio::spawn(async move {
+                let Ok((server, closing)) = served.await else { return };
+                let shutdown = async { drop(closing.await) };
+                let _ = tell.send(server.serve(shutdown, DRAIN).await);
+            });
+            let _ = ended.send(writer.run().await);
+            // Callers still get their refusals.
+            let _ = doors.await;
+        };
+        let thread =
+            std::thread::Builder::new().name("docker".to_owned()).spawn(move || runtime.block_on(work))?;
+        Ok((Self { serve, drained }, thread))
+    }
+
+    /// Serves these listeners.
+    pub(super) fn serve(self, server: Server) -> Serving {
+        let (open, closing) = oneshot::channel();
+        // A ledger that has ended says so itself.
+        let _ = self.serve.send((server, closing));
+        Serving { open, drained: self.drained }
+    }
+}
