@@ -132,11 +132,14 @@ impl Reconciler {
         let (happens, mut happened) = mpsc::channel(1);
         let mut events = Events::new(self.engine.clone(), happens);
         let mut next = Some(Instant::now());
+        // Waking this task costs a request a system call: one request is reason enough until the next look.
+        let mut requested = false;
         loop {
             self.meters.plan_next(next.map(|at| self.told(at)));
             let sooner = |next: Option<Instant>, at: Instant| Some(next.map_or(at, |next| next.min(at)));
             tokio::select! {
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                    requested = false;
                     next = self.look_and_plan().await;
                     if self.answers && let Some(at) = events.open() {
                         next = sooner(next, at);
@@ -168,7 +171,8 @@ impl Reconciler {
                 () = self.changed.notified(), if self.answers => {
                     next = sooner(next, self.not_before.max(Instant::now() + DEBOUNCE));
                 }
-                () = self.asked.notified(), if !self.answers => {
+                () = self.asked.notified(), if !self.answers && !requested => {
+                    requested = true;
                     next = sooner(next, Instant::now() + self.patience.requested());
                 }
             }
