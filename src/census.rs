@@ -12,9 +12,10 @@ use crate::plan::change::Serial;
 use crate::plan::counts::{AddressCounts, SubnetCounts};
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::Family;
-use crate::plan::settings::{Base, Millis};
+use crate::plan::settings::Millis;
 use crate::plan::{Plan, Subnet};
 use crate::store::{Error, Reader};
+use crate::view::Fullness;
 
 /// Counts are at least this old before they are made again.
 const FRESH: Duration = Duration::from_secs(1);
@@ -31,7 +32,9 @@ pub struct PoolCount {
     /// Its subnets.
     pub counts: SubnetCounts,
     /// How full it is.
-    pub share: f64,
+    pub full: Fullness,
+    /// It gives no new subnets.
+    pub closed: bool,
 }
 
 /// One held subnet.
@@ -45,6 +48,8 @@ pub struct SubnetCount {
     pub space: &'static str,
     /// Its addresses.
     pub counts: AddressCounts,
+    /// How full it is.
+    pub full: Fullness,
 }
 
 /// Everything that was counted.
@@ -62,22 +67,6 @@ pub struct Census {
     pub addresses: [[u128; 2]; 2],
     /// How long the counting took.
     pub took: Duration,
-}
-
-/// How full a subnet is: the share of its usable addresses that is not free.
-pub fn share(counts: &AddressCounts) -> f64 {
-    let taken = counts.leased + counts.cooling;
-    // Rounding is welcome here.
-    taken as f64 / (taken + counts.free).max(1) as f64
-}
-
-/// How full a pool is: the part of its space that subnets have, or that is too small for one. Space that reservations
-/// keep free does not count.
-pub fn pool_share(base: &Base, counts: &SubnetCounts) -> f64 {
-    // Rounding is welcome here.
-    let whole = 2f64.powi(i32::from(base.size) - i32::from(base.base.length()));
-    let open = whole - counts.reserved as f64;
-    if open < 1.0 { 1.0 } else { (1.0 - counts.free as f64 / open).clamp(0.0, 1.0) }
 }
 
 impl Census {
@@ -125,11 +114,11 @@ fn pools(plan: &Plan, in_use: &HostUse) -> Vec<PoolCount> {
     let count = |(pool, family): (&crate::plan::settings::PoolSettings, Family)| {
         let base = pool.base(family)?;
         let mut counts = plan.count_subnets(base);
-        let share = if pool.closed { 0.0 } else { pool_share(base, &counts) };
+        let full = Fullness::of_pool(base, &counts);
         if pool.closed || Plan::unusable(base.base, in_use).is_some() {
             counts.free = 0;
         }
-        Some(PoolCount { pool: pool.name.clone(), family, counts, share })
+        Some(PoolCount { pool: pool.name.clone(), family, counts, full, closed: pool.closed })
     };
     all.filter_map(count).collect()
 }
@@ -141,7 +130,7 @@ struct Counter<'a> {
     serial: Serial,
     given: Vec<(u128, bool, Millis)>,
     /// The fullest so far, and at times some more.
-    found: Vec<(f64, Serial, AddressCounts)>,
+    found: Vec<(Fullness, Serial, AddressCounts)>,
 }
 
 impl Counter<'_> {
@@ -156,20 +145,20 @@ impl Counter<'_> {
         census.subnets[family][0] += 1;
         census.addresses[family][0] += counts.leased;
         census.addresses[family][1] += counts.cooling;
-        self.found.push((share(&counts), self.serial, counts));
+        self.found.push((Fullness::of_subnet(&counts), self.serial, counts));
         if self.found.len() > 2 * self.most.max(100) {
             self.cut();
         }
     }
 
     fn cut(&mut self) {
-        self.found.sort_by(|(a, first, _), (b, second, _)| b.total_cmp(a).then(first.cmp(second)));
+        self.found.sort_by(|(a, first, _), (b, second, _)| b.0.total_cmp(&a.0).then(first.cmp(second)));
         self.found.truncate(self.most);
     }
 
     fn finish(mut self) -> Vec<SubnetCount> {
         self.cut();
-        let row = |(_, serial, counts): &(f64, Serial, AddressCounts)| {
+        let row = |(full, serial, counts): &(Fullness, Serial, AddressCounts)| {
             let subnet = self.plan.subnet(*serial)?;
             let state = &subnet.state;
             Some(SubnetCount {
@@ -177,6 +166,7 @@ impl Counter<'_> {
                 pool: state.pool.clone().unwrap_or_default(),
                 space: state.space.name(),
                 counts: *counts,
+                full: *full,
             })
         };
         self.found.iter().filter_map(row).collect()

@@ -19,7 +19,7 @@
 //!    `plan/choose_subnet.rs` and `plan/choose_address.rs`.
 //! 2. [`store`] keeps it on disk: SQLite, one durable transaction a batch; `store/old_gipam` reads the files of the
 //!    program that came before.
-//! 3. [`ledger`] is the only writer: a thread that drains its queue, decides, commits once, answers all.
+//! 3. [`ledger`] is the only writer: a task that drains its queue, decides, commits once, answers all.
 //! 4. [`docker`] turns dockerd's calls into requests and replies into JSON, and announces the driver to the Engine.
 //! 5. [`server`] is listeners and connections; it does not know addresses, but it knows when an answer did not leave.
 //! 6. [`host`] looks at this machine's routes, addresses and nameservers.
@@ -29,7 +29,7 @@
 //! 9. [`admin`] is the daemon as people see it: views, what they change by hand, import and export.
 //! 10. [`web`] shows it to browsers and Prometheus: the page, metrics, health.
 //! 11. [`hooks`] sends events to programs and web addresses, from the books.
-//! 12. [`watch`] warns when something fills up, from a [`census`] of the books.
+//! 12. [`watch`] warns when something fills up, from a [`census`] of the books; [`view`] measures how full something is.
 //! 13. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] identifies processes; [`json`] reads
 //!     and [`text`] makes what others wrote fit to be shown; [`cli`] has the commands.
 
@@ -52,5 +52,6 @@ pub mod server;
 pub mod settle;
 pub mod store;
 pub mod text;
+pub mod view;
 pub mod watch;
 pub mod web;

@@ -18,13 +18,14 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("text", &[]),
     ("json", &[]),
     ("clock", &["plan"]),
+    ("view", &["plan"]),
     ("config", &["plan"]),
     ("settle", &["plan", "config"]),
     ("store", &["plan", "json", "text"]),
     ("ledger", &["plan", "store", "clock"]),
     ("hooks", &["plan", "store", "ledger", "config", "server", "clock", "text"]),
-    ("census", &["plan", "store", "clock"]),
-    ("watch", &["plan", "store", "ledger", "config", "clock", "census", "hooks"]),
+    ("census", &["plan", "store", "clock", "view"]),
+    ("watch", &["plan", "store", "ledger", "config", "clock", "census", "hooks", "view"]),
     ("docker", &["plan", "ledger", "server", "clock", "processes", "json", "text"]),
     ("reconcile", &["plan", "store", "ledger", "docker", "clock", "text"]),
     (
@@ -42,6 +43,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "hooks",
             "watch",
             "text",
+            "view",
         ],
     ),
     (
@@ -59,6 +61,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "hooks",
             "watch",
             "admin",
+            "view",
         ],
     ),
     (
@@ -83,7 +86,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
         ],
     ),
     ("doctor", &["plan", "store", "server", "config", "clock", "host", "text"]),
-    ("cli", &["daemon", "admin", "config", "reconcile", "web", "doctor", "text"]),
+    ("cli", &["daemon", "admin", "config", "reconcile", "web", "doctor", "text", "view"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

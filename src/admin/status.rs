@@ -14,13 +14,13 @@ use super::query::Query;
 use super::rows::{Count, FillingRow, HistoryRow, HookRow, PoolRow};
 use super::views::View;
 use crate::plan::Subnet;
-use crate::plan::settings::{Base, Millis, parse_rfc3339, rfc3339};
+use crate::plan::counts::AddressCounts;
+use crate::plan::settings::{Millis, parse_rfc3339, rfc3339};
 use crate::reconcile::Finding;
+use crate::view::{COUNTABLE, Fullness};
 
 /// Subnets that are shown as the fullest.
 const FULLEST: usize = 5;
-/// A subnet with more addresses is never full: its share is meaningless.
-const COUNTABLE: u128 = 1 << 24;
 /// The most events that are given along.
 const EVENTS: u32 = 200;
 
@@ -164,8 +164,8 @@ pub struct PoolUsage {
     pub unusable: Option<String>,
     /// Places for subnets that reservations keep free.
     pub reserved: Count,
-    /// How full it is by subnets, 0 to 1.
-    pub share: f64,
+    /// How full its space is, 0 to 1.
+    pub share: Fullness,
 }
 
 /// How full a subnet is.
@@ -187,7 +187,7 @@ pub struct SubnetUsage {
     /// Addresses that could be given now.
     pub free: Count,
     /// How full it is, 0 to 1; `null` where it is too large for a share to mean anything.
-    pub share: Option<f64>,
+    pub share: Option<Fullness>,
 }
 
 /// A call that was refused.
@@ -208,11 +208,6 @@ impl Status {
         let now = parse_rfc3339(self.now.as_deref()?)?.cast_signed();
         Some((now - parse_rfc3339(at?)?.cast_signed()) / 1_000)
     }
-}
-
-/// How full something is. Rounding is welcome here.
-fn share(taken: u128, free: u128) -> f64 {
-    taken as f64 / (taken.saturating_add(free)).max(1) as f64
 }
 
 /// The WAL of the books.
@@ -262,24 +257,34 @@ impl View {
     }
 
     fn usage(&self) -> Vec<PoolUsage> {
-        let base = |row: &PoolRow| -> Option<&Base> {
-            let pool = self.plan().settings().pools.iter().find(|pool| pool.name == row.pool)?;
-            [&pool.v4, &pool.v6].into_iter().flatten().find(|base| base.base.to_string() == row.base)
-        };
-        let usage = |row: PoolRow| PoolUsage {
-            reserved: Count(base(&row).map_or(0, |base| self.plan().count_subnets(base).reserved)),
-            share: share(row.subnets.0 + row.cooling.0, row.free.0),
-            pool: row.pool,
-            family: row.family,
-            base: row.base,
-            size: row.size,
-            subnets: row.subnets,
-            free: row.free,
-            cooling: row.cooling,
-            closed: row.closed,
-            unusable: row.unusable,
+        let usage = |row: PoolRow| {
+            let (reserved, share) = self.space_of(&row);
+            PoolUsage {
+                reserved,
+                share,
+                pool: row.pool,
+                family: row.family,
+                base: row.base,
+                size: row.size,
+                subnets: row.subnets,
+                free: row.free,
+                cooling: row.cooling,
+                closed: row.closed,
+                unusable: row.unusable,
+            }
         };
         self.pools().into_iter().map(usage).collect()
+    }
+
+    /// Of a pool: places for subnets that reservations keep free, and how full it is.
+    pub fn space_of(&self, row: &PoolRow) -> (Count, Fullness) {
+        let pools = self.plan().settings().pools.iter().filter(|pool| pool.name == row.pool);
+        let mut bases = pools.flat_map(|pool| [pool.v4, pool.v6]).flatten();
+        let Some(base) = bases.find(|base| base.base.to_string() == row.base) else {
+            return Default::default();
+        };
+        let counts = self.plan().count_subnets(&base);
+        (Count(counts.reserved), Fullness::of_pool(&base, &counts))
     }
 
     /// The fullest subnets, and what reservations withhold in all of them.
@@ -287,18 +292,17 @@ impl View {
         let mut counted: Vec<_> =
             held.iter().map(|subnet| (*subnet, self.plan().count_addresses(subnet))).collect();
         status.reserved = Count(counted.iter().map(|(_, counts)| counts.reserved).sum());
-        let full = |taken: u128, free: u128| {
-            Some(share(taken, free)).filter(|_| taken.saturating_add(free) <= COUNTABLE)
+        let full = |counts: &AddressCounts| {
+            let all = counts.leased.saturating_add(counts.cooling).saturating_add(counts.free);
+            (all <= COUNTABLE).then(|| Fullness::of_subnet(counts))
         };
         // By share, then by leases; those without a meaningful share come last.
         counted.sort_by(|(a, of_a), (b, of_b)| {
-            let rank = |counts: &crate::plan::counts::AddressCounts| {
-                (full(counts.leased + counts.cooling, counts.free).unwrap_or(-1.0), counts.leased)
-            };
+            let rank = |counts: &AddressCounts| (full(counts).unwrap_or(Fullness(-1.0)), counts.leased);
             let by_rank = rank(of_b).partial_cmp(&rank(of_a)).unwrap_or(std::cmp::Ordering::Equal);
             by_rank.then_with(|| a.state.prefix.cmp(&b.state.prefix))
         });
-        let row = |(subnet, counts): (&Subnet, crate::plan::counts::AddressCounts)| SubnetUsage {
+        let row = |(subnet, counts): (&Subnet, AddressCounts)| SubnetUsage {
             prefix: subnet.state.prefix.to_string(),
             id: subnet.state.id.clone(),
             space: subnet.state.space.name().to_owned(),
@@ -307,7 +311,7 @@ impl View {
             leased: Count(counts.leased),
             cooling: Count(counts.cooling),
             free: Count(counts.free),
-            share: full(counts.leased + counts.cooling, counts.free),
+            share: full(&counts),
         };
         status.fullest = counted.into_iter().take(FULLEST).map(row).collect();
     }

@@ -6,6 +6,7 @@
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::tables::escaped;
+use crate::view::Fullness;
 
 /// Colours, as SGR numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +104,8 @@ pub(super) fn padded(text: &str, columns: usize) -> String {
 }
 
 /// A bar of this many signs between brackets. What is not empty has a sign, and only what is full has all.
-pub(super) fn bar(share: f64, signs: usize) -> (Ink, String) {
-    let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+pub(super) fn bar(full: Fullness, signs: usize) -> (Ink, String) {
+    let share = full.0.clamp(0.0, 1.0);
     // A share of the few signs of a bar fits.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and signs")]
     let full = (share * signs as f64) as usize;
@@ -115,15 +116,6 @@ pub(super) fn bar(share: f64, signs: usize) -> (Ink, String) {
         _ => Ink::Green,
     };
     (ink, format!("[{}{}]", "#".repeat(full), ".".repeat(signs - full)))
-}
-
-/// A share as whole percent: 0 % is nothing at all, 100 % is all.
-pub(super) fn percent(share: f64) -> String {
-    match share * 100.0 {
-        share if share <= 0.0 => "0%".to_owned(),
-        share if share < 1.0 => "<1%".to_owned(),
-        share => format!("{}%", share.floor()),
-    }
 }
 
 /// Seconds as people say them.
@@ -193,13 +185,15 @@ mod tests {
 
     #[test]
     fn a_bar_is_empty_only_for_nothing_and_full_only_for_all() {
-        let text = |share| bar(share, 4).1;
+        let text = |share| bar(Fullness(share), 4).1;
         assert_eq!(
             [0.0, 0.001, 0.5, 0.999, 1.0, f64::NAN].map(text),
             ["[....]", "[#...]", "[##..]", "[###.]", "[####]", "[....]"]
         );
-        assert_eq!([0.5, 0.7, 0.9].map(|share| bar(share, 4).0), [Ink::Green, Ink::Yellow, Ink::Red]);
-        assert_eq!([0.0, 0.0001, 0.999, 1.0].map(percent), ["0%", "<1%", "99%", "100%"]);
+        assert_eq!(
+            [0.5, 0.7, 0.9].map(|share| bar(Fullness(share), 4).0),
+            [Ink::Green, Ink::Yellow, Ink::Red]
+        );
     }
 
     #[test]

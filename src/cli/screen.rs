@@ -8,10 +8,11 @@ use unicode_width::UnicodeWidthStr;
 
 use super::frame::Frame;
 use super::health::{addresses, books, engine, repair, watched};
-use super::paper::{Ink, Line, bar, clock, padded, percent, short, span, wrapped};
+use super::paper::{Ink, Line, bar, clock, padded, short, span, wrapped};
 use super::picture;
 use super::tables::escaped;
 use crate::admin::rows::{PoolUsage, Status, SubnetUsage};
+use crate::view::Fullness;
 
 /// How much of each part is shown.
 const DOORS: usize = 2;
@@ -91,13 +92,14 @@ pub(super) fn entry(label: &str, text: &str) -> Line {
 }
 
 /// A name, a prefix, a bar, and what the bar shows.
-fn gauge(frame: Frame, name: &str, prefix: &str, share: Option<f64>, text: &str) -> Line {
+fn gauge(frame: Frame, name: &str, prefix: &str, full: Option<Fullness>, text: &str) -> Line {
     let (of_name, of_prefix, signs) = (frame.name(), frame.prefix(), frame.bar());
-    let (ink, bar) = share.map_or((Ink::Plain, " ".repeat(signs + 2)), |share| bar(share, signs));
+    let (ink, bar) = full.map_or((Ink::Plain, " ".repeat(signs + 2)), |full| bar(full, signs));
+    let percent = full.map(|full| full.to_string()).unwrap_or_default();
     let (name, prefix) = (short(name, of_name), short(prefix, of_prefix));
     Line::of(format!("{} {} ", padded(&name, of_name), padded(&prefix, of_prefix)))
         .and(ink, bar)
-        .and(Ink::Plain, format!(" {:>4}  {text}", share.map(percent).unwrap_or_default()))
+        .and(Ink::Plain, format!(" {:>4}  {text}", percent))
 }
 
 /// The pools, by subnets.
@@ -124,7 +126,7 @@ pub(super) fn pools(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     // The fullest first where not all are shown.
     let mut usage: Vec<&PoolUsage> = status.usage.iter().collect();
     if usage.len() > most {
-        usage.sort_by(|a, b| b.share.total_cmp(&a.share));
+        usage.sort_by(|a, b| b.share.0.total_cmp(&a.share.0));
     }
     let lines = usage.into_iter().take(most).flat_map(pool);
     if status.usage.is_empty() {
@@ -214,7 +216,7 @@ mod tests {
             unusable: None,
             closed: n == 1,
             reserved: Count(0),
-            share: 0.95,
+            share: Fullness(0.95),
         }
     }
 
@@ -228,7 +230,7 @@ mod tests {
             leased: Count(1 << 64),
             cooling: Count(1),
             free: Count(1 << 63),
-            share,
+            share: share.map(Fullness),
         }
     }
 

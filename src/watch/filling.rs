@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::plan::settings::Millis;
+use crate::view::Fullness;
 
 /// A pool's family, or a subnet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,8 +33,8 @@ pub enum Subject {
 #[derive(Clone, Debug)]
 pub struct Level {
     pub subject: Subject,
-    /// From 0 to 1.
-    pub share: f64,
+    /// So full.
+    pub full: Fullness,
     /// In percent; `None` = never.
     pub warn_at: Option<u8>,
 }
@@ -64,14 +65,6 @@ pub struct Crossing {
 /// What fills up now.
 pub type Fillings = BTreeMap<Subject, Filling>;
 
-/// The whole percents of a share.
-fn percent(share: f64) -> u8 {
-    // Clamped first, so it fits and is not negative.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100")]
-    let whole = (share * 100.0 + 1e-9).floor().clamp(0.0, 100.0) as u8;
-    whole
-}
-
 /// Below this it is well again.
 const fn relief(warn_at: u8) -> u8 {
     if warn_at > 20 { warn_at - 10 } else { warn_at / 2 }
@@ -81,8 +74,8 @@ const fn relief(warn_at: u8) -> u8 {
 pub fn judge(known: &mut Fillings, levels: &[Level], now: Millis) -> Vec<Crossing> {
     let mut crossings = Vec::new();
     let mut filling = Fillings::new();
-    for Level { subject, share, warn_at } in levels {
-        let (percent, before) = (percent(*share), known.get(subject));
+    for Level { subject, full, warn_at } in levels {
+        let (percent, before) = (full.percent(), known.get(subject));
         let Some(warn_at) = *warn_at else { continue };
         let up = percent >= warn_at || (before.is_some() && percent > 0 && percent >= relief(warn_at));
         if up != before.is_some() {
@@ -103,7 +96,7 @@ mod tests {
 
     fn at(share: f64, warn_at: Option<u8>) -> Vec<Level> {
         let subject = Subject::Pool { pool: "lan".to_owned(), family: "v4" };
-        vec![Level { subject, share, warn_at }]
+        vec![Level { subject, full: Fullness(share), warn_at }]
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 use self::filling::{Crossing, Level, judge};
 pub use self::filling::{Filling, Fillings, Subject};
-use crate::census::{Census, share};
+use crate::census::Census;
 use crate::clock;
 use crate::config::WarnAt;
 use crate::hooks::{Event, Hooks};
@@ -129,8 +129,8 @@ impl Watch {
 fn levels(books: &Path, shares: &WarnAt, now: Millis) -> Result<Vec<Level>, crate::store::Error> {
     let census = Census::take(books, now, SUBNETS, &HostUse::default())?;
     let pools = census.pools.into_iter().map(|pool| Level {
-        share: pool.share,
-        warn_at: shares.of(&pool.pool),
+        full: pool.full,
+        warn_at: shares.of(&pool.pool).filter(|_| !pool.closed),
         subject: Subject::Pool { pool: pool.pool, family: pool.family.name() },
     });
     let subnets = census
@@ -138,7 +138,7 @@ fn levels(books: &Path, shares: &WarnAt, now: Millis) -> Result<Vec<Level>, crat
         .into_iter()
         .filter(|subnet| subnet.counts.leased + subnet.counts.cooling + subnet.counts.free >= SMALL);
     let subnets = subnets.map(|subnet| Level {
-        share: share(&subnet.counts),
+        full: subnet.full,
         warn_at: shares.of(&subnet.pool),
         subject: Subject::Subnet { pool: subnet.pool, space: subnet.space, subnet: subnet.subnet },
     });

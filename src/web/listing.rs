@@ -64,7 +64,7 @@ impl Listed for ShownSubnet {
             "leases" => self.row.leases.cmp(&other.row.leases),
             "cooling" => self.row.cooling.cmp(&other.row.cooling),
             "free" => self.free.cmp(&other.free),
-            "share" => self.share.total_cmp(&other.share),
+            "share" => self.share.0.total_cmp(&other.share.0),
             _ => self.row.since.cmp(&other.row.since),
         }
     }

@@ -141,7 +141,7 @@ fn subnet_item(subnet: &ShownSubnet, prefix: Prefix) -> Item {
         first: prefix.first(),
         last: prefix.last(),
         state: State::Used,
-        share: subnet.share,
+        share: subnet.share.0,
         label: prefix.to_string(),
         name,
         text,

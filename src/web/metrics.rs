@@ -148,6 +148,10 @@ fn write_census(writer: &mut Writer<'_>, census: &Census) -> Result<(), Error> {
         states(&[&pool.pool, pool.family.name()], &counts)
     });
     writer.family(&table::POOL_SUBNETS, pools)?;
+    let pools = census.pools.iter().filter(|pool| !pool.closed);
+    let pools =
+        pools.map(|pool| (vec![pool.pool.as_str(), pool.family.name()], ConstGauge::new(pool.full.0)));
+    writer.family(&table::POOL_FULLNESS, pools)?;
     let subnets = census.fullest.iter().flat_map(|subnet| {
         let counts = &subnet.counts;
         let counts = [
@@ -159,6 +163,11 @@ fn write_census(writer: &mut Writer<'_>, census: &Census) -> Result<(), Error> {
         states(&[&subnet.subnet, &subnet.pool, subnet.space], &counts)
     });
     writer.family(&table::SUBNET_ADDRESSES, subnets)?;
+    let subnets = census.fullest.iter().map(|subnet| {
+        let labels = vec![subnet.subnet.as_str(), subnet.pool.as_str(), subnet.space];
+        (labels, ConstGauge::new(subnet.full.0))
+    });
+    writer.family(&table::SUBNET_FULLNESS, subnets)?;
     writer.gauge(&table::SUBNETS_OMITTED, Some(census.omitted as f64))?;
     let both = Family::BOTH.map(|family| (family.name(), family as usize));
     let subnets = both.iter().flat_map(|(name, at)| {

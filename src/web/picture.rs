@@ -18,13 +18,13 @@ use crate::admin::query::Query;
 use crate::admin::rows::{Count, LeaseRow, PoolRow, Status, SubnetRow};
 use crate::admin::views::View;
 use crate::admin::{Admin, AdminError, Kind, Readers};
-use crate::census::share;
 use crate::clock;
 use crate::hooks::Report;
 use crate::ledger::Ledger;
 use crate::plan::Plan;
 use crate::plan::host_use::HostUse;
 use crate::plan::settings::Millis;
+use crate::view::Fullness;
 
 /// The least age of a picture before another is made.
 const FRESH: Duration = Duration::from_secs(1);
@@ -46,7 +46,9 @@ pub struct ShownSubnet {
     /// Addresses that are not given: reserved, the gateway's place, network and broadcast.
     pub reserved: Count,
     /// How full it is, 0 to 1.
-    pub share: f64,
+    pub share: Fullness,
+    /// The same as text.
+    pub full: String,
 }
 
 /// A pool's family: the view's row and what the page shows in addition.
@@ -58,7 +60,9 @@ pub struct ShownPool {
     /// Places for subnets that reservations keep free.
     pub reserved: Count,
     /// How full it is, 0 to 1.
-    pub share: f64,
+    pub share: Fullness,
+    /// The same as text.
+    pub full: String,
 }
 
 /// Everything at one moment.
@@ -95,33 +99,27 @@ impl Picture {
         let at = clock::now();
         let view = View::open(books, at)?.on(|_| in_use.clone());
         let (leases, rows) = (view.leases(Query("all=true"))?, view.subnets());
-        let (pools, status) = (view.pools(), view.status(books));
+        let pool = |row: PoolRow| {
+            let (reserved, share) = view.space_of(&row);
+            ShownPool { row, reserved, share, full: share.to_string() }
+        };
+        let (pools, status) = (view.pools().into_iter().map(pool).collect(), view.status(books));
         let plan = view.into_plan();
         let shown = |row: SubnetRow| {
             let counts = plan.held(&row.id).map(|subnet| plan.count_addresses(subnet)).unwrap_or_default();
+            let share = Fullness::of_subnet(&counts);
             ShownSubnet {
                 free: Count(counts.free),
                 reserved: Count(counts.reserved + counts.never_given + counts.slot),
-                share: share(&counts),
+                share,
+                full: share.to_string(),
                 row,
             }
         };
         let subnets = rows.into_iter().map(shown).collect();
-        let pools = pools.into_iter().map(|row| shown_pool(&plan, row)).collect();
         let by_hand = ByHand::of(&plan, &leases);
         Ok(Self { at, commits, turns, pools, subnets, leases, plan, status, hooks, by_hand, in_use })
     }
-}
-
-fn shown_pool(plan: &Plan, row: PoolRow) -> ShownPool {
-    let base = plan.settings().pools.iter().filter(|pool| pool.name == row.pool);
-    let base =
-        base.flat_map(|pool| [pool.v4, pool.v6]).flatten().find(|base| base.base.to_string() == row.base);
-    let reserved = base.map_or(0, |base| plan.count_subnets(&base).reserved);
-    let taken = row.subnets.0 + row.cooling.0;
-    // Rounding is welcome here.
-    let share = taken as f64 / (taken + row.free.0).max(1) as f64;
-    ShownPool { row, reserved: Count(reserved), share }
 }
 
 struct Kept {

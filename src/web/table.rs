@@ -68,8 +68,12 @@ metrics! {
     "How full it is" {
         POOL_SUBNETS "gipam_pool_subnets" Gauge "" ["pool", "family", "state"]
             "Subnets of a pool: used, cooling, reserved (kept free by reservations) and free, the last two in subnets of the pool's size";
+        POOL_FULLNESS "gipam_pool_fullness" Gauge "ratio" ["pool", "family"]
+            "How full a pool is, 0 to 1: the part of its space that subnets have, or that is too small for one of the pool's size";
         SUBNET_ADDRESSES "gipam_subnet_addresses" Gauge "" ["subnet", "pool", "space", "state"]
             "Addresses of the fullest subnets: used, cooling, reserved (never given, reserved, or kept for the gateway) and free; they add up to the subnet";
+        SUBNET_FULLNESS "gipam_subnet_fullness" Gauge "ratio" ["subnet", "pool", "space"]
+            "How full each of these subnets is, 0 to 1: leased and cooling addresses of all that could be given";
         SUBNETS_OMITTED "gipam_subnets_omitted" Gauge "" []
             "Held subnets beyond metrics_subnets, whose addresses are not counted one by one";
         SUBNETS "gipam_subnets" Gauge "" ["family", "state"] "Subnets in and outside of pools: used and cooling";

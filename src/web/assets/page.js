@@ -49,7 +49,7 @@ function pool(row) {
   const full = status.filling.find((found) => !found.subnet && found.pool === row.pool && found.family === row.family);
   return h("article", { class: "panel pool" },
     h("div", {}, h("h3", {}, row.pool, h("span", { class: "base mono" }, row.base)), h("p", { class: "hint" }, `subnets of /${row.size}`, row.closed ? " " : null, row.closed ? h("span", { class: "tag warn" }, "closed") : null, row.unusable ? h("span", { class: "tag warn" }, ` unusable: ${row.unusable}`) : null, full ? " " : null, full ? h("span", { class: "tag warn" }, `${full.percent}\u00a0% full`) : null)),
-    h("div", {}, bar(states), h("p", { class: "counts" }, ...words.map(([state, value]) => h("span", {}, h("b", {}, count(value)), ` ${state}`)))));
+    h("div", {}, bar(states), h("p", { class: "counts" }, h("span", {}, h("b", {}, row.full), " full"), ...words.map(([state, value]) => h("span", {}, h("b", {}, count(value)), ` ${state}`)))));
 }
 
 function pools(rows) {

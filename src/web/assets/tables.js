@@ -10,10 +10,8 @@ const swatch = (state) => s("svg", { viewBox: "0 0 12 12", "aria-hidden": "true"
 const below = (...parts) => h("span", { class: "sub" }, parts.filter(Boolean).join(" · "));
 
 function fullness(row) {
-  const percent = Math.round(row.share * 100);
-  const text = row.share > 0 && percent === 0 ? "<1 %" : `${percent} %`;
   return h("span", { class: `meter ${row.share > 0.9 ? "high" : ""}` },
-    s("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { width: Math.max(row.share * 100, row.share > 0 ? 2 : 0), height: 8 })), h("b", {}, text));
+    s("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { width: Math.max(row.share * 100, row.share > 0 ? 2 : 0), height: 8 })), h("b", {}, row.full));
 }
 
 const SUBNETS = [
