@@ -52,6 +52,7 @@ impl Admin {
         let ledger = self.ledger.meters();
         status.synced = ledger.synced_at().map(rfc3339).or(status.synced);
         status.writable = Some(ledger.is_writable());
+        status.stalled = ledger.stalled().map(|stalled| stalled.as_secs());
         let repair = self.repair.meters();
         (status.repair, status.engine) = (Some(repair.on), repair.engine_answers());
         status.engine_since = repair.engine_since().map(rfc3339);

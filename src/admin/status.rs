@@ -87,6 +87,9 @@ pub struct Status {
     /// Whether the last write went well.
     #[serde(default)]
     pub writable: Option<bool>,
+    /// Seconds for which the disk has held up a write; nothing if it does not.
+    #[serde(default)]
+    pub stalled: Option<u64>,
     /// Size of the books, bytes.
     #[serde(default)]
     pub books_bytes: u64,

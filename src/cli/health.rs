@@ -36,6 +36,10 @@ pub(super) fn addresses(status: &Status) -> Vec<Line> {
 
 /// Where the books are, how large, and when they were written.
 pub(super) fn books(status: &Status, frame: Frame) -> Line {
+    if let Some(seconds) = status.stalled {
+        let text = format!("the disk has held up a write for {}", span(seconds.cast_signed()));
+        return entry("books", "").and(Ink::Red, "CANNOT BE WRITTEN: ").and(Ink::Plain, text);
+    }
     if status.writable == Some(false) {
         let why = status.last_error.as_deref().unwrap_or("see the log");
         return entry("books", "").and(Ink::Red, "CANNOT BE WRITTEN: ").quote(why);

@@ -123,6 +123,7 @@ impl Writer {
         // The stamps are compared with the clock before the first request.
         let batch = self.begin();
         self.finish(batch)?;
+        self.meters.end_batch();
         while !self.stopping {
             let first = self.next().await;
             // The answers of the last batch leave, and every socket that is ready is read: those requests share a commit.
@@ -133,6 +134,7 @@ impl Writer {
                 None => self.tidy(&mut batch),
             }
             self.finish(batch)?;
+            self.meters.end_batch();
             self.between_batches().await;
         }
         Ok(())
@@ -162,6 +164,7 @@ impl Writer {
     /// A new batch: what time it is, and what waited for that.
     fn begin(&mut self) -> Batch {
         let mut batch = Batch::default();
+        self.meters.begin_batch();
         self.time.read();
         self.plan.advance(self.time.now());
         if self.sick {
@@ -199,7 +202,9 @@ impl Writer {
             look(&self.plan);
         }
         if checkpoint {
+            self.meters.begin_batch();
             self.books.checkpoint_if_due();
+            self.meters.end_batch();
         }
     }
 

@@ -187,11 +187,10 @@ impl Web {
             _ if self.followers.stopping() => Response::new(503, TEXT, "not ready: gipam is stopping\n"),
             Ok(Ok(())) => Response::new(200, TEXT, "ready\n"),
             Ok(Err(refusal)) => Response::new(503, TEXT, format!("not ready: {refusal}\n")),
-            Err(_) => Response::new(
-                503,
-                TEXT,
-                format!("not ready: the ledger does not answer within {PATIENCE:?}\n"),
-            ),
+            Err(_) => {
+                let stalled = self.ledger.meters().stalled().unwrap_or(PATIENCE).as_secs();
+                Response::new(503, TEXT, format!("not ready: the disk has held up a write for {stalled} s\n"))
+            }
         }
     }
 

@@ -14,7 +14,7 @@ pub struct Metric {
     pub base: &'static str,
     /// counter, gauge or histogram.
     pub kind: Kind,
-    /// `seconds`, `bytes`, or nothing for plain counts.
+    /// `seconds`, `bytes`, `ratio`, or nothing for plain counts.
     pub unit: &'static str,
     /// Its labels, in their order.
     pub labels: &'static [&'static str],
@@ -28,6 +28,7 @@ impl Metric {
         match self.unit {
             "seconds" => Some(Unit::Seconds),
             "bytes" => Some(Unit::Bytes),
+            "ratio" => Some(Unit::Other("ratio".to_owned())),
             _ => None,
         }
     }

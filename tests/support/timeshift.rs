@@ -24,7 +24,7 @@ impl TimeShift {
     /// Every process that the house starts from now on has this clock; it begins right.
     pub fn of(house: &mut House) -> TimeShift {
         let library = house.path("timeshift.so");
-        compile(&library);
+        compile("timeshift.c", &library);
         let shift = TimeShift { file: house.path("shift") };
         shift.set(0);
         for (name, value) in [("LD_PRELOAD", &library), ("CLOCK_SHIFT", &shift.file)] {
@@ -41,8 +41,9 @@ impl TimeShift {
     }
 }
 
-fn compile(library: &Path) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/timeshift.c");
+/// Makes a library to be loaded before the C library.
+pub fn compile(source: &str, library: &Path) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support").join(source);
     let mut compiler = Command::new("cc");
     compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(library).arg(source);
     let output = compiler.output().unwrap_or_else(|error| panic!("cc: {error}"));

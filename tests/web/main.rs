@@ -10,6 +10,7 @@ mod events;
 mod metrics;
 mod readers;
 mod rules;
+mod stall;
 mod state;
 mod strangers;
 mod support;
@@ -22,3 +23,6 @@ mod daemon;
 mod engine;
 #[path = "../support/http.rs"]
 mod http;
+#[path = "../support/timeshift.rs"]
+#[allow(dead_code, reason = "shared with the tests of the clock")]
+mod timeshift;

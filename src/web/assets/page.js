@@ -25,7 +25,7 @@ function summary() {
 
 function notes() {
   const list = [];
-  if (!status.writable) list.push(h("p", { class: "note bad", role: "alert" }, h("strong", {}, "The books take no writes. "), "Is the disk full? Networks and containers get no addresses until they do."));
+  if (!status.writable) list.push(h("p", { class: "note bad", role: "alert" }, h("strong", {}, "The books take no writes. "), status.stalled === null ? "Is the disk full? " : `The disk has held up a write for ${status.stalled} s. `, "Networks and containers get no addresses until they do."));
   if (status.last_error) list.push(h("p", { class: "note" }, h("strong", {}, "Last failure "), time(status.last_error_at), `: ${status.last_error}`));
   if (status.findings) list.push(h("p", { class: "note" }, `Repair has ${plural(status.findings, "finding", "findings")}: `, h("code", {}, "gipam gc"), " lists them."));
   return [...list, ...state.troubles(status)];
@@ -68,7 +68,7 @@ function events(rows) {
 async function head() {
   status = await ask("/api/status");
   $("#summary").replaceChildren(...summary());
-  redraw($("#notes"), [status.writable, status.last_error_at, status.last_error, status.findings, state.troubles(status).map((note) => note.textContent)], notes);
+  redraw($("#notes"), [status.writable, status.stalled, status.last_error_at, status.last_error, status.findings, state.troubles(status).map((note) => note.textContent)], notes);
   state.draw(status);
   document.title = `${status.names.join(", ")} – ${plural(status.leases, "lease", "leases")}`;
   $("#foot").textContent = `gipam ${status.version}, serving ${status.names.join(", ")} since ${stamp(status.started)}; books: ${status.books}`;
