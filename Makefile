@@ -21,11 +21,7 @@ demo:
 
 # The fast part: format, lints, and the tests that need no Docker Engine.
 check:
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
-	$(CARGO) clippy --locked --test engines --test units --test torture --test page --test packages --quiet -- -D warnings
-	$(CARGO) test --locked --quiet
-	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh packaging/install.sh packaging/debian/p* .ci/run examples/hooks/*.sh; else echo "shellcheck: not installed, skipped"; fi
+	scripts/check.sh
 
 # Every scenario on every Docker Engine that Debian's suites hold.
 engines:
@@ -82,5 +78,7 @@ bench-check:
 load:
 	scripts/bench.sh load $(WORDS)
 
-# Everything.
-test: check bench-check faults demo page units packages engines
+# Everything, step by step, and at the end what each took. STEPS chooses: make test STEPS="build check"
+STEPS ?=
+test:
+	scripts/suite.sh $(STEPS)

@@ -6,9 +6,9 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is its purpose")]
 
-mod check;
-mod corners;
 mod daemon;
+mod desk;
+#[allow(dead_code, reason = "shared with the guard")]
 mod filled;
 mod findings;
 mod fixed;
@@ -26,7 +26,6 @@ mod sync;
 mod watch;
 mod wire;
 
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -45,11 +44,6 @@ enum Command {
     Run(run::Options),
     /// Load on an IPAM plugin: requests a second, latencies, server CPU; checks that nothing is given twice
     Load(load::Options),
-    /// Counts instructions and fails where a call costs too much, or more the more there is
-    Check,
-    /// What `check` runs under valgrind: calls of a kind next to what is held
-    #[command(hide = true)]
-    Count { what: String, standing: u64, calls: u64 },
     /// A server that answers everything with the same bytes
     Fixed {
         /// Its UNIX socket
@@ -62,8 +56,6 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(options) => options.run(),
         Command::Load(options) => options.run(),
-        Command::Check => check::run(),
-        Command::Count { what, standing, calls } => count(&what, standing, calls).map(|()| true),
         Command::Fixed { socket } => fixed::serve(&socket).map(|()| true),
     };
     match outcome {
@@ -74,13 +66,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn count(what: &str, standing: u64, calls: u64) -> io::Result<()> {
-    if what != "books" {
-        return pure::count(what, standing, calls);
-    }
-    let directory = tempfile::tempdir()?;
-    let settings = pure::settings(["10.0.0.0/8", "2001:db8::/32"], [12, 64]);
-    filled::count(&directory.path().join("gipam.db"), &settings, standing as usize, calls)
 }

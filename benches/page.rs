@@ -181,7 +181,7 @@ fn grown(found: &Findings) -> String {
 fn plan(found: &Findings) -> String {
     let pure = &found.pure;
     let mut text = String::from(
-        "## The pure plan\n\nOne decision and its changes applied, in memory, nanoseconds (criterion, medians). IPv4: a /16. IPv6: a /64 with a range of\n\
+        "## The pure plan\n\nOne decision and its changes applied, in memory, nanoseconds (medians). IPv4: a /16. IPv6: a /64 with a range of\n\
          65,536 addresses that is filled; scattered leases lie at random places.\n\n| RequestAddress, full to |",
     );
     OCCUPANCIES.iter().for_each(|at| {

@@ -112,7 +112,7 @@ fn idle_and_pure(directory: &Path, program: &Path) -> io::Result<(pure::Pure, f6
     std::thread::sleep(SETTLING);
     let (before, began) = (process.switches()?, Instant::now());
     eprintln!("bench: the pure plan, next to an idle daemon");
-    let pure = pure::run(&directory.join("criterion"))?;
+    let pure = pure::run();
     std::thread::sleep(IDLE.saturating_sub(began.elapsed()));
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     // Fewer than before: a thread has ended, and what it did is not known.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # bench.sh run|check|load [WORD...] - what gipam costs: measured (docs/benchmarks.md), guarded, or any plugin under load.
 #
-# Builds the measuring program as packages are built, and with it the program that they carry. `check` counts
+# Builds what measures or counts as packages are built, and with it the program that they carry. `check` counts
 # instructions and installs valgrind where it is missing, which then stays installed. Load goes to daemons of its own and to the
 # sockets that were named.
 set -euo pipefail
@@ -17,5 +17,5 @@ if [ "$MODE" = check ] && ! command -v valgrind >/dev/null; then
   "${ROOT[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends valgrind >/dev/null
 fi
 
-bench=$(scripts/package.sh measured)
-exec "$bench" "$@"
+case $MODE in check) program=$(scripts/package.sh guarded) ;; *) program=$(scripts/package.sh measured) ;; esac
+exec "$program" "$@"

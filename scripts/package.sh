@@ -3,6 +3,7 @@
 #
 #   package.sh program      build the program that is run, installed and packed: static, for any Debian, in target/package/gipam
 #   package.sh measured     build it and what measures it (see scripts/bench.sh); prints where
+#   package.sh guarded      build it and what counts its instructions, of the same crates; prints where
 #   package.sh deb          target/package/gipam_VERSION_ARCH.deb
 #   package.sh dist         target/package/gipam-VERSION-MACHINE-linux.tar.gz, with an install script
 #   package.sh plugin       target/package/plugin, for docker plugin create
@@ -114,6 +115,11 @@ measured() {
   echo "${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/release/examples/bench"
 }
 
+guarded() {
+  build "$PWD" "${CARGO_TARGET_DIR:-$PWD/target}" --bin guard
+  echo "${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/release/guard"
+}
+
 # Manual pages, completions, the list of what is built in: made by a program of their own.
 papers() {
   rm -rf "$OUT/papers"; mkdir -p "$OUT/papers"
@@ -220,6 +226,6 @@ reproducible() {
 
 command=${1:-help}
 case $command in
-  program | measured | deb | dist | plugin | reproducible) "$command" ;;
+  program | measured | guarded | deb | dist | plugin | reproducible) "$command" ;;
   *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; [ "$command" = help ] || exit 2 ;;
 esac

@@ -2,9 +2,9 @@
 # torture.sh --short|--long [WORD...] - the proofs of docs/reliability.md on this machine, and a table of what was done.
 #
 # --short is the part of `make test`: faults on the real daemon, every write struck, the rest a few of each kind. --long is
-# `make torture`: all of them, the plan against its model for a million operations, every interleaving, and the fuzz targets
-# for a while. A WORD runs only the rows that carry it. Needs root (or sudo) for mounts of its own; installs strace where it
-# is missing, which then stays installed. All load goes to sockets of daemons of its own; nothing is left behind.
+# `make torture`: all of them, the plan against its model for a million operations, every interleaving, repair beside the
+# living on every Engine, and the fuzz targets for a while. A WORD runs only the rows that carry it. Needs root (or sudo)
+# for mounts of its own; installs strace where it is missing, which then stays installed. All load goes to sockets of daemons of its own; nothing is left behind.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MODE=${1:-}
@@ -48,6 +48,7 @@ row() {
 }
 interleavings() { sed -n 's/.*\b\([0-9]\+ interleavings\).*/\1/p' "$TABLE.out" | paste -sd+ | sed 's/+/, /g'; }
 judged() { sed -n 's/.*\b\([0-9]\+ leases judged.*\)/\1/p' "$TABLE.out"; }
+lived() { sed -n 's/.*; \([0-9]\+ reports, .*\); agreed.*/\1/p' "$TABLE.out" | paste -sd+ | sed 's/+/; /g'; }
 operations() { sed -n 's/.*\b\([0-9]\+ operations in [0-9]\+ trials\).*/\1/p' "$TABLE.out"; }
 wanted() { # wanted NAME WORD...: whether one of the words, if any, is in the name
   local name=$1 word
@@ -79,6 +80,9 @@ if [ "$MODE" = --long ]; then
   if wanted no_death_of_the_living "$@"; then
     row no_death_of_the_living judged env PROPTEST_CASES=$((OPERATIONS / 50)) \
       "$CARGO" test --locked --test choosing flawed -- --nocapture
+  fi
+  if [ "$(id -u)" = 0 ] && wanted repair_never_frees_the_living "$@"; then
+    row repair_never_frees_the_living lived env GIPAM_LONG=1 CI=true "$CARGO" test --locked --test engines -- never_frees
   fi
   if wanted fuzz "$@"; then
     scripts/fuzz.sh "$FUZZ_SECONDS" | tee "$TABLE" || true

@@ -210,6 +210,7 @@ fn one_program_is_run_installed_packed_and_measured() {
         ("Makefile", "scripts/package.sh program"),
         ("scripts/demo.sh", "scripts/package.sh program"),
         ("scripts/bench.sh", "scripts/package.sh measured"),
+        ("scripts/bench.sh", "scripts/package.sh guarded"),
         ("docs/install.md", "target/package/gipam"),
     ] {
         let text = read(path);

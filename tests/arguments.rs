@@ -6,40 +6,71 @@
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-#[path = "support/arguments.rs"]
+#[path = "support/stage.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
-mod arguments;
+mod stage;
 
-use arguments::{Asked, Stop, Usage, read};
+use clap::Parser;
+use clap::error::ErrorKind;
+use stage::{End, Played, Words};
 
-const USAGE: Usage =
-    Usage { text: "it", bare: &["--list", "--long"], with_value: &[("--engine", &["20", "28"])] };
 const NAMES: [&str; 2] = ["network_create", "network_remove"];
 
-fn asked(line: &str) -> Result<Asked, Stop> {
-    read(&USAGE, &NAMES, line.split_whitespace().map(str::to_owned))
+fn words(line: &str) -> Result<Words, ErrorKind> {
+    let words = ["it"].into_iter().chain(line.split_whitespace());
+    Words::try_parse_from(words).map_err(|error| error.kind())
 }
 
 #[test]
 fn help_and_mistakes_start_nothing() {
-    for line in ["--help", "-h", "create --help", "--engine 28 -h"] {
-        assert_eq!(asked(line), Err(Stop::Help), "{line}");
+    for line in ["--help", "-h", "create --help"] {
+        assert_eq!(words(line).unwrap_err(), ErrorKind::DisplayHelp, "{line}");
     }
-    for line in
-        ["--nocapture", "--frobnicate", "-x", "--", "--engine", "--engine 99", "--engine --list", "creat3"]
-    {
-        assert!(matches!(asked(line), Err(Stop::Mistake(_))), "{line}");
+    for line in ["--frobnicate", "-x", "--engine", "--test-threads", "--test-threads many"] {
+        assert!(words(line).is_err(), "{line}");
+    }
+    for line in ["creat3", "create creat3", "remove create x"] {
+        assert!(words(line).unwrap().mistake(&NAMES).is_some(), "{line}");
     }
 }
 
 #[test]
-fn words_choose_and_flags_are_heard() {
-    let all = asked("").unwrap();
-    assert!(NAMES.iter().all(|name| all.chooses(name)) && !all.has("--list"));
-    let some = asked("create --long --engine 28").unwrap();
-    assert!(some.chooses(NAMES[0]) && !some.chooses(NAMES[1]));
-    assert!(some.has("--long") && !some.has("--list"));
-    assert_eq!(some.values, ["28"]);
+fn words_choose_any_of_several_and_flags_are_heard() {
+    let all = words("").unwrap();
+    assert!(NAMES.iter().all(|name| all.choose(name)) && !all.mimic.list && all.mistake(&NAMES).is_none());
+    let some = words("create --list").unwrap();
+    assert!(some.choose(NAMES[0]) && !some.choose(NAMES[1]) && some.mimic.list);
+    let both = words("remove create").unwrap();
+    assert!(NAMES.iter().all(|name| both.choose(name)) && !both.choose("network_inspect"));
+    let exact = words("network --exact").unwrap();
+    assert!(NAMES.iter().all(|name| !exact.choose(name)));
+}
+
+/// Whoever reads a long run often has only its end.
+#[test]
+fn the_last_lines_say_why_and_the_logs_lie_in_one_folder() {
+    let failing = || End::Failed("it hung:\nfor ever".into(), "all that it wrote".into());
+    let scenarios = vec![
+        stage::scenario("goes_well", "28.5", || End::Passed),
+        stage::scenario("goes_wrong", "28.5 P3", failing),
+    ];
+    stage::play("arguments", &words("--logfile /dev/null").unwrap(), 2, scenarios);
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("suite/arguments");
+    let logs: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(logs.len(), 1, "one has failed: {logs:?}");
+    assert!(logs[0].to_string_lossy().ends_with("goes_wrong"), "{logs:?}");
+    assert_eq!(std::fs::read_to_string(&logs[0]).unwrap(), "it hung:\nfor ever\nall that it wrote");
+    std::fs::remove_dir_all(&folder).unwrap();
+    let ended = |title: &str, seconds, failure: Option<&str>| Played {
+        title: title.into(),
+        seconds,
+        failure: failure.map(str::to_owned),
+    };
+    let lines = stage::last_lines(vec![
+        ended("wrong", 1.0, Some("it hung:\nfor ever\nlogs: there")),
+        ended("well", 2.0, None),
+    ]);
+    assert_eq!(lines, ["    2.0 s  well", "    1.0 s  wrong", "FAILED wrong: it hung: for ever logs: there"]);
 }
 
 #[test]
@@ -56,7 +87,10 @@ fn every_program_that_starts_something_asks_first() {
         let text =
             std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
         let main = text.split("fn main() -> ExitCode {").nth(1).unwrap();
-        let first = main.lines().take(4).collect::<String>();
-        assert!(first.contains("stage::chosen(USAGE") || first.contains("arguments::asked(&USAGE"), "{path}");
+        let before = main.split("Line::parse()").next().unwrap().split("Words::parse()").next().unwrap();
+        assert!(
+            before.len() < main.len() && !before.contains("start(") && !before.contains("prepare("),
+            "{path}"
+        );
     }
 }

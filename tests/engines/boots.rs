@@ -26,7 +26,7 @@ const REPAIRED: Duration = Duration::from_secs(150);
 pub fn scenarios() -> Vec<Scenario> {
     vec![
         scenario("boot_after_dockerd_ended_without_gipam", "P20.1 P21 D3 D8", boot),
-        scenario("compose_down_without_gipam_then_up", "P20.1 P20.7 D8", compose_down),
+        scenario("compose_down_without_gipam_then_up", "P20.1 P20.7 D8", compose_down).waits(),
     ]
 }
 

@@ -7,7 +7,7 @@ use crate::world::World;
 use std::time::{Duration, Instant};
 
 pub fn scenarios() -> Vec<Scenario> {
-    vec![scenario("down_is_as_operations_says", "P3 P20.1 P20.7", down)]
+    vec![scenario("down_is_as_operations_says", "P3 P20.1 P20.7", down).waits()]
 }
 
 /// Docker's waiting, and what a busy machine adds.

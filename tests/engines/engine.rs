@@ -4,6 +4,7 @@
 //! nothing behind. Commands run inside through `nsenter`; sockets are reached from outside by path, because the
 //! engine's /run is a plain directory of this machine.
 
+use crate::gipam;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ fn var(name: &str) -> Option<PathBuf> {
 }
 
 /// The program under test: what cargo built, or another build of it.
-fn gipam() -> PathBuf {
+fn program() -> PathBuf {
     var("GIPAM_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_gipam").into())
 }
 
@@ -64,12 +65,12 @@ pub fn sweep() {
 }
 
 impl Engine {
-    /// Starts the Engine of a suite; the error is a sentence for people.
-    pub fn start(suite: &'static str) -> Result<Self, String> {
-        let name = format!("{suite}-{}", std::process::id());
+    /// Starts an Engine of a suite, one of several; the error is a sentence for people.
+    pub fn start(suite: &'static str, number: usize) -> Result<Self, String> {
+        let name = format!("{suite}-{}-{number}", std::process::id());
         let home = base().join("e").join(&name);
         std::fs::create_dir_all(base()).map_err(|e| format!("{}: {e}", base().display()))?;
-        let log = base().join(format!("{suite}.start.log"));
+        let log = base().join(format!("{suite}-{number}.start.log"));
         let mut holder = Command::new(script())
             .args(["hold", &name, suite])
             .env("GIPAM_OWNER", std::process::id().to_string())
@@ -96,7 +97,7 @@ impl Engine {
         };
         engine.v6_only = engine.docker(&["network", "create", "--help"]).out.contains("--ipv4");
         let binary = engine.root().join("usr/local/bin/gipam");
-        std::fs::copy(gipam(), &binary).map_err(|e| format!("{}: {e}", binary.display()))?;
+        std::fs::copy(program(), &binary).map_err(|e| format!("{}: {e}", binary.display()))?;
         let works = engine.inside(&["gipam", "--version"]);
         if !works.ok {
             return Err(format!(
@@ -202,6 +203,13 @@ impl Engine {
             "engine.sh {words:?}: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
+    }
+
+    /// What helps to understand a failure.
+    pub fn logs(&self) -> String {
+        let errors = "grep -E 'level=(warn|error)' /var/log/dockerd.log | tail -n 40 | cut -c 1-400";
+        let (gipam, dockerd) = (gipam::log_tail(self), self.inside(&["sh", "-c", errors]).out);
+        format!("--- gipam's log\n{gipam}\n--- dockerd's last warnings\n{dockerd}\n")
     }
 
     /// The last lines of a log file inside the engine.

@@ -117,5 +117,5 @@ pub fn view<T: for<'a> Deserialize<'a>>(engine: &Engine, words: &[&str]) -> Vec<
 
 /// The end of the daemon's log, for a failure's report.
 pub fn log_tail(engine: &Engine) -> String {
-    engine.log_tail(LOG, "15")
+    engine.log_tail(LOG, "60")
 }

@@ -29,7 +29,7 @@ unknown_subnets = "free"
 "#;
 
 pub fn scenarios() -> Vec<Scenario> {
-    vec![scenario("repair_of_all_seven_ways_to_lose_a_release", "P20 P26 D7 D8", seven_ways)]
+    vec![scenario("repair_of_all_seven_ways_to_lose_a_release", "P20 P26 D7 D8", seven_ways).waits()]
 }
 
 /// A way, and what it may cost: addresses, or prefixes of subnets.

@@ -1,11 +1,11 @@
 //! End-to-end tests: every scenario on every real Docker Engine that `scripts/engine.sh` can start.
 //!
-//!     cargo test --test engines -- [WORD...] [--engine 20|26|28|SUITE] [--list]
+//!     cargo test --test engines -- [WORD...] [--engine 20|26|28|SUITE]... [--list]
 //!
-//! Runs the scenarios whose names contain one of the words. Engines run side by side, the scenarios of one engine one
-//! after another, each with fresh books. Ends with a table and a line `N passed, N failed`. Scenario names carry the
-//! facts (P1-P33) and duties (D1-D17) of docs/docker-facts.md that they hold. An Engine that cannot be
-//! started is a failure where CI=true, and elsewhere loudly skipped.
+//! Runs the scenarios whose names contain one of the words, each with fresh books. Of every suite some Engines run side by
+//! side, so that scenarios which mostly wait hold nobody up. In brackets stand the Engine and the facts (P1-P33) and
+//! duties (D1-D17) of docs/docker-facts.md that a scenario holds. Ends with a line `N passed, N failed`. An Engine
+//! that cannot be started is a failure where CI=true, and elsewhere loudly skipped.
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(
     clippy::unwrap_used,
@@ -28,6 +28,7 @@ mod doors;
 mod down;
 mod engine;
 mod faults;
+mod fleet;
 mod gipam;
 mod guide;
 mod hidden;
@@ -37,7 +38,6 @@ mod networks;
 mod oldgipam;
 mod proxy;
 mod repair;
-mod report;
 mod restarts;
 mod scenario;
 #[path = "../support/stage.rs"]
@@ -47,98 +47,82 @@ mod takeover;
 mod wire;
 mod world;
 
+use clap::Parser;
 use engine::{Engine, SUITES};
-use report::{Outcome, Report};
+use fleet::{Desks, Fleet, SIDE_BY_SIDE};
 use scenario::Scenario;
-use stage::arguments::{self, Usage};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use stage::{End, Words};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::Arc;
 use world::World;
 
-const USAGE: Usage = Usage {
-    text: "\
-cargo test --test engines -- [WORD...] [--engine 20|26|28|SUITE]... [--list]
-
-Runs the scenarios whose names contain one of the words, on every Docker Engine or on those that --engine names.
---list prints their names and what they hold. Needs root and Debian's apt.",
-    bare: &["--list"],
-    with_value: &[(
-        "--engine",
-        &["20", "26", "28", "20.10", "26.1", "28.5", "bookworm", "trixie", "forky"],
-    )],
-};
+/// Also which Engines.
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    words: Words,
+    /// Only on this Docker Engine, by its version or Debian suite
+    #[arg(long, value_name = "ENGINE", value_parser = ["20", "26", "28", "20.10", "26.1", "28.5", "bookworm", "trixie", "forky"])]
+    engine: Vec<String>,
+}
 
 fn main() -> ExitCode {
-    let mut chosen = scenario::all();
-    let names: Vec<&str> = chosen.iter().map(|one| one.name).collect();
-    let asked = match arguments::asked(&USAGE, &names) {
-        Ok(asked) => asked,
-        Err(code) => return code,
+    let line = Line::parse();
+    let wanted = |&(suite, version): &(&'static str, &'static str)| {
+        line.engine.is_empty() || line.engine.iter().any(|word| suite == word || version.starts_with(word))
     };
-    let engines = &asked.values;
-    chosen.retain(|one| asked.chooses(one.name));
-    if asked.has("--list") {
-        chosen.iter().for_each(|one| println!("{}  [{}]", one.name, one.holds));
-        return ExitCode::SUCCESS;
-    }
-    let wanted = |&(suite, version): &(&'static str, &str)| {
-        engines.is_empty() || engines.iter().any(|word| suite == word || version.starts_with(word.as_str()))
-    };
-    let suites: Vec<_> = SUITES.into_iter().filter(wanted).collect();
-    engine::sweep();
-    stage::hear_panics();
-    let report = Report::new(&chosen, &suites);
-    std::thread::scope(|scope| {
-        for (column, &(suite, _)) in suites.iter().enumerate() {
-            let (report, chosen) = (&report, &chosen);
-            scope.spawn(move || run_engine(suite, column, chosen, report));
+    let fleets: Vec<_> = SUITES
+        .into_iter()
+        .filter(wanted)
+        .map(|(suite, version)| Arc::new(Fleet::new(suite, version)))
+        .collect();
+    let desks = Arc::new(Desks::of_this_machine());
+    let mut scenarios = Vec::new();
+    for one in scenario::in_order() {
+        for fleet in &fleets {
+            let (fleet, desks) = (Arc::clone(fleet), Arc::clone(&desks));
+            let kind = format!("{} {}", fleet.version, one.holds);
+            scenarios.push(stage::scenario(one.name, &kind, move || on_an_engine(&fleet, &desks, &one)));
         }
-    });
-    report.finish()
+    }
+    if !line.words.mimic.list {
+        engine::sweep();
+    }
+    stage::play("engines", &line.words, SIDE_BY_SIDE * fleets.len(), scenarios)
 }
 
-/// All scenarios on one engine.
-fn run_engine(suite: &'static str, column: usize, chosen: &[Scenario], report: &Report) {
-    let start = Instant::now();
-    let engine = match Engine::start(suite) {
+/// A scenario on an Engine of a suite.
+fn on_an_engine(fleet: &Fleet, desks: &Desks, scenario: &Scenario) -> End {
+    let engine = match fleet.lend() {
         Ok(engine) => engine,
-        Err(reason) => return report.no_engine(column, &reason),
+        Err(reason) => return stage::not_to_be_had(&format!("on Engine {}", fleet.version), &reason),
     };
-    report.engine(column, &engine, start.elapsed());
-    for (row, scenario) in chosen.iter().enumerate() {
-        if let Some(reason) = (scenario.lacks)(&engine) {
-            report.outcome(row, column, Outcome::NotApplicable(reason), start.elapsed());
-            continue;
-        }
-        let start = Instant::now();
-        let outcome = run_scenario(&engine, scenario);
-        report.outcome(row, column, outcome, start.elapsed());
-    }
+    let desk = (!scenario.waits).then(|| desks.take());
+    let end = match (scenario.lacks)(&engine) {
+        Some(reason) => End::Skipped(reason.to_owned()),
+        None => run(&engine, scenario),
+    };
+    drop(desk);
+    fleet.take_back(engine);
+    end
 }
 
-/// One scenario, its end, and the way back to a clean engine.
-fn run_scenario(engine: &Engine, scenario: &Scenario) -> Outcome {
+/// One scenario, its end, and the way back to a clean Engine.
+fn run(engine: &Engine, scenario: &Scenario) -> End {
     let mut world = None;
-    let done = catch_unwind(AssertUnwindSafe(|| {
+    let failure = stage::played(|| {
         let world = world.insert(World::new(engine));
         (scenario.run)(world);
         world.finish();
-    }));
-    let outcome = match done {
-        Ok(()) => Outcome::Passed,
-        Err(_) => Outcome::Failed(format!("{}\n{}", stage::last_panic(), logs(engine))),
-    };
-    let reset = catch_unwind(AssertUnwindSafe(|| world.as_mut().map(World::reset)));
-    match (outcome, reset) {
-        (Outcome::Passed, Err(_)) => Outcome::Failed(format!("clearing up: {}", stage::last_panic())),
-        (outcome, _) => outcome,
+    });
+    let logs = if failure.is_some() { engine.logs() } else { String::new() };
+    let uncleared = stage::played(|| {
+        if let Some(world) = &mut world {
+            world.reset();
+        }
+    });
+    match failure.or_else(|| Some(format!("clearing up: {}", uncleared?))) {
+        Some(why) => End::Failed(why, if logs.is_empty() { engine.logs() } else { logs }),
+        None => End::Passed,
     }
-}
-
-fn logs(engine: &Engine) -> String {
-    let errors = engine
-        .inside(&["sh", "-c", "grep -E 'level=(warn|error)' /var/log/dockerd.log | tail -n 5 | cut -c 1-400"])
-        .out;
-    format!("--- gipam's log\n{}\n--- dockerd's last warnings\n{errors}", gipam::log_tail(engine))
 }

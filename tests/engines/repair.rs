@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_secs(3);
 pub fn scenarios() -> Vec<Scenario> {
     vec![
         scenario("repair_learns_names_and_adopts_the_living", "P20 P26 D8 D12", names_and_adoption),
-        scenario("repair_frees_the_dead_and_lets_the_living_start", "P20.1 P20.7 D8", the_dead),
+        scenario("repair_frees_the_dead_and_lets_the_living_start", "P20.1 P20.7 D8", the_dead).waits(),
         scenario("repair_leaves_the_paused_and_the_restarting_alone", "P17 P20 D8", paused_and_restarting),
     ]
 }

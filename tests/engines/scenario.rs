@@ -7,6 +7,7 @@ use crate::{
     mixed, networks, repair, restarts, takeover,
 };
 
+#[derive(Clone, Copy)]
 pub struct Scenario {
     pub name: &'static str,
     /// Facts P1-P33 and duties D1-D17 of docs/docker-facts.md.
@@ -14,6 +15,8 @@ pub struct Scenario {
     /// Why an Engine cannot have it, if so.
     pub lacks: fn(&Engine) -> Option<&'static str>,
     pub run: fn(&mut World),
+    /// Whether it mostly waits, and for minutes.
+    pub waits: bool,
 }
 
 impl Scenario {
@@ -21,13 +24,36 @@ impl Scenario {
         self.lacks = lacks;
         self
     }
+
+    pub fn waits(mut self) -> Self {
+        self.waits = true;
+        self
+    }
 }
 
 pub fn scenario(name: &'static str, holds: &'static str, run: fn(&mut World)) -> Scenario {
-    Scenario { name, holds, lacks: |_| None, run }
+    Scenario { name, holds, lacks: |_| None, run, waits: false }
 }
 
-pub fn all() -> Vec<Scenario> {
+/// Scenarios of a few seconds between two that wait for minutes.
+const BETWEEN: usize = 12;
+
+/// All of them. Those that wait begin one by one, with what lasts as long as one of them in between: never all Engines of a
+/// suite wait.
+pub fn in_order() -> Vec<Scenario> {
+    let (waiting, others): (Vec<_>, Vec<_>) = all().into_iter().partition(|one| one.waits);
+    let (mut waiting, mut order) = (waiting.into_iter(), Vec::new());
+    for (number, other) in others.into_iter().enumerate() {
+        if number % BETWEEN == 0 {
+            order.extend(waiting.next());
+        }
+        order.push(other);
+    }
+    order.extend(waiting);
+    order
+}
+
+fn all() -> Vec<Scenario> {
     [
         networks::scenarios(),
         containers::scenarios(),
@@ -39,13 +65,13 @@ pub fn all() -> Vec<Scenario> {
         doors::scenarios(),
         takeover::scenarios(),
         repair::scenarios(),
+        mixed::scenarios(),
         adoption::scenarios(),
         leaks::scenarios(),
         boots::scenarios(),
         guide::scenarios(),
         hidden::scenarios(),
         down::scenarios(),
-        mixed::scenarios(),
     ]
     .into_iter()
     .flatten()

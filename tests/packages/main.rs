@@ -3,7 +3,7 @@
 //!
 //!     make packages, or cargo test --test packages -- [WORD...] [--list]
 //!
-//! Runs the scenarios whose names contain one of the words, two at a time. What an administrator types is taken from
+//! Runs the scenarios whose names contain one of the words, four at a time. What an administrator types is taken from
 //! docs/install.md. Packages that were not built are a failure. Ends with a line `N passed, N failed`. A machine with
 //! systemd that cannot be made is a failure where CI=true, and elsewhere loudly skipped.
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
@@ -27,7 +27,9 @@ mod root;
 mod stage;
 mod suites;
 
+use clap::Parser;
 use machine::{Machine, base};
+use stage::{End, Words};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
@@ -110,50 +112,32 @@ fn prepare() {
     assert!(files[0] == files[1], "the same sources and program give the same package");
 }
 
-const USAGE: &str = "\
-cargo test --test packages -- [WORD...] [--list]
-
-Runs the scenarios whose names contain one of the words on what make deb, make dist and make plugin built.
---list prints their names. Needs root and Debian's apt.";
-
 fn main() -> ExitCode {
-    let mut chosen = match stage::chosen(USAGE, &SCENARIOS) {
-        Ok(chosen) => chosen,
-        Err(code) => return code,
-    };
-    stage::hear_panics();
-    if let Some(why) = stage::played(prepare) {
-        println!("packages cannot be made: {why}\n0 passed, {} failed", chosen.len());
-        return ExitCode::FAILURE;
-    }
-    let skipped = without_systemd(&mut chosen);
-    let ended = stage::play_all("packages", chosen, 2, skipped, run);
+    let words = Words::parse();
+    let ended = stage::play(
+        "packages",
+        &words,
+        4,
+        SCENARIOS.map(|(name, play)| stage::scenario(name, "", move || run(play))).into(),
+    );
     PACKAGES.get().map(|place| std::fs::remove_dir_all(place.path()));
     ended
 }
 
-/// Takes the scenarios out that need a machine, where there can be none; how many that are.
-fn without_systemd(chosen: &mut Vec<(&'static str, Play)>) -> usize {
-    let all = chosen.len();
-    if !chosen.iter().any(|(_, play)| matches!(play, Play::Host(_))) {
-        return 0;
+/// One scenario, once the packages are made.
+fn run(play: Play) -> End {
+    static PREPARED: OnceLock<Option<String>> = OnceLock::new();
+    if let Some(why) = PREPARED.get_or_init(|| stage::played(prepare)) {
+        return End::Failed(format!("packages cannot be made: {why}"), String::new());
     }
-    if let Err(reason) = machine::prepare() {
-        println!("\n*** NOT TESTED on systemd: {reason}\n");
-        if stage::must() {
-            return 0; // they will fail
-        }
-        chosen.retain(|(_, play)| matches!(play, Play::Root(_)));
+    match play {
+        Play::Root(scenario) => match stage::played(scenario) {
+            Some(why) => End::Failed(why, String::new()),
+            None => End::Passed,
+        },
+        Play::Host(scenario) => match machine::prepare() {
+            Ok(()) => machine::played(scenario),
+            Err(reason) => stage::not_to_be_had("on systemd", &reason),
+        },
     }
-    all - chosen.len()
-}
-
-/// One scenario; why it failed, if it did.
-fn run(play: Play, worker: usize) -> Option<String> {
-    let mut machine = None;
-    let failure = stage::played(|| match play {
-        Play::Root(scenario) => scenario(),
-        Play::Host(scenario) => scenario(machine.insert(Machine::start(worker))),
-    });
-    failure.map(|why| format!("{why}\n{}", machine.as_ref().map(Machine::logs).unwrap_or_default()))
 }

@@ -2,7 +2,7 @@
 //!
 //!     cargo test --test page -- [WORD...] [--list]
 //!
-//! Runs the scenarios whose names contain one of the words, one after the other. With GIPAM_SCREENSHOTS=DIRECTORY the
+//! Runs the scenarios whose names contain one of the words, two at a time. With GIPAM_SCREENSHOTS=DIRECTORY the
 //! scenario `pictures` writes what it saw there. Ends with a line `N passed, N failed`. A browser that is not to be had is
 //! a failure where CI=true, and elsewhere loudly skipped.
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
@@ -29,16 +29,19 @@ mod stage;
 use std::process::ExitCode;
 
 use browser::Browser;
+use clap::Parser;
+use stage::{End, Words};
 
 /// A name, and what happens in a browser.
 type Scenario = (&'static str, fn(&mut Browser));
 
 const SCENARIOS: [Scenario; 13] = [
+    // a minute of waiting, while the others are played
+    ("a_quiet_host_is_live_for_a_minute", scenarios::quiet),
     ("rows_appear_and_nothing_is_amiss", scenarios::rows_appear),
     ("searching_sorting_and_paging", scenarios::searching),
     ("a_change_arrives_by_itself", scenarios::live),
     ("what_needs_a_look_is_shown", scenarios::state),
-    ("a_quiet_host_is_live_for_a_minute", scenarios::quiet),
     ("a_daemon_that_goes_and_comes_back", scenarios::restart),
     ("the_map_is_looked_into_by_keyboard", scenarios::keyboard),
     ("nothing_yet_is_said_with_what_to_do", scenarios::empty),
@@ -49,20 +52,18 @@ const SCENARIOS: [Scenario; 13] = [
     ("prometheus_reads_metrics_and_alerts", prometheus::reads),
 ];
 
-const USAGE: &str = "\
-cargo test --test page -- [WORD...] [--list]
-
-Runs the scenarios whose names contain one of the words, one after the other, in a headless Chromium.
---list prints their names. GIPAM_SCREENSHOTS=DIRECTORY keeps pictures. Needs root and Debian's apt.";
-
 fn main() -> ExitCode {
-    let chosen = match stage::chosen(USAGE, &SCENARIOS) {
-        Ok(chosen) => chosen,
-        Err(code) => return code,
+    let words = Words::parse();
+    let scenario = |(name, play): Scenario| {
+        stage::scenario(name, "", move || {
+            if let Err(reason) = browser::prepare() {
+                return stage::not_to_be_had("in a browser", &reason);
+            }
+            match stage::played(|| play(&mut Browser::start())) {
+                Some(why) => End::Failed(why, String::new()),
+                None => End::Passed,
+            }
+        })
     };
-    stage::hear_panics();
-    if let Err(reason) = browser::prepare() {
-        return stage::not_to_be_had("in a browser", &reason, chosen.len());
-    }
-    stage::play_all("page", chosen, 1, 0, |scenario, _| stage::played(|| scenario(&mut Browser::start())))
+    stage::play("page", &words, 2, SCENARIOS.map(scenario).into())
 }

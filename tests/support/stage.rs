@@ -1,24 +1,158 @@
-//! Scenarios by name: chosen by words, played several at a time, counted.
+//! Scenarios by name, played by libtest-mimic, several at a time.
 //!
-//! Promises: a line for each, what failed once more at the end, then `N passed, N failed`; that nothing ran is a failure.
-//! Knows nothing of what a scenario needs.
+//! Promises: a scenario is played whose name contains one of the words, and words that choose nothing end the program before
+//! it has started anything. What a failure leaves to read lies in one folder; the last lines say what took longest, for each
+//! failure why and where that is, then `N passed, N failed`. Knows nothing of what a scenario needs.
 
-#[path = "arguments.rs"]
-pub mod arguments;
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it prints is its purpose")]
 
-use arguments::Usage;
+use clap::Parser;
+use libtest_mimic::{Arguments, Completion, Trial};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
+
+/// How many of the longest are named at the end.
+const NAMED: usize = 12;
 
 thread_local! {
     static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
+/// The words after a test program's name: libtest-mimic's, but with more than one filter.
+#[derive(Clone, Debug, Parser)]
+#[command(disable_version_flag = true)]
+pub struct Words {
+    #[command(flatten)]
+    pub mimic: Arguments,
+    /// More filters: a scenario runs whose name contains one of them
+    #[arg(value_name = "FILTER")]
+    more: Vec<String>,
+}
+
+impl Words {
+    /// Whether they choose this name; without words everything is chosen.
+    pub fn choose(&self, name: &str) -> bool {
+        let fits = |word: &String| if self.mimic.exact { name == word } else { name.contains(word.as_str()) };
+        (self.mimic.filter.is_none() && self.more.is_empty())
+            || self.mimic.filter.iter().chain(&self.more).any(fits)
+    }
+
+    /// Every word has to choose something.
+    pub fn mistake(&self, names: &[&str]) -> Option<String> {
+        let mut words = self.mimic.filter.iter().chain(&self.more);
+        let idle = words.find(|word| !names.iter().any(|name| name.contains(word.as_str())))?;
+        Some(format!("no scenario is called {idle:?}; --list shows their names"))
+    }
+}
+
+/// How a scenario ended.
+pub enum End {
+    Passed,
+    /// It is not for this machine or Engine.
+    Skipped(String),
+    /// Why, and what else there is to read.
+    Failed(String, String),
+}
+
+pub struct Scenario {
+    name: String,
+    kind: String,
+    play: Box<dyn FnOnce() -> End + Send>,
+}
+
+/// What is told of one that has ended.
+pub struct Played {
+    pub title: String,
+    pub seconds: f32,
+    pub failure: Option<String>,
+}
+
+/// A scenario that the words may choose by its name; its kind is only shown.
+pub fn scenario(name: &str, kind: &str, play: impl FnOnce() -> End + Send + 'static) -> Scenario {
+    Scenario { name: name.to_owned(), kind: kind.to_owned(), play: Box::new(play) }
+}
+
+/// Plays; where it failed and why, if it did.
+pub fn played(play: impl FnOnce()) -> Option<String> {
+    catch_unwind(AssertUnwindSafe(play)).err().map(|_| LAST_PANIC.take())
+}
+
+/// The end of a scenario whose machine, browser or Engine is not to be had: a failure where CI=true, and elsewhere skipped.
+pub fn not_to_be_had(what: &str, reason: &str) -> End {
+    println!("*** NOT TESTED {what}: {reason}");
+    if std::env::var("CI").is_ok_and(|value| value == "true") {
+        return End::Failed(reason.to_owned(), String::new());
+    }
+    End::Skipped(format!("not tested {what}"))
+}
+
+/// Plays those that are chosen, `players` at a time, in their order.
+pub fn play(what: &'static str, words: &Words, players: usize, mut scenarios: Vec<Scenario>) -> ExitCode {
+    let names: Vec<&str> = scenarios.iter().map(|one| one.name.as_str()).collect();
+    if let Some(mistake) = words.mistake(&names) {
+        eprintln!("{mistake}");
+        return ExitCode::from(2);
+    }
+    scenarios.retain(|one| words.choose(&one.name));
+    hear_panics();
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("suite").join(what);
+    if !words.mimic.list {
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+    let results = Arc::new(Mutex::new(Vec::new()));
+    let trial = |one: Scenario| {
+        let (results, folder) = (Arc::clone(&results), folder.clone());
+        let title =
+            if one.kind.is_empty() { one.name.clone() } else { format!("[{}] {}", one.kind, one.name) };
+        let run = move || {
+            let start = Instant::now();
+            let end = (one.play)();
+            let seconds = start.elapsed().as_secs_f32();
+            let (failure, outcome) = match end {
+                End::Passed => (None, Ok(Completion::Completed)),
+                End::Skipped(why) => (None, Ok(Completion::ignored_with(why))),
+                End::Failed(why, logs) => {
+                    let file = folder.join(title.replace(|c: char| !c.is_alphanumeric() && c != '.', "_"));
+                    let _ = std::fs::create_dir_all(&folder)
+                        .and_then(|()| std::fs::write(&file, format!("{why}\n{logs}")));
+                    let said = format!("{why}\nlogs: {}", file.display());
+                    (Some(said.clone()), Err(said.into()))
+                }
+            };
+            results.lock().unwrap().push(Played { title, seconds, failure });
+            outcome
+        };
+        Trial::ignorable_test(one.name, run).with_kind(one.kind)
+    };
+    let mut mimic = Arguments { filter: None, ..words.mimic.clone() };
+    mimic.test_threads.get_or_insert(players);
+    let end = libtest_mimic::run(&mimic, scenarios.into_iter().map(trial).collect());
+    if mimic.list {
+        return ExitCode::SUCCESS;
+    }
+    last_lines(std::mem::take(&mut results.lock().unwrap())).iter().for_each(|line| println!("{line}"));
+    let skipped = if end.num_ignored == 0 { String::new() } else { format!(", {} skipped", end.num_ignored) };
+    println!("{} passed, {} failed{skipped}", end.num_passed, end.num_failed);
+    let good = end.num_failed == 0 && end.num_passed + end.num_ignored > 0;
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What took longest; and each failure once more in a line, since often only the last lines of a run are kept.
+pub fn last_lines(mut results: Vec<Played>) -> Vec<String> {
+    results.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
+    let longest = results.iter().take(NAMED).map(|one| format!("{:>7.1} s  {}", one.seconds, one.title));
+    let failed = results.iter().filter_map(|one| {
+        Some(format!("FAILED {}: {}", one.title, one.failure.as_ref()?.replace('\n', " ")))
+    });
+    longest.chain(failed).collect()
+}
+
 /// A failed assertion is reported with its scenario, not when it happens.
-pub fn hear_panics() {
+fn hear_panics() {
     std::panic::set_hook(Box::new(|info| {
         let payload = info.payload();
         let text = payload.downcast_ref::<String>().cloned();
@@ -26,84 +160,4 @@ pub fn hear_panics() {
         let place = info.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
         LAST_PANIC.set(format!("{place}: {}", text.unwrap_or_default()));
     }));
-}
-
-/// The place of the last panic of this thread, and its message.
-pub fn last_panic() -> String {
-    LAST_PANIC.take()
-}
-
-/// Plays; why it failed, if it did.
-pub fn played(play: impl FnOnce()) -> Option<String> {
-    catch_unwind(AssertUnwindSafe(play)).err().map(|_| last_panic())
-}
-
-/// The scenarios that the command line chooses, or the exit code if it only wanted their list or has a mistake.
-pub fn chosen<T: Copy>(
-    usage: &'static str,
-    scenarios: &[(&'static str, T)],
-) -> Result<Vec<(&'static str, T)>, ExitCode> {
-    let names: Vec<&str> = scenarios.iter().map(|(name, _)| *name).collect();
-    let asked = arguments::asked(&Usage { text: usage, bare: &["--list"], with_value: &[] }, &names)?;
-    let chosen: Vec<_> = scenarios.iter().filter(|(name, _)| asked.chooses(name)).copied().collect();
-    if asked.has("--list") {
-        chosen.iter().for_each(|(name, _)| println!("{name}"));
-        return Err(ExitCode::SUCCESS);
-    }
-    Ok(chosen)
-}
-
-/// Whether what is not to be had is a failure.
-pub fn must() -> bool {
-    std::env::var("CI").is_ok_and(|value| value == "true")
-}
-
-/// What they need is not to be had: loudly skipped, or all failed.
-pub fn not_to_be_had(what: &str, reason: &str, scenarios: usize) -> ExitCode {
-    println!("\n*** NOT TESTED {what}: {reason}\n");
-    if must() {
-        println!("0 passed, {scenarios} failed");
-        return ExitCode::FAILURE;
-    }
-    println!("0 passed, 0 failed, {scenarios} skipped");
-    ExitCode::SUCCESS
-}
-
-/// Plays them all, several at a time. `play` gets a scenario and the number of the player, and says why it failed, if it did.
-pub fn play_all<T: Copy + Send>(
-    what: &str,
-    mut scenarios: Vec<(&'static str, T)>,
-    players: usize,
-    skipped: usize,
-    play: impl Fn(T, usize) -> Option<String> + Sync,
-) -> ExitCode {
-    scenarios.reverse();
-    let (left, results) = (Mutex::new(scenarios), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for player in 0..players {
-            let (left, results, play) = (&left, &results, &play);
-            scope.spawn(move || {
-                loop {
-                    let next = left.lock().unwrap().pop();
-                    let Some((name, scenario)) = next else { return };
-                    let start = Instant::now();
-                    let failure = play(scenario, player);
-                    let word = if failure.is_none() { "ok    " } else { "FAILED" };
-                    println!("[{what}] {word} {name} ({:.1} s)", start.elapsed().as_secs_f32());
-                    if let Some(why) = &failure {
-                        println!("        {}", why.lines().next().unwrap_or_default());
-                    }
-                    results.lock().unwrap().push((name, failure));
-                }
-            });
-        }
-    });
-    let results = results.into_inner().unwrap();
-    let failures: Vec<_> = results.iter().filter_map(|(name, why)| Some((name, why.as_ref()?))).collect();
-    for (name, why) in &failures {
-        println!("\n=== FAILED: {name}\n{why}");
-    }
-    let more = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
-    println!("{} passed, {} failed{more}", results.len() - failures.len(), failures.len());
-    if failures.is_empty() && !results.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

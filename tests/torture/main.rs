@@ -31,9 +31,6 @@ mod restores;
 #[allow(dead_code, reason = "the invariants name it")]
 #[path = "../support/rows.rs"]
 mod rows;
-#[path = "../support/stage.rs"]
-#[allow(dead_code, reason = "its command line is used")]
-mod stage;
 #[path = "../support/timeshift.rs"]
 mod timeshift;
 mod trace;
@@ -41,7 +38,7 @@ mod users;
 mod volume;
 mod writes;
 
-use stage::arguments::{self, Usage};
+use clap::Parser;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt;
@@ -85,39 +82,54 @@ const ROWS: [Row; 21] = [
 /// Set in the process that already has its own mount namespace.
 const INSIDE: &str = "TORTURE_INSIDE";
 
-const USAGE: Usage = Usage {
-    text: "\
-torture [--short | --long] [--list] [WORD...]
-
-Runs the rows whose names contain one of the words: a few of each kind, or many with --long. --list prints their names.
-scripts/torture.sh builds and runs it, and adds the rows that are other programs. Needs root.",
-    bare: &["--short", "--long", "--list"],
-    with_value: &[],
-};
+/// Runs the rows whose names contain one of the words. Needs root. scripts/torture.sh builds and runs it, and adds the rows
+/// that are other programs.
+#[derive(Parser)]
+struct Line {
+    /// A few of each kind, which is the default
+    #[arg(long)]
+    short: bool,
+    /// Many of each kind
+    #[arg(long, conflicts_with = "short")]
+    long: bool,
+    /// Print the rows' names
+    #[arg(long)]
+    list: bool,
+    #[arg(value_name = "WORD")]
+    words: Vec<String>,
+}
 
 /// Rows of `scripts/torture.sh` that are other programs: it passes its words on as they are.
-const OTHERS: [&str; 4] =
-    ["faithful_in_every_order", "plan_behaves_as_the_naive_model", "no_death_of_the_living", "fuzz"];
+const OTHERS: [&str; 5] = [
+    "faithful_in_every_order",
+    "plan_behaves_as_the_naive_model",
+    "no_death_of_the_living",
+    "repair_never_frees_the_living",
+    "fuzz",
+];
 
 fn main() -> ExitCode {
-    let names: Vec<&str> = ROWS.iter().map(|row| row.name).chain(OTHERS).collect();
-    let asked = match arguments::asked(&USAGE, &names) {
-        Ok(asked) => asked,
-        Err(code) => return code,
-    };
-    let rows = ROWS.iter().filter(|row| asked.chooses(row.name));
-    if asked.has("--list") {
+    let line = Line::parse();
+    let names = ROWS.iter().map(|row| row.name).chain(OTHERS);
+    if let Some(idle) = line.words.iter().find(|word| !names.clone().any(|name| name.contains(word.as_str())))
+    {
+        eprintln!("no row is called {idle:?}; --list shows their names");
+        return ExitCode::from(2);
+    }
+    let chosen =
+        |row: &&Row| line.words.is_empty() || line.words.iter().any(|word| row.name.contains(word.as_str()));
+    let rows = ROWS.iter().filter(chosen);
+    if line.list {
         rows.for_each(|row| println!("{}", row.name));
         return ExitCode::SUCCESS;
     }
     if std::env::var_os(INSIDE).is_none() {
         return inside(&std::env::args().skip(1).collect::<Vec<_>>());
     }
-    let long = asked.has("--long");
     let (mut passed, mut failed) = (0, 0);
     for row in rows {
         let began = Instant::now();
-        let outcome = catch_unwind(AssertUnwindSafe(|| (row.run)(long)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| (row.run)(line.long)));
         let seconds = began.elapsed().as_secs_f64();
         let (verdict, text) = judge(outcome.ok());
         if verdict {

@@ -3,11 +3,14 @@
 //! The script ends the machine when the pipe that this process holds is closed, so that a killed test run leaves
 //! nothing behind. What a person would have in a clone of the sources lies in the machine's /srv/gipam.
 
+use crate::stage::{self, End};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Where Docker looks for the driver.
@@ -54,6 +57,20 @@ pub fn base() -> PathBuf {
 
 /// Builds the root once; the error is a sentence for people.
 pub fn prepare() -> Result<(), String> {
+    static PREPARED: OnceLock<Result<(), String>> = OnceLock::new();
+    PREPARED.get_or_init(build).clone()
+}
+
+/// A scenario on a fresh machine.
+pub fn played(play: fn(&mut Machine)) -> End {
+    let mut machine = None;
+    match stage::played(|| play(machine.insert(Machine::start()))) {
+        Some(why) => End::Failed(why, machine.as_ref().map(Machine::logs).unwrap_or_default()),
+        None => End::Passed,
+    }
+}
+
+fn build() -> Result<(), String> {
     if !Path::new("/sys/fs/cgroup/systemd/tasks").exists() {
         return Err("this host has no control groups v1 with name=systemd among them".into());
     }
@@ -69,8 +86,9 @@ fn ready(line: &str) -> Option<u32> {
 }
 
 impl Machine {
-    pub fn start(worker: usize) -> Self {
-        let name = format!("m{worker}-{}", std::process::id());
+    pub fn start() -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let name = format!("m{}-{}", STARTED.fetch_add(1, Relaxed), std::process::id());
         let mut holder = Command::new(script("machine.sh"))
             .args(["hold", &name])
             .env("GIPAM_OWNER", std::process::id().to_string())

@@ -2,7 +2,7 @@
 //!
 //!     cargo test --test units -- [WORD...] [--list]
 //!
-//! Runs the scenarios whose names contain one of the words, each on a machine of its own, two at a time. What an
+//! Runs the scenarios whose names contain one of the words, each on a machine of its own, three at a time. What an
 //! administrator types is taken from the page itself, block by block. Ends with a line `N passed, N failed`. A machine
 //! that cannot be made is a failure where CI=true, and elsewhere loudly skipped.
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
@@ -32,7 +32,9 @@ mod transport;
 #[allow(dead_code, reason = "shared with the engines' tests")]
 mod wire;
 
+use clap::Parser;
 use machine::Machine;
+use stage::Words;
 use std::process::ExitCode;
 
 /// A name, and what happens on a fresh machine.
@@ -56,24 +58,13 @@ const SCENARIOS: [Scenario; 15] = [
     ("old_installation_gets_these_units", old::units),
 ];
 
-const USAGE: &str = "\
-cargo test --test units -- [WORD...] [--list]
-
-Runs the scenarios whose names contain one of the words, each on a machine of its own whose first process is systemd.
---list prints their names. Needs root and Debian's apt.";
-
 fn main() -> ExitCode {
-    let chosen = match stage::chosen(USAGE, &SCENARIOS) {
-        Ok(chosen) => chosen,
-        Err(code) => return code,
+    let words = Words::parse();
+    let scenario = |(name, play): Scenario| {
+        stage::scenario(name, "", move || match machine::prepare() {
+            Ok(()) => machine::played(play),
+            Err(reason) => stage::not_to_be_had("on systemd", &reason),
+        })
     };
-    stage::hear_panics();
-    if let Err(reason) = machine::prepare() {
-        return stage::not_to_be_had("on systemd", &reason, chosen.len());
-    }
-    stage::play_all("systemd", chosen, 2, 0, |scenario, worker| {
-        let mut machine = None;
-        let failure = stage::played(|| scenario(machine.insert(Machine::start(worker))));
-        failure.map(|why| format!("{why}\n{}", machine.as_ref().map(Machine::logs).unwrap_or_default()))
-    })
+    stage::play("units", &words, 3, SCENARIOS.map(scenario).into())
 }

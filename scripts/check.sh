@@ -1,0 +1,63 @@
+#!/bin/bash
+# check.sh [build|run] - format, lints, and the tests that need no Docker Engine; without a word both.
+#
+#   check.sh build   format, lints (a warning is a mistake), and the tests' programs are compiled
+#   check.sh run     those programs, two side by side, since many only wait; a line for each, the output of those that fail
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+CARGO=${CARGO:-cargo}
+# Scenarios: compiled here, run by steps of their own.
+SCENARIOS=(--test engines --test units --test torture --test page --test packages)
+
+build() {
+  "$CARGO" fmt --check
+  "$CARGO" clippy --locked --quiet --all-targets -- -D warnings
+  "$CARGO" clippy --locked --quiet "${SCENARIOS[@]}" -- -D warnings
+  "$CARGO" test --locked --quiet --no-run
+  "$CARGO" test --locked --quiet --no-run "${SCENARIOS[@]}"
+}
+
+# What cargo test would run, as paths.
+programs() {
+  "$CARGO" test --locked --quiet --no-run --message-format=json |
+    sed -n '/"test":true/s/.*"executable":"\([^"]*\)".*/\1/p'
+}
+
+# One program; what it said only if it failed.
+one() { # PROGRAM LOGS
+  local name log code=0 began=$EPOCHREALTIME took
+  name=$(basename "$1")
+  log=$2/$name.log
+  name=${name%-*}
+  "$1" --quiet >"$log" 2>&1 || code=$?
+  took=$(((${EPOCHREALTIME/./} - ${began/./}) / 100000))
+  if [ "$code" = 0 ]; then
+    printf 'ok     %-16s %4d.%d s  %s\n' "$name" $((took / 10)) $((took % 10)) "$(grep -a -o '[0-9]* passed' "$log" | tail -n 1)"
+  else
+    printf 'FAILED %-16s %4d.%d s  exit code %s, %s\n' "$name" $((took / 10)) $((took % 10)) "$code" "$log"
+    tail -n 60 "$log"
+    return 1
+  fi
+}
+
+run() {
+  local logs
+  logs=${CARGO_TARGET_DIR:-$PWD/target}/tmp/suite/check
+  rm -rf "$logs"; mkdir -p "$logs"
+  programs >"$logs/programs"
+  [ "$(wc -l <"$logs/programs")" -gt 20 ] || { echo "check.sh: cargo names too few programs: $logs/programs"; return 1; }
+  xargs -P 2 -I {} scripts/check.sh __one {} "$logs" <"$logs/programs" || { echo "check.sh: tests failed; logs: $logs"; return 1; }
+  if command -v shellcheck >/dev/null; then
+    shellcheck -x scripts/*.sh packaging/install.sh packaging/debian/p* .ci/run examples/hooks/*.sh
+  else
+    echo "shellcheck: not installed, skipped"
+  fi
+}
+
+case ${1:-all} in
+  build) build ;;
+  run) run ;;
+  all) build; run ;;
+  __one) one "$2" "$3" ;;
+  *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 2 ;;
+esac
