@@ -10,7 +10,7 @@ use gipam::plan::change::{Change, Kind, Marks, Record, Serial, SubnetState};
 use gipam::plan::host_use::HostUse;
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::{
-    AddressRequest, Context, InUse, InUseKind, Reply, Request, Space, SubnetRequest, Wanted,
+    AddressRequest, Context, InUse, InUseKind, Mac, Reply, Request, Space, SubnetRequest, Wanted,
 };
 use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 
@@ -190,7 +190,7 @@ fn one_subnet(leases: u64, released: bool) -> Plan {
             kind: Kind::Endpoint,
             name: None,
             mac: None,
-            pinned: false,
+            asked_by_number: false,
             withheld: false,
             since: NOW - 1_000_000 - number,
             generation: number,
@@ -205,7 +205,7 @@ fn address(leases: u64, gateway: bool) -> Request {
     Request::Address(AddressRequest {
         id: format!("local/10.0.0.0/{}#0000000000000001", 32 - leases.ilog2()),
         gateway,
-        mac: (!gateway).then_some([2, 0, 0, 0, 0, 1]),
+        mac: (!gateway).then_some(Mac([2, 0, 0, 0, 0, 1])),
         ..AddressRequest::default()
     })
 }

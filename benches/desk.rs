@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use gipam::plan::Plan;
 use gipam::plan::change::{Change, Serial};
 use gipam::plan::prefix::{Family, Prefix};
-use gipam::plan::request::{AddressRequest, Context, Decision, Reply, Request, Space, SubnetRequest, Wanted};
+use gipam::plan::request::{
+    AddressRequest, Context, Decision, Mac, Reply, Request, Space, SubnetRequest, Wanted,
+};
 use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 
 /// Requests between two restorations; below the storm guard's limit.
@@ -121,7 +123,7 @@ impl Desk {
             kind: gipam::plan::change::Kind::Endpoint,
             name: None,
             mac: request.mac,
-            pinned: false,
+            asked_by_number: false,
             withheld: false,
             since: NOW,
             generation: self.plan.counters().0,
@@ -167,7 +169,7 @@ impl Desk {
     fn address_request(&mut self) -> Request {
         self.counter += 1;
         let [.., a, b, c, d] = self.counter.to_be_bytes();
-        let mac = Some([2, 0x42, a, b, c, d]);
+        let mac = Some(Mac([2, 0x42, a, b, c, d]));
         Request::Address(AddressRequest { id: self.id.clone(), mac, ..AddressRequest::default() })
     }
 

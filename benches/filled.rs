@@ -10,7 +10,7 @@ use gipam::clock::Clock;
 use gipam::ledger::{Ledger, Writer};
 use gipam::plan::Plan;
 use gipam::plan::prefix::Family;
-use gipam::plan::request::{AddressRequest, Reply, Request, Space, SubnetRequest, Wanted};
+use gipam::plan::request::{AddressRequest, Mac, Reply, Request, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::Settings;
 use gipam::store::Books;
 
@@ -111,7 +111,7 @@ fn lease(id: &str, gateway: bool, holder: u64) -> Request {
         id: id.to_owned(),
         gateway,
         name: (!gateway).then(|| format!("container-{holder}").into()),
-        mac: (!gateway).then_some([2, 0x42, a, b, c, d]),
+        mac: (!gateway).then_some(Mac([2, 0x42, a, b, c, d])),
         ..AddressRequest::default()
     })
 }

@@ -16,7 +16,7 @@
 //!
 //! 1. [`plan`] is the purpose of gipam: which subnets and addresses are held, and which to give next. Begin with
 //!    `plan/mod.rs` (the invariants), `plan/request.rs` and `plan/change.rs` (what comes in, what is committed), then
-//!    `plan/choose_subnet.rs` and `plan/choose_address.rs`.
+//!    `plan/choose_address.rs` and `plan/choose_subnet.rs`: the order of choice, a list each.
 //! 2. [`store`] keeps it on disk: SQLite, one durable transaction a batch; `store/old_gipam` reads the files of the
 //!    program that came before.
 //! 3. [`ledger`] is the only writer: a task that drains its queue, decides, commits once, answers all.

@@ -14,7 +14,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("plan", &[]),
     ("server", &["processes"]),
     ("processes", &[]),
-    ("host", &[]),
+    ("host", &["plan"]),
     ("text", &[]),
     ("json", &[]),
     ("clock", &["plan"]),

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gipam::plan::Plan;
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::{
-    AddressRequest, Context, Gone, Repair, Reply, Request, Space, SubnetRequest, Wanted,
+    AddressRequest, Context, Gone, Mac, Repair, Reply, Request, Space, SubnetRequest, Wanted,
 };
 use gipam::plan::settings::Settings;
 use proptest::prelude::*;
@@ -121,7 +121,7 @@ impl World {
         let request = AddressRequest {
             id: self.id.clone(),
             address: Some(address),
-            mac: Some([2, 0, 0, 0, 0, 1]),
+            mac: Some(Mac([2, 0, 0, 0, 0, 1])),
             ..AddressRequest::default()
         };
         self.ask(&Request::Address(request))

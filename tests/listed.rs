@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use daemon::House;
 use gipam::plan::Plan;
 use gipam::plan::change::{Change, Kind};
-use gipam::plan::listed::{Listed, ListedLease};
+use gipam::plan::listed::{ListedLease, ListedSubnet};
 use gipam::plan::prefix::Prefix;
 use gipam::plan::request::Context;
 use gipam::plan::settings::Settings;
@@ -213,7 +213,7 @@ fn a_table_that_meets_what_is_held_is_taken_whole_or_not_at_all() {
 type Lease = (u128, usize, Option<String>);
 
 /// A list at random: few prefixes that meet often, few addresses.
-fn lists() -> impl Strategy<Value = Vec<Listed>> {
+fn lists() -> impl Strategy<Value = Vec<ListedSubnet>> {
     let lease = (1..6u128, 0..4usize, prop::option::of("[ab]"));
     let subnet = (24..28u8, 0..4u32, prop::bool::ANY, prop::collection::vec(lease, 0..4));
     let listed = |(length, n, named, leases): (u8, u32, bool, Vec<Lease>)| {
@@ -229,7 +229,7 @@ fn lists() -> impl Strategy<Value = Vec<Listed>> {
             name: name.map(Into::into),
             mac: None,
         };
-        Listed {
+        ListedSubnet {
             place: String::new(),
             prefix,
             range: None,

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 mod support {
+    pub mod explained;
     pub mod invariants;
     pub mod model;
     pub mod operations;
@@ -18,6 +19,7 @@ use gipam::plan::request::{Context, Dead, Undo};
 use gipam::plan::settings::Settings;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use support::explained::explained;
 use support::invariants::{answered_once, conserved, disjoint, faithful, inside, repeatable, unique};
 use support::model::Model;
 use support::operations::{EXACT, Op, hands, operations, prefix, request, settings};
@@ -118,6 +120,7 @@ impl Trial {
         if self.plan != before {
             return Err("deciding changed the plan".to_owned());
         }
+        explained(&before, &request, self.context(), &decision)?;
         self.model
             .follow(&request, &decision)
             .map_err(|why| format!("{request:#?}\ngave {decision:#?}\n{why}"))?;

@@ -12,15 +12,15 @@ use serde::Deserialize;
 use super::error::{AdminError, Kind};
 use super::meant;
 use super::rows::{ChangedRow, HeldRow};
-use crate::docker::wire::{parse_mac, tidy_name};
+use crate::docker::wire::tidy_name;
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::change::Record;
 use crate::plan::pins::{Holder, PinRequest, Pinned};
 use crate::plan::prefix::AddressRange;
-use crate::plan::request::Dead;
+use crate::plan::request::{Dead, Mac};
 use crate::plan::settings::Settings;
 use crate::plan::written;
-use crate::plan::{Plan, ReservedBy, Subnet, mac_text};
+use crate::plan::{Plan, ReservedBy, Subnet};
 use crate::settle::difference;
 use crate::text::counted;
 
@@ -174,7 +174,7 @@ pub(super) fn held((subnet, address, record): (&Subnet, u128, &Record)) -> HeldR
         address: subnet.state.prefix.address(address).to_string(),
         kind: record.kind.name().map(str::to_owned),
         holder: record.name.as_deref().map(str::to_owned),
-        mac: record.mac.map(mac_text),
+        mac: record.mac.map(|mac| mac.to_string()),
     }
 }
 
@@ -192,7 +192,7 @@ pub(super) struct Pinning {
 pub(super) async fn pin(ledger: &Ledger, asked: Pinning, known: Arc<Dead>) -> Result<ChangedRow, AdminError> {
     let address = meant::address(&asked.address)?;
     let holder = asked.holder.as_deref().unwrap_or_default();
-    let holder = match parse_mac(holder) {
+    let holder = match Mac::parse(holder) {
         Some(mac) => Holder::Mac(mac),
         None => Holder::Name(tidy_name(holder).ok_or_else(|| {
             let text = "gipam pin needs the name of a container, or a MAC".to_owned();

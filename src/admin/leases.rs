@@ -11,18 +11,18 @@ use super::named::is_holder;
 use super::query::Query;
 use super::rows::LeaseRow;
 use super::views::View;
-use crate::plan::change::{Kind, Record, Serial, Shown};
+use crate::plan::Subnet;
+use crate::plan::change::{Kind, Record, Serial, ShownHolder};
 use crate::plan::pins::{Holder, Pin, Pins};
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Space;
 use crate::plan::settings::{Millis, rfc3339};
-use crate::plan::{Subnet, mac_text};
 
 /// What an address can be.
 const STATES: [&str; 3] = ["leased", "cooling", "pinned"];
 
 /// What the Engine calls holders, by serial and address, with the generation of the lease.
-pub(super) type Names = BTreeMap<(Serial, String), (u64, Shown)>;
+pub(super) type Names = BTreeMap<(Serial, String), (u64, ShownHolder)>;
 
 /// An address with something to show.
 #[derive(Clone, Copy)]
@@ -124,7 +124,7 @@ impl View {
             address: text,
             kind: kind.name().map(str::to_owned),
             holder: holder.map(str::to_owned),
-            mac: mac.map(mac_text),
+            mac: mac.map(|mac| mac.to_string()),
             state: state.to_owned(),
             since: Some(rfc3339(since(known))),
             id: subnet.filter(|subnet| subnet.is_held()).map(|subnet| subnet.state.id.clone()),
@@ -152,7 +152,7 @@ impl View {
             (Some(record), _) if record.leased => Some("leased"),
             (_, true) => Some("pinned"),
             (Some(_), _) if cools => Some("cooling"),
-            (Some(record), _) if record.pinned => Some("pinned"),
+            (Some(record), _) if record.asked_by_number => Some("pinned"),
             _ => None,
         }
     }

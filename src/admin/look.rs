@@ -10,7 +10,7 @@ use super::meant;
 use super::query::Query;
 use super::rows::{Count, ExplainRow, MapRow, ReservedRow, SegmentRow, StepRow, WhoRow};
 use super::views::View;
-use crate::docker::wire::parse_mac;
+use crate::plan::explain::{ExplainStep, Foreseen};
 use crate::plan::host_use::HostUse;
 use crate::plan::map::{Segment, Shade};
 use crate::plan::prefix::{AddressRange, Family, Prefix};
@@ -203,15 +203,17 @@ impl View {
         let mut rows = Vec::new();
         for (question, request) in self.questions(query, in_use)? {
             let explanation = self.plan().explain(&request, context);
-            let (given, refused) = match explanation.verdict {
-                Ok(given) => (Some(given), None),
-                Err(refused) => (None, Some(refused)),
+            let (given, refused, depends) = match explanation.verdict {
+                Foreseen::Given(given) => (Some(given), None, None),
+                Foreseen::Refused(refused) => (None, Some(refused), None),
+                Foreseen::Depends(depends) => (None, None, Some(depends)),
             };
-            let step = |step: crate::plan::explain::Step| StepRow { what: step.what, found: step.found };
+            let step = |step: ExplainStep| StepRow { what: step.what, found: step.found };
             rows.push(ExplainRow {
                 question,
                 given,
                 refused,
+                depends,
                 steps: explanation.steps.into_iter().map(step).collect(),
             });
         }
@@ -251,7 +253,7 @@ impl View {
         let holder = query.text("holder")?;
         let mac = query.text("mac")?;
         let no_mac = || invalid(&format!("mac: {:?} is not a MAC", mac.as_deref().unwrap_or_default()));
-        let mac: Option<Mac> = mac.as_deref().map(|text| parse_mac(text).ok_or_else(no_mac)).transpose()?;
+        let mac: Option<Mac> = mac.as_deref().map(|text| Mac::parse(text).ok_or_else(no_mac)).transpose()?;
         let held: Vec<&Subnet> = match (pool, address) {
             (Some(text), _) => self.named(text).collect(),
             (None, Some(address)) => self.around(address).collect(),
@@ -273,8 +275,9 @@ impl View {
                 id: subnet.asked_as(),
                 address,
                 name: holder.as_deref().map(Into::into),
-                // Without name and MAC it could be taken for an auxiliary address of a new network; so this uses a MAC as Docker invents it.
-                mac: mac.or(holder.is_none().then_some([2, 0, 0, 0, 0, 0])),
+                // By number, without name and MAC, it could be taken for an auxiliary address of a new network; so this uses a MAC
+                // as Docker invents it.
+                mac: mac.or((address.is_some() && holder.is_none()).then_some(Mac([2, 0, 0, 0, 0, 0]))),
                 dead: self.known(),
                 ..AddressRequest::default()
             };

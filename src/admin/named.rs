@@ -7,8 +7,7 @@ use super::error::{AdminError, Kind};
 use super::query::Query;
 use super::rows::{LeaseRow, WhoRow};
 use super::views::View;
-use crate::docker::wire::parse_mac;
-use crate::plan::mac_text;
+use crate::plan::request::Mac;
 
 /// With more addresses than this, their history is left out: `gipam history NAME` has it.
 const WITH_HISTORY: usize = 16;
@@ -17,7 +16,7 @@ const SHORT_ID: usize = 12;
 
 /// Whether a row is of this holder: by name, MAC, or the container's id or its beginning.
 pub(super) fn is_holder(row: &LeaseRow, name: &str) -> bool {
-    let mac = parse_mac(name).map(mac_text);
+    let mac = Mac::parse(name).map(|mac| mac.to_string());
     let id = row.container.as_deref();
     row.holder.as_deref() == Some(name)
         || (mac.is_some() && row.mac == mac)

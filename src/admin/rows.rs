@@ -276,6 +276,9 @@ pub struct ExplainRow {
     pub given: Option<String>,
     /// The refusal, as Docker would get it.
     pub refused: Option<String>,
+    /// What it depends on that was not said, and how to say it.
+    #[serde(default)]
+    pub depends: Option<String>,
     /// What was looked at, in order.
     pub steps: Vec<StepRow>,
 }

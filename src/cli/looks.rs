@@ -79,9 +79,10 @@ pub(super) fn explain(asking: &Asking, asked: &Explain) -> Result<(), Error> {
 }
 
 fn explained(row: ExplainRow) -> String {
-    let verdict = match (row.given, row.refused) {
-        (Some(given), _) => format!("would be given: {given}"),
-        (None, refused) => format!("would be refused: {}", refused.unwrap_or_default()),
+    let verdict = match (row.given, row.refused, row.depends) {
+        (Some(given), ..) => format!("would be given: {given}"),
+        (None, _, Some(depends)) => format!("depends on: {depends}"),
+        (None, refused, None) => format!("would be refused: {}", refused.unwrap_or_default()),
     };
     let steps: Vec<(&str, String)> =
         row.steps.iter().map(|step| (step.what.as_str(), step.found.clone())).collect();

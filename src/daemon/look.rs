@@ -14,10 +14,10 @@ use tokio::net::UnixDatagram;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::docker::{Ask, Surveyor};
-use crate::host::{self, Change, InUseKind as HostKind, Watch, nameservers};
+use crate::host::{self, Change, Watch, nameservers};
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::Prefix;
-use crate::plan::request::{InUse, InUseKind};
+use crate::plan::request::InUse;
 
 /// How often everything is read again while notices get lost.
 const TRIES: u32 = 3;
@@ -42,7 +42,7 @@ struct Survey {
     watch: Option<(Watch, UnixDatagram)>,
     in_use: HostUse,
     /// The nameservers that are in there.
-    named: BTreeSet<host::InUse>,
+    named: BTreeSet<InUse>,
     /// What may have gone stays until then.
     rest: Instant,
 }
@@ -126,8 +126,8 @@ impl Survey {
         }
         for change in changes.into_iter().flatten() {
             match change {
-                Change::Come(used) => self.in_use.add(plain(used)),
-                Change::Gone(used) => self.in_use.remove(&plain(used)),
+                Change::Come(used) => self.in_use.add(used),
+                Change::Gone(used) => self.in_use.remove(&used),
             }
         }
         Ok(())
@@ -167,25 +167,12 @@ impl Survey {
             }
         };
         for gone in self.named.difference(&named) {
-            self.in_use.remove(&plain(gone.clone()));
+            self.in_use.remove(gone);
         }
         for come in named.difference(&self.named) {
-            self.in_use.add(plain(come.clone()));
+            self.in_use.add(come.clone());
         }
         self.named = named;
         Ok(())
-    }
-}
-
-fn plain(used: host::InUse) -> InUse {
-    InUse {
-        prefix: Prefix::from_net(used.prefix),
-        kind: match used.kind {
-            HostKind::InterfaceAddress => InUseKind::InterfaceAddress,
-            HostKind::Nameserver => InUseKind::Nameserver,
-            HostKind::OnLinkV4Route => InUseKind::OnLinkV4Route,
-            HostKind::Route => InUseKind::Route,
-        },
-        text: used.text,
     }
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::plan::prefix::{Family, Prefix};
+use crate::plan::request::Mac;
 pub use crate::plan::shown::{Configured, Endpoint, Network};
 use crate::plan::shown::{EngineIdentity, Lists};
 use crate::server::client::{ClientError, encoded, follow, request};
@@ -333,7 +334,7 @@ impl EndpointJson {
             container: named(self.name),
             container_id,
             addresses: addresses.into_iter().flatten().collect(),
-            mac: self.mac.as_deref().and_then(super::wire::parse_mac),
+            mac: self.mac.as_deref().and_then(Mac::parse),
         })
     }
 }
@@ -393,7 +394,7 @@ fn attach(lists: &mut Lists, container: ContainerJson) {
                 container: name.clone(),
                 container_id: container.id.clone(),
                 addresses: addresses.collect(),
-                mac: attachment.mac.as_deref().and_then(super::wire::parse_mac),
+                mac: attachment.mac.as_deref().and_then(Mac::parse),
             }),
         }
     }

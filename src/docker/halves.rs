@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     fn asked(id: &str, name: Option<&str>, mac: Option<u8>) -> AddressRequest {
-        let mac = mac.map(|mac| [2, 0, 0, 0, 0, mac]);
+        let mac = mac.map(|mac| Mac([2, 0, 0, 0, 0, mac]));
         AddressRequest { id: id.to_owned(), name: name.map(Into::into), mac, ..AddressRequest::default() }
     }
 

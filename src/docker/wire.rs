@@ -204,7 +204,7 @@ impl<'a> Body<'a> {
             address,
             gateway: is(ADDRESS_TYPE, GATEWAY),
             name: self.option(ENDPOINT_NAME).and_then(tidy_name),
-            mac: self.option(ENDPOINT_MAC).and_then(parse_mac),
+            mac: self.option(ENDPOINT_MAC).and_then(Mac::parse),
             serial: is(SERIAL, "true"),
             dead: Arc::default(),
             half: None,
@@ -262,28 +262,6 @@ fn shown(text: &str) -> String {
 /// A name as it is kept, see [`text::name`]; an empty name counts as absent.
 pub fn tidy_name(name: &str) -> Option<SmolStr> {
     (!name.is_empty()).then(|| text::name(name).into())
-}
-
-/// Six bytes with `:` or `-` between them, or three pairs of them with dots, as Docker takes both; anything else is ignored.
-pub fn parse_mac(text: &str) -> Option<Mac> {
-    if let [a, b, c, d, b'.', rest @ ..] = text.as_bytes()
-        && let [e, f, g, h, b'.', i, j, k, l] = rest
-    {
-        let pairs = [[a, b], [c, d], [e, f], [g, h], [i, j], [k, l]];
-        let letters = pairs.map(|pair| pair.map(|letter| char::from(*letter)).iter().collect::<String>());
-        return parse_mac(&letters.join(":"));
-    }
-    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut mac = [0; 6];
-    // Two digits and what parts them from the next two.
-    if text.len() != 3 * mac.len() - 1 {
-        return None;
-    }
-    for (byte, part) in mac.iter_mut().zip(text.as_bytes().chunks(3)) {
-        let (&[high, low] | &[high, low, b':' | b'-']) = part else { return None };
-        *byte = digit(high)? << 4 | digit(low)?;
-    }
-    Some(mac)
 }
 
 /// The body of a successful answer.

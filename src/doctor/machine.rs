@@ -34,7 +34,7 @@ pub(super) fn routes(report: &mut Report, pools: &[PoolSettings]) {
         let check = format!("pool {} ({base})", pool.name);
         let mut inside = Vec::new();
         for used in &survey.in_use {
-            let prefix = Prefix::from_net(used.prefix);
+            let prefix = used.prefix;
             let swallowed = prefix.contains(base) && used.kind == InUseKind::OnLinkV4Route;
             if swallowed {
                 let advice =

@@ -25,31 +25,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub use self::kept::Change;
 pub use self::watch::Watch;
-
-/// Why a prefix counts as in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum InUseKind {
-    /// An address of one of the machine's interfaces, as a /32 or /128.
-    InterfaceAddress,
-    /// A nameserver of resolv.conf, as a /32 or /128. dockerd compares with those of both families.
-    Nameserver,
-    /// IPv4, scope link, main table, unicast: what dockerd compares a dynamic subnet with (P12).
-    OnLinkV4Route,
-    /// Any other unicast route of either family, in any table but the kernel's local one.
-    Route,
-}
-
-/// One prefix in use on this machine.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct InUse {
-    /// The prefix, host bits zero.
-    pub prefix: IpNet,
-    /// Why it counts.
-    pub kind: InUseKind,
-    /// The same as a person would recognise it, interface names included: `10.9.0.0/22 dev eth0 scope link`,
-    /// `address 10.9.0.5/22 on eth0`, `nameserver 10.0.0.53`.
-    pub text: String,
-}
+pub use crate::plan::request::{InUse, InUseKind};
 
 /// A look at the machine that failed.
 #[derive(Debug, thiserror::Error)]

@@ -11,6 +11,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use super::{Error, InUse, InUseKind, is_everywhere};
+use crate::plan::prefix::Prefix;
 
 /// The file that names the machine's nameservers.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -30,7 +31,7 @@ pub fn in_use(resolv_conf: &Path, systemd_resolv_conf: &Path) -> Result<Vec<InUs
         .map(|server| (IpNet::from(server), server))
         .filter(|(prefix, _)| !is_everywhere(prefix))
         .map(|(prefix, server)| InUse {
-            prefix,
+            prefix: Prefix::from_net(prefix),
             kind: InUseKind::Nameserver,
             text: format!("nameserver {server}"),
         })

@@ -18,6 +18,7 @@ use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteScope, RouteType
 
 use super::netlink::{Netlink, RTM_GETADDR, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWROUTE};
 use super::{Error, InUse, InUseKind, is_everywhere};
+use crate::plan::prefix::Prefix;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -124,7 +125,7 @@ impl Address {
     /// As a prefix in use.
     pub(super) fn describe(self, names: &mut Names<'_>) -> InUse {
         let text = format!("address {}/{} on {}", self.address, self.length, names.get(self.interface));
-        InUse { prefix: self.prefix(), kind: InUseKind::InterfaceAddress, text }
+        InUse { prefix: Prefix::from_net(self.prefix()), kind: InUseKind::InterfaceAddress, text }
     }
 }
 
@@ -195,7 +196,7 @@ impl Route {
         let Place { prefix, table, .. } = self.place;
         let on_link = matches!(prefix, IpNet::V4(_)) && self.scope == RouteScope::Link && table == MAIN_TABLE;
         let kind = if on_link { InUseKind::OnLinkV4Route } else { InUseKind::Route };
-        InUse { prefix, kind, text: self.text(names) }
+        InUse { prefix: Prefix::from_net(prefix), kind, text: self.text(names) }
     }
 
     /// As `ip route` would print it: `10.9.0.0/22 via 192.0.2.1 dev eth0 table 100`.

@@ -43,11 +43,11 @@ pub struct Addresses {
     taken: Intervals,
     /// (holder, generation, address) of all that is not leased; the newest generation is the holder's last.
     holders: BTreeSet<(HolderKey, u64, u128)>,
-    /// Released, allowed, not pinned: (released at, address).
+    /// Released, allowed, never asked for by number: (released at, address).
     freed: BTreeSet<(Millis, u128)>,
-    /// Released, allowed, pinned.
-    freed_pinned: BTreeSet<(Millis, u128)>,
-    /// Released, outside of the range: for gateways; not pinned, and pinned.
+    /// Released, allowed, once asked for by number.
+    freed_by_number: BTreeSet<(Millis, u128)>,
+    /// Released, outside of the range: for gateways; never asked for by number, and once.
     outside: [BTreeSet<(Millis, u128)>; 2],
     /// Released, but for nobody to choose (reserved, the slot).
     aside: BTreeSet<(Millis, u128)>,
@@ -66,7 +66,7 @@ fn name_key(name: &str) -> HolderKey {
 
 /// The MAC itself.
 fn mac_key(mac: Mac) -> HolderKey {
-    let [a, b, c, d, e, f] = mac;
+    let Mac([a, b, c, d, e, f]) = mac;
     u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
@@ -84,7 +84,7 @@ impl Addresses {
             taken,
             holders: BTreeSet::new(),
             freed: BTreeSet::new(),
-            freed_pinned: BTreeSet::new(),
+            freed_by_number: BTreeSet::new(),
             outside: Default::default(),
             aside: BTreeSet::new(),
             leased: 0,
@@ -134,11 +134,11 @@ impl Addresses {
         self.records.iter().map(|(address, record)| (*address, record))
     }
 
-    fn queue(&mut self, address: u128, pinned: bool) -> &mut BTreeSet<(Millis, u128)> {
-        match (self.bounds.excluded.contains(address), self.is_inside(address), pinned) {
+    fn queue(&mut self, address: u128, by_number: bool) -> &mut BTreeSet<(Millis, u128)> {
+        match (self.bounds.excluded.contains(address), self.is_inside(address), by_number) {
             (true, ..) => &mut self.aside,
-            (false, false, pinned) => &mut self.outside[usize::from(pinned)],
-            (false, true, true) => &mut self.freed_pinned,
+            (false, false, by_number) => &mut self.outside[usize::from(by_number)],
+            (false, true, true) => &mut self.freed_by_number,
             (false, true, false) => &mut self.freed,
         }
     }
@@ -154,16 +154,16 @@ impl Addresses {
 
     /// Sets what is known of an address.
     pub fn put(&mut self, address: u128, record: Record) {
-        let free =
-            (!record.leased).then(|| (holder_keys(&record), record.generation, record.since, record.pinned));
+        let free = (!record.leased)
+            .then(|| (holder_keys(&record), record.generation, record.since, record.asked_by_number));
         match self.records.insert(address, record) {
             Some(before) => self.drop_indexes(address, &before),
             None => self.taken.insert(address, address),
         }
         // After those of before are gone: they may be the same.
-        let Some((keys, generation, since, pinned)) = free else { return self.count(address) };
+        let Some((keys, generation, since, by_number)) = free else { return self.count(address) };
         self.holders.extend(keys.map(|key| (key, generation, address)));
-        self.queue(address, pinned).insert((since, address));
+        self.queue(address, by_number).insert((since, address));
     }
 
     /// Sets what is known of many addresses at once. Trees that are built whole are full: half the memory of grown ones.
@@ -179,7 +179,7 @@ impl Addresses {
             if record.leased {
                 self.count(*address);
             } else {
-                self.queue(*address, record.pinned).insert((record.since, *address));
+                self.queue(*address, record.asked_by_number).insert((record.since, *address));
             }
         }
         let holders = |(address, record): &(u128, Record)| {
@@ -195,7 +195,7 @@ impl Addresses {
         for record in self.records.values_mut() {
             record.since = to(record.since);
         }
-        let queues = [&mut self.freed, &mut self.freed_pinned, &mut self.aside].into_iter();
+        let queues = [&mut self.freed, &mut self.freed_by_number, &mut self.aside].into_iter();
         for queue in queues.chain(&mut self.outside) {
             *queue = queue.iter().map(|(since, address)| (to(*since), *address)).collect();
         }
@@ -219,7 +219,7 @@ impl Addresses {
         for key in holder_keys(record) {
             self.holders.remove(&(key, record.generation, address));
         }
-        self.queue(address, record.pinned).remove(&(record.since, address));
+        self.queue(address, record.asked_by_number).remove(&(record.since, address));
     }
 
     /// The last address of this holder that nobody holds now: by name, else by MAC.
@@ -260,14 +260,22 @@ impl Addresses {
         self.bounds.allow(address) && !self.taken.contains(address)
     }
 
-    /// The longest released that is not pinned: (when, address). `open` tells which addresses siblings keep.
-    pub fn longest_freed(&self, open: impl Fn(u128) -> bool) -> Option<(Millis, u128)> {
-        self.freed.iter().find(|(_, address)| open(*address)).copied()
+    /// The longest released, among those that were once asked for by number or among the others: (when, address). `anywhere` looks
+    /// outside of the range, too. `open` tells which addresses siblings keep.
+    pub fn longest_freed(
+        &self,
+        by_number: bool,
+        anywhere: bool,
+        open: impl Fn(u128) -> bool,
+    ) -> Option<(Millis, u128)> {
+        let first = |queue: &BTreeSet<(Millis, u128)>| queue.iter().find(|(_, it)| open(*it)).copied();
+        let inside = first(if by_number { &self.freed_by_number } else { &self.freed });
+        if !anywhere {
+            return inside;
+        }
+        inside.into_iter().chain(first(&self.outside[usize::from(by_number)])).min()
     }
-    /// The longest released among the pinned.
-    pub fn longest_freed_pinned(&self, open: impl Fn(u128) -> bool) -> Option<(Millis, u128)> {
-        self.freed_pinned.iter().find(|(_, address)| open(*address)).copied()
-    }
+
     /// The address released after this time that its holder may get back, if it is the only one. None where several were
     /// released that searching for a second one would take long.
     pub fn only_released_since(&self, since: Millis) -> Option<u128> {
@@ -283,22 +291,8 @@ impl Addresses {
         }
         found
     }
-    /// The longest released in the range or out of it: when, which, and whether it is pinned. Those that are not come first.
-    /// `open` says what others keep.
-    pub fn longest_freed_anywhere(&self, open: impl Fn(u128) -> bool) -> Option<(Millis, u128, bool)> {
-        let [outside, outside_pinned] = &self.outside;
-        let oldest = |queues: [&BTreeSet<(Millis, u128)>; 2]| {
-            let first =
-                |queue: &BTreeSet<(Millis, u128)>| queue.iter().find(|(_, address)| open(*address)).copied();
-            queues.into_iter().filter_map(first).min()
-        };
-        let plain = oldest([&self.freed, outside]).map(|(since, address)| (since, address, false));
-        plain.or_else(|| {
-            oldest([&self.freed_pinned, outside_pinned]).map(|(since, address)| (since, address, true))
-        })
-    }
     fn queues(&self) -> impl Iterator<Item = &BTreeSet<(Millis, u128)>> {
-        [&self.freed, &self.freed_pinned, &self.aside].into_iter().chain(&self.outside)
+        [&self.freed, &self.freed_by_number, &self.aside].into_iter().chain(&self.outside)
     }
     /// When the longest released of all was, allowed or not.
     pub fn oldest_memory(&self) -> Option<Millis> {

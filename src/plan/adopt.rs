@@ -72,7 +72,7 @@ impl Subnet {
 
 /// What one decision takes into the books, as far as it has come.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct AdoptionBatch {
     serial: Serial,
     generation: u64,
     /// Prefixes that several share, here or with what is held.
@@ -83,7 +83,7 @@ pub(super) struct Batch {
     claimed: BTreeMap<(Prefix, u128), Kind>,
 }
 
-impl Batch {
+impl AdoptionBatch {
     /// Of these prefixes.
     pub(super) fn of(plan: &Plan, prefixes: impl Iterator<Item = Prefix>) -> Self {
         let (generation, serial) = plan.counters();
@@ -151,7 +151,7 @@ impl Plan {
 
     /// Takes networks into the books: all or none, so that those which share a prefix are never taken for each other.
     pub(super) fn adopt_subnets(&self, all: &[Adoption], context: Context) -> Result<Vec<Change>, Error> {
-        let mut batch = Batch::of(self, all.iter().map(|seen| seen.prefix));
+        let mut batch = AdoptionBatch::of(self, all.iter().map(|seen| seen.prefix));
         let (mut changes, mut serials, mut rivals) = (Vec::new(), Vec::new(), Vec::<&Adoption>::new());
         for seen in all {
             if let Some(other) = rivals.iter().find(|other| !seen.stands_beside(other)) {
@@ -176,7 +176,7 @@ impl Plan {
     pub(super) fn adopted(
         &self,
         seen: &Adoption,
-        batch: &mut Batch,
+        batch: &mut AdoptionBatch,
         moves: bool,
         now: Millis,
     ) -> (Serial, Vec<Change>) {
@@ -222,7 +222,7 @@ impl Plan {
         seen: &Adoption,
         memory: Option<&Subnet>,
         serial: Serial,
-        (batch, moves): (&mut Batch, bool),
+        (batch, moves): (&mut AdoptionBatch, bool),
         now: Millis,
     ) -> (Vec<Change>, Option<u128>) {
         let (mut known, mut gateway, mut changes) = (BTreeSet::new(), None, Vec::new());
@@ -246,7 +246,7 @@ impl Plan {
                 kind: lease.kind,
                 name: lease.name.clone(),
                 mac: lease.mac,
-                pinned: old.is_some_and(|old| old.pinned),
+                asked_by_number: old.is_some_and(|old| old.asked_by_number),
                 withheld: false,
                 since: now,
                 generation,
@@ -263,7 +263,7 @@ impl Plan {
         &self,
         seen: &Adoption,
         lease: &ShownLease,
-        batch: &mut Batch,
+        batch: &mut AdoptionBatch,
         moves: bool,
         now: Millis,
     ) -> Option<Option<Change>> {
@@ -287,7 +287,12 @@ impl Plan {
     }
 
     /// Whether another subnet of the prefix has this address, held or in the same batch, and not as a router of both.
-    pub(super) fn is_anothers(&self, subnet: &Subnet, lease: (u128, Kind), batch: &mut Batch) -> bool {
+    pub(super) fn is_anothers(
+        &self,
+        subnet: &Subnet,
+        lease: (u128, Kind),
+        batch: &mut AdoptionBatch,
+    ) -> bool {
         let ((address, kind), prefix) = (lease, subnet.state.prefix);
         let router = |other: Kind| other == Kind::Gateway && kind == Kind::Gateway;
         let held = self.siblings(subnet).lease(address).is_some_and(|(_, record)| !router(record.kind));

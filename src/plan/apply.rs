@@ -5,7 +5,7 @@
 use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
 use super::settings::Millis;
 use super::subnet::Subnet;
-use super::{Group, Plan, Unaddressed};
+use super::{Plan, StormGroup, Unaddressed};
 
 impl Plan {
     /// Time has passed: what has cooled is free. Cheap when nothing is due; time never goes backwards.
@@ -235,7 +235,7 @@ impl Plan {
 }
 
 /// The group in which the storm guard counts a held subnet, if it counts it.
-pub(super) fn quiet_group(state: &SubnetState) -> Option<Group> {
+pub(super) fn quiet_group(state: &SubnetState) -> Option<StormGroup> {
     let quiet = state.dynamic && !state.marks.addressed;
     quiet.then(|| (state.space, state.prefix.family(), state.options.clone()))
 }

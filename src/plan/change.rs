@@ -66,7 +66,7 @@ pub struct Record {
     /// The holder's MAC.
     pub mac: Option<Mac>,
     /// Was once asked for by number, by an endpoint.
-    pub pinned: bool,
+    pub asked_by_number: bool,
     /// Not given to an anonymous request: its MAC came back before, so a person fixed it; or a person released it, not Docker.
     pub withheld: bool,
     /// When it was granted, or released.
@@ -168,7 +168,7 @@ pub struct KeptRelease {
 
 /// A holder as the Engine shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct ShownHolder {
     /// The container's name.
     pub container: Box<str>,
     /// Its id.
@@ -302,7 +302,7 @@ pub enum Change {
         /// Of this lease.
         generation: u64,
         /// The container and its network.
-        shown: Shown,
+        shown: ShownHolder,
     },
     /// Nothing is remembered of an address any more.
     AddressForgotten {

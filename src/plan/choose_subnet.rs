@@ -1,280 +1,338 @@
-//! Which subnet: an explicit one if nobody holds it, else best fit in the pools that are open, around what is in use.
+//! WHICH SUBNET a network gets that does not name one: the ways to find it, in the order in which they are tried.
 //!
-//! Promises: pure; a candidate that Docker would refuse is not offered (P12); spaces stay disjoint; what is refused
-//! changes nothing but the storm's marks. Does not read routes: they come with the request.
+//! [`ORDER`] is the whole order of choice: [`SubnetSearch::first`] takes the first way that finds a subnet, [`explain`](super::explain)
+//! prints all of them. The pools are searched in their order, each for its best fit, around what is in use.
+//!
+//! Promises: pure; what it costs depends on what it finds, not on how many pools, subnets or cooling ones there are: pools
+//! without room are never looked at, and a refusal is known before anything is searched. Among what cools, the place that the
+//! longest-cooled releases open comes first, as far as the [`OLDEST`] of them go; beyond, the best fit of all that cools.
 
 use super::Plan;
-use super::change::{Change, Marks, Serial, SubnetState};
-use super::choose_address::{MEMORY, MEMORY_FLOOR, TRIM};
+use super::change::{Serial, SubnetState};
 use super::error::Error;
+use super::free_space::Standing;
 use super::options::PoolOptions;
+use super::place::{Blocked, PoolPlace};
+use super::pool_spaces::Vacancy;
 use super::prefix::Prefix;
-use super::request::{Context, Decision, KeyBefore, Reply, Space, SubnetRequest, Undo, Wanted};
-use super::search::Found;
-use super::settings::Millis;
-use super::siblings::Part;
+use super::request::{SubnetRequest, Wanted};
+use super::settings::{Millis, rfc3339};
 
-/// How far back the storm guard looks.
-const STORM_WINDOW: Millis = 60_000;
-/// How many times the limit may be granted where the requests do not look like a loop.
-const PATIENCE: usize = 16;
-/// How many things that the host uses a refusal names.
-const NAMED: usize = 8;
-/// How many keys are remembered at most.
-const KEYS: usize = 1_000;
+/// A subnet released less than this ago is not given to another network (its bridge may still be there, P17).
+const YOUNGEST: Millis = 5_000;
+/// How many of the longest-cooled are looked at one by one.
+const OLDEST: usize = 64;
+/// How many free parts of one cooling subnet are looked at.
+const PARTS: usize = 64;
+/// How many pools, and how many things in use, a refusal names.
+const NAMED: usize = 5;
 
-/// A new grant, before it has an id.
-struct Grant<'a> {
-    request: &'a SubnetRequest,
-    prefix: Prefix,
-    pool: Option<String>,
-    key: Option<String>,
-    dynamic: bool,
-    /// A dead subnet of the same prefix, freed by the same decision; the grant inherits its memory.
-    replaces: Option<Serial>,
+/// A way to find a subnet.
+pub(super) struct SubnetWay {
+    /// In words, for people.
+    pub(super) name: &'static str,
+    pub(super) find: fn(&SubnetSearch<'_>) -> Option<Offer>,
+}
+
+/// For a network.
+pub(super) const ORDER: &[SubnetWay] = &[
+    SubnetWay { name: KEY, find: keyed },
+    SubnetWay { name: FREE, find: first_free },
+    SubnetWay { name: "longest released", find: longest_released },
+];
+
+/// The subnet that `key=WORD` had, while it is free: cooling or not.
+pub(super) const KEY: &str = "key";
+/// The first pool with room: its best fit.
+pub(super) const FREE: &str = "free";
+
+/// What a way finds.
+pub(super) enum Offer {
+    Free {
+        prefix: Prefix,
+        pool: String,
+        warning: Option<String>,
+    },
+    Wait(Millis),
+    /// Nobody has looked at what the host uses of this pool.
+    Unknown,
+}
+
+/// The search for one subnet.
+pub(super) struct SubnetSearch<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) request: &'a SubnetRequest,
+    pub(super) options: &'a PoolOptions,
+    open: OpenPools<'a>,
+    /// Its length, if the request says one.
+    size: Option<u8>,
+    now: Millis,
+}
+
+/// The pools to look in, by their place in the settings.
+enum OpenPools<'a> {
+    /// All of them.
+    All,
+    /// Those of these names that have the family, in this order.
+    Named(Vec<&'a str>),
+}
+
+/// Cooling subnets that were released after a moment, which block the place of an older one.
+struct Newer<'a> {
+    plan: &'a Plan,
+    than: (Millis, Serial),
+}
+
+impl Newer<'_> {
+    fn is(&self, serial: Serial) -> bool {
+        let state = self.plan.subnet(serial).map(|subnet| &subnet.state);
+        state.is_some_and(|state| state.released_at.is_none_or(|at| (at, serial) > self.than))
+    }
+}
+
+impl Standing for Newer<'_> {
+    fn covers(&self, prefix: Prefix) -> bool {
+        self.plan.occupied.all_covering(prefix).any(|serial| self.is(serial))
+    }
+    fn is_in(&self, prefix: Prefix) -> bool {
+        self.plan.occupied.all_inside(prefix).any(|serial| self.is(serial))
+    }
 }
 
 impl Plan {
-    /// RequestPool.
-    pub(super) fn decide_subnet(&self, request: &SubnetRequest, context: Context) -> Decision {
-        let outcome = match request.wanted {
-            Wanted::Exact(prefix) => self.decide_exact(request, prefix, context),
-            Wanted::Any { size } => self.decide_any(request, size, context),
-        };
-        outcome.unwrap_or_else(Decision::refused)
-    }
-
-    fn decide_exact(
+    /// The pools to look in: those named that have the family, else the driver's own.
+    fn open_pools<'a>(
         &self,
-        request: &SubnetRequest,
-        prefix: Prefix,
-        context: Context,
-    ) -> Result<Decision, Error> {
-        let options = PoolOptions::parse(&request.options, false)?;
-        if prefix.family() != request.family {
-            return Err(Error::InvalidPool(format!(
-                "{prefix} is {}, but {} was asked for",
-                prefix.family(),
+        request: &'a SubnetRequest,
+        options: &'a PoolOptions,
+    ) -> Result<OpenPools<'a>, Error> {
+        let has = |name: &&str| self.pool(name).is_some_and(|pool| pool.base(request.family).is_some());
+        if let Some(named) = &options.pools {
+            if let Some(unknown) = named.iter().find(|name| self.pool(name).is_none()) {
+                return Err(Error::InvalidRequest(format!(
+                    "option pool={unknown}: no such pool; the pools are {}",
+                    self.pool_names()
+                )));
+            }
+            let named: Vec<&str> = named.iter().map(String::as_str).filter(has).collect();
+            if !named.is_empty() {
+                return Ok(OpenPools::Named(named));
+            }
+        }
+        let open = match &request.pools {
+            Some(names) => OpenPools::Named(names.iter().map(String::as_str).filter(has).collect()),
+            None => OpenPools::All,
+        };
+        let none = match &open {
+            OpenPools::Named(names) => names.is_empty(),
+            OpenPools::All => self.spaces.count(request.family) == 0,
+        };
+        if none {
+            return Err(Error::NoAvailablePool(format!(
+                "no pool open to this driver has {}; add one to the configuration, or give --subnet",
                 request.family
             )));
         }
-        check_range(request.range, prefix)?;
-        if request.space == Space::Global
-            && let Some(subnet) =
-                self.at(Space::Global, prefix).first().and_then(|serial| self.subnet(*serial))
-        {
-            let mut decision = Decision::unchanged(Reply::Subnet {
-                id: subnet.state.id.clone(),
-                prefix: subnet.state.prefix,
-            });
-            if subnet.state.options != request.options || subnet.state.range != request.range {
-                decision.warnings.push(format!(
-                        "{prefix} was asked for again in space global with other options or another range; both networks share it"
-                    ));
+        Ok(open)
+    }
+
+    /// The names of the pools, the first of them if there are very many.
+    pub(super) fn pool_names(&self) -> String {
+        const MOST: usize = 50;
+        let pools = &self.settings.pools;
+        let names: Vec<&str> = pools.iter().take(MOST).map(|pool| pool.name.as_str()).collect();
+        match pools.len().saturating_sub(MOST) {
+            0 => names.join(", "),
+            more => format!("{} and {more} more", names.join(", ")),
+        }
+    }
+}
+
+impl<'a> SubnetSearch<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        request: &'a SubnetRequest,
+        options: &'a PoolOptions,
+        now: Millis,
+    ) -> Result<Self, Error> {
+        let open = plan.open_pools(request, options)?;
+        let named = if let Wanted::Any { size } = request.wanted { size } else { None };
+        Ok(Self { plan, request, options, open, size: named.or(options.size(request.family)), now })
+    }
+
+    /// What the first way finds that finds anything.
+    pub(super) fn first(&self) -> Option<Offer> {
+        ORDER.iter().find_map(|way| (way.find)(self))
+    }
+
+    /// The pool at this place in the settings, to look in.
+    fn place(&self, at: usize) -> Option<PoolPlace<'a>> {
+        let (plan, request) = (self.plan, self.request);
+        let pool = plan.settings.pools.get(at)?;
+        let base = pool.base(request.family)?;
+        let blocked = Blocked::new(base.base, &request.in_use, &request.dead, plan);
+        let space = plan.spaces.at(base.base)?;
+        Some(PoolPlace { pool, base: base.base, space, length: self.size.unwrap_or(base.size), blocked })
+    }
+
+    /// All places, in order.
+    pub(super) fn places(&self) -> Box<dyn Iterator<Item = PoolPlace<'a>> + '_> {
+        match &self.open {
+            OpenPools::All => Box::new((0..self.plan.settings.pools.len()).filter_map(|at| self.place(at))),
+            OpenPools::Named(names) => {
+                let at = names.iter().filter_map(|name| self.plan.spaces.named(name));
+                Box::new(at.filter_map(|at| self.place(at)))
             }
-            return Ok(decision);
         }
-        let cleared = match options.overlap {
-            true => Vec::new(),
-            false => self.clear_the_way(request, prefix, context)?,
-        };
-        let pool = self.pool_around(prefix).map(|pool| pool.name.clone());
-        let replaces = self.in_the_way_at(request, prefix).filter(|_| !cleared.is_empty());
-        let grant = Grant { request, prefix, pool, key: None, dynamic: false, replaces };
-        let mut decision = self.grant_subnet(grant, context);
-        if !cleared.is_empty() {
-            // An undo does not bring the dead one back.
-            decision.undo = None;
-            decision.warnings.push(format!("{prefix} takes the place of a subnet that is proven dead"));
-            let granted = decision.changes.iter().find_map(|change| match change {
-                Change::SubnetGranted(state) => Some(state.serial),
-                _ => None,
-            });
-            // What the grant inherits must not be forgotten meanwhile.
-            let kept = |change: &Change| !matches!(change, Change::SubnetForgotten { serial } if Some(*serial) == granted);
-            decision.changes.splice(0..0, cleared.into_iter().filter(kept));
-        }
-        Ok(decision)
     }
 
-    fn decide_any(
-        &self,
-        request: &SubnetRequest,
-        size: Option<u8>,
-        context: Context,
-    ) -> Result<Decision, Error> {
-        let options = PoolOptions::parse(&request.options, true)?;
-        if let Some(range) = request.range {
-            return Err(Error::InvalidSubPool(format!(
-                "{range} also needs --subnet PREFIX{}",
-                if size.is_some() { ": a prefix, not only a size" } else { "" }
-            )));
+    /// The places that have room of this kind, in order. Those without are not looked at.
+    fn with_room(&self, kind: Vacancy) -> Box<dyn Iterator<Item = PoolPlace<'a>> + '_> {
+        let hopeful = |place: &PoolPlace<'_>| place.hopeless().is_none();
+        if matches!(self.open, OpenPools::All) {
+            let (spaces, family, size) = (&self.plan.spaces, self.request.family, self.size);
+            let next = move |from: usize| spaces.next(kind, family, from, size);
+            let at = std::iter::successors(next(0), move |at| next(at + 1));
+            return Box::new(at.filter_map(|at| self.place(at)).filter(hopeful));
         }
-        if let (Some(size), Some(option)) = (size, options.size(request.family))
-            && size != option
-        {
-            return Err(Error::InvalidRequest(format!(
-                "the request has two sizes, /{size} (--subnet) and /{option} ({}.size); give one of them",
-                request.family.name()
-            )));
-        }
-        let storm = self.storm(request, context.now);
-        if !storm.is_empty() {
-            return Ok(refuse_storm(self, request, &storm));
-        }
-        let open = self.open_pools(request, &options)?;
-        let size = size.or(options.size(request.family));
-        let found = match self.keyed(request, &options, &open) {
-            Some((prefix, pool)) => Found::Free { prefix, pool, warning: None },
-            None => self.search(request, &open, size, context.now)?,
+        let room = move |place: &PoolPlace<'_>| {
+            let space = if kind == Vacancy::Free { &place.space.free } else { &place.space.reclaimable };
+            space.shortest().is_some_and(|length| length <= place.length)
         };
-        let (prefix, pool, warning) = match found {
-            Found::Wait(until) => return Ok(Decision::unchanged(Reply::Wait(until))),
-            Found::Unknown => return Ok(Decision::unchanged(Reply::Look(self.bases()))),
-            Found::Free { prefix, pool, warning } => (prefix, Some(pool), warning),
-        };
-        drop(open);
-        let grant = Grant { request, prefix, pool, key: options.key, dynamic: true, replaces: None };
-        let mut decision = self.grant_subnet(grant, context);
-        decision.warnings.extend(warning);
-        Ok(decision)
+        Box::new(self.places().filter(room).filter(hopeful))
     }
 
-    /// The serials of a storm, the newest of it: dynamic subnets of one family, space and option set, all held, no address
-    /// requested from any of them, granted within a minute. The limit applies where requests come one right after
-    /// another, as in Docker's loop; otherwise [`PATIENCE`] times as many are allowed. Empty below that.
-    pub(super) fn storm(&self, request: &SubnetRequest, now: Millis) -> Vec<Serial> {
-        let limit = usize::try_from(self.settings.storm_limit).unwrap_or(usize::MAX);
-        let like_a_loop = request.in_a_row >= self.settings.storm_limit;
-        let enough = if like_a_loop { limit } else { limit.saturating_mul(PATIENCE) };
-        let group = (request.space, request.family, request.options.clone());
-        let Some(quiet) = self.unaddressed.get(&group).filter(|quiet| limit > 0 && quiet.len() >= enough)
-        else {
-            return Vec::new();
-        };
-        let since = now.saturating_sub(STORM_WINDOW);
-        let mut newest = quiet.range((since, 0)..).rev().map(|(_, serial)| *serial);
-        let storm: Vec<Serial> = newest.by_ref().take(limit).collect();
-        if storm.len() + newest.take(enough - limit).count() < enough { Vec::new() } else { storm }
-    }
-
-    fn grant_subnet(&self, grant: Grant<'_>, context: Context) -> Decision {
-        let Grant { request, prefix, pool, key, dynamic, replaces } = grant;
-        let replaced = replaces.and_then(|serial| self.subnet(serial));
-        let previous = replaced.or_else(|| self.memory_for(request.space, prefix, Part::asked(request)));
-        let serial = previous.map_or(self.next_serial, |subnet| subnet.state.serial);
-        let state = SubnetState {
-            serial,
-            id: self.new_id(request, prefix, context.random),
-            space: request.space,
-            prefix,
-            range: request.range,
-            pool,
-            options: request.options.clone(),
-            dynamic,
-            granted_at: context.now,
-            generation: self.next_generation,
-            start_beyond: None,
-            marks: Marks { set_up_at: context.now, ..Marks::default() },
-            released_at: None,
-            cool_until: 0,
-        };
-        let reply = Reply::Subnet { id: state.id.clone(), prefix };
-        let (key_changes, key_before) = match key {
-            Some(word) => self.remember_key(request, word, prefix, context.now),
-            None => (Vec::new(), None),
-        };
-        let undo = Undo::Subnet {
-            serial,
-            generation: state.generation,
-            previous: previous.map(|subnet| Box::new(subnet.state.clone())),
-            key: key_before,
-        };
-        let mut changes = vec![Change::SubnetGranted(Box::new(state))];
-        changes.extend(key_changes);
-        changes.extend(self.trim_remembered(0, &[serial], context.now));
-        Decision { reply: Ok(reply), changes, warnings: Vec::new(), undo: Some(undo) }
-    }
-
-    /// A key keeps pointing to its subnet while that is held. Also returns what an undo has to restore.
-    fn remember_key(
-        &self,
-        request: &SubnetRequest,
-        word: String,
-        prefix: Prefix,
-        now: Millis,
-    ) -> (Vec<Change>, Option<KeyBefore>) {
-        let (space, family) = (request.space, request.family);
-        let before = self.keys.get(&(space, family, word.clone())).copied();
-        if before.is_some_and(|(known, _)| known != prefix && !self.at(space, known).is_empty()) {
-            return (Vec::new(), None);
+    /// The place of a pool in the order; `None` if it is not open.
+    fn rank(&self, at: usize) -> Option<usize> {
+        match &self.open {
+            OpenPools::All => Some(at),
+            OpenPools::Named(names) => {
+                let name = &self.plan.settings.pools.get(at)?.name;
+                names.iter().position(|other| other == name)
+            }
         }
-        let remembered =
-            Change::KeyRemembered { space, family, word: word.clone(), prefix: Some((prefix, now)) };
-        let mut changes = vec![remembered];
-        if before.is_none() && self.keys.len() >= KEYS {
-            changes.extend(self.keys.iter().min_by_key(|(_, (_, at))| *at).map(
-                |((space, family, word), _)| Change::KeyRemembered {
-                    space: *space,
-                    family: *family,
-                    word: word.clone(),
-                    prefix: None,
-                },
-            ));
-        }
-        (changes, Some((word, before)))
     }
 
-    /// The longest released subnets, those that are too old or too many; never one that cools. `more` are about to be
-    /// released.
-    pub(super) fn trim_remembered(
-        &self,
-        more: usize,
-        but: &[Serial],
-        now: Millis,
-    ) -> impl Iterator<Item = Change> + use<'_> {
-        let but = but.to_vec();
-        let held = (self.subnets.len() - self.released.len()).saturating_sub(more);
-        let excess = (self.released.len() + more).saturating_sub(MEMORY_FLOOR.max(4 * held));
-        let cool =
-            move |serial: &Serial| self.subnet(*serial).is_some_and(|subnet| subnet.state.cool_until <= now);
-        let oldest =
-            self.released.iter().copied().filter(move |(_, serial)| !but.contains(serial)).take(TRIM);
-        oldest
-            .enumerate()
-            .filter(move |(n, (released_at, _))| *n < excess || released_at.saturating_add(MEMORY) < now)
-            .map(|(_, (_, serial))| serial)
-            .take_while(cool)
-            .map(|serial| Change::SubnetForgotten { serial })
+    /// Why no way found anything.
+    pub(super) fn nothing_left(&self) -> Error {
+        let why = |place: PoolPlace<'_>| place.hopeless().unwrap_or_else(|| place.full_text());
+        let mut text = self.places().take(NAMED).map(why).collect::<Vec<_>>().join("; ");
+        let all = match &self.open {
+            OpenPools::All => self.plan.spaces.count(self.request.family),
+            OpenPools::Named(names) => names.len(),
+        };
+        if let Some(more) = all.checked_sub(NAMED).filter(|more| *more > 0) {
+            text.push_str(&format!("; and so on for {more} more pools"));
+        }
+        Error::NoAvailablePool(format!(
+            "no free {} subnet: {text}; remove unused networks (gipam subnets shows them), ask for a smaller size, or add a pool",
+            self.request.family,
+        ))
     }
 }
 
-fn check_range(range: Option<Prefix>, prefix: Prefix) -> Result<(), Error> {
-    match range {
-        Some(range) if !prefix.contains(range) => Err(Error::InvalidSubPool(format!(
-            "{range} does not lie in {prefix}; choose an --ip-range inside the --subnet"
-        ))),
-        _ => Ok(()),
+fn keyed(search: &SubnetSearch<'_>) -> Option<Offer> {
+    let SubnetSearch { plan, request, options, .. } = search;
+    let word = options.key.clone()?;
+    let (prefix, _) = *plan.keys.get(&(request.space, request.family, word))?;
+    let at = plan.spaces.around(prefix)?.pool;
+    let place = search.place(at).filter(|_| search.rank(at).is_some())?;
+    let known = request.in_use.knows(place.base);
+    let free = plan.held_anywhere(prefix).is_none() && place.blocked.by(prefix).is_none();
+    let good = known && free && place.hopeless().is_none() && prefix.length() == place.length;
+    good.then(|| Offer::Free { prefix, pool: place.pool.name.clone(), warning: None })
+}
+
+fn first_free(search: &SubnetSearch<'_>) -> Option<Offer> {
+    search.with_room(Vacancy::Free).find_map(|place| free_in(&place, search))
+}
+
+/// The best fit of one pool.
+pub(super) fn free_in(place: &PoolPlace<'_>, search: &SubnetSearch<'_>) -> Option<Offer> {
+    if !search.request.in_use.knows(place.base) {
+        return Some(Offer::Unknown);
+    }
+    let prefix = place.space.free.best_fit(place.length, |it| place.blocked.by(it))?;
+    Some(Offer::Free { prefix, pool: place.pool.name.clone(), warning: None })
+}
+
+/// The place that is freed by the releases that have cooled longest.
+fn longest_released(search: &SubnetSearch<'_>) -> Option<Offer> {
+    let plan = search.plan;
+    let cooling = &plan.cooling_by_age[search.request.family as usize];
+    // Where nothing could come from even if nothing cooled, nothing is searched.
+    if cooling.is_empty() {
+        return None;
+    }
+    search.with_room(Vacancy::Reclaimable).next()?;
+    for &(released_at, serial) in cooling.iter().take(OLDEST) {
+        let Some(state) = plan.subnet(serial).map(|subnet| &subnet.state) else { continue };
+        let newer = Newer { plan, than: (released_at, serial) };
+        let mut spaces: Vec<usize> =
+            plan.spaces.touching(state.prefix).take(PARTS).map(|space| space.pool).collect();
+        spaces.retain(|at| search.rank(*at).is_some());
+        spaces.sort_by_key(|at| search.rank(*at));
+        for place in spaces.into_iter().filter_map(|at| search.place(at)) {
+            if place.hopeless().is_none()
+                && let Some(prefix) = opened_by(&place, state.prefix, &newer)
+            {
+                return Some(given_cooling(search, &place, prefix, state));
+            }
+        }
+    }
+    if cooling.len() <= OLDEST {
+        return None;
+    }
+    search.with_room(Vacancy::Reclaimable).find_map(|place| {
+        let prefix = place.space.reclaimable.best_fit(place.length, |it| place.blocked.by(it))?;
+        let inside = plan.occupied.all_inside(prefix).chain(plan.occupied.all_covering(prefix));
+        let states = inside.filter_map(|serial| plan.subnet(serial)).map(|subnet| &subnet.state);
+        let newest = states.max_by_key(|state| (state.released_at, state.serial))?;
+        Some(given_cooling(search, &place, prefix, newest))
+    })
+}
+
+/// A place is free when this subnet, the last one in it, is.
+fn given_cooling(
+    search: &SubnetSearch<'_>,
+    place: &PoolPlace<'_>,
+    prefix: Prefix,
+    last: &SubnetState,
+) -> Offer {
+    if !search.request.in_use.knows(place.base) {
+        return Offer::Unknown;
+    }
+    let released_at = last.released_at.unwrap_or(0);
+    let earliest = last.cool_until.min(released_at.saturating_add(YOUNGEST));
+    if earliest > search.now {
+        return Offer::Wait(earliest);
+    }
+    let pool = place.pool.name.clone();
+    let warning = format!(
+        "pool {pool}: {prefix} is given again while still cooling (released {}); nothing else is free",
+        rfc3339(released_at)
+    );
+    Offer::Free { prefix, pool, warning: Some(warning) }
+}
+
+impl PoolPlace<'_> {
+    pub(super) fn full_text(&self) -> String {
+        let Self { pool, base, length, space, blocked } = self;
+        // Our own subnets are not in any free block.
+        let foreign = space.free.blocks().take(PARTS).flat_map(|block| blocked.texts_in(block));
+        let strangers = space.free.blocks().take(PARTS).flat_map(|block| blocked.strangers_in(block));
+        let used = foreign.map(|used| used.text.clone()).chain(strangers);
+        let used: Vec<String> = used.take(NAMED).collect();
+        let used =
+            if used.is_empty() { String::new() } else { format!(", in use here: {}", used.join(", ")) };
+        format!("pool {} ({base}) has no free /{length} (subnets held: {}{used})", pool.name, space.held)
     }
 }
 
-fn refuse_storm(plan: &Plan, request: &SubnetRequest, storm: &[Serial]) -> Decision {
-    let seen = request.in_use.refused_for().map(|used| used.text.as_str());
-    let mut seen: Vec<&str> = seen.take(NAMED + 1).collect();
-    if seen.len() > NAMED {
-        seen[NAMED] = "and more";
-    }
-    let seen = if seen.is_empty() { "none seen".to_owned() } else { seen.join(", ") };
-    let error = Error::NoAvailablePool(format!(
-        "Docker keeps refusing what is offered: {} {} subnets were granted within a minute and no address was ever requested from them; \
-         look for a pool that overlaps an on-link route or a nameserver of the Docker host: {seen}",
-        storm.len(),
-        request.family,
-    ));
-    let subnets = storm.iter().filter_map(|serial| plan.subnets.get(serial)).map(|subnet| &subnet.state);
-    let marked = subnets.filter(|state| !state.marks.stormed).map(|state| Change::SubnetMarked {
-        serial: state.serial,
-        marks: Marks { stormed: true, ..state.marks.clone() },
-    });
-    Decision { reply: Err(error), changes: marked.collect(), warnings: Vec::new(), undo: None }
+/// The place that a cooling subnet opens if those that cool less long stay.
+fn opened_by(place: &PoolPlace<'_>, cooling: Prefix, newer: &Newer<'_>) -> Option<Prefix> {
+    let around = Prefix::new(cooling.family(), cooling.first(), place.length.min(cooling.length()));
+    let region = if around.contains(place.base) { place.base } else { around };
+    let part = place.space.reclaimable.part(region, place.length, PARTS, newer);
+    part.best_fit(place.length, |candidate| place.blocked.by(candidate))
 }

@@ -16,7 +16,7 @@ use super::shown::{Endpoint, EngineIdentity, Lists, Network};
 use super::{Plan, Subnet, options};
 
 /// A lease or a subnet: serial, address for a lease, generation.
-pub type Key = (Serial, Option<u128>, u64);
+pub type ProofKey = (Serial, Option<u128>, u64);
 
 /// Why an Engine's lists prove nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum Doubt {
 
 /// Everything of one prefix in an Engine's lists.
 #[derive(Debug, Default)]
-struct Place<'a> {
+struct ShownPlace<'a> {
     networks: Vec<&'a Network>,
     /// By address.
     living: BTreeMap<u128, Vec<(&'a Network, &'a Endpoint)>>,
@@ -56,7 +56,7 @@ pub struct Sight<'a> {
     plan: &'a Plan,
     lists: &'a Lists,
     drivers: &'a [String],
-    places: BTreeMap<Prefix, Place<'a>>,
+    places: BTreeMap<Prefix, ShownPlace<'a>>,
     /// How many grants of space local hold a prefix.
     copies: BTreeMap<Prefix, usize>,
 }
@@ -64,7 +64,7 @@ pub struct Sight<'a> {
 impl<'a> Sight<'a> {
     /// Of these lists; `drivers` are the names that this gipam serves.
     pub fn new(plan: &'a Plan, lists: &'a Lists, drivers: &'a [String]) -> Self {
-        let mut places: BTreeMap<Prefix, Place<'a>> = BTreeMap::new();
+        let mut places: BTreeMap<Prefix, ShownPlace<'a>> = BTreeMap::new();
         for network in &lists.networks {
             for subnet in &network.subnets {
                 let place = places.entry(subnet.prefix).or_default();
@@ -254,7 +254,7 @@ impl<'a> CompleteView<'a> {
         self.absence((subnet.state.serial, None, subnet.state.generation), why)
     }
 
-    fn absence(&self, key: Key, why: String) -> Option<Absence> {
+    fn absence(&self, key: ProofKey, why: String) -> Option<Absence> {
         (key.2 < self.settled).then(|| Absence { key, at: self.at, engine: self.engine.clone(), why })
     }
 }
@@ -262,7 +262,7 @@ impl<'a> CompleteView<'a> {
 /// Something that one complete view lacked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Absence {
-    key: Key,
+    key: ProofKey,
     at: Moment,
     engine: EngineIdentity,
     why: String,
@@ -270,7 +270,7 @@ pub struct Absence {
 
 impl Absence {
     /// Of what.
-    pub const fn key(&self) -> Key {
+    pub const fn key(&self) -> ProofKey {
         self.key
     }
 
@@ -283,7 +283,7 @@ impl Absence {
 /// The proof that something is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death {
-    key: Key,
+    key: ProofKey,
     evidence: Box<str>,
 }
 
@@ -299,12 +299,12 @@ impl Death {
     }
 
     /// Its dockerd ended and no container outlived it (see [`callers`](super::callers)).
-    pub(super) fn with_its_dockerd(key: Key, evidence: Box<str>) -> Self {
+    pub(super) fn with_its_dockerd(key: ProofKey, evidence: Box<str>) -> Self {
         Self { key, evidence }
     }
 
     /// Of what.
-    pub const fn key(&self) -> Key {
+    pub const fn key(&self) -> ProofKey {
         self.key
     }
 

@@ -1,93 +1,151 @@
-//! Why an address or a subnet would be given or refused, step by step, in the order in which the plan decides.
+//! Why an address or a subnet would be given or refused: the order of choice itself ([`choose_address`](super::choose_address),
+//! [`choose_subnet`](super::choose_subnet)), each way with what it finds, in words.
 //!
-//! Promises: the verdict is that of [`Plan::decide`] itself; the steps say what it met on the way. Changes nothing.
+//! Promises: the verdict is that of [`Plan::decide`]; of what is chosen, one step says that it would be given, and that step is the way
+//! by which it is found. Changes nothing.
 
-use super::change::{Record, Shown};
+use super::change::{Record, ShownHolder};
+use super::choose_address::{AddressSearch, Choice, Miss};
+use super::choose_subnet::{FREE, KEY, ORDER, Offer, SubnetSearch, free_in};
 use super::holder::holder_text;
 use super::options::PoolOptions;
-use super::pins::pin_of;
+use super::place::PoolPlace;
 use super::prefix::{AddressRange, Prefix};
 use super::request::{AddressRequest, Context, Reply, Request, SubnetRequest, Wanted};
-use super::settings::rfc3339;
-use super::siblings::Siblings;
+use super::settings::{Millis, rfc3339};
+use super::siblings::Part;
 use super::subnet::{Subnet, never_given, reserved_inside};
 use super::{Plan, ReservedBy};
 
 /// One step of the decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct ExplainStep {
     /// What.
     pub what: String,
     /// What was found.
     pub found: String,
 }
 
+/// What would be answered now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Foreseen {
+    /// This address or subnet, or an answer later.
+    Given(String),
+    /// The refusal as Docker would get it.
+    Refused(String),
+    /// It follows from something that the question does not say: what, and how to say it.
+    Depends(String),
+}
+
 /// An explanation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// What was looked at, in order.
-    pub steps: Vec<Step>,
-    /// What would be answered now: the address or the subnet, or the refusal as Docker would get it.
-    pub verdict: Result<String, String>,
+    pub steps: Vec<ExplainStep>,
+    /// The answer.
+    pub verdict: Foreseen,
 }
 
+/// The steps so far. What is chosen is marked once.
 #[derive(Default)]
-struct Steps(Vec<Step>);
+struct Steps {
+    steps: Vec<ExplainStep>,
+    /// How many ways were said.
+    ways: usize,
+    /// Nothing is marked any more.
+    decided: bool,
+}
 
 impl Steps {
     fn say(&mut self, what: &str, found: impl Into<String>) {
-        self.0.push(Step { what: what.to_owned(), found: found.into() });
+        self.steps.push(ExplainStep { what: what.to_owned(), found: found.into() });
+    }
+
+    /// The next way, and what it finds: the first thing found is what is given.
+    fn way(&mut self, name: &str, found: Result<String, String>) {
+        self.ways += 1;
+        let mark = if found.is_ok() && !self.decided { ": it would be given" } else { "" };
+        self.decided |= found.is_ok();
+        let found = found.unwrap_or_else(|why| why);
+        self.say(&format!("{}. {name}", self.ways), format!("{found}{mark}"));
     }
 }
 
 impl Plan {
     /// What this request would get now. Addresses and subnets only.
     pub fn explain(&self, request: &Request, context: Context) -> Explanation {
-        let mut steps = Steps::default();
+        let decision = self.decide(request, context);
+        let given = matches!(decision.reply, Ok(Reply::Subnet { .. } | Reply::Address { .. }));
+        let mut steps = Steps { decided: !given, ..Steps::default() };
+        let mut depends = None;
         match request {
-            Request::Address(request) => self.explain_address(request, context, &mut steps),
+            Request::Address(request) => depends = self.explain_address(request, context, &mut steps),
             Request::Subnet(request) => match request.wanted {
                 Wanted::Exact(prefix) => self.explain_exact(request, prefix, &mut steps),
-                Wanted::Any { size } => self.explain_any(request, size, context, &mut steps),
+                Wanted::Any { .. } => self.explain_any(request, context, &mut steps),
             },
             _ => {}
         }
-        let decision = self.decide(request, context);
         for warning in &decision.warnings {
             steps.say("the log would say", warning.clone());
         }
-        let verdict = match decision.reply {
-            Ok(Reply::Subnet { prefix, .. }) => Ok(prefix.to_string()),
-            Ok(Reply::Address { address, length }) => Ok(format!("{address}/{length}")),
-            Ok(Reply::Wait(until)) => {
-                Ok(format!("an answer at {}, when something has cooled", rfc3339(until)))
+        let verdict = match (decision.reply, depends) {
+            (_, Some(depends)) => Foreseen::Depends(depends),
+            (Ok(Reply::Subnet { prefix, .. }), _) => Foreseen::Given(prefix.to_string()),
+            (Ok(Reply::Address { address, length }), _) => Foreseen::Given(format!("{address}/{length}")),
+            (Ok(Reply::Wait(until)), _) => {
+                Foreseen::Given(format!("an answer at {}, when something has cooled", rfc3339(until)))
             }
-            Ok(Reply::Done | Reply::Look(_)) => Ok("done".to_owned()),
-            Err(error) => Err(error.to_string()),
+            (Ok(Reply::Look(_)), _) => {
+                Foreseen::Depends("what the host uses of a pool, which was not looked at".to_owned())
+            }
+            (Ok(Reply::Done), _) => Foreseen::Given("done".to_owned()),
+            (Err(error), _) => Foreseen::Refused(error.to_string()),
         };
-        Explanation { steps: steps.0, verdict }
+        Explanation { steps: steps.steps, verdict }
     }
 
-    fn explain_address(&self, request: &AddressRequest, context: Context, steps: &mut Steps) {
-        let Some((subnet, _)) = self.called(&request.id) else { return };
+    /// Also returns what of the caller the address follows from, if the request does not say it.
+    fn explain_address(
+        &self,
+        request: &AddressRequest,
+        context: Context,
+        steps: &mut Steps,
+    ) -> Option<String> {
+        let (subnet, _) = self.called(&request.id)?;
         let state = &subnet.state;
         let pool = state.pool.as_deref().unwrap_or("no pool");
-        steps.say(
-            "subnet",
-            format!(
-                "{} of {pool}, space {}, granted {}",
-                state.prefix,
-                state.space,
-                rfc3339(state.granted_at)
-            ),
-        );
-        match request.address {
-            Some(asked) => match subnet.number_of(asked) {
+        let granted = rfc3339(state.granted_at);
+        steps.say("subnet", format!("{} of {pool}, space {}, granted {granted}", state.prefix, state.space));
+        if let Some(asked) = request.address {
+            match subnet.number_of(asked) {
                 Some(address) => self.explain_number(subnet, address, (request, context), steps),
                 None => steps.say("place", format!("{asked} is outside of {}", state.prefix)),
-            },
-            None => self.explain_choice(subnet, request, context, steps),
+            }
+            return None;
         }
+        let (bounds, text) = (subnet.addresses.bounds(), |it: u128| state.prefix.address(it).to_string());
+        steps.say("range", format!("{} to {}", text(bounds.first), text(bounds.last)));
+        if let Some((gateway, _)) = subnet.gateway_lease().filter(|_| request.gateway) {
+            steps.way("the gateway already", Ok(text(gateway)));
+            return None;
+        }
+        let search = AddressSearch::new(self, subnet, request, context);
+        let mut depends = None;
+        for way in search.ways() {
+            let found = (way.find)(&search);
+            if let (Err(Miss::Unsaid(what, option)), false) = (&found, steps.decided) {
+                depends = Some(format!("the {what} of the container; add {option}"));
+                // What comes later is for those that have none.
+                steps.decided = true;
+            }
+            match found {
+                Ok(choice) => steps.way(way.name, Ok(choice_text(&search, &choice))),
+                Err(Miss::Moot) => {}
+                Err(miss) => steps.way(way.name, Err(miss_text(&search, miss))),
+            }
+        }
+        depends
     }
 
     /// An address asked for by number.
@@ -119,13 +177,20 @@ impl Plan {
             "an address like others"
         };
         steps.say("place", ever);
-        let holder = match subnet.addresses.get(address) {
+        let siblings = self.siblings(subnet);
+        let beside = siblings.lease(address).filter(|_| !subnet.addresses.is_leased(address));
+        let (holding, record) = match beside {
+            Some((sibling, record)) => (sibling, Some(record)),
+            None => (subnet, subnet.addresses.get(address)),
+        };
+        let holder = match record {
             None => "nobody, as far as the books remember".to_owned(),
             Some(record) if record.leased => {
                 let gone = self.asked_by_the_gone(record.generation);
                 let gone = if gone { "; the dockerd that asked for it has gone" } else { "" };
-                let shown = request.dead.holder(subnet.state.serial, address, record.generation);
-                let container = |it: &Shown| format!("container {} in network {}", it.container, it.network);
+                let shown = request.dead.holder(holding.state.serial, address, record.generation);
+                let container =
+                    |it: &ShownHolder| format!("container {} in network {}", it.container, it.network);
                 let holder = shown.map_or_else(|| holder_text(record), container);
                 format!("{holder} since {}{gone}", rfc3339(record.since))
             }
@@ -136,9 +201,9 @@ impl Plan {
                 } else {
                     String::new()
                 };
-                let pinned = if record.pinned { ", pinned" } else { "" };
+                let number = if record.asked_by_number { ", once asked for by number" } else { "" };
                 let last = record.name.as_deref().unwrap_or("somebody");
-                format!("nobody; {last} released it at {}{cools}{pinned}", rfc3339(record.since))
+                format!("nobody; {last} released it at {}{cools}{number}", rfc3339(record.since))
             }
         };
         steps.say("held by", holder);
@@ -149,96 +214,16 @@ impl Plan {
         }
     }
 
-    /// A dynamic address: the steps of the choice, each with what it would give.
-    fn explain_choice(&self, subnet: &Subnet, request: &AddressRequest, context: Context, steps: &mut Steps) {
-        let (addresses, prefix) = (&subnet.addresses, subnet.state.prefix);
-        let text = |address: u128| prefix.address(address).to_string();
-        let bounds = addresses.bounds();
-        steps.say("range", format!("{} to {}", text(bounds.first), text(bounds.last)));
-        let siblings = self.siblings(subnet);
-        if let Some(pinned) = pin_of(subnet, request.name.as_deref(), request.mac) {
-            let found = match self.not_dynamic(subnet, pinned) {
-                _ if addresses.is_leased(pinned) => "but it is leased".to_owned(),
-                Some(why) => format!("but it {why}"),
-                None => "it would be given".to_owned(),
-            };
-            steps.say("0. pinned to it by hand", format!("{}: {found}", text(pinned)));
-        }
-        let own = self.explain_own(subnet, request, &siblings, context);
-        steps.say("1. its own last address", own);
-        let since = |(since, address): (u64, u128)| {
-            let cools = since.saturating_add(self.cooling_of(subnet)) > context.now;
-            format!(
-                "{}, released {}{}",
-                text(address),
-                rfc3339(since),
-                if cools { ", still cooling" } else { "" }
-            )
-        };
-        let nothing = || "none".to_owned();
-        let open = |address: u128| !siblings.hold(address);
-        let never_used = addresses.never_used(subnet.state.start_beyond, open);
-        steps.say("2. never used", never_used.map_or_else(nothing, text));
-        steps.say("3. longest released", addresses.longest_freed(open).map_or_else(nothing, since));
-        let pinned = addresses.longest_freed_pinned(open);
-        steps.say("4. pinned, longest released", pinned.map_or_else(nothing, since));
-        let own = pin_of(subnet, request.name.as_deref(), request.mac);
-        if let Some((pinned, pin)) =
-            self.last_pinned(subnet, false).filter(|(pinned, _)| own != Some(*pinned))
-        {
-            steps.say("5. pinned to somebody by hand", format!("{}, to {}", text(pinned), pin.holder));
-        }
-    }
-
-    /// What comes back to this holder, as the choice itself has it, or why nothing does.
-    fn explain_own(
-        &self,
-        subnet: &Subnet,
-        request: &AddressRequest,
-        siblings: &Siblings<'_>,
-        context: Context,
-    ) -> String {
-        let (addresses, prefix) = (&subnet.addresses, subnet.state.prefix);
-        let text = |address: u128| prefix.address(address).to_string();
-        let known = addresses.last_of(request.name.as_deref(), request.mac);
-        if let Some(back) = self.own(subnet, request, siblings, context).map(|choice| choice.address) {
-            let derived = self.made_of_mac(subnet, request).map(|(derived, _)| derived);
-            let what = match known {
-                Some(known) if known == back => "",
-                _ if addresses.is_leased(back) => ", whose lease is proven dead",
-                _ if derived == Some(back) => ", which follows from its MAC",
-                _ => ", the only one that was just released",
-            };
-            return format!("{}{what}: it would be given", text(back));
-        }
-        let of_holder = |record: &Record| match (&request.name, request.mac) {
-            (Some(name), _) => record.name.as_deref() == Some(&**name),
-            (None, mac) => mac.is_some() && record.mac == mac,
-        };
-        let leased = || addresses.records().find(|(_, record)| record.leased && of_holder(record));
-        match known {
-            Some(own) if !addresses.bounds().allow(own) => {
-                format!("{}, but it is outside of the range, reserved or pinned by hand", text(own))
-            }
-            Some(own) => format!("{}, but another network that shares {prefix} has it", text(own)),
-            None => leased().map_or_else(
-                || "the books remember none of this holder".to_owned(),
-                |(own, _)| format!("{}, but it is leased", text(own)),
-            ),
-        }
-    }
-
     /// A subnet asked for by number.
     fn explain_exact(&self, request: &SubnetRequest, prefix: Prefix, steps: &mut Steps) {
         let pool = self
             .pool_around(prefix)
             .map_or_else(|| "none, which is allowed".to_owned(), |pool| pool.name.clone());
         steps.say("pool around it", pool);
-        let overlap = self.index(request.space).overlapping(prefix).and_then(|serial| self.subnet(serial));
-        let held = overlap.map_or_else(
-            || "nobody".to_owned(),
-            |subnet| format!("{} since {}", subnet.state.prefix, rfc3339(subnet.state.granted_at)),
-        );
+        let mut standing = self.in_the_way(request.space, Part::asked(request), prefix);
+        let since =
+            |subnet: &Subnet| format!("{} since {}", subnet.state.prefix, rfc3339(subnet.state.granted_at));
+        let held = standing.next().map_or_else(|| "nobody".to_owned(), |(_, subnet)| since(subnet));
         steps.say("held by", held);
         for network in request.dead.strangers.texts(prefix, Prefix::new(prefix.family(), 0, 0)) {
             let found = format!("{network}; a subnet by number is granted all the same");
@@ -253,8 +238,8 @@ impl Plan {
         }
     }
 
-    /// A dynamic subnet: each pool that is open, and what it would give.
-    fn explain_any(&self, request: &SubnetRequest, size: Option<u8>, context: Context, steps: &mut Steps) {
+    /// A dynamic subnet: each way, and of those that are free each pool that is open.
+    fn explain_any(&self, request: &SubnetRequest, context: Context, steps: &mut Steps) {
         let storm = self.storm(request, context.now).len();
         if storm > 0 {
             steps.say(
@@ -265,34 +250,92 @@ impl Plan {
         let Ok(options) = PoolOptions::parse(&request.options, true) else {
             return; // the verdict says why
         };
-        let Ok(open) = self.open_pools(request, &options) else { return };
-        let size = size.or(options.size(request.family));
+        let Ok(search) = SubnetSearch::new(self, request, &options, context.now) else { return };
         if !request.dead.strangers.are_known() {
             let found = "not known: the Engine's list was not read; of those in it, subnets are passed over";
             steps.say("networks that the books lack", found);
         }
-        if let Some(word) = &options.key {
-            let keyed = self.keyed(request, &options, &open);
-            let found = keyed.map_or_else(
-                || "nothing is free".to_owned(),
-                |(prefix, _)| format!("{prefix}: it would be given"),
-            );
-            steps.say(&format!("key={word}"), found);
+        for way in ORDER {
+            match (way.name, &options.key) {
+                (FREE, _) => explain_pools(&search, steps),
+                (KEY, None) => {}
+                (KEY, Some(word)) => steps.way(&format!("key={word}"), found_text((way.find)(&search))),
+                (name, _) => steps.way(name, found_text((way.find)(&search))),
+            }
         }
-        for (n, place) in self.places(request, &open, size).enumerate() {
-            let what = format!("{}. pool {} ({}), a /{}", n + 1, place.pool.name, place.base, place.length);
-            for used in place.blocked.texts() {
-                steps.say(&what, format!("in use on this host, passed over: {}", used.text));
-            }
-            for network in place.blocked.strangers_in(place.base) {
-                steps.say(&what, format!("in a network that the books lack, passed over: {network}"));
-            }
-            let free = &place.space.free;
-            let found = place.hopeless().or_else(|| {
-                let fit = free.best_fit(place.length, |candidate| place.blocked.by(candidate));
-                fit.map(|prefix| format!("{prefix} fits best"))
-            });
-            steps.say(&what, found.unwrap_or_else(|| self.full_text(&place)));
+    }
+}
+
+/// The pools in their order, each with what is free of it.
+fn explain_pools(search: &SubnetSearch<'_>, steps: &mut Steps) {
+    for place in search.places() {
+        let PoolPlace { pool, base, length, blocked, .. } = &place;
+        let what = format!("pool {} ({base}), a /{length}", pool.name);
+        for used in blocked.texts() {
+            steps.say(&what, format!("in use on this host, passed over: {}", used.text));
+        }
+        for network in blocked.strangers_in(*base) {
+            steps.say(&what, format!("in a network that the books lack, passed over: {network}"));
+        }
+        let found = place.hopeless().map_or_else(
+            || match free_in(&place, search) {
+                None => Err(place.full_text()),
+                Some(Offer::Free { prefix, .. }) => Ok(format!("{prefix} fits best")),
+                other => found_text(other),
+            },
+            Err,
+        );
+        steps.way(&what, found);
+    }
+}
+
+fn found_text(found: Option<Offer>) -> Result<String, String> {
+    match found {
+        None => Err("none".to_owned()),
+        Some(Offer::Unknown) => Err("nobody has looked at what the host uses here".to_owned()),
+        Some(Offer::Wait(until)) => Err(format!("one, not before {}", rfc3339(until))),
+        Some(Offer::Free { prefix, pool, .. }) => Ok(format!("{prefix} of pool {pool}")),
+    }
+}
+
+fn choice_text(search: &AddressSearch<'_>, choice: &Choice) -> String {
+    let text = search.subnet.state.prefix.address(choice.address).to_string();
+    match search.subnet.addresses.get(choice.address).filter(|record| !record.leased) {
+        Some(record) => format!("{text}, {}", released_text(search, record.since)),
+        None => text,
+    }
+}
+
+fn released_text(search: &AddressSearch<'_>, since: Millis) -> String {
+    let cools = if search.cools(since) { ", still cooling" } else { "" };
+    format!("released {}{cools}", rfc3339(since))
+}
+
+fn miss_text(search: &AddressSearch<'_>, miss: Miss) -> String {
+    let AddressSearch { plan, subnet, request, .. } = search;
+    let prefix = subnet.state.prefix;
+    match miss {
+        Miss::Moot | Miss::None => "none".to_owned(),
+        Miss::Unsaid(what, option) => format!("depends on the {what} of the container; add {option}"),
+        Miss::But(address, why) => format!("{}, but {why}", prefix.address(address)),
+        Miss::NotDynamic(address) => {
+            let why = plan.not_dynamic(subnet, address).unwrap_or_default();
+            format!("{}, but it {why}", prefix.address(address))
+        }
+        Miss::Shared(address) => {
+            format!("{}, but another network that shares {prefix} has it", prefix.address(address))
+        }
+        Miss::Forgotten => {
+            let of_caller = |record: &Record| match (&request.name, request.mac) {
+                (Some(name), _) => record.name.as_ref() == Some(name),
+                (None, mac) => mac.is_some() && record.mac == mac,
+            };
+            let mut leases = subnet.addresses.records().filter(|(_, record)| record.leased);
+            let leased = leases.find(|(_, record)| of_caller(record));
+            leased.map_or_else(
+                || "the books remember none of this holder".to_owned(),
+                |(own, _)| format!("{}, but it is leased", prefix.address(own)),
+            )
         }
     }
 }

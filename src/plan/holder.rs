@@ -6,7 +6,6 @@
 use std::net::IpAddr;
 
 use super::change::{Kind, Record};
-use super::choose_address::mac_text;
 use super::error::Error;
 use super::prefix::Prefix;
 use super::request::{Dead, Space};
@@ -19,7 +18,7 @@ pub(super) fn holder_text(record: &Record) -> String {
         (Kind::Gateway, ..) => "the gateway".to_owned(),
         (Kind::Auxiliary, ..) => "an auxiliary address of the network".to_owned(),
         (_, Some(name), _) => name.to_string(),
-        (_, None, Some(mac)) => format!("an endpoint with MAC {}", mac_text(mac)),
+        (_, None, Some(mac)) => format!("an endpoint with MAC {}", mac),
         (Kind::Endpoint, None, None) => {
             format!("an endpoint without a name since {}", rfc3339(record.since))
         }

@@ -14,10 +14,10 @@ use super::request::{InUse, InUseKind};
 
 /// Everything in use, shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostUse(Arc<Seen>);
+pub struct HostUse(Arc<HostUseSeen>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Seen {
+struct HostUseSeen {
     entries: BTreeMap<Prefix, Vec<InUse>>,
     /// On-link routes and nameservers, in this order: what Docker refuses a subnet for.
     refused_for: BTreeSet<(bool, Prefix)>,
@@ -33,7 +33,7 @@ impl HostUse {
     /// Nothing yet, and never anything that overlaps none of these bases.
     pub fn limited_to(bases: impl IntoIterator<Item = Prefix>) -> Self {
         let blocked = bases.into_iter().map(|base| (base, Intervals::default())).collect();
-        Self(Arc::new(Seen { blocked, limited: true, ..Seen::default() }))
+        Self(Arc::new(HostUseSeen { blocked, limited: true, ..HostUseSeen::default() }))
     }
 
     /// Whether everything is here that can block this base.
@@ -175,7 +175,7 @@ fn touching<V>(bases: &BTreeMap<Prefix, V>, prefix: Prefix) -> impl Iterator<Ite
     around.into_iter().chain(bases.range(prefix..=last).map(|(base, _)| *base))
 }
 
-impl Seen {
+impl HostUseSeen {
     fn over(&self, prefix: Prefix) -> impl Iterator<Item = &InUse> {
         let lengths = &self.lengths[prefix.family() as usize];
         let wider = lengths.range(..=prefix.length()).rev();

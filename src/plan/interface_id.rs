@@ -15,7 +15,7 @@ pub fn eui64(prefix: Prefix, mac: Mac) -> Option<u128> {
     if prefix.length() > 64 {
         return None;
     }
-    let [a, b, c, d, e, f] = mac;
+    let Mac([a, b, c, d, e, f]) = mac;
     let identifier = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
     Some(prefix.first() | u128::from(identifier))
 }
@@ -50,9 +50,9 @@ mod tests {
     #[test]
     fn eui64_flips_the_universal_bit_as_in_rfc_4291() {
         let prefix = Prefix::parse("2001:db8::/64").unwrap();
-        let address = eui64(prefix, [0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]).unwrap();
+        let address = eui64(prefix, Mac([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde])).unwrap();
         assert_eq!(prefix.address(address).to_string(), "2001:db8::3656:78ff:fe9a:bcde");
-        assert_eq!(eui64(Prefix::parse("2001:db8::/65").unwrap(), [0; 6]), None);
+        assert_eq!(eui64(Prefix::parse("2001:db8::/65").unwrap(), Mac([0; 6])), None);
     }
 
     #[test]

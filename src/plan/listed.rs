@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use smol_str::SmolStr;
 
-use super::adopt::Batch;
+use super::Plan;
+use super::adopt::AdoptionBatch;
 use super::change::{Change, Kind, Marks, Record};
 use super::error::Error;
 use super::prefix::Prefix;
@@ -17,11 +18,10 @@ use super::repair::SETTLING;
 use super::request::{Adoption, Context, Dead, Fence, Mac, ShownLease, Space};
 use super::settings::{Millis, rfc3339};
 use super::subnet::{Subnet, never_given};
-use super::{Plan, mac_text};
 
 /// A subnet as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedSubnet {
     /// Where it is listed, for messages: `line 3`, `network web`.
     pub place: String,
     /// Its prefix.
@@ -76,7 +76,7 @@ pub struct Obstacle {
     pub error: Error,
 }
 
-impl Listed {
+impl ListedSubnet {
     /// As a network that is adopted.
     fn adoption(&self, plan: &Plan, context: Context) -> Adoption {
         let shown = self.leases.iter().map(|lease| ShownLease {
@@ -100,9 +100,9 @@ impl Listed {
 
 impl Plan {
     /// What becomes of each of these, in this order, if all that can be taken is.
-    pub fn take_listed(&self, all: &[Listed], context: Context) -> Vec<Result<Taken, Obstacle>> {
-        let mut next = Batch::of(self, all.iter().map(|listed| listed.prefix));
-        let mut taken: Vec<(Adoption, &Listed)> = Vec::new();
+    pub fn take_listed(&self, all: &[ListedSubnet], context: Context) -> Vec<Result<Taken, Obstacle>> {
+        let mut next = AdoptionBatch::of(self, all.iter().map(|listed| listed.prefix));
+        let mut taken: Vec<(Adoption, &ListedSubnet)> = Vec::new();
         let mut outcomes = Vec::new();
         for listed in all {
             let obstacle = |error| Obstacle { place: listed.place.clone(), error };
@@ -124,9 +124,9 @@ impl Plan {
 
     fn take(
         &self,
-        listed: &Listed,
+        listed: &ListedSubnet,
         adoption: &Adoption,
-        next: &mut Batch,
+        next: &mut AdoptionBatch,
         now: Millis,
     ) -> Result<Taken, Obstacle> {
         for lease in &listed.leases {
@@ -150,9 +150,9 @@ impl Plan {
     /// A subnet that the books lack.
     fn take_new(
         &self,
-        listed: &Listed,
+        listed: &ListedSubnet,
         adoption: &Adoption,
-        next: &mut Batch,
+        next: &mut AdoptionBatch,
         now: Millis,
     ) -> Result<Taken, Error> {
         self.refuse_overlap_of(adoption)?;
@@ -176,8 +176,8 @@ impl Plan {
     fn take_into(
         &self,
         subnet: &Subnet,
-        listed: &Listed,
-        next: &mut Batch,
+        listed: &ListedSubnet,
+        next: &mut AdoptionBatch,
         now: Millis,
     ) -> Result<Taken, Obstacle> {
         let state = &subnet.state;
@@ -209,7 +209,7 @@ impl Plan {
                 kind: lease.kind,
                 name: lease.name.clone(),
                 mac: lease.mac,
-                pinned: subnet.addresses.get(lease.address).is_some_and(|old| old.pinned),
+                asked_by_number: subnet.addresses.get(lease.address).is_some_and(|old| old.asked_by_number),
                 withheld: false,
                 since: now,
                 generation: next.generation(),
@@ -249,10 +249,10 @@ impl Plan {
         let open = record.kind == Kind::Endpoint && record.name.is_none() && record.mac.is_none();
         let kind = |kind: Kind| kind.name().filter(|_| !open).map(str::to_owned);
         if (!shown && differs(text(&record.name), text(&lease.name)))
-            || differs(record.mac.map(mac_text), lease.mac.map(mac_text))
+            || differs(record.mac.map(|mac| mac.to_string()), lease.mac.map(|mac| mac.to_string()))
             || differs(kind(record.kind), kind(lease.kind))
         {
-            let held = [text(&record.name), record.mac.map(mac_text), kind(record.kind)];
+            let held = [text(&record.name), record.mac.map(|mac| mac.to_string()), kind(record.kind)];
             let holder = held.into_iter().flatten().next().unwrap_or_else(|| "somebody".to_owned());
             let remedy = format!("see: gipam who {address}");
             return Err(Error::AddressInUse { address, holder, remedy });

@@ -52,12 +52,12 @@ pub type Segment = (u128, u128, Shade);
 
 /// Segments; what was put in first wins.
 #[derive(Default)]
-struct Picture {
+struct Drawing {
     drawn: Intervals,
     segments: Vec<Segment>,
 }
 
-impl Picture {
+impl Drawing {
     /// Fills only what is still empty.
     fn draw(&mut self, first: u128, last: u128, shade: Shade) {
         let mut next = Some(first);
@@ -89,7 +89,7 @@ impl Picture {
 impl Plan {
     /// The picture of a pool's base: a segment for each subnet held or cooling, and the reservations.
     pub fn map_of_pool(&self, base: &Base) -> Vec<Segment> {
-        let mut picture = Picture::default();
+        let mut picture = Drawing::default();
         let whole = base.base;
         let standing = self.occupied.all_inside(whole).chain(self.occupied.all_covering(whole));
         let standing: Vec<&Subnet> = standing.filter_map(|serial| self.subnet(serial)).collect();
@@ -108,7 +108,7 @@ impl Plan {
 
     /// The picture of a subnet.
     pub fn map_of_subnet(&self, subnet: &Subnet) -> Vec<Segment> {
-        let mut picture = Picture::default();
+        let mut picture = Drawing::default();
         for (address, record) in subnet.addresses.records() {
             if let Some(shade) = self.shade(subnet, record) {
                 picture.draw(address, address, shade);
@@ -139,7 +139,7 @@ impl Plan {
             (true, Kind::Auxiliary) => Some(Shade::Auxiliary),
             (true, Kind::Endpoint | Kind::Unknown) => Some(Shade::Used),
             (false, _) if subnet.is_held() && cools => Some(Shade::Cooling),
-            (false, _) => record.pinned.then_some(Shade::Pinned),
+            (false, _) => record.asked_by_number.then_some(Shade::Pinned),
         }
     }
 }
@@ -155,7 +155,7 @@ mod tests {
             strokes in prop::collection::vec((0u128..60, 0u128..20, 0usize..3), 0..30),
         ) {
             let shades = [Shade::Used, Shade::Cooling, Shade::Reserved];
-            let (mut picture, mut plain) = (Picture::default(), vec![None; 80]);
+            let (mut picture, mut plain) = (Drawing::default(), vec![None; 80]);
             for (first, more, shade) in strokes {
                 picture.draw(first, first + more, shades[shade]);
                 for place in &mut plain[first as usize..=(first + more) as usize] {

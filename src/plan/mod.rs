@@ -21,12 +21,15 @@ pub mod error;
 pub mod evidence;
 pub mod explain;
 mod free_space;
+mod grant_address;
+mod grant_subnet;
 pub mod holder;
 pub mod host_use;
 mod interface_id;
 mod intervals;
 mod kept;
 pub mod listed;
+mod mac;
 pub mod map;
 mod options;
 mod own;
@@ -41,7 +44,6 @@ pub mod repair;
 mod repairs;
 pub mod request;
 mod reserve;
-mod search;
 pub mod settings;
 pub mod shown;
 mod siblings;
@@ -54,7 +56,6 @@ pub mod written;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::callers::Caller;
-pub use self::choose_address::mac_text;
 pub use self::reserve::ReservedBy;
 pub use self::subnet::{Reserved, Subnet, never_given};
 use change::Serial;
@@ -66,10 +67,10 @@ use settings::{Millis, PoolSettings, Settings};
 use shown::EngineIdentity;
 
 /// Subnets of one space, family and option set: among them storms are looked for.
-type Group = (Space, Family, BTreeMap<String, String>);
+type StormGroup = (Space, Family, BTreeMap<String, String>);
 
 /// Subnets nobody asked an address of, by group: (granted at, serial).
-type Unaddressed = BTreeMap<Group, BTreeSet<(Millis, Serial)>>;
+type Unaddressed = BTreeMap<StormGroup, BTreeSet<(Millis, Serial)>>;
 
 /// The state machine. Equality compares everything, derived indexes included.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,21 +1,20 @@
-//! Finding a holder's previous address: which one a request for any address should get back.
+//! The ways that know the caller again: the address that it had, or that follows from its MAC.
 //!
-//! In this order: the last address of its name or MAC, if it is free or if the lease there is its own and is
-//! proven dead; where the pool makes addresses of MACs, only one that follows from this MAC; for a request that identifies
-//! nobody, the address that was just released, if it is the only one.
+//! Their order is in [`choose_address`](super::choose_address). Where the pool makes addresses of MACs, the last address counts only
+//! after the one that follows from this MAC; a request that identifies nobody gets the address that was just released, if that is the
+//! only one.
 //!
 //! Promises: pure; constant time except for a scan of a small subnet's leases after its dockerd has ended. A lease that is not proven
 //! dead is given to nobody, not even under the same name: `docker rename` leaves a living one under the old name.
 
 use super::Plan;
 use super::change::{Change, Kind, Record, Why};
-use super::choose_address::{Choice, mac_text, replaces_the_dead};
+use super::choose_address::{AddressSearch, Choice, Miss};
 use super::interface_id::eui64;
 use super::pins::pin_of;
 use super::prefix::Family;
 use super::request::{AddressRequest, Context, Mac, Space};
 use super::settings::{AddressOrder, Millis};
-use super::siblings::Siblings;
 use super::subnet::Subnet;
 
 /// Docker asks for the second half of an endpoint at once.
@@ -25,48 +24,100 @@ const OFF: Millis = 1_000;
 /// With more leases than this, a subnet is not searched by name.
 const SEARCHED: usize = 4_096;
 
+impl AddressSearch<'_> {
+    /// The last address of the caller that nobody holds: by name, else by MAC.
+    fn known(&self) -> Option<u128> {
+        self.subnet.addresses.last_of(self.request.name.as_deref(), self.request.mac)
+    }
+
+    fn may_give(&self, address: u128) -> bool {
+        self.subnet.addresses.bounds().allow(address) && self.open(address)
+    }
+
+    /// Where the pool makes addresses of MACs: the one that follows from the caller's, with that MAC.
+    fn made_of_mac(&self) -> Result<(u128, Mac), Miss> {
+        if self.order != AddressOrder::Eui64 {
+            return Err(Miss::Moot);
+        }
+        let mac = self.request.mac.ok_or(Miss::Unsaid("MAC", "--mac MAC"))?;
+        eui64(self.subnet.state.prefix, mac).map(|address| (address, mac)).ok_or(Miss::Moot)
+    }
+
+    /// An earlier address of the caller, with a warning where another one follows from its MAC and could be given if it were free.
+    fn earlier(&self, mut choice: Choice) -> Choice {
+        if let Ok((derived, mac)) = self.made_of_mac()
+            && derived != choice.address
+            && self.may_give(derived)
+        {
+            let prefix = self.subnet.state.prefix;
+            choice.warning = Some(format!(
+                "{prefix}: {} does not follow from the MAC {}: {} is held or cooling",
+                prefix.address(choice.address),
+                mac,
+                prefix.address(derived)
+            ));
+        }
+        choice
+    }
+}
+
+/// In a pool with `addresses = "eui64"`.
+pub(super) fn follows_from_mac(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
+    let (derived, mac) = search.made_of_mac()?;
+    let record = search.subnet.addresses.get(derived);
+    let cooled = |record: &Record| !record.asked_by_number && !search.cools(record.since);
+    let free = |record: &Record| !record.leased && (record.mac == Some(mac) || cooled(record));
+    match (search.may_give(derived), record.is_none_or(free)) {
+        (true, true) => Ok(Choice { unknown: record.is_none(), ..Choice::of(derived, None) }),
+        (true, false) => Err(Miss::But(derived, "it is held or cooling")),
+        (false, _) => Err(Miss::But(derived, "dynamic choice does not give it")),
+    }
+}
+
+/// The newest lease of the caller that is proven dead, unless a newer address of it is free.
+pub(super) fn dead_lease(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
+    let AddressSearch { plan, subnet, request, context, .. } = search;
+    let (address, cleared) = plan.own_dead(subnet, request, *context).ok_or(Miss::Moot)?;
+    let generation = |address: u128| subnet.addresses.get(address).map_or(0, |record| record.generation);
+    if search.known().is_some_and(|known| generation(known) >= generation(address)) {
+        return Err(Miss::But(address, "it had a later one"));
+    }
+    if !search.open(address) {
+        return Err(Miss::Shared(address));
+    }
+    Ok(search.earlier(Choice::replacing(address, cleared)))
+}
+
+pub(super) fn last_address(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
+    let anonymous = search.request.name.is_none() && search.request.mac.is_none();
+    let known = search.known().ok_or(if anonymous { Miss::Moot } else { Miss::Forgotten })?;
+    if !search.subnet.addresses.bounds().allow(known) {
+        return Err(Miss::But(known, "it is outside of the range, reserved or pinned by hand"));
+    }
+    if !search.open(known) {
+        return Err(Miss::Shared(known));
+    }
+    Ok(search.earlier(Choice::of(known, None)))
+}
+
+/// For a request that does not say by which anybody is known again (Engines before 29), the address that was released last: a container
+/// that is restarted gets its own. Only one release counts; with several, it could be another container's.
+pub(super) fn just_released(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
+    let AddressSearch { plan, subnet, request, context, .. } = search;
+    let window = plan.settings.restart_window;
+    // Docker invents new MACs at each start and marks them as such; any other MAC identifies a holder.
+    let anonymous = request.name.is_none() && request.mac.is_none_or(Mac::is_made_up);
+    if !anonymous || request.serial || subnet.state.space != Space::Local || window == 0 {
+        return Err(Miss::Moot);
+    }
+    let found = subnet.addresses.only_released_since(context.now.saturating_sub(window)).ok_or(Miss::None)?;
+    if search.known().is_some() || search.made_of_mac().is_ok() {
+        return Err(Miss::Moot);
+    }
+    if search.may_give(found) { Ok(Choice::of(found, None)) } else { Err(Miss::Shared(found)) }
+}
+
 impl Plan {
-    /// The previous address that this request should get back, if it can be given.
-    pub(super) fn own(
-        &self,
-        subnet: &Subnet,
-        request: &AddressRequest,
-        siblings: &Siblings<'_>,
-        context: Context,
-    ) -> Option<Choice> {
-        let addresses = &subnet.addresses;
-        let open = |address: &u128| addresses.bounds().allow(*address) && !siblings.hold(*address);
-        let known = addresses.last_of(request.name.as_deref(), request.mac);
-        let generation = |address: u128| addresses.get(address).map_or(0, |record| record.generation);
-        let mut own = known.filter(open).map(|address| Choice::of(address, None));
-        if let Some((address, cleared)) = self.own_dead(subnet, request, context)
-            && known.is_none_or(|known| generation(known) < generation(address))
-            && !siblings.hold(address)
-        {
-            let told = Some(replaces_the_dead(subnet, address));
-            own = Some(Choice { cleared: Some(cleared), ..Choice::of(address, told) });
-        }
-        if let Some((derived, mac)) = self.made_of_mac(subnet, request)
-            && own.as_ref().is_none_or(|own| own.address != derived)
-        {
-            return self.instead(subnet, own, (derived, mac), open, context);
-        }
-        if own.is_none() && known.is_none() {
-            return self.just_released(subnet, request, context).filter(open).map(|it| Choice::of(it, None));
-        }
-        own
-    }
-
-    /// The address that was released last, for a request that does not which anybody is known again (Engines before
-    /// 29): a container that is restarted gets its own. Only one release counts; with several, it could be another container's.
-    fn just_released(&self, subnet: &Subnet, request: &AddressRequest, context: Context) -> Option<u128> {
-        let window = self.settings.restart_window;
-        // Docker invents new MACs at each start and marks them as such; any other MAC identifies a holder.
-        let anonymous = request.name.is_none() && request.mac.is_none_or(is_made_up);
-        let asks = anonymous && !request.serial && subnet.state.space == Space::Local && window > 0;
-        asks.then(|| subnet.addresses.only_released_since(context.now.saturating_sub(window)))?
-    }
-
     /// The lease that is the other half of an endpoint whose IPv6 half was refused: Docker abandoned the endpoint and never
     /// releases it (P20). Required for certainty: the same name, or the same fixed MAC if names are not sent; the same MAC, which
     /// Docker invents for each endpoint, so it cannot be another endpoint of a renamed container; granted moments before the
@@ -109,7 +160,9 @@ impl Plan {
             (None, Some(mac)) => record.mac == Some(mac),
             (None, None) => false,
         };
-        if request.name.is_none() && request.mac.is_none() {
+        let gone = self.asked_by_the_gone(subnet.state.generation);
+        // Usually nothing is known to be dead.
+        if !gone && request.dead.leases.is_empty() && request.half.is_none() {
             return None;
         }
         if let Some(address) = self.other_half(subnet, request) {
@@ -123,9 +176,12 @@ impl Plan {
             let record = addresses.get(*address).filter(|record| record.generation == *generation);
             found.extend(record.filter(|it| it.leased && is_own(it)).map(|_| (*generation, *address)));
         }
-        if self.asked_by_the_gone(subnet.state.generation) && addresses.leased() <= SEARCHED {
+        if gone && addresses.leased() <= SEARCHED {
             let leased = addresses.records().filter(|(_, record)| record.leased && is_own(record));
             found.extend(leased.map(|(address, record)| (record.generation, address)));
+        }
+        if found.is_empty() {
+            return None;
         }
         found.sort_unstable();
         let pinned = pin_of(subnet, request.name.as_deref(), request.mac);
@@ -136,55 +192,11 @@ impl Plan {
         let newest = found.into_iter().rev().map(|(_, address)| address).filter(|it| allowed(*it));
         newest.filter_map(|it| Some((it, self.clear_lease(subnet, it, &request.dead, context)?))).next()
     }
-
-    /// Where the pool makes addresses of MACs: the one that follows from this MAC.
-    pub(super) fn made_of_mac(&self, subnet: &Subnet, request: &AddressRequest) -> Option<(u128, Mac)> {
-        let (state, mac) = (&subnet.state, request.mac?);
-        let pool = self.settings.pool(state.pool.as_deref()?)?;
-        let order = pool.base(Family::V6)?.addresses;
-        let made = order == AddressOrder::Eui64 && state.prefix.family() == Family::V6 && !request.serial;
-        made.then(|| eui64(state.prefix, mac))?.map(|address| (address, mac))
-    }
-
-    /// The address that follows from the MAC, in place of the last one, which does not; the last one if that is taken.
-    fn instead(
-        &self,
-        subnet: &Subnet,
-        own: Option<Choice>,
-        (derived, mac): (u128, Mac),
-        open: impl Fn(&u128) -> bool,
-        context: Context,
-    ) -> Option<Choice> {
-        let record = subnet.addresses.get(derived);
-        let cooled = |record: &Record| {
-            !record.pinned && record.since.saturating_add(self.cooling_of(subnet)) <= context.now
-        };
-        let free = |record: &Record| !record.leased && (record.mac == Some(mac) || cooled(record));
-        if open(&derived) && record.is_none_or(free) {
-            return Some(Choice { unknown: record.is_none(), ..Choice::of(derived, None) });
-        }
-        let mut own = own?;
-        if open(&derived) {
-            let prefix = subnet.state.prefix;
-            own.warning = Some(format!(
-                "{prefix}: {} does not follow from the MAC {}: {} is held or cooling",
-                prefix.address(own.address),
-                mac_text(mac),
-                prefix.address(derived)
-            ));
-        }
-        Some(own)
-    }
-}
-
-/// Whether software may have invented this MAC: the bit of locally administered ones is set.
-pub const fn is_made_up(mac: Mac) -> bool {
-    mac[0] & 2 != 0
 }
 
 impl Record {
     /// Whether this is an endpoint's address that Docker released and that is not known to belong to a specific holder.
     pub(super) fn may_come_back(&self) -> bool {
-        !self.leased && !self.withheld && self.kind == Kind::Endpoint && self.mac.is_none_or(is_made_up)
+        !self.leased && !self.withheld && self.kind == Kind::Endpoint && self.mac.is_none_or(Mac::is_made_up)
     }
 }

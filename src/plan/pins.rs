@@ -12,10 +12,9 @@ use smol_str::SmolStr;
 
 use super::Plan;
 use super::change::{Change, Kind, Record, Serial};
-use super::choose_address::{mac_text, never_given_name};
 use super::error::Error;
+use super::grant_address::never_given_name;
 use super::holder::holder_text;
-use super::own::is_made_up;
 use super::prefix::{Prefix, number};
 use super::request::{Dead, Mac, Space};
 use super::settings::Millis;
@@ -34,7 +33,7 @@ impl fmt::Display for Holder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => formatter.write_str(name),
-            Self::Mac(mac) => formatter.write_str(&mac_text(*mac)),
+            Self::Mac(mac) => mac.fmt(formatter),
         }
     }
 }
@@ -140,13 +139,13 @@ impl Plan {
         else {
             return self.in_use(subnet, address, record, known);
         };
-        let (written, text) = (mac_text(mac), asked.address);
+        let (written, text) = (mac, asked.address);
         let (who, whether) = match known.holder(subnet.state.serial, address, record.generation) {
             Some(shown) if *shown.container != **name => return self.in_use(subnet, address, record, known),
             Some(shown) => (format!("container {}", shown.container), String::new()),
             None => (format!("an endpoint with MAC {written}"), format!("if that is {name}, ")),
         };
-        Error::InvalidRequest(match is_made_up(mac) && !record.withheld {
+        Error::InvalidRequest(match mac.is_made_up() && !record.withheld {
             true => format!(
                 "{text} is held by {who}, and Engines before 29 do not send container names; {whether}give it a fixed \
                  --mac-address and pin that: gipam pin MAC {text}"
@@ -196,14 +195,6 @@ impl Plan {
     /// Every prefix with pins, by space and prefix.
     pub fn pins(&self) -> impl Iterator<Item = (Space, Prefix, &Pins)> {
         self.pins.iter().map(|((space, prefix), pins)| (*space, *prefix, pins))
-    }
-
-    /// The address pinned to the requester, if dynamic choice may give it now: by name, else by MAC.
-    pub(super) fn pinned_to(&self, subnet: &Subnet, name: Option<&str>, mac: Option<Mac>) -> Option<u128> {
-        let free = |address: &u128| {
-            !subnet.addresses.is_leased(*address) && self.not_dynamic(subnet, *address).is_none()
-        };
-        pin_of(subnet, name, mac).filter(free)
     }
 
     /// The pinned address that is given to others when nothing else is free: the one pinned longest. `whole` looks outside

@@ -16,7 +16,7 @@ use super::strangers::Strangers;
 use super::subnet::usable;
 
 /// One pool to look in, for one length.
-pub(super) struct Place<'a> {
+pub(super) struct PoolPlace<'a> {
     pub(super) pool: &'a PoolSettings,
     pub(super) base: Prefix,
     pub(super) space: &'a PoolSpace,
@@ -24,7 +24,7 @@ pub(super) struct Place<'a> {
     pub(super) blocked: Blocked<'a>,
 }
 
-impl Place<'_> {
+impl PoolPlace<'_> {
     /// Why no subnet can come from here, even if parts are free.
     pub(super) fn hopeless(&self) -> Option<String> {
         let Self { pool, base, length, blocked, .. } = self;

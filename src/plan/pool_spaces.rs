@@ -28,14 +28,14 @@ pub(super) struct PoolSpace {
 
 /// Which pools have room, by their place in the settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Room {
+struct RoomyPools {
     /// For a subnet of the pool's own size.
     own: BTreeSet<usize>,
     /// By the length of the largest block.
     by_length: BTreeMap<u8, BTreeSet<usize>>,
 }
 
-impl Room {
+impl RoomyPools {
     fn note(&mut self, pool: usize, size: u8, before: Option<u8>, after: Option<u8>) {
         if before == after {
             return;
@@ -70,7 +70,7 @@ impl Room {
 
 /// What room is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Vacancy {
     /// What nobody occupies.
     Free,
     /// What nobody holds.
@@ -85,8 +85,8 @@ pub(super) struct PoolSpaces {
     /// By family: how many bases there are.
     counts: [usize; 2],
     /// By family: of free space, and of reclaimable space.
-    free: [Room; 2],
-    reclaimable: [Room; 2],
+    free: [RoomyPools; 2],
+    reclaimable: [RoomyPools; 2],
 }
 
 impl PoolSpaces {
@@ -153,10 +153,10 @@ impl PoolSpaces {
     }
 
     /// The next pool from this one on that has room for this size, or for one of its own.
-    pub(super) fn next(&self, kind: Kind, family: Family, from: usize, size: Option<u8>) -> Option<usize> {
+    pub(super) fn next(&self, kind: Vacancy, family: Family, from: usize, size: Option<u8>) -> Option<usize> {
         let rooms = match kind {
-            Kind::Free => &self.free,
-            Kind::Reclaimable => &self.reclaimable,
+            Vacancy::Free => &self.free,
+            Vacancy::Reclaimable => &self.reclaimable,
         };
         rooms[family as usize].next(from, size)
     }
@@ -203,7 +203,7 @@ fn vacate(space: &mut FreeSpace, prefix: Prefix, alone: bool, others: &impl Stan
 }
 
 /// A closed pool does not have room.
-fn note(room: &mut Room, space: &PoolSpace, before: Option<u8>, after: Option<u8>) {
+fn note(room: &mut RoomyPools, space: &PoolSpace, before: Option<u8>, after: Option<u8>) {
     if !space.closed {
         room.note(space.pool, space.size, before, after);
     }

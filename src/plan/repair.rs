@@ -55,7 +55,7 @@ impl Plan {
                     kind: *kind,
                     name: name.clone(),
                     mac: *mac,
-                    pinned: false,
+                    asked_by_number: false,
                     withheld: false,
                     since: context.now,
                     generation: self.next_generation,
@@ -152,7 +152,7 @@ impl Plan {
         if self.siblings(subnet).hold(address) {
             return Ok(Vec::new());
         }
-        let record = Record { pinned: old.is_some_and(|old| old.pinned), ..record };
+        let record = Record { asked_by_number: old.is_some_and(|old| old.asked_by_number), ..record };
         let mut changes = self.marked(subnet, record.kind, address);
         let evidence = evidence.into();
         changes.insert(0, Change::AddressLearned { serial, address, record, evidence });
@@ -207,8 +207,8 @@ impl Plan {
         if !open {
             return Vec::new();
         }
-        let pinned = record.pinned && kind != Kind::Auxiliary;
-        let record = Record { kind, pinned, ..record.clone() };
+        let asked_by_number = record.asked_by_number && kind != Kind::Auxiliary;
+        let record = Record { kind, asked_by_number, ..record.clone() };
         let mut changes = self.marked(subnet, kind, address);
         changes.insert(0, Change::AddressLearned { serial, address, record, evidence: evidence.into() });
         changes

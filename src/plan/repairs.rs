@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use smol_str::SmolStr;
 
-use super::change::{Kind, Serial, Shown};
+use super::change::{Kind, Serial, ShownHolder};
 use super::evidence::Death;
 use super::prefix::Prefix;
 use super::request::Mac;
@@ -28,7 +28,7 @@ pub struct Dead {
     /// Leases that the Engine shows alive although every caller that can have requested them has ended.
     pub alive_all_the_same: BTreeSet<(Serial, u128, u64)>,
     /// What the Engine calls the holders, by serial and address, with the generation of the lease.
-    pub holders: BTreeMap<(Serial, u128), (u64, Shown)>,
+    pub holders: BTreeMap<(Serial, u128), (u64, ShownHolder)>,
     /// What the Engine calls the networks, by serial, with the generation of the grant.
     pub networks: BTreeMap<Serial, (u64, Box<str>)>,
     /// Subnets of networks that the Engine has and the books do not hold: of lost books, or of other IPAM drivers.
@@ -37,7 +37,7 @@ pub struct Dead {
 
 impl Dead {
     /// What the Engine called the holder of a lease when repair last looked.
-    pub fn holder(&self, serial: Serial, address: u128, generation: u64) -> Option<&Shown> {
+    pub fn holder(&self, serial: Serial, address: u128, generation: u64) -> Option<&ShownHolder> {
         self.holders.get(&(serial, address)).filter(|(of, _)| *of == generation).map(|(_, shown)| shown)
     }
 
@@ -153,7 +153,7 @@ pub enum Repair {
         /// Of this lease.
         generation: u64,
         /// The container and its network.
-        shown: Shown,
+        shown: ShownHolder,
     },
 }
 

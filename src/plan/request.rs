@@ -12,6 +12,7 @@ use smol_str::SmolStr;
 use super::change::{Change, Record, Serial, SubnetState};
 use super::error::Error;
 use super::host_use::HostUse;
+pub use super::mac::Mac;
 use super::prefix::{Family, Prefix};
 pub use super::repairs::{Adoption, Dead, Fence, Gone, Repair, ShownLease};
 use super::settings::Millis;
@@ -50,9 +51,6 @@ impl fmt::Display for Space {
     }
 }
 
-/// A MAC address.
-pub type Mac = [u8; 6];
-
 /// The time and random bits; both come from outside.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
@@ -63,26 +61,26 @@ pub struct Context {
 }
 
 /// Why a prefix on this host must not be offered to Docker (P12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InUseKind {
     /// The address of an interface, as a host prefix.
     InterfaceAddress,
-    /// A nameserver of resolv.conf.
+    /// A nameserver of resolv.conf, as a host prefix. dockerd compares with those of both families.
     Nameserver,
-    /// An IPv4 route of scope link in the main table: dockerd refuses everything that overlaps it.
+    /// An IPv4 unicast route of scope link in the main table: dockerd refuses everything that overlaps it.
     OnLinkV4Route,
-    /// Any other unicast route.
+    /// Any other unicast route of either family, in any table but the kernel's local one.
     Route,
 }
 
 /// One prefix in use on this host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InUse {
     /// The prefix.
     pub prefix: Prefix,
     /// What uses it.
     pub kind: InUseKind,
-    /// As text for people: `10.9.0.0/22 dev eth0 scope link`.
+    /// As text for people: `10.9.0.0/22 dev eth0 scope link`, `address 10.9.0.5/22 on eth0`, `nameserver 10.0.0.53`.
     pub text: String,
 }
 

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use super::networks::{Unknown, unknown_networks};
-use crate::plan::change::{Kind, Record, Serial, Shown};
-use crate::plan::evidence::{Absence, CompleteView, Doubt, Key, Sight};
+use crate::plan::change::{Kind, Record, Serial, ShownHolder};
+use crate::plan::evidence::{Absence, CompleteView, Doubt, ProofKey, Sight};
 use crate::plan::prefix::{Prefix, number};
 use crate::plan::request::{Fence, Repair, Space};
 use crate::plan::settings::{Millis, Moment};
@@ -19,7 +19,7 @@ use crate::plan::{Plan, Subnet};
 /// Something that the lists lack.
 #[derive(Debug)]
 pub(super) struct Missing {
-    pub(super) key: Key,
+    pub(super) key: ProofKey,
     /// Granted at, by the time of day.
     pub(super) since: Millis,
     pub(super) why: String,
@@ -71,7 +71,7 @@ pub(super) struct Look {
     /// Subnets of all networks that the books do not hold, of any IPAM driver.
     pub(super) strangers: Strangers,
     /// Adopted subnets whose PoolID is not known yet: it was this Engine that had them.
-    pub(super) unnamed: BTreeSet<Key>,
+    pub(super) unnamed: BTreeSet<ProofKey>,
 }
 
 /// When a look began, and what was there then.
@@ -162,7 +162,7 @@ fn known(
 /// The name goes with the MAC, not with the address alone: where both are known and differ, the lease is another's.
 fn name(
     look: &mut Look,
-    (serial, address, generation): Key,
+    (serial, address, generation): ProofKey,
     record: &Record,
     network: &Network,
     endpoint: &Endpoint,
@@ -172,7 +172,7 @@ fn name(
     if other {
         return;
     }
-    let shown = Shown {
+    let shown = ShownHolder {
         container: endpoint.container.as_str().into(),
         container_id: endpoint.container_id.as_str().into(),
         network: network.name.as_str().into(),
@@ -196,7 +196,7 @@ fn network_name(subnet: &Subnet, sight: &Sight<'_>) -> Option<Repair> {
 /// owner, and of one that was once taken for auxiliary and is not listed as such.
 fn identify(
     look: &mut Look,
-    (serial, address, generation): Key,
+    (serial, address, generation): ProofKey,
     record: &Record,
     set_up: Option<Kind>,
     lives: bool,

@@ -6,10 +6,10 @@ use super::Finding;
 use super::compare::Doubled;
 use super::networks::{LEARNING, SHARING};
 use super::suspects::Seen;
-use crate::plan::evidence::{Doubt, Key};
+use crate::plan::evidence::{Doubt, ProofKey};
 use crate::plan::request::Fence;
 use crate::plan::settings::{Millis, Moment, rfc3339};
-use crate::plan::{Plan, Subnet, mac_text};
+use crate::plan::{Plan, Subnet};
 use crate::store::names::{Names, Networks};
 use std::path::Path;
 
@@ -42,7 +42,7 @@ pub(super) struct Known {
 /// Something that looks dead.
 pub(super) fn suspect(
     known: &Known,
-    (serial, address, _): &Key,
+    (serial, address, _): &ProofKey,
     since: Millis,
     seen: Option<&Seen>,
     why: &str,
@@ -65,7 +65,7 @@ pub(super) fn suspect(
 }
 
 /// The subnet as a suspect.
-pub(super) fn subnet_key(subnet: &Subnet) -> Key {
+pub(super) fn subnet_key(subnet: &Subnet) -> ProofKey {
     (subnet.state.serial, None, subnet.state.generation)
 }
 
@@ -75,7 +75,7 @@ fn holder(known: &Known, subnet: &Subnet, address: u128) -> Option<String> {
     let key = (subnet.state.serial, subnet.state.prefix.address(address).to_string());
     let shown = known.names.get(&key).filter(|(generation, _)| *generation == record.generation);
     let name = record.name.as_deref().or(shown.map(|(_, shown)| shown.container.as_ref()));
-    name.map(str::to_owned).or_else(|| record.mac.map(mac_text))
+    name.map(str::to_owned).or_else(|| record.mac.map(|mac| mac.to_string()))
 }
 
 /// An adopted subnet of which nobody has said the PoolID. `called` are the networks' names.

@@ -22,9 +22,9 @@ use crate::clock::Clock;
 use crate::docker::{Callers, Proofs, engine};
 use crate::ledger::{Ledger, Refusal, YOUNG};
 use crate::plan::Plan;
-use crate::plan::change::{Serial, Shown};
+use crate::plan::change::{Serial, ShownHolder};
 use crate::plan::error::ErrorKind;
-use crate::plan::evidence::Key;
+use crate::plan::evidence::ProofKey;
 use crate::plan::prefix::Prefix;
 use crate::plan::repair::SETTLING;
 use crate::plan::request::{Dead, Fence, Repair, Request};
@@ -47,7 +47,7 @@ const ANOTHERS: &str = "A subnet that this Engine does not know may be another E
 const AT_ONCE: &str = "gipam gc --apply frees what is proven dead at once";
 
 /// Names that were noted already, by serial and address.
-pub(super) type Noted = BTreeMap<(Serial, u128), (u64, Shown)>;
+pub(super) type Noted = BTreeMap<(Serial, u128), (u64, ShownHolder)>;
 
 /// Compares books and Engine, as long as the daemon lives.
 pub struct Reconciler {
@@ -258,7 +258,7 @@ impl Reconciler {
         findings.extend(look.doubt.as_ref().map(|doubt| doubtful(doubt, &known, &self.engine)));
         let missing = look.missing.iter();
         findings.extend(missing.filter_map(|one| self.finding(&known, &look, one, &freed)));
-        let dead: BTreeSet<Key> = look.missing.iter().map(|one| one.key).collect();
+        let dead: BTreeSet<ProofKey> = look.missing.iter().map(|one| one.key).collect();
         let waiting = known.plan.subnets().filter(|subnet| subnet.is_held() && subnet.awaits_id());
         let waiting = waiting.filter(|subnet| !dead.contains(&subnet_key(subnet)));
         findings.extend(waiting.map(|subnet| unnamed(subnet, &known, &self.called)));
@@ -358,7 +358,7 @@ impl Reconciler {
 
     /// Frees what has been dead for the grace time, or, when a person asks, what is proven. That this Engine does not know
     /// a subnet proves nothing where there may be another Engine, even if a person asks.
-    async fn free(&self, apply: bool) -> Vec<Key> {
+    async fn free(&self, apply: bool) -> Vec<ProofKey> {
         let mut freed = Vec::new();
         for death in self.suspects.dead_for(if apply { self.apart() } else { self.settings.grace }) {
             let key = death.key();
@@ -375,7 +375,7 @@ impl Reconciler {
     }
 
     /// Whether a subnet that the Engine does not know cannot belong to another Engine.
-    fn may_free(&self, key: &Key) -> bool {
+    fn may_free(&self, key: &ProofKey) -> bool {
         self.settings.only_engine || self.suspects.is_ours(key)
     }
 
@@ -398,7 +398,7 @@ impl Reconciler {
         }
     }
 
-    fn finding(&self, known: &Known, look: &Look, one: &Missing, freed: &[Key]) -> Option<Finding> {
+    fn finding(&self, known: &Known, look: &Look, one: &Missing, freed: &[ProofKey]) -> Option<Finding> {
         let key = &one.key;
         let seen = self.suspects.get(key);
         let due = |apart: Millis, first: crate::plan::settings::Moment| {

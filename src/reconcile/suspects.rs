@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::evidence::{Absence, Death, Key};
+use crate::plan::evidence::{Absence, Death, ProofKey};
 use crate::plan::request::Dead;
 use crate::plan::settings::{Millis, Moment};
 
@@ -39,9 +39,9 @@ impl Seen {
 
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
-    seen: BTreeMap<Key, Seen>,
+    seen: BTreeMap<ProofKey, Seen>,
     /// Subnets that no other Engine can own.
-    ours: BTreeSet<Key>,
+    ours: BTreeSet<ProofKey>,
     /// When the youngest suspect is old enough for a view that counts, by the steady clock.
     ripe: Option<Millis>,
 }
@@ -62,17 +62,17 @@ impl Suspects {
 
     /// Subnets that were adopted from this Engine's list, and that nobody has asked for an address since: no other
     /// Engine can own them.
-    pub(super) fn claim(&mut self, ours: BTreeSet<Key>) {
+    pub(super) fn claim(&mut self, ours: BTreeSet<ProofKey>) {
         self.ours = ours;
     }
 
     /// Whether a subnet cannot be another Engine's.
-    pub(super) fn is_ours(&self, key: &Key) -> bool {
+    pub(super) fn is_ours(&self, key: &ProofKey) -> bool {
         self.ours.contains(key)
     }
 
     /// When this was seen dead.
-    pub(super) fn get(&self, key: &Key) -> Option<&Seen> {
+    pub(super) fn get(&self, key: &ProofKey) -> Option<&Seen> {
         self.seen.get(key)
     }
 

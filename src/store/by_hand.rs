@@ -9,7 +9,6 @@ use super::sqlite::{Books, CommitError};
 use super::write::{Written, signed};
 use crate::plan::Plan;
 use crate::plan::change::Record;
-use crate::plan::mac_text;
 use crate::plan::settings::{Millis, Settings};
 
 /// Rows that name a range; it lies in all spaces.
@@ -55,7 +54,7 @@ impl Books {
         let Loose { at, event, space, place, holder, why } = row;
         let kind = holder.and_then(|record| record.kind.name());
         let name = holder.and_then(|record| record.name.as_deref());
-        let mac = holder.and_then(|record| record.mac).map(mac_text);
+        let mac = holder.and_then(|record| record.mac).map(|mac| mac.to_string());
         self.execute(
             "INSERT INTO history (seq, at, event, space, subnet, id, kind, name, mac, why) \
              VALUES (?1, ?2, ?3, ?4, ?5, '', ?6, ?7, ?8, ?9)",
@@ -70,7 +69,7 @@ mod tests {
     use crate::plan::change::Change;
     use crate::plan::pins::{Holder, Pin};
     use crate::plan::prefix::Prefix;
-    use crate::plan::request::Space;
+    use crate::plan::request::{Mac, Space};
     use crate::store::Reader;
 
     #[test]
@@ -81,7 +80,7 @@ mod tests {
         let mut plan = Plan::new(Settings::default());
         let (space, prefix) = (Space::Local, Prefix::parse("192.0.2.0/24").unwrap());
         let address = prefix.first() + 9;
-        let pin = Pin { holder: Holder::Mac([2, 0, 0, 0, 0, 7]), since: 5 };
+        let pin = Pin { holder: Holder::Mac(Mac([2, 0, 0, 0, 0, 7])), since: 5 };
         let range = crate::plan::prefix::AddressRange::parse("192.0.2.8-192.0.2.15").unwrap();
         let settings = Settings { reserved_by_hand: vec![range], ..Settings::default() };
         for change in [

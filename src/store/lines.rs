@@ -7,7 +7,6 @@ use rusqlite::Connection;
 
 use super::write::signed;
 use crate::plan::change::{Kind, Record, Serial, SubnetState, Why};
-use crate::plan::mac_text;
 use crate::plan::prefix::{Prefix, text};
 use crate::plan::request::Space;
 use crate::plan::settings::Millis;
@@ -38,7 +37,7 @@ pub(super) struct Known {
 
 /// The column `pinned`, bit by bit: 1, it was once asked for by number; 2, it is not given to an anonymous request.
 pub(super) fn marks(record: &Record) -> i64 {
-    i64::from(record.pinned) | i64::from(record.withheld) << 1
+    i64::from(record.asked_by_number) | i64::from(record.withheld) << 1
 }
 
 impl Row {
@@ -96,7 +95,7 @@ pub(super) fn write(connection: &Connection, lines: &mut Vec<Line>) -> Result<()
         statement.raw_bind_parameter(7, row.address.map(|address| text(prefix.address(address))))?;
         statement.raw_bind_parameter(8, holder.map_or(Kind::Unknown, |record| record.kind).name())?;
         statement.raw_bind_parameter(9, holder.and_then(|record| record.name.as_deref()))?;
-        statement.raw_bind_parameter(10, holder.and_then(|record| record.mac).map(mac_text))?;
+        statement.raw_bind_parameter(10, holder.and_then(|record| record.mac).map(|mac| mac.to_string()))?;
         statement.raw_bind_parameter(11, row.why.as_ref().map(Why::text))?;
         statement.raw_bind_parameter(13, known.map(|known| known.leased))?;
         statement.raw_bind_parameter(14, holder.map(marks))?;

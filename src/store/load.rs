@@ -203,14 +203,7 @@ pub(super) fn space(text: &str) -> Clear<Space> {
 }
 
 pub(super) fn mac(text: &str) -> Clear<Mac> {
-    let mut mac = [0; 6];
-    let mut parts = text.split(':');
-    for byte in &mut mac {
-        let part =
-            parts.next().filter(|part| part.len() == 2).and_then(|part| u8::from_str_radix(part, 16).ok());
-        *byte = part.ok_or_else(|| Unclear(format!("{text:?} is not a MAC")))?;
-    }
-    Ok(mac)
+    Mac::parse(text).ok_or_else(|| Unclear(format!("{text:?} is not a MAC")))
 }
 
 pub(super) fn subnet(row: &Row<'_>) -> Result<Clear<SubnetState>, rusqlite::Error> {
@@ -270,7 +263,7 @@ fn known(prefix: Prefix, row: &Row<'_>) -> Result<Clear<(u128, Record)>, rusqlit
             kind,
             name: name.map(Into::into),
             mac: mac_text.map(mac).transpose()?,
-            pinned: marks & 1 != 0,
+            asked_by_number: marks & 1 != 0,
             withheld: marks & 2 != 0,
             since: unsigned(since)?,
             generation: unsigned(generation)?,

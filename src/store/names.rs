@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 use super::sqlite::{Error, Reader, sqlite};
-use crate::plan::change::{Serial, Shown};
+use crate::plan::change::{Serial, ShownHolder};
 use crate::text;
 
 /// By serial and address: the generation that was named, and what it was called.
-pub type Names = BTreeMap<(Serial, String), (u64, Shown)>;
+pub type Names = BTreeMap<(Serial, String), (u64, ShownHolder)>;
 
 /// By serial: the grant that was named, and what its network was called.
 pub type Networks = BTreeMap<Serial, (u64, Box<str>)>;
@@ -36,7 +36,7 @@ impl Reader {
         let rows = statement.query_map([], |row| {
             let key = (number(row.get(0)?), row.get(1)?);
             let text = |at: usize| row.get::<_, String>(at).map(|name| text::name(&name).into());
-            let shown = Shown { container: text(3)?, container_id: text(4)?, network: text(5)? };
+            let shown = ShownHolder { container: text(3)?, container_id: text(4)?, network: text(5)? };
             Ok((key, (number(row.get(2)?), shown)))
         });
         let rows = rows.map_err(sqlite(&self.path, "reading names"))?;

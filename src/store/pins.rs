@@ -9,11 +9,11 @@ use super::lines::Row;
 use super::load::{Clear, Unclear, mac, number_in, prefix, space, unsigned};
 use super::sqlite::Books;
 use super::write::{Written, signed};
+use crate::plan::Plan;
 use crate::plan::change::{Change, Kind, Record, Why};
 use crate::plan::pins::{Holder, Pin};
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Space;
-use crate::plan::{Plan, mac_text};
 
 impl Books {
     /// Sets a pin, or takes it back.
@@ -69,7 +69,7 @@ impl Books {
 fn parts(pin: &Pin) -> (Option<&str>, Option<String>) {
     match &pin.holder {
         Holder::Name(name) => (Some(name), None),
-        Holder::Mac(mac) => (None, Some(mac_text(*mac))),
+        Holder::Mac(mac) => (None, Some(mac.to_string())),
     }
 }
 
@@ -80,7 +80,7 @@ fn whom(pin: &Pin) -> Record {
         Holder::Mac(mac) => (None, Some(*mac)),
     };
     let (kind, since) = (Kind::Endpoint, pin.since);
-    Record { leased: false, kind, name, mac, pinned: true, withheld: false, since, generation: 0 }
+    Record { leased: false, kind, name, mac, asked_by_number: true, withheld: false, since, generation: 0 }
 }
 
 /// A row of the table.

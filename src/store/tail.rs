@@ -13,9 +13,9 @@ use rusqlite::Connection;
 use super::lines::marks;
 use super::sqlite::{Books, CommitError, Error, sqlite};
 use super::write::signed;
+use crate::plan::Plan;
 use crate::plan::change::Serial;
 use crate::plan::prefix::{number, text};
-use crate::plan::{Plan, mac_text};
 
 /// At least this many rows are in the tail before they are folded.
 pub(super) const LEAST: usize = 4_096;
@@ -221,7 +221,7 @@ fn copy(
         put.raw_bind_parameter(3, record.leased)?;
         put.raw_bind_parameter(4, record.kind.name())?;
         put.raw_bind_parameter(5, record.name.as_deref())?;
-        put.raw_bind_parameter(6, record.mac.map(mac_text))?;
+        put.raw_bind_parameter(6, record.mac.map(|mac| mac.to_string()))?;
         put.raw_bind_parameter(7, marks(record))?;
         put.raw_bind_parameter(8, signed(record.since))?;
         put.raw_bind_parameter(9, signed(record.generation))?;

@@ -79,7 +79,7 @@ pub fn changes(books: &OldBooks, plan: &Plan, settings: &Settings, now: Millis) 
                 kind: Kind::Unknown,
                 name: None,
                 mac: None,
-                pinned: false,
+                asked_by_number: false,
                 withheld: false,
                 since: now,
                 generation,

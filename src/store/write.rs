@@ -9,7 +9,7 @@ use super::history::shown_text;
 use super::lines::{self, Known, Line, Row};
 use super::sqlite::{Books, CommitError, Error, sqlite};
 use crate::plan::Plan;
-use crate::plan::change::{Change, KeptRelease, Kind, Marks, Record, Serial, Shown, SubnetState, Why};
+use crate::plan::change::{Change, KeptRelease, Kind, Marks, Record, Serial, ShownHolder, SubnetState, Why};
 use crate::plan::settings::Millis;
 
 pub(super) type Written = Result<(), rusqlite::Error>;
@@ -297,7 +297,7 @@ impl Books {
         serial: Serial,
         address: u128,
         generation: u64,
-        shown: &Shown,
+        shown: &ShownHolder,
     ) -> Written {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
         self.execute(

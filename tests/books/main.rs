@@ -20,7 +20,7 @@ use gipam::plan::Plan;
 use gipam::plan::change::{Change, Kind, Record};
 use gipam::plan::prefix::AddressRange;
 use gipam::plan::request::{
-    AddressRequest, Context, Dead, Reply, Request, Space, SubnetRequest, Undo, Wanted,
+    AddressRequest, Context, Dead, Mac, Reply, Request, Space, SubnetRequest, Undo, Wanted,
 };
 use gipam::plan::settings::Settings;
 use gipam::store::{Books, Error, Reader};
@@ -138,7 +138,7 @@ impl Trial {
 
     fn address(&mut self, id: &str, name: &str) -> std::net::IpAddr {
         let name = Some(name.into());
-        let mac = Some([2, 0xab, 0, 0, 0, 1]);
+        let mac = Some(Mac([2, 0xab, 0, 0, 0, 1]));
         match self.ask(&Request::Address(AddressRequest {
             id: id.to_owned(),
             name,
@@ -215,7 +215,7 @@ fn faithful_leases_of_unknown_kind_end_with_their_subnet() {
             kind,
             name,
             mac: None,
-            pinned: true,
+            asked_by_number: true,
             withheld: false,
             since: START,
             generation,

@@ -3,7 +3,7 @@
 //! Rules R29 to R38.
 
 use gipam::plan::change::{Change, Marks, SubnetState};
-use gipam::plan::request::AddressRequest;
+use gipam::plan::request::{AddressRequest, Mac};
 
 use crate::desk::*;
 
@@ -135,18 +135,21 @@ fn a_gateway_whose_place_is_taken_gets_another_one_anywhere() {
 fn own_address_by_name_else_by_mac() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
-    let mac = |n| AddressRequest { mac: Some([2, 0, 0, 0, 0, n]), ..address(&id) };
-    assert_eq!(desk.host(AddressRequest { mac: Some([2, 0, 0, 0, 0, 1]), ..named(&id, "web") }), "10.0.0.2");
+    let mac = |n| AddressRequest { mac: Some(Mac([2, 0, 0, 0, 0, n])), ..address(&id) };
+    assert_eq!(
+        desk.host(AddressRequest { mac: Some(Mac([2, 0, 0, 0, 0, 1])), ..named(&id, "web") }),
+        "10.0.0.2"
+    );
     assert_eq!(desk.host(mac(2)), "10.0.0.3");
     desk.free(&id, "10.0.0.2");
     desk.free(&id, "10.0.0.3");
     assert_eq!(
-        desk.host(AddressRequest { mac: Some([2, 0, 0, 0, 0, 7]), ..named(&id, "web") }),
+        desk.host(AddressRequest { mac: Some(Mac([2, 0, 0, 0, 0, 7])), ..named(&id, "web") }),
         "10.0.0.2",
         "the name first"
     );
     assert_eq!(
-        desk.host(AddressRequest { mac: Some([2, 0, 0, 0, 0, 2]), ..named(&id, "new") }),
+        desk.host(AddressRequest { mac: Some(Mac([2, 0, 0, 0, 0, 2])), ..named(&id, "new") }),
         "10.0.0.3",
         "else the MAC"
     );

@@ -4,7 +4,7 @@
 
 use gipam::plan::change::Kind;
 use gipam::plan::error::Error;
-use gipam::plan::request::{Adoption, Fence, Repair, Reply, Request, ShownLease};
+use gipam::plan::request::{Adoption, Fence, Mac, Repair, Reply, Request, ShownLease};
 
 use crate::desk::*;
 
@@ -15,7 +15,7 @@ const LATE: &str = "local/192.0.2.0/24#0123456789abcdef";
 fn seen(desk: &Desk, text: &str, leases: &[(&str, Kind)]) -> Adoption {
     let lease = |(text, kind): &(&str, Kind)| {
         let address = gipam::plan::prefix::number(ip(text));
-        ShownLease { address, kind: *kind, name: None, mac: Some([2; 6]), evidence: "seen".into() }
+        ShownLease { address, kind: *kind, name: None, mac: Some(Mac([2; 6])), evidence: "seen".into() }
     };
     Adoption {
         prefix: prefix(text),
@@ -76,7 +76,7 @@ fn adoption_keeps_names_so_that_a_named_request_gets_its_address_back() {
     adopt(&mut desk, found).unwrap();
     let serial = desk.plan.subnets().next().unwrap().state.serial;
     let (address, name) = (gipam::plan::prefix::number(ip("192.0.2.88")), Some("db".into()));
-    let (kind, mac, evidence) = (Kind::Endpoint, Some([2, 0, 0, 0, 0, 8]), "seen".into());
+    let (kind, mac, evidence) = (Kind::Endpoint, Some(Mac([2, 0, 0, 0, 0, 8])), "seen".into());
     let read = Fence { generation: desk.plan.counters().0, at: desk.now };
     desk.ask(wish(Repair::Adopt { serial, address, kind, name, mac, read, evidence })).unwrap();
     // Docker gives other MACs at the restart.
@@ -182,7 +182,7 @@ fn a_remembered_prefix_is_taken_up_with_its_memory_and_pins() {
     adopt(&mut desk, found).unwrap();
     assert_eq!(desk.plan.subnets().map(|subnet| subnet.state.serial).collect::<Vec<_>>(), [serial]);
     assert_eq!(desk.host(named(DOCKERS, "web")), "192.0.2.2", "its own last one");
-    assert!(desk.record(DOCKERS, "192.0.2.77").unwrap().pinned);
+    assert!(desk.record(DOCKERS, "192.0.2.77").unwrap().asked_by_number);
 }
 
 #[test]

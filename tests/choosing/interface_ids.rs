@@ -3,7 +3,7 @@
 //! RFC 4291 appendix A, RFC 7217; `com.docker.network.ipam.serial=true` means next-fit (P24).
 
 use gipam::plan::change::Change;
-use gipam::plan::request::{AddressRequest, Reply, Request};
+use gipam::plan::request::{AddressRequest, Mac, Reply, Request};
 use gipam::plan::settings::{AddressOrder, PoolSettings, Settings};
 
 use crate::desk::*;
@@ -18,7 +18,7 @@ fn desk(addresses: AddressOrder, secret: u8) -> (Desk, String) {
 }
 
 fn mac(id: &str, last: u8) -> AddressRequest {
-    AddressRequest { mac: Some([0x34, 0x56, 0x78, 0x9a, 0xbc, last]), ..address(id) }
+    AddressRequest { mac: Some(Mac([0x34, 0x56, 0x78, 0x9a, 0xbc, last])), ..address(id) }
 }
 
 #[test]

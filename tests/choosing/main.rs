@@ -13,9 +13,12 @@ mod errors;
 #[path = "../support/evidence.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod evidence;
+#[path = "../support/explained.rs"]
+mod explained;
 mod flawed;
 mod interface_ids;
 mod memory;
+mod orders;
 mod pools;
 mod proofs;
 mod releases;

@@ -2,11 +2,11 @@
 //!
 //! Holds: *fenced*; a [`Death`](gipam::plan::evidence::Death) is made of two complete views of the Engine that the books know.
 
-use gipam::plan::change::{Change, Kind, Shown};
+use gipam::plan::change::{Change, Kind, ShownHolder};
 use gipam::plan::evidence::{CompleteView, Death, Doubt, Sight};
 use gipam::plan::pins::{Holder, PinRequest};
 use gipam::plan::prefix::Family;
-use gipam::plan::request::{AddressRequest, Dead, Gone, Repair, Request};
+use gipam::plan::request::{AddressRequest, Dead, Gone, Mac, Repair, Request};
 use gipam::plan::settings::Moment;
 use gipam::plan::shown::{Configured, Endpoint, EngineIdentity, Lists, Network};
 
@@ -208,7 +208,7 @@ fn an_address_without_an_owner_is_an_endpoints_until_the_engine_lists_it_as_auxi
         let (generation, evidence) = (record.generation, "seen".into());
         let wish = Repair::Identify { serial, address, generation, kind, evidence };
         desk.ask(Request::Repair(Box::new(wish))).unwrap();
-        desk.record(&id, "192.0.2.7").map(|record| (record.kind, record.pinned)).unwrap()
+        desk.record(&id, "192.0.2.7").map(|record| (record.kind, record.asked_by_number)).unwrap()
     };
     assert_eq!(identify(Kind::Auxiliary), (Kind::Auxiliary, false), "no container asked for it by number");
     assert_eq!(identify(Kind::Endpoint).0, Kind::Endpoint, "older books may have guessed");
@@ -220,7 +220,7 @@ fn one_with_a_mac_is_never_auxiliary() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(exact(WEB));
     let mut request = number(&id, "192.0.2.7");
-    request.mac = Some([2; 6]);
+    request.mac = Some(Mac([2; 6]));
     desk.gave(request);
     let (serial, record) =
         (desk.plan.subnets().next().unwrap().state.serial, desk.record(&id, "192.0.2.7").unwrap());
@@ -253,7 +253,7 @@ fn a_refusal_names_container_and_network_and_dockers_command_first() {
     let (mut desk, id) = books();
     let subnet = desk.plan.subnets().next().unwrap().state.clone();
     let generation = desk.record(&id, "192.0.2.7").unwrap().generation;
-    let shown = gipam::plan::change::Shown {
+    let shown = gipam::plan::change::ShownHolder {
         container: "web".into(),
         container_id: "4f".into(),
         network: "front".into(),
@@ -263,7 +263,7 @@ fn a_refusal_names_container_and_network_and_dockers_command_first() {
     known.holders.insert((subnet.serial, address), (generation, shown));
     known.networks.insert(subnet.serial, (subnet.generation, "front".into()));
     let mut asked = number(&id, "192.0.2.7");
-    asked.mac = Some([2; 6]);
+    asked.mac = Some(Mac([2; 6]));
     let unknown = desk.ask(Request::Address(asked.clone())).unwrap_err().to_string();
     assert!(
         unknown.contains("find its container with: docker network inspect; if none has it: gipam release"),
@@ -286,7 +286,7 @@ fn a_refusal_names_container_and_network_and_dockers_command_first() {
 fn a_pin_that_is_refused_names_the_container_as_the_engine_calls_it() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(exact(WEB));
-    let mac = Some([2, 0, 0, 0, 0, 7]);
+    let mac = Some(Mac([2, 0, 0, 0, 0, 7]));
     desk.gave(AddressRequest { mac, ..address(&id) });
     let (generation, held) = (desk.record(&id, "192.0.2.2").unwrap().generation, ip("192.0.2.2"));
     let refused = |name: &str, known: &Dead| {
@@ -301,7 +301,7 @@ fn a_pin_that_is_refused_names_the_container_as_the_engine_calls_it() {
              give it a fixed --mac-address and pin that: gipam pin MAC 192.0.2.2"
         )
     );
-    let shown = Shown { container: "web".into(), container_id: "4f".into(), network: "front".into() };
+    let shown = ShownHolder { container: "web".into(), container_id: "4f".into(), network: "front".into() };
     let mut known = Dead::default();
     let serial = desk.plan.subnets().next().unwrap().state.serial;
     known.holders.insert((serial, gipam::plan::prefix::number(held)), (generation, shown));

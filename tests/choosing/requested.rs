@@ -3,7 +3,7 @@
 //! Rules R22 to R24 and R40 to R43.
 
 use gipam::plan::change::Kind;
-use gipam::plan::request::AddressRequest;
+use gipam::plan::request::{AddressRequest, Mac};
 
 use crate::desk::*;
 
@@ -156,7 +156,7 @@ fn already_leased_is_refused_naming_holder_and_command() {
     desk.gave(gateway(&id));
     desk.gave(number(&id, "10.0.0.5"));
     desk.gave(named(&id, "web"));
-    desk.gave(AddressRequest { mac: Some([2, 0x42, 0, 0, 0, 9]), ..address(&id) });
+    desk.gave(AddressRequest { mac: Some(Mac([2, 0x42, 0, 0, 0, 9])), ..address(&id) });
     desk.gave(address(&id));
     let late = |desk: &mut Desk, asked: &str| {
         desk.gave(AddressRequest { name: Some("late".into()), ..number(&id, asked) })
@@ -192,13 +192,13 @@ fn kinds_gateway_by_type_else_endpoint_whenever_it_is_asked_for() {
         desk.pass(wait);
         desk.gave(number(&id, "10.0.0.9"));
         assert_eq!(desk.kind(&id, "10.0.0.9"), Kind::Endpoint, "{wait} ms after the grant");
-        assert!(desk.record(&id, "10.0.0.9").unwrap().pinned, "{wait}");
+        assert!(desk.record(&id, "10.0.0.9").unwrap().asked_by_number, "{wait}");
     }
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     desk.gave(AddressRequest { gateway: true, ..number(&id, "10.0.0.254") });
     assert_eq!(desk.kind(&id, "10.0.0.254"), Kind::Gateway);
-    desk.gave(AddressRequest { mac: Some([2; 6]), ..number(&id, "10.0.0.9") });
+    desk.gave(AddressRequest { mac: Some(Mac([2; 6])), ..number(&id, "10.0.0.9") });
     assert_eq!(desk.kind(&id, "10.0.0.9"), Kind::Endpoint, "with a MAC");
 }
 

@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use gipam::plan::change::Shown;
-use gipam::plan::request::{AddressRequest, Dead, Half, Repair, Reply, Request};
+use gipam::plan::change::ShownHolder;
+use gipam::plan::explain::Foreseen;
+use gipam::plan::request::{AddressRequest, Dead, Half, Mac, Repair, Reply, Request};
 use gipam::plan::settings::{AddressOrder, Settings};
 
 use crate::desk::*;
 
 /// Docker makes up another MAC at each start.
 fn made_up(id: &str, n: u8) -> AddressRequest {
-    AddressRequest { mac: Some([0x02, 0x42, 7, 7, 7, n]), ..address(id) }
+    AddressRequest { mac: Some(Mac([0x02, 0x42, 7, 7, 7, n])), ..address(id) }
 }
 
 #[test]
@@ -56,9 +57,9 @@ fn what_is_known_to_be_somebodys_does_not_count_and_is_not_given() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     let web = desk.host(made_up(&id, 1));
-    let card = AddressRequest { mac: Some([0x00, 0x16, 0x3e, 0, 0, 1]), ..address(&id) };
+    let card = AddressRequest { mac: Some(Mac([0x00, 0x16, 0x3e, 0, 0, 1])), ..address(&id) };
     let with_card = desk.host(card.clone());
-    let by_number = desk.host(AddressRequest { mac: Some([2; 6]), ..number(&id, "10.0.0.77") });
+    let by_number = desk.host(AddressRequest { mac: Some(Mac([2; 6])), ..number(&id, "10.0.0.77") });
     for released in [&with_card, &by_number] {
         desk.free(&id, released);
     }
@@ -66,7 +67,7 @@ fn what_is_known_to_be_somebodys_does_not_count_and_is_not_given() {
     desk.free(&id, &web);
     assert_eq!(desk.host(named(&id, "web")), "10.0.0.5", "a name identifies its holder");
     assert_eq!(
-        desk.host(AddressRequest { mac: Some([0, 1, 2, 3, 4, 5]), ..address(&id) }),
+        desk.host(AddressRequest { mac: Some(Mac([0, 1, 2, 3, 4, 5])), ..address(&id) }),
         "10.0.0.6",
         "nor a card"
     );
@@ -199,7 +200,7 @@ fn proof(desk: &Desk, id: &str, text: &str) -> Arc<Dead> {
 fn a_holder_gets_its_own_lease_back_once_that_is_proven_dead() {
     for ask in [
         |id: &str| named(id, "web"),
-        |id: &str| AddressRequest { mac: Some([2, 0x42, 0, 0, 0, 9]), ..address(id) },
+        |id: &str| AddressRequest { mac: Some(Mac([2, 0x42, 0, 0, 0, 9])), ..address(id) },
     ] {
         let mut desk = Desk::new(lan());
         let id = desk.subnet(any(V4));
@@ -235,7 +236,7 @@ fn shown_as(desk: &mut Desk, id: &str, text: &str, container: &str) {
     let subnet = desk.plan.held(id).unwrap();
     let (serial, address) = (subnet.state.serial, subnet.number_of(ip(text)).unwrap());
     let generation = desk.record(id, text).unwrap().generation;
-    let shown = Shown { container: container.into(), container_id: "id".into(), network: "net".into() };
+    let shown = ShownHolder { container: container.into(), container_id: "id".into(), network: "net".into() };
     let name = Repair::Name { serial, address, generation, shown };
     assert_eq!(desk.ask(Request::Repair(Box::new(name))), Ok(Reply::Done));
 }
@@ -263,7 +264,7 @@ fn a_rename_that_the_engine_shows_takes_the_address_along() {
 
 #[test]
 fn p20_a_retry_after_a_refused_ipv6_half_gets_its_own_lease_back() {
-    let mac = |n: u8| Some([2, 0, 0, 0, 0, n]);
+    let mac = |n: u8| Some(Mac([2, 0, 0, 0, 0, n]));
     let half = |desk: &Desk, name: Option<&str>, n: u8| {
         Some(Half { name: name.map(Into::into), mac: mac(n).unwrap(), at: desk.now })
     };
@@ -295,7 +296,7 @@ fn p20_a_retry_after_a_refused_ipv6_half_gets_its_own_lease_back() {
 
 #[test]
 fn p20_a_living_container_never_shares_its_lease_whatever_was_refused() {
-    let mac = |n: u8| [2, 0, 0, 0, 0, n];
+    let mac = |n: u8| Mac([2, 0, 0, 0, 0, n]);
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     // It was renamed; the Engine's list was not read since.
@@ -315,40 +316,44 @@ fn p20_a_living_container_never_shares_its_lease_whatever_was_refused() {
     assert!(!twins.contains(&desk.host(asks(of_twins))));
 }
 
-/// What `gipam explain` says of a holder's own address, having checked that the explanation ends in what then happens.
-fn explained(desk: &mut Desk, request: AddressRequest) -> String {
+/// What `gipam explain` says of this way, having checked that the explanation ends in what then happens.
+fn explained(desk: &mut Desk, way: &str, request: AddressRequest) -> String {
     let request = Request::Address(request);
     let context = gipam::plan::request::Context { now: desk.now, random: 7 };
     let explanation = desk.plan.explain(&request, context);
-    let own =
-        explanation.steps.into_iter().find(|step| step.what == "1. its own last address").unwrap().found;
     let given = match desk.ask(request) {
         Ok(Reply::Address { address, length }) => format!("{address}/{length}"),
         other => panic!("{other:?}"),
     };
-    assert_eq!(explanation.verdict, Ok(given.clone()));
+    assert_eq!(explanation.verdict, Foreseen::Given(given.clone()));
+    let found = explanation.steps.iter().find(|step| step.what.ends_with(way));
+    let found = found.unwrap_or_else(|| panic!("no {way}: {explanation:#?}")).found.clone();
     let address = given.split('/').next().unwrap();
-    assert_eq!(own.ends_with(": it would be given"), own.starts_with(address), "{own}: {given}");
-    own
+    assert_eq!(found.ends_with(": it would be given"), found.starts_with(address), "{found}: {given}");
+    found
 }
 
 #[test]
 fn an_explanation_says_of_a_holders_own_address_what_then_happens() {
+    let (last, dead) = ("its own last address", "its own lease, proven dead");
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     let (web, db) = (desk.host(named(&id, "web")), desk.host(made_up(&id, 1)));
-    assert_eq!(explained(&mut desk, named(&id, "web")), format!("{web}, but it is leased"));
+    assert_eq!(explained(&mut desk, last, named(&id, "web")), format!("{web}, but it is leased"));
     let found = "the books remember none of this holder";
-    assert_eq!(explained(&mut desk, named(&id, "new")), found);
+    assert_eq!(explained(&mut desk, last, named(&id, "new")), found);
     desk.free(&id, &db);
-    let found = format!("{db}, the only one that was just released: it would be given");
-    assert_eq!(explained(&mut desk, made_up(&id, 2)), found);
+    let found = explained(&mut desk, "alone released a moment ago", made_up(&id, 2));
+    assert!(
+        found.starts_with(&format!("{db}, released 20")) && found.contains(", still cooling: it"),
+        "{found}"
+    );
     let new = desk.host(named(&id, "other"));
     desk.free(&id, &new);
-    assert_eq!(explained(&mut desk, named(&id, "other")), format!("{new}: it would be given"));
-    let dead = proof(&desk, &id, &new);
-    let found = format!("{new}, whose lease is proven dead: it would be given");
-    assert_eq!(explained(&mut desk, AddressRequest { dead, ..named(&id, "other") }), found);
+    let found = explained(&mut desk, last, named(&id, "other"));
+    assert!(found.starts_with(&format!("{new}, released 20")), "{found}");
+    let proven = AddressRequest { dead: proof(&desk, &id, &new), ..named(&id, "other") };
+    assert_eq!(explained(&mut desk, dead, proven), format!("{new}: it would be given"));
     // A network that shares the prefix has it.
     let first = desk.subnet(exact("10.77.0.0/24").range("10.77.0.64/26"));
     let second = desk.subnet(exact("10.77.0.0/24").range("10.77.0.128/26"));
@@ -356,15 +361,51 @@ fn an_explanation_says_of_a_holders_own_address_what_then_happens() {
     desk.free(&first, &web);
     desk.host(AddressRequest { name: Some("squatter".into()), ..number(&second, &web) });
     let found = format!("{web}, but another network that shares 10.77.0.0/24 has it");
-    assert_eq!(explained(&mut desk, named(&first, "web")), found);
+    assert_eq!(explained(&mut desk, last, named(&first, "web")), found);
+    // By number, too.
+    let asked = Request::Address(number(&first, &web));
+    let context = gipam::plan::request::Context { now: desk.now, random: 7 };
+    let steps = desk.plan.explain(&asked, context).steps;
+    let held = steps.iter().find(|step| step.what == "held by").unwrap();
+    assert!(held.found.starts_with("squatter since"), "{held:?}");
     // Another MAC, another address, where it follows from the MAC.
-    let mut lan = pool("lan", "", "2001:db8::/48:64");
-    lan.v6.as_mut().unwrap().addresses = AddressOrder::Eui64;
-    let mut desk = Desk::new(pools(&[lan]));
+    let mut desk = desk_of(AddressOrder::Eui64);
     let id = desk.subnet(any(V6));
     let with = |n: u8| AddressRequest { name: Some("web".into()), ..made_up(&id, n) };
     let old = desk.host(with(1));
     desk.free(&id, &old);
-    let found = explained(&mut desk, with(2));
-    assert!(!found.starts_with(&old) && found.contains(", which follows from its MAC"), "{found}");
+    let found = explained(&mut desk, "follows from its MAC", with(2));
+    assert!(!found.starts_with(&old) && found.ends_with("it would be given"), "{found}");
+}
+
+fn desk_of(order: AddressOrder) -> Desk {
+    let mut lan = pool("lan", "", "2001:db8::/48:64");
+    lan.v6.as_mut().unwrap().addresses = order;
+    Desk::new(pools(&[lan]))
+}
+
+#[test]
+fn an_explanation_names_what_the_address_follows_from_where_the_question_does_not() {
+    let mut desk = desk_of(AddressOrder::Stable);
+    let id = desk.subnet(any(V6));
+    let foreseen = |desk: &Desk, request: AddressRequest| {
+        let context = gipam::plan::request::Context { now: desk.now, random: 7 };
+        desk.plan.explain(&Request::Address(request), context).verdict
+    };
+    let depends = |text: &str| Foreseen::Depends(text.to_owned());
+    let named_by = depends("the name or MAC of the container; add --holder NAME or --mac MAC");
+    assert_eq!(foreseen(&desk, address(&id)), named_by);
+    let (web, given) = (foreseen(&desk, named(&id, "web")), desk.gave(named(&id, "web")));
+    assert_eq!(web, Foreseen::Given(given));
+    let mut desk = desk_of(AddressOrder::Eui64);
+    let id = desk.subnet(any(V6));
+    assert_eq!(foreseen(&desk, named(&id, "web")), depends("the MAC of the container; add --mac MAC"));
+}
+
+#[test]
+fn serial_in_the_options_of_a_subnet_means_next_fit_where_addresses_follow_from_macs_too() {
+    let mut desk = desk_of(AddressOrder::Eui64);
+    let asked = any(V6).option("com.docker.network.ipam.serial", "true");
+    let Ok(Reply::Subnet { id, .. }) = desk.ask(Request::Subnet(asked)) else { panic!() };
+    assert_eq!(desk.host(made_up(&id, 1)), "2001:db8::2");
 }

@@ -4,7 +4,7 @@
 
 use gipam::plan::change::Kind;
 use gipam::plan::pins::{Holder, PinRequest};
-use gipam::plan::request::{AddressRequest, Dead, Fence, Repair, Request};
+use gipam::plan::request::{AddressRequest, Dead, Fence, Mac, Repair, Request};
 use gipam::plan::settings::AddressOrder;
 
 use crate::desk::*;
@@ -202,7 +202,7 @@ fn a_pin_by_hand_holds_in_the_subnet_whose_range_has_it() {
 fn unique_what_the_other_has_is_not_given_as_ones_own_previous_address() {
     let mut desk = Desk::new(lan());
     let (first, second) = pair(&mut desk);
-    let made_up = |n: u8| AddressRequest { mac: Some([2, 0x42, 0, 0, 0, n]), ..address(&first) };
+    let made_up = |n: u8| AddressRequest { mac: Some(Mac([2, 0x42, 0, 0, 0, n])), ..address(&first) };
     let (web, anonymous) = (desk.host(named(&first, "web")), desk.host(made_up(1)));
     for taken in [&web, &anonymous] {
         desk.free(&first, taken);
@@ -242,7 +242,7 @@ fn unique_a_pin_gives_nobody_what_the_other_has() {
 
 #[test]
 fn unique_an_address_made_of_a_mac_or_a_secret_is_not_one_that_the_other_has() {
-    let (card, made) = ([2, 0x42, 0, 0, 0, 7], "2001:db8::42:ff:fe00:7");
+    let (card, made) = (Mac([2, 0x42, 0, 0, 0, 7]), "2001:db8::42:ff:fe00:7");
     for order in [AddressOrder::Eui64, AddressOrder::Stable] {
         let mut lan = pool("lan", "", "2001:db8::/48:64");
         lan.v6.as_mut().unwrap().addresses = order;

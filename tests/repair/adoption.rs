@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use gipam::plan::change::Kind;
 use gipam::plan::prefix::Prefix;
+use gipam::plan::request::Mac;
 use gipam::plan::request::*;
 use gipam::reconcile::Finding;
 use gipam::store::Reader;
@@ -125,7 +126,7 @@ async fn adoption_keeps_names_at_once_and_a_named_restart_gets_its_address_back(
         let request = AddressRequest {
             id: DOCKERS.to_owned(),
             name: Some(container.into()),
-            mac: Some([2, 9, 9, 9, 9, 9]),
+            mac: Some(Mac([2, 9, 9, 9, 9, 9])),
             ..AddressRequest::default()
         };
         let Reply::Address { address, .. } = world.ask(Request::Address(request)).await.unwrap() else {

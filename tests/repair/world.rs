@@ -14,7 +14,7 @@ use gipam::ledger::Ledger;
 use gipam::plan::Plan;
 use gipam::plan::change::Kind;
 use gipam::plan::prefix::Prefix;
-use gipam::plan::request::{AddressRequest, Dead, Reply, Request, Space, SubnetRequest, Wanted};
+use gipam::plan::request::{AddressRequest, Dead, Mac, Reply, Request, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::{Base, PoolSettings, Settings};
 use gipam::reconcile::{self, Finding, Handle, Reconciler};
 use gipam::server::{Door, Handler, Limits, Refusal, Request as Asked, Response, Server};
@@ -276,7 +276,7 @@ impl World {
         let request = AddressRequest {
             id: id.to_owned(),
             address: address.map(|text| text.parse().unwrap()),
-            mac: Some([2, 0, 0, 0, 0, mac]),
+            mac: Some(Mac([2, 0, 0, 0, 0, mac])),
             dead: self.dead(),
             ..AddressRequest::default()
         };

@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gipam::plan::Plan;
-use gipam::plan::change::{Kind, Shown};
+use gipam::plan::change::{Kind, ShownHolder};
 use gipam::plan::host_use::HostUse;
 use gipam::plan::prefix::{AddressRange, Family, Prefix};
 use gipam::plan::request::{
-    AddressRequest, Dead, Fence, InUse, InUseKind, Repair, Request, Space, SubnetRequest, Undo, Wanted,
+    AddressRequest, Dead, Fence, InUse, InUseKind, Mac, Repair, Request, Space, SubnetRequest, Undo, Wanted,
 };
 use gipam::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings};
 use proptest::prelude::*;
@@ -346,7 +346,7 @@ fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
             };
             let (serial, kind) = (state.serial, *kind);
             let name = (number % 3 == 0).then(|| NAMES[*number as usize % NAMES.len()].into());
-            Repair::Adopt { serial, address, kind, name, mac: Some([2; 6]), read, evidence: seen() }
+            Repair::Adopt { serial, address, kind, name, mac: Some(Mac([2; 6])), read, evidence: seen() }
         }
         Op::Identify { pick, kind } => {
             let &(serial, _, address, generation) = lease_at(*pick)?;
@@ -355,7 +355,12 @@ fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
         Op::Shown { pick, name } => {
             let &(serial, _, address, generation) = lease_at(*pick)?;
             let (container, container_id, network) = (NAMES[*name].into(), "id".into(), "net".into());
-            Repair::Name { serial, address, generation, shown: Shown { container, container_id, network } }
+            Repair::Name {
+                serial,
+                address,
+                generation,
+                shown: ShownHolder { container, container_id, network },
+            }
         }
         Op::Listed { subnet } => {
             let state = subnet_at(*subnet)?;
@@ -407,7 +412,7 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
                 gateway: *gateway,
                 name: name.map(|name| NAMES[name].into()),
                 // One of them is of a card, not made up.
-                mac: mac.map(|mac| [if mac == 2 { 0 } else { 2 }, 0, 0, 0, 0, mac]),
+                mac: mac.map(|mac| Mac([if mac == 2 { 0 } else { 2 }, 0, 0, 0, 0, mac])),
                 serial: *serial,
                 dead: Arc::default(),
                 half: None,

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{File, Row, Twice};
 use crate::docker::engine::{Configured, Endpoint, Network, read_inspected};
 use crate::plan::change::Kind;
-use crate::plan::listed::{Listed, ListedLease};
+use crate::plan::listed::{ListedLease, ListedSubnet};
 use crate::plan::prefix::{Prefix, number};
 
 /// Reads it; `names` are the names of our drivers.
@@ -69,7 +69,7 @@ fn check(entry: &Value) -> Result<(), String> {
 }
 
 /// The gateway first; an auxiliary address may be shown twice.
-fn listed(network: &Network, subnet: &Configured) -> Listed {
+fn listed(network: &Network, subnet: &Configured) -> ListedSubnet {
     let place = format!("network {}", network.name);
     let mut leases: Vec<ListedLease> = Vec::new();
     let mut add = |address: IpAddr, kind: Kind, (name, mac)| {
@@ -91,7 +91,7 @@ fn listed(network: &Network, subnet: &Configured) -> Listed {
         }
     }
     let range = subnet.range.filter(|range| subnet.prefix.contains(*range));
-    Listed {
+    ListedSubnet {
         place,
         prefix: subnet.prefix,
         range,

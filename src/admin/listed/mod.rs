@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{AdminError, Kind};
 use crate::ledger::{Altered, Ledger, Refusal};
-use crate::plan::listed::{Listed, Obstacle, Taken};
+use crate::plan::listed::{ListedSubnet, Obstacle, Taken};
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Context;
 use crate::text::counted;
@@ -98,7 +98,7 @@ pub struct Row {
 /// A file, read.
 #[derive(Debug, Default)]
 struct File {
-    listed: Vec<Listed>,
+    listed: Vec<ListedSubnet>,
     left: Vec<Row>,
     /// Addresses that two containers have, by the place in `listed`.
     twice: BTreeMap<usize, Twice>,
@@ -162,7 +162,7 @@ pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Res
 /// Decides on the books as they are, and commits if that is asked for. The prefixes are those of the pools.
 async fn decide(
     ledger: &Ledger,
-    listed: Arc<Vec<Listed>>,
+    listed: Arc<Vec<ListedSubnet>>,
     whole: bool,
     apply: bool,
 ) -> Result<(Outcomes, Vec<Prefix>), AdminError> {
@@ -191,7 +191,7 @@ fn refusal(outcomes: &Outcomes) -> Option<Refusal> {
     Some(Refusal { kind, text: format!("nothing was changed: {}", texts.join("; ")) })
 }
 
-fn row(listed: &Listed, outcome: &Result<Taken, Obstacle>) -> Row {
+fn row(listed: &ListedSubnet, outcome: &Result<Taken, Obstacle>) -> Row {
     let new: &[u128] = outcome.as_ref().map(|taken| taken.leases.as_slice()).unwrap_or_default();
     let action = match outcome {
         Ok(taken) if taken.new => "adopt",

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::File;
-use crate::docker::wire::{parse_mac, tidy_name};
+use crate::docker::wire::tidy_name;
 use crate::plan::change::Kind;
-use crate::plan::listed::{Listed, ListedLease};
+use crate::plan::listed::{ListedLease, ListedSubnet};
 use crate::plan::prefix::{Prefix, number};
+use crate::plan::request::Mac;
 
 /// The columns; only the first is needed.
 const COLUMNS: [&str; 7] = ["subnet", "pool_id", "range", "address", "kind", "holder", "mac"];
@@ -23,7 +24,7 @@ pub(super) fn read(content: &str) -> Result<File, String> {
     let (at, names) =
         lines.next().ok_or("line 1: the file is empty; its first line must name the columns")?;
     let columns = columns(at, &names)?;
-    let mut listed: Vec<Listed> = Vec::new();
+    let mut listed: Vec<ListedSubnet> = Vec::new();
     // Where each address is listed, to name the first of a duplicate.
     let mut seen: BTreeMap<(Prefix, u128), usize> = BTreeMap::new();
     for (at, fields) in lines {
@@ -99,7 +100,7 @@ impl Fields<'_> {
     }
 
     /// The subnet of this line: one of those before, or a new one.
-    fn subnet<'l>(&self, listed: &'l mut Vec<Listed>) -> Result<&'l mut Listed, String> {
+    fn subnet<'l>(&self, listed: &'l mut Vec<ListedSubnet>) -> Result<&'l mut ListedSubnet, String> {
         let prefix = self.prefix("subnet")?.ok_or_else(|| self.wrong("subnet", "subnet is empty"))?;
         let (id, range) = (self.text("pool_id").map(str::to_owned), self.prefix("range")?);
         if let Some(range) = range.filter(|range| !prefix.contains(*range)) {
@@ -107,7 +108,7 @@ impl Fields<'_> {
         }
         let known = listed.iter().position(|subnet| subnet.prefix == prefix);
         let Some(known) = known else {
-            listed.push(Listed {
+            listed.push(ListedSubnet {
                 place: format!("line {}", self.at),
                 prefix,
                 range,
@@ -148,7 +149,7 @@ impl Fields<'_> {
         let kind = Kind::parse(kind.as_deref())
             .ok_or_else(|| self.wrong("kind", "it must be gateway, auxiliary, endpoint or unknown"))?;
         let mac = self.text("mac").map(|text| {
-            parse_mac(text).ok_or_else(|| self.wrong("mac", &format!("{text:?} is not a MAC address")))
+            Mac::parse(text).ok_or_else(|| self.wrong("mac", &format!("{text:?} is not a MAC address")))
         });
         Ok(Some(ListedLease {
             place: format!("line {}", self.at),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use gipam::plan::change::{Kind, Marks, Record, SubnetState};
 use gipam::plan::pins::{Holder, Pin};
 use gipam::plan::prefix::{Family, number};
-use gipam::plan::request::{AddressRequest, Decision, Reply, Space};
+use gipam::plan::request::{AddressRequest, Decision, Mac, Reply, Space};
 use gipam::plan::settings::AddressOrder;
 
 use super::subnets::{replaced_the_dead, usable};
@@ -191,8 +191,8 @@ impl Model {
             allowed.iter().filter_map(|address| entry.records.get(address).map(|record| (*address, record)));
         let free = records.filter(|(_, record)| !record.leased);
         let (address, record) =
-            free.min_by_key(|(address, record)| (record.pinned, record.since, *address))?;
-        Some(only(address, record.pinned || record.since + cooling > self.now))
+            free.min_by_key(|(address, record)| (record.asked_by_number, record.since, *address))?;
+        Some(only(address, record.asked_by_number || record.since + cooling > self.now))
     }
 
     fn dynamic(&self, entry: &Entry, request: &AddressRequest) -> Option<Choice> {
@@ -263,7 +263,7 @@ impl Model {
 
     /// The only address that Docker released within the window, for a request without a known name or MAC.
     fn just_released(&self, entry: &Entry, request: &AddressRequest, allowed: &[u128]) -> Option<u128> {
-        let made_up = |mac: [u8; 6]| mac[0] & 2 == 2;
+        let made_up = |mac: Mac| mac.0[0] & 2 == 2;
         let anonymous = request.name.is_none() && request.mac.is_none_or(made_up);
         if !anonymous || request.serial || entry.state.space != Space::Local {
             return None;
@@ -277,7 +277,7 @@ impl Model {
             !record.leased
                 && free(address)
                 && recent(record)
-                && !record.pinned
+                && !record.asked_by_number
                 && !record.withheld
                 && record.kind == Kind::Endpoint
                 && record.mac.is_none_or(made_up)
@@ -333,7 +333,7 @@ impl Model {
             kind,
             name: request.name.as_deref().map(Into::into),
             mac: request.mac,
-            pinned: pinned || record_before.as_ref().is_some_and(|record| record.pinned),
+            asked_by_number: pinned || record_before.as_ref().is_some_and(|record| record.asked_by_number),
             withheld: request.mac.is_some() && record_before.as_ref().is_some_and(|it| it.mac == request.mac),
             since: now,
             generation,

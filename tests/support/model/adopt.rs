@@ -95,14 +95,15 @@ impl Model {
             if lease.kind == Kind::Gateway {
                 gateway = gateway.or(Some(lease.address));
             }
-            let (kind, mac, pinned) = (lease.kind, lease.mac, known.is_some_and(|record| record.pinned));
+            let (kind, mac, asked_by_number) =
+                (lease.kind, lease.mac, known.is_some_and(|record| record.asked_by_number));
             let generation = self.generation();
             let record = Record {
                 leased: true,
                 kind,
                 name: lease.name.clone(),
                 mac,
-                pinned,
+                asked_by_number,
                 withheld: false,
                 since: now,
                 generation,

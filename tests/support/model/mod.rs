@@ -165,7 +165,7 @@ impl Model {
                 kind,
                 name: None,
                 mac: None,
-                pinned: false,
+                asked_by_number: false,
                 withheld: false,
                 since: now,
                 generation,

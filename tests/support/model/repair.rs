@@ -25,7 +25,7 @@ impl Model {
                     kind: *kind,
                     name: name.clone(),
                     mac: *mac,
-                    pinned: false,
+                    asked_by_number: false,
                     withheld: false,
                     since: self.now,
                     generation: self.next_generation,
@@ -51,7 +51,7 @@ impl Model {
                         self.learn_marks(at, *address, *kind);
                         let record = self.subnets[at].records.get_mut(address).unwrap();
                         record.kind = *kind;
-                        record.pinned &= *kind != Kind::Auxiliary;
+                        record.asked_by_number &= *kind != Kind::Auxiliary;
                         true
                     }
                     None => false,
@@ -126,10 +126,10 @@ impl Model {
         if !fits || !old.is_none_or(settled) || self.sibling_with(entry, address).is_some() {
             return false;
         }
-        let pinned = old.is_some_and(|old| old.pinned);
+        let asked_by_number = old.is_some_and(|old| old.asked_by_number);
         self.learn_marks(at, address, record.kind);
         self.generation();
-        self.subnets[at].records.insert(address, Record { pinned, ..record });
+        self.subnets[at].records.insert(address, Record { asked_by_number, ..record });
         true
     }
 

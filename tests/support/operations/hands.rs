@@ -8,6 +8,7 @@ use gipam::plan::Plan;
 use gipam::plan::pins::{Holder, PinRequest};
 use gipam::plan::pools::{Cut, PoolChange};
 use gipam::plan::prefix::{AddressRange, Prefix};
+use gipam::plan::request::Mac;
 use gipam::plan::settings::Settings;
 use proptest::prelude::*;
 
@@ -58,7 +59,7 @@ pub fn wish(hand: &Hand, plan: &Plan) -> Option<PinRequest> {
     let state = held.get(subnet % held.len().max(1))?;
     let holder = match name {
         Some(name) => Holder::Name(NAMES[*name].into()),
-        None => Holder::Mac([2, 0, 0, 0, 0, *mac]),
+        None => Holder::Mac(Mac([2, 0, 0, 0, 0, *mac])),
     };
     let address = state.prefix.address(state.prefix.first().saturating_add(*number));
     Some(PinRequest { holder, address, subnet: named.then(|| state.id.clone()) })

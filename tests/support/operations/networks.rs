@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use gipam::plan::Plan;
 use gipam::plan::change::Kind;
-use gipam::plan::request::{AddressRequest, Adoption, Fence, Repair, Request, ShownLease};
+use gipam::plan::request::{AddressRequest, Adoption, Fence, Mac, Repair, Request, ShownLease};
 use proptest::prelude::*;
 
 use super::{EXACT, NAMES, Op, RANGES, prefix};
@@ -32,7 +32,7 @@ pub fn wish(op: &Op, plan: &Plan) -> Option<Repair> {
             let prefix = prefix(EXACT[*pool]);
             let lease = |offset: u128| {
                 let kind = [Kind::Gateway, Kind::Auxiliary, Kind::Endpoint][offset as usize % 3];
-                let (address, mac) = (prefix.first().saturating_add(offset), Some([2; 6]));
+                let (address, mac) = (prefix.first().saturating_add(offset), Some(Mac([2; 6])));
                 let name = (kind == Kind::Endpoint).then(|| NAMES[offset as usize % NAMES.len()].into());
                 ShownLease { address, kind, name, mac, evidence: "seen".into() }
             };

@@ -1,0 +1,275 @@
+//! RequestPool: an explicit subnet if nobody holds it, else one that is chosen ([`choose_subnet`](super::choose_subnet)); and what
+//! a grant changes.
+//!
+//! Promises: pure; a candidate that Docker would refuse is not offered (P12); spaces stay disjoint; what is refused
+//! changes nothing but the storm's marks. Does not read routes: they come with the request.
+
+use super::Plan;
+use super::change::{Change, Marks, Serial, SubnetState};
+use super::choose_subnet::{Offer, SubnetSearch};
+use super::error::Error;
+use super::grant_address::{MEMORY, MEMORY_FLOOR, TRIM};
+use super::options::PoolOptions;
+use super::prefix::Prefix;
+use super::request::{Context, Decision, KeyBefore, Reply, Space, SubnetRequest, Undo, Wanted};
+use super::settings::Millis;
+use super::siblings::Part;
+
+/// How far back the storm guard looks.
+const STORM_WINDOW: Millis = 60_000;
+/// How many times the limit may be granted where the requests do not look like a loop.
+const PATIENCE: usize = 16;
+/// How many things that the host uses a refusal names.
+const NAMED: usize = 8;
+/// How many keys are remembered at most.
+const KEYS: usize = 1_000;
+
+/// A new grant, before it has an id.
+struct NewGrant<'a> {
+    request: &'a SubnetRequest,
+    prefix: Prefix,
+    pool: Option<String>,
+    key: Option<String>,
+    dynamic: bool,
+    /// A dead subnet of the same prefix, freed by the same decision; the grant inherits its memory.
+    replaces: Option<Serial>,
+}
+
+impl Plan {
+    /// RequestPool.
+    pub(super) fn decide_subnet(&self, request: &SubnetRequest, context: Context) -> Decision {
+        let outcome = match request.wanted {
+            Wanted::Exact(prefix) => self.decide_exact(request, prefix, context),
+            Wanted::Any { size } => self.decide_any(request, size, context),
+        };
+        outcome.unwrap_or_else(Decision::refused)
+    }
+
+    fn decide_exact(
+        &self,
+        request: &SubnetRequest,
+        prefix: Prefix,
+        context: Context,
+    ) -> Result<Decision, Error> {
+        let options = PoolOptions::parse(&request.options, false)?;
+        if prefix.family() != request.family {
+            return Err(Error::InvalidPool(format!(
+                "{prefix} is {}, but {} was asked for",
+                prefix.family(),
+                request.family
+            )));
+        }
+        check_range(request.range, prefix)?;
+        if request.space == Space::Global
+            && let Some(subnet) =
+                self.at(Space::Global, prefix).first().and_then(|serial| self.subnet(*serial))
+        {
+            let mut decision = Decision::unchanged(Reply::Subnet {
+                id: subnet.state.id.clone(),
+                prefix: subnet.state.prefix,
+            });
+            if subnet.state.options != request.options || subnet.state.range != request.range {
+                decision.warnings.push(format!(
+                        "{prefix} was asked for again in space global with other options or another range; both networks share it"
+                    ));
+            }
+            return Ok(decision);
+        }
+        let cleared = match options.overlap {
+            true => Vec::new(),
+            false => self.clear_the_way(request, prefix, context)?,
+        };
+        let pool = self.pool_around(prefix).map(|pool| pool.name.clone());
+        let replaces = self.in_the_way_at(request, prefix).filter(|_| !cleared.is_empty());
+        let grant = NewGrant { request, prefix, pool, key: None, dynamic: false, replaces };
+        let mut decision = self.grant_subnet(grant, context);
+        if !cleared.is_empty() {
+            // An undo does not bring the dead one back.
+            decision.undo = None;
+            decision.warnings.push(format!("{prefix} takes the place of a subnet that is proven dead"));
+            let granted = decision.changes.iter().find_map(|change| match change {
+                Change::SubnetGranted(state) => Some(state.serial),
+                _ => None,
+            });
+            // What the grant inherits must not be forgotten meanwhile.
+            let kept = |change: &Change| !matches!(change, Change::SubnetForgotten { serial } if Some(*serial) == granted);
+            decision.changes.splice(0..0, cleared.into_iter().filter(kept));
+        }
+        Ok(decision)
+    }
+
+    fn decide_any(
+        &self,
+        request: &SubnetRequest,
+        size: Option<u8>,
+        context: Context,
+    ) -> Result<Decision, Error> {
+        let options = PoolOptions::parse(&request.options, true)?;
+        if let Some(range) = request.range {
+            return Err(Error::InvalidSubPool(format!(
+                "{range} also needs --subnet PREFIX{}",
+                if size.is_some() { ": a prefix, not only a size" } else { "" }
+            )));
+        }
+        if let (Some(size), Some(option)) = (size, options.size(request.family))
+            && size != option
+        {
+            return Err(Error::InvalidRequest(format!(
+                "the request has two sizes, /{size} (--subnet) and /{option} ({}.size); give one of them",
+                request.family.name()
+            )));
+        }
+        let storm = self.storm(request, context.now);
+        if !storm.is_empty() {
+            return Ok(refuse_storm(self, request, &storm));
+        }
+        let search = SubnetSearch::new(self, request, &options, context.now)?;
+        let (prefix, pool, warning) = match search.first().ok_or_else(|| search.nothing_left())? {
+            Offer::Wait(until) => return Ok(Decision::unchanged(Reply::Wait(until))),
+            Offer::Unknown => return Ok(Decision::unchanged(Reply::Look(self.bases()))),
+            Offer::Free { prefix, pool, warning } => (prefix, Some(pool), warning),
+        };
+        let grant = NewGrant { request, prefix, pool, key: options.key, dynamic: true, replaces: None };
+        let mut decision = self.grant_subnet(grant, context);
+        decision.warnings.extend(warning);
+        Ok(decision)
+    }
+
+    /// The serials of a storm, the newest of it: dynamic subnets of one family, space and option set, all held, no address
+    /// requested from any of them, granted within a minute. The limit applies where requests come one right after
+    /// another, as in Docker's loop; otherwise [`PATIENCE`] times as many are allowed. Empty below that.
+    pub(super) fn storm(&self, request: &SubnetRequest, now: Millis) -> Vec<Serial> {
+        let limit = usize::try_from(self.settings.storm_limit).unwrap_or(usize::MAX);
+        let like_a_loop = request.in_a_row >= self.settings.storm_limit;
+        let enough = if like_a_loop { limit } else { limit.saturating_mul(PATIENCE) };
+        let group = (request.space, request.family, request.options.clone());
+        let Some(quiet) = self.unaddressed.get(&group).filter(|quiet| limit > 0 && quiet.len() >= enough)
+        else {
+            return Vec::new();
+        };
+        let since = now.saturating_sub(STORM_WINDOW);
+        let mut newest = quiet.range((since, 0)..).rev().map(|(_, serial)| *serial);
+        let storm: Vec<Serial> = newest.by_ref().take(limit).collect();
+        if storm.len() + newest.take(enough - limit).count() < enough { Vec::new() } else { storm }
+    }
+
+    fn grant_subnet(&self, grant: NewGrant<'_>, context: Context) -> Decision {
+        let NewGrant { request, prefix, pool, key, dynamic, replaces } = grant;
+        let replaced = replaces.and_then(|serial| self.subnet(serial));
+        let previous = replaced.or_else(|| self.memory_for(request.space, prefix, Part::asked(request)));
+        let serial = previous.map_or(self.next_serial, |subnet| subnet.state.serial);
+        let state = SubnetState {
+            serial,
+            id: self.new_id(request, prefix, context.random),
+            space: request.space,
+            prefix,
+            range: request.range,
+            pool,
+            options: request.options.clone(),
+            dynamic,
+            granted_at: context.now,
+            generation: self.next_generation,
+            start_beyond: None,
+            marks: Marks { set_up_at: context.now, ..Marks::default() },
+            released_at: None,
+            cool_until: 0,
+        };
+        let reply = Reply::Subnet { id: state.id.clone(), prefix };
+        let (key_changes, key_before) = match key {
+            Some(word) => self.remember_key(request, word, prefix, context.now),
+            None => (Vec::new(), None),
+        };
+        let undo = Undo::Subnet {
+            serial,
+            generation: state.generation,
+            previous: previous.map(|subnet| Box::new(subnet.state.clone())),
+            key: key_before,
+        };
+        let mut changes = vec![Change::SubnetGranted(Box::new(state))];
+        changes.extend(key_changes);
+        changes.extend(self.trim_remembered(0, &[serial], context.now));
+        Decision { reply: Ok(reply), changes, warnings: Vec::new(), undo: Some(undo) }
+    }
+
+    /// A key keeps pointing to its subnet while that is held. Also returns what an undo has to restore.
+    fn remember_key(
+        &self,
+        request: &SubnetRequest,
+        word: String,
+        prefix: Prefix,
+        now: Millis,
+    ) -> (Vec<Change>, Option<KeyBefore>) {
+        let (space, family) = (request.space, request.family);
+        let before = self.keys.get(&(space, family, word.clone())).copied();
+        if before.is_some_and(|(known, _)| known != prefix && !self.at(space, known).is_empty()) {
+            return (Vec::new(), None);
+        }
+        let remembered =
+            Change::KeyRemembered { space, family, word: word.clone(), prefix: Some((prefix, now)) };
+        let mut changes = vec![remembered];
+        if before.is_none() && self.keys.len() >= KEYS {
+            changes.extend(self.keys.iter().min_by_key(|(_, (_, at))| *at).map(
+                |((space, family, word), _)| Change::KeyRemembered {
+                    space: *space,
+                    family: *family,
+                    word: word.clone(),
+                    prefix: None,
+                },
+            ));
+        }
+        (changes, Some((word, before)))
+    }
+
+    /// The longest released subnets, those that are too old or too many; never one that cools. `more` are about to be
+    /// released.
+    pub(super) fn trim_remembered(
+        &self,
+        more: usize,
+        but: &[Serial],
+        now: Millis,
+    ) -> impl Iterator<Item = Change> + use<'_> {
+        let but = but.to_vec();
+        let held = (self.subnets.len() - self.released.len()).saturating_sub(more);
+        let excess = (self.released.len() + more).saturating_sub(MEMORY_FLOOR.max(4 * held));
+        let cool =
+            move |serial: &Serial| self.subnet(*serial).is_some_and(|subnet| subnet.state.cool_until <= now);
+        let oldest =
+            self.released.iter().copied().filter(move |(_, serial)| !but.contains(serial)).take(TRIM);
+        oldest
+            .enumerate()
+            .filter(move |(n, (released_at, _))| *n < excess || released_at.saturating_add(MEMORY) < now)
+            .map(|(_, (_, serial))| serial)
+            .take_while(cool)
+            .map(|serial| Change::SubnetForgotten { serial })
+    }
+}
+
+fn check_range(range: Option<Prefix>, prefix: Prefix) -> Result<(), Error> {
+    match range {
+        Some(range) if !prefix.contains(range) => Err(Error::InvalidSubPool(format!(
+            "{range} does not lie in {prefix}; choose an --ip-range inside the --subnet"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn refuse_storm(plan: &Plan, request: &SubnetRequest, storm: &[Serial]) -> Decision {
+    let seen = request.in_use.refused_for().map(|used| used.text.as_str());
+    let mut seen: Vec<&str> = seen.take(NAMED + 1).collect();
+    if seen.len() > NAMED {
+        seen[NAMED] = "and more";
+    }
+    let seen = if seen.is_empty() { "none seen".to_owned() } else { seen.join(", ") };
+    let error = Error::NoAvailablePool(format!(
+        "Docker keeps refusing what is offered: {} {} subnets were granted within a minute and no address was ever requested from them; \
+         look for a pool that overlaps an on-link route or a nameserver of the Docker host: {seen}",
+        storm.len(),
+        request.family,
+    ));
+    let subnets = storm.iter().filter_map(|serial| plan.subnets.get(serial)).map(|subnet| &subnet.state);
+    let marked = subnets.filter(|state| !state.marks.stormed).map(|state| Change::SubnetMarked {
+        serial: state.serial,
+        marks: Marks { stormed: true, ..state.marks.clone() },
+    });
+    Decision { reply: Err(error), changes: marked.collect(), warnings: Vec::new(), undo: None }
+}

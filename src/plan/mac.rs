@@ -1,0 +1,49 @@
+//! A MAC address: parsed once, where text comes in, and printed in one way.
+//!
+//! Promises: `Display` and [`Mac::parse`] agree. Does not know whose it is.
+
+use std::fmt;
+
+/// A MAC address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// Six bytes with `:` or `-` between them, or three pairs of them with dots, as Docker takes both; nothing else is a MAC.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (mut mac, mut digits) = ([0; 6], [0; 12]);
+        let parted = match text.len() {
+            17 => text.bytes().skip(2).step_by(3).all(|byte| matches!(byte, b':' | b'-')),
+            14 => text.bytes().skip(4).step_by(5).all(|byte| byte == b'.'),
+            _ => false,
+        };
+        let every = if text.len() == 17 { 3 } else { 5 };
+        let of_bytes = text.bytes().enumerate().filter(|(at, _)| at % every != every - 1);
+        for (digit, (_, byte)) in digits.iter_mut().zip(of_bytes) {
+            *digit = u8::try_from(char::from(byte).to_digit(16)?).ok()?;
+        }
+        for (byte, pair) in mac.iter_mut().zip(digits.chunks(2)) {
+            *byte = pair[0] << 4 | pair[1];
+        }
+        parted.then_some(Self(mac))
+    }
+
+    /// Whether software may have invented it: the bit of locally administered ones is set.
+    pub const fn is_made_up(self) -> bool {
+        self.0[0] & 2 != 0
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: [u8; 16] = *b"0123456789abcdef";
+        let mut text = [b':'; 17];
+        for (place, byte) in text.chunks_mut(3).zip(self.0) {
+            if let [high, low, ..] = place {
+                (*high, *low) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
+            }
+        }
+        // Digits and colons.
+        formatter.write_str(str::from_utf8(&text).unwrap_or_default())
+    }
+}
