@@ -23,7 +23,7 @@ pub(super) struct Spelling {
 macro_rules! spellings {
     ($($(#[$how:meta])* $constant:ident $field:ident $flag:literal $variable:literal;)*) => {
         /// The options as typed, all of them texts. Flags and variables have the same set.
-        /// The command line takes those that start the driver from here; the others stand with every command.
+        /// The command line takes those that start the driver from here; the others come with every command.
         #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
         pub struct Options {
             $($(#[$how])* pub $field: Option<String>,)*

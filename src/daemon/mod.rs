@@ -125,7 +125,7 @@ struct Known {
     bases: Box<[Prefix]>,
 }
 
-/// What everything else stands on.
+/// What everything else needs first.
 struct Core {
     ledger: Ledger,
     docker: DockerThread,

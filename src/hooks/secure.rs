@@ -27,7 +27,7 @@ pub(super) async fn shake(stream: TcpStream, url: &Url, tls: &Tls) -> Result<Tls
     })
 }
 
-/// What is said while the files of a hook cannot be used.
+/// The message while the files of a hook cannot be used.
 pub(super) fn unusable(why: &str) -> String {
     format!("no TLS yet: {why}")
 }

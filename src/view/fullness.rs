@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::counts::{AddressCounts, SubnetCounts};
 use crate::plan::settings::Base;
 
-/// The fullness of a subnet with more addresses says nothing: it is never full.
+/// A subnet with more addresses is never full, so its fullness is not shown.
 pub const COUNTABLE: u128 = 1 << 24;
 
 /// The part that is taken, 0 to 1.
