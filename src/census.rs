@@ -1,26 +1,32 @@
-//! How full things are, counted for metrics without rebuilding the plan.
+//! How full things are, counted by looks at the ledger's plan.
 //!
-//! Promises: exact, by the plan's own rules; reads the books without the ledger, keeps nothing but the counts; the
-//! fullest subnets one by one, all others together. At most once a second, and a twentieth of the time.
+//! Promises: exact, by the plan's own rules; in bites between two batches, so that no request waits longer than for one of
+//! them; keeps nothing but the counts; the fullest subnets one by one, all others together. For metrics at most once a second,
+//! and for a twentieth of the time. What changes between two bites may be counted or not.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clock;
+use tokio::sync::Mutex;
+
+use crate::ledger::{Ledger, Refusal};
+use crate::plan::Plan;
 use crate::plan::change::Serial;
 use crate::plan::counts::{AddressCounts, SubnetCounts};
 use crate::plan::host_use::HostUse;
-use crate::plan::prefix::Family;
-use crate::plan::settings::Millis;
-use crate::plan::{Plan, Subnet};
-use crate::store::{Error, Reader};
+use crate::plan::prefix::{Family, Prefix};
+use crate::plan::request::Space;
 use crate::view::Fullness;
 
 /// Counts are at least this old before they are made again.
 const FRESH: Duration = Duration::from_secs(1);
 /// Counting takes at most this fraction of the time.
 const DUTY: u32 = 20;
+/// A look takes no longer than this, and a few subnets more.
+const BITE: Duration = Duration::from_micros(300);
+/// Subnets that are counted between two glances at the clock.
+const STEP: usize = 16;
 
 /// One family of a pool.
 #[derive(Clone, Debug)]
@@ -69,43 +75,108 @@ pub struct Census {
     pub took: Duration,
 }
 
+/// A counted subnet, without its texts.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    serial: Serial,
+    prefix: Prefix,
+    space: Space,
+    counts: AddressCounts,
+    full: Fullness,
+}
+
+/// What one look counted.
+#[derive(Debug, Default)]
+struct Bite {
+    held: Vec<Counted>,
+    /// Cooling subnets by family.
+    cooling: [u64; 2],
+    /// Where the next look begins.
+    next: Option<Serial>,
+}
+
 impl Census {
-    /// Counts now.
-    pub fn take(books: &Path, now: Millis, most: usize, in_use: &HostUse) -> Result<Self, Error> {
+    /// Counts now, `most` of the fullest subnets one by one.
+    pub async fn take(ledger: &Ledger, most: usize, in_use: HostUse) -> Result<Self, Refusal> {
         let begun = Instant::now();
-        let reader = Reader::open(books)?;
-        let mut plan = Plan::new(reader.settings()?);
-        reader.load_subnets(|change| plan.apply(&change))?;
-        plan.advance(now);
-        let mut census = Self { pools: pools(&plan, in_use), ..Self::default() };
-        let longest = plan.settings().pools.iter().map(|pool| pool.cooling);
-        let longest = longest.chain([plan.settings().cooling]).max().unwrap_or(0);
-        let mut counter = Counter { plan: &plan, most, serial: 0, given: Vec::new(), found: Vec::new() };
-        let mut seen = std::collections::BTreeSet::new();
-        reader.given(now.saturating_sub(longest), |serial, address, leased, since| {
-            if counter.serial != serial {
-                counter.close(&mut census);
-                counter.serial = serial;
-                seen.insert(serial);
+        let pools = ledger.look(move |plan| pools(plan, &in_use)).await?;
+        let mut census = Self { pools, ..Self::default() };
+        let (mut copies, mut fullest) = (BTreeMap::<(Space, Prefix), u32>::new(), Vec::new());
+        let mut from = Some(0);
+        while let Some(serial) = from {
+            let bite = ledger.look(move |plan| bite(plan, serial)).await?;
+            for counted in &bite.held {
+                census.add(counted);
+                *copies.entry((counted.space, counted.prefix)).or_default() += 1;
             }
-            counter.given.push((address, leased, since));
-        })?;
-        counter.close(&mut census);
-        for subnet in plan.subnets() {
-            if subnet.is_held() && !seen.contains(&subnet.state.serial) {
-                counter.serial = subnet.state.serial;
-                counter.close(&mut census);
+            for (subnets, cooling) in census.subnets.iter_mut().zip(bite.cooling) {
+                subnets[1] += cooling;
             }
+            fullest.extend(bite.held);
+            if fullest.len() > 2 * most.max(100) {
+                cut(&mut fullest, most);
+            }
+            from = bite.next;
         }
-        census.fullest = counter.finish();
-        for subnet in plan.subnets().filter(|subnet| !subnet.is_held() && subnet.state.cool_until > now) {
-            census.subnets[subnet.state.prefix.family() as usize][1] += 1;
+        cut(&mut fullest, most);
+        for part in fullest.chunks(STEP) {
+            let part: Vec<(Counted, bool)> =
+                part.iter().map(|one| (*one, copies.get(&(one.space, one.prefix)) > Some(&1))).collect();
+            census.fullest.extend(ledger.look(move |plan| named(plan, &part)).await?);
         }
         let held: u64 = census.subnets.iter().map(|[held, _]| held).sum();
         census.omitted = usize::try_from(held).unwrap_or(usize::MAX).saturating_sub(census.fullest.len());
         census.took = begun.elapsed();
         Ok(census)
     }
+
+    fn add(&mut self, Counted { prefix, counts, .. }: &Counted) {
+        let family = prefix.family() as usize;
+        self.subnets[family][0] += 1;
+        self.addresses[family][0] += counts.leased;
+        self.addresses[family][1] += counts.cooling;
+    }
+}
+
+/// Counts subnets from this serial on, as far as one look goes.
+fn bite(plan: &Plan, from: Serial) -> Bite {
+    let (begun, mut bite) = (Instant::now(), Bite::default());
+    for (n, subnet) in plan.subnets_from(from).enumerate() {
+        let (serial, prefix, space) = (subnet.state.serial, subnet.state.prefix, subnet.state.space);
+        if n % STEP == STEP - 1 && begun.elapsed() >= BITE {
+            bite.next = Some(serial);
+            break;
+        }
+        if subnet.is_held() {
+            let counts = plan.count_addresses(subnet);
+            bite.held.push(Counted { serial, prefix, space, counts, full: Fullness::of_subnet(&counts) });
+        } else if subnet.state.cool_until > plan.now() {
+            bite.cooling[prefix.family() as usize] += 1;
+        }
+    }
+    bite
+}
+
+/// Leaves the fullest of them, the fullest first.
+fn cut(found: &mut Vec<Counted>, most: usize) {
+    found.sort_by(|a, b| b.full.0.total_cmp(&a.full.0).then(a.serial.cmp(&b.serial)));
+    found.truncate(most);
+}
+
+/// With their texts: the PoolID is added where the prefix alone would name two series.
+fn named(plan: &Plan, part: &[(Counted, bool)]) -> Vec<SubnetCount> {
+    let row = |(counted, is_one_of_several): &(Counted, bool)| {
+        let state = &plan.subnet(counted.serial)?.state;
+        let prefix = state.prefix;
+        Some(SubnetCount {
+            subnet: if *is_one_of_several { format!("{prefix} {}", state.id) } else { prefix.to_string() },
+            pool: state.pool.clone().unwrap_or_default(),
+            space: state.space.name(),
+            counts: counted.counts,
+            full: counted.full,
+        })
+    };
+    part.iter().filter_map(row).collect()
 }
 
 fn pools(plan: &Plan, in_use: &HostUse) -> Vec<PoolCount> {
@@ -123,90 +194,29 @@ fn pools(plan: &Plan, in_use: &HostUse) -> Vec<PoolCount> {
     all.filter_map(count).collect()
 }
 
-/// Counts one subnet after the other.
-struct Counter<'a> {
-    plan: &'a Plan,
-    most: usize,
-    serial: Serial,
-    given: Vec<(u128, bool, Millis)>,
-    /// The fullest so far, and at times some more.
-    found: Vec<(Fullness, Serial, AddressCounts)>,
-}
-
-impl Counter<'_> {
-    fn close(&mut self, census: &mut Census) {
-        let given = std::mem::take(&mut self.given);
-        let Some(subnet) = self.plan.subnet(self.serial) else { return };
-        if !subnet.is_held() {
-            return;
-        }
-        let family = subnet.state.prefix.family() as usize;
-        let counts = self.plan.count_given(subnet, given.into_iter());
-        census.subnets[family][0] += 1;
-        census.addresses[family][0] += counts.leased;
-        census.addresses[family][1] += counts.cooling;
-        self.found.push((Fullness::of_subnet(&counts), self.serial, counts));
-        if self.found.len() > 2 * self.most.max(100) {
-            self.cut();
-        }
-    }
-
-    fn cut(&mut self) {
-        self.found.sort_by(|(a, first, _), (b, second, _)| b.0.total_cmp(&a.0).then(first.cmp(second)));
-        self.found.truncate(self.most);
-    }
-
-    fn finish(mut self) -> Vec<SubnetCount> {
-        self.cut();
-        let row = |(full, serial, counts): &(Fullness, Serial, AddressCounts)| {
-            let subnet = self.plan.subnet(*serial)?;
-            let state = &subnet.state;
-            Some(SubnetCount {
-                subnet: self.name(subnet),
-                pool: state.pool.clone().unwrap_or_default(),
-                space: state.space.name(),
-                counts: *counts,
-                full: *full,
-            })
-        };
-        self.found.iter().filter_map(row).collect()
-    }
-
-    /// The prefix, and the PoolID where that alone names two series.
-    fn name(&self, subnet: &Subnet) -> String {
-        let state = &subnet.state;
-        let same = |other: &&Subnet| {
-            other.is_held() && other.state.prefix == state.prefix && other.state.space == state.space
-        };
-        let prefix = state.prefix.to_string();
-        if self.plan.subnets().filter(same).count() > 1 { format!("{prefix} {}", state.id) } else { prefix }
-    }
-}
-
 /// The last census, kept for a moment.
 #[derive(Debug)]
 pub struct Counting {
-    books: PathBuf,
+    ledger: Ledger,
     most: usize,
     last: Mutex<Option<(Instant, Arc<Census>)>>,
 }
 
 impl Counting {
-    /// For these books, with this many subnets counted one by one.
-    pub fn new(books: PathBuf, most: usize) -> Self {
-        Self { books, most, last: Mutex::new(None) }
+    /// Of this ledger, with this many subnets counted one by one.
+    pub fn new(ledger: Ledger, most: usize) -> Self {
+        Self { ledger, most, last: Mutex::new(None) }
     }
 
-    /// The counts, made again if it is time. Reads the books.
-    pub fn look(&self, in_use: &HostUse) -> Result<Arc<Census>, Error> {
-        // A request that comes during a count waits for that count.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The counts, made again if it is time; a request that comes during a count waits for that count.
+    pub async fn look(&self, in_use: HostUse) -> Result<Arc<Census>, Refusal> {
+        let mut last = self.last.lock().await;
         if let Some((at, census)) = last.as_ref()
             && at.elapsed() < FRESH.max(census.took * DUTY)
         {
             return Ok(census.clone());
         }
-        let census = Arc::new(Census::take(&self.books, clock::now(), self.most, in_use)?);
+        let census = Arc::new(Census::take(&self.ledger, self.most, in_use).await?);
         *last = Some((Instant::now(), census.clone()));
         Ok(census)
     }

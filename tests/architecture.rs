@@ -24,7 +24,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("store", &["plan", "json", "text"]),
     ("ledger", &["plan", "store", "clock"]),
     ("hooks", &["plan", "store", "ledger", "config", "server", "clock", "text"]),
-    ("census", &["plan", "store", "clock", "view"]),
+    ("census", &["plan", "ledger", "view"]),
     ("watch", &["plan", "store", "ledger", "config", "clock", "census", "hooks", "view"]),
     ("docker", &["plan", "ledger", "server", "clock", "processes", "json", "text"]),
     ("reconcile", &["plan", "store", "ledger", "docker", "clock", "text"]),

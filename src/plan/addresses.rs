@@ -121,6 +121,18 @@ impl Addresses {
     pub const fn leased(&self) -> usize {
         self.leased
     }
+    /// How many are held from `first` to `last`.
+    pub fn leased_between(&self, first: u128, last: u128) -> u128 {
+        self.records.range(first..=last).filter(|(_, record)| record.leased).count() as u128
+    }
+    /// Those that are not held, the last released first, as long as `is_new` of when that was.
+    pub fn released_while(&self, is_new: impl Fn(Millis) -> bool) -> impl Iterator<Item = u128> {
+        let newest = move |queue: &BTreeSet<(Millis, u128)>| {
+            let new = queue.iter().rev().take_while(|(since, _)| is_new(*since));
+            new.map(|(_, address)| *address).collect::<Vec<_>>()
+        };
+        self.queues().flat_map(newest)
+    }
     /// How many of these lie in the range.
     pub const fn leased_inside(&self) -> usize {
         self.leased_inside

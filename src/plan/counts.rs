@@ -4,7 +4,7 @@
 
 use super::Plan;
 use super::prefix::{Family, Prefix};
-use super::settings::{Base, Millis};
+use super::settings::Base;
 use super::subnet::{Subnet, never_given, reserved_inside, usable};
 
 /// Addresses of one subnet; they add up to its size.
@@ -36,57 +36,38 @@ pub struct SubnetCounts {
 }
 
 impl Plan {
+    /// Counts the addresses of a subnet; takes as long as there are cooling ones, and reservations in it.
     pub fn count_addresses(&self, subnet: &Subnet) -> AddressCounts {
-        let given = subnet.addresses.records();
-        self.count_given(subnet, given.map(|(address, record)| (address, record.leased, record.since)))
-    }
-
-    /// As above, for a subnet whose addresses are not in this plan: of each that is or was leased its number, whether it is
-    /// leased, and since when.
-    pub fn count_given(
-        &self,
-        subnet: &Subnet,
-        given: impl Iterator<Item = (u128, bool, Millis)>,
-    ) -> AddressCounts {
-        let prefix = subnet.state.prefix;
-        let cooling = self.cooling_of(subnet);
-        let mut counts = AddressCounts::default();
+        let (prefix, addresses) = (subnet.state.prefix, &subnet.addresses);
         let mut special = reserved_inside(prefix, &self.reserved);
         let (low, high) = never_given(prefix);
         let never: Vec<u128> = [low, high].into_iter().flatten().collect();
-        let slot = subnet.slot(&self.reserved);
-        for address in &never {
+        let slot = Some(subnet.slot(&self.reserved)).filter(|slot| !never.contains(slot));
+        for address in never.iter().chain(&slot) {
             special.remove(*address);
         }
-        special.remove(slot);
-        counts.reserved =
-            special.overlapping(prefix.first(), prefix.last()).map(|(first, last)| last - first + 1).sum();
-        counts.never_given = never.len() as u128;
-        counts.slot = u128::from(!never.contains(&slot));
-        for (address, leased, since) in given {
-            let cool = !leased && since.saturating_add(cooling) > self.now;
-            if !leased && (!cool || special.contains(address) || address == slot || never.contains(&address))
-            {
-                continue;
-            }
-            if never.contains(&address) {
-                counts.never_given -= 1;
-            } else if address == slot {
-                counts.slot -= 1;
-            } else if special.contains(address) {
-                counts.reserved -= 1;
-            }
-            if leased {
-                counts.leased += 1;
-            } else {
-                counts.cooling += 1;
-            }
-        }
+        // A leased address counts as leased, wherever it is.
+        let open = |address: &u128| u128::from(!addresses.is_leased(*address));
+        let reserved = |(first, last)| last - first + 1 - addresses.leased_between(first, last);
+        let cools = |address: &u128| {
+            !special.contains(*address) && Some(*address) != slot && !never.contains(address)
+        };
+        let cooling =
+            addresses.released_while(|since| since.saturating_add(self.cooling_of(subnet)) > self.now);
+        let mut counts = AddressCounts {
+            never_given: never.iter().map(open).sum(),
+            reserved: special.overlapping(prefix.first(), prefix.last()).map(reserved).sum(),
+            slot: slot.iter().map(open).sum(),
+            leased: addresses.leased() as u128,
+            cooling: cooling.filter(cools).count() as u128,
+            free: 0,
+        };
         let others = counts.never_given + counts.reserved + counts.slot + counts.leased + counts.cooling;
         counts.free = prefix.size().saturating_sub(others);
         counts
     }
 
+    /// Counts the subnets of one base.
     pub fn count_subnets(&self, base: &Base) -> SubnetCounts {
         let mut counts = SubnetCounts::default();
         for serial in self.occupied.all_inside(base.base) {

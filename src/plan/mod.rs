@@ -190,6 +190,11 @@ impl Plan {
         self.subnets.values().map(Box::as_ref)
     }
 
+    /// The same from this serial on.
+    pub fn subnets_from(&self, serial: Serial) -> impl Iterator<Item = &Subnet> {
+        self.subnets.range(serial..).map(|(_, subnet)| &**subnet)
+    }
+
     /// The held subnet of this PoolID.
     pub fn held(&self, id: &str) -> Option<&Subnet> {
         self.by_id.get(id).and_then(|serial| self.subnet(*serial))

@@ -8,7 +8,6 @@
 
 pub mod backup;
 pub mod by_hand;
-mod census;
 mod engine;
 mod error;
 pub mod events;

@@ -1,7 +1,7 @@
 //! WATCH: what fills up, and whether the WAL of the books can be reset.
 //!
 //! ```text
-//!   ledger ── "something was committed" ──▶ a moment later: census (a counting read of the books) ─▶ filling
+//!   ledger ── "something was committed" ──▶ a moment later: census (looks at the plan) ─▶ filling
 //!                                                           store: how much of the log is in use
 //!             a crossing, an episode ──▶ one line in the log, an event for the hooks, status, metrics
 //! ```
@@ -24,7 +24,7 @@ use crate::census::Census;
 use crate::clock;
 use crate::config::WarnAt;
 use crate::hooks::{Event, Hooks};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Refusal};
 use crate::plan::host_use::HostUse;
 use crate::plan::settings::Millis;
 use crate::store::log_size::{LONG, log_in_use};
@@ -92,7 +92,7 @@ impl Watch {
             commits.borrow_and_update();
             let shares = warn_at.borrow_and_update().clone();
             let begun = Instant::now();
-            self.look(&books, shares, &hooks).await;
+            self.look(&ledger, &books, shares, &hooks).await;
             pause = TOGETHER.max(begun.elapsed() * DUTY);
             tokio::select! {
                 _ = commits.changed() => {}
@@ -101,14 +101,11 @@ impl Watch {
         }
     }
 
-    async fn look(&self, books: &Path, shares: WarnAt, hooks: &Hooks) {
+    async fn look(&self, ledger: &Ledger, books: &Path, shares: WarnAt, hooks: &Hooks) {
+        let levels = if shares.is_off() { Ok(Vec::new()) } else { levels(ledger, &shares).await };
         let path = books.to_owned();
-        let now = clock::now();
-        let looking = tokio::task::spawn_blocking(move || {
-            let levels = if shares.is_off() { Ok(Vec::new()) } else { levels(&path, &shares, now) };
-            (levels, log_in_use(&path).unwrap_or(0))
-        });
-        let Ok((levels, log)) = looking.await else { return };
+        let looking = tokio::task::spawn_blocking(move || log_in_use(&path).unwrap_or(0));
+        let (Ok(log), now) = (looking.await, clock::now()) else { return };
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         match levels {
             Ok(levels) => {
@@ -126,8 +123,8 @@ impl Watch {
 }
 
 /// How full everything is.
-fn levels(books: &Path, shares: &WarnAt, now: Millis) -> Result<Vec<Level>, crate::store::Error> {
-    let census = Census::take(books, now, SUBNETS, &HostUse::default())?;
+async fn levels(ledger: &Ledger, shares: &WarnAt) -> Result<Vec<Level>, Refusal> {
+    let census = Census::take(ledger, SUBNETS, HostUse::default()).await?;
     let pools = census.pools.into_iter().map(|pool| Level {
         full: pool.full,
         warn_at: shares.of(&pool.pool).filter(|_| !pool.closed),

@@ -4,7 +4,7 @@
 //!   browser ──▶ /, /page.css, /page.js ... embedded in the program, nothing from elsewhere
 //!          ──▶ /api/...                    picture (the admin views' rows, read once for all) ─▶ listing, map, usage
 //!          ──▶ /api/events                 follow: woken when the ledger has committed something
-//!   Prometheus ──▶ /metrics                census (a counting read of the books), metrics, table
+//!   Prometheus ──▶ /metrics                census (looks at the plan), metrics, table
 //! ```
 //!
 //! Promises: GET and HEAD only, and no request changes anything; the books are read without the ledger, one
@@ -34,7 +34,7 @@ use self::follow::Followers;
 use self::hosts::Hosts;
 use self::metrics::Scrape;
 use self::picture::Gallery;
-use crate::admin::{Admin, AdminError, Readers};
+use crate::admin::{Admin, Readers};
 use crate::census::Counting;
 use crate::clock;
 use crate::docker::Counters;
@@ -99,7 +99,7 @@ pub struct Web {
     counters: Arc<Counters>,
     repair: Arc<reconcile::Meters>,
     hosts: Hosts,
-    counting: Arc<Counting>,
+    counting: Counting,
     gallery: Gallery,
     readers: Readers,
     followers: Followers,
@@ -133,7 +133,7 @@ impl Web {
     ) -> Self {
         let readers = Readers::default();
         Self {
-            counting: Arc::new(Counting::new(books.clone(), config.subnets)),
+            counting: Counting::new(ledger.clone(), config.subnets),
             gallery: Gallery::new(books.clone(), ledger, admin.clone(), readers.clone()),
             readers,
             followers: Followers::new(ledger, admin.turns()),
@@ -195,13 +195,13 @@ impl Web {
     }
 
     async fn metrics(&self) -> Response {
-        let (admin, counting) = (self.admin.clone(), self.counting.clone());
-        let read = self
-            .readers
-            .read(move || Ok((admin.hooks(), counting.look(&admin.in_use()).map_err(AdminError::from))));
-        let (hooks, census) = match read.await {
-            Ok((hooks, census)) => (hooks, census),
-            Err(error) => (Vec::new(), Err(error)),
+        let admin = self.admin.clone();
+        let read = self.readers.read(move || Ok((admin.hooks(), admin.in_use()))).await;
+        let (hooks, in_use) = read.unwrap_or_default();
+        // While the disk hangs, everything else is still told.
+        let census = match timeout(PATIENCE, self.counting.look(in_use)).await {
+            Ok(census) => census.map_err(|refusal| refusal.text),
+            Err(_) => Err(format!("the ledger does not answer within {PATIENCE:?}")),
         };
         if let Err(error) = &census {
             tracing::warn!("metrics: cannot count subnets and addresses: {error}");

@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use gipam::plan::Plan;
 use gipam::plan::change::{Change, Kind, Record, SubnetState};
+use gipam::plan::counts::AddressCounts;
 use gipam::plan::prefix::number;
 use gipam::plan::request::{Context, Decision, Reply, Request, Space};
+use gipam::plan::{Plan, Subnet, never_given};
 
 use super::model::siblings::{apart, part};
 use super::model::{Entry, Model};
@@ -168,11 +169,40 @@ pub fn conserved(plan: &Plan) -> Held {
         ensure(sum == size, || {
             format!("conserved: {} has {size} addresses, counted {counts:?}", subnet.state.prefix)
         })?;
-        ensure(counts.leased == subnet.addresses.leased() as u128, || {
-            format!("conserved: leases in {counts:?}")
-        })?;
+        if size <= 4_096 {
+            let one_by_one = classified(plan, subnet);
+            ensure(counts == one_by_one, || {
+                format!("conserved: {}: counted {counts:?}, one by one {one_by_one:?}", subnet.state.prefix)
+            })?;
+        }
     }
     Ok(())
+}
+
+/// The same counts, by looking at each address of a small subnet.
+fn classified(plan: &Plan, subnet: &Subnet) -> AddressCounts {
+    let (prefix, mut counts) = (subnet.state.prefix, AddressCounts::default());
+    let (low, high) = never_given(prefix);
+    let (slot, reserved) = (subnet.slot(plan.reserved_merged()), plan.reservations(prefix, true));
+    let cooling = plan.cooling_of(subnet);
+    for address in prefix.first()..=prefix.last() {
+        let record = subnet.addresses.get(address);
+        let count = if record.is_some_and(|record| record.leased) {
+            &mut counts.leased
+        } else if [low, high].contains(&Some(address)) {
+            &mut counts.never_given
+        } else if address == slot {
+            &mut counts.slot
+        } else if reserved.iter().any(|(first, last)| (*first..=*last).contains(&address)) {
+            &mut counts.reserved
+        } else if record.is_some_and(|record| record.since.saturating_add(cooling) > plan.now()) {
+            &mut counts.cooling
+        } else {
+            &mut counts.free
+        };
+        *count += 1;
+    }
+    counts
 }
 
 /// The plan rebuilt from what the books keep is the plan served.
