@@ -20,7 +20,7 @@ build() {
 # What cargo test would run, as paths.
 programs() {
   "$CARGO" test --locked --quiet --no-run --message-format=json |
-    sed -n '/"test":true/s/.*"executable":"\([^"]*\)".*/\1/p'
+    sed -n '/"profile":{[^}]*"test":true}/s/.*"executable":"\([^"]*\)".*/\1/p'
 }
 
 # One program; what it said only if it failed.

@@ -30,13 +30,13 @@ mod resolve;
 mod tests;
 pub mod value;
 
-pub use books_file::{Books, BooksFile, Content};
+pub use books_file::{BooksFile, Content, ResolvedFile};
 pub use door::{DoorSettings, TcpAddress, Tls};
-pub use error::Error;
+pub use error::ConfigError;
 pub use filling::WarnAt;
 pub use hooks::Hook;
 pub use http::Http;
-pub use limits::Limits;
+pub use limits::LimitSettings;
 pub use options::{Options, Surroundings};
 pub use origin::{Origin, Shown};
 pub use pools::PoolsOrigin;
@@ -49,7 +49,7 @@ pub struct Config {
     /// Where the books are, or the old lease file that becomes books.
     pub file: BooksFile,
     /// The driver names with their listeners; the first is `--name`. Never empty.
-    pub drivers: Vec<Driver>,
+    pub drivers: Vec<DriverSettings>,
     /// Mode, owner and group of the plugin sockets.
     pub socket_access: SocketAccess,
     /// Path of the admin socket.
@@ -74,7 +74,7 @@ pub struct Config {
     pub warn_at: WarnAt,
     pub hooks: Vec<Hook>,
     /// How much there may be of something.
-    pub limits: Limits,
+    pub limits: LimitSettings,
     /// Warnings for the start, one sentence each.
     pub warnings: Vec<String>,
     /// Every key with its value and origin, for `gipam config show`.
@@ -93,7 +93,7 @@ pub struct Given {
 
 /// One name under which Docker finds us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Driver {
+pub struct DriverSettings {
     /// The name for `--ipam-driver`.
     pub name: String,
     /// Pools open to it, in order; `None` = all.
@@ -137,23 +137,23 @@ pub struct Gc {
 
 impl Config {
     /// Resolves flags and surroundings (which name the TOML file, if any) into a configuration.
-    pub fn load(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
-        resolve::resolve(flags, surroundings, resolve::Look::Into)
+    pub fn load(flags: &Options, surroundings: &Surroundings) -> Result<Self, ConfigError> {
+        resolve::resolve(flags, surroundings, resolve::ReadFiles::Into)
     }
 
     /// As [`Config::load`], for a start, which no hook's certificate may hold up: an unusable file only makes that hook
     /// fail.
-    pub fn start(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
-        resolve::resolve(flags, surroundings, resolve::Look::AsFarAsPossible)
+    pub fn start(flags: &Options, surroundings: &Surroundings) -> Result<Self, ConfigError> {
+        resolve::resolve(flags, surroundings, resolve::ReadFiles::AsFarAsPossible)
     }
 
     /// As [`Config::load`], for commands that only read: the files that it names need not be readable, and its hooks trust no server.
-    pub fn outline(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
-        resolve::resolve(flags, surroundings, resolve::Look::Away)
+    pub fn outline(flags: &Options, surroundings: &Surroundings) -> Result<Self, ConfigError> {
+        resolve::resolve(flags, surroundings, resolve::ReadFiles::Away)
     }
 
     /// Resolves the same flags and variables again; the TOML file may have changed.
-    pub fn reload(&self) -> Result<Self, Error> {
+    pub fn reload(&self) -> Result<Self, ConfigError> {
         Self::load(&self.given.flags, &self.given.surroundings)
     }
 }

@@ -226,3 +226,33 @@ fn the_readme_names_the_rust_that_the_manifest_asks_for() {
         assert!(page.contains(&format!("Rust {version} or later")), "{version}");
     }
 }
+
+/// Names of types that files define, with the files; associated types are not definitions of ours.
+fn type_names() -> BTreeMap<String, Vec<PathBuf>> {
+    let mut names: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let is_test = |path: &Path| path.to_string_lossy().ends_with("tests.rs");
+    for (path, text) in sources().into_iter().filter(|(path, _)| !is_test(path)) {
+        let tests = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+        for line in text[..tests].lines() {
+            let words: Vec<&str> =
+                line.split_whitespace().skip_while(|word| word.starts_with("pub")).collect();
+            let associated = line.starts_with(' ') && words.first() == Some(&"type");
+            if let [what, name, ..] = words[..]
+                && ["struct", "enum", "trait", "type", "union"].contains(&what)
+                && !associated
+            {
+                let name: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                names.entry(name).or_default().push(path.clone());
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn a_type_name_stands_once() {
+    let names = type_names();
+    assert!(names.len() > 300, "{}", names.len());
+    let twice: Vec<_> = names.iter().filter(|(_, files)| files.len() > 1).collect();
+    assert!(twice.is_empty(), "{twice:#?}");
+}

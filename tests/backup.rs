@@ -14,12 +14,12 @@ use gipam::plan::Plan;
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::{Context, Repair, Request, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::Settings;
-use gipam::store::backup::{Step, backup};
+use gipam::store::backup::{BackupStep, backup};
 use gipam::store::restore::restore;
-use gipam::store::{Books, Error, Reader};
+use gipam::store::{Books, Reader, StoreError};
 
 /// Nobody waits.
-const QUIETLY: fn(Step<'_>) = |_| ();
+const QUIETLY: fn(BackupStep<'_>) = |_| ();
 
 struct Trial {
     directory: tempfile::TempDir,
@@ -87,10 +87,10 @@ fn durable_a_copy_is_one_moment_of_books_that_are_in_use() {
     trial.subnet(2);
     assert_eq!((held(&copy), held(&trial.path)), (vec![1], vec![1, 2]));
     let again = backup(&trial.path, &copy, &QUIETLY).unwrap_err();
-    assert!(matches!(again, Error::Exists(_)), "a copy is never overwritten: {again}");
+    assert!(matches!(again, StoreError::Exists(_)), "a copy is never overwritten: {again}");
     assert_eq!(held(&copy), [1]);
     let nowhere = backup(&trial.path, &trial.file("no/such/copy.db"), &QUIETLY).unwrap_err();
-    assert!(matches!(nowhere, Error::NoDirectory { .. }), "{nowhere}");
+    assert!(matches!(nowhere, StoreError::NoDirectory { .. }), "{nowhere}");
     assert!(!trial.file("no").exists(), "no directory is made");
 }
 
@@ -104,7 +104,7 @@ fn a_copy_takes_the_place_of_the_books_and_they_are_kept() {
     backup(&trial.path, &copy, &QUIETLY).unwrap();
     trial.subnet(2);
     let locked = restore(&copy, &trial.path, &QUIETLY).unwrap_err();
-    assert!(matches!(locked, Error::Locked(_)), "{locked}");
+    assert!(matches!(locked, StoreError::Locked(_)), "{locked}");
     // As after kill -9: what was committed last is in the log alone.
     drop(trial.books.take());
     let kept = restore(&copy, &trial.path, &QUIETLY).unwrap().kept.unwrap();
@@ -167,14 +167,14 @@ fn each_step_is_shown_before_it_is_done() {
     (0..200).for_each(|number| trial.subnet(number));
     let copy = trial.file("copy.db");
     let steps: RefCell<Vec<String>> = RefCell::default();
-    let tell = |step: Step<'_>| {
+    let tell = |step: BackupStep<'_>| {
         steps.borrow_mut().push(match step {
-            Step::Writing(file, of) => {
+            BackupStep::Writing(file, of) => {
                 let name = file.file_name().unwrap().to_string_lossy();
                 assert!(fs::metadata(file).map_or(0, |file| file.len()) < of, "{name} is not written yet");
                 format!("{name} {of}")
             }
-            Step::Closing(books) => format!("close {}", books.file_name().unwrap().to_string_lossy()),
+            BackupStep::Closing(books) => format!("close {}", books.file_name().unwrap().to_string_lossy()),
             step => format!("{step:?}"),
         });
     };

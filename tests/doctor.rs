@@ -18,7 +18,7 @@ use std::path::Path;
 
 use daemon::{House, POOLS};
 use gipam::config::{Options, Surroundings};
-use gipam::doctor::{Finding, Place, Verdict, examine};
+use gipam::doctor::{BooksPlace, DoctorFinding, Verdict, examine};
 
 fn text(path: &Path) -> Option<String> {
     Some(path.display().to_string())
@@ -37,15 +37,15 @@ fn flags(house: &House) -> Options {
 }
 
 /// Looks at this house on a machine whose files lie under its `root`.
-fn look(house: &House) -> Vec<Finding> {
-    let place = Place { root: house.path("root") };
+fn look(house: &House) -> Vec<DoctorFinding> {
+    let place = BooksPlace { root: house.path("root") };
     let surroundings =
         Surroundings { directory: house.directory.path().to_owned(), ..Surroundings::default() };
     examine(&flags(house), &surroundings, &place)
 }
 
 /// Verdicts and words of what was found by one check.
-fn of<'a>(findings: &'a [Finding], check: &str) -> Vec<(Verdict, &'a str)> {
+fn of<'a>(findings: &'a [DoctorFinding], check: &str) -> Vec<(Verdict, &'a str)> {
     let of = findings.iter().filter(|finding| finding.check == check);
     of.map(|finding| (finding.verdict, finding.found.as_str())).collect()
 }
@@ -156,8 +156,9 @@ fn forwarding_and_advertised_routes_are_looked_at() {
     put(&house, "proc/sys/net/ipv4/ip_forward", "0\n");
     put(&house, "proc/sys/net/ipv6/conf/all/disable_ipv6", "0\n");
     put(&house, "proc/sys/net/ipv6/conf/all/forwarding", "1\n");
-    let verdicts =
-        |findings: &[Finding], check: &str| of(findings, check).iter().map(|(v, _)| *v).collect::<Vec<_>>();
+    let verdicts = |findings: &[DoctorFinding], check: &str| {
+        of(findings, check).iter().map(|(v, _)| *v).collect::<Vec<_>>()
+    };
     assert_eq!(verdicts(&look(&house), "forwarding"), [Verdict::Warning, Verdict::Well]);
     let zeros = "0".repeat(32);
     let route = format!(
@@ -260,7 +261,7 @@ fn with_admin_it_asks_that_daemon_alone_and_says_the_worst_first() {
     };
     let admin = house.admin().display().to_string();
     let (code, out, _) = doctor(&admin, &["--json"]);
-    let findings: Vec<Finding> = serde_json::from_str(&out).unwrap();
+    let findings: Vec<DoctorFinding> = serde_json::from_str(&out).unwrap();
     let one = |check: &str| {
         let [(verdict, found)] = of(&findings, check)[..] else { panic!("{check}: {findings:?}") };
         (verdict, found.to_owned())

@@ -16,7 +16,7 @@ use gipam::plan::request::{Context, Request, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::Settings;
 use gipam::store::backup::backup;
 use gipam::store::restore::restore;
-use gipam::store::{Books, Error, Reader};
+use gipam::store::{Books, Reader, StoreError};
 
 /// Books at this path, and the plan that they hold.
 struct Trial {
@@ -66,7 +66,7 @@ fn books(path: &Path, subnets: std::ops::Range<u8>, killed: bool) {
     if killed { trial.kill() } else { trial.books.close().unwrap() }
 }
 
-fn put_back(copy: &Path, books: &Path) -> Result<(), Error> {
+fn put_back(copy: &Path, books: &Path) -> Result<(), StoreError> {
     restore(copy, books, &|_| ()).map(|_| ())
 }
 
@@ -312,7 +312,7 @@ fn one_daemon_whatever_the_books_are_called() {
     trial.subnet(1);
     symlink(&at, place.path().join("link.db")).unwrap();
     symlink(place.path(), place.path().join("directory")).unwrap();
-    let locked = |path: &Path| matches!(Books::open(path), Err(Error::Locked(_)));
+    let locked = |path: &Path| matches!(Books::open(path), Err(StoreError::Locked(_)));
     assert!(locked(&place.path().join("link.db")), "by a symbolic link");
     assert!(locked(&place.path().join("directory/gipam.db")), "by a linked directory");
     fs::hard_link(&at, place.path().join("hard.db")).unwrap();

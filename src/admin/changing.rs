@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::error::{AdminError, Kind};
+use super::error::{AdminError, AdminErrorKind};
 use super::meant;
 use super::rows::{ChangedRow, HeldRow};
 use crate::docker::wire::tidy_name;
@@ -39,12 +39,12 @@ pub(super) struct Reservation {
 }
 
 /// The decision: what to report, and what to commit.
-pub(super) struct Decided {
+pub(super) struct DecidedChange {
     pub(super) row: ChangedRow,
     pub(super) altered: Altered,
 }
 
-impl Decided {
+impl DecidedChange {
     /// Nothing to do, for this reason.
     pub(super) fn nothing(note: String) -> Self {
         Self { row: ChangedRow { notes: vec![note], ..ChangedRow::default() }, altered: Altered::default() }
@@ -62,10 +62,10 @@ impl Decided {
 pub(super) async fn change(
     ledger: &Ledger,
     rehearsal: bool,
-    decide: impl FnOnce(&Plan) -> Result<Decided, Refusal> + Send + 'static,
+    decide: impl FnOnce(&Plan) -> Result<DecidedChange, Refusal> + Send + 'static,
 ) -> Result<ChangedRow, AdminError> {
     let alter = move |plan: &Plan| {
-        let Decided { row, altered } = decide(plan)?;
+        let DecidedChange { row, altered } = decide(plan)?;
         Ok((if rehearsal { Altered::default() } else { altered }, row))
     };
     let mut row = ledger.alter(alter).await?;
@@ -81,10 +81,10 @@ pub(super) async fn reserve(ledger: &Ledger, asked: Reservation) -> Result<Chang
     let range = parsed(&asked.range)?;
     change(ledger, asked.dry_run, move |plan| {
         let Some(settings) = plan.reserve(range, asked.pool.as_deref())? else {
-            return Ok(Decided::nothing(format!("{range} is already reserved by hand")));
+            return Ok(DecidedChange::nothing(format!("{range} is already reserved by hand")));
         };
         let whole = plan.wholly_reserved(&settings, range);
-        let mut decided = Decided::settings(plan, settings);
+        let mut decided = DecidedChange::settings(plan, settings);
         let row = &mut decided.row;
         row.notes = reserve_notes(plan, range);
         row.notes.extend(whole.iter().take(MET).map(|subnet| {
@@ -143,7 +143,7 @@ pub(super) async fn unreserve(
     let file = file.map_or_else(|| "the configuration file".to_owned(), |file| file.display().to_string());
     change(ledger, asked.dry_run, move |plan| {
         let Some(settings) = plan.unreserve(range, asked.pool.as_deref(), &file)? else {
-            return Ok(Decided::nothing(format!("{range} is not reserved")));
+            return Ok(DecidedChange::nothing(format!("{range} is not reserved")));
         };
         let still =
             settings.reserved.iter().chain(&settings.reserved_by_hand).find(|other| other.meets(&range));
@@ -151,7 +151,7 @@ pub(super) async fn unreserve(
             let by = if settings.reserved.contains(other) { &*file } else { "hand" };
             format!("{other} stays reserved, by {by}")
         });
-        let mut decided = Decided::settings(plan, settings);
+        let mut decided = DecidedChange::settings(plan, settings);
         decided.row.notes.extend(note);
         Ok(decided)
     })
@@ -159,7 +159,7 @@ pub(super) async fn unreserve(
 }
 
 fn parsed(text: &str) -> Result<AddressRange, AdminError> {
-    written::range(text).map_err(|error| AdminError::new(Kind::Invalid, error.to_string()))
+    written::range(text).map_err(|error| AdminError::new(AdminErrorKind::Invalid, error.to_string()))
 }
 
 /// `1 subnet is held now`, `3 addresses are leased now`.
@@ -196,22 +196,24 @@ pub(super) async fn pin(ledger: &Ledger, asked: Pinning, known: Arc<Dead>) -> Re
         Some(mac) => Holder::Mac(mac),
         None => Holder::Name(tidy_name(holder).ok_or_else(|| {
             let text = "gipam pin needs the name of a container, or a MAC".to_owned();
-            AdminError::new(Kind::Invalid, text)
+            AdminError::new(AdminErrorKind::Invalid, text)
         })?),
     };
     let wanted = PinRequest { holder, address, subnet: asked.subnet };
-    change(ledger, asked.dry_run, move |plan| Ok(Decided::pinned(plan.pin(&wanted, plan.now(), &known)?)))
-        .await
+    change(ledger, asked.dry_run, move |plan| {
+        Ok(DecidedChange::pinned(plan.pin(&wanted, plan.now(), &known)?))
+    })
+    .await
 }
 
 /// `gipam unpin ADDRESS`.
 pub(super) async fn unpin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, AdminError> {
     let address = meant::address(&asked.address)?;
-    let unpin = move |plan: &Plan| Ok(Decided::pinned(plan.unpin(address, asked.subnet.as_deref())?));
+    let unpin = move |plan: &Plan| Ok(DecidedChange::pinned(plan.unpin(address, asked.subnet.as_deref())?));
     change(ledger, asked.dry_run, unpin).await
 }
 
-impl Decided {
+impl DecidedChange {
     fn pinned(pinned: Pinned) -> Self {
         let Pinned { changes, told, notes } = pinned;
         let changed = !changes.is_empty();

@@ -6,9 +6,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::error::{AdminError, Kind};
+use super::error::{AdminError, AdminErrorKind};
 pub use crate::server::client::encoded;
-use crate::server::client::{ClientError, Reply, request_blocking};
+use crate::server::client::{ClientError, HttpReply, request_blocking};
 
 /// Time limit for a view.
 pub const VIEW: Duration = Duration::from_secs(15);
@@ -17,7 +17,7 @@ pub const CHANGE: Duration = Duration::from_secs(120);
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum AskError {
     #[error("no daemon answers at {socket}; start it with gipam serve, or name another with --admin PATH")]
     Down { socket: String },
     /// It listens, but did not answer.
@@ -29,40 +29,45 @@ pub enum Error {
 }
 
 /// `GET` of a path with its query.
-pub fn get(socket: &Path, path: &str, limit: Duration) -> Result<Vec<u8>, Error> {
+pub fn get(socket: &Path, path: &str, limit: Duration) -> Result<Vec<u8>, AskError> {
     ask(socket, "GET", path, Vec::new(), limit)
 }
 
 /// `POST` of JSON to a path.
-pub fn post(socket: &Path, path: &str, body: &serde_json::Value, limit: Duration) -> Result<Vec<u8>, Error> {
+pub fn post(
+    socket: &Path,
+    path: &str,
+    body: &serde_json::Value,
+    limit: Duration,
+) -> Result<Vec<u8>, AskError> {
     ask(socket, "POST", path, body.to_string().into_bytes(), limit)
 }
 
-fn ask(socket: &Path, method: &str, path: &str, body: Vec<u8>, limit: Duration) -> Result<Vec<u8>, Error> {
+fn ask(socket: &Path, method: &str, path: &str, body: Vec<u8>, limit: Duration) -> Result<Vec<u8>, AskError> {
     let reply = request_blocking(socket, method, path, body, limit).map_err(|error| match error {
-        ClientError::Unreachable { path, .. } => Error::Down { socket: path.display().to_string() },
-        other => Error::NoAnswer(other),
+        ClientError::Unreachable { path, .. } => AskError::Down { socket: path.display().to_string() },
+        other => AskError::NoAnswer(other),
     })?;
-    if (200..300).contains(&reply.status) { Ok(reply.body) } else { Err(Error::Refused(refusal(&reply))) }
+    if (200..300).contains(&reply.status) { Ok(reply.body) } else { Err(AskError::Refused(refusal(&reply))) }
 }
 
 /// The refusal in an answer, or one that quotes it.
-fn refusal(reply: &Reply) -> AdminError {
+fn refusal(reply: &HttpReply) -> AdminError {
     serde_json::from_slice(&reply.body).unwrap_or_else(|_| {
         let quoted: String = String::from_utf8_lossy(&reply.body).chars().take(200).collect();
         AdminError::new(
-            Kind::Failed,
+            AdminErrorKind::Failed,
             format!("the daemon answered {}: {}", reply.status, quoted.escape_debug()),
         )
     })
 }
 
-impl From<Error> for AdminError {
-    fn from(error: Error) -> Self {
+impl From<AskError> for AdminError {
+    fn from(error: AskError) -> Self {
         let kind = match &error {
-            Error::Refused(refused) => return refused.clone(),
-            Error::NoAnswer(ClientError::Request { .. }) => Kind::Failed,
-            Error::Down { .. } | Error::NoAnswer(_) => Kind::Unreachable,
+            AskError::Refused(refused) => return refused.clone(),
+            AskError::NoAnswer(ClientError::Request { .. }) => AdminErrorKind::Failed,
+            AskError::Down { .. } | AskError::NoAnswer(_) => AdminErrorKind::Unreachable,
         };
         Self::new(kind, error.to_string())
     }
@@ -105,7 +110,7 @@ mod tests {
         );
         let body = serde_json::json!({"subnet": "10.0.0.0/24"});
         let error = AdminError::from(post(&socket, "/v1/release", &body, CHANGE).unwrap_err());
-        assert_eq!(error, AdminError::new(Kind::Missing, "no such"));
+        assert_eq!(error, AdminError::new(AdminErrorKind::Missing, "no such"));
     }
 
     #[test]
@@ -118,8 +123,8 @@ mod tests {
     #[test]
     fn nobody_listening_is_down_and_unreachable() {
         let error = get(Path::new("/nowhere/admin.sock"), "/", VIEW).unwrap_err();
-        assert!(matches!(error, Error::Down { .. }), "{error}");
-        assert_eq!(AdminError::from(error).kind, Kind::Unreachable);
+        assert!(matches!(error, AskError::Down { .. }), "{error}");
+        assert_eq!(AdminError::from(error).kind, AdminErrorKind::Unreachable);
     }
 
     #[test]
@@ -128,14 +133,14 @@ mod tests {
         let socket = directory.path().join("admin.sock");
         let _listener = UnixListener::bind(&socket).unwrap();
         let error = get(&socket, "/", Duration::from_millis(30)).unwrap_err();
-        assert!(matches!(error, Error::NoAnswer(ClientError::Timeout { .. })), "{error}");
+        assert!(matches!(error, AskError::NoAnswer(ClientError::Timeout { .. })), "{error}");
     }
 
     #[test]
     fn a_closed_connection_is_broken_not_down() {
         let (_directory, socket, _thread) = daemon("");
         let error = get(&socket, "/", VIEW).unwrap_err();
-        assert!(matches!(error, Error::NoAnswer(ClientError::Broken { .. })), "{error}");
+        assert!(matches!(error, AskError::NoAnswer(ClientError::Broken { .. })), "{error}");
     }
 
     #[test]

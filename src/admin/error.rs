@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The kind of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum AdminErrorKind {
     /// The request can never succeed as it is.
     Invalid,
     /// It does not exist.
@@ -34,12 +34,12 @@ pub struct AdminError {
     /// The text for people.
     #[serde(rename = "Err")]
     pub text: String,
-    pub kind: Kind,
+    pub kind: AdminErrorKind,
 }
 
 impl AdminError {
     /// A refusal of this kind.
-    pub fn new(kind: Kind, text: impl Into<String>) -> Self {
+    pub fn new(kind: AdminErrorKind, text: impl Into<String>) -> Self {
         Self { text: text.into(), kind }
     }
 }
@@ -50,9 +50,9 @@ mod tests {
 
     #[test]
     fn a_refusal_on_the_wire_has_err_and_kind() {
-        let wire = serde_json::to_string(&AdminError::new(Kind::Taken, "in use")).unwrap();
+        let wire = serde_json::to_string(&AdminError::new(AdminErrorKind::Taken, "in use")).unwrap();
         assert_eq!(wire, r#"{"Err":"in use","kind":"taken"}"#);
         let read: AdminError = serde_json::from_str(r#"{"Err":"x","kind":"new","more":1}"#).unwrap();
-        assert_eq!(read, AdminError::new(Kind::Failed, "x"));
+        assert_eq!(read, AdminError::new(AdminErrorKind::Failed, "x"));
     }
 }

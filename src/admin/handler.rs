@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::error::{AdminError, Kind};
+use super::error::{AdminError, AdminErrorKind};
 use super::readers::Readers;
 use super::rows::{ChangedRow, HookRow, SettingRow, Status};
 use super::views::View;
@@ -22,11 +22,11 @@ use crate::docker::{Counters, Survey};
 use crate::hooks::Hooks;
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
-use crate::plan::request::{Dead, Request as PlanRequest};
+use crate::plan::request::{Dead, Request};
 use crate::plan::settings::Millis;
 use crate::plan::written;
 use crate::reconcile;
-use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
+use crate::server::{DoorRefusal, Handler, HttpRequest, Response};
 use crate::store::old_gipam;
 use crate::watch::Watch;
 
@@ -69,7 +69,7 @@ struct Rehearsal {
 }
 
 #[derive(Deserialize)]
-struct Gc {
+struct GcAsked {
     #[serde(default)]
     apply: bool,
     /// The books belong to the Engine that answers.
@@ -103,29 +103,29 @@ struct Import {
 impl From<Refusal> for AdminError {
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal.kind {
-            ErrorKind::Invalid => Kind::Invalid,
-            ErrorKind::Missing => Kind::Missing,
-            ErrorKind::Taken => Kind::Taken,
-            ErrorKind::Exhausted => Kind::Exhausted,
-            ErrorKind::Unavailable | ErrorKind::TooEarly => Kind::Unavailable,
-            ErrorKind::Internal => Kind::Failed,
+            ErrorKind::Invalid => AdminErrorKind::Invalid,
+            ErrorKind::Missing => AdminErrorKind::Missing,
+            ErrorKind::Taken => AdminErrorKind::Taken,
+            ErrorKind::Exhausted => AdminErrorKind::Exhausted,
+            ErrorKind::Unavailable | ErrorKind::TooEarly => AdminErrorKind::Unavailable,
+            ErrorKind::Internal => AdminErrorKind::Failed,
         };
         Self::new(kind, refusal.text)
     }
 }
 
-const fn status(kind: Kind) -> u16 {
+const fn status(kind: AdminErrorKind) -> u16 {
     match kind {
-        Kind::Invalid => 400,
-        Kind::Missing => 404,
-        Kind::Taken => 409,
-        Kind::Exhausted | Kind::Unavailable | Kind::Unreachable => 503,
-        Kind::Failed => 500,
+        AdminErrorKind::Invalid => 400,
+        AdminErrorKind::Missing => 404,
+        AdminErrorKind::Taken => 409,
+        AdminErrorKind::Exhausted | AdminErrorKind::Unavailable | AdminErrorKind::Unreachable => 503,
+        AdminErrorKind::Failed => 500,
     }
 }
 
 impl Handler for Admin {
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: HttpRequest) -> Response {
         match self.answer(&request).await {
             Ok(body) => Response::new(200, JSON, body),
             Err(error) => {
@@ -135,7 +135,7 @@ impl Handler for Admin {
     }
 
     fn refuse(&self, why: DoorRefusal) -> Response {
-        let error = AdminError::new(Kind::Invalid, why.to_string());
+        let error = AdminError::new(AdminErrorKind::Invalid, why.to_string());
         Response::new(why.status(), JSON, serde_json::to_vec(&error).unwrap_or_default())
     }
 }
@@ -175,7 +175,7 @@ impl Admin {
         Self { hooks: Some(hooks), watch: Some(watch), ..self }
     }
 
-    async fn answer(&self, request: &Request) -> Result<Vec<u8>, AdminError> {
+    async fn answer(&self, request: &HttpRequest) -> Result<Vec<u8>, AdminError> {
         let query = request.query.clone().unwrap_or_default();
         match (request.method.as_str(), request.path.as_str()) {
             ("POST", "/v1/release") => self.release(&request.body).await,
@@ -195,12 +195,13 @@ impl Admin {
             ("POST", "/v1/listed") => self.listed(decode(&request.body)?).await,
             ("POST", "/v1/adopt") => self.adopt(&request.body).await,
             ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(&request.body)?.dry_run).await,
-            ("GET", "/v1/gc") => self.gc(Gc { apply: false, new_engine: false }).await,
+            ("GET", "/v1/gc") => self.gc(GcAsked { apply: false, new_engine: false }).await,
             ("POST", "/v1/gc") => self.gc(decode(&request.body)?).await,
             ("GET", "/v1/wait") => {
                 let commits = self.ledger.meters().follow();
                 let moment = wait::wait(&query, commits, &self.counters, self.started).await?;
-                serde_json::to_vec(&moment).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+                serde_json::to_vec(&moment)
+                    .map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
             }
             ("GET", "/v1/config") => self.settings().await,
             ("GET", "/v1/export") => self.export(&query).await,
@@ -210,7 +211,7 @@ impl Admin {
                     "unknown request {method} {path}",
                     path = path.chars().take(100).collect::<String>()
                 );
-                Err(AdminError::new(Kind::Missing, text))
+                Err(AdminError::new(AdminErrorKind::Missing, text))
             }
         }
     }
@@ -236,7 +237,7 @@ impl Admin {
                 rows.push(SettingRow { key, value, origin });
             }
         }
-        serde_json::to_vec(&rows).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+        serde_json::to_vec(&rows).map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
     }
 
     /// Reads the books on a thread of its own, when it is its turn.
@@ -259,7 +260,7 @@ impl Admin {
         }
         let by_name = path == "/v1/who";
         let answer = self.rows(path.clone(), query.clone()).await;
-        if by_name && answer.as_ref().is_err_and(|error| error.kind == Kind::Missing) {
+        if by_name && answer.as_ref().is_err_and(|error| error.kind == AdminErrorKind::Missing) {
             // Engines before 29 do not send names: that of a container that has just started is known after a look.
             let _ = tokio::time::timeout(A_LOOK, self.repair.look(false)).await;
             return self.rows(path, query).await;
@@ -276,8 +277,9 @@ impl Admin {
             let view = view.knowing(known);
             let looks = ["/v1/pools", "/v1/map"].contains(&path.as_str());
             let view = if looks { view.on(&look) } else { view };
-            view.answer(&path, &query, look)
-                .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("unknown view {path}"))))
+            view.answer(&path, &query, look).unwrap_or_else(|| {
+                Err(AdminError::new(AdminErrorKind::Missing, format!("unknown view {path}")))
+            })
         })
         .await
     }
@@ -294,35 +296,41 @@ impl Admin {
         self.with_counters(status)
     }
 
-    async fn gc(&self, asked: Gc) -> Result<Vec<u8>, AdminError> {
+    async fn gc(&self, asked: GcAsked) -> Result<Vec<u8>, AdminError> {
         if asked.new_engine {
             self.repair.trust().await?;
         }
-        let findings =
-            self.repair.look(asked.apply).await.map_err(|text| AdminError::new(Kind::Unavailable, text))?;
-        serde_json::to_vec(&findings).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+        let findings = self
+            .repair
+            .look(asked.apply)
+            .await
+            .map_err(|text| AdminError::new(AdminErrorKind::Unavailable, text))?;
+        serde_json::to_vec(&findings)
+            .map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
     }
 
     async fn adopt(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
         let Adopt { subnet, id } = decode(body)?;
-        let invalid = |text: String| AdminError::new(Kind::Invalid, text);
+        let invalid = |text: String| AdminError::new(AdminErrorKind::Invalid, text);
         let (prefix, masked) = written::prefix(&subnet).map_err(|error| invalid(error.to_string()))?;
         if masked {
             return Err(invalid(format!("{subnet} has bits set beyond its length; write {prefix}")));
         }
         tracing::info!("adoption by hand: {prefix} under PoolID {id:?}");
         let findings = self.repair.adopt(prefix, id).await?;
-        serde_json::to_vec(&findings).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+        serde_json::to_vec(&findings)
+            .map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
     }
 
     async fn reload(&self, rehearsal: bool) -> Result<Vec<u8>, AdminError> {
         let (answer, lines) = oneshot::channel();
-        let stopping = || AdminError::new(Kind::Unavailable, "gipam is stopping");
+        let stopping = || AdminError::new(AdminErrorKind::Unavailable, "gipam is stopping");
         self.reloads.send(Reload { rehearsal, answer }).await.map_err(|_| stopping())?;
         let lines = lines.await.map_err(|_| stopping())?;
-        let lines =
-            lines.map_err(|text| AdminError::new(Kind::Invalid, format!("nothing was changed: {text}")))?;
-        serde_json::to_vec(&lines).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+        let lines = lines.map_err(|text| {
+            AdminError::new(AdminErrorKind::Invalid, format!("nothing was changed: {text}"))
+        })?;
+        serde_json::to_vec(&lines).map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
     }
 
     async fn release(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
@@ -333,7 +341,7 @@ impl Admin {
         match without_engine {
             false => self.repair.release(subnet, address).await?,
             true => {
-                let force = PlanRequest::Force { subnet, address, generation: None };
+                let force = Request::Force { subnet, address, generation: None };
                 self.ledger.ask(force).await?;
             }
         }
@@ -383,16 +391,17 @@ impl Admin {
         let digest = import::digest_text(&bytes);
         let meta = vec![(import::EXPORTED_DIGEST.to_owned(), digest)];
         self.ledger.alter(|_| Ok((Altered { meta, ..Altered::default() }, ()))).await?;
-        debug_assert_eq!(old_gipam::detect(&bytes), old_gipam::Content::Json);
+        debug_assert_eq!(old_gipam::detect(&bytes), old_gipam::FileKind::Json);
         Ok(bytes)
     }
 }
 
 fn row(row: &ChangedRow) -> Result<Vec<u8>, AdminError> {
-    serde_json::to_vec(row).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+    serde_json::to_vec(row).map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
 }
 
 fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, AdminError> {
-    serde_json::from_slice(body)
-        .map_err(|error| AdminError::new(Kind::Invalid, format!("the body cannot be read: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        AdminError::new(AdminErrorKind::Invalid, format!("the body cannot be read: {error}"))
+    })
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::error::{AdminError, Kind};
+use super::error::{AdminError, AdminErrorKind};
 use crate::config::PoolsOrigin;
 use crate::ledger::{Altered, Refusal};
 use crate::plan::Plan;
@@ -38,7 +38,7 @@ impl Importing {
         origin: &PoolsOrigin,
     ) -> Result<Self, AdminError> {
         let parsed = old_gipam::parse(content.as_bytes())
-            .map_err(|error| AdminError::new(Kind::Invalid, format!("{name}: {error}")))?;
+            .map_err(|error| AdminError::new(AdminErrorKind::Invalid, format!("{name}: {error}")))?;
         for oddity in &parsed.oddities {
             tracing::warn!("{name}: {oddity}");
         }
@@ -100,7 +100,9 @@ impl Importing {
 pub fn check_format(query: &str) -> Result<(), AdminError> {
     match query {
         "" | "format=leases.json" => Ok(()),
-        other => Err(AdminError::new(Kind::Invalid, format!("{other}: the only format is leases.json"))),
+        other => {
+            Err(AdminError::new(AdminErrorKind::Invalid, format!("{other}: the only format is leases.json")))
+        }
     }
 }
 

@@ -3,30 +3,26 @@
 //! Promises: a row for each address that is more than a memory, sorted by prefix and address; a pin by hand is shown also
 //! where no network has its subnet. From the books, like all views.
 
-use std::collections::BTreeMap;
-
-use super::error::{AdminError, Kind as ErrorKind};
+use super::error::{AdminError, AdminErrorKind};
 use super::meant;
 use super::named::is_holder;
 use super::query::Query;
 use super::rows::LeaseRow;
 use super::views::View;
 use crate::plan::Subnet;
-use crate::plan::change::{Kind, Record, Serial, ShownHolder};
+use crate::plan::change::{Kind, Record};
 use crate::plan::pins::{Holder, Pin, Pins};
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Space;
 use crate::plan::settings::{Millis, rfc3339};
+use crate::store::names::Names;
 
 /// What an address can be.
 const STATES: [&str; 3] = ["leased", "cooling", "pinned"];
 
-/// What the Engine calls holders, by serial and address, with the generation of the lease.
-pub(super) type Names = BTreeMap<(Serial, String), (u64, ShownHolder)>;
-
 /// An address with something to show.
 #[derive(Clone, Copy)]
-struct Known<'a> {
+struct KnownAddress<'a> {
     address: u128,
     record: Option<&'a Record>,
     pin: Option<&'a Pin>,
@@ -91,7 +87,7 @@ impl View {
     pub(super) fn lease_row(&self, subnet: &Subnet, address: u128) -> Result<Option<LeaseRow>, AdminError> {
         let names = self.names()?;
         let known =
-            Known { address, record: subnet.addresses.get(address), pin: subnet.pins().get(&address) };
+            KnownAddress { address, record: subnet.addresses.get(address), pin: subnet.pins().get(&address) };
         let place = (subnet.state.prefix, subnet.state.space, Some(subnet));
         let shown = self.state_of(Some(subnet), known);
         Ok(shown.map(|state| self.row(place, known, state, &names)))
@@ -100,7 +96,7 @@ impl View {
     fn row(
         &self,
         (prefix, space, subnet): (Prefix, Space, Option<&Subnet>),
-        known: Known<'_>,
+        known: KnownAddress<'_>,
         state: &str,
         names: &Names,
     ) -> LeaseRow {
@@ -141,10 +137,10 @@ impl View {
     /// The state of an address for people; nothing for a mere memory.
     pub(super) fn state(&self, subnet: &Subnet, address: u128) -> Option<&'static str> {
         let (record, pin) = (subnet.addresses.get(address), subnet.pins().get(&address));
-        self.state_of(Some(subnet), Known { address, record, pin })
+        self.state_of(Some(subnet), KnownAddress { address, record, pin })
     }
 
-    fn state_of(&self, subnet: Option<&Subnet>, known: Known<'_>) -> Option<&'static str> {
+    fn state_of(&self, subnet: Option<&Subnet>, known: KnownAddress<'_>) -> Option<&'static str> {
         let cools = subnet.zip(known.record).is_some_and(|(subnet, record)| {
             subnet.is_held() && record.since.saturating_add(self.plan().cooling_of(subnet)) > self.now()
         });
@@ -159,16 +155,20 @@ impl View {
 }
 
 /// Records and pins of one place, by address.
-fn known<'a>(subnet: Option<&'a Subnet>, pins: &'a Pins) -> Vec<Known<'a>> {
+fn known<'a>(subnet: Option<&'a Subnet>, pins: &'a Pins) -> Vec<KnownAddress<'a>> {
     let records = subnet.into_iter().flat_map(|subnet| subnet.addresses.records());
-    let mut all: Vec<Known<'a>> = records
-        .map(|(address, record)| Known { address, record: Some(record), pin: pins.get(&address) })
+    let mut all: Vec<KnownAddress<'a>> = records
+        .map(|(address, record)| KnownAddress { address, record: Some(record), pin: pins.get(&address) })
         .collect();
     let there = all.len();
     let lacking = pins
         .iter()
         .filter(|(address, _)| subnet.is_none_or(|subnet| subnet.addresses.get(**address).is_none()));
-    all.extend(lacking.map(|(address, pin)| Known { address: *address, record: None, pin: Some(pin) }));
+    all.extend(lacking.map(|(address, pin)| KnownAddress {
+        address: *address,
+        record: None,
+        pin: Some(pin),
+    }));
     if all.len() > there {
         all.sort_by_key(|known| known.address);
     }
@@ -176,7 +176,7 @@ fn known<'a>(subnet: Option<&'a Subnet>, pins: &'a Pins) -> Vec<Known<'a>> {
 }
 
 /// Since when an address has its state.
-fn since(known: Known<'_>) -> Millis {
+fn since(known: KnownAddress<'_>) -> Millis {
     match (known.record, known.pin) {
         (Some(record), _) if record.leased => record.since,
         (_, Some(pin)) => pin.since,
@@ -198,7 +198,7 @@ impl LeaseFilter {
         let state = query.text("state")?;
         if let Some(unknown) = state.as_deref().filter(|state| !STATES.contains(state)) {
             let text = format!("unknown state {unknown:?}; the states are {}", STATES.join(", "));
-            return Err(AdminError::new(ErrorKind::Invalid, text));
+            return Err(AdminError::new(AdminErrorKind::Invalid, text));
         }
         let (subnet, holder) = (query.text("subnet")?, query.text("holder")?);
         subnet.as_deref().map_or(Ok(()), meant::check_prefix)?;

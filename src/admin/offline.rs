@@ -6,7 +6,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::error::{AdminError, Kind};
+use super::error::{AdminError, AdminErrorKind};
 use super::import;
 use super::views::View;
 use crate::clock;
@@ -17,14 +17,14 @@ use crate::plan::host_use::HostUse;
 use crate::plan::settings::Settings;
 use crate::store::{self, Books, CommitError, old_gipam};
 
-pub use crate::store::backup::Step;
+pub use crate::store::backup::BackupStep;
 
 /// Leading bytes that identify a file.
 const HEAD: u64 = 16;
 
 impl From<CommitError> for AdminError {
     fn from(error: CommitError) -> Self {
-        Self::new(Kind::Failed, error.to_string())
+        Self::new(AdminErrorKind::Failed, error.to_string())
     }
 }
 
@@ -34,7 +34,7 @@ pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, AdminError>
     let view = View::open(books, clock::now())?;
     match path {
         "/v1/status" => serde_json::to_vec(&view.status_for(books, query)?)
-            .map_err(|error| AdminError::new(Kind::Failed, error.to_string())),
+            .map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string())),
         "/v1/export" => {
             import::check_format(query)?;
             let bytes = import::export(view.plan());
@@ -47,7 +47,7 @@ pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, AdminError>
         }
         _ => view
             .answer(path, query, |_| HostUse::default())
-            .unwrap_or_else(|| Err(AdminError::new(Kind::Missing, format!("unknown view {path}")))),
+            .unwrap_or_else(|| Err(AdminError::new(AdminErrorKind::Missing, format!("unknown view {path}")))),
     }
 }
 
@@ -60,14 +60,14 @@ fn note_export(books: &Path, bytes: &[u8]) -> Result<(), AdminError> {
 }
 
 /// Writes a copy of the books to a new file, also while a daemon runs. Returns what was done.
-pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Vec<u8>, AdminError> {
+pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<Vec<u8>, AdminError> {
     let bytes = store::backup::backup(books, copy, tell)?;
     let done = serde_json::json!({"books": books, "backup": copy, "bytes": bytes});
     Ok(done.to_string().into_bytes())
 }
 
 /// Puts such a copy in the place of the books, while no daemon runs. Returns what was done.
-pub fn restore(copy: &Path, file: &BooksFile, tell: &dyn Fn(Step<'_>)) -> Result<Vec<u8>, AdminError> {
+pub fn restore(copy: &Path, file: &BooksFile, tell: &dyn Fn(BackupStep<'_>)) -> Result<Vec<u8>, AdminError> {
     let books = place(file)?;
     let done = store::restore::restore(copy, &books, tell)?;
     let mut done = serde_json::json!({"restored": copy, "books": done.books, "subnets": done.subnets,
@@ -88,10 +88,10 @@ pub fn place(file: &BooksFile) -> Result<PathBuf, AdminError> {
             // A file that cannot be read is refused when it is opened as books.
             let _ = file.take(HEAD).read_to_end(&mut head);
             match old_gipam::detect(&head) {
-                old_gipam::Content::Json => Content::OldLeases,
-                old_gipam::Content::Sqlite => Content::Books,
-                old_gipam::Content::Empty => Content::Absent,
-                old_gipam::Content::Other => Content::Other,
+                old_gipam::FileKind::Json => Content::OldLeases,
+                old_gipam::FileKind::Sqlite => Content::Books,
+                old_gipam::FileKind::Empty => Content::Absent,
+                old_gipam::FileKind::Other => Content::Other,
             }
         }
     };
@@ -100,7 +100,10 @@ pub fn place(file: &BooksFile) -> Result<PathBuf, AdminError> {
         content => file.resolve(content).books,
     };
     file.make_directory(&books).map_err(|error| {
-        AdminError::new(Kind::Failed, format!("cannot create the directory of {}: {error}", books.display()))
+        AdminError::new(
+            AdminErrorKind::Failed,
+            format!("cannot create the directory of {}: {error}", books.display()),
+        )
     })?;
     Ok(books)
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::changing::{Decided, are_now, change};
-use super::error::{AdminError, Kind};
+use super::changing::{DecidedChange, are_now, change};
+use super::error::{AdminError, AdminErrorKind};
 use super::rows::ChangedRow;
 use crate::config::{Config, PoolsOrigin, value};
 use crate::ledger::{Ledger, Refusal};
@@ -53,7 +53,7 @@ pub(super) async fn pool(
 }
 
 fn wanted(asked: &Pool) -> Result<PoolChange, AdminError> {
-    let invalid = |text: String| AdminError::new(Kind::Invalid, text);
+    let invalid = |text: String| AdminError::new(AdminErrorKind::Invalid, text);
     let name = asked.name.clone();
     let cuts = || {
         let v4 = Cut { base: base(asked.v4.as_deref(), Family::V4)?, size: asked.v4_size };
@@ -80,12 +80,12 @@ fn base(text: Option<&str>, family: Family) -> Result<Option<Prefix>, String> {
     }
 }
 
-fn decide(plan: &Plan, wanted: &PoolChange, config: &Config) -> Result<Decided, Refusal> {
+fn decide(plan: &Plan, wanted: &PoolChange, config: &Config) -> Result<DecidedChange, Refusal> {
     // First, so that a mistake is named before anybody writes it into a file.
     let settings = plan.change_pools(wanted)?;
     let name = wanted.pool();
     let Some(settings) = settings else {
-        return Ok(Decided::nothing(match wanted {
+        return Ok(DecidedChange::nothing(match wanted {
             PoolChange::Close { .. } => format!("pool {name} is already closed"),
             _ => format!("pool {name} already has these settings"),
         }));
@@ -94,7 +94,7 @@ fn decide(plan: &Plan, wanted: &PoolChange, config: &Config) -> Result<Decided, 
         let text = declared(wanted, settings.pool(name), file);
         return Err(Refusal { kind: ErrorKind::Invalid, text });
     }
-    let mut decided = Decided::settings(plan, settings.clone());
+    let mut decided = DecidedChange::settings(plan, settings.clone());
     decided.row.notes = notes(plan, wanted, &settings, config);
     Ok(decided)
 }

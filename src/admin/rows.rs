@@ -39,13 +39,13 @@ impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
-        enum Either {
+        enum NumberOrText {
             Number(u64),
             Text(String),
         }
-        match Either::deserialize(deserializer)? {
-            Either::Number(number) => Ok(Self(number.into())),
-            Either::Text(text) => text.parse().map(Self).map_err(serde::de::Error::custom),
+        match NumberOrText::deserialize(deserializer)? {
+            NumberOrText::Number(number) => Ok(Self(number.into())),
+            NumberOrText::Text(text) => text.parse().map(Self).map_err(serde::de::Error::custom),
         }
     }
 }

@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use super::error::{AdminError, Kind};
+use super::error::{AdminError, AdminErrorKind};
 use super::handler::Admin;
 use super::rows::{FillingRow, HookRow, RefusalRow, Status};
 use crate::docker::counters::Refused;
 use crate::hooks::{Hooks, Report};
 use crate::plan::host_use::HostUse;
 use crate::plan::settings::rfc3339;
-use crate::watch::{Filling, Found, Subject, Watch};
+use crate::watch::{Filling, Subject, Watch, WatchFound};
 
 impl Admin {
     /// What fills up, and the log.
-    pub fn watched(&self) -> Found {
+    pub fn watched(&self) -> WatchFound {
         self.watch.as_ref().map(Watch::found).unwrap_or_default()
     }
 
@@ -40,7 +40,7 @@ impl Admin {
     /// A status with what only the daemon knows, as JSON.
     pub fn with_counters(&self, mut status: Status) -> Result<Vec<u8>, AdminError> {
         status.running = true;
-        let Found { filling, log } = self.watched();
+        let WatchFound { filling, log } = self.watched();
         status.filling = filling.into_iter().map(FillingRow::from).collect();
         (status.log_held, status.log_held_since) = log.map(|log| (log.bytes, rfc3339(log.since))).unzip();
         (status.names, status.doors) = (self.names.clone(), self.doors.clone());
@@ -73,7 +73,8 @@ impl Admin {
         status.refused = count(&self.counters.refused);
         status.empty_bodies = count(&self.counters.empty);
         status.undone = count(&self.counters.undone);
-        serde_json::to_vec(&status).map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+        serde_json::to_vec(&status)
+            .map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
     }
 }
 

@@ -25,7 +25,7 @@ const TOGETHER: Duration = Duration::from_millis(50);
 
 /// A moment of the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moment {
+pub struct WaitMoment {
     /// To be sent back as `seen`: a different one means that something was committed, or that the daemon was restarted.
     pub id: String,
     pub now: String,
@@ -45,7 +45,7 @@ pub(super) async fn wait(
     mut commits: watch::Receiver<u64>,
     counters: &Counters,
     started: Millis,
-) -> Result<Moment, AdminError> {
+) -> Result<WaitMoment, AdminError> {
     let id = |commits: u64| format!("{started:x}-{commits}");
     let known = id(*commits.borrow_and_update());
     if Query(query).text("seen")?.is_some_and(|seen| seen == known) {
@@ -59,7 +59,7 @@ pub(super) async fn wait(
     };
     let called = counters.called().into_iter();
     let commits = *commits.borrow();
-    Ok(Moment {
+    Ok(WaitMoment {
         id: id(commits),
         now: rfc3339(clock::now()),
         started: rfc3339(started),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::error::Error;
+use super::error::CliError;
 use super::output::{self, Asking};
 use super::paper::wrapped;
 use super::tables::{Width, escaped, optional, pairs, table};
@@ -15,7 +15,7 @@ use crate::config::Surroundings;
 use crate::reconcile::Finding;
 
 /// `gipam import FILE [--replace]` of a lease file of the old gipam.
-pub(super) fn import(asking: &Asking, name: &str, content: &str, replace: bool) -> Result<(), Error> {
+pub(super) fn import(asking: &Asking, name: &str, content: &str, replace: bool) -> Result<(), CliError> {
     let answer = asking.import(name, content, replace)?;
     if asking.json {
         return output::json("/v1/import", &answer);
@@ -36,25 +36,25 @@ fn listed(answer: &[u8]) -> String {
 }
 
 /// `gipam export`.
-pub(super) fn export(asking: &Asking, format: &str) -> Result<(), Error> {
+pub(super) fn export(asking: &Asking, format: &str) -> Result<(), CliError> {
     let answer = asking.view(&format!("/v1/export?format={format}"))?;
     output::bytes(&answer)
 }
 
 /// `gipam backup FILE`.
-pub(super) fn backup(asking: &Asking, copy: &Path, surroundings: &Surroundings) -> Result<(), Error> {
+pub(super) fn backup(asking: &Asking, copy: &Path, surroundings: &Surroundings) -> Result<(), CliError> {
     let answer = asking.backup(&surroundings.directory.join(copy))?;
     told(asking, "/v1/backup", &answer)
 }
 
 /// `gipam restore FILE`.
-pub(super) fn restore(asking: &Asking, copy: &Path, surroundings: &Surroundings) -> Result<(), Error> {
+pub(super) fn restore(asking: &Asking, copy: &Path, surroundings: &Surroundings) -> Result<(), CliError> {
     let answer = asking.restore(&surroundings.directory.join(copy))?;
     told(asking, "/v1/restore", &answer)
 }
 
 /// What was done, as it was answered.
-fn told(asking: &Asking, path: &str, answer: &[u8]) -> Result<(), Error> {
+fn told(asking: &Asking, path: &str, answer: &[u8]) -> Result<(), CliError> {
     if asking.json {
         return output::json(path, answer);
     }
@@ -62,7 +62,7 @@ fn told(asking: &Asking, path: &str, answer: &[u8]) -> Result<(), Error> {
 }
 
 /// `gipam reload [--dry-run]`.
-pub(super) fn reload(asking: &Asking, dry_run: bool) -> Result<(), Error> {
+pub(super) fn reload(asking: &Asking, dry_run: bool) -> Result<(), CliError> {
     let answer = asking.change("/v1/reload", &json!({"dry_run": dry_run}))?;
     if asking.json {
         return output::json("/v1/reload", &answer);
@@ -75,7 +75,7 @@ pub(super) fn reload(asking: &Asking, dry_run: bool) -> Result<(), Error> {
 }
 
 /// `gipam gc [--apply] [--new-engine]`.
-pub(super) fn gc(asking: &Asking, apply: bool, new_engine: bool) -> Result<(), Error> {
+pub(super) fn gc(asking: &Asking, apply: bool, new_engine: bool) -> Result<(), CliError> {
     let answer = asking.change("/v1/gc", &json!({"apply": apply, "new_engine": new_engine}))?;
     if asking.json {
         return output::json("/v1/gc", &answer);
@@ -109,7 +109,7 @@ fn found(width: Width, findings: Vec<Finding>) -> String {
 }
 
 /// `gipam adopt SUBNET POOLID`.
-pub(super) fn adopt(asking: &Asking, subnet: &str, id: &str) -> Result<(), Error> {
+pub(super) fn adopt(asking: &Asking, subnet: &str, id: &str) -> Result<(), CliError> {
     let answer = asking.change("/v1/adopt", &json!({"subnet": subnet, "id": id}))?;
     if asking.json {
         return output::json("/v1/adopt", &answer);
@@ -126,11 +126,11 @@ pub(super) fn release(
     address: Option<&str>,
     force: bool,
     without_engine: bool,
-) -> Result<(), Error> {
+) -> Result<(), CliError> {
     // The daemon finds out whether a single word is a subnet or an address.
     let what = address.map_or_else(|| subnet.to_owned(), |address| format!("{address} of {subnet}"));
     if !force {
-        return Err(Error::Usage(format!(
+        return Err(CliError::Usage(format!(
             "{what} may still be in use; see whose it is with gipam leases, then repeat with --force, which asks the Engine \
              first"
         )));

@@ -5,8 +5,8 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use super::change_args::{Import, Pin, Pool, Reservation, Unpin};
-use super::error::Error;
+use super::change_args::{ImportArgs, PinArgs, PoolArgs, ReservationArgs, UnpinArgs};
+use super::error::CliError;
 use super::help;
 use crate::config::Options;
 
@@ -90,7 +90,7 @@ pub(super) enum Command {
         limit: u32,
     },
     /// import what a file lists into the books: networks, a table, or a lease file of the old gipam
-    Import(Import),
+    Import(ImportArgs),
     /// print a lease file for the old gipam
     Export {
         /// its format
@@ -123,7 +123,7 @@ pub(super) enum Command {
         without_engine: bool,
     },
     /// never give these addresses dynamically, from now on; without a range: list the reservations and who made them
-    Reserve(Reservation),
+    Reserve(ReservationArgs),
     /// remove such a reservation
     Unreserve {
         /// the range as gipam reserve lists it
@@ -137,12 +137,12 @@ pub(super) enum Command {
         dry_run: bool,
     },
     /// give a holder this address at its next start, and nobody else while another address is free
-    Pin(Pin),
+    Pin(PinArgs),
     /// remove such a pin
-    Unpin(Unpin),
+    Unpin(UnpinArgs),
     /// add, close or resize pools, where no configuration file declares them
     #[command(subcommand)]
-    Pool(Pool),
+    Pool(PoolArgs),
     /// read the configuration again, and say what changes
     Reload {
         /// only say what would change
@@ -239,20 +239,20 @@ impl Cli {
     }
 
     /// The driver prints no JSON.
-    pub(super) fn refuse_json(&self) -> Result<(), Error> {
+    pub(super) fn refuse_json(&self) -> Result<(), CliError> {
         if self.common.json {
-            return Err(Error::Usage("--json needs a command such as gipam leases --json".to_owned()));
+            return Err(CliError::Usage("--json needs a command such as gipam leases --json".to_owned()));
         }
         Ok(())
     }
 
     /// Only the driver takes these.
-    pub(super) fn refuse_serve_options(&self) -> Result<(), Error> {
+    pub(super) fn refuse_serve_options(&self) -> Result<(), CliError> {
         let allowed = Options { socket: self.serve.socket.clone(), ..Options::default() };
         if self.serve != allowed {
             let text = "options that start the driver belong to gipam serve, not to this command; \
                         --admin PATH names the daemon to ask";
-            return Err(Error::Usage(text.to_owned()));
+            return Err(CliError::Usage(text.to_owned()));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 /// What to take into the books.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = IMPORT)]
-pub(super) struct Import {
+pub(super) struct ImportArgs {
     /// the file; - is standard input
     #[arg(value_name = "FILE")]
     pub(super) list: std::path::PathBuf,
@@ -38,7 +38,7 @@ The content says what a file is:
 
 /// What to reserve.
 #[derive(Clone, Debug, Default, Args)]
-pub(super) struct Reservation {
+pub(super) struct ReservationArgs {
     /// a prefix, an address, or the first and the last of several
     #[arg(value_name = "PREFIX|ADDRESS|FROM-TO")]
     pub(super) range: Option<String>,
@@ -52,17 +52,17 @@ pub(super) struct Reservation {
 
 /// What to pin.
 #[derive(Clone, Debug, Default, Args)]
-pub(super) struct Pin {
+pub(super) struct PinArgs {
     /// a container's name, or a MAC: Engines before 29 do not send names
     #[arg(value_name = "NAME|MAC")]
     pub(super) holder: String,
     #[command(flatten)]
-    pub(super) at: Unpin,
+    pub(super) at: UnpinArgs,
 }
 
 /// Where a pin is.
 #[derive(Clone, Debug, Default, Args)]
-pub(super) struct Unpin {
+pub(super) struct UnpinArgs {
     /// the address
     pub(super) address: String,
     /// its subnet, where several have it: a prefix or a PoolID
@@ -75,7 +75,7 @@ pub(super) struct Unpin {
 
 /// What to do with a pool.
 #[derive(Debug, Subcommand)]
-pub(super) enum Pool {
+pub(super) enum PoolArgs {
     /// a new pool, a further family of one, or a closed one open again
     Add(PoolCut),
     /// no new subnets from it; it goes when it is empty

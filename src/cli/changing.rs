@@ -5,8 +5,8 @@
 
 use serde_json::{Value, json};
 
-use super::change_args::{Pin, Pool, PoolCut, Reservation, Unpin};
-use super::error::Error;
+use super::change_args::{PinArgs, PoolArgs, PoolCut, ReservationArgs, UnpinArgs};
+use super::error::CliError;
 use super::output::{self, Asking};
 use super::tables::{Width, escaped, optional, table};
 use super::views::list;
@@ -16,10 +16,10 @@ use crate::admin::rows::{ChangedRow, HeldRow, ReservedRow};
 const LISTED: usize = 20;
 
 /// `gipam reserve [RANGE]`.
-pub(super) fn reserve(asking: &Asking, asked: &Reservation) -> Result<(), Error> {
+pub(super) fn reserve(asking: &Asking, asked: &ReservationArgs) -> Result<(), CliError> {
     let Some(range) = &asked.range else {
         if asked.dry_run || asked.pool.is_some() {
-            return Err(Error::Usage("gipam reserve needs a PREFIX, an ADDRESS or FROM-TO".to_owned()));
+            return Err(CliError::Usage("gipam reserve needs a PREFIX, an ADDRESS or FROM-TO".to_owned()));
         }
         return list(asking, "/v1/reserved", ("reservation", &[]), |rows| reservations(asking.width, rows));
     };
@@ -41,39 +41,39 @@ pub(super) fn unreserve(
     range: &str,
     pool: Option<&str>,
     dry_run: bool,
-) -> Result<(), Error> {
+) -> Result<(), CliError> {
     changed(asking, "/v1/unreserve", &json!({"range": range, "pool": pool, "dry_run": dry_run}))
 }
 
 /// `gipam pin NAME ADDRESS`.
-pub(super) fn pin(asking: &Asking, asked: &Pin) -> Result<(), Error> {
-    let Pin { holder, at } = asked;
+pub(super) fn pin(asking: &Asking, asked: &PinArgs) -> Result<(), CliError> {
+    let PinArgs { holder, at } = asked;
     let body = json!({"holder": holder, "address": at.address, "subnet": at.subnet, "dry_run": at.dry_run});
     changed(asking, "/v1/pin", &body)
 }
 
 /// `gipam unpin ADDRESS`.
-pub(super) fn unpin(asking: &Asking, asked: &Unpin) -> Result<(), Error> {
+pub(super) fn unpin(asking: &Asking, asked: &UnpinArgs) -> Result<(), CliError> {
     let body = json!({"address": asked.address, "subnet": asked.subnet, "dry_run": asked.dry_run});
     changed(asking, "/v1/unpin", &body)
 }
 
 /// `gipam pool add`, `close` and `resize`.
-pub(super) fn pool(asking: &Asking, asked: &Pool) -> Result<(), Error> {
+pub(super) fn pool(asking: &Asking, asked: &PoolArgs) -> Result<(), CliError> {
     let cut = |action: &str, cut: &PoolCut| {
         json!({"action": action, "name": cut.pool, "v4": cut.v4, "v4_size": cut.v4_size, "v6": cut.v6,
             "v6_size": cut.v6_size, "dry_run": cut.dry_run})
     };
     let body = match asked {
-        Pool::Add(asked) => cut("add", asked),
-        Pool::Resize(asked) => cut("resize", asked),
-        Pool::Close { pool, dry_run } => json!({"action": "close", "name": pool, "dry_run": dry_run}),
+        PoolArgs::Add(asked) => cut("add", asked),
+        PoolArgs::Resize(asked) => cut("resize", asked),
+        PoolArgs::Close { pool, dry_run } => json!({"action": "close", "name": pool, "dry_run": dry_run}),
     };
     changed(asking, "/v1/pool", &body)
 }
 
 /// Has it done, and says what was.
-fn changed(asking: &Asking, path: &str, body: &Value) -> Result<(), Error> {
+fn changed(asking: &Asking, path: &str, body: &Value) -> Result<(), CliError> {
     let answer = asking.change(path, body)?;
     if asking.json {
         return output::json(path, &answer);

@@ -4,7 +4,7 @@
 //! answers, else as it would be resolved here, and where it comes from; `keys` and `metrics` are the references.
 
 use super::args::Configuration;
-use super::error::Error;
+use super::error::CliError;
 use super::output::{self, Asking};
 use super::tables::table;
 use crate::admin::rows::SettingRow;
@@ -16,10 +16,10 @@ pub(super) fn run(
     flags: &Options,
     json: bool,
     surroundings: &Surroundings,
-) -> Result<(), Error> {
+) -> Result<(), CliError> {
     match command {
         Configuration::Check { document: file } => {
-            let config = config::check_file(file, surroundings).map_err(Error::Configuration)?;
+            let config = config::check_file(file, surroundings).map_err(CliError::Configuration)?;
             config.warnings.iter().for_each(|warning| output::note(warning));
             let names: Vec<&str> = config.drivers.iter().map(|driver| driver.name.as_str()).collect();
             let pools: Vec<&str> = config.settings.pools.iter().map(|pool| pool.name.as_str()).collect();
@@ -33,7 +33,7 @@ pub(super) fn run(
 }
 
 /// The settings of the daemon that answers, else those that `gipam serve` would have with these options; says which.
-fn show(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<(), Error> {
+fn show(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<(), CliError> {
     let asked_of_daemon = Options {
         v4: flags.v4.clone(),
         v4ab: flags.v4ab.clone(),
@@ -49,7 +49,7 @@ fn show(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<(), 
             output::read("/v1/config", &answer)?
         }
         None => {
-            let config = Config::outline(flags, surroundings).map_err(Error::Configuration)?;
+            let config = Config::outline(flags, surroundings).map_err(CliError::Configuration)?;
             config.warnings.iter().for_each(|warning| output::note(warning));
             output::note("no driver answers: these are the settings that gipam serve would start with");
             config.shown.iter().map(SettingRow::from).collect()

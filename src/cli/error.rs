@@ -4,22 +4,22 @@
 
 use std::path::PathBuf;
 
-use crate::admin::{AdminError, Kind};
+use crate::admin::{AdminError, AdminErrorKind};
 use crate::config::Surroundings;
 use crate::{config, daemon};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum CliError {
     /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
     /// The configuration makes no sense.
     #[error("the configuration cannot be used")]
-    Configuration(#[source] config::Error),
+    Configuration(#[source] config::ConfigError),
     /// The driver ended with an error.
     #[error("the driver stopped")]
-    Daemon(#[source] daemon::Error),
+    Daemon(#[source] daemon::DaemonError),
     /// The daemon, or the command reading its books, refused.
     #[error(transparent)]
     Admin(AdminError),
@@ -51,7 +51,7 @@ pub enum Error {
     ReaderLeft,
 }
 
-impl Error {
+impl CliError {
     /// The exit code: 1 failed, 2 usage, 3 not found, 4 in use, 5 exhausted, 6 daemon not reachable.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -59,12 +59,12 @@ impl Error {
             Self::NoMatch { .. } => 3,
             Self::Daemon(error) => error.exit_code(),
             Self::Admin(error) => match error.kind {
-                Kind::Invalid => 2,
-                Kind::Missing => 3,
-                Kind::Taken => 4,
-                Kind::Exhausted => 5,
-                Kind::Unavailable | Kind::Failed => 1,
-                Kind::Unreachable => 6,
+                AdminErrorKind::Invalid => 2,
+                AdminErrorKind::Missing => 3,
+                AdminErrorKind::Taken => 4,
+                AdminErrorKind::Exhausted => 5,
+                AdminErrorKind::Unavailable | AdminErrorKind::Failed => 1,
+                AdminErrorKind::Unreachable => 6,
             },
             Self::Answer { .. } | Self::Read { .. } | Self::Write(_) | Self::Unfit(_) => 1,
             Self::ReaderLeft => 0,
@@ -88,7 +88,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Prints it to standard error; with a level in front where the journal reads.
-pub(super) fn print(error: &Error, surroundings: &Surroundings) {
+pub(super) fn print(error: &CliError, surroundings: &Surroundings) {
     let prefix = if super::logging::to_journal(surroundings) { "<3>" } else { "" };
     eprintln!("{prefix}gipam: {}", crate::text::lines(&chain(error)));
 }
@@ -99,17 +99,23 @@ mod tests {
 
     #[test]
     fn every_kind_has_the_exit_code_that_scripts_rely_on() {
-        let code = |kind| Error::Admin(AdminError { kind, text: String::new() }).exit_code();
-        let kinds =
-            [Kind::Failed, Kind::Invalid, Kind::Missing, Kind::Taken, Kind::Exhausted, Kind::Unreachable];
+        let code = |kind| CliError::Admin(AdminError { kind, text: String::new() }).exit_code();
+        let kinds = [
+            AdminErrorKind::Failed,
+            AdminErrorKind::Invalid,
+            AdminErrorKind::Missing,
+            AdminErrorKind::Taken,
+            AdminErrorKind::Exhausted,
+            AdminErrorKind::Unreachable,
+        ];
         assert_eq!(kinds.map(code), [1, 2, 3, 4, 5, 6]);
-        assert_eq!(code(Kind::Unavailable), 1);
+        assert_eq!(code(AdminErrorKind::Unavailable), 1);
     }
 
     #[test]
     fn a_chain_names_every_cause_once() {
         let source = std::io::Error::other("the disk is gone");
-        let error = Error::Read { path: "/x".into(), source };
+        let error = CliError::Read { path: "/x".into(), source };
         assert_eq!(chain(&error), "/x cannot be read: the disk is gone");
     }
 }

@@ -6,11 +6,11 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::error::{Error, chain};
+use super::error::{CliError, chain};
 use super::output::{self, Asking};
 use crate::admin::client::{self, encoded};
 use crate::admin::rows::Status;
-use crate::admin::{Kind, Moment};
+use crate::admin::{AdminErrorKind, WaitMoment};
 
 /// Least time between two requests.
 const APART: Duration = Duration::from_millis(250);
@@ -25,7 +25,7 @@ const DUTY: u32 = 10;
 #[derive(Debug, Default)]
 pub(super) struct News {
     /// What the daemon counted.
-    pub(super) moment: Option<Moment>,
+    pub(super) moment: Option<WaitMoment>,
     /// Its status, if it was read again.
     pub(super) status: Option<Status>,
     /// Why nothing came.
@@ -63,7 +63,7 @@ impl Feed {
     }
 
     /// The first status; without one, there is nothing to watch.
-    pub(super) fn first(&mut self) -> Result<Status, Error> {
+    pub(super) fn first(&mut self) -> Result<Status, CliError> {
         self.status()
     }
 
@@ -86,9 +86,9 @@ impl Feed {
                 self.changed = true;
                 // One of before this view, or none at all: the status, or the books, say so.
                 let known = match &error {
-                    client::Error::Refused(refused) => refused.kind == Kind::Missing,
-                    client::Error::Down { .. } => true,
-                    client::Error::NoAnswer(_) => false,
+                    client::AskError::Refused(refused) => refused.kind == AdminErrorKind::Missing,
+                    client::AskError::Down { .. } => true,
+                    client::AskError::NoAnswer(_) => false,
                 };
                 news.trouble = (!known).then(|| chain(&error));
             }
@@ -104,14 +104,14 @@ impl Feed {
         news
     }
 
-    fn moment(&self) -> Result<Moment, client::Error> {
+    fn moment(&self) -> Result<WaitMoment, client::AskError> {
         let seen = self.seen.as_deref().map(|seen| format!("?seen={}", encoded(seen))).unwrap_or_default();
         let answer = self.asking.daemon_view(&format!("/v1/wait{seen}"))?;
         // One that cannot be parsed is ignored; the status says more.
         Ok(serde_json::from_slice(&answer).unwrap_or_default())
     }
 
-    fn status(&mut self) -> Result<Status, Error> {
+    fn status(&mut self) -> Result<Status, CliError> {
         let begun = Instant::now();
         let path = format!("/v1/status?events={}", self.events);
         let answer = self.asking.quiet_view(&path).and_then(|(answer, _)| output::read(&path, &answer));

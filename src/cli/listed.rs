@@ -10,34 +10,38 @@ use std::path::Path;
 use serde_json::json;
 
 use super::actions;
-use super::change_args::Import;
-use super::error::Error;
+use super::change_args::ImportArgs;
+use super::error::CliError;
 use super::output::{self, Asking};
 use super::tables::{Width, escaped, table};
-use crate::admin::listed::{Answer, Form, Row, form};
+use crate::admin::listed::{Form, ImportAnswer, Row, form};
 use crate::config::Surroundings;
 use crate::text::counted;
 
 /// `gipam import FILE|- [--apply]`.
-pub(super) fn import(asking: &Asking, wanted: &Import, surroundings: &Surroundings) -> Result<(), Error> {
+pub(super) fn import(
+    asking: &Asking,
+    wanted: &ImportArgs,
+    surroundings: &Surroundings,
+) -> Result<(), CliError> {
     let (name, content) = content(asking, &wanted.list, surroundings)?;
     let form = form(&content);
     if wanted.inspect && form != Form::Inspected {
         let text = format!("{name} is not what docker network inspect prints: that begins with a [");
-        return Err(Error::Usage(text));
+        return Err(CliError::Usage(text));
     }
     match form {
         Form::OldLeases => actions::import(asking, &name, &content, wanted.replace),
         Form::Inspected | Form::Table if wanted.replace => {
             let text = "--replace belongs to a lease file of the old gipam; nothing is replaced by a list";
-            Err(Error::Usage(text.to_owned()))
+            Err(CliError::Usage(text.to_owned()))
         }
         Form::Inspected | Form::Table => take(asking, &name, &content, wanted.apply),
     }
 }
 
 /// The content of a file or of standard input, and its name.
-fn content(asking: &Asking, file: &Path, surroundings: &Surroundings) -> Result<(String, String), Error> {
+fn content(asking: &Asking, file: &Path, surroundings: &Surroundings) -> Result<(String, String), CliError> {
     let typed = file.to_str() == Some("-");
     let path = if typed { Path::new("standard input").to_owned() } else { surroundings.directory.join(file) };
     let name = path.to_string_lossy().into_owned();
@@ -54,12 +58,12 @@ fn content(asking: &Asking, file: &Path, surroundings: &Surroundings) -> Result<
         }
         Ok(content)
     };
-    let content = read().map_err(|source| Error::Read { path, source })?;
+    let content = read().map_err(|source| CliError::Read { path, source })?;
     drop(progress);
     Ok((name, content))
 }
 
-fn take(asking: &Asking, name: &str, content: &str, apply: bool) -> Result<(), Error> {
+fn take(asking: &Asking, name: &str, content: &str, apply: bool) -> Result<(), CliError> {
     let body = json!({"name": name, "content": content, "apply": apply});
     let answer = asking.change("/v1/listed", &body)?;
     if asking.json {
@@ -69,7 +73,7 @@ fn take(asking: &Asking, name: &str, content: &str, apply: bool) -> Result<(), E
 }
 
 /// What becomes of each subnet, and under it what a person can do, each advice once.
-fn told(width: Width, answer: &Answer) -> String {
+fn told(width: Width, answer: &ImportAnswer) -> String {
     let row = |row: &Row| {
         let follows = match (row.action.as_str(), answer.applied) {
             ("adopt", true) => "adopted".to_owned(),

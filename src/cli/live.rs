@@ -14,7 +14,7 @@ use super::health;
 use super::paper::{Ink, Line, clock, short};
 use super::screen;
 use super::tables::escaped;
-use crate::admin::Moment;
+use crate::admin::WaitMoment;
 use crate::admin::rows::{HistoryRow, Status};
 use crate::text::counted;
 
@@ -24,7 +24,7 @@ const WINDOW: Duration = Duration::from_secs(5);
 const METHODS: [&str; 4] = ["RequestPool", "ReleasePool", "RequestAddress", "ReleaseAddress"];
 
 /// Calls by method.
-type Calls = BTreeMap<String, u64>;
+type CallCounts = BTreeMap<String, u64>;
 
 /// What is known now.
 pub(super) struct Live {
@@ -32,7 +32,7 @@ pub(super) struct Live {
     trouble: Option<String>,
     /// The start of the daemon whose calls these are, and its calls at some moments.
     started: String,
-    counted: VecDeque<(Instant, Calls)>,
+    counted: VecDeque<(Instant, CallCounts)>,
 }
 
 impl Live {
@@ -42,7 +42,7 @@ impl Live {
     }
 
     /// Takes in what came; returns the changes as lines, for a pipe.
-    pub(super) fn hear(&mut self, news: News, at: Instant) -> Vec<Change> {
+    pub(super) fn hear(&mut self, news: News, at: Instant) -> Vec<LiveChange> {
         let before = self.status.clone();
         if let Some(status) = news.status {
             self.status = status;
@@ -57,7 +57,7 @@ impl Live {
         changes(&before, &self.status)
     }
 
-    fn count(&mut self, moment: &Moment, at: Instant) {
+    fn count(&mut self, moment: &WaitMoment, at: Instant) {
         if self.started != moment.started {
             self.started.clone_from(&moment.started);
             self.counted.clear();
@@ -67,7 +67,7 @@ impl Live {
             let name = if METHODS.contains(&name) { name } else { "others" };
             (name.to_owned(), outcomes.values().sum::<u64>())
         });
-        let mut sums = Calls::new();
+        let mut sums = CallCounts::new();
         for (name, count) in calls {
             *sums.entry(name).or_default() += count;
         }
@@ -82,7 +82,7 @@ impl Live {
         let (first, last) = (self.counted.front(), self.counted.back());
         let rate = |name: &str| {
             let ((then, before), (now, after)) = (first?, last?);
-            let count = |calls: &Calls| calls.get(name).copied().unwrap_or(0);
+            let count = |calls: &CallCounts| calls.get(name).copied().unwrap_or(0);
             let seconds = (*now - *then).as_secs_f64();
             // Rounding is welcome here.
             (seconds > 0.0).then(|| count(after).saturating_sub(count(before)) as f64 / seconds)
@@ -171,21 +171,21 @@ fn told(row: &HistoryRow) -> String {
 }
 
 /// A change as one line.
-pub(super) struct Change {
+pub(super) struct LiveChange {
     at: String,
     text: String,
     event: Option<HistoryRow>,
 }
 
 /// What changed from one status to the next, the oldest first.
-fn changes(before: &Status, after: &Status) -> Vec<Change> {
-    let at = |text: String| Change { at: after.now.clone().unwrap_or_default(), text, event: None };
+fn changes(before: &Status, after: &Status) -> Vec<LiveChange> {
+    let at = |text: String| LiveChange { at: after.now.clone().unwrap_or_default(), text, event: None };
     let mut changes = Vec::new();
     let last = before.events.iter().flatten().next();
     let new = after.events.iter().flatten().take_while(|row| Some(*row) != last);
     let mut new: Vec<&HistoryRow> = new.collect();
     new.reverse();
-    changes.extend(new.into_iter().map(|row| Change {
+    changes.extend(new.into_iter().map(|row| LiveChange {
         at: row.at.clone(),
         text: told(row),
         event: Some(row.clone()),
@@ -194,7 +194,7 @@ fn changes(before: &Status, after: &Status) -> Vec<Change> {
     let refused = after.refusals.iter().take_while(|row| Some(*row) != last).filter(|_| after.running);
     let mut refused: Vec<_> = refused.collect();
     refused.reverse();
-    changes.extend(refused.into_iter().map(|refusal| Change {
+    changes.extend(refused.into_iter().map(|refusal| LiveChange {
         at: refusal.at.clone(),
         text: format!("refused {} {}", refusal.method, refusal.text),
         event: None,
@@ -214,7 +214,7 @@ fn changes(before: &Status, after: &Status) -> Vec<Change> {
     changes
 }
 
-impl Change {
+impl LiveChange {
     /// The state at the beginning.
     pub(super) fn first(status: &Status) -> Self {
         let running = if status.running { "gipam is running" } else { "gipam is not running" };
@@ -249,7 +249,7 @@ mod tests {
     fn moment(started: &str, leased: u64) -> News {
         let calls = [("IpamDriver.RequestAddress", leased), ("Plugin.Activate", 1), ("unknown", 1)];
         let calls = calls.map(|(method, count)| (method.to_owned(), [("ok".to_owned(), count)].into()));
-        let moment = Moment { started: started.to_owned(), calls: calls.into(), ..Moment::default() };
+        let moment = WaitMoment { started: started.to_owned(), calls: calls.into(), ..WaitMoment::default() };
         News { moment: Some(moment), ..News::default() }
     }
 

@@ -5,10 +5,10 @@
 use std::io::IsTerminal;
 
 use super::args::Explain;
-use super::error::Error;
+use super::error::CliError;
 use super::output::{self, Asking};
 use super::picture;
-use super::progress::Shown;
+use super::progress::ShownLine;
 use super::tables::{Width, escaped, optional, pairs, time};
 use super::views::{history_table, query, show};
 use crate::admin::rows::{ExplainRow, MapRow, WhoRow};
@@ -16,7 +16,7 @@ use crate::config::{Options, Surroundings};
 use crate::doctor::{self, Verdict};
 
 /// `gipam who ADDRESS|NAME`.
-pub(super) fn who(asking: &Asking, address: &str) -> Result<(), Error> {
+pub(super) fn who(asking: &Asking, address: &str) -> Result<(), CliError> {
     show(asking, &query("/v1/who", &[("address", Some(address))]), |rows: Vec<WhoRow>| {
         rows.into_iter().map(|row| known(asking.width, row)).collect::<Vec<_>>().join("\n")
     })
@@ -53,7 +53,7 @@ fn known(width: Width, row: WhoRow) -> String {
 }
 
 /// `gipam map [POOL|SUBNET]`.
-pub(super) fn map(asking: &Asking, of: Option<&str>, surroundings: &Surroundings) -> Result<(), Error> {
+pub(super) fn map(asking: &Asking, of: Option<&str>, surroundings: &Surroundings) -> Result<(), CliError> {
     let colour = std::io::stdout().is_terminal() && !surroundings.variables.contains_key("NO_COLOR");
     show(asking, &query("/v1/map", &[("of", of)]), |rows: Vec<MapRow>| {
         let drawn = |map: &MapRow| {
@@ -65,7 +65,7 @@ pub(super) fn map(asking: &Asking, of: Option<&str>, surroundings: &Surroundings
 }
 
 /// `gipam explain --pool ... --address ...`.
-pub(super) fn explain(asking: &Asking, asked: &Explain) -> Result<(), Error> {
+pub(super) fn explain(asking: &Asking, asked: &Explain) -> Result<(), CliError> {
     let values = [
         ("pool", asked.pool.as_deref()),
         ("size", asked.size.as_deref()),
@@ -90,9 +90,9 @@ fn explained(row: ExplainRow) -> String {
 }
 
 /// `gipam doctor`.
-pub(super) fn doctor(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<(), Error> {
-    let examining = Shown::new(json, surroundings).work("examining this host");
-    let findings = doctor::examine(flags, surroundings, &doctor::Place { root: "/".into() });
+pub(super) fn doctor(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<(), CliError> {
+    let examining = ShownLine::new(json, surroundings).work("examining this host");
+    let findings = doctor::examine(flags, surroundings, &doctor::BooksPlace { root: "/".into() });
     drop(examining);
     let wrong = findings.iter().filter(|finding| finding.verdict == Verdict::Wrong).count();
     if json {
@@ -101,7 +101,7 @@ pub(super) fn doctor(flags: &Options, json: bool, surroundings: &Surroundings) -
     } else {
         output::text(&grouped(&findings))?;
     }
-    if wrong > 0 { Err(Error::Unfit(wrong)) } else { Ok(()) }
+    if wrong > 0 { Err(CliError::Unfit(wrong)) } else { Ok(()) }
 }
 
 /// The verdicts, the worst first, and their words.
@@ -113,16 +113,16 @@ const VERDICTS: [(Verdict, &str); 4] = [
 ];
 
 /// One line a kind, the worst first, and a count at the end.
-fn grouped(findings: &[doctor::Finding]) -> String {
+fn grouped(findings: &[doctor::DoctorFinding]) -> String {
     let (mut text, mut counts) = (String::new(), Vec::new());
     for (verdict, word) in VERDICTS {
-        let all: Vec<&doctor::Finding> =
+        let all: Vec<&doctor::DoctorFinding> =
             findings.iter().filter(|finding| finding.verdict == verdict).collect();
         if !all.is_empty() {
             let plural = if verdict == Verdict::Warning && all.len() > 1 { "s" } else { "" };
             counts.push(format!("{} {}{plural}", all.len(), word.to_lowercase()));
         }
-        let mut kinds: Vec<(Kind<'_>, Vec<&doctor::Finding>)> = Vec::new();
+        let mut kinds: Vec<(HolderKind<'_>, Vec<&doctor::DoctorFinding>)> = Vec::new();
         for finding in all {
             let kind = (kind(&finding.check), finding.advice.as_deref());
             match kinds.iter_mut().find(|(known, _)| *known == kind && is_many(kind.0)) {
@@ -148,7 +148,7 @@ fn grouped(findings: &[doctor::Finding]) -> String {
 }
 
 /// What checks are about, and what is advised.
-type Kind<'a> = (&'a str, Option<&'a str>);
+type HolderKind<'a> = (&'a str, Option<&'a str>);
 
 /// What a check is about: `pool` of `pool lan (192.0.2.0/24)`.
 fn kind(check: &str) -> &str {
@@ -171,9 +171,9 @@ fn indented(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn finding(check: &str, verdict: Verdict, found: &str, advice: Option<&str>) -> doctor::Finding {
+    fn finding(check: &str, verdict: Verdict, found: &str, advice: Option<&str>) -> doctor::DoctorFinding {
         let advice = advice.map(str::to_owned);
-        doctor::Finding { check: check.to_owned(), verdict, found: found.to_owned(), advice }
+        doctor::DoctorFinding { check: check.to_owned(), verdict, found: found.to_owned(), advice }
     }
 
     #[test]

@@ -39,7 +39,7 @@ mod terminal;
 mod top;
 mod views;
 
-pub use error::Error;
+pub use error::CliError;
 
 use args::{Cli, Command};
 
@@ -58,7 +58,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, surroundings: &Surroun
     };
     match outcome {
         Ok(()) => 0,
-        Err(Error::ReaderLeft) => 0,
+        Err(CliError::ReaderLeft) => 0,
         Err(error) => {
             error::print(&error, surroundings);
             error.exit_code()
@@ -66,7 +66,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, surroundings: &Surroun
     }
 }
 
-fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), Error> {
+fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), CliError> {
     let Some(command) = &cli.command else {
         cli.refuse_json()?;
         return serve::run(&cli.options(&cli.serve), surroundings);

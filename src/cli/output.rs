@@ -11,11 +11,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::error::Error;
-use super::progress::{Progress, Shown, task};
+use super::error::CliError;
+use super::progress::{Progress, ShownLine, task};
 use super::tables::Width;
 use crate::admin::rows::Status;
-use crate::admin::{AdminError, Kind, client, offline};
+use crate::admin::{AdminError, AdminErrorKind, client, offline};
 use crate::config::{ClientConfig, Options, Surroundings};
 
 /// Whom to ask, and how to print.
@@ -25,17 +25,17 @@ pub(super) struct Asking {
     pub(super) json: bool,
     /// Of the terminal.
     pub(super) width: Width,
-    shown: Shown,
+    shown: ShownLine,
 }
 
 impl Asking {
     /// Resolves whom these options mean.
-    pub(super) fn new(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<Self, Error> {
-        let config = ClientConfig::load(flags, surroundings).map_err(Error::Configuration)?;
+    pub(super) fn new(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<Self, CliError> {
+        let config = ClientConfig::load(flags, surroundings).map_err(CliError::Configuration)?;
         for warning in &config.warnings {
             note(warning);
         }
-        Ok(Self { config, json, width: Width::of_output(), shown: Shown::new(json, surroundings) })
+        Ok(Self { config, json, width: Width::of_output(), shown: ShownLine::new(json, surroundings) })
     }
 
     /// A line that shows how far this work is.
@@ -45,11 +45,11 @@ impl Asking {
 
     /// A progress line, unless a person uses the terminal for something else.
     pub(super) fn work_unless(&self, occupied: bool, what: impl Into<String>) -> Progress {
-        if occupied { Shown::nothing() } else { self.shown }.work(what)
+        if occupied { ShownLine::nothing() } else { self.shown }.work(what)
     }
 
     /// A view: from the daemon, or from the books without one.
-    pub(super) fn view(&self, path: &str) -> Result<Vec<u8>, Error> {
+    pub(super) fn view(&self, path: &str) -> Result<Vec<u8>, CliError> {
         let (answer, from_books) = self.looked(path, &self.work(task(path)))?;
         if let Some(said) = from_books {
             note(&said);
@@ -58,14 +58,16 @@ impl Asking {
     }
 
     /// A view without a progress line; whether it came from the books is returned, not printed.
-    pub(super) fn quiet_view(&self, path: &str) -> Result<(Vec<u8>, Option<String>), Error> {
-        self.looked(path, &Shown::nothing().work(task(path)))
+    pub(super) fn quiet_view(&self, path: &str) -> Result<(Vec<u8>, Option<String>), CliError> {
+        self.looked(path, &ShownLine::nothing().work(task(path)))
     }
 
-    fn looked(&self, path: &str, progress: &Progress) -> Result<(Vec<u8>, Option<String>), Error> {
+    fn looked(&self, path: &str, progress: &Progress) -> Result<(Vec<u8>, Option<String>), CliError> {
         let down = match self.daemon_view(path) {
-            Err(down @ client::Error::Down { .. }) => down,
-            other => return other.map(|answer| (answer, None)).map_err(|error| Error::Admin(error.into())),
+            Err(down @ client::AskError::Down { .. }) => down,
+            other => {
+                return other.map(|answer| (answer, None)).map_err(|error| CliError::Admin(error.into()));
+            }
         };
         let wanted = self.config.file.resolve(crate::config::Content::Absent).books;
         if !self.config.books_belong {
@@ -75,7 +77,7 @@ impl Asking {
             return Err(unreachable(&down, &format!(", and no books were found at {}", wanted.display())));
         };
         progress.now(format!("reading the books {}", books.display()));
-        let answer = offline::answer(books, path).map_err(Error::Admin)?;
+        let answer = offline::answer(books, path).map_err(CliError::Admin)?;
         let said = format!(
             "no daemon answers at {}; this is from the books {}",
             self.config.admin.display(),
@@ -85,65 +87,65 @@ impl Asking {
     }
 
     /// A view that only the daemon has.
-    pub(super) fn daemon_view(&self, path: &str) -> Result<Vec<u8>, client::Error> {
+    pub(super) fn daemon_view(&self, path: &str) -> Result<Vec<u8>, client::AskError> {
         client::get(&self.config.admin, path, client::VIEW)
     }
 
     /// A change that only the daemon makes.
-    pub(super) fn change(&self, path: &str, body: &Value) -> Result<Vec<u8>, Error> {
+    pub(super) fn change(&self, path: &str, body: &Value) -> Result<Vec<u8>, CliError> {
         let _progress = self.work(task(path));
         client::post(&self.config.admin, path, body, client::CHANGE)
-            .map_err(|error| Error::Admin(error.into()))
+            .map_err(|error| CliError::Admin(error.into()))
     }
 
     /// An import: by the daemon, or into the books without one.
-    pub(super) fn import(&self, name: &str, content: &str, replace: bool) -> Result<Vec<u8>, Error> {
+    pub(super) fn import(&self, name: &str, content: &str, replace: bool) -> Result<Vec<u8>, CliError> {
         let body = serde_json::json!({"name": name, "content": content, "replace": replace});
         let progress = self.work(task("/v1/import"));
         let down = match client::post(&self.config.admin, "/v1/import", &body, client::CHANGE) {
-            Err(down @ client::Error::Down { .. }) => down,
-            other => return other.map_err(|error| Error::Admin(error.into())),
+            Err(down @ client::AskError::Down { .. }) => down,
+            other => return other.map_err(|error| CliError::Admin(error.into())),
         };
         if !self.config.books_belong {
             return Err(unreachable(&down, "; --file PATH takes over into the books without it"));
         }
-        let books = offline::place(&self.config.file).map_err(Error::Admin)?;
+        let books = offline::place(&self.config.file).map_err(CliError::Admin)?;
         progress.now(format!("taking {name} into the books {}", books.display()));
-        let answer = offline::import(&self.config.file, name, content, replace).map_err(Error::Admin)?;
+        let answer = offline::import(&self.config.file, name, content, replace).map_err(CliError::Admin)?;
         drop(progress);
         note(&format!("no daemon answers; the books {} were changed without it", books.display()));
         Ok(answer)
     }
 
     /// A copy of the books: of the daemon's, or of the named ones without a daemon.
-    pub(super) fn backup(&self, copy: &Path) -> Result<Vec<u8>, Error> {
+    pub(super) fn backup(&self, copy: &Path) -> Result<Vec<u8>, CliError> {
         let status: Status = read("/v1/status", &self.view("/v1/status")?)?;
         let progress = self.work("opening the books");
-        offline::backup(Path::new(&status.books), copy, &|step| progress.step(step)).map_err(Error::Admin)
+        offline::backup(Path::new(&status.books), copy, &|step| progress.step(step)).map_err(CliError::Admin)
     }
 
     /// A copy of books takes the place of those that are meant.
-    pub(super) fn restore(&self, copy: &Path) -> Result<Vec<u8>, Error> {
+    pub(super) fn restore(&self, copy: &Path) -> Result<Vec<u8>, CliError> {
         let progress = self.work("asking whether a daemon runs");
         if client::get(&self.config.admin, "/v1/status", client::VIEW).is_ok() {
             let text = format!("a daemon answers at {}; stop it first", self.config.admin.display());
-            return Err(Error::Admin(AdminError::new(Kind::Taken, text)));
+            return Err(CliError::Admin(AdminError::new(AdminErrorKind::Taken, text)));
         }
-        offline::restore(copy, &self.config.file, &|step| progress.step(step)).map_err(Error::Admin)
+        offline::restore(copy, &self.config.file, &|step| progress.step(step)).map_err(CliError::Admin)
     }
 }
 
-fn unreachable(down: &client::Error, more: &str) -> Error {
-    Error::Admin(AdminError::new(Kind::Unreachable, format!("{down}{more}")))
+fn unreachable(down: &client::AskError, more: &str) -> CliError {
+    CliError::Admin(AdminError::new(AdminErrorKind::Unreachable, format!("{down}{more}")))
 }
 
 /// Reads an answer as rows.
-pub(super) fn read<T: DeserializeOwned>(path: &str, answer: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(answer).map_err(|source| Error::Answer { path: path.to_owned(), source })
+pub(super) fn read<T: DeserializeOwned>(path: &str, answer: &[u8]) -> Result<T, CliError> {
+    serde_json::from_slice(answer).map_err(|source| CliError::Answer { path: path.to_owned(), source })
 }
 
 /// Prints an answer as JSON: a list one row a line, anything else indented.
-pub(super) fn json(path: &str, answer: &[u8]) -> Result<(), Error> {
+pub(super) fn json(path: &str, answer: &[u8]) -> Result<(), CliError> {
     let value: Value = read(path, answer)?;
     text(&json_text(&value))
 }
@@ -162,21 +164,21 @@ pub(super) fn json_text(value: &Value) -> String {
 }
 
 /// Writes lines to standard output; nothing in them can steer the terminal.
-pub(super) fn text(text: &str) -> Result<(), Error> {
+pub(super) fn text(text: &str) -> Result<(), CliError> {
     bytes(crate::text::lines(text).as_bytes())
 }
 
 /// Writes to standard output what has colours: made of lines that quote what is not ours.
-pub(super) fn painted(text: &str) -> Result<(), Error> {
+pub(super) fn painted(text: &str) -> Result<(), CliError> {
     bytes(text.as_bytes())
 }
 
 /// Writes to standard output.
-pub(super) fn bytes(bytes: &[u8]) -> Result<(), Error> {
+pub(super) fn bytes(bytes: &[u8]) -> Result<(), CliError> {
     let mut output = io::stdout().lock();
     output.write_all(bytes).and_then(|()| output.flush()).map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Error::ReaderLeft,
-        _ => Error::Write(error),
+        io::ErrorKind::BrokenPipe => CliError::ReaderLeft,
+        _ => CliError::Write(error),
     })
 }
 

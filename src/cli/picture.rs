@@ -45,7 +45,7 @@ fn sign_of(state: &str) -> usize {
 }
 
 /// A picture in the making.
-struct Picture<'a> {
+struct MapPicture<'a> {
     map: &'a MapRow,
     first: u128,
     last: u128,
@@ -56,7 +56,7 @@ struct Picture<'a> {
 
 /// The picture of one pool or subnet; nothing if its prefix cannot be read.
 pub(super) fn drawn(map: &MapRow, colour: bool) -> Option<String> {
-    let picture = Picture::new(map)?;
+    let picture = MapPicture::new(map)?;
     let mut unit = map.unit;
     // Each sign shows more until the picture fits a screen.
     while picture.rows(unit).len() > ROWS && unit > picture.length() {
@@ -68,8 +68,8 @@ pub(super) fn drawn(map: &MapRow, colour: bool) -> Option<String> {
     for (first, row) in &rows {
         let label = address(&map.family, *first);
         let signs = match row {
-            Row::Signs(signs) => painted(signs, colour),
-            Row::Same(last, sign) => {
+            PictureRow::Signs(signs) => painted(signs, colour),
+            PictureRow::Same(last, sign) => {
                 format!("{} to {}", SIGNS[*sign].3, address(&map.family, *last))
             }
         };
@@ -80,14 +80,14 @@ pub(super) fn drawn(map: &MapRow, colour: bool) -> Option<String> {
 }
 
 /// One line.
-enum Row {
+enum PictureRow {
     /// A sign for each place.
     Signs(Vec<usize>),
     /// Several rows of one state, up to this address.
     Same(u128, usize),
 }
 
-impl<'a> Picture<'a> {
+impl<'a> MapPicture<'a> {
     fn new(map: &'a MapRow) -> Option<Self> {
         let (network, length) = map.prefix.split_once('/')?;
         let (first, length): (u128, u8) = (number(network.parse().ok()?), length.parse().ok()?);
@@ -116,9 +116,9 @@ impl<'a> Picture<'a> {
     }
 
     /// The lines, each with its first address.
-    fn rows(&self, unit: u8) -> Vec<(u128, Row)> {
+    fn rows(&self, unit: u8) -> Vec<(u128, PictureRow)> {
         let row_span = self.span(unit).saturating_add(1).saturating_mul(WIDTH) - 1;
-        let mut rows: Vec<(u128, Row)> = Vec::new();
+        let mut rows: Vec<(u128, PictureRow)> = Vec::new();
         let mut at = Some(self.first);
         let mut segments = self.segments.iter().peekable();
         while let Some(first) = at.filter(|at| *at <= self.last) {
@@ -136,11 +136,11 @@ impl<'a> Picture<'a> {
             if whole_rows > 1 {
                 let last =
                     if same_to >= self.last { self.last } else { first + whole_rows * (row_span + 1) - 1 };
-                rows.push((first, Row::Same(last, sign)));
+                rows.push((first, PictureRow::Same(last, sign)));
                 at = last.checked_add(1);
                 continue;
             }
-            rows.push((first, Row::Signs(self.signs(first, row_end, unit))));
+            rows.push((first, PictureRow::Signs(self.signs(first, row_end, unit))));
             if rows.len() > 8 * ROWS {
                 break; // too many for any unit but a wider one
             }

@@ -17,7 +17,7 @@ use rustix::process::getpgrp;
 use rustix::termios::{tcgetpgrp, tcgetwinsize};
 
 use super::paper::{Ink, Line, size, span};
-use crate::admin::offline::Step;
+use crate::admin::offline::BackupStep;
 use crate::config::Surroundings;
 
 /// What is done within this time needs no line.
@@ -27,12 +27,12 @@ const EVERY: Duration = Duration::from_millis(250);
 
 /// Whether to show anything, and since when the command runs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shown {
+pub(super) struct ShownLine {
     wanted: bool,
     begun: Instant,
 }
 
-impl Shown {
+impl ShownLine {
     /// For a command that begins now.
     pub(super) fn new(json: bool, surroundings: &Surroundings) -> Self {
         let dumb = surroundings.variables.get("TERM").is_some_and(|terminal| terminal == "dumb");
@@ -47,8 +47,10 @@ impl Shown {
 
     /// The line of this work, until it is dropped.
     pub(super) fn work(self, what: impl Into<String>) -> Progress {
-        let shared =
-            Shared { state: Mutex::new(State { work: Work::new(what), over: false }), ended: Condvar::new() };
+        let shared = Shared {
+            state: Mutex::new(Progressing { work: LongWork::new(what), over: false }),
+            ended: Condvar::new(),
+        };
         let shared = Arc::new(shared);
         let drawing = shared.clone();
         // Without a thread the line is missing; that must not fail the command.
@@ -65,7 +67,7 @@ fn is_pipe(output: impl std::os::fd::AsFd) -> bool {
 
 /// What is being done.
 #[derive(Debug)]
-struct Work {
+struct LongWork {
     what: String,
     done: Done,
     /// How many bytes it is in all, where that is known.
@@ -82,7 +84,7 @@ enum Done {
     Written(PathBuf),
 }
 
-impl Work {
+impl LongWork {
     fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), done: Done::Unknown, of: None }
     }
@@ -108,13 +110,13 @@ impl Work {
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<Progressing>,
     ended: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
-    work: Work,
+struct Progressing {
+    work: LongWork,
     over: bool,
 }
 
@@ -169,33 +171,33 @@ pub(super) struct Progress {
 impl Progress {
     /// Other work begins.
     pub(super) fn now(&self, what: impl Into<String>) {
-        self.set(Work::new(what));
+        self.set(LongWork::new(what));
     }
 
     /// Counts what is read from this; `of` is the number of bytes, if that is known.
     pub(super) fn reading<R: Read>(&self, name: &str, from: R, of: Option<u64>) -> impl Read + use<R> {
         let done = Arc::new(AtomicU64::new(0));
-        self.set(Work { what: format!("reading {name}"), done: Done::Read(done.clone()), of });
-        Counted { from, done }
+        self.set(LongWork { what: format!("reading {name}"), done: Done::Read(done.clone()), of });
+        CountingReader { from, done }
     }
 
     /// The next step of a copy of the books.
-    pub(super) fn step(&self, step: Step<'_>) {
+    pub(super) fn step(&self, step: BackupStep<'_>) {
         match step {
-            Step::Closing(books) => self.now(format!("closing the books {}", books.display())),
-            Step::Writing(file, of) => self.writing(file, of),
-            Step::Checking => self.now("checking the copy"),
-            Step::Reading => self.now("reading the copy"),
-            Step::Syncing => self.now("carrying the copy to the disk"),
+            BackupStep::Closing(books) => self.now(format!("closing the books {}", books.display())),
+            BackupStep::Writing(file, of) => self.writing(file, of),
+            BackupStep::Checking => self.now("checking the copy"),
+            BackupStep::Reading => self.now("reading the copy"),
+            BackupStep::Syncing => self.now("carrying the copy to the disk"),
         }
     }
 
     fn writing(&self, file: &Path, of: u64) {
         let what = format!("writing {}", file.display());
-        self.set(Work { what, done: Done::Written(file.to_owned()), of: Some(of) });
+        self.set(LongWork { what, done: Done::Written(file.to_owned()), of: Some(of) });
     }
 
-    fn set(&self, work: Work) {
+    fn set(&self, work: LongWork) {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).work = work;
     }
 }
@@ -210,12 +212,12 @@ impl Drop for Progress {
 }
 
 /// Counts what is read.
-struct Counted<R> {
+struct CountingReader<R> {
     from: R,
     done: Arc<AtomicU64>,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.from.read(into)?;
         self.done.fetch_add(read as u64, Ordering::Relaxed);
@@ -247,8 +249,8 @@ mod tests {
     fn a_line_says_how_long_how_far_and_what_and_fits_the_terminal() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("copy.db");
-        let mut work = Work::new(task("/v1/leases?all=true"));
-        let line = |work: &Work, columns| work.line(Duration::from_millis(12_900), columns);
+        let mut work = LongWork::new(task("/v1/leases?all=true"));
+        let line = |work: &LongWork, columns| work.line(Duration::from_millis(12_900), columns);
         assert_eq!(line(&work, 80), "gipam: 12 s: waiting for the daemon to read the books");
         assert_eq!(line(&work, 30), "gipam: 12 s: waiting for th..");
         assert_eq!(line(&work, 1), "");
@@ -257,7 +259,8 @@ mod tests {
         assert_eq!(line(&work, 80), "gipam: 12 s: 3 MiB: reading a\\u{1b}[2Jb");
         work.of = Some(5 << 20);
         assert_eq!(line(&work, 80), "gipam: 12 s: 3 MiB of 5 MiB: reading a\\u{1b}[2Jb");
-        work = Work { what: "writing copy.db".into(), done: Done::Written(file.clone()), of: Some(9 << 10) };
+        work =
+            LongWork { what: "writing copy.db".into(), done: Done::Written(file.clone()), of: Some(9 << 10) };
         assert_eq!(line(&work, 80), "gipam: 12 s: 0 B of at most 9 KiB: writing copy.db");
         std::fs::write(&file, [0; 4096]).unwrap();
         assert_eq!(line(&work, 80), "gipam: 12 s: 4 KiB of at most 9 KiB: writing copy.db");
@@ -265,7 +268,7 @@ mod tests {
 
     #[test]
     fn what_is_read_is_counted_and_comes_as_it_is() {
-        let progress = Shown::nothing().work("x");
+        let progress = ShownLine::nothing().work("x");
         let mut text = String::new();
         progress.reading("a list", "one\ntwo\n".as_bytes(), Some(8)).read_to_string(&mut text).unwrap();
         assert_eq!(text, "one\ntwo\n");

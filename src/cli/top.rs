@@ -11,10 +11,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::error::Error;
+use super::error::CliError;
 use super::feed::{Feed, News};
 use super::frame::Frame;
-use super::live::{Change, Live};
+use super::live::{Live, LiveChange};
 use super::output::{self, Asking};
 use super::terminal::Terminal;
 use crate::config::Surroundings;
@@ -24,7 +24,7 @@ const SHOWN: u32 = 60;
 const PIPED: u32 = 200;
 
 /// `gipam top`.
-pub(super) fn run(asking: Asking, surroundings: &Surroundings) -> Result<(), Error> {
+pub(super) fn run(asking: Asking, surroundings: &Surroundings) -> Result<(), CliError> {
     let (json, terminal) = (asking.json, io::stdout().is_terminal());
     let lines = json || !terminal;
     let mut feed = Feed::new(asking, if lines { PIPED } else { SHOWN });
@@ -33,13 +33,14 @@ pub(super) fn run(asking: Asking, surroundings: &Surroundings) -> Result<(), Err
         return piped(feed, first, json);
     }
     let colour = !surroundings.variables.contains_key("NO_COLOR");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Write)?;
-    runtime.block_on(watch(feed, Live::new(first), colour)).map_err(Error::Write)
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Write)?;
+    runtime.block_on(watch(feed, Live::new(first), colour)).map_err(CliError::Write)
 }
 
 /// One line per change, until the reader leaves.
-fn piped(mut feed: Feed, first: crate::admin::rows::Status, json: bool) -> Result<(), Error> {
-    let beginning = Change::first(&first);
+fn piped(mut feed: Feed, first: crate::admin::rows::Status, json: bool) -> Result<(), CliError> {
+    let beginning = LiveChange::first(&first);
     let mut live = Live::new(first);
     output::text(&beginning.line(&live, json))?;
     loop {
@@ -53,7 +54,7 @@ fn piped(mut feed: Feed, first: crate::admin::rows::Status, json: bool) -> Resul
 
 /// The screen, until the person quits.
 async fn watch(mut feed: Feed, mut live: Live, colour: bool) -> io::Result<()> {
-    let mut ends = Ends::new()?;
+    let mut ends = TopEnds::new()?;
     let mut resized = signal(SignalKind::window_change())?;
     let terminal = Terminal::take(colour)?;
     let mut keys = keys();
@@ -88,9 +89,9 @@ fn keys() -> mpsc::Receiver<u8> {
 }
 
 /// The signals that end a program.
-struct Ends([Signal; 4]);
+struct TopEnds([Signal; 4]);
 
-impl Ends {
+impl TopEnds {
     fn new() -> io::Result<Self> {
         let [interrupt, terminate, hangup, quit] =
             [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];

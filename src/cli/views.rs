@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use serde::de::DeserializeOwned;
 
 use super::args::Leases;
-use super::error::Error;
+use super::error::CliError;
 use super::frame::Frame;
 use super::output::{self, Asking};
 use super::screen;
@@ -22,7 +22,7 @@ pub(super) fn show<T: DeserializeOwned>(
     asking: &Asking,
     path: &str,
     shown: impl FnOnce(T) -> String,
-) -> Result<(), Error> {
+) -> Result<(), CliError> {
     let answer = asking.view(path)?;
     if asking.json {
         return output::json(path, &answer);
@@ -39,7 +39,7 @@ pub(super) fn list<T: DeserializeOwned>(
     path: &str,
     (what, filters): (&str, &[(&str, Option<&str>)]),
     shown: impl FnOnce(Vec<T>) -> String,
-) -> Result<(), Error> {
+) -> Result<(), CliError> {
     let answer = asking.view(path)?;
     if asking.json {
         return output::json(path, &answer);
@@ -56,7 +56,7 @@ pub(super) fn list<T: DeserializeOwned>(
 }
 
 /// An empty list is a sentence; a filter without matches is also an exit code.
-fn none(what: &str, filters: &[(&str, Option<&str>)]) -> Result<(), Error> {
+fn none(what: &str, filters: &[(&str, Option<&str>)]) -> Result<(), CliError> {
     let given: Vec<String> = filters
         .iter()
         .filter_map(|(name, value)| Some(format!("{name} {}", escaped((*value)?)).trim_start().to_owned()))
@@ -65,18 +65,18 @@ fn none(what: &str, filters: &[(&str, Option<&str>)]) -> Result<(), Error> {
         output::note(&format!("no {what} yet"));
         return Ok(());
     }
-    Err(Error::NoMatch { what: what.to_owned(), filters: given.join(", ") })
+    Err(CliError::NoMatch { what: what.to_owned(), filters: given.join(", ") })
 }
 
 /// `gipam status`.
-pub(super) fn status(asking: &Asking, surroundings: &Surroundings) -> Result<(), Error> {
+pub(super) fn status(asking: &Asking, surroundings: &Surroundings) -> Result<(), CliError> {
     let colour = std::io::stdout().is_terminal() && !surroundings.variables.contains_key("NO_COLOR");
     let frame = Frame::of(terminal::size());
     show(asking, "/v1/status", |status: Status| screen::drawn(&status, frame, colour))
 }
 
 /// `gipam pools`.
-pub(super) fn pools(asking: &Asking) -> Result<(), Error> {
+pub(super) fn pools(asking: &Asking) -> Result<(), CliError> {
     list(asking, "/v1/pools", ("pool", &[]), |rows: Vec<PoolRow>| {
         let why = |row: &PoolRow| {
             let why = row.unusable.as_ref()?;
@@ -100,7 +100,7 @@ pub(super) fn pools(asking: &Asking) -> Result<(), Error> {
 }
 
 /// `gipam subnets`.
-pub(super) fn subnets(asking: &Asking) -> Result<(), Error> {
+pub(super) fn subnets(asking: &Asking) -> Result<(), CliError> {
     let width = asking.width;
     list(asking, "/v1/subnets", ("subnet", &[]), |rows: Vec<SubnetRow>| {
         let row = |row: SubnetRow| {
@@ -116,7 +116,7 @@ pub(super) fn subnets(asking: &Asking) -> Result<(), Error> {
 }
 
 /// `gipam leases [--all]`.
-pub(super) fn leases(asking: &Asking, wanted: &Leases) -> Result<(), Error> {
+pub(super) fn leases(asking: &Asking, wanted: &Leases) -> Result<(), CliError> {
     let path = query(
         "/v1/leases",
         &[
@@ -153,7 +153,7 @@ pub(super) fn history(
     of: Option<&str>,
     since: Option<&str>,
     limit: u32,
-) -> Result<(), Error> {
+) -> Result<(), CliError> {
     let limit = limit.to_string();
     let path = query("/v1/history", &[("of", of), ("since", since), ("limit", Some(&limit))]);
     let filters = [("", of), ("--since", since)];

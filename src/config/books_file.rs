@@ -38,7 +38,7 @@ pub struct BooksFile {
 
 /// What a [`BooksFile`] turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Books {
+pub struct ResolvedFile {
     /// The books; they may not exist yet.
     pub books: PathBuf,
     /// The old lease file to take over, or to watch for changes after its takeover; it may not exist.
@@ -53,16 +53,16 @@ impl BooksFile {
     }
 
     /// The books and the old lease file, once the content of the named file is known.
-    pub fn resolve(&self, content: Content) -> Books {
+    pub fn resolve(&self, content: Content) -> ResolvedFile {
         let old = match content {
             Content::Books => false,
             Content::OldLeases => true,
             Content::Absent | Content::Other => is_json(&self.named),
         };
         if old {
-            Books { books: self.derived.clone(), old: Some(self.named.clone()) }
+            ResolvedFile { books: self.derived.clone(), old: Some(self.named.clone()) }
         } else {
-            Books { books: self.named.clone(), old: None }
+            ResolvedFile { books: self.named.clone(), old: None }
         }
     }
 
@@ -175,18 +175,21 @@ mod tests {
     fn a_json_name_means_books_next_to_it_whether_it_exists_or_not() {
         for content in [Content::Absent, Content::OldLeases, Content::Other] {
             let books = named("/a/leases.json").resolve(content);
-            assert_eq!(books, Books { books: "/a/leases.db".into(), old: Some("/a/leases.json".into()) });
+            assert_eq!(
+                books,
+                ResolvedFile { books: "/a/leases.db".into(), old: Some("/a/leases.json".into()) }
+            );
         }
     }
 
     #[test]
     fn content_decides_what_an_existing_file_is() {
         let odd = named("/a/leases.json").resolve(Content::Books);
-        assert_eq!(odd, Books { books: "/a/leases.json".into(), old: None });
+        assert_eq!(odd, ResolvedFile { books: "/a/leases.json".into(), old: None });
         let odd = named("/a/state").resolve(Content::OldLeases);
-        assert_eq!(odd, Books { books: "/a/state.db".into(), old: Some("/a/state".into()) });
+        assert_eq!(odd, ResolvedFile { books: "/a/state.db".into(), old: Some("/a/state".into()) });
         let plain = named("/a/gipam.db").resolve(Content::Absent);
-        assert_eq!(plain, Books { books: "/a/gipam.db".into(), old: None });
+        assert_eq!(plain, ResolvedFile { books: "/a/gipam.db".into(), old: None });
     }
 
     #[test]

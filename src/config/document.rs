@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::error::{Error, Problem, problem};
+use super::error::{ConfigError, Problem, problem};
 use super::keys::{BaseTable, Top};
 use super::locate;
 use super::origin::{Origin, Sourced};
@@ -116,14 +116,14 @@ pub(super) struct Document {
 
 impl Document {
     /// Reads a file.
-    pub(super) fn read(path: &Path) -> Result<Self, Error> {
+    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         Self::parse(path, text)
     }
 
     /// Parses the text of a file.
-    pub(super) fn parse(path: &Path, text: String) -> Result<Self, Error> {
+    pub(super) fn parse(path: &Path, text: String) -> Result<Self, ConfigError> {
         // Where the text is not TOML, the first mistake is the one to report.
         let (_, broken) = DeTable::parse_recoverable(&text);
         let first = broken.into_iter().min_by_key(|error| error.span().map_or(0, |span| span.start));
@@ -141,10 +141,10 @@ impl Document {
     }
 
     /// The error for the text at these bytes.
-    pub(super) fn refuse(&self, span: &Range<usize>, problem: Problem) -> Error {
+    pub(super) fn refuse(&self, span: &Range<usize>, problem: Problem) -> ConfigError {
         let (line, column) = self.lines.position(&self.text, span.start);
         let path = self.path.clone().unwrap_or_default();
-        Error::Document { path, line, column, key: locate::key(&self.text, span), problem }
+        ConfigError::Document { path, line, column, key: locate::key(&self.text, span), problem }
     }
 
     /// The result of reading this value, with its place if it is refused.
@@ -152,7 +152,7 @@ impl Document {
         &self,
         written: &Spanned<T>,
         read: impl FnOnce(&T) -> Result<R, Problem>,
-    ) -> Result<R, Error> {
+    ) -> Result<R, ConfigError> {
         read(written.get_ref()).map_err(|problem| self.refuse(&written.span(), problem))
     }
 

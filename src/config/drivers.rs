@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 use super::door::{self, DoorKind, DoorSettings, Says, TcpAddress, Tls};
-use super::error::{Error, Problem, problem};
+use super::error::{ConfigError, Problem, problem};
 use super::keys::DriverTable;
 use super::options::{self, Options};
 use super::origin::{Origin, Sourced};
 use super::resolve::{Resolver, field};
 use super::value;
-use super::{Driver, PluginDirs};
+use super::{DriverSettings, PluginDirs};
 use crate::config::pools::DEFAULT_POOL;
 use crate::plan::settings::Settings;
 
@@ -32,21 +32,21 @@ impl Resolver<'_> {
         &mut self,
         settings: &Settings,
         directories: &PluginDirs,
-    ) -> Result<(Vec<Driver>, PathBuf), Error> {
+    ) -> Result<(Vec<DriverSettings>, PathBuf), ConfigError> {
         let name = self.first_name()?;
         let tls = self.tls()?;
         let asks_for_macs = self.plain(field!(requires_mac_address))?;
         let (door, socket) = self.first_door(&name, directories, tls.as_ref())?;
         let pools = self.driver_pools(&name, settings)?;
         let requires_mac_address = self.asks_for_macs(&name).unwrap_or(asks_for_macs);
-        let mut drivers = vec![Driver { name, pools, door, requires_mac_address }];
+        let mut drivers = vec![DriverSettings { name, pools, door, requires_mac_address }];
         for further in self.further_names(&drivers[0].name) {
             self.document.value(&further, |name| value::driver_name(name))?;
             let pools = self.driver_pools(further.get_ref(), settings)?;
             let door = self.further_door(&further, &drivers[0].door, tls.as_ref())?;
             let name = further.into_inner();
             let requires_mac_address = self.asks_for_macs(&name).unwrap_or(asks_for_macs);
-            drivers.push(Driver { name, pools, door, requires_mac_address });
+            drivers.push(DriverSettings { name, pools, door, requires_mac_address });
         }
         if tls.is_some() && drivers.iter().all(|driver| matches!(driver.door, DoorSettings::Unix { .. })) {
             self.warnings.push("[tls] has no effect, because no driver listens on TCP".to_owned());
@@ -58,7 +58,7 @@ impl Resolver<'_> {
         Ok((drivers, admin))
     }
 
-    fn first_name(&mut self) -> Result<String, Error> {
+    fn first_name(&mut self) -> Result<String, ConfigError> {
         let (name, origin) = match self.text(options::NAME, self.document.top.name.as_ref()) {
             Some(written) => {
                 self.read(&written, value::driver_name)?;
@@ -90,7 +90,7 @@ impl Resolver<'_> {
         name: &str,
         directories: &PluginDirs,
         tls: Option<&Tls>,
-    ) -> Result<(DoorSettings, Option<Sourced<PathBuf>>), Error> {
+    ) -> Result<(DoorSettings, Option<Sourced<PathBuf>>), ConfigError> {
         let top = &self.document.top;
         let table = self.table(name);
         let socket = table.and_then(|table| table.socket.as_ref()).or(top.socket.as_ref());
@@ -106,7 +106,7 @@ impl Resolver<'_> {
             let path = socket.as_ref().map_or_else(default, |socket| socket.value.clone());
             if let Err(problem) = door::socket_path(&path) {
                 let refuse = |socket: &Sourced<PathBuf>| self.refuse(socket, problem.clone());
-                return Err(socket.as_ref().map_or_else(|| Error::together(problem.clone()), refuse));
+                return Err(socket.as_ref().map_or_else(|| ConfigError::together(problem.clone()), refuse));
             }
             return Ok((DoorSettings::Unix { path }, socket));
         }
@@ -120,12 +120,14 @@ impl Resolver<'_> {
     }
 
     /// What each place says about the first listener, highest precedence first.
-    fn places(&self, name: &str) -> Result<[Says; 4], Error> {
+    fn places(&self, name: &str) -> Result<[Says; 4], ConfigError> {
         let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let hidden = |text: &Option<String>| text.as_ref().is_some_and(String::is_empty);
         let unix = |options: &Options, name| match options.unix.as_deref() {
             None | Some("") => Ok(None),
-            Some(text) => value::boolean(text).map(Some).map_err(|problem| Error::option(name, problem)),
+            Some(text) => {
+                value::boolean(text).map(Some).map_err(|problem| ConfigError::option(name, problem))
+            }
         };
         let flags = Says {
             socket: given(&self.flags.socket),
@@ -158,7 +160,7 @@ impl Resolver<'_> {
         place: usize,
         socket: Option<&Sourced<String>>,
         address: Option<&Sourced<String>>,
-    ) -> Error {
+    ) -> ConfigError {
         let names = [
             (options::SOCKET.flag, options::ADDRESS.flag),
             (options::SOCKET.variable, options::ADDRESS.variable),
@@ -166,11 +168,11 @@ impl Resolver<'_> {
         let problem = both_doors();
         if let Some((socket, address_name)) = names.get(place) {
             let name = if address.is_some() { address_name } else { socket };
-            return Error::option(name, problem);
+            return ConfigError::option(name, problem);
         }
         match address.or(socket) {
             Some(written) => self.refuse(written, problem),
-            None => Error::together(problem),
+            None => ConfigError::together(problem),
         }
     }
 
@@ -179,7 +181,7 @@ impl Resolver<'_> {
         name: &Spanned<String>,
         first: &DoorSettings,
         tls: Option<&Tls>,
-    ) -> Result<DoorSettings, Error> {
+    ) -> Result<DoorSettings, ConfigError> {
         let document = &self.document;
         let table = self.table(name.get_ref());
         let socket = table.and_then(|table| table.socket.as_ref());
@@ -212,11 +214,11 @@ impl Resolver<'_> {
         }
     }
 
-    fn advertise(&self, written: Option<&Spanned<String>>) -> Result<Option<TcpAddress>, Error> {
+    fn advertise(&self, written: Option<&Spanned<String>>) -> Result<Option<TcpAddress>, ConfigError> {
         written.map(|written| self.document.value(written, |text| TcpAddress::parse(text))).transpose()
     }
 
-    fn tls(&self) -> Result<Option<Tls>, Error> {
+    fn tls(&self) -> Result<Option<Tls>, ConfigError> {
         let document = &self.document;
         let Some(table) = &document.top.tls else { return Ok(None) };
         let path = |written: &Spanned<String>| document.value(written, |text| document.path(text));
@@ -238,7 +240,7 @@ impl Resolver<'_> {
         }))
     }
 
-    fn driver_pools(&self, name: &str, settings: &Settings) -> Result<Option<Vec<String>>, Error> {
+    fn driver_pools(&self, name: &str, settings: &Settings) -> Result<Option<Vec<String>>, ConfigError> {
         let Some(list) = self.table(name).and_then(|table| table.pools.as_ref()) else { return Ok(None) };
         if list.get_ref().is_empty() {
             let problem =
@@ -267,7 +269,7 @@ impl Resolver<'_> {
         Ok(Some(pools))
     }
 
-    fn admin(&mut self, socket: Option<&Sourced<PathBuf>>) -> Result<PathBuf, Error> {
+    fn admin(&mut self, socket: Option<&Sourced<PathBuf>>) -> Result<PathBuf, ConfigError> {
         let written = match self.text(options::ADMIN, self.document.top.admin.as_ref()) {
             Some(written) => self.path(written)?,
             None => match socket {
@@ -283,7 +285,7 @@ impl Resolver<'_> {
         Ok(written.value)
     }
 
-    fn refuse_shared_doors(&self, drivers: &[Driver], admin: &Path) -> Result<(), Error> {
+    fn refuse_shared_doors(&self, drivers: &[DriverSettings], admin: &Path) -> Result<(), ConfigError> {
         let mut taken = vec![("the admin socket".to_owned(), format!("unix://{}", admin.display()))];
         for driver in drivers {
             let owner = format!("driver {}", driver.name);
@@ -295,7 +297,7 @@ impl Resolver<'_> {
                 let problem = problem!("{first} and {owner} would both listen at {place}; give each its own");
                 let span = self.document.top.driver.keys().find(|name| *name.get_ref() == driver.name);
                 let refuse = |name: &Spanned<String>| self.document.refuse(&name.span(), problem.clone());
-                return Err(span.map_or_else(|| Error::together(problem.clone()), refuse));
+                return Err(span.map_or_else(|| ConfigError::together(problem.clone()), refuse));
             }
             taken.push((owner, place));
         }
@@ -303,7 +305,7 @@ impl Resolver<'_> {
     }
 
     /// Docker names a plugin after its socket's file; say so where that is another name.
-    fn warn_of_names(&mut self, drivers: &[Driver]) {
+    fn warn_of_names(&mut self, drivers: &[DriverSettings]) {
         for driver in drivers {
             let DoorSettings::Unix { path } = &driver.door else { continue };
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -317,7 +319,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn show_drivers(&mut self, drivers: &[Driver]) {
+    fn show_drivers(&mut self, drivers: &[DriverSettings]) {
         for driver in drivers {
             let table = self.document.top.driver.keys().find(|name| *name.get_ref() == driver.name);
             let origin = table.map_or(Origin::Default, |name| self.document.origin(&name.span()));

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ConfigError {
     /// The configuration file cannot be read.
     #[error("configuration file {} cannot be read; check its path and who may read it", path.display())]
     Unreadable {
@@ -40,7 +40,7 @@ pub enum Error {
     Together(Problem),
 }
 
-impl Error {
+impl ConfigError {
     pub(super) fn option(name: &'static str, problem: Problem) -> Self {
         Self::Option { name, problem }
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{Error, Problem, problem};
+use super::error::{ConfigError, Problem, problem};
 use super::resolve::{Resolver, field};
 
 /// From when on there is a warning, in percent; `None` = never.
@@ -38,7 +38,7 @@ fn percent(text: &str) -> Result<Option<u8>, Problem> {
 }
 
 /// What was written.
-pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<WarnAt, Error> {
+pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<WarnAt, ConfigError> {
     let shown = |share: &Option<u8>| share.map_or_else(|| "off".to_owned(), |share| format!("{share}%"));
     let others = resolver.file_text(field!(warn_at), percent, shown)?;
     let mut pools = BTreeMap::new();

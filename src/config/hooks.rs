@@ -9,12 +9,12 @@ mod url;
 
 use toml::Spanned;
 
-pub use self::tls::Tls;
+pub use self::tls::HookTls;
 pub(super) use self::tls::{Files, SYSTEM};
 pub use self::url::Url;
-use self::url::Written;
+use self::url::WrittenUrl;
 use super::document::{Document, FromName};
-use super::error::{Error, Problem, problem};
+use super::error::{ConfigError, Problem, problem};
 use super::keys::{HOOK, HookTable, default_of};
 use super::resolve::Resolver;
 use super::value;
@@ -73,7 +73,7 @@ pub enum Target {
     Web {
         url: Url,
         /// Over TLS.
-        tls: Option<Box<Tls>>,
+        tls: Option<Box<HookTls>>,
         /// At most this many events at a time.
         batch: usize,
     },
@@ -111,7 +111,7 @@ impl Target {
 }
 
 /// The hooks of the file.
-pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Vec<Hook>, Error> {
+pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Vec<Hook>, ConfigError> {
     let mut hooks: Vec<Hook> = Vec::new();
     for table in &resolver.document.top.hook {
         let hook = read(&resolver.document, table, resolver.files())?;
@@ -129,7 +129,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Vec<Hook>, Error> {
     Ok(hooks)
 }
 
-fn read(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Hook, Error> {
+fn read(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Hook, ConfigError> {
     document.value(&table.name, |name| {
         value::pool_name(name).map_err(|_| {
             problem!("{name:?} cannot be a hook's name; use 1 to 63 letters, digits, '-', '_' and '.'")
@@ -145,7 +145,7 @@ fn read(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Hook
             time if (1..=LONGEST_TIMEOUT).contains(&time) => Ok(time),
             _ => Err(problem!("the timeout of a hook must be above 0 and at most one hour")),
         })?,
-        None => value::duration(default_of(HOOK, "timeout")).map_err(Error::together)?,
+        None => value::duration(default_of(HOOK, "timeout")).map_err(ConfigError::together)?,
     };
     Ok(Hook {
         name: table.name.get_ref().clone(),
@@ -157,7 +157,7 @@ fn read(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Hook
 }
 
 /// How it gets events.
-fn target(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Target, Error> {
+fn target(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Target, ConfigError> {
     Ok(match (&table.command, &table.url) {
         (Some(command), None) => {
             if let Some(batch) = &table.batch {
@@ -172,7 +172,7 @@ fn target(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Ta
             Target::Command(document.value(command, |words| program(document, words))?)
         }
         (None, Some(url)) => {
-            let written = document.value(url, |text| Written::parse(text))?;
+            let written = document.value(url, |text| WrittenUrl::parse(text))?;
             let tls = tls::read(document, table, url, &written, files)?.map(Box::new);
             let url = match &table.connect {
                 Some(connect) => document.value(connect, |text| written.at(Some(text)))?,

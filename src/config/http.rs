@@ -4,7 +4,7 @@
 //! Does not bind.
 
 use super::door::TcpAddress;
-use super::error::{Error, Problem, problem};
+use super::error::{ConfigError, Problem, problem};
 use super::options;
 use super::origin::Origin;
 use super::resolve::{Resolver, field};
@@ -42,7 +42,7 @@ fn is_loopback(address: &TcpAddress) -> bool {
 }
 
 /// What was written.
-pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Option<Http>, Error> {
+pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Option<Http>, ConfigError> {
     let mut hosts = Vec::new();
     for written in &resolver.document.top.http_hosts {
         let good = |text: &String| {

@@ -320,7 +320,7 @@ mod tests {
     /// The keys that the reader says it accepts, where it meets one that it does not.
     fn accepted(toml: &str) -> Vec<String> {
         let error = Document::parse(Path::new("x"), toml.to_owned()).unwrap_err();
-        let crate::config::Error::Document { problem, .. } = error else { panic!("{error}") };
+        let crate::config::ConfigError::Document { problem, .. } = error else { panic!("{error}") };
         let said = problem.to_string();
         let known = said.strip_prefix("unknown key; the keys here are: ").unwrap();
         known.split(", ").map(ToOwned::to_owned).collect()

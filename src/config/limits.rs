@@ -2,11 +2,11 @@
 //!
 //! Promises: a further one is a line in `keys.rs` and two here.
 
-use super::error::Error;
+use super::error::ConfigError;
 use super::resolve::{Resolver, field};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct LimitSettings {
     /// Connections at a time per listener; further ones wait.
     pub max_connections: usize,
     /// Entries of the history that the books keep; 0 = none.
@@ -14,8 +14,8 @@ pub struct Limits {
 }
 
 /// What was written.
-pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Limits, Error> {
-    Ok(Limits {
+pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<LimitSettings, ConfigError> {
+    Ok(LimitSettings {
         history: resolver.plain(field!(history))?.into(),
         max_connections: resolver.plain(field!(max_connections))?.get().into(),
     })

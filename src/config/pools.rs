@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use toml::Spanned;
 
 use super::document::{Document, OrderName};
-use super::error::{Error, Problem, problem};
+use super::error::{ConfigError, Problem, problem};
 use super::keys::{BaseTable, PoolTable};
 use super::options::{self, Spelling};
 use super::origin::Origin;
@@ -47,7 +47,7 @@ pub(super) fn of_document(
     cooling: Millis,
     subnet_cooling: Millis,
     reserved: &mut Vec<AddressRange>,
-) -> Result<Vec<PoolSettings>, Error> {
+) -> Result<Vec<PoolSettings>, ConfigError> {
     let mut pools = Vec::new();
     for table in &document.top.pool {
         document.value(&table.name, |name| value::pool_name(name))?;
@@ -87,7 +87,7 @@ fn reserved_in(pool: &PoolSettings, range: AddressRange) -> Result<AddressRange,
     })
 }
 
-fn base(document: &Document, table: Option<&BaseTable>, family: Family) -> Result<Option<Base>, Error> {
+fn base(document: &Document, table: Option<&BaseTable>, family: Family) -> Result<Option<Base>, ConfigError> {
     let Some(table) = table else { return Ok(None) };
     let base = document.value(&table.base, |text| match value::base(text, family)? {
         (prefix, true) => Err(problem!("{text} has bits set beyond its length; write {prefix}")),
@@ -122,7 +122,7 @@ fn order(name: OrderName, family: Family, size: u8) -> Result<AddressOrder, Prob
 }
 
 /// Says what [`Settings::check`] refused where it is written.
-pub(super) fn refuse(document: &Document, error: SettingsError) -> Error {
+pub(super) fn refuse(document: &Document, error: SettingsError) -> ConfigError {
     let tables = &document.top.pool;
     let last = |name: &str| tables.iter().rev().find(|table| table.name.get_ref() == name);
     let name_of = |table: &PoolTable| table.name.span();
@@ -169,7 +169,7 @@ pub(super) fn of_options(
     resolver: &mut Resolver<'_>,
     cooling: Millis,
     subnet_cooling: Millis,
-) -> Result<(Option<PoolSettings>, PoolsOrigin), Error> {
+) -> Result<(Option<PoolSettings>, PoolsOrigin), ConfigError> {
     let v4 = option_base(resolver, Family::V4, options::V4, options::V4AB)?;
     let v6 = option_base(resolver, Family::V6, options::V6, options::V6AB)?;
     if v4.is_none() && v6.is_none() {
@@ -187,7 +187,7 @@ fn option_base(
     family: Family,
     base: Spelling,
     size: Spelling,
-) -> Result<Option<(Base, Origin)>, Error> {
+) -> Result<Option<(Base, Origin)>, ConfigError> {
     let written_size = resolver.text(size, None);
     let size = match &written_size {
         Some(written) => resolver.read(written, |text| value::size(text, family))?,

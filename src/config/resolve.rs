@@ -11,7 +11,7 @@ use std::str::FromStr;
 use toml::Spanned;
 
 use super::document::{Document, UnknownSubnets};
-use super::error::{Error, Problem, problem};
+use super::error::{ConfigError, Problem, problem};
 use super::hooks::Files;
 use super::keys::{GC, TOP, Top, default_of};
 use super::options::{self, Options, Spelling, Surroundings};
@@ -38,13 +38,17 @@ pub(super) struct Resolver<'a> {
     pub(super) variables: Options,
     pub(super) document: Document,
     surroundings: &'a Surroundings,
-    files: Look,
+    files: ReadFiles,
     pub(super) warnings: Vec<String>,
     shown: Vec<Shown>,
 }
 
 impl<'a> Resolver<'a> {
-    fn new(flags: &'a Options, surroundings: &'a Surroundings, files: Look) -> Result<Self, Error> {
+    fn new(
+        flags: &'a Options,
+        surroundings: &'a Surroundings,
+        files: ReadFiles,
+    ) -> Result<Self, ConfigError> {
         let variables = Options::from_variables(&surroundings.variables);
         let warnings = surroundings.unknown_variables();
         let document = Document::default();
@@ -80,23 +84,23 @@ impl<'a> Resolver<'a> {
         &self,
         written: &Sourced<String>,
         read: impl FnOnce(&str) -> Result<T, Problem>,
-    ) -> Result<T, Error> {
+    ) -> Result<T, ConfigError> {
         read(&written.value).map_err(|problem| self.refuse(written, problem))
     }
 
     /// The error about something written.
-    pub(super) fn refuse<T>(&self, written: &Sourced<T>, problem: Problem) -> Error {
+    pub(super) fn refuse<T>(&self, written: &Sourced<T>, problem: Problem) -> ConfigError {
         match (&written.span, &written.origin) {
             (Some(span), _) => self.document.refuse(span, problem),
             (None, Origin::Flag(name) | Origin::Variable(name) | Origin::Found(name)) => {
-                Error::option(name, problem)
+                ConfigError::option(name, problem)
             }
-            (None, Origin::Default | Origin::Document { .. }) => Error::together(problem),
+            (None, Origin::Default | Origin::Document { .. }) => ConfigError::together(problem),
         }
     }
 
     /// A path that was written, absolute.
-    pub(super) fn path(&self, written: Sourced<String>) -> Result<Sourced<PathBuf>, Error> {
+    pub(super) fn path(&self, written: Sourced<String>) -> Result<Sourced<PathBuf>, ConfigError> {
         let value = match written.span {
             Some(_) => self.read(&written, |text| self.document.path(text))?,
             None => self.surroundings.absolute(&written.value),
@@ -107,9 +111,9 @@ impl<'a> Resolver<'a> {
     /// What is to be done with files that the configuration names.
     pub(super) fn files(&self) -> Files<'a> {
         match self.files {
-            Look::Into => Files::Read(&self.surroundings.authorities),
-            Look::AsFarAsPossible => Files::Serve(&self.surroundings.authorities),
-            Look::Away => Files::Named,
+            ReadFiles::Into => Files::Read(&self.surroundings.authorities),
+            ReadFiles::AsFarAsPossible => Files::Serve(&self.surroundings.authorities),
+            ReadFiles::Away => Files::Named,
         }
     }
 
@@ -124,11 +128,14 @@ impl<'a> Resolver<'a> {
     }
 
     /// A number or boolean that only the file can set.
-    pub(super) fn plain<T: Copy + ToString + FromStr>(&mut self, (key, get): Field<T>) -> Result<T, Error> {
+    pub(super) fn plain<T: Copy + ToString + FromStr>(
+        &mut self,
+        (key, get): Field<T>,
+    ) -> Result<T, ConfigError> {
         let written = get(&self.document.top).as_ref();
         let origin = self.document_origin(written);
         let default = default_of(TOP, key);
-        let wrong = |_| Error::together(problem!("{default:?} is not a value of {key}"));
+        let wrong = |_| ConfigError::together(problem!("{default:?} is not a value of {key}"));
         let value = written.map_or_else(|| default.parse().map_err(wrong), |value| Ok(*value.get_ref()))?;
         self.show(key, value, origin);
         Ok(value)
@@ -140,24 +147,24 @@ impl<'a> Resolver<'a> {
         (key, get): Field<String>,
         read: impl FnOnce(&str) -> Result<T, Problem>,
         shown: impl FnOnce(&T) -> String,
-    ) -> Result<T, Error> {
+    ) -> Result<T, ConfigError> {
         let written = get(&self.document.top).as_ref();
         let origin = self.document_origin(written);
         let (keys, name) = key.strip_prefix("gc.").map_or((TOP, key), |name| (GC, name));
         let value = match written {
             Some(written) => self.document.value(written, |text| read(text))?,
-            None => read(default_of(keys, name)).map_err(Error::together)?,
+            None => read(default_of(keys, name)).map_err(ConfigError::together)?,
         };
         self.show(key, shown(&value), origin);
         Ok(value)
     }
 
-    fn time(&mut self, field: Field<String>) -> Result<Millis, Error> {
+    fn time(&mut self, field: Field<String>) -> Result<Millis, ConfigError> {
         self.file_text(field, value::duration, |millis| value::duration_text(*millis))
     }
 
     /// A path that only the file can set; an empty one counts as absent.
-    fn file_path(&mut self, field: Field<String>) -> Result<Option<PathBuf>, Error> {
+    fn file_path(&mut self, field: Field<String>) -> Result<Option<PathBuf>, ConfigError> {
         let from = self.document.path.clone().unwrap_or_default();
         let read = |text: &str| {
             let path = from.parent().unwrap_or(Path::new("/")).join(text);
@@ -167,7 +174,7 @@ impl<'a> Resolver<'a> {
         self.file_text(field, read, shown)
     }
 
-    fn not_empty(&self, (_, get): Field<String>) -> Result<(), Error> {
+    fn not_empty(&self, (_, get): Field<String>) -> Result<(), ConfigError> {
         match get(&self.document.top) {
             Some(written) if written.get_ref().is_empty() => {
                 Err(self.document.refuse(&written.span(), problem!("must not be empty")))
@@ -176,12 +183,12 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn directory(&mut self, field: Field<String>) -> Result<PathBuf, Error> {
+    fn directory(&mut self, field: Field<String>) -> Result<PathBuf, ConfigError> {
         self.not_empty(field)?;
         Ok(self.file_path(field)?.unwrap_or_default())
     }
 
-    fn log(&mut self) -> Result<LogLevel, Error> {
+    fn log(&mut self) -> Result<LogLevel, ConfigError> {
         let (level, origin) = match self.text(options::LOG, self.document.top.log.as_ref()) {
             Some(written) => (self.read(&written, LogLevel::parse)?, written.origin),
             None => (LogLevel::default(), Origin::Default),
@@ -190,7 +197,7 @@ impl<'a> Resolver<'a> {
         Ok(level)
     }
 
-    fn books_file(&mut self) -> Result<BooksFile, Error> {
+    fn books_file(&mut self) -> Result<BooksFile, ConfigError> {
         let written = self.text(options::FILE, self.document.top.file.as_ref());
         let written = written.map(|written| self.path(written)).transpose()?;
         let file = books_file::find(written, self.surroundings, &mut self.warnings);
@@ -204,7 +211,7 @@ impl<'a> Resolver<'a> {
         mode: Field<String>,
         owner: Field<String>,
         group: Field<String>,
-    ) -> Result<SocketAccess, Error> {
+    ) -> Result<SocketAccess, ConfigError> {
         let mode = self.file_text(mode, value::mode, |mode| format!("{mode:04o}"))?;
         let mut somebody = |field| {
             self.not_empty(field)?;
@@ -215,7 +222,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// `[gc]`.
-    fn gc(&mut self) -> Result<Gc, Error> {
+    fn gc(&mut self) -> Result<Gc, ConfigError> {
         let engine = self.file_path(field!(gc.engine))?;
         let grace = self.time(field!(gc.grace))?;
         let written = self.document.top.gc.unknown_subnets.as_ref();
@@ -226,7 +233,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The plan's settings, and where its pools come from.
-    fn settings(&mut self) -> Result<(Settings, PoolsOrigin), Error> {
+    fn settings(&mut self) -> Result<(Settings, PoolsOrigin), ConfigError> {
         let cooling = self.time(field!(cooling))?;
         let subnet_cooling = self.time(field!(subnet_cooling))?;
         let restart_window = self.time(field!(restart_window))?;
@@ -260,7 +267,7 @@ impl<'a> Resolver<'a> {
         };
         settings.check().map_err(|error| match &origin {
             PoolsOrigin::Document(_) => pools::refuse(&self.document, error),
-            PoolsOrigin::Options { .. } | PoolsOrigin::Nowhere => Error::together(problem!("{error}")),
+            PoolsOrigin::Options { .. } | PoolsOrigin::Nowhere => ConfigError::together(problem!("{error}")),
         })?;
         self.warnings.extend(pools::remarks(&settings));
         self.show_pools(&settings, &origin);
@@ -295,7 +302,7 @@ impl<'a> Resolver<'a> {
 
 /// What is done with further files that the configuration names.
 #[derive(Clone, Copy)]
-pub(super) enum Look {
+pub(super) enum ReadFiles {
     /// See [`Config::load`].
     Into,
     /// See [`Config::start`].
@@ -305,7 +312,11 @@ pub(super) enum Look {
 }
 
 /// The configuration from all its sources.
-pub(super) fn resolve(flags: &Options, surroundings: &Surroundings, files: Look) -> Result<Config, Error> {
+pub(super) fn resolve(
+    flags: &Options,
+    surroundings: &Surroundings,
+    files: ReadFiles,
+) -> Result<Config, ConfigError> {
     let mut resolver = Resolver::new(flags, surroundings, files)?;
     let file = resolver.books_file()?;
     let plugin_dirs = PluginDirs {
@@ -360,14 +371,16 @@ pub struct ClientConfig {
 impl ClientConfig {
     /// Resolves it from the same sources. A configuration file with mistakes is ignored with a warning, because
     /// the books can be looked at without it.
-    pub fn load(flags: &Options, surroundings: &Surroundings) -> Result<Self, Error> {
+    pub fn load(flags: &Options, surroundings: &Surroundings) -> Result<Self, ConfigError> {
         let without = Surroundings { default_configuration: PathBuf::new(), ..surroundings.clone() };
-        let (config, error) = match resolve(flags, surroundings, Look::Away) {
+        let (config, error) = match resolve(flags, surroundings, ReadFiles::Away) {
             Ok(config) => (config, None),
-            Err(error @ (Error::Document { .. } | Error::Unreadable { .. })) if flags.config.is_none() => {
+            Err(error @ (ConfigError::Document { .. } | ConfigError::Unreadable { .. }))
+                if flags.config.is_none() =>
+            {
                 let mut without = without;
                 without.variables.remove(options::CONFIG.variable);
-                (resolve(flags, &without, Look::Away)?, Some(error))
+                (resolve(flags, &without, ReadFiles::Away)?, Some(error))
             }
             Err(error) => return Err(error),
         };
@@ -390,7 +403,7 @@ impl ClientConfig {
 }
 
 /// Reads a configuration file as the daemon would without flags and variables: what `gipam config check` says.
-pub fn check_file(path: &str, surroundings: &Surroundings) -> Result<Config, Error> {
+pub fn check_file(path: &str, surroundings: &Surroundings) -> Result<Config, ConfigError> {
     let flags = Options { config: Some(path.to_owned()), ..Options::default() };
-    resolve(&flags, &Surroundings { variables: Default::default(), ..surroundings.clone() }, Look::Into)
+    resolve(&flags, &Surroundings { variables: Default::default(), ..surroundings.clone() }, ReadFiles::Into)
 }

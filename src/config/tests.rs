@@ -51,7 +51,7 @@ fn flags(given: &[(&str, &str)]) -> Options {
     options
 }
 
-fn load(toml: &str, variables: &[(&str, &str)], given: &[(&str, &str)]) -> Result<Config, Error> {
+fn load(toml: &str, variables: &[(&str, &str)], given: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::load(&flags(given), &house(toml, variables).surroundings)
 }
 
@@ -360,7 +360,7 @@ fn a_reload_reads_the_file_again() {
 #[test]
 fn a_named_file_that_is_missing_is_a_mistake() {
     let error = load("", &[], &[("config", "none.toml")]).unwrap_err();
-    assert!(matches!(error, Error::Unreadable { .. }), "{error}");
+    assert!(matches!(error, ConfigError::Unreadable { .. }), "{error}");
 }
 
 #[test]

@@ -19,11 +19,11 @@ use crate::text::counted;
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum BootError {
     #[error(transparent)]
-    Books(#[from] store::Error),
+    Books(#[from] store::StoreError),
     #[error("the old lease file {} cannot be taken over; it was left untouched", path.display())]
-    OldFile { path: PathBuf, source: old_gipam::Error },
+    OldFile { path: PathBuf, source: old_gipam::LeaseFileError },
     /// It changed since.
     #[error(
         "{} is neither the lease file that was taken over nor the last one exported; gipam uses the books {}: move \
@@ -68,8 +68,8 @@ pub struct Booted {
 }
 
 /// The content of the named file; with its bytes, unless it is a database, which may be large.
-fn content(path: &Path) -> Result<(Content, Vec<u8>), Error> {
-    let read = |source| Error::Read { path: path.to_owned(), source };
+fn content(path: &Path) -> Result<(Content, Vec<u8>), BootError> {
+    let read = |source| BootError::Read { path: path.to_owned(), source };
     let mut file = match fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Content::Absent, Vec::new())),
@@ -77,27 +77,27 @@ fn content(path: &Path) -> Result<(Content, Vec<u8>), Error> {
     };
     let mut bytes = Vec::new();
     (&mut file).take(HEAD).read_to_end(&mut bytes).map_err(read)?;
-    if old_gipam::detect(&bytes) == old_gipam::Content::Sqlite {
+    if old_gipam::detect(&bytes) == old_gipam::FileKind::Sqlite {
         return Ok((Content::Books, Vec::new()));
     }
     file.read_to_end(&mut bytes).map_err(read)?;
     let content = match old_gipam::detect(&bytes) {
-        old_gipam::Content::Json => Content::OldLeases,
-        old_gipam::Content::Sqlite => Content::Books,
-        old_gipam::Content::Empty => Content::Absent,
-        old_gipam::Content::Other => Content::Other,
+        old_gipam::FileKind::Json => Content::OldLeases,
+        old_gipam::FileKind::Sqlite => Content::Books,
+        old_gipam::FileKind::Empty => Content::Absent,
+        old_gipam::FileKind::Other => Content::Other,
     };
     Ok((content, bytes))
 }
 
 /// Where the books are, and the old lease file with its bytes if there is one with something in it.
-struct Found {
+struct FoundBooks {
     books: PathBuf,
     old: Option<(PathBuf, Vec<u8>)>,
 }
 
 /// Reads what the named file contains.
-fn find(file: &BooksFile) -> Result<Found, Error> {
+fn find(file: &BooksFile) -> Result<FoundBooks, BootError> {
     let (content, bytes) = content(&file.named)?;
     // A lease file may have been removed since its takeover: the books made from it count.
     let empty = content == Content::Absent && file.resolve(content).old.is_some() && file.named.is_file();
@@ -106,26 +106,29 @@ fn find(file: &BooksFile) -> Result<Found, Error> {
             let (named, books) = (file.named.display(), file.derived.display());
             tracing::warn!("{named} is empty; gipam uses the books {books}: remove {named}");
         }
-        return Ok(Found { books: file.derived.clone(), old: None });
+        return Ok(FoundBooks { books: file.derived.clone(), old: None });
     }
     // That program treated an empty file as absent and started empty; here, every network would lose its subnet.
     if empty {
-        return Err(Error::EmptyFile { path: file.named.clone() });
+        return Err(BootError::EmptyFile { path: file.named.clone() });
     }
     let found = file.resolve(content);
     let old = found.old.filter(|_| content != Content::Absent).map(|path| (path, bytes));
-    Ok(Found { books: found.books, old })
+    Ok(FoundBooks { books: found.books, old })
 }
 
 /// Opens everything and settles what is in force.
-pub fn boot(config: &Config) -> Result<Booted, Error> {
-    let Found { books: path, old } = find(&config.file)?;
+pub fn boot(config: &Config) -> Result<Booted, BootError> {
+    let FoundBooks { books: path, old } = find(&config.file)?;
     // Parsed before the books are made: a file that cannot be taken leaves nothing behind.
     let old = old.map(|(path, bytes)| parse(path, &bytes)).transpose()?;
     if old.is_none() && config.settings.pools.is_empty() && !path.exists() {
-        return Err(Error::NoPools);
+        return Err(BootError::NoPools);
     }
-    config.file.make_directory(&path).map_err(|source| Error::Directory { path: path.clone(), source })?;
+    config
+        .file
+        .make_directory(&path)
+        .map_err(|source| BootError::Directory { path: path.clone(), source })?;
     let new = !path.exists();
     let mut books = Books::open(&path)?;
     books.keep_history(config.limits.history);
@@ -138,7 +141,7 @@ pub fn boot(config: &Config) -> Result<Booted, Error> {
     let take_over = match &old {
         Some(old) if fresh => Some(old),
         Some(old) if [&taken, &exported].into_iter().flatten().any(|digest| *digest == old.digest) => None,
-        Some(old) => return Err(Error::Changed { path: old.path.clone(), books: path }),
+        Some(old) => return Err(BootError::Changed { path: old.path.clone(), books: path }),
         None => None,
     };
     let mut configured = config.settings.clone().with_books(&known);
@@ -153,9 +156,9 @@ pub fn boot(config: &Config) -> Result<Booted, Error> {
         }
     };
     if settings.pools.is_empty() {
-        return Err(Error::NoPools);
+        return Err(BootError::NoPools);
     }
-    settings.check().map_err(Error::Pools)?;
+    settings.check().map_err(BootError::Pools)?;
     if books.settings()? != settings {
         books.put_settings(&settings)?;
     }
@@ -184,11 +187,11 @@ struct Old {
     parsed: Parsed,
 }
 
-fn parse(path: PathBuf, bytes: &[u8]) -> Result<Old, Error> {
+fn parse(path: PathBuf, bytes: &[u8]) -> Result<Old, BootError> {
     let digest = digest_text(bytes);
     match old_gipam::parse(bytes) {
         Ok(parsed) => Ok(Old { path, digest, parsed }),
-        Err(source) => Err(Error::OldFile { path, source }),
+        Err(source) => Err(BootError::OldFile { path, source }),
     }
 }
 
@@ -199,7 +202,7 @@ fn take(
     old: &Old,
     configured: Settings,
     config: &Config,
-) -> Result<Settings, Error> {
+) -> Result<Settings, BootError> {
     let from_file: Vec<_> = takeover::pools(&old.parsed.books, &configured).into_iter().collect();
     let (settings, warnings) = settle(&configured, &config.pools_origin, &from_file, Below::LeaseFile, plan);
     warn(&warnings);

@@ -21,7 +21,7 @@ pub(super) struct DockerThread {
 }
 
 /// What ends the listeners, and how that went.
-pub(super) struct Serving {
+pub(super) struct DockerServing {
     /// Dropped, it closes the listeners: what is in flight is finished.
     pub(super) open: oneshot::Sender<()>,
     /// Comes when nothing is in flight any more.
@@ -53,10 +53,10 @@ impl DockerThread {
     }
 
     /// Serves these listeners.
-    pub(super) fn serve(self, server: Server) -> Serving {
+    pub(super) fn serve(self, server: Server) -> DockerServing {
         let (open, closing) = oneshot::channel();
         // A ledger that has ended says so itself.
         let _ = self.serve.send((server, closing));
-        Serving { open, drained: self.drained }
+        DockerServing { open, drained: self.drained }
     }
 }

@@ -7,7 +7,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use crate::config::{Config, DoorSettings, Driver, Http, SocketAccess, Tls};
+use crate::config::{Config, DoorSettings, DriverSettings, Http, SocketAccess, Tls};
 use crate::docker::discovery::{
     Announcement, DiscoveryError, DriverName, Places, Served, TlsClient, announce,
 };
@@ -15,7 +15,7 @@ use crate::server::{Door, DoorError, Listener, LocalAddress, inherited};
 
 /// Why a listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum OpenError {
     #[error("cannot open {whose}")]
     Door {
         /// `the listener of driver NAME`, or the admin socket.
@@ -46,7 +46,7 @@ pub enum Error {
 
 /// A driver with its open listener.
 pub struct Opened {
-    pub driver: Driver,
+    pub driver: DriverSettings,
     pub listener: Listener,
 }
 
@@ -63,12 +63,12 @@ pub struct Doors {
 }
 
 /// Opens everything.
-pub fn open(config: &Config) -> Result<Doors, Error> {
-    let mut passed = inherited().map_err(Error::Inherited)?;
+pub fn open(config: &Config) -> Result<Doors, OpenError> {
+    let mut passed = inherited().map_err(OpenError::Inherited)?;
     let admin = match take(&mut passed, &["admin"]) {
         Some(listener) => listener,
         None => open_unix(&config.admin, &config.admin_access).map_err(|error| {
-            error.map_door(|source| Error::Door { whose: "the admin socket".to_owned(), source })
+            error.map_door(|source| OpenError::Door { whose: "the admin socket".to_owned(), source })
         })?,
     };
     let mut drivers = Vec::new();
@@ -96,7 +96,7 @@ pub fn open(config: &Config) -> Result<Doors, Error> {
     Ok(Doors { drivers, admin, http, announcements })
 }
 
-fn door_of(driver: &Driver) -> String {
+fn door_of(driver: &DriverSettings) -> String {
     format!("the listener of driver {}", driver.name)
 }
 
@@ -108,11 +108,11 @@ fn take(passed: &mut Vec<(String, Listener)>, names: &[&str]) -> Option<Listener
 /// A listener, or the plugin file written for it.
 enum Unix {
     Door(DoorError),
-    Config(Error),
+    Config(OpenError),
 }
 
 impl Unix {
-    fn map_door(self, map: impl FnOnce(DoorError) -> Error) -> Error {
+    fn map_door(self, map: impl FnOnce(DoorError) -> OpenError) -> OpenError {
         match self {
             Self::Door(error) => map(error),
             Self::Config(error) => error,
@@ -127,7 +127,7 @@ fn open_unix(path: &std::path::Path, access: &SocketAccess) -> Result<Listener, 
 }
 
 /// The number of a user or group: written as one, or looked up.
-fn number(name: Option<&str>, what: &'static str, file: &'static str) -> Result<Option<u32>, Error> {
+fn number(name: Option<&str>, what: &'static str, file: &'static str) -> Result<Option<u32>, OpenError> {
     let Some(name) = name else { return Ok(None) };
     if let Ok(number) = name.parse() {
         return Ok(Some(number));
@@ -138,18 +138,19 @@ fn number(name: Option<&str>, what: &'static str, file: &'static str) -> Result<
         .map(|line| line.split(':').collect::<Vec<_>>())
         .find(|fields| fields.first() == Some(&name));
     let number = line.and_then(|fields| fields.get(2).and_then(|number| number.parse().ok()));
-    number.map(Some).ok_or_else(|| Error::Nobody { what, name: name.to_owned(), file })
+    number.map(Some).ok_or_else(|| OpenError::Nobody { what, name: name.to_owned(), file })
 }
 
-fn open_driver(config: &Config, driver: &Driver) -> Result<Listener, Error> {
-    let shut = |source| Error::Door { whose: door_of(driver), source };
+fn open_driver(config: &Config, driver: &DriverSettings) -> Result<Listener, OpenError> {
+    let shut = |source| OpenError::Door { whose: door_of(driver), source };
     let (address, tls) = match &driver.door {
         DoorSettings::Unix { path } => {
             return open_unix(path, &config.socket_access).map_err(|error| error.map_door(shut));
         }
         DoorSettings::Tcp { address, tls, .. } => (address, tls),
     };
-    let wrong = |source| Error::Address { driver: driver.name.clone(), address: address.to_string(), source };
+    let wrong =
+        |source| OpenError::Address { driver: driver.name.clone(), address: address.to_string(), source };
     let mut failure = None;
     for address in address.resolve().map_err(wrong)? {
         let door = match tls {
@@ -170,8 +171,8 @@ fn open_driver(config: &Config, driver: &Driver) -> Result<Listener, Error> {
 }
 
 /// The listener of the page and the metrics.
-fn open_http(http: &Http) -> Result<Listener, Error> {
-    let wrong = |source| Error::Http { address: http.address.to_string(), source };
+fn open_http(http: &Http) -> Result<Listener, OpenError> {
+    let wrong = |source| OpenError::Http { address: http.address.to_string(), source };
     let mut failure = None;
     for address in http.address.resolve().map_err(wrong)? {
         match Door::Tcp(address).open() {
@@ -180,12 +181,14 @@ fn open_http(http: &Http) -> Result<Listener, Error> {
         }
     }
     let none = || wrong(std::io::Error::other("the host has no address"));
-    Err(failure
-        .map_or_else(none, |source| Error::Door { whose: "the page's address (http)".to_owned(), source }))
+    Err(failure.map_or_else(none, |source| OpenError::Door {
+        whose: "the page's address (http)".to_owned(),
+        source,
+    }))
 }
 
 /// A socket unit that was left enabled after a switch to TCP wins over the address.
-fn warn_of_socket(driver: &Driver, listener: &Listener) {
+fn warn_of_socket(driver: &DriverSettings, listener: &Listener) {
     if let (DoorSettings::Tcp { address, .. }, LocalAddress::Unix(path)) =
         (&driver.door, listener.local_address())
     {
@@ -197,17 +200,17 @@ fn warn_of_socket(driver: &Driver, listener: &Listener) {
     }
 }
 
-fn with_tls(driver: &Driver, listener: Listener) -> Result<Listener, Error> {
+fn with_tls(driver: &DriverSettings, listener: Listener) -> Result<Listener, OpenError> {
     match &driver.door {
         DoorSettings::Tcp { tls: Some(tls), .. } => listener
             .with_tls(&tls.cert, &tls.key, tls.client_ca.as_deref())
-            .map_err(|source| Error::Door { whose: door_of(driver), source }),
+            .map_err(|source| OpenError::Door { whose: door_of(driver), source }),
         _ => Ok(listener),
     }
 }
 
 /// Writes the plugin files, and removes files that would win over them.
-fn tell(config: &Config, drivers: &[Opened]) -> Result<Vec<Announcement>, Error> {
+fn tell(config: &Config, drivers: &[Opened]) -> Result<Vec<Announcement>, OpenError> {
     let places =
         Places { sockets: config.plugin_dirs.sockets.clone(), specs: config.plugin_dirs.specs.clone() };
     let tcp = |opened: &Opened| match opened.listener.local_address() {
@@ -218,7 +221,7 @@ fn tell(config: &Config, drivers: &[Opened]) -> Result<Vec<Announcement>, Error>
     let mut announcements = Vec::new();
     for opened in drivers {
         let driver = &opened.driver;
-        let failed = |source| Error::Discovery { driver: driver.name.clone(), source };
+        let failed = |source| OpenError::Discovery { driver: driver.name.clone(), source };
         let name: DriverName = driver.name.parse().map_err(failed)?;
         let served = served(opened);
         announcements.push(announce(&places, &name, &served, &ours).map_err(failed)?);

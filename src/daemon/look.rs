@@ -14,7 +14,7 @@ use tokio::net::UnixDatagram;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::docker::{Ask, Surveyor};
-use crate::host::{self, Change, Watch, nameservers};
+use crate::host::{self, RouteChange, RouteWatch, nameservers};
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::Prefix;
 use crate::plan::request::InUse;
@@ -28,18 +28,19 @@ const DUTY: u32 = 20;
 pub(super) fn start(questions: Surveyor, bases: Box<[Prefix]>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let rest = Instant::now();
-    let survey = Survey { bases, watch: None, in_use: HostUse::default(), named: BTreeSet::new(), rest };
+    let survey =
+        SurveyThread { bases, watch: None, in_use: HostUse::default(), named: BTreeSet::new(), rest };
     let run = move || runtime.block_on(survey.run(questions));
     std::thread::Builder::new().name("survey".to_owned()).spawn(run)?;
     Ok(())
 }
 
 /// What is known.
-struct Survey {
+struct SurveyThread {
     /// Of all pools.
     bases: Box<[Prefix]>,
     /// None before the first question, and after a failure.
-    watch: Option<(Watch, UnixDatagram)>,
+    watch: Option<(RouteWatch, UnixDatagram)>,
     in_use: HostUse,
     /// The nameservers that are in there.
     named: BTreeSet<InUse>,
@@ -47,7 +48,7 @@ struct Survey {
     rest: Instant,
 }
 
-impl Survey {
+impl SurveyThread {
     async fn run(mut self, mut questions: Surveyor) {
         // Read ahead, so that the first request does not wait for a very long list of routes.
         drop(self.look());
@@ -101,7 +102,7 @@ impl Survey {
     }
 
     /// Catches up with the kernel.
-    fn look(&mut self) -> Result<(), host::Error> {
+    fn look(&mut self) -> Result<(), host::HostError> {
         let looked = self.catch_up();
         if let Err(error) = &looked {
             tracing::error!("{error}");
@@ -110,7 +111,7 @@ impl Survey {
         looked
     }
 
-    fn catch_up(&mut self) -> Result<(), host::Error> {
+    fn catch_up(&mut self) -> Result<(), host::HostError> {
         // Shared with no change of it: `in_use` is not copied for it.
         let minds = self.in_use.clone();
         let minded = |prefix: &ipnet::IpNet| minds.minds(Prefix::from_net(*prefix));
@@ -126,8 +127,8 @@ impl Survey {
         }
         for change in changes.into_iter().flatten() {
             match change {
-                Change::Come(used) => self.in_use.add(used),
-                Change::Gone(used) => self.in_use.remove(&used),
+                RouteChange::Come(used) => self.in_use.add(used),
+                RouteChange::Gone(used) => self.in_use.remove(&used),
             }
         }
         Ok(())
@@ -135,21 +136,21 @@ impl Survey {
 
     /// Everything again; none if notices were lost meanwhile. The last time what was read is enough: it was read after
     /// everybody who waits has come, and a later question begins a new watch.
-    fn begin(&mut self, last: bool) -> Result<Option<Vec<Change>>, host::Error> {
+    fn begin(&mut self, last: bool) -> Result<Option<Vec<RouteChange>>, host::HostError> {
         let begun = Instant::now();
         self.watch = None;
         self.in_use = HostUse::limited_to(self.bases.iter().copied());
         self.named.clear();
         let minds = self.in_use.clone();
         let minded = |prefix: &ipnet::IpNet| minds.minds(Prefix::from_net(*prefix));
-        let mut watch = Watch::begin(&minded)?;
+        let mut watch = RouteWatch::begin(&minded)?;
         self.rest = Instant::now() + begun.elapsed() * DUTY;
         if last {
             return Ok(Some(watch.begun()));
         }
         let changes = watch.catch_up(&minded)?;
         let what = "changes of addresses and routes";
-        let failed = |source| host::Error::Netlink { what, source };
+        let failed = |source| host::HostError::Netlink { what, source };
         // The runtime knows no netlink sockets, and wakes up for any descriptor.
         let bell = watch.bell().and_then(|bell| UnixDatagram::from_std(bell.into())).map_err(failed)?;
         self.watch = Some((watch, bell));
@@ -157,7 +158,7 @@ impl Survey {
     }
 
     /// The nameservers as their files have them now.
-    fn nameservers(&mut self) -> Result<(), host::Error> {
+    fn nameservers(&mut self) -> Result<(), host::HostError> {
         let path = Path::new(nameservers::RESOLV_CONF);
         let named = match nameservers::in_use(path, Path::new(nameservers::SYSTEMD_RESOLV_CONF)) {
             Ok(named) => named.into_iter().collect(),

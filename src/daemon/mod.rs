@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::docker_thread::{DockerThread, Serving};
+use self::docker_thread::{DockerServing, DockerThread};
 use self::reload::Told;
 use crate::admin::{Admin, Reload};
 use crate::clock;
@@ -44,13 +44,13 @@ const ADMIN_BODY: usize = 64 << 20;
 
 /// Why the daemon stopped.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum DaemonError {
     /// It could not start.
     #[error(transparent)]
-    Boot(#[from] boot::Error),
+    Boot(#[from] boot::BootError),
     /// A listener.
     #[error(transparent)]
-    Doors(#[from] doors::Error),
+    Doors(#[from] doors::OpenError),
     /// The system gave no thread, runtime or signal.
     #[error("gipam cannot be started")]
     Start(#[source] std::io::Error),
@@ -59,33 +59,34 @@ pub enum Error {
     Ledger(#[source] Fatal),
 }
 
-impl Error {
+impl DaemonError {
     /// The exit code of the process.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Boot(boot::Error::NoPools | boot::Error::Pools(_)) => 2,
+            Self::Boot(boot::BootError::NoPools | boot::BootError::Pools(_)) => 2,
             _ => 1,
         }
     }
 }
 
 /// Serves until a signal says stop.
-pub fn run(config: Config) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
+pub fn run(config: Config) -> Result<(), DaemonError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DaemonError::Start)?;
     let signals = {
         let _inside = runtime.enter();
-        Signals::caught().map_err(Error::Start)?
+        Signals::caught().map_err(DaemonError::Start)?
     };
     let booted = boot::boot(&config)?;
     let books = booted.books.path().to_owned();
     let doors = doors::open(&config)?;
     let callers = booted.plan.callers().map(|(name, caller)| (name.into(), caller.clone())).collect();
-    let known = Known { callers, bases: booted.plan.bases() };
+    let known = KnownAtStart { callers, bases: booted.plan.bases() };
     let clock = clock::Clock::of_this_machine().in_boot(processes::boot());
     let (ledger, writer) = Writer::new(booted.plan, booted.books, clock);
     let (ended, end) = oneshot::channel();
-    let (docker, thread) = DockerThread::start(writer, ended).map_err(Error::Start)?;
-    let (hooks, messenger) = hooks::start(ledger.clone(), books.clone()).map_err(Error::Start)?;
+    let (docker, thread) = DockerThread::start(writer, ended).map_err(DaemonError::Start)?;
+    let (hooks, messenger) = hooks::start(ledger.clone(), books.clone()).map_err(DaemonError::Start)?;
     let ends = Ends { signals, ledger: end };
     let core = Core { ledger: ledger.clone(), docker, known, books };
     let outcome = runtime.block_on(serve(&config, doors, core, ends, &hooks));
@@ -120,7 +121,7 @@ impl Signals {
 }
 
 /// What the books knew at the start.
-struct Known {
+struct KnownAtStart {
     callers: Vec<(Box<str>, Caller)>,
     bases: Box<[Prefix]>,
 }
@@ -129,7 +130,7 @@ struct Known {
 struct Core {
     ledger: Ledger,
     docker: DockerThread,
-    known: Known,
+    known: KnownAtStart,
     books: PathBuf,
 }
 
@@ -140,7 +141,7 @@ struct Ends {
 }
 
 /// The signal that stopped us.
-enum Stop {
+enum StopReason {
     Signal(&'static str),
     Ledger(Result<(), Fatal>),
 }
@@ -148,10 +149,10 @@ enum Stop {
 async fn serve(
     config: &Config,
     doors: doors::Doors,
-    Core { ledger, docker, known: Known { callers, bases }, books }: Core,
+    Core { ledger, docker, known: KnownAtStart { callers, bases }, books }: Core,
     ends: Ends,
     hooks: &Hooks,
-) -> Result<(), Error> {
+) -> Result<(), DaemonError> {
     let (ask_reload, reloads) = mpsc::channel(1);
     let (publish, in_force) = watch::channel(Arc::new(config.clone()));
     let watch = Watch::new(config.warn_at.clone());
@@ -164,7 +165,7 @@ async fn serve(
     let counters = Arc::new(Counters::default());
     let halves = Arc::new(Halves::default());
     let (survey, questions) = Survey::new();
-    look::start(questions, bases).map_err(Error::Start)?;
+    look::start(questions, bases).map_err(DaemonError::Start)?;
     let limits = Limits { max_connections: config.limits.max_connections, ..Limits::default() };
     let callers =
         Arc::new(Callers::new(ledger.clone(), callers, processes::boot(), crate::docker::containers()));
@@ -194,7 +195,7 @@ async fn serve(
         server.add(listener, web.clone(), web::limits());
         web
     });
-    let Serving { open, drained } = docker.serve(listeners);
+    let DockerServing { open, drained } = docker.serve(listeners);
     let (sender, receiver) = oneshot::channel();
     let shutdown = async move {
         notify(&[sd_notify::NotifyState::Ready]);
@@ -210,7 +211,7 @@ async fn serve(
     let reconciling = reconciler.map(|reconciler| tokio::spawn(reconciler.run()));
     let sweeping = tokio::spawn(sweep::sweep(ledger));
     let drained = async { drained.await.unwrap_or_else(|_| Ok(Drained::default())) };
-    let drained = tokio::try_join!(server.serve(shutdown, DRAIN), drained).map_err(Error::Start)?;
+    let drained = tokio::try_join!(server.serve(shutdown, DRAIN), drained).map_err(DaemonError::Start)?;
     let cut_off = drained.0.cut_off + drained.1.cut_off;
     watching.abort();
     sweeping.abort();
@@ -226,7 +227,7 @@ async fn serve(
 
 /// The handler of one listener.
 fn driver(
-    configured: config::Driver,
+    configured: config::DriverSettings,
     ledger: &Ledger,
     repair: &reconcile::Handle,
     (callers, halves, counters, survey): (&Arc<Callers>, &Arc<Halves>, &Arc<Counters>, &Survey),
@@ -264,14 +265,14 @@ fn withdraw(announcements: Vec<Announcement>) {
 }
 
 /// What the end comes to.
-fn ended(why: Option<Stop>) -> Result<(), Error> {
+fn ended(why: Option<StopReason>) -> Result<(), DaemonError> {
     match why {
-        Some(Stop::Ledger(Err(fatal))) => Err(Error::Ledger(fatal)),
-        Some(Stop::Signal(name)) => {
+        Some(StopReason::Ledger(Err(fatal))) => Err(DaemonError::Ledger(fatal)),
+        Some(StopReason::Signal(name)) => {
             tracing::info!("stopped by {name}");
             Ok(())
         }
-        Some(Stop::Ledger(Ok(()))) | None => Ok(()),
+        Some(StopReason::Ledger(Ok(()))) | None => Ok(()),
     }
 }
 
@@ -289,7 +290,7 @@ fn repair(
     callers: Arc<Callers>,
     books: &std::path::Path,
 ) -> (reconcile::Handle, Option<reconcile::Reconciler>) {
-    let settings = reconcile::Settings {
+    let settings = reconcile::RepairSettings {
         engine: config.gc.engine.clone(),
         grace: config.gc.grace,
         only_engine: config.gc.free_unknown_subnets,
@@ -312,12 +313,12 @@ async fn stop(
     ledger: Ledger,
     told: Told,
     mut reloads: mpsc::Receiver<Reload>,
-) -> Stop {
+) -> StopReason {
     loop {
         tokio::select! {
-            _ = signals.terminate.recv() => return Stop::Signal("SIGTERM"),
-            _ = signals.interrupt.recv() => return Stop::Signal("SIGINT"),
-            outcome = &mut end => return Stop::Ledger(outcome.unwrap_or(Ok(()))),
+            _ = signals.terminate.recv() => return StopReason::Signal("SIGTERM"),
+            _ = signals.interrupt.recv() => return StopReason::Signal("SIGINT"),
+            outcome = &mut end => return StopReason::Ledger(outcome.unwrap_or(Ok(()))),
             _ = signals.hang_up.recv() => drop(reload_now(&config, &ledger, &told, false).await),
             Some(asked) = reloads.recv() => {
                 let lines = reload_now(&config, &ledger, &told, asked.rehearsal).await;

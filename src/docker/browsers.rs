@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::server::{Peer, Request};
+use crate::server::{HttpRequest, Peer};
 use crate::text;
 
 /// The fields that it looks at.
@@ -16,10 +16,10 @@ const SHOWN: usize = 100;
 
 /// Names under which dockerd may call us over plain TCP, besides addresses; `None` where no foreign name can lead here: a
 /// UNIX socket does not have an address, and our certificate is not valid for a foreign name.
-pub type Names = Option<Vec<String>>;
+pub type HostNames = Option<Vec<String>>;
 
 /// Why a request is refused, if it must be.
-pub(super) fn refusal(request: &Request, names: &Names) -> Option<String> {
+pub(super) fn refusal(request: &HttpRequest, names: &HostNames) -> Option<String> {
     if let Some((name, value)) = request.fields.iter().find(|(name, _)| *name != "host") {
         let sign = match *name {
             "sec-*" => "a Sec- field".to_owned(),

@@ -351,7 +351,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Json<'a> {
+struct SpecJson<'a> {
     name: &'a str,
     addr: String,
     #[serde(rename = "TLSConfig")]
@@ -382,7 +382,7 @@ fn json(name: &DriverName, address: SocketAddr, host: Option<&str>, client: &Tls
     };
     let ca_file = absolute(&client.authority);
     let tls_config = JsonTls { insecure_skip_verify: false, ca_file, cert_file, key_file };
-    let json = Json { name: name.as_str(), addr, tls_config };
+    let json = SpecJson { name: name.as_str(), addr, tls_config };
     // Only a path that is not UTF-8 cannot be written, and the Engine could not read it either.
     let mut bytes = serde_json::to_vec_pretty(&json).unwrap_or_default();
     bytes.push(b'\n');

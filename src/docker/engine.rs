@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why the Engine could not be asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum EngineError {
     /// It did not answer.
     #[error("the Engine at {} cannot be reached: {source}", socket.display())]
     Silent {
@@ -153,11 +153,11 @@ struct AttachmentJson {
     mac: Option<String>,
 }
 
-async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Error> {
-    let silent = |source| Error::Silent { socket: socket.to_owned(), source };
+async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, EngineError> {
+    let silent = |source| EngineError::Silent { socket: socket.to_owned(), source };
     let reply = request(socket, "GET", path, Vec::new(), PATIENCE).await.map_err(silent)?;
     if reply.status != 200 {
-        return Err(Error::Refused {
+        return Err(EngineError::Refused {
             socket: socket.to_owned(),
             path: path.to_owned(),
             status: reply.status,
@@ -165,18 +165,18 @@ async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Error>
     }
     serde_json::from_slice(&reply.body).map_err(|error| {
         let why = text::cut(&error.to_string(), text::NAME).into_owned();
-        Error::Unclear { path: path.to_owned(), why }
+        EngineError::Unclear { path: path.to_owned(), why }
     })
 }
 
 /// Whether the Engine serves its API: at its start it calls its drivers before it does (P5).
-pub async fn ping(socket: &Path) -> Result<(), Error> {
-    let silent = |source| Error::Silent { socket: socket.to_owned(), source };
+pub async fn ping(socket: &Path) -> Result<(), EngineError> {
+    let silent = |source| EngineError::Silent { socket: socket.to_owned(), source };
     let reply = request(socket, "GET", "/_ping", Vec::new(), PATIENCE).await.map_err(silent)?;
     if reply.status == 200 {
         return Ok(());
     }
-    Err(Error::Refused { socket: socket.to_owned(), path: "/_ping".to_owned(), status: reply.status })
+    Err(EngineError::Refused { socket: socket.to_owned(), path: "/_ping".to_owned(), status: reply.status })
 }
 
 /// What `/info` says of the Engine.
@@ -201,7 +201,7 @@ impl InfoJson {
 
 /// Everything that repair needs to know of an Engine: its networks of all IPAM drivers, with the live endpoints of those
 /// that are not Docker's own. An endpoint is live when its network shows it, or a container that is not stopped.
-pub async fn lists(socket: &Path) -> Result<Lists, Error> {
+pub async fn lists(socket: &Path) -> Result<Lists, EngineError> {
     let mut lists = Lists::default();
     let listed: Vec<NetworkJson> = get(socket, "/networks").await?;
     for network in listed.into_iter().filter(NetworkJson::holds) {
@@ -211,7 +211,7 @@ pub async fn lists(socket: &Path) -> Result<Lists, Error> {
             Some(id) => match get::<NetworkJson>(socket, &format!("/networks/{id}")).await {
                 Ok(inspected) => (inspected, true),
                 // It is just being removed; what it held counts as alive until a later look lacks it.
-                Err(Error::Refused { status: 404, .. }) => (network, false),
+                Err(EngineError::Refused { status: 404, .. }) => (network, false),
                 Err(error) => return Err(error),
             },
         };
@@ -223,7 +223,7 @@ pub async fn lists(socket: &Path) -> Result<Lists, Error> {
     let info = match get::<InfoJson>(socket, "/info").await {
         Ok(info) => info,
         // A proxy may forbid it: then the lists show what is alive, and prove nothing.
-        Err(error @ Error::Refused { .. }) => {
+        Err(error @ EngineError::Refused { .. }) => {
             lists.unclear.push(error.to_string());
             InfoJson::default()
         }
@@ -410,9 +410,9 @@ fn show_gateway(network: &mut Network, shown: Option<IpAddr>) {
 }
 
 /// Calls `happened` whenever something happens to a network or a container, until the stream of events ends.
-pub async fn follow_events(socket: &Path, happened: impl FnMut()) -> Result<(), Error> {
+pub async fn follow_events(socket: &Path, happened: impl FnMut()) -> Result<(), EngineError> {
     let path = format!("/events?filters={}", encoded(r#"{"type":["network","container"]}"#));
-    let silent = |source| Error::Silent { socket: socket.to_owned(), source };
+    let silent = |source| EngineError::Silent { socket: socket.to_owned(), source };
     follow(socket, &path, happened).await.map_err(silent)
 }
 

@@ -22,7 +22,7 @@ pub use self::counters::Counters;
 
 use tokio::sync::Notify;
 
-pub use self::browsers::Names;
+pub use self::browsers::HostNames;
 pub use self::callers::{Callers, Containers, containers};
 pub use self::halves::Halves;
 pub use self::streak::Streak;
@@ -30,8 +30,8 @@ pub use self::survey::{Ask, Survey, Surveyor};
 use crate::clock;
 use crate::ledger::{Granted, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
-use crate::plan::request::{AddressRequest, Dead, Reply, Request as PlanRequest, SubnetRequest, Wanted};
-use crate::server::{Handler, Refusal as DoorRefusal, Request, Response};
+use crate::plan::request::{AddressRequest, Dead, Reply, Request, SubnetRequest, Wanted};
+use crate::server::{DoorRefusal, Handler, HttpRequest, Response};
 use crate::text;
 
 const JSON: &str = "application/json";
@@ -53,7 +53,7 @@ pub struct Driver {
     /// The capability.
     pub requires_mac_address: bool,
     /// The host names that dockerd may use for this listener.
-    pub names: Names,
+    pub names: HostNames,
     /// What this host uses, asked where gipam chooses a subnet.
     pub survey: Survey,
     /// Tells Docker's overlap loop from networks that somebody makes.
@@ -73,7 +73,7 @@ pub struct Driver {
 impl Handler for Driver {
     const FIELDS: &'static [&'static str] = &browsers::FIELDS;
 
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: HttpRequest) -> Response {
         let (counters, begun) = (&self.counters, Instant::now());
         let method = request.path.strip_prefix('/').unwrap_or(&request.path);
         counters.requests.fetch_add(1, Ordering::Relaxed);
@@ -100,7 +100,7 @@ impl Handler for Driver {
 }
 
 impl Driver {
-    async fn answer(&self, request: &Request) -> Response {
+    async fn answer(&self, request: &HttpRequest) -> Response {
         let method = request.path.strip_prefix('/').unwrap_or(&request.path);
         if let Some(why) = browsers::refusal(request, &self.names) {
             let text = format!("invalid request: {why}");
@@ -145,10 +145,10 @@ impl Driver {
     }
 
     /// The four calls that may change something.
-    async fn change(&self, method: &str, request: &Request) -> Response {
+    async fn change(&self, method: &str, request: &HttpRequest) -> Response {
         let bytes = request.body.as_slice();
         let asked = wire::Body::parse(bytes).and_then(|body| match method {
-            "IpamDriver.RequestPool" => body.subnet_request(self.pools.clone()).map(PlanRequest::Subnet),
+            "IpamDriver.RequestPool" => body.subnet_request(self.pools.clone()).map(Request::Subnet),
             "IpamDriver.ReleasePool" => body.release_subnet(),
             "IpamDriver.RequestAddress" => body.address_request(),
             _ => body.release_address(),
@@ -162,17 +162,17 @@ impl Driver {
                 return self.refused(method, &error.into());
             }
         };
-        if matches!(asked, PlanRequest::Subnet(_) | PlanRequest::Address(_))
+        if matches!(asked, Request::Subnet(_) | Request::Address(_))
             && let Err(refusal) = self.callers.saw(request.peer).await
         {
             return self.refused(method, &refusal);
         }
         let half = match &asked {
-            PlanRequest::Address(request) => Halves::of_v6(request),
+            Request::Address(request) => Halves::of_v6(request),
             _ => None,
         };
         let answer = match asked {
-            PlanRequest::Subnet(request) if matches!(request.wanted, Wanted::Any { .. }) => {
+            Request::Subnet(request) if matches!(request.wanted, Wanted::Any { .. }) => {
                 self.ask_for_any(request).await
             }
             asked => self.ledger.ask(asked).await,
@@ -207,14 +207,14 @@ impl Driver {
 
     /// An explicit request may replace what is proven dead, and an identified holder may replace its own dead lease. Where
     /// gipam chooses a subnet, those of the Engine's other networks are passed over.
-    fn with_proofs(&self, asked: PlanRequest) -> PlanRequest {
+    fn with_proofs(&self, asked: Request) -> Request {
         let dead = || self.proofs.read().map(|proofs| proofs.clone()).unwrap_or_default();
         match asked {
-            PlanRequest::Address(request) if request.names_somebody() => {
+            Request::Address(request) if request.names_somebody() => {
                 let half = self.halves.of(&request);
-                PlanRequest::Address(AddressRequest { dead: dead(), half, ..request })
+                Request::Address(AddressRequest { dead: dead(), half, ..request })
             }
-            PlanRequest::Subnet(request) => PlanRequest::Subnet(SubnetRequest { dead: dead(), ..request }),
+            Request::Subnet(request) => Request::Subnet(SubnetRequest { dead: dead(), ..request }),
             other => other,
         }
     }
@@ -225,7 +225,7 @@ impl Driver {
         let mut in_use = self.survey.look(None).await?;
         loop {
             let request = SubnetRequest { in_a_row, in_use, ..request.clone() };
-            let granted = self.ledger.ask(PlanRequest::Subnet(request)).await?;
+            let granted = self.ledger.ask(Request::Subnet(request)).await?;
             // The pools are others than those that were looked for.
             let Reply::Look(bases) = granted.reply else { return Ok(granted) };
             in_use = self.survey.look(Some(bases)).await?;

@@ -21,10 +21,10 @@ type Group = (Space, Family, BTreeMap<String, String>);
 
 /// One door's count.
 #[derive(Debug, Default)]
-pub struct Streak(Mutex<Count>);
+pub struct Streak(Mutex<StreakCount>);
 
 #[derive(Debug, Default)]
-struct Count {
+struct StreakCount {
     group: Option<Group>,
     /// How many came in a row before the next one.
     before: u32,

@@ -13,7 +13,7 @@ use serde_json::json;
 use smol_str::SmolStr;
 
 use crate::json::{Json, Object, get};
-use crate::plan::error::Error;
+use crate::plan::error::PlanError;
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{self, Family, Prefix};
 use crate::plan::request::{AddressRequest, Mac, Reply, Request, Space, SubnetRequest, Wanted};
@@ -56,13 +56,13 @@ pub fn is_blank(bytes: &[u8]) -> bool {
 #[derive(Debug)]
 pub struct Body<'a>(Object<'a>);
 
-fn invalid(text: String) -> Error {
-    Error::InvalidRequest(text)
+fn invalid(text: String) -> PlanError {
+    PlanError::InvalidRequest(text)
 }
 
 impl<'a> Body<'a> {
     /// Decodes a body. An empty one is what dockerd sends when it repeats a lost call (P8): it carries no fields.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, PlanError> {
         if is_blank(bytes) {
             return Err(invalid(
                 "empty request: the connection to the plugin broke and the Engine repeated the call without its body \
@@ -83,7 +83,7 @@ impl<'a> Body<'a> {
     }
 
     /// A text field; `None` if absent or null.
-    fn text(&self, name: &str) -> Result<Option<&str>, Error> {
+    fn text(&self, name: &str) -> Result<Option<&str>, PlanError> {
         match get(&self.0, name) {
             None => Ok(None),
             Some(Json::Text(text)) => Ok(Some(text)),
@@ -93,26 +93,29 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn required(&self, name: &str) -> Result<&str, Error> {
+    fn required(&self, name: &str) -> Result<&str, PlanError> {
         self.text(name)?
             .ok_or_else(|| invalid(format!("{name} is missing; nothing was changed, please try again")))
     }
 
-    fn space(&self) -> Result<Space, Error> {
+    fn space(&self) -> Result<Space, PlanError> {
         let text = self.required("AddressSpace")?;
         Space::parse(text).ok_or_else(|| {
-            Error::InvalidAddressSpace(format!("{:?}; the address spaces are local and global", shown(text)))
+            PlanError::InvalidAddressSpace(format!(
+                "{:?}; the address spaces are local and global",
+                shown(text)
+            ))
         })
     }
 
-    fn pool_id(&self) -> Result<String, Error> {
+    fn pool_id(&self) -> Result<String, PlanError> {
         match self.required("PoolID")? {
-            "" => Err(Error::InvalidPool("the PoolID is empty; nothing was changed".to_owned())),
+            "" => Err(PlanError::InvalidPool("the PoolID is empty; nothing was changed".to_owned())),
             id => Ok(id.to_owned()),
         }
     }
 
-    fn address(&self) -> Result<Option<IpAddr>, Error> {
+    fn address(&self) -> Result<Option<IpAddr>, PlanError> {
         match self.text("Address")? {
             None | Some("") => Ok(None),
             Some(text) => text
@@ -134,7 +137,7 @@ impl<'a> Body<'a> {
     }
 
     /// The options, which must be strings.
-    fn options(&self) -> Result<BTreeMap<String, String>, Error> {
+    fn options(&self) -> Result<BTreeMap<String, String>, PlanError> {
         let map = match get(&self.0, "Options") {
             None => return Ok(BTreeMap::new()),
             Some(Json::Object(map)) => map,
@@ -156,7 +159,7 @@ impl<'a> Body<'a> {
         Ok(options)
     }
 
-    fn flag(&self, name: &str) -> Result<bool, Error> {
+    fn flag(&self, name: &str) -> Result<bool, PlanError> {
         match get(&self.0, name) {
             None => Ok(false),
             Some(Json::Bool(flag)) => Ok(*flag),
@@ -167,7 +170,7 @@ impl<'a> Body<'a> {
     }
 
     /// RequestPool. `in_use` is left empty; the caller fills it in.
-    pub fn subnet_request(&self, pools: Option<Arc<[String]>>) -> Result<SubnetRequest, Error> {
+    pub fn subnet_request(&self, pools: Option<Arc<[String]>>) -> Result<SubnetRequest, PlanError> {
         let space = self.space()?;
         let family = if self.flag("V6")? { Family::V6 } else { Family::V4 };
         let wanted = match self.text("Pool")? {
@@ -178,7 +181,7 @@ impl<'a> Body<'a> {
             None | Some("") => None,
             Some(text) => Some(
                 prefix(text)
-                    .ok_or_else(|| Error::InvalidSubPool(format!("{:?} is not a prefix", shown(text))))?,
+                    .ok_or_else(|| PlanError::InvalidSubPool(format!("{:?} is not a prefix", shown(text))))?,
             ),
         };
         let options = self.options()?;
@@ -196,7 +199,7 @@ impl<'a> Body<'a> {
     }
 
     /// RequestAddress.
-    pub fn address_request(&self) -> Result<Request, Error> {
+    pub fn address_request(&self) -> Result<Request, PlanError> {
         let (id, address) = (self.pool_id()?, self.address()?);
         let is = |key: &str, value: &str| self.option(key) == Some(value);
         Ok(Request::Address(AddressRequest {
@@ -212,12 +215,12 @@ impl<'a> Body<'a> {
     }
 
     /// ReleasePool.
-    pub fn release_subnet(&self) -> Result<Request, Error> {
+    pub fn release_subnet(&self) -> Result<Request, PlanError> {
         Ok(Request::ReleaseSubnet { id: self.pool_id()?, generation: None })
     }
 
     /// ReleaseAddress.
-    pub fn release_address(&self) -> Result<Request, Error> {
+    pub fn release_address(&self) -> Result<Request, PlanError> {
         let id = self.pool_id()?;
         let address =
             self.address()?.ok_or_else(|| invalid("Address is missing; nothing was changed".to_owned()))?;
@@ -234,15 +237,15 @@ fn prefix(text: &str) -> Option<Prefix> {
 }
 
 /// A prefix by number, or a size request: `0.0.0.0/N`, `::/N` (Engine 29).
-fn wanted(text: &str, family: Family) -> Result<Wanted, Error> {
+fn wanted(text: &str, family: Family) -> Result<Wanted, PlanError> {
     let prefix = prefix(text).ok_or_else(|| {
-        Error::InvalidPool(format!(
+        PlanError::InvalidPool(format!(
             "{:?} is not a prefix; write it as 192.0.2.0/24 or 2001:db8::/64",
             shown(text)
         ))
     })?;
     if prefix.family() != family {
-        return Err(Error::InvalidPool(format!(
+        return Err(PlanError::InvalidPool(format!(
             "{prefix} is {}, but {family} was asked for",
             prefix.family()
         )));
@@ -344,7 +347,7 @@ mod tests {
             r#"{"AddressSpace":"local","Pool":"192.0.2.0/24","V6":true}"#,
             r#"{"AddressSpace":"local","Pool":"::/64","V6":false}"#,
         ] {
-            assert!(matches!(body(text).subnet_request(None), Err(Error::InvalidPool(_))), "{text}");
+            assert!(matches!(body(text).subnet_request(None), Err(PlanError::InvalidPool(_))), "{text}");
         }
     }
 

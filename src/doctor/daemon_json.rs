@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::{Place, Report};
+use super::{BooksPlace, DoctorReport};
 use crate::plan::prefix::{Family, Prefix};
 use crate::plan::settings::PoolSettings;
 
@@ -49,7 +49,7 @@ struct Own {
 }
 
 /// Docker's own subnets must not be ours.
-pub(super) fn check(report: &mut Report, place: &Place, pools: &[PoolSettings]) {
+pub(super) fn check(report: &mut DoctorReport, place: &BooksPlace, pools: &[PoolSettings]) {
     let flags = flags(place);
     let file = flags.iter().rev().find(|(name, _)| name == "config-file").map(|(_, path)| path.as_str());
     let file = file.unwrap_or(FILE);
@@ -90,7 +90,7 @@ pub(super) fn check(report: &mut Report, place: &Place, pools: &[PoolSettings]) 
 }
 
 /// Reports overlaps; returns whether it found any.
-fn compare(report: &mut Report, own: &Own, pools: &[PoolSettings]) -> bool {
+fn compare(report: &mut DoctorReport, own: &Own, pools: &[PoolSettings]) -> bool {
     let bases = || {
         pools.iter().flat_map(|pool| {
             Family::BOTH.into_iter().filter_map(move |family| Some((pool, pool.base(family)?.base)))
@@ -258,7 +258,7 @@ fn decoded(bytes: &[u8]) -> Option<String> {
 }
 
 /// The flags of a running dockerd, else of its unit: names without dashes, and values.
-fn flags(place: &Place) -> Vec<(String, String)> {
+fn flags(place: &BooksPlace) -> Vec<(String, String)> {
     let words = running(place).or_else(|| unit(place)).unwrap_or_default();
     let mut flags = Vec::new();
     let mut words = words.into_iter().skip(1).peekable();
@@ -277,7 +277,7 @@ fn flags(place: &Place) -> Vec<(String, String)> {
 }
 
 /// The command line of a dockerd that this person may see.
-fn running(place: &Place) -> Option<Vec<String>> {
+fn running(place: &BooksPlace) -> Option<Vec<String>> {
     let processes = std::fs::read_dir(place.path("/proc")).ok()?.flatten();
     processes
         .filter(|process| process.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
@@ -290,7 +290,7 @@ fn running(place: &Place) -> Option<Vec<String>> {
 }
 
 /// What the unit starts, with what was added to it.
-fn unit(place: &Place) -> Option<Vec<String>> {
+fn unit(place: &BooksPlace) -> Option<Vec<String>> {
     let mut text = UNITS.iter().find_map(|folder| place.text(&format!("{folder}/docker.service")))?;
     for folder in UNITS.iter().rev() {
         let folder = place.path(&format!("{folder}/docker.service.d"));

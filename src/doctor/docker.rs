@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::gipam::NO_ENGINE;
-use super::{Place, Report};
+use super::{BooksPlace, DoctorReport};
 use crate::config::Config;
 use crate::server::client::{ClientError, encoded, request_blocking};
 
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const UNITS: [&str; 3] = ["/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
 
 /// Whether the Engine answers, and what this version of it means.
-pub(super) fn engine(report: &mut Report, config: &Config) {
+pub(super) fn engine(report: &mut DoctorReport, config: &Config) {
     let Some(socket) = &config.gc.engine else {
         return report.warning("Engine", "repair is off (gc.engine is empty)", NO_ENGINE);
     };
@@ -50,7 +50,7 @@ pub(super) fn engine(report: &mut Report, config: &Config) {
 
 /// ipvlan refuses every MAC that it is given, and Docker makes one up for a driver that asks for MACs (P29): no container
 /// of such a network starts.
-pub(super) fn ipvlan(report: &mut Report, config: &Config) {
+pub(super) fn ipvlan(report: &mut DoctorReport, config: &Config) {
     const CHECK: &str = "ipvlan";
     let asks = config.drivers.iter().filter(|driver| driver.requires_mac_address);
     let asks: Vec<&str> = asks.map(|driver| driver.name.as_str()).collect();
@@ -80,7 +80,7 @@ pub(super) fn ipvlan(report: &mut Report, config: &Config) {
 }
 
 /// gipam before Docker: an absent driver costs 15 s a network, and containers stay down.
-pub(super) fn boot_order(report: &mut Report, place: &Place) {
+pub(super) fn boot_order(report: &mut DoctorReport, place: &BooksPlace) {
     const CHECK: &str = "boot order";
     if !place.path("/run/systemd/system").is_dir() {
         return report.unknown(CHECK, "no systemd here: let whatever starts Docker start gipam first");

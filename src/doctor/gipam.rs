@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Report;
+use super::DoctorReport;
 use crate::config::{Config, Content, DoorSettings};
 use crate::plan::Plan;
 use crate::plan::settings::PoolSettings;
@@ -23,7 +23,7 @@ pub(super) const NO_ENGINE: &str = "set gc.engine, so that what Docker loses is 
 const ROOM: u64 = 64 << 20;
 
 /// What was configured, and from where.
-pub(super) fn configuration(report: &mut Report, config: &Config) {
+pub(super) fn configuration(report: &mut DoctorReport, config: &Config) {
     for warning in &config.warnings {
         report.warning("configuration", warning.clone(), "see gipam config show");
     }
@@ -34,7 +34,7 @@ pub(super) fn configuration(report: &mut Report, config: &Config) {
 }
 
 /// The books, read whole; answers the pools in force.
-pub(super) fn books(report: &mut Report, config: &Config) -> Vec<PoolSettings> {
+pub(super) fn books(report: &mut DoctorReport, config: &Config) -> Vec<PoolSettings> {
     let configured = config.settings.pools.clone();
     let wanted = config.file.resolve(Content::Absent).books;
     let path = config.file.existing().unwrap_or(&wanted);
@@ -47,7 +47,7 @@ pub(super) fn books(report: &mut Report, config: &Config) -> Vec<PoolSettings> {
 }
 
 /// Reads the whole books; answers their pools, or these if the books have none.
-fn whole(report: &mut Report, path: &Path, configured: Vec<PoolSettings>) -> Vec<PoolSettings> {
+fn whole(report: &mut DoctorReport, path: &Path, configured: Vec<PoolSettings>) -> Vec<PoolSettings> {
     let plan = Reader::open(path).and_then(|reader| {
         let mut plan = Plan::new(reader.settings()?);
         reader.load(|change| plan.apply(&change))?;
@@ -59,7 +59,7 @@ fn whole(report: &mut Report, path: &Path, configured: Vec<PoolSettings>) -> Vec
             report.well("books", format!("{} is whole: {} held", path.display(), counted(held, "subnet")));
             plan.settings().pools.clone()
         }
-        Err(crate::store::Error::Absent(_)) => {
+        Err(crate::store::StoreError::Absent(_)) => {
             let advice = "they are made at the first start; --file PATH names others";
             report.warning("books", format!("no books found at {}", path.display()), advice);
             configured
@@ -73,7 +73,7 @@ fn whole(report: &mut Report, path: &Path, configured: Vec<PoolSettings>) -> Vec
 }
 
 /// Free space on the disk of the books, and the size of their WAL.
-fn disk(report: &mut Report, books: &Path) {
+fn disk(report: &mut DoctorReport, books: &Path) {
     let directory = books.ancestors().skip(1).find(|directory| directory.is_dir());
     let Some(space) = directory.and_then(|directory| rustix::fs::statvfs(directory).ok()) else {
         return report
@@ -94,7 +94,7 @@ fn disk(report: &mut Report, books: &Path) {
 }
 
 /// Whether the daemon answers; its status, if it does.
-pub(super) fn daemon(report: &mut Report, admin: &Path) -> Option<serde_json::Value> {
+pub(super) fn daemon(report: &mut DoctorReport, admin: &Path) -> Option<serde_json::Value> {
     let answer = request_blocking(admin, "GET", "/v1/status", Vec::new(), PATIENCE);
     match answer {
         Ok(reply) if reply.status == 200 => {
@@ -131,7 +131,7 @@ pub(super) fn daemon(report: &mut Report, admin: &Path) -> Option<serde_json::Va
 }
 
 /// The daemon behind this socket and its own status: its books, listeners, Engine. Answers its pools.
-pub(super) fn of_daemon(report: &mut Report, admin: &Path) -> Vec<PoolSettings> {
+pub(super) fn of_daemon(report: &mut DoctorReport, admin: &Path) -> Vec<PoolSettings> {
     let Some(status) = daemon(report, admin) else { return Vec::new() };
     let path = Path::new(status["books"].as_str().unwrap_or_default());
     let pools = whole(report, path, Vec::new());
@@ -160,7 +160,7 @@ pub(super) fn of_daemon(report: &mut Report, admin: &Path) -> Vec<PoolSettings> 
 }
 
 /// Addresses that two containers have at once.
-fn duplicates(report: &mut Report, status: &serde_json::Value) {
+fn duplicates(report: &mut DoctorReport, status: &serde_json::Value) {
     let suspects = status["suspects"].as_array();
     for row in suspects.into_iter().flatten().filter(|row| row["what"] == "duplicate") {
         let text = |key: &str| row[key].as_str().unwrap_or("?").to_owned();
@@ -170,7 +170,7 @@ fn duplicates(report: &mut Report, status: &serde_json::Value) {
 }
 
 /// What fills up, by what the daemon has seen.
-fn filling(report: &mut Report, rows: &serde_json::Value) {
+fn filling(report: &mut DoctorReport, rows: &serde_json::Value) {
     for row in rows.as_array().into_iter().flatten() {
         let what = match (row["subnet"].as_str(), row["pool"].as_str(), row["family"].as_str()) {
             (Some(subnet), ..) => format!("subnet {subnet}"),
@@ -183,7 +183,7 @@ fn filling(report: &mut Report, rows: &serde_json::Value) {
 }
 
 /// Whether all hooks get their events.
-fn hooks(report: &mut Report, rows: &serde_json::Value) {
+fn hooks(report: &mut DoctorReport, rows: &serde_json::Value) {
     for row in rows.as_array().into_iter().flatten() {
         let text = |key: &str| row[key].as_str().unwrap_or("?").to_owned();
         let check = format!("hook {}", text("hook"));
@@ -204,7 +204,7 @@ fn hooks(report: &mut Report, rows: &serde_json::Value) {
 }
 
 /// Whether Docker finds each driver name, and finds us.
-pub(super) fn doors(report: &mut Report, config: &Config) {
+pub(super) fn doors(report: &mut DoctorReport, config: &Config) {
     for driver in &config.drivers {
         let check = format!("driver {}", driver.name);
         let files =
@@ -231,7 +231,7 @@ pub(super) fn doors(report: &mut Report, config: &Config) {
 }
 
 /// A plugin socket: which program listens on it.
-fn socket(report: &mut Report, check: &str, path: &Path) {
+fn socket(report: &mut DoctorReport, check: &str, path: &Path) {
     let shown = path.display();
     match std::fs::symlink_metadata(path) {
         Err(_) => {

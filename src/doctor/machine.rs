@@ -7,7 +7,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::{Place, Report};
+use super::{BooksPlace, DoctorReport};
 use crate::clock;
 use crate::host::{self, InUseKind};
 use crate::plan::prefix::{Family, Prefix};
@@ -25,7 +25,7 @@ fn bases(pools: &[PoolSettings]) -> impl Iterator<Item = (&PoolSettings, Prefix)
 }
 
 /// The parts of the pools that this machine uses itself.
-pub(super) fn routes(report: &mut Report, pools: &[PoolSettings]) {
+pub(super) fn routes(report: &mut DoctorReport, pools: &[PoolSettings]) {
     let survey = host::survey();
     for error in &survey.errors {
         report.unknown("routes", error.to_string());
@@ -74,7 +74,7 @@ fn is_public(base: Prefix) -> bool {
 }
 
 /// Whether packets go on to containers.
-pub(super) fn forwarding(report: &mut Report, place: &Place, pools: &[PoolSettings]) {
+pub(super) fn forwarding(report: &mut DoctorReport, place: &BooksPlace, pools: &[PoolSettings]) {
     let has = |family: Family| pools.iter().any(|pool| pool.base(family).is_some());
     if has(Family::V4) {
         setting(
@@ -95,7 +95,7 @@ pub(super) fn forwarding(report: &mut Report, place: &Place, pools: &[PoolSettin
     advertised_route(report, place);
 }
 
-fn setting(report: &mut Report, place: &Place, name: &str, consequence: &str) {
+fn setting(report: &mut DoctorReport, place: &BooksPlace, name: &str, consequence: &str) {
     let path = format!("/proc/sys/{}", name.replace('.', "/"));
     match place.text(&path).as_deref() {
         Some("0") => {
@@ -107,7 +107,7 @@ fn setting(report: &mut Report, place: &Place, name: &str, consequence: &str) {
 }
 
 /// A machine that forwards ignores router advertisements unless `accept_ra` is 2, and then loses its default route.
-fn advertised_route(report: &mut Report, place: &Place) {
+fn advertised_route(report: &mut DoctorReport, place: &BooksPlace) {
     if place.text("/proc/sys/net/ipv6/conf/all/forwarding").as_deref() != Some("1") {
         return;
     }
@@ -131,7 +131,7 @@ fn advertised_route(report: &mut Report, place: &Place) {
 }
 
 /// Whether the time can be true.
-pub(super) fn clock(report: &mut Report) {
+pub(super) fn clock(report: &mut DoctorReport) {
     let now = clock::now();
     let synchronized = Path::new("/run/systemd/timesync/synchronized").exists();
     let found = rfc3339(now);

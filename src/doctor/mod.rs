@@ -30,7 +30,7 @@ pub enum Verdict {
 
 /// One step of the decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
+pub struct DoctorFinding {
     /// What was looked at.
     pub check: String,
     pub verdict: Verdict,
@@ -42,9 +42,9 @@ pub struct Finding {
 
 /// Findings in the making.
 #[derive(Debug, Default)]
-struct Report(Vec<Finding>);
+struct DoctorReport(Vec<DoctorFinding>);
 
-impl Report {
+impl DoctorReport {
     fn well(&mut self, check: &str, found: impl Into<String>) {
         self.add(check, Verdict::Well, found.into(), None);
     }
@@ -62,18 +62,18 @@ impl Report {
     }
 
     fn add(&mut self, check: &str, verdict: Verdict, found: String, advice: Option<String>) {
-        self.0.push(Finding { check: check.to_owned(), verdict, found, advice });
+        self.0.push(DoctorFinding { check: check.to_owned(), verdict, found, advice });
     }
 }
 
 /// Where things are on the machine that is looked at.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct BooksPlace {
     /// `/`, or the root of a test.
     pub root: PathBuf,
 }
 
-impl Place {
+impl BooksPlace {
     /// A path of that machine.
     fn path(&self, absolute: &str) -> PathBuf {
         self.root.join(absolute.trim_start_matches('/'))
@@ -93,8 +93,8 @@ fn only_daemon(flags: &Options) -> Option<&str> {
 }
 
 /// Looks at everything, or at the daemon that `--admin` alone names.
-pub fn examine(flags: &Options, surroundings: &Surroundings, place: &Place) -> Vec<Finding> {
-    let mut report = Report::default();
+pub fn examine(flags: &Options, surroundings: &Surroundings, place: &BooksPlace) -> Vec<DoctorFinding> {
+    let mut report = DoctorReport::default();
     if let Some(admin) = only_daemon(flags) {
         let pools = gipam::of_daemon(&mut report, &surroundings.directory.join(admin));
         machine::routes(&mut report, &pools);

@@ -36,9 +36,9 @@ const OURS_ALONE: [&str; 7] = [
 ];
 
 /// Kills a process group unless it ended by itself.
-struct Group(Option<Pid>);
+struct ProcessGroup(Option<Pid>);
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
             // It fails if no process is left.
@@ -64,7 +64,7 @@ pub(super) async fn run(words: &[String], hook: &str, event: &Event, limit: Dura
         if error.kind() == ErrorKind::ArgumentListTooLong { Failure::Never(said) } else { later(said) }
     })?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let mut group = Group(group);
+    let mut group = ProcessGroup(group);
     let mut said = Vec::new();
     let ended = timeout(limit, end(&mut child, line.as_bytes(), &mut said)).await;
     let status = match ended {

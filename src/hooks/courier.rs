@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::cursors::Cursors;
-use super::event::{Event, Page, read};
-use super::state::State;
+use super::event::{Event, EventPage, read};
+use super::state::HookState;
 use super::{Failure, command, webhook};
 use crate::clock;
 use crate::config::Hook;
@@ -37,7 +37,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct Courier {
     pub(super) hook: Hook,
     pub(super) books: PathBuf,
-    pub(super) state: Arc<State>,
+    pub(super) state: Arc<HookState>,
     pub(super) cursors: Arc<Cursors>,
     /// How many commits there were.
     pub(super) commits: watch::Receiver<u64>,
@@ -77,7 +77,7 @@ impl Courier {
     }
 
     /// Delivers what is wanted of a page.
-    async fn take(&mut self, page: Page) {
+    async fn take(&mut self, page: EventPage) {
         for event in page.events.iter().filter(|event| event.event == "gap") {
             tracing::warn!(
                 "hook {}: entries {} to {} of the history were pruned before they were delivered; see history in the \

@@ -10,7 +10,7 @@ use std::path::Path;
 use tokio::sync::Mutex;
 
 use crate::ledger::{Altered, Ledger, Refusal};
-use crate::store::{Error, Reader};
+use crate::store::{Reader, StoreError};
 
 /// The key in the table `meta`.
 const KEY: &str = "hooks";
@@ -26,10 +26,10 @@ pub(super) struct Cursors {
 
 impl Cursors {
     /// As the books have them.
-    pub(super) fn load(ledger: Ledger, books: &Path) -> Result<Self, Error> {
+    pub(super) fn load(ledger: Ledger, books: &Path) -> Result<Self, StoreError> {
         let reader = Reader::open(books)?;
         let mut numbers: Numbers = match reader.meta(KEY)? {
-            Some(text) => serde_json::from_str(&text).map_err(|error| Error::Damaged {
+            Some(text) => serde_json::from_str(&text).map_err(|error| StoreError::Damaged {
                 path: books.to_owned(),
                 what: format!("table meta, key {KEY}: {error}"),
             })?,

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::store::by_hand::OF_RANGES;
 use crate::store::events::{Entry, QUIET};
-use crate::store::{Error, Reader};
+use crate::store::{Reader, StoreError};
 
 /// What happened, or what was not delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -128,7 +128,7 @@ impl Event {
 
 /// A stretch of the log.
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub(super) struct EventPage {
     /// Its events, in order.
     pub(super) events: Vec<Event>,
     /// The number of the last row that was looked at.
@@ -138,10 +138,10 @@ pub(super) struct Page {
 }
 
 /// Reads the rows after this number from the books, up to a limit.
-pub(super) fn read(books: &Path, after: u64, most: usize, now: Millis) -> Result<Page, Error> {
+pub(super) fn read(books: &Path, after: u64, most: usize, now: Millis) -> Result<EventPage, StoreError> {
     let reader = Reader::open(books)?;
     let entries = reader.entries_after(after, most)?;
-    let mut page = Page { events: Vec::new(), upto: after, more: entries.len() == most };
+    let mut page = EventPage { events: Vec::new(), upto: after, more: entries.len() == most };
     // Numbers have no gaps: rows missing before the first one were pruned.
     let begins = match entries.first() {
         Some(first) => first.number,

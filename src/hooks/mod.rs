@@ -37,8 +37,8 @@ use tokio::task::JoinHandle;
 use self::courier::Courier;
 use self::cursors::Cursors;
 pub use self::event::Event;
+use self::state::HookState;
 pub use self::state::Report;
-use self::state::State;
 use crate::config::Hook;
 use crate::ledger::Ledger;
 use crate::store::{self, Reader};
@@ -57,7 +57,7 @@ enum Order {
 #[derive(Clone, Debug)]
 pub struct Hooks {
     orders: mpsc::UnboundedSender<Order>,
-    states: Arc<Mutex<Vec<Arc<State>>>>,
+    states: Arc<Mutex<Vec<Arc<HookState>>>>,
     turns: watch::Sender<u64>,
     books: PathBuf,
 }
@@ -123,7 +123,7 @@ impl Hooks {
 /// One running hook.
 struct Running {
     hook: Hook,
-    state: Arc<State>,
+    state: Arc<HookState>,
     told: mpsc::Sender<Event>,
     task: JoinHandle<()>,
 }
@@ -132,7 +132,7 @@ struct Running {
 struct Desk {
     ledger: Ledger,
     books: PathBuf,
-    states: Arc<Mutex<Vec<Arc<State>>>>,
+    states: Arc<Mutex<Vec<Arc<HookState>>>>,
     turns: watch::Sender<u64>,
     cursors: Option<Arc<Cursors>>,
     running: Vec<Running>,
@@ -156,7 +156,7 @@ impl Desk {
         }
     }
 
-    async fn configure(&mut self, hooks: Vec<Hook>) -> Result<(), store::Error> {
+    async fn configure(&mut self, hooks: Vec<Hook>) -> Result<(), store::StoreError> {
         let cursors = match &self.cursors {
             Some(cursors) => cursors.clone(),
             None => Arc::new(Cursors::load(self.ledger.clone(), &self.books)?),
@@ -189,7 +189,7 @@ impl Desk {
     }
 
     fn run(&self, hook: Hook, number: u64, cursors: Arc<Cursors>) -> Running {
-        let state = Arc::new(State::new(&hook, number, self.turns.clone()));
+        let state = Arc::new(HookState::new(&hook, number, self.turns.clone()));
         let (told, waiting) = mpsc::channel(WAITING);
         let courier = Courier {
             hook: hook.clone(),

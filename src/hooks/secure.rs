@@ -10,14 +10,18 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::webhook::EARLY;
-use crate::config::hooks::{Tls, Url};
+use crate::config::hooks::{HookTls, Url};
 use crate::plan::settings::rfc3339;
 
 /// How much of the names in a certificate a message shows.
 const KEPT: usize = 200;
 
 /// Speaks TLS over this connection, if the server is the one that the URL names.
-pub(super) async fn shake(stream: TcpStream, url: &Url, tls: &Tls) -> Result<TlsStream<TcpStream>, String> {
+pub(super) async fn shake(
+    stream: TcpStream,
+    url: &Url,
+    tls: &HookTls,
+) -> Result<TlsStream<TcpStream>, String> {
     let client = tls.client.clone().map_err(|why| unusable(&why))?;
     let connecting = TlsConnector::from(client).connect(tls.name.clone(), stream);
     connecting.await.map_err(|error| {
@@ -38,7 +42,7 @@ fn other(url: &str, why: &str) -> String {
 
 /// What TLS has to say about an error, if it is one of TLS: the other side may refuse what it was shown after the handshake.
 /// The first words carry the reason: `gipam status` may cut the rest.
-pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &Tls) -> Option<String> {
+pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &HookTls) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<TlsError>()?;
     let url = url.shown();
     Some(match error {
@@ -61,7 +65,7 @@ pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &Tls) -> Option<St
 }
 
 /// What is wrong with the certificate of the other side.
-fn certificate(error: &CertificateError, url: &str, tls: &Tls) -> String {
+fn certificate(error: &CertificateError, url: &str, tls: &HookTls) -> String {
     match error {
         // A bad signature: an authority of the same name has another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(

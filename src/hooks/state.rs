@@ -22,7 +22,7 @@ struct Trouble {
 
 /// What is known of one hook since it was started.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct HookState {
     name: String,
     target: String,
     /// The events that it wants, as the history spells them.
@@ -58,7 +58,7 @@ pub struct Report {
     pub last_error: Option<String>,
 }
 
-impl State {
+impl HookState {
     pub(super) fn new(hook: &Hook, upto: u64, turns: watch::Sender<u64>) -> Self {
         let wanted = hook.events.clone().unwrap_or_default();
         Self {

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::event::Event;
 use super::{Failure, secure};
-use crate::config::hooks::{Tls, Url};
+use crate::config::hooks::{HookTls, Url};
 use crate::server::client::{converse, root};
 use crate::text;
 
@@ -39,7 +39,7 @@ struct Call<'a> {
 /// Sends these events.
 pub(super) async fn post(
     url: &Url,
-    tls: Option<&Tls>,
+    tls: Option<&HookTls>,
     hook: &str,
     events: &[Event],
     limit: Duration,
@@ -67,7 +67,7 @@ pub(super) async fn post(
 /// The status, and of a refusal its first words.
 async fn call(
     url: &Url,
-    tls: Option<&Tls>,
+    tls: Option<&HookTls>,
     request: hyper::Request<Full<Bytes>>,
 ) -> Result<(u16, String), String> {
     if let Some(Err(why)) = tls.map(|tls| &tls.client) {
@@ -102,7 +102,7 @@ async fn answer(answer: hyper::Response<Incoming>) -> (u16, String) {
 }
 
 /// Why there was no answer: the other side may refuse what it was shown after the handshake, too.
-fn broken(error: &hyper::Error, url: &Url, tls: Option<&Tls>) -> String {
+fn broken(error: &hyper::Error, url: &Url, tls: Option<&HookTls>) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     let lost = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).next();
     if let Some(failure) = lost.zip(tls).and_then(|(lost, tls)| secure::failure(lost, url, tls)) {

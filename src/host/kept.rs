@@ -11,11 +11,11 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use ipnet::IpNet;
 
 use super::InUse;
-use super::routes::{Address, Names, Place, Route};
+use super::routes::{Address, LinkNames, Place, Route};
 
 /// Something came, or has gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum RouteChange {
     /// It is in use now.
     Come(InUse),
     /// It is not in use any more.
@@ -36,12 +36,12 @@ pub(super) struct Kept {
     /// Interfaces that have lost an IPv4 address.
     bereft: BTreeSet<u32>,
     unsure: bool,
-    changes: Vec<Change>,
+    changes: Vec<RouteChange>,
 }
 
 impl Kept {
     /// What changed since this was asked for last.
-    pub(super) fn changes(&mut self) -> Vec<Change> {
+    pub(super) fn changes(&mut self) -> Vec<RouteChange> {
         std::mem::take(&mut self.changes)
     }
 
@@ -52,18 +52,18 @@ impl Kept {
         self.unsure || self.bereft.iter().any(|interface| self.through(*interface).any(is_v4))
     }
 
-    pub(super) fn address(&mut self, payload: &[u8], minds: Minds<'_>, names: &mut Names<'_>) {
+    pub(super) fn address(&mut self, payload: &[u8], minds: Minds<'_>, names: &mut LinkNames<'_>) {
         let Some(address) = Address::read(payload).filter(|address| minds(&address.prefix())) else { return };
         if let Entry::Vacant(place) = self.addresses.entry(address) {
             let used = address.describe(names);
             place.insert(used.clone());
-            self.changes.push(Change::Come(used));
+            self.changes.push(RouteChange::Come(used));
         }
     }
 
     pub(super) fn address_gone(&mut self, payload: &[u8]) {
         let Some(address) = Address::read(payload) else { return };
-        self.changes.extend(self.addresses.remove(&address).map(Change::Gone));
+        self.changes.extend(self.addresses.remove(&address).map(RouteChange::Gone));
         // If it was the last one of the interface, the IPv4 routes there have gone silently.
         if matches!(address.prefix(), IpNet::V4(_)) && self.through(address.interface).next().is_some() {
             self.bereft.insert(address.interface);
@@ -71,14 +71,20 @@ impl Kept {
     }
 
     /// A route came; `replaces` another one of its place.
-    pub(super) fn route(&mut self, payload: &[u8], replaces: bool, minds: Minds<'_>, names: &mut Names<'_>) {
+    pub(super) fn route(
+        &mut self,
+        payload: &[u8],
+        replaces: bool,
+        minds: Minds<'_>,
+        names: &mut LinkNames<'_>,
+    ) {
         let Some(route) = Route::read(payload).filter(|route| minds(&route.place.prefix)) else { return };
         let here = self.routes.entry(route.place).or_default();
         self.unsure |= replaces && here.len() > 1;
         if replaces && here.len() == 1 && here.iter().all(|(known, _)| *known != route) {
             for (known, used) in here.drain(..) {
                 forget(&mut self.by_interface, &known);
-                self.changes.push(Change::Gone(used));
+                self.changes.push(RouteChange::Gone(used));
             }
         }
         if route.counts && !here.iter().any(|(known, _)| *known == route) {
@@ -87,7 +93,7 @@ impl Kept {
                 self.by_interface.insert((interface, route.place));
             }
             self.objects.extend(route.object);
-            self.changes.push(Change::Come(used.clone()));
+            self.changes.push(RouteChange::Come(used.clone()));
             here.push((route, used));
         } else if here.is_empty() {
             self.routes.remove(&route.place);
@@ -103,7 +109,7 @@ impl Kept {
             if !here.iter().any(|(other, _)| other.only_interface() == known.only_interface()) {
                 forget(&mut self.by_interface, &known);
             }
-            self.changes.push(Change::Gone(used));
+            self.changes.push(RouteChange::Gone(used));
         }
         if here.is_empty() {
             self.routes.remove(&route.place);
@@ -134,7 +140,7 @@ impl Kept {
             here.retain(|(route, used)| {
                 let stays = route.only_interface() != Some(interface);
                 if !stays {
-                    changes.push(Change::Gone(used.clone()));
+                    changes.push(RouteChange::Gone(used.clone()));
                 }
                 stays
             });

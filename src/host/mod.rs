@@ -23,13 +23,13 @@ use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-pub use self::kept::Change;
-pub use self::watch::Watch;
+pub use self::kept::RouteChange;
+pub use self::watch::RouteWatch;
 pub use crate::plan::request::{InUse, InUseKind};
 
 /// A look at the machine that failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum HostError {
     /// The kernel did not answer a netlink dump, or refused it.
     #[error(
         "cannot read the {what} of this machine by netlink: {source}; gipam chooses no subnet without them: allow AF_NETLINK, or \
@@ -48,21 +48,21 @@ pub enum Error {
 
 /// What was seen, and what could not be looked at.
 #[derive(Debug, Default)]
-pub struct Survey {
+pub struct HostSurvey {
     /// Every prefix in use that was seen, sorted, each once.
     pub in_use: Vec<InUse>,
     /// The looks that failed; empty when the survey is complete.
-    pub errors: Vec<Error>,
+    pub errors: Vec<HostError>,
 }
 
 /// Looks at everything, and keeps what it saw when a part fails. Blocking; some milliseconds on a usual machine.
-pub fn survey() -> Survey {
+pub fn survey() -> HostSurvey {
     survey_with(Path::new(nameservers::RESOLV_CONF), Path::new(nameservers::SYSTEMD_RESOLV_CONF))
 }
 
 /// As [`survey`], with the paths of resolv.conf and of the file that systemd-resolved keeps next to it.
-pub fn survey_with(resolv_conf: &Path, systemd_resolv_conf: &Path) -> Survey {
-    let mut survey = Survey::default();
+pub fn survey_with(resolv_conf: &Path, systemd_resolv_conf: &Path) -> HostSurvey {
+    let mut survey = HostSurvey::default();
     let looks = routes::looks()
         .into_iter()
         .chain(std::iter::once(nameservers::in_use(resolv_conf, systemd_resolv_conf)));

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::{Error, InUse, InUseKind, is_everywhere};
+use super::{HostError, InUse, InUseKind, is_everywhere};
 use crate::plan::prefix::Prefix;
 
 /// The file that names the machine's nameservers.
@@ -21,7 +21,7 @@ pub const SYSTEMD_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
 const SYSTEMD_STUB: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53));
 
 /// The nameservers as prefixes in use. A missing file is not an error.
-pub fn in_use(resolv_conf: &Path, systemd_resolv_conf: &Path) -> Result<Vec<InUse>, Error> {
+pub fn in_use(resolv_conf: &Path, systemd_resolv_conf: &Path) -> Result<Vec<InUse>, HostError> {
     let mut servers = read(resolv_conf)?;
     if servers == [SYSTEMD_STUB] {
         servers = read(systemd_resolv_conf)?;
@@ -38,11 +38,11 @@ pub fn in_use(resolv_conf: &Path, systemd_resolv_conf: &Path) -> Result<Vec<InUs
         .collect())
 }
 
-fn read(path: &Path) -> Result<Vec<IpAddr>, Error> {
+fn read(path: &Path) -> Result<Vec<IpAddr>, HostError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(parse(&String::from_utf8_lossy(&bytes))),
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(Error::ResolvConf { path: path.to_owned(), source }),
+        Err(source) => Err(HostError::ResolvConf { path: path.to_owned(), source }),
     }
 }
 

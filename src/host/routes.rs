@@ -17,7 +17,7 @@ use netlink_packet_route::address::AddressHeader;
 use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteScope, RouteType};
 
 use super::netlink::{Netlink, RTM_GETADDR, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWROUTE};
-use super::{Error, InUse, InUseKind, is_everywhere};
+use super::{HostError, InUse, InUseKind, is_everywhere};
 use crate::plan::prefix::Prefix;
 
 const IFA_ADDRESS: u16 = 1;
@@ -39,9 +39,10 @@ const MAIN_TABLE: u32 = 254;
 const LOCAL_TABLE: u32 = 255;
 
 /// One dump: what it is called, what is asked, what is answered, how a message is read.
-pub(super) type Look = (&'static str, u16, u16, AddressFamily, fn(&[u8], &mut Names<'_>) -> Option<InUse>);
+pub(super) type Dump =
+    (&'static str, u16, u16, AddressFamily, fn(&[u8], &mut LinkNames<'_>) -> Option<InUse>);
 
-pub(super) const LOOKS: [Look; 4] = [
+pub(super) const LOOKS: [Dump; 4] = [
     ("IPv4 addresses", RTM_GETADDR, RTM_NEWADDR, AddressFamily::Inet, address),
     ("IPv6 addresses", RTM_GETADDR, RTM_NEWADDR, AddressFamily::Inet6, address),
     ("IPv4 routes", RTM_GETROUTE, RTM_NEWROUTE, AddressFamily::Inet, route),
@@ -49,11 +50,11 @@ pub(super) const LOOKS: [Look; 4] = [
 ];
 
 /// Addresses and routes of both families, one result for each dump.
-pub(super) fn looks() -> Vec<Result<Vec<InUse>, Error>> {
+pub(super) fn looks() -> Vec<Result<Vec<InUse>, HostError>> {
     let (mut netlink, interfaces) = match (Netlink::open(), Netlink::open()) {
         (Ok(netlink), Ok(interfaces)) => (netlink, interfaces),
         (Err(source), _) | (_, Err(source)) => {
-            return vec![Err(Error::Netlink { what: "addresses and routes", source })];
+            return vec![Err(HostError::Netlink { what: "addresses and routes", source })];
         }
     };
     LOOKS
@@ -61,23 +62,23 @@ pub(super) fn looks() -> Vec<Result<Vec<InUse>, Error>> {
         .map(|&(what, get, new, family, read)| {
             let mut seen = Vec::new();
             let ask = |index| interfaces.interface(index);
-            let mut names = Names::new(&ask);
+            let mut names = LinkNames::new(&ask);
             let mut each = |message: &[u8]| seen.extend(read(message, &mut names));
             netlink
                 .dump(get, new, family.into(), &mut each)
-                .map_err(|source| Error::Netlink { what, source })?;
+                .map_err(|source| HostError::Netlink { what, source })?;
             Ok(seen)
         })
         .collect()
 }
 
 /// Interface names by number, each asked for once.
-pub(super) struct Names<'a> {
+pub(super) struct LinkNames<'a> {
     ask: &'a dyn Fn(u32) -> String,
     known: HashMap<u32, String>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> LinkNames<'a> {
     pub(super) fn new(ask: &'a dyn Fn(u32) -> String) -> Self {
         Self { ask, known: HashMap::new() }
     }
@@ -88,7 +89,7 @@ impl<'a> Names<'a> {
 }
 
 /// An address message; the peer's address of a point-to-point link is not ours and comes as a route.
-fn address(payload: &[u8], names: &mut Names<'_>) -> Option<InUse> {
+fn address(payload: &[u8], names: &mut LinkNames<'_>) -> Option<InUse> {
     Address::read(payload).map(|address| address.describe(names))
 }
 
@@ -123,14 +124,14 @@ impl Address {
     }
 
     /// As a prefix in use.
-    pub(super) fn describe(self, names: &mut Names<'_>) -> InUse {
+    pub(super) fn describe(self, names: &mut LinkNames<'_>) -> InUse {
         let text = format!("address {}/{} on {}", self.address, self.length, names.get(self.interface));
         InUse { prefix: Prefix::from_net(self.prefix()), kind: InUseKind::InterfaceAddress, text }
     }
 }
 
 /// A route message, if it counts.
-fn route(payload: &[u8], names: &mut Names<'_>) -> Option<InUse> {
+fn route(payload: &[u8], names: &mut LinkNames<'_>) -> Option<InUse> {
     let route = Route::read(payload)?;
     route.counts.then(|| route.describe(names))
 }
@@ -192,7 +193,7 @@ impl Route {
     }
 
     /// As a prefix in use.
-    pub(super) fn describe(&self, names: &mut Names<'_>) -> InUse {
+    pub(super) fn describe(&self, names: &mut LinkNames<'_>) -> InUse {
         let Place { prefix, table, .. } = self.place;
         let on_link = matches!(prefix, IpNet::V4(_)) && self.scope == RouteScope::Link && table == MAIN_TABLE;
         let kind = if on_link { InUseKind::OnLinkV4Route } else { InUseKind::Route };
@@ -200,7 +201,7 @@ impl Route {
     }
 
     /// As `ip route` would print it: `10.9.0.0/22 via 192.0.2.1 dev eth0 table 100`.
-    fn text(&self, names: &mut Names<'_>) -> String {
+    fn text(&self, names: &mut LinkNames<'_>) -> String {
         let mut text = self.place.prefix.to_string();
         for hop in &self.hops {
             if self.hops.len() > 1 {

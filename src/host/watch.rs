@@ -1,6 +1,6 @@
 //! This machine's addresses and routes, followed: read once, then kept as the kernel tells of changes.
 //!
-//! Promises: [`Watch::catch_up`] leaves nothing out that was so before it was called: notices are queued before the kernel
+//! Promises: [`RouteWatch::catch_up`] leaves nothing out that was so before it was called: notices are queued before the kernel
 //! answers who made the change. Where notices were lost (the queue ran over) it says so, and a new watch has to begin. Only
 //! what is of interest is kept. Each call may take as long as the kernel's list is, so it is for a thread of its own.
 //! Changes nothing on the machine and needs no privilege; with `CAP_NET_ADMIN` its queue is longer.
@@ -16,10 +16,10 @@ use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 
-use super::Error;
-use super::kept::{Change, Kept, Minds};
+use super::HostError;
+use super::kept::{Kept, Minds, RouteChange};
 use super::netlink::{Netlink, RTM_GETADDR, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWROUTE};
-use super::routes::{Names, attributes};
+use super::routes::{LinkNames, attributes};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -59,20 +59,20 @@ enum Read {
 
 /// A socket that hears of every change, and what was heard.
 #[derive(Debug)]
-pub struct Watch {
+pub struct RouteWatch {
     notices: Socket,
     names: Netlink,
     kept: Kept,
     buffer: Vec<u8>,
 }
 
-fn failed(what: &'static str) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Netlink { what, source }
+fn failed(what: &'static str) -> impl Fn(io::Error) -> HostError {
+    move |source| HostError::Netlink { what, source }
 }
 
-impl Watch {
+impl RouteWatch {
     /// Listens, then reads everything. `minds` says which prefixes are of interest, here and later.
-    pub fn begin(minds: &dyn Fn(&IpNet) -> bool) -> Result<Self, Error> {
+    pub fn begin(minds: &dyn Fn(&IpNet) -> bool) -> Result<Self, HostError> {
         let open = || {
             let mut notices = Socket::new(NETLINK_ROUTE)?;
             notices.bind_auto()?;
@@ -91,7 +91,7 @@ impl Watch {
         let mut kept = Kept::default();
         let ask = |index| names.interface(index);
         for (what, get, new, family) in DUMPS {
-            let mut names = Names::new(&ask);
+            let mut names = LinkNames::new(&ask);
             let mut each = |payload: &[u8]| match get {
                 RTM_GETADDR => kept.address(payload, minds, &mut names),
                 _ => kept.route(payload, false, minds, &mut names),
@@ -102,12 +102,15 @@ impl Watch {
     }
 
     /// What has changed since the last call, or since the beginning of everything; none if notices were lost.
-    pub fn catch_up(&mut self, minds: &dyn Fn(&IpNet) -> bool) -> Result<Option<Vec<Change>>, Error> {
+    pub fn catch_up(
+        &mut self,
+        minds: &dyn Fn(&IpNet) -> bool,
+    ) -> Result<Option<Vec<RouteChange>>, HostError> {
         let read = self.read(minds)?;
         Ok((read == Read::All).then(|| self.kept.changes()))
     }
 
-    /// A second descriptor of the queue, to wait for notices; to read them is for [`Watch::catch_up`].
+    /// A second descriptor of the queue, to wait for notices; to read them is for [`RouteWatch::catch_up`].
     pub fn bell(&self) -> io::Result<OwnedFd> {
         self.notices.as_fd().try_clone_to_owned()
     }
@@ -118,12 +121,12 @@ impl Watch {
     }
 
     /// What was seen at the beginning, if nothing was asked since.
-    pub fn begun(&mut self) -> Vec<Change> {
+    pub fn begun(&mut self) -> Vec<RouteChange> {
         self.kept.changes()
     }
 
     /// The notices that wait.
-    fn read(&mut self, minds: Minds<'_>) -> Result<Read, Error> {
+    fn read(&mut self, minds: Minds<'_>) -> Result<Read, HostError> {
         let (begun, mut count) = (Instant::now(), 0u32);
         loop {
             match self.receive()? {
@@ -139,7 +142,7 @@ impl Watch {
     }
 
     /// One datagram into the buffer; or the news that there is none, or that some were lost.
-    fn receive(&mut self) -> Result<Option<Read>, Error> {
+    fn receive(&mut self) -> Result<Option<Read>, HostError> {
         self.buffer.clear();
         match self.notices.recv(&mut self.buffer, 0) {
             Ok(_) => Ok(None),
@@ -159,7 +162,7 @@ impl Watch {
     fn take(&mut self, minds: Minds<'_>) -> bool {
         let Self { names, kept, buffer, .. } = self;
         let ask = |index| names.interface(index);
-        let names = &mut Names::new(&ask);
+        let names = &mut LinkNames::new(&ask);
         let mut rest = buffer.as_slice();
         while !rest.is_empty() {
             let Ok(message) = NetlinkBuffer::new_checked(rest) else { return false };

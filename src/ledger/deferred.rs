@@ -13,13 +13,13 @@ use crate::plan::request::Request;
 const MOST: usize = 10_000;
 
 /// What a kept release would end: PoolID, address, generation.
-type Target = (String, Option<IpAddr>, Option<u64>);
+type ReleaseTarget = (String, Option<IpAddr>, Option<u64>);
 
 /// The kept-back releases, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Deferred {
     releases: VecDeque<Request>,
-    targets: BTreeSet<Target>,
+    targets: BTreeSet<ReleaseTarget>,
 }
 
 impl Deferred {
@@ -56,7 +56,7 @@ pub(super) const fn gives_back(request: &Request) -> bool {
 }
 
 /// What a release would end; an undo is never requested twice.
-fn target(request: &Request) -> Option<Target> {
+fn target(request: &Request) -> Option<ReleaseTarget> {
     match request {
         Request::ReleaseSubnet { id, generation } => Some((id.clone(), None, *generation)),
         Request::ReleaseAddress { id, address, generation } => {

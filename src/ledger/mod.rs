@@ -37,8 +37,8 @@ pub struct Refusal {
     pub text: String,
 }
 
-impl From<crate::plan::error::Error> for Refusal {
-    fn from(error: crate::plan::error::Error) -> Self {
+impl From<crate::plan::error::PlanError> for Refusal {
+    fn from(error: crate::plan::error::PlanError) -> Self {
         Self { kind: error.kind(), text: error.to_string() }
     }
 }
@@ -71,13 +71,13 @@ type Answer = Result<Granted, Refusal>;
 
 /// A change of the settings, or of all books at once: gets the plan, or why nothing can be written now; answers its caller
 /// itself where nothing is to be written.
-type Alter = Box<dyn FnOnce(Result<&Plan, Refusal>) -> Option<(Altered, Outcome)> + Send>;
+type Alter = Box<dyn FnOnce(Result<&Plan, Refusal>) -> Option<(Altered, AlterOutcome)> + Send>;
 
 /// Gets whether what an [`Alter`] wanted is durable.
-type Outcome = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
+type AlterOutcome = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
 
 /// Sees the plan as the books have it.
-type Look = Box<dyn FnOnce(&Plan) + Send>;
+type PlanLook = Box<dyn FnOnce(&Plan) + Send>;
 
 /// What an [`Alter`] wants done.
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ enum Message {
     Ask { request: Request, answer: oneshot::Sender<Answer> },
     Undo(Box<Undo>),
     Alter(Alter),
-    Look(Look),
+    Look(PlanLook),
     Stop,
 }
 
@@ -153,7 +153,8 @@ impl Ledger {
         let (sender, receiver) = oneshot::channel();
         let alter = move |plan: Result<&Plan, Refusal>| match plan.and_then(alter) {
             Ok((altered, made)) => {
-                let outcome: Outcome = Box::new(move |outcome| drop(sender.send(outcome.map(|()| made))));
+                let outcome: AlterOutcome =
+                    Box::new(move |outcome| drop(sender.send(outcome.map(|()| made))));
                 Some((altered, outcome))
             }
             Err(refusal) => {

@@ -24,7 +24,7 @@ pub(super) const KEY: &str = "clock";
 
 /// The clock that the stamps were made by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Frame {
+struct ClockFrame {
     offset: i64,
     /// The stamps have been compared with the clock since the start.
     settled: bool,
@@ -35,9 +35,9 @@ struct Frame {
 pub(super) struct Timeline {
     clock: Clock,
     moment: Moment,
-    frame: Frame,
+    frame: ClockFrame,
     /// As it was at the last commit.
-    kept: Frame,
+    kept: ClockFrame,
     /// No further step before, by the steady clock.
     not_before: Millis,
 }
@@ -45,7 +45,7 @@ pub(super) struct Timeline {
 impl Timeline {
     pub(super) fn new(clock: Clock) -> Self {
         let moment = Moment { wall: 0, steady: 0 };
-        let frame = Frame { offset: 0, settled: false };
+        let frame = ClockFrame { offset: 0, settled: false };
         Self { clock, moment, frame, kept: frame, not_before: 0 }
     }
 
@@ -80,7 +80,7 @@ impl Timeline {
         let known = note.and_then(|note| note.split_once(' '));
         let known = known.filter(|(boot, _)| self.clock.boot() == Some(boot));
         let offset = known.and_then(|(_, offset)| offset.parse().ok());
-        self.frame = Frame { offset: offset.unwrap_or_else(|| self.moment.offset()), settled: true };
+        self.frame = ClockFrame { offset: offset.unwrap_or_else(|| self.moment.offset()), settled: true };
         offset.is_some()
     }
 

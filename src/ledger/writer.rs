@@ -14,7 +14,9 @@ use tokio::time::timeout;
 use super::deferred::{Deferred, gives_back};
 use super::repeated::Repeated;
 use super::timeline::Timeline;
-use super::{Alter, Altered, Answer, Granted, Ledger, Look, Message, Meters, Outcome, Refusal, Ticket};
+use super::{
+    Alter, AlterOutcome, Altered, Answer, Granted, Ledger, Message, Meters, PlanLook, Refusal, Ticket,
+};
 use crate::clock::Clock;
 use crate::plan::Plan;
 use crate::plan::change::Change;
@@ -46,7 +48,7 @@ pub struct Writer {
     queue: mpsc::UnboundedSender<Message>,
     /// Requests that only a very young cooling subnet can satisfy: (when by the steady clock, request, answer).
     waiting: Vec<(Millis, Request, oneshot::Sender<Answer>)>,
-    looks: Vec<Look>,
+    looks: Vec<PlanLook>,
     deferred: Deferred,
     repeated: Repeated,
     /// The last commit met a full or busy disk.
@@ -68,7 +70,7 @@ struct Decided {
 #[derive(Default)]
 pub(super) struct Batch {
     decided: Vec<Decided>,
-    altered: Vec<Outcome>,
+    altered: Vec<AlterOutcome>,
     pub(super) changed: bool,
     /// What to say of the clock once it is in the books.
     pub(super) stepped: Option<String>,

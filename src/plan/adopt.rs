@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
-use super::error::Error;
+use super::error::PlanError;
 use super::prefix::Prefix;
 use super::repair::SETTLING;
 use super::request::{Adoption, Context, Dead, ShownLease, Space};
@@ -136,12 +136,12 @@ impl Plan {
     }
 
     /// Why a request for an address with this PoolID is refused.
-    pub(super) fn not_called(&self, id: &str) -> Error {
+    pub(super) fn not_called(&self, id: &str) -> PlanError {
         let waiting = self.waiting(id);
         let ranges: Vec<_> = waiting.iter().filter_map(|subnet| subnet.state.range).collect();
-        let [first, others @ ..] = ranges.as_slice() else { return Error::PoolNotFound(id.to_owned()) };
+        let [first, others @ ..] = ranges.as_slice() else { return PlanError::PoolNotFound(id.to_owned()) };
         let others: Vec<String> = others.iter().map(ToString::to_string).collect();
-        Error::NotFound(format!(
+        PlanError::NotFound(format!(
             "adopted networks share {}, and nothing tells which of them asks; restart one of its running containers, or give \
              its --ip-range: gipam adopt {first} {id:?} (or {})",
             waiting.first().map_or_else(String::new, |subnet| subnet.state.prefix.to_string()),
@@ -150,12 +150,12 @@ impl Plan {
     }
 
     /// Takes networks into the books: all or none, so that those which share a prefix are never taken for each other.
-    pub(super) fn adopt_subnets(&self, all: &[Adoption], context: Context) -> Result<Vec<Change>, Error> {
+    pub(super) fn adopt_subnets(&self, all: &[Adoption], context: Context) -> Result<Vec<Change>, PlanError> {
         let mut batch = AdoptionBatch::of(self, all.iter().map(|seen| seen.prefix));
         let (mut changes, mut serials, mut rivals) = (Vec::new(), Vec::new(), Vec::<&Adoption>::new());
         for seen in all {
             if let Some(other) = rivals.iter().find(|other| !seen.stands_beside(other)) {
-                return Err(Error::OverlapPool(format!("{} overlaps {}", seen.prefix, other.prefix)));
+                return Err(PlanError::OverlapPool(format!("{} overlaps {}", seen.prefix, other.prefix)));
             }
             self.refuse_overlap_of(seen)?;
             self.refuse_recent(seen)?;
@@ -309,7 +309,7 @@ impl Plan {
     }
 
     /// Refuses a network that overlaps what is held, unless it can be its sibling.
-    pub(super) fn refuse_overlap_of(&self, seen: &Adoption) -> Result<(), Error> {
+    pub(super) fn refuse_overlap_of(&self, seen: &Adoption) -> Result<(), PlanError> {
         match self.in_the_way(Space::Local, seen.part(), seen.prefix).next() {
             None => Ok(()),
             Some((_, subnet)) => Err(self.overlap(subnet, seen.prefix, &Dead::default())),
@@ -318,7 +318,7 @@ impl Plan {
 
     /// Docker releases a subnet first and takes its network off the list later: what was released shortly before the
     /// books were read, or since, may be such a one.
-    pub(super) fn refuse_recent(&self, seen: &Adoption) -> Result<(), Error> {
+    pub(super) fn refuse_recent(&self, seen: &Adoption) -> Result<(), PlanError> {
         let since = (seen.read.at.saturating_sub(SETTLING).saturating_add(1), 0);
         let mut recent = self.released.range(since..).filter_map(|(at, serial)| {
             let state = &self.subnet(*serial)?.state;
@@ -327,7 +327,7 @@ impl Plan {
         });
         match recent.next_back() {
             None => Ok(()),
-            Some((at, released)) => Err(Error::OutOfDate(format!(
+            Some((at, released)) => Err(PlanError::OutOfDate(format!(
                 "{released} was released at {}, so the Engine's list may be out of date; try again in a few seconds",
                 rfc3339(*at)
             ))),
@@ -335,20 +335,20 @@ impl Plan {
     }
 
     /// A PoolID that a person gives.
-    pub(super) fn check_id(&self, prefix: Prefix, range: Option<Prefix>, id: &str) -> Result<(), Error> {
+    pub(super) fn check_id(&self, prefix: Prefix, range: Option<Prefix>, id: &str) -> Result<(), PlanError> {
         let shown: String = id.chars().take(LONGEST_ID).flat_map(char::escape_debug).collect();
         if let Some(subnet) = self.held(id) {
             let text = format!("PoolID {shown:?} belongs to {}", subnet.state.prefix);
-            return Err(Error::OverlapPool(text));
+            return Err(PlanError::OverlapPool(text));
         }
         if id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) || id.contains("#?") {
-            return Err(Error::InvalidRequest(format!("{shown:?} is not a PoolID")));
+            return Err(PlanError::InvalidRequest(format!("{shown:?} is not a PoolID")));
         }
         let right = |named: &str| {
             [range, None].into_iter().any(|range| named == named_in_id(Space::Local, prefix, range))
         };
         match id.rsplit_once('#').filter(|(named, random)| is_random(random) && !right(named)) {
-            Some((named, _)) => Err(Error::InvalidRequest(format!(
+            Some((named, _)) => Err(PlanError::InvalidRequest(format!(
                 "the PoolID names {named}, not {}",
                 named_in_id(Space::Local, prefix, range)
             ))),
@@ -357,7 +357,7 @@ impl Plan {
     }
 
     /// Gives an adopted subnet its PoolID.
-    pub(super) fn name_subnet(&self, prefix: Prefix, id: &str) -> Result<Change, Error> {
+    pub(super) fn name_subnet(&self, prefix: Prefix, id: &str) -> Result<Change, PlanError> {
         let mut waiting: Vec<&Subnet> =
             self.grants_of(Space::Local, prefix).filter(|subnet| subnet.awaits_id()).collect();
         if waiting.is_empty() {
@@ -366,20 +366,21 @@ impl Plan {
         }
         if let [first, _, ..] = waiting.as_slice() {
             let range = first.state.range.unwrap_or(prefix);
-            return Err(Error::InvalidRequest(format!(
+            return Err(PlanError::InvalidRequest(format!(
                 "several networks share {prefix}; give the --ip-range of the one that you mean: gipam adopt {range} {id:?}"
             )));
         }
         let Some(subnet) = waiting.first() else {
             let there = self.at(Space::Local, prefix).first().and_then(|serial| self.subnet(*serial));
-            let none = || Error::NotFound(format!("no subnet {prefix} waits for its PoolID; see: gipam gc"));
+            let none =
+                || PlanError::NotFound(format!("no subnet {prefix} waits for its PoolID; see: gipam gc"));
             return Err(there.map_or_else(none, has_id));
         };
         self.name_one(subnet, id)
     }
 
     /// Gives this adopted subnet its PoolID.
-    pub(super) fn name_one(&self, subnet: &Subnet, id: &str) -> Result<Change, Error> {
+    pub(super) fn name_one(&self, subnet: &Subnet, id: &str) -> Result<Change, PlanError> {
         if !subnet.awaits_id() {
             return Err(has_id(subnet));
         }
@@ -388,7 +389,7 @@ impl Plan {
     }
 }
 
-fn has_id(subnet: &Subnet) -> Error {
+fn has_id(subnet: &Subnet) -> PlanError {
     let SubnetState { prefix, granted_at, id, .. } = &subnet.state;
-    Error::OverlapPool(format!("{prefix} is held since {} under PoolID {id:?}", rfc3339(*granted_at)))
+    PlanError::OverlapPool(format!("{prefix} is held since {} under PoolID {id:?}", rfc3339(*granted_at)))
 }

@@ -9,7 +9,7 @@
 
 use super::Plan;
 use super::change::{Serial, SubnetState};
-use super::error::Error;
+use super::error::PlanError;
 use super::free_space::Standing;
 use super::options::PoolOptions;
 use super::place::{Blocked, PoolPlace};
@@ -105,11 +105,11 @@ impl Plan {
         &self,
         request: &'a SubnetRequest,
         options: &'a PoolOptions,
-    ) -> Result<OpenPools<'a>, Error> {
+    ) -> Result<OpenPools<'a>, PlanError> {
         let has = |name: &&str| self.pool(name).is_some_and(|pool| pool.base(request.family).is_some());
         if let Some(named) = &options.pools {
             if let Some(unknown) = named.iter().find(|name| self.pool(name).is_none()) {
-                return Err(Error::InvalidRequest(format!(
+                return Err(PlanError::InvalidRequest(format!(
                     "option pool={unknown}: no such pool; the pools are {}",
                     self.pool_names()
                 )));
@@ -128,7 +128,7 @@ impl Plan {
             OpenPools::All => self.spaces.count(request.family) == 0,
         };
         if none {
-            return Err(Error::NoAvailablePool(format!(
+            return Err(PlanError::NoAvailablePool(format!(
                 "no pool open to this driver has {}; add one to the configuration, or give --subnet",
                 request.family
             )));
@@ -154,7 +154,7 @@ impl<'a> SubnetSearch<'a> {
         request: &'a SubnetRequest,
         options: &'a PoolOptions,
         now: Millis,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, PlanError> {
         let open = plan.open_pools(request, options)?;
         let named = if let Wanted::Any { size } = request.wanted { size } else { None };
         Ok(Self { plan, request, options, open, size: named.or(options.size(request.family)), now })
@@ -214,7 +214,7 @@ impl<'a> SubnetSearch<'a> {
     }
 
     /// Why no way found anything.
-    pub(super) fn nothing_left(&self) -> Error {
+    pub(super) fn nothing_left(&self) -> PlanError {
         let why = |place: PoolPlace<'_>| place.hopeless().unwrap_or_else(|| place.full_text());
         let mut text = self.places().take(NAMED).map(why).collect::<Vec<_>>().join("; ");
         let all = match &self.open {
@@ -224,7 +224,7 @@ impl<'a> SubnetSearch<'a> {
         if let Some(more) = all.checked_sub(NAMED).filter(|more| *more > 0) {
             text.push_str(&format!("; and so on for {more} more pools"));
         }
-        Error::NoAvailablePool(format!(
+        PlanError::NoAvailablePool(format!(
             "no free {} subnet: {text}; remove unused networks (gipam subnets shows them), ask for a smaller size, or add a pool",
             self.request.family,
         ))

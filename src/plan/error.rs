@@ -41,7 +41,7 @@ impl ErrorKind {
 
 /// A refusal. Variants are named after ipamapi's errors, so that a Docker reader knows them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub enum PlanError {
     /// ipamapi ErrIpamInternalError.
     #[error("IPAM internal error: {0}")]
     Internal(String),
@@ -115,7 +115,7 @@ pub enum Error {
     NoAvailableAddresses(String),
 }
 
-impl Error {
+impl PlanError {
     /// Its class.
     pub const fn kind(&self) -> ErrorKind {
         match self {

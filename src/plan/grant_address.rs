@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::Plan;
 use super::change::{Change, Kind, Marks, Record};
 use super::choose_address::{AddressSearch, Choice};
-use super::error::Error;
+use super::error::PlanError;
 use super::prefix::Family;
 use super::request::{AddressRequest, Context, Decision, Reply, Space, Undo};
 use super::settings::Millis;
@@ -40,7 +40,7 @@ impl Plan {
 
     fn decide_address_in(&self, subnet: &Subnet, request: &AddressRequest, context: Context) -> Decision {
         if request.gateway && subnet.state.prefix.size() == 1 && subnet.gateway_lease().is_none() {
-            return Decision::refused(Error::NoAvailableAddresses(format!(
+            return Decision::refused(PlanError::NoAvailableAddresses(format!(
                 "{} has one address, which the gateway would take; ask for a larger subnet, or for a network without a gateway",
                 subnet.state.prefix
             )));
@@ -66,13 +66,13 @@ impl Plan {
     ) -> Decision {
         let prefix = subnet.state.prefix;
         let Some(address) = subnet.number_of(asked) else {
-            return Decision::refused(Error::OutOfRange {
+            return Decision::refused(PlanError::OutOfRange {
                 address: asked,
                 why: format!("is outside of {prefix}; choose an address of that subnet"),
             });
         };
         if let Some(why) = never_given_name(subnet, address) {
-            return Decision::refused(Error::OutOfRange { address: asked, why });
+            return Decision::refused(PlanError::OutOfRange { address: asked, why });
         }
         let sets_up = !request.gateway && may_set_up(subnet, request, context.now);
         let Some(record) = subnet.addresses.get(address).filter(|record| record.leased) else {

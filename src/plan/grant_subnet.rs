@@ -7,7 +7,7 @@
 use super::Plan;
 use super::change::{Change, Marks, Serial, SubnetState};
 use super::choose_subnet::{Offer, SubnetSearch};
-use super::error::Error;
+use super::error::PlanError;
 use super::grant_address::{MEMORY, MEMORY_FLOOR, TRIM};
 use super::options::PoolOptions;
 use super::prefix::Prefix;
@@ -50,10 +50,10 @@ impl Plan {
         request: &SubnetRequest,
         prefix: Prefix,
         context: Context,
-    ) -> Result<Decision, Error> {
+    ) -> Result<Decision, PlanError> {
         let options = PoolOptions::parse(&request.options, false)?;
         if prefix.family() != request.family {
-            return Err(Error::InvalidPool(format!(
+            return Err(PlanError::InvalidPool(format!(
                 "{prefix} is {}, but {} was asked for",
                 prefix.family(),
                 request.family
@@ -103,10 +103,10 @@ impl Plan {
         request: &SubnetRequest,
         size: Option<u8>,
         context: Context,
-    ) -> Result<Decision, Error> {
+    ) -> Result<Decision, PlanError> {
         let options = PoolOptions::parse(&request.options, true)?;
         if let Some(range) = request.range {
-            return Err(Error::InvalidSubPool(format!(
+            return Err(PlanError::InvalidSubPool(format!(
                 "{range} also needs --subnet PREFIX{}",
                 if size.is_some() { ": a prefix, not only a size" } else { "" }
             )));
@@ -114,7 +114,7 @@ impl Plan {
         if let (Some(size), Some(option)) = (size, options.size(request.family))
             && size != option
         {
-            return Err(Error::InvalidRequest(format!(
+            return Err(PlanError::InvalidRequest(format!(
                 "the request has two sizes, /{size} (--subnet) and /{option} ({}.size); give one of them",
                 request.family.name()
             )));
@@ -244,9 +244,9 @@ impl Plan {
     }
 }
 
-fn check_range(range: Option<Prefix>, prefix: Prefix) -> Result<(), Error> {
+fn check_range(range: Option<Prefix>, prefix: Prefix) -> Result<(), PlanError> {
     match range {
-        Some(range) if !prefix.contains(range) => Err(Error::InvalidSubPool(format!(
+        Some(range) if !prefix.contains(range) => Err(PlanError::InvalidSubPool(format!(
             "{range} does not lie in {prefix}; choose an --ip-range inside the --subnet"
         ))),
         _ => Ok(()),
@@ -260,7 +260,7 @@ fn refuse_storm(plan: &Plan, request: &SubnetRequest, storm: &[Serial]) -> Decis
         seen[NAMED] = "and more";
     }
     let seen = if seen.is_empty() { "none seen".to_owned() } else { seen.join(", ") };
-    let error = Error::NoAvailablePool(format!(
+    let error = PlanError::NoAvailablePool(format!(
         "Docker keeps refusing what is offered: {} {} subnets were granted within a minute and no address was ever requested from them; \
          look for a pool that overlaps an on-link route or a nameserver of the Docker host: {seen}",
         storm.len(),

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::change::{Kind, Record};
-use super::error::Error;
+use super::error::PlanError;
 use super::prefix::Prefix;
 use super::request::{Dead, Space};
 use super::settings::rfc3339;
@@ -54,7 +54,7 @@ fn place_name(subnet: &Subnet) -> String {
 
 impl Plan {
     /// Why an address that was asked for by number is refused.
-    pub(super) fn in_use(&self, subnet: &Subnet, address: u128, record: &Record, known: &Dead) -> Error {
+    pub(super) fn in_use(&self, subnet: &Subnet, address: u128, record: &Record, known: &Dead) -> PlanError {
         let state = &subnet.state;
         let number = state.prefix.address(address);
         let network = known.network(state.serial, state.generation);
@@ -85,11 +85,11 @@ impl Plan {
                 format!("find its container with: docker network inspect; if none has it: {release}"),
             ),
         };
-        Error::AddressInUse { address: number, holder, remedy }
+        PlanError::AddressInUse { address: number, holder, remedy }
     }
 
     /// Why a subnet that was asked for by number is refused.
-    pub(super) fn overlap(&self, subnet: &Subnet, asked: Prefix, known: &Dead) -> Error {
+    pub(super) fn overlap(&self, subnet: &Subnet, asked: Prefix, known: &Dead) -> PlanError {
         let state = &subnet.state;
         let release = self.release_command(subnet, None);
         let (holder, remedy) = match known.network(state.serial, state.generation) {
@@ -111,11 +111,11 @@ impl Plan {
             ),
         };
         let since = rfc3339(state.granted_at);
-        Error::PoolOverlap { asked, existing: state.prefix, holder, space: state.space, since, remedy }
+        PlanError::PoolOverlap { asked, existing: state.prefix, holder, space: state.space, since, remedy }
     }
 
     /// Why no address is left in a subnet or its range.
-    pub(super) fn exhausted(&self, subnet: &Subnet) -> Error {
+    pub(super) fn exhausted(&self, subnet: &Subnet) -> PlanError {
         let gateway = subnet.gateway_lease().map(|(address, _)| address);
         let larger = if subnet.state.range.is_some() { "--ip-range" } else { "subnet" };
         let full = || {
@@ -126,7 +126,7 @@ impl Plan {
                 subnet.addresses.leased_inside()
             )
         };
-        Error::NoAvailableAddresses(self.no_room(subnet, gateway).unwrap_or_else(full))
+        PlanError::NoAvailableAddresses(self.no_room(subnet, gateway).unwrap_or_else(full))
     }
 
     /// Why no container could ever get an address without `--ip` here, if so, with the gateway at this address.

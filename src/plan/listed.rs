@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 use super::Plan;
 use super::adopt::AdoptionBatch;
 use super::change::{Change, Kind, Marks, Record};
-use super::error::Error;
+use super::error::PlanError;
 use super::prefix::Prefix;
 use super::repair::SETTLING;
 use super::request::{Adoption, Context, Dead, Fence, Mac, ShownLease, Space};
@@ -73,7 +73,7 @@ pub struct Obstacle {
     /// Where it is listed.
     pub place: String,
     /// Why.
-    pub error: Error,
+    pub error: PlanError,
 }
 
 impl ListedSubnet {
@@ -108,7 +108,7 @@ impl Plan {
             let obstacle = |error| Obstacle { place: listed.place.clone(), error };
             let adoption = listed.adoption(self, context);
             let outcome = match taken.iter().find(|(other, _)| !adoption.stands_beside(other)) {
-                Some((_, other)) => Err(obstacle(Error::OverlapPool(format!(
+                Some((_, other)) => Err(obstacle(PlanError::OverlapPool(format!(
                     "{} overlaps {} of {}",
                     listed.prefix, other.prefix, other.place
                 )))),
@@ -133,7 +133,7 @@ impl Plan {
             let (low, high) = never_given(listed.prefix);
             if lease.kind != Kind::Unknown && [low, high].contains(&Some(lease.address)) {
                 let why = format!("is the network or broadcast address of {}, or all zero", listed.prefix);
-                let error = Error::OutOfRange { address: listed.prefix.address(lease.address), why };
+                let error = PlanError::OutOfRange { address: listed.prefix.address(lease.address), why };
                 return Err(Obstacle { place: lease.place.clone(), error });
             }
         }
@@ -143,7 +143,7 @@ impl Plan {
         match meant.as_slice() {
             [] => self.take_new(listed, adoption, next, now).map_err(obstacle),
             [subnet] => self.take_into(subnet, listed, next, now),
-            _ => Err(obstacle(Error::OverlapPool(format!("{} is held several times", listed.prefix)))),
+            _ => Err(obstacle(PlanError::OverlapPool(format!("{} is held several times", listed.prefix)))),
         }
     }
 
@@ -154,7 +154,7 @@ impl Plan {
         adoption: &Adoption,
         next: &mut AdoptionBatch,
         now: Millis,
-    ) -> Result<Taken, Error> {
+    ) -> Result<Taken, PlanError> {
         self.refuse_overlap_of(adoption)?;
         self.refuse_recent(adoption)?;
         if let Some(id) = &listed.id {
@@ -194,7 +194,7 @@ impl Plan {
             }
             if self.is_anothers(subnet, (lease.address, lease.kind), next) {
                 let text = format!("another subnet {} has it", state.prefix);
-                let error = Error::OverlapPool(text);
+                let error = PlanError::OverlapPool(text);
                 return Err(Obstacle { place: lease.place.clone(), error });
             }
             match lease.kind {
@@ -231,12 +231,12 @@ impl Plan {
         lease: &ListedLease,
         shown: bool,
         now: Millis,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, PlanError> {
         let Some(record) = subnet.addresses.get(lease.address) else { return Ok(false) };
         let address = subnet.state.prefix.address(lease.address);
         if !record.leased {
             if record.since.saturating_add(SETTLING) > now {
-                return Err(Error::OutOfDate(format!(
+                return Err(PlanError::OutOfDate(format!(
                     "{address} was released at {}, so the list may be out of date; try again in a few seconds",
                     rfc3339(record.since)
                 )));
@@ -255,7 +255,7 @@ impl Plan {
             let held = [text(&record.name), record.mac.map(|mac| mac.to_string()), kind(record.kind)];
             let holder = held.into_iter().flatten().next().unwrap_or_else(|| "somebody".to_owned());
             let remedy = format!("see: gipam who {address}");
-            return Err(Error::AddressInUse { address, holder, remedy });
+            return Err(PlanError::AddressInUse { address, holder, remedy });
         }
         Ok(true)
     }

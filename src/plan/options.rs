@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::error::Error;
+use super::error::PlanError;
 use super::prefix::Family;
 
 /// The options of one request.
@@ -28,7 +28,7 @@ const KNOWN: &str = "pool=NAME[,NAME], v4.size=N, v6.size=N, key=WORD, overlap=t
 
 impl PoolOptions {
     /// Reads the map; `choosing` says that gipam chooses the subnet.
-    pub fn parse(options: &BTreeMap<String, String>, choosing: bool) -> Result<Self, Error> {
+    pub fn parse(options: &BTreeMap<String, String>, choosing: bool) -> Result<Self, PlanError> {
         let mut parsed = Self::default();
         for (key, value) in options {
             match key.as_str() {
@@ -47,7 +47,7 @@ impl PoolOptions {
                 "RequestAddressType" => {}
                 known if known.starts_with("com.docker.") || !choosing => {}
                 _ => {
-                    return Err(Error::InvalidRequest(format!(
+                    return Err(PlanError::InvalidRequest(format!(
                         "unknown option {key}={value}; known options are {KNOWN}"
                     )));
                 }
@@ -69,11 +69,11 @@ pub fn wants_copy(options: &BTreeMap<String, String>) -> bool {
     options.get("overlap").is_some_and(|value| boolean("overlap", value) == Ok(true))
 }
 
-fn invalid(key: &str, value: &str, why: &str) -> Error {
-    Error::InvalidRequest(format!("option {key}={value}: {why}"))
+fn invalid(key: &str, value: &str, why: &str) -> PlanError {
+    PlanError::InvalidRequest(format!("option {key}={value}: {why}"))
 }
 
-fn size(key: &str, value: &str, family: Family) -> Result<u8, Error> {
+fn size(key: &str, value: &str, family: Family) -> Result<u8, PlanError> {
     let digits = value.strip_prefix('/').unwrap_or(value);
     match digits.parse::<u8>() {
         Ok(size) if size <= family.bits() && !digits.starts_with('+') => Ok(size),
@@ -81,7 +81,7 @@ fn size(key: &str, value: &str, family: Family) -> Result<u8, Error> {
     }
 }
 
-fn boolean(key: &str, value: &str) -> Result<bool, Error> {
+fn boolean(key: &str, value: &str) -> Result<bool, PlanError> {
     match value {
         "true" | "1" => Ok(true),
         "false" | "0" | "" => Ok(false),

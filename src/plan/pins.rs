@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 
 use super::Plan;
 use super::change::{Change, Kind, Record, Serial};
-use super::error::Error;
+use super::error::PlanError;
 use super::grant_address::never_given_name;
 use super::holder::holder_text;
 use super::prefix::{Prefix, number};
@@ -87,15 +87,15 @@ pub struct Pinned {
 impl Plan {
     /// Pins an address of a held subnet to a holder. A holder has one pin in a subnet: an earlier one is removed. `known` is what
     /// the Engine calls the holders.
-    pub fn pin(&self, asked: &PinRequest, now: Millis, known: &Dead) -> Result<Pinned, Error> {
+    pub fn pin(&self, asked: &PinRequest, now: Millis, known: &Dead) -> Result<Pinned, PlanError> {
         let subnet = self.subnet_around(asked.address, asked.subnet.as_deref())?;
         let (state, text) = (&subnet.state, asked.address);
         let address = number(asked.address);
         if let Some(why) = never_given_name(subnet, address) {
-            return Err(Error::OutOfRange { address: text, why });
+            return Err(PlanError::OutOfRange { address: text, why });
         }
         if let Some(why) = self.not_dynamic(subnet, address) {
-            return Err(Error::OutOfRange {
+            return Err(PlanError::OutOfRange {
                 address: text,
                 why: format!("{why}; dynamic choice never gives it"),
             });
@@ -105,7 +105,7 @@ impl Plan {
                 let notes = vec![format!("{text} is pinned to {} already", asked.holder)];
                 return Ok(Pinned { notes, ..Pinned::default() });
             }
-            return Err(Error::Pinned { address: text, holder: pin.holder.to_string() });
+            return Err(PlanError::Pinned { address: text, holder: pin.holder.to_string() });
         }
         let here =
             subnet.addresses.get(address).filter(|record| record.leased).map(|record| (subnet, record));
@@ -133,7 +133,7 @@ impl Plan {
         (address, record): (u128, &Record),
         asked: &PinRequest,
         known: &Dead,
-    ) -> Error {
+    ) -> PlanError {
         let (Kind::Endpoint, None, Some(mac), Holder::Name(name)) =
             (record.kind, &record.name, record.mac, &asked.holder)
         else {
@@ -145,7 +145,7 @@ impl Plan {
             Some(shown) => (format!("container {}", shown.container), String::new()),
             None => (format!("an endpoint with MAC {written}"), format!("if that is {name}, ")),
         };
-        Error::InvalidRequest(match mac.is_made_up() && !record.withheld {
+        PlanError::InvalidRequest(match mac.is_made_up() && !record.withheld {
             true => format!(
                 "{text} is held by {who}, and Engines before 29 do not send container names; {whether}give it a fixed \
                  --mac-address and pin that: gipam pin MAC {text}"
@@ -158,12 +158,12 @@ impl Plan {
     }
 
     /// Removes a pin; changes nothing where there is none.
-    pub fn unpin(&self, asked: IpAddr, subnet: Option<&str>) -> Result<Pinned, Error> {
+    pub fn unpin(&self, asked: IpAddr, subnet: Option<&str>) -> Result<Pinned, PlanError> {
         let address = number(asked);
         let named = subnet.and_then(|text| self.held(text)).map(|held| (held.state.space, held.state.prefix));
         let prefix = subnet.and_then(Prefix::parse);
         if let Some(text) = subnet.filter(|_| named.is_none() && prefix.is_none()) {
-            return Err(Error::NotFound(format!("no subnet {text:?} is held; see: gipam subnets")));
+            return Err(PlanError::NotFound(format!("no subnet {text:?} is held; see: gipam subnets")));
         }
         let wanted =
             |place: &(Space, Prefix)| named.map_or(prefix.is_none_or(|it| it == place.1), |it| it == *place);
@@ -183,7 +183,7 @@ impl Plan {
             several => {
                 let places = several.iter().map(|(space, prefix, _)| format!("{prefix} ({space})"));
                 let places: Vec<String> = places.collect();
-                return Err(Error::InvalidRequest(format!(
+                return Err(PlanError::InvalidRequest(format!(
                     "{asked} is pinned in several subnets: {}; name one with --subnet, by PoolID where the prefix is the same",
                     places.join(", ")
                 )));
@@ -226,25 +226,27 @@ impl Plan {
     }
 
     /// The held subnet that contains an address; if one is named, that one.
-    fn subnet_around(&self, address: IpAddr, named: Option<&str>) -> Result<&Subnet, Error> {
+    fn subnet_around(&self, address: IpAddr, named: Option<&str>) -> Result<&Subnet, PlanError> {
         if let Some(text) = named {
             let subnet = self.named(text)?;
             let prefix = subnet.state.prefix;
             let why = || format!("is outside of {prefix}; choose an address of that subnet");
             return match prefix.contains_address(address) {
                 true => Ok(subnet),
-                false => Err(Error::OutOfRange { address, why: why() }),
+                false => Err(PlanError::OutOfRange { address, why: why() }),
             };
         }
         let around = |subnet: &&Subnet| subnet.is_held() && subnet.state.prefix.contains_address(address);
         let found: Vec<&Subnet> = self.subnets().filter(around).collect();
         match found.as_slice() {
             [subnet] => Ok(subnet),
-            [] => Err(Error::NotFound(format!("no network has a subnet with {address}; see: gipam subnets"))),
+            [] => Err(PlanError::NotFound(format!(
+                "no network has a subnet with {address}; see: gipam subnets"
+            ))),
             several => {
                 let ids: Vec<&str> = several.iter().map(|subnet| subnet.state.id.as_str()).collect();
                 let ids = ids.join(", ");
-                Err(Error::InvalidRequest(format!(
+                Err(PlanError::InvalidRequest(format!(
                     "{address} lies in several subnets; name one with --subnet: {ids}"
                 )))
             }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::Plan;
-use super::error::Error;
+use super::error::PlanError;
 use super::prefix::{Family, Prefix};
 use super::settings::{AddressOrder, Base, PoolSettings, Settings, default_size};
 
@@ -47,13 +47,13 @@ impl PoolChange {
     }
 }
 
-fn refused<T>(text: String) -> Result<T, Error> {
-    Err(Error::InvalidRequest(text))
+fn refused<T>(text: String) -> Result<T, PlanError> {
+    Err(PlanError::InvalidRequest(text))
 }
 
 impl Plan {
     /// The settings after a change; `None` if nothing changes.
-    pub fn change_pools(&self, change: &PoolChange) -> Result<Option<Settings>, Error> {
+    pub fn change_pools(&self, change: &PoolChange) -> Result<Option<Settings>, PlanError> {
         let mut settings = self.settings.clone();
         let name = change.pool();
         let at = settings.pools.iter().position(|pool| pool.name == name);
@@ -62,7 +62,9 @@ impl Plan {
             (PoolChange::Add { cuts, .. }, Some(at)) => add_to(&mut settings.pools[at], *cuts)?,
             (PoolChange::Close { .. } | PoolChange::Resize { .. }, None) => {
                 let known = self.pool_names();
-                return Err(Error::NotFound(format!("pool {name:?} does not exist; the pools are {known}")));
+                return Err(PlanError::NotFound(format!(
+                    "pool {name:?} does not exist; the pools are {known}"
+                )));
             }
             (PoolChange::Close { .. }, Some(at)) => self.close(&mut settings, at)?,
             (PoolChange::Resize { cuts, .. }, Some(at)) => resize(&mut settings.pools[at], *cuts)?,
@@ -99,7 +101,7 @@ impl Plan {
         (left.pools.len() < settings.pools.len() && !left.pools.is_empty()).then_some(left)
     }
 
-    fn new_pool(&self, name: &str, cuts: [Cut; 2]) -> Result<PoolSettings, Error> {
+    fn new_pool(&self, name: &str, cuts: [Cut; 2]) -> Result<PoolSettings, PlanError> {
         let (cooling, subnet_cooling) = (self.settings.cooling, self.settings.subnet_cooling);
         let mut pool = PoolSettings {
             name: name.to_owned(),
@@ -115,7 +117,7 @@ impl Plan {
         Ok(pool)
     }
 
-    fn close(&self, settings: &mut Settings, at: usize) -> Result<(), Error> {
+    fn close(&self, settings: &mut Settings, at: usize) -> Result<(), PlanError> {
         let name = settings.pools[at].name.clone();
         if settings.pools.iter().filter(|pool| !pool.closed && pool.name != name).count() == 0 {
             return refused(format!(
@@ -138,7 +140,7 @@ const fn family_of(pool: &mut PoolSettings, family: Family) -> &mut Option<Base>
     }
 }
 
-fn new_base(family: Family, cut: Cut) -> Result<Option<Base>, Error> {
+fn new_base(family: Family, cut: Cut) -> Result<Option<Base>, PlanError> {
     let name = family.name();
     let Some(base) = cut.base else {
         return match cut.size {
@@ -151,7 +153,7 @@ fn new_base(family: Family, cut: Cut) -> Result<Option<Base>, Error> {
 }
 
 /// A further family of a pool, or a closed one open again; an existing family must equal the request.
-fn add_to(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Error> {
+fn add_to(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), PlanError> {
     for (family, cut) in Family::BOTH.into_iter().zip(cuts) {
         let (name, short) = (pool.name.clone(), family.name());
         let wanted = new_base(family, cut)?;
@@ -175,7 +177,7 @@ fn add_to(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Error> {
     Ok(())
 }
 
-fn resize(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Error> {
+fn resize(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), PlanError> {
     if cuts == [Cut::default(); 2] {
         return refused(format!(
             "nothing to resize in pool {}: give --v4, --v6, --v4-size or --v6-size",

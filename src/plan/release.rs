@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
-use super::error::Error;
+use super::error::PlanError;
 use super::prefix::Prefix;
 use super::request::{Context, Decision, KeyBefore, Reply, Space, Undo};
 use super::siblings::Part;
@@ -94,7 +94,7 @@ impl Plan {
         let changed = |now: u64| generation.is_some_and(|seen| seen != now);
         let newer = || {
             let text = format!("{text} was given to another holder meanwhile; check with: gipam leases");
-            Decision::refused(Error::OutOfDate(text))
+            Decision::refused(PlanError::OutOfDate(text))
         };
         let Some(address) = address else {
             if changed(subnet.state.generation) {
@@ -105,7 +105,7 @@ impl Plan {
         };
         let number = subnet.number_of(address).filter(|number| subnet.addresses.is_leased(*number));
         let Some(number) = number else {
-            return Decision::refused(Error::NotFound(format!(
+            return Decision::refused(PlanError::NotFound(format!(
                 "{address} is not leased in {}; see: gipam leases",
                 subnet.state.prefix
             )));
@@ -121,11 +121,11 @@ impl Plan {
     ///
     /// # Errors
     /// If it names none, or several.
-    pub fn named(&self, text: &str) -> Result<&Subnet, Error> {
+    pub fn named(&self, text: &str) -> Result<&Subnet, PlanError> {
         if let Some(subnet) = self.held(text) {
             return Ok(subnet);
         }
-        let none = || Error::NotFound(format!("no subnet {text:?} is held; see: gipam subnets"));
+        let none = || PlanError::NotFound(format!("no subnet {text:?} is held; see: gipam subnets"));
         let prefix = Prefix::parse(text).ok_or_else(none)?;
         let serials = [Space::Local, Space::Global].map(|space| self.at(space, prefix)).concat();
         let found: Vec<&Subnet> = serials.iter().filter_map(|serial| self.subnet(*serial)).collect();
@@ -134,7 +134,7 @@ impl Plan {
             [subnet] => Ok(subnet),
             several => {
                 let ids: Vec<&str> = several.iter().map(|subnet| subnet.state.id.as_str()).collect();
-                Err(Error::InvalidRequest(format!(
+                Err(PlanError::InvalidRequest(format!(
                     "{prefix} names several subnets; name one by PoolID: {}",
                     ids.join(", ")
                 )))

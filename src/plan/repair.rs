@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::{Change, Kind, Marks, Record, Why};
-use super::error::Error;
+use super::error::PlanError;
 use super::evidence::Death;
 use super::prefix::Prefix;
 use super::request::{Context, Dead, Decision, Fence, Repair, Reply, Space, SubnetRequest};
@@ -133,7 +133,7 @@ impl Plan {
         record: Record,
         read: Fence,
         evidence: &str,
-    ) -> Result<Vec<Change>, Error> {
+    ) -> Result<Vec<Change>, PlanError> {
         let known = self.subnet(serial).filter(|subnet| {
             let state = &subnet.state;
             subnet.is_held() && state.generation < read.generation && state.prefix.contains_number(address)
@@ -145,7 +145,7 @@ impl Plan {
         }
         if old.is_some_and(|old| old.since.saturating_add(SETTLING) > read.at) {
             let address = subnet.state.prefix.address(address);
-            return Err(Error::OutOfDate(format!(
+            return Err(PlanError::OutOfDate(format!(
                 "{address} was released within the last seconds, so the Engine's list may be out of date"
             )));
         }
@@ -167,7 +167,7 @@ impl Plan {
         address: u128,
         read: Fence,
         evidence: &str,
-    ) -> Result<Vec<Change>, Error> {
+    ) -> Result<Vec<Change>, PlanError> {
         let Some(subnet) = self.subnet(serial).filter(|subnet| subnet.is_held()) else {
             return Ok(Vec::new());
         };
@@ -178,7 +178,7 @@ impl Plan {
             record.generation >= read.generation || record.since.saturating_add(SETTLING) > read.at
         };
         if records.any(is_new) {
-            return Err(Error::OutOfDate(format!(
+            return Err(PlanError::OutOfDate(format!(
                 "{} was granted or released within the last seconds, so the Engine's lists may show a former holder",
                 state.prefix.address(address)
             )));
@@ -260,7 +260,7 @@ impl Plan {
         request: &SubnetRequest,
         prefix: Prefix,
         context: Context,
-    ) -> Result<Vec<Change>, Error> {
+    ) -> Result<Vec<Change>, PlanError> {
         let (space, dead) = (request.space, &request.dead);
         let evidence = |subnet: &Subnet| {
             let key = (subnet.state.serial, subnet.state.generation);

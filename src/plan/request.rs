@@ -10,7 +10,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::change::{Change, Record, Serial, SubnetState};
-use super::error::Error;
+use super::error::PlanError;
 use super::host_use::HostUse;
 pub use super::mac::Mac;
 use super::prefix::{Family, Prefix};
@@ -265,7 +265,7 @@ pub enum Reply {
 #[derive(Debug)]
 pub struct Decision {
     /// The answer or the refusal.
-    pub reply: Result<Reply, Error>,
+    pub reply: Result<Reply, PlanError>,
     /// To commit, then apply, in this order. A refusal may carry some (the storm guard marks what it saw).
     pub changes: Vec<Change>,
     /// For the log: what the operator should know about this choice.
@@ -281,7 +281,7 @@ impl Decision {
     }
 
     /// A refusal that changes nothing.
-    pub const fn refused(error: Error) -> Self {
+    pub const fn refused(error: PlanError) -> Self {
         Self { reply: Err(error), changes: Vec::new(), warnings: Vec::new(), undo: None }
     }
 }

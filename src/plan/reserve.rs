@@ -5,7 +5,7 @@
 
 use super::Plan;
 use super::change::Record;
-use super::error::Error;
+use super::error::PlanError;
 use super::intervals::Intervals;
 use super::prefix::{AddressRange, Family};
 use super::settings::{PoolSettings, Settings};
@@ -58,12 +58,12 @@ impl Plan {
 
     /// The settings with one more reservation by hand; `None` if it already exists. With a pool it must touch that
     /// pool, or it was mistyped.
-    pub fn reserve(&self, range: AddressRange, pool: Option<&str>) -> Result<Option<Settings>, Error> {
+    pub fn reserve(&self, range: AddressRange, pool: Option<&str>) -> Result<Option<Settings>, PlanError> {
         self.touches(range, pool)?;
         let mut settings = self.settings.clone();
         let Err(place) = settings.reserved_by_hand.binary_search(&range) else { return Ok(None) };
         if settings.reserved_by_hand.len() >= MOST {
-            return Err(Error::InvalidRequest(format!(
+            return Err(PlanError::InvalidRequest(format!(
                 "{MOST} reservations were made by hand; remove some with gipam unreserve, or write them into the \
                  configuration file"
             )));
@@ -79,7 +79,7 @@ impl Plan {
         range: AddressRange,
         pool: Option<&str>,
         file: &str,
-    ) -> Result<Option<Settings>, Error> {
+    ) -> Result<Option<Settings>, PlanError> {
         self.touches(range, pool)?;
         let mut settings = self.settings.clone();
         if let Ok(place) = settings.reserved_by_hand.binary_search(&range) {
@@ -89,7 +89,7 @@ impl Plan {
         let Some((whole, by)) = self.reserved_by().find(|(reserved, _)| reserved.meets(&range)) else {
             return Ok(None);
         };
-        Err(Error::InvalidRequest(match by {
+        Err(PlanError::InvalidRequest(match by {
             ReservedBy::Configuration => format!(
                 "{range} is reserved by the configuration ({whole}); take it out of {file}, then: gipam reload"
             ),
@@ -101,17 +101,17 @@ impl Plan {
         }))
     }
 
-    fn touches(&self, range: AddressRange, pool: Option<&str>) -> Result<(), Error> {
+    fn touches(&self, range: AddressRange, pool: Option<&str>) -> Result<(), PlanError> {
         let Some(name) = pool else { return Ok(()) };
         let pool = self.pool(name).ok_or_else(|| {
-            Error::NotFound(format!("pool {name:?} does not exist; the pools are {}", self.pool_names()))
+            PlanError::NotFound(format!("pool {name:?} does not exist; the pools are {}", self.pool_names()))
         })?;
         if touches(pool, range) {
             return Ok(());
         }
         let bases = Family::BOTH.into_iter().filter_map(|family| pool.base(family));
         let bases: Vec<String> = bases.map(|base| base.base.to_string()).collect();
-        Err(Error::InvalidRequest(format!("{range} lies outside of pool {name} ({})", bases.join(", "))))
+        Err(PlanError::InvalidRequest(format!("{range} lies outside of pool {name} ({})", bases.join(", "))))
     }
 
     pub fn pools_touching(&self, range: AddressRange) -> impl Iterator<Item = &PoolSettings> {

@@ -24,7 +24,7 @@ const NONE_KNOWN: &str = "An Engine that shows none of these networks may be ano
     for good: gipam release SUBNET --force, which asks the Engine first";
 
 /// The books as they were read.
-pub(super) struct Known {
+pub(super) struct BooksNow {
     /// The plan in them.
     pub(super) plan: Plan,
     /// When they were read.
@@ -41,7 +41,7 @@ pub(super) struct Known {
 
 /// Something that looks dead.
 pub(super) fn suspect(
-    known: &Known,
+    known: &BooksNow,
     (serial, address, _): &ProofKey,
     since: Millis,
     seen: Option<&Seen>,
@@ -70,7 +70,7 @@ pub(super) fn subnet_key(subnet: &Subnet) -> ProofKey {
 }
 
 /// Who held a lease, by the name that Docker gave, else as the Engine showed it, else by MAC.
-fn holder(known: &Known, subnet: &Subnet, address: u128) -> Option<String> {
+fn holder(known: &BooksNow, subnet: &Subnet, address: u128) -> Option<String> {
     let record = subnet.addresses.get(address)?;
     let key = (subnet.state.serial, subnet.state.prefix.address(address).to_string());
     let shown = known.names.get(&key).filter(|(generation, _)| *generation == record.generation);
@@ -79,7 +79,7 @@ fn holder(known: &Known, subnet: &Subnet, address: u128) -> Option<String> {
 }
 
 /// An adopted subnet of which nobody has said the PoolID. `called` are the networks' names.
-pub(super) fn unnamed(subnet: &Subnet, known: &Known, called: &Networks) -> Finding {
+pub(super) fn unnamed(subnet: &Subnet, known: &BooksNow, called: &Networks) -> Finding {
     let state = &subnet.state;
     let grants = known.plan.grants_of(state.space, state.prefix);
     let shared = state.range.filter(|_| grants.filter(|other| other.awaits_id()).nth(1).is_some());
@@ -100,7 +100,7 @@ pub(super) fn unnamed(subnet: &Subnet, known: &Known, called: &Networks) -> Find
 }
 
 /// One address that two endpoints have: nothing is louder.
-pub(super) fn doubled(one: &Doubled, known: &Known) -> Finding {
+pub(super) fn doubled(one: &Doubled, known: &BooksNow) -> Finding {
     let address = one.prefix.address(one.address);
     let (last, network) = one.who.last().map_or(("CONTAINER", "NETWORK"), |(name, network)| (name, network));
     Finding {
@@ -118,7 +118,7 @@ pub(super) fn doubled(one: &Doubled, known: &Known) -> Finding {
 }
 
 /// The Engine's lists prove nothing.
-pub(super) fn doubtful(doubt: &Doubt, known: &Known, engine: &Path) -> Finding {
+pub(super) fn doubtful(doubt: &Doubt, known: &BooksNow, engine: &Path) -> Finding {
     let advice = match doubt {
         Doubt::Another { .. } => Some(ANOTHER_ENGINE),
         Doubt::Stranger(_) => Some(NONE_KNOWN),

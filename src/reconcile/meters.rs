@@ -19,7 +19,7 @@ const KEPT: usize = 32;
 
 /// Counted since the start.
 #[derive(Debug)]
-pub struct Meters {
+pub struct RepairMeters {
     /// Whether repair is on.
     pub on: bool,
     /// Looks that succeeded, and looks that did not.
@@ -48,7 +48,7 @@ struct Last {
     failure: Option<String>,
 }
 
-impl Meters {
+impl RepairMeters {
     /// Of a repair that is on or off.
     pub(super) fn new(on: bool, clock: Clock) -> Self {
         Self {
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn since_when_an_engine_answers_is_the_first_look_of_those_that_agree() {
         let (clock, hands) = Clock::by_hand(1_000);
-        let meters = Meters::new(true, clock);
+        let meters = RepairMeters::new(true, clock);
         assert_eq!((meters.engine_answers(), meters.engine_since()), (None, None));
         let looked = |outcome| {
             hands.pass(10);
@@ -181,7 +181,7 @@ mod tests {
     fn a_step_of_the_clock_on_an_idle_daemon_moves_what_the_status_says_of_looks_with_it() {
         for by in [-7_200_000, 7_200_000] {
             let (clock, hands) = Clock::by_hand(1_000_000_000);
-            let meters = Meters::new(true, clock);
+            let meters = RepairMeters::new(true, clock);
             hands.pass(5_000);
             meters.looked(Ok(&[]));
             meters.plan_next(Some(hands.now().steady + 60_000));

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use self::by_hand::WITHOUT;
-pub use self::meters::{FOUND, Meters};
+pub use self::meters::{FOUND, RepairMeters};
 pub use self::run::Reconciler;
 use crate::docker::Proofs;
 use crate::ledger::Refusal;
@@ -43,7 +43,7 @@ use crate::plan::settings::Millis;
 
 /// What the configuration says of repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct RepairSettings {
     /// The Engine's API socket; none turns repair off.
     pub engine: Option<PathBuf>,
     /// Between the two looks at least that must see something dead before it is freed, milliseconds.
@@ -80,7 +80,7 @@ pub struct Finding {
 
 /// What a person asks of repair.
 #[derive(Debug)]
-pub struct Command {
+pub struct RepairCommand {
     pub wish: Wish,
     /// Where the findings go, or why repair found none.
     pub answer: oneshot::Sender<Result<Vec<Finding>, Refusal>>,
@@ -114,11 +114,11 @@ pub enum Wish {
 /// The way into repair; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<RepairCommand>,
     proofs: Proofs,
     asked: Arc<Notify>,
     changed: Arc<Notify>,
-    meters: Arc<Meters>,
+    meters: Arc<RepairMeters>,
 }
 
 impl Handle {
@@ -138,7 +138,7 @@ impl Handle {
     }
 
     /// What was counted since the start.
-    pub fn meters(&self) -> &Arc<Meters> {
+    pub fn meters(&self) -> &Arc<RepairMeters> {
         &self.meters
     }
 
@@ -176,7 +176,7 @@ impl Handle {
     async fn wish(&self, wish: Wish) -> Result<Vec<Finding>, Refusal> {
         let (answer, findings) = oneshot::channel();
         let off = || unavailable("repair is off: the configuration names no Engine (gc.engine)".to_owned());
-        self.commands.send(Command { wish, answer }).await.map_err(|_| off())?;
+        self.commands.send(RepairCommand { wish, answer }).await.map_err(|_| off())?;
         findings.await.unwrap_or_else(|_| Err(off()))
     }
 }

@@ -13,11 +13,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::compare::{Begun, Look, Missing, compare};
 use super::events::{Events, Heard};
-use super::findings::{Known, doubled, doubtful, subnet_key, suspect, unnamed};
+use super::findings::{BooksNow, doubled, doubtful, subnet_key, suspect, unnamed};
 use super::networks::{Outcome, Unknown};
 use super::patience::Patience;
 use super::suspects::{APART, Suspects};
-use super::{Command, Finding, Handle, Meters, Settings, Wish, unavailable};
+use super::{Finding, Handle, RepairCommand, RepairMeters, RepairSettings, Wish, unavailable};
 use crate::clock::Clock;
 use crate::docker::{Callers, Proofs, engine};
 use crate::ledger::{Ledger, Refusal, YOUNG};
@@ -51,14 +51,14 @@ pub(super) type Noted = BTreeMap<(Serial, u128), (u64, ShownHolder)>;
 
 /// Compares books and Engine, as long as the daemon lives.
 pub struct Reconciler {
-    settings: Settings,
+    settings: RepairSettings,
     pub(super) engine: PathBuf,
     pub(super) drivers: Vec<String>,
     pub(super) ledger: Ledger,
     books: PathBuf,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<RepairCommand>,
     proofs: Proofs,
-    pub(super) meters: Arc<Meters>,
+    pub(super) meters: Arc<RepairMeters>,
     callers: Arc<Callers>,
     suspects: Suspects,
     pub(super) noted: Noted,
@@ -85,7 +85,7 @@ pub struct Reconciler {
 impl Reconciler {
     /// For these drivers; `None` where the configuration names no Engine. The handle works either way.
     pub fn new(
-        settings: Settings,
+        settings: RepairSettings,
         drivers: Vec<String>,
         ledger: Ledger,
         books: PathBuf,
@@ -93,7 +93,7 @@ impl Reconciler {
         clock: Clock,
     ) -> (Handle, Option<Self>) {
         let (sender, commands) = mpsc::channel(1);
-        let meters = Arc::new(Meters::new(settings.engine.is_some(), clock.clone()));
+        let meters = Arc::new(RepairMeters::new(settings.engine.is_some(), clock.clone()));
         let handle = Handle {
             commands: sender,
             proofs: Proofs::default(),
@@ -146,7 +146,7 @@ impl Reconciler {
                     }
                 }
                 command = self.commands.recv() => {
-                    let Some(Command { wish, answer }) = command else { return };
+                    let Some(RepairCommand { wish, answer }) = command else { return };
                     // The caller, who only wanted the findings, has left.
                     if answer.is_closed() && matches!(wish, Wish::Look) {
                         continue;
@@ -273,13 +273,13 @@ impl Reconciler {
         Ok(findings)
     }
 
-    pub(super) fn compare(&self, known: &Known, lists: &Lists) -> Look {
+    pub(super) fn compare(&self, known: &BooksNow, lists: &Lists) -> Look {
         let begun = Begun { at: known.at, read: known.read, settled: known.settled };
         compare(&known.plan, begun, lists, &self.drivers, self.callers.nobody())
     }
 
     /// What the books and the Engine say.
-    pub(super) async fn see(&self) -> Result<(Known, Lists), String> {
+    pub(super) async fn see(&self) -> Result<(BooksNow, Lists), String> {
         engine::ping(&self.engine).await.map_err(|error| error.to_string())?;
         let known = self.read_books().await?;
         let lists = engine::lists(&self.engine).await.map_err(|error| error.to_string())?;
@@ -333,7 +333,7 @@ impl Reconciler {
         }
     }
 
-    async fn read_books(&self) -> Result<Known, String> {
+    async fn read_books(&self) -> Result<BooksNow, String> {
         // The stamps in the books are compared with the books' own time.
         let now = self.ledger.now().await.map_err(|refusal| refusal.text)?;
         let (books, at) = (self.books.clone(), self.clock.now());
@@ -342,12 +342,12 @@ impl Reconciler {
             let reader = Reader::open(&books)?;
             let mut plan = Plan::new(reader.settings()?);
             reader.load(|change| plan.apply(&change))?;
-            Ok::<_, crate::store::Error>((plan, reader.names()?, reader.networks()?))
+            Ok::<_, crate::store::StoreError>((plan, reader.names()?, reader.networks()?))
         });
         let (plan, names, networks) =
             reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let read = Fence { generation: plan.counters().0, at: now };
-        Ok(Known { plan, read, at, settled, names, networks })
+        Ok(BooksNow { plan, read, at, settled, names, networks })
     }
 
     pub(super) async fn ask(&self, repair: Repair) {
@@ -398,7 +398,7 @@ impl Reconciler {
         }
     }
 
-    fn finding(&self, known: &Known, look: &Look, one: &Missing, freed: &[ProofKey]) -> Option<Finding> {
+    fn finding(&self, known: &BooksNow, look: &Look, one: &Missing, freed: &[ProofKey]) -> Option<Finding> {
         let key = &one.key;
         let seen = self.suspects.get(key);
         let due = |apart: Millis, first: crate::plan::settings::Moment| {

@@ -10,7 +10,7 @@ use super::connection;
 use super::delivery::Delivery;
 use super::door::{Listener, Socket};
 use super::message::{Handler, Limits, Peer};
-use super::stream::{Counted, Stream};
+use super::stream::{CountedStream, Stream};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -213,7 +213,7 @@ impl<H: Handler> Accepting<H> {
                 let pid = credentials.pid().filter(|pid| *pid > 0);
                 let started = pid.and_then(crate::processes::started);
                 let peer = Peer::Unix { uid: credentials.uid(), gid: credentials.gid(), pid, started };
-                let stream = Stream::Unix(Counted::new(stream, delivery.clone()));
+                let stream = Stream::Unix(CountedStream::new(stream, delivery.clone()));
                 self.connections.spawn(connection::serve(stream, peer, delivery, handler, limits, stop));
             }
             Accepted::Tcp(stream, address) => {
@@ -221,7 +221,7 @@ impl<H: Handler> Accepting<H> {
                 let _ = stream.set_nodelay(true);
                 let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
                 let peer = Peer::Tcp(address);
-                let stream = Counted::new(stream, delivery.clone());
+                let stream = CountedStream::new(stream, delivery.clone());
                 let Some(tls) = self.listener.tls.clone() else {
                     let stream = Stream::Tcp(stream);
                     self.connections.spawn(connection::serve(stream, peer, delivery, handler, limits, stop));

@@ -21,7 +21,7 @@ const MAX_ANSWER: usize = 1 << 30;
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
+pub struct HttpReply {
     /// The status code.
     pub status: u16,
     /// The whole body.
@@ -71,7 +71,7 @@ pub async fn request(
     path: &str,
     body: Vec<u8>,
     limit: Duration,
-) -> Result<Reply, ClientError> {
+) -> Result<HttpReply, ClientError> {
     let request = build(method, path, body)?;
     timeout(limit, exchange(socket, request))
         .await
@@ -88,7 +88,7 @@ pub fn request_blocking(
     path: &str,
     body: Vec<u8>,
     limit: Duration,
-) -> Result<Reply, ClientError> {
+) -> Result<HttpReply, ClientError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -163,13 +163,13 @@ pub async fn follow(socket: &Path, path: &str, mut part: impl FnMut()) -> Result
     converse(connect(socket).await?, request, pieces).await.map_err(|error| broken(root(&error)))?
 }
 
-async fn exchange(socket: &Path, request: hyper::Request<Full<Bytes>>) -> Result<Reply, ClientError> {
+async fn exchange(socket: &Path, request: hyper::Request<Full<Bytes>>) -> Result<HttpReply, ClientError> {
     let broken = |why| ClientError::Broken { path: socket.to_owned(), why };
     let reply = async |answer: hyper::Response<Incoming>| {
         let status = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
         let body = body.map_err(|error| broken(root(&*error)))?;
-        Ok(Reply { status, body: Vec::from(body.to_bytes()) })
+        Ok(HttpReply { status, body: Vec::from(body.to_bytes()) })
     };
     converse(connect(socket).await?, request, reply).await.map_err(|error| broken(root(&error)))?
 }

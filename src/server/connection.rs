@@ -8,7 +8,7 @@ use super::accept::{Stop, stopped};
 use super::delivery::{Delivery, NO_HURRY, Overdue};
 use super::exchange::{Exchange, root, status};
 use super::gate::Gate;
-use super::message::{Handler, Limits, Peer, Refusal, Response};
+use super::message::{DoorRefusal, Handler, Limits, Peer, Response};
 use super::stream::Stream;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -33,7 +33,7 @@ enum End {
     /// By itself: the client closed, or the last answer was sent.
     Over,
     /// With bytes that were not a request.
-    Refused(Refusal),
+    Refused(DoorRefusal),
     /// Nothing more can be done for it.
     Dropped,
 }
@@ -124,9 +124,9 @@ async fn run(
 fn ended(result: hyper::Result<()>, limits: &Limits) -> End {
     match result {
         Err(error) if error.is_parse_too_large() => {
-            End::Refused(Refusal::HeadTooLarge { limit: limits.max_head.max(SMALLEST_HEAD) })
+            End::Refused(DoorRefusal::HeadTooLarge { limit: limits.max_head.max(SMALLEST_HEAD) })
         }
-        Err(error) if error.is_parse() => End::Refused(Refusal::BrokenHead(root(&error))),
+        Err(error) if error.is_parse() => End::Refused(DoorRefusal::BrokenHead(root(&error))),
         Ok(()) => End::Over,
         Err(error) => {
             tracing::debug!(%error, "connection ended");

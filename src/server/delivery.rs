@@ -8,7 +8,7 @@
 //! always if the connection ends, for any reason, before one was. Once it ran, nothing more is written.
 //! It does no I/O and holds its lock across no foreign code.
 
-use super::message::{Limits, Refusal, Undelivered};
+use super::message::{DoorRefusal, Limits, Undelivered};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -60,14 +60,14 @@ pub(super) enum Overdue {
     /// Nothing; look again then.
     LookAgain(Instant),
     /// Refuse what there is of a request, and close.
-    Refuse(Refusal),
+    Refuse(DoorRefusal),
     /// The client does not take its answer: drop the connection.
     Drop,
     /// Idle for too long: close it as soon as that is safe.
     Retire,
 }
 
-struct State {
+struct DeliveryState {
     phase: Phase,
     since: Instant,
     /// Requests that came over this connection.
@@ -95,7 +95,7 @@ struct State {
 
 /// See the top of this file.
 pub(super) struct Delivery {
-    state: Mutex<State>,
+    state: Mutex<DeliveryState>,
     /// The listener wants the connection's task to look at the clock now.
     nudge: Notify,
 }
@@ -113,7 +113,7 @@ pub(super) const NO_HURRY: Duration = Duration::from_secs(30);
 impl Delivery {
     /// A fresh connection.
     pub(super) fn new() -> Delivery {
-        let state = State {
+        let state = DeliveryState {
             phase: Phase::Idle,
             since: Instant::now(),
             requests: 0,
@@ -131,7 +131,7 @@ impl Delivery {
         Delivery { state: Mutex::new(state), nudge: Notify::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DeliveryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -327,8 +327,8 @@ impl Delivery {
         }
         match state.phase {
             Phase::Idle => Overdue::Retire,
-            Phase::Head => Overdue::Refuse(Refusal::HeadTimeout { limit }),
-            Phase::Body => Overdue::Refuse(Refusal::BodyTimeout { limit }),
+            Phase::Head => Overdue::Refuse(DoorRefusal::HeadTimeout { limit }),
+            Phase::Body => Overdue::Refuse(DoorRefusal::BodyTimeout { limit }),
             _ => Overdue::Drop,
         }
     }
@@ -355,7 +355,7 @@ impl Delivery {
     }
 }
 
-impl State {
+impl DeliveryState {
     /// How long the first request of a connection that is to be closed is waited for.
     fn grace(&self) -> Duration {
         if self.hurried { CROWDED_GRACE } else { FIRST_REQUEST_GRACE }

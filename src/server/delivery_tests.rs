@@ -294,7 +294,7 @@ async fn limits_by_phase() {
     delivery.received();
     waits(&delivery, 1);
     assert!(delivery.take_alarm() && !delivery.take_alarm());
-    assert_eq!(delivery.overdue(&over), Overdue::Refuse(Refusal::HeadTimeout { limit: Duration::ZERO }));
+    assert_eq!(delivery.overdue(&over), Overdue::Refuse(DoorRefusal::HeadTimeout { limit: Duration::ZERO }));
     delivery.request();
     delivery.whole();
     assert!(!delivery.take_alarm());

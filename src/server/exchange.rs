@@ -5,7 +5,7 @@
 
 use super::delivery::Delivery;
 use super::message::Later;
-use super::message::{Handler, Limits, Peer, Refusal, Request, Response};
+use super::message::{DoorRefusal, Handler, HttpRequest, Limits, Peer, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -29,13 +29,13 @@ pub(super) struct Exchange<H> {
 
 impl<H: Handler> Exchange<H> {
     /// Serves one request whose head has arrived.
-    pub(super) async fn answer(&self, request: hyper::Request<Incoming>) -> hyper::Response<Answer> {
+    pub(super) async fn answer(&self, request: hyper::Request<Incoming>) -> hyper::Response<AnswerBody> {
         let (head, body) = request.into_parts();
         let bare = head.method == Method::HEAD;
         match self.read(body).await {
             Ok(body) => {
                 self.delivery.whole();
-                let request = Request {
+                let request = HttpRequest {
                     method: head.method.as_str().to_owned(),
                     path: head.uri.path().to_owned(),
                     query: head.uri.query().map(str::to_owned),
@@ -57,36 +57,36 @@ impl<H: Handler> Exchange<H> {
     }
 
     /// Marks the answer as given and hands it to the library.
-    fn give(&self, response: Response, close: bool) -> hyper::Response<Answer> {
+    fn give(&self, response: Response, close: bool) -> hyper::Response<AnswerBody> {
         let close = self.delivery.answered(response.undelivered, response.later.is_some()) || close;
         let now = Some(Bytes::from(response.body)).filter(|body| !body.is_empty());
         let mut answer =
-            hyper::Response::new(Answer { now, later: response.later, delivery: self.delivery.clone() });
+            hyper::Response::new(AnswerBody { now, later: response.later, delivery: self.delivery.clone() });
         *answer.status_mut() = status(response.status);
         fill(answer.headers_mut(), response.fields, response.content_type, close);
         answer
     }
 
     /// Reads a whole body, within the limits.
-    async fn read(&self, body: Incoming) -> Result<Vec<u8>, Refusal> {
+    async fn read(&self, body: Incoming) -> Result<Vec<u8>, DoorRefusal> {
         if body.is_end_stream() {
             return Ok(Vec::new());
         }
         let limit = self.limits.body;
         tokio::time::timeout(limit, collect(body, self.limits.max_body))
             .await
-            .unwrap_or(Err(Refusal::BodyTimeout { limit }))
+            .unwrap_or(Err(DoorRefusal::BodyTimeout { limit }))
     }
 }
 
 /// The body of an answer: what there is, and what comes later.
-pub(super) struct Answer {
+pub(super) struct AnswerBody {
     now: Option<Bytes>,
     later: Option<Later>,
     delivery: Arc<Delivery>,
 }
 
-impl Body for Answer {
+impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -116,18 +116,18 @@ impl Body for Answer {
     }
 }
 
-async fn collect(mut body: Incoming, limit: usize) -> Result<Vec<u8>, Refusal> {
+async fn collect(mut body: Incoming, limit: usize) -> Result<Vec<u8>, DoorRefusal> {
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
-        return Err(Refusal::BodyTooLarge { limit });
+        return Err(DoorRefusal::BodyTooLarge { limit });
     }
     // `announced` is at most `limit` here, so it fits.
     let mut whole = Vec::with_capacity(announced as usize);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Refusal::BrokenBody(root(&error)))?;
+        let frame = frame.map_err(|error| DoorRefusal::BrokenBody(root(&error)))?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > limit {
-            return Err(Refusal::BodyTooLarge { limit });
+            return Err(DoorRefusal::BodyTooLarge { limit });
         }
         whole.extend_from_slice(&data);
     }

@@ -28,7 +28,7 @@ pub enum Peer {
 
 /// One whole request. Its body has arrived completely: a request cut short never reaches a handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct HttpRequest {
     /// The method as sent: `POST`.
     pub method: String,
     /// The path without the query, as sent (not decoded): `/IpamDriver.RequestPool`.
@@ -44,7 +44,7 @@ pub struct Request {
     pub fields: Vec<(&'static str, String)>,
 }
 
-impl Request {
+impl HttpRequest {
     /// All values of a field, under the name that [`Handler::FIELDS`] has for it.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &str> {
         self.fields.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
@@ -118,7 +118,7 @@ impl std::fmt::Debug for Response {
 /// Why a request was turned away before any handler saw it. The connection is closed after the answer, and
 /// what the client still sends is read and thrown away for a moment, so that it gets to read that answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum DoorRefusal {
     /// The body is larger than [`Limits::max_body`].
     #[error("the request body is larger than {limit} bytes; send less")]
     BodyTooLarge {
@@ -145,14 +145,14 @@ pub enum Refusal {
     BrokenHead(String),
 }
 
-impl Refusal {
+impl DoorRefusal {
     /// The status code that HTTP has for it.
     pub fn status(&self) -> u16 {
         match self {
-            Refusal::BodyTooLarge { .. } => 413,
-            Refusal::BodyTimeout { .. } | Refusal::HeadTimeout { .. } => 408,
-            Refusal::HeadTooLarge { .. } => 431,
-            Refusal::BrokenBody(_) | Refusal::BrokenHead(_) => 400,
+            DoorRefusal::BodyTooLarge { .. } => 413,
+            DoorRefusal::BodyTimeout { .. } | DoorRefusal::HeadTimeout { .. } => 408,
+            DoorRefusal::HeadTooLarge { .. } => 431,
+            DoorRefusal::BrokenBody(_) | DoorRefusal::BrokenHead(_) => 400,
         }
     }
 }
@@ -167,10 +167,10 @@ pub trait Handler: Send + Sync + 'static {
     /// far and is polled at least once, even if its client has already gone: the first poll is the place to
     /// put a release into that queue. (Only a pipelined request behind one that could not be answered is lost
     /// with its connection; dockerd never pipelines.)
-    fn handle(&self, request: Request) -> impl Future<Output = Response> + Send;
+    fn handle(&self, request: HttpRequest) -> impl Future<Output = Response> + Send;
 
-    /// Writes the answer to a refused request. Its status should be [`Refusal::status`].
-    fn refuse(&self, why: Refusal) -> Response;
+    /// Writes the answer to a refused request. Its status should be [`DoorRefusal::status`].
+    fn refuse(&self, why: DoorRefusal) -> Response;
 }
 
 /// The limits of one door.

@@ -2,7 +2,7 @@
 //!
 //! What this room promises:
 //!
-//! * **It does not know addresses.** It turns bytes into [`Request`]s, hands them to a [`Handler`], and
+//! * **It does not know addresses.** It turns bytes into [`HttpRequest`]s, hands them to a [`Handler`], and
 //!   turns [`Response`]s into bytes. It imports no other room of this program.
 //! * **Undo lives at the connection.** A client that goes away while its request is being handled drops the
 //!   handler's future at once. When it goes away after the handler answered, but before the first byte of
@@ -44,5 +44,5 @@ mod unix;
 pub use accept::{Drained, Server};
 pub use door::{Door, DoorError, Listener, LocalAddress};
 pub use inherited::inherited;
-pub use message::{Handler, Limits, Peer, Refusal, Request, Response, Undelivered};
+pub use message::{DoorRefusal, Handler, HttpRequest, Limits, Peer, Response, Undelivered};
 pub use unix::knock;

@@ -18,11 +18,11 @@ use tokio_rustls::server::TlsStream;
 /// An accepted connection.
 pub(super) enum Stream {
     /// Over a UNIX socket.
-    Unix(Counted<UnixStream>),
+    Unix(CountedStream<UnixStream>),
     /// Over TCP.
-    Tcp(Counted<TcpStream>),
+    Tcp(CountedStream<TcpStream>),
     /// Over TLS, its handshake done.
-    Tls(Box<TlsStream<Counted<TcpStream>>>),
+    Tls(Box<TlsStream<CountedStream<TcpStream>>>),
 }
 
 impl Kernel for Stream {
@@ -46,19 +46,19 @@ impl Kernel for Stream {
 }
 
 /// A kernel stream that reports written bytes.
-pub(super) struct Counted<S> {
+pub(super) struct CountedStream<S> {
     inner: S,
     delivery: Arc<Delivery>,
 }
 
-impl<S> Counted<S> {
+impl<S> CountedStream<S> {
     /// Wraps `inner`.
-    pub(super) fn new(inner: S, delivery: Arc<Delivery>) -> Counted<S> {
-        Counted { inner, delivery }
+    pub(super) fn new(inner: S, delivery: Arc<Delivery>) -> CountedStream<S> {
+        CountedStream { inner, delivery }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -68,7 +68,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
         if let Poll::Ready(Ok(n)) = result

@@ -12,11 +12,11 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::lock::check_directory;
-use super::sqlite::{Error, Reader, io, sqlite, suffixed, sync_directory};
+use super::sqlite::{Reader, StoreError, io, sqlite, suffixed, sync_directory};
 
 /// The next step, for progress display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step<'a> {
+pub enum BackupStep<'a> {
     /// The books that are there are closed in order: what is only in their WAL is moved into them.
     Closing(&'a Path),
     /// This file is being written; it will have at most this many bytes.
@@ -34,11 +34,11 @@ pub enum Step<'a> {
 ///
 /// # Errors
 /// If the books cannot be read, or there is a file already.
-pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(Step<'_>)) -> Result<u64, Error> {
+pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<u64, StoreError> {
     drop(Reader::open(books)?);
     check_directory(copy)?;
     if copy.symlink_metadata().is_ok() {
-        return Err(Error::Exists(copy.to_owned()));
+        return Err(StoreError::Exists(copy.to_owned()));
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(books, flags).map_err(sqlite(books, "opening"))?;
@@ -55,7 +55,7 @@ pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(Step<'_>)) -> Result<u64,
 }
 
 /// The file that becomes the copy, empty. What an interrupted backup left there goes.
-fn begin(part: &Path) -> Result<File, Error> {
+fn begin(part: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true).mode(0o600);
     let file = options.open(part).map_err(io(part, "making the copy"))?;
@@ -65,10 +65,15 @@ fn begin(part: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-fn write(connection: &Connection, part: &Path, copy: &Path, tell: &dyn Fn(Step<'_>)) -> Result<u64, Error> {
-    tell(Step::Writing(part, size(connection).map_err(sqlite(part, "measuring"))?));
+fn write(
+    connection: &Connection,
+    part: &Path,
+    copy: &Path,
+    tell: &dyn Fn(BackupStep<'_>),
+) -> Result<u64, StoreError> {
+    tell(BackupStep::Writing(part, size(connection).map_err(sqlite(part, "measuring"))?));
     vacuum_into(connection, part)?;
-    tell(Step::Syncing);
+    tell(BackupStep::Syncing);
     let file = File::open(part).map_err(io(part, "syncing the copy"))?;
     file.sync_all().map_err(io(part, "syncing the copy"))?;
     let size = file.metadata().map_err(io(part, "measuring the copy"))?.len();
@@ -78,7 +83,7 @@ fn write(connection: &Connection, part: &Path, copy: &Path, tell: &dyn Fn(Step<'
 }
 
 /// Gives the finished file its name, unless another has it.
-fn name(part: &Path, copy: &Path) -> Result<(), Error> {
+fn name(part: &Path, copy: &Path) -> Result<(), StoreError> {
     let moved = match renameat_with(CWD, part, CWD, copy, RenameFlags::NOREPLACE) {
         // A file system that cannot promise it.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP)
@@ -89,13 +94,13 @@ fn name(part: &Path, copy: &Path) -> Result<(), Error> {
         other => other.map_err(io::Error::from),
     };
     moved.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Error::Exists(copy.to_owned()),
+        io::ErrorKind::AlreadyExists => StoreError::Exists(copy.to_owned()),
         _ => io(copy, "naming the copy")(error),
     })
 }
 
 /// Has SQLite write one moment of this database, its log included, into an empty file.
-pub(super) fn vacuum_into(connection: &Connection, file: &Path) -> Result<(), Error> {
+pub(super) fn vacuum_into(connection: &Connection, file: &Path) -> Result<(), StoreError> {
     let path = file.to_string_lossy();
     connection.execute("VACUUM INTO ?1", [&*path]).map_err(sqlite(file, "writing the copy"))?;
     Ok(())

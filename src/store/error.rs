@@ -11,7 +11,7 @@ use super::schema::VERSION;
 
 /// Why books cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum StoreError {
     #[error("the books {0} are in use by another gipam; stop it first, or give another --file")]
     Locked(PathBuf),
     /// Not an SQLite file, or one of another program.

@@ -6,7 +6,7 @@
 use rusqlite::Row;
 
 use super::history::{HistoryLine, as_told};
-use super::sqlite::{Error, Reader, sqlite};
+use super::sqlite::{Reader, StoreError, sqlite};
 use super::write::signed;
 use crate::text;
 
@@ -33,7 +33,7 @@ fn whole(number: i64) -> u64 {
 
 impl Reader {
     /// The rows after this one, at most this many, including those that are not events.
-    pub fn entries_after(&self, number: u64, most: usize) -> Result<Vec<Entry>, Error> {
+    pub fn entries_after(&self, number: u64, most: usize) -> Result<Vec<Entry>, StoreError> {
         let fail = || sqlite(&self.path, "reading the newest history");
         let sql = "SELECT h.seq, h.at, h.event, h.space, h.subnet, h.id, h.address, h.kind, h.name, h.mac, h.why, s.pool, \
                    n.container, coalesce(n.network, w.network) FROM history AS h LEFT JOIN subnets AS s ON s.serial = h.serial \
@@ -48,7 +48,7 @@ impl Reader {
 
     /// The numbers of the oldest row that is kept and of the newest that was written; the oldest is beyond the newest where
     /// none is kept.
-    pub fn log_ends(&self) -> Result<(u64, u64), Error> {
+    pub fn log_ends(&self) -> Result<(u64, u64), StoreError> {
         let sql = "SELECT (SELECT min(seq) FROM history), \
                    max(folded, coalesce((SELECT max(seq) FROM history), 0)) FROM counters";
         let ends = self.connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
@@ -57,7 +57,7 @@ impl Reader {
     }
 
     /// How many rows after this one are of these events, which are spelled as in the history; of all if none is named.
-    pub fn count_after(&self, number: u64, events: &[String]) -> Result<u64, Error> {
+    pub fn count_after(&self, number: u64, events: &[String]) -> Result<u64, StoreError> {
         let fail = || sqlite(&self.path, "counting the newest history");
         let sql = "SELECT event, count(*) FROM history WHERE seq > ?1 GROUP BY event";
         let mut statement = self.connection.prepare(sql).map_err(fail())?;

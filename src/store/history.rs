@@ -10,7 +10,7 @@ use smol_str::SmolStr;
 
 use super::by_hand::{BY_HAND, OF_PINS, OF_RANGES};
 use super::events::{named, said};
-use super::sqlite::{Error, Reader, sqlite};
+use super::sqlite::{Reader, StoreError, sqlite};
 use super::write::signed;
 use crate::plan::prefix::AddressRange;
 
@@ -48,13 +48,18 @@ pub struct HistoryLine {
 
 impl Reader {
     /// The newest lines of all times; see [`Reader::history_since`].
-    pub fn history(&self, of: Option<&str>, limit: u32) -> Result<Vec<HistoryLine>, Error> {
+    pub fn history(&self, of: Option<&str>, limit: u32) -> Result<Vec<HistoryLine>, StoreError> {
         self.history_since(of, limit, 0)
     }
 
     /// The newest lines; `of` narrows to an address, a subnet, a PoolID, a MAC, or the name of a holder, a container or a
     /// network; none older than `since`.
-    pub fn history_since(&self, of: Option<&str>, limit: u32, since: u64) -> Result<Vec<HistoryLine>, Error> {
+    pub fn history_since(
+        &self,
+        of: Option<&str>,
+        limit: u32,
+        since: u64,
+    ) -> Result<Vec<HistoryLine>, StoreError> {
         let fail = || sqlite(&self.path, "reading history");
         let mut statement = self.connection.prepare(&sql()).map_err(fail())?;
         // Whether a range lies there is nothing that SQLite can tell.
@@ -73,7 +78,7 @@ impl Reader {
     }
 
     /// Adds the names to the lines, as the Engine showed them at the time of each lease.
-    fn name_lines(&self, lines: &mut [HistoryLine]) -> Result<(), Error> {
+    fn name_lines(&self, lines: &mut [HistoryLine]) -> Result<(), StoreError> {
         let fail = || sqlite(&self.path, "reading the names of holders");
         let nameless = |line: &&mut HistoryLine| line.container.is_none() && line.generation.is_some();
         let wanted: BTreeSet<u64> =
@@ -142,7 +147,7 @@ fn sql() -> String {
 
 impl Reader {
     /// Times and events, the newest first: all since then and one before, up to a limit; little memory for each.
-    pub fn happened(&self, since: u64, limit: u32) -> Result<Vec<(u64, SmolStr)>, Error> {
+    pub fn happened(&self, since: u64, limit: u32) -> Result<Vec<(u64, SmolStr)>, StoreError> {
         let fail = || sqlite(&self.path, "reading history");
         let sql = "SELECT at, event FROM history WHERE event NOT IN ('forgotten', 'restored') ORDER BY seq DESC LIMIT ?1";
         let mut statement = self.connection.prepare(sql).map_err(fail())?;

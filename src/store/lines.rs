@@ -16,7 +16,7 @@ pub(super) const MOST: usize = 256;
 
 /// What one row tells.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct Happening {
     pub(super) at: Millis,
     pub(super) event: &'static str,
     /// Of whom it tells: an address, or only the subnet.
@@ -24,13 +24,13 @@ pub(super) struct Row {
     /// Who holds, or held, the address.
     pub(super) holder: Option<Record>,
     /// What is known of the address now; nothing if absent.
-    pub(super) known: Option<Known>,
+    pub(super) known: Option<KnownState>,
     pub(super) why: Option<Why>,
 }
 
 /// What is known of an address, besides its holder.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct KnownState {
     pub(super) leased: bool,
     pub(super) since: Millis,
 }
@@ -40,47 +40,47 @@ pub(super) fn marks(record: &Record) -> i64 {
     i64::from(record.asked_by_number) | i64::from(record.withheld) << 1
 }
 
-impl Row {
+impl Happening {
     pub(super) fn of_subnet(at: Millis, event: &'static str, why: Option<&Why>) -> Self {
         Self { at, event, address: None, holder: None, known: None, why: why.cloned() }
     }
 
     /// The address is as the record says.
     pub(super) fn of_address(at: Millis, event: &'static str, address: u128, record: &Record) -> Self {
-        let known = Some(Known { leased: record.leased, since: record.since });
+        let known = Some(KnownState { leased: record.leased, since: record.since });
         Self { at, event, address: Some(address), holder: Some(record.clone()), known, why: None }
     }
 }
 
 /// A row with its number and its subnet.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct NumberedRow {
     seq: i64,
     serial: Serial,
     space: Space,
     prefix: Prefix,
     id: Box<str>,
-    row: Row,
+    row: Happening,
 }
 
-impl Line {
-    pub(super) fn new(seq: i64, state: &SubnetState, row: Row) -> Self {
+impl NumberedRow {
+    pub(super) fn new(seq: i64, state: &SubnetState, row: Happening) -> Self {
         let (serial, space, prefix) = (state.serial, state.space, state.prefix);
         Self { seq, serial, space, prefix, id: state.id.as_str().into(), row }
     }
 }
 
 /// Writes them into the open transaction, and forgets them.
-pub(super) fn write(connection: &Connection, lines: &mut Vec<Line>) -> Result<(), rusqlite::Error> {
+pub(super) fn write(connection: &Connection, lines: &mut Vec<NumberedRow>) -> Result<(), rusqlite::Error> {
     if lines.is_empty() {
         return Ok(());
     }
     let sql =
         "INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut before: Option<Line> = None;
+    let mut before: Option<NumberedRow> = None;
     for line in lines.drain(..) {
-        let Line { seq, serial, space, prefix, id, row } = &line;
+        let NumberedRow { seq, serial, space, prefix, id, row } = &line;
         let (holder, known) = (row.holder.as_ref(), row.known.as_ref());
         statement.raw_bind_parameter(1, seq)?;
         statement.raw_bind_parameter(2, signed(row.at))?;

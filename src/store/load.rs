@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use rusqlite::{Connection, Row};
 
-use super::sqlite::{Books, Error, Reader, sqlite};
+use super::sqlite::{Books, Reader, StoreError, sqlite};
 use crate::plan::Caller;
 use crate::plan::change::{Change, KeptRelease, Kind, Marks, Record, Serial, SubnetState};
 use crate::plan::prefix::{Family, Prefix, number};
@@ -31,7 +31,7 @@ type AtHand = (i64, Prefix, Vec<(u128, Record)>);
 
 impl Books {
     /// Everything that was granted and is remembered, as changes; each is handed to `take`.
-    pub fn load(&self, take: impl FnMut(Change)) -> Result<(), Error> {
+    pub fn load(&self, take: impl FnMut(Change)) -> Result<(), StoreError> {
         // Every page is read once: caching them would only use memory next to the plan that is built from them.
         let cache = |pragma| self.connection.execute_batch(pragma).map_err(sqlite(&self.path, "reading"));
         cache("PRAGMA cache_size=-128")?;
@@ -42,12 +42,12 @@ impl Books {
 
 impl Reader {
     /// Everything that was granted and is remembered, as changes; each is handed to `take`.
-    pub fn load(&self, take: impl FnMut(Change)) -> Result<(), Error> {
+    pub fn load(&self, take: impl FnMut(Change)) -> Result<(), StoreError> {
         load(&self.path, &self.connection, take)
     }
 }
 
-fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> Result<(), Error> {
+fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> Result<(), StoreError> {
     // Before the subnets, which are then built with their pins.
     table(
         path,
@@ -102,7 +102,7 @@ fn load_tail(
     connection: &Connection,
     prefixes: &Prefixes,
     mut take: impl FnMut(Change),
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     let sql = format!(
         "SELECT serial, {COLUMNS} FROM history WHERE seq > (SELECT folded FROM counters) AND address IS NOT NULL ORDER BY seq"
     );
@@ -136,7 +136,7 @@ fn load_kept(
     connection: &Connection,
     prefixes: &Prefixes,
     mut take: impl FnMut(Change),
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     let sql = "SELECT subnet, address, generation, id, at FROM kept_releases";
     table(path, connection, "kept_releases", sql, |row| {
         let serial = row.get::<_, i64>(0)?.unsigned_abs();
@@ -158,7 +158,7 @@ fn table(
     name: &'static str,
     sql: &str,
     mut read: impl FnMut(&Row<'_>) -> Result<Clear<()>, rusqlite::Error>,
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     let mut statement = connection.prepare(sql).map_err(sqlite(path, "reading"))?;
     let mut rows = statement.query([]).map_err(sqlite(path, "reading"))?;
     let mut count = 0u64;
@@ -170,7 +170,7 @@ fn table(
             Err(error) => error.to_string(),
         };
         let what = format!("table {name}, row {count}: {what}");
-        return Err(Error::Damaged { path: path.to_owned(), what });
+        return Err(StoreError::Damaged { path: path.to_owned(), what });
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
-use super::sqlite::{Error, io, suffixed, sync_directory};
+use super::sqlite::{StoreError, io, suffixed, sync_directory};
 
 /// Device and inode.
 type Identity = (u64, u64);
@@ -44,7 +44,7 @@ fn identity(file: &Metadata) -> Identity {
 }
 
 /// Where the file really is: a symbolic link is followed, so that WAL and lock lie next to the file.
-pub(super) fn real(path: &Path) -> Result<PathBuf, Error> {
+pub(super) fn real(path: &Path) -> Result<PathBuf, StoreError> {
     match fs::symlink_metadata(path) {
         Ok(file) if file.is_symlink() => {}
         _ => return Ok(path.to_owned()),
@@ -52,24 +52,26 @@ pub(super) fn real(path: &Path) -> Result<PathBuf, Error> {
     fs::canonicalize(path).map_err(|source| match fs::read_link(path) {
         Ok(target) if source.kind() == io::ErrorKind::NotFound => {
             let why = format!("it is a symbolic link to {}, which does not exist", target.display());
-            Error::Foreign { path: path.to_owned(), why }
+            StoreError::Foreign { path: path.to_owned(), why }
         }
         _ => io(path, "following the symbolic link")(source),
     })
 }
 
 /// Refuses a path whose directory does not exist: a mistyped path must not become a new place with empty books.
-pub(super) fn check_directory(path: &Path) -> Result<(), Error> {
+pub(super) fn check_directory(path: &Path) -> Result<(), StoreError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     match directory.filter(|directory| !directory.is_dir()) {
-        Some(directory) => Err(Error::NoDirectory { path: path.to_owned(), directory: directory.to_owned() }),
+        Some(directory) => {
+            Err(StoreError::NoDirectory { path: path.to_owned(), directory: directory.to_owned() })
+        }
         None => Ok(()),
     }
 }
 
 impl Lock {
     /// Takes the lock of these books, whether they exist or not.
-    pub(super) fn take(path: &Path) -> Result<Self, Error> {
+    pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
         let lock = options.open(suffixed(path, ".lock")).map_err(io(path, "opening the lock file"))?;
@@ -80,26 +82,26 @@ impl Lock {
     }
 
     /// Takes the lock on the file itself, once there is one.
-    pub(super) fn hold_file(&mut self) -> Result<(), Error> {
+    pub(super) fn hold_file(&mut self) -> Result<(), StoreError> {
         let path = self.path.clone();
         let found = match fs::metadata(&path) {
             Ok(found) if found.is_file() && self.file.is_none() => found,
             Ok(found) if found.is_file() => return Ok(()),
             Ok(_) => {
-                return Err(Error::Foreign { path, why: "it is not a regular file".to_owned() });
+                return Err(StoreError::Foreign { path, why: "it is not a regular file".to_owned() });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(io(&path, "looking for the file")(error)),
         };
         let wanted = identity(&found);
         if !held().insert(wanted) {
-            return Err(Error::Locked(path));
+            return Err(StoreError::Locked(path));
         }
         let opened = File::open(&path).map_err(io(&path, "opening")).and_then(|file| {
             try_lock(&path, &file)?;
             let opened = file.metadata().map_err(io(&path, "opening"))?;
             // Another file was moved here meanwhile.
-            if identity(&opened) == wanted { Ok(file) } else { Err(Error::Locked(path.clone())) }
+            if identity(&opened) == wanted { Ok(file) } else { Err(StoreError::Locked(path.clone())) }
         });
         match opened {
             Ok(file) => self.file = Some((file, wanted)),
@@ -122,12 +124,12 @@ impl Drop for Lock {
     }
 }
 
-fn try_lock(path: &Path, file: &File) -> Result<(), Error> {
+fn try_lock(path: &Path, file: &File) -> Result<(), StoreError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked(path.to_owned())),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
         Err(TryLockError::Error(source)) => {
-            Err(Error::Io { path: path.to_owned(), doing: "locking", source })
+            Err(StoreError::Io { path: path.to_owned(), doing: "locking", source })
         }
     }
 }
@@ -146,7 +148,7 @@ fn interrupted(path: &Path, file: &Metadata) -> Vec<PathBuf> {
 }
 
 /// Takes those names away; the books keep their own.
-fn forget_interrupted(path: &Path) -> Result<(), Error> {
+fn forget_interrupted(path: &Path) -> Result<(), StoreError> {
     let file = fs::metadata(path).map_err(io(path, "looking for the file"))?;
     let names = if file.nlink() > 1 { interrupted(path, &file) } else { Vec::new() };
     for name in &names {
@@ -156,18 +158,18 @@ fn forget_interrupted(path: &Path) -> Result<(), Error> {
 }
 
 /// For reading only: the name next to the WAL shows everything.
-pub(super) fn check_name(path: &Path) -> Result<(), Error> {
+pub(super) fn check_name(path: &Path) -> Result<(), StoreError> {
     let log = real(path).is_ok_and(|path| suffixed(&path, "-wal").exists());
     if log { Ok(()) } else { check_names(path) }
 }
 
 /// Refuses a file whose WAL could lie next to another name.
-fn check_names(path: &Path) -> Result<(), Error> {
+fn check_names(path: &Path) -> Result<(), StoreError> {
     let file = fs::metadata(path).map_err(io(path, "looking for the file"))?;
     if file.nlink() > 1 && file.nlink() > 1 + interrupted(path, &file).len() as u64 {
-        return Err(Error::Names { path: path.to_owned(), names: file.nlink() });
+        return Err(StoreError::Names { path: path.to_owned(), names: file.nlink() });
     }
     let alone = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS)
         .is_ok_and(|file| file.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
-    if alone { Err(Error::Mounted(path.to_owned())) } else { Ok(()) }
+    if alone { Err(StoreError::Mounted(path.to_owned())) } else { Ok(()) }
 }

@@ -31,4 +31,4 @@ mod tail;
 pub mod takeover;
 mod write;
 
-pub use self::sqlite::{Books, CommitError, Error, Reader};
+pub use self::sqlite::{Books, CommitError, Reader, StoreError};

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::sqlite::{Error, Reader, sqlite};
+use super::sqlite::{Reader, StoreError, sqlite};
 use crate::plan::change::{Serial, ShownHolder};
 use crate::text;
 
@@ -17,7 +17,7 @@ pub type Networks = BTreeMap<Serial, (u64, Box<str>)>;
 
 impl Reader {
     /// What the Engine calls the networks of subnets.
-    pub fn networks(&self) -> Result<Networks, Error> {
+    pub fn networks(&self) -> Result<Networks, StoreError> {
         let fail = || sqlite(&self.path, "reading the names of networks");
         let sql = "SELECT subnet, generation, network FROM networks";
         let mut statement = self.connection.prepare(sql).map_err(fail())?;
@@ -29,7 +29,7 @@ impl Reader {
     }
 
     /// By serial and address: the generation that was named, and what it was called.
-    pub fn names(&self) -> Result<Names, Error> {
+    pub fn names(&self) -> Result<Names, StoreError> {
         let sql = "SELECT subnet, address, generation, container, container_id, network FROM names";
         let mut statement = self.connection.prepare(sql).map_err(sqlite(&self.path, "reading names"))?;
         let number = |value: i64| u64::try_from(value).unwrap_or(0);

@@ -1,6 +1,6 @@
 //! The lease files of the gipam that came before, an earlier program of the same name, both generations: read them, and write them.
 //!
-//! It promises that no lease of a file is lost in silence: what is not understood is an [`Error`] that names the
+//! It promises that no lease of a file is lost in silence: what is not understood is a [`LeaseFileError`] that names the
 //! place and what to do, what is understood though odd is kept and listed with its place and what was done about it. It
 //! never opens, writes or moves a file; bytes come in and go out. It does not know our plan; the caller turns [`OldBooks`]
 //! into changes.
@@ -50,11 +50,11 @@ pub use parse::parse;
 /// Why a file was not taken, and what to do; the file itself was only read. Its name is added by the caller, who knows it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Error(String);
+pub struct LeaseFileError(String);
 
 /// What the first bytes of a file show it to be; its name does not matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
+pub enum FileKind {
     /// Text that begins with `{`: an old lease file, or the beginning of one.
     Json,
     /// A SQLite database: our own books.
@@ -66,14 +66,14 @@ pub enum Content {
 }
 
 /// Tells a lease file from a database by the content. A few bytes from the beginning are enough.
-pub fn detect(bytes: &[u8]) -> Content {
+pub fn detect(bytes: &[u8]) -> FileKind {
     if bytes.starts_with(b"SQLite format 3\0") {
-        return Content::Sqlite;
+        return FileKind::Sqlite;
     }
     match without_mark(bytes).iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None => Content::Empty,
-        Some(b'{') => Content::Json,
-        Some(_) => Content::Other,
+        None => FileKind::Empty,
+        Some(b'{') => FileKind::Json,
+        Some(_) => FileKind::Other,
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::schema::{APPLICATION_ID, VERSION};
-use super::sqlite::{Error, io, sqlite};
+use super::sqlite::{StoreError, io, sqlite};
 
 /// What the first bytes of a file show it to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) enum Head {
 
 /// Looks at the first bytes: SQLite itself does not touch a file that is not ours. Only for files that this process does not
 /// have open; see [`check_owner`].
-pub(super) fn head(path: &Path) -> Result<Head, Error> {
+pub(super) fn head(path: &Path) -> Result<Head, StoreError> {
     let header = header(path)?;
     Ok(match (header.get(68..72), header.starts_with(b"SQLite format 3\0")) {
         (Some(id), true) if id == APPLICATION_ID.to_be_bytes() => Head::Ours,
@@ -43,7 +43,7 @@ pub(super) fn head(path: &Path) -> Result<Head, Error> {
     })
 }
 
-fn header(path: &Path) -> Result<Vec<u8>, Error> {
+fn header(path: &Path) -> Result<Vec<u8>, StoreError> {
     let mut header = Vec::new();
     let file = File::open(path).map_err(io(path, "opening"))?;
     file.take(72).read_to_end(&mut header).map_err(io(path, "reading"))?;
@@ -51,12 +51,12 @@ fn header(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// How our database keeps its journal: 1 in a rollback journal, 2 in a WAL.
-pub(super) fn journal_mode(path: &Path) -> Result<u8, Error> {
+pub(super) fn journal_mode(path: &Path) -> Result<u8, StoreError> {
     Ok(header(path)?.get(18).copied().unwrap_or_default())
 }
 
 /// Refuses what is not ours, by its first bytes.
-pub(super) fn check_header(path: &Path) -> Result<(), Error> {
+pub(super) fn check_header(path: &Path) -> Result<(), StoreError> {
     let why = match head(path)? {
         Head::Ours => return Ok(()),
         Head::Empty => "the file is empty".to_owned(),
@@ -64,14 +64,14 @@ pub(super) fn check_header(path: &Path) -> Result<(), Error> {
         Head::Blank => "no SQLite header".to_owned(),
         Head::Other(why) => why,
     };
-    Err(Error::Foreign { path: path.to_owned(), why })
+    Err(StoreError::Foreign { path: path.to_owned(), why })
 }
 
 /// The same through SQLite, for reading only. A process that closes any descriptor of a file loses all its locks on it
 /// (POSIX): if the file were opened here in addition to SQLite, this check would drop the daemon's own locks, and the next program
 /// that closes the books would believe itself alone and remove the log, with all that is written to it afterwards.
-pub(super) fn check_owner(path: &Path, connection: &Connection) -> Result<(), Error> {
-    let foreign = |why: &str| Err(Error::Foreign { path: path.to_owned(), why: why.to_owned() });
+pub(super) fn check_owner(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+    let foreign = |why: &str| Err(StoreError::Foreign { path: path.to_owned(), why: why.to_owned() });
     match fs::metadata(path).map_err(io(path, "opening"))?.len() {
         0 => return foreign("the file is empty"),
         1..72 => return foreign("the file is cut off"),
@@ -85,10 +85,10 @@ pub(super) fn check_owner(path: &Path, connection: &Connection) -> Result<(), Er
 }
 
 /// The version of its schema, unless that is newer than this program.
-pub(super) fn check_version(path: &Path, connection: &Connection) -> Result<i32, Error> {
+pub(super) fn check_version(path: &Path, connection: &Connection) -> Result<i32, StoreError> {
     let found = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
     match found.map_err(sqlite(path, "reading the header"))? {
-        found if found > VERSION => Err(Error::Newer { path: path.to_owned(), found }),
+        found if found > VERSION => Err(StoreError::Newer { path: path.to_owned(), found }),
         found => Ok(found),
     }
 }

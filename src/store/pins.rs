@@ -5,7 +5,7 @@
 use rusqlite::{Row as SqlRow, params};
 
 use super::by_hand::{Loose, OF_PINS};
-use super::lines::Row;
+use super::lines::Happening;
 use super::load::{Clear, Unclear, mac, number_in, prefix, space, unsigned};
 use super::sqlite::Books;
 use super::write::{Written, signed};
@@ -59,8 +59,14 @@ impl Books {
             });
         };
         let why = Why::Repair(text.into());
-        let row =
-            Row { at: plan.now(), event, address: None, holder: Some(holder), known: None, why: Some(why) };
+        let row = Happening {
+            at: plan.now(),
+            event,
+            address: None,
+            holder: Some(holder),
+            known: None,
+            why: Some(why),
+        };
         self.history(&subnet.state, row)
     }
 }

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::backup::{Step, size, vacuum_into};
+use super::backup::{BackupStep, size, vacuum_into};
 use super::lock::{Lock, REPLACED, check_directory, real};
 use super::owner::{self, Head, check_owner, check_version};
-use super::sqlite::{Books, Error, io, sqlite, suffixed, sync_directory};
+use super::sqlite::{Books, StoreError, io, sqlite, suffixed, sync_directory};
 use crate::plan::Plan;
 
 /// The files that SQLite keeps next to a database.
@@ -45,7 +45,7 @@ pub struct Restored {
 ///
 /// # Errors
 /// If the copy is not whole books, or somebody has the books open; then nothing was changed.
-pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Restored, Error> {
+pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<Restored, StoreError> {
     let books = &real(books)?;
     check_directory(books)?;
     check_place(books)?;
@@ -64,7 +64,7 @@ pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Res
 }
 
 /// Removes what an interrupted restore left next to the books.
-fn clear(aside: &Path) -> Result<(), Error> {
+fn clear(aside: &Path) -> Result<(), StoreError> {
     for end in LOGS.into_iter().chain(["", ".lock", ".reserve"]) {
         let leftover = suffixed(aside, end);
         match fs::remove_file(&leftover) {
@@ -79,25 +79,30 @@ fn clear(aside: &Path) -> Result<(), Error> {
 
 /// Refuses to replace what was never books. Books without a header are still recognised by the files next to them or
 /// by its zeros; anything else a person moves away.
-fn check_place(books: &Path) -> Result<(), Error> {
-    let foreign = |why: String| Err(Error::Foreign { path: books.to_owned(), why });
+fn check_place(books: &Path) -> Result<(), StoreError> {
+    let foreign = |why: String| Err(StoreError::Foreign { path: books.to_owned(), why });
     match owner::head(books) {
         Ok(Head::Ours | Head::Empty | Head::Cut) => Ok(()),
         Ok(Head::Blank) => Ok(()),
         Ok(Head::Other(why)) => foreign(why),
-        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(()),
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
 }
 
 /// The copy as books of this version, next to those that it will replace, complete and on disk.
-fn prepare(copy: &Path, books: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Restored, Error> {
+fn prepare(
+    copy: &Path,
+    books: &Path,
+    aside: &Path,
+    tell: &dyn Fn(BackupStep<'_>),
+) -> Result<Restored, StoreError> {
     let note = check_source(copy, books)?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).open(aside).map_err(io(aside, "making the file"))?;
     let result = match copied(copy, aside, tell) {
         // Where SQLite cannot write next to the copy, it cannot read its WAL: it reads a copy of both elsewhere.
-        Err(Error::Sqlite { source, .. }) if needs_room(&source) => {
+        Err(StoreError::Sqlite { source, .. }) if needs_room(&source) => {
             let elsewhere = suffixed(aside, "-journal").with_file_name(name_of(aside, ".source"));
             let outcome = duplicate(copy, &elsewhere).and_then(|()| {
                 fs::write(aside, b"").map_err(io(aside, "making the file"))?;
@@ -109,14 +114,17 @@ fn prepare(copy: &Path, books: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> 
         other => other,
     };
     result?;
-    tell(Step::Reading);
+    tell(BackupStep::Reading);
     let (mut prepared, plan) = read(aside).map_err(|error| of_copy(error, copy, aside))?;
     // The copy does not know later callers: any current caller may own what it holds.
     prepared.forget_callers()?;
-    tell(Step::Syncing);
+    tell(BackupStep::Syncing);
     prepared.close()?;
     if suffixed(aside, "-wal").metadata().is_ok_and(|log| log.len() > 0) {
-        return Err(Error::Damaged { path: aside.to_owned(), what: "its WAL cannot be closed".to_owned() });
+        return Err(StoreError::Damaged {
+            path: aside.to_owned(),
+            what: "its WAL cannot be closed".to_owned(),
+        });
     }
     inherit(books, aside)?;
     File::open(aside).and_then(|file| file.sync_all()).map_err(io(aside, "syncing"))?;
@@ -127,7 +135,7 @@ fn prepare(copy: &Path, books: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> 
 }
 
 /// The written books, and the plan in them.
-fn read(aside: &Path) -> Result<(Books, Plan), Error> {
+fn read(aside: &Path) -> Result<(Books, Plan), StoreError> {
     let books = Books::open(aside)?;
     let mut plan = Plan::new(books.settings()?);
     books.load(|change| plan.apply(&change))?;
@@ -135,14 +143,14 @@ fn read(aside: &Path) -> Result<(Books, Plan), Error> {
 }
 
 /// What is wrong with the rows that were written was wrong with the copy; a failing disk is another matter.
-fn of_copy(error: Error, copy: &Path, aside: &Path) -> Error {
+fn of_copy(error: StoreError, copy: &Path, aside: &Path) -> StoreError {
     let path = copy.to_owned();
     match error {
-        Error::Damaged { path: of, what } if of == aside => Error::Damaged { path, what },
-        Error::Sqlite { path: of, doing, source }
+        StoreError::Damaged { path: of, what } if of == aside => StoreError::Damaged { path, what },
+        StoreError::Sqlite { path: of, doing, source }
             if of == aside && source.sqlite_error_code() == Some(ErrorCode::Unknown) =>
         {
-            Error::Damaged { path, what: format!("{doing}: {source}") }
+            StoreError::Damaged { path, what: format!("{doing}: {source}") }
         }
         other => other,
     }
@@ -153,10 +161,10 @@ fn name_of(path: &Path, end: &str) -> std::ffi::OsString {
 }
 
 /// Refuses what cannot be a copy of books before SQLite touches it.
-fn check_source(copy: &Path, books: &Path) -> Result<Option<String>, Error> {
-    let foreign = |why: &str| Error::Foreign { path: copy.to_owned(), why: why.to_owned() };
+fn check_source(copy: &Path, books: &Path) -> Result<Option<String>, StoreError> {
+    let foreign = |why: &str| StoreError::Foreign { path: copy.to_owned(), why: why.to_owned() };
     let source = match fs::metadata(copy) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(Error::Absent(copy.to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(StoreError::Absent(copy.to_owned())),
         other => other.map_err(io(copy, "looking for the file"))?,
     };
     if !source.is_file() {
@@ -164,7 +172,7 @@ fn check_source(copy: &Path, books: &Path) -> Result<Option<String>, Error> {
     }
     let same = |other: fs::Metadata| (other.dev(), other.ino()) == (source.dev(), source.ino());
     if fs::metadata(books).is_ok_and(same) {
-        return Err(Error::Itself(copy.to_owned()));
+        return Err(StoreError::Itself(copy.to_owned()));
     }
     owner::check_header(copy)?;
     let mode = owner::journal_mode(copy)?;
@@ -180,21 +188,21 @@ fn check_source(copy: &Path, books: &Path) -> Result<Option<String>, Error> {
 }
 
 /// Has SQLite check the copy and write it, with what is in its WAL, into the file aside; both have the same rows.
-fn copied(copy: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> Result<(), Error> {
+fn copied(copy: &Path, aside: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<(), StoreError> {
     let source = open_source(copy)?;
     check_owner(copy, &source)?;
     check_version(copy, &source)?;
-    tell(Step::Checking);
+    tell(BackupStep::Checking);
     let verdict: String = source
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .map_err(sqlite(copy, "checking"))?;
     if verdict != "ok" {
-        return Err(Error::Damaged { path: copy.to_owned(), what: verdict });
+        return Err(StoreError::Damaged { path: copy.to_owned(), what: verdict });
     }
     let version = || source.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0));
     let before = version().map_err(sqlite(copy, "reading"))?;
     let rows = counts(&source).map_err(sqlite(copy, "counting"))?;
-    tell(Step::Writing(aside, size(&source).map_err(sqlite(copy, "measuring"))?));
+    tell(BackupStep::Writing(aside, size(&source).map_err(sqlite(copy, "measuring"))?));
     vacuum_into(&source, aside)?;
     // A daemon may write the source meanwhile: then the copy is of a later moment.
     if version().map_err(sqlite(copy, "reading"))? == before {
@@ -204,7 +212,7 @@ fn copied(copy: &Path, aside: &Path, tell: &dyn Fn(Step<'_>)) -> Result<(), Erro
 }
 
 /// Refuses a written file that has other rows than the source.
-fn check_rows(copy: &Path, rows: &[(String, i64)], aside: &Path) -> Result<(), Error> {
+fn check_rows(copy: &Path, rows: &[(String, i64)], aside: &Path) -> Result<(), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let written = Connection::open_with_flags(aside, flags).map_err(sqlite(aside, "opening"))?;
     let found = counts(&written).map_err(sqlite(aside, "counting"))?;
@@ -212,11 +220,11 @@ fn check_rows(copy: &Path, rows: &[(String, i64)], aside: &Path) -> Result<(), E
         return Ok(());
     }
     let what = format!("of the rows {rows:?} only {found:?} were copied");
-    Err(Error::Damaged { path: copy.to_owned(), what })
+    Err(StoreError::Damaged { path: copy.to_owned(), what })
 }
 
 /// The copy, opened for reading only. Without a WAL next to it, nothing is written next to it either.
-fn open_source(copy: &Path) -> Result<Connection, Error> {
+fn open_source(copy: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let single = !["-wal", "-journal"].iter().any(|end| suffixed(copy, end).exists());
     let opened = if single {
@@ -243,7 +251,7 @@ fn needs_room(error: &rusqlite::Error) -> bool {
 }
 
 /// The same files under another name.
-fn duplicate(copy: &Path, elsewhere: &Path) -> Result<(), Error> {
+fn duplicate(copy: &Path, elsewhere: &Path) -> Result<(), StoreError> {
     for end in ["", "-wal", "-journal"] {
         match fs::copy(suffixed(copy, end), suffixed(elsewhere, end)) {
             Err(error) if error.kind() == ErrorKind::NotFound && !end.is_empty() => {}
@@ -268,7 +276,7 @@ fn counts(connection: &Connection) -> Result<Vec<(String, i64)>, rusqlite::Error
 }
 
 /// Owner and mode of the replaced books; else the owner of the directory.
-fn inherit(books: &Path, aside: &Path) -> Result<(), Error> {
+fn inherit(books: &Path, aside: &Path) -> Result<(), StoreError> {
     let old = fs::metadata(books).ok();
     if let Some(old) = &old {
         fs::set_permissions(aside, old.permissions()).map_err(io(aside, "setting its mode"))?;
@@ -286,11 +294,11 @@ fn inherit(books: &Path, aside: &Path) -> Result<(), Error> {
 }
 
 /// The present books as one file without a WAL, held exclusively; `None` if they cannot be read.
-fn settle(books: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Option<Connection>, Error> {
+fn settle(books: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<Option<Connection>, StoreError> {
     if !books.exists() {
         return Ok(None);
     }
-    tell(Step::Closing(books));
+    tell(BackupStep::Closing(books));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let settled = Connection::open_with_flags(books, flags).and_then(|connection| {
         connection.busy_timeout(PATIENCE)?;
@@ -301,9 +309,11 @@ fn settle(books: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Option<Connection>, E
     });
     match settled {
         Ok((connection, mode)) if mode == "delete" => Ok(Some(connection)),
-        Ok(_) => Err(Error::Open(books.to_owned())),
+        Ok(_) => Err(StoreError::Open(books.to_owned())),
         Err(error) => match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Err(Error::Open(books.to_owned())),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Err(StoreError::Open(books.to_owned()))
+            }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 tracing::warn!(
                     "the books that are replaced cannot be read, and are kept as they are: {error}"
@@ -316,7 +326,7 @@ fn settle(books: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Option<Connection>, E
 }
 
 /// The prepared file takes the place of the books; those are kept.
-fn replace(aside: &Path, books: &Path) -> Result<Option<PathBuf>, Error> {
+fn replace(aside: &Path, books: &Path) -> Result<Option<PathBuf>, StoreError> {
     let kept = keep(books)?;
     fs::rename(aside, books).map_err(io(books, "moving the copy in place"))?;
     sync_directory(books)?;
@@ -325,7 +335,7 @@ fn replace(aside: &Path, books: &Path) -> Result<Option<PathBuf>, Error> {
 
 /// Another name for the books that are there, and nothing next to them that the new ones could mistake for theirs. A log that
 /// is still there belongs to books that cannot be read, or to none: it goes with them.
-fn keep(books: &Path) -> Result<Option<PathBuf>, Error> {
+fn keep(books: &Path) -> Result<Option<PathBuf>, StoreError> {
     let taken =
         |n: &u32| ["", "-wal", "-journal"].iter().any(|end| suffixed(&kept_name(books, *n), end).exists());
     let number = (1..u32::MAX).find(|n| !taken(n)).unwrap_or(u32::MAX);

@@ -5,7 +5,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::load::parsed;
-use super::sqlite::{Books, CommitError, Error, Reader, sqlite};
+use super::sqlite::{Books, CommitError, Reader, StoreError, sqlite};
 use super::write::signed;
 use crate::plan::prefix::{AddressRange, Family, Prefix};
 use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
@@ -28,12 +28,12 @@ impl AddressOrder {
 
 impl Books {
     /// The settings as the books have them.
-    pub fn settings(&self) -> Result<Settings, Error> {
+    pub fn settings(&self) -> Result<Settings, StoreError> {
         read(&self.path, &self.connection)
     }
 
     /// A value of the `meta` table.
-    pub fn meta(&self, key: &str) -> Result<Option<String>, Error> {
+    pub fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
         meta(&self.connection, key).map_err(sqlite(&self.path, "reading"))
     }
 
@@ -53,12 +53,12 @@ impl Books {
 
 impl Reader {
     /// The settings as the books have them.
-    pub fn settings(&self) -> Result<Settings, Error> {
+    pub fn settings(&self) -> Result<Settings, StoreError> {
         read(&self.path, &self.connection)
     }
 
     /// A value of the `meta` table.
-    pub fn meta(&self, key: &str) -> Result<Option<String>, Error> {
+    pub fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
         meta(&self.connection, key).map_err(sqlite(&self.path, "reading"))
     }
 }
@@ -103,8 +103,8 @@ fn write(connection: &Connection, settings: &Settings) -> Result<(), rusqlite::E
     Ok(())
 }
 
-fn read(path: &std::path::Path, connection: &Connection) -> Result<Settings, Error> {
-    let damaged = |what: String| Error::Damaged { path: path.to_owned(), what };
+fn read(path: &std::path::Path, connection: &Connection) -> Result<Settings, StoreError> {
+    let damaged = |what: String| StoreError::Damaged { path: path.to_owned(), what };
     let value = |key: &str| meta(connection, key).map_err(sqlite(path, "reading settings"));
     let mut settings = Settings::default();
     if let Some(text) = value("cooling")? {

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
-pub use super::error::{CommitError, Error};
-use super::lines::{self, Line};
+pub use super::error::{CommitError, StoreError};
+use super::lines::{self, NumberedRow};
 use super::lock::{Lock, check_directory, check_name, real};
 use super::log::Log;
 use super::owner::{check_header, check_owner, check_version};
@@ -30,7 +30,7 @@ pub struct Books {
     /// Pages in the log after the last commit.
     log_pages: Arc<AtomicI32>,
     /// Rows of history that are not in the open transaction yet.
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<NumberedRow>,
     pub(super) history_limit: u64,
     pub(super) tail: Tail,
     pub(super) fold_least: usize,
@@ -60,27 +60,27 @@ pub(super) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
-    move |source| Error::Io { path, doing, source }
+    move |source| StoreError::Io { path, doing, source }
 }
 
-pub(super) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
+pub(super) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
     let path = path.to_owned();
     move |source| match source.sqlite_error_code() {
         // Where SQLite reports a full disk as "disk I/O error".
         _ if source.sqlite_error().is_some_and(|it| NO_ROOM.contains(&it.extended_code)) => {
-            Error::Sqlite { path, doing: "making the index of the WAL (is the disk full?)", source }
+            StoreError::Sqlite { path, doing: "making the index of the WAL (is the disk full?)", source }
         }
-        Some(ErrorCode::NotADatabase) => Error::Foreign { path, why: "not a database".to_owned() },
-        Some(ErrorCode::DatabaseCorrupt) => Error::Damaged { path, what: format!("{doing}: {source}") },
-        _ => Error::Sqlite { path, doing, source },
+        Some(ErrorCode::NotADatabase) => StoreError::Foreign { path, why: "not a database".to_owned() },
+        Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged { path, what: format!("{doing}: {source}") },
+        _ => StoreError::Sqlite { path, doing, source },
     }
 }
 
 impl Books {
     /// Opens the books, or makes new ones where the file does not exist (but never a directory); takes the lock.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
         let path = &real(path)?;
         check_directory(path)?;
         let mut lock = Lock::take(path)?;
@@ -138,7 +138,7 @@ impl Books {
         &self.path
     }
 
-    fn configure(&mut self) -> Result<(), Error> {
+    fn configure(&mut self) -> Result<(), StoreError> {
         let batch = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; PRAGMA busy_timeout=1000; \
                      PRAGMA temp_store=MEMORY;";
         self.connection.execute_batch(batch).map_err(sqlite(&self.path, "setting up the log"))?;
@@ -269,7 +269,7 @@ impl Books {
     }
 
     /// Closes them: the log is moved into the file.
-    pub fn close(mut self) -> Result<(), Error> {
+    pub fn close(mut self) -> Result<(), StoreError> {
         if !self.failed {
             // Should it fail, the connection's end rolls back.
             let _ = self.rollback();
@@ -279,7 +279,7 @@ impl Books {
         self.connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
             .map_err(sqlite(&path, "closing"))?;
-        self.connection.close().map_err(|(_, source)| Error::Sqlite { path, doing: "closing", source })
+        self.connection.close().map_err(|(_, source)| StoreError::Sqlite { path, doing: "closing", source })
     }
 }
 
@@ -292,9 +292,9 @@ pub struct Reader {
 
 impl Reader {
     /// Opens existing books and changes nothing.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
         if !path.try_exists().map_err(io(path, "looking for the file"))? {
-            return Err(Error::Absent(path.to_owned()));
+            return Err(StoreError::Absent(path.to_owned()));
         }
         let connection = Connection::open_with_flags(
             path,
@@ -305,7 +305,7 @@ impl Reader {
         check_owner(path, &connection)?;
         let version = check_version(path, &connection)?;
         if version < VERSION {
-            return Err(Error::Damaged {
+            return Err(StoreError::Damaged {
                 path: path.to_owned(),
                 what: format!(
                     "schema {version} is older than {VERSION}; start this gipam once to migrate it"
@@ -320,7 +320,7 @@ impl Reader {
 }
 
 /// Makes new books aside and moves them in place: an interrupted first start leaves no half-made file at the path.
-fn create(path: &Path) -> Result<(), Error> {
+fn create(path: &Path) -> Result<(), StoreError> {
     let aside = suffixed(path, ".new");
     for leftover in ["", "-journal", "-wal", "-shm"] {
         match fs::remove_file(suffixed(&aside, leftover)) {
@@ -332,7 +332,7 @@ fn create(path: &Path) -> Result<(), Error> {
     for leftover in ["-wal", "-shm", "-journal"] {
         if suffixed(path, leftover).exists() {
             let why = format!("{} is there, but the database is gone", suffixed(path, leftover).display());
-            return Err(Error::Foreign { path: path.to_owned(), why });
+            return Err(StoreError::Foreign { path: path.to_owned(), why });
         }
     }
     let mut options = OpenOptions::new();
@@ -347,7 +347,7 @@ fn create(path: &Path) -> Result<(), Error> {
         .pragma_update(None, "application_id", APPLICATION_ID)
         .map_err(sqlite(path, "making new books"))?;
     migrate(path, &connection, 0)?;
-    connection.close().map_err(|(_, source)| Error::Sqlite {
+    connection.close().map_err(|(_, source)| StoreError::Sqlite {
         path: path.to_owned(),
         doing: "making new books",
         source,
@@ -358,16 +358,18 @@ fn create(path: &Path) -> Result<(), Error> {
 }
 
 /// Makes creations, renames and removals next to this file durable.
-pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
+pub(super) fn sync_directory(path: &Path) -> Result<(), StoreError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(io(path, "syncing the directory"))
 }
 
-fn migrate(path: &Path, connection: &Connection, from: i32) -> Result<(), Error> {
+fn migrate(path: &Path, connection: &Connection, from: i32) -> Result<(), StoreError> {
     for version in from..VERSION {
         let steps = usize::try_from(version).ok().and_then(|version| MIGRATIONS.get(version));
-        let steps = steps
-            .ok_or_else(|| Error::Damaged { path: path.to_owned(), what: format!("schema {version}") })?;
+        let steps = steps.ok_or_else(|| StoreError::Damaged {
+            path: path.to_owned(),
+            what: format!("schema {version}"),
+        })?;
         let batch = format!("BEGIN IMMEDIATE; {steps}; PRAGMA user_version = {}; COMMIT", version + 1);
         connection.execute_batch(&batch).map_err(sqlite(path, "migrating"))?;
     }

@@ -11,7 +11,7 @@
 use rusqlite::Connection;
 
 use super::lines::marks;
-use super::sqlite::{Books, CommitError, Error, sqlite};
+use super::sqlite::{Books, CommitError, StoreError, sqlite};
 use super::write::signed;
 use crate::plan::Plan;
 use crate::plan::change::Serial;
@@ -106,7 +106,7 @@ impl Books {
     }
 
     /// Reads the tail from the books: at the start, and after a rollback.
-    pub(super) fn read_tail(&mut self) -> Result<(), Error> {
+    pub(super) fn read_tail(&mut self) -> Result<(), StoreError> {
         let mut tail = Tail { limit: LEAST.min(self.fold_least), ..Tail::default() };
         read(&self.connection, &mut tail).map_err(sqlite(&self.path, "reading the newest history"))?;
         self.tail = tail;

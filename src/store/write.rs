@@ -6,8 +6,8 @@
 use rusqlite::params;
 
 use super::history::shown_text;
-use super::lines::{self, Known, Line, Row};
-use super::sqlite::{Books, CommitError, Error, sqlite};
+use super::lines::{self, Happening, KnownState, NumberedRow};
+use super::sqlite::{Books, CommitError, StoreError, sqlite};
 use crate::plan::Plan;
 use crate::plan::change::{Change, KeptRelease, Kind, Marks, Record, Serial, ShownHolder, SubnetState, Why};
 use crate::plan::settings::Millis;
@@ -39,7 +39,7 @@ impl Books {
     }
 
     /// Forgets the recorded callers (see the plan's `callers`): any later caller may own what is held.
-    pub(super) fn forget_callers(&mut self) -> Result<(), Error> {
+    pub(super) fn forget_callers(&mut self) -> Result<(), StoreError> {
         self.execute("DELETE FROM callers", []).map_err(sqlite(&self.path, "forgetting the callers"))
     }
 
@@ -50,20 +50,20 @@ impl Books {
     fn write_change(&mut self, plan: &Plan, change: &Change) -> Written {
         match change {
             Change::AddressGranted { serial, address, record } => {
-                let row = Row::of_address(record.since, "leased", *address, record);
+                let row = Happening::of_address(record.since, "leased", *address, record);
                 self.address_row(plan, *serial, row)
             }
             Change::AddressReleased { serial, address, at, why } => {
                 let record = plan.subnet(*serial).and_then(|subnet| subnet.addresses.get(*address));
                 let Some(record) = record else { return Ok(()) };
-                let known = Some(Known { leased: false, since: *at });
+                let known = Some(KnownState { leased: false, since: *at });
                 let record = Record { withheld: record.withheld || *why != Why::Docker, ..record.clone() };
-                let row = Row::of_address(*at, "released", *address, &record);
-                self.address_row(plan, *serial, Row { known, why: Some(why.clone()), ..row })
+                let row = Happening::of_address(*at, "released", *address, &record);
+                self.address_row(plan, *serial, Happening { known, why: Some(why.clone()), ..row })
             }
             Change::AddressRestored { serial, address, record } => {
                 self.ended_without_release(plan, *serial, *address, None)?;
-                let row = Row::of_address(plan.now(), "restored", *address, record);
+                let row = Happening::of_address(plan.now(), "restored", *address, record);
                 self.address_row(plan, *serial, row)
             }
             Change::AddressForgotten { serial, address } => {
@@ -73,8 +73,8 @@ impl Books {
                 let known = plan.subnet(*serial).is_some_and(|subnet| subnet.addresses.is_leased(*address));
                 let event = if known { "identified" } else { "adopted" };
                 let why = Why::Repair(evidence.clone());
-                let row = Row::of_address(plan.now(), event, *address, record);
-                self.address_row(plan, *serial, Row { why: Some(why), ..row })
+                let row = Happening::of_address(plan.now(), event, *address, record);
+                self.address_row(plan, *serial, Happening { why: Some(why), ..row })
             }
             other => {
                 self.counters_due = true;
@@ -88,7 +88,7 @@ impl Books {
         match change {
             Change::SubnetGranted(state) => {
                 self.put_subnet(state)?;
-                self.history(state, Row::of_subnet(state.granted_at, "subnet granted", None))
+                self.history(state, Happening::of_subnet(state.granted_at, "subnet granted", None))
             }
             Change::SubnetRestored(state) => {
                 self.undone_subnet(plan, state.serial)?;
@@ -97,7 +97,7 @@ impl Books {
             Change::SubnetAdopted { state, evidence } => {
                 self.put_subnet(state)?;
                 let why = Why::Repair(evidence.clone());
-                self.history(state, Row::of_subnet(state.granted_at, "subnet adopted", Some(&why)))
+                self.history(state, Happening::of_subnet(state.granted_at, "subnet adopted", Some(&why)))
             }
             Change::SubnetIdLearned { serial, id, why } => self.learn_id(plan, *serial, id, why),
             Change::SubnetMarked { serial, marks } => self.mark(plan, *serial, marks),
@@ -198,7 +198,7 @@ impl Books {
         self.execute("UPDATE subnets SET id = ?2 WHERE serial = ?1", params![signed(serial), id])?;
         self.execute("DELETE FROM kept_releases WHERE subnet = ?1", [signed(serial)])?;
         let state = SubnetState { id: id.to_owned(), ..subnet.state.clone() };
-        self.history(&state, Row::of_subnet(plan.now(), "subnet identified", Some(why)))
+        self.history(&state, Happening::of_subnet(plan.now(), "subnet identified", Some(why)))
     }
 
     fn keep_release(&self, plan: &Plan, serial: Serial, address: u128, kept: &KeptRelease) -> Written {
@@ -247,12 +247,12 @@ impl Books {
         }
         for (address, record) in subnet.addresses.records().filter(|(_, record)| record.leased) {
             // Of others than endpoints nothing is remembered.
-            let known = (record.kind == Kind::Endpoint).then_some(Known { leased: false, since: at });
+            let known = (record.kind == Kind::Endpoint).then_some(KnownState { leased: false, since: at });
             let record = Record { withheld: record.withheld || *why != Why::Docker, ..record.clone() };
-            let row = Row::of_address(at, "released", address, &record);
-            self.address_row(plan, serial, Row { known, why: Some(why.clone()), ..row })?;
+            let row = Happening::of_address(at, "released", address, &record);
+            self.address_row(plan, serial, Happening { known, why: Some(why.clone()), ..row })?;
         }
-        self.history(&subnet.state, Row::of_subnet(at, "subnet released", Some(why)))
+        self.history(&subnet.state, Happening::of_subnet(at, "subnet released", Some(why)))
     }
 
     /// An address whose lease ends without a release: its grant never reached anybody. `quiet` is what a
@@ -268,20 +268,22 @@ impl Books {
         let Some(record) = record else { return Ok(()) };
         let event = if record.leased { Some("undone") } else { quiet };
         let Some(event) = event else { return Ok(()) };
-        let row = Row::of_address(plan.now(), event, address, record);
-        self.address_row(plan, serial, Row { known: None, ..row })
+        let row = Happening::of_address(plan.now(), event, address, record);
+        self.address_row(plan, serial, Happening { known: None, ..row })
     }
 
     /// The line of a subnet that goes; one that is only remembered leaves without a line.
     fn undone_subnet(&mut self, plan: &Plan, serial: Serial) -> Written {
         match plan.subnet(serial).filter(|subnet| subnet.is_held()) {
-            Some(subnet) => self.history(&subnet.state, Row::of_subnet(plan.now(), "subnet undone", None)),
+            Some(subnet) => {
+                self.history(&subnet.state, Happening::of_subnet(plan.now(), "subnet undone", None))
+            }
             None => Ok(()),
         }
     }
 
     /// A row that says what is known of an address since.
-    fn address_row(&mut self, plan: &Plan, serial: Serial, row: Row) -> Written {
+    fn address_row(&mut self, plan: &Plan, serial: Serial, row: Happening) -> Written {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
         if let (Some(address), Some(holder)) = (row.address, &row.holder) {
             self.tail.touch(serial, address, holder.generation);
@@ -321,22 +323,22 @@ impl Books {
         let why = format!("{}{before}", shown_text(&shown.container, &shown.network));
         let why = Why::Repair(why.into());
         let record = Record { name: renamed, ..record.clone() };
-        let row = Row::of_address(plan.now(), "named", address, &record);
-        self.address_row(plan, serial, Row { why: Some(why), ..row })
+        let row = Happening::of_address(plan.now(), "named", address, &record);
+        self.address_row(plan, serial, Happening { why: Some(why), ..row })
     }
 
     /// One address at two endpoints: a line of its own; what is known of the address stays as it was.
     fn doubled(&mut self, plan: &Plan, serial: Serial, address: u128, evidence: &str) -> Written {
         let record = plan.subnet(serial).and_then(|subnet| subnet.addresses.get(address));
         let Some(record) = record else { return Ok(()) };
-        let row = Row::of_address(plan.now(), "duplicate", address, record);
-        self.address_row(plan, serial, Row { why: Some(Why::Repair(evidence.into())), ..row })
+        let row = Happening::of_address(plan.now(), "duplicate", address, record);
+        self.address_row(plan, serial, Happening { why: Some(Why::Repair(evidence.into())), ..row })
     }
 
     /// Adds a row.
-    pub(super) fn history(&mut self, state: &SubnetState, row: Row) -> Written {
+    pub(super) fn history(&mut self, state: &SubnetState, row: Happening) -> Written {
         let seq = self.tail.next_row();
-        self.lines.push(Line::new(seq, state, row));
+        self.lines.push(NumberedRow::new(seq, state, row));
         if self.lines.len() >= lines::MOST {
             lines::write(&self.connection, &mut self.lines)?;
         }

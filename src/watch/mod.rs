@@ -49,7 +49,7 @@ pub struct Held {
 
 /// What was found at the last look.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub struct WatchFound {
     /// What fills up.
     pub filling: Fillings,
     /// The log, if it cannot be tidied up.
@@ -59,7 +59,7 @@ pub struct Found {
 /// The watch's state and inputs; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Watch {
-    found: Arc<Mutex<Found>>,
+    found: Arc<Mutex<WatchFound>>,
     warn_at: watch::Sender<WarnAt>,
 }
 
@@ -79,7 +79,7 @@ impl Watch {
     }
 
     /// What was found at the last look.
-    pub fn found(&self) -> Found {
+    pub fn found(&self) -> WatchFound {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

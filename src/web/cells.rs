@@ -10,7 +10,7 @@ use crate::plan::prefix::{Family, Prefix};
 /// What a cell shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum CellState {
     /// A held subnet, or a leased address.
     Used,
     /// A leased gateway.
@@ -28,7 +28,7 @@ pub enum State {
     Part,
 }
 
-impl State {
+impl CellState {
     const fn text(self) -> &'static str {
         match self {
             Self::Used => "used",
@@ -50,7 +50,7 @@ pub struct Item {
     pub first: u128,
     /// Its last address.
     pub last: u128,
-    pub state: State,
+    pub state: CellState,
     /// How full it is, 0 to 1.
     pub share: f64,
     /// Its prefix or address.
@@ -70,7 +70,7 @@ pub struct Special {
     pub first: u128,
     /// Its last address.
     pub last: u128,
-    pub state: State,
+    pub state: CellState,
     /// Why.
     pub text: &'static str,
 }
@@ -88,7 +88,7 @@ pub struct Region {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cell {
     /// What it shows.
-    pub state: State,
+    pub state: CellState,
     /// How full, in quarters: 1 to 4; 0 where nothing is used.
     pub level: u8,
     /// Its prefix, address, or range.
@@ -130,7 +130,8 @@ impl Item {
             "" => self.state.text().to_owned(),
             text => format!("{}, {text}", self.state.text()),
         };
-        let level = if matches!(self.state, State::Used | State::Gateway) { level(self.share) } else { 0 };
+        let level =
+            if matches!(self.state, CellState::Used | CellState::Gateway) { level(self.share) } else { 0 };
         Cell { state: self.state, level, label: self.label, name: self.name, text, at: self.at, units: 1 }
     }
 }
@@ -140,7 +141,7 @@ impl Cell {
     pub fn rest(count: usize) -> Self {
         let label = format!("and {count} more");
         let text = "see the table of subnets".to_owned();
-        Self { state: State::Part, level: 1, label, name: None, text, at: None, units: count as u128 }
+        Self { state: CellState::Part, level: 1, label, name: None, text, at: None, units: count as u128 }
     }
 }
 
@@ -161,7 +162,8 @@ pub fn fold(region: Region, items: Vec<Item>, special: &[Special], most: usize) 
     let (family, whole) = (region.prefix.family(), region.prefix);
     let all = blocks(family, whole.first(), whole.last(), region.finest);
     if all <= most as u128 {
-        return Folding { region, special, length: region.finest, every: true, cells: Vec::new() }.run(items);
+        return CellFolding { region, special, length: region.finest, every: true, cells: Vec::new() }
+            .run(items);
     }
     // Of very many reservations the widest are shown.
     let mut widest = special.to_vec();
@@ -171,7 +173,7 @@ pub fn fold(region: Region, items: Vec<Item>, special: &[Special], most: usize) 
     let special = widest.as_slice();
     let fits = |length: &u8| count(family, whole, &items, special, *length) <= most;
     let length = (whole.length()..=region.finest).rev().find(fits).unwrap_or(whole.length());
-    Folding { region, special, length, every: false, cells: Vec::new() }.run(items)
+    CellFolding { region, special, length, every: false, cells: Vec::new() }.run(items)
 }
 
 /// How many cells a length would make, at most: groups of things, the gaps between them, and what is special in these.
@@ -187,7 +189,7 @@ fn count(family: Family, whole: Prefix, items: &[Item], special: &[Special], len
     2 * groups + 1 + 2 * special.len()
 }
 
-struct Folding<'a> {
+struct CellFolding<'a> {
     region: Region,
     special: &'a [Special],
     length: u8,
@@ -196,7 +198,7 @@ struct Folding<'a> {
     cells: Vec<Cell>,
 }
 
-impl Folding<'_> {
+impl CellFolding<'_> {
     fn run(mut self, items: Vec<Item>) -> Vec<Cell> {
         let whole = self.region.prefix;
         let mut next = Some(whole.first());
@@ -236,8 +238,9 @@ impl Folding<'_> {
         let used: u128 =
             group.iter().fold(0, |sum, item| sum.saturating_add((item.last - item.first).saturating_add(1)));
         let share = (used as f64 / (size as f64 + 1.0)).min(1.0);
-        let things = group.iter().filter(|item| matches!(item.state, State::Used | State::Gateway)).count();
-        let cooling = group.iter().filter(|item| item.state == State::Cooling).count();
+        let things =
+            group.iter().filter(|item| matches!(item.state, CellState::Used | CellState::Gateway)).count();
+        let cooling = group.iter().filter(|item| item.state == CellState::Cooling).count();
         let noun = if self.region.noun == "subnet" { "subnets" } else { "addresses" };
         let mut text = format!("{things} {noun} used");
         if cooling > 0 {
@@ -250,7 +253,7 @@ impl Folding<'_> {
         let at = at.or_else(|| group.first().and_then(|item| item.at.clone()));
         let units = blocks(family, first, last, self.region.finest);
         let level = if things > 0 { level(share) } else { 0 };
-        self.cells.push(Cell { state: State::Part, level, label, name: None, text, at, units });
+        self.cells.push(Cell { state: CellState::Part, level, label, name: None, text, at, units });
     }
 
     /// Nothing from here to there.
@@ -285,7 +288,7 @@ impl Folding<'_> {
         self.empty(from, last, None);
     }
 
-    fn empty(&mut self, first: u128, last: u128, special: Option<(State, &'static str)>) {
+    fn empty(&mut self, first: u128, last: u128, special: Option<(CellState, &'static str)>) {
         let family = self.region.prefix.family();
         let units = blocks(family, first, last, self.region.finest);
         let prefix = Prefix::new(family, first, self.region.finest);
@@ -295,7 +298,7 @@ impl Folding<'_> {
             (true, false) => prefix.to_string(),
             (false, _) => self.range(first, last),
         };
-        let (state, why) = special.unwrap_or((State::Free, "free"));
+        let (state, why) = special.unwrap_or((CellState::Free, "free"));
         let text = match (units, self.region.noun) {
             (1, _) => why.to_owned(),
             (units, "subnet") => format!("{why}, room for {units} subnets of /{}", self.region.finest),
@@ -323,7 +326,7 @@ mod tests {
         Item {
             first: prefix.first(),
             last: prefix.last(),
-            state: State::Used,
+            state: CellState::Used,
             share: 0.1,
             label: prefix.to_string(),
             name: None,
@@ -340,15 +343,18 @@ mod tests {
     fn what_fits_is_shown_block_by_block() {
         let cells = fold(region("192.0.2.0/24", 26), vec![item("192.0.2.64/26")], &[], 256);
         assert_eq!(labels(&cells), ["192.0.2.0/26", "192.0.2.64/26", "192.0.2.128/26", "192.0.2.192/26"]);
-        assert_eq!(cells.iter().filter(|cell| cell.state == State::Free).count(), 3);
+        assert_eq!(cells.iter().filter(|cell| cell.state == CellState::Free).count(), 3);
     }
 
     #[test]
     fn in_a_wide_pool_what_is_free_between_is_one_cell() {
         let items = vec![item("2001:db8:0:1::/64"), item("2001:db8:0:9::/64")];
         let cells = fold(region("2001:db8::/48", 64), items, &[], 256);
-        let states: Vec<State> = cells.iter().map(|cell| cell.state).collect();
-        assert_eq!(states, [State::Free, State::Used, State::Free, State::Used, State::Free]);
+        let states: Vec<CellState> = cells.iter().map(|cell| cell.state).collect();
+        assert_eq!(
+            states,
+            [CellState::Free, CellState::Used, CellState::Free, CellState::Used, CellState::Free]
+        );
         let units: u128 = cells.iter().map(|cell| cell.units).sum();
         assert_eq!(units, 65_536, "every subnet is in one cell");
     }
@@ -358,7 +364,7 @@ mod tests {
         let items: Vec<Item> = (0..200).map(|i| item(&format!("2001:db8:0:{i:x}::/64"))).collect();
         let cells = fold(region("2001:db8::/48", 64), items, &[], 64);
         assert!(cells.len() <= 64, "{}", cells.len());
-        assert_eq!(cells[0].state, State::Part);
+        assert_eq!(cells[0].state, CellState::Part);
         assert!(cells[0].at.is_some());
         assert_eq!(cells.iter().map(|cell| cell.units).sum::<u128>(), 65_536);
     }
@@ -369,14 +375,14 @@ mod tests {
         let special = [Special {
             first: whole.first(),
             last: whole.first() + 63,
-            state: State::Reserved,
+            state: CellState::Reserved,
             text: "reserved",
         }];
         let cells = fold(region("192.0.2.0/24", 26), Vec::new(), &special, 256);
-        assert_eq!(cells[0].state, State::Reserved);
+        assert_eq!(cells[0].state, CellState::Reserved);
         let cells = fold(region("192.0.2.0/24", 32), vec![item("192.0.2.9/32")], &special, 16);
-        let states: Vec<State> = cells.iter().map(|cell| cell.state).collect();
-        assert_eq!(states, [State::Reserved, State::Used, State::Reserved, State::Free]);
+        let states: Vec<CellState> = cells.iter().map(|cell| cell.state).collect();
+        assert_eq!(states, [CellState::Reserved, CellState::Used, CellState::Reserved, CellState::Free]);
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Followers {
                 "too many pages follow already; this one asks from time to time\n",
             );
         };
-        let waiting = Waiting {
+        let waiting = WaitingViewer {
             commits: self.commits.clone(),
             turns: self.turns.clone(),
             stop: self.stop.subscribe(),
@@ -92,7 +92,7 @@ impl Followers {
 }
 
 /// One page that waits.
-struct Waiting {
+struct WaitingViewer {
     commits: watch::Receiver<u64>,
     turns: watch::Receiver<u64>,
     stop: watch::Receiver<bool>,
@@ -101,7 +101,7 @@ struct Waiting {
     last: Option<String>,
 }
 
-impl Waiting {
+impl WaitingViewer {
     /// The event, when there is one or when nothing has happened for long enough.
     async fn event(mut self) -> String {
         let started = self.started;

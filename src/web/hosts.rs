@@ -9,7 +9,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::server::Request;
+use crate::server::HttpRequest;
 
 /// Paths that a prober may ask for without naming a host: their answers do not contain addresses.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
@@ -65,7 +65,7 @@ impl Hosts {
     }
 
     /// Whether a request names a host that is allowed.
-    pub fn allow(&self, request: &Request) -> bool {
+    pub fn allow(&self, request: &HttpRequest) -> bool {
         match request.values("host").next() {
             None => HEALTH.contains(&request.path.as_str()),
             Some(_) => request.value("host").is_some_and(|host| self.allows(host)),

@@ -8,9 +8,9 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::cells::{Cell, Item, Region, Special, State, fold};
+use super::cells::{Cell, CellState, Item, Region, Special, fold};
 use super::picture::{Picture, ShownSubnet};
-use crate::admin::{AdminError, Kind};
+use crate::admin::{AdminError, AdminErrorKind};
 use crate::plan::Plan;
 use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::settings::PoolSettings;
@@ -65,7 +65,7 @@ pub fn map(picture: &Picture, at: Option<&str>) -> Result<Map, AdminError> {
     let mut path = vec![Step { label: "All pools".to_owned(), at: None }];
     let Some(text) = at else { return Ok(Map { path, areas: overview(picture) }) };
     let prefix = Prefix::parse(text)
-        .ok_or_else(|| AdminError::new(Kind::Invalid, format!("{text:?} is not a prefix")))?;
+        .ok_or_else(|| AdminError::new(AdminErrorKind::Invalid, format!("{text:?} is not a prefix")))?;
     if let Some((pool, base)) = pool_around(picture, prefix) {
         path.push(Step { label: format!("{} {base}", pool.name), at: Some(base.to_string()) });
         if base == prefix {
@@ -82,7 +82,7 @@ pub fn map(picture: &Picture, at: Option<&str>) -> Result<Map, AdminError> {
         (None, Some((pool, base))) => pool_area(picture, pool, base, prefix, ALONE),
         (None, None) => {
             let text = format!("{prefix} is neither in a pool nor in a subnet");
-            return Err(AdminError::new(Kind::Missing, text));
+            return Err(AdminError::new(AdminErrorKind::Missing, text));
         }
     };
     if path.last().is_some_and(|step| step.at.as_deref() != Some(text)) {
@@ -140,7 +140,7 @@ fn subnet_item(subnet: &ShownSubnet, prefix: Prefix) -> Item {
     Item {
         first: prefix.first(),
         last: prefix.last(),
-        state: State::Used,
+        state: CellState::Used,
         share: subnet.share.0,
         label: prefix.to_string(),
         name,
@@ -161,7 +161,7 @@ fn pool_area(picture: &Picture, pool: &PoolSettings, base: Prefix, part: Prefix,
     let cooling = cools.filter(|subnet| inside(subnet.state.prefix)).map(|subnet| Item {
         first: subnet.state.prefix.first(),
         last: subnet.state.prefix.last(),
-        state: State::Cooling,
+        state: CellState::Cooling,
         share: 0.0,
         label: subnet.state.prefix.to_string(),
         name: None,
@@ -191,7 +191,7 @@ fn not_given(picture: &Picture, base: Prefix, part: Prefix) -> Vec<Special> {
         return reserved(picture, part, part, false);
     }
     let text = "not given: this host uses it, see the pool";
-    vec![Special { first: part.first(), last: part.last(), state: State::Never, text }]
+    vec![Special { first: part.first(), last: part.last(), state: CellState::Never, text }]
 }
 
 /// Reservations in a part, of the whole that they were looked up for.
@@ -201,7 +201,7 @@ fn reserved(picture: &Picture, whole: Prefix, part: Prefix, is_subnet: bool) -> 
     let special = |(first, last): (u128, u128)| Special {
         first: first.max(part.first()),
         last: last.min(part.last()),
-        state: State::Reserved,
+        state: CellState::Reserved,
         text: "reserved: never given dynamically",
     };
     inside.map(special).collect()
@@ -218,10 +218,10 @@ fn subnet_area(picture: &Picture, subnet: &ShownSubnet, whole: Prefix, part: Pre
                 first: at,
                 last: at,
                 state: match (lease.state.as_str(), lease.kind.as_deref()) {
-                    ("leased", Some("gateway")) => State::Gateway,
-                    ("leased", _) => State::Used,
-                    ("cooling", _) => State::Cooling,
-                    _ => State::Pinned,
+                    ("leased", Some("gateway")) => CellState::Gateway,
+                    ("leased", _) => CellState::Used,
+                    ("cooling", _) => CellState::Cooling,
+                    _ => CellState::Pinned,
                 },
                 share: 1.0,
                 label: lease.address.clone(),
@@ -236,13 +236,13 @@ fn subnet_area(picture: &Picture, subnet: &ShownSubnet, whole: Prefix, part: Pre
     let (low, high) = crate::plan::never_given(whole);
     for at in [low, high].into_iter().flatten().filter(|at| part.contains_number(*at)) {
         let text = "never given: network or broadcast address";
-        special = cut(special, Special { first: at, last: at, state: State::Never, text });
+        special = cut(special, Special { first: at, last: at, state: CellState::Never, text });
     }
     if let Some(held) = picture.plan.held(&subnet.row.id) {
         let slot = held.slot(picture.plan.reserved_merged());
         if part.contains_number(slot) && ![low, high].contains(&Some(slot)) {
             let text = "kept for the gateway";
-            special = cut(special, Special { first: slot, last: slot, state: State::Never, text });
+            special = cut(special, Special { first: slot, last: slot, state: CellState::Never, text });
         }
     }
     let region = Region { prefix: part, finest: part.family().bits(), noun: "address" };

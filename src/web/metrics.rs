@@ -25,7 +25,7 @@ use crate::ledger;
 use crate::plan::prefix::Family;
 use crate::plan::settings::Millis;
 use crate::reconcile;
-use crate::watch::{Found, Subject};
+use crate::watch::{Subject, WatchFound};
 
 /// Everything that is written at one scrape.
 #[derive(Debug)]
@@ -33,13 +33,13 @@ pub struct Scrape {
     /// The listeners.
     pub counters: Arc<Counters>,
     pub ledger: Arc<ledger::Meters>,
-    pub repair: Arc<reconcile::Meters>,
+    pub repair: Arc<reconcile::RepairMeters>,
     /// What the books hold, if they could be counted.
     pub census: Option<Arc<Census>>,
     /// Sizes of the books and of their log.
     pub sizes: [Option<u64>; 2],
     /// What fills up, and whether the log is held up.
-    pub found: Found,
+    pub found: WatchFound,
     pub hooks: Vec<hooks::Report>,
     /// When the daemon started.
     pub started: Millis,
@@ -65,9 +65,9 @@ impl Scrape {
 }
 
 /// Writes one family after the other.
-struct Writer<'a>(DescriptorEncoder<'a>);
+struct MetricsWriter<'a>(DescriptorEncoder<'a>);
 
-impl Writer<'_> {
+impl MetricsWriter<'_> {
     /// A family with its samples: the labels' values, in the table's order, and the metric.
     fn family<'v, M: EncodeMetric>(
         &mut self,
@@ -116,7 +116,7 @@ fn states<'v>(labels: &[&'v str], counts: &[(&'v str, u128)]) -> Vec<(Vec<&'v st
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder) -> Result<(), Error> {
-        let mut writer = Writer(encoder);
+        let mut writer = MetricsWriter(encoder);
         if let Some(census) = &self.census {
             write_census(&mut writer, census)?;
         }
@@ -136,7 +136,7 @@ impl Collector for Scrape {
     }
 }
 
-fn write_census(writer: &mut Writer<'_>, census: &Census) -> Result<(), Error> {
+fn write_census(writer: &mut MetricsWriter<'_>, census: &Census) -> Result<(), Error> {
     let pools = census.pools.iter().flat_map(|pool| {
         let counts = &pool.counts;
         let counts = [
@@ -183,7 +183,7 @@ fn write_census(writer: &mut Writer<'_>, census: &Census) -> Result<(), Error> {
 }
 
 impl Scrape {
-    fn write_calls(&self, writer: &mut Writer<'_>) -> Result<(), Error> {
+    fn write_calls(&self, writer: &mut MetricsWriter<'_>) -> Result<(), Error> {
         let calls =
             || METHODS.iter().map(|path| path.rsplit('.').next().unwrap_or(path)).zip(&self.counters.calls);
         let outcomes = calls().flat_map(|(method, calls)| {
@@ -200,7 +200,7 @@ impl Scrape {
         writer.counter(&table::STORMS, self.ledger.storms.get())
     }
 
-    fn write_books(&self, writer: &mut Writer<'_>) -> Result<(), Error> {
+    fn write_books(&self, writer: &mut MetricsWriter<'_>) -> Result<(), Error> {
         writer.family(&table::COMMIT_SECONDS, [(Vec::new(), self.ledger.commits.clone())])?;
         writer.family(&table::BATCH_REQUESTS, [(Vec::new(), self.ledger.batches.clone())])?;
         writer.counter(&table::COMMIT_FAILURES, self.ledger.failures.get())?;
@@ -215,7 +215,7 @@ impl Scrape {
         writer.gauge(&table::COUNTED, Some(flag(self.census.is_some())))
     }
 
-    fn write_hooks(&self, writer: &mut Writer<'_>) -> Result<(), Error> {
+    fn write_hooks(&self, writer: &mut MetricsWriter<'_>) -> Result<(), Error> {
         let hooks = || self.hooks.iter().map(|hook| (vec![hook.name.as_str()], hook));
         let waiting = hooks().filter_map(|(name, hook)| Some((name, ConstGauge::new(hook.behind? as f64))));
         writer.family(&table::HOOK_UNDELIVERED, waiting)?;
@@ -229,7 +229,7 @@ impl Scrape {
         writer.family(&table::HOOK_FAILING, hooks().map(|(name, hook)| (name, failing(hook))))
     }
 
-    fn write_repair(&self, writer: &mut Writer<'_>) -> Result<(), Error> {
+    fn write_repair(&self, writer: &mut MetricsWriter<'_>) -> Result<(), Error> {
         let repair = &self.repair;
         writer.gauge(&table::ENGINE_UP, repair.engine_answers().map(flag))?;
         let looks = ["ok", "failed"].into_iter().zip(&repair.looks);

@@ -41,7 +41,7 @@ use crate::docker::Counters;
 use crate::ledger::{Altered, Ledger};
 use crate::plan::settings::Millis;
 use crate::reconcile;
-use crate::server::{Handler, Limits, Refusal, Request, Response};
+use crate::server::{DoorRefusal, Handler, HttpRequest, Limits, Response};
 
 /// How long the ledger may take to answer a health check.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -97,7 +97,7 @@ pub struct Web {
     books: PathBuf,
     admin: Arc<Admin>,
     counters: Arc<Counters>,
-    repair: Arc<reconcile::Meters>,
+    repair: Arc<reconcile::RepairMeters>,
     hosts: Hosts,
     counting: Counting,
     gallery: Gallery,
@@ -110,12 +110,12 @@ impl Handler for Web {
     const FIELDS: &'static [&'static str] =
         &["host", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "last-event-id"];
 
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: HttpRequest) -> Response {
         let response = self.answer(&request).await;
         if response.fields.is_empty() { response.with_fields(FRESH) } else { response }
     }
 
-    fn refuse(&self, why: Refusal) -> Response {
+    fn refuse(&self, why: DoorRefusal) -> Response {
         Response::new(why.status(), TEXT, format!("{why}\n")).with_fields(FRESH)
     }
 }
@@ -127,7 +127,7 @@ impl Web {
         books: PathBuf,
         admin: Arc<Admin>,
         counters: Arc<Counters>,
-        repair: Arc<reconcile::Meters>,
+        repair: Arc<reconcile::RepairMeters>,
         config: &crate::config::Http,
         local: bool,
     ) -> Self {
@@ -152,7 +152,7 @@ impl Web {
         self.followers.stop();
     }
 
-    async fn answer(&self, request: &Request) -> Response {
+    async fn answer(&self, request: &HttpRequest) -> Response {
         if !self.hosts.allow(request) {
             let text =
                 "this page is not served under that name; ask for localhost, or add the name to http_hosts\n";

@@ -17,7 +17,7 @@ use super::state::ByHand;
 use crate::admin::query::Query;
 use crate::admin::rows::{Count, LeaseRow, PoolRow, Status, SubnetRow};
 use crate::admin::views::View;
-use crate::admin::{Admin, AdminError, Kind, Readers};
+use crate::admin::{Admin, AdminError, AdminErrorKind, Readers};
 use crate::clock;
 use crate::hooks::Report;
 use crate::ledger::Ledger;
@@ -122,7 +122,7 @@ impl Picture {
     }
 }
 
-struct Kept {
+struct KeptPicture {
     picture: Arc<Picture>,
     /// When it was read, and how long that took.
     read: Instant,
@@ -130,7 +130,7 @@ struct Kept {
     looked: Instant,
 }
 
-impl Kept {
+impl KeptPicture {
     /// When another may be made.
     fn due(&self) -> Instant {
         self.read + FRESH.max(self.cost * DUTY)
@@ -145,7 +145,7 @@ pub struct Gallery {
     commits: watch::Receiver<u64>,
     turns: watch::Receiver<u64>,
     readers: Readers,
-    kept: Arc<Mutex<Option<Kept>>>,
+    kept: Arc<Mutex<Option<KeptPicture>>>,
 }
 
 impl Gallery {
@@ -169,13 +169,13 @@ impl Gallery {
         }
         // It goes on when the client has left: the next one finds it done.
         let reading = tokio::spawn(self.clone().read(kept, moment));
-        reading.await.unwrap_or_else(|error| Err(AdminError::new(Kind::Failed, error.to_string())))
+        reading.await.unwrap_or_else(|error| Err(AdminError::new(AdminErrorKind::Failed, error.to_string())))
     }
 
     /// Reads it again; requests that come meanwhile wait for this one.
     async fn read(
         self,
-        mut kept: OwnedMutexGuard<Option<Kept>>,
+        mut kept: OwnedMutexGuard<Option<KeptPicture>>,
         moment: (u64, u64),
     ) -> Result<Arc<Picture>, AdminError> {
         let (books, admin) = (self.books.clone(), self.admin.clone());
@@ -185,7 +185,8 @@ impl Gallery {
         });
         let (picture, cost) = reading.await?;
         let (picture, read) = (Arc::new(picture), Instant::now());
-        let first = kept.replace(Kept { picture: picture.clone(), read, cost, looked: read }).is_none();
+        let first =
+            kept.replace(KeptPicture { picture: picture.clone(), read, cost, looked: read }).is_none();
         if first {
             tokio::spawn(forget(self.kept.clone()));
         }
@@ -194,7 +195,7 @@ impl Gallery {
 
     /// Waits until a new picture would show what happened meanwhile.
     pub async fn ripe(&self) {
-        let due = self.kept.lock().await.as_ref().map(Kept::due);
+        let due = self.kept.lock().await.as_ref().map(KeptPicture::due);
         if let Some(due) = due {
             tokio::time::sleep_until(due).await;
         }
@@ -202,7 +203,7 @@ impl Gallery {
 }
 
 /// Drops the picture when no page uses it any more.
-async fn forget(kept: Arc<Mutex<Option<Kept>>>) {
+async fn forget(kept: Arc<Mutex<Option<KeptPicture>>>) {
     loop {
         sleep(FORGET / 2).await;
         let mut kept = kept.lock().await;

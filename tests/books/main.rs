@@ -23,7 +23,7 @@ use gipam::plan::request::{
     AddressRequest, Context, Dead, Mac, Reply, Request, Space, SubnetRequest, Undo, Wanted,
 };
 use gipam::plan::settings::Settings;
-use gipam::store::{Books, Error, Reader};
+use gipam::store::{Books, Reader, StoreError};
 use proptest::prelude::*;
 use support::operations::{Op, hands, operations, prefix, request, settings};
 
@@ -60,7 +60,7 @@ impl Trial {
         Self { books, plan, now: START, random: 0, undos: Vec::new(), _directory: directory }
     }
 
-    fn ask(&mut self, request: &Request) -> Result<Reply, gipam::plan::error::Error> {
+    fn ask(&mut self, request: &Request) -> Result<Reply, gipam::plan::error::PlanError> {
         self.random += 1;
         let decision = self.plan.decide(request, Context { now: self.now, random: self.random });
         for change in &decision.changes {
@@ -256,7 +256,7 @@ fn settings_come_back_in_their_order() {
 fn a_second_daemon_is_kept_out_and_readers_are_not() {
     let trial = Trial::new();
     let path = trial.books.path();
-    assert!(matches!(Books::open(path), Err(Error::Locked(_))));
+    assert!(matches!(Books::open(path), Err(StoreError::Locked(_))));
     assert_eq!(Reader::open(path).unwrap().settings().unwrap(), settings(0));
 }
 

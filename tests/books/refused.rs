@@ -3,7 +3,7 @@
 use super::*;
 
 /// A file that must be refused, and how it must come out: byte by byte as it was, with nothing new next to it but a lock.
-fn refused(name: &str, bytes: &[u8], fits: impl Fn(&Error) -> bool) {
+fn refused(name: &str, bytes: &[u8], fits: impl Fn(&StoreError) -> bool) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gipam.db");
     fs::write(&path, bytes).unwrap();
@@ -35,14 +35,14 @@ fn with_pragma(pragma: &str) -> Vec<u8> {
 
 #[test]
 fn unreadable_foreign_and_newer_files_are_refused_and_untouched() {
-    let foreign = |error: &Error| matches!(error, Error::Foreign { .. });
-    let damaged = |error: &Error| matches!(error, Error::Damaged { .. });
+    let foreign = |error: &StoreError| matches!(error, StoreError::Foreign { .. });
+    let damaged = |error: &StoreError| matches!(error, StoreError::Damaged { .. });
     refused("empty", b"", foreign);
     refused("lease file", b"{\"v4\":\"10.0.0.0/8\"}", foreign);
     refused("a header and no more", b"SQLite format 3\0", foreign);
     refused("somebody else's database", &with_pragma("application_id = 77"), foreign);
     refused("newer", &with_pragma("user_version = 99"), |error| {
-        matches!(error, Error::Newer { found: 99, .. })
+        matches!(error, StoreError::Newer { found: 99, .. })
     });
     let (_directory, path) = filled();
     let whole = fs::read(&path).unwrap();
@@ -64,7 +64,7 @@ fn a_wal_next_to_a_foreign_database_is_not_moved_into_it() {
         fs::copy(format!("{}{end}", path.display()), format!("{}{end}", copy.display())).unwrap();
     }
     let before = (fs::read(&copy).unwrap(), fs::read(format!("{}-wal", copy.display())).unwrap());
-    assert!(matches!(Books::open(&copy), Err(Error::Foreign { .. })));
+    assert!(matches!(Books::open(&copy), Err(StoreError::Foreign { .. })));
     assert!(before == (fs::read(&copy).unwrap(), fs::read(format!("{}-wal", copy.display())).unwrap()));
 }
 
@@ -77,7 +77,7 @@ fn existing_books_are_never_replaced_by_empty_ones() {
     fs::remove_file(&path).unwrap();
     assert!(fs::metadata(&log).unwrap().len() > 0);
     let error = Books::open(&path).unwrap_err();
-    assert!(matches!(error, Error::Foreign { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
     assert!(!path.exists());
 }
 
@@ -111,7 +111,7 @@ fn a_row_that_makes_no_sense_is_named_and_nothing_is_guessed() {
         connection.close().unwrap();
         let books = open(&path);
         let error = books.settings().map(|_| ()).and_then(|()| books.load(|_| ())).unwrap_err();
-        assert!(matches!(error, Error::Damaged { .. }), "{sql}: {error:?}");
+        assert!(matches!(error, StoreError::Damaged { .. }), "{sql}: {error:?}");
         assert!(error.to_string().contains(expected), "{sql}: {error}");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use gipam::plan::Plan;
 use gipam::plan::change::{Kind, Record};
-use gipam::plan::error::Error;
+use gipam::plan::error::PlanError;
 use gipam::plan::host_use::HostUse;
 pub use gipam::plan::prefix::Family::{self, V4, V6};
 use gipam::plan::prefix::{AddressRange, Prefix};
@@ -151,7 +151,7 @@ impl Desk {
         self.plan.decide(request, Context { now: self.now, random: self.random })
     }
 
-    pub fn ask(&mut self, request: Request) -> Result<Reply, Error> {
+    pub fn ask(&mut self, request: Request) -> Result<Reply, PlanError> {
         let decision = self.decide(&request);
         for change in &decision.changes {
             self.plan.apply(change);

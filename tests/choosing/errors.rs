@@ -2,37 +2,37 @@
 //!
 //! The phrases are those of libnetwork's ipamapi; the classes decide HTTP status and exit code.
 
-use gipam::plan::error::{Error, ErrorKind};
+use gipam::plan::error::{ErrorKind, PlanError};
 use gipam::plan::request::Space;
 
 use crate::desk::{ip, prefix};
 
 /// Error, text, class, status.
-fn all() -> Vec<(Error, &'static str, ErrorKind, u16)> {
+fn all() -> Vec<(PlanError, &'static str, ErrorKind, u16)> {
     use ErrorKind::{Exhausted, Internal, Invalid, Missing, Taken, TooEarly};
     let text = || "TEXT".to_owned();
     vec![
-        (Error::Internal(text()), "IPAM internal error: TEXT", Internal, 500),
-        (Error::InvalidAddressSpace(text()), "invalid address space: TEXT", Invalid, 400),
-        (Error::InvalidPool(text()), "invalid address pool: TEXT", Invalid, 400),
-        (Error::InvalidSubPool(text()), "invalid address sub-pool: TEXT", Invalid, 400),
-        (Error::InvalidRequest(text()), "invalid request: TEXT", Invalid, 400),
+        (PlanError::Internal(text()), "IPAM internal error: TEXT", Internal, 500),
+        (PlanError::InvalidAddressSpace(text()), "invalid address space: TEXT", Invalid, 400),
+        (PlanError::InvalidPool(text()), "invalid address pool: TEXT", Invalid, 400),
+        (PlanError::InvalidSubPool(text()), "invalid address sub-pool: TEXT", Invalid, 400),
+        (PlanError::InvalidRequest(text()), "invalid request: TEXT", Invalid, 400),
         (
-            Error::PoolNotFound("a\"b".into()),
+            PlanError::PoolNotFound("a\"b".into()),
             "address pool not found: no subnet is granted under PoolID \"a\\\"b\"; if its network still exists, gipam gc shows how to adopt it, or recreate the network",
             Missing,
             400,
         ),
-        (Error::NotFound(text()), "address pool not found: TEXT", Missing, 400),
-        (Error::OutOfDate(text()), "not now: TEXT", TooEarly, 503),
+        (PlanError::NotFound(text()), "address pool not found: TEXT", Missing, 400),
+        (PlanError::OutOfDate(text()), "not now: TEXT", TooEarly, 503),
         (
-            Error::OutOfRange { address: ip("192.0.2.1"), why: "is outside".into() },
+            PlanError::OutOfRange { address: ip("192.0.2.1"), why: "is outside".into() },
             "requested address is out of range: 192.0.2.1 is outside",
             Invalid,
             400,
         ),
         (
-            Error::PoolOverlap {
+            PlanError::PoolOverlap {
                 asked: prefix("192.0.2.0/25"),
                 existing: prefix("192.0.2.0/24"),
                 space: Space::Global,
@@ -45,13 +45,13 @@ fn all() -> Vec<(Error, &'static str, ErrorKind, u16)> {
             403,
         ),
         (
-            Error::OverlapPool(text()),
+            PlanError::OverlapPool(text()),
             "address pool overlaps with existing pool on this address space: TEXT",
             Taken,
             403,
         ),
         (
-            Error::AddressInUse {
+            PlanError::AddressInUse {
                 address: ip("10.9.0.7"),
                 holder: "web".into(),
                 remedy: "free it with: docker rm -f web".into(),
@@ -61,13 +61,18 @@ fn all() -> Vec<(Error, &'static str, ErrorKind, u16)> {
             403,
         ),
         (
-            Error::Pinned { address: ip("10.9.0.7"), holder: "web".into() },
+            PlanError::Pinned { address: ip("10.9.0.7"), holder: "web".into() },
             "address already in use: 10.9.0.7 is pinned to web; remove the pin with: gipam unpin 10.9.0.7",
             Taken,
             403,
         ),
-        (Error::NoAvailablePool(text()), "no available pool: TEXT", Exhausted, 503),
-        (Error::NoAvailableAddresses(text()), "no available addresses on this pool: TEXT", Exhausted, 503),
+        (PlanError::NoAvailablePool(text()), "no available pool: TEXT", Exhausted, 503),
+        (
+            PlanError::NoAvailableAddresses(text()),
+            "no available addresses on this pool: TEXT",
+            Exhausted,
+            503,
+        ),
     ]
 }
 
@@ -83,7 +88,7 @@ fn every_refusal_word_by_word_with_its_class_and_status() {
 #[test]
 fn no_refusal_is_left_out_here() {
     let source = include_str!("../../src/plan/error.rs");
-    let body = source.split("pub enum Error {").nth(1).unwrap().split("\n}\n").next().unwrap();
+    let body = source.split("pub enum PlanError {").nth(1).unwrap().split("\n}\n").next().unwrap();
     let variants =
         body.lines().filter(|line| line.starts_with("    ") && line[4..].starts_with(char::is_uppercase));
     assert_eq!(variants.count(), all().len());

@@ -1,7 +1,7 @@
 //! A handler that reports what happens to it, a server around it, and clients that send raw bytes.
 
 use gipam::server::{
-    Door, Drained, Handler, Limits, Listener, LocalAddress, Refusal, Request, Response, Server,
+    Door, DoorRefusal, Drained, Handler, HttpRequest, Limits, Listener, LocalAddress, Response, Server,
 };
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A request came to the handler.
-    Began(Request),
+    Began(HttpRequest),
     /// Its future was dropped before it answered.
     Dropped(String),
     /// Its answer was taken back.
@@ -39,7 +39,7 @@ pub struct Desk {
 }
 
 impl Handler for Desk {
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: HttpRequest) -> Response {
         let path = request.path.clone();
         let mut unanswered = Last(Some((self.events.clone(), Event::Dropped(path.clone()))));
         let body = request.body.clone();
@@ -58,7 +58,7 @@ impl Handler for Desk {
         })
     }
 
-    fn refuse(&self, why: Refusal) -> Response {
+    fn refuse(&self, why: DoorRefusal) -> Response {
         Response::new(why.status(), "application/json", format!("{{\"Err\":\"{why}\"}}"))
     }
 }
@@ -146,7 +146,7 @@ impl Running {
     }
 
     /// The next thing that happened, which must be the arrival of a request for `path`.
-    pub async fn began(&mut self, path: &str) -> Request {
+    pub async fn began(&mut self, path: &str) -> HttpRequest {
         match self.event().await {
             Event::Began(request) if request.path == path => request,
             other => panic!("{path} should have arrived, not {other:?}"),

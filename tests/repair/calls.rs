@@ -101,7 +101,7 @@ impl Counting {
                 tokio::spawn(answer(stream, kept.clone(), counted.clone()));
             }
         });
-        let settings = reconcile::Settings { engine: Some(socket), grace: GRACE, only_engine: false };
+        let settings = reconcile::RepairSettings { engine: Some(socket), grace: GRACE, only_engine: false };
         let callers = Arc::new(Callers::new(ledger.clone(), Vec::new(), None, Box::new(|_| None)));
         let drivers = vec!["gipam".to_owned()];
         let (handle, task) = Reconciler::new(settings, drivers, ledger.clone(), file, callers, clock_of(now));

@@ -22,7 +22,8 @@ async fn without_an_engine_nothing_wakes_up_by_itself_until_somebody_comes() {
     let (ledger, _thread) =
         ledger::start(Plan::new(pool()), Books::open(&books).unwrap(), clock_of(now), drop);
     let socket = directory.path().join("engine.sock");
-    let settings = reconcile::Settings { engine: Some(socket.clone()), grace: GRACE, only_engine: false };
+    let settings =
+        reconcile::RepairSettings { engine: Some(socket.clone()), grace: GRACE, only_engine: false };
     let callers = Arc::new(Callers::new(ledger.clone(), Vec::new(), None, Box::new(|_| None)));
     let drivers = vec!["gipam".to_owned()];
     let (handle, task) = Reconciler::new(settings, drivers, ledger.clone(), books, callers, clock_of(now));

@@ -17,7 +17,7 @@ use gipam::plan::prefix::Prefix;
 use gipam::plan::request::{AddressRequest, Dead, Mac, Reply, Request, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::{Base, PoolSettings, Settings};
 use gipam::reconcile::{self, Finding, Handle, Reconciler};
-use gipam::server::{Door, Handler, Limits, Refusal, Request as Asked, Response, Server};
+use gipam::server::{Door, DoorRefusal, Handler, HttpRequest, Limits, Response, Server};
 use gipam::store::{Books, Reader};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -67,7 +67,7 @@ type Gate = Arc<(Notify, Notify)>;
 struct Engine(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>, Arc<Mutex<Value>>, Arc<Mutex<Option<Gate>>>);
 
 impl Handler for Engine {
-    async fn handle(&self, asked: Asked) -> Response {
+    async fn handle(&self, asked: HttpRequest) -> Response {
         let gate = if asked.path == "/networks" { self.3.lock().unwrap().take() } else { None };
         if let Some(gate) = gate {
             gate.0.notify_one();
@@ -110,7 +110,7 @@ impl Handler for Engine {
         Response::new(200, "application/json", body.to_string())
     }
 
-    fn refuse(&self, why: Refusal) -> Response {
+    fn refuse(&self, why: DoorRefusal) -> Response {
         Response::new(why.status(), "text/plain", why.to_string())
     }
 }
@@ -198,7 +198,7 @@ impl World {
         );
         tokio::spawn(server.serve(std::future::pending(), Duration::ZERO));
         tokio::spawn(front(UnixListener::bind(&socket).unwrap(), behind, happens.clone()));
-        let settings = reconcile::Settings { engine: Some(socket), grace, only_engine };
+        let settings = reconcile::RepairSettings { engine: Some(socket), grace, only_engine };
         let drivers = vec!["gipam".to_owned()];
         let callers = Arc::new(Callers::new(
             ledger.clone(),

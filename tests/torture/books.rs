@@ -45,7 +45,7 @@ impl Found {
 
 /// The plan that a start would rebuild.
 pub fn plan(books: &Path) -> Result<Plan, String> {
-    let say = |error: gipam::store::Error| format!("{error}: {:?}", std::error::Error::source(&error));
+    let say = |error: gipam::store::StoreError| format!("{error}: {:?}", std::error::Error::source(&error));
     let reader = Reader::open(books).map_err(say)?;
     let mut plan = Plan::new(reader.settings().map_err(say)?);
     reader.load(|change| plan.apply(&change)).map_err(say)?;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{AdminError, Kind};
+use super::error::{AdminError, AdminErrorKind};
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::listed::{ListedSubnet, Obstacle, Taken};
 use crate::plan::prefix::Prefix;
@@ -63,7 +63,7 @@ pub struct Asked {
 
 /// What comes of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct ImportAnswer {
     /// Whether it was done, or is only a preview.
     pub applied: bool,
     /// Subnets that the books lack, or lacked.
@@ -118,7 +118,7 @@ type Outcomes = Vec<Result<Taken, Obstacle>>;
 
 /// `POST /v1/listed`.
 pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Result<Vec<u8>, AdminError> {
-    let invalid = |text: String| AdminError::new(Kind::Invalid, format!("{}, {text}", asked.name));
+    let invalid = |text: String| AdminError::new(AdminErrorKind::Invalid, format!("{}, {text}", asked.name));
     let File { listed, left, mut twice, whole } = match form(&asked.content) {
         Form::Inspected => inspect::read(&asked.content, names).map_err(invalid)?,
         Form::Table => table::read(&asked.content).map_err(invalid)?,
@@ -155,8 +155,8 @@ pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Res
             counted(leases, "address")
         );
     }
-    serde_json::to_vec(&Answer { applied: asked.apply, subnets, leases, rows })
-        .map_err(|error| AdminError::new(Kind::Failed, error.to_string()))
+    serde_json::to_vec(&ImportAnswer { applied: asked.apply, subnets, leases, rows })
+        .map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
 }
 
 /// Decides on the books as they are, and commits if that is asked for. The prefixes are those of the pools.

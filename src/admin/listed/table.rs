@@ -17,7 +17,7 @@ use crate::plan::request::Mac;
 const COLUMNS: [&str; 7] = ["subnet", "pool_id", "range", "address", "kind", "holder", "mac"];
 
 /// A line of the table: its number, and its fields.
-type Line = (usize, Vec<String>);
+type TableLine = (usize, Vec<String>);
 
 pub(super) fn read(content: &str) -> Result<File, String> {
     let mut lines = split(content)?.into_iter();
@@ -162,7 +162,7 @@ impl Fields<'_> {
 }
 
 /// The lines that are not empty, each with its number and its fields.
-fn split(content: &str) -> Result<Vec<Line>, String> {
+fn split(content: &str) -> Result<Vec<TableLine>, String> {
     let content = content.trim_start_matches('\u{feff}');
     let head = content.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let separator = [',', ';', '\t'].into_iter().find(|sign| head.contains(*sign)).unwrap_or(',');

@@ -17,9 +17,9 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
-use super::url::Written;
+use super::url::WrittenUrl;
 use crate::config::document::Document;
-use crate::config::error::{Error, Problem, problem};
+use crate::config::error::{ConfigError, Problem, problem};
 use crate::config::keys::HookTable;
 
 /// Where systems keep the authorities that they trust, the first that exists counts.
@@ -34,7 +34,7 @@ const NO_CERTIFICATE: &str = "it does not contain a certificate";
 
 /// TLS to one hook.
 #[derive(Clone)]
-pub struct Tls {
+pub struct HookTls {
     /// The host that its certificate must name.
     pub name: ServerName<'static>,
     /// The file of the authorities that are trusted.
@@ -45,15 +45,15 @@ pub struct Tls {
     content: [u8; 32],
 }
 
-impl PartialEq for Tls {
+impl PartialEq for HookTls {
     fn eq(&self, other: &Self) -> bool {
         (&self.name, &self.authorities, self.content) == (&other.name, &other.authorities, other.content)
     }
 }
 
-impl Eq for Tls {}
+impl Eq for HookTls {}
 
-impl std::fmt::Debug for Tls {
+impl std::fmt::Debug for HookTls {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (name, authorities) = (&self.name, &self.authorities);
         formatter
@@ -80,9 +80,9 @@ pub(super) fn read(
     document: &Document,
     table: &HookTable,
     url: &Spanned<String>,
-    written: &Written,
+    written: &WrittenUrl,
     files: Files<'_>,
-) -> Result<Option<Tls>, Error> {
+) -> Result<Option<HookTls>, ConfigError> {
     let first = table.ca.as_ref().or(table.cert.as_ref()).or(table.key.as_ref());
     if let (false, Some(key)) = (written.secure, first) {
         return Err(document.refuse(&key.span(), problem!("ca, cert and key are for a url with https://")));
@@ -114,12 +114,12 @@ pub(super) fn read(
         }
     };
     let (client, content) = (client.map(Arc::new), digest.finalize().into());
-    Ok(Some(Tls { name: written.name.clone(), authorities, client, content }))
+    Ok(Some(HookTls { name: written.name.clone(), authorities, client, content }))
 }
 
 /// Whether the file is missing, or its content is wrong.
-fn is_of_a_file(error: &Error) -> bool {
-    matches!(error, Error::Document { problem: Problem::File(_), .. })
+fn is_of_a_file(error: &ConfigError) -> bool {
+    matches!(error, ConfigError::Document { problem: Problem::File(_), .. })
 }
 
 /// The file of the authorities and what it holds.
@@ -129,7 +129,7 @@ fn trusted(
     url: &Spanned<String>,
     system: &[PathBuf],
     digest: &mut Sha256,
-) -> Result<(PathBuf, RootCertStore), Error> {
+) -> Result<(PathBuf, RootCertStore), ConfigError> {
     let mut roots = RootCertStore::empty();
     if let Some(ca) = &table.ca {
         return document.value(ca, |text| {
@@ -163,7 +163,7 @@ fn client(
     url: &Spanned<String>,
     roots: RootCertStore,
     digest: &mut Sha256,
-) -> Result<ClientConfig, Error> {
+) -> Result<ClientConfig, ConfigError> {
     let builder = builder(document, url, roots)?;
     let mut client = match (&table.cert, &table.key) {
         (Some(cert), Some(key)) => {
@@ -191,7 +191,7 @@ fn builder(
     document: &Document,
     url: &Spanned<String>,
     roots: RootCertStore,
-) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Error> {
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, ConfigError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = document.value(url, |_| {
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     /// A hook with this key next to its URL, in a directory with these files; the first system's list is not there.
-    fn hook(keys: &str, files: &[(&str, &str)]) -> Result<(PathBuf, usize, Tls), String> {
+    fn hook(keys: &str, files: &[(&str, &str)]) -> Result<(PathBuf, usize, HookTls), String> {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         files.iter().for_each(|(name, content)| fs::write(path(name), content).unwrap());
@@ -252,9 +252,10 @@ mod tests {
         let document = Document::parse(&path("gipam.toml"), toml).unwrap();
         let table = &document.top.hook[0];
         let url = table.url.as_ref().unwrap();
-        let written = Written::parse(url.get_ref()).unwrap();
+        let written = WrittenUrl::parse(url.get_ref()).unwrap();
         let system = ["missing.pem", "system.pem", "other.pem"].map(path);
-        let shown = |error: Error| error.to_string().replace(&directory.path().display().to_string(), "");
+        let shown =
+            |error: ConfigError| error.to_string().replace(&directory.path().display().to_string(), "");
         let tls = read(&document, table, url, &written, Files::Read(&system)).map_err(shown)?.unwrap();
         let (file, roots) = trusted(&document, table, url, &system, &mut Sha256::new()).map_err(shown)?;
         assert_eq!(tls.authorities, file);
@@ -289,7 +290,7 @@ mod tests {
             let document = Document::parse(&directory.path().join("gipam.toml"), toml).unwrap();
             let table = &document.top.hook[0];
             let url = table.url.as_ref().unwrap();
-            let written = Written::parse(url.get_ref()).unwrap();
+            let written = WrittenUrl::parse(url.get_ref()).unwrap();
             read(&document, table, url, &written, Files::Read(&[])).unwrap().unwrap()
         };
         let write = |name: &str, content: String| fs::write(directory.path().join(name), content).unwrap();

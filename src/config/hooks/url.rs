@@ -57,27 +57,27 @@ impl Url {
 
 /// What `url` alone says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Written {
+pub(super) struct WrittenUrl {
     /// `https://`.
     pub(super) secure: bool,
     /// The host that it calls, which the certificate must name.
     pub(super) name: ServerName<'static>,
     text: String,
     host: String,
-    place: Place,
+    place: HostAndPort,
     path: String,
 }
 
 /// A host and its port, as both `url` and `connect` may have them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
+struct HostAndPort {
     name: ServerName<'static>,
     /// The zone of a link-local address, as a number.
     zone: u32,
     port: Option<u16>,
 }
 
-impl Written {
+impl WrittenUrl {
     /// Reads `http://HOST[:PORT][/PATH]` and the same with `https://`.
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
         let (secure, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
@@ -94,7 +94,7 @@ impl Written {
         if !graphic || PathAndQuery::try_from(path.as_str()).is_err() {
             return Err(refuse("the path has blanks, '#' or other bytes that a request cannot carry"));
         }
-        let place = Place::parse(host).ok_or_else(|| {
+        let place = HostAndPort::parse(host).ok_or_else(|| {
             refuse("the host must be an IP address (IPv6 in [brackets]) or a name, perhaps with :PORT")
         })?;
         Ok(Self {
@@ -114,7 +114,7 @@ impl Written {
             None => self.place.address(port).ok_or_else(|| {
                 refuse("gipam does not look host names up; add its address: connect = \"ADDRESS\"")
             })?,
-            Some(connect) => Place::parse(connect)
+            Some(connect) => HostAndPort::parse(connect)
                 .and_then(|place| place.address(place.port.unwrap_or(port)))
                 .ok_or_else(|| {
                     problem!(
@@ -131,7 +131,7 @@ fn refuse(why: &str) -> Problem {
     problem!("this URL cannot be called: {why}")
 }
 
-impl Place {
+impl HostAndPort {
     fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => {
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str, connect: Option<&str>) -> Result<Url, Problem> {
-        Written::parse(text)?.at(connect)
+        WrittenUrl::parse(text)?.at(connect)
     }
 
     #[test]
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn the_certificate_must_name_whom_the_url_names_wherever_it_is() {
-        let written = Written::parse("https://inventory.example:8443/").unwrap();
+        let written = WrittenUrl::parse("https://inventory.example:8443/").unwrap();
         assert_eq!(
             (written.name.to_str().as_ref(), written.host.as_str()),
             ("inventory.example", "inventory.example:8443")
@@ -255,6 +255,6 @@ mod tests {
             let hidden = secret.hide(said);
             assert!(!hidden.contains("secret") && !hidden.contains("abcdefgh"), "{hidden}");
         }
-        assert_eq!(Written::parse("https://[2001:db8::1]/").unwrap().name.to_str(), "2001:db8::1");
+        assert_eq!(WrittenUrl::parse("https://[2001:db8::1]/").unwrap().name.to_str(), "2001:db8::1");
     }
 }

@@ -24,7 +24,7 @@ fn message(family: u8, length: u8, scope: u8, kind: u8, attributes: &[Vec<u8>]) 
 
 fn read(message: &[u8]) -> Option<InUse> {
     let ask = |index| format!("eth{index}");
-    route(message, &mut Names::new(&ask))
+    route(message, &mut LinkNames::new(&ask))
 }
 
 fn seen(message: &[u8]) -> Option<(InUseKind, String)> {
@@ -103,7 +103,7 @@ fn unknown_attributes_are_passed_over() {
 #[test]
 fn an_interface_address_is_one_address_and_the_peer_is_not_ours() {
     let ask = |index| format!("ppp{index}");
-    let mut names = Names::new(&ask);
+    let mut names = LinkNames::new(&ask);
     let header = vec![V4, 22, 0, 0, 3, 0, 0, 0];
     let own = attribute(IFA_LOCAL, &[10, 9, 0, 5]);
     let peer = attribute(IFA_ADDRESS, &[10, 9, 0, 6]);
@@ -120,7 +120,7 @@ proptest::proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
         let ask = |index| format!("if{index}");
-        let mut names = Names::new(&ask);
+        let mut names = LinkNames::new(&ask);
         let _ = address(&bytes, &mut names);
         let _ = route(&bytes, &mut names);
         // and as a unicast route of each family, which is read to its end

@@ -1,10 +1,10 @@
 //! JSON as the old program reads it: objects whose keys match in any case, `null` as good as absent.
 //!
-//! A duplicate key is refused instead of losing one. Every [`Place`] knows its path (`allocated[3].idx`), which the errors name.
+//! A duplicate key is refused instead of losing one. Every [`JsonPlace`] knows its path (`allocated[3].idx`), which the errors name.
 
 use std::fmt::Display;
 
-use super::Error;
+use super::LeaseFileError;
 use crate::json::Json;
 
 fn kind(node: &Json<'_>) -> &'static str {
@@ -20,13 +20,13 @@ fn kind(node: &Json<'_>) -> &'static str {
 
 /// A value and its place; `null` and absent values are left out.
 #[derive(Debug, Clone)]
-pub(super) struct Place<'a> {
+pub(super) struct JsonPlace<'a> {
     node: Option<&'a Json<'a>>,
     /// The path from the top.
     pub at: String,
 }
 
-impl<'a> Place<'a> {
+impl<'a> JsonPlace<'a> {
     pub(super) fn top(node: &'a Json<'a>) -> Self {
         Self { node: Some(node), at: String::new() }
     }
@@ -36,7 +36,7 @@ impl<'a> Place<'a> {
     }
 
     /// The value under one of the spellings of a key, in any case.
-    pub(super) fn key(&self, spellings: &[&str]) -> Result<Self, Error> {
+    pub(super) fn key(&self, spellings: &[&str]) -> Result<Self, LeaseFileError> {
         let entries = match self.node {
             Some(Json::Object(entries)) => entries.as_slice(),
             Some(_) => return Err(self.wrong_kind("an object")),
@@ -48,13 +48,15 @@ impl<'a> Place<'a> {
         let at = if self.at.is_empty() { name.to_owned() } else { format!("{}.{name}", self.at) };
         let node = found.next().map(|(_, node)| node);
         match found.next() {
-            Some(_) => Err(Error(format!("the lease file has the key {at} twice; join the two by hand"))),
+            Some(_) => {
+                Err(LeaseFileError(format!("the lease file has the key {at} twice; join the two by hand")))
+            }
             None => Ok(Self { node, at }),
         }
     }
 
     /// The elements of a list; none if it is `null` or absent.
-    pub(super) fn list(&self) -> Result<Vec<Self>, Error> {
+    pub(super) fn list(&self) -> Result<Vec<Self>, LeaseFileError> {
         match self.node {
             None | Some(Json::Null) => Ok(Vec::new()),
             Some(Json::List(nodes)) => Ok(nodes
@@ -67,7 +69,7 @@ impl<'a> Place<'a> {
     }
 
     /// The text without blanks around it; empty if it is `null` or absent.
-    pub(super) fn text(&self) -> Result<&'a str, Error> {
+    pub(super) fn text(&self) -> Result<&'a str, LeaseFileError> {
         match self.node {
             None | Some(Json::Null) => Ok(""),
             Some(Json::Text(text)) => Ok(text.trim()),
@@ -76,7 +78,7 @@ impl<'a> Place<'a> {
     }
 
     /// The number; 0 if it is `null` or absent.
-    pub(super) fn number(&self) -> Result<u64, Error> {
+    pub(super) fn number(&self) -> Result<u64, LeaseFileError> {
         match self.node {
             None | Some(Json::Null) => Ok(0),
             Some(Json::Number(number)) => number.as_u64().ok_or_else(|| {
@@ -87,28 +89,30 @@ impl<'a> Place<'a> {
     }
 
     /// The error that the value here is of the wrong kind.
-    pub(super) fn wrong_kind(&self, expected: &'static str) -> Error {
+    pub(super) fn wrong_kind(&self, expected: &'static str) -> LeaseFileError {
         let at = if self.at.is_empty() { "the top".to_owned() } else { self.at.clone() };
         let found = self.node.map_or("nothing", kind);
-        Error(format!("the lease file has {found} at {at} where {expected} is needed; correct it by hand"))
+        LeaseFileError(format!(
+            "the lease file has {found} at {at} where {expected} is needed; correct it by hand"
+        ))
     }
 
     /// The error that the `text` here has no meaning.
-    pub(super) fn wrong(&self, text: &str, why: impl Display) -> Error {
+    pub(super) fn wrong(&self, text: &str, why: impl Display) -> LeaseFileError {
         let (at, text) = (&self.at, text.chars().take(100).collect::<String>());
-        Error(format!("the lease file has \"{text}\" at {at}: {why}; correct it by hand"))
+        LeaseFileError(format!("the lease file has \"{text}\" at {at}: {why}; correct it by hand"))
     }
 }
 
 /// Reads the text; a truncated text is distinguished from an invalid one.
-pub(super) fn read(bytes: &[u8]) -> Result<Json<'_>, Error> {
+pub(super) fn read(bytes: &[u8]) -> Result<Json<'_>, LeaseFileError> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        serde_json::error::Category::Eof => Error(format!(
+        serde_json::error::Category::Eof => LeaseFileError(format!(
             "the lease file ends in the middle, at line {}: it was cut off while it was written; \
              put a whole copy of it in its place, or start with another --file and empty books",
             error.line()
         )),
-        _ => Error(format!(
+        _ => LeaseFileError(format!(
             "the lease file is not JSON: {error}; correct it, or put a whole copy of it in its place"
         )),
     })

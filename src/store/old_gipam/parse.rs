@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, ipv4_mask_to_prefix};
 
-use super::json::{Place, read};
-use super::{Error, Generation, OldBooks, OldPool, OldSubnet, Parsed, without_mark};
+use super::json::{JsonPlace, read};
+use super::{Generation, LeaseFileError, OldBooks, OldPool, OldSubnet, Parsed, without_mark};
 
 /// The spellings of one family's keys, each with the first generation's last; the names for errors come first.
 struct FamilyKeys {
@@ -45,20 +45,20 @@ const FREE: [&str; 1] = ["free"];
 /// Reads a lease file of either generation.
 ///
 /// # Errors
-/// Everything that is not understood, see [`Error`]; nothing is guessed and the file is not touched.
-pub fn parse(bytes: &[u8]) -> Result<Parsed, Error> {
+/// Everything that is not understood, see [`LeaseFileError`]; nothing is guessed and the file is not touched.
+pub fn parse(bytes: &[u8]) -> Result<Parsed, LeaseFileError> {
     let node = read(without_mark(bytes))?;
-    let top = Place::top(&node);
+    let top = JsonPlace::top(&node);
     let mut oddities = Vec::new();
     let generation = generation(&top)?;
     let v4 = pool(&top, &V4, &mut oddities)?;
     let v6 = pool(&top, &V6, &mut oddities)?;
-    let read_all = |keys: &[&str], oddities: &mut Vec<String>| -> Result<Vec<OldSubnet>, Error> {
+    let read_all = |keys: &[&str], oddities: &mut Vec<String>| -> Result<Vec<OldSubnet>, LeaseFileError> {
         top.key(keys)?.list()?.iter().map(|place| subnet(place, oddities)).collect()
     };
     let allocated = read_all(&ALLOCATED, &mut oddities)?;
     let mut free = read_all(&FREE, &mut oddities)?;
-    let mut seen = Seen::default();
+    let mut seen = SeenBefore::default();
     for subnet in &allocated {
         seen.held(subnet, &mut oddities)?;
     }
@@ -76,8 +76,8 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Error> {
 }
 
 /// The first generation is known by its pool keys; a file with lists and without a pool key is of the second.
-fn generation(top: &Place<'_>) -> Result<Generation, Error> {
-    let has = |keys: &[&'static str]| -> Result<bool, Error> {
+fn generation(top: &JsonPlace<'_>) -> Result<Generation, LeaseFileError> {
+    let has = |keys: &[&'static str]| -> Result<bool, LeaseFileError> {
         for key in keys {
             if top.key(&[key])?.is_set() {
                 return Ok(true);
@@ -92,7 +92,7 @@ fn generation(top: &Place<'_>) -> Result<Generation, Error> {
     } else if has(&["allocated", "Allocate", "free"])? {
         Ok(Generation::Second)
     } else {
-        Err(Error(
+        Err(LeaseFileError(
             "this is not a gipam lease file: it has none of the keys v4, v6, allocated, V4Pool, V6Pool; give the right --file"
                 .to_owned(),
         ))
@@ -101,11 +101,11 @@ fn generation(top: &Place<'_>) -> Result<Generation, Error> {
 
 /// The value of the second generation's key, else the first's.
 fn either<'a>(
-    top: &Place<'a>,
+    top: &JsonPlace<'a>,
     [second, first]: [&'static str; 2],
-    same: impl Fn(&Place<'a>, &Place<'a>) -> Result<bool, Error>,
+    same: impl Fn(&JsonPlace<'a>, &JsonPlace<'a>) -> Result<bool, LeaseFileError>,
     oddities: &mut Vec<String>,
-) -> Result<Place<'a>, Error> {
+) -> Result<JsonPlace<'a>, LeaseFileError> {
     let (later, earlier) = (top.key(&[second])?, top.key(&[first])?);
     if !later.is_set() {
         return Ok(if earlier.is_set() { earlier } else { later });
@@ -116,7 +116,11 @@ fn either<'a>(
     Ok(later)
 }
 
-fn pool(top: &Place<'_>, keys: &FamilyKeys, oddities: &mut Vec<String>) -> Result<Option<OldPool>, Error> {
+fn pool(
+    top: &JsonPlace<'_>,
+    keys: &FamilyKeys,
+    oddities: &mut Vec<String>,
+) -> Result<Option<OldPool>, LeaseFileError> {
     let base_at = either(top, keys.pool, |a, b| Ok(a.text()? == b.text()?), oddities)?;
     if base_at.text()?.is_empty() {
         return Ok(None);
@@ -146,7 +150,7 @@ fn pool(top: &Place<'_>, keys: &FamilyKeys, oddities: &mut Vec<String>) -> Resul
     Ok(Some(OldPool { base, size }))
 }
 
-fn subnet(place: &Place<'_>, oddities: &mut Vec<String>) -> Result<OldSubnet, Error> {
+fn subnet(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<OldSubnet, LeaseFileError> {
     let id = place.key(&["id"])?;
     if id.text()?.is_empty() {
         return Err(id.wrong("", "a subnet needs the id by which docker knows it"));
@@ -184,7 +188,7 @@ fn subnet(place: &Place<'_>, oddities: &mut Vec<String>) -> Result<OldSubnet, Er
 }
 
 /// `10.0.0.0/16`, and as that program also takes it `10.0.0.0/255.255.0.0` and `10.0.0.0 255.255.0.0`.
-fn prefix(place: &Place<'_>, oddities: &mut Vec<String>) -> Result<IpNet, Error> {
+fn prefix(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<IpNet, LeaseFileError> {
     let text = place.text()?;
     let wrong = || place.wrong(text, "not a prefix like 10.9.0.0/24 or 2001:db8::/64");
     let (address, length) = text.split_once(['/', ' ']).ok_or_else(wrong)?;
@@ -202,7 +206,7 @@ fn prefix(place: &Place<'_>, oddities: &mut Vec<String>) -> Result<IpNet, Error>
 }
 
 /// An address, with or without a prefix length behind it.
-fn address(place: &Place<'_>) -> Result<IpAddr, Error> {
+fn address(place: &JsonPlace<'_>) -> Result<IpAddr, LeaseFileError> {
     let text = place.text()?;
     let parsed = match text.split_once('/') {
         Some(_) => text.parse::<IpNet>().ok().map(|net| net.addr()),
@@ -213,18 +217,18 @@ fn address(place: &Place<'_>) -> Result<IpAddr, Error> {
 
 /// The subnets seen so far, to find the ids and prefixes that meet. Prefixes either contain one another or are apart.
 #[derive(Default)]
-struct Seen {
+struct SeenBefore {
     ids: HashMap<String, IpNet>,
     prefixes: BTreeMap<(IpAddr, u8), (String, IpNet)>,
     /// The prefix lengths that occur, so that only these are looked up.
     lengths: BTreeSet<u8>,
 }
 
-impl Seen {
-    fn held(&mut self, subnet: &OldSubnet, oddities: &mut Vec<String>) -> Result<(), Error> {
+impl SeenBefore {
+    fn held(&mut self, subnet: &OldSubnet, oddities: &mut Vec<String>) -> Result<(), LeaseFileError> {
         let OldSubnet { id, prefix, .. } = subnet;
         if let Some(first) = self.ids.insert(id.clone(), *prefix) {
-            return Err(Error(format!(
+            return Err(LeaseFileError(format!(
                 "the lease file has two subnets with the id {id}, {first} and {prefix}; remove one by hand"
             )));
         }

@@ -221,13 +221,13 @@ fn what_cannot_be_understood_is_refused_with_its_place() {
 
 #[test]
 fn content_decides_what_a_file_is() {
-    assert_eq!(detect(SECOND), Content::Json);
-    assert_eq!(detect(b"\xef\xbb\xbf\n {"), Content::Json);
-    assert_eq!(detect(b"SQLite format 3\0\x10\x00"), Content::Sqlite);
-    assert_eq!(detect(b" \n\t"), Content::Empty);
-    assert_eq!(detect(b""), Content::Empty);
+    assert_eq!(detect(SECOND), FileKind::Json);
+    assert_eq!(detect(b"\xef\xbb\xbf\n {"), FileKind::Json);
+    assert_eq!(detect(b"SQLite format 3\0\x10\x00"), FileKind::Sqlite);
+    assert_eq!(detect(b" \n\t"), FileKind::Empty);
+    assert_eq!(detect(b""), FileKind::Empty);
     for other in [&b"[]"[..], b"\0\0\0", b"hello", b"SQLite format 4\0", b"\"{"] {
-        assert_eq!(detect(other), Content::Other);
+        assert_eq!(detect(other), FileKind::Other);
     }
     assert!(parse(&[&b"\xef\xbb\xbf"[..], SECOND].concat()).is_ok(), "a byte order mark is accepted");
 }
@@ -316,7 +316,7 @@ proptest! {
     #[test]
     fn what_is_written_reads_as_the_same_books(books in some_books()) {
         let bytes = write(&books);
-        prop_assert_eq!(detect(&bytes), Content::Json);
+        prop_assert_eq!(detect(&bytes), FileKind::Json);
         prop_assert_eq!(parse(&bytes).unwrap().books, books);
     }
 
