@@ -131,10 +131,10 @@ impl Writer {
             // The answers of the last batch leave, and every socket that is ready is read: those requests share a commit.
             yield_now().await;
             let mut batch = self.begin();
-            match first {
-                Some(first) => self.take_all(first, &mut batch),
-                None => self.tidy(&mut batch),
+            if first.is_none() {
+                self.tidy(&mut batch);
             }
+            self.take_all(first, &mut batch);
             self.finish(batch)?;
             self.meters.end_batch();
             self.between_batches().await;
@@ -177,9 +177,9 @@ impl Writer {
         batch
     }
 
-    /// Decides this and everything else that waits, as far as one batch goes.
-    fn take_all(&mut self, first: Message, batch: &mut Batch) {
-        let mut next = Some(first);
+    /// Decides this, if there is one, and everything else that waits, as far as one batch goes.
+    fn take_all(&mut self, first: Option<Message>, batch: &mut Batch) {
+        let mut next = first.or_else(|| self.messages.try_recv().ok());
         while let Some(message) = next {
             match message {
                 Message::Ask { request, answer } => self.decide(request, Some(answer), batch),
