@@ -6,6 +6,7 @@ use super::Finding;
 use super::compare::Doubled;
 use super::networks::{LEARNING, SHARING};
 use super::suspects::Seen;
+use crate::plan::change::{Serial, ShownHolder};
 use crate::plan::evidence::{Doubt, ProofKey};
 use crate::plan::request::Fence;
 use crate::plan::settings::{Millis, Moment, rfc3339};
@@ -37,6 +38,14 @@ pub(super) struct BooksNow {
     pub(super) names: Names,
     /// What it called their networks.
     pub(super) networks: Networks,
+}
+
+impl BooksNow {
+    /// What the Engine called the holder of an address, with the generation of the lease.
+    pub(super) fn name_of(&self, serial: Serial, address: u128) -> Option<&(u64, ShownHolder)> {
+        let prefix = self.plan.subnet(serial)?.state.prefix;
+        self.names.get(&(serial, prefix.address(address).to_string()))
+    }
 }
 
 /// Something that looks dead.

@@ -5,21 +5,21 @@
 use std::collections::BTreeSet;
 
 use super::compare::{Doubled, Look};
+use super::findings::BooksNow;
 use super::run::{Noted, Reconciler};
 use crate::plan::error::ErrorKind;
 use crate::plan::request::{Fence, Repair, Request};
-use crate::store::names::Networks;
 
 impl Reconciler {
-    /// Writes down what the Engine calls the holders and their networks, where that is new.
-    pub(super) async fn note(&mut self, names: Vec<Repair>, networks: &Networks) {
+    /// Writes down what the Engine calls the holders and their networks, where the books do not have it yet.
+    pub(super) async fn note(&mut self, names: Vec<Repair>, books: &BooksNow) {
         let mut noted = Noted::new();
         self.called.clear();
         for repair in names {
             if let Repair::NameNetwork { serial, generation, network } = &repair {
                 self.called.insert(*serial, (*generation, network.clone()));
                 let known =
-                    networks.get(serial).is_some_and(|(of, name)| (of, name) == (generation, network));
+                    books.networks.get(serial).is_some_and(|(of, name)| (of, name) == (generation, network));
                 if !known {
                     self.ask(repair).await;
                 }
@@ -27,7 +27,9 @@ impl Reconciler {
             }
             let Repair::Name { serial, address, generation, shown } = &repair else { continue };
             let value = (*generation, shown.clone());
-            let known = self.noted.get(&(*serial, *address)) == Some(&value);
+            // The books may have been read before the last look's names were written.
+            let known = self.noted.get(&(*serial, *address)) == Some(&value)
+                || books.name_of(*serial, *address) == Some(&value);
             noted.insert((*serial, *address), value);
             if !known {
                 self.ask(repair).await;

@@ -250,7 +250,7 @@ impl Reconciler {
         }
         self.suspect(&mut look);
         self.learn(std::mem::take(&mut look.at_once)).await;
-        self.note(std::mem::take(&mut look.names), &known.networks).await;
+        self.note(std::mem::take(&mut look.names), &known).await;
         let freed = self.free(apply).await;
         self.report(&mut look, known.read).await;
         self.publish(&mut look);

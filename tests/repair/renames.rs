@@ -1,7 +1,7 @@
 //! `docker rename` sends nothing to a driver (P30): the new name is read from the Engine's list, and overrides the one of the
 //! request.
 
-use gipam::plan::request::{AddressRequest, Reply, Request};
+use gipam::plan::request::{AddressRequest, Mac, Reply, Request};
 use gipam::store::Reader;
 
 use crate::clock;
@@ -55,4 +55,24 @@ async fn p30_a_rename_is_followed_and_the_renamed_container_keeps_its_address() 
     let subnet = plan.held(&id).unwrap();
     let record = subnet.addresses.get(subnet.number_of(old).unwrap()).unwrap();
     assert_eq!(record.name.as_deref(), Some("web-old"));
+}
+
+#[tokio::test]
+async fn a_name_is_written_once_although_a_list_lacked_it_in_between() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let id = world.subnet(None).await.unwrap();
+    let request = AddressRequest { id, mac: Mac::parse("02:42:0a:09:00:02"), ..Default::default() };
+    let Reply::Address { address, .. } = world.ask(Request::Address(request)).await.unwrap() else {
+        panic!("no address")
+    };
+    let shown = address.to_string();
+    for containers in [&[("web", &*shown)][..], &[], &[("web", &*shown)]] {
+        world.show("front", "10.9.0.0/24", containers);
+        world.look().await;
+        later(&CLOCK, 10_000);
+    }
+    let entries = Reader::open(&world.books).unwrap().entries_after(0, 100).unwrap();
+    let named = entries.iter().filter(|entry| entry.line.event == "named").count();
+    assert_eq!(named, 1, "{entries:?}");
 }
