@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use gipam::admin::{AdminErrorKind, offline};
+use gipam::admin::{ErrorKind, offline};
 use gipam::plan::Plan;
 use gipam::plan::change::ShownHolder;
 use gipam::plan::prefix::{AddressRange, Family, Prefix, number};
@@ -186,7 +186,7 @@ fn a_picture_of_a_pool_shows_subnets_and_reservations() {
         assert_eq!(segments[1]["last"], "192.0.2.255");
     }
     let error = offline::answer(&trial.path, "/v1/map?of=wan").unwrap_err();
-    assert_eq!(error.kind, AdminErrorKind::Missing);
+    assert_eq!(error.kind, ErrorKind::Missing);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn who_tells_leased_cooling_and_free_apart() {
     assert_eq!(free["pool"], "lan");
     assert_eq!(who("192.0.2.200")["reserved"], true);
     let unknown = offline::answer(&trial.path, "/v1/who?address=198.51.100.1").unwrap_err();
-    assert_eq!(unknown.kind, AdminErrorKind::Missing);
+    assert_eq!(unknown.kind, ErrorKind::Missing);
     assert_eq!(who("web")["address"], "192.0.2.2", "by the name that Docker said");
     assert_eq!(who("db")["state"], "cooling", "who holds nothing now is shown where it was last");
     let nobody = offline::answer(&trial.path, "/v1/who?address=nobody").unwrap_err();
@@ -225,7 +225,7 @@ fn leases_are_narrowed_by_subnet_holder_state_and_time() {
     assert_eq!(trial.look("/v1/history?since=1h&limit=2").as_array().unwrap().len(), 2);
     assert_eq!(trial.look("/v1/history?since=2999-01-01T00:00:00Z").as_array().unwrap().len(), 0);
     for wrong in ["/v1/leases?state=gone", "/v1/leases?since=then", "/v1/history?limit=many"] {
-        assert_eq!(offline::answer(&trial.path, wrong).unwrap_err().kind, AdminErrorKind::Invalid, "{wrong}");
+        assert_eq!(offline::answer(&trial.path, wrong).unwrap_err().kind, ErrorKind::Invalid, "{wrong}");
     }
 }
 
@@ -262,7 +262,7 @@ fn what_the_engine_calls_holders_and_networks_finds_them_everywhere() {
     for of in ["4f5e6a7b8c9", "77aa88bb99cd"] {
         assert_eq!(
             offline::answer(&trial.path, &format!("/v1/who?address={of}")).unwrap_err().kind,
-            AdminErrorKind::Missing
+            ErrorKind::Missing
         );
     }
     // The network of the whole subnet: its gateway's, too.
@@ -303,10 +303,10 @@ fn an_explanation_ends_in_what_then_happens() {
     let large = trial.look("/v1/explain?pool=lan&size=8")[0].clone();
     assert!(large["refused"].as_str().unwrap().contains("has no room for a /8"), "{large}");
     for (wrong, kind) in [
-        ("pool=wan", AdminErrorKind::Missing),
-        ("address=198.51.100.7", AdminErrorKind::Missing),
-        ("holder=web", AdminErrorKind::Invalid),
-        ("pool=192.0.2.0%2F28&mac=zz", AdminErrorKind::Invalid),
+        ("pool=wan", ErrorKind::Missing),
+        ("address=198.51.100.7", ErrorKind::Missing),
+        ("holder=web", ErrorKind::Invalid),
+        ("pool=192.0.2.0%2F28&mac=zz", ErrorKind::Invalid),
     ] {
         assert_eq!(
             offline::answer(&trial.path, &format!("/v1/explain?{wrong}")).unwrap_err().kind,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 use super::meant;
 use super::rows::{ChangedRow, HeldRow};
 use crate::docker::wire::tidy_name;
@@ -159,7 +159,7 @@ pub(super) async fn unreserve(
 }
 
 fn parsed(text: &str) -> Result<AddressRange, AdminError> {
-    written::range(text).map_err(|error| AdminError::new(AdminErrorKind::Invalid, error.to_string()))
+    written::range(text).map_err(|error| AdminError::new(ErrorKind::Invalid, error.to_string()))
 }
 
 /// `1 subnet is held now`, `3 addresses are leased now`.
@@ -196,7 +196,7 @@ pub(super) async fn pin(ledger: &Ledger, asked: Pinning, known: Arc<Dead>) -> Re
         Some(mac) => Holder::Mac(mac),
         None => Holder::Name(tidy_name(holder).ok_or_else(|| {
             let text = "gipam pin needs the name of a container, or a MAC".to_owned();
-            AdminError::new(AdminErrorKind::Invalid, text)
+            AdminError::new(ErrorKind::Invalid, text)
         })?),
     };
     let wanted = PinRequest { holder, address, subnet: asked.subnet };

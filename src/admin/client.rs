@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 pub use crate::server::client::encoded;
 use crate::server::client::{ClientError, HttpReply, request_blocking};
 
@@ -56,7 +56,7 @@ fn refusal(reply: &HttpReply) -> AdminError {
     serde_json::from_slice(&reply.body).unwrap_or_else(|_| {
         let quoted: String = String::from_utf8_lossy(&reply.body).chars().take(200).collect();
         AdminError::new(
-            AdminErrorKind::Failed,
+            ErrorKind::Failed,
             format!("the daemon answered {}: {}", reply.status, quoted.escape_debug()),
         )
     })
@@ -66,8 +66,8 @@ impl From<AskError> for AdminError {
     fn from(error: AskError) -> Self {
         let kind = match &error {
             AskError::Refused(refused) => return refused.clone(),
-            AskError::NoAnswer(ClientError::Request { .. }) => AdminErrorKind::Failed,
-            AskError::Down { .. } | AskError::NoAnswer(_) => AdminErrorKind::Unreachable,
+            AskError::NoAnswer(ClientError::Request { .. }) => ErrorKind::Failed,
+            AskError::Down { .. } | AskError::NoAnswer(_) => ErrorKind::Unreachable,
         };
         Self::new(kind, error.to_string())
     }
@@ -110,7 +110,7 @@ mod tests {
         );
         let body = serde_json::json!({"subnet": "10.0.0.0/24"});
         let error = AdminError::from(post(&socket, "/v1/release", &body, CHANGE).unwrap_err());
-        assert_eq!(error, AdminError::new(AdminErrorKind::Missing, "no such"));
+        assert_eq!(error, AdminError::new(ErrorKind::Missing, "no such"));
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
     fn nobody_listening_is_down_and_unreachable() {
         let error = get(Path::new("/nowhere/admin.sock"), "/", VIEW).unwrap_err();
         assert!(matches!(error, AskError::Down { .. }), "{error}");
-        assert_eq!(AdminError::from(error).kind, AdminErrorKind::Unreachable);
+        assert_eq!(AdminError::from(error).kind, ErrorKind::Unreachable);
     }
 
     #[test]

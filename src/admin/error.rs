@@ -3,29 +3,9 @@
 //! Promises: on the wire it is `{"Err": text, "kind": kind}`; the text is for people and says what to do.
 //! Exit codes are the command line's.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The kind of a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AdminErrorKind {
-    /// The request can never succeed as it is.
-    Invalid,
-    /// It does not exist.
-    Missing,
-    /// It is in use.
-    Taken,
-    /// Nothing is left.
-    Exhausted,
-    /// Not now.
-    Unavailable,
-    /// The daemon does not answer. Never sent: made by the client.
-    #[serde(skip)]
-    Unreachable,
-    /// It failed; also any kind that a later version may add.
-    #[serde(other)]
-    Failed,
-}
+pub use crate::plan::error::ErrorKind;
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -34,12 +14,22 @@ pub struct AdminError {
     /// The text for people.
     #[serde(rename = "Err")]
     pub text: String,
-    pub kind: AdminErrorKind,
+    #[serde(serialize_with = "write_kind", deserialize_with = "read_kind")]
+    pub kind: ErrorKind,
+}
+
+fn write_kind<S: Serializer>(kind: &ErrorKind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.name())
+}
+
+/// A kind that a later version adds counts as a failure.
+fn read_kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ErrorKind, D::Error> {
+    String::deserialize(deserializer).map(|name| ErrorKind::named(&name))
 }
 
 impl AdminError {
     /// A refusal of this kind.
-    pub fn new(kind: AdminErrorKind, text: impl Into<String>) -> Self {
+    pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         Self { text: text.into(), kind }
     }
 }
@@ -50,9 +40,9 @@ mod tests {
 
     #[test]
     fn a_refusal_on_the_wire_has_err_and_kind() {
-        let wire = serde_json::to_string(&AdminError::new(AdminErrorKind::Taken, "in use")).unwrap();
+        let wire = serde_json::to_string(&AdminError::new(ErrorKind::Taken, "in use")).unwrap();
         assert_eq!(wire, r#"{"Err":"in use","kind":"taken"}"#);
         let read: AdminError = serde_json::from_str(r#"{"Err":"x","kind":"new","more":1}"#).unwrap();
-        assert_eq!(read, AdminError::new(AdminErrorKind::Failed, "x"));
+        assert_eq!(read, AdminError::new(ErrorKind::Failed, "x"));
     }
 }

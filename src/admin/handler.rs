@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 use super::readers::Readers;
 use super::rows::{ChangedRow, HookRow, SettingRow, Status};
 use super::views::View;
@@ -21,7 +21,6 @@ use crate::config::Config;
 use crate::docker::{Counters, Survey};
 use crate::hooks::Hooks;
 use crate::ledger::{Altered, Ledger, Refusal};
-use crate::plan::error::ErrorKind;
 use crate::plan::request::{Dead, Request};
 use crate::plan::settings::Millis;
 use crate::plan::written;
@@ -102,25 +101,7 @@ struct Import {
 
 impl From<Refusal> for AdminError {
     fn from(refusal: Refusal) -> Self {
-        let kind = match refusal.kind {
-            ErrorKind::Invalid => AdminErrorKind::Invalid,
-            ErrorKind::Missing => AdminErrorKind::Missing,
-            ErrorKind::Taken => AdminErrorKind::Taken,
-            ErrorKind::Exhausted => AdminErrorKind::Exhausted,
-            ErrorKind::Unavailable | ErrorKind::TooEarly => AdminErrorKind::Unavailable,
-            ErrorKind::Internal => AdminErrorKind::Failed,
-        };
-        Self::new(kind, refusal.text)
-    }
-}
-
-const fn status(kind: AdminErrorKind) -> u16 {
-    match kind {
-        AdminErrorKind::Invalid => 400,
-        AdminErrorKind::Missing => 404,
-        AdminErrorKind::Taken => 409,
-        AdminErrorKind::Exhausted | AdminErrorKind::Unavailable | AdminErrorKind::Unreachable => 503,
-        AdminErrorKind::Failed => 500,
+        Self::new(refusal.kind, refusal.text)
     }
 }
 
@@ -129,13 +110,13 @@ impl Handler for Admin {
         match self.answer(&request).await {
             Ok(body) => Response::new(200, JSON, body),
             Err(error) => {
-                Response::new(status(error.kind), JSON, serde_json::to_vec(&error).unwrap_or_default())
+                Response::new(error.kind.admin_status(), JSON, serde_json::to_vec(&error).unwrap_or_default())
             }
         }
     }
 
     fn refuse(&self, why: DoorRefusal) -> Response {
-        let error = AdminError::new(AdminErrorKind::Invalid, why.to_string());
+        let error = AdminError::new(ErrorKind::Invalid, why.to_string());
         Response::new(why.status(), JSON, serde_json::to_vec(&error).unwrap_or_default())
     }
 }
@@ -201,7 +182,7 @@ impl Admin {
                 let commits = self.ledger.meters().follow();
                 let moment = wait::wait(&query, commits, &self.counters, self.started).await?;
                 serde_json::to_vec(&moment)
-                    .map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
+                    .map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
             }
             ("GET", "/v1/config") => self.settings().await,
             ("GET", "/v1/export") => self.export(&query).await,
@@ -211,7 +192,7 @@ impl Admin {
                     "unknown request {method} {path}",
                     path = path.chars().take(100).collect::<String>()
                 );
-                Err(AdminError::new(AdminErrorKind::Missing, text))
+                Err(AdminError::new(ErrorKind::Missing, text))
             }
         }
     }
@@ -237,7 +218,7 @@ impl Admin {
                 rows.push(SettingRow { key, value, origin });
             }
         }
-        serde_json::to_vec(&rows).map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
+        serde_json::to_vec(&rows).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
     }
 
     /// Reads the books on a thread of its own, when it is its turn.
@@ -260,7 +241,7 @@ impl Admin {
         }
         let by_name = path == "/v1/who";
         let answer = self.rows(path.clone(), query.clone()).await;
-        if by_name && answer.as_ref().is_err_and(|error| error.kind == AdminErrorKind::Missing) {
+        if by_name && answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Missing) {
             // Engines before 29 do not send names: that of a container that has just started is known after a look.
             let _ = tokio::time::timeout(A_LOOK, self.repair.look(false)).await;
             return self.rows(path, query).await;
@@ -277,9 +258,8 @@ impl Admin {
             let view = view.knowing(known);
             let looks = ["/v1/pools", "/v1/map"].contains(&path.as_str());
             let view = if looks { view.on(&look) } else { view };
-            view.answer(&path, &query, look).unwrap_or_else(|| {
-                Err(AdminError::new(AdminErrorKind::Missing, format!("unknown view {path}")))
-            })
+            view.answer(&path, &query, look)
+                .unwrap_or_else(|| Err(AdminError::new(ErrorKind::Missing, format!("unknown view {path}"))))
         })
         .await
     }
@@ -304,33 +284,30 @@ impl Admin {
             .repair
             .look(asked.apply)
             .await
-            .map_err(|text| AdminError::new(AdminErrorKind::Unavailable, text))?;
-        serde_json::to_vec(&findings)
-            .map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
+            .map_err(|text| AdminError::new(ErrorKind::Unavailable, text))?;
+        serde_json::to_vec(&findings).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
     }
 
     async fn adopt(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
         let Adopt { subnet, id } = decode(body)?;
-        let invalid = |text: String| AdminError::new(AdminErrorKind::Invalid, text);
+        let invalid = |text: String| AdminError::new(ErrorKind::Invalid, text);
         let (prefix, masked) = written::prefix(&subnet).map_err(|error| invalid(error.to_string()))?;
         if masked {
             return Err(invalid(format!("{subnet} has bits set beyond its length; write {prefix}")));
         }
         tracing::info!("adoption by hand: {prefix} under PoolID {id:?}");
         let findings = self.repair.adopt(prefix, id).await?;
-        serde_json::to_vec(&findings)
-            .map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
+        serde_json::to_vec(&findings).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
     }
 
     async fn reload(&self, rehearsal: bool) -> Result<Vec<u8>, AdminError> {
         let (answer, lines) = oneshot::channel();
-        let stopping = || AdminError::new(AdminErrorKind::Unavailable, "gipam is stopping");
+        let stopping = || AdminError::new(ErrorKind::Unavailable, "gipam is stopping");
         self.reloads.send(Reload { rehearsal, answer }).await.map_err(|_| stopping())?;
         let lines = lines.await.map_err(|_| stopping())?;
-        let lines = lines.map_err(|text| {
-            AdminError::new(AdminErrorKind::Invalid, format!("nothing was changed: {text}"))
-        })?;
-        serde_json::to_vec(&lines).map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
+        let lines = lines
+            .map_err(|text| AdminError::new(ErrorKind::Invalid, format!("nothing was changed: {text}")))?;
+        serde_json::to_vec(&lines).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
     }
 
     async fn release(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
@@ -397,11 +374,10 @@ impl Admin {
 }
 
 fn row(row: &ChangedRow) -> Result<Vec<u8>, AdminError> {
-    serde_json::to_vec(row).map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
+    serde_json::to_vec(row).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
 }
 
 fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, AdminError> {
-    serde_json::from_slice(body).map_err(|error| {
-        AdminError::new(AdminErrorKind::Invalid, format!("the body cannot be read: {error}"))
-    })
+    serde_json::from_slice(body)
+        .map_err(|error| AdminError::new(ErrorKind::Invalid, format!("the body cannot be read: {error}")))
 }

@@ -5,12 +5,11 @@
 
 use serde_json::{Value, json};
 
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 use crate::config::PoolsOrigin;
 use crate::ledger::{Altered, Refusal};
 use crate::plan::Plan;
 use crate::plan::change::{Change, Why};
-use crate::plan::error::ErrorKind;
 use crate::plan::settings::{Millis, Settings};
 use crate::settle::{Below, settle};
 use crate::store::old_gipam::{self, Parsed};
@@ -38,7 +37,7 @@ impl Importing {
         origin: &PoolsOrigin,
     ) -> Result<Self, AdminError> {
         let parsed = old_gipam::parse(content.as_bytes())
-            .map_err(|error| AdminError::new(AdminErrorKind::Invalid, format!("{name}: {error}")))?;
+            .map_err(|error| AdminError::new(ErrorKind::Invalid, format!("{name}: {error}")))?;
         for oddity in &parsed.oddities {
             tracing::warn!("{name}: {oddity}");
         }
@@ -100,9 +99,7 @@ impl Importing {
 pub fn check_format(query: &str) -> Result<(), AdminError> {
     match query {
         "" | "format=leases.json" => Ok(()),
-        other => {
-            Err(AdminError::new(AdminErrorKind::Invalid, format!("{other}: the only format is leases.json")))
-        }
+        other => Err(AdminError::new(ErrorKind::Invalid, format!("{other}: the only format is leases.json"))),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Promises: a row for each address that is more than a memory, sorted by prefix and address; a pin by hand is shown also
 //! where no network has its subnet. From the books, like all views.
 
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 use super::meant;
 use super::named::is_holder;
 use super::query::Query;
@@ -198,7 +198,7 @@ impl LeaseFilter {
         let state = query.text("state")?;
         if let Some(unknown) = state.as_deref().filter(|state| !STATES.contains(state)) {
             let text = format!("unknown state {unknown:?}; the states are {}", STATES.join(", "));
-            return Err(AdminError::new(AdminErrorKind::Invalid, text));
+            return Err(AdminError::new(ErrorKind::Invalid, text));
         }
         let (subnet, holder) = (query.text("subnet")?, query.text("holder")?);
         subnet.as_deref().map_or(Ok(()), meant::check_prefix)?;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 use super::meant;
 use super::query::Query;
 use super::rows::{Count, ExplainRow, MapRow, ReservedRow, SegmentRow, StepRow, WhoRow};
@@ -22,11 +22,11 @@ use crate::plan::{ReservedBy, Subnet, written};
 const HISTORY: u32 = 10;
 
 fn missing(text: String) -> AdminError {
-    AdminError::new(AdminErrorKind::Missing, text)
+    AdminError::new(ErrorKind::Missing, text)
 }
 
 fn invalid(text: &str) -> AdminError {
-    AdminError::new(AdminErrorKind::Invalid, text.to_owned())
+    AdminError::new(ErrorKind::Invalid, text.to_owned())
 }
 
 /// The map of a pool that this host makes unusable: what is free counts as never given.

@@ -5,14 +5,14 @@
 
 use std::net::IpAddr;
 
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 use super::views::View;
 use crate::plan::prefix::Prefix;
 use crate::plan::{Subnet, written};
 
 /// An address that a person wrote.
 pub(super) fn address(text: &str) -> Result<IpAddr, AdminError> {
-    written::address(text).map_err(|error| AdminError::new(AdminErrorKind::Invalid, error.to_string()))
+    written::address(text).map_err(|error| AdminError::new(ErrorKind::Invalid, error.to_string()))
 }
 
 /// The address of `gipam release WHAT`, unless a subnet is meant: a prefix that a network has, or a PoolID.
@@ -25,7 +25,7 @@ pub(super) fn lone_address(view: &View, text: &str) -> Result<Option<IpAddr>, Ad
         // A prefix without host bits stays a prefix; the error says that it is not held.
         Ok(address) if Prefix::parse(text) == Some(Prefix::host(address)) => Ok(Some(address)),
         Err(error @ written::Unreadable::Length { .. }) => {
-            Err(AdminError::new(AdminErrorKind::Invalid, error.to_string()))
+            Err(AdminError::new(ErrorKind::Invalid, error.to_string()))
         }
         _ => Ok(None),
     }
@@ -36,7 +36,7 @@ pub(super) fn check_prefix(text: &str) -> Result<(), AdminError> {
     use written::Unreadable::{Length, Netmask};
     match written::prefix(text) {
         Err(error @ (Length { .. } | Netmask { .. })) => {
-            Err(AdminError::new(AdminErrorKind::Invalid, error.to_string()))
+            Err(AdminError::new(ErrorKind::Invalid, error.to_string()))
         }
         _ => Ok(()),
     }
@@ -66,7 +66,7 @@ pub(super) fn subnet_of(view: &View, address: IpAddr, text: &str) -> Result<Stri
         [subnet] => Ok(subnet.state.id.clone()),
         [] => {
             let text = format!("no network's subnet contains {text}; see: gipam subnets");
-            Err(AdminError::new(AdminErrorKind::Missing, text))
+            Err(AdminError::new(ErrorKind::Missing, text))
         }
         several => {
             let ids: Vec<&str> = several.iter().map(|subnet| subnet.state.id.as_str()).collect();
@@ -74,7 +74,7 @@ pub(super) fn subnet_of(view: &View, address: IpAddr, text: &str) -> Result<Stri
                 "{address} lies in several subnets; name one by PoolID: gipam release POOLID {address} --force, of {}",
                 ids.join(", ")
             );
-            Err(AdminError::new(AdminErrorKind::Invalid, text))
+            Err(AdminError::new(ErrorKind::Invalid, text))
         }
     }
 }

@@ -25,7 +25,7 @@ mod status;
 pub mod views;
 mod wait;
 
-pub use error::{AdminError, AdminErrorKind};
+pub use error::{AdminError, ErrorKind};
 pub use handler::{Admin, Reload};
 pub use readers::Readers;
 pub use wait::WaitMoment;

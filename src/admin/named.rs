@@ -3,7 +3,7 @@
 //! Promises: from the books, like all views; who holds addresses now is shown, else who held them last; a network is all
 //! that it holds. Says so where the name is unknown, with what looks further back.
 
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 use super::query::Query;
 use super::rows::{LeaseRow, WhoRow};
 use super::views::View;
@@ -37,7 +37,7 @@ impl View {
             let text = format!(
                 "no container, MAC or network called {name:?} has an address now; for earlier ones see: gipam history {name}"
             );
-            return Err(AdminError::new(AdminErrorKind::Missing, text));
+            return Err(AdminError::new(ErrorKind::Missing, text));
         };
         rows.retain(|row| way(row));
         let many = rows.len() > WITH_HISTORY;

@@ -6,7 +6,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 use super::import;
 use super::views::View;
 use crate::clock;
@@ -24,7 +24,7 @@ const HEAD: u64 = 16;
 
 impl From<CommitError> for AdminError {
     fn from(error: CommitError) -> Self {
-        Self::new(AdminErrorKind::Failed, error.to_string())
+        Self::new(ErrorKind::Failed, error.to_string())
     }
 }
 
@@ -34,7 +34,7 @@ pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, AdminError>
     let view = View::open(books, clock::now())?;
     match path {
         "/v1/status" => serde_json::to_vec(&view.status_for(books, query)?)
-            .map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string())),
+            .map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string())),
         "/v1/export" => {
             import::check_format(query)?;
             let bytes = import::export(view.plan());
@@ -47,7 +47,7 @@ pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, AdminError>
         }
         _ => view
             .answer(path, query, |_| HostUse::default())
-            .unwrap_or_else(|| Err(AdminError::new(AdminErrorKind::Missing, format!("unknown view {path}")))),
+            .unwrap_or_else(|| Err(AdminError::new(ErrorKind::Missing, format!("unknown view {path}")))),
     }
 }
 
@@ -101,7 +101,7 @@ pub fn place(file: &BooksFile) -> Result<PathBuf, AdminError> {
     };
     file.make_directory(&books).map_err(|error| {
         AdminError::new(
-            AdminErrorKind::Failed,
+            ErrorKind::Failed,
             format!("cannot create the directory of {}: {error}", books.display()),
         )
     })?;

@@ -10,12 +10,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::changing::{DecidedChange, are_now, change};
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 use super::rows::ChangedRow;
 use crate::config::{Config, PoolsOrigin, value};
 use crate::ledger::{Ledger, Refusal};
 use crate::plan::Plan;
-use crate::plan::error::ErrorKind;
 use crate::plan::pools::{Cut, PoolChange};
 use crate::plan::prefix::{Family, Prefix};
 use crate::plan::settings::{AddressOrder, PoolSettings, Settings};
@@ -53,7 +52,7 @@ pub(super) async fn pool(
 }
 
 fn wanted(asked: &Pool) -> Result<PoolChange, AdminError> {
-    let invalid = |text: String| AdminError::new(AdminErrorKind::Invalid, text);
+    let invalid = |text: String| AdminError::new(ErrorKind::Invalid, text);
     let name = asked.name.clone();
     let cuts = || {
         let v4 = Cut { base: base(asked.v4.as_deref(), Family::V4)?, size: asked.v4_size };

@@ -2,7 +2,7 @@
 //!
 //! Promises: what cannot be decoded is an error that says which value; nothing is guessed.
 
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 use crate::config::value::duration;
 use crate::plan::settings::{Millis, parse_rfc3339};
 
@@ -58,7 +58,7 @@ fn moment(text: &str, now: Millis) -> Result<Millis, AdminError> {
 }
 
 fn invalid(text: String) -> AdminError {
-    AdminError::new(AdminErrorKind::Invalid, text)
+    AdminError::new(ErrorKind::Invalid, text)
 }
 
 #[cfg(test)]
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(query.text("e").unwrap(), Some("1 2+\u{e9}".to_owned()), "a blank may be written as +");
         for odd in ["%zz", "%", "%4", "%+1", "%ff"] {
             let said = Query(&format!("b=&c={odd}")).text("c").unwrap_err();
-            assert!(said.text.contains(odd) && said.kind == AdminErrorKind::Invalid, "{}", said.text);
+            assert!(said.text.contains(odd) && said.kind == ErrorKind::Invalid, "{}", said.text);
         }
         assert!(
             query.parsed::<u8>("a", "number").unwrap_err().text.contains("\"x y\" is not a valid number")
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(since("90s").unwrap(), Some(now - 90_000));
         assert_eq!(since("1w").unwrap(), Some(now - 604_800_000));
         assert_eq!(since("2027-01-15T08:00:00Z").unwrap(), Some(now));
-        assert_eq!(since("99999999999999999999w").unwrap_err().kind, AdminErrorKind::Invalid);
+        assert_eq!(since("99999999999999999999w").unwrap_err().kind, ErrorKind::Invalid);
         assert!(since("yesterday").unwrap_err().text.contains("\"yesterday\" is not a time"));
     }
 }

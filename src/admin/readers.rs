@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 
 /// One turn at a time; clones share it.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ impl Readers {
         &self,
         work: impl FnOnce() -> Result<T, AdminError> + Send + 'static,
     ) -> Result<T, AdminError> {
-        let failed = |text: String| AdminError::new(AdminErrorKind::Failed, text);
+        let failed = |text: String| AdminError::new(ErrorKind::Failed, text);
         let turn = self.0.clone().acquire_owned().await.map_err(|error| failed(error.to_string()))?;
         let working = tokio::task::spawn_blocking(move || {
             let done = work();

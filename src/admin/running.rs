@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 use super::handler::Admin;
 use super::rows::{FillingRow, HookRow, RefusalRow, Status};
 use crate::docker::counters::Refused;
@@ -73,8 +73,7 @@ impl Admin {
         status.refused = count(&self.counters.refused);
         status.empty_bodies = count(&self.counters.empty);
         status.undone = count(&self.counters.undone);
-        serde_json::to_vec(&status)
-            .map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
+        serde_json::to_vec(&status).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
     }
 }
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 use super::query::Query;
 use super::rows::{Count, HistoryRow, PoolRow, SubnetRow};
 use crate::plan::host_use::HostUse;
@@ -39,10 +39,10 @@ impl From<StoreError> for AdminError {
             source = cause.source();
         }
         let kind = match error {
-            StoreError::Absent(_) => AdminErrorKind::Missing,
-            StoreError::Locked(_) | StoreError::Open(_) => AdminErrorKind::Taken,
-            StoreError::Itself(_) => AdminErrorKind::Invalid,
-            _ => AdminErrorKind::Failed,
+            StoreError::Absent(_) => ErrorKind::Missing,
+            StoreError::Locked(_) | StoreError::Open(_) => ErrorKind::Taken,
+            StoreError::Itself(_) => ErrorKind::Invalid,
+            _ => ErrorKind::Failed,
         };
         Self::new(kind, text)
     }
@@ -66,7 +66,7 @@ impl From<HistoryLine> for HistoryRow {
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, AdminError> {
-    serde_json::to_vec(value).map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
+    serde_json::to_vec(value).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
 }
 
 impl View {

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::admin::{AdminError, AdminErrorKind};
+use crate::admin::AdminError;
 use crate::config::Surroundings;
 use crate::{config, daemon};
 
@@ -58,14 +58,7 @@ impl CliError {
             Self::Usage(_) | Self::Configuration(_) => 2,
             Self::NoMatch { .. } => 3,
             Self::Daemon(error) => error.exit_code(),
-            Self::Admin(error) => match error.kind {
-                AdminErrorKind::Invalid => 2,
-                AdminErrorKind::Missing => 3,
-                AdminErrorKind::Taken => 4,
-                AdminErrorKind::Exhausted => 5,
-                AdminErrorKind::Unavailable | AdminErrorKind::Failed => 1,
-                AdminErrorKind::Unreachable => 6,
-            },
+            Self::Admin(error) => error.kind.exit_code(),
             Self::Answer { .. } | Self::Read { .. } | Self::Write(_) | Self::Unfit(_) => 1,
             Self::ReaderLeft => 0,
         }
@@ -96,20 +89,21 @@ pub(super) fn print(error: &CliError, surroundings: &Surroundings) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::ErrorKind;
 
     #[test]
     fn every_kind_has_the_exit_code_that_scripts_rely_on() {
         let code = |kind| CliError::Admin(AdminError { kind, text: String::new() }).exit_code();
         let kinds = [
-            AdminErrorKind::Failed,
-            AdminErrorKind::Invalid,
-            AdminErrorKind::Missing,
-            AdminErrorKind::Taken,
-            AdminErrorKind::Exhausted,
-            AdminErrorKind::Unreachable,
+            ErrorKind::Failed,
+            ErrorKind::Invalid,
+            ErrorKind::Missing,
+            ErrorKind::Taken,
+            ErrorKind::Exhausted,
+            ErrorKind::Unreachable,
         ];
         assert_eq!(kinds.map(code), [1, 2, 3, 4, 5, 6]);
-        assert_eq!(code(AdminErrorKind::Unavailable), 1);
+        assert_eq!(code(ErrorKind::Unavailable), 1);
     }
 
     #[test]

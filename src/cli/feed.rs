@@ -10,7 +10,7 @@ use super::error::{CliError, chain};
 use super::output::{self, Asking};
 use crate::admin::client::{self, encoded};
 use crate::admin::rows::Status;
-use crate::admin::{AdminErrorKind, WaitMoment};
+use crate::admin::{ErrorKind, WaitMoment};
 
 /// Least time between two requests.
 const APART: Duration = Duration::from_millis(250);
@@ -86,7 +86,7 @@ impl Feed {
                 self.changed = true;
                 // One of before this view, or none at all: the status, or the books, say so.
                 let known = match &error {
-                    client::AskError::Refused(refused) => refused.kind == AdminErrorKind::Missing,
+                    client::AskError::Refused(refused) => refused.kind == ErrorKind::Missing,
                     client::AskError::Down { .. } => true,
                     client::AskError::NoAnswer(_) => false,
                 };

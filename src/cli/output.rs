@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind as UsageKind};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use super::error::CliError;
 use super::progress::{Progress, ShownLine, task};
 use super::tables::Width;
 use crate::admin::rows::Status;
-use crate::admin::{AdminError, AdminErrorKind, client, offline};
+use crate::admin::{AdminError, ErrorKind, client, offline};
 use crate::config::{ClientConfig, Options, Surroundings};
 
 /// Whom to ask, and how to print.
@@ -129,14 +129,14 @@ impl Asking {
         let progress = self.work("asking whether a daemon runs");
         if client::get(&self.config.admin, "/v1/status", client::VIEW).is_ok() {
             let text = format!("a daemon answers at {}; stop it first", self.config.admin.display());
-            return Err(CliError::Admin(AdminError::new(AdminErrorKind::Taken, text)));
+            return Err(CliError::Admin(AdminError::new(ErrorKind::Taken, text)));
         }
         offline::restore(copy, &self.config.file, &|step| progress.step(step)).map_err(CliError::Admin)
     }
 }
 
 fn unreachable(down: &client::AskError, more: &str) -> CliError {
-    CliError::Admin(AdminError::new(AdminErrorKind::Unreachable, format!("{down}{more}")))
+    CliError::Admin(AdminError::new(ErrorKind::Unreachable, format!("{down}{more}")))
 }
 
 /// Reads an answer as rows.
@@ -198,7 +198,7 @@ pub(super) fn usage(mut usage: clap::Error, command: &clap::Command) -> u8 {
 /// Names the option that is one letter away, where clap finds none: short names are unlike each other by its measure.
 fn suggest(usage: &mut clap::Error, command: &clap::Command) {
     let unknown =
-        usage.kind() == ErrorKind::UnknownArgument && usage.get(ContextKind::SuggestedArg).is_none();
+        usage.kind() == UsageKind::UnknownArgument && usage.get(ContextKind::SuggestedArg).is_none();
     let Some(ContextValue::String(written)) = usage.get(ContextKind::InvalidArg).filter(|_| unknown) else {
         return;
     };

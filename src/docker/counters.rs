@@ -123,15 +123,8 @@ impl Counters {
 
     /// A call that succeeded, or the refusal in `refused`.
     pub(super) fn ended(&self, method: &str, refused: Option<ErrorKind>) {
-        let outcome = match refused {
-            None => 0,
-            Some(ErrorKind::Invalid) => 1,
-            Some(ErrorKind::Missing) => 2,
-            Some(ErrorKind::Taken) => 3,
-            Some(ErrorKind::Exhausted) => 4,
-            Some(ErrorKind::Unavailable | ErrorKind::TooEarly) => 5,
-            Some(ErrorKind::Internal) => 6,
-        };
+        let name = refused.map_or("ok", ErrorKind::name);
+        let outcome = OUTCOMES.iter().position(|outcome| *outcome == name).unwrap_or(OUTCOMES.len() - 1);
         self.of(method).outcomes[outcome].inc();
     }
 

@@ -8,34 +8,66 @@ use std::net::IpAddr;
 use super::prefix::Prefix;
 use super::request::Space;
 
-/// The class of an error; decides the HTTP status and the exit code.
+/// The class of a refusal: what whoever gets it can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The request can never succeed as it is (400).
+    /// The request can never succeed as it is.
     Invalid,
-    /// Names something that does not exist (400, as ipamapi has it; exit code 3).
+    /// Names something that does not exist.
     Missing,
-    /// Held by somebody (403).
+    /// Held by somebody.
     Taken,
-    /// Nothing left (503).
+    /// Nothing is left.
     Exhausted,
-    /// Not now (503).
+    /// Not now.
     Unavailable,
-    /// Known only when a few seconds have passed: what it rests on may be older than the books (503).
+    /// Known only when a few seconds have passed: what it rests on may be older than the books. Elsewhere, as `Unavailable`.
     TooEarly,
-    /// A bug or failure in gipam (500).
-    Internal,
+    /// The daemon does not answer. Never sent: the client finds it.
+    Unreachable,
+    /// A bug or failure in gipam.
+    Failed,
 }
 
 impl ErrorKind {
-    /// The HTTP status, as ipamapi classes it.
-    pub const fn status(self) -> u16 {
+    /// Of each kind: its name, Docker's HTTP status (as ipamapi classes it), that of the admin socket, and the exit code of
+    /// a command.
+    const fn row(self) -> (&'static str, u16, u16, u8) {
         match self {
-            Self::Invalid | Self::Missing => 400,
-            Self::Taken => 403,
-            Self::Exhausted | Self::Unavailable | Self::TooEarly => 503,
-            Self::Internal => 500,
+            Self::Invalid => ("invalid", 400, 400, 2),
+            Self::Missing => ("missing", 400, 404, 3),
+            Self::Taken => ("taken", 403, 409, 4),
+            Self::Exhausted => ("exhausted", 503, 503, 5),
+            Self::Unavailable | Self::TooEarly => ("unavailable", 503, 503, 1),
+            Self::Unreachable => ("unreachable", 503, 503, 6),
+            Self::Failed => ("failed", 500, 500, 1),
         }
+    }
+
+    /// Its name, in metrics and on the wire of the admin socket.
+    pub const fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// What a name that was sent says; any other is a failure.
+    pub fn named(name: &str) -> Self {
+        let sent = [Self::Invalid, Self::Missing, Self::Taken, Self::Exhausted, Self::Unavailable];
+        sent.into_iter().find(|kind| kind.name() == name).unwrap_or(Self::Failed)
+    }
+
+    /// The HTTP status for Docker.
+    pub const fn status(self) -> u16 {
+        self.row().1
+    }
+
+    /// The HTTP status at the admin socket.
+    pub const fn admin_status(self) -> u16 {
+        self.row().2
+    }
+
+    /// The exit code of a command.
+    pub const fn exit_code(self) -> u8 {
+        self.row().3
     }
 }
 
@@ -119,7 +151,7 @@ impl PlanError {
     /// Its class.
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Internal(_) => ErrorKind::Internal,
+            Self::Internal(_) => ErrorKind::Failed,
             Self::InvalidAddressSpace(_)
             | Self::InvalidPool(_)
             | Self::InvalidSubPool(_)

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::picture::Picture;
 use super::{Web, listing, map, state, usage};
 use crate::admin::query::Query;
-use crate::admin::{AdminError, AdminErrorKind};
+use crate::admin::{AdminError, ErrorKind};
 use crate::clock;
 use crate::plan::settings::Millis;
 use crate::server::Response;
@@ -27,7 +27,7 @@ const MOST_LINES: u32 = 1_000;
 type ReadingWork = Box<dyn FnOnce() -> Result<Vec<u8>, AdminError> + Send>;
 
 fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, AdminError> {
-    serde_json::to_vec(value).map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
+    serde_json::to_vec(value).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
 }
 
 impl Web {
@@ -37,8 +37,7 @@ impl Web {
             Ok(body) => Response::new(200, JSON, body),
             Err(error) => {
                 let status = match error.kind {
-                    AdminErrorKind::Invalid => 400,
-                    AdminErrorKind::Missing => 404,
+                    ErrorKind::Invalid | ErrorKind::Missing => error.kind.admin_status(),
                     _ => 503,
                 };
                 Response::new(status, JSON, serde_json::to_vec(&error).unwrap_or_default())
@@ -49,7 +48,7 @@ impl Web {
     async fn look(&self, path: &str, query: String) -> Result<Vec<u8>, AdminError> {
         if query.len() > LONGEST_QUERY {
             let text = format!("the query has {} bytes; write at most {LONGEST_QUERY}", query.len());
-            return Err(AdminError::new(AdminErrorKind::Invalid, text));
+            return Err(AdminError::new(ErrorKind::Invalid, text));
         }
         let off_thread = |work| self.readers.read::<Vec<u8>>(work);
         if path == "/api/history" {
@@ -74,7 +73,7 @@ impl Web {
                 let books = self.books.clone();
                 off_thread(Box::new(move || json(&curve(&books, &picture, &query)?))).await
             }
-            _ => Err(AdminError::new(AdminErrorKind::Missing, format!("unknown path {path}"))),
+            _ => Err(AdminError::new(ErrorKind::Missing, format!("unknown path {path}"))),
         }
     }
 
@@ -82,7 +81,7 @@ impl Web {
     fn status(&self, picture: &Picture) -> Result<Vec<u8>, AdminError> {
         let status = self.admin.with_counters(picture.status.clone())?;
         let mut value: serde_json::Value = serde_json::from_slice(&status)
-            .map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))?;
+            .map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))?;
         let meters = self.ledger.meters();
         let time = |at: Option<Millis>| at.map(crate::plan::settings::rfc3339);
         let cooling = picture.leases.iter().filter(|lease| lease.state == "cooling").count();

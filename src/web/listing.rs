@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::picture::ShownSubnet;
 use crate::admin::query::Query;
 use crate::admin::rows::LeaseRow;
-use crate::admin::{AdminError, AdminErrorKind};
+use crate::admin::{AdminError, ErrorKind};
 use crate::plan::prefix::Prefix;
 
 /// Most rows of one page.
@@ -150,7 +150,7 @@ pub fn page<'a, T: Listed>(rows: &'a [T], query: &str) -> Result<Page<'a, T>, Ad
     } else {
         let known = T::COLUMNS.join(", ");
         let text = format!("unknown column {column:?}; the columns are address, {known}");
-        return Err(AdminError::new(AdminErrorKind::Invalid, text));
+        return Err(AdminError::new(ErrorKind::Invalid, text));
     }
     let matching = found.len();
     let total = rows.len();

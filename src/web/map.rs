@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::cells::{Cell, CellState, Item, Region, Special, fold};
 use super::picture::{Picture, ShownSubnet};
-use crate::admin::{AdminError, AdminErrorKind};
+use crate::admin::{AdminError, ErrorKind};
 use crate::plan::Plan;
 use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::settings::PoolSettings;
@@ -65,7 +65,7 @@ pub fn map(picture: &Picture, at: Option<&str>) -> Result<Map, AdminError> {
     let mut path = vec![Step { label: "All pools".to_owned(), at: None }];
     let Some(text) = at else { return Ok(Map { path, areas: overview(picture) }) };
     let prefix = Prefix::parse(text)
-        .ok_or_else(|| AdminError::new(AdminErrorKind::Invalid, format!("{text:?} is not a prefix")))?;
+        .ok_or_else(|| AdminError::new(ErrorKind::Invalid, format!("{text:?} is not a prefix")))?;
     if let Some((pool, base)) = pool_around(picture, prefix) {
         path.push(Step { label: format!("{} {base}", pool.name), at: Some(base.to_string()) });
         if base == prefix {
@@ -82,7 +82,7 @@ pub fn map(picture: &Picture, at: Option<&str>) -> Result<Map, AdminError> {
         (None, Some((pool, base))) => pool_area(picture, pool, base, prefix, ALONE),
         (None, None) => {
             let text = format!("{prefix} is neither in a pool nor in a subnet");
-            return Err(AdminError::new(AdminErrorKind::Missing, text));
+            return Err(AdminError::new(ErrorKind::Missing, text));
         }
     };
     if path.last().is_some_and(|step| step.at.as_deref() != Some(text)) {

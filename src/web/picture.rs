@@ -17,7 +17,7 @@ use super::state::ByHand;
 use crate::admin::query::Query;
 use crate::admin::rows::{Count, LeaseRow, PoolRow, Status, SubnetRow};
 use crate::admin::views::View;
-use crate::admin::{Admin, AdminError, AdminErrorKind, Readers};
+use crate::admin::{Admin, AdminError, ErrorKind, Readers};
 use crate::clock;
 use crate::hooks::Report;
 use crate::ledger::Ledger;
@@ -169,7 +169,7 @@ impl Gallery {
         }
         // It goes on when the client has left: the next one finds it done.
         let reading = tokio::spawn(self.clone().read(kept, moment));
-        reading.await.unwrap_or_else(|error| Err(AdminError::new(AdminErrorKind::Failed, error.to_string())))
+        reading.await.unwrap_or_else(|error| Err(AdminError::new(ErrorKind::Failed, error.to_string())))
     }
 
     /// Reads it again; requests that come meanwhile wait for this one.

@@ -9,10 +9,10 @@ use crate::desk::{ip, prefix};
 
 /// Error, text, class, status.
 fn all() -> Vec<(PlanError, &'static str, ErrorKind, u16)> {
-    use ErrorKind::{Exhausted, Internal, Invalid, Missing, Taken, TooEarly};
+    use ErrorKind::{Exhausted, Failed, Invalid, Missing, Taken, TooEarly};
     let text = || "TEXT".to_owned();
     vec![
-        (PlanError::Internal(text()), "IPAM internal error: TEXT", Internal, 500),
+        (PlanError::Internal(text()), "IPAM internal error: TEXT", Failed, 500),
         (PlanError::InvalidAddressSpace(text()), "invalid address space: TEXT", Invalid, 400),
         (PlanError::InvalidPool(text()), "invalid address pool: TEXT", Invalid, 400),
         (PlanError::InvalidSubPool(text()), "invalid address sub-pool: TEXT", Invalid, 400),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{AdminError, AdminErrorKind};
+use super::error::{AdminError, ErrorKind};
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::plan::listed::{ListedSubnet, Obstacle, Taken};
 use crate::plan::prefix::Prefix;
@@ -118,7 +118,7 @@ type Outcomes = Vec<Result<Taken, Obstacle>>;
 
 /// `POST /v1/listed`.
 pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Result<Vec<u8>, AdminError> {
-    let invalid = |text: String| AdminError::new(AdminErrorKind::Invalid, format!("{}, {text}", asked.name));
+    let invalid = |text: String| AdminError::new(ErrorKind::Invalid, format!("{}, {text}", asked.name));
     let File { listed, left, mut twice, whole } = match form(&asked.content) {
         Form::Inspected => inspect::read(&asked.content, names).map_err(invalid)?,
         Form::Table => table::read(&asked.content).map_err(invalid)?,
@@ -156,7 +156,7 @@ pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Res
         );
     }
     serde_json::to_vec(&ImportAnswer { applied: asked.apply, subnets, leases, rows })
-        .map_err(|error| AdminError::new(AdminErrorKind::Failed, error.to_string()))
+        .map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
 }
 
 /// Decides on the books as they are, and commits if that is asked for. The prefixes are those of the pools.
