@@ -10,8 +10,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::plan::settings::parse_rfc3339;
+use crate::view::Fullness;
 
-pub use super::status::{PoolUsage, RefusalRow, Status, SubnetUsage};
+pub use super::status::{RefusalRow, Status, SubnetUsage};
 
 /// Seconds since a time of a row; negative if it lies ahead.
 pub fn age(at: &str) -> Option<i64> {
@@ -51,7 +52,7 @@ impl<'de> Deserialize<'de> for Count {
 }
 
 /// One family of a pool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolRow {
     /// The pool's name.
     pub pool: String,
@@ -72,6 +73,15 @@ pub struct PoolRow {
     /// Why this host's own use leaves no part of it free; `null` where some is, or where no daemon looks at the host.
     #[serde(default)]
     pub unusable: Option<String>,
+    /// Places for subnets that reservations keep free.
+    #[serde(default)]
+    pub reserved: Count,
+    /// How full its space is, 0 to 1.
+    #[serde(default)]
+    pub share: Fullness,
+    /// The same for people.
+    #[serde(default)]
+    pub full: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -77,7 +77,7 @@ pub struct Status {
     pub reservations: u64,
     /// The pools, each family by itself.
     #[serde(default)]
-    pub usage: Vec<PoolUsage>,
+    pub usage: Vec<PoolRow>,
     /// The fullest subnets, the fullest first.
     #[serde(default)]
     pub fullest: Vec<SubnetUsage>,
@@ -141,34 +141,6 @@ pub struct Status {
     /// Grants undone because their answer was not delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone: Option<u64>,
-}
-
-/// One family of a pool, and how full it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PoolUsage {
-    /// As in the row of `gipam pools`: the pool's name.
-    pub pool: String,
-    /// `v4` or `v6`.
-    pub family: String,
-    /// The prefix from which subnets are cut.
-    pub base: String,
-    /// Their length where a request does not give one.
-    pub size: u8,
-    /// Subnets held in it.
-    pub subnets: Count,
-    /// Further subnets of `size` that it can give.
-    pub free: Count,
-    /// Subnets that were released and are not given to others yet.
-    pub cooling: Count,
-    /// It left the configuration and gives no new subnets.
-    pub closed: bool,
-    /// Why this host's own use leaves no part of it free, as in the row of `gipam pools`.
-    #[serde(default)]
-    pub unusable: Option<String>,
-    /// Places for subnets that reservations keep free.
-    pub reserved: Count,
-    /// How full its space is, 0 to 1.
-    pub share: Fullness,
 }
 
 /// How full a subnet is.
@@ -239,7 +211,7 @@ impl View {
             leases: held.iter().map(|subnet| subnet.addresses.leased() as u64).sum(),
             now: Some(rfc3339(self.now())),
             reservations: self.plan().settings().reserved.len() as u64,
-            usage: self.usage(),
+            usage: self.pools(),
             synced: Some(written.max(logged)).filter(|at| *at != 0).map(rfc3339),
             books_bytes,
             log_bytes,
@@ -257,37 +229,6 @@ impl View {
             status.events = Some(self.history_of(None, events.min(EVENTS), 0)?);
         }
         Ok(status)
-    }
-
-    fn usage(&self) -> Vec<PoolUsage> {
-        let usage = |row: PoolRow| {
-            let (reserved, share) = self.space_of(&row);
-            PoolUsage {
-                reserved,
-                share,
-                pool: row.pool,
-                family: row.family,
-                base: row.base,
-                size: row.size,
-                subnets: row.subnets,
-                free: row.free,
-                cooling: row.cooling,
-                closed: row.closed,
-                unusable: row.unusable,
-            }
-        };
-        self.pools().into_iter().map(usage).collect()
-    }
-
-    /// Of a pool: places for subnets that reservations keep free, and how full it is.
-    pub fn space_of(&self, row: &PoolRow) -> (Count, Fullness) {
-        let pools = self.plan().settings().pools.iter().filter(|pool| pool.name == row.pool);
-        let mut bases = pools.flat_map(|pool| [pool.v4, pool.v6]).flatten();
-        let Some(base) = bases.find(|base| base.base.to_string() == row.base) else {
-            return Default::default();
-        };
-        let counts = self.plan().count_subnets(&base);
-        (Count(counts.reserved), Fullness::of_pool(&base, &counts))
     }
 
     /// The fullest subnets, and what reservations withhold in all of them.

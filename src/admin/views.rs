@@ -17,6 +17,7 @@ use crate::plan::{Plan, Subnet};
 use crate::store::history::HistoryLine;
 use crate::store::names::{Names, Networks};
 use crate::store::{Reader, StoreError};
+use crate::view::Fullness;
 
 /// The books as they are now.
 pub struct View {
@@ -152,6 +153,7 @@ impl View {
                 Family::BOTH.into_iter().filter_map(|family| Some((family, pool.base(family)?)))
             {
                 let counts = self.plan.count_subnets(base);
+                let share = Fullness::of_pool(base, &counts);
                 let unusable = self.unusable(base.base);
                 rows.push(PoolRow {
                     pool: pool.name.clone(),
@@ -163,6 +165,9 @@ impl View {
                     cooling: Count(counts.cooling.into()),
                     closed: pool.closed,
                     unusable,
+                    reserved: Count(counts.reserved),
+                    share,
+                    full: share.to_string(),
                 });
             }
         }

@@ -11,7 +11,7 @@ use super::health::{addresses, books, engine, repair, watched};
 use super::paper::{Ink, Line, bar, clock, padded, short, span, wrapped};
 use super::picture;
 use super::tables::escaped;
-use crate::admin::rows::{PoolUsage, Status, SubnetUsage};
+use crate::admin::rows::{PoolRow, Status, SubnetUsage};
 use crate::view::Fullness;
 
 /// How much of each part is shown.
@@ -110,7 +110,7 @@ pub(super) fn pools(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     }
     // One reason is enough on one screen: `gipam pools` has all.
     let mut told = false;
-    let pool = |row: &PoolUsage| {
+    let pool = |row: &PoolRow| {
         let taken = row.subnets.0 + row.cooling.0;
         let all = grouped(taken.saturating_add(row.free.0));
         let (share, text) = match (row.closed, &row.unusable) {
@@ -124,7 +124,7 @@ pub(super) fn pools(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
         std::iter::once(line).chain(why)
     };
     // The fullest first where not all are shown.
-    let mut usage: Vec<&PoolUsage> = status.usage.iter().collect();
+    let mut usage: Vec<&PoolRow> = status.usage.iter().collect();
     if usage.len() > most {
         usage.sort_by(|a, b| b.share.0.total_cmp(&a.share.0));
     }
@@ -204,8 +204,8 @@ mod tests {
     use crate::cli::frame::{COLUMNS, LINES};
     use crate::reconcile::Finding;
 
-    fn pool(n: u64) -> PoolUsage {
-        PoolUsage {
+    fn pool(n: u64) -> PoolRow {
+        PoolRow {
             pool: format!("a-pool-with-a-long-name-{n}"),
             family: "v6".to_owned(),
             base: "2001:db8:aaaa:bbbb:cccc:dddd:0:0/96".to_owned(),
@@ -217,6 +217,7 @@ mod tests {
             closed: n == 1,
             reserved: Count(0),
             share: Fullness(0.95),
+            full: "95%".to_owned(),
         }
     }
 
@@ -329,7 +330,7 @@ mod tests {
                 .to_owned(),
         );
         let lan =
-            PoolUsage { pool: "lan".to_owned(), base: "10.9.0.0/16".to_owned(), unusable: why, ..pool(0) };
+            PoolRow { pool: "lan".to_owned(), base: "10.9.0.0/16".to_owned(), unusable: why, ..pool(0) };
         let well = HookRow { hook: "well".to_owned(), ..HookRow::default() };
         let mut hooks = vec![well.clone(), HookRow { hook: "dns".to_owned(), passed_over: 2, ..well }];
         let status = Status { usage: vec![lan], hooks: hooks.clone(), ..crowded() };

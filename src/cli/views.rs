@@ -92,9 +92,9 @@ pub(super) fn pools(asking: &Asking) -> Result<(), CliError> {
             let size = format!("/{}", row.size);
             let [subnets, cooling, free] =
                 [row.subnets, row.cooling, row.free].map(|count| count.0.to_string());
-            vec![name, row.family, row.base, size, subnets, cooling, free]
+            vec![name, row.family, row.base, size, subnets, cooling, free, row.full]
         };
-        let headings = ["POOL", "FAMILY", "BASE", ">SIZE", ">SUBNETS", ">COOLING", ">FREE"];
+        let headings = ["POOL", "FAMILY", "BASE", ">SIZE", ">SUBNETS", ">COOLING", ">FREE", ">FULL"];
         table(asking.width, &headings, rows.into_iter().map(row)) + &notes
     })
 }

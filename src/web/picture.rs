@@ -51,20 +51,6 @@ pub struct ShownSubnet {
     pub full: String,
 }
 
-/// A pool's family: the view's row and what the page shows in addition.
-#[derive(Clone, Debug, Serialize)]
-pub struct ShownPool {
-    /// The row of the view.
-    #[serde(flatten)]
-    pub row: PoolRow,
-    /// Places for subnets that reservations keep free.
-    pub reserved: Count,
-    /// How full it is, 0 to 1.
-    pub share: Fullness,
-    /// The same as text.
-    pub full: String,
-}
-
 /// Everything at one moment.
 pub struct Picture {
     /// When, milliseconds since the UNIX epoch.
@@ -73,7 +59,7 @@ pub struct Picture {
     pub commits: u64,
     /// And what changed without a commit.
     pub turns: u64,
-    pub pools: Vec<ShownPool>,
+    pub pools: Vec<PoolRow>,
     /// The held subnets, sorted by prefix.
     pub subnets: Vec<ShownSubnet>,
     /// Leased, cooling and pinned addresses, sorted by subnet and address.
@@ -99,11 +85,7 @@ impl Picture {
         let at = clock::now();
         let view = View::open(books, at)?.on(|_| in_use.clone());
         let (leases, rows) = (view.leases(Query("all=true"))?, view.subnets());
-        let pool = |row: PoolRow| {
-            let (reserved, share) = view.space_of(&row);
-            ShownPool { row, reserved, share, full: share.to_string() }
-        };
-        let (pools, status) = (view.pools().into_iter().map(pool).collect(), view.status(books));
+        let (pools, status) = (view.pools(), view.status(books));
         let plan = view.into_plan();
         let shown = |row: SubnetRow| {
             let counts = plan.held(&row.id).map(|subnet| plan.count_addresses(subnet)).unwrap_or_default();
