@@ -128,8 +128,7 @@ impl Writer {
         self.meters.end_batch();
         while !self.stopping {
             let first = self.next().await;
-            // The answers of the last batch leave, and every socket that is ready is read: those requests share a commit.
-            yield_now().await;
+            self.gather().await;
             let mut batch = self.begin();
             if first.is_none() {
                 self.tidy(&mut batch);
@@ -140,6 +139,16 @@ impl Writer {
             self.between_batches().await;
         }
         Ok(())
+    }
+
+    /// The answers of the last batch leave, and every socket that is ready is read, as long as that brings more requests:
+    /// they share a commit.
+    async fn gather(&mut self) {
+        let mut waiting = usize::MAX;
+        while self.messages.len() != waiting && self.messages.len() < BATCH {
+            waiting = self.messages.len();
+            yield_now().await;
+        }
     }
 
     /// The next message; nothing when it is time to look at what waits, or to tidy.
