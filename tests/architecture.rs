@@ -256,3 +256,10 @@ fn a_type_name_stands_once() {
     let twice: Vec<_> = names.iter().filter(|(_, files)| files.len() > 1).collect();
     assert!(twice.is_empty(), "{twice:#?}");
 }
+
+#[test]
+fn no_file_is_longer_than_450_lines() {
+    let long: Vec<_> = sources().into_iter().map(|(path, text)| (text.lines().count(), path)).collect();
+    let long: Vec<_> = long.into_iter().filter(|(lines, _)| *lines > 450).collect();
+    assert!(long.is_empty(), "{long:?}");
+}

@@ -8,6 +8,7 @@
 //! or busy disk every waiting caller gets an error, and the task ends with the reason. Knows no HTTP and no JSON.
 
 mod deferred;
+mod failing;
 mod meters;
 mod repeated;
 mod steps;

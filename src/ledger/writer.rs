@@ -12,6 +12,7 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::deferred::{Deferred, gives_back};
+use super::failing::stopped_by;
 use super::repeated::Repeated;
 use super::timeline::Timeline;
 use super::{
@@ -20,7 +21,6 @@ use super::{
 use crate::clock::Clock;
 use crate::plan::Plan;
 use crate::plan::change::Change;
-use crate::plan::error::ErrorKind;
 use crate::plan::request::{Context, Reply, Request};
 use crate::plan::settings::Millis;
 use crate::store::{Books, CommitError};
@@ -40,37 +40,37 @@ const QUIET: Duration = Duration::from_millis(250);
 
 /// The plan, the books and what waits for them.
 pub struct Writer {
-    meters: Arc<Meters>,
+    pub(super) meters: Arc<Meters>,
     pub(super) plan: Plan,
     pub(super) books: Books,
     pub(super) time: Timeline,
-    messages: mpsc::UnboundedReceiver<Message>,
+    pub(super) messages: mpsc::UnboundedReceiver<Message>,
     queue: mpsc::UnboundedSender<Message>,
     /// Requests that only a very young cooling subnet can satisfy: (when by the steady clock, request, answer).
-    waiting: Vec<(Millis, Request, oneshot::Sender<Answer>)>,
+    pub(super) waiting: Vec<(Millis, Request, oneshot::Sender<Answer>)>,
     looks: Vec<PlanLook>,
-    deferred: Deferred,
+    pub(super) deferred: Deferred,
     repeated: Repeated,
     /// The last commit met a full or busy disk.
-    sick: bool,
+    pub(super) sick: bool,
     /// No request came for a while.
     quiet: bool,
     stopping: bool,
 }
 
 /// One decided request of the batch, not answered yet.
-struct Decided {
-    answer: Option<oneshot::Sender<Answer>>,
+pub(super) struct Decided {
+    pub(super) answer: Option<oneshot::Sender<Answer>>,
     outcome: Answer,
     /// A release, to be kept if the commit fails.
-    release: Option<Request>,
+    pub(super) release: Option<Request>,
 }
 
 /// The requests of one batch.
 #[derive(Default)]
 pub(super) struct Batch {
-    decided: Vec<Decided>,
-    altered: Vec<AlterOutcome>,
+    pub(super) decided: Vec<Decided>,
+    pub(super) altered: Vec<AlterOutcome>,
     pub(super) changed: bool,
     /// What to say of the clock once it is in the books.
     pub(super) stepped: Option<String>,
@@ -227,21 +227,6 @@ impl Writer {
         }
     }
 
-    /// While the disk was full: nothing is decided before it takes a write.
-    fn probe(&mut self, batch: &mut Batch) {
-        match self.books.probe() {
-            Ok(()) => {
-                self.sick = false;
-                self.meters.healed();
-                tracing::info!("the books accept writes again");
-                for release in self.deferred.take() {
-                    self.decide(release, None, batch);
-                }
-            }
-            Err(error) => batch.failed = Some(error),
-        }
-    }
-
     fn retry_due(&mut self, batch: &mut Batch) {
         let (due, later) =
             std::mem::take(&mut self.waiting).into_iter().partition(|(at, ..)| *at <= self.time.steady());
@@ -251,7 +236,12 @@ impl Writer {
         }
     }
 
-    fn decide(&mut self, request: Request, answer: Option<oneshot::Sender<Answer>>, batch: &mut Batch) {
+    pub(super) fn decide(
+        &mut self,
+        request: Request,
+        answer: Option<oneshot::Sender<Answer>>,
+        batch: &mut Batch,
+    ) {
         let release = gives_back(&request);
         if !release && answer.as_ref().is_some_and(oneshot::Sender::is_closed) {
             return;
@@ -364,34 +354,7 @@ impl Writer {
             }
             return Ok(());
         };
-        self.meters.failed();
-        self.time.rolled_back();
-        let rolled_back = self.books.rollback();
-        if matches!(error, CommitError::Definite(_)) {
-            self.books.make_room();
-        }
-        let fatal = match (&error, rolled_back) {
-            (CommitError::Definite(_), Ok(())) => None,
-            (CommitError::Definite(_), Err(worse)) => Some(worse.to_string()),
-            (CommitError::Unknown(_), _) => Some(error.to_string()),
-        };
-        let fatal = fatal.or_else(|| if batch.changed { self.reload().err() } else { None });
-        let refusal = Refusal {
-            kind: ErrorKind::Unavailable,
-            text: fatal.clone().unwrap_or_else(|| error.to_string()),
-        };
-        if !self.sick || fatal.is_some() {
-            tracing::error!("{}", refusal.text);
-        }
-        self.sick = true;
-        self.refuse_all(batch, &refusal, fatal.is_none());
-        match fatal {
-            None => Ok(()),
-            Some(text) => {
-                self.refuse_queue(&refusal);
-                Err(Fatal(text))
-            }
-        }
+        self.give_up(batch, &error)
     }
 
     fn answer_all(batch: Batch) {
@@ -413,48 +376,4 @@ impl Writer {
         self.books.tidy_if_pressing(&self.plan)?;
         self.books.commit()
     }
-
-    /// The plan as the books have it: what was decided in a failed batch never happened.
-    fn reload(&mut self) -> Result<(), String> {
-        let settings = self.books.settings().map_err(|error| error.to_string())?;
-        let mut plan = Plan::new(settings);
-        self.books.load(|change| plan.apply(&change)).map_err(|error| error.to_string())?;
-        plan.advance(self.time.now());
-        self.plan = plan;
-        Ok(())
-    }
-
-    fn refuse_all(&mut self, batch: Batch, refusal: &Refusal, going_on: bool) {
-        for decided in batch.decided {
-            let mut refusal = refusal.clone();
-            if let Some(release) = decided.release.as_ref().filter(|_| going_on) {
-                self.deferred.keep(&self.plan, release);
-                refusal.text.push_str("; gipam keeps the release and applies it then");
-            }
-            if let Some(answer) = decided.answer {
-                let _ = answer.send(Err(refusal));
-            }
-        }
-        for outcome in batch.altered {
-            outcome(Err(refusal.clone()));
-        }
-    }
-
-    fn refuse_queue(&mut self, refusal: &Refusal) {
-        for (_, _, answer) in std::mem::take(&mut self.waiting) {
-            let _ = answer.send(Err(refusal.clone()));
-        }
-        while let Ok(message) = self.messages.try_recv() {
-            match message {
-                Message::Ask { answer, .. } => drop(answer.send(Err(refusal.clone()))),
-                Message::Alter(alter) => drop(alter(Err(refusal.clone()))),
-                Message::Undo(_) | Message::Look(_) | Message::Stop => {}
-            }
-        }
-    }
-}
-
-fn stopped_by(error: Option<&CommitError>) -> Refusal {
-    let text = error.map_or_else(|| "the books could not be written".to_owned(), ToString::to_string);
-    Refusal { kind: ErrorKind::Unavailable, text }
 }

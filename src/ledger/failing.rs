@@ -1,0 +1,104 @@
+//! What happens when the books cannot be written: nothing of the batch happened, and everyone in it gets to know.
+//!
+//! Promises: after a full or busy disk the plan is that of the books, releases are kept for later, and the ledger goes on; after
+//! any other failure every waiting caller is refused and the ledger ends with the reason. Decides nothing.
+
+use super::writer::{Batch, Fatal, Writer};
+use super::{Message, Refusal};
+use crate::plan::Plan;
+use crate::plan::error::ErrorKind;
+use crate::store::CommitError;
+
+impl Writer {
+    /// While the disk was full: nothing is decided before it takes a write.
+    pub(super) fn probe(&mut self, batch: &mut Batch) {
+        match self.books.probe() {
+            Ok(()) => {
+                self.sick = false;
+                self.meters.healed();
+                tracing::info!("the books accept writes again");
+                for release in self.deferred.take() {
+                    self.decide(release, None, batch);
+                }
+            }
+            Err(error) => batch.failed = Some(error),
+        }
+    }
+
+    /// The commit of this batch failed.
+    pub(super) fn give_up(&mut self, batch: Batch, error: &CommitError) -> Result<(), Fatal> {
+        self.meters.failed();
+        self.time.rolled_back();
+        let rolled_back = self.books.rollback();
+        if matches!(error, CommitError::Definite(_)) {
+            self.books.make_room();
+        }
+        let fatal = match (error, rolled_back) {
+            (CommitError::Definite(_), Ok(())) => None,
+            (CommitError::Definite(_), Err(worse)) => Some(worse.to_string()),
+            (CommitError::Unknown(_), _) => Some(error.to_string()),
+        };
+        let fatal = fatal.or_else(|| if batch.changed { self.reload().err() } else { None });
+        let refusal = Refusal {
+            kind: ErrorKind::Unavailable,
+            text: fatal.clone().unwrap_or_else(|| error.to_string()),
+        };
+        if !self.sick || fatal.is_some() {
+            tracing::error!("{}", refusal.text);
+        }
+        self.sick = true;
+        self.refuse_all(batch, &refusal, fatal.is_none());
+        match fatal {
+            None => Ok(()),
+            Some(text) => {
+                self.refuse_queue(&refusal);
+                Err(Fatal(text))
+            }
+        }
+    }
+
+    /// The plan as the books have it: what was decided in a failed batch never happened.
+    fn reload(&mut self) -> Result<(), String> {
+        let settings = self.books.settings().map_err(|error| error.to_string())?;
+        let mut plan = Plan::new(settings);
+        self.books.load(|change| plan.apply(&change)).map_err(|error| error.to_string())?;
+        plan.advance(self.time.now());
+        self.plan = plan;
+        Ok(())
+    }
+
+    fn refuse_all(&mut self, batch: Batch, refusal: &Refusal, going_on: bool) {
+        for decided in batch.decided {
+            let mut refusal = refusal.clone();
+            if let Some(release) = decided.release.as_ref().filter(|_| going_on) {
+                self.deferred.keep(&self.plan, release);
+                refusal.text.push_str("; gipam keeps the release and applies it then");
+            }
+            if let Some(answer) = decided.answer {
+                let _ = answer.send(Err(refusal));
+            }
+        }
+        for outcome in batch.altered {
+            outcome(Err(refusal.clone()));
+        }
+    }
+
+    fn refuse_queue(&mut self, refusal: &Refusal) {
+        for (_, _, answer) in std::mem::take(&mut self.waiting) {
+            let _ = answer.send(Err(refusal.clone()));
+        }
+        while let Ok(message) = self.messages.try_recv() {
+            match message {
+                Message::Ask { answer, .. } => drop(answer.send(Err(refusal.clone()))),
+                Message::Alter(alter) => drop(alter(Err(refusal.clone()))),
+                Message::Undo(_) | Message::Look(_) | Message::Stop => {}
+            }
+        }
+    }
+}
+
+/// The refusal of what comes after a failed write.
+pub(super) fn stopped_by(error: Option<&CommitError>) -> Refusal {
+    let text = error.map_or_else(|| "the books could not be written".to_owned(), ToString::to_string);
+    Refusal { kind: ErrorKind::Unavailable, text }
+}
