@@ -221,3 +221,44 @@ impl Counting {
         Ok(census)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::request::{Context, Request, SubnetRequest, Wanted};
+    use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
+
+    #[test]
+    fn bites_count_each_subnet_once_and_each_is_bounded() {
+        let base = Prefix::parse("10.0.0.0/8").unwrap();
+        let v4 = Some(Base { base, size: 24, addresses: AddressOrder::Sequential });
+        let name = "lan".to_owned();
+        let pool = PoolSettings { name, v4, v6: None, cooling: 0, subnet_cooling: 0, closed: false };
+        let mut plan = Plan::new(Settings { pools: vec![pool], storm_limit: 0, ..Settings::default() });
+        for random in 0..20_000 {
+            let request = Request::Subnet(SubnetRequest {
+                space: Space::Local,
+                family: Family::V4,
+                wanted: Wanted::Any { size: None },
+                range: None,
+                options: BTreeMap::new(),
+                pools: None,
+                in_use: HostUse::default(),
+                in_a_row: 0,
+                dead: Arc::default(),
+            });
+            for change in &plan.decide(&request, Context { now: 1, random }).changes {
+                plan.apply(change);
+            }
+        }
+        let (mut from, mut serials, mut bites) = (Some(0), Vec::new(), 0);
+        while let Some(serial) = from {
+            let bite = bite(&plan, serial);
+            serials.extend(bite.held.iter().map(|counted| counted.serial));
+            (from, bites) = (bite.next, bites + 1);
+        }
+        let held: Vec<Serial> = plan.subnets().map(|subnet| subnet.state.serial).collect();
+        assert_eq!((serials.len(), &serials), (20_000, &held));
+        assert!(bites > 1, "one look counted everything");
+    }
+}
