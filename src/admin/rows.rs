@@ -79,7 +79,7 @@ pub struct PoolRow {
     /// How full its space is, 0 to 1.
     #[serde(default)]
     pub share: Fullness,
-    /// The same for people.
+    /// That share as text: `50%`.
     #[serde(default)]
     pub full: String,
 }

@@ -135,7 +135,7 @@ mod tests {
             let (name, default) = (key.name, key.default);
             let (file, before, after) = match OTHER.iter().find(|it| (it.0, it.1) == (section, name)) {
                 Some((_, _, file, before, after)) => ((*file).to_owned(), *before, (*after).to_owned()),
-                // Another value of the same form: 77 for 64, "77m" for "10m", false for true.
+                // Replace the value by another that the key accepts: 77 for 64, "77m" for "10m", false for true.
                 None => {
                     let other = default.replace(|c: char| c.is_ascii_digit(), "7").replace("true", "false");
                     assert_ne!(other, default, "{section} {name}: say here how it changes");

@@ -251,7 +251,7 @@ fn free_slot(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     if search.open(slot) { Ok(Choice::of(slot, None)) } else { Err(Miss::Shared(slot)) }
 }
 
-/// The same for a container, when nothing else is left.
+/// Gives the gateway's place to a container when no other address is left.
 fn gateways_place(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let slot = free_slot(search)?.address;
     let bounds = search.subnet.addresses.bounds();

@@ -178,8 +178,8 @@ impl Plan {
         };
         steps.say("place", ever);
         let siblings = self.siblings(subnet);
-        let beside = siblings.lease(address).filter(|_| !subnet.addresses.is_leased(address));
-        let (holding, record) = match beside {
+        let of_sibling = siblings.lease(address).filter(|_| !subnet.addresses.is_leased(address));
+        let (holding, record) = match of_sibling {
             Some((sibling, record)) => (sibling, Some(record)),
             None => (subnet, subnet.addresses.get(address)),
         };
