@@ -29,12 +29,12 @@
 //! 9. [`admin`] is the daemon as people see it: views, what they change by hand, import and export.
 //! 10. [`web`] shows it to browsers and Prometheus: the page, metrics, health.
 //! 11. [`hooks`] sends events to programs and web addresses, from the books.
-//! 12. [`watch`] warns when something fills up, from a [`census`] of the books; [`view`] measures how full something is.
+//! 12. [`view`] is what people see, looked up in the ledger's plan; [`watch`] warns when something fills up.
 //! 13. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] identifies processes; [`json`] reads
 //!     and [`text`] makes what others wrote fit to be shown; [`cli`] has the commands.
 
 pub mod admin;
-pub mod census;
+
 pub mod cli;
 pub mod clock;
 pub mod config;

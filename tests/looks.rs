@@ -8,9 +8,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use gipam::admin::{ErrorKind, offline};
+use gipam::admin::offline;
 use gipam::plan::Plan;
 use gipam::plan::change::ShownHolder;
+use gipam::plan::error::ErrorKind;
 use gipam::plan::prefix::{AddressRange, Family, Prefix, number};
 use gipam::plan::request::{
     AddressRequest, Context, Mac, Repair, Reply, Request, Space, SubnetRequest, Wanted,

@@ -9,12 +9,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::error::{AdminError, ErrorKind};
-use super::meant;
-use super::rows::{ChangedRow, HeldRow};
 use crate::docker::wire::tidy_name;
-use crate::ledger::{Altered, Ledger, Refusal};
+use crate::ledger::{Altered, Ledger};
 use crate::plan::change::Record;
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::pins::{Holder, PinRequest, Pinned};
 use crate::plan::prefix::AddressRange;
 use crate::plan::request::{Dead, Mac};
@@ -23,6 +21,8 @@ use crate::plan::written;
 use crate::plan::{Plan, ReservedBy, Subnet};
 use crate::settle::difference;
 use crate::text::counted;
+use crate::view::meant;
+use crate::view::rows::{ChangedRow, HeldRow};
 
 /// Most leases that an answer lists.
 const LISTED: usize = 1_000;
@@ -63,7 +63,7 @@ pub(super) async fn change(
     ledger: &Ledger,
     rehearsal: bool,
     decide: impl FnOnce(&Plan) -> Result<DecidedChange, Refusal> + Send + 'static,
-) -> Result<ChangedRow, AdminError> {
+) -> Result<ChangedRow, Refusal> {
     let alter = move |plan: &Plan| {
         let DecidedChange { row, altered } = decide(plan)?;
         Ok((if rehearsal { Altered::default() } else { altered }, row))
@@ -77,7 +77,7 @@ pub(super) async fn change(
 }
 
 /// `gipam reserve RANGE`.
-pub(super) async fn reserve(ledger: &Ledger, asked: Reservation) -> Result<ChangedRow, AdminError> {
+pub(super) async fn reserve(ledger: &Ledger, asked: Reservation) -> Result<ChangedRow, Refusal> {
     let range = parsed(&asked.range)?;
     change(ledger, asked.dry_run, move |plan| {
         let Some(settings) = plan.reserve(range, asked.pool.as_deref())? else {
@@ -138,7 +138,7 @@ pub(super) async fn unreserve(
     ledger: &Ledger,
     asked: Reservation,
     file: Option<&Path>,
-) -> Result<ChangedRow, AdminError> {
+) -> Result<ChangedRow, Refusal> {
     let range = parsed(&asked.range)?;
     let file = file.map_or_else(|| "the configuration file".to_owned(), |file| file.display().to_string());
     change(ledger, asked.dry_run, move |plan| {
@@ -158,8 +158,8 @@ pub(super) async fn unreserve(
     .await
 }
 
-fn parsed(text: &str) -> Result<AddressRange, AdminError> {
-    written::range(text).map_err(|error| AdminError::new(ErrorKind::Invalid, error.to_string()))
+fn parsed(text: &str) -> Result<AddressRange, Refusal> {
+    written::range(text).map_err(|error| Refusal::new(ErrorKind::Invalid, error.to_string()))
 }
 
 /// `1 subnet is held now`, `3 addresses are leased now`.
@@ -189,14 +189,14 @@ pub(super) struct Pinning {
 }
 
 /// `gipam pin NAME ADDRESS`.
-pub(super) async fn pin(ledger: &Ledger, asked: Pinning, known: Arc<Dead>) -> Result<ChangedRow, AdminError> {
+pub(super) async fn pin(ledger: &Ledger, asked: Pinning, known: Arc<Dead>) -> Result<ChangedRow, Refusal> {
     let address = meant::address(&asked.address)?;
     let holder = asked.holder.as_deref().unwrap_or_default();
     let holder = match Mac::parse(holder) {
         Some(mac) => Holder::Mac(mac),
         None => Holder::Name(tidy_name(holder).ok_or_else(|| {
             let text = "gipam pin needs the name of a container, or a MAC".to_owned();
-            AdminError::new(ErrorKind::Invalid, text)
+            Refusal::new(ErrorKind::Invalid, text)
         })?),
     };
     let wanted = PinRequest { holder, address, subnet: asked.subnet };
@@ -207,7 +207,7 @@ pub(super) async fn pin(ledger: &Ledger, asked: Pinning, known: Arc<Dead>) -> Re
 }
 
 /// `gipam unpin ADDRESS`.
-pub(super) async fn unpin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, AdminError> {
+pub(super) async fn unpin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, Refusal> {
     let address = meant::address(&asked.address)?;
     let unpin = move |plan: &Plan| Ok(DecidedChange::pinned(plan.unpin(address, asked.subnet.as_deref())?));
     change(ledger, asked.dry_run, unpin).await

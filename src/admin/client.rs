@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::error::{AdminError, ErrorKind};
+use crate::plan::error::{ErrorKind, Refusal};
 pub use crate::server::client::encoded;
 use crate::server::client::{ClientError, HttpReply, request_blocking};
 
@@ -25,7 +25,7 @@ pub enum AskError {
     NoAnswer(ClientError),
     /// The daemon refused.
     #[error(transparent)]
-    Refused(AdminError),
+    Refused(Refusal),
 }
 
 /// `GET` of a path with its query.
@@ -52,17 +52,17 @@ fn ask(socket: &Path, method: &str, path: &str, body: Vec<u8>, limit: Duration) 
 }
 
 /// The refusal in an answer, or one that quotes it.
-fn refusal(reply: &HttpReply) -> AdminError {
+fn refusal(reply: &HttpReply) -> Refusal {
     serde_json::from_slice(&reply.body).unwrap_or_else(|_| {
         let quoted: String = String::from_utf8_lossy(&reply.body).chars().take(200).collect();
-        AdminError::new(
+        Refusal::new(
             ErrorKind::Failed,
             format!("the daemon answered {}: {}", reply.status, quoted.escape_debug()),
         )
     })
 }
 
-impl From<AskError> for AdminError {
+impl From<AskError> for Refusal {
     fn from(error: AskError) -> Self {
         let kind = match &error {
             AskError::Refused(refused) => return refused.clone(),
@@ -109,14 +109,14 @@ mod tests {
             "HTTP/1.1 404 Not Found\r\ncontent-length: 34\r\n\r\n{\"Err\":\"no such\",\"kind\":\"missing\"}",
         );
         let body = serde_json::json!({"subnet": "10.0.0.0/24"});
-        let error = AdminError::from(post(&socket, "/v1/release", &body, CHANGE).unwrap_err());
-        assert_eq!(error, AdminError::new(ErrorKind::Missing, "no such"));
+        let error = Refusal::from(post(&socket, "/v1/release", &body, CHANGE).unwrap_err());
+        assert_eq!(error, Refusal::new(ErrorKind::Missing, "no such"));
     }
 
     #[test]
     fn an_answer_of_somebody_else_is_quoted() {
         let (_directory, socket, _thread) = daemon("HTTP/1.1 400 Bad\r\ncontent-length: 4\r\n\r\nwhat");
-        let error = AdminError::from(get(&socket, "/", VIEW).unwrap_err());
+        let error = Refusal::from(get(&socket, "/", VIEW).unwrap_err());
         assert_eq!(error.text, "the daemon answered 400: what");
     }
 
@@ -124,7 +124,7 @@ mod tests {
     fn nobody_listening_is_down_and_unreachable() {
         let error = get(Path::new("/nowhere/admin.sock"), "/", VIEW).unwrap_err();
         assert!(matches!(error, AskError::Down { .. }), "{error}");
-        assert_eq!(AdminError::from(error).kind, ErrorKind::Unreachable);
+        assert_eq!(Refusal::from(error).kind, ErrorKind::Unreachable);
     }
 
     #[test]

@@ -11,22 +11,23 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::error::{AdminError, ErrorKind};
 use super::readers::Readers;
-use super::rows::{ChangedRow, HookRow, SettingRow, Status};
-use super::views::View;
-use super::{changing, import, listed, meant, pools, wait};
+use super::{changing, import, listed, pools, wait};
 use crate::clock;
 use crate::config::Config;
 use crate::docker::{Counters, Survey};
 use crate::hooks::Hooks;
-use crate::ledger::{Altered, Ledger, Refusal};
+use crate::ledger::{Altered, Ledger};
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::request::{Dead, Request};
 use crate::plan::settings::Millis;
 use crate::plan::written;
 use crate::reconcile;
 use crate::server::{DoorRefusal, Handler, HttpRequest, Response};
 use crate::store::old_gipam;
+use crate::view::meant;
+use crate::view::rows::{ChangedRow, HookRow, SettingRow, Status};
+use crate::view::views::View;
 use crate::watch::Watch;
 
 const JSON: &str = "application/json";
@@ -99,12 +100,6 @@ struct Import {
     replace: bool,
 }
 
-impl From<Refusal> for AdminError {
-    fn from(refusal: Refusal) -> Self {
-        Self::new(refusal.kind, refusal.text)
-    }
-}
-
 impl Handler for Admin {
     async fn handle(&self, request: HttpRequest) -> Response {
         match self.answer(&request).await {
@@ -116,7 +111,7 @@ impl Handler for Admin {
     }
 
     fn refuse(&self, why: DoorRefusal) -> Response {
-        let error = AdminError::new(ErrorKind::Invalid, why.to_string());
+        let error = Refusal::new(ErrorKind::Invalid, why.to_string());
         Response::new(why.status(), JSON, serde_json::to_vec(&error).unwrap_or_default())
     }
 }
@@ -156,7 +151,7 @@ impl Admin {
         Self { hooks: Some(hooks), watch: Some(watch), ..self }
     }
 
-    async fn answer(&self, request: &HttpRequest) -> Result<Vec<u8>, AdminError> {
+    async fn answer(&self, request: &HttpRequest) -> Result<Vec<u8>, Refusal> {
         let query = request.query.clone().unwrap_or_default();
         match (request.method.as_str(), request.path.as_str()) {
             ("POST", "/v1/release") => self.release(&request.body).await,
@@ -182,7 +177,7 @@ impl Admin {
                 let commits = self.ledger.meters().follow();
                 let moment = wait::wait(&query, commits, &self.counters, self.started).await?;
                 serde_json::to_vec(&moment)
-                    .map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
+                    .map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
             }
             ("GET", "/v1/config") => self.settings().await,
             ("GET", "/v1/export") => self.export(&query).await,
@@ -192,7 +187,7 @@ impl Admin {
                     "unknown request {method} {path}",
                     path = path.chars().take(100).collect::<String>()
                 );
-                Err(AdminError::new(ErrorKind::Missing, text))
+                Err(Refusal::new(ErrorKind::Missing, text))
             }
         }
     }
@@ -202,7 +197,7 @@ impl Admin {
     }
 
     /// Every setting of the daemon; the pools are those of the books, which a person may have changed since the start.
-    async fn settings(&self) -> Result<Vec<u8>, AdminError> {
+    async fn settings(&self) -> Result<Vec<u8>, Refusal> {
         let pools = self.read(|view, _| Ok(view.plan().settings().pools.clone())).await?;
         let config = self.in_force();
         let is_pool = |key: &str| key.starts_with("pool.") && (key.ends_with(".v4") || key.ends_with(".v6"));
@@ -218,14 +213,14 @@ impl Admin {
                 rows.push(SettingRow { key, value, origin });
             }
         }
-        serde_json::to_vec(&rows).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
+        serde_json::to_vec(&rows).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
     }
 
     /// Reads the books on a thread of its own, when it is its turn.
     async fn read<T: Send + 'static>(
         &self,
-        look: impl FnOnce(View, &Path) -> Result<T, AdminError> + Send + 'static,
-    ) -> Result<T, AdminError> {
+        look: impl FnOnce(View, &Path) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
         let books = self.books.clone();
         self.readers.read(move || look(View::open(&books, clock::now())?, &books)).await
     }
@@ -235,7 +230,7 @@ impl Admin {
         self.repair.proofs().read().map(|proofs| proofs.clone()).unwrap_or_default()
     }
 
-    async fn view(&self, path: String, query: String) -> Result<Vec<u8>, AdminError> {
+    async fn view(&self, path: String, query: String) -> Result<Vec<u8>, Refusal> {
         if path == "/v1/status" {
             return self.status(query).await;
         }
@@ -250,7 +245,7 @@ impl Admin {
     }
 
     /// The rows of a view, as the books have them.
-    async fn rows(&self, path: String, query: String) -> Result<Vec<u8>, AdminError> {
+    async fn rows(&self, path: String, query: String) -> Result<Vec<u8>, Refusal> {
         let survey = self.survey.clone();
         let look = move |bases| survey.now(Some(bases));
         let known = self.known();
@@ -259,12 +254,12 @@ impl Admin {
             let looks = ["/v1/pools", "/v1/map"].contains(&path.as_str());
             let view = if looks { view.on(&look) } else { view };
             view.answer(&path, &query, look)
-                .unwrap_or_else(|| Err(AdminError::new(ErrorKind::Missing, format!("unknown view {path}"))))
+                .unwrap_or_else(|| Err(Refusal::new(ErrorKind::Missing, format!("unknown view {path}"))))
         })
         .await
     }
 
-    async fn status(&self, query: String) -> Result<Vec<u8>, AdminError> {
+    async fn status(&self, query: String) -> Result<Vec<u8>, Refusal> {
         let hooks = self.hooks.clone();
         let survey = self.survey.clone();
         let look = move |view: View, books: &Path| {
@@ -276,41 +271,38 @@ impl Admin {
         self.with_counters(status)
     }
 
-    async fn gc(&self, asked: GcAsked) -> Result<Vec<u8>, AdminError> {
+    async fn gc(&self, asked: GcAsked) -> Result<Vec<u8>, Refusal> {
         if asked.new_engine {
             self.repair.trust().await?;
         }
-        let findings = self
-            .repair
-            .look(asked.apply)
-            .await
-            .map_err(|text| AdminError::new(ErrorKind::Unavailable, text))?;
-        serde_json::to_vec(&findings).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
+        let findings =
+            self.repair.look(asked.apply).await.map_err(|text| Refusal::new(ErrorKind::Unavailable, text))?;
+        serde_json::to_vec(&findings).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
     }
 
-    async fn adopt(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
+    async fn adopt(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
         let Adopt { subnet, id } = decode(body)?;
-        let invalid = |text: String| AdminError::new(ErrorKind::Invalid, text);
+        let invalid = |text: String| Refusal::new(ErrorKind::Invalid, text);
         let (prefix, masked) = written::prefix(&subnet).map_err(|error| invalid(error.to_string()))?;
         if masked {
             return Err(invalid(format!("{subnet} has bits set beyond its length; write {prefix}")));
         }
         tracing::info!("adoption by hand: {prefix} under PoolID {id:?}");
         let findings = self.repair.adopt(prefix, id).await?;
-        serde_json::to_vec(&findings).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
+        serde_json::to_vec(&findings).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
     }
 
-    async fn reload(&self, rehearsal: bool) -> Result<Vec<u8>, AdminError> {
+    async fn reload(&self, rehearsal: bool) -> Result<Vec<u8>, Refusal> {
         let (answer, lines) = oneshot::channel();
-        let stopping = || AdminError::new(ErrorKind::Unavailable, "gipam is stopping");
+        let stopping = || Refusal::new(ErrorKind::Unavailable, "gipam is stopping");
         self.reloads.send(Reload { rehearsal, answer }).await.map_err(|_| stopping())?;
         let lines = lines.await.map_err(|_| stopping())?;
-        let lines = lines
-            .map_err(|text| AdminError::new(ErrorKind::Invalid, format!("nothing was changed: {text}")))?;
-        serde_json::to_vec(&lines).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
+        let lines =
+            lines.map_err(|text| Refusal::new(ErrorKind::Invalid, format!("nothing was changed: {text}")))?;
+        serde_json::to_vec(&lines).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
     }
 
-    async fn release(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
+    async fn release(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
         let asked: Release = decode(body)?;
         tracing::info!("release by hand: {} {}", asked.subnet, asked.address.as_deref().unwrap_or_default());
         let without_engine = asked.without_engine;
@@ -328,7 +320,7 @@ impl Admin {
     }
 
     /// The subnet, and the address in it, if one is meant.
-    async fn meant(&self, asked: Release) -> Result<(String, Option<IpAddr>), AdminError> {
+    async fn meant(&self, asked: Release) -> Result<(String, Option<IpAddr>), Refusal> {
         let Release { subnet, address, .. } = asked;
         if let Some(address) = address.filter(|text| !text.is_empty()) {
             return Ok((subnet, Some(meant::address(&address)?)));
@@ -340,7 +332,7 @@ impl Admin {
         .await
     }
 
-    async fn import(&self, body: &[u8]) -> Result<Vec<u8>, AdminError> {
+    async fn import(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
         let asked: Import = decode(body)?;
         let config = self.in_force();
         let (settings, origin) = (&config.settings, &config.pools_origin);
@@ -351,7 +343,7 @@ impl Admin {
         Ok(summary.to_string().into_bytes())
     }
 
-    async fn listed(&self, asked: listed::Asked) -> Result<Vec<u8>, AdminError> {
+    async fn listed(&self, asked: listed::Asked) -> Result<Vec<u8>, Refusal> {
         let apply = asked.apply;
         let answer = listed::take(&self.ledger, &self.names, asked).await;
         if apply && answer.is_ok() {
@@ -362,7 +354,7 @@ impl Admin {
         answer
     }
 
-    async fn export(&self, query: &str) -> Result<Vec<u8>, AdminError> {
+    async fn export(&self, query: &str) -> Result<Vec<u8>, Refusal> {
         import::check_format(query)?;
         let bytes = self.read(|view, _| Ok(import::export(view.plan()))).await?;
         let digest = import::digest_text(&bytes);
@@ -373,11 +365,11 @@ impl Admin {
     }
 }
 
-fn row(row: &ChangedRow) -> Result<Vec<u8>, AdminError> {
-    serde_json::to_vec(row).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
+fn row(row: &ChangedRow) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(row).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
 }
 
-fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, AdminError> {
+fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body)
-        .map_err(|error| AdminError::new(ErrorKind::Invalid, format!("the body cannot be read: {error}")))
+        .map_err(|error| Refusal::new(ErrorKind::Invalid, format!("the body cannot be read: {error}")))
 }

@@ -5,11 +5,11 @@
 
 use serde_json::{Value, json};
 
-use super::error::{AdminError, ErrorKind};
 use crate::config::PoolsOrigin;
-use crate::ledger::{Altered, Refusal};
+use crate::ledger::Altered;
 use crate::plan::Plan;
 use crate::plan::change::{Change, Why};
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::settings::{Millis, Settings};
 use crate::settle::{Below, settle};
 use crate::store::old_gipam::{self, Parsed};
@@ -35,9 +35,9 @@ impl Importing {
         replace: bool,
         settings: &Settings,
         origin: &PoolsOrigin,
-    ) -> Result<Self, AdminError> {
+    ) -> Result<Self, Refusal> {
         let parsed = old_gipam::parse(content.as_bytes())
-            .map_err(|error| AdminError::new(ErrorKind::Invalid, format!("{name}: {error}")))?;
+            .map_err(|error| Refusal::new(ErrorKind::Invalid, format!("{name}: {error}")))?;
         for oddity in &parsed.oddities {
             tracing::warn!("{name}: {oddity}");
         }
@@ -64,7 +64,7 @@ impl Importing {
                  file in their place, repeat with --replace",
                 counted(held.len(), "subnet")
             );
-            return Err(Refusal { kind: ErrorKind::Taken, text });
+            return Err(Refusal::new(ErrorKind::Taken, text));
         }
         let mut changes = Vec::new();
         for subnet in plan.subnets() {
@@ -96,10 +96,10 @@ impl Importing {
 }
 
 /// Only one format is written.
-pub fn check_format(query: &str) -> Result<(), AdminError> {
+pub fn check_format(query: &str) -> Result<(), Refusal> {
     match query {
         "" | "format=leases.json" => Ok(()),
-        other => Err(AdminError::new(ErrorKind::Invalid, format!("{other}: the only format is leases.json"))),
+        other => Err(Refusal::new(ErrorKind::Invalid, format!("{other}: the only format is leases.json"))),
     }
 }
 

@@ -6,35 +6,29 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::error::{AdminError, ErrorKind};
 use super::import;
-use super::views::View;
 use crate::clock;
 use crate::config::{BooksFile, Content, PoolsOrigin};
 use crate::ledger::Altered;
 use crate::plan::Plan;
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::host_use::HostUse;
 use crate::plan::settings::Settings;
-use crate::store::{self, Books, CommitError, old_gipam};
+use crate::store::{self, Books, old_gipam};
+use crate::view::views::View;
 
 pub use crate::store::backup::BackupStep;
 
 /// Leading bytes that identify a file.
 const HEAD: u64 = 16;
 
-impl From<CommitError> for AdminError {
-    fn from(error: CommitError) -> Self {
-        Self::new(ErrorKind::Failed, error.to_string())
-    }
-}
-
 /// Answers what `GET path_and_query` would, from the books.
-pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, AdminError> {
+pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, Refusal> {
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     let view = View::open(books, clock::now())?;
     match path {
         "/v1/status" => serde_json::to_vec(&view.status_for(books, query)?)
-            .map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string())),
+            .map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string())),
         "/v1/export" => {
             import::check_format(query)?;
             let bytes = import::export(view.plan());
@@ -47,12 +41,12 @@ pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, AdminError>
         }
         _ => view
             .answer(path, query, |_| HostUse::default())
-            .unwrap_or_else(|| Err(AdminError::new(ErrorKind::Missing, format!("unknown view {path}")))),
+            .unwrap_or_else(|| Err(Refusal::new(ErrorKind::Missing, format!("unknown view {path}")))),
     }
 }
 
 /// Keeps the digest of what was exported.
-fn note_export(books: &Path, bytes: &[u8]) -> Result<(), AdminError> {
+fn note_export(books: &Path, bytes: &[u8]) -> Result<(), Refusal> {
     let mut books = Books::open(books)?;
     books.put_meta(import::EXPORTED_DIGEST, &import::digest_text(bytes))?;
     books.commit()?;
@@ -60,14 +54,14 @@ fn note_export(books: &Path, bytes: &[u8]) -> Result<(), AdminError> {
 }
 
 /// Writes a copy of the books to a new file, also while a daemon runs. Returns what was done.
-pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<Vec<u8>, AdminError> {
+pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<Vec<u8>, Refusal> {
     let bytes = store::backup::backup(books, copy, tell)?;
     let done = serde_json::json!({"books": books, "backup": copy, "bytes": bytes});
     Ok(done.to_string().into_bytes())
 }
 
 /// Puts such a copy in the place of the books, while no daemon runs. Returns what was done.
-pub fn restore(copy: &Path, file: &BooksFile, tell: &dyn Fn(BackupStep<'_>)) -> Result<Vec<u8>, AdminError> {
+pub fn restore(copy: &Path, file: &BooksFile, tell: &dyn Fn(BackupStep<'_>)) -> Result<Vec<u8>, Refusal> {
     let books = place(file)?;
     let done = store::restore::restore(copy, &books, tell)?;
     let mut done = serde_json::json!({"restored": copy, "books": done.books, "subnets": done.subnets,
@@ -80,7 +74,7 @@ pub fn restore(copy: &Path, file: &BooksFile, tell: &dyn Fn(BackupStep<'_>)) -> 
 
 /// Where the books are that a command changes without a daemon: the content of the named file decides, as at a start. The
 /// directory of a default path is made.
-pub fn place(file: &BooksFile) -> Result<PathBuf, AdminError> {
+pub fn place(file: &BooksFile) -> Result<PathBuf, Refusal> {
     let content = match std::fs::File::open(&file.named) {
         Err(_) => Content::Absent,
         Ok(file) => {
@@ -100,7 +94,7 @@ pub fn place(file: &BooksFile) -> Result<PathBuf, AdminError> {
         content => file.resolve(content).books,
     };
     file.make_directory(&books).map_err(|error| {
-        AdminError::new(
+        Refusal::new(
             ErrorKind::Failed,
             format!("cannot create the directory of {}: {error}", books.display()),
         )
@@ -109,7 +103,7 @@ pub fn place(file: &BooksFile) -> Result<PathBuf, AdminError> {
 }
 
 /// Takes a lease file over into the books.
-pub fn import(file: &BooksFile, name: &str, content: &str, replace: bool) -> Result<Vec<u8>, AdminError> {
+pub fn import(file: &BooksFile, name: &str, content: &str, replace: bool) -> Result<Vec<u8>, Refusal> {
     let importing =
         import::Importing::new(name, content, replace, &Settings::default(), &PoolsOrigin::Nowhere)?;
     let summary = importing.summary();
@@ -117,8 +111,7 @@ pub fn import(file: &BooksFile, name: &str, content: &str, replace: bool) -> Res
     let known = books.settings()?;
     let mut plan = Plan::new(known);
     books.load(|change| plan.apply(&change))?;
-    let Altered { settings, changes, meta } =
-        importing.alter(&plan, clock::now()).map_err(AdminError::from)?;
+    let Altered { settings, changes, meta } = importing.alter(&plan, clock::now())?;
     for change in &changes {
         books.write(&plan, change)?;
         plan.apply(change);

@@ -10,15 +10,15 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::changing::{DecidedChange, are_now, change};
-use super::error::{AdminError, ErrorKind};
-use super::rows::ChangedRow;
 use crate::config::{Config, PoolsOrigin, value};
-use crate::ledger::{Ledger, Refusal};
+use crate::ledger::Ledger;
 use crate::plan::Plan;
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::pools::{Cut, PoolChange};
 use crate::plan::prefix::{Family, Prefix};
 use crate::plan::settings::{AddressOrder, PoolSettings, Settings};
 use crate::settle::{Below, settle};
+use crate::view::rows::ChangedRow;
 
 /// What is asked of the admin socket.
 #[derive(Debug, Deserialize)]
@@ -42,17 +42,13 @@ enum Action {
 }
 
 /// Does it, or says why not.
-pub(super) async fn pool(
-    ledger: &Ledger,
-    asked: Pool,
-    config: Arc<Config>,
-) -> Result<ChangedRow, AdminError> {
+pub(super) async fn pool(ledger: &Ledger, asked: Pool, config: Arc<Config>) -> Result<ChangedRow, Refusal> {
     let wanted = wanted(&asked)?;
     change(ledger, asked.dry_run, move |plan| decide(plan, &wanted, &config)).await
 }
 
-fn wanted(asked: &Pool) -> Result<PoolChange, AdminError> {
-    let invalid = |text: String| AdminError::new(ErrorKind::Invalid, text);
+fn wanted(asked: &Pool) -> Result<PoolChange, Refusal> {
+    let invalid = |text: String| Refusal::new(ErrorKind::Invalid, text);
     let name = asked.name.clone();
     let cuts = || {
         let v4 = Cut { base: base(asked.v4.as_deref(), Family::V4)?, size: asked.v4_size };
@@ -91,7 +87,7 @@ fn decide(plan: &Plan, wanted: &PoolChange, config: &Config) -> Result<DecidedCh
     };
     if let PoolsOrigin::Document(file) = &config.pools_origin {
         let text = declared(wanted, settings.pool(name), file);
-        return Err(Refusal { kind: ErrorKind::Invalid, text });
+        return Err(Refusal::new(ErrorKind::Invalid, text));
     }
     let mut decided = DecidedChange::settings(plan, settings.clone());
     decided.row.notes = notes(plan, wanted, &settings, config);

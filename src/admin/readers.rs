@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::error::{AdminError, ErrorKind};
+use crate::plan::error::{ErrorKind, Refusal};
 
 /// One turn at a time; clones share it.
 #[derive(Clone, Debug)]
@@ -24,9 +24,9 @@ impl Readers {
     /// Runs `work` on a thread of its own when it is its turn.
     pub async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, AdminError> + Send + 'static,
-    ) -> Result<T, AdminError> {
-        let failed = |text: String| AdminError::new(ErrorKind::Failed, text);
+        work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let failed = |text: String| Refusal::new(ErrorKind::Failed, text);
         let turn = self.0.clone().acquire_owned().await.map_err(|error| failed(error.to_string()))?;
         let working = tokio::task::spawn_blocking(move || {
             let done = work();

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use super::error::{AdminError, ErrorKind};
 use super::handler::Admin;
-use super::rows::{FillingRow, HookRow, RefusalRow, Status};
 use crate::docker::counters::Refused;
 use crate::hooks::{Hooks, Report};
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::host_use::HostUse;
 use crate::plan::settings::rfc3339;
+use crate::view::rows::{FillingRow, HookRow, RefusalRow, Status};
 use crate::watch::{Filling, Subject, Watch, WatchFound};
 
 impl Admin {
@@ -38,7 +38,7 @@ impl Admin {
     }
 
     /// A status with what only the daemon knows, as JSON.
-    pub fn with_counters(&self, mut status: Status) -> Result<Vec<u8>, AdminError> {
+    pub fn with_counters(&self, mut status: Status) -> Result<Vec<u8>, Refusal> {
         status.running = true;
         let WatchFound { filling, log } = self.watched();
         status.filling = filling.into_iter().map(FillingRow::from).collect();
@@ -73,7 +73,7 @@ impl Admin {
         status.refused = count(&self.counters.refused);
         status.empty_bodies = count(&self.counters.empty);
         status.undone = count(&self.counters.undone);
-        serde_json::to_vec(&status).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
+        serde_json::to_vec(&status).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
     }
 }
 

@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::error::AdminError;
-use super::query::Query;
 use crate::clock;
 use crate::docker::Counters;
+use crate::plan::error::Refusal;
 use crate::plan::settings::{Millis, rfc3339};
+use crate::view::query::Query;
 
 /// An answer comes after this time though nothing happened; it also bounds how long the end of the daemon waits.
 const HOLD: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ pub(super) async fn wait(
     mut commits: watch::Receiver<u64>,
     counters: &Counters,
     started: Millis,
-) -> Result<WaitMoment, AdminError> {
+) -> Result<WaitMoment, Refusal> {
     let id = |commits: u64| format!("{started:x}-{commits}");
     let known = id(*commits.borrow_and_update());
     if Query(query).text("seen")?.is_some_and(|seen| seen == known) {

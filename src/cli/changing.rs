@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::output::{self, Asking};
 use super::tables::{Width, escaped, optional, table};
 use super::views::list;
-use crate::admin::rows::{ChangedRow, HeldRow, ReservedRow};
+use crate::view::rows::{ChangedRow, HeldRow, ReservedRow};
 
 /// Leases that are listed; `--json` has more.
 const LISTED: usize = 20;

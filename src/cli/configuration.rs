@@ -7,8 +7,8 @@ use super::args::Configuration;
 use super::error::CliError;
 use super::output::{self, Asking};
 use super::tables::table;
-use crate::admin::rows::SettingRow;
 use crate::config::{self, Config, Options, Surroundings};
+use crate::view::rows::SettingRow;
 
 /// Runs one of them.
 pub(super) fn run(

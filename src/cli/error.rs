@@ -4,8 +4,8 @@
 
 use std::path::PathBuf;
 
-use crate::admin::AdminError;
 use crate::config::Surroundings;
+use crate::view::Refusal;
 use crate::{config, daemon};
 
 /// Why a command failed.
@@ -22,7 +22,7 @@ pub enum CliError {
     Daemon(#[source] daemon::DaemonError),
     /// The daemon, or the command reading its books, refused.
     #[error(transparent)]
-    Admin(AdminError),
+    Admin(Refusal),
     /// A list whose filters left nothing.
     #[error("no {what} matches {filters}")]
     NoMatch { what: String, filters: String },
@@ -89,11 +89,11 @@ pub(super) fn print(error: &CliError, surroundings: &Surroundings) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::ErrorKind;
+    use crate::view::ErrorKind;
 
     #[test]
     fn every_kind_has_the_exit_code_that_scripts_rely_on() {
-        let code = |kind| CliError::Admin(AdminError { kind, text: String::new() }).exit_code();
+        let code = |kind| CliError::Admin(Refusal { kind, text: String::new() }).exit_code();
         let kinds = [
             ErrorKind::Failed,
             ErrorKind::Invalid,

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::error::{CliError, chain};
 use super::output::{self, Asking};
+use crate::admin::WaitMoment;
 use crate::admin::client::{self, encoded};
-use crate::admin::rows::Status;
-use crate::admin::{ErrorKind, WaitMoment};
+use crate::view::ErrorKind;
+use crate::view::rows::Status;
 
 /// Least time between two requests.
 const APART: Duration = Duration::from_millis(250);

@@ -10,9 +10,9 @@ use super::paper::{Ink, Line, clock, short, size, span};
 use super::picture;
 use super::screen::{entry, grouped};
 use super::tables::escaped;
-use crate::admin::rows::{HookRow, Status};
 use crate::reconcile::Finding;
 use crate::text::counted;
+use crate::view::rows::{HookRow, Status};
 
 const FILLING: usize = 2;
 const HOOKS: usize = 1;

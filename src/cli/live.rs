@@ -15,8 +15,8 @@ use super::paper::{Ink, Line, clock, short};
 use super::screen;
 use super::tables::escaped;
 use crate::admin::WaitMoment;
-use crate::admin::rows::{HistoryRow, Status};
 use crate::text::counted;
+use crate::view::rows::{HistoryRow, Status};
 
 /// The window over which calls per second are counted.
 const WINDOW: Duration = Duration::from_secs(5);

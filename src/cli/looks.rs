@@ -11,9 +11,9 @@ use super::picture;
 use super::progress::ShownLine;
 use super::tables::{Width, escaped, optional, pairs, time};
 use super::views::{history_table, query, show};
-use crate::admin::rows::{ExplainRow, MapRow, WhoRow};
 use crate::config::{Options, Surroundings};
 use crate::doctor::{self, Verdict};
+use crate::view::rows::{ExplainRow, MapRow, WhoRow};
 
 /// `gipam who ADDRESS|NAME`.
 pub(super) fn who(asking: &Asking, address: &str) -> Result<(), CliError> {

@@ -14,9 +14,10 @@ use serde_json::Value;
 use super::error::CliError;
 use super::progress::{Progress, ShownLine, task};
 use super::tables::Width;
-use crate::admin::rows::Status;
-use crate::admin::{AdminError, ErrorKind, client, offline};
+use crate::admin::{client, offline};
 use crate::config::{ClientConfig, Options, Surroundings};
+use crate::view::rows::Status;
+use crate::view::{ErrorKind, Refusal};
 
 /// Whom to ask, and how to print.
 pub(super) struct Asking {
@@ -129,14 +130,14 @@ impl Asking {
         let progress = self.work("asking whether a daemon runs");
         if client::get(&self.config.admin, "/v1/status", client::VIEW).is_ok() {
             let text = format!("a daemon answers at {}; stop it first", self.config.admin.display());
-            return Err(CliError::Admin(AdminError::new(ErrorKind::Taken, text)));
+            return Err(CliError::Admin(Refusal::new(ErrorKind::Taken, text)));
         }
         offline::restore(copy, &self.config.file, &|step| progress.step(step)).map_err(CliError::Admin)
     }
 }
 
 fn unreachable(down: &client::AskError, more: &str) -> CliError {
-    CliError::Admin(AdminError::new(ErrorKind::Unreachable, format!("{down}{more}")))
+    CliError::Admin(Refusal::new(ErrorKind::Unreachable, format!("{down}{more}")))
 }
 
 /// Reads an answer as rows.

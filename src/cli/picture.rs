@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::admin::rows::{MapRow, SegmentRow};
+use crate::view::rows::{MapRow, SegmentRow};
 
 /// Signs in a row.
 const WIDTH: u128 = 64;

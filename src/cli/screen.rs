@@ -11,8 +11,8 @@ use super::health::{addresses, books, engine, repair, watched};
 use super::paper::{Ink, Line, bar, clock, padded, short, span, wrapped};
 use super::picture;
 use super::tables::escaped;
-use crate::admin::rows::{PoolRow, Status, SubnetUsage};
 use crate::view::Fullness;
+use crate::view::rows::{PoolRow, Status, SubnetUsage};
 
 /// How much of each part is shown.
 const DOORS: usize = 2;
@@ -200,9 +200,9 @@ pub(super) fn refusals(status: &Status, frame: Frame, most: usize) -> Vec<Line> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::rows::{Count, HookRow, RefusalRow};
     use crate::cli::frame::{COLUMNS, LINES};
     use crate::reconcile::Finding;
+    use crate::view::rows::{Count, HookRow, RefusalRow};
 
     fn pool(n: u64) -> PoolRow {
         PoolRow {

@@ -7,7 +7,7 @@
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
 use super::terminal;
-use crate::admin::rows::age;
+use crate::view::rows::age;
 
 /// A terminal with fewer columns than this is narrow.
 const NARROW: usize = 120;

@@ -39,7 +39,7 @@ pub(super) fn run(asking: Asking, surroundings: &Surroundings) -> Result<(), Cli
 }
 
 /// One line per change, until the reader leaves.
-fn piped(mut feed: Feed, first: crate::admin::rows::Status, json: bool) -> Result<(), CliError> {
+fn piped(mut feed: Feed, first: crate::view::rows::Status, json: bool) -> Result<(), CliError> {
     let beginning = LiveChange::first(&first);
     let mut live = Live::new(first);
     output::text(&beginning.line(&live, json))?;

@@ -14,8 +14,8 @@ use super::output::{self, Asking};
 use super::screen;
 use super::tables::{Width, escaped, optional, table};
 use super::terminal;
-use crate::admin::rows::{HistoryRow, LeaseRow, PoolRow, Status, SubnetRow};
 use crate::config::Surroundings;
+use crate::view::rows::{HistoryRow, LeaseRow, PoolRow, Status, SubnetRow};
 
 /// Asks, and prints JSON or what `shown` makes of it.
 pub(super) fn show<T: DeserializeOwned>(

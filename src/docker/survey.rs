@@ -56,7 +56,7 @@ impl Survey {
         };
         let (answer, answered) = oneshot::channel();
         self.0.send(Ask { bases, answer }).map_err(|_| gone())?;
-        let refused = |text| Refusal { kind: ErrorKind::Unavailable, text };
+        let refused = |text| Refusal::new(ErrorKind::Unavailable, text);
         answered.await.map_err(|_| gone())?.map_err(refused)
     }
 }

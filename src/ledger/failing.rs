@@ -100,5 +100,5 @@ impl Writer {
 /// The refusal of what comes after a failed write.
 pub(super) fn stopped_by(error: Option<&CommitError>) -> Refusal {
     let text = error.map_or_else(|| "the books could not be written".to_owned(), ToString::to_string);
-    Refusal { kind: ErrorKind::Unavailable, text }
+    Refusal::new(ErrorKind::Unavailable, text)
 }

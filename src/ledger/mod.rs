@@ -25,24 +25,9 @@ pub use self::writer::{Fatal, Writer};
 pub use self::youth::{YOUNG, Youth};
 use crate::plan::Plan;
 use crate::plan::error::ErrorKind;
+pub use crate::plan::error::Refusal;
 use crate::plan::request::{Reply, Request, Undo};
 use crate::plan::settings::{Millis, Settings};
-
-/// Why something was not done: the plan refused it, or the disk does not accept writes.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub struct Refusal {
-    /// Its class.
-    pub kind: ErrorKind,
-    /// For people.
-    pub text: String,
-}
-
-impl From<crate::plan::error::PlanError> for Refusal {
-    fn from(error: crate::plan::error::PlanError) -> Self {
-        Self { kind: error.kind(), text: error.to_string() }
-    }
-}
 
 /// Undoes a grant whose answer could not be delivered.
 #[derive(Debug)]

@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::prefix::Prefix;
 use super::request::Space;
 
@@ -71,7 +73,45 @@ impl ErrorKind {
     }
 }
 
-/// A refusal. Variants are named after ipamapi's errors, so that a Docker reader knows them.
+impl Serialize for ErrorKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for ErrorKind {
+    /// A kind that a later version adds counts as a failure.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|name| Self::named(&name))
+    }
+}
+
+/// Why something was not done, in every room: the plan refused it, the disk does not accept writes, or a person asked for
+/// what cannot be. On the wire of the admin socket it is `{"Err": text, "kind": kind}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{text}")]
+pub struct Refusal {
+    /// For people: what is wrong, and what to do.
+    #[serde(rename = "Err")]
+    pub text: String,
+    /// Its class.
+    pub kind: ErrorKind,
+}
+
+impl Refusal {
+    /// A refusal of this kind.
+    pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+        Self { text: text.into(), kind }
+    }
+}
+
+impl From<PlanError> for Refusal {
+    fn from(error: PlanError) -> Self {
+        Self::new(error.kind(), error.to_string())
+    }
+}
+
+/// What the plan refuses. Variants are named after ipamapi's errors, so that a Docker reader knows them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// ipamapi ErrIpamInternalError.
@@ -165,5 +205,18 @@ impl PlanError {
             Self::NoAvailablePool(_) | Self::NoAvailableAddresses(_) => ErrorKind::Exhausted,
             Self::OutOfDate(_) => ErrorKind::TooEarly,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_on_the_wire_has_err_and_kind() {
+        let wire = serde_json::to_string(&Refusal::new(ErrorKind::Taken, "in use")).unwrap();
+        assert_eq!(wire, r#"{"Err":"in use","kind":"taken"}"#);
+        let read: Refusal = serde_json::from_str(r#"{"Err":"x","kind":"new","more":1}"#).unwrap();
+        assert_eq!(read, Refusal::new(ErrorKind::Failed, "x"));
     }
 }

@@ -26,7 +26,7 @@ impl Reconciler {
     pub(super) async fn adopt_by_hand(&mut self, prefix: Prefix, id: &str) -> Result<Finding, Refusal> {
         let (known, lists) = self.see().await.map_err(unavailable)?;
         let look = self.compare(&known, &lists);
-        let refused = |kind, text| Err(Refusal { kind, text });
+        let refused = |kind, text| Err(Refusal::new(kind, text));
         let sharing: Vec<_> = look.unknown_networks.iter().filter(|it| it.is_called(prefix)).collect();
         let held = |subnet: &&Subnet| {
             let state = &subnet.state;
@@ -96,7 +96,7 @@ impl Reconciler {
         let Some((number, generation)) = lease_or_grant(named, address) else { return ask(None).await };
         let sight = Sight::new(&known.plan, &lists, &self.drivers);
         if let Some(text) = alive(&sight, named, number) {
-            return Err(Refusal { kind: ErrorKind::Taken, text });
+            return Err(Refusal::new(ErrorKind::Taken, text));
         }
         let doubt = match CompleteView::of(&sight, known.at, known.settled) {
             Ok(_) | Err(Doubt::Stranger(_)) => None,

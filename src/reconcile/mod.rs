@@ -182,6 +182,6 @@ impl Handle {
 }
 
 /// Not now.
-const fn unavailable(text: String) -> Refusal {
-    Refusal { kind: ErrorKind::Unavailable, text }
+fn unavailable(text: String) -> Refusal {
+    Refusal::new(ErrorKind::Unavailable, text)
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use rusqlite::ErrorCode;
 
 use super::schema::VERSION;
+use crate::plan::error::{ErrorKind, Refusal};
 
 /// Why books cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
@@ -77,5 +78,29 @@ impl CommitError {
             Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => Self::Definite(error.to_string()),
             _ => Self::Unknown(error.to_string()),
         }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        let kind = match error {
+            StoreError::Absent(_) => ErrorKind::Missing,
+            StoreError::Locked(_) | StoreError::Open(_) => ErrorKind::Taken,
+            StoreError::Itself(_) => ErrorKind::Invalid,
+            _ => ErrorKind::Failed,
+        };
+        Self::new(kind, text)
+    }
+}
+
+impl From<CommitError> for Refusal {
+    fn from(error: CommitError) -> Self {
+        Self::new(ErrorKind::Failed, error.to_string())
     }
 }

@@ -2,6 +2,16 @@
 //!
 //! Promises: pure, like the plan that it looks at. Reads no books and draws nothing.
 
+pub mod census;
 mod fullness;
+mod leases;
+mod look;
+pub mod meant;
+mod named;
+pub mod query;
+pub mod rows;
+mod status;
+pub mod views;
 
 pub use self::fullness::{COUNTABLE, Fullness};
+pub use crate::plan::error::{ErrorKind, Refusal};

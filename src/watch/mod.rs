@@ -20,7 +20,6 @@ use tokio::time::sleep;
 
 use self::filling::{Crossing, Level, judge};
 pub use self::filling::{Filling, Fillings, Subject};
-use crate::census::Census;
 use crate::clock;
 use crate::config::WarnAt;
 use crate::hooks::{Event, Hooks};
@@ -28,6 +27,7 @@ use crate::ledger::{Ledger, Refusal};
 use crate::plan::host_use::HostUse;
 use crate::plan::settings::Millis;
 use crate::store::log_size::{LONG, log_in_use};
+use crate::view::census::Census;
 
 /// What happens together is looked at together.
 const TOGETHER: Duration = Duration::from_secs(1);

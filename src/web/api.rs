@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::picture::Picture;
 use super::{Web, listing, map, state, usage};
-use crate::admin::query::Query;
-use crate::admin::{AdminError, ErrorKind};
 use crate::clock;
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::settings::Millis;
 use crate::server::Response;
 use crate::store::Reader;
+use crate::view::query::Query;
 
 const JSON: &str = "application/json";
 /// The longest time that a curve spans: what a history may reach back to.
@@ -24,10 +24,10 @@ const LONGEST_QUERY: usize = 1_024;
 const MOST_LINES: u32 = 1_000;
 
 /// Work for the readers' thread.
-type ReadingWork = Box<dyn FnOnce() -> Result<Vec<u8>, AdminError> + Send>;
+type ReadingWork = Box<dyn FnOnce() -> Result<Vec<u8>, Refusal> + Send>;
 
-fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, AdminError> {
-    serde_json::to_vec(value).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
+fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(value).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
 }
 
 impl Web {
@@ -45,10 +45,10 @@ impl Web {
         }
     }
 
-    async fn look(&self, path: &str, query: String) -> Result<Vec<u8>, AdminError> {
+    async fn look(&self, path: &str, query: String) -> Result<Vec<u8>, Refusal> {
         if query.len() > LONGEST_QUERY {
             let text = format!("the query has {} bytes; write at most {LONGEST_QUERY}", query.len());
-            return Err(AdminError::new(ErrorKind::Invalid, text));
+            return Err(Refusal::new(ErrorKind::Invalid, text));
         }
         let off_thread = |work| self.readers.read::<Vec<u8>>(work);
         if path == "/api/history" {
@@ -73,15 +73,15 @@ impl Web {
                 let books = self.books.clone();
                 off_thread(Box::new(move || json(&curve(&books, &picture, &query)?))).await
             }
-            _ => Err(AdminError::new(ErrorKind::Missing, format!("unknown path {path}"))),
+            _ => Err(Refusal::new(ErrorKind::Missing, format!("unknown path {path}"))),
         }
     }
 
     /// The status of the admin view, and what the page's head shows in addition.
-    fn status(&self, picture: &Picture) -> Result<Vec<u8>, AdminError> {
+    fn status(&self, picture: &Picture) -> Result<Vec<u8>, Refusal> {
         let status = self.admin.with_counters(picture.status.clone())?;
         let mut value: serde_json::Value = serde_json::from_slice(&status)
-            .map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))?;
+            .map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))?;
         let meters = self.ledger.meters();
         let time = |at: Option<Millis>| at.map(crate::plan::settings::rfc3339);
         let cooling = picture.leases.iter().filter(|lease| lease.state == "cooling").count();
@@ -100,14 +100,14 @@ impl Web {
     }
 }
 
-fn history(books: &std::path::Path, query: &str) -> Result<Vec<u8>, AdminError> {
+fn history(books: &std::path::Path, query: &str) -> Result<Vec<u8>, Refusal> {
     let query = Query(query);
     let (limit, of) = (query.parsed("limit", "number")?.unwrap_or(50), query.text("of")?);
     let lines = Reader::open(books)?.history(of.as_deref(), u32::min(limit, MOST_LINES))?;
-    json(&lines.into_iter().map(crate::admin::rows::HistoryRow::from).collect::<Vec<_>>())
+    json(&lines.into_iter().map(crate::view::rows::HistoryRow::from).collect::<Vec<_>>())
 }
 
-fn curve(books: &std::path::Path, picture: &Picture, query: &str) -> Result<usage::Usage, AdminError> {
+fn curve(books: &std::path::Path, picture: &Picture, query: &str) -> Result<usage::Usage, Refusal> {
     let seconds: Millis = Query(query).parsed("seconds", "number")?.unwrap_or(86_400);
     let span = seconds.saturating_mul(1_000).clamp(60_000, LONGEST);
     usage::usage(books, clock::now(), span, picture.status.leases, picture.status.subnets)

@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::picture::ShownSubnet;
-use crate::admin::query::Query;
-use crate::admin::rows::LeaseRow;
-use crate::admin::{AdminError, ErrorKind};
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::prefix::Prefix;
+use crate::view::query::Query;
+use crate::view::rows::LeaseRow;
 
 /// Most rows of one page.
 pub const MOST: usize = 500;
@@ -124,7 +124,7 @@ impl Listed for LeaseRow {
 
 /// One page of these rows, as the query wants it: `search`, `state`, `subnet`, `sort` (`-` before it reverses it),
 /// `offset`, `limit`.
-pub fn page<'a, T: Listed>(rows: &'a [T], query: &str) -> Result<Page<'a, T>, AdminError> {
+pub fn page<'a, T: Listed>(rows: &'a [T], query: &str) -> Result<Page<'a, T>, Refusal> {
     let query = Query(query);
     let number = |name: &str| query.parsed::<usize>(name, "number");
     let (offset, limit) = (number("offset")?.unwrap_or(0), number("limit")?.unwrap_or(100).min(MOST));
@@ -150,7 +150,7 @@ pub fn page<'a, T: Listed>(rows: &'a [T], query: &str) -> Result<Page<'a, T>, Ad
     } else {
         let known = T::COLUMNS.join(", ");
         let text = format!("unknown column {column:?}; the columns are address, {known}");
-        return Err(AdminError::new(ErrorKind::Invalid, text));
+        return Err(Refusal::new(ErrorKind::Invalid, text));
     }
     let matching = found.len();
     let total = rows.len();

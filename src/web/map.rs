@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::cells::{Cell, CellState, Item, Region, Special, fold};
 use super::picture::{Picture, ShownSubnet};
-use crate::admin::{AdminError, ErrorKind};
 use crate::plan::Plan;
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::settings::PoolSettings;
 
@@ -61,11 +61,11 @@ pub struct Map {
 }
 
 /// Everything, or what lies at this prefix.
-pub fn map(picture: &Picture, at: Option<&str>) -> Result<Map, AdminError> {
+pub fn map(picture: &Picture, at: Option<&str>) -> Result<Map, Refusal> {
     let mut path = vec![Step { label: "All pools".to_owned(), at: None }];
     let Some(text) = at else { return Ok(Map { path, areas: overview(picture) }) };
     let prefix = Prefix::parse(text)
-        .ok_or_else(|| AdminError::new(ErrorKind::Invalid, format!("{text:?} is not a prefix")))?;
+        .ok_or_else(|| Refusal::new(ErrorKind::Invalid, format!("{text:?} is not a prefix")))?;
     if let Some((pool, base)) = pool_around(picture, prefix) {
         path.push(Step { label: format!("{} {base}", pool.name), at: Some(base.to_string()) });
         if base == prefix {
@@ -82,7 +82,7 @@ pub fn map(picture: &Picture, at: Option<&str>) -> Result<Map, AdminError> {
         (None, Some((pool, base))) => pool_area(picture, pool, base, prefix, ALONE),
         (None, None) => {
             let text = format!("{prefix} is neither in a pool nor in a subnet");
-            return Err(AdminError::new(ErrorKind::Missing, text));
+            return Err(Refusal::new(ErrorKind::Missing, text));
         }
     };
     if path.last().is_some_and(|step| step.at.as_deref() != Some(text)) {

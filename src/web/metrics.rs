@@ -17,7 +17,6 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::table::{self, Metric};
-use crate::census::Census;
 use crate::docker::Counters;
 use crate::docker::counters::{METHODS, OUTCOMES};
 use crate::hooks;
@@ -25,6 +24,7 @@ use crate::ledger;
 use crate::plan::prefix::Family;
 use crate::plan::settings::Millis;
 use crate::reconcile;
+use crate::view::census::Census;
 use crate::watch::{Subject, WatchFound};
 
 /// Everything that is written at one scrape.

@@ -35,13 +35,13 @@ use self::hosts::Hosts;
 use self::metrics::Scrape;
 use self::picture::Gallery;
 use crate::admin::{Admin, Readers};
-use crate::census::Counting;
 use crate::clock;
 use crate::docker::Counters;
 use crate::ledger::{Altered, Ledger};
 use crate::plan::settings::Millis;
 use crate::reconcile;
 use crate::server::{DoorRefusal, Handler, HttpRequest, Limits, Response};
+use crate::view::census::Counting;
 
 /// How long the ledger may take to answer a health check.
 const PATIENCE: Duration = Duration::from_secs(2);

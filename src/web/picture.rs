@@ -14,17 +14,18 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::time::{Instant, sleep};
 
 use super::state::ByHand;
-use crate::admin::query::Query;
-use crate::admin::rows::{Count, LeaseRow, PoolRow, Status, SubnetRow};
-use crate::admin::views::View;
-use crate::admin::{Admin, AdminError, ErrorKind, Readers};
+use crate::admin::{Admin, Readers};
 use crate::clock;
 use crate::hooks::Report;
 use crate::ledger::Ledger;
 use crate::plan::Plan;
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::host_use::HostUse;
 use crate::plan::settings::Millis;
 use crate::view::Fullness;
+use crate::view::query::Query;
+use crate::view::rows::{Count, LeaseRow, PoolRow, Status, SubnetRow};
+use crate::view::views::View;
 
 /// The least age of a picture before another is made.
 const FRESH: Duration = Duration::from_secs(1);
@@ -81,7 +82,7 @@ impl Picture {
         (commits, turns): (u64, u64),
         hooks: Vec<Report>,
         in_use: HostUse,
-    ) -> Result<Self, AdminError> {
+    ) -> Result<Self, Refusal> {
         let at = clock::now();
         let view = View::open(books, at)?.on(|_| in_use.clone());
         let (leases, rows) = (view.leases(Query("all=true"))?, view.subnets());
@@ -138,7 +139,7 @@ impl Gallery {
     }
 
     /// The picture, read again if something changed and it is time.
-    pub async fn look(&self) -> Result<Arc<Picture>, AdminError> {
+    pub async fn look(&self) -> Result<Arc<Picture>, Refusal> {
         let mut kept = self.kept.clone().lock_owned().await;
         let moment = (*self.commits.borrow(), *self.turns.borrow());
         let now = Instant::now();
@@ -151,7 +152,7 @@ impl Gallery {
         }
         // It goes on when the client has left: the next one finds it done.
         let reading = tokio::spawn(self.clone().read(kept, moment));
-        reading.await.unwrap_or_else(|error| Err(AdminError::new(ErrorKind::Failed, error.to_string())))
+        reading.await.unwrap_or_else(|error| Err(Refusal::new(ErrorKind::Failed, error.to_string())))
     }
 
     /// Reads it again; requests that come meanwhile wait for this one.
@@ -159,7 +160,7 @@ impl Gallery {
         self,
         mut kept: OwnedMutexGuard<Option<KeptPicture>>,
         moment: (u64, u64),
-    ) -> Result<Arc<Picture>, AdminError> {
+    ) -> Result<Arc<Picture>, Refusal> {
         let (books, admin) = (self.books.clone(), self.admin.clone());
         let reading = self.readers.read(move || {
             let begun = Instant::now();

@@ -6,9 +6,9 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::admin::rows::LeaseRow;
 use crate::hooks::Report;
 use crate::plan::{Plan, ReservedBy};
+use crate::view::rows::LeaseRow;
 
 /// The most of a kind.
 const SHOWN: usize = 20;

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use smol_str::SmolStr;
 
-use crate::admin::AdminError;
+use crate::plan::error::Refusal;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::store::Reader;
 
@@ -75,13 +75,7 @@ fn reckon(lines: &[(Millis, SmolStr)], now: Millis, span: Millis, leases: u64, s
 }
 
 /// Usage in the time before `now`.
-pub fn usage(
-    books: &Path,
-    now: Millis,
-    span: Millis,
-    leases: u64,
-    subnets: u64,
-) -> Result<Usage, AdminError> {
+pub fn usage(books: &Path, now: Millis, span: Millis, leases: u64, subnets: u64) -> Result<Usage, Refusal> {
     let lines = Reader::open(books)?.happened(now.saturating_sub(span), LINES)?;
     Ok(reckon(&lines, now, span, leases, subnets))
 }

@@ -246,7 +246,7 @@ async fn history_and_who_find_a_container_by_the_name_that_the_engine_showed() {
     assert_eq!(views("/v1/who?address=front").len(), 1, "what its network holds");
     assert_eq!(who, views("/v1/who?address=02:00:00:00:00:01"));
     let missing = gipam::admin::offline::answer(&world.books, "/v1/who?address=nobody").unwrap_err();
-    assert_eq!(missing.kind, gipam::admin::ErrorKind::Missing);
+    assert_eq!(missing.kind, gipam::plan::error::ErrorKind::Missing);
     // Somebody else has the address now: what web did is still found, and what the other does is not its own.
     world.ask(Request::ReleaseAddress { id: id.clone(), address, generation: None }).await.unwrap();
     world.shown.lock().unwrap().clear();

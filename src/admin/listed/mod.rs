@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{AdminError, ErrorKind};
-use crate::ledger::{Altered, Ledger, Refusal};
+use crate::ledger::{Altered, Ledger};
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::listed::{ListedSubnet, Obstacle, Taken};
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Context;
@@ -117,8 +117,8 @@ struct Twice {
 type Outcomes = Vec<Result<Taken, Obstacle>>;
 
 /// `POST /v1/listed`.
-pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Result<Vec<u8>, AdminError> {
-    let invalid = |text: String| AdminError::new(ErrorKind::Invalid, format!("{}, {text}", asked.name));
+pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Result<Vec<u8>, Refusal> {
+    let invalid = |text: String| Refusal::new(ErrorKind::Invalid, format!("{}, {text}", asked.name));
     let File { listed, left, mut twice, whole } = match form(&asked.content) {
         Form::Inspected => inspect::read(&asked.content, names).map_err(invalid)?,
         Form::Table => table::read(&asked.content).map_err(invalid)?,
@@ -156,7 +156,7 @@ pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Res
         );
     }
     serde_json::to_vec(&ImportAnswer { applied: asked.apply, subnets, leases, rows })
-        .map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
+        .map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
 }
 
 /// Decides on the books as they are, and commits if that is asked for. The prefixes are those of the pools.
@@ -165,7 +165,7 @@ async fn decide(
     listed: Arc<Vec<ListedSubnet>>,
     whole: bool,
     apply: bool,
-) -> Result<(Outcomes, Vec<Prefix>), AdminError> {
+) -> Result<(Outcomes, Vec<Prefix>), Refusal> {
     let alter = move |plan: &crate::plan::Plan| {
         let outcomes = plan.take_listed(&listed, Context { now: plan.now(), random: 0 });
         if whole && let Some(refusal) = refusal(&outcomes) {
@@ -177,7 +177,7 @@ async fn decide(
         let bases = pools.flatten().map(|base| base.base).collect();
         Ok((Altered { changes, ..Altered::default() }, (outcomes, bases)))
     };
-    Ok(ledger.alter(alter).await?)
+    ledger.alter(alter).await
 }
 
 /// Why nothing is taken, if there is an obstacle.

@@ -3,7 +3,6 @@
 //! Promises: a row for each address that is more than a memory, sorted by prefix and address; a pin by hand is shown also
 //! where no network has its subnet. From the books, like all views.
 
-use super::error::{AdminError, ErrorKind};
 use super::meant;
 use super::named::is_holder;
 use super::query::Query;
@@ -11,6 +10,7 @@ use super::rows::LeaseRow;
 use super::views::View;
 use crate::plan::Subnet;
 use crate::plan::change::{Kind, Record};
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::pins::{Holder, Pin, Pins};
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Space;
@@ -30,7 +30,7 @@ struct KnownAddress<'a> {
 
 impl View {
     /// The leases that are wanted, sorted.
-    pub fn leases(&self, query: Query<'_>) -> Result<Vec<LeaseRow>, AdminError> {
+    pub fn leases(&self, query: Query<'_>) -> Result<Vec<LeaseRow>, Refusal> {
         let names = self.names()?;
         let wanted = LeaseFilter::read(query, self.now())?;
         let mut rows = Vec::new();
@@ -84,7 +84,7 @@ impl View {
     }
 
     /// The row of one address, if there is anything to show.
-    pub(super) fn lease_row(&self, subnet: &Subnet, address: u128) -> Result<Option<LeaseRow>, AdminError> {
+    pub(super) fn lease_row(&self, subnet: &Subnet, address: u128) -> Result<Option<LeaseRow>, Refusal> {
         let names = self.names()?;
         let known =
             KnownAddress { address, record: subnet.addresses.get(address), pin: subnet.pins().get(&address) };
@@ -194,11 +194,11 @@ struct LeaseFilter {
 }
 
 impl LeaseFilter {
-    fn read(query: Query<'_>, now: Millis) -> Result<Self, AdminError> {
+    fn read(query: Query<'_>, now: Millis) -> Result<Self, Refusal> {
         let state = query.text("state")?;
         if let Some(unknown) = state.as_deref().filter(|state| !STATES.contains(state)) {
             let text = format!("unknown state {unknown:?}; the states are {}", STATES.join(", "));
-            return Err(AdminError::new(ErrorKind::Invalid, text));
+            return Err(Refusal::new(ErrorKind::Invalid, text));
         }
         let (subnet, holder) = (query.text("subnet")?, query.text("holder")?);
         subnet.as_deref().map_or(Ok(()), meant::check_prefix)?;

@@ -2,8 +2,8 @@
 //!
 //! Promises: what cannot be decoded is an error that says which value; nothing is guessed.
 
-use super::error::{AdminError, ErrorKind};
 use crate::config::value::duration;
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::settings::{Millis, parse_rfc3339};
 
 /// A query, not decoded yet.
@@ -12,7 +12,7 @@ pub struct Query<'a>(pub &'a str);
 
 impl Query<'_> {
     /// One value, decoded; none if it is absent or empty.
-    pub fn text(self, name: &str) -> Result<Option<String>, AdminError> {
+    pub fn text(self, name: &str) -> Result<Option<String>, Refusal> {
         let value = form_urlencoded::parse(self.0.as_bytes()).find(|(key, _)| key == name);
         let value = value.map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty());
         // What is not UTF-8 is read as U+FFFD.
@@ -31,7 +31,7 @@ impl Query<'_> {
     }
 
     /// One value.
-    pub fn parsed<T: std::str::FromStr>(self, name: &str, what: &str) -> Result<Option<T>, AdminError> {
+    pub fn parsed<T: std::str::FromStr>(self, name: &str, what: &str) -> Result<Option<T>, Refusal> {
         let wrong = |text: &str| invalid(format!("{name}: {text:?} is not a valid {what}"));
         self.text(name)?.map(|text| text.parse().map_err(|_| wrong(&text))).transpose()
     }
@@ -42,12 +42,12 @@ impl Query<'_> {
     }
 
     /// A moment: RFC 3339, or a span before now (`90s`, `10m`, `2h`, `3d`, `1w`).
-    pub fn since(self, now: Millis) -> Result<Option<Millis>, AdminError> {
+    pub fn since(self, now: Millis) -> Result<Option<Millis>, Refusal> {
         self.text("since")?.map(|text| moment(&text, now)).transpose()
     }
 }
 
-fn moment(text: &str, now: Millis) -> Result<Millis, AdminError> {
+fn moment(text: &str, now: Millis) -> Result<Millis, Refusal> {
     let wrong = || {
         invalid(format!(
             "since: {text:?} is not a time; write one such as 2026-01-31T12:00:00Z, or a span before now such as 90s, 10m, 2h, 3d, 1w"
@@ -57,8 +57,8 @@ fn moment(text: &str, now: Millis) -> Result<Millis, AdminError> {
     span.or_else(|| parse_rfc3339(text)).ok_or_else(wrong)
 }
 
-fn invalid(text: String) -> AdminError {
-    AdminError::new(ErrorKind::Invalid, text)
+fn invalid(text: String) -> Refusal {
+    Refusal::new(ErrorKind::Invalid, text)
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::AdminError;
 use super::query::Query;
 use super::rows::{Count, FillingRow, HistoryRow, HookRow, PoolRow};
 use super::views::View;
 use crate::plan::Subnet;
 use crate::plan::counts::AddressCounts;
+use crate::plan::error::Refusal;
 use crate::plan::settings::{Millis, parse_rfc3339, rfc3339};
 use crate::reconcile::Finding;
 use crate::view::{COUNTABLE, Fullness};
@@ -223,7 +223,7 @@ impl View {
     }
 
     /// The status as a query wants it: `events=N` gives the last events along.
-    pub fn status_for(&self, books: &Path, query: &str) -> Result<Status, AdminError> {
+    pub fn status_for(&self, books: &Path, query: &str) -> Result<Status, Refusal> {
         let mut status = self.status(books);
         if let Some(events) = Query(query).parsed::<u32>("events", "number")? {
             status.events = Some(self.history_of(None, events.min(EVENTS), 0)?);

@@ -5,18 +5,18 @@
 
 use std::net::IpAddr;
 
-use super::error::{AdminError, ErrorKind};
 use super::views::View;
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::prefix::Prefix;
 use crate::plan::{Subnet, written};
 
 /// An address that a person wrote.
-pub(super) fn address(text: &str) -> Result<IpAddr, AdminError> {
-    written::address(text).map_err(|error| AdminError::new(ErrorKind::Invalid, error.to_string()))
+pub fn address(text: &str) -> Result<IpAddr, Refusal> {
+    written::address(text).map_err(|error| Refusal::new(ErrorKind::Invalid, error.to_string()))
 }
 
 /// The address of `gipam release WHAT`, unless a subnet is meant: a prefix that a network has, or a PoolID.
-pub(super) fn lone_address(view: &View, text: &str) -> Result<Option<IpAddr>, AdminError> {
+pub fn lone_address(view: &View, text: &str) -> Result<Option<IpAddr>, Refusal> {
     if view.named(text).any(|subnet| subnet.state.id == text || !has_host_bits(text)) {
         return Ok(None);
     }
@@ -25,18 +25,18 @@ pub(super) fn lone_address(view: &View, text: &str) -> Result<Option<IpAddr>, Ad
         // A prefix without host bits stays a prefix; the error says that it is not held.
         Ok(address) if Prefix::parse(text) == Some(Prefix::host(address)) => Ok(Some(address)),
         Err(error @ written::Unreadable::Length { .. }) => {
-            Err(AdminError::new(ErrorKind::Invalid, error.to_string()))
+            Err(Refusal::new(ErrorKind::Invalid, error.to_string()))
         }
         _ => Ok(None),
     }
 }
 
 /// Refuses what was meant to be a prefix and cannot be one; names and PoolIDs pass.
-pub(super) fn check_prefix(text: &str) -> Result<(), AdminError> {
+pub(super) fn check_prefix(text: &str) -> Result<(), Refusal> {
     use written::Unreadable::{Length, Netmask};
     match written::prefix(text) {
         Err(error @ (Length { .. } | Netmask { .. })) => {
-            Err(AdminError::new(ErrorKind::Invalid, error.to_string()))
+            Err(Refusal::new(ErrorKind::Invalid, error.to_string()))
         }
         _ => Ok(()),
     }
@@ -47,7 +47,7 @@ fn has_host_bits(text: &str) -> bool {
 }
 
 /// The PoolID of the one subnet in which an address lies. Where a length was written, of those of that length.
-pub(super) fn subnet_of(view: &View, address: IpAddr, text: &str) -> Result<String, AdminError> {
+pub fn subnet_of(view: &View, address: IpAddr, text: &str) -> Result<String, Refusal> {
     let length = written::prefix(text).ok().map(|(prefix, _)| prefix.length());
     let whole = Prefix::host(address).length();
     let fits = |subnet: &&Subnet| {
@@ -66,7 +66,7 @@ pub(super) fn subnet_of(view: &View, address: IpAddr, text: &str) -> Result<Stri
         [subnet] => Ok(subnet.state.id.clone()),
         [] => {
             let text = format!("no network's subnet contains {text}; see: gipam subnets");
-            Err(AdminError::new(ErrorKind::Missing, text))
+            Err(Refusal::new(ErrorKind::Missing, text))
         }
         several => {
             let ids: Vec<&str> = several.iter().map(|subnet| subnet.state.id.as_str()).collect();
@@ -74,7 +74,7 @@ pub(super) fn subnet_of(view: &View, address: IpAddr, text: &str) -> Result<Stri
                 "{address} lies in several subnets; name one by PoolID: gipam release POOLID {address} --force, of {}",
                 ids.join(", ")
             );
-            Err(AdminError::new(ErrorKind::Invalid, text))
+            Err(Refusal::new(ErrorKind::Invalid, text))
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
+use super::Fullness;
 use crate::ledger::{Ledger, Refusal};
 use crate::plan::Plan;
 use crate::plan::change::Serial;
@@ -17,7 +18,6 @@ use crate::plan::counts::{AddressCounts, SubnetCounts};
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{Family, Prefix};
 use crate::plan::request::Space;
-use crate::view::Fullness;
 
 /// Counts are at least this old before they are made again.
 const FRESH: Duration = Duration::from_secs(1);

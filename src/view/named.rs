@@ -3,10 +3,10 @@
 //! Promises: from the books, like all views; who holds addresses now is shown, else who held them last; a network is all
 //! that it holds. Says so where the name is unknown, with what looks further back.
 
-use super::error::{AdminError, ErrorKind};
 use super::query::Query;
 use super::rows::{LeaseRow, WhoRow};
 use super::views::View;
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::request::Mac;
 
 /// With more addresses than this, their history is left out: `gipam history NAME` has it.
@@ -25,7 +25,7 @@ pub(super) fn is_holder(row: &LeaseRow, name: &str) -> bool {
 
 impl View {
     /// Everything about the addresses of this name.
-    pub(super) fn who_is(&self, name: &str) -> Result<Vec<WhoRow>, AdminError> {
+    pub(super) fn who_is(&self, name: &str) -> Result<Vec<WhoRow>, Refusal> {
         let mut rows = self.leases(Query("all=true"))?;
         let leased = |row: &LeaseRow| row.state == "leased";
         let ways: [&dyn Fn(&LeaseRow) -> bool; 3] = [
@@ -37,7 +37,7 @@ impl View {
             let text = format!(
                 "no container, MAC or network called {name:?} has an address now; for earlier ones see: gipam history {name}"
             );
-            return Err(AdminError::new(ErrorKind::Missing, text));
+            return Err(Refusal::new(ErrorKind::Missing, text));
         };
         rows.retain(|row| way(row));
         let many = rows.len() > WITH_HISTORY;

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::error::{AdminError, ErrorKind};
 use super::meant;
 use super::query::Query;
 use super::rows::{Count, ExplainRow, MapRow, ReservedRow, SegmentRow, StepRow, WhoRow};
 use super::views::View;
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::explain::{ExplainStep, Foreseen};
 use crate::plan::host_use::HostUse;
 use crate::plan::map::{Segment, Shade};
@@ -21,12 +21,12 @@ use crate::plan::{ReservedBy, Subnet, written};
 /// Most lines of history with an address.
 const HISTORY: u32 = 10;
 
-fn missing(text: String) -> AdminError {
-    AdminError::new(ErrorKind::Missing, text)
+fn missing(text: String) -> Refusal {
+    Refusal::new(ErrorKind::Missing, text)
 }
 
-fn invalid(text: &str) -> AdminError {
-    AdminError::new(ErrorKind::Invalid, text.to_owned())
+fn invalid(text: &str) -> Refusal {
+    Refusal::new(ErrorKind::Invalid, text.to_owned())
 }
 
 /// The map of a pool that this host makes unusable: what is free counts as never given.
@@ -56,7 +56,7 @@ fn rows(prefix: Prefix, segments: Vec<Segment>) -> Vec<SegmentRow> {
 
 impl View {
     /// Pictures of all pools, or of the pool or subnet that is named.
-    pub(super) fn map(&self, query: Query<'_>) -> Result<Vec<MapRow>, AdminError> {
+    pub(super) fn map(&self, query: Query<'_>) -> Result<Vec<MapRow>, Refusal> {
         let Some(of) = query.text("of")? else {
             return Ok(self.pool_maps(|_, _| true));
         };
@@ -145,7 +145,7 @@ impl View {
     }
 
     /// Everything about an address, or about all that are held by this name.
-    pub(super) fn who(&self, query: Query<'_>) -> Result<Vec<WhoRow>, AdminError> {
+    pub(super) fn who(&self, query: Query<'_>) -> Result<Vec<WhoRow>, Refusal> {
         let text = query.text("address")?.ok_or_else(|| invalid("gipam who needs an address or a name"))?;
         match written::address(&text) {
             Ok(address) => self.who_at(address),
@@ -155,7 +155,7 @@ impl View {
     }
 
     /// Everything about an address; a row for each subnet that it lies in.
-    pub(super) fn who_at(&self, address: IpAddr) -> Result<Vec<WhoRow>, AdminError> {
+    pub(super) fn who_at(&self, address: IpAddr) -> Result<Vec<WhoRow>, Refusal> {
         let host = Prefix::host(address);
         let pool = self.plan().pool_around(host).map(|pool| pool.name.clone());
         let here = AddressRange::of(host);
@@ -198,7 +198,7 @@ impl View {
     }
 
     /// Why an address or a subnet would be given or refused. `in_use` is what this host uses now.
-    pub(super) fn explain(&self, query: Query<'_>, in_use: &HostUse) -> Result<Vec<ExplainRow>, AdminError> {
+    pub(super) fn explain(&self, query: Query<'_>, in_use: &HostUse) -> Result<Vec<ExplainRow>, Refusal> {
         let context = Context { now: self.now(), random: 0 };
         let mut rows = Vec::new();
         for (question, request) in self.questions(query, in_use)? {
@@ -222,7 +222,7 @@ impl View {
 
     /// The request as Docker would send it: for an address if one is named (or `any`) or a holder is, else for a
     /// subnet.
-    fn questions(&self, query: Query<'_>, in_use: &HostUse) -> Result<Vec<(String, Request)>, AdminError> {
+    fn questions(&self, query: Query<'_>, in_use: &HostUse) -> Result<Vec<(String, Request)>, Refusal> {
         let pool = query.text("pool")?;
         pool.as_deref().map_or(Ok(()), meant::check_prefix)?;
         let wants = ["address", "holder", "mac"].into_iter().map(|name| query.text(name));
@@ -246,7 +246,7 @@ impl View {
         &self,
         pool: Option<&str>,
         query: Query<'_>,
-    ) -> Result<Vec<(String, Request)>, AdminError> {
+    ) -> Result<Vec<(String, Request)>, Refusal> {
         let any = query.text("address")?.as_deref() == Some("any");
         let address = query.text("address")?.filter(|_| !any);
         let address: Option<IpAddr> = address.as_deref().map(meant::address).transpose()?;
@@ -292,7 +292,7 @@ impl View {
         pool: Option<String>,
         query: Query<'_>,
         in_use: &HostUse,
-    ) -> Result<Vec<(String, Request)>, AdminError> {
+    ) -> Result<Vec<(String, Request)>, Refusal> {
         let size: Option<u8> = query.parsed("size", "prefix length")?;
         let known = &self.plan().settings().pools;
         if let Some(name) = pool.as_ref().filter(|name| !known.iter().any(|pool| pool.name == **name)) {

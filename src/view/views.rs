@@ -6,17 +6,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{AdminError, ErrorKind};
 use super::query::Query;
 use super::rows::{Count, HistoryRow, PoolRow, SubnetRow};
+use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{Family, Prefix};
 use crate::plan::request::Dead;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::plan::{Plan, Subnet};
+use crate::store::Reader;
 use crate::store::history::HistoryLine;
 use crate::store::names::{Names, Networks};
-use crate::store::{Reader, StoreError};
 use crate::view::Fullness;
 
 /// The books as they are now.
@@ -29,24 +29,6 @@ pub struct View {
     in_use: HostUse,
     /// What repair knows, where it runs.
     known: Arc<Dead>,
-}
-
-impl From<StoreError> for AdminError {
-    fn from(error: StoreError) -> Self {
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        let kind = match error {
-            StoreError::Absent(_) => ErrorKind::Missing,
-            StoreError::Locked(_) | StoreError::Open(_) => ErrorKind::Taken,
-            StoreError::Itself(_) => ErrorKind::Invalid,
-            _ => ErrorKind::Failed,
-        };
-        Self::new(kind, text)
-    }
 }
 
 impl From<HistoryLine> for HistoryRow {
@@ -66,13 +48,13 @@ impl From<HistoryLine> for HistoryRow {
     }
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, AdminError> {
-    serde_json::to_vec(value).map_err(|error| AdminError::new(ErrorKind::Failed, error.to_string()))
+fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(value).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
 }
 
 impl View {
     /// Reads the books at this path.
-    pub fn open(books: &Path, now: Millis) -> Result<Self, AdminError> {
+    pub fn open(books: &Path, now: Millis) -> Result<Self, Refusal> {
         let reader = Reader::open(books)?;
         let mut plan = Plan::new(reader.settings()?);
         reader.load(|change| plan.apply(&change))?;
@@ -130,7 +112,7 @@ impl View {
         path: &str,
         query: &str,
         look: impl FnOnce(Box<[Prefix]>) -> HostUse,
-    ) -> Option<Result<Vec<u8>, AdminError>> {
+    ) -> Option<Result<Vec<u8>, Refusal>> {
         let query = Query(query);
         Some(match path {
             "/v1/pools" => json(&self.pools()),
@@ -203,11 +185,11 @@ impl View {
     }
 
     /// What the Engine calls holders.
-    pub(super) fn names(&self) -> Result<Names, AdminError> {
+    pub(super) fn names(&self) -> Result<Names, Refusal> {
         Ok(self.reader.names()?)
     }
 
-    fn history(&self, query: Query<'_>) -> Result<Vec<HistoryRow>, AdminError> {
+    fn history(&self, query: Query<'_>) -> Result<Vec<HistoryRow>, Refusal> {
         let limit = query.parsed("limit", "number")?.unwrap_or(1_000);
         let since = query.since(self.now)?.unwrap_or(0);
         let of = query.text("of")?;
@@ -221,7 +203,7 @@ impl View {
         of: Option<&str>,
         limit: u32,
         since: Millis,
-    ) -> Result<Vec<HistoryRow>, AdminError> {
+    ) -> Result<Vec<HistoryRow>, Refusal> {
         let lines = self.reader.history_since(of, limit, since)?;
         Ok(lines.into_iter().map(HistoryRow::from).collect())
     }
