@@ -41,7 +41,6 @@ pub use options::{Options, Surroundings};
 pub use origin::{Origin, Shown};
 pub use pools::PoolsOrigin;
 pub use resolve::{ClientConfig, check_file};
-pub use value::LogLevel;
 
 /// Everything the daemon needs to know before it opens its books.
 #[derive(Clone, Debug)]
@@ -59,7 +58,7 @@ pub struct Config {
     /// Where Docker looks for plugins.
     pub plugin_dirs: PluginDirs,
     /// How much is logged.
-    pub log: LogLevel,
+    pub log: tracing::Level,
     /// The plan's settings; `secret` is left at its default, the daemon fills it in.
     pub settings: Settings,
     /// The configuration file, if there is one.

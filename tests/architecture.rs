@@ -25,7 +25,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("hooks", &["plan", "store", "ledger", "config", "server", "clock", "text"]),
     ("view", &["plan", "store", "ledger", "config", "clock", "reconcile", "text"]),
     ("watch", &["plan", "store", "ledger", "config", "clock", "hooks", "view"]),
-    ("docker", &["plan", "ledger", "server", "clock", "processes", "json", "text"]),
+    ("docker", &["plan", "ledger", "server", "config", "clock", "processes", "json", "text"]),
     ("reconcile", &["plan", "store", "ledger", "docker", "clock", "text"]),
     (
         "admin",

@@ -7,14 +7,13 @@ use std::fmt;
 use std::io::IsTerminal;
 
 use tracing::field::Field;
-use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::{self, FormatEvent, FormatFields};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, format::Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::config::{LogLevel, Surroundings};
+use crate::config::Surroundings;
 use crate::text;
 
 /// Lines are cut here, in bytes.
@@ -26,7 +25,7 @@ pub(super) fn to_journal(surroundings: &Surroundings) -> bool {
 }
 
 /// Installs the one subscriber of this process; a second call changes nothing.
-pub(super) fn set_up(level: LogLevel, surroundings: &Surroundings) {
+pub(super) fn set_up(level: Level, surroundings: &Surroundings) {
     let terminal = std::io::stderr().is_terminal();
     let style = match (terminal, to_journal(surroundings)) {
         (true, _) => Style::Terminal,
@@ -38,23 +37,13 @@ pub(super) fn set_up(level: LogLevel, surroundings: &Surroundings) {
         name => write!(writer, "{name}={value:?}"),
     };
     let builder = tracing_subscriber::fmt()
-        .with_max_level(filter(level))
+        .with_max_level(level)
         .with_writer(std::io::stderr)
         .with_ansi(terminal && !surroundings.variables.contains_key("NO_COLOR"))
         .fmt_fields(tracing_subscriber::field::MakeExt::delimited(format::debug_fn(separator), " "))
         .event_format(style);
     // Only a second call in one process can fail, and then the first subscriber goes on.
     let _ = builder.try_init();
-}
-
-const fn filter(level: LogLevel) -> LevelFilter {
-    match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    }
 }
 
 /// How a line begins.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use toml::Spanned;
+use tracing::Level;
 
 use super::document::{Document, UnknownSubnets};
 use super::error::{ConfigError, Problem, problem};
@@ -17,7 +18,7 @@ use super::keys::{GC, TOP, Top, default_of};
 use super::options::{self, Options, Spelling, Surroundings};
 use super::origin::{Origin, Shown, Sourced};
 use super::pools::{self, PoolsOrigin};
-use super::value::{self, LogLevel};
+use super::value;
 use super::{
     BooksFile, Config, Gc, Given, PluginDirs, SocketAccess, books_file, filling, hooks, http, limits,
 };
@@ -188,12 +189,12 @@ impl<'a> Resolver<'a> {
         Ok(self.file_path(field)?.unwrap_or_default())
     }
 
-    fn log(&mut self) -> Result<LogLevel, ConfigError> {
+    fn log(&mut self) -> Result<Level, ConfigError> {
         let (level, origin) = match self.text(options::LOG, self.document.top.log.as_ref()) {
-            Some(written) => (self.read(&written, LogLevel::parse)?, written.origin),
-            None => (LogLevel::default(), Origin::Default),
+            Some(written) => (self.read(&written, value::level)?, written.origin),
+            None => (Level::INFO, Origin::Default),
         };
-        self.show("log", level.name(), origin);
+        self.show("log", level.as_str().to_ascii_lowercase(), origin);
         Ok(level)
     }
 

@@ -4,47 +4,17 @@
 //! Does not know the place of a text; the caller adds that.
 
 use jiff::{Span, SpanRelativeTo};
+use tracing::Level;
 
 use super::error::{Problem, problem};
 use crate::plan::prefix::{AddressRange, Family, Prefix};
 use crate::plan::settings::Millis;
 use crate::plan::written;
 
-/// How much is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum LogLevel {
-    /// Only what needs a person.
-    Error,
-    /// And what may need one.
-    Warn,
-    /// And what happened.
-    #[default]
-    Info,
-    /// And why.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl LogLevel {
-    /// As it is spelled.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-
-    /// From its spelling, in any case.
-    pub fn parse(text: &str) -> Result<Self, Problem> {
-        [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace]
-            .into_iter()
-            .find(|level| level.name().eq_ignore_ascii_case(text))
-            .ok_or_else(|| problem!("{text:?} is not a log level; write error, warn, info, debug or trace"))
-    }
+/// A log level by its name, in any case.
+pub(super) fn level(text: &str) -> Result<Level, Problem> {
+    let refuse = || problem!("{text:?} is not a log level; write error, warn, info, debug or trace");
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_alphabetic())).ok_or_else(refuse)
 }
 
 /// A duration such as `10m`, `90s`, `1h30m`, `2d`, `500ms` or `0`, in milliseconds: the one grammar, that of jiff. A day has
@@ -226,10 +196,12 @@ mod tests {
 
     #[test]
     fn names_that_docker_owns_or_cannot_spell_are_refused() {
-        for name in ["gipam", "gipam-demo", "a", "Lan_2.x"] {
+        let (longest, longer) = ("x".repeat(63), "x".repeat(64));
+        for name in ["gipam", "gipam-demo", "a", "0", "Lan_2.x", &longest] {
             assert_eq!(driver_name(name), Ok(()), "{name}");
         }
-        for name in ["", "default", "null", "a/b", "../x", ".x", "a b", "a:b", "é"] {
+        for name in ["", "default", "null", "a/b", "../x", ".x", ".", "-x", "a b", "a:b", "é", "a\n", &longer]
+        {
             assert!(driver_name(name).is_err(), "{name:?}");
         }
         for name in ["default", "dmz-2", "_x"] {

@@ -6,11 +6,10 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
-use crate::config::{Config, DoorSettings, DriverSettings, Http, SocketAccess, Tls};
-use crate::docker::discovery::{
-    Announcement, DiscoveryError, DriverName, Places, Served, TlsClient, announce,
-};
+use crate::config::{Config, DoorSettings, DriverSettings, SocketAccess, TcpAddress, Tls};
+use crate::docker::discovery::{Announcement, DiscoveryError, Served, announce};
 use crate::server::{Door, DoorError, Listener, LocalAddress, inherited};
 
 /// Why a listener cannot be opened.
@@ -28,11 +27,8 @@ pub enum OpenError {
     #[error("driver {driver}: cannot announce it to the Engine")]
     Discovery { driver: String, source: DiscoveryError },
     /// The address names no host.
-    #[error("driver {driver}: cannot listen on {address}")]
-    Address { driver: String, address: String, source: std::io::Error },
-    /// The page's address names no host.
-    #[error("cannot serve the page at {address}")]
-    Http { address: String, source: std::io::Error },
+    #[error("{whose} cannot be at {address}")]
+    Address { whose: String, address: String, source: std::io::Error },
     /// An owner or group that does not exist.
     #[error("{file} does not have a {what} {name:?}; give a name from there, or a number")]
     Nobody {
@@ -67,9 +63,7 @@ pub fn open(config: &Config) -> Result<Doors, OpenError> {
     let mut passed = inherited().map_err(OpenError::Inherited)?;
     let admin = match take(&mut passed, &["admin"]) {
         Some(listener) => listener,
-        None => open_unix(&config.admin, &config.admin_access).map_err(|error| {
-            error.map_door(|source| OpenError::Door { whose: "the admin socket".to_owned(), source })
-        })?,
+        None => open_unix("the admin socket", &config.admin, &config.admin_access)?,
     };
     let mut drivers = Vec::new();
     for driver in &config.drivers {
@@ -84,7 +78,10 @@ pub fn open(config: &Config) -> Result<Doors, OpenError> {
         drivers.push(Opened { driver: driver.clone(), listener });
     }
     let http = match &config.http {
-        Some(http) => Some(take(&mut passed, &["http"]).map_or_else(|| open_http(http), Ok)?),
+        Some(http) => {
+            let open = || open_tcp("the page's address (http)", &http.address, None);
+            Some(take(&mut passed, &["http"]).map_or_else(open, Ok)?)
+        }
         None => None,
     };
     for (name, _) in &passed {
@@ -105,25 +102,11 @@ fn take(passed: &mut Vec<(String, Listener)>, names: &[&str]) -> Option<Listener
     Some(passed.remove(at).1)
 }
 
-/// A listener, or the plugin file written for it.
-enum Unix {
-    Door(DoorError),
-    Config(OpenError),
-}
-
-impl Unix {
-    fn map_door(self, map: impl FnOnce(DoorError) -> OpenError) -> OpenError {
-        match self {
-            Self::Door(error) => map(error),
-            Self::Config(error) => error,
-        }
-    }
-}
-
-fn open_unix(path: &std::path::Path, access: &SocketAccess) -> Result<Listener, Unix> {
-    let owner = number(access.owner.as_deref(), "user", "/etc/passwd").map_err(Unix::Config)?;
-    let group = number(access.group.as_deref(), "group", "/etc/group").map_err(Unix::Config)?;
-    Door::Unix { path: path.to_owned(), mode: access.mode, owner, group }.open().map_err(Unix::Door)
+fn open_unix(whose: &str, path: &Path, access: &SocketAccess) -> Result<Listener, OpenError> {
+    let owner = number(access.owner.as_deref(), "user", "/etc/passwd")?;
+    let group = number(access.group.as_deref(), "group", "/etc/group")?;
+    let door = Door::Unix { path: path.to_owned(), mode: access.mode, owner, group };
+    door.open().map_err(|source| OpenError::Door { whose: whose.to_owned(), source })
 }
 
 /// The number of a user or group: written as one, or looked up.
@@ -142,16 +125,16 @@ fn number(name: Option<&str>, what: &'static str, file: &'static str) -> Result<
 }
 
 fn open_driver(config: &Config, driver: &DriverSettings) -> Result<Listener, OpenError> {
-    let shut = |source| OpenError::Door { whose: door_of(driver), source };
-    let (address, tls) = match &driver.door {
-        DoorSettings::Unix { path } => {
-            return open_unix(path, &config.socket_access).map_err(|error| error.map_door(shut));
-        }
-        DoorSettings::Tcp { address, tls, .. } => (address, tls),
-    };
-    let wrong =
-        |source| OpenError::Address { driver: driver.name.clone(), address: address.to_string(), source };
-    let mut failure = None;
+    match &driver.door {
+        DoorSettings::Unix { path } => open_unix(&door_of(driver), path, &config.socket_access),
+        DoorSettings::Tcp { address, tls, .. } => open_tcp(&door_of(driver), address, tls.as_ref()),
+    }
+}
+
+/// At the first of the host's addresses that can be listened on.
+fn open_tcp(whose: &str, address: &TcpAddress, tls: Option<&Tls>) -> Result<Listener, OpenError> {
+    let wrong = |source| OpenError::Address { whose: whose.to_owned(), address: address.to_string(), source };
+    let mut failure = wrong(std::io::Error::other("the host has no address"));
     for address in address.resolve().map_err(wrong)? {
         let door = match tls {
             None => Door::Tcp(address),
@@ -164,27 +147,10 @@ fn open_driver(config: &Config, driver: &DriverSettings) -> Result<Listener, Ope
         };
         match door.open() {
             Ok(listener) => return Ok(listener),
-            Err(error) => failure = Some(error),
+            Err(source) => failure = OpenError::Door { whose: whose.to_owned(), source },
         }
     }
-    Err(failure.map_or_else(|| wrong(std::io::Error::other("the host has no address")), shut))
-}
-
-/// The listener of the page and the metrics.
-fn open_http(http: &Http) -> Result<Listener, OpenError> {
-    let wrong = |source| OpenError::Http { address: http.address.to_string(), source };
-    let mut failure = None;
-    for address in http.address.resolve().map_err(wrong)? {
-        match Door::Tcp(address).open() {
-            Ok(listener) => return Ok(listener),
-            Err(error) => failure = Some(error),
-        }
-    }
-    let none = || wrong(std::io::Error::other("the host has no address"));
-    Err(failure.map_or_else(none, |source| OpenError::Door {
-        whose: "the page's address (http)".to_owned(),
-        source,
-    }))
+    Err(failure)
 }
 
 /// A socket unit that was left enabled after a switch to TCP wins over the address.
@@ -211,8 +177,6 @@ fn with_tls(driver: &DriverSettings, listener: Listener) -> Result<Listener, Ope
 
 /// Writes the plugin files, and removes files that would win over them.
 fn tell(config: &Config, drivers: &[Opened]) -> Result<Vec<Announcement>, OpenError> {
-    let places =
-        Places { sockets: config.plugin_dirs.sockets.clone(), specs: config.plugin_dirs.specs.clone() };
     let tcp = |opened: &Opened| match opened.listener.local_address() {
         LocalAddress::Tcp(address) => Some(address),
         LocalAddress::Unix(_) => None,
@@ -222,14 +186,13 @@ fn tell(config: &Config, drivers: &[Opened]) -> Result<Vec<Announcement>, OpenEr
     for opened in drivers {
         let driver = &opened.driver;
         let failed = |source| OpenError::Discovery { driver: driver.name.clone(), source };
-        let name: DriverName = driver.name.parse().map_err(failed)?;
-        let served = served(opened);
-        announcements.push(announce(&places, &name, &served, &ours).map_err(failed)?);
+        announcements
+            .push(announce(&config.plugin_dirs, &driver.name, &served(opened), &ours).map_err(failed)?);
     }
     Ok(announcements)
 }
 
-fn served(opened: &Opened) -> Served {
+fn served(opened: &Opened) -> Served<'_> {
     let address = match opened.listener.local_address() {
         LocalAddress::Unix(path) => return Served::Socket(path),
         LocalAddress::Tcp(address) => address,
@@ -239,13 +202,9 @@ fn served(opened: &Opened) -> Served {
     let address = advertised.unwrap_or(address);
     match tls {
         None => Served::Tcp(address),
-        Some(tls) => Served::Tls {
-            address,
-            host: advertise.as_ref().map(|advertise| advertise.host.clone()),
-            client: TlsClient {
-                authority: tls.engine_ca.clone().unwrap_or_default(),
-                identity: tls.engine_cert.clone().zip(tls.engine_key.clone()),
-            },
-        },
+        Some(files) => {
+            let host = advertise.as_ref().map(|advertise| advertise.host.as_str());
+            Served::Tls { address, host, files }
+        }
     }
 }

@@ -11,7 +11,6 @@
 //! socket, and opens no listener. Call [`announce`] once the listeners are open, and before serving.
 
 use serde::Serialize;
-use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -21,10 +20,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use crate::config::{PluginDirs, Tls};
 use crate::server::knock;
 
-/// The longest driver name: its socket's path must stay below the 108 bytes of a UNIX address.
-const LONGEST_NAME: usize = 64;
 /// How long an address found in a leftover file may take to show that somebody is there.
 const KNOCK: Duration = Duration::from_millis(500);
 /// How long a name in such a file may take to become addresses.
@@ -33,24 +31,10 @@ const LOOKUP: Duration = Duration::from_secs(2);
 const LONGEST_FILE: u64 = 64 << 10;
 const MOST_ADDRESSES: usize = 4;
 
-/// A driver name, fit to be a file name: 1 to 64 letters, digits, `.`, `_`, `-`, beginning with a letter or
-/// digit, and not one of the Engine's own, `default` and `null`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DriverName(String);
-
-/// Where the Engine looks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
-    /// For sockets; `/run/docker/plugins`.
-    pub sockets: PathBuf,
-    /// For `.spec` and `.json` files; `/etc/docker/plugins`.
-    pub specs: PathBuf,
-}
-
 /// How a driver is served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Served {
-    /// Over this UNIX socket, ours or inherited. The Engine finds it only in [`Places::sockets`]; one that lies
+#[derive(Debug)]
+pub enum Served<'a> {
+    /// Over this UNIX socket, ours or inherited. The Engine finds it only in [`PluginDirs::sockets`]; one that lies
     /// elsewhere needs no files and touches none.
     Socket(PathBuf),
     /// Over plain TCP, at this address.
@@ -61,38 +45,22 @@ pub enum Served {
         address: SocketAddr,
         /// The name under which the Engine is to call, which must be in the server's certificate; the
         /// address itself if absent.
-        host: Option<String>,
-        /// What the Engine needs to trust us, and to be trusted.
-        client: TlsClient,
+        host: Option<&'a str>,
+        /// The files that the Engine reads when it calls. Without `engine_ca` it checks nothing at all.
+        files: &'a Tls,
     },
-}
-
-/// The files that the Engine reads when it calls a TLS driver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsClient {
-    /// The authority that signed the server's certificate. Without it the Engine checks nothing at all.
-    pub authority: PathBuf,
-    /// The Engine's own certificate and key, where the listener asks for one.
-    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// Why a driver cannot be announced to the Engine.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
-    /// Not a name for a driver.
-    #[error("{name:?} cannot be a driver name: {why}")]
-    Name {
-        name: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
     /// Another program serves that name.
     #[error(
         "driver {name} is already served at {address} by another program (says {}); stop that program, or \
          remove the file if that is something else", path.display()
     )]
     Live {
-        name: DriverName,
+        name: String,
         /// The file that says so.
         path: PathBuf,
         address: String,
@@ -120,18 +88,18 @@ pub struct Announcement {
 /// # Errors
 /// [`DiscoveryError::Live`] if somebody else serves that name, before anything is changed.
 pub fn announce(
-    places: &Places,
-    name: &DriverName,
-    served: &Served,
+    dirs: &PluginDirs,
+    name: &str,
+    served: &Served<'_>,
     ours: &[SocketAddr],
 ) -> Result<Announcement, DiscoveryError> {
     if let Served::Socket(path) = served
-        && !same_directory(path, &places.sockets)
+        && !same_directory(path, &dirs.sockets)
     {
         return Ok(Announcement { written: None });
     }
     let mut stale = Vec::new();
-    for path in places.others(name, served) {
+    for path in others(dirs, name, served) {
         if is_stale(name, &path, ours)? {
             stale.push(path);
         }
@@ -140,10 +108,10 @@ pub fn announce(
         Served::Socket(_) => None,
         Served::Tcp(address) => {
             let content = format!("tcp://{}\n", reachable(*address)).into_bytes();
-            Some((places.spec(name), content))
+            Some((file(&dirs.specs, name, "spec"), content))
         }
-        Served::Tls { address, host, client } => {
-            Some((places.json(name), json(name, *address, host.as_deref(), client)))
+        Served::Tls { address, host, files } => {
+            Some((file(&dirs.specs, name, "json"), json(name, *address, *host, files)))
         }
     };
     if let Some((path, content)) = &target {
@@ -176,82 +144,28 @@ impl Announcement {
     }
 }
 
-impl Default for Places {
-    fn default() -> Places {
-        Places { sockets: "/run/docker/plugins".into(), specs: "/etc/docker/plugins".into() }
-    }
+fn file(directory: &Path, name: &str, kind: &str) -> PathBuf {
+    directory.join(format!("{name}.{kind}"))
 }
 
-impl Places {
-    #[cfg(test)]
-    /// The socket of `name`; those of all names of one daemon lie side by side.
-    pub fn socket(&self, name: &DriverName) -> PathBuf {
-        self.sockets.join(format!("{name}.sock"))
-    }
-
-    /// The file that gives the TCP address of `name`.
-    pub fn spec(&self, name: &DriverName) -> PathBuf {
-        self.specs.join(format!("{name}.spec"))
-    }
-
-    /// The file that gives the TLS address of `name`.
-    pub fn json(&self, name: &DriverName) -> PathBuf {
-        self.specs.join(format!("{name}.json"))
-    }
-
-    /// Where else the Engine would find that name: of the other kinds, each also in a directory of its own.
-    fn others(&self, name: &DriverName, served: &Served) -> Vec<PathBuf> {
-        let both = |base: &Path, kind: &str| {
-            let file = format!("{name}.{kind}");
-            [base.join(&file), base.join(&name.0).join(&file)]
-        };
-        let (socket, spec, json) =
-            (both(&self.sockets, "sock"), both(&self.specs, "spec"), both(&self.specs, "json"));
-        let target = match served {
-            Served::Socket(_) => return [spec, json].concat(),
-            Served::Tcp(_) => self.spec(name),
-            Served::Tls { .. } => self.json(name),
-        };
-        [socket, spec, json].concat().into_iter().filter(|path| *path != target).collect()
-    }
-}
-
-impl DriverName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for DriverName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::str::FromStr for DriverName {
-    type Err = DiscoveryError;
-
-    fn from_str(name: &str) -> Result<DriverName, DiscoveryError> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let why = match name {
-            "" => "it is empty",
-            "default" | "null" => "that is one of the Engine's own",
-            _ if name.len() > LONGEST_NAME => "it is longer than 64 bytes",
-            _ if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) => {
-                "it does not begin with a letter or digit"
-            }
-            _ if !name.chars().all(allowed) => "only letters, digits, '.', '_' and '-' are allowed",
-            _ => return Ok(DriverName(name.to_owned())),
-        };
-        Err(DiscoveryError::Name { name: name.to_owned(), why })
-    }
+/// Where else the Engine would find that name: of the other kinds, each also in a directory of its own.
+fn others(dirs: &PluginDirs, name: &str, served: &Served<'_>) -> Vec<PathBuf> {
+    let both = |base: &Path, kind: &str| [file(base, name, kind), file(&base.join(name), name, kind)];
+    let (socket, spec, json) =
+        (both(&dirs.sockets, "sock"), both(&dirs.specs, "spec"), both(&dirs.specs, "json"));
+    let target = match served {
+        Served::Socket(_) => return [spec, json].concat(),
+        Served::Tcp(_) => file(&dirs.specs, name, "spec"),
+        Served::Tls { .. } => file(&dirs.specs, name, "json"),
+    };
+    [socket, spec, json].concat().into_iter().filter(|path| *path != target).collect()
 }
 
 /// Checks a file by which the Engine would find `name`: false if it does not exist, true if only we are
 /// behind it.
-fn is_stale(name: &DriverName, path: &Path, ours: &[SocketAddr]) -> Result<bool, DiscoveryError> {
-    let live = |address: String| DiscoveryError::Live { name: name.clone(), path: path.to_owned(), address };
+fn is_stale(name: &str, path: &Path, ours: &[SocketAddr]) -> Result<bool, DiscoveryError> {
+    let live =
+        |address: String| DiscoveryError::Live { name: name.to_owned(), path: path.to_owned(), address };
     match fs::symlink_metadata(path) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(false);
@@ -368,21 +282,24 @@ struct JsonTls {
     key_file: PathBuf,
 }
 
-fn json(name: &DriverName, address: SocketAddr, host: Option<&str>, client: &TlsClient) -> Vec<u8> {
+fn json(name: &str, address: SocketAddr, host: Option<&str>, files: &Tls) -> Vec<u8> {
     let addr = match host {
         Some(host) if host.parse::<Ipv6Addr>().is_ok() => format!("https://[{host}]:{}", address.port()),
         Some(host) => format!("https://{host}:{}", address.port()),
         None => format!("https://{}", reachable(address)),
     };
     // The Engine has a working directory of its own.
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let (cert_file, key_file) = match &client.identity {
-        Some((certificate, key)) => (absolute(certificate), absolute(key)),
-        None => (PathBuf::new(), PathBuf::new()),
+    let absolute = |path: &Option<PathBuf>| {
+        let path = path.clone().unwrap_or_default();
+        std::path::absolute(&path).unwrap_or(path)
     };
-    let ca_file = absolute(&client.authority);
-    let tls_config = JsonTls { insecure_skip_verify: false, ca_file, cert_file, key_file };
-    let json = SpecJson { name: name.as_str(), addr, tls_config };
+    let tls_config = JsonTls {
+        insecure_skip_verify: false,
+        ca_file: absolute(&files.engine_ca),
+        cert_file: absolute(&files.engine_cert),
+        key_file: absolute(&files.engine_key),
+    };
+    let json = SpecJson { name, addr, tls_config };
     // Only a path that is not UTF-8 cannot be written, and the Engine could not read it either.
     let mut bytes = serde_json::to_vec_pretty(&json).unwrap_or_default();
     bytes.push(b'\n');

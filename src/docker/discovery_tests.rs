@@ -6,22 +6,22 @@ use std::os::unix::net::UnixListener;
 use tempfile::TempDir;
 
 struct Installation {
-    places: Places,
-    name: DriverName,
+    places: PluginDirs,
+    name: &'static str,
     _directory: TempDir,
 }
 
 fn installation() -> Installation {
     let directory = TempDir::new().unwrap();
     let places =
-        Places { sockets: directory.path().join("run"), specs: directory.path().join("etc/plugins") };
+        PluginDirs { sockets: directory.path().join("run"), specs: directory.path().join("etc/plugins") };
     fs::create_dir_all(&places.sockets).unwrap();
-    Installation { places, name: "gipam".parse().unwrap(), _directory: directory }
+    Installation { places, name: "gipam", _directory: directory }
 }
 
 impl Installation {
-    fn announce(&self, served: Served, ours: &[SocketAddr]) -> Result<Announcement, DiscoveryError> {
-        announce(&self.places, &self.name, &served, ours)
+    fn announce(&self, served: Served<'_>, ours: &[SocketAddr]) -> Result<Announcement, DiscoveryError> {
+        announce(&self.places, self.name, &served, ours)
     }
 
     fn tcp(&self, address: &str) -> Result<Announcement, DiscoveryError> {
@@ -31,14 +31,24 @@ impl Installation {
 
     /// Served over the socket in the usual place.
     fn socket(&self) -> Result<Announcement, DiscoveryError> {
-        self.announce(Served::Socket(self.places.socket(&self.name)), &[])
+        self.announce(Served::Socket(file(&self.places.sockets, self.name, "sock")), &[])
     }
 
     fn tls(&self, address: &str, host: Option<&str>, identity: bool) -> Result<Announcement, DiscoveryError> {
-        let identity = identity.then(|| ("/tls/client.pem".into(), "/tls/client.key".into()));
-        let client = TlsClient { authority: "/tls/ca.pem".into(), identity };
+        let files = Tls {
+            cert: "/tls/gipam.pem".into(),
+            key: "/tls/gipam.key".into(),
+            client_ca: None,
+            engine_ca: Some("/tls/ca.pem".into()),
+            engine_cert: identity.then(|| "/tls/client.pem".into()),
+            engine_key: identity.then(|| "/tls/client.key".into()),
+        };
         let address = address.parse().unwrap();
-        self.announce(Served::Tls { address, host: host.map(str::to_owned), client }, &[address])
+        self.announce(Served::Tls { address, host, files: &files }, &[address])
+    }
+
+    fn file(&self, kind: &str) -> PathBuf {
+        file(&self.places.specs, self.name, kind)
     }
 
     fn leave(&self, path: PathBuf, content: &str) -> PathBuf {
@@ -64,26 +74,6 @@ fn dead() -> Dead {
 
 fn text(announcement: &Announcement) -> String {
     fs::read_to_string(announcement.path().unwrap()).unwrap()
-}
-
-#[test]
-fn p1_driver_names_are_file_names() {
-    for good in ["gipam", "dmz", "a", "0", "My_driver-1.2", &"x".repeat(64)] {
-        assert_eq!(good.parse::<DriverName>().unwrap().as_str(), good);
-    }
-    for bad in ["", ".", "..", ".hidden", "-x", "a/b", "../x", "a b", "a:latest", "ä", "a\n", &"x".repeat(65)]
-    {
-        let refused = bad.parse::<DriverName>().unwrap_err().to_string();
-        assert!(refused.contains("cannot be a driver name"), "{refused}");
-    }
-}
-
-#[test]
-fn the_engines_own_driver_names_are_refused() {
-    for own in ["default", "null"] {
-        let refused = own.parse::<DriverName>().unwrap_err().to_string();
-        assert_eq!(refused, format!("{own:?} cannot be a driver name: that is one of the Engine's own"));
-    }
 }
 
 #[test]
@@ -140,7 +130,7 @@ fn tls_writes_the_json_of_the_engine() {
 fn what_was_changed_since_is_not_removed() {
     let at = installation();
     let announcement = at.tcp("192.0.2.1:9090").unwrap();
-    let path = at.leave(at.places.spec(&at.name), "tcp://192.0.2.2:9090");
+    let path = at.leave(at.file("spec"), "tcp://192.0.2.2:9090");
     announcement.withdraw().unwrap();
     assert_eq!(fs::read_to_string(path).unwrap(), "tcp://192.0.2.2:9090");
     // Removing what is already gone is not an error.
@@ -153,9 +143,9 @@ fn what_was_changed_since_is_not_removed() {
 fn p1_a_socket_removes_stale_specs() {
     let at = installation();
     let Dead { address: dead, _socket } = dead();
-    let spec = at.leave(at.places.spec(&at.name), &format!("tcp://{dead}"));
+    let spec = at.leave(at.file("spec"), &format!("tcp://{dead}"));
     let nested = at.leave(at.places.specs.join("gipam/gipam.spec"), &format!("tcp://{dead}\n"));
-    let json = at.leave(at.places.json(&at.name), &format!("{{\"Addr\":\"https://{dead}\"}}"));
+    let json = at.leave(at.file("json"), &format!("{{\"Addr\":\"https://{dead}\"}}"));
     let other = at.leave(at.places.specs.join("other.spec"), &format!("tcp://{dead}"));
     assert!(at.socket().unwrap().path().is_none());
     assert!(!spec.exists() && !nested.exists() && !json.exists());
@@ -165,13 +155,13 @@ fn p1_a_socket_removes_stale_specs() {
 #[test]
 fn p1_a_stale_socket_and_json_give_way_to_tcp() {
     let at = installation();
-    let socket = at.places.socket(&at.name);
+    let socket = file(&at.places.sockets, at.name, "sock");
     drop(UnixListener::bind(&socket).unwrap());
     let nested = at.places.sockets.join("gipam/gipam.sock");
     fs::create_dir(nested.parent().unwrap()).unwrap();
     drop(UnixListener::bind(&nested).unwrap());
     let dead = dead();
-    let json = at.leave(at.places.json(&at.name), &format!("{{\"Addr\":\"https://{}\"}}", dead.address));
+    let json = at.leave(at.file("json"), &format!("{{\"Addr\":\"https://{}\"}}", dead.address));
     let announcement = at.tcp("192.0.2.1:9090").unwrap();
     assert!(!socket.exists() && !nested.exists() && !json.exists());
     assert!(announcement.path().unwrap().exists());
@@ -180,15 +170,15 @@ fn p1_a_stale_socket_and_json_give_way_to_tcp() {
 #[test]
 fn p1_a_live_socket_of_that_name_is_refused_and_nothing_is_changed() {
     let at = installation();
-    let socket = at.places.socket(&at.name);
+    let socket = file(&at.places.sockets, at.name, "sock");
     let _live = UnixListener::bind(&socket).unwrap();
-    let spec = at.leave(at.places.spec(&at.name), "tcp://192.0.2.9:1");
+    let spec = at.leave(at.file("spec"), "tcp://192.0.2.9:1");
     let refused = at.tls("192.0.2.1:9443", None, false).unwrap_err().to_string();
     assert!(
         refused.starts_with(&format!("driver gipam is already served at {}", socket.display())),
         "{refused}"
     );
-    assert!(spec.exists() && socket.exists() && !at.places.json(&at.name).exists());
+    assert!(spec.exists() && socket.exists() && !at.file("json").exists());
 }
 
 #[test]
@@ -197,8 +187,8 @@ fn p1_a_live_spec_of_another_program_is_refused() {
     let live = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = live.local_addr().unwrap();
     for (path, content) in [
-        (at.places.spec(&at.name), format!("tcp://{address}")),
-        (at.places.json(&at.name), format!("{{\"Name\":\"gipam\",\"Addr\":\"https://{address}/\"}}")),
+        (at.file("spec"), format!("tcp://{address}")),
+        (at.file("json"), format!("{{\"Name\":\"gipam\",\"Addr\":\"https://{address}/\"}}")),
     ] {
         let path = at.leave(path, &content);
         for refused in [at.socket(), at.tcp("192.0.2.1:9090"), at.tls("192.0.2.1:9443", None, false)] {
@@ -216,11 +206,14 @@ fn a_spec_that_points_at_ourselves_is_ours() {
     let at = installation();
     let ours = TcpListener::bind("0.0.0.0:0").unwrap();
     let address = ours.local_addr().unwrap();
-    let spec = at.leave(at.places.spec(&at.name), &format!("tcp://127.0.0.1:{}", address.port()));
+    let spec = at.leave(at.file("spec"), &format!("tcp://127.0.0.1:{}", address.port()));
     // Killed and started again in the same way: it is simply written again.
     assert_eq!(text(&at.tcp(&address.to_string()).unwrap()), format!("tcp://127.0.0.1:{}\n", address.port()));
     // The port now serves another of our names, and this one has a socket.
-    at.announce(Served::Socket(at.places.socket(&at.name)), &[address]).unwrap().withdraw().unwrap();
+    at.announce(Served::Socket(file(&at.places.sockets, at.name, "sock")), &[address])
+        .unwrap()
+        .withdraw()
+        .unwrap();
     assert!(!spec.exists());
 }
 
@@ -228,7 +221,7 @@ fn a_spec_that_points_at_ourselves_is_ours() {
 fn unreadable_leftovers_are_replaced() {
     let at = installation();
     for content in ["", "\0\u{1}", "tcp://", "nonsense", "{\"Addr\":7}", "unix:///nowhere/x.sock"] {
-        at.leave(at.places.spec(&at.name), content);
+        at.leave(at.file("spec"), content);
         assert_eq!(text(&at.tcp("192.0.2.1:9090").unwrap()), "tcp://192.0.2.1:9090\n");
     }
 }
@@ -237,19 +230,10 @@ fn unreadable_leftovers_are_replaced() {
 fn a_socket_outside_the_engines_directory_touches_no_file() {
     let at = installation();
     let dead = dead();
-    let spec = at.leave(at.places.spec(&at.name), &format!("tcp://{}", dead.address));
+    let spec = at.leave(at.file("spec"), &format!("tcp://{}", dead.address));
     let elsewhere = at.places.sockets.join("elsewhere/gipam.sock");
     assert!(at.announce(Served::Socket(elsewhere), &[]).unwrap().path().is_none());
     assert!(spec.exists());
-}
-
-#[test]
-fn the_usual_places_are_the_engines() {
-    let name: DriverName = "gipam".parse().unwrap();
-    let places = Places::default();
-    assert_eq!(places.socket(&name), Path::new("/run/docker/plugins/gipam.sock"));
-    assert_eq!(places.spec(&name), Path::new("/etc/docker/plugins/gipam.spec"));
-    assert_eq!(places.json(&name), Path::new("/etc/docker/plugins/gipam.json"));
 }
 
 /// Runs this on a thread; the test fails if it does not end.
@@ -262,7 +246,7 @@ fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
 #[test]
 fn p1_a_live_socket_whose_queue_is_full_is_alive_and_not_waited_for() {
     let installation = installation();
-    let path = installation.places.socket(&installation.name);
+    let path = file(&installation.places.sockets, installation.name, "sock");
     let listener = UnixListener::bind(&path).unwrap();
     rustix::net::listen(&listener, 0).unwrap();
     let address = rustix::net::SocketAddrUnix::new(&path).unwrap();
@@ -276,7 +260,7 @@ fn p1_a_live_socket_whose_queue_is_full_is_alive_and_not_waited_for() {
         }
         waiting.push(client);
     }
-    let spec = installation.places.spec(&installation.name);
+    let spec = installation.file("spec");
     let (refused, _installation) = ends(move || (installation.tcp("127.0.0.1:7").map(|_| ()), installation));
     assert!(matches!(refused, Err(DiscoveryError::Live { .. })), "{refused:?}");
     assert!(path.exists() && !spec.exists());
@@ -293,7 +277,7 @@ fn p1_a_live_address_whose_queue_is_full_is_alive_and_not_waited_for() {
     while let Ok(client) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
         waiting.push(client);
     }
-    let spec = installation.places.spec(&installation.name);
+    let spec = installation.file("spec");
     let spec = installation.leave(spec, &format!("tcp://{address}\n"));
     let begun = std::time::Instant::now();
     let (refused, _installation) = ends(move || (installation.socket().map(|_| ()), installation));
@@ -305,7 +289,7 @@ fn p1_a_live_address_whose_queue_is_full_is_alive_and_not_waited_for() {
 #[test]
 fn p1_what_is_not_a_file_is_not_read() {
     let installation = installation();
-    let spec = installation.places.spec(&installation.name);
+    let spec = installation.file("spec");
     fs::create_dir_all(&installation.places.specs).unwrap();
     let made = std::process::Command::new("mkfifo").arg(&spec).status().unwrap();
     assert!(made.success());

@@ -10,7 +10,7 @@ use super::connection;
 use super::delivery::Delivery;
 use super::door::{Listener, Socket};
 use super::message::{Handler, Limits, Peer};
-use super::stream::{CountedStream, Stream};
+use super::stream::CountedStream;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -213,7 +213,7 @@ impl<H: Handler> Accepting<H> {
                 let pid = credentials.pid().filter(|pid| *pid > 0);
                 let started = pid.and_then(crate::processes::started);
                 let peer = Peer::Unix { uid: credentials.uid(), gid: credentials.gid(), pid, started };
-                let stream = Stream::Unix(CountedStream::new(stream, delivery.clone()));
+                let stream = Box::new(CountedStream::new(stream, delivery.clone()));
                 self.connections.spawn(connection::serve(stream, peer, delivery, handler, limits, stop));
             }
             Accepted::Tcp(stream, address) => {
@@ -223,8 +223,14 @@ impl<H: Handler> Accepting<H> {
                 let peer = Peer::Tcp(address);
                 let stream = CountedStream::new(stream, delivery.clone());
                 let Some(tls) = self.listener.tls.clone() else {
-                    let stream = Stream::Tcp(stream);
-                    self.connections.spawn(connection::serve(stream, peer, delivery, handler, limits, stop));
+                    self.connections.spawn(connection::serve(
+                        Box::new(stream),
+                        peer,
+                        delivery,
+                        handler,
+                        limits,
+                        stop,
+                    ));
                     return;
                 };
                 self.connections.spawn(async move {
@@ -237,8 +243,7 @@ impl<H: Handler> Accepting<H> {
                     };
                     match shaken {
                         Ok(Ok(stream)) => {
-                            let stream = Stream::Tls(Box::new(stream));
-                            connection::serve(stream, peer, delivery, handler, limits, stop).await;
+                            connection::serve(Box::new(stream), peer, delivery, handler, limits, stop).await;
                         }
                         Ok(Err(error)) => tracing::info!(%address, %error, "TLS handshake failed"),
                         Err(_) => tracing::info!(%address, limit = ?limits.head, "TLS handshake too slow"),

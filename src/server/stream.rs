@@ -16,33 +16,54 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 /// An accepted connection.
-pub(super) enum Stream {
-    /// Over a UNIX socket.
-    Unix(CountedStream<UnixStream>),
-    /// Over TCP.
-    Tcp(CountedStream<TcpStream>),
-    /// Over TLS, its handshake done.
-    Tls(Box<TlsStream<CountedStream<TcpStream>>>),
+pub(super) type Stream = Box<dyn KernelStream>;
+
+/// What an accepted connection can do, whatever it is.
+pub(super) trait KernelStream: AsyncRead + AsyncWrite + Kernel + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Kernel + Send + Unpin> KernelStream for S {}
+
+impl Kernel for CountedStream<UnixStream> {
+    fn go_deaf(&self) {
+        // A connection that is already broken needs no telling.
+        let _ = rustix::net::shutdown(&self.inner, rustix::net::Shutdown::Read);
+    }
+
+    fn has_more(&self) -> bool {
+        peek(&self.inner)
+    }
+}
+
+// TCP would go on accepting bytes, so shutting down reading does not help there.
+impl Kernel for CountedStream<TcpStream> {
+    fn go_deaf(&self) {}
+
+    fn has_more(&self) -> bool {
+        peek(&self.inner)
+    }
+}
+
+impl Kernel for TlsStream<CountedStream<TcpStream>> {
+    fn go_deaf(&self) {}
+
+    fn has_more(&self) -> bool {
+        self.get_ref().0.has_more()
+    }
 }
 
 impl Kernel for Stream {
     fn go_deaf(&self) {
-        // TCP would go on accepting bytes, so shutting down reading does not help.
-        if let Stream::Unix(stream) = self {
-            // A connection that is already broken needs no telling.
-            let _ = rustix::net::shutdown(&stream.inner, rustix::net::Shutdown::Read);
-        }
+        self.as_ref().go_deaf();
     }
 
     fn has_more(&self) -> bool {
-        let descriptor = match self {
-            Stream::Unix(stream) => stream.inner.as_fd(),
-            Stream::Tcp(stream) => stream.inner.as_fd(),
-            Stream::Tls(stream) => stream.get_ref().0.inner.as_fd(),
-        };
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        matches!(rustix::net::recv(descriptor, &mut [0u8; 1], flags), Ok((_, 1..)))
+        self.as_ref().has_more()
     }
+}
+
+fn peek(socket: impl AsFd) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    matches!(rustix::net::recv(socket, &mut [0u8; 1], flags), Ok((_, 1..)))
 }
 
 /// A kernel stream that reports written bytes.
@@ -85,45 +106,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }
