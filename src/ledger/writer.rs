@@ -4,6 +4,7 @@
 //! and then the plan is rebuilt from the books. What the books have to tidy is done while nobody asks. Waits for the queue,
 //! never polls, but for one look a second while releases wait for a full disk.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,9 @@ const BATCH: usize = 1_024;
 /// How often a full disk is tried while releases wait for it.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Looks at the plan take this long between two batches, and what the last of them takes.
+const GAP: Duration = Duration::from_micros(500);
+
 /// After this long without a request, it is quiet.
 const QUIET: Duration = Duration::from_millis(250);
 
@@ -48,7 +52,7 @@ pub struct Writer {
     queue: mpsc::UnboundedSender<Message>,
     /// Requests that only a very young cooling subnet can satisfy: (when by the steady clock, request, answer).
     pub(super) waiting: Vec<(Millis, Request, oneshot::Sender<Answer>)>,
-    looks: Vec<PlanLook>,
+    looks: VecDeque<PlanLook>,
     pub(super) deferred: Deferred,
     repeated: Repeated,
     /// The last commit met a full or busy disk.
@@ -94,7 +98,7 @@ impl Writer {
             messages,
             queue,
             waiting: Vec::new(),
-            looks: Vec::new(),
+            looks: VecDeque::new(),
             deferred: Deferred::default(),
             repeated: Repeated::default(),
             sick: false,
@@ -153,6 +157,12 @@ impl Writer {
 
     /// The next message; nothing when it is time to look at what waits, or to tidy.
     async fn next(&mut self) -> Option<Message> {
+        if !self.looks.is_empty() {
+            yield_now().await;
+            let message = self.messages.try_recv().ok();
+            self.quiet &= message.is_none();
+            return message;
+        }
         let due = self.waiting.iter().map(|(at, ..)| *at).min();
         let due = due.map(|at| Duration::from_millis(at.saturating_sub(self.time.steady()).max(1)));
         let retry = (!self.deferred.is_empty()).then_some(RETRY);
@@ -194,7 +204,7 @@ impl Writer {
                 Message::Ask { request, answer } => self.decide(request, Some(answer), batch),
                 Message::Undo(undo) => self.decide(Request::Undo(undo), None, batch),
                 Message::Alter(alter) => self.alter(alter, batch),
-                Message::Look(look) => self.looks.push(look),
+                Message::Look(look) => self.looks.push_back(look),
                 Message::Stop => self.stopping = true,
             }
             let full = batch.decided.len() >= BATCH || self.stopping;
@@ -202,15 +212,20 @@ impl Writer {
         }
     }
 
-    /// What may wait until the answers have left: looks at the plan, and moving the log into the file.
+    /// What may wait until the answers have left: looks at the plan, and moving the log into the file. Of many looks only some
+    /// are done, at least one: requests do not wait for all of them, and none waits forever.
     async fn between_batches(&mut self) {
         let checkpoint = !self.sick && self.books.is_checkpoint_due();
         if !checkpoint && self.looks.is_empty() {
             return;
         }
         yield_now().await;
-        for look in self.looks.drain(..) {
+        let begun = Instant::now();
+        while let Some(look) = self.looks.pop_front() {
             look(&self.plan);
+            if begun.elapsed() >= GAP && !self.stopping {
+                break;
+            }
         }
         if checkpoint {
             self.meters.begin_batch();

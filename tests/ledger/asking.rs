@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use gipam::plan::Plan;
 use gipam::plan::error::ErrorKind;
@@ -178,6 +179,40 @@ fn a_request_after_the_end_is_refused() {
     house.end().unwrap();
     let refused = house.ask(any_subnet()).unwrap_err();
     assert_eq!(refused.text, "gipam is stopping; please try again");
+}
+
+#[test]
+fn neither_looks_nor_requests_wait_for_all_of_the_others() {
+    let house = House::new(&settings("10.0.0.0/16", 24));
+    let (id, _) = house.subnet();
+    let gate = house.gate();
+    gate.reached();
+    // Each takes long, and is done only when a request waits behind it.
+    let (began, begun) = mpsc::channel();
+    let looks: Vec<_> = (0..20)
+        .map(|_| {
+            let (id, began, (asked, wait)) = (id.clone(), began.clone(), mpsc::channel::<()>());
+            let look = house.begin_look(move |plan| {
+                began.send(()).unwrap();
+                wait.recv().unwrap();
+                let end = Instant::now() + Duration::from_millis(1);
+                while Instant::now() < end {
+                    std::hint::spin_loop();
+                }
+                plan.held(&id).unwrap().addresses.leased()
+            });
+            (look, asked)
+        })
+        .collect();
+    gate.open();
+    let mut answers = Vec::new();
+    for (leased, (look, asked)) in looks.into_iter().enumerate() {
+        begun.recv().unwrap();
+        answers.push(house.begin(any_address(&id)));
+        asked.send(()).unwrap();
+        assert_eq!(look.finish().unwrap(), leased, "requests that were answered before this look");
+    }
+    assert!(answers.into_iter().all(|answer| answer.finish().is_ok()));
 }
 
 #[test]

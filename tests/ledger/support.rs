@@ -93,10 +93,18 @@ impl House {
         self.begin(request).finish()
     }
 
+    /// Puts a look at the plan into the queue.
+    pub fn begin_look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Plan) -> T + Send + 'static,
+    ) -> Pending<Result<T, Refusal>> {
+        let ledger = self.ledger.clone();
+        Pending::new(async move { ledger.look(look).await })
+    }
+
     /// The plan as it is after everything in the queue.
     pub fn look(&self) -> Plan {
-        let ledger = self.ledger.clone();
-        Pending::new(async move { ledger.look(Plan::clone).await }).finish().unwrap()
+        self.begin_look(Plan::clone).finish().unwrap()
     }
 
     /// Puts a gate into the queue: what comes before it is decided, the rest waits, and nothing is committed.
