@@ -3,10 +3,11 @@
 //! Promises: every question of `choose` is O(log n); all indexes are derived from the records, so that a set rebuilt
 //! from the books equals the one served. Does not decide; times are plain values here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::change::Record;
 use super::intervals::{Fixed, Intervals};
+use super::records::Records;
 use super::request::Mac;
 use super::settings::Millis;
 
@@ -37,7 +38,7 @@ const LOOKED_AT: usize = 16;
 /// Records of one subnet and the indexes over them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    records: BTreeMap<u128, Record>,
+    records: Records,
     bounds: Bounds,
     /// Excluded or with a record: not "never used".
     taken: Intervals,
@@ -79,7 +80,7 @@ impl Addresses {
     pub fn new(bounds: Bounds) -> Self {
         let taken = Intervals::from(&bounds.excluded);
         Self {
-            records: BTreeMap::new(),
+            records: Records::default(),
             bounds,
             taken,
             holders: BTreeSet::new(),
@@ -111,7 +112,7 @@ impl Addresses {
 
     /// What is known of an address.
     pub fn get(&self, address: u128) -> Option<&Record> {
-        self.records.get(&address)
+        self.records.get(address)
     }
     /// Whether somebody holds it.
     pub fn is_leased(&self, address: u128) -> bool {
@@ -123,7 +124,7 @@ impl Addresses {
     }
     /// How many are held from `first` to `last`.
     pub fn leased_between(&self, first: u128, last: u128) -> u128 {
-        self.records.range(first..=last).filter(|(_, record)| record.leased).count() as u128
+        self.records.range(first, last).filter(|(_, record)| record.leased).count() as u128
     }
     /// Those that are not held, the last released first, as long as `is_new` of when that was.
     pub fn released_while(&self, is_new: impl Fn(Millis) -> bool) -> impl Iterator<Item = u128> {
@@ -143,7 +144,7 @@ impl Addresses {
     }
     /// Everything known, by address.
     pub fn records(&self) -> impl Iterator<Item = (u128, &Record)> {
-        self.records.iter().map(|(address, record)| (*address, record))
+        self.records.iter()
     }
 
     fn queue(&mut self, address: u128, by_number: bool) -> &mut BTreeSet<(Millis, u128)> {
@@ -178,9 +179,9 @@ impl Addresses {
         self.queue(address, by_number).insert((since, address));
     }
 
-    /// Sets what is known of many addresses at once. Trees that are built whole are full: half the memory of grown ones.
+    /// Sets what is known of many addresses at once, in order: then trees and pages are full, half the memory of grown ones.
     pub fn load(&mut self, records: &[(u128, Record)]) {
-        if !self.records.is_empty() {
+        if self.records.len() > 0 {
             for (address, record) in records {
                 self.put(*address, record.clone());
             }
@@ -199,7 +200,9 @@ impl Addresses {
             holder_keys(record).map(move |key| (key, generation, address))
         };
         self.holders = records.iter().filter(|(_, record)| !record.leased).flat_map(holders).collect();
-        self.records = records.iter().cloned().collect();
+        for (address, record) in records {
+            self.records.insert(*address, record.clone());
+        }
     }
 
     /// Every stamp moves; `to` keeps their order.
@@ -215,7 +218,7 @@ impl Addresses {
 
     /// Forgets an address: it was never used.
     pub fn forget(&mut self, address: u128) {
-        let Some(before) = self.records.remove(&address) else { return };
+        let Some(before) = self.records.remove(address) else { return };
         self.drop_indexes(address, &before);
         if !self.bounds.excluded.contains(address) {
             self.taken.remove(address);
@@ -247,7 +250,7 @@ impl Addresses {
             .rev()
             .take_while(|(other, ..)| *other == key)
             .map(|(_, _, address)| *address)
-            .find(|address| self.records.get(address).is_some_and(&is))
+            .find(|address| self.records.get(*address).is_some_and(&is))
     }
 
     /// The lowest never used, allowed address beyond `start`, then from the beginning of the range. `open` tells which addresses siblings keep.
@@ -296,7 +299,7 @@ impl Addresses {
             if n == LOOKED_AT {
                 return None;
             }
-            let comes_back = self.records.get(address).is_some_and(Record::may_come_back);
+            let comes_back = self.records.get(*address).is_some_and(Record::may_come_back);
             if comes_back && found.replace(*address).is_some() {
                 return None;
             }

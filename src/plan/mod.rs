@@ -39,6 +39,7 @@ mod pool_spaces;
 pub mod pools;
 pub mod prefix;
 mod prefix_index;
+mod records;
 mod release;
 pub mod repair;
 mod repairs;

@@ -67,8 +67,11 @@ fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> R
     let sql = format!("SELECT subnet, {COLUMNS} FROM addresses ORDER BY subnet");
     // Subnet by subnet.
     let mut at_hand: Option<AtHand> = None;
-    let loaded =
-        |(serial, _, records): AtHand| Change::AddressesLoaded { serial: serial.unsigned_abs(), records };
+    let loaded = |(serial, _, mut records): AtHand| {
+        // The table has them in the order of their texts.
+        records.sort_unstable_by_key(|(address, _)| *address);
+        Change::AddressesLoaded { serial: serial.unsigned_abs(), records }
+    };
     table(path, connection, "addresses", &sql, |row| {
         let serial: i64 = row.get(0)?;
         if at_hand.as_ref().is_none_or(|(of, ..)| *of != serial) {
