@@ -17,9 +17,9 @@ use std::process::{Command, Stdio};
 use daemon::House;
 use gipam::plan::Plan;
 use gipam::plan::change::{Change, Kind};
-use gipam::plan::listed::{ListedLease, ListedSubnet};
+use gipam::plan::listed::ListedSubnet;
 use gipam::plan::prefix::Prefix;
-use gipam::plan::request::Context;
+use gipam::plan::request::{Adoption, Context, Fence, ShownLease};
 use gipam::plan::settings::Settings;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -222,23 +222,23 @@ fn lists() -> impl Strategy<Value = Vec<ListedSubnet>> {
         let mut once = std::collections::BTreeSet::new();
         let leases = leases.into_iter().filter(|(address, ..)| once.insert(*address));
         let kinds = [Kind::Gateway, Kind::Auxiliary, Kind::Endpoint, Kind::Unknown];
-        let lease = |(address, kind, name): Lease| ListedLease {
-            place: String::new(),
+        let lease = |(address, kind, name): Lease| ShownLease {
             address: prefix.first() + address,
             kind: kinds[kind],
             name: name.map(Into::into),
             mac: None,
+            evidence: "a list".into(),
         };
-        ListedSubnet {
-            place: String::new(),
+        let network = Adoption {
             prefix,
             range: None,
             id: named.then(|| format!("local/{prefix}#00000000000000{length}")),
             options: Default::default(),
             leases: leases.map(lease).collect(),
-            shown: false,
+            read: Fence { generation: 0, at: 0 },
             evidence: "a list".into(),
-        }
+        };
+        ListedSubnet { place: String::new(), places: Default::default(), shown: false, network }
     };
     prop::collection::vec(subnet.prop_map(listed), 0..6)
 }

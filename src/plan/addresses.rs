@@ -114,9 +114,13 @@ impl Addresses {
     pub fn get(&self, address: u128) -> Option<&Record> {
         self.records.get(address)
     }
+    /// Its lease, if somebody holds it.
+    pub fn lease(&self, address: u128) -> Option<&Record> {
+        self.get(address).filter(|record| record.leased)
+    }
     /// Whether somebody holds it.
     pub fn is_leased(&self, address: u128) -> bool {
-        self.get(address).is_some_and(|record| record.leased)
+        self.lease(address).is_some()
     }
     /// How many are held.
     pub const fn leased(&self) -> usize {
@@ -145,6 +149,11 @@ impl Addresses {
     /// Everything known, by address.
     pub fn records(&self) -> impl Iterator<Item = (u128, &Record)> {
         self.records.iter()
+    }
+
+    /// All leases, by address.
+    pub fn leases(&self) -> impl Iterator<Item = (u128, &Record)> {
+        self.records().filter(|(_, record)| record.leased)
     }
 
     fn queue(&mut self, address: u128, by_number: bool) -> &mut BTreeSet<(Millis, u128)> {

@@ -157,11 +157,7 @@ impl Plan {
             if let Some(other) = rivals.iter().find(|other| !seen.stands_beside(other)) {
                 return Err(PlanError::OverlapPool(format!("{} overlaps {}", seen.prefix, other.prefix)));
             }
-            self.refuse_overlap_of(seen)?;
-            self.refuse_recent(seen)?;
-            if let Some(id) = &seen.id {
-                self.check_id(seen.prefix, seen.range(), id)?;
-            }
+            self.refuse_unfit(seen)?;
             let (serial, taken) = self.adopted(seen, &mut batch, true, context.now);
             rivals.push(seen);
             serials.push(serial);
@@ -241,16 +237,7 @@ impl Plan {
                 gateway = Some(lease.address);
             }
             let old = memory.and_then(|subnet| subnet.addresses.get(lease.address));
-            let record = Record {
-                leased: true,
-                kind: lease.kind,
-                name: lease.name.clone(),
-                mac: lease.mac,
-                asked_by_number: old.is_some_and(|old| old.asked_by_number),
-                withheld: false,
-                since: now,
-                generation,
-            };
+            let record = lease.record(old, now, generation);
             let evidence = lease.evidence.clone();
             changes.push(Change::AddressLearned { serial, address: lease.address, record, evidence });
         }
@@ -302,23 +289,22 @@ impl Plan {
 
     /// The lease that a held subnet of the same prefix has at this address.
     pub(super) fn sibling_lease(&self, seen: &Adoption, address: u128) -> Option<(&Subnet, &Record)> {
-        self.grants_of(Space::Local, seen.prefix).find_map(|subnet| {
-            let record = subnet.addresses.get(address).filter(|record| record.leased)?;
-            Some((subnet, record))
-        })
+        let mut grants = self.grants_of(Space::Local, seen.prefix);
+        grants.find_map(|subnet| Some((subnet, subnet.addresses.lease(address)?)))
     }
 
-    /// Refuses a network that overlaps what is held, unless it can be its sibling.
-    pub(super) fn refuse_overlap_of(&self, seen: &Adoption) -> Result<(), PlanError> {
-        match self.in_the_way(Space::Local, seen.part(), seen.prefix).next() {
-            None => Ok(()),
-            Some((_, subnet)) => Err(self.overlap(subnet, seen.prefix, &Dead::default())),
+    /// Refuses a network that overlaps what is held, unless it can be its sibling, and one whose place or PoolID is not free.
+    pub(super) fn refuse_unfit(&self, seen: &Adoption) -> Result<(), PlanError> {
+        if let Some((_, subnet)) = self.in_the_way(Space::Local, seen.part(), seen.prefix).next() {
+            return Err(self.overlap(subnet, seen.prefix, &Dead::default()));
         }
+        self.refuse_recent(seen)?;
+        seen.id.as_ref().map_or(Ok(()), |id| self.check_id(seen.prefix, seen.range(), id))
     }
 
     /// Docker releases a subnet first and takes its network off the list later: what was released shortly before the
     /// books were read, or since, may be such a one.
-    pub(super) fn refuse_recent(&self, seen: &Adoption) -> Result<(), PlanError> {
+    fn refuse_recent(&self, seen: &Adoption) -> Result<(), PlanError> {
         let since = (seen.read.at.saturating_sub(SETTLING).saturating_add(1), 0);
         let mut recent = self.released.range(since..).filter_map(|(at, serial)| {
             let state = &self.subnet(*serial)?.state;
@@ -335,7 +321,7 @@ impl Plan {
     }
 
     /// A PoolID that a person gives.
-    pub(super) fn check_id(&self, prefix: Prefix, range: Option<Prefix>, id: &str) -> Result<(), PlanError> {
+    fn check_id(&self, prefix: Prefix, range: Option<Prefix>, id: &str) -> Result<(), PlanError> {
         let shown: String = id.chars().take(LONGEST_ID).flat_map(char::escape_debug).collect();
         if let Some(subnet) = self.held(id) {
             let text = format!("PoolID {shown:?} belongs to {}", subnet.state.prefix);
@@ -357,7 +343,7 @@ impl Plan {
     }
 
     /// Gives an adopted subnet its PoolID.
-    pub(super) fn name_subnet(&self, prefix: Prefix, id: &str) -> Result<Change, PlanError> {
+    pub(super) fn name_subnet(&self, prefix: Prefix, id: &str) -> Result<(&Subnet, Change), PlanError> {
         let mut waiting: Vec<&Subnet> =
             self.grants_of(Space::Local, prefix).filter(|subnet| subnet.awaits_id()).collect();
         if waiting.is_empty() {
@@ -371,12 +357,12 @@ impl Plan {
             )));
         }
         let Some(subnet) = waiting.first() else {
-            let there = self.at(Space::Local, prefix).first().and_then(|serial| self.subnet(*serial));
+            let there = self.grants_of(Space::Local, prefix).next();
             let none =
                 || PlanError::NotFound(format!("no subnet {prefix} waits for its PoolID; see: gipam gc"));
             return Err(there.map_or_else(none, has_id));
         };
-        self.name_one(subnet, id)
+        Ok((subnet, self.name_one(subnet, id)?))
     }
 
     /// Gives this adopted subnet its PoolID.

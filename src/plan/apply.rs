@@ -3,6 +3,7 @@
 //! Promises: total and deterministic; a change that names what is not there does nothing. Never decides.
 
 use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
+use super::prefix::Prefix;
 use super::settings::Millis;
 use super::subnet::Subnet;
 use super::{Plan, StormGroup, Unaddressed};
@@ -37,7 +38,7 @@ impl Plan {
             Change::SubnetMarked { serial, marks } => self.mark(*serial, marks),
             Change::SubnetReleased { serial, at, cool_until, why } => {
                 self.drop_kept(*serial);
-                self.release(*serial, (*at, *cool_until), *why != Why::Docker);
+                self.end_subnet(*serial, (*at, *cool_until), *why != Why::Docker);
             }
             Change::SubnetForgotten { serial } => {
                 self.drop_kept(*serial);
@@ -156,10 +157,10 @@ impl Plan {
     }
 
     /// Gateways, auxiliary addresses and unknown leases leave no memory; endpoints are remembered.
-    fn release(&mut self, serial: Serial, (at, cool_until): (Millis, Millis), withheld: bool) {
+    fn end_subnet(&mut self, serial: Serial, (at, cool_until): (Millis, Millis), withheld: bool) {
         self.unindex(serial);
         if let Some(subnet) = self.subnets.get_mut(&serial) {
-            let leases = subnet.addresses.records().filter(|(_, record)| record.leased);
+            let leases = subnet.addresses.leases();
             let leases: Vec<(u128, Kind)> = leases.map(|(address, record)| (address, record.kind)).collect();
             for (address, kind) in leases {
                 match subnet.addresses.get(address).filter(|_| kind == Kind::Endpoint).cloned() {
@@ -176,7 +177,7 @@ impl Plan {
         self.index_subnet(serial);
     }
 
-    fn index_subnet(&mut self, serial: Serial) {
+    pub(super) fn index_subnet(&mut self, serial: Serial) {
         let Some(subnet) = self.subnets.get(&serial) else { return };
         let state = &subnet.state;
         let (prefix, space) = (state.prefix, state.space);
@@ -198,14 +199,14 @@ impl Plan {
         }
     }
 
-    fn unindex(&mut self, serial: Serial) {
+    pub(super) fn unindex(&mut self, serial: Serial) {
         let Some(state) = self.subnets.get(&serial).map(|subnet| &subnet.state) else { return };
         let (prefix, space) = (state.prefix, state.space);
         let held = state.released_at.is_none();
         let stood = match state.released_at {
             None => {
                 self.by_id.remove(&state.id);
-                self.held[space as usize].remove(prefix, serial);
+                self.held[space as usize].remove(prefix, &serial);
                 if state.dynamic && !state.marks.addressed {
                     forget_quiet(&mut self.unaddressed, state);
                 }
@@ -223,19 +224,19 @@ impl Plan {
         }
     }
 
-    pub(super) fn stand(&mut self, prefix: super::Prefix, serial: Serial, held: bool) {
+    fn stand(&mut self, prefix: Prefix, serial: Serial, held: bool) {
         self.occupied.insert(prefix, serial);
         self.spaces.stand(prefix, held);
     }
 
-    pub(super) fn leave(&mut self, prefix: super::Prefix, serial: Serial, held: bool) {
-        self.occupied.remove(prefix, serial);
+    fn leave(&mut self, prefix: Prefix, serial: Serial, held: bool) {
+        self.occupied.remove(prefix, &serial);
         self.spaces.leave(prefix, &self.occupied, held.then_some(&self.held));
     }
 }
 
 /// The group in which the storm guard counts a held subnet, if it counts it.
-pub(super) fn quiet_group(state: &SubnetState) -> Option<StormGroup> {
+fn quiet_group(state: &SubnetState) -> Option<StormGroup> {
     let quiet = state.dynamic && !state.marks.addressed;
     quiet.then(|| (state.space, state.prefix.family(), state.options.clone()))
 }

@@ -100,6 +100,18 @@ pub struct Marks {
     pub stormed: bool,
 }
 
+impl Marks {
+    /// A lease of this kind was learned at an address.
+    pub(super) const fn learn(&mut self, kind: Kind, address: u128, has_gateway: bool) {
+        (self.addressed, self.stormed) = (true, false);
+        match kind {
+            Kind::Gateway if !has_gateway => self.gateway = Some(address),
+            Kind::Endpoint => self.had_endpoint = true,
+            _ => {}
+        }
+    }
+}
+
 /// Everything the books hold about a subnet except its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubnetState {
@@ -177,7 +189,8 @@ pub struct ShownHolder {
     pub network: Box<str>,
 }
 
-/// One change of the books.
+/// One change of the books. `serial` says of which subnet, `address` is a number in it; `generation` says of which grant or
+/// lease, where a later one must be left alone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// A subnet was granted (a new serial, or one that is taken up again).
@@ -185,193 +198,51 @@ pub enum Change {
     /// A subnet is as it was before an undone grant.
     SubnetRestored(Box<SubnetState>),
     /// Its marks changed.
-    SubnetMarked {
-        /// Which.
-        serial: Serial,
-        /// All of them.
-        marks: Marks,
-    },
+    SubnetMarked { serial: Serial, marks: Marks },
     /// It was given back, with every lease in it.
-    SubnetReleased {
-        /// Which.
-        serial: Serial,
-        /// When.
-        at: Millis,
-        /// Not given to others before this time.
-        cool_until: Millis,
-        /// Why.
-        why: Why,
-    },
+    SubnetReleased { serial: Serial, at: Millis, cool_until: Millis, why: Why },
     /// The Engine showed one of gipam's networks whose subnet the books lacked.
-    SubnetAdopted {
-        /// As it is held from now on.
-        state: Box<SubnetState>,
-        /// Where it was seen.
-        evidence: Box<str>,
-    },
+    SubnetAdopted { state: Box<SubnetState>, evidence: Box<str> },
     /// An adopted subnet's PoolID became known.
-    SubnetIdLearned {
-        /// Which.
-        serial: Serial,
-        /// What Docker calls it.
-        id: String,
-        /// Who decided it.
-        why: Why,
-    },
+    SubnetIdLearned { serial: Serial, id: String, why: Why },
     /// It leaves the books with all that is remembered of its addresses.
-    SubnetForgotten {
-        /// Which.
-        serial: Serial,
-    },
+    SubnetForgotten { serial: Serial },
     /// An address was leased.
-    AddressGranted {
-        /// In this subnet.
-        serial: Serial,
-        /// Its number.
-        address: u128,
-        /// The lease.
-        record: Record,
-    },
+    AddressGranted { serial: Serial, address: u128, record: Record },
     /// A lease ended; the record stays as memory.
-    AddressReleased {
-        /// In this subnet.
-        serial: Serial,
-        /// Its number.
-        address: u128,
-        /// When.
-        at: Millis,
-        /// Why.
-        why: Why,
-    },
+    AddressReleased { serial: Serial, address: u128, at: Millis, why: Why },
     /// An address is as it was before an undone grant, or as the books say at a start.
-    AddressRestored {
-        /// In this subnet.
-        serial: Serial,
-        /// Its number.
-        address: u128,
-        /// What was there.
-        record: Record,
-    },
-    /// All that the books say of a subnet's addresses, at a start.
-    AddressesLoaded {
-        /// In this subnet, of which nothing is known yet.
-        serial: Serial,
-        /// By number.
-        records: Vec<(u128, Record)>,
-    },
+    AddressRestored { serial: Serial, address: u128, record: Record },
+    /// All that the books say of a subnet's addresses, at a start: nothing is known of it yet.
+    AddressesLoaded { serial: Serial, records: Vec<(u128, Record)> },
     /// The Engine showed what an address is: one that the books lacked, or one whose kind nobody knew.
-    AddressLearned {
-        /// In this subnet.
-        serial: Serial,
-        /// Its number.
-        address: u128,
-        /// The lease.
-        record: Record,
-        /// Where it was seen.
-        evidence: Box<str>,
-    },
+    AddressLearned { serial: Serial, address: u128, record: Record, evidence: Box<str> },
     /// What the Engine calls the network of a subnet. For views: the plan does not know it.
-    SubnetNamed {
-        /// Which.
-        serial: Serial,
-        /// Of this grant.
-        generation: u64,
-        /// The network's name.
-        network: Box<str>,
-    },
+    SubnetNamed { serial: Serial, generation: u64, network: Box<str> },
     /// Docker released an address of an adopted subnet under a PoolID that may be the subnet's: carried out once that is known.
-    ReleaseKept {
-        /// In this subnet.
-        serial: Serial,
-        /// Its number.
-        address: u128,
-        /// What Docker said.
-        kept: KeptRelease,
-    },
+    ReleaseKept { serial: Serial, address: u128, kept: KeptRelease },
     /// The Engine's own list was read: dynamic choice need not start beyond the old counter any more.
-    SubnetListed {
-        /// Which.
-        serial: Serial,
-    },
-    /// What the Engine calls a holder. For views: the plan does not know it.
-    AddressNamed {
-        /// In this subnet.
-        serial: Serial,
-        /// Its number.
-        address: u128,
-        /// Of this lease.
-        generation: u64,
-        /// The container and its network.
-        shown: ShownHolder,
-    },
+    SubnetListed { serial: Serial },
+    /// What the Engine calls a holder. Of this the plan knows only a new name.
+    AddressNamed { serial: Serial, address: u128, generation: u64, shown: ShownHolder },
     /// Nothing is remembered of an address any more.
-    AddressForgotten {
-        /// In this subnet.
-        serial: Serial,
-        /// Its number.
-        address: u128,
-    },
+    AddressForgotten { serial: Serial, address: u128 },
     /// A person pinned an address to a holder, for every future subnet of this prefix.
-    AddressPinned {
-        /// In this space.
-        space: Space,
-        /// Of this prefix.
-        prefix: Prefix,
-        /// Its number.
-        address: u128,
-        /// For whom.
-        pin: Pin,
-    },
+    AddressPinned { space: Space, prefix: Prefix, address: u128, pin: Pin },
     /// A person removed the pin.
-    AddressUnpinned {
-        /// In this space.
-        space: Space,
-        /// Of this prefix.
-        prefix: Prefix,
-        /// Its number.
-        address: u128,
-    },
-    /// `key=WORD` points to this prefix now; to nothing if absent.
-    KeyRemembered {
-        /// In this space.
-        space: Space,
-        /// Of this family.
-        family: Family,
-        /// The word.
-        word: String,
-        /// The prefix and when it was granted.
-        prefix: Option<(Prefix, Millis)>,
-    },
-    /// A caller came, or more is known about one.
-    CallerSeen {
-        /// Who (see [`Gone`](super::request::Gone)).
-        name: Box<str>,
-        /// What is known.
-        caller: Caller,
-    },
-    /// These callers have ended, and nothing they requested can be alive.
-    CallerForgotten {
-        /// Who.
-        name: Box<str>,
-    },
+    AddressUnpinned { space: Space, prefix: Prefix, address: u128 },
+    /// `key=WORD` points to this prefix since then; to nothing if absent.
+    KeyRemembered { space: Space, family: Family, word: String, prefix: Option<(Prefix, Millis)> },
+    /// A caller came, or more is known about one; its name: see [`Gone`](super::request::Gone).
+    CallerSeen { name: Box<str>, caller: Caller },
+    /// This caller has ended, and nothing that it requested can be alive.
+    CallerForgotten { name: Box<str> },
     /// The Engine whose networks these books hold.
     EngineKnown(Box<EngineIdentity>),
     /// One address is at two living endpoints. For the history: the plan does not know it.
-    AddressDoubled {
-        /// In this subnet.
-        serial: Serial,
-        /// Its number.
-        address: u128,
-        /// Its holders.
-        evidence: Box<str>,
-    },
+    AddressDoubled { serial: Serial, address: u128, evidence: Box<str> },
     /// The time of day stepped; every stored time moves with it.
     ClockStepped(Shift),
-    /// No generation or serial up to these will be used again.
-    Counted {
-        /// Next generation.
-        next_generation: u64,
-        /// Next serial.
-        next_serial: Serial,
-    },
+    /// No generation or serial below these will be used again.
+    Counted { next_generation: u64, next_serial: Serial },
 }

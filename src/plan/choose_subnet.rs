@@ -92,10 +92,10 @@ impl Newer<'_> {
 
 impl Standing for Newer<'_> {
     fn covers(&self, prefix: Prefix) -> bool {
-        self.plan.occupied.all_covering(prefix).any(|serial| self.is(serial))
+        self.plan.occupied.all_covering(prefix).any(|serial| self.is(*serial))
     }
     fn is_in(&self, prefix: Prefix) -> bool {
-        self.plan.occupied.all_inside(prefix).any(|serial| self.is(serial))
+        self.plan.occupied.all_inside(prefix).any(|serial| self.is(*serial))
     }
 }
 
@@ -196,8 +196,7 @@ impl<'a> SubnetSearch<'a> {
             return Box::new(at.filter_map(|at| self.place(at)).filter(hopeful));
         }
         let room = move |place: &PoolPlace<'_>| {
-            let space = if kind == Vacancy::Free { &place.space.free } else { &place.space.reclaimable };
-            space.shortest().is_some_and(|length| length <= place.length)
+            place.space.part(kind).shortest().is_some_and(|length| length <= place.length)
         };
         Box::new(self.places().filter(room).filter(hopeful))
     }
@@ -252,7 +251,7 @@ pub(super) fn free_in(place: &PoolPlace<'_>, search: &SubnetSearch<'_>) -> Optio
     if !search.request.in_use.knows(place.base) {
         return Some(Offer::Unknown);
     }
-    let prefix = place.space.free.best_fit(place.length, |it| place.blocked.by(it))?;
+    let prefix = place.space.part(Vacancy::Free).best_fit(place.length, |it| place.blocked.by(it))?;
     Some(Offer::Free { prefix, pool: place.pool.name.clone(), warning: None })
 }
 
@@ -284,9 +283,10 @@ fn longest_released(search: &SubnetSearch<'_>) -> Option<Offer> {
         return None;
     }
     search.with_room(Vacancy::Reclaimable).find_map(|place| {
-        let prefix = place.space.reclaimable.best_fit(place.length, |it| place.blocked.by(it))?;
+        let prefix =
+            place.space.part(Vacancy::Reclaimable).best_fit(place.length, |it| place.blocked.by(it))?;
         let inside = plan.occupied.all_inside(prefix).chain(plan.occupied.all_covering(prefix));
-        let states = inside.filter_map(|serial| plan.subnet(serial)).map(|subnet| &subnet.state);
+        let states = inside.filter_map(|serial| plan.subnet(*serial)).map(|subnet| &subnet.state);
         let newest = states.max_by_key(|state| (state.released_at, state.serial))?;
         Some(given_cooling(search, &place, prefix, newest))
     })
@@ -319,8 +319,9 @@ impl PoolPlace<'_> {
     pub(super) fn full_text(&self) -> String {
         let Self { pool, base, length, space, blocked } = self;
         // Our own subnets are not in any free block.
-        let foreign = space.free.blocks().take(PARTS).flat_map(|block| blocked.texts_in(block));
-        let strangers = space.free.blocks().take(PARTS).flat_map(|block| blocked.strangers_in(block));
+        let blocks = || space.part(Vacancy::Free).blocks().take(PARTS);
+        let foreign = blocks().flat_map(|block| blocked.texts_in(block));
+        let strangers = blocks().flat_map(|block| blocked.strangers_in(block));
         let used = foreign.map(|used| used.text.clone()).chain(strangers);
         let used: Vec<String> = used.take(NAMED).collect();
         let used =
@@ -333,6 +334,6 @@ impl PoolPlace<'_> {
 fn opened_by(place: &PoolPlace<'_>, cooling: Prefix, newer: &Newer<'_>) -> Option<Prefix> {
     let around = Prefix::new(cooling.family(), cooling.first(), place.length.min(cooling.length()));
     let region = if around.contains(place.base) { place.base } else { around };
-    let part = place.space.reclaimable.part(region, place.length, PARTS, newer);
+    let part = place.space.part(Vacancy::Reclaimable).part(region, place.length, PARTS, newer);
     part.best_fit(place.length, |candidate| place.blocked.by(candidate))
 }

@@ -3,7 +3,8 @@
 //! Promises: *conserved*: the counts of a subnet add up to its size. For views; not on the request path.
 
 use super::Plan;
-use super::prefix::{Family, Prefix};
+use super::pool_spaces::Vacancy;
+use super::prefix::Prefix;
 use super::settings::Base;
 use super::subnet::{Subnet, never_given, reserved_inside, usable};
 
@@ -71,14 +72,14 @@ impl Plan {
     pub fn count_subnets(&self, base: &Base) -> SubnetCounts {
         let mut counts = SubnetCounts::default();
         for serial in self.occupied.all_inside(base.base) {
-            match self.subnet(serial).is_some_and(Subnet::is_held) {
+            match self.subnet(*serial).is_some_and(Subnet::is_held) {
                 true => counts.held += 1,
                 false => counts.cooling += 1,
             }
         }
         if let Some(space) = self.spaces.at(base.base) {
-            for block in space.free.blocks().filter(|block| block.length() <= base.size) {
-                let all = subnets_in(block.family(), block.length(), base.size);
+            for block in space.part(Vacancy::Free).blocks().filter(|block| block.length() <= base.size) {
+                let all = 1u128.checked_shl(u32::from(base.size - block.length())).unwrap_or(u128::MAX);
                 let reserved = self.reserved_subnets(block, base.size).min(all);
                 counts.free = counts.free.saturating_add(all - reserved);
                 counts.reserved = counts.reserved.saturating_add(reserved);
@@ -104,13 +105,5 @@ impl Plan {
             }
         }
         count
-    }
-}
-
-/// How many subnets of a size fit a block; cut at `u128::MAX`.
-const fn subnets_in(_family: Family, length: u8, size: u8) -> u128 {
-    match 1u128.checked_shl((size - length) as u32) {
-        Some(count) => count,
-        None => u128::MAX,
     }
 }

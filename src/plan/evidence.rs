@@ -195,12 +195,7 @@ impl<'a> Sight<'a> {
 
     /// Whether a grant of this prefix was made with `overlap=true`.
     pub fn is_copied(&self, prefix: Prefix) -> bool {
-        let copied = |subnet: &Subnet| {
-            subnet.is_held_locally()
-                && subnet.state.prefix == prefix
-                && subnet.state.options.get("overlap").is_some_and(|value| value == "true")
-        };
-        self.plan.at(Space::Local, prefix).iter().filter_map(|serial| self.plan.subnet(*serial)).any(copied)
+        self.plan.grants_of(Space::Local, prefix).any(|subnet| options::wants_copy(&subnet.state.options))
     }
 }
 

@@ -229,7 +229,8 @@ impl Plan {
             let found = format!("{network}; a subnet by number is granted all the same");
             steps.say("networks that the books lack", found);
         }
-        let remembered = self.remembered(request.space, prefix).and_then(|subnet| subnet.state.released_at);
+        let newest = self.memories(request.space, prefix).next_back();
+        let remembered = newest.and_then(|subnet| subnet.state.released_at);
         if let Some(at) = remembered {
             steps.say(
                 "memory",
@@ -330,7 +331,7 @@ fn miss_text(search: &AddressSearch<'_>, miss: Miss) -> String {
                 (Some(name), _) => record.name.as_ref() == Some(name),
                 (None, mac) => mac.is_some() && record.mac == mac,
             };
-            let mut leases = subnet.addresses.records().filter(|(_, record)| record.leased);
+            let mut leases = subnet.addresses.leases();
             let leased = leases.find(|(_, record)| of_caller(record));
             leased.map_or_else(
                 || "the books remember none of this holder".to_owned(),

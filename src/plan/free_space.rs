@@ -16,16 +16,16 @@ pub trait Standing {
     fn is_in(&self, prefix: Prefix) -> bool;
 }
 
-impl Standing for PrefixIndex {
+impl<T: Ord> Standing for PrefixIndex<T> {
     fn covers(&self, prefix: Prefix) -> bool {
-        self.covering(prefix).is_some()
+        self.all_covering(prefix).next().is_some()
     }
     fn is_in(&self, prefix: Prefix) -> bool {
-        self.inside(prefix).is_some()
+        self.all_inside(prefix).next().is_some()
     }
 }
 
-impl<const N: usize> Standing for [PrefixIndex; N] {
+impl<T: Ord, const N: usize> Standing for [PrefixIndex<T>; N] {
     fn covers(&self, prefix: Prefix) -> bool {
         self.iter().any(|index| index.covers(prefix))
     }
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn best_fit_takes_the_smallest_hole() {
-        let mut occupied = PrefixIndex::default();
+        let mut occupied = PrefixIndex::<u64>::default();
         let mut space = FreeSpace::new(prefix("192.0.2.0/24"), &occupied);
         for text in ["192.0.2.0/26", "192.0.2.96/27"] {
             occupied.insert(prefix(text), 1);
@@ -228,16 +228,16 @@ mod tests {
         assert_eq!(space.best_fit(28, |_| None), Some(prefix("192.0.2.64/28")));
         assert_eq!(space.best_fit(25, |_| None), Some(prefix("192.0.2.128/25")));
         assert_eq!(space.best_fit(24, |_| None), None);
-        occupied.remove(prefix("192.0.2.0/26"), 1);
+        occupied.remove(prefix("192.0.2.0/26"), &1);
         space.vacate(prefix("192.0.2.0/26"), &occupied);
-        occupied.remove(prefix("192.0.2.96/27"), 1);
+        occupied.remove(prefix("192.0.2.96/27"), &1);
         space.vacate(prefix("192.0.2.96/27"), &occupied);
         assert_eq!(space.blocks().collect::<Vec<_>>(), vec![prefix("192.0.2.0/24")]);
     }
 
     #[test]
     fn blocked_parts_are_stepped_over() {
-        let space = FreeSpace::new(prefix("192.0.2.0/24"), &PrefixIndex::default());
+        let space = FreeSpace::new(prefix("192.0.2.0/24"), &PrefixIndex::<u64>::default());
         let to = prefix("192.0.2.0/25").last();
         let skip = |candidate: Prefix| (candidate.first() <= to).then_some(to);
         assert_eq!(space.best_fit(27, skip), Some(prefix("192.0.2.128/27")));
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_whole_of_ipv6_works() {
-        let mut space = FreeSpace::new(prefix("::/0"), &PrefixIndex::default());
+        let mut space = FreeSpace::new(prefix("::/0"), &PrefixIndex::<u64>::default());
         assert_eq!(space.best_fit(0, |_| None), Some(prefix("::/0")));
         space.occupy(prefix("ffff::/16"));
         assert_eq!(space.best_fit(0, |_| None), None);
@@ -258,7 +258,7 @@ mod tests {
         #[test]
         fn free_is_what_nobody_occupies(ops in prop::collection::vec((any::<bool>(), 0u128..64, 22u8..=32), 1..60)) {
             let base = prefix("192.0.2.0/26");
-            let (mut occupied, mut standing) = (PrefixIndex::default(), Vec::new());
+            let (mut occupied, mut standing) = (PrefixIndex::<u64>::default(), Vec::new());
             let mut space = FreeSpace::new(base, &occupied);
             for (serial, (add, offset, length)) in ops.into_iter().enumerate() {
                 if add || standing.is_empty() {
@@ -268,7 +268,7 @@ mod tests {
                     space.occupy(region);
                 } else {
                     let (region, serial) = standing.remove(usize::try_from(offset).unwrap() % standing.len());
-                    occupied.remove(region, serial);
+                    occupied.remove(region, &serial);
                     space.vacate(region, &occupied);
                 }
                 for number in base.first()..=base.last() {

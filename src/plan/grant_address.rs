@@ -75,7 +75,7 @@ impl Plan {
             return Decision::refused(PlanError::OutOfRange { address: asked, why });
         }
         let sets_up = !request.gateway && may_set_up(subnet, request, context.now);
-        let Some(record) = subnet.addresses.get(address).filter(|record| record.leased) else {
+        let Some(record) = subnet.addresses.lease(address) else {
             return self.decide_beside(subnet, request, address, context);
         };
         if subnet.state.space == Space::Global {

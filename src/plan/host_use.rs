@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::intervals::Intervals;
-use super::prefix::Prefix;
+use super::prefix::{Prefix, meeting};
+use super::prefix_index::PrefixIndex;
 use super::request::{InUse, InUseKind};
 
 /// Everything in use, shared.
@@ -18,11 +19,9 @@ pub struct HostUse(Arc<HostUseSeen>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct HostUseSeen {
-    entries: BTreeMap<Prefix, Vec<InUse>>,
+    entries: PrefixIndex<InUse>,
     /// On-link routes and nameservers, in this order: what Docker refuses a subnet for.
     refused_for: BTreeSet<(bool, Prefix)>,
-    /// How many prefixes there are of each length, by family.
-    lengths: [BTreeMap<u8, usize>; 2],
     /// By base: what blocks candidates inside it.
     blocked: BTreeMap<Prefix, Intervals>,
     /// Only what overlaps the bases of `blocked` is here.
@@ -43,7 +42,7 @@ impl HostUse {
 
     /// Whether this prefix is of interest here.
     pub fn minds(&self, prefix: Prefix) -> bool {
-        !self.0.limited || touching(&self.0.blocked, prefix).next().is_some()
+        !self.0.limited || meeting(&self.0.blocked, prefix).next().is_some()
     }
 
     /// One more thing in use; duplicates are kept.
@@ -52,85 +51,63 @@ impl HostUse {
             return;
         }
         let seen = Arc::make_mut(&mut self.0);
-        let bases: Vec<Prefix> = touching(&seen.blocked, used.prefix).collect();
-        for base in bases.into_iter().filter(|base| blocks(&used, *base)) {
+        for base in blocked_by(&seen.blocked, &used) {
             if let Some(blocked) = seen.blocked.get_mut(&base) {
                 blocked.insert(used.prefix.first(), used.prefix.last());
             }
         }
-        let here = seen.entries.entry(used.prefix).or_default();
-        if here.is_empty() {
-            let lengths = &mut seen.lengths[used.prefix.family() as usize];
-            *lengths.entry(used.prefix.length()).or_default() += 1;
-        }
         if let Some(name) = refused_for(&used) {
             seen.refused_for.insert((name, used.prefix));
         }
-        here.push(used);
+        seen.entries.insert(used.prefix, used);
     }
 
     /// One entry equal to this has gone.
     pub fn remove(&mut self, used: &InUse) {
         let prefix = used.prefix;
-        if !self.0.entries.get(&prefix).is_some_and(|here| here.contains(used)) {
+        if !self.0.entries.at(prefix).contains(used) {
             return;
         }
         let seen = Arc::make_mut(&mut self.0);
-        if let Some(here) = seen.entries.get_mut(&prefix) {
-            if let Some(at) = here.iter().position(|other| other == used) {
-                here.remove(at);
-            }
-            if let Some(name) = refused_for(used)
-                && !here.iter().any(|other| refused_for(other) == Some(name))
-            {
-                seen.refused_for.remove(&(name, prefix));
-            }
-            if here.is_empty() {
-                seen.entries.remove(&prefix);
-                let lengths = &mut seen.lengths[prefix.family() as usize];
-                if let Some(count) = lengths.get_mut(&prefix.length()) {
-                    *count -= 1;
-                    if *count == 0 {
-                        lengths.remove(&prefix.length());
-                    }
-                }
-            }
+        seen.entries.remove(prefix, used);
+        if let Some(name) = refused_for(used)
+            && !seen.entries.at(prefix).iter().any(|other| refused_for(other) == Some(name))
+        {
+            seen.refused_for.remove(&(name, prefix));
         }
-        let bases: Vec<Prefix> = touching(&seen.blocked, prefix).collect();
-        for base in bases.into_iter().filter(|base| blocks(used, *base)) {
-            let covered = seen.over(prefix).any(|other| blocks(other, base));
-            let again: Vec<Prefix> = if covered { Vec::new() } else { seen.inside(prefix).collect() };
+        for base in blocked_by(&seen.blocked, used) {
+            let covered = seen.entries.all_covering(prefix).any(|other| blocks(other, base));
             if let Some(blocked) = seen.blocked.get_mut(&base).filter(|_| !covered) {
                 blocked.cut(prefix.first(), prefix.last());
-                again.iter().for_each(|other| blocked.insert(other.first(), other.last()));
+                let inside = seen.entries.all_inside(prefix).map(|other| other.prefix);
+                let others = inside.filter(|other| *other != prefix);
+                others.for_each(|other| blocked.insert(other.first(), other.last()));
             }
         }
     }
 
     /// What contains this prefix, or is equal, the nearest first.
     pub(super) fn over(&self, prefix: Prefix) -> impl Iterator<Item = &InUse> {
-        self.0.over(prefix)
+        self.0.entries.all_covering(prefix)
     }
 
     /// What lies in this prefix, or is equal, in ascending order.
     pub(super) fn inside(&self, prefix: Prefix) -> impl Iterator<Item = &InUse> {
-        let last = Prefix::new(prefix.family(), prefix.last(), prefix.family().bits());
-        self.0.entries.range(prefix..=last).flat_map(|(_, here)| here)
+        self.0.entries.all_inside(prefix)
     }
 
     /// What Docker refuses a subnet for that it did not ask for itself: on-link routes, then nameservers.
     pub(super) fn refused_for(&self) -> impl Iterator<Item = &InUse> {
         let here = |(name, prefix): &(bool, Prefix)| {
             let of_kind = *name;
-            let all = self.0.entries.get(prefix).into_iter().flatten();
-            all.filter(move |used| refused_for(used) == Some(of_kind))
+            self.0.entries.at(*prefix).iter().filter(move |used| refused_for(used) == Some(of_kind))
         };
         self.0.refused_for.iter().flat_map(here)
     }
 
     /// Everything, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = &InUse> {
-        self.0.entries.values().flatten()
+        self.0.entries.all()
     }
 
     /// The first that blocks candidates inside a base.
@@ -167,27 +144,9 @@ fn blocks(used: &InUse, base: Prefix) -> bool {
     base.overlaps(used.prefix) && (one_address || !used.prefix.contains(base))
 }
 
-/// The bases, which do not overlap each other, that share an address with a prefix.
-fn touching<V>(bases: &BTreeMap<Prefix, V>, prefix: Prefix) -> impl Iterator<Item = Prefix> {
-    let around = bases.range(..=prefix).next_back().map(|(base, _)| *base);
-    let around = around.filter(|base| base.contains(prefix) && *base != prefix);
-    let last = Prefix::new(prefix.family(), prefix.last(), prefix.family().bits());
-    around.into_iter().chain(bases.range(prefix..=last).map(|(base, _)| *base))
-}
-
-impl HostUseSeen {
-    fn over(&self, prefix: Prefix) -> impl Iterator<Item = &InUse> {
-        let lengths = &self.lengths[prefix.family() as usize];
-        let wider = lengths.range(..=prefix.length()).rev();
-        let around = wider.map(move |(length, _)| Prefix::new(prefix.family(), prefix.first(), *length));
-        around.filter_map(|prefix| self.entries.get(&prefix)).flatten()
-    }
-
-    /// The prefixes in this one, itself not among them.
-    fn inside(&self, prefix: Prefix) -> impl Iterator<Item = Prefix> {
-        let last = Prefix::new(prefix.family(), prefix.last(), prefix.family().bits());
-        self.entries.range(prefix..=last).map(|(other, _)| *other).filter(move |other| *other != prefix)
-    }
+/// The bases in which this blocks candidates.
+fn blocked_by(bases: &BTreeMap<Prefix, Intervals>, used: &InUse) -> Vec<Prefix> {
+    meeting(bases, used.prefix).map(|(base, _)| *base).filter(|base| blocks(used, *base)).collect()
 }
 
 impl FromIterator<InUse> for HostUse {

@@ -19,7 +19,7 @@ impl Plan {
     /// Whether Docker released a lease of this subnet under this PoolID.
     pub(super) fn has_kept(&self, subnet: &Subnet, id: &str) -> bool {
         self.kept_in(subnet.state.serial).any(|((_, address), kept)| {
-            let lease = subnet.addresses.get(*address).filter(|record| record.leased);
+            let lease = subnet.addresses.lease(*address);
             *kept.id == *id && lease.is_some_and(|record| record.generation == kept.generation)
         })
     }
@@ -39,7 +39,7 @@ impl Plan {
         let mut there = self.waiting(id).into_iter().filter(has);
         let subnet = there.next().filter(|_| there.next().is_none())?;
         let (serial, address) = (subnet.state.serial, subnet.number_of(address)?);
-        let record = subnet.addresses.get(address).filter(|record| record.leased)?;
+        let record = subnet.addresses.lease(address)?;
         let kept = KeptRelease { generation: record.generation, id: id.into(), at };
         // The first release sets the time; a repeat adds nothing.
         let repeat = self
@@ -54,7 +54,7 @@ impl Plan {
     pub(super) fn with_kept(&self, subnet: &Subnet, id: &str, changes: &mut Vec<Change>) -> Subnet {
         let (serial, mut after) = (subnet.state.serial, subnet.clone());
         for ((_, address), kept) in self.kept_in(serial).filter(|(_, kept)| *kept.id == *id) {
-            let lease = subnet.addresses.get(*address).filter(|record| record.leased);
+            let lease = subnet.addresses.lease(*address);
             let Some(record) = lease.filter(|record| record.generation == kept.generation) else { continue };
             let released = super::change::Record { leased: false, since: kept.at, ..record.clone() };
             after.addresses.put(*address, released);

@@ -11,48 +11,24 @@ use smol_str::SmolStr;
 
 use super::Plan;
 use super::adopt::AdoptionBatch;
-use super::change::{Change, Kind, Marks, Record};
+use super::change::{Change, Kind};
 use super::error::PlanError;
-use super::prefix::Prefix;
 use super::repair::SETTLING;
-use super::request::{Adoption, Context, Dead, Fence, Mac, ShownLease, Space};
+use super::request::{Adoption, Context, Dead, Fence, ShownLease, Space};
 use super::settings::{Millis, rfc3339};
 use super::subnet::{Subnet, never_given};
 
 /// A subnet as it is listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ListedSubnet {
     /// Where it is listed, for messages: `line 3`, `network web`.
     pub place: String,
-    /// Its prefix.
-    pub prefix: Prefix,
-    /// Its `--ip-range`.
-    pub range: Option<Prefix>,
-    /// Its PoolID; Docker sends it later if absent.
-    pub id: Option<String>,
-    /// Its `--ipam-opt` map.
-    pub options: BTreeMap<String, String>,
-    /// Its leases; each inside it and listed once.
-    pub leases: Vec<ListedLease>,
+    /// Where its leases are listed, by address; where absent, with the subnet.
+    pub places: BTreeMap<u128, String>,
     /// Docker shows it: what it calls a holder may be newer than what the books call it.
     pub shown: bool,
-    /// For the history.
-    pub evidence: Box<str>,
-}
-
-/// A lease as it is listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedLease {
-    /// Where, for people.
-    pub place: String,
-    /// Its number.
-    pub address: u128,
-    /// What it is.
-    pub kind: Kind,
-    /// The holder's name, by which Docker will ask for it again.
-    pub name: Option<SmolStr>,
-    /// The holder's MAC.
-    pub mac: Option<Mac>,
+    /// What is listed: each lease inside it and once. Docker sends a PoolID later that is absent.
+    pub network: Adoption,
 }
 
 /// What becomes of a listed subnet.
@@ -77,98 +53,78 @@ pub struct Obstacle {
 }
 
 impl ListedSubnet {
-    /// As a network that is adopted.
-    fn adoption(&self, plan: &Plan, context: Context) -> Adoption {
-        let shown = self.leases.iter().map(|lease| ShownLease {
-            address: lease.address,
-            kind: lease.kind,
-            name: lease.name.clone(),
-            mac: lease.mac,
-            evidence: self.evidence.clone(),
-        });
-        Adoption {
-            prefix: self.prefix,
-            range: self.range,
-            options: self.options.clone(),
-            id: self.id.clone(),
-            leases: shown.collect(),
-            read: Fence { generation: plan.next_generation, at: context.now },
-            evidence: self.evidence.clone(),
-        }
+    fn obstacle(&self, error: PlanError) -> Obstacle {
+        Obstacle { place: self.place.clone(), error }
+    }
+
+    fn obstacle_at(&self, address: u128, error: PlanError) -> Obstacle {
+        Obstacle { place: self.places.get(&address).unwrap_or(&self.place).clone(), error }
     }
 }
 
 impl Plan {
     /// What becomes of each of these, in this order, if all that can be taken is.
     pub fn take_listed(&self, all: &[ListedSubnet], context: Context) -> Vec<Result<Taken, Obstacle>> {
-        let mut next = AdoptionBatch::of(self, all.iter().map(|listed| listed.prefix));
-        let mut taken: Vec<(Adoption, &ListedSubnet)> = Vec::new();
+        let mut next = AdoptionBatch::of(self, all.iter().map(|listed| listed.network.prefix));
+        let read = Fence { generation: self.next_generation, at: context.now };
+        let mut taken: Vec<&ListedSubnet> = Vec::new();
         let mut outcomes = Vec::new();
         for listed in all {
-            let obstacle = |error| Obstacle { place: listed.place.clone(), error };
-            let adoption = listed.adoption(self, context);
-            let outcome = match taken.iter().find(|(other, _)| !adoption.stands_beside(other)) {
-                Some((_, other)) => Err(obstacle(PlanError::OverlapPool(format!(
+            let network = &listed.network;
+            let outcome = match taken.iter().find(|other| !network.stands_beside(&other.network)) {
+                Some(other) => Err(listed.obstacle(PlanError::OverlapPool(format!(
                     "{} overlaps {} of {}",
-                    listed.prefix, other.prefix, other.place
+                    network.prefix, other.network.prefix, other.place
                 )))),
-                None => self.take(listed, &adoption, &mut next, context.now),
+                None => {
+                    let network = Adoption { read, ..network.clone() };
+                    self.take(&ListedSubnet { network, ..listed.clone() }, &mut next, context.now)
+                }
             };
             if outcome.is_ok() {
-                taken.push((adoption, listed));
+                taken.push(listed);
             }
             outcomes.push(outcome);
         }
         outcomes
     }
 
-    fn take(
-        &self,
-        listed: &ListedSubnet,
-        adoption: &Adoption,
-        next: &mut AdoptionBatch,
-        now: Millis,
-    ) -> Result<Taken, Obstacle> {
-        for lease in &listed.leases {
-            let (low, high) = never_given(listed.prefix);
-            if lease.kind != Kind::Unknown && [low, high].contains(&Some(lease.address)) {
-                let why = format!("is the network or broadcast address of {}, or all zero", listed.prefix);
-                let error = PlanError::OutOfRange { address: listed.prefix.address(lease.address), why };
-                return Err(Obstacle { place: lease.place.clone(), error });
+    fn take(&self, listed: &ListedSubnet, next: &mut AdoptionBatch, now: Millis) -> Result<Taken, Obstacle> {
+        let prefix = listed.network.prefix;
+        let (low, high) = never_given(prefix);
+        for lease in listed.network.leases.iter().filter(|lease| lease.kind != Kind::Unknown) {
+            if [low, high].contains(&Some(lease.address)) {
+                let why = format!("is the network or broadcast address of {prefix}, or all zero");
+                let error = PlanError::OutOfRange { address: prefix.address(lease.address), why };
+                return Err(listed.obstacle_at(lease.address, error));
             }
         }
-        let there = self.grants_of(Space::Local, listed.prefix);
-        let meant: Vec<&Subnet> = there.filter(|subnet| !adoption.is_beside(&subnet.state)).collect();
-        let obstacle = |error| Obstacle { place: listed.place.clone(), error };
+        let there = self.grants_of(Space::Local, prefix);
+        let meant: Vec<&Subnet> = there.filter(|subnet| !listed.network.is_beside(&subnet.state)).collect();
         match meant.as_slice() {
-            [] => self.take_new(listed, adoption, next, now).map_err(obstacle),
+            [] => self.take_new(&listed.network, next, now).map_err(|error| listed.obstacle(error)),
             [subnet] => self.take_into(subnet, listed, next, now),
-            _ => Err(obstacle(PlanError::OverlapPool(format!("{} is held several times", listed.prefix)))),
+            _ => Err(listed.obstacle(PlanError::OverlapPool(format!("{prefix} is held several times")))),
         }
     }
 
     /// A subnet that the books lack.
     fn take_new(
         &self,
-        listed: &ListedSubnet,
-        adoption: &Adoption,
+        network: &Adoption,
         next: &mut AdoptionBatch,
         now: Millis,
     ) -> Result<Taken, PlanError> {
-        self.refuse_overlap_of(adoption)?;
-        self.refuse_recent(adoption)?;
-        if let Some(id) = &listed.id {
-            self.check_id(listed.prefix, adoption.range(), id)?;
-        }
-        for lease in &listed.leases {
-            if let Some((subnet, record)) = self.sibling_lease(adoption, lease.address)
+        self.refuse_unfit(network)?;
+        for lease in &network.leases {
+            if let Some((subnet, record)) = self.sibling_lease(network, lease.address)
                 && (record.kind, lease.kind) != (Kind::Gateway, Kind::Gateway)
             {
                 return Err(self.in_use(subnet, lease.address, record, &Dead::default()));
             }
         }
-        let (_, changes) = self.adopted(adoption, next, false, now);
-        let leases = listed.leases.iter().map(|lease| lease.address).collect();
+        let (_, changes) = self.adopted(network, next, false, now);
+        let leases = network.leases.iter().map(|lease| lease.address).collect();
         Ok(Taken { changes, new: true, leases })
     }
 
@@ -180,45 +136,29 @@ impl Plan {
         next: &mut AdoptionBatch,
         now: Millis,
     ) -> Result<Taken, Obstacle> {
-        let state = &subnet.state;
-        let mut taken = Taken::default();
-        if let Some(id) = listed.id.as_ref().filter(|id| **id != state.id) {
+        let (state, mut taken) = (&subnet.state, Taken::default());
+        if let Some(id) = listed.network.id.as_ref().filter(|id| **id != state.id) {
             let named = self.name_one(subnet, id);
-            taken.changes.push(named.map_err(|error| Obstacle { place: listed.place.clone(), error })?);
+            taken.changes.push(named.map_err(|error| listed.obstacle(error))?);
         }
-        let mut marks = Marks { addressed: true, stormed: false, ..state.marks.clone() };
-        for lease in &listed.leases {
+        let mut marks = state.marks.clone();
+        for lease in &listed.network.leases {
+            let address = lease.address;
             let known = self.known_lease(subnet, lease, listed.shown, now);
-            if known.map_err(|error| Obstacle { place: lease.place.clone(), error })? {
+            if known.map_err(|error| listed.obstacle_at(address, error))? {
                 continue;
             }
-            if self.is_anothers(subnet, (lease.address, lease.kind), next) {
+            if self.is_anothers(subnet, (address, lease.kind), next) {
                 let text = format!("another subnet {} has it", state.prefix);
-                let error = PlanError::OverlapPool(text);
-                return Err(Obstacle { place: lease.place.clone(), error });
+                return Err(listed.obstacle_at(address, PlanError::OverlapPool(text)));
             }
-            match lease.kind {
-                Kind::Gateway if subnet.gateway_lease().is_none() && marks.gateway.is_none() => {
-                    marks.gateway = Some(lease.address);
-                }
-                Kind::Endpoint => marks.had_endpoint = true,
-                _ => {}
-            }
-            let record = Record {
-                leased: true,
-                kind: lease.kind,
-                name: lease.name.clone(),
-                mac: lease.mac,
-                asked_by_number: subnet.addresses.get(lease.address).is_some_and(|old| old.asked_by_number),
-                withheld: false,
-                since: now,
-                generation: next.generation(),
-            };
-            let (serial, address, evidence) = (state.serial, lease.address, listed.evidence.clone());
+            marks.learn(lease.kind, address, subnet.gateway_lease().is_some() || marks.gateway.is_some());
+            let record = lease.record(subnet.addresses.get(address), now, next.generation());
+            let (serial, evidence) = (state.serial, lease.evidence.clone());
             taken.changes.push(Change::AddressLearned { serial, address, record, evidence });
             taken.leases.push(address);
         }
-        if !taken.leases.is_empty() && marks != state.marks {
+        if marks != state.marks {
             taken.changes.push(Change::SubnetMarked { serial: state.serial, marks });
         }
         Ok(taken)
@@ -228,7 +168,7 @@ impl Plan {
     fn known_lease(
         &self,
         subnet: &Subnet,
-        lease: &ListedLease,
+        lease: &ShownLease,
         shown: bool,
         now: Millis,
     ) -> Result<bool, PlanError> {

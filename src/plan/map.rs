@@ -92,7 +92,7 @@ impl Plan {
         let mut picture = Drawing::default();
         let whole = base.base;
         let standing = self.occupied.all_inside(whole).chain(self.occupied.all_covering(whole));
-        let standing: Vec<&Subnet> = standing.filter_map(|serial| self.subnet(serial)).collect();
+        let standing: Vec<&Subnet> = standing.filter_map(|serial| self.subnet(*serial)).collect();
         for (held, shade) in [(true, Shade::Used), (false, Shade::Cooling)] {
             for subnet in standing.iter().filter(|subnet| subnet.is_held() == held) {
                 let prefix = subnet.state.prefix;

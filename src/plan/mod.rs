@@ -51,7 +51,6 @@ mod siblings;
 pub mod stamps;
 pub mod strangers;
 mod subnet;
-mod unusable;
 pub mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +73,7 @@ type StormGroup = (Space, Family, BTreeMap<String, String>);
 type Unaddressed = BTreeMap<StormGroup, BTreeSet<(Millis, Serial)>>;
 
 /// The state machine. Equality compares everything, derived indexes included.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     settings: Settings,
     /// Reservations of the configuration and by hand, by family, merged.
@@ -85,9 +84,9 @@ pub struct Plan {
     /// Held ones by PoolID.
     by_id: BTreeMap<String, Serial>,
     /// Held ones by prefix, per space.
-    held: [PrefixIndex; 2],
+    held: [PrefixIndex<Serial>; 2],
     /// Held or cooling, of both spaces: where dynamic choice must not look.
-    occupied: PrefixIndex,
+    occupied: PrefixIndex<Serial>,
     /// The pools by name and base, and their free parts.
     spaces: PoolSpaces,
     /// (cool until, serial) of released subnets that still cool.
@@ -118,28 +117,7 @@ pub struct Plan {
 impl Plan {
     /// An empty plan.
     pub fn new(settings: Settings) -> Self {
-        let mut plan = Self {
-            settings: Settings::default(),
-            reserved: Default::default(),
-            now: 0,
-            subnets: BTreeMap::new(),
-            by_id: BTreeMap::new(),
-            held: Default::default(),
-            occupied: PrefixIndex::default(),
-            spaces: PoolSpaces::default(),
-            cooling: BTreeSet::new(),
-            cooling_by_age: Default::default(),
-            released: BTreeSet::new(),
-            remembered: BTreeSet::new(),
-            unaddressed: BTreeMap::new(),
-            keys: BTreeMap::new(),
-            pins: BTreeMap::new(),
-            kept: BTreeMap::new(),
-            callers: BTreeMap::new(),
-            engine: None,
-            next_generation: 1,
-            next_serial: 1,
-        };
+        let mut plan = Self { next_generation: 1, next_serial: 1, ..Self::default() };
         plan.configure(settings);
         plan
     }
@@ -179,10 +157,10 @@ impl Plan {
                 self.decide_release_address(id, *address, *generation, context)
             }
             Request::Force { subnet, address, generation } => {
-                self.decide_force(subnet, *address, *generation, context)
+                Decision::done(self.decide_force(subnet, *address, *generation, context))
             }
             Request::Undo(undo) => self.decide_undo(undo, context),
-            Request::Repair(repair) => self.decide_repair(repair, context),
+            Request::Repair(repair) => Decision::done(self.decide_repair(repair, context)),
         }
     }
 
@@ -261,7 +239,7 @@ impl Plan {
         if namesakes > 1 { subnet.state.id.clone() } else { prefix.to_string() }
     }
 
-    const fn index(&self, space: Space) -> &PrefixIndex {
+    const fn index(&self, space: Space) -> &PrefixIndex<Serial> {
         &self.held[space as usize]
     }
 
@@ -270,15 +248,12 @@ impl Plan {
         self.index(space).at(prefix)
     }
 
-    /// The subnet whose memory a new grant of this prefix inherits.
-    fn remembered(&self, space: Space, prefix: Prefix) -> Option<&Subnet> {
-        let of_prefix = (space, prefix, 0, 0)..=(space, prefix, Millis::MAX, Serial::MAX);
-        self.remembered.range(of_prefix).next_back().and_then(|(.., serial)| self.subnet(*serial))
-    }
-
     /// A held subnet of either space that overlaps.
     fn held_anywhere(&self, prefix: Prefix) -> Option<Serial> {
-        [Space::Local, Space::Global].into_iter().find_map(|space| self.index(space).overlapping(prefix))
+        [Space::Local, Space::Global]
+            .into_iter()
+            .find_map(|space| self.index(space).overlapping(prefix))
+            .copied()
     }
 
     /// How long a released address of this subnet cools.

@@ -16,6 +16,7 @@ use super::error::PlanError;
 use super::grant_address::never_given_name;
 use super::holder::holder_text;
 use super::prefix::{Prefix, number};
+use super::release::the_one;
 use super::request::{Dead, Mac, Space};
 use super::settings::Millis;
 use super::subnet::{Subnet, reserved_inside};
@@ -107,8 +108,7 @@ impl Plan {
             }
             return Err(PlanError::Pinned { address: text, holder: pin.holder.to_string() });
         }
-        let here =
-            subnet.addresses.get(address).filter(|record| record.leased).map(|record| (subnet, record));
+        let here = subnet.addresses.lease(address).map(|record| (subnet, record));
         let lease = here.or_else(|| self.siblings(subnet).lease(address));
         if let Some((subnet, record)) = lease.filter(|(_, record)| !asked.holder.is(record)) {
             return Err(self.held_by_another(subnet, (address, record), asked, known));
@@ -237,20 +237,11 @@ impl Plan {
             };
         }
         let around = |subnet: &&Subnet| subnet.is_held() && subnet.state.prefix.contains_address(address);
-        let found: Vec<&Subnet> = self.subnets().filter(around).collect();
-        match found.as_slice() {
-            [subnet] => Ok(subnet),
-            [] => Err(PlanError::NotFound(format!(
-                "no network has a subnet with {address}; see: gipam subnets"
-            ))),
-            several => {
-                let ids: Vec<&str> = several.iter().map(|subnet| subnet.state.id.as_str()).collect();
-                let ids = ids.join(", ");
-                Err(PlanError::InvalidRequest(format!(
-                    "{address} lies in several subnets; name one with --subnet: {ids}"
-                )))
-            }
-        }
+        let none =
+            || PlanError::NotFound(format!("no network has a subnet with {address}; see: gipam subnets"));
+        the_one(self.subnets().filter(around), none, |ids| {
+            format!("{address} lies in several subnets; name one with --subnet: {ids}")
+        })
     }
 
     pub(super) fn put_pin(&mut self, place: (Space, Prefix), address: u128, pin: Option<Pin>) {
@@ -263,9 +254,9 @@ impl Plan {
         if pins.is_empty() {
             self.pins.remove(&place);
         }
-        let remembered = (place.0, place.1, 0, 0)..=(place.0, place.1, Millis::MAX, Serial::MAX);
-        let remembered = self.remembered.range(remembered).map(|(.., serial)| *serial);
-        let serials: Vec<Serial> = remembered.chain(self.at(place.0, place.1).iter().copied()).collect();
+        let (space, prefix) = place;
+        let all = self.memories(space, prefix).chain(self.grants_of(space, prefix));
+        let serials: Vec<Serial> = all.map(|subnet| subnet.state.serial).collect();
         for serial in serials {
             if let Some(subnet) = self.subnets.get_mut(&serial) {
                 subnet.set_pins(pins.clone(), &self.reserved);
@@ -288,20 +279,17 @@ pub(super) fn pin_of(subnet: &Subnet, name: Option<&str>, mac: Option<Mac>) -> O
 /// What a person should know of a new pin.
 fn notes(subnet: &Subnet, address: u128, holder: &Holder) -> Vec<String> {
     let (mut notes, prefix) = (Vec::new(), subnet.state.prefix);
-    let leases: Vec<(u128, &Record)> =
-        subnet.addresses.records().filter(|(_, record)| record.leased).collect();
-    let holds: Vec<&(u128, &Record)> = leases.iter().filter(|(_, record)| holder.is(record)).collect();
-    match holds.as_slice() {
-        [] => {}
-        held if held.iter().any(|(held, _)| *held == address) => notes.push(format!("{holder} holds it now")),
-        held => notes.push(format!(
-            "{holder} holds {} now; it gets the pinned address at its next start",
-            prefix.address(held[0].0)
-        )),
+    let leases = || subnet.addresses.leases();
+    let mut held = leases().filter(|(_, record)| holder.is(record)).map(|(held, _)| held);
+    if subnet.addresses.lease(address).is_some_and(|record| holder.is(record)) {
+        notes.push(format!("{holder} holds it now"));
+    } else if let Some(held) = held.next() {
+        let held = prefix.address(held);
+        notes.push(format!("{holder} holds {held} now; it gets the pinned address at its next start"));
     }
     let last = subnet.addresses.get(address).filter(|record| !record.leased && !holder.is(record));
     notes.extend(last.map(|record| format!("{} had it last and will get another one", holder_text(record))));
-    let unnamed = leases.iter().any(|(_, record)| record.kind == Kind::Endpoint && record.name.is_none());
+    let unnamed = leases().any(|(_, record)| record.kind == Kind::Endpoint && record.name.is_none());
     // An adopted lease has its name from the Engine's list: nobody has said yet whether requests have names here.
     if matches!(holder, Holder::Name(_)) && (unnamed || subnet.awaits_id()) {
         notes.push(

@@ -7,8 +7,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::free_space::{FreeSpace, Standing};
-use super::prefix::{Family, Prefix};
+use super::prefix::{Family, Prefix, meeting};
 use super::settings::PoolSettings;
+
+/// What room is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vacancy {
+    /// What nobody occupies.
+    Free,
+    /// What nobody holds.
+    Reclaimable,
+}
+
+/// Which pools have room: by vacancy, by family.
+type Rooms = [[RoomyPools; 2]; 2];
 
 /// One base of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,12 +30,37 @@ pub(super) struct PoolSpace {
     /// Length of a subnet where the request does not give one.
     size: u8,
     closed: bool,
-    /// What nobody occupies.
-    pub(super) free: FreeSpace,
-    /// What nobody holds.
-    pub(super) reclaimable: FreeSpace,
+    /// By vacancy.
+    parts: [FreeSpace; 2],
     /// How many held subnets lie inside.
     pub(super) held: u64,
+}
+
+impl PoolSpace {
+    /// What nobody occupies, or what nobody holds.
+    pub(super) const fn part(&self, kind: Vacancy) -> &FreeSpace {
+        &self.parts[kind as usize]
+    }
+
+    const fn base(&self) -> Prefix {
+        self.part(Vacancy::Free).base()
+    }
+
+    /// Changes one of its parts, and notes the room that is left.
+    fn change(&mut self, kind: Vacancy, rooms: &mut Rooms, change: impl FnOnce(&mut FreeSpace)) {
+        let part = &mut self.parts[kind as usize];
+        let before = part.shortest();
+        change(part);
+        let after = part.shortest();
+        self.note(kind, rooms, before, after);
+    }
+
+    /// A closed pool does not have room.
+    fn note(&self, kind: Vacancy, rooms: &mut Rooms, before: Option<u8>, after: Option<u8>) {
+        if !self.closed {
+            rooms[kind as usize][self.base().family() as usize].note(self.pool, self.size, before, after);
+        }
+    }
 }
 
 /// Which pools have room, by their place in the settings.
@@ -68,15 +105,6 @@ impl RoomyPools {
     }
 }
 
-/// What room is looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Vacancy {
-    /// What nobody occupies.
-    Free,
-    /// What nobody holds.
-    Reclaimable,
-}
-
 /// All pools.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PoolSpaces {
@@ -84,9 +112,7 @@ pub(super) struct PoolSpaces {
     spaces: BTreeMap<Prefix, PoolSpace>,
     /// By family: how many bases there are.
     counts: [usize; 2],
-    /// By family: of free space, and of reclaimable space.
-    free: [RoomyPools; 2],
-    reclaimable: [RoomyPools; 2],
+    rooms: Rooms,
 }
 
 impl PoolSpaces {
@@ -105,14 +131,13 @@ impl PoolSpaces {
                     pool: number,
                     size: base.size,
                     closed: pool.closed,
-                    free: FreeSpace::new(base.base, occupied),
-                    reclaimable: FreeSpace::new(base.base, held),
+                    parts: [FreeSpace::new(base.base, occupied), FreeSpace::new(base.base, held)],
                     held: held_inside(base.base),
                 };
-                let family = base.base.family() as usize;
-                note(&mut all.free[family], &space, None, space.free.shortest());
-                note(&mut all.reclaimable[family], &space, None, space.reclaimable.shortest());
-                all.counts[family] += 1;
+                for kind in [Vacancy::Free, Vacancy::Reclaimable] {
+                    space.note(kind, &mut all.rooms, None, space.part(kind).shortest());
+                }
+                all.counts[base.base.family() as usize] += 1;
                 all.spaces.insert(base.base, space);
             }
         }
@@ -147,66 +172,43 @@ impl PoolSpaces {
 
     /// The bases that share an address with this prefix.
     pub(super) fn touching(&self, prefix: Prefix) -> impl Iterator<Item = &PoolSpace> {
-        let around = self.around(prefix).filter(|space| space.free.base() != prefix);
-        let last = Prefix::new(prefix.family(), prefix.last(), prefix.family().bits());
-        around.into_iter().chain(self.spaces.range(prefix..=last).map(|(_, space)| space))
+        meeting(&self.spaces, prefix).map(|(_, space)| space)
     }
 
     /// The next pool from this one on that has room for this size, or for one of its own.
     pub(super) fn next(&self, kind: Vacancy, family: Family, from: usize, size: Option<u8>) -> Option<usize> {
-        let rooms = match kind {
-            Vacancy::Free => &self.free,
-            Vacancy::Reclaimable => &self.reclaimable,
-        };
-        rooms[family as usize].next(from, size)
+        self.rooms[kind as usize][family as usize].next(from, size)
     }
 
     /// A subnet is here now, held or (if not) cooling.
     pub(super) fn stand(&mut self, prefix: Prefix, held: bool) {
-        let Self { spaces, free, reclaimable, .. } = self;
+        let Self { spaces, rooms, .. } = self;
         each(spaces, prefix, |space| {
-            let family = prefix.family() as usize;
-            let before = space.free.shortest();
-            space.free.occupy(prefix);
-            note(&mut free[family], space, before, space.free.shortest());
+            space.change(Vacancy::Free, rooms, |part| part.occupy(prefix));
             if held {
-                space.held += u64::from(space.free.base().contains(prefix));
-                let before = space.reclaimable.shortest();
-                space.reclaimable.occupy(prefix);
-                note(&mut reclaimable[family], space, before, space.reclaimable.shortest());
+                space.held += u64::from(space.base().contains(prefix));
+                space.change(Vacancy::Reclaimable, rooms, |part| part.occupy(prefix));
             }
         });
     }
 
     /// A subnet left: `held` is what others hold if this one was held, else nothing. A held subnet also occupies.
     pub(super) fn leave(&mut self, prefix: Prefix, occupied: &impl Standing, held: Option<&impl Standing>) {
-        let Self { spaces, free, reclaimable, .. } = self;
+        let Self { spaces, rooms, .. } = self;
+        // What is looked up among ten thousand subnets is looked up once for both kinds of room.
         let alone = !occupied.covers(prefix) && !occupied.is_in(prefix);
         each(spaces, prefix, |space| {
-            let family = prefix.family() as usize;
-            let before = space.free.shortest();
-            vacate(&mut space.free, prefix, alone, occupied);
-            note(&mut free[family], space, before, space.free.shortest());
+            space.change(Vacancy::Free, rooms, |part| vacate(part, prefix, alone, occupied));
             if let Some(held) = held {
-                space.held -= u64::from(space.free.base().contains(prefix));
-                let before = space.reclaimable.shortest();
-                vacate(&mut space.reclaimable, prefix, alone, held);
-                note(&mut reclaimable[family], space, before, space.reclaimable.shortest());
+                space.held -= u64::from(space.base().contains(prefix));
+                space.change(Vacancy::Reclaimable, rooms, |part| vacate(part, prefix, alone, held));
             }
         });
     }
 }
 
-/// What is looked up among ten thousand subnets is looked up once for both kinds of room.
-fn vacate(space: &mut FreeSpace, prefix: Prefix, alone: bool, others: &impl Standing) {
-    if alone { space.vacate_whole(prefix) } else { space.vacate(prefix, others) }
-}
-
-/// A closed pool does not have room.
-fn note(room: &mut RoomyPools, space: &PoolSpace, before: Option<u8>, after: Option<u8>) {
-    if !space.closed {
-        room.note(space.pool, space.size, before, after);
-    }
+fn vacate(part: &mut FreeSpace, prefix: Prefix, alone: bool, others: &impl Standing) {
+    if alone { part.vacate_whole(prefix) } else { part.vacate(prefix, others) }
 }
 
 /// Does this for each base that shares an address with the prefix. Bases do not overlap.
@@ -216,8 +218,5 @@ fn each(spaces: &mut BTreeMap<Prefix, PoolSpace>, prefix: Prefix, mut act: impl 
     {
         return act(space);
     }
-    let last = Prefix::new(prefix.family(), prefix.last(), prefix.family().bits());
-    for (_, space) in spaces.range_mut(prefix..=last) {
-        act(space);
-    }
+    spaces.range_mut(prefix.within()).for_each(|(_, space)| act(space));
 }

@@ -3,8 +3,10 @@
 //! Promises: a [`Prefix`] never has host bits; every operation is total (no overflow, no panic), also for
 //! `0.0.0.0/0` and `::/0`. IPv4 lives in the low 32 bits. Does not know pools, subnets or leases.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
@@ -139,6 +141,10 @@ impl Prefix {
     pub fn overlaps(self, other: Self) -> bool {
         self.contains(other) || other.contains(self)
     }
+    /// The prefixes inside this one in their order, itself first.
+    pub fn within(self) -> RangeInclusive<Self> {
+        self..=Self::new(self.family, self.last(), self.family.bits())
+    }
     /// The prefix one bit shorter around this one; `None` for length 0.
     pub const fn parent(self) -> Option<Self> {
         match self.length.checked_sub(1) {
@@ -164,6 +170,12 @@ impl Prefix {
     pub const fn address(self, number: u128) -> IpAddr {
         self.family.address(number)
     }
+}
+
+/// Of prefixes that do not overlap each other, those that share an address with this one.
+pub fn meeting<V>(disjoint: &BTreeMap<Prefix, V>, prefix: Prefix) -> impl Iterator<Item = (&Prefix, &V)> {
+    let around = disjoint.range(..prefix).next_back().filter(|(other, _)| other.contains(prefix));
+    around.into_iter().chain(disjoint.range(prefix.within()))
 }
 
 /// Ones in all host bits.
@@ -244,7 +256,22 @@ impl AddressRange {
             Ok(address) => Prefix::host(address),
             Err(_) => Prefix::parse(text)?,
         };
-        Some(Self { family: prefix.family, first: prefix.first, last: prefix.last() })
+        Some(Self::of(prefix))
+    }
+
+    /// All addresses of a prefix.
+    pub const fn of(prefix: Prefix) -> Self {
+        Self { family: prefix.family, first: prefix.first, last: prefix.last() }
+    }
+
+    /// Whether all of the other range lies inside.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.family == other.family && self.first <= other.first && other.last <= self.last
+    }
+
+    /// Whether the two share an address.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.family == other.family && self.first <= other.last && other.first <= self.last
     }
 }
 

@@ -8,25 +8,40 @@ use std::net::IpAddr;
 use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
 use super::error::PlanError;
 use super::prefix::Prefix;
-use super::request::{Context, Decision, KeyBefore, Reply, Space, Undo};
+use super::request::{Context, Decision, KeyBefore, Space, Undo};
 use super::siblings::Part;
 use super::stamps::Shift;
 use super::{Plan, Subnet};
 
 impl Plan {
-    pub(super) fn decide_release_subnet(
+    /// Releases a lease, or a subnet with all that is leased in it; nothing if it is not held, or of another generation than was
+    /// seen.
+    pub(super) fn release(
         &self,
-        id: &str,
-        generation: Option<u64>,
+        subnet: &Subnet,
+        address: Option<u128>,
+        seen: Option<u64>,
+        why: Why,
         context: Context,
-    ) -> Decision {
-        let mut decision = Decision::unchanged(Reply::Done);
-        if let Some(subnet) =
-            self.granted(id).filter(|subnet| generation.is_none_or(|it| it == subnet.state.generation))
-        {
-            decision.changes = self.release_subnet(subnet, Why::Docker, context);
+    ) -> Option<Vec<Change>> {
+        let generation = match address {
+            Some(address) => subnet.addresses.lease(address)?.generation,
+            None => subnet.state.generation,
+        };
+        if seen.is_some_and(|seen| seen != generation) {
+            return None;
         }
-        decision
+        Some(match address {
+            Some(address) => self.release_address(subnet, address, why, context),
+            None => self.release_subnet(subnet, why, context),
+        })
+    }
+
+    /// ReleasePool.
+    pub(super) fn decide_release_subnet(&self, id: &str, seen: Option<u64>, context: Context) -> Decision {
+        let released =
+            self.granted(id).and_then(|subnet| self.release(subnet, None, seen, Why::Docker, context));
+        Decision::done(Ok(released.unwrap_or_default()))
     }
 
     pub(super) fn release_subnet(&self, subnet: &Subnet, why: Why, context: Context) -> Vec<Change> {
@@ -45,33 +60,24 @@ impl Plan {
         changes
     }
 
+    /// ReleaseAddress.
     pub(super) fn decide_release_address(
         &self,
         id: &str,
         address: IpAddr,
-        generation: Option<u64>,
+        seen: Option<u64>,
         context: Context,
     ) -> Decision {
-        let mut decision = Decision::unchanged(Reply::Done);
         let Some(subnet) = self.granted(id) else {
-            decision.changes.extend(self.keep_release(id, address, generation, context.now));
-            return decision;
+            return Decision::done(Ok(Vec::from_iter(self.keep_release(id, address, seen, context.now))));
         };
-        let Some(address) = subnet.number_of(address) else { return decision };
-        let held = subnet.addresses.get(address).filter(|record| record.leased);
-        if held.is_some_and(|record| generation.is_none_or(|it| it == record.generation)) {
-            decision.changes = self.release_address(subnet, address, Why::Docker, context);
-        }
-        decision
+        let number = subnet.number_of(address);
+        let released =
+            number.and_then(|number| self.release(subnet, Some(number), seen, Why::Docker, context));
+        Decision::done(Ok(released.unwrap_or_default()))
     }
 
-    pub(super) fn release_address(
-        &self,
-        subnet: &Subnet,
-        address: u128,
-        why: Why,
-        context: Context,
-    ) -> Vec<Change> {
+    fn release_address(&self, subnet: &Subnet, address: u128, why: Why, context: Context) -> Vec<Change> {
         let mut changes =
             vec![Change::AddressReleased { serial: subnet.state.serial, address, at: context.now, why }];
         changes.extend(self.trim_memory(subnet, 1, Some(address), context.now));
@@ -83,38 +89,23 @@ impl Plan {
         &self,
         text: &str,
         address: Option<IpAddr>,
-        generation: Option<u64>,
+        seen: Option<u64>,
         context: Context,
-    ) -> Decision {
-        let subnet = match self.named(text) {
-            Ok(subnet) => subnet,
-            Err(error) => return Decision::refused(error),
+    ) -> Result<Vec<Change>, PlanError> {
+        let subnet = self.named(text)?;
+        let not_leased = |address| {
+            let prefix = subnet.state.prefix;
+            PlanError::NotFound(format!("{address} is not leased in {prefix}; see: gipam leases"))
         };
-        let mut decision = Decision::unchanged(Reply::Done);
-        let changed = |now: u64| generation.is_some_and(|seen| seen != now);
-        let newer = || {
+        let leased = |address| {
+            let number = subnet.number_of(address).filter(|number| subnet.addresses.is_leased(*number));
+            number.ok_or_else(|| not_leased(address))
+        };
+        let number = address.map(leased).transpose()?;
+        self.release(subnet, number, seen, Why::Force, context).ok_or_else(|| {
             let text = format!("{text} was given to another holder meanwhile; check with: gipam leases");
-            Decision::refused(PlanError::OutOfDate(text))
-        };
-        let Some(address) = address else {
-            if changed(subnet.state.generation) {
-                return newer();
-            }
-            decision.changes = self.release_subnet(subnet, Why::Force, context);
-            return decision;
-        };
-        let number = subnet.number_of(address).filter(|number| subnet.addresses.is_leased(*number));
-        let Some(number) = number else {
-            return Decision::refused(PlanError::NotFound(format!(
-                "{address} is not leased in {}; see: gipam leases",
-                subnet.state.prefix
-            )));
-        };
-        if subnet.addresses.get(number).is_some_and(|record| changed(record.generation)) {
-            return newer();
-        }
-        decision.changes = self.release_address(subnet, number, Why::Force, context);
-        decision
+            PlanError::OutOfDate(text)
+        })
     }
 
     /// The held subnet that a person names by PoolID or prefix.
@@ -127,27 +118,15 @@ impl Plan {
         }
         let none = || PlanError::NotFound(format!("no subnet {text:?} is held; see: gipam subnets"));
         let prefix = Prefix::parse(text).ok_or_else(none)?;
-        let serials = [Space::Local, Space::Global].map(|space| self.at(space, prefix)).concat();
-        let found: Vec<&Subnet> = serials.iter().filter_map(|serial| self.subnet(*serial)).collect();
-        match found.as_slice() {
-            [] => Err(none()),
-            [subnet] => Ok(subnet),
-            several => {
-                let ids: Vec<&str> = several.iter().map(|subnet| subnet.state.id.as_str()).collect();
-                Err(PlanError::InvalidRequest(format!(
-                    "{prefix} names several subnets; name one by PoolID: {}",
-                    ids.join(", ")
-                )))
-            }
-        }
+        let found = [Space::Local, Space::Global].into_iter().flat_map(|space| self.grants_of(space, prefix));
+        the_one(found, none, |ids| format!("{prefix} names several subnets; name one by PoolID: {ids}"))
     }
 
     /// Undoes a grant that could not be delivered, if nothing happened to it since.
     pub(super) fn decide_undo(&self, undo: &Undo, context: Context) -> Decision {
-        let mut decision = Decision::unchanged(Reply::Done);
         // The clock may have stepped back since the grant.
         let not_later = Shift { by: 0, now: context.now };
-        decision.changes = match undo {
+        Decision::done(Ok(match undo {
             Undo::Subnet { serial, generation, previous, key } => {
                 self.undo_subnet(*serial, *generation, previous.as_deref(), key.as_ref(), not_later)
             }
@@ -157,8 +136,7 @@ impl Plan {
                     .map(|record| Record { since: not_later.moved(record.since), ..record.clone() });
                 self.undo_address(*serial, *address, *generation, previous.as_ref(), *gateway)
             }
-        };
-        decision
+        }))
     }
 
     fn undo_subnet(
@@ -205,8 +183,8 @@ impl Plan {
         gateway: Option<u128>,
     ) -> Vec<Change> {
         let Some(subnet) = self.subnet(serial) else { return Vec::new() };
-        let untouched = |record: &&Record| record.leased && record.generation == generation;
-        let Some(record) = subnet.addresses.get(address).filter(untouched) else { return Vec::new() };
+        let untouched = |record: &&Record| record.generation == generation;
+        let Some(record) = subnet.addresses.lease(address).filter(untouched) else { return Vec::new() };
         let mut changes = vec![match previous {
             Some(record) => Change::AddressRestored { serial, address, record: record.clone() },
             None => Change::AddressForgotten { serial, address },
@@ -219,5 +197,19 @@ impl Plan {
             changes.push(Change::SubnetMarked { serial, marks });
         }
         changes
+    }
+}
+
+/// The only one of these subnets; `several` words the refusal with their PoolIDs.
+pub(super) fn the_one<'a>(
+    mut found: impl Iterator<Item = &'a Subnet>,
+    none: impl FnOnce() -> PlanError,
+    several: impl FnOnce(String) -> String,
+) -> Result<&'a Subnet, PlanError> {
+    let first = found.next().ok_or_else(none)?;
+    let others: Vec<&str> = found.map(|subnet| subnet.state.id.as_str()).collect();
+    match others.as_slice() {
+        [] => Ok(first),
+        others => Err(PlanError::InvalidRequest(several([&[&*first.state.id], others].concat().join(", ")))),
     }
 }

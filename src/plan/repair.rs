@@ -5,97 +5,58 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::change::{Change, Kind, Marks, Record, Why};
+use super::change::{Change, Kind, Record, Why};
 use super::error::PlanError;
 use super::evidence::Death;
 use super::prefix::Prefix;
-use super::request::{Context, Dead, Decision, Fence, Repair, Reply, Space, SubnetRequest};
+use super::request::{Context, Dead, Fence, Repair, ShownLease, Space, SubnetRequest};
+use super::settings::Millis;
 use super::siblings::Part;
 use super::subnet::Subnet;
 use super::{Plan, Serial};
 
 /// An address released so shortly before the books were read may still appear in the Engine's lists (it updates them
 /// after the release): it is not adopted in this look.
-pub const SETTLING: super::settings::Millis = 5_000;
+pub const SETTLING: Millis = 5_000;
 
 impl Plan {
-    pub(super) fn decide_repair(&self, repair: &Repair, context: Context) -> Decision {
-        let mut decision = Decision::unchanged(Reply::Done);
-        decision.changes = match repair {
-            Repair::AdoptSubnets(adoptions) => match self.adopt_subnets(adoptions, context) {
-                Ok(changes) => changes,
-                Err(error) => return Decision::refused(error),
-            },
-            Repair::NameSubnet { prefix, id } => match self.name_subnet(*prefix, id) {
-                Ok(change) => {
-                    let mut changes = vec![change];
-                    let named = match changes.as_slice() {
-                        [Change::SubnetIdLearned { serial, .. }, ..] => self.subnet(*serial),
-                        _ => None,
-                    };
-                    if let Some(subnet) = named {
-                        self.with_kept(subnet, id, &mut changes);
-                    }
-                    changes
-                }
-                Err(error) => return Decision::refused(error),
-            },
+    /// What a request of repair changes; nothing if what it saw has changed since.
+    pub(super) fn decide_repair(&self, repair: &Repair, context: Context) -> Result<Vec<Change>, PlanError> {
+        Ok(match repair {
+            Repair::AdoptSubnets(adoptions) => self.adopt_subnets(adoptions, context)?,
+            Repair::NameSubnet { prefix, id } => {
+                let (subnet, named) = self.name_subnet(*prefix, id)?;
+                let mut changes = vec![named];
+                self.with_kept(subnet, id, &mut changes);
+                changes
+            }
             Repair::Free { death, unnamed } => self.free_dead(death, *unnamed, context),
             Repair::Engine(identity) if self.engine.as_ref() == Some(identity) => Vec::new(),
             Repair::Engine(identity) => vec![Change::EngineKnown(identity.clone())],
             Repair::Doubled { serial, address, read, evidence } => {
-                match self.doubled(*serial, *address, *read, evidence) {
-                    Ok(changes) => changes,
-                    Err(error) => return Decision::refused(error),
-                }
+                self.doubled(*serial, *address, *read, evidence)?
             }
-            Repair::Adopt { serial, address, kind, name, mac, read, evidence } => {
-                let record = Record {
-                    leased: true,
-                    kind: *kind,
-                    name: name.clone(),
-                    mac: *mac,
-                    asked_by_number: false,
-                    withheld: false,
-                    since: context.now,
-                    generation: self.next_generation,
-                };
-                match self.adopt(*serial, *address, record, *read, evidence) {
-                    Ok(changes) => changes,
-                    Err(error) => return Decision::refused(error),
-                }
-            }
+            Repair::Adopt { serial, lease, read } => self.adopt(*serial, lease, *read, context.now)?,
             Repair::Identify { serial, address, generation, kind, evidence } => {
                 self.identify(*serial, *address, *generation, *kind, evidence)
             }
-            Repair::Listed { serial, generation } => self
-                .seen(*serial, *generation)
-                .filter(|subnet| subnet.state.start_beyond.is_some())
-                .map(|_| Change::SubnetListed { serial: *serial })
-                .into_iter()
-                .collect(),
+            Repair::Listed { serial, generation } => {
+                let seen = self.seen(*serial, *generation);
+                let listed = seen.filter(|subnet| subnet.state.start_beyond.is_some());
+                Vec::from_iter(listed.map(|_| Change::SubnetListed { serial: *serial }))
+            }
             Repair::Arrival { boot, arrived, gone } => self.decide_arrival(boot, arrived, gone),
-            Repair::NameNetwork { serial, generation, network } => self
-                .seen(*serial, *generation)
-                .map(|_| Change::SubnetNamed {
-                    serial: *serial,
-                    generation: *generation,
-                    network: network.clone(),
-                })
-                .into_iter()
-                .collect(),
-            Repair::Name { serial, address, generation, shown } => self
-                .lease(*serial, *address, *generation)
-                .map(|_| Change::AddressNamed {
-                    serial: *serial,
-                    address: *address,
-                    generation: *generation,
-                    shown: shown.clone(),
-                })
-                .into_iter()
-                .collect(),
-        };
-        decision
+            Repair::NameNetwork { serial, generation, network } => {
+                let (serial, generation, network) = (*serial, *generation, network.clone());
+                let named = Change::SubnetNamed { serial, generation, network };
+                Vec::from_iter(self.seen(serial, generation).map(|_| named))
+            }
+            Repair::Name { serial, address, generation, shown } => {
+                let (serial, address, generation, shown) = (*serial, *address, *generation, shown.clone());
+                let named = Change::AddressNamed { serial, address, generation, shown };
+                Vec::from_iter(self.lease(serial, address, generation).map(|_| named))
+            }
+        })
     }
 
     /// The held subnet, if it is still that grant.
@@ -106,34 +67,33 @@ impl Plan {
     /// The lease, if it is still that one.
     fn lease(&self, serial: Serial, address: u128, generation: u64) -> Option<(&Subnet, &Record)> {
         let subnet = self.subnet(serial).filter(|subnet| subnet.is_held())?;
-        let record = subnet.addresses.get(address)?;
-        (record.leased && record.generation == generation).then_some((subnet, record))
+        let record = subnet.addresses.lease(address)?;
+        (record.generation == generation).then_some((subnet, record))
     }
 
+    /// Only endpoints and subnets of space local are freed.
     fn free_dead(&self, death: &Death, unnamed: bool, context: Context) -> Vec<Change> {
         let (serial, address, generation) = death.key();
-        let why = Why::Repair(death.evidence());
-        let Some(address) = address else {
-            let subnet = self
-                .seen(serial, generation)
-                .filter(|subnet| subnet.state.space == Space::Local && (!unnamed || subnet.awaits_id()));
-            return subnet.map_or_else(Vec::new, |subnet| self.release_subnet(subnet, why, context));
-        };
-        let Some((subnet, record)) = self.lease(serial, address, generation) else { return Vec::new() };
-        if record.kind != Kind::Endpoint || subnet.state.space != Space::Local {
+        let Some(subnet) = self.subnet(serial).filter(|subnet| subnet.is_held_locally()) else {
             return Vec::new();
-        }
-        self.release_address(subnet, address, why, context)
+        };
+        let freeable = match address {
+            Some(address) => subnet.addresses.lease(address).is_some_and(|it| it.kind == Kind::Endpoint),
+            None => !unnamed || subnet.awaits_id(),
+        };
+        let why = Why::Repair(death.evidence());
+        let freed = freeable.then(|| self.release(subnet, address, Some(generation), why, context));
+        freed.flatten().unwrap_or_default()
     }
 
     fn adopt(
         &self,
         serial: Serial,
-        address: u128,
-        record: Record,
+        lease: &ShownLease,
         read: Fence,
-        evidence: &str,
+        now: Millis,
     ) -> Result<Vec<Change>, PlanError> {
+        let address = lease.address;
         let known = self.subnet(serial).filter(|subnet| {
             let state = &subnet.state;
             subnet.is_held() && state.generation < read.generation && state.prefix.contains_number(address)
@@ -152,11 +112,7 @@ impl Plan {
         if self.siblings(subnet).hold(address) {
             return Ok(Vec::new());
         }
-        let record = Record { asked_by_number: old.is_some_and(|old| old.asked_by_number), ..record };
-        let mut changes = self.marked(subnet, record.kind, address);
-        let evidence = evidence.into();
-        changes.insert(0, Change::AddressLearned { serial, address, record, evidence });
-        Ok(changes)
+        Ok(learned(subnet, address, lease.record(old, now, self.next_generation), &lease.evidence))
     }
 
     /// Two endpoints have this address. The Engine's lists are not of one moment: of an address that was released and granted
@@ -209,21 +165,7 @@ impl Plan {
         }
         let asked_by_number = record.asked_by_number && kind != Kind::Auxiliary;
         let record = Record { kind, asked_by_number, ..record.clone() };
-        let mut changes = self.marked(subnet, kind, address);
-        changes.insert(0, Change::AddressLearned { serial, address, record, evidence: evidence.into() });
-        changes
-    }
-
-    /// What a newly learned gateway or endpoint implies for its subnet.
-    fn marked(&self, subnet: &Subnet, kind: Kind, address: u128) -> Vec<Change> {
-        let mut marks = Marks { addressed: true, stormed: false, ..subnet.state.marks.clone() };
-        match kind {
-            Kind::Gateway if subnet.gateway_lease().is_none() => marks.gateway = Some(address),
-            Kind::Endpoint => marks.had_endpoint = true,
-            _ => {}
-        }
-        let changed = marks != subnet.state.marks;
-        changed.then_some(Change::SubnetMarked { serial: subnet.state.serial, marks }).into_iter().collect()
+        learned(subnet, address, record, evidence)
     }
 
     /// Whether a held subnet is in the way of this prefix: not if both can share the prefix.
@@ -240,7 +182,7 @@ impl Plan {
     ) -> impl Iterator<Item = (Serial, &Subnet)> {
         let index = self.index(space);
         let standing = index.all_covering(prefix).chain(index.all_inside(prefix));
-        let known = standing.filter_map(|serial| Some((serial, self.subnet(serial)?)));
+        let known = standing.filter_map(|serial| Some((*serial, self.subnet(*serial)?)));
         known.filter(move |(_, subnet)| Self::is_in_the_way(part, prefix, subnet))
     }
 
@@ -268,15 +210,12 @@ impl Plan {
         };
         // The first that lives is enough to refuse, however many there are.
         let alive = |subnet: &Subnet| space != Space::Local || evidence(subnet).is_none();
-        if let Some((_, living)) =
-            self.in_the_way(request.space, Part::asked(request), prefix).find(|(_, subnet)| alive(subnet))
-        {
-            let nearest =
-                self.in_the_way(request.space, Part::asked(request), prefix).next().map(|(_, subnet)| subnet);
+        let in_the_way = || self.in_the_way(space, Part::asked(request), prefix);
+        if let Some((_, living)) = in_the_way().find(|(_, subnet)| alive(subnet)) {
+            let nearest = in_the_way().next().map(|(_, subnet)| subnet);
             return Err(self.overlap(nearest.unwrap_or(living), prefix, dead));
         }
-        let in_the_way: BTreeMap<Serial, &Subnet> =
-            self.in_the_way(request.space, Part::asked(request), prefix).collect();
+        let in_the_way: BTreeMap<Serial, &Subnet> = in_the_way().collect();
         let mut prefixes = BTreeSet::new();
         let mut changes = Vec::new();
         for subnet in in_the_way.values() {
@@ -302,4 +241,16 @@ impl Plan {
         let why = Why::Repair(self.death_of(subnet, address, record, dead, context)?.evidence());
         Some(Change::AddressReleased { serial: subnet.state.serial, address, at: context.now, why })
     }
+}
+
+/// A lease is known now, or known better; and what that says of its subnet.
+fn learned(subnet: &Subnet, address: u128, record: Record, evidence: &str) -> Vec<Change> {
+    let serial = subnet.state.serial;
+    let mut marks = subnet.state.marks.clone();
+    marks.learn(record.kind, address, subnet.gateway_lease().is_some());
+    let mut changes = vec![Change::AddressLearned { serial, address, record, evidence: evidence.into() }];
+    if marks != subnet.state.marks {
+        changes.push(Change::SubnetMarked { serial, marks });
+    }
+    changes
 }

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use smol_str::SmolStr;
 
-use super::change::{Kind, Serial, ShownHolder};
+use super::change::{Kind, Record, Serial, ShownHolder};
 use super::evidence::Death;
 use super::prefix::Prefix;
 use super::request::Mac;
 use super::settings::Millis;
-use super::shown::EngineIdentity;
+use super::shown::{Configured, EngineIdentity, Network};
 use super::strangers::Strangers;
 
 /// What repair knows: what is proven dead (in two views at least a minute apart, both a minute after its grant), what is
@@ -56,105 +56,35 @@ pub enum Gone {
     WithItsContainers,
 }
 
-/// Repair's requests, off the request path. Each names what it saw and is refused if that has changed since.
+/// Repair's requests, off the request path. Each names what it saw, by serial, address and generation, or the moment at which
+/// the books were read (the Engine was asked afterwards), and is refused if that has changed since. Evidence is for the history.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Repair {
-    /// Frees a lease or a subnet that is proven dead.
-    Free {
-        /// The proof, which names what is dead.
-        death: Death,
-        /// A subnet: only while its PoolID is unknown.
-        unnamed: bool,
-    },
+    /// Frees the lease or subnet that is proven dead; if `unnamed`, a subnet only while its PoolID is unknown.
+    Free { death: Death, unnamed: bool },
     /// This Engine is the one whose networks the books hold.
     Engine(Box<EngineIdentity>),
     /// One address is at two living endpoints: for the history and its followers. Refused while the address may only have
     /// changed its holder.
-    Doubled {
-        /// In this subnet.
-        serial: Serial,
-        /// Its number.
-        address: u128,
-        /// When the books were read; the Engine was asked afterwards.
-        read: Fence,
-        /// Its holders.
-        evidence: Box<str>,
-    },
+    Doubled { serial: Serial, address: u128, read: Fence, evidence: Box<str> },
     /// Adopts whole networks with all that lives in them: all or none, as some may share a prefix.
     AdoptSubnets(Vec<Adoption>),
-    /// Sets the PoolID that Docker has for an adopted subnet.
-    NameSubnet {
-        /// Its prefix, in space local; its range where several share the prefix.
-        prefix: Prefix,
-        /// The PoolID.
-        id: String,
-    },
-    /// Takes a lease into the books that the Engine shows live.
-    Adopt {
-        /// In this subnet.
-        serial: Serial,
-        /// Its number.
-        address: u128,
-        /// What it is.
-        kind: Kind,
-        /// What the Engine calls the holder: by this name an Engine that sends names asks for it again.
-        name: Option<SmolStr>,
-        /// The holder's MAC.
-        mac: Option<Mac>,
-        /// When the books were read that lacked it: nothing granted or released since may be there.
-        read: Fence,
-        /// For the history.
-        evidence: Box<str>,
-    },
+    /// Sets the PoolID that Docker has for the adopted subnet of this prefix in space local; of this range where several
+    /// share the prefix.
+    NameSubnet { prefix: Prefix, id: String },
+    /// Takes a lease into a subnet that the Engine shows live there: nothing granted or released since may be there.
+    Adopt { serial: Serial, lease: ShownLease, read: Fence },
     /// Sets the kind of a lease whose kind was unknown.
-    Identify {
-        /// In this subnet.
-        serial: Serial,
-        /// Its number.
-        address: u128,
-        /// Of this lease.
-        generation: u64,
-        /// What it is.
-        kind: Kind,
-        /// For the history.
-        evidence: Box<str>,
-    },
+    Identify { serial: Serial, address: u128, generation: u64, kind: Kind, evidence: Box<str> },
     /// The Engine's list of a subnet was read.
-    Listed {
-        /// Which.
-        serial: Serial,
-        /// Of this grant.
-        generation: u64,
-    },
-    /// A request from a caller that is not recorded.
-    Arrival {
-        /// The name of this boot, for callers that cannot be distinguished.
-        boot: Box<str>,
-        /// The new caller.
-        arrived: Box<str>,
-        /// Recorded callers that have ended.
-        gone: Vec<(Box<str>, Gone)>,
-    },
+    Listed { serial: Serial, generation: u64 },
+    /// A request from a caller that is not recorded; `boot` is the name of this boot, for callers that cannot be distinguished,
+    /// and `gone` are recorded callers that have ended.
+    Arrival { boot: Box<str>, arrived: Box<str>, gone: Vec<(Box<str>, Gone)> },
     /// What the Engine calls the network of a subnet.
-    NameNetwork {
-        /// Which.
-        serial: Serial,
-        /// Of this grant.
-        generation: u64,
-        /// The network's name.
-        network: Box<str>,
-    },
+    NameNetwork { serial: Serial, generation: u64, network: Box<str> },
     /// What the Engine calls a holder.
-    Name {
-        /// In this subnet.
-        serial: Serial,
-        /// Its number.
-        address: u128,
-        /// Of this lease.
-        generation: u64,
-        /// The container and its network.
-        shown: ShownHolder,
-    },
+    Name { serial: Serial, address: u128, generation: u64, shown: ShownHolder },
 }
 
 /// A network of space local that the Engine shows and whose subnet the books do not hold.
@@ -176,6 +106,21 @@ pub struct Adoption {
     pub evidence: Box<str>,
 }
 
+impl Adoption {
+    /// A network as the Engine shows it, without what lives in it.
+    pub fn of(network: &Network, shown: &Configured) -> Self {
+        Self {
+            prefix: shown.prefix,
+            range: shown.range,
+            options: network.options.clone(),
+            id: None,
+            leases: Vec::new(),
+            read: Fence { generation: 0, at: 0 },
+            evidence: format!("network {} has it", network.name).into(),
+        }
+    }
+}
+
 /// An address that the Engine shows in a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownLease {
@@ -189,6 +134,22 @@ pub struct ShownLease {
     pub mac: Option<Mac>,
     /// For the history.
     pub evidence: Box<str>,
+}
+
+impl ShownLease {
+    /// As it comes into the books; `old` is what they remember of the address.
+    pub(super) fn record(&self, old: Option<&Record>, since: Millis, generation: u64) -> Record {
+        Record {
+            leased: true,
+            kind: self.kind,
+            name: self.name.clone(),
+            mac: self.mac,
+            asked_by_number: old.is_some_and(|old| old.asked_by_number),
+            withheld: false,
+            since,
+            generation,
+        }
+    }
 }
 
 /// A moment in the books: everything in them then had a lower generation and an earlier time.

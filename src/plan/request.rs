@@ -88,10 +88,7 @@ pub struct InUse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// Any; of this size if one was named (`0.0.0.0/N`, `::/N`).
-    Any {
-        /// Prefix length from a size request.
-        size: Option<u8>,
-    },
+    Any { size: Option<u8> },
     /// Exactly this one.
     Exact(Prefix),
 }
@@ -165,38 +162,20 @@ impl Half {
     }
 }
 
-/// Everything that can be asked of the plan.
+/// Everything that can be asked of the plan. With a `generation`, a release is carried out only if the grant or lease still has
+/// it: it was kept back on a full disk, or rests on a look at the Engine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// A subnet for a network.
     Subnet(SubnetRequest),
     /// An address in a subnet.
     Address(AddressRequest),
-    /// ReleasePool: unknown ids succeed.
-    ReleaseSubnet {
-        /// The PoolID.
-        id: String,
-        /// Only if the grant still has this generation (a release kept back on a full disk).
-        generation: Option<u64>,
-    },
-    /// ReleaseAddress: unknown ids and free addresses succeed.
-    ReleaseAddress {
-        /// The PoolID.
-        id: String,
-        /// The address.
-        address: IpAddr,
-        /// Only if the lease still has this generation.
-        generation: Option<u64>,
-    },
-    /// `gipam release --force`.
-    Force {
-        /// A prefix or a PoolID.
-        subnet: String,
-        /// One address of it; none for the whole subnet.
-        address: Option<IpAddr>,
-        /// Only if the lease, or the grant, still has this generation.
-        generation: Option<u64>,
-    },
+    /// ReleasePool: unknown PoolIDs succeed.
+    ReleaseSubnet { id: String, generation: Option<u64> },
+    /// ReleaseAddress: unknown PoolIDs and free addresses succeed.
+    ReleaseAddress { id: String, address: IpAddr, generation: Option<u64> },
+    /// `gipam release --force` of a subnet, named by prefix or PoolID, or of one address of it.
+    Force { subnet: String, address: Option<IpAddr>, generation: Option<u64> },
     /// Undoes a grant whose answer could not be delivered.
     Undo(Box<Undo>),
     /// Repairs what Docker lost.
@@ -206,31 +185,17 @@ pub enum Request {
 /// A word of `key=`, where it pointed and since when.
 pub type KeyBefore = (String, Option<(Prefix, Millis)>);
 
-/// How to undo a grant: only what this request changed.
+/// How to undo a grant, if it is still of this generation: only what the request changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Undo {
-    /// A subnet.
-    Subnet {
-        /// Which.
-        serial: Serial,
-        /// Of this grant.
-        generation: u64,
-        /// What was remembered of the prefix before.
-        previous: Option<Box<SubnetState>>,
-        /// Where the key pointed before.
-        key: Option<KeyBefore>,
-    },
-    /// An address.
+    /// What was remembered of the prefix before, and where the key pointed.
+    Subnet { serial: Serial, generation: u64, previous: Option<Box<SubnetState>>, key: Option<KeyBefore> },
+    /// What was at the address before, and where the gateway was, should this have been a gateway.
     Address {
-        /// In this subnet.
         serial: Serial,
-        /// Its number.
         address: u128,
-        /// Of this lease.
         generation: u64,
-        /// What was there before.
         previous: Option<Box<Record>>,
-        /// Where the gateway was before, should this have been a gateway.
         gateway: Option<u128>,
     },
 }
@@ -238,20 +203,10 @@ pub enum Undo {
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// A subnet.
-    Subnet {
-        /// The PoolID.
-        id: String,
-        /// Its prefix.
-        prefix: Prefix,
-    },
+    /// A subnet: its PoolID, and its prefix.
+    Subnet { id: String, prefix: Prefix },
     /// An address and the length of its subnet (P11: never another length).
-    Address {
-        /// The address.
-        address: IpAddr,
-        /// Prefix length of the subnet.
-        length: u8,
-    },
+    Address { address: IpAddr, length: u8 },
     /// Done.
     Done,
     /// Not before this time; ask again then.
@@ -278,6 +233,14 @@ impl Decision {
     /// An answer that changes nothing.
     pub const fn unchanged(reply: Reply) -> Self {
         Self { reply: Ok(reply), changes: Vec::new(), warnings: Vec::new(), undo: None }
+    }
+
+    /// Something is done that is not answered with a value, or refused.
+    pub fn done(outcome: Result<Vec<Change>, PlanError>) -> Self {
+        match outcome {
+            Ok(changes) => Self { changes, ..Self::unchanged(Reply::Done) },
+            Err(error) => Self::refused(error),
+        }
     }
 
     /// A refusal that changes nothing.

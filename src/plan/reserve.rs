@@ -33,22 +33,6 @@ impl ReservedBy {
     }
 }
 
-impl AddressRange {
-    /// Whether all of the other range lies inside.
-    pub fn covers(&self, other: &Self) -> bool {
-        self.family == other.family && self.first <= other.first && other.last <= self.last
-    }
-
-    /// Whether the two share an address.
-    pub fn meets(&self, other: &Self) -> bool {
-        self.family == other.family && self.first <= other.last && other.first <= self.last
-    }
-
-    pub fn of(prefix: super::prefix::Prefix) -> Self {
-        Self { family: prefix.family(), first: prefix.first(), last: prefix.last() }
-    }
-}
-
 impl Plan {
     /// Every reservation with who made it: those of the configuration first, each kind in its own order.
     pub fn reserved_by(&self) -> impl Iterator<Item = (AddressRange, ReservedBy)> {

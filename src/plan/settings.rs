@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::intervals::Intervals;
-use super::prefix::{AddressRange, Family, Prefix};
+use super::prefix::{AddressRange, Family, Prefix, meeting};
 use super::written::never_serves;
 
 /// Milliseconds since the UNIX epoch. The plan never reads a clock; the time is passed in.
@@ -253,11 +253,8 @@ impl<'a> Checked<'a> {
 
     /// The first pool that shares an address with a base.
     fn overlapped(&self, base: Prefix) -> Option<(Prefix, (usize, &'a str))> {
-        let around = self.bases.range(..=base).next_back().filter(|(other, _)| other.contains(base));
-        let last = Prefix::new(base.family(), base.last(), base.family().bits());
-        let inside = self.bases.range(base..=last);
-        let all = around.into_iter().chain(inside).map(|(base, pool)| (*base, *pool));
-        all.min_by_key(|(_, (place, _))| *place)
+        let met = meeting(&self.bases, base).map(|(base, pool)| (*base, *pool));
+        met.min_by_key(|(_, (place, _))| *place)
     }
 }
 

@@ -9,8 +9,9 @@ use std::net::IpAddr;
 
 use smol_str::SmolStr;
 
+use super::change::Kind;
 use super::prefix::{Family, Prefix, number};
-use super::request::Mac;
+use super::request::{Mac, ShownLease};
 
 /// One Engine, as it names itself in `/info`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +93,32 @@ impl Network {
     /// Its subnet of exactly this prefix.
     pub fn subnet(&self, prefix: Prefix) -> Option<&Configured> {
         self.subnets.iter().find(|subnet| subnet.prefix == prefix)
+    }
+
+    /// What lives in one of its subnets: the gateway first, which may be shown as an auxiliary address, too.
+    pub fn lives_in(&self, subnet: &Configured) -> Vec<ShownLease> {
+        let mut leases = Vec::new();
+        let mut add = |address: IpAddr, kind: Kind, endpoint: Option<&Endpoint>, evidence: String| {
+            if subnet.prefix.contains_address(address) {
+                let (name, mac) = (endpoint.and_then(Endpoint::name), endpoint.and_then(|it| it.mac));
+                let (address, evidence) = (number(address), evidence.into());
+                leases.push(ShownLease { address, kind, name, mac, evidence });
+            }
+        };
+        if let Some(gateway) = subnet.gateway {
+            add(gateway, Kind::Gateway, None, format!("network {} shows it", self.name));
+        }
+        for auxiliary in &subnet.auxiliary {
+            let evidence = format!("network {} lists it as an auxiliary address", self.name);
+            add(*auxiliary, Kind::Auxiliary, None, evidence);
+        }
+        for endpoint in &self.endpoints {
+            for address in &endpoint.addresses {
+                let evidence = format!("container {} has it in network {}", endpoint.container, self.name);
+                add(*address, Kind::Endpoint, Some(endpoint), evidence);
+            }
+        }
+        leases
     }
 
     /// The endpoints that are live at this address of a prefix.

@@ -9,9 +9,8 @@ use std::collections::BTreeMap;
 
 use super::change::{Kind, Record, Serial, SubnetState};
 use super::prefix::Prefix;
-use super::request::{Adoption, Fence, Space, SubnetRequest};
+use super::request::{Adoption, Space, SubnetRequest};
 use super::settings::Millis;
-use super::shown::{Configured, Network};
 use super::subnet::Subnet;
 use super::{Plan, options};
 
@@ -46,19 +45,6 @@ impl Part {
 }
 
 impl Adoption {
-    /// A network as the Engine shows it, without what lives in it.
-    pub fn of(network: &Network, shown: &Configured) -> Self {
-        Self {
-            prefix: shown.prefix,
-            range: shown.range,
-            options: network.options.clone(),
-            id: None,
-            leases: Vec::new(),
-            read: Fence { generation: 0, at: 0 },
-            evidence: format!("network {} has it", network.name).into(),
-        }
-    }
-
     /// Its range, where that lies in it.
     pub(super) fn range(&self) -> Option<Prefix> {
         self.range.filter(|range| self.prefix.contains(*range))
@@ -87,11 +73,7 @@ pub(super) struct Siblings<'a>(Vec<&'a Subnet>);
 impl<'a> Siblings<'a> {
     /// The sibling that has this address leased, with its lease.
     pub(super) fn lease(&self, address: u128) -> Option<(&'a Subnet, &'a Record)> {
-        let lease = |subnet: &&'a Subnet| {
-            let record = subnet.addresses.get(address).filter(|record| record.leased)?;
-            Some((*subnet, record))
-        };
-        self.0.iter().find_map(lease)
+        self.0.iter().find_map(|subnet| Some((*subnet, subnet.addresses.lease(address)?)))
     }
 
     /// Whether one of them has this address leased.
@@ -101,8 +83,8 @@ impl<'a> Siblings<'a> {
 
     /// Whether the lease that keeps this address is that of a gateway, with every sibling that has it.
     pub(super) fn is_router(&self, address: u128) -> bool {
-        let mut leases = self.0.iter().filter_map(|subnet| subnet.addresses.get(address));
-        leases.all(|record| !record.leased || record.kind == Kind::Gateway)
+        let mut leases = self.0.iter().filter_map(|subnet| subnet.addresses.lease(address));
+        leases.all(|record| record.kind == Kind::Gateway)
     }
 }
 
@@ -140,7 +122,7 @@ impl Plan {
     }
 
     /// Everything that is remembered of a prefix, the longest released first.
-    fn memories(&self, space: Space, prefix: Prefix) -> impl DoubleEndedIterator<Item = &Subnet> {
+    pub(super) fn memories(&self, space: Space, prefix: Prefix) -> impl DoubleEndedIterator<Item = &Subnet> {
         let of_prefix = (space, prefix, 0, 0)..=(space, prefix, Millis::MAX, Serial::MAX);
         self.remembered.range(of_prefix).filter_map(|(.., serial)| self.subnet(*serial))
     }

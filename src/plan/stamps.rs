@@ -4,12 +4,10 @@
 //! difference of two stamps. So a step moves all stamps by as much as it moved the clock, and nothing gets older or
 //! younger. What would lie in the future afterwards (a clock that was wrong before it was seen) is now.
 //!
-//! Promises: pure; order is kept, and every index is rebuilt from its rows. O(n): steps are rare. Asks no clock.
-
-use std::collections::BTreeSet;
+//! Promises: pure; order is kept, and every index is rebuilt from its rows. O(n log n): steps are rare. Asks no clock.
 
 use super::Plan;
-use super::change::{Change, SubnetState};
+use super::change::{Change, Serial, SubnetState};
 use super::settings::Millis;
 use super::subnet::Subnet;
 
@@ -56,42 +54,14 @@ impl Shift {
 impl Plan {
     /// The time of day stepped.
     pub(super) fn clock_stepped(&mut self, shift: Shift) {
+        let serials: Vec<Serial> = self.subnets.keys().copied().collect();
+        serials.iter().for_each(|serial| self.unindex(*serial));
         self.now = shift.now;
-        let cooled = std::mem::take(&mut self.cooling);
-        let cooled: BTreeSet<_> = cooled.into_iter().map(|(_, serial)| serial).collect();
-        (self.released, self.remembered, self.unaddressed) = Default::default();
-        self.cooling_by_age = Default::default();
-        let (mut begin, mut end) = (Vec::new(), Vec::new());
-        for (serial, subnet) in &mut self.subnets {
+        for subnet in self.subnets.values_mut() {
             shift.subnet(&mut subnet.state);
             subnet.move_stamps(|stamp| shift.moved(stamp));
-            let state = &subnet.state;
-            let Some(released_at) = state.released_at else {
-                if let Some(group) = super::apply::quiet_group(state) {
-                    self.unaddressed.entry(group).or_default().insert((state.granted_at, *serial));
-                }
-                continue;
-            };
-            self.released.insert((released_at, *serial));
-            self.remembered.insert((state.space, state.prefix, released_at, *serial));
-            let cools = state.cool_until > self.now;
-            if cools {
-                self.cooling.insert((state.cool_until, *serial));
-                let family = state.prefix.family() as usize;
-                self.cooling_by_age[family].insert((released_at, *serial));
-            }
-            match (cooled.contains(serial), cools) {
-                (false, true) => begin.push((state.prefix, *serial)),
-                (true, false) => end.push((state.prefix, *serial)),
-                _ => {}
-            }
         }
-        for (prefix, serial) in begin {
-            self.stand(prefix, serial, false);
-        }
-        for (prefix, serial) in end {
-            self.leave(prefix, serial, false);
-        }
+        serials.iter().for_each(|serial| self.index_subnet(*serial));
         for (_, at) in self.keys.values_mut() {
             *at = shift.moved(*at);
         }

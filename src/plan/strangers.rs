@@ -26,7 +26,7 @@ impl Strangers {
     pub(super) fn at(&self, candidate: Prefix, base: Prefix) -> Option<Prefix> {
         let networks = self.0.as_ref().filter(|networks| !networks.is_empty())?;
         let covering = covering(candidate, base).find(|prefix| networks.contains_key(prefix));
-        covering.or_else(|| networks.range(inside(candidate)).next_back().map(|(prefix, _)| *prefix))
+        covering.or_else(|| networks.range(candidate.within()).next_back().map(|(prefix, _)| *prefix))
     }
 
     /// All that overlap a part of a base, or the base itself, as people know them.
@@ -34,7 +34,7 @@ impl Strangers {
         let around = covering(part, base).filter(move |prefix| *prefix != part);
         let around = move |networks: &'_ BTreeMap<Prefix, Box<str>>| -> Vec<String> {
             let here = around.filter_map(|prefix| networks.get_key_value(&prefix));
-            let within = networks.range(inside(part)).filter(|(prefix, _)| **prefix != base);
+            let within = networks.range(part.within()).filter(|(prefix, _)| **prefix != base);
             here.chain(within).map(|(prefix, name)| format!("{prefix} of Docker's network {name}")).collect()
         };
         self.0.as_ref().map(around).into_iter().flatten()
@@ -45,9 +45,4 @@ impl Strangers {
 fn covering(candidate: Prefix, base: Prefix) -> impl Iterator<Item = Prefix> {
     let around = move |length| Prefix::new(candidate.family(), candidate.first(), length);
     (base.length() + 1..=candidate.length()).map(around)
-}
-
-/// The prefixes in this one, itself among them.
-fn inside(prefix: Prefix) -> std::ops::RangeInclusive<Prefix> {
-    prefix..=Prefix::new(prefix.family(), prefix.last(), prefix.family().bits())
 }

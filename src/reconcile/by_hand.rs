@@ -116,7 +116,7 @@ impl Reconciler {
 fn lease_or_grant(subnet: &Subnet, address: Option<IpAddr>) -> Option<(Option<u128>, u64)> {
     let Some(address) = address else { return Some((None, subnet.state.generation)) };
     let number = subnet.number_of(address)?;
-    let record = subnet.addresses.get(number).filter(|record| record.leased)?;
+    let record = subnet.addresses.lease(number)?;
     Some((Some(number), record.generation))
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::networks::{Unknown, unknown_networks};
 use crate::plan::change::{Kind, Record, Serial, ShownHolder};
 use crate::plan::evidence::{Absence, CompleteView, Doubt, ProofKey, Sight};
-use crate::plan::prefix::{Prefix, number};
+use crate::plan::prefix::Prefix;
 use crate::plan::request::{Fence, Repair, Space};
 use crate::plan::settings::{Millis, Moment};
 use crate::plan::shown::{Endpoint, EngineIdentity, Lists, Network};
@@ -138,7 +138,7 @@ fn known(
 ) {
     let state = &subnet.state;
     let listed = sight.lists_all(state.prefix);
-    for (address, record) in subnet.addresses.records().filter(|(_, record)| record.leased) {
+    for (address, record) in subnet.addresses.leases() {
         let key = (state.serial, Some(address), record.generation);
         let living = sight.living(state.prefix, address);
         if let Some((network, endpoint)) = living.first() {
@@ -218,11 +218,6 @@ fn identify(
     look.at_once.push(Repair::Identify { serial, address, generation, kind, evidence });
 }
 
-/// For the history.
-pub(super) fn seen_in(endpoint: &Endpoint, network: &Network) -> Box<str> {
-    format!("container {} has it in network {}", endpoint.container, network.name).into()
-}
-
 /// What the Engine shows in the networks of a subnet and the books lack: live endpoints, and auxiliary addresses.
 fn adopt(look: &mut Look, plan: &Plan, subnet: &Subnet, sight: &Sight<'_>, read: Fence) {
     let (prefix, serial) = (subnet.state.prefix, subnet.state.serial);
@@ -236,21 +231,11 @@ fn adopt(look: &mut Look, plan: &Plan, subnet: &Subnet, sight: &Sight<'_>, read:
     let at_home =
         |network: &&&Network| sight.home_of(network, prefix).is_some_and(|home| home.state.serial == serial);
     for network in ours.filter(at_home) {
-        for endpoint in &network.endpoints {
-            let inside = endpoint.addresses.iter().filter(|shown| prefix.contains_address(**shown));
-            for address in inside.map(|shown| number(*shown)).filter(|address| lacks(*address)) {
-                let evidence = seen_in(endpoint, network);
-                let (kind, name, mac) = (Kind::Endpoint, endpoint.name(), endpoint.mac);
-                look.at_once.push(Repair::Adopt { serial, address, kind, name, mac, read, evidence });
-            }
-        }
-        let auxiliary = network.subnet(prefix).into_iter().flat_map(|shown| &shown.auxiliary);
-        let inside = auxiliary.filter(|shown| prefix.contains_address(**shown)).map(|shown| number(*shown));
-        for address in inside.filter(|address| lacks(*address)) {
-            let evidence = format!("network {} lists it as an auxiliary address", network.name).into();
-            let (kind, name, mac) = (Kind::Auxiliary, None, None);
-            look.at_once.push(Repair::Adopt { serial, address, kind, name, mac, read, evidence });
-        }
+        let mut leases = network.subnet(prefix).map_or_else(Vec::new, |shown| network.lives_in(shown));
+        // What lives says more than what is set up.
+        leases.sort_by_key(|lease| std::cmp::Reverse(lease.kind));
+        let lacking = leases.into_iter().filter(|it| it.kind != Kind::Gateway && lacks(it.address));
+        look.at_once.extend(lacking.map(|lease| Repair::Adopt { serial, lease, read }));
     }
 }
 

@@ -3,17 +3,13 @@
 //! Promises: pure. Says what lives in each, and why one cannot be adopted: its prefix shown twice, or in the way of
 //! what is held. Adopts nothing.
 
-use std::net::IpAddr;
-
 use super::Finding;
-use super::compare::seen_in;
 use crate::plan::Subnet;
-use crate::plan::change::Kind;
 use crate::plan::evidence::Sight;
-use crate::plan::prefix::{Prefix, number};
-use crate::plan::request::{Adoption, Fence, ShownLease};
+use crate::plan::prefix::Prefix;
+use crate::plan::request::{Adoption, Fence};
 use crate::plan::settings::rfc3339;
-use crate::plan::shown::{Configured, Network};
+use crate::plan::shown::Network;
 use crate::text::counted;
 
 /// How an adopted subnet gets its PoolID.
@@ -62,7 +58,8 @@ pub(super) fn unknown_networks(
         .collect();
     for network in networks.iter().filter(|network| ours(network)) {
         for shown in &network.subnets {
-            let mut adoption = adoption(network, shown, read);
+            let leases = network.lives_in(shown);
+            let mut adoption = Adoption { leases, read, ..Adoption::of(network, shown) };
             let prefix = shown.prefix;
             let here = || held.iter().filter(|subnet| subnet.state.prefix == prefix);
             if here().any(|subnet| !adoption.is_beside(&subnet.state)) {
@@ -98,31 +95,6 @@ fn rival<'a>(network: &Network, prefix: Prefix, all: &[(&'a Network, Adoption)])
     let clashes: Vec<_> = pairs.filter_map(|(one, two)| clash((*one, *two))).collect();
     let own = clashes.iter().find(|(one, _)| one.id == network.id).map(|(_, two)| two);
     own.or_else(|| clashes.first().map(|(one, _)| one)).map(|it| it.name.as_str())
-}
-
-/// What lives in a subnet: the gateway first, which may be shown as an auxiliary address, too.
-fn adoption(network: &Network, shown: &Configured, read: Fence) -> Adoption {
-    let of_network = |kind: Kind| {
-        move |address: IpAddr| {
-            let evidence = format!("network {} shows it", network.name).into();
-            ShownLease { address: number(address), kind, name: None, mac: None, evidence }
-        }
-    };
-    let inside = |address: &IpAddr| shown.prefix.contains_address(*address);
-    let mut leases: Vec<ShownLease> =
-        shown.gateway.into_iter().filter(inside).map(of_network(Kind::Gateway)).collect();
-    let auxiliary = shown.auxiliary.iter().copied().filter(inside);
-    leases.extend(auxiliary.map(of_network(Kind::Auxiliary)));
-    for endpoint in &network.endpoints {
-        leases.extend(endpoint.addresses.iter().copied().filter(inside).map(|address| ShownLease {
-            address: number(address),
-            kind: Kind::Endpoint,
-            name: endpoint.name(),
-            mac: endpoint.mac,
-            evidence: seen_in(endpoint, network),
-        }));
-    }
-    Adoption { leases, read, ..Adoption::of(network, shown) }
 }
 
 impl Unknown {

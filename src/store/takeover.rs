@@ -102,7 +102,7 @@ pub fn export(plan: &Plan) -> OldBooks {
     let held = plan.subnets().filter(|subnet| subnet.is_held() && subnet.state.space == Space::Local);
     let allocated = held.filter_map(|subnet| {
         let prefix = subnet.state.prefix;
-        let leased = subnet.addresses.records().filter(|(_, record)| record.leased);
+        let leased = subnet.addresses.leases();
         Some(OldSubnet {
             id: subnet.state.id.clone(),
             prefix: net(prefix)?,

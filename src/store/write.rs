@@ -245,7 +245,7 @@ impl Books {
         if subnet.awaits_id() {
             self.execute("DELETE FROM kept_releases WHERE subnet = ?1", [key])?;
         }
-        for (address, record) in subnet.addresses.records().filter(|(_, record)| record.leased) {
+        for (address, record) in subnet.addresses.leases() {
             // Of others than endpoints nothing is remembered.
             let known = (record.kind == Kind::Endpoint).then_some(KnownState { leased: false, since: at });
             let record = Record { withheld: record.withheld || *why != Why::Docker, ..record.clone() };

@@ -78,7 +78,8 @@ fn adoption_keeps_names_so_that_a_named_request_gets_its_address_back() {
     let (address, name) = (gipam::plan::prefix::number(ip("192.0.2.88")), Some("db".into()));
     let (kind, mac, evidence) = (Kind::Endpoint, Some(Mac([2, 0, 0, 0, 0, 8])), "seen".into());
     let read = Fence { generation: desk.plan.counters().0, at: desk.now };
-    desk.ask(wish(Repair::Adopt { serial, address, kind, name, mac, read, evidence })).unwrap();
+    desk.ask(wish(Repair::Adopt { serial, lease: ShownLease { address, kind, name, mac, evidence }, read }))
+        .unwrap();
     // Docker gives other MACs at the restart.
     for (name, text) in [("web", "192.0.2.77"), ("db", "192.0.2.88")] {
         desk.free(DOCKERS, text);
@@ -279,10 +280,9 @@ fn p19_a_kept_release_counts_for_its_own_id_and_its_own_lease_only() {
     found.read.at += 2 * MINUTE;
     desk.pass(2 * MINUTE);
     let serial = desk.plan.subnets().next().unwrap().state.serial;
-    let (address_, kind, mac) = (gipam::plan::prefix::number(ip("192.0.2.2")), Kind::Endpoint, None);
-    let evidence = "seen".into();
-    let (name, read) = (None, found.read);
-    let lives = Repair::Adopt { serial, address: address_, kind, name, mac, read, evidence };
+    let (number, kind) = (gipam::plan::prefix::number(ip("192.0.2.2")), Kind::Endpoint);
+    let lease = ShownLease { address: number, kind, name: None, mac: None, evidence: "seen".into() };
+    let lives = Repair::Adopt { serial, lease, read: found.read };
     desk.ask(wish(lives)).unwrap();
     assert!(desk.gave(address(SMALL)).starts_with("no available addresses"), "it lives again");
 }

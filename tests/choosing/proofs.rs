@@ -6,7 +6,7 @@ use gipam::plan::change::{Change, Kind, ShownHolder};
 use gipam::plan::evidence::{CompleteView, Death, Doubt, Sight};
 use gipam::plan::pins::{Holder, PinRequest};
 use gipam::plan::prefix::Family;
-use gipam::plan::request::{AddressRequest, Dead, Gone, Mac, Repair, Request};
+use gipam::plan::request::{AddressRequest, Dead, Gone, Mac, Repair, Request, ShownLease};
 use gipam::plan::settings::Moment;
 use gipam::plan::shown::{Configured, Endpoint, EngineIdentity, Lists, Network};
 
@@ -239,7 +239,8 @@ fn a_released_address_is_not_adopted_for_seconds_and_says_so() {
     let adopt = |desk: &mut Desk| {
         let read = gipam::plan::request::Fence { generation: desk.plan.counters().0, at: desk.now };
         let (kind, mac, evidence) = (Kind::Endpoint, None, "seen".into());
-        let wish = Repair::Adopt { serial, address, kind, name: None, mac, read, evidence };
+        let wish =
+            Repair::Adopt { serial, lease: ShownLease { address, kind, name: None, mac, evidence }, read };
         desk.ask(Request::Repair(Box::new(wish))).is_ok()
     };
     assert!(!adopt(&mut desk));

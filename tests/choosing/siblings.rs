@@ -4,7 +4,7 @@
 
 use gipam::plan::change::Kind;
 use gipam::plan::pins::{Holder, PinRequest};
-use gipam::plan::request::{AddressRequest, Dead, Fence, Mac, Repair, Request};
+use gipam::plan::request::{AddressRequest, Dead, Fence, Mac, Repair, Request, ShownLease};
 use gipam::plan::settings::AddressOrder;
 
 use crate::desk::*;
@@ -269,7 +269,7 @@ fn unique_what_the_other_has_is_not_adopted() {
         let (address, evidence) = (gipam::plan::prefix::number(ip(text)), "seen".into());
         let (kind, mac, name) = (Kind::Endpoint, None, Some("web".into()));
         let read = Fence { generation: desk.plan.counters().0, at: desk.now };
-        let wish = Repair::Adopt { serial, address, kind, name, mac, read, evidence };
+        let wish = Repair::Adopt { serial, lease: ShownLease { address, kind, name, mac, evidence }, read };
         desk.ask(Request::Repair(Box::new(wish))).unwrap();
         assert_eq!(desk.record(&first, text).is_some_and(|record| record.leased), adopted, "{text}");
     }

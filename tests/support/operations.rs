@@ -15,7 +15,8 @@ use gipam::plan::change::{Kind, ShownHolder};
 use gipam::plan::host_use::HostUse;
 use gipam::plan::prefix::{AddressRange, Family, Prefix};
 use gipam::plan::request::{
-    AddressRequest, Dead, Fence, InUse, InUseKind, Mac, Repair, Request, Space, SubnetRequest, Undo, Wanted,
+    AddressRequest, Dead, Fence, InUse, InUseKind, Mac, Repair, Request, ShownLease, Space, SubnetRequest,
+    Undo, Wanted,
 };
 use gipam::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings};
 use proptest::prelude::*;
@@ -344,9 +345,9 @@ fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
                 generation: plan.counters().0.saturating_sub(ago / 30_000),
                 at: plan.now().saturating_sub(*ago),
             };
-            let (serial, kind) = (state.serial, *kind);
+            let (serial, kind, mac) = (state.serial, *kind, Some(Mac([2; 6])));
             let name = (number % 3 == 0).then(|| NAMES[*number as usize % NAMES.len()].into());
-            Repair::Adopt { serial, address, kind, name, mac: Some(Mac([2; 6])), read, evidence: seen() }
+            Repair::Adopt { serial, lease: ShownLease { address, kind, name, mac, evidence: seen() }, read }
         }
         Op::Identify { pick, kind } => {
             let &(serial, _, address, generation) = lease_at(*pick)?;

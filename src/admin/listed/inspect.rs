@@ -3,16 +3,16 @@
 //! Promises: tolerant of what Engines add; only networks of our driver names and of this host are listed; others are left
 //! with what a person can do about them. Decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde_json::Value;
 
 use super::{File, Row, Twice};
 use crate::docker::engine::{Configured, Endpoint, Network, read_inspected};
-use crate::plan::change::Kind;
-use crate::plan::listed::{ListedLease, ListedSubnet};
-use crate::plan::prefix::{Prefix, number};
+use crate::plan::listed::ListedSubnet;
+use crate::plan::prefix::Prefix;
+use crate::plan::request::Adoption;
 
 /// Reads it; `names` are the names of our drivers.
 pub(super) fn read(content: &str, names: &[String]) -> Result<File, String> {
@@ -68,39 +68,16 @@ fn check(entry: &Value) -> Result<(), String> {
     ))
 }
 
-/// The gateway first; an auxiliary address may be shown twice.
+/// What lives there, each address once: an auxiliary address may be shown twice.
 fn listed(network: &Network, subnet: &Configured) -> ListedSubnet {
     let place = format!("network {}", network.name);
-    let mut leases: Vec<ListedLease> = Vec::new();
-    let mut add = |address: IpAddr, kind: Kind, (name, mac)| {
-        let inside = subnet.prefix.contains_address(address);
-        let address = number(address);
-        if inside && !leases.iter().any(|lease| lease.address == address) {
-            leases.push(ListedLease { place: place.clone(), address, kind, name, mac });
-        }
-    };
-    if let Some(gateway) = subnet.gateway {
-        add(gateway, Kind::Gateway, (None, None));
-    }
-    for auxiliary in &subnet.auxiliary {
-        add(*auxiliary, Kind::Auxiliary, (None, None));
-    }
-    for endpoint in &network.endpoints {
-        for address in &endpoint.addresses {
-            add(*address, Kind::Endpoint, (endpoint.name(), endpoint.mac));
-        }
-    }
+    let evidence: Box<str> = format!("import: network {} has it", network.name).into();
+    let (mut leases, mut once) = (network.lives_in(subnet), BTreeSet::new());
+    leases.retain(|lease| once.insert(lease.address));
+    leases.iter_mut().for_each(|lease| lease.evidence.clone_from(&evidence));
     let range = subnet.range.filter(|range| subnet.prefix.contains(*range));
-    ListedSubnet {
-        place,
-        prefix: subnet.prefix,
-        range,
-        id: None,
-        options: network.options.clone(),
-        leases,
-        shown: true,
-        evidence: format!("import: network {} has it", network.name).into(),
-    }
+    let network = Adoption { range, leases, evidence, ..Adoption::of(network, subnet) };
+    ListedSubnet { place, places: BTreeMap::new(), shown: true, network }
 }
 
 /// Addresses of the subnet that two containers have: the list contradicts itself, or both are alive.

@@ -206,13 +206,13 @@ fn row(listed: &ListedSubnet, outcome: &Result<Taken, Obstacle>) -> Row {
     };
     Row {
         place: listed.place.clone(),
-        subnet: listed.prefix.to_string(),
-        id: listed.id.clone(),
-        addresses: new.iter().map(|address| listed.prefix.address(*address).to_string()).collect(),
-        known: outcome.as_ref().map_or(0, |_| (listed.leases.len() - new.len()) as u64),
+        subnet: listed.network.prefix.to_string(),
+        id: listed.network.id.clone(),
+        addresses: new.iter().map(|address| listed.network.prefix.address(*address).to_string()).collect(),
+        known: outcome.as_ref().map_or(0, |_| (listed.network.leases.len() - new.len()) as u64),
         action: action.to_owned(),
         why: outcome.as_ref().err().map(|obstacle| obstacle.error.to_string()),
-        advice: (action == "adopt" && listed.id.is_none()).then(learns),
+        advice: (action == "adopt" && listed.network.id.is_none()).then(learns),
     }
 }
 

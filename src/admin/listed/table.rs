@@ -9,12 +9,15 @@ use std::net::IpAddr;
 use super::File;
 use crate::docker::wire::tidy_name;
 use crate::plan::change::Kind;
-use crate::plan::listed::{ListedLease, ListedSubnet};
+use crate::plan::listed::ListedSubnet;
 use crate::plan::prefix::{Prefix, number};
-use crate::plan::request::Mac;
+use crate::plan::request::{Adoption, Fence, Mac, ShownLease};
 
 /// The columns; only the first is needed.
 const COLUMNS: [&str; 7] = ["subnet", "pool_id", "range", "address", "kind", "holder", "mac"];
+
+/// For the history.
+const LISTED: &str = "import: a table lists it";
 
 /// A line of the table: its number, and its fields.
 type TableLine = (usize, Vec<String>);
@@ -25,8 +28,6 @@ pub(super) fn read(content: &str) -> Result<File, String> {
         lines.next().ok_or("line 1: the file is empty; its first line must name the columns")?;
     let columns = columns(at, &names)?;
     let mut listed: Vec<ListedSubnet> = Vec::new();
-    // Where each address is listed, to name the first of a duplicate.
-    let mut seen: BTreeMap<(Prefix, u128), usize> = BTreeMap::new();
     for (at, fields) in lines {
         if fields.len() != names.len() {
             return Err(format!(
@@ -37,12 +38,12 @@ pub(super) fn read(content: &str) -> Result<File, String> {
         }
         let row = Fields { at, columns: &columns, fields: &fields };
         let subnet = row.subnet(&mut listed)?;
-        if let Some(lease) = row.lease(subnet.prefix)? {
-            if let Some(first) = seen.insert((subnet.prefix, lease.address), at) {
-                let text = format!("{} is already on line {first}", row.text("address").unwrap_or_default());
+        if let Some(lease) = row.lease(subnet.network.prefix)? {
+            if let Some(first) = subnet.places.insert(lease.address, format!("line {at}")) {
+                let text = format!("{} is already on {first}", row.text("address").unwrap_or_default());
                 return Err(row.wrong("address", &text));
             }
-            subnet.leases.push(lease);
+            subnet.network.leases.push(lease);
         }
     }
     Ok(File { listed, whole: true, ..File::default() })
@@ -106,34 +107,36 @@ impl Fields<'_> {
         if let Some(range) = range.filter(|range| !prefix.contains(*range)) {
             return Err(self.wrong("range", &format!("{range} does not lie in {prefix}")));
         }
-        let known = listed.iter().position(|subnet| subnet.prefix == prefix);
+        let known = listed.iter().position(|subnet| subnet.network.prefix == prefix);
         let Some(known) = known else {
-            listed.push(ListedSubnet {
-                place: format!("line {}", self.at),
+            let network = Adoption {
                 prefix,
                 range,
                 id,
                 options: BTreeMap::new(),
                 leases: Vec::new(),
-                shown: false,
-                evidence: "import: a table lists it".into(),
-            });
+                read: Fence { generation: 0, at: 0 },
+                evidence: LISTED.into(),
+            };
+            let place = format!("line {}", self.at);
+            listed.push(ListedSubnet { place, places: BTreeMap::new(), shown: false, network });
             return listed.last_mut().ok_or_else(String::new);
         };
         let subnet = listed.get_mut(known).ok_or_else(String::new)?;
-        if id.is_some() && subnet.id.is_some() && id != subnet.id {
+        let network = &mut subnet.network;
+        if id.is_some() && network.id.is_some() && id != network.id {
             return Err(self.wrong("pool_id", &format!("{} already has another one", subnet.place)));
         }
-        if range.is_some() && subnet.range.is_some() && range != subnet.range {
+        if range.is_some() && network.range.is_some() && range != network.range {
             return Err(self.wrong("range", &format!("{} already has another one", subnet.place)));
         }
-        subnet.id = subnet.id.take().or(id);
-        subnet.range = subnet.range.or(range);
+        network.id = network.id.take().or(id);
+        network.range = network.range.or(range);
         Ok(subnet)
     }
 
     /// The lease of this line, if it names an address.
-    fn lease(&self, prefix: Prefix) -> Result<Option<ListedLease>, String> {
+    fn lease(&self, prefix: Prefix) -> Result<Option<ShownLease>, String> {
         let Some(text) = self.text("address") else {
             let alone = ["kind", "holder", "mac"].into_iter().find(|column| self.text(column).is_some());
             return alone
@@ -151,12 +154,12 @@ impl Fields<'_> {
         let mac = self.text("mac").map(|text| {
             Mac::parse(text).ok_or_else(|| self.wrong("mac", &format!("{text:?} is not a MAC address")))
         });
-        Ok(Some(ListedLease {
-            place: format!("line {}", self.at),
+        Ok(Some(ShownLease {
             address: number(address),
             kind,
             name: self.text("holder").and_then(tidy_name),
             mac: mac.transpose()?,
+            evidence: LISTED.into(),
         }))
     }
 }

@@ -19,21 +19,22 @@ impl Model {
                     at.map(|at| self.release_subnet(at, true)).is_some()
                 }
             },
-            Repair::Adopt { serial, address, kind, name, mac, read, .. } => {
+            Repair::Adopt { serial, lease, read } => {
+                let address = lease.address;
                 let record = Record {
                     leased: true,
-                    kind: *kind,
-                    name: name.clone(),
-                    mac: *mac,
+                    kind: lease.kind,
+                    name: lease.name.clone(),
+                    mac: lease.mac,
                     asked_by_number: false,
                     withheld: false,
                     since: self.now,
                     generation: self.next_generation,
                 };
-                if self.is_late(*serial, *address, *read) {
+                if self.is_late(*serial, address, *read) {
                     return self.expect(seen, &Expected::Refused("OutOfDate"), false, false);
                 }
-                self.adopt(*serial, *address, record, *read)
+                self.adopt(*serial, address, record, *read)
             }
             Repair::Identify { serial, address, generation, kind, .. } => {
                 let at = self.lease_of(*serial, *address, *generation);
