@@ -7,8 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Deserialize;
-
+use super::asked::{PinArgs, ReservationArgs, UnpinArgs};
 use crate::docker::wire::tidy_name;
 use crate::ledger::{Altered, Ledger};
 use crate::plan::change::Record;
@@ -28,15 +27,6 @@ use crate::view::rows::{ChangedRow, HeldRow};
 const LISTED: usize = 1_000;
 /// Most subnets that an answer names.
 const MET: usize = 3;
-
-/// `gipam reserve` and `gipam unreserve`.
-#[derive(Debug, Deserialize)]
-pub(super) struct Reservation {
-    range: String,
-    pool: Option<String>,
-    #[serde(default)]
-    dry_run: bool,
-}
 
 /// The decision: what to report, and what to commit.
 pub(super) struct DecidedChange {
@@ -77,8 +67,8 @@ pub(super) async fn change(
 }
 
 /// `gipam reserve RANGE`.
-pub(super) async fn reserve(ledger: &Ledger, asked: Reservation) -> Result<ChangedRow, Refusal> {
-    let range = parsed(&asked.range)?;
+pub(super) async fn reserve(ledger: &Ledger, asked: ReservationArgs) -> Result<ChangedRow, Refusal> {
+    let range = parsed(asked.range.as_deref())?;
     change(ledger, asked.dry_run, move |plan| {
         let Some(settings) = plan.reserve(range, asked.pool.as_deref())? else {
             return Ok(DecidedChange::nothing(format!("{range} is already reserved by hand")));
@@ -136,10 +126,10 @@ fn reserve_notes(plan: &Plan, range: AddressRange) -> Vec<String> {
 /// `gipam unreserve RANGE`; `file` is the configuration's.
 pub(super) async fn unreserve(
     ledger: &Ledger,
-    asked: Reservation,
+    asked: ReservationArgs,
     file: Option<&Path>,
 ) -> Result<ChangedRow, Refusal> {
-    let range = parsed(&asked.range)?;
+    let range = parsed(asked.range.as_deref())?;
     let file = file.map_or_else(|| "the configuration file".to_owned(), |file| file.display().to_string());
     change(ledger, asked.dry_run, move |plan| {
         let Some(settings) = plan.unreserve(range, asked.pool.as_deref(), &file)? else {
@@ -158,8 +148,9 @@ pub(super) async fn unreserve(
     .await
 }
 
-fn parsed(text: &str) -> Result<AddressRange, Refusal> {
-    written::range(text).map_err(|error| Refusal::new(ErrorKind::Invalid, error.to_string()))
+fn parsed(text: Option<&str>) -> Result<AddressRange, Refusal> {
+    written::range(text.unwrap_or_default())
+        .map_err(|error| Refusal::new(ErrorKind::Invalid, error.to_string()))
 }
 
 /// `1 subnet is held now`, `3 addresses are leased now`.
@@ -178,36 +169,24 @@ pub(super) fn held((subnet, address, record): (&Subnet, u128, &Record)) -> HeldR
     }
 }
 
-/// `gipam pin` and, without a holder, `gipam unpin`.
-#[derive(Debug, Deserialize)]
-pub(super) struct Pinning {
-    holder: Option<String>,
-    address: String,
-    subnet: Option<String>,
-    #[serde(default)]
-    dry_run: bool,
-}
-
 /// `gipam pin NAME ADDRESS`.
-pub(super) async fn pin(ledger: &Ledger, asked: Pinning, known: Arc<Dead>) -> Result<ChangedRow, Refusal> {
-    let address = meant::address(&asked.address)?;
-    let holder = asked.holder.as_deref().unwrap_or_default();
-    let holder = match Mac::parse(holder) {
+pub(super) async fn pin(ledger: &Ledger, asked: PinArgs, known: Arc<Dead>) -> Result<ChangedRow, Refusal> {
+    let PinArgs { holder, at: UnpinArgs { address, subnet, dry_run } } = asked;
+    let address = meant::address(&address)?;
+    let holder = match Mac::parse(&holder) {
         Some(mac) => Holder::Mac(mac),
-        None => Holder::Name(tidy_name(holder).ok_or_else(|| {
+        None => Holder::Name(tidy_name(&holder).ok_or_else(|| {
             let text = "gipam pin needs the name of a container, or a MAC".to_owned();
             Refusal::new(ErrorKind::Invalid, text)
         })?),
     };
-    let wanted = PinRequest { holder, address, subnet: asked.subnet };
-    change(ledger, asked.dry_run, move |plan| {
-        Ok(DecidedChange::pinned(plan.pin(&wanted, plan.now(), &known)?))
-    })
-    .await
+    let wanted = PinRequest { holder, address, subnet };
+    change(ledger, dry_run, move |plan| Ok(DecidedChange::pinned(plan.pin(&wanted, plan.now(), &known)?)))
+        .await
 }
 
 /// `gipam unpin ADDRESS`.
-pub(super) async fn unpin(ledger: &Ledger, asked: Pinning) -> Result<ChangedRow, Refusal> {
+pub(super) async fn unpin(ledger: &Ledger, asked: UnpinArgs) -> Result<ChangedRow, Refusal> {
     let address = meant::address(&asked.address)?;
     let unpin = move |plan: &Plan| Ok(DecidedChange::pinned(plan.unpin(address, asked.subnet.as_deref())?));
     change(ledger, asked.dry_run, unpin).await

@@ -5,6 +5,7 @@
 //!     └───▶ offline ──▶ books                        when no daemon answers
 //! ```
 
+pub mod asked;
 mod changing;
 pub mod client;
 mod handler;

@@ -7,8 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Deserialize;
-
+use super::asked::{PoolArgs, PoolCut};
 use super::changing::{DecidedChange, are_now, change};
 use crate::config::{Config, PoolsOrigin, value};
 use crate::ledger::Ledger;
@@ -20,49 +19,30 @@ use crate::plan::settings::{AddressOrder, PoolSettings, Settings};
 use crate::settle::{Below, settle};
 use crate::view::rows::ChangedRow;
 
-/// What is asked of the admin socket.
-#[derive(Debug, Deserialize)]
-pub(super) struct Pool {
-    action: Action,
-    name: String,
-    v4: Option<String>,
-    v4_size: Option<u8>,
-    v6: Option<String>,
-    v6_size: Option<u8>,
-    #[serde(default)]
-    dry_run: bool,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Action {
-    Add,
-    Close,
-    Resize,
-}
-
 /// Does it, or says why not.
-pub(super) async fn pool(ledger: &Ledger, asked: Pool, config: Arc<Config>) -> Result<ChangedRow, Refusal> {
-    let wanted = wanted(&asked)?;
-    change(ledger, asked.dry_run, move |plan| decide(plan, &wanted, &config)).await
+pub(super) async fn pool(
+    ledger: &Ledger,
+    asked: PoolArgs,
+    config: Arc<Config>,
+) -> Result<ChangedRow, Refusal> {
+    let invalid = |text: String| Refusal::new(ErrorKind::Invalid, text);
+    let (wanted, dry_run) = match asked {
+        PoolArgs::Add(cut) => {
+            value::pool_name(&cut.name).map_err(|problem| invalid(problem.to_string()))?;
+            (PoolChange::Add { cuts: cuts(&cut).map_err(invalid)?, name: cut.name }, cut.dry_run)
+        }
+        PoolArgs::Close { name, dry_run } => (PoolChange::Close { name }, dry_run),
+        PoolArgs::Resize(cut) => {
+            (PoolChange::Resize { cuts: cuts(&cut).map_err(invalid)?, name: cut.name }, cut.dry_run)
+        }
+    };
+    change(ledger, dry_run, move |plan| decide(plan, &wanted, &config)).await
 }
 
-fn wanted(asked: &Pool) -> Result<PoolChange, Refusal> {
-    let invalid = |text: String| Refusal::new(ErrorKind::Invalid, text);
-    let name = asked.name.clone();
-    let cuts = || {
-        let v4 = Cut { base: base(asked.v4.as_deref(), Family::V4)?, size: asked.v4_size };
-        let v6 = Cut { base: base(asked.v6.as_deref(), Family::V6)?, size: asked.v6_size };
-        Ok([v4, v6])
-    };
-    Ok(match asked.action {
-        Action::Add => {
-            value::pool_name(&name).map_err(|problem| invalid(problem.to_string()))?;
-            PoolChange::Add { name, cuts: cuts().map_err(invalid)? }
-        }
-        Action::Close => PoolChange::Close { name },
-        Action::Resize => PoolChange::Resize { name, cuts: cuts().map_err(invalid)? },
-    })
+fn cuts(cut: &PoolCut) -> Result<[Cut; 2], String> {
+    let v4 = Cut { base: base(cut.v4.as_deref(), Family::V4)?, size: cut.v4_size };
+    let v6 = Cut { base: base(cut.v6.as_deref(), Family::V6)?, size: cut.v6_size };
+    Ok([v4, v6])
 }
 
 /// A base without host bits, as in the configuration file.

@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 use super::error::CliError;
 use super::output::{self, Asking};
@@ -14,18 +15,37 @@ use super::tables::{Width, escaped, optional, pairs, table};
 use crate::config::Surroundings;
 use crate::reconcile::Finding;
 
+/// Has the daemon do it, and prints the answer: as JSON, or in these words.
+pub(super) fn done<T: DeserializeOwned>(
+    asking: &Asking,
+    path: &str,
+    body: &Value,
+    words: impl FnOnce(T) -> String,
+) -> Result<(), CliError> {
+    said(asking, path, &asking.change(path, body)?, words)
+}
+
+/// Prints an answer: as JSON, or in these words.
+fn said<T: DeserializeOwned>(
+    asking: &Asking,
+    path: &str,
+    answer: &[u8],
+    words: impl FnOnce(T) -> String,
+) -> Result<(), CliError> {
+    if asking.json {
+        return output::json(path, answer);
+    }
+    output::text(&words(output::read(path, answer)?))
+}
+
 /// `gipam import FILE [--replace]` of a lease file of the old gipam.
 pub(super) fn import(asking: &Asking, name: &str, content: &str, replace: bool) -> Result<(), CliError> {
     let answer = asking.import(name, content, replace)?;
-    if asking.json {
-        return output::json("/v1/import", &answer);
-    }
-    output::text(&format!("{name} is taken over\n{}", listed(&answer)))
+    said(asking, "/v1/import", &answer, |taken| format!("{name} is taken over\n{}", listed(taken)))
 }
 
-/// The text of an answer, a line for each key; empty if it is not a JSON object.
-fn listed(answer: &[u8]) -> String {
-    let Ok(Value::Object(object)) = serde_json::from_slice(answer) else { return String::new() };
+/// The text of an answer, a line for each key.
+fn listed(object: Map<String, Value>) -> String {
     let text = |value: &Value| match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -44,47 +64,30 @@ pub(super) fn export(asking: &Asking, format: &str) -> Result<(), CliError> {
 /// `gipam backup FILE`.
 pub(super) fn backup(asking: &Asking, copy: &Path, surroundings: &Surroundings) -> Result<(), CliError> {
     let answer = asking.backup(&surroundings.directory.join(copy))?;
-    told(asking, "/v1/backup", &answer)
+    said(asking, "/v1/backup", &answer, listed)
 }
 
 /// `gipam restore FILE`.
 pub(super) fn restore(asking: &Asking, copy: &Path, surroundings: &Surroundings) -> Result<(), CliError> {
     let answer = asking.restore(&surroundings.directory.join(copy))?;
-    told(asking, "/v1/restore", &answer)
-}
-
-/// What was done, as it was answered.
-fn told(asking: &Asking, path: &str, answer: &[u8]) -> Result<(), CliError> {
-    if asking.json {
-        return output::json(path, answer);
-    }
-    output::text(&listed(answer))
+    said(asking, "/v1/restore", &answer, listed)
 }
 
 /// `gipam reload [--dry-run]`.
 pub(super) fn reload(asking: &Asking, dry_run: bool) -> Result<(), CliError> {
-    let answer = asking.change("/v1/reload", &json!({"dry_run": dry_run}))?;
-    if asking.json {
-        return output::json("/v1/reload", &answer);
-    }
-    let mut lines: Vec<String> = output::read("/v1/reload", &answer)?;
-    if lines.is_empty() {
-        lines.push("nothing changes".to_owned());
-    }
-    output::text(&lines.into_iter().map(|line| escaped(&line) + "\n").collect::<String>())
+    done(asking, "/v1/reload", &json!({"dry_run": dry_run}), |lines: Vec<String>| match lines.as_slice() {
+        [] => "nothing changes\n".to_owned(),
+        lines => lines.iter().map(|line| escaped(line) + "\n").collect(),
+    })
 }
 
 /// `gipam gc [--apply] [--new-engine]`.
 pub(super) fn gc(asking: &Asking, apply: bool, new_engine: bool) -> Result<(), CliError> {
-    let answer = asking.change("/v1/gc", &json!({"apply": apply, "new_engine": new_engine}))?;
-    if asking.json {
-        return output::json("/v1/gc", &answer);
-    }
-    let findings: Vec<Finding> = output::read("/v1/gc", &answer)?;
-    if findings.is_empty() {
-        return output::text("books and Engine agree: no differences\n");
-    }
-    output::text(&found(asking.width, findings))
+    let body = json!({"apply": apply, "new_engine": new_engine});
+    done(asking, "/v1/gc", &body, |findings: Vec<Finding>| match findings.is_empty() {
+        true => "books and Engine agree: no differences\n".to_owned(),
+        false => found(asking.width, findings),
+    })
 }
 
 /// Findings as a table, and under it what a person can do, each advice once.
@@ -110,13 +113,9 @@ fn found(width: Width, findings: Vec<Finding>) -> String {
 
 /// `gipam adopt SUBNET POOLID`.
 pub(super) fn adopt(asking: &Asking, subnet: &str, id: &str) -> Result<(), CliError> {
-    let answer = asking.change("/v1/adopt", &json!({"subnet": subnet, "id": id}))?;
-    if asking.json {
-        return output::json("/v1/adopt", &answer);
-    }
-    let findings: Vec<Finding> = output::read("/v1/adopt", &answer)?;
     let line = |finding: Finding| format!("{}: {}\n", finding.subnet, finding.action);
-    output::text(&findings.into_iter().map(line).collect::<String>())
+    let lines = |findings: Vec<Finding>| findings.into_iter().map(line).collect();
+    done(asking, "/v1/adopt", &json!({"subnet": subnet, "id": id}), lines)
 }
 
 /// `gipam release SUBNET [ADDRESS] --force [--without-engine]`.
@@ -138,9 +137,5 @@ pub(super) fn release(
     let body = json!({
         "subnet": subnet, "address": address, "force": force, "without_engine": without_engine
     });
-    let answer = asking.change("/v1/release", &body)?;
-    if asking.json {
-        return output::json("/v1/release", &answer);
-    }
-    output::text(&format!("{what} is released\n"))
+    done(asking, "/v1/release", &body, |_: Value| format!("{what} is released\n"))
 }

@@ -5,9 +5,10 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use super::change_args::{ImportArgs, PinArgs, PoolArgs, ReservationArgs, UnpinArgs};
 use super::error::CliError;
 use super::help;
+use super::listed::ImportArgs;
+use crate::admin::asked::{PinArgs, PoolArgs, ReservationArgs, UnpinArgs};
 use crate::config::Options;
 
 /// The whole command line.

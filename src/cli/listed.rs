@@ -7,16 +7,48 @@ use std::fs::{File, Metadata};
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
+use clap::Args;
 use serde_json::json;
 
 use super::actions;
-use super::change_args::ImportArgs;
 use super::error::CliError;
-use super::output::{self, Asking};
+use super::output::Asking;
 use super::tables::{Width, escaped, table};
 use crate::admin::listed::{Form, ImportAnswer, Row, form};
 use crate::config::Surroundings;
 use crate::text::counted;
+
+/// What to take into the books.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = IMPORT)]
+pub(super) struct ImportArgs {
+    /// the file; - is standard input
+    #[arg(value_name = "FILE")]
+    pub(super) list: std::path::PathBuf,
+    /// do it; without this, only say what would be done (a lease file is taken over at once)
+    #[arg(long)]
+    pub(super) apply: bool,
+    /// refuse what is not the output of docker network inspect
+    #[arg(long)]
+    pub(super) inspect: bool,
+    /// a lease file: even if the books already hold something
+    #[arg(long)]
+    pub(super) replace: bool,
+}
+
+/// What the files are.
+const IMPORT: &str = "\
+The content says what a file is:
+  what docker network inspect prints
+      docker network inspect $(docker network ls -q) | gipam import --inspect -
+      Networks of this driver that the books lack are adopted, with their range, gateway and live addresses, as
+      gipam gc --apply does, which asks the Engine itself. A network of another IPAM driver goes on calling that
+      driver, so nothing is taken for it; its addresses can be kept out of dynamic choice with gipam reserve.
+  a table (CSV) whose first line names the columns, in any order:
+      subnet, pool_id, range, address, kind, holder, mac
+      Only subnet is needed. A subnet has a line for each of its addresses. Kinds are gateway, auxiliary,
+      endpoint, unknown. It is taken whole or not at all. What the books know already changes nothing.
+  a lease file of the old gipam: taken over at once, if the books hold nothing or with --replace";
 
 /// `gipam import FILE|- [--apply]`.
 pub(super) fn import(
@@ -65,11 +97,7 @@ fn content(asking: &Asking, file: &Path, surroundings: &Surroundings) -> Result<
 
 fn take(asking: &Asking, name: &str, content: &str, apply: bool) -> Result<(), CliError> {
     let body = json!({"name": name, "content": content, "apply": apply});
-    let answer = asking.change("/v1/listed", &body)?;
-    if asking.json {
-        return output::json("/v1/listed", &answer);
-    }
-    output::text(&told(asking.width, &output::read("/v1/listed", &answer)?))
+    actions::done(asking, "/v1/listed", &body, |answer| told(asking.width, &answer))
 }
 
 /// What becomes of each subnet, and under it what a person can do, each advice once.

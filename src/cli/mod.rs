@@ -11,11 +11,11 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser};
 
+use crate::admin::asked::ReservationArgs;
 use crate::config::Surroundings;
 
 mod actions;
 mod args;
-mod change_args;
 mod changing;
 mod compat;
 mod configuration;
@@ -99,11 +99,12 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), CliError> {
         Command::Adopt { subnet, id } => actions::adopt(&asking, subnet, id),
         Command::Reserve(asked) => changing::reserve(&asking, asked),
         Command::Unreserve { range, pool, dry_run } => {
-            changing::unreserve(&asking, range, pool.as_deref(), *dry_run)
+            let (range, pool, dry_run) = (Some(range.clone()), pool.clone(), *dry_run);
+            changing::change(&asking, "/v1/unreserve", &ReservationArgs { range, pool, dry_run })
         }
-        Command::Pin(asked) => changing::pin(&asking, asked),
-        Command::Unpin(asked) => changing::unpin(&asking, asked),
-        Command::Pool(asked) => changing::pool(&asking, asked),
+        Command::Pin(asked) => changing::change(&asking, "/v1/pin", asked),
+        Command::Unpin(asked) => changing::change(&asking, "/v1/unpin", asked),
+        Command::Pool(asked) => changing::change(&asking, "/v1/pool", asked),
         Command::Reload { dry_run } => actions::reload(&asking, *dry_run),
         Command::Gc { apply, new_engine } => actions::gc(&asking, *apply, *new_engine),
         Command::Import(wanted) => listed::import(&asking, wanted, surroundings),

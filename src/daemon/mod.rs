@@ -86,12 +86,13 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let (ledger, writer) = Writer::new(booted.plan, booted.books, clock);
     let (ended, end) = oneshot::channel();
     let (docker, thread) = DockerThread::start(writer, ended).map_err(DaemonError::Start)?;
-    let (hooks, messenger) = hooks::start(ledger.clone(), books.clone()).map_err(DaemonError::Start)?;
+    let (hooks, hooks_open, hooks_thread) =
+        hooks::start(ledger.clone(), books.clone()).map_err(DaemonError::Start)?;
     let ends = Ends { signals, ledger: end };
     let core = Core { ledger: ledger.clone(), docker, known, books };
     let outcome = runtime.block_on(serve(&config, doors, core, ends, &hooks));
-    hooks.stop();
-    if messenger.join().is_err() {
+    drop(hooks_open);
+    if hooks_thread.join().is_err() {
         tracing::error!("the thread of the hooks ended in a panic");
     }
     ledger.stop();

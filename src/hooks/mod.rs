@@ -29,9 +29,10 @@ enum Failure {
 }
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use self::courier::Courier;
@@ -46,81 +47,66 @@ use crate::store::{self, Reader};
 /// Events outside the history that wait for one hook; beyond them the newest are dropped.
 const WAITING: usize = 64;
 
-/// Messages to the thread.
-enum Order {
-    Configure { hooks: Vec<Hook>, done: oneshot::Sender<Result<(), String>> },
-    Tell(Box<Event>),
-    Stop,
-}
-
 /// The way to the hooks; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Hooks {
-    orders: mpsc::UnboundedSender<Order>,
-    states: Arc<Mutex<Vec<Arc<HookState>>>>,
-    turns: watch::Sender<u64>,
+    desk: Arc<Desk>,
+    /// That of the thread.
+    runtime: Handle,
+}
+
+/// Starts the thread, which has nothing to do yet, and ends when the sender is dropped. A delivery under way is then cut off
+/// (its process is killed), and repeated at the next start.
+pub fn start(
+    ledger: Ledger,
     books: PathBuf,
-}
-
-impl std::fmt::Debug for Order {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Configure { .. } => "Configure",
-            Self::Tell(_) => "Tell",
-            Self::Stop => "Stop",
-        })
-    }
-}
-
-/// Starts the thread, which has nothing to do yet.
-pub fn start(ledger: Ledger, books: PathBuf) -> std::io::Result<(Hooks, std::thread::JoinHandle<()>)> {
+) -> std::io::Result<(Hooks, oneshot::Sender<()>, std::thread::JoinHandle<()>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (sender, orders) = mpsc::unbounded_channel();
-    let (states, turns) = (Arc::default(), watch::Sender::new(0));
-    let hooks = Hooks { orders: sender, states, turns, books: books.clone() };
-    let (states, turns) = (hooks.states.clone(), hooks.turns.clone());
-    let desk = Desk { ledger, books, states, turns, cursors: None, running: Vec::new() };
-    let thread = std::thread::Builder::new()
-        .name("hooks".to_owned())
-        .spawn(move || runtime.block_on(desk.serve(orders)))?;
-    Ok((hooks, thread))
+    let (turns, running, cursors) = (watch::Sender::new(0), Mutex::default(), OnceCell::new());
+    let desk = Arc::new(Desk { ledger, books, turns, cursors, running, turn: tokio::sync::Mutex::default() });
+    let hooks = Hooks { desk, runtime: runtime.handle().clone() };
+    let (open, closed) = oneshot::channel();
+    let run = move || drop(runtime.block_on(closed));
+    let thread = std::thread::Builder::new().name("hooks".to_owned()).spawn(run)?;
+    Ok((hooks, open, thread))
 }
 
 impl Hooks {
     /// From now on these are the hooks; their events begin here, or where they were before.
     pub async fn configure(&self, hooks: Vec<Hook>) -> Result<(), String> {
-        let (done, answer) = oneshot::channel();
-        let stopping = || "gipam is stopping".to_owned();
-        self.orders.send(Order::Configure { hooks, done }).map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())?
+        let desk = self.desk.clone();
+        let configured = self.runtime.spawn(async move { desk.configure(hooks).await }).await;
+        configured.map_err(|_| "gipam is stopping".to_owned())?.map_err(|error| error.to_string())
     }
 
     /// Sends an event that is not in the history.
-    pub fn tell(&self, event: Event) {
-        // If the thread has ended, the event is lost.
-        let _ = self.orders.send(Order::Tell(Box::new(event)));
-        self.turns.send_modify(|turns| *turns += 1);
+    pub fn tell(&self, event: &Event) {
+        for running in self.desk.running().iter() {
+            let name = &running.hook.name;
+            if event.is_wanted(running.hook.events.as_deref())
+                && running.told.try_send(event.clone()).is_err()
+            {
+                tracing::warn!("hook {name}: its queue is full; {} is not delivered", event.event);
+            }
+        }
+        self.desk.turned();
     }
 
     /// Follows changes without a commit: a hook starts failing or recovers, hooks are reconfigured, an event outside the
     /// history is sent.
     pub fn follow(&self) -> watch::Receiver<u64> {
-        self.turns.subscribe()
-    }
-
-    /// Ends the thread; a delivery under way is cut off, and repeated at the next start.
-    pub fn stop(&self) {
-        let _ = self.orders.send(Order::Stop);
+        self.desk.turns.subscribe()
     }
 
     /// The state of each hook. Reads the books.
     pub fn report(&self) -> Vec<Report> {
-        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        states.iter().map(|state| state.report(&self.books)).collect()
+        let states: Vec<_> = self.desk.running().iter().map(|running| running.state.clone()).collect();
+        states.iter().map(|state| state.report(&self.desk.books)).collect()
     }
 }
 
 /// One running hook.
+#[derive(Debug)]
 struct Running {
     hook: Hook,
     state: Arc<HookState>,
@@ -128,63 +114,52 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-/// The thread's own.
+/// What all hooks share.
+#[derive(Debug)]
 struct Desk {
     ledger: Ledger,
     books: PathBuf,
-    states: Arc<Mutex<Vec<Arc<HookState>>>>,
     turns: watch::Sender<u64>,
-    cursors: Option<Arc<Cursors>>,
-    running: Vec<Running>,
+    cursors: OnceCell<Arc<Cursors>>,
+    running: Mutex<Vec<Running>>,
+    /// Held while hooks are configured.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Desk {
-    async fn serve(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
-        while let Some(order) = orders.recv().await {
-            match order {
-                Order::Configure { hooks, done } => {
-                    let configured = self.configure(hooks).await;
-                    let _ = done.send(configured.map_err(|error| error.to_string()));
-                }
-                Order::Tell(event) => self.tell(&event),
-                Order::Stop => break,
-            }
-        }
-        // Aborted and waited for: so their processes are killed before the thread ends.
-        for running in std::mem::take(&mut self.running) {
-            end(running.task).await;
-        }
+    fn running(&self) -> MutexGuard<'_, Vec<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn configure(&mut self, hooks: Vec<Hook>) -> Result<(), store::StoreError> {
-        let cursors = match &self.cursors {
-            Some(cursors) => cursors.clone(),
-            None => Arc::new(Cursors::load(self.ledger.clone(), &self.books)?),
-        };
-        self.cursors = Some(cursors.clone());
+    fn turned(&self) {
+        self.turns.send_modify(|turns| *turns += 1);
+    }
+
+    /// Runs on the thread of the hooks.
+    async fn configure(&self, hooks: Vec<Hook>) -> Result<(), store::StoreError> {
+        let _turn = self.turn.lock().await;
+        let load = async || Cursors::load(self.ledger.clone(), &self.books).map(Arc::new);
+        let cursors = self.cursors.get_or_try_init(load).await?;
         let (oldest, newest) = Reader::open(&self.books)?.log_ends()?;
+        let gone: Vec<Running> =
+            self.running().extract_if(.., |running| !hooks.contains(&running.hook)).collect();
+        for running in gone {
+            end(running.task).await;
+        }
         let begin = |hook: &Hook| {
             let number = if hook.from_start { oldest.saturating_sub(1) } else { newest };
             (hook.name.clone(), number)
         };
-        let (kept, gone): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.running).into_iter().partition(|running| hooks.contains(&running.hook));
-        self.running = kept;
-        for running in gone {
-            end(running.task).await;
-        }
         let begin: Vec<_> = hooks.iter().map(begin).collect();
         let numbers = cursors.settle(&begin).await;
         for hook in hooks {
-            if self.running.iter().all(|running| running.hook != hook) {
+            let mut all = self.running();
+            if all.iter().all(|running| running.hook != hook) {
                 let number = numbers.get(&hook.name).copied().unwrap_or(newest);
-                let running = self.run(hook, number, cursors.clone());
-                self.running.push(running);
+                all.push(self.run(hook, number, cursors.clone()));
             }
         }
-        let states = self.running.iter().map(|running| running.state.clone()).collect();
-        *self.states.lock().unwrap_or_else(PoisonError::into_inner) = states;
-        self.turns.send_modify(|turns| *turns += 1);
+        self.turned();
         Ok(())
     }
 
@@ -202,20 +177,6 @@ impl Desk {
             kept: number,
         };
         Running { hook, state, told, task: tokio::spawn(courier.run()) }
-    }
-
-    fn tell(&self, event: &Event) {
-        for running in &self.running {
-            if event.is_wanted(running.hook.events.as_deref())
-                && running.told.try_send(event.clone()).is_err()
-            {
-                tracing::warn!(
-                    "hook {}: its queue is full; {} is not delivered",
-                    running.hook.name,
-                    event.event
-                );
-            }
-        }
     }
 }
 

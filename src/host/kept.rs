@@ -22,6 +22,15 @@ pub enum RouteChange {
     Gone(InUse),
 }
 
+impl RouteChange {
+    /// What came or has gone.
+    pub(super) fn into_inner(self) -> InUse {
+        match self {
+            Self::Come(used) | Self::Gone(used) => used,
+        }
+    }
+}
+
 /// Which prefixes are of interest.
 pub(super) type Minds<'a> = &'a dyn Fn(&IpNet) -> bool;
 

@@ -9,7 +9,7 @@
 //! to panic on attributes it has never seen; and to need no privilege. It does not know pools: whether a route
 //! that contains a whole pool counts is the plan's business.
 //!
-//! In reading order: `routes` (what the kernel knows), `netlink` (how it is asked), `kept` and `watch` (how it is followed),
+//! In reading order: `routes` (what the kernel says), `netlink` (how it is asked), `kept` and `watch` (how it is followed),
 //! [`nameservers`].
 
 mod kept;
@@ -63,11 +63,10 @@ pub fn survey() -> HostSurvey {
 /// As [`survey`], with the paths of resolv.conf and of the file that systemd-resolved keeps next to it.
 pub fn survey_with(resolv_conf: &Path, systemd_resolv_conf: &Path) -> HostSurvey {
     let mut survey = HostSurvey::default();
-    let looks = routes::looks()
-        .into_iter()
-        .chain(std::iter::once(nameservers::in_use(resolv_conf, systemd_resolv_conf)));
-    for look in looks {
-        match look {
+    let seen = RouteWatch::begin(&|_| true).map(|mut watch| watch.begun());
+    let seen = seen.map(|seen| seen.into_iter().map(RouteChange::into_inner).collect());
+    for looked in [seen, nameservers::in_use(resolv_conf, systemd_resolv_conf)] {
+        match looked {
             Ok(seen) => survey.in_use.extend(seen),
             Err(error) => survey.errors.push(error),
         }

@@ -1,7 +1,6 @@
-//! What the kernel knows: interface addresses and routes of both families, as prefixes in use.
+//! What the kernel's messages say: interface addresses and routes of both families, as prefixes in use.
 //!
-//! Four netlink dumps, each a look of its own: one that fails leaves the other three. The rules are those of
-//! [`super`]; the message bodies are read attribute by attribute, and an attribute that is unknown, too short or
+//! The rules are those of [`super`]; the message bodies are read attribute by attribute, and an attribute that is unknown, too short or
 //! of an odd form is passed over. A route without any of them is the default route, which does not count.
 //!
 //! `text` follows `ip route` and `ip address`, so that a person can look for it there.
@@ -12,12 +11,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use netlink_packet_core::{NlasIterator, parse_ip, parse_u32};
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressHeader;
 use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteScope, RouteType};
 
-use super::netlink::{Netlink, RTM_GETADDR, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWROUTE};
-use super::{HostError, InUse, InUseKind, is_everywhere};
+use super::{InUse, InUseKind, is_everywhere};
 use crate::plan::prefix::Prefix;
 
 const IFA_ADDRESS: u16 = 1;
@@ -38,40 +35,6 @@ const NEXT_HOP_HEADER: usize = 8;
 const MAIN_TABLE: u32 = 254;
 const LOCAL_TABLE: u32 = 255;
 
-/// One dump: what it is called, what is asked, what is answered, how a message is read.
-pub(super) type Dump =
-    (&'static str, u16, u16, AddressFamily, fn(&[u8], &mut LinkNames<'_>) -> Option<InUse>);
-
-pub(super) const LOOKS: [Dump; 4] = [
-    ("IPv4 addresses", RTM_GETADDR, RTM_NEWADDR, AddressFamily::Inet, address),
-    ("IPv6 addresses", RTM_GETADDR, RTM_NEWADDR, AddressFamily::Inet6, address),
-    ("IPv4 routes", RTM_GETROUTE, RTM_NEWROUTE, AddressFamily::Inet, route),
-    ("IPv6 routes", RTM_GETROUTE, RTM_NEWROUTE, AddressFamily::Inet6, route),
-];
-
-/// Addresses and routes of both families, one result for each dump.
-pub(super) fn looks() -> Vec<Result<Vec<InUse>, HostError>> {
-    let (mut netlink, interfaces) = match (Netlink::open(), Netlink::open()) {
-        (Ok(netlink), Ok(interfaces)) => (netlink, interfaces),
-        (Err(source), _) | (_, Err(source)) => {
-            return vec![Err(HostError::Netlink { what: "addresses and routes", source })];
-        }
-    };
-    LOOKS
-        .iter()
-        .map(|&(what, get, new, family, read)| {
-            let mut seen = Vec::new();
-            let ask = |index| interfaces.interface(index);
-            let mut names = LinkNames::new(&ask);
-            let mut each = |message: &[u8]| seen.extend(read(message, &mut names));
-            netlink
-                .dump(get, new, family.into(), &mut each)
-                .map_err(|source| HostError::Netlink { what, source })?;
-            Ok(seen)
-        })
-        .collect()
-}
-
 /// Interface names by number, each asked for once.
 pub(super) struct LinkNames<'a> {
     ask: &'a dyn Fn(u32) -> String,
@@ -88,12 +51,7 @@ impl<'a> LinkNames<'a> {
     }
 }
 
-/// An address message; the peer's address of a point-to-point link is not ours and comes as a route.
-fn address(payload: &[u8], names: &mut LinkNames<'_>) -> Option<InUse> {
-    Address::read(payload).map(|address| address.describe(names))
-}
-
-/// One address of an interface.
+/// One address of an interface; the peer's address of a point-to-point link is not ours and comes as a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Address {
     address: IpAddr,
@@ -128,12 +86,6 @@ impl Address {
         let text = format!("address {}/{} on {}", self.address, self.length, names.get(self.interface));
         InUse { prefix: Prefix::from_net(self.prefix()), kind: InUseKind::InterfaceAddress, text }
     }
-}
-
-/// A route message, if it counts.
-fn route(payload: &[u8], names: &mut LinkNames<'_>) -> Option<InUse> {
-    let route = Route::read(payload)?;
-    route.counts.then(|| route.describe(names))
 }
 
 /// The place of a route: the kernel replaces one by another of the same place.

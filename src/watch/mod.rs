@@ -111,7 +111,7 @@ impl Watch {
             Ok(levels) => {
                 for crossing in judge(&mut found.filling, &levels, now) {
                     say(&crossing);
-                    hooks.tell(event(&crossing, now));
+                    hooks.tell(&event(&crossing, now));
                 }
             }
             Err(error) => tracing::debug!("cannot count subnets and addresses: {error}"),

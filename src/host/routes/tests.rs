@@ -22,6 +22,14 @@ fn message(family: u8, length: u8, scope: u8, kind: u8, attributes: &[Vec<u8>]) 
     bytes
 }
 
+fn address(payload: &[u8], names: &mut LinkNames<'_>) -> Option<InUse> {
+    Address::read(payload).map(|address| address.describe(names))
+}
+
+fn route(payload: &[u8], names: &mut LinkNames<'_>) -> Option<InUse> {
+    Route::read(payload).filter(|route| route.counts).map(|route| route.describe(names))
+}
+
 fn read(message: &[u8]) -> Option<InUse> {
     let ask = |index| format!("eth{index}");
     route(message, &mut LinkNames::new(&ask))

@@ -1,0 +1,91 @@
+//! What a person asks to be changed: the arguments of `gipam reserve`, `pin`, `unpin` and `pool`, and at the same time the
+//! bodies of these requests to the admin socket.
+//!
+//! Promises: every change can be rehearsed, with `--dry-run`. Resolves nothing.
+
+use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
+
+/// What to reserve.
+#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
+pub struct ReservationArgs {
+    /// a prefix, an address, or the first and the last of several
+    #[arg(value_name = "PREFIX|ADDRESS|FROM-TO")]
+    pub range: Option<String>,
+    /// it must touch this pool, or nothing is changed
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
+    /// only say what would change
+    #[arg(long)]
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What to pin.
+#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
+pub struct PinArgs {
+    /// a container's name, or a MAC: Engines before 29 do not send names
+    #[arg(value_name = "NAME|MAC")]
+    pub holder: String,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub at: UnpinArgs,
+}
+
+/// Where a pin is.
+#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
+pub struct UnpinArgs {
+    /// the address
+    pub address: String,
+    /// its subnet, where several have it: a prefix or a PoolID
+    #[arg(long, value_name = "SUBNET")]
+    pub subnet: Option<String>,
+    /// only say what would change
+    #[arg(long)]
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What to do with a pool.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "lowercase")]
+pub enum PoolArgs {
+    /// a new pool, a further family of one, or a closed one open again
+    Add(PoolCut),
+    /// no new subnets from it; it goes when it is empty
+    Close {
+        /// the pool
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// only say what would change
+        #[arg(long)]
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// change the length of its future subnets, or extend its prefix to a larger one
+    Resize(PoolCut),
+}
+
+/// From what a pool cuts what.
+#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
+pub struct PoolCut {
+    /// the pool
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// from this IPv4 prefix
+    #[arg(long, value_name = "PREFIX")]
+    pub v4: Option<String>,
+    /// subnets of this length
+    #[arg(long, value_name = "LENGTH")]
+    pub v4_size: Option<u8>,
+    /// from this IPv6 prefix
+    #[arg(long, value_name = "PREFIX")]
+    pub v6: Option<String>,
+    /// subnets of this length
+    #[arg(long, value_name = "LENGTH")]
+    pub v6_size: Option<u8>,
+    /// only say what would change
+    #[arg(long)]
+    #[serde(default)]
+    pub dry_run: bool,
+}
