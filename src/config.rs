@@ -8,6 +8,7 @@
 
 use std::path::PathBuf;
 
+use self::hooks::Files;
 use crate::plan::settings::Settings;
 
 mod books_file;
@@ -20,7 +21,6 @@ pub mod hooks;
 mod http;
 pub mod keys;
 pub mod keys_page;
-mod limits;
 mod locate;
 mod options;
 mod origin;
@@ -36,7 +36,6 @@ pub use error::ConfigError;
 pub use filling::WarnAt;
 pub use hooks::Hook;
 pub use http::Http;
-pub use limits::LimitSettings;
 pub use options::{Options, Surroundings};
 pub use origin::{Origin, Shown};
 pub use pools::PoolsOrigin;
@@ -72,8 +71,10 @@ pub struct Config {
     /// The thresholds for warnings that pools and subnets fill up.
     pub warn_at: WarnAt,
     pub hooks: Vec<Hook>,
-    /// How much there may be of something.
-    pub limits: LimitSettings,
+    /// Connections at a time per listener; further ones wait.
+    pub max_connections: usize,
+    /// Entries of the history that the books keep; 0 = none.
+    pub history: u64,
     /// Warnings for the start, one sentence each.
     pub warnings: Vec<String>,
     /// Every key with its value and origin, for `gipam config show`.
@@ -137,18 +138,18 @@ pub struct Gc {
 impl Config {
     /// Resolves flags and surroundings (which name the TOML file, if any) into a configuration.
     pub fn load(flags: &Options, surroundings: &Surroundings) -> Result<Self, ConfigError> {
-        resolve::resolve(flags, surroundings, resolve::ReadFiles::Into)
+        resolve::resolve(flags, surroundings, Files::Read)
     }
 
     /// As [`Config::load`], for a start, which no hook's certificate may hold up: an unusable file only makes that hook
     /// fail.
     pub fn start(flags: &Options, surroundings: &Surroundings) -> Result<Self, ConfigError> {
-        resolve::resolve(flags, surroundings, resolve::ReadFiles::AsFarAsPossible)
+        resolve::resolve(flags, surroundings, Files::Serve)
     }
 
     /// As [`Config::load`], for commands that only read: the files that it names need not be readable, and its hooks trust no server.
     pub fn outline(flags: &Options, surroundings: &Surroundings) -> Result<Self, ConfigError> {
-        resolve::resolve(flags, surroundings, resolve::ReadFiles::Away)
+        resolve::resolve(flags, surroundings, Files::Named)
     }
 
     /// Resolves the same flags and variables again; the TOML file may have changed.

@@ -103,43 +103,24 @@ impl fmt::Display for TcpAddress {
     }
 }
 
-/// What one place (flags, variables, driver table, top of the file) says about the first listener.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Says {
-    /// It names a socket.
-    pub(super) socket: bool,
-    /// It names an address.
-    pub(super) address: bool,
-    /// It says `unix`, yes or no.
-    pub(super) unix: Option<bool>,
-}
+/// How far up the place is where something is written: flags (0), variables, the driver's table, the top of the file.
+pub(super) type Rank = u8;
 
-/// Which kind of listener was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DoorKind {
-    /// A UNIX socket.
-    Unix,
-    Tcp,
-}
-
-/// Chooses from the places, highest precedence first; the error is the index of the place that contradicts itself.
-pub(super) fn choose(places: &[Says]) -> Result<DoorKind, usize> {
-    let unix = places.iter().position(|place| place.unix.is_some());
-    let no = match unix.map(|index| (index, places[index].unix)) {
-        Some((_, Some(true))) => return Ok(DoorKind::Unix),
-        Some((index, _)) => Some(index),
-        None => None,
+/// Whether the first listener is TCP, from what is written highest; none where one place gives both a socket and an address.
+pub(super) fn is_tcp(
+    unix: Option<(bool, Rank)>,
+    socket: Option<Rank>,
+    address: Option<Rank>,
+) -> Option<bool> {
+    let tcp = match unix {
+        Some((true, _)) => return Some(false),
+        Some((false, rank)) => Some(address.map_or(rank, |address| address.min(rank))),
+        None => address,
     };
-    for (index, place) in places.iter().enumerate() {
-        let tcp = place.address || no == Some(index);
-        match (place.socket, tcp) {
-            (true, true) => return Err(index),
-            (true, false) => return Ok(DoorKind::Unix),
-            (false, true) => return Ok(DoorKind::Tcp),
-            (false, false) => {}
-        }
+    match (socket, tcp) {
+        (Some(socket), Some(tcp)) if socket == tcp => None,
+        (socket, tcp) => Some(tcp.is_some_and(|tcp| socket.is_none_or(|socket| tcp < socket))),
     }
-    Ok(DoorKind::Unix)
 }
 
 /// Longest path that fits a `sockaddr_un` with its closing zero.
@@ -174,31 +155,25 @@ pub(super) fn docker_searches(directory: &Path) -> bool {
 mod tests {
     use super::*;
 
-    const NOTHING: Says = Says { socket: false, address: false, unix: None };
-    const SOCKET: Says = Says { socket: true, ..NOTHING };
-    const ADDRESS: Says = Says { address: true, ..NOTHING };
-    const YES: Says = Says { unix: Some(true), ..NOTHING };
-    const NO: Says = Says { unix: Some(false), ..NOTHING };
-
     #[test]
     fn unix_wins_over_an_address_wherever_it_stands() {
-        assert_eq!(choose(&[ADDRESS, YES]), Ok(DoorKind::Unix));
-        assert_eq!(choose(&[Says { unix: Some(true), ..ADDRESS }]), Ok(DoorKind::Unix));
+        assert_eq!(is_tcp(Some((true, 1)), None, Some(0)), Some(false));
+        assert_eq!(is_tcp(Some((true, 0)), None, Some(0)), Some(false));
     }
 
     #[test]
     fn unix_false_is_tcp_unless_a_higher_place_says_otherwise() {
-        assert_eq!(choose(&[NOTHING, NO]), Ok(DoorKind::Tcp));
-        assert_eq!(choose(&[NO, YES]), Ok(DoorKind::Tcp));
-        assert_eq!(choose(&[SOCKET, NO]), Ok(DoorKind::Unix));
+        assert_eq!(is_tcp(Some((false, 1)), None, None), Some(true));
+        assert_eq!(is_tcp(Some((false, 1)), Some(0), None), Some(false));
     }
 
     #[test]
     fn otherwise_the_higher_place_decides_and_the_default_is_a_socket() {
-        assert_eq!(choose(&[NOTHING, NOTHING]), Ok(DoorKind::Unix));
-        assert_eq!(choose(&[SOCKET, ADDRESS]), Ok(DoorKind::Unix));
-        assert_eq!(choose(&[ADDRESS, SOCKET]), Ok(DoorKind::Tcp));
-        assert_eq!(choose(&[NOTHING, Says { socket: true, ..ADDRESS }]), Err(1));
+        assert_eq!(is_tcp(None, None, None), Some(false));
+        assert_eq!(is_tcp(None, Some(0), Some(1)), Some(false));
+        assert_eq!(is_tcp(None, Some(1), Some(0)), Some(true));
+        assert_eq!(is_tcp(None, Some(1), Some(1)), None);
+        assert_eq!(is_tcp(Some((false, 1)), Some(1), Some(3)), None);
     }
 
     #[test]

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use super::door::{self, DoorKind, DoorSettings, Says, TcpAddress, Tls};
+use super::door::{self, DoorSettings, TcpAddress, Tls};
 use super::error::{ConfigError, Problem, problem};
 use super::keys::DriverTable;
-use super::options::{self, Options};
+use super::options;
 use super::origin::{Origin, Sourced};
 use super::resolve::{Resolver, field};
 use super::value;
@@ -91,16 +91,35 @@ impl Resolver<'_> {
         directories: &PluginDirs,
         tls: Option<&Tls>,
     ) -> Result<(DoorSettings, Option<Sourced<PathBuf>>), ConfigError> {
-        let top = &self.document.top;
-        let table = self.table(name);
+        let (top, table) = (&self.document.top, self.table(name));
+        let in_table = [
+            table.is_some_and(|table| table.socket.is_some()),
+            table.is_some_and(|table| table.address.is_some()),
+        ];
         let socket = table.and_then(|table| table.socket.as_ref()).or(top.socket.as_ref());
         let socket = self.text(options::SOCKET, socket);
         let address = table.and_then(|table| table.address.as_ref()).or(top.address.as_ref());
         let address = self.text(options::ADDRESS, address);
-        let places = self.places(name)?;
-        let kind = door::choose(&places)
-            .map_err(|place| self.both_doors(place, socket.as_ref(), address.as_ref()))?;
-        if kind == DoorKind::Unix {
+        let unix = top.unix.as_ref().map(|unix| Spanned::new(unix.span(), unix.get_ref().to_string()));
+        let unix = self.text(options::UNIX, unix.as_ref());
+        let rank = |written: &Sourced<String>, in_table| match written.origin {
+            Origin::Flag(_) => 0,
+            Origin::Variable(_) => 1,
+            _ if in_table => 2,
+            _ => 3,
+        };
+        let unix = match &unix {
+            Some(unix) => Some((self.read(unix, value::boolean)?, rank(unix, false))),
+            None => None,
+        };
+        let socket_rank = socket.as_ref().map(|socket| rank(socket, in_table[0]));
+        let address_rank = address.as_ref().map(|address| rank(address, in_table[1]));
+        let Some(is_tcp) = door::is_tcp(unix, socket_rank, address_rank) else {
+            let here = address.filter(|_| address_rank == socket_rank).or(socket);
+            let both = |written: Sourced<String>| self.refuse(&written, both_doors());
+            return Err(here.map_or_else(|| ConfigError::together(both_doors()), both));
+        };
+        if !is_tcp {
             let socket = socket.map(|written| self.path(written)).transpose()?;
             let default = || directories.sockets.join(format!("{name}.sock"));
             let path = socket.as_ref().map_or_else(default, |socket| socket.value.clone());
@@ -117,63 +136,6 @@ impl Resolver<'_> {
         let advertise = self.table(name).and_then(|table| table.advertise.as_ref());
         let advertise = self.advertise(advertise.or(self.document.top.advertise.as_ref()))?;
         Ok((DoorSettings::Tcp { address, advertise, tls: tls.cloned() }, None))
-    }
-
-    /// What each place says about the first listener, highest precedence first.
-    fn places(&self, name: &str) -> Result<[Says; 4], ConfigError> {
-        let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-        let hidden = |text: &Option<String>| text.as_ref().is_some_and(String::is_empty);
-        let unix = |options: &Options, name| match options.unix.as_deref() {
-            None | Some("") => Ok(None),
-            Some(text) => {
-                value::boolean(text).map(Some).map_err(|problem| ConfigError::option(name, problem))
-            }
-        };
-        let flags = Says {
-            socket: given(&self.flags.socket),
-            address: given(&self.flags.address),
-            unix: unix(self.flags, options::UNIX.flag)?,
-        };
-        let (socket, address) = (!hidden(&self.flags.socket), !hidden(&self.flags.address));
-        let variables = Says {
-            socket: socket && self.variables.socket.is_some(),
-            address: address && self.variables.address.is_some(),
-            unix: unix(&self.variables, options::UNIX.variable)?,
-        };
-        let table = self.table(name).map_or_else(Says::default, |table| Says {
-            socket: socket && table.socket.is_some(),
-            address: address && table.address.is_some(),
-            unix: None,
-        });
-        let top = &self.document.top;
-        let top = Says {
-            socket: socket && top.socket.is_some(),
-            address: address && top.address.is_some(),
-            unix: top.unix.as_ref().map(|unix| *unix.get_ref()),
-        };
-        Ok([flags, variables, table, top])
-    }
-
-    /// The error where one place names both kinds. It names the address, or the socket given with `unix = false`.
-    fn both_doors(
-        &self,
-        place: usize,
-        socket: Option<&Sourced<String>>,
-        address: Option<&Sourced<String>>,
-    ) -> ConfigError {
-        let names = [
-            (options::SOCKET.flag, options::ADDRESS.flag),
-            (options::SOCKET.variable, options::ADDRESS.variable),
-        ];
-        let problem = both_doors();
-        if let Some((socket, address_name)) = names.get(place) {
-            let name = if address.is_some() { address_name } else { socket };
-            return ConfigError::option(name, problem);
-        }
-        match address.or(socket) {
-            Some(written) => self.refuse(written, problem),
-            None => ConfigError::together(problem),
-        }
     }
 
     fn further_door(

@@ -7,6 +7,8 @@
 mod tls;
 mod url;
 
+use std::path::PathBuf;
+
 use toml::Spanned;
 
 pub use self::tls::HookTls;
@@ -114,7 +116,7 @@ impl Target {
 pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Vec<Hook>, ConfigError> {
     let mut hooks: Vec<Hook> = Vec::new();
     for table in &resolver.document.top.hook {
-        let hook = read(&resolver.document, table, resolver.files())?;
+        let hook = read(&resolver.document, table, resolver.files, &resolver.surroundings.authorities)?;
         if hooks.iter().any(|known| known.name == hook.name) {
             let problem = problem!("duplicate hook {:?}; each needs a name of its own", hook.name);
             return Err(resolver.document.refuse(&table.name.span(), problem));
@@ -129,13 +131,18 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Vec<Hook>, ConfigEr
     Ok(hooks)
 }
 
-fn read(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Hook, ConfigError> {
+fn read(
+    document: &Document,
+    table: &HookTable,
+    files: Files,
+    system: &[PathBuf],
+) -> Result<Hook, ConfigError> {
     document.value(&table.name, |name| {
         value::pool_name(name).map_err(|_| {
             problem!("{name:?} cannot be a hook's name; use 1 to 63 letters, digits, '-', '_' and '.'")
         })
     })?;
-    let target = target(document, table, files)?;
+    let target = target(document, table, files, system)?;
     let mut events = Vec::new();
     for written in &table.events {
         events.push(document.value(written, |event| known(event))?);
@@ -157,7 +164,12 @@ fn read(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Hook
 }
 
 /// How it gets events.
-fn target(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Target, ConfigError> {
+fn target(
+    document: &Document,
+    table: &HookTable,
+    files: Files,
+    system: &[PathBuf],
+) -> Result<Target, ConfigError> {
     Ok(match (&table.command, &table.url) {
         (Some(command), None) => {
             if let Some(batch) = &table.batch {
@@ -173,7 +185,7 @@ fn target(document: &Document, table: &HookTable, files: Files<'_>) -> Result<Ta
         }
         (None, Some(url)) => {
             let written = document.value(url, |text| WrittenUrl::parse(text))?;
-            let tls = tls::read(document, table, url, &written, files)?.map(Box::new);
+            let tls = tls::read(document, table, url, &written, (files, system))?.map(Box::new);
             let url = match &table.connect {
                 Some(connect) => document.value(connect, |text| written.at(Some(text)))?,
                 None => document.value(url, |_| written.at(None))?,

@@ -403,6 +403,6 @@ mod tests {
         }
         assert_eq!(config.admin, Path::new("/run/gipam/admin.sock"));
         assert_eq!(config.settings, load("").settings);
-        assert_eq!(config.limits, load("").limits);
+        assert_eq!((config.history, config.max_connections), (10_000, 512));
     }
 }

@@ -19,9 +19,7 @@ use super::options::{self, Options, Spelling, Surroundings};
 use super::origin::{Origin, Shown, Sourced};
 use super::pools::{self, PoolsOrigin};
 use super::value;
-use super::{
-    BooksFile, Config, Gc, Given, PluginDirs, SocketAccess, books_file, filling, hooks, http, limits,
-};
+use super::{BooksFile, Config, Gc, Given, PluginDirs, SocketAccess, books_file, filling, hooks, http};
 use crate::plan::settings::{Millis, Settings};
 
 /// A key that only the file can set: its name as it is shown, and where it is.
@@ -38,18 +36,14 @@ pub(super) struct Resolver<'a> {
     pub(super) flags: &'a Options,
     pub(super) variables: Options,
     pub(super) document: Document,
-    surroundings: &'a Surroundings,
-    files: ReadFiles,
+    pub(super) surroundings: &'a Surroundings,
+    pub(super) files: Files,
     pub(super) warnings: Vec<String>,
     shown: Vec<Shown>,
 }
 
 impl<'a> Resolver<'a> {
-    fn new(
-        flags: &'a Options,
-        surroundings: &'a Surroundings,
-        files: ReadFiles,
-    ) -> Result<Self, ConfigError> {
+    fn new(flags: &'a Options, surroundings: &'a Surroundings, files: Files) -> Result<Self, ConfigError> {
         let variables = Options::from_variables(&surroundings.variables);
         let warnings = surroundings.unknown_variables();
         let document = Document::default();
@@ -107,15 +101,6 @@ impl<'a> Resolver<'a> {
             None => self.surroundings.absolute(&written.value),
         };
         Ok(Sourced { value, origin: written.origin, span: written.span })
-    }
-
-    /// What is to be done with files that the configuration names.
-    pub(super) fn files(&self) -> Files<'a> {
-        match self.files {
-            ReadFiles::Into => Files::Read(&self.surroundings.authorities),
-            ReadFiles::AsFarAsPossible => Files::Serve(&self.surroundings.authorities),
-            ReadFiles::Away => Files::Named,
-        }
     }
 
     /// Notes a setting for people.
@@ -301,22 +286,11 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// What is done with further files that the configuration names.
-#[derive(Clone, Copy)]
-pub(super) enum ReadFiles {
-    /// See [`Config::load`].
-    Into,
-    /// See [`Config::start`].
-    AsFarAsPossible,
-    /// See [`Config::outline`].
-    Away,
-}
-
 /// The configuration from all its sources.
 pub(super) fn resolve(
     flags: &Options,
     surroundings: &Surroundings,
-    files: ReadFiles,
+    files: Files,
 ) -> Result<Config, ConfigError> {
     let mut resolver = Resolver::new(flags, surroundings, files)?;
     let file = resolver.books_file()?;
@@ -327,7 +301,8 @@ pub(super) fn resolve(
     let log = resolver.log()?;
     let socket_access = resolver.access(field!(socket_mode), field!(socket_owner), field!(socket_group))?;
     let admin_access = resolver.access(field!(admin_mode), field!(admin_owner), field!(admin_group))?;
-    let limits = limits::resolve(&mut resolver)?;
+    let history = resolver.plain(field!(history))?.into();
+    let max_connections = resolver.plain(field!(max_connections))?.get().into();
     let gc = resolver.gc()?;
     let http = http::resolve(&mut resolver)?;
     let warn_at = filling::resolve(&mut resolver)?;
@@ -349,7 +324,8 @@ pub(super) fn resolve(
         settings,
         pools_origin,
         document: resolver.document.path.clone(),
-        limits,
+        max_connections,
+        history,
         warnings: resolver.warnings,
         shown: resolver.shown,
         given: Given { flags: flags.clone(), surroundings: surroundings.clone() },
@@ -374,14 +350,14 @@ impl ClientConfig {
     /// the books can be looked at without it.
     pub fn load(flags: &Options, surroundings: &Surroundings) -> Result<Self, ConfigError> {
         let without = Surroundings { default_configuration: PathBuf::new(), ..surroundings.clone() };
-        let (config, error) = match resolve(flags, surroundings, ReadFiles::Away) {
+        let (config, error) = match resolve(flags, surroundings, Files::Named) {
             Ok(config) => (config, None),
             Err(error @ (ConfigError::Document { .. } | ConfigError::Unreadable { .. }))
                 if flags.config.is_none() =>
             {
                 let mut without = without;
                 without.variables.remove(options::CONFIG.variable);
-                (resolve(flags, &without, ReadFiles::Away)?, Some(error))
+                (resolve(flags, &without, Files::Named)?, Some(error))
             }
             Err(error) => return Err(error),
         };
@@ -406,5 +382,5 @@ impl ClientConfig {
 /// Reads a configuration file as the daemon would without flags and variables: what `gipam config check` says.
 pub fn check_file(path: &str, surroundings: &Surroundings) -> Result<Config, ConfigError> {
     let flags = Options { config: Some(path.to_owned()), ..Options::default() };
-    resolve(&flags, &Surroundings { variables: Default::default(), ..surroundings.clone() }, ReadFiles::Into)
+    resolve(&flags, &Surroundings { variables: Default::default(), ..surroundings.clone() }, Files::Read)
 }

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::{BooksPlace, DoctorReport};
-use crate::plan::prefix::{Family, Prefix};
+use super::{BooksPlace, DoctorReport, UNITS, bases};
+use crate::plan::prefix::Prefix;
 use crate::plan::settings::PoolSettings;
 
 /// What this is called in the report.
@@ -34,8 +34,6 @@ const BUILT_IN: [&str; 7] = [
     "172.28.0.0/14",
     "192.168.0.0/16",
 ];
-/// Where the unit may lie, with its drop-ins; the first one counts.
-const UNITS: [&str; 3] = ["/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
 
 /// What Docker has, and where that is written.
 #[derive(Debug, Default)]
@@ -91,14 +89,9 @@ pub(super) fn check(report: &mut DoctorReport, place: &BooksPlace, pools: &[Pool
 
 /// Reports overlaps; returns whether it found any.
 fn compare(report: &mut DoctorReport, own: &Own, pools: &[PoolSettings]) -> bool {
-    let bases = || {
-        pools.iter().flat_map(|pool| {
-            Family::BOTH.into_iter().filter_map(move |family| Some((pool, pool.base(family)?.base)))
-        })
-    };
     let mut clashes = false;
     for (prefix, from) in &own.subnets {
-        for (pool, base) in bases().filter(|(_, base)| base.overlaps(*prefix)) {
+        for (pool, base) in bases(pools).filter(|(_, base)| base.overlaps(*prefix)) {
             clashes = true;
             let found = format!("{prefix} of {from} overlaps pool {} ({base})", pool.name);
             if from.starts_with("what is built") {
@@ -110,7 +103,7 @@ fn compare(report: &mut DoctorReport, own: &Own, pools: &[PoolSettings]) -> bool
         }
     }
     for (address, from) in &own.addresses {
-        for (pool, base) in bases().filter(|(_, base)| base.contains_address(*address)) {
+        for (pool, base) in bases(pools).filter(|(_, base)| base.contains_address(*address)) {
             clashes = true;
             let found = format!("{address} of {from} lies in pool {} ({base})", pool.name);
             let advice = format!("a container could get it; reserve it: gipam reserve {address}");

@@ -6,14 +6,12 @@
 use std::time::Duration;
 
 use super::gipam::NO_ENGINE;
-use super::{BooksPlace, DoctorReport};
+use super::{BooksPlace, DoctorReport, UNITS};
 use crate::config::Config;
 use crate::server::client::{ClientError, encoded, request_blocking};
 
 /// How long the Engine may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Where the unit may lie.
-const UNITS: [&str; 3] = ["/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
 
 /// Whether the Engine answers, and what this version of it means.
 pub(super) fn engine(report: &mut DoctorReport, config: &Config) {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::{BooksPlace, DoctorReport};
+use super::{BooksPlace, DoctorReport, bases};
 use crate::clock;
 use crate::host::{self, InUseKind};
 use crate::plan::prefix::{Family, Prefix};
@@ -17,12 +17,6 @@ use crate::plan::settings::{PoolSettings, rfc3339};
 const EARLIEST: u64 = 1_735_689_600_000;
 /// A default route learned from a router advertisement (`RTF_ADDRCONF`, linux/ipv6_route.h).
 const FROM_ADVERTISEMENT: u32 = 0x0004_0000;
-
-fn bases(pools: &[PoolSettings]) -> impl Iterator<Item = (&PoolSettings, Prefix)> {
-    pools.iter().flat_map(|pool| {
-        Family::BOTH.into_iter().filter_map(move |family| Some((pool, pool.base(family)?.base)))
-    })
-}
 
 /// The parts of the pools that this machine uses itself.
 pub(super) fn routes(report: &mut DoctorReport, pools: &[PoolSettings]) {

@@ -13,6 +13,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Options, Surroundings};
+use crate::plan::prefix::{Family, Prefix};
+use crate::plan::settings::PoolSettings;
+
+/// Where a unit may lie, with its drop-ins; the first one counts.
+const UNITS: [&str; 3] = ["/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -83,6 +88,13 @@ impl BooksPlace {
     fn text(&self, absolute: &str) -> Option<String> {
         std::fs::read_to_string(self.path(absolute)).ok().map(|text| text.trim().to_owned())
     }
+}
+
+/// Each family of each pool.
+fn bases(pools: &[PoolSettings]) -> impl Iterator<Item = (&PoolSettings, Prefix)> {
+    pools.iter().flat_map(|pool| {
+        Family::BOTH.into_iter().filter_map(move |family| Some((pool, pool.base(family)?.base)))
+    })
 }
 
 /// The admin socket, where a flag names it and no flag says what else to look at: then it is about that daemon alone.

@@ -64,13 +64,13 @@ impl std::fmt::Debug for HookTls {
     }
 }
 
-/// Whether files that the configuration names are looked into, and where the system's own are.
+/// Whether files that the configuration names are looked into.
 #[derive(Clone, Copy)]
-pub(in crate::config) enum Files<'a> {
-    /// They are; these are the system's.
-    Read(&'a [PathBuf]),
+pub(in crate::config) enum Files {
+    /// They are.
+    Read,
     /// They are, but an unusable one only disables its hook: addresses do not wait for it.
-    Serve(&'a [PathBuf]),
+    Serve,
     /// They are not: a command that only asks the daemon does not need them. No server is trusted then.
     Named,
 }
@@ -81,7 +81,7 @@ pub(super) fn read(
     table: &HookTable,
     url: &Spanned<String>,
     written: &WrittenUrl,
-    files: Files<'_>,
+    (files, system): (Files, &[PathBuf]),
 ) -> Result<Option<HookTls>, ConfigError> {
     let first = table.ca.as_ref().or(table.cert.as_ref()).or(table.key.as_ref());
     if let (false, Some(key)) = (written.secure, first) {
@@ -96,13 +96,13 @@ pub(super) fn read(
         return Ok(None);
     }
     let mut digest = Sha256::new();
-    let mut from = |system| {
+    let mut from = || {
         let (file, roots) = trusted(document, table, url, system, &mut digest)?;
         Ok((file, client(document, table, url, roots, &mut digest)?))
     };
     let (authorities, client) = match files {
-        Files::Read(system) => from(system).map(|(file, client)| (file, Ok(client)))?,
-        Files::Serve(system) => match from(system) {
+        Files::Read => from().map(|(file, client)| (file, Ok(client)))?,
+        Files::Serve => match from() {
             Err(error) if is_of_a_file(&error) => {
                 (PathBuf::new(), Err(format!("{error}; once that is fixed: gipam reload")))
             }
@@ -256,7 +256,7 @@ mod tests {
         let system = ["missing.pem", "system.pem", "other.pem"].map(path);
         let shown =
             |error: ConfigError| error.to_string().replace(&directory.path().display().to_string(), "");
-        let tls = read(&document, table, url, &written, Files::Read(&system)).map_err(shown)?.unwrap();
+        let tls = read(&document, table, url, &written, (Files::Read, &system)).map_err(shown)?.unwrap();
         let (file, roots) = trusted(&document, table, url, &system, &mut Sha256::new()).map_err(shown)?;
         assert_eq!(tls.authorities, file);
         Ok((file.strip_prefix(directory.path()).unwrap().to_owned(), roots.len(), tls))
@@ -291,7 +291,7 @@ mod tests {
             let table = &document.top.hook[0];
             let url = table.url.as_ref().unwrap();
             let written = WrittenUrl::parse(url.get_ref()).unwrap();
-            read(&document, table, url, &written, Files::Read(&[])).unwrap().unwrap()
+            read(&document, table, url, &written, (Files::Read, &[])).unwrap().unwrap()
         };
         let write = |name: &str, content: String| fs::write(directory.path().join(name), content).unwrap();
         write("ca.pem", made("a"));
