@@ -60,6 +60,8 @@ pub struct Growth {
     pub resident: Vec<f64>,
     /// The most while starting, in KiB.
     pub peak: Vec<f64>,
+    /// Resident of a daemon that granted as many leases while it ran, in KiB.
+    pub granted: f64,
     /// How long making the books took, in seconds.
     pub making: f64,
 }
@@ -73,6 +75,11 @@ impl Growth {
     /// The largest memory, MiB.
     pub fn memory(&self) -> f64 {
         median(self.peak.iter().copied()) / 1024.0
+    }
+
+    /// Resident after granting as many leases, MiB.
+    pub fn memory_granted(&self) -> f64 {
+        self.granted / 1024.0
     }
 
     fn keep(&mut self, name: &'static str, big: bool, micros: f64) {
@@ -109,6 +116,7 @@ pub fn run(directory: &Path, program: &Path, count: usize) -> io::Result<Growth>
         growth.peak.extend(server.process().peak().map(|it| it as f64));
         server.stop()?;
     }
+    growth.granted = granted(directory, program)?;
     let mut known = Play::new(0, Vec::new());
     for (id, prefix) in subnets {
         let room = 254 - LEASES as u128 - 1;
@@ -125,6 +133,27 @@ pub fn run(directory: &Path, program: &Path, count: usize) -> io::Result<Growth>
         round(&mut big, &mut growth)?;
     }
     Ok(growth)
+}
+
+/// Resident memory, in KiB, of a daemon that has granted all of these leases since it began.
+fn granted(directory: &Path, program: &Path) -> io::Result<f64> {
+    eprintln!("bench: granting {} leases", SUBNETS * LEASES);
+    let house = House::new(directory, "granted", program, POOLS)?;
+    let (server, _) = house.start()?;
+    let mut crew = Crew::connect(&server.door, CONNECTIONS)?;
+    let mut play = Play::new(SUBNETS as u64, vec![false, true]);
+    play.names = true;
+    // A gateway comes with each subnet.
+    for (what, requests) in [(Phase::Pools, u64::MAX), (Phase::Addresses, (SUBNETS * (LEASES - 1)) as u64)] {
+        let outcome = phase(&mut crew, &mut play, what, unbounded(requests), None)?;
+        if let Some(text) = &outcome.run.failure {
+            return Err(io::Error::other(format!("{what:?}: {text}")));
+        }
+    }
+    server.process().settle()?;
+    let resident = server.process().resident().map_or(f64::NAN, |it| it as f64);
+    server.stop()?;
+    Ok(resident)
 }
 
 const fn unbounded(requests: u64) -> Limit {
