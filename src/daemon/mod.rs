@@ -242,7 +242,7 @@ fn driver(
     };
     Driver {
         names,
-        name: configured.name,
+        name: configured.name.into(),
         ledger: ledger.clone(),
         pools: configured.pools.map(Into::into),
         requires_mac_address: configured.requires_mac_address,

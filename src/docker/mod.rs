@@ -20,6 +20,7 @@ use std::time::Instant;
 
 pub use self::counters::Counters;
 
+use smol_str::SmolStr;
 use tokio::sync::Notify;
 
 pub use self::browsers::HostNames;
@@ -30,7 +31,7 @@ pub use self::survey::{Ask, Survey, Surveyor};
 use crate::clock;
 use crate::ledger::{Granted, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
-use crate::plan::request::{AddressRequest, Dead, Reply, Request, SubnetRequest, Wanted};
+use crate::plan::request::{Dead, Reply, Request, SubnetRequest, Wanted};
 use crate::server::{DoorRefusal, Handler, HttpRequest, Response};
 use crate::text;
 
@@ -45,7 +46,7 @@ pub type Proofs = Arc<RwLock<Arc<Dead>>>;
 #[derive(Debug)]
 pub struct Driver {
     /// For the log.
-    pub name: String,
+    pub name: SmolStr,
     /// Where requests go.
     pub ledger: Ledger,
     /// Pools open to this name, in order; all if absent.
@@ -148,13 +149,15 @@ impl Driver {
     async fn change(&self, method: &str, request: &HttpRequest) -> Response {
         let bytes = request.body.as_slice();
         let asked = wire::Body::parse(bytes).and_then(|body| match method {
-            "IpamDriver.RequestPool" => body.subnet_request(self.pools.clone()).map(Request::Subnet),
+            "IpamDriver.RequestPool" => {
+                body.subnet_request(self.pools.clone(), self.dead()).map(Request::Subnet)
+            }
             "IpamDriver.ReleasePool" => body.release_subnet(),
-            "IpamDriver.RequestAddress" => body.address_request(),
+            "IpamDriver.RequestAddress" => body.address_request(self.dead()),
             _ => body.release_address(),
         });
-        let asked = match asked {
-            Ok(asked) => self.with_proofs(asked),
+        let mut asked = match asked {
+            Ok(asked) => asked,
             Err(error) => {
                 if wire::is_blank(bytes) {
                     self.counters.empty.fetch_add(1, Ordering::Relaxed);
@@ -167,8 +170,11 @@ impl Driver {
         {
             return self.refused(method, &refusal);
         }
-        let half = match &asked {
-            Request::Address(request) => Halves::of_v6(request),
+        let half = match &mut asked {
+            Request::Address(request) => {
+                request.half = self.halves.of(request);
+                Halves::of_v6(request)
+            }
             _ => None,
         };
         let answer = match asked {
@@ -207,16 +213,8 @@ impl Driver {
 
     /// An explicit request may replace what is proven dead, and an identified holder may replace its own dead lease. Where
     /// gipam chooses a subnet, those of the Engine's other networks are passed over.
-    fn with_proofs(&self, asked: Request) -> Request {
-        let dead = || self.proofs.read().map(|proofs| proofs.clone()).unwrap_or_default();
-        match asked {
-            Request::Address(request) if request.names_somebody() => {
-                let half = self.halves.of(&request);
-                Request::Address(AddressRequest { dead: dead(), half, ..request })
-            }
-            Request::Subnet(request) => Request::Subnet(SubnetRequest { dead: dead(), ..request }),
-            other => other,
-        }
+    fn dead(&self) -> Arc<Dead> {
+        self.proofs.read().map(|proofs| proofs.clone()).unwrap_or_default()
     }
 
     /// Where gipam chooses, it must know what Docker would refuse (P12).

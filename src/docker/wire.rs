@@ -16,7 +16,7 @@ use crate::json::{Json, Object, get};
 use crate::plan::error::PlanError;
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{self, Family, Prefix};
-use crate::plan::request::{AddressRequest, Mac, Reply, Request, Space, SubnetRequest, Wanted};
+use crate::plan::request::{AddressRequest, Dead, Mac, Reply, Request, Space, SubnetRequest, Wanted};
 use crate::text;
 
 /// Option of RequestAddress that says what the address is for.
@@ -170,7 +170,11 @@ impl<'a> Body<'a> {
     }
 
     /// RequestPool. `in_use` is left empty; the caller fills it in.
-    pub fn subnet_request(&self, pools: Option<Arc<[String]>>) -> Result<SubnetRequest, PlanError> {
+    pub fn subnet_request(
+        &self,
+        pools: Option<Arc<[String]>>,
+        dead: Arc<Dead>,
+    ) -> Result<SubnetRequest, PlanError> {
         let space = self.space()?;
         let family = if self.flag("V6")? { Family::V6 } else { Family::V4 };
         let wanted = match self.text("Pool")? {
@@ -194,12 +198,12 @@ impl<'a> Body<'a> {
             pools,
             in_use: HostUse::default(),
             in_a_row: 0,
-            dead: Arc::default(),
+            dead,
         })
     }
 
     /// RequestAddress.
-    pub fn address_request(&self) -> Result<Request, PlanError> {
+    pub fn address_request(&self, dead: Arc<Dead>) -> Result<Request, PlanError> {
         let (id, address) = (self.pool_id()?, self.address()?);
         let is = |key: &str, value: &str| self.option(key) == Some(value);
         Ok(Request::Address(AddressRequest {
@@ -209,7 +213,7 @@ impl<'a> Body<'a> {
             name: self.option(ENDPOINT_NAME).and_then(tidy_name),
             mac: self.option(ENDPOINT_MAC).and_then(Mac::parse),
             serial: is(SERIAL, "true"),
-            dead: Arc::default(),
+            dead,
             half: None,
         }))
     }
@@ -275,7 +279,7 @@ pub fn reply(reply: &Reply) -> String {
         }
         Reply::Address { address, length } => {
             // Nothing in an address needs escaping.
-            [r#"{"Address":""#, &prefix::text(*address), "/", &length.to_string(), r#"","Data":{}}"#].concat()
+            format!(r#"{{"Address":"{}/{length}","Data":{{}}}}"#, prefix::text(*address))
         }
         Reply::Done | Reply::Wait(_) | Reply::Look(_) => "{}".to_owned(),
     }
@@ -318,19 +322,19 @@ mod tests {
     #[test]
     fn p8_absent_or_null_space_and_pool_id_are_refused() {
         for text in ["{}", r#"{"AddressSpace":null}"#, r#"{"AddressSpace":7}"#] {
-            assert!(body(text).subnet_request(None).is_err(), "{text}");
+            assert!(body(text).subnet_request(None, Arc::default()).is_err(), "{text}");
         }
         for text in ["{}", r#"{"PoolID":null}"#, r#"{"PoolID":""}"#, r#"{"PoolID":["x"]}"#] {
-            assert!(body(text).address_request().is_err(), "{text}");
+            assert!(body(text).address_request(Arc::default()).is_err(), "{text}");
             assert!(body(text).release_subnet().is_err(), "{text}");
             assert!(body(text).release_address().is_err(), "{text}");
         }
-        assert!(body(r#"{"AddressSpace":""}"#).subnet_request(None).is_ok());
+        assert!(body(r#"{"AddressSpace":""}"#).subnet_request(None, Arc::default()).is_ok());
     }
 
     #[test]
     fn size_requests_of_engine_29_name_a_size_only() {
-        let any = |text: &str| body(text).subnet_request(None).unwrap().wanted;
+        let any = |text: &str| body(text).subnet_request(None, Arc::default()).unwrap().wanted;
         assert_eq!(any(r#"{"AddressSpace":"local","Pool":"0.0.0.0/26"}"#), Wanted::Any { size: Some(26) });
         assert_eq!(
             any(r#"{"AddressSpace":"local","Pool":"::/80","V6":true}"#),
@@ -347,7 +351,10 @@ mod tests {
             r#"{"AddressSpace":"local","Pool":"192.0.2.0/24","V6":true}"#,
             r#"{"AddressSpace":"local","Pool":"::/64","V6":false}"#,
         ] {
-            assert!(matches!(body(text).subnet_request(None), Err(PlanError::InvalidPool(_))), "{text}");
+            assert!(
+                matches!(body(text).subnet_request(None, Arc::default()), Err(PlanError::InvalidPool(_))),
+                "{text}"
+            );
         }
     }
 
@@ -373,7 +380,7 @@ mod tests {
             r#"{"com.docker.network.endpoint.name":"a\u0000b\n"}"#.to_owned(),
         ] {
             let Ok(Request::Address(request)) =
-                body(&format!(r#"{{"PoolID":"x","Options":{options}}}"#)).address_request()
+                body(&format!(r#"{{"PoolID":"x","Options":{options}}}"#)).address_request(Arc::default())
             else {
                 panic!("{options}")
             };

@@ -32,7 +32,7 @@ use crate::plan::settings::{Millis, Settings};
 /// Undoes a grant whose answer could not be delivered.
 #[derive(Debug)]
 pub struct Ticket {
-    undo: Box<Undo>,
+    undo: Undo,
     queue: mpsc::UnboundedSender<Message>,
 }
 
@@ -40,7 +40,7 @@ impl Ticket {
     /// The answer's first byte never left: undo what the request changed.
     pub fn undo(self) {
         // A stopped ledger cannot undo any more; repair finds it.
-        let _ = self.queue.send(Message::Undo(self.undo));
+        let _ = self.queue.send(Message::Undo(Box::new(self.undo)));
     }
 }
 

@@ -286,8 +286,7 @@ impl Writer {
                 }
                 self.write(&decision.changes, batch);
                 self.repeated.note(&self.plan, &request, &decision);
-                let ticket =
-                    decision.undo.map(|undo| Ticket { undo: Box::new(undo), queue: self.queue.clone() });
+                let ticket = decision.undo.map(|undo| Ticket { undo, queue: self.queue.clone() });
                 let outcome = decision.reply.map(|reply| Granted { reply, ticket }).map_err(Refusal::from);
                 batch.decided.push(Decided { answer, outcome, release: release.then_some(request) });
             }

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use smol_str::SmolStr;
+
 /// A MAC address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
@@ -34,8 +36,9 @@ impl Mac {
     }
 }
 
-impl fmt::Display for Mac {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Mac {
+    /// As people write it; the same as `to_string`, in less time.
+    pub fn text(self) -> SmolStr {
         const DIGITS: [u8; 16] = *b"0123456789abcdef";
         let mut text = [b':'; 17];
         for (place, byte) in text.chunks_mut(3).zip(self.0) {
@@ -44,6 +47,12 @@ impl fmt::Display for Mac {
             }
         }
         // Digits and colons.
-        formatter.write_str(str::from_utf8(&text).unwrap_or_default())
+        str::from_utf8(&text).unwrap_or_default().into()
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text())
     }
 }

@@ -137,13 +137,6 @@ pub struct AddressRequest {
     pub half: Option<Half>,
 }
 
-impl AddressRequest {
-    /// Whether it names an address or its holder.
-    pub const fn names_somebody(&self) -> bool {
-        self.address.is_some() || (!self.gateway && (self.name.is_some() || self.mac.is_some()))
-    }
-}
-
 /// A refused IPv6 address, after which Docker abandoned the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Half {

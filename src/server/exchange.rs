@@ -163,14 +163,15 @@ fn fill(
     content_type: &'static str,
     close: bool,
 ) {
-    for (name, value) in fields {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
-        {
+    // Without a copy.
+    let value = |text: &'static str| HeaderValue::from_maybe_shared(Bytes::from_static(text.as_bytes()));
+    for (name, text) in fields {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), value(text)) {
             headers.insert(name, value);
         }
     }
     if !content_type.is_empty()
-        && let Ok(value) = HeaderValue::from_str(content_type)
+        && let Ok(value) = value(content_type)
     {
         headers.insert(CONTENT_TYPE, value);
     }

@@ -92,10 +92,12 @@ pub(super) fn write(connection: &Connection, lines: &mut Vec<NumberedRow>) -> Re
             statement.raw_bind_parameter(6, &**id)?;
             statement.raw_bind_parameter(12, signed(*serial))?;
         }
-        statement.raw_bind_parameter(7, row.address.map(|address| text(prefix.address(address))))?;
+        statement
+            .raw_bind_parameter(7, row.address.map(|address| text(prefix.address(address))).as_deref())?;
         statement.raw_bind_parameter(8, holder.map_or(Kind::Unknown, |record| record.kind).name())?;
         statement.raw_bind_parameter(9, holder.and_then(|record| record.name.as_deref()))?;
-        statement.raw_bind_parameter(10, holder.and_then(|record| record.mac).map(|mac| mac.to_string()))?;
+        statement
+            .raw_bind_parameter(10, holder.and_then(|record| record.mac).map(|mac| mac.text()).as_deref())?;
         statement.raw_bind_parameter(11, row.why.as_ref().map(Why::text))?;
         statement.raw_bind_parameter(13, known.map(|known| known.leased))?;
         statement.raw_bind_parameter(14, holder.map(marks))?;

@@ -16,6 +16,7 @@ use super::write::signed;
 use crate::plan::Plan;
 use crate::plan::change::Serial;
 use crate::plan::prefix::{number, text};
+use crate::plan::request::Mac;
 
 /// At least this many rows are in the tail before they are folded.
 pub(super) const LEAST: usize = 4_096;
@@ -217,11 +218,11 @@ fn copy(
             continue;
         };
         put.raw_bind_parameter(1, signed(serial))?;
-        put.raw_bind_parameter(2, shown)?;
+        put.raw_bind_parameter(2, &*shown)?;
         put.raw_bind_parameter(3, record.leased)?;
         put.raw_bind_parameter(4, record.kind.name())?;
         put.raw_bind_parameter(5, record.name.as_deref())?;
-        put.raw_bind_parameter(6, record.mac.map(|mac| mac.to_string()))?;
+        put.raw_bind_parameter(6, record.mac.map(Mac::text).as_deref())?;
         put.raw_bind_parameter(7, marks(record))?;
         put.raw_bind_parameter(8, signed(record.since))?;
         put.raw_bind_parameter(9, signed(record.generation))?;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::OnceLock;
 
 use gipam::config::{Surroundings, check_file};
@@ -70,9 +71,9 @@ pub fn wire(bytes: &[u8]) {
         }
         wire::is_blank(&body);
         let asked = wire::Body::parse(&body).and_then(|body| match method {
-            b"RequestPool" => body.subnet_request(None).map(Request::Subnet),
+            b"RequestPool" => body.subnet_request(None, Arc::default()).map(Request::Subnet),
             b"ReleasePool" => body.release_subnet(),
-            b"RequestAddress" => body.address_request(),
+            b"RequestAddress" => body.address_request(Arc::default()),
             _ => body.release_address(),
         });
         let request = match asked {
