@@ -7,11 +7,11 @@ use unicode_width::UnicodeWidthStr;
 
 use super::frame::{Frame, NAME};
 use super::paper::{Ink, Line, clock, short, size, span};
-use super::picture;
 use super::screen::{entry, grouped};
 use super::tables::escaped;
 use crate::reconcile::Finding;
 use crate::text::counted;
+use crate::view::digits;
 use crate::view::rows::{HookRow, Status};
 
 const FILLING: usize = 2;
@@ -19,7 +19,7 @@ const HOOKS: usize = 1;
 
 /// How many addresses are what, in words that explain themselves.
 pub(super) fn addresses(status: &Status) -> Vec<Line> {
-    let count = |count: u64| picture::grouped(count.into());
+    let count = |count: u64| digits(count.into());
     let held = format!(
         "{}, {}; {} cooling (released lately)",
         counted(count(status.subnets), "subnet"),
@@ -72,9 +72,8 @@ pub(super) fn watched(status: &Status) -> Vec<Line> {
     }
     let skipped: Vec<_> = status.hooks.iter().filter(|row| row.passed_over > 0).collect();
     if !skipped.is_empty() {
-        let row = |row: &&HookRow| {
-            format!("{} by {}", picture::grouped(row.passed_over.into()), short(&row.hook, NAME))
-        };
+        let row =
+            |row: &&HookRow| format!("{} by {}", digits(row.passed_over.into()), short(&row.hook, NAME));
         let hooks = skipped.iter().map(row).collect::<Vec<_>>().join(", ");
         lines.push(
             entry("hooks", "").and(Ink::Yellow, format!("events rejected and skipped, see the log: {hooks}")),

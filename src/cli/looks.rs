@@ -13,7 +13,8 @@ use super::tables::{Width, escaped, optional, pairs, time};
 use super::views::{history_table, query, show};
 use crate::config::{Options, Surroundings};
 use crate::doctor::{self, Verdict};
-use crate::view::rows::{ExplainRow, MapRow, WhoRow};
+use crate::view::map::MapRow;
+use crate::view::rows::{ExplainRow, WhoRow};
 
 /// `gipam who ADDRESS|NAME`.
 pub(super) fn who(asking: &Asking, address: &str) -> Result<(), CliError> {
@@ -55,12 +56,16 @@ fn known(width: Width, row: WhoRow) -> String {
 /// `gipam map [POOL|SUBNET]`.
 pub(super) fn map(asking: &Asking, of: Option<&str>, surroundings: &Surroundings) -> Result<(), CliError> {
     let colour = std::io::stdout().is_terminal() && !surroundings.variables.contains_key("NO_COLOR");
-    show(asking, &query("/v1/map", &[("of", of)]), |rows: Vec<MapRow>| {
+    // Programs get segments, however many there are.
+    let size = |most: u16| (!asking.json).then(|| most.to_string());
+    let (columns, lines) = (size(picture::COLUMNS), size(picture::LINES));
+    let path = query("/v1/map", &[("of", of), ("columns", columns.as_deref()), ("lines", lines.as_deref())]);
+    show(asking, &path, |rows: Vec<MapRow>| {
         let drawn = |map: &MapRow| {
             let why = map.unusable.as_ref().map(|why| format!("nothing can be given: {}\n", escaped(why)));
-            Some(picture::drawn(map, colour)? + &why.unwrap_or_default())
+            picture::drawn(map, colour) + &why.unwrap_or_default()
         };
-        rows.iter().filter_map(drawn).collect::<Vec<_>>().join("\n")
+        rows.iter().map(drawn).collect::<Vec<_>>().join("\n")
     })
 }
 

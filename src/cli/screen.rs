@@ -9,10 +9,9 @@ use unicode_width::UnicodeWidthStr;
 use super::frame::Frame;
 use super::health::{addresses, books, engine, repair, watched};
 use super::paper::{Ink, Line, bar, clock, padded, short, span, wrapped};
-use super::picture;
 use super::tables::escaped;
-use crate::view::Fullness;
 use crate::view::rows::{PoolRow, Status, SubnetUsage};
+use crate::view::{Fullness, digits};
 
 /// How much of each part is shown.
 const DOORS: usize = 2;
@@ -24,7 +23,7 @@ const REFUSALS: usize = 3;
 /// A count that fits a column: exact up to seven digits, then a power of two.
 pub(super) fn grouped(count: u128) -> String {
     if count < 10_000_000 {
-        return picture::grouped(count);
+        return digits(count);
     }
     let power = count.ilog2() + u32::from(count.ilog2() > 0 && count >> (count.ilog2() - 1) == 3);
     let about = if count.is_power_of_two() { "" } else { "~" };
@@ -143,7 +142,7 @@ pub(super) fn fullest(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     let mut heading = "FULLEST SUBNETS, by addresses".to_owned();
     let others = usize::try_from(status.subnets).unwrap_or(usize::MAX).saturating_sub(most);
     if others > 0 {
-        heading.push_str(&format!(" ({} more: gipam subnets)", picture::grouped(others as u128)));
+        heading.push_str(&format!(" ({} more: gipam subnets)", digits(others as u128)));
     }
     let subnet = |subnet: &SubnetUsage| {
         let taken = subnet.leased.0 + subnet.cooling.0;
@@ -173,7 +172,7 @@ pub(super) fn refusals(status: &Status, frame: Frame, most: usize) -> Vec<Line> 
     if !status.running {
         return Vec::new();
     }
-    let count = |count: Option<u64>| picture::grouped(count.unwrap_or_default().into());
+    let count = |count: Option<u64>| digits(count.unwrap_or_default().into());
     let refused = status.refused.unwrap_or_default();
     let all = format!("{} from Docker since the start, {}", count(status.requests), count(status.refused));
     let last = if refused == 0 { " refused" } else { " refused; the last:" };

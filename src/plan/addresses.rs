@@ -118,6 +118,10 @@ impl Addresses {
     pub fn lease(&self, address: u128) -> Option<&Record> {
         self.get(address).filter(|record| record.leased)
     }
+    /// The first known address from this one on.
+    pub fn next_from(&self, address: u128) -> Option<u128> {
+        self.records.range(address, u128::MAX).next().map(|(address, _)| address)
+    }
     /// Whether somebody holds it.
     pub fn is_leased(&self, address: u128) -> bool {
         self.lease(address).is_some()

@@ -30,7 +30,6 @@ mod intervals;
 mod kept;
 pub mod listed;
 mod mac;
-pub mod map;
 mod options;
 mod own;
 pub mod pins;
@@ -50,6 +49,7 @@ pub mod shown;
 mod siblings;
 pub mod stamps;
 pub mod strangers;
+pub mod stretch;
 mod subnet;
 pub mod written;
 

@@ -3,8 +3,9 @@
 //! Promises: prefixes may nest and repeat (spaces coincide, `overlap=true` makes copies). Knows nothing of what stands there.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
-use super::prefix::Prefix;
+use super::prefix::{Family, Prefix};
 
 /// Prefixes with what stands at each, in order: serials of subnets, or what the host uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +79,13 @@ impl<T: Ord> PrefixIndex<T> {
         self.entries.range(prefix.within()).flat_map(|(_, here)| here)
     }
 
+    /// The next prefix that has something, or the first of the family.
+    pub fn next_after(&self, family: Family, after: Option<Prefix>) -> Option<Prefix> {
+        let from = after.map_or(Bound::Included(Prefix::new(family, 0, 0)), Bound::Excluded);
+        let (next, _) = self.entries.range((from, Bound::Unbounded)).next()?;
+        (next.family() == family).then_some(*next)
+    }
+
     /// Something whose prefix shares an address with this one; an equal prefix comes first.
     pub fn overlapping(&self, prefix: Prefix) -> Option<&T> {
         self.all_covering(prefix).next().or_else(|| self.all_inside(prefix).next())
@@ -88,7 +96,6 @@ impl<T: Ord> PrefixIndex<T> {
 mod tests {
     use super::*;
     use crate::plan::change::Serial;
-    use crate::plan::prefix::Family;
     use proptest::prelude::*;
 
     proptest! {

@@ -7,16 +7,17 @@ use std::net::IpAddr;
 
 use super::meant;
 use super::query::Query;
-use super::rows::{Count, ExplainRow, MapRow, ReservedRow, SegmentRow, StepRow, WhoRow};
+use super::rows::{Count, ExplainRow, ReservedRow, StepRow, WhoRow};
 use super::views::View;
 use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::explain::{ExplainStep, Foreseen};
 use crate::plan::host_use::HostUse;
-use crate::plan::map::{Segment, Shade};
 use crate::plan::prefix::{AddressRange, Family, Prefix};
 use crate::plan::request::{AddressRequest, Context, Mac, Request, Space, SubnetRequest, Wanted};
-use crate::plan::settings::Base;
-use crate::plan::{ReservedBy, Subnet, written};
+use crate::plan::{Plan, ReservedBy, Subnet, written};
+use crate::store::names::Names;
+use crate::view::Size;
+use crate::view::map::{Drawing, MapRow, Whose};
 
 /// Most lines of history with an address.
 const HISTORY: u32 = 10;
@@ -29,92 +30,52 @@ fn invalid(text: &str) -> Refusal {
     Refusal::new(ErrorKind::Invalid, text.to_owned())
 }
 
-/// The map of a pool that this host makes unusable: what is free counts as never given.
-fn nothing_free(base: Prefix, segments: Vec<Segment>) -> Vec<Segment> {
-    let (mut whole, mut next) = (Vec::new(), Some(base.first()));
-    for segment in segments {
-        if let Some(next) = next.filter(|next| *next < segment.0) {
-            whole.push((next, segment.0 - 1, Shade::Never));
-        }
-        next = segment.1.checked_add(1);
-        whole.push(segment);
-    }
-    if let Some(next) = next.filter(|next| *next <= base.last()) {
-        whole.push((next, base.last(), Shade::Never));
-    }
-    whole
-}
+/// The most places of a line, and lines, of a map that is asked for.
+const MOST_PLACES: u16 = 256;
 
-fn rows(prefix: Prefix, segments: Vec<Segment>) -> Vec<SegmentRow> {
-    let row = |(first, last, shade): Segment| SegmentRow {
-        first: prefix.address(first),
-        last: prefix.address(last),
-        state: shade.name().to_owned(),
-    };
-    segments.into_iter().map(row).collect()
+/// The map of all pools, or of the pool, subnet or prefix that is named; folded to `columns` and `lines` where these are given.
+pub fn map(
+    plan: &Plan,
+    in_use: &HostUse,
+    query: Query<'_>,
+    names: &dyn Fn(Whose) -> Option<String>,
+) -> Result<Vec<MapRow>, Refusal> {
+    let of = query.text("of")?;
+    of.as_deref().map_or(Ok(()), meant::check_prefix)?;
+    let number = |name: &str| query.parsed::<u16>(name, "number");
+    let size = number("columns")?.zip(number("lines")?);
+    let size = size.map(|(columns, lines)| Size {
+        columns: columns.clamp(1, MOST_PLACES),
+        lines: lines.clamp(1, MOST_PLACES),
+    });
+    let mut drawings = Drawing::find(plan, of.as_deref(), size, in_use);
+    if let Some(of) = of.filter(|_| drawings.is_empty()) {
+        let what = match Prefix::parse(&of) {
+            Some(prefix) => format!("{prefix} is neither in a pool nor in a subnet"),
+            None => format!("{of} is neither a pool nor a held subnet"),
+        };
+        return Err(missing(format!("{what}; gipam pools and gipam subnets list them")));
+    }
+    for drawing in &mut drawings {
+        drawing.bite(plan, || false);
+    }
+    Ok(drawings.into_iter().map(|drawing| drawing.finish(names)).collect())
 }
 
 impl View {
-    /// Pictures of all pools, or of the pool or subnet that is named.
+    /// The map, with the names of these books.
     pub(super) fn map(&self, query: Query<'_>) -> Result<Vec<MapRow>, Refusal> {
-        let Some(of) = query.text("of")? else {
-            return Ok(self.pool_maps(|_, _| true));
+        let names = self.names()?;
+        map(self.plan(), self.in_use(), query, &|whose| self.name_of(whose, &names))
+    }
+
+    /// What the Engine calls a network or a holder.
+    fn name_of(&self, (serial, generation, address): Whose, names: &Names) -> Option<String> {
+        let Some(address) = address else {
+            return self.network_of(self.plan().subnet(serial)?).map(str::to_owned);
         };
-        meant::check_prefix(&of)?;
-        let mut found = self.pool_maps(|name, _| name == of);
-        if found.is_empty() {
-            found = self.named(&of).map(|subnet| self.subnet_map(subnet)).collect();
-        }
-        if found.is_empty() {
-            found = self.pool_maps(|_, base| Prefix::parse(&of) == Some(base.base));
-        }
-        if found.is_empty() {
-            let text =
-                format!("{of} is neither a pool nor a held subnet; gipam pools and gipam subnets list them");
-            return Err(missing(text));
-        }
-        Ok(found)
-    }
-
-    fn pool_maps(&self, wanted: impl Fn(&str, &Base) -> bool) -> Vec<MapRow> {
-        let mut maps = Vec::new();
-        for pool in &self.plan().settings().pools {
-            let bases = Family::BOTH.into_iter().filter_map(|family| pool.base(family));
-            maps.extend(
-                bases.filter(|base| wanted(&pool.name, base)).map(|base| self.pool_map(&pool.name, base)),
-            );
-        }
-        maps
-    }
-
-    fn subnet_map(&self, subnet: &Subnet) -> MapRow {
-        let prefix = subnet.state.prefix;
-        MapRow {
-            of: "subnet".to_owned(),
-            pool: subnet.state.pool.clone(),
-            family: prefix.family().name().to_owned(),
-            prefix: prefix.to_string(),
-            unit: prefix.family().bits(),
-            segments: rows(prefix, self.plan().map_of_subnet(subnet)),
-            unusable: None,
-        }
-    }
-
-    fn pool_map(&self, pool: &str, base: &Base) -> MapRow {
-        let mut segments = self.plan().map_of_pool(base);
-        let unusable = self.unusable(base.base);
-        if unusable.is_some() {
-            segments = nothing_free(base.base, segments);
-        }
-        MapRow {
-            of: "pool".to_owned(),
-            pool: Some(pool.to_owned()),
-            family: base.base.family().name().to_owned(),
-            prefix: base.base.to_string(),
-            unit: base.size,
-            segments: rows(base.base, segments),
-            unusable,
-        }
+        let (named, shown) = names.get(&(serial, address.to_string()))?;
+        (*named == generation).then(|| shown.container.to_string())
     }
 
     /// Every reservation.

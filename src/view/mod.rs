@@ -3,9 +3,12 @@
 //! Promises: pure, like the plan that it looks at. Reads no books and draws nothing.
 
 pub mod census;
+mod count;
+mod fold;
 mod fullness;
 mod leases;
-mod look;
+pub mod look;
+pub mod map;
 pub mod meant;
 mod named;
 pub mod query;
@@ -13,5 +16,7 @@ pub mod rows;
 mod status;
 pub mod views;
 
+pub use self::count::{Count, digits};
+pub use self::fold::Size;
 pub use self::fullness::{COUNTABLE, Fullness};
 pub use crate::plan::error::{ErrorKind, Refusal};

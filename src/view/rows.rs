@@ -7,48 +7,18 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::plan::settings::parse_rfc3339;
 use crate::view::Fullness;
 
 pub use super::status::{RefusalRow, Status, SubnetUsage};
+pub use crate::view::Count;
 
 /// Seconds since a time of a row; negative if it lies ahead.
 pub fn age(at: &str) -> Option<i64> {
     let seconds = |millis: u64| (millis / 1_000).cast_signed();
     Some(seconds(crate::clock::now()) - seconds(parse_rfc3339(at)?))
-}
-
-/// A count that may be as large as IPv6: a JSON number up to 2^53, a string above.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Count(pub u128);
-
-/// The largest number that every JSON reader keeps exact.
-const EXACT: u128 = 1 << 53;
-
-impl Serialize for Count {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match u64::try_from(self.0) {
-            Ok(number) if self.0 <= EXACT => serializer.serialize_u64(number),
-            _ => serializer.collect_str(&self.0),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum NumberOrText {
-            Number(u64),
-            Text(String),
-        }
-        match NumberOrText::deserialize(deserializer)? {
-            NumberOrText::Number(number) => Ok(Self(number.into())),
-            NumberOrText::Text(text) => text.parse().map(Self).map_err(serde::de::Error::custom),
-        }
-    }
 }
 
 /// One family of a pool.
@@ -223,36 +193,6 @@ pub struct HookRow {
     /// Events since the daemon's start that it never takes, and that were passed over.
     #[serde(default)]
     pub passed_over: u64,
-}
-
-/// The picture of a pool's family, or of a subnet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MapRow {
-    /// `pool` or `subnet`.
-    pub of: String,
-    /// The pool's name; of a subnet, the pool that it lies in.
-    pub pool: Option<String>,
-    /// `v4` or `v6`.
-    pub family: String,
-    pub prefix: String,
-    /// The length of what is counted: of the pool's subnets, or of an address.
-    pub unit: u8,
-    /// What is not free, from first to last.
-    pub segments: Vec<SegmentRow>,
-    /// Of a pool: why this host's own use leaves no part of it free.
-    #[serde(default)]
-    pub unusable: Option<String>,
-}
-
-/// A stretch of addresses in one state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SegmentRow {
-    /// Its first address.
-    pub first: IpAddr,
-    /// Its last address.
-    pub last: IpAddr,
-    /// `used`, `gateway`, `auxiliary`, `cooling`, `pinned`, `slot`, `reserved` or `never`.
-    pub state: String,
 }
 
 /// Everything about one address.

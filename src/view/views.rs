@@ -85,6 +85,11 @@ impl View {
         Plan::unusable(base, &self.in_use)
     }
 
+    /// What this host uses.
+    pub(super) const fn in_use(&self) -> &HostUse {
+        &self.in_use
+    }
+
     /// The plan that was read.
     pub const fn plan(&self) -> &Plan {
         &self.plan

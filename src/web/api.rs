@@ -6,12 +6,13 @@
 use serde::Serialize;
 
 use super::picture::Picture;
-use super::{Web, listing, map, state, usage};
+use super::{Web, listing, state, usage};
 use crate::clock;
 use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::settings::Millis;
 use crate::server::Response;
 use crate::store::Reader;
+use crate::view::look::map;
 use crate::view::query::Query;
 
 const JSON: &str = "application/json";
@@ -66,7 +67,9 @@ impl Web {
                 off_thread(Box::new(move || json(&listing::page(&picture.leases, &query)?))).await
             }
             "/api/map" => {
-                let map = move || json(&map::map(&picture, Query(&query).text("at")?.as_deref())?);
+                let map = move || {
+                    json(&map(&picture.plan, &picture.in_use, Query(&query), &|whose| picture.name(whose))?)
+                };
                 off_thread(Box::new(map)).await
             }
             "/api/usage" => {

@@ -12,11 +12,9 @@
 //! requests of a page of another site. Does not ask for a password: everybody who can reach the address can read it.
 
 mod api;
-mod cells;
 mod follow;
 mod hosts;
 mod listing;
-mod map;
 mod metrics;
 mod picture;
 mod state;

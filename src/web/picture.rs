@@ -21,8 +21,8 @@ use crate::ledger::Ledger;
 use crate::plan::Plan;
 use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::host_use::HostUse;
-use crate::plan::settings::Millis;
 use crate::view::Fullness;
+use crate::view::map::Whose;
 use crate::view::query::Query;
 use crate::view::rows::{Count, LeaseRow, PoolRow, Status, SubnetRow};
 use crate::view::views::View;
@@ -54,8 +54,6 @@ pub struct ShownSubnet {
 
 /// Everything at one moment.
 pub struct Picture {
-    /// When, milliseconds since the UNIX epoch.
-    pub at: Millis,
     /// The commits that are in it, at least.
     pub commits: u64,
     /// And what changed without a commit.
@@ -101,7 +99,21 @@ impl Picture {
         };
         let subnets = rows.into_iter().map(shown).collect();
         let by_hand = ByHand::of(&plan, &leases);
-        Ok(Self { at, commits, turns, pools, subnets, leases, plan, status, hooks, by_hand, in_use })
+        Ok(Self { commits, turns, pools, subnets, leases, plan, status, hooks, by_hand, in_use })
+    }
+}
+
+impl Picture {
+    /// What the Engine calls a network or a holder, for the map.
+    pub fn name(&self, (serial, _, address): Whose) -> Option<String> {
+        let id = &self.plan.subnet(serial)?.state.id;
+        match address.map(|address| address.to_string()) {
+            None => self.subnets.iter().find(|subnet| subnet.row.id == *id)?.row.network.clone(),
+            Some(address) => {
+                let here = |row: &&LeaseRow| row.address == address && row.id.as_ref() == Some(id);
+                self.leases.iter().find(here)?.holder.clone()
+            }
+        }
     }
 }
 

@@ -32,7 +32,7 @@ const PAGE: [&str; 6] = [
     "/api/usage?seconds=86400",
     "/api/subnets",
     "/api/leases?search=web",
-    "/api/map",
+    "/api/map?columns=64&lines=16",
     "/metrics",
 ];
 const ADMIN: [&str; 6] =

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::daemon::until;
 use super::support::{Site, TOML};
 
+/// A map as the page asks for it.
+const MAP: &str = "/api/map?columns=64&lines=16";
+
 fn network(site: &Site, endpoints: usize) -> (String, String) {
     let mut wire = site.daemon.wire();
     let (id, prefix) = wire.subnet(false);
@@ -70,9 +73,9 @@ fn networks_have_the_names_that_the_engine_shows_in_lists_maps_and_searches() {
         })
     };
     fresh(&site, "/api/subnets", |page| named(&page["rows"]) == [true, true]);
-    let map = fresh(&site, "/api/map", |map| named(&map["areas"][0]["cells"]) == [true, true]);
-    assert_eq!(map["areas"][0]["cells"][1]["label"], prefix, "next to its prefix");
-    assert_eq!(site.json(&format!("/api/map?at={prefix}"))["areas"][0]["name"], "front");
+    let map = fresh(&site, MAP, |map| named(&map[0]["lines"][0]["cells"]) == [true, true]);
+    assert_eq!(map[0]["lines"][0]["cells"][1]["label"], prefix, "next to its prefix");
+    assert_eq!(site.json(&format!("{MAP}&of={prefix}"))[0]["network"], "front");
     assert_eq!(site.json("/api/subnets?search=EMPTY")["rows"][0]["prefix"], empty);
     assert_eq!(site.json("/api/leases?search=front")["matching"], 2, "those of its gateway and others, too");
 }
@@ -97,24 +100,27 @@ fn many_rows_come_page_by_page() {
 fn the_map_covers_pools_subnets_and_addresses() {
     let site = Site::new(TOML);
     let (_, prefix) = network(&site, 2);
-    let map = fresh(&site, "/api/map", |map| map["areas"][0]["cells"][1]["state"] == "used");
-    let [v4, v6] = [0, 1].map(|at| map["areas"][at].clone());
-    assert_eq!(v4["cells"].as_array().unwrap().len(), 16, "each /28 of the /24");
-    assert_eq!(v4["cells"][0]["state"], "reserved");
-    assert_eq!(v4["cells"][2]["state"], "free");
-    assert_eq!(v6["cells"].as_array().unwrap().len(), 1, "65536 free subnets are one cell");
-    let inside = site.json(&format!("/api/map?at={prefix}"));
-    let states: Vec<&str> = inside["areas"][0]["cells"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|cell| cell["state"].as_str().unwrap())
-        .collect();
-    assert_eq!(states.len(), 16);
-    assert_eq!(states[..5], ["never", "never", "used", "used", "free"]);
-    assert_eq!(inside["path"].as_array().unwrap().len(), 3);
-    assert_eq!(site.get("/api/map?at=203.0.113.0/24").status, 404);
-    assert_eq!(site.get("/api/map?at=nonsense").status, 400);
+    let map = fresh(&site, MAP, |map| map[0]["lines"][0]["cells"][1]["state"] == "used");
+    let [v4, v6] = [0, 1].map(|at| map[at].clone());
+    let spans = |row: &Value| -> Vec<(String, u64)> {
+        let cells =
+            row["lines"].as_array().unwrap().iter().flat_map(|line| line["cells"].as_array().unwrap());
+        cells
+            .map(|cell| (cell["state"].as_str().unwrap().to_owned(), cell["span"].as_u64().unwrap()))
+            .collect()
+    };
+    let expected = |cells: &[(&str, u64)]| -> Vec<(String, u64)> {
+        cells.iter().map(|(state, span)| ((*state).to_owned(), *span)).collect()
+    };
+    assert_eq!(spans(&v4), expected(&[("reserved", 1), ("used", 1), ("free", 14)]), "each /28 of the /24");
+    assert_eq!(v6["lines"].as_array().unwrap().len(), 1, "65536 free subnets are one line");
+    assert_eq!(v6["lines"][0]["lines"], 1_024);
+    let inside = site.json(&format!("{MAP}&of={prefix}"));
+    let states = [("never", 1), ("slot", 1), ("used", 1), ("used", 1), ("free", 11), ("never", 1)];
+    assert_eq!(spans(&inside[0]), expected(&states), "each address");
+    assert_eq!(inside[0]["within"], json!(["198.51.100.0/24", prefix]));
+    assert_eq!(site.get("/api/map?of=203.0.113.0/24").status, 404);
+    assert_eq!(site.get("/api/map?of=192.0.2.0/33").status, 400);
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn abandoned_readers_of_the_page_do_not_pile_up() {
         "/api/history?limit=1000&of=web7",
         "/api/usage?seconds=86400",
         "/api/subnets",
-        "/api/map",
+        "/api/map?columns=64&lines=16",
         "/metrics",
     ];
     let most = crowd(&site, |at| {

@@ -127,7 +127,7 @@ fn what_is_asked_for_is_bounded() {
         format!("/api/history?of={long}"),
         format!("/api/leases?search={long}"),
         format!("/api/subnets?search={long}"),
-        format!("/api/map?at={long}"),
+        format!("/api/map?of={long}"),
         "/api/history?limit=-1".to_owned(),
         "/api/history?limit=99999999999999999999".to_owned(),
         "/api/usage?seconds=-5".to_owned(),

@@ -16,14 +16,37 @@ export const h = (name, attributes, ...children) => fill(document.createElement(
 export const s = (name, attributes, ...children) => fill(document.createElementNS(SVG, name), attributes, children);
 export const $ = (selector) => document.querySelector(selector);
 
-export async function ask(path) {
-  const answer = await fetch(path, { headers: { accept: "application/json" } });
+export const query = (values) => Object.entries(values).map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
+
+// Everything that the page knows comes from here.
+export const PLACE = "/api/";
+export async function ask(path, values = {}) {
+  const answer = await fetch(`${PLACE}${path}?${query(values)}`, { headers: { accept: "application/json" } });
   const body = await answer.json();
   if (!answer.ok) throw Object.assign(new Error(body.Err ?? answer.statusText), { status: answer.status });
   return body;
 }
 
-export const query = (values) => Object.entries(values).map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
+// The one scale of fullness: quarters, from 1 to 4.
+export const level = (share) => Math.min(4, Math.max(1, Math.ceil(share * 4)));
+
+// An address as a number; the browser writes IPv6 in its shortest form, and all the words of it are 16 bits.
+export function number(address) {
+  if (!address.includes(":")) return address.split(".").reduce((sum, byte) => sum * 256n + BigInt(byte), 0n);
+  const [head, tail] = new URL(`http://[${address}]/`).hostname.slice(1, -1).split("::").map((part) => part.split(":").filter(Boolean));
+  const words = tail ? [...head, ...Array(8 - head.length - tail.length).fill("0"), ...tail] : head;
+  return words.reduce((sum, word) => sum * 65536n + BigInt(`0x${word}`), 0n);
+}
+
+// The address at a share of the way from one to another.
+export function addressAt(first, last, share) {
+  const [from, to] = [number(first), number(last)];
+  const at = from + ((to - from + 1n) * BigInt(Math.floor(share * 1e9))) / 1_000_000_000n;
+  const here = at > to ? to : at;
+  if (!first.includes(":")) return [24n, 16n, 8n, 0n].map((shift) => (here >> shift) & 255n).join(".");
+  const words = Array.from({ length: 8 }, (_, i) => ((here >> BigInt(112 - 16 * i)) & 65535n).toString(16));
+  return new URL(`http://[${words.join(":")}]/`).hostname.slice(1, -1);
+}
 
 const NUMBER = new Intl.NumberFormat("en");
 // Counts above 2^53 come as text.

@@ -1,8 +1,9 @@
-// The map: areas as grids of cells, to be looked into by pointer and keyboard.
+// The map: lines of places as the daemon folded them, drawn to scale, to be looked into by pointer and keyboard.
 
-import { $, ask, count, h, s } from "./dom.js";
+import { $, addressAt, ask, count, h, level, number, s } from "./dom.js";
 
 const HINT = "Point at a cell, or move with the arrow keys. Enter looks inside, Escape goes back.";
+const [ALL, ONE] = [256, 1024]; // places of an area among all, and of one alone
 let shown = null;
 let last = "";
 let openLeases = () => {};
@@ -14,10 +15,18 @@ export function lookAt(prefix) {
   else history.pushState(null, "", "#map"), draw(true);
 }
 
+// The way from everything to what is shown.
+function steps() {
+  const all = [{ label: "All pools", of: null }];
+  const [area] = shown;
+  if (!wanted() || !area) return all;
+  return [...all, ...area.within.map((prefix, i) => ({ label: i === 0 && area.pool ? `${area.pool} ${prefix}` : prefix, of: prefix }))];
+}
+
 // The parts of an address that differ within an area.
 function brief(label, area) {
   const [address, length] = label.split("/");
-  const [from, to] = [Number(area.prefix?.split("/")[1] ?? 0), Number(length ?? area.unit)];
+  const [from, to] = [Number(area.prefix?.split("/")[1] ?? 0), Number(length ?? area.scale)];
   if (address.includes(":")) {
     const [head, tail] = address.split("::");
     const [left, right] = [head ? head.split(":") : [], tail ? tail.split(":") : []];
@@ -27,79 +36,65 @@ function brief(label, area) {
   return address.split(".").slice(Math.min(3, Math.floor(from / 8)), Math.ceil(to / 8)).join(".");
 }
 
-function describe(cell) {
-  return [h("b", { class: "mono" }, cell.label), cell.name ? h("b", {}, ` ${cell.name}`) : null, ` – ${cell.text}`,
-    cell.at ? "; Enter looks inside" : ""];
+const isUsed = (cell) => ["used", "gateway", "auxiliary"].includes(cell.state);
+const classes = (cell) => `${cell.state} ${isUsed(cell) || cell.share ? `l${level(cell.share ?? 1)}` : ""}`;
+
+// What a cell is, with the address at the pointer where it has several.
+function describe(cell, at) {
+  const address = at !== undefined && cell.first !== cell.last ? h("span", { class: "mono" }, `${addressAt(cell.first, cell.last, at)}  `) : null;
+  return [address, h("b", { class: "mono" }, cell.label), cell.name ? h("b", {}, ` ${cell.name}`) : null, ` – ${cell.text}`, cell.of ? "; Enter looks inside" : ""].filter(Boolean);
 }
 
-// Where each cell stands: its column, row and width in columns.
-function layout(cells, columns, size) {
-  const wide = Math.min(columns, Math.max(2, Math.ceil(125 / size)));
-  let [column, row] = [0, 0];
-  return cells.map((cell) => {
-    const span = cell.units && cell.state !== "part" ? wide : 1;
-    if (column + span > columns) [column, row] = [0, row + 1];
-    const place = { column, row, span };
-    column += span;
-    return place;
-  });
+function words(cell, area, width, folded) {
+  const fits = (text) => text.length * 7.2 < width - 4;
+  const all = folded ? [`${cell.text} (${count(folded)} lines)`, cell.text] : [cell.name && cell.of ? `${brief(cell.label, area)} ${cell.name}` : "", cell.state === "free" ? "" : area.of === "outside" ? cell.label : brief(cell.label, area), cell.name ?? ""];
+  return all.find((text) => text && fits(text));
+}
+
+function drawCell(cell, area, [x, y, w, tall], at, folded) {
+  const text = words(cell, area, w, folded);
+  const group = s("g", { class: `cell ${classes(cell)} ${cell.of ? "in" : ""}`, role: "button", tabindex: -1, "aria-label": `${cell.label}${cell.name ? ` ${cell.name}` : ""}: ${cell.text}`, "data-i": at },
+    s("rect", { class: `c ${classes(cell)}`, x: x + .75, y: y + 1, width: Math.max(1, w - 1.5), height: tall - 2, rx: Math.min(4, w / 4) }));
+  if (text) group.append(s("text", { x: x + w / 2, y: y + tall / 2, "font-size": 11.5 }, text));
+  if (cell.things > 1 && w > 9) group.append(s("path", { class: "mark", d: `M${x + w - 8} ${y + 6}h5m-2.5 -2.5v5` }));
+  if (["gateway", "slot"].includes(cell.state) && w > 9) group.append(s("circle", { class: "mark", cx: x + w - 6, cy: y + 6, r: 2.2 }));
+  return group;
 }
 
 function grid(area, width) {
-  const cells = area.cells;
-  const every = cells.every((cell) => !cell.units);
-  const wish = area.kind === "outside" ? 150 : cells.length <= 32 ? 46 : cells.length <= 256 ? 29 : 22;
-  const side = every && cells.length > 64 && width > 620 ? 112 : 0;
-  let columns = Math.max(area.kind === "outside" ? 1 : 4, Math.floor((width - side) / wish));
-  if (every && area.kind !== "outside") columns = Math.min(2 ** Math.floor(Math.log2(columns)), 64);
-  columns = Math.min(columns, Math.max(8, cells.length));
-  const size = Math.min(area.kind === "outside" ? 150 : cells.length <= 32 ? 80 : 64, (width - side) / columns);
-  const tall = Math.min(size, 34);
-  const places = layout(cells, columns, size);
-  const rows = places.length ? places[places.length - 1].row + 1 : 0;
+  const side = width > 620 && area.lines.length > 1 ? 112 : 0;
+  const columns = Math.max(...area.lines.map((line) => line.cells.reduce((sum, cell) => sum + cell.span, 0)));
+  const size = Math.min(area.of === "outside" ? 170 : 88, (width - side) / columns);
+  const tall = area.lines.length > 1 || size < 40 ? 26 : 34;
   const name = area.prefix ? `${area.pool ?? "subnet"} ${area.prefix}` : "outside all pools";
-  const picture = s("svg", { class: "grid", viewBox: `0 0 ${width} ${rows * tall}`, role: "group", "aria-label": `Map of ${name}, ${cells.length} cells` });
-  picture.style.maxHeight = `${rows * tall}px`;
-  if (side) {
-    places.forEach((place, at) => {
-      if (place.column !== 0) return;
-      const text = cells[at].label.split("/")[0];
-      picture.append(s("text", { class: "axis", x: side - 10, y: place.row * tall + tall / 2, "font-size": text.length > 15 ? 8 : 11, "aria-hidden": "true" }, text));
-    });
-  }
-  cells.forEach((cell, at) => {
-    const { column, row, span } = places[at];
-    const [x, y, w, tallness] = [side + column * size + 1, row * tall + 1, span * size - 2, tall - 2];
-    let text = area.kind === "outside" ? cell.label : cell.units && cell.state !== "part" ? (w > 90 ? `${count(cell.units)} ${cell.state === "never" ? "" : cell.state}` : "") : brief(cell.label, area);
-    const font = Math.min(12, tallness * 0.46);
-    const level = cell.level ? `l${cell.level}` : "";
-    const group = s("g", {
-      class: `cell ${cell.state} ${level} ${cell.at ? "in" : ""}`, role: "button", tabindex: -1,
-      "aria-label": `${cell.label}${cell.name ? ` ${cell.name}` : ""}: ${cell.text}`, "data-at": cell.at, "data-i": at,
-    }, s("rect", { class: `c ${cell.state} ${level}`, x, y, width: w, height: tallness, rx: Math.min(5, tallness / 4) }));
-    if (text.length * font * 0.62 >= w - 2) text = cell.name ?? "";
-    if (text && text.length * font * 0.62 < w - 2) {
-      group.append(s("text", { x: x + w / 2, y: y + tallness / 2, "font-size": font }, text));
+  const picture = s("svg", { class: "grid", viewBox: `0 0 ${width} ${area.lines.length * tall}`, role: "group" });
+  picture.style.maxHeight = `${area.lines.length * tall}px`;
+  const cells = [];
+  area.lines.forEach((line, row) => {
+    let column = 0;
+    const folded = line.lines > 1 ? line.lines : 0;
+    if (side) picture.append(s("text", { class: "axis", x: side - 10, y: row * tall + tall / 2, "font-size": line.first.length > 15 ? 8 : 11, "aria-hidden": "true" }, line.first));
+    for (const cell of line.cells) {
+      const place = [side + column * size, row * tall, cell.span * size, tall];
+      picture.append(drawCell(cell, area, place, cells.length, folded));
+      cells.push({ cell, row, left: place[0], right: place[0] + place[2] });
+      column += cell.span;
     }
-    if (cell.state === "gateway" || cell.state === "part") {
-      const [cx, cy] = [x + w - 6, y + 6];
-      group.append(cell.state === "part" ? s("path", { class: "mark", d: `M${cx - 3} ${cy}h6M${cx} ${cy - 3}v6` }) : s("circle", { class: "mark", cx, cy, r: 2.2 }));
-    }
-    picture.append(group);
   });
-  wire(picture, cells, places, area);
+  picture.setAttribute("aria-label", `Map of ${name}, ${cells.length} cells`);
+  wire(picture, cells, area);
   return picture;
 }
 
-function wire(picture, cells, places, area) {
+function wire(picture, cells, area) {
   const groups = [...picture.querySelectorAll(".cell")];
-  if (!groups.length) return;
   groups[0].tabIndex = 0;
-  const number = (event) => Number(event.target.closest?.(".cell")?.dataset.i ?? -1);
-  const say = (at) => $("#map-detail").replaceChildren(...describe(cells[at]).filter(Boolean));
+  const index = (event) => Number(event.target.closest?.(".cell")?.dataset.i ?? -1);
+  const say = (at, share) => $("#map-detail").replaceChildren(...describe(cells[at].cell, share));
   const enter = (at) => {
-    if (cells[at].at) lookAt(cells[at].at);
-    else if (area.kind === "subnet" && ["used", "gateway", "cooling", "pinned"].includes(cells[at].state)) openLeases({ search: cells[at].label });
+    const { cell } = cells[at];
+    if (cell.of) lookAt(cell.of);
+    else if (area.of === "subnet" && cell.first === cell.last && [...["cooling", "pinned"], cell.state].includes(cell.state) && cell.state !== "free") openLeases({ search: cell.first });
   };
   const go = (at) => {
     groups.forEach((group) => (group.tabIndex = -1));
@@ -108,17 +103,21 @@ function wire(picture, cells, places, area) {
   };
   // The cell in the next row whose middle is nearest.
   const beside = (at, step) => {
-    const here = places[at].column + places[at].span / 2;
-    const row = places[at].row + step;
-    const near = places.map((place, i) => [place.row === row ? Math.abs(place.column + place.span / 2 - here) : Infinity, i]);
+    const middle = ({ left, right }) => (left + right) / 2;
+    const near = cells.map((other, i) => [other.row === cells[at].row + step ? Math.abs(middle(other) - middle(cells[at])) : Infinity, i]);
     const [distance, best] = near.reduce((a, b) => (b[0] < a[0] ? b : a));
     return distance === Infinity ? at : best;
   };
-  picture.addEventListener("pointerover", (event) => number(event) >= 0 && say(number(event)));
-  picture.addEventListener("focusin", (event) => number(event) >= 0 && say(number(event)));
-  picture.addEventListener("click", (event) => number(event) >= 0 && enter(number(event)));
+  picture.addEventListener("pointermove", (event) => {
+    const at = index(event);
+    if (at < 0) return;
+    const box = groups[at].querySelector(".c").getBoundingClientRect();
+    say(at, Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)));
+  });
+  picture.addEventListener("focusin", (event) => index(event) >= 0 && say(index(event)));
+  picture.addEventListener("click", (event) => index(event) >= 0 && enter(index(event)));
   picture.addEventListener("keydown", (event) => {
-    const at = number(event);
+    const at = index(event);
     if (at < 0) return;
     const moves = {
       ArrowLeft: () => go(Math.max(0, at - 1)), ArrowRight: () => go(Math.min(groups.length - 1, at + 1)),
@@ -132,46 +131,71 @@ function wire(picture, cells, places, area) {
 }
 
 function heading(area) {
-  if (area.kind === "outside") return [h("h3", {}, "Outside all pools"), h("span", { class: "hint" }, "subnets that were asked for by number")];
-  const what = area.kind === "subnet" ? (area.name ?? "Subnet") : area.pool;
-  const unit = area.kind === "subnet" ? "each cell an address" : `each cell a /${area.unit}`;
-  return [h("h3", {}, what, " ", h("span", { class: "mono" }, area.prefix)), h("span", { class: "hint" }, area.cells.some((cell) => cell.units) ? "wide: what is free between is one cell" : unit),
+  if (area.of === "outside") return [h("h3", {}, "Outside all pools"), h("span", { class: "hint" }, "subnets that were asked for by number")];
+  const what = area.of === "subnet" ? (area.network ?? "Subnet") : area.pool;
+  const each = area.scale === (area.family === "v4" ? 32 : 128) ? "an address" : `a /${area.scale}`;
+  return [h("h3", {}, what, " ", h("span", { class: "mono" }, area.prefix)), h("span", { class: "hint" }, `a place is ${each}`),
     area.closed ? h("span", { class: "tag warn" }, "closed: gives no new subnets") : null].filter(Boolean);
+}
+
+// Every state on the map, with how often it occurs.
+function legend() {
+  const found = new Map();
+  for (const row of shown.flatMap((area) => area.legend)) {
+    found.set(row.state, { ...row, count: BigInt(row.count) + (found.get(row.state)?.count ?? 0n) });
+  }
+  const box = (x, classes) => s("rect", { class: `c ${classes}`, x: x + .5, y: .5, width: 13, height: 13, rx: 3 });
+  const item = (width, boxes, text) => h("li", {}, s("svg", { viewBox: `0 0 ${width} 14`, "aria-hidden": "true" }, ...boxes), text);
+  const items = [...found.values()].map(({ state, words, count: often }) => {
+    const scale = state === "used" ? [1, 2, 3, 4].map((step) => box(15 * (step - 1), `used l${step}`)) : [box(0, `${state} ${isUsed({ state }) ? "l4" : ""}`)];
+    if (["gateway", "slot"].includes(state)) scale.push(s("circle", { class: `mark ${state}`, cx: 9.5, cy: 4.5, r: 2 }));
+    return item(15 * (scale.length > 3 ? 4 : 1), scale, `${state === "used" ? "used, by how full" : words} ${wanted() ? count(often) : ""}`);
+  });
+  if (shown.some((area) => area.lines.some((line) => line.cells.some((cell) => cell.things > 1)))) items.push(item(14, [box(0, "used l2"), s("path", { class: "mark used", d: "M6 4.5h5m-2.5 -2.5v5" })], "several in one place"));
+  return items;
 }
 
 function paint(zoom) {
   const width = Math.max(260, $("#areas").clientWidth);
   const focused = document.activeElement?.closest?.(".cell");
   const [areaAt, cellAt] = focused ? [[...document.querySelectorAll(".grid")].indexOf(focused.closest(".grid")), focused.dataset.i] : [-1, null];
-  $("#areas").replaceChildren(...shown.areas.map((area) => h("div", { class: "area" }, h("div", { class: "area-head" }, ...heading(area)), grid(area, width))));
+  $("#areas").replaceChildren(...shown.map((area) => h("div", { class: "area" }, h("div", { class: "area-head" }, ...heading(area)), grid(area, width))));
   if (zoom) document.querySelectorAll(".grid").forEach((picture) => picture.classList.add("zoom"));
-  const again = areaAt >= 0 ? document.querySelectorAll(".grid")[zoom ? 0 : areaAt]?.querySelector(zoom ? ".cell" : `[data-i="${cellAt}"]`) : null;
-  if (again) again.focus({ preventScroll: true });
-  const steps = shown.path;
-  $("#crumbs").replaceChildren(...steps.map((step, i) => h("li", {}, i + 1 < steps.length
-    ? h("button", { type: "button", onclick: () => lookAt(step.at) }, step.label) : h("span", { "aria-current": "location" }, step.label))));
-  const subnet = shown.areas.length === 1 && shown.areas[0].kind === "subnet" ? shown.areas[0] : null;
+  const again = document.querySelectorAll(".grid")[zoom ? 0 : areaAt];
+  if (areaAt >= 0 && again) (again.querySelector(`[data-i="${zoom ? 0 : cellAt}"]`) ?? again.querySelector(".cell")).focus({ preventScroll: true });
+  const way = steps();
+  $("#crumbs").replaceChildren(...way.map((step, i) => h("li", {}, i + 1 < way.length
+    ? h("button", { type: "button", onclick: () => lookAt(step.of) }, step.label) : h("span", { "aria-current": "location" }, step.label))));
+  $("#legend").replaceChildren(...legend());
+  const subnet = shown.length === 1 && shown[0].of === "subnet" ? shown[0] : null;
   $("#map-leases").hidden = !subnet;
-  $("#map-leases").onclick = () => openLeases({ subnet: subnet.id, label: subnet.name ? `${subnet.name} ${steps.at(-1).label}` : steps.at(-1).label });
+  $("#map-leases").onclick = () => openLeases({ subnet: subnet.id, label: subnet.network ? `${subnet.network} ${way.at(-1).label}` : way.at(-1).label });
+}
+
+// As many columns as can be told apart.
+function size(places) {
+  const width = $("#areas").clientWidth;
+  const columns = width > 1500 ? 128 : width > 620 ? 64 : 32;
+  return { columns, lines: places / columns };
 }
 
 export async function draw(zoom) {
-  const at = wanted();
+  const of = wanted();
   let map;
   if (zoom) $("#map-detail").textContent = HINT;
   try {
-    map = await ask(at ? `/api/map?at=${encodeURIComponent(at)}` : "/api/map");
+    map = await ask("map", { ...(of ? { of } : {}), ...size(of ? ONE : ALL) });
   } catch (error) {
-    if (!at || error.status >= 500) throw error;
+    if (!of || error.status >= 500) throw error;
     // What was looked at has gone, or never was.
     $("#map-detail").textContent = `${error.message}; this is everything.`;
     history.replaceState(null, "", "#map");
-    map = await ask("/api/map");
+    map = await ask("map", size(ALL));
   }
   const text = JSON.stringify(map);
   if (text === last && !zoom) return;
   [shown, last] = [map, text];
-  if (map.areas.length) paint(zoom);
+  if (map.length) paint(zoom);
   else $("#areas").replaceChildren(h("p", { class: "empty" }, h("strong", {}, "No pools"), "Give gipam a prefix that is routed to this host."));
 }
 
@@ -182,12 +206,16 @@ export function start(open) {
     if (wanted()) $("#map").scrollIntoView({ block: "start" });
   });
   $("#map").addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !shown || shown.path.length < 2) return;
-    lookAt(shown.path.at(-2).at);
+    if (event.key === "Escape" && shown && steps().length > 1) lookAt(steps().at(-2).of);
   });
-  let resize = 0;
+  let [resize, wide] = [0, 0];
   new ResizeObserver(() => {
     cancelAnimationFrame(resize);
-    resize = requestAnimationFrame(() => shown?.areas.length && paint(false));
+    resize = requestAnimationFrame(() => {
+      if (!shown?.length || $("#areas").clientWidth === wide) return;
+      wide = $("#areas").clientWidth;
+      paint(false);
+      draw(false);
+    });
   }).observe($("#main"));
 }

@@ -1,6 +1,6 @@
 // The page: asks for everything once, and again whenever the daemon says that something changed.
 
-import { $, ago, ask, count, h, plural, redraw, s, stamp, time } from "./dom.js";
+import { $, PLACE, ago, ask, count, h, plural, redraw, s, stamp, time } from "./dom.js";
 import * as map from "./map.js";
 import * as state from "./state.js";
 import * as tables from "./tables.js";
@@ -66,7 +66,7 @@ function events(rows) {
 }
 
 async function head() {
-  status = await ask("/api/status");
+  status = await ask("status");
   $("#summary").replaceChildren(...summary());
   redraw($("#notes"), [status.writable, status.stalled, status.last_error_at, status.last_error, status.findings, state.troubles(status).map((note) => note.textContent)], notes);
   state.draw(status);
@@ -95,7 +95,7 @@ export async function refresh() {
   busy = true;
   try {
     await head();
-    await Promise.all([ask("/api/pools").then(pools), map.draw(false), subnets.draw(), leases.draw(), curve(), ask("/api/history?limit=20").then(events)]);
+    await Promise.all([ask("pools").then(pools), map.draw(false), subnets.draw(), leases.draw(), curve(), ask("history", { limit: 20 }).then(events)]);
     document.documentElement.dataset.drawn = String(Number(document.documentElement.dataset.drawn ?? 0) + 1);
   } catch (error) {
     live("lost", "no answer");
@@ -116,7 +116,7 @@ function follow() {
   source?.close();
   source = null;
   if (document.hidden) return;
-  source = new EventSource("/api/events");
+  source = new EventSource(`${PLACE}events`);
   let silence = 0;
   const heard = () => {
     clearTimeout(silence);

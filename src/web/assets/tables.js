@@ -1,6 +1,6 @@
 // Subnets and leases: tables that are searched, sorted and paged where the rows are, in the daemon.
 
-import { $, ask, count, h, plural, query, s, time } from "./dom.js";
+import { $, ask, count, h, plural, s, time } from "./dom.js";
 import { lookAt } from "./map.js";
 
 const ROWS = 25;
@@ -89,7 +89,7 @@ class Listing {
   async draw() {
     const asked = ++this.asked;
     const { search, sort, offset, state, subnet } = this.query;
-    const page = await ask(`${this.path}?${query({ search, sort, offset, state, subnet, limit: ROWS })}`);
+    const page = await ask(this.path, { search, sort, offset, state, subnet, limit: ROWS });
     if (asked !== this.asked) return; // a later question is on its way
     if (page.rows.length === 0 && page.matching > 0) return this.ask({ offset: Math.floor((page.matching - 1) / ROWS) * ROWS }, true);
     this.columns.forEach((column, i) => {
@@ -130,12 +130,12 @@ const nothingFound = (what) => [h("strong", {}, `No ${what} match`), "Try anothe
 
 export function start(driver) {
   const subnets = new Listing($("#subnets"), {
-    title: "Subnets", path: "/api/subnets", columns: SUBNETS,
+    title: "Subnets", path: "subnets", columns: SUBNETS,
     empty: (page) => page.total ? nothingFound("subnets") : [h("strong", {}, "No network has a subnet yet"), "Create one, and it appears here by itself:", h("br"),
       h("code", {}, `docker network create --ipam-driver ${driver()} my-network`)],
   });
   const leases = new Listing($("#leases"), {
-    title: "Leases", path: "/api/leases", columns: LEASES,
+    title: "Leases", path: "leases", columns: LEASES,
     states: [["leased", "leased"], ["", "leased, cooling and pinned"], ["cooling", "cooling"], ["pinned", "pinned"]],
     empty: (page, query) => page.total && query.state !== "leased" || query.search || query.subnet ? nothingFound("leases") : [h("strong", {}, "Nobody has an address"), "Start a container in a network of gipam:", h("br"),
       h("code", {}, "docker run --rm -it --network my-network alpine")],

@@ -53,7 +53,7 @@ function table(usage) {
 }
 
 export async function draw() {
-  let usage = await ask(`/api/usage?seconds=${seconds}`);
+  let usage = await ask("usage", { seconds });
   if (!chosen) {
     // Nobody has chosen yet: as long a time as something is known of.
     chosen = true;
@@ -61,7 +61,7 @@ export async function draw() {
     if (known < 5400) {
       seconds = 3600;
       document.querySelector("#span input").checked = true;
-      usage = await ask(`/api/usage?seconds=${seconds}`);
+      usage = await ask("usage", { seconds });
     }
   }
   const open = $("#charts details")?.open;

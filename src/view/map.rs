@@ -1,0 +1,294 @@
+//! The map: pools, parts of them and subnets, drawn by the terminal and by the page from the same rows.
+//!
+//! Promises: a drawing is made in bites, each as long as the caller allows, so that it can be made from the ledger's plan
+//! between two batches; its rows are bounded by the size that is wanted, however much there is. Without a size, each stretch
+//! is a segment. Names are asked for when it is finished. Pure.
+
+mod cells;
+mod rows;
+
+use self::cells::{Cells, length};
+pub use self::rows::{CellRow, LegendRow, LineRow, MapRow, SegmentRow, sign_of};
+use self::rows::{STATES, name};
+pub use super::fold::Whose;
+use super::fold::{DrawnLine, Fold, Piece};
+use super::{COUNTABLE, Count, Fullness, Size};
+use crate::plan::change::Serial;
+use crate::plan::host_use::HostUse;
+use crate::plan::prefix::{Family, Prefix};
+use crate::plan::settings::{Base, Millis, PoolSettings};
+use crate::plan::stretch::{Shade, Stretch};
+use crate::plan::{Plan, Subnet};
+
+/// Stretches that are looked at between two glances at the clock.
+const STEP: usize = 16;
+
+/// What is drawn.
+#[derive(Clone, Copy, Debug)]
+enum Drawn {
+    /// A base or a part of it.
+    Pool,
+    Subnet(Serial),
+    /// Drawn up to this prefix.
+    Outside(Family, Option<Prefix>),
+}
+
+/// A map in the making.
+#[derive(Debug)]
+pub struct Drawing {
+    drawn: Drawn,
+    region: Prefix,
+    /// The next address to look at; none when it is done.
+    next: Option<u128>,
+    row: MapRow,
+    size: Option<Size>,
+    fold: Fold,
+    /// How often each state occurs.
+    counts: [u128; STATES.len()],
+    /// Addresses that are not free.
+    taken: u128,
+    whose: Option<Whose>,
+}
+
+impl Drawing {
+    /// Of everything, or of the pool, subnet or prefix that is named; none if nothing is called so.
+    pub fn find(plan: &Plan, of: Option<&str>, size: Option<Size>, in_use: &HostUse) -> Vec<Self> {
+        let pools = plan.settings().pools.iter();
+        let bases = pools.flat_map(|pool| {
+            Family::BOTH.into_iter().filter_map(move |family| Some((pool, pool.base(family)?)))
+        });
+        let pool = |(pool, base): (&PoolSettings, &Base)| Self::of_pool(pool, base, base.base, size, in_use);
+        let Some(of) = of else {
+            let any = || Family::BOTH.into_iter().any(|family| plan.next_outside(family, None).is_some());
+            let outside = size.filter(|_| any()).map(Self::outside);
+            return bases.map(pool).chain(outside).collect();
+        };
+        let mut found: Vec<Self> = bases.clone().filter(|(pool, _)| pool.name == of).map(pool).collect();
+        if found.is_empty() {
+            let whole = |subnet: &Subnet| Self::of_subnet(plan, subnet, subnet.state.prefix, size);
+            found = plan.subnets_named(of).into_iter().map(whole).collect();
+        }
+        let Some(part) = Prefix::parse(of).filter(|_| found.is_empty()) else { return found };
+        let around = plan.pool_around(part).and_then(|pool| Some((pool, pool.base(part.family())?)));
+        let is_nearer = |subnet: &&Subnet| {
+            around.is_none_or(|(_, base)| base.base.length() <= subnet.state.prefix.length())
+        };
+        match (plan.nearest_subnet(part).filter(is_nearer), around) {
+            (Some(subnet), _) => vec![Self::of_subnet(plan, subnet, part, size)],
+            (None, Some((pool, base))) => vec![Self::of_pool(pool, base, part, size, in_use)],
+            (None, None) => Vec::new(),
+        }
+    }
+
+    fn new(drawn: Drawn, region: Prefix, size: Option<Size>, row: MapRow) -> Self {
+        // Unfolded, each address is a place of its own.
+        let unit = if size.is_some() { row.unit } else { region.family().bits() };
+        let fold = Fold::new(region.last() - region.first(), u32::from(region.family().bits() - unit), size);
+        let next = Some(region.first());
+        Self { drawn, region, next, row, size, fold, counts: Default::default(), taken: 0, whose: None }
+    }
+
+    fn of_pool(pool: &PoolSettings, base: &Base, part: Prefix, size: Option<Size>, in_use: &HostUse) -> Self {
+        let family = part.family();
+        // A part that is no larger than a subnet of the pool was cut by somebody.
+        let cut = (part.length() + 6).min(family.bits());
+        let row = MapRow {
+            of: "pool".to_owned(),
+            pool: Some(pool.name.clone()),
+            family: family.name().to_owned(),
+            prefix: part.to_string(),
+            unit: if base.size > part.length() { base.size } else { cut },
+            unusable: Plan::unusable(base.base, in_use),
+            closed: pool.closed,
+            within: around(&[base.base, part]),
+            ..MapRow::default()
+        };
+        Self::new(Drawn::Pool, part, size, row)
+    }
+
+    fn of_subnet(plan: &Plan, subnet: &Subnet, part: Prefix, size: Option<Size>) -> Self {
+        let (state, family) = (&subnet.state, part.family());
+        let pool = state.pool.as_deref().and_then(|pool| plan.pool(pool));
+        let base = pool.and_then(|pool| pool.base(family)).map(|base| base.base);
+        let row = MapRow {
+            of: "subnet".to_owned(),
+            pool: state.pool.clone(),
+            family: family.name().to_owned(),
+            prefix: part.to_string(),
+            unit: family.bits(),
+            id: Some(state.id.clone()),
+            within: around(&[base.unwrap_or(state.prefix), state.prefix, part]),
+            ..MapRow::default()
+        };
+        let whose = Some((state.serial, state.generation, None));
+        Self { whose, ..Self::new(Drawn::Subnet(state.serial), part, size, row) }
+    }
+
+    /// Subnets that lie in no pool are places in the order of their prefixes.
+    fn outside(size: Size) -> Self {
+        let row = MapRow { of: "outside".to_owned(), ..MapRow::default() };
+        let place = Prefix::new(Family::V6, 0, Family::V6.bits());
+        let drawn = Drawn::Outside(Family::V4, None);
+        Self { fold: Fold::new(0, 0, Some(size)), ..Self::new(drawn, place, Some(size), row) }
+    }
+
+    /// Draws on until it is enough; says whether all is drawn.
+    pub fn bite(&mut self, plan: &Plan, mut enough: impl FnMut() -> bool) -> bool {
+        let held = match self.drawn {
+            Drawn::Subnet(serial) => plan.subnet(serial).filter(|subnet| subnet.is_held()),
+            _ => None,
+        };
+        let inside = held.map(|subnet| plan.inside(subnet));
+        let mut steps = 0;
+        while let Some(from) = self.next {
+            self.next = match (self.drawn, &inside) {
+                (Drawn::Pool, _) => self.draw(plan, from, plan.stretch(self.region, from)),
+                (Drawn::Subnet(_), Some(inside)) => {
+                    self.draw(plan, from, inside.stretch(from, self.region.last()))
+                }
+                // Its network is gone.
+                (Drawn::Subnet(_), None) => None,
+                (Drawn::Outside(family, after), _) => self.draw_outside(plan, from, family, after),
+            };
+            steps += 1;
+            if steps % STEP == 0 && enough() {
+                break;
+            }
+        }
+        self.next.is_none()
+    }
+
+    /// Draws one stretch and says where the next one begins.
+    fn draw(&mut self, plan: &Plan, from: u128, stretch: Stretch<'_>) -> Option<u128> {
+        let next = stretch.last.checked_add(1).filter(|next| *next <= self.region.last());
+        // Where the host uses all of a pool, nothing of it can be given.
+        let shade = match stretch.shade {
+            Shade::Free if self.row.unusable.is_some() => Shade::Never,
+            shade => shade,
+        };
+        if shade == Shade::Free {
+            return next;
+        }
+        let family = self.region.family();
+        let (size, is_thing) = (stretch.last - from, stretch.subnet.is_some());
+        // A subnet of any size counts as one, a reservation as what it keeps away.
+        let unit = (size >> (family.bits() - self.row.unit).min(127)) + 1;
+        self.counts[shade as usize] += if is_thing { 1 } else { unit };
+        self.taken = self.taken.saturating_add(size).saturating_add(1);
+        let origin = self.region.first();
+        let mut piece = Piece {
+            from: from - origin,
+            to: stretch.last - origin,
+            first: family.address(from),
+            last: family.address(stretch.last),
+            ..Piece::new(shade)
+        };
+        if let Some(subnet) = stretch.subnet {
+            piece = of_subnet(plan, subnet, piece);
+        }
+        if let (Some(record), Drawn::Subnet(serial)) = (stretch.record, self.drawn) {
+            piece.whose = Some((serial, record.generation, Some(piece.first)));
+            piece.name = record.name.as_deref().map(str::to_owned);
+        }
+        if shade <= Shade::Auxiliary {
+            piece.counts[0] = 1;
+            piece.taken = size.saturating_add(1);
+            piece.share = piece.share.or(Some(Fullness(1.0)));
+        }
+        piece.counts[1] = u64::from(shade == Shade::Cooling);
+        self.fold.push(piece);
+        next
+    }
+
+    /// Draws the subnets of the next prefix outside of all pools.
+    fn draw_outside(&mut self, plan: &Plan, at: u128, family: Family, after: Option<Prefix>) -> Option<u128> {
+        let Some((prefix, subnets)) = plan.next_outside(family, after) else {
+            self.drawn = Drawn::Outside(Family::V6, None);
+            return (family == Family::V4).then_some(at);
+        };
+        self.drawn = Drawn::Outside(family, Some(prefix));
+        self.counts[Shade::Used as usize] += subnets.len() as u128;
+        for subnet in subnets {
+            let (first, last) = (family.address(prefix.first()), family.address(prefix.last()));
+            let piece = Piece { from: at, to: at, first, last, counts: [1, 0], ..Piece::new(Shade::Used) };
+            self.fold.push(of_subnet(plan, subnet, piece));
+        }
+        Some(at + 1)
+    }
+
+    /// The row, with the names that the Engine has shown.
+    pub fn finish(mut self, names: &dyn Fn(Whose) -> Option<String>) -> MapRow {
+        self.row.network = self.whose.and_then(names);
+        let free = self.region.size().saturating_sub(self.taken);
+        self.counts[Shade::Free as usize] = match self.drawn {
+            Drawn::Outside(..) => 0,
+            _ => free >> (self.region.family().bits() - self.row.unit).min(127),
+        };
+        let states = STATES.iter().zip(self.counts).filter(|(_, count)| *count > 0);
+        let legend = states.map(|((_, state, _, words), count)| LegendRow {
+            state: (*state).to_owned(),
+            words: (*words).to_owned(),
+            count: Count(count),
+        });
+        self.row.legend = legend.collect();
+        let Some(size) = self.size else {
+            self.row.segments = segments(self.fold.into_pieces(), matches!(self.drawn, Drawn::Subnet(_)));
+            return self.row;
+        };
+        let cells = Cells { region: self.region, drawn: self.drawn, unit: self.row.unit, names };
+        let (lines, shift) = self.fold.lines(size);
+        let line = |line: &DrawnLine<'_>| LineRow {
+            first: cells.first(line, shift),
+            lines: Count(line.lines),
+            cells: line.runs.iter().map(|run| cells.cell(*run, shift, size)).collect(),
+        };
+        self.row.lines = lines.iter().map(line).collect();
+        self.row.scale = length(self.region, shift);
+        self.row
+    }
+}
+
+/// The prefixes around something, each once.
+fn around(prefixes: &[Prefix]) -> Vec<String> {
+    let mut texts: Vec<String> = prefixes.iter().map(Prefix::to_string).collect();
+    texts.dedup();
+    texts
+}
+
+/// A subnet as a piece of a map.
+fn of_subnet(plan: &Plan, subnet: &Subnet, piece: Piece) -> Piece {
+    let (state, now) = (&subnet.state, plan.now());
+    if !subnet.is_held() {
+        let left: Millis = state.cool_until.saturating_sub(now);
+        let text = format!("cooling, given to others in {} s", left.div_ceil(1_000));
+        return Piece { text: Some(text), prefix: Some(state.prefix), ..piece };
+    }
+    let counts = plan.count_addresses(subnet);
+    let all = counts.leased + counts.cooling + counts.free;
+    let text = match counts.leased {
+        leased if all > COUNTABLE => format!("used, {leased} addresses used"),
+        leased => format!("used, {leased} of {all} addresses used"),
+    };
+    Piece {
+        share: Some(Fullness::of_subnet(&counts)),
+        prefix: Some(state.prefix),
+        whose: Some((state.serial, state.generation, None)),
+        text: Some(text),
+        ..piece
+    }
+}
+
+/// Stretches as rows; neighbours of one state are one segment, but each subnet is one of its own.
+fn segments(pieces: Vec<Piece>, merge: bool) -> Vec<SegmentRow> {
+    let is_next = |before: &Piece, piece: &Piece| {
+        merge && before.shade == piece.shade && before.to.checked_add(1) == Some(piece.from)
+    };
+    let row = |run: &[Piece]| {
+        let ([first, ..], [.., last]) = (run, run) else { return None };
+        Some(SegmentRow { first: first.first, last: last.last, state: name(first.shade).to_owned() })
+    };
+    pieces.chunk_by(is_next).filter_map(row).collect()
+}
+
+#[cfg(test)]
+mod tests;
