@@ -105,7 +105,7 @@ fn table(pool: &PoolSettings) -> String {
 /// Notes: what stays, which drivers use the pool, and what the flags will warn about at the next start.
 fn notes(plan: &Plan, wanted: &PoolChange, settings: &Settings, config: &Config) -> Vec<String> {
     let (name, mut notes) = (wanted.pool(), Vec::new());
-    let held = plan.held_of(name);
+    let held = plan.held_by_pool().get(name).copied().unwrap_or(0);
     match wanted {
         PoolChange::Close { .. } if held > 0 => {
             notes.push(format!("{}; it goes when the last is released", are_now(held, "subnet", "held")));

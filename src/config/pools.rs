@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::document::{Document, OrderName};
 use super::error::{ConfigError, Problem, problem};
-use super::keys::{BaseTable, PoolTable};
+use super::keys::BaseTable;
 use super::options::{self, Spelling};
 use super::origin::Origin;
 use super::resolve::Resolver;
@@ -125,19 +125,13 @@ fn order(name: OrderName, family: Family, size: u8) -> Result<AddressOrder, Prob
 pub(super) fn refuse(document: &Document, error: SettingsError) -> ConfigError {
     let tables = &document.top.pool;
     let last = |name: &str| tables.iter().rev().find(|table| table.name.get_ref() == name);
-    let name_of = |table: &PoolTable| table.name.span();
-    let span = match &error {
-        SettingsError::Overlap { second: pool, second_base: base, .. }
-        | SettingsError::Never { pool, base, .. }
-        | SettingsError::Reserved { pool, base } => last(pool).and_then(|table| {
+    let span = last(&error.pool).and_then(|table| match error.base {
+        None => Some(table.name.span()),
+        Some(base) => {
             let base = if base.family() == Family::V4 { &table.v4 } else { &table.v6 };
             base.as_ref().map(|base| base.0.base.span())
-        }),
-        SettingsError::Empty(pool)
-        | SettingsError::Twice(pool)
-        | SettingsError::Size { pool, .. }
-        | SettingsError::Family { pool, .. } => last(pool).map(name_of),
-    };
+        }
+    });
     document.refuse(&span.unwrap_or(0..0), problem!("{error}"))
 }
 

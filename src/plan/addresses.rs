@@ -35,6 +35,12 @@ type HolderKey = u64;
 /// How many of the newest releases are looked at.
 const LOOKED_AT: usize = 16;
 
+/// Released addresses: (released at, address).
+type Queue = BTreeSet<(Millis, u128)>;
+
+/// The queue of those that are for nobody to choose (reserved, pinned by hand, the slot).
+const ASIDE: usize = 4;
+
 /// Records of one subnet and the indexes over them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
@@ -44,14 +50,8 @@ pub struct Addresses {
     taken: Intervals,
     /// (holder, generation, address) of all that is not leased; the newest generation is the holder's last.
     holders: BTreeSet<(HolderKey, u64, u128)>,
-    /// Released, allowed, never asked for by number: (released at, address).
-    freed: BTreeSet<(Millis, u128)>,
-    /// Released, allowed, once asked for by number.
-    freed_by_number: BTreeSet<(Millis, u128)>,
-    /// Released, outside of the range: for gateways; never asked for by number, and once.
-    outside: [BTreeSet<(Millis, u128)>; 2],
-    /// Released, but for nobody to choose (reserved, the slot).
-    aside: BTreeSet<(Millis, u128)>,
+    /// Released, by when: see [`queue_of`](Self::queue_of).
+    queues: [Queue; 5],
     leased: usize,
     /// Of these, in the range.
     leased_inside: usize,
@@ -84,10 +84,7 @@ impl Addresses {
             bounds,
             taken,
             holders: BTreeSet::new(),
-            freed: BTreeSet::new(),
-            freed_by_number: BTreeSet::new(),
-            outside: Default::default(),
-            aside: BTreeSet::new(),
+            queues: Default::default(),
             leased: 0,
             leased_inside: 0,
         }
@@ -136,11 +133,11 @@ impl Addresses {
     }
     /// Those that are not held, the last released first, as long as `is_new` of when that was.
     pub fn released_while(&self, is_new: impl Fn(Millis) -> bool) -> impl Iterator<Item = u128> {
-        let newest = move |queue: &BTreeSet<(Millis, u128)>| {
+        let newest = move |queue: &Queue| {
             let new = queue.iter().rev().take_while(|(since, _)| is_new(*since));
             new.map(|(_, address)| *address).collect::<Vec<_>>()
         };
-        self.queues().flat_map(newest)
+        self.queues.iter().flat_map(newest)
     }
     /// How many of these lie in the range.
     pub const fn leased_inside(&self) -> usize {
@@ -160,13 +157,16 @@ impl Addresses {
         self.records().filter(|(_, record)| record.leased)
     }
 
-    fn queue(&mut self, address: u128, by_number: bool) -> &mut BTreeSet<(Millis, u128)> {
-        match (self.bounds.excluded.contains(address), self.is_inside(address), by_number) {
-            (true, ..) => &mut self.aside,
-            (false, false, by_number) => &mut self.outside[usize::from(by_number)],
-            (false, true, true) => &mut self.freed_by_number,
-            (false, true, false) => &mut self.freed,
-        }
+    /// The queue of released addresses that are never asked for by number, or once: in the range, or outside of it, where they
+    /// are for gateways.
+    const fn queue_of(is_inside: bool, by_number: bool) -> usize {
+        (if is_inside { 0 } else { 2 }) + by_number as usize
+    }
+
+    fn queue(&mut self, address: u128, by_number: bool) -> &mut Queue {
+        let excluded = self.bounds.excluded.contains(address);
+        let queue = if excluded { ASIDE } else { Self::queue_of(self.is_inside(address), by_number) };
+        &mut self.queues[queue]
     }
 
     const fn is_inside(&self, address: u128) -> bool {
@@ -223,8 +223,7 @@ impl Addresses {
         for record in self.records.values_mut() {
             record.since = to(record.since);
         }
-        let queues = [&mut self.freed, &mut self.freed_by_number, &mut self.aside].into_iter();
-        for queue in queues.chain(&mut self.outside) {
+        for queue in &mut self.queues {
             *queue = queue.iter().map(|(since, address)| (to(*since), *address)).collect();
         }
     }
@@ -296,19 +295,20 @@ impl Addresses {
         anywhere: bool,
         open: impl Fn(u128) -> bool,
     ) -> Option<(Millis, u128)> {
-        let first = |queue: &BTreeSet<(Millis, u128)>| queue.iter().find(|(_, it)| open(*it)).copied();
-        let inside = first(if by_number { &self.freed_by_number } else { &self.freed });
-        if !anywhere {
-            return inside;
-        }
-        inside.into_iter().chain(first(&self.outside[usize::from(by_number)])).min()
+        let first = |inside: bool| {
+            let queue = &self.queues[Self::queue_of(inside, by_number)];
+            queue.iter().find(|(_, it)| open(*it)).copied()
+        };
+        let outside = if anywhere { first(false) } else { None };
+        first(true).into_iter().chain(outside).min()
     }
 
     /// The address released after this time that its holder may get back, if it is the only one. None where several were
     /// released that searching for a second one would take long.
     pub fn only_released_since(&self, since: Millis) -> Option<u128> {
         let mut found = None;
-        for (n, (_, address)) in self.freed.iter().rev().take_while(|(at, _)| *at > since).enumerate() {
+        let freed = &self.queues[Self::queue_of(true, false)];
+        for (n, (_, address)) in freed.iter().rev().take_while(|(at, _)| *at > since).enumerate() {
             if n == LOOKED_AT {
                 return None;
             }
@@ -319,16 +319,14 @@ impl Addresses {
         }
         found
     }
-    fn queues(&self) -> impl Iterator<Item = &BTreeSet<(Millis, u128)>> {
-        [&self.freed, &self.freed_by_number, &self.aside].into_iter().chain(&self.outside)
-    }
     /// When the longest released of all was, allowed or not.
     pub fn oldest_memory(&self) -> Option<Millis> {
-        self.queues().filter_map(BTreeSet::first).map(|(since, _)| *since).min()
+        self.queues.iter().filter_map(BTreeSet::first).map(|(since, _)| *since).min()
     }
     /// The longest released of all, allowed or not; at most `most`, the oldest first.
     pub fn oldest_memories(&self, most: usize) -> Vec<(Millis, u128)> {
-        let mut oldest: Vec<_> = self.queues().flat_map(|queue| queue.iter().take(most).copied()).collect();
+        let mut oldest: Vec<_> =
+            self.queues.iter().flat_map(|queue| queue.iter().take(most).copied()).collect();
         oldest.sort_unstable();
         oldest.truncate(most);
         oldest

@@ -4,7 +4,7 @@
 //! Promises: the verdict is that of [`Plan::decide`]; of what is chosen, one step says that it would be given, and that step is the way
 //! by which it is found. Changes nothing.
 
-use super::change::{Record, ShownHolder};
+use super::change::ShownHolder;
 use super::choose_address::{AddressSearch, Choice, Miss};
 use super::choose_subnet::{FREE, KEY, ORDER, Offer, SubnetSearch, free_in};
 use super::holder::holder_text;
@@ -327,12 +327,7 @@ fn miss_text(search: &AddressSearch<'_>, miss: Miss) -> String {
             format!("{}, but another network that shares {prefix} has it", prefix.address(address))
         }
         Miss::Forgotten => {
-            let of_caller = |record: &Record| match (&request.name, request.mac) {
-                (Some(name), _) => record.name.as_ref() == Some(name),
-                (None, mac) => mac.is_some() && record.mac == mac,
-            };
-            let mut leases = subnet.addresses.leases();
-            let leased = leases.find(|(_, record)| of_caller(record));
+            let leased = subnet.addresses.leases().find(|(_, record)| request.is_of_caller(record));
             leased.map_or_else(
                 || "the books remember none of this holder".to_owned(),
                 |(own, _)| format!("{}, but it is leased", prefix.address(own)),

@@ -46,7 +46,8 @@ impl Plan {
             )));
         }
         if let Some(address) = request.address {
-            return self.decide_explicit(subnet, request, address, context);
+            let outcome = self.decide_by_number(subnet, request, address, context);
+            return outcome.unwrap_or_else(Decision::refused);
         }
         if let Some((gateway, _)) = subnet.gateway_lease().filter(|_| request.gateway) {
             return Decision::unchanged(answer(subnet, gateway));
@@ -57,64 +58,45 @@ impl Plan {
         self.grant(subnet, choice, request, context)
     }
 
-    fn decide_explicit(
+    /// An address by number, unless it is held: here, or by a sibling, except as a router that both share.
+    fn decide_by_number(
         &self,
         subnet: &Subnet,
         request: &AddressRequest,
         asked: IpAddr,
         context: Context,
-    ) -> Decision {
-        let prefix = subnet.state.prefix;
-        let Some(address) = subnet.number_of(asked) else {
-            return Decision::refused(PlanError::OutOfRange {
-                address: asked,
-                why: format!("is outside of {prefix}; choose an address of that subnet"),
-            });
-        };
+    ) -> Result<Decision, PlanError> {
+        let (prefix, marks) = (subnet.state.prefix, &subnet.state.marks);
+        let out = |why| PlanError::OutOfRange { address: asked, why };
+        let outside = || out(format!("is outside of {prefix}; choose an address of that subnet"));
+        let address = subnet.number_of(asked).ok_or_else(outside)?;
         if let Some(why) = never_given_name(subnet, address) {
-            return Decision::refused(PlanError::OutOfRange { address: asked, why });
+            return Err(out(why));
+        }
+        let own = subnet.addresses.lease(address);
+        if own.is_some() && subnet.state.space == Space::Global {
+            return Ok(Decision::unchanged(answer(subnet, address)));
         }
         let sets_up = !request.gateway && may_set_up(subnet, request, context.now);
-        let Some(record) = subnet.addresses.lease(address) else {
-            return self.decide_beside(subnet, request, address, context);
-        };
-        if subnet.state.space == Space::Global {
-            return Decision::unchanged(answer(subnet, address));
-        }
-        let marks = &subnet.state.marks;
-        if record.kind == Kind::Gateway && sets_up && !marks.gateway_is_auxiliary {
+        if own.is_some_and(|it| it.kind == Kind::Gateway) && sets_up && !marks.gateway_is_auxiliary {
             let mut decision = Decision::unchanged(answer(subnet, address));
             let marks = Marks { gateway_is_auxiliary: true, ..marks.clone() };
             decision.changes.push(Change::SubnetMarked { serial: subnet.state.serial, marks });
-            return decision;
+            return Ok(decision);
         }
+        let siblings = self.siblings(subnet);
+        let of_sibling =
+            || siblings.lease(address).filter(|_| !request.gateway || !siblings.is_router(address));
+        let Some((holder, record)) = own.map(|record| (subnet, record)).or_else(of_sibling) else {
+            return Ok(self.grant(subnet, Choice::of(address, None), request, context));
+        };
         let given_up = || {
             let is_it = self.other_half(subnet, request) == Some(address);
             is_it.then(|| self.given_up(subnet, address, context))
         };
-        match self.clear_lease(subnet, address, &request.dead, context).or_else(given_up) {
-            Some(cleared) => self.grant(subnet, Choice::replacing(address, cleared), request, context),
-            None => Decision::refused(self.in_use(subnet, address, record, &request.dead)),
-        }
-    }
-
-    /// An address by number that is free in this subnet: unless a sibling holds it, except as a router that both share.
-    fn decide_beside(
-        &self,
-        subnet: &Subnet,
-        request: &AddressRequest,
-        address: u128,
-        context: Context,
-    ) -> Decision {
-        let siblings = self.siblings(subnet);
-        let lease = siblings.lease(address).filter(|_| !request.gateway || !siblings.is_router(address));
-        let Some((sibling, record)) = lease else {
-            return self.grant(subnet, Choice::of(address, None), request, context);
-        };
-        match self.clear_lease(sibling, address, &request.dead, context) {
-            Some(cleared) => self.grant(subnet, Choice::replacing(address, cleared), request, context),
-            None => Decision::refused(self.in_use(sibling, address, record, &request.dead)),
-        }
+        let cleared = self.clear_lease(holder, address, &request.dead, context).or_else(given_up);
+        let cleared = cleared.ok_or_else(|| self.in_use(holder, address, record, &request.dead))?;
+        Ok(self.grant(subnet, Choice::replacing(address, cleared), request, context))
     }
 
     fn grant(&self, subnet: &Subnet, choice: Choice, request: &AddressRequest, context: Context) -> Decision {

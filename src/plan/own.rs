@@ -129,15 +129,14 @@ impl Plan {
             return None;
         }
         let is_it = |record: &Record| {
-            record.leased
-                && record.kind == Kind::Endpoint
+            record.kind == Kind::Endpoint
                 && (record.name == half.name && record.mac == Some(half.mac))
                 && (half.at.saturating_sub(MOMENTS)..half.at.saturating_add(OFF)).contains(&record.since)
         };
         if subnet.addresses.leased() > SEARCHED {
             return None;
         }
-        let mut found = subnet.addresses.records().filter(|(_, record)| is_it(record));
+        let mut found = subnet.addresses.leases().filter(|(_, record)| is_it(record));
         let (address, _) = found.next()?;
         found.next().is_none().then_some(address)
     }
@@ -155,11 +154,6 @@ impl Plan {
         request: &AddressRequest,
         context: Context,
     ) -> Option<(u128, Change)> {
-        let is_own = |record: &Record| match (&request.name, request.mac) {
-            (Some(name), _) => record.name.as_ref() == Some(name),
-            (None, Some(mac)) => record.mac == Some(mac),
-            (None, None) => false,
-        };
         let gone = self.asked_by_the_gone(subnet.state.generation);
         // Usually nothing is known to be dead.
         if !gone && request.dead.leases.is_empty() && request.half.is_none() {
@@ -174,10 +168,12 @@ impl Plan {
             request.dead.leases.range((serial, 0, 0)..=(serial, u128::MAX, u64::MAX))
         {
             let record = addresses.get(*address).filter(|record| record.generation == *generation);
-            found.extend(record.filter(|it| it.leased && is_own(it)).map(|_| (*generation, *address)));
+            found.extend(
+                record.filter(|it| it.leased && request.is_of_caller(it)).map(|_| (*generation, *address)),
+            );
         }
         if gone && addresses.leased() <= SEARCHED {
-            let leased = addresses.records().filter(|(_, record)| record.leased && is_own(record));
+            let leased = addresses.leases().filter(|(_, record)| request.is_of_caller(record));
             found.extend(leased.map(|(address, record)| (record.generation, address)));
         }
         if found.is_empty() {

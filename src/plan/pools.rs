@@ -56,27 +56,23 @@ impl Plan {
     pub fn change_pools(&self, change: &PoolChange) -> Result<Option<Settings>, PlanError> {
         let mut settings = self.settings.clone();
         let name = change.pool();
-        let at = settings.pools.iter().position(|pool| pool.name == name);
-        match (change, at) {
-            (PoolChange::Add { cuts, .. }, None) => settings.pools.push(self.new_pool(name, *cuts)?),
-            (PoolChange::Add { cuts, .. }, Some(at)) => add_to(&mut settings.pools[at], *cuts)?,
-            (PoolChange::Close { .. } | PoolChange::Resize { .. }, None) => {
-                let known = self.pool_names();
-                return Err(PlanError::NotFound(format!(
-                    "pool {name:?} does not exist; the pools are {known}"
-                )));
+        let known = settings.pools.iter().position(|pool| pool.name == name);
+        if known.is_none() && !matches!(change, PoolChange::Add { .. }) {
+            return Err(self.no_pool(name));
+        }
+        let at = known.unwrap_or(settings.pools.len());
+        match change {
+            PoolChange::Add { cuts, .. } => {
+                if known.is_none() {
+                    settings.pools.push(self.empty_pool(name));
+                }
+                add_to(&mut settings.pools[at], *cuts)?;
             }
-            (PoolChange::Close { .. }, Some(at)) => self.close(&mut settings, at)?,
-            (PoolChange::Resize { cuts, .. }, Some(at)) => resize(&mut settings.pools[at], *cuts)?,
+            PoolChange::Close { .. } => self.close(&mut settings, at)?,
+            PoolChange::Resize { cuts, .. } => resize(&mut settings.pools[at], *cuts)?,
         }
         settings.check().or_else(|error| refused(error.to_string()))?;
         Ok((settings != self.settings).then_some(settings))
-    }
-
-    /// How many subnets of a pool are held.
-    pub fn held_of(&self, pool: &str) -> usize {
-        let of = |subnet: &&super::Subnet| subnet.is_held() && subnet.state.pool.as_deref() == Some(pool);
-        self.subnets().filter(of).count()
     }
 
     /// The pools of which subnets are held, with how many.
@@ -101,20 +97,15 @@ impl Plan {
         (left.pools.len() < settings.pools.len() && !left.pools.is_empty()).then_some(left)
     }
 
-    fn new_pool(&self, name: &str, cuts: [Cut; 2]) -> Result<PoolSettings, PlanError> {
-        let (cooling, subnet_cooling) = (self.settings.cooling, self.settings.subnet_cooling);
-        let mut pool = PoolSettings {
-            name: name.to_owned(),
-            v4: None,
-            v6: None,
-            cooling,
-            subnet_cooling,
-            closed: false,
-        };
-        for (family, cut) in Family::BOTH.into_iter().zip(cuts) {
-            *family_of(&mut pool, family) = new_base(family, cut)?;
-        }
-        Ok(pool)
+    /// Says that a pool does not exist, and which ones do.
+    pub(super) fn no_pool(&self, name: &str) -> PlanError {
+        let known = self.pool_names();
+        PlanError::NotFound(format!("pool {name:?} does not exist; the pools are {known}"))
+    }
+
+    fn empty_pool(&self, name: &str) -> PoolSettings {
+        let Settings { cooling, subnet_cooling, .. } = self.settings;
+        PoolSettings { name: name.to_owned(), v4: None, v6: None, cooling, subnet_cooling, closed: false }
     }
 
     fn close(&self, settings: &mut Settings, at: usize) -> Result<(), PlanError> {
@@ -126,7 +117,7 @@ impl Plan {
             ));
         }
         settings.pools[at].closed = true;
-        if self.held_of(&name) == 0 {
+        if !self.held_by_pool().contains_key(name.as_str()) {
             settings.pools.remove(at);
         }
         Ok(())

@@ -137,6 +137,16 @@ pub struct AddressRequest {
     pub half: Option<Half>,
 }
 
+impl AddressRequest {
+    /// Whether this is a lease, or the memory of one, of the caller: by name, or by MAC where names are not sent.
+    pub(super) fn is_of_caller(&self, record: &Record) -> bool {
+        match &self.name {
+            Some(name) => record.name.as_ref() == Some(name),
+            None => self.mac.is_some() && record.mac == self.mac,
+        }
+    }
+}
+
 /// A refused IPv6 address, after which Docker abandoned the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Half {

@@ -87,9 +87,7 @@ impl Plan {
 
     fn touches(&self, range: AddressRange, pool: Option<&str>) -> Result<(), PlanError> {
         let Some(name) = pool else { return Ok(()) };
-        let pool = self.pool(name).ok_or_else(|| {
-            PlanError::NotFound(format!("pool {name:?} does not exist; the pools are {}", self.pool_names()))
-        })?;
+        let pool = self.pool(name).ok_or_else(|| self.no_pool(name))?;
         if touches(pool, range) {
             return Ok(());
         }

@@ -135,45 +135,13 @@ impl Default for Settings {
 
 /// Why settings cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
-    /// Two pools share addresses.
-    #[error(
-        "pool {first} ({first_base}) overlaps pool {second} ({second_base}); pools must not share addresses"
-    )]
-    Overlap { first: String, first_base: Prefix, second: String, second_base: Prefix },
-    /// A size that is shorter than its base or longer than an address.
-    #[error("pool {pool}: size /{size} does not fit {base}; give a length from {} to {}", base.length(), base.family().bits())]
-    Size { pool: String, base: Prefix, size: u8 },
-    /// A base of which no container can have an address.
-    #[error(
-        "pool {pool}: {base} overlaps {never}: {what}; no container can have such an address, use another base"
-    )]
-    Never {
-        pool: String,
-        base: Prefix,
-        /// What of it cannot be used.
-        never: Prefix,
-        what: &'static str,
-    },
-    /// Reservations over all of a base.
-    #[error(
-        "pool {pool}: all of {base} is reserved, so it can never give a subnet; reserve less, or remove the pool"
-    )]
-    Reserved { pool: String, base: Prefix },
-    /// A pool with neither family.
-    #[error("pool {0} has neither v4 nor v6")]
-    Empty(String),
-    /// Two pools of one name.
-    #[error("pool {0} is configured twice")]
-    Twice(String),
-    /// A v6 base under `v4`, or the other way round.
-    #[error("pool {pool}: {base} is not {family}")]
-    Family {
-        pool: String,
-        base: Prefix,
-        /// The family of the key.
-        family: Family,
-    },
+#[error("{text}")]
+pub struct SettingsError {
+    /// The name of the pool that cannot be used with those before it.
+    pub pool: String,
+    /// Its base, where that is wrong.
+    pub base: Option<Prefix>,
+    text: String,
 }
 
 impl Settings {
@@ -199,7 +167,14 @@ impl Settings {
             for base in Family::BOTH.into_iter().filter_map(|family| pool.base(family)) {
                 let of_family = &reserved[base.base.family() as usize];
                 if !pool.closed && of_family.covers(base.base.first(), base.base.last()) {
-                    return Err(SettingsError::Reserved { pool: pool.name.clone(), base: base.base });
+                    let (base, name) = (base.base, &pool.name);
+                    return refused(
+                        pool,
+                        Some(base),
+                        format!(
+                            "pool {name}: all of {base} is reserved, so it can never give a subnet; reserve less, or remove the pool"
+                        ),
+                    );
                 }
             }
         }
@@ -218,31 +193,42 @@ pub struct Checked<'a> {
 impl<'a> Checked<'a> {
     /// One more pool, if it can be used together with these.
     pub fn add(&mut self, pool: &'a PoolSettings) -> Result<(), SettingsError> {
-        let name = || pool.name.clone();
+        let name = &pool.name;
         if pool.v4.is_none() && pool.v6.is_none() {
-            return Err(SettingsError::Empty(name()));
+            return refused(pool, None, format!("pool {name} has neither v4 nor v6"));
         }
         let bases = Family::BOTH.into_iter().filter_map(|family| Some((family, pool.base(family)?)));
         for (family, Base { base, size, .. }) in bases.clone() {
+            let (least, most) = (base.length(), family.bits());
             if base.family() != family {
-                return Err(SettingsError::Family { pool: name(), base: *base, family });
+                return refused(pool, None, format!("pool {name}: {base} is not {family}"));
             }
-            if *size < base.length() || *size > family.bits() {
-                return Err(SettingsError::Size { pool: name(), base: *base, size: *size });
+            if *size < least || *size > most {
+                let text = format!(
+                    "pool {name}: size /{size} does not fit {base}; give a length from {least} to {most}"
+                );
+                return refused(pool, None, text);
             }
             if let Some((never, what)) = never_serves(*base) {
-                return Err(SettingsError::Never { pool: name(), base: *base, never, what });
+                return refused(
+                    pool,
+                    Some(*base),
+                    format!(
+                        "pool {name}: {base} overlaps {never}: {what}; no container can have such an address, use another base"
+                    ),
+                );
             }
-            if self.names.contains(pool.name.as_str()) {
-                return Err(SettingsError::Twice(name()));
+            if self.names.contains(name.as_str()) {
+                return refused(pool, None, format!("pool {name} is configured twice"));
             }
             if let Some((other, (_, first))) = self.overlapped(*base) {
-                return Err(SettingsError::Overlap {
-                    first: first.to_owned(),
-                    first_base: other,
-                    second: name(),
-                    second_base: *base,
-                });
+                return refused(
+                    pool,
+                    Some(*base),
+                    format!(
+                        "pool {first} ({other}) overlaps pool {name} ({base}); pools must not share addresses"
+                    ),
+                );
             }
         }
         let place = self.names.len();
@@ -256,6 +242,10 @@ impl<'a> Checked<'a> {
         let met = meeting(&self.bases, base).map(|(base, pool)| (*base, *pool));
         met.min_by_key(|(_, (place, _))| *place)
     }
+}
+
+fn refused(pool: &PoolSettings, base: Option<Prefix>, text: String) -> Result<(), SettingsError> {
+    Err(SettingsError { pool: pool.name.clone(), base, text })
 }
 
 /// Reads an RFC 3339 time; none if it is something else, or lies before 1970.

@@ -6,84 +6,51 @@
 use std::net::IpAddr;
 
 use super::prefix::{AddressRange, Family, Prefix, number};
-use super::settings::Base;
+use super::settings::{Base, default_size};
 
-/// Why a text cannot be read.
+/// Why a text cannot be read: what it was meant to be, as far as that shows, and how to write it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// A length that the family does not have.
-    #[error("{text} has length /{length}, and {family} has lengths from /0 to /{}; write one of those", family.bits())]
-    Length {
-        text: String,
-        length: String,
-        /// The family of the address before it.
-        family: Family,
-    },
-    /// A netmask instead of a length.
-    #[error("{text} has a netmask; write {prefix}")]
-    Netmask {
-        text: String,
-        /// The same prefix with a length.
-        prefix: Prefix,
-    },
-    /// An address alone.
-    #[error("{text} has no length; write it like {text}/{}", if *family == Family::V4 { 24 } else { 64 })]
-    NoLength { text: String, family: Family },
-    /// Not a prefix.
-    #[error("{text:?} is not a prefix; write it like 10.20.0.0/16 or 2001:db8::/48, without blanks")]
-    Prefix { text: String },
-    /// Host bits, where the whole prefix or one address may be meant.
-    #[error(
-        "{text} has bits set beyond its length; write {prefix} for all of it, or {address} for the one address"
-    )]
-    HostBits { text: String, prefix: Prefix, address: IpAddr },
-    /// The last address first.
-    #[error("{text} runs backwards: the first address must come first; write {last}-{first}")]
-    Reversed {
-        text: String,
-        /// The first address as written.
-        first: IpAddr,
-        /// The last address as written.
-        last: IpAddr,
-    },
-    /// An IPv4 and an IPv6 address.
-    #[error("{text} mixes IPv4 and IPv6; write one range for each family")]
-    Mixed { text: String },
-    /// Not a range.
-    #[error(
-        "{text:?} is not an address, a prefix or a range; write 10.20.0.7, 10.20.0.0/28 or 10.20.0.7-10.20.0.9"
-    )]
-    Range { text: String },
-    /// Not an address.
-    #[error("{text:?} is not an IP address; write it like 10.20.0.7 or 2001:db8::7")]
-    Address { text: String },
+    /// A prefix with a length that the family does not have.
+    #[error("{0}")]
+    Length(String),
+    /// A prefix with a netmask instead of a length.
+    #[error("{0}")]
+    Netmask(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
 }
 
 /// A prefix, and whether bits beyond its length were set.
 pub fn prefix(text: &str) -> Result<(Prefix, bool), Unreadable> {
-    let wrong = || Unreadable::Prefix { text: text.to_owned() };
+    let wrong = || {
+        let text =
+            format!("{text:?} is not a prefix; write it like 10.20.0.0/16 or 2001:db8::/48, without blanks");
+        Unreadable::Other(text)
+    };
     let Some((address, length)) = text.split_once('/') else {
-        return Err(match text.parse() {
-            Ok(address) => Unreadable::NoLength { text: text.to_owned(), family: Family::of(address) },
-            Err(_) => wrong(),
-        });
+        let address: IpAddr = text.parse().map_err(|_| wrong())?;
+        let usual = default_size(Family::of(address));
+        return Err(Unreadable::Other(format!("{text} has no length; write it like {text}/{usual}")));
     };
     let address: IpAddr = address.parse().map_err(|_| wrong())?;
     if let Some(prefix) = Prefix::parse(text) {
         return Ok((prefix, number(address) != prefix.first()));
     }
-    let family = Family::of(address);
     if let Some(prefix) = masked(address, length) {
-        return Err(Unreadable::Netmask { text: text.to_owned(), prefix });
+        return Err(Unreadable::Netmask(format!("{text} has a netmask; write {prefix}")));
     }
+    let family = Family::of(address);
+    // A number that is too long to be read is too large.
     let digits = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
-    let number = digits.then(|| length.parse::<u32>().unwrap_or(u32::MAX));
-    match number {
-        Some(number) if number > family.bits().into() => {
-            Err(Unreadable::Length { text: text.to_owned(), length: length.to_owned(), family })
-        }
-        _ => Err(wrong()),
+    if !digits || length.parse::<u32>().is_ok_and(|number| number <= family.bits().into()) {
+        return Err(wrong());
     }
+    let most = family.bits();
+    Err(Unreadable::Length(format!(
+        "{text} has length /{length}, and {family} has lengths from /0 to /{most}; write one of those"
+    )))
 }
 
 /// `ADDRESS/255.255.0.0` as a prefix.
@@ -96,39 +63,48 @@ fn masked(address: IpAddr, mask: &str) -> Option<Prefix> {
 
 /// Addresses to keep out: an address, a prefix without host bits, or `first-last`.
 pub fn range(text: &str) -> Result<AddressRange, Unreadable> {
-    let wrong = || Unreadable::Range { text: text.to_owned() };
+    let wrong = || {
+        Unreadable::Other(format!(
+            "{text:?} is not an address, a prefix or a range; write 10.20.0.7, 10.20.0.0/28 or 10.20.0.7-10.20.0.9"
+        ))
+    };
     if let Some(range) = AddressRange::parse(text) {
         if let Some((prefix, true)) = text.contains('/').then(|| prefix(text)).transpose()? {
-            let address =
-                text.split('/').next().and_then(|address| address.parse().ok()).ok_or_else(wrong)?;
-            return Err(Unreadable::HostBits { text: text.to_owned(), prefix, address });
+            let address = text.split('/').next().unwrap_or_default();
+            return Err(Unreadable::Other(format!(
+                "{text} has bits set beyond its length; write {prefix} for all of it, or {address} for the one address"
+            )));
         }
         return Ok(range);
     }
     if let Some((first, last)) = text.split_once('-') {
         let (first, last): (IpAddr, IpAddr) =
             (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
-        let text = text.to_owned();
-        return Err(match Family::of(first) == Family::of(last) {
-            true => Unreadable::Reversed { text, first, last },
-            false => Unreadable::Mixed { text },
-        });
+        return Err(Unreadable::Other(match Family::of(first) == Family::of(last) {
+            true => {
+                format!("{text} runs backwards: the first address must come first; write {last}-{first}")
+            }
+            false => format!("{text} mixes IPv4 and IPv6; write one range for each family"),
+        }));
     }
     match prefix(text) {
-        Err(Unreadable::Prefix { .. }) | Ok(_) => Err(wrong()),
-        Err(error) => Err(error),
+        Err(error @ (Unreadable::Length(_) | Unreadable::Netmask(_))) => Err(error),
+        _ => Err(wrong()),
     }
 }
 
 /// One address, also with the length of its subnet behind it, as Docker prints it.
 pub fn address(text: &str) -> Result<IpAddr, Unreadable> {
-    let wrong = || Unreadable::Address { text: text.to_owned() };
+    let wrong = || {
+        let text = format!("{text:?} is not an IP address; write it like 10.20.0.7 or 2001:db8::7");
+        Unreadable::Other(text)
+    };
     if !text.contains('/') {
         return text.parse().map_err(|_| wrong());
     }
     match prefix(text) {
         Ok(_) => text.split('/').next().and_then(|address| address.parse().ok()).ok_or_else(wrong),
-        Err(error @ Unreadable::Length { .. }) => Err(error),
+        Err(error @ Unreadable::Length(_)) => Err(error),
         Err(_) => Err(wrong()),
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::networks::{Unknown, unknown_networks};
+use super::run::Noted;
 use crate::plan::change::{Kind, Record, Serial, ShownHolder};
 use crate::plan::evidence::{Absence, CompleteView, Doubt, ProofKey, Sight};
 use crate::plan::prefix::Prefix;
@@ -15,6 +16,7 @@ use crate::plan::settings::{Millis, Moment};
 use crate::plan::shown::{Endpoint, EngineIdentity, Lists, Network};
 use crate::plan::strangers::Strangers;
 use crate::plan::{Plan, Subnet};
+use crate::store::names::Networks;
 
 /// Something that the lists lack.
 #[derive(Debug)]
@@ -60,8 +62,10 @@ pub(super) struct Look {
     pub(super) doubled: Vec<Doubled>,
     /// What can be done at once: adopt, identify, note as listed.
     pub(super) at_once: Vec<Repair>,
-    /// Names to note, cheap and often the same.
-    pub(super) names: Vec<Repair>,
+    /// What the Engine calls the holders.
+    pub(super) holders: Noted,
+    /// What it calls the networks.
+    pub(super) networks: Networks,
     /// No running dockerd has called yet.
     nobody: bool,
     /// Live leases of callers that have ended: these do not count as dead.
@@ -113,8 +117,7 @@ pub(super) fn compare(plan: &Plan, begun: Begun, lists: &Lists, drivers: &[Strin
         }
         known(&mut look, plan, subnet, &sight, view.as_ref(), begun.read);
     }
-    let names = plan.subnets().filter_map(|subnet| network_name(subnet, &sight));
-    look.names.extend(names);
+    look.networks = plan.subnets().filter_map(|subnet| network_name(subnet, &sight)).collect();
     let standing: BTreeSet<Prefix> =
         plan.subnets().filter(|subnet| subnet.is_held()).map(|subnet| subnet.state.prefix).collect();
     let listed = lists
@@ -139,19 +142,24 @@ fn known(
     let state = &subnet.state;
     let listed = sight.lists_all(state.prefix);
     for (address, record) in subnet.addresses.leases() {
-        let key = (state.serial, Some(address), record.generation);
+        let (serial, generation) = (state.serial, record.generation);
         let living = sight.living(state.prefix, address);
         if let Some((network, endpoint)) = living.first() {
             if look.nobody || plan.asked_by_the_gone(record.generation) {
-                look.alive_all_the_same.insert((state.serial, address, record.generation));
+                look.alive_all_the_same.insert((serial, address, generation));
             }
-            name(look, key, record, network, endpoint);
+            let named = shown_as(record, network, endpoint).map(|shown| (record.generation, shown));
+            look.holders.extend(named.map(|named| ((state.serial, address), named)));
         } else if let Some(why) = sight.lease_missing(subnet, address, record) {
             let absence = view.and_then(|view| view.lease_absent(subnet, address, record));
+            let key = (serial, Some(address), generation);
             look.missing.push(Missing { key, since: record.since, why, absence });
         }
         let set_up = sight.set_up(state.prefix, address);
-        identify(look, key, record, set_up, !living.is_empty(), listed);
+        if let Some(kind) = identified(record, set_up, !living.is_empty(), listed) {
+            let evidence = "the Engine shows it".into();
+            look.at_once.push(Repair::Identify { serial, address, generation, kind, evidence });
+        }
     }
     adopt(look, plan, subnet, sight, read);
     if state.start_beyond.is_some() && listed {
@@ -160,62 +168,37 @@ fn known(
 }
 
 /// The name goes with the MAC, not with the address alone: where both are known and differ, the lease is another's.
-fn name(
-    look: &mut Look,
-    (serial, address, generation): ProofKey,
-    record: &Record,
-    network: &Network,
-    endpoint: &Endpoint,
-) {
-    let (Some(address), false) = (address, endpoint.container.is_empty()) else { return };
+fn shown_as(record: &Record, network: &Network, endpoint: &Endpoint) -> Option<ShownHolder> {
     let other = matches!((record.mac, endpoint.mac), (Some(ours), Some(theirs)) if ours != theirs);
-    if other {
-        return;
-    }
-    let shown = ShownHolder {
+    (!other && !endpoint.container.is_empty()).then(|| ShownHolder {
         container: endpoint.container.as_str().into(),
         container_id: endpoint.container_id.as_str().into(),
         network: network.name.as_str().into(),
-    };
-    look.names.push(Repair::Name { serial, address, generation, shown });
+    })
 }
 
 /// What the Engine calls the network of a held subnet, where one network alone can be meant.
-fn network_name(subnet: &Subnet, sight: &Sight<'_>) -> Option<Repair> {
+fn network_name(subnet: &Subnet, sight: &Sight<'_>) -> Option<(Serial, (u64, Box<str>))> {
     let state = &subnet.state;
     let mut there = sight.networks(state.prefix).iter().filter(|network| !network.is_local());
     let network = match state.space {
         Space::Local => sight.network_of(subnet)?,
         Space::Global => there.next().filter(|_| there.next().is_none())?,
     };
-    let (serial, generation, network) = (state.serial, state.generation, network.name.as_str().into());
-    subnet.is_held().then_some(Repair::NameNetwork { serial, generation, network })
+    subnet.is_held().then(|| (state.serial, (state.generation, network.name.as_str().into())))
 }
 
 /// What a lease is for: the lists say it of one of which nobody knows, of an address that was asked for by number without an
 /// owner, and of one that was once taken for auxiliary and is not listed as such.
-fn identify(
-    look: &mut Look,
-    (serial, address, generation): ProofKey,
-    record: &Record,
-    set_up: Option<Kind>,
-    lives: bool,
-    listed: bool,
-) {
-    let Some(address) = address else { return };
-    let kind = match (record.kind, set_up) {
-        (Kind::Unknown, _) if lives => Kind::Endpoint,
-        (Kind::Unknown, Some(kind)) => kind,
-        (Kind::Endpoint, Some(Kind::Auxiliary))
-            if !lives && record.name.is_none() && record.mac.is_none() =>
-        {
-            Kind::Auxiliary
-        }
-        (Kind::Auxiliary, None) if listed => Kind::Endpoint,
-        _ => return,
-    };
-    let evidence = "the Engine shows it".into();
-    look.at_once.push(Repair::Identify { serial, address, generation, kind, evidence });
+fn identified(record: &Record, set_up: Option<Kind>, lives: bool, listed: bool) -> Option<Kind> {
+    let nobody = record.name.is_none() && record.mac.is_none();
+    match (record.kind, set_up) {
+        (Kind::Unknown, _) if lives => Some(Kind::Endpoint),
+        (Kind::Unknown, Some(kind)) => Some(kind),
+        (Kind::Endpoint, Some(Kind::Auxiliary)) if !lives && nobody => Some(Kind::Auxiliary),
+        (Kind::Auxiliary, None) if listed => Some(Kind::Endpoint),
+        _ => None,
+    }
 }
 
 /// What the Engine shows in the networks of a subnet and the books lack: live endpoints, and auxiliary addresses.

@@ -97,14 +97,13 @@ pub(super) fn unnamed(subnet: &Subnet, known: &BooksNow, called: &Networks) -> F
     Finding {
         what: "subnet".to_owned(),
         subnet: subnet.state.prefix.to_string(),
-        address: None,
         holder: network.map(|(_, name)| name.to_string()),
         since: Some(rfc3339(subnet.state.granted_at)),
-        first_seen: None,
         last_seen: Some(rfc3339(known.read.at)),
         why: format!("adopted{range}; Docker's PoolID for it is not known yet"),
         action: "wait: the next container start reveals it".to_owned(),
         advice: Some(if shared.is_some() { SHARING } else { LEARNING }.to_owned()),
+        ..Finding::default()
     }
 }
 
@@ -117,12 +116,11 @@ pub(super) fn doubled(one: &Doubled, known: &BooksNow) -> Finding {
         subnet: one.prefix.to_string(),
         address: Some(address.to_string()),
         holder: Some(one.who.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")),
-        since: None,
-        first_seen: None,
         last_seen: Some(rfc3339(known.read.at)),
         why: format!("in use twice: {}", one.holders()),
         action: format!("in use twice; disconnect one of them: docker network disconnect {network} {last}"),
         advice: Some(DUPLICATE.to_owned()),
+        ..Finding::default()
     }
 }
 
@@ -135,14 +133,10 @@ pub(super) fn doubtful(doubt: &Doubt, known: &BooksNow, engine: &Path) -> Findin
     };
     Finding {
         what: "engine".to_owned(),
-        subnet: String::new(),
-        address: None,
-        holder: None,
-        since: None,
-        first_seen: None,
         last_seen: Some(rfc3339(known.read.at)),
         why: format!("the Engine at {}: {doubt}", engine.display()),
         action: "nothing is freed".to_owned(),
         advice: advice.map(str::to_owned),
+        ..Finding::default()
     }
 }

@@ -53,7 +53,7 @@ pub struct RepairSettings {
 }
 
 /// One finding, for people and programs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// `duplicate`, `engine`, `lease`, `subnet` or `network`; the worst first.
     pub what: String,
@@ -111,35 +111,43 @@ pub enum Wish {
     },
 }
 
+/// What the task and all who ask it share; cheap to clone.
+#[derive(Clone, Debug)]
+struct Shared {
+    proofs: Proofs,
+    /// A request came.
+    asked: Arc<Notify>,
+    /// The books were changed by hand.
+    changed: Arc<Notify>,
+    meters: Arc<RepairMeters>,
+}
+
 /// The way into repair; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: mpsc::Sender<RepairCommand>,
-    proofs: Proofs,
-    asked: Arc<Notify>,
-    changed: Arc<Notify>,
-    meters: Arc<RepairMeters>,
+    shared: Shared,
 }
 
 impl Handle {
     /// What is proven dead now: for explicit requests.
     pub fn proofs(&self) -> Proofs {
-        self.proofs.clone()
+        self.shared.proofs.clone()
     }
 
     /// Every listener calls this when a request came: an Engine that did not answer may be back.
     pub fn asked(&self) -> Arc<Notify> {
-        self.asked.clone()
+        self.shared.asked.clone()
     }
 
     /// The books were changed by hand: a look follows within seconds.
     pub fn changed(&self) {
-        self.changed.notify_one();
+        self.shared.changed.notify_one();
     }
 
     /// What was counted since the start.
     pub fn meters(&self) -> &Arc<RepairMeters> {
-        &self.meters
+        &self.shared.meters
     }
 
     /// Looks now; frees what is proven and adopts what can be, if requested. Where two containers may have one address, or may
@@ -147,7 +155,7 @@ impl Handle {
     pub async fn look(&self, apply: bool) -> Result<Vec<Finding>, String> {
         let wish = || if apply { Wish::Apply } else { Wish::Look };
         let mut findings = self.wish(wish()).await;
-        if findings.is_ok() && self.meters.passing() {
+        if findings.is_ok() && self.shared.meters.passing() {
             tokio::time::sleep(Duration::from_millis(SETTLING)).await;
             findings = self.wish(wish()).await;
         }
@@ -166,7 +174,7 @@ impl Handle {
 
     /// Releases a lease or a subnet, unless the Engine shows it alive.
     pub async fn release(&self, subnet: String, address: Option<IpAddr>) -> Result<(), Refusal> {
-        if !self.meters.on {
+        if !self.shared.meters.on {
             let text = "the configuration names no Engine (gc.engine) that could say whether it is alive";
             return Err(unavailable(format!("{subnet} is not released: {text}; {WITHOUT}")));
         }

@@ -124,14 +124,12 @@ impl Unknown {
         Finding {
             what: "network".to_owned(),
             subnet: prefix.to_string(),
-            address: None,
             holder: Some(self.network.clone()),
-            since: None,
-            first_seen: None,
             last_seen: Some(rfc3339(self.adoption.read.at)),
             why: why.to_owned(),
             action,
             advice: advice.map(str::to_owned),
+            ..Finding::default()
         }
     }
 }

@@ -9,33 +9,26 @@ use super::findings::BooksNow;
 use super::run::{Noted, Reconciler};
 use crate::plan::error::ErrorKind;
 use crate::plan::request::{Fence, Repair, Request};
+use crate::store::names::Networks;
 
 impl Reconciler {
     /// Writes down what the Engine calls the holders and their networks, where the books do not have it yet.
-    pub(super) async fn note(&mut self, names: Vec<Repair>, books: &BooksNow) {
-        let mut noted = Noted::new();
-        self.called.clear();
-        for repair in names {
-            if let Repair::NameNetwork { serial, generation, network } = &repair {
-                self.called.insert(*serial, (*generation, network.clone()));
-                let known =
-                    books.networks.get(serial).is_some_and(|(of, name)| (of, name) == (generation, network));
-                if !known {
-                    self.ask(repair).await;
-                }
-                continue;
-            }
-            let Repair::Name { serial, address, generation, shown } = &repair else { continue };
-            let value = (*generation, shown.clone());
-            // The books may have been read before the last look's names were written.
-            let known = self.noted.get(&(*serial, *address)) == Some(&value)
-                || books.name_of(*serial, *address) == Some(&value);
-            noted.insert((*serial, *address), value);
-            if !known {
-                self.ask(repair).await;
+    pub(super) async fn note(&mut self, holders: Noted, networks: Networks, books: &BooksNow) {
+        for (serial, named) in &networks {
+            if books.networks.get(serial) != Some(named) {
+                let (generation, network) = named.clone();
+                self.ask(Repair::NameNetwork { serial: *serial, generation, network }).await;
             }
         }
-        self.noted = noted;
+        for ((serial, address), named) in &holders {
+            // The books may have been read before the last look's names were written.
+            let noted = self.noted.get(&(*serial, *address)) == Some(named);
+            if !noted && books.name_of(*serial, *address) != Some(named) {
+                let (generation, shown) = named.clone();
+                self.ask(Repair::Name { serial: *serial, address: *address, generation, shown }).await;
+            }
+        }
+        (self.noted, self.called) = (holders, networks);
     }
 
     /// Writes down that one address is at two endpoints, once for as long as it is so; leaves in `look` what is certain.
@@ -53,7 +46,7 @@ impl Reconciler {
         }
         self.reported = reported;
         self.settling |= passing;
-        self.meters.note_passing(passing);
+        self.shared.meters.note_passing(passing);
     }
 
     /// Whether the address is at two endpoints, and has not just passed from one to the other: the ledger knows, and writes it

@@ -17,7 +17,7 @@ use super::findings::{BooksNow, doubled, doubtful, subnet_key, suspect, unnamed}
 use super::networks::{Outcome, Unknown};
 use super::patience::Patience;
 use super::suspects::{APART, Suspects};
-use super::{Finding, Handle, RepairCommand, RepairMeters, RepairSettings, Wish, unavailable};
+use super::{Finding, Handle, RepairCommand, RepairMeters, RepairSettings, Shared, Wish, unavailable};
 use crate::clock::Clock;
 use crate::docker::{Callers, Proofs, engine};
 use crate::ledger::{Ledger, Refusal, YOUNG};
@@ -57,8 +57,7 @@ pub struct Reconciler {
     pub(super) ledger: Ledger,
     books: PathBuf,
     commands: mpsc::Receiver<RepairCommand>,
-    proofs: Proofs,
-    pub(super) meters: Arc<RepairMeters>,
+    pub(super) shared: Shared,
     callers: Arc<Callers>,
     suspects: Suspects,
     pub(super) noted: Noted,
@@ -68,10 +67,6 @@ pub struct Reconciler {
     pub(super) reported: BTreeSet<(Prefix, u128, String)>,
     clock: Clock,
     patience: Patience,
-    /// A request came.
-    asked: Arc<Notify>,
-    /// The books were changed by hand.
-    changed: Arc<Notify>,
     /// The last look changed something at once.
     pub(super) learned: bool,
     /// Something changed so shortly before the last look that the lists may have been older.
@@ -94,8 +89,7 @@ impl Reconciler {
     ) -> (Handle, Option<Self>) {
         let (sender, commands) = mpsc::channel(1);
         let meters = Arc::new(RepairMeters::new(settings.engine.is_some(), clock.clone()));
-        let handle = Handle {
-            commands: sender,
+        let shared = Shared {
             proofs: Proofs::default(),
             asked: Arc::new(Notify::new()),
             changed: Arc::new(Notify::new()),
@@ -108,8 +102,7 @@ impl Reconciler {
             ledger,
             books,
             commands,
-            proofs: handle.proofs.clone(),
-            meters: handle.meters.clone(),
+            shared: shared.clone(),
             callers,
             suspects: Suspects::default(),
             noted: Noted::new(),
@@ -117,14 +110,12 @@ impl Reconciler {
             reported: BTreeSet::new(),
             clock,
             patience: Patience::default(),
-            asked: handle.asked.clone(),
-            changed: handle.changed.clone(),
             learned: false,
             settling: false,
             answers: false,
             not_before: Instant::now(),
         });
-        (handle, reconciler)
+        (Handle { commands: sender, shared }, reconciler)
     }
 
     /// Looks when there is a reason to, until the task or its last handle is dropped.
@@ -135,7 +126,7 @@ impl Reconciler {
         // Waking this task costs a request a system call: one request is reason enough until the next look.
         let mut requested = false;
         loop {
-            self.meters.plan_next(next.map(|at| self.told(at)));
+            self.shared.meters.plan_next(next.map(|at| self.told(at)));
             let sooner = |next: Option<Instant>, at: Instant| Some(next.map_or(at, |next| next.min(at)));
             tokio::select! {
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
@@ -168,10 +159,10 @@ impl Reconciler {
                     };
                     next = sooner(next, at);
                 }
-                () = self.changed.notified(), if self.answers => {
+                () = self.shared.changed.notified(), if self.answers => {
                     next = sooner(next, self.not_before.max(Instant::now() + DEBOUNCE));
                 }
-                () = self.asked.notified(), if !self.answers && !requested => {
+                () = self.shared.asked.notified(), if !self.answers && !requested => {
                     requested = true;
                     next = sooner(next, Instant::now() + self.patience.requested());
                 }
@@ -237,7 +228,7 @@ impl Reconciler {
     pub(super) async fn look(&mut self, apply: bool) -> Result<Vec<Finding>, String> {
         let begun = Instant::now();
         let findings = self.compare_and_act(apply).await;
-        self.meters.looked(findings.as_deref());
+        self.shared.meters.looked(findings.as_deref());
         self.not_before = Instant::now() + begun.elapsed() * DUTY;
         findings
     }
@@ -250,7 +241,7 @@ impl Reconciler {
         }
         self.suspect(&mut look);
         self.learn(std::mem::take(&mut look.at_once)).await;
-        self.note(std::mem::take(&mut look.names), &known).await;
+        self.note(std::mem::take(&mut look.holders), std::mem::take(&mut look.networks), &known).await;
         let freed = self.free(apply).await;
         self.report(&mut look, known.read).await;
         self.publish(&mut look);
@@ -311,7 +302,7 @@ impl Reconciler {
                 }
                 Err(refusal) => tracing::warn!("repair: {refusal}"),
             }
-            self.meters.learned.inc();
+            self.shared.meters.learned.inc();
         }
     }
 
@@ -366,7 +357,7 @@ impl Reconciler {
                 continue;
             }
             tracing::info!("repair frees serial {}: {}", key.0, death.evidence());
-            self.meters.freed.inc();
+            self.shared.meters.freed.inc();
             let unnamed = key.1.is_none() && !self.settings.only_engine;
             self.ask(Repair::Free { death, unnamed }).await;
             freed.push(key);
@@ -393,7 +384,7 @@ impl Reconciler {
             strangers: std::mem::take(&mut look.strangers),
             ..self.suspects.proven(self.settings.only_engine)
         };
-        if let Ok(mut proofs) = self.proofs.write() {
+        if let Ok(mut proofs) = self.shared.proofs.write() {
             *proofs = Arc::new(dead);
         }
     }

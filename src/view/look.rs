@@ -110,7 +110,7 @@ impl View {
         let text = query.text("address")?.ok_or_else(|| invalid("gipam who needs an address or a name"))?;
         match written::address(&text) {
             Ok(address) => self.who_at(address),
-            Err(error @ written::Unreadable::Length { .. }) => Err(invalid(&error.to_string())),
+            Err(error @ written::Unreadable::Length(_)) => Err(invalid(&error.to_string())),
             Err(_) => self.who_is(&text),
         }
     }

@@ -24,7 +24,7 @@ pub fn lone_address(view: &View, text: &str) -> Result<Option<IpAddr>, Refusal> 
         Ok(address) if !text.contains('/') || has_host_bits(text) => Ok(Some(address)),
         // A prefix without host bits stays a prefix; the error says that it is not held.
         Ok(address) if Prefix::parse(text) == Some(Prefix::host(address)) => Ok(Some(address)),
-        Err(error @ written::Unreadable::Length { .. }) => {
+        Err(error @ written::Unreadable::Length(_)) => {
             Err(Refusal::new(ErrorKind::Invalid, error.to_string()))
         }
         _ => Ok(None),
@@ -35,9 +35,7 @@ pub fn lone_address(view: &View, text: &str) -> Result<Option<IpAddr>, Refusal> 
 pub(super) fn check_prefix(text: &str) -> Result<(), Refusal> {
     use written::Unreadable::{Length, Netmask};
     match written::prefix(text) {
-        Err(error @ (Length { .. } | Netmask { .. })) => {
-            Err(Refusal::new(ErrorKind::Invalid, error.to_string()))
-        }
+        Err(error @ (Length(_) | Netmask(_))) => Err(Refusal::new(ErrorKind::Invalid, error.to_string())),
         _ => Ok(()),
     }
 }
