@@ -255,13 +255,12 @@ impl Plan {
         now: Millis,
     ) -> Option<Option<Change>> {
         let key = (seen.prefix, lease.address);
-        let router = |kind: Kind| kind == Kind::Gateway && lease.kind == Kind::Gateway;
-        if batch.claimed.get(&key).is_some_and(|kind| !router(*kind)) {
+        if batch.claimed.get(&key).is_some_and(|kind| !kind.is_one_router(lease.kind)) {
             return None;
         }
         let moved = match self.sibling_lease(seen, lease.address) {
             None => None,
-            Some((_, record)) if router(record.kind) => None,
+            Some((_, record)) if record.kind.is_one_router(lease.kind) => None,
             Some((other, record)) => {
                 let old = record.kind == Kind::Endpoint && record.generation < seen.read.generation;
                 let (serial, address, at) = (other.state.serial, lease.address, now);
@@ -281,10 +280,9 @@ impl Plan {
         batch: &mut AdoptionBatch,
     ) -> bool {
         let ((address, kind), prefix) = (lease, subnet.state.prefix);
-        let router = |other: Kind| other == Kind::Gateway && kind == Kind::Gateway;
-        let held = self.siblings(subnet).lease(address).is_some_and(|(_, record)| !router(record.kind));
-        let claimed = batch.claimed.insert((prefix, address), kind).is_some_and(|other| !router(other));
-        held || claimed
+        let held = self.siblings(subnet).lease(address).map(|(_, record)| record.kind);
+        let claimed = batch.claimed.insert((prefix, address), kind);
+        held.into_iter().chain(claimed).any(|other| !other.is_one_router(kind))
     }
 
     /// The lease that a held subnet of the same prefix has at this address.

@@ -27,10 +27,9 @@ impl Plan {
     /// Makes one committed change true.
     pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::SubnetGranted(state) | Change::SubnetRestored(state) => {
-                self.put_subnet((**state).clone())
-            }
-            Change::SubnetAdopted { state, .. } => self.put_subnet((**state).clone()),
+            Change::SubnetGranted(state)
+            | Change::SubnetRestored(state)
+            | Change::SubnetAdopted { state, .. } => self.put_subnet((**state).clone()),
             Change::SubnetIdLearned { serial, id, .. } => {
                 self.drop_kept(*serial);
                 self.rename(*serial, id);

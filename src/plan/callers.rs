@@ -92,8 +92,8 @@ impl Plan {
         if record.kind != Kind::Endpoint || subnet.state.space != Space::Local {
             return None;
         }
-        let lease = (subnet.state.serial, address, record.generation);
-        if let Some(death) = dead.leases.get(&lease) {
+        let lease = (subnet.state.serial, Some(address), record.generation);
+        if let Some(death) = dead.proven.get(&lease) {
             return Some(death.clone());
         }
         let gone = self.asked_by_the_gone(record.generation) && !dead.alive_all_the_same.contains(&lease);
@@ -101,7 +101,7 @@ impl Plan {
             let now = super::settings::rfc3339(context.now);
             let evidence =
                 format!("the dockerd that asked for it was gone at {now}, and its containers with it");
-            Death::with_its_dockerd((lease.0, Some(address), record.generation), evidence.into())
+            Death::with_its_dockerd(lease, evidence.into())
         })
     }
 }

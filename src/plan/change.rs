@@ -42,6 +42,11 @@ impl Kind {
         }
     }
 
+    /// Whether both may have one address in networks that share a subnet: the router of both.
+    pub(super) fn is_one_router(self, other: Self) -> bool {
+        (self, other) == (Self::Gateway, Self::Gateway)
+    }
+
     /// The kind of this name.
     pub fn parse(name: Option<&str>) -> Option<Self> {
         match name {

@@ -63,18 +63,11 @@ pub(super) struct SubnetSearch<'a> {
     pub(super) plan: &'a Plan,
     pub(super) request: &'a SubnetRequest,
     pub(super) options: &'a PoolOptions,
-    open: OpenPools<'a>,
+    /// The pools to look in, by their place in the settings, in this order; all if absent.
+    open: Option<Vec<usize>>,
     /// Its length, if the request says one.
     size: Option<u8>,
     now: Millis,
-}
-
-/// The pools to look in, by their place in the settings.
-enum OpenPools<'a> {
-    /// All of them.
-    All,
-    /// Those of these names that have the family, in this order.
-    Named(Vec<&'a str>),
 }
 
 /// Cooling subnets that were released after a moment, which block the place of an older one.
@@ -101,12 +94,16 @@ impl Standing for Newer<'_> {
 
 impl Plan {
     /// The pools to look in: those named that have the family, else the driver's own.
-    fn open_pools<'a>(
+    fn open_pools(
         &self,
-        request: &'a SubnetRequest,
-        options: &'a PoolOptions,
-    ) -> Result<OpenPools<'a>, PlanError> {
-        let has = |name: &&str| self.pool(name).is_some_and(|pool| pool.base(request.family).is_some());
+        request: &SubnetRequest,
+        options: &PoolOptions,
+    ) -> Result<Option<Vec<usize>>, PlanError> {
+        let family = request.family;
+        let place = |name: &String| {
+            let at = self.spaces.named(name)?;
+            self.settings.pools.get(at)?.base(family).map(|_| at)
+        };
         if let Some(named) = &options.pools {
             if let Some(unknown) = named.iter().find(|name| self.pool(name).is_none()) {
                 return Err(PlanError::InvalidRequest(format!(
@@ -114,23 +111,16 @@ impl Plan {
                     self.pool_names()
                 )));
             }
-            let named: Vec<&str> = named.iter().map(String::as_str).filter(has).collect();
+            let named: Vec<usize> = named.iter().filter_map(place).collect();
             if !named.is_empty() {
-                return Ok(OpenPools::Named(named));
+                return Ok(Some(named));
             }
         }
-        let open = match &request.pools {
-            Some(names) => OpenPools::Named(names.iter().map(String::as_str).filter(has).collect()),
-            None => OpenPools::All,
-        };
-        let none = match &open {
-            OpenPools::Named(names) => names.is_empty(),
-            OpenPools::All => self.spaces.count(request.family) == 0,
-        };
-        if none {
+        let open: Option<Vec<usize>> =
+            request.pools.as_ref().map(|names| names.iter().filter_map(place).collect());
+        if open.as_ref().map_or(self.spaces.count(family), Vec::len) == 0 {
             return Err(PlanError::NoAvailablePool(format!(
-                "no pool open to this driver has {}; add one to the configuration, or give --subnet",
-                request.family
+                "no pool open to this driver has {family}; add one to the configuration, or give --subnet"
             )));
         }
         Ok(open)
@@ -176,20 +166,15 @@ impl<'a> SubnetSearch<'a> {
     }
 
     /// All places, in order.
-    pub(super) fn places(&self) -> Box<dyn Iterator<Item = PoolPlace<'a>> + '_> {
-        match &self.open {
-            OpenPools::All => Box::new((0..self.plan.settings.pools.len()).filter_map(|at| self.place(at))),
-            OpenPools::Named(names) => {
-                let at = names.iter().filter_map(|name| self.plan.spaces.named(name));
-                Box::new(at.filter_map(|at| self.place(at)))
-            }
-        }
+    pub(super) fn places(&self) -> impl Iterator<Item = PoolPlace<'a>> {
+        let all = if self.open.is_none() { 0..self.plan.settings.pools.len() } else { 0..0 };
+        all.chain(self.open.iter().flatten().copied()).filter_map(|at| self.place(at))
     }
 
     /// The places that have room of this kind, in order. Those without are not looked at.
     fn with_room(&self, kind: Vacancy) -> Box<dyn Iterator<Item = PoolPlace<'a>> + '_> {
         let hopeful = |place: &PoolPlace<'_>| place.hopeless().is_none();
-        if matches!(self.open, OpenPools::All) {
+        if self.open.is_none() {
             let (spaces, family, size) = (&self.plan.spaces, self.request.family, self.size);
             let next = move |from: usize| spaces.next(kind, family, from, size);
             let at = std::iter::successors(next(0), move |at| next(at + 1));
@@ -203,23 +188,14 @@ impl<'a> SubnetSearch<'a> {
 
     /// The place of a pool in the order; `None` if it is not open.
     fn rank(&self, at: usize) -> Option<usize> {
-        match &self.open {
-            OpenPools::All => Some(at),
-            OpenPools::Named(names) => {
-                let name = &self.plan.settings.pools.get(at)?.name;
-                names.iter().position(|other| other == name)
-            }
-        }
+        self.open.as_ref().map_or(Some(at), |open| open.iter().position(|other| *other == at))
     }
 
     /// Why no way found anything.
     pub(super) fn nothing_left(&self) -> PlanError {
         let why = |place: PoolPlace<'_>| place.hopeless().unwrap_or_else(|| place.full_text());
         let mut text = self.places().take(NAMED).map(why).collect::<Vec<_>>().join("; ");
-        let all = match &self.open {
-            OpenPools::All => self.plan.spaces.count(self.request.family),
-            OpenPools::Named(names) => names.len(),
-        };
+        let all = self.open.as_ref().map_or(self.plan.spaces.count(self.request.family), Vec::len);
         if let Some(more) = all.checked_sub(NAMED).filter(|more| *more > 0) {
             text.push_str(&format!("; and so on for {more} more pools"));
         }

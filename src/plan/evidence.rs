@@ -280,6 +280,8 @@ impl Absence {
 pub struct Death {
     key: ProofKey,
     evidence: Box<str>,
+    /// It counts only while the subnet's PoolID is unknown.
+    while_unnamed: bool,
 }
 
 impl Death {
@@ -289,13 +291,24 @@ impl Death {
         let proven = first.key == last.key && first.engine == last.engine && to > from && to - from >= apart;
         proven.then(|| {
             let (first, last_seen) = (rfc3339(first.at.wall), rfc3339(last.at.wall));
-            Self { key: last.key, evidence: format!("{} at {first} and {last_seen}", last.why).into() }
+            let evidence = format!("{} at {first} and {last_seen}", last.why).into();
+            Self { key: last.key, evidence, while_unnamed: false }
         })
     }
 
     /// Its dockerd ended and no container outlived it (see [`callers`](super::callers)).
     pub(super) fn with_its_dockerd(key: ProofKey, evidence: Box<str>) -> Self {
-        Self { key, evidence }
+        Self { key, evidence, while_unnamed: false }
+    }
+
+    /// Once somebody asks for an address of the subnet it may be another Engine's: then this does not count any more.
+    pub fn while_unnamed(self) -> Self {
+        Self { while_unnamed: true, ..self }
+    }
+
+    /// Whether it counts only while the PoolID of its subnet is unknown.
+    pub const fn needs_unnamed(&self) -> bool {
+        self.while_unnamed
     }
 
     /// Of what.

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::change::{Change, KeptRelease, Serial, Why};
+use super::change::{Change, KeptRelease, Record, Serial, Why};
 use super::settings::Millis;
 use super::{Plan, Subnet};
 
@@ -16,12 +16,24 @@ impl Plan {
         self.called(id).map(|(subnet, _)| subnet)
     }
 
+    /// What Docker released of this subnet's leases under this PoolID.
+    fn kept_under<'a>(
+        &'a self,
+        subnet: &'a Subnet,
+        id: &'a str,
+    ) -> impl Iterator<Item = (u128, &'a Record, &'a KeptRelease)> {
+        self.kept_in(subnet.state.serial).filter(move |(_, kept)| *kept.id == *id).filter_map(
+            |((_, address), kept)| {
+                let lease = subnet.addresses.lease(*address);
+                let record = lease.filter(|record| record.generation == kept.generation)?;
+                Some((*address, record, kept))
+            },
+        )
+    }
+
     /// Whether Docker released a lease of this subnet under this PoolID.
     pub(super) fn has_kept(&self, subnet: &Subnet, id: &str) -> bool {
-        self.kept_in(subnet.state.serial).any(|((_, address), kept)| {
-            let lease = subnet.addresses.lease(*address);
-            *kept.id == *id && lease.is_some_and(|record| record.generation == kept.generation)
-        })
+        self.kept_under(subnet, id).next().is_some()
     }
 
     /// A release under a PoolID that is not known yet.
@@ -53,13 +65,9 @@ impl Plan {
     /// The subnet once its PoolID is known: applies the releases kept under it and adds their changes.
     pub(super) fn with_kept(&self, subnet: &Subnet, id: &str, changes: &mut Vec<Change>) -> Subnet {
         let (serial, mut after) = (subnet.state.serial, subnet.clone());
-        for ((_, address), kept) in self.kept_in(serial).filter(|(_, kept)| *kept.id == *id) {
-            let lease = subnet.addresses.lease(*address);
-            let Some(record) = lease.filter(|record| record.generation == kept.generation) else { continue };
-            let released = super::change::Record { leased: false, since: kept.at, ..record.clone() };
-            after.addresses.put(*address, released);
-            let (address, at) = (*address, kept.at);
-            changes.push(Change::AddressReleased { serial, address, at, why: Why::Docker });
+        for (address, record, kept) in self.kept_under(subnet, id) {
+            after.addresses.put(address, Record { leased: false, since: kept.at, ..record.clone() });
+            changes.push(Change::AddressReleased { serial, address, at: kept.at, why: Why::Docker });
         }
         after
     }

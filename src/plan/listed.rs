@@ -118,7 +118,7 @@ impl Plan {
         self.refuse_unfit(network)?;
         for lease in &network.leases {
             if let Some((subnet, record)) = self.sibling_lease(network, lease.address)
-                && (record.kind, lease.kind) != (Kind::Gateway, Kind::Gateway)
+                && !record.kind.is_one_router(lease.kind)
             {
                 return Err(self.in_use(subnet, lease.address, record, &Dead::default()));
             }

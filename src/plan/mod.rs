@@ -125,10 +125,7 @@ impl Plan {
     /// Other settings: what is held stays; free space is rebuilt.
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
-        self.reserved = Default::default();
-        for range in self.settings.reserved.iter().chain(&self.settings.reserved_by_hand) {
-            self.reserved[range.family as usize].insert(range.first, range.last);
-        }
+        self.reserved = subnet::merged(self.settings.reserved.iter().chain(&self.settings.reserved_by_hand));
         let held_inside = |base| self.held.iter().map(|held| held.all_inside(base).count() as u64).sum();
         self.spaces = PoolSpaces::new(&self.settings.pools, &self.occupied, &self.held, held_inside);
         for subnet in self.subnets.values_mut() {

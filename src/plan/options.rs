@@ -13,10 +13,8 @@ use super::prefix::Family;
 pub struct PoolOptions {
     /// `pool=A,B`: cut from these, in this order.
     pub pools: Option<Vec<String>>,
-    /// `v4.size=N`.
-    pub v4_size: Option<u8>,
-    /// `v6.size=N`.
-    pub v6_size: Option<u8>,
+    /// `v4.size=N` and `v6.size=N`.
+    sizes: [Option<u8>; 2],
     /// `key=WORD`: the same subnet again.
     pub key: Option<String>,
     /// `overlap=true`: a second copy on purpose. Docker passes the same map to both families, so that it may come with a
@@ -35,8 +33,8 @@ impl PoolOptions {
                 "pool" if choosing => {
                     parsed.pools = Some(value.split(',').map(str::to_owned).collect());
                 }
-                "v4.size" if choosing => parsed.v4_size = Some(size(key, value, Family::V4)?),
-                "v6.size" if choosing => parsed.v6_size = Some(size(key, value, Family::V6)?),
+                "v4.size" if choosing => parsed.sizes[0] = Some(size(key, value, Family::V4)?),
+                "v6.size" if choosing => parsed.sizes[1] = Some(size(key, value, Family::V6)?),
                 "key" if choosing => {
                     if value.is_empty() || value.len() > 255 {
                         return Err(invalid(key, value, "give a word of 1 to 255 bytes"));
@@ -57,10 +55,7 @@ impl PoolOptions {
     }
 
     pub const fn size(&self, family: Family) -> Option<u8> {
-        match family {
-            Family::V4 => self.v4_size,
-            Family::V6 => self.v6_size,
-        }
+        self.sizes[family as usize]
     }
 }
 

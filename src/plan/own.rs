@@ -156,7 +156,7 @@ impl Plan {
     ) -> Option<(u128, Change)> {
         let gone = self.asked_by_the_gone(subnet.state.generation);
         // Usually nothing is known to be dead.
-        if !gone && request.dead.leases.is_empty() && request.half.is_none() {
+        if !gone && request.dead.proven.is_empty() && request.half.is_none() {
             return None;
         }
         if let Some(address) = self.other_half(subnet, request) {
@@ -164,13 +164,11 @@ impl Plan {
         }
         let (addresses, serial) = (&subnet.addresses, subnet.state.serial);
         let mut found: Vec<(u64, u128)> = Vec::new();
-        for ((_, address, generation), _) in
-            request.dead.leases.range((serial, 0, 0)..=(serial, u128::MAX, u64::MAX))
-        {
-            let record = addresses.get(*address).filter(|record| record.generation == *generation);
-            found.extend(
-                record.filter(|it| it.leased && request.is_of_caller(it)).map(|_| (*generation, *address)),
-            );
+        let of_subnet = (serial, Some(0), 0)..=(serial, Some(u128::MAX), u64::MAX);
+        for ((_, address, generation), _) in request.dead.proven.range(of_subnet) {
+            let Some(address) = *address else { continue };
+            let record = addresses.lease(address).filter(|record| record.generation == *generation);
+            found.extend(record.filter(|it| request.is_of_caller(it)).map(|_| (*generation, address)));
         }
         if gone && addresses.leased() <= SEARCHED {
             let leased = addresses.leases().filter(|(_, record)| request.is_of_caller(record));

@@ -30,7 +30,7 @@ impl Plan {
                 self.with_kept(subnet, id, &mut changes);
                 changes
             }
-            Repair::Free { death, unnamed } => self.free_dead(death, *unnamed, context),
+            Repair::Free(death) => self.free_dead(death, context),
             Repair::Engine(identity) if self.engine.as_ref() == Some(identity) => Vec::new(),
             Repair::Engine(identity) => vec![Change::EngineKnown(identity.clone())],
             Repair::Doubled { serial, address, read, evidence } => {
@@ -72,14 +72,14 @@ impl Plan {
     }
 
     /// Only endpoints and subnets of space local are freed.
-    fn free_dead(&self, death: &Death, unnamed: bool, context: Context) -> Vec<Change> {
+    fn free_dead(&self, death: &Death, context: Context) -> Vec<Change> {
         let (serial, address, generation) = death.key();
         let Some(subnet) = self.subnet(serial).filter(|subnet| subnet.is_held_locally()) else {
             return Vec::new();
         };
         let freeable = match address {
             Some(address) => subnet.addresses.lease(address).is_some_and(|it| it.kind == Kind::Endpoint),
-            None => !unnamed || subnet.awaits_id(),
+            None => !death.needs_unnamed() || subnet.awaits_id(),
         };
         let why = Why::Repair(death.evidence());
         let freed = freeable.then(|| self.release(subnet, address, Some(generation), why, context));
@@ -205,8 +205,8 @@ impl Plan {
     ) -> Result<Vec<Change>, PlanError> {
         let (space, dead) = (request.space, &request.dead);
         let evidence = |subnet: &Subnet| {
-            let key = (subnet.state.serial, subnet.state.generation);
-            dead.subnets.get(&key).or_else(|| dead.unnamed.get(&key).filter(|_| subnet.awaits_id()))
+            let key = (subnet.state.serial, None, subnet.state.generation);
+            dead.proven.get(&key).filter(|death| !death.needs_unnamed() || subnet.awaits_id())
         };
         // The first that lives is enough to refuse, however many there are.
         let alive = |subnet: &Subnet| space != Space::Local || evidence(subnet).is_none();

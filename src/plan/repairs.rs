@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use smol_str::SmolStr;
 
 use super::change::{Kind, Record, Serial, ShownHolder};
-use super::evidence::Death;
+use super::evidence::{Death, ProofKey};
 use super::prefix::Prefix;
 use super::request::Mac;
 use super::settings::Millis;
@@ -19,14 +19,10 @@ use super::strangers::Strangers;
 /// seen alive, and what the Engine calls it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dead {
-    /// Leases: serial, address, generation.
-    pub leases: BTreeMap<(Serial, u128, u64), Death>,
-    /// Subnets: serial, generation.
-    pub subnets: BTreeMap<(Serial, u64), Death>,
-    /// Subnets that are dead only if their PoolID is still unknown.
-    pub unnamed: BTreeMap<(Serial, u64), Death>,
+    /// Leases and subnets.
+    pub proven: BTreeMap<ProofKey, Death>,
     /// Leases that the Engine shows alive although every caller that can have requested them has ended.
-    pub alive_all_the_same: BTreeSet<(Serial, u128, u64)>,
+    pub alive_all_the_same: BTreeSet<ProofKey>,
     /// What the Engine calls the holders, by serial and address, with the generation of the lease.
     pub holders: BTreeMap<(Serial, u128), (u64, ShownHolder)>,
     /// What the Engine calls the networks, by serial, with the generation of the grant.
@@ -60,8 +56,8 @@ pub enum Gone {
 /// the books were read (the Engine was asked afterwards), and is refused if that has changed since. Evidence is for the history.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Repair {
-    /// Frees the lease or subnet that is proven dead; if `unnamed`, a subnet only while its PoolID is unknown.
-    Free { death: Death, unnamed: bool },
+    /// Frees the lease or subnet that is proven dead.
+    Free(Death),
     /// This Engine is the one whose networks the books hold.
     Engine(Box<EngineIdentity>),
     /// One address is at two living endpoints: for the history and its followers. Refused while the address may only have

@@ -6,10 +6,9 @@
 use super::Plan;
 use super::change::Record;
 use super::error::PlanError;
-use super::intervals::Intervals;
 use super::prefix::{AddressRange, Family};
 use super::settings::{PoolSettings, Settings};
-use super::subnet::{Subnet, usable};
+use super::subnet::{Subnet, merged, usable};
 
 /// Most reservations by hand: each is looked at when an address is chosen.
 const MOST: usize = 1_000;
@@ -123,14 +122,10 @@ impl Plan {
     /// The held subnets that a range touches and whose usable addresses are all reserved with these settings:
     /// reservations have no effect inside them.
     pub fn wholly_reserved(&self, settings: &Settings, range: AddressRange) -> Vec<&Subnet> {
-        let mut reserved = Intervals::default();
-        let ranges = settings.reserved.iter().chain(&settings.reserved_by_hand);
-        for range in ranges.filter(|other| other.family == range.family) {
-            reserved.insert(range.first, range.last);
-        }
+        let reserved = merged(settings.reserved.iter().chain(&settings.reserved_by_hand));
         let whole = |subnet: &&Subnet| {
             let (first, last) = usable(subnet.state.prefix);
-            reserved.covers(first, last)
+            reserved[range.family as usize].covers(first, last)
         };
         self.subnets_touching(range).into_iter().filter(whole).collect()
     }

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::intervals::Intervals;
 use super::prefix::{AddressRange, Family, Prefix, meeting};
+use super::subnet::merged;
 use super::written::never_serves;
 
 /// Milliseconds since the UNIX epoch. The plan never reads a clock; the time is passed in.
@@ -158,10 +158,7 @@ impl Settings {
     /// give a container an address.
     pub fn check(&self) -> Result<(), SettingsError> {
         let mut checked = Checked::default();
-        let mut reserved: [Intervals; 2] = Default::default();
-        for range in &self.reserved {
-            reserved[range.family as usize].insert(range.first, range.last);
-        }
+        let reserved = merged(&self.reserved);
         for pool in &self.pools {
             checked.add(pool)?;
             for base in Family::BOTH.into_iter().filter_map(|family| pool.base(family)) {

@@ -7,11 +7,20 @@ use super::addresses::{Addresses, Bounds};
 use super::change::{Kind, Marks, Record, SubnetState};
 use super::intervals::Intervals;
 use super::pins::Pins;
-use super::prefix::{Family, Prefix};
+use super::prefix::{AddressRange, Family, Prefix};
 use super::settings::Millis;
 
 /// Reservations by family, merged.
 pub type Reserved = [Intervals; 2];
+
+/// These ranges, merged.
+pub(super) fn merged<'a>(ranges: impl IntoIterator<Item = &'a AddressRange>) -> Reserved {
+    let mut reserved = Reserved::default();
+    for range in ranges {
+        reserved[range.family as usize].insert(range.first, range.last);
+    }
+    reserved
+}
 
 /// A subnet in the plan, held or remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]

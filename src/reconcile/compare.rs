@@ -69,7 +69,7 @@ pub(super) struct Look {
     /// No running dockerd has called yet.
     nobody: bool,
     /// Live leases of callers that have ended: these do not count as dead.
-    pub(super) alive_all_the_same: BTreeSet<(Serial, u128, u64)>,
+    pub(super) alive_all_the_same: BTreeSet<ProofKey>,
     /// gipam's networks whose subnet the books do not hold.
     pub(super) unknown_networks: Vec<Unknown>,
     /// Subnets of all networks that the books do not hold, of any IPAM driver.
@@ -146,7 +146,7 @@ fn known(
         let living = sight.living(state.prefix, address);
         if let Some((network, endpoint)) = living.first() {
             if look.nobody || plan.asked_by_the_gone(record.generation) {
-                look.alive_all_the_same.insert((serial, address, generation));
+                look.alive_all_the_same.insert((serial, Some(address), generation));
             }
             let named = shown_as(record, network, endpoint).map(|shown| (record.generation, shown));
             look.holders.extend(named.map(|named| ((state.serial, address), named)));

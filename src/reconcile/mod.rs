@@ -113,7 +113,7 @@ pub enum Wish {
 
 /// What the task and all who ask it share; cheap to clone.
 #[derive(Clone, Debug)]
-struct Shared {
+struct RepairShared {
     proofs: Proofs,
     /// A request came.
     asked: Arc<Notify>,
@@ -126,7 +126,7 @@ struct Shared {
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: mpsc::Sender<RepairCommand>,
-    shared: Shared,
+    shared: RepairShared,
 }
 
 impl Handle {

@@ -17,7 +17,7 @@ use super::findings::{BooksNow, doubled, doubtful, subnet_key, suspect, unnamed}
 use super::networks::{Outcome, Unknown};
 use super::patience::Patience;
 use super::suspects::{APART, Suspects};
-use super::{Finding, Handle, RepairCommand, RepairMeters, RepairSettings, Shared, Wish, unavailable};
+use super::{Finding, Handle, RepairCommand, RepairMeters, RepairSettings, RepairShared, Wish, unavailable};
 use crate::clock::Clock;
 use crate::docker::{Callers, Proofs, engine};
 use crate::ledger::{Ledger, Refusal, YOUNG};
@@ -57,7 +57,7 @@ pub struct Reconciler {
     pub(super) ledger: Ledger,
     books: PathBuf,
     commands: mpsc::Receiver<RepairCommand>,
-    pub(super) shared: Shared,
+    pub(super) shared: RepairShared,
     callers: Arc<Callers>,
     suspects: Suspects,
     pub(super) noted: Noted,
@@ -89,7 +89,7 @@ impl Reconciler {
     ) -> (Handle, Option<Self>) {
         let (sender, commands) = mpsc::channel(1);
         let meters = Arc::new(RepairMeters::new(settings.engine.is_some(), clock.clone()));
-        let shared = Shared {
+        let shared = RepairShared {
             proofs: Proofs::default(),
             asked: Arc::new(Notify::new()),
             changed: Arc::new(Notify::new()),
@@ -347,27 +347,18 @@ impl Reconciler {
         }
     }
 
-    /// Frees what has been dead for the grace time, or, when a person asks, what is proven. That this Engine does not know
-    /// a subnet proves nothing where there may be another Engine, even if a person asks.
+    /// Frees what has been dead for the grace time, or, when a person asks, what is proven.
     async fn free(&self, apply: bool) -> Vec<ProofKey> {
         let mut freed = Vec::new();
         for death in self.suspects.dead_for(if apply { self.apart() } else { self.settings.grace }) {
+            let Some(death) = self.suspects.counting(death, self.settings.only_engine) else { continue };
             let key = death.key();
-            if key.1.is_none() && !self.may_free(&key) {
-                continue;
-            }
             tracing::info!("repair frees serial {}: {}", key.0, death.evidence());
             self.shared.meters.freed.inc();
-            let unnamed = key.1.is_none() && !self.settings.only_engine;
-            self.ask(Repair::Free { death, unnamed }).await;
+            self.ask(Repair::Free(death)).await;
             freed.push(key);
         }
         freed
-    }
-
-    /// Whether a subnet that the Engine does not know cannot belong to another Engine.
-    fn may_free(&self, key: &ProofKey) -> bool {
-        self.settings.only_engine || self.suspects.is_ours(key)
     }
 
     /// Between the two looks after which a person may have it freed: a minute, or the grace time where that is shorter.
@@ -382,7 +373,7 @@ impl Reconciler {
             holders: self.noted.clone(),
             networks: self.called.clone(),
             strangers: std::mem::take(&mut look.strangers),
-            ..self.suspects.proven(self.settings.only_engine)
+            proven: self.suspects.proven(self.settings.only_engine),
         };
         if let Ok(mut proofs) = self.shared.proofs.write() {
             *proofs = Arc::new(dead);
@@ -399,15 +390,15 @@ impl Reconciler {
             _ if freed.contains(key) => ("freed".to_owned(), None),
             None if look.doubt.is_some() => ("only reported: this view proves nothing".to_owned(), None),
             None => ("wait: granted less than a minute ago, as far as is known".to_owned(), None),
-            Some(seen) if seen.death(self.apart()).is_none() => {
-                (format!("wait: to be seen again after {}", due(self.apart(), seen.first())), None)
-            }
-            Some(_) if key.1.is_none() && !self.may_free(key) => {
-                ("only reported: another Engine may own it".to_owned(), Some(ANOTHERS))
-            }
-            Some(seen) => {
-                (format!("will be freed after {}", due(self.settings.grace, seen.first())), Some(AT_ONCE))
-            }
+            Some(seen) => match seen.death(self.apart()) {
+                None => (format!("wait: to be seen again after {}", due(self.apart(), seen.first())), None),
+                Some(death) if self.suspects.counting(death.clone(), self.settings.only_engine).is_none() => {
+                    ("only reported: another Engine may own it".to_owned(), Some(ANOTHERS))
+                }
+                Some(_) => {
+                    (format!("will be freed after {}", due(self.settings.grace, seen.first())), Some(AT_ONCE))
+                }
+            },
         };
         suspect(known, key, one.since, seen, &one.why, action)
     }

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::evidence::{Absence, Death, ProofKey};
-use crate::plan::request::Dead;
 use crate::plan::settings::{Millis, Moment};
 
 /// Between grant and the first view that counts, and between the two views of a proof for an explicit request.
@@ -81,20 +80,19 @@ impl Suspects {
         self.seen.values().filter_map(|seen| seen.death(apart)).collect()
     }
 
-    /// What an explicit request may replace.
-    pub(super) fn proven(&self, subnets: bool) -> Dead {
-        let mut dead = Dead::default();
-        for death in self.dead_for(APART) {
-            let key = death.key();
-            let (serial, address, generation) = key;
-            match address {
-                Some(address) => drop(dead.leases.insert((serial, address, generation), death)),
-                None if subnets => drop(dead.subnets.insert((serial, generation), death)),
-                None if self.is_ours(&key) => drop(dead.unnamed.insert((serial, generation), death)),
-                None => {}
-            }
+    /// The proof as far as it counts: that this Engine does not know a subnet proves nothing where there may be another Engine.
+    pub(super) fn counting(&self, death: Death, only_engine: bool) -> Option<Death> {
+        let key = death.key();
+        match key.1.is_some() || only_engine {
+            true => Some(death),
+            false => self.is_ours(&key).then(|| death.while_unnamed()),
         }
-        dead
+    }
+
+    /// What an explicit request may replace.
+    pub(super) fn proven(&self, only_engine: bool) -> BTreeMap<ProofKey, Death> {
+        let counting = self.dead_for(APART).into_iter().filter_map(|it| self.counting(it, only_engine));
+        counting.map(|death| (death.key(), death)).collect()
     }
 
     /// When the next view would tell something, by the steady clock: the second of a proof, or the one after the grace time.
@@ -175,11 +173,11 @@ mod tests {
     fn two_views_a_minute_apart_prove_and_one_clears() {
         let (mut suspects, scene) = (Suspects::default(), scene());
         view(&mut suspects, &scene, 100_000, 9);
-        assert!(suspects.proven(false).leases.is_empty());
+        assert!(suspects.proven(false).is_empty());
         view(&mut suspects, &scene, 159_999, 9);
-        assert!(suspects.proven(false).leases.is_empty());
+        assert!(suspects.proven(false).is_empty());
         view(&mut suspects, &scene, 160_000, 9);
-        assert_eq!(suspects.proven(false).leases.len(), 1);
+        assert_eq!(suspects.proven(false).len(), 1);
         assert!(suspects.dead_for(600_000).is_empty());
         view(&mut suspects, &scene, 700_000, 9);
         assert_eq!(suspects.dead_for(600_000).len(), 1);
@@ -207,7 +205,7 @@ mod tests {
             assert!(suspects.dead_for(grace).is_empty(), "one millisecond early");
             view(&mut suspects, &scene, second, 9);
             assert_eq!(suspects.dead_for(grace).len(), 1);
-            assert!(suspects.proven(false).leases.is_empty(), "an explicit request needs a minute");
+            assert!(suspects.proven(false).is_empty(), "an explicit request needs a minute");
         }
     }
 

@@ -238,7 +238,7 @@ fn one_that_was_asked_for_since_is_not_freed_as_unnamed() {
     desk.subnet(exact("198.51.100.0/24")); // by which the Engine is known
     let subnet = desk.plan.subnets().next().unwrap().clone();
     let death = crate::evidence::dead_subnet(&desk.plan, &subnet, subnet.state.generation).unwrap();
-    let free = wish(Repair::Free { death, unnamed: true });
+    let free = wish(Repair::Free(death.while_unnamed()));
     assert_eq!(desk.decide(&free).changes.len(), 1);
     desk.gave(address(DOCKERS));
     assert!(desk.decide(&free).changes.is_empty());

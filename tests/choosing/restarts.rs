@@ -109,7 +109,7 @@ fn released_by_a_person_or_by_repair_does_not_count() {
     let subnet = desk.plan.held(&id).unwrap();
     let number = subnet.number_of(ip(&dead)).unwrap();
     let death = crate::evidence::dead_lease(&desk.plan, subnet, number, record.generation).unwrap();
-    let free = Repair::Free { death, unnamed: false };
+    let free = Repair::Free(death);
     assert_eq!(desk.ask(Request::Repair(Box::new(free))), Ok(Reply::Done));
     assert_eq!(desk.host(address(&id)), "10.0.0.5", "neither of the two");
     desk.free(&id, &web);
@@ -193,7 +193,7 @@ fn proof(desk: &Desk, id: &str, text: &str) -> Arc<Dead> {
     let (number, generation) =
         (subnet.number_of(ip(text)).unwrap(), desk.record(id, text).unwrap().generation);
     let death = crate::evidence::dead_lease(&desk.plan, subnet, number, generation).unwrap();
-    Arc::new(Dead { leases: [((subnet.state.serial, number, generation), death)].into(), ..Dead::default() })
+    Arc::new(Dead { proven: [(death.key(), death)].into(), ..Dead::default() })
 }
 
 #[test]

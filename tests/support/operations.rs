@@ -255,14 +255,14 @@ fn dead(plan: &Plan, proven: u64) -> Arc<Dead> {
         let (serial, generation) = (subnet.state.serial, subnet.state.generation);
         let proof = evidence::dead_subnet(plan, subnet, generation);
         if serial % 4 != proven {
-            dead.subnets.extend(proof.map(|death| ((serial, generation), death)));
+            dead.proven.extend(proof.map(|death| (death.key(), death)));
         } else {
-            dead.unnamed.extend(proof.map(|death| ((serial, generation), death)));
+            dead.proven.extend(proof.map(|death| (death.key(), death.while_unnamed())));
         }
         for (address, record) in subnet.addresses.records() {
             if record.generation % 4 != proven {
                 let proof = evidence::dead_lease(plan, subnet, address, record.generation);
-                dead.leases.extend(proof.map(|death| ((serial, address, record.generation), death)));
+                dead.proven.extend(proof.map(|death| (death.key(), death)));
             }
         }
     }
@@ -329,14 +329,14 @@ fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
             let &(serial, _, address, generation) = lease_at(*pick)?;
             let generation = generation - u64::from(!fresh);
             let death = evidence::dead_lease(plan, plan.subnet(serial)?, address, generation)?;
-            Repair::Free { death, unnamed: false }
+            Repair::Free(death)
         }
         Op::FreeSubnet { subnet, fresh } => {
             let state = subnet_at(*subnet)?;
             let generation = state.generation - u64::from(!fresh);
             let unnamed = subnet % 2 == 1;
             let death = evidence::dead_subnet(plan, plan.subnet(state.serial)?, generation)?;
-            Repair::Free { death, unnamed }
+            Repair::Free(if unnamed { death.while_unnamed() } else { death })
         }
         Op::Adopt { subnet, number, kind, ago } => {
             let state = subnet_at(*subnet)?;

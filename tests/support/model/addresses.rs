@@ -139,8 +139,8 @@ impl Model {
             else {
                 return self.granted_address(at, BTreeSet::from([address]), kind, request, seen, false);
             };
-            let key = (sibling.state.serial, address, record.generation);
-            if request.dead.leases.contains_key(&key) && record.kind == Kind::Endpoint {
+            let key = (sibling.state.serial, Some(address), record.generation);
+            if request.dead.proven.contains_key(&key) && record.kind == Kind::Endpoint {
                 let of = self.by_serial(key.0).ok_or("no sibling")?;
                 self.release_address(of, address, true);
                 return self.granted_address(at, BTreeSet::from([address]), kind, request, seen, true);
@@ -155,7 +155,8 @@ impl Model {
             self.subnets[at].state.marks.gateway_is_auxiliary = true;
             return Ok(());
         }
-        let dead = request.dead.leases.contains_key(&(entry.state.serial, address, record.generation));
+        let key = (entry.state.serial, Some(address), record.generation);
+        let dead = request.dead.proven.contains_key(&key);
         if dead && record.kind == Kind::Endpoint {
             return self.granted_address(at, BTreeSet::from([address]), kind, request, seen, true);
         }
@@ -251,7 +252,7 @@ impl Model {
             open.contains(&address) && (!pinned || mine.is_some_and(|(mine, _)| mine == address))
         };
         let dead = |address: u128, record: &Record| {
-            request.dead.leases.contains_key(&(serial, address, record.generation))
+            request.dead.proven.contains_key(&(serial, Some(address), record.generation))
                 && record.kind == Kind::Endpoint
                 && entry.state.space == Space::Local
         };

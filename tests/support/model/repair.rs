@@ -10,11 +10,12 @@ use super::{Expected, Model};
 impl Model {
     pub fn repair(&mut self, repair: &Repair, seen: &Decision) -> Result<(), String> {
         let done = match repair {
-            Repair::Free { death, unnamed } => match death.key() {
+            Repair::Free(death) => match death.key() {
                 (serial, Some(address), generation) => self.free_dead(serial, address, generation),
                 (serial, None, generation) => {
                     let at = self.grant_of(serial, generation);
-                    let at = at.filter(|at| !unnamed || self.subnets[*at].state.id.contains("#?"));
+                    let at =
+                        at.filter(|at| !death.needs_unnamed() || self.subnets[*at].state.id.contains("#?"));
                     let at = at.filter(|at| self.subnets[*at].state.space == Space::Local);
                     at.map(|at| self.release_subnet(at, true)).is_some()
                 }

@@ -93,9 +93,8 @@ impl Model {
         let beside = |it: &SubnetState| it.prefix == prefix && apart(part(it), asked(request));
         let in_the_way: Vec<&&SubnetState> = in_the_way.into_iter().filter(|it| !beside(it)).collect();
         let is_dead = |it: &SubnetState| {
-            let key = (it.serial, it.generation);
-            let unnamed = it.id.contains("#?") && request.dead.unnamed.contains_key(&key);
-            unnamed || request.dead.subnets.contains_key(&key)
+            let death = request.dead.proven.get(&(it.serial, None, it.generation));
+            death.is_some_and(|death| !death.needs_unnamed() || it.id.contains("#?"))
         };
         let dead = request.space == Space::Local && in_the_way.iter().all(|it| is_dead(it));
         let way: Vec<(u64, u64)> = in_the_way.iter().map(|it| (it.serial, it.generation)).collect();
