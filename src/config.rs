@@ -36,6 +36,7 @@ pub use error::ConfigError;
 pub use filling::WarnAt;
 pub use hooks::Hook;
 pub use http::Http;
+pub use keys::Values;
 pub use options::{Options, Surroundings};
 pub use origin::{Origin, Shown};
 pub use pools::PoolsOrigin;
@@ -71,10 +72,8 @@ pub struct Config {
     /// The thresholds for warnings that pools and subnets fill up.
     pub warn_at: WarnAt,
     pub hooks: Vec<Hook>,
-    /// Connections at a time per listener; further ones wait.
-    pub max_connections: usize,
-    /// Entries of the history that the books keep; 0 = none.
-    pub history: u64,
+    /// The keys at the top of the file that need no other to be understood.
+    pub values: Values,
     /// Warnings for the start, one sentence each.
     pub warnings: Vec<String>,
     /// Every key with its value and origin, for `gipam config show`.

@@ -87,12 +87,12 @@ fn what_waits_for_the_next_start_is_named_at_every_reload_until_then() {
     let socket = house.socket();
     let expected = json!([
         "log: info becomes debug at the next start",
-        "socket_mode: 0600 becomes 0660 at the next start",
         "history: 10000 becomes 9000 at the next start",
         "max_connections: 512 becomes 99 at the next start",
+        "requires_mac_address: true becomes false at the next start",
+        "socket_mode: 0600 becomes 0660 at the next start",
         "gc.grace: 10m becomes 1h at the next start",
         "gc.unknown_subnets: report becomes free at the next start",
-        "requires_mac_address: true becomes false at the next start",
         format!(
             "driver.gipam: all pools at unix://{0} becomes all pools at unix://{0}, without MACs at the next start",
             socket.display()

@@ -6,9 +6,10 @@
 //! while a daemon works, it says so without asking it anything.
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -47,16 +48,13 @@ impl ShownLine {
 
     /// The line of this work, until it is dropped.
     pub(super) fn work(self, what: impl Into<String>) -> Progress {
-        let shared = Shared {
-            state: Mutex::new(Progressing { work: LongWork::new(what), over: false }),
-            ended: Condvar::new(),
-        };
-        let shared = Arc::new(shared);
-        let drawing = shared.clone();
+        let (tell, told) = mpsc::channel();
         // Without a thread the line is missing; that must not fail the command.
-        let draw = move || drawing.draw(self.begun);
+        let draw = move || draw(&told, self.begun);
         let thread = self.wanted.then(|| std::thread::Builder::new().spawn(draw).ok()).flatten();
-        Progress { shared, thread }
+        let progress = Progress { tell: Some(tell), thread };
+        progress.now(what);
+        progress
     }
 }
 
@@ -66,81 +64,42 @@ fn is_pipe(output: impl std::os::fd::AsFd) -> bool {
 }
 
 /// What is being done.
-#[derive(Debug)]
 struct LongWork {
     what: String,
-    done: Done,
-    /// How many bytes it is in all, where that is known.
-    of: Option<u64>,
-}
-
-/// How much of it is done, where that can be seen.
-#[derive(Debug)]
-enum Done {
-    Unknown,
-    /// Bytes read so far.
-    Read(Arc<AtomicU64>),
-    /// What this file has by now is written.
-    Written(PathBuf),
+    /// How much of it is done, where that can be seen; followed by a colon.
+    far: Box<dyn Fn() -> String + Send>,
 }
 
 impl LongWork {
-    fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), done: Done::Unknown, of: None }
-    }
-
     fn line(&self, elapsed: Duration, columns: usize) -> String {
         let seconds = i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX);
         let line = Line::of(format!("gipam: {}: ", span(seconds)));
-        let far = match (&self.done, self.of) {
-            (Done::Unknown, _) => String::new(),
-            (Done::Read(done), None) => format!("{}: ", size(done.load(Ordering::Relaxed))),
-            (Done::Read(done), Some(of)) => {
-                format!("{} of {}: ", size(done.load(Ordering::Relaxed)), size(of))
-            }
-            (Done::Written(file), of) => {
-                let done = std::fs::metadata(file).map_or(0, |file| file.len());
-                format!("{} of at most {}: ", size(done), size(of.unwrap_or(done)))
-            }
-        };
         // The last column stays free: some terminals begin a new line behind it.
-        line.and(Ink::Plain, far).quote(&self.what).drawn(columns.saturating_sub(1), false)
+        line.and(Ink::Plain, (self.far)()).quote(&self.what).drawn(columns.saturating_sub(1), false)
     }
 }
 
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<Progressing>,
-    ended: Condvar,
-}
-
-#[derive(Debug)]
-struct Progressing {
-    work: LongWork,
-    over: bool,
-}
-
-impl Shared {
-    fn draw(&self, begun: Instant) {
-        let mut drawn = String::new();
-        let mut pause = SOON.saturating_sub(begun.elapsed());
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let waiting = self.ended.wait_timeout_while(state, pause, |state| !state.over);
-            state = waiting.unwrap_or_else(PoisonError::into_inner).0;
-            if state.over {
-                break;
+/// Shows the last work that it was told of, until nobody can tell of another.
+fn draw(told: &Receiver<LongWork>, begun: Instant) {
+    let (mut work, mut drawn) = (None, String::new());
+    let mut next = begun + SOON;
+    loop {
+        match told.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok(other) => work = Some(other),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                next = Instant::now() + EVERY;
+                let Some(work) = work.as_ref().filter(|_| is_ours()) else { continue };
+                let line = work.line(begun.elapsed(), columns());
+                if line != drawn {
+                    put(&line);
+                    drawn = line;
+                }
             }
-            let line = if is_ours() { state.work.line(begun.elapsed(), columns()) } else { drawn.clone() };
-            if line != drawn {
-                put(&line);
-                drawn = line;
-            }
-            pause = EVERY;
         }
-        if !drawn.is_empty() {
-            put("");
-        }
+    }
+    if !drawn.is_empty() {
+        put("");
     }
 }
 
@@ -164,20 +123,21 @@ fn columns() -> usize {
 /// The line of some work.
 #[derive(Debug)]
 pub(super) struct Progress {
-    shared: Arc<Shared>,
+    /// None while it ends.
+    tell: Option<Sender<LongWork>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Progress {
     /// Other work begins.
     pub(super) fn now(&self, what: impl Into<String>) {
-        self.set(LongWork::new(what));
+        self.set(what.into(), String::new);
     }
 
     /// Counts what is read from this; `of` is the number of bytes, if that is known.
     pub(super) fn reading<R: Read>(&self, name: &str, from: R, of: Option<u64>) -> impl Read + use<R> {
         let done = Arc::new(AtomicU64::new(0));
-        self.set(LongWork { what: format!("reading {name}"), done: Done::Read(done.clone()), of });
+        self.set(format!("reading {name}"), counted(done.clone(), of));
         CountingReader { from, done }
     }
 
@@ -185,29 +145,40 @@ impl Progress {
     pub(super) fn step(&self, step: BackupStep<'_>) {
         match step {
             BackupStep::Closing(books) => self.now(format!("closing the books {}", books.display())),
-            BackupStep::Writing(file, of) => self.writing(file, of),
+            BackupStep::Writing(file, of) => {
+                self.set(format!("writing {}", file.display()), written(file.to_owned(), of));
+            }
             BackupStep::Checking => self.now("checking the copy"),
             BackupStep::Reading => self.now("reading the copy"),
             BackupStep::Syncing => self.now("carrying the copy to the disk"),
         }
     }
 
-    fn writing(&self, file: &Path, of: u64) {
-        let what = format!("writing {}", file.display());
-        self.set(LongWork { what, done: Done::Written(file.to_owned()), of: Some(of) });
-    }
-
-    fn set(&self, work: LongWork) {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).work = work;
+    fn set(&self, what: String, far: impl Fn() -> String + Send + 'static) {
+        // Without a thread nobody hears it.
+        let _ = self.tell.as_ref().map(|tell| tell.send(LongWork { what, far: Box::new(far) }));
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).over = true;
-        self.shared.ended.notify_all();
+        self.tell = None;
         // A broken line does no harm, and a panic ends the program at once.
         let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// So many bytes are read.
+fn counted(done: Arc<AtomicU64>, of: Option<u64>) -> impl Fn() -> String {
+    let of = of.map(|of| format!(" of {}", size(of))).unwrap_or_default();
+    move || format!("{}{of}: ", size(done.load(Ordering::Relaxed)))
+}
+
+/// What this file has by now is written.
+fn written(file: PathBuf, of: u64) -> impl Fn() -> String {
+    move || {
+        let done = std::fs::metadata(&file).map_or(0, |file| file.len());
+        format!("{} of at most {}: ", size(done), size(of))
     }
 }
 
@@ -249,30 +220,29 @@ mod tests {
     fn a_line_says_how_long_how_far_and_what_and_fits_the_terminal() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("copy.db");
-        let mut work = LongWork::new(task("/v1/leases?all=true"));
-        let line = |work: &LongWork, columns| work.line(Duration::from_millis(12_900), columns);
-        assert_eq!(line(&work, 80), "gipam: 12 s: waiting for the daemon to read the books");
-        assert_eq!(line(&work, 30), "gipam: 12 s: waiting for th..");
-        assert_eq!(line(&work, 1), "");
-        work.what = "reading a\u{1b}[2Jb".to_owned();
-        work.done = Done::Read(Arc::new(AtomicU64::new(3 << 20)));
-        assert_eq!(line(&work, 80), "gipam: 12 s: 3 MiB: reading a\\u{1b}[2Jb");
-        work.of = Some(5 << 20);
-        assert_eq!(line(&work, 80), "gipam: 12 s: 3 MiB of 5 MiB: reading a\\u{1b}[2Jb");
-        work =
-            LongWork { what: "writing copy.db".into(), done: Done::Written(file.clone()), of: Some(9 << 10) };
-        assert_eq!(line(&work, 80), "gipam: 12 s: 0 B of at most 9 KiB: writing copy.db");
+        let line = |what: &str, far: &str, columns| {
+            let (what, far) = (what.to_owned(), far.to_owned());
+            let work = LongWork { what, far: Box::new(move || far.clone()) };
+            work.line(Duration::from_millis(12_900), columns)
+        };
+        let task = task("/v1/leases?all=true");
+        assert_eq!(line(&task, "", 80), "gipam: 12 s: waiting for the daemon to read the books");
+        assert_eq!(line(&task, "", 30), "gipam: 12 s: waiting for th..");
+        assert_eq!(line(&task, "", 1), "");
+        assert_eq!(line("reading a\u{1b}[2Jb", "3 MiB: ", 80), "gipam: 12 s: 3 MiB: reading a\\u{1b}[2Jb");
+        let far = written(file.clone(), 9 << 10);
+        assert_eq!(far(), "0 B of at most 9 KiB: ");
         std::fs::write(&file, [0; 4096]).unwrap();
-        assert_eq!(line(&work, 80), "gipam: 12 s: 4 KiB of at most 9 KiB: writing copy.db");
+        assert_eq!(far(), "4 KiB of at most 9 KiB: ");
     }
 
     #[test]
     fn what_is_read_is_counted_and_comes_as_it_is() {
-        let progress = ShownLine::nothing().work("x");
+        let mut reader = CountingReader { from: "one\ntwo\n".as_bytes(), done: Arc::default() };
+        let (far, of) = (counted(reader.done.clone(), None), counted(reader.done.clone(), Some(5 << 20)));
         let mut text = String::new();
-        progress.reading("a list", "one\ntwo\n".as_bytes(), Some(8)).read_to_string(&mut text).unwrap();
+        reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "one\ntwo\n");
-        let state = progress.shared.state.lock().unwrap();
-        assert_eq!(state.work.line(Duration::ZERO, 80), "gipam: 0 s: 8 B of 8 B: reading a list");
+        assert_eq!((far(), of()), ("8 B: ".to_owned(), "8 B of 5 MiB: ".to_owned()));
     }
 }

@@ -15,13 +15,8 @@ const TAKE: &str = "\u{1b}[?1049h\u{1b}[?25l\u{1b}[2J";
 const HOME: &str = "\u{1b}[H";
 const GIVE_BACK: &str = "\u{1b}[?25h\u{1b}[?1049l";
 
-/// The terminal's settings before we changed them.
-static BEFORE: Mutex<Option<Before>> = Mutex::new(None);
-
-struct Before {
-    /// Of standard input, where that is the terminal.
-    keys: Option<Termios>,
-}
+/// While we have the terminal: the settings of standard input before, where that is the terminal.
+static BEFORE: Mutex<Option<Option<Termios>>> = Mutex::new(None);
 
 /// Columns and lines of standard output, where that is a terminal that knows them.
 pub(super) fn size() -> Option<(usize, usize)> {
@@ -43,7 +38,7 @@ impl Terminal {
             raw.make_raw();
             tcsetattr(io::stdin(), OptionalActions::Flush, &raw)?;
         }
-        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Before { keys });
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
         let terminal = Self { colour };
         // A panic ends this program at once, without dropping anything.
         let told = std::panic::take_hook();
@@ -86,10 +81,10 @@ impl Drop for Terminal {
 /// Once.
 fn give_back() {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(before) = before else { return };
+    let Some(keys) = before else { return };
     // Errors do not matter: the terminal may be gone.
     let _ = write(GIVE_BACK);
-    if let Some(keys) = before.keys {
+    if let Some(keys) = keys {
         let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &keys);
     }
 }

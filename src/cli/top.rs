@@ -4,7 +4,10 @@
 //! end it, and the terminal is as it was. On a pipe, or with `--json`, each change is a line, as long as
 //! somebody reads. The daemon is only read, never changed, and only while a person watches.
 
+use std::future::poll_fn;
 use std::io::{self, IsTerminal, Read};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -54,7 +57,7 @@ fn piped(mut feed: Feed, first: crate::view::rows::Status, json: bool) -> Result
 
 /// The screen, until the person quits.
 async fn watch(mut feed: Feed, mut live: Live, colour: bool) -> io::Result<()> {
-    let mut ends = TopEnds::new()?;
+    let mut ended = pin!(ended()?);
     let mut resized = signal(SignalKind::window_change())?;
     let terminal = Terminal::take(colour)?;
     let mut keys = keys();
@@ -71,7 +74,7 @@ async fn watch(mut feed: Feed, mut live: Live, colour: bool) -> io::Result<()> {
             _ = second.tick() => {}
             _ = resized.recv() => {}
             Some(key) = keys.recv() => if matches!(key, b'q' | b'Q' | 3 | 4) { return Ok(()) },
-            () = ends.any() => return Ok(()),
+            () = &mut ended => return Ok(()),
         }
     }
 }
@@ -88,23 +91,12 @@ fn keys() -> mpsc::Receiver<u8> {
     keys
 }
 
-/// The signals that end a program.
-struct TopEnds([Signal; 4]);
-
-impl TopEnds {
-    fn new() -> io::Result<Self> {
-        let [interrupt, terminate, hangup, quit] =
-            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
-        Ok(Self([signal(interrupt)?, signal(terminate)?, signal(hangup)?, signal(quit)?]))
-    }
-
-    async fn any(&mut self) {
-        let [interrupt, terminate, hangup, quit] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-            _ = quit.recv() => {}
-        }
-    }
+/// Resolves at the first signal that ends a program.
+fn ended() -> io::Result<impl Future<Output = ()>> {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
+    let mut signals: Vec<Signal> = kinds.into_iter().map(signal).collect::<io::Result<_>>()?;
+    Ok(poll_fn(move |context| match signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    }))
 }

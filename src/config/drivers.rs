@@ -13,7 +13,7 @@ use super::error::{ConfigError, Problem, problem};
 use super::keys::DriverTable;
 use super::options;
 use super::origin::{Origin, Sourced};
-use super::resolve::{Resolver, field};
+use super::resolve::Resolver;
 use super::value;
 use super::{DriverSettings, PluginDirs};
 use crate::config::pools::DEFAULT_POOL;
@@ -32,10 +32,10 @@ impl Resolver<'_> {
         &mut self,
         settings: &Settings,
         directories: &PluginDirs,
+        asks_for_macs: bool,
     ) -> Result<(Vec<DriverSettings>, PathBuf), ConfigError> {
         let name = self.first_name()?;
         let tls = self.tls()?;
-        let asks_for_macs = self.plain(field!(requires_mac_address))?;
         let (door, socket) = self.first_door(&name, directories, tls.as_ref())?;
         let pools = self.driver_pools(&name, settings)?;
         let requires_mac_address = self.asks_for_macs(&name).unwrap_or(asks_for_macs);

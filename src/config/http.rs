@@ -5,9 +5,10 @@
 
 use super::door::TcpAddress;
 use super::error::{ConfigError, Problem, problem};
+use super::keys::Values;
 use super::options;
 use super::origin::Origin;
-use super::resolve::{Resolver, field};
+use super::resolve::Resolver;
 
 /// Where the page and the metrics are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ fn is_loopback(address: &TcpAddress) -> bool {
 }
 
 /// What was written.
-pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Option<Http>, ConfigError> {
+pub(super) fn resolve(resolver: &mut Resolver<'_>, values: &Values) -> Result<Option<Http>, ConfigError> {
     let mut hosts = Vec::new();
     for written in &resolver.document.top.http_hosts {
         let good = |text: &String| {
@@ -60,7 +61,6 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Option<Http>, Confi
     }
     let origin = resolver.document_origin(resolver.document.top.http_hosts.first());
     resolver.show("http_hosts", hosts.join(", "), origin);
-    let subnets = resolver.plain(field!(metrics_subnets))?;
     let Some(written) = resolver.text(options::HTTP, resolver.document.top.http.as_ref()) else {
         resolver.show("http", "-", Origin::Default);
         return Ok(None);
@@ -79,7 +79,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Option<Http>, Confi
         }
     }
     resolver.show("http", &address, written.origin);
-    Ok(Some(Http { address, hosts, subnets: subnets.into() }))
+    Ok(Some(Http { address, hosts, subnets: values.metrics_subnets.into() }))
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::document::{BaseEntry, FromName, OrderName, UnknownSubnets};
+use super::error::ConfigError;
 use super::options::{ADDRESS, ADMIN, FILE, HTTP, LOG, NAME, SOCKET, Spelling, UNIX, V4, V4AB, V6, V6AB};
+use super::resolve::{Resolver, field};
+use crate::plan::settings::Millis;
 
 /// A table of the file with its keys.
 #[derive(Clone, Copy, Debug)]
@@ -301,6 +304,34 @@ keys! {
     }
 }
 
+/// Declares which keys at the top of the file need no other key to be understood, and how each is read.
+macro_rules! values {
+    ($($name:ident: $kind:ty = $read:ident;)*) => {
+        /// What these keys are set to, or their defaults.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Values {
+            $(pub $name: $kind,)*
+        }
+
+        impl Values {
+            pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Self, ConfigError> {
+                Ok(Self { $($name: resolver.$read(field!($name))?,)* })
+            }
+        }
+    };
+}
+
+values! {
+    cooling: Millis = time;
+    subnet_cooling: Millis = time;
+    restart_window: Millis = time;
+    storm_limit: u32 = plain;
+    history: u32 = plain;
+    max_connections: NonZeroU16 = plain;
+    metrics_subnets: u16 = plain;
+    requires_mac_address: bool = plain;
+}
+
 /// Whether a default is a number.
 pub(super) fn is_number(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
@@ -403,6 +434,6 @@ mod tests {
         }
         assert_eq!(config.admin, Path::new("/run/gipam/admin.sock"));
         assert_eq!(config.settings, load("").settings);
-        assert_eq!((config.history, config.max_connections), (10_000, 512));
+        assert_eq!(config.values, load("").values);
     }
 }

@@ -14,7 +14,7 @@ use tracing::Level;
 use super::document::{Document, UnknownSubnets};
 use super::error::{ConfigError, Problem, problem};
 use super::hooks::Files;
-use super::keys::{GC, TOP, Top, default_of};
+use super::keys::{GC, TOP, Top, Values, default_of};
 use super::options::{self, Options, Spelling, Surroundings};
 use super::origin::{Origin, Shown, Sourced};
 use super::pools::{self, PoolsOrigin};
@@ -145,7 +145,7 @@ impl<'a> Resolver<'a> {
         Ok(value)
     }
 
-    fn time(&mut self, field: Field<String>) -> Result<Millis, ConfigError> {
+    pub(super) fn time(&mut self, field: Field<String>) -> Result<Millis, ConfigError> {
         self.file_text(field, value::duration, |millis| value::duration_text(*millis))
     }
 
@@ -219,11 +219,8 @@ impl<'a> Resolver<'a> {
     }
 
     /// The plan's settings, and where its pools come from.
-    fn settings(&mut self) -> Result<(Settings, PoolsOrigin), ConfigError> {
-        let cooling = self.time(field!(cooling))?;
-        let subnet_cooling = self.time(field!(subnet_cooling))?;
-        let restart_window = self.time(field!(restart_window))?;
-        let storm_limit = self.plain(field!(storm_limit))?;
+    fn settings(&mut self, values: &Values) -> Result<(Settings, PoolsOrigin), ConfigError> {
+        let Values { cooling, subnet_cooling, restart_window, storm_limit, .. } = *values;
         let mut reserved = Vec::new();
         for written in &self.document.top.reserved {
             reserved.push(self.document.value(written, |text| value::range(text))?);
@@ -299,16 +296,15 @@ pub(super) fn resolve(
         specs: resolver.directory(field!(spec_dir))?,
     };
     let log = resolver.log()?;
+    let values = Values::resolve(&mut resolver)?;
     let socket_access = resolver.access(field!(socket_mode), field!(socket_owner), field!(socket_group))?;
     let admin_access = resolver.access(field!(admin_mode), field!(admin_owner), field!(admin_group))?;
-    let history = resolver.plain(field!(history))?.into();
-    let max_connections = resolver.plain(field!(max_connections))?.get().into();
     let gc = resolver.gc()?;
-    let http = http::resolve(&mut resolver)?;
+    let http = http::resolve(&mut resolver, &values)?;
     let warn_at = filling::resolve(&mut resolver)?;
     let hooks = hooks::resolve(&mut resolver)?;
-    let (settings, pools_origin) = resolver.settings()?;
-    let (drivers, admin) = resolver.drivers(&settings, &plugin_dirs)?;
+    let (settings, pools_origin) = resolver.settings(&values)?;
+    let (drivers, admin) = resolver.drivers(&settings, &plugin_dirs, values.requires_mac_address)?;
     Ok(Config {
         file,
         drivers,
@@ -324,8 +320,7 @@ pub(super) fn resolve(
         settings,
         pools_origin,
         document: resolver.document.path.clone(),
-        max_connections,
-        history,
+        values,
         warnings: resolver.warnings,
         shown: resolver.shown,
         given: Given { flags: flags.clone(), surroundings: surroundings.clone() },

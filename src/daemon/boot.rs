@@ -131,7 +131,7 @@ pub fn boot(config: &Config) -> Result<Booted, BootError> {
         .map_err(|source| BootError::Directory { path: path.clone(), source })?;
     let new = !path.exists();
     let mut books = Books::open(&path)?;
-    books.keep_history(config.history);
+    books.keep_history(config.values.history.into());
     let known = books.settings()?;
     let mut plan = Plan::new(known.clone());
     books.load(|change| plan.apply(&change))?;

@@ -167,7 +167,7 @@ async fn serve(
     let halves = Arc::new(Halves::default());
     let (survey, questions) = Survey::new();
     look::start(questions, bases).map_err(DaemonError::Start)?;
-    let limits = Limits { max_connections: config.max_connections, ..Limits::default() };
+    let limits = Limits { max_connections: config.values.max_connections.get().into(), ..Limits::default() };
     let callers =
         Arc::new(Callers::new(ledger.clone(), callers, processes::boot(), crate::docker::containers()));
     let (repair, reconciler) = repair(config, &ledger, callers.clone(), &books);

@@ -153,17 +153,17 @@ struct AttachmentJson {
     mac: Option<String>,
 }
 
-async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, EngineError> {
+async fn ask(socket: &Path, path: &str) -> Result<Vec<u8>, EngineError> {
     let silent = |source| EngineError::Silent { socket: socket.to_owned(), source };
     let reply = request(socket, "GET", path, Vec::new(), PATIENCE).await.map_err(silent)?;
-    if reply.status != 200 {
-        return Err(EngineError::Refused {
-            socket: socket.to_owned(),
-            path: path.to_owned(),
-            status: reply.status,
-        });
+    if reply.status == 200 {
+        return Ok(reply.body);
     }
-    serde_json::from_slice(&reply.body).map_err(|error| {
+    Err(EngineError::Refused { socket: socket.to_owned(), path: path.to_owned(), status: reply.status })
+}
+
+async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, EngineError> {
+    serde_json::from_slice(&ask(socket, path).await?).map_err(|error| {
         let why = text::cut(&error.to_string(), text::NAME).into_owned();
         EngineError::Unclear { path: path.to_owned(), why }
     })
@@ -171,12 +171,7 @@ async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Engine
 
 /// Whether the Engine serves its API: at its start it calls its drivers before it does (P5).
 pub async fn ping(socket: &Path) -> Result<(), EngineError> {
-    let silent = |source| EngineError::Silent { socket: socket.to_owned(), source };
-    let reply = request(socket, "GET", "/_ping", Vec::new(), PATIENCE).await.map_err(silent)?;
-    if reply.status == 200 {
-        return Ok(());
-    }
-    Err(EngineError::Refused { socket: socket.to_owned(), path: "/_ping".to_owned(), status: reply.status })
+    ask(socket, "/_ping").await.map(drop)
 }
 
 /// What `/info` says of the Engine.
