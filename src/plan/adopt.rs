@@ -72,7 +72,11 @@ impl Subnet {
 
 /// What one decision takes into the books, as far as it has come.
 #[derive(Debug)]
-pub(super) struct AdoptionBatch {
+pub(super) struct AdoptionBatch<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) now: Millis,
+    /// A lease that a sibling was given for safety's sake comes to its own network.
+    moves: bool,
     serial: Serial,
     generation: u64,
     /// Prefixes that several share, here or with what is held.
@@ -83,23 +87,127 @@ pub(super) struct AdoptionBatch {
     claimed: BTreeMap<(Prefix, u128), Kind>,
 }
 
-impl AdoptionBatch {
-    /// Of these prefixes.
-    pub(super) fn of(plan: &Plan, prefixes: impl Iterator<Item = Prefix>) -> Self {
+impl<'a> AdoptionBatch<'a> {
+    /// Of these networks.
+    pub(super) fn of(
+        plan: &'a Plan,
+        networks: impl Iterator<Item = &'a Adoption>,
+        moves: bool,
+        now: Millis,
+    ) -> Self {
         let (generation, serial) = plan.counters();
         let (mut once, mut shared) = (BTreeSet::new(), BTreeSet::new());
-        for prefix in prefixes {
-            if !once.insert(prefix) || plan.grants_of(Space::Local, prefix).next().is_some() {
-                shared.insert(prefix);
+        for Adoption { prefix, .. } in networks {
+            if !once.insert(*prefix) || plan.grants_of(Space::Local, *prefix).next().is_some() {
+                shared.insert(*prefix);
             }
         }
-        Self { serial, generation, shared, used: BTreeSet::new(), claimed: BTreeMap::new() }
+        let (used, claimed) = Default::default();
+        Self { plan, now, moves, serial, generation, shared, used, claimed }
     }
 
     /// The next one.
     pub(super) const fn generation(&mut self) -> u64 {
         self.generation += 1;
         self.generation - 1
+    }
+
+    /// A network as it comes into the books: its serial, and its changes.
+    pub(super) fn adopt(&mut self, seen: &Adoption) -> (Serial, Vec<Change>) {
+        let (plan, now) = (self.plan, self.now);
+        let (prefix, part, range) = (seen.prefix, seen.part(), seen.range());
+        let shares = self.shared.contains(&prefix);
+        let its_own = |subnet: &&Subnet| {
+            let state = &subnet.state;
+            !self.used.contains(&state.serial) && (!shares || !Part::of(state).is_apart_from(part))
+        };
+        let memory = plan.memory_for(Space::Local, prefix, part).filter(its_own);
+        let serial = memory.map_or(self.serial, |subnet| subnet.state.serial);
+        self.used.insert(serial);
+        self.serial = self.serial.max(serial + 1);
+        let generation = self.generation();
+        let (leases, gateway) = self.leases(seen, memory, serial);
+        let unlearned = || unlearned_id(Space::Local, prefix, range.filter(|_| shares));
+        let state = SubnetState {
+            serial,
+            id: seen.id.clone().unwrap_or_else(unlearned),
+            space: Space::Local,
+            prefix,
+            range,
+            pool: plan.pool_around(prefix).map(|pool| pool.name.clone()),
+            options: seen.options.clone(),
+            dynamic: false,
+            granted_at: now,
+            generation,
+            start_beyond: None,
+            marks: Marks { addressed: true, had_endpoint: true, set_up_at: now, gateway, ..Marks::default() },
+            released_at: None,
+            cool_until: 0,
+        };
+        let evidence = seen.evidence.clone();
+        let mut changes = vec![Change::SubnetAdopted { state: Box::new(state), evidence }];
+        changes.extend(leases);
+        (serial, changes)
+    }
+
+    /// Its leases, each address once, and which of them is the gateway. What a sibling holds stays with the sibling, unless it
+    /// moves.
+    fn leases(
+        &mut self,
+        seen: &Adoption,
+        memory: Option<&Subnet>,
+        serial: Serial,
+    ) -> (Vec<Change>, Option<u128>) {
+        let (mut known, mut gateway, mut changes) = (BTreeSet::new(), None, Vec::new());
+        for lease in seen.leases.iter().filter(|lease| seen.prefix.contains_number(lease.address)) {
+            if !known.insert(lease.address) {
+                continue;
+            }
+            if self.shared.contains(&seen.prefix) {
+                match self.taken_over(seen, lease) {
+                    Some(moved) => changes.extend(moved),
+                    None => continue,
+                }
+            }
+            let generation = self.generation();
+            if lease.kind == Kind::Gateway && gateway.is_none() {
+                gateway = Some(lease.address);
+            }
+            let old = memory.and_then(|subnet| subnet.addresses.get(lease.address));
+            let record = lease.record(old, self.now, generation);
+            let evidence = lease.evidence.clone();
+            changes.push(Change::AddressLearned { serial, address: lease.address, record, evidence });
+        }
+        (changes, gateway)
+    }
+
+    /// What must change for a lease to come into one of several subnets of its prefix; nothing comes if absent: each address is
+    /// leased once over all of them, but for a router that they share.
+    fn taken_over(&mut self, seen: &Adoption, lease: &ShownLease) -> Option<Option<Change>> {
+        let key = (seen.prefix, lease.address);
+        if self.claimed.get(&key).is_some_and(|kind| !kind.is_one_router(lease.kind)) {
+            return None;
+        }
+        let moved = match self.plan.sibling_lease(seen, lease.address) {
+            None => None,
+            Some((_, record)) if record.kind.is_one_router(lease.kind) => None,
+            Some((other, record)) => {
+                let old = record.kind == Kind::Endpoint && record.generation < seen.read.generation;
+                let (serial, address, at) = (other.state.serial, lease.address, self.now);
+                let why = Why::Repair(lease.evidence.clone());
+                (old && self.moves).then_some(Some(Change::AddressReleased { serial, address, at, why }))?
+            }
+        };
+        self.claimed.insert(key, lease.kind);
+        Some(moved)
+    }
+
+    /// Whether another subnet of the prefix has this address, held or in the same batch, and not as a router of both.
+    pub(super) fn is_anothers(&mut self, subnet: &Subnet, address: u128, kind: Kind) -> bool {
+        let prefix = subnet.state.prefix;
+        let held = self.plan.siblings(subnet).lease(address).map(|(_, record)| record.kind);
+        let claimed = self.claimed.insert((prefix, address), kind);
+        held.into_iter().chain(claimed).any(|other| !other.is_one_router(kind))
     }
 }
 
@@ -151,138 +259,20 @@ impl Plan {
 
     /// Takes networks into the books: all or none, so that those which share a prefix are never taken for each other.
     pub(super) fn adopt_subnets(&self, all: &[Adoption], context: Context) -> Result<Vec<Change>, PlanError> {
-        let mut batch = AdoptionBatch::of(self, all.iter().map(|seen| seen.prefix));
+        let mut batch = AdoptionBatch::of(self, all.iter(), true, context.now);
         let (mut changes, mut serials, mut rivals) = (Vec::new(), Vec::new(), Vec::<&Adoption>::new());
         for seen in all {
             if let Some(other) = rivals.iter().find(|other| !seen.stands_beside(other)) {
                 return Err(PlanError::OverlapPool(format!("{} overlaps {}", seen.prefix, other.prefix)));
             }
             self.refuse_unfit(seen)?;
-            let (serial, taken) = self.adopted(seen, &mut batch, true, context.now);
+            let (serial, taken) = batch.adopt(seen);
             rivals.push(seen);
             serials.push(serial);
             changes.extend(taken);
         }
         changes.extend(self.trim_remembered(0, &serials, context.now));
         Ok(changes)
-    }
-
-    /// A network as it comes into the books: its serial, and its changes. `moves`: a lease that a sibling was given for safety's
-    /// sake comes to its own network.
-    pub(super) fn adopted(
-        &self,
-        seen: &Adoption,
-        batch: &mut AdoptionBatch,
-        moves: bool,
-        now: Millis,
-    ) -> (Serial, Vec<Change>) {
-        let (prefix, part, range) = (seen.prefix, seen.part(), seen.range());
-        let shares = batch.shared.contains(&prefix);
-        let its_own = |subnet: &&Subnet| {
-            let state = &subnet.state;
-            !batch.used.contains(&state.serial) && (!shares || !Part::of(state).is_apart_from(part))
-        };
-        let memory = self.memory_for(Space::Local, prefix, part).filter(its_own);
-        let serial = memory.map_or(batch.serial, |subnet| subnet.state.serial);
-        batch.used.insert(serial);
-        batch.serial = batch.serial.max(serial + 1);
-        let generation = batch.generation();
-        let (leases, gateway) = self.shown_leases(seen, memory, serial, (batch, moves), now);
-        let unlearned = || unlearned_id(Space::Local, prefix, range.filter(|_| shares));
-        let state = SubnetState {
-            serial,
-            id: seen.id.clone().unwrap_or_else(unlearned),
-            space: Space::Local,
-            prefix,
-            range,
-            pool: self.pool_around(prefix).map(|pool| pool.name.clone()),
-            options: seen.options.clone(),
-            dynamic: false,
-            granted_at: now,
-            generation,
-            start_beyond: None,
-            marks: Marks { addressed: true, had_endpoint: true, set_up_at: now, gateway, ..Marks::default() },
-            released_at: None,
-            cool_until: 0,
-        };
-        let evidence = seen.evidence.clone();
-        let mut changes = vec![Change::SubnetAdopted { state: Box::new(state), evidence }];
-        changes.extend(leases);
-        (serial, changes)
-    }
-
-    /// Its leases, each address once, and which of them is the gateway. What a sibling holds stays with the sibling, unless it
-    /// moves.
-    fn shown_leases(
-        &self,
-        seen: &Adoption,
-        memory: Option<&Subnet>,
-        serial: Serial,
-        (batch, moves): (&mut AdoptionBatch, bool),
-        now: Millis,
-    ) -> (Vec<Change>, Option<u128>) {
-        let (mut known, mut gateway, mut changes) = (BTreeSet::new(), None, Vec::new());
-        for lease in seen.leases.iter().filter(|lease| seen.prefix.contains_number(lease.address)) {
-            if !known.insert(lease.address) {
-                continue;
-            }
-            if batch.shared.contains(&seen.prefix) {
-                match self.taken_over(seen, lease, batch, moves, now) {
-                    Some(moved) => changes.extend(moved),
-                    None => continue,
-                }
-            }
-            let generation = batch.generation();
-            if lease.kind == Kind::Gateway && gateway.is_none() {
-                gateway = Some(lease.address);
-            }
-            let old = memory.and_then(|subnet| subnet.addresses.get(lease.address));
-            let record = lease.record(old, now, generation);
-            let evidence = lease.evidence.clone();
-            changes.push(Change::AddressLearned { serial, address: lease.address, record, evidence });
-        }
-        (changes, gateway)
-    }
-
-    /// What must change for a lease to come into one of several subnets of its prefix; nothing comes if absent: each address is
-    /// leased once over all of them, but for a router that they share.
-    fn taken_over(
-        &self,
-        seen: &Adoption,
-        lease: &ShownLease,
-        batch: &mut AdoptionBatch,
-        moves: bool,
-        now: Millis,
-    ) -> Option<Option<Change>> {
-        let key = (seen.prefix, lease.address);
-        if batch.claimed.get(&key).is_some_and(|kind| !kind.is_one_router(lease.kind)) {
-            return None;
-        }
-        let moved = match self.sibling_lease(seen, lease.address) {
-            None => None,
-            Some((_, record)) if record.kind.is_one_router(lease.kind) => None,
-            Some((other, record)) => {
-                let old = record.kind == Kind::Endpoint && record.generation < seen.read.generation;
-                let (serial, address, at) = (other.state.serial, lease.address, now);
-                let why = Why::Repair(lease.evidence.clone());
-                (old && moves).then_some(Some(Change::AddressReleased { serial, address, at, why }))?
-            }
-        };
-        batch.claimed.insert(key, lease.kind);
-        Some(moved)
-    }
-
-    /// Whether another subnet of the prefix has this address, held or in the same batch, and not as a router of both.
-    pub(super) fn is_anothers(
-        &self,
-        subnet: &Subnet,
-        lease: (u128, Kind),
-        batch: &mut AdoptionBatch,
-    ) -> bool {
-        let ((address, kind), prefix) = (lease, subnet.state.prefix);
-        let held = self.siblings(subnet).lease(address).map(|(_, record)| record.kind);
-        let claimed = batch.claimed.insert((prefix, address), kind);
-        held.into_iter().chain(claimed).any(|other| !other.is_one_router(kind))
     }
 
     /// The lease that a held subnet of the same prefix has at this address.

@@ -9,9 +9,10 @@
 //! processes itself: the caller passes in what is gone.
 
 use super::Plan;
-use super::change::{Change, Kind, Record};
-use super::evidence::Death;
-use super::request::{Context, Dead, Gone, Space};
+use super::change::{Change, Kind, Why};
+use super::choose_address::AddressSearch;
+use super::request::{Gone, Space};
+use super::settings::rfc3339;
 use super::subnet::Subnet;
 
 /// One caller, or all callers of a boot that cannot be distinguished any more.
@@ -79,29 +80,26 @@ impl Plan {
         }
         changes
     }
+}
 
-    /// The proof that this lease holds nothing any more, if there is one.
-    pub(super) fn death_of(
-        &self,
-        subnet: &Subnet,
-        address: u128,
-        record: &Record,
-        dead: &Dead,
-        context: Context,
-    ) -> Option<Death> {
-        if record.kind != Kind::Endpoint || subnet.state.space != Space::Local {
+impl AddressSearch<'_> {
+    /// The change that frees a lease of this subnet, or of a sibling, if it is proven to hold nothing any more.
+    pub(super) fn clear(&self, holder: &Subnet, address: u128) -> Option<Change> {
+        let record = holder.addresses.get(address)?;
+        if record.kind != Kind::Endpoint || holder.state.space != Space::Local {
             return None;
         }
-        let lease = (subnet.state.serial, Some(address), record.generation);
-        if let Some(death) = dead.proven.get(&lease) {
-            return Some(death.clone());
-        }
-        let gone = self.asked_by_the_gone(record.generation) && !dead.alive_all_the_same.contains(&lease);
-        gone.then(|| {
-            let now = super::settings::rfc3339(context.now);
-            let evidence =
-                format!("the dockerd that asked for it was gone at {now}, and its containers with it");
-            Death::with_its_dockerd(lease, evidence.into())
-        })
+        let (dead, at, serial) = (&self.request.dead, self.context.now, holder.state.serial);
+        let lease = (serial, Some(address), record.generation);
+        let evidence = match dead.proven.get(&lease) {
+            Some(death) => death.evidence(),
+            None if dead.alive_all_the_same.contains(&lease) => return None,
+            None if !self.plan.asked_by_the_gone(record.generation) => return None,
+            None => {
+                let now = rfc3339(at);
+                format!("the dockerd that asked for it was gone at {now}, and its containers with it").into()
+            }
+        };
+        Some(Change::AddressReleased { serial, address, at, why: Why::Repair(evidence) })
     }
 }

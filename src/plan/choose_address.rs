@@ -99,7 +99,7 @@ pub(super) struct AddressSearch<'a> {
     pub(super) subnet: &'a Subnet,
     pub(super) request: &'a AddressRequest,
     pub(super) context: Context,
-    siblings: Siblings<'a>,
+    pub(super) siblings: Siblings<'a>,
     /// In which order the pool wants its addresses.
     pub(super) order: AddressOrder,
 }

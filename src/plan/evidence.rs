@@ -296,11 +296,6 @@ impl Death {
         })
     }
 
-    /// Its dockerd ended and no container outlived it (see [`callers`](super::callers)).
-    pub(super) fn with_its_dockerd(key: ProofKey, evidence: Box<str>) -> Self {
-        Self { key, evidence, while_unnamed: false }
-    }
-
     /// Once somebody asks for an address of the subnet it may be another Engine's: then this does not count any more.
     pub fn while_unnamed(self) -> Self {
         Self { while_unnamed: true, ..self }

@@ -117,9 +117,10 @@ impl Plan {
         let pool = state.pool.as_deref().unwrap_or("no pool");
         let granted = rfc3339(state.granted_at);
         steps.say("subnet", format!("{} of {pool}, space {}, granted {granted}", state.prefix, state.space));
+        let search = AddressSearch::new(self, subnet, request, context);
         if let Some(asked) = request.address {
             match subnet.number_of(asked) {
-                Some(address) => self.explain_number(subnet, address, (request, context), steps),
+                Some(address) => explain_number(&search, address, steps),
                 None => steps.say("place", format!("{asked} is outside of {}", state.prefix)),
             }
             return None;
@@ -130,7 +131,6 @@ impl Plan {
             steps.way("the gateway already", Ok(text(gateway)));
             return None;
         }
-        let search = AddressSearch::new(self, subnet, request, context);
         let mut depends = None;
         for way in search.ways() {
             let found = (way.find)(&search);
@@ -146,72 +146,6 @@ impl Plan {
             }
         }
         depends
-    }
-
-    /// An address asked for by number.
-    fn explain_number(
-        &self,
-        subnet: &Subnet,
-        address: u128,
-        (request, context): (&AddressRequest, Context),
-        steps: &mut Steps,
-    ) {
-        let prefix = subnet.state.prefix;
-        let (low, high) = never_given(prefix);
-        let here = AddressRange { family: prefix.family(), first: address, last: address };
-        let by = self.reserved_by().find(|(range, _)| range.covers(&here)).map(|(_, by)| by);
-        let ever = if [low, high].contains(&Some(address)) {
-            "network, broadcast or all-zero: nobody gets it"
-        } else if reserved_inside(prefix, &self.reserved).contains(address) {
-            match by {
-                Some(ReservedBy::Hand) => {
-                    "reserved by hand: dynamic choice passes it over, but it may be asked for by number"
-                }
-                _ => "reserved: dynamic choice passes it over, but it may be asked for by number",
-            }
-        } else if subnet.slot(&self.reserved) == address {
-            "the gateway's: dynamic choice takes it last, but it may be asked for by number"
-        } else if self.not_dynamic(subnet, address).is_some() {
-            "outside of the range: dynamic choice never takes it, but it may be asked for by number"
-        } else {
-            "an address like others"
-        };
-        steps.say("place", ever);
-        let siblings = self.siblings(subnet);
-        let of_sibling = siblings.lease(address).filter(|_| !subnet.addresses.is_leased(address));
-        let (holding, record) = match of_sibling {
-            Some((sibling, record)) => (sibling, Some(record)),
-            None => (subnet, subnet.addresses.get(address)),
-        };
-        let holder = match record {
-            None => "nobody, as far as the books remember".to_owned(),
-            Some(record) if record.leased => {
-                let gone = self.asked_by_the_gone(record.generation);
-                let gone = if gone { "; the dockerd that asked for it has gone" } else { "" };
-                let shown = request.dead.holder(holding.state.serial, address, record.generation);
-                let container =
-                    |it: &ShownHolder| format!("container {} in network {}", it.container, it.network);
-                let holder = shown.map_or_else(|| holder_text(record), container);
-                format!("{holder} since {}{gone}", rfc3339(record.since))
-            }
-            Some(record) => {
-                let until = record.since.saturating_add(self.cooling_of(subnet));
-                let cools = if until > context.now {
-                    format!(", cools until {}", rfc3339(until))
-                } else {
-                    String::new()
-                };
-                let number = if record.asked_by_number { ", once asked for by number" } else { "" };
-                let last = record.name.as_deref().unwrap_or("somebody");
-                format!("nobody; {last} released it at {}{cools}{number}", rfc3339(record.since))
-            }
-        };
-        steps.say("held by", holder);
-        if let Some(pin) = subnet.pins().get(&address) {
-            let why = self.not_dynamic(subnet, address);
-            let why = why.map_or_else(String::new, |why| format!(", in vain: it {why}"));
-            steps.say("pinned by hand", format!("to {} since {}{why}", pin.holder, rfc3339(pin.since)));
-        }
     }
 
     /// A subnet asked for by number.
@@ -264,6 +198,63 @@ impl Plan {
                 (name, _) => steps.way(name, found_text((way.find)(&search))),
             }
         }
+    }
+}
+
+/// An address asked for by number.
+fn explain_number(search: &AddressSearch<'_>, address: u128, steps: &mut Steps) {
+    let AddressSearch { plan, subnet, request, context, .. } = search;
+    let prefix = subnet.state.prefix;
+    let (low, high) = never_given(prefix);
+    let here = AddressRange { family: prefix.family(), first: address, last: address };
+    let by = plan.reserved_by().find(|(range, _)| range.covers(&here)).map(|(_, by)| by);
+    let ever = if [low, high].contains(&Some(address)) {
+        "network, broadcast or all-zero: nobody gets it"
+    } else if reserved_inside(prefix, &plan.reserved).contains(address) {
+        match by {
+            Some(ReservedBy::Hand) => {
+                "reserved by hand: dynamic choice passes it over, but it may be asked for by number"
+            }
+            _ => "reserved: dynamic choice passes it over, but it may be asked for by number",
+        }
+    } else if subnet.slot(&plan.reserved) == address {
+        "the gateway's: dynamic choice takes it last, but it may be asked for by number"
+    } else if plan.not_dynamic(subnet, address).is_some() {
+        "outside of the range: dynamic choice never takes it, but it may be asked for by number"
+    } else {
+        "an address like others"
+    };
+    steps.say("place", ever);
+    let of_sibling = search.siblings.lease(address).filter(|_| !subnet.addresses.is_leased(address));
+    let (holding, record) = match of_sibling {
+        Some((sibling, record)) => (sibling, Some(record)),
+        None => (*subnet, subnet.addresses.get(address)),
+    };
+    let holder = match record {
+        None => "nobody, as far as the books remember".to_owned(),
+        Some(record) if record.leased => {
+            let gone = plan.asked_by_the_gone(record.generation);
+            let gone = if gone { "; the dockerd that asked for it has gone" } else { "" };
+            let shown = request.dead.holder(holding.state.serial, address, record.generation);
+            let container =
+                |it: &ShownHolder| format!("container {} in network {}", it.container, it.network);
+            let holder = shown.map_or_else(|| holder_text(record), container);
+            format!("{holder} since {}{gone}", rfc3339(record.since))
+        }
+        Some(record) => {
+            let until = record.since.saturating_add(plan.cooling_of(subnet));
+            let cools =
+                if until > context.now { format!(", cools until {}", rfc3339(until)) } else { String::new() };
+            let number = if record.asked_by_number { ", once asked for by number" } else { "" };
+            let last = record.name.as_deref().unwrap_or("somebody");
+            format!("nobody; {last} released it at {}{cools}{number}", rfc3339(record.since))
+        }
+    };
+    steps.say("held by", holder);
+    if let Some(pin) = subnet.pins().get(&address) {
+        let why = plan.not_dynamic(subnet, address);
+        let why = why.map_or_else(String::new, |why| format!(", in vain: it {why}"));
+        steps.say("pinned by hand", format!("to {} since {}{why}", pin.holder, rfc3339(pin.since)));
     }
 }
 

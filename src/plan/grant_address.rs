@@ -29,124 +29,16 @@ impl Plan {
         let Some((subnet, learned)) = self.called(&request.id) else {
             return Decision::refused(self.not_called(&request.id));
         };
-        let Some(learned) = learned else { return self.decide_address_in(subnet, request, context) };
+        let decide = |subnet: &Subnet| {
+            AddressSearch::new(self, subnet, request, context).decide().unwrap_or_else(Decision::refused)
+        };
+        let Some(learned) = learned else { return decide(subnet) };
         // Whatever the outcome of the request: Docker has a network with this PoolID.
         let mut learned = vec![learned];
         let after = self.with_kept(subnet, &request.id, &mut learned);
-        let mut decision = self.decide_address_in(&after, request, context);
+        let mut decision = decide(&after);
         decision.changes.splice(0..0, learned);
         decision
-    }
-
-    fn decide_address_in(&self, subnet: &Subnet, request: &AddressRequest, context: Context) -> Decision {
-        if request.gateway && subnet.state.prefix.size() == 1 && subnet.gateway_lease().is_none() {
-            return Decision::refused(PlanError::NoAvailableAddresses(format!(
-                "{} has one address, which the gateway would take; ask for a larger subnet, or for a network without a gateway",
-                subnet.state.prefix
-            )));
-        }
-        if let Some(address) = request.address {
-            let outcome = self.decide_by_number(subnet, request, address, context);
-            return outcome.unwrap_or_else(Decision::refused);
-        }
-        if let Some((gateway, _)) = subnet.gateway_lease().filter(|_| request.gateway) {
-            return Decision::unchanged(answer(subnet, gateway));
-        }
-        let Some(choice) = AddressSearch::new(self, subnet, request, context).first() else {
-            return Decision::refused(self.exhausted(subnet));
-        };
-        self.grant(subnet, choice, request, context)
-    }
-
-    /// An address by number, unless it is held: here, or by a sibling, except as a router that both share.
-    fn decide_by_number(
-        &self,
-        subnet: &Subnet,
-        request: &AddressRequest,
-        asked: IpAddr,
-        context: Context,
-    ) -> Result<Decision, PlanError> {
-        let (prefix, marks) = (subnet.state.prefix, &subnet.state.marks);
-        let out = |why| PlanError::OutOfRange { address: asked, why };
-        let outside = || out(format!("is outside of {prefix}; choose an address of that subnet"));
-        let address = subnet.number_of(asked).ok_or_else(outside)?;
-        if let Some(why) = never_given_name(subnet, address) {
-            return Err(out(why));
-        }
-        let own = subnet.addresses.lease(address);
-        if own.is_some() && subnet.state.space == Space::Global {
-            return Ok(Decision::unchanged(answer(subnet, address)));
-        }
-        let sets_up = !request.gateway && may_set_up(subnet, request, context.now);
-        if own.is_some_and(|it| it.kind == Kind::Gateway) && sets_up && !marks.gateway_is_auxiliary {
-            let mut decision = Decision::unchanged(answer(subnet, address));
-            let marks = Marks { gateway_is_auxiliary: true, ..marks.clone() };
-            decision.changes.push(Change::SubnetMarked { serial: subnet.state.serial, marks });
-            return Ok(decision);
-        }
-        let siblings = self.siblings(subnet);
-        let of_sibling =
-            || siblings.lease(address).filter(|_| !request.gateway || !siblings.is_router(address));
-        let Some((holder, record)) = own.map(|record| (subnet, record)).or_else(of_sibling) else {
-            return Ok(self.grant(subnet, Choice::of(address, None), request, context));
-        };
-        let given_up = || {
-            let is_it = self.other_half(subnet, request) == Some(address);
-            is_it.then(|| self.given_up(subnet, address, context))
-        };
-        let cleared = self.clear_lease(holder, address, &request.dead, context).or_else(given_up);
-        let cleared = cleared.ok_or_else(|| self.in_use(holder, address, record, &request.dead))?;
-        Ok(self.grant(subnet, Choice::replacing(address, cleared), request, context))
-    }
-
-    fn grant(&self, subnet: &Subnet, choice: Choice, request: &AddressRequest, context: Context) -> Decision {
-        let Choice { address, warning, unknown, cleared } = choice;
-        let kind = if request.gateway { Kind::Gateway } else { Kind::Endpoint };
-        debug_assert!(!unknown || subnet.addresses.get(address).is_none());
-        let previous = if unknown { None } else { subnet.addresses.get(address) };
-        let serial = subnet.state.serial;
-        let by_number = kind == Kind::Endpoint && request.address.is_some();
-        let record = Record {
-            leased: true,
-            kind,
-            name: request.name.clone(),
-            mac: request.mac,
-            asked_by_number: by_number || previous.is_some_and(|record| record.asked_by_number),
-            withheld: request.mac.is_some() && previous.is_some_and(|record| record.mac == request.mac),
-            since: context.now,
-            generation: self.next_generation,
-        };
-        let undo = Undo::Address {
-            serial,
-            address,
-            generation: record.generation,
-            previous: previous.cloned().map(Box::new),
-            gateway: subnet.state.marks.gateway,
-        };
-        let mut changes = vec![Change::AddressGranted { serial, address, record }];
-        let sets_up = may_set_up(subnet, request, context.now);
-        let marks = marks_after(&subnet.state.marks, kind, sets_up, address, context.now);
-        if marks != subnet.state.marks {
-            changes.push(Change::SubnetMarked { serial, marks });
-        }
-        changes.extend(self.trim_memory(subnet, 0, Some(address), context.now));
-        let no_room = (kind == Kind::Gateway).then(|| self.no_room(subnet, Some(address))).flatten();
-        let mut warnings = Vec::new();
-        if let Some(no_room) = no_room {
-            warnings.push(no_room);
-        }
-        if let Some(warning) = warning {
-            warnings.push(warning);
-        }
-        let Some(cleared) = cleared else {
-            return Decision { reply: Ok(answer(subnet, address)), changes, warnings, undo: Some(undo) };
-        };
-        let prefix = subnet.state.prefix;
-        warnings
-            .push(format!("{} in {prefix} replaces a lease that is proven dead", prefix.address(address)));
-        changes.insert(0, *cleared);
-        // An undo does not bring the dead one back.
-        Decision { reply: Ok(answer(subnet, address)), changes, warnings, undo: None }
     }
 
     /// The oldest memories of the subnet that are too old or too many; never one that is cooling.
@@ -177,30 +69,124 @@ impl Plan {
     }
 }
 
-const fn answer(subnet: &Subnet, address: u128) -> Reply {
-    let prefix = subnet.state.prefix;
-    Reply::Address { address: prefix.address(address), length: prefix.length() }
-}
-
-fn marks_after(marks: &Marks, kind: Kind, sets_up: bool, address: u128, now: Millis) -> Marks {
-    // It is in use, so it was not among the subnets that Docker refused, even if it was counted in a storm.
-    let mut after = Marks { addressed: true, stormed: false, ..marks.clone() };
-    match kind {
-        Kind::Gateway => {
-            (after.gateway, after.gateway_is_auxiliary, after.set_up_at) = (Some(address), false, now);
+impl AddressSearch<'_> {
+    fn decide(&self) -> Result<Decision, PlanError> {
+        let Self { plan, subnet, request, .. } = self;
+        let (prefix, gateway) = (subnet.state.prefix, subnet.gateway_lease());
+        if request.gateway && prefix.size() == 1 && gateway.is_none() {
+            return Err(PlanError::NoAvailableAddresses(format!(
+                "{prefix} has one address, which the gateway would take; ask for a larger subnet, or for a network without a gateway"
+            )));
         }
-        _ if sets_up => after.set_up_at = now,
-        _ => after.had_endpoint = true,
+        if let Some(asked) = request.address {
+            return self.by_number(asked);
+        }
+        if let Some((gateway, _)) = gateway.filter(|_| request.gateway) {
+            return Ok(Decision::unchanged(self.answer(gateway)));
+        }
+        self.first().map(|choice| self.grant(choice)).ok_or_else(|| plan.exhausted(subnet))
     }
-    after
-}
 
-/// Whether this request for an address may be a step of setting a network up (`--aux-address`): the request does not say for whom, and
-/// the network is new and has no known endpoint.
-fn may_set_up(subnet: &Subnet, request: &AddressRequest, now: Millis) -> bool {
-    let marks = &subnet.state.marks;
-    let anonymous = request.name.is_none() && request.mac.is_none() && request.address.is_some();
-    anonymous && !marks.had_endpoint && now <= marks.set_up_at.saturating_add(SET_UP_WINDOW)
+    /// An address by number, unless it is held: here, or by a sibling, except as a router that both share.
+    fn by_number(&self, asked: IpAddr) -> Result<Decision, PlanError> {
+        let Self { plan, subnet, request, siblings, .. } = self;
+        let (prefix, marks) = (subnet.state.prefix, &subnet.state.marks);
+        let out = |why| PlanError::OutOfRange { address: asked, why };
+        let outside = || out(format!("is outside of {prefix}; choose an address of that subnet"));
+        let address = subnet.number_of(asked).ok_or_else(outside)?;
+        if let Some(why) = never_given_name(subnet, address) {
+            return Err(out(why));
+        }
+        let own = subnet.addresses.lease(address);
+        if own.is_some() && subnet.state.space == Space::Global {
+            return Ok(Decision::unchanged(self.answer(address)));
+        }
+        let sets_up = !request.gateway && self.may_set_up();
+        if own.is_some_and(|it| it.kind == Kind::Gateway) && sets_up && !marks.gateway_is_auxiliary {
+            let marks = Marks { gateway_is_auxiliary: true, ..marks.clone() };
+            let changes = vec![Change::SubnetMarked { serial: subnet.state.serial, marks }];
+            return Ok(Decision { changes, ..Decision::unchanged(self.answer(address)) });
+        }
+        let of_sibling =
+            || siblings.lease(address).filter(|_| !request.gateway || !siblings.is_router(address));
+        let Some((holder, record)) = own.map(|record| (*subnet, record)).or_else(of_sibling) else {
+            return Ok(self.grant(Choice::of(address, None)));
+        };
+        let given_up = || (self.other_half() == Some(address)).then(|| self.given_up(address));
+        let cleared = self.clear(holder, address).or_else(given_up);
+        let cleared = cleared.ok_or_else(|| plan.in_use(holder, address, record, &request.dead))?;
+        Ok(self.grant(Choice::replacing(address, cleared)))
+    }
+
+    fn grant(&self, choice: Choice) -> Decision {
+        let Self { plan, subnet, request, context, .. } = self;
+        let Choice { address, warning, unknown, cleared } = choice;
+        let kind = if request.gateway { Kind::Gateway } else { Kind::Endpoint };
+        debug_assert!(!unknown || subnet.addresses.get(address).is_none());
+        let previous = if unknown { None } else { subnet.addresses.get(address) };
+        let serial = subnet.state.serial;
+        let by_number = kind == Kind::Endpoint && request.address.is_some();
+        let record = Record {
+            leased: true,
+            kind,
+            name: request.name.clone(),
+            mac: request.mac,
+            asked_by_number: by_number || previous.is_some_and(|record| record.asked_by_number),
+            withheld: request.mac.is_some() && previous.is_some_and(|record| record.mac == request.mac),
+            since: context.now,
+            generation: plan.next_generation,
+        };
+        let undo = Undo::Address {
+            serial,
+            address,
+            generation: record.generation,
+            previous: previous.cloned().map(Box::new),
+            gateway: subnet.state.marks.gateway,
+        };
+        let mut changes = vec![Change::AddressGranted { serial, address, record }];
+        let marks = self.marks_after(kind, address);
+        if marks != subnet.state.marks {
+            changes.push(Change::SubnetMarked { serial, marks });
+        }
+        changes.extend(plan.trim_memory(subnet, 0, Some(address), context.now));
+        let no_room = (kind == Kind::Gateway).then(|| plan.no_room(subnet, Some(address))).flatten();
+        let mut warnings: Vec<String> = no_room.into_iter().chain(warning).collect();
+        let reply = Ok(self.answer(address));
+        let Some(cleared) = cleared else { return Decision { reply, changes, warnings, undo: Some(undo) } };
+        let prefix = subnet.state.prefix;
+        warnings
+            .push(format!("{} in {prefix} replaces a lease that is proven dead", prefix.address(address)));
+        changes.insert(0, *cleared);
+        // An undo does not bring the dead one back.
+        Decision { reply, changes, warnings, undo: None }
+    }
+
+    const fn answer(&self, address: u128) -> Reply {
+        let prefix = self.subnet.state.prefix;
+        Reply::Address { address: prefix.address(address), length: prefix.length() }
+    }
+
+    fn marks_after(&self, kind: Kind, address: u128) -> Marks {
+        let (before, now) = (&self.subnet.state.marks, self.context.now);
+        // It is in use, so it was not among the subnets that Docker refused, even if it was counted in a storm.
+        let mut after = Marks { addressed: true, stormed: false, ..before.clone() };
+        match kind {
+            Kind::Gateway => {
+                (after.gateway, after.gateway_is_auxiliary, after.set_up_at) = (Some(address), false, now);
+            }
+            _ if self.may_set_up() => after.set_up_at = now,
+            _ => after.had_endpoint = true,
+        }
+        after
+    }
+
+    /// Whether this request for an address may be a step of setting a network up (`--aux-address`): the request does not say for
+    /// whom, and the network is new and has no known endpoint.
+    fn may_set_up(&self) -> bool {
+        let (marks, request) = (&self.subnet.state.marks, self.request);
+        let anonymous = request.name.is_none() && request.mac.is_none() && request.address.is_some();
+        anonymous && !marks.had_endpoint && self.context.now <= marks.set_up_at.saturating_add(SET_UP_WINDOW)
+    }
 }
 
 pub(super) fn never_given_name(subnet: &Subnet, address: u128) -> Option<String> {

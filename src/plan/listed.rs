@@ -15,7 +15,7 @@ use super::change::{Change, Kind};
 use super::error::PlanError;
 use super::repair::SETTLING;
 use super::request::{Adoption, Context, Dead, Fence, ShownLease, Space};
-use super::settings::{Millis, rfc3339};
+use super::settings::rfc3339;
 use super::subnet::{Subnet, never_given};
 
 /// A subnet as it is listed.
@@ -65,7 +65,8 @@ impl ListedSubnet {
 impl Plan {
     /// What becomes of each of these, in this order, if all that can be taken is.
     pub fn take_listed(&self, all: &[ListedSubnet], context: Context) -> Vec<Result<Taken, Obstacle>> {
-        let mut next = AdoptionBatch::of(self, all.iter().map(|listed| listed.network.prefix));
+        let networks = all.iter().map(|listed| &listed.network);
+        let mut batch = AdoptionBatch::of(self, networks, false, context.now);
         let read = Fence { generation: self.next_generation, at: context.now };
         let mut taken: Vec<&ListedSubnet> = Vec::new();
         let mut outcomes = Vec::new();
@@ -78,7 +79,7 @@ impl Plan {
                 )))),
                 None => {
                     let network = Adoption { read, ..network.clone() };
-                    self.take(&ListedSubnet { network, ..listed.clone() }, &mut next, context.now)
+                    batch.take(&ListedSubnet { network, ..listed.clone() })
                 }
             };
             if outcome.is_ok() {
@@ -88,8 +89,10 @@ impl Plan {
         }
         outcomes
     }
+}
 
-    fn take(&self, listed: &ListedSubnet, next: &mut AdoptionBatch, now: Millis) -> Result<Taken, Obstacle> {
+impl AdoptionBatch<'_> {
+    fn take(&mut self, listed: &ListedSubnet) -> Result<Taken, Obstacle> {
         let prefix = listed.network.prefix;
         let (low, high) = never_given(prefix);
         for lease in listed.network.leases.iter().filter(|lease| lease.kind != Kind::Unknown) {
@@ -99,61 +102,50 @@ impl Plan {
                 return Err(listed.obstacle_at(lease.address, error));
             }
         }
-        let there = self.grants_of(Space::Local, prefix);
+        let there = self.plan.grants_of(Space::Local, prefix);
         let meant: Vec<&Subnet> = there.filter(|subnet| !listed.network.is_beside(&subnet.state)).collect();
         match meant.as_slice() {
-            [] => self.take_new(&listed.network, next, now).map_err(|error| listed.obstacle(error)),
-            [subnet] => self.take_into(subnet, listed, next, now),
+            [] => self.take_new(&listed.network).map_err(|error| listed.obstacle(error)),
+            [subnet] => self.take_into(subnet, listed),
             _ => Err(listed.obstacle(PlanError::OverlapPool(format!("{prefix} is held several times")))),
         }
     }
 
     /// A subnet that the books lack.
-    fn take_new(
-        &self,
-        network: &Adoption,
-        next: &mut AdoptionBatch,
-        now: Millis,
-    ) -> Result<Taken, PlanError> {
-        self.refuse_unfit(network)?;
+    fn take_new(&mut self, network: &Adoption) -> Result<Taken, PlanError> {
+        self.plan.refuse_unfit(network)?;
         for lease in &network.leases {
-            if let Some((subnet, record)) = self.sibling_lease(network, lease.address)
+            if let Some((subnet, record)) = self.plan.sibling_lease(network, lease.address)
                 && !record.kind.is_one_router(lease.kind)
             {
-                return Err(self.in_use(subnet, lease.address, record, &Dead::default()));
+                return Err(self.plan.in_use(subnet, lease.address, record, &Dead::default()));
             }
         }
-        let (_, changes) = self.adopted(network, next, false, now);
+        let (_, changes) = self.adopt(network);
         let leases = network.leases.iter().map(|lease| lease.address).collect();
         Ok(Taken { changes, new: true, leases })
     }
 
     /// What a subnet of the books lacks.
-    fn take_into(
-        &self,
-        subnet: &Subnet,
-        listed: &ListedSubnet,
-        next: &mut AdoptionBatch,
-        now: Millis,
-    ) -> Result<Taken, Obstacle> {
+    fn take_into(&mut self, subnet: &Subnet, listed: &ListedSubnet) -> Result<Taken, Obstacle> {
         let (state, mut taken) = (&subnet.state, Taken::default());
         if let Some(id) = listed.network.id.as_ref().filter(|id| **id != state.id) {
-            let named = self.name_one(subnet, id);
+            let named = self.plan.name_one(subnet, id);
             taken.changes.push(named.map_err(|error| listed.obstacle(error))?);
         }
         let mut marks = state.marks.clone();
         for lease in &listed.network.leases {
             let address = lease.address;
-            let known = self.known_lease(subnet, lease, listed.shown, now);
+            let known = self.known_lease(subnet, lease, listed.shown);
             if known.map_err(|error| listed.obstacle_at(address, error))? {
                 continue;
             }
-            if self.is_anothers(subnet, (address, lease.kind), next) {
+            if self.is_anothers(subnet, address, lease.kind) {
                 let text = format!("another subnet {} has it", state.prefix);
                 return Err(listed.obstacle_at(address, PlanError::OverlapPool(text)));
             }
             marks.learn(lease.kind, address, subnet.gateway_lease().is_some() || marks.gateway.is_some());
-            let record = lease.record(subnet.addresses.get(address), now, next.generation());
+            let record = lease.record(subnet.addresses.get(address), self.now, self.generation());
             let (serial, evidence) = (state.serial, lease.evidence.clone());
             taken.changes.push(Change::AddressLearned { serial, address, record, evidence });
             taken.leases.push(address);
@@ -165,17 +157,11 @@ impl Plan {
     }
 
     /// Whether the books have this lease already; refused if they have another there.
-    fn known_lease(
-        &self,
-        subnet: &Subnet,
-        lease: &ShownLease,
-        shown: bool,
-        now: Millis,
-    ) -> Result<bool, PlanError> {
+    fn known_lease(&self, subnet: &Subnet, lease: &ShownLease, shown: bool) -> Result<bool, PlanError> {
         let Some(record) = subnet.addresses.get(lease.address) else { return Ok(false) };
         let address = subnet.state.prefix.address(lease.address);
         if !record.leased {
-            if record.since.saturating_add(SETTLING) > now {
+            if record.since.saturating_add(SETTLING) > self.now {
                 return Err(PlanError::OutOfDate(format!(
                     "{address} was released at {}, so the list may be out of date; try again in a few seconds",
                     rfc3339(record.since)

@@ -7,15 +7,13 @@
 //! Promises: pure; constant time except for a scan of a small subnet's leases after its dockerd has ended. A lease that is not proven
 //! dead is given to nobody, not even under the same name: `docker rename` leaves a living one under the old name.
 
-use super::Plan;
 use super::change::{Change, Kind, Record, Why};
 use super::choose_address::{AddressSearch, Choice, Miss};
 use super::interface_id::eui64;
 use super::pins::pin_of;
 use super::prefix::Family;
-use super::request::{AddressRequest, Context, Mac, Space};
+use super::request::{Mac, Space};
 use super::settings::{AddressOrder, Millis};
-use super::subnet::Subnet;
 
 /// Docker asks for the second half of an endpoint at once.
 const MOMENTS: Millis = 5_000;
@@ -76,9 +74,9 @@ pub(super) fn follows_from_mac(search: &AddressSearch<'_>) -> Result<Choice, Mis
 
 /// The newest lease of the caller that is proven dead, unless a newer address of it is free.
 pub(super) fn dead_lease(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
-    let AddressSearch { plan, subnet, request, context, .. } = search;
-    let (address, cleared) = plan.own_dead(subnet, request, *context).ok_or(Miss::Moot)?;
-    let generation = |address: u128| subnet.addresses.get(address).map_or(0, |record| record.generation);
+    let (address, cleared) = search.own_dead().ok_or(Miss::Moot)?;
+    let generation =
+        |address: u128| search.subnet.addresses.get(address).map_or(0, |record| record.generation);
     if search.known().is_some_and(|known| generation(known) >= generation(address)) {
         return Err(Miss::But(address, "it had a later one"));
     }
@@ -117,15 +115,16 @@ pub(super) fn just_released(search: &AddressSearch<'_>) -> Result<Choice, Miss> 
     if search.may_give(found) { Ok(Choice::of(found, None)) } else { Err(Miss::Shared(found)) }
 }
 
-impl Plan {
+impl AddressSearch<'_> {
     /// The lease that is the other half of an endpoint whose IPv6 half was refused: Docker abandoned the endpoint and never
     /// releases it (P20). Required for certainty: the same name, or the same fixed MAC if names are not sent; the same MAC, which
     /// Docker invents for each endpoint, so it cannot be another endpoint of a renamed container; granted moments before the
     /// refusal; and the only such lease.
-    pub(super) fn other_half(&self, subnet: &Subnet, request: &AddressRequest) -> Option<u128> {
-        let half = request.half.as_ref().filter(|half| half.is_of(request))?;
-        let state = &subnet.state;
-        if state.space != Space::Local || state.prefix.family() != Family::V4 {
+    pub(super) fn other_half(&self) -> Option<u128> {
+        let half = self.request.half.as_ref().filter(|half| half.is_of(self.request))?;
+        let (state, addresses) = (&self.subnet.state, &self.subnet.addresses);
+        let is_v4 = state.space == Space::Local && state.prefix.family() == Family::V4;
+        if !is_v4 || addresses.leased() > SEARCHED {
             return None;
         }
         let is_it = |record: &Record| {
@@ -133,34 +132,27 @@ impl Plan {
                 && (record.name == half.name && record.mac == Some(half.mac))
                 && (half.at.saturating_sub(MOMENTS)..half.at.saturating_add(OFF)).contains(&record.since)
         };
-        if subnet.addresses.leased() > SEARCHED {
-            return None;
-        }
-        let mut found = subnet.addresses.leases().filter(|(_, record)| is_it(record));
+        let mut found = addresses.leases().filter(|(_, record)| is_it(record));
         let (address, _) = found.next()?;
         found.next().is_none().then_some(address)
     }
 
     /// The change that frees it.
-    pub(super) fn given_up(&self, subnet: &Subnet, address: u128, context: Context) -> Change {
+    pub(super) fn given_up(&self, address: u128) -> Change {
         let why = Why::Repair("its IPv6 request was refused, so Docker abandoned the endpoint".into());
-        Change::AddressReleased { serial: subnet.state.serial, address, at: context.now, why }
+        Change::AddressReleased { serial: self.subnet.state.serial, address, at: self.context.now, why }
     }
 
     /// The newest lease of this name or MAC that is proven dead, with the change that frees it.
-    fn own_dead(
-        &self,
-        subnet: &Subnet,
-        request: &AddressRequest,
-        context: Context,
-    ) -> Option<(u128, Change)> {
-        let gone = self.asked_by_the_gone(subnet.state.generation);
+    fn own_dead(&self) -> Option<(u128, Change)> {
+        let Self { plan, subnet, request, .. } = self;
+        let gone = plan.asked_by_the_gone(subnet.state.generation);
         // Usually nothing is known to be dead.
         if !gone && request.dead.proven.is_empty() && request.half.is_none() {
             return None;
         }
-        if let Some(address) = self.other_half(subnet, request) {
-            return Some((address, self.given_up(subnet, address, context)));
+        if let Some(address) = self.other_half() {
+            return Some((address, self.given_up(address)));
         }
         let (addresses, serial) = (&subnet.addresses, subnet.state.serial);
         let mut found: Vec<(u64, u128)> = Vec::new();
@@ -181,10 +173,10 @@ impl Plan {
         let pinned = pin_of(subnet, request.name.as_deref(), request.mac);
         let allowed = |address: u128| {
             addresses.bounds().allow(address)
-                || (pinned == Some(address) && self.not_dynamic(subnet, address).is_none())
+                || (pinned == Some(address) && plan.not_dynamic(subnet, address).is_none())
         };
         let newest = found.into_iter().rev().map(|(_, address)| address).filter(|it| allowed(*it));
-        newest.filter_map(|it| Some((it, self.clear_lease(subnet, it, &request.dead, context)?))).next()
+        newest.filter_map(|it| Some((it, self.clear(subnet, it)?))).next()
     }
 }
 

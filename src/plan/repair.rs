@@ -9,7 +9,7 @@ use super::change::{Change, Kind, Record, Why};
 use super::error::PlanError;
 use super::evidence::Death;
 use super::prefix::Prefix;
-use super::request::{Context, Dead, Fence, Repair, ShownLease, Space, SubnetRequest};
+use super::request::{Context, Fence, Repair, ShownLease, Space, SubnetRequest};
 use super::settings::Millis;
 use super::siblings::Part;
 use super::subnet::Subnet;
@@ -227,19 +227,6 @@ impl Plan {
             }
         }
         Ok(changes)
-    }
-
-    /// The change that frees a lease in the way, if it is proven dead.
-    pub(super) fn clear_lease(
-        &self,
-        subnet: &Subnet,
-        address: u128,
-        dead: &Dead,
-        context: Context,
-    ) -> Option<Change> {
-        let record = subnet.addresses.get(address)?;
-        let why = Why::Repair(self.death_of(subnet, address, record, dead, context)?.evidence());
-        Some(Change::AddressReleased { serial: subnet.state.serial, address, at: context.now, why })
     }
 }
 
