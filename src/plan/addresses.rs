@@ -14,9 +14,7 @@ use super::settings::Millis;
 /// What dynamic choice must keep away from, and where it may look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// First address of the range.
     pub first: u128,
-    /// Last address of the range.
     pub last: u128,
     /// Never-given addresses, reservations and the gateway's slot.
     pub excluded: Fixed,
@@ -76,7 +74,6 @@ fn holder_keys(record: &Record) -> impl Iterator<Item = HolderKey> + use<> {
 }
 
 impl Addresses {
-    /// No records yet.
     pub fn new(bounds: Bounds) -> Self {
         let taken = Intervals::from(&bounds.excluded);
         Self {
@@ -102,7 +99,6 @@ impl Addresses {
         }
     }
 
-    /// The bounds.
     pub const fn bounds(&self) -> &Bounds {
         &self.bounds
     }

@@ -64,11 +64,9 @@ impl Kind {
 pub struct Record {
     /// Held now, or released.
     pub leased: bool,
-    /// What for.
     pub kind: Kind,
     /// The holder's endpoint name, escaped and cut (see `docker::wire`).
     pub name: Option<SmolStr>,
-    /// The holder's MAC.
     pub mac: Option<Mac>,
     /// Was once asked for by number, by an endpoint.
     pub asked_by_number: bool,
@@ -93,7 +91,6 @@ impl Record {
 pub struct Marks {
     /// Was ever asked for an address since its grant.
     pub addressed: bool,
-    /// Ever had an endpoint.
     pub had_endpoint: bool,
     /// When it was granted, or last asked for a gateway or auxiliary address.
     pub set_up_at: Millis,
@@ -120,29 +117,22 @@ impl Marks {
 /// Everything the books hold about a subnet except its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubnetState {
-    /// Its number.
     pub serial: Serial,
     /// The PoolID.
     pub id: String,
-    /// Its address space.
     pub space: Space,
-    /// Its prefix.
     pub prefix: Prefix,
     /// Where dynamic addresses come from; the whole subnet if absent.
     pub range: Option<Prefix>,
     /// The pool it was cut from or lies in.
     pub pool: Option<String>,
-    /// The options it was asked with.
     pub options: BTreeMap<String, String>,
     /// Chosen by us.
     pub dynamic: bool,
-    /// When.
     pub granted_at: Millis,
-    /// Of the grant.
     pub generation: u64,
     /// From an old lease file: dynamic choice starts beyond this address while there is room.
     pub start_beyond: Option<u128>,
-    /// See there.
     pub marks: Marks,
     /// Released then; `None` while held.
     pub released_at: Option<Millis>,
@@ -175,22 +165,17 @@ impl Why {
 /// A release that came before the PoolID of its subnet was known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptRelease {
-    /// Of this lease.
     pub generation: u64,
     /// The PoolID that Docker named.
     pub id: Box<str>,
-    /// When.
     pub at: Millis,
 }
 
 /// A holder as the Engine shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownHolder {
-    /// The container's name.
     pub container: Box<str>,
-    /// Its id.
     pub container_id: Box<str>,
-    /// The network's name.
     pub network: Box<str>,
 }
 

@@ -153,7 +153,6 @@ pub enum PlanError {
     )]
     PoolOverlap {
         asked: Prefix,
-        /// The subnet that is held.
         existing: Prefix,
         /// `to network web`, or `to a network`.
         holder: String,

@@ -110,11 +110,6 @@ impl<'a> Sight<'a> {
         self.places.get(&prefix).and_then(|place| place.set_up.get(&address).copied())
     }
 
-    /// Whether just one grant of space local holds a prefix.
-    pub fn is_held_once(&self, prefix: Prefix) -> bool {
-        self.copies.get(&prefix) == Some(&1)
-    }
-
     /// The network of a held subnet, where one alone can be meant: networks that share its prefix are distinguished by their ranges.
     pub fn network_of(&self, subnet: &Subnet) -> Option<&'a Network> {
         let state = &subnet.state;
@@ -166,7 +161,7 @@ impl<'a> Sight<'a> {
     /// Why a subnet seems dead, if it does.
     pub fn subnet_missing(&self, subnet: &Subnet) -> Option<String> {
         let prefix = subnet.state.prefix;
-        let once = self.is_held_once(prefix);
+        let once = self.copies.get(&prefix) == Some(&1);
         let overlapped = self.places.keys().any(|shown| shown.overlaps(prefix));
         let size = (prefix.family(), prefix.length());
         let unlocated = self.lists.networks.iter().any(|network| network.unlocated.contains(&size));
@@ -264,7 +259,6 @@ pub struct Absence {
 }
 
 impl Absence {
-    /// Of what.
     pub const fn key(&self) -> ProofKey {
         self.key
     }
@@ -306,7 +300,6 @@ impl Death {
         self.while_unnamed
     }
 
-    /// Of what.
     pub const fn key(&self) -> ProofKey {
         self.key
     }

@@ -20,9 +20,7 @@ use super::{Plan, ReservedBy};
 /// One step of the decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainStep {
-    /// What.
     pub what: String,
-    /// What was found.
     pub found: String,
 }
 
@@ -40,9 +38,7 @@ pub enum Foreseen {
 /// An explanation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// What was looked at, in order.
     pub steps: Vec<ExplainStep>,
-    /// The answer.
     pub verdict: Foreseen,
 }
 

@@ -15,7 +15,6 @@ pub struct Intervals {
 pub struct Fixed(Box<[(u128, u128)]>);
 
 impl Fixed {
-    /// Whether the number is in the set.
     pub fn contains(&self, number: u128) -> bool {
         let after = self.0.partition_point(|(first, _)| *first <= number);
         after.checked_sub(1).and_then(|at| self.0.get(at)).is_some_and(|(_, last)| number <= *last)
@@ -41,7 +40,6 @@ impl Intervals {
         (number <= last).then_some((first, last))
     }
 
-    /// Whether the number is in the set.
     pub fn contains(&self, number: u128) -> bool {
         self.around(number).is_some()
     }

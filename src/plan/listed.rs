@@ -7,8 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use smol_str::SmolStr;
-
 use super::Plan;
 use super::adopt::AdoptionBatch;
 use super::change::{Change, Kind};
@@ -169,20 +167,24 @@ impl AdoptionBatch<'_> {
             }
             return Ok(false);
         }
-        let differs = |ours: Option<String>, theirs: Option<String>| matches!((ours, theirs), (Some(ours), Some(theirs)) if ours != theirs);
-        let text = |name: &Option<SmolStr>| name.as_ref().map(ToString::to_string);
         // It is not known yet whether an address without an owner is an endpoint's or an auxiliary one.
         let open = record.kind == Kind::Endpoint && record.name.is_none() && record.mac.is_none();
-        let kind = |kind: Kind| kind.name().filter(|_| !open).map(str::to_owned);
-        if (!shown && differs(text(&record.name), text(&lease.name)))
-            || differs(record.mac.map(|mac| mac.to_string()), lease.mac.map(|mac| mac.to_string()))
-            || differs(kind(record.kind), kind(lease.kind))
+        let kind = record.kind.name().filter(|_| !open);
+        if (!shown && differ(record.name.as_ref(), lease.name.as_ref()))
+            || differ(record.mac, lease.mac)
+            || differ(kind, lease.kind.name())
         {
-            let held = [text(&record.name), record.mac.map(|mac| mac.to_string()), kind(record.kind)];
-            let holder = held.into_iter().flatten().next().unwrap_or_else(|| "somebody".to_owned());
+            let name = record.name.as_ref().map(ToString::to_string);
+            let mac = record.mac.map(|mac| mac.to_string());
+            let holder = name.or(mac).or(kind.map(str::to_owned)).unwrap_or_else(|| "somebody".to_owned());
             let remedy = format!("see: gipam who {address}");
             return Err(PlanError::AddressInUse { address, holder, remedy });
         }
         Ok(true)
     }
+}
+
+/// Whether both are known, and not the same.
+fn differ<T: PartialEq>(ours: Option<T>, theirs: Option<T>) -> bool {
+    ours.zip(theirs).is_some_and(|(ours, theirs)| ours != theirs)
 }

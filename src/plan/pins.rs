@@ -51,12 +51,10 @@ impl Holder {
     }
 }
 
-/// A pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
     /// The holder it is for.
     pub holder: Holder,
-    /// Since when.
     pub since: Millis,
 }
 
@@ -66,9 +64,7 @@ pub type Pins = BTreeMap<u128, Pin>;
 /// What a person wants pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinRequest {
-    /// Whom.
     pub holder: Holder,
-    /// Where.
     pub address: IpAddr,
     /// In which subnet, where several hold the address: a prefix or a PoolID.
     pub subnet: Option<String>,

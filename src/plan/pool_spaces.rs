@@ -77,13 +77,13 @@ impl RoomyPools {
         if before == after {
             return;
         }
-        if let Some(pools) = before.and_then(|length| self.by_length.get_mut(&length)) {
-            pools.remove(&pool);
-        }
         if let Some(length) = before
-            && self.by_length.get(&length).is_some_and(BTreeSet::is_empty)
+            && let Some(pools) = self.by_length.get_mut(&length)
         {
-            self.by_length.remove(&length);
+            pools.remove(&pool);
+            if pools.is_empty() {
+                self.by_length.remove(&length);
+            }
         }
         if let Some(length) = after {
             self.by_length.entry(length).or_default().insert(pool);

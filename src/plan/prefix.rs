@@ -109,15 +109,12 @@ impl Prefix {
     pub const fn family(self) -> Family {
         self.family
     }
-    /// Length in bits.
     pub const fn length(self) -> u8 {
         self.length
     }
-    /// Number of the first address.
     pub const fn first(self) -> u128 {
         self.first
     }
-    /// Number of the last address.
     pub const fn last(self) -> u128 {
         self.first | host_mask(self.family, self.length)
     }
@@ -233,7 +230,6 @@ impl fmt::Debug for Prefix {
 pub struct AddressRange {
     /// The family of both ends.
     pub family: Family,
-    /// Number of the first address.
     pub first: u128,
     /// Number of the last address, not below `first`.
     pub last: u128,

@@ -86,7 +86,6 @@ pub enum Repair {
 /// A network of space local that the Engine shows and whose subnet the books do not hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adoption {
-    /// Its subnet.
     pub prefix: Prefix,
     /// Its `--ip-range`.
     pub range: Option<Prefix>,
@@ -120,13 +119,10 @@ impl Adoption {
 /// An address that the Engine shows in a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownLease {
-    /// Its number.
     pub address: u128,
-    /// What it is.
     pub kind: Kind,
     /// The holder's name, by which an Engine that sends names asks for it again.
     pub name: Option<SmolStr>,
-    /// The holder's MAC.
     pub mac: Option<Mac>,
     /// For the history.
     pub evidence: Box<str>,
@@ -153,6 +149,5 @@ impl ShownLease {
 pub struct Fence {
     /// The next generation then.
     pub generation: u64,
-    /// Milliseconds since the UNIX epoch.
     pub at: Millis,
 }

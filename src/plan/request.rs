@@ -27,7 +27,6 @@ pub enum Space {
 }
 
 impl Space {
-    /// The name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Local => "local",
@@ -76,9 +75,7 @@ pub enum InUseKind {
 /// One prefix in use on this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InUse {
-    /// The prefix.
     pub prefix: Prefix,
-    /// What uses it.
     pub kind: InUseKind,
     /// As text for people: `10.9.0.0/22 dev eth0 scope link`, `address 10.9.0.5/22 on eth0`, `nameserver 10.0.0.53`.
     pub text: String,
@@ -96,11 +93,8 @@ pub enum Wanted {
 /// RequestPool.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SubnetRequest {
-    /// In this address space.
     pub space: Space,
-    /// Of this family.
     pub family: Family,
-    /// Which one.
     pub wanted: Wanted,
     /// The range dynamic addresses shall come from (`SubPool`).
     pub range: Option<Prefix>,
@@ -154,7 +148,6 @@ pub struct Half {
     pub name: Option<SmolStr>,
     /// Its MAC: invented by Docker for each endpoint, or fixed by a person.
     pub mac: Mac,
-    /// When it was refused.
     pub at: Millis,
 }
 
@@ -222,7 +215,6 @@ pub enum Reply {
 /// One decision: the answer, and what must be durable before it leaves.
 #[derive(Debug)]
 pub struct Decision {
-    /// The answer or the refusal.
     pub reply: Result<Reply, PlanError>,
     /// To commit, then apply, in this order. A refusal may carry some (the storm guard marks what it saw).
     pub changes: Vec<Change>,

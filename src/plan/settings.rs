@@ -44,7 +44,6 @@ pub enum AddressOrder {
 /// One family of a pool: the base from which subnets are cut, and how large to cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Base {
-    /// From this prefix.
     pub base: Prefix,
     /// Prefix length of a subnet where the request does not give one.
     pub size: u8,
@@ -57,9 +56,7 @@ pub struct Base {
 pub struct PoolSettings {
     /// The name, unique.
     pub name: String,
-    /// IPv4, if it has any.
     pub v4: Option<Base>,
-    /// IPv6, if it has any.
     pub v6: Option<Base>,
     /// How long a released address is not given to others, milliseconds; 0 = off.
     pub cooling: Millis,

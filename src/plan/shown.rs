@@ -68,7 +68,6 @@ pub struct Configured {
 /// A live endpoint of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The container's name.
     pub container: String,
     /// The container's id; `lb-NETWORK` or `ingress-sbox` for those of Swarm, which are not containers.
     pub container_id: String,

@@ -5,8 +5,6 @@
 //! a gateway by number may be the gateway of several, since they share a router. Each keeps its own leases, memory and PoolID, so
 //! that releasing one does not free anything of another. Copies made with `overlap=true` are not siblings: they are separate on purpose.
 
-use std::collections::BTreeMap;
-
 use super::change::{Kind, Record, Serial, SubnetState};
 use super::prefix::Prefix;
 use super::request::{Adoption, Space, SubnetRequest};
@@ -32,11 +30,6 @@ impl Part {
         Self { range: request.range, alone }
     }
 
-    /// Of a network that the Engine shows.
-    fn shown(range: Option<Prefix>, options: &BTreeMap<String, String>) -> Self {
-        Self { range, alone: options::wants_copy(options) }
-    }
-
     /// Both have a range, and no address lies in both.
     pub(super) fn is_apart_from(self, other: Self) -> bool {
         let ranges = self.range.zip(other.range);
@@ -51,7 +44,7 @@ impl Adoption {
     }
 
     pub(super) fn part(&self) -> Part {
-        Part::shown(self.range(), &self.options)
+        Part { range: self.range(), alone: options::wants_copy(&self.options) }
     }
 
     /// Whether both can be held: they do not overlap, or they can be siblings.

@@ -67,7 +67,6 @@ impl Subnet {
         Self { state, addresses, pins: kept(pins) }
     }
 
-    /// The pins by hand.
     pub fn pins(&self) -> &Pins {
         self.pins.as_deref().unwrap_or(&NO_PINS)
     }
@@ -101,7 +100,6 @@ impl Subnet {
         }
     }
 
-    /// Held now.
     pub const fn is_held(&self) -> bool {
         self.state.released_at.is_none()
     }

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeSet;
 
+use super::findings::BooksNow;
 use super::networks::{Unknown, unknown_networks};
 use super::run::Noted;
 use crate::plan::change::{Kind, Record, Serial, ShownHolder};
 use crate::plan::evidence::{Absence, CompleteView, Doubt, ProofKey, Sight};
 use crate::plan::prefix::Prefix;
 use crate::plan::request::{Fence, Repair, Space};
-use crate::plan::settings::{Millis, Moment};
+use crate::plan::settings::Millis;
 use crate::plan::shown::{Endpoint, EngineIdentity, Lists, Network};
 use crate::plan::strangers::Strangers;
 use crate::plan::{Plan, Subnet};
@@ -78,22 +79,13 @@ pub(super) struct Look {
     pub(super) unnamed: BTreeSet<ProofKey>,
 }
 
-/// When a look began, and what was there then.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Begun {
-    pub(super) at: Moment,
-    /// Of the books.
-    pub(super) read: Fence,
-    /// Grants below this generation were a minute old.
-    pub(super) settled: u64,
-}
-
 /// Compares. While no dockerd that lives has called (`nobody`), the first call of one may tell that another has gone: what
 /// is alive now is then known to be.
-pub(super) fn compare(plan: &Plan, begun: Begun, lists: &Lists, drivers: &[String], nobody: bool) -> Look {
+pub(super) fn compare(books: &BooksNow, lists: &Lists, drivers: &[String], nobody: bool) -> Look {
+    let plan = &books.plan;
     let sight = Sight::new(plan, lists, drivers);
     let mut look = Look { nobody, ..Look::default() };
-    let view = match CompleteView::of(&sight, begun.at, begun.settled) {
+    let view = match CompleteView::of(&sight, books.at, books.settled) {
         Ok(view) => {
             look.engine = Some(view.engine().clone());
             Some(view)
@@ -115,7 +107,7 @@ pub(super) fn compare(plan: &Plan, begun: Begun, lists: &Lists, drivers: &[Strin
             look.missing.push(Missing { key, since: state.granted_at, why, absence });
             continue;
         }
-        known(&mut look, plan, subnet, &sight, view.as_ref(), begun.read);
+        known(&mut look, plan, subnet, &sight, view.as_ref(), books.read);
     }
     look.networks = plan.subnets().filter_map(|subnet| network_name(subnet, &sight)).collect();
     let standing: BTreeSet<Prefix> =
@@ -125,7 +117,7 @@ pub(super) fn compare(plan: &Plan, begun: Begun, lists: &Lists, drivers: &[Strin
         .iter()
         .flat_map(|network| network.subnets.iter().map(move |subnet| (subnet.prefix, network.name.as_str())));
     look.strangers = Strangers::listed(listed.filter(|(prefix, _)| !standing.contains(prefix)));
-    look.unknown_networks = unknown_networks(&held, &sight, &lists.networks, begun.read);
+    look.unknown_networks = unknown_networks(&held, &sight, &lists.networks, books.read);
     look.doubled = doubled(&sight, &held);
     look
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::docker::engine;
@@ -17,15 +18,6 @@ const FIRST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(600);
 /// A stream that lasted this long worked: dockerd restarts, and proxies close quiet streams. A refused stream ends at once.
 const GOOD: Duration = Duration::from_secs(5);
-
-/// A task that ends when its owner drops this.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 /// What the stream reports.
 pub(super) enum Heard {
@@ -39,7 +31,8 @@ pub(super) enum Heard {
 pub(super) struct Events {
     engine: PathBuf,
     happens: mpsc::Sender<Heard>,
-    stream: Option<(AbortOnDrop, Instant)>,
+    /// Its task, which ends when this is dropped, and since when.
+    stream: Option<(JoinSet<()>, Instant)>,
     /// Streams in a row that ended early.
     early: u32,
     not_before: Instant,
@@ -60,13 +53,14 @@ impl Events {
             return Some(self.not_before);
         }
         let (engine, happens) = (self.engine.clone(), self.happens.clone());
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             // A full channel means that a look is due anyway.
             let end = engine::follow_events(&engine, || drop(happens.try_send(Heard::Event))).await;
             tracing::debug!("repair: the stream of the Engine's events ended: {end:?}");
             let _ = happens.send(Heard::End).await;
         });
-        self.stream = Some((AbortOnDrop(task), Instant::now()));
+        self.stream = Some((task, Instant::now()));
         None
     }
 
@@ -115,7 +109,8 @@ mod tests {
         let (happens, _happened) = mpsc::channel(1);
         let mut events = Events::new(PathBuf::from("/nowhere"), happens);
         for _ in 0..10 {
-            let watch = AbortOnDrop(tokio::spawn(std::future::pending()));
+            let mut watch = JoinSet::new();
+            watch.spawn(std::future::pending());
             events.stream = Some((watch, Instant::now()));
             tokio::time::advance(GOOD).await;
             assert_eq!(events.ended(), Instant::now() + FIRST);

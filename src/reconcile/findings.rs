@@ -26,9 +26,7 @@ const NONE_KNOWN: &str = "An Engine that shows none of these networks may be ano
 
 /// The books as they were read.
 pub(super) struct BooksNow {
-    /// The plan in them.
     pub(super) plan: Plan,
-    /// When they were read.
     pub(super) read: Fence,
     /// The same moment by both clocks.
     pub(super) at: Moment,

@@ -2,8 +2,7 @@
 //!
 //! Promises: read at any moment without waiting for a look. Knows no format of metrics.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
 
@@ -28,20 +27,20 @@ pub struct RepairMeters {
     pub freed: Counter,
     /// What was learned from the Engine at once: adopted and identified leases, names.
     pub learned: Counter,
-    found: [AtomicU64; FOUND.len()],
-    answers: AtomicBool,
-    passing: AtomicBool,
-    // By the steady clock, and one more, so that 0 is never: the time of day may step before somebody asks.
-    changed_at: AtomicU64,
-    looked_at: AtomicU64,
-    next_at: AtomicU64,
     clock: Clock,
-    last: Mutex<Last>,
+    last: Mutex<LastLook>,
 }
 
-/// What the last look said.
+/// What the last look said. Moments are by the steady clock: the time of day may step before somebody asks.
 #[derive(Debug, Default)]
-struct Last {
+struct LastLook {
+    found: [u64; FOUND.len()],
+    /// Whether the Engine answered.
+    answers: Option<bool>,
+    passing: bool,
+    changed_at: Option<Millis>,
+    looked_at: Option<Millis>,
+    next_at: Option<Millis>,
     /// The first findings of the last one that succeeded.
     open: Vec<Finding>,
     /// Why the last one did not succeed.
@@ -51,105 +50,88 @@ struct Last {
 impl RepairMeters {
     /// Of a repair that is on or off.
     pub(super) fn new(on: bool, clock: Clock) -> Self {
-        Self {
-            on,
-            looks: Default::default(),
-            freed: Counter::default(),
-            learned: Counter::default(),
-            found: Default::default(),
-            answers: AtomicBool::default(),
-            passing: AtomicBool::default(),
-            changed_at: AtomicU64::default(),
-            looked_at: AtomicU64::default(),
-            next_at: AtomicU64::default(),
-            clock,
-            last: Mutex::default(),
-        }
+        let (looks, freed, learned, last) = Default::default();
+        Self { on, looks, freed, learned, clock, last }
+    }
+
+    fn last(&self) -> MutexGuard<'_, LastLook> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A moment of the steady clock by the time of day as it is now.
-    fn dated(&self, stored: &AtomicU64) -> Option<Millis> {
-        let at = stored.load(Ordering::Relaxed).checked_sub(1)?;
+    fn dated(&self, at: Option<Millis>) -> Option<Millis> {
         let now = self.clock.now();
-        Some(now.wall.saturating_add(at).saturating_sub(now.steady))
+        Some(now.wall.saturating_add(at?).saturating_sub(now.steady))
     }
 
     /// Whether the last look saw an address at two endpoints that may just have passed from one to the other.
     pub(super) fn passing(&self) -> bool {
-        self.passing.load(Ordering::Relaxed)
+        self.last().passing
     }
 
     pub(super) fn note_passing(&self, passing: bool) {
-        self.passing.store(passing, Ordering::Relaxed);
+        self.last().passing = passing;
     }
 
     /// Findings of the last look, in the order of [`FOUND`].
     pub fn found(&self) -> [u64; FOUND.len()] {
-        self.found.each_ref().map(|count| count.load(Ordering::Relaxed))
+        self.last().found
     }
 
     /// How many addresses two containers have at once, by the last look.
     pub fn duplicates(&self) -> u64 {
-        self.found[0].load(Ordering::Relaxed)
+        self.last().found[0]
     }
 
     /// Whether the Engine answered the last look; nothing before the first, and where repair is off.
     pub fn engine_answers(&self) -> Option<bool> {
-        let looked = self.looks.iter().any(|looks| looks.get() > 0);
-        (self.on && looked).then(|| self.answers.load(Ordering::Relaxed))
+        self.last().answers
     }
 
     /// When the last look that succeeded was over, milliseconds since the UNIX epoch.
     pub fn looked_at(&self) -> Option<Millis> {
-        self.dated(&self.looked_at)
+        self.dated(self.last().looked_at)
     }
 
     /// Since when the Engine answers, or does not, milliseconds since the UNIX epoch; seen by looks only.
     pub fn engine_since(&self) -> Option<Millis> {
-        self.dated(&self.changed_at)
+        self.dated(self.last().changed_at)
     }
 
     /// When repair looks next, unless something happens before; nothing where it waits for the next request.
     pub fn next_look(&self) -> Option<Millis> {
-        self.dated(&self.next_at)
+        self.dated(self.last().next_at)
     }
 
     /// The first findings of the last look that succeeded, without what was freed by it.
     pub fn open(&self) -> Vec<Finding> {
-        self.last.lock().map(|last| last.open.clone()).unwrap_or_default()
+        self.last().open.clone()
     }
 
     /// Why the last look did not succeed.
     pub fn failure(&self) -> Option<String> {
-        self.last.lock().ok().and_then(|last| last.failure.clone())
+        self.last().failure.clone()
     }
 
     /// The next look is planned for then, by the steady clock.
     pub(super) fn plan_next(&self, at: Option<Millis>) {
-        self.next_at.store(at.map_or(0, |at| at.saturating_add(1)), Ordering::Relaxed);
+        self.last().next_at = at;
     }
 
     /// A look is over.
     pub(super) fn looked(&self, outcome: Result<&[Finding], &String>) {
-        let now = self.clock.now().steady.saturating_add(1);
-        if self.engine_answers() != Some(outcome.is_ok()) {
-            self.changed_at.store(now, Ordering::Relaxed);
+        let (now, mut last) = (Some(self.clock.now().steady), self.last());
+        if last.answers != Some(outcome.is_ok()) {
+            last.changed_at = now;
         }
-        self.answers.store(outcome.is_ok(), Ordering::Relaxed);
+        last.answers = Some(outcome.is_ok());
+        last.failure = outcome.err().cloned();
         self.looks[usize::from(outcome.is_err())].inc();
-        if let Ok(mut last) = self.last.lock() {
-            last.failure = outcome.err().cloned();
-            if let Ok(findings) = outcome {
-                let open = findings.iter().filter(|finding| finding.action != "freed");
-                last.open = open.take(KEPT).cloned().collect();
-            }
-        }
         let Ok(findings) = outcome else { return };
-        self.looked_at.store(now, Ordering::Relaxed);
-        for (what, count) in FOUND.iter().zip(&self.found) {
-            let found = findings.iter().filter(|finding| finding.what == *what && finding.action != "freed");
-            count.store(found.count() as u64, Ordering::Relaxed);
-        }
+        let open = || findings.iter().filter(|finding| finding.action != "freed");
+        last.looked_at = now;
+        last.open = open().take(KEPT).cloned().collect();
+        last.found = FOUND.map(|what| open().filter(|finding| finding.what == what).count() as u64);
     }
 }
 

@@ -93,22 +93,12 @@ pub enum Wish {
     Look,
     /// Free what is proven and adopt what can be, now.
     Apply,
-    /// Adopt this one network, or only say its PoolID if it is adopted already.
-    Adopt {
-        /// Its subnet.
-        prefix: Prefix,
-        /// Its PoolID.
-        id: String,
-    },
+    /// Adopt the one network of this subnet under this PoolID, or only say the PoolID if it is adopted already.
+    Adopt { prefix: Prefix, id: String },
     /// Take the Engine that answers for the one that holds what is in the books.
     Trust,
-    /// Release this, unless the Engine shows it alive.
-    Release {
-        /// A prefix or a PoolID.
-        subnet: String,
-        /// One address of it; none for the whole subnet.
-        address: Option<IpAddr>,
-    },
+    /// Release one address, or the whole subnet of this prefix or PoolID, unless the Engine shows it alive.
+    Release { subnet: String, address: Option<IpAddr> },
 }
 
 /// What the task and all who ask it share; cheap to clone.

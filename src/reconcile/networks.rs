@@ -25,7 +25,6 @@ const OVERLAP: &str = "Of two networks that overlap, remove one; then gipam gc -
 /// One of them.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Unknown {
-    /// The network's name.
     pub(super) network: String,
     /// What there is to adopt.
     pub(super) adoption: Adoption,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use super::compare::{Begun, Look, Missing, compare};
+use super::compare::{Look, Missing, compare};
 use super::events::{Events, Heard};
 use super::findings::{BooksNow, doubled, doubtful, subnet_key, suspect, unnamed};
 use super::networks::{Outcome, Unknown};
@@ -265,8 +265,7 @@ impl Reconciler {
     }
 
     pub(super) fn compare(&self, known: &BooksNow, lists: &Lists) -> Look {
-        let begun = Begun { at: known.at, read: known.read, settled: known.settled };
-        compare(&known.plan, begun, lists, &self.drivers, self.callers.nobody())
+        compare(known, lists, &self.drivers, self.callers.nobody())
     }
 
     /// What the books and the Engine say.
