@@ -213,6 +213,11 @@ impl Plan {
         self.spaces.bases().collect()
     }
 
+    /// Everything that is reserved, by family, merged.
+    pub const fn reserved_merged(&self) -> &Reserved {
+        &self.reserved
+    }
+
     /// The reservations in this prefix, merged, each with its first and last address; where it is a subnet, those that have
     /// an effect in it.
     pub fn reservations(&self, prefix: Prefix, is_subnet: bool) -> Vec<(u128, u128)> {
