@@ -84,7 +84,7 @@ fn one_address_at_two_containers_is_shown_everywhere() {
     let line = screen.lines().find(|line| line.contains("duplicate")).unwrap_or_else(|| panic!("{screen}"));
     assert!(line.contains(address.split('/').next().unwrap()) && line.contains("one, two"), "{line}");
 
-    let on_page: Value = serde_json::from_str(&page(&house, "/api/status")).unwrap();
+    let on_page: Value = serde_json::from_str(&page(&house, "/v1/status")).unwrap();
     assert_eq!(on_page["suspects"][0]["what"], "duplicate", "{on_page}");
     assert_eq!(on_page["suspects"][0]["holder"], "one, two");
     let metrics = page(&house, "/metrics");

@@ -218,17 +218,22 @@ fn without_daemon_and_books_there_is_nothing_to_watch() {
 fn who_waits_is_answered_at_a_commit_and_else_after_a_second() {
     let house = House::with_toml(TOML);
     let daemon = house.start();
-    let first = daemon.view("/v1/wait");
-    let path = format!("/v1/wait?seen={}", first["id"].as_str().unwrap());
+    let moment = |admin: &std::path::Path, query: &str| -> Value {
+        let event = http::Wire::unix(admin).text(&format!("/v1/events?hold=1{query}"));
+        let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+        serde_json::from_str(data.unwrap()).unwrap()
+    };
+    let first = moment(&daemon.admin, "");
+    let seen = format!("&seen={}", first["id"].as_str().unwrap());
     let begun = std::time::Instant::now();
-    let still = daemon.view(&path);
+    let still = moment(&daemon.admin, &seen);
     assert!(begun.elapsed().as_millis() >= 900, "{:?}", begun.elapsed());
     assert_eq!(still["id"], first["id"], "nothing happened");
-    let (asking, waiting) = (daemon.admin.clone(), path.clone());
-    let waiting = std::thread::spawn(move || http::Wire::unix(&asking).get(&waiting));
+    let admin = daemon.admin.clone();
+    let waiting = std::thread::spawn(move || moment(&admin, &seen));
     daemon.wire().subnet(false);
     let then = waiting.join().unwrap();
     assert_ne!(then["id"], first["id"]);
-    let calls = || daemon.view("/v1/wait")["calls"]["IpamDriver.RequestPool"]["ok"].as_u64();
+    let calls = || moment(&daemon.admin, "")["calls"]["IpamDriver.RequestPool"]["ok"].as_u64();
     until("the call is counted", || calls().filter(|calls| *calls == 1));
 }

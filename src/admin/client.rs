@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::plan::error::{ErrorKind, Refusal};
 pub use crate::server::client::encoded;
-use crate::server::client::{ClientError, HttpReply, request_blocking};
+use crate::server::client::{ClientError, HttpReply, pieces_blocking, request_blocking};
 
 /// Time limit for a view.
 pub const VIEW: Duration = Duration::from_secs(15);
@@ -33,6 +33,36 @@ pub fn get(socket: &Path, path: &str, limit: Duration) -> Result<Vec<u8>, AskErr
     ask(socket, "GET", path, Vec::new(), limit)
 }
 
+/// `GET` of a path whose answer may be long: each piece goes to `take` as it comes.
+pub fn get_pieces<E>(
+    socket: &Path,
+    path: &str,
+    limit: Duration,
+    mut take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Result<(), E>, AskError> {
+    let mut refused: Option<HttpReply> = None;
+    let answered = pieces_blocking(socket, path, limit, |status, piece| {
+        if (200..300).contains(&status) {
+            return take(piece);
+        }
+        let reply = refused.get_or_insert_with(|| HttpReply { status, body: Vec::new() });
+        reply.body.extend_from_slice(piece);
+        Ok(())
+    });
+    let answered = answered.map_err(failed)?;
+    match refused {
+        Some(reply) => Err(AskError::Refused(refusal(&reply))),
+        None => Ok(answered),
+    }
+}
+
+fn failed(error: ClientError) -> AskError {
+    match error {
+        ClientError::Unreachable { path, .. } => AskError::Down { socket: path.display().to_string() },
+        other => AskError::NoAnswer(other),
+    }
+}
+
 /// `POST` of JSON to a path.
 pub fn post(
     socket: &Path,
@@ -44,10 +74,7 @@ pub fn post(
 }
 
 fn ask(socket: &Path, method: &str, path: &str, body: Vec<u8>, limit: Duration) -> Result<Vec<u8>, AskError> {
-    let reply = request_blocking(socket, method, path, body, limit).map_err(|error| match error {
-        ClientError::Unreachable { path, .. } => AskError::Down { socket: path.display().to_string() },
-        other => AskError::NoAnswer(other),
-    })?;
+    let reply = request_blocking(socket, method, path, body, limit).map_err(failed)?;
     if (200..300).contains(&reply.status) { Ok(reply.body) } else { Err(AskError::Refused(refusal(&reply))) }
 }
 

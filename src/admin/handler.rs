@@ -1,56 +1,95 @@
-//! The admin socket: views from the books, and the few things that a person may change.
+//! The admin socket: views, and the few things that a person may change. The page's door shows the same views (`get`).
 //!
-//! Promises: everyone who can open the socket may do everything; views are read from the books, off the request path;
-//! one at a time, even if the client leaves meanwhile; changes go through the ledger like all others. Knows no tables and no exit codes.
+//! Promises: everyone who can open the socket may do everything; views look at the ledger's plan in bites, on threads of their
+//! own, a few at a time, even if the client leaves meanwhile; changes go through the ledger like all others. Knows no tables and
+//! no exit codes.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
+use super::moments::Moments;
 use super::readers::Readers;
-use super::{changing, import, listed, pools, wait};
+use super::running::RunningDaemon;
+use super::{changing, import, listed, pools};
 use crate::clock;
 use crate::config::Config;
-use crate::docker::{Counters, Survey};
-use crate::hooks::Hooks;
+use crate::docker::Survey;
 use crate::ledger::{Altered, Ledger};
 use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::request::{Dead, Request};
-use crate::plan::settings::Millis;
 use crate::plan::written;
 use crate::reconcile;
-use crate::server::{DoorRefusal, Handler, HttpRequest, Response};
+use crate::server::{CutOff, DoorRefusal, Handler, HttpRequest, Response};
 use crate::store::old_gipam;
+use crate::view::census::{Census, CensusAge, Counting};
 use crate::view::meant;
-use crate::view::rows::{ChangedRow, HookRow, SettingRow, Status};
-use crate::view::views::View;
-use crate::watch::Watch;
+use crate::view::query::Query;
+use crate::view::rows::SettingRow;
+use crate::view::sink::Sink;
+use crate::view::source::{PATIENCE, Source};
+use crate::view::views::{AroundView, View};
 
 const JSON: &str = "application/json";
 /// How long a request for an unknown name waits for a look at the Engine.
 const A_LOOK: Duration = Duration::from_secs(2);
 
+/// Views at a time at one door.
+const TURNS: usize = 4;
+/// Of long lists, which may be read slowly.
+const LONG_TURNS: usize = 2;
+/// How long a client may take for the next piece of a long list.
+const SLOWEST: Duration = Duration::from_secs(30);
+/// The longest query of everybody: a search, a sort and a page fit many times.
+const LONGEST_QUERY: usize = 1_024;
+/// The most lines of history that everybody gets in one answer.
+const MOST_LINES: u32 = 1_000;
+/// What everybody may see who can reach the page.
+const FOR_EVERYBODY: [&str; 10] = [
+    "/v1/status",
+    "/v1/pools",
+    "/v1/subnets",
+    "/v1/leases",
+    "/v1/history",
+    "/v1/reserved",
+    "/v1/map",
+    "/v1/who",
+    "/v1/explain",
+    "/v1/usage",
+];
+
+/// Who sends a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// Somebody who can open the admin socket.
+    Admin,
+    /// Somebody who can reach the page.
+    Everybody,
+}
+
 /// What answers at the admin socket.
 #[derive(Debug)]
 pub struct Admin {
-    pub(super) ledger: Ledger,
+    ledger: Ledger,
     books: PathBuf,
-    pub(super) names: Vec<String>,
-    pub(super) doors: Vec<String>,
     /// The configuration in force: a reload may have read another one.
     config: watch::Receiver<Arc<Config>>,
-    pub(super) counters: Arc<Counters>,
-    pub(super) repair: reconcile::Handle,
-    pub(super) hooks: Option<Hooks>,
-    pub(super) watch: Option<Watch>,
-    pub(super) survey: Survey,
+    running: RunningDaemon,
+    repair: reconcile::Handle,
+    survey: Survey,
     reloads: mpsc::Sender<Reload>,
-    readers: Readers,
-    pub(super) started: Millis,
+    source: Source,
+    counting: Arc<Counting>,
+    /// Those who follow what happens.
+    pub moments: Moments,
+    /// Turns of the admin socket, and of the page: short views, long lists.
+    turns: [[Readers; 2]; 2],
 }
 
 /// Asks the daemon to read its configuration again.
@@ -102,94 +141,124 @@ struct Import {
 
 impl Handler for Admin {
     async fn handle(&self, request: HttpRequest) -> Response {
-        match self.answer(&request).await {
-            Ok(body) => Response::new(200, JSON, body),
-            Err(error) => {
-                Response::new(error.kind.admin_status(), JSON, serde_json::to_vec(&error).unwrap_or_default())
-            }
+        let query = request.query.as_deref().unwrap_or_default();
+        if request.method == "GET" {
+            return self.get(&request.path, query, Asker::Admin).await;
         }
+        self.post(&request).await.map_or_else(refused, |body| Response::new(200, JSON, body))
     }
 
     fn refuse(&self, why: DoorRefusal) -> Response {
-        let error = Refusal::new(ErrorKind::Invalid, why.to_string());
-        Response::new(why.status(), JSON, serde_json::to_vec(&error).unwrap_or_default())
+        Response { status: why.status(), ..refused(Refusal::new(ErrorKind::Invalid, why.to_string())) }
     }
 }
 
+/// A refusal on the wire.
+fn refused(refusal: Refusal) -> Response {
+    let body = serde_json::to_vec(&refusal).unwrap_or_default();
+    Response::new(refusal.kind.admin_status(), JSON, body)
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(value).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
+}
+
 impl Admin {
-    /// For a ledger and the books that it writes.
+    /// For a ledger and the books that it writes; to be called on a runtime.
     pub fn new(
         ledger: Ledger,
         books: PathBuf,
         config: watch::Receiver<Arc<Config>>,
-        counters: Arc<Counters>,
+        running: RunningDaemon,
         repair: reconcile::Handle,
         survey: Survey,
         reloads: mpsc::Sender<Reload>,
     ) -> Self {
-        let started_with = config.borrow().clone();
+        let one_by_one = config.borrow().http.as_ref().map_or(0, |http| http.subnets);
+        let source = Source::of(&ledger, PATIENCE);
+        let turns = || [Readers::new(TURNS), Readers::new(LONG_TURNS)];
         Self {
+            counting: Arc::new(Counting::new(&ledger, one_by_one)),
             ledger,
             books,
-            names: started_with.drivers.iter().map(|driver| driver.name.clone()).collect(),
-            doors: started_with.drivers.iter().map(|driver| driver.door.to_string()).collect(),
             config,
-            counters,
+            moments: Moments::new(running.clone()),
+            running,
             repair,
-            hooks: None,
-            watch: None,
             survey,
             reloads,
-            readers: Readers::default(),
-            started: clock::now(),
+            source,
+            turns: [turns(), turns()],
         }
     }
 
-    /// The same, with these hooks and what is watched in the status.
-    #[must_use]
-    pub fn with(self, hooks: Hooks, watch: Watch) -> Self {
-        Self { hooks: Some(hooks), watch: Some(watch), ..self }
+    /// What is running.
+    pub const fn running(&self) -> &RunningDaemon {
+        &self.running
     }
 
-    async fn answer(&self, request: &HttpRequest) -> Result<Vec<u8>, Refusal> {
-        let query = request.query.clone().unwrap_or_default();
+    /// Counts of everything, at most a moment old. Waits, so it is for threads that may.
+    pub fn census(&self) -> Result<Arc<Census>, Refusal> {
+        self.counting.look(|bases| self.survey.now(Some(bases)), CensusAge::AMoment)
+    }
+
+    /// Runs `work` on a thread that may wait, when it is its turn at the page.
+    pub async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let [_, [turns, _]] = &self.turns;
+        turns.read(work).await
+    }
+
+    async fn post(&self, request: &HttpRequest) -> Result<Vec<u8>, Refusal> {
+        let (ledger, body) = (&self.ledger, request.body.as_slice());
         match (request.method.as_str(), request.path.as_str()) {
-            ("POST", "/v1/release") => self.release(&request.body).await,
-            ("POST", "/v1/reserve") => row(&changing::reserve(&self.ledger, decode(&request.body)?).await?),
+            ("POST", "/v1/release") => self.release(body).await,
+            ("POST", "/v1/reserve") => json(&changing::reserve(ledger, decode(body)?).await?),
             ("POST", "/v1/unreserve") => {
-                let (asked, config) = (decode(&request.body)?, self.in_force());
-                row(&changing::unreserve(&self.ledger, asked, config.document.as_deref()).await?)
+                let config = self.in_force();
+                json(&changing::unreserve(ledger, decode(body)?, config.document.as_deref()).await?)
             }
-            ("POST", "/v1/pin") => {
-                row(&changing::pin(&self.ledger, decode(&request.body)?, self.known()).await?)
-            }
-            ("POST", "/v1/unpin") => row(&changing::unpin(&self.ledger, decode(&request.body)?).await?),
-            ("POST", "/v1/pool") => {
-                row(&pools::pool(&self.ledger, decode(&request.body)?, self.in_force()).await?)
-            }
-            ("POST", "/v1/import") => self.import(&request.body).await,
-            ("POST", "/v1/listed") => self.listed(decode(&request.body)?).await,
-            ("POST", "/v1/adopt") => self.adopt(&request.body).await,
-            ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(&request.body)?.dry_run).await,
-            ("GET", "/v1/gc") => self.gc(GcAsked { apply: false, new_engine: false }).await,
-            ("POST", "/v1/gc") => self.gc(decode(&request.body)?).await,
-            ("GET", "/v1/wait") => {
-                let commits = self.ledger.meters().follow();
-                let moment = wait::wait(&query, commits, &self.counters, self.started).await?;
-                serde_json::to_vec(&moment)
-                    .map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
-            }
-            ("GET", "/v1/config") => self.settings().await,
-            ("GET", "/v1/export") => self.export(&query).await,
-            ("GET", path) => self.view(path.to_owned(), query).await,
+            ("POST", "/v1/pin") => json(&changing::pin(ledger, decode(body)?, self.known()).await?),
+            ("POST", "/v1/unpin") => json(&changing::unpin(ledger, decode(body)?).await?),
+            ("POST", "/v1/pool") => json(&pools::pool(ledger, decode(body)?, self.in_force()).await?),
+            ("POST", "/v1/import") => self.import(body).await,
+            ("POST", "/v1/listed") => self.listed(decode(body)?).await,
+            ("POST", "/v1/adopt") => self.adopt(body).await,
+            ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(body)?.dry_run).await,
+            ("POST", "/v1/gc") => self.gc(decode(body)?).await,
             (method, path) => {
-                let text = format!(
-                    "unknown request {method} {path}",
-                    path = path.chars().take(100).collect::<String>()
-                );
-                Err(Refusal::new(ErrorKind::Missing, text))
+                let path: String = path.chars().take(100).collect();
+                Err(Refusal::new(ErrorKind::Missing, format!("unknown request {method} {path}")))
             }
         }
+    }
+
+    /// Answers a `GET` below `/v1/`.
+    pub async fn get(&self, path: &str, query: &str, asker: Asker) -> Response {
+        if path == "/v1/events" {
+            return self.events(Query(query)).unwrap_or_else(refused);
+        }
+        let answer = match path {
+            _ if asker == Asker::Everybody && !FOR_EVERYBODY.contains(&path) => {
+                let path: String = path.chars().take(100).collect();
+                Err(Refusal::new(ErrorKind::Missing, format!("unknown path {path}")))
+            }
+            _ if asker == Asker::Everybody && query.len() > LONGEST_QUERY => {
+                let text = format!("the query has {} bytes; write at most {LONGEST_QUERY}", query.len());
+                Err(Refusal::new(ErrorKind::Invalid, text))
+            }
+            "/v1/gc" => self.gc(GcAsked { apply: false, new_engine: false }).await,
+            "/v1/config" => self.settings().await,
+            "/v1/export" => self.export(query).await,
+            _ => return self.view(path, query, asker).await.unwrap_or_else(refused),
+        };
+        answer.map_or_else(refused, |body| Response::new(200, JSON, body))
+    }
+
+    fn events(&self, query: Query<'_>) -> Result<Response, Refusal> {
+        Ok(self.moments.wait(query.text("seen")?, query.parsed("hold", "number")?))
     }
 
     fn in_force(&self) -> Arc<Config> {
@@ -198,7 +267,7 @@ impl Admin {
 
     /// Every setting of the daemon; the pools are those of the books, which a person may have changed since the start.
     async fn settings(&self) -> Result<Vec<u8>, Refusal> {
-        let pools = self.read(|view, _| Ok(view.plan().settings().pools.clone())).await?;
+        let pools = self.ledger.look(|plan| plan.settings().pools.clone()).await?;
         let config = self.in_force();
         let is_pool = |key: &str| key.starts_with("pool.") && (key.ends_with(".v4") || key.ends_with(".v6"));
         let mut rows: Vec<SettingRow> =
@@ -213,16 +282,7 @@ impl Admin {
                 rows.push(SettingRow { key, value, origin });
             }
         }
-        serde_json::to_vec(&rows).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
-    }
-
-    /// Reads the books on a thread of its own, when it is its turn.
-    async fn read<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(View, &Path) -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let books = self.books.clone();
-        self.readers.read(move || look(View::open(&books, clock::now())?, &books)).await
+        json(&rows)
     }
 
     /// The result of the last look at the Engine.
@@ -230,45 +290,59 @@ impl Admin {
         self.repair.proofs().read().map(|proofs| proofs.clone()).unwrap_or_default()
     }
 
-    async fn view(&self, path: String, query: String) -> Result<Vec<u8>, Refusal> {
-        if path == "/v1/status" {
-            return self.status(query).await;
-        }
-        let by_name = path == "/v1/who";
-        let answer = self.rows(path.clone(), query.clone()).await;
-        if by_name && answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Missing) {
+    async fn view(&self, path: &str, query: &str, asker: Asker) -> Result<Response, Refusal> {
+        let answer = self.rows(path, query, asker).await;
+        if path == "/v1/who" && answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Missing) {
             // Engines before 29 do not send names: that of a container that has just started is known after a look.
-            let _ = tokio::time::timeout(A_LOOK, self.repair.look(false)).await;
-            return self.rows(path, query).await;
+            let _ = timeout(A_LOOK, self.repair.look(false)).await;
+            return self.rows(path, query, asker).await;
         }
         answer
     }
 
-    /// The rows of a view, as the books have them.
-    async fn rows(&self, path: String, query: String) -> Result<Vec<u8>, Refusal> {
-        let survey = self.survey.clone();
-        let look = move |bases| survey.now(Some(bases));
-        let known = self.known();
-        self.read(move |view, _| {
-            let view = view.knowing(known);
-            let looks = ["/v1/pools", "/v1/map"].contains(&path.as_str());
-            let view = if looks { view.on(&look) } else { view };
-            view.answer(&path, &query, look)
-                .unwrap_or_else(|| Err(Refusal::new(ErrorKind::Missing, format!("unknown view {path}"))))
-        })
-        .await
+    /// The rows of a view. What is longer than a piece leaves piece by piece.
+    async fn rows(&self, path: &str, query: &str, asker: Asker) -> Result<Response, Refusal> {
+        let is_long = ["/v1/leases", "/v1/subnets"].contains(&path) && Query(query).text("limit")?.is_none();
+        let turns = self.turns[usize::from(asker == Asker::Everybody)][usize::from(is_long)].clone();
+        let (view, path, query) = (self.looking(asker), path.to_owned(), query.to_owned());
+        let (pieces, mut later) = mpsc::channel(1);
+        let (runtime, sender) = (Handle::current(), pieces.clone());
+        let mut reading = Box::pin(async move {
+            let read = move || {
+                let mut hand_over = |piece| {
+                    let sent = runtime.block_on(async { timeout(SLOWEST, sender.send(Ok(piece))).await });
+                    let gone = || Refusal::new(ErrorKind::Unavailable, "the client does not take the answer");
+                    matches!(sent, Ok(Ok(()))).then_some(()).ok_or_else(gone)
+                };
+                let mut sink = Sink::new(&mut hand_over);
+                view.answer(&path, &query, &mut sink)?;
+                Ok(sink.rest())
+            };
+            turns.read(read).await
+        });
+        let first = tokio::select! {
+            biased;
+            Some(Ok(first)) = later.recv() => first,
+            whole = &mut reading => return whole.map(|body| Response::new(200, JSON, body)),
+        };
+        tokio::spawn(async move {
+            // An answer that ends in the midst of a row is not taken for a whole one.
+            let rest = reading.await.map_err(|_| CutOff);
+            let _ = timeout(SLOWEST, pieces.send(rest)).await;
+        });
+        Ok(Response::new(200, JSON, first).and_later(later))
     }
 
-    async fn status(&self, query: String) -> Result<Vec<u8>, Refusal> {
-        let hooks = self.hooks.clone();
-        let survey = self.survey.clone();
-        let look = move |view: View, books: &Path| {
-            let view = view.on(|bases| survey.now(Some(bases)));
-            let hooks = hooks.iter().flat_map(Hooks::report).map(HookRow::from).collect();
-            Ok(Status { hooks, ..view.status_for(books, &query)? })
-        };
-        let status = self.read(look).await?;
-        self.with_counters(status)
+    /// A view of the ledger's plan, with what is known here.
+    fn looking(&self, asker: Asker) -> View {
+        let (survey, running) = (self.survey.clone(), self.running.clone());
+        View::new(self.source.clone(), self.books.clone(), clock::now()).in_daemon(AroundView {
+            host: Box::new(move |bases| survey.now(Some(bases))),
+            known: self.known(),
+            counting: self.counting.clone(),
+            most_lines: if asker == Asker::Everybody { MOST_LINES } else { u32::MAX },
+            running: Box::new(move |status| running.add_to(status, asker == Asker::Everybody)),
+        })
     }
 
     async fn gc(&self, asked: GcAsked) -> Result<Vec<u8>, Refusal> {
@@ -277,7 +351,7 @@ impl Admin {
         }
         let findings =
             self.repair.look(asked.apply).await.map_err(|text| Refusal::new(ErrorKind::Unavailable, text))?;
-        serde_json::to_vec(&findings).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
+        json(&findings)
     }
 
     async fn adopt(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
@@ -289,7 +363,7 @@ impl Admin {
         }
         tracing::info!("adoption by hand: {prefix} under PoolID {id:?}");
         let findings = self.repair.adopt(prefix, id).await?;
-        serde_json::to_vec(&findings).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
+        json(&findings)
     }
 
     async fn reload(&self, rehearsal: bool) -> Result<Vec<u8>, Refusal> {
@@ -299,7 +373,7 @@ impl Admin {
         let lines = lines.await.map_err(|_| stopping())?;
         let lines =
             lines.map_err(|text| Refusal::new(ErrorKind::Invalid, format!("nothing was changed: {text}")))?;
-        serde_json::to_vec(&lines).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
+        json(&lines)
     }
 
     async fn release(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
@@ -325,11 +399,11 @@ impl Admin {
         if let Some(address) = address.filter(|text| !text.is_empty()) {
             return Ok((subnet, Some(meant::address(&address)?)));
         }
-        self.read(move |view, _| match meant::lone_address(&view, &subnet)? {
-            Some(address) => Ok((meant::subnet_of(&view, address, &subnet)?, Some(address))),
+        let looking = self.ledger.look(move |plan| match meant::lone_address(plan, &subnet)? {
+            Some(address) => Ok((meant::subnet_of(plan, address, &subnet)?, Some(address))),
             None => Ok((subnet, None)),
-        })
-        .await
+        });
+        looking.await?
     }
 
     async fn import(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
@@ -345,7 +419,7 @@ impl Admin {
 
     async fn listed(&self, asked: listed::Asked) -> Result<Vec<u8>, Refusal> {
         let apply = asked.apply;
-        let answer = listed::take(&self.ledger, &self.names, asked).await;
+        let answer = listed::take(&self.ledger, &self.running.names, asked).await;
         if apply && answer.is_ok() {
             // After repair's look, what was imported has names and does not count as missing any more.
             let repair = self.repair.clone();
@@ -356,17 +430,14 @@ impl Admin {
 
     async fn export(&self, query: &str) -> Result<Vec<u8>, Refusal> {
         import::check_format(query)?;
-        let bytes = self.read(|view, _| Ok(import::export(view.plan()))).await?;
+        let (source, [[turns, _], _]) = (self.source.clone(), &self.turns);
+        let bytes = turns.read(move || import::export(&source)).await?;
         let digest = import::digest_text(&bytes);
         let meta = vec![(import::EXPORTED_DIGEST.to_owned(), digest)];
         self.ledger.alter(|_| Ok((Altered { meta, ..Altered::default() }, ()))).await?;
         debug_assert_eq!(old_gipam::detect(&bytes), old_gipam::FileKind::Json);
         Ok(bytes)
     }
-}
-
-fn row(row: &ChangedRow) -> Result<Vec<u8>, Refusal> {
-    serde_json::to_vec(row).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
 }
 
 fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {

@@ -11,12 +11,13 @@ pub mod client;
 mod handler;
 mod import;
 pub mod listed;
+mod moments;
 pub mod offline;
 mod pools;
 mod readers;
 mod running;
-mod wait;
 
-pub use handler::{Admin, Reload};
+pub use handler::{Admin, Asker, Reload};
+pub use moments::Moments;
 pub use readers::Readers;
-pub use wait::WaitMoment;
+pub use running::RunningDaemon;

@@ -12,9 +12,9 @@ use crate::config::{BooksFile, Content, PoolsOrigin};
 use crate::ledger::Altered;
 use crate::plan::Plan;
 use crate::plan::error::{ErrorKind, Refusal};
-use crate::plan::host_use::HostUse;
 use crate::plan::settings::Settings;
 use crate::store::{self, Books, old_gipam};
+use crate::view::sink::Sink;
 use crate::view::views::View;
 
 pub use crate::store::backup::BackupStep;
@@ -22,27 +22,38 @@ pub use crate::store::backup::BackupStep;
 /// Leading bytes that identify a file.
 const HEAD: u64 = 16;
 
-/// Answers what `GET path_and_query` would, from the books.
-pub fn answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, Refusal> {
+/// Answers what `GET path_and_query` would, from the books; `hand_over` takes all pieces of a long answer but the last.
+pub fn answer(
+    books: &Path,
+    path_and_query: &str,
+    hand_over: &mut dyn FnMut(Vec<u8>) -> Result<(), Refusal>,
+) -> Result<Vec<u8>, Refusal> {
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     let view = View::open(books, clock::now())?;
-    match path {
-        "/v1/status" => serde_json::to_vec(&view.status_for(books, query)?)
-            .map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string())),
-        "/v1/export" => {
-            import::check_format(query)?;
-            let bytes = import::export(view.plan());
-            if let Err(error) = note_export(books, &bytes) {
-                tracing::warn!(
-                    "cannot record the export in the books, so the next start will not recognize this file: {error}"
-                );
-            }
-            Ok(bytes)
+    if path == "/v1/export" {
+        import::check_format(query)?;
+        let bytes = import::export(view.source())?;
+        if let Err(error) = note_export(books, &bytes) {
+            tracing::warn!(
+                "cannot record the export in the books, so the next start will not recognize this file: {error}"
+            );
         }
-        _ => view
-            .answer(path, query, |_| HostUse::default())
-            .unwrap_or_else(|| Err(Refusal::new(ErrorKind::Missing, format!("unknown view {path}")))),
+        return Ok(bytes);
     }
+    let mut sink = Sink::new(hand_over);
+    view.answer(path, query, &mut sink)?;
+    Ok(sink.rest())
+}
+
+/// The same in one piece.
+pub fn whole_answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, Refusal> {
+    let mut whole = Vec::new();
+    let rest = answer(books, path_and_query, &mut |piece| {
+        whole.extend_from_slice(&piece);
+        Ok(())
+    });
+    whole.extend_from_slice(&rest?);
+    Ok(whole)
 }
 
 /// Keeps the digest of what was exported.

@@ -1,8 +1,8 @@
-//! Turns for reading the books on behalf of people.
+//! Turns for looking on behalf of people.
 //!
-//! Promises: one reader at a time among those that share these turns, to the end; the client may leave meanwhile: while it
-//! waits it leaves nothing behind, and while it is read for, the thread keeps the turn. So abandoned requests cost one
-//! thread and the memory of one read, however many there are. Reads nothing itself.
+//! Promises: so many at a time and no more among those that share these turns, each to its end; the client may leave meanwhile:
+//! while it waits it leaves nothing behind, and while somebody looks for it, the thread keeps the turn. So abandoned requests
+//! cost a few threads, however many there are. Reads nothing itself.
 
 use std::sync::Arc;
 
@@ -10,17 +10,16 @@ use tokio::sync::Semaphore;
 
 use crate::plan::error::{ErrorKind, Refusal};
 
-/// One turn at a time; clones share it.
+/// The turns; clones share them.
 #[derive(Clone, Debug)]
 pub struct Readers(Arc<Semaphore>);
 
-impl Default for Readers {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(1)))
-    }
-}
-
 impl Readers {
+    /// So many at a time.
+    pub fn new(turns: usize) -> Self {
+        Self(Arc::new(Semaphore::new(turns)))
+    }
+
     /// Runs `work` on a thread of its own when it is its turn.
     pub async fn read<T: Send + 'static>(
         &self,
@@ -45,9 +44,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_reads_at_a_time_also_when_those_who_asked_have_left() {
+    async fn no_more_read_at_a_time_than_there_are_turns_also_when_clients_have_left() {
         let (readers, running, most) =
-            (Readers::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            (Readers::new(2), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         for _ in 0..20 {
             let (running, most) = (running.clone(), most.clone());
             let read = readers.read(move || {
@@ -60,6 +59,6 @@ mod tests {
             let _ = tokio::time::timeout(Duration::from_millis(2), read).await;
         }
         let last = readers.read(|| Ok(7)).await;
-        assert_eq!((last, most.load(Ordering::SeqCst)), (Ok(7), 1));
+        assert_eq!((last, most.load(Ordering::SeqCst)), (Ok(7), 2));
     }
 }

@@ -1,66 +1,55 @@
 //! What only a running daemon knows: its counters, hooks, repair and what fills up, for the status and the page.
 //!
-//! Promises: reads meters and memory, except `hooks`, which reads the books; never waits for the ledger. Serves no requests:
-//! see `handler`.
+//! Promises: reads meters and memory, and the books for what hooks have not delivered; never waits for the ledger.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::watch;
-
-use super::handler::Admin;
+use crate::docker::Counters;
 use crate::docker::counters::Refused;
 use crate::hooks::{Hooks, Report};
-use crate::plan::error::{ErrorKind, Refusal};
-use crate::plan::host_use::HostUse;
-use crate::plan::settings::rfc3339;
+use crate::ledger::Meters;
+use crate::plan::settings::{Millis, rfc3339};
+use crate::reconcile::RepairMeters;
 use crate::view::rows::{FillingRow, HookRow, RefusalRow, Status};
 use crate::watch::{Filling, Subject, Watch, WatchFound};
 
-impl Admin {
-    /// What fills up, and the log.
-    pub fn watched(&self) -> WatchFound {
-        self.watch.as_ref().map(Watch::found).unwrap_or_default()
-    }
+/// The parts of a daemon that its status tells of.
+#[derive(Clone, Debug)]
+pub struct RunningDaemon {
+    /// The driver names.
+    pub names: Vec<String>,
+    /// Where they listen, in the same order.
+    pub doors: Vec<String>,
+    pub started: Millis,
+    pub ledger: Arc<Meters>,
+    pub counters: Arc<Counters>,
+    pub repair: Arc<RepairMeters>,
+    pub hooks: Hooks,
+    pub watch: Watch,
+}
 
-    /// Follows what changes in the status without a commit: hooks, and what fills up.
-    pub fn turns(&self) -> watch::Receiver<u64> {
-        self.hooks.as_ref().map_or_else(|| watch::Sender::new(0).subscribe(), Hooks::follow)
-    }
-
-    /// What this host uses now. Waits, so it is for the threads of views.
-    pub fn in_use(&self) -> HostUse {
-        self.survey.now(None)
-    }
-
-    /// The state of each hook. Reads the books.
-    pub fn hooks(&self) -> Vec<Report> {
-        self.hooks.as_ref().map(Hooks::report).unwrap_or_default()
-    }
-
-    /// A status with what only the daemon knows, as JSON.
-    pub fn with_counters(&self, mut status: Status) -> Result<Vec<u8>, Refusal> {
+impl RunningDaemon {
+    /// A status with what only the daemon knows. Where it is shown to everybody, what hooks call is left out.
+    pub fn add_to(&self, mut status: Status, to_everybody: bool) -> Status {
         status.running = true;
-        let WatchFound { filling, log } = self.watched();
+        let WatchFound { filling, log } = self.watch.found();
         status.filling = filling.into_iter().map(FillingRow::from).collect();
         (status.log_held, status.log_held_since) = log.map(|log| (log.bytes, rfc3339(log.since))).unzip();
         (status.names, status.doors) = (self.names.clone(), self.doors.clone());
         status.version = Some(env!("CARGO_PKG_VERSION").to_owned());
         status.started = Some(rfc3339(self.started));
+        status.hooks = self.hooks.report().into_iter().map(HookRow::from).collect();
+        if to_everybody {
+            status.hooks.iter_mut().for_each(|hook| hook.target.clear());
+        }
         if let Some((at, text)) = self.counters.last_error() {
             (status.last_error, status.last_error_at) = (Some(text), Some(rfc3339(at)));
         }
-        let ledger = self.ledger.meters();
-        status.synced = ledger.synced_at().map(rfc3339).or(status.synced);
-        status.writable = Some(ledger.is_writable());
-        status.stalled = ledger.stalled().map(|stalled| stalled.as_secs());
-        let repair = self.repair.meters();
-        (status.repair, status.engine) = (Some(repair.on), repair.engine_answers());
-        status.engine_since = repair.engine_since().map(rfc3339);
-        (status.engine_error, status.suspects) = (repair.failure(), repair.open());
-        (status.looked, status.next_look) =
-            (repair.looked_at().map(rfc3339), repair.next_look().map(rfc3339));
-        status.findings = repair.found().iter().sum();
-        status.duplicates = repair.duplicates();
+        status.synced = self.ledger.synced_at().map(rfc3339).or(status.synced);
+        status.writable = Some(self.ledger.is_writable());
+        status.stalled = self.ledger.stalled().map(|stalled| stalled.as_secs());
+        self.add_repair(&mut status);
         let refusal = |refused: Refused| RefusalRow {
             at: rfc3339(refused.at),
             driver: refused.driver,
@@ -73,14 +62,25 @@ impl Admin {
         status.refused = count(&self.counters.refused);
         status.empty_bodies = count(&self.counters.empty);
         status.undone = count(&self.counters.undone);
-        serde_json::to_vec(&status).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
+        status
+    }
+
+    fn add_repair(&self, status: &mut Status) {
+        let repair = &self.repair;
+        (status.repair, status.engine) = (Some(repair.on), repair.engine_answers());
+        status.engine_since = repair.engine_since().map(rfc3339);
+        (status.engine_error, status.suspects) = (repair.failure(), repair.open());
+        (status.looked, status.next_look) =
+            (repair.looked_at().map(rfc3339), repair.next_look().map(rfc3339));
+        status.findings = repair.found().iter().sum();
+        status.duplicates = repair.duplicates();
     }
 }
 
 impl From<(Subject, Filling)> for FillingRow {
     fn from((subject, filling): (Subject, Filling)) -> Self {
         let (pool, family, subnet, space) = match subject {
-            Subject::Pool { pool, family } => (pool, Some(family.to_owned()), None, None),
+            Subject::Pool { pool, family } => (pool, Some(family), None, None),
             Subject::Subnet { pool, space, subnet } => (pool, None, Some(subnet), Some(space.to_owned())),
         };
         let Filling { percent, warn_at, since } = filling;

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::error::{CliError, chain};
 use super::output::{self, Asking};
-use crate::admin::WaitMoment;
 use crate::admin::client::{self, encoded};
 use crate::view::ErrorKind;
-use crate::view::rows::Status;
+use crate::view::rows::{Status, WaitMoment};
 
 /// Least time between two requests.
 const APART: Duration = Duration::from_millis(250);
@@ -106,10 +105,12 @@ impl Feed {
     }
 
     fn moment(&self) -> Result<WaitMoment, client::AskError> {
-        let seen = self.seen.as_deref().map(|seen| format!("?seen={}", encoded(seen))).unwrap_or_default();
-        let answer = self.asking.daemon_view(&format!("/v1/wait{seen}"))?;
+        let seen = self.seen.as_deref().map(|seen| format!("&seen={}", encoded(seen))).unwrap_or_default();
+        let answer = self.asking.daemon_view(&format!("/v1/events?hold=1{seen}"))?;
+        let event = String::from_utf8_lossy(&answer);
+        let data = event.lines().find_map(|line| line.strip_prefix("data: "));
         // One that cannot be parsed is ignored; the status says more.
-        Ok(serde_json::from_slice(&answer).unwrap_or_default())
+        Ok(data.and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default())
     }
 
     fn status(&mut self) -> Result<Status, CliError> {

@@ -14,9 +14,8 @@ use super::health;
 use super::paper::{Ink, Line, clock, short};
 use super::screen;
 use super::tables::escaped;
-use crate::admin::WaitMoment;
 use crate::text::counted;
-use crate::view::rows::{HistoryRow, Status};
+use crate::view::rows::{HistoryRow, Status, WaitMoment};
 
 /// The window over which calls per second are counted.
 const WINDOW: Duration = Duration::from_secs(5);

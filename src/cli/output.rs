@@ -5,7 +5,7 @@
 //! it came in, one row a line.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind as UsageKind};
 use serde::de::DeserializeOwned;
@@ -63,6 +63,33 @@ impl Asking {
         self.looked(path, &ShownLine::nothing().work(task(path)))
     }
 
+    /// A list, printed as JSON as it comes.
+    pub(super) fn print_rows(&self, path: &str) -> Result<(), CliError> {
+        let mut lines = JsonLines { progress: Some(self.work(task(path))), rest: Vec::new() };
+        let answered = client::get_pieces(&self.config.admin, path, client::VIEW, |piece| lines.take(piece));
+        match answered {
+            Err(down @ client::AskError::Down { .. }) => {
+                let (books, said) = self.books_instead(&down)?;
+                let mut failed = None;
+                let answer = offline::answer(&books, path, &mut |piece| {
+                    lines.take(&piece).map_err(|error| {
+                        failed = Some(error);
+                        Refusal::new(ErrorKind::Unavailable, "nobody takes the answer")
+                    })
+                });
+                if let Some(error) = failed {
+                    return Err(error);
+                }
+                lines.take(&answer.map_err(CliError::Admin)?)?;
+                lines.end()?;
+                note(&said);
+                Ok(())
+            }
+            Err(error) => Err(CliError::Admin(error.into())),
+            Ok(taken) => taken.and_then(|()| lines.end()),
+        }
+    }
+
     fn looked(&self, path: &str, progress: &Progress) -> Result<(Vec<u8>, Option<String>), CliError> {
         let down = match self.daemon_view(path) {
             Err(down @ client::AskError::Down { .. }) => down,
@@ -70,21 +97,27 @@ impl Asking {
                 return other.map(|answer| (answer, None)).map_err(|error| CliError::Admin(error.into()));
             }
         };
+        let (books, said) = self.books_instead(&down)?;
+        progress.now(format!("reading the books {}", books.display()));
+        let answer = offline::whole_answer(&books, path).map_err(CliError::Admin)?;
+        Ok((answer, Some(said)))
+    }
+
+    /// The books to look at where no daemon answers, and what to say then.
+    fn books_instead(&self, down: &client::AskError) -> Result<(PathBuf, String), CliError> {
         let wanted = self.config.file.resolve(crate::config::Content::Absent).books;
         if !self.config.books_belong {
-            return Err(unreachable(&down, "; --file PATH shows the books without it"));
+            return Err(unreachable(down, "; --file PATH shows the books without it"));
         }
         let Some(books) = self.config.file.existing() else {
-            return Err(unreachable(&down, &format!(", and no books were found at {}", wanted.display())));
+            return Err(unreachable(down, &format!(", and no books were found at {}", wanted.display())));
         };
-        progress.now(format!("reading the books {}", books.display()));
-        let answer = offline::answer(books, path).map_err(CliError::Admin)?;
         let said = format!(
             "no daemon answers at {}; this is from the books {}",
             self.config.admin.display(),
             books.display()
         );
-        Ok((answer, Some(said)))
+        Ok((books.to_owned(), said))
     }
 
     /// A view that only the daemon has.
@@ -138,6 +171,28 @@ impl Asking {
 
 fn unreachable(down: &client::AskError, more: &str) -> CliError {
     CliError::Admin(Refusal::new(ErrorKind::Unreachable, format!("{down}{more}")))
+}
+
+/// Prints JSON line by line as it comes; what steers a terminal is escaped.
+struct JsonLines {
+    /// Until the first line.
+    progress: Option<Progress>,
+    rest: Vec<u8>,
+}
+
+impl JsonLines {
+    fn take(&mut self, piece: &[u8]) -> Result<(), CliError> {
+        self.progress = None;
+        self.rest.extend_from_slice(piece);
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
+        let rest = self.rest.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.rest, rest);
+        bytes(crate::text::json(&String::from_utf8_lossy(&lines)).as_bytes())
+    }
+
+    fn end(&mut self) -> Result<(), CliError> {
+        self.take(b"\n")
+    }
 }
 
 /// Reads an answer as rows.

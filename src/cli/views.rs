@@ -40,10 +40,10 @@ pub(super) fn list<T: DeserializeOwned>(
     (what, filters): (&str, &[(&str, Option<&str>)]),
     shown: impl FnOnce(Vec<T>) -> String,
 ) -> Result<(), CliError> {
-    let answer = asking.view(path)?;
     if asking.json {
-        return output::json(path, &answer);
+        return asking.print_rows(path);
     }
+    let answer = asking.view(path)?;
     let laying_out = asking.work("laying the answer out");
     let rows: Vec<T> = output::read(path, &answer)?;
     if rows.is_empty() {

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::docker_thread::{DockerServing, DockerThread};
 use self::reload::Told;
-use crate::admin::{Admin, Reload};
+use crate::admin::{Admin, Reload, RunningDaemon};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::docker::discovery::Announcement;
@@ -178,24 +178,16 @@ async fn serve(
         listeners.add(opened.listener, Arc::new(driver), limits.clone());
     }
     let mut server = Server::new();
-    let (meters, admin_limits) = (repair.meters().clone(), Limits { max_body: ADMIN_BODY, ..limits });
-    let admin = Admin::new(
-        ledger.clone(),
-        books.clone(),
-        in_force,
-        counters.clone(),
-        repair,
-        survey.clone(),
-        ask_reload,
-    );
-    let admin = Arc::new(admin.with(hooks.clone(), watch.clone()));
-    server.add(doors.admin, admin.clone(), admin_limits);
-    let web = config.http.as_ref().zip(doors.http).map(|(http, listener)| {
+    let running = running(config, &ledger, counters, &repair, hooks.clone(), watch.clone());
+    let (ledger_of, books_of) = (ledger.clone(), books.clone());
+    let admin = Admin::new(ledger_of, books_of, in_force, running, repair, survey.clone(), ask_reload);
+    let admin = Arc::new(admin);
+    server.add(doors.admin, admin.clone(), Limits { max_body: ADMIN_BODY, ..limits });
+    if let Some((http, listener)) = config.http.as_ref().zip(doors.http) {
         let local = announce_page(&listener.local_address());
-        let web = Arc::new(Web::new(&ledger, books.clone(), admin, counters, meters, http, local));
-        server.add(listener, web.clone(), web::limits());
-        web
-    });
+        let web = Arc::new(Web::new(&ledger, books.clone(), admin.clone(), http, local));
+        server.add(listener, web, web::limits());
+    }
     let DockerServing { open, drained } = docker.serve(listeners);
     let (sender, receiver) = oneshot::channel();
     let shutdown = async move {
@@ -203,9 +195,7 @@ async fn serve(
         let why = stop.await;
         drop(open);
         notify(&[sd_notify::NotifyState::Stopping]);
-        if let Some(web) = web {
-            web.stop();
-        }
+        admin.moments.stop();
         let _ = sender.send(why);
     };
     let watching = tokio::spawn(watch.run(ledger.clone(), books, hooks.clone()));
@@ -224,6 +214,27 @@ async fn serve(
     }
     withdraw(doors.announcements);
     ended(receiver.await.ok())
+}
+
+/// What the status tells of.
+fn running(
+    config: &Config,
+    ledger: &Ledger,
+    counters: Arc<Counters>,
+    repair: &reconcile::Handle,
+    hooks: Hooks,
+    watch: Watch,
+) -> RunningDaemon {
+    RunningDaemon {
+        names: config.drivers.iter().map(|driver| driver.name.clone()).collect(),
+        doors: config.drivers.iter().map(|driver| driver.door.to_string()).collect(),
+        started: clock::now(),
+        ledger: ledger.meters().clone(),
+        counters,
+        repair: repair.meters().clone(),
+        hooks,
+        watch,
+    }
 }
 
 /// The handler of one listener.

@@ -133,6 +133,10 @@ impl Writer {
         while !self.stopping {
             let first = self.next().await;
             self.gather().await;
+            let Some(first) = self.or_only_looks(first) else {
+                self.between_batches().await;
+                continue;
+            };
             let mut batch = self.begin();
             if first.is_none() {
                 self.tidy(&mut batch);
@@ -180,6 +184,19 @@ impl Writer {
         };
         self.quiet = message.is_none() && (self.quiet || tidy == wait);
         message
+    }
+
+    /// What came first; nothing where only looks wait while the disk takes no writes: whether it does again is a question of
+    /// seconds, which they need not wait for.
+    fn or_only_looks(&mut self, first: Option<Message>) -> Option<Option<Message>> {
+        match first {
+            Some(Message::Look(look)) if self.sick && self.messages.is_empty() => {
+                self.looks.push_back(look);
+                None
+            }
+            None if self.sick && !self.looks.is_empty() => None,
+            first => Some(first),
+        }
     }
 
     /// A new batch: what time it is, and what waited for that.

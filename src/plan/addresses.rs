@@ -153,6 +153,19 @@ impl Addresses {
         self.records().filter(|(_, record)| record.leased)
     }
 
+    /// The same from this address on.
+    pub fn records_from(&self, first: u128) -> impl Iterator<Item = (u128, &Record)> {
+        self.records.range(first, u128::MAX)
+    }
+
+    /// How many that are not held were once asked for by number.
+    pub fn released_by_number(&self) -> usize {
+        let is =
+            |(_, address): &&(Millis, u128)| self.get(*address).is_some_and(|record| record.asked_by_number);
+        let queued = [true, false].map(|is_inside| self.queues[Self::queue_of(is_inside, true)].len());
+        queued.iter().sum::<usize>() + self.queues[ASIDE].iter().filter(is).count()
+    }
+
     /// The queue of released addresses that are never asked for by number, or once: in the range, or outside of it, where they
     /// are for gateways.
     const fn queue_of(is_inside: bool, by_number: bool) -> usize {

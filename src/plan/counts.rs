@@ -5,7 +5,7 @@
 use super::Plan;
 use super::pool_spaces::Vacancy;
 use super::prefix::Prefix;
-use super::settings::Base;
+use super::settings::{Base, Millis};
 use super::subnet::{Subnet, never_given, reserved_inside, usable};
 
 /// Addresses of one subnet; they add up to its size.
@@ -36,7 +36,43 @@ pub struct SubnetCounts {
     pub reserved: u128,
 }
 
+/// Addresses that views show although nobody holds them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShownCounts {
+    /// Released, and not given to others yet.
+    pub cooling: u64,
+    /// Kept for whoever asked for them by number, or to whom a person pinned them.
+    pub pinned: u64,
+}
+
+impl std::ops::AddAssign for ShownCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.cooling += other.cooling;
+        self.pinned += other.pinned;
+    }
+}
+
 impl Plan {
+    /// Counts what views show of a subnet besides its leases; takes as long as there are cooling addresses and pins.
+    pub fn count_shown(&self, subnet: &Subnet) -> ShownCounts {
+        let (addresses, pins) = (&subnet.addresses, subnet.pins());
+        let by_number = |address: &u128| addresses.get(*address).is_some_and(|record| record.asked_by_number);
+        let cools =
+            |since: Millis| subnet.is_held() && since.saturating_add(self.cooling_of(subnet)) > self.now;
+        let cooling = || addresses.released_while(cools).filter(|address| !pins.contains_key(address));
+        let kept = || pins.keys().filter(|address| !addresses.is_leased(**address));
+        // Those with a pin, and those that cool, are counted as that.
+        let remembered = addresses.released_by_number() - kept().filter(|address| by_number(address)).count();
+        let pinned = kept().count() + remembered - cooling().filter(by_number).count();
+        ShownCounts { cooling: cooling().count() as u64, pinned: pinned as u64 }
+    }
+
+    /// Counts the pins in prefixes that no subnet has.
+    pub fn count_pinned_alone(&self) -> ShownCounts {
+        let alone = self.pins().filter(|(space, prefix, _)| !self.is_known(*space, *prefix));
+        ShownCounts { cooling: 0, pinned: alone.map(|(.., pins)| pins.len() as u64).sum() }
+    }
+
     /// Counts the addresses of a subnet; takes as long as there are cooling ones, and reservations in it.
     pub fn count_addresses(&self, subnet: &Subnet) -> AddressCounts {
         let (prefix, addresses) = (subnet.state.prefix, &subnet.addresses);
@@ -68,16 +104,13 @@ impl Plan {
         counts
     }
 
-    /// Counts the subnets of one base.
+    /// Counts the subnets of one base; takes as long as there are cooling subnets, and free parts.
     pub fn count_subnets(&self, base: &Base) -> SubnetCounts {
         let mut counts = SubnetCounts::default();
-        for serial in self.occupied.all_inside(base.base) {
-            match self.subnet(*serial).is_some_and(Subnet::is_held) {
-                true => counts.held += 1,
-                false => counts.cooling += 1,
-            }
-        }
+        let cooling = self.cooling.iter().filter_map(|(_, serial)| self.subnet(*serial));
+        counts.cooling = cooling.filter(|subnet| base.base.contains(subnet.state.prefix)).count() as u64;
         if let Some(space) = self.spaces.at(base.base) {
+            counts.held = space.held;
             for block in space.part(Vacancy::Free).blocks().filter(|block| block.length() <= base.size) {
                 let all = 1u128.checked_shl(u32::from(base.size - block.length())).unwrap_or(u128::MAX);
                 let reserved = self.reserved_subnets(block, base.size).min(all);

@@ -236,6 +236,21 @@ impl Plan {
         if namesakes > 1 { subnet.state.id.clone() } else { prefix.to_string() }
     }
 
+    /// The held subnets around an address, of both spaces, by serial.
+    pub fn held_around(&self, address: std::net::IpAddr) -> impl Iterator<Item = &Subnet> {
+        let host = Prefix::host(address);
+        let mut serials: Vec<Serial> =
+            self.held.iter().flat_map(|held| held.all_covering(host)).copied().collect();
+        serials.sort_unstable();
+        serials.into_iter().filter_map(|serial| self.subnet(serial))
+    }
+
+    /// Whether any subnet, held or remembered, has this prefix.
+    pub fn is_known(&self, space: Space, prefix: Prefix) -> bool {
+        let remembered = (space, prefix, 0, 0)..=(space, prefix, Millis::MAX, Serial::MAX);
+        !self.at(space, prefix).is_empty() || self.remembered.range(remembered).next().is_some()
+    }
+
     const fn index(&self, space: Space) -> &PrefixIndex<Serial> {
         &self.held[space as usize]
     }

@@ -193,6 +193,11 @@ impl Plan {
         self.pins.iter().map(|((space, prefix), pins)| (*space, *prefix, pins))
     }
 
+    /// The pins of one prefix.
+    pub fn pins_of(&self, space: Space, prefix: Prefix) -> Option<&Pins> {
+        self.pins.get(&(space, prefix))
+    }
+
     /// The pinned address that is given to others when nothing else is free: the one pinned longest. `whole` looks outside
     /// of the range too.
     pub(super) fn last_pinned<'a>(&self, subnet: &'a Subnet, whole: bool) -> Option<(u128, &'a Pin)> {

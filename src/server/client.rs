@@ -89,12 +89,58 @@ pub fn request_blocking(
     body: Vec<u8>,
     limit: Duration,
 ) -> Result<HttpReply, ClientError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    runtime(socket)?.block_on(request(socket, method, path, body, limit))
+}
+
+/// `GET` of a path whose answer may be long: each piece goes to `take` as it comes, with the status; `limit` holds for each.
+///
+/// # Errors
+/// See [`request`]; `Ok(Err(_))` is what `take` said, and nothing more is read.
+pub fn pieces_blocking<E>(
+    socket: &Path,
+    path: &str,
+    limit: Duration,
+    mut take: impl FnMut(u16, &[u8]) -> Result<(), E>,
+) -> Result<Result<(), E>, ClientError> {
+    let broken = |why| ClientError::Broken { path: socket.to_owned(), why };
+    let slow = |_| ClientError::Timeout { path: socket.to_owned(), limit };
+    let begun = std::cell::Cell::new(false);
+    let read = async |answer: hyper::Response<Incoming>| {
+        begun.set(true);
+        let (status, mut body) = (answer.status().as_u16(), answer.into_body());
+        while let Some(piece) = timeout(limit, body.frame()).await.map_err(slow)? {
+            let piece = piece.map_err(|error| broken(root(&error)))?;
+            if let Err(error) = take(status, piece.data_ref().map_or(&[], |piece| piece)) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(()))
+    };
+    let asked = async {
+        let request = build("GET", path, Vec::new())?;
+        let answered = converse(connect(socket).await?, request, read).await;
+        answered.map_err(|error| broken(root(&error)))?
+    };
+    let late = async {
+        tokio::time::sleep(limit).await;
+        if begun.get() {
+            std::future::pending::<()>().await;
+        }
+    };
+    runtime(socket)?.block_on(async {
+        tokio::select! {
+            answered = asked => answered,
+            () = late => Err(ClientError::Timeout { path: socket.to_owned(), limit }),
+        }
+    })
+}
+
+fn runtime(socket: &Path) -> Result<tokio::runtime::Runtime, ClientError> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
-        .map_err(|error| ClientError::Broken { path: socket.to_owned(), why: error.to_string() })?;
-    runtime.block_on(request(socket, method, path, body, limit))
+        .map_err(|error| ClientError::Broken { path: socket.to_owned(), why: error.to_string() })
 }
 
 fn build(method: &str, path: &str, body: Vec<u8>) -> Result<hyper::Request<Full<Bytes>>, ClientError> {

@@ -4,13 +4,11 @@
 //! which the library receives it, and that the owner words every refusal. It does not write to the connection.
 
 use super::delivery::Delivery;
-use super::message::Later;
-use super::message::{DoorRefusal, Handler, HttpRequest, Limits, Peer, Response};
+use super::message::{CutOff, DoorRefusal, Handler, HttpRequest, Later, Limits, Peer, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, StatusCode};
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -88,20 +86,22 @@ pub(super) struct AnswerBody {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = CutOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
         if let Some(now) = self.now.take() {
             return Poll::Ready(Some(Ok(Frame::data(now))));
         }
         let Some(later) = self.later.as_mut() else { return Poll::Ready(None) };
-        let rest = ready!(later.as_mut().poll(context));
-        self.later = None;
-        self.delivery.completed();
-        Poll::Ready(Some(Ok(Frame::data(rest.into()))))
+        let piece = ready!(later.poll_recv(context));
+        if piece.is_none() {
+            self.later = None;
+            self.delivery.completed();
+        }
+        Poll::Ready(piece.map(|piece| piece.map(|piece| Frame::data(piece.into()))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -5,8 +5,9 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::Duration;
+
+use tokio::sync::mpsc;
 
 /// Who is at the other end of a connection, as far as the kernel knows; nothing the client says is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +62,14 @@ impl HttpRequest {
 /// went to the kernel. It runs on the thread of the connections: it must not block.
 pub type Undelivered = Box<dyn FnOnce() + Send>;
 
-/// The rest of a body, which is not known yet.
-pub type Later = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
+/// The rest of a body, piece by piece as it becomes known. [`CutOff`] ends the connection in the midst of the answer, so that
+/// nobody takes it for whole. When the client goes, the receiver is dropped.
+pub type Later = mpsc::Receiver<Result<Vec<u8>, CutOff>>;
+
+/// The rest of an answer cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the rest of the answer cannot be had")]
+pub struct CutOff;
 
 /// One answer.
 pub struct Response {
@@ -75,7 +82,7 @@ pub struct Response {
     pub fields: &'static [(&'static str, &'static str)],
     /// What to do if this answer cannot have reached anybody.
     pub undelivered: Option<Undelivered>,
-    /// What follows the body: head and body leave at once. It is dropped when the client goes.
+    /// What follows the body: head and body leave at once.
     pub later: Option<Later>,
 }
 
@@ -85,9 +92,9 @@ impl Response {
         Response { status, content_type, body: body.into(), fields: &[], undelivered: None, later: None }
     }
 
-    /// The same answer, whose head and body leave now and whose rest leaves when it is known.
-    pub fn and_later(mut self, rest: impl Future<Output = Vec<u8>> + Send + 'static) -> Response {
-        self.later = Some(Box::pin(rest));
+    /// The same answer, whose head and body leave now and whose rest leaves as it comes.
+    pub fn and_later(mut self, rest: Later) -> Response {
+        self.later = Some(rest);
         self
     }
 

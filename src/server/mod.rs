@@ -44,5 +44,5 @@ mod unix;
 pub use accept::{Drained, Server};
 pub use door::{Door, DoorError, Listener, LocalAddress};
 pub use inherited::inherited;
-pub use message::{DoorRefusal, Handler, HttpRequest, Limits, Peer, Response, Undelivered};
+pub use message::{CutOff, DoorRefusal, Handler, HttpRequest, Limits, Peer, Response, Undelivered};
 pub use unix::knock;

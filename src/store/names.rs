@@ -1,11 +1,14 @@
-//! What the Engine calls the holders: read for views.
+//! What the Engine calls the holders and the networks: read for views.
 //!
 //! Promises: a name belongs to one lease; the view that shows it compares the generation; what older books have of any length and
 //! any characters is cut and escaped. Does not write (see `write`).
 
 use std::collections::BTreeMap;
 
+use rusqlite::{OptionalExtension, params};
+
 use super::sqlite::{Reader, StoreError, sqlite};
+use super::write::signed;
 use crate::plan::change::{Serial, ShownHolder};
 use crate::text;
 
@@ -15,31 +18,88 @@ pub type Names = BTreeMap<(Serial, String), (u64, ShownHolder)>;
 /// By serial: the grant that was named, and what its network was called.
 pub type Networks = BTreeMap<Serial, (u64, Box<str>)>;
 
+/// Of one subnet, by address: the generation that was named, and what it was called.
+pub type NamesOfSubnet = BTreeMap<String, (u64, ShownHolder)>;
+
+/// Where a name was shown: addresses of subnets, and whole subnets, by serial.
+pub type ShownAt = (Vec<(Serial, String)>, Vec<Serial>);
+
+fn whole(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
 impl Reader {
     /// What the Engine calls the networks of subnets.
     pub fn networks(&self) -> Result<Networks, StoreError> {
         let fail = || sqlite(&self.path, "reading the names of networks");
         let sql = "SELECT subnet, generation, network FROM networks";
         let mut statement = self.connection.prepare(sql).map_err(fail())?;
-        let number = |value: i64| u64::try_from(value).unwrap_or(0);
         let rows = statement.query_map([], |row| {
-            Ok((number(row.get(0)?), (number(row.get(1)?), text::name(&row.get::<_, String>(2)?).into())))
+            Ok((whole(row.get(0)?), (whole(row.get(1)?), text::name(&row.get::<_, String>(2)?).into())))
         });
         rows.map_err(fail())?.collect::<Result<_, _>>().map_err(fail())
     }
 
-    /// By serial and address: the generation that was named, and what it was called.
+    /// What the Engine calls the holders of all addresses.
     pub fn names(&self) -> Result<Names, StoreError> {
         let sql = "SELECT subnet, address, generation, container, container_id, network FROM names";
         let mut statement = self.connection.prepare(sql).map_err(sqlite(&self.path, "reading names"))?;
-        let number = |value: i64| u64::try_from(value).unwrap_or(0);
         let rows = statement.query_map([], |row| {
-            let key = (number(row.get(0)?), row.get(1)?);
             let text = |at: usize| row.get::<_, String>(at).map(|name| text::name(&name).into());
             let shown = ShownHolder { container: text(3)?, container_id: text(4)?, network: text(5)? };
-            Ok((key, (number(row.get(2)?), shown)))
+            Ok(((whole(row.get(0)?), row.get(1)?), (whole(row.get(2)?), shown)))
         });
         let rows = rows.map_err(sqlite(&self.path, "reading names"))?;
         rows.collect::<Result<_, _>>().map_err(sqlite(&self.path, "reading names"))
+    }
+
+    /// What the Engine calls the network of this grant.
+    pub fn network_of(&self, serial: Serial, generation: u64) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT network FROM networks WHERE subnet = ?1 AND generation = ?2";
+        let asked = self.connection.prepare_cached(sql).and_then(|mut statement| {
+            let name = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+            statement.query_row(params![signed(serial), signed(generation)], name).optional()
+        });
+        let name = asked.map_err(sqlite(&self.path, "reading the names of networks"))?;
+        Ok(name.map(|name| text::name(&name).into_owned()))
+    }
+
+    /// What the Engine calls the holders of a subnet's addresses, or of one of them.
+    pub fn names_of(&self, serial: Serial, address: Option<&str>) -> Result<NamesOfSubnet, StoreError> {
+        let fail = || sqlite(&self.path, "reading names");
+        let sql = match address {
+            Some(_) => {
+                "SELECT address, generation, container, container_id, network FROM names WHERE subnet = ?1 AND address = ?2"
+            }
+            None => {
+                "SELECT address, generation, container, container_id, network FROM names WHERE subnet = ?1 AND ?2 IS NULL"
+            }
+        };
+        let mut statement = self.connection.prepare_cached(sql).map_err(fail())?;
+        let rows = statement.query_map(params![signed(serial), address], |row| {
+            let text = |at: usize| row.get::<_, String>(at).map(|name| text::name(&name).into());
+            let shown = ShownHolder { container: text(2)?, container_id: text(3)?, network: text(4)? };
+            Ok((row.get(0)?, (whole(row.get(1)?), shown)))
+        });
+        rows.map_err(fail())?.collect::<Result<_, _>>().map_err(fail())
+    }
+
+    /// Where the Engine has shown this name of a container or network, or a container whose id begins with this.
+    pub fn shown_as(&self, name: &str, id: Option<&str>) -> Result<ShownAt, StoreError> {
+        let fail = || sqlite(&self.path, "looking for a name");
+        let sql = "SELECT subnet, address FROM names WHERE container = ?1 OR network = ?1 \
+                   OR substr(container_id, 1, length(?2)) = ?2";
+        let mut statement = self.connection.prepare_cached(sql).map_err(fail())?;
+        let addresses = statement.query_map(params![name, id], |row| Ok((whole(row.get(0)?), row.get(1)?)));
+        let addresses = addresses.map_err(fail())?.collect::<Result<_, _>>().map_err(fail())?;
+        let sql = "SELECT subnet FROM networks WHERE network = ?1";
+        let mut statement = self.connection.prepare_cached(sql).map_err(fail())?;
+        let subnets = statement.query_map([name], |row| row.get(0).map(whole)).map_err(fail())?;
+        Ok((addresses, subnets.collect::<Result<_, _>>().map_err(fail())?))
+    }
+
+    /// What is read from now on may be newer than what was read before.
+    pub fn forget_snapshot(&self) -> Result<(), StoreError> {
+        self.connection.execute_batch("COMMIT; BEGIN").map_err(sqlite(&self.path, "reading names"))
     }
 }

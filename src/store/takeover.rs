@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::old_gipam::{Generation, OldBooks, OldPool, OldSubnet};
 use crate::plan::Plan;
+use crate::plan::Subnet;
 use crate::plan::change::{Change, Kind, Marks, Record, SubnetState};
 use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::request::Space;
@@ -92,33 +93,33 @@ pub fn changes(books: &OldBooks, plan: &Plan, settings: &Settings, now: Millis) 
     changes
 }
 
-/// What the plan holds in space local, as that program would have written it.
-pub fn export(plan: &Plan) -> OldBooks {
-    let pools = &plan.settings().pools;
+/// A held subnet of space local, as that program would have written it.
+pub fn exported(subnet: &Subnet) -> Option<OldSubnet> {
+    let state = &subnet.state;
+    let leased = subnet.addresses.leases();
+    (subnet.is_held() && state.space == Space::Local).then_some(OldSubnet {
+        id: state.id.clone(),
+        prefix: net(state.prefix)?,
+        next_index: 1,
+        addresses: leased.map(|(address, _)| state.prefix.address(address)).collect(),
+        free: Vec::new(),
+        outside: Vec::new(),
+    })
+}
+
+/// These subnets and pools, as that program would have written them.
+pub fn export(pools: &[PoolSettings], allocated: Vec<OldSubnet>) -> OldBooks {
     let pool = |family| {
         let base = pools.iter().find_map(|pool| pool.base(family))?;
         Some(OldPool { base: net(base.base)?, size: base.size })
     };
-    let held = plan.subnets().filter(|subnet| subnet.is_held() && subnet.state.space == Space::Local);
-    let allocated = held.filter_map(|subnet| {
-        let prefix = subnet.state.prefix;
-        let leased = subnet.addresses.leases();
-        Some(OldSubnet {
-            id: subnet.state.id.clone(),
-            prefix: net(prefix)?,
-            next_index: 1,
-            addresses: leased.map(|(address, _)| prefix.address(address)).collect(),
-            free: Vec::new(),
-            outside: Vec::new(),
-        })
-    });
     let mut books = OldBooks {
         generation: Generation::Second,
         v4: pool(Family::V4),
         v6: pool(Family::V6),
         v4_next_index: 0,
         v6_next_index: 0,
-        allocated: allocated.collect(),
+        allocated,
         free: Vec::new(),
     };
     super::old_gipam::settle(&mut books);

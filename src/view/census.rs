@@ -1,53 +1,47 @@
-//! How full things are, counted by looks at the ledger's plan.
+//! How full things are, counted by looks at the plan.
 //!
 //! Promises: exact, by the plan's own rules; in bites between two batches, so that no request waits longer than for one of
 //! them; keeps nothing but the counts; the fullest subnets one by one, all others together. For metrics at most once a second,
 //! and for a twentieth of the time. What changes between two bites may be counted or not.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 
-use super::Fullness;
-use crate::ledger::{Ledger, Refusal};
-use crate::plan::Plan;
+use super::rows::PoolRow;
+use super::source::{Budget, HASTE, Source};
+use super::subnets::pool_rows;
+use super::{COUNTABLE, Fullness, Refusal};
+use crate::ledger::Ledger;
 use crate::plan::change::Serial;
-use crate::plan::counts::{AddressCounts, SubnetCounts};
+use crate::plan::counts::{AddressCounts, ShownCounts};
 use crate::plan::host_use::HostUse;
-use crate::plan::prefix::{Family, Prefix};
+use crate::plan::prefix::Prefix;
 use crate::plan::request::Space;
+use crate::plan::{Plan, Subnet};
 
 /// Counts are at least this old before they are made again.
 const FRESH: Duration = Duration::from_secs(1);
 /// Counting takes at most this fraction of the time.
 const DUTY: u32 = 20;
-/// A look takes no longer than this, and a few subnets more.
-const BITE: Duration = Duration::from_micros(300);
 /// Subnets that are counted between two glances at the clock.
 const STEP: usize = 16;
-
-/// One family of a pool.
-#[derive(Clone, Debug)]
-pub struct PoolCount {
-    /// Its name.
-    pub pool: String,
-    /// The family.
-    pub family: Family,
-    /// Its subnets.
-    pub counts: SubnetCounts,
-    /// How full it is.
-    pub full: Fullness,
-    /// It gives no new subnets.
-    pub closed: bool,
-}
+/// Subnets that are counted one by one at least.
+pub const FULLEST: usize = 5;
 
 /// One held subnet.
 #[derive(Clone, Debug)]
 pub struct SubnetCount {
     /// Its prefix; with the PoolID behind it where it is not the only one of that prefix in its space.
     pub subnet: String,
+    pub prefix: Prefix,
+    /// The PoolID.
+    pub id: String,
+    pub serial: Serial,
+    /// Of its grant.
+    pub generation: u64,
     /// Its pool, or nothing.
     pub pool: String,
     /// Its address space.
@@ -62,15 +56,19 @@ pub struct SubnetCount {
 #[derive(Clone, Debug, Default)]
 pub struct Census {
     /// By pool and family.
-    pub pools: Vec<PoolCount>,
-    /// The fullest subnets.
+    pub pools: Vec<PoolRow>,
+    /// The fullest subnets, the fullest first; those that are too large to fill up come last.
     pub fullest: Vec<SubnetCount>,
-    /// Held subnets that are not among them.
-    pub omitted: usize,
     /// Subnets by family: held, cooling.
     pub subnets: [[u64; 2]; 2],
     /// Addresses of held subnets by family: leased, cooling.
     pub addresses: [[u128; 2]; 2],
+    /// Addresses of held subnets that reservations withhold.
+    pub reserved: u128,
+    /// Rows of addresses that are cooling or pinned.
+    pub shown: ShownCounts,
+    /// Pools of the settings, and reservations of the configuration.
+    pub settings: [u64; 2],
     /// How long the counting took.
     pub took: Duration,
 }
@@ -82,7 +80,8 @@ struct Counted {
     prefix: Prefix,
     space: Space,
     counts: AddressCounts,
-    full: Fullness,
+    /// Nothing where it is too large for a share to mean anything.
+    full: Option<Fullness>,
 }
 
 /// What one look counted.
@@ -91,20 +90,21 @@ struct Bite {
     held: Vec<Counted>,
     /// Cooling subnets by family.
     cooling: [u64; 2],
-    /// Where the next look begins.
-    next: Option<Serial>,
+    shown: ShownCounts,
 }
 
 impl Census {
     /// Counts now, `most` of the fullest subnets one by one.
-    pub async fn take(ledger: &Ledger, most: usize, in_use: HostUse) -> Result<Self, Refusal> {
+    pub fn take(source: &Source, most: usize, in_use: HostUse) -> Result<Self, Refusal> {
         let begun = Instant::now();
-        let pools = ledger.look(move |plan| pools(plan, &in_use)).await?;
-        let mut census = Self { pools, ..Self::default() };
+        let mut census = Self { pools: pool_rows(source, in_use)?, ..Self::default() };
+        (census.shown, census.settings) = source.look(|plan| {
+            let settings = plan.settings();
+            let sizes = [settings.pools.len(), settings.reserved.len()];
+            (plan.count_pinned_alone(), sizes.map(|size| size as u64))
+        })?;
         let (mut copies, mut fullest) = (BTreeMap::<(Space, Prefix), u32>::new(), Vec::new());
-        let mut from = Some(0);
-        while let Some(serial) = from {
-            let bite = ledger.look(move |plan| bite(plan, serial)).await?;
+        source.walk(0, bite, |bite: Bite| {
             for counted in &bite.held {
                 census.add(counted);
                 *copies.entry((counted.space, counted.prefix)).or_default() += 1;
@@ -112,22 +112,38 @@ impl Census {
             for (subnets, cooling) in census.subnets.iter_mut().zip(bite.cooling) {
                 subnets[1] += cooling;
             }
+            census.shown += bite.shown;
             fullest.extend(bite.held);
             if fullest.len() > 2 * most.max(100) {
                 cut(&mut fullest, most);
             }
-            from = bite.next;
-        }
+            Ok(true)
+        })?;
         cut(&mut fullest, most);
         for part in fullest.chunks(STEP) {
             let part: Vec<(Counted, bool)> =
                 part.iter().map(|one| (*one, copies.get(&(one.space, one.prefix)) > Some(&1))).collect();
-            census.fullest.extend(ledger.look(move |plan| named(plan, &part)).await?);
+            census.fullest.extend(source.look(move |plan| named(plan, &part))?);
         }
-        let held: u64 = census.subnets.iter().map(|[held, _]| held).sum();
-        census.omitted = usize::try_from(held).unwrap_or(usize::MAX).saturating_sub(census.fullest.len());
         census.took = begun.elapsed();
         Ok(census)
+    }
+
+    /// Held subnets of both families.
+    pub fn held(&self) -> u64 {
+        self.subnets.iter().map(|[held, _]| held).sum()
+    }
+
+    /// Leases of both families.
+    pub fn leases(&self) -> u64 {
+        let leased: u128 = self.addresses.iter().map(|[leased, _]| leased).sum();
+        u64::try_from(leased).unwrap_or(u64::MAX)
+    }
+
+    /// How many rows of addresses there are.
+    pub(super) fn rows(&self) -> usize {
+        let rows = self.leases() + self.shown.cooling + self.shown.pinned;
+        usize::try_from(rows).unwrap_or(usize::MAX)
     }
 
     fn add(&mut self, Counted { prefix, counts, .. }: &Counted) {
@@ -135,96 +151,132 @@ impl Census {
         self.subnets[family][0] += 1;
         self.addresses[family][0] += counts.leased;
         self.addresses[family][1] += counts.cooling;
+        self.reserved += counts.reserved;
     }
 }
 
+/// How full a subnet is, unless it is too large to fill up.
+pub(super) fn share(counts: &AddressCounts) -> Option<Fullness> {
+    let all = counts.leased.saturating_add(counts.cooling).saturating_add(counts.free);
+    (all <= COUNTABLE).then(|| Fullness::of_subnet(counts))
+}
+
 /// Counts subnets from this serial on, as far as one look goes.
-fn bite(plan: &Plan, from: Serial) -> Bite {
-    let (begun, mut bite) = (Instant::now(), Bite::default());
+fn bite(plan: &Plan, from: Serial, budget: &Budget) -> (Bite, Option<Serial>) {
+    let mut bite = Bite::default();
     for (n, subnet) in plan.subnets_from(from).enumerate() {
         let (serial, prefix, space) = (subnet.state.serial, subnet.state.prefix, subnet.state.space);
-        if n % STEP == STEP - 1 && begun.elapsed() >= BITE {
-            bite.next = Some(serial);
-            break;
+        if n % STEP == STEP - 1 && budget.is_spent() {
+            return (bite, Some(serial));
         }
+        bite.shown += plan.count_shown(subnet);
         if subnet.is_held() {
             let counts = plan.count_addresses(subnet);
-            bite.held.push(Counted { serial, prefix, space, counts, full: Fullness::of_subnet(&counts) });
+            bite.held.push(Counted { serial, prefix, space, counts, full: share(&counts) });
         } else if subnet.state.cool_until > plan.now() {
             bite.cooling[prefix.family() as usize] += 1;
         }
     }
-    bite
+    (bite, None)
 }
 
-/// Leaves the fullest of them, the fullest first.
+/// Leaves the fullest of them, the fullest first: by share, then by leases.
 fn cut(found: &mut Vec<Counted>, most: usize) {
-    found.sort_by(|a, b| b.full.0.total_cmp(&a.full.0).then(a.serial.cmp(&b.serial)));
+    let rank = |one: &Counted| (one.full.map_or(-1.0, |full| full.0), one.counts.leased as f64);
+    found.sort_by(|a, b| {
+        let (a_rank, b_rank) = (rank(a), rank(b));
+        let by_rank = b_rank.0.total_cmp(&a_rank.0).then(b_rank.1.total_cmp(&a_rank.1));
+        by_rank.then_with(|| (a.prefix, a.serial).cmp(&(b.prefix, b.serial)))
+    });
     found.truncate(most);
 }
 
 /// With their texts: the PoolID is added where the prefix alone would name two series.
 fn named(plan: &Plan, part: &[(Counted, bool)]) -> Vec<SubnetCount> {
     let row = |(counted, is_one_of_several): &(Counted, bool)| {
-        let state = &plan.subnet(counted.serial)?.state;
+        let state = plan.subnet(counted.serial).map(|subnet: &Subnet| &subnet.state)?;
         let prefix = state.prefix;
         Some(SubnetCount {
             subnet: if *is_one_of_several { format!("{prefix} {}", state.id) } else { prefix.to_string() },
+            prefix,
+            id: state.id.clone(),
+            serial: state.serial,
+            generation: state.generation,
             pool: state.pool.clone().unwrap_or_default(),
             space: state.space.name(),
             counts: counted.counts,
-            full: counted.full,
+            full: Fullness::of_subnet(&counted.counts),
         })
     };
     part.iter().filter_map(row).collect()
 }
 
-fn pools(plan: &Plan, in_use: &HostUse) -> Vec<PoolCount> {
-    let families = |pool| Family::BOTH.into_iter().map(move |family| (pool, family));
-    let all = plan.settings().pools.iter().flat_map(families);
-    let count = |(pool, family): (&crate::plan::settings::PoolSettings, Family)| {
-        let base = pool.base(family)?;
-        let mut counts = plan.count_subnets(base);
-        let full = Fullness::of_pool(base, &counts);
-        if pool.closed || Plan::unusable(base.base, in_use).is_some() {
-            counts.free = 0;
-        }
-        Some(PoolCount { pool: pool.name.clone(), family, counts, full, closed: pool.closed })
-    };
-    all.filter_map(count).collect()
+/// How old counts may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CensusAge {
+    /// Nothing was committed since.
+    Current,
+    /// A moment.
+    AMoment,
+}
+
+/// A census that is kept.
+#[derive(Debug)]
+struct KeptCensus {
+    census: Arc<Census>,
+    made: Instant,
+    /// The commits that were in it, at least.
+    commits: u64,
 }
 
 /// The last census, kept for a moment.
 #[derive(Debug)]
 pub struct Counting {
-    ledger: Ledger,
+    source: Source,
+    commits: watch::Receiver<u64>,
     most: usize,
-    last: Mutex<Option<(Instant, Arc<Census>)>>,
+    last: Mutex<Option<KeptCensus>>,
 }
 
 impl Counting {
-    /// Of this ledger, with this many subnets counted one by one.
-    pub fn new(ledger: Ledger, most: usize) -> Self {
-        Self { ledger, most, last: Mutex::new(None) }
+    /// Of this ledger's plan, with this many subnets counted one by one; to be called on a runtime.
+    pub fn new(ledger: &Ledger, most: usize) -> Self {
+        let (source, commits) = (Source::of(ledger, HASTE), ledger.meters().follow());
+        Self { source, commits, most: most.max(FULLEST), last: Mutex::new(None) }
     }
 
-    /// The counts, made again if it is time; a request that comes during a count waits for that count.
-    pub async fn look(&self, in_use: HostUse) -> Result<Arc<Census>, Refusal> {
-        let mut last = self.last.lock().await;
-        if let Some((at, census)) = last.as_ref()
-            && at.elapsed() < FRESH.max(census.took * DUTY)
-        {
-            return Ok(census.clone());
+    /// The counts, made again if they are too old; a request that comes during a count waits for that count. `host` says what this
+    /// host uses of these bases.
+    pub fn look(
+        &self,
+        host: impl FnOnce(Box<[Prefix]>) -> HostUse,
+        age: CensusAge,
+    ) -> Result<Arc<Census>, Refusal> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let commits = *self.commits.borrow();
+        if let Some(kept) = last.as_ref() {
+            let is_fresh = kept.made.elapsed() < FRESH.max(kept.census.took * DUTY);
+            if is_fresh && (age == CensusAge::AMoment || kept.commits == commits) {
+                return Ok(kept.census.clone());
+            }
         }
-        let census = Arc::new(Census::take(&self.ledger, self.most, in_use).await?);
-        *last = Some((Instant::now(), census.clone()));
+        let in_use = host(self.source.look(Plan::bases)?);
+        let census = Arc::new(Census::take(&self.source, self.most, in_use)?);
+        *last = Some(KeptCensus { census: census.clone(), made: Instant::now(), commits });
         Ok(census)
+    }
+
+    /// The last counts, however old.
+    pub fn last(&self) -> Option<Arc<Census>> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().map(|kept| kept.census.clone())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::prefix::Family;
     use crate::plan::request::{Context, Request, SubnetRequest, Wanted};
     use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 
@@ -253,9 +305,9 @@ mod tests {
         }
         let (mut from, mut serials, mut bites) = (Some(0), Vec::new(), 0);
         while let Some(serial) = from {
-            let bite = bite(&plan, serial);
+            let (bite, next) = bite(&plan, serial, &Budget::now());
             serials.extend(bite.held.iter().map(|counted| counted.serial));
-            (from, bites) = (bite.next, bites + 1);
+            (from, bites) = (next, bites + 1);
         }
         let held: Vec<Serial> = plan.subnets().map(|subnet| subnet.state.serial).collect();
         assert_eq!((serials.len(), &serials), (20_000, &held));

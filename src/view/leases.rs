@@ -1,194 +1,390 @@
 //! The addresses as rows: leased, cooling, pinned; by whom they are held, were asked for, or to whom they are pinned.
 //!
 //! Promises: a row for each address that is more than a memory, sorted by prefix and address; a pin by hand is shown also
-//! where no network has its subnet. From the books, like all views.
+//! where no network has its subnet. However many there are, a look takes a bounded part of them, and the names that the Engine
+//! has shown are added afterwards.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::listing::Listing;
 use super::meant;
 use super::named::is_holder;
 use super::query::Query;
 use super::rows::LeaseRow;
+use super::sink::Sink;
+use super::source::Budget;
 use super::views::View;
-use crate::plan::Subnet;
-use crate::plan::change::{Kind, Record};
-use crate::plan::error::{ErrorKind, Refusal};
+use super::{ErrorKind, Refusal};
+use crate::plan::change::{Kind, Record, Serial};
 use crate::plan::pins::{Holder, Pin, Pins};
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Space;
 use crate::plan::settings::{Millis, rfc3339};
-use crate::store::names::Names;
+use crate::plan::{Plan, Subnet};
+use crate::store::names::NamesOfSubnet;
 
 /// What an address can be.
 const STATES: [&str; 3] = ["leased", "cooling", "pinned"];
+/// Addresses between two glances at the clock.
+const STEP: usize = 64;
+
+/// A subnet, or a prefix that has pins alone; in the order of the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ListedPlace {
+    pub(super) prefix: Prefix,
+    pub(super) space: Space,
+    pub(super) serial: Option<Serial>,
+}
+
+/// Which places are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum PlaceFilter {
+    All,
+    /// Those with pins.
+    Pinned,
+    /// That of this prefix, or PoolID.
+    Named(Option<Prefix>, String),
+}
+
+impl PlaceFilter {
+    fn takes(&self, prefix: Prefix, id: Option<&str>, pins: &Pins) -> bool {
+        match self {
+            Self::All => true,
+            Self::Pinned => !pins.is_empty(),
+            Self::Named(named, text) => *named == Some(prefix) || id == Some(text),
+        }
+    }
+}
 
 /// An address with something to show.
-#[derive(Clone, Copy)]
-struct KnownAddress<'a> {
+#[derive(Clone, Debug)]
+pub(super) struct KnownAddress {
     address: u128,
-    record: Option<&'a Record>,
-    pin: Option<&'a Pin>,
+    record: Option<Record>,
+    pin: Option<Pin>,
+    state: &'static str,
+}
+
+/// What one look took of a place.
+#[derive(Debug)]
+pub(super) struct LeasePart {
+    place: ListedPlace,
+    /// PoolID and generation of a held subnet.
+    grant: Option<(String, u64)>,
+    known: Vec<KnownAddress>,
+}
+
+/// Which addresses a look takes along.
+pub(super) type AddressFilter = Arc<dyn Fn(ListedPlace, &KnownRef<'_>) -> bool + Send + Sync>;
+
+/// An address, while it is looked at.
+pub(super) struct KnownRef<'a> {
+    pub(super) address: u128,
+    pub(super) record: Option<&'a Record>,
+    pub(super) pin: Option<&'a Pin>,
+    /// `leased`, `cooling` or `pinned`.
+    pub(super) state: &'static str,
+}
+
+impl KnownRef<'_> {
+    /// Since when it has its state.
+    fn since(&self) -> Millis {
+        match (self.record, self.pin) {
+            (Some(record), _) if record.leased => record.since,
+            (_, Some(pin)) => pin.since,
+            (record, None) => record.map_or(0, |record| record.since),
+        }
+    }
 }
 
 impl View {
-    /// The leases that are wanted, sorted.
-    pub fn leases(&self, query: Query<'_>) -> Result<Vec<LeaseRow>, Refusal> {
-        let names = self.names()?;
+    /// The leases that are wanted, sorted, or as a page of them wants it.
+    pub(super) fn leases(&self, query: Query<'_>, sink: &mut Sink<'_>) -> Result<(), Refusal> {
         let wanted = LeaseFilter::read(query, self.now())?;
-        let mut rows = Vec::new();
-        for (prefix, space, subnet, pins) in self.places().into_iter().filter(|place| wanted.place(place)) {
-            for known in known(subnet, pins) {
-                let Some(state) = self.state_of(subnet, known) else { continue };
-                let row = self.row((prefix, space, subnet), known, state, &names);
-                if wanted.state(state, since(known)) && wanted.holder(&row) {
-                    rows.push(row);
-                }
-            }
+        let place = match query.text("subnet")? {
+            Some(text) => PlaceFilter::Named(Prefix::parse(&text), text),
+            None if wanted.by_hand => PlaceFilter::Pinned,
+            None => PlaceFilter::All,
+        };
+        let is_everything = wanted.is_everything() && place == PlaceFilter::All;
+        let (sought, holder) = (self.sought(wanted.holder.as_deref())?, wanted.holder.clone());
+        let is_of = |row: &LeaseRow| {
+            holder.as_deref().is_none_or(|name| is_holder(row, name) || row.network.as_deref() == Some(name))
+        };
+        let filter: AddressFilter = Arc::new(move |place, known| {
+            wanted.takes(known) && sought.as_ref().is_none_or(|sought| sought.may_be(place, known))
+        });
+        let (places, listing) = (self.places(place)?, Listing::read(query)?);
+        let Some(mut listing) = listing else {
+            self.each(places, filter, |row| match is_of(&row) {
+                true => sink.row(&row).map(|()| true),
+                false => Ok(true),
+            })?;
+            return sink.end();
+        };
+        if is_everything && listing.is_plain() {
+            // Their number is known: the rest need not be walked.
+            listing.is_of(self.census_or_last()?.rows());
         }
-        Ok(rows)
+        self.each(places, filter, |row| Ok(!is_of(&row) || listing.take(row)))?;
+        sink.value(&listing.page())
     }
 
-    /// How many addresses are cooling, and how many are pinned: as many as there are rows of each.
-    pub(super) fn cooling_and_pinned(&self) -> (u64, u64) {
-        let (mut cooling, mut pinned) = (0, 0);
-        for (.., subnet, pins) in self.places() {
-            for known in known(subnet, pins) {
-                match self.state_of(subnet, known) {
-                    Some("cooling") => cooling += 1,
-                    Some("pinned") => pinned += 1,
-                    _ => {}
-                }
-            }
+    /// Every subnet that is wanted, and every such prefix with pins alone; sorted.
+    pub(super) fn places(&self, wanted: PlaceFilter) -> Result<Vec<ListedPlace>, Refusal> {
+        if let PlaceFilter::Named(_, text) = &wanted {
+            meant::check_prefix(text)?;
         }
-        (cooling, pinned)
+        let alone = wanted.clone();
+        let mut places = self.source.look(move |plan| pinned_alone(plan, &alone))?;
+        let bite = move |plan: &Plan, from, budget: &Budget| subnets_from(plan, from, &wanted, budget);
+        self.source.walk(0, bite, |found| {
+            places.extend(found);
+            Ok(true)
+        })?;
+        places.sort_unstable();
+        Ok(places)
     }
 
-    /// Every subnet with its pins, and every prefix with pins alone, sorted.
-    fn places(&self) -> Vec<(Prefix, Space, Option<&Subnet>, &Pins)> {
-        let subnets = self.sorted().into_iter();
-        let mut places: Vec<(Prefix, Space, Option<&Subnet>, &Pins)> = subnets
-            .map(|subnet| (subnet.state.prefix, subnet.state.space, Some(subnet), subnet.pins()))
-            .collect();
-        let there = places.len();
-        for (space, prefix, pins) in self.plan().pins() {
-            if !self
-                .plan()
-                .subnets()
-                .any(|subnet| (subnet.state.space, subnet.state.prefix) == (space, prefix))
-            {
-                places.push((prefix, space, None, pins));
+    /// The rows of the wanted addresses of these places, in their order, until `take` has enough.
+    pub(super) fn each(
+        &self,
+        places: Vec<ListedPlace>,
+        wanted: AddressFilter,
+        mut take: impl FnMut(LeaseRow) -> Result<bool, Refusal>,
+    ) -> Result<(), Refusal> {
+        let places: Arc<[ListedPlace]> = places.into();
+        let mut names = None;
+        let bite = move |plan: &Plan, from, budget: &Budget| bite(plan, &places, from, &wanted, budget);
+        self.source.walk((0, 0), bite, |parts: Vec<LeasePart>| {
+            for part in &parts {
+                if !self.rows_of(part, &mut names, &mut take)? {
+                    return Ok(false);
+                }
             }
-        }
-        if places.len() > there {
-            places.sort_by_key(|(prefix, space, ..)| (*prefix, *space));
-        }
-        places
+            // A slow reader of the answer does not hold up the log of the books.
+            self.reader()?.forget_snapshot()?;
+            Ok(true)
+        })
     }
 
     /// The row of one address, if there is anything to show.
-    pub(super) fn lease_row(&self, subnet: &Subnet, address: u128) -> Result<Option<LeaseRow>, Refusal> {
-        let names = self.names()?;
-        let known =
-            KnownAddress { address, record: subnet.addresses.get(address), pin: subnet.pins().get(&address) };
-        let place = (subnet.state.prefix, subnet.state.space, Some(subnet));
-        let shown = self.state_of(Some(subnet), known);
-        Ok(shown.map(|state| self.row(place, known, state, &names)))
-    }
-
-    fn row(
-        &self,
-        (prefix, space, subnet): (Prefix, Space, Option<&Subnet>),
-        known: KnownAddress<'_>,
-        state: &str,
-        names: &Names,
-    ) -> LeaseRow {
-        let text = prefix.address(known.address).to_string();
-        // A pin by hand hides the previous holder.
-        let record = known.record.filter(|record| record.leased || known.pin.is_none());
-        let serial = subnet.map(|subnet| subnet.state.serial);
-        let named = serial.zip(record).and_then(|(serial, record)| {
-            let (generation, shown) = names.get(&(serial, text.clone()))?;
-            (*generation == record.generation).then_some(shown)
-        });
-        let (name, mac, kind) = match (record, known.pin.map(|pin| &pin.holder)) {
-            (Some(record), _) => (record.name.as_deref(), record.mac, record.kind),
-            (None, Some(Holder::Name(name))) => (Some(&**name), None, Kind::Endpoint),
-            (None, Some(Holder::Mac(mac))) => (None, Some(*mac), Kind::Endpoint),
-            (None, None) => (None, None, Kind::Unknown),
+    pub(super) fn lease_at(&self, place: ListedPlace, address: u128) -> Result<Option<LeaseRow>, Refusal> {
+        let wanted: AddressFilter = Arc::new(|_, _| true);
+        let Some(mut part) =
+            self.source.look(move |plan| part(plan, place, address, &wanted, &Budget::now()).0)?
+        else {
+            return Ok(None);
         };
-        let holder = name.or(named.map(|shown| shown.container.as_ref()));
-        LeaseRow {
-            subnet: prefix.to_string(),
-            address: text,
-            kind: kind.name().map(str::to_owned),
-            holder: holder.map(str::to_owned),
-            mac: mac.map(|mac| mac.to_string()),
-            state: state.to_owned(),
-            since: Some(rfc3339(since(known))),
-            id: subnet.filter(|subnet| subnet.is_held()).map(|subnet| subnet.state.id.clone()),
-            space: space.name().to_owned(),
-            container: named.map(|shown| shown.container_id.to_string()),
-            network: named.map(|shown| shown.network.to_string()).or_else(|| {
-                let leased = record.is_some_and(|record| record.leased);
-                subnet.filter(|_| leased).and_then(|subnet| self.network_of(subnet)).map(str::to_owned)
-            }),
-            pinned_to: known.pin.map(|pin| pin.holder.to_string()),
-        }
+        part.known.retain(|known| known.address == address);
+        let mut found = None;
+        self.rows_of(&part, &mut None, &mut |row| {
+            found = Some(row);
+            Ok(true)
+        })?;
+        Ok(found)
     }
 
-    /// The state of an address for people; nothing for a mere memory.
-    pub(super) fn state(&self, subnet: &Subnet, address: u128) -> Option<&'static str> {
-        let (record, pin) = (subnet.addresses.get(address), subnet.pins().get(&address));
-        self.state_of(Some(subnet), KnownAddress { address, record, pin })
-    }
-
-    fn state_of(&self, subnet: Option<&Subnet>, known: KnownAddress<'_>) -> Option<&'static str> {
-        let cools = subnet.zip(known.record).is_some_and(|(subnet, record)| {
-            subnet.is_held() && record.since.saturating_add(self.plan().cooling_of(subnet)) > self.now()
-        });
-        match (known.record, known.pin.is_some()) {
-            (Some(record), _) if record.leased => Some("leased"),
-            (_, true) => Some("pinned"),
-            (Some(_), _) if cools => Some("cooling"),
-            (Some(record), _) if record.asked_by_number => Some("pinned"),
+    /// The rows of a part, with what the Engine calls their holders. Whether to go on.
+    fn rows_of(
+        &self,
+        part: &LeasePart,
+        cache: &mut Option<(Serial, Rc<NamesOfSubnet>)>,
+        take: &mut dyn FnMut(LeaseRow) -> Result<bool, Refusal>,
+    ) -> Result<bool, Refusal> {
+        let names = self.names_of(part, cache)?;
+        let network = match (&part.grant, part.place.serial) {
+            (Some((_, generation)), Some(serial)) => self.reader()?.network_of(serial, *generation)?,
             _ => None,
+        };
+        for known in &part.known {
+            if !take(row(part, known, &names, network.as_deref()))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The names of a part's addresses. A large subnet comes in several parts: its names are kept in the cache.
+    fn names_of(
+        &self,
+        part: &LeasePart,
+        cache: &mut Option<(Serial, Rc<NamesOfSubnet>)>,
+    ) -> Result<Rc<NamesOfSubnet>, Refusal> {
+        let Some(serial) = part.place.serial else { return Ok(Rc::default()) };
+        if let [known] = part.known.as_slice() {
+            let address = part.place.prefix.address(known.address).to_string();
+            return Ok(Rc::new(self.reader()?.names_of(serial, Some(&address))?));
+        }
+        if let Some((_, names)) = cache.as_ref().filter(|(of, _)| *of == serial) {
+            return Ok(names.clone());
+        }
+        let names = Rc::new(self.reader()?.names_of(serial, None)?);
+        *cache = Some((serial, names.clone()));
+        Ok(names)
+    }
+}
+
+/// The next subnets by serial, of those that are wanted.
+fn subnets_from(
+    plan: &Plan,
+    from: Serial,
+    wanted: &PlaceFilter,
+    budget: &Budget,
+) -> (Vec<ListedPlace>, Option<Serial>) {
+    let mut found = Vec::new();
+    for (n, subnet) in plan.subnets_from(from).enumerate() {
+        let state = &subnet.state;
+        if n % STEP == STEP - 1 && budget.is_spent() {
+            return (found, Some(state.serial));
+        }
+        if wanted.takes(state.prefix, Some(&state.id), subnet.pins()) {
+            found.push(ListedPlace { prefix: state.prefix, space: state.space, serial: Some(state.serial) });
         }
     }
+    (found, None)
 }
 
-/// Records and pins of one place, by address.
-fn known<'a>(subnet: Option<&'a Subnet>, pins: &'a Pins) -> Vec<KnownAddress<'a>> {
-    let records = subnet.into_iter().flat_map(|subnet| subnet.addresses.records());
-    let mut all: Vec<KnownAddress<'a>> = records
-        .map(|(address, record)| KnownAddress { address, record: Some(record), pin: pins.get(&address) })
-        .collect();
-    let there = all.len();
-    let lacking = pins
-        .iter()
-        .filter(|(address, _)| subnet.is_none_or(|subnet| subnet.addresses.get(**address).is_none()));
-    all.extend(lacking.map(|(address, pin)| KnownAddress {
-        address: *address,
-        record: None,
-        pin: Some(pin),
-    }));
-    if all.len() > there {
-        all.sort_by_key(|known| known.address);
+/// The wanted prefixes with pins that no subnet has.
+fn pinned_alone(plan: &Plan, wanted: &PlaceFilter) -> Vec<ListedPlace> {
+    let alone = plan.pins().filter(|(space, prefix, _)| !plan.is_known(*space, *prefix));
+    let alone = alone.filter(|(_, prefix, pins)| wanted.takes(*prefix, None, pins));
+    alone.map(|(space, prefix, _)| ListedPlace { prefix, space, serial: None }).collect()
+}
+
+/// What of these places one look takes along, from an address of one of them; and where the next look begins.
+fn bite(
+    plan: &Plan,
+    places: &[ListedPlace],
+    (mut at, mut from): (usize, u128),
+    wanted: &AddressFilter,
+    budget: &Budget,
+) -> (Vec<LeasePart>, Option<(usize, u128)>) {
+    let mut parts = Vec::new();
+    while let Some(place) = places.get(at) {
+        let (part, rest) = part(plan, *place, from, wanted, budget);
+        parts.extend(part.filter(|part| !part.known.is_empty()));
+        (at, from) = rest.map_or((at + 1, 0), |rest| (at, rest));
+        if budget.is_spent() {
+            return (parts, Some((at, from)));
+        }
     }
-    all
+    (parts, None)
 }
 
-/// Since when an address has its state.
-fn since(known: KnownAddress<'_>) -> Millis {
-    match (known.record, known.pin) {
-        (Some(record), _) if record.leased => record.since,
-        (_, Some(pin)) => pin.since,
-        (record, None) => record.map_or(0, |record| record.since),
+fn part(
+    plan: &Plan,
+    place: ListedPlace,
+    from: u128,
+    wanted: &AddressFilter,
+    budget: &Budget,
+) -> (Option<LeasePart>, Option<u128>) {
+    let subnet = match place.serial.map(|serial| plan.subnet(serial)) {
+        // It has gone since the last look.
+        Some(None) => return (None, None),
+        subnet => subnet.flatten(),
+    };
+    let grant = subnet.filter(|subnet| subnet.is_held());
+    let grant = grant.map(|subnet| (subnet.state.id.clone(), subnet.state.generation));
+    let mut part = LeasePart { place, grant, known: Vec::new() };
+    let pins = subnet.map_or_else(|| plan.pins_of(place.space, place.prefix), |subnet| Some(subnet.pins()));
+    for (n, (address, record, pin)) in with_pins(subnet, pins, from).enumerate() {
+        if n % STEP == STEP - 1 && budget.is_spent() {
+            return (Some(part), Some(address));
+        }
+        let Some(state) = state(plan, subnet, record, pin) else { continue };
+        if wanted(place, &KnownRef { address, record, pin, state }) {
+            let (record, pin) = (record.cloned(), pin.cloned());
+            part.known.push(KnownAddress { address, record, pin, state });
+        }
+    }
+    (Some(part), None)
+}
+
+/// Records and pins of one place from an address on, by address.
+fn with_pins<'a>(
+    subnet: Option<&'a Subnet>,
+    pins: Option<&'a Pins>,
+    from: u128,
+) -> impl Iterator<Item = (u128, Option<&'a Record>, Option<&'a Pin>)> {
+    let mut records =
+        subnet.into_iter().flat_map(move |subnet| subnet.addresses.records_from(from)).peekable();
+    let mut pins = pins.into_iter().flat_map(move |pins| pins.range(from..)).peekable();
+    std::iter::from_fn(move || {
+        let at = |address: u128| move |next: &(&u128, &Pin)| *next.0 == address;
+        match (records.peek(), pins.peek()) {
+            (Some((address, _)), pin) if pin.is_none_or(|(pinned, _)| address <= *pinned) => {
+                let (address, record) = records.next()?;
+                Some((address, Some(record), pins.next_if(at(address)).map(|(_, pin)| pin)))
+            }
+            _ => pins.next().map(|(address, pin)| (*address, None, Some(pin))),
+        }
+    })
+}
+
+/// The state of an address for people; nothing for a mere memory.
+pub(super) fn state(
+    plan: &Plan,
+    subnet: Option<&Subnet>,
+    record: Option<&Record>,
+    pin: Option<&Pin>,
+) -> Option<&'static str> {
+    let cools = subnet.zip(record).is_some_and(|(subnet, record)| {
+        subnet.is_held() && record.since.saturating_add(plan.cooling_of(subnet)) > plan.now()
+    });
+    match (record, pin) {
+        (Some(record), _) if record.leased => Some("leased"),
+        (_, Some(_)) => Some("pinned"),
+        (Some(_), _) if cools => Some("cooling"),
+        (Some(record), _) if record.asked_by_number => Some("pinned"),
+        _ => None,
+    }
+}
+
+fn row(part: &LeasePart, known: &KnownAddress, names: &NamesOfSubnet, network: Option<&str>) -> LeaseRow {
+    let ListedPlace { prefix, space, .. } = part.place;
+    let text = prefix.address(known.address).to_string();
+    let KnownAddress { address, record, pin, state } = known;
+    let since = KnownRef { address: *address, record: record.as_ref(), pin: pin.as_ref(), state }.since();
+    // A pin by hand hides the previous holder.
+    let record = record.as_ref().filter(|record| record.leased || pin.is_none());
+    let named = record.and_then(|record| {
+        let (generation, shown) = names.get(&text)?;
+        (*generation == record.generation).then_some(shown)
+    });
+    let (name, mac, kind) = match (record, pin.as_ref().map(|pin| &pin.holder)) {
+        (Some(record), _) => (record.name.as_deref(), record.mac, record.kind),
+        (None, Some(Holder::Name(name))) => (Some(&**name), None, Kind::Endpoint),
+        (None, Some(Holder::Mac(mac))) => (None, Some(*mac), Kind::Endpoint),
+        (None, None) => (None, None, Kind::Unknown),
+    };
+    let holder = name.or(named.map(|shown| shown.container.as_ref()));
+    let leased = record.is_some_and(|record| record.leased);
+    LeaseRow {
+        subnet: prefix.to_string(),
+        address: text,
+        kind: kind.name().map(str::to_owned),
+        holder: holder.map(str::to_owned),
+        mac: mac.map(|mac| mac.to_string()),
+        state: (*state).to_owned(),
+        since: Some(rfc3339(since)),
+        id: part.grant.as_ref().map(|(id, _)| id.clone()),
+        space: space.name().to_owned(),
+        container: named.map(|shown| shown.container_id.to_string()),
+        network: named
+            .map(|shown| shown.network.to_string())
+            .or_else(|| network.filter(|_| leased).map(str::to_owned)),
+        pinned_to: pin.as_ref().map(|pin| pin.holder.to_string()),
     }
 }
 
 /// Which leases are wanted.
 struct LeaseFilter {
     all: bool,
+    /// Only what a person pinned.
+    by_hand: bool,
     state: Option<String>,
-    subnet: Option<String>,
     holder: Option<String>,
     since: Option<Millis>,
 }
@@ -200,26 +396,19 @@ impl LeaseFilter {
             let text = format!("unknown state {unknown:?}; the states are {}", STATES.join(", "));
             return Err(Refusal::new(ErrorKind::Invalid, text));
         }
-        let (subnet, holder) = (query.text("subnet")?, query.text("holder")?);
-        subnet.as_deref().map_or(Ok(()), meant::check_prefix)?;
-        Ok(Self { all: query.flag("all"), state, subnet, holder, since: query.since(now)? })
+        let (all, by_hand) = (query.flag("all"), query.flag("by_hand"));
+        Ok(Self { all, by_hand, state, holder: query.text("holder")?, since: query.since(now)? })
     }
 
-    fn place(&self, (prefix, _, subnet, _): &(Prefix, Space, Option<&Subnet>, &Pins)) -> bool {
-        let is = |wanted: &String| {
-            subnet.is_some_and(|subnet| *wanted == subnet.state.id) || Prefix::parse(wanted) == Some(*prefix)
-        };
-        self.subnet.as_ref().is_none_or(is)
+    const fn is_everything(&self) -> bool {
+        let Self { all, by_hand, state, holder, since } = self;
+        *all && !*by_hand && state.is_none() && holder.is_none() && since.is_none()
     }
 
-    fn state(&self, state: &str, since: Millis) -> bool {
+    fn takes(&self, known: &KnownRef<'_>) -> bool {
+        let state = known.state;
         let wanted = self.state.as_deref().map_or(self.all || state == "leased", |wanted| wanted == state);
-        wanted && self.since.is_none_or(|wanted| since >= wanted)
-    }
-
-    /// By name, by container's id or its beginning, by MAC, or by network.
-    fn holder(&self, row: &LeaseRow) -> bool {
-        let Some(wanted) = self.holder.as_deref() else { return true };
-        is_holder(row, wanted) || row.network.as_deref() == Some(wanted)
+        let by_hand = !self.by_hand || known.pin.is_some();
+        wanted && by_hand && self.since.is_none_or(|wanted| known.since() >= wanted)
     }
 }

@@ -5,10 +5,9 @@
 
 use std::net::IpAddr;
 
-use super::views::View;
 use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::prefix::Prefix;
-use crate::plan::{Subnet, written};
+use crate::plan::{Plan, Subnet, written};
 
 /// An address that a person wrote.
 pub fn address(text: &str) -> Result<IpAddr, Refusal> {
@@ -16,8 +15,8 @@ pub fn address(text: &str) -> Result<IpAddr, Refusal> {
 }
 
 /// The address of `gipam release WHAT`, unless a subnet is meant: a prefix that a network has, or a PoolID.
-pub fn lone_address(view: &View, text: &str) -> Result<Option<IpAddr>, Refusal> {
-    if view.named(text).any(|subnet| subnet.state.id == text || !has_host_bits(text)) {
+pub fn lone_address(plan: &Plan, text: &str) -> Result<Option<IpAddr>, Refusal> {
+    if plan.subnets_named(text).iter().any(|subnet| subnet.state.id == text || !has_host_bits(text)) {
         return Ok(None);
     }
     match written::address(text) {
@@ -32,7 +31,7 @@ pub fn lone_address(view: &View, text: &str) -> Result<Option<IpAddr>, Refusal> 
 }
 
 /// Refuses what was meant to be a prefix and cannot be one; names and PoolIDs pass.
-pub(super) fn check_prefix(text: &str) -> Result<(), Refusal> {
+pub fn check_prefix(text: &str) -> Result<(), Refusal> {
     use written::Unreadable::{Length, Netmask};
     match written::prefix(text) {
         Err(error @ (Length(_) | Netmask(_))) => Err(Refusal::new(ErrorKind::Invalid, error.to_string())),
@@ -45,13 +44,13 @@ fn has_host_bits(text: &str) -> bool {
 }
 
 /// The PoolID of the one subnet in which an address lies. Where a length was written, of those of that length.
-pub fn subnet_of(view: &View, address: IpAddr, text: &str) -> Result<String, Refusal> {
+pub fn subnet_of(plan: &Plan, address: IpAddr, text: &str) -> Result<String, Refusal> {
     let length = written::prefix(text).ok().map(|(prefix, _)| prefix.length());
     let whole = Prefix::host(address).length();
     let fits = |subnet: &&Subnet| {
         length.is_none_or(|length| length == whole || length == subnet.state.prefix.length())
     };
-    let mut found: Vec<&Subnet> = view.around(address).filter(fits).collect();
+    let mut found: Vec<&Subnet> = plan.held_around(address).filter(fits).collect();
     // Among copies of a prefix the one in which it is leased is meant.
     if found.len() > 1 {
         let leased = |subnet: &&&Subnet| {

@@ -4,17 +4,24 @@
 
 pub mod census;
 mod count;
+mod explain;
 mod fold;
 mod fullness;
 mod leases;
-pub mod look;
+mod listing;
 pub mod map;
+mod maps;
 pub mod meant;
 mod named;
 pub mod query;
 pub mod rows;
+pub mod sink;
+pub mod source;
 mod status;
+mod subnets;
+mod usage;
 pub mod views;
+mod who;
 
 pub use self::count::{Count, digits};
 pub use self::fold::Size;

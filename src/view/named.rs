@@ -1,12 +1,19 @@
 //! `gipam who NAME`: the addresses of a container, a MAC or a network.
 //!
-//! Promises: from the books, like all views; who holds addresses now is shown, else who held them last; a network is all
-//! that it holds. Says so where the name is unknown, with what looks further back.
+//! Promises: who holds addresses now is shown, else who held them last; a network is all that it holds. Says so where the
+//! name is unknown, with what looks further back. The names that the Engine has shown are found in the books, all else in the
+//! plan.
 
-use super::query::Query;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::leases::{KnownRef, ListedPlace, PlaceFilter};
 use super::rows::{LeaseRow, WhoRow};
 use super::views::View;
-use crate::plan::error::{ErrorKind, Refusal};
+use super::{ErrorKind, Refusal};
+use crate::plan::change::Serial;
+use crate::plan::pins::Holder;
+use crate::plan::prefix::number;
 use crate::plan::request::Mac;
 
 /// With more addresses than this, their history is left out: `gipam history NAME` has it.
@@ -23,10 +30,58 @@ pub(super) fn is_holder(row: &LeaseRow, name: &str) -> bool {
         || id.is_some_and(|id| name.len() >= SHORT_ID && id.starts_with(name))
 }
 
+/// A name that is looked for, and where the books have it.
+pub(super) struct Sought {
+    name: String,
+    mac: Option<Mac>,
+    /// The Engine has shown it at these addresses, as container or network.
+    shown: BTreeSet<(Serial, u128)>,
+    /// The Engine has shown it as the network of these subnets.
+    networks: BTreeSet<Serial>,
+}
+
+impl Sought {
+    /// Whether an address may be of that name; its row tells.
+    pub(super) fn may_be(&self, place: ListedPlace, known: &KnownRef<'_>) -> bool {
+        let by_record = known.record.is_some_and(|record| {
+            record.name.as_deref() == Some(&*self.name) || (self.mac.is_some() && record.mac == self.mac)
+        });
+        let by_pin = known.pin.is_some_and(|pin| match &pin.holder {
+            Holder::Name(name) => **name == *self.name,
+            Holder::Mac(mac) => self.mac == Some(*mac),
+        });
+        let by_book = place.serial.is_some_and(|serial| {
+            self.networks.contains(&serial) || self.shown.contains(&(serial, known.address))
+        });
+        by_record || by_pin || by_book
+    }
+}
+
 impl View {
+    /// Where the books have this name.
+    pub(super) fn sought(&self, name: Option<&str>) -> Result<Option<Sought>, Refusal> {
+        let Some(name) = name else { return Ok(None) };
+        let id = Some(name).filter(|name| name.len() >= SHORT_ID);
+        let (shown, networks) = self.reader()?.shown_as(name, id)?;
+        let address = |(serial, text): (Serial, String)| Some((serial, number(text.parse().ok()?)));
+        Ok(Some(Sought {
+            name: name.to_owned(),
+            mac: Mac::parse(name),
+            shown: shown.into_iter().filter_map(address).collect(),
+            networks: networks.into_iter().collect(),
+        }))
+    }
+
     /// Everything about the addresses of this name.
     pub(super) fn who_is(&self, name: &str) -> Result<Vec<WhoRow>, Refusal> {
-        let mut rows = self.leases(Query("all=true"))?;
+        let mut rows = Vec::new();
+        if let Some(sought) = self.sought(Some(name))? {
+            let wanted = Arc::new(move |place, known: &KnownRef<'_>| sought.may_be(place, known));
+            self.each(self.places(PlaceFilter::All)?, wanted, |row| {
+                rows.push(row);
+                Ok(true)
+            })?;
+        }
         let leased = |row: &LeaseRow| row.state == "leased";
         let ways: [&dyn Fn(&LeaseRow) -> bool; 3] = [
             &|row| leased(row) && is_holder(row, name),
@@ -44,9 +99,8 @@ impl View {
         let mut found = Vec::new();
         for row in rows {
             let Ok(address) = row.address.parse() else { continue };
-            let here = self.who_at(address)?.into_iter();
-            let same = here.filter(|one| one.subnet.as_deref().is_none_or(|subnet| subnet == row.subnet));
-            found.extend(same.map(|one| if many { WhoRow { history: Vec::new(), ..one } } else { one }));
+            let here = self.who_at(address, !many)?.into_iter();
+            found.extend(here.filter(|one| one.subnet.as_deref().is_none_or(|subnet| subnet == row.subnet)));
         }
         Ok(found)
     }

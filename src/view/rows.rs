@@ -54,7 +54,7 @@ pub struct PoolRow {
     pub full: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubnetRow {
     /// The `PoolID`.
     pub id: String,
@@ -77,6 +77,18 @@ pub struct SubnetRow {
     pub options: BTreeMap<String, String>,
     /// The name of its network, where the Engine has shown it.
     pub network: Option<String>,
+    /// Addresses that could be given now.
+    #[serde(default)]
+    pub free: Count,
+    /// Addresses that are not given: reserved, the gateway's place, network and broadcast.
+    #[serde(default)]
+    pub reserved: Count,
+    /// How full it is, 0 to 1.
+    #[serde(default)]
+    pub share: Fullness,
+    /// That share as text: `50%`.
+    #[serde(default)]
+    pub full: String,
 }
 
 /// One address.
@@ -141,6 +153,22 @@ pub struct HistoryRow {
     pub why: Option<String>,
     /// The name of its network, where the Engine has shown it.
     pub network: Option<String>,
+}
+
+/// A moment of the daemon, for those who follow it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitMoment {
+    /// To be sent back as `seen`: a different one means that something was committed, or that the daemon was restarted.
+    pub id: String,
+    pub now: String,
+    /// When the daemon started.
+    pub started: String,
+    /// Calls that came since.
+    pub requests: u64,
+    /// Of these refused.
+    pub refused: u64,
+    /// By method, by outcome; those that never came are left out.
+    pub calls: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 /// A pool or a subnet that fills up.

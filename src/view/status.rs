@@ -9,18 +9,15 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
+use super::census::{Census, FULLEST, SubnetCount, share};
 use super::query::Query;
 use super::rows::{Count, FillingRow, HistoryRow, HookRow, PoolRow};
 use super::views::View;
-use crate::plan::Subnet;
-use crate::plan::counts::AddressCounts;
 use crate::plan::error::Refusal;
 use crate::plan::settings::{Millis, parse_rfc3339, rfc3339};
 use crate::reconcile::Finding;
-use crate::view::{COUNTABLE, Fullness};
+use crate::view::Fullness;
 
-/// Subnets that are shown as the fullest.
-const FULLEST: usize = 5;
 /// The most events that are given along.
 const EVENTS: u32 = 200;
 
@@ -200,63 +197,54 @@ fn facts(path: &Path) -> (u64, Millis) {
 }
 
 impl View {
-    /// The status as far as the books know it.
-    pub fn status(&self, books: &Path) -> Status {
-        let held: Vec<&Subnet> = self.plan().subnets().filter(|subnet| subnet.is_held()).collect();
-        let [(books_bytes, written), (log_bytes, logged)] = [facts(books), facts(&log_of(books))];
-        let mut status = Status {
-            books: books.display().to_string(),
-            pools: self.plan().settings().pools.len() as u64,
-            subnets: held.len() as u64,
-            leases: held.iter().map(|subnet| subnet.addresses.leased() as u64).sum(),
-            now: Some(rfc3339(self.now())),
-            reservations: self.plan().settings().reserved.len() as u64,
-            usage: self.pools(),
-            synced: Some(written.max(logged)).filter(|at| *at != 0).map(rfc3339),
-            books_bytes,
-            log_bytes,
-            ..Status::default()
-        };
-        (status.cooling, status.pinned) = self.cooling_and_pinned();
-        self.fill(&held, &mut status);
-        status
-    }
-
-    /// The status as a query wants it: `events=N` gives the last events along.
-    pub fn status_for(&self, books: &Path, query: &str) -> Result<Status, Refusal> {
-        let mut status = self.status(books);
-        if let Some(events) = Query(query).parsed::<u32>("events", "number")? {
+    /// The status as far as plan and books know it; `events=N` gives the last events along. While the disk hangs, it is that of
+    /// the last counts.
+    pub(super) fn status_for(&self, query: Query<'_>) -> Result<Status, Refusal> {
+        let mut status = self.status()?;
+        if let Some(events) = query.parsed::<u32>("events", "number")? {
             status.events = Some(self.history_of(None, events.min(EVENTS), 0)?);
         }
         Ok(status)
     }
 
-    /// The fullest subnets, and what reservations withhold in all of them.
-    fn fill(&self, held: &[&Subnet], status: &mut Status) {
-        let mut counted: Vec<_> =
-            held.iter().map(|subnet| (*subnet, self.plan().count_addresses(subnet))).collect();
-        status.reserved = Count(counted.iter().map(|(_, counts)| counts.reserved).sum());
-        let full = |counts: &AddressCounts| {
-            let all = counts.leased.saturating_add(counts.cooling).saturating_add(counts.free);
-            (all <= COUNTABLE).then(|| Fullness::of_subnet(counts))
+    fn status(&self) -> Result<Status, Refusal> {
+        let census = self.census_or_last()?;
+        let [(books_bytes, written), (log_bytes, logged)] =
+            [facts(self.books()), facts(&log_of(self.books()))];
+        let [pools, reservations] = census.settings;
+        Ok(Status {
+            books: self.books().display().to_string(),
+            pools,
+            subnets: census.held(),
+            leases: census.leases(),
+            cooling: census.shown.cooling,
+            pinned: census.shown.pinned,
+            reserved: Count(census.reserved),
+            reservations,
+            usage: census.pools.clone(),
+            fullest: self.fullest(&census)?,
+            now: Some(rfc3339(self.now())),
+            synced: Some(written.max(logged)).filter(|at| *at != 0).map(rfc3339),
+            books_bytes,
+            log_bytes,
+            ..Status::default()
+        })
+    }
+
+    fn fullest(&self, census: &Census) -> Result<Vec<SubnetUsage>, Refusal> {
+        let row = |subnet: &SubnetCount| {
+            Ok(SubnetUsage {
+                prefix: subnet.prefix.to_string(),
+                id: subnet.id.clone(),
+                space: subnet.space.to_owned(),
+                pool: Some(subnet.pool.clone()).filter(|pool| !pool.is_empty()),
+                network: self.reader()?.network_of(subnet.serial, subnet.generation)?,
+                leased: Count(subnet.counts.leased),
+                cooling: Count(subnet.counts.cooling),
+                free: Count(subnet.counts.free),
+                share: share(&subnet.counts),
+            })
         };
-        // By share, then by leases; those without a meaningful share come last.
-        counted.sort_by(|(a, of_a), (b, of_b)| {
-            let rank = |counts: &AddressCounts| (full(counts).unwrap_or(Fullness(-1.0)), counts.leased);
-            let by_rank = rank(of_b).partial_cmp(&rank(of_a)).unwrap_or(std::cmp::Ordering::Equal);
-            by_rank.then_with(|| a.state.prefix.cmp(&b.state.prefix))
-        });
-        let row = |(subnet, counts): (&Subnet, AddressCounts)| SubnetUsage {
-            prefix: subnet.state.prefix.to_string(),
-            id: subnet.state.id.clone(),
-            space: subnet.state.space.name().to_owned(),
-            pool: subnet.state.pool.clone(),
-            network: self.network_of(subnet).map(str::to_owned),
-            leased: Count(counts.leased),
-            cooling: Count(counts.cooling),
-            free: Count(counts.free),
-            share: full(&counts),
-        };
-        status.fullest = counted.into_iter().take(FULLEST).map(row).collect();
+        census.fullest.iter().take(FULLEST).map(row).collect()
     }
 }

@@ -1,34 +1,48 @@
-//! The plan as rows: pools, subnets, leases, history.
+//! `GET /v1/...`: the views, with a daemon and without one.
 //!
-//! Promises: the same rows whether a daemon runs or not, because both read the books; sorted by prefix and address.
-//! Works on a plan of its own, never on the ledger's, so reading never holds up a request.
+//! Promises: the same code and the same rows either way; a plan is made from the books only where no daemon runs; rows come
+//! sorted by prefix and address. Runs on threads that may wait, and changes nothing.
 
-use std::path::Path;
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::census::{Census, CensusAge, Counting, FULLEST};
 use super::query::Query;
-use super::rows::{Count, HistoryRow, PoolRow, SubnetRow};
-use crate::plan::error::{ErrorKind, Refusal};
+use super::rows::{Count, HistoryRow, ReservedRow, Status};
+use super::sink::Sink;
+use super::source::{Budget, Source};
+use super::{ErrorKind, Refusal, explain};
+use crate::plan::change::Serial;
 use crate::plan::host_use::HostUse;
-use crate::plan::prefix::{Family, Prefix};
+use crate::plan::prefix::{AddressRange, Prefix};
 use crate::plan::request::Dead;
 use crate::plan::settings::{Millis, rfc3339};
-use crate::plan::{Plan, Subnet};
+use crate::plan::{Plan, ReservedBy};
 use crate::store::Reader;
 use crate::store::history::HistoryLine;
-use crate::store::names::{Names, Networks};
-use crate::view::Fullness;
 
-/// The books as they are now.
+/// What a daemon knows besides plan and books.
+pub struct AroundView {
+    /// Asks what this host uses of these bases.
+    pub host: Box<dyn Fn(Box<[Prefix]>) -> HostUse + Send>,
+    /// What repair knows.
+    pub known: Arc<Dead>,
+    /// Counts that others may have made a moment ago.
+    pub counting: Arc<Counting>,
+    /// The most lines of history in one answer.
+    pub most_lines: u32,
+    /// Adds to a status what only the running daemon knows.
+    pub running: Box<dyn Fn(Status) -> Status + Send>,
+}
+
+/// One answer in the making: the plan, the books, and what was learned elsewhere.
 pub struct View {
-    reader: Reader,
-    plan: Plan,
-    networks: Networks,
+    pub(super) source: Source,
+    books: PathBuf,
+    reader: OnceCell<Reader>,
     now: Millis,
-    /// What this host uses, as far as somebody looked.
-    in_use: HostUse,
-    /// What repair knows, where it runs.
-    known: Arc<Dead>,
+    daemon: Option<AroundView>,
 }
 
 impl From<HistoryLine> for HistoryRow {
@@ -48,154 +62,106 @@ impl From<HistoryLine> for HistoryRow {
     }
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Refusal> {
-    serde_json::to_vec(value).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
-}
-
 impl View {
-    /// Reads the books at this path.
+    /// Of a plan and its books.
+    pub fn new(source: Source, books: PathBuf, now: Millis) -> Self {
+        let reader = OnceCell::new();
+        Self { source, books, reader, now, daemon: None }
+    }
+
+    /// Of books that no daemon serves.
     pub fn open(books: &Path, now: Millis) -> Result<Self, Refusal> {
         let reader = Reader::open(books)?;
         let mut plan = Plan::new(reader.settings()?);
         reader.load(|change| plan.apply(&change))?;
         plan.advance(now);
-        let networks = reader.networks()?;
-        Ok(Self { reader, plan, networks, now, in_use: HostUse::default(), known: Arc::default() })
+        Ok(Self::new(Source::Plan(Arc::new(plan)), books.to_owned(), now))
     }
 
-    /// The same view, with what repair knows about the Engine.
+    /// The same view, in a daemon.
     #[must_use]
-    pub fn knowing(self, known: Arc<Dead>) -> Self {
-        Self { known, ..self }
+    pub fn in_daemon(self, daemon: AroundView) -> Self {
+        Self { daemon: Some(daemon), ..self }
     }
 
-    /// What repair knows.
-    pub(super) fn known(&self) -> Arc<Dead> {
-        self.known.clone()
+    /// The plan that is looked at.
+    pub const fn source(&self) -> &Source {
+        &self.source
     }
 
-    /// The same on a host that uses this.
-    #[must_use]
-    pub fn on(self, look: impl FnOnce(Box<[Prefix]>) -> HostUse) -> Self {
-        Self { in_use: look(self.plan.bases()), ..self }
+    /// What this host uses of the pools.
+    pub(super) fn in_use(&self) -> Result<HostUse, Refusal> {
+        let Some(daemon) = &self.daemon else { return Ok(HostUse::default()) };
+        Ok((daemon.host)(self.source.look(Plan::bases)?))
     }
 
-    /// Why this host's own use leaves no part of a base free, if so.
-    pub fn unusable(&self, base: Prefix) -> Option<String> {
-        Plan::unusable(base, &self.in_use)
-    }
-
-    /// What this host uses.
-    pub(super) const fn in_use(&self) -> &HostUse {
-        &self.in_use
-    }
-
-    /// The plan that was read.
-    pub const fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// The plan alone; the books are let go.
-    pub fn into_plan(self) -> Plan {
-        self.plan
-    }
-
-    /// What the Engine calls the network of a held subnet.
-    pub(super) fn network_of(&self, subnet: &Subnet) -> Option<&str> {
-        let (generation, network) = self.networks.get(&subnet.state.serial)?;
-        (subnet.is_held() && *generation == subnet.state.generation).then_some(&**network)
-    }
-
-    /// When it was read.
+    /// When the view began.
     pub(super) const fn now(&self) -> Millis {
         self.now
     }
 
-    /// Answers a `GET` of a view; `None` if there is no such view. `look` says what this host uses.
-    pub fn answer(
-        &self,
-        path: &str,
-        query: &str,
-        look: impl FnOnce(Box<[Prefix]>) -> HostUse,
-    ) -> Option<Result<Vec<u8>, Refusal>> {
-        let query = Query(query);
-        Some(match path {
-            "/v1/pools" => json(&self.pools()),
-            "/v1/subnets" => json(&self.subnets()),
-            "/v1/leases" => self.leases(query).and_then(|rows| json(&rows)),
-            "/v1/history" => self.history(query).and_then(|rows| json(&rows)),
-            "/v1/reserved" => json(&self.reservations()),
-            "/v1/map" => self.map(query).and_then(|rows| json(&rows)),
-            "/v1/who" => self.who(query).and_then(|rows| json(&rows)),
-            "/v1/explain" => self.explain(query, &look(self.plan.bases())).and_then(|rows| json(&rows)),
-            _ => return None,
-        })
+    /// Where the books are.
+    pub(super) fn books(&self) -> &Path {
+        &self.books
     }
 
-    /// The pools, in the order of the settings.
-    pub fn pools(&self) -> Vec<PoolRow> {
-        let mut rows = Vec::new();
-        for pool in &self.plan.settings().pools {
-            for (family, base) in
-                Family::BOTH.into_iter().filter_map(|family| Some((family, pool.base(family)?)))
-            {
-                let counts = self.plan.count_subnets(base);
-                let share = Fullness::of_pool(base, &counts);
-                let unusable = self.unusable(base.base);
-                rows.push(PoolRow {
-                    pool: pool.name.clone(),
-                    family: family.name().to_owned(),
-                    base: base.base.to_string(),
-                    size: base.size,
-                    subnets: Count(counts.held.into()),
-                    free: Count(if pool.closed || unusable.is_some() { 0 } else { counts.free }),
-                    cooling: Count(counts.cooling.into()),
-                    closed: pool.closed,
-                    unusable,
-                    reserved: Count(counts.reserved),
-                    share,
-                    full: share.to_string(),
-                });
+    /// The books: names and history.
+    pub(super) fn reader(&self) -> Result<&Reader, Refusal> {
+        if let Some(reader) = self.reader.get() {
+            return Ok(reader);
+        }
+        let reader = Reader::open(&self.books)?;
+        Ok(self.reader.get_or_init(|| reader))
+    }
+
+    /// Counts of everything, at most a moment old; while the disk hangs, the last ones.
+    pub(super) fn census_or_last(&self) -> Result<Arc<Census>, Refusal> {
+        let Some(daemon) = &self.daemon else {
+            return Ok(Arc::new(Census::take(&self.source, FULLEST, HostUse::default())?));
+        };
+        match daemon.counting.look(&daemon.host, CensusAge::Current) {
+            Err(refusal) if refusal.kind == ErrorKind::Unavailable => {
+                Ok(daemon.counting.last().unwrap_or_default())
+            }
+            census => census,
+        }
+    }
+
+    /// Answers a `GET` of a view.
+    pub fn answer(&self, path: &str, query: &str, sink: &mut Sink<'_>) -> Result<(), Refusal> {
+        let query = Query(query);
+        match path {
+            "/v1/status" => {
+                let status = self.status_for(query)?;
+                sink.value(&match &self.daemon {
+                    Some(daemon) => (daemon.running)(status),
+                    None => status,
+                })
+            }
+            "/v1/pools" => sink.rows(&self.pools()?),
+            "/v1/subnets" => self.subnets(query, sink),
+            "/v1/leases" => self.leases(query, sink),
+            "/v1/history" => sink.rows(&self.history(query)?),
+            "/v1/reserved" => sink.rows(&self.reservations()?),
+            "/v1/map" => sink.rows(&self.map(query)?),
+            "/v1/usage" => sink.value(&self.usage(query)?),
+            "/v1/who" => sink.rows(&self.who(query)?),
+            "/v1/explain" => {
+                let question = explain::Question::read(query)?;
+                let known = self.daemon.as_ref().map(|daemon| daemon.known.clone()).unwrap_or_default();
+                let in_use = self.in_use()?;
+                sink.rows(&self.source.look(move |plan| question.answer(plan, &known, &in_use))??)
+            }
+            _ => {
+                let path: String = path.chars().take(100).collect();
+                Err(Refusal::new(ErrorKind::Missing, format!("unknown view {path}")))
             }
         }
-        rows
-    }
-
-    pub(super) fn sorted(&self) -> Vec<&Subnet> {
-        let mut subnets: Vec<&Subnet> = self.plan.subnets().collect();
-        subnets.sort_by_key(|subnet| (subnet.state.prefix, subnet.state.space, subnet.state.serial));
-        subnets
-    }
-
-    /// The held subnets, sorted.
-    pub fn subnets(&self) -> Vec<SubnetRow> {
-        let held = self.sorted().into_iter().filter(|subnet| subnet.is_held());
-        let row = |subnet: &Subnet| {
-            let state = &subnet.state;
-            SubnetRow {
-                id: state.id.clone(),
-                prefix: state.prefix.to_string(),
-                pool: state.pool.clone(),
-                space: state.space.name().to_owned(),
-                range: state.range.map(|range| range.to_string()),
-                gateway: subnet.gateway_lease().map(|(address, _)| state.prefix.address(address).to_string()),
-                leases: Count(subnet.addresses.leased() as u128),
-                cooling: Count(self.plan.count_addresses(subnet).cooling),
-                since: Some(rfc3339(state.granted_at)),
-                options: state.options.clone(),
-                network: self.network_of(subnet).map(str::to_owned),
-            }
-        };
-        held.map(row).collect()
-    }
-
-    /// What the Engine calls holders.
-    pub(super) fn names(&self) -> Result<Names, Refusal> {
-        Ok(self.reader.names()?)
     }
 
     fn history(&self, query: Query<'_>) -> Result<Vec<HistoryRow>, Refusal> {
-        let limit = query.parsed("limit", "number")?.unwrap_or(1_000);
+        let most = self.daemon.as_ref().map_or(u32::MAX, |daemon| daemon.most_lines);
+        let limit = query.parsed("limit", "number")?.unwrap_or(1_000).min(most);
         let since = query.since(self.now)?.unwrap_or(0);
         let of = query.text("of")?;
         of.as_deref().map_or(Ok(()), super::meant::check_prefix)?;
@@ -209,7 +175,61 @@ impl View {
         limit: u32,
         since: Millis,
     ) -> Result<Vec<HistoryRow>, Refusal> {
-        let lines = self.reader.history_since(of, limit, since)?;
+        let lines = self.reader()?.history_since(of, limit, since)?;
         Ok(lines.into_iter().map(HistoryRow::from).collect())
     }
+
+    /// Every reservation, with how many leases lie in it.
+    fn reservations(&self) -> Result<Vec<ReservedRow>, Refusal> {
+        let ranges = self.source.look(|plan| plan.reserved_by().collect::<Vec<_>>())?;
+        let mut leases = vec![0; ranges.len()];
+        let counted: Arc<[AddressRange]> = ranges.iter().map(|(range, _)| *range).collect();
+        let bite = move |plan: &Plan, from, budget: &Budget| leases_in(plan, &counted, from, budget);
+        self.source.walk(0, bite, |found: Vec<(usize, u128)>| {
+            found.into_iter().for_each(|(range, found)| leases[range] += found);
+            Ok(true)
+        })?;
+        let pools = ranges.clone();
+        let pools = self.source.look(move |plan| {
+            let names = |(range, _): &(AddressRange, ReservedBy)| {
+                plan.pools_touching(*range).map(|pool| pool.name.clone()).collect::<Vec<_>>()
+            };
+            pools.iter().map(names).collect::<Vec<_>>()
+        })?;
+        let row =
+            |(((range, by), leases), pools): (((AddressRange, ReservedBy), u128), Vec<String>)| ReservedRow {
+                first: range.family.address(range.first),
+                last: range.family.address(range.last),
+                origin: by.name().to_owned(),
+                pools,
+                leases: Count(leases),
+            };
+        Ok(ranges.into_iter().zip(leases).zip(pools).map(row).collect())
+    }
+}
+
+/// How many leases of the next subnets lie in which of these ranges.
+fn leases_in(
+    plan: &Plan,
+    ranges: &[AddressRange],
+    from: Serial,
+    budget: &Budget,
+) -> (Vec<(usize, u128)>, Option<Serial>) {
+    let mut found = Vec::new();
+    for subnet in plan.subnets_from(from) {
+        if budget.is_spent() && subnet.state.serial != from {
+            return (found, Some(subnet.state.serial));
+        }
+        let all = AddressRange::of(subnet.state.prefix);
+        for (n, range) in ranges.iter().enumerate().filter(|(_, range)| subnet.is_held() && range.meets(&all))
+        {
+            let leased = if range.covers(&all) {
+                subnet.addresses.leased() as u128
+            } else {
+                subnet.addresses.leased_between(range.first, range.last)
+            };
+            found.push((n, leased));
+        }
+    }
+    (found, None)
 }

@@ -16,7 +16,7 @@ pub enum Subject {
         /// Its name.
         pool: String,
         /// `v4` or `v6`.
-        family: &'static str,
+        family: String,
     },
     /// The addresses of a subnet.
     Subnet {
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     fn at(share: f64, warn_at: Option<u8>) -> Vec<Level> {
-        let subject = Subject::Pool { pool: "lan".to_owned(), family: "v4" };
+        let subject = Subject::Pool { pool: "lan".to_owned(), family: "v4".to_owned() };
         vec![Level { subject, full: Fullness(share), warn_at }]
     }
 

@@ -23,11 +23,13 @@ pub use self::filling::{Filling, Fillings, Subject};
 use crate::clock;
 use crate::config::WarnAt;
 use crate::hooks::{Event, Hooks};
-use crate::ledger::{Ledger, Refusal};
+use crate::ledger::Ledger;
+use crate::plan::error::Refusal;
 use crate::plan::host_use::HostUse;
 use crate::plan::settings::Millis;
 use crate::store::log_size::{LONG, log_in_use};
 use crate::view::census::Census;
+use crate::view::source::{HASTE, Source};
 
 /// What happens together is looked at together.
 const TOGETHER: Duration = Duration::from_secs(1);
@@ -102,10 +104,12 @@ impl Watch {
     }
 
     async fn look(&self, ledger: &Ledger, books: &Path, shares: WarnAt, hooks: &Hooks) {
-        let levels = if shares.is_off() { Ok(Vec::new()) } else { levels(ledger, &shares).await };
-        let path = books.to_owned();
-        let looking = tokio::task::spawn_blocking(move || log_in_use(&path).unwrap_or(0));
-        let (Ok(log), now) = (looking.await, clock::now()) else { return };
+        let (path, source) = (books.to_owned(), Source::of(ledger, HASTE));
+        let looking = tokio::task::spawn_blocking(move || {
+            let levels = if shares.is_off() { Ok(Vec::new()) } else { levels(&source, &shares) };
+            (levels, log_in_use(&path).unwrap_or(0))
+        });
+        let (Ok((levels, log)), now) = (looking.await, clock::now()) else { return };
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         match levels {
             Ok(levels) => {
@@ -123,12 +127,12 @@ impl Watch {
 }
 
 /// How full everything is.
-async fn levels(ledger: &Ledger, shares: &WarnAt) -> Result<Vec<Level>, Refusal> {
-    let census = Census::take(ledger, SUBNETS, HostUse::default()).await?;
+fn levels(source: &Source, shares: &WarnAt) -> Result<Vec<Level>, Refusal> {
+    let census = Census::take(source, SUBNETS, HostUse::default())?;
     let pools = census.pools.into_iter().map(|pool| Level {
-        full: pool.full,
+        full: pool.share,
         warn_at: shares.of(&pool.pool).filter(|_| !pool.closed),
-        subject: Subject::Pool { pool: pool.pool, family: pool.family.name() },
+        subject: Subject::Pool { pool: pool.pool, family: pool.family },
     });
     let subnets = census
         .fullest
@@ -166,7 +170,7 @@ fn say(crossing: &Crossing) {
 /// A crossing as an event for the hooks.
 fn event(crossing: &Crossing, now: Millis) -> Event {
     let (name, pool, space, subnet, family) = match &crossing.subject {
-        Subject::Pool { pool, family } => ("pool", pool, None, None, *family),
+        Subject::Pool { pool, family } => ("pool", pool, None, None, family.as_str()),
         Subject::Subnet { pool, space, subnet } => {
             let family = if subnet.contains(':') { "v6" } else { "v4" };
             ("subnet", pool, Some((*space).to_owned()), Some(subnet.clone()), family)

@@ -17,10 +17,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::table::{self, Metric};
-use crate::docker::Counters;
+use crate::admin::RunningDaemon;
 use crate::docker::counters::{METHODS, OUTCOMES};
 use crate::hooks;
-use crate::ledger;
 use crate::plan::prefix::Family;
 use crate::plan::settings::Millis;
 use crate::reconcile;
@@ -30,10 +29,7 @@ use crate::watch::{Subject, WatchFound};
 /// Everything that is written at one scrape.
 #[derive(Debug)]
 pub struct Scrape {
-    /// The listeners.
-    pub counters: Arc<Counters>,
-    pub ledger: Arc<ledger::Meters>,
-    pub repair: Arc<reconcile::RepairMeters>,
+    pub running: RunningDaemon,
     /// What the books hold, if they could be counted.
     pub census: Option<Arc<Census>>,
     /// Sizes of the books and of their log.
@@ -41,8 +37,8 @@ pub struct Scrape {
     /// What fills up, and whether the log is held up.
     pub found: WatchFound,
     pub hooks: Vec<hooks::Report>,
-    /// When the daemon started.
-    pub started: Millis,
+    /// Subnets that are written one by one.
+    pub subnets: usize,
     /// Pages that follow.
     pub viewers: usize,
 }
@@ -118,7 +114,7 @@ impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder) -> Result<(), Error> {
         let mut writer = MetricsWriter(encoder);
         if let Some(census) = &self.census {
-            write_census(&mut writer, census)?;
+            write_census(&mut writer, census, self.subnets)?;
         }
         let pools =
             self.found.filling.keys().filter(|subject| matches!(subject, Subject::Pool { .. })).count();
@@ -131,28 +127,28 @@ impl Collector for Scrape {
         self.write_hooks(&mut writer)?;
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         writer.family(&table::BUILD, [(Vec::new(), version)])?;
-        writer.gauge(&table::STARTED, Some(seconds(self.started)))?;
+        writer.gauge(&table::STARTED, Some(seconds(self.running.started)))?;
         writer.gauge(&table::VIEWERS, Some(self.viewers as f64))
     }
 }
 
-fn write_census(writer: &mut MetricsWriter<'_>, census: &Census) -> Result<(), Error> {
+fn write_census(writer: &mut MetricsWriter<'_>, census: &Census, most: usize) -> Result<(), Error> {
     let pools = census.pools.iter().flat_map(|pool| {
-        let counts = &pool.counts;
         let counts = [
-            ("used", counts.held.into()),
-            ("cooling", counts.cooling.into()),
-            ("reserved", counts.reserved),
-            ("free", counts.free),
+            ("used", pool.subnets.0),
+            ("cooling", pool.cooling.0),
+            ("reserved", pool.reserved.0),
+            ("free", pool.free.0),
         ];
-        states(&[&pool.pool, pool.family.name()], &counts)
+        states(&[&pool.pool, &pool.family], &counts)
     });
     writer.family(&table::POOL_SUBNETS, pools)?;
     let pools = census.pools.iter().filter(|pool| !pool.closed);
     let pools =
-        pools.map(|pool| (vec![pool.pool.as_str(), pool.family.name()], ConstGauge::new(pool.full.0)));
+        pools.map(|pool| (vec![pool.pool.as_str(), pool.family.as_str()], ConstGauge::new(pool.share.0)));
     writer.family(&table::POOL_FULLNESS, pools)?;
-    let subnets = census.fullest.iter().flat_map(|subnet| {
+    let fullest = || census.fullest.iter().take(most);
+    let subnets = fullest().flat_map(|subnet| {
         let counts = &subnet.counts;
         let counts = [
             ("used", counts.leased),
@@ -163,12 +159,13 @@ fn write_census(writer: &mut MetricsWriter<'_>, census: &Census) -> Result<(), E
         states(&[&subnet.subnet, &subnet.pool, subnet.space], &counts)
     });
     writer.family(&table::SUBNET_ADDRESSES, subnets)?;
-    let subnets = census.fullest.iter().map(|subnet| {
+    let subnets = fullest().map(|subnet| {
         let labels = vec![subnet.subnet.as_str(), subnet.pool.as_str(), subnet.space];
         (labels, ConstGauge::new(subnet.full.0))
     });
     writer.family(&table::SUBNET_FULLNESS, subnets)?;
-    writer.gauge(&table::SUBNETS_OMITTED, Some(census.omitted as f64))?;
+    let omitted = census.held().saturating_sub(fullest().count() as u64);
+    writer.gauge(&table::SUBNETS_OMITTED, Some(omitted as f64))?;
     let both = Family::BOTH.map(|family| (family.name(), family as usize));
     let subnets = both.iter().flat_map(|(name, at)| {
         let [held, cooling] = census.subnets[*at];
@@ -184,8 +181,12 @@ fn write_census(writer: &mut MetricsWriter<'_>, census: &Census) -> Result<(), E
 
 impl Scrape {
     fn write_calls(&self, writer: &mut MetricsWriter<'_>) -> Result<(), Error> {
-        let calls =
-            || METHODS.iter().map(|path| path.rsplit('.').next().unwrap_or(path)).zip(&self.counters.calls);
+        let calls = || {
+            METHODS
+                .iter()
+                .map(|path| path.rsplit('.').next().unwrap_or(path))
+                .zip(&self.running.counters.calls)
+        };
         let outcomes = calls().flat_map(|(method, calls)| {
             let outcomes = OUTCOMES.iter().zip(&calls.outcomes);
             outcomes.map(move |(outcome, count)| (vec![method, *outcome], ConstCounter::new(count.get())))
@@ -194,18 +195,18 @@ impl Scrape {
         let times = calls().map(|(method, calls)| (vec![method], calls.seconds.clone()));
         writer.family(&table::REQUEST_SECONDS, times)?;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        writer.counter(&table::MALFORMED, read(&self.counters.malformed))?;
-        writer.counter(&table::EMPTY_BODIES, read(&self.counters.empty))?;
-        writer.counter(&table::UNDONE, read(&self.counters.undone))?;
-        writer.counter(&table::STORMS, self.ledger.storms.get())
+        writer.counter(&table::MALFORMED, read(&self.running.counters.malformed))?;
+        writer.counter(&table::EMPTY_BODIES, read(&self.running.counters.empty))?;
+        writer.counter(&table::UNDONE, read(&self.running.counters.undone))?;
+        writer.counter(&table::STORMS, self.running.ledger.storms.get())
     }
 
     fn write_books(&self, writer: &mut MetricsWriter<'_>) -> Result<(), Error> {
-        writer.family(&table::COMMIT_SECONDS, [(Vec::new(), self.ledger.commits.clone())])?;
-        writer.family(&table::BATCH_REQUESTS, [(Vec::new(), self.ledger.batches.clone())])?;
-        writer.counter(&table::COMMIT_FAILURES, self.ledger.failures.get())?;
-        writer.gauge(&table::WRITABLE, Some(flag(self.ledger.is_writable())))?;
-        writer.gauge(&table::SYNCED, self.ledger.synced_at().map(seconds))?;
+        writer.family(&table::COMMIT_SECONDS, [(Vec::new(), self.running.ledger.commits.clone())])?;
+        writer.family(&table::BATCH_REQUESTS, [(Vec::new(), self.running.ledger.batches.clone())])?;
+        writer.counter(&table::COMMIT_FAILURES, self.running.ledger.failures.get())?;
+        writer.gauge(&table::WRITABLE, Some(flag(self.running.ledger.is_writable())))?;
+        writer.gauge(&table::SYNCED, self.running.ledger.synced_at().map(seconds))?;
         let [books, log] = self.sizes.map(|size| size.map(|bytes| bytes as f64));
         writer.gauge(&table::BOOKS_BYTES, books)?;
         writer.gauge(&table::WAL_BYTES, log)?;
@@ -230,7 +231,7 @@ impl Scrape {
     }
 
     fn write_repair(&self, writer: &mut MetricsWriter<'_>) -> Result<(), Error> {
-        let repair = &self.repair;
+        let repair = &self.running.repair;
         writer.gauge(&table::ENGINE_UP, repair.engine_answers().map(flag))?;
         let looks = ["ok", "failed"].into_iter().zip(&repair.looks);
         writer.family(

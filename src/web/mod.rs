@@ -2,25 +2,18 @@
 //!
 //! ```text
 //!   browser ──▶ /, /page.css, /page.js ... embedded in the program, nothing from elsewhere
-//!          ──▶ /api/...                    picture (the admin views' rows, read once for all) ─▶ listing, map, usage
-//!          ──▶ /api/events                 follow: woken when the ledger has committed something
+//!          ──▶ /v1/...                     the views of the admin socket, without what is secret
 //!   Prometheus ──▶ /metrics                census (looks at the plan), metrics, table
 //! ```
 //!
-//! Promises: GET and HEAD only, and no request changes anything; the books are read without the ledger, one
-//! reader at a time and bounded in how often; names that a foreign page could point at this machine are refused, and so are
-//! requests of a page of another site. Does not ask for a password: everybody who can reach the address can read it.
+//! Promises: GET and HEAD only, and no request changes anything; views are few at a time and bounded in length; names that a
+//! foreign page could point at this machine are refused, and so are requests of a page of another site. Does not ask for a
+//! password: everybody who can reach the address can read it.
 
-mod api;
-mod follow;
 mod hosts;
-mod listing;
 mod metrics;
-mod picture;
-mod state;
 mod strangers;
 pub mod table;
-mod usage;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,18 +21,11 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use self::follow::Followers;
 use self::hosts::Hosts;
 use self::metrics::Scrape;
-use self::picture::Gallery;
-use crate::admin::{Admin, Readers};
-use crate::clock;
-use crate::docker::Counters;
+use crate::admin::{Admin, Asker};
 use crate::ledger::{Altered, Ledger};
-use crate::plan::settings::Millis;
-use crate::reconcile;
 use crate::server::{DoorRefusal, Handler, HttpRequest, Limits, Response};
-use crate::view::census::Counting;
 
 /// How long the ledger may take to answer a health check.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -94,14 +80,9 @@ pub struct Web {
     ledger: Ledger,
     books: PathBuf,
     admin: Arc<Admin>,
-    counters: Arc<Counters>,
-    repair: Arc<reconcile::RepairMeters>,
     hosts: Hosts,
-    counting: Counting,
-    gallery: Gallery,
-    readers: Readers,
-    followers: Followers,
-    started: Millis,
+    /// Subnets that metrics show one by one.
+    subnets: usize,
 }
 
 impl Handler for Web {
@@ -124,30 +105,16 @@ impl Web {
         ledger: &Ledger,
         books: PathBuf,
         admin: Arc<Admin>,
-        counters: Arc<Counters>,
-        repair: Arc<reconcile::RepairMeters>,
         config: &crate::config::Http,
         local: bool,
     ) -> Self {
-        let readers = Readers::default();
         Self {
-            counting: Counting::new(ledger.clone(), config.subnets),
-            gallery: Gallery::new(books.clone(), ledger, admin.clone(), readers.clone()),
-            readers,
-            followers: Followers::new(ledger, admin.turns()),
-            hosts: Hosts::new(local, &config.hosts),
-            started: clock::now(),
             ledger: ledger.clone(),
             books,
             admin,
-            counters,
-            repair,
+            hosts: Hosts::new(local, &config.hosts),
+            subnets: config.subnets,
         }
-    }
-
-    /// Ends waiting answers, so that they do not hold up the end of the daemon.
-    pub fn stop(&self) {
-        self.followers.stop();
     }
 
     async fn answer(&self, request: &HttpRequest) -> Response {
@@ -170,9 +137,12 @@ impl Web {
             "/healthz" => Response::new(200, TEXT, "alive\n"),
             "/readyz" => self.ready().await,
             "/metrics" => self.metrics().await,
-            "/api/events" => self.followers.wait(request.value("last-event-id"), &self.gallery),
-            path if path.starts_with("/api/") => {
-                self.api(path, request.query.as_deref().unwrap_or_default()).await
+            "/v1/events" if request.value("last-event-id").is_some() => {
+                self.admin.moments.wait(request.value("last-event-id").map(str::to_owned), None)
+            }
+            path if path.starts_with("/v1/") => {
+                let query = request.query.as_deref().unwrap_or_default();
+                self.admin.get(path, query, Asker::Everybody).await
             }
             _ => Response::new(404, TEXT, "not found; the page is at /\n"),
         }
@@ -182,7 +152,7 @@ impl Web {
     async fn ready(&self) -> Response {
         let nothing = |_: &crate::plan::Plan| Ok((Altered::default(), ()));
         match timeout(PATIENCE, self.ledger.alter(nothing)).await {
-            _ if self.followers.stopping() => Response::new(503, TEXT, "not ready: gipam is stopping\n"),
+            _ if self.admin.moments.stopping() => Response::new(503, TEXT, "not ready: gipam is stopping\n"),
             Ok(Ok(())) => Response::new(200, TEXT, "ready\n"),
             Ok(Err(refusal)) => Response::new(503, TEXT, format!("not ready: {refusal}\n")),
             Err(_) => {
@@ -194,26 +164,22 @@ impl Web {
 
     async fn metrics(&self) -> Response {
         let admin = self.admin.clone();
-        let read = self.readers.read(move || Ok((admin.hooks(), admin.in_use()))).await;
-        let (hooks, in_use) = read.unwrap_or_default();
+        let counted =
+            self.admin.off_thread(move || Ok((admin.running().hooks.report(), admin.census()))).await;
         // While the disk hangs, everything else is still told.
-        let census = match timeout(PATIENCE, self.counting.look(in_use)).await {
-            Ok(census) => census.map_err(|refusal| refusal.text),
-            Err(_) => Err(format!("the ledger does not answer within {PATIENCE:?}")),
-        };
+        let (hooks, census) = counted.unwrap_or_else(|refusal| (Vec::new(), Err(refusal)));
         if let Err(error) = &census {
             tracing::warn!("metrics: cannot count subnets and addresses: {error}");
         }
+        let running = self.admin.running();
         let scrape = Scrape {
-            counters: self.counters.clone(),
-            ledger: self.ledger.meters().clone(),
-            repair: self.repair.clone(),
+            running: running.clone(),
             census: census.ok(),
-            found: self.admin.watched(),
+            found: running.watch.found(),
             hooks,
             sizes: metrics::sizes(&self.books),
-            started: self.started,
-            viewers: self.followers.count(),
+            subnets: self.subnets,
+            viewers: self.admin.moments.count(),
         };
         match scrape.text() {
             Ok(text) => Response::new(200, METRICS, text),

@@ -23,7 +23,7 @@ fn everything(house: &House, page: &str) -> String {
         said += &String::from_utf8_lossy(&output.stdout);
         said += &String::from_utf8_lossy(&output.stderr);
     }
-    for path in ["/", "/api/status", "/api/history", "/metrics"] {
+    for path in ["/", "/v1/status", "/v1/history", "/metrics"] {
         use std::io::{Read, Write};
         let mut stream = std::net::TcpStream::connect(page).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();

@@ -269,7 +269,8 @@ pub fn rows(bytes: &[u8]) {
         for subnet in plan.subnets() {
             plan.count_addresses(subnet);
         }
-        takeover::export(&plan);
+        let subnets = plan.subnets().filter_map(takeover::exported).collect();
+        takeover::export(&plan.settings().pools, subnets);
         Ok(())
     });
     if let Err(error) = outcome {

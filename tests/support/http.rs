@@ -115,10 +115,15 @@ impl Wire {
 
     /// A view of the admin socket.
     pub fn get(&mut self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path)).unwrap()
+    }
+
+    /// What a `GET` answers.
+    pub fn text(&mut self, path: &str) -> String {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: gipam\r\n\r\n").as_bytes()).unwrap();
         let answer = self.answer().unwrap();
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-        serde_json::from_slice(&answer.body).unwrap()
+        answer.text()
     }
 
     /// Writes bytes as they are.

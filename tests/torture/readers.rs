@@ -28,11 +28,11 @@ const MEMORY: u64 = 160 << 10;
 const LATENCY: Duration = Duration::from_secs(1);
 /// What is asked for and not waited for.
 const PAGE: [&str; 6] = [
-    "/api/history?limit=1000&of=web7",
-    "/api/usage?seconds=86400",
-    "/api/subnets",
-    "/api/leases?search=web",
-    "/api/map?columns=64&lines=16",
+    "/v1/history?limit=1000&of=web7",
+    "/v1/usage?seconds=86400",
+    "/v1/subnets",
+    "/v1/leases?limit=100&all=true&search=web",
+    "/v1/map?columns=64&lines=16",
     "/metrics",
 ];
 const ADMIN: [&str; 6] =

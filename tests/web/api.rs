@@ -6,7 +6,7 @@ use super::daemon::until;
 use super::support::{Site, TOML};
 
 /// A map as the page asks for it.
-const MAP: &str = "/api/map?columns=64&lines=16";
+const MAP: &str = "/v1/map?columns=64&lines=16";
 
 fn network(site: &Site, endpoints: usize) -> (String, String) {
     let mut wire = site.daemon.wire();
@@ -27,15 +27,15 @@ fn fresh(site: &Site, path: &str, good: impl Fn(&Value) -> bool) -> Value {
 fn rows_are_those_of_the_admin_views() {
     let site = Site::new(TOML);
     let (_, prefix) = network(&site, 3);
-    let leases = fresh(&site, "/api/leases", |page| page["total"] == 3);
+    let leases = fresh(&site, "/v1/leases?limit=9", |page| page["total"] == 3);
     assert_eq!(leases["rows"], site.daemon.view("/v1/leases"));
-    let subnets = site.json("/api/subnets");
+    let subnets = site.json("/v1/subnets?limit=9");
     let (shown, view) = (&subnets["rows"][0], &site.daemon.view("/v1/subnets")[0]);
     for (key, value) in view.as_object().unwrap() {
         assert_eq!(&shown[key], value, "{key}");
     }
     assert_eq!((&shown["prefix"], &shown["free"]), (&json!(prefix), &json!(10)));
-    let pools = site.json("/api/pools");
+    let pools = site.json("/v1/pools");
     for (shown, view) in
         pools.as_array().unwrap().iter().zip(site.daemon.view("/v1/pools").as_array().unwrap())
     {
@@ -72,28 +72,32 @@ fn networks_have_the_names_that_the_engine_shows_in_lists_maps_and_searches() {
             rows.as_array().unwrap().iter().any(|row| row["network"] == name || row["name"] == name)
         })
     };
-    fresh(&site, "/api/subnets", |page| named(&page["rows"]) == [true, true]);
+    fresh(&site, "/v1/subnets?limit=9", |page| named(&page["rows"]) == [true, true]);
     let map = fresh(&site, MAP, |map| named(&map[0]["lines"][0]["cells"]) == [true, true]);
     assert_eq!(map[0]["lines"][0]["cells"][1]["label"], prefix, "next to its prefix");
     assert_eq!(site.json(&format!("{MAP}&of={prefix}"))[0]["network"], "front");
-    assert_eq!(site.json("/api/subnets?search=EMPTY")["rows"][0]["prefix"], empty);
-    assert_eq!(site.json("/api/leases?search=front")["matching"], 2, "those of its gateway and others, too");
+    assert_eq!(site.json("/v1/subnets?limit=9&search=EMPTY")["rows"][0]["prefix"], empty);
+    assert_eq!(
+        site.json("/v1/leases?limit=9&search=front")["matching"],
+        2,
+        "those of its gateway and others, too"
+    );
 }
 
 #[test]
 fn many_rows_come_page_by_page() {
     let site = Site::new(TOML);
     network(&site, 9);
-    let page = fresh(&site, "/api/leases?offset=4&limit=3&sort=-address", |page| page["total"] == 9);
+    let page = fresh(&site, "/v1/leases?offset=4&limit=3&sort=-address", |page| page["total"] == 9);
     let addresses: Vec<&str> =
         page["rows"].as_array().unwrap().iter().map(|row| row["address"].as_str().unwrap()).collect();
     assert_eq!(addresses, ["198.51.100.22", "198.51.100.21", "198.51.100.20"]);
     assert_eq!(
-        site.json("/api/leases?limit=100000&search=WEB7").as_object().unwrap()["matching"],
+        site.json("/v1/leases?limit=100000&search=WEB7").as_object().unwrap()["matching"],
         1,
         "whatever the case"
     );
-    assert_eq!(site.get("/api/leases?sort=color").status, 400);
+    assert_eq!(site.get("/v1/leases?limit=9&sort=color").status, 400);
 }
 
 #[test]
@@ -119,8 +123,8 @@ fn the_map_covers_pools_subnets_and_addresses() {
     let states = [("never", 1), ("slot", 1), ("used", 1), ("used", 1), ("free", 11), ("never", 1)];
     assert_eq!(spans(&inside[0]), expected(&states), "each address");
     assert_eq!(inside[0]["within"], json!(["198.51.100.0/24", prefix]));
-    assert_eq!(site.get("/api/map?of=203.0.113.0/24").status, 404);
-    assert_eq!(site.get("/api/map?of=192.0.2.0/33").status, 400);
+    assert_eq!(site.get("/v1/map?of=203.0.113.0/24").status, 404);
+    assert_eq!(site.get("/v1/map?of=192.0.2.0/33").status, 400);
 }
 
 #[test]
@@ -128,14 +132,14 @@ fn usage_is_reckoned_from_the_history() {
     let site = Site::new(TOML);
     let (id, _) = network(&site, 4);
     site.daemon.wire().release(&id, "198.51.100.18");
-    let usage = fresh(&site, "/api/usage?seconds=3600", |usage| {
+    let usage = fresh(&site, "/v1/usage?seconds=3600", |usage| {
         usage["points"].as_array().unwrap().last().unwrap()["leases"] == 3
     });
     assert_eq!(usage["points"].as_array().unwrap().last().unwrap()["subnets"], 1);
     assert!(usage["known_since"].is_string());
-    let history = site.json("/api/history?limit=1");
+    let history = site.json("/v1/history?limit=1");
     assert_eq!(history[0]["event"], "released");
-    let status = site.json("/api/status");
+    let status = site.json("/v1/status");
     assert_eq!(
         (&status["running"], &status["repair"], &status["leases"]),
         (&json!(true), &json!(false), &json!(3))
@@ -157,12 +161,12 @@ fn what_is_read_of_the_history_for_one_answer_is_bounded() {
     books.execute(sql, [LINES.cast_signed()]).unwrap();
     drop(books);
     let site = Site::of(house);
-    let usage = site.json("/api/usage?seconds=18446744073709551615");
+    let usage = site.json("/v1/usage?seconds=18446744073709551615");
     let seconds = |key: &str| {
         let at = gipam::plan::settings::parse_rfc3339(usage[key].as_str().unwrap()).unwrap();
         gipam::clock::now().abs_diff(at) / 1_000
     };
     assert!(seconds("known_since").abs_diff(200_000) < 60, "{}", usage["known_since"]);
     assert!(seconds("from") <= 401 * 86_400, "{}", usage["from"]);
-    assert_eq!(site.json("/api/history?limit=4294967295").as_array().unwrap().len(), 1_000);
+    assert_eq!(site.json("/v1/history?limit=4294967295").as_array().unwrap().len(), 1_000);
 }

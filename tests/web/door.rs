@@ -48,13 +48,13 @@ fn a_socket_that_was_passed_serves_the_page() {
 fn only_looking_is_allowed() {
     let site = Site::new(TOML);
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
-        let answer = site.ask(method, "/api/subnets", "Host: localhost\r\n");
+        let answer = site.ask(method, "/v1/subnets", "Host: localhost\r\n");
         assert_eq!(answer.status, 405, "{method}");
         assert!(answer.head.contains("allow: GET, HEAD"), "{}", answer.head);
     }
     let body = site.ask("GET", "/", "Host: localhost\r\nContent-Length: 5\r\n\r\nhello");
     assert_eq!(body.status, 413);
-    for path in ["/v1/subnets", "/nothing", "/api/nothing", "/../etc/passwd"] {
+    for path in ["/v1/config", "/v1/export", "/v1/gc", "/nothing", "/v1/nothing", "/../etc/passwd"] {
         assert_eq!(site.get(path).status, 404, "{path}");
     }
 }
@@ -62,7 +62,7 @@ fn only_looking_is_allowed() {
 #[test]
 fn a_foreign_name_is_refused_everywhere() {
     let site = Site::new(TOML);
-    for path in ["/", "/metrics", "/api/leases", "/api/events", "/healthz"] {
+    for path in ["/", "/metrics", "/v1/leases", "/v1/events", "/healthz"] {
         assert_eq!(site.ask("GET", path, "Host: evil.example\r\n").status, 421, "{path}");
     }
     let named = Site::new(&format!("http_hosts = [\"gipam.example\"]\n{TOML}"));
@@ -72,7 +72,7 @@ fn a_foreign_name_is_refused_everywhere() {
 #[test]
 fn every_answer_forbids_what_is_not_ours() {
     let site = Site::new(TOML);
-    for path in ["/", "/page.js", "/metrics", "/api/pools", "/nothing"] {
+    for path in ["/", "/page.js", "/metrics", "/v1/pools", "/nothing"] {
         let head = site.get(path).head;
         for field in [
             "content-security-policy: default-src 'none'",
@@ -112,10 +112,10 @@ fn alive_and_ready_until_the_end() {
 fn a_page_that_follows_does_not_hold_up_the_end() {
     let site = Site::new(TOML);
     let mut wire = site.wire();
-    let first = site.get("/api/events").text();
+    let first = site.get("/v1/events").text();
     let id = first.lines().find_map(|line| line.strip_prefix("id: ")).unwrap();
     wire.send(
-        format!("GET /api/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n").as_bytes(),
+        format!("GET /v1/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n").as_bytes(),
     )
     .unwrap();
     until("it follows", || (site.sample("gipam_page_viewers") == Some(1.0)).then_some(()));

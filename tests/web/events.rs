@@ -13,12 +13,12 @@ fn field<'a>(text: &'a str, name: &str) -> &'a str {
 #[test]
 fn a_follower_gets_each_commit_and_misses_none_between_two_answers() {
     let site = Site::new(TOML);
-    let hello = site.get("/api/events");
+    let hello = site.get("/v1/events");
     assert!(hello.head.contains("content-type: text/event-stream"), "{}", hello.head);
     let hello = hello.text();
     assert_eq!(field(&hello, "event"), "hello");
     let follow =
-        |id: &str| format!("GET /api/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n");
+        |id: &str| format!("GET /v1/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n");
     let mut waiting = site.wire();
     waiting.send(follow(field(&hello, "id")).as_bytes()).unwrap();
     site.daemon.wire().subnet(false);
@@ -31,26 +31,26 @@ fn a_follower_gets_each_commit_and_misses_none_between_two_answers() {
     let change = waiting.answer().unwrap().text();
     assert_eq!(field(&change, "event"), "change");
     assert!(begun.elapsed() < Duration::from_secs(10));
-    let picture = site.json("/api/subnets");
+    let picture = site.json("/v1/subnets?limit=9");
     assert_eq!(picture["total"], 2, "the event can be seen in the rows");
 }
 
 #[test]
 fn pages_beyond_the_seats_are_refused_and_metrics_still_answer() {
     let site = Site::new(TOML);
-    let hello = site.get("/api/events").text();
+    let hello = site.get("/v1/events").text();
     let id = field(&hello, "id");
     let mut waiting = Vec::new();
     for _ in 0..32 {
         let mut wire = site.wire();
         wire.send(
-            format!("GET /api/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n").as_bytes(),
+            format!("GET /v1/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n").as_bytes(),
         )
         .unwrap();
         waiting.push(wire);
     }
     super::daemon::until("all follow", || (site.sample("gipam_page_viewers") == Some(32.0)).then_some(()));
-    assert_eq!(site.get("/api/events").status, 503);
+    assert_eq!(site.get("/v1/events").status, 503);
     assert_eq!(site.get("/metrics").status, 200);
     drop(waiting);
     super::daemon::until("none follows", || (site.sample("gipam_page_viewers") == Some(0.0)).then_some(()));
@@ -60,14 +60,12 @@ fn pages_beyond_the_seats_are_refused_and_metrics_still_answer() {
 #[test]
 fn who_waits_for_an_event_is_answered_at_once() {
     let site = Site::new(TOML);
-    let hello = site.get("/api/events").text();
+    let hello = site.get("/v1/events").text();
     let id = field(&hello, "id");
     let mut waiting = site.wire();
     let asked = Instant::now();
     waiting
-        .send(
-            format!("GET /api/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n").as_bytes(),
-        )
+        .send(format!("GET /v1/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n").as_bytes())
         .unwrap();
     let head = waiting.head().unwrap();
     assert!(asked.elapsed() < Duration::from_secs(3), "the head came after {:?}", asked.elapsed());
@@ -79,7 +77,7 @@ fn who_waits_for_an_event_is_answered_at_once() {
     waiting.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     assert_eq!(waiting.answer().unwrap().text(), "alive\n");
     // A look at the head alone leaves nothing waiting.
-    let head = format!("HEAD /api/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n");
+    let head = format!("HEAD /v1/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n");
     waiting.send(head.as_bytes()).unwrap();
     assert_eq!(waiting.head().unwrap().status, 200);
     waiting.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();

@@ -28,7 +28,7 @@ fn while_the_disk_hangs_health_page_and_views_answer_and_say_so() {
     let ready = site.get("/readyz");
     assert_eq!(ready.status, 503, "{}", ready.text());
     assert!(ready.text().contains("the disk has held up a write for "), "{}", ready.text());
-    let shown = site.json("/api/status");
+    let shown = site.json("/v1/status");
     assert!(shown["stalled"].as_u64().is_some() && shown["writable"] == false, "{shown}");
     assert_eq!(site.sample("gipam_books_writable"), Some(0.0));
     let screen = site.house.gipam(&["status"]);

@@ -15,7 +15,7 @@ struct Follower<'a> {
 
 impl<'a> Follower<'a> {
     fn new(site: &'a Site) -> Self {
-        let id = Self::field(&site.get("/api/events").text(), "id");
+        let id = Self::field(&site.get("/v1/events").text(), "id");
         Self { site, id }
     }
 
@@ -27,12 +27,12 @@ impl<'a> Follower<'a> {
     /// Follows until the status says so: every change sends an event.
     fn until(&mut self, what: &str, says: impl Fn(&Value) -> bool) -> Value {
         for _ in 0..100 {
-            let status = self.site.json("/api/status");
+            let status = self.site.json("/v1/status");
             if says(&status) {
                 return status;
             }
             let fields = format!("Host: localhost\r\nLast-Event-ID: {}\r\n", self.id);
-            let event = self.site.ask("GET", "/api/events", &fields).text();
+            let event = self.site.ask("GET", "/v1/events", &fields).text();
             assert_eq!(Self::field(&event, "event"), "change", "{what}: {status}");
             self.id = Self::field(&event, "id");
         }
@@ -49,10 +49,11 @@ fn a_hook_that_fails_is_shown_without_what_it_calls_and_again_when_it_works() {
         .unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let mut follower = Follower::new(&site);
-    let status = follower.until("no hook has anything to do", |status| status["hooks_all"] == 1);
+    let status =
+        follower.until("no hook has anything to do", |status| status["hooks"].as_array().unwrap().len() == 1);
     assert_eq!(
         status["hooks"],
-        json!([{"hook": "dns", "upto": 0, "behind": 0, "failing_since": null, "last_error": null, "passed_over": 0}])
+        json!([{"hook": "dns", "target": "", "upto": 0, "behind": 0, "failing_since": null, "last_error": null, "passed_over": 0}])
     );
     site.daemon.wire().subnet(false);
     let status = follower.until("it fails", |status| status["hooks"][0]["failing_since"].is_string());
@@ -76,11 +77,12 @@ fn what_fills_up_is_an_event_when_it_is_found() {
     let mut follower = Follower::new(&site);
     let mut wire = site.daemon.wire();
     let ids = [wire.subnet(false).0, wire.subnet(false).0];
-    let status = follower.until("the pool is full", |status| status["filling_all"] == 1);
+    let status =
+        follower.until("the pool is full", |status| status["filling"].as_array().unwrap().len() == 1);
     let row = &status["filling"][0];
     assert_eq!((&row["pool"], &row["percent"], &row["warn_at"]), (&json!("lan"), &json!(100), &json!(80)));
     ids.iter().for_each(|id| wire.release_pool(id));
-    follower.until("it is empty", |status| status["filling_all"] == 0);
+    follower.until("it is empty", |status| status["filling"] == json!([]));
 }
 
 #[test]
@@ -92,11 +94,11 @@ fn what_was_reserved_and_pinned_by_hand_is_shown() {
         let done = site.house.gipam(command);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
-    let status = follower.until("both are there", |status| status["by_hand"]["pinned_all"] == 1);
-    assert_eq!(
-        status["by_hand"],
-        json!({"reserved": ["198.51.100.128-198.51.100.143"], "reserved_all": 1, "pinned_all": 1,
-            "pinned": [{"address": "198.51.100.20", "subnet": "198.51.100.16/28", "to": "printer"}]}),
-        "the reservation of the configuration is none by hand"
-    );
+    follower.until("the pin is there", |status| status["pinned"] == 1);
+    let pinned = site.json("/v1/leases?by_hand=true&all=true&limit=1");
+    assert_eq!((&pinned["matching"], &pinned["rows"][0]["address"]), (&json!(1), &json!("198.51.100.20")));
+    assert_eq!(pinned["rows"][0]["pinned_to"], "printer");
+    let reserved = site.json("/v1/reserved");
+    let by_hand = reserved.as_array().unwrap().iter().filter(|row| row["origin"] == "by hand");
+    assert_eq!(by_hand.map(|row| row["first"].clone()).collect::<Vec<_>>(), ["198.51.100.128"], "{reserved}");
 }

@@ -22,7 +22,7 @@ fn a_host_is_an_allowed_name_as_a_whole_or_it_is_refused() {
         "gipam.example",
         "GIPAM.example.:443",
     ] {
-        assert_eq!(site.ask("GET", "/api/pools", &format!("Host: {host}\r\n")).status, 200, "{host}");
+        assert_eq!(site.ask("GET", "/v1/pools", &format!("Host: {host}\r\n")).status, 200, "{host}");
     }
     for host in [
         "[::1].evil.example",
@@ -57,13 +57,13 @@ fn a_host_is_an_allowed_name_as_a_whole_or_it_is_refused() {
         "\u{fc}.example",
         "",
     ] {
-        let status = site.ask("GET", "/api/pools", &format!("Host: {host}\r\n")).status;
+        let status = site.ask("GET", "/v1/pools", &format!("Host: {host}\r\n")).status;
         assert!(matches!(status, 400 | 421), "{host:?}: {status}");
     }
     for fields in
         ["", "Host: localhost\r\nHost: evil.example\r\n", "Host: evil.example\r\nHost: localhost\r\n"]
     {
-        assert_eq!(site.ask("GET", "/api/pools", fields).status, 421, "{fields:?}");
+        assert_eq!(site.ask("GET", "/v1/pools", fields).status, 421, "{fields:?}");
     }
     // A prober of the oldest kind names no host, and health tells it nothing of addresses.
     assert_eq!(site.ask("GET", "/healthz", "").status, 200);
@@ -74,7 +74,7 @@ fn a_host_is_an_allowed_name_as_a_whole_or_it_is_refused() {
 fn what_a_page_of_another_site_asks_for_is_refused() {
     let site = Site::new(TOML);
     let fetch = |site: &str, more: &str| format!("Host: localhost\r\nSec-Fetch-Site: {site}\r\n{more}");
-    for path in ["/", "/page.js", "/metrics", "/healthz", "/api/leases", "/api/events", "/api/usage"] {
+    for path in ["/", "/page.js", "/metrics", "/healthz", "/v1/leases", "/v1/events", "/v1/usage"] {
         for from in ["cross-site", "same-site", "CROSS-SITE", "anything"] {
             let answer = site.ask("GET", path, &fetch(from, ""));
             assert_eq!(answer.status, 403, "{path} {from}: {}", answer.text());
@@ -87,17 +87,17 @@ fn what_a_page_of_another_site_asks_for_is_refused() {
         }
     }
     let twice = "Sec-Fetch-Site: cross-site\r\n";
-    assert_eq!(site.ask("GET", "/api/pools", &fetch("same-origin", twice)).status, 403);
+    assert_eq!(site.ask("GET", "/v1/pools", &fetch("same-origin", twice)).status, 403);
     // The page itself, a person who types its address, and a person who follows a link to it.
-    assert_eq!(site.ask("GET", "/api/pools", OWN).status, 200);
+    assert_eq!(site.ask("GET", "/v1/pools", OWN).status, 200);
     assert_eq!(
-        site.ask("GET", "/api/pools", "Host: localhost:1\r\nOrigin: http://LOCALHOST:1\r\n").status,
+        site.ask("GET", "/v1/pools", "Host: localhost:1\r\nOrigin: http://LOCALHOST:1\r\n").status,
         200
     );
     assert_eq!(site.ask("GET", "/", &fetch("none", "")).status, 200);
     let link = "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n";
     assert_eq!(site.ask("GET", "/", &fetch("cross-site", link)).status, 200);
-    assert_eq!(site.ask("GET", "/api/pools", &fetch("cross-site", link)).status, 403);
+    assert_eq!(site.ask("GET", "/v1/pools", &fetch("cross-site", link)).status, 403);
     let frame = "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe\r\n";
     assert_eq!(site.ask("GET", "/", &fetch("cross-site", frame)).status, 403);
 }
@@ -108,10 +108,10 @@ fn a_name_needs_http_hosts_also_where_others_reach_the_page() {
     let site = Site::new(&everywhere);
     let port = site.address.port();
     for host in [format!("192.0.2.1:{port}"), format!("[2001:db8::1]:{port}"), "localhost".to_owned()] {
-        assert_eq!(site.ask("GET", "/api/pools", &format!("Host: {host}\r\n")).status, 200, "{host}");
+        assert_eq!(site.ask("GET", "/v1/pools", &format!("Host: {host}\r\n")).status, 200, "{host}");
     }
     for host in ["evil.example", "host1", "host1.evil.example", "[2001:db8::1].evil.example"] {
-        let answer = site.ask("GET", "/api/pools", &format!("Host: {host}\r\n"));
+        let answer = site.ask("GET", "/v1/pools", &format!("Host: {host}\r\n"));
         assert_eq!(answer.status, 421, "{host}");
         assert!(answer.text().contains("http_hosts"), "{}", answer.text());
     }
@@ -124,18 +124,18 @@ fn what_is_asked_for_is_bounded() {
     let site = Site::new(TOML);
     let long = "x".repeat(5_000);
     for query in [
-        format!("/api/history?of={long}"),
-        format!("/api/leases?search={long}"),
-        format!("/api/subnets?search={long}"),
-        format!("/api/map?of={long}"),
-        "/api/history?limit=-1".to_owned(),
-        "/api/history?limit=99999999999999999999".to_owned(),
-        "/api/usage?seconds=-5".to_owned(),
+        format!("/v1/history?of={long}"),
+        format!("/v1/leases?limit=9&search={long}"),
+        format!("/v1/subnets?limit=9&search={long}"),
+        format!("/v1/map?of={long}"),
+        "/v1/history?limit=-1".to_owned(),
+        "/v1/history?limit=99999999999999999999".to_owned(),
+        "/v1/usage?seconds=-5".to_owned(),
     ] {
         let answer = site.get(&query);
         assert_eq!(answer.status, 400, "{}: {}", &query[..40.min(query.len())], answer.text());
         assert!(answer.body.len() < 2_000, "{}", answer.text());
     }
-    assert_eq!(site.get("/api/history?limit=4294967295").status, 200);
-    assert_eq!(site.get("/api/usage?seconds=18446744073709551615").status, 200);
+    assert_eq!(site.get("/v1/history?limit=4294967295").status, 200);
+    assert_eq!(site.get("/v1/usage?seconds=18446744073709551615").status, 200);
 }

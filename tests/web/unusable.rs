@@ -74,9 +74,9 @@ fn a_pool_that_the_host_uses_has_nothing_free_and_says_why() {
             let said = page(path);
             serde_json::from_str(said.split("\r\n\r\n").nth(1).unwrap()).unwrap_or_else(|_| panic!("{said}"))
         };
-        let gone = of(&body("/api/pools"), "gone");
+        let gone = of(&body("/v1/pools"), "gone");
         assert!(gone["free"] == 0 && gone["unusable"].is_string(), "{gone}");
-        let cells = body("/api/map?columns=64&lines=4")[0]["lines"][0]["cells"].clone();
+        let cells = body("/v1/map?columns=64&lines=4")[0]["lines"][0]["cells"].clone();
         assert!(cells.as_array().unwrap().iter().all(|cell| cell["state"] == "never"), "{cells}");
         let metrics = page("/metrics");
         let free = "gipam_pool_subnets{pool=\"gone\",family=\"v4\",state=\"free\"} 0";

@@ -19,7 +19,7 @@ export const $ = (selector) => document.querySelector(selector);
 export const query = (values) => Object.entries(values).map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
 
 // Everything that the page knows comes from here.
-export const PLACE = "/api/";
+export const PLACE = "/v1/";
 export async function ask(path, values = {}) {
   const answer = await fetch(`${PLACE}${path}?${query(values)}`, { headers: { accept: "application/json" } });
   const body = await answer.json();

@@ -66,7 +66,7 @@ function events(rows) {
 }
 
 async function head() {
-  status = await ask("status");
+  status = await state.look();
   $("#summary").replaceChildren(...summary());
   redraw($("#notes"), [status.writable, status.stalled, status.last_error_at, status.last_error, status.findings, state.troubles(status).map((note) => note.textContent)], notes);
   state.draw(status);

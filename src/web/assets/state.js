@@ -1,6 +1,6 @@
 // What needs a look: the Engine and repair, what fills up, hooks, and what people reserved and pinned.
 
-import { $, count, h, plural, redraw, s, stamp } from "./dom.js";
+import { $, ask, count, h, plural, redraw, s, stamp } from "./dom.js";
 import { lookAt } from "./map.js";
 
 const at = (text) => h("time", { datetime: text }, stamp(text));
@@ -9,6 +9,26 @@ const word = (kind, text) => h("b", { class: `word ${kind}` }, text);
 const map = (prefix) => h("button", { class: "link", type: "button", title: "Show it on the map", "data-key": `map ${prefix}`, onclick: () => lookAt(prefix) }, prefix);
 const more = (all, shown, command) => all > shown ? h("li", { class: "hint" }, `and ${count(all - shown)} more: `, h("code", {}, command)) : null;
 const list = (...rows) => h("ul", { class: "rows" }, ...rows.flat());
+
+// The most of a kind that are shown.
+const SHOWN = 20;
+
+// The status with what people reserved and pinned; what matters most comes first, and no more than a few of a kind.
+export async function look() {
+  const [status, reserved, pins] = await Promise.all([ask("status"), ask("reserved"), ask("leases", { by_hand: true, all: true, limit: SHOWN })]);
+  const byHand = reserved.filter(({ origin }) => origin === "by hand");
+  const failingFirst = status.hooks.toSorted((a, b) => !a.failing_since - !b.failing_since);
+  const fullestFirst = status.filling.toSorted((a, b) => !!a.subnet - !!b.subnet || b.percent - a.percent);
+  return {
+    ...status,
+    hooks: failingFirst.slice(0, SHOWN), hooks_all: status.hooks.length,
+    filling: fullestFirst.slice(0, SHOWN), filling_all: status.filling.length,
+    by_hand: {
+      reserved: byHand.slice(0, SHOWN).map(({ first, last }) => `${first}-${last}`), reserved_all: byHand.length,
+      pinned: pins.rows.map(({ address, subnet, pinned_to }) => ({ address, subnet, to: pinned_to })), pinned_all: pins.matching,
+    },
+  };
+}
 
 function card(title, tag, ...children) {
   return h("article", { class: "panel card" }, h("h3", {}, title, tag ? h("span", { class: "tag warn" }, tag) : null), ...children);

@@ -89,7 +89,7 @@ class Listing {
   async draw() {
     const asked = ++this.asked;
     const { search, sort, offset, state, subnet } = this.query;
-    const page = await ask(this.path, { search, sort, offset, state, subnet, limit: ROWS });
+    const page = await ask(this.path, { search, sort, offset, state, subnet, all: true, limit: ROWS });
     if (asked !== this.asked) return; // a later question is on its way
     if (page.rows.length === 0 && page.matching > 0) return this.ask({ offset: Math.floor((page.matching - 1) / ROWS) * ROWS }, true);
     this.columns.forEach((column, i) => {

@@ -2,23 +2,24 @@
 //!
 //! Promises: exact as far back as the history reaches, and says how far that is; bounded in points. Reads, never writes.
 
-use std::path::Path;
-
 use serde::Serialize;
 use smol_str::SmolStr;
 
-use crate::plan::error::Refusal;
+use super::Refusal;
+use super::query::Query;
+use super::views::View;
 use crate::plan::settings::{Millis, rfc3339};
-use crate::store::Reader;
 
 /// Points of a curve.
 const POINTS: u64 = 120;
+/// The longest time that a curve spans: what a history may reach back to.
+const LONGEST: Millis = 400 * 86_400_000;
 /// Lines of history that are looked at.
 const LINES: u32 = 200_000;
 
 /// One moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Point {
+pub(super) struct Point {
     /// When, RFC 3339.
     pub at: String,
     /// Addresses leased then.
@@ -29,7 +30,7 @@ pub struct Point {
 
 /// The curve.
 #[derive(Clone, Debug, Serialize)]
-pub struct Usage {
+pub(super) struct Usage {
     /// The beginning of what was asked for.
     pub from: String,
     /// The end: now.
@@ -74,10 +75,15 @@ fn reckon(lines: &[(Millis, SmolStr)], now: Millis, span: Millis, leases: u64, s
     Usage { from: rfc3339(from), to: rfc3339(now), known_since: known.map(rfc3339), points }
 }
 
-/// Usage in the time before `now`.
-pub fn usage(books: &Path, now: Millis, span: Millis, leases: u64, subnets: u64) -> Result<Usage, Refusal> {
-    let lines = Reader::open(books)?.happened(now.saturating_sub(span), LINES)?;
-    Ok(reckon(&lines, now, span, leases, subnets))
+impl View {
+    /// Usage in the last so many `seconds`: a day where the query does not say.
+    pub(super) fn usage(&self, query: Query<'_>) -> Result<Usage, Refusal> {
+        let seconds: Millis = query.parsed("seconds", "number")?.unwrap_or(86_400);
+        let span = seconds.saturating_mul(1_000).clamp(60_000, LONGEST);
+        let (census, now) = (self.census_or_last()?, self.now());
+        let lines = self.reader()?.happened(now.saturating_sub(span), LINES)?;
+        Ok(reckon(&lines, now, span, census.leases(), census.held()))
+    }
 }
 
 #[cfg(test)]

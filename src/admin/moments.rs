@@ -1,0 +1,146 @@
+//! `/v1/events`: how pages and `gipam top` learn that something happened.
+//!
+//! Each answer is a short stream of one server-sent event, after which the client asks again with the id of the last one; so
+//! every connection has a bounded life, and no event is missed between two answers.
+//!
+//! Promises: an answer begins at once and ends with its event; the ledger never waits for a client, and a daemon that nobody
+//! follows does not wake up; the number of those that follow is bounded, and others are refused and ask from time to time
+//! instead. Tells that something changed and what was counted, not what changed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use super::running::RunningDaemon;
+use crate::clock;
+use crate::plan::settings::rfc3339;
+use crate::server::Response;
+use crate::view::rows::WaitMoment;
+
+/// Clients that follow at a time.
+const SEATS: usize = 32;
+/// An answer comes after this time even if nothing happened.
+const HOLD: Duration = Duration::from_secs(20);
+/// What happens together is one event.
+const TOGETHER: Duration = Duration::from_millis(50);
+
+/// Those that follow.
+#[derive(Debug)]
+pub struct Moments {
+    running: RunningDaemon,
+    seats: Arc<Semaphore>,
+    stop: watch::Sender<bool>,
+}
+
+/// Somebody who waits.
+struct Follower {
+    running: RunningDaemon,
+    commits: watch::Receiver<u64>,
+    /// What changed without a commit.
+    turns: watch::Receiver<u64>,
+    stop: watch::Receiver<bool>,
+    seen: Option<String>,
+    hold: Duration,
+}
+
+impl Moments {
+    /// Of this daemon.
+    pub fn new(running: RunningDaemon) -> Self {
+        Self { running, seats: Arc::new(Semaphore::new(SEATS)), stop: watch::Sender::new(false) }
+    }
+
+    /// Answers all who wait.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Whether the daemon is about to end.
+    pub fn stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// How many follow now.
+    pub fn count(&self) -> usize {
+        SEATS - self.seats.available_permits()
+    }
+
+    /// The next moment after the one that was seen last, within so many seconds. The head of the answer leaves at once, so that
+    /// the client knows that the daemon answers, also on a host where nothing happens.
+    pub fn wait(&self, seen: Option<String>, hold: Option<u64>) -> Response {
+        let Ok(seat) = self.seats.clone().try_acquire_owned() else {
+            let text = "too many clients follow already; this one asks from time to time\n";
+            return Response::new(503, "text/plain; charset=utf-8", text);
+        };
+        let waiting = Follower {
+            commits: self.running.ledger.follow(),
+            turns: self.running.hooks.follow(),
+            stop: self.stop.subscribe(),
+            running: self.running.clone(),
+            seen,
+            hold: hold.map_or(HOLD, Duration::from_secs).min(HOLD),
+        };
+        let (sender, later) = mpsc::channel(1);
+        tokio::spawn(async move {
+            tokio::select! {
+                event = waiting.event() => drop(sender.send(Ok(event.into_bytes())).await),
+                // The client has gone.
+                () = sender.closed() => {}
+            }
+            drop(seat);
+        });
+        Response::new(200, "text/event-stream", "retry: 500\n").and_later(later)
+    }
+}
+
+impl Follower {
+    /// The event, when there is one or when nothing has happened for long enough.
+    async fn event(mut self) -> String {
+        let known = self.id();
+        let event = match self.seen.take() {
+            None => "hello",
+            Some(seen) if seen != known => "change",
+            Some(_) => {
+                let changed = tokio::select! {
+                    changed = timeout(self.hold, self.commits.changed()) => matches!(changed, Ok(Ok(()))),
+                    Ok(()) = self.turns.changed() => true,
+                    _ = self.stop.wait_for(|stop| *stop) => false,
+                };
+                if changed { "change" } else { "still" }
+            }
+        };
+        if event == "change" {
+            tokio::select! {
+                () = sleep(TOGETHER) => {}
+                _ = self.stop.wait_for(|stop| *stop) => {}
+            }
+        }
+        let id = self.id();
+        let moment = serde_json::to_string(&self.moment(&id)).unwrap_or_default();
+        format!("id: {id}\nevent: {event}\ndata: {moment}\n\n")
+    }
+
+    /// What has happened until now, as one word.
+    fn id(&mut self) -> String {
+        let (commits, turns) = (*self.commits.borrow_and_update(), *self.turns.borrow_and_update());
+        format!("{:x}-{commits}-{turns}", self.running.started)
+    }
+
+    fn moment(&self, id: &str) -> WaitMoment {
+        let counters = &self.running.counters;
+        let counts = |counts: Vec<(&str, u64)>| {
+            counts.into_iter().map(|(outcome, count)| (outcome.to_owned(), count)).collect()
+        };
+        let called = counters.called().into_iter();
+        WaitMoment {
+            id: id.to_owned(),
+            now: rfc3339(clock::now()),
+            started: rfc3339(self.running.started),
+            requests: counters.requests.load(Ordering::Relaxed),
+            refused: counters.refused.load(Ordering::Relaxed),
+            calls: called.map(|(method, outcomes)| (method.to_owned(), counts(outcomes))).collect(),
+        }
+    }
+}

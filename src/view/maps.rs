@@ -1,0 +1,67 @@
+//! `gipam map`: the maps of pools, subnets and parts of them, drawn from the plan.
+//!
+//! Promises: drawn in bites between two batches; names are added afterwards. Changes nothing.
+
+use std::sync::Arc;
+
+use super::map::{Drawing, MapRow, Whose};
+use super::meant;
+use super::query::Query;
+use super::source::Budget;
+use super::views::View;
+use super::{ErrorKind, Refusal, Size};
+use crate::plan::Plan;
+use crate::plan::prefix::Prefix;
+
+/// The most places of a line, and lines, of a map that is asked for.
+const MOST_PLACES: u16 = 256;
+
+impl View {
+    /// The map of all pools, or of the pool, subnet or prefix that is named; folded to `columns` and `lines` where these are given.
+    pub(super) fn map(&self, query: Query<'_>) -> Result<Vec<MapRow>, Refusal> {
+        let of = query.text("of")?;
+        of.as_deref().map_or(Ok(()), meant::check_prefix)?;
+        let number = |name: &str| query.parsed::<u16>(name, "number");
+        let size = number("columns")?.zip(number("lines")?);
+        let size = size.map(|(columns, lines)| Size {
+            columns: columns.clamp(1, MOST_PLACES),
+            lines: lines.clamp(1, MOST_PLACES),
+        });
+        let (named, in_use) = (of.clone(), Arc::new(self.in_use()?));
+        let find = move |plan: &Plan| Drawing::find(plan, named.as_deref(), size, &in_use);
+        let drawings = self.source.look(find)?;
+        if let Some(of) = of.filter(|_| drawings.is_empty()) {
+            let what = match Prefix::parse(&of) {
+                Some(prefix) => format!("{prefix} is neither in a pool nor in a subnet"),
+                None => format!("{of} is neither a pool nor a held subnet"),
+            };
+            let text = format!("{what}; gipam pools and gipam subnets list them");
+            return Err(Refusal::new(ErrorKind::Missing, text));
+        }
+        drawings.into_iter().map(|drawing| self.drawn(drawing)).collect()
+    }
+
+    /// Draws to the end.
+    fn drawn(&self, mut drawing: Drawing) -> Result<MapRow, Refusal> {
+        loop {
+            let is_drawn;
+            (drawing, is_drawn) = self.source.look(move |plan| {
+                let budget = Budget::now();
+                let is_drawn = drawing.bite(plan, || budget.is_spent());
+                (drawing, is_drawn)
+            })?;
+            if is_drawn {
+                return Ok(drawing.finish(&|whose| self.name_of(whose).unwrap_or_default()));
+            }
+        }
+    }
+
+    /// What the Engine calls a network or a holder.
+    fn name_of(&self, (serial, generation, address): Whose) -> Result<Option<String>, Refusal> {
+        let Some(address) = address else { return Ok(self.reader()?.network_of(serial, generation)?) };
+        let address = address.to_string();
+        let mut names = self.reader()?.names_of(serial, Some(&address))?;
+        let shown = names.remove(&address).filter(|(named, _)| *named == generation);
+        Ok(shown.map(|(_, shown)| shown.container.to_string()))
+    }
+}
