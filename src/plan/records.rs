@@ -3,12 +3,12 @@
 //! Promises: looking up and putting take O(log n); addresses that are granted in order leave every page full, where a
 //! tree's nodes would stay half empty; a removal keeps no empty page. Equal by content, however it came there.
 
-use std::collections::BTreeMap;
-
 use super::change::Record;
 
 /// Entries of a full page.
-const FULL: usize = 32;
+const FULL: usize = 64;
+/// A page grows by so many entries, at most.
+const STEP: usize = 16;
 
 /// An address and its record; the address as bytes, as a number would take room for its alignment.
 #[derive(Clone, Debug)]
@@ -31,17 +31,35 @@ impl Known {
     }
 }
 
+/// The addresses from `first` on to that of the next page; never empty.
+#[derive(Clone, Debug)]
+struct Page {
+    first: u128,
+    known: Vec<Known>,
+}
+
+impl Page {
+    /// Where it is, or where it belongs.
+    fn place(&self, address: u128) -> Result<usize, usize> {
+        if self.known.last().is_some_and(|last| last.address() < address) {
+            return Err(self.known.len());
+        }
+        self.known.binary_search_by_key(&address, Known::address)
+    }
+
+    fn insert(&mut self, at: usize, known: Known) {
+        if self.known.len() == self.known.capacity() {
+            self.known.reserve_exact(self.known.len().min(STEP));
+        }
+        self.known.insert(at, known);
+    }
+}
+
 /// Records by address.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Records {
-    /// A page has the addresses from its key on to the next one's.
-    pages: BTreeMap<u128, Vec<Known>>,
+    pages: Vec<Page>,
     len: usize,
-}
-
-/// Where it is in its page, or where it belongs.
-fn place(page: &[Known], address: u128) -> Result<usize, usize> {
-    page.binary_search_by_key(&address, Known::address)
 }
 
 impl Records {
@@ -49,43 +67,60 @@ impl Records {
         self.len
     }
 
+    /// The page that this address is in, if it is in any; none below the first page.
+    fn page(&self, address: u128) -> Option<usize> {
+        // Mostly the last one: addresses are granted in order.
+        match self.pages.last() {
+            Some(last) if last.first <= address => Some(self.pages.len() - 1),
+            _ => self.pages.partition_point(|page| page.first <= address).checked_sub(1),
+        }
+    }
+
     pub(super) fn get(&self, address: u128) -> Option<&Record> {
-        let (_, page) = self.pages.range(..=address).next_back()?;
-        place(page, address).ok().map(|at| &page[at].record)
+        let page = &self.pages[self.page(address)?];
+        page.place(address).ok().map(|at| &page.known[at].record)
     }
 
     /// Answers what was known before.
     pub(super) fn insert(&mut self, address: u128, record: Record) -> Option<Record> {
         let known = Known::new(address, record);
-        let Some((_, page)) = self.pages.range_mut(..=address).next_back() else {
-            self.pages.entry(0).or_default().push(known);
+        // An address below the first page belongs to it.
+        let number = self.page(address).unwrap_or(0);
+        let Some(page) = self.pages.get_mut(number) else {
+            self.pages.push(Page { first: address, known: vec![known] });
             self.len += 1;
             return None;
         };
-        let at = match place(page, address) {
-            Ok(at) => return Some(std::mem::replace(&mut page[at].record, known.record)),
+        let at = match page.place(address) {
+            Ok(at) => return Some(std::mem::replace(&mut page.known[at].record, known.record)),
             Err(at) => at,
         };
         self.len += 1;
-        if page.len() < FULL {
+        page.first = page.first.min(address);
+        if page.known.len() < FULL {
             page.insert(at, known);
             return None;
         }
-        // Behind the last one the page stays full; else it is halved.
-        let mut later = page.split_off(if at == FULL { FULL } else { FULL / 2 });
-        match at.checked_sub(FULL / 2) {
-            Some(at) => later.insert(at.min(later.len()), known),
-            None => page.insert(at, known),
+        let mut later = Page { first: address, known: Vec::with_capacity(FULL / 2) };
+        if at == FULL {
+            // The page stays full, as the next addresses will be behind it, too.
+            later.known.push(known);
+        } else {
+            later.known.extend(page.known.drain(FULL / 2..));
+            later.first = later.known[0].address();
+            let (page, at) = if at > FULL / 2 { (&mut later, at - FULL / 2) } else { (page, at) };
+            page.insert(at, known);
         }
-        self.pages.insert(later[0].address(), later);
+        self.pages.insert(number + 1, later);
         None
     }
 
     pub(super) fn remove(&mut self, address: u128) -> Option<Record> {
-        let (&key, page) = self.pages.range_mut(..=address).next_back()?;
-        let removed = page.remove(place(page, address).ok()?);
-        if page.is_empty() {
-            self.pages.remove(&key);
+        let number = self.page(address)?;
+        let page = &mut self.pages[number];
+        let removed = page.known.remove(page.place(address).ok()?);
+        if page.known.is_empty() {
+            self.pages.remove(number);
         }
         self.len -= 1;
         Some(removed.record)
@@ -93,18 +128,18 @@ impl Records {
 
     /// All of them, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u128, &Record)> {
-        self.pages.values().flatten().map(Known::pair)
+        self.pages.iter().flat_map(|page| &page.known).map(Known::pair)
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Record> {
-        self.pages.values_mut().flatten().map(|known| &mut known.record)
+        self.pages.iter_mut().flat_map(|page| &mut page.known).map(|known| &mut known.record)
     }
 
     /// Those from `first` to `last`, in order.
     pub(super) fn range(&self, first: u128, last: u128) -> impl Iterator<Item = (u128, &Record)> {
-        let from = self.pages.range(..=first).next_back().map_or(first, |(key, _)| *key);
-        let pages = self.pages.range(from..=last.max(from)).flat_map(|(_, page)| page);
-        pages.map(Known::pair).skip_while(move |(it, _)| *it < first).take_while(move |(it, _)| *it <= last)
+        let pages = self.pages.iter().skip(self.page(first).unwrap_or(0));
+        let known = pages.flat_map(|page| &page.known).map(Known::pair);
+        known.skip_while(move |(it, _)| *it < first).take_while(move |(it, _)| *it <= last)
     }
 }
 
@@ -121,13 +156,15 @@ impl IntoIterator for Records {
     type IntoIter = Box<dyn Iterator<Item = Self::Item>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        let all = self.pages.into_values().flatten();
+        let all = self.pages.into_iter().flat_map(|page| page.known);
         Box::new(all.map(|known| (known.address(), known.record)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::plan::change::Kind;
     use proptest::prelude::*;
@@ -139,7 +176,7 @@ mod tests {
     }
 
     fn room(records: &Records) -> usize {
-        records.pages.values().map(Vec::capacity).sum()
+        records.pages.iter().map(|page| page.known.capacity()).sum()
     }
 
     #[test]

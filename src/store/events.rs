@@ -5,10 +5,9 @@
 
 use rusqlite::Row;
 
-use super::history::{HistoryLine, as_told};
+use super::history::{HistoryLine, LINES, line};
 use super::sqlite::{Reader, StoreError, sqlite};
 use super::write::signed;
-use crate::text;
 
 /// One row of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +20,6 @@ pub struct Entry {
     pub pool: Option<String>,
 }
 
-/// Reasons are cut here, in bytes.
-const LONGEST_WHY: usize = 1_024;
-
 /// Rows that only say what is known of an address: no events.
 pub const QUIET: [&str; 2] = ["forgotten", "restored"];
 
@@ -35,12 +31,8 @@ impl Reader {
     /// The rows after this one, at most this many, including those that are not events.
     pub fn entries_after(&self, number: u64, most: usize) -> Result<Vec<Entry>, StoreError> {
         let fail = || sqlite(&self.path, "reading the newest history");
-        let sql = "SELECT h.seq, h.at, h.event, h.space, h.subnet, h.id, h.address, h.kind, h.name, h.mac, h.why, s.pool, \
-                   n.container, coalesce(n.network, w.network) FROM history AS h LEFT JOIN subnets AS s ON s.serial = h.serial \
-                   LEFT JOIN names AS n ON n.subnet = h.serial AND n.address = h.address AND n.generation = h.generation \
-                   LEFT JOIN networks AS w ON w.subnet = h.serial AND w.generation = s.generation AND h.at >= s.granted_at \
-                   WHERE h.seq > ?1 ORDER BY h.seq LIMIT ?2";
-        let mut statement = self.connection.prepare(sql).map_err(fail())?;
+        let sql = format!("{LINES} WHERE h.seq > ?1 ORDER BY h.seq LIMIT ?2");
+        let mut statement = self.connection.prepare(&sql).map_err(fail())?;
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let rows = statement.query_map([signed(number), most], entry).map_err(fail())?;
         rows.collect::<Result<_, _>>().map_err(fail())
@@ -72,34 +64,6 @@ impl Reader {
     }
 }
 
-/// What others wrote, as it may be shown; older books have it as it came.
-pub(super) fn named(text: Option<String>) -> Option<String> {
-    text.map(|text| text::name(&text).into_owned())
-}
-
-/// Why something happened; a name or two may be in it.
-pub(super) fn said(why: Option<String>) -> Option<String> {
-    why.map(|why| text::cut(&why, LONGEST_WHY).into_owned())
-}
-
 fn entry(row: &Row<'_>) -> Result<Entry, rusqlite::Error> {
-    Ok(Entry {
-        number: whole(row.get(0)?),
-        line: as_told(HistoryLine {
-            at: whole(row.get(1)?),
-            event: row.get(2)?,
-            space: row.get(3)?,
-            subnet: row.get(4)?,
-            id: row.get(5)?,
-            address: row.get(6)?,
-            kind: row.get(7)?,
-            name: named(row.get(8)?),
-            mac: row.get(9)?,
-            why: said(row.get(10)?),
-            generation: None,
-            container: named(row.get(12)?),
-            network: named(row.get(13)?),
-        }),
-        pool: row.get(11)?,
-    })
+    Ok(Entry { number: whole(row.get(13)?), line: line(row)?, pool: row.get(14)? })
 }

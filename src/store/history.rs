@@ -9,10 +9,13 @@ use rusqlite::{Row, params};
 use smol_str::SmolStr;
 
 use super::by_hand::{BY_HAND, OF_PINS, OF_RANGES};
-use super::events::{named, said};
 use super::sqlite::{Reader, StoreError, sqlite};
 use super::write::signed;
 use crate::plan::prefix::AddressRange;
+use crate::text;
+
+/// Reasons are cut here, in bytes.
+const LONGEST_WHY: usize = 1_024;
 
 /// One line of history, as the books have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,15 +128,18 @@ fn as_shown(text: &str) -> Option<(String, String)> {
     Some((container.to_owned(), network.to_owned()))
 }
 
+/// What a line is read from: `h` the history, `s` its subnet, `n` and `w` what the Engine called the holder and the network. The
+/// columns are those of [`line`], then the row's number and the pool.
+pub(super) const LINES: &str = "SELECT h.at, h.event, h.space, h.subnet, h.id, h.address, h.kind, h.name, h.mac, h.why, \
+    h.generation, n.container, coalesce(n.network, w.network), h.seq, s.pool FROM history AS h \
+    LEFT JOIN names AS n ON n.subnet = h.serial AND n.address = h.address AND n.generation = h.generation \
+    LEFT JOIN subnets AS s ON s.serial = h.serial \
+    LEFT JOIN networks AS w ON w.subnet = h.serial AND w.generation = s.generation AND h.at >= s.granted_at";
+
 /// A lease is found by its name of today, and by the one that the Engine showed then; a network by its subnet's grant.
 fn sql() -> String {
     format!(
-        "SELECT h.at, h.event, h.space, h.subnet, h.id, h.address, h.kind, h.name, h.mac, h.why, h.generation, \
-         n.container, coalesce(n.network, w.network) FROM history AS h \
-         LEFT JOIN names AS n ON n.subnet = h.serial AND n.address = h.address AND n.generation = h.generation \
-         LEFT JOIN subnets AS s ON s.serial = h.serial \
-         LEFT JOIN networks AS w ON w.subnet = h.serial AND w.generation = s.generation AND h.at >= s.granted_at \
-         WHERE h.event NOT IN ('forgotten', 'restored') AND h.at >= ?3 \
+        "{LINES} WHERE h.event NOT IN ('forgotten', 'restored') AND h.at >= ?3 \
          AND (?1 IS NULL OR h.address = ?1 OR h.subnet = ?1 OR h.id = ?1 OR h.name = ?1 OR h.mac = ?1 \
          OR (h.event IN ('pinned', 'unpinned') AND h.why = ?1) OR (h.event IN ('reserved', 'unreserved') AND ?2) \
          OR n.container = ?1 OR n.network = ?1 OR w.network = ?1 \
@@ -169,20 +175,12 @@ fn meets(line: &HistoryLine, range: &AddressRange) -> bool {
     AddressRange::parse(&line.subnet).is_some_and(|reserved| reserved.meets(range))
 }
 
-fn line(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
-    plain(row).map(as_told)
-}
-
-/// For a pin, the address is in a column that does not change what is known of it (see `pins`).
-pub(super) fn as_told(mut line: HistoryLine) -> HistoryLine {
-    if OF_PINS.contains(&&*line.event) {
-        (line.address, line.why) = (line.why, Some(BY_HAND.to_owned()));
-    }
-    line
-}
-
-fn plain(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
-    Ok(HistoryLine {
+/// A row of [`LINES`]; what others wrote is cut and escaped, as older books have it as it came.
+pub(super) fn line(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
+    let shown = |text: String| text::name(&text).into_owned();
+    let named = |at: usize| row.get::<_, Option<String>>(at).map(|text| text.map(shown));
+    let why: Option<String> = row.get(9)?;
+    let mut line = HistoryLine {
         at: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
         event: row.get(1)?,
         space: row.get(2)?,
@@ -190,11 +188,16 @@ fn plain(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
         id: row.get(4)?,
         address: row.get(5)?,
         kind: row.get(6)?,
-        name: named(row.get(7)?),
+        name: named(7)?,
         mac: row.get(8)?,
-        why: said(row.get(9)?),
+        why: why.map(|why| text::cut(&why, LONGEST_WHY).into_owned()),
         generation: row.get::<_, Option<i64>>(10)?.and_then(|number| u64::try_from(number).ok()),
-        container: named(row.get(11)?),
-        network: named(row.get(12)?),
-    })
+        container: named(11)?,
+        network: named(12)?,
+    };
+    // The address of a pin is in a column that does not change what is known of it (see `pins`).
+    if OF_PINS.contains(&&*line.event) {
+        (line.address, line.why) = (line.why, Some(BY_HAND.to_owned()));
+    }
+    Ok(line)
 }

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
 
-use rusqlite::{Connection, Row};
+use rusqlite::types::FromSqlError;
+use rusqlite::{Connection, Row, RowIndex};
 
 use super::sqlite::{Books, Reader, StoreError, sqlite};
 use crate::plan::Caller;
@@ -15,8 +16,20 @@ use crate::plan::change::{Change, KeptRelease, Kind, Marks, Record, Serial, Subn
 use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::request::{Mac, Space};
 
-/// What a row says that cannot be.
+/// What a row says that cannot be, or why it cannot be read.
 pub(super) struct Unclear(pub(super) String);
+
+impl From<rusqlite::Error> for Unclear {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<FromSqlError> for Unclear {
+    fn from(error: FromSqlError) -> Self {
+        rusqlite::Error::from(error).into()
+    }
+}
 
 pub(super) type Clear<T> = Result<T, Unclear>;
 
@@ -49,23 +62,44 @@ impl Reader {
 
 fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> Result<(), StoreError> {
     // Before the subnets, which are then built with their pins.
-    table(
-        path,
-        connection,
-        "pins",
-        "SELECT * FROM pins",
-        |row| Ok(super::pins::pinned(row)?.map(&mut take)),
-    )?;
+    table(path, connection, "pins", "SELECT * FROM pins", |row| {
+        take(super::pins::pinned(row)?);
+        Ok(())
+    })?;
     // Of which prefix a serial is, for its addresses.
     let mut prefixes = BTreeMap::new();
     table(path, connection, "subnets", "SELECT * FROM subnets ORDER BY serial", |row| {
-        Ok(subnet(row)?.map(|state| {
-            prefixes.insert(state.serial, state.prefix);
-            take(Change::SubnetGranted(Box::new(state)));
-        }))
+        let state = subnet(row)?;
+        prefixes.insert(state.serial, state.prefix);
+        take(Change::SubnetGranted(Box::new(state)));
+        Ok(())
     })?;
+    load_addresses(path, connection, &prefixes, &mut take)?;
+    load_tail(path, connection, &prefixes, &mut take)?;
+    load_kept(path, connection, &prefixes, &mut take)?;
+    table(path, connection, "keys", "SELECT * FROM keys", |row| {
+        take(key(row)?);
+        Ok(())
+    })?;
+    table(path, connection, "callers", "SELECT * FROM callers", |row| {
+        take(caller(row)?);
+        Ok(())
+    })?;
+    super::settings::engine(connection).map_err(sqlite(path, "reading which Engine it is"))?.map(&mut take);
+    table(path, connection, "counters", "SELECT next_generation, next_serial FROM counters", |row| {
+        take(Change::Counted { next_generation: whole(row, 0)?, next_serial: whole(row, 1)? });
+        Ok(())
+    })
+}
+
+/// The table of addresses, subnet by subnet.
+fn load_addresses(
+    path: &Path,
+    connection: &Connection,
+    prefixes: &Prefixes,
+    mut take: impl FnMut(Change),
+) -> Result<(), StoreError> {
     let sql = format!("SELECT subnet, {COLUMNS} FROM addresses ORDER BY subnet");
-    // Subnet by subnet.
     let mut at_hand: Option<AtHand> = None;
     let loaded = |(serial, _, mut records): AtHand| {
         // The table has them in the order of their texts.
@@ -76,27 +110,16 @@ fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> R
         let serial: i64 = row.get(0)?;
         if at_hand.as_ref().is_none_or(|(of, ..)| *of != serial) {
             at_hand.take().map(loaded).map(&mut take);
-            let prefix = u64::try_from(serial).ok().and_then(|of| prefixes.get(&of));
-            at_hand = prefix.map(|prefix| (serial, *prefix, Vec::new()));
+            at_hand = prefix_of(prefixes, serial).map(|prefix| (serial, prefix, Vec::new()));
         }
         let Some((_, prefix, records)) = &mut at_hand else {
-            return Ok(Err(Unclear(format!("{} belongs to no subnet", row.get::<_, String>(1)?))));
+            return Err(Unclear(format!("{} belongs to no subnet", row.get::<_, String>(1)?)));
         };
-        Ok(known(*prefix, row)?.map(|record| records.push(record)))
+        records.push(known(*prefix, row)?);
+        Ok(())
     })?;
-    at_hand.map(loaded).map(&mut take);
-    load_tail(path, connection, &prefixes, &mut take)?;
-    load_kept(path, connection, &prefixes, &mut take)?;
-    table(path, connection, "keys", "SELECT * FROM keys", |row| Ok(key(row)?.map(&mut take)))?;
-    table(path, connection, "callers", "SELECT * FROM callers", |row| Ok(caller(row)?.map(&mut take)))?;
-    super::engine::load(connection).map_err(sqlite(path, "reading which Engine it is"))?.map(&mut take);
-    table(path, connection, "counters", "SELECT next_generation, next_serial FROM counters", |row| {
-        let (generation, serial) = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?);
-        Ok(unsigned(generation).and_then(|next_generation| {
-            take(Change::Counted { next_generation, next_serial: unsigned(serial)? });
-            Ok(())
-        }))
-    })
+    at_hand.map(loaded).map(take);
+    Ok(())
 }
 
 /// What happened since the table of addresses was brought up to date; a row of a subnet that is gone gives only its generation.
@@ -110,26 +133,22 @@ fn load_tail(
         "SELECT serial, {COLUMNS} FROM history WHERE seq > (SELECT folded FROM counters) AND address IS NOT NULL ORDER BY seq"
     );
     table(path, connection, "history", &sql, |row| {
-        let (serial, generation): (i64, i64) = (row.get(0)?, row.get(8)?);
-        let counted = match unsigned(generation) {
-            Ok(generation) => {
-                Change::Counted { next_generation: generation.saturating_add(1), next_serial: 0 }
+        let (number, generation): (i64, u64) = (row.get(0)?, whole(row, 8)?);
+        let serial = number.unsigned_abs();
+        let counted = Change::Counted { next_generation: generation.saturating_add(1), next_serial: 0 };
+        match (prefix_of(prefixes, number), row.get::<_, Option<bool>>(2)?) {
+            (None, _) => take(counted),
+            (Some(prefix), Some(_)) => {
+                let (address, record) = known(prefix, row)?;
+                take(Change::AddressRestored { serial, address, record });
             }
-            Err(unclear) => return Ok(Err(unclear)),
-        };
-        let prefix = u64::try_from(serial).ok().and_then(|serial| prefixes.get(&serial));
-        let change = match (prefix, row.get::<_, Option<bool>>(2)?) {
-            (None, _) => Ok(counted),
-            (Some(prefix), Some(_)) => known(*prefix, row)?.map(|(address, record)| {
-                Change::AddressRestored { serial: serial.unsigned_abs(), address, record }
-            }),
             (Some(prefix), None) => {
                 take(counted);
-                let forgotten = |address| Change::AddressForgotten { serial: serial.unsigned_abs(), address };
-                number_in(*prefix, row.get_ref(1)?.as_str()?).map(forgotten)
+                let address = number_in(prefix, row.get_ref(1)?.as_str()?)?;
+                take(Change::AddressForgotten { serial, address });
             }
-        };
-        Ok(change.map(&mut take))
+        }
+        Ok(())
     })
 }
 
@@ -142,16 +161,18 @@ fn load_kept(
 ) -> Result<(), StoreError> {
     let sql = "SELECT subnet, address, generation, id, at FROM kept_releases";
     table(path, connection, "kept_releases", sql, |row| {
-        let serial = row.get::<_, i64>(0)?.unsigned_abs();
-        let Some(prefix) = prefixes.get(&serial) else { return Ok(Ok(())) };
-        let number = number_in(*prefix, row.get_ref(1)?.as_str()?);
-        let (generation, id, at): (i64, String, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
-        Ok((|| {
-            let kept = KeptRelease { generation: unsigned(generation)?, id: id.into(), at: unsigned(at)? };
-            take(Change::ReleaseKept { serial, address: number?, kept });
-            Ok(())
-        })())
+        let number: i64 = row.get(0)?;
+        let Some(prefix) = prefix_of(prefixes, number) else { return Ok(()) };
+        let address = number_in(prefix, row.get_ref(1)?.as_str()?)?;
+        let id: Box<str> = row.get(3)?;
+        let kept = KeptRelease { generation: whole(row, 2)?, id: id.into(), at: whole(row, 4)? };
+        take(Change::ReleaseKept { serial: number.unsigned_abs(), address, kept });
+        Ok(())
     })
+}
+
+fn prefix_of(prefixes: &Prefixes, serial: i64) -> Option<Prefix> {
+    prefixes.get(&u64::try_from(serial).ok()?).copied()
 }
 
 /// Reads a table row by row; what cannot be understood is named.
@@ -160,26 +181,28 @@ fn table(
     connection: &Connection,
     name: &'static str,
     sql: &str,
-    mut read: impl FnMut(&Row<'_>) -> Result<Clear<()>, rusqlite::Error>,
+    mut read: impl FnMut(&Row<'_>) -> Clear<()>,
 ) -> Result<(), StoreError> {
     let mut statement = connection.prepare(sql).map_err(sqlite(path, "reading"))?;
     let mut rows = statement.query([]).map_err(sqlite(path, "reading"))?;
     let mut count = 0u64;
     while let Some(row) = rows.next().map_err(sqlite(path, "reading"))? {
         count += 1;
-        let what = match read(row) {
-            Ok(Ok(())) => continue,
-            Ok(Err(Unclear(what))) => what,
-            Err(error) => error.to_string(),
-        };
-        let what = format!("table {name}, row {count}: {what}");
-        return Err(StoreError::Damaged { path: path.to_owned(), what });
+        if let Err(Unclear(what)) = read(row) {
+            let what = format!("table {name}, row {count}: {what}");
+            return Err(StoreError::Damaged { path: path.to_owned(), what });
+        }
     }
     Ok(())
 }
 
-pub(super) fn unsigned(value: i64) -> Clear<u64> {
+fn unsigned(value: i64) -> Clear<u64> {
     u64::try_from(value).map_err(|_| Unclear(format!("{value} is negative")))
+}
+
+/// A time or a number of ours.
+pub(super) fn whole(row: &Row<'_>, column: impl RowIndex) -> Clear<u64> {
+    unsigned(row.get(column)?)
 }
 
 pub(super) fn parsed<T: FromStr>(text: &str) -> Result<T, String> {
@@ -209,97 +232,76 @@ pub(super) fn mac(text: &str) -> Clear<Mac> {
     Mac::parse(text).ok_or_else(|| Unclear(format!("{text:?} is not a MAC")))
 }
 
-pub(super) fn subnet(row: &Row<'_>) -> Result<Clear<SubnetState>, rusqlite::Error> {
+fn subnet(row: &Row<'_>) -> Clear<SubnetState> {
     let text = |name: &str| row.get::<_, String>(name);
     let maybe = |name: &str| row.get::<_, Option<String>>(name);
-    let whole = |name: &str| row.get::<_, i64>(name);
-    let flag = |name: &str| row.get::<_, bool>(name);
-    let (serial, granted_at, generation) = (whole("serial")?, whole("granted_at")?, whole("generation")?);
-    let (set_up_at, cool_until) = (whole("set_up_at")?, whole("cool_until")?);
-    let released_at = row.get::<_, Option<i64>>("released_at")?;
-    let (id, space_text, prefix_text, pool) = (text("id")?, text("space")?, text("prefix")?, maybe("pool")?);
-    let (range, options, start_beyond, gateway) =
-        (maybe("range")?, text("options")?, maybe("start_beyond")?, maybe("gateway")?);
-    let (dynamic, addressed, had_endpoint) = (flag("dynamic")?, flag("addressed")?, flag("had_endpoint")?);
-    let (gateway_is_auxiliary, stormed) = (flag("gateway_is_auxiliary")?, flag("stormed")?);
-    Ok((|| {
-        let prefix = prefix(&prefix_text)?;
-        let inside = |text: Option<String>| text.map(|text| number_in(prefix, &text)).transpose();
-        let range = range.map(|text| self::prefix(&text)).transpose()?;
-        if range.is_some_and(|range| !prefix.contains(range)) {
-            return Err(Unclear(format!("the range of {prefix} lies outside of it")));
-        }
-        let options: BTreeMap<String, String> =
-            serde_json::from_str(&options).map_err(|error| Unclear(error.to_string()))?;
-        let gateway = inside(gateway)?;
-        let set_up_at = unsigned(set_up_at)?;
-        Ok(SubnetState {
-            serial: unsigned(serial)?,
-            id,
-            space: space(&space_text)?,
-            prefix,
-            range,
-            pool,
-            options,
-            dynamic,
-            granted_at: unsigned(granted_at)?,
-            generation: unsigned(generation)?,
-            start_beyond: inside(start_beyond)?,
-            marks: Marks { addressed, had_endpoint, set_up_at, gateway, gateway_is_auxiliary, stormed },
-            released_at: released_at.map(unsigned).transpose()?,
-            cool_until: unsigned(cool_until)?,
-        })
-    })())
+    let prefix = prefix(&text("prefix")?)?;
+    let inside = |name: &str| maybe(name)?.map(|text| number_in(prefix, &text)).transpose();
+    let range = maybe("range")?.map(|text| self::prefix(&text)).transpose()?;
+    if range.is_some_and(|range| !prefix.contains(range)) {
+        return Err(Unclear(format!("the range of {prefix} lies outside of it")));
+    }
+    let options: BTreeMap<String, String> =
+        serde_json::from_str(&text("options")?).map_err(|error| Unclear(error.to_string()))?;
+    Ok(SubnetState {
+        serial: whole(row, "serial")?,
+        id: text("id")?,
+        space: space(&text("space")?)?,
+        prefix,
+        range,
+        pool: maybe("pool")?,
+        options,
+        dynamic: row.get("dynamic")?,
+        granted_at: whole(row, "granted_at")?,
+        generation: whole(row, "generation")?,
+        start_beyond: inside("start_beyond")?,
+        marks: Marks {
+            addressed: row.get("addressed")?,
+            had_endpoint: row.get("had_endpoint")?,
+            set_up_at: whole(row, "set_up_at")?,
+            gateway: inside("gateway")?,
+            gateway_is_auxiliary: row.get("gateway_is_auxiliary")?,
+            stormed: row.get("stormed")?,
+        },
+        released_at: row.get::<_, Option<i64>>("released_at")?.map(unsigned).transpose()?,
+        cool_until: whole(row, "cool_until")?,
+    })
 }
 
 /// A row of addresses: serial, address, leased, kind, name, mac, pinned, since, generation.
-fn known(prefix: Prefix, row: &Row<'_>) -> Result<Clear<(u128, Record)>, rusqlite::Error> {
-    let text = |at: usize| Ok::<_, rusqlite::Error>(row.get_ref(at)?.as_str_or_null()?);
-    let (address, kind_text, name, mac_text) = (row.get_ref(1)?.as_str()?, text(3)?, text(4)?, text(5)?);
-    let (leased, marks): (bool, i64) = (row.get(2)?, row.get(6)?);
-    let (since, generation): (i64, i64) = (row.get(7)?, row.get(8)?);
-    Ok((|| {
-        let address = number_in(prefix, address)?;
-        let kind = Kind::parse(kind_text).ok_or_else(|| Unclear(format!("{kind_text:?} is not a kind")))?;
-        let record = Record {
-            leased,
-            kind,
-            name: name.map(Into::into),
-            mac: mac_text.map(mac).transpose()?,
-            asked_by_number: marks & 1 != 0,
-            withheld: marks & 2 != 0,
-            since: unsigned(since)?,
-            generation: unsigned(generation)?,
-        };
-        Ok((address, record))
-    })())
+fn known(prefix: Prefix, row: &Row<'_>) -> Clear<(u128, Record)> {
+    let text = |at: usize| Ok::<_, Unclear>(row.get_ref(at)?.as_str_or_null()?);
+    let (kind, marks): (_, i64) = (text(3)?, row.get(6)?);
+    let record = Record {
+        leased: row.get(2)?,
+        kind: Kind::parse(kind).ok_or_else(|| Unclear(format!("{kind:?} is not a kind")))?,
+        name: text(4)?.map(Into::into),
+        mac: text(5)?.map(mac).transpose()?,
+        asked_by_number: marks & 1 != 0,
+        withheld: marks & 2 != 0,
+        since: whole(row, 7)?,
+        generation: whole(row, 8)?,
+    };
+    Ok((number_in(prefix, row.get_ref(1)?.as_str()?)?, record))
 }
 
-fn key(row: &Row<'_>) -> Result<Clear<Change>, rusqlite::Error> {
-    let (space_text, family, word): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let (prefix_text, at): (String, i64) = (row.get(3)?, row.get(4)?);
-    Ok((|| {
-        let prefix = prefix(&prefix_text)?;
-        let family = match family.as_str() {
-            "v4" => Family::V4,
-            "v6" => Family::V6,
-            other => return Err(Unclear(format!("{other:?} is not a family"))),
-        };
-        Ok(Change::KeyRemembered {
-            space: space(&space_text)?,
-            family,
-            word,
-            prefix: Some((prefix, unsigned(at)?)),
-        })
-    })())
+fn key(row: &Row<'_>) -> Clear<Change> {
+    let family = match row.get_ref(1)?.as_str()? {
+        "v4" => Family::V4,
+        "v6" => Family::V6,
+        other => return Err(Unclear(format!("{other:?} is not a family"))),
+    };
+    let prefix = prefix(row.get_ref(3)?.as_str()?)?;
+    Ok(Change::KeyRemembered {
+        space: space(row.get_ref(0)?.as_str()?)?,
+        family,
+        word: row.get(2)?,
+        prefix: Some((prefix, whole(row, 4)?)),
+    })
 }
 
-fn caller(row: &Row<'_>) -> Result<Clear<Change>, rusqlite::Error> {
-    let (name, first): (String, i64) = (row.get(0)?, row.get(1)?);
-    let until: Option<i64> = row.get(2)?;
-    Ok((|| {
-        let until = until.map(unsigned).transpose()?;
-        let caller = Caller { first: unsigned(first)?, until };
-        Ok(Change::CallerSeen { name: name.into(), caller })
-    })())
+fn caller(row: &Row<'_>) -> Clear<Change> {
+    let until = row.get::<_, Option<i64>>(2)?.map(unsigned).transpose()?;
+    let (name, caller) = (row.get(0)?, Caller { first: whole(row, 1)?, until });
+    Ok(Change::CallerSeen { name, caller })
 }

@@ -8,7 +8,6 @@
 
 pub mod backup;
 pub mod by_hand;
-mod engine;
 mod error;
 pub mod events;
 pub mod history;

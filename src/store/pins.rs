@@ -6,7 +6,7 @@ use rusqlite::{Row as SqlRow, params};
 
 use super::by_hand::{Loose, OF_PINS};
 use super::lines::Happening;
-use super::load::{Clear, Unclear, mac, number_in, prefix, space, unsigned};
+use super::load::{Clear, Unclear, mac, number_in, prefix, space, whole};
 use super::sqlite::Books;
 use super::write::{Written, signed};
 use crate::plan::Plan;
@@ -90,24 +90,19 @@ fn whom(pin: &Pin) -> Record {
 }
 
 /// A row of the table.
-pub(super) fn pinned(row: &SqlRow<'_>) -> Result<Clear<Change>, rusqlite::Error> {
-    let (space_text, prefix_text, address): (String, String, String) =
-        (row.get("space")?, row.get("prefix")?, row.get("address")?);
-    let (name, mac_text): (Option<String>, Option<String>) = (row.get("name")?, row.get("mac")?);
-    let since: i64 = row.get("since")?;
-    Ok((|| {
-        let prefix = prefix(&prefix_text)?;
-        let holder = match (name, mac_text) {
-            (Some(name), None) => Holder::Name(name.into()),
-            (None, Some(text)) => Holder::Mac(mac(&text)?),
-            _ => return Err(Unclear(format!("the pin of {address} does not name one holder"))),
-        };
-        let pin = Pin { holder, since: unsigned(since)? };
-        Ok(Change::AddressPinned {
-            space: space(&space_text)?,
-            prefix,
-            address: number_in(prefix, &address)?,
-            pin,
-        })
-    })())
+pub(super) fn pinned(row: &SqlRow<'_>) -> Clear<Change> {
+    let text = |name: &str| Ok::<_, Unclear>(row.get_ref(name)?.as_str_or_null()?);
+    let required = |name: &str| Ok::<_, Unclear>(row.get_ref(name)?.as_str()?);
+    let (prefix, address) = (prefix(required("prefix")?)?, required("address")?);
+    let holder = match (text("name")?, text("mac")?) {
+        (Some(name), None) => Holder::Name(name.into()),
+        (None, Some(text)) => Holder::Mac(mac(text)?),
+        _ => return Err(Unclear(format!("the pin of {address} does not name one holder"))),
+    };
+    Ok(Change::AddressPinned {
+        space: space(required("space")?)?,
+        prefix,
+        address: number_in(prefix, address)?,
+        pin: Pin { holder, since: whole(row, "since")? },
+    })
 }

@@ -6,9 +6,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::load::parsed;
 use super::sqlite::{Books, CommitError, Reader, StoreError, sqlite};
-use super::write::signed;
+use super::write::{Written, signed};
+use crate::plan::change::Change;
 use crate::plan::prefix::{AddressRange, Family, Prefix};
 use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
+use crate::plan::shown::EngineIdentity;
 
 impl AddressOrder {
     /// The word in the configuration and in the books.
@@ -40,8 +42,7 @@ impl Books {
     /// Sets a value of the `meta` table in the open transaction.
     pub fn put_meta(&mut self, key: &str, value: &str) -> Result<(), CommitError> {
         self.begin()?;
-        let sql = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
-        self.connection.execute(sql, [key, value]).map(|_| ()).map_err(|error| CommitError::of(&error))
+        put_meta(&self.connection, key, value).map_err(|error| CommitError::of(&error))
     }
 
     /// Writes the settings into the open transaction.
@@ -65,6 +66,29 @@ impl Reader {
 
 fn meta(connection: &Connection, key: &str) -> Result<Option<String>, rusqlite::Error> {
     connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
+}
+
+fn put_meta(connection: &Connection, key: &str, value: &str) -> Written {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?
+        .execute([key, value])
+        .map(|_| ())
+}
+
+const ENGINE_ID: &str = "engine_id";
+const ENGINE_ROOT: &str = "engine_root";
+
+/// Which Engine holds what is in the books, into the open transaction.
+pub(super) fn put_engine(connection: &Connection, identity: &EngineIdentity) -> Written {
+    put_meta(connection, ENGINE_ID, &identity.id)?;
+    put_meta(connection, ENGINE_ROOT, &identity.root)
+}
+
+/// The same, if it was ever written; both values or neither.
+pub(super) fn engine(connection: &Connection) -> Result<Option<Change>, rusqlite::Error> {
+    let identity = meta(connection, ENGINE_ID)?.zip(meta(connection, ENGINE_ROOT)?);
+    let known = |(id, root): (String, String)| EngineIdentity { id: id.into(), root: root.into() };
+    Ok(identity.map(|it| Change::EngineKnown(Box::new(known(it)))))
 }
 
 fn write(connection: &Connection, settings: &Settings) -> Result<(), rusqlite::Error> {
@@ -98,7 +122,7 @@ fn write(connection: &Connection, settings: &Settings) -> Result<(), rusqlite::E
         ("secret", secret),
     ];
     for (key, value) in values {
-        connection.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [key, &value])?;
+        put_meta(connection, key, &value)?;
     }
     Ok(())
 }
@@ -107,14 +131,14 @@ fn read(path: &std::path::Path, connection: &Connection) -> Result<Settings, Sto
     let damaged = |what: String| StoreError::Damaged { path: path.to_owned(), what };
     let value = |key: &str| meta(connection, key).map_err(sqlite(path, "reading settings"));
     let mut settings = Settings::default();
-    if let Some(text) = value("cooling")? {
-        settings.cooling = parsed(&text).map_err(damaged)?;
-    }
-    if let Some(text) = value("subnet_cooling")? {
-        settings.subnet_cooling = parsed(&text).map_err(damaged)?;
-    }
-    if let Some(text) = value("restart_window")? {
-        settings.restart_window = parsed(&text).map_err(damaged)?;
+    for (key, into) in [
+        ("cooling", &mut settings.cooling),
+        ("subnet_cooling", &mut settings.subnet_cooling),
+        ("restart_window", &mut settings.restart_window),
+    ] {
+        if let Some(text) = value(key)? {
+            *into = parsed(&text).map_err(damaged)?;
+        }
     }
     if let Some(text) = value("storm_limit")? {
         settings.storm_limit = parsed(&text).map_err(damaged)?;

@@ -7,6 +7,7 @@ use rusqlite::params;
 
 use super::history::shown_text;
 use super::lines::{self, Happening, KnownState, NumberedRow};
+use super::settings::put_engine;
 use super::sqlite::{Books, CommitError, StoreError, sqlite};
 use crate::plan::Plan;
 use crate::plan::change::{Change, KeptRelease, Kind, Marks, Record, Serial, ShownHolder, SubnetState, Why};
@@ -148,7 +149,7 @@ impl Books {
             ),
             Change::CallerForgotten { name } => self.execute("DELETE FROM callers WHERE name = ?1", [name]),
             Change::ClockStepped(shift) => self.move_stamps(*shift),
-            Change::EngineKnown(identity) => self.put_engine(identity),
+            Change::EngineKnown(identity) => put_engine(&self.connection, identity),
             Change::AddressDoubled { serial, address, evidence } => {
                 self.doubled(plan, *serial, *address, evidence)
             }
