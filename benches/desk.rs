@@ -4,13 +4,14 @@
 //! are the defaults, the storm guard included. Measured by the benchmark, and counted by the guard.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gipam::plan::Plan;
 use gipam::plan::change::{Change, Serial};
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::{
-    AddressRequest, Context, Decision, Mac, Reply, Request, Space, SubnetRequest, Wanted,
+    AddressRequest, Context, Dead, Decision, Mac, Reply, Request, Space, SubnetRequest, Wanted,
 };
 use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 
@@ -28,6 +29,8 @@ pub struct Desk {
     serial: Serial,
     /// Held endpoints, for churn.
     held: Vec<std::net::IpAddr>,
+    /// As the daemon has it once for all requests.
+    dead: Arc<Dead>,
     counter: u64,
     chance: u64,
 }
@@ -56,7 +59,16 @@ impl Desk {
     fn new(family: Family, settings: Settings) -> Self {
         let mut plan = Plan::new(settings);
         plan.advance(NOW);
-        Self { plan, family, id: String::new(), serial: 0, held: Vec::new(), counter: 0, chance: 0x9e37_79b9 }
+        Self {
+            plan,
+            family,
+            id: String::new(),
+            serial: 0,
+            held: Vec::new(),
+            dead: Arc::default(),
+            counter: 0,
+            chance: 0x9e37_79b9,
+        }
     }
 
     fn random(&mut self, below: u64) -> u64 {
@@ -169,8 +181,16 @@ impl Desk {
     fn address_request(&mut self) -> Request {
         self.counter += 1;
         let [.., a, b, c, d] = self.counter.to_be_bytes();
-        let mac = Some(Mac([2, 0x42, a, b, c, d]));
-        Request::Address(AddressRequest { id: self.id.clone(), mac, ..AddressRequest::default() })
+        Request::Address(AddressRequest {
+            id: self.id.clone(),
+            address: None,
+            gateway: false,
+            name: None,
+            mac: Some(Mac([2, 0x42, a, b, c, d])),
+            serial: false,
+            dead: self.dead.clone(),
+            half: None,
+        })
     }
 
     /// Decides and applies these; the time of one, times `rounds`.

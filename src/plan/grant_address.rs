@@ -72,7 +72,8 @@ impl Plan {
 impl AddressSearch<'_> {
     fn decide(&self) -> Result<Decision, PlanError> {
         let Self { plan, subnet, request, .. } = self;
-        let (prefix, gateway) = (subnet.state.prefix, subnet.gateway_lease());
+        let prefix = subnet.state.prefix;
+        let gateway = if request.gateway { subnet.gateway_lease() } else { None };
         if request.gateway && prefix.size() == 1 && gateway.is_none() {
             return Err(PlanError::NoAvailableAddresses(format!(
                 "{prefix} has one address, which the gateway would take; ask for a larger subnet, or for a network without a gateway"
@@ -81,7 +82,7 @@ impl AddressSearch<'_> {
         if let Some(asked) = request.address {
             return self.by_number(asked);
         }
-        if let Some((gateway, _)) = gateway.filter(|_| request.gateway) {
+        if let Some((gateway, _)) = gateway {
             return Ok(Decision::unchanged(self.answer(gateway)));
         }
         self.first().map(|choice| self.grant(choice)).ok_or_else(|| plan.exhausted(subnet))

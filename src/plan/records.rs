@@ -33,12 +33,12 @@ impl Known {
 
 /// The addresses from `first` on to that of the next page; never empty.
 #[derive(Clone, Debug)]
-struct Page {
+struct RecordPage {
     first: u128,
     known: Vec<Known>,
 }
 
-impl Page {
+impl RecordPage {
     /// Where it is, or where it belongs.
     fn place(&self, address: u128) -> Result<usize, usize> {
         if self.known.last().is_some_and(|last| last.address() < address) {
@@ -58,7 +58,7 @@ impl Page {
 /// Records by address.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Records {
-    pages: Vec<Page>,
+    pages: Vec<RecordPage>,
     len: usize,
 }
 
@@ -87,7 +87,7 @@ impl Records {
         // An address below the first page belongs to it.
         let number = self.page(address).unwrap_or(0);
         let Some(page) = self.pages.get_mut(number) else {
-            self.pages.push(Page { first: address, known: vec![known] });
+            self.pages.push(RecordPage { first: address, known: vec![known] });
             self.len += 1;
             return None;
         };
@@ -101,7 +101,7 @@ impl Records {
             page.insert(at, known);
             return None;
         }
-        let mut later = Page { first: address, known: Vec::with_capacity(FULL / 2) };
+        let mut later = RecordPage { first: address, known: Vec::with_capacity(FULL / 2) };
         if at == FULL {
             // The page stays full, as the next addresses will be behind it, too.
             later.known.push(known);

@@ -165,7 +165,7 @@ fn load_kept(
         let Some(prefix) = prefix_of(prefixes, number) else { return Ok(()) };
         let address = number_in(prefix, row.get_ref(1)?.as_str()?)?;
         let id: Box<str> = row.get(3)?;
-        let kept = KeptRelease { generation: whole(row, 2)?, id: id.into(), at: whole(row, 4)? };
+        let kept = KeptRelease { generation: whole(row, 2)?, id, at: whole(row, 4)? };
         take(Change::ReleaseKept { serial: number.unsigned_abs(), address, kept });
         Ok(())
     })
