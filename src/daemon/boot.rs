@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::DaemonError;
 use crate::clock;
 use crate::config::{BooksFile, Config, Content};
 use crate::plan::Plan;
@@ -14,46 +15,8 @@ use crate::plan::settings::Settings;
 use crate::settle::{Below, settle};
 use crate::store::old_gipam::{self, Parsed};
 use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
-use crate::store::{self, Books, CommitError, takeover};
+use crate::store::{Books, takeover};
 use crate::text::counted;
-
-/// Why the daemon does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum BootError {
-    #[error(transparent)]
-    Books(#[from] store::StoreError),
-    #[error("the old lease file {} cannot be taken over; it was left untouched", path.display())]
-    OldFile { path: PathBuf, source: old_gipam::LeaseFileError },
-    /// It changed since.
-    #[error(
-        "{} is neither the lease file that was taken over nor the last one exported; gipam uses the books {}: move \
-         the file away, or replace the books with it: gipam import {} --replace", path.display(), books.display(), path.display()
-    )]
-    Changed { path: PathBuf, books: PathBuf },
-    /// It cannot be read.
-    #[error("{} cannot be read", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    /// A default directory that cannot be made.
-    #[error("cannot create the directory of {}", path.display())]
-    Directory { path: PathBuf, source: io::Error },
-    /// An interrupted save of the earlier program.
-    #[error(
-        "{} is empty: the earlier gipam was cut off while it saved; put a whole copy in its place, or start without its \
-         leases: rm {}", path.display(), path.display()
-    )]
-    EmptyFile { path: PathBuf },
-    /// The takeover was not durable.
-    #[error("the books could not be written")]
-    Commit(#[from] CommitError),
-    /// No pools to cut subnets from.
-    #[error(
-        "no pools are configured: give -v4 PREFIX and/or -v6 PREFIX, or write a configuration file with [[pool]] (see gipam --help)"
-    )]
-    NoPools,
-    /// The pools cannot be used together.
-    #[error("the pools cannot be used")]
-    Pools(#[source] crate::plan::settings::SettingsError),
-}
 
 /// Bytes by which a database is known.
 const HEAD: u64 = 16;
@@ -68,8 +31,8 @@ pub struct Booted {
 }
 
 /// The content of the named file; with its bytes, unless it is a database, which may be large.
-fn content(path: &Path) -> Result<(Content, Vec<u8>), BootError> {
-    let read = |source| BootError::Read { path: path.to_owned(), source };
+fn content(path: &Path) -> Result<(Content, Vec<u8>), DaemonError> {
+    let read = |source| DaemonError::new(format!("{} cannot be read", path.display())).because(source);
     let mut file = match fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Content::Absent, Vec::new())),
@@ -97,7 +60,7 @@ struct FoundBooks {
 }
 
 /// Reads what the named file contains.
-fn find(file: &BooksFile) -> Result<FoundBooks, BootError> {
+fn find(file: &BooksFile) -> Result<FoundBooks, DaemonError> {
     let (content, bytes) = content(&file.named)?;
     // A lease file may have been removed since its takeover: the books made from it count.
     let empty = content == Content::Absent && file.resolve(content).old.is_some() && file.named.is_file();
@@ -110,25 +73,35 @@ fn find(file: &BooksFile) -> Result<FoundBooks, BootError> {
     }
     // That program treated an empty file as absent and started empty; here, every network would lose its subnet.
     if empty {
-        return Err(BootError::EmptyFile { path: file.named.clone() });
+        let named = file.named.display();
+        return Err(DaemonError::new(format!(
+            "{named} is empty: the earlier gipam was cut off while it saved; put a whole copy in its place, or start without its \
+             leases: rm {named}"
+        )));
     }
     let found = file.resolve(content);
     let old = found.old.filter(|_| content != Content::Absent).map(|path| (path, bytes));
     Ok(FoundBooks { books: found.books, old })
 }
 
+/// There is nothing to cut subnets from.
+fn no_pools() -> DaemonError {
+    let text = "no pools are configured: give -v4 PREFIX and/or -v6 PREFIX, or write a configuration file with [[pool]] \
+                (see gipam --help)";
+    DaemonError::new(text).of_usage()
+}
+
 /// Opens everything and settles what is in force.
-pub fn boot(config: &Config) -> Result<Booted, BootError> {
+pub fn boot(config: &Config) -> Result<Booted, DaemonError> {
     let FoundBooks { books: path, old } = find(&config.file)?;
     // Parsed before the books are made: a file that cannot be taken leaves nothing behind.
     let old = old.map(|(path, bytes)| parse(path, &bytes)).transpose()?;
     if old.is_none() && config.settings.pools.is_empty() && !path.exists() {
-        return Err(BootError::NoPools);
+        return Err(no_pools());
     }
-    config
-        .file
-        .make_directory(&path)
-        .map_err(|source| BootError::Directory { path: path.clone(), source })?;
+    config.file.make_directory(&path).map_err(|source| {
+        DaemonError::new(format!("cannot create the directory of {}", path.display())).because(source)
+    })?;
     let new = !path.exists();
     let mut books = Books::open(&path)?;
     books.keep_history(config.values.history.into());
@@ -141,7 +114,13 @@ pub fn boot(config: &Config) -> Result<Booted, BootError> {
     let take_over = match &old {
         Some(old) if fresh => Some(old),
         Some(old) if [&taken, &exported].into_iter().flatten().any(|digest| *digest == old.digest) => None,
-        Some(old) => return Err(BootError::Changed { path: old.path.clone(), books: path }),
+        Some(old) => {
+            let (file, books) = (old.path.display(), path.display());
+            return Err(DaemonError::new(format!(
+                "{file} is neither the lease file that was taken over nor the last one exported; gipam uses the books {books}: \
+                 move the file away, or replace the books with it: gipam import {file} --replace"
+            )));
+        }
         None => None,
     };
     let mut configured = config.settings.clone().with_books(&known);
@@ -156,9 +135,10 @@ pub fn boot(config: &Config) -> Result<Booted, BootError> {
         }
     };
     if settings.pools.is_empty() {
-        return Err(BootError::NoPools);
+        return Err(no_pools());
     }
-    settings.check().map_err(BootError::Pools)?;
+    let unusable = |error| DaemonError::new("the pools cannot be used").because(error).of_usage();
+    settings.check().map_err(unusable)?;
     if books.settings()? != settings {
         books.put_settings(&settings)?;
     }
@@ -187,11 +167,15 @@ struct Old {
     parsed: Parsed,
 }
 
-fn parse(path: PathBuf, bytes: &[u8]) -> Result<Old, BootError> {
+fn parse(path: PathBuf, bytes: &[u8]) -> Result<Old, DaemonError> {
     let digest = digest_text(bytes);
     match old_gipam::parse(bytes) {
         Ok(parsed) => Ok(Old { path, digest, parsed }),
-        Err(source) => Err(BootError::OldFile { path, source }),
+        Err(source) => Err(DaemonError::new(format!(
+            "the old lease file {} cannot be taken over; it was left untouched",
+            path.display()
+        ))
+        .because(source)),
     }
 }
 
@@ -202,7 +186,7 @@ fn take(
     old: &Old,
     configured: Settings,
     config: &Config,
-) -> Result<Settings, BootError> {
+) -> Result<Settings, DaemonError> {
     let from_file: Vec<_> = takeover::pools(&old.parsed.books, &configured).into_iter().collect();
     let (settings, warnings) = settle(&configured, &config.pools_origin, &from_file, Below::LeaseFile, plan);
     warn(&warnings);

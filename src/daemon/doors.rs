@@ -8,36 +8,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::DaemonError;
 use crate::config::{Config, DoorSettings, DriverSettings, SocketAccess, TcpAddress, Tls};
 use crate::docker::discovery::{Announcement, DiscoveryError, Served, announce};
 use crate::server::{Door, DoorError, Listener, LocalAddress, inherited};
 
-/// Why a listener cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("cannot open {whose}")]
-    Door {
-        /// `the listener of driver NAME`, or the admin socket.
-        whose: String,
-        source: DoorError,
-    },
-    #[error("the sockets that systemd passed cannot be used")]
-    Inherited(#[source] DoorError),
-    /// A driver cannot be announced to the Engine.
-    #[error("driver {driver}: cannot announce it to the Engine")]
-    Discovery { driver: String, source: DiscoveryError },
-    /// The address names no host.
-    #[error("{whose} cannot be at {address}")]
-    Address { whose: String, address: String, source: std::io::Error },
-    /// An owner or group that does not exist.
-    #[error("{file} does not have a {what} {name:?}; give a name from there, or a number")]
-    Nobody {
-        /// `user` or `group`.
-        what: &'static str,
-        name: String,
-        /// Where it was looked for.
-        file: &'static str,
-    },
+/// Nobody listens there.
+fn shut(whose: &str) -> impl Fn(DoorError) -> DaemonError {
+    move |source| DaemonError::new(format!("cannot open {whose}")).because(source)
 }
 
 /// A driver with its open listener.
@@ -59,8 +37,10 @@ pub struct Doors {
 }
 
 /// Opens everything.
-pub fn open(config: &Config) -> Result<Doors, OpenError> {
-    let mut passed = inherited().map_err(OpenError::Inherited)?;
+pub fn open(config: &Config) -> Result<Doors, DaemonError> {
+    let mut passed = inherited().map_err(|source| {
+        DaemonError::new("the sockets that systemd passed cannot be used").because(source)
+    })?;
     let admin = match take(&mut passed, &["admin"]) {
         Some(listener) => listener,
         None => open_unix("the admin socket", &config.admin, &config.admin_access)?,
@@ -102,15 +82,15 @@ fn take(passed: &mut Vec<(String, Listener)>, names: &[&str]) -> Option<Listener
     Some(passed.remove(at).1)
 }
 
-fn open_unix(whose: &str, path: &Path, access: &SocketAccess) -> Result<Listener, OpenError> {
+fn open_unix(whose: &str, path: &Path, access: &SocketAccess) -> Result<Listener, DaemonError> {
     let owner = number(access.owner.as_deref(), "user", "/etc/passwd")?;
     let group = number(access.group.as_deref(), "group", "/etc/group")?;
     let door = Door::Unix { path: path.to_owned(), mode: access.mode, owner, group };
-    door.open().map_err(|source| OpenError::Door { whose: whose.to_owned(), source })
+    door.open().map_err(shut(whose))
 }
 
 /// The number of a user or group: written as one, or looked up.
-fn number(name: Option<&str>, what: &'static str, file: &'static str) -> Result<Option<u32>, OpenError> {
+fn number(name: Option<&str>, what: &'static str, file: &'static str) -> Result<Option<u32>, DaemonError> {
     let Some(name) = name else { return Ok(None) };
     if let Ok(number) = name.parse() {
         return Ok(Some(number));
@@ -121,10 +101,14 @@ fn number(name: Option<&str>, what: &'static str, file: &'static str) -> Result<
         .map(|line| line.split(':').collect::<Vec<_>>())
         .find(|fields| fields.first() == Some(&name));
     let number = line.and_then(|fields| fields.get(2).and_then(|number| number.parse().ok()));
-    number.map(Some).ok_or_else(|| OpenError::Nobody { what, name: name.to_owned(), file })
+    number.map(Some).ok_or_else(|| {
+        DaemonError::new(format!(
+            "{file} does not have a {what} {name:?}; give a name from there, or a number"
+        ))
+    })
 }
 
-fn open_driver(config: &Config, driver: &DriverSettings) -> Result<Listener, OpenError> {
+fn open_driver(config: &Config, driver: &DriverSettings) -> Result<Listener, DaemonError> {
     match &driver.door {
         DoorSettings::Unix { path } => open_unix(&door_of(driver), path, &config.socket_access),
         DoorSettings::Tcp { address, tls, .. } => open_tcp(&door_of(driver), address, tls.as_ref()),
@@ -132,8 +116,8 @@ fn open_driver(config: &Config, driver: &DriverSettings) -> Result<Listener, Ope
 }
 
 /// At the first of the host's addresses that can be listened on.
-fn open_tcp(whose: &str, address: &TcpAddress, tls: Option<&Tls>) -> Result<Listener, OpenError> {
-    let wrong = |source| OpenError::Address { whose: whose.to_owned(), address: address.to_string(), source };
+fn open_tcp(whose: &str, address: &TcpAddress, tls: Option<&Tls>) -> Result<Listener, DaemonError> {
+    let wrong = |source| DaemonError::new(format!("{whose} cannot be at {address}")).because(source);
     let mut failure = wrong(std::io::Error::other("the host has no address"));
     for address in address.resolve().map_err(wrong)? {
         let door = match tls {
@@ -147,7 +131,7 @@ fn open_tcp(whose: &str, address: &TcpAddress, tls: Option<&Tls>) -> Result<List
         };
         match door.open() {
             Ok(listener) => return Ok(listener),
-            Err(source) => failure = OpenError::Door { whose: whose.to_owned(), source },
+            Err(error) => failure = shut(whose)(error),
         }
     }
     Err(failure)
@@ -166,17 +150,17 @@ fn warn_of_socket(driver: &DriverSettings, listener: &Listener) {
     }
 }
 
-fn with_tls(driver: &DriverSettings, listener: Listener) -> Result<Listener, OpenError> {
+fn with_tls(driver: &DriverSettings, listener: Listener) -> Result<Listener, DaemonError> {
     match &driver.door {
-        DoorSettings::Tcp { tls: Some(tls), .. } => listener
-            .with_tls(&tls.cert, &tls.key, tls.client_ca.as_deref())
-            .map_err(|source| OpenError::Door { whose: door_of(driver), source }),
+        DoorSettings::Tcp { tls: Some(tls), .. } => {
+            listener.with_tls(&tls.cert, &tls.key, tls.client_ca.as_deref()).map_err(shut(&door_of(driver)))
+        }
         _ => Ok(listener),
     }
 }
 
 /// Writes the plugin files, and removes files that would win over them.
-fn tell(config: &Config, drivers: &[Opened]) -> Result<Vec<Announcement>, OpenError> {
+fn tell(config: &Config, drivers: &[Opened]) -> Result<Vec<Announcement>, DaemonError> {
     let tcp = |opened: &Opened| match opened.listener.local_address() {
         LocalAddress::Tcp(address) => Some(address),
         LocalAddress::Unix(_) => None,
@@ -185,7 +169,10 @@ fn tell(config: &Config, drivers: &[Opened]) -> Result<Vec<Announcement>, OpenEr
     let mut announcements = Vec::new();
     for opened in drivers {
         let driver = &opened.driver;
-        let failed = |source| OpenError::Discovery { driver: driver.name.clone(), source };
+        let failed = |source: DiscoveryError| {
+            DaemonError::new(format!("driver {}: cannot announce it to the Engine", driver.name))
+                .because(source)
+        };
         announcements
             .push(announce(&config.plugin_dirs, &driver.name, &served(opened), &ours).map_err(failed)?);
     }

@@ -8,6 +8,7 @@
 mod boot;
 mod docker_thread;
 mod doors;
+mod error;
 mod later;
 mod look;
 mod reload;
@@ -21,6 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::docker_thread::{DockerServing, DockerThread};
+pub use self::error::DaemonError;
 use self::reload::Told;
 use crate::admin::{Admin, Reload, RunningDaemon};
 use crate::clock;
@@ -42,54 +44,27 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// The largest lease file that can be imported over the admin socket.
 const ADMIN_BODY: usize = 64 << 20;
 
-/// Why the daemon stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// It could not start.
-    #[error(transparent)]
-    Boot(#[from] boot::BootError),
-    /// A listener.
-    #[error(transparent)]
-    Doors(#[from] doors::OpenError),
-    /// The system gave no thread, runtime or signal.
-    #[error("gipam cannot be started")]
-    Start(#[source] std::io::Error),
-    /// The books could not be written.
-    #[error("gipam stopped")]
-    Ledger(#[source] Fatal),
-}
-
-impl DaemonError {
-    /// The exit code of the process.
-    pub const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Boot(boot::BootError::NoPools | boot::BootError::Pools(_)) => 2,
-            _ => 1,
-        }
-    }
-}
-
 /// Serves until a signal says stop.
 pub fn run(config: Config) -> Result<(), DaemonError> {
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DaemonError::Start)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DaemonError::start)?;
     let signals = {
         let _inside = runtime.enter();
-        Signals::caught().map_err(DaemonError::Start)?
+        Signals::caught().map_err(DaemonError::start)?
     };
     let booted = boot::boot(&config)?;
     let books = booted.books.path().to_owned();
     let doors = doors::open(&config)?;
     let callers = booted.plan.callers().map(|(name, caller)| (name.into(), caller.clone())).collect();
-    let known = KnownAtStart { callers, bases: booted.plan.bases() };
+    let bases = booted.plan.bases();
     let clock = clock::Clock::of_this_machine().in_boot(processes::boot());
     let (ledger, writer) = Writer::new(booted.plan, booted.books, clock);
     let (ended, end) = oneshot::channel();
-    let (docker, thread) = DockerThread::start(writer, ended).map_err(DaemonError::Start)?;
+    let (docker, thread) = DockerThread::start(writer, ended).map_err(DaemonError::start)?;
     let (hooks, hooks_open, hooks_thread) =
-        hooks::start(ledger.clone(), books.clone()).map_err(DaemonError::Start)?;
+        hooks::start(ledger.clone(), books.clone()).map_err(DaemonError::start)?;
     let ends = Ends { signals, ledger: end };
-    let core = Core { ledger: ledger.clone(), docker, known, books };
+    let core = Core { ledger: ledger.clone(), docker, books, callers, bases };
     let outcome = runtime.block_on(serve(&config, doors, core, ends, &hooks));
     drop(hooks_open);
     if hooks_thread.join().is_err() {
@@ -121,18 +96,15 @@ impl Signals {
     }
 }
 
-/// What the books knew at the start.
-struct KnownAtStart {
-    callers: Vec<(Box<str>, Caller)>,
-    bases: Box<[Prefix]>,
-}
-
 /// What everything else needs first.
 struct Core {
     ledger: Ledger,
     docker: DockerThread,
-    known: KnownAtStart,
     books: PathBuf,
+    /// The callers that the books knew at the start.
+    callers: Vec<(Box<str>, Caller)>,
+    /// Those of the pools at the start.
+    bases: Box<[Prefix]>,
 }
 
 /// What can end the daemon.
@@ -150,7 +122,7 @@ enum StopReason {
 async fn serve(
     config: &Config,
     doors: doors::Doors,
-    Core { ledger, docker, known: KnownAtStart { callers, bases }, books }: Core,
+    Core { ledger, docker, books, callers, bases }: Core,
     ends: Ends,
     hooks: &Hooks,
 ) -> Result<(), DaemonError> {
@@ -166,7 +138,7 @@ async fn serve(
     let counters = Arc::new(Counters::default());
     let halves = Arc::new(Halves::default());
     let (survey, questions) = Survey::new();
-    look::start(questions, bases).map_err(DaemonError::Start)?;
+    look::start(questions, bases).map_err(DaemonError::start)?;
     let limits = Limits { max_connections: config.values.max_connections.get().into(), ..Limits::default() };
     let callers =
         Arc::new(Callers::new(ledger.clone(), callers, processes::boot(), crate::docker::containers()));
@@ -202,7 +174,7 @@ async fn serve(
     let reconciling = reconciler.map(|reconciler| tokio::spawn(reconciler.run()));
     let sweeping = tokio::spawn(sweep::sweep(ledger));
     let drained = async { drained.await.unwrap_or_else(|_| Ok(Drained::default())) };
-    let drained = tokio::try_join!(server.serve(shutdown, DRAIN), drained).map_err(DaemonError::Start)?;
+    let drained = tokio::try_join!(server.serve(shutdown, DRAIN), drained).map_err(DaemonError::start)?;
     let cut_off = drained.0.cut_off + drained.1.cut_off;
     watching.abort();
     sweeping.abort();
@@ -279,7 +251,7 @@ fn withdraw(announcements: Vec<Announcement>) {
 /// What the end comes to.
 fn ended(why: Option<StopReason>) -> Result<(), DaemonError> {
     match why {
-        Some(StopReason::Ledger(Err(fatal))) => Err(DaemonError::Ledger(fatal)),
+        Some(StopReason::Ledger(Err(fatal))) => Err(DaemonError::new("gipam stopped").because(fatal)),
         Some(StopReason::Signal(name)) => {
             tracing::info!("stopped by {name}");
             Ok(())
