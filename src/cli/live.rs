@@ -282,6 +282,7 @@ mod tests {
             space: None,
             why: None,
             network: None,
+            number: None,
         };
         let events = Some((0..60).map(event).collect());
         let mut live = Live::new(Status { running: true, events, ..Status::default() });
@@ -311,6 +312,7 @@ mod tests {
             space: None,
             why: None,
             network: None,
+            number: None,
         };
         let status = |events: &[u32], running| Status {
             running,

@@ -20,6 +20,8 @@ const LONGEST_WHY: usize = 1_024;
 /// One line of history, as the books have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryLine {
+    /// Its place in the history: later lines have higher numbers.
+    pub number: u64,
     /// Milliseconds since the UNIX epoch.
     pub at: u64,
     /// `leased`, `released`, `undone`, `adopted`, `identified`, `named`; of subnets: `subnet granted`, `subnet adopted` ...;
@@ -49,19 +51,23 @@ pub struct HistoryLine {
     pub network: Option<String>,
 }
 
+/// When something happened, and what.
+pub type Occurrence = (u64, SmolStr);
+
 impl Reader {
     /// The newest lines of all times; see [`Reader::history_since`].
     pub fn history(&self, of: Option<&str>, limit: u32) -> Result<Vec<HistoryLine>, StoreError> {
-        self.history_since(of, limit, 0)
+        self.history_since(of, limit, 0, None)
     }
 
     /// The newest lines; `of` narrows to an address, a subnet, a PoolID, a MAC, or the name of a holder, a container or a
-    /// network; none older than `since`.
+    /// network; none older than `since`, and only those before the line of the number `before`.
     pub fn history_since(
         &self,
         of: Option<&str>,
         limit: u32,
         since: u64,
+        before: Option<u64>,
     ) -> Result<Vec<HistoryLine>, StoreError> {
         let fail = || sqlite(&self.path, "reading history");
         let mut statement = self.connection.prepare(&sql()).map_err(fail())?;
@@ -72,7 +78,9 @@ impl Reader {
                 || !OF_RANGES.contains(&&*line.event)
                 || range.is_some_and(|range| meets(line, &range))
         };
-        let rows = statement.query_map(params![of, range.is_some(), signed(since)], line).map_err(fail())?;
+        let before = signed(before.unwrap_or(u64::MAX));
+        let wanted = params![of, range.is_some(), signed(since), before];
+        let rows = statement.query_map(wanted, line).map_err(fail())?;
         let lines = rows.filter(|line| line.as_ref().map_or(true, about));
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut lines: Vec<HistoryLine> = lines.take(most).collect::<Result<_, _>>().map_err(fail())?;
@@ -139,7 +147,7 @@ pub(super) const LINES: &str = "SELECT h.at, h.event, h.space, h.subnet, h.id, h
 /// A lease is found by its name of today, and by the one that the Engine showed then; a network by its subnet's grant.
 fn sql() -> String {
     format!(
-        "{LINES} WHERE h.event NOT IN ('forgotten', 'restored') AND h.at >= ?3 \
+        "{LINES} WHERE h.event NOT IN ('forgotten', 'restored') AND h.at >= ?3 AND h.seq < ?4 \
          AND (?1 IS NULL OR h.address = ?1 OR h.subnet = ?1 OR h.id = ?1 OR h.name = ?1 OR h.mac = ?1 \
          OR (h.event IN ('pinned', 'unpinned') AND h.why = ?1) OR (h.event IN ('reserved', 'unreserved') AND ?2) \
          OR n.container = ?1 OR n.network = ?1 OR w.network = ?1 \
@@ -152,22 +160,35 @@ fn sql() -> String {
 }
 
 impl Reader {
-    /// Times and events, the newest first: all since then and one before, up to a limit; little memory for each.
-    pub fn happened(&self, since: u64, limit: u32) -> Result<Vec<(u64, SmolStr)>, StoreError> {
+    /// What happened in some subnets since then, the newest first: times and events, and back to when all is known. Looks at
+    /// so many lines; little memory for each.
+    pub fn happened(
+        &self,
+        since: u64,
+        most: u32,
+        mut is_about: impl FnMut(&str) -> bool,
+    ) -> Result<(Vec<Occurrence>, Option<u64>), StoreError> {
         let fail = || sqlite(&self.path, "reading history");
-        let sql = "SELECT at, event FROM history WHERE event NOT IN ('forgotten', 'restored') ORDER BY seq DESC LIMIT ?1";
+        let sql = "SELECT at, event, subnet FROM history WHERE event NOT IN ('forgotten', 'restored') \
+                   ORDER BY seq DESC LIMIT ?1";
         let mut statement = self.connection.prepare(sql).map_err(fail())?;
-        let mut rows = statement.query([limit]).map_err(fail())?;
-        let mut happened = Vec::new();
+        let mut rows = statement.query([most]).map_err(fail())?;
+        let (mut happened, mut known) = (Vec::new(), None);
         while let Some(row) = rows.next().map_err(fail())? {
             let at = u64::try_from(row.get::<_, i64>(0).map_err(fail())?).unwrap_or(0);
-            let event = row.get_ref(1).map_err(fail())?.as_str().map_err(|error| fail()(error.into()))?;
-            happened.push((at, event.into()));
+            known = Some(at);
+            let text = |column| {
+                let text = row.get_ref(column).map_err(fail())?.as_str();
+                text.map_err(|error| fail()(error.into()))
+            };
+            if is_about(text(2)?) {
+                happened.push((at, text(1)?.into()));
+            }
             if at < since {
                 break;
             }
         }
-        Ok(happened)
+        Ok((happened, known))
     }
 }
 
@@ -180,8 +201,10 @@ pub(super) fn line(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
     let shown = |text: String| text::name(&text).into_owned();
     let named = |at: usize| row.get::<_, Option<String>>(at).map(|text| text.map(shown));
     let why: Option<String> = row.get(9)?;
+    let number = |at| Ok::<_, rusqlite::Error>(u64::try_from(row.get::<_, i64>(at)?).unwrap_or(0));
     let mut line = HistoryLine {
-        at: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
+        number: number(13)?,
+        at: number(0)?,
         event: row.get(1)?,
         space: row.get(2)?,
         subnet: row.get(3)?,

@@ -153,6 +153,9 @@ pub struct HistoryRow {
     pub why: Option<String>,
     /// The name of its network, where the Engine has shown it.
     pub network: Option<String>,
+    /// Its place in the history: `before` takes one.
+    #[serde(default)]
+    pub number: Option<u64>,
 }
 
 /// A moment of the daemon, for those who follow it.

@@ -202,7 +202,7 @@ impl View {
     pub(super) fn status_for(&self, query: Query<'_>) -> Result<Status, Refusal> {
         let mut status = self.status()?;
         if let Some(events) = query.parsed::<u32>("events", "number")? {
-            status.events = Some(self.history_of(None, events.min(EVENTS), 0)?);
+            status.events = Some(self.history_of(None, events.min(EVENTS), 0, None)?);
         }
         Ok(status)
     }

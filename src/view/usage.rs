@@ -2,12 +2,18 @@
 //!
 //! Promises: exact as far back as the history reaches, and says how far that is; bounded in points. Reads, never writes.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use serde::Serialize;
 use smol_str::SmolStr;
 
-use super::Refusal;
 use super::query::Query;
-use super::views::View;
+use super::source::Budget;
+use super::views::{View, leases_in};
+use super::{ErrorKind, Refusal};
+use crate::plan::Plan;
+use crate::plan::prefix::{AddressRange, Prefix};
 use crate::plan::settings::{Millis, rfc3339};
 
 /// Points of a curve.
@@ -52,10 +58,13 @@ fn effect(event: &str) -> (i64, i64) {
     }
 }
 
-/// Computes backwards: `lines` are the newest first.
-fn reckon(lines: &[(Millis, SmolStr)], now: Millis, span: Millis, leases: u64, subnets: u64) -> Usage {
+/// Computes backwards: `lines` are the newest first, `known` is how far back they reach.
+fn reckon(
+    (lines, known): (&[(Millis, SmolStr)], Option<Millis>),
+    (now, span): (Millis, Millis),
+    [leases, subnets]: [u64; 2],
+) -> Usage {
     let from = now.saturating_sub(span);
-    let known = lines.last().map(|(at, _)| *at);
     let (mut leases, mut subnets) = (leases.cast_signed(), subnets.cast_signed());
     let mut points = Vec::new();
     let mut rest = lines.iter().peekable();
@@ -76,13 +85,50 @@ fn reckon(lines: &[(Millis, SmolStr)], now: Millis, span: Millis, leases: u64, s
 }
 
 impl View {
-    /// Usage in the last so many `seconds`: a day where the query does not say.
+    /// Usage in the last so many `seconds` (a day where the query does not say), of everything or of one `pool`.
     pub(super) fn usage(&self, query: Query<'_>) -> Result<Usage, Refusal> {
         let seconds: Millis = query.parsed("seconds", "number")?.unwrap_or(86_400);
         let span = seconds.saturating_mul(1_000).clamp(60_000, LONGEST);
-        let (census, now) = (self.census_or_last()?, self.now());
-        let lines = self.reader()?.happened(now.saturating_sub(span), LINES)?;
-        Ok(reckon(&lines, now, span, census.leases(), census.held()))
+        let now = self.now();
+        let Some(pool) = query.text("pool")? else {
+            let census = self.census_or_last()?;
+            let (lines, known) = self.reader()?.happened(now.saturating_sub(span), LINES, |_| true)?;
+            return Ok(reckon((&lines, known), (now, span), [census.leases(), census.held()]));
+        };
+        let bases = self.bases_of(pool)?;
+        let mut inside = HashMap::<String, bool>::new();
+        let is_about = |subnet: &str| {
+            if let Some(known) = inside.get(subnet) {
+                return *known;
+            }
+            let is_inside = |prefix| bases.iter().any(|base| base.contains(prefix));
+            *inside.entry(subnet.to_owned()).or_insert(Prefix::parse(subnet).is_some_and(is_inside))
+        };
+        let (lines, known) = self.reader()?.happened(now.saturating_sub(span), LINES, is_about)?;
+        Ok(reckon((&lines, known), (now, span), self.present(&bases)?))
+    }
+
+    fn bases_of(&self, name: String) -> Result<Vec<Prefix>, Refusal> {
+        let unknown = Refusal::new(ErrorKind::Missing, format!("no pool is called {name}"));
+        let bases = self.source.look(move |plan| {
+            let pool = plan.pool(&name)?;
+            Some([pool.v4, pool.v6].iter().flatten().map(|base| base.base).collect())
+        })?;
+        bases.ok_or(unknown)
+    }
+
+    /// Leases and subnets that lie in these bases now.
+    fn present(&self, bases: &[Prefix]) -> Result<[u64; 2], Refusal> {
+        let ranges: Arc<[AddressRange]> = bases.iter().map(|base| AddressRange::of(*base)).collect();
+        let bite = move |plan: &Plan, from, budget: &Budget| leases_in(plan, &ranges, from, budget);
+        let mut present = [0; 2];
+        self.source.walk(0, bite, |found: Vec<(usize, u128)>| {
+            for (_, leases) in found {
+                present = [present[0] + u64::try_from(leases).unwrap_or(0), present[1] + 1];
+            }
+            Ok(true)
+        })?;
+        Ok(present)
     }
 }
 
@@ -97,7 +143,7 @@ mod tests {
     #[test]
     fn numbers_are_reckoned_back_as_far_as_the_history_reaches() {
         let lines = [line(90_000, "released"), line(70_000, "leased"), line(60_000, "subnet granted")];
-        let usage = reckon(&lines, 120_000, 120_000, 4, 1);
+        let usage = reckon((&lines, Some(60_000)), (120_000, 120_000), [4, 1]);
         let at = |seconds: Millis| {
             let at = rfc3339(seconds * 1_000);
             usage.points.iter().find(|point| point.at == at).map(|point| (point.leases, point.subnets))
@@ -109,6 +155,7 @@ mod tests {
         assert_eq!(at(60), Some((4, 1)));
         assert_eq!(at(59), None, "nothing is known before the first line");
         assert_eq!(usage.known_since.as_deref(), Some(rfc3339(60_000).as_str()));
-        assert_eq!(reckon(&[], 120_000, 60_000, 4, 1).points.len(), 1, "without history there is only now");
+        let nothing = reckon((&[], None), (120_000, 60_000), [4, 1]);
+        assert_eq!(nothing.points.len(), 1, "without history there is only now");
     }
 }

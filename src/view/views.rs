@@ -58,6 +58,7 @@ impl From<HistoryLine> for HistoryRow {
             space: Some(line.space).filter(|space| !space.is_empty()),
             why: line.why,
             network: line.network,
+            number: Some(line.number),
         }
     }
 }
@@ -165,7 +166,7 @@ impl View {
         let since = query.since(self.now)?.unwrap_or(0);
         let of = query.text("of")?;
         of.as_deref().map_or(Ok(()), super::meant::check_prefix)?;
-        self.history_of(of.as_deref(), limit, since)
+        self.history_of(of.as_deref(), limit, since, query.parsed("before", "number")?)
     }
 
     /// The latest lines since that time, of everything or of one thing.
@@ -174,8 +175,9 @@ impl View {
         of: Option<&str>,
         limit: u32,
         since: Millis,
+        before: Option<u64>,
     ) -> Result<Vec<HistoryRow>, Refusal> {
-        let lines = self.reader()?.history_since(of, limit, since)?;
+        let lines = self.reader()?.history_since(of, limit, since, before)?;
         Ok(lines.into_iter().map(HistoryRow::from).collect())
     }
 
@@ -209,7 +211,7 @@ impl View {
 }
 
 /// How many leases of the next subnets lie in which of these ranges.
-fn leases_in(
+pub(super) fn leases_in(
     plan: &Plan,
     ranges: &[AddressRange],
     from: Serial,

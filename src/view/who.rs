@@ -59,7 +59,7 @@ impl View {
     pub(super) fn who_at(&self, address: IpAddr, with_history: bool) -> Result<Vec<WhoRow>, Refusal> {
         let Around { pool, reserved_by, subnets } = self.source.look(move |plan| around(plan, address))?;
         let history = match with_history {
-            true => self.history_of(Some(&address.to_string()), HISTORY, 0)?,
+            true => self.history_of(Some(&address.to_string()), HISTORY, 0, None)?,
             false => Vec::new(),
         };
         let nowhere = WhoRow {

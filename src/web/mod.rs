@@ -57,13 +57,16 @@ const KEPT: &[(&str, &str)] = fields!("cache-control": "no-cache");
 const ONLY_GET: &[(&str, &str)] = fields!("cache-control": "no-store", "allow": "GET, HEAD");
 
 /// Files in the program: path, type, text.
-const ASSETS: [(&str, &str, &str); 9] = [
+const ASSETS: [(&str, &str, &str); 12] = [
     ("/", "text/html; charset=utf-8", include_str!("assets/page.html")),
     ("/page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
     ("/page.js", SCRIPT, include_str!("assets/page.js")),
     ("/dom.js", SCRIPT, include_str!("assets/dom.js")),
+    ("/history.js", SCRIPT, include_str!("assets/history.js")),
     ("/map.js", SCRIPT, include_str!("assets/map.js")),
+    ("/rows.js", SCRIPT, include_str!("assets/rows.js")),
     ("/state.js", SCRIPT, include_str!("assets/state.js")),
+    ("/story.js", SCRIPT, include_str!("assets/story.js")),
     ("/tables.js", SCRIPT, include_str!("assets/tables.js")),
     ("/usage.js", SCRIPT, include_str!("assets/usage.js")),
     ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),

@@ -125,10 +125,37 @@ pub fn widths(browser: &mut Browser) {
     }
 }
 
+pub fn screens(browser: &mut Browser) {
+    let site = Site::populated();
+    let mut tab = site.open(browser, 390, 800, false);
+    let hidden = "[...document.querySelectorAll('header nav a, #find')].filter((link) => { const box = link.getBoundingClientRect(); \
+        return box.width === 0 || box.left < 0 || box.right > innerWidth || document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2) !== link; }) \
+        .map((link) => link.textContent)";
+    for width in [390, 320] {
+        tab.size(width, 800);
+        tab.value("window.scrollTo(0, 0)");
+        assert_eq!(tab.value(hidden), serde_json::json!([]), "{width}");
+        let links = tab.value("[...document.querySelectorAll('header nav a')].map((link) => Boolean(document.querySelector(link.getAttribute('href'))))");
+        assert_eq!(links, serde_json::json!(vec![true; 7]));
+    }
+    tab.size(1920, 1000);
+    let used = "document.querySelector('#main').getBoundingClientRect().width / innerWidth > 0.9";
+    tab.until(used);
+    let beside = |one: &str, other: &str| {
+        format!(
+            "document.querySelector('{one}').getBoundingClientRect().right <= document.querySelector('{other}').getBoundingClientRect().left"
+        )
+    };
+    for (one, other) in [("#pools", "#usage"), ("#subnets", "#leases")] {
+        assert_eq!(tab.value(&beside(one, other)), true, "{one} beside {other}");
+    }
+}
+
 /// Every view as a picture: in a directory for people, if there is one; none may be blank.
 pub fn pictures(browser: &mut Browser) {
     let directory = std::env::var_os("GIPAM_SCREENSHOTS").map(std::path::PathBuf::from);
     let (site, bare, troubled) = (Site::with_names(), Site::new(TOML), Site::troubled());
+    let many = Site::with_six_hundred_subnets();
     for (name, site, width, dark, at, part, most) in [
         ("page-light", &site, 1280, false, "", "body", 1_330),
         ("page-dark", &site, 1280, true, "", "body", 1_330),
@@ -146,12 +173,20 @@ pub fn pictures(browser: &mut Browser) {
         ("state-dark", &troubled, 1280, true, "", "#state", 900),
         ("state-phone", &troubled, 390, false, "", "#state", 1_500),
         ("state-well", &site, 1280, false, "", "#state", 900),
+        ("story-light", &site, 1280, false, "of=web-3", "#story", 1_200),
+        ("story-phone", &site, 390, true, "of=10.20.0.7", "#story", 1_500),
+        ("history-dark", &site, 1280, true, "", "#history", 1_000),
+        ("screen-light", &site, 1920, false, "", "body", 2_000),
+        ("screen-dark", &many, 2560, true, "", "body", 1_600),
+        ("many-light", &many, 1280, false, "map=lan", "#map", 1_200),
+        ("many-phone", &many, 390, false, "map=lan", "#map", 1_500),
+        ("many-page", &many, 1280, false, "", "body", 2_500),
         ("empty-light", &bare, 1280, false, "", "body", 2_700),
     ] {
         let mut tab = site.open(browser, width, 860, dark);
         if !at.is_empty() {
             tab.value(&format!("location.hash = '{at}'"));
-            tab.until("document.querySelectorAll('#crumbs li').length > 1");
+            tab.until("document.querySelectorAll('#crumbs li').length > 1 || document.querySelector('#story tbody tr')");
         }
         tab.value("window.scrollTo(0, 0); document.querySelector('#main').focus({preventScroll: true}); new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))");
         let picture = tab.picture(part, most);

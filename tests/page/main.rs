@@ -35,7 +35,7 @@ use stage::{End, Words};
 /// A name, and what happens in a browser.
 type Scenario = (&'static str, fn(&mut Browser));
 
-const SCENARIOS: [Scenario; 13] = [
+const SCENARIOS: [Scenario; 19] = [
     // a minute of waiting, while the others are played
     ("a_quiet_host_is_live_for_a_minute", scenarios::quiet),
     ("rows_appear_and_nothing_is_amiss", scenarios::rows_appear),
@@ -44,6 +44,12 @@ const SCENARIOS: [Scenario; 13] = [
     ("what_needs_a_look_is_shown", scenarios::state),
     ("a_daemon_that_goes_and_comes_back", scenarios::restart),
     ("the_map_is_looked_into_by_keyboard", scenarios::keyboard),
+    ("whatever_is_named_has_a_story", scenarios::stories),
+    ("the_history_is_narrowed_and_paged", scenarios::history),
+    ("rows_leave_as_a_file", scenarios::files),
+    ("pointing_shows_network_holder_and_address", scenarios::pointing),
+    ("each_pool_has_its_trend", scenarios::trends),
+    ("a_phone_has_all_links_and_a_wide_screen_is_used", looks::screens),
     ("nothing_yet_is_said_with_what_to_do", scenarios::empty),
     ("a_hundred_thousand_leases", scenarios::many),
     ("words_have_contrast_and_things_have_names", looks::readable),

@@ -24,7 +24,7 @@ pub fn rows_appear(browser: &mut Browser) {
             .unwrap()
             .contains("leases")
     );
-    assert_eq!(tab.value("document.querySelectorAll('#events li').length"), 20);
+    assert_eq!(tab.value("document.querySelectorAll('#history tbody tr').length"), 25);
     assert_eq!(tab.value("document.querySelectorAll('.chart .line').length"), 2);
     let kept = tab.value(
         "performance.getEntriesByType('resource').every((entry) => entry.name.startsWith(location.origin))",
@@ -67,7 +67,7 @@ pub fn live(browser: &mut Browser) {
     tab.until(&format!("document.querySelector('#subnets tbody')?.innerText.includes('{prefix}')"));
     wire.address(&id, "", json!({"com.docker.network.endpoint.name": "newcomer"}));
     tab.until("document.querySelector('#leases tbody')?.innerText.includes('newcomer')");
-    tab.until("document.querySelector('#events').innerText.includes('newcomer')");
+    tab.until("document.querySelector('#history tbody').innerText.includes('newcomer')");
     tab.until("document.querySelector('#areas .cell.used') !== null");
     // The focus stays where it is while the page changes.
     tab.value("document.querySelector('#areas .cell.used').focus()");
@@ -124,6 +124,9 @@ pub fn state(browser: &mut Browser) {
     ] {
         assert!(state.contains(words), "{words}: {state}");
     }
+    // The worse it is, the redder.
+    let severities = "[...document.querySelectorAll('#notes .note')].map((note) => `${note.classList[1]} ${note.innerText.split(' ')[0]}`).sort().join()";
+    assert_eq!(tab.value(severities), "bad Docker,bad Hook,warn Filling");
     // What is mended goes by itself, and the focus stays where it is meanwhile.
     let button = "[...document.querySelectorAll('#state button')].find((button) => button.textContent === '10.20.0.0/24')";
     tab.value(&format!("{button}.focus()"));
@@ -180,6 +183,145 @@ pub fn keyboard(browser: &mut Browser) {
         "document.querySelector('#map-detail').innerText.includes('neither in a pool nor in a subnet')",
     );
     tab.troubles();
+}
+
+/// From the search of the page, and from whatever is named on it.
+pub fn stories(browser: &mut Browser) {
+    let site = Site::populated();
+    let mut tab = site.open(browser, 1280, 900, false);
+    let rows = |part: &str| format!("document.querySelectorAll('#story .story-{part} tbody tr').length");
+    tab.press("/");
+    assert_eq!(tab.value("document.activeElement.id"), "find");
+    for (what, leases, subnets) in [
+        ("mail-2", 1, 0),
+        ("02:42:ac:06:05:01", 1, 0),
+        ("10.20.0.0/24", 25, 1),
+        ("10.20.1.7", 3, 1),
+        ("nobody", 0, 0),
+    ] {
+        tab.value("document.querySelector('#find').value = ''; document.querySelector('#find').focus()");
+        tab.write(what);
+        tab.press("Enter");
+        tab.until(&format!("document.querySelector('#story-title').innerText === 'Story of {what}'"));
+        tab.until(&format!("{} === {leases} && {} === {subnets}", rows("leases"), rows("subnets")));
+        let history = tab.value("document.querySelector('#story .story-history tbody').innerText");
+        let is_known = leases > 0;
+        assert_eq!(
+            history.as_str().unwrap().contains("Nothing in the history"),
+            !is_known,
+            "{what}: {history}"
+        );
+    }
+    // From a holder to its address, and from there to the network's subnet on the map.
+    tab.value(
+        "[...document.querySelectorAll('#leases a')].find((link) => /^build-/.test(link.textContent)).click()",
+    );
+    tab.until("/^Story of build-/.test(document.querySelector('#story-title').innerText)");
+    tab.until("document.querySelector('#story .story-leases tbody td a') !== null");
+    tab.value("document.querySelector('#story .story-leases tbody td a').click()");
+    tab.until("/^Story of 10.20/.test(document.querySelector('#story-title').innerText)");
+    tab.until("document.querySelector('#story .story-history tbody').innerText.includes('leased')");
+    tab.until("document.querySelector('#story .story-subnets tbody button') !== null");
+    tab.value("document.querySelector('#story .story-subnets tbody button').click()");
+    tab.until(
+        "document.querySelectorAll('#crumbs li').length === 3 && document.querySelector('#story').hidden",
+    );
+    // An address of the map has one, too.
+    tab.value("document.querySelector('#areas .cell.gateway').dispatchEvent(new MouseEvent('click', { bubbles: true }))");
+    tab.until("/^Story of .*[.:]/.test(document.querySelector('#story-title').innerText) && !document.querySelector('#story').hidden");
+    assert_eq!(tab.troubles(), Vec::<String>::new());
+}
+
+pub fn history(browser: &mut Browser) {
+    let site = Site::populated();
+    let mut tab = site.open(browser, 1280, 900, false);
+    let first = "document.querySelector('#history tbody tr').innerText";
+    let latest = tab.value(first);
+    let button = |text: &str| {
+        format!(
+            "[...document.querySelectorAll('#history .pages button')].find((button) => button.textContent === '{text}')"
+        )
+    };
+    tab.value(&format!("{}.click()", button("Older")));
+    tab.until(&format!("{first} !== {latest}"));
+    tab.value(&format!("{}.click()", button("Newer")));
+    tab.until(&format!("{first} === {latest} && {}.disabled", button("Newer")));
+    tab.value("document.querySelector('#history-of').focus()");
+    tab.write("printer");
+    tab.press("Enter");
+    tab.until("document.querySelectorAll('#history tbody tr').length === 1");
+    assert!(tab.value(first).as_str().unwrap().contains("203.0.113.7"));
+    assert_eq!(tab.troubles(), Vec::<String>::new());
+}
+
+/// What is shown leaves as a file, and a name that a spreadsheet would compute stays a name.
+pub fn files(browser: &mut Browser) {
+    let site = Site::populated();
+    let mut wire = site.daemon.wire();
+    let (id, _) = wire.subnet(false);
+    wire.address(&id, "", json!({"com.docker.network.endpoint.name": "=1+1, \"two\""}));
+    let mut tab = site.open(browser, 1280, 900, false);
+    tab.until("document.querySelector('#summary').innerText.includes('285')");
+    tab.value("URL.createObjectURL = (blob) => { blob.text().then((text) => (window.saved = text)); return '#'; }; HTMLAnchorElement.prototype.click = function () { window.called = this.download; }; 0");
+    let save = |section: &str| {
+        format!(
+            "window.saved = null; [...document.querySelectorAll('{section} button')].find((button) => button.textContent === 'CSV').click()"
+        )
+    };
+    tab.value(&save("#leases"));
+    tab.until("window.saved !== null");
+    assert_eq!(tab.value("window.called"), "gipam-leases.csv");
+    let saved = tab.value("window.saved").as_str().unwrap().to_owned();
+    assert_eq!(saved.lines().count(), 286, "all of them, beyond the page, and a head");
+    assert!(saved.starts_with("subnet,address,"), "{}", saved.lines().next().unwrap());
+    assert!(saved.contains("\"'=1+1, \"\"two\"\"\""), "{saved}");
+    tab.value(&save("#history"));
+    tab.until("window.saved !== null && window.saved.includes('subnet granted')");
+    assert_eq!(tab.troubles(), Vec::<String>::new());
+}
+
+/// The network, the holder and the address under the pointer; and one scale of fullness, all of it explained.
+pub fn pointing(browser: &mut Browser) {
+    let site = Site::with_names();
+    let mut tab = site.open(browser, 1280, 900, false);
+    let point = |cell: &str, share: f64| {
+        format!(
+            "(() => {{ const cell = {cell}; const box = cell.getBoundingClientRect(); cell.dispatchEvent(new PointerEvent('pointermove', \
+             {{ bubbles: true, clientX: box.left + box.width * {share}, clientY: box.top + 3 }})); \
+             return document.querySelector('#map-detail').innerText; }})()"
+        )
+    };
+    let free = "[...document.querySelectorAll('#areas .grid')[0].querySelectorAll('.c.free')].at(-1)";
+    let said = tab.value(&point(free, 0.5)).as_str().unwrap().to_owned();
+    assert!(
+        said.starts_with("198.51.100.152") && said.contains("free, room for 13 subnets of /28"),
+        "{said}"
+    );
+    let used = "document.querySelector('#areas .cell.used .c')";
+    let said = tab.value(&point(used, 0.99)).as_str().unwrap().to_owned();
+    assert!(said.starts_with("198.51.100.31") && said.contains("198.51.100.16/28 web"), "{said}");
+    let spans = "(() => { const cells = [...document.querySelectorAll('#areas .grid')[0].querySelectorAll('rect.c')]; \
+        const wide = cells.map((cell) => Math.round(cell.getBoundingClientRect().width)); return Math.round(wide.at(-1) / wide[0]); })()";
+    assert_eq!(tab.value(spans), 13, "to scale");
+    let states = "[...new Set([...document.querySelectorAll('#areas .cell')].map((cell) => cell.classList[1]))].every((state) => document.querySelector(`#legend .c.${state}`))";
+    assert_eq!(tab.value(states), true, "the legend has every state");
+    tab.value("location.hash = 'map=198.51.100.16/28'");
+    tab.until("document.querySelectorAll('#crumbs li').length === 3");
+    assert_eq!(tab.value(states), true, "the legend has every state of a subnet");
+    let said = tab.value(&point(used, 0.5)).as_str().unwrap().to_owned();
+    assert!(said.contains("web-") && said.contains("used"), "{said}");
+    assert_eq!(tab.troubles(), Vec::<String>::new());
+}
+
+pub fn trends(browser: &mut Browser) {
+    let site = Site::populated();
+    let mut tab = site.open(browser, 1280, 900, false);
+    let now = "[...document.querySelectorAll('#charts h3 b')].map((value) => value.textContent).join()";
+    assert_eq!(tab.value(now), "284,9");
+    tab.value("[...document.querySelectorAll('#pools button')].find((button) => button.ariaLabel === 'Trend of pool lan').click()");
+    tab.until(&format!("{now} === '249,4'"));
+    assert_eq!(tab.value("document.querySelector('#usage-pool').value"), "lan");
+    assert_eq!(tab.troubles(), Vec::<String>::new());
 }
 
 pub fn empty(browser: &mut Browser) {

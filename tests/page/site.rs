@@ -117,6 +117,28 @@ impl Site {
         site
     }
 
+    /// The same, and six hundred networks more, fuller and emptier ones.
+    pub fn with_six_hundred_subnets() -> Site {
+        let site = Site::new(&TOML.replace("10.20.0.0/16", "10.0.0.0/12"));
+        site.populate();
+        let mut wire = site.daemon.wire();
+        let pool = json!({"AddressSpace": "local", "Pool": "", "SubPool": "", "Options": {"pool": "lan"}, "V6": false});
+        for at in 0..600 {
+            let (id, _) = wire.pool(&pool);
+            for endpoint in 0..(at * 7 % 13) {
+                wire.address(
+                    &id,
+                    "",
+                    json!({"com.docker.network.endpoint.name": format!("job-{at}-{endpoint}")}),
+                );
+            }
+            if at % 17 == 3 {
+                wire.release_pool(&id);
+            }
+        }
+        site
+    }
+
     fn populate(&self) {
         let mut wire = self.daemon.wire();
         let gateway = json!({"RequestAddressType": "com.docker.network.gateway"});

@@ -129,7 +129,8 @@ fn the_map_covers_pools_subnets_and_addresses() {
 
 #[test]
 fn usage_is_reckoned_from_the_history() {
-    let site = Site::new(TOML);
+    let other = "[[pool]]\nname = \"other\"\nv4 = { base = \"192.0.2.0/24\", size = 28 }\n";
+    let site = Site::new(&format!("{TOML}{other}"));
     let (id, _) = network(&site, 4);
     site.daemon.wire().release(&id, "198.51.100.18");
     let usage = fresh(&site, "/v1/usage?seconds=3600", |usage| {
@@ -137,6 +138,22 @@ fn usage_is_reckoned_from_the_history() {
     });
     assert_eq!(usage["points"].as_array().unwrap().last().unwrap()["subnets"], 1);
     assert!(usage["known_since"].is_string());
+    for (pool, leases, subnets) in [("lan", 3, 1), ("other", 0, 0)] {
+        let usage = site.json(&format!("/v1/usage?seconds=3600&pool={pool}"));
+        let points = usage["points"].as_array().unwrap();
+        assert_eq!(
+            (&points.last().unwrap()["leases"], &points.last().unwrap()["subnets"]),
+            (&json!(leases), &json!(subnets))
+        );
+        assert!(usage["known_since"].is_string(), "known, though nothing happened in it");
+    }
+    assert_eq!(site.get("/v1/usage?pool=nowhere").status, 404);
+    let all = site.json("/v1/history?limit=9");
+    let second = all[1]["number"].as_u64().unwrap();
+    assert_eq!(
+        site.json(&format!("/v1/history?limit=9&before={second}")).as_array(),
+        Some(&all.as_array().unwrap()[2..].to_vec())
+    );
     let history = site.json("/v1/history?limit=1");
     assert_eq!(history[0]["event"], "released");
     let status = site.json("/v1/status");

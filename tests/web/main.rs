@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod api;
+mod colours;
 mod door;
 mod events;
 mod metrics;

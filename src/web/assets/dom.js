@@ -27,8 +27,14 @@ export async function ask(path, values = {}) {
   return body;
 }
 
-// The one scale of fullness: quarters, from 1 to 4.
-export const level = (share) => Math.min(4, Math.max(1, Math.ceil(share * 4)));
+// The one scale of fullness: quarters, from 1 to 4, and 5 where it becomes scarce.
+export const level = (share) => (share >= .9 ? 5 : Math.min(4, Math.max(1, Math.ceil(share * 4))));
+
+export const meter = (share, text) => h("span", { class: "meter" },
+  s("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { class: `c l${level(share)}`, width: share > 0 ? Math.max(share * 100, 2) : 0, height: 8 })), h("b", {}, text));
+
+// To the story of an address, a name, a MAC or a prefix.
+export const tale = (what, classes = "") => h("a", { class: classes, href: `#of=${encodeURIComponent(what)}`, title: "Who has it, and what happened to it" }, what);
 
 // An address as a number; the browser writes IPv6 in its shortest form, and all the words of it are 16 bits.
 export function number(address) {

@@ -1,6 +1,6 @@
 // The map: lines of places as the daemon folded them, drawn to scale, to be looked into by pointer and keyboard.
 
-import { $, addressAt, ask, count, h, level, number, s } from "./dom.js";
+import { $, addressAt, ask, count, h, level, s } from "./dom.js";
 
 const HINT = "Point at a cell, or move with the arrow keys. Enter looks inside, Escape goes back.";
 const [ALL, ONE] = [256, 1024]; // places of an area among all, and of one alone
@@ -37,7 +37,9 @@ function brief(label, area) {
 }
 
 const isUsed = (cell) => ["used", "gateway", "auxiliary"].includes(cell.state);
-const classes = (cell) => `${cell.state} ${isUsed(cell) || cell.share ? `l${level(cell.share ?? 1)}` : ""}`;
+// Only a subnet becomes scarce: an address is used or not, and subnets that share a place are meant to fill it.
+const scarcity = (cell) => (cell.first === cell.last ? 4 : Math.min(level(cell.share), cell.things > 1 ? 4 : 5));
+const classes = (cell) => `${cell.state} ${cell.share === null ? "" : `l${scarcity(cell)}`}`;
 
 // What a cell is, with the address at the pointer where it has several.
 function describe(cell, at) {
@@ -94,7 +96,7 @@ function wire(picture, cells, area) {
   const enter = (at) => {
     const { cell } = cells[at];
     if (cell.of) lookAt(cell.of);
-    else if (area.of === "subnet" && cell.first === cell.last && [...["cooling", "pinned"], cell.state].includes(cell.state) && cell.state !== "free") openLeases({ search: cell.first });
+    else if (cell.first === cell.last && cell.state !== "free") location.hash = `of=${encodeURIComponent(cell.first)}`;
   };
   const go = (at) => {
     groups.forEach((group) => (group.tabIndex = -1));
@@ -147,9 +149,9 @@ function legend() {
   const box = (x, classes) => s("rect", { class: `c ${classes}`, x: x + .5, y: .5, width: 13, height: 13, rx: 3 });
   const item = (width, boxes, text) => h("li", {}, s("svg", { viewBox: `0 0 ${width} 14`, "aria-hidden": "true" }, ...boxes), text);
   const items = [...found.values()].map(({ state, words, count: often }) => {
-    const scale = state === "used" ? [1, 2, 3, 4].map((step) => box(15 * (step - 1), `used l${step}`)) : [box(0, `${state} ${isUsed({ state }) ? "l4" : ""}`)];
+    const scale = state === "used" ? [1, 2, 3, 4, 5].map((step) => box(15 * (step - 1), `used l${step}`)) : [box(0, `${state} ${isUsed({ state }) ? "l4" : ""}`)];
     if (["gateway", "slot"].includes(state)) scale.push(s("circle", { class: `mark ${state}`, cx: 9.5, cy: 4.5, r: 2 }));
-    return item(15 * (scale.length > 3 ? 4 : 1), scale, `${state === "used" ? "used, by how full" : words} ${wanted() ? count(often) : ""}`);
+    return item(15 * (scale.length > 3 ? 5 : 1), scale, `${state === "used" ? "used: to ¼, ½, ¾, 90\u00a0%, fuller" : words} ${wanted() ? count(often) : ""}`);
   });
   if (shown.some((area) => area.lines.some((line) => line.cells.some((cell) => cell.things > 1)))) items.push(item(14, [box(0, "used l2"), s("path", { class: "mark used", d: "M6 4.5h5m-2.5 -2.5v5" })], "several in one place"));
   return items;

@@ -1,13 +1,16 @@
 // The page: asks for everything once, and again whenever the daemon says that something changed.
 
-import { $, PLACE, ago, ask, count, h, plural, redraw, s, stamp, time } from "./dom.js";
+import { $, PLACE, ago, ask, count, h, meter, plural, redraw, stamp, time } from "./dom.js";
+import { History } from "./history.js";
 import * as map from "./map.js";
 import * as state from "./state.js";
+import * as story from "./story.js";
 import * as tables from "./tables.js";
 import * as usage from "./usage.js";
 
 let status = null;
 const { subnets, leases } = tables.start(() => status?.names?.[0] ?? "gipam");
+const history = new History($("#history"), { name: "history", title: "History" });
 
 function tile(title, value, classes) {
   return h("div", {}, h("dt", {}, title), h("dd", { class: classes }, value));
@@ -19,50 +22,41 @@ function summary() {
   return [
     tile("Subnets", count(status.subnets)), tile("Leases", count(status.leases)), tile("Cooling addresses", count(status.cooling)),
     tile("Books", ...books), tile("Docker Engine", ...engine),
-    tile("Findings of repair", status.repair ? count(status.findings) : "off", status.findings ? "bad" : status.repair ? "" : "small"),
+    tile("Findings of repair", status.repair ? count(status.findings) : "off", status.findings ? "warn" : status.repair ? "" : "small"),
   ];
 }
 
 function notes() {
   const list = [];
   if (!status.writable) list.push(h("p", { class: "note bad", role: "alert" }, h("strong", {}, "The books take no writes. "), status.stalled === null ? "Is the disk full? " : `The disk has held up a write for ${status.stalled} s. `, "Networks and containers get no addresses until they do."));
-  if (status.last_error) list.push(h("p", { class: "note" }, h("strong", {}, "Last failure "), time(status.last_error_at), `: ${status.last_error}`));
-  if (status.findings) list.push(h("p", { class: "note" }, `Repair has ${plural(status.findings, "finding", "findings")}: `, h("code", {}, "gipam gc"), " lists them."));
+  if (status.last_error) list.push(h("p", { class: "note warn" }, h("strong", {}, "Last failure "), time(status.last_error_at), `: ${status.last_error}`));
+  if (status.findings) list.push(h("p", { class: "note warn" }, `Repair has ${plural(status.findings, "finding", "findings")}: `, h("code", {}, "gipam gc"), " lists them."));
   return [...list, ...state.troubles(status)];
 }
 
-// Parts of a bar; what is there at all can be seen.
-function bar(parts) {
-  const total = parts.reduce((sum, [, value]) => sum + Number(BigInt(value)), 0) || 1;
-  let x = 0;
-  const rects = parts.filter(([state, value]) => state !== "free" && BigInt(value) > 0n).map(([state, value]) => {
-    const width = Math.max((Number(BigInt(value)) / total) * 1000, 4);
-    x += width;
-    return s("rect", { class: state, x: x - width, width, height: 14 });
-  });
-  return h("div", { class: "bar", "aria-hidden": "true" }, s("svg", { viewBox: "0 0 1000 14", preserveAspectRatio: "none" }, ...rects));
-}
+const tag = (text) => [" ", h("span", { class: "tag warn" }, text)];
 
 function pool(row) {
-  const states = [["used", row.subnets], ["cooling", row.cooling], ["reserved", row.reserved], ["free", row.free]];
-  const words = states.filter(([state, value]) => state !== "cooling" && state !== "reserved" || BigInt(value) > 0n);
   const full = status.filling.find((found) => !found.subnet && found.pool === row.pool && found.family === row.family);
-  return h("article", { class: "panel pool" },
-    h("div", {}, h("h3", {}, row.pool, h("span", { class: "base mono" }, row.base)), h("p", { class: "hint" }, `subnets of /${row.size}`, row.closed ? " " : null, row.closed ? h("span", { class: "tag warn" }, "closed") : null, row.unusable ? h("span", { class: "tag warn" }, ` unusable: ${row.unusable}`) : null, full ? " " : null, full ? h("span", { class: "tag warn" }, `${full.percent}\u00a0% full`) : null)),
-    h("div", {}, bar(states), h("p", { class: "counts" }, h("span", {}, h("b", {}, row.full), " full"), ...words.map(([state, value]) => h("span", {}, h("b", {}, count(value)), ` ${state}`)))));
+  const number = (value, classes = "") => h("td", { class: `n ${classes}` }, count(value));
+  const onMap = () => h("button", { class: "link", type: "button", title: "Show it on the map", onclick: () => map.lookAt(row.base) }, row.base);
+  const trend = () => usage.choose(row.pool).then(() => $("#usage").scrollIntoView({ block: "nearest" }));
+  return h("tr", { class: "pool" },
+    h("td", {}, h("b", {}, row.pool), h("span", { class: "sub" }, onMap()), row.closed ? tag("closed") : null, row.unusable ? tag(`unusable: ${row.unusable}`) : null, full ? tag(`${full.percent}\u00a0% full`) : null),
+    h("td", { class: "mono wide" }, onMap()),
+    h("td", { class: "wide" }, `/${row.size}`), h("td", { class: "n" }, meter(row.share, row.full)),
+    number(row.subnets, "wide"), number(row.cooling, "wide"), number(row.reserved, "wide"), number(row.free),
+    h("td", { class: "n" }, h("button", { class: "link", type: "button", "aria-label": `Trend of pool ${row.pool}`, onclick: trend }, "show")));
 }
+
+const HEADS = [["Pool"], ["Base", "wide"], ["Subnets of", "wide"], ["Full", "n"], ["Used", "n wide"], ["Cooling", "n wide"], ["Reserved", "n wide"], ["Free", "n"], ["Trend", "n"]];
 
 function pools(rows) {
-  redraw($("#pool-list"), [rows, status.filling], () => rows.length ? rows.map(pool) : h("p", { class: "panel empty" }, h("strong", {}, "No pools"), "Give gipam a prefix that is routed to this host."));
-}
-
-const WORDS = { "subnet granted": "subnet granted", "subnet released": "subnet released", "subnet undone": "subnet taken back", undone: "taken back" };
-
-function events(rows) {
-  redraw($("#events"), rows, () => rows.length ? rows.map((row) => h("li", {}, h("time", { datetime: row.at }, stamp(row.at)),
-    h("span", { class: "what" }, WORDS[row.event] ?? row.event),
-    h("span", { class: "why" }, h("span", { class: "mono" }, row.address ?? row.subnet), [row.address && `in ${row.subnet}`, row.kind, row.holder, row.why && row.why !== "docker" ? row.why : null].filter(Boolean).map((text) => ` · ${text}`).join(""))))
-    : h("li", { class: "empty" }, "Nothing has happened yet."));
+  usage.offer(rows.map((row) => row.pool));
+  redraw($("#pool-list"), [rows, status.filling], () => rows.length
+    ? h("div", { class: "panel sheet" }, h("div", { class: "scroll", role: "region", "aria-label": "Pools", tabindex: 0 }, h("table", { class: "plain" },
+      h("caption", { class: "hidden" }, "Pools"), h("thead", {}, h("tr", {}, ...HEADS.map(([text, classes]) => h("th", { scope: "col", class: classes }, text)))), h("tbody", {}, ...rows.map(pool)))))
+    : h("p", { class: "panel empty" }, h("strong", {}, "No pools"), "Give gipam a prefix that is routed to this host."));
 }
 
 async function head() {
@@ -95,7 +89,7 @@ export async function refresh() {
   busy = true;
   try {
     await head();
-    await Promise.all([ask("pools").then(pools), map.draw(false), subnets.draw(), leases.draw(), curve(), ask("history", { limit: 20 }).then(events)]);
+    await Promise.all([ask("pools").then(pools), map.draw(false), subnets.draw(), leases.draw(), curve(), history.draw(), story.draw()]);
     document.documentElement.dataset.drawn = String(Number(document.documentElement.dataset.drawn ?? 0) + 1);
   } catch (error) {
     live("lost", "no answer");
@@ -146,9 +140,9 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) refresh();
 });
 usage.start();
+story.start();
 map.start((change) => {
-  leases.ask({ search: "", subnet: "", label: "", state: change.search ? "" : leases.query.state, ...change });
-  if (change.search) leases.state.value = "";
+  leases.ask({ search: "", ...change });
   $("#leases").scrollIntoView({ block: "start" });
   leases.search.focus({ preventScroll: true });
 });

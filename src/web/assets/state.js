@@ -1,6 +1,6 @@
 // What needs a look: the Engine and repair, what fills up, hooks, and what people reserved and pinned.
 
-import { $, ask, count, h, plural, redraw, s, stamp } from "./dom.js";
+import { $, ask, count, h, meter, plural, redraw, stamp } from "./dom.js";
 import { lookAt } from "./map.js";
 
 const at = (text) => h("time", { datetime: text }, stamp(text));
@@ -50,17 +50,13 @@ function repair({ repair, engine, looked, next_look, findings, suspects }) {
   return [h("li", {}, word("warn", plural(findings, "finding", "findings")), " at ", at(looked), ", listed by ", h("code", {}, "gipam gc"), ".", ...next), ...suspects.slice(0, 5).map(suspect)];
 }
 
-function meter(percent) {
-  return s("svg", { class: "gauge", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { width: percent, height: 8 }));
-}
-
 export const named = ({ pool, family, subnet }) => subnet ? `subnet ${subnet}` : `pool ${pool} (${family})`;
 
 function filling({ filling, filling_all }) {
   if (!filling.length) return h("p", { class: "hint" }, "Nothing is as full as ", h("code", {}, "warn_at"), ".");
   const row = ({ pool, family, subnet, percent, warn_at, since: from }) => h("li", {},
-    h("span", { class: "line" }, h("span", {}, ...(subnet ? ["subnet ", map(subnet), pool ? ` of pool ${pool}` : null] : [`pool ${pool} (${family})`])), h("b", {}, `${percent}\u00a0%`)),
-    meter(percent), h("span", { class: "hint" }, `said from ${warn_at}\u00a0% on;`, ...since(from)));
+    h("span", { class: "line" }, h("span", {}, ...(subnet ? ["subnet ", map(subnet), pool ? ` of pool ${pool}` : null] : [`pool ${pool} (${family})`])), meter(percent / 100, `${percent}\u00a0%`)),
+    h("span", { class: "hint" }, `said from ${warn_at}\u00a0% on;`, ...since(from)));
   return list(filling.map(row), more(filling_all, filling.length, "gipam status --json"));
 }
 
@@ -88,13 +84,15 @@ export function troubles(status) {
   const notes = [];
   const link = h("a", { href: "#state" }, "State");
   const sick = status.hooks.filter((row) => row.failing_since);
-  if (sick.length) notes.push(h("p", { class: "note" }, h("strong", {}, sick.length === 1 ? `Hook ${sick[0].hook} fails: ` : `${count(sick.length)} hooks fail, ${sick[0].hook}: `), `${sick[0].last_error ?? ""}. `, link.cloneNode(true)));
+  if (status.repair && status.engine === false) notes.push(h("p", { class: "note bad" }, h("strong", {}, "Docker Engine does not answer"), ...since(status.engine_since), ". ", link.cloneNode(true)));
+  if (sick.length) notes.push(h("p", { class: "note bad" }, h("strong", {}, sick.length === 1 ? `Hook ${sick[0].hook} fails: ` : `${count(sick.length)} hooks fail, ${sick[0].hook}: `), `${sick[0].last_error ?? ""}. `, link.cloneNode(true)));
   if (status.filling_all) {
     const [first, second] = status.filling.map((row) => `${named(row)} is ${row.percent}\u00a0% full`);
     const rest = status.filling_all - 2;
-    notes.push(h("p", { class: "note" }, h("strong", {}, "Filling up: "), [first, second].filter(Boolean).join(", "), rest > 0 ? ` and ${count(rest)} more. ` : ". ", link.cloneNode(true)));
+    const worst = Math.max(...status.filling.map((row) => row.percent));
+    notes.push(h("p", { class: `note ${worst >= 95 ? "bad" : "warn"}` }, h("strong", {}, "Filling up: "), [first, second].filter(Boolean).join(", "), rest > 0 ? ` and ${count(rest)} more. ` : ". ", link.cloneNode(true)));
   }
-  if (status.log_held) notes.push(h("p", { class: "note" }, h("strong", {}, "The log of the books grows"), ...since(status.log_held_since), ": something reads them without end."));
+  if (status.log_held) notes.push(h("p", { class: "note warn" }, h("strong", {}, "The log of the books grows"), ...since(status.log_held_since), ": something reads them without end."));
   return notes;
 }
 

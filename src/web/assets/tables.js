@@ -1,56 +1,55 @@
 // Subnets and leases: tables that are searched, sorted and paged where the rows are, in the daemon.
 
-import { $, ask, count, h, plural, s, time } from "./dom.js";
+import { $, ask, count, h, meter, plural, s, tale, time } from "./dom.js";
 import { lookAt } from "./map.js";
+import { take } from "./rows.js";
 
-const ROWS = 25;
+const [ROWS, FILE, MOST] = [25, 500, 100_000]; // on the page, in one answer for a file, in a file
 const dash = () => h("span", { class: "none" }, "–");
 const or = (value) => value ?? dash();
 const swatch = (state) => s("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, s("rect", { class: `c ${state} ${state === "used" ? "l3" : ""}`, x: .5, y: .5, width: 11, height: 11, rx: 3 }));
 const below = (...parts) => h("span", { class: "sub" }, parts.filter(Boolean).join(" · "));
 
-function fullness(row) {
-  return h("span", { class: `meter ${row.share > 0.9 ? "high" : ""}` },
-    s("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { width: Math.max(row.share * 100, row.share > 0 ? 2 : 0), height: 8 })), h("b", {}, row.full));
-}
+const about = (value) => (value ? tale(value) : dash());
+const onMap = (prefix) => h("button", { class: "link", type: "button", title: "Show it on the map", onclick: () => lookAt(prefix) }, prefix);
 
 const SUBNETS = [
-  { key: "address", title: "Subnet", mono: true, cell: (row) => [h("button", { class: "link", type: "button", title: "Show it on the map", onclick: () => lookAt(row.prefix) }, row.prefix), below(row.network, row.pool ? `pool ${row.pool}` : "outside all pools", row.gateway && `gateway ${row.gateway}`)] },
-  { key: "network", title: "Network", wide: true, cell: (row) => or(row.network) },
+  { key: "address", title: "Subnet", mono: true, cell: (row) => [onMap(row.prefix), below(row.network, row.pool ? `pool ${row.pool}` : "outside all pools", row.gateway && `gateway ${row.gateway}`)] },
+  { key: "network", title: "Network", wide: true, cell: (row) => about(row.network) },
   { key: "pool", title: "Pool", wide: true, cell: (row) => [or(row.pool), row.space === "local" ? "" : h("span", { class: "tag" }, row.space)] },
-  { title: "Gateway", mono: true, wide: true, cell: (row) => or(row.gateway) },
+  { title: "Gateway", mono: true, wide: true, cell: (row) => about(row.gateway) },
   { key: "leases", title: "Leases", number: true, cell: (row) => count(row.leases) },
   { key: "cooling", title: "Cooling", number: true, wide: true, cell: (row) => count(row.cooling) },
   { key: "free", title: "Free", number: true, wide: true, cell: (row) => count(row.free) },
-  { key: "share", title: "Full", number: true, cell: fullness },
+  { key: "share", title: "Full", number: true, cell: (row) => meter(row.share, row.full) },
   { key: "since", title: "Since", wide: true, cell: (row) => time(row.since) },
 ];
 
 const LEASES = [
-  { key: "address", title: "Address", mono: true, cell: (row) => [row.address, below(row.network ?? row.subnet, row.kind, row.mac)] },
-  { key: "holder", title: "Holder", cell: (row) => or(row.holder) },
-  { key: "network", title: "Network", wide: true, cell: (row) => or(row.network) },
-  { title: "Subnet", mono: true, wide: true, cell: (row) => h("button", { class: "link", type: "button", title: "Show it on the map", onclick: () => lookAt(row.subnet) }, row.subnet) },
+  { key: "address", title: "Address", mono: true, cell: (row) => [tale(row.address), below(row.network ?? row.subnet, row.kind, row.mac)] },
+  { key: "holder", title: "Holder", cell: (row) => about(row.holder) },
+  { key: "network", title: "Network", wide: true, cell: (row) => about(row.network) },
+  { title: "Subnet", mono: true, wide: true, cell: (row) => onMap(row.subnet) },
   { key: "kind", title: "Kind", wide: true, cell: (row) => row.kind ?? h("span", { class: "none" }, "unknown") },
-  { key: "mac", title: "MAC", mono: true, wide: true, cell: (row) => or(row.mac) },
+  { key: "mac", title: "MAC", mono: true, wide: true, cell: (row) => about(row.mac) },
   { key: "state", title: "State", cell: (row) => h("span", { class: "state" }, swatch(row.state === "leased" ? "used" : row.state), row.state) },
   { key: "since", title: "Since", wide: true, cell: (row) => time(row.since) },
 ];
 
 class Listing {
-  constructor(section, { title, path, columns, states, empty }) {
-    Object.assign(this, { section, path, columns, empty, name: title.toLowerCase(), asked: 0, last: "", keys: null });
-    this.query = { search: "", sort: "address", offset: 0, state: "", subnet: "", label: "" };
-    this.search = h("input", { type: "search", id: `${this.name}-search`, placeholder: `Search ${this.name}`, "aria-label": `Search ${this.name}`, autocomplete: "off", spellcheck: "false" });
+  constructor(section, { name, noun, title, level = "h2", path, columns, states, empty, fixed }) {
+    Object.assign(this, { section, fixed, path, columns, empty, noun, name, asked: 0, last: "", keys: null, rows: [] });
+    this.query = { search: "", sort: "address", offset: 0, state: "", subnet: "", label: "", ...fixed };
+    this.search = h("input", { type: "search", id: `${this.name}-search`, placeholder: `Search ${noun}s`, "aria-label": `Search ${noun}s`, autocomplete: "off", spellcheck: "false", hidden: Boolean(fixed) });
     this.tools = h("div", { class: "tools" });
     this.chip = h("span", { class: "chip", hidden: true });
     this.tools.append(this.chip);
-    if (states) {
+    if (states && !fixed) {
       this.state = h("select", { id: `${this.name}-state`, "aria-label": "State" }, ...states.map(([value, text]) => h("option", { value }, text)));
       this.state.addEventListener("change", () => this.ask({ state: this.state.value }));
       this.tools.append(this.state);
     }
-    this.tools.append(this.search);
+    this.tools.append(this.search, ...take(name, () => this.all(), () => this.rows).filter(Boolean));
     let typing = 0;
     this.search.addEventListener("input", () => {
       clearTimeout(typing);
@@ -64,7 +63,7 @@ class Listing {
     this.table = h("table", {}, h("caption", { class: "hidden" }, title), h("thead", {}, h("tr", {}, ...this.heads)), this.body);
     this.nothing = h("div", { class: "empty", hidden: true });
     section.append(
-      h("div", { class: "title" }, h("h2", { id: `${this.name}-title` }, title), this.tools),
+      h("div", { class: "title" }, h(level, { id: `${this.name}-title` }, title), this.tools),
       h("div", { class: "panel sheet" }, h("div", { class: "scroll", role: "region", "aria-label": title, tabindex: 0 }, this.table), this.nothing,
         h("div", { class: "pages" }, this.found, h("div", {}, this.back, this.next))));
   }
@@ -86,10 +85,27 @@ class Listing {
     return this.draw();
   }
 
+  fetch(offset, limit) {
+    const { search, sort, state, subnet } = this.query;
+    return ask(this.path, { search, sort, offset, state, subnet, all: true, limit });
+  }
+
+  // All rows that match, as far as a spreadsheet takes them.
+  async all() {
+    const rows = [];
+    for (let matching = 1; rows.length < Math.min(matching, MOST);) {
+      const page = await this.fetch(rows.length, FILE);
+      if (!page.rows.length) break;
+      rows.push(...page.rows);
+      matching = page.matching;
+    }
+    return rows;
+  }
+
   async draw() {
     const asked = ++this.asked;
-    const { search, sort, offset, state, subnet } = this.query;
-    const page = await ask(this.path, { search, sort, offset, state, subnet, all: true, limit: ROWS });
+    const { search, sort, offset, subnet } = this.query;
+    const page = await this.fetch(offset, ROWS);
     if (asked !== this.asked) return; // a later question is on its way
     if (page.rows.length === 0 && page.matching > 0) return this.ask({ offset: Math.floor((page.matching - 1) / ROWS) * ROWS }, true);
     this.columns.forEach((column, i) => {
@@ -103,7 +119,7 @@ class Listing {
     if (subnet) this.chip.replaceChildren(`in ${this.query.label}`, h("button", { type: "button", "aria-label": "Show all subnets' leases", onclick: () => this.ask({ subnet: "", label: "" }) }, "×"));
     const text = JSON.stringify([page, this.query]);
     if (text === this.last) return this.tick();
-    this.last = text;
+    [this.last, this.rows] = [text, page.rows];
     const key = (row) => `${row.id} ${row.address ?? ""} ${row.state ?? ""} ${row.since}`;
     const focus = document.activeElement?.closest?.("tr")?.dataset.key;
     this.body.replaceChildren(...page.rows.map((row) => h("tr", { "data-key": key(row), class: this.keys && !this.keys.has(key(row)) ? "fresh" : null },
@@ -111,11 +127,12 @@ class Listing {
     if (focus) [...this.body.rows].find((row) => row.dataset.key === focus)?.querySelector("button")?.focus({ preventScroll: true });
     this.keys = new Set(page.rows.map(key));
     this.table.parentElement.hidden = page.rows.length === 0;
+    this.section.hidden = Boolean(this.fixed) && page.rows.length === 0;
     this.nothing.hidden = page.rows.length > 0;
     if (page.rows.length === 0) this.nothing.replaceChildren(...this.empty(page, this.query));
     const narrowed = !search && !subnet ? "" : ` of ${count(page.total)}`;
     const range = page.matching > ROWS ? `${count(page.offset + 1)}–${count(page.offset + page.rows.length)} of ` : "";
-    this.found.textContent = `${range}${plural(page.matching, this.name.slice(0, -1), this.name)}${narrowed && ` found${narrowed}`}`;
+    this.found.textContent = `${range}${plural(page.matching, this.noun, `${this.noun}s`)}${narrowed && ` found${narrowed}`}`;
     [this.back.disabled, this.next.disabled] = [page.offset === 0, page.offset + page.rows.length >= page.matching];
     [this.back.hidden, this.next.hidden] = [page.matching <= ROWS, page.matching <= ROWS];
   }
@@ -128,18 +145,29 @@ class Listing {
 
 const nothingFound = (what) => [h("strong", {}, `No ${what} match`), "Try another word: an address, a name, a network, a MAC."];
 
-export function start(driver) {
-  const subnets = new Listing($("#subnets"), {
-    title: "Subnets", path: "subnets", columns: SUBNETS,
-    empty: (page) => page.total ? nothingFound("subnets") : [h("strong", {}, "No network has a subnet yet"), "Create one, and it appears here by itself:", h("br"),
-      h("code", {}, `docker network create --ipam-driver ${driver()} my-network`)],
-  });
-  const leases = new Listing($("#leases"), {
-    title: "Leases", path: "leases", columns: LEASES,
-    states: [["leased", "leased"], ["", "leased, cooling and pinned"], ["cooling", "cooling"], ["pinned", "pinned"]],
-    empty: (page, query) => page.total && query.state !== "leased" || query.search || query.subnet ? nothingFound("leases") : [h("strong", {}, "Nobody has an address"), "Start a container in a network of gipam:", h("br"),
-      h("code", {}, "docker run --rm -it --network my-network alpine")],
-  });
-  leases.query.state = "leased";
-  return { subnets, leases };
+const STATES = [["leased", "leased"], ["", "leased, cooling and pinned"], ["cooling", "cooling"], ["pinned", "pinned"]];
+let driver = () => "gipam";
+
+export class Subnets extends Listing {
+  constructor(section, options = {}) {
+    super(section, {
+      name: "subnets", noun: "subnet", title: "Subnets", path: "subnets", columns: SUBNETS,
+      empty: (page) => page.total ? nothingFound("subnets") : [h("strong", {}, "No network has a subnet yet"), "Create one, and it appears here by itself:", h("br"),
+        h("code", {}, `docker network create --ipam-driver ${driver()} my-network`)], ...options });
+  }
+}
+
+export class Leases extends Listing {
+  constructor(section, options = {}) {
+    super(section, {
+      name: "leases", noun: "lease", title: "Leases", path: "leases", columns: LEASES, states: STATES,
+      empty: (page, query) => page.total && query.state !== "leased" || query.search || query.subnet ? nothingFound("leases") : [h("strong", {}, "Nobody has an address"), "Start a container in a network of gipam:", h("br"),
+        h("code", {}, "docker run --rm -it --network my-network alpine")], ...options });
+    if (!options.fixed) this.query.state = "leased";
+  }
+}
+
+export function start(named) {
+  driver = named;
+  return { subnets: new Subnets($("#subnets")), leases: new Leases($("#leases")) };
 }

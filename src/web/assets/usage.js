@@ -6,6 +6,7 @@ const SPANS = [["1 hour", 3600], ["24 hours", 86400], ["7 days", 604800], ["30 d
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [520, 150, 40, 22, 10];
 let seconds = 86400;
 let chosen = false;
+let pool = "";
 
 const steps = (most) => {
   const unit = 10 ** Math.floor(Math.log10(Math.max(1, most)));
@@ -53,7 +54,7 @@ function table(usage) {
 }
 
 export async function draw() {
-  let usage = await ask("usage", { seconds });
+  let usage = await ask("usage", { seconds, ...(pool ? { pool } : {}) });
   if (!chosen) {
     // Nobody has chosen yet: as long a time as something is known of.
     chosen = true;
@@ -61,16 +62,30 @@ export async function draw() {
     if (known < 5400) {
       seconds = 3600;
       document.querySelector("#span input").checked = true;
-      usage = await ask("usage", { seconds });
+      usage = await ask("usage", { seconds, ...(pool ? { pool } : {}) });
     }
   }
   const open = $("#charts details")?.open;
   // The curve moves with time; one second more does not change the picture.
-  redraw($("#charts"), [usage, seconds], () => [chart("Leases", "leases", usage), chart("Subnets", "subnets", usage), table(usage)]);
+  redraw($("#charts"), [usage, seconds, pool], () => [chart("Leases", "leases", usage), chart("Subnets", "subnets", usage), table(usage)]);
   if (open) $("#charts details").open = true;
 }
 
+// The pools that can be chosen; one that is gone is not shown any longer.
+export function offer(names) {
+  const all = [["", "all pools"], ...[...new Set(names)].map((name) => [name, `pool ${name}`])];
+  if (!all.some(([name]) => name === pool)) pool = "";
+  redraw($("#usage-pool"), all, () => all.map(([value, text]) => h("option", { value, selected: value === pool }, text)));
+}
+
+export function choose(name) {
+  pool = name;
+  $("#usage-pool").value = name;
+  return draw();
+}
+
 export function start() {
+  $("#usage-pool").addEventListener("change", (event) => choose(event.target.value));
   $("#span").append(...SPANS.map(([text, value]) => h("label", {},
     h("input", { type: "radio", name: "span", value, checked: value === seconds, onchange: () => { seconds = value; draw(); } }), h("span", {}, text))));
 }
