@@ -137,6 +137,18 @@ fn a_prefix_held_twice_and_shown_once_has_no_suspects() {
 }
 
 #[test]
+fn a_copy_is_one_however_overlap_is_written() {
+    for word in ["true", "1"] {
+        let mut desk = Desk::new(lan());
+        desk.subnet(exact(WEB));
+        let (shown, drivers) = (lists([prefix(WEB)]), ["gipam".to_owned()]);
+        assert!(!Sight::new(&desk.plan, &shown, &drivers).is_copied(prefix(WEB)));
+        desk.subnet(exact(WEB).option("overlap", word));
+        assert!(Sight::new(&desk.plan, &shown, &drivers).is_copied(prefix(WEB)), "overlap={word}");
+    }
+}
+
+#[test]
 fn p28_a_size_in_the_place_of_a_prefix_may_be_any_subnet_of_that_size() {
     let (desk, _) = books();
     let mut shown = lists([prefix(OTHER)]);
