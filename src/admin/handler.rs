@@ -323,7 +323,12 @@ impl Admin {
         let first = tokio::select! {
             biased;
             Some(Ok(first)) = later.recv() => first,
-            whole = &mut reading => return whole.map(|body| Response::new(200, JSON, body)),
+            whole = &mut reading => {
+                // A piece may have come between the two looks; there is room for one.
+                let mut body = later.try_recv().ok().and_then(Result::ok).unwrap_or_default();
+                body.extend(whole?);
+                return Ok(Response::new(200, JSON, body));
+            }
         };
         tokio::spawn(async move {
             // An answer that ends in the midst of a row is not taken for a whole one.
