@@ -325,9 +325,8 @@ impl Admin {
             Some(Ok(first)) = later.recv() => first,
             whole = &mut reading => {
                 // A piece may have come between the two looks; there is room for one.
-                let mut body = later.try_recv().ok().and_then(Result::ok).unwrap_or_default();
-                body.extend(whole?);
-                return Ok(Response::new(200, JSON, body));
+                let first = later.try_recv().ok().and_then(Result::ok).unwrap_or_default();
+                return whole.map(|rest| Response::new(200, JSON, [first, rest].concat()));
             }
         };
         tokio::spawn(async move {
