@@ -28,12 +28,12 @@ fn known(width: Width, row: WhoRow) -> String {
     if let Some(lease) = row.lease {
         lines.extend([
             ("since", time(lease.since.as_deref())),
-            ("kind", lease.kind.unwrap_or_else(|| "unknown".to_owned())),
+            ("kind", lease.kind.as_deref().unwrap_or("unknown").to_owned()),
             ("holder", optional(lease.holder.as_deref())),
             ("network", optional(lease.network.as_deref())),
             ("container", optional(lease.container.as_deref())),
             ("mac", optional(lease.mac.as_deref())),
-            ("space", lease.space),
+            ("space", lease.space.to_string()),
             ("pool id", optional(lease.id.as_deref())),
         ]);
     } else if let Some(holder) = row.last_holder {

@@ -136,11 +136,12 @@ pub(super) fn leases(asking: &Asking, wanted: &Leases) -> Result<(), CliError> {
     let width = asking.width;
     list(asking, &path, ("lease", &filters), |rows: Vec<LeaseRow>| {
         let row = |row: LeaseRow| {
-            let kind = row.kind.unwrap_or_else(|| "unknown".to_owned());
+            let kind = row.kind.as_deref().unwrap_or("unknown").to_owned();
+            let [subnet, address, state] = [row.subnet, row.address, row.state].map(String::from);
             let holder = width.holder(row.holder.as_deref(), row.mac.as_deref());
             let (mac, network) = (optional(row.mac.as_deref()), optional(row.network.as_deref()));
             let since = width.time(row.since.as_deref());
-            vec![row.subnet, row.address, kind, holder, network, mac, row.state, since]
+            vec![subnet, address, kind, holder, network, mac, state, since]
         };
         let headings = ["SUBNET", "ADDRESS", "KIND", "HOLDER", "=NETWORK", "?MAC", "=STATE", "SINCE"];
         table(width, &headings, rows.into_iter().map(row))

@@ -10,6 +10,7 @@ use rusqlite::{OptionalExtension, params};
 use super::sqlite::{Reader, StoreError, sqlite};
 use super::write::signed;
 use crate::plan::change::{Serial, ShownHolder};
+use crate::plan::prefix::number;
 use crate::text;
 
 /// By serial and address: the generation that was named, and what it was called.
@@ -18,8 +19,8 @@ pub type Names = BTreeMap<(Serial, String), (u64, ShownHolder)>;
 /// By serial: the grant that was named, and what its network was called.
 pub type Networks = BTreeMap<Serial, (u64, Box<str>)>;
 
-/// Of one subnet, by address: the generation that was named, and what it was called.
-pub type NamesOfSubnet = BTreeMap<String, (u64, ShownHolder)>;
+/// Of one subnet, by the number of the address: the generation that was named, and what it was called.
+pub type NamesOfSubnet = BTreeMap<u128, (u64, ShownHolder)>;
 
 /// Where a name was shown: addresses of subnets, and whole subnets, by serial.
 pub type ShownAt = (Vec<(Serial, String)>, Vec<Serial>);
@@ -77,18 +78,21 @@ impl Reader {
         };
         let mut statement = self.connection.prepare_cached(sql).map_err(fail())?;
         let rows = statement.query_map(params![signed(serial), address], |row| {
-            let text = |at: usize| row.get::<_, String>(at).map(|name| text::name(&name).into());
+            let text = |at: usize| Ok::<_, rusqlite::Error>(text::name(row.get_ref(at)?.as_str()?).into());
             let shown = ShownHolder { container: text(2)?, container_id: text(3)?, network: text(4)? };
-            Ok((row.get(0)?, (whole(row.get(1)?), shown)))
+            let (address, generation) = (row.get_ref(0)?.as_str()?.parse().ok(), whole(row.get(1)?));
+            Ok(address.map(|address| (number(address), (generation, shown))))
         });
-        rows.map_err(fail())?.collect::<Result<_, _>>().map_err(fail())
+        rows.map_err(fail())?.filter_map(Result::transpose).collect::<Result<_, _>>().map_err(fail())
     }
 
     /// Where the Engine has shown this name of a container or network, or a container whose id begins with this.
     pub fn shown_as(&self, name: &str, id: Option<&str>) -> Result<ShownAt, StoreError> {
         let fail = || sqlite(&self.path, "looking for a name");
-        let sql = "SELECT subnet, address FROM names WHERE container = ?1 OR network = ?1 \
-                   OR substr(container_id, 1, length(?2)) = ?2";
+        // `g` is beyond every digit of an id.
+        let sql = "SELECT subnet, address FROM names WHERE container = ?1 \
+                   UNION SELECT subnet, address FROM names WHERE network = ?1 \
+                   UNION SELECT subnet, address FROM names WHERE container_id >= ?2 AND container_id < ?2 || 'g'";
         let mut statement = self.connection.prepare_cached(sql).map_err(fail())?;
         let addresses = statement.query_map(params![name, id], |row| Ok((whole(row.get(0)?), row.get(1)?)));
         let addresses = addresses.map_err(fail())?.collect::<Result<_, _>>().map_err(fail())?;

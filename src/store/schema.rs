@@ -8,10 +8,10 @@
 pub const APPLICATION_ID: i32 = 0x6769_706d;
 
 /// The version this program writes.
-pub const VERSION: i32 = 6;
+pub const VERSION: i32 = 7;
 
 /// What makes version N+1 of version N; the first makes the books.
-pub const MIGRATIONS: [&str; 6] = [FIRST, NAMES, CALLERS, TAIL, BY_HAND, NETWORKS];
+pub const MIGRATIONS: [&str; 7] = [FIRST, NAMES, CALLERS, TAIL, BY_HAND, NETWORKS, FIND_NAMES];
 
 const FIRST: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -104,4 +104,11 @@ DROP VIEW held;
 CREATE VIEW held AS SELECT s.prefix, n.network, s.space, s.pool, s.range, s.gateway,
   datetime(s.granted_at / 1000, 'unixepoch') AS since, s.id FROM subnets s
   LEFT JOIN networks n ON n.subnet = s.serial AND n.generation = s.generation WHERE s.released_at IS NULL;
+";
+
+/// A container is found by its name, by its id or the beginning of it, or by its network.
+const FIND_NAMES: &str = "
+CREATE INDEX names_by_container ON names (container);
+CREATE INDEX names_by_id ON names (container_id);
+CREATE INDEX names_by_network ON names (network);
 ";

@@ -7,6 +7,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use smol_str::{SmolStr, ToSmolStr};
+
 use super::listing::Listing;
 use super::meant;
 use super::named::is_holder;
@@ -71,7 +73,7 @@ pub(super) struct KnownAddress {
 pub(super) struct LeasePart {
     place: ListedPlace,
     /// PoolID and generation of a held subnet.
-    grant: Option<(String, u64)>,
+    grant: Option<(SmolStr, u64)>,
     known: Vec<KnownAddress>,
 }
 
@@ -286,7 +288,7 @@ fn part(
         subnet => subnet.flatten(),
     };
     let grant = subnet.filter(|subnet| subnet.is_held());
-    let grant = grant.map(|subnet| (subnet.state.id.clone(), subnet.state.generation));
+    let grant = grant.map(|subnet| (SmolStr::new(&subnet.state.id), subnet.state.generation));
     let mut part = LeasePart { place, grant, known: Vec::new() };
     let pins = subnet.map_or_else(|| plan.pins_of(place.space, place.prefix), |subnet| Some(subnet.pins()));
     for (n, (address, record, pin)) in with_pins(subnet, pins, from).enumerate() {
@@ -344,13 +346,12 @@ pub(super) fn state(
 
 fn row(part: &LeasePart, known: &KnownAddress, names: &NamesOfSubnet, network: Option<&str>) -> LeaseRow {
     let ListedPlace { prefix, space, .. } = part.place;
-    let text = prefix.address(known.address).to_string();
     let KnownAddress { address, record, pin, state } = known;
     let since = KnownRef { address: *address, record: record.as_ref(), pin: pin.as_ref(), state }.since();
     // A pin by hand hides the previous holder.
     let record = record.as_ref().filter(|record| record.leased || pin.is_none());
     let named = record.and_then(|record| {
-        let (generation, shown) = names.get(&text)?;
+        let (generation, shown) = names.get(address)?;
         (*generation == record.generation).then_some(shown)
     });
     let (name, mac, kind) = match (record, pin.as_ref().map(|pin| &pin.holder)) {
@@ -359,23 +360,20 @@ fn row(part: &LeasePart, known: &KnownAddress, names: &NamesOfSubnet, network: O
         (None, Some(Holder::Mac(mac))) => (None, Some(*mac), Kind::Endpoint),
         (None, None) => (None, None, Kind::Unknown),
     };
-    let holder = name.or(named.map(|shown| shown.container.as_ref()));
     let leased = record.is_some_and(|record| record.leased);
     LeaseRow {
-        subnet: prefix.to_string(),
-        address: text,
-        kind: kind.name().map(str::to_owned),
-        holder: holder.map(str::to_owned),
-        mac: mac.map(|mac| mac.to_string()),
-        state: (*state).to_owned(),
-        since: Some(rfc3339(since)),
+        subnet: prefix.to_smolstr(),
+        address: prefix.address(*address).to_smolstr(),
+        kind: kind.name().map(SmolStr::new_static),
+        holder: name.or(named.map(|shown| shown.container.as_ref())).map(SmolStr::new),
+        mac: mac.map(|mac| mac.to_smolstr()),
+        state: SmolStr::new_static(state),
+        since: Some(rfc3339(since).into()),
         id: part.grant.as_ref().map(|(id, _)| id.clone()),
-        space: space.name().to_owned(),
-        container: named.map(|shown| shown.container_id.to_string()),
-        network: named
-            .map(|shown| shown.network.to_string())
-            .or_else(|| network.filter(|_| leased).map(str::to_owned)),
-        pinned_to: pin.as_ref().map(|pin| pin.holder.to_string()),
+        space: SmolStr::new_static(space.name()),
+        container: named.map(|shown| SmolStr::new(&shown.container_id)),
+        network: named.map(|shown| &*shown.network).or(network.filter(|_| leased)).map(SmolStr::new),
+        pinned_to: pin.as_ref().map(|pin| pin.holder.to_smolstr()),
     }
 }
 

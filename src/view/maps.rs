@@ -11,7 +11,7 @@ use super::source::Budget;
 use super::views::View;
 use super::{ErrorKind, Refusal, Size};
 use crate::plan::Plan;
-use crate::plan::prefix::Prefix;
+use crate::plan::prefix::{Prefix, number};
 
 /// The most places of a line, and lines, of a map that is asked for.
 const MOST_PLACES: u16 = 256;
@@ -59,9 +59,8 @@ impl View {
     /// What the Engine calls a network or a holder.
     fn name_of(&self, (serial, generation, address): Whose) -> Result<Option<String>, Refusal> {
         let Some(address) = address else { return Ok(self.reader()?.network_of(serial, generation)?) };
-        let address = address.to_string();
-        let mut names = self.reader()?.names_of(serial, Some(&address))?;
-        let shown = names.remove(&address).filter(|(named, _)| *named == generation);
+        let mut names = self.reader()?.names_of(serial, Some(&address.to_string()))?;
+        let shown = names.remove(&number(address)).filter(|(named, _)| *named == generation);
         Ok(shown.map(|(_, shown)| shown.container.to_string()))
     }
 }

@@ -7,6 +7,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use smol_str::ToSmolStr;
+
 use super::leases::{KnownRef, ListedPlace, PlaceFilter};
 use super::rows::{LeaseRow, WhoRow};
 use super::views::View;
@@ -23,7 +25,7 @@ const SHORT_ID: usize = 12;
 
 /// Whether a row is of this holder: by name, MAC, or the container's id or its beginning.
 pub(super) fn is_holder(row: &LeaseRow, name: &str) -> bool {
-    let mac = Mac::parse(name).map(|mac| mac.to_string());
+    let mac = Mac::parse(name).map(|mac| mac.to_smolstr());
     let id = row.container.as_deref();
     row.holder.as_deref() == Some(name)
         || (mac.is_some() && row.mac == mac)

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::plan::settings::parse_rfc3339;
 use crate::view::Fullness;
@@ -95,28 +96,28 @@ pub struct SubnetRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRow {
     /// The prefix of its subnet.
-    pub subnet: String,
-    pub address: String,
+    pub subnet: SmolStr,
+    pub address: SmolStr,
     /// `gateway`, `auxiliary` or `endpoint`; `null` where it was taken over and nobody knows yet.
-    pub kind: Option<String>,
+    pub kind: Option<SmolStr>,
     /// Who holds it, or held it, by name.
-    pub holder: Option<String>,
+    pub holder: Option<SmolStr>,
     /// The MAC it was asked for with.
-    pub mac: Option<String>,
+    pub mac: Option<SmolStr>,
     /// `leased`, `cooling` or `pinned`.
-    pub state: String,
+    pub state: SmolStr,
     /// When that began.
-    pub since: Option<String>,
+    pub since: Option<SmolStr>,
     /// The `PoolID` of its subnet; `null` for a pin that outlived it.
-    pub id: Option<String>,
+    pub id: Option<SmolStr>,
     /// The address space.
-    pub space: String,
+    pub space: SmolStr,
     /// The id of the container that holds it, where the Engine has shown it.
-    pub container: Option<String>,
+    pub container: Option<SmolStr>,
     /// The name of its network, where the Engine has shown it.
-    pub network: Option<String>,
+    pub network: Option<SmolStr>,
     /// To whom a person pinned it, by name or MAC; somebody else may hold it now.
-    pub pinned_to: Option<String>,
+    pub pinned_to: Option<SmolStr>,
 }
 
 /// One setting of the configuration.

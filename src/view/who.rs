@@ -78,7 +78,7 @@ impl View {
             let lease = self.lease_at(place, Prefix::host(address).first())?;
             found.push(WhoRow {
                 subnet: Some(place.prefix.to_string()),
-                state: lease.as_ref().map_or_else(|| "free".to_owned(), |lease| lease.state.clone()),
+                state: lease.as_ref().map_or_else(|| "free".to_owned(), |lease| lease.state.to_string()),
                 lease,
                 last_holder,
                 ..nowhere.clone()
