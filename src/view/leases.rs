@@ -287,15 +287,19 @@ fn part(
         Some(None) => return (None, None),
         subnet => subnet.flatten(),
     };
-    let grant = subnet.filter(|subnet| subnet.is_held());
-    let grant = grant.map(|subnet| (SmolStr::new(&subnet.state.id), subnet.state.generation));
+    let held = subnet.filter(|subnet| subnet.is_held());
+    let cooling = held.map(|subnet| plan.cooling_of(subnet));
+    let grant = held.map(|subnet| (SmolStr::new(&subnet.state.id), subnet.state.generation));
     let mut part = LeasePart { place, grant, known: Vec::new() };
     let pins = subnet.map_or_else(|| plan.pins_of(place.space, place.prefix), |subnet| Some(subnet.pins()));
     for (n, (address, record, pin)) in with_pins(subnet, pins, from).enumerate() {
         if n % STEP == STEP - 1 && budget.is_spent() {
             return (Some(part), Some(address));
         }
-        let Some(state) = state(plan, subnet, record, pin) else { continue };
+        let cools = |record: &Record| {
+            cooling.is_some_and(|cooling| record.since.saturating_add(cooling) > plan.now())
+        };
+        let Some(state) = state(record, pin, cools) else { continue };
         if wanted(place, &KnownRef { address, record, pin, state }) {
             let (record, pin) = (record.cloned(), pin.cloned());
             part.known.push(KnownAddress { address, record, pin, state });
@@ -326,19 +330,15 @@ fn with_pins<'a>(
 }
 
 /// The state of an address for people; nothing for a mere memory.
-pub(super) fn state(
-    plan: &Plan,
-    subnet: Option<&Subnet>,
+fn state(
     record: Option<&Record>,
     pin: Option<&Pin>,
+    cools: impl Fn(&Record) -> bool,
 ) -> Option<&'static str> {
-    let cools = subnet.zip(record).is_some_and(|(subnet, record)| {
-        subnet.is_held() && record.since.saturating_add(plan.cooling_of(subnet)) > plan.now()
-    });
     match (record, pin) {
         (Some(record), _) if record.leased => Some("leased"),
         (_, Some(_)) => Some("pinned"),
-        (Some(_), _) if cools => Some("cooling"),
+        (Some(record), _) if cools(record) => Some("cooling"),
         (Some(record), _) if record.asked_by_number => Some("pinned"),
         _ => None,
     }
