@@ -1,7 +1,7 @@
-//! A DAEMON OF OUR OWN: the program on a directory of its own, ended with it.
+//! A DAEMON OF OUR OWN: the program, run in a directory of its own that is removed afterwards.
 //!
-//! Promises: nothing outside of the directory is touched; one that does not come up is an error with its log; it is
-//! killed when dropped. It looks at no Docker Engine.
+//! Promises: nothing outside of the directory is touched; if the daemon does not start, the error contains its log; it
+//! is killed when dropped. It does not contact a Docker Engine.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,7 +13,7 @@ use crate::script::{Phase, Play};
 use crate::watch::Process;
 use crate::wire::{Crew, Door, Limit};
 
-/// Longest until something serves: only a bug reaches it.
+/// The longest wait until something serves; only a bug reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory with books, sockets and a log; removed when dropped.
@@ -24,7 +24,7 @@ pub struct House {
 }
 
 impl House {
-    /// Empty, with this configuration in addition to what keeps it apart from the machine.
+    /// An empty directory with this configuration, plus the settings that isolate the daemon from the machine.
     pub fn new(parent: &Path, name: &str, program: &Path, toml: &str) -> io::Result<Self> {
         let directory = parent.join(name);
         match fs::remove_dir_all(&directory) {
@@ -38,12 +38,12 @@ impl House {
         Ok(house)
     }
 
-    /// A file in it.
+    /// The path of a file in the directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    /// Starts the daemon; answers it when it serves, and how long that took.
+    /// Starts the daemon; returns it once it serves, and how long that took.
     pub fn start(&self) -> io::Result<(Server, Duration)> {
         let mut command = Command::new(&self.program);
         command.env_clear().args(["--log", "warn"]);
@@ -57,12 +57,12 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
-        // What cannot be removed is in the build directory and goes with it.
+        // Whatever cannot be removed is in the build directory and is deleted with it.
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-/// A process that serves on a UNIX socket. Dropped, it is killed.
+/// A process that serves on a UNIX socket. It is killed when dropped.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -102,7 +102,7 @@ impl Server {
         Process(self.child.id())
     }
 
-    /// Ends it as systemd would.
+    /// Stops it as systemd would.
     pub fn stop(mut self) -> io::Result<()> {
         rustix::process::kill_process(
             rustix::process::Pid::from_child(&self.child),
@@ -119,7 +119,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only where it has ended already.
+        // Both fail only if it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

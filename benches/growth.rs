@@ -1,7 +1,7 @@
-//! GROWTH: the same calls on a daemon with books of a million leases and on one with empty books, and its start.
+//! GROWTH: the same calls with books of a million leases and with empty books, and how long a daemon takes to start.
 //!
-//! Promises: both daemons are measured in turn in every round, by CPU time and not by the clock; the big books are
-//! made through the ledger, as requests would make them, so that they are what a daemon would have written.
+//! Promises: both daemons are measured in turn in every round, in CPU time and not by the clock; the big books are
+//! filled through the ledger, as by requests, so that they equal what a daemon would have written.
 
 use std::io;
 use std::path::Path;
@@ -26,15 +26,15 @@ const FILLED: u64 = 20;
 /// Subnets whose addresses are asked for on the empty daemon.
 const FEW: u64 = 100;
 
-/// Half of the subnets are IPv4, half IPv6, as on a dual-stack host. The storm guard is off: the subnets that are
-/// measured are not asked for an address at once.
+/// Half of the subnets are IPv4, half IPv6, as on a dual-stack host. The storm guard is off, because no
+/// address is requested right away from the subnets that are measured.
 const POOLS: &str = "storm_limit = 0\n[[pool]]\nname = \"default\"\nv4 = { base = \"10.0.0.0/8\", size = 24 }\n\
     v6 = { base = \"2001:db8::/32\", size = 64 }\n";
 
-/// One method: CPU microseconds a call in each round.
+/// CPU microseconds per call of one method, in each round.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// The method, and where it was asked.
+    /// The method, and the subnets on which it was called.
     pub name: &'static str,
     /// On the empty daemon.
     pub empty: Vec<f64>,
@@ -43,7 +43,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Median over rounds of big over empty.
+    /// The median, over all rounds, of the ratio of big to empty.
     pub fn ratio(&self) -> f64 {
         median_ratio(&self.big, &self.empty)
     }
@@ -56,13 +56,13 @@ pub struct Growth {
     pub rows: Vec<Row>,
     /// From the start of the process until it serves, with the big books, in seconds.
     pub starts: Vec<f64>,
-    /// Resident right after that, in KiB.
+    /// Resident memory right after that, in KiB.
     pub resident: Vec<f64>,
-    /// The most while starting, in KiB.
+    /// Peak memory during the start, in KiB.
     pub peak: Vec<f64>,
-    /// Resident of a daemon that granted as many leases while it ran, in KiB.
+    /// Resident memory of a daemon that granted as many leases while it ran, in KiB.
     pub granted: f64,
-    /// How long making the books took, in seconds.
+    /// How long it took to make the books, in seconds.
     pub making: f64,
 }
 
@@ -72,12 +72,12 @@ impl Growth {
         median(self.starts.iter().copied())
     }
 
-    /// The largest memory, MiB.
+    /// Peak memory during the start, in MiB.
     pub fn memory(&self) -> f64 {
         median(self.peak.iter().copied()) / 1024.0
     }
 
-    /// Resident after granting as many leases, MiB.
+    /// Resident memory after granting as many leases, in MiB.
     pub fn memory_granted(&self) -> f64 {
         self.granted / 1024.0
     }
@@ -91,14 +91,14 @@ impl Growth {
     }
 }
 
-/// A daemon, the subnets that it was measured in before, and a connection each.
+/// A daemon, and the subnets that it holds before the rounds.
 struct Side {
     big: bool,
     server: Server,
     known: Play,
 }
 
-/// Makes the books, measures starts and then this many rounds.
+/// Makes the books, then measures `count` starts and `count` rounds.
 pub fn run(directory: &Path, program: &Path, count: usize) -> io::Result<Growth> {
     let mut growth = Growth::default();
     let big_house = House::new(directory, "big", program, POOLS)?;
@@ -135,7 +135,7 @@ pub fn run(directory: &Path, program: &Path, count: usize) -> io::Result<Growth>
     Ok(growth)
 }
 
-/// Resident memory, in KiB, of a daemon that has granted all of these leases since it began.
+/// Resident memory, in KiB, of a daemon that has granted all of these leases since it started.
 fn granted(directory: &Path, program: &Path) -> io::Result<f64> {
     eprintln!("bench: granting {} leases", SUBNETS * LEASES);
     let house = House::new(directory, "granted", program, POOLS)?;
@@ -164,7 +164,7 @@ fn round(side: &mut Side, growth: &mut Growth) -> io::Result<()> {
     let mut crew = Crew::connect(&side.server.door, CONNECTIONS)?;
     let process = side.server.process();
     let mut measure = |play: &mut Play, what: Phase, requests: u64| -> io::Result<Outcome> {
-        // What was left to be done by the phase before is not this one's.
+        // Work left over from the previous phase must not count in this one.
         process.settle()?;
         let outcome = phase(&mut crew, play, what, unbounded(requests), Some(process))?;
         match &outcome.run.failure {

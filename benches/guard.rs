@@ -1,7 +1,7 @@
-//! GUARD: what a call costs in instructions, and whether it costs more the more there is.
+//! GUARD: how many instructions a call costs, and whether the cost grows with what is held.
 //!
-//! `make bench-check` runs it. A second program of the package, of the same crates and profile, so that it is built along
-//! and shares its libraries; never shipped. Times nothing.
+//! `make bench-check` runs it. This second program of the package uses the same crates and profile, so that it shares compiled
+//! libraries with gipam. It is never shipped and does not measure time.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is its purpose")]
 
@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 use desk::Desk;
 use gipam::plan::prefix::Family;
 
-/// Instructions a call, next to little and next to much
+/// Counts the instructions of each call with few and with many leases or subnets held
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -28,9 +28,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Counts instructions and fails where a call costs too much, or more the more there is
+    /// Counts instructions and fails if a call costs too much, or if its cost grows too fast with what is held
     Check,
-    /// What `check` runs under valgrind: calls of a kind next to what is held
+    /// Makes calls of one kind while STANDING leases or subnets are held; `check` runs it under valgrind
     #[command(hide = true)]
     Count { what: String, standing: u64, calls: u64 },
 }
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// This many calls of a kind, with this much held. Does not undo them.
+/// Makes `calls` calls of one kind with `standing` leases or subnets held. Does not undo them.
 fn count(what: &str, standing: u64, calls: u64) -> io::Result<()> {
     if what != "books" {
         return in_memory(what, standing, calls);
@@ -73,7 +73,7 @@ fn in_memory(what: &str, standing: u64, calls: u64) -> io::Result<()> {
         "address-v6" => Desk::with_leases(Family::V6, bits, standing, true),
         "pool-v4" => Desk::with_subnets(Family::V4, standing as usize),
         "pool-v6" => Desk::with_subnets(Family::V6, standing as usize),
-        _ => return Err(io::Error::other(format!("{what} is not counted"))),
+        _ => return Err(io::Error::other(format!("unknown kind of call {what}"))),
     };
     let took = match what {
         "churn-v4" => desk.time_churn(calls),

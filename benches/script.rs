@@ -1,7 +1,7 @@
-//! WHAT IS ASKED: an IPAM plugin's life under load: subnets with their gateways, addresses, churn, releases.
+//! THE REQUESTS that an IPAM plugin gets under load: subnets with their gateways, addresses, churn, releases.
 //!
-//! Promises: asks as Docker does (a gateway follows each subnet, endpoints come with a MAC); nothing may be given twice:
-//! every address and every subnet that comes is held against those that are held. Requests that fail are counted.
+//! Promises: sends what Docker sends (a gateway request after each subnet, a MAC for each endpoint); compares every
+//! address and subnet granted with those held, because nothing may be given twice. Failed requests are counted.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use crate::wire::{Script, write_number};
 
-/// What to do.
+/// The requests of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Phase {
     /// Plugin.Activate: decides and stores nothing.
@@ -22,15 +22,15 @@ pub enum Phase {
     Pools,
     /// RequestAddress, in turn from all subnets.
     Addresses,
-    /// ReleaseAddress of one that is held and RequestAddress in its place, in turn.
+    /// ReleaseAddress of a held address, then RequestAddress for a new one, in turn.
     Churn,
-    /// ReleaseAddress of all that is held, but for gateways.
+    /// ReleaseAddress of every held address except gateways.
     Releases,
     /// ReleaseAddress of the gateway, then ReleasePool, of each subnet.
     ReleasePools,
 }
 
-/// A fast hash for numbers that nobody chooses with malice.
+/// A fast hash for numbers that no attacker can choose.
 #[derive(Clone, Copy, Default)]
 pub struct Fast(u64);
 
@@ -81,14 +81,14 @@ enum Asked {
     Release,
 }
 
-/// What there is to do on one connection.
+/// The leases and the pending request of one connection.
 #[derive(Default)]
 struct Hand {
     held: Vec<Lease>,
     owed: Option<u32>,
 }
 
-/// The client's own books, and what comes next.
+/// The client's own record of what it holds, and the next request.
 pub struct Play {
     phase: Phase,
     space: String,
@@ -98,7 +98,7 @@ pub struct Play {
     pub families: Vec<bool>,
     /// Whether endpoints have names, as Engine 29 sends them.
     pub names: bool,
-    /// Whether [`Phase::Pools`] asks for gateways. Without, ours needs `storm_limit = 0`.
+    /// Whether [`Phase::Pools`] asks for gateways. Without them, gipam needs `storm_limit = 0`.
     pub gateways: bool,
     subnets: Vec<Subnet>,
     /// Held subnets by family and first address, with their last.
@@ -109,12 +109,12 @@ pub struct Play {
     turn: usize,
     counter: u64,
     chance: u64,
-    /// Given twice: addresses, and subnets that overlap.
+    /// How many addresses were given twice, and how many subnets overlapped.
     pub twice: u64,
 }
 
 impl Play {
-    /// Nothing is held.
+    /// Starts with nothing held.
     pub fn new(wanted: u64, families: Vec<bool>) -> Self {
         Self {
             phase: Phase::Activate,
@@ -135,7 +135,7 @@ impl Play {
         }
     }
 
-    /// The phase of the next run, on this many connections; what is held is dealt out among them.
+    /// Sets the phase of the next run and distributes the held addresses over this many connections.
     pub fn begin(&mut self, phase: Phase, connections: usize) {
         let held: Vec<Lease> =
             self.hands.iter_mut().flat_map(|hand| std::mem::take(&mut hand.held)).collect();
@@ -148,12 +148,12 @@ impl Play {
         self.turn = 0;
     }
 
-    /// Addresses held, but for gateways.
+    /// The number of held addresses, without gateways.
     pub fn held(&self) -> usize {
         self.hands.iter().map(|hand| hand.held.len()).sum()
     }
 
-    /// A subnet that is held already, with this many addresses left.
+    /// Adds a subnet that is already held, with `room` addresses left.
     pub fn adopt(&mut self, id: String, prefix: &str, room: u128) -> Option<()> {
         let (first, length) = parse_prefix(prefix)?;
         let v6 = prefix.contains(':');
@@ -233,7 +233,7 @@ impl Play {
     }
 
     fn release_request(&mut self, (subnet, address): Lease, body: &mut Vec<u8>) -> (Asked, &'static str) {
-        // Before the request: it may be somebody else's before the answer is here.
+        // Before the request: another connection may get the address before this answer arrives.
         self.leased.remove(&(subnet, address));
         self.write_id(subnet, body);
         body.extend_from_slice(b"\"Address\":\"");
@@ -244,7 +244,7 @@ impl Play {
         (Asked::Release, "IpamDriver.ReleaseAddress")
     }
 
-    /// One out, one in, of the same subnet.
+    /// Releases an address, then requests one in the same subnet.
     fn next_churn(&mut self, connection: usize, body: &mut Vec<u8>) -> Option<(Asked, &'static str)> {
         if let Some(subnet) = self.hands[connection].owed.take() {
             return Some(self.address_request(subnet, body));
@@ -367,7 +367,7 @@ fn write_address(body: &mut Vec<u8>, address: u128, v6: bool) {
     } else {
         IpAddr::V4(std::net::Ipv4Addr::from_bits(address as u32))
     };
-    // A Vec takes everything.
+    // Writing to a Vec cannot fail.
     let _ = write!(body, "{text}");
 }
 
@@ -380,7 +380,7 @@ fn parse_prefix(text: &str) -> Option<(u128, u32)> {
     Some((number, length.parse().ok()?))
 }
 
-/// A text of a flat JSON object. Ids, prefixes and addresses need no unescaping.
+/// A string value of a flat JSON object. Ids, prefixes and addresses need no unescaping.
 fn field<'a>(body: &'a [u8], name: &str) -> Result<&'a str, String> {
     let missing = || format!("no {name} in {}", String::from_utf8_lossy(body));
     let text = std::str::from_utf8(body).map_err(|_| missing())?;

@@ -1,4 +1,4 @@
-//! A PROCESS FROM OUTSIDE: its CPU time, its memory, how often it wakes; and who listens on a socket.
+//! A PROCESS FROM OUTSIDE: its CPU time, its memory, how often it wakes; and which process listens on a socket.
 //!
 //! Promises: reads /proc and nothing else. CPU time is that of all threads, user and system.
 
@@ -10,17 +10,17 @@ use crate::wire::Door;
 
 /// Longer than gipam waits before it tidies its books.
 const LULL: Duration = Duration::from_millis(350);
-/// CPU time in it that is none.
+/// A process that uses less CPU time than this in a lull is idle.
 const NOTHING: Duration = Duration::from_micros(300);
-/// Lulls that are waited for.
+/// How many lulls to wait for at most.
 const LOOKS: usize = 60;
 
-/// A process to look at.
+/// A process to observe.
 #[derive(Clone, Copy, Debug)]
 pub struct Process(pub u32);
 
 impl Process {
-    /// Who listens there: the kernel knows it of UNIX sockets.
+    /// The process that listens there; the kernel knows it only for UNIX sockets.
     pub fn behind(door: &Door) -> Option<Self> {
         let Door::Unix(_) = door else { return None };
         let stream = door.connect().ok()?;
@@ -46,7 +46,7 @@ impl Process {
         Ok(Duration::from_millis(10 * ticks))
     }
 
-    /// Waits until it has had nothing to do for a while; the CPU time that it spent meanwhile.
+    /// Waits until the process has been idle for a while; returns the CPU time that it used meanwhile.
     pub fn settle(self) -> io::Result<Duration> {
         let begun = self.cpu()?;
         let mut before = begun;
@@ -58,7 +58,7 @@ impl Process {
             }
             before = now;
         }
-        Err(io::Error::other("the server does not come to rest"))
+        Err(io::Error::other("the server does not become idle"))
     }
 
     fn status(self, key: &str) -> Option<u64> {
@@ -71,12 +71,12 @@ impl Process {
         self.status("VmRSS")
     }
 
-    /// The most there ever was, in KiB.
+    /// Peak resident memory, in KiB.
     pub fn peak(self) -> Option<u64> {
         self.status("VmHWM")
     }
 
-    /// How often its threads gave the processor away or had it taken: each is one time that they ran.
+    /// How often its threads yielded the processor or were preempted: each switch ends one run of a thread.
     pub fn switches(self) -> io::Result<u64> {
         let tasks = self.tasks("status")?;
         let lines = tasks.iter().flat_map(|text| text.lines());

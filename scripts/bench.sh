@@ -1,9 +1,9 @@
 #!/bin/bash
-# bench.sh run|check|load [WORD...] - what gipam costs: measured (docs/benchmarks.md), guarded, or any plugin under load.
+# bench.sh run|check|load [WORD...] - measures gipam (docs/benchmarks.md), checks what calls cost, or puts any plugin under load.
 #
-# Builds what measures or counts as packages are built, and with it the program that they carry. `check` counts
-# instructions and installs valgrind where it is missing, which then stays installed. Load goes to daemons of its own and to the
-# sockets that were named.
+# Builds the benchmark or the guard in the same way as the packages, together with the packaged program. `check` counts
+# instructions; if valgrind is missing, it installs it and leaves it installed. Load goes only to daemons that the benchmark
+# starts and to the sockets named.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MODE=${1:-}

@@ -1,20 +1,20 @@
 #!/bin/bash
-# engine.sh - whole Docker Engines of several versions side by side, made from Debian suites.
+# engine.sh - runs complete Docker Engines of several versions side by side, built from Debian suites.
 #
 #   engine.sh root SUITE...            build (once) the root file systems: bullseye, bookworm = Engine 20.10, trixie = 26.1,
-#                                      forky = 28.5 or what it has by now; machine = bookworm with systemd, for machine.sh
+#                                      forky = 28.5 or later; machine = bookworm with systemd, for machine.sh
 #   engine.sh start NAME SUITE [FLAG...]   start containerd and dockerd, load the image "bb", return when the API answers
-#   engine.sh hold NAME SUITE [FLAG...]    the same, print "ready PID", and stop NAME again when standard input ends:
-#                                      the holder of the other end of the pipe cannot leave an engine behind
+#   engine.sh hold NAME SUITE [FLAG...]    like start, then print "ready PID", and stop NAME when standard input ends:
+#                                      no engine outlives the process at the other end of the pipe
 #   engine.sh exec NAME COMMAND...     run a command inside, for example: engine.sh exec NAME docker ps
-#   engine.sh up NAME [FLAG...]        start dockerd (again); down NAME SIGNAL: end dockerd alone, containers run on
-#   engine.sh stop NAME                end everything in NAME and delete its data
-#   engine.sh sweep                    stop the engines whose starter is gone
+#   engine.sh up NAME [FLAG...]        start dockerd (again); down NAME SIGNAL: stop only dockerd, containers keep running
+#   engine.sh stop NAME                kill every process in NAME and delete its data
+#   engine.sh sweep                    stop the engines whose starting process has exited
 #
-# An engine lives in mount, net, pid, uts and ipc namespaces of its own: no bridge, route, firewall rule, mount or
-# process of it is the host's. Two things are shared, on purpose: its /run is a plain directory, so that sockets are
-# reachable from outside by path ($BASE/e/NAME/run), and its control groups are the host's, all below /gipam-NAME, deleted
-# by "stop". Roots stay in the cache; nothing else stays. Needs root, and apt for building roots.
+# An engine has its own mount, net, pid, uts and ipc namespaces: its bridges, routes, firewall rules, mounts and
+# processes are not the host's. Two things are shared on purpose: its /run is a plain directory, so that its sockets can be
+# reached by path from outside ($BASE/e/NAME/run), and it uses the host's control groups, all below /gipam-NAME, which
+# "stop" deletes. Only the roots stay, in the cache. Needs root, and apt to build the roots.
 set -euo pipefail
 
 BASE=${GIPAM_ENGINES:-${XDG_CACHE_HOME:-$HOME/.cache}/gipam-engines}
@@ -26,24 +26,24 @@ note() { echo "engine.sh: $*" >&2; }
 
 # --- roots ----------------------------------------------------------------------------------------------------------
 
-# The mirror this machine already uses for Debian itself; another system's user names one.
+# The Debian mirror that this machine already uses; on other systems, GIPAM_DEBIAN_MIRROR.
 debian_mirror() {
   [ -z "${GIPAM_DEBIAN_MIRROR:-}" ] || { echo "$GIPAM_DEBIAN_MIRROR"; return; }
   local found
-  # shellcheck disable=SC2016 # the dollars are apt's
+  # shellcheck disable=SC2016 # the dollar signs are for apt
   found=$(apt-get indextargets --format '$(REPO_URI) $(LABEL)' 'Identifier: Packages' 2>/dev/null |
     awk '$2 == "Debian" && !seen[$1]++ { sub("/$", "", $1); print $1; exit }')
-  [ -n "$found" ] || fail "no Debian mirror among apt's sources: set GIPAM_DEBIAN_MIRROR to one"
+  [ -n "$found" ] || fail "apt's sources contain no Debian mirror: set GIPAM_DEBIAN_MIRROR to the URL of one"
   echo "$found"
 }
 
 fresh_lists() { apt-cache show mmdebstrap >/dev/null 2>&1 || apt-get update -q >&2 || true; }
 
-# mmdebstrap is one perl program: unpacked next to the roots, the host's list of packages stays as it is.
+# mmdebstrap is a single Perl program: unpack it next to the roots instead of installing it on the host.
 bootstrap_tool() {
   local dir=$BASE/tool
   [ -f "$dir/usr/bin/mmdebstrap" ] && return
-  command -v apt-get >/dev/null || fail "roots are built with Debian's apt, which this machine lacks"
+  command -v apt-get >/dev/null || fail "building roots needs Debian's apt, which is not installed"
   command -v perl >/dev/null || fail "perl is needed to build roots: apt-get install perl"
   rm -rf "$dir.new"; mkdir -p "$dir.new"
   (cd "$dir.new" && apt-get download -q -o APT::Sandbox::User=root mmdebstrap >&2 && dpkg -x mmdebstrap_*.deb .) ||
@@ -56,9 +56,9 @@ build_root() { # SUITE
   local packages=docker.io,iptables,iproute2,busybox-static,ca-certificates
   case $suite in
     machine) release=bookworm packages+=,systemd-sysv ;; # the last systemd that knows control groups v1
-    bullseye | bookworm) ;; # its docker.io holds the client, but not compose v2
+    bullseye | bookworm) ;; # docker.io there includes the client, but not compose v2
     trixie) packages+=,docker-cli,docker-compose ;;
-    # systemd-standalone-sysusers satisfies a dependency that would else bring all of systemd
+    # systemd-standalone-sysusers satisfies a dependency that would otherwise pull in all of systemd
     *) packages+=,docker-cli,docker-compose,systemd-standalone-sysusers ;;
   esac
   mkdir -p "$BASE/roots"
@@ -69,15 +69,15 @@ build_root() { # SUITE
     (exec 7>"$BASE/tool.lock"; flock 7; fresh_lists; bootstrap_tool) || exit 1
     mirror=$(debian_mirror)
     rm -rf "$root" "$root.new"
-    # A suite that is not released yet may be older than its own expiry date by the time a machine's clock shows.
-    # In a mount namespace of its own, so that nothing stays mounted should it be killed.
+    # By the machine's clock, the package lists of a suite that is not released yet may have expired.
+    # mmdebstrap has its own mount namespace, so that nothing stays mounted if it is killed.
     unshare -m --propagation private perl "$BASE/tool/usr/bin/mmdebstrap" --mode=root --variant=apt \
       --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Check-Valid-Until "false"' \
       --include="$packages" "$release" "$root.new" "$mirror" >"$log" 2>&1 </dev/null ||
       { tail -n 5 "$log" >&2; fail "building the $suite root failed, see $log"; }
     mv "$root.new" "$root"
   fi
-  # they have no compose v2: the next suite's, one program, serves its Engine as well
+  # the older suites do not have compose v2: trixie's, a single program, works with their Engine too
   if [ "$suite" != machine ] && [ ! -e "$root$COMPOSE" ]; then
     "$SELF" root trixie
     install -D "$BASE/roots/trixie$COMPOSE" "$root$COMPOSE"
@@ -87,7 +87,7 @@ build_root() { # SUITE
 
 # --- namespaces -----------------------------------------------------------------------------------------------------
 
-# The host's process id of NAME's first process, in PID1; false when NAME does not run.
+# Sets PID1 to the host's process id of NAME's first process; fails if NAME is not running.
 find_first() { # NAME
   PID1=$(cat "$BASE/e/$1/pid1" 2>/dev/null) || return 1
   [ -n "$PID1" ] && tr '\0' '\n' <"/proc/$PID1/environ" 2>/dev/null | grep -qx "GIPAM_ENGINE=$1"
@@ -109,18 +109,18 @@ first_process() { # NAME SUITE
   mount --rbind /sys/fs/cgroup "$top/sys/fs/cgroup"
   mount --rbind /dev "$top/dev"
   mount --bind "$home/run" "$top/run"
-  # overlay file systems do not stack well: the engine's own layers lie on the plain file system below
+  # overlay file systems do not stack well, so the engine's own layers go on the plain file system underneath
   mount --bind "$home/docker" "$top/var/lib/docker"
   mount --bind "$home/containerd" "$top/var/lib/containerd"
   rm -f "$top/etc/resolv.conf"
-  echo "nameserver 127.0.0.1" >"$top/etc/resolv.conf" # a look-up fails at once instead of hanging
+  echo "nameserver 127.0.0.1" >"$top/etc/resolv.conf" # so that lookups fail at once instead of hanging
   cd "$top"
-  pivot_root . host # not chroot: runc wants to pivot, too
+  pivot_root . host # not chroot, because runc also calls pivot_root
   cd /
-  busybox umount -l /host # the small root has no mount commands
+  busybox umount -l /host # the minimal root does not contain the mount commands
   busybox hostname "$name"
   ip link set lo up
-  # an uplink with a default route, as every host has one
+  # an uplink with a default route, as every host has
   ip link add up0 type veth peer name up1
   ip addr add 192.0.2.1/24 dev up0
   ip link set up0 up
@@ -135,8 +135,8 @@ start_namespaces() { # NAME SUITE
   local name=$1 home=$BASE/e/$1 outer child i
   mkdir -p "$home"/{upper,scratch,top,run,docker,containerd}
   echo "${GIPAM_OWNER:-$PPID}" >"$home/owner"
-  # the longest path of a UNIX socket is 107 bytes; containerd's are the longest that come from here
-  [ "${#home}" -le 60 ] || fail "$home is too long for UNIX sockets: set GIPAM_ENGINES to a short path"
+  # the path of a UNIX socket has at most 107 bytes; containerd's are the longest below this directory
+  [ "${#home}" -le 60 ] || fail "$home is too long for the paths of UNIX sockets: set GIPAM_ENGINES to a shorter directory"
   setsid unshare -m -n -p -u -i --fork --propagation private "$SELF" __first "$name" "$2" \
     </dev/null >"$home/first.log" 2>&1 7>&- 8>&- 9>&- &
   outer=$!
@@ -149,7 +149,7 @@ start_namespaces() { # NAME SUITE
     sleep 0.05
   done
   cat "$home/first.log" >&2
-  fail "cannot make namespaces for $name (root is needed, in a container also CAP_SYS_ADMIN)"
+  fail "cannot create namespaces for $name (needs root and, in a container, CAP_SYS_ADMIN)"
 }
 
 # --- the engine -----------------------------------------------------------------------------------------------------
@@ -162,26 +162,26 @@ up() { # NAME [FLAG...]
   # shellcheck disable=SC2016 # expanded inside
   inside "$name" setsid sh -c 'exec >>/var/log/dockerd.log 2>&1 </dev/null; dockerd "$@" &' sh \
     --containerd /run/containerd/containerd.sock --cgroup-parent "/gipam-$name" "$@"
-  for ((i = 0; i < 1800; i++)); do # with plugins away an Engine may need minutes
+  for ((i = 0; i < 1800; i++)); do # an Engine whose plugins are missing may need minutes
     [ -S "$home/run/docker.sock" ] && inside "$name" docker version >/dev/null 2>&1 && return
-    # right after its start it may still be the shell that becomes dockerd
+    # right after the start, the process may still be the shell that becomes dockerd
     if runs "$name" dockerd; then gone=0; else gone=$((gone + 1)); fi
-    [ "$gone" -lt 10 ] || { tail -n 5 "$home/upper/var/log/dockerd.log" >&2; fail "dockerd of $name died"; }
+    [ "$gone" -lt 10 ] || { tail -n 5 "$home/upper/var/log/dockerd.log" >&2; fail "dockerd in $name died"; }
     sleep 0.1
   done
-  fail "dockerd of $name does not answer"
+  fail "dockerd in $name does not answer"
 }
 
 down() { # NAME SIGNAL
   local pid i
   pid=$(inside "$1" busybox pidof dockerd) || return 0
-  # shellcheck disable=SC2086 # pidof may name two
+  # shellcheck disable=SC2086 # pidof may print two
   inside "$1" busybox kill "-$2" $pid
   for ((i = 0; i < 1200; i++)); do runs "$1" dockerd || return 0; sleep 0.05; done
-  fail "dockerd of $1 does not end"
+  fail "dockerd in $1 did not stop"
 }
 
-# Nothing is pulled: the image is busybox and links to it.
+# The image contains only busybox and links to it, so nothing is pulled.
 load_image() { # NAME
   inside "$1" docker image inspect bb >/dev/null 2>&1 && return
   # shellcheck disable=SC2016 # expanded inside
@@ -194,7 +194,7 @@ start() { # NAME SUITE [FLAG...]
   local name=$1 suite=$2 i; shift 2
   build_root "$suite"
   find_first "$name" || start_namespaces "$name" "$suite"
-  if ! runs "$name" containerd; then # started apart, so that containers outlive dockerd
+  if ! runs "$name" containerd; then # started separately, so that containers outlive dockerd
     inside "$name" setsid sh -c 'exec >>/var/log/containerd.log 2>&1 </dev/null; containerd &'
     for ((i = 0; i < 200; i++)); do [ ! -S "$BASE/e/$name/run/containerd/containerd.sock" ] || break; sleep 0.05; done
   fi
@@ -205,7 +205,7 @@ start() { # NAME SUITE [FLAG...]
 stop() { # NAME
   local home=$BASE/e/${1:?} i dir
   if find_first "$1"; then
-    kill -9 "$PID1" # the kernel ends everything else in the pid namespace
+    kill -9 "$PID1" # the kernel kills everything else in the pid namespace
     for ((i = 0; i < 200; i++)); do [ -d "/proc/$PID1" ] || break; sleep 0.05; done
   fi
   for dir in /sys/fs/cgroup/gipam-"$1" /sys/fs/cgroup/*/gipam-"$1"; do
@@ -219,7 +219,7 @@ stop() { # NAME
 }
 
 hold() { # NAME SUITE [FLAG...]
-  trap '' INT HUP # Ctrl-C goes to everybody at the terminal; the end of the input is what counts here
+  trap '' INT HUP # Ctrl-C reaches every process at the terminal; this one stops when its input ends
   trap 'stop "$HELD"' EXIT
   HELD=$1
   start "$@"
@@ -237,7 +237,7 @@ sweep() {
   done
 }
 
-# machine.sh goes on from here
+# scripts that source this file, such as machine.sh, continue on their own from here
 [ "${BASH_SOURCE[0]}" = "$0" ] || return 0
 
 command=${1:-help}

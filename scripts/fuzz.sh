@@ -1,9 +1,9 @@
 #!/bin/bash
-# fuzz.sh SECONDS [TARGET...] - runs the fuzz targets, each for this many seconds, from the seeds in the repository.
+# fuzz.sh SECONDS [TARGET...] - runs each fuzz target for this many seconds, starting from the seeds in the repository.
 #
-# Builds on the stable toolchain with the coverage that libFuzzer needs, into target/fuzz. Prints a line for each target:
-# its name, how many inputs it tried, what they reached. A find is kept in target/fuzz/finds, and the exit code says so;
-# put it into fuzz/corpus/TARGET, where tests/corpus.rs tries it from then on.
+# Builds on the stable toolchain with the instrumentation that libFuzzer needs, into target/fuzz. Prints a line for each target:
+# its name, how many inputs it tried, what they reached. Failing inputs are kept in target/fuzz/finds, and the exit code is
+# then 1; copy them to fuzz/corpus/TARGET, where tests/corpus.rs tries them from then on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 SECONDS_EACH=${1:?usage: fuzz.sh SECONDS [TARGET...]}
@@ -14,7 +14,7 @@ CARGO=${CARGO:-cargo}
 WORK=$PWD/target/fuzz
 HOST=$(rustc -vV | sed -n 's/^host: //p')
 
-# Build scripts and macros run on the host and stay without coverage: only --target builds are instrumented.
+# Build scripts and macros run on the host and are not instrumented: only --target builds are.
 RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing" \

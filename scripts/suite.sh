@@ -1,13 +1,13 @@
 #!/bin/bash
-# suite.sh [STEP...] - what `make test` is: all steps, or those that are named, and at the end what each took.
+# suite.sh [STEP...] - what `make test` runs: all steps, or only those named, and then a table of the time that each took.
 #
-# The steps after one that fails are still tried, unless nothing could be built. The last lines of those that failed are printed
-# again at the end. What every step said, and the logs of scenarios that failed, are in target/tmp/suite. While the tests run, the
-# program of the packages is built and what the Engines' scenarios need is fetched: many tests only wait.
+# A failed step does not stop the later ones, unless it is the build. The last lines of failed steps are printed again at the end.
+# The output of every step and the logs of failed scenarios are in target/tmp/suite. While the tests run, which often only wait,
+# the packaged program is built and the root file systems for later steps are prepared.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
-# What is built and fetched while the tests run. A failure here comes again, and is seen, where the result is needed.
+# Builds and downloads while the tests run. A failure here shows up again in the step that needs the result.
 behind() {
   scripts/package.sh guarded
   [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
@@ -26,7 +26,7 @@ TABLE=()
 FAILED=()
 BEHIND=
 
-# One step, its output kept, its time and that of its processes noted.
+# Runs one step, keeps its output, and records its elapsed time and the processor time of its processes.
 step() { # NAME COMMAND...
   local name=$1 verdict=ok real user sys
   shift
@@ -42,10 +42,10 @@ finish() {
   local code=$? name
   [ -z "$BEHIND" ] || kill -- "-$BEHIND" 2>/dev/null || true
   for name in "${FAILED[@]}"; do
-    printf '\n=== FAILED: %s, its last lines (all of it: %s)\n' "$name" "$LOGS/$name.log"
+    printf '\n=== FAILED: %s, last lines (full log: %s)\n' "$name" "$LOGS/$name.log"
     tail -n 25 "$LOGS/$name.log"
   done
-  printf '\n=== what it took\n'
+  printf '\n=== time per step\n'
   printf '%s\n' "${TABLE[@]}"
   printf 'all    %-12s %8d s\n' "" $((SECONDS - BEGAN))
   [ "${#FAILED[@]}" = 0 ] || { echo "failed: ${FAILED[*]}"; exit 1; }

@@ -1,10 +1,10 @@
-//! Requests for a subnet that come one right after another, as Docker's overlap loop sends them (P12).
+//! Counts requests for a subnet that follow each other immediately, as Docker's overlap loop sends them (P12).
 //!
-//! In that loop dockerd keeps what it got and asks again within milliseconds, one request at a time, until it gets a subnet
-//! that it takes. A network of its own begins otherwise: Engine 27 and later ask GetDefaultAddressSpaces before it, a script
-//! needs longer for each, and parallel ones meet here at one time.
+//! In that loop dockerd keeps the subnets that it got and asks again within milliseconds, one request at a time, until it
+//! accepts one. Requests for separate networks look different: Engine 27 and later call GetDefaultAddressSpaces first, a
+//! script takes longer between them, and parallel requests overlap here.
 //!
-//! Promises: counts, per door, and decides nothing; what the count means is the plan's business.
+//! Promises: counts per listener and decides nothing; the plan decides what a count means.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -19,21 +19,21 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What the requests of a loop have in common.
 type Group = (Space, Family, BTreeMap<String, String>);
 
-/// One door's count.
+/// The count of one listener.
 #[derive(Debug, Default)]
 pub struct Streak(Mutex<StreakCount>);
 
 #[derive(Debug, Default)]
 struct StreakCount {
     group: Option<Group>,
-    /// How many came in a row before the next one.
+    /// How many requests came in a row before the next one.
     before: u32,
-    /// Requests that wait for their answer.
+    /// Requests that are not answered yet.
     open: u32,
     answered: Option<Instant>,
 }
 
-/// A request that is being answered; dropped when it is.
+/// A request in progress; dropped once it is answered.
 #[derive(Debug)]
 pub struct Open<'a>(&'a Streak);
 
@@ -47,12 +47,12 @@ impl Drop for Open<'_> {
 }
 
 impl Streak {
-    /// A request came: how many came right before it, and what to keep until it is answered.
+    /// Counts a request. Returns how many came right before it, and a guard to keep until it is answered.
     pub fn begin(&self, request: &SubnetRequest) -> (u32, Open<'_>) {
         (self.note(request, Instant::now()), Open(self))
     }
 
-    /// A network of its own begins.
+    /// Ends the row: the next request is for another network.
     pub fn interrupt(&self) {
         if let Ok(mut count) = self.0.lock() {
             count.group = None;
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(streak.begin(&request(None)).0, 0, "the first one has no answer yet");
         drop(first);
         assert_eq!(streak.begin(&request(None)).0, 1);
-        assert_eq!(streak.begin(&request(Some("web"))).0, 0, "of another option set");
+        assert_eq!(streak.begin(&request(Some("web"))).0, 0, "another set of options");
         assert_eq!(streak.begin(&request(Some("web"))).0, 1);
         streak.interrupt();
         assert_eq!(streak.begin(&request(Some("web"))).0, 0, "GetDefaultAddressSpaces came between");

@@ -1,6 +1,6 @@
-//! Pins by hand in the books: a table of their own, since they outlive subnets, and a line of history each time.
+//! Pins made by hand, in the books: their own table, since they outlive subnets, and a row of history for each change.
 //!
-//! Promises: a line of history about a pin does not change what is known of the address, so that `tail` skips it.
+//! Promises: a row of history about a pin does not change what is known about the address, so `tail` skips it.
 
 use rusqlite::{Row as SqlRow, params};
 
@@ -16,7 +16,7 @@ use crate::plan::prefix::Prefix;
 use crate::plan::request::Space;
 
 impl Books {
-    /// Sets a pin, or takes it back.
+    /// Sets or removes a pin.
     pub(super) fn put_pin(
         &mut self,
         plan: &Plan,
@@ -46,7 +46,7 @@ impl Books {
         let holder = whom(pin);
         let event = OF_PINS[usize::from(before.is_some())];
         let Some(subnet) = there.next() else {
-            // The subnet has left the books, and the pin outlived it.
+            // The subnet is no longer in the books, but the pin outlived it.
             let (at, place) = (plan.now(), prefix.to_string());
             let holder = Some(&holder);
             return self.put_loose(Loose {
@@ -71,7 +71,7 @@ impl Books {
     }
 }
 
-/// Name and MAC, one of which is there.
+/// Name and MAC, exactly one of which is set.
 fn parts(pin: &Pin) -> (Option<&str>, Option<String>) {
     match &pin.holder {
         Holder::Name(name) => (Some(name), None),
@@ -79,7 +79,7 @@ fn parts(pin: &Pin) -> (Option<&str>, Option<String>) {
     }
 }
 
-/// The holder as a line of history names one.
+/// The holder, in the form that the history uses.
 fn whom(pin: &Pin) -> Record {
     let (name, mac) = match &pin.holder {
         Holder::Name(name) => (Some(name.clone()), None),
@@ -89,7 +89,7 @@ fn whom(pin: &Pin) -> Record {
     Record { leased: false, kind, name, mac, asked_by_number: true, withheld: false, since, generation: 0 }
 }
 
-/// A row of the table.
+/// Reads a row of the table of pins.
 pub(super) fn pinned(row: &SqlRow<'_>) -> Clear<Change> {
     let text = |name: &str| Ok::<_, Unclear>(row.get_ref(name)?.as_str_or_null()?);
     let required = |name: &str| Ok::<_, Unclear>(row.get_ref(name)?.as_str()?);

@@ -1,14 +1,14 @@
-//! What dockerd itself keeps of a creation that it did not survive, and the next scenario that must not suffer from it.
+//! What dockerd keeps of a network if it dies while creating it, and a reset that protects the next scenario from that.
 //!
-//! A dockerd that is killed between its two writes has a network in the store of its bridge driver and not in its own list:
-//! nothing shows it, nothing removes it, and its subnet is refused to everybody. Here such a record is made by hand: with
-//! dockerd down, the network's key is renamed in its store, in place.
+//! If dockerd is killed between its two writes, the network is in the store of its bridge driver but not in its own list:
+//! no command shows or removes it, and every request for its subnet is refused. Here such a record is made by hand: while
+//! dockerd is down, the network's key in the store is renamed in place.
 
 use crate::scenario::{Scenario, scenario};
 use crate::world::World;
 
 const STORE: &str = "var/lib/docker/network/files/local-kv.db";
-/// Asked for from Docker's own driver: gipam has no part in it.
+/// Uses Docker's own IPAM driver; gipam is not involved.
 const CREATE: &str = "network create --subnet 10.88.9.0/24 hidden";
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -25,7 +25,7 @@ fn hides(w: &mut World) {
     let mut renamed = bytes.clone();
     let places: Vec<usize> =
         (0..bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(&from)).collect();
-    assert!(!places.is_empty(), "dockerd keeps {id} elsewhere");
+    assert!(!places.is_empty(), "{id} is not in the store");
     places.into_iter().for_each(|at| renamed[at..at + to.len()].copy_from_slice(&to));
     std::fs::write(&store, renamed).unwrap();
     w.engine.dockerd_up(&[]);
@@ -41,8 +41,8 @@ fn hides(w: &mut World) {
     w.start();
 }
 
-/// Creates the network until its id sorts behind all others: then its renamed key stays in order. The ids of the others may leave
-/// little room above the largest: then the Engine gets others.
+/// Creates the network until its id sorts after all others, so that its renamed key stays in order. If the largest of the other
+/// ids leaves too little room above it, the Engine is recreated and gets new ids.
 fn last_of_all(w: &mut World) -> String {
     for _ in 0..6 {
         for _ in 0..80 {

@@ -1,4 +1,4 @@
-//! docs/books.md: its lines run against real books, and its tables are those of the schema.
+//! docs/books.md: its statements run against real books, and its tables match the schema.
 //!
 //! The statements run through SQLite itself, not through the `sqlite3` shell, which a machine may lack.
 
@@ -12,7 +12,7 @@ use crate::daemon::House;
 
 const PAGE: &str = include_str!("../../docs/books.md");
 
-/// What the `sqlite3` shell prints of a statement over these books: columns with bars between them.
+/// What the `sqlite3` shell prints for a statement on these books: columns separated by bars.
 pub fn shell(books: &Path, statement: &str) -> String {
     let connection = Connection::open_with_flags(books, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let mut prepared = connection.prepare(statement).unwrap();

@@ -1,4 +1,4 @@
-//! Whole networks that the books lack: shown, adopted when a person says so, and what Docker then calls them.
+//! Whole networks that the books lack: they are shown, adopted on request, and get the PoolID that Docker uses.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const PREFIX: &str = "10.9.5.0/24";
 const DOCKERS: &str = "local/10.9.5.0/24#00000000deadbeef";
 
 impl World {
-    /// A network with all that an Engine may show of it.
+    /// Shows a network with everything that an Engine may list for it.
     fn show_all(&self, name: &str) {
         let network = Network {
             subnet: PREFIX.to_owned(),
@@ -58,7 +58,7 @@ async fn a_network_that_the_books_lack_is_shown_and_adopted_with_all_that_lives_
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!((findings[0].what.as_str(), findings[0].holder.as_deref()), ("network", Some("web")));
     assert_eq!(findings[0].action, "can be adopted with 4 addresses");
-    assert_eq!(world.held(), vec![], "nothing is adopted before a person says so");
+    assert_eq!(world.held(), vec![], "nothing is adopted until a person asks for it");
     let findings = world.apply().await;
     assert!(findings[0].action == "adopted with 4 addresses", "{findings:?}");
     assert_eq!(world.held(), pair(PREFIX, "local/10.9.5.0/24#?"));
@@ -71,7 +71,7 @@ async fn a_network_that_the_books_lack_is_shown_and_adopted_with_all_that_lives_
     assert_eq!(
         world.leases(),
         expected.map(|(address, kind)| (address.to_owned(), kind)),
-        "whatever lives in a local network, Swarm's sandboxes too"
+        "every address in use in a local network, including Swarm's sandboxes"
     );
     let plan = world.plan();
     let state = &plan.subnets().next().unwrap().state;
@@ -86,7 +86,7 @@ async fn a_network_that_the_books_lack_is_shown_and_adopted_with_all_that_lives_
     let findings = world.look().await;
     assert_eq!(findings[0].why, "adopted; Docker's PoolID for it is not known yet", "{findings:?}");
     let given = world.lease(DOCKERS, None, 9).await.unwrap();
-    assert_eq!(given.to_string(), "10.9.5.129", "beyond the living, in the range");
+    assert_eq!(given.to_string(), "10.9.5.129", "after the addresses in use, in the range");
     assert_eq!(world.held(), pair(PREFIX, DOCKERS));
     world
         .shown
@@ -101,7 +101,7 @@ async fn a_network_that_the_books_lack_is_shown_and_adopted_with_all_that_lives_
     assert_eq!(world.held(), vec![]);
 }
 
-/// (holder, MAC) of each row that `gipam history ADDRESS` shows.
+/// (event, holder) of each row that `gipam history ADDRESS` shows.
 fn told(world: &World, of: &str) -> Vec<(String, Option<String>)> {
     let lines = Reader::open(&world.books).unwrap().history(Some(of), 100).unwrap();
     lines.into_iter().map(|line| (line.event, line.name)).collect()
@@ -189,7 +189,7 @@ async fn an_opaque_id_is_given_by_hand() {
     assert_eq!(world.lease(old, None, 1).await.unwrap().to_string(), "10.9.5.2");
     let refused = adopt("qrstuvwxyzabcdef").await.unwrap_err();
     assert!(refused.text.contains("10.9.5.0/24 is held since"), "{refused}");
-    // adopted first, named later
+    // adopted first, given its PoolID later
     world.show("other", "10.9.4.0/24", &[]);
     world.apply().await;
     let (prefix, waiting) = (Prefix::parse("10.9.4.0/24").unwrap(), "local/10.9.4.0/24#?");
@@ -208,7 +208,7 @@ async fn an_adopted_network_that_goes_before_its_id_is_known_leaves_nothing_behi
     let world = World::witnessed(now, false).await;
     world.show("web", PREFIX, &[("one", "10.9.5.9")]);
     world.apply().await;
-    // Docker's releases name a PoolID that the books cannot know to be this grant's
+    // Docker's releases use a PoolID that the books cannot match to this grant
     world.ask(Request::ReleaseSubnet { id: DOCKERS.to_owned(), generation: None }).await.unwrap();
     assert_eq!(world.leases().len(), 1, "a late release of an earlier grant is harmless");
     world.shown.lock().unwrap().remove("web");
@@ -216,7 +216,7 @@ async fn an_adopted_network_that_goes_before_its_id_is_known_leaves_nothing_behi
         later(&CLOCK, 60_000);
         world.look().await;
     }
-    assert_eq!(world.held().len(), 2, "the grace time is not over");
+    assert_eq!(world.held().len(), 2, "the grace period is not over");
     assert_eq!(world.apply().await[0].action, "freed", "it was this Engine's, so no other one can own it");
     assert_eq!(world.held().len(), 1);
 }
@@ -231,7 +231,7 @@ async fn an_adopted_network_is_released_by_hand_before_its_id_is_known() {
     assert_eq!(world.held(), vec![]);
 }
 
-/// A macvlan's network leaves no route on the host by which its subnet would be seen.
+/// A macvlan network does not leave a route on the host that would reveal its subnet.
 #[tokio::test]
 async fn unique_no_network_gets_the_subnet_of_one_that_the_engine_has_and_the_books_lack() {
     clock!(CLOCK, now);
@@ -249,10 +249,10 @@ async fn unique_no_network_gets_the_subnet_of_one_that_the_engine_has_and_the_bo
             .unwrap();
     world.look().await;
     let id = world.subnet(None).await.unwrap();
-    assert!(id.contains("10.9.2.0/24"), "one over the whole pool does not count: {id}");
-    // Asked for by number, the subnet is this network's own as far as anybody knows: dockerd lost nothing.
+    assert!(id.contains("10.9.2.0/24"), "a network that covers the whole pool is ignored: {id}");
+    // A subnet requested by prefix may belong to this very network, as far as gipam knows: dockerd lost nothing.
     assert!(world.subnet(Some("10.9.0.0/24")).await.unwrap().contains("10.9.0.0/24"));
     world.shown.lock().unwrap().remove("renamed");
     world.look().await;
-    assert!(world.subnet(None).await.unwrap().contains("10.9.1.0/24"), "it has gone");
+    assert!(world.subnet(None).await.unwrap().contains("10.9.1.0/24"), "the network is gone");
 }

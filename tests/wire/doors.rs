@@ -40,16 +40,16 @@ fn p9_two_names_have_their_own_pools_and_one_book() {
     let (dmz_id, dmz_prefix) = dmz.subnet(false);
     assert!(lan_prefix.starts_with("198.18.") && lan_prefix.ends_with("/24"), "{lan_prefix}");
     assert!(dmz_prefix.starts_with("198.51.100.") && dmz_prefix.ends_with("/28"), "{dmz_prefix}");
-    // A family that none of its pools has.
+    // None of its pools has this family.
     let text = dmz.refused("RequestPool", &asked("local", "", "", json!({}), true));
     assert!(text.starts_with("no available pool: no pool open to this driver has IPv6"), "{text}");
-    // A PoolID works at any door, and the space is one.
+    // A PoolID works on any listener, and all of them share one address space.
     let address = dmz.address(&lan_id, "", gateway());
     lan.release(&lan_id, &address);
     lan.address(&dmz_id, "", Value::Null);
     let text = dmz.refused("RequestPool", &asked("local", &lan_prefix, "", json!({}), false));
     assert!(text.starts_with("pool overlaps with other one on this address space: "), "{text}");
-    // The option names any pool, and a full one spills over into the next.
+    // The option may name any pool; if one does not have enough room, the next one is used.
     let (_, named) = lan.pool(&asked("local", "", "", json!({"pool": "dmz"}), false));
     assert!(named.starts_with("198.51.100."), "{named}");
     let (_, named) = dmz.pool(&asked("local", "", "", json!({"pool": "dmz,lan", "v4.size": "23"}), false));
@@ -61,7 +61,7 @@ fn p9_two_names_have_their_own_pools_and_one_book() {
     }
 }
 
-/// The directories where the Engine looks are those of the test.
+/// A house in whose own directories the Engine would look for sockets and specs.
 fn engine_house(toml: &str) -> House {
     let mut house = House::with_toml("");
     house.configure(toml);
@@ -98,27 +98,27 @@ fn p1_switching_between_socket_and_tcp_leaves_no_file_that_would_win() {
     let plain = house.arguments.clone();
     let socket = house.path("sockets/gipam.sock");
     let spec = house.path("specs/gipam.spec");
-    // The socket first, killed: its file stays behind.
+    // First the socket; the daemon is killed, and the socket file stays behind.
     let daemon = house.spawn();
     let id = until("the socket", || Wire::try_unix(&socket)).subnet(false).0;
     daemon.kill();
     assert!(socket.exists());
-    // TCP: the spec appears, the dead socket goes.
+    // Then TCP: the spec appears, and the stale socket is removed.
     house.arguments.extend(["-address".to_owned(), "127.0.0.1:0".to_owned()]);
     let mut daemon = house.spawn();
     let text = announced(&house, &mut daemon, "specs/gipam.spec");
     let address = text.trim().strip_prefix("tcp://").unwrap();
     assert!(address.starts_with("127.0.0.1:") && !address.ends_with(":0"), "{text}");
-    until("the dead socket goes", || (!socket.exists()).then_some(()));
+    until("removal of the stale socket", || (!socket.exists()).then_some(()));
     let mut wire = Wire::over(tcp(address));
     wire.address(&id, "", gateway());
     daemon.kill();
     assert!(spec.exists());
-    // The socket again: the dead spec goes.
+    // The socket again: the stale spec is removed.
     house.arguments = plain;
     let daemon = house.spawn();
     until("the socket", || Wire::try_unix(&socket)).release_pool(&id);
-    until("the dead spec goes", || (!spec.exists()).then_some(()));
+    until("removal of the stale spec", || (!spec.exists()).then_some(()));
     assert!(daemon.stop().success());
     assert!(!socket.exists());
 }
@@ -159,7 +159,7 @@ fn issue(directory: &Path, name: &str, purpose: ExtendedKeyUsagePurpose, authori
     fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();
 }
 
-/// Connects as the Engine does with what the `.json` file tells it.
+/// Connects as the Engine does, with the settings in the `.json` file.
 fn engine_client(spec: &Value, with_identity: bool) -> StreamOwned<ClientConnection, TcpStream> {
     let path = |key: &str| PathBuf::from(spec["TLSConfig"][key].as_str().unwrap());
     let mut roots = RootCertStore::empty();
@@ -195,7 +195,7 @@ fn p1_tls_with_a_client_certificate_as_the_json_file_says() {
     let mut wire = Wire::over(engine_client(&spec, true));
     let (id, _) = wire.subnet(true);
     assert!(wire.address(&id, "", gateway()).ends_with("::1/64"));
-    // Who shows no certificate gets nothing, and neither does plain HTTP.
+    // A client without a certificate does not get an answer; neither does plain HTTP.
     let mut stranger = engine_client(&spec, false);
     let told = stranger.write_all(&Wire::request("", "Plugin.Activate", b"")).and_then(|()| {
         let mut answer = Vec::new();
@@ -205,13 +205,13 @@ fn p1_tls_with_a_client_certificate_as_the_json_file_says() {
     let mut plain = Wire::over(tcp(spec["Addr"].as_str().unwrap().strip_prefix("https://").unwrap()));
     assert!(plain.try_call("Plugin.Activate", "").is_none());
     drop(wire);
-    // Back to plain TCP: the .json file must not be found any more.
+    // Back to plain TCP: the Engine must no longer find the .json file.
     daemon.kill();
     house.configure("");
     house.arguments.extend(["-address".to_owned(), "127.0.0.1:0".to_owned()]);
     let mut daemon = house.spawn();
     let text = announced(&house, &mut daemon, "specs/gipam.spec");
-    until("the json file goes", || (!house.path("specs/gipam.json").exists()).then_some(()));
+    until("removal of the .json file", || (!house.path("specs/gipam.json").exists()).then_some(()));
     Wire::over(tcp(text.trim().strip_prefix("tcp://").unwrap())).release_pool(&id);
     assert!(daemon.stop().success());
     assert_eq!(fs::read_dir(house.path("specs")).unwrap().count(), 0);

@@ -1,4 +1,4 @@
-//! Engine 29: what it sends otherwise than its elders, from recorded sessions: endpoint names, size requests, no
+//! What Engine 29 sends differently from earlier Engines, from recorded sessions: endpoint names, size requests, no
 //! gateway request for macvlan, MACs, retries without a body.
 
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ fn e29_size_requests_name_a_size_and_nothing_else() {
         assert!(prefix.starts_with(start), "{prefix}");
         assert!(wire.address(&id, "", gateway()).ends_with(&format!("/{}", pool.split('/').nth(1).unwrap())));
     }
-    // Options that are not known are refused here too, and the known ones are listed.
+    // Unknown options are refused here too, and the message lists the known ones.
     for pool in ["", "0.0.0.0/26"] {
         let text = wire.refused("RequestPool", &asked("local", pool, "", json!({"opt1": "val1"}), false));
         assert!(text.contains("unknown option opt1=val1; known options are pool="), "{text}");
@@ -130,7 +130,7 @@ fn e29_v6_only_with_a_mac() {
     assert!(text.starts_with("no available pool: no pool open to this driver has"), "{text}");
 }
 
-/// The work was done, the answer is lost, the retry has no body: the call fails, and what it did is not done twice.
+/// The request succeeded, its answer was lost, and the retry has no body: the retry fails, and nothing is done twice.
 #[test]
 fn e29_p8_a_retry_after_a_drop() {
     let house = House::new(&POOLS);
@@ -144,11 +144,11 @@ fn e29_p8_a_retry_after_a_drop() {
     let text = daemon.wire().call("IpamDriver.ReleaseAddress", "").refused();
     assert!(text.contains("moby#39331"), "{text}");
     assert_eq!(daemon.books(), released);
-    // The address that was lost with its answer is the container's own when it is started again.
+    // The answer was lost, but the container gets the same address when it is started again.
     assert_eq!(daemon.wire().address(&id, "", endpoint("web")), web);
 }
 
-/// Probe E was a driver that refused: a range, then a gateway and an auxiliary address outside of it.
+/// A range, then a gateway and an auxiliary address outside of it: recorded with a driver that refused them (probe E).
 #[test]
 fn e29_p15_auxiliary_address_and_gateway_outside_of_the_range() {
     let daemon = House::new(&POOLS).start();
@@ -160,10 +160,10 @@ fn e29_p15_auxiliary_address_and_gateway_outside_of_the_range() {
     let last: u8 = web.strip_prefix("10.9.7.").unwrap().strip_suffix("/24").unwrap().parse().unwrap();
     assert!(last >= 128, "{web}");
     wire.release_pool(&id);
-    daemon.assert_empty("all of it goes with the pool");
+    daemon.assert_empty("everything is released with the pool");
 }
 
-/// P20: Docker asks for IPv4 first; where IPv6 is refused it gives the endpoint up, and never releases the first half.
+/// P20: Docker asks for IPv4 first; if IPv6 is refused, it abandons the endpoint and never releases the IPv4 address.
 #[test]
 fn e29_p20_a_retry_after_a_refused_ipv6_half_leaks_nothing() {
     let daemon = House::new(&POOLS).start();
@@ -193,7 +193,7 @@ fn e29_p20_a_retry_after_a_refused_ipv6_half_leaks_nothing() {
     }
     given.dedup();
     assert_eq!(given.len(), 1, "{given:?}");
-    // A living container of the name is another thing: it was renamed, and nothing was refused to it.
+    // A live lease under the same name is different: its container was renamed, and no request of it was refused.
     let db = wire.address(&four, "", asks("db"));
     assert_ne!(wire.address(&four, "", asks("db")), db);
     let held =
