@@ -43,11 +43,27 @@ impl House {
         self.directory.join(name)
     }
 
+    /// The program that runs in it.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Starts the daemon; returns it once it serves, and how long that took.
     pub fn start(&self) -> io::Result<(Server, Duration)> {
+        self.start_with(&[])
+    }
+
+    /// The same with further arguments.
+    pub fn start_with(&self, more: &[&str]) -> io::Result<(Server, Duration)> {
         let mut command = Command::new(&self.program);
-        command.env_clear().args(["--log", "warn"]);
-        for (flag, name) in [("--config", "gipam.toml"), ("--file", "gipam.db"), ("--socket", "d.sock")] {
+        command.env_clear().args(["--log", "warn"]).args(more);
+        let files = [
+            ("--config", "gipam.toml"),
+            ("--file", "gipam.db"),
+            ("--socket", "d.sock"),
+            ("--admin", "a.sock"),
+        ];
+        for (flag, name) in files {
             command.arg(flag).arg(self.path(name));
         }
         let log = self.path("log");

@@ -82,6 +82,7 @@ impl Findings {
         let mut verdicts = self.wire_verdicts();
         verdicts.extend(self.peer_verdict());
         verdicts.extend(self.growth_verdicts());
+        verdicts.extend(self.looks_verdicts());
         verdicts.extend(self.plan_verdicts());
         verdicts.extend(self.rest_verdicts());
         verdicts
@@ -175,6 +176,55 @@ impl Findings {
                 format!("{granted:.0} MiB"),
                 granted,
                 140.0,
+            ),
+        ]
+    }
+
+    fn looks_verdicts(&self) -> Vec<Verdict> {
+        let looks = &self.growth.looks;
+        let (quick, _) = looks.worst(&["who", "history", "leases"]);
+        let (wide, cpu) = looks.worst(&["status", "pools", "/metrics"]);
+        vec![
+            at_most(
+                "... gipam who, history, leases SUBNET, from start to end, the slowest",
+                "≤ 20 ms",
+                format!("{quick:.0} ms"),
+                quick,
+                20.0,
+            ),
+            at_most(
+                "... gipam status, pools, a scrape of /metrics, the slowest",
+                "≤ 50 ms",
+                format!("{wide:.0} ms"),
+                wide,
+                50.0,
+            ),
+            at_most(
+                "... and the CPU time of the daemon for it",
+                "≤ 20 ms",
+                format!("{cpu:.0} ms"),
+                cpu,
+                20.0,
+            ),
+            Verdict {
+                what: "... gipam leases --json of everything",
+                target: "≥ 500,000 rows/s",
+                measured: format!("{:.0} rows/s", looks.streamed),
+                met: looks.streamed >= 500_000.0,
+            },
+            at_most(
+                "... memory that the daemon takes for all of that",
+                "≤ 16 MiB",
+                format!("{:.1} MiB", looks.grown),
+                looks.grown,
+                16.0,
+            ),
+            at_most(
+                "... p99 of requests under full load with page, scrape and top, over that without",
+                "≤ 1.25",
+                format!("{:.2}", looks.p99),
+                looks.p99,
+                1.25,
             ),
         ]
     }

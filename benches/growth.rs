@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::daemon::{House, Server};
 use crate::filled::fill;
 use crate::load::{Outcome, phase};
+use crate::looks::{self, Looks};
 use crate::script::{Phase, Play};
 use crate::stats::{median, median_ratio};
 use crate::wire::{Crew, Limit};
@@ -64,6 +65,8 @@ pub struct Growth {
     pub granted: f64,
     /// How long it took to make the books, in seconds.
     pub making: f64,
+    /// What looking at the big books costs.
+    pub looks: Looks,
 }
 
 impl Growth {
@@ -122,6 +125,7 @@ pub fn run(directory: &Path, program: &Path, count: usize) -> io::Result<Growth>
         let room = 254 - LEASES as u128 - 1;
         known.adopt(id, &prefix, room).ok_or_else(|| io::Error::other(prefix))?;
     }
+    growth.looks = looks::run(&big_house, &mut known)?;
     let mut big = Side { big: true, server: big_house.start()?.0, known };
     let known = Play::new(FEW, vec![false, true]);
     let mut empty = Side { big: false, server: empty_house.start()?.0, known };

@@ -14,6 +14,7 @@ mod findings;
 mod fixed;
 mod growth;
 mod load;
+mod looks;
 mod machine;
 mod page;
 mod picture;

@@ -46,6 +46,7 @@ fn page(found: &Findings) -> String {
         wire(found),
         peers(found),
         grown(found),
+        looked(found),
         plan(found),
     ]
     .concat()
@@ -144,6 +145,18 @@ fn peers(found: &Findings) -> String {
         let _ = write!(text, "\nResident memory at the end: {memory}.\n\n");
     }
     text
+}
+
+/// What looking costs, at the big books.
+fn looked(found: &Findings) -> String {
+    let mut text = String::from(
+        "## Looking at a million leases\n\nCommands from their start to their end, the page over its listener.\n\n\
+         | look | ms | daemon's CPU ms |\n|---|---|---|\n",
+    );
+    for (name, time, cpu) in &found.growth.looks.rows {
+        let _ = writeln!(text, "| `{name}` | {time:.1} | {cpu:.1} |");
+    }
+    text + "\n"
 }
 
 fn grown(found: &Findings) -> String {

@@ -261,3 +261,26 @@ fn no_file_is_longer_than_450_lines() {
     let long: Vec<_> = long.into_iter().filter(|(lines, _)| *lines > 450).collect();
     assert!(long.is_empty(), "{long:?}");
 }
+
+/// Rust and assets without tests: the part of a file before its test module.
+fn lines_of_the_house() -> usize {
+    let rust = sources().into_iter().filter(|(path, _)| !is_test(path));
+    let rust = rust.map(|(_, text)| text.split("#[cfg(test)]\nmod ").next().unwrap_or(&text).lines().count());
+    let assets = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/assets")).unwrap();
+    let assets = assets.map(|file| fs::read_to_string(file.unwrap().path()).unwrap().lines().count());
+    rust.sum::<usize>() + assets.sum::<usize>()
+}
+
+/// Who adds lines takes others away, or says here that the house has grown.
+#[test]
+fn the_house_is_no_larger_than_architecture_says() {
+    let page = include_str!("../ARCHITECTURE.md");
+    let said =
+        page.split("lines, tests excluded").next().unwrap().rsplit("`src/` has at most ").next().unwrap();
+    let said: usize = said.trim().replace(',', "").parse().expect("a number of lines in ARCHITECTURE.md");
+    let lines = lines_of_the_house();
+    assert!(
+        lines <= said && lines + 500 > said,
+        "src has {lines} lines, ARCHITECTURE.md says at most {said}"
+    );
+}
