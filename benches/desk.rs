@@ -1,7 +1,8 @@
 //! A DESK AT THE PURE PLAN: a plan, what it holds, and its caller.
 //!
-//! Promises: what a batch granted is taken back between the timed parts, so that as much is held as was asked for. Settings
-//! are the defaults, the storm guard included. Measured by the benchmark, and counted by the guard.
+//! Promises: the grants of a batch are undone between the timed parts, so that the occupancy stays as requested. The
+//! settings are the defaults, including the storm guard. The benchmark times the plan, and the guard counts its
+//! instructions.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub struct Desk {
     serial: Serial,
     /// Held endpoints, for churn.
     held: Vec<std::net::IpAddr>,
-    /// As the daemon has it once for all requests.
+    /// Shared by all requests, as in the daemon.
     dead: Arc<Dead>,
     counter: u64,
     chance: u64,
@@ -39,7 +40,7 @@ fn prefix(text: &str) -> Prefix {
     Prefix::parse(text).unwrap_or_else(|| Prefix::new(Family::V4, 0, 0))
 }
 
-/// One pool with these bases and sizes.
+/// Settings with one pool that has these bases and sizes.
 pub fn settings(base: [&str; 2], sizes: [u8; 2]) -> Settings {
     let base = |number: usize| {
         Some(Base { base: prefix(base[number]), size: sizes[number], addresses: AddressOrder::Sequential })
@@ -89,7 +90,8 @@ impl Desk {
         decision
     }
 
-    /// One subnet (IPv6: a range of a /64) of this many host bits with this many leases, in order or at random places.
+    /// Holds one subnet (IPv6: a range of a /64) with `bits` host bits and this many leases, in order or at random
+    /// places.
     pub fn with_leases(family: Family, bits: u8, leases: u64, scattered: bool) -> Self {
         let mut desk = Self::new(family, settings(["10.0.0.0/8", "2001:db8::/32"], [16, 64]));
         let base = prefix(if family == Family::V4 { "10.0.0.0/8" } else { "2001:db8:0:9::/64" });
@@ -105,7 +107,7 @@ impl Desk {
         }
         let gateway = AddressRequest { id: desk.id.clone(), gateway: true, ..AddressRequest::default() };
         desk.carry_out(&Request::Address(gateway));
-        // The first two and the last are the network's, the gateway's and the broadcast address.
+        // The first two and the last are the network, the gateway and the broadcast address.
         let mut places: Vec<u64> = (2..(1 << bits) - 1).collect();
         if scattered {
             for at in (1..places.len()).rev() {
@@ -118,7 +120,7 @@ impl Desk {
             let address = subnet.address(subnet.first() + u128::from(place));
             let mut request = desk.address_request();
             if let Request::Address(request) = &mut request {
-                // As a dynamic one came there: asked for by number it would be pinned.
+                // The lease must look dynamic: an address that is asked for by number is pinned.
                 request.gateway = false;
             }
             desk.lease_at(address, &request);
@@ -126,7 +128,7 @@ impl Desk {
         desk
     }
 
-    /// A lease at this place as dynamic choice would have made it.
+    /// Adds a lease at this address as if gipam had chosen it dynamically.
     fn lease_at(&mut self, address: std::net::IpAddr, request: &Request) {
         let Request::Address(request) = request else { return };
         self.counter += 1;
@@ -145,7 +147,7 @@ impl Desk {
         self.held.push(address);
     }
 
-    /// This many subnets of mixed sizes, each with its gateway.
+    /// Holds `count` subnets of mixed sizes, each with its gateway.
     pub fn with_subnets(family: Family, count: usize) -> Self {
         let mut desk = Self::new(family, settings(["10.0.0.0/8", "2001:db8::/32"], [24, 64]));
         for _ in 0..count {
@@ -193,7 +195,7 @@ impl Desk {
         })
     }
 
-    /// Decides and applies these; the time of one, times `rounds`.
+    /// Runs `step` in batches for `rounds` requests in all, and returns the total time.
     fn time(&mut self, rounds: u64, mut step: impl FnMut(&mut Self, u64) -> Duration) -> Duration {
         let (mut left, mut total) = (rounds, Duration::ZERO);
         while left > 0 {
@@ -213,7 +215,7 @@ impl Desk {
         began.elapsed()
     }
 
-    /// RequestAddress at this occupancy.
+    /// Times RequestAddress at this occupancy.
     pub fn time_addresses(&mut self, rounds: u64) -> Duration {
         self.time(rounds, |desk, count| {
             let requests: Vec<Request> = (0..count).map(|_| desk.address_request()).collect();
@@ -229,7 +231,7 @@ impl Desk {
         })
     }
 
-    /// ReleaseAddress of one at random and RequestAddress in its place.
+    /// Times ReleaseAddress of a random address, followed by RequestAddress in its place.
     pub fn time_churn(&mut self, rounds: u64) -> Duration {
         self.time(rounds, |desk, count| {
             let mut requests = Vec::with_capacity(2 * count as usize);
@@ -251,7 +253,7 @@ impl Desk {
         })
     }
 
-    /// RequestPool next to those that are held.
+    /// Times RequestPool next to the subnets that are held.
     pub fn time_subnets(&mut self, rounds: u64) -> Duration {
         self.time(rounds, |desk, count| {
             let requests: Vec<Request> = (0..count).map(|_| desk.any_subnet()).collect();

@@ -1,6 +1,8 @@
-//! A BARE LOOP: answers every request on a UNIX socket with the same bytes. What no server on this machine can beat.
+//! A BARE LOOP: answers every request on a UNIX socket with the same bytes. An upper bound for any server on this
+//! machine.
 //!
-//! Promises: one thread, one read and one write a request; looks for the end of each request and at nothing else.
+//! Promises: one thread, one read and one write per request; finds the end of each request and does not parse anything
+//! else.
 
 use std::io;
 use std::os::fd::OwnedFd;

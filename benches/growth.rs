@@ -194,6 +194,6 @@ fn round(side: &mut Side, growth: &mut Growth) -> io::Result<()> {
     let leases = new.held() as f64;
     let released = measure(&mut new, Phase::ReleasePools, u64::MAX)?;
     let micros = released.cpu().unwrap_or(f64::NAN) * released.run.requests() as f64 / leases;
-    growth.keep("ReleasePool, a lease it drops", side.big, micros);
+    growth.keep("ReleasePool, per lease that it drops", side.big, micros);
     Ok(())
 }

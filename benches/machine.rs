@@ -1,6 +1,6 @@
-//! WHERE IT WAS MEASURED: processor, cores, kernel, file system; and of which commit.
+//! WHERE IT WAS MEASURED: processor, cores, kernel, file system and commit.
 //!
-//! Promises: no name, no address and no path of the machine.
+//! Promises: does not record the machine's name, addresses or paths.
 
 use std::fs;
 use std::io;
@@ -8,25 +8,25 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-/// What a reader needs to compare.
+/// What a reader needs to compare results.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// Of the first processor.
+    /// Model name of the first processor.
     pub processor: String,
-    /// How many may be used.
+    /// Number of cores that the process may use.
     pub cores: usize,
     /// GiB.
     pub memory: u64,
     /// Version numbers only.
     pub kernel: String,
-    /// Of the directory in which the books lay.
+    /// Type of the file system that held the books.
     pub file_system: String,
     /// The commit, short.
     pub commit: String,
 }
 
 impl Machine {
-    /// This one; the books lie in `directory`.
+    /// Describes this machine; the books are in `directory`.
     pub fn look(directory: &Path) -> io::Result<Self> {
         let value = |file: &str, key: &str| -> Option<String> {
             let text = fs::read_to_string(file).ok()?;
@@ -58,7 +58,7 @@ pub fn file_system(directory: &Path) -> io::Result<String> {
     Ok(kind.unwrap_or("unknown").to_owned())
 }
 
-/// Pages that the run itself writes do not count as changes.
+/// The current commit. Pages that the run itself writes do not count as changes.
 fn commit() -> String {
     let git = |arguments: &[&str]| -> Option<String> {
         let output = Command::new("git").args(arguments).output().ok().filter(|it| it.status.success())?;

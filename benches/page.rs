@@ -56,16 +56,16 @@ fn head(found: &Findings) -> String {
     let machine = &found.machine;
     format!(
         "# Benchmarks\n\n\
-         Written by `make bench`; the tables and pictures are of one run. Times depend on the machine; the ratios are what to compare.\n\n\
+         Written by `make bench`; the tables and pictures come from one run. Times depend on the machine, so compare the ratios.\n\n\
          | | |\n|---|---|\n\
          | processor | {}, {} cores |\n| memory | {} GiB |\n| kernel | Linux {} |\n| file system of the books | {} |\n\
          | commit | {} |\n| rounds | {}; every figure is their median |\n\n\
-         To repeat it: `make bench`, on a machine that does nothing else. Another IPAM plugin is measured in the same rounds with\n\
-         `make bench PEERS=\"--peer NAME=/path/to/plugin.sock\"`. The client alone, against any plugin: `make load WORDS=\"--socket PATH\"`.\n\n\
-         How it is measured: the client and the server share the machine. In each round the phases run one after the other on fresh\n\
-         books, each on every server, so that noise meets all of them; a ratio is taken inside a round, and the table shows the\n\
+         To repeat the run, use `make bench` on an otherwise idle machine. To measure another IPAM plugin in the same rounds, use\n\
+         `make bench PEERS=\"--peer NAME=/path/to/plugin.sock\"`. To run only the client against any plugin, use `make load WORDS=\"--socket PATH\"`.\n\n\
+         How the run works: the client and the server share the machine. In each round the phases run one after the other on fresh\n\
+         books, each on every server, so that noise affects all of them; ratios are taken within a round, and the table shows the\n\
          median of the rounds. Every durable answer waits for a real sync. Nothing may be given twice, or the run fails. After each\n\
-         phase the server is left alone until it does nothing any more: CPU time that it spends then is in the column \"later\".\n\n",
+         phase the client waits until the server is idle: the CPU time that the server uses meanwhile is in the column \"later\".\n\n",
         machine.processor,
         machine.cores,
         machine.memory,
@@ -162,8 +162,8 @@ fn looked(found: &Findings) -> String {
 fn grown(found: &Findings) -> String {
     let growth = &found.growth;
     let mut text = format!(
-        "## A million leases\n\nServer CPU a call, {} connections; the big books hold {} subnets with {} leases each, half of them IPv6.\n\
-         \"All subnets in turn\" asks in each of the {} subnets once before it comes back, on the empty daemon in 100.\n\n\
+        "## A million leases\n\nServer CPU per call, {} connections; the big books hold {} subnets with {} leases each, half of them IPv6.\n\
+         \"All subnets in turn\" calls each of the {} subnets once before it repeats one; on the empty daemon there are 100.\n\n\
          | call | empty, µs | big, µs | ratio |\n|---|---|---|---|\n",
         growth::CONNECTIONS,
         growth::SUBNETS,
@@ -183,7 +183,7 @@ fn grown(found: &Findings) -> String {
     }
     let _ = write!(
         text,
-        "\nThe start took {:.2} s until the first answer; resident then {:.0} MiB, {:.0} MiB at the peak.\n\n",
+        "\nThe first answer came {:.2} s after the start, with {:.0} MiB resident then and {:.0} MiB at the peak.\n\n",
         growth.start(),
         crate::stats::median(growth.resident.iter().copied()) / 1024.0,
         growth.memory()
@@ -194,8 +194,8 @@ fn grown(found: &Findings) -> String {
 fn plan(found: &Findings) -> String {
     let pure = &found.pure;
     let mut text = String::from(
-        "## The pure plan\n\nOne decision and its changes applied, in memory, nanoseconds (medians). IPv4: a /16. IPv6: a /64 with a range of\n\
-         65,536 addresses that is filled; scattered leases lie at random places.\n\n| RequestAddress, full to |",
+        "## The pure plan\n\nThe time to decide and apply the changes, in memory, in nanoseconds (medians). IPv4: a /16. IPv6: a /64 with a range of\n\
+         65,536 addresses that is filled; scattered leases are at random places.\n\n| RequestAddress, full to |",
     );
     OCCUPANCIES.iter().for_each(|at| {
         let _ = write!(text, " {at} % |");
@@ -225,8 +225,8 @@ fn plan(found: &Findings) -> String {
     let _ = write!(
         text,
         "\nA release and a request in its place, in a half full, scattered range: {:.0} ns (IPv4), {:.0} ns (IPv6).\n\n\
-         Docker's own allocator, by its own Go benchmark on a machine of the same kind: RequestAddress 1 to 4 µs, the same pair in a\n\
-         scattered, half full /16 40 to 90 µs, the 10,000th RequestPool 1.9 ms and growing with their number.\n\n\
+         Docker's own allocator, measured by its own Go benchmark on a similar machine: RequestAddress 1 to 4 µs, the same pair in a\n\
+         scattered, half full /16 40 to 90 µs, the 10,000th RequestPool 1.9 ms and more as their number grows.\n\n\
          ![Cost over occupancy](occupancy.svg)\n\n",
         churn("IPv4"),
         churn("IPv6")

@@ -1,7 +1,7 @@
 //! THE WHOLE RUN: rounds over the wire, growth, the pure plan next to an idle daemon, and the page.
 //!
-//! Promises: the books lie on a file system with a disk under it; what was started is ended; the page is written only
-//! when everything was measured.
+//! Promises: the books are on a disk-backed file system; every process that was started is stopped; the page is written
+//! only after everything was measured.
 
 use std::fs;
 use std::io;
@@ -16,32 +16,32 @@ use crate::script::{Phase, Play};
 use crate::wire::{Crew, Limit};
 use crate::{growth, load, page, pure};
 
-/// A thread that has nothing to do ends after ten seconds.
+/// An idle thread ends after ten seconds.
 const SETTLING: Duration = Duration::from_secs(12);
 /// How long the idle daemon is watched.
 const IDLE: Duration = Duration::from_secs(60);
 
 const POOLS: &str = "[[pool]]\nname = \"default\"\nv4 = { base = \"10.0.0.0/8\", size = 24 }\n";
 
-/// What the command line says.
+/// The options of the command line.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Another plugin to be measured in the same rounds: NAME=SOCKET
+    /// Another plugin to measure in the same rounds: NAME=SOCKET
     #[arg(long)]
     peer: Vec<Peer>,
     /// Rounds; every figure is the median of all rounds
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Milliseconds of a phase
+    /// Duration of a phase in milliseconds
     #[arg(long, default_value_t = 400)]
     time: u64,
-    /// The program; by default the one next to this one
+    /// The gipam program; by default the one next to this program
     #[arg(long)]
     program: Option<PathBuf>,
-    /// Where books lie while they are measured; by default next to the program
+    /// Directory for the books of the run; by default next to the gipam program
     #[arg(long)]
     directory: Option<PathBuf>,
-    /// Where the page is written
+    /// Directory in which the page is written
     #[arg(long, default_value = "docs")]
     docs: PathBuf,
 }
@@ -69,7 +69,7 @@ impl Options {
         };
         page::write(&self.docs, &found)?;
         println!("{}", page::terminal(&found));
-        println!("measured in {:.0} s; {} is written", found.took, self.docs.join("benchmarks.md").display());
+        println!("measured in {:.0} s; wrote {}", found.took, self.docs.join("benchmarks.md").display());
         Ok(true)
     }
 
@@ -79,9 +79,9 @@ impl Options {
         }
         let own = std::env::current_exe()?;
         let program = own.parent().and_then(Path::parent).map(|release| release.join("gipam"));
-        program
-            .filter(|path| path.is_file())
-            .ok_or_else(|| io::Error::other("no program next to this one: scripts/bench.sh builds both"))
+        program.filter(|path| path.is_file()).ok_or_else(|| {
+            io::Error::other("gipam is not next to this program: scripts/bench.sh builds both")
+        })
     }
 
     fn directory(&self, program: &Path) -> io::Result<PathBuf> {
@@ -97,7 +97,7 @@ impl Options {
     }
 }
 
-/// The plan in memory, while an idle daemon runs.
+/// Measures the plan in memory while an idle daemon runs.
 fn idle_and_pure(directory: &Path, program: &Path) -> io::Result<(pure::Pure, f64, f64)> {
     let house = House::new(directory, "idle", program, POOLS)?;
     let (server, _) = house.start()?;
@@ -108,14 +108,14 @@ fn idle_and_pure(directory: &Path, program: &Path) -> io::Result<(pure::Pure, f6
         load::phase(&mut crew, &mut play, what, Limit { requests, time: IDLE }, None)?;
     }
     let process = server.process();
-    // What the last answers left to do is done within this: a checkpoint, a count, the end of the thread that counted.
+    // Long enough for the work that follows the last answers: a checkpoint, a count, and the end of the counting thread.
     std::thread::sleep(SETTLING);
     let (before, began) = (process.switches()?, Instant::now());
     eprintln!("bench: the pure plan, next to an idle daemon");
     let pure = pure::run();
     std::thread::sleep(IDLE.saturating_sub(began.elapsed()));
     let minutes = began.elapsed().as_secs_f64() / 60.0;
-    // Fewer than before: a thread has ended, and what it did is not known.
+    // Fewer than before: a thread has ended, so its wake-ups are unknown.
     let wakeups = process.switches()?.checked_sub(before).map_or(f64::NAN, |it| it as f64 / minutes);
     let resident = process.resident().map_or(f64::NAN, |it| it as f64);
     server.stop()?;

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// About what a lease takes as text.
+/// About the size of a lease as text.
 const RECORD: [u8; 128] = [b'x'; 128];
 
 /// The time of each append with its sync, in nanoseconds.

@@ -1,11 +1,12 @@
 #!/bin/bash
 # demo.sh run|demo - gipam at work on this machine's Docker Engine.
 #
-# Builds gipam (the same program that packages carry), starts it under the driver name gipam-demo with pools, books and a
-# page of its own, makes a dual-stack network and two containers from an image made on the spot, lets them reach each other
-# on both families, and shows the books. "run" then prints what to type in another shell and serves until Ctrl-C; "demo"
-# ends by itself, with exit code 0 only if every step was true. Either way all that it made is removed again. Where no
-# Docker Engine answers, Debian's docker.io package is installed (and stays installed) and started for the time being.
+# Builds gipam (the same program that the packages contain), starts it as driver gipam-demo with its own pools, books
+# and web page, creates a dual-stack network and two containers from an image built on the spot, pings one from the
+# other over IPv4 and IPv6, and shows the books. "run" then prints what to type in another shell and serves until
+# Ctrl-C; "demo" exits by itself, with code 0 only if every step succeeded. Either way the script removes everything
+# that it created. If no Docker Engine answers, it installs Debian's docker.io package (which stays installed) and
+# starts it for the duration of the demo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MODE=${1:-run}
@@ -16,24 +17,24 @@ PLUGIN=/run/docker/plugins/$NAME.sock
 V4=10.213.0.0/16
 V6=fd13:2130::/48
 GIPAM=${GIPAM_BINARY:-}
-unset GIPAM_BINARY # gipam would wonder at it
+unset GIPAM_BINARY # gipam warns about GIPAM_ variables that it does not know
 STATE='' GIPAM_PID='' SERVING='' DOCKERD_PID='' PORT='' URL='' NAMESPACE=() STARTED=() MADE=()
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 fail() { echo "demo.sh: $*" >&2; exit 1; }
 
-# Runs a command, showing it as a user types it.
+# Prints a command as a user would type it, and runs it.
 show() { printf '$ %s\n' "$*"; "$@"; }
 
 # --- before ---------------------------------------------------------------------------------------------------------
 
 build() {
   [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
-    fail "root is needed to put a driver where Docker looks for it: run this as root"
+    fail "only root can create a socket where Docker looks for drivers: run this as root"
   if [ -z "$GIPAM" ]; then
-    say "building gipam: target/package/gipam, the program that make build and the packages use, too"
+    say "building target/package/gipam, the same program that make build and the packages use"
     [ -e target/package/gipam ] ||
-      echo "The first time cargo compiles about 120 crates, six minutes of processor time; the last one, gipam, takes longest."
+      echo "The first build compiles about 120 crates in six minutes of processor time; the last crate, gipam, takes longest."
     scripts/package.sh program
     GIPAM=${GIPAM_OUT:-$PWD/target/package}/gipam
   fi
@@ -49,7 +50,7 @@ find_engine() {
 
 install_engine() {
   local unit packages=(docker.io)
-  if [ -d /run/systemd/system ]; then # the package starts these, too
+  if [ -d /run/systemd/system ]; then # the package also starts these
     for unit in docker.socket docker.service containerd.service; do
       systemctl --quiet is-active "$unit" || STARTED+=("$unit")
     done
@@ -58,7 +59,7 @@ install_engine() {
   command -v apt-get >/dev/null || fail "no Docker Engine answers here: install one (https://docs.docker.com/engine/install/) and start it"
   say "no Docker Engine answers: installing Debian's docker.io"
   apt-cache show docker.io >/dev/null 2>&1 || apt-get update -q
-  # from trixie on, the client is a package of its own
+  # from trixie on, the client is in a separate package
   ! apt-cache show docker-cli >/dev/null 2>&1 || packages+=(docker-cli)
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q "${packages[@]}" >"$STATE/install.log" 2>&1 ||
     { tail -n 20 "$STATE/install.log" >&2; fail "docker.io could not be installed"; }
@@ -70,9 +71,9 @@ start_engine() {
   if [ -d /run/systemd/system ]; then
     systemctl start docker
   else
-    # No service manager: dockerd runs for the time being, in a network namespace of its own, so that no bridge and no
-    # firewall rule of it stays; its data lies next to ours.
-    say "starting dockerd for the time being"
+    # No service manager: dockerd runs for the duration of the demo, in its own network namespace, so that its bridges
+    # and firewall rules disappear with it; its data is stored next to ours.
+    say "starting dockerd for the duration of the demo"
     for dir in /run/docker /run/containerd /etc/docker; do [ -d "$dir" ] || MADE+=("$dir"); done
     mkdir -p /etc/docker
     # shellcheck disable=SC2016 # expanded inside
@@ -86,13 +87,14 @@ start_engine() {
   for _ in $(seq 300); do
     docker version >/dev/null 2>&1 && return
     [ -z "$DOCKERD_PID" ] || kill -0 "$DOCKERD_PID" 2>/dev/null ||
-      { tail -n 5 "$STATE/dockerd.log" >&2; fail "dockerd ended at its start"; }
+      { tail -n 5 "$STATE/dockerd.log" >&2; fail "dockerd exited during startup"; }
     sleep 0.1
   done
   fail "the Docker Engine does not answer"
 }
 
-# A busybox that needs no libraries: the machine's own, or the one in Debian's package, which is only unpacked.
+# Finds a statically linked busybox: the machine's own, or the one in Debian's package, which is unpacked but not
+# installed.
 find_busybox() {
   local own
   own=$(command -v busybox || true)
@@ -109,7 +111,7 @@ find_busybox() {
 
 # --- after ----------------------------------------------------------------------------------------------------------
 
-# Our containers, and every network that has its addresses from us: without the driver it would be stuck.
+# Removes our containers, and every network whose addresses come from this driver: without the driver it would be stuck.
 remove_ours() {
   local network container
   docker ps -aq --filter "label=$NAME" | xargs -r docker rm -f >/dev/null
@@ -132,7 +134,7 @@ clean_up() {
     echo "--- gipam's log" >&2
     tail -n 15 "$STATE/gipam.log" >&2
   fi
-  if [ -n "$SERVING" ]; then # else they are another demo's
+  if [ -n "$SERVING" ]; then # otherwise they belong to another demo
     remove_ours
     docker image rm -f "$NAME" >/dev/null 2>&1
   fi
@@ -142,16 +144,16 @@ clean_up() {
   fi
   if [ "${#STARTED[@]}" -gt 0 ]; then
     systemctl stop "${STARTED[@]}"
-    echo "the docker service, started for this, is stopped again; docker.io stays installed"
+    echo "stopped the docker service, which this demo had started; docker.io stays installed"
   fi
   if [ -n "$DOCKERD_PID" ]; then
     kill "$DOCKERD_PID" 2>/dev/null
     wait "$DOCKERD_PID" 2>/dev/null
     for dir in "/sys/fs/cgroup/$NAME" /sys/fs/cgroup/*/"$NAME"; do [ ! -d "$dir" ] || rmdir "$dir"; done
     grep -s "$STATE" /proc/self/mounts | cut -d ' ' -f 2 | sort -r | xargs -r -n 1 umount
-    echo "dockerd, started for this, is stopped again; docker.io stays installed"
+    echo "stopped dockerd, which this demo had started; docker.io stays installed"
   fi
-  # only what was not there before, and is empty but for dockerd's own leavings in /run
+  # remove only directories that did not exist before; in /run, dockerd may have left files in them
   for dir in "${MADE[@]}"; do
     case $dir in /run/docker/plugins | /etc/docker) rmdir "$dir" 2>/dev/null ;; *) rm -rf "$dir" ;; esac
   done
@@ -161,7 +163,7 @@ clean_up() {
 
 # --- the show -------------------------------------------------------------------------------------------------------
 
-# The page's port: that of the documentation, or one of the next where something listens there.
+# Prints a port for the page: the one in the documentation, or the next free one if something already listens there.
 free_port() {
   local port
   for port in $(seq 9468 9499); do
@@ -170,8 +172,8 @@ free_port() {
   fail "no port between 9468 and 9499 is free for the page"
 }
 
-# Runs a command with a socket that listens on this machine's loopback, as systemd would pass it: the command itself may be
-# in a network namespace that no browser reaches.
+# Runs a command with a socket that listens on this machine's loopback, passed as systemd would pass it: the command
+# itself may run in a network namespace that a browser cannot reach.
 # shellcheck disable=SC2016 # the dollars are perl's
 with_page() { # PORT COMMAND...
   exec setsid perl -MIO::Socket::INET -e '
@@ -185,7 +187,7 @@ with_page() { # PORT COMMAND...
 start_gipam() {
   local serve
   [ -d "${PLUGIN%/*}" ] || MADE+=("${PLUGIN%/*}")
-  # a configuration of its own: not the machine's, and with the Engine that the demo uses
+  # its own configuration instead of the machine's, with the Engine that the demo uses
   printf '[gc]\nengine = "%s"\n' "${DOCKER_HOST#unix://}" >"$STATE/gipam.toml"
   PORT=$(free_port)
   URL=http://127.0.0.1:$PORT/
@@ -199,7 +201,7 @@ start_gipam() {
   GIPAM_PID=$!
   for _ in $(seq 100); do
     ! gipam status >/dev/null 2>&1 || { SERVING=1; return; }
-    kill -0 "$GIPAM_PID" 2>/dev/null || fail "gipam ended at its start"
+    kill -0 "$GIPAM_PID" 2>/dev/null || fail "gipam exited during startup"
     sleep 0.1
   done
   fail "gipam does not answer"
@@ -207,13 +209,13 @@ start_gipam() {
 
 gipam() { "$GIPAM" --admin "$STATE/admin.sock" "$@"; }
 
-# The address of a container: 1 for IPv4, 2 for IPv6.
+# Prints the address of a container: 1 for IPv4, 2 for IPv6.
 address() {
   docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}' "$1" |
     cut -d ' ' -f "$2"
 }
 
-# Whether the books hold exactly what Docker shows for a container.
+# Checks that the books contain the addresses that Docker shows for a container.
 leased() {
   local family
   for family in 1 2; do
@@ -221,7 +223,7 @@ leased() {
   done
 }
 
-# Engines before 29 do not send container names; gipam learns it from their API a moment later.
+# Engines before 29 do not send container names; gipam learns them from the API a moment later.
 wait_for_names() {
   local tries
   for tries in $(seq 200); do
@@ -229,7 +231,7 @@ wait_for_names() {
     sleep 0.1
   done
   gipam leases
-  fail "gipam has not learned the containers' names after $tries looks"
+  fail "gipam has not learned the containers' names after $tries checks"
 }
 
 make_image() {
@@ -240,7 +242,7 @@ make_image() {
   tar -C "$dir" -c . | docker import - "$NAME" >/dev/null
 }
 
-# The page is where the last line of `run` says.
+# Checks that the page answers at the URL that `run` prints last.
 page_answers() {
   exec 3<>"/dev/tcp/127.0.0.1/$PORT" || fail "nothing listens at $URL"
   printf 'GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3
@@ -248,12 +250,12 @@ page_answers() {
   exec 3>&-
 }
 
-# Ready to paste into another shell of any user.
+# Prints commands that any user can paste into another shell.
 what_to_type() {
   local root='' docker=docker
   [ -z "${SUDO_USER:-}" ] || root='sudo '
   [ "$DOCKER_HOST" = unix:///var/run/docker.sock ] || docker="docker --host $DOCKER_HOST"
-  say "serving until Ctrl-C, which removes everything again. In another shell:"
+  say "serving until Ctrl-C, which removes everything. In another shell:"
   cat <<LINES
 $root$GIPAM --admin $STATE/admin.sock status
 $root$GIPAM --admin $STATE/admin.sock top
@@ -263,16 +265,16 @@ LINES
   echo "In a browser: $URL"
 }
 
-# Whether those lines do what they promise, without a terminal.
+# Checks without a terminal that these commands work.
 lines_work() {
   local lines
   lines=$(what_to_type)
   line() { grep -m 1 -F -- "$1" <<<"$lines"; }
   sh -c "$(line ' status')" | grep -q '^gipam .* is .*running' || fail "the line for status does not work"
   { timeout 5 sh -c "$(line ' top')" || true; } | grep -q -m 1 'gipam is running' || fail "the line for top does not work"
-  sh -c "$(line 'network create')" >/dev/null || fail "the line that makes a network does not work"
+  sh -c "$(line 'network create')" >/dev/null || fail "the line that creates a network does not work"
   sh -c "$(line ' run --rm' | sed 's/ -it / /; s/ sh$/ ip addr show/')" | grep -q 'inet ' || fail "the line that runs a container does not work"
-  line "$URL" >/dev/null || fail "the page is not told"
+  line "$URL" >/dev/null || fail "the URL of the page is missing"
 }
 
 main() {
@@ -284,10 +286,10 @@ main() {
   find_engine || { install_engine; find_engine || start_engine; }
   say "Docker Engine $(docker version --format '{{.Server.Version}}')"
   start_gipam
-  remove_ours # of a run that was killed
+  remove_ours # left over from a run that was killed
   make_image
 
-  say "a network that says no more than IPv6, and who gives addresses"
+  say "a network, created with nothing but --ipv6 and the IPAM driver"
   show docker network create --ipv6 --ipam-driver $NAME --label $NAME $NAME
   say "two containers"
   show docker run -d --init --name $NAME-1 --label $NAME --network $NAME $NAME sleep 86400
@@ -310,12 +312,12 @@ main() {
     fail "gipam ended"
   fi
   lines_work
-  say "all removed, and the books are empty"
+  say "removing everything; the books must be empty afterwards"
   remove_ours
   for view in subnets leases; do
     [ "$(gipam $view --json)" = "[]" ] || { gipam $view; fail "still in the books"; }
   done
-  echo "every step was true"
+  echo "every step succeeded"
 }
 
 main

@@ -75,36 +75,36 @@ pub const SECTIONS: &[Section] = &[
     Section { table: "", about: "At the top of the file, before the first table:", keys: TOP },
     Section {
         table: "[[pool]]",
-        about: "A pool, once for each. Pools must not overlap. A reload opens new ones and closes those that are gone:",
+        about: "One table for each pool. Pools must not overlap. A reload opens new pools and closes those that are gone:",
         keys: POOL,
     },
     Section {
         table: "v4 = { ... }, v6 = { ... }",
-        about: "One family of a `[[pool]]`. `v4 = \"10.20.0.0/16\"` is the base alone, with the usual size:",
+        about: "One family of a `[[pool]]`. `v4 = \"10.20.0.0/16\"` sets only the base and uses the default size:",
         keys: BASE,
     },
     Section {
         table: "[driver.NAME]",
-        about: "What Docker may use as `--ipam-driver NAME`. The first driver (`name`) may have such a table, every \
-                further name must:",
+        about: "A driver that Docker may use as `--ipam-driver NAME`. The first driver (`name`) may have such a table, \
+                every further driver must:",
         keys: DRIVER,
     },
     Section {
         table: "[tls]",
-        about: "Certificates for every driver that listens on TCP (PEM files). The `engine_` keys are written into \
-                the `.json` file from which the Engine learns them; they are paths as the Engine sees them:",
+        about: "Certificates for every driver that listens on TCP (PEM files). gipam writes the `engine_` keys into \
+                the `.json` file that the Engine reads; they are paths as the Engine sees them:",
         keys: TLS,
     },
     Section {
         table: "[gc]",
-        about: "Repair: what Docker lost is found by comparing the books with the Engine's own lists, and freed when it was \
-                seen dead at least twice:",
+        about: "Repair: gipam compares the books with the Engine's own lists to find what Docker lost, and frees it once at \
+                least two checks found it dead:",
         keys: GC,
     },
     Section {
         table: "[[hook]]",
-        about: "A program or web address that receives the events of leases and subnets, once for each; see [hooks.md](hooks.md). A reload adds, removes \
-                and changes them:",
+        about: "One table for each program or URL that receives the events of leases and subnets; see [hooks.md](hooks.md). A reload adds, \
+                removes and changes hooks:",
         keys: HOOK,
     },
 ];
@@ -148,7 +148,7 @@ keys! {
         address: Option<Spanned<String>> = "none", &[ADDRESS], Start,
             "TCP instead of the socket: `HOST:PORT` or `:PORT`";
         advertise: Option<Spanned<String>> = "the address; 127.0.0.1 for all", &[], Start,
-            "`HOST:PORT` announced to Docker instead of `address`; over plain TCP also the one name that requests may use";
+            "`HOST:PORT` announced to Docker instead of `address`; over plain TCP, also the only host name that requests may use";
         unix: Option<Spanned<bool>> = "none", &[UNIX], Start,
             "true: the socket, whatever `address` says; false: TCP, `:9090`";
         admin: Option<Spanned<String>> = "`/run/gipam/admin.sock`", &[ADMIN], Start,
@@ -157,46 +157,46 @@ keys! {
             "error, warn, info, debug or trace";
         socket_mode: Option<Spanned<String>> = "\"0600\"", &[], Start,
             "permission bits of the plugin sockets, octal";
-        socket_owner: Option<Spanned<String>> = "who runs gipam", &[], Start,
+        socket_owner: Option<Spanned<String>> = "the user of the gipam process", &[], Start,
             "their owner, by name or number";
-        socket_group: Option<Spanned<String>> = "who runs gipam", &[], Start,
+        socket_group: Option<Spanned<String>> = "the group of the gipam process", &[], Start,
             "their group";
         admin_mode: Option<Spanned<String>> = "\"0600\"", &[], Start,
             "permission bits of the admin socket: everyone who can open it can free addresses";
-        admin_owner: Option<Spanned<String>> = "who runs gipam", &[], Start,
+        admin_owner: Option<Spanned<String>> = "the user of the gipam process", &[], Start,
             "its owner";
-        admin_group: Option<Spanned<String>> = "who runs gipam", &[], Start,
+        admin_group: Option<Spanned<String>> = "the group of the gipam process", &[], Start,
             "its group";
         socket_dir: Option<Spanned<String>> = "\"/run/docker/plugins\"", &[], Start,
             "where Docker looks for plugin sockets";
         spec_dir: Option<Spanned<String>> = "\"/etc/docker/plugins\"", &[], Start,
             "where Docker looks for `.spec` and `.json` files";
         requires_mac_address: Option<Spanned<bool>> = "true", &[], Start,
-            "ask Docker for the MAC of every address; Engines before 28 then make MACs at random instead of from the address. ipvlan networks need a driver name with false";
+            "ask Docker for the MAC of every address; Engines before 28 then generate random MACs instead of deriving them from the address. For ipvlan networks, set it to false for a separate driver name";
         cooling: Option<Spanned<String>> = "\"10m\"", &[], Reload,
             "how long a released address is not given to others; \"0\" = off";
         subnet_cooling: Option<Spanned<String>> = "\"60s\"", &[], Reload,
             "how long a released subnet is not given to others";
         restart_window: Option<Spanned<String>> = "\"15s\"", &[], Reload,
-            "where Docker sends no container names (before Engine 29): if just one address of a subnet was released within this time, the next container that asks without a known MAC gets it, so that a restart keeps the address; \"0\" = off";
+            "for Engines that do not send container names (before 29): if only one address of a subnet was released within this time, the next container without a known MAC gets it, so that a restart keeps the address; \"0\" = off";
         storm_limit: Option<Spanned<u32>> = "64", &[], Reload,
-            "subnets asked for right after another within a minute, and never used, before the next is refused; 16 times as many where they come one by one or in parallel; 0 = off";
+            "how many subnets Docker may request directly after one another within a minute, without using them, before the next is refused; 16 times as many if they are requested one by one or in parallel; 0 = off";
         history: Option<Spanned<u32>> = "10000", &[], Start,
             "entries of the history that the books keep; 0 = none";
         max_connections: Option<Spanned<NonZeroU16>> = "512", &[], Start,
-            "connections that one door serves at a time; idle ones give way to further ones, which wait";
+            "connections that one listener serves at a time; further connections wait, and gipam closes idle ones for them";
         http: Option<Spanned<String>> = "none", &[HTTP], Start,
             "where the page and the metrics are served: `PORT` or `:PORT` on loopback, or `HOST:PORT`; see page.md";
         #[serde(default)] http_hosts: Vec<Spanned<String>> = "[]", &[], Start,
-            "host names that the page answers to, besides addresses and `localhost`: of this host, or of a proxy in front of it";
+            "host names that the page answers to, besides IP addresses and `localhost`: those of this host, or of a proxy in front of it";
         metrics_subnets: Option<Spanned<u16>> = "100", &[], Start,
             "subnets whose addresses the metrics count one by one, the fullest first; the others are counted together";
         warn_at: Option<Spanned<String>> = "\"80%\"", &[], Reload,
-            "share of a pool's space, or of a subnet's addresses, from which gipam warns that it fills up; \"off\" = never";
+            "share of a pool's space, or of a subnet's addresses, from which gipam warns that it is filling up; \"off\" = never";
         #[serde(default)] reserved: Vec<Spanned<String>> = "[]", &[], Reload,
             "addresses, prefixes and ranges (`A-B`) that are never given dynamically";
         #[serde(default)] pool: Vec<PoolTable> = "none", &[V4, V4AB, V6, V6AB], Reload,
-            "the pools, see below; the options make one of the name `default`";
+            "the pools, see below; the options create one named `default`";
         #[serde(default)] driver: BTreeMap<Spanned<String>, DriverTable> = "none", &[], Start,
             "further drivers, and pools for each, see below";
         tls: Option<TlsTable> = "none", &[], Start,
@@ -204,7 +204,7 @@ keys! {
         #[serde(default)] gc: GcTable = "as below", &[], Start,
             "repair of what Docker lost, see below";
         #[serde(default)] hook: Vec<HookTable> = "none", &[], Reload,
-            "programs and web addresses that receive events, see below";
+            "programs and URLs that receive events, see below";
     }
 
     /// One `[[pool]]`.
@@ -230,38 +230,38 @@ keys! {
         base: Spanned<String> = "must be given", &[], Reload,
             "the prefix from which subnets are cut, without host bits";
         size: Option<Spanned<u8>> = "24 for v4, 64 for v6", &[V4AB, V6AB], Reload,
-            "prefix length of a subnet, where a network asks for none";
+            "prefix length of a subnet, if the network does not ask for one";
         addresses: Option<Spanned<OrderName>> = "\"sequential\"", &[], Reload,
-            "v6 also \"eui64\" (from the MAC) and \"stable\" (RFC 7217)";
+            "how addresses are chosen; for v6 also \"eui64\" (from the MAC) and \"stable\" (RFC 7217)";
     }
 
     /// One `[driver.NAME]`.
     #[derive(Default)]
     DriverTable DRIVER {
         pools: Option<Spanned<Vec<Spanned<String>>>> = "all", &[], Start,
-            "names of the pools open to it, in the order in which they are tried";
+            "names of the pools that it may use, in the order in which gipam tries them";
         socket: Option<Spanned<String>> = "`NAME.sock` next to the first", &[], Start,
             "its plugin socket";
         address: Option<Spanned<String>> = "none", &[], Start,
-            "TCP instead; needed where the first driver listens on TCP";
+            "TCP instead; required if the first driver listens on TCP";
         advertise: Option<Spanned<String>> = "as above", &[], Start,
             "as above";
         requires_mac_address: Option<Spanned<bool>> = "as above", &[], Start,
-            "as above, for networks of this driver name: with false, containers on ipvlan networks start";
+            "as above, for networks of this driver name; containers on ipvlan networks start only with false";
     }
 
     /// `[tls]`.
     TlsTable TLS {
         cert: Spanned<String> = "must be given", &[], Start,
-            "our certificate chain";
+            "gipam's certificate chain";
         key: Spanned<String> = "must be given", &[], Start,
             "its private key";
         client_ca: Option<Spanned<String>> = "none", &[], Start,
-            "who signs the Engine's certificate; with it, the Engine must show one";
+            "the authority that signs the Engine's certificate; if set, the Engine must present one";
         engine_ca: Option<Spanned<String>> = "none", &[], Start,
-            "`CAFile`: who signs our certificate";
+            "`CAFile`: the authority that signs gipam's certificate";
         engine_cert: Option<Spanned<String>> = "none", &[], Start,
-            "`CertFile`: the certificate that the Engine shows; with `engine_key`";
+            "`CertFile`: the certificate that the Engine presents; with `engine_key`";
         engine_key: Option<Spanned<String>> = "none", &[], Start,
             "`KeyFile`: its private key";
     }
@@ -272,25 +272,25 @@ keys! {
         engine: Option<Spanned<String>> = "\"/var/run/docker.sock\"", &[], Start,
             "the Engine's API socket; \"\" turns repair off";
         grace: Option<Spanned<String>> = "\"10m\"", &[], Start,
-            "between the two looks that must see a lease dead before it is freed; the first is a minute after its grant at least";
+            "time between the two checks that must find a lease dead before it is freed; the first is at least a minute after its grant";
         unknown_subnets: Option<Spanned<UnknownSubnets>> = "\"report\"", &[], Start,
-            "subnets of no network of the Engine: \"report\", or \"free\" where there is just this one Engine";
+            "subnets that do not belong to any network of the Engine: \"report\", or \"free\" if this is the only Engine";
     }
 
     /// One `[[hook]]`.
     HookTable HOOK {
         name: Spanned<String> = "must be given", &[], Reload,
-            "1 to 63 letters, digits, `-`, `_`, `.`; the books keep how far it got under it";
+            "1 to 63 letters, digits, `-`, `_`, `.`; the books store the hook's progress under this name";
         command: Option<Spanned<Vec<Spanned<String>>>> = "none", &[], Reload,
             "a program and its arguments, run once for each event, without a shell; or `url`";
         url: Option<Spanned<String>> = "none", &[], Reload,
             "`http://HOST[:PORT]/PATH`, or `https://`: events are sent there with POST, as JSON; HOST is an address, `localhost`, or a name with `connect`";
         connect: Option<Spanned<String>> = "the host of `url`", &[], Reload,
-            "`ADDRESS[:PORT]` where the host of `url` is reached: names are not looked up";
+            "`ADDRESS[:PORT]` where the host of `url` is reached: gipam does not look names up";
         ca: Option<Spanned<String>> = "the system's", &[], Reload,
-            "with `https://`: the authorities that are trusted, and no others (PEM file)";
+            "with `https://`: the only authorities that are trusted (PEM file)";
         cert: Option<Spanned<String>> = "none", &[], Reload,
-            "with `https://`: the certificate chain that gipam shows (PEM file); with `key`";
+            "with `https://`: the certificate chain that gipam presents (PEM file); with `key`";
         key: Option<Spanned<String>> = "none", &[], Reload,
             "its private key (PEM file)";
         #[serde(default)] events: Vec<Spanned<String>> = "[]", &[], Reload,
@@ -300,7 +300,7 @@ keys! {
         batch: Option<Spanned<u16>> = "32", &[], Reload,
             "with `url`: at most this many events at a time, 1 to 256";
         from: Option<Spanned<FromName>> = "\"now\"", &[], Reload,
-            "where a new hook begins: \"now\", or \"start\" for all that the history still has";
+            "where a new hook begins: \"now\", or \"start\" for everything that is still in the history";
     }
 }
 

@@ -12,11 +12,11 @@ const BEFORE: &str = "\
 <!-- Made by `gipam config keys`; change src/config/keys.rs, not this page. -->
 
 gipam reads `/etc/gipam/gipam.toml` if it exists, or the file that `--config` or `GIPAM_CONFIG` names. An unknown key is
-an error that names file, line and key: `gipam config check FILE`. What is in force, and where each value comes from:
-`gipam config show`. [packaging/gipam.toml](../packaging/gipam.toml) is a file to start from.
+an error that names the file, the line and the key; `gipam config check FILE` shows it. `gipam config show` prints the settings
+in force and where each value comes from. [packaging/gipam.toml](../packaging/gipam.toml) is a sample to start from.
 
-An option overrides its variable, the variable the file, the file the default. Pools are different: those of
-the file override those of a lease file that is taken over, these those in the books, and these `-v4` and `-v6`.
+An option overrides its variable, a variable overrides the file, and the file overrides the default. Pools are different: pools in
+the file override those of a lease file that is taken over, which override those in the books, which override `-v4` and `-v6`.
 An empty variable counts as absent; an empty option (`-address \"\"`) takes the default whatever the variable says.
 
 Durations are written `\"10m\"`, `\"90s\"`, `\"1h30m\"`, `\"2d\"` or `\"0\"`. Relative paths start at the file's directory; those of
@@ -27,18 +27,18 @@ const AFTER: &str = "
 ## Where the books are
 
 `file` may name the books or a lease file of the old gipam; its content decides. For a lease file, and for any name
-that ends in `.json`, the books are next to it with the ending `.db`. Where nothing is named: a `leases.json` or `lease.json`
-in the working directory, or the `leases.db` or `lease.db` made from one; else `gipam.db` in `$STATE_DIRECTORY`, as root in
-`/var/lib/gipam`, else in the working directory.
+that ends in `.json`, the books are next to it with the ending `.db`. If `file` is not set, gipam uses a `leases.json` or
+`lease.json` in the working directory, or the `leases.db` or `lease.db` made from one. If there is none, it uses `gipam.db` in
+`$STATE_DIRECTORY`, otherwise in `/var/lib/gipam` (as root) or in the working directory.
 
 ## Where gipam listens
 
-On the socket, unless the highest place that says anything about it (options, variables, `[driver.NAME]`, top of the file)
-gives an `address` or says `unix = false`. `unix = true` wins over every address. Further drivers have their sockets next to
-the first; where the first listens on TCP, each needs an `address` of its own.
+gipam listens on the socket, unless the first of these places that mentions the transport (options, variables, `[driver.NAME]`,
+top of the file) sets an `address` or `unix = false`. `unix = true` overrides every address. Further drivers have their sockets next to
+the first; if the first listens on TCP, each of them needs its own `address`.
 
-The admin socket is `/run/gipam/admin.sock`. Where a plugin socket `DIR/X.sock` is named, it is `DIR/X.admin.sock`; if DIR is
-one that Docker searches, `/run/gipam/X.admin.sock`.
+The admin socket is `/run/gipam/admin.sock`. If a plugin socket `DIR/X.sock` is set, it is `DIR/X.admin.sock`, or
+`/run/gipam/X.admin.sock` if Docker searches DIR.
 ";
 
 /// The page `docs/configuration.md`.

@@ -70,7 +70,7 @@ metrics! {
         POOL_SUBNETS "gipam_pool_subnets" Gauge "" ["pool", "family", "state"]
             "Subnets of a pool: used, cooling, reserved (kept free by reservations) and free, the last two in subnets of the pool's size";
         POOL_FULLNESS "gipam_pool_fullness" Gauge "ratio" ["pool", "family"]
-            "How full a pool is, 0 to 1: the part of its space that subnets have, or that is too small for one of the pool's size";
+            "How full a pool is, 0 to 1: the part of its space that subnets occupy, or that is too small for a subnet of the pool's size";
         SUBNET_ADDRESSES "gipam_subnet_addresses" Gauge "" ["subnet", "pool", "space", "state"]
             "Addresses of the fullest subnets: used, cooling, reserved (never given, reserved, or kept for the gateway) and free; they add up to the subnet";
         SUBNET_FULLNESS "gipam_subnet_fullness" Gauge "ratio" ["subnet", "pool", "space"]
@@ -81,29 +81,29 @@ metrics! {
         ADDRESSES "gipam_addresses" Gauge "" ["family", "state"]
             "Addresses of all held subnets: used (leased) and cooling";
     }
-    "What fills up" {
+    "Pools and subnets that are filling up" {
         FILLING "gipam_filling" Gauge "" ["what"]
-            "Pools and subnets that are as full as warn_at says, or were and are not well below it yet";
+            "Pools and subnets that have reached warn_at and have not dropped well below it since";
     }
     "Docker's calls" {
         REQUESTS "gipam_requests" Counter "" ["method", "outcome"]
             "Calls by method and outcome: ok, or the kind of the refusal";
         REQUEST_SECONDS "gipam_request_duration" Histogram "seconds" ["method"]
-            "From the whole request to its answer, the commit included";
+            "Time from the complete request to its answer, including the commit";
         MALFORMED "gipam_malformed_requests" Counter "" []
             "Requests that never became a call: broken, too large or too slow";
         EMPTY_BODIES "gipam_empty_bodies" Counter "" []
             "Calls without a body: how Docker repeats a call whose connection broke";
         UNDONE "gipam_undone" Counter "" []
-            "Grants taken back because their answer could not be delivered";
+            "Grants undone because their answer could not be delivered";
         STORMS "gipam_storms" Counter "" []
             "Storms stopped: Docker refused subnet after subnet and asked for the next";
     }
     "The books" {
-        COMMIT_SECONDS "gipam_commit_duration" Histogram "seconds" [] "One commit, its sync included";
+        COMMIT_SECONDS "gipam_commit_duration" Histogram "seconds" [] "Time of one commit, including its sync";
         BATCH_REQUESTS "gipam_commit_requests" Histogram "" [] "Requests made durable by one commit";
         COMMIT_FAILURES "gipam_commit_failures" Counter "" [] "Commits that failed: the disk was full, busy or broken";
-        WRITABLE "gipam_books_writable" Gauge "" [] "1 if the last commit went well, 0 if not";
+        WRITABLE "gipam_books_writable" Gauge "" [] "1 if the last commit succeeded, 0 if not";
         SYNCED "gipam_books_last_sync_timestamp" Gauge "seconds" []
             "When the books were last synced; absent before the first commit since the start";
         BOOKS_BYTES "gipam_books_size" Gauge "bytes" [] "Size of the books without their WAL";
@@ -117,11 +117,11 @@ metrics! {
     }
     "Repair" {
         ENGINE_UP "gipam_engine_up" Gauge "" []
-            "1 if the Engine answered the last look, 0 if not; absent before the first and where repair is off";
-        LOOKS "gipam_repair_looks" Counter "" ["outcome"] "Looks at the Engine's lists: ok or failed";
-        LAST_LOOK "gipam_repair_last_look_timestamp" Gauge "seconds" [] "When the last look that succeeded was over";
+            "1 if the Engine answered the last check, 0 if not; absent before the first check and if repair is off";
+        LOOKS "gipam_repair_looks" Counter "" ["outcome"] "Checks of the Engine's lists: ok or failed";
+        LAST_LOOK "gipam_repair_last_look_timestamp" Gauge "seconds" [] "When the last successful check ended";
         FINDINGS "gipam_repair_findings" Gauge "" ["what"]
-            "What the last look found and nobody has fixed yet: leases and subnets that seem dead, networks that the books lack";
+            "What the last check found and is not fixed yet: leases and subnets that seem dead, networks that are missing from the books";
         FREED "gipam_repair_freed" Counter "" [] "Leases and subnets freed because the Engine does not know them";
         LEARNED "gipam_repair_learned" Counter "" []
             "Leases that were adopted or identified because the Engine showed them";
@@ -137,7 +137,7 @@ metrics! {
     "The program" {
         BUILD "gipam_build" Info "" ["version"] "The version";
         STARTED "gipam_start_timestamp" Gauge "seconds" [] "When the daemon started";
-        VIEWERS "gipam_page_viewers" Gauge "" [] "Pages that follow what happens now";
+        VIEWERS "gipam_page_viewers" Gauge "" [] "Open web pages that receive live updates";
     }
 }
 
@@ -146,14 +146,14 @@ const BEFORE: &str = "\
 
 <!-- Made by `gipam config metrics`; change src/web/table.rs, not this page. -->
 
-`gipam --http PORT` serves them at `/metrics`, in the OpenMetrics text format; see [page.md](page.md). Units are seconds and
+`gipam --http PORT` serves metrics at `/metrics`, in the OpenMetrics text format; see [page.md](page.md). Units are seconds and
 bytes, times are seconds since 1970. Counters begin at zero at each start.
 
-Subnets and addresses are counted for a scrape, in a read of the books that does not hold up anything else: at most once a second, and
-for at most a twentieth of the time. Only the fullest subnets are counted one by one (`metrics_subnets` in the configuration, 100
-unless set), so that the number of series has a bound: that many times four, and a few dozen others, and eight for each pool.
+A scrape counts subnets and addresses, in a read of the books that does not delay anything else: at most once a second, and for at
+most a twentieth of the time. Only the fullest subnets are counted one by one (`metrics_subnets` in the configuration, 100 unless
+set), so that the number of series is limited: four for each of these subnets, eight for each pool, and a few dozen others.
 
-Alert rules are in `packaging/prometheus/gipam.rules.yml`, a dashboard for Grafana is `packaging/grafana/gipam.json`.
+Alert rules are in `packaging/prometheus/gipam.rules.yml`, and a Grafana dashboard is in `packaging/grafana/gipam.json`.
 ";
 
 /// The page `docs/metrics.md`.

@@ -1,6 +1,6 @@
 //! Networks that outlive the books: adopted on real Engines, by gc --apply and by hand.
 //!
-//! Holds P19 (a PoolID names one grant) where nobody knows the PoolIDs any more, and P26 (gateways that are hidden).
+//! Covers P19 (a PoolID names one grant) after the PoolIDs were lost, and P26 (gateways that are hidden).
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// Starts gipam over no books at all.
+/// Deletes the books and starts gipam without any.
 fn lose_the_books(w: &mut World) {
     w.stop();
     w.inside(&format!("rm -rf {}", gipam::BOOKS));
@@ -30,7 +30,7 @@ fn lose_the_books(w: &mut World) {
     assert!(w.subnets().is_empty());
 }
 
-/// What `gipam gc` says with these words, a line a finding.
+/// Runs `gipam gc` with these arguments and returns one row for each finding.
 fn gc(w: &World, words: &[&str]) -> Vec<serde_json::Value> {
     let said = gipam::cli(w.engine, &[&["gc", "--json"], words].concat());
     assert!(said.ok, "gipam gc {words:?} failed: {}", said.err);
@@ -41,7 +41,7 @@ fn actions(rows: &[serde_json::Value]) -> Vec<&str> {
     rows.iter().map(|row| row["action"].as_str().unwrap()).collect()
 }
 
-/// A container that cannot start, and is gone again; returns what the user sees.
+/// Tries to start a container, which must fail, and removes it; returns the error that the user sees.
 fn unable(w: &World, network: &str) -> String {
     let said = w.refused(&format!("run -d --init --name unable --network {network} bb sleep 3600"));
     w.docker("rm -f unable");
@@ -60,11 +60,11 @@ fn lost_books(w: &mut World) {
     let first = w.addresses("first", "n1");
     lose_the_books(w);
     let said = unable(w, "n1");
-    assert!(said.contains("gipam gc shows how"), "the refusal says what to do: {said}");
+    assert!(said.contains("gipam gc shows how"), "the error must name the next command: {said}");
     let found = gc(w, &[]);
     assert_eq!(found.len(), 4, "{found:#?}");
     assert!(actions(&found).iter().all(|action| action.starts_with("can be adopted with ")));
-    assert!(w.subnets().is_empty(), "a look adopts nothing");
+    assert!(w.subnets().is_empty(), "gc without --apply must not adopt");
     let done = gc(w, &["--apply"]);
     assert!(actions(&done).iter().all(|action| action.starts_with("adopted with ")), "{done:#?}");
     assert!(w.subnets().iter().all(|subnet| subnet.id.ends_with("#?")), "{:#?}", w.subnets());
@@ -75,7 +75,7 @@ fn lost_books(w: &mut World) {
     w.agree();
     assert_eq!(w.subnet("10.211.60.0/24").range.as_deref(), Some("10.211.60.128/25"));
 
-    // A restart releases before it asks, and there is no second address to give
+    // A restart releases the address before it requests one, and this subnet does not have a second address
     let only = w.v4("only", "n3");
     w.docker("restart -t 1 only");
     assert_eq!(w.v4("only", "n3"), only);
@@ -83,11 +83,11 @@ fn lost_books(w: &mut World) {
     w.docker("rm -f only");
     w.docker("network rm n3");
 
-    // Docker says its PoolIDs with the next containers
+    // Docker sends its PoolIDs with the next containers
     w.run("--name second --network n1");
     w.run("--name other --network n2");
     assert!(!w.subnets().iter().any(|subnet| subnet.id.ends_with("#?")), "{:#?}", w.subnets());
-    assert_ne!(w.addresses("second", "n1").0, first.0, "what lives keeps its address");
+    assert_ne!(w.addresses("second", "n1").0, first.0, "a running container keeps its address");
     assert_ne!(w.addresses("second", "n1").1, first.1);
     assert_eq!(w.v4("other", "n2"), "10.211.60.129");
     w.ping("second", &w.v4("first", "n1"));
@@ -106,7 +106,8 @@ fn lost_books(w: &mut World) {
     assert_eq!(gipam::cli(w.engine, &["gc"]).out, "books and Engine agree: no differences");
 }
 
-/// What was made after the copy lives on, and each container restarts at the first try, also where there is no second address.
+/// Networks and containers made after the backup survive, and each container restarts at the first attempt, even if its
+/// subnet does not have a second address.
 fn old_copy(w: &mut World) {
     let copy = format!("{}/copy.db", gipam::BOOKS);
     w.network("n1");
@@ -137,7 +138,8 @@ fn old_copy(w: &mut World) {
     w.agree();
 }
 
-/// R23 with lost books: two networks of one prefix, which the Engine's lists and PoolIDs tell by their ranges.
+/// R23 with lost books: two networks with the same prefix, which are told apart by their ranges in the Engine's lists
+/// and in the PoolIDs.
 fn shared_lan(w: &mut World) {
     for parent in ["mv0", "mv1"] {
         let make = format!(
@@ -150,7 +152,7 @@ fn shared_lan(w: &mut World) {
     w.network(&format!("-d macvlan -o parent=mv1 {network} --ip-range 10.88.5.128/26 n2"));
     w.run("--name a1 --network n1");
     w.run("--name b1 --network n2");
-    // in the other one's range, as --ip allows
+    // in the range of the other network, which --ip allows
     w.run("--name b2 --network n2 --ip 10.88.5.65");
     let addresses = |w: &World| [w.v4("a1", "n1"), w.v4("b1", "n2"), w.v4("b2", "n2")];
     let before = addresses(w);
@@ -158,12 +160,12 @@ fn shared_lan(w: &mut World) {
     let done = gc(w, &["--apply"]);
     assert!(actions(&done).iter().all(|action| action.starts_with("adopted with ")), "{done:#?}");
     w.agree();
-    w.run("--name b0 --network n2"); // its PoolID names the range
+    w.run("--name b0 --network n2"); // its PoolID contains the range
     assert!(w.v4("b0", "n2").starts_with("10.88.5.1"), "{}", w.v4("b0", "n2"));
     for name in ["b1", "b2", "a1"] {
         w.docker(&format!("restart -t 1 {name}"));
     }
-    assert_eq!(addresses(w), before, "restarts keep their addresses");
+    assert_eq!(addresses(w), before, "containers keep their addresses when they restart");
     assert!(!w.subnets().iter().any(|subnet| subnet.id.contains("#?")), "{:#?}", w.subnets());
     w.run("--name a2 --network n1");
     w.run("--name b3 --network n2");
@@ -184,7 +186,7 @@ fn shared_lan(w: &mut World) {
     w.until_empty();
 }
 
-/// No route of the host shows that these subnets are in use, but the Engine does.
+/// The host's routes do not show that these subnets are in use, but the Engine does.
 fn nobody_elses(w: &mut World) {
     for parent in ["mv0", "mv1", "mv2"] {
         let make = format!(
@@ -200,7 +202,7 @@ fn nobody_elses(w: &mut World) {
     let others = format!("{pool}.{}.0/24", third.parse::<u8>().unwrap() + 1);
     w.docker(&format!("network create -d macvlan -o parent=mv2 --subnet {others} other"));
     lose_the_books(w);
-    assert_eq!(actions(&gc(w, &[])).len(), 1, "the Engine has been looked at");
+    assert_eq!(actions(&gc(w, &[])).len(), 1, "repair has checked the Engine");
     let explained = gipam::cli(w.engine, &["explain", "--json"]).out;
     for passed in [format!("{lost} of Docker's network n1"), format!("{others} of Docker's network other")] {
         assert!(explained.contains(&passed), "{passed} is not explained: {explained}");
@@ -208,11 +210,11 @@ fn nobody_elses(w: &mut World) {
     w.network("-d macvlan -o parent=mv1 n2");
     w.run("--name a2 --network n2");
     let given = w.subnets()[0].prefix.clone();
-    assert!(given != lost && given != others, "{given} is another network's");
+    assert!(given != lost && given != others, "{given} belongs to another network");
     let done = gc(w, &["--apply"]);
     assert!(actions(&done).iter().all(|action| action.starts_with("adopted with ")), "{done:#?}");
     w.docker("network rm other");
-    w.docker("restart -t 1 a1"); // Docker says the PoolID
+    w.docker("restart -t 1 a1"); // Docker sends the PoolID
     assert_eq!(w.v4("a1", "n1").rsplit_once('.').unwrap().0, base);
     w.agree();
 }
@@ -237,23 +239,23 @@ fn inspected(w: &mut World) {
     {
         assert!(told.contains(part), "{part} is missing: {told}");
     }
-    assert!(told.contains("network bridge") && told.contains("left: "), "the networks of others: {told}");
-    assert!(w.subnets().is_empty(), "only told");
+    assert!(told.contains("network bridge") && told.contains("left: "), "networks of other drivers: {told}");
+    assert!(w.subnets().is_empty(), "without --apply nothing may be imported");
     let done = w.inside("gipam import --inspect --apply /tmp/inspected");
     assert!(done.contains("were taken into the books"), "{done}");
     assert_eq!(w.subnet("10.211.60.0/24").range.as_deref(), Some("10.211.60.128/25"));
     w.agree();
-    until("repair has looked and knows the names", Duration::from_secs(20), || {
+    until("repair has checked the Engine and knows the names", Duration::from_secs(20), || {
         w.inside("gipam status").contains("n1           10.")
     });
     let again = w.inside("gipam import --inspect --apply /tmp/inspected");
     assert!(again.contains("nothing to import"), "{again}");
 
-    // Docker says its PoolIDs with the next containers
+    // Docker sends its PoolIDs with the next containers
     w.run("--name second --network n1");
     w.run("--name other --network n2");
     w.run("--name fourth --network n3");
-    assert_eq!(w.v4("fourth", "n3"), "10.211.61.3", "neither the gateway's, hidden or not, nor the third's");
+    assert_eq!(w.v4("fourth", "n3"), "10.211.61.3", "not the gateway's (hidden or not) or that of `third`");
     assert!(!w.subnets().iter().any(|subnet| subnet.id.ends_with("#?")), "{:#?}", w.subnets());
     assert_eq!(w.v4("other", "n2"), "10.211.60.129");
     w.ping("second", &w.v4("first", "n1"));
@@ -274,7 +276,7 @@ fn opaque(w: &mut World) {
     w.start();
     gc(w, &["--apply"]);
     let said = unable(w, "n1");
-    assert!(said.contains(&id), "the refusal names the id to give: {said}");
+    assert!(said.contains(&id), "the error must contain the PoolID to adopt: {said}");
     let refused = gipam::cli(w.engine, &["adopt", "10.250.0.0/24", &id]);
     assert_eq!(refused.code, Some(3), "{}", refused.err);
     let done = gipam::cli(w.engine, &["adopt", &prefix, &id]);
@@ -299,19 +301,19 @@ fn gone_at_once(w: &mut World) {
     gc(w, &["--apply"]);
     let prefixes = [w.prefixes("n1")[0].clone(), w.prefixes("n2")[0].clone()];
     let by_hand = gipam::cli(w.engine, &["release", &prefixes[0], "--force"]);
-    assert_eq!(by_hand.code, Some(4), "a living network is not released: {}", by_hand.err);
+    assert_eq!(by_hand.code, Some(4), "a network that still exists must not be released: {}", by_hand.err);
     assert!(by_hand.err.contains("remove it with: docker network rm n1"), "{}", by_hand.err);
     let by_hand = gipam::cli(w.engine, &["release", &prefixes[0], "--force", "--without-engine"]);
     assert!(by_hand.ok, "{}", by_hand.err);
     w.docker("network rm n1 n2");
     let mut found = gc(w, &[]);
-    // everything is gone in one look: that alone proves nothing
+    // all networks are missing at once, which alone does not prove that they were removed
     assert_eq!(found.remove(0)["what"], "engine");
     let why: Vec<&str> = found.iter().map(|row| row["why"].as_str().unwrap()).collect();
     assert_eq!(
         why,
         ["the Engine does not know this network"],
-        "a release cannot say whose PoolID it names: {found:#?}"
+        "a release does not tell which network its PoolID belongs to: {found:#?}"
     );
     let freed = gipam::cli(w.engine, &["release", &prefixes[1], "--force", "--without-engine"]);
     assert!(freed.ok, "{}", freed.err);

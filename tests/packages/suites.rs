@@ -1,4 +1,4 @@
-//! The packages in a fresh root of each Debian suite, where no systemd runs: as images are made.
+//! Tests of the packages in a fresh root of each Debian suite without a running systemd, as when an image is built.
 
 use crate::root::Root;
 use crate::{deb, next_deb, packages, tarball};
@@ -25,16 +25,16 @@ pub fn forky() {
     package("forky");
 }
 
-/// It is one file, which needs no library of the machine, and a small one.
+/// The program is one small file that does not need any library of the machine.
 pub fn program() {
     let bytes = std::fs::read(packages().join("plugin/rootfs/gipam")).unwrap();
     assert!(bytes.len() <= 8 << 20, "{} bytes", bytes.len());
-    // the way in which a program names the loader of its libraries
+    // a dynamically linked program contains the path of its loader
     let loader = b"/lib64/ld-linux";
-    assert!(!bytes.windows(loader.len()).take(4096).any(|window| window == loader), "it asks for libraries");
+    assert!(!bytes.windows(loader.len()).take(4096).any(|window| window == loader), "dynamically linked");
 }
 
-/// What is only in one of two listings.
+/// Lines that are in only one of two listings.
 fn changed(before: &str, after: &str) -> Vec<String> {
     let one_sided = |one: &str, other: &str| -> Vec<String> {
         let other: BTreeSet<&str> = other.lines().collect();
@@ -43,7 +43,7 @@ fn changed(before: &str, after: &str) -> Vec<String> {
     [one_sided(before, after), one_sided(after, before)].concat()
 }
 
-/// What dpkg says of the package.
+/// The state of the package according to dpkg.
 fn state(root: &Root) -> String {
     root.sh("dpkg-query -W -f '${db:Status-Abbrev} ${Version}' gipam 2>/dev/null || true").trim().to_owned()
 }
@@ -57,15 +57,16 @@ fn package(suite: &str) {
     assert!(said.contains("installed, not started") && said.contains("systemctl enable --now"), "{said}");
     assert_eq!(state(&root), format!("ii  {version}"));
     assert_eq!(root.sh("gipam --version"), format!("gipam {version}"));
-    assert_eq!(root.sh("dpkg -V gipam"), "", "the files are those of the package");
+    assert_eq!(root.sh("dpkg -V gipam"), "", "the installed files differ from those of the package");
     let good = root.sh(&format!("gipam config check {TOML}"));
-    assert!(good.ends_with("(drivers: gipam; pools: none)"), "no example pool is in force: {good}");
+    assert!(good.ends_with("(drivers: gipam; pools: none)"), "example pools are in force: {good}");
     root.sh("test -s /usr/share/bash-completion/completions/gipam; test -s /usr/share/zsh/vendor-completions/_gipam
              test -s /usr/share/fish/vendor_completions.d/gipam.fish; unit=/usr/lib/systemd/system/gipam.service
              grep -q ExecStart=/usr/bin/gipam $unit; grep -q ExecReload=/usr/bin/gipam $unit
              gipam config check /usr/share/doc/gipam/examples/gipam.toml");
     serves(&root);
-    // A hook's URL or command may hold a password: closed from the first, and where an earlier package left it open.
+    // A hook's URL or command may contain a password: other users cannot read a new file, nor one that an earlier
+    // package left open.
     let modes = "stat -c %a /etc/gipam/gipam.toml /etc/gipam/gipam.env";
     assert_eq!(root.sh(modes), "640\n640");
     root.sh("chmod 644 /etc/gipam/gipam.toml; chmod 600 /etc/gipam/gipam.env");
@@ -74,7 +75,7 @@ fn package(suite: &str) {
         "printf '%s' '{POOLS}' >{TOML}; mkdir -p /var/lib/gipam; echo books >/var/lib/gipam/gipam.db"
     ));
     let said = root.sh(&format!("dpkg -i /srv/{}", next_deb()));
-    assert!(!said.contains("not started"), "an upgrade has nothing to explain: {said}");
+    assert!(!said.contains("not started"), "an upgrade must not explain how to start gipam: {said}");
     assert!(state(&root).starts_with("ii ") && !state(&root).ends_with(version), "{}", state(&root));
     assert_eq!(root.sh(&format!("cat {TOML}")), POOLS.trim_end(), "a changed configuration is kept");
     assert_eq!(root.sh(modes), "640\n600", "{said}");
@@ -92,7 +93,7 @@ fn package(suite: &str) {
     assert_eq!(changed(&before, &root.files()), [""; 0], "nothing but the books is left");
 }
 
-/// The program itself runs there, whatever C library the suite has: it listens, resolves a name, commits, answers.
+/// Checks that the program runs whatever C library the suite has: it listens, resolves a name, commits and answers.
 fn serves(root: &Root) {
     root.sh("cd /tmp
         gipam -v4 198.51.100.0/24 -v4ab 28 -address localhost:9090 --file /tmp/gipam.db --admin /tmp/a.sock >/tmp/log 2>&1 & pid=$!
@@ -102,7 +103,7 @@ fn serves(root: &Root) {
         kill $pid; wait $pid; rm -rf /tmp/gipam.db* /tmp/log; rmdir /etc/docker/plugins");
 }
 
-/// The tarball: installed, upgraded, removed.
+/// Installs, upgrades and removes the tarball.
 fn archive(suite: &str) {
     let root = Root::new(suite);
     let before = root.files();

@@ -1,5 +1,5 @@
-//! Beginnings and ends of the daemon: stops with requests in flight, callers that leave, sockets of the dead, a second
-//! daemon, and systemd on the other side.
+//! Starts and stops of the daemon: stops with requests in flight, clients that disconnect, sockets of dead processes, a
+//! second daemon, and systemd as the supervisor.
 
 use std::net::TcpListener;
 use std::os::unix::fs::FileTypeExt;
@@ -14,14 +14,14 @@ use crate::daemon::{Daemon, House, PATIENCE, POOLS, until};
 use crate::facts::{asked, gateway};
 use crate::http::Wire;
 
-/// What an old gipam left behind.
+/// A lease file that an old gipam left behind.
 const OLD_LEASES: &str = include_str!("../../src/store/old_gipam/fixtures/second.json");
 
 fn request(method: &str, body: &Value) -> Vec<u8> {
     Wire::request("", &format!("IpamDriver.{method}"), body.to_string().as_bytes())
 }
 
-/// Stops the daemon's clock, lets things come together, and lets it go on.
+/// Suspends the daemon, runs `meanwhile`, and resumes the daemon.
 fn frozen<T>(daemon: &Daemon, meanwhile: impl FnOnce() -> T) -> T {
     daemon.signal(Signal::STOP);
     let stat = format!("/proc/{}/stat", daemon.child.id());
@@ -48,7 +48,7 @@ fn duty_2_what_is_in_flight_at_sigterm_is_answered() {
         }
         idle.send(&request("ReleaseAddress", &json!({"PoolID": id, "Address": address.split('/').next()})))
             .unwrap();
-        // Connected, and not even accepted yet.
+        // Connected, but not accepted yet.
         let mut fresh = daemon.wire();
         fresh
             .send(&request("RequestAddress", &json!({"PoolID": id, "Address": "", "Options": null})))
@@ -68,7 +68,7 @@ fn duty_2_what_is_in_flight_at_sigterm_is_answered() {
     assert_eq!(daemon.view("/v1/leases").as_array().unwrap().len(), 1);
 }
 
-/// Signals that came while the books were still read: the start is held up at an old lease file that is a pipe.
+/// Signals that arrive while the books are still being read: an old lease file that is a pipe holds up the start.
 #[test]
 fn duty_2_a_signal_during_the_start_is_heard() {
     for (first, ends) in [(Signal::TERM, true), (Signal::INT, true), (Signal::HUP, false)] {
@@ -85,7 +85,7 @@ fn duty_2_a_signal_during_the_start_is_heard() {
             let mask = u64::from_str_radix(mask, 16).unwrap();
             (mask >> (first.as_raw() - 1) & 1 == 1).then_some(mask)
         });
-        assert!(!house.socket().exists(), "no door is open yet: {caught:x}");
+        assert!(!house.socket().exists(), "no listener is open yet: {caught:x}");
         daemon.signal(first);
         std::fs::write(&file, OLD_LEASES).unwrap();
         if !ends {
@@ -102,7 +102,7 @@ fn duty_2_an_idle_stop_is_quick_and_sigint_is_one_too() {
     for signal in [Signal::TERM, Signal::INT] {
         let house = House::new(&POOLS);
         let mut daemon = house.start();
-        // A silent connection does not hold anybody up.
+        // A silent connection does not delay the stop.
         let _silent = daemon.wire();
         let mut used = daemon.wire();
         used.subnet(false);
@@ -135,10 +135,10 @@ fn duty_2_p20_a_grant_whose_caller_has_gone_is_taken_back_and_a_release_is_carri
         let body = json!({"PoolID": id, "Address": "", "Options": null});
         daemon.wire().send(&request("RequestAddress", &body)).unwrap();
     });
-    // Whether they were seen or not, nothing is left of them.
+    // Whether the daemon saw the requests or not, nothing is left of them.
     wire.call("Plugin.Activate", "").ok();
-    until("the daemon has closed what nobody reads", || (open() <= connections).then_some(()));
-    until("nothing is left", || (daemon.books() == before).then_some(()));
+    until("the daemon has closed the abandoned connections", || (open() <= connections).then_some(()));
+    until("the books are as before", || (daemon.books() == before).then_some(()));
     let between = requests();
     assert!((seen + 1..=seen + 4).contains(&between), "{seen} {between}");
     frozen(&daemon, || {
@@ -146,8 +146,8 @@ fn duty_2_p20_a_grant_whose_caller_has_gone_is_taken_back_and_a_release_is_carri
         daemon.wire().send(&request("ReleaseAddress", &body)).unwrap();
     });
     until("the release is carried out", || (daemon.view("/v1/leases") == json!([])).then_some(()));
-    until("the daemon has closed that, too", || (open() <= connections).then_some(()));
-    until("nothing came later either", || {
+    until("the daemon has closed that connection, too", || (open() <= connections).then_some(()));
+    until("only the first subnet is left", || {
         (daemon.view("/v1/subnets").as_array().unwrap().len() == 1).then_some(())
     });
 }
@@ -159,7 +159,7 @@ fn p20_duty_8_an_orphan_is_named_with_the_command_that_frees_it() {
     let daemon = house.start();
     let mut lost = daemon.wire();
     lost.send(&request("RequestPool", &asked("local", "198.51.100.0/24", "", json!({}), false))).unwrap();
-    until("the work is done", || {
+    until("the subnet is granted", || {
         daemon.view("/v1/subnets").to_string().contains("198.51.100.0/24").then_some(())
     });
     drop(lost);
@@ -168,7 +168,7 @@ fn p20_duty_8_an_orphan_is_named_with_the_command_that_frees_it() {
     let command = text.split("if none has it: ").nth(1).unwrap();
     assert_eq!(command, "gipam release 198.51.100.0/24 --force");
     let mut words: Vec<&str> = command.split(' ').skip(1).collect();
-    // There is no Engine here that could say whether a network has it.
+    // This machine does not have an Engine that could tell whether a network uses the subnet.
     let refused = house.gipam(&words);
     let text = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && text.contains("repeat with --without-engine"), "{text}");
@@ -176,7 +176,7 @@ fn p20_duty_8_an_orphan_is_named_with_the_command_that_frees_it() {
     let output = house.gipam(&words);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     daemon.wire().pool(&again);
-    // The views of the command line are those of the admin socket.
+    // The command line shows the same views as the admin socket.
     assert_eq!([house.json(&["subnets"]), house.json(&["leases", "--all"])], daemon.books());
 }
 
@@ -186,10 +186,10 @@ fn p3_duty_15_a_socket_of_a_dead_process_is_replaced_and_a_live_one_is_not() {
     let daemon = house.start();
     let (id, _) = daemon.wire().subnet(false);
     daemon.kill();
-    assert!(std::fs::metadata(house.socket()).unwrap().file_type().is_socket(), "it died in its boots");
+    assert!(std::fs::metadata(house.socket()).unwrap().file_type().is_socket(), "its socket file remains");
     let daemon = house.start();
     assert_eq!(daemon.view("/v1/subnets")[0]["id"], json!(id));
-    // Another gipam, with books of its own, at the same socket.
+    // Another gipam, with its own books, at the same socket.
     let mut other = House::new(&POOLS);
     other.set("--socket", &house.socket());
     other.arguments.extend(["--admin".to_owned(), other.admin().display().to_string()]);
@@ -267,15 +267,15 @@ fn duty_2_duty_15_with_socket_activation_a_call_waits_while_gipam_restarts() {
     let web = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = web.local_addr().unwrap();
     let sockets = || [listener.try_clone().unwrap().into(), web.try_clone().unwrap().into()];
-    // The call comes first.
+    // The call arrives before the daemon starts.
     let mut early = Wire::unix(&house.socket());
     early.send(&request("RequestPool", &asked("local", "", "", json!({}), false))).unwrap();
     let daemon = activated(&house, "gipam:web", sockets());
     let granted = early.answer().unwrap().ok();
     let id = granted["PoolID"].as_str().unwrap().to_owned();
     assert!(daemon.stop().success(), "{}", house.log());
-    assert!(house.socket().exists(), "it is systemd's");
-    // Nobody is there, and still the call is not refused.
+    assert!(house.socket().exists(), "the socket belongs to systemd");
+    // No daemon is running, but the call is not refused.
     let mut waiting = Wire::unix(&house.socket());
     waiting
         .send(&request("RequestAddress", &json!({"PoolID": id, "Address": "", "Options": gateway()})))
