@@ -23,6 +23,9 @@ function steps() {
   return [...all, ...area.within.map((prefix, i) => ({ label: i === 0 && area.pool ? `${area.pool} ${prefix}` : prefix, of: prefix }))];
 }
 
+// The end of an address that is too long for the side of a line.
+const short = (address) => (address.length > 15 ? `…${address.slice(address.indexOf(":", address.length - 14))}` : address);
+
 // The parts of an address that differ within an area.
 function brief(label, area) {
   const [address, length] = label.split("/");
@@ -75,7 +78,7 @@ function grid(area, width) {
   area.lines.forEach((line, row) => {
     let column = 0;
     const folded = line.lines > 1 ? line.lines : 0;
-    if (side) picture.append(s("text", { class: "axis", x: side - 10, y: row * tall + tall / 2, "font-size": line.first.length > 15 ? 8 : 11, "aria-hidden": "true" }, line.first));
+    if (side) picture.append(s("text", { class: "axis", x: side - 10, y: row * tall + tall / 2, "font-size": 11, "aria-hidden": "true" }, short(line.first)));
     for (const cell of line.cells) {
       const place = [side + column * size, row * tall, cell.span * size, tall];
       picture.append(drawCell(cell, area, place, cells.length, folded));
