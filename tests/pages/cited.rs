@@ -113,9 +113,14 @@ fn anchors() -> Vec<(char, u32, Option<u32>)> {
 fn anchors_are_numbered_without_a_gap() {
     let all = anchors();
     for (letter, last) in [('P', 33), ('D', 17), ('R', 84)] {
-        let numbers =
-            all.iter().filter(|(of, _, part)| *of == letter && part.is_none()).map(|(_, number, _)| *number);
-        assert_eq!(numbers.collect::<Vec<_>>(), (1..=last).collect::<Vec<_>>(), "{letter}");
+        // A later rule stands in its own room.
+        let mut numbers: Vec<u32> = all
+            .iter()
+            .filter(|(of, _, part)| *of == letter && part.is_none())
+            .map(|(_, number, _)| *number)
+            .collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=last).collect::<Vec<_>>(), "{letter}");
     }
     assert_eq!(all.iter().filter(|(_, _, part)| part.is_some()).count(), 7, "the parts of P20");
 }
