@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::plan::settings::{Millis, rfc3339};
 use crate::store::by_hand::OF_RANGES;
-use crate::store::events::{Entry, QUIET};
+use crate::store::events::QUIET;
+use crate::store::history::HistoryLine;
 use crate::store::{Reader, StoreError};
 
 /// What happened, or what was not delivered.
@@ -54,21 +55,20 @@ pub struct Event {
 
 impl Event {
     /// From a row of the history.
-    fn of(entry: Entry) -> Self {
-        let line = entry.line;
+    fn of(line: HistoryLine) -> Self {
         let said = |text: String| Some(text).filter(|text| !text.is_empty());
         let family = if line.subnet.contains(':') { "v6" } else { "v4" };
         let is_range = OF_RANGES.contains(&&*line.event);
         let (range, subnet) = if is_range { (Some(line.subnet), None) } else { (None, Some(line.subnet)) };
         Self {
-            id: Some(entry.number),
+            id: Some(line.number),
             event: line.event.replace(' ', "_"),
             at: rfc3339(line.at),
             space: said(line.space),
             family: Some(family.to_owned()),
             subnet,
             range,
-            pool: entry.pool,
+            pool: line.pool,
             pool_id: said(line.id),
             address: line.address,
             kind: line.kind,
@@ -140,10 +140,10 @@ pub(super) struct EventPage {
 /// Reads the rows after this number from the books, up to a limit.
 pub(super) fn read(books: &Path, after: u64, most: usize, now: Millis) -> Result<EventPage, StoreError> {
     let reader = Reader::open(books)?;
-    let entries = reader.entries_after(after, most)?;
-    let mut page = EventPage { events: Vec::new(), upto: after, more: entries.len() == most };
+    let lines = reader.lines_after(after, most)?;
+    let mut page = EventPage { events: Vec::new(), upto: after, more: lines.len() == most };
     // Numbers have no gaps: rows missing before the first one were pruned.
-    let begins = match entries.first() {
+    let begins = match lines.first() {
         Some(first) => first.number,
         None => reader.log_ends()?.1 + 1,
     };
@@ -151,10 +151,10 @@ pub(super) fn read(books: &Path, after: u64, most: usize, now: Millis) -> Result
         page.events.push(Event::gap(after + 1, begins - 1, now));
         page.upto = begins - 1;
     }
-    for entry in entries {
-        page.upto = entry.number;
-        if !QUIET.contains(&&*entry.line.event) {
-            page.events.push(Event::of(entry));
+    for line in lines {
+        page.upto = line.number;
+        if !QUIET.contains(&&*line.event) {
+            page.events.push(Event::of(line));
         }
     }
     Ok(page)

@@ -100,7 +100,7 @@ mod tests {
         let pinned = &lines[2];
         assert_eq!((&*pinned.subnet, pinned.address.as_deref()), ("192.0.2.0/24", Some("192.0.2.9")));
         assert_eq!((pinned.mac.as_deref(), &*pinned.id), (Some("02:00:00:00:00:07"), ""));
-        let numbers: Vec<u64> = reader.entries_after(0, 10).unwrap().iter().map(|row| row.number).collect();
+        let numbers: Vec<u64> = reader.lines_after(0, 10).unwrap().iter().map(|row| row.number).collect();
         assert_eq!(numbers, [1, 2, 3]);
         let of = |text| reader.history(Some(text), 10).unwrap().len();
         assert_eq!((of("192.0.2.9"), of("192.0.2.8"), of("192.0.2.16"), of("192.0.2.0/24")), (3, 1, 0, 3));

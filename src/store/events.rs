@@ -3,22 +3,9 @@
 //! Promises: rows in the order of their numbers, none left out but those that were pruned, which shows in the numbers;
 //! bounded by what was asked for. What was learned about a holder later (its container, its network) is added to the row.
 
-use rusqlite::Row;
-
 use super::history::{HistoryLine, LINES, line};
 use super::sqlite::{Reader, StoreError, sqlite};
 use super::write::signed;
-
-/// One row of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its number: each is one above the last.
-    pub number: u64,
-    /// What happened.
-    pub line: HistoryLine,
-    /// The pool of the subnet.
-    pub pool: Option<String>,
-}
 
 /// Rows that only say what is known of an address: no events.
 pub const QUIET: [&str; 2] = ["forgotten", "restored"];
@@ -29,12 +16,12 @@ fn whole(number: i64) -> u64 {
 
 impl Reader {
     /// The rows after this one, at most this many, including those that are not events.
-    pub fn entries_after(&self, number: u64, most: usize) -> Result<Vec<Entry>, StoreError> {
+    pub fn lines_after(&self, number: u64, most: usize) -> Result<Vec<HistoryLine>, StoreError> {
         let fail = || sqlite(&self.path, "reading the newest history");
         let sql = format!("{LINES} WHERE h.seq > ?1 ORDER BY h.seq LIMIT ?2");
         let mut statement = self.connection.prepare(&sql).map_err(fail())?;
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let rows = statement.query_map([signed(number), most], entry).map_err(fail())?;
+        let rows = statement.query_map([signed(number), most], line).map_err(fail())?;
         rows.collect::<Result<_, _>>().map_err(fail())
     }
 
@@ -62,8 +49,4 @@ impl Reader {
         }
         Ok(sum)
     }
-}
-
-fn entry(row: &Row<'_>) -> Result<Entry, rusqlite::Error> {
-    Ok(Entry { number: whole(row.get(13)?), line: line(row)?, pool: row.get(14)? })
 }

@@ -20,8 +20,10 @@ const LONGEST_WHY: usize = 1_024;
 /// One line of history, as the books have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryLine {
-    /// Its place in the history: later lines have higher numbers.
+    /// Its place in the history: each is one above the last.
     pub number: u64,
+    /// The pool of the subnet.
+    pub pool: Option<String>,
     /// Milliseconds since the UNIX epoch.
     pub at: u64,
     /// `leased`, `released`, `undone`, `adopted`, `identified`, `named`; of subnets: `subnet granted`, `subnet adopted` ...;
@@ -137,7 +139,7 @@ fn as_shown(text: &str) -> Option<(String, String)> {
 }
 
 /// What a line is read from: `h` the history, `s` its subnet, `n` and `w` what the Engine called the holder and the network. The
-/// columns are those of [`line`], then the row's number and the pool.
+/// columns are those of [`line`].
 pub(super) const LINES: &str = "SELECT h.at, h.event, h.space, h.subnet, h.id, h.address, h.kind, h.name, h.mac, h.why, \
     h.generation, n.container, coalesce(n.network, w.network), h.seq, s.pool FROM history AS h \
     LEFT JOIN names AS n ON n.subnet = h.serial AND n.address = h.address AND n.generation = h.generation \
@@ -204,6 +206,7 @@ pub(super) fn line(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
     let number = |at| Ok::<_, rusqlite::Error>(u64::try_from(row.get::<_, i64>(at)?).unwrap_or(0));
     let mut line = HistoryLine {
         number: number(13)?,
+        pool: row.get(14)?,
         at: number(0)?,
         event: row.get(1)?,
         space: row.get(2)?,

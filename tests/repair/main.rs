@@ -153,12 +153,10 @@ async fn what_the_engine_calls_a_holder_without_a_name_is_an_event_and_changes_n
     }
     assert_eq!(of(&world.plan()), of(&before), "the rows say what they said");
     world.ask(Request::ReleaseAddress { id, address, generation: None }).await.unwrap();
-    let entries = Reader::open(&world.books).unwrap().entries_after(0, 100).unwrap();
-    let told: Vec<_> = entries
+    let lines = Reader::open(&world.books).unwrap().lines_after(0, 100).unwrap();
+    let told: Vec<_> = lines
         .iter()
-        .map(|entry| {
-            (entry.line.event.as_str(), entry.line.container.as_deref(), entry.line.network.as_deref())
-        })
+        .map(|line| (line.event.as_str(), line.container.as_deref(), line.network.as_deref()))
         .collect();
     let web = (Some("web"), Some("front"));
     let expected = [
@@ -168,7 +166,7 @@ async fn what_the_engine_calls_a_holder_without_a_name_is_an_event_and_changes_n
         ("released", web.0, web.1),
     ];
     assert_eq!(told, expected);
-    assert_eq!(entries[2].line.why.as_deref(), Some("the Engine shows web in front"));
+    assert_eq!(lines[2].why.as_deref(), Some("the Engine shows web in front"));
 }
 
 #[tokio::test]

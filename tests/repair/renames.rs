@@ -46,11 +46,11 @@ async fn p30_a_rename_is_followed_and_the_renamed_container_keeps_its_address() 
     assert_eq!(asks(&world, &id, "web-old").await, old);
     assert_eq!(asks(&world, &id, "web").await, new);
     // Hooks get it once, and the books have it after a start, too.
-    let entries = Reader::open(&world.books).unwrap().entries_after(0, 100).unwrap();
-    let named: Vec<_> = entries.iter().filter(|entry| entry.line.event == "named").collect();
-    let [entry] = named[..] else { panic!("{named:?}") };
-    assert_eq!(entry.line.name.as_deref(), Some("web-old"));
-    assert_eq!(entry.line.why.as_deref(), Some("the Engine shows web-old in front; it was web"));
+    let lines = Reader::open(&world.books).unwrap().lines_after(0, 100).unwrap();
+    let named: Vec<_> = lines.iter().filter(|line| line.event == "named").collect();
+    let [line] = named[..] else { panic!("{named:?}") };
+    assert_eq!(line.name.as_deref(), Some("web-old"));
+    assert_eq!(line.why.as_deref(), Some("the Engine shows web-old in front; it was web"));
     let plan = world.plan();
     let subnet = plan.held(&id).unwrap();
     let record = subnet.addresses.get(subnet.number_of(old).unwrap()).unwrap();
@@ -72,7 +72,7 @@ async fn a_name_is_written_once_although_a_list_lacked_it_in_between() {
         world.look().await;
         later(&CLOCK, 10_000);
     }
-    let entries = Reader::open(&world.books).unwrap().entries_after(0, 100).unwrap();
-    let named = entries.iter().filter(|entry| entry.line.event == "named").count();
-    assert_eq!(named, 1, "{entries:?}");
+    let lines = Reader::open(&world.books).unwrap().lines_after(0, 100).unwrap();
+    let named = lines.iter().filter(|line| line.event == "named").count();
+    assert_eq!(named, 1, "{lines:?}");
 }
