@@ -22,7 +22,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("settle", &["plan", "config"]),
     ("store", &["plan", "json", "text"]),
     ("ledger", &["plan", "store", "clock"]),
-    ("hooks", &["plan", "store", "ledger", "config", "server", "clock", "text"]),
+    ("hooks", &["plan", "store", "ledger", "config", "server", "clock", "text", "view"]),
     ("view", &["plan", "store", "ledger", "config", "clock", "reconcile", "text"]),
     ("watch", &["plan", "store", "ledger", "config", "clock", "hooks", "view"]),
     ("docker", &["plan", "ledger", "server", "config", "clock", "processes", "json", "text"]),

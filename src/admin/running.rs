@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::docker::Counters;
 use crate::docker::counters::Refused;
-use crate::hooks::{Hooks, Report};
+use crate::hooks::Hooks;
 use crate::ledger::Meters;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::reconcile::RepairMeters;
-use crate::view::rows::{FillingRow, HookRow, RefusalRow, Status};
+use crate::view::rows::{FillingRow, RefusalRow, Status};
 use crate::watch::{Filling, Subject, Watch, WatchFound};
 
 /// The parts of a daemon that its status tells of.
@@ -39,7 +39,7 @@ impl RunningDaemon {
         (status.names, status.doors) = (self.names.clone(), self.doors.clone());
         status.version = Some(env!("CARGO_PKG_VERSION").to_owned());
         status.started = Some(rfc3339(self.started));
-        status.hooks = self.hooks.report().into_iter().map(HookRow::from).collect();
+        status.hooks = self.hooks.rows();
         if to_everybody {
             status.hooks.iter_mut().for_each(|hook| hook.target.clear());
         }
@@ -86,12 +86,5 @@ impl From<(Subject, Filling)> for FillingRow {
         let Filling { percent, warn_at, since } = filling;
         let (pool, since) = (Some(pool).filter(|pool| !pool.is_empty()), Some(rfc3339(since)));
         Self { pool, family, subnet, space, percent, warn_at, since }
-    }
-}
-
-impl From<Report> for HookRow {
-    fn from(report: Report) -> Self {
-        let Report { name, target, upto, behind, failing_since, last_error, passed_over, .. } = report;
-        Self { hook: name, target, upto, behind, failing_since, last_error, passed_over }
     }
 }

@@ -39,10 +39,10 @@ use self::courier::Courier;
 use self::cursors::Cursors;
 pub use self::event::Event;
 use self::state::HookState;
-pub use self::state::Report;
 use crate::config::Hook;
 use crate::ledger::Ledger;
 use crate::store::{self, Reader};
+use crate::view::rows::HookRow;
 
 /// Events outside the history that wait for one hook; beyond them the newest are dropped.
 const WAITING: usize = 64;
@@ -99,9 +99,9 @@ impl Hooks {
     }
 
     /// The state of each hook. Reads the books.
-    pub fn report(&self) -> Vec<Report> {
+    pub fn rows(&self) -> Vec<HookRow> {
         let states: Vec<_> = self.desk.running().iter().map(|running| running.state.clone()).collect();
-        states.iter().map(|state| state.report(&self.desk.books)).collect()
+        states.iter().map(|state| state.row(&self.desk.books)).collect()
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::config::Hook;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::store::Reader;
+use crate::view::rows::HookRow;
 
 /// A hook that fails at the moment.
 #[derive(Clone, Debug)]
@@ -34,28 +35,6 @@ pub(super) struct HookState {
     trouble: Mutex<Option<Trouble>>,
     /// How often a hook started failing or recovered.
     turns: watch::Sender<u64>,
-}
-
-/// One hook, as people see it.
-#[derive(Clone, Debug)]
-pub struct Report {
-    pub name: String,
-    /// What it calls.
-    pub target: String,
-    /// Everything up to this number of the history was delivered.
-    pub upto: u64,
-    /// Undelivered events, if they could be counted.
-    pub behind: Option<u64>,
-    /// Events delivered since the daemon started or the hook was changed.
-    pub delivered: u64,
-    /// Deliveries that failed.
-    pub failures: u64,
-    /// Events that it permanently rejects and that were skipped.
-    pub passed_over: u64,
-    /// Since when it fails, if it does.
-    pub failing_since: Option<String>,
-    /// Why.
-    pub last_error: Option<String>,
 }
 
 impl HookState {
@@ -118,11 +97,11 @@ impl HookState {
     }
 
     /// Its state; undelivered events are counted in the books.
-    pub(super) fn report(&self, books: &Path) -> Report {
+    pub(super) fn row(&self, books: &Path) -> HookRow {
         let upto = self.upto.load(Ordering::Relaxed);
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Report {
-            name: self.name.clone(),
+        HookRow {
+            hook: self.name.clone(),
             target: self.target.clone(),
             upto,
             behind: Reader::open(books).and_then(|reader| reader.count_after(upto, &self.wanted)).ok(),

@@ -225,6 +225,12 @@ pub struct HookRow {
     /// Events since the daemon's start that it never takes, and that were passed over.
     #[serde(default)]
     pub passed_over: u64,
+    /// Events delivered since the daemon started or the hook was changed.
+    #[serde(default)]
+    pub delivered: u64,
+    /// Deliveries that failed since then.
+    #[serde(default)]
+    pub failures: u64,
 }
 
 /// Everything about one address.

@@ -19,11 +19,11 @@ use prometheus_client::registry::Registry;
 use super::table::{self, Metric};
 use crate::admin::RunningDaemon;
 use crate::docker::counters::{METHODS, OUTCOMES};
-use crate::hooks;
 use crate::plan::prefix::Family;
 use crate::plan::settings::Millis;
 use crate::reconcile;
 use crate::view::census::Census;
+use crate::view::rows::HookRow;
 use crate::watch::{Subject, WatchFound};
 
 /// Everything that is written at one scrape.
@@ -36,7 +36,7 @@ pub struct Scrape {
     pub sizes: [Option<u64>; 2],
     /// What fills up, and whether the log is held up.
     pub found: WatchFound,
-    pub hooks: Vec<hooks::Report>,
+    pub hooks: Vec<HookRow>,
     /// Subnets that are written one by one.
     pub subnets: usize,
     /// Pages that follow.
@@ -217,7 +217,7 @@ impl Scrape {
     }
 
     fn write_hooks(&self, writer: &mut MetricsWriter<'_>) -> Result<(), Error> {
-        let hooks = || self.hooks.iter().map(|hook| (vec![hook.name.as_str()], hook));
+        let hooks = || self.hooks.iter().map(|hook| (vec![hook.hook.as_str()], hook));
         let waiting = hooks().filter_map(|(name, hook)| Some((name, ConstGauge::new(hook.behind? as f64))));
         writer.family(&table::HOOK_UNDELIVERED, waiting)?;
         let delivered = hooks().map(|(name, hook)| (name, ConstCounter::new(hook.delivered)));
@@ -226,7 +226,7 @@ impl Scrape {
         writer.family(&table::HOOK_FAILURES, failures)?;
         let passed_over = hooks().map(|(name, hook)| (name, ConstCounter::new(hook.passed_over)));
         writer.family(&table::HOOK_PASSED_OVER, passed_over)?;
-        let failing = |hook: &hooks::Report| ConstGauge::new(flag(hook.failing_since.is_some()));
+        let failing = |hook: &HookRow| ConstGauge::new(flag(hook.failing_since.is_some()));
         writer.family(&table::HOOK_FAILING, hooks().map(|(name, hook)| (name, failing(hook))))
     }
 

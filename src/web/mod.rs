@@ -167,8 +167,7 @@ impl Web {
 
     async fn metrics(&self) -> Response {
         let admin = self.admin.clone();
-        let counted =
-            self.admin.off_thread(move || Ok((admin.running().hooks.report(), admin.census()))).await;
+        let counted = self.admin.off_thread(move || Ok((admin.running().hooks.rows(), admin.census()))).await;
         // While the disk hangs, everything else is still told.
         let (hooks, census) = counted.unwrap_or_else(|refusal| (Vec::new(), Err(refusal)));
         if let Err(error) = &census {

@@ -53,7 +53,8 @@ fn a_hook_that_fails_is_shown_without_what_it_calls_and_again_when_it_works() {
         follower.until("no hook has anything to do", |status| status["hooks"].as_array().unwrap().len() == 1);
     assert_eq!(
         status["hooks"],
-        json!([{"hook": "dns", "target": "", "upto": 0, "behind": 0, "failing_since": null, "last_error": null, "passed_over": 0}])
+        json!([{"hook": "dns", "target": "", "upto": 0, "behind": 0, "failing_since": null, "last_error": null, "passed_over": 0,
+            "delivered": 0, "failures": 0}])
     );
     site.daemon.wire().subnet(false);
     let status = follower.until("it fails", |status| status["hooks"][0]["failing_since"].is_string());
