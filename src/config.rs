@@ -1,10 +1,10 @@
-//! The configuration: flags, variables, a TOML file and defaults become one [`Config`].
+//! The configuration: flags, variables, a TOML file and defaults are merged into one [`Config`].
 //!
-//! Promises: everything the daemon needs is resolved and checked here, with the precedence of R69; what is wrong is
-//! named by its place (flag, variable, or file, line, column and key); nothing is read from the process but
-//! through [`Surroundings`], so that every rule can be tested. Paths are absolute, times are milliseconds.
-//! Does not open books, sockets or the certificates of listeners, and does not know which pools the books already have: missing pools
-//! are not a mistake here. Reads the certificates of hooks, so that a reload picks them up or is refused.
+//! Promises: everything the daemon needs is resolved and checked here, with the precedence of R69; every error
+//! names where the mistake is (flag, variable, or file, line, column and key); the process is read only
+//! through [`Surroundings`], so that every rule can be tested. Paths are absolute, times are in milliseconds.
+//! Does not open books, sockets or listeners' certificates, and does not know which pools the books already have, so
+//! missing pools are not an error here. Reads the certificates of hooks, so that a reload applies new ones or is refused.
 
 use std::path::PathBuf;
 
@@ -45,9 +45,9 @@ pub use resolve::{ClientConfig, check_file};
 /// Everything the daemon needs to know before it opens its books.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the books are, or the old lease file that becomes books.
+    /// Where the books are, or the old lease file that will be converted into books.
     pub file: BooksFile,
-    /// The driver names with their listeners; the first is `--name`. Never empty.
+    /// The driver names with their listeners; the first one is `--name`. Never empty.
     pub drivers: Vec<DriverSettings>,
     /// Mode, owner and group of the plugin sockets.
     pub socket_access: SocketAccess,
@@ -55,30 +55,30 @@ pub struct Config {
     pub admin: PathBuf,
     /// Mode, owner and group of the admin socket.
     pub admin_access: SocketAccess,
-    /// Where Docker looks for plugins.
+    /// The directories in which Docker looks for plugins.
     pub plugin_dirs: PluginDirs,
-    /// How much is logged.
+    /// The log level.
     pub log: tracing::Level,
-    /// The plan's settings; `secret` is left at its default, the daemon fills it in.
+    /// The plan's settings; `secret` keeps its default here, and the daemon fills it in.
     pub settings: Settings,
     /// The configuration file, if there is one.
     pub document: Option<PathBuf>,
-    /// Where `settings.pools` come from; lease files and books come between these (R70).
+    /// Where `settings.pools` come from; decides whether they override lease files and books, or the reverse (R70).
     pub pools_origin: PoolsOrigin,
-    /// Repair.
+    /// Settings for repair.
     pub gc: Gc,
-    /// The page and the metrics; none unless wanted.
+    /// Where the page and the metrics are served; `None` unless configured.
     pub http: Option<Http>,
-    /// The thresholds for warnings that pools and subnets fill up.
+    /// The thresholds at which a pool or subnet that fills up causes a warning.
     pub warn_at: WarnAt,
     pub hooks: Vec<Hook>,
-    /// The keys at the top of the file that need no other to be understood.
+    /// The top-level keys of the file that can be read without looking at other keys.
     pub values: Values,
-    /// Warnings for the start, one sentence each.
+    /// Warnings to print at startup, one sentence each.
     pub warnings: Vec<String>,
     /// Every key with its value and origin, for `gipam config show`.
     pub shown: Vec<Shown>,
-    /// From what this was resolved, for [`Config::reload`].
+    /// The input from which this was resolved, for [`Config::reload`].
     pub given: Given,
 }
 
@@ -86,24 +86,24 @@ pub struct Config {
 #[derive(Clone, Debug, Default)]
 pub struct Given {
     pub flags: Options,
-    /// Directory, variables and user.
+    /// Working directory, variables and user.
     pub surroundings: Surroundings,
 }
 
-/// One name under which Docker finds us.
+/// One driver name under which Docker finds gipam.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DriverSettings {
-    /// The name for `--ipam-driver`.
+    /// The name given to `--ipam-driver`.
     pub name: String,
-    /// Pools open to it, in order; `None` = all.
+    /// Pools this driver may use, in order; `None` = all.
     pub pools: Option<Vec<String>>,
     /// Where it listens.
     pub door: DoorSettings,
-    /// The capability `RequiresMACAddress`.
+    /// The value of the capability `RequiresMACAddress`.
     pub requires_mac_address: bool,
 }
 
-/// Who may open a socket file.
+/// Permissions of a socket file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketAccess {
     /// Permission bits.
@@ -114,23 +114,23 @@ pub struct SocketAccess {
     pub group: Option<String>,
 }
 
-/// Where Docker looks for plugins: a socket in one directory wins over a spec in the other.
+/// Where Docker looks for plugins: a socket in `sockets` takes precedence over a spec in `specs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginDirs {
-    /// Sockets; default `/run/docker/plugins`.
+    /// Directory of sockets; default `/run/docker/plugins`.
     pub sockets: PathBuf,
-    /// `.spec` and `.json` files; default `/etc/docker/plugins`.
+    /// Directory of `.spec` and `.json` files; default `/etc/docker/plugins`.
     pub specs: PathBuf,
 }
 
-/// Repair of what Docker lost.
+/// Settings for repair, which frees what Docker no longer uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gc {
-    /// The Engine's API socket; none turns repair off.
+    /// The Engine's API socket; `None` turns repair off.
     pub engine: Option<PathBuf>,
-    /// How long a lease must be seen dead before it is freed.
+    /// How long a lease must be found unused before it is freed.
     pub grace: crate::plan::settings::Millis,
-    /// Subnets that this Engine does not know may be freed: it is the only Engine.
+    /// Whether subnets that this Engine does not know may be freed, because no other Engine uses these books.
     pub free_unknown_subnets: bool,
 }
 
@@ -140,18 +140,18 @@ impl Config {
         resolve::resolve(flags, surroundings, Files::Read)
     }
 
-    /// As [`Config::load`], for a start, which no hook's certificate may hold up: an unusable file only makes that hook
-    /// fail.
+    /// Like [`Config::load`], but for starting the daemon: an unusable certificate file of a hook makes only that hook
+    /// fail, not the start.
     pub fn start(flags: &Options, surroundings: &Surroundings) -> Result<Self, ConfigError> {
         resolve::resolve(flags, surroundings, Files::Serve)
     }
 
-    /// As [`Config::load`], for commands that only read: the files that it names need not be readable, and its hooks trust no server.
+    /// Like [`Config::load`], for commands that only read: files it names need not be readable; hooks trust no server.
     pub fn outline(flags: &Options, surroundings: &Surroundings) -> Result<Self, ConfigError> {
         resolve::resolve(flags, surroundings, Files::Named)
     }
 
-    /// Resolves the same flags and variables again; the TOML file may have changed.
+    /// Resolves the same flags and variables again, because the TOML file may have changed.
     pub fn reload(&self) -> Result<Self, ConfigError> {
         Self::load(&self.given.flags, &self.given.surroundings)
     }

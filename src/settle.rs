@@ -1,8 +1,8 @@
-//! Which pools hold: those of the configuration file, of a lease file at its takeover, of the books, of flags and
-//! variables; in this order (R70, R71).
+//! Decides which pools are in force: those of the configuration file, of a lease file at its takeover, of the books, of
+//! flags and variables; in this order (R70, R71).
 //!
-//! Promises: pure; a lower source that differs is a warning that names both; a pool that leaves the
-//! configuration file, or was closed by hand, stays while it has subnets, closed. Reads nothing.
+//! Promises: pure; a source of lower precedence that differs causes a warning that names both; a pool that leaves the
+//! configuration file, or was closed by hand, stays closed while it has subnets. Reads nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,15 +11,15 @@ use crate::plan::Plan;
 use crate::plan::prefix::{AddressRange, Family};
 use crate::plan::settings::{Base, Checked, PoolSettings, Settings};
 
-/// Where the pools in force come from, besides the configuration.
+/// The source of the known pools, apart from the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Below {
-    /// A lease file that is just being taken over.
+    /// A lease file that is being taken over.
     LeaseFile,
     Books,
 }
 
-/// The settings in force, from the configuration and what `known` (books or lease file) has; with warnings.
+/// The settings in force, from the configuration and the pools in `known` (books or lease file), and any warnings.
 pub fn settle(
     configured: &Settings,
     origin: &PoolsOrigin,
@@ -47,7 +47,7 @@ pub fn settle(
     (settings, warnings)
 }
 
-/// Pools of the books that the file does not name: those with subnets stay, closed, unless another took their place.
+/// Keeps pools that left the file but still have subnets, as closed pools, unless they conflict with another pool.
 fn keep_closed(settings: &mut Settings, known: &[PoolSettings], plan: &Plan, warnings: &mut Vec<String>) {
     let held = plan.held_by_pool();
     let named: BTreeSet<&str> = settings.pools.iter().map(|pool| pool.name.as_str()).collect();
@@ -56,7 +56,7 @@ fn keep_closed(settings: &mut Settings, known: &[PoolSettings], plan: &Plan, war
     let gone: Vec<PoolSettings> =
         known.iter().filter(gone).map(|pool| PoolSettings { closed: true, ..pool.clone() }).collect();
     let mut checked = Checked::default();
-    // Pools that contradict each other are refused where they are read.
+    // Conflicts between the file's own pools were refused when it was read.
     settings.pools.iter().for_each(|pool| drop(checked.add(pool)));
     let mut closed = Vec::new();
     for pool in &gone {
@@ -76,7 +76,7 @@ fn keep_closed(settings: &mut Settings, known: &[PoolSettings], plan: &Plan, war
     settings.pools.extend(closed);
 }
 
-/// Flags and variables may add a family that no pool has to the pool of their name; anything else that differs is named.
+/// Adds a family given by flags or variables to the pool of that name, if no pool has it; warns about other differences.
 fn add_families(
     pools: &mut [PoolSettings],
     wanted: &PoolSettings,
@@ -102,7 +102,7 @@ fn add_families(
         if has.iter().any(|(_, known)| known.base == base.base && known.size == base.size) {
             continue;
         }
-        // The pool that is most likely meant.
+        // The pool that was most likely meant.
         let near = has.iter().find(|(_, known)| known.base.overlaps(base.base)).or_else(|| has.first());
         if let Some((name, known)) = near {
             warnings.push(format!(
@@ -113,7 +113,7 @@ fn add_families(
             continue;
         }
         let Some(at) = pools.iter().position(|pool| pool.name == wanted.name) else {
-            // A pool of this name may have been closed by hand: it is not reopened automatically.
+            // A pool of this name may have been closed by hand; do not reopen it automatically.
             let standing_pools: Vec<String> =
                 pools.iter().map(|pool| format!("{} ({})", pool.name, bases(pool))).collect();
             warnings.push(format!(
@@ -143,7 +143,7 @@ fn add_families(
     }
 }
 
-/// What a change of settings means, a line for each thing: for people who reload.
+/// Describes each change of the settings in one line, for people who reload.
 pub fn difference(old: &Settings, new: &Settings) -> Vec<String> {
     let mut lines = Vec::new();
     let (before, after) = (by_name(old), by_name(new));

@@ -1,10 +1,10 @@
-//! Where the books are: at the path that was named, or next to an old lease file.
+//! Where the books are: at the given path, or next to an old lease file.
 //!
-//! Promises: R73 in one place: `X.json` means books at `X.db` next to it, whether it
-//! exists or not; content, not the name, decides what an existing file is; without `--file` an old lease file (or the
-//! books made from one) in the working directory comes before every other default.
-//! Does not open or read files: the caller of [`BooksFile::resolve`] says what they contain. Creates the directory of a default
-//! path; the directory of a named path must exist, or a mistyped path would become a new place with empty books.
+//! Promises: R73 is implemented here and nowhere else: `X.json` means books at `X.db` next to it, whether it
+//! exists or not; the content of an existing file, not its name, decides what it is; without `--file` an old lease file
+//! (or the books made from one) in the working directory takes precedence over every other default.
+//! Does not open or read files: the caller of [`BooksFile::resolve`] says what they contain. Creates a default path's
+//! directory; the directory of a given path must exist, because a mistyped path would otherwise get new, empty books.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::options::Surroundings;
 use super::origin::{Origin, Sourced};
 
-/// What a file contains, as the store found it.
+/// What a file contains, as determined by the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// The file does not exist, or is empty.
@@ -25,34 +25,34 @@ pub enum Content {
     Other,
 }
 
-/// The path that was named; its content is not known yet.
+/// The path of the books or of an old lease file, before the content of the file is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BooksFile {
     /// The path as given or found, absolute.
     pub named: PathBuf,
-    /// Where the books are if `named` is an old lease file.
+    /// The path of the books if `named` is an old lease file.
     pub derived: PathBuf,
-    /// Where that was written.
+    /// Where the path was given.
     pub origin: Origin,
 }
 
-/// What a [`BooksFile`] turned out to be.
+/// Which paths a [`BooksFile`] stands for, once the content is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedFile {
-    /// The books; they may not exist yet.
+    /// The path of the books; they may not exist yet.
     pub books: PathBuf,
     /// The old lease file to take over, or to watch for changes after its takeover; it may not exist.
     pub old: Option<PathBuf>,
 }
 
 impl BooksFile {
-    /// For a path that somebody wrote.
+    /// Makes one from a path that was given or found.
     pub fn new(named: PathBuf, origin: Origin) -> Self {
         let derived = if is_json(&named) { named.with_extension("db") } else { appended(&named, ".db") };
         Self { named, derived, origin }
     }
 
-    /// The books and the old lease file, once the content of the named file is known.
+    /// Determines the books and the old lease file from the content of the named file.
     pub fn resolve(&self, content: Content) -> ResolvedFile {
         let old = match content {
             Content::Books => false,
@@ -66,7 +66,7 @@ impl BooksFile {
         }
     }
 
-    /// Creates the directory of these books, unless their path was written by a person.
+    /// Creates the directory of these books, unless a person chose the path.
     pub fn make_directory(&self, books: &Path) -> std::io::Result<()> {
         match (&self.origin, books.parent()) {
             (Origin::Default | Origin::Variable("STATE_DIRECTORY"), Some(directory)) => {
@@ -76,7 +76,7 @@ impl BooksFile {
         }
     }
 
-    /// Where books already exist, for reading only: next to an old lease file first.
+    /// The path of books that already exist, for reading only; tries the path derived from an old lease file first.
     pub fn existing(&self) -> Option<&Path> {
         [&self.derived, &self.named].into_iter().find(|path| path.is_file()).map(PathBuf::as_path)
     }
@@ -92,7 +92,7 @@ fn appended(path: &Path, ending: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// The books of these options; `written` is `--file` with its origin. May add a warning.
+/// Finds the books for these options; `written` is `--file` with its origin. May add a warning.
 pub(super) fn find(
     written: Option<Sourced<PathBuf>>,
     surroundings: &Surroundings,
@@ -113,8 +113,8 @@ pub(super) fn find(
     BooksFile::new(surroundings.absolute(Path::new(directory).join("gipam.db")), origin)
 }
 
-/// For reading: if the default books do not exist, a lease file in their directory points to others. The daemon
-/// finds it there as its working directory.
+/// For commands that only read: if the default books do not exist, a lease file in their directory points to other books.
+/// The daemon finds that file because the directory is its working directory.
 pub(super) fn beside_default(file: BooksFile) -> BooksFile {
     let directory = file.named.parent().filter(|_| !file.named.is_file());
     match directory.and_then(|directory| in_directory(directory, &mut Vec::new())) {
@@ -123,7 +123,7 @@ pub(super) fn beside_default(file: BooksFile) -> BooksFile {
     }
 }
 
-/// The old lease file that this directory speaks of. Books made from one are the better witness.
+/// The old lease file to use in this directory. One from which books were already made is preferred.
 fn in_directory(directory: &Path, warnings: &mut Vec<String>) -> Option<PathBuf> {
     let names = ["leases.json", "lease.json"].map(|name| directory.join(name));
     let [with_books, without]: [Vec<&PathBuf>; 2] = [

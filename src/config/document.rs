@@ -1,7 +1,7 @@
-//! The configuration file as it is written: TOML, typed, each value with its place.
+//! The parsed TOML configuration file: typed values, each with its position in the file.
 //!
-//! Promises: unknown keys, wrong types and broken TOML are refused with file, line, column and key; every refusal made
-//! later about a value of the file goes through [`Document::refuse`] and says the same. Does not interpret values.
+//! Promises: unknown keys, wrong types and broken TOML are refused with file, line, column and key; every later error
+//! about a value of the file goes through [`Document::refuse`] and reports the same. Does not interpret values.
 
 use std::fmt;
 use std::ops::Range;
@@ -19,13 +19,13 @@ use super::origin::{Origin, Sourced};
 use super::value;
 use crate::plan::settings::AddressOrder;
 
-/// One family of a pool: a table, or its base alone.
+/// One family of a pool: either a table, or only its base as a string.
 #[derive(Debug)]
 pub(super) struct BaseEntry(pub(super) BaseTable);
 
 impl<'de> Deserialize<'de> for BaseEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// The text of a base, or its table.
+        /// A visitor that accepts a base as a string, or a table.
         struct Either;
         impl<'de> Visitor<'de> for Either {
             type Value = Result<String, BaseTable>;
@@ -42,7 +42,7 @@ impl<'de> Deserialize<'de> for BaseEntry {
                 BaseTable::deserialize(de::value::MapAccessDeserializer::new(map)).map(Err)
             }
         }
-        /// So that the place of a text is known.
+        /// A wrapper with which `Spanned` can record the position of the string.
         struct Placed(Result<String, BaseTable>);
         impl<'de> Deserialize<'de> for Placed {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for BaseEntry {
     }
 }
 
-/// The spellings of [`AddressOrder`].
+/// The names of [`AddressOrder`] in the file.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum OrderName {
@@ -77,7 +77,7 @@ impl From<OrderName> for AddressOrder {
     }
 }
 
-/// What happens to subnets that the Engine does not know.
+/// What to do with subnets that the Engine does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum UnknownSubnets {
@@ -85,7 +85,7 @@ pub(super) enum UnknownSubnets {
     Free,
 }
 
-/// Where a new hook begins.
+/// At which event a new hook starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum FromName {
@@ -93,7 +93,7 @@ pub(super) enum FromName {
     Start,
 }
 
-/// A message of the TOML library without the value that it quotes, which may be a password.
+/// Removes the quoted value, which may be a password, from a message of the TOML library.
 fn unquoted(message: &str) -> String {
     match (message.find("string \""), message.rfind('"')) {
         (Some(from), Some(to)) if from + 8 <= to => {
@@ -122,9 +122,9 @@ impl Document {
         Self::parse(path, text)
     }
 
-    /// Parses the text of a file.
+    /// Parses the text of a configuration file.
     pub(super) fn parse(path: &Path, text: String) -> Result<Self, ConfigError> {
-        // Where the text is not TOML, the first mistake is the one to report.
+        // If the text is not valid TOML, report the first mistake.
         let (_, broken) = DeTable::parse_recoverable(&text);
         let first = broken.into_iter().min_by_key(|error| error.span().map_or(0, |span| span.start));
         let lines = locate::Lines::of(&text);
@@ -140,14 +140,14 @@ impl Document {
         Err(document.refuse(&span, problem(&said, &key)))
     }
 
-    /// The error for the text at these bytes.
+    /// The error for the text in this byte range.
     pub(super) fn refuse(&self, span: &Range<usize>, problem: Problem) -> ConfigError {
         let (line, column) = self.lines.position(&self.text, span.start);
         let path = self.path.clone().unwrap_or_default();
         ConfigError::Document { path, line, column, key: locate::key(&self.text, span), problem }
     }
 
-    /// The result of reading this value, with its place if it is refused.
+    /// Interprets a value with `read`; an error gets the position of the value.
     pub(super) fn value<T, R>(
         &self,
         written: &Spanned<T>,
@@ -156,7 +156,7 @@ impl Document {
         read(written.get_ref()).map_err(|problem| self.refuse(&written.span(), problem))
     }
 
-    /// The line of this place as an origin.
+    /// The origin (path and line) of a position in the file.
     pub(super) fn origin(&self, span: &Range<usize>) -> Origin {
         let (line, _) = self.lines.position(&self.text, span.start);
         Origin::Document { path: self.path.clone().unwrap_or_default(), line }
@@ -168,7 +168,7 @@ impl Document {
         Sourced { value: written.get_ref().clone(), origin: self.origin(&span), span: Some(span) }
     }
 
-    /// A path in the file: relative ones start at the file's directory.
+    /// A path in the file: a relative path is relative to the file's directory.
     pub(super) fn path(&self, text: &str) -> Result<PathBuf, Problem> {
         if text.is_empty() {
             return Err(problem!("must not be empty"));
@@ -177,7 +177,7 @@ impl Document {
     }
 }
 
-/// The parser's message, with our own words where a key is unknown or a value is of another type.
+/// The parser's message, reworded if a key is unknown or a value has the wrong type.
 fn problem(message: &str, key: &str) -> Problem {
     if let Some((start, known)) = message.split_once("`, expected ")
         && start.starts_with("unknown field")
@@ -188,7 +188,7 @@ fn problem(message: &str, key: &str) -> Problem {
     mistyped(message, key).unwrap_or_else(|| Problem::Value(message.replace('\n', "; ")))
 }
 
-/// A number for a text, or a text for a number or for true and false: how to write it.
+/// How to write the value, if it is a number instead of a string, or a string instead of a number or boolean.
 fn mistyped(message: &str, key: &str) -> Option<Problem> {
     let found = message.strip_prefix("invalid type: ")?;
     if let Some(text) = found.strip_prefix("string \"") {

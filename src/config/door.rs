@@ -1,7 +1,7 @@
 //! Listeners: where each driver name listens, with the old gipam's rules for `-unix` and `-address`.
 //!
-//! Promises: `-unix` wins over an address, `-unix=false` without an address is TCP on port 9090, otherwise the place
-//! with the higher precedence decides; no two listeners at one place. Does not bind, and does not read certificates.
+//! Promises: `-unix` wins over an address, `-unix=false` without an address is TCP on port 9090, otherwise the setting
+//! of higher precedence wins; a socket and an address of equal precedence conflict. Does not bind or read certificates.
 
 use std::fmt;
 use std::io;
@@ -15,13 +15,13 @@ use super::error::{Problem, problem};
 pub enum DoorSettings {
     /// A UNIX socket.
     Unix { path: PathBuf },
-    /// TCP, perhaps with TLS.
+    /// TCP, with or without TLS.
     Tcp {
         /// Where to listen.
         address: TcpAddress,
-        /// What is written into the `.spec` or `.json` file instead of `address`.
+        /// The address written into the `.spec` or `.json` file instead of `address`.
         advertise: Option<TcpAddress>,
-        /// TLS, if wanted.
+        /// TLS settings; `None` = plain TCP.
         tls: Option<Tls>,
     },
 }
@@ -36,16 +36,16 @@ impl fmt::Display for DoorSettings {
     }
 }
 
-/// Certificates of a TCP listener, and those announced to the Engine.
+/// Certificates of a TCP listener, and those written into the spec for the Engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// Our certificate chain, PEM.
+    /// gipam's certificate chain, PEM.
     pub cert: PathBuf,
-    /// Its key, PEM.
+    /// The private key of `cert`, PEM.
     pub key: PathBuf,
-    /// Who signs the Engine's certificate; given = the Engine must show one.
+    /// The CA that signs the Engine's certificate; if it is set, the Engine must present one.
     pub client_ca: Option<PathBuf>,
-    /// `TLSConfig.CAFile` of the spec: who signs our certificate, seen from the Engine.
+    /// `TLSConfig.CAFile` of the spec: the CA that signs our certificate, as a path that the Engine can read.
     pub engine_ca: Option<PathBuf>,
     /// `TLSConfig.CertFile`.
     pub engine_cert: Option<PathBuf>,
@@ -53,7 +53,7 @@ pub struct Tls {
     pub engine_key: Option<PathBuf>,
 }
 
-/// `host:port`; an empty host is every address of the machine.
+/// `host:port`; an empty host means every address of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpAddress {
     /// Name or address without brackets; empty = all.
@@ -62,7 +62,7 @@ pub struct TcpAddress {
 }
 
 impl TcpAddress {
-    /// The first generation's address.
+    /// The default address of the first generation of gipam.
     pub(super) fn first_generation() -> Self {
         Self { host: String::new(), port: 9090 }
     }
@@ -83,7 +83,7 @@ impl TcpAddress {
         if good { Ok(Self { host: inner.unwrap_or(host).to_owned(), port }) } else { Err(refuse()) }
     }
 
-    /// Where to bind, in order of preference. Asks the resolver where the host is a name.
+    /// The addresses to bind to, in order of preference. Calls the resolver if the host is a name.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         if self.host.is_empty() {
             let all = [SocketAddr::from(([0_u16; 8], self.port)), SocketAddr::from(([0_u8; 4], self.port))];
@@ -103,10 +103,10 @@ impl fmt::Display for TcpAddress {
     }
 }
 
-/// How far up the place is where something is written: flags (0), variables, the driver's table, the top of the file.
+/// The precedence of where an option was given: flags (0), variables (1), the driver's table (2), the top level (3).
 pub(super) type Rank = u8;
 
-/// Whether the first listener is TCP, from what is written highest; none where one place gives both a socket and an address.
+/// Whether the first listener is TCP; `None` if a socket and an address are given at the same rank.
 pub(super) fn is_tcp(
     unix: Option<(bool, Rank)>,
     socket: Option<Rank>,
@@ -123,10 +123,10 @@ pub(super) fn is_tcp(
     }
 }
 
-/// Longest path that fits a `sockaddr_un` with its closing zero.
+/// Longest path that fits a `sockaddr_un` with its terminating zero byte.
 const LONGEST_SOCKET: usize = 107;
 
-/// Refuses what the kernel would refuse.
+/// Refuses a path that the kernel would refuse.
 pub(super) fn socket_path(path: &Path) -> Result<(), Problem> {
     let length = path.as_os_str().len();
     if length > LONGEST_SOCKET {
@@ -138,7 +138,7 @@ pub(super) fn socket_path(path: &Path) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The admin socket for a plugin socket that was named.
+/// The default admin socket for a plugin socket whose path was given.
 pub(super) fn admin_next_to(socket: &Path) -> PathBuf {
     let name = socket.file_name().unwrap_or_default().to_string_lossy();
     let name = format!("{}.admin.sock", name.strip_suffix(".sock").unwrap_or(&name));
@@ -146,7 +146,7 @@ pub(super) fn admin_next_to(socket: &Path) -> PathBuf {
     if docker_searches(directory) { Path::new("/run/gipam").join(name) } else { directory.join(name) }
 }
 
-/// Whether Docker takes sockets of this directory for plugins.
+/// Whether Docker looks for plugin sockets in this directory.
 pub(super) fn docker_searches(directory: &Path) -> bool {
     ["/run/docker/plugins", "/var/run/docker/plugins"].iter().any(|searched| directory.starts_with(searched))
 }

@@ -1,7 +1,7 @@
 //! Driver names, their listeners and the admin socket.
 //!
-//! Promises: the first driver is `--name`; further ones come from `[driver.NAME]`, their sockets lie next to the first,
-//! over TCP each has its own address; no two listeners at one place. The rules of a single listener are in `door.rs`.
+//! Promises: the first driver is `--name`; further ones come from `[driver.NAME]`, with sockets in the directory of the
+//! first, or each with its own TCP address; no two listeners use the same place. Rules of a single listener: `door.rs`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ fn both_doors() -> Problem {
 }
 
 impl Resolver<'_> {
-    /// All drivers, and the admin socket.
+    /// Resolves all drivers and the admin socket.
     pub(super) fn drivers(
         &mut self,
         settings: &Settings,
@@ -79,12 +79,12 @@ impl Resolver<'_> {
         tables.iter().find(|(key, _)| key.get_ref() == name).map(|(_, table)| table)
     }
 
-    /// What its own table says of MACs, where it says something.
+    /// The driver table's own `requires_mac_address`, if it is set.
     fn asks_for_macs(&self, name: &str) -> Option<bool> {
         self.table(name)?.requires_mac_address.as_ref().map(|asks| *asks.get_ref())
     }
 
-    /// The first driver's listener, and its socket if one was named.
+    /// The first driver's listener, and its socket if a path was given.
     fn first_door(
         &mut self,
         name: &str,
@@ -266,7 +266,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Docker names a plugin after its socket's file; say so where that is another name.
+    /// Docker names a plugin after its socket file; warn if that differs from the driver's name.
     fn warn_of_names(&mut self, drivers: &[DriverSettings]) {
         for driver in drivers {
             let DoorSettings::Unix { path } = &driver.door else { continue };

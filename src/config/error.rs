@@ -1,7 +1,7 @@
-//! What is wrong with a configuration, and where.
+//! Errors in a configuration: what is wrong, and where.
 //!
-//! Promises: every error names the place as its writer knows it, the value, and what to write instead. All of them
-//! are mistakes of usage (exit code 2). Does not print.
+//! Promises: every error says where the mistake is in the user's terms, the value, and what to write instead. All of
+//! them are usage errors (exit code 2). Does not print.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
-    /// Something in the configuration file.
+    /// A mistake in the configuration file.
     #[error("{}, line {line}, column {column}{}: {problem}", path.display(), in_key(key.as_deref()))]
     Document {
         path: PathBuf,
@@ -24,18 +24,18 @@ pub enum ConfigError {
         line: usize,
         /// Column in characters, from 1.
         column: usize,
-        /// The key, dotted; `None` where the text is not TOML at all.
+        /// The dotted key; `None` if the text is not valid TOML.
         key: Option<String>,
         problem: Problem,
     },
-    /// A flag or a variable.
+    /// A mistake in a flag or a variable.
     #[error("{name}: {problem}")]
     Option {
-        /// The flag or variable as it is spelled.
+        /// The flag or variable as the user writes it.
         name: &'static str,
         problem: Problem,
     },
-    /// Settings that are each right but do not go together.
+    /// Settings that are valid on their own but conflict with each other.
     #[error("{0}")]
     Together(Problem),
 }
@@ -57,15 +57,15 @@ fn in_key(key: Option<&str>) -> String {
 /// What is wrong with one value, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// The value itself.
+    /// The value itself is wrong.
     #[error("{0}")]
     Value(String),
-    /// The content of a file that it names, or that the file is missing.
+    /// The file that the value names is missing or has the wrong content.
     #[error("{0}")]
     File(String),
 }
 
-/// A [`Problem`] of these words.
+/// A [`Problem::Value`] with this formatted message.
 macro_rules! problem {
     ($($words:tt)*) => { $crate::config::error::Problem::Value(format!($($words)*)) };
 }

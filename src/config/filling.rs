@@ -1,18 +1,18 @@
-//! The thresholds for warnings that pools and subnets fill up.
+//! The `warn_at` thresholds: how full a pool or subnet may be before there is a warning.
 //!
-//! Promises: one share for each pool, the pool's own or that of the top of the file; "off" means no warning. Does not count.
+//! Promises: every pool has one threshold, its own or the top-level one; "off" means no warning. Does not count.
 
 use std::collections::BTreeMap;
 
 use super::error::{ConfigError, Problem, problem};
 use super::resolve::{Resolver, field};
 
-/// From when on there is a warning, in percent; `None` = never.
+/// The thresholds in percent; `None` = never warn.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WarnAt {
-    /// For pools without a share of their own, and outside of all pools.
+    /// For pools without their own threshold, and for subnets outside of all pools.
     pub others: Option<u8>,
-    /// Pools with one of their own.
+    /// Pools that have their own threshold.
     pub pools: BTreeMap<String, Option<u8>>,
 }
 
@@ -21,7 +21,7 @@ impl WarnAt {
         self.pools.get(pool).copied().unwrap_or(self.others)
     }
 
-    /// Whether there is ever anything to say.
+    /// Whether all warnings are switched off.
     pub fn is_off(&self) -> bool {
         self.others.is_none() && self.pools.values().all(Option::is_none)
     }
@@ -37,7 +37,7 @@ fn percent(text: &str) -> Result<Option<u8>, Problem> {
     number.map(Some).ok_or_else(|| problem!("{text:?} is not a share; write \"1%\" to \"100%\", or \"off\""))
 }
 
-/// What was written.
+/// Reads the thresholds from the configuration.
 pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<WarnAt, ConfigError> {
     let shown = |share: &Option<u8>| share.map_or_else(|| "off".to_owned(), |share| format!("{share}%"));
     let others = resolver.file_text(field!(warn_at), percent, shown)?;

@@ -1,8 +1,8 @@
-//! Hooks: programs and URLs that get events, as the configuration file lists them.
+//! Hooks: programs and URLs that receive events, as listed in the configuration file.
 //!
-//! Promises: a hook is either a command or a URL, with a known list of events and a time limit; what could never work (an empty
-//! command, a URL with a name but without an address, a file without a certificate) is refused at its key; what may be a
-//! password (arguments, a path, a query) never appears in messages. Does not run or connect to anything.
+//! Promises: a hook is either a command or a URL, with a known list of events and a time limit; settings that could never
+//! work (an empty command, a URL with a name but no address, a file without a certificate) are refused at the key; what
+//! may be a password (arguments, a path, a query) never appears in messages. Does not run or connect to anything.
 
 mod tls;
 mod url;
@@ -22,7 +22,7 @@ use super::resolve::Resolver;
 use super::value;
 use crate::plan::settings::Millis;
 
-/// Events that a hook can ask for, besides `gap`, which every hook gets.
+/// Events that a hook can select, in addition to `gap`, which every hook gets.
 pub const EVENTS: [&str; 20] = [
     "leased",
     "released",
@@ -46,42 +46,42 @@ pub const EVENTS: [&str; 20] = [
     "subnet_relieved",
 ];
 
-/// How long a delivery may take at most.
+/// The largest time limit for a delivery.
 const LONGEST_TIMEOUT: Millis = 3_600_000;
-/// Events of one call of a webhook at most.
+/// The largest number of events in one call of a webhook.
 const LARGEST_BATCH: u16 = 256;
 
 /// One `[[hook]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
-    /// Its name, under which the books keep how far delivery has got.
+    /// Its name; the books store the delivery cursor under it.
     pub name: String,
-    /// How it gets events.
+    /// How it receives events.
     pub target: Target,
-    /// Events that it wants; `None` = all.
+    /// Events that it receives; `None` = all.
     pub events: Option<Vec<String>>,
-    /// How long a delivery may take.
+    /// The time limit for a delivery.
     pub timeout: Millis,
-    /// A new hook gets everything that the history still has, not only new events.
+    /// Whether a new hook first gets every event still in the history, not only new ones.
     pub from_start: bool,
 }
 
-/// How a hook gets events.
+/// How a hook receives events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A process for each event.
+    /// Starts a process for each event.
     Command(Vec<String>),
-    /// A POST for some events.
+    /// Sends a POST with one or more events.
     Web {
         url: Url,
-        /// Over TLS.
+        /// TLS settings; `None` with `http://`.
         tls: Option<Box<HookTls>>,
-        /// At most this many events at a time.
+        /// The largest number of events in one request.
         batch: usize,
     },
 }
 
-/// For people: what may be a password is left out.
+/// For people: omits parts that may be a password.
 impl std::fmt::Display for Target {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -95,8 +95,8 @@ impl std::fmt::Display for Target {
 }
 
 impl Target {
-    /// The text without the secret parts of this target: the arguments of a command, the path of a URL. A program or
-    /// a server may say them again.
+    /// Removes the secret parts of this target (the arguments of a command, the path of a URL) from a text, because a
+    /// program or a server may repeat them.
     pub fn hide(&self, text: &str) -> String {
         match self {
             Self::Web { url, .. } => url.hide(text),
@@ -112,7 +112,7 @@ impl Target {
     }
 }
 
-/// The hooks of the file.
+/// Reads the hooks from the file.
 pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Vec<Hook>, ConfigError> {
     let mut hooks: Vec<Hook> = Vec::new();
     for table in &resolver.document.top.hook {
@@ -163,7 +163,7 @@ fn read(
     })
 }
 
-/// How it gets events.
+/// Reads how a hook receives events.
 fn target(
     document: &Document,
     table: &HookTable,
@@ -214,7 +214,7 @@ fn known(event: &str) -> Result<String, Problem> {
     }
 }
 
-/// A path in the first word starts at the file's directory; a word without `/` is looked for in `PATH`.
+/// A first word with a `/` is a path relative to the file's directory; one without is looked up in `PATH`.
 fn program(document: &Document, words: &[Spanned<String>]) -> Result<Vec<String>, Problem> {
     let mut words: Vec<String> = words.iter().map(|word| word.get_ref().clone()).collect();
     let refuse = || {

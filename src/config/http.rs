@@ -1,6 +1,6 @@
-//! The page and the metrics: where they are served, and under which names.
+//! The page and the metrics: the address where they are served, and the accepted host names.
 //!
-//! Promises: off unless configured; a port alone is loopback; an address that others can reach is a warning.
+//! Promises: off unless configured; a port alone means loopback; an address that others can reach causes a warning.
 //! Does not bind.
 
 use super::door::TcpAddress;
@@ -15,9 +15,9 @@ use super::resolve::Resolver;
 pub struct Http {
     /// Where to listen.
     pub address: TcpAddress,
-    /// Host names that it answers to, besides addresses and `localhost`.
+    /// Accepted host names, in addition to addresses and `localhost`.
     pub hosts: Vec<String>,
-    /// Subnets whose addresses the metrics count one by one.
+    /// The number of subnets for which the metrics count addresses individually.
     pub subnets: usize,
 }
 
@@ -36,13 +36,13 @@ fn address(text: &str) -> Result<TcpAddress, Problem> {
     TcpAddress::parse(text).map_err(|_| refuse())
 }
 
-/// Whether only this machine can reach it, as far as its text says.
+/// Whether only this machine can reach the address, judging by its text (names are not resolved).
 fn is_loopback(address: &TcpAddress) -> bool {
     let parsed = address.host.parse::<std::net::IpAddr>();
     address.host == "localhost" || parsed.is_ok_and(|address| address.is_loopback())
 }
 
-/// What was written.
+/// Reads the settings from the configuration.
 pub(super) fn resolve(resolver: &mut Resolver<'_>, values: &Values) -> Result<Option<Http>, ConfigError> {
     let mut hosts = Vec::new();
     for written in &resolver.document.top.http_hosts {

@@ -1,4 +1,4 @@
-//! The page `docs/configuration.md`: the table of keys and the rules around it.
+//! The page `docs/configuration.md`: the table of keys, and the rules that apply to them.
 //!
 //! Promises: every key of [`SECTIONS`] is on the page; `gipam config keys` prints it. Defines no keys.
 

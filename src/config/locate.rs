@@ -1,19 +1,19 @@
-//! From a byte of the configuration file to line, column and key.
+//! Converts a byte position in the configuration file to its line, column and key.
 //!
-//! Promises: lines and columns count from 1, columns in characters; the key is the deepest one around the byte,
-//! dotted, entries of `[[pool]]` numbered from 1. Does not judge values.
+//! Promises: lines and columns count from 1, columns in characters; the key is the innermost one around the byte,
+//! dotted, with entries of `[[pool]]` numbered from 1. Does not interpret values.
 
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Where the lines of a text begin.
+/// The byte positions at which the lines of a text begin.
 #[derive(Debug, Default)]
 pub(super) struct Lines(Vec<usize>);
 
 impl Lines {
-    /// Those of this text.
+    /// Finds the lines of this text.
     pub(super) fn of(text: &str) -> Self {
         Self(std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect())
     }
@@ -27,7 +27,7 @@ impl Lines {
     }
 }
 
-/// The key around these bytes, if the text is TOML and there is one.
+/// The key around this byte range, if the text is valid TOML and there is such a key.
 pub(super) fn key(text: &str, span: &Range<usize>) -> Option<String> {
     let table = DeTable::parse(text).ok()?;
     let mut path = String::new();
@@ -35,7 +35,7 @@ pub(super) fn key(text: &str, span: &Range<usize>) -> Option<String> {
     (!path.is_empty()).then_some(path)
 }
 
-/// Adds the keys below this table that lead to the span; says whether there was one.
+/// Appends the keys below this table that lead to the span; returns whether it found any.
 fn in_table(table: &DeTable<'_>, span: &Range<usize>, path: &mut String) -> bool {
     let length = path.len();
     for (name, value) in table {

@@ -1,15 +1,15 @@
-//! What a person typed, and where the program runs: the raw material of a configuration.
+//! The input of a configuration: the options that a person typed, and the environment of the process.
 //!
-//! Promises: [`Surroundings::of_process`] is the only place of the configuration that asks the process; an empty
-//! variable is an absent one (as in the old gipam), an empty flag says "none" and hides the variable.
-//! Does not judge values.
+//! Promises: [`Surroundings::of_process`] is the only place in the configuration that reads from the process; an empty
+//! variable counts as unset (as in the old gipam), an empty flag means "none" and overrides the variable.
+//! Does not interpret values.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::hooks::SYSTEM;
 
-/// One option's two spellings and its place in [`Options`].
+/// The flag and the variable of one option, and its field in [`Options`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spelling {
     /// On the command line.
@@ -33,13 +33,13 @@ macro_rules! spellings {
             Spelling { flag: $flag, variable: $variable, get: |options| &options.$field };)*
 
         impl Options {
-            /// The options that these variables spell; empty ones are absent.
+            /// The options set by these variables; empty variables count as unset.
             pub fn from_variables(variables: &BTreeMap<String, String>) -> Self {
                 let given = |name: &str| variables.get(name).filter(|text| !text.is_empty()).cloned();
                 Self { $($field: given($variable),)* }
             }
 
-            /// These options with those written behind the command on top.
+            /// These options, overridden by those written after the command.
             pub fn overridden_by(&self, later: &Self) -> Self {
                 Self { $($field: later.$field.clone().or_else(|| self.$field.clone()),)* }
             }
@@ -92,21 +92,21 @@ spellings! {
     HTTP http "--http" "GIPAM_HTTP";
 }
 
-/// The TOML file that is read if it exists and none is named.
+/// The TOML file to read if it exists and no other file is named.
 pub(super) const DEFAULT_CONFIGURATION: &str = "/etc/gipam/gipam.toml";
 
-/// Where the program runs.
+/// The environment in which the program runs.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
-    /// The working directory; relative paths of flags and variables start here.
+    /// The working directory; relative paths in flags and variables are relative to it.
     pub directory: PathBuf,
-    /// The environment.
+    /// The environment variables.
     pub variables: BTreeMap<String, String>,
     /// Whether the user is root.
     pub root: bool,
-    /// The TOML file that is read if it exists and none is named.
+    /// The TOML file to read if it exists and no other file is named.
     pub default_configuration: PathBuf,
-    /// Where the system may have its list of the authorities that it trusts; the first that exists counts.
+    /// Where the system may keep its list of trusted CAs; the first path that exists is used.
     pub authorities: Vec<PathBuf>,
 }
 
@@ -123,7 +123,7 @@ impl Default for Surroundings {
 }
 
 impl Surroundings {
-    /// Those of this process. Variables that are not UTF-8 are not ours and left out.
+    /// The surroundings of this process. Ignores variables whose name or value is not UTF-8.
     pub fn of_process() -> Self {
         Self {
             directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
@@ -135,12 +135,12 @@ impl Surroundings {
         }
     }
 
-    /// The path made absolute.
+    /// Makes a path absolute.
     pub(super) fn absolute(&self, path: impl AsRef<Path>) -> PathBuf {
         self.directory.join(path)
     }
 
-    /// Variables that look like ours and are not, one sentence each.
+    /// A warning for each variable that starts with `GIPAM_` but is unknown.
     pub(super) fn unknown_variables(&self) -> Vec<String> {
         let ours = |name: &str| name.starts_with("GIPAM_") && !VARIABLES.contains(&name);
         let known = VARIABLES.join(", ");

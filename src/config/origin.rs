@@ -1,18 +1,18 @@
-//! Where a value came from, so that messages and `gipam config show` can say it.
+//! Where a value came from, for messages and `gipam config show`.
 //!
-//! Promises: an origin is spelled the way its writer spelled it. Does not rank origins; `resolve.rs` does.
+//! Promises: an origin is shown the way the user wrote it. Does not rank origins; `resolve.rs` does that.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value was written.
+/// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nowhere: the default.
+    /// It was not set: the default.
     Default,
-    /// On the command line, under this flag.
+    /// On the command line, with this flag.
     Flag(&'static str),
-    /// In the environment, under this name.
+    /// In the environment, with this variable.
     Variable(&'static str),
     /// In the configuration file, on this line.
     Document {
@@ -39,19 +39,19 @@ impl fmt::Display for Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sourced<T> {
     pub(super) value: T,
-    /// Where it was written.
+    /// Where it was set.
     pub(super) origin: Origin,
-    /// Its bytes in the configuration file, if it was written there.
+    /// Its byte range in the configuration file, if it was set there.
     pub(super) span: Option<std::ops::Range<usize>>,
 }
 
-/// A key as it was resolved, for people.
+/// A key and its resolved value, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
     /// The key as the configuration file spells it.
     pub key: String,
     /// Its value as text.
     pub value: String,
-    /// Where it was written.
+    /// Where it was set.
     pub origin: Origin,
 }

@@ -1,8 +1,8 @@
-//! Pools: those of the configuration file, or the one pool `default` of `-v4` and `-v6`.
+//! Pools: those in the configuration file, or the single pool `default` that `-v4` and `-v6` define.
 //!
-//! Promises: pools of the file override those of flags and variables; what the plan could not honour is refused
-//! where it is written; in the file a base with host bits is refused, on flags and variables (where the old gipam
-//! masked it) it is masked with a warning. Does not know lease files and books, whose pools come between the two.
+//! Promises: pools in the file override those of flags and variables; whatever the plan cannot support is refused
+//! with its position; a base with host bits is refused in the file, but masked with a warning in flags and variables, as
+//! in the old gipam. Does not know lease files and books, whose precedence lies between the two.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,23 +25,23 @@ use crate::plan::written;
 /// Where the pools of a configuration come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolsOrigin {
-    /// Nowhere: a lease file or the books must have them.
+    /// Not from the configuration: a lease file or the books must contain them.
     Nowhere,
-    /// From this configuration file: it overrides lease files and books.
+    /// From this configuration file, which overrides lease files and books.
     Document(PathBuf),
-    /// From flags or variables: lease files and books override them.
+    /// From flags or variables, which lease files and books override.
     Options {
-        /// Where the IPv4 base was given, if it was.
+        /// Where the IPv4 base was set, if it was.
         v4: Option<Origin>,
-        /// Where the IPv6 base was given, if it was.
+        /// Where the IPv6 base was set, if it was.
         v6: Option<Origin>,
     },
 }
 
-/// The name of the pool that `-v4` and `-v6` make.
+/// The name of the pool that `-v4` and `-v6` define.
 pub(super) const DEFAULT_POOL: &str = "default";
 
-/// The pools of the file, and their reservations added to these.
+/// Reads the pools from the file, and adds their reservations to `reserved`.
 pub(super) fn of_document(
     document: &Document,
     cooling: Millis,
@@ -74,7 +74,7 @@ pub(super) fn of_document(
     Ok(settings.pools)
 }
 
-/// A reservation of a pool must touch the pool, or it was mistyped.
+/// Refuses a reservation that does not overlap its pool, because it must be a typing error.
 fn reserved_in(pool: &PoolSettings, range: AddressRange) -> Result<AddressRange, Problem> {
     let touches = pool
         .base(range.family)
@@ -121,7 +121,7 @@ fn order(name: OrderName, family: Family, size: u8) -> Result<AddressOrder, Prob
     }
 }
 
-/// Says what [`Settings::check`] refused where it is written.
+/// Reports an error of [`Settings::check`] at its position in the file.
 pub(super) fn refuse(document: &Document, error: SettingsError) -> ConfigError {
     let tables = &document.top.pool;
     let last = |name: &str| tables.iter().rev().find(|table| table.name.get_ref() == name);
@@ -135,13 +135,13 @@ pub(super) fn refuse(document: &Document, error: SettingsError) -> ConfigError {
     document.refuse(&span.unwrap_or(0..0), problem!("{error}"))
 }
 
-/// What works but may not be meant.
+/// Remarks about settings that are valid but may not be intended.
 pub(super) fn remarks(settings: &Settings) -> Vec<String> {
     let bases = || settings.pools.iter().flat_map(|pool| [(pool, pool.v4), (pool, pool.v6)]);
     let mut remarks: Vec<String> = bases()
         .filter_map(|(pool, base)| Some(format!("pool {}: {}", pool.name, written::remark(&base?)?)))
         .collect();
-    // Bases do not overlap: the last one that begins before a range ends is the only one that can meet its end.
+    // Bases do not overlap, so only the last one that begins before a range ends can overlap the range.
     let known: BTreeMap<(Family, u128), u128> = bases()
         .filter_map(|(_, base)| base.map(|base| base.base))
         .map(|base| ((base.family(), base.first()), base.last()))
@@ -158,7 +158,7 @@ pub(super) fn remarks(settings: &Settings) -> Vec<String> {
     remarks
 }
 
-/// The pool `default` of flags and variables, if they give one.
+/// The pool `default` that flags and variables define, if they give a base.
 pub(super) fn of_options(
     resolver: &mut Resolver<'_>,
     cooling: Millis,

@@ -1,8 +1,8 @@
-//! Flags over variables over the file over defaults, setting by setting.
+//! Resolves each setting: flags take precedence over variables, variables over the file, the file over defaults.
 //!
-//! Promises: one order of precedence for every setting, written once ([`Resolver::text`]); pools are the exception
-//! (R70: the file overrides flags). Touches nothing but the configuration file and, for the daemon and
-//! who checks for it, the certificates of its hooks.
+//! Promises: one order of precedence for every setting, implemented once ([`Resolver::text`]); pools are the exception
+//! (R70: the file overrides flags). Reads only the configuration file and, for the daemon and for commands
+//! that check its configuration, the certificates of its hooks.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,16 +22,16 @@ use super::value;
 use super::{BooksFile, Config, Gc, Given, PluginDirs, SocketAccess, books_file, filling, hooks, http};
 use crate::plan::settings::{Millis, Settings};
 
-/// A key that only the file can set: its name as it is shown, and where it is.
+/// A key that only the file can set: its name as shown to people, and how to get its value.
 pub(super) type Field<T> = (&'static str, fn(&Top) -> &Option<Spanned<T>>);
 
-/// The [`Field`] of this name.
+/// The [`Field`] with this name.
 macro_rules! field {
     ($($part:ident).+) => { (stringify!($($part).+), |top| &top.$($part).+) };
 }
 pub(super) use field;
 
-/// Everything that was written, and what there is to say about it.
+/// All input of a resolution, and the warnings and shown values that it has produced.
 pub(super) struct Resolver<'a> {
     pub(super) flags: &'a Options,
     pub(super) variables: Options,
@@ -58,7 +58,7 @@ impl<'a> Resolver<'a> {
         Ok(resolver)
     }
 
-    /// What was written with the highest precedence. An empty flag hides lower levels.
+    /// The value with the highest precedence. An empty flag means no value, whatever lower levels say.
     pub(super) fn text(
         &self,
         spelling: Spelling,
@@ -74,7 +74,7 @@ impl<'a> Resolver<'a> {
         document.map(|written| self.document.sourced(written))
     }
 
-    /// Reads a text; a refusal names its place.
+    /// Interprets a text; an error names where the text was set.
     pub(super) fn read<T>(
         &self,
         written: &Sourced<String>,
@@ -83,7 +83,7 @@ impl<'a> Resolver<'a> {
         read(&written.value).map_err(|problem| self.refuse(written, problem))
     }
 
-    /// The error about something written.
+    /// The error about a value that was set.
     pub(super) fn refuse<T>(&self, written: &Sourced<T>, problem: Problem) -> ConfigError {
         match (&written.span, &written.origin) {
             (Some(span), _) => self.document.refuse(span, problem),
@@ -94,7 +94,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A path that was written, absolute.
+    /// A path that was set, made absolute.
     pub(super) fn path(&self, written: Sourced<String>) -> Result<Sourced<PathBuf>, ConfigError> {
         let value = match written.span {
             Some(_) => self.read(&written, |text| self.document.path(text))?,
@@ -103,12 +103,12 @@ impl<'a> Resolver<'a> {
         Ok(Sourced { value, origin: written.origin, span: written.span })
     }
 
-    /// Notes a setting for people.
+    /// Records a setting for `gipam config show`.
     pub(super) fn show(&mut self, key: impl Into<String>, value: impl ToString, origin: Origin) {
         self.shown.push(Shown { key: key.into(), value: value.to_string(), origin });
     }
 
-    /// The origin of a value of the file, or the default.
+    /// The origin of a value in the file, or the default if there is none.
     pub(super) fn document_origin<T>(&self, written: Option<&Spanned<T>>) -> Origin {
         written.map_or(Origin::Default, |written| self.document.origin(&written.span()))
     }
@@ -127,7 +127,7 @@ impl<'a> Resolver<'a> {
         Ok(value)
     }
 
-    /// A text that only the file can set.
+    /// A string that only the file can set.
     pub(super) fn file_text<T>(
         &mut self,
         (key, get): Field<String>,
@@ -191,7 +191,7 @@ impl<'a> Resolver<'a> {
         Ok(file)
     }
 
-    /// Who may open a socket file.
+    /// Reads the permissions of a socket file.
     fn access(
         &mut self,
         mode: Field<String>,
@@ -207,7 +207,7 @@ impl<'a> Resolver<'a> {
         Ok(SocketAccess { mode, owner: somebody(owner)?, group: somebody(group)? })
     }
 
-    /// `[gc]`.
+    /// Reads `[gc]`.
     fn gc(&mut self) -> Result<Gc, ConfigError> {
         let engine = self.file_path(field!(gc.engine))?;
         let grace = self.time(field!(gc.grace))?;
@@ -283,7 +283,7 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// The configuration from all its sources.
+/// Resolves the configuration from all its sources.
 pub(super) fn resolve(
     flags: &Options,
     surroundings: &Surroundings,
@@ -327,22 +327,22 @@ pub(super) fn resolve(
     })
 }
 
-/// What a client command needs: where to ask, and where the books are if nobody answers.
+/// What a client command needs: the socket to query, and where the books are if no daemon answers.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// The admin socket.
     pub admin: PathBuf,
     pub file: BooksFile,
-    /// Whether these books are those of the daemon behind `admin`: not if a flag named the socket and
-    /// the books were not named.
+    /// Whether these books are those of the daemon behind `admin`: false if a flag named the socket but
+    /// nothing named the books.
     pub books_belong: bool,
-    /// What a person should hear.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
 impl ClientConfig {
     /// Resolves it from the same sources. A configuration file with mistakes is ignored with a warning, because
-    /// the books can be looked at without it.
+    /// the books can be read without it.
     pub fn load(flags: &Options, surroundings: &Surroundings) -> Result<Self, ConfigError> {
         let without = Surroundings { default_configuration: PathBuf::new(), ..surroundings.clone() };
         let (config, error) = match resolve(flags, surroundings, Files::Named) {
@@ -374,7 +374,7 @@ impl ClientConfig {
     }
 }
 
-/// Reads a configuration file as the daemon would without flags and variables: what `gipam config check` says.
+/// Reads a configuration file as the daemon would without flags and variables, for `gipam config check`.
 pub fn check_file(path: &str, surroundings: &Surroundings) -> Result<Config, ConfigError> {
     let flags = Options { config: Some(path.to_owned()), ..Options::default() };
     resolve(&flags, &Surroundings { variables: Default::default(), ..surroundings.clone() }, Files::Read)

@@ -1,11 +1,11 @@
-//! Tests of the resolution as a whole: precedence, doors, pools, messages.
+//! Tests of the whole resolution: precedence, listeners, pools, messages.
 
 use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::plan::settings::AddressOrder;
 
-/// A directory of its own with a configuration file.
+/// A temporary directory with a configuration file.
 struct House {
     directory: tempfile::TempDir,
     surroundings: Surroundings,
@@ -59,7 +59,7 @@ fn good(toml: &str, variables: &[(&str, &str)], given: &[(&str, &str)]) -> Confi
     load(toml, variables, given).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The message of a mistake in the file, without the file's path.
+/// The error message for a mistake in the file, without the file's path.
 fn mistake(toml: &str) -> String {
     let house = house(toml, &[]);
     let message = Config::load(&Options::default(), &house.surroundings).unwrap_err().to_string();

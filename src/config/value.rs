@@ -1,7 +1,7 @@
-//! Texts of the configuration as values: durations, modes, names, levels, booleans, prefixes.
+//! Parsers for configuration values: durations, modes, names, levels, booleans, prefixes.
 //!
-//! Promises: nothing is trimmed or guessed; a refusal says how to write it. Times are milliseconds.
-//! Does not know the place of a text; the caller adds that.
+//! Promises: nothing is trimmed or guessed; an error says how to write the value. Times are in milliseconds.
+//! Does not know where a text is in the file; the caller adds that.
 
 use jiff::{Span, SpanRelativeTo};
 use tracing::Level;
@@ -17,8 +17,8 @@ pub(super) fn level(text: &str) -> Result<Level, Problem> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_alphabetic())).ok_or_else(refuse)
 }
 
-/// A duration such as `10m`, `90s`, `1h30m`, `2d`, `500ms` or `0`, in milliseconds: the one grammar, that of jiff. A day has
-/// 24 hours.
+/// A duration such as `10m`, `90s`, `1h30m`, `2d`, `500ms` or `0`, in milliseconds. The grammar is that of jiff; a day
+/// has 24 hours.
 pub fn duration(text: &str) -> Result<Millis, Problem> {
     let refuse =
         || problem!("{text:?} is not a duration; write it like \"10m\", \"90s\", \"1h30m\" or \"0\"");
@@ -31,14 +31,14 @@ pub fn duration(text: &str) -> Result<Millis, Problem> {
     Millis::try_from(time.as_millis()).ok().filter(|millis| whole && *millis <= MOST).ok_or_else(refuse)
 }
 
-/// A hundred years: no sum of a time and a duration can overflow.
+/// A hundred years, so that adding a duration to a time cannot overflow.
 const MOST: Millis = 100 * 365 * 86_400_000;
 
-/// Units in which a duration is shown, in milliseconds.
+/// The units in which a duration is shown, in milliseconds.
 const UNITS: [(&str, Millis); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// The shortest text that [`duration`] reads as this.
+/// The shortest text that [`duration`] parses as this value.
 pub fn duration_text(millis: Millis) -> String {
     let unit = UNITS.iter().rev().find(|(_, factor)| millis != 0 && millis.is_multiple_of(*factor));
     unit.map_or_else(|| "0".to_owned(), |(name, factor)| format!("{}{name}", millis / factor))
@@ -54,7 +54,7 @@ pub fn mode(text: &str) -> Result<u32, Problem> {
     })
 }
 
-/// A boolean in one of the spellings of the old gipam's flags.
+/// A boolean in any of the spellings that the old gipam's flags accept.
 pub fn boolean(text: &str) -> Result<bool, Problem> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -63,7 +63,7 @@ pub fn boolean(text: &str) -> Result<bool, Problem> {
     }
 }
 
-/// A pool's base: a prefix of this family. Returns it with whether host bits had to be masked.
+/// A pool's base: a prefix of this family. Also returns whether host bits had to be masked.
 pub fn base(text: &str, family: Family) -> Result<(Prefix, bool), Problem> {
     let (prefix, masked) = written::prefix(text).map_err(|error| problem!("{error}"))?;
     if prefix.family() != family {
@@ -85,7 +85,7 @@ pub fn range(text: &str) -> Result<AddressRange, Problem> {
     written::range(text).map_err(|error| problem!("{error}"))
 }
 
-/// A driver name: it becomes a file name that Docker looks up.
+/// Checks a driver name, which becomes a file name that Docker looks up.
 pub fn driver_name(name: &str) -> Result<(), Problem> {
     let refuse = |why| Err(problem!("{name:?} cannot be a driver name: {why}"));
     match name {
@@ -105,7 +105,7 @@ pub fn driver_name(name: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A pool name: it is written in `--ipam-opt pool=A,B`.
+/// Checks a pool name, which may appear in `--ipam-opt pool=A,B`.
 pub fn pool_name(name: &str) -> Result<(), Problem> {
     let good = (1..=63).contains(&name.len()) && name.bytes().all(word_byte);
     let refuse = || problem!("{name:?} cannot be a pool name; use 1 to 63 letters, digits, '-', '_' and '.'");

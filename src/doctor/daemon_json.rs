@@ -1,8 +1,8 @@
-//! The addresses that Docker uses by itself: those in `daemon.json`, in dockerd's flags, and built in.
+//! The addresses that Docker itself uses: those in `daemon.json`, in dockerd's flags, and its built-in ones.
 //!
-//! Promises: the file is read as dockerd reads it (UTF-8, or UTF-16 with its mark; the last of two equal keys counts;
-//! names of keys as they are written), and names what dockerd would refuse; every key that takes addresses counts. Flags
-//! are those of a running dockerd, else of its unit. Changes nothing.
+//! Promises: parses the file as dockerd does (UTF-8, or UTF-16 with a byte order mark; the last of two equal keys
+//! wins; key names are case-sensitive), and reports what dockerd would refuse; checks every key that takes addresses.
+//! Flags are those of a running dockerd, otherwise those in its unit. Changes nothing.
 
 use std::net::IpAddr;
 
@@ -12,19 +12,19 @@ use super::{BooksPlace, DoctorReport, UNITS, bases};
 use crate::plan::prefix::Prefix;
 use crate::plan::settings::PoolSettings;
 
-/// What this is called in the report.
+/// The name of this check in the report.
 const CHECK: &str = "Docker's own pools";
-/// Where the file is unless a flag names another.
+/// The default path of the file; a flag may name another one.
 const FILE: &str = "/etc/docker/daemon.json";
-/// Keys of Docker's own subnets; a prefix each.
+/// Keys of Docker's own subnets, with one prefix each.
 const SUBNETS: [&str; 4] = ["bip", "bip6", "fixed-cidr", "fixed-cidr-v6"];
-/// Keys with a single address that is in use.
+/// Keys with a single address that Docker uses.
 const ADDRESSES: [&str; 3] = ["default-gateway", "default-gateway-v6", "ip"];
-/// Keys of several such.
+/// Keys with a list of such addresses.
 const LISTS: [&str; 3] = ["dns", "host-gateway-ips", "host-gateway-ip"];
-/// The key of the pools.
+/// The key of Docker's address pools.
 const POOLS: &str = "default-address-pools";
-/// The pools from which Docker cuts networks by default; an Engine from 27 on adds a /48 of `fd00::/8` of its own.
+/// The pools from which Docker takes networks by default; Engines from 27 on also use a /48 of `fd00::/8`.
 const BUILT_IN: [&str; 7] = [
     "172.17.0.0/16",
     "172.18.0.0/16",
@@ -35,18 +35,18 @@ const BUILT_IN: [&str; 7] = [
     "192.168.0.0/16",
 ];
 
-/// What Docker has, and where that is written.
+/// The subnets and addresses that Docker uses, and where each is configured.
 #[derive(Debug, Default)]
 struct Own {
     subnets: Vec<(Prefix, String)>,
     addresses: Vec<(IpAddr, String)>,
-    /// Pools were given, so the built-in ones do not count.
+    /// Whether address pools are configured, so that the built-in ones are not used.
     pools: bool,
     bridge: bool,
     refused: Vec<String>,
 }
 
-/// Docker's own subnets must not be ours.
+/// Checks that Docker's own subnets do not overlap gipam's pools.
 pub(super) fn check(report: &mut DoctorReport, place: &BooksPlace, pools: &[PoolSettings]) {
     let flags = flags(place);
     let file = flags.iter().rev().find(|(name, _)| name == "config-file").map(|(_, path)| path.as_str());
@@ -87,7 +87,7 @@ pub(super) fn check(report: &mut DoctorReport, place: &BooksPlace, pools: &[Pool
     }
 }
 
-/// Reports overlaps; returns whether it found any.
+/// Reports overlaps; returns whether there were any.
 fn compare(report: &mut DoctorReport, own: &Own, pools: &[PoolSettings]) -> bool {
     let mut clashes = false;
     for (prefix, from) in &own.subnets {
@@ -114,7 +114,7 @@ fn compare(report: &mut DoctorReport, own: &Own, pools: &[PoolSettings]) -> bool
 }
 
 impl Own {
-    /// What a daemon.json says.
+    /// Reads the content of a daemon.json.
     fn read(&mut self, file: &str, bytes: &[u8]) {
         let Some(text) = decoded(bytes) else {
             self.refused.push(format!("{file} is neither UTF-8 nor UTF-16 with its mark"));
@@ -138,7 +138,7 @@ impl Own {
     fn key(&mut self, file: &str, key: &str, value: &Value) {
         let known = || SUBNETS.into_iter().chain(ADDRESSES).chain(LISTS).chain([POOLS]);
         if !known().any(|name| name == key) {
-            // dockerd knows its keys in this spelling only.
+            // dockerd accepts its keys only in this spelling.
             if let Some(name) = known().find(|name| name.eq_ignore_ascii_case(key)) {
                 self.refused.push(format!("{file} has the key {key:?}, which is spelled {name:?}"));
             }
@@ -176,7 +176,7 @@ impl Own {
         }
     }
 
-    /// One of Docker's pools. Names of its keys are read in any case there.
+    /// Reads one of Docker's pools. The keys in it are not case-sensitive.
     fn pool(&mut self, from: &str, entry: &Value) {
         let Value::Object(entry) = entry else {
             return self.refused.push(format!("{from}: {entry} is not an object with base and size"));
@@ -206,7 +206,7 @@ impl Own {
     }
 
     fn address(&mut self, from: &str, text: &str) {
-        // Of a link-local address the interface does not matter here.
+        // The interface (zone) of a link-local address does not matter here.
         let bare = text.split('%').next().unwrap_or_default();
         match bare.parse::<IpAddr>() {
             Ok(address) if !address.is_unspecified() => self.addresses.push((address, from.to_owned())),
@@ -216,7 +216,7 @@ impl Own {
         }
     }
 
-    /// The same on dockerd's command line.
+    /// Reads the same settings from dockerd's command line.
     fn take_flags(&mut self, flags: &[(String, String)]) {
         for (name, value) in flags {
             let from = format!("--{name} of dockerd");
@@ -236,7 +236,7 @@ impl Own {
     }
 }
 
-/// The text of a file: UTF-8, with or without a mark, or UTF-16 with one.
+/// The text of a file: UTF-8, with or without a byte order mark, or UTF-16 with one.
 fn decoded(bytes: &[u8]) -> Option<String> {
     let wide = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
@@ -250,7 +250,7 @@ fn decoded(bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// The flags of a running dockerd, else of its unit: names without dashes, and values.
+/// The flags of a running dockerd, otherwise those in its unit: names without dashes, and values.
 fn flags(place: &BooksPlace) -> Vec<(String, String)> {
     let words = running(place).or_else(|| unit(place)).unwrap_or_default();
     let mut flags = Vec::new();
@@ -269,7 +269,7 @@ fn flags(place: &BooksPlace) -> Vec<(String, String)> {
     flags
 }
 
-/// The command line of a dockerd that this person may see.
+/// The command line of a running dockerd, if this user may read it.
 fn running(place: &BooksPlace) -> Option<Vec<String>> {
     let processes = std::fs::read_dir(place.path("/proc")).ok()?.flatten();
     processes
@@ -282,7 +282,7 @@ fn running(place: &BooksPlace) -> Option<Vec<String>> {
         .find(|words| words.first().is_some_and(|program| program.rsplit('/').next() == Some("dockerd")))
 }
 
-/// What the unit starts, with what was added to it.
+/// The command line in the unit, including its drop-ins.
 fn unit(place: &BooksPlace) -> Option<Vec<String>> {
     let mut text = UNITS.iter().find_map(|folder| place.text(&format!("{folder}/docker.service")))?;
     for folder in UNITS.iter().rev() {

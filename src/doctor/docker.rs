@@ -1,7 +1,7 @@
-//! The Docker Engine: its version and what that means here, and the start order.
+//! The Docker Engine: its version, the limitations of that version, and the start order.
 //!
-//! Promises: reads `/version` over the API socket and two files; what an Engine can do was seen on runs (the
-//! version table of the protocol, `docs/`), by major version.
+//! Promises: reads `/version` over the API socket and two files; what each major version of the Engine can do was
+//! observed in real runs (see the version table of the protocol in `docs/`).
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use super::{BooksPlace, DoctorReport, UNITS};
 use crate::config::Config;
 use crate::server::client::{ClientError, encoded, request_blocking};
 
-/// How long the Engine may take.
+/// How long to wait for the Engine.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether the Engine answers, and what this version of it means.
+/// Checks whether the Engine answers, and reports the limitations of its version.
 pub(super) fn engine(report: &mut DoctorReport, config: &Config) {
     let Some(socket) = &config.gc.engine else {
         return report.warning("Engine", "repair is off (gc.engine is empty)", NO_ENGINE);
@@ -46,14 +46,14 @@ pub(super) fn engine(report: &mut DoctorReport, config: &Config) {
     report.well("Engine", format!("Docker {text}{limits}"));
 }
 
-/// ipvlan refuses every MAC that it is given, and Docker makes one up for a driver that asks for MACs (P29): no container
-/// of such a network starts.
+/// ipvlan refuses every MAC that it is given, and Docker generates one for a driver that requires MACs (P29), so no
+/// container of such a network starts.
 pub(super) fn ipvlan(report: &mut DoctorReport, config: &Config) {
     const CHECK: &str = "ipvlan";
     let asks = config.drivers.iter().filter(|driver| driver.requires_mac_address);
     let asks: Vec<&str> = asks.map(|driver| driver.name.as_str()).collect();
     let Some(socket) = config.gc.engine.as_ref().filter(|_| !asks.is_empty()) else { return };
-    // A missing Engine is reported elsewhere.
+    // An Engine that does not answer is reported elsewhere.
     let path = format!("/networks?filters={}", encoded(r#"{"driver":["ipvlan"]}"#));
     let Ok(reply) = request_blocking(socket, "GET", &path, Vec::new(), PATIENCE) else { return };
     let networks: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
@@ -77,7 +77,7 @@ pub(super) fn ipvlan(report: &mut DoctorReport, config: &Config) {
     }
 }
 
-/// gipam before Docker: an absent driver costs 15 s a network, and containers stay down.
+/// gipam must start before Docker: a missing driver delays Docker by 15 s per network, and its containers stay down.
 pub(super) fn boot_order(report: &mut DoctorReport, place: &BooksPlace) {
     const CHECK: &str = "boot order";
     if !place.path("/run/systemd/system").is_dir() {

@@ -1,6 +1,6 @@
-//! gipam itself: its configuration, its books and their disk, its daemon, its listeners.
+//! Checks of gipam itself: its configuration, its books and their disk, its daemon, its listeners.
 //!
-//! Promises: reads the books as any view does, also while a daemon runs; asks a listener only for its identity.
+//! Promises: reads the books as any view does, even while a daemon runs; asks a listener only to identify itself.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -15,14 +15,14 @@ use crate::store::Reader;
 use crate::store::log_size::{LONG, log_in_use};
 use crate::text::counted;
 
-/// How long a listener may take to identify itself.
+/// How long to wait for a listener to identify itself.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Advice where no Engine is configured.
+/// The advice if no Engine is configured.
 pub(super) const NO_ENGINE: &str = "set gc.engine, so that what Docker loses is found";
-/// Less free space than this on the disk of the books is a warning.
+/// With less free space than this on the books' disk, there is a warning.
 const ROOM: u64 = 64 << 20;
 
-/// What was configured, and from where.
+/// Reports the warnings of the configuration, or its driver names if there are none.
 pub(super) fn configuration(report: &mut DoctorReport, config: &Config) {
     for warning in &config.warnings {
         report.warning("configuration", warning.clone(), "see gipam config show");
@@ -33,7 +33,7 @@ pub(super) fn configuration(report: &mut DoctorReport, config: &Config) {
     }
 }
 
-/// The books, read whole; answers the pools in force.
+/// Reads the whole books, checks their disk, and returns the pools in force.
 pub(super) fn books(report: &mut DoctorReport, config: &Config) -> Vec<PoolSettings> {
     let configured = config.settings.pools.clone();
     let wanted = config.file.resolve(Content::Absent).books;
@@ -46,7 +46,7 @@ pub(super) fn books(report: &mut DoctorReport, config: &Config) -> Vec<PoolSetti
     pools
 }
 
-/// Reads the whole books; answers their pools, or these if the books have none.
+/// Reads the whole books; returns their pools, or `configured` if the books have none.
 fn whole(report: &mut DoctorReport, path: &Path, configured: Vec<PoolSettings>) -> Vec<PoolSettings> {
     let plan = Reader::open(path).and_then(|reader| {
         let mut plan = Plan::new(reader.settings()?);
@@ -72,7 +72,7 @@ fn whole(report: &mut DoctorReport, path: &Path, configured: Vec<PoolSettings>) 
     }
 }
 
-/// Free space on the disk of the books, and the size of their WAL.
+/// Reports the free space on the disk of the books, and the size of their WAL.
 fn disk(report: &mut DoctorReport, books: &Path) {
     let directory = books.ancestors().skip(1).find(|directory| directory.is_dir());
     let Some(space) = directory.and_then(|directory| rustix::fs::statvfs(directory).ok()) else {
@@ -93,7 +93,7 @@ fn disk(report: &mut DoctorReport, books: &Path) {
     }
 }
 
-/// Whether the daemon answers; its status, if it does.
+/// Reports whether the daemon answers; returns its status if it does.
 pub(super) fn daemon(report: &mut DoctorReport, admin: &Path) -> Option<serde_json::Value> {
     let answer = request_blocking(admin, "GET", "/v1/status", Vec::new(), PATIENCE);
     match answer {
@@ -130,7 +130,7 @@ pub(super) fn daemon(report: &mut DoctorReport, admin: &Path) -> Option<serde_js
     None
 }
 
-/// The daemon behind this socket and its own status: its books, listeners, Engine. Answers its pools.
+/// Reports on the daemon behind this socket from its status: books, listeners, Engine. Returns its pools.
 pub(super) fn of_daemon(report: &mut DoctorReport, admin: &Path) -> Vec<PoolSettings> {
     let Some(status) = daemon(report, admin) else { return Vec::new() };
     let path = Path::new(status["books"].as_str().unwrap_or_default());
@@ -159,7 +159,7 @@ pub(super) fn of_daemon(report: &mut DoctorReport, admin: &Path) -> Vec<PoolSett
     pools
 }
 
-/// Addresses that two containers have at once.
+/// Reports addresses that two containers use at the same time.
 fn duplicates(report: &mut DoctorReport, status: &serde_json::Value) {
     let suspects = status["suspects"].as_array();
     for row in suspects.into_iter().flatten().filter(|row| row["what"] == "duplicate") {
@@ -169,7 +169,7 @@ fn duplicates(report: &mut DoctorReport, status: &serde_json::Value) {
     }
 }
 
-/// What fills up, by what the daemon has seen.
+/// Reports pools and subnets that fill up, according to the daemon.
 fn filling(report: &mut DoctorReport, rows: &serde_json::Value) {
     for row in rows.as_array().into_iter().flatten() {
         let what = match (row["subnet"].as_str(), row["pool"].as_str(), row["family"].as_str()) {
@@ -182,7 +182,7 @@ fn filling(report: &mut DoctorReport, rows: &serde_json::Value) {
     }
 }
 
-/// Whether all hooks get their events.
+/// Reports whether all hooks receive their events.
 fn hooks(report: &mut DoctorReport, rows: &serde_json::Value) {
     for row in rows.as_array().into_iter().flatten() {
         let text = |key: &str| row[key].as_str().unwrap_or("?").to_owned();
@@ -203,7 +203,7 @@ fn hooks(report: &mut DoctorReport, rows: &serde_json::Value) {
     }
 }
 
-/// Whether Docker finds each driver name, and finds us.
+/// Checks whether Docker finds each driver name, and whether it finds gipam there.
 pub(super) fn doors(report: &mut DoctorReport, config: &Config) {
     for driver in &config.drivers {
         let check = format!("driver {}", driver.name);
@@ -230,7 +230,7 @@ pub(super) fn doors(report: &mut DoctorReport, config: &Config) {
     }
 }
 
-/// A plugin socket: which program listens on it.
+/// Checks which program listens on a plugin socket.
 fn socket(report: &mut DoctorReport, check: &str, path: &Path) {
     let shown = path.display();
     match std::fs::symlink_metadata(path) {

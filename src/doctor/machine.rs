@@ -1,7 +1,7 @@
-//! The machine: routes over and inside the pools, forwarding, IPv6, the clock.
+//! Checks of the machine: routes that contain pools or lie in them, forwarding, IPv6, the clock.
 //!
-//! Promises: routes come from the kernel as the daemon sees them; settings from `/proc`. Whether somebody routes a pool
-//! to this machine cannot be seen from here, and is reported as unknown.
+//! Promises: reads routes from the kernel, as the daemon does, and settings from `/proc`. Whether a pool is routed
+//! to this machine cannot be determined here, and is reported as unknown.
 
 use std::path::Path;
 
@@ -13,12 +13,12 @@ use crate::host::{self, InUseKind};
 use crate::plan::prefix::{Family, Prefix};
 use crate::plan::settings::{PoolSettings, rfc3339};
 
-/// No machine that runs this has a true clock before 2025.
+/// The clock is wrong if it shows a time before 2025.
 const EARLIEST: u64 = 1_735_689_600_000;
 /// A default route learned from a router advertisement (`RTF_ADDRCONF`, linux/ipv6_route.h).
 const FROM_ADVERTISEMENT: u32 = 0x0004_0000;
 
-/// The parts of the pools that this machine uses itself.
+/// Reports the parts of the pools that this machine itself uses.
 pub(super) fn routes(report: &mut DoctorReport, pools: &[PoolSettings]) {
     let survey = host::survey();
     for error in &survey.errors {
@@ -55,19 +55,19 @@ pub(super) fn routes(report: &mut DoctorReport, pools: &[PoolSettings]) {
     }
 }
 
-/// Routes and addresses of Docker's bridges are those of networks.
+/// Whether a route or address is on a Docker bridge, and so belongs to a Docker network.
 fn is_bridge(text: &str) -> bool {
     text.split_ascii_whitespace()
         .any(|word| word.starts_with("br-") || word == "docker0" || word.starts_with("docker_"))
 }
 
-/// Neither private (RFC 1918) nor unique local (RFC 4193) nor link-local.
+/// Whether the prefix is not private (RFC 1918), unique local (RFC 4193) or link-local.
 fn is_public(base: Prefix) -> bool {
     let own = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10"];
     !own.iter().filter_map(|text| text.parse::<IpNet>().ok()).any(|net| Prefix::from_net(net).contains(base))
 }
 
-/// Whether packets go on to containers.
+/// Checks whether packets are forwarded to containers.
 pub(super) fn forwarding(report: &mut DoctorReport, place: &BooksPlace, pools: &[PoolSettings]) {
     let has = |family: Family| pools.iter().any(|pool| pool.base(family).is_some());
     if has(Family::V4) {
@@ -100,7 +100,7 @@ fn setting(report: &mut DoctorReport, place: &BooksPlace, name: &str, consequenc
     }
 }
 
-/// A machine that forwards ignores router advertisements unless `accept_ra` is 2, and then loses its default route.
+/// A forwarding machine ignores router advertisements unless `accept_ra` is 2, and so loses its default route.
 fn advertised_route(report: &mut DoctorReport, place: &BooksPlace) {
     if place.text("/proc/sys/net/ipv6/conf/all/forwarding").as_deref() != Some("1") {
         return;
@@ -124,7 +124,7 @@ fn advertised_route(report: &mut DoctorReport, place: &BooksPlace) {
     }
 }
 
-/// Whether the time can be true.
+/// Checks whether the clock is plausible.
 pub(super) fn clock(report: &mut DoctorReport) {
     let now = clock::now();
     let synchronized = Path::new("/run/systemd/timesync/synchronized").exists();

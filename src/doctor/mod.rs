@@ -1,7 +1,7 @@
-//! `gipam doctor`: is this host fit for the driver, and what is there to do.
+//! `gipam doctor`: checks whether this host is fit for the driver, and says what to do.
 //!
-//! Promises: looks only, changes nothing, needs no daemon; every finding that is not well says what to do; what cannot
-//! be seen from here is reported as unknown, never guessed. Runs with the rights of the person who calls it.
+//! Promises: only reads, changes nothing, needs no daemon; every warning and error says what to do; what cannot
+//! be determined is reported as unknown, never guessed. Runs with the rights of the person who calls it.
 
 mod daemon_json;
 mod docker;
@@ -16,10 +16,10 @@ use crate::config::{Config, Options, Surroundings};
 use crate::plan::prefix::{Family, Prefix};
 use crate::plan::settings::PoolSettings;
 
-/// Where a unit may lie, with its drop-ins; the first one counts.
+/// Directories in which a unit and its drop-ins may be; the first one with the unit is used.
 const UNITS: [&str; 3] = ["/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
 
-/// How a check ended.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -27,25 +27,25 @@ pub enum Verdict {
     Well,
     /// It works, but something is not as it should be.
     Warning,
-    /// It does not work, or will not for long.
+    /// It does not work, or soon will not.
     Wrong,
-    /// Not to be seen from here.
+    /// It cannot be determined from here.
     Unknown,
 }
 
-/// One step of the decision.
+/// One finding of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DoctorFinding {
-    /// What was looked at.
+    /// What was checked.
     pub check: String,
     pub verdict: Verdict,
-    /// What was seen.
+    /// What was found.
     pub found: String,
-    /// What to do, where there is something to do.
+    /// What to do, if anything.
     pub advice: Option<String>,
 }
 
-/// Findings in the making.
+/// The findings collected so far.
 #[derive(Debug, Default)]
 struct DoctorReport(Vec<DoctorFinding>);
 
@@ -71,40 +71,40 @@ impl DoctorReport {
     }
 }
 
-/// Where things are on the machine that is looked at.
+/// The file system that is examined.
 #[derive(Clone, Debug)]
 pub struct BooksPlace {
-    /// `/`, or the root of a test.
+    /// `/`, or another directory in a test.
     pub root: PathBuf,
 }
 
 impl BooksPlace {
-    /// A path of that machine.
+    /// The path of this file below the root.
     fn path(&self, absolute: &str) -> PathBuf {
         self.root.join(absolute.trim_start_matches('/'))
     }
 
-    /// A small file's text, trimmed.
+    /// The text of a small file, trimmed.
     fn text(&self, absolute: &str) -> Option<String> {
         std::fs::read_to_string(self.path(absolute)).ok().map(|text| text.trim().to_owned())
     }
 }
 
-/// Each family of each pool.
+/// The base of each family of each pool.
 fn bases(pools: &[PoolSettings]) -> impl Iterator<Item = (&PoolSettings, Prefix)> {
     pools.iter().flat_map(|pool| {
         Family::BOTH.into_iter().filter_map(move |family| Some((pool, pool.base(family)?.base)))
     })
 }
 
-/// The admin socket, where a flag names it and no flag says what else to look at: then it is about that daemon alone.
+/// The admin socket, if `--admin` is the only flag given: then only that daemon is examined.
 fn only_daemon(flags: &Options) -> Option<&str> {
     let admin = flags.admin.as_deref()?;
     let rest = Options { admin: None, ..flags.clone() };
     (rest == Options::default()).then_some(admin)
 }
 
-/// Looks at everything, or at the daemon that `--admin` alone names.
+/// Runs all checks, or only those of the daemon that `--admin` names.
 pub fn examine(flags: &Options, surroundings: &Surroundings, place: &BooksPlace) -> Vec<DoctorFinding> {
     let mut report = DoctorReport::default();
     if let Some(admin) = only_daemon(flags) {

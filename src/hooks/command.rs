@@ -1,9 +1,9 @@
-//! A hook that is a program: one process for each event, without a shell.
+//! A hook that is a program: one process per event, without a shell.
 //!
-//! Promises: the event is on its standard input as one line of JSON, and in its environment; it is in a process group of
-//! its own, which is killed when the time is over or the daemon no longer waits for it. Exit code 0 is success, and exit
-//! code 65 (`EX_DATAERR`) says that it will never take this event. What it says on standard error is kept, up to a limit, for
-//! the message about its failure.
+//! Promises: the event is passed as one line of JSON on standard input, and in environment variables; the process has its
+//! own process group, which is killed when the time limit expires or the daemon stops waiting for it. Exit code 0 is
+//! success; exit code 65 (`EX_DATAERR`) means that the program will never accept this event. Its standard error is kept,
+//! up to a limit, for the message about its failure.
 
 use std::io::ErrorKind;
 use std::process::{ExitStatus, Stdio};
@@ -18,13 +18,13 @@ use super::Failure;
 use super::event::Event;
 use crate::text;
 
-/// The exit code of a program that will never take this event: `EX_DATAERR` of sysexits.h.
+/// The exit code of a program that will never accept this event: `EX_DATAERR` of sysexits.h.
 const NEVER: i32 = 65;
-/// How much of standard error is kept.
+/// How many bytes of standard error are kept.
 const KEPT: usize = 500;
-/// How long to wait for standard error after the end.
+/// How long to wait for more standard error after the process has ended.
 const AFTER: Duration = Duration::from_millis(50);
-/// Variables that systemd sets for the daemon alone.
+/// Variables that systemd sets only for the daemon.
 const OURS_ALONE: [&str; 7] = [
     "NOTIFY_SOCKET",
     "LISTEN_PID",
@@ -35,13 +35,13 @@ const OURS_ALONE: [&str; 7] = [
     "FDSTORE",
 ];
 
-/// Kills a process group unless it ended by itself.
+/// A process group, killed when dropped unless its process has ended.
 struct ProcessGroup(Option<Pid>);
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // It fails if no process is left.
+            // This fails if no process is left.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
@@ -60,7 +60,7 @@ pub(super) async fn run(words: &[String], hook: &str, event: &Event, limit: Dura
     let line = serde_json::to_string(event).map_err(|error| later(error.to_string()))? + "\n";
     let mut child = command.spawn().map_err(|error| {
         let said = format!("{program} cannot be started: {error}");
-        // The next try would have the same environment.
+        // A retry would have the same environment.
         if error.kind() == ErrorKind::ArgumentListTooLong { Failure::Never(said) } else { later(said) }
     })?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
@@ -77,7 +77,7 @@ pub(super) async fn run(words: &[String], hook: &str, event: &Event, limit: Dura
         Ok(Err(error)) => return Err(later(format!("cannot wait for {program}: {error}"))),
         Ok(Ok(status)) => status,
     };
-    // It was reaped: its id may be reused from now on. What it left running is not our concern.
+    // The process was reaped, so its id may be reused from now on. Processes that it left running are not our concern.
     group.0 = None;
     let failed = || format!("{program} ended with {status}{}", quoted(&said));
     match status.code() {
@@ -87,7 +87,7 @@ pub(super) async fn run(words: &[String], hook: &str, event: &Event, limit: Dura
     }
 }
 
-/// Hands the event over and waits for the end.
+/// Writes the event to the process and waits for it to end.
 async fn end(child: &mut Child, line: &[u8], said: &mut Vec<u8>) -> std::io::Result<ExitStatus> {
     let (input, mut errors) = (child.stdin.take(), child.stderr.take());
     let status = {
@@ -99,19 +99,19 @@ async fn end(child: &mut Child, line: &[u8], said: &mut Vec<u8>) -> std::io::Res
             () = &mut listening => ended.await,
         }
     };
-    // What is still in the pipe; a process that it left behind may hold the pipe open.
+    // Read what is still in the pipe, but not for long: a process left behind may keep the pipe open.
     let _ = timeout(AFTER, listen(errors.as_mut(), said)).await;
     status
 }
 
-/// A program may ignore its input.
+/// Writes the event; ignores errors, because a program need not read its input.
 async fn write(input: Option<ChildStdin>, line: &[u8]) {
     if let Some(mut input) = input {
         let _ = input.write_all(line).await;
     }
 }
 
-/// Reads to the end, keeps the beginning.
+/// Reads standard error to its end, and keeps the beginning.
 async fn listen(errors: Option<&mut ChildStderr>, said: &mut Vec<u8>) {
     let Some(errors) = errors else { return };
     let mut part = [0; 512];
@@ -121,7 +121,7 @@ async fn listen(errors: Option<&mut ChildStderr>, said: &mut Vec<u8>) {
     }
 }
 
-/// What it wrote to standard error, for the end of a message.
+/// Standard error of the program, as the end of a message.
 fn quoted(said: &[u8]) -> String {
     let text = String::from_utf8_lossy(said);
     match text.trim() {

@@ -1,8 +1,8 @@
-//! One hook's courier: reads the log, delivers in order, remembers how far.
+//! One hook's courier: reads the history, delivers events in order, and remembers how far it got.
 //!
-//! Promises: an event is delivered before the next one is tried, and retried until it succeeds, unless the hook says that it never
-//! will: then it is reported and skipped; between two failures it waits, longer each time, up to a minute; while nothing is undelivered it waits for the ledger's signal and does not
-//! wake up by itself. Never asks the ledger for anything that a request could wait for, but to keep its cursor.
+//! Promises: each event is delivered before the next one is tried, and retried until it succeeds; one that the hook
+//! permanently rejects is reported and skipped. The wait between failures grows, up to a minute. While nothing is
+//! undelivered it sleeps until the ledger signals a commit. The only work that it gives the ledger is saving its cursor.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,17 +20,17 @@ use crate::config::Hook;
 use crate::config::hooks::Target;
 use crate::text;
 
-/// Rows that are read at a time.
+/// Rows read at a time.
 const ROWS: usize = 256;
-/// After this many rows that the hook does not want, the cursor moves anyway, so that pruning them is not a gap.
+/// After this many rows that the hook does not want, the cursor advances anyway, so that pruning them is not a gap.
 const SKIPPED: u64 = 256;
-/// What happens together is read together.
+/// How long to wait after a commit, so that events close together are read together.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// Texts about a failure are cut here.
+/// Failure messages are cut to this length.
 const LONGEST_TEXT: usize = 1_024;
-/// After the first failure.
+/// The wait after the first failure.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// And at most.
+/// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Delivers to one hook.
@@ -39,13 +39,13 @@ pub(super) struct Courier {
     pub(super) books: PathBuf,
     pub(super) state: Arc<HookState>,
     pub(super) cursors: Arc<Cursors>,
-    /// How many commits there were.
+    /// The number of commits so far.
     pub(super) commits: watch::Receiver<u64>,
     /// Events that are not in the history.
     pub(super) told: mpsc::Receiver<Event>,
-    /// The last row that was looked at.
+    /// The number of the last row that was read.
     pub(super) position: u64,
-    /// The last number that is in the books.
+    /// The number of the last cursor written to the books.
     pub(super) kept: u64,
 }
 
@@ -76,7 +76,7 @@ impl Courier {
         }
     }
 
-    /// Delivers what is wanted of a page.
+    /// Delivers the events of a page that the hook wants.
     async fn take(&mut self, page: EventPage) {
         for event in page.events.iter().filter(|event| event.event == "gap") {
             tracing::warn!(
@@ -115,7 +115,7 @@ impl Courier {
         self.cursors.advance(&self.hook.name, number).await;
     }
 
-    /// Until something is new.
+    /// Waits until there is something new.
     async fn rest(&mut self) {
         tokio::select! {
             _ = self.commits.changed() => sleep(TOGETHER).await,
@@ -123,11 +123,11 @@ impl Courier {
         }
     }
 
-    /// Until it succeeds, or until the hook says that it never will.
+    /// Delivers events, or skips those that the hook permanently rejects.
     async fn deliver(&self, events: &[Event]) {
         match self.insist(events).await {
             Ok(()) => self.state.well(events.len() as u64),
-            // One of them may be why.
+            // One of them may be the reason, so try each alone.
             Err(_) if events.len() > 1 => {
                 for event in events {
                     match self.insist(std::slice::from_ref(event)).await {
@@ -143,7 +143,7 @@ impl Courier {
         }
     }
 
-    /// Sends them until they are accepted; returns why they never will be, if so.
+    /// Sends events until they are accepted, or returns why the hook permanently rejects them.
     async fn insist(&self, events: &[Event]) -> Result<(), String> {
         let mut wait = FIRST_WAIT;
         loop {
@@ -163,7 +163,7 @@ impl Courier {
         }
     }
 
-    /// Foreign text without the secrets of the hook's own command or URL.
+    /// Removes the secrets of the hook's command or URL from a text, and cuts it.
     fn hidden(&self, text: &str) -> String {
         text::cut(&self.hook.target.hide(text), LONGEST_TEXT).into_owned()
     }
@@ -184,7 +184,7 @@ impl Courier {
     }
 }
 
-/// An event in a message.
+/// How a message names an event.
 fn described(event: &Event) -> String {
     match event.id {
         Some(id) => format!("event {id} ({})", event.event),

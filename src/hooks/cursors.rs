@@ -1,8 +1,8 @@
-//! How far delivery to each hook has got, in the books.
+//! How far delivery to each hook has got, stored in the books.
 //!
-//! Promises: a cursor is written after the delivery and through the ledger, so a crash between the two repeats an event
-//! and loses none; cursors of hooks that are not configured any more are forgotten. A cursor that cannot be written now is written
-//! with the next one.
+//! Promises: a cursor is written after the delivery, through the ledger, so a crash between the two repeats an event but
+//! does not lose one; cursors of hooks that are no longer configured are removed. A cursor that cannot be written is
+//! written with the next one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use crate::ledger::{Altered, Ledger, Refusal};
 use crate::store::{Reader, StoreError};
 
-/// The key in the table `meta`.
+/// The key of the cursors in the table `meta`.
 const KEY: &str = "hooks";
 
 type Numbers = BTreeMap<String, u64>;
@@ -25,7 +25,7 @@ pub(super) struct Cursors {
 }
 
 impl Cursors {
-    /// As the books have them.
+    /// Loads the cursors from the books.
     pub(super) fn load(ledger: Ledger, books: &Path) -> Result<Self, StoreError> {
         let reader = Reader::open(books)?;
         let mut numbers: Numbers = match reader.meta(KEY)? {
@@ -37,14 +37,14 @@ impl Cursors {
         };
         let (_, newest) = reader.log_ends()?;
         for (name, number) in numbers.iter_mut().filter(|(_, number)| **number > newest) {
-            // Without a history its numbers may start again; earlier events were delivered.
+            // Without a history, numbering may start again at a lower number; the earlier events were delivered.
             tracing::debug!("hook {name}: continues at {newest} instead of {number}");
             *number = newest;
         }
         Ok(Self { ledger, numbers: Mutex::new(numbers) })
     }
 
-    /// Keeps those of these hooks, with a beginning for each that is new; answers them.
+    /// Keeps only the cursors of these hooks, adds the given one for each new hook, and returns them.
     pub(super) async fn settle(&self, begin: &[(String, u64)]) -> Numbers {
         let mut numbers = self.numbers.lock().await;
         let cursor = |(name, new): &(String, u64)| (name.clone(), *numbers.get(name).unwrap_or(new));
@@ -58,7 +58,7 @@ impl Cursors {
         numbers.clone()
     }
 
-    /// Everything up to this number was delivered to this hook.
+    /// Records that everything up to this number was delivered to this hook.
     pub(super) async fn advance(&self, name: &str, number: u64) {
         let mut numbers = self.numbers.lock().await;
         numbers.insert(name.to_owned(), number);

@@ -1,7 +1,7 @@
-//! An event as a hook sees it: JSON, and the same as environment variables.
+//! An event as a hook receives it: as JSON, and as environment variables.
 //!
-//! Promises: a contract with programs outside this repository: fields keep their names, further ones may follow; absent
-//! values are `null` in JSON and not set in the environment.
+//! Promises: this format is a contract with programs outside this repository: fields keep their names, new ones may be
+//! added; missing values are `null` in JSON and unset in the environment.
 
 use std::path::Path;
 
@@ -14,42 +14,42 @@ use crate::store::events::QUIET;
 use crate::store::history::HistoryLine;
 use crate::store::{Reader, StoreError};
 
-/// What happened, or what was not delivered.
+/// Something that happened, or a gap in the delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// Its number in the history; none for events that are not in it.
+    /// Its number in the history; `None` for events that are not in it.
     pub id: Option<u64>,
     /// `leased`, `subnet_granted` ...; see `config::hooks::EVENTS`; or `gap`.
     pub event: String,
-    /// When, RFC 3339.
+    /// When it happened, in RFC 3339.
     pub at: String,
     /// Address space.
     pub space: Option<String>,
     /// `v4` or `v6`.
     pub family: Option<String>,
-    /// Prefix of the subnet.
+    /// The prefix of the subnet.
     pub subnet: Option<String>,
-    /// The pool that the subnet was cut from.
+    /// The pool from which the subnet was allocated.
     pub pool: Option<String>,
     /// The PoolID of the subnet.
     pub pool_id: Option<String>,
     pub address: Option<String>,
-    /// gateway, auxiliary, endpoint.
+    /// What the lease is for: `gateway`, `auxiliary` or `endpoint`.
     pub kind: Option<String>,
-    /// The holder's name, as Docker said it or else as its Engine shows it.
+    /// The holder's name from Docker's request, otherwise the container that the Engine shows.
     pub holder: Option<String>,
     /// The holder's MAC.
     pub mac: Option<String>,
-    /// The network, where the Engine has shown it.
+    /// The network, if the Engine has shown it.
     pub network: Option<String>,
-    /// Why it was released, or the evidence of repair.
+    /// Why the lease was released, or the evidence that repair found.
     pub why: Option<String>,
-    /// Of a gap: the first undelivered number.
+    /// For `gap`: the first undelivered number.
     pub first: Option<u64>,
     pub last: Option<u64>,
-    /// Of what fills up: how full, in percent.
+    /// For something that fills up: how full it is, in percent.
     pub percent: Option<u8>,
-    /// Of a reservation: its first and last address, `FIRST-LAST`.
+    /// For a reservation: its first and last address, as `FIRST-LAST`.
     pub range: Option<String>,
 }
 
@@ -80,7 +80,7 @@ impl Event {
         }
     }
 
-    /// These numbers left the history before they were delivered.
+    /// The event for numbers that were pruned from the history before they were delivered.
     fn gap(first: u64, last: u64, now: Millis) -> Self {
         Self {
             id: Some(last),
@@ -92,7 +92,7 @@ impl Event {
         }
     }
 
-    /// Something fills up, or does no longer; of a space, a subnet and a pool what there is.
+    /// The event for something that fills up, or no longer does; space, subnet and pool are given where they apply.
     pub fn of_filling(
         event: String,
         at: Millis,
@@ -104,12 +104,12 @@ impl Event {
         Self { event, at, percent, family, space, subnet, pool, ..Self::default() }
     }
 
-    /// Whether a hook with this filter gets it.
+    /// Whether a hook with this filter receives the event.
     pub fn is_wanted(&self, wanted: Option<&[String]>) -> bool {
         self.event == "gap" || wanted.is_none_or(|wanted| wanted.contains(&self.event))
     }
 
-    /// The fields as environment variables: `EVENT` is what happened, `EVENT_ADDRESS` the address ...
+    /// The fields as environment variables: `EVENT` is the field `event`, `EVENT_ADDRESS` the field `address`, and so on.
     pub fn variables(&self) -> Vec<(String, String)> {
         let Ok(Value::Object(fields)) = serde_json::to_value(self) else { return Vec::new() };
         let variable = |(name, value): (String, Value)| {
@@ -126,18 +126,18 @@ impl Event {
     }
 }
 
-/// A stretch of the log.
+/// A section of the history.
 #[derive(Debug, Default)]
 pub(super) struct EventPage {
     /// Its events, in order.
     pub(super) events: Vec<Event>,
-    /// The number of the last row that was looked at.
+    /// The number of the last row that was read.
     pub(super) upto: u64,
-    /// There may be more.
+    /// Whether there may be more rows.
     pub(super) more: bool,
 }
 
-/// Reads the rows after this number from the books, up to a limit.
+/// Reads up to `most` rows after this number from the books.
 pub(super) fn read(books: &Path, after: u64, most: usize, now: Millis) -> Result<EventPage, StoreError> {
     let reader = Reader::open(books)?;
     let lines = reader.lines_after(after, most)?;

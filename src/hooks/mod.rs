@@ -6,10 +6,10 @@
 //!                                             └──┴ after a delivery: the cursor, through the ledger
 //! ```
 //!
-//! Promises: every event of the history is delivered at least once, in order, to each hook that wants it, over all crashes
-//! when, except one that the hook permanently rejects, which is logged and counted; what was pruned before delivery is reported as a gap, never
-//! left out silently. All of it runs on a thread of its own:
-//! no request waits for a hook. While nothing is undelivered, nothing wakes up.
+//! Promises: every event of the history is delivered at least once and in order to each hook that wants it, even across
+//! crashes, unless the hook permanently rejects it, which is logged and counted; events pruned before delivery are
+//! reported as a gap, never skipped silently. All of it runs on its own thread:
+//! no request waits for a hook. While nothing is undelivered, the thread does not wake up.
 
 mod command;
 mod courier;
@@ -19,12 +19,12 @@ mod secure;
 mod state;
 mod webhook;
 
-/// Why a delivery failed.
+/// Why a delivery failed, and whether to retry it.
 #[derive(Debug, PartialEq, Eq)]
 enum Failure {
-    /// It may succeed later.
+    /// A retry may succeed.
     Later(String),
-    /// This event will never be taken.
+    /// The hook permanently rejects this event.
     Never(String),
 }
 
@@ -44,19 +44,19 @@ use crate::ledger::Ledger;
 use crate::store::{self, Reader};
 use crate::view::rows::HookRow;
 
-/// Events outside the history that wait for one hook; beyond them the newest are dropped.
+/// How many events outside the history may be queued for one hook; when the queue is full, new ones are dropped.
 const WAITING: usize = 64;
 
-/// The way to the hooks; cheap to clone.
+/// A handle to the hooks; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Hooks {
     desk: Arc<Desk>,
-    /// That of the thread.
+    /// The runtime of the hooks' thread.
     runtime: Handle,
 }
 
-/// Starts the thread, which has nothing to do yet, and ends when the sender is dropped. A delivery under way is then cut off
-/// (its process is killed), and repeated at the next start.
+/// Starts the thread, at first without hooks; it ends when the sender is dropped. A delivery in progress is then aborted
+/// (its process is killed), and repeated after the next start.
 pub fn start(
     ledger: Ledger,
     books: PathBuf,
@@ -72,7 +72,7 @@ pub fn start(
 }
 
 impl Hooks {
-    /// From now on these are the hooks; their events begin here, or where they were before.
+    /// Replaces the hooks with these; a known hook continues where it was, a new one starts now or as configured.
     pub async fn configure(&self, hooks: Vec<Hook>) -> Result<(), String> {
         let desk = self.desk.clone();
         let configured = self.runtime.spawn(async move { desk.configure(hooks).await }).await;
@@ -92,8 +92,8 @@ impl Hooks {
         self.desk.turned();
     }
 
-    /// Follows changes without a commit: a hook starts failing or recovers, hooks are reconfigured, an event outside the
-    /// history is sent.
+    /// Signals changes that happen without a commit: a hook starts failing or recovers, hooks are reconfigured, an event
+    /// outside the history is sent.
     pub fn follow(&self) -> watch::Receiver<u64> {
         self.desk.turns.subscribe()
     }
@@ -122,7 +122,7 @@ struct Desk {
     turns: watch::Sender<u64>,
     cursors: OnceCell<Arc<Cursors>>,
     running: Mutex<Vec<Running>>,
-    /// Held while hooks are configured.
+    /// Held while the hooks are being configured.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -135,7 +135,7 @@ impl Desk {
         self.turns.send_modify(|turns| *turns += 1);
     }
 
-    /// Runs on the thread of the hooks.
+    /// Configures the hooks; runs on their thread.
     async fn configure(&self, hooks: Vec<Hook>) -> Result<(), store::StoreError> {
         let _turn = self.turn.lock().await;
         let load = async || Cursors::load(self.ledger.clone(), &self.books).map(Arc::new);
@@ -180,9 +180,9 @@ impl Desk {
     }
 }
 
-/// Ends a task, and waits for it.
+/// Aborts a task, and waits until it has ended.
 async fn end(task: JoinHandle<()>) {
     task.abort();
-    // Cancelled, or ended in a panic: ended.
+    // It was cancelled or it panicked: in either case it has ended.
     let _ = task.await;
 }

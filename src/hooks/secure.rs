@@ -1,7 +1,7 @@
-//! TLS to a webhook: the handshake, and what went wrong with it in words that help.
+//! TLS to a webhook: the handshake, and helpful messages about its failures.
 //!
-//! Promises: nothing is sent before the server's certificate was checked; each way in which that commonly goes wrong has a
-//! message of its own, which says what to change. What the other side wrote is escaped and cut. Reads no files.
+//! Promises: nothing is sent before the server's certificate is verified; each common kind of failure has its own
+//! message, which says what to change. Text from the server is escaped and shortened. Reads no files.
 
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
@@ -13,10 +13,10 @@ use super::webhook::EARLY;
 use crate::config::hooks::{HookTls, Url};
 use crate::plan::settings::rfc3339;
 
-/// How much of the names in a certificate a message shows.
+/// How many characters of the names in a certificate a message shows.
 const KEPT: usize = 200;
 
-/// Speaks TLS over this connection, if the server is the one that the URL names.
+/// Starts TLS on this connection; fails unless the server's certificate matches the URL.
 pub(super) async fn shake(
     stream: TcpStream,
     url: &Url,
@@ -31,7 +31,7 @@ pub(super) async fn shake(
     })
 }
 
-/// The message while the files of a hook cannot be used.
+/// The message while the certificate files of a hook cannot be used.
 pub(super) fn unusable(why: &str) -> String {
     format!("no TLS yet: {why}")
 }
@@ -40,8 +40,8 @@ fn other(url: &str, why: &str) -> String {
     format!("TLS with {url} failed: {why}")
 }
 
-/// What TLS has to say about an error, if it is one of TLS: the other side may refuse what it was shown after the handshake.
-/// The first words carry the reason: `gipam status` may cut the rest.
+/// The message for an error, if it comes from TLS; the server may reject our certificate even after the handshake.
+/// The reason comes first, because `gipam status` may cut off the rest.
 pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &HookTls) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<TlsError>()?;
     let url = url.shown();
@@ -64,10 +64,10 @@ pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &HookTls) -> Optio
     })
 }
 
-/// What is wrong with the certificate of the other side.
+/// The message for an error in the server's certificate.
 fn certificate(error: &CertificateError, url: &str, tls: &HookTls) -> String {
     match error {
-        // A bad signature: an authority of the same name has another key.
+        // A bad signature means that a CA with the same name has another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
             "unknown issuer: no authority in {} has signed the certificate of {url}; name the file of the one that did with the key ca",
             tls.authorities.display()
@@ -99,7 +99,7 @@ fn certificate(error: &CertificateError, url: &str, tls: &HookTls) -> String {
     }
 }
 
-/// `DnsName("a.example")` and `IpAddress(192.0.2.1)` as people write them.
+/// Turns names such as `DnsName("a.example")` and `IpAddress(192.0.2.1)` into their usual form.
 fn names(presented: &[String]) -> String {
     let bare = |name: &String| {
         let inside = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);

@@ -1,6 +1,6 @@
-//! How each hook does: for `gipam status`, `gipam doctor` and the metrics.
+//! The state of each hook, for `gipam status`, `gipam doctor` and the metrics.
 //!
-//! Promises: cheap to write, safe to read at any time; a failing hook is logged once, and once when it recovers.
+//! Promises: cheap to update, safe to read at any time; logs once when a hook starts failing, and once when it recovers.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use crate::plan::settings::{Millis, rfc3339};
 use crate::store::Reader;
 use crate::view::rows::HookRow;
 
-/// A hook that fails at the moment.
+/// A hook's current failure.
 #[derive(Clone, Debug)]
 struct Trouble {
     since: Millis,
@@ -21,19 +21,19 @@ struct Trouble {
     text: String,
 }
 
-/// What is known of one hook since it was started.
+/// What is known about one hook since it was started.
 #[derive(Debug)]
 pub(super) struct HookState {
     name: String,
     target: String,
-    /// The events that it wants, as the history spells them.
+    /// The events that it wants, with their names in the history.
     wanted: Vec<String>,
     upto: AtomicU64,
     delivered: AtomicU64,
     failures: AtomicU64,
     passed_over: AtomicU64,
     trouble: Mutex<Option<Trouble>>,
-    /// How often a hook started failing or recovered.
+    /// Counts how often a hook started failing or recovered.
     turns: watch::Sender<u64>,
 }
 
@@ -53,12 +53,12 @@ impl HookState {
         }
     }
 
-    /// Everything up to here is delivered.
+    /// Records that everything up to this number was delivered.
     pub(super) fn reached(&self, number: u64) {
         self.upto.store(number, Ordering::Relaxed);
     }
 
-    /// A delivery succeeded.
+    /// Records a successful delivery.
     pub(super) fn well(&self, events: u64) {
         self.delivered.fetch_add(events, Ordering::Relaxed);
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -68,14 +68,14 @@ impl HookState {
         }
     }
 
-    /// An event can never be delivered: logged each time, because no hook gets it.
+    /// Records a permanently rejected event. Each one is logged, because this hook never receives it.
     pub(super) fn passed_over(&self, what: &str, text: &str) {
         self.passed_over.fetch_add(1, Ordering::Relaxed);
         tracing::error!("hook {}: {what} is skipped and never delivered: {text}", self.name);
         self.turns.send_modify(|turns| *turns += 1);
     }
 
-    /// Something failed, and will be tried again.
+    /// Records a failure that will be retried.
     pub(super) fn failed(&self, what: &str, text: String, now: Millis) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,9 @@
-//! A hook that is a URL: it gets events with POST, as JSON.
+//! A hook that is a URL: it receives events by POST, as JSON.
 //!
-//! Promises: one request over a connection of its own, all within one time limit. Any 2xx is success; 413 and 422 mean that
-//! the service will never take these events; every other answer is a failure, whose status and first words are kept for the
-//! message. Of a successful answer only the head is read. With `https://` nothing is sent before [`secure`] has checked the
-//! server. Follows no redirect and looks up no name.
+//! Promises: one request on its own connection, all within one time limit. Any 2xx is success; 413 and 422 mean that
+//! the service will never accept these events; any other status is a failure, and the message about it contains the
+//! status and the start of the body. The body of a successful answer is not read. With `https://` nothing is sent before
+//! [`secure`] has verified the server. Does not follow redirects or resolve names.
 
 use std::error::Error;
 use std::io;
@@ -22,21 +22,21 @@ use crate::config::hooks::{HookTls, Url};
 use crate::server::client::{converse, root};
 use crate::text;
 
-/// How much of a refusal's words a message shows.
+/// How many characters of an error response's body a message shows.
 const KEPT: usize = 200;
-/// And how long to wait for these.
+/// How long to wait for that body.
 const WORDS: Duration = Duration::from_millis(200);
-/// Why a connection ended without an answer.
+/// The error text if a connection ended without an answer.
 pub(super) const EARLY: &str = "it ended early";
 
-/// The request.
+/// The body of a request.
 #[derive(Serialize)]
 struct Call<'a> {
     hook: &'a str,
     events: &'a [Event],
 }
 
-/// Sends these events.
+/// Sends events in one request.
 pub(super) async fn post(
     url: &Url,
     tls: Option<&HookTls>,
@@ -64,7 +64,7 @@ pub(super) async fn post(
     }
 }
 
-/// The status, and of a refusal its first words.
+/// The status, and the start of the body if it is an error.
 async fn call(
     url: &Url,
     tls: Option<&HookTls>,
@@ -101,14 +101,14 @@ async fn answer(answer: hyper::Response<Incoming>) -> (u16, String) {
     (status.as_u16(), String::from_utf8_lossy(&said).trim().chars().take(KEPT).collect())
 }
 
-/// Why there was no answer: the other side may refuse what it was shown after the handshake, too.
+/// Why there was no answer; the server may reject our certificate even after the handshake.
 fn broken(error: &hyper::Error, url: &Url, tls: Option<&HookTls>) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     let lost = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).next();
     if let Some(failure) = lost.zip(tls).and_then(|(lost, tls)| secure::failure(lost, url, tls)) {
         return failure;
     }
-    // The latter is a TLS connection that ended without close_notify.
+    // UnexpectedEof: a TLS connection that ended without close_notify.
     let early =
         error.is_incomplete_message() || lost.is_some_and(|lost| lost.kind() == io::ErrorKind::UnexpectedEof);
     let why = if early { EARLY.to_owned() } else { root(error) };

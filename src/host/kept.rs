@@ -1,9 +1,9 @@
-//! The addresses and routes of this machine that are of interest, kept up to date by the kernel's notices.
+//! The addresses and routes of this machine that are of interest, updated from the kernel's notifications.
 //!
-//! Promises: never less than what the kernel has. What came is kept until the kernel reports exactly that gone. The kernel does not report
-//! the IPv4 routes of an interface that goes down, so those that lead only there go with it. Where one of
-//! several routes to one place is replaced, or a part of one goes, or a nexthop object or an address that routes need, all stay
-//! and [`Kept::is_unsure`] says so: everything has to be read again. Reads no socket.
+//! Promises: never less than what the kernel has. An entry stays until the kernel reports exactly that one as removed;
+//! routes that lead only to an interface that goes down are removed with it, because for IPv4 the kernel does not report
+//! them. If one of several routes to a place is replaced, or part of a route, a nexthop object or an address that routes
+//! need is removed, the routes stay and [`Kept::is_unsure`] is true: everything must be read again. Reads no socket.
 
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -13,17 +13,17 @@ use ipnet::IpNet;
 use super::InUse;
 use super::routes::{Address, LinkNames, Place, Route};
 
-/// Something came, or has gone.
+/// An address or route that came into use or went out of use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteChange {
-    /// It is in use now.
+    /// It is now in use.
     Come(InUse),
-    /// It is not in use any more.
+    /// It is no longer in use.
     Gone(InUse),
 }
 
 impl RouteChange {
-    /// What came or has gone.
+    /// The address or route that changed.
     pub(super) fn into_inner(self) -> InUse {
         match self {
             Self::Come(used) | Self::Gone(used) => used,
@@ -31,14 +31,14 @@ impl RouteChange {
     }
 }
 
-/// Which prefixes are of interest.
+/// Tells which prefixes are of interest.
 pub(super) type Minds<'a> = &'a dyn Fn(&IpNet) -> bool;
 
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     addresses: BTreeMap<Address, InUse>,
     routes: BTreeMap<Place, Vec<(Route, InUse)>>,
-    /// Places of routes that lead to one interface alone.
+    /// Places of routes that lead to one interface only.
     by_interface: BTreeSet<(u32, Place)>,
     /// Nexthop objects that routes use.
     objects: BTreeSet<u32>,
@@ -49,14 +49,14 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// What changed since this was asked for last.
+    /// The changes since the last call.
     pub(super) fn changes(&mut self) -> Vec<RouteChange> {
         std::mem::take(&mut self.changes)
     }
 
-    /// Whether something that is kept may have gone.
+    /// Whether an entry may be out of date.
     pub(super) fn is_unsure(&self) -> bool {
-        // The kernel tells of an address first, and then of the route to its own network.
+        // The kernel reports an address first, and then the route to its own network.
         let is_v4 = |place: Place| matches!(place.prefix, IpNet::V4(_));
         self.unsure || self.bereft.iter().any(|interface| self.through(*interface).any(is_v4))
     }
@@ -73,13 +73,13 @@ impl Kept {
     pub(super) fn address_gone(&mut self, payload: &[u8]) {
         let Some(address) = Address::read(payload) else { return };
         self.changes.extend(self.addresses.remove(&address).map(RouteChange::Gone));
-        // If it was the last one of the interface, the IPv4 routes there have gone silently.
+        // If it was the interface's last IPv4 address, the kernel has silently removed the IPv4 routes there.
         if matches!(address.prefix(), IpNet::V4(_)) && self.through(address.interface).next().is_some() {
             self.bereft.insert(address.interface);
         }
     }
 
-    /// A route came; `replaces` another one of its place.
+    /// Adds a route; with `replaces` it takes the place of an existing one.
     pub(super) fn route(
         &mut self,
         payload: &[u8],
@@ -112,7 +112,7 @@ impl Kept {
     pub(super) fn route_gone(&mut self, payload: &[u8]) {
         let Some(route) = Route::read(payload).filter(|route| route.counts) else { return };
         let Some(here) = self.routes.get_mut(&route.place) else { return };
-        // A single next hop of a multipath route is not found here, and an appended one is here twice.
+        // A single next hop of a multipath route is not found here, and an appended route is listed twice.
         if let Some(at) = here.iter().position(|(known, _)| *known == route) {
             let (known, used) = here.remove(at);
             if !here.iter().any(|(other, _)| other.only_interface() == known.only_interface()) {
@@ -127,18 +127,18 @@ impl Kept {
         }
     }
 
-    /// A nexthop object has gone, and silently all routes that used it.
+    /// Handles the removal of a nexthop object, with which the kernel silently removes all routes that use it.
     pub(super) fn object_gone(&mut self, object: u32) {
         self.unsure |= self.objects.contains(&object);
     }
 
-    /// Where routes are that lead to this interface alone.
+    /// The places of routes that lead to this interface only.
     fn through(&self, interface: u32) -> impl Iterator<Item = Place> {
         let places = self.by_interface.range((interface, Place::FIRST)..);
         places.take_while(move |(other, _)| *other == interface).map(|(_, place)| *place)
     }
 
-    /// An interface is down or has gone, and with it all routes that led there.
+    /// Handles an interface that went down or was removed: removes the routes that lead only to it.
     pub(super) fn down(&mut self, interface: u32) {
         self.bereft.remove(&interface);
         let places: Vec<Place> = self.through(interface).collect();

@@ -1,16 +1,16 @@
-//! THIS MACHINE: which prefixes it uses already, so that no subnet is offered which Docker would refuse (P12).
+//! THIS MACHINE: which prefixes it already uses, so that gipam does not offer subnets that Docker would refuse (P12).
 //!
 //! Four kinds are reported ([`InUseKind`]): the addresses of the interfaces, the nameservers of resolv.conf, the
-//! IPv4 on-link routes which dockerd compares with, and every other unicast route. Left out, because they say
-//! nothing about the use of an address: default routes, blackhole, unreachable, prohibit and throw routes,
+//! IPv4 on-link routes, with which dockerd compares, and all other unicast routes. Not reported, because they do
+//! not show whether an address is used: default routes, blackhole, unreachable, prohibit and throw routes,
 //! multicast and broadcast, anycast and the kernel's local table, loopback, and link-local IPv6.
 //!
-//! It promises to look and never to change anything; to end within seconds (each answer of the kernel is waited for two at most); not
-//! to panic on attributes it has never seen; and to need no privilege. It does not know pools: whether a route
-//! that contains a whole pool counts is the plan's business.
+//! Promises: only reads, and never changes anything; ends within seconds (it waits at most two seconds for each answer
+//! of the kernel); does not panic on unknown attributes; needs no privilege. It does not know pools: whether a
+//! route that contains a whole pool counts is for the plan to decide.
 //!
-//! In reading order: `routes` (what the kernel says), `netlink` (how it is asked), `kept` and `watch` (how it is followed),
-//! [`nameservers`].
+//! Read in this order: `routes` (parses the kernel's messages), `netlink` (requests them), `kept` and `watch` (follow
+//! changes), [`nameservers`].
 
 mod kept;
 pub mod nameservers;
@@ -27,7 +27,7 @@ pub use self::kept::RouteChange;
 pub use self::watch::RouteWatch;
 pub use crate::plan::request::{InUse, InUseKind};
 
-/// A look at the machine that failed.
+/// Why part of a survey failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// The kernel did not answer a netlink dump, or refused it.
@@ -36,31 +36,31 @@ pub enum HostError {
          give --subnet"
     )]
     Netlink {
-        /// What was asked for: `IPv4 routes`, `IPv6 addresses`.
+        /// What was requested: `IPv4 routes`, `IPv6 addresses`.
         what: &'static str,
-        /// What the kernel or the socket said.
+        /// The error of the kernel or the socket.
         source: std::io::Error,
     },
-    /// resolv.conf is there and cannot be read.
+    /// resolv.conf exists but cannot be read.
     #[error("cannot read the nameservers in {}: {source}; check that the file is readable", path.display())]
     ResolvConf { path: PathBuf, source: std::io::Error },
 }
 
-/// What was seen, and what could not be looked at.
+/// What a survey found, and which parts of it failed.
 #[derive(Debug, Default)]
 pub struct HostSurvey {
-    /// Every prefix in use that was seen, sorted, each once.
+    /// Every prefix found in use, sorted, without duplicates.
     pub in_use: Vec<InUse>,
-    /// The looks that failed; empty when the survey is complete.
+    /// The parts that failed; empty when the survey is complete.
     pub errors: Vec<HostError>,
 }
 
-/// Looks at everything, and keeps what it saw when a part fails. Blocking; some milliseconds on a usual machine.
+/// Reads everything; if a part fails, keeps the rest. Blocking; takes some milliseconds on a typical machine.
 pub fn survey() -> HostSurvey {
     survey_with(Path::new(nameservers::RESOLV_CONF), Path::new(nameservers::SYSTEMD_RESOLV_CONF))
 }
 
-/// As [`survey`], with the paths of resolv.conf and of the file that systemd-resolved keeps next to it.
+/// Like [`survey`], with the paths of resolv.conf and of the copy that systemd-resolved writes.
 pub fn survey_with(resolv_conf: &Path, systemd_resolv_conf: &Path) -> HostSurvey {
     let mut survey = HostSurvey::default();
     let seen = RouteWatch::begin(&|_| true).map(|mut watch| watch.begun());
@@ -76,7 +76,7 @@ pub fn survey_with(resolv_conf: &Path, systemd_resolv_conf: &Path) -> HostSurvey
     survey
 }
 
-/// Addresses that are on every machine or on every link, and so say nothing about use: loopback, unspecified,
+/// Addresses on every machine or every link, which therefore do not show what is in use: loopback, unspecified,
 /// multicast, broadcast, link-local IPv6. A wider prefix (`0.0.0.0/1 dev tun0`) is not one of them.
 const EVERYWHERE_V4: [Ipv4Net; 4] = [
     Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 8),
@@ -84,7 +84,7 @@ const EVERYWHERE_V4: [Ipv4Net; 4] = [
     Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4),
     Ipv4Net::new_assert(Ipv4Addr::BROADCAST, 32),
 ];
-/// Likewise for IPv6.
+/// The same for IPv6.
 const EVERYWHERE_V6: [Ipv6Net; 4] = [
     Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128),
     Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128),
@@ -92,7 +92,7 @@ const EVERYWHERE_V6: [Ipv6Net; 4] = [
     Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),
 ];
 
-/// Whether the whole prefix lies in addresses that say nothing about use.
+/// Whether the whole prefix lies within such addresses.
 fn is_everywhere(prefix: &IpNet) -> bool {
     match prefix {
         IpNet::V4(prefix) => EVERYWHERE_V4.iter().any(|every| every.contains(prefix)),

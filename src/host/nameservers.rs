@@ -1,9 +1,9 @@
-//! The nameservers of resolv.conf, which dockerd keeps dynamic subnets away from (P12), both families.
+//! The nameservers in resolv.conf, IPv4 and IPv6, which dockerd avoids when it chooses dynamic subnets (P12).
 //!
-//! As dockerd does, the file of systemd-resolved is read instead when the only nameserver of `/etc/resolv.conf` is
-//! its local stub, 127.0.0.53: the real servers are there. Loopback and link-local servers are left out, lines
-//! that are not a nameserver or do not parse are skipped, and a missing file names none.
-//! It does not look at `/etc/hosts`, DNS configuration of dockerd, or anything a resolver says.
+//! As in dockerd, the file of systemd-resolved is read instead if the only nameserver in `/etc/resolv.conf` is
+//! its local stub, 127.0.0.53, because it lists the real servers. Skips loopback and link-local servers, and lines
+//! that do not name a nameserver or do not parse; a missing file counts as empty.
+//! Does not read `/etc/hosts` or dockerd's DNS configuration, and does not query a resolver.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -13,9 +13,9 @@ use ipnet::IpNet;
 use super::{HostError, InUse, InUseKind, is_everywhere};
 use crate::plan::prefix::Prefix;
 
-/// The file that names the machine's nameservers.
+/// The file that lists the machine's nameservers.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Where systemd-resolved writes the servers that it asks itself.
+/// Where systemd-resolved lists the upstream servers.
 pub const SYSTEMD_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
 
 const SYSTEMD_STUB: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53));
@@ -46,7 +46,7 @@ fn read(path: &Path) -> Result<Vec<IpAddr>, HostError> {
     }
 }
 
-/// The `nameserver` lines in their order; an IPv6 zone (`fe80::1%eth0`) is cut off.
+/// The addresses in the `nameserver` lines, in order; an IPv6 zone (`fe80::1%eth0`) is removed.
 fn parse(text: &str) -> Vec<IpAddr> {
     text.lines()
         .filter_map(|line| {

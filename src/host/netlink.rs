@@ -1,8 +1,8 @@
-//! How the kernel is asked: one dump over a route netlink socket, blocking, bounded in time.
+//! Requests to the kernel: one dump at a time over a route netlink socket, blocking, with a time limit.
 //!
-//! [`Netlink::dump`] hands each message's payload to the caller as raw bytes and keeps none; it does not interpret them, so an attribute
-//! of a newer kernel cannot make it fail. A dump that the kernel marks as interrupted (something changed meanwhile) is
-//! repeated a few times and then taken as it is: on a busy machine a nearly right list is better than none.
+//! [`Netlink::dump`] passes each message's payload to the caller as raw bytes and does not store or interpret it, so
+//! attributes of a newer kernel cannot make it fail. If the kernel marks a dump as interrupted (by a change meanwhile),
+//! it is repeated a few times and then used as it is: on a busy machine an almost correct list is better than none.
 
 use std::io;
 use std::time::Duration;
@@ -14,25 +14,25 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::net::RecvFlags;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-/// Dump all routes (rtnetlink's number).
+/// The request to dump all routes (rtnetlink's number).
 pub(super) const RTM_GETROUTE: u16 = 26;
 /// A route, in the answer.
 pub(super) const RTM_NEWROUTE: u16 = 24;
-/// Dump all addresses.
+/// The request to dump all addresses.
 pub(super) const RTM_GETADDR: u16 = 22;
 /// An address, in the answer.
 pub(super) const RTM_NEWADDR: u16 = 20;
 
-/// How long one answer of the kernel may take.
+/// How long to wait for one answer of the kernel.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often an interrupted dump is asked for again.
+/// How often an interrupted dump is repeated.
 const REPEATS: u32 = 4;
-/// The kernel fills at most 32 KiB at once for a reader that offers more.
+/// The kernel sends at most 32 KiB at once, even to a reader with a larger buffer.
 const BUFFER: usize = 64 * 1024;
-/// `struct rtmsg` and `struct ifaddrmsg`: 12 and 8 bytes. The longer serves both: of the rest nothing is read.
+/// `struct rtmsg` has 12 bytes, `struct ifaddrmsg` 8. The larger size works for both, because the rest is ignored.
 const REQUEST_BODY: usize = 12;
 
-/// A route netlink socket: ask it any number of times.
+/// A route netlink socket, for any number of requests.
 #[derive(Debug)]
 pub(super) struct Netlink {
     socket: Socket,
@@ -40,7 +40,7 @@ pub(super) struct Netlink {
 }
 
 impl Netlink {
-    /// Opens the socket; nothing is sent yet.
+    /// Opens the socket; does not send anything yet.
     pub(super) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
@@ -49,8 +49,8 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Everything the kernel has of one kind: `get` for `family` (AF_INET, AF_INET6); `each` is handed the bodies of the
-    /// messages of type `new` in the kernel's order, once more from the beginning where a dump was interrupted.
+    /// Dumps everything of one kind: `get` for `family` (AF_INET, AF_INET6); calls `each` with the bodies of the messages
+    /// of type `new`, in the kernel's order, and again from the beginning if a dump was interrupted.
     pub(super) fn dump(
         &mut self,
         get: u16,
@@ -65,12 +65,12 @@ impl Netlink {
         Ok(())
     }
 
-    /// The interface's name, or its number when it is gone or nameless.
+    /// The interface's name, or its number if the interface has been removed or has no name.
     pub(super) fn interface(&self, index: u32) -> String {
         rustix::net::netdevice::index_to_name(&self.socket, index).unwrap_or_else(|_| format!("if{index}"))
     }
 
-    /// Answers whether it was interrupted.
+    /// Dumps once; returns whether the dump was interrupted.
     fn dump_once(&mut self, get: u16, new: u16, family: u8, each: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = request(get, family, self.sequence);
@@ -101,7 +101,7 @@ impl Netlink {
         }
     }
 
-    /// One datagram of the kernel into `buffer`, whole.
+    /// Receives one whole datagram of the kernel into `buffer`.
     fn receive(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
         buffer.clear();
         let truncating = i32::try_from(RecvFlags::TRUNC.bits()).unwrap_or_default();
@@ -127,7 +127,7 @@ fn invalid(why: impl ToString) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.to_string())
 }
 
-/// The kernel's error number as a positive one, 0 for success or an empty body.
+/// The kernel's error number, made positive; 0 for success or an empty body.
 fn code(payload: &[u8]) -> i32 {
     payload.get(..4).and_then(|bytes| parse_i32(bytes).ok()).map_or(0, |code| code.saturating_neg())
 }

@@ -1,9 +1,9 @@
-//! What the kernel's messages say: interface addresses and routes of both families, as prefixes in use.
+//! Parses the kernel's messages: interface addresses and routes of both families, as prefixes in use.
 //!
-//! The rules are those of [`super`]; the message bodies are read attribute by attribute, and an attribute that is unknown, too short or
-//! of an odd form is passed over. A route without any of them is the default route, which does not count.
+//! The rules are those of [`super`]; message bodies are read attribute by attribute, and an attribute that is unknown,
+//! too short or malformed is skipped. A route without a destination is the default route, which does not count.
 //!
-//! `text` follows `ip route` and `ip address`, so that a person can look for it there.
+//! `text` has the format of `ip route` and `ip address`, so that a person can search their output for it.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -35,7 +35,7 @@ const NEXT_HOP_HEADER: usize = 8;
 const MAIN_TABLE: u32 = 254;
 const LOCAL_TABLE: u32 = 255;
 
-/// Interface names by number, each asked for once.
+/// Interface names by number, each requested only once.
 pub(super) struct LinkNames<'a> {
     ask: &'a dyn Fn(u32) -> String,
     known: HashMap<u32, String>,
@@ -51,7 +51,7 @@ impl<'a> LinkNames<'a> {
     }
 }
 
-/// One address of an interface; the peer's address of a point-to-point link is not ours and comes as a route.
+/// One address of an interface. The peer's address of a point-to-point link is not ours, and is reported as a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Address {
     address: IpAddr,
@@ -60,7 +60,7 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// From a message, if it counts.
+    /// Parses a message; `None` if the address does not count.
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
         let header = AddressHeader::parse(payload).ok()?;
         let (mut local, mut given) = (None, None);
@@ -76,19 +76,19 @@ impl Address {
         (!is_everywhere(&known.prefix())).then_some(known)
     }
 
-    /// The address alone.
+    /// The address as a prefix of full length.
     pub(super) fn prefix(self) -> IpNet {
         IpNet::from(self.address)
     }
 
-    /// As a prefix in use.
+    /// Describes the address as a prefix in use.
     pub(super) fn describe(self, names: &mut LinkNames<'_>) -> InUse {
         let text = format!("address {}/{} on {}", self.address, self.length, names.get(self.interface));
         InUse { prefix: Prefix::from_net(self.prefix()), kind: InUseKind::InterfaceAddress, text }
     }
 }
 
-/// The place of a route: the kernel replaces one by another of the same place.
+/// What identifies a route to the kernel: a new route replaces an old one with the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) prefix: IpNet,
@@ -98,7 +98,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Before all others.
+    /// The smallest place in sort order.
     pub(super) const FIRST: Self = Self {
         prefix: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
         table: 0,
@@ -111,16 +111,16 @@ impl Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Route {
     pub(super) place: Place,
-    /// Whether it says that somebody uses its prefix.
+    /// Whether it shows that its prefix is in use.
     pub(super) counts: bool,
-    /// The nexthop object that it uses.
+    /// The nexthop object that it uses, if any.
     pub(super) object: Option<u32>,
     scope: RouteScope,
     hops: Vec<Hop>,
 }
 
 impl Route {
-    /// From a message; none that can never count (default routes, the local table, prefixes that are everywhere).
+    /// Parses a message; `None` if it can never count (default routes, the local table, prefixes that are everywhere).
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
         let header = RouteHeader::parse(payload).ok()?;
         let found = Found::read(&header, payload.get(ROUTE_HEADER..)?);
@@ -136,7 +136,7 @@ impl Route {
         Some(Self { place, counts, object: found.object, scope: header.scope, hops: found.hops })
     }
 
-    /// The one interface that it leads to, if it is one.
+    /// The interface that it leads to, if there is only one.
     pub(super) fn only_interface(&self) -> Option<u32> {
         match self.hops.as_slice() {
             [hop] => hop.interface,
@@ -144,7 +144,7 @@ impl Route {
         }
     }
 
-    /// As a prefix in use.
+    /// Describes the route as a prefix in use.
     pub(super) fn describe(&self, names: &mut LinkNames<'_>) -> InUse {
         let Place { prefix, table, .. } = self.place;
         let on_link = matches!(prefix, IpNet::V4(_)) && self.scope == RouteScope::Link && table == MAIN_TABLE;
@@ -152,7 +152,7 @@ impl Route {
         InUse { prefix: Prefix::from_net(prefix), kind, text: self.text(names) }
     }
 
-    /// As `ip route` would print it: `10.9.0.0/22 via 192.0.2.1 dev eth0 table 100`.
+    /// The route as `ip route` would print it: `10.9.0.0/22 via 192.0.2.1 dev eth0 table 100`.
     fn text(&self, names: &mut LinkNames<'_>) -> String {
         let mut text = self.place.prefix.to_string();
         for hop in &self.hops {
@@ -225,7 +225,7 @@ impl Found {
     }
 }
 
-/// The attributes up to the first broken one.
+/// The attributes up to the first malformed one.
 pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     NlasIterator::new(bytes).map_while(Result::ok).map(|attribute| {
         let kind = attribute.kind();
@@ -235,7 +235,7 @@ pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-/// The hops of a multipath route: `struct rtnexthop` (its length first, the interface at byte 4) and attributes.
+/// The hops of a multipath route: `struct rtnexthop` (its length first, the interface at byte 4), then attributes.
 fn next_hops(mut bytes: &[u8]) -> Vec<Hop> {
     let mut hops = Vec::new();
     while let Some((header, _)) = bytes.split_at_checked(NEXT_HOP_HEADER) {

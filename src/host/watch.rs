@@ -1,9 +1,9 @@
-//! This machine's addresses and routes, followed: read once, then kept as the kernel tells of changes.
+//! Follows this machine's addresses and routes: reads them once, then applies the kernel's notifications of changes.
 //!
-//! Promises: [`RouteWatch::catch_up`] leaves nothing out that was so before it was called: notices are queued before the kernel
-//! answers who made the change. Where notices were lost (the queue ran over) it says so, and a new watch has to begin. Only
-//! what is of interest is kept. Each call may take as long as the kernel's list is, so it is for a thread of its own.
-//! Changes nothing on the machine and needs no privilege; with `CAP_NET_ADMIN` its queue is longer.
+//! Promises: [`RouteWatch::catch_up`] includes every change made before it was called, because the kernel queues the
+//! notification before it answers the process that made the change. If notifications were lost (queue overflow) it says
+//! so, and a new watch must be started. Keeps only what is of interest. A call can take as long as it takes to read the
+//! kernel's list, so use a separate thread. Changes nothing, needs no privilege; `CAP_NET_ADMIN` makes its queue longer.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,22 +27,22 @@ const RTM_DELADDR: u16 = 21;
 const RTM_DELROUTE: u16 = 25;
 const RTM_DELNEXTHOP: u16 = 105;
 const NHA_ID: u16 = 1;
-/// A message of netlink itself: some were lost.
+/// A message of netlink itself: some notifications were lost.
 const NLMSG_OVERRUN: u16 = 4;
-/// Links, addresses and routes of both families.
+/// The multicast groups of links, and of addresses and routes of both families.
 const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
-/// Nexthop objects; kernels before 5.3 have none.
+/// The group of nexthop objects, which kernels before 5.3 do not have.
 const NEXT_HOPS: u32 = 32;
 /// `IFF_UP`.
 const UP: u32 = 1;
 
-/// Room for notices: a hundred thousand of them. The kernel gives less to a process that may not force it.
+/// The size of the queue, for about a hundred thousand notifications. Without privilege the kernel gives less.
 const QUEUE: usize = 64 << 20;
-/// One datagram of notices.
+/// The size of the buffer for one datagram.
 const BUFFER: usize = 64 * 1024;
-/// Notices that come faster than they are read for this long count as lost.
+/// If notifications arrive faster than they are read for this long, they count as lost.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// What is asked for at the beginning.
+/// The dumps with which a watch starts.
 const DUMPS: [(&str, u16, u16, AddressFamily); 4] = [
     ("IPv4 addresses", RTM_GETADDR, RTM_NEWADDR, AddressFamily::Inet),
     ("IPv6 addresses", RTM_GETADDR, RTM_NEWADDR, AddressFamily::Inet6),
@@ -50,14 +50,14 @@ const DUMPS: [(&str, u16, u16, AddressFamily); 4] = [
     ("IPv6 routes", RTM_GETROUTE, RTM_NEWROUTE, AddressFamily::Inet6),
 ];
 
-/// Whether all notices were read.
+/// Whether all notifications were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Read {
     All,
     SomeLost,
 }
 
-/// A socket that hears of every change, and what was heard.
+/// A socket that receives every change, and the state known from it.
 #[derive(Debug)]
 pub struct RouteWatch {
     notices: Socket,
@@ -71,13 +71,13 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> HostError {
 }
 
 impl RouteWatch {
-    /// Listens, then reads everything. `minds` says which prefixes are of interest, here and later.
+    /// Subscribes, then reads everything. `minds` tells which prefixes are of interest, here and later.
     pub fn begin(minds: &dyn Fn(&IpNet) -> bool) -> Result<Self, HostError> {
         let open = || {
             let mut notices = Socket::new(NETLINK_ROUTE)?;
             notices.bind_auto()?;
             if set_socket_recv_buffer_size_force(&notices, QUEUE).is_err() {
-                // What it gives is enough for usual machines, and what is lost is read again.
+                // The size without privilege is enough for typical machines, and lost notifications cause a new read.
                 let _ = set_socket_recv_buffer_size(&notices, QUEUE);
             }
             for group in GROUPS {
@@ -101,7 +101,7 @@ impl RouteWatch {
         Ok(Self { notices, names, kept, buffer: Vec::with_capacity(BUFFER) })
     }
 
-    /// What has changed since the last call, or since the beginning of everything; none if notices were lost.
+    /// The changes since the last call, or everything at the first call; `None` if notifications were lost.
     pub fn catch_up(
         &mut self,
         minds: &dyn Fn(&IpNet) -> bool,
@@ -110,22 +110,22 @@ impl RouteWatch {
         Ok((read == Read::All).then(|| self.kept.changes()))
     }
 
-    /// A second descriptor of the queue, to wait for notices; to read them is for [`RouteWatch::catch_up`].
+    /// A second descriptor of the queue, only for waiting; [`RouteWatch::catch_up`] reads the notifications.
     pub fn bell(&self) -> io::Result<OwnedFd> {
         self.notices.as_fd().try_clone_to_owned()
     }
 
-    /// Whether a reported route may have been removed without a notice. A new watch settles it.
+    /// Whether a reported route may have been removed without a notification. If so, start a new watch.
     pub fn is_unsure(&self) -> bool {
         self.kept.is_unsure()
     }
 
-    /// What was seen at the beginning, if nothing was asked since.
+    /// Everything found at the start, if neither this nor `catch_up` was called before.
     pub fn begun(&mut self) -> Vec<RouteChange> {
         self.kept.changes()
     }
 
-    /// The notices that wait.
+    /// Reads the queued notifications.
     fn read(&mut self, minds: Minds<'_>) -> Result<Read, HostError> {
         let (begun, mut count) = (Instant::now(), 0u32);
         loop {
@@ -141,7 +141,7 @@ impl RouteWatch {
         }
     }
 
-    /// One datagram into the buffer; or the news that there is none, or that some were lost.
+    /// Receives one datagram into the buffer; or returns that the queue is empty, or that some were lost.
     fn receive(&mut self) -> Result<Option<Read>, HostError> {
         self.buffer.clear();
         match self.notices.recv(&mut self.buffer, 0) {
@@ -158,7 +158,7 @@ impl RouteWatch {
         }
     }
 
-    /// The messages of the datagram in the buffer; whether all could be read.
+    /// Applies the messages in the buffer; returns whether all could be read.
     fn take(&mut self, minds: Minds<'_>) -> bool {
         let Self { names, kept, buffer, .. } = self;
         let ask = |index| names.interface(index);
@@ -194,7 +194,7 @@ impl RouteWatch {
     }
 }
 
-/// The interface that is down or gone. `struct ifinfomsg`: the family at byte 0 (of bridges' ports it is another one), the
+/// The interface that is down or removed. `struct ifinfomsg` has the family at byte 0 (another one for bridge ports), the
 /// interface at byte 4, flags at byte 8.
 fn down(payload: &[u8], kind: u16) -> Option<u32> {
     let word = |at: usize| Some(u32::from_ne_bytes(payload.get(at..at + 4)?.try_into().ok()?));

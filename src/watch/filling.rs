@@ -1,17 +1,17 @@
-//! Which pools and subnets fill up: crossings of a share, up and down.
+//! Which pools and subnets fill up: when their fullness crosses its threshold, up or down.
 //!
-//! Promises: pure; each crossing is reported once; one that went up counts as full until it is well below (ten points, or half
-//! of a small share), so that a single lease does not cause another report. What no longer exists is forgotten silently.
+//! Promises: pure; each crossing is reported once; after an upward crossing a subject counts as full until it is well
+//! below (ten points, or half of a small threshold), so one lease cannot cause another report. Forgets deleted subjects.
 
 use std::collections::BTreeMap;
 
 use crate::plan::settings::Millis;
 use crate::view::Fullness;
 
-/// A pool's family, or a subnet.
+/// A family of a pool, or a subnet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
-    /// The space of a pool.
+    /// The address space of a pool in one family.
     Pool {
         /// Its name.
         pool: String,
@@ -20,7 +20,7 @@ pub enum Subject {
     },
     /// The addresses of a subnet.
     Subnet {
-        /// Its pool, or nothing.
+        /// Its pool, or an empty string.
         pool: String,
         /// Its address space.
         space: &'static str,
@@ -29,48 +29,48 @@ pub enum Subject {
     },
 }
 
-/// How full something is, and from when on that is news.
+/// How full something is, and its threshold.
 #[derive(Clone, Debug)]
 pub struct Level {
     pub subject: Subject,
-    /// So full.
+    /// How full it is.
     pub full: Fullness,
-    /// In percent; `None` = never.
+    /// The threshold in percent; `None` = never warn.
     pub warn_at: Option<u8>,
 }
 
 /// Something that is filling up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filling {
-    /// How full it was at the last look, in percent.
+    /// How full it was at the last check, in percent.
     pub percent: u8,
-    /// The share from which on it counts.
+    /// The threshold.
     pub warn_at: u8,
-    /// When that was seen first.
+    /// When it was first seen above the threshold.
     pub since: Millis,
 }
 
-/// What has just changed.
+/// A threshold that was just crossed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crossing {
     pub subject: Subject,
     /// How full it is, in percent.
     pub percent: u8,
-    /// The share.
+    /// The threshold in percent.
     pub warn_at: u8,
-    /// Up, or well below again.
+    /// Whether it rose to the threshold; otherwise it fell well below it.
     pub up: bool,
 }
 
-/// What fills up now.
+/// Everything that is filling up now.
 pub type Fillings = BTreeMap<Subject, Filling>;
 
-/// Below this it is well again.
+/// Below this percentage it no longer counts as full.
 const fn relief(warn_at: u8) -> u8 {
     if warn_at > 20 { warn_at - 10 } else { warn_at / 2 }
 }
 
-/// Brings `known` up to these levels; answers the crossings.
+/// Updates `known` from these levels; returns the crossings.
 pub fn judge(known: &mut Fillings, levels: &[Level], now: Millis) -> Vec<Crossing> {
     let mut crossings = Vec::new();
     let mut filling = Fillings::new();

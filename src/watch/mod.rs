@@ -1,13 +1,13 @@
-//! WATCH: what fills up, and whether the WAL of the books can be reset.
+//! WATCH: which pools and subnets fill up, and whether the WAL of the books can be reset.
 //!
 //! ```text
-//!   ledger ── "something was committed" ──▶ a moment later: census (looks at the plan) ─▶ filling
-//!                                                           store: how much of the log is in use
+//!   ledger ── "something was committed" ──▶ a moment later: census (reads the plan) ─▶ filling
+//!                                                           store: how much of the WAL is in use
 //!             a crossing, an episode ──▶ one line in the log, an event for the hooks, status, metrics
 //! ```
 //!
-//! Promises: counts after something changed, off the ledger's thread, for at most a hundredth of the time; an idle daemon counts
-//! nothing. Each crossing and each episode is reported once. Decides nothing about addresses.
+//! Promises: counts after a change, off the ledger's thread, for at most a hundredth of the time; an idle daemon does not
+//! count. Each crossing and each episode (WAL not reset) is reported once. Does not decide anything about addresses.
 
 pub mod filling;
 
@@ -31,30 +31,30 @@ use crate::store::log_size::{LONG, log_in_use};
 use crate::view::census::Census;
 use crate::view::source::{HASTE, Source};
 
-/// What happens together is looked at together.
+/// How long to wait between checks, so that changes close together are checked together.
 const TOGETHER: Duration = Duration::from_secs(1);
-/// Looking takes at most this fraction of the time.
+/// Checks take at most 1/`DUTY` of the time.
 const DUTY: u32 = 100;
-/// The fullest subnets, of which each is watched.
+/// How many of the fullest subnets are watched.
 const SUBNETS: usize = 1_000;
-/// A subnet that can give fewer addresses is full by design.
+/// Subnets with fewer addresses than this are full by design, and are not watched.
 const SMALL: u128 = 5;
 
-/// A WAL that a reader holds up.
+/// A WAL that cannot be reset because of a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Bytes of it in use at the last look.
+    /// Bytes in use at the last check.
     pub bytes: u64,
-    /// When that was seen first.
+    /// When this was first seen.
     pub since: Millis,
 }
 
-/// What was found at the last look.
+/// The result of the last check.
 #[derive(Clone, Debug, Default)]
 pub struct WatchFound {
-    /// What fills up.
+    /// What is filling up.
     pub filling: Fillings,
-    /// The log, if it cannot be tidied up.
+    /// The WAL, if it cannot be reset.
     pub log: Option<Held>,
 }
 
@@ -66,12 +66,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// With these shares.
+    /// Makes a watch with these thresholds.
     pub fn new(warn_at: WarnAt) -> Self {
         Self { found: Arc::default(), warn_at: watch::Sender::new(warn_at) }
     }
 
-    /// From now on these shares.
+    /// Replaces the thresholds.
     pub fn configure(&self, warn_at: WarnAt) {
         self.warn_at.send_if_modified(|known| {
             let changed = *known != warn_at;
@@ -80,12 +80,12 @@ impl Watch {
         });
     }
 
-    /// What was found at the last look.
+    /// The result of the last check.
     pub fn found(&self) -> WatchFound {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Counts whenever something changed, until the daemon ends.
+    /// Checks whenever something has changed, until the daemon ends.
     pub async fn run(self, ledger: Ledger, books: PathBuf, hooks: Hooks) {
         let (mut commits, mut warn_at) = (ledger.meters().follow(), self.warn_at.subscribe());
         let mut pause = TOGETHER;
@@ -126,7 +126,7 @@ impl Watch {
     }
 }
 
-/// How full everything is.
+/// How full each pool and subnet is.
 fn levels(source: &Source, shares: &WarnAt) -> Result<Vec<Level>, Refusal> {
     let census = Census::take(source, SUBNETS, HostUse::default())?;
     let pools = census.pools.into_iter().map(|pool| Level {
@@ -146,7 +146,7 @@ fn levels(source: &Source, shares: &WarnAt) -> Result<Vec<Level>, Refusal> {
     Ok(pools.chain(subnets).collect())
 }
 
-/// One line for a crossing.
+/// Logs a crossing in one line.
 fn say(crossing: &Crossing) {
     let Crossing { subject, percent, warn_at, up } = crossing;
     let what = match subject {
@@ -167,7 +167,7 @@ fn say(crossing: &Crossing) {
     }
 }
 
-/// A crossing as an event for the hooks.
+/// Makes an event for the hooks from a crossing.
 fn event(crossing: &Crossing, now: Millis) -> Event {
     let (name, pool, space, subnet, family) = match &crossing.subject {
         Subject::Pool { pool, family } => ("pool", pool, None, None, family.as_str()),
@@ -181,7 +181,7 @@ fn event(crossing: &Crossing, now: Millis) -> Event {
     Event::of_filling(name, now, crossing.percent, family, [space, subnet, pool])
 }
 
-/// Whether the WAL is held up: from when it is long until it was reset.
+/// Whether the WAL cannot be reset: from when it is too long until it has been reset.
 fn judge_log(known: Option<Held>, bytes: u64, now: Millis) -> Option<Held> {
     let long = bytes > LONG;
     long.then(|| Held { bytes, since: known.map_or(now, |known| known.since) })

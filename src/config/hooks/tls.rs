@@ -1,8 +1,8 @@
-//! What a hook with `https://` trusts, and what it shows of itself: the files that `ca`, `cert` and `key` name.
+//! TLS for a hook with `https://`: the files named by `ca`, `cert` and `key`, which say what it trusts and presents.
 //!
-//! Promises: an unusable file is refused at its key, except at a start, which goes on without that hook; without `ca` the system's authorities are trusted,
-//! with it only those of the file; verification cannot be switched off. Two are equal only if their files had the same
-//! content, so that a reload finds a renewed one. TLS 1.2 and 1.3 only. Opens no connection.
+//! Promises: an unusable file is refused at its key, but a start continues without that hook; without `ca` the system's
+//! CAs are trusted, with `ca` only those in the file; verification cannot be switched off. Two values are equal only if
+//! their files had the same content, so a reload notices a renewed one. TLS 1.2 and 1.3 only. Opens no connection.
 
 use std::fmt::Display;
 use std::fs;
@@ -22,7 +22,7 @@ use crate::config::document::Document;
 use crate::config::error::{ConfigError, Problem, problem};
 use crate::config::keys::HookTable;
 
-/// Where systems keep the authorities that they trust, the first that exists counts.
+/// Where systems keep their trusted CAs; the first path that exists is used.
 pub(in crate::config) const SYSTEM: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -32,16 +32,16 @@ pub(in crate::config) const SYSTEM: [&str; 4] = [
 
 const NO_CERTIFICATE: &str = "it does not contain a certificate";
 
-/// TLS to one hook.
+/// TLS settings of one hook.
 #[derive(Clone)]
 pub struct HookTls {
-    /// The host that its certificate must name.
+    /// The host name or address that the server's certificate must contain.
     pub name: ServerName<'static>,
-    /// The file of the authorities that are trusted.
+    /// The file of trusted CAs.
     pub authorities: PathBuf,
-    /// How to connect; or why that is impossible, if gipam was started with unusable files.
+    /// The TLS client, or why it could not be made, if gipam was started with unusable files.
     pub client: Result<Arc<ClientConfig>, String>,
-    /// A digest of all files.
+    /// A digest of the contents of all files.
     content: [u8; 32],
 }
 
@@ -64,18 +64,18 @@ impl std::fmt::Debug for HookTls {
     }
 }
 
-/// Whether files that the configuration names are looked into.
+/// Whether to read the files that the configuration names.
 #[derive(Clone, Copy)]
 pub(in crate::config) enum Files {
-    /// They are.
+    /// Read them; an unusable file is an error.
     Read,
-    /// They are, but an unusable one only disables its hook: addresses do not wait for it.
+    /// Read them, but an unusable one disables only its hook, because serving addresses must not wait for it.
     Serve,
-    /// They are not: a command that only asks the daemon does not need them. No server is trusted then.
+    /// Do not read them, because a command that only queries the daemon does not need them. Then no server is trusted.
     Named,
 }
 
-/// What the keys of this hook say about TLS; nothing with `http://`.
+/// Reads the TLS keys of this hook; `None` with `http://`.
 pub(super) fn read(
     document: &Document,
     table: &HookTable,
@@ -117,12 +117,12 @@ pub(super) fn read(
     Ok(Some(HookTls { name: written.name.clone(), authorities, client, content }))
 }
 
-/// Whether the file is missing, or its content is wrong.
+/// Whether the error is a missing file or one with the wrong content.
 fn is_of_a_file(error: &ConfigError) -> bool {
     matches!(error, ConfigError::Document { problem: Problem::File(_), .. })
 }
 
-/// The file of the authorities and what it holds.
+/// The path of the CA file, and the CAs that it contains.
 fn trusted(
     document: &Document,
     table: &HookTable,
@@ -148,7 +148,7 @@ fn trusted(
             let text = format!("this system has no CA bundle ({places}); name a CA file with the key ca");
             Problem::File(text)
         })?;
-        // The system's list is not the user's doing: an unreadable certificate among hundreds is skipped.
+        // The user does not control the system's list, so an unreadable certificate among hundreds is skipped.
         match roots.add_parsable_certificates(certificates(path, digest)?) {
             (0, _) => Err(unusable(path, NO_CERTIFICATE)),
             _ => Ok((path.clone(), roots)),
@@ -156,7 +156,7 @@ fn trusted(
     })
 }
 
-/// Who trusts these authorities, and shows the hook's certificate if it has one.
+/// A TLS client that trusts these CAs and presents the hook's certificate, if it has one.
 fn client(
     document: &Document,
     table: &HookTable,
@@ -186,7 +186,7 @@ fn client(
     Ok(client)
 }
 
-/// A client that trusts these authorities.
+/// The builder of a TLS client that trusts these CAs.
 fn builder(
     document: &Document,
     url: &Spanned<String>,
@@ -243,7 +243,7 @@ mod tests {
         rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap().pem()
     }
 
-    /// A hook with this key next to its URL, in a directory with these files; the first system's list is not there.
+    /// A hook with these keys next to its URL, in a directory with these files; the system's first CA bundle is missing.
     fn hook(keys: &str, files: &[(&str, &str)]) -> Result<(PathBuf, usize, HookTls), String> {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);

@@ -1,7 +1,7 @@
-//! The URL of a hook, and the address where it is reached.
+//! The URL of a hook, and the address to connect to.
 //!
-//! Promises: what cannot be called is refused with what to write instead; no name is ever looked up, so a URL with a name
-//! also needs `connect`. Opens no connection.
+//! Promises: a URL that cannot be used is refused with what to write instead; names are never resolved, so a URL with a
+//! name also needs `connect`. Opens no connection.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
@@ -10,26 +10,26 @@ use rustls::pki_types::ServerName;
 
 use crate::config::error::{Problem, problem};
 
-/// A shorter part of a path or an argument does not count as a password.
+/// Shorter parts of a path or an argument are not treated as passwords.
 pub(super) const SECRET: usize = 6;
 
-/// A web address that can be called.
+/// A URL that a webhook can call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
-    /// As it is written.
+    /// The URL as written in the configuration.
     pub text: String,
-    /// Where to connect.
+    /// The address to connect to.
     pub address: SocketAddr,
-    /// The `Host` field.
+    /// The value of the `Host` header.
     pub host: String,
-    /// The path, with the query.
+    /// The path with the query.
     pub path: String,
-    /// The address was given with `connect`.
+    /// Whether the address was given with `connect`.
     pub elsewhere: bool,
 }
 
 impl std::fmt::Display for Url {
-    /// For people: its path and its query may be a password, so they are left out.
+    /// For people: omits the path and the query, which may contain a password.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.shown())?;
         if self.elsewhere { write!(formatter, " at {}", self.address) } else { Ok(()) }
@@ -43,7 +43,7 @@ impl Url {
         format!("{place}://{}/{}", self.host, if self.path == "/" { "" } else { "..." })
     }
 
-    /// The text without the secret parts of this URL.
+    /// Removes the secret parts of this URL from a text.
     pub(super) fn hide(&self, text: &str) -> String {
         let query = self.path.split_once('?').map_or("", |(_, query)| query);
         let values = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(_, value)| value);
@@ -55,12 +55,12 @@ impl Url {
     }
 }
 
-/// What `url` alone says.
+/// The parts of `url`, before `connect` is applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WrittenUrl {
-    /// `https://`.
+    /// Whether the scheme is `https://`.
     pub(super) secure: bool,
-    /// The host that it calls, which the certificate must name.
+    /// The host in the URL, which the certificate must name.
     pub(super) name: ServerName<'static>,
     text: String,
     host: String,
@@ -68,17 +68,17 @@ pub(super) struct WrittenUrl {
     path: String,
 }
 
-/// A host and its port, as both `url` and `connect` may have them.
+/// A host with an optional port, as used by both `url` and `connect`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct HostAndPort {
     name: ServerName<'static>,
-    /// The zone of a link-local address, as a number.
+    /// The zone index of a link-local address.
     zone: u32,
     port: Option<u16>,
 }
 
 impl WrittenUrl {
-    /// Reads `http://HOST[:PORT][/PATH]` and the same with `https://`.
+    /// Parses `http://HOST[:PORT][/PATH]` or `https://HOST[:PORT][/PATH]`.
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
         let (secure, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
             (Some(rest), _) => (false, rest),
@@ -107,7 +107,7 @@ impl WrittenUrl {
         })
     }
 
-    /// Together with `connect`: the same host at another place, with the URL's port unless it has one.
+    /// Combines it with `connect`: the same host at another address, with the URL's port unless `connect` has one.
     pub(super) fn at(self, connect: Option<&str>) -> Result<Url, Problem> {
         let port = self.place.port.unwrap_or(if self.secure { 443 } else { 80 });
         let address = match connect {
@@ -151,7 +151,7 @@ impl HostAndPort {
         Some(Self { name, zone: 0, port })
     }
 
-    /// The address that it names by itself.
+    /// The address, if the host is an address or `localhost`.
     fn address(&self, port: u16) -> Option<SocketAddr> {
         let address = match &self.name {
             ServerName::IpAddress(address) => IpAddr::from(*address),

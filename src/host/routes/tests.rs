@@ -1,4 +1,4 @@
-//! Messages as kernels send them, and malformed ones; the real kernel is asked in `tests/host.rs`.
+//! Messages as kernels send them, and malformed ones; `tests/host.rs` tests with the real kernel.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// `struct rtmsg` in the main table, with its attributes.
+/// A message with a `struct rtmsg` in the main table and these attributes.
 fn message(family: u8, length: u8, scope: u8, kind: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = vec![family, length, 0, 0, 254, 3, scope, kind, 0, 0, 0, 0];
     bytes.extend(attributes.concat());
@@ -131,7 +131,7 @@ proptest::proptest! {
         let mut names = LinkNames::new(&ask);
         let _ = address(&bytes, &mut names);
         let _ = route(&bytes, &mut names);
-        // and as a unicast route of each family, which is read to its end
+        // also as a unicast route of each family, of which every attribute is parsed
         for family in [V4, V6] {
             let _ = route(&message(family, 24, 0, UNICAST, std::slice::from_ref(&bytes)), &mut names);
             let _ = route(&message(family, 24, 0, UNICAST, &[attribute(RTA_MULTIPATH, &bytes)]), &mut names);
