@@ -1,7 +1,7 @@
-//! The addresses of one subnet: which are leased, which are remembered, which were never used.
+//! The addresses of one subnet: which are leased, which are remembered, and which were never used.
 //!
-//! Promises: every question of `choose` is O(log n); all indexes are derived from the records, so that a set rebuilt
-//! from the books equals the one served. Does not decide; times are plain values here.
+//! Promises: every query from `choose` takes O(log n); all indexes are derived from the records, so that a set rebuilt
+//! from the books equals the one served. Makes no decisions; times are plain values here.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::records::Records;
 use super::request::Mac;
 use super::settings::Millis;
 
-/// What dynamic choice must keep away from, and where it may look.
+/// What dynamic choice must avoid, and the range in which it may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     pub first: u128,
@@ -21,22 +21,22 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Whether dynamic choice may give this address at all.
+    /// Whether dynamic choice may ever give this address.
     pub fn allow(&self, address: u128) -> bool {
         self.first <= address && address <= self.last && !self.excluded.contains(address)
     }
 }
 
-/// A holder as the index knows it: a MAC, or the hash of a name, checked against the record when found.
+/// A holder's key in the index: a MAC, or the hash of a name, which is compared with the record when found.
 type HolderKey = u64;
 
-/// How many of the newest releases are looked at.
+/// How many of the newest releases are examined.
 const LOOKED_AT: usize = 16;
 
 /// Released addresses: (released at, address).
 type Queue = BTreeSet<(Millis, u128)>;
 
-/// The queue of those that are for nobody to choose (reserved, pinned by hand, the slot).
+/// The index of the queue of addresses that are never chosen (reserved, pinned by hand, the gateway's slot).
 const ASIDE: usize = 4;
 
 /// Records of one subnet and the indexes over them.
@@ -44,18 +44,18 @@ const ASIDE: usize = 4;
 pub struct Addresses {
     records: Records,
     bounds: Bounds,
-    /// Excluded or with a record: not "never used".
+    /// Excluded addresses and those with a record: all that are not "never used".
     taken: Intervals,
-    /// (holder, generation, address) of all that is not leased; the newest generation is the holder's last.
+    /// (holder, generation, address) of all released addresses; the newest generation is the holder's last.
     holders: BTreeSet<(HolderKey, u64, u128)>,
-    /// Released, by when: see [`queue_of`](Self::queue_of).
+    /// Released addresses, by release time: see [`queue_of`](Self::queue_of).
     queues: [Queue; 5],
     leased: usize,
-    /// Of these, in the range.
+    /// The leased addresses that are in the range.
     leased_inside: usize,
 }
 
-/// FNV-1a; the highest bit tells a name from a MAC.
+/// FNV-1a; the highest bit distinguishes names from MACs.
 fn name_key(name: &str) -> HolderKey {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
@@ -87,7 +87,7 @@ impl Addresses {
         }
     }
 
-    /// Other bounds (the slot moved, reservations changed); rebuilds what depends on them.
+    /// Sets other bounds (the slot moved, or reservations changed) and rebuilds what depends on them.
     pub fn set_bounds(&mut self, bounds: Bounds) {
         if self.bounds == bounds {
             return;
@@ -103,31 +103,31 @@ impl Addresses {
         &self.bounds
     }
 
-    /// What is known of an address.
+    /// The record of an address, if it has one.
     pub fn get(&self, address: u128) -> Option<&Record> {
         self.records.get(address)
     }
-    /// Its lease, if somebody holds it.
+    /// The lease of an address, if it is held.
     pub fn lease(&self, address: u128) -> Option<&Record> {
         self.get(address).filter(|record| record.leased)
     }
-    /// The first known address from this one on.
+    /// The first address with a record, from this one on.
     pub fn next_from(&self, address: u128) -> Option<u128> {
         self.records.range(address, u128::MAX).next().map(|(address, _)| address)
     }
-    /// Whether somebody holds it.
+    /// Whether the address is held.
     pub fn is_leased(&self, address: u128) -> bool {
         self.lease(address).is_some()
     }
-    /// How many are held.
+    /// How many addresses are held.
     pub const fn leased(&self) -> usize {
         self.leased
     }
-    /// How many are held from `first` to `last`.
+    /// How many addresses are held from `first` to `last`.
     pub fn leased_between(&self, first: u128, last: u128) -> u128 {
         self.records.range(first, last).filter(|(_, record)| record.leased).count() as u128
     }
-    /// Those that are not held, the last released first, as long as `is_new` of when that was.
+    /// The released addresses of each queue, newest first, while `is_new` accepts the time of release.
     pub fn released_while(&self, is_new: impl Fn(Millis) -> bool) -> impl Iterator<Item = u128> {
         let newest = move |queue: &Queue| {
             let new = queue.iter().rev().take_while(|(since, _)| is_new(*since));
@@ -135,15 +135,15 @@ impl Addresses {
         };
         self.queues.iter().flat_map(newest)
     }
-    /// How many of these lie in the range.
+    /// How many held addresses are in the range.
     pub const fn leased_inside(&self) -> usize {
         self.leased_inside
     }
-    /// How many are remembered in addition to those held.
+    /// How many released addresses are remembered.
     pub fn remembered(&self) -> usize {
         self.records.len() - self.leased
     }
-    /// Everything known, by address.
+    /// All records, by address.
     pub fn records(&self) -> impl Iterator<Item = (u128, &Record)> {
         self.records.iter()
     }
@@ -153,12 +153,12 @@ impl Addresses {
         self.records().filter(|(_, record)| record.leased)
     }
 
-    /// The same from this address on.
+    /// All records from this address on.
     pub fn records_from(&self, first: u128) -> impl Iterator<Item = (u128, &Record)> {
         self.records.range(first, u128::MAX)
     }
 
-    /// How many that are not held were once asked for by number.
+    /// How many released addresses were once requested by number.
     pub fn released_by_number(&self) -> usize {
         let is =
             |(_, address): &&(Millis, u128)| self.get(*address).is_some_and(|record| record.asked_by_number);
@@ -166,8 +166,8 @@ impl Addresses {
         queued.iter().sum::<usize>() + self.queues[ASIDE].iter().filter(is).count()
     }
 
-    /// The queue of released addresses that are never asked for by number, or once: in the range, or outside of it, where they
-    /// are for gateways.
+    /// The index of the queue for a released address: in the range or outside of it (where addresses are for gateways), and
+    /// once requested by number or not.
     const fn queue_of(is_inside: bool, by_number: bool) -> usize {
         (if is_inside { 0 } else { 2 }) + by_number as usize
     }
@@ -187,7 +187,7 @@ impl Addresses {
         self.leased_inside += usize::from(self.is_inside(address));
     }
 
-    /// Sets what is known of an address.
+    /// Sets the record of an address.
     pub fn put(&mut self, address: u128, record: Record) {
         let free = (!record.leased)
             .then(|| (holder_keys(&record), record.generation, record.since, record.asked_by_number));
@@ -195,13 +195,13 @@ impl Addresses {
             Some(before) => self.drop_indexes(address, &before),
             None => self.taken.insert(address, address),
         }
-        // After those of before are gone: they may be the same.
+        // Only after the old index entries are removed: the new ones may be the same.
         let Some((keys, generation, since, by_number)) = free else { return self.count(address) };
         self.holders.extend(keys.map(|key| (key, generation, address)));
         self.queue(address, by_number).insert((since, address));
     }
 
-    /// Sets what is known of many addresses at once, in order: then trees and pages are full, half the memory of grown ones.
+    /// Sets the records of many addresses, in order: trees and pages filled in order take half the memory of ones that grew.
     pub fn load(&mut self, records: &[(u128, Record)]) {
         if self.records.len() > 0 {
             for (address, record) in records {
@@ -227,7 +227,7 @@ impl Addresses {
         }
     }
 
-    /// Every stamp moves; `to` keeps their order.
+    /// Shifts every stamp; `to` must preserve their order.
     pub fn move_stamps(&mut self, to: impl Fn(Millis) -> Millis) {
         for record in self.records.values_mut() {
             record.since = to(record.since);
@@ -237,7 +237,7 @@ impl Addresses {
         }
     }
 
-    /// Forgets an address: it was never used.
+    /// Forgets an address, as if it was never used.
     pub fn forget(&mut self, address: u128) {
         let Some(before) = self.records.remove(address) else { return };
         self.drop_indexes(address, &before);
@@ -258,7 +258,7 @@ impl Addresses {
         self.queue(address, record.asked_by_number).remove(&(record.since, address));
     }
 
-    /// The last address of this holder that nobody holds now: by name, else by MAC.
+    /// The last address of this holder, by name or else by MAC, among those that are not held now.
     pub fn last_of(&self, name: Option<&str>, mac: Option<Mac>) -> Option<u128> {
         let by_name =
             name.and_then(|name| self.newest(name_key(name), |record| record.name.as_deref() == Some(name)));
@@ -274,7 +274,7 @@ impl Addresses {
             .find(|address| self.records.get(*address).is_some_and(&is))
     }
 
-    /// The lowest never used, allowed address beyond `start`, then from the beginning of the range. `open` tells which addresses siblings keep.
+    /// The lowest allowed, never used address after `start`, else from the range's start. `open` is false if a sibling has it.
     pub fn never_used(&self, start: Option<u128>, open: impl Fn(u128) -> bool) -> Option<u128> {
         let Bounds { first, last, .. } = self.bounds;
         let beyond = start.and_then(|start| start.checked_add(1)).map(|next| next.max(first));
@@ -282,7 +282,7 @@ impl Addresses {
         beyond.or_else(|| self.never_used_in(first, last, &open))
     }
 
-    /// The lowest never used address in `first..=last` that is not excluded, range or not.
+    /// The lowest never used address in `first..=last` that is not excluded, in the range or not.
     pub fn never_used_in(&self, first: u128, last: u128, open: impl Fn(u128) -> bool) -> Option<u128> {
         let mut found = self.taken.first_absent(first, last)?;
         while !open(found) {
@@ -296,8 +296,8 @@ impl Addresses {
         self.bounds.allow(address) && !self.taken.contains(address)
     }
 
-    /// The longest released, among those that were once asked for by number or among the others: (when, address). `anywhere` looks
-    /// outside of the range, too. `open` tells which addresses siblings keep.
+    /// The address released longest ago, with the time, among those once requested by number or among the others. `anywhere`
+    /// also searches outside of the range. `open` is false for addresses that siblings keep.
     pub fn longest_freed(
         &self,
         by_number: bool,
@@ -312,8 +312,8 @@ impl Addresses {
         first(true).into_iter().chain(outside).min()
     }
 
-    /// The address released after this time that its holder may get back, if it is the only one. None where several were
-    /// released that searching for a second one would take long.
+    /// The only address released after this time that its holder may get back; `None` if there are several, or if too many
+    /// were released to search them quickly.
     pub fn only_released_since(&self, since: Millis) -> Option<u128> {
         let mut found = None;
         let freed = &self.queues[Self::queue_of(true, false)];
@@ -328,11 +328,11 @@ impl Addresses {
         }
         found
     }
-    /// When the longest released of all was, allowed or not.
+    /// The oldest time of release of all remembered addresses, allowed or not.
     pub fn oldest_memory(&self) -> Option<Millis> {
         self.queues.iter().filter_map(BTreeSet::first).map(|(since, _)| *since).min()
     }
-    /// The longest released of all, allowed or not; at most `most`, the oldest first.
+    /// At most `most` remembered addresses, allowed or not, the longest released first.
     pub fn oldest_memories(&self, most: usize) -> Vec<(Millis, u128)> {
         let mut oldest: Vec<_> =
             self.queues.iter().flat_map(|queue| queue.iter().take(most).copied()).collect();

@@ -1,9 +1,9 @@
-//! Adopting a whole network that Docker has and the books do not hold: lost books, or books from an old backup.
+//! Adopts whole networks that Docker has and the books lack, because the books were lost or come from an old backup.
 //!
-//! Promises: *fenced*, *disjoint*, *unique*; the subnet and all that the Engine shows live in it come into the books in one
-//! decision, so a live address is never free, not even for a moment. The Engine shows no PoolIDs: an adopted subnet
-//! has none until the first RequestAddress, or a person, says it. Only a request for an address can say it: a release
-//! may be a late one of an earlier grant (P19), and believing it would take the subnet from the network.
+//! Promises: *fenced*, *disjoint*, *unique*; the subnet and all that the Engine shows live in it are added to the books in one
+//! decision, so a live address is never free, not even for a moment. The Engine does not show PoolIDs: an adopted subnet
+//! has none until the first RequestAddress or a person provides it. A release cannot provide it: it may be a late release
+//! of an earlier grant (P19), and trusting it would take the subnet from the network.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,21 +17,21 @@ use super::siblings::Part;
 use super::subnet::Subnet;
 use super::{Millis, Plan};
 
-/// Longest PoolID accepted from a person.
+/// The longest PoolID accepted from a person.
 const LONGEST_ID: usize = 255;
 
-/// Placeholder for a PoolID until it is learned; no grant ever has it. Subnets that share a prefix have their range in it.
+/// Placeholder for an unknown PoolID; no grant ever has it. It contains the range if subnets share the prefix.
 fn unlearned_id(space: Space, prefix: Prefix, range: Option<Prefix>) -> String {
     let range = range.map_or_else(String::new, |range| range.to_string());
     format!("{space}/{prefix}#?{range}")
 }
 
-/// Whether our own PoolIDs end like this: 64 bits in hex.
+/// Whether the text is the random part of gipam's own PoolIDs: 64 bits in hex.
 fn is_random(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A PoolID without its random part: `<space>/<prefix>`, with `/<range>` where the network has one, as libnetwork writes its own.
+/// A PoolID without its random part: `<space>/<prefix>`, with `/<range>` if the network has one, as libnetwork writes them.
 pub(super) fn named_in_id(space: Space, prefix: Prefix, range: Option<Prefix>) -> String {
     match range {
         Some(range) => [space.name(), "/", &prefix.text(), "/", &range.text()].concat(),
@@ -39,7 +39,7 @@ pub(super) fn named_in_id(space: Space, prefix: Prefix, range: Option<Prefix>) -
     }
 }
 
-/// The prefix and range that our own PoolID names in space local. Those of earlier versions never name a range.
+/// The prefix and range in one of gipam's own PoolIDs for space local. PoolIDs of earlier versions never contain a range.
 fn named_by(id: &str) -> Option<(Prefix, Option<Prefix>)> {
     let (named, _) = id.rsplit_once('#').filter(|(_, random)| is_random(random))?;
     let rest = named.strip_prefix(Space::Local.name())?.strip_prefix('/')?;
@@ -51,7 +51,7 @@ fn named_by(id: &str) -> Option<(Prefix, Option<Prefix>)> {
 }
 
 impl Subnet {
-    /// A PoolID that a RequestAddress for this subnet may carry: its own, or one that it would learn as its own.
+    /// A PoolID that a RequestAddress for this subnet may contain: its own, or one that it would accept as its own.
     pub fn asked_as(&self) -> String {
         match self.awaits_id() {
             true => {
@@ -62,7 +62,7 @@ impl Subnet {
         }
     }
 
-    /// Adopted, and its PoolID is not known yet.
+    /// Whether it is adopted and its PoolID is not known yet.
     pub fn awaits_id(&self) -> bool {
         let SubnetState { id, space, prefix, range, .. } = &self.state;
         let is = |range| *id == unlearned_id(*space, *prefix, range);
@@ -70,25 +70,25 @@ impl Subnet {
     }
 }
 
-/// What one decision takes into the books, as far as it has come.
+/// The state of one decision that adopts networks.
 #[derive(Debug)]
 pub(super) struct AdoptionBatch<'a> {
     pub(super) plan: &'a Plan,
     pub(super) now: Millis,
-    /// A lease that a sibling was given for safety's sake comes to its own network.
+    /// Whether a lease that a sibling holds as a precaution is moved to its own network.
     moves: bool,
     serial: Serial,
     generation: u64,
-    /// Prefixes that several share, here or with what is held.
+    /// Prefixes that several networks share, in this batch or with held subnets.
     shared: BTreeSet<Prefix>,
-    /// Serials that were taken.
+    /// Serials that this batch uses.
     used: BTreeSet<Serial>,
-    /// Leases of shared prefixes.
+    /// Addresses that this batch leases in shared prefixes.
     claimed: BTreeMap<(Prefix, u128), Kind>,
 }
 
 impl<'a> AdoptionBatch<'a> {
-    /// Of these networks.
+    /// A batch for these networks.
     pub(super) fn of(
         plan: &'a Plan,
         networks: impl Iterator<Item = &'a Adoption>,
@@ -106,13 +106,13 @@ impl<'a> AdoptionBatch<'a> {
         Self { plan, now, moves, serial, generation, shared, used, claimed }
     }
 
-    /// The next one.
+    /// Returns the next generation and increments the counter.
     pub(super) const fn generation(&mut self) -> u64 {
         self.generation += 1;
         self.generation - 1
     }
 
-    /// A network as it comes into the books: its serial, and its changes.
+    /// Adopts a network: returns its serial and the changes.
     pub(super) fn adopt(&mut self, seen: &Adoption) -> (Serial, Vec<Change>) {
         let (plan, now) = (self.plan, self.now);
         let (prefix, part, range) = (seen.prefix, seen.part(), seen.range());
@@ -150,8 +150,8 @@ impl<'a> AdoptionBatch<'a> {
         (serial, changes)
     }
 
-    /// Its leases, each address once, and which of them is the gateway. What a sibling holds stays with the sibling, unless it
-    /// moves.
+    /// The network's leases, one per address, and which of them is the gateway. An address that a sibling holds stays with the
+    /// sibling, unless `moves` is set.
     fn leases(
         &mut self,
         seen: &Adoption,
@@ -181,8 +181,8 @@ impl<'a> AdoptionBatch<'a> {
         (changes, gateway)
     }
 
-    /// What must change for a lease to come into one of several subnets of its prefix; nothing comes if absent: each address is
-    /// leased once over all of them, but for a router that they share.
+    /// The change needed before one of several subnets with this prefix can take a lease, if any; `None` if it cannot. An
+    /// address is leased only once over all of these subnets, except for a gateway that they share.
     fn taken_over(&mut self, seen: &Adoption, lease: &ShownLease) -> Option<Option<Change>> {
         let key = (seen.prefix, lease.address);
         if self.claimed.get(&key).is_some_and(|kind| !kind.is_one_router(lease.kind)) {
@@ -202,7 +202,7 @@ impl<'a> AdoptionBatch<'a> {
         Some(moved)
     }
 
-    /// Whether another subnet of the prefix has this address, held or in the same batch, and not as a router of both.
+    /// Whether another subnet of the prefix, held or in this batch, has this address, except as a gateway that both share.
     pub(super) fn is_anothers(&mut self, subnet: &Subnet, address: u128, kind: Kind) -> bool {
         let prefix = subnet.state.prefix;
         let held = self.plan.siblings(subnet).lease(address).map(|(_, record)| record.kind);
@@ -217,8 +217,8 @@ impl Plan {
         self.held(id).filter(|subnet| !subnet.awaits_id())
     }
 
-    /// The held subnet that a request for an address means, and what is learned from it: an unknown PoolID of our form
-    /// can only have come from us, and names exactly the prefix of an adopted subnet.
+    /// The held subnet that a request for an address refers to, and what is learned from the request: an unknown PoolID in
+    /// gipam's format can only come from gipam, and names exactly the prefix of an adopted subnet.
     pub(super) fn called(&self, id: &str) -> Option<(&Subnet, Option<Change>)> {
         if let Some(subnet) = self.granted(id) {
             return Some((subnet, None));
@@ -226,7 +226,7 @@ impl Plan {
         let waiting = self.waiting(id);
         let subnet = match waiting.as_slice() {
             [subnet] => *subnet,
-            // Before it asks, Docker has released something under this PoolID, in one of them.
+            // Before such a request, Docker has released something under this PoolID, in one of the subnets.
             several => {
                 let mut released = several.iter().filter(|subnet| self.has_kept(subnet, id));
                 released.next().filter(|_| released.next().is_none())?
@@ -236,7 +236,7 @@ impl Plan {
         Some((subnet, Some(Change::SubnetIdLearned { serial, id: id.to_owned(), why: Why::Docker })))
     }
 
-    /// The adopted subnets whose PoolID this may be.
+    /// The adopted subnets to which this PoolID may belong.
     pub(super) fn waiting(&self, id: &str) -> Vec<&Subnet> {
         let Some((prefix, range)) = named_by(id) else { return Vec::new() };
         let meant = |subnet: &&Subnet| subnet.awaits_id() && (range.is_none() || subnet.state.range == range);
@@ -257,7 +257,7 @@ impl Plan {
         ))
     }
 
-    /// Takes networks into the books: all or none, so that those which share a prefix are never taken for each other.
+    /// Adopts networks: all or none, so that networks which share a prefix are never confused.
     pub(super) fn adopt_subnets(&self, all: &[Adoption], context: Context) -> Result<Vec<Change>, PlanError> {
         let mut batch = AdoptionBatch::of(self, all.iter(), true, context.now);
         let (mut changes, mut serials, mut rivals) = (Vec::new(), Vec::new(), Vec::<&Adoption>::new());
@@ -281,7 +281,7 @@ impl Plan {
         grants.find_map(|subnet| Some((subnet, subnet.addresses.lease(address)?)))
     }
 
-    /// Refuses a network that overlaps what is held, unless it can be its sibling, and one whose place or PoolID is not free.
+    /// Refuses a network that overlaps a held subnet (unless they can be siblings), was just released, or whose PoolID is taken.
     pub(super) fn refuse_unfit(&self, seen: &Adoption) -> Result<(), PlanError> {
         if let Some((_, subnet)) = self.in_the_way(Space::Local, seen.part(), seen.prefix).next() {
             return Err(self.overlap(subnet, seen.prefix, &Dead::default()));
@@ -290,8 +290,8 @@ impl Plan {
         seen.id.as_ref().map_or(Ok(()), |id| self.check_id(seen.prefix, seen.range(), id))
     }
 
-    /// Docker releases a subnet first and takes its network off the list later: what was released shortly before the
-    /// books were read, or since, may be such a one.
+    /// Docker releases a subnet first and removes its network from the list later: a network whose subnet was released shortly
+    /// before the books were read, or since, may be one of these.
     fn refuse_recent(&self, seen: &Adoption) -> Result<(), PlanError> {
         let since = (seen.read.at.saturating_sub(SETTLING).saturating_add(1), 0);
         let mut recent = self.released.range(since..).filter_map(|(at, serial)| {
@@ -308,7 +308,7 @@ impl Plan {
         }
     }
 
-    /// A PoolID that a person gives.
+    /// Checks a PoolID that a person provided.
     fn check_id(&self, prefix: Prefix, range: Option<Prefix>, id: &str) -> Result<(), PlanError> {
         let shown: String = id.chars().take(LONGEST_ID).flat_map(char::escape_debug).collect();
         if let Some(subnet) = self.held(id) {
@@ -330,7 +330,7 @@ impl Plan {
         }
     }
 
-    /// Gives an adopted subnet its PoolID.
+    /// Sets the PoolID of the adopted subnet with this prefix or range.
     pub(super) fn name_subnet(&self, prefix: Prefix, id: &str) -> Result<(&Subnet, Change), PlanError> {
         let mut waiting: Vec<&Subnet> =
             self.grants_of(Space::Local, prefix).filter(|subnet| subnet.awaits_id()).collect();
@@ -353,7 +353,7 @@ impl Plan {
         Ok((subnet, self.name_one(subnet, id)?))
     }
 
-    /// Gives this adopted subnet its PoolID.
+    /// Sets the PoolID of this adopted subnet.
     pub(super) fn name_one(&self, subnet: &Subnet, id: &str) -> Result<Change, PlanError> {
         if !subnet.awaits_id() {
             return Err(has_id(subnet));

@@ -1,6 +1,6 @@
-//! Making changes true, in the served plan and when it is rebuilt from the store: the same code for both.
+//! Applying changes: the same code for the served plan and for rebuilding it from the store.
 //!
-//! Promises: total and deterministic; a change that names what is not there does nothing. Never decides.
+//! Promises: total and deterministic; a change that names something unknown does nothing. Makes no decisions.
 
 use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
 use super::prefix::Prefix;
@@ -9,7 +9,7 @@ use super::subnet::Subnet;
 use super::{Plan, StormGroup, Unaddressed};
 
 impl Plan {
-    /// Time has passed: what has cooled is free. Cheap when nothing is due; time never goes backwards.
+    /// Moves time forward and frees what has cooled. Cheap when nothing is due; time never goes backwards.
     pub fn advance(&mut self, now: Millis) {
         self.now = self.now.max(now);
         while let Some((until, serial)) =
@@ -24,7 +24,7 @@ impl Plan {
         }
     }
 
-    /// Makes one committed change true.
+    /// Applies one committed change.
     pub fn apply(&mut self, change: &Change) {
         match change {
             Change::SubnetGranted(state)
@@ -155,7 +155,7 @@ impl Plan {
         }
     }
 
-    /// Gateways, auxiliary addresses and unknown leases leave no memory; endpoints are remembered.
+    /// Marks a subnet as released. Endpoints are remembered; gateways, auxiliary addresses and unknown leases are forgotten.
     fn end_subnet(&mut self, serial: Serial, (at, cool_until): (Millis, Millis), withheld: bool) {
         self.unindex(serial);
         if let Some(subnet) = self.subnets.get_mut(&serial) {
@@ -240,7 +240,7 @@ fn quiet_group(state: &SubnetState) -> Option<StormGroup> {
     quiet.then(|| (state.space, state.prefix.family(), state.options.clone()))
 }
 
-/// An address of the subnet was requested, or the subnet is gone: it does not count towards a storm any more.
+/// An address of the subnet was requested, or the subnet is gone: it no longer counts towards a storm.
 fn forget_quiet(unaddressed: &mut Unaddressed, state: &SubnetState) {
     let group = (state.space, state.prefix.family(), state.options.clone());
     if let Some(quiet) = unaddressed.get_mut(&group) {

@@ -1,12 +1,12 @@
-//! Callers: the dockerd processes that made the requests behind what is held, and which of them have ended.
+//! Callers: the dockerd processes that requested what is held, and which of them have ended.
 //!
-//! Each caller is kept with the generation that was next when it first came, so a lease's generation tells which
-//! callers can have requested it; the lease itself stores nothing. A caller that has gone, and that no container outlived, leaves
-//! the list; what stays in the list may still have live containers.
+//! Each caller is recorded with the generation that was next when it first appeared, so a lease's generation shows which
+//! callers could have requested it; the lease itself stores nothing. A caller is removed from the list once it and all its
+//! containers have ended; callers in the list may still have live containers.
 //!
-//! Promises: a lease counts as gone only if every caller that can have requested it is. A lease older than the list belongs
-//! to an unrecorded caller and is filed under the boot in which the list was started. Does not look at
-//! processes itself: the caller passes in what is gone.
+//! Promises: a lease counts as gone only if every caller that could have requested it is. A lease older than the list belongs
+//! to an unrecorded caller, which is recorded under the boot in which the list was started. Does not examine
+//! processes itself: what has ended is passed in.
 
 use super::Plan;
 use super::change::{Change, Kind, Why};
@@ -15,12 +15,12 @@ use super::request::{Gone, Space};
 use super::settings::rfc3339;
 use super::subnet::Subnet;
 
-/// One caller, or all callers of a boot that cannot be distinguished any more.
+/// One caller, or all callers of a boot that can no longer be distinguished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// It can have asked for leases of this generation and later ones.
+    /// It could have requested leases of this generation and later ones,
     pub first: u64,
-    /// And of earlier ones than this, since it had gone then.
+    /// but, if it has ended, only of generations before this one.
     pub until: Option<u64>,
 }
 
@@ -40,12 +40,12 @@ impl Plan {
         self.callers.iter().map(|(name, caller)| (name.as_ref(), caller))
     }
 
-    /// Whether every caller that can have asked for this generation has gone, and its containers with it.
+    /// Whether every caller that could have requested this generation has ended, together with its containers.
     pub fn asked_by_the_gone(&self, generation: u64) -> bool {
         !self.callers.is_empty() && !self.callers.values().any(|caller| caller.can_have_asked(generation))
     }
 
-    /// An unrecorded caller came, and these have ended: `boot` is the name of this boot.
+    /// Records an unrecorded caller and removes those that have ended; `boot` is the name of this boot.
     pub(super) fn decide_arrival(&self, boot: &str, arrived: &str, gone: &[(Box<str>, Gone)]) -> Vec<Change> {
         let next = self.next_generation;
         let mut changes = Vec::new();
@@ -83,7 +83,7 @@ impl Plan {
 }
 
 impl AddressSearch<'_> {
-    /// The change that frees a lease of this subnet, or of a sibling, if it is proven to hold nothing any more.
+    /// The change that frees a lease of this subnet or of a sibling, if it is proven that nothing uses it any more.
     pub(super) fn clear(&self, holder: &Subnet, address: u128) -> Option<Change> {
         let record = holder.addresses.get(address)?;
         if record.kind != Kind::Endpoint || holder.state.space != Space::Local {

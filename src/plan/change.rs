@@ -1,7 +1,7 @@
-//! What is committed: the values that the store keeps and the plan applies.
+//! Committed changes: the values that the store writes and the plan applies.
 //!
-//! Promises: a change says everything that applying it needs (no clock, no configuration), so that the plan rebuilt
-//! from the store equals the plan served. Does not know tables or SQL.
+//! Promises: a change contains everything needed to apply it (no clock, no configuration), so that the plan rebuilt
+//! from the store equals the plan that is served. Does not know tables or SQL.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::settings::Millis;
 use super::shown::EngineIdentity;
 use super::stamps::Shift;
 
-/// The number of a subnet in the books. A prefix granted again gets its old serial back, and with it the memory of its addresses.
+/// The number of a subnet in the books. If a prefix is granted again, it gets its old serial and the records of its addresses.
 pub type Serial = u64;
 
 /// What a lease is for.
@@ -25,14 +25,14 @@ pub enum Kind {
     Gateway,
     /// An `--aux-address`.
     Auxiliary,
-    /// A container's.
+    /// For a container.
     Endpoint,
-    /// From an old lease file; its kind is not known yet.
+    /// Read from an old lease file; the kind is not known yet.
     Unknown,
 }
 
 impl Kind {
-    /// The word in the books and in views; unknown has none.
+    /// The word for this kind in the books and in views; `None` for unknown.
     pub const fn name(self) -> Option<&'static str> {
         match self {
             Self::Gateway => Some("gateway"),
@@ -42,12 +42,12 @@ impl Kind {
         }
     }
 
-    /// Whether both may have one address in networks that share a subnet: the router of both.
+    /// Whether leases of these two kinds may share an address in networks that share a subnet: only if both are its gateway.
     pub(super) fn is_one_router(self, other: Self) -> bool {
         (self, other) == (Self::Gateway, Self::Gateway)
     }
 
-    /// The kind of this name.
+    /// The kind with this name.
     pub fn parse(name: Option<&str>) -> Option<Self> {
         match name {
             None => Some(Self::Unknown),
@@ -59,27 +59,27 @@ impl Kind {
     }
 }
 
-/// What is known of one address: a lease, or the memory of one.
+/// What the books know about one address: a lease, or the memory of a released one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Held now, or released.
+    /// True if it is held now, false if it was released.
     pub leased: bool,
     pub kind: Kind,
-    /// The holder's endpoint name, escaped and cut (see `docker::wire`).
+    /// The holder's endpoint name, escaped and truncated (see `docker::wire`).
     pub name: Option<SmolStr>,
     pub mac: Option<Mac>,
-    /// Was once asked for by number, by an endpoint.
+    /// An endpoint once requested it by number.
     pub asked_by_number: bool,
-    /// Not given to an anonymous request: its MAC came back before, so a person fixed it; or a person released it, not Docker.
+    /// Not given to an anonymous request: a person fixed its MAC (that MAC came back before), or released it instead of Docker.
     pub withheld: bool,
-    /// When it was granted, or released.
+    /// When it was granted or, once released, when it was released.
     pub since: Millis,
-    /// Of its grant; a release keeps it.
+    /// The generation of its grant; a release does not change it.
     pub generation: u64,
 }
 
 impl Record {
-    /// The holder's new name, if the Engine's differs from that in the request.
+    /// The holder's new name, if the Engine's name for it differs from the one in the request.
     pub fn renamed(&self, generation: u64, container: &str) -> Option<SmolStr> {
         let other = self.name.as_deref().is_some_and(|name| name != container) && !container.is_empty();
         (self.leased && self.generation == generation && other).then(|| container.into())
@@ -89,21 +89,21 @@ impl Record {
 /// Small facts about a held subnet that later decisions need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// Was ever asked for an address since its grant.
+    /// Whether any address was requested in it since it was granted.
     pub addressed: bool,
     pub had_endpoint: bool,
-    /// When it was granted, or last asked for a gateway or auxiliary address.
+    /// When it was granted, or when a gateway or auxiliary address was last requested.
     pub set_up_at: Millis,
-    /// The gateway that was given.
+    /// The gateway that was granted.
     pub gateway: Option<u128>,
-    /// The gateway was asked for once more, as an auxiliary address.
+    /// The gateway's address was also requested as an auxiliary address.
     pub gateway_is_auxiliary: bool,
-    /// Part of a storm: does not cool.
+    /// The subnet was part of a storm, so it does not cool.
     pub stormed: bool,
 }
 
 impl Marks {
-    /// A lease of this kind was learned at an address.
+    /// Records that a lease of this kind was found at an address.
     pub(super) const fn learn(&mut self, kind: Kind, address: u128, has_gateway: bool) {
         (self.addressed, self.stormed) = (true, false);
         match kind {
@@ -122,37 +122,37 @@ pub struct SubnetState {
     pub id: String,
     pub space: Space,
     pub prefix: Prefix,
-    /// Where dynamic addresses come from; the whole subnet if absent.
+    /// The range from which dynamic addresses come; the whole subnet if `None`.
     pub range: Option<Prefix>,
-    /// The pool it was cut from or lies in.
+    /// The pool that it was cut from or lies in.
     pub pool: Option<String>,
     pub options: BTreeMap<String, String>,
-    /// Chosen by us.
+    /// Chosen by gipam.
     pub dynamic: bool,
     pub granted_at: Millis,
     pub generation: u64,
-    /// From an old lease file: dynamic choice starts beyond this address while there is room.
+    /// From an old lease file: dynamic choice starts after this address while addresses are left there.
     pub start_beyond: Option<u128>,
     pub marks: Marks,
-    /// Released then; `None` while held.
+    /// When it was released; `None` while it is held.
     pub released_at: Option<Millis>,
-    /// Not given to others before this time.
+    /// Not given to other networks before this time.
     pub cool_until: Millis,
 }
 
-/// Why something was released, or where a PoolID came from.
+/// Why something was released, or where a PoolID was learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// Docker's request.
+    /// A request from Docker.
     Docker,
-    /// A person's command.
+    /// A command from a person.
     Force,
-    /// Proven dead; this is the evidence.
+    /// It was proven dead; this is the evidence.
     Repair(Box<str>),
 }
 
 impl Why {
-    /// The word, or the evidence, for the history.
+    /// The word or the evidence, for the history.
     pub fn text(&self) -> &str {
         match self {
             Self::Docker => "docker",
@@ -162,16 +162,16 @@ impl Why {
     }
 }
 
-/// A release that came before the PoolID of its subnet was known.
+/// A release that arrived before the PoolID of its subnet was known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptRelease {
     pub generation: u64,
-    /// The PoolID that Docker named.
+    /// The PoolID that Docker sent.
     pub id: Box<str>,
     pub at: Millis,
 }
 
-/// A holder as the Engine shows it.
+/// A holder as the Engine lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownHolder {
     pub container: Box<str>,
@@ -179,59 +179,59 @@ pub struct ShownHolder {
     pub network: Box<str>,
 }
 
-/// One change of the books. `serial` says of which subnet, `address` is a number in it; `generation` says of which grant or
-/// lease, where a later one must be left alone.
+/// One change of the books. `serial` identifies the subnet and `address` is a number in it; `generation` identifies the grant
+/// or lease, where a later one must not be changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// A subnet was granted (a new serial, or one that is taken up again).
+    /// A subnet was granted, under a new serial or under one that is reused.
     SubnetGranted(Box<SubnetState>),
-    /// A subnet is as it was before an undone grant.
+    /// A grant was undone, and the subnet is again as it was before.
     SubnetRestored(Box<SubnetState>),
-    /// Its marks changed.
+    /// The marks of a subnet changed.
     SubnetMarked { serial: Serial, marks: Marks },
-    /// It was given back, with every lease in it.
+    /// A subnet was released, with every lease in it.
     SubnetReleased { serial: Serial, at: Millis, cool_until: Millis, why: Why },
-    /// The Engine showed one of gipam's networks whose subnet the books lacked.
+    /// The Engine listed one of gipam's networks whose subnet was missing from the books.
     SubnetAdopted { state: Box<SubnetState>, evidence: Box<str> },
-    /// An adopted subnet's PoolID became known.
+    /// The PoolID of an adopted subnet became known.
     SubnetIdLearned { serial: Serial, id: String, why: Why },
-    /// It leaves the books with all that is remembered of its addresses.
+    /// A subnet is removed from the books, with all that they remember about its addresses.
     SubnetForgotten { serial: Serial },
     /// An address was leased.
     AddressGranted { serial: Serial, address: u128, record: Record },
-    /// A lease ended; the record stays as memory.
+    /// A lease ended; its record is kept as a memory.
     AddressReleased { serial: Serial, address: u128, at: Millis, why: Why },
-    /// An address is as it was before an undone grant, or as the books say at a start.
+    /// An address is again as it was before an undone grant, or as the books have it at startup.
     AddressRestored { serial: Serial, address: u128, record: Record },
-    /// All that the books say of a subnet's addresses, at a start: nothing is known of it yet.
+    /// Everything the books have about a subnet's addresses, loaded at startup, when the plan has no records for it yet.
     AddressesLoaded { serial: Serial, records: Vec<(u128, Record)> },
-    /// The Engine showed what an address is: one that the books lacked, or one whose kind nobody knew.
+    /// The Engine listed an address that the books lacked, or whose kind was unknown.
     AddressLearned { serial: Serial, address: u128, record: Record, evidence: Box<str> },
-    /// What the Engine calls the network of a subnet. For views: the plan does not know it.
+    /// The Engine's name for the network of a subnet. Only for views: the plan does not store it.
     SubnetNamed { serial: Serial, generation: u64, network: Box<str> },
-    /// Docker released an address of an adopted subnet under a PoolID that may be the subnet's: carried out once that is known.
+    /// Docker released an address of an adopted subnet under a PoolID that may be the subnet's; carried out once that is known.
     ReleaseKept { serial: Serial, address: u128, kept: KeptRelease },
-    /// The Engine's own list was read: dynamic choice need not start beyond the old counter any more.
+    /// The Engine's own list was read: dynamic choice no longer has to start after the old counter.
     SubnetListed { serial: Serial },
-    /// What the Engine calls a holder. Of this the plan knows only a new name.
+    /// The Engine's name and ids for a holder. The plan uses only a changed name.
     AddressNamed { serial: Serial, address: u128, generation: u64, shown: ShownHolder },
-    /// Nothing is remembered of an address any more.
+    /// Nothing is remembered about an address any more.
     AddressForgotten { serial: Serial, address: u128 },
     /// A person pinned an address to a holder, for every future subnet of this prefix.
     AddressPinned { space: Space, prefix: Prefix, address: u128, pin: Pin },
     /// A person removed the pin.
     AddressUnpinned { space: Space, prefix: Prefix, address: u128 },
-    /// `key=WORD` points to this prefix since then; to nothing if absent.
+    /// Since this time, `key=WORD` points to this prefix; if `None`, to nothing.
     KeyRemembered { space: Space, family: Family, word: String, prefix: Option<(Prefix, Millis)> },
-    /// A caller came, or more is known about one; its name: see [`Gone`](super::request::Gone).
+    /// A new caller appeared, or more is known about one. For its name see [`Gone`](super::request::Gone).
     CallerSeen { name: Box<str>, caller: Caller },
-    /// This caller has ended, and nothing that it requested can be alive.
+    /// This caller has ended, and nothing that it requested can still be running.
     CallerForgotten { name: Box<str> },
     /// The Engine whose networks these books hold.
     EngineKnown(Box<EngineIdentity>),
-    /// One address is at two living endpoints. For the history: the plan does not know it.
+    /// Two running endpoints have the same address. Only for the history: the plan does not store it.
     AddressDoubled { serial: Serial, address: u128, evidence: Box<str> },
-    /// The time of day stepped; every stored time moves with it.
+    /// The time of day stepped; every stored time is shifted with it.
     ClockStepped(Shift),
     /// No generation or serial below these will be used again.
     Counted { next_generation: u64, next_serial: Serial },

@@ -1,9 +1,9 @@
 //! WHICH ADDRESS: the ways to find one for a container or for a gateway, in the order in which they are tried.
 //!
-//! [`ORDER`] and [`GATEWAY`] are the whole order of choice: [`AddressSearch::first`] takes the first way that finds an address,
-//! [`explain`](super::explain) prints all of them. The ways that know the caller again are in [`own`](super::own).
+//! [`ORDER`] and [`GATEWAY`] are the complete order: [`AddressSearch::first`] uses the first way that finds an address,
+//! [`explain`](super::explain) prints all of them. The ways that recognize the caller are in [`own`](super::own).
 //!
-//! Promises: pure; each way is O(log n); a dynamic address lies in its range and is not reserved. Grants nothing.
+//! Promises: pure; each way is O(log n); a dynamic address lies in its range and is not reserved. Does not grant anything.
 
 use super::Plan;
 use super::change::Change;
@@ -18,12 +18,12 @@ use super::subnet::{Subnet, reserved_inside};
 
 /// A way to find an address.
 pub(super) struct AddressWay {
-    /// In words, for people.
+    /// The name of the way, for people.
     pub(super) name: &'static str,
     pub(super) find: fn(&AddressSearch<'_>) -> Result<Choice, Miss>,
 }
 
-/// For a container.
+/// The ways for a container.
 pub(super) const ORDER: &[AddressWay] = &[
     AddressWay { name: "pinned to it by hand", find: pinned_to_it },
     AddressWay { name: "follows from its MAC", find: own::follows_from_mac },
@@ -39,7 +39,7 @@ pub(super) const ORDER: &[AddressWay] = &[
     AddressWay { name: "the gateway's place", find: gateways_place },
 ];
 
-/// For a gateway: first in the range, then anywhere in the subnet.
+/// The ways for a gateway: first in the range, then anywhere in the subnet.
 pub(super) const GATEWAY: &[AddressWay] = &[
     AddressWay { name: "the gateway's place", find: free_slot },
     AddressWay { name: "never used", find: never_used },
@@ -49,13 +49,13 @@ pub(super) const GATEWAY: &[AddressWay] = &[
     AddressWay { name: "pinned to somebody else by hand", find: others_pin },
 ];
 
-/// An address that was found, and what the operator should know about it.
+/// The address found, and what the operator should know about it.
 pub(super) struct Choice {
     pub(super) address: u128,
     pub(super) warning: Option<String>,
-    /// The books do not know it.
+    /// Whether the books have no record of the address.
     pub(super) unknown: bool,
-    /// Frees the dead lease at this address.
+    /// The change that frees the dead lease at this address.
     pub(super) cleared: Option<Box<Change>>,
 }
 
@@ -68,28 +68,28 @@ impl Choice {
         Self { address, warning, unknown: false, cleared: None }
     }
 
-    /// The address of a lease that is proven dead, which this change frees.
+    /// The address of a lease that is proven dead and that this change frees.
     pub(super) fn replacing(address: u128, cleared: Change) -> Self {
         Self { cleared: Some(Box::new(cleared)), ..Self::of(address, None) }
     }
 }
 
-/// Why a way finds no address.
+/// Why a way does not find an address.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Miss {
-    /// It does not apply here.
+    /// The way does not apply here.
     Moot,
-    /// There is none of this kind.
+    /// No address of this kind exists.
     None,
-    /// The books remember no address of the caller that is free.
+    /// The books remember no free address of the caller.
     Forgotten,
-    /// The way needs something of the caller that the request does not have: what, and the option that names it.
+    /// The way needs information about the caller that the request lacks: what, and the option of `gipam explain` for it.
     Unsaid(&'static str, &'static str),
-    /// This one, but for this reason.
+    /// It would be this address, but this prevents it.
     But(u128, &'static str),
-    /// This one, but dynamic choice never gives it ([`Plan::not_dynamic`]).
+    /// It would be this address, but dynamic choice never gives it ([`Plan::not_dynamic`]).
     NotDynamic(u128),
-    /// This one, but another network of the same prefix has it.
+    /// It would be this address, but another network of the same prefix has it.
     Shared(u128),
 }
 
@@ -100,7 +100,7 @@ pub(super) struct AddressSearch<'a> {
     pub(super) request: &'a AddressRequest,
     pub(super) context: Context,
     pub(super) siblings: Siblings<'a>,
-    /// In which order the pool wants its addresses.
+    /// The order in which the pool gives its addresses.
     pub(super) order: AddressOrder,
 }
 
@@ -120,7 +120,7 @@ impl<'a> AddressSearch<'a> {
         if self.request.gateway { GATEWAY } else { ORDER }
     }
 
-    /// What the first way finds that finds anything.
+    /// The result of the first way that finds anything.
     pub(super) fn first(&self) -> Option<Choice> {
         for way in self.ways() {
             if let Ok(choice) = (way.find)(self) {
@@ -135,7 +135,7 @@ impl<'a> AddressSearch<'a> {
         !self.siblings.hold(address)
     }
 
-    /// Whether an address that was released then still cools.
+    /// Whether an address that was released at this time is still cooling.
     pub(super) fn cools(&self, since: Millis) -> bool {
         since.saturating_add(self.plan.cooling_of(self.subnet)) > self.context.now
     }
@@ -145,7 +145,7 @@ impl<'a> AddressSearch<'a> {
         addresses.longest_freed(by_number, self.request.gateway, |it| self.open(it)).ok_or(Miss::None)
     }
 
-    /// An address that is given although something speaks against it.
+    /// An address that is given despite `although`.
     fn given(&self, address: u128, although: &str) -> Choice {
         let prefix = self.subnet.state.prefix;
         let address_text = prefix.address(address);
@@ -156,7 +156,7 @@ impl<'a> AddressSearch<'a> {
     }
 }
 
-/// The label of libnetwork for next-fit.
+/// libnetwork's label for next-fit.
 const SERIAL: &str = "com.docker.network.ipam.serial";
 
 fn order(plan: &Plan, subnet: &Subnet, request: &AddressRequest) -> AddressOrder {
@@ -184,7 +184,7 @@ fn pinned_to_it(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     if search.open(pinned) { Ok(Choice::of(pinned, None)) } else { Err(Miss::Shared(pinned)) }
 }
 
-/// In a pool with `addresses = "stable"`: the one that follows from the caller, if it was never used.
+/// In a pool with `addresses = "stable"`: the address derived from the caller, if it was never used.
 fn follows_from_holder(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let (state, request) = (&search.subnet.state, search.request);
     if search.order != AddressOrder::Stable {
@@ -232,7 +232,7 @@ fn asked_by_number(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     Ok(search.given(address, "although it is pinned (once asked for by number)"))
 }
 
-/// The one that was pinned longest.
+/// The address that was pinned longest ago.
 fn others_pin(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let AddressSearch { plan, subnet, request, .. } = search;
     let (address, pin) = plan.last_pinned(subnet, request.gateway).ok_or(Miss::Moot)?;
@@ -242,7 +242,7 @@ fn others_pin(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     Ok(search.given(address, &format!("although it is pinned to {} by hand", pin.holder)))
 }
 
-/// Where the gateway is, or would be.
+/// The place where the gateway is, or would be.
 fn free_slot(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let slot = search.subnet.slot(&search.plan.reserved);
     if search.subnet.addresses.is_leased(slot) {

@@ -1,11 +1,11 @@
-//! WHICH SUBNET a network gets that does not name one: the ways to find it, in the order in which they are tried.
+//! WHICH SUBNET a network gets that does not request a specific one: the ways to find it, in the order in which they are tried.
 //!
-//! [`ORDER`] is the whole order of choice: [`SubnetSearch::first`] takes the first way that finds a subnet, [`explain`](super::explain)
-//! prints all of them. The pools are searched in their order, each for its best fit, around what is in use.
+//! [`ORDER`] is the complete order: [`SubnetSearch::first`] uses the first way that finds a subnet, [`explain`](super::explain)
+//! prints all of them. The pools are searched in order, each for the best fit that avoids everything in use.
 //!
-//! Promises: pure; what it costs depends on what it finds, not on how many pools, subnets or cooling ones there are: pools
-//! without room are never looked at, and a refusal is known before anything is searched. Among what cools, the place that the
-//! longest-cooled releases open comes first, as far as the [`OLDEST`] of them go; beyond, the best fit of all that cools.
+//! Promises: pure; the cost depends on what is found, not on the number of pools, subnets or cooling subnets: pools
+//! without room are skipped, and a refusal is known before anything is searched. Among cooling subnets, the place that the
+//! longest-cooled ones open comes first, for the [`OLDEST`] of them; after that, the best fit among all cooling ones.
 
 use super::Plan;
 use super::change::{Serial, SubnetState};
@@ -18,35 +18,35 @@ use super::prefix::Prefix;
 use super::request::{SubnetRequest, Wanted};
 use super::settings::{Millis, rfc3339};
 
-/// A subnet released less than this ago is not given to another network (its bridge may still be there, P17).
+/// A subnet released less than this long ago is not given to another network (its bridge may still be there, P17).
 const YOUNGEST: Millis = 5_000;
-/// How many of the longest-cooled are looked at one by one.
+/// How many of the longest-cooled subnets are examined one by one.
 const OLDEST: usize = 64;
-/// How many free parts of one cooling subnet are looked at.
+/// How many free parts of one cooling subnet are examined.
 const PARTS: usize = 64;
-/// How many pools, and how many things in use, a refusal names.
+/// How many pools, and how many prefixes in use, a refusal lists.
 const NAMED: usize = 5;
 
 /// A way to find a subnet.
 pub(super) struct SubnetWay {
-    /// In words, for people.
+    /// The name of the way, for people.
     pub(super) name: &'static str,
     pub(super) find: fn(&SubnetSearch<'_>) -> Option<Offer>,
 }
 
-/// For a network.
+/// The ways for a network.
 pub(super) const ORDER: &[SubnetWay] = &[
     SubnetWay { name: KEY, find: keyed },
     SubnetWay { name: FREE, find: first_free },
     SubnetWay { name: "longest released", find: longest_released },
 ];
 
-/// The subnet that `key=WORD` had, while it is free: cooling or not.
+/// The subnet that `key=WORD` had, if it is not held (it may be cooling).
 pub(super) const KEY: &str = "key";
-/// The first pool with room: its best fit.
+/// The best fit in the first pool with room.
 pub(super) const FREE: &str = "free";
 
-/// What a way finds.
+/// The result of a way.
 pub(super) enum Offer {
     Free {
         prefix: Prefix,
@@ -54,7 +54,7 @@ pub(super) enum Offer {
         warning: Option<String>,
     },
     Wait(Millis),
-    /// Nobody has looked at what the host uses of this pool.
+    /// The request does not say what the host uses of this pool.
     Unknown,
 }
 
@@ -63,14 +63,14 @@ pub(super) struct SubnetSearch<'a> {
     pub(super) plan: &'a Plan,
     pub(super) request: &'a SubnetRequest,
     pub(super) options: &'a PoolOptions,
-    /// The pools to look in, by their place in the settings, in this order; all if absent.
+    /// The pools to search, by their position in the settings, in this order; all pools if `None`.
     open: Option<Vec<usize>>,
-    /// Its length, if the request says one.
+    /// The requested length, if there is one.
     size: Option<u8>,
     now: Millis,
 }
 
-/// Cooling subnets that were released after a moment, which block the place of an older one.
+/// Cooling subnets that were released after a given one: they block the place that it would open.
 struct Newer<'a> {
     plan: &'a Plan,
     than: (Millis, Serial),
@@ -93,7 +93,7 @@ impl Standing for Newer<'_> {
 }
 
 impl Plan {
-    /// The pools to look in: those named that have the family, else the driver's own.
+    /// The pools to search: the pools named in the options that have the family, else the pools of the driver.
     fn open_pools(
         &self,
         request: &SubnetRequest,
@@ -126,7 +126,7 @@ impl Plan {
         Ok(open)
     }
 
-    /// The names of the pools, the first of them if there are very many.
+    /// The names of the pools; only the first of them if there are very many.
     pub(super) fn pool_names(&self) -> String {
         const MOST: usize = 50;
         let pools = &self.settings.pools;
@@ -150,12 +150,12 @@ impl<'a> SubnetSearch<'a> {
         Ok(Self { plan, request, options, open, size: named.or(options.size(request.family)), now })
     }
 
-    /// What the first way finds that finds anything.
+    /// The result of the first way that finds anything.
     pub(super) fn first(&self) -> Option<Offer> {
         ORDER.iter().find_map(|way| (way.find)(self))
     }
 
-    /// The pool at this place in the settings, to look in.
+    /// The pool at this position in the settings, prepared for a search.
     fn place(&self, at: usize) -> Option<PoolPlace<'a>> {
         let (plan, request) = (self.plan, self.request);
         let pool = plan.settings.pools.get(at)?;
@@ -165,13 +165,13 @@ impl<'a> SubnetSearch<'a> {
         Some(PoolPlace { pool, base: base.base, space, length: self.size.unwrap_or(base.size), blocked })
     }
 
-    /// All places, in order.
+    /// All pools to search, in order.
     pub(super) fn places(&self) -> impl Iterator<Item = PoolPlace<'a>> {
         let all = if self.open.is_none() { 0..self.plan.settings.pools.len() } else { 0..0 };
         all.chain(self.open.iter().flatten().copied()).filter_map(|at| self.place(at))
     }
 
-    /// The places that have room of this kind, in order. Those without are not looked at.
+    /// The pools to search that have room of this kind, in order. Pools without room are skipped.
     fn with_room(&self, kind: Vacancy) -> Box<dyn Iterator<Item = PoolPlace<'a>> + '_> {
         let hopeful = |place: &PoolPlace<'_>| place.hopeless().is_none();
         if self.open.is_none() {
@@ -186,12 +186,12 @@ impl<'a> SubnetSearch<'a> {
         Box::new(self.places().filter(room).filter(hopeful))
     }
 
-    /// The place of a pool in the order; `None` if it is not open.
+    /// The rank of a pool in the search order; `None` if it is not searched.
     fn rank(&self, at: usize) -> Option<usize> {
         self.open.as_ref().map_or(Some(at), |open| open.iter().position(|other| *other == at))
     }
 
-    /// Why no way found anything.
+    /// The refusal if no way found anything.
     pub(super) fn nothing_left(&self) -> PlanError {
         let why = |place: PoolPlace<'_>| place.hopeless().unwrap_or_else(|| place.full_text());
         let mut text = self.places().take(NAMED).map(why).collect::<Vec<_>>().join("; ");
@@ -222,7 +222,7 @@ fn first_free(search: &SubnetSearch<'_>) -> Option<Offer> {
     search.with_room(Vacancy::Free).find_map(|place| free_in(&place, search))
 }
 
-/// The best fit of one pool.
+/// The best fit in one pool.
 pub(super) fn free_in(place: &PoolPlace<'_>, search: &SubnetSearch<'_>) -> Option<Offer> {
     if !search.request.in_use.knows(place.base) {
         return Some(Offer::Unknown);
@@ -231,11 +231,11 @@ pub(super) fn free_in(place: &PoolPlace<'_>, search: &SubnetSearch<'_>) -> Optio
     Some(Offer::Free { prefix, pool: place.pool.name.clone(), warning: None })
 }
 
-/// The place that is freed by the releases that have cooled longest.
+/// The place that the longest-cooled subnets would free.
 fn longest_released(search: &SubnetSearch<'_>) -> Option<Offer> {
     let plan = search.plan;
     let cooling = &plan.cooling_by_age[search.request.family as usize];
-    // Where nothing could come from even if nothing cooled, nothing is searched.
+    // If nothing would be free even without the cooling subnets, nothing is searched.
     if cooling.is_empty() {
         return None;
     }
@@ -268,7 +268,7 @@ fn longest_released(search: &SubnetSearch<'_>) -> Option<Offer> {
     })
 }
 
-/// A place is free when this subnet, the last one in it, is.
+/// Offers a place in which `last` cools last: now if that subnet may already be given, else at a later time.
 fn given_cooling(
     search: &SubnetSearch<'_>,
     place: &PoolPlace<'_>,
@@ -294,7 +294,7 @@ fn given_cooling(
 impl PoolPlace<'_> {
     pub(super) fn full_text(&self) -> String {
         let Self { pool, base, length, space, blocked } = self;
-        // Our own subnets are not in any free block.
+        // Free blocks do not contain gipam's own subnets.
         let blocks = || space.part(Vacancy::Free).blocks().take(PARTS);
         let foreign = blocks().flat_map(|block| blocked.texts_in(block));
         let strangers = blocks().flat_map(|block| blocked.strangers_in(block));
@@ -306,7 +306,7 @@ impl PoolPlace<'_> {
     }
 }
 
-/// The place that a cooling subnet opens if those that cool less long stay.
+/// The place that a cooling subnet opens while the subnets released after it stay.
 fn opened_by(place: &PoolPlace<'_>, cooling: Prefix, newer: &Newer<'_>) -> Option<Prefix> {
     let around = Prefix::new(cooling.family(), cooling.first(), place.length.min(cooling.length()));
     let region = if around.contains(place.base) { place.base } else { around };

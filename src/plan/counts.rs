@@ -1,6 +1,6 @@
-//! How full things are: addresses of a subnet by state, further subnets of a pool.
+//! How full things are: the addresses of a subnet by state, and how many more subnets a pool can give.
 //!
-//! Promises: *conserved*: the counts of a subnet add up to its size. For views; not on the request path.
+//! Promises: *conserved*: the counts of a subnet add up to its size. Only for views; not used on the request path.
 
 use super::Plan;
 use super::pool_spaces::Vacancy;
@@ -8,40 +8,40 @@ use super::prefix::Prefix;
 use super::settings::{Base, Millis};
 use super::subnet::{Subnet, never_given, reserved_inside, usable};
 
-/// Addresses of one subnet; they add up to its size.
+/// The address counts of one subnet; they add up to its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddressCounts {
-    /// Network, broadcast, all-zero host part, unless leased anyway.
+    /// Network, broadcast and all-zero host part, unless leased anyway.
     pub never_given: u128,
     /// Reserved and not leased.
     pub reserved: u128,
-    /// The gateway's slot, while no gateway is there.
+    /// The gateway's slot, unless it is leased.
     pub slot: u128,
     pub leased: u128,
     /// Released, and not given to others yet.
     pub cooling: u128,
-    /// All others.
+    /// All other addresses.
     pub free: u128,
 }
 
-/// Subnets of one family of a pool.
+/// The subnet counts of one family of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubnetCounts {
     pub held: u64,
     /// Released, and not given to others yet.
     pub cooling: u64,
-    /// Further subnets of the pool's size.
+    /// How many more subnets of the pool's size are free.
     pub free: u128,
-    /// Places for such subnets that reservations keep free.
+    /// How many such subnets are blocked by reservations.
     pub reserved: u128,
 }
 
-/// Addresses that views show although nobody holds them.
+/// Addresses that views show although they are not held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShownCounts {
     /// Released, and not given to others yet.
     pub cooling: u64,
-    /// Kept for whoever asked for them by number, or to whom a person pinned them.
+    /// Kept for the holder that requested them by number or that a person pinned them to.
     pub pinned: u64,
 }
 
@@ -53,7 +53,7 @@ impl std::ops::AddAssign for ShownCounts {
 }
 
 impl Plan {
-    /// Counts what views show of a subnet besides its leases; takes as long as there are cooling addresses and pins.
+    /// Counts what views show of a subnet in addition to its leases; takes time proportional to its cooling addresses and pins.
     pub fn count_shown(&self, subnet: &Subnet) -> ShownCounts {
         let (addresses, pins) = (&subnet.addresses, subnet.pins());
         let by_number = |address: &u128| addresses.get(*address).is_some_and(|record| record.asked_by_number);
@@ -61,19 +61,19 @@ impl Plan {
             |since: Millis| subnet.is_held() && since.saturating_add(self.cooling_of(subnet)) > self.now;
         let cooling = || addresses.released_while(cools).filter(|address| !pins.contains_key(address));
         let kept = || pins.keys().filter(|address| !addresses.is_leased(**address));
-        // Those with a pin, and those that cool, are counted as that.
+        // Addresses with a pin, and cooling ones, are already counted as such.
         let remembered = addresses.released_by_number() - kept().filter(|address| by_number(address)).count();
         let pinned = kept().count() + remembered - cooling().filter(by_number).count();
         ShownCounts { cooling: cooling().count() as u64, pinned: pinned as u64 }
     }
 
-    /// Counts the pins in prefixes that no subnet has.
+    /// Counts the pins in prefixes without a subnet.
     pub fn count_pinned_alone(&self) -> ShownCounts {
         let alone = self.pins().filter(|(space, prefix, _)| !self.is_known(*space, *prefix));
         ShownCounts { cooling: 0, pinned: alone.map(|(.., pins)| pins.len() as u64).sum() }
     }
 
-    /// Counts the addresses of a subnet; takes as long as there are cooling ones, and reservations in it.
+    /// Counts the addresses of a subnet; takes time proportional to its cooling addresses and reservations.
     pub fn count_addresses(&self, subnet: &Subnet) -> AddressCounts {
         let (prefix, addresses) = (subnet.state.prefix, &subnet.addresses);
         let mut special = reserved_inside(prefix, &self.reserved);
@@ -83,7 +83,7 @@ impl Plan {
         for address in never.iter().chain(&slot) {
             special.remove(*address);
         }
-        // A leased address counts as leased, wherever it is.
+        // A leased address always counts as leased, wherever it is.
         let open = |address: &u128| u128::from(!addresses.is_leased(*address));
         let reserved = |(first, last)| last - first + 1 - addresses.leased_between(first, last);
         let cools = |address: &u128| {
@@ -104,7 +104,7 @@ impl Plan {
         counts
     }
 
-    /// Counts the subnets of one base; takes as long as there are cooling subnets, and free parts.
+    /// Counts the subnets of one base; takes time proportional to the cooling subnets and free parts.
     pub fn count_subnets(&self, base: &Base) -> SubnetCounts {
         let mut counts = SubnetCounts::default();
         let cooling = self.cooling.iter().filter_map(|(_, serial)| self.subnet(*serial));
@@ -121,13 +121,13 @@ impl Plan {
         counts
     }
 
-    /// How many subnets of a size consist of reserved addresses only.
+    /// How many subnets of this size in a block have only reserved addresses.
     fn reserved_subnets(&self, block: Prefix, size: u8) -> u128 {
         let mut count = 0u128;
         let unit = Prefix::new(block.family(), block.first(), size);
         let (before, after) = (usable(unit).0 - unit.first(), unit.last() - usable(unit).1);
         for (first, last) in self.reserved[block.family() as usize].overlapping(block.first(), block.last()) {
-            // Network, broadcast and all-zero host part next to a reservation cannot be given to anybody.
+            // Network, broadcast and all-zero host part next to a reservation can never be given either.
             let (first, last) = (first.saturating_sub(before), last.saturating_add(after));
             let (first, last) = (first.max(block.first()), last.min(block.last()));
             let unit = Prefix::new(block.family(), first, size);

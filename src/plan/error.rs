@@ -1,7 +1,7 @@
-//! What the plan refuses, with its kind, its well-known phrase and what to do next.
+//! The plan's refusals: their kind, the standard phrase, and what to do next.
 //!
-//! Promises: every message is lower case, begins with the phrase that libnetwork's ipamapi made known, carries the
-//! values and ends in what a person can do. They are read after `Error response from daemon: IpamDriver.X: `.
+//! Promises: every message is lower case, begins with the phrase known from libnetwork's ipamapi, contains the
+//! values, and ends with what a person can do. Docker prints them after `Error response from daemon: IpamDriver.X: `.
 
 use std::net::IpAddr;
 
@@ -10,30 +10,30 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::prefix::Prefix;
 use super::request::Space;
 
-/// The class of a refusal: what whoever gets it can do about it.
+/// The class of a refusal: what its recipient can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The request can never succeed as it is.
+    /// The request can never succeed as it stands.
     Invalid,
-    /// Names something that does not exist.
+    /// The request names something that does not exist.
     Missing,
-    /// Held by somebody.
+    /// Already held.
     Taken,
-    /// Nothing is left.
+    /// Nothing is left to give.
     Exhausted,
-    /// Not now.
+    /// Not possible now.
     Unavailable,
-    /// Known only when a few seconds have passed: what it rests on may be older than the books. Elsewhere, as `Unavailable`.
+    /// Can be decided only in a few seconds, as the data may be older than the books. Otherwise the same as `Unavailable`.
     TooEarly,
-    /// The daemon does not answer. Never sent: the client finds it.
+    /// The daemon does not answer. Never sent: the client sets it.
     Unreachable,
     /// A bug or failure in gipam.
     Failed,
 }
 
 impl ErrorKind {
-    /// Of each kind: its name, Docker's HTTP status (as ipamapi classes it), that of the admin socket, and the exit code of
-    /// a command.
+    /// For each kind: its name, Docker's HTTP status (classed as in ipamapi), the HTTP status of the admin socket, and the exit
+    /// code of a command.
     const fn row(self) -> (&'static str, u16, u16, u8) {
         match self {
             Self::Invalid => ("invalid", 400, 400, 2),
@@ -46,23 +46,23 @@ impl ErrorKind {
         }
     }
 
-    /// Its name, in metrics and on the wire of the admin socket.
+    /// The kind's name, in metrics and on the wire of the admin socket.
     pub const fn name(self) -> &'static str {
         self.row().0
     }
 
-    /// What a name that was sent says; any other is a failure.
+    /// The kind for a received name; any unknown name is a failure.
     pub fn named(name: &str) -> Self {
         let sent = [Self::Invalid, Self::Missing, Self::Taken, Self::Exhausted, Self::Unavailable];
         sent.into_iter().find(|kind| kind.name() == name).unwrap_or(Self::Failed)
     }
 
-    /// The HTTP status for Docker.
+    /// The HTTP status sent to Docker.
     pub const fn status(self) -> u16 {
         self.row().1
     }
 
-    /// The HTTP status at the admin socket.
+    /// The HTTP status on the admin socket.
     pub const fn admin_status(self) -> u16 {
         self.row().2
     }
@@ -80,21 +80,21 @@ impl Serialize for ErrorKind {
 }
 
 impl<'de> Deserialize<'de> for ErrorKind {
-    /// A kind that a later version adds counts as a failure.
+    /// A kind added by a later version counts as a failure.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(|name| Self::named(&name))
     }
 }
 
-/// Why something was not done, in every room: the plan refused it, the disk does not accept writes, or a person asked for
-/// what cannot be. On the wire of the admin socket it is `{"Err": text, "kind": kind}`.
+/// Why something was not done, used in every room: the plan refused it, the disk does not accept writes, or a person requested
+/// something impossible. On the wire of the admin socket it is `{"Err": text, "kind": kind}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{text}")]
 pub struct Refusal {
-    /// For people: what is wrong, and what to do.
+    /// For people: what is wrong and what to do.
     #[serde(rename = "Err")]
     pub text: String,
-    /// Its class.
+    /// The class of the refusal.
     pub kind: ErrorKind,
 }
 
@@ -111,7 +111,7 @@ impl From<PlanError> for Refusal {
     }
 }
 
-/// What the plan refuses. Variants are named after ipamapi's errors, so that a Docker reader knows them.
+/// What the plan refuses. Variants are named after ipamapi's errors, which Docker developers know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// ipamapi ErrIpamInternalError.
@@ -129,7 +129,7 @@ pub enum PlanError {
     /// ipamapi ErrInvalidRequest.
     #[error("invalid request: {0}")]
     InvalidRequest(String),
-    /// ipamapi ErrPoolNotFound, for a PoolID that names no grant.
+    /// ipamapi ErrPoolNotFound, for a PoolID without a grant.
     #[error(
         "address pool not found: no subnet is granted under PoolID {0:?}; if its network still exists, gipam gc shows how to adopt it, or recreate the network"
     )]
@@ -137,7 +137,7 @@ pub enum PlanError {
     /// A person named a subnet or lease that does not exist.
     #[error("address pool not found: {0}")]
     NotFound(String),
-    /// Repair's view of the Engine is out of date.
+    /// Repair's view of the Engine is outdated.
     #[error("not now: {0}")]
     OutOfDate(String),
     /// ipamapi ErrIPOutOfRange.
@@ -157,9 +157,9 @@ pub enum PlanError {
         /// `to network web`, or `to a network`.
         holder: String,
         space: Space,
-        /// RFC 3339, UTC; filled in where times are written out.
+        /// RFC 3339, UTC; filled in where times are formatted.
         since: String,
-        /// What a person can do: the command of Docker's first.
+        /// What a person can do; a Docker command comes first.
         remedy: String,
     },
     /// ipamapi ErrOverlapPool: the imported books would overlap the existing ones.
@@ -170,10 +170,10 @@ pub enum PlanError {
     AddressInUse {
         address: IpAddr,
         holder: String,
-        /// What a person can do: the command of Docker's first.
+        /// What a person can do; a Docker command comes first.
         remedy: String,
     },
-    /// A person pinned it to another holder.
+    /// A person pinned the address to another holder.
     #[error(
         "address already in use: {address} is pinned to {holder}; remove the pin with: gipam unpin {address}"
     )]
@@ -187,7 +187,7 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    /// Its class.
+    /// The class of this refusal.
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Internal(_) => ErrorKind::Failed,

@@ -1,10 +1,10 @@
 //! PROOF OF DEATH: what an Engine's lists prove about a lease or a subnet, and what they do not.
 //!
-//! Dead is only what a complete, positively identified view of the Engine that asked for the grant shows to be gone, twice.
-//! What is unreadable, filtered, unspecified, doubled, foreign, partial or new counts as alive.
+//! Something is dead only if complete lists, from the positively identified Engine that requested the grant, lack it twice.
+//! Anything unreadable, filtered, unspecified, doubled, foreign, partial or new counts as alive.
 //!
-//! Promises: a [`Death`] cannot be made of anything else: it takes two [`Absence`]s, an absence takes a [`CompleteView`],
-//! and a complete view takes lists without a gap, of the Engine that the books know. Pure. Does not decide who may free anything.
+//! Promises: a [`Death`] can only be made from two [`Absence`]s, an absence only from a [`CompleteView`], and a complete
+//! view only from lists without gaps, of the Engine that the books know. Pure. Does not decide who may free anything.
 
 use std::collections::BTreeMap;
 
@@ -15,54 +15,54 @@ use super::settings::{Millis, Moment, rfc3339};
 use super::shown::{Endpoint, EngineIdentity, Lists, Network};
 use super::{Plan, Subnet, options};
 
-/// A lease or a subnet: serial, address for a lease, generation.
+/// Identifies a lease or a subnet: serial, address (of a lease), generation.
 pub type ProofKey = (Serial, Option<u128>, u64);
 
 /// Why an Engine's lists prove nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
-    /// Something could not be read.
+    /// Some of the lists could not be read.
     #[error("its lists are incomplete: {0}")]
     Unclear(String),
-    /// It does not identify itself.
+    /// The Engine does not identify itself.
     #[error("its /info lacks ID or DockerRootDir, so nobody can tell which Engine it is")]
     Unidentified,
     /// It is not the Engine that the books know.
     #[error("it is Engine {} with data in {}, and the books know Engine {} with data in {}", shown.id, shown.root, known.id, known.root)]
     Another {
-        /// The one in the books.
+        /// The Engine in the books.
         known: Box<EngineIdentity>,
-        /// The one that answers.
+        /// The Engine that answered.
         shown: Box<EngineIdentity>,
     },
-    /// Nothing in its lists is in the books.
+    /// It shows none of the networks in the books.
     #[error("it shows none of the networks in the books ({0} subnets)")]
     Stranger(usize),
 }
 
-/// Everything of one prefix in an Engine's lists.
+/// Everything that an Engine's lists show for one prefix.
 #[derive(Debug, Default)]
 struct ShownPlace<'a> {
     networks: Vec<&'a Network>,
-    /// By address.
+    /// Live endpoints, by address.
     living: BTreeMap<u128, Vec<(&'a Network, &'a Endpoint)>>,
     /// Gateways and auxiliary addresses.
     set_up: BTreeMap<u128, Kind>,
 }
 
-/// Books and lists side by side.
+/// The books compared with an Engine's lists.
 #[derive(Debug)]
 pub struct Sight<'a> {
     plan: &'a Plan,
     lists: &'a Lists,
     drivers: &'a [String],
     places: BTreeMap<Prefix, ShownPlace<'a>>,
-    /// How many grants of space local hold a prefix.
+    /// How many grants in space local hold a prefix.
     copies: BTreeMap<Prefix, usize>,
 }
 
 impl<'a> Sight<'a> {
-    /// Of these lists; `drivers` are the names that this gipam serves.
+    /// Compares the plan with these lists; `drivers` are the driver names that this gipam serves.
     pub fn new(plan: &'a Plan, lists: &'a Lists, drivers: &'a [String]) -> Self {
         let mut places: BTreeMap<Prefix, ShownPlace<'a>> = BTreeMap::new();
         for network in &lists.networks {
@@ -90,12 +90,12 @@ impl<'a> Sight<'a> {
         Self { plan, lists, drivers, places, copies }
     }
 
-    /// Whether this gipam serves a network's addresses.
+    /// Whether this gipam assigns a network's addresses.
     pub fn is_ours(&self, network: &Network) -> bool {
         self.drivers.contains(&network.ipam)
     }
 
-    /// The networks of exactly this prefix.
+    /// The networks with exactly this prefix.
     pub fn networks(&self, prefix: Prefix) -> &[&'a Network] {
         self.places.get(&prefix).map_or(&[], |place| &place.networks)
     }
@@ -105,12 +105,12 @@ impl<'a> Sight<'a> {
         self.places.get(&prefix).and_then(|place| place.living.get(&address)).map_or(&[], Vec::as_slice)
     }
 
-    /// The gateway or auxiliary address at this address.
+    /// Whether this address is a gateway or an auxiliary address of a network, and which.
     pub fn set_up(&self, prefix: Prefix, address: u128) -> Option<Kind> {
         self.places.get(&prefix).and_then(|place| place.set_up.get(&address).copied())
     }
 
-    /// The network of a held subnet, where one alone can be meant: networks that share its prefix are distinguished by their ranges.
+    /// The network of a held subnet, if it is unambiguous: networks that share its prefix are distinguished by their ranges.
     pub fn network_of(&self, subnet: &Subnet) -> Option<&'a Network> {
         let state = &subnet.state;
         let mut meant = self.local_ones(state.prefix).filter(|(_, shown)| !shown.is_beside(state));
@@ -121,8 +121,8 @@ impl<'a> Sight<'a> {
         alone.then_some(network)
     }
 
-    /// The held subnet in which an address is kept that lives in this network: its own, else the first of its prefix, so that
-    /// none of them gives it away. Copies are separate on purpose.
+    /// The held subnet that records an address used in this network: the network's own, else the first with its prefix, so that
+    /// no subnet gives that address away. Copies are separate on purpose.
     pub fn home_of(&self, network: &Network, prefix: Prefix) -> Option<&'a Subnet> {
         let is_it = |subnet: &&'a Subnet| self.network_of(subnet).is_some_and(|it| it.id == network.id);
         let copied = self.is_copied(prefix) || options::wants_copy(&network.options);
@@ -136,8 +136,8 @@ impl<'a> Sight<'a> {
         ours.filter_map(move |network| Some((*network, Adoption::of(network, network.subnet(prefix)?))))
     }
 
-    /// Whether the lists of exactly this prefix are complete, for every grant that holds it, and of gipam's networks on this
-    /// host: then an endpoint that they lack does not exist.
+    /// Whether the lists are complete for exactly this prefix, cover every grant that holds it, and show only gipam's networks
+    /// on this host: then an endpoint that they lack does not exist.
     pub fn lists_all(&self, prefix: Prefix) -> bool {
         let networks = self.networks(prefix);
         networks.len() >= self.copies.get(&prefix).copied().unwrap_or(1).max(1)
@@ -169,8 +169,8 @@ impl<'a> Sight<'a> {
             .then(|| "the Engine does not know this network".to_owned())
     }
 
-    /// Addresses that two endpoints have at once: prefix, address, who. Copies of a prefix that were asked for
-    /// (`overlap=true`) are separate networks, each with its own.
+    /// Addresses that two endpoints have at once: prefix, address, and those endpoints. Requested copies of a prefix
+    /// (`overlap=true`) are separate networks, each with its own addresses.
     pub fn doubled(&self) -> impl Iterator<Item = (Prefix, u128, &[(&'a Network, &'a Endpoint)])> {
         self.places.iter().flat_map(move |(prefix, place)| {
             let copied = self.is_copied(*prefix);
@@ -194,7 +194,7 @@ impl<'a> Sight<'a> {
     }
 }
 
-/// Lists without a gap, of the Engine that the books know.
+/// Lists without gaps, of the Engine that the books know.
 #[derive(Debug)]
 pub struct CompleteView<'a> {
     sight: &'a Sight<'a>,
@@ -204,11 +204,11 @@ pub struct CompleteView<'a> {
 }
 
 impl<'a> CompleteView<'a> {
-    /// A complete view, if it is one. The look began at `at`; grants below generation `settled` were a minute old by then, by a clock that
-    /// never steps: the Engine shows an endpoint only when its container has been started.
+    /// A complete view, if the lists allow one. The survey began at `at`; grants below generation `settled` were a minute old
+    /// by then, by a clock that never steps: the Engine shows an endpoint only after its container has started.
     ///
     /// # Errors
-    /// Why nothing in these lists proves anything.
+    /// The reason why these lists prove nothing.
     pub fn of(sight: &'a Sight<'a>, at: Moment, settled: u64) -> Result<Self, Doubt> {
         let engine = sight.lists.engine.as_ref().ok_or(Doubt::Unidentified)?;
         if let Some(known) = sight.plan.engine().filter(|known| *known != engine) {
@@ -227,18 +227,18 @@ impl<'a> CompleteView<'a> {
         Ok(Self { sight, engine, at, settled })
     }
 
-    /// Which Engine it is.
+    /// The Engine of this view.
     pub const fn engine(&self) -> &EngineIdentity {
         self.engine
     }
 
-    /// That a lease is gone from these lists, if it is, and was old enough to be in them.
+    /// An absence, if a lease is missing from these lists and is old enough to be in them.
     pub fn lease_absent(&self, subnet: &Subnet, address: u128, record: &Record) -> Option<Absence> {
         let why = self.sight.lease_missing(subnet, address, record)?;
         self.absence((subnet.state.serial, Some(address), record.generation), why)
     }
 
-    /// That a subnet is gone from these lists, if it is, and was old enough to be in them.
+    /// An absence, if a subnet is missing from these lists and is old enough to be in them.
     pub fn subnet_absent(&self, subnet: &Subnet) -> Option<Absence> {
         let why = self.sight.subnet_missing(subnet)?;
         self.absence((subnet.state.serial, None, subnet.state.generation), why)
@@ -263,7 +263,7 @@ impl Absence {
         self.key
     }
 
-    /// When the look began.
+    /// When the survey began.
     pub const fn at(&self) -> Moment {
         self.at
     }
@@ -274,12 +274,12 @@ impl Absence {
 pub struct Death {
     key: ProofKey,
     evidence: Box<str>,
-    /// It counts only while the subnet's PoolID is unknown.
+    /// The proof counts only while the subnet's PoolID is unknown.
     while_unnamed: bool,
 }
 
 impl Death {
-    /// Two views of one Engine lacked it, at least this many milliseconds apart; one view is never two.
+    /// A proof, if two views of one Engine, at least this many milliseconds apart, lacked it; one view never counts as two.
     pub fn of(first: &Absence, last: &Absence, apart: Millis) -> Option<Self> {
         let (from, to) = (first.at.steady, last.at.steady);
         let proven = first.key == last.key && first.engine == last.engine && to > from && to - from >= apart;
@@ -290,12 +290,12 @@ impl Death {
         })
     }
 
-    /// Once somebody asks for an address of the subnet it may be another Engine's: then this does not count any more.
+    /// Limits the proof: once an address of the subnet is requested, it may be another Engine's, and the proof does not count.
     pub fn while_unnamed(self) -> Self {
         Self { while_unnamed: true, ..self }
     }
 
-    /// Whether it counts only while the PoolID of its subnet is unknown.
+    /// Whether the proof counts only while the PoolID of its subnet is unknown.
     pub const fn needs_unnamed(&self) -> bool {
         self.while_unnamed
     }
@@ -304,7 +304,7 @@ impl Death {
         self.key
     }
 
-    /// For the history.
+    /// The evidence, for the history.
     pub fn evidence(&self) -> Box<str> {
         self.evidence.clone()
     }

@@ -1,8 +1,8 @@
-//! Why an address or a subnet would be given or refused: the order of choice itself ([`choose_address`](super::choose_address),
-//! [`choose_subnet`](super::choose_subnet)), each way with what it finds, in words.
+//! Why an address or a subnet would be given or refused, in words: each way in the order of choice
+//! ([`choose_address`](super::choose_address), [`choose_subnet`](super::choose_subnet)), with its result.
 //!
-//! Promises: the verdict is that of [`Plan::decide`]; of what is chosen, one step says that it would be given, and that step is the way
-//! by which it is found. Changes nothing.
+//! Promises: the verdict is that of [`Plan::decide`]; for a dynamic choice, exactly one step says that it would be given: the
+//! way that finds it. Changes nothing.
 
 use super::change::ShownHolder;
 use super::choose_address::{AddressSearch, Choice, Miss};
@@ -24,14 +24,14 @@ pub struct ExplainStep {
     pub found: String,
 }
 
-/// What would be answered now.
+/// The answer that would be given now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Foreseen {
     /// This address or subnet, or an answer later.
     Given(String),
-    /// The refusal as Docker would get it.
+    /// The refusal, as Docker would get it.
     Refused(String),
-    /// It follows from something that the question does not say: what, and how to say it.
+    /// It depends on information that the question lacks: what, and how to add it.
     Depends(String),
 }
 
@@ -42,13 +42,13 @@ pub struct Explanation {
     pub verdict: Foreseen,
 }
 
-/// The steps so far. What is chosen is marked once.
+/// The steps so far. Only one of them is marked as the choice.
 #[derive(Default)]
 struct Steps {
     steps: Vec<ExplainStep>,
-    /// How many ways were said.
+    /// How many ways were added.
     ways: usize,
-    /// Nothing is marked any more.
+    /// Whether no further step is marked.
     decided: bool,
 }
 
@@ -57,7 +57,7 @@ impl Steps {
         self.steps.push(ExplainStep { what: what.to_owned(), found: found.into() });
     }
 
-    /// The next way, and what it finds: the first thing found is what is given.
+    /// Adds the next way and its result: the first one that succeeds is marked as the choice.
     fn way(&mut self, name: &str, found: Result<String, String>) {
         self.ways += 1;
         let mark = if found.is_ok() && !self.decided { ": it would be given" } else { "" };
@@ -68,7 +68,7 @@ impl Steps {
 }
 
 impl Plan {
-    /// What this request would get now. Addresses and subnets only.
+    /// What this request would get now. Only for addresses and subnets.
     pub fn explain(&self, request: &Request, context: Context) -> Explanation {
         let decision = self.decide(request, context);
         let given = matches!(decision.reply, Ok(Reply::Subnet { .. } | Reply::Address { .. }));
@@ -101,7 +101,7 @@ impl Plan {
         Explanation { steps: steps.steps, verdict }
     }
 
-    /// Also returns what of the caller the address follows from, if the request does not say it.
+    /// Also returns what information about the caller the address depends on, if the request lacks it.
     fn explain_address(
         &self,
         request: &AddressRequest,
@@ -132,7 +132,7 @@ impl Plan {
             let found = (way.find)(&search);
             if let (Err(Miss::Unsaid(what, option)), false) = (&found, steps.decided) {
                 depends = Some(format!("the {what} of the container; add {option}"));
-                // What comes later is for those that have none.
+                // The later ways apply only to containers without it.
                 steps.decided = true;
             }
             match found {
@@ -144,7 +144,7 @@ impl Plan {
         depends
     }
 
-    /// A subnet asked for by number.
+    /// Explains a subnet requested by number.
     fn explain_exact(&self, request: &SubnetRequest, prefix: Prefix, steps: &mut Steps) {
         let pool = self
             .pool_around(prefix)
@@ -169,7 +169,7 @@ impl Plan {
         }
     }
 
-    /// A dynamic subnet: each way, and of those that are free each pool that is open.
+    /// Explains a dynamic subnet: each way, and for free subnets each pool that may be used.
     fn explain_any(&self, request: &SubnetRequest, context: Context, steps: &mut Steps) {
         let storm = self.storm(request, context.now).len();
         if storm > 0 {
@@ -197,7 +197,7 @@ impl Plan {
     }
 }
 
-/// An address asked for by number.
+/// Explains an address requested by number.
 fn explain_number(search: &AddressSearch<'_>, address: u128, steps: &mut Steps) {
     let AddressSearch { plan, subnet, request, context, .. } = search;
     let prefix = subnet.state.prefix;
@@ -254,7 +254,7 @@ fn explain_number(search: &AddressSearch<'_>, address: u128, steps: &mut Steps) 
     }
 }
 
-/// The pools in their order, each with what is free of it.
+/// Explains the pools in their order, each with its best free subnet.
 fn explain_pools(search: &SubnetSearch<'_>, steps: &mut Steps) {
     for place in search.places() {
         let PoolPlace { pool, base, length, blocked, .. } = &place;

@@ -1,18 +1,18 @@
-//! Which parts of one pool's base are free: best fit, splitting and coalescing (a buddy system over prefixes).
+//! The free parts of one pool's base: best fit, splitting and coalescing (a buddy system over prefixes).
 //!
-//! Promises: O(length) map operations a call, however many subnets there are; free blocks are maximal, so space
-//! that was whole once does not stay fragmented. Does not know times, spaces or names: the caller says what is occupied.
+//! Promises: O(length) map operations per call, however many subnets there are; free blocks are maximal, so space
+//! that was once whole does not stay fragmented. Does not know times, spaces or names: the caller passes in what is occupied.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::prefix::Prefix;
 use super::prefix_index::PrefixIndex;
 
-/// What occupies a place: all that a free space needs to know of others.
+/// What a free space needs to know about occupied prefixes.
 pub trait Standing {
-    /// Whether something occupies this prefix or one that contains it.
+    /// Whether this prefix, or one that contains it, is occupied.
     fn covers(&self, prefix: Prefix) -> bool;
-    /// Whether something occupies this prefix or one inside it.
+    /// Whether this prefix, or one inside it, is occupied.
     fn is_in(&self, prefix: Prefix) -> bool;
 }
 
@@ -42,7 +42,7 @@ pub struct FreeSpace {
 }
 
 impl FreeSpace {
-    /// Everything that `occupied` leaves of the base.
+    /// The parts of the base that are not occupied.
     pub fn new(base: Prefix, occupied: &impl Standing) -> Self {
         let mut space = Self { base, blocks: BTreeMap::new() };
         space.vacate(base, occupied);
@@ -53,7 +53,7 @@ impl FreeSpace {
         self.base
     }
 
-    /// The length of the largest block.
+    /// The prefix length of the largest block.
     pub fn shortest(&self) -> Option<u8> {
         self.blocks.first_key_value().map(|(length, _)| *length)
     }
@@ -88,7 +88,7 @@ impl FreeSpace {
             .find(|block| self.has(*block))
     }
 
-    /// Marks this prefix as occupied; parts that were taken before stay taken.
+    /// Marks this prefix as occupied; parts that are already occupied stay so.
     pub fn occupy(&mut self, region: Prefix) {
         if !self.base.overlaps(region) {
             return;
@@ -116,7 +116,7 @@ impl FreeSpace {
         })
     }
 
-    /// Marks a region that was taken whole as left; parts that nobody else occupies become free.
+    /// Marks a region that was wholly occupied as vacated; the parts that nothing else occupies become free.
     pub fn vacate(&mut self, region: Prefix, occupied: &impl Standing) {
         let region = if region.contains(self.base) { self.base } else { region };
         if !self.base.contains(region) || occupied.covers(region) {
@@ -130,7 +130,7 @@ impl FreeSpace {
         }
     }
 
-    /// Marks a region that was taken whole as left; nobody else occupies any of it.
+    /// Marks a region that was wholly occupied as vacated; nothing else occupies any part of it.
     pub fn vacate_whole(&mut self, region: Prefix) {
         let region = if region.contains(self.base) { self.base } else { region };
         if self.base.contains(region) {
@@ -138,7 +138,7 @@ impl FreeSpace {
         }
     }
 
-    /// A region in which no block is free becomes one, or a part of a larger one.
+    /// Makes a region without free blocks into a free block, merged with its free neighbours.
     fn coalesce(&mut self, region: Prefix) {
         debug_assert!(self.block_around(region).is_none() && self.blocks_inside(region).next().is_none());
         let mut block = region;
@@ -153,8 +153,8 @@ impl FreeSpace {
         self.add(block);
     }
 
-    /// The best place for a subnet of this length: in the smallest block that has one, the lowest in it. `skip`
-    /// returns the last address that blocks a candidate; all that it blocks is skipped at once.
+    /// The best place for a subnet of this length: the lowest one in the smallest block that has one. `skip`
+    /// returns the last address that blocks a candidate; everything up to it is skipped at once.
     pub fn best_fit(&self, length: u8, skip: impl Fn(Prefix) -> Option<u128>) -> Option<Prefix> {
         let of_length = |(&block_length, blocks): (&u8, &BTreeSet<u128>)| {
             let mut from = 0;
@@ -162,7 +162,7 @@ impl FreeSpace {
                 let block = self.prefix(first, block_length);
                 match fit(block, length, &skip) {
                     Ok(fit) => return Some(fit),
-                    // The block in which it ends may have room beyond it.
+                    // The block that contains this address may have room after it.
                     Err(blocked_to) => {
                         from =
                             block.last().checked_add(1)?.max(self.prefix(blocked_to, block_length).first());
@@ -174,8 +174,8 @@ impl FreeSpace {
         self.blocks.range(..=length).rev().find_map(of_length)
     }
 
-    /// The free parts of a region that are as large as this length, up to a limit; each would be free if only
-    /// `others` were there.
+    /// At most `most` free blocks of a region that can hold a subnet of this length, reduced to what `others` leave
+    /// free.
     pub fn part(&self, region: Prefix, length: u8, most: usize, others: &impl Standing) -> Self {
         let mut part = Self { base: region, blocks: BTreeMap::new() };
         if self.block_around(region).is_some() {
@@ -187,7 +187,7 @@ impl FreeSpace {
         part
     }
 
-    /// All free blocks, shortest first.
+    /// All free blocks, the largest first.
     pub fn blocks(&self) -> impl Iterator<Item = Prefix> + '_ {
         self.blocks
             .iter()
@@ -195,7 +195,7 @@ impl FreeSpace {
     }
 }
 
-/// The lowest candidate of this length in a block; else the last address that blocks the last one.
+/// The lowest candidate of this length in a block; if there is none, the last address that blocks the last candidate.
 fn fit(block: Prefix, length: u8, skip: impl Fn(Prefix) -> Option<u128>) -> Result<Prefix, u128> {
     let mut candidate = Prefix::new(block.family(), block.first(), length);
     loop {

@@ -1,6 +1,6 @@
-//! RequestAddress: by number, or chosen ([`choose_address`](super::choose_address)); and what a grant changes.
+//! RequestAddress, by number or with a chosen address ([`choose_address`](super::choose_address)), and the changes of a grant.
 //!
-//! Promises: pure; a refusal changes nothing; what is remembered of a subnet's addresses stays bounded. Does not choose.
+//! Promises: pure; a refusal changes nothing; the memory of a subnet's addresses stays bounded. Does not choose.
 
 use std::net::IpAddr;
 
@@ -13,14 +13,14 @@ use super::request::{AddressRequest, Context, Decision, Reply, Space, Undo};
 use super::settings::Millis;
 use super::subnet::{Subnet, never_given};
 
-/// A gateway may be asked for once more, as an auxiliary address, for this long after the last step of a network's set-up. This
-/// does not decide what the address is for: the Engine's lists do.
+/// For this long after the last step of a network's set-up, the gateway may be requested again, as an auxiliary address.
+/// This does not decide what the address is for: the Engine's lists do.
 const SET_UP_WINDOW: Millis = 10_000;
-/// The memory of an address is dropped after 90 days.
+/// The memory of an address is dropped after 90 days,
 pub(super) const MEMORY: Millis = 90 * 24 * 3_600_000;
-/// ... and beyond this many per subnet, or four times its leases.
+/// or earlier if a subnet has more memories than this and than four times its leases.
 pub(super) const MEMORY_FLOOR: usize = 1_000;
-/// At most this many are forgotten at once: more than a release can add (it also lowers the bound by 4).
+/// At most this many are forgotten at once: more than a release can add (a release also lowers the bound by 4).
 pub(super) const TRIM: usize = 6;
 
 impl Plan {
@@ -33,7 +33,7 @@ impl Plan {
             AddressSearch::new(self, subnet, request, context).decide().unwrap_or_else(Decision::refused)
         };
         let Some(learned) = learned else { return decide(subnet) };
-        // Whatever the outcome of the request: Docker has a network with this PoolID.
+        // This is kept whatever the outcome of the request: Docker has a network with this PoolID.
         let mut learned = vec![learned];
         let after = self.with_kept(subnet, &request.id, &mut learned);
         let mut decision = decide(&after);
@@ -41,7 +41,7 @@ impl Plan {
         decision
     }
 
-    /// The oldest memories of the subnet that are too old or too many; never one that is cooling.
+    /// Forgets the oldest memories of the subnet if they are too old or too many, but never a cooling one.
     pub(super) fn trim_memory(
         &self,
         subnet: &Subnet,
@@ -56,7 +56,7 @@ impl Plan {
         let cooling = self.cooling_of(subnet);
         let has_cooled = |since: Millis| since.saturating_add(cooling) <= now;
         let is_old = |since: Millis| since.saturating_add(MEMORY) < now;
-        // Usually nothing is due: the oldest memory is within both limits, or still cooling.
+        // Usually nothing needs to be forgotten: the oldest memory is within both limits, or still cooling.
         if !has_cooled(oldest) || (excess == 0 && !is_old(oldest)) {
             return Vec::new();
         }
@@ -88,7 +88,7 @@ impl AddressSearch<'_> {
         self.first().map(|choice| self.grant(choice)).ok_or_else(|| plan.exhausted(subnet))
     }
 
-    /// An address by number, unless it is held: here, or by a sibling, except as a router that both share.
+    /// Grants an address by number, unless it is held here or by a sibling; siblings may share a gateway's address.
     fn by_number(&self, asked: IpAddr) -> Result<Decision, PlanError> {
         let Self { plan, subnet, request, siblings, .. } = self;
         let (prefix, marks) = (subnet.state.prefix, &subnet.state.marks);
@@ -158,7 +158,7 @@ impl AddressSearch<'_> {
         warnings
             .push(format!("{} in {prefix} replaces a lease that is proven dead", prefix.address(address)));
         changes.insert(0, *cleared);
-        // An undo does not bring the dead one back.
+        // An undo must not restore the dead lease.
         Decision { reply, changes, warnings, undo: None }
     }
 
@@ -169,7 +169,7 @@ impl AddressSearch<'_> {
 
     fn marks_after(&self, kind: Kind, address: u128) -> Marks {
         let (before, now) = (&self.subnet.state.marks, self.context.now);
-        // It is in use, so it was not among the subnets that Docker refused, even if it was counted in a storm.
+        // The subnet is in use, so Docker did not refuse it, even if it was counted in a storm.
         let mut after = Marks { addressed: true, stormed: false, ..before.clone() };
         match kind {
             Kind::Gateway => {
@@ -181,8 +181,8 @@ impl AddressSearch<'_> {
         after
     }
 
-    /// Whether this request for an address may be a step of setting a network up (`--aux-address`): the request does not say for
-    /// whom, and the network is new and has no known endpoint.
+    /// Whether this request for an address may be a step of setting up a network (`--aux-address`): it does not identify a
+    /// holder, and the network is new and has no known endpoint.
     fn may_set_up(&self) -> bool {
         let (marks, request) = (&self.subnet.state.marks, self.request);
         let anonymous = request.name.is_none() && request.mac.is_none() && request.address.is_some();

@@ -1,8 +1,8 @@
-//! RequestPool: an explicit subnet if nobody holds it, else one that is chosen ([`choose_subnet`](super::choose_subnet)); and what
-//! a grant changes.
+//! RequestPool: an explicit subnet if it is not held, else a chosen one ([`choose_subnet`](super::choose_subnet)); and the
+//! changes of a grant.
 //!
-//! Promises: pure; a candidate that Docker would refuse is not offered (P12); spaces stay disjoint; what is refused
-//! changes nothing but the storm's marks. Does not read routes: they come with the request.
+//! Promises: pure; a candidate that Docker would refuse is not offered (P12); spaces stay disjoint; a refusal changes
+//! nothing except the marks of a storm. Does not read routes: they are passed in with the request.
 
 use super::Plan;
 use super::change::{Change, Marks, Serial, SubnetState};
@@ -17,21 +17,21 @@ use super::siblings::Part;
 
 /// How far back the storm guard looks.
 const STORM_WINDOW: Millis = 60_000;
-/// How many times the limit may be granted where the requests do not look like a loop.
+/// How many times the limit is allowed if the requests do not look like a loop.
 const PATIENCE: usize = 16;
-/// How many things that the host uses a refusal names.
+/// How many prefixes in use on the host a refusal lists.
 const NAMED: usize = 8;
 /// How many keys are remembered at most.
 const KEYS: usize = 1_000;
 
-/// A new grant, before it has an id.
+/// A new grant that does not have a PoolID yet.
 struct NewGrant<'a> {
     request: &'a SubnetRequest,
     prefix: Prefix,
     pool: Option<String>,
     key: Option<String>,
     dynamic: bool,
-    /// A dead subnet of the same prefix, freed by the same decision; the grant inherits its memory.
+    /// A dead subnet of the same prefix that the same decision frees; the grant inherits its memory.
     replaces: Option<Serial>,
 }
 
@@ -84,14 +84,14 @@ impl Plan {
         let grant = NewGrant { request, prefix, pool, key: None, dynamic: false, replaces };
         let mut decision = self.grant_subnet(grant, context);
         if !cleared.is_empty() {
-            // An undo does not bring the dead one back.
+            // An undo must not restore the dead subnet.
             decision.undo = None;
             decision.warnings.push(format!("{prefix} takes the place of a subnet that is proven dead"));
             let granted = decision.changes.iter().find_map(|change| match change {
                 Change::SubnetGranted(state) => Some(state.serial),
                 _ => None,
             });
-            // What the grant inherits must not be forgotten meanwhile.
+            // The memory that the grant inherits must not be forgotten before.
             let kept = |change: &Change| !matches!(change, Change::SubnetForgotten { serial } if Some(*serial) == granted);
             decision.changes.splice(0..0, cleared.into_iter().filter(kept));
         }
@@ -135,9 +135,9 @@ impl Plan {
         Ok(decision)
     }
 
-    /// The serials of a storm, the newest of it: dynamic subnets of one family, space and option set, all held, no address
-    /// requested from any of them, granted within a minute. The limit applies where requests come one right after
-    /// another, as in Docker's loop; otherwise [`PATIENCE`] times as many are allowed. Empty below that.
+    /// The newest serials of a storm: dynamic subnets of one family, space and option set, all held, without any address
+    /// request, granted within a minute. The limit applies if requests come directly one after
+    /// another, as in Docker's loop; otherwise [`PATIENCE`] times as many are allowed. Empty if there are fewer.
     pub(super) fn storm(&self, request: &SubnetRequest, now: Millis) -> Vec<Serial> {
         let limit = usize::try_from(self.settings.storm_limit).unwrap_or(usize::MAX);
         let like_a_loop = request.in_a_row >= self.settings.storm_limit;
@@ -191,7 +191,7 @@ impl Plan {
         Decision { reply: Ok(reply), changes, warnings: Vec::new(), undo: Some(undo) }
     }
 
-    /// A key keeps pointing to its subnet while that is held. Also returns what an undo has to restore.
+    /// Makes a key point to this prefix, unless the subnet that it points to is held. Also returns what an undo must restore.
     fn remember_key(
         &self,
         request: &SubnetRequest,
@@ -220,8 +220,8 @@ impl Plan {
         (changes, Some((word, before)))
     }
 
-    /// The longest released subnets, those that are too old or too many; never one that cools. `more` are about to be
-    /// released.
+    /// Forgets the longest released subnets if they are too old or too many, but never a cooling one. `more` subnets are about
+    /// to be released.
     pub(super) fn trim_remembered(
         &self,
         more: usize,

@@ -1,7 +1,7 @@
 //! Text for messages: who holds something, what is full, and what a person can do about it.
 //!
-//! Promises: the command that comes first is Docker's own, since what Docker holds is freed by Docker; `gipam release` comes
-//! last, and asks the Engine first. A name appears in a command only if it needs no quoting. Decides nothing.
+//! Promises: Docker's own command comes first, since Docker frees what Docker holds; `gipam release` comes last, and
+//! queries the Engine first. A name is used in a command only if it needs no quoting. Makes no decisions.
 
 use std::net::IpAddr;
 
@@ -26,13 +26,13 @@ pub(super) fn holder_text(record: &Record) -> String {
     }
 }
 
-/// Whether this is a name that Docker accepts and a shell needs no quotes for.
+/// Whether this is a name that Docker accepts and that needs no quotes in a shell.
 fn is_plain(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     !name.is_empty() && !name.starts_with('-') && name.chars().all(plain)
 }
 
-/// The command that makes Docker give up what a container holds.
+/// The command that makes Docker release what a container holds.
 pub fn container_command(name: &str, id: &str) -> String {
     match (is_plain(name), is_plain(id)) {
         (true, _) => format!("docker rm -f {name}"),
@@ -41,19 +41,19 @@ pub fn container_command(name: &str, id: &str) -> String {
     }
 }
 
-/// The command that makes Docker give up what a network holds.
+/// The command that makes Docker release what a network holds.
 pub fn network_command(name: &str) -> String {
     format!("docker network rm {}", if is_plain(name) { name } else { "NETWORK" })
 }
 
-/// Where dynamic addresses come from.
+/// The range or prefix from which dynamic addresses come.
 fn place_name(subnet: &Subnet) -> String {
     let prefix = subnet.state.prefix;
     subnet.state.range.map_or_else(|| prefix.to_string(), |range| format!("range {range} of {prefix}"))
 }
 
 impl Plan {
-    /// Why an address that was asked for by number is refused.
+    /// Why an address requested by number is refused.
     pub(super) fn in_use(&self, subnet: &Subnet, address: u128, record: &Record, known: &Dead) -> PlanError {
         let state = &subnet.state;
         let number = state.prefix.address(address);
@@ -88,7 +88,7 @@ impl Plan {
         PlanError::AddressInUse { address: number, holder, remedy }
     }
 
-    /// Why a subnet that was asked for by number is refused.
+    /// Why a subnet requested by number is refused.
     pub(super) fn overlap(&self, subnet: &Subnet, asked: Prefix, known: &Dead) -> PlanError {
         let state = &subnet.state;
         let release = self.release_command(subnet, None);
@@ -129,7 +129,7 @@ impl Plan {
         PlanError::NoAvailableAddresses(self.no_room(subnet, gateway).unwrap_or_else(full))
     }
 
-    /// Why no container could ever get an address without `--ip` here, if so, with the gateway at this address.
+    /// Why a container can never get an address here without `--ip`, if the gateway is at this address; `None` if it can.
     pub(super) fn no_room(&self, subnet: &Subnet, gateway: Option<u128>) -> Option<String> {
         if subnet.has_room_beside(gateway, &self.reserved) {
             return None;
@@ -151,7 +151,7 @@ impl Plan {
         ))
     }
 
-    /// The gipam command that frees it.
+    /// The gipam command that frees a subnet or one of its addresses.
     pub(super) fn release_command(&self, subnet: &Subnet, address: Option<IpAddr>) -> String {
         let address = address.map_or_else(String::new, |address| format!(" {address}"));
         format!("gipam release {}{address} --force", self.command_name(subnet))

@@ -1,8 +1,8 @@
-//! What the host uses, as a choice of a subnet needs it: sorted, and merged for each base of a pool.
+//! What the host uses, in the form needed to choose a subnet: sorted, and merged for each base of a pool.
 //!
 //! Promises: what overlaps a prefix is found in O(log n); what blocks a base is merged once, and adding or removing a
-//! prefix changes only what it touches; a clone is cheap. One that was limited to bases says so: it does not hold others.
-//! Does not look at the host.
+//! prefix changes only what it touches; a clone is cheap. A `HostUse` limited to some bases knows that it lacks the others.
+//! Does not survey the host.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,39 +13,39 @@ use super::prefix::{Prefix, meeting};
 use super::prefix_index::PrefixIndex;
 use super::request::{InUse, InUseKind};
 
-/// Everything in use, shared.
+/// Everything in use on the host, shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostUse(Arc<HostUseSeen>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct HostUseSeen {
     entries: PrefixIndex<InUse>,
-    /// On-link routes and nameservers, in this order: what Docker refuses a subnet for.
+    /// On-link routes and then nameservers: the entries for which Docker refuses a subnet.
     refused_for: BTreeSet<(bool, Prefix)>,
-    /// By base: what blocks candidates inside it.
+    /// By base: the addresses that block candidates inside it.
     blocked: BTreeMap<Prefix, Intervals>,
-    /// Only what overlaps the bases of `blocked` is here.
+    /// Whether only entries that overlap the bases of `blocked` are included.
     limited: bool,
 }
 
 impl HostUse {
-    /// Nothing yet, and never anything that overlaps none of these bases.
+    /// An empty value that accepts only entries that overlap one of these bases.
     pub fn limited_to(bases: impl IntoIterator<Item = Prefix>) -> Self {
         let blocked = bases.into_iter().map(|base| (base, Intervals::default())).collect();
         Self(Arc::new(HostUseSeen { blocked, limited: true, ..HostUseSeen::default() }))
     }
 
-    /// Whether everything is here that can block this base.
+    /// Whether everything that can block this base is included.
     pub fn knows(&self, base: Prefix) -> bool {
         !self.0.limited || self.0.blocked.contains_key(&base)
     }
 
-    /// Whether this prefix is of interest here.
+    /// Whether an entry for this prefix would be included.
     pub fn minds(&self, prefix: Prefix) -> bool {
         !self.0.limited || meeting(&self.0.blocked, prefix).next().is_some()
     }
 
-    /// One more thing in use; duplicates are kept.
+    /// Adds an entry; duplicates are kept.
     pub fn add(&mut self, used: InUse) {
         if !self.minds(used.prefix) {
             return;
@@ -62,7 +62,7 @@ impl HostUse {
         seen.entries.insert(used.prefix, used);
     }
 
-    /// One entry equal to this has gone.
+    /// Removes one entry that equals this one.
     pub fn remove(&mut self, used: &InUse) {
         let prefix = used.prefix;
         if !self.0.entries.at(prefix).contains(used) {
@@ -86,17 +86,17 @@ impl HostUse {
         }
     }
 
-    /// What contains this prefix, or is equal, the nearest first.
+    /// The entries that contain this prefix or equal it, the nearest first.
     pub(super) fn over(&self, prefix: Prefix) -> impl Iterator<Item = &InUse> {
         self.0.entries.all_covering(prefix)
     }
 
-    /// What lies in this prefix, or is equal, in ascending order.
+    /// The entries inside this prefix or equal to it, in ascending order.
     pub(super) fn inside(&self, prefix: Prefix) -> impl Iterator<Item = &InUse> {
         self.0.entries.all_inside(prefix)
     }
 
-    /// What Docker refuses a subnet for that it did not ask for itself: on-link routes, then nameservers.
+    /// The entries for which Docker refuses a subnet that it did not request explicitly: on-link routes, then nameservers.
     pub(super) fn refused_for(&self) -> impl Iterator<Item = &InUse> {
         let here = |(name, prefix): &(bool, Prefix)| {
             let of_kind = *name;
@@ -105,17 +105,17 @@ impl HostUse {
         self.0.refused_for.iter().flat_map(here)
     }
 
-    /// Everything, in ascending order.
+    /// All entries, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = &InUse> {
         self.0.entries.all()
     }
 
-    /// The first that blocks candidates inside a base.
+    /// The first entry that blocks candidates inside a base.
     pub(super) fn first_in(&self, base: Prefix) -> Option<&InUse> {
         self.over(base).chain(self.inside(base)).find(|used| blocks(used, base))
     }
 
-    /// What blocks candidates inside a base, merged.
+    /// The addresses that block candidates inside a base, merged.
     pub(super) fn blocked(&self, base: Prefix) -> Cow<'_, Intervals> {
         if let Some(blocked) = self.0.blocked.get(&base) {
             return Cow::Borrowed(blocked);
@@ -129,7 +129,7 @@ impl HostUse {
     }
 }
 
-/// Whether Docker compares with it (P12), and whether it is a nameserver.
+/// Whether Docker compares subnets with this entry (P12), and if so, whether it is a nameserver.
 const fn refused_for(used: &InUse) -> Option<bool> {
     match used.kind {
         InUseKind::OnLinkV4Route => Some(false),
@@ -138,13 +138,13 @@ const fn refused_for(used: &InUse) -> Option<bool> {
     }
 }
 
-/// A route over the whole pool is how pools are routed; it does not count inside it.
+/// A route over the whole pool does not block candidates inside it: pools are routed this way.
 fn blocks(used: &InUse, base: Prefix) -> bool {
     let one_address = matches!(used.kind, InUseKind::InterfaceAddress | InUseKind::Nameserver);
     base.overlaps(used.prefix) && (one_address || !used.prefix.contains(base))
 }
 
-/// The bases in which this blocks candidates.
+/// The bases in which this entry blocks candidates.
 fn blocked_by(bases: &BTreeMap<Prefix, Intervals>, used: &InUse) -> Vec<Prefix> {
     meeting(bases, used.prefix).map(|(base, _)| *base).filter(|base| blocks(used, *base)).collect()
 }

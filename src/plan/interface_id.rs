@@ -7,10 +7,10 @@ use sha2::{Digest, Sha256};
 use super::prefix::Prefix;
 use super::request::Mac;
 
-/// Most collisions tried before another order takes over (RFC 7217 section 6: `IDGEN_RETRIES` is 3).
+/// The most collisions before another order is used (RFC 7217 section 6: `IDGEN_RETRIES` is 3).
 pub const STABLE_TRIES: u8 = 8;
 
-/// The address with the modified EUI-64 of this MAC; needs 64 host bits or more (RFC 4291, appendix A).
+/// The address with the modified EUI-64 of this MAC; requires at least 64 host bits (RFC 4291, appendix A).
 pub fn eui64(prefix: Prefix, mac: Mac) -> Option<u128> {
     if prefix.length() > 64 {
         return None;
@@ -20,8 +20,8 @@ pub fn eui64(prefix: Prefix, mac: Mac) -> Option<u128> {
     Some(prefix.first() | u128::from(identifier))
 }
 
-/// The n-th stable opaque address of a holder: SHA-256 over prefix, holder, counter and secret, as many low bits as
-/// the range has host bits. Identifiers that RFC 5453 reserves are left out.
+/// A stable opaque address of a holder: SHA-256 over prefix, holder, counter (`tries`) and secret, with as many bits as the
+/// range has host bits. Returns `None` for identifiers that RFC 5453 reserves.
 pub fn stable(range: Prefix, subnet: Prefix, holder: &str, tries: u8, secret: &[u8; 32]) -> Option<u128> {
     let mut hash = Sha256::new();
     hash.update(subnet.first().to_be_bytes());

@@ -1,6 +1,6 @@
-//! A set of numbers kept as disjoint, coalesced intervals: the addresses that are spoken for.
+//! A set of numbers, stored as disjoint, coalesced intervals: used for addresses that are taken.
 //!
-//! Promises: O(log n) in the number of intervals; neighbours merge; no overflow at `u128::MAX`. Knows no meaning.
+//! Promises: O(log n) in the number of intervals; neighbours merge; no overflow at `u128::MAX`. Does not interpret the numbers.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub struct Intervals {
     by_first: BTreeMap<u128, u128>,
 }
 
-/// A set that does not change any more, without the room to grow.
+/// A set that no longer changes, without spare capacity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fixed(Box<[(u128, u128)]>);
 
@@ -52,13 +52,13 @@ impl Intervals {
     /// Adds all of `first..=last`.
     pub fn insert(&mut self, first: u128, mut last: u128) {
         let reach = last.saturating_add(1);
-        // The nearest that begins before the end, or right behind it: each that begins behind the beginning is swallowed ...
+        // Find the last interval that begins before the end or directly after it. One that begins after `first` is absorbed.
         while let Some((&start, end)) = self.by_first.range_mut(..=reach).next_back() {
             if start <= first {
                 if end.saturating_add(1) < first {
                     break;
                 }
-                // ... and one that reaches the beginning grows: what dynamic choice does, mostly at the first step.
+                // One that reaches `first` is extended: with dynamic choice, this is usually the first step.
                 *end = last.max(*end);
                 return;
             }
@@ -68,7 +68,7 @@ impl Intervals {
         self.by_first.insert(first, last);
     }
 
-    /// Takes one number out.
+    /// Removes one number.
     pub fn remove(&mut self, number: u128) {
         let Some((first, last)) = self.around(number) else { return };
         self.by_first.remove(&first);
@@ -80,7 +80,7 @@ impl Intervals {
         }
     }
 
-    /// Takes all of `first..=last` out.
+    /// Removes all of `first..=last`.
     pub fn cut(&mut self, first: u128, last: u128) {
         let met: Vec<(u128, u128)> = self.overlapping(first, last).collect();
         for (start, end) in met {

@@ -1,8 +1,8 @@
 //! Releases for an adopted subnet that Docker sends before the subnet's PoolID is known.
 //!
-//! Promises: such a release changes nothing by itself, since it may be a late one of an earlier grant (P19). It is kept, one
-//! for each leased address, and carried out in the very decision that learns the PoolID which it named, before that decision
-//! chooses an address: `docker restart` releases first and requests afterwards, and a /30 does not have a second address to give.
+//! Promises: such a release changes nothing at first, since it may be a late release of an earlier grant (P19). It is kept, one
+//! for each leased address, and carried out in the same decision that learns its PoolID, before that decision
+//! chooses an address: `docker restart` releases first and requests afterwards, and a /30 has no second address to give.
 
 use std::net::IpAddr;
 
@@ -11,12 +11,12 @@ use super::settings::Millis;
 use super::{Plan, Subnet};
 
 impl Plan {
-    /// The held subnet that this PoolID means, or would mean once it is known.
+    /// The held subnet to which this PoolID refers, or would refer once it is known.
     pub fn asked_under(&self, id: &str) -> Option<&Subnet> {
         self.called(id).map(|(subnet, _)| subnet)
     }
 
-    /// What Docker released of this subnet's leases under this PoolID.
+    /// The leases of this subnet that Docker released under this PoolID.
     fn kept_under<'a>(
         &'a self,
         subnet: &'a Subnet,
@@ -36,7 +36,7 @@ impl Plan {
         self.kept_under(subnet, id).next().is_some()
     }
 
-    /// A release under a PoolID that is not known yet.
+    /// Keeps a release under a PoolID that is not known yet.
     pub(super) fn keep_release(
         &self,
         id: &str,
@@ -44,7 +44,7 @@ impl Plan {
         generation: Option<u64>,
         at: Millis,
     ) -> Option<Change> {
-        // Of several that it may mean: the one that has the lease.
+        // If several subnets are possible: the one that has the lease.
         let has = |subnet: &&Subnet| {
             subnet.number_of(address).is_some_and(|number| subnet.addresses.is_leased(number))
         };
@@ -62,7 +62,7 @@ impl Plan {
         meant.then_some(Change::ReleaseKept { serial, address, kept })
     }
 
-    /// The subnet once its PoolID is known: applies the releases kept under it and adds their changes.
+    /// The subnet after its PoolID becomes known: applies the releases kept under that PoolID and adds their changes.
     pub(super) fn with_kept(&self, subnet: &Subnet, id: &str, changes: &mut Vec<Change>) -> Subnet {
         let (serial, mut after) = (subnet.state.serial, subnet.clone());
         for (address, record, kept) in self.kept_under(subnet, id) {
@@ -76,7 +76,7 @@ impl Plan {
         self.kept.range((serial, 0)..=(serial, u128::MAX))
     }
 
-    /// The PoolID is known, or the subnet has gone.
+    /// Drops the kept releases, because the PoolID is known or the subnet is gone.
     pub(super) fn drop_kept(&mut self, serial: Serial) {
         let gone: Vec<u128> = self.kept_in(serial).map(|((_, address), _)| *address).collect();
         for address in gone {

@@ -1,9 +1,9 @@
-//! Importing subnets and leases that a person lists: a table, or what Docker shows of its networks.
+//! Importing subnets and leases that a person lists, from a table or from what Docker shows of its networks.
 //!
-//! Promises: *disjoint*, *unique*, *inside*: what would break one of them is refused with the place where it is listed;
-//! what the books already know changes nothing, so a list can be imported twice; all that lives in a subnet comes with
-//! it in one decision. What was released within the last minute is not imported, because the list may be older.
-//! Frees and replaces nothing.
+//! Promises: *disjoint*, *unique*, *inside*: an entry that would break one of them is refused, naming its place in the list;
+//! what the books already contain changes nothing, so a list can be imported twice; a subnet and all its leases are
+//! imported in one decision. What was released within the last few seconds is not imported, as the list may be older.
+//! Does not free or replace anything.
 
 use std::collections::BTreeMap;
 
@@ -16,37 +16,37 @@ use super::request::{Adoption, Context, Dead, Fence, ShownLease, Space};
 use super::settings::rfc3339;
 use super::subnet::{Subnet, never_given};
 
-/// A subnet as it is listed.
+/// A subnet from the list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListedSubnet {
-    /// Where it is listed, for messages: `line 3`, `network web`.
+    /// Its place in the list, for messages: `line 3`, `network web`.
     pub place: String,
-    /// Where its leases are listed, by address; where absent, with the subnet.
+    /// The places of its leases in the list, by address; a missing one has the place of the subnet.
     pub places: BTreeMap<u128, String>,
-    /// Docker shows it: what it calls a holder may be newer than what the books call it.
+    /// Whether Docker shows it: then its name for a holder may be newer than the one in the books.
     pub shown: bool,
-    /// What is listed: each lease inside it and once. Docker sends a PoolID later that is absent.
+    /// What is listed: each lease is inside the subnet and listed once. If there is no PoolID, Docker sends it later.
     pub network: Adoption,
 }
 
-/// What becomes of a listed subnet.
+/// The outcome for a listed subnet.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Taken {
     /// To commit, in this order.
     pub changes: Vec<Change>,
-    /// The books lack the subnet.
+    /// Whether the books lacked the subnet.
     pub new: bool,
-    /// Numbers of the addresses that the books lack.
+    /// Numbers of the addresses that the books lacked.
     pub leases: Vec<u128>,
 }
 
-/// Why a listed subnet cannot be taken.
+/// Why a listed subnet cannot be imported.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{place}: {error}")]
 pub struct Obstacle {
-    /// Where it is listed.
+    /// Its place in the list.
     pub place: String,
-    /// Why.
+    /// The reason.
     pub error: PlanError,
 }
 
@@ -61,7 +61,7 @@ impl ListedSubnet {
 }
 
 impl Plan {
-    /// What becomes of each of these, in this order, if all that can be taken is.
+    /// The outcome for each of these, in order, if all that can be imported are.
     pub fn take_listed(&self, all: &[ListedSubnet], context: Context) -> Vec<Result<Taken, Obstacle>> {
         let networks = all.iter().map(|listed| &listed.network);
         let mut batch = AdoptionBatch::of(self, networks, false, context.now);
@@ -109,7 +109,7 @@ impl AdoptionBatch<'_> {
         }
     }
 
-    /// A subnet that the books lack.
+    /// Imports a subnet that the books lack.
     fn take_new(&mut self, network: &Adoption) -> Result<Taken, PlanError> {
         self.plan.refuse_unfit(network)?;
         for lease in &network.leases {
@@ -124,7 +124,7 @@ impl AdoptionBatch<'_> {
         Ok(Taken { changes, new: true, leases })
     }
 
-    /// What a subnet of the books lacks.
+    /// Imports what the books lack about a subnet that they have.
     fn take_into(&mut self, subnet: &Subnet, listed: &ListedSubnet) -> Result<Taken, Obstacle> {
         let (state, mut taken) = (&subnet.state, Taken::default());
         if let Some(id) = listed.network.id.as_ref().filter(|id| **id != state.id) {
@@ -154,7 +154,7 @@ impl AdoptionBatch<'_> {
         Ok(taken)
     }
 
-    /// Whether the books have this lease already; refused if they have another there.
+    /// Whether the books already have this lease; refused if they have a different one at this address.
     fn known_lease(&self, subnet: &Subnet, lease: &ShownLease, shown: bool) -> Result<bool, PlanError> {
         let Some(record) = subnet.addresses.get(lease.address) else { return Ok(false) };
         let address = subnet.state.prefix.address(lease.address);
@@ -167,7 +167,7 @@ impl AdoptionBatch<'_> {
             }
             return Ok(false);
         }
-        // It is not known yet whether an address without an owner is an endpoint's or an auxiliary one.
+        // If the address has no owner, it is not known yet whether it is an endpoint's or an auxiliary one.
         let open = record.kind == Kind::Endpoint && record.name.is_none() && record.mac.is_none();
         let kind = record.kind.name().filter(|_| !open);
         if (!shown && differ(record.name.as_ref(), lease.name.as_ref()))
@@ -184,7 +184,7 @@ impl AdoptionBatch<'_> {
     }
 }
 
-/// Whether both are known, and not the same.
+/// Whether both are known and differ.
 fn differ<T: PartialEq>(ours: Option<T>, theirs: Option<T>) -> bool {
     ours.zip(theirs).is_some_and(|(ours, theirs)| ours != theirs)
 }

@@ -1,6 +1,6 @@
-//! A MAC address: parsed once, where text comes in, and printed in one way.
+//! A MAC address: parsed once, where text is read, and always printed in the same form.
 //!
-//! Promises: `Display` and [`Mac::parse`] agree. Does not know whose it is.
+//! Promises: `Display` and [`Mac::parse`] agree. Does not know who has the MAC.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
-    /// Six bytes with `:` or `-` between them, or three pairs of them with dots, as Docker takes both; nothing else is a MAC.
+    /// Parses six bytes separated by `:` or `-`, or three pairs of bytes separated by dots, as Docker does; nothing else.
     pub fn parse(text: &str) -> Option<Self> {
         let (mut mac, mut digits) = ([0; 6], [0; 12]);
         let parted = match text.len() {
@@ -30,14 +30,14 @@ impl Mac {
         parted.then_some(Self(mac))
     }
 
-    /// Whether software may have invented it: the bit of locally administered ones is set.
+    /// Whether software may have generated it: the bit for locally administered addresses is set.
     pub const fn is_made_up(self) -> bool {
         self.0[0] & 2 != 0
     }
 }
 
 impl Mac {
-    /// As people write it; the same as `to_string`, in less time.
+    /// The MAC as text: the same as `to_string`, but in less time.
     pub fn text(self) -> SmolStr {
         const DIGITS: [u8; 16] = *b"0123456789abcdef";
         let mut text = [b':'; 17];
@@ -46,7 +46,7 @@ impl Mac {
                 (*high, *low) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
             }
         }
-        // Digits and colons.
+        // Only digits and colons, so this is valid UTF-8.
         str::from_utf8(&text).unwrap_or_default().into()
     }
 }

@@ -1,13 +1,13 @@
 //! THE PLAN: which subnets and addresses are held, and which to give next. Pure: no clock, no lock, no log, no I/O.
 //!
-//! [`Plan::decide`] looks and answers with the changes that must be durable first; [`Plan::apply`] makes them true.
-//! Time and chance come in with a [`Context`]; [`Plan::advance`] moves the plan's time forward.
+//! [`Plan::decide`] returns the answer and the changes that must first be durable; [`Plan::apply`] applies them.
+//! Time and random bits are passed in with a [`Context`]; [`Plan::advance`] moves the plan's time forward.
 //!
-//! Invariants (their names are test names): *disjoint*: held subnets of one space never overlap, unless asked to.
+//! Invariants (their names are test names): *disjoint*: held subnets of one space never overlap, unless this was requested.
 //! *unique*: an address of a subnet has at most one lease. *inside*: a lease lies in its subnet, a dynamic one in its
 //! range, and is not reserved. *faithful*: the plan rebuilt by applying what the store kept equals the plan served.
-//! *repeatable*: releasing what is free succeeds and changes nothing. *conserved*: every address of a subnet is
-//! exactly one of never given, reserved, the slot, leased, cooling, free.
+//! *repeatable*: releasing what is free succeeds and changes nothing. *conserved*: every address of a subnet is in
+//! exactly one state: never given, reserved, the gateway's slot, leased, cooling or free.
 
 mod addresses;
 mod adopt;
@@ -66,45 +66,45 @@ use request::{Context, Decision, Request, Space, SubnetRequest};
 use settings::{Millis, PoolSettings, Settings};
 use shown::EngineIdentity;
 
-/// Subnets of one space, family and option set: among them storms are looked for.
+/// Subnets of one space, family and option set; storms are detected within such a group.
 type StormGroup = (Space, Family, BTreeMap<String, String>);
 
-/// Subnets nobody asked an address of, by group: (granted at, serial).
+/// Subnets in which no address was ever requested, by group: (granted at, serial).
 type Unaddressed = BTreeMap<StormGroup, BTreeSet<(Millis, Serial)>>;
 
-/// The state machine. Equality compares everything, derived indexes included.
+/// The state machine. Equality compares everything, including derived indexes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     settings: Settings,
-    /// Reservations of the configuration and by hand, by family, merged.
+    /// Reservations from the configuration and those made by hand, by family, merged.
     reserved: Reserved,
     now: Millis,
-    /// Held and remembered.
+    /// Held and remembered subnets.
     subnets: BTreeMap<Serial, Box<Subnet>>,
-    /// Held ones by PoolID.
+    /// Held subnets by PoolID.
     by_id: BTreeMap<String, Serial>,
-    /// Held ones by prefix, per space.
+    /// Held subnets by prefix, per space.
     held: [PrefixIndex<Serial>; 2],
-    /// Held or cooling, of both spaces: where dynamic choice must not look.
+    /// Held or cooling subnets of both spaces, which dynamic choice must avoid.
     occupied: PrefixIndex<Serial>,
     /// The pools by name and base, and their free parts.
     spaces: PoolSpaces,
-    /// (cool until, serial) of released subnets that still cool.
+    /// (cool until, serial) of released subnets that are still cooling.
     cooling: BTreeSet<(Millis, Serial)>,
-    /// (released at, serial) of the same, by family.
+    /// (released at, serial) of the cooling subnets, by family.
     cooling_by_age: [BTreeSet<(Millis, Serial)>; 2],
     /// (released at, serial) of all released subnets.
     released: BTreeSet<(Millis, Serial)>,
-    /// (space, prefix, released at, serial) of all released subnets: a new grant takes up the newest memory of its
+    /// (space, prefix, released at, serial) of all released subnets: a new grant reuses the newest memory of its
     /// prefix.
     remembered: BTreeSet<(Space, Prefix, Millis, Serial)>,
-    /// Dynamic held subnets that were never asked for an address: (granted at, serial).
+    /// Held dynamic subnets in which no address was ever requested: (granted at, serial).
     unaddressed: Unaddressed,
     /// `key=WORD`: prefix and when it was granted.
     keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
-    /// Pins by hand.
+    /// Pins made by hand.
     pins: BTreeMap<(Space, Prefix), pins::Pins>,
-    /// Releases that wait for the PoolID of their adopted subnet.
+    /// Releases that wait until the PoolID of their adopted subnet is known.
     kept: BTreeMap<(Serial, u128), change::KeptRelease>,
     /// The callers, by name.
     callers: BTreeMap<Box<str>, Caller>,
@@ -122,7 +122,7 @@ impl Plan {
         plan
     }
 
-    /// Other settings: what is held stays; free space is rebuilt.
+    /// Replaces the settings: what is held stays held; free space is rebuilt.
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
         self.reserved = subnet::merged(self.settings.reserved.iter().chain(&self.settings.reserved_by_hand));
@@ -134,7 +134,7 @@ impl Plan {
         }
     }
 
-    /// Its current time, as last set by `advance`.
+    /// The plan's current time, as last set by `advance`.
     pub const fn now(&self) -> Millis {
         self.now
     }
@@ -144,7 +144,7 @@ impl Plan {
         &self.settings
     }
 
-    /// Decides a request: what to answer, and what to commit before. Changes nothing.
+    /// Decides a request: what to answer, and what to commit first. Changes nothing.
     pub fn decide(&self, request: &Request, context: Context) -> Decision {
         match request {
             Request::Subnet(request) => self.decide_subnet(request, context),
@@ -166,27 +166,27 @@ impl Plan {
         self.subnets.values().map(Box::as_ref)
     }
 
-    /// The same from this serial on.
+    /// All subnets, held and remembered, from this serial on.
     pub fn subnets_from(&self, serial: Serial) -> impl Iterator<Item = &Subnet> {
         self.subnets.range(serial..).map(|(_, subnet)| &**subnet)
     }
 
-    /// The held subnet of this PoolID.
+    /// The held subnet with this PoolID.
     pub fn held(&self, id: &str) -> Option<&Subnet> {
         self.by_id.get(id).and_then(|serial| self.subnet(*serial))
     }
 
-    /// The subnet of this serial.
+    /// The subnet with this serial.
     pub fn subnet(&self, serial: Serial) -> Option<&Subnet> {
         self.subnets.get(&serial).map(Box::as_ref)
     }
 
-    /// The Engine whose networks are in here, once one was seen to hold some.
+    /// The Engine whose networks these books hold, once an Engine was seen that has some of them.
     pub const fn engine(&self) -> Option<&EngineIdentity> {
         self.engine.as_ref()
     }
 
-    /// The words of `key=` and where they point.
+    /// The words of `key=` and the prefixes they point to.
     pub fn keys(&self) -> impl Iterator<Item = (Space, Family, &str, Prefix, Millis)> {
         self.keys
             .iter()
@@ -198,7 +198,7 @@ impl Plan {
         (self.next_generation, self.next_serial)
     }
 
-    /// The pool of this name.
+    /// The pool with this name.
     pub fn pool(&self, name: &str) -> Option<&PoolSettings> {
         self.spaces.named(name).and_then(|at| self.settings.pools.get(at))
     }
@@ -213,12 +213,12 @@ impl Plan {
         self.spaces.bases().collect()
     }
 
-    /// Everything that is reserved, by family, merged.
+    /// All reservations, by family, merged.
     pub const fn reserved_merged(&self) -> &Reserved {
         &self.reserved
     }
 
-    /// The reservations in this prefix, merged, each with its first and last address; where it is a subnet, those that have
+    /// The reservations in this prefix, merged, each with its first and last address; if it is a subnet, only those that have
     /// an effect in it.
     pub fn reservations(&self, prefix: Prefix, is_subnet: bool) -> Vec<(u128, u128)> {
         let (first, last) = (prefix.first(), prefix.last());
@@ -228,7 +228,7 @@ impl Plan {
         self.reserved[prefix.family() as usize].overlapping(first, last).collect()
     }
 
-    /// How a person names this subnet to `gipam release`: its prefix, or its PoolID where the prefix names several.
+    /// The name of this subnet for `gipam release`: its prefix, or its PoolID if several subnets have this prefix.
     pub fn command_name(&self, subnet: &Subnet) -> String {
         let prefix = subnet.state.prefix;
         let namesakes: usize =
@@ -236,7 +236,7 @@ impl Plan {
         if namesakes > 1 { subnet.state.id.clone() } else { prefix.to_string() }
     }
 
-    /// The held subnets around an address, of both spaces, by serial.
+    /// The held subnets that contain an address, of both spaces, by serial.
     pub fn held_around(&self, address: std::net::IpAddr) -> impl Iterator<Item = &Subnet> {
         let host = Prefix::host(address);
         let mut serials: Vec<Serial> =
@@ -260,7 +260,7 @@ impl Plan {
         self.index(space).at(prefix)
     }
 
-    /// A held subnet of either space that overlaps.
+    /// A held subnet of either space that overlaps this prefix.
     fn held_anywhere(&self, prefix: Prefix) -> Option<Serial> {
         [Space::Local, Space::Global]
             .into_iter()
@@ -281,7 +281,7 @@ impl Plan {
         self.pool(subnet.state.pool.as_deref()?)
     }
 
-    /// A PoolID that names this grant and no other: `<space>/<prefix>#<64 bits>`, with `/<range>` after the prefix if it has one.
+    /// A PoolID that identifies only this grant: `<space>/<prefix>#<64 bits>`, with `/<range>` after the prefix if it has one.
     fn new_id(&self, request: &SubnetRequest, prefix: Prefix, mut random: u64) -> String {
         let named = adopt::named_in_id(request.space, prefix, request.range);
         loop {

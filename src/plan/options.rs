@@ -1,7 +1,7 @@
-//! The `--ipam-opt` words of RequestPool.
+//! The `--ipam-opt` options of RequestPool.
 //!
-//! Promises: unknown words are refused with the list of the known ones, but only where gipam chooses (an empty Pool or
-//! a size request); with an explicit Pool, words that steer choosing are accepted without effect. Does not choose.
+//! Promises: unknown options are refused with a list of the known ones, but only if gipam chooses the subnet (an empty Pool or
+//! a size request); with an explicit Pool, options that affect the choice are accepted without effect. Does not choose.
 
 use std::collections::BTreeMap;
 
@@ -11,21 +11,21 @@ use super::prefix::Family;
 /// The options of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolOptions {
-    /// `pool=A,B`: cut from these, in this order.
+    /// `pool=A,B`: use these pools, in this order.
     pub pools: Option<Vec<String>>,
     /// `v4.size=N` and `v6.size=N`.
     sizes: [Option<u8>; 2],
-    /// `key=WORD`: the same subnet again.
+    /// `key=WORD`: give the same subnet again.
     pub key: Option<String>,
-    /// `overlap=true`: a second copy on purpose. Docker passes the same map to both families, so that it may come with a
-    /// family that has no `--subnet`: there it has no effect.
+    /// `overlap=true`: a second copy on purpose. Docker passes the same map for both families, so the option may come with a
+    /// family that has no `--subnet`, where it has no effect.
     pub overlap: bool,
 }
 
 const KNOWN: &str = "pool=NAME[,NAME], v4.size=N, v6.size=N, key=WORD, overlap=true";
 
 impl PoolOptions {
-    /// Reads the map; `choosing` says that gipam chooses the subnet.
+    /// Parses the map; `choosing` means that gipam chooses the subnet.
     pub fn parse(options: &BTreeMap<String, String>, choosing: bool) -> Result<Self, PlanError> {
         let mut parsed = Self::default();
         for (key, value) in options {
@@ -59,7 +59,7 @@ impl PoolOptions {
     }
 }
 
-/// Whether the map says `overlap=true`: a separate copy of a held subnet.
+/// Whether the map contains `overlap=true`: a separate copy of a held subnet.
 pub fn wants_copy(options: &BTreeMap<String, String>) -> bool {
     options.get("overlap").is_some_and(|value| boolean("overlap", value) == Ok(true))
 }

@@ -1,11 +1,11 @@
-//! The ways that know the caller again: the address that it had, or that follows from its MAC.
+//! The ways that recognize the caller: by the address that it had, or by the one that is derived from its MAC.
 //!
-//! Their order is in [`choose_address`](super::choose_address). Where the pool makes addresses of MACs, the last address counts only
-//! after the one that follows from this MAC; a request that identifies nobody gets the address that was just released, if that is the
-//! only one.
+//! Their order is in [`choose_address`](super::choose_address). If the pool derives addresses from MACs, the last address is
+//! tried only after the derived one. A request that does not identify its caller gets the address that was just released, if
+//! there is exactly one.
 //!
-//! Promises: pure; constant time except for a scan of a small subnet's leases after its dockerd has ended. A lease that is not proven
-//! dead is given to nobody, not even under the same name: `docker rename` leaves a living one under the old name.
+//! Promises: pure; constant time, except for a scan of a small subnet's leases after its dockerd has ended. A lease that is not
+//! proven dead is never given away, even to the same name: `docker rename` may leave a running container under its old name.
 
 use super::change::{Change, Kind, Record, Why};
 use super::choose_address::{AddressSearch, Choice, Miss};
@@ -15,15 +15,15 @@ use super::prefix::Family;
 use super::request::{Mac, Space};
 use super::settings::{AddressOrder, Millis};
 
-/// Docker asks for the second half of an endpoint at once.
+/// Docker requests the second half of an endpoint within this time.
 const MOMENTS: Millis = 5_000;
-/// The time of day, which dates the refusal, may be off by less than this from the plan's, which dates the lease.
+/// The most by which the time of day, which dates the refusal, may differ from the plan's, which dates the lease.
 const OFF: Millis = 1_000;
-/// With more leases than this, a subnet is not searched by name.
+/// A subnet with more leases than this is not searched by name.
 const SEARCHED: usize = 4_096;
 
 impl AddressSearch<'_> {
-    /// The last address of the caller that nobody holds: by name, else by MAC.
+    /// The caller's last address that is not held now, by name or else by MAC.
     fn known(&self) -> Option<u128> {
         self.subnet.addresses.last_of(self.request.name.as_deref(), self.request.mac)
     }
@@ -32,7 +32,7 @@ impl AddressSearch<'_> {
         self.subnet.addresses.bounds().allow(address) && self.open(address)
     }
 
-    /// Where the pool makes addresses of MACs: the one that follows from the caller's, with that MAC.
+    /// If the pool derives addresses from MACs: the address for the caller's MAC, with that MAC.
     fn made_of_mac(&self) -> Result<(u128, Mac), Miss> {
         if self.order != AddressOrder::Eui64 {
             return Err(Miss::Moot);
@@ -41,7 +41,7 @@ impl AddressSearch<'_> {
         eui64(self.subnet.state.prefix, mac).map(|address| (address, mac)).ok_or(Miss::Moot)
     }
 
-    /// An earlier address of the caller, with a warning where another one follows from its MAC and could be given if it were free.
+    /// An earlier address of the caller, with a warning if another one is derived from its MAC and could be given if free.
     fn earlier(&self, mut choice: Choice) -> Choice {
         if let Ok((derived, mac)) = self.made_of_mac()
             && derived != choice.address
@@ -72,7 +72,7 @@ pub(super) fn follows_from_mac(search: &AddressSearch<'_>) -> Result<Choice, Mis
     }
 }
 
-/// The newest lease of the caller that is proven dead, unless a newer address of it is free.
+/// The caller's newest lease that is proven dead, unless a newer address of the caller is free.
 pub(super) fn dead_lease(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let (address, cleared) = search.own_dead().ok_or(Miss::Moot)?;
     let generation =
@@ -98,12 +98,12 @@ pub(super) fn last_address(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     Ok(search.earlier(Choice::of(known, None)))
 }
 
-/// For a request that does not say by which anybody is known again (Engines before 29), the address that was released last: a container
-/// that is restarted gets its own. Only one release counts; with several, it could be another container's.
+/// For a request that does not identify its caller (Engines before 29), the address that was released last: a restarted
+/// container then gets its own. If several were released, none is given: it could be another container's.
 pub(super) fn just_released(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let AddressSearch { plan, subnet, request, context, .. } = search;
     let window = plan.settings.restart_window;
-    // Docker invents new MACs at each start and marks them as such; any other MAC identifies a holder.
+    // Docker generates new MACs at each start and marks them as such; any other MAC identifies a holder.
     let anonymous = request.name.is_none() && request.mac.is_none_or(Mac::is_made_up);
     if !anonymous || request.serial || subnet.state.space != Space::Local || window == 0 {
         return Err(Miss::Moot);
@@ -117,9 +117,9 @@ pub(super) fn just_released(search: &AddressSearch<'_>) -> Result<Choice, Miss> 
 
 impl AddressSearch<'_> {
     /// The lease that is the other half of an endpoint whose IPv6 half was refused: Docker abandoned the endpoint and never
-    /// releases it (P20). Required for certainty: the same name, or the same fixed MAC if names are not sent; the same MAC, which
-    /// Docker invents for each endpoint, so it cannot be another endpoint of a renamed container; granted moments before the
-    /// refusal; and the only such lease.
+    /// releases it (P20). To be certain, this requires the same name, or the same fixed MAC if names are not sent; the same
+    /// MAC, which Docker generates for each endpoint, so it cannot be another endpoint of a renamed container; a grant moments
+    /// before the refusal; and that there is only one such lease.
     pub(super) fn other_half(&self) -> Option<u128> {
         let half = self.request.half.as_ref().filter(|half| half.is_of(self.request))?;
         let (state, addresses) = (&self.subnet.state, &self.subnet.addresses);
@@ -137,17 +137,17 @@ impl AddressSearch<'_> {
         found.next().is_none().then_some(address)
     }
 
-    /// The change that frees it.
+    /// The change that frees the lease of an abandoned endpoint.
     pub(super) fn given_up(&self, address: u128) -> Change {
         let why = Why::Repair("its IPv6 request was refused, so Docker abandoned the endpoint".into());
         Change::AddressReleased { serial: self.subnet.state.serial, address, at: self.context.now, why }
     }
 
-    /// The newest lease of this name or MAC that is proven dead, with the change that frees it.
+    /// The newest lease with this name or MAC that is proven dead, with the change that frees it.
     fn own_dead(&self) -> Option<(u128, Change)> {
         let Self { plan, subnet, request, .. } = self;
         let gone = plan.asked_by_the_gone(subnet.state.generation);
-        // Usually nothing is known to be dead.
+        // Usually, nothing is known to be dead.
         if !gone && request.dead.proven.is_empty() && request.half.is_none() {
             return None;
         }

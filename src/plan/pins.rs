@@ -1,8 +1,8 @@
-//! Pins by hand: a person fixes a holder's next dynamic address in a subnet in advance.
+//! Pins by hand: a person decides in advance which dynamic address of a subnet a holder gets.
 //!
 //! Promises: pure; a pin belongs to a prefix of a space, outlives the subnet, and stays until a person removes it; the
-//! pinned address is for nobody else while anything else is free, and is not given dynamically where it is reserved,
-//! never given, the gateway's address or outside the range. Moves no lease.
+//! pinned address is not given to others while anything else is free, and is not given dynamically if it is reserved,
+//! never given, the gateway's address or outside the range. Does not move leases.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,10 +21,10 @@ use super::request::{Dead, Mac, Space};
 use super::settings::Millis;
 use super::subnet::{Subnet, reserved_inside};
 
-/// Whom an address is pinned to.
+/// The holder that an address is pinned to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Holder {
-    /// An endpoint of this name (Engine 29 and later send it).
+    /// An endpoint with this name (Engine 29 and later send it).
     Name(SmolStr),
     /// An endpoint with this MAC.
     Mac(Mac),
@@ -40,7 +40,7 @@ impl fmt::Display for Holder {
 }
 
 impl Holder {
-    /// Whether this is the holder, or last holder, of an address.
+    /// Whether this is the current or last holder of an address.
     fn is(&self, record: &Record) -> bool {
         let holds = matches!(record.kind, Kind::Endpoint);
         holds
@@ -53,7 +53,7 @@ impl Holder {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
-    /// The holder it is for.
+    /// The holder that the address is pinned to.
     pub holder: Holder,
     pub since: Millis,
 }
@@ -61,29 +61,29 @@ pub struct Pin {
 /// The pins of one prefix, by address.
 pub type Pins = BTreeMap<u128, Pin>;
 
-/// What a person wants pinned.
+/// A person's request to pin an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinRequest {
     pub holder: Holder,
     pub address: IpAddr,
-    /// In which subnet, where several hold the address: a prefix or a PoolID.
+    /// The subnet, by prefix or PoolID, if several contain the address.
     pub subnet: Option<String>,
 }
 
-/// What pinning changes, and what a person should know.
+/// The changes that pin or unpin, and what a person should know.
 #[derive(Debug, Default, PartialEq)]
 pub struct Pinned {
     /// To commit, then apply; empty if nothing changes.
     pub changes: Vec<Change>,
-    /// A line for each.
+    /// One line for each change.
     pub told: Vec<String>,
     /// Further notes.
     pub notes: Vec<String>,
 }
 
 impl Plan {
-    /// Pins an address of a held subnet to a holder. A holder has one pin in a subnet: an earlier one is removed. `known` is what
-    /// the Engine calls the holders.
+    /// Pins an address of a held subnet to a holder. A holder has at most one pin in a subnet: an earlier one is removed.
+    /// `known` has the Engine's names for the holders.
     pub fn pin(&self, asked: &PinRequest, now: Millis, known: &Dead) -> Result<Pinned, PlanError> {
         let subnet = self.subnet_around(asked.address, asked.subnet.as_deref())?;
         let (state, text) = (&subnet.state, asked.address);
@@ -122,7 +122,7 @@ impl Plan {
         Ok(pinned)
     }
 
-    /// Why a leased address is not pinned: somebody else has it, or the holder, under a name that no request will carry.
+    /// Why a leased address is not pinned: another holder has it, or this holder under a name that no request will contain.
     fn held_by_another(
         &self,
         subnet: &Subnet,
@@ -153,7 +153,7 @@ impl Plan {
         })
     }
 
-    /// Removes a pin; changes nothing where there is none.
+    /// Removes a pin; changes nothing if there is none.
     pub fn unpin(&self, asked: IpAddr, subnet: Option<&str>) -> Result<Pinned, PlanError> {
         let address = number(asked);
         let named = subnet.and_then(|text| self.held(text)).map(|held| (held.state.space, held.state.prefix));
@@ -188,7 +188,7 @@ impl Plan {
         Ok(pinned)
     }
 
-    /// Every prefix with pins, by space and prefix.
+    /// All prefixes with pins, by space and prefix.
     pub fn pins(&self) -> impl Iterator<Item = (Space, Prefix, &Pins)> {
         self.pins.iter().map(|((space, prefix), pins)| (*space, *prefix, pins))
     }
@@ -198,8 +198,8 @@ impl Plan {
         self.pins.get(&(space, prefix))
     }
 
-    /// The pinned address that is given to others when nothing else is free: the one pinned longest. `whole` looks outside
-    /// of the range too.
+    /// The pinned address that is given to others when nothing else is free: the one pinned longest ago. `whole` also searches
+    /// outside of the range.
     pub(super) fn last_pinned<'a>(&self, subnet: &'a Subnet, whole: bool) -> Option<(u128, &'a Pin)> {
         let free = subnet.pins().iter().filter(|(address, _)| !subnet.addresses.is_leased(**address));
         let free = free.filter(|(address, _)| match whole {
@@ -209,7 +209,7 @@ impl Plan {
         free.min_by_key(|(address, pin)| (pin.since, **address)).map(|(address, pin)| (*address, pin))
     }
 
-    /// Why dynamic choice would not give an address, pinned or not.
+    /// The reason why dynamic choice would not give an address, whether pinned or not.
     pub(super) fn not_dynamic(&self, subnet: &Subnet, address: u128) -> Option<String> {
         let range = subnet.state.range.filter(|range| !range.contains_number(address));
         self.not_usable(subnet, address)
@@ -226,7 +226,7 @@ impl Plan {
         (subnet.slot(&self.reserved) == address).then(|| "is the gateway's address".to_owned())
     }
 
-    /// The held subnet that contains an address; if one is named, that one.
+    /// The held subnet that contains an address; if a subnet is named, that one.
     fn subnet_around(&self, address: IpAddr, named: Option<&str>) -> Result<&Subnet, PlanError> {
         if let Some(text) = named {
             let subnet = self.named(text)?;
@@ -266,7 +266,7 @@ impl Plan {
     }
 }
 
-/// The address pinned to the requester: by name, else by MAC.
+/// The address pinned to the requester, by name or else by MAC.
 pub(super) fn pin_of(subnet: &Subnet, name: Option<&str>, mac: Option<Mac>) -> Option<u128> {
     let of = |holder: Holder| {
         subnet.pins().iter().find(|(_, pin)| pin.holder == holder).map(|(address, _)| *address)
@@ -277,7 +277,7 @@ pub(super) fn pin_of(subnet: &Subnet, name: Option<&str>, mac: Option<Mac>) -> O
     name.and_then(|name| of(Holder::Name(name.into()))).or_else(|| mac.and_then(|mac| of(Holder::Mac(mac))))
 }
 
-/// What a person should know of a new pin.
+/// What a person should know about a new pin.
 fn notes(subnet: &Subnet, address: u128, holder: &Holder) -> Vec<String> {
     let (mut notes, prefix) = (Vec::new(), subnet.state.prefix);
     let leases = || subnet.addresses.leases();
@@ -291,7 +291,7 @@ fn notes(subnet: &Subnet, address: u128, holder: &Holder) -> Vec<String> {
     let last = subnet.addresses.get(address).filter(|record| !record.leased && !holder.is(record));
     notes.extend(last.map(|record| format!("{} had it last and will get another one", holder_text(record))));
     let unnamed = leases().any(|(_, record)| record.kind == Kind::Endpoint && record.name.is_none());
-    // An adopted lease has its name from the Engine's list: nobody has said yet whether requests have names here.
+    // An adopted lease has its name from the Engine's list: it is not known yet whether requests contain names here.
     if matches!(holder, Holder::Name(_)) && (unnamed || subnet.awaits_id()) {
         notes.push(
             "Engines before 29 do not send container names; give the container a fixed --mac-address and pin that".to_owned(),

@@ -1,6 +1,6 @@
-//! One pool to look in, for one length, and what the host uses of it.
+//! One pool to search for subnets of one length, and what the host uses of it.
 //!
-//! Promises: a route over the whole pool does not count (that is how pools are routed), but for an IPv4 on-link one:
+//! Promises: a route over the whole pool does not count (pools are routed this way), except an IPv4 on-link route:
 //! dockerd refuses everything that overlaps it (P12). Does not choose.
 
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use super::settings::PoolSettings;
 use super::strangers::Strangers;
 use super::subnet::usable;
 
-/// One pool to look in, for one length.
+/// One pool to search for subnets of one length.
 pub(super) struct PoolPlace<'a> {
     pub(super) pool: &'a PoolSettings,
     pub(super) base: Prefix,
@@ -25,7 +25,7 @@ pub(super) struct PoolPlace<'a> {
 }
 
 impl PoolPlace<'_> {
-    /// Why no subnet can come from here, even if parts are free.
+    /// Why no subnet can come from this pool, even if parts of it are free.
     pub(super) fn hopeless(&self) -> Option<String> {
         let Self { pool, base, length, blocked, .. } = self;
         if pool.closed {
@@ -44,13 +44,13 @@ impl PoolPlace<'_> {
 
 /// What must not be offered from one base.
 pub(super) struct Blocked<'a> {
-    /// What the host uses inside the base.
+    /// The addresses that the host uses inside the base.
     in_use: Cow<'a, Intervals>,
     host: &'a HostUse,
     base: Prefix,
     /// An IPv4 on-link route over the whole base.
     whole: Option<&'a InUse>,
-    /// Reservations of the family.
+    /// The reservations of this family.
     reserved: &'a Intervals,
     /// Subnets of the Engine's networks that are not in the books.
     strangers: &'a Strangers,
@@ -63,7 +63,7 @@ impl<'a> Blocked<'a> {
         Self { in_use: host.blocked(base), host, base, whole, reserved, strangers: &dead.strangers }
     }
 
-    /// What the host uses inside the base, as a person knows it.
+    /// What the host uses inside the base, as entries with a text for people.
     pub(super) fn texts(&self) -> impl Iterator<Item = &'a InUse> {
         let base = self.base;
         let one_address =
@@ -72,7 +72,7 @@ impl<'a> Blocked<'a> {
         self.host.over(base).filter(one_address).chain(inside)
     }
 
-    /// The same in one part of the base.
+    /// What the host uses in one part of the base.
     pub(super) fn texts_in(&self, part: Prefix) -> impl Iterator<Item = &'a InUse> {
         let base = self.base;
         self.host.inside(part).filter(move |used| used.prefix != base)
@@ -83,7 +83,7 @@ impl<'a> Blocked<'a> {
     pub(super) fn by(&self, candidate: Prefix) -> Option<u128> {
         let (first, last) = usable(candidate);
         if let Some((_, end)) = self.reserved.around(first).filter(|(_, end)| *end >= last) {
-            // The candidate in which the reservation ends may have addresses beyond it.
+            // The candidate in which the reservation ends may have free addresses after it.
             let beyond = Prefix::new(candidate.family(), end, candidate.length());
             let whole = usable(beyond).1 <= end;
             return Some(if whole { beyond.last() } else { beyond.first() - 1 });
@@ -93,14 +93,14 @@ impl<'a> Blocked<'a> {
         in_use.max(self.strangers.at(candidate, self.base).map(Prefix::last))
     }
 
-    /// The subnets in one part of the base that belong to networks that the books lack.
+    /// The subnets in one part of the base that belong to networks missing from the books.
     pub(super) fn strangers_in(&self, part: Prefix) -> impl Iterator<Item = String> + use<'a> {
         self.strangers.texts(part, self.base)
     }
 }
 
 impl Plan {
-    /// Why no part of this base can be given on a host with these prefixes in use, if so.
+    /// Why no part of this base can be given on a host with these prefixes in use; `None` if some part can.
     pub fn unusable(base: Prefix, in_use: &HostUse) -> Option<String> {
         if let Some(used) = in_use.over(base).find(|used| used.kind == InUseKind::OnLinkV4Route) {
             return Some(format!(

@@ -1,8 +1,8 @@
-//! The pools by name and by base, the free parts of each, and which of them have room: one look, however many pools there are.
+//! The pools by name and base, their free parts, and which of them have room: one lookup, however many pools there are.
 //!
-//! Two kinds of room: *free* is not occupied, *reclaimable* is not held: only cooling subnets are there.
-//! Promises: all of it is a function of the settings and of held and cooling subnets; a change costs O(log n) and touches the pools that it
-//! overlaps. Knows no times and does not choose.
+//! There are two kinds of room: *free* is not occupied, *reclaimable* is not held and contains only cooling subnets.
+//! Promises: all of it is a function of the settings and of held and cooling subnets; a change costs O(log n) and touches
+//! only the pools that it overlaps. Knows no times and does not choose.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,34 +10,34 @@ use super::free_space::{FreeSpace, Standing};
 use super::prefix::{Family, Prefix, meeting};
 use super::settings::PoolSettings;
 
-/// What room is looked for.
+/// The kind of room to look for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Vacancy {
-    /// What nobody occupies.
+    /// Space that is neither held nor cooling.
     Free,
-    /// What nobody holds.
+    /// Space that is not held.
     Reclaimable,
 }
 
-/// Which pools have room: by vacancy, by family.
+/// The pools with room, by vacancy and family.
 type Rooms = [[RoomyPools; 2]; 2];
 
 /// One base of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PoolSpace {
-    /// Which of the settings' pools.
+    /// The index of the pool in the settings.
     pub(super) pool: usize,
-    /// Length of a subnet where the request does not give one.
+    /// Length of a subnet if the request does not give one.
     size: u8,
     closed: bool,
-    /// By vacancy.
+    /// The free parts, by vacancy.
     parts: [FreeSpace; 2],
     /// How many held subnets lie inside.
     pub(super) held: u64,
 }
 
 impl PoolSpace {
-    /// What nobody occupies, or what nobody holds.
+    /// The part that is not occupied, or the part that is not held.
     pub(super) const fn part(&self, kind: Vacancy) -> &FreeSpace {
         &self.parts[kind as usize]
     }
@@ -46,7 +46,7 @@ impl PoolSpace {
         self.part(Vacancy::Free).base()
     }
 
-    /// Changes one of its parts, and notes the room that is left.
+    /// Changes one of the parts and updates the index of pools with room.
     fn change(&mut self, kind: Vacancy, rooms: &mut Rooms, change: impl FnOnce(&mut FreeSpace)) {
         let part = &mut self.parts[kind as usize];
         let before = part.shortest();
@@ -55,7 +55,7 @@ impl PoolSpace {
         self.note(kind, rooms, before, after);
     }
 
-    /// A closed pool does not have room.
+    /// Updates the index; a closed pool does not count as having room.
     fn note(&self, kind: Vacancy, rooms: &mut Rooms, before: Option<u8>, after: Option<u8>) {
         if !self.closed {
             rooms[kind as usize][self.base().family() as usize].note(self.pool, self.size, before, after);
@@ -63,12 +63,12 @@ impl PoolSpace {
     }
 }
 
-/// Which pools have room, by their place in the settings.
+/// The pools that have room, by their position in the settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct RoomyPools {
-    /// For a subnet of the pool's own size.
+    /// Pools with room for a subnet of their own size.
     own: BTreeSet<usize>,
-    /// By the length of the largest block.
+    /// Pools by the length of their largest free block.
     by_length: BTreeMap<u8, BTreeSet<usize>>,
 }
 
@@ -95,7 +95,7 @@ impl RoomyPools {
         }
     }
 
-    /// The next pool from this one on that has room.
+    /// The next pool with room, from this one on.
     fn next(&self, from: usize, size: Option<u8>) -> Option<usize> {
         let first = |pools: &BTreeSet<usize>| pools.range(from..).next().copied();
         match size {
@@ -110,13 +110,13 @@ impl RoomyPools {
 pub(super) struct PoolSpaces {
     by_name: BTreeMap<String, usize>,
     spaces: BTreeMap<Prefix, PoolSpace>,
-    /// By family: how many bases there are.
+    /// The number of bases, by family.
     counts: [usize; 2],
     rooms: Rooms,
 }
 
 impl PoolSpaces {
-    /// Everything, from the settings and from held and cooling subnets; `held_inside` counts held subnets.
+    /// Builds everything from the settings and from held and cooling subnets; `held_inside` counts held subnets.
     pub(super) fn new(
         pools: &[PoolSettings],
         occupied: &impl Standing,
@@ -144,7 +144,7 @@ impl PoolSpaces {
         all
     }
 
-    /// The place of the pool of this name in the settings.
+    /// The position in the settings of the pool with this name.
     pub(super) fn named(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
     }
@@ -159,7 +159,7 @@ impl PoolSpaces {
         self.spaces.keys().copied()
     }
 
-    /// The base, if it is one.
+    /// The space of exactly this base.
     pub(super) fn at(&self, base: Prefix) -> Option<&PoolSpace> {
         self.spaces.get(&base)
     }
@@ -170,17 +170,17 @@ impl PoolSpaces {
         base.contains(prefix).then_some(space)
     }
 
-    /// The bases that share an address with this prefix.
+    /// The bases that overlap this prefix.
     pub(super) fn touching(&self, prefix: Prefix) -> impl Iterator<Item = &PoolSpace> {
         meeting(&self.spaces, prefix).map(|(_, space)| space)
     }
 
-    /// The next pool from this one on that has room for this size, or for one of its own.
+    /// The next pool, from this one on, that has room for this size or (if `None`) for a subnet of its own size.
     pub(super) fn next(&self, kind: Vacancy, family: Family, from: usize, size: Option<u8>) -> Option<usize> {
         self.rooms[kind as usize][family as usize].next(from, size)
     }
 
-    /// A subnet is here now, held or (if not) cooling.
+    /// Records a subnet that is now held or, if `held` is false, cooling.
     pub(super) fn stand(&mut self, prefix: Prefix, held: bool) {
         let Self { spaces, rooms, .. } = self;
         each(spaces, prefix, |space| {
@@ -192,10 +192,10 @@ impl PoolSpaces {
         });
     }
 
-    /// A subnet left: `held` is what others hold if this one was held, else nothing. A held subnet also occupies.
+    /// Removes a subnet: `held` has the other held subnets if this one was held, else it is `None`. Held ones also occupy.
     pub(super) fn leave(&mut self, prefix: Prefix, occupied: &impl Standing, held: Option<&impl Standing>) {
         let Self { spaces, rooms, .. } = self;
-        // What is looked up among ten thousand subnets is looked up once for both kinds of room.
+        // Looking this up among ten thousand subnets is slow, so it is done once for both kinds of room.
         let alone = !occupied.covers(prefix) && !occupied.is_in(prefix);
         each(spaces, prefix, |space| {
             space.change(Vacancy::Free, rooms, |part| vacate(part, prefix, alone, occupied));
@@ -211,7 +211,7 @@ fn vacate(part: &mut FreeSpace, prefix: Prefix, alone: bool, others: &impl Stand
     if alone { part.vacate_whole(prefix) } else { part.vacate(prefix, others) }
 }
 
-/// Does this for each base that shares an address with the prefix. Bases do not overlap.
+/// Calls `act` for each base that overlaps the prefix. Bases do not overlap each other.
 fn each(spaces: &mut BTreeMap<Prefix, PoolSpace>, prefix: Prefix, mut act: impl FnMut(&mut PoolSpace)) {
     if let Some((base, space)) = spaces.range_mut(..=prefix).next_back()
         && base.contains(prefix)

@@ -1,8 +1,8 @@
-//! Pools by hand: the settings after one is added, closed or resized.
+//! Pools by hand: computes the settings after a pool is added, closed or resized.
 //!
-//! Promises: pure; a base only grows, so that every subnet of a pool stays inside; what is held keeps its length; a pool
-//! goes when it is closed and empty; one open pool remains; a repeat changes nothing. Does not check whether the
-//! configuration allows changing pools at all.
+//! Promises: pure; a base only grows, so that every subnet of a pool stays inside; held subnets keep their length; a pool
+//! is removed when it is closed and empty; at least one pool stays open; repeating a change has no effect. Does not check
+//! whether the configuration allows changing pools at all.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,27 @@ use super::error::PlanError;
 use super::prefix::{Family, Prefix};
 use super::settings::{AddressOrder, Base, PoolSettings, Settings, default_size};
 
-/// What is wanted of one family of a pool.
+/// The requested settings for one family of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
-    /// From this prefix.
+    /// The prefix from which subnets are cut.
     pub base: Option<Prefix>,
-    /// Into subnets of this length.
+    /// The length of the subnets.
     pub size: Option<u8>,
 }
 
-/// What a person wants of the pools.
+/// A person's change of the pools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolChange {
-    /// A new pool, a further family of one, or a closed one open again.
+    /// Adds a pool, adds a family to a pool, or reopens a closed pool.
     Add {
         name: String,
         /// IPv4 and IPv6.
         cuts: [Cut; 2],
     },
-    /// No new subnets from it.
+    /// Gives no new subnets from this pool.
     Close { name: String },
-    /// Other lengths of its future subnets, or a larger base.
+    /// Changes the length of future subnets, or enlarges the base.
     Resize {
         name: String,
         /// IPv4 and IPv6.
@@ -40,7 +40,7 @@ pub enum PoolChange {
 }
 
 impl PoolChange {
-    /// The pool that it is about.
+    /// The name of the pool that changes.
     pub fn pool(&self) -> &str {
         let (Self::Add { name, .. } | Self::Close { name } | Self::Resize { name, .. }) = self;
         name
@@ -75,7 +75,7 @@ impl Plan {
         Ok((settings != self.settings).then_some(settings))
     }
 
-    /// The pools of which subnets are held, with how many.
+    /// The pools with held subnets, and how many each has.
     pub fn held_by_pool(&self) -> BTreeMap<&str, usize> {
         let mut held = BTreeMap::new();
         for subnet in self.subnets().filter(|subnet| subnet.is_held()) {
@@ -86,7 +86,7 @@ impl Plan {
         held
     }
 
-    /// The settings without closed pools whose last subnet has gone; `None` if nothing changes.
+    /// The settings without closed pools that have no held subnets left; `None` if nothing changes.
     pub fn without_empty_pools(&self, settings: &Settings) -> Option<Settings> {
         if !settings.pools.iter().any(|pool| pool.closed) {
             return None;
@@ -97,7 +97,7 @@ impl Plan {
         (left.pools.len() < settings.pools.len() && !left.pools.is_empty()).then_some(left)
     }
 
-    /// Says that a pool does not exist, and which ones do.
+    /// The error for a pool that does not exist; it lists those that do.
     pub(super) fn no_pool(&self, name: &str) -> PlanError {
         let known = self.pool_names();
         PlanError::NotFound(format!("pool {name:?} does not exist; the pools are {known}"))
@@ -143,7 +143,7 @@ fn new_base(family: Family, cut: Cut) -> Result<Option<Base>, PlanError> {
     Ok(Some(Base { base, size, addresses: AddressOrder::default() }))
 }
 
-/// A further family of a pool, or a closed one open again; an existing family must equal the request.
+/// Adds families to a pool and reopens it; a family that it already has must equal the request.
 fn add_to(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), PlanError> {
     for (family, cut) in Family::BOTH.into_iter().zip(cuts) {
         let (name, short) = (pool.name.clone(), family.name());

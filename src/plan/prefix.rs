@@ -21,7 +21,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// Both, in the order in which Docker asks.
+    /// Both families, in the order in which Docker requests them.
     pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
     /// Bits of an address: 32 or 128.
@@ -48,7 +48,7 @@ impl Family {
         }
     }
 
-    /// The address with this number; bits above the family's width are cut off.
+    /// The address with this number; bits beyond the family's width are dropped.
     pub const fn address(self, number: u128) -> IpAddr {
         match self {
             #[allow(clippy::cast_possible_truncation, reason = "IPv4 numbers live in the low 32 bits")]
@@ -75,7 +75,7 @@ pub const fn number(address: IpAddr) -> u128 {
     }
 }
 
-/// A prefix without host bits: family, first address and length in bits of the family.
+/// A prefix without host bits: family, first address, and length in bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix {
     family: Family,
@@ -84,13 +84,13 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// The prefix of this length around an address; host bits are masked, the length is cut at the family's.
+    /// The prefix of this length that contains an address; host bits are masked, and the length is limited to the family's.
     pub const fn new(family: Family, address: u128, length: u8) -> Self {
         let length = if length > family.bits() { family.bits() } else { length };
         Self { family, first: address & !host_mask(family, length), length }
     }
 
-    /// From the prefix crate's form, host bits masked.
+    /// Converts the `ipnet` crate's type; host bits are masked.
     pub fn from_net(net: IpNet) -> Self {
         Self::new(Family::of(net.addr()), number(net.addr()), net.prefix_len())
     }
@@ -100,7 +100,7 @@ impl Prefix {
         text.parse::<IpNet>().ok().map(Self::from_net)
     }
 
-    /// The prefix that holds just this address.
+    /// The prefix that contains only this address.
     pub const fn host(address: IpAddr) -> Self {
         let family = Family::of(address);
         Self::new(family, number(address), family.bits())
@@ -118,32 +118,32 @@ impl Prefix {
     pub const fn last(self) -> u128 {
         self.first | host_mask(self.family, self.length)
     }
-    /// How many addresses, or `u128::MAX` for `::/0` (which has one more).
+    /// The number of addresses, or `u128::MAX` for `::/0` (which has one more).
     pub const fn size(self) -> u128 {
         host_mask(self.family, self.length).saturating_add(1)
     }
 
-    /// Whether this address number of the same family lies inside.
+    /// Whether this address number, taken as one of the same family, is in the prefix.
     pub const fn contains_number(self, number: u128) -> bool {
         self.first <= number && number <= self.last()
     }
-    /// Whether the address lies inside.
+    /// Whether the address is in the prefix.
     pub fn contains_address(self, address: IpAddr) -> bool {
         Family::of(address) == self.family && self.contains_number(number(address))
     }
-    /// Whether the other prefix lies inside (or is equal).
+    /// Whether the other prefix is inside this one or equal to it.
     pub fn contains(self, other: Self) -> bool {
         self.family == other.family && self.length <= other.length && self.contains_number(other.first)
     }
-    /// Whether the two share an address.
+    /// Whether the two prefixes share an address.
     pub fn overlaps(self, other: Self) -> bool {
         self.contains(other) || other.contains(self)
     }
-    /// The prefixes inside this one in their order, itself first.
+    /// The range of prefixes inside this one, in order, starting with itself.
     pub fn within(self) -> RangeInclusive<Self> {
         self..=Self::new(self.family, self.last(), self.family.bits())
     }
-    /// The prefix one bit shorter around this one; `None` for length 0.
+    /// The prefix one bit shorter that contains this one; `None` for length 0.
     pub const fn parent(self) -> Option<Self> {
         match self.length.checked_sub(1) {
             Some(length) => Some(Self::new(self.family, self.first, length)),
@@ -170,19 +170,19 @@ impl Prefix {
     }
 }
 
-/// Of prefixes that do not overlap each other, those that share an address with this one.
+/// The prefixes that overlap this one, out of prefixes that do not overlap each other.
 pub fn meeting<V>(disjoint: &BTreeMap<Prefix, V>, prefix: Prefix) -> impl Iterator<Item = (&Prefix, &V)> {
     let around = disjoint.range(..prefix).next_back().filter(|(other, _)| other.contains(prefix));
     around.into_iter().chain(disjoint.range(prefix.within()))
 }
 
-/// Ones in all host bits.
+/// A mask with ones in all host bits.
 const fn host_mask(family: Family, length: u8) -> u128 {
     let host_bits = family.bits() - length;
     if host_bits == 128 { u128::MAX } else { (1 << host_bits) - 1 }
 }
 
-/// An address as people write it; the same as `to_string`, of which a request needs several, in a tenth of the time.
+/// An address as text: the same as `to_string`, but in a tenth of the time, since each request needs several.
 pub fn text(address: IpAddr) -> SmolStr {
     let IpAddr::V4(address) = address else { return format_smolstr!("{address}") };
     let (mut text, mut end) = ([b'.'; 16], 0);
@@ -193,15 +193,15 @@ pub fn text(address: IpAddr) -> SmolStr {
                 end += 1;
             }
         }
-        // What is there is a dot.
+        // The array already contains a dot here.
         end += 1;
     }
-    // Digits and dots.
+    // Only digits and dots, so this is valid UTF-8.
     str::from_utf8(&text[..end - 1]).unwrap_or_default().into()
 }
 
 impl Prefix {
-    /// As people write it; the same as `to_string`, in less time.
+    /// The prefix as text: the same as `to_string`, but in less time.
     pub fn text(self) -> String {
         let mut text = String::from(text(self.address(self.first)));
         text.push('/');
@@ -225,13 +225,13 @@ impl fmt::Debug for Prefix {
     }
 }
 
-/// An inclusive range of addresses of one family, as reservations are written.
+/// An inclusive range of addresses of one family, as used for reservations.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct AddressRange {
     /// The family of both ends.
     pub family: Family,
     pub first: u128,
-    /// Number of the last address, not below `first`.
+    /// The number of the last address, not below `first`.
     pub last: u128,
 }
 
@@ -256,12 +256,12 @@ impl AddressRange {
         Self { family: prefix.family, first: prefix.first, last: prefix.last() }
     }
 
-    /// Whether all of the other range lies inside.
+    /// Whether the whole other range is inside this one.
     pub fn covers(&self, other: &Self) -> bool {
         self.family == other.family && self.first <= other.first && other.last <= self.last
     }
 
-    /// Whether the two share an address.
+    /// Whether the two ranges share an address.
     pub fn meets(&self, other: &Self) -> bool {
         self.family == other.family && self.first <= other.last && other.first <= self.last
     }

@@ -1,17 +1,17 @@
-//! An index of prefixes: what stands at those that overlap a prefix, in O(log n).
+//! An index of prefixes that finds the entries overlapping a prefix in O(log n).
 //!
-//! Promises: prefixes may nest and repeat (spaces coincide, `overlap=true` makes copies). Knows nothing of what stands there.
+//! Promises: prefixes may nest and repeat (in both spaces, or as `overlap=true` copies). Does not know what entries mean.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::prefix::{Family, Prefix};
 
-/// Prefixes with what stands at each, in order: serials of subnets, or what the host uses.
+/// Prefixes with the entries at each, in order: serials of subnets, or what the host uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrefixIndex<T> {
     entries: BTreeMap<Prefix, Vec<T>>,
-    /// How many prefixes there are of each length, by family, so that only lengths in use are looked up.
+    /// The number of prefixes of each length, by family, so that only lengths in use are looked up.
     lengths: [[u32; 129]; 2],
 }
 
@@ -26,7 +26,7 @@ impl<T: Ord> PrefixIndex<T> {
         &mut self.lengths[prefix.family() as usize][usize::from(prefix.length())]
     }
 
-    /// Adds something at a prefix.
+    /// Adds an entry at a prefix.
     pub fn insert(&mut self, prefix: Prefix, one: T) {
         let here = self.entries.entry(prefix).or_default();
         here.push(one);
@@ -37,7 +37,7 @@ impl<T: Ord> PrefixIndex<T> {
         }
     }
 
-    /// Removes one that equals this from a prefix, if there is one.
+    /// Removes one entry equal to this from a prefix, if there is one.
     pub fn remove(&mut self, prefix: Prefix, one: &T) {
         let Some(here) = self.entries.get_mut(&prefix) else { return };
         let Some(place) = here.iter().position(|other| other == one) else { return };
@@ -48,17 +48,17 @@ impl<T: Ord> PrefixIndex<T> {
         }
     }
 
-    /// What stands at exactly this prefix, the lowest first.
+    /// The entries at exactly this prefix, the lowest first.
     pub fn at(&self, prefix: Prefix) -> &[T] {
         self.entries.get(&prefix).map_or(&[], Vec::as_slice)
     }
 
-    /// Everything, in ascending order.
+    /// All entries, in ascending order.
     pub fn all(&self) -> impl Iterator<Item = &T> {
         self.entries.values().flatten()
     }
 
-    /// Everything at this prefix or at one that contains it; the nearest first.
+    /// All entries at this prefix or at one that contains it, the nearest first.
     pub fn all_covering(&self, prefix: Prefix) -> impl Iterator<Item = &T> {
         let lengths = &self.lengths[prefix.family() as usize];
         let longest = self.shared(prefix).into_iter().flat_map(|length| (0..=length).rev());
@@ -66,7 +66,7 @@ impl<T: Ord> PrefixIndex<T> {
         in_use.flat_map(move |length| self.at(Prefix::new(prefix.family(), prefix.first(), length)))
     }
 
-    /// The greatest length that what contains this prefix can have: it contains the nearest entry before it, too.
+    /// The greatest length of a prefix that can contain this one: it also contains the nearest entry before this one.
     fn shared(&self, prefix: Prefix) -> Option<u8> {
         let (before, _) = self.entries.range(..=prefix).next_back()?;
         let alike = (before.first() ^ prefix.first()).leading_zeros() as u8;
@@ -74,19 +74,19 @@ impl<T: Ord> PrefixIndex<T> {
         (before.family() == prefix.family()).then(|| alike.min(before.length()).min(prefix.length()))
     }
 
-    /// Everything at this prefix or at one inside it, in ascending order.
+    /// All entries at this prefix or at one inside it, in ascending order.
     pub fn all_inside(&self, prefix: Prefix) -> impl Iterator<Item = &T> {
         self.entries.range(prefix.within()).flat_map(|(_, here)| here)
     }
 
-    /// The next prefix that has something, or the first of the family.
+    /// The next prefix that has entries, or the first one of the family.
     pub fn next_after(&self, family: Family, after: Option<Prefix>) -> Option<Prefix> {
         let from = after.map_or(Bound::Included(Prefix::new(family, 0, 0)), Bound::Excluded);
         let (next, _) = self.entries.range((from, Bound::Unbounded)).next()?;
         (next.family() == family).then_some(*next)
     }
 
-    /// Something whose prefix shares an address with this one; an equal prefix comes first.
+    /// An entry whose prefix overlaps this one; an equal prefix comes first.
     pub fn overlapping(&self, prefix: Prefix) -> Option<&T> {
         self.all_covering(prefix).next().or_else(|| self.all_inside(prefix).next())
     }

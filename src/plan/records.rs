@@ -1,16 +1,16 @@
-//! What is known of the addresses of one subnet, by address: sorted pages, which addresses that come in order fill.
+//! The records of one subnet's addresses, by address, in sorted pages.
 //!
-//! Promises: looking up and putting take O(log n); addresses that are granted in order leave every page full, where a
-//! tree's nodes would stay half empty; a removal keeps no empty page. Equal by content, however it came there.
+//! Promises: looking up and inserting take O(log n); addresses granted in order leave every page full, where the nodes of
+//! a tree would stay half empty; no page is ever empty. Two sets with equal contents are equal, however they were built.
 
 use super::change::Record;
 
-/// Entries of a full page.
+/// The number of entries in a full page.
 const FULL: usize = 64;
-/// A page grows by so many entries, at most.
+/// A page grows by at most this many entries at a time.
 const STEP: usize = 16;
 
-/// An address and its record; the address as bytes, as a number would take room for its alignment.
+/// An address and its record; the address is stored as bytes, because a number would waste space for its alignment.
 #[derive(Clone, Debug)]
 struct Known {
     address: [u8; 16],
@@ -31,7 +31,7 @@ impl Known {
     }
 }
 
-/// The addresses from `first` on to that of the next page; never empty.
+/// The records from `first` up to the first one of the next page; never empty.
 #[derive(Clone, Debug)]
 struct RecordPage {
     first: u128,
@@ -39,7 +39,7 @@ struct RecordPage {
 }
 
 impl RecordPage {
-    /// Where it is, or where it belongs.
+    /// The position of an address, or the position at which to insert it.
     fn place(&self, address: u128) -> Result<usize, usize> {
         if self.known.last().is_some_and(|last| last.address() < address) {
             return Err(self.known.len());
@@ -67,9 +67,9 @@ impl Records {
         self.len
     }
 
-    /// The page that this address is in, if it is in any; none below the first page.
+    /// The page to which this address belongs; `None` if it is before the first page.
     fn page(&self, address: u128) -> Option<usize> {
-        // Mostly the last one: addresses are granted in order.
+        // Usually the last one: addresses are granted in order.
         match self.pages.last() {
             Some(last) if last.first <= address => Some(self.pages.len() - 1),
             _ => self.pages.partition_point(|page| page.first <= address).checked_sub(1),
@@ -81,10 +81,10 @@ impl Records {
         page.place(address).ok().map(|at| &page.known[at].record)
     }
 
-    /// Answers what was known before.
+    /// Returns the previous record.
     pub(super) fn insert(&mut self, address: u128, record: Record) -> Option<Record> {
         let known = Known::new(address, record);
-        // An address below the first page belongs to it.
+        // An address before the first page is added to that page.
         let number = self.page(address).unwrap_or(0);
         let Some(page) = self.pages.get_mut(number) else {
             self.pages.push(RecordPage { first: address, known: vec![known] });
@@ -103,7 +103,7 @@ impl Records {
         }
         let mut later = RecordPage { first: address, known: Vec::with_capacity(FULL / 2) };
         if at == FULL {
-            // The page stays full, as the next addresses will be behind it, too.
+            // The page stays full, as the next addresses will also come after it.
             later.known.push(known);
         } else {
             later.known.extend(page.known.drain(FULL / 2..));
@@ -126,7 +126,7 @@ impl Records {
         Some(removed.record)
     }
 
-    /// All of them, in order.
+    /// All records, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u128, &Record)> {
         self.pages.iter().flat_map(|page| &page.known).map(Known::pair)
     }
@@ -135,7 +135,7 @@ impl Records {
         self.pages.iter_mut().flat_map(|page| &mut page.known).map(|known| &mut known.record)
     }
 
-    /// Those from `first` to `last`, in order.
+    /// The records from `first` to `last`, in order.
     pub(super) fn range(&self, first: u128, last: u128) -> impl Iterator<Item = (u128, &Record)> {
         let pages = self.pages.iter().skip(self.page(first).unwrap_or(0));
         let known = pages.flat_map(|page| &page.known).map(Known::pair);

@@ -1,6 +1,6 @@
-//! Releases: by Docker, forced by a person, and grants that could not be delivered.
+//! Releases by Docker or forced by a person, and undoing grants that could not be delivered.
 //!
-//! Promises: *repeatable*: releasing what is not held succeeds and changes nothing; a PoolID names one grant.
+//! Promises: *repeatable*: releasing what is not held succeeds and changes nothing; a PoolID identifies one grant.
 //! An undone grant leaves no cooling, no pin and no memory.
 
 use std::net::IpAddr;
@@ -14,8 +14,8 @@ use super::stamps::Shift;
 use super::{Plan, Subnet};
 
 impl Plan {
-    /// Releases a lease, or a subnet with all that is leased in it; nothing if it is not held, or of another generation than was
-    /// seen.
+    /// Releases a lease, or a subnet with all its leases; `None` if it is not held, or if its generation is not the one in
+    /// `seen`.
     pub(super) fn release(
         &self,
         subnet: &Subnet,
@@ -108,10 +108,10 @@ impl Plan {
         })
     }
 
-    /// The held subnet that a person names by PoolID or prefix.
+    /// The held subnet that a person specifies by PoolID or prefix.
     ///
     /// # Errors
-    /// If it names none, or several.
+    /// If there is no such subnet, or several.
     pub fn named(&self, text: &str) -> Result<&Subnet, PlanError> {
         if let Some(subnet) = self.held(text) {
             return Ok(subnet);
@@ -152,7 +152,7 @@ impl Plan {
         };
         let Some(subnet) = self.subnet(serial).filter(untouched) else { return Vec::new() };
         let (space, prefix) = (subnet.state.space, subnet.state.prefix);
-        // A copy of the prefix may have left a newer memory meanwhile: one is enough.
+        // A copy of the prefix may have left a newer memory in the meantime: one is enough.
         let newer =
             |previous: &&SubnetState| !self.replaced_memories(space, prefix, Part::of(previous)).is_empty();
         let mut changes = vec![match previous.filter(|previous| !newer(previous)) {
@@ -200,7 +200,7 @@ impl Plan {
     }
 }
 
-/// The only one of these subnets; `several` words the refusal with their PoolIDs.
+/// The only one of these subnets; `several` makes the text of the refusal from their PoolIDs.
 pub(super) fn the_one<'a>(
     mut found: impl Iterator<Item = &'a Subnet>,
     none: impl FnOnce() -> PlanError,

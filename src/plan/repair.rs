@@ -1,7 +1,7 @@
-//! Repairing what Docker lost: freeing the dead, adopting the living, learning what leases are.
+//! Repairing what Docker lost: freeing what is dead, adopting what is alive, and learning the kinds of leases.
 //!
-//! Promises: *fenced*: each request names the generation it saw; anything newer is left alone. Only endpoints of space
-//! local are freed; gateways, auxiliary and unknown leases and all of space global never. Does not observe anything.
+//! Promises: *fenced*: each request names the generation it saw; anything newer is not changed. Only endpoints and subnets of
+//! space local are freed, never gateways, auxiliary or unknown leases, or anything in space global. Does not observe anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,12 +15,12 @@ use super::siblings::Part;
 use super::subnet::Subnet;
 use super::{Plan, Serial};
 
-/// An address released so shortly before the books were read may still appear in the Engine's lists (it updates them
-/// after the release): it is not adopted in this look.
+/// An address released this shortly before the books were read may still appear in the Engine's lists (Docker updates them
+/// after the release): it is not adopted in this survey.
 pub const SETTLING: Millis = 5_000;
 
 impl Plan {
-    /// What a request of repair changes; nothing if what it saw has changed since.
+    /// The changes for a repair request; none if what repair saw has changed since.
     pub(super) fn decide_repair(&self, repair: &Repair, context: Context) -> Result<Vec<Change>, PlanError> {
         Ok(match repair {
             Repair::AdoptSubnets(adoptions) => self.adopt_subnets(adoptions, context)?,
@@ -59,19 +59,19 @@ impl Plan {
         })
     }
 
-    /// The held subnet, if it is still that grant.
+    /// The held subnet, if it is still the same grant.
     fn seen(&self, serial: Serial, generation: u64) -> Option<&Subnet> {
         self.subnet(serial).filter(|subnet| subnet.is_held() && subnet.state.generation == generation)
     }
 
-    /// The lease, if it is still that one.
+    /// The lease, if it is still the same one.
     fn lease(&self, serial: Serial, address: u128, generation: u64) -> Option<(&Subnet, &Record)> {
         let subnet = self.subnet(serial).filter(|subnet| subnet.is_held())?;
         let record = subnet.addresses.lease(address)?;
         (record.generation == generation).then_some((subnet, record))
     }
 
-    /// Only endpoints and subnets of space local are freed.
+    /// Frees what is proven dead: only endpoints and subnets of space local.
     fn free_dead(&self, death: &Death, context: Context) -> Vec<Change> {
         let (serial, address, generation) = death.key();
         let Some(subnet) = self.subnet(serial).filter(|subnet| subnet.is_held_locally()) else {
@@ -115,8 +115,8 @@ impl Plan {
         Ok(learned(subnet, address, lease.record(old, now, self.next_generation), &lease.evidence))
     }
 
-    /// Two endpoints have this address. The Engine's lists are not of one moment: of an address that was released and granted
-    /// again while they were made, they may show the holder before and the one after.
+    /// Two endpoints have this address. The Engine's lists are not a snapshot: for an address that was released and granted
+    /// again while they were made, they may show both the old holder and the new one.
     fn doubled(
         &self,
         serial: Serial,
@@ -142,8 +142,8 @@ impl Plan {
         Ok(vec![Change::AddressDoubled { serial, address, evidence: evidence.into() }])
     }
 
-    /// The Engine shows what a lease is: one of unknown kind, or an address requested by number and without an
-    /// owner, which may have been an endpoint's or an auxiliary one.
+    /// Sets the kind of a lease that the Engine shows: one of unknown kind, or an address requested by number and without
+    /// an owner, which may have been an endpoint's or an auxiliary one.
     fn identify(
         &self,
         serial: Serial,
@@ -168,12 +168,12 @@ impl Plan {
         learned(subnet, address, record, evidence)
     }
 
-    /// Whether a held subnet is in the way of this prefix: not if both can share the prefix.
+    /// Whether a held subnet conflicts with this prefix; it does not if both can share the prefix.
     fn is_in_the_way(part: Part, prefix: Prefix, subnet: &Subnet) -> bool {
         subnet.state.prefix != prefix || !part.is_apart_from(Part::of(&subnet.state))
     }
 
-    /// The held subnets in the way of this prefix, the nearest first.
+    /// The held subnets that conflict with this prefix, the nearest first.
     pub(super) fn in_the_way(
         &self,
         space: Space,
@@ -186,7 +186,7 @@ impl Plan {
         known.filter(move |(_, subnet)| Self::is_in_the_way(part, prefix, subnet))
     }
 
-    /// The first of them that has exactly this prefix: its replacement inherits its memory.
+    /// The first of the conflicting subnets that has exactly this prefix: its replacement inherits its memory.
     pub(super) fn in_the_way_at(&self, request: &SubnetRequest, prefix: Prefix) -> Option<Serial> {
         let part = Part::asked(request);
         let here = self.at(request.space, prefix).iter().copied();
@@ -196,7 +196,7 @@ impl Plan {
         here.filter(in_the_way).min()
     }
 
-    /// The changes that free the held subnets in the way of this prefix, if every one of them is proven dead.
+    /// The changes that free the held subnets that conflict with this prefix, if all of them are proven dead.
     pub(super) fn clear_the_way(
         &self,
         request: &SubnetRequest,
@@ -208,7 +208,7 @@ impl Plan {
             let key = (subnet.state.serial, None, subnet.state.generation);
             dead.proven.get(&key).filter(|death| !death.needs_unnamed() || subnet.awaits_id())
         };
-        // The first that lives is enough to refuse, however many there are.
+        // One conflicting subnet that is alive is enough to refuse, however many there are.
         let alive = |subnet: &Subnet| space != Space::Local || evidence(subnet).is_none();
         let in_the_way = || self.in_the_way(space, Part::asked(request), prefix);
         if let Some((_, living)) = in_the_way().find(|(_, subnet)| alive(subnet)) {
@@ -221,7 +221,7 @@ impl Plan {
         for subnet in in_the_way.values() {
             let Some(death) = evidence(subnet) else { continue };
             changes.extend(self.release_subnet(subnet, Why::Repair(death.evidence()), context));
-            // One memory per prefix is kept: that of its first copy.
+            // Only one memory per prefix is kept: that of the first copy.
             if !prefixes.insert(subnet.state.prefix) {
                 changes.push(Change::SubnetForgotten { serial: subnet.state.serial });
             }
@@ -230,7 +230,7 @@ impl Plan {
     }
 }
 
-/// A lease is known now, or known better; and what that says of its subnet.
+/// The changes for a lease that became known, or known better, including the marks of its subnet.
 fn learned(subnet: &Subnet, address: u128, record: Record, evidence: &str) -> Vec<Change> {
     let serial = subnet.state.serial;
     let mut marks = subnet.state.marks.clone();

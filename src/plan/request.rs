@@ -1,6 +1,6 @@
-//! The plan's input and output: requests, replies and the circumstances of a decision.
+//! The plan's input and output: requests, replies and the context of a decision.
 //!
-//! Promises: plain values, already parsed (no wire text, no JSON). Does not decide.
+//! Promises: plain values, already parsed (no wire text, no JSON). Makes no decisions.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,10 +17,10 @@ use super::prefix::{Family, Prefix};
 pub use super::repairs::{Adoption, Dead, Fence, Gone, Repair, ShownLease};
 use super::settings::Millis;
 
-/// An address space has its own table of subnets (P24: a Swarm manager requests the same subnet in both).
+/// An address space, with its own table of subnets (P24: a Swarm manager requests the same subnet in both).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
-    /// Networks of this host; the empty string on the wire means this one too.
+    /// Networks of this host; the empty string on the wire also means this one.
     Local,
     /// Networks of a whole Swarm.
     Global,
@@ -34,7 +34,7 @@ impl Space {
         }
     }
 
-    /// The space of this name; `""` means local.
+    /// The space with this name; `""` means local.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "" | "local" => Some(Self::Local),
@@ -50,7 +50,7 @@ impl fmt::Display for Space {
     }
 }
 
-/// The time and random bits; both come from outside.
+/// The time and random bits, both passed in from outside.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
     /// Milliseconds since the UNIX epoch; never goes backwards between two decisions.
@@ -64,7 +64,7 @@ pub struct Context {
 pub enum InUseKind {
     /// The address of an interface, as a host prefix.
     InterfaceAddress,
-    /// A nameserver of resolv.conf, as a host prefix. dockerd compares with those of both families.
+    /// A nameserver in resolv.conf, as a host prefix. dockerd compares subnets of both families with these.
     Nameserver,
     /// An IPv4 unicast route of scope link in the main table: dockerd refuses everything that overlaps it.
     OnLinkV4Route,
@@ -81,12 +81,12 @@ pub struct InUse {
     pub text: String,
 }
 
-/// Which subnet is wanted.
+/// Which subnet is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Any; of this size if one was named (`0.0.0.0/N`, `::/N`).
+    /// Any subnet; of this size if the request has one (`0.0.0.0/N`, `::/N`).
     Any { size: Option<u8> },
-    /// Exactly this one.
+    /// Exactly this subnet.
     Exact(Prefix),
 }
 
@@ -96,17 +96,17 @@ pub struct SubnetRequest {
     pub space: Space,
     pub family: Family,
     pub wanted: Wanted,
-    /// The range dynamic addresses shall come from (`SubPool`).
+    /// The range from which dynamic addresses must come (`SubPool`).
     pub range: Option<Prefix>,
     /// The `--ipam-opt` map.
     pub options: BTreeMap<String, String>,
-    /// Names of the pools open to the driver that was asked, in order; all pools if absent.
+    /// Names of the pools that the requested driver may use, in order; all pools if `None`.
     pub pools: Option<Arc<[String]>>,
-    /// What the host uses; empty for an explicit request.
+    /// The prefixes in use on the host; empty for an explicit request.
     pub in_use: HostUse,
-    /// How many requests of the same kind came right before this one, each as soon as the one before was answered.
+    /// How many requests of the same kind came directly before this one, each as soon as the previous one was answered.
     pub in_a_row: u32,
-    /// Proven dead: an explicit request may replace it.
+    /// Subnets that are proven dead; an explicit request may replace them.
     pub dead: Arc<Dead>,
 }
 
@@ -115,7 +115,7 @@ pub struct SubnetRequest {
 pub struct AddressRequest {
     /// The PoolID.
     pub id: String,
-    /// The address asked for by number.
+    /// The address requested by number.
     pub address: Option<IpAddr>,
     /// `RequestAddressType` = `com.docker.network.gateway`.
     pub gateway: bool,
@@ -125,14 +125,14 @@ pub struct AddressRequest {
     pub mac: Option<Mac>,
     /// `com.docker.network.ipam.serial=true`: next-fit instead of the pool's order.
     pub serial: bool,
-    /// What is proven dead and may be replaced: by an explicit request, or by its own holder.
+    /// What is proven dead and may be replaced, by an explicit request or by its own holder.
     pub dead: Arc<Dead>,
-    /// The endpoint's IPv6 request was refused a moment ago.
+    /// The IPv6 request of this endpoint was refused a moment ago.
     pub half: Option<Half>,
 }
 
 impl AddressRequest {
-    /// Whether this is a lease, or the memory of one, of the caller: by name, or by MAC where names are not sent.
+    /// Whether this record belongs to the caller: by name, or by MAC where names are not sent.
     pub(super) fn is_of_caller(&self, record: &Record) -> bool {
         match &self.name {
             Some(name) => record.name.as_ref() == Some(name),
@@ -146,7 +146,7 @@ impl AddressRequest {
 pub struct Half {
     /// The endpoint's name, where Docker sends it.
     pub name: Option<SmolStr>,
-    /// Its MAC: invented by Docker for each endpoint, or fixed by a person.
+    /// The endpoint's MAC: generated by Docker for each endpoint, or fixed by a person.
     pub mac: Mac,
     pub at: Millis,
 }
@@ -158,19 +158,19 @@ impl Half {
     }
 }
 
-/// Everything that can be asked of the plan. With a `generation`, a release is carried out only if the grant or lease still has
-/// it: it was kept back on a full disk, or rests on a look at the Engine.
+/// Every request that the plan accepts. With a `generation`, a release is carried out only if the grant or lease still has
+/// it: it was deferred because the disk was full, or is based on an earlier survey of the Engine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// A subnet for a network.
     Subnet(SubnetRequest),
     /// An address in a subnet.
     Address(AddressRequest),
-    /// ReleasePool: unknown PoolIDs succeed.
+    /// ReleasePool: succeeds for unknown PoolIDs too.
     ReleaseSubnet { id: String, generation: Option<u64> },
-    /// ReleaseAddress: unknown PoolIDs and free addresses succeed.
+    /// ReleaseAddress: succeeds for unknown PoolIDs and free addresses too.
     ReleaseAddress { id: String, address: IpAddr, generation: Option<u64> },
-    /// `gipam release --force` of a subnet, named by prefix or PoolID, or of one address of it.
+    /// `gipam release --force` of a subnet, named by prefix or PoolID, or of one address in it.
     Force { subnet: String, address: Option<IpAddr>, generation: Option<u64> },
     /// Undoes a grant whose answer could not be delivered.
     Undo(Box<Undo>),
@@ -178,15 +178,15 @@ pub enum Request {
     Repair(Box<Repair>),
 }
 
-/// A word of `key=`, where it pointed and since when.
+/// A word of `key=`, with the prefix it pointed to and since when.
 pub type KeyBefore = (String, Option<(Prefix, Millis)>);
 
-/// How to undo a grant, if it is still of this generation: only what the request changed.
+/// How to undo a grant that still has this generation: it reverts only what the request changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Undo {
-    /// What was remembered of the prefix before, and where the key pointed.
+    /// What was remembered about the prefix before, and where the key pointed.
     Subnet { serial: Serial, generation: u64, previous: Option<Box<SubnetState>>, key: Option<KeyBefore> },
-    /// What was at the address before, and where the gateway was, should this have been a gateway.
+    /// What was at the address before, and the previous gateway if this grant was a gateway.
     Address {
         serial: Serial,
         address: u128,
@@ -196,31 +196,31 @@ pub enum Undo {
     },
 }
 
-/// What is answered.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// A subnet: its PoolID, and its prefix.
+    /// A subnet: its PoolID and its prefix.
     Subnet { id: String, prefix: Prefix },
     /// An address and the length of its subnet (P11: never another length).
     Address { address: IpAddr, length: u8 },
     /// Done.
     Done,
-    /// Not before this time; ask again then.
+    /// Not possible before this time; the caller asks again then.
     Wait(Millis),
-    /// What came with the request does not say what the host uses of a pool; these are the bases of all pools. Look, and
-    /// ask again.
+    /// The request does not say what the host uses of some pool; these are the bases of all pools. Survey the host for them,
+    /// and ask again.
     Look(Box<[Prefix]>),
 }
 
-/// One decision: the answer, and what must be durable before it leaves.
+/// One decision: the answer, and the changes that must be durable before it is sent.
 #[derive(Debug)]
 pub struct Decision {
     pub reply: Result<Reply, PlanError>,
-    /// To commit, then apply, in this order. A refusal may carry some (the storm guard marks what it saw).
+    /// To commit, then apply, in this order. A refusal may carry some (the storm guard marks the subnets that it saw).
     pub changes: Vec<Change>,
     /// For the log: what the operator should know about this choice.
     pub warnings: Vec<String>,
-    /// How to undo the grant if it cannot be delivered.
+    /// How to undo the grant if its answer cannot be delivered.
     pub undo: Option<Undo>,
 }
 
@@ -230,7 +230,7 @@ impl Decision {
         Self { reply: Ok(reply), changes: Vec::new(), warnings: Vec::new(), undo: None }
     }
 
-    /// Something is done that is not answered with a value, or refused.
+    /// The decision for a request that returns no value: these changes, or a refusal.
     pub fn done(outcome: Result<Vec<Change>, PlanError>) -> Self {
         match outcome {
             Ok(changes) => Self { changes, ..Self::unchanged(Reply::Done) },

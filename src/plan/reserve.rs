@@ -1,7 +1,7 @@
-//! Reservations by hand: the settings after one is added or removed, and what it touches.
+//! Reservations by hand: computes the settings after one is added or removed, and what it affects.
 //!
-//! Promises: pure; those of the configuration are never touched; a repeat changes nothing. Where a reservation takes
-//! effect is decided in `subnet::reserved_inside` and `place`, for both kinds alike. Does not free anything.
+//! Promises: pure; reservations of the configuration are never changed; repeating a change has no effect. Where a reservation
+//! takes effect is decided in `subnet::reserved_inside` and `place`, in the same way for both kinds. Does not free anything.
 
 use super::Plan;
 use super::change::Record;
@@ -10,7 +10,7 @@ use super::prefix::{AddressRange, Family};
 use super::settings::{PoolSettings, Settings};
 use super::subnet::{Subnet, merged, usable};
 
-/// Most reservations by hand: each is looked at when an address is chosen.
+/// The most reservations by hand: every one is examined when an address is chosen.
 const MOST: usize = 1_000;
 
 /// Where a reservation comes from.
@@ -23,7 +23,7 @@ pub enum ReservedBy {
 }
 
 impl ReservedBy {
-    /// The words in views.
+    /// The words for views.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Configuration => "configuration",
@@ -33,14 +33,14 @@ impl ReservedBy {
 }
 
 impl Plan {
-    /// Every reservation with who made it: those of the configuration first, each kind in its own order.
+    /// Every reservation with its origin: those of the configuration first, each kind in its own order.
     pub fn reserved_by(&self) -> impl Iterator<Item = (AddressRange, ReservedBy)> {
         let configured = self.settings.reserved.iter().map(|range| (*range, ReservedBy::Configuration));
         configured.chain(self.settings.reserved_by_hand.iter().map(|range| (*range, ReservedBy::Hand)))
     }
 
-    /// The settings with one more reservation by hand; `None` if it already exists. With a pool it must touch that
-    /// pool, or it was mistyped.
+    /// The settings with one more reservation by hand; `None` if it already exists. If a pool is given, the range must overlap
+    /// it: otherwise it was mistyped.
     pub fn reserve(&self, range: AddressRange, pool: Option<&str>) -> Result<Option<Settings>, PlanError> {
         self.touches(range, pool)?;
         let mut settings = self.settings.clone();
@@ -55,8 +55,8 @@ impl Plan {
         Ok(Some(settings))
     }
 
-    /// The settings without a reservation by hand; `None` if no part of the range is reserved. One that the
-    /// configuration declares is refused, naming the file; so is a part of one.
+    /// The settings without a reservation by hand; `None` if no part of the range is reserved. Removing a reservation of the
+    /// configuration is refused, naming the file; so is removing a part of a reservation.
     pub fn unreserve(
         &self,
         range: AddressRange,
@@ -99,7 +99,7 @@ impl Plan {
         self.settings.pools.iter().filter(move |pool| touches(pool, range))
     }
 
-    /// The held subnets that share an address with a range, by prefix.
+    /// The held subnets that overlap a range, by prefix.
     pub fn subnets_touching(&self, range: AddressRange) -> Vec<&Subnet> {
         let held = self.subnets().filter(|subnet| subnet.is_held());
         let mut met: Vec<&Subnet> =
@@ -119,7 +119,7 @@ impl Plan {
         leases
     }
 
-    /// The held subnets that a range touches and whose usable addresses are all reserved with these settings:
+    /// The held subnets that overlap a range and whose usable addresses would all be reserved with these settings:
     /// reservations have no effect inside them.
     pub fn wholly_reserved(&self, settings: &Settings, range: AddressRange) -> Vec<&Subnet> {
         let reserved = merged(settings.reserved.iter().chain(&settings.reserved_by_hand));

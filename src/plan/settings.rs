@@ -1,6 +1,6 @@
 //! The plan's settings: pools, reservations, times and limits.
 //!
-//! Promises: plain values, comparable and cheap to hand over; [`Settings::check`] refuses what the plan could not
+//! Promises: plain values that are comparable and cheap to pass on; [`Settings::check`] refuses what the plan could not
 //! honour (overlapping pools, sizes outside their base). Does not read files.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use super::written::never_serves;
 /// Milliseconds since the UNIX epoch. The plan never reads a clock; the time is passed in.
 pub type Millis = u64;
 
-/// What both clocks say at one moment.
+/// What both clocks read at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// The time of day, milliseconds since the UNIX epoch. It may step in both directions.
@@ -29,10 +29,10 @@ impl Moment {
     }
 }
 
-/// In which order the dynamic addresses of an IPv6 pool come.
+/// The order in which an IPv6 pool gives its dynamic addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum AddressOrder {
-    /// Next-fit: in ascending order, as long as there are some that were never given.
+    /// Next-fit: in ascending order, while some addresses were never given.
     #[default]
     Sequential,
     /// The modified EUI-64 interface identifier of the MAC (RFC 4291, appendix A).
@@ -45,7 +45,7 @@ pub enum AddressOrder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Base {
     pub base: Prefix,
-    /// Prefix length of a subnet where the request does not give one.
+    /// Prefix length of a subnet if the request does not give one.
     pub size: u8,
     /// Order of dynamic addresses.
     pub addresses: AddressOrder,
@@ -58,11 +58,11 @@ pub struct PoolSettings {
     pub name: String,
     pub v4: Option<Base>,
     pub v6: Option<Base>,
-    /// How long a released address is not given to others, milliseconds; 0 = off.
+    /// How long a released address is not given to others, in milliseconds; 0 = off.
     pub cooling: Millis,
-    /// How long a released subnet is not given to others, milliseconds; 0 = off.
+    /// How long a released subnet is not given to others, in milliseconds; 0 = off.
     pub subnet_cooling: Millis,
-    /// A closed pool gives no new subnets: it left the configuration while it had some.
+    /// A closed pool gives no new subnets: it was removed from the configuration while some of its subnets were held.
     pub closed: bool,
 }
 
@@ -76,7 +76,7 @@ impl PoolSettings {
     }
 }
 
-/// Prefix length of a subnet where nothing says otherwise.
+/// Prefix length of a subnet if no setting gives one.
 pub const fn default_size(family: Family) -> u8 {
     match family {
         Family::V4 => 24,
@@ -88,10 +88,10 @@ pub const fn default_size(family: Family) -> u8 {
 pub const DEFAULT_COOLING: Millis = 600_000;
 /// One minute (R28).
 pub const DEFAULT_SUBNET_COOLING: Millis = 60_000;
-/// A container that is restarted asks again within moments of its release; 15 s leave room for a busy host.
+/// A restarted container requests an address again within moments of its release; 15 s allow for a busy host.
 pub const DEFAULT_RESTART_WINDOW: Millis = 15_000;
-/// Dynamic subnets of one kind within a minute, none ever asked for an address, before the next is refused: this many if they
-/// were asked for one right after another, and 16 times as many otherwise.
+/// How many dynamic subnets of one kind may be granted within a minute, without an address request in any of them, before the
+/// next is refused. This limit is for subnets requested directly one after another; otherwise it is 16 times as high.
 pub const DEFAULT_STORM_LIMIT: u32 = 64;
 
 /// All settings of the plan.
@@ -99,15 +99,15 @@ pub const DEFAULT_STORM_LIMIT: u32 = 64;
 pub struct Settings {
     /// All pools, in the order of the configuration.
     pub pools: Vec<PoolSettings>,
-    /// Addresses never given dynamically, of all pools together, as the configuration has them.
+    /// Addresses never given dynamically, for all pools together, as configured.
     pub reserved: Vec<AddressRange>,
-    /// Those added at run time; sorted. Only the books hold them.
+    /// Reservations added at run time; sorted. Only the books hold them.
     pub reserved_by_hand: Vec<AddressRange>,
-    /// Cooling of addresses in subnets outside all pools.
+    /// Cooling time of addresses in subnets outside all pools.
     pub cooling: Millis,
-    /// Cooling of subnets outside all pools.
+    /// Cooling time of subnets outside all pools.
     pub subnet_cooling: Millis,
-    /// How long a released address may be its holder's again, where Docker does not send names; 0 = off.
+    /// How long a released address may go back to its holder, if Docker does not send names; 0 = off.
     pub restart_window: Millis,
     /// See [`DEFAULT_STORM_LIMIT`]; 0 = off.
     pub storm_limit: u32,
@@ -134,15 +134,15 @@ impl Default for Settings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct SettingsError {
-    /// The name of the pool that cannot be used with those before it.
+    /// The pool that cannot be used together with the pools before it.
     pub pool: String,
-    /// Its base, where that is wrong.
+    /// The pool's base, if that is wrong.
     pub base: Option<Prefix>,
     text: String,
 }
 
 impl Settings {
-    /// These settings with what only the books know: the secret and what was reserved by hand.
+    /// These settings, but with the secret and the reservations made by hand of `known`: only the books hold those.
     pub fn with_books(self, known: &Self) -> Self {
         Self { secret: known.secret, reserved_by_hand: known.reserved_by_hand.clone(), ..self }
     }
@@ -151,8 +151,8 @@ impl Settings {
         self.pools.iter().find(|pool| pool.name == name)
     }
 
-    /// Refuses pools that overlap, repeat a name, have no family or a size outside their base, and those that can never
-    /// give a container an address.
+    /// Refuses pools that overlap, repeat a name, have no family or a size outside their base, and pools that can never
+    /// give an address to a container.
     pub fn check(&self) -> Result<(), SettingsError> {
         let mut checked = Checked::default();
         let reserved = merged(&self.reserved);
@@ -176,16 +176,16 @@ impl Settings {
     }
 }
 
-/// Pools that can be used together, so far.
+/// The pools checked so far, which can be used together.
 #[derive(Clone, Debug, Default)]
 pub struct Checked<'a> {
     names: BTreeSet<&'a str>,
-    /// By base: the place of its pool, and its name.
+    /// The position of the pool and its name, by base.
     bases: BTreeMap<Prefix, (usize, &'a str)>,
 }
 
 impl<'a> Checked<'a> {
-    /// One more pool, if it can be used together with these.
+    /// Adds a pool, if it can be used together with the others.
     pub fn add(&mut self, pool: &'a PoolSettings) -> Result<(), SettingsError> {
         let name = &pool.name;
         if pool.v4.is_none() && pool.v6.is_none() {
@@ -231,7 +231,7 @@ impl<'a> Checked<'a> {
         Ok(())
     }
 
-    /// The first pool that shares an address with a base.
+    /// The first pool that overlaps a base.
     fn overlapped(&self, base: Prefix) -> Option<(Prefix, (usize, &'a str))> {
         let met = meeting(&self.bases, base).map(|(base, pool)| (*base, *pool));
         met.min_by_key(|(_, (place, _))| *place)
@@ -242,13 +242,13 @@ fn refused(pool: &PoolSettings, base: Option<Prefix>, text: String) -> Result<()
     Err(SettingsError { pool: pool.name.clone(), base, text })
 }
 
-/// Reads an RFC 3339 time; none if it is something else, or lies before 1970.
+/// Parses an RFC 3339 time; returns `None` if the text is something else or the time is before 1970.
 pub fn parse_rfc3339(text: &str) -> Option<Millis> {
     let at: jiff::Timestamp = text.parse().ok()?;
     u64::try_from(at.as_millisecond()).ok()
 }
 
-/// A time as people and programs read it: RFC 3339, UTC, seconds.
+/// A time for people and programs: RFC 3339, UTC, in seconds.
 pub fn rfc3339(millis: Millis) -> String {
     let seconds = i64::try_from(millis / 1000).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX).to_string()

@@ -1,8 +1,8 @@
-//! What an Engine shows: its networks, what lives in them, and what in its lists could not be read.
+//! What an Engine shows: its networks, their endpoints and addresses, and the parts of its lists that could not be read.
 //!
-//! Promises: plain values, as `docker::engine` reads them. A network that holds nothing (a `--config-only` template, a
-//! family that is switched off) is not among them. Where the Engine shows a size instead of a prefix (P28), the prefix is
-//! taken from an address that lives in it. Decides nothing: see [`evidence`](super::evidence).
+//! Promises: plain values, as `docker::engine` reads them. Networks without addresses (a `--config-only` template, a
+//! disabled family) are left out. Where the Engine shows a size instead of a prefix (P28), the prefix is
+//! derived from an address in use there. Makes no decisions: see [`evidence`](super::evidence).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,23 +13,23 @@ use super::change::Kind;
 use super::prefix::{Family, Prefix, number};
 use super::request::{Mac, ShownLease};
 
-/// One Engine, as it names itself in `/info`.
+/// The identity of an Engine, from its `/info`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineIdentity {
-    /// Its `ID`.
+    /// The Engine's `ID`.
     pub id: Box<str>,
-    /// Its `DockerRootDir`: another data root has other networks, even with the same id.
+    /// The Engine's `DockerRootDir`: another data root has other networks, even with the same id.
     pub root: Box<str>,
 }
 
-/// Everything that one look at an Engine read.
+/// Everything that one survey of an Engine read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lists {
-    /// Which Engine; absent if it does not say.
+    /// The Engine's identity; `None` if it does not send one.
     pub engine: Option<EngineIdentity>,
-    /// Its networks, of all IPAM drivers.
+    /// The Engine's networks, of all IPAM drivers.
     pub networks: Vec<Network>,
-    /// What was missing or could not be read: then the list may lack something.
+    /// What was missing or could not be read; if not empty, the list may be incomplete.
     pub unclear: Vec<String>,
 }
 
@@ -40,16 +40,16 @@ pub struct Network {
     pub id: String,
     /// `local`, `swarm` or `global`.
     pub scope: String,
-    /// Its IPAM driver.
+    /// The name of its IPAM driver.
     pub ipam: String,
     /// The options of its IPAM driver.
     pub options: BTreeMap<String, String>,
     pub subnets: Vec<Configured>,
-    /// Subnets of which the Engine shows only the size, and nothing that lives there: family and length.
+    /// Subnets for which the Engine shows only the size, and no address in use: family and length.
     pub unlocated: Vec<(Family, u8)>,
-    /// Its live endpoints.
+    /// The live endpoints.
     pub endpoints: Vec<Endpoint>,
-    /// Whether `endpoints` are all that there are: the network was inspected, and everything in it could be read.
+    /// Whether `endpoints` is complete: the network was inspected, and everything in it could be read.
     pub complete: bool,
 }
 
@@ -57,11 +57,11 @@ pub struct Network {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configured {
     pub prefix: Prefix,
-    /// Its `--ip-range`.
+    /// The `--ip-range`.
     pub range: Option<Prefix>,
-    /// Its gateway, where the network or one of its containers shows one (P26: not always).
+    /// The gateway, if the network or one of its containers shows one (P26: not always).
     pub gateway: Option<IpAddr>,
-    /// Its `--aux-address`es.
+    /// The `--aux-address`es.
     pub auxiliary: Vec<IpAddr>,
 }
 
@@ -69,32 +69,32 @@ pub struct Configured {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub container: String,
-    /// The container's id; `lb-NETWORK` or `ingress-sbox` for those of Swarm, which are not containers.
+    /// The container's id; `lb-NETWORK` or `ingress-sbox` for endpoints of Swarm, which are not containers.
     pub container_id: String,
-    /// Its addresses of both families.
+    /// The addresses of both families.
     pub addresses: Vec<IpAddr>,
     pub mac: Option<Mac>,
 }
 
 impl Endpoint {
-    /// What its container is called, if the Engine says so.
+    /// The container's name, if the Engine shows one.
     pub fn name(&self) -> Option<SmolStr> {
         (!self.container.is_empty()).then(|| self.container.as_str().into())
     }
 }
 
 impl Network {
-    /// Whether Docker asks this host's driver for it, and not a Swarm manager's.
+    /// Whether Docker requests its addresses from this host's driver, and not from a Swarm manager's.
     pub fn is_local(&self) -> bool {
         self.scope == "local"
     }
 
-    /// Its subnet of exactly this prefix.
+    /// The subnet with exactly this prefix.
     pub fn subnet(&self, prefix: Prefix) -> Option<&Configured> {
         self.subnets.iter().find(|subnet| subnet.prefix == prefix)
     }
 
-    /// What lives in one of its subnets: the gateway first, which may be shown as an auxiliary address, too.
+    /// The addresses in use in a subnet: the gateway first, which may appear again as an auxiliary address.
     pub fn lives_in(&self, subnet: &Configured) -> Vec<ShownLease> {
         let mut leases = Vec::new();
         let mut add = |address: IpAddr, kind: Kind, endpoint: Option<&Endpoint>, evidence: String| {
@@ -120,13 +120,13 @@ impl Network {
         leases
     }
 
-    /// The endpoints that are live at this address of a prefix.
+    /// The live endpoints at this address of a prefix.
     pub fn living(&self, prefix: Prefix, address: u128) -> impl Iterator<Item = &Endpoint> {
         let here = move |shown: &IpAddr| prefix.contains_address(*shown) && number(*shown) == address;
         self.endpoints.iter().filter(move |endpoint| endpoint.addresses.iter().any(here))
     }
 
-    /// Finds the prefix of a subnet of which the Engine shows only the size (P28), by what lives there.
+    /// Derives the prefix of a subnet for which the Engine shows only the size (P28), from addresses in use there.
     pub fn locate(&mut self, family: Family, length: u8, template: &Configured) {
         let lives = self.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).chain(&template.gateway);
         let mut found: Vec<Prefix> = lives

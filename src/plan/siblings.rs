@@ -1,9 +1,9 @@
-//! Siblings are grants of one prefix side by side: networks that share a subnet and each have a range, as two macvlan
-//! networks on one LAN do.
+//! Siblings are grants of the same prefix: networks that share a subnet and each have their own range, like two macvlan
+//! networks on one LAN.
 //!
-//! Promises: *unique* over all of them: an address that one has leased is not given by any other, dynamically or by number. One exception:
-//! a gateway by number may be the gateway of several, since they share a router. Each keeps its own leases, memory and PoolID, so
-//! that releasing one does not free anything of another. Copies made with `overlap=true` are not siblings: they are separate on purpose.
+//! Promises: *unique* over all siblings: an address leased by one is not given by another, dynamically or by number. The one
+//! exception is a gateway requested by number: siblings share a router, so it may be the gateway of several. Each keeps its own
+//! leases, memory and PoolID: releasing one does not affect the others. Copies (`overlap=true`) are separate on purpose.
 
 use super::change::{Kind, Record, Serial, SubnetState};
 use super::prefix::Prefix;
@@ -12,11 +12,11 @@ use super::settings::Millis;
 use super::subnet::Subnet;
 use super::{Plan, options};
 
-/// Whether two grants of one prefix can be siblings depends on this.
+/// The properties that decide whether two grants of one prefix can be siblings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
     range: Option<Prefix>,
-    /// Swarm's networks of one subnet are one network; copies ignore each other.
+    /// Never a sibling: in Swarm, networks with one subnet are the same network; copies ignore each other.
     alone: bool,
 }
 
@@ -30,7 +30,7 @@ impl Part {
         Self { range: request.range, alone }
     }
 
-    /// Both have a range, and no address lies in both.
+    /// Whether both can be siblings: each has a range, and the ranges do not overlap.
     pub(super) fn is_apart_from(self, other: Self) -> bool {
         let ranges = self.range.zip(other.range);
         !self.alone && !other.alone && ranges.is_some_and(|(one, other)| !one.overlaps(other))
@@ -38,7 +38,7 @@ impl Part {
 }
 
 impl Adoption {
-    /// Its range, where that lies in it.
+    /// The network's range, if it is inside the prefix.
     pub(super) fn range(&self) -> Option<Prefix> {
         self.range.filter(|range| self.prefix.contains(*range))
     }
@@ -53,7 +53,7 @@ impl Adoption {
             || (self.prefix == other.prefix && self.part().is_apart_from(other.part()))
     }
 
-    /// Whether a subnet of space local and this one can both be held.
+    /// Whether this network and a subnet of space local can both be held.
     pub fn is_beside(&self, state: &SubnetState) -> bool {
         !self.prefix.overlaps(state.prefix)
             || (self.prefix == state.prefix && self.part().is_apart_from(Part::of(state)))
@@ -64,17 +64,17 @@ impl Adoption {
 pub(super) struct Siblings<'a>(Vec<&'a Subnet>);
 
 impl<'a> Siblings<'a> {
-    /// The sibling that has this address leased, with its lease.
+    /// The sibling that has a lease of this address, with the lease.
     pub(super) fn lease(&self, address: u128) -> Option<(&'a Subnet, &'a Record)> {
         self.0.iter().find_map(|subnet| Some((*subnet, subnet.addresses.lease(address)?)))
     }
 
-    /// Whether one of them has this address leased.
+    /// Whether one of the siblings has a lease of this address.
     pub(super) fn hold(&self, address: u128) -> bool {
         self.lease(address).is_some()
     }
 
-    /// Whether the lease that keeps this address is that of a gateway, with every sibling that has it.
+    /// Whether all siblings that have a lease of this address have it as a gateway.
     pub(super) fn is_router(&self, address: u128) -> bool {
         let mut leases = self.0.iter().filter_map(|subnet| subnet.addresses.lease(address));
         leases.all(|record| record.kind == Kind::Gateway)
@@ -82,13 +82,13 @@ impl<'a> Siblings<'a> {
 }
 
 impl Plan {
-    /// The subnets held at exactly this prefix of a space: one, unless several share it.
+    /// The held subnets with exactly this prefix in a space: one, unless several share it.
     pub fn grants_of(&self, space: Space, prefix: Prefix) -> impl Iterator<Item = &Subnet> {
         self.at(space, prefix).iter().filter_map(|serial| self.subnet(*serial))
     }
 
-    /// The other held subnets of the same prefix that share its addresses. A subnet without a range does not have any,
-    /// and costs nothing here.
+    /// The other held subnets of the same prefix that share its addresses. A subnet without a range has none,
+    /// and then nothing is searched.
     pub(super) fn siblings(&self, subnet: &Subnet) -> Siblings<'_> {
         let state = &subnet.state;
         if state.range.is_none() {
@@ -100,7 +100,7 @@ impl Plan {
         Siblings(others.filter(|other| part.is_apart_from(Part::of(&other.state))).collect())
     }
 
-    /// The memory that a new grant takes up: that of its own range, else one that its range touches, else the newest.
+    /// The memory that a new grant reuses: one with the same range, else one whose range overlaps, else the newest.
     pub(super) fn memory_for(&self, space: Space, prefix: Prefix, part: Part) -> Option<&Subnet> {
         let newest = |wanted: &dyn Fn(&&Subnet) -> bool| self.memories(space, prefix).rev().find(wanted);
         newest(&|subnet| subnet.state.range == part.range)
@@ -108,13 +108,13 @@ impl Plan {
             .or_else(|| newest(&|_| true))
     }
 
-    /// The memories of this prefix that one of `part` would replace: one per range is enough.
+    /// The memories of this prefix that a memory of `part` would replace: one per range is enough.
     pub(super) fn replaced_memories(&self, space: Space, prefix: Prefix, part: Part) -> Vec<Serial> {
         let of_it = self.memories(space, prefix).filter(|it| !Part::of(&it.state).is_apart_from(part));
         of_it.map(|subnet| subnet.state.serial).collect()
     }
 
-    /// Everything that is remembered of a prefix, the longest released first.
+    /// All memories of a prefix, the longest released first.
     pub(super) fn memories(&self, space: Space, prefix: Prefix) -> impl DoubleEndedIterator<Item = &Subnet> {
         let of_prefix = (space, prefix, 0, 0)..=(space, prefix, Millis::MAX, Serial::MAX);
         self.remembered.range(of_prefix).filter_map(|(.., serial)| self.subnet(*serial))

@@ -1,46 +1,46 @@
-//! When the time of day steps: every stored time moves with it.
+//! When the time of day steps, every stored time is shifted with it.
 //!
-//! Ages decide (how long something cools, how young a subnet is, what is too old to be remembered), and an age is the
-//! difference of two stamps. So a step moves all stamps by as much as it moved the clock, and nothing gets older or
-//! younger. What would lie in the future afterwards (a clock that was wrong before it was seen) is now.
+//! Decisions depend on ages (how long something cools, how young a subnet is, what is too old to be remembered), and an age is
+//! the difference of two stamps. So a step shifts all stamps by the same amount as the clock, and no age
+//! changes. A stamp that would then be in the future (because the clock was wrong before) is set to now.
 //!
-//! Promises: pure; order is kept, and every index is rebuilt from its rows. O(n log n): steps are rare. Asks no clock.
+//! Promises: pure; the order is kept, and every index is rebuilt from its rows. O(n log n), as steps are rare. Reads no clock.
 
 use super::Plan;
 use super::change::{Change, Serial, SubnetState};
 use super::settings::Millis;
 use super::subnet::Subnet;
 
-/// Beyond the year 287,000 no stamp is taken for one: the sum of two still fits every type.
+/// Stamps are limited to this (about the year 287,000), so that the sum of two still fits every type.
 pub const LATEST: Millis = 1 << 53;
 
-/// How stamps move.
+/// How stamps are shifted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shift {
-    /// By this many milliseconds.
+    /// The shift in milliseconds.
     pub by: i64,
-    /// The time afterwards: nothing is later.
+    /// The time after the shift: no stamp is later.
     pub now: Millis,
 }
 
 impl Shift {
-    /// Where this stamp is afterwards.
+    /// The value of this stamp after the shift.
     pub fn moved(self, stamp: Millis) -> Millis {
         self.ahead(stamp).min(self.now)
     }
 
-    /// Moves a stamp that may lie in the future.
+    /// Shifts a stamp that may be in the future.
     fn ahead(self, stamp: Millis) -> Millis {
         stamp.min(LATEST).saturating_add_signed(self.by)
     }
 
-    /// Until when a subnet cools that was released then: for no longer than before.
+    /// Until when a subnet released at this time cools: for no longer than before.
     fn cool_until(self, released_at: Millis, cool_until: Millis) -> Millis {
         let span = cool_until.min(LATEST).saturating_sub(released_at.min(LATEST));
         self.ahead(cool_until).min(self.moved(released_at).saturating_add(span))
     }
 
-    /// A subnet's own stamps.
+    /// Shifts the stamps of a subnet itself.
     pub fn subnet(self, state: &mut SubnetState) {
         state.granted_at = self.moved(state.granted_at);
         state.marks.set_up_at = self.moved(state.marks.set_up_at);
@@ -52,7 +52,7 @@ impl Shift {
 }
 
 impl Plan {
-    /// The time of day stepped.
+    /// Applies a step of the time of day.
     pub(super) fn clock_stepped(&mut self, shift: Shift) {
         let serials: Vec<Serial> = self.subnets.keys().copied().collect();
         serials.iter().for_each(|serial| self.unindex(*serial));
@@ -73,7 +73,7 @@ impl Plan {
         }
     }
 
-    /// The newest of all stamps: the books were written then, or later.
+    /// The newest of all stamps: the books were written at that time or later.
     pub fn newest_stamp(&self) -> Millis {
         let of_subnet = |subnet: &Subnet| {
             let state = &subnet.state;
@@ -90,7 +90,7 @@ impl Plan {
         subnets.chain(keys).chain(pins).chain(kept).max().unwrap_or(0)
     }
 
-    /// At a start: subnets that cool for longer than the settings say of a subnet that is released now.
+    /// At startup: limits the cooling of subnets that would cool for longer than a subnet released now.
     pub fn cut_cooling(&self, now: Millis) -> Vec<Change> {
         let cut = |subnet: &Subnet| {
             let longest = now.saturating_add(self.subnet_cooling_of(subnet));
@@ -101,8 +101,8 @@ impl Plan {
         released.filter_map(cut).map(restored).collect()
     }
 
-    /// At a start, where nobody knows how long the books lay: that a subnet had cooled when they were last written is
-    /// certain, and no more. What cooled then goes on cooling from now.
+    /// At startup, when nobody knows how long the books were unused: it is only certain which subnets had cooled when the books
+    /// were last written. Those that were cooling then continue to cool from now on.
     pub fn go_on_cooling(&self, newest: Millis, now: Millis) -> Vec<Change> {
         let asleep = now.saturating_sub(newest);
         let later = |state: &SubnetState| {

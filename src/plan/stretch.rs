@@ -1,7 +1,7 @@
-//! What lies at an address, and up to where it is the same: a map is drawn from these stretches, one after another.
+//! Finds what is at an address and how far it extends: maps are drawn from these stretches, one after another.
 //!
-//! Promises: from any address on, in O(log n), so that a walk can stop anywhere and go on later; each address lies in one
-//! stretch. For views only.
+//! Promises: a stretch is found from any address in O(log n), so that a walk can stop anywhere and continue later; each
+//! address is in one stretch. For views only.
 
 use super::Plan;
 use super::change::{Kind, Record, Serial};
@@ -11,10 +11,10 @@ use super::prefix_index::PrefixIndex;
 use super::request::Space;
 use super::subnet::{Subnet, never_given, reserved_inside};
 
-/// What a part of a map is; where several things share a place, the first of these is shown.
+/// How a part of a map is shown; where several apply to a place, the first of these is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shade {
-    /// A subnet that a network has; an address that a container has.
+    /// A subnet that a network has, or an address that a container has.
     Used,
     /// The lease of a gateway.
     Gateway,
@@ -22,25 +22,25 @@ pub enum Shade {
     Auxiliary,
     /// Released, and not given to others yet.
     Cooling,
-    /// Free, but once asked for by number, or pinned by hand: given last.
+    /// Free, but once requested by number, or pinned by hand: given last.
     Pinned,
     /// Kept for the gateway.
     Slot,
     /// Configured: never given dynamically.
     Reserved,
-    /// Network, broadcast, all-zero host part.
+    /// Network or broadcast address, or all-zero host part.
     Never,
     Free,
 }
 
-/// From the address that was asked for to the last one of the same kind.
+/// A part of a map, from the requested address to the last one of the same kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Stretch<'a> {
     pub last: u128,
     pub shade: Shade,
-    /// The subnet there, held or cooling; of a pool only.
+    /// The subnet there, held or cooling; only for the map of a pool.
     pub subnet: Option<&'a Subnet>,
-    /// What is known of the address; of a subnet only.
+    /// The record of the address; only for the map of a subnet.
     pub record: Option<&'a Record>,
 }
 
@@ -49,7 +49,7 @@ impl Stretch<'_> {
         Self { last, shade, subnet: None, record: None }
     }
 
-    /// Reserved or free from this address on.
+    /// The stretch from this address on, if it is reserved or free.
     fn open(reserved: &Intervals, from: u128, last: u128) -> Self {
         match reserved.overlapping(from, last).next() {
             Some((first, end)) if first <= from => Self::plain(end.min(last), Shade::Reserved),
@@ -59,7 +59,7 @@ impl Stretch<'_> {
     }
 }
 
-/// A subnet, prepared for questions about its addresses.
+/// A subnet, prepared for queries about its addresses.
 #[derive(Debug)]
 pub struct Inside<'a> {
     plan: &'a Plan,
@@ -69,7 +69,7 @@ pub struct Inside<'a> {
 }
 
 impl Plan {
-    /// What lies in the space of a pool at an address, looked at as far as the end of this prefix.
+    /// What is at an address in the space of a pool, up to the end of this prefix at most.
     pub fn stretch(&self, within: Prefix, from: u128) -> Stretch<'_> {
         let family = within.family();
         let here = Prefix::new(family, from, family.bits());
@@ -77,7 +77,7 @@ impl Plan {
             let serials = self.occupied.all_covering(here);
             let subnets = serials.filter_map(|serial| self.subnet(*serial));
             let alike = subnets.filter(|subnet| subnet.is_held() == held);
-            // Of copies, and of subnets in each other, the outermost and eldest.
+            // Of copies and nested subnets, the outermost and oldest.
             alike.min_by_key(|subnet| (subnet.state.prefix.length(), subnet.state.serial))
         };
         let as_subnet = |subnet: &'_ Subnet, last: u128| subnet.state.prefix.last().min(last);
@@ -85,7 +85,7 @@ impl Plan {
             let plain = Stretch::plain(as_subnet(subnet, within.last()), Shade::Used);
             return Stretch { subnet: Some(subnet), ..plain };
         }
-        // Up to where the next one begins.
+        // Up to the beginning of the next one.
         let before = |index: &PrefixIndex<Serial>, last: u128| {
             index.next_after(family, Some(here)).map_or(last, |next| last.min(next.first() - 1))
         };
@@ -99,13 +99,13 @@ impl Plan {
         Stretch::open(&self.reserved[family as usize], from, last)
     }
 
-    /// For questions about the addresses of this subnet.
+    /// Prepares a subnet for queries about its addresses.
     pub fn inside<'a>(&'a self, subnet: &'a Subnet) -> Inside<'a> {
         let reserved = reserved_inside(subnet.state.prefix, &self.reserved);
         Inside { plan: self, subnet, slot: subnet.slot(&self.reserved), reserved }
     }
 
-    /// The next prefix of held subnets outside of all pools, and these.
+    /// The next prefix of held subnets outside of all pools, with these subnets.
     pub fn next_outside(&self, family: Family, mut after: Option<Prefix>) -> Option<(Prefix, Vec<&Subnet>)> {
         loop {
             let spaces = [Space::Local, Space::Global];
@@ -119,7 +119,7 @@ impl Plan {
         }
     }
 
-    /// The held subnets of this PoolID or prefix.
+    /// The held subnets with this PoolID or prefix.
     pub fn subnets_named(&self, text: &str) -> Vec<&Subnet> {
         let prefix = Prefix::parse(text);
         let at = |space| prefix.map(|prefix| self.at(space, prefix).to_vec()).unwrap_or_default();
@@ -129,14 +129,14 @@ impl Plan {
         serials.into_iter().filter_map(|serial| self.subnet(serial)).collect()
     }
 
-    /// The smallest held subnet around this prefix.
+    /// The smallest held subnet that contains this prefix.
     pub fn nearest_subnet(&self, prefix: Prefix) -> Option<&Subnet> {
         let spaces = [Space::Local, Space::Global].map(|space| self.index(space).all_covering(prefix).next());
         let around = spaces.into_iter().flatten().filter_map(|serial| self.subnet(*serial));
         around.max_by_key(|subnet| subnet.state.prefix.length())
     }
 
-    /// What a record is in the picture; nothing for a mere memory.
+    /// How a record is shown on the map; `None` if it is only a memory.
     fn shade(&self, subnet: &Subnet, record: &Record) -> Option<Shade> {
         let cools = record.since.saturating_add(self.cooling_of(subnet)) > self.now;
         match (record.leased, record.kind) {
@@ -150,7 +150,7 @@ impl Plan {
 }
 
 impl<'a> Inside<'a> {
-    /// What lies at this address, looked at as far as the last one.
+    /// What is at this address, up to `last` at most.
     pub fn stretch(&self, from: u128, last: u128) -> Stretch<'a> {
         let Self { plan, subnet, slot, .. } = *self;
         let record = subnet.addresses.get(from);

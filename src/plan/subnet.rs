@@ -1,7 +1,7 @@
-//! One subnet: its state in the books, its addresses, its gateway's slot and the addresses it never gives.
+//! One subnet: its state in the books, its addresses, its gateway's slot and the addresses that it never gives.
 //!
 //! Promises: the arithmetic of RFC 950 (network and broadcast), RFC 3021 (/31), RFC 4291 (subnet-router anycast) and
-//! RFC 6164 (/127) in one place. Does not choose.
+//! RFC 6164 (/127) is in one place. Does not choose.
 
 use super::addresses::{Addresses, Bounds};
 use super::change::{Kind, Marks, Record, SubnetState};
@@ -13,7 +13,7 @@ use super::settings::Millis;
 /// Reservations by family, merged.
 pub type Reserved = [Intervals; 2];
 
-/// These ranges, merged.
+/// Merges these ranges, by family.
 pub(super) fn merged<'a>(ranges: impl IntoIterator<Item = &'a AddressRange>) -> Reserved {
     let mut reserved = Reserved::default();
     for range in ranges {
@@ -25,16 +25,16 @@ pub(super) fn merged<'a>(ranges: impl IntoIterator<Item = &'a AddressRange>) -> 
 /// A subnet in the plan, held or remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subnet {
-    /// As the books say.
+    /// The state in the books.
     pub state: SubnetState,
     pub addresses: Addresses,
-    /// Pins by hand, if there are any: dynamic choice keeps away from them.
+    /// Pins by hand, if there are any: dynamic choice avoids them.
     pins: Option<Box<Pins>>,
 }
 
 static NO_PINS: Pins = Pins::new();
 
-/// The lowest never-given address of a prefix, and the highest: network and all-zero host part; broadcast.
+/// The lowest and the highest never-given address of a prefix: network or all-zero host part, and broadcast.
 pub fn never_given(prefix: Prefix) -> (Option<u128>, Option<u128>) {
     match (prefix.family(), prefix.length()) {
         (Family::V4, 0..=30) => (Some(prefix.first()), Some(prefix.last())),
@@ -43,7 +43,7 @@ pub fn never_given(prefix: Prefix) -> (Option<u128>, Option<u128>) {
     }
 }
 
-/// First and last address that may be given at all.
+/// The first and last address that may ever be given.
 pub fn usable(prefix: Prefix) -> (u128, u128) {
     let (low, high) = never_given(prefix);
     (prefix.first() + u128::from(low.is_some()), prefix.last() - u128::from(high.is_some()))
@@ -71,19 +71,19 @@ impl Subnet {
         self.pins.as_deref().unwrap_or(&NO_PINS)
     }
 
-    /// Other pins; bounds follow them.
+    /// Replaces the pins and updates the bounds.
     pub fn set_pins(&mut self, pins: Pins, reserved: &Reserved) {
         self.pins = kept(pins);
         self.addresses.set_bounds(bounds(&self.state, reserved, self.pins()));
     }
 
-    /// Another state (granted again, marked, released); bounds follow it.
+    /// Replaces the state (granted again, marked, released) and updates the bounds.
     pub fn set_state(&mut self, state: SubnetState, reserved: &Reserved) {
         self.state = state;
         self.addresses.set_bounds(bounds(&self.state, reserved, self.pins()));
     }
 
-    /// Other marks; bounds follow the gateway.
+    /// Replaces the marks and, if the gateway changed, updates the bounds.
     pub fn set_marks(&mut self, marks: Marks, reserved: &Reserved) {
         let moved = self.state.marks.gateway != marks.gateway;
         self.state.marks = marks;
@@ -92,7 +92,7 @@ impl Subnet {
         }
     }
 
-    /// The stamps of its addresses and pins move.
+    /// Shifts the stamps of the addresses and pins.
     pub fn move_stamps(&mut self, to: impl Fn(Millis) -> Millis) {
         self.addresses.move_stamps(&to);
         for pin in self.pins.iter_mut().flat_map(|pins| pins.values_mut()) {
@@ -104,22 +104,22 @@ impl Subnet {
         self.state.released_at.is_none()
     }
 
-    /// Held now, in the space of this host's own networks.
+    /// Whether it is held now, in the space of this host's own networks.
     pub fn is_held_locally(&self) -> bool {
         self.is_held() && self.state.space == super::request::Space::Local
     }
 
-    /// The number of an address, if it lies in here and is of the right family.
+    /// The number of an address, if it is in this subnet.
     pub fn number_of(&self, address: std::net::IpAddr) -> Option<u128> {
         self.state.prefix.contains_address(address).then(|| super::prefix::number(address))
     }
 
-    /// The gateway's slot: where a gateway is, or would be.
+    /// The gateway's slot: the address where the gateway is, or would be.
     pub fn slot(&self, reserved: &Reserved) -> u128 {
         slot(&self.state, &reserved_inside(self.state.prefix, reserved))
     }
 
-    /// Whether its range has an address that may be given dynamically, with the gateway at this address.
+    /// Whether the range has an address that may be given dynamically if the gateway is at this address.
     pub(super) fn has_room_beside(&self, gateway: Option<u128>, reserved: &Reserved) -> bool {
         let prefix = self.state.prefix;
         let range = self.state.range.unwrap_or(prefix);
@@ -131,7 +131,7 @@ impl Subnet {
         !excluded.covers(range.first(), range.last())
     }
 
-    /// The lease of the gateway, if it is held. Another holder may have its address meanwhile.
+    /// The lease of the gateway, if it is held. In the meantime another holder may have its address.
     pub fn gateway_lease(&self) -> Option<(u128, &Record)> {
         let address = self.state.marks.gateway?;
         let is_gateway = |record: &&Record| record.leased && record.kind == Kind::Gateway;
@@ -139,13 +139,13 @@ impl Subnet {
     }
 }
 
-/// Boxed because few subnets have any.
+/// Boxed because few subnets have pins.
 fn kept(pins: Pins) -> Option<Box<Pins>> {
     (!pins.is_empty()).then(|| Box::new(pins))
 }
 
-/// The gateway that was asked for, else the first usable address that is not reserved: of the range, as Docker's own driver
-/// has it (P31), or of the whole subnet if the range has none.
+/// The requested gateway, else the first usable address that is not reserved: in the range, as with Docker's own driver
+/// (P31), or in the whole subnet if the range has none.
 fn slot(state: &SubnetState, reserved: &Intervals) -> u128 {
     let (first, last) = usable(state.prefix);
     let within = |range: Prefix| reserved.first_absent(first.max(range.first()), last.min(range.last()));

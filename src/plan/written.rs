@@ -1,14 +1,14 @@
-//! What a person writes: prefixes, ranges and addresses, and which of them can never serve a container.
+//! Parsing what a person writes: prefixes, ranges and addresses, and which of them can never serve a container.
 //!
 //! Promises: pure; nothing is silently trimmed, masked or reordered; a refusal says what is wrong with the text (its
-//! length, its order, its families), not only that something is. Wire requests are read elsewhere, more tolerantly.
+//! length, its order, its families), not only that it is wrong. Wire requests are parsed elsewhere, more tolerantly.
 
 use std::net::IpAddr;
 
 use super::prefix::{AddressRange, Family, Prefix, number};
 use super::settings::{Base, default_size};
 
-/// Why a text cannot be read: what it was meant to be, as far as that shows, and how to write it.
+/// Why a text cannot be parsed, and how to write it. The variant shows what was probably meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// A prefix with a length that the family does not have.
@@ -22,7 +22,7 @@ pub enum Unreadable {
     Other(String),
 }
 
-/// A prefix, and whether bits beyond its length were set.
+/// Parses a prefix; also returns whether bits beyond its length were set.
 pub fn prefix(text: &str) -> Result<(Prefix, bool), Unreadable> {
     let wrong = || {
         let text =
@@ -42,7 +42,7 @@ pub fn prefix(text: &str) -> Result<(Prefix, bool), Unreadable> {
         return Err(Unreadable::Netmask(format!("{text} has a netmask; write {prefix}")));
     }
     let family = Family::of(address);
-    // A number that is too long to be read is too large.
+    // A number that is too long to be parsed is too large.
     let digits = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
     if !digits || length.parse::<u32>().is_ok_and(|number| number <= family.bits().into()) {
         return Err(wrong());
@@ -53,7 +53,7 @@ pub fn prefix(text: &str) -> Result<(Prefix, bool), Unreadable> {
     )))
 }
 
-/// `ADDRESS/255.255.0.0` as a prefix.
+/// Converts `ADDRESS/255.255.0.0` to a prefix.
 fn masked(address: IpAddr, mask: &str) -> Option<Prefix> {
     let mask: std::net::Ipv4Addr = mask.parse().ok().filter(|_| address.is_ipv4())?;
     let length = mask.to_bits().leading_ones();
@@ -61,7 +61,7 @@ fn masked(address: IpAddr, mask: &str) -> Option<Prefix> {
     Some(Prefix::new(Family::V4, number(address), u8::try_from(length).ok().filter(|_| whole)?))
 }
 
-/// Addresses to keep out: an address, a prefix without host bits, or `first-last`.
+/// Parses addresses to reserve: an address, a prefix without host bits, or `first-last`.
 pub fn range(text: &str) -> Result<AddressRange, Unreadable> {
     let wrong = || {
         Unreadable::Other(format!(
@@ -93,7 +93,7 @@ pub fn range(text: &str) -> Result<AddressRange, Unreadable> {
     }
 }
 
-/// One address, also with the length of its subnet behind it, as Docker prints it.
+/// Parses an address, which may be followed by the length of its subnet, as Docker prints it.
 pub fn address(text: &str) -> Result<IpAddr, Unreadable> {
     let wrong = || {
         let text = format!("{text:?} is not an IP address; write it like 10.20.0.7 or 2001:db8::7");
@@ -109,7 +109,7 @@ pub fn address(text: &str) -> Result<IpAddr, Unreadable> {
     }
 }
 
-/// Prefixes of which no container can have an address, and what they are.
+/// Prefixes whose addresses no container can have, and what they are.
 const NEVER: [(&str, &str); 8] = [
     ("0.0.0.0/8", "\"this network\", which no host has as its address"),
     ("127.0.0.0/8", "loopback"),
@@ -121,13 +121,13 @@ const NEVER: [(&str, &str); 8] = [
     ("ff00::/8", "multicast"),
 ];
 
-/// The part of this base that no container can have, and why.
+/// The prefix overlapping this base whose addresses no container can have, and what it is.
 pub fn never_serves(base: Prefix) -> Option<(Prefix, &'static str)> {
     let known = NEVER.iter().filter_map(|(text, what)| Some((Prefix::parse(text)?, *what)));
     known.into_iter().find(|(never, _)| never.overlaps(base))
 }
 
-/// A warning about a base that works, but perhaps not as meant.
+/// A warning about a base that works, but perhaps not as intended.
 pub fn remark(base: &Base) -> Option<String> {
     let link_local = ["169.254.0.0/16", "fe80::/10"];
     let Base { base: prefix, size, .. } = base;
