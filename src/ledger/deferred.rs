@@ -1,7 +1,7 @@
-//! Releases that a full or busy disk held up: they stay queued until the disk accepts writes again.
+//! Releases that could not be written to a full or busy disk; they stay queued until the disk accepts writes again.
 //!
-//! Promises: bounded; each carries the generation that it was meant for, so it never releases a later grant; equal
-//! releases are kept once. Undos of grants are kept, too. Does not touch the disk.
+//! Promises: bounded; each release carries the generation that it was meant for, so it never releases a later grant; equal
+//! releases are kept only once. Undos of grants are kept as well. Does not touch the disk.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -9,13 +9,13 @@ use std::net::IpAddr;
 use crate::plan::Plan;
 use crate::plan::request::Request;
 
-/// Most releases kept; beyond it the oldest is dropped, for repair to find.
+/// Maximum number of kept releases; beyond it, the oldest is dropped and left for repair to find.
 const MOST: usize = 10_000;
 
 /// What a kept release would end: PoolID, address, generation.
 type ReleaseTarget = (String, Option<IpAddr>, Option<u64>);
 
-/// The kept-back releases, oldest first.
+/// The kept releases, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Deferred {
     releases: VecDeque<Request>,
@@ -23,7 +23,7 @@ pub(super) struct Deferred {
 }
 
 impl Deferred {
-    /// Keeps a release, bound to the generation that `plan` (the durable state) shows; anything else is left out.
+    /// Keeps a release, bound to the generation in `plan` (the durable state); ignores any other request.
     pub(super) fn keep(&mut self, plan: &Plan, request: &Request) {
         let Some(bound) = bound(plan, request) else { return };
         if target(&bound).is_some_and(|target| !self.targets.insert(target)) {
@@ -55,7 +55,7 @@ pub(super) const fn gives_back(request: &Request) -> bool {
     matches!(request, Request::ReleaseSubnet { .. } | Request::ReleaseAddress { .. } | Request::Undo(_))
 }
 
-/// What a release would end; an undo is never requested twice.
+/// The target of a release; `None` for an undo, which is never requested twice.
 fn target(request: &Request) -> Option<ReleaseTarget> {
     match request {
         Request::ReleaseSubnet { id, generation } => Some((id.clone(), None, *generation)),

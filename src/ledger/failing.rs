@@ -1,7 +1,7 @@
-//! What happens when the books cannot be written: nothing of the batch happened, and everyone in it gets to know.
+//! Handles failed writes of the books: nothing in the batch takes effect, and every caller in it gets an error.
 //!
-//! Promises: after a full or busy disk the plan is that of the books, releases are kept for later, and the ledger goes on; after
-//! any other failure every waiting caller is refused and the ledger ends with the reason. Decides nothing.
+//! Promises: after a full or busy disk, the plan is rebuilt from the books, releases are kept, and the ledger continues.
+//! After any other failure, every waiting caller is refused and the ledger ends with the reason. Makes no decisions.
 
 use super::writer::{Batch, Fatal, Writer};
 use super::{Message, Refusal};
@@ -10,7 +10,7 @@ use crate::plan::error::ErrorKind;
 use crate::store::CommitError;
 
 impl Writer {
-    /// While the disk was full: nothing is decided before it takes a write.
+    /// Called while the disk is full: tries a write, since nothing is decided until the disk accepts one.
     pub(super) fn probe(&mut self, batch: &mut Batch) {
         match self.books.probe() {
             Ok(()) => {
@@ -25,7 +25,7 @@ impl Writer {
         }
     }
 
-    /// The commit of this batch failed.
+    /// Handles a failed commit of this batch.
     pub(super) fn give_up(&mut self, batch: Batch, error: &CommitError) -> Result<(), Fatal> {
         self.meters.failed();
         self.time.rolled_back();
@@ -57,7 +57,7 @@ impl Writer {
         }
     }
 
-    /// The plan as the books have it: what was decided in a failed batch never happened.
+    /// Rebuilds the plan from the books: what was decided in a failed batch never happened.
     fn reload(&mut self) -> Result<(), String> {
         let settings = self.books.settings().map_err(|error| error.to_string())?;
         let mut plan = Plan::new(settings);
@@ -97,7 +97,7 @@ impl Writer {
     }
 }
 
-/// The refusal of what comes after a failed write.
+/// The refusal of requests that come after a failed write.
 pub(super) fn stopped_by(error: Option<&CommitError>) -> Refusal {
     let text = error.map_or_else(|| "the books could not be written".to_owned(), ToString::to_string);
     Refusal::new(ErrorKind::Unavailable, text)

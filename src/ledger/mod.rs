@@ -1,11 +1,11 @@
-//! THE WRITER: one task owns the plan and the books. It takes what waits in its queue, decides request after request, commits
-//! all their changes with one sync, then answers them all (`writer`, [`Writer::run`]).
+//! THE WRITER: one task owns the plan and the books. It takes what waits in its queue, decides the requests one by one, commits
+//! all changes with one sync, and then answers all requests (`writer`, [`Writer::run`]).
 //!
-//! Promises: *durable*: no answer leaves before its change is on disk. A request whose caller has gone is dropped
-//! before it is decided; a release is always carried out. An undeliverable grant is undone: drop the
-//! future of [`Ledger::ask`], or call [`Ticket::undo`]. Looks see only what is durable. A commit blocks the thread that the
-//! task runs on: nothing that has to answer while a disk hangs may share it. After a failed write other than a full
-//! or busy disk every waiting caller gets an error, and the task ends with the reason. Knows no HTTP and no JSON.
+//! Promises: *durable*: no answer is sent before its change is on disk. If the caller of a request has gone, the request is
+//! dropped before it is decided, but a release is always carried out. To undo a grant that cannot be delivered, drop the
+//! future of [`Ledger::ask`] or call [`Ticket::undo`]. Readers of the plan see only what is durable. A commit blocks the
+//! thread of the task, so nothing that has to answer while a disk hangs may share it. If a write fails for a reason other than
+//! a full or busy disk, every waiting caller gets an error and the task ends with the reason. Knows nothing about HTTP or JSON.
 
 mod deferred;
 mod failing;
@@ -37,46 +37,46 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// The answer's first byte never left: undo what the request changed.
+    /// Undoes the change of the request; call this if not even the first byte of the answer was sent.
     pub fn undo(self) {
-        // A stopped ledger cannot undo any more; repair finds it.
+        // A stopped ledger cannot undo anything any more; repair finds the grant.
         let _ = self.queue.send(Message::Undo(Box::new(self.undo)));
     }
 }
 
-/// What was decided and is durable.
+/// A decision that is durable.
 #[derive(Debug)]
 pub struct Granted {
     /// The answer.
     pub reply: Reply,
-    /// To undo it, for grants.
+    /// The ticket to undo it; only for grants.
     pub ticket: Option<Ticket>,
 }
 
 type Answer = Result<Granted, Refusal>;
 
-/// A change of the settings, or of all books at once: gets the plan, or why nothing can be written now; answers its caller
-/// itself where nothing is to be written.
+/// A change of the settings or of the whole books: gets the plan, or the reason why nothing can be written now. If there is
+/// nothing to write, it answers its caller itself.
 type Alter = Box<dyn FnOnce(Result<&Plan, Refusal>) -> Option<(Altered, AlterOutcome)> + Send>;
 
-/// Gets whether what an [`Alter`] wanted is durable.
+/// Receives the outcome: whether the changes that an [`Alter`] asked for are durable.
 type AlterOutcome = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
 
-/// Sees the plan as the books have it.
+/// A function that reads the plan, which agrees with the books at that time.
 type PlanLook = Box<dyn FnOnce(&Plan) + Send>;
 
-/// What an [`Alter`] wants done.
+/// The changes that an [`Alter`] asks for.
 #[derive(Debug, Default)]
 pub struct Altered {
     /// New settings, saved with the books.
     pub settings: Option<Settings>,
     /// Changes to commit.
     pub changes: Vec<crate::plan::change::Change>,
-    /// Values of the books' `meta` table.
+    /// New values for the `meta` table of the books.
     pub meta: Vec<(String, String)>,
 }
 
-/// What waits in the queue.
+/// Messages that wait in the queue.
 enum Message {
     Ask { request: Request, answer: oneshot::Sender<Answer> },
     Undo(Box<Undo>),
@@ -97,14 +97,14 @@ impl std::fmt::Debug for Message {
     }
 }
 
-/// The way into the ledger; cheap to clone.
+/// A handle to the ledger; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     queue: mpsc::UnboundedSender<Message>,
     meters: Arc<Meters>,
 }
 
-/// A pending answer. Dropping it early cancels it; a grant that was already sent is undone.
+/// A pending answer. Dropping it early cancels the request; a grant that was already sent is undone.
 struct Waiting {
     answer: oneshot::Receiver<Answer>,
 }
@@ -123,7 +123,7 @@ fn stopped() -> Refusal {
 }
 
 impl Ledger {
-    /// Asks and waits until the answer is durable. Dropping the future takes the request back.
+    /// Sends a request and waits until its answer is durable. Dropping the future cancels the request.
     pub async fn ask(&self, request: Request) -> Answer {
         let (sender, receiver) = oneshot::channel();
         self.queue.send(Message::Ask { request, answer: sender }).map_err(|_| stopped())?;
@@ -131,7 +131,7 @@ impl Ledger {
         (&mut waiting.answer).await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Looks at the plan and changes settings or books in one durable step; answers what `alter` made for its caller.
+    /// Reads the plan and changes settings or books in one durable step; returns what `alter` made for its caller.
     pub async fn alter<T: Send + 'static>(
         &self,
         alter: impl FnOnce(&Plan) -> Result<(Altered, T), Refusal> + Send + 'static,
@@ -152,7 +152,7 @@ impl Ledger {
         receiver.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Looks at the plan between two batches, when the answers of the last one have left. Keep it short: requests wait.
+    /// Reads the plan between two batches, after the answers of the last one were sent. Keep it short, since requests wait.
     pub async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Plan) -> T + Send + 'static,
@@ -163,23 +163,23 @@ impl Ledger {
         receiver.await.map_err(|_| stopped())
     }
 
-    /// The plan's time, after a step of the clock has been followed: the stamps in the books are compared with this, not with
-    /// the time of day.
+    /// The time of the plan, after it has followed any step of the clock. Stamps in the books are compared with this time, and
+    /// not with the time of day.
     pub async fn now(&self) -> Result<Millis, Refusal> {
         self.look(Plan::now).await
     }
 
-    /// Which grants are young.
+    /// The record of which grants are young.
     pub fn youth(&self) -> &Youth {
         &self.meters.youth
     }
 
-    /// What was counted since the start.
+    /// The values counted since the start.
     pub fn meters(&self) -> &Arc<Meters> {
         &self.meters
     }
 
-    /// Ends the task once everything before this is done.
+    /// Ends the task once everything queued before this is done.
     pub fn stop(&self) {
         let _ = self.queue.send(Message::Stop);
     }

@@ -1,7 +1,7 @@
-//! Grants that somebody else was answered, too: a repeat of an explicit request gets what the first one got (P24, P27).
+//! Grants that were also given to a second caller: a repeated explicit request gets the same grant as the first (P24, P27).
 //!
-//! Promises: a repeat that was answered keeps its grant, so an undo of the first answer takes nothing back; the
-//! newest of very many are known, as an undo follows its grant closely. Of this process only, as undos are. Decides nothing.
+//! Promises: a repeated request that was answered keeps its grant, so an undo of the first answer does not end it. Keeps only
+//! the newest few thousand, since an undo soon follows its grant. Covers only this process, as undos do. Makes no decisions.
 
 use std::collections::BTreeSet;
 
@@ -9,18 +9,18 @@ use crate::plan::Plan;
 use crate::plan::change::Serial;
 use crate::plan::request::{Decision, Reply, Request, Undo};
 
-/// Most that are known; the oldest grants go first.
+/// Maximum number of grants that are known; the oldest are removed first.
 const MOST: usize = 4_096;
 
-/// A grant: its generation, the subnet, and the address if it is one of an address.
+/// A grant: its generation, the subnet, and the address if the grant is for an address.
 type Grant = (u64, Serial, Option<u128>);
 
-/// The grants that were answered again.
+/// The grants that were given to a second caller.
 #[derive(Debug, Default)]
 pub(super) struct Repeated(BTreeSet<Grant>);
 
 impl Repeated {
-    /// Notes it where this decision, which is applied, gave again what is held.
+    /// Records the grant if this decision, which has been applied, returned something that was already held.
     pub(super) fn note(&mut self, plan: &Plan, request: &Request, decision: &Decision) {
         if decision.undo.is_some() {
             return;
@@ -44,7 +44,7 @@ impl Repeated {
         }
     }
 
-    /// Whether this takes back what somebody else was answered, too.
+    /// Whether this request would undo a grant that was also given to a second caller.
     pub(super) fn keeps(&self, request: &Request) -> bool {
         let Request::Undo(undo) = request else { return false };
         self.0.contains(&match &**undo {

@@ -1,7 +1,7 @@
-//! How the ledger follows its clock: at the start, and whenever the time of day stepped.
+//! How the ledger follows its clock: at the start, and whenever the time of day has stepped.
 //!
-//! Promises: all of it is part of the transaction of the batch that notices the step, before anything is decided; where that
-//! fails the plan is rebuilt, and it is tried again with the next batch. One line of the log for each step.
+//! Promises: all changes belong to the transaction of the batch that notices the step, and come before any decision. If the
+//! transaction fails, the plan is rebuilt, and the next batch tries again. Each step is logged in one line.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::plan::settings::rfc3339;
 use crate::plan::stamps::Shift;
 
 impl Writer {
-    /// The plan's time is its present time.
+    /// Advances the plan to the present time, after a step of the clock has been followed.
     pub(super) fn tick(&mut self, batch: &mut Batch) {
         if batch.failed.is_none() {
             if !self.time.is_settled() {
@@ -28,7 +28,7 @@ impl Writer {
         self.plan.advance(self.time.now());
     }
 
-    /// Moves every stamp.
+    /// Moves all stamps.
     fn follow(&mut self, shift: Shift, batch: &mut Batch) {
         let begun = Instant::now();
         self.write(&[Change::ClockStepped(shift)], batch);
@@ -38,7 +38,7 @@ impl Writer {
         }
     }
 
-    /// At the start: no stamp lies in the future, and nothing is older than it can be known to be.
+    /// At the start: makes sure that no stamp lies in the future and that nothing counts as older than is certain.
     fn settle(&mut self, batch: &mut Batch) {
         let noted = match self.books.meta(KEY) {
             Ok(noted) => noted,
@@ -74,7 +74,7 @@ impl Writer {
         }
     }
 
-    /// The clock that the stamps were made by.
+    /// Records the clock that the stamps refer to.
     fn note(&mut self, batch: &mut Batch) {
         if batch.failed.is_none() {
             batch.failed = self.books.put_meta(KEY, &self.time.note()).err();

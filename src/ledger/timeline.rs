@@ -1,10 +1,10 @@
-//! The ledger's time: a time of day that only the steady clock carries on, until a step of the time of day is in the books.
+//! The ledger's time: a time of day that advances with the steady clock alone, until a step of the time of day is in the books.
 //!
-//! `offset` is the time of day when the steady clock was 0. The stamps in the books were made by one offset, which
-//! the books keep with its boot; as long as both are known, ages are exact, over steps and restarts.
-//! While a step could not be written (a full disk), time goes on by the old offset: dates are wrong then, ages are not.
+//! `offset` is the time of day at which the steady clock was 0. All stamps in the books use the same offset, which the
+//! books store together with its boot. As long as both are known, ages are exact, even across steps and restarts.
+//! While a step cannot be written (a full disk), time continues with the old offset: dates are wrong then, but ages are right.
 //!
-//! Promises: between two steps time runs at the pace of the steady clock and never back. Decides nothing.
+//! Promises: between two steps, time runs at the pace of the steady clock and never goes back. Makes no decisions.
 
 use std::time::Duration;
 
@@ -12,33 +12,33 @@ use crate::clock::{Clock, Moment};
 use crate::plan::settings::Millis;
 use crate::plan::stamps::Shift;
 
-/// The time of day may be off by less than this: nothing here lasts for so short a time that it would matter.
+/// Differences of the time of day below this are ignored: no duration here is so short that they would matter.
 const STEP: u64 = 1_000;
-/// Steps that are slow to write (many leases) take at most one part in this many of the time.
+/// Writing slow steps (many leases) may use at most this fraction of the time: one part in `DUTY`.
 const DUTY: u32 = 20;
-/// Faster ones are written at once.
+/// Steps that are written faster than this are followed immediately.
 const FAST: Duration = Duration::from_millis(50);
 
-/// The key in the books' `meta` table: "BOOT OFFSET".
+/// The key in the `meta` table of the books; its value is "BOOT OFFSET".
 pub(super) const KEY: &str = "clock";
 
-/// The clock that the stamps were made by.
+/// The clock that the stamps refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ClockFrame {
     offset: i64,
-    /// The stamps have been compared with the clock since the start.
+    /// Whether the stamps have been compared with the clock since the start.
     settled: bool,
 }
 
-/// The clock and what is known of it.
+/// The clock and what is known about it.
 #[derive(Debug)]
 pub(super) struct Timeline {
     clock: Clock,
     moment: Moment,
     frame: ClockFrame,
-    /// As it was at the last commit.
+    /// The frame at the last commit.
     kept: ClockFrame,
-    /// No further step before, by the steady clock.
+    /// No further step is followed before this time of the steady clock.
     not_before: Millis,
 }
 
@@ -49,7 +49,7 @@ impl Timeline {
         Self { clock, moment, frame, kept: frame, not_before: 0 }
     }
 
-    /// Reads the clock, once a batch.
+    /// Reads the clock, once per batch.
     pub(super) fn read(&mut self) {
         self.moment = self.clock.now();
         if !self.frame.settled {
@@ -65,17 +65,17 @@ impl Timeline {
         self.moment.steady
     }
 
-    /// The time that is given to the plan.
+    /// The time that the plan gets.
     pub(super) fn now(&self) -> Millis {
         self.moment.steady.saturating_add_signed(self.frame.offset)
     }
 
-    /// What the books record of the clock; `None` where the boot is not named.
+    /// What the books record about the clock; the boot is `-` if it is not known.
     pub(super) fn note(&self) -> String {
         format!("{} {}", self.clock.boot().unwrap_or("-"), self.frame.offset)
     }
 
-    /// At the start: takes the frame of the books up, if they are of this boot, and says whether it is known.
+    /// At the start: adopts the frame in the books if it is of this boot, and returns whether it did.
     pub(super) fn settle(&mut self, note: Option<&str>) -> bool {
         let known = note.and_then(|note| note.split_once(' '));
         let known = known.filter(|(boot, _)| self.clock.boot() == Some(boot));
@@ -84,16 +84,16 @@ impl Timeline {
         offset.is_some()
     }
 
-    /// How the stamps have to move, if the time of day stepped.
+    /// How the stamps have to move, if the time of day has stepped.
     pub(super) fn stepped(&self) -> Option<Shift> {
         let by = self.moment.offset().saturating_sub(self.frame.offset);
-        // A time before 1970 is not valid.
+        // A time of day before 1970 is not valid.
         let told = self.moment.wall > 0 && by.unsigned_abs() >= STEP;
         let due = told && self.moment.steady >= self.not_before;
         due.then_some(Shift { by, now: self.moment.wall })
     }
 
-    /// The stamps have moved, which took this long.
+    /// Records that the stamps have moved, and how long that took.
     pub(super) fn follow(&mut self, took: Duration) {
         self.frame.offset = self.moment.offset();
         let pause = if took < FAST { Duration::ZERO } else { took * DUTY };
@@ -110,7 +110,7 @@ impl Timeline {
     }
 }
 
-/// How long, for people: to the second, and then the two largest units.
+/// A duration for people: rounded to the second, then shown in the two largest units.
 pub(super) fn text(millis: u64) -> String {
     let seconds = millis.saturating_add(500) / 1_000;
     match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60) {

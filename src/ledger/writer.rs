@@ -1,8 +1,8 @@
-//! The ledger's task: take what waits, decide each, commit once, answer.
+//! The ledger's task: take what waits, decide each request, commit once, answer.
 //!
-//! Promises: the order of decisions is the order of the queue; a batch is durable as a whole or (full disk) not at all,
-//! and then the plan is rebuilt from the books. What the books have to tidy is done while nobody asks. Waits for the queue,
-//! never polls, but for one look a second while releases wait for a full disk.
+//! Promises: requests are decided in the order of the queue. A batch becomes durable as a whole or (full disk) not at all, and
+//! then the plan is rebuilt from the books. The books are tidied while no requests come. Waits for the queue and
+//! never polls, except for one attempt per second while releases wait for a full disk.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,18 +31,18 @@ use crate::store::{Books, CommitError};
 #[error("{0}")]
 pub struct Fatal(pub String);
 
-/// Most requests in one batch.
+/// Maximum number of requests in one batch.
 const BATCH: usize = 1_024;
-/// How often a full disk is tried while releases wait for it.
+/// How often a full disk is tried again while releases wait for it.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Looks at the plan take this long between two batches, and what the last of them takes.
+/// Reads of the plan may take this long between two batches, plus the time of the last one.
 const GAP: Duration = Duration::from_micros(500);
 
-/// After this long without a request, it is quiet.
+/// After this time without a request, the ledger counts as quiet.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// The plan, the books and what waits for them.
+/// The plan, the books, and what waits for them.
 pub struct Writer {
     pub(super) meters: Arc<Meters>,
     pub(super) plan: Plan,
@@ -57,16 +57,16 @@ pub struct Writer {
     repeated: Repeated,
     /// The last commit met a full or busy disk.
     pub(super) sick: bool,
-    /// No request came for a while.
+    /// No request has come for a while.
     quiet: bool,
     stopping: bool,
 }
 
-/// One decided request of the batch, not answered yet.
+/// A request of the batch that is decided but not answered yet.
 pub(super) struct Decided {
     pub(super) answer: Option<oneshot::Sender<Answer>>,
     outcome: Answer,
-    /// A release, to be kept if the commit fails.
+    /// The release to keep if the commit fails.
     pub(super) release: Option<Request>,
 }
 
@@ -76,15 +76,15 @@ pub(super) struct Batch {
     pub(super) decided: Vec<Decided>,
     pub(super) altered: Vec<AlterOutcome>,
     pub(super) changed: bool,
-    /// What to say of the clock once it is in the books.
+    /// The message to log about the clock once the step is in the books.
     pub(super) stepped: Option<String>,
-    /// The books were tidied: to be committed, but no news to anybody.
+    /// The books were tidied: this has to be committed, but followers are not notified.
     tidied: bool,
     pub(super) failed: Option<CommitError>,
 }
 
 impl Writer {
-    /// Over a loaded plan and its books, and the way to it. Nothing is done before [`Writer::run`].
+    /// Creates the writer for a loaded plan and its books, and the handle to it. Nothing happens before [`Writer::run`].
     pub fn new(plan: Plan, books: Books, clock: Clock) -> (Ledger, Self) {
         let (queue, messages) = mpsc::unbounded_channel();
         let meters = Arc::new(Meters::default());
@@ -112,11 +112,11 @@ impl Writer {
     pub async fn run(mut self) -> Result<(), Fatal> {
         let outcome = self.serve().await;
         self.messages.close();
-        // After a failure the plan may say what the books do not.
+        // After a failure, the plan may differ from the books.
         if outcome.is_ok()
             && let Err(error) = self.books.fold_all(&self.plan)
         {
-            // What was not folded stays in the history, where the next start finds it.
+            // What was not folded stays in the history, where the next start reads it.
             tracing::warn!("the books {}: {error}", self.books.path().display());
         }
         if let Err(error) = self.books.close() {
@@ -126,7 +126,7 @@ impl Writer {
     }
 
     async fn serve(&mut self) -> Result<(), Fatal> {
-        // The stamps are compared with the clock before the first request.
+        // Compare the stamps with the clock before the first request.
         let batch = self.begin();
         self.finish(batch)?;
         self.meters.end_batch();
@@ -149,7 +149,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The answers of the last batch leave, and every socket that is ready is read, as long as that brings more requests:
+    /// Lets the last answers go out and the sockets that are ready be read, as long as that brings more requests, so that
     /// they share a commit.
     async fn gather(&mut self) {
         let mut waiting = usize::MAX;
@@ -159,7 +159,7 @@ impl Writer {
         }
     }
 
-    /// The next message; nothing when it is time to look at what waits, or to tidy.
+    /// The next message; `None` when it is time to serve what waits, or to tidy.
     async fn next(&mut self) -> Option<Message> {
         if !self.looks.is_empty() {
             yield_now().await;
@@ -174,7 +174,7 @@ impl Writer {
         let tidy = untidy.then_some(if self.quiet { Duration::ZERO } else { QUIET });
         let wait = [due, retry, tidy].into_iter().flatten().min();
         let message = match wait {
-            // This task holds a sender of its own: the queue never closes.
+            // This task holds a sender itself, so the queue never closes.
             None => self.messages.recv().await,
             Some(Duration::ZERO) => {
                 yield_now().await;
@@ -186,8 +186,8 @@ impl Writer {
         message
     }
 
-    /// What came first; nothing where only looks wait while the disk takes no writes: whether it does again is a question of
-    /// seconds, which they need not wait for.
+    /// Passes the first message on. Returns `None` if only reads of the plan wait while the disk refuses writes: trying the
+    /// disk may take seconds, and these reads need not wait for it.
     fn or_only_looks(&mut self, first: Option<Message>) -> Option<Option<Message>> {
         match first {
             Some(Message::Look(look)) if self.sick && self.messages.is_empty() => {
@@ -199,7 +199,7 @@ impl Writer {
         }
     }
 
-    /// A new batch: what time it is, and what waited for that.
+    /// Begins a batch: reads the clock and handles what is due.
     fn begin(&mut self) -> Batch {
         let mut batch = Batch::default();
         self.meters.begin_batch();
@@ -213,7 +213,7 @@ impl Writer {
         batch
     }
 
-    /// Decides this, if there is one, and everything else that waits, as far as one batch goes.
+    /// Decides `first`, if any, and everything else that waits, up to the size of one batch.
     fn take_all(&mut self, first: Option<Message>, batch: &mut Batch) {
         let mut next = first.or_else(|| self.messages.try_recv().ok());
         while let Some(message) = next {
@@ -229,8 +229,8 @@ impl Writer {
         }
     }
 
-    /// What may wait until the answers have left: looks at the plan, and moving the log into the file. Of many looks only some
-    /// are done, at least one: requests do not wait for all of them, and none waits forever.
+    /// Does what may wait until the answers were sent: reads of the plan, and the checkpoint. If there are many reads, does
+    /// some of them, at least one, so that requests do not wait for all of them and no read waits forever.
     async fn between_batches(&mut self) {
         let checkpoint = !self.sick && self.books.is_checkpoint_due();
         if !checkpoint && self.looks.is_empty() {
@@ -251,7 +251,7 @@ impl Writer {
         }
     }
 
-    /// Tidies a part of the books, if it is quiet.
+    /// Tidies a part of the books if the ledger is quiet.
     fn tidy(&mut self, batch: &mut Batch) {
         if self.quiet && batch.failed.is_none() && self.books.is_untidy() {
             batch.failed = self.books.tidy(&self.plan).err();
@@ -313,7 +313,7 @@ impl Writer {
     fn context(&self, request: &Request) -> Context {
         let mut random = [0; 8];
         if matches!(request, Request::Subnet(_)) {
-            // If the kernel fails to give randomness, the plan still makes the id unique among those held.
+            // If the kernel gives no random bytes, the plan still makes the id unique among those held.
             let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
         }
         Context { now: self.plan.now(), random: u64::from_ne_bytes(random) }
@@ -339,7 +339,7 @@ impl Writer {
         }
     }
 
-    /// Writes what an alteration wants; stops at the first write that fails, as its transaction may be gone already.
+    /// Writes what an alteration asks for. Stops at the first write that fails, since its transaction may already be gone.
     fn carry_out(&mut self, altered: Altered, batch: &mut Batch) {
         let Altered { settings, changes, meta } = altered;
         if let Some(settings) = settings {
@@ -362,7 +362,7 @@ impl Writer {
         self.write(&changes, batch);
     }
 
-    /// Commits the batch and answers everyone in it.
+    /// Commits the batch and answers every caller in it.
     fn finish(&mut self, mut batch: Batch) -> Result<(), Fatal> {
         if batch.failed.is_none() && (batch.changed || batch.tidied) {
             let (begun, requests) = (Instant::now(), batch.decided.len().max(1));
@@ -390,7 +390,7 @@ impl Writer {
 
     fn answer_all(batch: Batch) {
         for Decided { answer, outcome, .. } in batch.decided {
-            // The caller has gone meanwhile: undo the grant.
+            // The caller left in the meantime: undo the grant.
             if let Some(answer) = answer
                 && let Err(Ok(Granted { ticket: Some(ticket), .. })) = answer.send(outcome)
             {

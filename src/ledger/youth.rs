@@ -1,7 +1,7 @@
-//! Which grants are young: how far generations had come, and when, by a clock that never steps.
+//! Which grants are young: which generation was reached at which time, by a clock that never steps.
 //!
-//! Promises: what is called settled was granted at least a minute ago, however the time of day steps, over
-//! restarts too: what an earlier process granted counts from the first time that this one asked. Keeps one moment a second,
+//! Promises: a grant that counts as settled was made at least a minute ago, however the time of day steps, even across
+//! restarts: grants of earlier processes count from the first query of this one. Keeps one moment per second,
 //! for a minute. Reads no clock.
 
 use std::collections::VecDeque;
@@ -10,12 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::plan::settings::Millis;
 
-/// An Engine shows an endpoint only when its container has been started, and all its addresses are granted.
+/// An Engine shows an endpoint only once its container has started and all its addresses are granted.
 pub const YOUNG: Millis = 60_000;
-/// Moments are kept so far apart at least.
+/// The minimum distance between two kept moments.
 const STEP: Millis = 1_000;
 
-/// How far generations had come.
+/// Which generation was reached at which time.
 #[derive(Debug, Default)]
 pub struct Youth {
     /// The next generation at the start.
@@ -25,7 +25,7 @@ pub struct Youth {
 }
 
 impl Youth {
-    /// At the start every generation below `next` had been granted.
+    /// Sets the start: every generation below `next` had already been granted.
     pub(super) fn begin(&self, next: u64) {
         self.begun.store(next, Ordering::Relaxed);
     }
@@ -38,13 +38,13 @@ impl Youth {
         moments
     }
 
-    /// At this moment every generation below `next` had been granted.
+    /// Records that every generation below `next` had been granted at this moment.
     pub(super) fn note(&self, steady: Millis, next: u64) {
         let mut moments = self.moments(steady);
         if moments.back().is_some_and(|(_, known)| *known == next) {
             return;
         }
-        // Of moments close to each other the later one counts for both, until it is far enough from the one before.
+        // If moments are close together, the later one replaces the earlier, until it is far enough from the one before.
         let crowded = match (moments.len().checked_sub(2).and_then(|at| moments.get(at)), moments.back()) {
             (Some((before, _)), Some((last, _))) => last.saturating_sub(*before) < STEP,
             _ => false,
@@ -53,13 +53,13 @@ impl Youth {
             moments.pop_back();
         }
         moments.push_back((steady, next));
-        // The newest of those that are old enough says more than the others.
+        // Of the moments that are old enough, only the newest is needed.
         while moments.get(1).is_some_and(|(at, _)| at.saturating_add(YOUNG) <= steady) {
             moments.pop_front();
         }
     }
 
-    /// Grants of lower generations than this are settled now.
+    /// Grants with a lower generation than this are settled now.
     pub fn settled(&self, steady: Millis) -> u64 {
         let moments = self.moments(steady);
         let old = moments.iter().rev().find(|(at, _)| at.saturating_add(YOUNG) <= steady);

@@ -1,7 +1,7 @@
-//! What a person asks of repair: to adopt one network, to release what no container has, to trust another Engine.
+//! What people can ask repair to do: adopt one network, release what no container uses, or trust another Engine.
 //!
-//! Promises: the Engine is asked first; what it shows alive is not released, and the refusal names who holds it and Docker's
-//! own command that frees it. What is released is the very lease or grant that was looked at.
+//! Promises: the Engine is queried first. What it shows alive is not released; the refusal names the holder and the Docker
+//! command that frees it. Only the same lease or grant that was checked is released.
 
 use std::net::IpAddr;
 
@@ -18,11 +18,11 @@ use crate::plan::holder::{container_command, network_command};
 use crate::plan::prefix::Prefix;
 use crate::plan::request::{Repair, Request, Space};
 
-/// The override for when the Engine cannot tell what is alive.
+/// The override for when the Engine cannot say what is alive.
 pub(super) const WITHOUT: &str = "if it is certainly unused, repeat with --without-engine";
 
 impl Reconciler {
-    /// Adopts one network under a PoolID that a person gives, or gives it to one that is adopted already.
+    /// Adopts one network under the PoolID that a person gives, or sets the PoolID of a subnet that is already adopted.
     pub(super) async fn adopt_by_hand(&mut self, prefix: Prefix, id: &str) -> Result<Finding, Refusal> {
         let (known, lists) = self.see().await.map_err(unavailable)?;
         let look = self.compare(&known, &lists);
@@ -65,7 +65,7 @@ impl Reconciler {
         Ok(named.finding(&Outcome::Adopted))
     }
 
-    /// From now on, the books belong to the Engine that answers.
+    /// Makes the books belong to the Engine that answers.
     pub(super) async fn trust(&mut self) -> Result<Vec<Finding>, Refusal> {
         let (_, lists) = self.see().await.map_err(unavailable)?;
         let Some(engine) = lists.engine else {
@@ -112,7 +112,7 @@ impl Reconciler {
     }
 }
 
-/// The number of the address, if one is meant, and the generation of what would be released.
+/// The number of the address, if one is given, and the generation of the lease or grant that would be released.
 fn lease_or_grant(subnet: &Subnet, address: Option<IpAddr>) -> Option<(Option<u128>, u64)> {
     let Some(address) = address else { return Some((None, subnet.state.generation)) };
     let number = subnet.number_of(address)?;
@@ -120,7 +120,7 @@ fn lease_or_grant(subnet: &Subnet, address: Option<IpAddr>) -> Option<(Option<u1
     Some((Some(number), record.generation))
 }
 
-/// The holder, and the Docker command that frees it, if the Engine shows it.
+/// If the Engine shows the holder: a text that names it and the Docker command that frees it.
 fn alive(sight: &Sight<'_>, subnet: &Subnet, number: Option<u128>) -> Option<String> {
     let prefix = subnet.state.prefix;
     let Some(number) = number else {
@@ -140,7 +140,7 @@ fn alive(sight: &Sight<'_>, subnet: &Subnet, number: Option<u128>) -> Option<Str
     let network = sight.networks(prefix).first()?;
     let (what, command) = match (sight.set_up(prefix, number), subnet.addresses.get(number)?.kind) {
         (Some(Kind::Auxiliary), _) => ("an auxiliary address", network_command(&network.name)),
-        // An Engine may hide the gateway of a living network (P26).
+        // An Engine may hide the gateway of a live network (P26).
         (Some(_), _) | (None, Kind::Gateway) => ("the gateway", network_command(&network.name)),
         (None, _) if subnet.state.space == Space::Global => ("an address", network_command(&network.name)),
         (None, _) => return None,

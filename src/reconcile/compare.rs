@@ -1,8 +1,8 @@
-//! One look: the books as they were read, against the Engine's lists as they were read afterwards.
+//! One check: compares the books as they were read with the Engine's lists, which were read afterwards.
 //!
-//! Promises: pure. What is dead is not decided here: see the plan's `evidence`. Matches by space and prefix, since the
-//! Engine shows no PoolIDs; where a prefix is held twice nothing is adopted. What the lists show alive is alive, however
-//! incomplete they are.
+//! Promises: pure. Does not decide what is dead; see the plan's `evidence`. Matches by space and prefix, since the Engine does
+//! not show PoolIDs; if subnets share a prefix, the addresses of a network are adopted into only one of them (`home_of`).
+//! What the lists show alive counts as alive, even if they are incomplete.
 
 use std::collections::BTreeSet;
 
@@ -19,30 +19,30 @@ use crate::plan::strangers::Strangers;
 use crate::plan::{Plan, Subnet};
 use crate::store::names::Networks;
 
-/// Something that the lists lack.
+/// A lease or subnet that the lists do not show.
 #[derive(Debug)]
 pub(super) struct Missing {
     pub(super) key: ProofKey,
-    /// Granted at, by the time of day.
+    /// When it was granted, by the time of day.
     pub(super) since: Millis,
     pub(super) why: String,
-    /// That it proves something: absent if it is too new, or where the view does not.
+    /// The proof that it is absent; `None` if it is too new or if this view proves nothing.
     pub(super) absence: Option<Absence>,
 }
 
-/// One address that two endpoints have.
+/// An address that two endpoints have.
 #[derive(Debug)]
 pub(super) struct Doubled {
     pub(super) prefix: Prefix,
     pub(super) address: u128,
-    /// Containers and networks, for people.
+    /// Container and network of each endpoint, for people.
     pub(super) who: Vec<(String, String)>,
-    /// The subnet in the books, if they hold it: the one with the lease, where several share the prefix.
+    /// The subnet in the books, if there is one; if several share the prefix, the one with the lease.
     pub(super) serial: Option<Serial>,
 }
 
 impl Doubled {
-    /// The holders: `web in network front, db in network front`.
+    /// The holders as text: `container web in network front, container db in network front`.
     pub(super) fn holders(&self) -> String {
         let who =
             self.who.iter().map(|(container, network)| format!("container {container} in network {network}"));
@@ -50,37 +50,37 @@ impl Doubled {
     }
 }
 
-/// What a look found.
+/// The result of one check.
 #[derive(Debug, Default)]
 pub(super) struct Look {
-    /// Why nothing in this view proves anything, if so.
+    /// Why this view proves nothing; `None` if it does prove something.
     pub(super) doubt: Option<Doubt>,
-    /// The Engine, where the view is complete and of the Engine that holds what is in the books.
+    /// The Engine, if the view is complete and of the Engine that the books belong to.
     pub(super) engine: Option<EngineIdentity>,
-    /// What looked dead.
+    /// What the lists do not show.
     pub(super) missing: Vec<Missing>,
-    /// Addresses with two holders.
+    /// Addresses that two endpoints have.
     pub(super) doubled: Vec<Doubled>,
-    /// What can be done at once: adopt, identify, note as listed.
+    /// What can be done immediately: adopt, identify, note as listed.
     pub(super) at_once: Vec<Repair>,
-    /// What the Engine calls the holders.
+    /// The Engine's names for the holders.
     pub(super) holders: Noted,
-    /// What it calls the networks.
+    /// The Engine's names for the networks.
     pub(super) networks: Networks,
-    /// No running dockerd has called yet.
+    /// None of the recorded callers is alive.
     nobody: bool,
-    /// Live leases of callers that have ended: these do not count as dead.
+    /// Live leases of callers that are gone; these must not count as dead.
     pub(super) alive_all_the_same: BTreeSet<ProofKey>,
-    /// gipam's networks whose subnet the books do not hold.
+    /// gipam's networks whose subnet is not in the books.
     pub(super) unknown_networks: Vec<Unknown>,
-    /// Subnets of all networks that the books do not hold, of any IPAM driver.
+    /// Subnets of networks of any IPAM driver that are not in the books.
     pub(super) strangers: Strangers,
-    /// Adopted subnets whose PoolID is not known yet: it was this Engine that had them.
+    /// Adopted subnets whose PoolID is not known yet; they were adopted from this Engine.
     pub(super) unnamed: BTreeSet<ProofKey>,
 }
 
-/// Compares. While no dockerd that lives has called (`nobody`), the first call of one may tell that another has gone: what
-/// is alive now is then known to be.
+/// Compares books and lists. While no caller is alive (`nobody`), the first call of a new dockerd may show that the previous
+/// one is gone. So what is alive now is remembered as such.
 pub(super) fn compare(books: &BooksNow, lists: &Lists, drivers: &[String], nobody: bool) -> Look {
     let plan = &books.plan;
     let sight = Sight::new(plan, lists, drivers);
@@ -122,7 +122,7 @@ pub(super) fn compare(books: &BooksNow, lists: &Lists, drivers: &[String], nobod
     look
 }
 
-/// A subnet that the lists have.
+/// Compares a subnet that the lists show.
 fn known(
     look: &mut Look,
     plan: &Plan,
@@ -159,7 +159,7 @@ fn known(
     }
 }
 
-/// The name goes with the MAC, not with the address alone: where both are known and differ, the lease is another's.
+/// A name belongs to the MAC and not only to the address: if both MACs are known and differ, the endpoint is not the holder.
 fn shown_as(record: &Record, network: &Network, endpoint: &Endpoint) -> Option<ShownHolder> {
     let other = matches!((record.mac, endpoint.mac), (Some(ours), Some(theirs)) if ours != theirs);
     (!other && !endpoint.container.is_empty()).then(|| ShownHolder {
@@ -169,7 +169,7 @@ fn shown_as(record: &Record, network: &Network, endpoint: &Endpoint) -> Option<S
     })
 }
 
-/// What the Engine calls the network of a held subnet, where one network alone can be meant.
+/// The Engine's name for the network of a held subnet, if only one network matches.
 fn network_name(subnet: &Subnet, sight: &Sight<'_>) -> Option<(Serial, (u64, Box<str>))> {
     let state = &subnet.state;
     let mut there = sight.networks(state.prefix).iter().filter(|network| !network.is_local());
@@ -180,8 +180,8 @@ fn network_name(subnet: &Subnet, sight: &Sight<'_>) -> Option<(Serial, (u64, Box
     subnet.is_held().then(|| (state.serial, (state.generation, network.name.as_str().into())))
 }
 
-/// What a lease is for: the lists say it of one of which nobody knows, of an address that was asked for by number without an
-/// owner, and of one that was once taken for auxiliary and is not listed as such.
+/// The kind that the lists show for a lease. Applies to a lease whose kind is unknown, to an endpoint without name and MAC,
+/// and to an auxiliary address that the lists do not show as auxiliary.
 fn identified(record: &Record, set_up: Option<Kind>, lives: bool, listed: bool) -> Option<Kind> {
     let nobody = record.name.is_none() && record.mac.is_none();
     match (record.kind, set_up) {
@@ -193,11 +193,11 @@ fn identified(record: &Record, set_up: Option<Kind>, lives: bool, listed: bool) 
     }
 }
 
-/// What the Engine shows in the networks of a subnet and the books lack: live endpoints, and auxiliary addresses.
+/// Adopts what the Engine shows in the networks of a subnet and the books lack: live endpoints and auxiliary addresses.
 fn adopt(look: &mut Look, plan: &Plan, subnet: &Subnet, sight: &Sight<'_>, read: Fence) {
     let (prefix, serial) = (subnet.state.prefix, subnet.state.serial);
     let copied = sight.is_copied(prefix);
-    // Of subnets that share a prefix one is enough to keep an address from all.
+    // If subnets share a prefix, a lease in one of them is enough to keep the address out of all.
     let lacks = |address: u128| {
         let mut grants = plan.grants_of(Space::Local, prefix);
         !grants.any(|it| (it.state.serial == serial || !copied) && it.addresses.is_leased(address))
@@ -207,14 +207,14 @@ fn adopt(look: &mut Look, plan: &Plan, subnet: &Subnet, sight: &Sight<'_>, read:
         |network: &&&Network| sight.home_of(network, prefix).is_some_and(|home| home.state.serial == serial);
     for network in ours.filter(at_home) {
         let mut leases = network.subnet(prefix).map_or_else(Vec::new, |shown| network.lives_in(shown));
-        // What lives says more than what is set up.
+        // A live endpoint says more than a configured address.
         leases.sort_by_key(|lease| std::cmp::Reverse(lease.kind));
         let lacking = leases.into_iter().filter(|it| it.kind != Kind::Gateway && lacks(it.address));
         look.at_once.extend(lacking.map(|lease| Repair::Adopt { serial, lease, read }));
     }
 }
 
-/// One address at two living endpoints: the loudest finding there is.
+/// Addresses at two live endpoints, the most serious finding.
 fn doubled(sight: &Sight<'_>, held: &[&Subnet]) -> Vec<Doubled> {
     let found = sight.doubled().map(|(prefix, address, living)| {
         let of_prefix = || held.iter().filter(|subnet| subnet.state.prefix == prefix);

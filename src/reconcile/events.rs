@@ -1,7 +1,7 @@
-//! The Engine's events: each one triggers a look.
+//! The Engine's events: each one triggers a check.
 //!
-//! Promises: at most one stream at a time, and none before a look has succeeded since the last one ended; streams that end at
-//! once (a proxy that forbids `/events` answers 403) are tried at ever longer intervals. Knows no event's content.
+//! Promises: at most one stream at a time, and no new one until a check has succeeded after the last one ended. If streams end
+//! at once (a proxy that forbids `/events` answers 403), the pauses between attempts grow. Does not read what events contain.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use crate::docker::engine;
 
-/// After the first stream that ended early; doubled with each further one.
+/// The pause after the first stream that ended early; it doubles with each further one.
 const FIRST: Duration = Duration::from_secs(2);
-/// Never longer.
+/// The longest pause.
 const LONGEST: Duration = Duration::from_secs(600);
-/// A stream that lasted this long worked: dockerd restarts, and proxies close quiet streams. A refused stream ends at once.
+/// A stream that lasted this long worked: dockerd restarts, and proxies close idle streams. A refused stream ends at once.
 const GOOD: Duration = Duration::from_secs(5);
 
 /// What the stream reports.
@@ -27,24 +27,24 @@ pub(super) enum Heard {
     End,
 }
 
-/// The stream, or when to open one.
+/// The stream, or the time before which none is opened.
 pub(super) struct Events {
     engine: PathBuf,
     happens: mpsc::Sender<Heard>,
-    /// Its task, which ends when this is dropped, and since when.
+    /// The task of the stream, which ends when this is dropped, and its start time.
     stream: Option<(JoinSet<()>, Instant)>,
-    /// Streams in a row that ended early.
+    /// How many streams in a row ended early.
     early: u32,
     not_before: Instant,
 }
 
 impl Events {
-    /// Of this Engine; what happens goes to `happens`.
+    /// Creates the state for this Engine; events are sent to `happens`.
     pub(super) fn new(engine: PathBuf, happens: mpsc::Sender<Heard>) -> Self {
         Self { engine, happens, stream: None, early: 0, not_before: Instant::now() }
     }
 
-    /// A look has succeeded: opens a stream if needed. The time of the look to open it with, if it is too early now.
+    /// Call this after a successful check: opens a stream if needed. If it is too early for that, returns when to check again.
     pub(super) fn open(&mut self) -> Option<Instant> {
         if self.stream.is_some() {
             return None;
@@ -55,7 +55,7 @@ impl Events {
         let (engine, happens) = (self.engine.clone(), self.happens.clone());
         let mut task = JoinSet::new();
         task.spawn(async move {
-            // A full channel means that a look is due anyway.
+            // If the channel is full, a check is already due.
             let end = engine::follow_events(&engine, || drop(happens.try_send(Heard::Event))).await;
             tracing::debug!("repair: the stream of the Engine's events ended: {end:?}");
             let _ = happens.send(Heard::End).await;
@@ -64,7 +64,7 @@ impl Events {
         None
     }
 
-    /// The stream ended. When to look next, and to open another one with it.
+    /// Call this after the stream ended: returns when to check and open another one.
     pub(super) fn ended(&mut self) -> Instant {
         let good = self.stream.take().is_some_and(|(_, since)| since.elapsed() >= GOOD);
         self.early = if good { 0 } else { self.early.saturating_add(1) };

@@ -1,6 +1,6 @@
-//! What a look found, as people read it.
+//! Turns the results of a check into text for people.
 //!
-//! Promises: pure. Says who held what, why it looks wrong, and what happens next. Decides nothing.
+//! Promises: pure. Says who held what, why it looks wrong, and what happens next. Makes no decisions.
 
 use super::Finding;
 use super::compare::Doubled;
@@ -14,39 +14,39 @@ use crate::plan::{Plan, Subnet};
 use crate::store::names::{Names, Networks};
 use std::path::Path;
 
-/// What to do about two containers with one address.
+/// Advice for an address that two containers have.
 const DUPLICATE: &str = "Two containers with one address lose each other's traffic. Disconnect one of them, and connect it \
     again: it gets another address";
-/// What to do where another Engine answers.
+/// Advice if another Engine answers.
 const ANOTHER_ENGINE: &str = "If this Engine took the place of the one that the books know, and that one will not come back: \
     gipam gc --new-engine";
-/// What to do where an Engine shows none of the networks in the books.
+/// Advice if an Engine shows none of the networks in the books.
 const NONE_KNOWN: &str = "An Engine that shows none of these networks may be another one, or not have them yet. If they are gone \
     for good: gipam release SUBNET --force, which asks the Engine first";
 
-/// The books as they were read.
+/// A snapshot of the books.
 pub(super) struct BooksNow {
     pub(super) plan: Plan,
     pub(super) read: Fence,
-    /// The same moment by both clocks.
+    /// When they were read, by both clocks.
     pub(super) at: Moment,
-    /// Grants below this generation were a minute old then.
+    /// Grants below this generation were already at least a minute old.
     pub(super) settled: u64,
-    /// What the Engine called the holders.
+    /// The Engine's names for the holders.
     pub(super) names: Names,
-    /// What it called their networks.
+    /// The Engine's names for their networks.
     pub(super) networks: Networks,
 }
 
 impl BooksNow {
-    /// What the Engine called the holder of an address, with the generation of the lease.
+    /// The Engine's name for the holder of an address, with the generation of the lease.
     pub(super) fn name_of(&self, serial: Serial, address: u128) -> Option<&(u64, ShownHolder)> {
         let prefix = self.plan.subnet(serial)?.state.prefix;
         self.names.get(&(serial, prefix.address(address).to_string()))
     }
 }
 
-/// Something that looks dead.
+/// The finding about something that looks dead.
 pub(super) fn suspect(
     known: &BooksNow,
     (serial, address, _): &ProofKey,
@@ -71,12 +71,12 @@ pub(super) fn suspect(
     })
 }
 
-/// The subnet as a suspect.
+/// The key of a whole subnet among the suspects.
 pub(super) fn subnet_key(subnet: &Subnet) -> ProofKey {
     (subnet.state.serial, None, subnet.state.generation)
 }
 
-/// Who held a lease, by the name that Docker gave, else as the Engine showed it, else by MAC.
+/// Who held a lease: the name that Docker gave, else the name that the Engine showed, else the MAC.
 fn holder(known: &BooksNow, subnet: &Subnet, address: u128) -> Option<String> {
     let record = subnet.addresses.get(address)?;
     let key = (subnet.state.serial, subnet.state.prefix.address(address).to_string());
@@ -85,7 +85,7 @@ fn holder(known: &BooksNow, subnet: &Subnet, address: u128) -> Option<String> {
     name.map(str::to_owned).or_else(|| record.mac.map(|mac| mac.to_string()))
 }
 
-/// An adopted subnet of which nobody has said the PoolID. `called` are the networks' names.
+/// The finding about an adopted subnet whose PoolID is not known yet. `called` has the names of the networks.
 pub(super) fn unnamed(subnet: &Subnet, known: &BooksNow, called: &Networks) -> Finding {
     let state = &subnet.state;
     let grants = known.plan.grants_of(state.space, state.prefix);
@@ -105,7 +105,7 @@ pub(super) fn unnamed(subnet: &Subnet, known: &BooksNow, called: &Networks) -> F
     }
 }
 
-/// One address that two endpoints have: nothing is louder.
+/// The finding about an address that two endpoints have, the most serious one.
 pub(super) fn doubled(one: &Doubled, known: &BooksNow) -> Finding {
     let address = one.prefix.address(one.address);
     let (last, network) = one.who.last().map_or(("CONTAINER", "NETWORK"), |(name, network)| (name, network));
@@ -122,7 +122,7 @@ pub(super) fn doubled(one: &Doubled, known: &BooksNow) -> Finding {
     }
 }
 
-/// The Engine's lists prove nothing.
+/// The finding that the Engine's lists prove nothing.
 pub(super) fn doubtful(doubt: &Doubt, known: &BooksNow, engine: &Path) -> Finding {
     let advice = match doubt {
         Doubt::Another { .. } => Some(ANOTHER_ENGINE),

@@ -1,6 +1,6 @@
-//! What repair counts.
+//! The counters of repair.
 //!
-//! Promises: read at any moment without waiting for a look. Knows no format of metrics.
+//! Promises: can be read at any time without waiting for a check. Knows nothing about metrics formats.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,28 +10,28 @@ use super::Finding;
 use crate::clock::Clock;
 use crate::plan::settings::Millis;
 
-/// What a finding can be about.
+/// The kinds of findings.
 pub const FOUND: [&str; 5] = ["duplicate", "engine", "lease", "subnet", "network"];
 
-/// Findings of the last look that are kept for people.
+/// How many findings of the last check are kept for people.
 const KEPT: usize = 32;
 
-/// Counted since the start.
+/// Values counted since the start.
 #[derive(Debug)]
 pub struct RepairMeters {
     /// Whether repair is on.
     pub on: bool,
-    /// Looks that succeeded, and looks that did not.
+    /// Checks that succeeded, and checks that failed.
     pub looks: [Counter; 2],
     /// Leases and subnets that were freed.
     pub freed: Counter,
-    /// What was learned from the Engine at once: adopted and identified leases, names.
+    /// What was learned from the Engine immediately: adopted and identified leases, names.
     pub learned: Counter,
     clock: Clock,
     last: Mutex<LastLook>,
 }
 
-/// What the last look said. Moments are by the steady clock: the time of day may step before somebody asks.
+/// The result of the last check. Times are by the steady clock, since the time of day may step before they are read.
 #[derive(Debug, Default)]
 struct LastLook {
     found: [u64; FOUND.len()],
@@ -41,14 +41,14 @@ struct LastLook {
     changed_at: Option<Millis>,
     looked_at: Option<Millis>,
     next_at: Option<Millis>,
-    /// The first findings of the last one that succeeded.
+    /// The first findings of the last successful check.
     open: Vec<Finding>,
-    /// Why the last one did not succeed.
+    /// Why the last check failed.
     failure: Option<String>,
 }
 
 impl RepairMeters {
-    /// Of a repair that is on or off.
+    /// `on` says whether repair is on.
     pub(super) fn new(on: bool, clock: Clock) -> Self {
         let (looks, freed, learned, last) = Default::default();
         Self { on, looks, freed, learned, clock, last }
@@ -58,13 +58,13 @@ impl RepairMeters {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A moment of the steady clock by the time of day as it is now.
+    /// Converts a time of the steady clock into the current time of day.
     fn dated(&self, at: Option<Millis>) -> Option<Millis> {
         let now = self.clock.now();
         Some(now.wall.saturating_add(at?).saturating_sub(now.steady))
     }
 
-    /// Whether the last look saw an address at two endpoints that may just have passed from one to the other.
+    /// Whether the last check saw an address at two endpoints that may just have moved from one to the other.
     pub(super) fn passing(&self) -> bool {
         self.last().passing
     }
@@ -73,52 +73,52 @@ impl RepairMeters {
         self.last().passing = passing;
     }
 
-    /// Findings of the last look, in the order of [`FOUND`].
+    /// How many findings the last check had, in the order of [`FOUND`].
     pub fn found(&self) -> [u64; FOUND.len()] {
         self.last().found
     }
 
-    /// How many addresses two containers have at once, by the last look.
+    /// How many addresses two containers had at the same time in the last check.
     pub fn duplicates(&self) -> u64 {
         self.last().found[0]
     }
 
-    /// Whether the Engine answered the last look; nothing before the first, and where repair is off.
+    /// Whether the Engine answered the last check; `None` before the first check and if repair is off.
     pub fn engine_answers(&self) -> Option<bool> {
         self.last().answers
     }
 
-    /// When the last look that succeeded was over, milliseconds since the UNIX epoch.
+    /// When the last successful check ended, in milliseconds since the UNIX epoch.
     pub fn looked_at(&self) -> Option<Millis> {
         self.dated(self.last().looked_at)
     }
 
-    /// Since when the Engine answers, or does not, milliseconds since the UNIX epoch; seen by looks only.
+    /// Since when the Engine has or has not been answering, in milliseconds since the UNIX epoch; only checks notice a change.
     pub fn engine_since(&self) -> Option<Millis> {
         self.dated(self.last().changed_at)
     }
 
-    /// When repair looks next, unless something happens before; nothing where it waits for the next request.
+    /// When the next check is planned, unless something triggers one earlier; `None` if repair waits for the next request.
     pub fn next_look(&self) -> Option<Millis> {
         self.dated(self.last().next_at)
     }
 
-    /// The first findings of the last look that succeeded, without what was freed by it.
+    /// The first findings of the last successful check, without what it freed.
     pub fn open(&self) -> Vec<Finding> {
         self.last().open.clone()
     }
 
-    /// Why the last look did not succeed.
+    /// Why the last check failed; `None` if it succeeded.
     pub fn failure(&self) -> Option<String> {
         self.last().failure.clone()
     }
 
-    /// The next look is planned for then, by the steady clock.
+    /// Records when the next check is planned, by the steady clock.
     pub(super) fn plan_next(&self, at: Option<Millis>) {
         self.last().next_at = at;
     }
 
-    /// A look is over.
+    /// Records the outcome of a check.
     pub(super) fn looked(&self, outcome: Result<&[Finding], &String>) {
         let (now, mut last) = (Some(self.clock.now().steady), self.last());
         if last.answers != Some(outcome.is_ok()) {

@@ -1,16 +1,16 @@
-//! REPAIR: the books against the Engine, off the request path, fenced and patient.
+//! REPAIR: compares the books with the Engine, outside the request path, fenced and patient.
 //!
-//! Docker loses releases in at least seven ways (P20). Here the books are read first, then the Engine's networks and
-//! endpoints, and both are compared by space, subnet and address. What a complete view of the Engine that the books know
-//! lacks, a minute after its grant or later, must be lacking again at least a grace time after that, with its generation
-//! unchanged, before it is freed (see the plan's `evidence`); what the Engine shows live and the books lack is adopted at
-//! once, unless something was granted or released there since the books were read. A whole network that the books lack is
-//! adopted when a person asks for it.
+//! Docker loses releases in at least seven ways (P20). Repair reads the books first, then the Engine's networks and endpoints,
+//! and compares both by space, subnet and address. If a complete view of the Engine that the books belong to does not show a
+//! lease or subnet at least a minute after its grant, a second view must still lack it a grace time later, with the same
+//! generation, before it is freed (see the plan's `evidence`). What the Engine shows alive and the books lack is adopted
+//! immediately, unless something was granted or released there since the books were read. A whole network that the books lack
+//! is adopted only when a person asks for it.
 //!
-//! Promises: only endpoints of space local are ever freed; subnets that the Engine does not know are only reported,
-//! unless the configuration says that this is the only Engine; nothing newer than a look is touched because of it.
-//! Waits for events, for the second look at what it suspects, and for one look an hour; never polls. An Engine that does
-//! not answer is asked a few times, then not before the next request.
+//! Promises: only endpoints of space local are ever freed. Subnets that the Engine does not know are only reported,
+//! unless the configuration says that this is the only Engine. A check never affects anything newer than itself.
+//! Repair waits for events, for the second check of its suspects, and for an hourly check; it never polls. If an Engine does
+//! not answer, repair tries a few times and then waits for the next request.
 
 mod by_hand;
 mod compare;
@@ -41,21 +41,21 @@ use crate::plan::prefix::Prefix;
 use crate::plan::repair::SETTLING;
 use crate::plan::settings::Millis;
 
-/// What the configuration says of repair.
+/// The configuration of repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepairSettings {
-    /// The Engine's API socket; none turns repair off.
+    /// The Engine's API socket; `None` turns repair off.
     pub engine: Option<PathBuf>,
-    /// Between the two looks at least that must see something dead before it is freed, milliseconds.
+    /// Something must look dead in two checks at least this far apart before it is freed, in milliseconds.
     pub grace: Millis,
-    /// This Engine is the only one: subnets that it does not know may be freed.
+    /// This Engine is the only one, so subnets that it does not know may be freed.
     pub only_engine: bool,
 }
 
 /// One finding, for people and programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// `duplicate`, `engine`, `lease`, `subnet` or `network`; the worst first.
+    /// `duplicate`, `engine`, `lease`, `subnet` or `network`, from worst to least.
     pub what: String,
     /// Prefix of the subnet.
     pub subnet: String,
@@ -63,56 +63,56 @@ pub struct Finding {
     pub address: Option<String>,
     /// Who held it, as far as the books know.
     pub holder: Option<String>,
-    /// Granted then, RFC 3339.
+    /// When it was granted, RFC 3339.
     pub since: Option<String>,
-    /// First seen dead, RFC 3339.
+    /// When it first looked dead, RFC 3339.
     pub first_seen: Option<String>,
-    /// Last seen dead, RFC 3339.
+    /// When it last looked dead, RFC 3339.
     pub last_seen: Option<String>,
     /// What is wrong.
     pub why: String,
     /// What was or will be done.
     pub action: String,
-    /// What a person can do about it; the same words for all findings of a sort.
+    /// What a person can do about it; all findings of a kind have the same text.
     #[serde(default)]
     pub advice: Option<String>,
 }
 
-/// What a person asks of repair.
+/// A request from a person to repair.
 #[derive(Debug)]
 pub struct RepairCommand {
     pub wish: Wish,
-    /// Where the findings go, or why repair found none.
+    /// Receives the findings, or the reason why there are none.
     pub answer: oneshot::Sender<Result<Vec<Finding>, Refusal>>,
 }
 
-/// What is asked.
+/// The kinds of requests from people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// Say what there is.
+    /// Check and report the findings.
     Look,
-    /// Free what is proven and adopt what can be, now.
+    /// Free what is proven dead and adopt what can be adopted, now.
     Apply,
-    /// Adopt the one network of this subnet under this PoolID, or only say the PoolID if it is adopted already.
+    /// Adopt the only network of this subnet under this PoolID, or only set the PoolID if it is already adopted.
     Adopt { prefix: Prefix, id: String },
-    /// Take the Engine that answers for the one that holds what is in the books.
+    /// Make the books belong to the Engine that answers.
     Trust,
-    /// Release one address, or the whole subnet of this prefix or PoolID, unless the Engine shows it alive.
+    /// Release one address, or the whole subnet with this prefix or PoolID, unless the Engine shows it alive.
     Release { subnet: String, address: Option<IpAddr> },
 }
 
-/// What the task and all who ask it share; cheap to clone.
+/// What the task shares with its handles; cheap to clone.
 #[derive(Clone, Debug)]
 struct RepairShared {
     proofs: Proofs,
-    /// A request came.
+    /// Signals that a request came.
     asked: Arc<Notify>,
-    /// The books were changed by hand.
+    /// Signals that a person changed the books.
     changed: Arc<Notify>,
     meters: Arc<RepairMeters>,
 }
 
-/// The way into repair; cheap to clone.
+/// A handle to repair; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: mpsc::Sender<RepairCommand>,
@@ -120,28 +120,28 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// What is proven dead now: for explicit requests.
+    /// What is proven dead now, for explicit requests.
     pub fn proofs(&self) -> Proofs {
         self.shared.proofs.clone()
     }
 
-    /// Every listener calls this when a request came: an Engine that did not answer may be back.
+    /// Every listener signals each request here, since an Engine that did not answer may be back.
     pub fn asked(&self) -> Arc<Notify> {
         self.shared.asked.clone()
     }
 
-    /// The books were changed by hand: a look follows within seconds.
+    /// Call this after a person has changed the books; a check follows within seconds.
     pub fn changed(&self) {
         self.shared.changed.notify_one();
     }
 
-    /// What was counted since the start.
+    /// The values counted since the start.
     pub fn meters(&self) -> &Arc<RepairMeters> {
         &self.shared.meters
     }
 
-    /// Looks now; frees what is proven and adopts what can be, if requested. Where two containers may have one address, or may
-    /// just have passed it on, looks again when that is known.
+    /// Checks now; if `apply` is set, frees what is proven dead and adopts what can be adopted. If an address at two endpoints
+    /// may just have moved from one to the other, checks again once that can be known.
     pub async fn look(&self, apply: bool) -> Result<Vec<Finding>, String> {
         let wish = || if apply { Wish::Apply } else { Wish::Look };
         let mut findings = self.wish(wish()).await;
@@ -152,12 +152,12 @@ impl Handle {
         findings.map_err(|refusal| refusal.text)
     }
 
-    /// Adopts the network of this subnet under the PoolID that Docker has for it, and says what was done.
+    /// Adopts the network of this subnet under the PoolID that Docker has for it, and returns the finding about it.
     pub async fn adopt(&self, prefix: Prefix, id: String) -> Result<Vec<Finding>, Refusal> {
         self.wish(Wish::Adopt { prefix, id }).await
     }
 
-    /// Takes the Engine that answers for the one that holds what is in the books, and looks.
+    /// Makes the books belong to the Engine that answers, and checks.
     pub async fn trust(&self) -> Result<Vec<Finding>, Refusal> {
         self.wish(Wish::Trust).await
     }
@@ -179,7 +179,7 @@ impl Handle {
     }
 }
 
-/// Not now.
+/// A refusal because this is not possible now.
 fn unavailable(text: String) -> Refusal {
     Refusal::new(ErrorKind::Unavailable, text)
 }

@@ -1,6 +1,6 @@
-//! gipam's networks whose subnet the books do not hold: lost books, or books from an old backup.
+//! gipam's networks whose subnet is not in the books, because the books were lost or come from an old backup.
 //!
-//! Promises: pure. Says what lives in each, and why one cannot be adopted: its prefix shown twice, or in the way of
+//! Promises: pure. Says what lives in each network, and why one cannot be adopted: its prefix is shown twice, or overlaps
 //! what is held. Adopts nothing.
 
 use super::Finding;
@@ -12,36 +12,36 @@ use crate::plan::settings::rfc3339;
 use crate::plan::shown::Network;
 use crate::text::counted;
 
-/// How an adopted subnet gets its PoolID.
+/// Advice on how an adopted subnet gets its PoolID.
 pub(super) const LEARNING: &str = "Docker sends the PoolID of an adopted subnet when the next container starts there. If that start is \
     refused as not found, the refusal names the PoolID to give: gipam adopt SUBNET POOLID";
-/// The same where several share a prefix.
+/// The same advice if several networks share a prefix.
 pub(super) const SHARING: &str = "These networks share a subnet. Docker sends the PoolID when the next container starts there. If that \
     start is refused, as PoolIDs of earlier versions name no range, use docker restart on a running container of that network, or type \
     what the refusal says: gipam adopt RANGE POOLID";
 const ADOPTABLE: &str = "gipam gc --apply adopts networks that the books lack";
 const OVERLAP: &str = "Of two networks that overlap, remove one; then gipam gc --apply adopts the other";
 
-/// One of them.
+/// One network whose subnet is not in the books.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Unknown {
     pub(super) network: String,
-    /// What there is to adopt.
+    /// What would be adopted.
     pub(super) adoption: Adoption,
-    /// Why it cannot be.
+    /// Why it cannot be adopted; `None` if it can.
     pub(super) obstacle: Option<String>,
 }
 
-/// The outcome of a request to adopt one.
+/// The outcome of a request to adopt a network.
 pub(super) enum Outcome {
-    /// Not requested.
+    /// Nobody asked to adopt it.
     Open,
-    /// It is done.
+    /// It was adopted.
     Adopted,
     Refused(String),
 }
 
-/// All of them. `held` are the subnets of space local that the books hold, as they were read at `read`.
+/// All such networks. `held` are the subnets of space local in the books, which were read at `read`.
 pub(super) fn unknown_networks(
     held: &[&Subnet],
     sight: &Sight<'_>,
@@ -64,7 +64,7 @@ pub(super) fn unknown_networks(
             if here().any(|subnet| !adoption.is_beside(&subnet.state)) {
                 continue;
             }
-            // What lives in another network, too, stays where it is.
+            // A leased address that is also live in another network stays where it is.
             adoption.leases.retain(|lease| {
                 let elsewhere = |(other, _): &(&Network, _)| other.id != network.id;
                 let leased = here().any(|subnet| subnet.addresses.is_leased(lease.address));
@@ -82,8 +82,8 @@ pub(super) fn unknown_networks(
     unknown
 }
 
-/// A network that cannot be held together with another one that overlaps this prefix: while there is one, nobody can tell whose
-/// PoolID Docker will name.
+/// The name of a network that cannot be held together with another one that overlaps this prefix. While there is such a
+/// network, nobody can tell whose PoolID Docker will send.
 fn rival<'a>(network: &Network, prefix: Prefix, all: &[(&'a Network, Adoption)]) -> Option<&'a str> {
     let around: Vec<&(&Network, Adoption)> =
         all.iter().filter(|(_, it)| it.prefix.overlaps(prefix)).collect();
@@ -97,12 +97,12 @@ fn rival<'a>(network: &Network, prefix: Prefix, all: &[(&'a Network, Adoption)])
 }
 
 impl Unknown {
-    /// Whether a person means it: by its prefix, or by its range.
+    /// Whether this prefix, which a person gave, is the prefix or the range of this network.
     pub(super) fn is_called(&self, prefix: Prefix) -> bool {
         self.adoption.prefix == prefix || self.adoption.range == Some(prefix)
     }
 
-    /// For people.
+    /// The finding about this network, for people.
     pub(super) fn finding(&self, outcome: &Outcome) -> Finding {
         let prefix = self.adoption.prefix;
         let lives = counted(self.adoption.leases.len(), "address");

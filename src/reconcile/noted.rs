@@ -1,6 +1,6 @@
-//! What a look learns that frees and adopts nothing: names, and addresses that two containers have.
+//! What a check learns without freeing or adopting anything: names, and addresses that two containers have.
 //!
-//! Promises: each is sent to the ledger once for as long as it stays so, not at every look. Compares nothing itself.
+//! Promises: each fact is sent to the ledger once while it lasts, and not at every check. Compares nothing itself.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::plan::request::{Fence, Repair, Request};
 use crate::store::names::Networks;
 
 impl Reconciler {
-    /// Writes down what the Engine calls the holders and their networks, where the books do not have it yet.
+    /// Records the Engine's names for the holders and their networks if they are not in the books yet.
     pub(super) async fn note(&mut self, holders: Noted, networks: Networks, books: &BooksNow) {
         for (serial, named) in &networks {
             if books.networks.get(serial) != Some(named) {
@@ -21,7 +21,7 @@ impl Reconciler {
             }
         }
         for ((serial, address), named) in &holders {
-            // The books may have been read before the last look's names were written.
+            // The books may have been read before the names of the last check were written.
             let noted = self.noted.get(&(*serial, *address)) == Some(named);
             if !noted && books.name_of(*serial, *address) != Some(named) {
                 let (generation, shown) = named.clone();
@@ -31,7 +31,7 @@ impl Reconciler {
         (self.noted, self.called) = (holders, networks);
     }
 
-    /// Writes down that one address is at two endpoints, once for as long as it is so; leaves in `look` what is certain.
+    /// Records once that an address is at two endpoints, while that lasts. Leaves only the certain ones in `look`.
     pub(super) async fn report(&mut self, look: &mut Look, read: Fence) {
         let mut reported = BTreeSet::new();
         let mut passing = false;
@@ -49,8 +49,8 @@ impl Reconciler {
         self.shared.meters.note_passing(passing);
     }
 
-    /// Whether the address is at two endpoints, and has not just passed from one to the other: the ledger knows, and writes it
-    /// down if so. Where the books lack the subnet, nothing passes on.
+    /// Whether the address really is at two endpoints and has not just moved from one to the other. The ledger knows, and
+    /// records it if so. If the subnet is not in the books, the address cannot have moved.
     async fn is_certain(&self, one: &Doubled, read: Fence) -> bool {
         if let Some(serial) = one.serial {
             let evidence = one.holders().into();

@@ -1,42 +1,42 @@
-//! When to ask an Engine again that does not answer.
+//! When to retry an Engine that does not answer.
 //!
-//! Promises: pure; after some ten minutes it is not asked any more until the next request. A machine on which
-//! nothing happens is left asleep.
+//! Promises: pure; after about ten minutes without an answer, waits for the next request, so that an idle machine can
+//! sleep.
 
 use std::time::Duration;
 
-/// After the first failure; doubled with each further one.
+/// The pause after the first failure; it doubles with each further one.
 const FIRST: Duration = Duration::from_secs(5);
-/// Five seconds, then twice as long, and so on: 635 seconds in all.
+/// Pauses of five seconds, ten seconds, and so on: 635 seconds in all.
 const TRIES: u32 = 7;
 
-/// Failures in a row.
+/// Counts the failures in a row.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     failures: u32,
 }
 
 impl Patience {
-    /// It did not answer: when to ask again; only at the next request, if absent.
+    /// The Engine did not answer: returns how long to wait before the next attempt; `None` means until the next request.
     pub(super) fn failed(&mut self) -> Option<Duration> {
         let wait = (self.failures < TRIES).then(|| FIRST * 2u32.pow(self.failures));
         self.failures = self.failures.saturating_add(1);
         wait
     }
 
-    /// A request came, so a dockerd runs: start over. The time that it may still need before it serves its API.
+    /// A request came, so a dockerd is running: starts over. Returns the time that dockerd may still need to serve its API.
     pub(super) fn requested(&mut self) -> Duration {
         let wait = if self.is_over() { Duration::ZERO } else { FIRST };
         self.renew();
         wait
     }
 
-    /// It answered: start over.
+    /// The Engine answered: starts over.
     pub(super) fn renew(&mut self) {
         self.failures = 0;
     }
 
-    /// Whether only a request is a reason to ask again.
+    /// Whether only a request can trigger the next attempt.
     const fn is_over(&self) -> bool {
         self.failures > TRIES
     }

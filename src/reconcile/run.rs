@@ -1,6 +1,6 @@
-//! The task: when to look, one look, and what follows from it.
+//! The task of repair: when to check, the check itself, and what follows from it.
 //!
-//! Promises: one look at a time; the books are read on a thread of their own; every change goes through the ledger,
+//! Promises: one check at a time. The books are read on a separate thread. Every change goes through the ledger,
 //! which decides again by generation. Nothing is freed without a [`Death`](crate::plan::evidence::Death).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,23 +33,23 @@ use crate::plan::shown::Lists;
 use crate::store::Reader;
 use crate::store::names::Networks;
 
-/// A look an hour, in any case.
+/// There is a check every hour in any case.
 const SELDOM: Duration = Duration::from_secs(3_600);
-/// Looks take at most this fraction of the time, however much happens.
+/// Checks take at most this fraction of the time (one part in `DUTY`), however much happens.
 const DUTY: u32 = 20;
-/// Events within this time are one look.
+/// Events within this time trigger a single check.
 const DEBOUNCE: Duration = Duration::from_secs(1);
 
-/// What a person can do about a subnet that the Engine does not know.
+/// Advice about a subnet that the Engine does not know.
 const ANOTHERS: &str = "A subnet that this Engine does not know may be another Engine's. If there is no other one: gipam release \
     SUBNET --force, or unknown_subnets = \"free\" in [gc]";
-/// What a person can do about what is proven dead.
+/// Advice about what is proven dead.
 const AT_ONCE: &str = "gipam gc --apply frees what is proven dead at once";
 
-/// Names that were noted already, by serial and address.
+/// Names that were already recorded, by serial and address.
 pub(super) type Noted = BTreeMap<(Serial, u128), (u64, ShownHolder)>;
 
-/// Compares books and Engine, as long as the daemon lives.
+/// Compares the books with the Engine for as long as the daemon lives.
 pub struct Reconciler {
     settings: RepairSettings,
     pub(super) engine: PathBuf,
@@ -61,24 +61,24 @@ pub struct Reconciler {
     callers: Arc<Callers>,
     suspects: Suspects,
     pub(super) noted: Noted,
-    /// What the Engine calls the networks.
+    /// The Engine's names for the networks.
     pub(super) called: Networks,
-    /// Addresses that were reported as doubled, with their holders.
+    /// Addresses that were reported at two endpoints, with their holders.
     pub(super) reported: BTreeSet<(Prefix, u128, String)>,
     clock: Clock,
     patience: Patience,
-    /// The last look changed something at once.
+    /// The last check changed something.
     pub(super) learned: bool,
-    /// Something changed so shortly before the last look that the lists may have been older.
+    /// Something changed so shortly before the last check that the lists may have been older.
     pub(super) settling: bool,
-    /// The last look succeeded.
+    /// The last check succeeded.
     answers: bool,
-    /// Events do not cause a look before this time.
+    /// Events do not trigger a check before this time.
     not_before: Instant,
 }
 
 impl Reconciler {
-    /// For these drivers; `None` where the configuration names no Engine. The handle works either way.
+    /// Creates repair for these drivers; `None` if the configuration names no Engine. The handle works either way.
     pub fn new(
         settings: RepairSettings,
         drivers: Vec<String>,
@@ -118,12 +118,12 @@ impl Reconciler {
         (Handle { commands: sender, shared }, reconciler)
     }
 
-    /// Looks when there is a reason to, until the task or its last handle is dropped.
+    /// Checks when there is a reason to, until the task or its last handle is dropped.
     pub async fn run(mut self) {
         let (happens, mut happened) = mpsc::channel(1);
         let mut events = Events::new(self.engine.clone(), happens);
         let mut next = Some(Instant::now());
-        // Waking this task costs a request a system call: one request is reason enough until the next look.
+        // Waking this task costs each request a system call, so only the first request before the next check wakes it.
         let mut requested = false;
         loop {
             self.shared.meters.plan_next(next.map(|at| self.told(at)));
@@ -170,7 +170,7 @@ impl Reconciler {
         }
     }
 
-    /// Looks, and says when to look again, unless only a request is a reason.
+    /// Checks, and returns when to check again; `None` if only a request can trigger the next check.
     async fn look_and_plan(&mut self) -> Option<Instant> {
         match self.look(false).await {
             Ok(_) => {
@@ -204,7 +204,7 @@ impl Reconciler {
         }
     }
 
-    /// That moment by the steady clock.
+    /// Converts this instant into a time of the steady clock.
     fn told(&self, at: Instant) -> Millis {
         let wait = at.saturating_duration_since(Instant::now()).as_millis();
         self.clock.now().steady.saturating_add(u64::try_from(wait).unwrap_or(0))
@@ -220,11 +220,11 @@ impl Reconciler {
         let now = self.clock.now().steady;
         let due = self.suspects.next_look(self.settings.grace);
         let wait = due.map_or(SELDOM, |due| Duration::from_millis(due.saturating_sub(now)).min(SELDOM));
-        // A late look does no harm; one a millisecond early proves nothing.
+        // A late check does no harm; one that is a millisecond early proves nothing.
         Instant::now() + wait + Duration::from_millis(10)
     }
 
-    /// One look: read the books, ask the Engine, compare, act.
+    /// One check: read the books, query the Engine, compare, act.
     pub(super) async fn look(&mut self, apply: bool) -> Result<Vec<Finding>, String> {
         let begun = Instant::now();
         let findings = self.compare_and_act(apply).await;
@@ -268,7 +268,7 @@ impl Reconciler {
         compare(known, lists, &self.drivers, self.callers.nobody())
     }
 
-    /// What the books and the Engine say.
+    /// Reads the books, then the Engine's lists.
     pub(super) async fn see(&self) -> Result<(BooksNow, Lists), String> {
         engine::ping(&self.engine).await.map_err(|error| error.to_string())?;
         let known = self.read_books().await?;
@@ -276,7 +276,7 @@ impl Reconciler {
         Ok((known, lists))
     }
 
-    /// Takes in what looked dead.
+    /// Records what looked dead.
     fn suspect(&mut self, look: &mut Look) {
         self.suspects.claim(std::mem::take(&mut look.unnamed));
         let new = look.missing.iter().filter(|one| one.absence.is_none() && look.doubt.is_none());
@@ -287,12 +287,12 @@ impl Reconciler {
         self.suspects.update(absences, ripe);
     }
 
-    /// Does at once what can be done at once.
+    /// Makes the repairs that need no second check.
     async fn learn(&mut self, at_once: Vec<Repair>) {
         (self.learned, self.settling) = (false, false);
         for repair in at_once {
             match self.ledger.ask(Request::Repair(Box::new(repair))).await {
-                // What was learned in this look has its name in the next.
+                // What was learned in this check gets its name in the next one.
                 Ok(_) => self.learned = true,
                 Err(refusal) if refusal.kind == ErrorKind::TooEarly => {
                     tracing::debug!("repair: {refusal}");
@@ -305,7 +305,7 @@ impl Reconciler {
         }
     }
 
-    /// Adopts the networks of one prefix, if nothing is in the way.
+    /// Adopts the networks of one prefix if there is no obstacle.
     async fn adopt(&mut self, sharing: &[&Unknown]) -> Outcome {
         if sharing.iter().any(|unknown| unknown.obstacle.is_some()) {
             return Outcome::Open;
@@ -324,7 +324,7 @@ impl Reconciler {
     }
 
     async fn read_books(&self) -> Result<BooksNow, String> {
-        // The stamps in the books are compared with the books' own time.
+        // The stamps in the books are compared with the time of the books.
         let now = self.ledger.now().await.map_err(|refusal| refusal.text)?;
         let (books, at) = (self.books.clone(), self.clock.now());
         let settled = self.ledger.youth().settled(at.steady);
@@ -346,7 +346,7 @@ impl Reconciler {
         }
     }
 
-    /// Frees what has been dead for the grace time, or, when a person asks, what is proven.
+    /// Frees what has been dead for the grace time or, if a person asks for it, what is proven dead.
     async fn free(&self, apply: bool) -> Vec<ProofKey> {
         let mut freed = Vec::new();
         for death in self.suspects.dead_for(if apply { self.apart() } else { self.settings.grace }) {
@@ -360,7 +360,7 @@ impl Reconciler {
         freed
     }
 
-    /// Between the two looks after which a person may have it freed: a minute, or the grace time where that is shorter.
+    /// The minimum time between the two checks if a person asks: a minute, or the grace time if that is shorter.
     fn apart(&self) -> Millis {
         self.settings.grace.min(APART)
     }

@@ -1,18 +1,18 @@
 //! What looks dead, and since when.
 //!
-//! Promises: pure. A suspect keeps its place only while every view lacks it with the same generation; the first view that
-//! counts is at least a minute after the grant, however short the grace time: what is granted to a container that is being
-//! started is not shown yet. One view never frees anything. All spans are those of a clock that never steps.
+//! Promises: pure. Something stays a suspect only while every view lacks it with the same generation. The first view that
+//! counts is at least a minute after the grant, however short the grace time is, since the Engine does not yet show what was
+//! granted to a container that is starting. One view never frees anything. All durations are by a clock that never steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::evidence::{Absence, Death, ProofKey};
 use crate::plan::settings::{Millis, Moment};
 
-/// Between grant and the first view that counts, and between the two views of a proof for an explicit request.
+/// Minimum time between the grant and the first view that counts, and between the two views that explicit requests need.
 pub(super) const APART: Millis = 60_000;
 
-/// When something was seen dead.
+/// When something was first and last seen dead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     first: Absence,
@@ -20,17 +20,17 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// First seen dead.
+    /// When it was first seen dead.
     pub(super) const fn first(&self) -> Moment {
         self.first.at()
     }
 
-    /// Last seen dead.
+    /// When it was last seen dead.
     pub(super) const fn last(&self) -> Moment {
         self.last.at()
     }
 
-    /// The proof, where it was seen in two views so far apart; one view is never two.
+    /// The proof, if two views this far apart saw it dead; one view never counts as two.
     pub(super) fn death(&self, apart: Millis) -> Option<Death> {
         Death::of(&self.first, &self.last, apart)
     }
@@ -46,7 +46,7 @@ pub(super) struct Suspects {
 }
 
 impl Suspects {
-    /// Takes in what one view lacked. The others are cleared. `ripe`: when what was too new will be old enough.
+    /// Takes what one view lacked; all other suspects are cleared. `ripe`: when what is too new will be old enough.
     pub(super) fn update(&mut self, absences: impl IntoIterator<Item = Absence>, ripe: Option<Millis>) {
         let mut now = BTreeMap::new();
         for last in absences {
@@ -59,28 +59,28 @@ impl Suspects {
         (self.seen, self.ripe) = (now, ripe);
     }
 
-    /// Subnets that were adopted from this Engine's list, and that nobody has asked for an address since: no other
-    /// Engine can own them.
+    /// Sets the subnets that were adopted from this Engine's list and from which no address has been requested since: no
+    /// other Engine can own them.
     pub(super) fn claim(&mut self, ours: BTreeSet<ProofKey>) {
         self.ours = ours;
     }
 
-    /// Whether a subnet cannot be another Engine's.
+    /// Whether no other Engine can own this subnet.
     pub(super) fn is_ours(&self, key: &ProofKey) -> bool {
         self.ours.contains(key)
     }
 
-    /// When this was seen dead.
+    /// When this was seen dead; `None` if it is not a suspect.
     pub(super) fn get(&self, key: &ProofKey) -> Option<&Seen> {
         self.seen.get(key)
     }
 
-    /// Those that two views at least so far apart lacked.
+    /// The proofs of what two views at least this far apart lacked.
     pub(super) fn dead_for(&self, apart: Millis) -> Vec<Death> {
         self.seen.values().filter_map(|seen| seen.death(apart)).collect()
     }
 
-    /// The proof as far as it counts: that this Engine does not know a subnet proves nothing where there may be another Engine.
+    /// The proof, if it counts: if there may be another Engine, it proves nothing that this one does not know a subnet.
     pub(super) fn counting(&self, death: Death, only_engine: bool) -> Option<Death> {
         let key = death.key();
         match key.1.is_some() || only_engine {
@@ -95,8 +95,8 @@ impl Suspects {
         counting.map(|death| (death.key(), death)).collect()
     }
 
-    /// When the next view would tell something, by the steady clock: the second of a proof, or the one after the grace time.
-    /// Of what is only reported nothing more can be learned.
+    /// When the next view can show something new, by the steady clock: the second view of a proof, or the one after the grace
+    /// time. Nothing more can be learned about what is only reported.
     pub(super) fn next_look(&self, grace: Millis) -> Option<Millis> {
         let next = |seen: &Seen| {
             let open = [grace, APART].into_iter().filter(|time| seen.death(*time).is_none());
@@ -116,7 +116,7 @@ mod tests {
     use crate::plan::shown::{Configured, EngineIdentity, Lists, Network};
     use crate::plan::{Plan, Subnet};
 
-    /// Books with one lease in one subnet, and an Engine that shows the network and nobody in it.
+    /// Books with one lease in one subnet, and an Engine that shows the network without any container.
     fn scene() -> (Plan, Lists) {
         let (mut plan, mut context) = (Plan::new(Settings::default()), Context { now: 1_000, random: 7 });
         let mut ask = |request| {
@@ -153,7 +153,7 @@ mod tests {
         (plan, Lists { engine, networks: vec![network], unclear: Vec::new() })
     }
 
-    /// One view at this time; grants below `settled` are old enough.
+    /// Takes one view at this time; grants below `settled` are old enough.
     fn view(suspects: &mut Suspects, (plan, lists): &(Plan, Lists), at: Millis, settled: u64) {
         let drivers = ["gipam".to_owned()];
         let sight = Sight::new(plan, lists, &drivers);

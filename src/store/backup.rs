@@ -1,7 +1,7 @@
 //! Copies of the books, taken while a daemon writes them. `restore` puts them back.
 //!
-//! Promises: a copy is one moment of the books, with what is only in their WAL; it gets its name only when it is
-//! complete and on the disk; nothing is overwritten, and no directory is made.
+//! Promises: a copy shows the books at one moment, including what is only in their WAL. It gets its name only once it is
+//! complete and on disk. It never overwrites a file and never creates a directory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -17,23 +17,23 @@ use super::sqlite::{Reader, StoreError, io, sqlite, suffixed, sync_directory};
 /// The next step, for progress display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackupStep<'a> {
-    /// The books that are there are closed in order: what is only in their WAL is moved into them.
+    /// Closes the existing books cleanly, which moves what is only in their WAL into the database.
     Closing(&'a Path),
     /// This file is being written; it will have at most this many bytes.
     Writing(&'a Path, u64),
-    /// SQLite looks at every page of the copy, and brings it to this version's schema.
+    /// SQLite checks every page of the copy.
     Checking,
-    /// All of it is read, as at a start.
+    /// The copy is brought to this version's schema, and all of it is read, as at a start.
     Reading,
-    /// It is synced to disk.
+    /// The copy is synced to disk.
     Syncing,
 }
 
-/// Writes a copy of the books to a new file, readable by its owner alone; says before each step what it is. Returns
+/// Writes a copy of the books to a new file that only its owner can read, and reports each step before it begins. Returns
 /// the size of the copy in bytes.
 ///
 /// # Errors
-/// If the books cannot be read, or there is a file already.
+/// If the books cannot be read, or if `copy` already exists.
 pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<u64, StoreError> {
     drop(Reader::open(books)?);
     check_directory(copy)?;
@@ -43,18 +43,18 @@ pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Resul
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(books, flags).map_err(sqlite(books, "opening"))?;
     let part = suffixed(copy, ".part");
-    // Held while it is written: another backup to this name fails at once and overwrites nothing.
+    // Stays locked during the write, so that another backup to this name fails at once and overwrites nothing.
     let held = begin(&part)?;
     let outcome = write(&connection, &part, copy, tell);
     if outcome.is_err() {
-        // The existing file is not a copy.
+        // What was written so far is not a usable copy.
         let _ = fs::remove_file(&part);
     }
     drop(held);
     outcome
 }
 
-/// The file that becomes the copy, empty. What an interrupted backup left there goes.
+/// Creates or empties the file that becomes the copy, and discards what an interrupted backup left in it.
 fn begin(part: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true).mode(0o600);
@@ -82,10 +82,10 @@ fn write(
     Ok(size)
 }
 
-/// Gives the finished file its name, unless another has it.
+/// Gives the finished file its name, unless that name is already taken.
 fn name(part: &Path, copy: &Path) -> Result<(), StoreError> {
     let moved = match renameat_with(CWD, part, CWD, copy, RenameFlags::NOREPLACE) {
-        // A file system that cannot promise it.
+        // This file system does not support NOREPLACE.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP)
             if copy.symlink_metadata().is_err() =>
         {
@@ -99,14 +99,14 @@ fn name(part: &Path, copy: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// Has SQLite write one moment of this database, its log included, into an empty file.
+/// Has SQLite write a snapshot of this database, including its WAL, into an empty file.
 pub(super) fn vacuum_into(connection: &Connection, file: &Path) -> Result<(), StoreError> {
     let path = file.to_string_lossy();
     connection.execute("VACUUM INTO ?1", [&*path]).map_err(sqlite(file, "writing the copy"))?;
     Ok(())
 }
 
-/// The bytes of the pages that hold something. A copy leaves the others out, and may fill these better.
+/// The total size in bytes of the pages in use. A copy leaves out free pages and may pack the others better.
 pub(super) fn size(connection: &Connection) -> Result<u64, rusqlite::Error> {
     let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
     let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;

@@ -1,7 +1,7 @@
-//! What people change by hand, as rows of the history that belong to no subnet: reservations, and pins where none is.
+//! Changes that people make by hand, as rows of history without a subnet: reservations, and pins whose subnet is gone.
 //!
-//! Promises: written with the change itself, in the same transaction; such a row does not change what is known of an
-//! address, so that `tail` skips it. A range is in the column of the subnet.
+//! Promises: each row is written in the same transaction as the change itself and does not change what is known about an
+//! address, so `tail` skips it. A range is stored in the column `subnet`.
 
 use rusqlite::params;
 
@@ -11,30 +11,30 @@ use crate::plan::Plan;
 use crate::plan::change::Record;
 use crate::plan::settings::{Millis, Settings};
 
-/// Rows that name a range; it lies in all spaces.
+/// Events whose row names a range, which applies to all spaces.
 pub const OF_RANGES: [&str; 2] = ["reserved", "unreserved"];
-/// Rows that name the address of a pin, where others say why.
+/// Events whose row keeps the pinned address in the column `why`, where other rows keep a reason.
 pub const OF_PINS: [&str; 2] = ["pinned", "unpinned"];
 
-/// Whose doing these are, where other rows name Docker or repair.
+/// The reason in these rows, where other rows name Docker or repair.
 pub const BY_HAND: &str = "by hand";
 
-/// A row without a subnet.
+/// A row of history without a subnet.
 pub(super) struct Loose<'a> {
     pub(super) at: Millis,
     pub(super) event: &'static str,
     pub(super) space: &'a str,
-    /// A range, or a prefix.
+    /// A range or a prefix.
     pub(super) place: &'a str,
     pub(super) holder: Option<&'a Record>,
     pub(super) why: &'a str,
 }
 
 impl Books {
-    /// Says in the history which reservations these settings make and take back by hand; `plan` is the plan before.
+    /// Records in the history which reservations `settings` adds or removes. `plan` is the plan before the change.
     pub fn write_reservations(&mut self, plan: &Plan, settings: &Settings) -> Result<(), CommitError> {
         let (before, after) = (&plan.settings().reserved_by_hand, &settings.reserved_by_hand);
-        // Both are sorted.
+        // Both lists are sorted.
         let gone = before.iter().filter(|range| after.binary_search(range).is_err());
         let new = after.iter().filter(|range| before.binary_search(range).is_err());
         let [reserved, unreserved] = OF_RANGES;
@@ -48,7 +48,7 @@ impl Books {
         Ok(())
     }
 
-    /// Adds a row. What waits to be written has its numbers already, so the order is theirs.
+    /// Adds a row. Rows that are not written yet already have their numbers, so the order stays correct.
     pub(super) fn put_loose(&mut self, row: Loose<'_>) -> Written {
         let seq = self.tail.next_row();
         let Loose { at, event, space, place, holder, why } = row;

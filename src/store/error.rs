@@ -1,6 +1,6 @@
-//! Why books cannot be opened, read or written, for people.
+//! Errors when opening, reading and writing the books, worded for people.
 //!
-//! Promises: each text names the file, what is wrong, and what to do. Decides nothing.
+//! Promises: each text names the file, what is wrong, and what to do. Makes no decisions.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,40 +15,40 @@ use crate::plan::error::{ErrorKind, Refusal};
 pub enum StoreError {
     #[error("the books {0} are in use by another gipam; stop it first, or give another --file")]
     Locked(PathBuf),
-    /// Not an SQLite file, or one of another program.
+    /// The file is not an SQLite database, or it belongs to another program.
     #[error(
         "{path} is not a gipam database ({why}); it was left untouched: give another --file, or restore a backup"
     )]
     Foreign { path: PathBuf, why: String },
-    /// From a newer program.
+    /// A newer gipam wrote the file.
     #[error(
         "{path} has schema {found}, and this gipam knows {VERSION}; it was left untouched: use the newer gipam"
     )]
     Newer { path: PathBuf, found: i32 },
-    /// A row that cannot be understood: never guess.
+    /// A row cannot be understood; gipam never guesses.
     #[error(
         "the books {path} are damaged: {what}; they were left untouched: restore a backup, or repair them with sqlite3"
     )]
     Damaged { path: PathBuf, what: String },
     #[error("no books found at {0}")]
     Absent(PathBuf),
-    /// A mistyped path, or a disk that is not mounted.
+    /// The path is mistyped, or a disk is not mounted.
     #[error("the directory {} of {} does not exist; correct the path, or create it: mkdir -p {}",
         directory.display(), path.display(), directory.display())]
     NoDirectory { path: PathBuf, directory: PathBuf },
-    /// Hard links.
+    /// The file has several hard links.
     #[error("{} has {names} names (hard links), and each would have its own WAL: remove the others; \
         find them with: find / -xdev -samefile {}", path.display(), path.display())]
     Names { path: PathBuf, names: u64 },
-    /// A bind mount of the file.
+    /// The file itself is a bind mount.
     #[error(
         "{0} is mounted as a single file, so its WAL would be written elsewhere; mount its directory instead"
     )]
     Mounted(PathBuf),
-    /// Another program than gipam has them open.
+    /// Another program has the books open.
     #[error("the books {0} are open in another program (an sqlite3 shell?); close it, then repeat")]
     Open(PathBuf),
-    /// The copy is the file of the books itself.
+    /// The given copy is the file of the books itself.
     #[error("{0} is the file of the books itself; nothing was changed: give the copy that is to replace it")]
     Itself(PathBuf),
     /// The file already exists.
@@ -61,7 +61,7 @@ pub enum StoreError {
     Io { path: PathBuf, doing: &'static str, source: io::Error },
 }
 
-/// Why a commit did not succeed.
+/// Why a commit failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// Rolled back: nothing was changed; try again later.

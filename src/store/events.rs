@@ -1,7 +1,7 @@
-//! The history as a numbered log: what happened after a row, in order, for consumers that need every event.
+//! The history as a numbered log: everything that happened after a given row, in order, for consumers that need every event.
 //!
-//! Promises: rows in the order of their numbers, none left out but those that were pruned, which shows in the numbers;
-//! bounded by what was asked for. What was learned about a holder later (its container, its network) is added to the row.
+//! Promises: rows come in the order of their numbers. Only pruned rows are missing, and the gap in the numbers shows it. The
+//! caller limits how many it gets. What became known about a holder later (container, network) is added to its row.
 
 use super::history::{HistoryLine, LINES, line};
 use super::sqlite::{Reader, StoreError, sqlite};
@@ -25,8 +25,8 @@ impl Reader {
         rows.collect::<Result<_, _>>().map_err(fail())
     }
 
-    /// The numbers of the oldest row that is kept and of the newest that was written; the oldest is beyond the newest where
-    /// none is kept.
+    /// The numbers of the oldest row that is kept and of the newest that was ever written. If no row is kept, the first is one
+    /// higher than the second.
     pub fn log_ends(&self) -> Result<(u64, u64), StoreError> {
         let sql = "SELECT (SELECT min(seq) FROM history), \
                    max(folded, coalesce((SELECT max(seq) FROM history), 0)) FROM counters";
@@ -35,7 +35,7 @@ impl Reader {
         Ok((oldest.map_or(whole(newest) + 1, whole), whole(newest)))
     }
 
-    /// How many rows after this one are of these events, which are spelled as in the history; of all if none is named.
+    /// Counts the rows after row `number` whose event is in `events`, spelled as in the history. If empty: all events.
     pub fn count_after(&self, number: u64, events: &[String]) -> Result<u64, StoreError> {
         let fail = || sqlite(&self.path, "counting the newest history");
         let sql = "SELECT event, count(*) FROM history WHERE seq > ?1 GROUP BY event";

@@ -1,7 +1,7 @@
 //! Reading the history: who held what and when.
 //!
-//! Promises: newest first, bounded by what was asked for; rows that only say what is known of an address are left out; a
-//! query for an address includes the reservations that contained it. Does not write it (see `write`).
+//! Promises: rows come newest first, up to the limit of the caller. Rows that only record what is known about an address are
+//! left out. A query for an address includes the reservations that contained it. Does not write (see `write`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,10 +14,10 @@ use super::write::signed;
 use crate::plan::prefix::AddressRange;
 use crate::text;
 
-/// Reasons are cut here, in bytes.
+/// Longer reasons are cut to this many bytes.
 const LONGEST_WHY: usize = 1_024;
 
-/// One line of history, as the books have it.
+/// One row of history, as the books store it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryLine {
     /// Its place in the history: each is one above the last.
@@ -26,44 +26,44 @@ pub struct HistoryLine {
     pub pool: Option<String>,
     /// Milliseconds since the UNIX epoch.
     pub at: u64,
-    /// `leased`, `released`, `undone`, `adopted`, `identified`, `named`; of subnets: `subnet granted`, `subnet adopted` ...;
-    /// `pinned`, `unpinned`, `reserved`, `unreserved`.
+    /// Of addresses: `leased`, `released`, `undone`, `adopted`, `identified`, `named`; of subnets: `subnet granted`,
+    /// `subnet adopted` ...; by hand: `pinned`, `unpinned`, `reserved`, `unreserved`.
     pub event: String,
-    /// Address space; empty where it is all of them.
+    /// Address space; empty if the row applies to all spaces.
     pub space: String,
-    /// Prefix of the subnet, or what is reserved.
+    /// Prefix of the subnet, or the reserved range.
     pub subnet: String,
-    /// Its PoolID; empty without a subnet.
+    /// PoolID of the subnet; empty if the row has no subnet.
     pub id: String,
-    /// The address, but for lines about the subnet itself.
+    /// The address; `None` in rows about the subnet itself.
     pub address: Option<String>,
-    /// gateway, auxiliary, endpoint.
+    /// `gateway`, `auxiliary` or `endpoint`.
     pub kind: Option<String>,
-    /// Holder's name.
+    /// The holder's name.
     pub name: Option<String>,
-    /// Holder's MAC.
+    /// The holder's MAC.
     pub mac: Option<String>,
-    /// docker or force, or the evidence of repair.
+    /// `docker` or `force`, or the evidence that repair found.
     pub why: Option<String>,
-    /// The lease that it tells of.
+    /// The generation of the lease that the row is about.
     pub generation: Option<u64>,
-    /// The container that held it, where the Engine has shown it.
+    /// The container that held the address, if the Engine ever showed it.
     pub container: Option<String>,
-    /// Its network, or that of the subnet.
+    /// The network of that container, or of the subnet.
     pub network: Option<String>,
 }
 
-/// When something happened, and what.
+/// When something happened, and the event.
 pub type Occurrence = (u64, SmolStr);
 
 impl Reader {
-    /// The newest lines of all times; see [`Reader::history_since`].
+    /// The newest rows, however old; see [`Reader::history_since`].
     pub fn history(&self, of: Option<&str>, limit: u32) -> Result<Vec<HistoryLine>, StoreError> {
         self.history_since(of, limit, 0, None)
     }
 
-    /// The newest lines; `of` narrows to an address, a subnet, a PoolID, a MAC, or the name of a holder, a container or a
-    /// network; none older than `since`, and only those before the line of the number `before`.
+    /// The newest rows. `of` narrows them to an address, a subnet, a PoolID, a MAC, or the name of a holder, a container or a
+    /// network. Returns only rows from `since` on whose number is lower than `before`.
     pub fn history_since(
         &self,
         of: Option<&str>,
@@ -73,7 +73,7 @@ impl Reader {
     ) -> Result<Vec<HistoryLine>, StoreError> {
         let fail = || sqlite(&self.path, "reading history");
         let mut statement = self.connection.prepare(&sql()).map_err(fail())?;
-        // Whether a range lies there is nothing that SQLite can tell.
+        // SQLite cannot tell whether ranges overlap, so this is checked here.
         let range = of.and_then(AddressRange::parse);
         let about = |line: &HistoryLine| {
             of.is_none()
@@ -90,7 +90,7 @@ impl Reader {
         Ok(lines)
     }
 
-    /// Adds the names to the lines, as the Engine showed them at the time of each lease.
+    /// Adds container and network names to the rows, as the Engine showed them at the time of each lease.
     fn name_lines(&self, lines: &mut [HistoryLine]) -> Result<(), StoreError> {
         let fail = || sqlite(&self.path, "reading the names of holders");
         let nameless = |line: &&mut HistoryLine| line.container.is_none() && line.generation.is_some();
@@ -124,7 +124,7 @@ impl Reader {
     }
 }
 
-/// What a `named` row says, and how it is read again: `the Engine shows CONTAINER in NETWORK`.
+/// How the text of a `named` row begins. The whole text is `the Engine shows CONTAINER in NETWORK`, which is also parsed.
 const SHOWS: &str = "the Engine shows ";
 
 /// The text of a `named` row.
@@ -132,7 +132,7 @@ pub(super) fn shown_text(container: &str, network: &str) -> String {
     format!("{SHOWS}{container} in {network}")
 }
 
-/// Container and network of such a text; the names of containers have no blanks.
+/// Container and network from such a text. Container names contain no spaces.
 fn as_shown(text: &str) -> Option<(String, String)> {
     let (container, network) = text.strip_prefix(SHOWS)?.split_once(" in ")?;
     Some((container.to_owned(), network.to_owned()))
@@ -146,7 +146,7 @@ pub(super) const LINES: &str = "SELECT h.at, h.event, h.space, h.subnet, h.id, h
     LEFT JOIN subnets AS s ON s.serial = h.serial \
     LEFT JOIN networks AS w ON w.subnet = h.serial AND w.generation = s.generation AND h.at >= s.granted_at";
 
-/// A lease is found by its name of today, and by the one that the Engine showed then; a network by its subnet's grant.
+/// Finds a lease by its current name and by the name that the Engine showed then, and a network by the grant of its subnet.
 fn sql() -> String {
     format!(
         "{LINES} WHERE h.event NOT IN ('forgotten', 'restored') AND h.at >= ?3 AND h.seq < ?4 \
@@ -162,8 +162,8 @@ fn sql() -> String {
 }
 
 impl Reader {
-    /// What happened in some subnets since then, the newest first: times and events, and back to when all is known. Looks at
-    /// so many lines; little memory for each.
+    /// Times and events of some subnets since `since`, newest first, and the time from which they are complete. Reads at most
+    /// `most` rows and uses little memory for each.
     pub fn happened(
         &self,
         since: u64,
@@ -198,7 +198,7 @@ fn meets(line: &HistoryLine, range: &AddressRange) -> bool {
     AddressRange::parse(&line.subnet).is_some_and(|reserved| reserved.meets(range))
 }
 
-/// A row of [`LINES`]; what others wrote is cut and escaped, as older books have it as it came.
+/// Reads a row of [`LINES`]. Texts from outside are cut and escaped, since older books store them unchanged.
 pub(super) fn line(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
     let shown = |text: String| text::name(&text).into_owned();
     let named = |at: usize| row.get::<_, Option<String>>(at).map(|text| text.map(shown));
@@ -221,7 +221,7 @@ pub(super) fn line(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
         container: named(11)?,
         network: named(12)?,
     };
-    // The address of a pin is in a column that does not change what is known of it (see `pins`).
+    // The address of a pin is in a column that does not change what is known about the address (see `pins`).
     if OF_PINS.contains(&&*line.event) {
         (line.address, line.why) = (line.why, Some(BY_HAND.to_owned()));
     }

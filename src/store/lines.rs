@@ -1,7 +1,7 @@
-//! Rows of the history: gathered while a batch is decided, written together by one statement.
+//! Rows of history, collected while a batch is decided and then written together by one statement.
 //!
-//! Promises: all of them are in the transaction before it is committed; a bounded number waits in memory. A row says what
-//! happened and, of an address, what is known of it since (see `tail`). Does not number them.
+//! Promises: all rows are in the transaction before it is committed, and only a limited number waits in memory. A row says
+//! what happened and, for an address, what is known about it from then on (see `tail`). Does not number the rows.
 
 use rusqlite::Connection;
 
@@ -11,31 +11,31 @@ use crate::plan::prefix::{Prefix, text};
 use crate::plan::request::Space;
 use crate::plan::settings::Millis;
 
-/// Most rows that wait.
+/// Maximum number of rows that wait in memory.
 pub(super) const MOST: usize = 256;
 
-/// What one row tells.
+/// The content of one row.
 #[derive(Debug)]
 pub(super) struct Happening {
     pub(super) at: Millis,
     pub(super) event: &'static str,
-    /// Of whom it tells: an address, or only the subnet.
+    /// The address that the row is about; `None` if it is only about the subnet.
     pub(super) address: Option<u128>,
     /// Who holds, or held, the address.
     pub(super) holder: Option<Record>,
-    /// What is known of the address now; nothing if absent.
+    /// What is known about the address now; `None` if nothing is.
     pub(super) known: Option<KnownState>,
     pub(super) why: Option<Why>,
 }
 
-/// What is known of an address, besides its holder.
+/// What is known about an address, apart from its holder.
 #[derive(Debug)]
 pub(super) struct KnownState {
     pub(super) leased: bool,
     pub(super) since: Millis,
 }
 
-/// The column `pinned`, bit by bit: 1, it was once asked for by number; 2, it is not given to an anonymous request.
+/// The column `pinned` as bits: 1 if the address was ever requested by number, 2 if anonymous requests do not get it.
 pub(super) fn marks(record: &Record) -> i64 {
     i64::from(record.asked_by_number) | i64::from(record.withheld) << 1
 }
@@ -45,7 +45,7 @@ impl Happening {
         Self { at, event, address: None, holder: None, known: None, why: why.cloned() }
     }
 
-    /// The address is as the record says.
+    /// A row that sets the address to the state of the record.
     pub(super) fn of_address(at: Millis, event: &'static str, address: u128, record: &Record) -> Self {
         let known = Some(KnownState { leased: record.leased, since: record.since });
         Self { at, event, address: Some(address), holder: Some(record.clone()), known, why: None }
@@ -70,7 +70,7 @@ impl NumberedRow {
     }
 }
 
-/// Writes them into the open transaction, and forgets them.
+/// Writes the rows into the open transaction and clears the list.
 pub(super) fn write(connection: &Connection, lines: &mut Vec<NumberedRow>) -> Result<(), rusqlite::Error> {
     if lines.is_empty() {
         return Ok(());
@@ -85,7 +85,7 @@ pub(super) fn write(connection: &Connection, lines: &mut Vec<NumberedRow>) -> Re
         statement.raw_bind_parameter(1, seq)?;
         statement.raw_bind_parameter(2, signed(row.at))?;
         statement.raw_bind_parameter(3, row.event)?;
-        // Bound already, where the row before tells of the same subnet: what a burst of starts does.
+        // If the previous row is about the same subnet, as in a burst of starts, these are already bound.
         if before.is_none_or(|before| before.serial != *serial || before.id != *id) {
             statement.raw_bind_parameter(4, space.name())?;
             statement.raw_bind_parameter(5, prefix.text())?;

@@ -1,6 +1,6 @@
-//! Tables back into changes: applying them to an empty plan gives the plan that was served.
+//! Reads the tables back as changes: applying them to an empty plan rebuilds the plan that was served.
 //!
-//! Promises: a row that cannot be understood is an error that names it; nothing is skipped or guessed.
+//! Promises: a row that cannot be understood causes an error that names it; nothing is skipped or guessed.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use crate::plan::change::{Change, KeptRelease, Kind, Marks, Record, Serial, Subn
 use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::request::{Mac, Space};
 
-/// What a row says that cannot be, or why it cannot be read.
+/// Why a row is invalid or cannot be read.
 pub(super) struct Unclear(pub(super) String);
 
 impl From<rusqlite::Error> for Unclear {
@@ -36,16 +36,16 @@ pub(super) type Clear<T> = Result<T, Unclear>;
 /// The columns of an address, in the order that [`known`] reads.
 const COLUMNS: &str = "address, leased, kind, name, mac, pinned, since, generation";
 
-/// Prefixes of the subnets that were read, by serial.
+/// The prefixes of the subnets read so far, by serial.
 type Prefixes = BTreeMap<Serial, Prefix>;
 
-/// The subnet whose rows are being read: its serial, its prefix, its addresses so far.
+/// The subnet whose rows are being read: its serial, its prefix, and its addresses so far.
 type AtHand = (i64, Prefix, Vec<(u128, Record)>);
 
 impl Books {
-    /// Everything that was granted and is remembered, as changes; each is handed to `take`.
+    /// Passes everything that is granted or remembered to `take`, as changes.
     pub fn load(&self, take: impl FnMut(Change)) -> Result<(), StoreError> {
-        // Every page is read once: caching them would only use memory next to the plan that is built from them.
+        // Each page is read only once, so a cache would only use memory in addition to the plan that is being built.
         let cache = |pragma| self.connection.execute_batch(pragma).map_err(sqlite(&self.path, "reading"));
         cache("PRAGMA cache_size=-128")?;
         load(&self.path, &self.connection, take)?;
@@ -54,19 +54,19 @@ impl Books {
 }
 
 impl Reader {
-    /// Everything that was granted and is remembered, as changes; each is handed to `take`.
+    /// Passes everything that is granted or remembered to `take`, as changes.
     pub fn load(&self, take: impl FnMut(Change)) -> Result<(), StoreError> {
         load(&self.path, &self.connection, take)
     }
 }
 
 fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> Result<(), StoreError> {
-    // Before the subnets, which are then built with their pins.
+    // Pins come before the subnets, so that the subnets are built with their pins.
     table(path, connection, "pins", "SELECT * FROM pins", |row| {
         take(super::pins::pinned(row)?);
         Ok(())
     })?;
-    // Of which prefix a serial is, for its addresses.
+    // The prefix of each serial, for reading its addresses.
     let mut prefixes = BTreeMap::new();
     table(path, connection, "subnets", "SELECT * FROM subnets ORDER BY serial", |row| {
         let state = subnet(row)?;
@@ -102,7 +102,7 @@ fn load_addresses(
     let sql = format!("SELECT subnet, {COLUMNS} FROM addresses ORDER BY subnet");
     let mut at_hand: Option<AtHand> = None;
     let loaded = |(serial, _, mut records): AtHand| {
-        // The table has them in the order of their texts.
+        // The table is sorted by the text of the address.
         records.sort_unstable_by_key(|(address, _)| *address);
         Change::AddressesLoaded { serial: serial.unsigned_abs(), records }
     };
@@ -122,7 +122,7 @@ fn load_addresses(
     Ok(())
 }
 
-/// What happened since the table of addresses was brought up to date; a row of a subnet that is gone gives only its generation.
+/// What happened since the table of addresses was last updated. A row whose subnet is gone contributes only its generation.
 fn load_tail(
     path: &Path,
     connection: &Connection,
@@ -152,7 +152,7 @@ fn load_tail(
     })
 }
 
-/// Releases that wait for the PoolID of an adopted subnet.
+/// Releases that wait until the PoolID of an adopted subnet is known.
 fn load_kept(
     path: &Path,
     connection: &Connection,
@@ -175,7 +175,7 @@ fn prefix_of(prefixes: &Prefixes, serial: i64) -> Option<Prefix> {
     prefixes.get(&u64::try_from(serial).ok()?).copied()
 }
 
-/// Reads a table row by row; what cannot be understood is named.
+/// Reads a table row by row; the error names a row that cannot be understood.
 fn table(
     path: &Path,
     connection: &Connection,
@@ -200,7 +200,7 @@ fn unsigned(value: i64) -> Clear<u64> {
     u64::try_from(value).map_err(|_| Unclear(format!("{value} is negative")))
 }
 
-/// A time or a number of ours.
+/// Reads a time or a counter.
 pub(super) fn whole(row: &Row<'_>, column: impl RowIndex) -> Clear<u64> {
     unsigned(row.get(column)?)
 }

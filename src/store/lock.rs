@@ -1,10 +1,10 @@
-//! THE LOCK: one writer for a file of books, under all of its names.
+//! THE LOCK: only one writer for a database file, whatever name it is opened by.
 //!
-//! Promises: the lock lies on the file itself (`flock`, which neither knows nor disturbs SQLite's POSIX locks) and on a lock
-//! file next to it, which also covers the moments when the file does not exist yet, or is replaced. Symbolic links are followed
-//! to the file. Two names of one file (hard links) and a file that is mounted alone are refused: SQLite keeps the WAL next to
-//! the name, so what one name shows, the other lacks. Inside one process a list of the files that are held is asked first,
-//! since closing a second descriptor of a file drops SQLite's own locks on it.
+//! Promises: locks the file itself (with `flock`, which does not interact with SQLite's POSIX locks) and a lock file next to
+//! it, which also covers the moments when the database does not exist yet or is being replaced. Symbolic links are followed to
+//! the file. A file with two names (hard links) or mounted on its own is refused: SQLite keeps the WAL next to the name, so
+//! what is written under one name is missing under the other. Within a process, a list of held files is checked first, since
+//! closing a second descriptor of a file drops SQLite's own locks on it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
@@ -23,14 +23,14 @@ type Identity = (u64, u64);
 /// The files that this process holds.
 static HELD: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
 
-/// Names under which `restore` keeps what it replaced: NAME.replaced-1 and so on.
+/// `restore` keeps the books that it replaced under names with this suffix and a number: NAME.replaced-1 and so on.
 pub(super) const REPLACED: &str = ".replaced-";
 
-/// Held until it is dropped, after the connection to the books.
+/// The lock is held until this is dropped, which must happen after the connection to the books is closed.
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
-    /// The descriptor is closed only here: see the top of this file.
+    /// The descriptor is closed only here; the top of this file says why.
     file: Option<(File, Identity)>,
     _lock_file: File,
 }
@@ -43,7 +43,7 @@ fn identity(file: &Metadata) -> Identity {
     (file.dev(), file.ino())
 }
 
-/// Where the file really is: a symbolic link is followed, so that WAL and lock lie next to the file.
+/// The real path of the file. Symbolic links are followed, so that WAL and lock file lie next to it.
 pub(super) fn real(path: &Path) -> Result<PathBuf, StoreError> {
     match fs::symlink_metadata(path) {
         Ok(file) if file.is_symlink() => {}
@@ -58,7 +58,7 @@ pub(super) fn real(path: &Path) -> Result<PathBuf, StoreError> {
     })
 }
 
-/// Refuses a path whose directory does not exist: a mistyped path must not become a new place with empty books.
+/// Refuses a path whose directory does not exist: a mistyped path must not lead to new, empty books.
 pub(super) fn check_directory(path: &Path) -> Result<(), StoreError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     match directory.filter(|directory| !directory.is_dir()) {
@@ -70,7 +70,7 @@ pub(super) fn check_directory(path: &Path) -> Result<(), StoreError> {
 }
 
 impl Lock {
-    /// Takes the lock of these books, whether they exist or not.
+    /// Locks these books, whether or not they exist yet.
     pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
@@ -81,7 +81,7 @@ impl Lock {
         Ok(lock)
     }
 
-    /// Takes the lock on the file itself, once there is one.
+    /// Locks the file itself, if it exists.
     pub(super) fn hold_file(&mut self) -> Result<(), StoreError> {
         let path = self.path.clone();
         let found = match fs::metadata(&path) {
@@ -100,7 +100,7 @@ impl Lock {
         let opened = File::open(&path).map_err(io(&path, "opening")).and_then(|file| {
             try_lock(&path, &file)?;
             let opened = file.metadata().map_err(io(&path, "opening"))?;
-            // Another file was moved here meanwhile.
+            // If the identity differs, another file was moved here in the meantime.
             if identity(&opened) == wanted { Ok(file) } else { Err(StoreError::Locked(path.clone())) }
         });
         match opened {
@@ -134,8 +134,8 @@ fn try_lock(path: &Path, file: &File) -> Result<(), StoreError> {
     }
 }
 
-/// Second names next to these books, of this same file: `restore` made them to keep the replaced books and was
-/// interrupted before another file took the first name.
+/// Other names of this file next to the books. `restore` created them to keep the replaced books and was interrupted
+/// before the new file took over the original name.
 fn interrupted(path: &Path, file: &Metadata) -> Vec<PathBuf> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Some(name) = path.file_name() else { return Vec::new() };
@@ -147,7 +147,7 @@ fn interrupted(path: &Path, file: &Metadata) -> Vec<PathBuf> {
     ours.map(|entry| entry.path()).filter(same).collect()
 }
 
-/// Takes those names away; the books keep their own.
+/// Removes those names; the books keep their original one.
 fn forget_interrupted(path: &Path) -> Result<(), StoreError> {
     let file = fs::metadata(path).map_err(io(path, "looking for the file"))?;
     let names = if file.nlink() > 1 { interrupted(path, &file) } else { Vec::new() };
@@ -157,13 +157,13 @@ fn forget_interrupted(path: &Path) -> Result<(), StoreError> {
     if names.is_empty() { Ok(()) } else { sync_directory(path) }
 }
 
-/// For reading only: the name next to the WAL shows everything.
+/// The check for readers: the name that has the WAL next to it shows everything.
 pub(super) fn check_name(path: &Path) -> Result<(), StoreError> {
     let log = real(path).is_ok_and(|path| suffixed(&path, "-wal").exists());
     if log { Ok(()) } else { check_names(path) }
 }
 
-/// Refuses a file whose WAL could lie next to another name.
+/// Refuses a file whose WAL may lie next to another of its names.
 fn check_names(path: &Path) -> Result<(), StoreError> {
     let file = fs::metadata(path).map_err(io(path, "looking for the file"))?;
     if file.nlink() > 1 && file.nlink() > 1 + interrupted(path, &file).len() as u64 {

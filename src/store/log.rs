@@ -1,9 +1,9 @@
-//! The WAL's file is lengthened ahead of its end: a sync that only overwrites costs less than one that
+//! Extends the file of the WAL before SQLite needs the space: a sync that only overwrites costs less than one that
 //! makes a file longer.
 //!
-//! Promises: adds only zeros after the end of the WAL, which SQLite ignores (so it does with what a
-//! former round left there); only between batches; never more than one round of the log, and only where the disk has
-//! ample room; failing to do it is not an error. Holds no data.
+//! Promises: appends only zeros after the end of the WAL, which SQLite ignores, as it ignores what an earlier round
+//! left there. Does so only between batches, never beyond one round of the WAL, and only if the disk has
+//! plenty of free space. A failure is not an error. Holds no data.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -11,46 +11,46 @@ use std::path::{Path, PathBuf};
 
 use super::sqlite::suffixed;
 
-/// Added at a time.
+/// How much is added at a time.
 const STEP: u64 = 1 << 20;
-/// Added when less than this is left.
+/// More is added when less than this is left.
 const LEAST: u64 = STEP / 4;
-/// A page in the log, with its header.
+/// Size of a page in the WAL, including its header.
 const PAGE: u64 = 4_096 + 24;
 
-/// See the top of this file.
+/// Extends the WAL; see the top of this file.
 #[derive(Debug)]
 pub(super) struct Log {
     path: PathBuf,
-    /// Its length, as far as it is known; nothing while it must be looked at.
+    /// Length of the file; `None` if it has to be read first.
     length: Option<u64>,
     most: u64,
 }
 
 impl Log {
-    /// `pages`: of one round, after which it is overwritten from its beginning.
+    /// `pages` is the length of one round, after which the WAL is overwritten from its beginning.
     pub(super) fn of_books(books: &Path, pages: i32) -> Self {
         Self { path: suffixed(books, "-wal"), length: None, most: end(pages) }
     }
 
-    /// Whether there is nearly nothing left behind the WAL's pages.
+    /// Whether the file has almost no space left after the WAL's pages.
     pub(super) fn is_short(&self, pages: i32) -> bool {
         let end = end(pages);
         end != 0 && self.length.is_none_or(|length| length < self.most.min(end + LEAST))
     }
 
-    /// The WAL has this many pages: writes zeros behind them, if the disk has space.
+    /// The WAL has this many pages now: appends zeros to the file if it is short and the disk has space.
     pub(super) fn lengthen(&mut self, pages: i32, has_room: impl FnOnce() -> bool) {
         if !self.is_short(pages) {
             return;
         }
         let end = end(pages);
         let grown = if has_room() { self.grow(end) } else { Err(io::ErrorKind::StorageFull.into()) };
-        // After a failure it is not tried again before the WAL is truncated.
+        // After a failure, wait until the WAL has been truncated before trying again.
         self.length = Some(grown.unwrap_or(u64::MAX));
     }
 
-    /// It was truncated.
+    /// The file was truncated, so its length is not known.
     pub(super) fn forget(&mut self) {
         self.length = None;
     }
@@ -67,7 +67,7 @@ impl Log {
     }
 }
 
-/// Bytes of this many pages.
+/// Number of bytes that this many pages take.
 fn end(pages: i32) -> u64 {
     u64::try_from(pages).unwrap_or(0).saturating_mul(PAGE)
 }

@@ -1,10 +1,10 @@
-//! How much of the log is in use: what SQLite would have to read, not how large the file once was.
+//! How much of the WAL is in use: what SQLite would have to read, not how large the file has become.
 //!
-//! Promises: reads the log's own file and nothing else (a descriptor of the books or of their index must not be closed in a
-//! process that has them open; SQLite does not lock the log); a few reads, however large it is. Changes nothing.
+//! Promises: opens only the file of the WAL, which SQLite does not lock. (A process that has the books open must not close
+//! another descriptor of the books or of their index.) Needs only a few reads, however large the WAL is. Changes nothing.
 //!
-//! The file is a header of 32 bytes and frames of 24 bytes and a page. A restarted WAL gets a new salt, and the
-//! frames behind its end keep the old one: so its end can be found by halving.
+//! The file has a header of 32 bytes, then frames of 24 bytes and a page each. A restarted WAL gets a new salt, and the
+//! frames after its end keep the old one, so a binary search finds the end.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,10 +16,10 @@ use super::sqlite::suffixed;
 const HEADER: u64 = 32;
 const FRAME_HEADER: u64 = 24;
 
-/// A WAL above this is kept from being reset by a reader: gipam checkpoints it at a quarter of this size.
+/// A reader keeps a WAL larger than this from being reset: gipam checkpoints it at a quarter of this size.
 pub const LONG: u64 = 64 << 20;
 
-/// Bytes of the WAL that are in use; `None` without a WAL.
+/// How many bytes of the WAL are in use; `None` if there is no WAL.
 pub fn log_in_use(books: &Path) -> Option<u64> {
     let file = File::open(suffixed(&real(books).ok()?, "-wal")).ok()?;
     let length = file.metadata().ok()?.len();

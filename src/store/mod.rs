@@ -1,10 +1,10 @@
-//! THE BOOKS: what was granted, on disk. SQLite in WAL mode with `synchronous=FULL`, locked for one writer.
+//! THE BOOKS: the database of what was granted. SQLite in WAL mode with `synchronous=FULL`, locked for one writer.
 //!
-//! The contract: [`Books::write`] takes a change into the open transaction, [`Books::commit`] makes all of them
-//! durable with one sync; only then may an answer leave. A failed commit is *definite* when the disk was full or busy
-//! (the transaction is rolled back and the books are as before) and *unknown* otherwise: the caller must stop, because
-//! the change may or may not be there. [`Books::load`] gives back changes that rebuild the plan. Unreadable, foreign or
-//! newer files are refused and left as they are; existing books are never replaced by empty ones. Does not decide.
+//! The contract: [`Books::write`] adds a change to the open transaction, and [`Books::commit`] makes all of them durable
+//! with one sync; no answer may be sent before that. A failed commit is *definite* if the disk was full or busy (the
+//! transaction is rolled back and the books are as before) and *unknown* otherwise: the caller must stop, because the
+//! change may or may not be on disk. [`Books::load`] returns changes that rebuild the plan. Unreadable, foreign or newer
+//! files are refused and left unchanged; existing books are never replaced by empty ones. Makes no decisions.
 
 pub mod backup;
 pub mod by_hand;

@@ -1,7 +1,7 @@
-//! What the Engine calls the holders and the networks: read for views.
+//! The Engine's names for the holders and the networks, read for views.
 //!
-//! Promises: a name belongs to one lease; the view that shows it compares the generation; what older books have of any length and
-//! any characters is cut and escaped. Does not write (see `write`).
+//! Promises: a name belongs to one lease, and the view that shows it compares the generations. Names in older books may
+//! have any length and any characters, so they are cut and escaped. Does not write (see `write`).
 
 use std::collections::BTreeMap;
 
@@ -13,16 +13,16 @@ use crate::plan::change::{Serial, ShownHolder};
 use crate::plan::prefix::number;
 use crate::text;
 
-/// By serial and address: the generation that was named, and what it was called.
+/// By serial and address: the generation of the lease that was named, and its names.
 pub type Names = BTreeMap<(Serial, String), (u64, ShownHolder)>;
 
-/// By serial: the grant that was named, and what its network was called.
+/// By serial: the generation of the grant that was named, and the name of its network.
 pub type Networks = BTreeMap<Serial, (u64, Box<str>)>;
 
-/// Of one subnet, by the number of the address: the generation that was named, and what it was called.
+/// Of one subnet, by the number of the address: the generation of the lease that was named, and its names.
 pub type NamesOfSubnet = BTreeMap<u128, (u64, ShownHolder)>;
 
-/// Where a name was shown: addresses of subnets, and whole subnets, by serial.
+/// Where the Engine showed a name: addresses in subnets, and whole subnets, by serial.
 pub type ShownAt = (Vec<(Serial, String)>, Vec<Serial>);
 
 fn whole(value: i64) -> u64 {
@@ -30,7 +30,7 @@ fn whole(value: i64) -> u64 {
 }
 
 impl Reader {
-    /// What the Engine calls the networks of subnets.
+    /// The Engine's names for the networks, by subnet.
     pub fn networks(&self) -> Result<Networks, StoreError> {
         let fail = || sqlite(&self.path, "reading the names of networks");
         let sql = "SELECT subnet, generation, network FROM networks";
@@ -41,7 +41,7 @@ impl Reader {
         rows.map_err(fail())?.collect::<Result<_, _>>().map_err(fail())
     }
 
-    /// What the Engine calls the holders of all addresses.
+    /// The Engine's names for the holders of all addresses.
     pub fn names(&self) -> Result<Names, StoreError> {
         let sql = "SELECT subnet, address, generation, container, container_id, network FROM names";
         let mut statement = self.connection.prepare(sql).map_err(sqlite(&self.path, "reading names"))?;
@@ -54,7 +54,7 @@ impl Reader {
         rows.collect::<Result<_, _>>().map_err(sqlite(&self.path, "reading names"))
     }
 
-    /// What the Engine calls the network of this grant.
+    /// The Engine's name for the network that this grant belongs to.
     pub fn network_of(&self, serial: Serial, generation: u64) -> Result<Option<String>, StoreError> {
         let sql = "SELECT network FROM networks WHERE subnet = ?1 AND generation = ?2";
         let asked = self.connection.prepare_cached(sql).and_then(|mut statement| {
@@ -65,7 +65,7 @@ impl Reader {
         Ok(name.map(|name| text::name(&name).into_owned()))
     }
 
-    /// What the Engine calls the holders of a subnet's addresses, or of one of them.
+    /// The Engine's names for the holders of a subnet's addresses, or of one of them.
     pub fn names_of(&self, serial: Serial, address: Option<&str>) -> Result<NamesOfSubnet, StoreError> {
         let fail = || sqlite(&self.path, "reading names");
         let sql = match address {
@@ -86,10 +86,10 @@ impl Reader {
         rows.map_err(fail())?.filter_map(Result::transpose).collect::<Result<_, _>>().map_err(fail())
     }
 
-    /// Where the Engine has shown this name of a container or network, or a container whose id begins with this.
+    /// Where the Engine has shown a container or network of this name, or a container whose id begins with `id`.
     pub fn shown_as(&self, name: &str, id: Option<&str>) -> Result<ShownAt, StoreError> {
         let fail = || sqlite(&self.path, "looking for a name");
-        // `g` is beyond every digit of an id.
+        // `g` sorts after every hexadecimal digit.
         let sql = "SELECT subnet, address FROM names WHERE container = ?1 \
                    UNION SELECT subnet, address FROM names WHERE network = ?1 \
                    UNION SELECT subnet, address FROM names WHERE container_id >= ?2 AND container_id < ?2 || 'g'";
@@ -102,7 +102,7 @@ impl Reader {
         Ok((addresses, subnets.collect::<Result<_, _>>().map_err(fail())?))
     }
 
-    /// What is read from now on may be newer than what was read before.
+    /// Ends the snapshot: later reads may see newer data than earlier ones.
     pub fn forget_snapshot(&self) -> Result<(), StoreError> {
         self.connection.execute_batch("COMMIT; BEGIN").map_err(sqlite(&self.path, "reading names"))
     }

@@ -1,7 +1,7 @@
-//! Whose file it is: nothing is done to a file that is not ours, or of a newer gipam.
+//! Checks which program a file belongs to: files of other programs or of a newer gipam are left untouched.
 //!
-//! Promises: what is foreign is named and left untouched. A process that has the books open asks through SQLite, see
-//! [`check_owner`].
+//! Promises: the error names the foreign file, which is left unchanged. A process that has the books open must check through
+//! SQLite, see [`check_owner`].
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -12,22 +12,22 @@ use rusqlite::Connection;
 use super::schema::{APPLICATION_ID, VERSION};
 use super::sqlite::{StoreError, io, sqlite};
 
-/// What the first bytes of a file show it to be.
+/// What kind of file the first bytes show.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Head {
-    /// Books.
+    /// The books of gipam.
     Ours,
     Empty,
-    /// It begins as a database does, and ends before its header does.
+    /// The file begins like a database but ends before its header is complete.
     Cut,
-    /// Zeros, as a disk leaves them that lost its pages.
+    /// Only zeros, as a disk that lost the pages may leave them.
     Blank,
-    /// Something else, and what.
+    /// Something else; the text says what.
     Other(String),
 }
 
-/// Looks at the first bytes: SQLite itself does not touch a file that is not ours. Only for files that this process does not
-/// have open; see [`check_owner`].
+/// Reads the first bytes directly, so that SQLite never touches a foreign file. Use it only for files that this process does
+/// not have open; see [`check_owner`].
 pub(super) fn head(path: &Path) -> Result<Head, StoreError> {
     let header = header(path)?;
     Ok(match (header.get(68..72), header.starts_with(b"SQLite format 3\0")) {
@@ -50,12 +50,12 @@ fn header(path: &Path) -> Result<Vec<u8>, StoreError> {
     Ok(header)
 }
 
-/// How our database keeps its journal: 1 in a rollback journal, 2 in a WAL.
+/// The journal mode in the header of our database: 1 for a rollback journal, 2 for a WAL.
 pub(super) fn journal_mode(path: &Path) -> Result<u8, StoreError> {
     Ok(header(path)?.get(18).copied().unwrap_or_default())
 }
 
-/// Refuses what is not ours, by its first bytes.
+/// Refuses files that are not gipam's, judging by the first bytes.
 pub(super) fn check_header(path: &Path) -> Result<(), StoreError> {
     let why = match head(path)? {
         Head::Ours => return Ok(()),
@@ -67,9 +67,9 @@ pub(super) fn check_header(path: &Path) -> Result<(), StoreError> {
     Err(StoreError::Foreign { path: path.to_owned(), why })
 }
 
-/// The same through SQLite, for reading only. A process that closes any descriptor of a file loses all its locks on it
-/// (POSIX): if the file were opened here in addition to SQLite, this check would drop the daemon's own locks, and the next program
-/// that closes the books would believe itself alone and remove the log, with all that is written to it afterwards.
+/// Checks the owner through SQLite, for readers. A process that closes any descriptor of a file loses all its locks on it
+/// (POSIX). If this check opened the file itself, it would drop the daemon's own locks. The next program that closes the books
+/// would then think that it is the only user and delete the WAL, with everything that is written to it afterwards.
 pub(super) fn check_owner(path: &Path, connection: &Connection) -> Result<(), StoreError> {
     let foreign = |why: &str| Err(StoreError::Foreign { path: path.to_owned(), why: why.to_owned() });
     match fs::metadata(path).map_err(io(path, "opening"))?.len() {
@@ -84,7 +84,7 @@ pub(super) fn check_owner(path: &Path, connection: &Connection) -> Result<(), St
     }
 }
 
-/// The version of its schema, unless that is newer than this program.
+/// Returns the version of the schema; refuses a version newer than this program.
 pub(super) fn check_version(path: &Path, connection: &Connection) -> Result<i32, StoreError> {
     let found = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
     match found.map_err(sqlite(path, "reading the header"))? {

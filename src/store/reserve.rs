@@ -1,8 +1,8 @@
-//! A headroom file next to the books: it is deleted when the disk is full, so that the WAL can be checkpointed into the
-//! database, which may have to grow for it. Without it, a disk that the WAL itself has filled would stay full.
+//! A headroom file next to the books. It is deleted when the disk is full, so that the WAL can be checkpointed into the
+//! database, which may have to grow for that. Without it, a disk that the WAL itself has filled would stay full.
 //!
-//! Promises: made when the books are first written, made again when the disk has ample space; failing to make it is not an
-//! error. Holds no data. Does not check the disk by itself.
+//! Promises: created when the books are first written, and created again when the disk has plenty of space. A failure to
+//! create it is not an error. Holds no data. Does not check the disk on its own.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use super::sqlite::suffixed;
 
-/// Its size in bytes: what the database grows by, at most, while the log fills up.
+/// Its size in bytes: the most that the database can grow by while the WAL fills up.
 const SIZE: usize = 1 << 20;
-/// It is made only where this many times its size is free: it must never take the last free space, not even for a moment.
+/// It is created only if this many times its size is free: it must never take the last free space, not even briefly.
 const ROOM: u64 = 4;
 
-/// See the top of this file.
+/// The headroom file; see the top of this file.
 #[derive(Debug)]
 pub(super) struct Reserve {
     path: PathBuf,
@@ -28,7 +28,7 @@ impl Reserve {
         Self { path: suffixed(books, ".reserve"), there: false }
     }
 
-    /// Makes the file, unless it is there.
+    /// Creates the file if it does not exist.
     pub(super) fn keep(&mut self) {
         if self.there {
             return;
@@ -44,7 +44,7 @@ impl Reserve {
         self.there
     }
 
-    /// Whether the disk has ample room.
+    /// Whether the disk has plenty of free space.
     pub(super) fn has_room(&self) -> bool {
         let directory =
             self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -64,7 +64,7 @@ impl Reserve {
             .write_all(&vec![0; SIZE])
     }
 
-    /// Deletes it.
+    /// Deletes the file.
     pub(super) fn give(&mut self) {
         // It may not exist.
         let _ = fs::remove_file(&self.path);

@@ -1,9 +1,9 @@
-//! A copy takes the place of the books, while no daemon has them.
+//! Replaces the books with a copy while no daemon has them open.
 //!
-//! Promises: the copy is read through SQLite, with its log, and never changed. It is checked page by page, counted row by
-//! row and read as a start reads it before anything is replaced. At every moment there are whole books at the path: the old
-//! ones with everything that was committed to them, or the new ones without any log that is not theirs. What was replaced
-//! is kept under NAME.replaced-N. What an interrupted restore left behind goes first.
+//! Promises: the copy is read through SQLite, including its WAL, and never changed. Before anything is replaced, its pages are
+//! checked, its rows are counted, and it is read as a start reads it. At every moment the path has complete books: the old ones
+//! with everything that was committed to them, or the new ones without a WAL that does not belong to them. The replaced books
+//! are kept as NAME.replaced-N. Files that an interrupted restore left behind are removed first.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
@@ -19,32 +19,32 @@ use super::owner::{self, Head, check_owner, check_version};
 use super::sqlite::{Books, StoreError, io, sqlite, suffixed, sync_directory};
 use crate::plan::Plan;
 
-/// The files that SQLite keeps next to a database.
+/// The suffixes of the files that SQLite keeps next to a database.
 const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
-/// How long to wait until readers close the books.
+/// How long to wait for readers to close the books.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The journal's mode in a database's header: a WAL next to it belongs to it.
+/// The journal mode in the header of a database that has a WAL; a `-wal` file next to it then belongs to it.
 const WITH_LOG: u8 = 2;
 
-/// What was put back.
+/// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// The books, where they really are.
+    /// The real path of the books.
     pub books: PathBuf,
-    /// Where the books that were there are kept now, if there were any.
+    /// Where the replaced books are kept now, if there were any.
     pub kept: Option<PathBuf>,
-    /// Subnets that networks hold in the copy.
+    /// Number of subnets in the copy that networks hold.
     pub subnets: u64,
-    /// Addresses leased in it.
+    /// Number of leased addresses in the copy.
     pub leases: u64,
-    /// What a person should know of the copy.
+    /// What people should know about the copy.
     pub note: Option<String>,
 }
 
-/// Puts a copy in the place of the books, which no daemon may have open; says before each step what it is.
+/// Replaces the books, which no daemon may have open, with a copy; reports each step before it begins.
 ///
 /// # Errors
-/// If the copy is not whole books, or somebody has the books open; then nothing was changed.
+/// If the copy is not complete books, or if another process has the books open; nothing was changed then.
 pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<Restored, StoreError> {
     let books = &real(books)?;
     check_directory(books)?;
@@ -58,12 +58,12 @@ pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Resu
         drop(settled);
         Ok(Restored { books: books.clone(), kept, ..prepared })
     });
-    // What cannot be removed now is removed by the next restore.
+    // The next restore removes what cannot be removed now.
     let _ = clear(&aside);
     outcome
 }
 
-/// Removes what an interrupted restore left next to the books.
+/// Removes the files that an interrupted restore left next to the books.
 fn clear(aside: &Path) -> Result<(), StoreError> {
     for end in LOGS.into_iter().chain(["", ".lock", ".reserve"]) {
         let leftover = suffixed(aside, end);
@@ -77,8 +77,8 @@ fn clear(aside: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Refuses to replace what was never books. Books without a header are still recognised by the files next to them or
-/// by its zeros; anything else a person moves away.
+/// Refuses to replace a file that was never books. Empty and truncated files, and files of zeros, count as damaged books;
+/// a person has to move any other file away.
 fn check_place(books: &Path) -> Result<(), StoreError> {
     let foreign = |why: String| Err(StoreError::Foreign { path: books.to_owned(), why });
     match owner::head(books) {
@@ -90,7 +90,7 @@ fn check_place(books: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// The copy as books of this version, next to those that it will replace, complete and on disk.
+/// Writes the copy as books of this version next to the books that it will replace, complete and on disk.
 fn prepare(
     copy: &Path,
     books: &Path,
@@ -101,7 +101,7 @@ fn prepare(
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).open(aside).map_err(io(aside, "making the file"))?;
     let result = match copied(copy, aside, tell) {
-        // Where SQLite cannot write next to the copy, it cannot read its WAL: it reads a copy of both elsewhere.
+        // If SQLite cannot write next to the copy, it cannot read the WAL; then it reads duplicates of both elsewhere.
         Err(StoreError::Sqlite { source, .. }) if needs_room(&source) => {
             let elsewhere = suffixed(aside, "-journal").with_file_name(name_of(aside, ".source"));
             let outcome = duplicate(copy, &elsewhere).and_then(|()| {
@@ -116,7 +116,7 @@ fn prepare(
     result?;
     tell(BackupStep::Reading);
     let (mut prepared, plan) = read(aside).map_err(|error| of_copy(error, copy, aside))?;
-    // The copy does not know later callers: any current caller may own what it holds.
+    // The copy does not know the callers since then, so any current caller may own what it holds.
     prepared.forget_callers()?;
     tell(BackupStep::Syncing);
     prepared.close()?;
@@ -134,7 +134,7 @@ fn prepare(
     Ok(Restored { books: books.to_owned(), kept: None, subnets, leases, note })
 }
 
-/// The written books, and the plan in them.
+/// Opens the written books and loads their plan.
 fn read(aside: &Path) -> Result<(Books, Plan), StoreError> {
     let books = Books::open(aside)?;
     let mut plan = Plan::new(books.settings()?);
@@ -142,7 +142,7 @@ fn read(aside: &Path) -> Result<(Books, Plan), StoreError> {
     Ok((books, plan))
 }
 
-/// What is wrong with the rows that were written was wrong with the copy; a failing disk is another matter.
+/// An error in the rows that were written is reported as an error of the copy; a failing disk is not.
 fn of_copy(error: StoreError, copy: &Path, aside: &Path) -> StoreError {
     let path = copy.to_owned();
     match error {
@@ -160,7 +160,7 @@ fn name_of(path: &Path, end: &str) -> std::ffi::OsString {
     suffixed(Path::new(path.file_name().unwrap_or_default()), end).into_os_string()
 }
 
-/// Refuses what cannot be a copy of books before SQLite touches it.
+/// Refuses a file that cannot be a copy of books, before SQLite touches it.
 fn check_source(copy: &Path, books: &Path) -> Result<Option<String>, StoreError> {
     let foreign = |why: &str| StoreError::Foreign { path: copy.to_owned(), why: why.to_owned() };
     let source = match fs::metadata(copy) {
@@ -187,7 +187,7 @@ fn check_source(copy: &Path, books: &Path) -> Result<Option<String>, StoreError>
     }))
 }
 
-/// Has SQLite check the copy and write it, with what is in its WAL, into the file aside; both have the same rows.
+/// Has SQLite check the copy and write it, including its WAL, to the file `aside`; then compares the rows of both.
 fn copied(copy: &Path, aside: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<(), StoreError> {
     let source = open_source(copy)?;
     check_owner(copy, &source)?;
@@ -204,14 +204,14 @@ fn copied(copy: &Path, aside: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<()
     let rows = counts(&source).map_err(sqlite(copy, "counting"))?;
     tell(BackupStep::Writing(aside, size(&source).map_err(sqlite(copy, "measuring"))?));
     vacuum_into(&source, aside)?;
-    // A daemon may write the source meanwhile: then the copy is of a later moment.
+    // If a daemon wrote to the source in the meantime, the copy shows a later moment and the counts may differ.
     if version().map_err(sqlite(copy, "reading"))? == before {
         check_rows(copy, &rows, aside)?;
     }
     Ok(())
 }
 
-/// Refuses a written file that has other rows than the source.
+/// Refuses a written file whose rows differ from those of the source.
 fn check_rows(copy: &Path, rows: &[(String, i64)], aside: &Path) -> Result<(), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let written = Connection::open_with_flags(aside, flags).map_err(sqlite(aside, "opening"))?;
@@ -223,7 +223,7 @@ fn check_rows(copy: &Path, rows: &[(String, i64)], aside: &Path) -> Result<(), S
     Err(StoreError::Damaged { path: copy.to_owned(), what })
 }
 
-/// The copy, opened for reading only. Without a WAL next to it, nothing is written next to it either.
+/// Opens the copy read-only. If it has no WAL next to it, nothing is written next to it either.
 fn open_source(copy: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let single = !["-wal", "-journal"].iter().any(|end| suffixed(copy, end).exists());
@@ -245,12 +245,12 @@ fn open_source(copy: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Whether SQLite tried to write next to a file that it only reads.
+/// Whether SQLite failed because it could not write next to a file that it only reads.
 fn needs_room(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }
 
-/// The same files under another name.
+/// Copies the files under another name.
 fn duplicate(copy: &Path, elsewhere: &Path) -> Result<(), StoreError> {
     for end in ["", "-wal", "-journal"] {
         match fs::copy(suffixed(copy, end), suffixed(elsewhere, end)) {
@@ -261,7 +261,7 @@ fn duplicate(copy: &Path, elsewhere: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How many rows each table has.
+/// The number of rows in each table.
 fn counts(connection: &Connection) -> Result<Vec<(String, i64)>, rusqlite::Error> {
     let sql =
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
@@ -275,7 +275,7 @@ fn counts(connection: &Connection) -> Result<Vec<(String, i64)>, rusqlite::Error
     names.into_iter().map(count).collect()
 }
 
-/// Owner and mode of the replaced books; else the owner of the directory.
+/// Gives the file the owner and mode of the replaced books or, if there are none, the owner of the directory.
 fn inherit(books: &Path, aside: &Path) -> Result<(), StoreError> {
     let old = fs::metadata(books).ok();
     if let Some(old) = &old {
@@ -287,13 +287,13 @@ fn inherit(books: &Path, aside: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     match chown(aside, Some(owner.uid()), Some(owner.gid())) {
-        // Other users than root can only create files of their own.
+        // Users other than root can only create files of their own.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
         other => other.map_err(io(aside, "setting its owner")),
     }
 }
 
-/// The present books as one file without a WAL, held exclusively; `None` if they cannot be read.
+/// Turns the current books into one file without a WAL and locks it exclusively; `None` if they cannot be read.
 fn settle(books: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<Option<Connection>, StoreError> {
     if !books.exists() {
         return Ok(None);
@@ -325,7 +325,7 @@ fn settle(books: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<Option<Connecti
     }
 }
 
-/// The prepared file takes the place of the books; those are kept.
+/// Puts the prepared file in the place of the books, which are kept.
 fn replace(aside: &Path, books: &Path) -> Result<Option<PathBuf>, StoreError> {
     let kept = keep(books)?;
     fs::rename(aside, books).map_err(io(books, "moving the copy in place"))?;
@@ -333,8 +333,8 @@ fn replace(aside: &Path, books: &Path) -> Result<Option<PathBuf>, StoreError> {
     Ok(kept)
 }
 
-/// Another name for the books that are there, and nothing next to them that the new ones could mistake for theirs. A log that
-/// is still there belongs to books that cannot be read, or to none: it goes with them.
+/// Gives the current books a second name, and clears what lies next to them, so that the new books cannot take it for theirs.
+/// A WAL that is still there belongs to books that cannot be read, or to no books; it is kept under the second name.
 fn keep(books: &Path) -> Result<Option<PathBuf>, StoreError> {
     let taken =
         |n: &u32| ["", "-wal", "-journal"].iter().any(|end| suffixed(&kept_name(books, *n), end).exists());

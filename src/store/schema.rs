@@ -1,16 +1,16 @@
-//! The tables of the books, and how older books become newer ones.
+//! The tables of the books, and the migrations from older versions.
 //!
-//! Promises: `user_version` is the schema's version, `application_id` says whose file it is; migrations only go
-//! forward, each in a transaction. Texts are readable with the `sqlite3` shell: addresses and prefixes as people write
-//! them, times in milliseconds since the UNIX epoch (the views show them as dates).
+//! Promises: `user_version` is the version of the schema, and `application_id` identifies the program. Migrations only go
+//! forward, each in a transaction. People can read the texts in the `sqlite3` shell: addresses and prefixes in the usual
+//! notation, times in milliseconds since the UNIX epoch (the views show them as dates).
 
 /// `gipm` in ASCII.
 pub const APPLICATION_ID: i32 = 0x6769_706d;
 
-/// The version this program writes.
+/// The version that this program writes.
 pub const VERSION: i32 = 7;
 
-/// What makes version N+1 of version N; the first makes the books.
+/// Migration N turns version N into version N+1, counted from 0; the first one creates the books.
 pub const MIGRATIONS: [&str; 7] = [FIRST, NAMES, CALLERS, TAIL, BY_HAND, NETWORKS, FIND_NAMES];
 
 const FIRST: &str = "
@@ -42,7 +42,7 @@ CREATE VIEW held AS SELECT prefix, space, pool, range, gateway, datetime(granted
   FROM subnets WHERE released_at IS NULL;
 ";
 
-/// What the Engine calls the holders, for views.
+/// The Engine's names for the holders, for views.
 const NAMES: &str = "
 CREATE TABLE names (subnet INTEGER NOT NULL, address TEXT NOT NULL, generation INTEGER NOT NULL,
   container TEXT NOT NULL, container_id TEXT NOT NULL, network TEXT NOT NULL,
@@ -55,15 +55,15 @@ CREATE VIEW leases AS SELECT s.prefix AS subnet, a.address, a.kind, coalesce(n.c
   WHERE a.leased AND s.released_at IS NULL;
 ";
 
-/// The recorded callers: see the plan's `callers`.
+/// The recorded callers; see the plan's `callers`.
 const CALLERS: &str = "
 CREATE TABLE callers (name TEXT PRIMARY KEY, first INTEGER NOT NULL, until INTEGER, live_restore INTEGER)
   STRICT, WITHOUT ROWID;
 ";
 
-/// History is the log: its rows also say what is known of an address since, and the table of addresses follows them (see
-/// `tail`). `leased` is 1 for a lease, 0 for the memory of one, null where nothing is known any more. `pinned` is 1 where an
-/// address was once asked for by number, and has 2 added where it is not given to an anonymous request (`Record::withheld`).
+/// The history is the log: its rows also say what is known about an address from then on; the table of addresses is updated
+/// from them later (see `tail`). `leased` is 1 for a lease, 0 for a remembered one, null if nothing is known. `pinned` is a
+/// sum: 1 if the address was ever requested by number, 2 if anonymous requests do not get it (`Record::withheld`).
 const TAIL: &str = "
 ALTER TABLE counters ADD COLUMN folded INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE history RENAME TO old_history;
@@ -88,14 +88,14 @@ CREATE VIEW leases AS SELECT s.prefix AS subnet, a.address, a.kind, coalesce(n.c
   WHERE a.leased AND s.released_at IS NULL;
 ";
 
-/// What people said to the running daemon: reservations, and who gets which address.
+/// What people set in the running daemon: reservations and pins.
 const BY_HAND: &str = "
 CREATE TABLE reserved_by_hand (position INTEGER PRIMARY KEY, first TEXT NOT NULL, last TEXT NOT NULL) STRICT;
 CREATE TABLE pins (space TEXT NOT NULL, prefix TEXT NOT NULL, address TEXT NOT NULL, name TEXT, mac TEXT,
   since INTEGER NOT NULL, PRIMARY KEY (space, prefix, address)) STRICT, WITHOUT ROWID;
 ";
 
-/// What the Engine calls the networks of subnets, for views; releases that wait for the PoolID of an adopted subnet.
+/// The Engine's names for the networks, for views, and releases that wait until the PoolID of an adopted subnet is known.
 const NETWORKS: &str = "
 CREATE TABLE networks (subnet INTEGER PRIMARY KEY, generation INTEGER NOT NULL, network TEXT NOT NULL) STRICT;
 CREATE TABLE kept_releases (subnet INTEGER NOT NULL, address TEXT NOT NULL, generation INTEGER NOT NULL,
@@ -106,7 +106,7 @@ CREATE VIEW held AS SELECT s.prefix, n.network, s.space, s.pool, s.range, s.gate
   LEFT JOIN networks n ON n.subnet = s.serial AND n.generation = s.generation WHERE s.released_at IS NULL;
 ";
 
-/// A container is found by its name, by its id or the beginning of it, or by its network.
+/// Indexes to find a container by its name, by its id or the beginning of it, or by its network.
 const FIND_NAMES: &str = "
 CREATE INDEX names_by_container ON names (container);
 CREATE INDEX names_by_id ON names (container_id);

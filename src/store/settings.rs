@@ -1,6 +1,6 @@
-//! What the books keep of the configuration: pools, reservations, times and the host's secret.
+//! The settings that the books keep: pools, reservations, times and the host's secret.
 //!
-//! Promises: views work from the books alone, without a daemon or its configuration file; the secret is made once.
+//! Promises: views need only the books, without a daemon or its configuration file; the secret is created only once.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -13,7 +13,7 @@ use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 use crate::plan::shown::EngineIdentity;
 
 impl AddressOrder {
-    /// The word in the configuration and in the books.
+    /// The name of the order in the configuration and in the books.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sequential => "sequential",
@@ -22,14 +22,14 @@ impl AddressOrder {
         }
     }
 
-    /// The order of this name.
+    /// The order with this name.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Sequential, Self::Eui64, Self::Stable].into_iter().find(|order| order.name() == text)
     }
 }
 
 impl Books {
-    /// The settings as the books have them.
+    /// Reads the settings from the books.
     pub fn settings(&self) -> Result<Settings, StoreError> {
         read(&self.path, &self.connection)
     }
@@ -53,7 +53,7 @@ impl Books {
 }
 
 impl Reader {
-    /// The settings as the books have them.
+    /// Reads the settings from the books.
     pub fn settings(&self) -> Result<Settings, StoreError> {
         read(&self.path, &self.connection)
     }
@@ -78,13 +78,13 @@ fn put_meta(connection: &Connection, key: &str, value: &str) -> Written {
 const ENGINE_ID: &str = "engine_id";
 const ENGINE_ROOT: &str = "engine_root";
 
-/// Which Engine holds what is in the books, into the open transaction.
+/// Writes which Engine the books belong to, into the open transaction.
 pub(super) fn put_engine(connection: &Connection, identity: &EngineIdentity) -> Written {
     put_meta(connection, ENGINE_ID, &identity.id)?;
     put_meta(connection, ENGINE_ROOT, &identity.root)
 }
 
-/// The same, if it was ever written; both values or neither.
+/// Reads which Engine the books belong to; `None` unless both values were written.
 pub(super) fn engine(connection: &Connection) -> Result<Option<Change>, rusqlite::Error> {
     let identity = meta(connection, ENGINE_ID)?.zip(meta(connection, ENGINE_ROOT)?);
     let known = |(id, root): (String, String)| EngineIdentity { id: id.into(), root: root.into() };
@@ -178,7 +178,7 @@ fn secret(text: &str) -> Option<[u8; 32]> {
     bytes?.try_into().ok()
 }
 
-/// A pool; `None` if the row cannot be understood.
+/// Reads a pool; `None` if the row cannot be understood.
 fn pool(row: &rusqlite::Row<'_>) -> Result<Option<PoolSettings>, rusqlite::Error> {
     let v4 = base(Family::V4, row.get("v4_base")?, row.get("v4_size")?, None);
     let v6 = base(Family::V6, row.get("v6_base")?, row.get("v6_size")?, row.get("v6_addresses")?);
@@ -195,7 +195,7 @@ fn pool(row: &rusqlite::Row<'_>) -> Result<Option<PoolSettings>, rusqlite::Error
     }))
 }
 
-/// One family of a pool, `Some(None)` if it has none; `None` if it cannot be understood.
+/// Reads one family of a pool: `Some(None)` if the pool does not have it, `None` if the row cannot be understood.
 fn base(
     family: Family,
     base: Option<String>,

@@ -1,7 +1,7 @@
 //! Opening, locking and committing the SQLite file.
 //!
-//! Promises: one writer (see `lock`), any number of readers; new books appear at their path complete or not at all.
-//! Checkpoints never run inside a commit, so that a full disk cannot make a durable commit look failed.
+//! Promises: one writer (see `lock`) and any number of readers; new books appear at their path complete or not at all.
+//! Checkpoints never run inside a commit, so a full disk cannot make a durable commit look failed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -21,39 +21,39 @@ use super::reserve::Reserve;
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 use super::tail::Tail;
 
-/// The books, open for writing: there is only one of these for a file.
+/// The books, open for writing; a file has at most one of these at a time.
 #[derive(Debug)]
 pub struct Books {
     pub(super) path: PathBuf,
     pub(super) connection: Connection,
     pub(super) open_transaction: bool,
-    /// Pages in the log after the last commit.
+    /// Pages in the WAL after the last commit.
     log_pages: Arc<AtomicI32>,
     /// Rows of history that are not in the open transaction yet.
     pub(super) lines: Vec<NumberedRow>,
     pub(super) history_limit: u64,
     pub(super) tail: Tail,
     pub(super) fold_least: usize,
-    /// Something other than addresses was written, so that the counters are due.
+    /// Something other than addresses was written, so the counters have to be written too.
     pub(super) counters_due: bool,
-    /// A write failed for another reason than a full disk: nothing more is written.
+    /// A write failed for a reason other than a full disk, so nothing more is written.
     failed: bool,
     log: Log,
     reserve: Reserve,
-    /// Behind the connection, which is to be closed first.
+    /// Declared after the connection, which has to be closed first.
     _lock: Lock,
 }
 
-/// Pages of log after which it is moved into the file: about 16 MiB, which is then overwritten in place.
+/// The WAL is checkpointed after this many pages (about 16 MiB) and then overwritten in place.
 const CHECKPOINT_PAGES: i32 = 4_000;
 
-/// The same on a disk without room for the reserve: 400 KiB.
+/// The same limit on a disk without space for the reserve: 400 KiB.
 const TIGHT_CHECKPOINT_PAGES: i32 = 100;
 
-/// The I/O error that SQLite reports when it cannot create or extend the WAL's index.
+/// The I/O errors that SQLite reports when it cannot create or extend the WAL's index.
 const NO_ROOM: [i32; 2] = [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMOPEN];
 
-/// A path with something appended to its file name.
+/// Appends a suffix to the file name of a path.
 pub(super) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -68,7 +68,7 @@ pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> 
 pub(super) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
     let path = path.to_owned();
     move |source| match source.sqlite_error_code() {
-        // Where SQLite reports a full disk as "disk I/O error".
+        // In these cases, SQLite reports a full disk as "disk I/O error".
         _ if source.sqlite_error().is_some_and(|it| NO_ROOM.contains(&it.extended_code)) => {
             StoreError::Sqlite { path, doing: "making the index of the WAL (is the disk full?)", source }
         }
@@ -79,7 +79,7 @@ pub(super) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::
 }
 
 impl Books {
-    /// Opens the books, or makes new ones where the file does not exist (but never a directory); takes the lock.
+    /// Opens the books, or creates them if the file does not exist (but never a directory); takes the lock.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let path = &real(path)?;
         check_directory(path)?;
@@ -94,7 +94,7 @@ impl Books {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(sqlite(path, "opening"))?;
-        // A statement is planned once, for all values that it is run with.
+        // Plan each statement once, for all values that it runs with.
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
             .map_err(sqlite(path, "opening"))?;
@@ -124,16 +124,16 @@ impl Books {
         Ok(books)
     }
 
-    /// How many rows of history are kept.
+    /// Sets how many rows of history are kept.
     pub fn keep_history(&mut self, rows: u64) {
         self.history_limit = rows;
-        // Where little is kept, little waits in the tail; else what waits is kept the longer.
+        // If few rows are kept, few may wait in the tail; otherwise the waiting rows would be kept longer.
         if let Some(few) = usize::try_from(rows).ok().filter(|few| *few < super::tail::LEAST) {
             self.fold_after(few.max(super::tail::TRIM));
         }
     }
 
-    /// Where they are.
+    /// The path of the books.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -143,7 +143,7 @@ impl Books {
                      PRAGMA temp_store=MEMORY;";
         self.connection.execute_batch(batch).map_err(sqlite(&self.path, "setting up the log"))?;
         self.connection.set_prepared_statement_cache_capacity(64);
-        // The hook takes the place of the automatic checkpoint, which would run inside a commit.
+        // The hook replaces the automatic checkpoint, which would run inside a commit.
         let pages = self.log_pages.clone();
         let count = move |_: &mut rusqlite::hooks::Wal, in_log| {
             pages.store(in_log, Ordering::Relaxed);
@@ -162,7 +162,7 @@ impl Books {
         Ok(())
     }
 
-    /// Makes everything written since the last commit durable, with one sync.
+    /// Makes everything that was written since the last commit durable, with one sync.
     pub fn commit(&mut self) -> Result<(), CommitError> {
         if !self.open_transaction {
             return Ok(());
@@ -182,12 +182,12 @@ impl Books {
         run.map(|_| ()).map_err(|error| CommitError::of(&error))
     }
 
-    /// Forgets everything written since the last commit.
+    /// Discards everything that was written since the last commit.
     pub fn rollback(&mut self) -> Result<(), CommitError> {
         let written = std::mem::take(&mut self.open_transaction);
         self.counters_due = false;
         self.lines.clear();
-        // SQLite may have rolled back by itself.
+        // SQLite may already have rolled back.
         if !self.connection.is_autocommit() {
             self.connection
                 .execute_batch("ROLLBACK")
@@ -199,29 +199,29 @@ impl Books {
         Ok(())
     }
 
-    /// After a commit that found no room: gives the reserve away, moves the log into the file, and cuts it off. Waits a
-    /// second at most until readers have let go of it: nothing else can be done anyway.
+    /// After a commit that failed for lack of space: deletes the reserve, then checkpoints and truncates the WAL. Waits at
+    /// most a second for readers to release the WAL; there is nothing else to do in that time anyway.
     pub fn make_room(&mut self) {
         self.reserve.give();
         self.log.forget();
-        // Its failure is expected: the disk is known to be full.
+        // A failure is expected, since the disk is full.
         let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
 
-    /// Whether the disk accepts writes: tries a small transaction. If it does not, moving the log into the file may
-    /// free space: the next transaction then restarts the WAL.
+    /// Tries whether the disk accepts a small transaction. If it does not, a checkpoint may free space, since the next
+    /// transaction then restarts the WAL.
     pub fn probe(&mut self) -> Result<(), CommitError> {
         let full = |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DiskFull);
         let mut outcome = self.write_nothing()?;
         if outcome.as_ref().is_err_and(full) {
-            // Its failure is expected: the disk is known to be full.
+            // A failure is expected, since the disk is full.
             let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
             outcome = self.write_nothing()?;
         }
         outcome.map_err(|error| CommitError::of(&error))
     }
 
-    /// A transaction that changes nothing and writes a page; the outer error says that it could not be rolled back.
+    /// Tries to write a page without changing anything. The outer error means that the rollback failed.
     fn write_nothing(&mut self) -> Result<Result<(), rusqlite::Error>, CommitError> {
         let batch = "BEGIN IMMEDIATE; UPDATE counters SET next_serial = next_serial WHERE one = 1; COMMIT";
         let outcome = self.connection.execute_batch(batch);
@@ -237,11 +237,11 @@ impl Books {
         !self.reserve.is_there() || pages >= CHECKPOINT_PAGES || self.log.is_short(pages)
     }
 
-    /// Moves the log into the file when it has grown; call it when no answer waits and the last commit went well. A
-    /// failure does no harm.
+    /// Checkpoints a long WAL and tops up its file and the reserve. Call it when no answer waits and the last commit
+    /// succeeded. A failure does no harm.
     pub fn checkpoint_if_due(&mut self) {
         self.reserve.keep();
-        // Without space for the reserve, the WAL must not take the space that the database will need.
+        // Without space for the reserve, the WAL must not use the space that the database will need.
         let (due, mode) = if self.reserve.is_there() {
             (CHECKPOINT_PAGES, "PASSIVE")
         } else {
@@ -268,10 +268,10 @@ impl Books {
         }
     }
 
-    /// Closes them: the log is moved into the file.
+    /// Closes the books and moves the WAL into the database.
     pub fn close(mut self) -> Result<(), StoreError> {
         if !self.failed {
-            // Should it fail, the connection's end rolls back.
+            // If this fails, closing the connection rolls back.
             let _ = self.rollback();
         }
         self.checkpoint("TRUNCATE");
@@ -283,7 +283,7 @@ impl Books {
     }
 }
 
-/// The books, open for looking only: also while a daemon writes them, also when none runs.
+/// The books, open for reading only, whether or not a daemon is running.
 #[derive(Debug)]
 pub struct Reader {
     pub(super) path: PathBuf,
@@ -291,7 +291,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens existing books and changes nothing.
+    /// Opens existing books without changing anything.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         if !path.try_exists().map_err(io(path, "looking for the file"))? {
             return Err(StoreError::Absent(path.to_owned()));
@@ -313,13 +313,13 @@ impl Reader {
             });
         }
         connection.busy_timeout(std::time::Duration::from_secs(2)).map_err(sqlite(path, "opening"))?;
-        // One transaction for all that is read: a consistent picture.
+        // One transaction for all reads, so that they see one consistent snapshot.
         connection.execute_batch("BEGIN").map_err(sqlite(path, "opening"))?;
         Ok(Self { path: path.to_owned(), connection })
     }
 }
 
-/// Makes new books aside and moves them in place: an interrupted first start leaves no half-made file at the path.
+/// Creates new books under another name and moves them into place, so an interrupted first start leaves no partial file.
 fn create(path: &Path) -> Result<(), StoreError> {
     let aside = suffixed(path, ".new");
     for leftover in ["", "-journal", "-wal", "-shm"] {

@@ -1,7 +1,7 @@
-//! Stored times after the time of day stepped: the plan's `stamps`, as statements.
+//! Moves the stored times after the time of day stepped: the plan's `stamps` as SQL statements.
 //!
-//! Promises: afterwards the tables say what the plan says that was moved by the same. What happened when (`history.at`)
-//! stays as the clock had it then. Touches every row: steps are rare.
+//! Promises: afterwards the tables agree with a plan that was moved by the same shift. The times of events (`history.at`)
+//! stay as the clock showed them. Touches every row, which is acceptable since steps are rare.
 
 use rusqlite::params;
 
@@ -10,12 +10,12 @@ use super::sqlite::Books;
 use super::write::{Written, signed};
 use crate::plan::stamps::{LATEST, Shift};
 
-/// The plan's `Shift::moved`: ?1 is by how much, ?2 the time afterwards, ?3 the latest that is taken for a time.
+/// The plan's `Shift::moved`: ?1 is the shift, ?2 the time after it, ?3 the latest value that is accepted as a time.
 fn moved(column: &str) -> String {
     format!("min(max(min({column}, ?3) + ?1, 0), ?2)")
 }
 
-/// Every statement, each with the columns that it moves.
+/// All statements; each moves the columns that it sets.
 fn statements() -> Vec<String> {
     let (granted, set_up, released) = (moved("granted_at"), moved("set_up_at"), moved("released_at"));
     let cooling = format!(
@@ -38,7 +38,7 @@ fn statements() -> Vec<String> {
 }
 
 impl Books {
-    /// Moves every stamp of the tables, in the open transaction.
+    /// Moves all stamps in the tables, in the open transaction.
     pub(super) fn move_stamps(&mut self, shift: Shift) -> Written {
         lines::write(&self.connection, &mut self.lines)?;
         for sql in statements() {
@@ -52,7 +52,7 @@ impl Books {
 mod tests {
     use super::*;
 
-    /// Whether a column holds a time, by its name.
+    /// Whether a column holds a time, judging by its name.
     fn is_time(column: &str) -> bool {
         ["at", "since"].contains(&column) || column.ends_with("_at") || column.ends_with("_until")
     }
@@ -67,7 +67,7 @@ mod tests {
         let columns = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         let columns: Vec<(String, String)> = columns.collect::<Result<_, _>>().unwrap();
         let times = columns.iter().filter(|(table, column)| {
-            // What happened when.
+            // The times of events stay.
             is_time(column) && (table.as_str(), column.as_str()) != ("history", "at")
         });
         let mut seen = 0;

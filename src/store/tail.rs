@@ -1,12 +1,12 @@
-//! The tail: the newest rows of the history, which the table of addresses does not show yet, and moving them there.
+//! The tail: the newest rows of history, which are not in the table of addresses yet, and how they are moved there.
 //!
-//! A change of an address is one row of history and nothing else: it says what happened and what is known of the address
-//! since. Later, while no requests come, what is known of these addresses is written into the table (*folded*), in the order of
-//! that table, so that many changes touch one page; `counters.folded` says up to where. Then the oldest history is forgotten.
+//! A change of an address only adds a row of history, which says what happened and what is known about the address from
+//! then on. Later, while no requests come, this state is written into the table (*folded*), in the order of the table, so
+//! that many changes share a page. `counters.folded` is the last folded row. After that, the oldest history is deleted.
 //!
-//! Promises: a crash between any two steps loses nothing, since the rows beyond `folded` override the table, and no
-//! row beyond is forgotten; the tail is bounded, however long it is busy; readers must read both (the views
-//! `known` and `leases` do). Does not know when it is quiet.
+//! Promises: a crash between any two steps loses nothing, since rows after `folded` override the table and are never
+//! deleted. The tail is bounded, however long requests keep coming. Readers must read both (the views
+//! `known` and `leases` do). Does not know when no requests come.
 
 use rusqlite::Connection;
 
@@ -18,66 +18,66 @@ use crate::plan::change::Serial;
 use crate::plan::prefix::{number, text};
 use crate::plan::request::Mac;
 
-/// At least this many rows are in the tail before they are folded.
+/// Folding starts only when the tail has at least this many rows.
 pub(super) const LEAST: usize = 4_096;
-/// And this many for each page of the database: then several of them meet on a page, however large the books are.
+/// And at least this many for each page of the database: then several rows share a page, however large the books are.
 const PER_PAGE: usize = 4;
-/// Rows folded in one quiet commit; a request that comes meanwhile waits a few milliseconds for it.
+/// Rows folded in one commit while no requests come; a request that comes meanwhile waits a few milliseconds for it.
 const QUIET_STEP: usize = 1_024;
-/// This many rows wait for a quiet moment; beyond them a part is folded with each commit.
+/// Up to this many rows wait until no requests come; beyond that, some are folded with each commit.
 const MOST: usize = 65_536;
-/// How many are folded then for each row that is written.
+/// How many rows are folded then for each row that was written.
 const STEP: usize = 4;
-/// But no fewer in one commit.
+/// The minimum number of rows that such a commit folds.
 const SMALLEST_STEP: usize = 128;
-/// Rows of history that are forgotten at a time.
+/// How many rows of history are deleted at a time.
 pub(super) const TRIM: usize = 1_000;
 
-/// A row that tells of an address.
+/// An address that a row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Touched {
     serial: Serial,
     address: u128,
 }
 
-/// Folding in progress: the rows still to be copied, and what `folded` will be then.
+/// Folding in progress: the rows still to be copied, and the value of `folded` once all are copied.
 #[derive(Debug)]
 struct Folding {
     rows: std::vec::IntoIter<Touched>,
     upto: i64,
 }
 
-/// What is in the tail.
+/// The content of the tail.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     touched: Vec<Touched>,
     folding: Option<Folding>,
     folded: i64,
-    /// No row of history is older.
+    /// No row of history has a lower number.
     oldest: i64,
     next: i64,
     /// The highest generation in these rows.
     generation: u64,
-    /// Rows written in the open transaction.
+    /// Number of rows written in the open transaction.
     fresh: usize,
     limit: usize,
 }
 
 impl Tail {
-    /// The number of the next row of history; it is used up.
+    /// Takes the next number for a row of history.
     pub(super) fn next_row(&mut self) -> i64 {
         self.next += 1;
         self.fresh += 1;
         self.next - 1
     }
 
-    /// A row tells of this address.
+    /// Records that a row is about this address.
     pub(super) fn touch(&mut self, serial: Serial, address: u128, generation: u64) {
         self.touched.push(Touched { serial, address });
         self.generation = self.generation.max(generation);
     }
 
-    /// History may be forgotten up to here.
+    /// History may be deleted up to this row.
     pub(super) fn folded(&self) -> i64 {
         if self.is_empty() { self.next - 1 } else { self.folded }
     }
@@ -90,7 +90,7 @@ impl Tail {
         self.touched.len() + self.folding.as_ref().map_or(0, |folding| folding.rows.len())
     }
 
-    /// What is to be folded next: each address once, in the order of the table.
+    /// Prepares the next rows to fold: each address once, in the order of the table.
     fn begin(&mut self) {
         let mut rows = std::mem::take(&mut self.touched);
         rows.sort_unstable();
@@ -100,7 +100,7 @@ impl Tail {
 }
 
 impl Books {
-    /// At least this many rows are in the tail before they are folded; for tests, and while little history is kept.
+    /// Sets the limit at which folding starts; for tests, and if little history is kept.
     pub fn fold_after(&mut self, rows: usize) {
         self.fold_least = rows;
         self.tail.limit = self.tail.limit.min(rows);
@@ -114,22 +114,22 @@ impl Books {
         Ok(())
     }
 
-    /// Whether there is something to tidy while no requests come.
+    /// Whether there is something to fold or delete while no requests come.
     pub fn is_untidy(&self) -> bool {
         self.fold_is_due() || self.beyond() >= TRIM
     }
 
-    /// Folds or forgets a part, in the open transaction; call it while no requests come, and commit. `plan` is the plan as the
-    /// books have it.
+    /// Folds or deletes some rows in the open transaction. Call it while no requests come, and commit. `plan` must show what
+    /// the books contain.
     pub fn tidy(&mut self, plan: &Plan) -> Result<(), CommitError> {
         if self.fold_is_due() { self.fold(plan, QUIET_STEP) } else { self.trim() }
     }
 
-    /// The same before each commit, if too much waits for a quiet moment. `plan` is the plan with everything that was
-    /// written.
+    /// Does the same before each commit if too many rows wait. `plan` must include everything that was written in this
+    /// transaction.
     pub fn tidy_if_pressing(&mut self, plan: &Plan) -> Result<(), CommitError> {
         let fresh = std::mem::take(&mut self.tail.fresh);
-        // Where little is kept, nothing waits.
+        // If little history is kept, no rows may wait.
         let most = if self.fold_least < LEAST { 0 } else { MOST };
         if self.tail.waiting() >= self.tail.limit.max(most) {
             self.fold(plan, SMALLEST_STEP.max(fresh.saturating_mul(STEP)))?;
@@ -144,13 +144,13 @@ impl Books {
         self.tail.folding.is_some() || self.tail.touched.len() >= self.tail.limit
     }
 
-    /// Rows of history that need not be kept.
+    /// Number of rows of history that need not be kept.
     fn beyond(&self) -> usize {
         let upto = (self.tail.next - 1).saturating_sub(signed(self.history_limit)).min(self.tail.folded());
         usize::try_from(upto.saturating_sub(self.tail.oldest - 1)).unwrap_or(0)
     }
 
-    /// Forgets the oldest of them.
+    /// Deletes the oldest of these rows.
     fn trim(&mut self) -> Result<(), CommitError> {
         let rows = i64::try_from(self.beyond().min(TRIM)).unwrap_or(0);
         self.begin()?;
@@ -162,7 +162,7 @@ impl Books {
         Ok(())
     }
 
-    /// Folds everything, and commits. `plan` is the plan as the books have it.
+    /// Folds everything and commits. `plan` must show what the books contain.
     pub fn fold_all(&mut self, plan: &Plan) -> Result<(), CommitError> {
         while !self.tail.is_empty() {
             self.fold(plan, usize::MAX)?;
@@ -196,21 +196,21 @@ impl Books {
     }
 }
 
-/// Makes the table of addresses say what the plan knows. Of an address that was touched again since, that is newer than the
-/// row that is folded: the rows beyond say so, too.
+/// Updates the table of addresses from the plan. If an address changed again later, the plan is newer than the row that is
+/// being folded; that does no harm, since the later rows have the same content.
 fn copy(
     connection: &Connection,
     plan: &Plan,
     rows: impl Iterator<Item = Touched>,
 ) -> Result<(), rusqlite::Error> {
-    // Not `INSERT OR REPLACE`: for that SQLite keeps a journal of each statement.
+    // `INSERT OR REPLACE` would make SQLite keep a journal of each statement.
     let mut put = connection.prepare_cached(
         "INSERT INTO addresses VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (subnet, address) DO UPDATE SET \
          leased = excluded.leased, kind = excluded.kind, name = excluded.name, mac = excluded.mac, pinned = excluded.pinned, \
          since = excluded.since, generation = excluded.generation",
     )?;
     for Touched { serial, address } in rows {
-        // With its subnet everything of it has gone from the tables.
+        // If the subnet is gone, its rows have already been deleted from the tables.
         let Some(subnet) = plan.subnet(serial) else { continue };
         let shown = text(subnet.state.prefix.address(address));
         let Some(record) = subnet.addresses.get(address) else {
@@ -231,7 +231,7 @@ fn copy(
     Ok(())
 }
 
-/// Nothing is known of the address, so the row names no holder.
+/// Deletes an address that nothing is known about any more, together with the Engine's name for its holder.
 fn forget(connection: &Connection, serial: Serial, address: &str) -> Result<(), rusqlite::Error> {
     for sql in [
         "DELETE FROM addresses WHERE (subnet, address) = (?1, ?2)",
@@ -254,7 +254,7 @@ fn read(connection: &Connection, tail: &mut Tail) -> Result<(), rusqlite::Error>
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let number_at = |at| row.get::<_, i64>(at).map(|number| u64::try_from(number).unwrap_or(0));
-        // An unreadable address keeps its place in the queue; loading the books reports it.
+        // An unreadable address still counts here; loading the books reports it.
         let address = row.get_ref(1)?.as_str().ok().and_then(|text| text.parse().ok()).map_or(0, number);
         tail.touch(number_at(0)?, address, number_at(2)?);
     }

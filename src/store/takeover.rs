@@ -1,7 +1,7 @@
-//! Old lease files into changes of the plan, and the plan back into an old lease file.
+//! Converts old lease files into changes of the plan, and the plan back into an old lease file.
 //!
-//! Promises: subnets and addresses keep their ids, so that running Docker networks go on; every lease of the file is
-//! in the changes or named in the warnings; nothing is applied here. Rules R74 and R75.
+//! Promises: subnets and addresses keep their ids, so running Docker networks continue to work. Every lease in the file is
+//! in the changes or named in the warnings. Nothing is applied here. Rules R74 and R75.
 
 use std::collections::BTreeMap;
 
@@ -15,20 +15,20 @@ use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::request::Space;
 use crate::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings};
 
-/// That program saves every 30 s: this many addresses beyond its counter may have been given since.
+/// The old program saves every 30 s: it may have granted this many addresses beyond its counter since then.
 const MARGIN: u128 = 64;
 
-/// In the books: digest of the lease file that was taken over.
+/// Key in the books: the digest of the lease file that was taken over.
 pub const TAKEN_DIGEST: &str = "old_file_digest";
-/// In the books: digest of the lease file that was last exported.
+/// Key in the books: the digest of the lease file that was last exported.
 pub const EXPORTED_DIGEST: &str = "exported_digest";
 
-/// Hexadecimal digits of a digest, as the books keep it.
+/// The digest in hexadecimal digits, as the books store it.
 pub fn digest_text(bytes: &[u8]) -> String {
     super::old_gipam::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The pools of an old lease file, as the pool `default`; none if it has none.
+/// The pools of an old lease file, as the pool `default`; `None` if the file has none.
 pub fn pools(books: &OldBooks, settings: &Settings) -> Option<PoolSettings> {
     let base = |pool: Option<OldPool>| {
         pool.map(|pool| Base {
@@ -48,7 +48,7 @@ pub fn pools(books: &OldBooks, settings: &Settings) -> Option<PoolSettings> {
     })
 }
 
-/// The subnets and leases of an old lease file, in addition to what the plan holds already.
+/// The subnets and leases of an old lease file, to be added to what the plan already holds.
 pub fn changes(books: &OldBooks, plan: &Plan, settings: &Settings, now: Millis) -> Vec<Change> {
     let (mut generation, mut serial) = plan.counters();
     let mut changes = Vec::new();
@@ -93,7 +93,7 @@ pub fn changes(books: &OldBooks, plan: &Plan, settings: &Settings, now: Millis) 
     changes
 }
 
-/// A held subnet of space local, as that program would have written it.
+/// A held subnet of space local as the old program would have written it; `None` for any other subnet.
 pub fn exported(subnet: &Subnet) -> Option<OldSubnet> {
     let state = &subnet.state;
     let leased = subnet.addresses.leases();
@@ -107,7 +107,7 @@ pub fn exported(subnet: &Subnet) -> Option<OldSubnet> {
     })
 }
 
-/// These subnets and pools, as that program would have written them.
+/// These subnets and pools as the old program would have written them.
 pub fn export(pools: &[PoolSettings], allocated: Vec<OldSubnet>) -> OldBooks {
     let pool = |family| {
         let base = pools.iter().find_map(|pool| pool.base(family))?;

@@ -1,7 +1,7 @@
-//! Changes into tables: what each change writes, and its row of history.
+//! Writes changes into the tables: the rows that each change affects, and its row of history.
 //!
-//! Promises: a change of an address is one row of history, which `tail` folds later; any other touches a bounded number
-//! of rows, but for the release of a subnet (a row for each lease). Does not commit.
+//! Promises: a change of an address is one row of history, which `tail` folds later. Any other change touches a limited number
+//! of rows, except when a subnet ends (a row for each lease) or the clock steps (every row). Does not commit.
 
 use rusqlite::params;
 
@@ -15,7 +15,7 @@ use crate::plan::settings::Millis;
 
 pub(super) type Written = Result<(), rusqlite::Error>;
 
-/// SQLite keeps 64-bit signed numbers; our times and counters fit.
+/// SQLite stores signed 64-bit numbers; our times and counters fit.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -27,7 +27,7 @@ impl Books {
         self.write_change(plan, change).map_err(|error| CommitError::of(&error))
     }
 
-    /// Writes the counters, once a batch; where only addresses changed, their rows of history say enough.
+    /// Writes the counters once per batch. If only addresses changed, their rows of history are enough.
     pub fn write_counters(&mut self, plan: &Plan) -> Result<(), CommitError> {
         if !std::mem::take(&mut self.counters_due) {
             return Ok(());
@@ -39,7 +39,7 @@ impl Books {
             .map_err(|error| CommitError::of(&error))
     }
 
-    /// Forgets the recorded callers (see the plan's `callers`): any later caller may own what is held.
+    /// Deletes the recorded callers (see the plan's `callers`): any later caller may own what is held.
     pub(super) fn forget_callers(&mut self) -> Result<(), StoreError> {
         self.execute("DELETE FROM callers", []).map_err(sqlite(&self.path, "forgetting the callers"))
     }
@@ -84,7 +84,7 @@ impl Books {
         }
     }
 
-    /// What is not about one address.
+    /// Writes a change that is not about a single address.
     fn write_other(&mut self, plan: &Plan, change: &Change) -> Written {
         match change {
             Change::SubnetGranted(state) => {
@@ -247,7 +247,7 @@ impl Books {
             self.execute("DELETE FROM kept_releases WHERE subnet = ?1", [key])?;
         }
         for (address, record) in subnet.addresses.leases() {
-            // Of others than endpoints nothing is remembered.
+            // Only endpoints are remembered after their release.
             let known = (record.kind == Kind::Endpoint).then_some(KnownState { leased: false, since: at });
             let record = Record { withheld: record.withheld || *why != Why::Docker, ..record.clone() };
             let row = Happening::of_address(at, "released", address, &record);
@@ -256,8 +256,8 @@ impl Books {
         self.history(&subnet.state, Happening::of_subnet(at, "subnet released", Some(why)))
     }
 
-    /// An address whose lease ends without a release: its grant never reached anybody. `quiet` is what a
-    /// mere memory that goes is called.
+    /// Adds the row for a lease that ends without a release because its grant reached nobody. `quiet` is the event for
+    /// an address that was only remembered.
     fn ended_without_release(
         &mut self,
         plan: &Plan,
@@ -273,7 +273,7 @@ impl Books {
         self.address_row(plan, serial, Happening { known: None, ..row })
     }
 
-    /// The line of a subnet that goes; one that is only remembered leaves without a line.
+    /// Adds the row for a subnet that is undone; a subnet that was only remembered gets no row.
     fn undone_subnet(&mut self, plan: &Plan, serial: Serial) -> Written {
         match plan.subnet(serial).filter(|subnet| subnet.is_held()) {
             Some(subnet) => {
@@ -283,7 +283,7 @@ impl Books {
         }
     }
 
-    /// A row that says what is known of an address since.
+    /// Adds a row that changes what is known about an address.
     fn address_row(&mut self, plan: &Plan, serial: Serial, row: Happening) -> Written {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
         if let (Some(address), Some(holder)) = (row.address, &row.holder) {
@@ -292,8 +292,8 @@ impl Books {
         self.history(&subnet.state, row)
     }
 
-    /// What the Engine calls a holder. Where Docker said no name, or another one before a rename, that is news, and a line of its
-    /// own.
+    /// Writes the Engine's name for a holder. If Docker gave no name, or gave another one before a rename, this also adds a
+    /// row of history.
     fn name_address(
         &mut self,
         plan: &Plan,
@@ -328,7 +328,7 @@ impl Books {
         self.address_row(plan, serial, Happening { why: Some(why), ..row })
     }
 
-    /// One address at two endpoints: a line of its own; what is known of the address stays as it was.
+    /// Adds a row for an address at two endpoints; what is known about the address does not change.
     fn doubled(&mut self, plan: &Plan, serial: Serial, address: u128, evidence: &str) -> Written {
         let record = plan.subnet(serial).and_then(|subnet| subnet.addresses.get(address));
         let Some(record) = record else { return Ok(()) };
@@ -336,7 +336,7 @@ impl Books {
         self.address_row(plan, serial, Happening { why: Some(Why::Repair(evidence.into())), ..row })
     }
 
-    /// Adds a row.
+    /// Adds a row of history.
     pub(super) fn history(&mut self, state: &SubnetState, row: Happening) -> Written {
         let seq = self.tail.next_row();
         self.lines.push(NumberedRow::new(seq, state, row));

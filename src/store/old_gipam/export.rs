@@ -1,8 +1,8 @@
-//! From [`OldBooks`] back to a file that the old program reads, for `gipam export --format leases.json`.
+//! Turns [`OldBooks`] back into a file for the old program, for `gipam export --format leases.json`.
 //!
-//! [`write()`] spells out what it is given and nothing more. Books that do not come from that program need
-//! [`settle`] first, so that it will not give away what is held, and [`obstacles`] tells what it cannot do with them.
-//! Both are arithmetic; nothing is read or written here.
+//! [`write()`] only formats what it gets. Books that do not come from the old program need [`settle`] first, so that
+//! the old program does not grant what is already held; [`obstacles`] lists what it cannot do with them.
+//! Both only compute; nothing is read or written here.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 
 use super::{OldBooks, OldPool, OldSubnet, digest};
 
-/// How many free subnets, and free addresses of one subnet, [`settle`] lists at most.
+/// The maximum number of free subnets, and of free addresses in one subnet, that [`settle`] lists.
 const GAPS: usize = 4096;
-/// That program counts addresses one by one: it will never reach this host number.
+/// The old program counts addresses one by one, so it will never reach this host number.
 const OUT_OF_REACH: u128 = 1 << 32;
 
-/// A file of the second generation; `generation` does not matter. It reads as the same books again, as long as they
-/// keep what [`OldBooks`] and [`OldSubnet`] promise.
+/// Formats a file of the second generation, whatever `generation` says. Reading it gives the same books again, if they
+/// keep the promises of [`OldBooks`] and [`OldSubnet`].
 pub fn write(books: &OldBooks) -> Vec<u8> {
     let base = |pool: &Option<OldPool>| pool.map_or(String::new(), |pool| pool.base.to_string());
     let size = |pool: &Option<OldPool>| pool.map_or(0, |pool| pool.size);
@@ -41,8 +41,8 @@ fn subnet(subnet: &OldSubnet) -> Value {
     })
 }
 
-/// Raises the counters past everything that is held, and lists the gaps below them as free, lowest first to be
-/// reused (4,096 at most of subnets and of each subnet's addresses). `free` is rebuilt; its old entries are gaps, too.
+/// Raises the counters past everything that is held, and lists the gaps below them as free, so that the lowest is reused
+/// first (at most 4,096 subnets, and 4,096 addresses per subnet). Rebuilds `free`, whose old entries are gaps as well.
 pub fn settle(books: &mut OldBooks) {
     books.free.clear();
     for subnet in &mut books.allocated {
@@ -67,11 +67,11 @@ fn settle_addresses(subnet: &mut OldSubnet) {
     held.sort_unstable();
     let next = held.last().map_or(1, |highest| highest + 1);
     subnet.next_index = u64::try_from(next).unwrap_or(u64::MAX);
-    // the last one of an IPv4 subnet is its broadcast address
+    // the last address of an IPv4 subnet is the broadcast address
     let usable = |number: &u128| subnet.prefix.addr().is_ipv6() || first + number < last;
     let gaps = (1..next).filter(|number| held.binary_search(number).is_err()).filter(usable).take(GAPS);
     subnet.free = gaps.map(|number| address(first + number, &subnet.prefix)).collect();
-    subnet.free.reverse(); // the last one is reused first
+    subnet.free.reverse(); // the old program reuses the last one first
 }
 
 fn settle_subnets(pool: &OldPool, next: &mut u64, held: &[OldSubnet], free: &mut Vec<OldSubnet>) {
@@ -85,7 +85,7 @@ fn settle_subnets(pool: &OldPool, next: &mut u64, held: &[OldSubnet], free: &mut
         .map(|subnet| (number(subnet.prefix.network()), number(subnet.prefix.broadcast()).min(last)))
         .collect();
     taken.sort_unstable();
-    let mut from = 0; // every number below is taken, or listed as free
+    let mut from = 0; // every number below this one is taken or already listed as free
     let mut gaps = Vec::new();
     for (start, end) in taken {
         gaps.extend((from..start).take(GAPS.saturating_sub(gaps.len())));
@@ -106,7 +106,7 @@ fn settle_subnets(pool: &OldPool, next: &mut u64, held: &[OldSubnet], free: &mut
     }
 }
 
-/// An id for a subnet that nobody holds, in that program's form: 16 letters and digits.
+/// An id for a free subnet, in the old program's form: 16 letters and digits.
 fn id_for(prefix: &IpNet) -> String {
     digest(prefix.to_string().as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -126,7 +126,7 @@ fn address(bits: u128, like: &IpNet) -> IpAddr {
     }
 }
 
-/// What the old program could not do with these books, a sentence each; empty if it could go on with all of them.
+/// What the old program could not do with these books, one sentence each; empty if it could use all of them.
 pub fn obstacles(books: &OldBooks) -> Vec<String> {
     let mut found = Vec::new();
     if books.v4.is_none() {

@@ -1,6 +1,6 @@
-//! JSON as the old program reads it: objects whose keys match in any case, `null` as good as absent.
+//! JSON as the old program reads it: keys of objects match in any case, and `null` means absent.
 //!
-//! A duplicate key is refused instead of losing one. Every [`JsonPlace`] knows its path (`allocated[3].idx`), which the errors name.
+//! A duplicate key is refused, so that no value is lost. Every [`JsonPlace`] has a path (`allocated[3].idx`) for the errors.
 
 use std::fmt::Display;
 
@@ -18,11 +18,11 @@ fn kind(node: &Json<'_>) -> &'static str {
     }
 }
 
-/// A value and its place; `null` and absent values are left out.
+/// A value and its place; the value is `None` if it is `null` or absent.
 #[derive(Debug, Clone)]
 pub(super) struct JsonPlace<'a> {
     node: Option<&'a Json<'a>>,
-    /// The path from the top.
+    /// The path from the top of the file.
     pub at: String,
 }
 
@@ -35,7 +35,7 @@ impl<'a> JsonPlace<'a> {
         !matches!(self.node, None | Some(Json::Null))
     }
 
-    /// The value under one of the spellings of a key, in any case.
+    /// The value of a key under any of its spellings, in any case.
     pub(super) fn key(&self, spellings: &[&str]) -> Result<Self, LeaseFileError> {
         let entries = match self.node {
             Some(Json::Object(entries)) => entries.as_slice(),
@@ -55,7 +55,7 @@ impl<'a> JsonPlace<'a> {
         }
     }
 
-    /// The elements of a list; none if it is `null` or absent.
+    /// The elements of a list; empty if it is `null` or absent.
     pub(super) fn list(&self) -> Result<Vec<Self>, LeaseFileError> {
         match self.node {
             None | Some(Json::Null) => Ok(Vec::new()),
@@ -68,7 +68,7 @@ impl<'a> JsonPlace<'a> {
         }
     }
 
-    /// The text without blanks around it; empty if it is `null` or absent.
+    /// The text, trimmed; empty if it is `null` or absent.
     pub(super) fn text(&self) -> Result<&'a str, LeaseFileError> {
         match self.node {
             None | Some(Json::Null) => Ok(""),
@@ -88,7 +88,7 @@ impl<'a> JsonPlace<'a> {
         }
     }
 
-    /// The error that the value here is of the wrong kind.
+    /// The error for a value of the wrong kind.
     pub(super) fn wrong_kind(&self, expected: &'static str) -> LeaseFileError {
         let at = if self.at.is_empty() { "the top".to_owned() } else { self.at.clone() };
         let found = self.node.map_or("nothing", kind);
@@ -97,14 +97,14 @@ impl<'a> JsonPlace<'a> {
         ))
     }
 
-    /// The error that the `text` here has no meaning.
+    /// The error for a `text` that is not valid here.
     pub(super) fn wrong(&self, text: &str, why: impl Display) -> LeaseFileError {
         let (at, text) = (&self.at, text.chars().take(100).collect::<String>());
         LeaseFileError(format!("the lease file has \"{text}\" at {at}: {why}; correct it by hand"))
     }
 }
 
-/// Reads the text; a truncated text is distinguished from an invalid one.
+/// Reads the text. The error distinguishes truncated text from invalid text.
 pub(super) fn read(bytes: &[u8]) -> Result<Json<'_>, LeaseFileError> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Eof => LeaseFileError(format!(

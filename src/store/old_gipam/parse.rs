@@ -1,7 +1,7 @@
-//! From the bytes of a lease file to [`OldBooks`], with a list of oddities.
+//! Parses the bytes of a lease file into [`OldBooks`], with a list of oddities.
 //!
-//! Rules: a pool, subnet or address that cannot be understood is an error, since guessing could give a running
-//! container's address to another; an address that is understood is kept, however odd.
+//! Rules: a pool, subnet or address that cannot be understood is an error, since a wrong guess could give a running
+//! container's address to another one. An address that can be understood is kept, however odd it is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,11 +11,11 @@ use ipnet::{IpNet, ipv4_mask_to_prefix};
 use super::json::{JsonPlace, read};
 use super::{Generation, LeaseFileError, OldBooks, OldPool, OldSubnet, Parsed, without_mark};
 
-/// The spellings of one family's keys, each with the first generation's last; the names for errors come first.
+/// The spellings of one family's keys, with the first generation's last. Errors use the first spelling.
 struct FamilyKeys {
     pool: [&'static str; 2],
     size: [&'static str; 2],
-    /// A misspelling that the first generation itself looked for.
+    /// A misspelled key that the first generation itself looked for.
     size_misspelt: &'static str,
     next: [&'static str; 1],
     default_size: u8,
@@ -38,14 +38,14 @@ const V6: FamilyKeys = FamilyKeys {
     default_size: 64,
     bits: 128,
 };
-/// The second spelling is the one that the first generation read; it wrote the first.
+/// The first generation wrote the first spelling but looked for the second.
 const ALLOCATED: [&str; 2] = ["allocated", "Allocate"];
 const FREE: [&str; 1] = ["free"];
 
 /// Reads a lease file of either generation.
 ///
 /// # Errors
-/// Everything that is not understood, see [`LeaseFileError`]; nothing is guessed and the file is not touched.
+/// Anything that cannot be understood, see [`LeaseFileError`]; nothing is guessed, and the file is not touched.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, LeaseFileError> {
     let node = read(without_mark(bytes))?;
     let top = JsonPlace::top(&node);
@@ -75,7 +75,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, LeaseFileError> {
     Ok(Parsed { books, oddities })
 }
 
-/// The first generation is known by its pool keys; a file with lists and without a pool key is of the second.
+/// The first generation is recognized by its pool keys; a file with lists but without pool keys is of the second.
 fn generation(top: &JsonPlace<'_>) -> Result<Generation, LeaseFileError> {
     let has = |keys: &[&'static str]| -> Result<bool, LeaseFileError> {
         for key in keys {
@@ -99,7 +99,7 @@ fn generation(top: &JsonPlace<'_>) -> Result<Generation, LeaseFileError> {
     }
 }
 
-/// The value of the second generation's key, else the first's.
+/// The value of the second generation's key or, if that is not set, of the first's.
 fn either<'a>(
     top: &JsonPlace<'a>,
     [second, first]: [&'static str; 2],
@@ -187,7 +187,7 @@ fn subnet(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<OldSubnet
     Ok(OldSubnet { id, prefix, next_index, addresses, free, outside })
 }
 
-/// `10.0.0.0/16`, and as that program also takes it `10.0.0.0/255.255.0.0` and `10.0.0.0 255.255.0.0`.
+/// Reads `10.0.0.0/16` and the forms that the old program also accepts: `10.0.0.0/255.255.0.0`, `10.0.0.0 255.255.0.0`.
 fn prefix(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<IpNet, LeaseFileError> {
     let text = place.text()?;
     let wrong = || place.wrong(text, "not a prefix like 10.9.0.0/24 or 2001:db8::/64");
@@ -205,7 +205,7 @@ fn prefix(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<IpNet, Le
     Ok(used)
 }
 
-/// An address, with or without a prefix length behind it.
+/// Reads an address, with or without a prefix length after it.
 fn address(place: &JsonPlace<'_>) -> Result<IpAddr, LeaseFileError> {
     let text = place.text()?;
     let parsed = match text.split_once('/') {
@@ -215,12 +215,12 @@ fn address(place: &JsonPlace<'_>) -> Result<IpAddr, LeaseFileError> {
     parsed.ok_or_else(|| place.wrong(text, "not an address like 10.9.0.7 or 2001:db8::7"))
 }
 
-/// The subnets seen so far, to find the ids and prefixes that meet. Prefixes either contain one another or are apart.
+/// The subnets read so far, to find equal ids and overlapping prefixes. Of two prefixes that overlap, one contains the other.
 #[derive(Default)]
 struct SeenBefore {
     ids: HashMap<String, IpNet>,
     prefixes: BTreeMap<(IpAddr, u8), (String, IpNet)>,
-    /// The prefix lengths that occur, so that only these are looked up.
+    /// The prefix lengths that occur, so that no others are looked up.
     lengths: BTreeSet<u8>,
 }
 
@@ -239,7 +239,7 @@ impl SeenBefore {
         Ok(())
     }
 
-    /// Whether a subnet of `free` may stay there.
+    /// Whether a subnet in `free` may stay there.
     fn is_free(&mut self, subnet: &OldSubnet, oddities: &mut Vec<String>) -> bool {
         let OldSubnet { id, prefix, addresses, outside, .. } = subnet;
         let count = addresses.len() + outside.len();
@@ -266,7 +266,7 @@ impl SeenBefore {
         self.prefixes.entry(key).or_insert_with(|| (subnet.id.clone(), subnet.prefix));
     }
 
-    /// One that contains `prefix` or lies in it.
+    /// A subnet whose prefix contains `prefix` or lies inside it.
     fn meets(&self, prefix: &IpNet) -> Option<&(String, IpNet)> {
         let within = (prefix.network(), prefix.prefix_len())..=(prefix.broadcast(), u8::MAX);
         self.lengths

@@ -1,4 +1,4 @@
-//! Files as the old program wrote them (`fixtures/`, its own output), and as people and crashes leave them.
+//! Files as the old program wrote them (`fixtures/` is its own output), and as people and crashes leave them behind.
 
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ fn oddities(text: &str) -> Vec<String> {
     parse(text.as_bytes()).unwrap().oddities.iter().map(ToString::to_string).collect()
 }
 
-/// A file with one IPv4 subnet 10.9.0.0/24 whose id is `a`, and these further keys.
+/// A file with one IPv4 subnet, 10.9.0.0/24, whose id is `a`, plus these keys.
 fn with_subnet(keys: &str) -> String {
     format!(
         r#"{{"v4":"10.9.0.0/16","v4ab":24,"allocated":[{{"id":"a","v":4,"pool":"10.9.0.0/24","idx":9{keys}}}]}}"#
@@ -330,7 +330,7 @@ proptest! {
     }
 }
 
-// Thousands of gaps each: fewer cases.
+// Each case has thousands of gaps, so run fewer cases.
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
