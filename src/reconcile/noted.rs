@@ -36,7 +36,8 @@ impl Reconciler {
         let mut reported = BTreeSet::new();
         let mut passing = false;
         for one in std::mem::take(&mut look.doubled) {
-            let key = (one.prefix, one.address, one.holders());
+            // Without its subnet it could not be recorded: it counts as reported only as long as the books lack the subnet.
+            let key = (one.prefix, one.address, one.holders(), one.serial);
             if self.reported.contains(&key) || self.is_certain(&one, read).await {
                 reported.insert(key);
                 look.doubled.push(one);

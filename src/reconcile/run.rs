@@ -64,7 +64,7 @@ pub struct Reconciler {
     /// The Engine's names for the networks.
     pub(super) called: Networks,
     /// Addresses that were reported at two endpoints, with their holders.
-    pub(super) reported: BTreeSet<(Prefix, u128, String)>,
+    pub(super) reported: BTreeSet<(Prefix, u128, String, Option<Serial>)>,
     clock: Clock,
     patience: Patience,
     /// The last check changed something.

@@ -108,7 +108,7 @@ CREATE VIEW held AS SELECT s.prefix, n.network, s.space, s.pool, s.range, s.gate
 
 /// Indexes to find a container by its name, by its id or the beginning of it, or by its network.
 const FIND_NAMES: &str = "
-CREATE INDEX names_by_container ON names (container);
-CREATE INDEX names_by_id ON names (container_id);
-CREATE INDEX names_by_network ON names (network);
+CREATE INDEX IF NOT EXISTS names_by_container ON names (container);
+CREATE INDEX IF NOT EXISTS names_by_id ON names (container_id);
+CREATE INDEX IF NOT EXISTS names_by_network ON names (network);
 ";

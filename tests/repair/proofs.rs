@@ -270,6 +270,23 @@ async fn one_address_at_two_living_endpoints_is_a_finding_and_an_event() {
     assert_eq!(world.handle.meters().duplicates(), 0);
 }
 
+/// A check may see the network before the books have its subnet: the event follows once they have it.
+#[tokio::test]
+async fn one_address_at_two_endpoints_is_an_event_also_if_the_books_get_the_subnet_later() {
+    clock!(CLOCK, now);
+    let world = World::witnessed(now, false).await;
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9"), ("two", "10.9.0.9")]);
+    assert_eq!(world.look().await[0].what, "duplicate");
+    let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    later(&CLOCK, 5_001);
+    for _ in 0..2 {
+        assert_eq!(world.look().await[0].what, "duplicate");
+    }
+    let told = world.history("10.9.0.9").into_iter().filter(|(event, _)| event == "duplicate").count();
+    assert_eq!(told, 1);
+}
+
 /// Also with an address that the books lacked, and in a subnet that they lack altogether.
 #[tokio::test]
 async fn one_address_at_two_living_endpoints_is_found_whatever_the_books_hold() {
