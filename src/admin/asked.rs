@@ -1,7 +1,7 @@
-//! What a person asks to be changed: the arguments of `gipam reserve`, `pin`, `unpin` and `pool`, and at the same time the
-//! bodies of these requests to the admin socket.
+//! Requests for changes: the arguments of `gipam reserve`, `pin`, `unpin` and `pool`, which are also the bodies of these
+//! requests to the admin socket.
 //!
-//! Promises: every change can be rehearsed, with `--dry-run`. Resolves nothing.
+//! Promises: every change has `--dry-run`. Resolves nothing.
 
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
-//! What a person changes of the running plan: reservations and pins by hand.
+//! Changes that a person makes to the running plan: reservations and pins by hand.
 //!
-//! Promises: decided, committed, answered by the ledger like everything else; what cannot be done is refused with advice on what
-//! to do instead and changes nothing; a repeat succeeds and changes nothing; a rehearsal says the same and changes
-//! nothing. Leases that are there stay. Knows no HTTP.
+//! Promises: the ledger decides, commits and answers each change like any other; a change that is not possible is refused with
+//! advice and changes nothing; repeating a change succeeds and changes nothing; a dry run reports the same and changes
+//! nothing. Existing leases stay. Does not know HTTP.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use crate::text::counted;
 use crate::view::meant;
 use crate::view::rows::{ChangedRow, HeldRow};
 
-/// Most leases that an answer lists.
+/// The maximum number of leases that an answer lists.
 const LISTED: usize = 1_000;
-/// Most subnets that an answer names.
+/// The maximum number of subnets that an answer names.
 const MET: usize = 3;
 
 /// The decision: what to report, and what to commit.
@@ -35,12 +35,12 @@ pub(super) struct DecidedChange {
 }
 
 impl DecidedChange {
-    /// Nothing to do, for this reason.
+    /// No change; the note gives the reason.
     pub(super) fn nothing(note: String) -> Self {
         Self { row: ChangedRow { notes: vec![note], ..ChangedRow::default() }, altered: Altered::default() }
     }
 
-    /// New settings; their difference is reported.
+    /// New settings; the row lists the differences from the current ones.
     pub(super) fn settings(plan: &Plan, settings: Settings) -> Self {
         let changes = difference(plan.settings(), &settings);
         let altered = Altered { settings: Some(settings), ..Altered::default() };
@@ -48,7 +48,7 @@ impl DecidedChange {
     }
 }
 
-/// Has the ledger decide, and unless this is a rehearsal commit; answers when it is durable.
+/// Lets the ledger decide and, unless this is a dry run, commit. Returns when the change is durable.
 pub(super) async fn change(
     ledger: &Ledger,
     rehearsal: bool,
@@ -123,7 +123,7 @@ fn reserve_notes(plan: &Plan, range: AddressRange) -> Vec<String> {
     notes
 }
 
-/// `gipam unreserve RANGE`; `file` is the configuration's.
+/// `gipam unreserve RANGE`; `file` is the path of the configuration file.
 pub(super) async fn unreserve(
     ledger: &Ledger,
     asked: ReservationArgs,
@@ -158,7 +158,7 @@ pub(super) fn are_now(count: usize, noun: &str, what: &str) -> String {
     format!("{} {} {what} now", counted(count, noun), if count == 1 { "is" } else { "are" })
 }
 
-/// A lease as a change lists it.
+/// A lease as a row in the answer to a change.
 pub(super) fn held((subnet, address, record): (&Subnet, u128, &Record)) -> HeldRow {
     HeldRow {
         subnet: subnet.state.prefix.to_string(),

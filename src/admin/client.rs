@@ -1,7 +1,7 @@
-//! How a command asks the daemon: one HTTP/1.1 request over the admin socket.
+//! How a command talks to the daemon: one HTTP/1.1 request over the admin socket.
 //!
-//! Promises: distinguishes a daemon that is down, one that the user may not ask, and one that does not answer in time; a
-//! refusal comes back with its kind; nothing is tried twice. Does not read or print answers.
+//! Promises: distinguishes a daemon that is down, one whose socket the user may not open, and one that does not answer in
+//! time; a refusal keeps its kind; no request is retried. Does not parse or print answers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub const CHANGE: Duration = Duration::from_secs(120);
 pub enum AskError {
     #[error("no daemon answers at {socket}; start it with gipam serve, or name another with --admin PATH")]
     Down { socket: String },
-    /// It listens, but did not answer.
+    /// The daemon listens, but did not answer.
     #[error(transparent)]
     NoAnswer(ClientError),
     /// The daemon refused.
@@ -28,12 +28,12 @@ pub enum AskError {
     Refused(Refusal),
 }
 
-/// `GET` of a path with its query.
+/// Sends a `GET` for a path with its query.
 pub fn get(socket: &Path, path: &str, limit: Duration) -> Result<Vec<u8>, AskError> {
     ask(socket, "GET", path, Vec::new(), limit)
 }
 
-/// `GET` of a path whose answer may be long: each piece goes to `take` as it comes.
+/// Sends a `GET` whose answer may be long, and passes each piece to `take` as it arrives.
 pub fn get_pieces<E>(
     socket: &Path,
     path: &str,
@@ -63,7 +63,7 @@ fn failed(error: ClientError) -> AskError {
     }
 }
 
-/// `POST` of JSON to a path.
+/// Sends a `POST` with JSON to a path.
 pub fn post(
     socket: &Path,
     path: &str,
@@ -78,7 +78,7 @@ fn ask(socket: &Path, method: &str, path: &str, body: Vec<u8>, limit: Duration) 
     if (200..300).contains(&reply.status) { Ok(reply.body) } else { Err(AskError::Refused(refusal(&reply))) }
 }
 
-/// The refusal in an answer, or one that quotes it.
+/// The refusal in an answer; if the answer cannot be parsed, a refusal that quotes it.
 fn refusal(reply: &HttpReply) -> Refusal {
     serde_json::from_slice(&reply.body).unwrap_or_else(|_| {
         let quoted: String = String::from_utf8_lossy(&reply.body).chars().take(200).collect();
@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers one request with these bytes and returns what was asked.
+    /// Answers one request with these bytes and returns the request.
     fn daemon(answer: &'static str) -> (tempfile::TempDir, PathBuf, std::thread::JoinHandle<String>) {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("admin.sock");

@@ -1,8 +1,8 @@
-//! The admin socket: views, and the few things that a person may change. The page's door shows the same views (`get`).
+//! The admin socket: views, and the few changes that a person may make. The page's listener serves the same views (`get`).
 //!
-//! Promises: everyone who can open the socket may do everything; views look at the ledger's plan in bites, on threads of their
-//! own, a few at a time, even if the client leaves meanwhile; changes go through the ledger like all others. Knows no tables and
-//! no exit codes.
+//! Promises: everyone who can open the socket may do everything; views read the ledger's plan in short steps, on separate
+//! threads, and only a few run at a time, even if clients disconnect; changes go through the ledger like all others. Does not
+//! know tables or exit codes.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -37,20 +37,20 @@ use crate::view::source::{PATIENCE, Source};
 use crate::view::views::{AroundView, View};
 
 const JSON: &str = "application/json";
-/// How long a request for an unknown name waits for a look at the Engine.
+/// How long a request for an unknown name waits for repair to query the Engine.
 const A_LOOK: Duration = Duration::from_secs(2);
 
-/// Views at a time at one door.
+/// Maximum number of short views that run at a time on one listener.
 const TURNS: usize = 4;
-/// Of long lists, which may be read slowly.
+/// Maximum number of long lists that run at a time on one listener; clients may read them slowly.
 const LONG_TURNS: usize = 2;
-/// How long a client may take for the next piece of a long list.
+/// How long a client may take to accept the next piece of a long list.
 const SLOWEST: Duration = Duration::from_secs(30);
-/// The longest query of everybody: a search, a sort and a page fit many times.
+/// The longest query on the page's listener: many times as long as a search, a sort order and a page need.
 const LONGEST_QUERY: usize = 1_024;
-/// The most lines of history that everybody gets in one answer.
+/// The most lines of history in one answer on the page's listener.
 const MOST_LINES: u32 = 1_000;
-/// What everybody may see who can reach the page.
+/// What everyone who can reach the page may see.
 const FOR_EVERYBODY: [&str; 10] = [
     "/v1/status",
     "/v1/pools",
@@ -67,18 +67,18 @@ const FOR_EVERYBODY: [&str; 10] = [
 /// Who sends a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
-    /// Somebody who can open the admin socket.
+    /// Anyone who can open the admin socket.
     Admin,
-    /// Somebody who can reach the page.
+    /// Anyone who can reach the page.
     Everybody,
 }
 
-/// What answers at the admin socket.
+/// The handler of the admin socket.
 #[derive(Debug)]
 pub struct Admin {
     ledger: Ledger,
     books: PathBuf,
-    /// The configuration in force: a reload may have read another one.
+    /// The configuration in force; a reload may replace it.
     config: watch::Receiver<Arc<Config>>,
     running: RunningDaemon,
     repair: reconcile::Handle,
@@ -86,18 +86,18 @@ pub struct Admin {
     reloads: mpsc::Sender<Reload>,
     source: Source,
     counting: Arc<Counting>,
-    /// Those who follow what happens.
+    /// The clients that follow events.
     pub moments: Moments,
-    /// Turns of the admin socket, and of the page: short views, long lists.
+    /// Limits of the admin socket, and of the page: for short views, and for long lists.
     turns: [[Readers; 2]; 2],
 }
 
-/// Asks the daemon to read its configuration again.
+/// Asks the daemon to reload its configuration.
 #[derive(Debug)]
 pub struct Reload {
-    /// Only say what would change.
+    /// Only report what would change.
     pub rehearsal: bool,
-    /// A line for each change, or why nothing was changed.
+    /// One line for each change, or why nothing was changed.
     pub answer: oneshot::Sender<Result<Vec<String>, String>>,
 }
 
@@ -111,7 +111,7 @@ struct Rehearsal {
 struct GcAsked {
     #[serde(default)]
     apply: bool,
-    /// The books belong to the Engine that answers.
+    /// Accept the Engine that answers as the one to which the books belong.
     #[serde(default)]
     new_engine: bool,
 }
@@ -126,7 +126,7 @@ struct Adopt {
 struct Release {
     subnet: String,
     address: Option<String>,
-    /// Do not ask the Engine whether it is alive.
+    /// Do not ask the Engine whether the lease or subnet is alive.
     #[serde(default)]
     without_engine: bool,
 }
@@ -153,7 +153,7 @@ impl Handler for Admin {
     }
 }
 
-/// A refusal on the wire.
+/// A refusal as an HTTP response.
 fn refused(refusal: Refusal) -> Response {
     let body = serde_json::to_vec(&refusal).unwrap_or_default();
     Response::new(refusal.kind.admin_status(), JSON, body)
@@ -164,7 +164,7 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>, Refusal> {
 }
 
 impl Admin {
-    /// For a ledger and the books that it writes; to be called on a runtime.
+    /// Creates the handler for a ledger and the books that it writes. Must be called on a runtime.
     pub fn new(
         ledger: Ledger,
         books: PathBuf,
@@ -192,17 +192,17 @@ impl Admin {
         }
     }
 
-    /// What is running.
+    /// What only the running daemon knows.
     pub const fn running(&self) -> &RunningDaemon {
         &self.running
     }
 
-    /// Counts of everything, at most a moment old. Waits, so it is for threads that may.
+    /// Counts of everything, at most a moment old. Blocks, so call it only on threads that may block.
     pub fn census(&self) -> Result<Arc<Census>, Refusal> {
         self.counting.look(|bases| self.survey.now(Some(bases)), CensusAge::AMoment)
     }
 
-    /// Runs `work` on a thread that may wait, when it is its turn at the page.
+    /// Runs `work` on a thread that may block, within the page's limit for short views.
     pub async fn off_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
@@ -265,7 +265,7 @@ impl Admin {
         self.config.borrow().clone()
     }
 
-    /// Every setting of the daemon; the pools are those of the books, which a person may have changed since the start.
+    /// Every setting of the daemon. The pools come from the books, because a person may have changed them since the start.
     async fn settings(&self) -> Result<Vec<u8>, Refusal> {
         let pools = self.ledger.look(|plan| plan.settings().pools.clone()).await?;
         let config = self.in_force();
@@ -285,7 +285,7 @@ impl Admin {
         json(&rows)
     }
 
-    /// The result of the last look at the Engine.
+    /// What repair knows from its last query of the Engine.
     fn known(&self) -> Arc<Dead> {
         self.repair.proofs().read().map(|proofs| proofs.clone()).unwrap_or_default()
     }
@@ -293,14 +293,14 @@ impl Admin {
     async fn view(&self, path: &str, query: &str, asker: Asker) -> Result<Response, Refusal> {
         let answer = self.rows(path, query, asker).await;
         if path == "/v1/who" && answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Missing) {
-            // Engines before 29 do not send names: that of a container that has just started is known after a look.
+            // Engines before 29 do not send names: the name of a container that has just started is known after a query.
             let _ = timeout(A_LOOK, self.repair.look(false)).await;
             return self.rows(path, query, asker).await;
         }
         answer
     }
 
-    /// The rows of a view. What is longer than a piece leaves piece by piece.
+    /// The rows of a view. An answer that is longer than one piece is sent piece by piece.
     async fn rows(&self, path: &str, query: &str, asker: Asker) -> Result<Response, Refusal> {
         let is_long = ["/v1/leases", "/v1/subnets"].contains(&path) && Query(query).text("limit")?.is_none();
         let turns = self.turns[usize::from(asker == Asker::Everybody)][usize::from(is_long)].clone();
@@ -324,20 +324,20 @@ impl Admin {
             biased;
             Some(Ok(first)) = later.recv() => first,
             whole = &mut reading => {
-                // A piece may have come between the two looks; there is room for one.
+                // A piece may have arrived between the two polls; the channel has room for one.
                 let first = later.try_recv().ok().and_then(Result::ok).unwrap_or_default();
                 return whole.map(|rest| Response::new(200, JSON, [first, rest].concat()));
             }
         };
         tokio::spawn(async move {
-            // An answer that ends in the midst of a row is not taken for a whole one.
+            // On an error, end the connection, so that the client does not take the answer for a complete one.
             let rest = reading.await.map_err(|_| CutOff);
             let _ = timeout(SLOWEST, pieces.send(rest)).await;
         });
         Ok(Response::new(200, JSON, first).and_later(later))
     }
 
-    /// A view of the ledger's plan, with what is known here.
+    /// A view of the ledger's plan, with what only the daemon knows.
     fn looking(&self, asker: Asker) -> View {
         let (survey, running) = (self.survey.clone(), self.running.clone());
         View::new(self.source.clone(), self.books.clone(), clock::now()).in_daemon(AroundView {
@@ -392,12 +392,12 @@ impl Admin {
                 self.ledger.ask(force).await?;
             }
         }
-        // Should it live after all, it is adopted again.
+        // If it is alive after all, repair adopts it again.
         self.repair.changed();
         Ok(b"{}".to_vec())
     }
 
-    /// The subnet, and the address in it, if one is meant.
+    /// The subnet, and the address in it if the request means one.
     async fn meant(&self, asked: Release) -> Result<(String, Option<IpAddr>), Refusal> {
         let Release { subnet, address, .. } = asked;
         if let Some(address) = address.filter(|text| !text.is_empty()) {
@@ -425,7 +425,7 @@ impl Admin {
         let apply = asked.apply;
         let answer = listed::take(&self.ledger, &self.running.names, asked).await;
         if apply && answer.is_ok() {
-            // After repair's look, what was imported has names and does not count as missing any more.
+            // After repair queries the Engine, the imported leases have names and no longer count as missing.
             let repair = self.repair.clone();
             tokio::spawn(async move { repair.look(false).await });
         }

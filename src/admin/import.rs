@@ -1,7 +1,7 @@
-//! Old lease files by hand: `gipam import` and `gipam export`.
+//! Imports and exports old lease files by hand: `gipam import` and `gipam export`.
 //!
-//! Promises: a file that cannot be read changes nothing; books that hold subnets are replaced only when asked to, and
-//! the history says so; the digest of what was taken or exported is kept, so that the start knows the file again.
+//! Promises: a file that cannot be read changes nothing; books that hold subnets are replaced only on request, and the history
+//! records it; the digest of an imported or exported file is stored, so that the next start recognizes the file.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ use crate::view::source::{Budget, Source};
 
 pub use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
 
-/// A lease file that is to become (part of) the books.
+/// A lease file that is to be imported into the books.
 pub struct Importing {
     parsed: Parsed,
     digest: String,
@@ -29,7 +29,7 @@ pub struct Importing {
 }
 
 impl Importing {
-    /// Reads the file's content.
+    /// Parses the file's content.
     pub fn new(
         name: &str,
         content: &str,
@@ -56,7 +56,7 @@ impl Importing {
         })
     }
 
-    /// The changes, given what the plan holds.
+    /// The changes that import the file into this plan.
     pub fn alter(&self, plan: &Plan, now: Millis) -> Result<Altered, Refusal> {
         let held: Vec<_> = plan.subnets().filter(|subnet| subnet.is_held()).collect();
         if !held.is_empty() && !self.replace {
@@ -75,7 +75,7 @@ impl Importing {
             }
             changes.push(Change::SubnetForgotten { serial });
         }
-        // What is in force may be newer than what the daemon started with: SIGHUP reads the configuration again.
+        // The settings in force may be newer than those at the start, because SIGHUP reloads the configuration.
         let in_force = plan.settings().clone();
         let configured = match self.origin {
             PoolsOrigin::Document(_) => in_force,
@@ -96,7 +96,7 @@ impl Importing {
     }
 }
 
-/// Only one format is written.
+/// Refuses every format except `leases.json`.
 pub fn check_format(query: &str) -> Result<(), Refusal> {
     match query {
         "" | "format=leases.json" => Ok(()),
@@ -104,7 +104,7 @@ pub fn check_format(query: &str) -> Result<(), Refusal> {
     }
 }
 
-/// What is held, as an old lease file; what that program cannot do with it goes to the log.
+/// The held subnets and leases as an old lease file. Logs whatever the old program cannot handle.
 pub fn export(source: &Source) -> Result<Vec<u8>, Refusal> {
     let pools = source.look(|plan| plan.settings().pools.clone())?;
     let mut allocated = Vec::new();
@@ -119,7 +119,7 @@ pub fn export(source: &Source) -> Result<Vec<u8>, Refusal> {
     Ok(old_gipam::write(&books))
 }
 
-/// The next subnets by serial.
+/// Exports the next subnets, by serial.
 fn exported(plan: &Plan, from: Serial, budget: &Budget) -> (Vec<OldSubnet>, Option<Serial>) {
     let mut found = Vec::new();
     for subnet in plan.subnets_from(from) {

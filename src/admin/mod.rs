@@ -1,4 +1,4 @@
-//! The daemon as people and programs see it from outside: the rows of its views, and how a command asks for them.
+//! The daemon as people and programs see it from outside: the rows of its views, and how a command requests them.
 //!
 //! ```text
 //!   cli ──▶ client ──admin socket──▶ daemon          rows: the JSON of both sides

@@ -1,11 +1,11 @@
 //! `/v1/events`: how pages and `gipam top` learn that something happened.
 //!
-//! Each answer is a short stream of one server-sent event, after which the client asks again with the id of the last one; so
-//! every connection has a bounded life, and no event is missed between two answers.
+//! Each answer is a short stream of one server-sent event, after which the client sends a new request with the id of that event.
+//! So every connection has a limited lifetime, and no event is missed between two answers.
 //!
-//! Promises: an answer begins at once and ends with its event; the ledger never waits for a client, and a daemon that nobody
-//! follows does not wake up; the number of those that follow is bounded, and others are refused and ask from time to time
-//! instead. Tells that something changed and what was counted, not what changed.
+//! Promises: an answer begins immediately and ends with its event; the ledger never waits for a client, and a daemon without
+//! followers does not wake up; the number of followers is limited, and further clients are refused and poll instead. Reports
+//! that something changed, with counters, but not what changed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,14 +20,14 @@ use crate::plan::settings::rfc3339;
 use crate::server::Response;
 use crate::view::rows::WaitMoment;
 
-/// Clients that follow at a time.
+/// The maximum number of clients that follow at a time.
 const SEATS: usize = 32;
-/// An answer comes after this time even if nothing happened.
+/// The event is sent after this time even if nothing has happened.
 const HOLD: Duration = Duration::from_secs(20);
-/// What happens together is one event.
+/// Changes within this time become one event.
 const TOGETHER: Duration = Duration::from_millis(50);
 
-/// Those that follow.
+/// The clients that follow events.
 #[derive(Debug)]
 pub struct Moments {
     running: RunningDaemon,
@@ -35,11 +35,11 @@ pub struct Moments {
     stop: watch::Sender<bool>,
 }
 
-/// Somebody who waits.
+/// A client that waits for an event.
 struct Follower {
     running: RunningDaemon,
     commits: watch::Receiver<u64>,
-    /// What changed without a commit.
+    /// Counts the changes that are not commits.
     turns: watch::Receiver<u64>,
     stop: watch::Receiver<bool>,
     seen: Option<String>,
@@ -47,28 +47,28 @@ struct Follower {
 }
 
 impl Moments {
-    /// Of this daemon.
+    /// Serves the events of this daemon.
     pub fn new(running: RunningDaemon) -> Self {
         Self { running, seats: Arc::new(Semaphore::new(SEATS)), stop: watch::Sender::new(false) }
     }
 
-    /// Answers all who wait.
+    /// Answers all waiting clients, because the daemon is about to stop.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Whether the daemon is about to end.
+    /// Whether the daemon is about to stop.
     pub fn stopping(&self) -> bool {
         *self.stop.borrow()
     }
 
-    /// How many follow now.
+    /// How many clients follow now.
     pub fn count(&self) -> usize {
         SEATS - self.seats.available_permits()
     }
 
-    /// The next moment after the one that was seen last, within so many seconds. The head of the answer leaves at once, so that
-    /// the client knows that the daemon answers, also on a host where nothing happens.
+    /// Answers with the next event after the one with the id `seen`, within `hold` seconds. The head of the answer is sent
+    /// immediately, so that the client knows that the daemon answers even on a host where nothing happens.
     pub fn wait(&self, seen: Option<String>, hold: Option<u64>) -> Response {
         let Ok(seat) = self.seats.clone().try_acquire_owned() else {
             let text = "too many clients follow already; this one asks from time to time\n";
@@ -86,7 +86,7 @@ impl Moments {
         tokio::spawn(async move {
             tokio::select! {
                 event = waiting.event() => drop(sender.send(Ok(event.into_bytes())).await),
-                // The client has gone.
+                // The client has disconnected.
                 () = sender.closed() => {}
             }
             drop(seat);
@@ -96,7 +96,7 @@ impl Moments {
 }
 
 impl Follower {
-    /// The event, when there is one or when nothing has happened for long enough.
+    /// Waits for a change, or until the hold time is over, and returns the event.
     async fn event(mut self) -> String {
         let known = self.id();
         let event = match self.seen.take() {
@@ -122,7 +122,7 @@ impl Follower {
         format!("id: {id}\nevent: {event}\ndata: {moment}\n\n")
     }
 
-    /// What has happened until now, as one word.
+    /// An id for everything that has happened until now.
     fn id(&mut self) -> String {
         let (commits, turns) = (*self.commits.borrow_and_update(), *self.turns.borrow_and_update());
         format!("{:x}-{commits}-{turns}", self.running.started)

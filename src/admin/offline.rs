@@ -1,7 +1,7 @@
-//! The views from the books, when no daemon answers.
+//! Answers views from the books when no daemon answers.
 //!
-//! Promises: the same answers as the daemon's; nothing is changed but by `import`, which takes the books' lock, and by
-//! `export`, which notes what it wrote if it can.
+//! Promises: the same answers as the daemon's; views do not change the books. `import` and `restore` take the lock of the
+//! books; `export` records the digest of what it wrote, if it can.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ use crate::view::views::View;
 
 pub use crate::store::backup::BackupStep;
 
-/// Leading bytes that identify a file.
+/// Number of leading bytes that identify the type of a file.
 const HEAD: u64 = 16;
 
-/// Answers what `GET path_and_query` would, from the books; `hand_over` takes all pieces of a long answer but the last.
+/// Answers `GET path_and_query` from the books. `hand_over` receives all pieces of a long answer except the last.
 pub fn answer(
     books: &Path,
     path_and_query: &str,
@@ -45,7 +45,7 @@ pub fn answer(
     Ok(sink.rest())
 }
 
-/// The same in one piece.
+/// Like [`answer`], but in one piece.
 pub fn whole_answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, Refusal> {
     let mut whole = Vec::new();
     let rest = answer(books, path_and_query, &mut |piece| {
@@ -56,7 +56,7 @@ pub fn whole_answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, Refus
     Ok(whole)
 }
 
-/// Keeps the digest of what was exported.
+/// Stores the digest of the exported file in the books.
 fn note_export(books: &Path, bytes: &[u8]) -> Result<(), Refusal> {
     let mut books = Books::open(books)?;
     books.put_meta(import::EXPORTED_DIGEST, &import::digest_text(bytes))?;
@@ -64,14 +64,14 @@ fn note_export(books: &Path, bytes: &[u8]) -> Result<(), Refusal> {
     Ok(books.close()?)
 }
 
-/// Writes a copy of the books to a new file, also while a daemon runs. Returns what was done.
+/// Writes a copy of the books to a new file, even while a daemon runs. Returns a summary as JSON.
 pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<Vec<u8>, Refusal> {
     let bytes = store::backup::backup(books, copy, tell)?;
     let done = serde_json::json!({"books": books, "backup": copy, "bytes": bytes});
     Ok(done.to_string().into_bytes())
 }
 
-/// Puts such a copy in the place of the books, while no daemon runs. Returns what was done.
+/// Replaces the books with such a copy, while no daemon runs. Returns a summary as JSON.
 pub fn restore(copy: &Path, file: &BooksFile, tell: &dyn Fn(BackupStep<'_>)) -> Result<Vec<u8>, Refusal> {
     let books = place(file)?;
     let done = store::restore::restore(copy, &books, tell)?;
@@ -83,8 +83,8 @@ pub fn restore(copy: &Path, file: &BooksFile, tell: &dyn Fn(BackupStep<'_>)) -> 
     Ok(done.to_string().into_bytes())
 }
 
-/// Where the books are that a command changes without a daemon: the content of the named file decides, as at a start. The
-/// directory of a default path is made.
+/// The path of the books that a command changes without a daemon. As at a start, the content of the named file decides.
+/// Creates the directory of a default path.
 pub fn place(file: &BooksFile) -> Result<PathBuf, Refusal> {
     let content = match std::fs::File::open(&file.named) {
         Err(_) => Content::Absent,
@@ -113,7 +113,7 @@ pub fn place(file: &BooksFile) -> Result<PathBuf, Refusal> {
     Ok(books)
 }
 
-/// Takes a lease file over into the books.
+/// Imports a lease file into the books.
 pub fn import(file: &BooksFile, name: &str, content: &str, replace: bool) -> Result<Vec<u8>, Refusal> {
     let importing =
         import::Importing::new(name, content, replace, &Settings::default(), &PoolsOrigin::Nowhere)?;

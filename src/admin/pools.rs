@@ -1,8 +1,8 @@
-//! What a person changes of the pools: `gipam pool add`, `close` and `resize`.
+//! Changes that a person makes to the pools: `gipam pool add`, `close` and `resize`.
 //!
-//! Promises: where a configuration file declares the pools, it has the last word: nothing is changed and the
-//! lines that it needs are printed; otherwise the books are changed, with a note of what the next start with the same flags will
-//! warn about. Decided, committed, answered by the ledger.
+//! Promises: if a configuration file declares the pools, the file decides: nothing is changed, and the answer shows the lines
+//! that the file needs; otherwise the books are changed, with a note about what the next start with the same flags will
+//! warn about. The ledger decides, commits and answers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::plan::settings::{AddressOrder, PoolSettings, Settings};
 use crate::settle::{Below, settle};
 use crate::view::rows::ChangedRow;
 
-/// Does it, or says why not.
+/// Changes the pools, or refuses with the reason.
 pub(super) async fn pool(
     ledger: &Ledger,
     asked: PoolArgs,
@@ -45,7 +45,7 @@ fn cuts(cut: &PoolCut) -> Result<[Cut; 2], String> {
     Ok([v4, v6])
 }
 
-/// A base without host bits, as in the configuration file.
+/// Parses a base prefix. As in the configuration file, it must not have host bits.
 fn base(text: Option<&str>, family: Family) -> Result<Option<Prefix>, String> {
     let Some(text) = text else { return Ok(None) };
     match value::base(text, family) {
@@ -56,7 +56,7 @@ fn base(text: Option<&str>, family: Family) -> Result<Option<Prefix>, String> {
 }
 
 fn decide(plan: &Plan, wanted: &PoolChange, config: &Config) -> Result<DecidedChange, Refusal> {
-    // First, so that a mistake is named before anybody writes it into a file.
+    // Decide first, so that a mistake is reported before a person writes it into the file.
     let settings = plan.change_pools(wanted)?;
     let name = wanted.pool();
     let Some(settings) = settings else {
@@ -74,7 +74,7 @@ fn decide(plan: &Plan, wanted: &PoolChange, config: &Config) -> Result<DecidedCh
     Ok(decided)
 }
 
-/// The lines that the configuration file needs instead.
+/// The refusal that shows which lines the configuration file needs instead.
 fn declared(wanted: &PoolChange, after: Option<&PoolSettings>, file: &Path) -> String {
     let (file, name) = (file.display(), wanted.pool());
     let why = format!("nothing was changed: pools are managed in {file}");
@@ -102,7 +102,7 @@ fn table(pool: &PoolSettings) -> String {
     lines
 }
 
-/// Notes: what stays, which drivers use the pool, and what the flags will warn about at the next start.
+/// Notes: what stays, which drivers do not list the pool, and what the next start with the same flags will warn about.
 fn notes(plan: &Plan, wanted: &PoolChange, settings: &Settings, config: &Config) -> Vec<String> {
     let (name, mut notes) = (wanted.pool(), Vec::new());
     let held = plan.held_by_pool().get(name).copied().unwrap_or(0);

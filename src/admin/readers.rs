@@ -1,8 +1,8 @@
-//! Turns for looking on behalf of people.
+//! Limits how many reads run at a time on behalf of people.
 //!
-//! Promises: so many at a time and no more among those that share these turns, each to its end; the client may leave meanwhile:
-//! while it waits it leaves nothing behind, and while somebody looks for it, the thread keeps the turn. So abandoned requests
-//! cost a few threads, however many there are. Reads nothing itself.
+//! Promises: all clones together run at most the given number of reads at a time, each to its end. The client may disconnect:
+//! while its request waits for a turn, nothing is left behind; while its read runs, the thread keeps the turn. So abandoned
+//! requests occupy only a few threads, however many there are. Reads nothing itself.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use crate::plan::error::{ErrorKind, Refusal};
 pub struct Readers(Arc<Semaphore>);
 
 impl Readers {
-    /// So many at a time.
+    /// Allows this many reads at a time.
     pub fn new(turns: usize) -> Self {
         Self(Arc::new(Semaphore::new(turns)))
     }
 
-    /// Runs `work` on a thread of its own when it is its turn.
+    /// Waits for a turn, then runs `work` on a separate thread.
     pub async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
@@ -55,7 +55,7 @@ mod tests {
                 running.fetch_sub(1, Ordering::SeqCst);
                 Ok(())
             });
-            // Abandoned, some before and some during their turn.
+            // Abandon the reads: some while they wait for a turn, some while they run.
             let _ = tokio::time::timeout(Duration::from_millis(2), read).await;
         }
         let last = readers.read(|| Ok(7)).await;

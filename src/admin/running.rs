@@ -1,4 +1,4 @@
-//! What only a running daemon knows: its counters, hooks, repair and what fills up, for the status and the page.
+//! What only a running daemon knows: its counters, hooks, repair and what is filling up, for the status and the page.
 //!
 //! Promises: reads meters and memory, and the books for what hooks have not delivered; never waits for the ledger.
 
@@ -14,12 +14,12 @@ use crate::reconcile::RepairMeters;
 use crate::view::rows::{FillingRow, RefusalRow, Status};
 use crate::watch::{Filling, Subject, Watch, WatchFound};
 
-/// The parts of a daemon that its status tells of.
+/// The parts of a daemon that its status describes.
 #[derive(Clone, Debug)]
 pub struct RunningDaemon {
     /// The driver names.
     pub names: Vec<String>,
-    /// Where they listen, in the same order.
+    /// Where the drivers listen, in the same order as `names`.
     pub doors: Vec<String>,
     pub started: Millis,
     pub ledger: Arc<Meters>,
@@ -30,7 +30,7 @@ pub struct RunningDaemon {
 }
 
 impl RunningDaemon {
-    /// A status with what only the daemon knows. Where it is shown to everybody, what hooks call is left out.
+    /// Adds what only the daemon knows to a status. If everyone can see it, the targets of hooks are left out.
     pub fn add_to(&self, mut status: Status, to_everybody: bool) -> Status {
         status.running = true;
         let WatchFound { filling, log } = self.watch.found();

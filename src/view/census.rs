@@ -1,8 +1,8 @@
-//! How full things are, counted by looks at the plan.
+//! Counts how full pools and subnets are, by reading the plan.
 //!
-//! Promises: exact, by the plan's own rules; in bites between two batches, so that no request waits longer than for one of
-//! them; keeps nothing but the counts; the fullest subnets one by one, all others together. For metrics at most once a second,
-//! and for a twentieth of the time. What changes between two bites may be counted or not.
+//! Promises: exact counts, by the plan's own rules, made in bites (short steps) between two batches, so that no request waits
+//! longer than one bite; keeps only counts; lists the fullest subnets individually, the others only in totals. For metrics,
+//! counts at most once a second and at most a twentieth of the time. A change between two bites may or may not be counted.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,27 +22,27 @@ use crate::plan::prefix::Prefix;
 use crate::plan::request::Space;
 use crate::plan::{Plan, Subnet};
 
-/// Counts are at least this old before they are made again.
+/// The minimum age of counts before they are made again.
 const FRESH: Duration = Duration::from_secs(1);
-/// Counting takes at most this fraction of the time.
+/// Counting takes at most 1/`DUTY` of the time.
 const DUTY: u32 = 20;
-/// Subnets that are counted between two glances at the clock.
+/// Number of subnets between two checks of the time.
 const STEP: usize = 16;
-/// Subnets that are counted one by one at least.
+/// The minimum number of subnets that are listed individually.
 pub const FULLEST: usize = 5;
 
-/// One held subnet.
+/// The counts of one held subnet.
 #[derive(Clone, Debug)]
 pub struct SubnetCount {
-    /// Its prefix; with the PoolID behind it where it is not the only one of that prefix in its space.
+    /// Its prefix, followed by its PoolID if another subnet in its address space has the same prefix.
     pub subnet: String,
     pub prefix: Prefix,
     /// The PoolID.
     pub id: String,
     pub serial: Serial,
-    /// Of its grant.
+    /// The generation of its grant.
     pub generation: u64,
-    /// Its pool, or nothing.
+    /// Its pool; empty outside all pools.
     pub pool: String,
     /// Its address space.
     pub space: &'static str,
@@ -55,36 +55,36 @@ pub struct SubnetCount {
 /// Everything that was counted.
 #[derive(Clone, Debug, Default)]
 pub struct Census {
-    /// By pool and family.
+    /// One row for each family of each pool.
     pub pools: Vec<PoolRow>,
-    /// The fullest subnets, the fullest first; those that are too large to fill up come last.
+    /// The fullest subnets, fullest first; subnets that are too large to fill up come last.
     pub fullest: Vec<SubnetCount>,
-    /// Subnets by family: held, cooling.
+    /// Numbers of held and of cooling subnets, by family.
     pub subnets: [[u64; 2]; 2],
-    /// Addresses of held subnets by family: leased, cooling.
+    /// Numbers of leased and of cooling addresses in held subnets, by family.
     pub addresses: [[u128; 2]; 2],
-    /// Addresses of held subnets that reservations withhold.
+    /// Number of reserved addresses in held subnets.
     pub reserved: u128,
-    /// Rows of addresses that are cooling or pinned.
+    /// Numbers of cooling and of pinned addresses that the leases view shows.
     pub shown: ShownCounts,
-    /// Pools of the settings, and reservations of the configuration.
+    /// Numbers of pools in the settings, and of reservations in the configuration.
     pub settings: [u64; 2],
     /// How long the counting took.
     pub took: Duration,
 }
 
-/// A counted subnet, without its texts.
+/// The counts of a subnet, before its texts are added.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
     serial: Serial,
     prefix: Prefix,
     space: Space,
     counts: AddressCounts,
-    /// Nothing where it is too large for a share to mean anything.
+    /// `None` if the subnet is too large for a share to mean anything.
     full: Option<Fullness>,
 }
 
-/// What one look counted.
+/// The result of one bite.
 #[derive(Debug, Default)]
 struct Bite {
     held: Vec<Counted>,
@@ -94,7 +94,7 @@ struct Bite {
 }
 
 impl Census {
-    /// Counts now, `most` of the fullest subnets one by one.
+    /// Counts now, and lists the `most` fullest subnets individually.
     pub fn take(source: &Source, most: usize, in_use: HostUse) -> Result<Self, Refusal> {
         let begun = Instant::now();
         let mut census = Self { pools: pool_rows(source, in_use)?, ..Self::default() };
@@ -140,7 +140,7 @@ impl Census {
         u64::try_from(leased).unwrap_or(u64::MAX)
     }
 
-    /// How many rows of addresses there are.
+    /// How many rows the leases view has.
     pub(super) fn rows(&self) -> usize {
         let rows = self.leases() + self.shown.cooling + self.shown.pinned;
         usize::try_from(rows).unwrap_or(usize::MAX)
@@ -161,7 +161,7 @@ pub(super) fn share(counts: &AddressCounts) -> Option<Fullness> {
     (all <= COUNTABLE).then(|| Fullness::of_subnet(counts))
 }
 
-/// Counts subnets from this serial on, as far as one look goes.
+/// Counts subnets from this serial on, until the budget is spent.
 fn bite(plan: &Plan, from: Serial, budget: &Budget) -> (Bite, Option<Serial>) {
     let mut bite = Bite::default();
     for (n, subnet) in plan.subnets_from(from).enumerate() {
@@ -180,7 +180,7 @@ fn bite(plan: &Plan, from: Serial, budget: &Budget) -> (Bite, Option<Serial>) {
     (bite, None)
 }
 
-/// Leaves the fullest of them, the fullest first: by share, then by leases.
+/// Keeps only the `most` fullest subnets, fullest first: by share, then by leases.
 fn cut(found: &mut Vec<Counted>, most: usize) {
     let rank = |one: &Counted| (one.full.map_or(-1.0, |full| full.0), one.counts.leased as f64);
     found.sort_by(|a, b| {
@@ -191,7 +191,7 @@ fn cut(found: &mut Vec<Counted>, most: usize) {
     found.truncate(most);
 }
 
-/// With their texts: the PoolID is added where the prefix alone would name two series.
+/// Adds the texts. The PoolID is appended if the prefix alone would name two time series.
 fn named(plan: &Plan, part: &[(Counted, bool)]) -> Vec<SubnetCount> {
     let row = |(counted, is_one_of_several): &(Counted, bool)| {
         let state = plan.subnet(counted.serial).map(|subnet: &Subnet| &subnet.state)?;
@@ -214,22 +214,22 @@ fn named(plan: &Plan, part: &[(Counted, bool)]) -> Vec<SubnetCount> {
 /// How old counts may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CensusAge {
-    /// Nothing was committed since.
+    /// Nothing has been committed since they were made.
     Current,
-    /// A moment.
+    /// They may be a moment old.
     AMoment,
 }
 
-/// A census that is kept.
+/// A cached census.
 #[derive(Debug)]
 struct KeptCensus {
     census: Arc<Census>,
     made: Instant,
-    /// The commits that were in it, at least.
+    /// The number of commits that it includes at least.
     commits: u64,
 }
 
-/// The last census, kept for a moment.
+/// Makes a census and caches it for a moment.
 #[derive(Debug)]
 pub struct Counting {
     source: Source,
@@ -239,14 +239,14 @@ pub struct Counting {
 }
 
 impl Counting {
-    /// Of this ledger's plan, with this many subnets counted one by one; to be called on a runtime.
+    /// Counts this ledger's plan, with the `most` fullest subnets listed individually. Must be called on a runtime.
     pub fn new(ledger: &Ledger, most: usize) -> Self {
         let (source, commits) = (Source::of(ledger, HASTE), ledger.meters().follow());
         Self { source, commits, most: most.max(FULLEST), last: Mutex::new(None) }
     }
 
-    /// The counts, made again if they are too old; a request that comes during a count waits for that count. `host` says what this
-    /// host uses of these bases.
+    /// The counts, made again if they are too old. A request that arrives during a count waits for it. `host` returns what this
+    /// host uses of the given base prefixes.
     pub fn look(
         &self,
         host: impl FnOnce(Box<[Prefix]>) -> HostUse,
@@ -266,7 +266,7 @@ impl Counting {
         Ok(census)
     }
 
-    /// The last counts, however old.
+    /// The last counts, whatever their age.
     pub fn last(&self) -> Option<Arc<Census>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.as_ref().map(|kept| kept.census.clone())

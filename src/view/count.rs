@@ -1,10 +1,10 @@
-//! Counts in JSON and in words.
+//! Counts in JSON and as text.
 //!
-//! Promises: exact for every reader of JSON. Adds nothing up.
+//! Promises: every reader of JSON gets the exact value. Does not count anything.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A count that may be as large as IPv6: a JSON number up to 2^53, a string above.
+/// A count that may be as large as the IPv6 address space: in JSON a number up to 2^53, a string above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count(pub u128);
 
@@ -35,7 +35,7 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-/// Digits in groups of three; beyond a million million as a power of two.
+/// A count in digit groups of three; above a trillion as a power of two.
 pub fn digits(count: u128) -> String {
     if count > 1_000_000_000_000 {
         return format!("2^{}", count.ilog2());

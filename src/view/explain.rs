@@ -1,6 +1,6 @@
 //! `gipam explain`: why an address or a subnet would be given or refused.
 //!
-//! Promises: the plan itself gives the verdict. Changes nothing.
+//! Promises: the verdict comes from the plan itself. Changes nothing.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use crate::plan::prefix::{Family, Prefix};
 use crate::plan::request::{AddressRequest, Context, Dead, Mac, Request, Space, SubnetRequest, Wanted};
 use crate::plan::{Plan, Subnet, written};
 
-/// What a person wants explained.
+/// The question that a person wants to have explained.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Question {
     pool: Option<String>,
@@ -27,7 +27,7 @@ pub(super) struct Question {
     mac: Option<String>,
 }
 
-/// The plan, and what else a decision rests on.
+/// The plan, and everything else on which a decision depends.
 struct Grounds<'a> {
     plan: &'a Plan,
     known: &'a Arc<Dead>,
@@ -44,7 +44,7 @@ fn invalid(text: &str) -> Refusal {
 }
 
 impl Question {
-    /// Of a query.
+    /// Reads the question from a query.
     pub(super) fn read(query: Query<'_>) -> Result<Self, Refusal> {
         let pool = query.text("pool")?;
         pool.as_deref().map_or(Ok(()), meant::check_prefix)?;
@@ -57,7 +57,7 @@ impl Question {
         })
     }
 
-    /// What the plan says to it.
+    /// The plan's answers to the question.
     pub(super) fn answer(
         &self,
         plan: &Plan,
@@ -82,8 +82,8 @@ impl Question {
 }
 
 impl Grounds<'_> {
-    /// The request as Docker would send it: for an address if one is named (or `any`) or a holder is, else for a
-    /// subnet.
+    /// The requests as Docker would send them: for an address if the question has an address (or `any`), a holder or a MAC,
+    /// otherwise for a subnet.
     fn questions(&self, asked: &Question) -> Result<Vec<(String, Request)>, Refusal> {
         if [&asked.address, &asked.holder, &asked.mac].into_iter().any(Option::is_some) {
             return self.address_questions(asked);
@@ -91,7 +91,7 @@ impl Grounds<'_> {
         let text = asked.pool.as_deref();
         match text.and_then(Prefix::parse) {
             Some(prefix) => {
-                // A network would have the masked prefix; which of both is meant, nobody knows.
+                // A network would get the masked prefix. It is not clear which of the two is meant, so refuse host bits.
                 written::range(text.unwrap_or_default()).map_err(|error| invalid(&error.to_string()))?;
                 let request = self.subnet_request(prefix.family(), Wanted::Exact(prefix), None);
                 Ok(vec![(format!("the subnet {prefix}"), request)])
@@ -100,7 +100,7 @@ impl Grounds<'_> {
         }
     }
 
-    /// An address in the subnet that is named, or in those around it.
+    /// Questions about an address in the named subnet, or in the subnets that contain the address.
     fn address_questions(&self, asked: &Question) -> Result<Vec<(String, Request)>, Refusal> {
         let Question { holder, mac, .. } = asked;
         let pool = asked.pool.as_deref();
@@ -129,8 +129,8 @@ impl Grounds<'_> {
                 id: subnet.asked_as(),
                 address,
                 name: holder.as_deref().map(Into::into),
-                // By number, without name and MAC, it could be taken for an auxiliary address of a new network; so this uses a MAC
-                // as Docker invents it.
+                // A request by number without name and MAC could be taken for an auxiliary address of a new network; so this
+                // uses a MAC like those that Docker generates.
                 mac: mac.or((address.is_some() && holder.is_none()).then_some(Mac([2, 0, 0, 0, 0, 0]))),
                 dead: self.known.clone(),
                 ..AddressRequest::default()
@@ -140,7 +140,7 @@ impl Grounds<'_> {
         Ok(held.into_iter().map(question).collect())
     }
 
-    /// A dynamic subnet of each family that the pool has.
+    /// Questions about a dynamic subnet of each family that the pool has.
     fn subnet_questions(&self, asked: &Question) -> Result<Vec<(String, Request)>, Refusal> {
         let Question { pool, size, .. } = asked;
         let size = *size;

@@ -1,8 +1,8 @@
-//! Folding: what lies in a space becomes places in lines, as many as are wanted, however wide the space is.
+//! Folding: draws an address space of any size as lines of places, with as many places as the caller asks for.
 //!
-//! Promises: pieces may be put in one at a time and never take more room than the map has; everything is drawn to scale, and
-//! several whole lines of one thing are one line. Where places would be too many, each shows twice as much, and what shares a
-//! place becomes one piece that says how many things it is. Pure; knows offsets from the first address, not addresses.
+//! Promises: pieces are added one at a time, and never more are kept than the map has places; everything is drawn to scale,
+//! and several whole lines of one thing become one line. If there are too many places, each covers twice as many addresses,
+//! and things that share a place become one piece with their number. Pure; works on offsets from the first address.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -15,47 +15,47 @@ use super::Fullness;
 /// How large a map may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Places of a line.
+    /// Places per line.
     pub columns: u16,
-    /// Lines at most.
+    /// The maximum number of lines.
     pub lines: u16,
 }
 
-/// A grant that may have a name: serial, generation, and the address if it is one.
+/// A grant that may have a name: serial, generation, and the address if the grant is an address.
 pub type Whose = (Serial, u64, Option<IpAddr>);
 
-/// Something on a map; what is free is between them.
+/// Something on a map. The gaps between pieces are free.
 #[derive(Clone, Debug)]
 pub struct Piece {
     /// Its first place.
     pub from: u128,
     /// Its last place.
     pub to: u128,
-    /// Its first address, or the first one of several things.
+    /// Its first address; for several things, the first address of the first one.
     pub first: IpAddr,
-    /// The last address.
+    /// Its last address.
     pub last: IpAddr,
     pub shade: Shade,
-    /// How many things this is.
+    /// How many things it stands for.
     pub things: u64,
-    /// Of these, used and cooling.
+    /// How many of these are used, and how many are cooling.
     pub counts: [u64; 2],
     /// Addresses that are taken.
     pub taken: u128,
-    /// How full one subnet is.
+    /// How full it is, if it is one thing.
     pub share: Option<Fullness>,
-    /// The subnet there, if it is one thing.
+    /// The prefix of the subnet, if it is one subnet.
     pub prefix: Option<Prefix>,
-    /// Whose it is, if it is one thing.
+    /// The grant to which it belongs, if it is one thing.
     pub whose: Option<Whose>,
-    /// Its holder, as the books have it.
+    /// The name of its holder according to the books.
     pub name: Option<String>,
-    /// More in words.
+    /// A description in words.
     pub text: Option<String>,
 }
 
 impl Piece {
-    /// One thing of this kind, nowhere yet.
+    /// One thing in this state, without a position yet.
     pub const fn new(shade: Shade) -> Self {
         Self {
             from: 0,
@@ -74,7 +74,7 @@ impl Piece {
         }
     }
 
-    /// The same place has another thing.
+    /// Merges another thing in the same place into this piece.
     fn absorb(&mut self, other: Self) {
         *self = Self {
             from: self.from,
@@ -89,33 +89,33 @@ impl Piece {
     }
 }
 
-/// Lines that are the same from end to end, or places of one line.
+/// One line with its runs, or several lines that show the same thing from end to end.
 #[derive(Debug)]
 pub struct DrawnLine<'a> {
     /// How many lines this stands for.
     pub lines: u128,
-    /// First place, last place, and what is there, if it is not free.
+    /// First place, last place, and the piece there; `None` if the run is free.
     pub runs: Vec<(u128, u128, Option<&'a Piece>)>,
 }
 
-/// A map in the making.
+/// A map that is being drawn.
 #[derive(Debug)]
 pub struct Fold {
     /// The last offset.
     end: u128,
-    /// A place shows two to the power of this many offsets.
+    /// Each place covers 2^`shift` offsets.
     shift: u32,
     size: Option<Size>,
     pieces: Vec<Piece>,
 }
 
 impl Fold {
-    /// Of offsets up to `end`; without a size, nothing is folded.
+    /// Covers the offsets up to `end`. Without a size, nothing is folded.
     pub const fn new(end: u128, shift: u32, size: Option<Size>) -> Self {
         Self { end, shift, size, pieces: Vec::new() }
     }
 
-    /// Puts in the next piece; `from` and `to` are offsets.
+    /// Adds the next piece; its `from` and `to` are offsets.
     pub fn push(&mut self, piece: Piece) {
         let place = |offset: u128| offset.checked_shr(self.shift).unwrap_or(0);
         let (from, to) = (place(piece.from), place(piece.to));
@@ -127,17 +127,17 @@ impl Fold {
         }
     }
 
-    /// How many places there are; one less for all of IPv6.
+    /// How many places there are. Saturates: for all of IPv6, the result is one too low.
     fn places(&self) -> u128 {
         self.end.checked_shr(self.shift).unwrap_or(0).saturating_add(1)
     }
 
-    /// Pieces come in order, so only one place can have two.
+    /// Adds a piece. Pieces come in order, so a new piece can share a place only with the last one.
     fn add(&mut self, mut new: Piece) {
         if let Some(last) = self.pieces.last_mut().filter(|last| last.to >= new.from) {
             match (last.from == last.to, new.from == new.to) {
                 (true, true) => return last.absorb(new),
-                // What is small stays visible next to what is large.
+                // A piece of one place stays visible next to a wider one.
                 (false, true) => last.to -= 1,
                 (_, false) => new.from += 1,
             }
@@ -145,7 +145,7 @@ impl Fold {
         self.pieces.push(new);
     }
 
-    /// Each place shows twice as much.
+    /// Makes each place cover twice as many offsets.
     fn coarsen(&mut self) {
         self.shift += 1;
         for piece in std::mem::take(&mut self.pieces) {
@@ -153,12 +153,12 @@ impl Fold {
         }
     }
 
-    /// What was put in, in order.
+    /// The pieces in the order in which they were added.
     pub fn into_pieces(self) -> Vec<Piece> {
         self.pieces
     }
 
-    /// The lines, few enough, and how many bits of an offset a place shows.
+    /// Folds until the lines fit the size. Returns them, and how many bits of an offset one place covers.
     pub fn lines(&mut self, size: Size) -> (Vec<DrawnLine<'_>>, u32) {
         while self.places() > 1 && self.try_lines(size).is_none() {
             self.coarsen();
@@ -166,7 +166,7 @@ impl Fold {
         (self.try_lines(size).unwrap_or_default(), self.shift)
     }
 
-    /// The lines at this scale, if they are few enough.
+    /// The lines at this scale, or `None` if there are too many.
     fn try_lines(&self, size: Size) -> Option<Vec<DrawnLine<'_>>> {
         let mut lines = Vec::new();
         let mut next = Some(0);
@@ -186,7 +186,7 @@ impl Fold {
     }
 }
 
-/// Draws a run where the last one ended; nothing if that takes too many lines.
+/// Draws a run after the previous one. Returns `None` if that takes too many lines.
 fn draw<'a>(
     lines: &mut Vec<DrawnLine<'a>>,
     size: Size,

@@ -1,39 +1,39 @@
-//! How full something is: one measure, in space, and one way to round it.
+//! How full something is: one measure, based on space, and one way to round it.
 //!
-//! Promises: what is not empty is not 0 %, and only what is full is 100 %. As JSON a number from 0 to 1.
+//! Promises: something that is not empty never shows 0 %, and only something full shows 100 %. In JSON, a number from 0 to 1.
 
 use serde::{Deserialize, Serialize};
 
 use crate::plan::counts::{AddressCounts, SubnetCounts};
 use crate::plan::settings::Base;
 
-/// A subnet with more addresses is never full, so its fullness is not shown.
+/// A subnet with more addresses than this never fills up, so its fullness is not shown.
 pub const COUNTABLE: u128 = 1 << 24;
 
-/// The part that is taken, 0 to 1.
+/// The fraction that is taken, 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fullness(pub f64);
 
 impl Fullness {
-    /// Of a subnet: leased and cooling addresses, of all that could be given.
+    /// The fullness of a subnet: leased and cooling addresses as a fraction of all that could be given.
     pub fn of_subnet(counts: &AddressCounts) -> Self {
         let taken = counts.leased + counts.cooling;
-        // As a float a count may be rounded, here and below.
+        // The conversion to a float may round a count, here and below.
         Self(taken as f64 / (taken + counts.free).max(1) as f64)
     }
 
-    /// Of a pool's family: the space that subnets have, or that is too small for one of the pool's size. Space that
-    /// reservations keep free does not count.
+    /// The fullness of one family of a pool: the fraction of its space that subnets have, or that is too small for a subnet of
+    /// the pool's size. Space that reservations keep free does not count.
     pub fn of_pool(base: &Base, counts: &SubnetCounts) -> Self {
         let whole = 2f64.powi(i32::from(base.size) - i32::from(base.base.length()));
         let open = whole - counts.reserved as f64;
         Self(if open < 1.0 { 1.0 } else { (1.0 - counts.free as f64 / open).clamp(0.0, 1.0) })
     }
 
-    /// Whole percents, rounded down.
+    /// Whole percent, rounded down.
     pub fn percent(self) -> u8 {
-        // Ten thousandths of a percent less are an error of the division.
+        // The addition of 1e-9 compensates for the rounding error of the division.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 100")]
         let whole = (self.0 * 100.0 + 1e-9).clamp(0.0, 100.0) as u8;
         whole

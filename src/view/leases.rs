@@ -1,8 +1,8 @@
-//! The addresses as rows: leased, cooling, pinned; by whom they are held, were asked for, or to whom they are pinned.
+//! Leased, cooling and pinned addresses as rows: who holds them, who requested them, and to whom they are pinned.
 //!
-//! Promises: a row for each address that is more than a memory, sorted by prefix and address; a pin by hand is shown also
-//! where no network has its subnet. However many there are, a look takes a bounded part of them, and the names that the Engine
-//! has shown are added afterwards.
+//! Promises: one row for each leased, cooling or pinned address, sorted by prefix and address; a pin made by hand is shown
+//! even if no network has its subnet. One look at the plan reads a limited number of addresses, and the names that the
+//! Engine has reported are added afterwards.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ use crate::plan::settings::{Millis, rfc3339};
 use crate::plan::{Plan, Subnet};
 use crate::store::names::NamesOfSubnet;
 
-/// What an address can be.
+/// The states of an address.
 const STATES: [&str; 3] = ["leased", "cooling", "pinned"];
-/// Addresses between two glances at the clock.
+/// Number of addresses between two checks of the time.
 const STEP: usize = 64;
 
-/// A subnet, or a prefix that has pins alone; in the order of the rows.
+/// A subnet, or a prefix that has only pins. Sorts in the order of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ListedPlace {
     pub(super) prefix: Prefix,
@@ -39,13 +39,13 @@ pub(super) struct ListedPlace {
     pub(super) serial: Option<Serial>,
 }
 
-/// Which places are wanted.
+/// Which places a query asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PlaceFilter {
     All,
-    /// Those with pins.
+    /// Only those with pins.
     Pinned,
-    /// That of this prefix, or PoolID.
+    /// Only those with this prefix or PoolID.
     Named(Option<Prefix>, String),
 }
 
@@ -68,7 +68,7 @@ pub(super) struct KnownAddress {
     state: &'static str,
 }
 
-/// What one look took of a place.
+/// What one look read from a place.
 #[derive(Debug)]
 pub(super) struct LeasePart {
     place: ListedPlace,
@@ -77,10 +77,10 @@ pub(super) struct LeasePart {
     known: Vec<KnownAddress>,
 }
 
-/// Which addresses a look takes along.
+/// Decides which addresses a look collects.
 pub(super) type AddressFilter = Arc<dyn Fn(ListedPlace, &KnownRef<'_>) -> bool + Send + Sync>;
 
-/// An address, while it is looked at.
+/// An address in the plan, borrowed during a look.
 pub(super) struct KnownRef<'a> {
     pub(super) address: u128,
     pub(super) record: Option<&'a Record>,
@@ -90,7 +90,7 @@ pub(super) struct KnownRef<'a> {
 }
 
 impl KnownRef<'_> {
-    /// Since when it has its state.
+    /// When its state began.
     fn since(&self) -> Millis {
         match (self.record, self.pin) {
             (Some(record), _) if record.leased => record.since,
@@ -101,7 +101,7 @@ impl KnownRef<'_> {
 }
 
 impl View {
-    /// The leases that are wanted, sorted, or as a page of them wants it.
+    /// Answers with the leases that match the query: all of them in order, or one page if it has a `limit`.
     pub(super) fn leases(&self, query: Query<'_>, sink: &mut Sink<'_>) -> Result<(), Refusal> {
         let wanted = LeaseFilter::read(query, self.now())?;
         let place = match query.text("subnet")? {
@@ -126,14 +126,14 @@ impl View {
             return sink.end();
         };
         if is_everything && listing.is_plain() {
-            // Their number is known: the rest need not be walked.
+            // Their number is known, so the walk can end after the page.
             listing.is_of(self.census_or_last()?.rows());
         }
         self.each(places, filter, |row| Ok(!is_of(&row) || listing.take(row)))?;
         sink.value(&listing.page())
     }
 
-    /// Every subnet that is wanted, and every such prefix with pins alone; sorted.
+    /// All matching subnets, and all matching prefixes that have only pins, sorted.
     pub(super) fn places(&self, wanted: PlaceFilter) -> Result<Vec<ListedPlace>, Refusal> {
         if let PlaceFilter::Named(_, text) = &wanted {
             meant::check_prefix(text)?;
@@ -149,7 +149,7 @@ impl View {
         Ok(places)
     }
 
-    /// The rows of the wanted addresses of these places, in their order, until `take` has enough.
+    /// Passes the rows of the matching addresses of these places to `take`, in order, until it returns false.
     pub(super) fn each(
         &self,
         places: Vec<ListedPlace>,
@@ -165,7 +165,7 @@ impl View {
                     return Ok(false);
                 }
             }
-            // A slow reader of the answer does not hold up the log of the books.
+            // Release the snapshot, so that a slow client does not keep the WAL from being reset.
             self.reader()?.forget_snapshot()?;
             Ok(true)
         })
@@ -188,7 +188,7 @@ impl View {
         Ok(found)
     }
 
-    /// The rows of a part, with what the Engine calls their holders. Whether to go on.
+    /// Passes the rows of a part to `take`, with the Engine's names of the holders. Returns whether to continue.
     fn rows_of(
         &self,
         part: &LeasePart,
@@ -208,7 +208,7 @@ impl View {
         Ok(true)
     }
 
-    /// The names of a part's addresses. A large subnet comes in several parts: its names are kept in the cache.
+    /// The names of a part's addresses. A large subnet comes in several parts, so its names are kept in the cache.
     fn names_of(
         &self,
         part: &LeasePart,
@@ -228,7 +228,7 @@ impl View {
     }
 }
 
-/// The next subnets by serial, of those that are wanted.
+/// The next matching subnets, by serial.
 fn subnets_from(
     plan: &Plan,
     from: Serial,
@@ -248,14 +248,14 @@ fn subnets_from(
     (found, None)
 }
 
-/// The wanted prefixes with pins that no subnet has.
+/// The matching prefixes that have pins but no subnet.
 fn pinned_alone(plan: &Plan, wanted: &PlaceFilter) -> Vec<ListedPlace> {
     let alone = plan.pins().filter(|(space, prefix, _)| !plan.is_known(*space, *prefix));
     let alone = alone.filter(|(_, prefix, pins)| wanted.takes(*prefix, None, pins));
     alone.map(|(space, prefix, _)| ListedPlace { prefix, space, serial: None }).collect()
 }
 
-/// What of these places one look takes along, from an address of one of them; and where the next look begins.
+/// What one look collects from these places, starting at an address in one of them, and where the next look begins.
 fn bite(
     plan: &Plan,
     places: &[ListedPlace],
@@ -283,7 +283,7 @@ fn part(
     budget: &Budget,
 ) -> (Option<LeasePart>, Option<u128>) {
     let subnet = match place.serial.map(|serial| plan.subnet(serial)) {
-        // It has gone since the last look.
+        // The subnet has been removed since the last look.
         Some(None) => return (None, None),
         subnet => subnet.flatten(),
     };
@@ -308,7 +308,7 @@ fn part(
     (Some(part), None)
 }
 
-/// Records and pins of one place from an address on, by address.
+/// The records and pins of one place in address order, starting at an address.
 fn with_pins<'a>(
     subnet: Option<&'a Subnet>,
     pins: Option<&'a Pins>,
@@ -329,7 +329,7 @@ fn with_pins<'a>(
     })
 }
 
-/// The state of an address for people; nothing for a mere memory.
+/// The state of an address as people see it; `None` if only its last holder is remembered.
 fn state(
     record: Option<&Record>,
     pin: Option<&Pin>,
@@ -348,7 +348,7 @@ fn row(part: &LeasePart, known: &KnownAddress, names: &NamesOfSubnet, network: O
     let ListedPlace { prefix, space, .. } = part.place;
     let KnownAddress { address, record, pin, state } = known;
     let since = KnownRef { address: *address, record: record.as_ref(), pin: pin.as_ref(), state }.since();
-    // A pin by hand hides the previous holder.
+    // A pin made by hand hides the previous holder.
     let record = record.as_ref().filter(|record| record.leased || pin.is_none());
     let named = record.and_then(|record| {
         let (generation, shown) = names.get(address)?;
@@ -377,10 +377,10 @@ fn row(part: &LeasePart, known: &KnownAddress, names: &NamesOfSubnet, network: O
     }
 }
 
-/// Which leases are wanted.
+/// Which leases a query asks for.
 struct LeaseFilter {
     all: bool,
-    /// Only what a person pinned.
+    /// Only addresses that a person pinned.
     by_hand: bool,
     state: Option<String>,
     holder: Option<String>,

@@ -1,7 +1,7 @@
-//! Searching, sorting and paging of rows: what a query with `limit` wants.
+//! Searches, sorts and pages rows for a query with `limit`.
 //!
-//! Promises: one page of at most [`MOST`] rows, and little more than those of the pages before it in memory; an unknown column
-//! is refused; the order is stable. Does not know where the rows come from.
+//! Promises: a page has at most [`MOST`] rows; memory use depends on the end of the page, not on the number of rows; an unknown
+//! column is refused; the order is stable. Does not know where the rows come from.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
@@ -13,32 +13,32 @@ use super::rows::{LeaseRow, SubnetRow};
 use super::{ErrorKind, Refusal};
 use crate::plan::prefix::Prefix;
 
-/// Most rows of one page.
+/// The maximum number of rows in one page.
 const MOST: usize = 500;
-/// The farthest row: a page beyond would be made of too many.
+/// The largest offset: a later page would need too many rows in memory.
 const FARTHEST: usize = 100_000;
 
 /// One page of rows.
 #[derive(Debug, Serialize)]
 pub struct Page<T> {
-    /// Rows before searching.
+    /// Number of rows before the search.
     pub total: usize,
-    /// Rows that match.
+    /// Number of rows that match.
     pub matching: usize,
-    /// The first of these rows among them, from 0.
+    /// The position of the first of these rows among the matching ones, from 0.
     pub offset: usize,
     pub rows: Vec<T>,
 }
 
-/// What can be listed.
+/// A kind of row that can be searched and sorted.
 pub trait Listed {
-    /// The columns by which it can be sorted, besides `address`, which is the order of the rows.
+    /// The columns by which it can be sorted. `address`, the order in which the rows come, is always possible.
     const COLUMNS: &'static [&'static str];
     /// Compares two rows by one of the columns.
     fn compare(&self, other: &Self, column: &str) -> Ordering;
-    /// Whether one of its texts contains this, in lower case.
+    /// Whether one of its texts contains `text`, which is in lower case.
     fn contains(&self, text: &str) -> bool;
-    /// Whether it concerns this address.
+    /// Whether it is about this address.
     fn covers(&self, address: IpAddr) -> bool;
 }
 
@@ -105,26 +105,26 @@ impl Listed for LeaseRow {
     }
 }
 
-/// What a query wants of rows that come in the order of their addresses: `search`, `sort` (`-` before it reverses it),
-/// `offset`, `limit`.
+/// Selects rows, which come in the order of their addresses, by the parameters of a query: `search`, `sort` (a leading `-`
+/// reverses the order), `offset`, `limit`.
 pub(super) struct Listing<T> {
     search: Option<String>,
     address: Option<IpAddr>,
-    /// None: the order in which they come.
+    /// `None` keeps the order in which the rows come.
     column: Option<String>,
     down: bool,
     offset: usize,
     limit: usize,
-    /// How many there are, where that is known.
+    /// How many rows there are, if that is known in advance.
     known: Option<usize>,
     total: usize,
     matching: usize,
-    /// The best so far, with the number of their coming.
+    /// The best rows so far, each with its position in the original order.
     kept: Vec<(usize, T)>,
 }
 
 impl<T: Listed> Listing<T> {
-    /// Of a query; none if all rows are wanted as they are.
+    /// Reads a query; `None` if it has no `limit`, so that all rows are sent as they come.
     pub(super) fn read(query: Query<'_>) -> Result<Option<Self>, Refusal> {
         let number = |name: &str| query.parsed::<usize>(name, "number");
         let Some(limit) = number("limit")? else { return Ok(None) };
@@ -150,17 +150,17 @@ impl<T: Listed> Listing<T> {
         }))
     }
 
-    /// Whether the rows are wanted as they come.
+    /// Whether the query neither searches nor sorts.
     pub(super) const fn is_plain(&self) -> bool {
         self.search.is_none() && self.column.is_none() && !self.down
     }
 
-    /// There are so many rows, and all of them match.
+    /// Sets the number of rows; all of them match.
     pub(super) const fn is_of(&mut self, rows: usize) {
         self.known = Some(rows);
     }
 
-    /// One more row. Whether to go on.
+    /// Takes one more row. Returns whether to continue.
     pub(super) fn take(&mut self, row: T) -> bool {
         self.total += 1;
         let is_found =
@@ -180,7 +180,7 @@ impl<T: Listed> Listing<T> {
         true
     }
 
-    /// Sorts what is kept, and keeps as much as may be shown.
+    /// Sorts the kept rows, and drops those after the end of the page.
     fn cut(&mut self) {
         let (column, down) = (self.column.as_deref(), self.down);
         let compare = |(number, row): &(usize, T), (other_number, other): &(usize, T)| {
@@ -193,7 +193,7 @@ impl<T: Listed> Listing<T> {
         self.kept.truncate(self.offset + self.limit);
     }
 
-    /// The page.
+    /// The finished page.
     pub(super) fn page(mut self) -> Page<T> {
         self.cut();
         let (total, matching) = self.known.map_or((self.total, self.matching), |known| (known, known));

@@ -1,8 +1,8 @@
-//! The map: pools, parts of them and subnets, drawn by the terminal and by the page from the same rows.
+//! The map of pools, parts of pools and subnets. The terminal and the page draw it from the same rows.
 //!
-//! Promises: a drawing is made in bites, each as long as the caller allows, so that it can be made from the ledger's plan
-//! between two batches; its rows are bounded by the size that is wanted, however much there is. Without a size, each stretch
-//! is a segment. Names are asked for when it is finished. Pure.
+//! Promises: a map is drawn in bites (short steps), each as long as the caller allows, so that the ledger's plan can be read
+//! between two batches; the requested size limits the number of rows, whatever the map contains. Without a size, each stretch
+//! is a segment. Names are looked up when the drawing is finished. Pure.
 
 mod cells;
 mod rows;
@@ -20,25 +20,25 @@ use crate::plan::settings::{Base, Millis, PoolSettings};
 use crate::plan::stretch::{Shade, Stretch};
 use crate::plan::{Plan, Subnet};
 
-/// Stretches that are looked at between two glances at the clock.
+/// Number of stretches between two checks of the time.
 const STEP: usize = 16;
 
 /// What is drawn.
 #[derive(Clone, Copy, Debug)]
 enum Drawn {
-    /// A base or a part of it.
+    /// A pool's base prefix, or a part of it.
     Pool,
     Subnet(Serial),
-    /// Drawn up to this prefix.
+    /// The subnets outside all pools, drawn so far up to this prefix of this family.
     Outside(Family, Option<Prefix>),
 }
 
-/// A map in the making.
+/// A map that is being drawn.
 #[derive(Debug)]
 pub struct Drawing {
     drawn: Drawn,
     region: Prefix,
-    /// The next address to look at; none when it is done.
+    /// The next address to draw; `None` when the drawing is complete.
     next: Option<u128>,
     row: MapRow,
     size: Option<Size>,
@@ -51,7 +51,7 @@ pub struct Drawing {
 }
 
 impl Drawing {
-    /// Of everything, or of the pool, subnet or prefix that is named; none if nothing is called so.
+    /// Drawings of everything, or of the pool, subnet or prefix named by `of`; empty if nothing has that name.
     pub fn find(plan: &Plan, of: Option<&str>, size: Option<Size>, in_use: &HostUse) -> Vec<Self> {
         let pools = plan.settings().pools.iter();
         let bases = pools.flat_map(|pool| {
@@ -81,7 +81,7 @@ impl Drawing {
     }
 
     fn new(drawn: Drawn, region: Prefix, size: Option<Size>, row: MapRow) -> Self {
-        // Unfolded, each address is a place of its own.
+        // Without folding, each address is a separate place.
         let unit = if size.is_some() { row.unit } else { region.family().bits() };
         let fold = Fold::new(region.last() - region.first(), u32::from(region.family().bits() - unit), size);
         let next = Some(region.first());
@@ -90,7 +90,7 @@ impl Drawing {
 
     fn of_pool(pool: &PoolSettings, base: &Base, part: Prefix, size: Option<Size>, in_use: &HostUse) -> Self {
         let family = part.family();
-        // A part that is no larger than a subnet of the pool was cut by somebody.
+        // A part that is no larger than one of the pool's subnets may hold smaller ones: draw up to 64 units.
         let cut = (part.length() + 6).min(family.bits());
         let row = MapRow {
             of: "pool".to_owned(),
@@ -124,7 +124,7 @@ impl Drawing {
         Self { whose, ..Self::new(Drawn::Subnet(state.serial), part, size, row) }
     }
 
-    /// Subnets that lie in no pool are places in the order of their prefixes.
+    /// Draws the subnets outside all pools, one place for each prefix, in the order of the prefixes.
     fn outside(size: Size) -> Self {
         let row = MapRow { of: "outside".to_owned(), ..MapRow::default() };
         let place = Prefix::new(Family::V6, 0, Family::V6.bits());
@@ -132,7 +132,7 @@ impl Drawing {
         Self { fold: Fold::new(0, 0, Some(size)), ..Self::new(drawn, place, Some(size), row) }
     }
 
-    /// Draws on until it is enough; says whether all is drawn.
+    /// Continues drawing until `enough` returns true. Returns whether the drawing is complete.
     pub fn bite(&mut self, plan: &Plan, mut enough: impl FnMut() -> bool) -> bool {
         let held = match self.drawn {
             Drawn::Subnet(serial) => plan.subnet(serial).filter(|subnet| subnet.is_held()),
@@ -146,7 +146,7 @@ impl Drawing {
                 (Drawn::Subnet(_), Some(inside)) => {
                     self.draw(plan, from, inside.stretch(from, self.region.last()))
                 }
-                // Its network is gone.
+                // The subnet is no longer held.
                 (Drawn::Subnet(_), None) => None,
                 (Drawn::Outside(family, after), _) => self.draw_outside(plan, from, family, after),
             };
@@ -158,10 +158,10 @@ impl Drawing {
         self.next.is_none()
     }
 
-    /// Draws one stretch and says where the next one begins.
+    /// Draws one stretch. Returns where the next one begins, or `None` at the end.
     fn draw(&mut self, plan: &Plan, from: u128, stretch: Stretch<'_>) -> Option<u128> {
         let next = stretch.last.checked_add(1).filter(|next| *next <= self.region.last());
-        // Where the host uses all of a pool, nothing of it can be given.
+        // If the host uses all of a pool, nothing in it can be given.
         let shade = match stretch.shade {
             Shade::Free if self.row.unusable.is_some() => Shade::Never,
             shade => shade,
@@ -171,7 +171,7 @@ impl Drawing {
         }
         let family = self.region.family();
         let (size, is_thing) = (stretch.last - from, stretch.subnet.is_some());
-        // A subnet of any size counts as one, a reservation as what it keeps away.
+        // A subnet of any size counts as one; a reservation counts as the number of units that it covers.
         let unit = (size >> (family.bits() - self.row.unit).min(127)) + 1;
         self.counts[shade as usize] += if is_thing { 1 } else { unit };
         self.taken = self.taken.saturating_add(size).saturating_add(1);
@@ -200,7 +200,7 @@ impl Drawing {
         next
     }
 
-    /// Draws the subnets of the next prefix outside of all pools.
+    /// Draws the subnets of the next prefix outside all pools. Returns the next place, or `None` at the end.
     fn draw_outside(&mut self, plan: &Plan, at: u128, family: Family, after: Option<Prefix>) -> Option<u128> {
         let Some((prefix, subnets)) = plan.next_outside(family, after) else {
             self.drawn = Drawn::Outside(Family::V6, None);
@@ -216,7 +216,7 @@ impl Drawing {
         Some(at + 1)
     }
 
-    /// The row, with the names that the Engine has shown.
+    /// Completes the row, with the names that the Engine has reported.
     pub fn finish(mut self, names: &dyn Fn(Whose) -> Option<String>) -> MapRow {
         self.row.network = self.whose.and_then(names);
         let free = self.region.size().saturating_sub(self.taken);
@@ -248,14 +248,14 @@ impl Drawing {
     }
 }
 
-/// The prefixes around something, each once.
+/// The enclosing prefixes as text, without duplicates.
 fn around(prefixes: &[Prefix]) -> Vec<String> {
     let mut texts: Vec<String> = prefixes.iter().map(Prefix::to_string).collect();
     texts.dedup();
     texts
 }
 
-/// A subnet as a piece of a map.
+/// Adds what is known about a subnet to its piece of the map.
 fn of_subnet(plan: &Plan, subnet: &Subnet, piece: Piece) -> Piece {
     let (state, now) = (&subnet.state, plan.now());
     if !subnet.is_held() {
@@ -278,7 +278,7 @@ fn of_subnet(plan: &Plan, subnet: &Subnet, piece: Piece) -> Piece {
     }
 }
 
-/// Stretches as rows; neighbours of one state are one segment, but each subnet is one of its own.
+/// Pieces as rows. With `merge` (inside a subnet), adjacent pieces in the same state become one segment.
 fn segments(pieces: Vec<Piece>, merge: bool) -> Vec<SegmentRow> {
     let is_next = |before: &Piece, piece: &Piece| {
         merge && before.shade == piece.shade && before.to.checked_add(1) == Some(piece.from)

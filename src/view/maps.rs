@@ -1,6 +1,6 @@
 //! `gipam map`: the maps of pools, subnets and parts of them, drawn from the plan.
 //!
-//! Promises: drawn in bites between two batches; names are added afterwards. Changes nothing.
+//! Promises: maps are drawn in bites (short steps) between two batches; names are added afterwards. Changes nothing.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use super::{ErrorKind, Refusal, Size};
 use crate::plan::Plan;
 use crate::plan::prefix::{Prefix, number};
 
-/// The most places of a line, and lines, of a map that is asked for.
+/// The maximum number of places per line, and of lines, in a requested map.
 const MOST_PLACES: u16 = 256;
 
 impl View {
-    /// The map of all pools, or of the pool, subnet or prefix that is named; folded to `columns` and `lines` where these are given.
+    /// The map of all pools, or of the named pool, subnet or prefix; folded to `columns` and `lines` if both are given.
     pub(super) fn map(&self, query: Query<'_>) -> Result<Vec<MapRow>, Refusal> {
         let of = query.text("of")?;
         of.as_deref().map_or(Ok(()), meant::check_prefix)?;
@@ -41,7 +41,7 @@ impl View {
         drawings.into_iter().map(|drawing| self.drawn(drawing)).collect()
     }
 
-    /// Draws to the end.
+    /// Completes a drawing.
     fn drawn(&self, mut drawing: Drawing) -> Result<MapRow, Refusal> {
         loop {
             let is_drawn;
@@ -56,7 +56,7 @@ impl View {
         }
     }
 
-    /// What the Engine calls a network or a holder.
+    /// The Engine's name for a network or a holder.
     fn name_of(&self, (serial, generation, address): Whose) -> Result<Option<String>, Refusal> {
         let Some(address) = address else { return Ok(self.reader()?.network_of(serial, generation)?) };
         let mut names = self.reader()?.names_of(serial, Some(&address.to_string()))?;

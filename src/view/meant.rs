@@ -1,7 +1,7 @@
-//! What an address on the command line means: the address, and the subnet in which it lies.
+//! Resolves an address on the command line to the address and the subnet that contains it.
 //!
-//! Promises: `ADDRESS/LENGTH`, as Docker prints it, is the address, never its whole subnet; an address that lies in several
-//! subnets names none of them. Looks, changes nothing.
+//! Promises: `ADDRESS/LENGTH`, as Docker prints it, means the address, never its whole subnet; an address that lies in several
+//! subnets is refused, unless it is leased in exactly one of them. Reads only, changes nothing.
 
 use std::net::IpAddr;
 
@@ -9,12 +9,12 @@ use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::prefix::Prefix;
 use crate::plan::{Plan, Subnet, written};
 
-/// An address that a person wrote.
+/// Parses an address that a person wrote.
 pub fn address(text: &str) -> Result<IpAddr, Refusal> {
     written::address(text).map_err(|error| Refusal::new(ErrorKind::Invalid, error.to_string()))
 }
 
-/// The address of `gipam release WHAT`, unless a subnet is meant: a prefix that a network has, or a PoolID.
+/// The address in `gipam release WHAT`; `None` if `WHAT` means a subnet: the prefix of a network, or a PoolID.
 pub fn lone_address(plan: &Plan, text: &str) -> Result<Option<IpAddr>, Refusal> {
     if plan.subnets_named(text).iter().any(|subnet| subnet.state.id == text || !has_host_bits(text)) {
         return Ok(None);
@@ -30,7 +30,7 @@ pub fn lone_address(plan: &Plan, text: &str) -> Result<Option<IpAddr>, Refusal> 
     }
 }
 
-/// Refuses what was meant to be a prefix and cannot be one; names and PoolIDs pass.
+/// Refuses a text that was meant as a prefix but is not a valid one; accepts names and PoolIDs.
 pub fn check_prefix(text: &str) -> Result<(), Refusal> {
     use written::Unreadable::{Length, Netmask};
     match written::prefix(text) {
@@ -43,7 +43,7 @@ fn has_host_bits(text: &str) -> bool {
     matches!(written::prefix(text), Ok((_, true)))
 }
 
-/// The PoolID of the one subnet in which an address lies. Where a length was written, of those of that length.
+/// The PoolID of the only subnet that contains an address. If the text has a length, only subnets of that length count.
 pub fn subnet_of(plan: &Plan, address: IpAddr, text: &str) -> Result<String, Refusal> {
     let length = written::prefix(text).ok().map(|(prefix, _)| prefix.length());
     let whole = Prefix::host(address).length();
@@ -51,7 +51,7 @@ pub fn subnet_of(plan: &Plan, address: IpAddr, text: &str) -> Result<String, Ref
         length.is_none_or(|length| length == whole || length == subnet.state.prefix.length())
     };
     let mut found: Vec<&Subnet> = plan.held_around(address).filter(fits).collect();
-    // Among copies of a prefix the one in which it is leased is meant.
+    // If several subnets contain the address, the one in which it is leased is meant.
     if found.len() > 1 {
         let leased = |subnet: &&&Subnet| {
             subnet.number_of(address).is_some_and(|number| subnet.addresses.is_leased(number))

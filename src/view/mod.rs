@@ -1,6 +1,6 @@
-//! What people see of the books, measured and named in one way: for the terminal, the page, metrics, alerts and hooks alike.
+//! What people see of the books. The terminal, the page, metrics, alerts and hooks all use these measures and names.
 //!
-//! Promises: pure, like the plan that it looks at. Reads no books and draws nothing.
+//! Promises: reads the plan and, for names and history, the books; changes neither. Draws nothing.
 
 pub mod census;
 mod count;

@@ -1,8 +1,8 @@
 //! `gipam who NAME`: the addresses of a container, a MAC or a network.
 //!
-//! Promises: who holds addresses now is shown, else who held them last; a network is all that it holds. Says so where the
-//! name is unknown, with what looks further back. The names that the Engine has shown are found in the books, all else in the
-//! plan.
+//! Promises: shows the addresses that the name holds now, otherwise those that it held last; a network stands for all addresses
+//! in it. If the name is unknown, the error names the command that searches further back. Names that the Engine has reported
+//! come from the books, everything else from the plan.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use crate::plan::pins::Holder;
 use crate::plan::prefix::number;
 use crate::plan::request::Mac;
 
-/// With more addresses than this, their history is left out: `gipam history NAME` has it.
+/// With more addresses than this, their history is omitted; `gipam history NAME` shows it.
 const WITH_HISTORY: usize = 16;
-/// Least letters of a container's id that mean it.
+/// The minimum length of an abbreviated container id.
 const SHORT_ID: usize = 12;
 
-/// Whether a row is of this holder: by name, MAC, or the container's id or its beginning.
+/// Whether a row belongs to this holder: a name, a MAC, or a full or abbreviated container id.
 pub(super) fn is_holder(row: &LeaseRow, name: &str) -> bool {
     let mac = Mac::parse(name).map(|mac| mac.to_smolstr());
     let id = row.container.as_deref();
@@ -32,18 +32,18 @@ pub(super) fn is_holder(row: &LeaseRow, name: &str) -> bool {
         || id.is_some_and(|id| name.len() >= SHORT_ID && id.starts_with(name))
 }
 
-/// A name that is looked for, and where the books have it.
+/// A name to search for, and where it occurs in the books.
 pub(super) struct Sought {
     name: String,
     mac: Option<Mac>,
-    /// The Engine has shown it at these addresses, as container or network.
+    /// The addresses for which the Engine has reported it, as container or network.
     shown: BTreeSet<(Serial, u128)>,
-    /// The Engine has shown it as the network of these subnets.
+    /// The subnets for which the Engine has reported it as the network.
     networks: BTreeSet<Serial>,
 }
 
 impl Sought {
-    /// Whether an address may be of that name; its row tells.
+    /// Whether an address may match the name; the final decision needs its row.
     pub(super) fn may_be(&self, place: ListedPlace, known: &KnownRef<'_>) -> bool {
         let by_record = known.record.is_some_and(|record| {
             record.name.as_deref() == Some(&*self.name) || (self.mac.is_some() && record.mac == self.mac)
@@ -60,7 +60,7 @@ impl Sought {
 }
 
 impl View {
-    /// Where the books have this name.
+    /// Finds where this name occurs in the books.
     pub(super) fn sought(&self, name: Option<&str>) -> Result<Option<Sought>, Refusal> {
         let Some(name) = name else { return Ok(None) };
         let id = Some(name).filter(|name| name.len() >= SHORT_ID);

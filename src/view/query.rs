@@ -1,6 +1,6 @@
-//! The part of a path behind the `?`: names and percent-encoded values.
+//! The part of a path after the `?`: names and percent-encoded values.
 //!
-//! Promises: what cannot be decoded is an error that says which value; nothing is guessed.
+//! Promises: a value that cannot be decoded is an error that quotes it; nothing is guessed.
 
 use crate::config::value::duration;
 use crate::plan::error::{ErrorKind, Refusal};
@@ -11,11 +11,11 @@ use crate::plan::settings::{Millis, parse_rfc3339};
 pub struct Query<'a>(pub &'a str);
 
 impl Query<'_> {
-    /// One value, decoded; none if it is absent or empty.
+    /// One value, decoded; `None` if it is absent or empty.
     pub fn text(self, name: &str) -> Result<Option<String>, Refusal> {
         let value = form_urlencoded::parse(self.0.as_bytes()).find(|(key, _)| key == name);
         let value = value.map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty());
-        // What is not UTF-8 is read as U+FFFD.
+        // The parser replaces invalid UTF-8 with U+FFFD.
         match &value {
             Some(text) if text.contains(char::REPLACEMENT_CHARACTER) || !self.is_well_encoded() => {
                 Err(invalid(format!("the query {:?} is not encoded well", self.0)))
@@ -24,24 +24,24 @@ impl Query<'_> {
         }
     }
 
-    /// Whether each `%` is followed by two hexadecimal digits: others would be read as they are written.
+    /// Whether each `%` is followed by two hexadecimal digits. The parser would take any other `%` literally.
     fn is_well_encoded(self) -> bool {
         let byte = |rest: &str| rest.len() > 1 && rest.bytes().take(2).all(|digit| digit.is_ascii_hexdigit());
         self.0.split('%').skip(1).all(byte)
     }
 
-    /// One value.
+    /// One value, parsed.
     pub fn parsed<T: std::str::FromStr>(self, name: &str, what: &str) -> Result<Option<T>, Refusal> {
         let wrong = |text: &str| invalid(format!("{name}: {text:?} is not a valid {what}"));
         self.text(name)?.map(|text| text.parse().map_err(|_| wrong(&text))).transpose()
     }
 
-    /// Whether `name=true` is there.
+    /// Whether the query contains `name=true`.
     pub fn flag(self, name: &str) -> bool {
         matches!(self.text(name), Ok(Some(text)) if text == "true")
     }
 
-    /// A moment: RFC 3339, or a span before now (`90s`, `10m`, `2h`, `3d`, `1w`).
+    /// The time in `since`: RFC 3339, or a span before now (`90s`, `10m`, `2h`, `3d`, `1w`).
     pub fn since(self, now: Millis) -> Result<Option<Millis>, Refusal> {
         self.text("since")?.map(|text| moment(&text, now)).transpose()
     }

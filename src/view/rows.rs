@@ -1,8 +1,8 @@
 //! The rows of the views, as JSON: a contract with programs outside this repository.
 //!
-//! Promises: fields keep this order and these names, further ones may follow, and a reader passes over those it does
-//! not know; absent values are `null`, never left out; times are RFC 3339 in UTC (`plan::settings::rfc3339`); numbers above 2^53 are strings, since
-//! many readers would round them. Does not know where the values come from.
+//! Promises: fields keep this order and these names; new fields may be added at the end, and readers ignore fields that they do
+//! not know; absent values are `null`, never omitted; times are RFC 3339 in UTC (`plan::settings::rfc3339`); numbers above
+//! 2^53 are strings, because many readers would round them. Does not know where the values come from.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use crate::view::Fullness;
 pub use super::status::{RefusalRow, Status, SubnetUsage};
 pub use crate::view::Count;
 
-/// Seconds since a time of a row; negative if it lies ahead.
+/// Seconds since a time in a row; negative if the time is in the future.
 pub fn age(at: &str) -> Option<i64> {
     let seconds = |millis: u64| (millis / 1_000).cast_signed();
     Some(seconds(crate::clock::now()) - seconds(parse_rfc3339(at)?))
@@ -31,26 +31,26 @@ pub struct PoolRow {
     pub family: String,
     /// The prefix from which subnets are cut.
     pub base: String,
-    /// Their length where a request does not give one.
+    /// The length of a subnet if the request does not give one.
     pub size: u8,
     /// Subnets held in it.
     pub subnets: Count,
-    /// Further subnets of `size` that it can give.
+    /// How many more subnets of `size` it can give.
     pub free: Count,
-    /// Subnets that were released and are not given to others yet.
+    /// Released subnets that are not given to others yet.
     pub cooling: Count,
-    /// It left the configuration and gives no new subnets.
+    /// Whether it gives no new subnets, because it was closed or left the configuration.
     pub closed: bool,
-    /// Why this host's own use leaves no part of it free; `null` where some is, or where no daemon looks at the host.
+    /// Why this host's own use makes all of it unusable; `null` if some of it is usable, or if no daemon checks the host.
     #[serde(default)]
     pub unusable: Option<String>,
-    /// Places for subnets that reservations keep free.
+    /// Room for subnets of `size` that reservations keep free.
     #[serde(default)]
     pub reserved: Count,
     /// How full its space is, 0 to 1.
     #[serde(default)]
     pub share: Fullness,
-    /// That share as text: `50%`.
+    /// The share as text, such as `50%`.
     #[serde(default)]
     pub full: String,
 }
@@ -64,9 +64,9 @@ pub struct SubnetRow {
     pub pool: Option<String>,
     /// The address space.
     pub space: String,
-    /// The part for dynamic addresses, if it is not all of it.
+    /// The range for dynamic addresses, if it is not the whole subnet.
     pub range: Option<String>,
-    /// The gateway that is leased.
+    /// The leased gateway address.
     pub gateway: Option<String>,
     /// Addresses leased.
     pub leases: Count,
@@ -74,20 +74,20 @@ pub struct SubnetRow {
     pub cooling: Count,
     /// When it was granted.
     pub since: Option<String>,
-    /// The options it was asked for with.
+    /// The options in the request for it.
     pub options: BTreeMap<String, String>,
-    /// The name of its network, where the Engine has shown it.
+    /// The name of its network, if the Engine has reported it.
     pub network: Option<String>,
     /// Addresses that could be given now.
     #[serde(default)]
     pub free: Count,
-    /// Addresses that are not given: reserved, the gateway's place, network and broadcast.
+    /// Addresses that are not given dynamically: reserved, kept for the gateway, network and broadcast.
     #[serde(default)]
     pub reserved: Count,
     /// How full it is, 0 to 1.
     #[serde(default)]
     pub share: Fullness,
-    /// That share as text: `50%`.
+    /// The share as text, such as `50%`.
     #[serde(default)]
     pub full: String,
 }
@@ -98,25 +98,25 @@ pub struct LeaseRow {
     /// The prefix of its subnet.
     pub subnet: SmolStr,
     pub address: SmolStr,
-    /// `gateway`, `auxiliary` or `endpoint`; `null` where it was taken over and nobody knows yet.
+    /// `gateway`, `auxiliary` or `endpoint`; `null` if it was imported and its kind is not known yet.
     pub kind: Option<SmolStr>,
-    /// Who holds it, or held it, by name.
+    /// The name of its current or last holder.
     pub holder: Option<SmolStr>,
-    /// The MAC it was asked for with.
+    /// The MAC in the request for it.
     pub mac: Option<SmolStr>,
     /// `leased`, `cooling` or `pinned`.
     pub state: SmolStr,
-    /// When that began.
+    /// When this state began.
     pub since: Option<SmolStr>,
-    /// The `PoolID` of its subnet; `null` for a pin that outlived it.
+    /// The `PoolID` of its subnet; `null` for a pin whose subnet is no longer held.
     pub id: Option<SmolStr>,
     /// The address space.
     pub space: SmolStr,
-    /// The id of the container that holds it, where the Engine has shown it.
+    /// The id of the container that holds it, if the Engine has reported it.
     pub container: Option<SmolStr>,
-    /// The name of its network, where the Engine has shown it.
+    /// The name of its network, if the Engine has reported it.
     pub network: Option<SmolStr>,
-    /// To whom a person pinned it, by name or MAC; somebody else may hold it now.
+    /// The name or MAC to which a person pinned it; another holder may have it now.
     pub pinned_to: Option<SmolStr>,
 }
 
@@ -126,7 +126,7 @@ pub struct SettingRow {
     /// Its key in the configuration file.
     pub key: String,
     pub value: String,
-    /// Where that comes from.
+    /// Where the value comes from.
     pub origin: String,
 }
 
@@ -136,59 +136,59 @@ impl From<&crate::config::Shown> for SettingRow {
     }
 }
 
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryRow {
     pub at: String,
     pub event: String,
-    /// The prefix of the subnet; of a reservation its first and last address.
+    /// The prefix of the subnet; for a reservation, its first and last address.
     pub subnet: Option<String>,
     pub address: Option<String>,
     pub kind: Option<String>,
-    /// Who held it.
+    /// The name of the holder.
     pub holder: Option<String>,
     pub mac: Option<String>,
-    /// The address space; `null` where it is all of them.
+    /// The address space; `null` if the event is about all of them.
     pub space: Option<String>,
-    /// Why, where it is not obvious.
+    /// The reason, if it is not obvious.
     pub why: Option<String>,
-    /// The name of its network, where the Engine has shown it.
+    /// The name of its network, if the Engine has reported it.
     pub network: Option<String>,
-    /// Its place in the history: `before` takes one.
+    /// Its number in the history, for the parameter `before`.
     #[serde(default)]
     pub number: Option<u64>,
 }
 
-/// A moment of the daemon, for those who follow it.
+/// The daemon's counters at one moment, for clients that follow events.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitMoment {
-    /// To be sent back as `seen`: a different one means that something was committed, or that the daemon was restarted.
+    /// The client sends it back as `seen`. A different id means that something changed, or that the daemon was restarted.
     pub id: String,
     pub now: String,
     /// When the daemon started.
     pub started: String,
-    /// Calls that came since.
+    /// Number of calls since then.
     pub requests: u64,
-    /// Of these refused.
+    /// How many of these were refused.
     pub refused: u64,
-    /// By method, by outcome; those that never came are left out.
+    /// Number of calls by method and outcome; methods and outcomes without calls are omitted.
     pub calls: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
-/// A pool or a subnet that fills up.
+/// A pool or a subnet that is filling up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FillingRow {
-    /// The pool; `null` for a subnet outside of all pools.
+    /// The pool; `null` for a subnet outside all pools.
     pub pool: Option<String>,
-    /// `v4` or `v6`, of a pool.
+    /// `v4` or `v6`; `null` for a subnet.
     pub family: Option<String>,
-    /// The subnet; `null` where it is the pool.
+    /// The subnet; `null` if the row is about the pool.
     pub subnet: Option<String>,
     /// The subnet's address space.
     pub space: Option<String>,
     /// How full it is.
     pub percent: u8,
-    /// Reported since.
+    /// The `warn_at` threshold, in percent, that it reached; `since` is when that was first seen.
     pub warn_at: u8,
     pub since: Option<String>,
 }
@@ -212,17 +212,17 @@ impl std::fmt::Display for FillingRow {
 pub struct HookRow {
     /// Its name.
     pub hook: String,
-    /// The program or the server: what may be a password is left out.
+    /// The program or the server, without anything that may be a password.
     pub target: String,
-    /// Everything up to this number of the history was delivered.
+    /// All events up to this history number have been delivered.
     pub upto: u64,
-    /// Events that it was not told yet; `null` if they could not be counted.
+    /// Number of events that have not been delivered yet; `null` if they could not be counted.
     pub behind: Option<u64>,
-    /// Since when it fails; `null` if it does not.
+    /// Since when deliveries fail; `null` if they succeed.
     pub failing_since: Option<String>,
-    /// Why it fails.
+    /// Why the last delivery failed.
     pub last_error: Option<String>,
-    /// Events since the daemon's start that it never takes, and that were passed over.
+    /// Number of events since the daemon's start that the hook permanently rejected and that were skipped.
     #[serde(default)]
     pub passed_over: u64,
     /// Events delivered since the daemon started or the hook was changed.
@@ -237,37 +237,37 @@ pub struct HookRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WhoRow {
     pub address: IpAddr,
-    /// The subnet that it lies in.
+    /// The subnet that contains it.
     pub subnet: Option<String>,
     /// `leased`, `cooling`, `pinned` or `free`.
     pub state: String,
-    /// The lease, or what is left of it.
+    /// Its row in the leases view, if it has one.
     pub lease: Option<LeaseRow>,
-    /// Who held it last, where it is free and somebody remembers.
+    /// The name of its last holder, if it is free and the name is still known.
     pub last_holder: Option<String>,
-    /// The pool around it.
+    /// The pool that contains it.
     pub pool: Option<String>,
     /// Whether it is reserved.
     pub reserved: bool,
-    /// By whom: `configuration` or `by hand`.
+    /// Where the reservation comes from: `configuration` or `by hand`.
     pub reserved_by: Option<String>,
-    /// What happened to it, the latest first.
+    /// Its history, latest event first.
     pub history: Vec<HistoryRow>,
 }
 
 /// Why something would be given or refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplainRow {
-    /// What was asked.
+    /// The question.
     pub question: String,
     /// What would be given.
     pub given: Option<String>,
-    /// The refusal, as Docker would get it.
+    /// The refusal as Docker would receive it.
     pub refused: Option<String>,
-    /// What it depends on that was not said, and how to say it.
+    /// What the answer depends on that the question does not say, and how to add it.
     #[serde(default)]
     pub depends: Option<String>,
-    /// What was looked at, in order.
+    /// The steps of the decision, in order.
     pub steps: Vec<StepRow>,
 }
 
@@ -287,38 +287,38 @@ pub struct ReservedRow {
     pub last: IpAddr,
     /// `configuration` or `by hand`.
     pub origin: String,
-    /// The pools that it touches.
+    /// The pools that it overlaps.
     pub pools: Vec<String>,
-    /// Addresses in it that are leased anyway.
+    /// Number of addresses in it that are leased nevertheless.
     pub leases: Count,
 }
 
-/// What a command changed of the running plan, or would change.
+/// What a command changed in the running plan, or would change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangedRow {
-    /// Whether anything is (or would be) other than before.
+    /// Whether anything changed, or would change.
     pub changed: bool,
-    /// Whether this was a rehearsal.
+    /// Whether this was a dry run.
     pub dry_run: bool,
-    /// A line for each change.
+    /// One line for each change.
     pub changes: Vec<String>,
     /// Further notes.
     pub notes: Vec<String>,
-    /// The leases that are concerned and stay, a thousand at most.
+    /// The affected leases, at most a thousand; they stay.
     pub leases: Vec<HeldRow>,
 }
 
-/// A lease that a change meets.
+/// A lease that a change affects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldRow {
     /// The prefix of its subnet.
     pub subnet: String,
     pub address: String,
-    /// As in leases.
+    /// Its kind, as in [`LeaseRow`].
     pub kind: Option<String>,
-    /// Who holds it, by name.
+    /// The name of its holder.
     pub holder: Option<String>,
-    /// The MAC it was asked for with.
+    /// The MAC in the request for it.
     pub mac: Option<String>,
 }
 

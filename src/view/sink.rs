@@ -1,6 +1,6 @@
-//! What a view answers, as JSON: a value, or rows one a line, handed over piece by piece.
+//! Writes the answer of a view as JSON: a value, or one row per line, handed over piece by piece.
 //!
-//! Promises: however many rows there are, little more than one piece is in memory. Knows no HTTP.
+//! Promises: however many rows there are, little more than one piece is in memory. Does not know HTTP.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use super::{ErrorKind, Refusal};
 /// A piece is handed over when it is longer than this.
 const PIECE: usize = 64 << 10;
 
-/// Takes an answer. `hand_over` takes a full piece, and waits until there is room for more.
+/// Collects an answer. `hand_over` receives each full piece, and blocks until there is room for more.
 pub struct Sink<'a> {
     piece: Vec<u8>,
     rows: u64,
@@ -17,18 +17,18 @@ pub struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    /// Hands pieces over to this.
+    /// Creates a sink that passes full pieces to `hand_over`.
     pub fn new(hand_over: &'a mut dyn FnMut(Vec<u8>) -> Result<(), Refusal>) -> Self {
         Self { piece: Vec::new(), rows: 0, hand_over }
     }
 
-    /// A whole answer.
+    /// Writes a value that is the whole answer.
     pub fn value(&mut self, value: &impl Serialize) -> Result<(), Refusal> {
         serde_json::to_writer(&mut self.piece, value)
             .map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
     }
 
-    /// The next row of a list.
+    /// Writes the next row of a list.
     pub fn row(&mut self, row: &impl Serialize) -> Result<(), Refusal> {
         self.piece.extend_from_slice(if self.rows == 0 { b"[\n" } else { b",\n" });
         self.rows += 1;
@@ -39,19 +39,19 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// The end of a list.
+    /// Ends a list.
     pub fn end(&mut self) -> Result<(), Refusal> {
         self.piece.extend_from_slice(if self.rows == 0 { b"[]" } else { b"\n]" });
         Ok(())
     }
 
-    /// A list that is known.
+    /// Writes a complete list.
     pub fn rows<T: Serialize>(&mut self, rows: &[T]) -> Result<(), Refusal> {
         rows.iter().try_for_each(|row| self.row(row))?;
         self.end()
     }
 
-    /// What was not handed over: the last piece, or the whole answer.
+    /// The part that was not handed over: the last piece, or the whole answer.
     pub fn rest(self) -> Vec<u8> {
         self.piece
     }

@@ -1,8 +1,8 @@
-//! Where the plan is that is looked at: with the ledger of this daemon, or read from books that no daemon serves.
+//! Where a view gets the plan: from the ledger of this daemon, or from books that no daemon serves.
 //!
-//! Promises: there is one plan in a daemon; a look at it happens between two batches and takes at most [`BITE`] and one step
-//! more, so whatever is long is walked in bites. What changes between two bites may be seen or not. Waits, so it is for threads
-//! that may; while the disk hangs it gives up after a while and says so.
+//! Promises: a daemon has one plan; a look at it runs between two batches and takes at most [`BITE`] plus one step, so long
+//! reads are split into bites. A change between two bites may or may not be seen. A look blocks, so it must run on a thread
+//! that may block; while the disk hangs, it gives up after a while with an error that says so.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,45 +14,45 @@ use crate::ledger::{Ledger, Refusal};
 use crate::plan::Plan;
 use crate::plan::error::ErrorKind;
 
-/// A look takes no longer than this, and one step more.
+/// A look takes at most this long, plus one step.
 const BITE: Duration = Duration::from_micros(300);
-/// How long a look may wait for its turn, for a view without which there is no answer.
+/// How long a look may wait for its turn if the view has no other data to show.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// The same where there is another answer.
+/// How long a look may wait for its turn if older data can be shown instead.
 pub const HASTE: Duration = Duration::from_secs(2);
 
-/// The plan, wherever it is.
+/// Access to the plan.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// The ledger that has it, a runtime to wait in, and how long.
+    /// The ledger that has the plan, a runtime on which to wait, and how long to wait.
     Ledger(Ledger, Handle, Duration),
-    /// Nobody changes it.
+    /// A plan that nobody changes.
     Plan(Arc<Plan>),
 }
 
-/// The time that is left of one look.
+/// The time that one look may take.
 #[derive(Debug)]
 pub struct Budget(Instant);
 
 impl Budget {
-    /// Of a look that begins now.
+    /// The budget of a look that begins now.
     pub fn now() -> Self {
         Self(Instant::now())
     }
 
-    /// Whether the rest is for the next look.
+    /// Whether the time is used up, so that the next look must do the rest.
     pub fn is_spent(&self) -> bool {
         self.0.elapsed() > BITE
     }
 }
 
 impl Source {
-    /// Of a ledger, for looks that wait so long for their turn; to be called on a runtime with time enabled.
+    /// The plan of a ledger; looks wait up to `patience` for their turn. Must be called on a runtime with time enabled.
     pub fn of(ledger: &Ledger, patience: Duration) -> Self {
         Self::Ledger(ledger.clone(), Handle::current(), patience)
     }
 
-    /// Looks at the plan. Keep it short.
+    /// Runs `look` on the plan; it must be short.
     pub fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Plan) -> T + Send + 'static,
@@ -66,8 +66,8 @@ impl Source {
         }
     }
 
-    /// Walks something long: each look gets where to begin and a budget, and brings what it found and where the next begins, if
-    /// that is not all. `take` says whether to go on.
+    /// Reads something long in several looks. Each look gets a start and a budget, and returns what it found and where the next
+    /// look starts, if there is more. `take` returns whether to continue.
     pub fn walk<C: Send + 'static, T: Send + 'static>(
         &self,
         first: C,
@@ -84,7 +84,7 @@ impl Source {
     }
 }
 
-/// Why the ledger does not let anybody look.
+/// The refusal for a look that did not get its turn in time.
 fn stalled(ledger: &Ledger, patience: Duration) -> Refusal {
     let stalled = ledger.meters().stalled().unwrap_or(patience).as_secs();
     let text = format!("the disk of the books has held up a write for {stalled} s; see: gipam doctor");

@@ -1,7 +1,7 @@
 //! The state of gipam, as one row: `/v1/status`.
 //!
-//! Promises: what the books know is there with and without a daemon; what only a daemon knows is `null`, empty or 0
-//! without one. Keys are only ever added, and a reader does without those that are absent. Counts agree with the other
+//! Promises: what the books know is present with and without a daemon; what only a daemon knows is `null`, empty, 0 or
+//! absent without one. Keys are only ever added, and a reader must accept absent keys. Counts agree with the other
 //! views. Draws nothing (see `cli::screen`).
 
 use std::path::Path;
@@ -18,23 +18,23 @@ use crate::plan::settings::{Millis, parse_rfc3339, rfc3339};
 use crate::reconcile::Finding;
 use crate::view::Fullness;
 
-/// The most events that are given along.
+/// The maximum number of events in a status.
 const EVENTS: u32 = 200;
 
-/// The state of the daemon. Read from the books alone, `running` is false and what only a daemon knows is absent.
+/// The state of the daemon. If only the books were read, `running` is false and what only a daemon knows is absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Whether a daemon answered.
     pub running: bool,
     /// The driver names.
     pub names: Vec<String>,
-    /// Where they listen, in the same order.
+    /// Where the drivers listen, in the same order as `names`.
     pub doors: Vec<String>,
     /// The daemon's version.
     pub version: Option<String>,
     /// The path of the books.
     pub books: String,
-    /// How many pools.
+    /// Number of pools.
     pub pools: u64,
     /// How many subnets are held.
     pub subnets: u64,
@@ -42,14 +42,14 @@ pub struct Status {
     pub leases: u64,
     /// When the daemon started.
     pub started: Option<String>,
-    /// The last failure since then.
+    /// The last failure since the start.
     pub last_error: Option<String>,
     /// When it happened.
     pub last_error_at: Option<String>,
     /// The hooks, if a daemon runs.
     #[serde(default)]
     pub hooks: Vec<HookRow>,
-    /// What fills up, as far as a daemon runs.
+    /// The pools and subnets that are filling up, if a daemon runs.
     #[serde(default)]
     pub filling: Vec<FillingRow>,
     /// Bytes of the books' WAL that are in use, while a long-running reader keeps it from being reset.
@@ -57,49 +57,49 @@ pub struct Status {
     pub log_held: Option<u64>,
     #[serde(default)]
     pub log_held_since: Option<String>,
-    /// What the time was.
+    /// The time at which the status was made.
     #[serde(default)]
     pub now: Option<String>,
-    /// Addresses that were released lately and are not given to others yet.
+    /// Addresses that were recently released and are not given to others yet.
     #[serde(default)]
     pub cooling: u64,
     /// Addresses kept for holders that once requested them by number, or to which a person pinned them.
     #[serde(default)]
     pub pinned: u64,
-    /// Addresses of held subnets that reservations withhold.
+    /// Number of reserved addresses in held subnets.
     #[serde(default)]
     pub reserved: Count,
-    /// Reservations of the configuration.
+    /// Number of reservations in the configuration.
     #[serde(default)]
     pub reservations: u64,
-    /// The pools, each family by itself.
+    /// One row for each family of each pool.
     #[serde(default)]
     pub usage: Vec<PoolRow>,
-    /// The fullest subnets, the fullest first.
+    /// The fullest subnets, fullest first.
     #[serde(default)]
     pub fullest: Vec<SubnetUsage>,
     /// When the books were last written.
     #[serde(default)]
     pub synced: Option<String>,
-    /// Whether the last write went well.
+    /// Whether the last write succeeded.
     #[serde(default)]
     pub writable: Option<bool>,
-    /// Seconds for which the disk has held up a write; nothing if it does not.
+    /// Seconds for which the disk has held up a write; `null` if no write is held up.
     #[serde(default)]
     pub stalled: Option<u64>,
-    /// Size of the books, bytes.
+    /// Size of the books in bytes.
     #[serde(default)]
     pub books_bytes: u64,
-    /// Size of their log (WAL), bytes.
+    /// Size of their WAL in bytes.
     #[serde(default)]
     pub log_bytes: u64,
-    /// Whether the Engine answered when it was last asked; nothing before that, and where repair is off.
+    /// Whether the Engine answered the last query; `null` before the first one, and if repair is off.
     #[serde(default)]
     pub engine: Option<bool>,
-    /// Since when it answers, or does not.
+    /// Since when the Engine has answered, or has not answered.
     #[serde(default)]
     pub engine_since: Option<String>,
-    /// Why it does not.
+    /// Why the Engine does not answer.
     #[serde(default)]
     pub engine_error: Option<String>,
     /// Whether repair is on.
@@ -108,34 +108,34 @@ pub struct Status {
     /// When repair last compared the books with the Engine.
     #[serde(default)]
     pub looked: Option<String>,
-    /// When it will, unless something happens before; nothing where it waits for the next request.
+    /// When repair compares them next, unless something happens before; `null` if it waits for the next request.
     #[serde(default)]
     pub next_look: Option<String>,
-    /// How much the last comparison found.
+    /// Number of findings of the last comparison.
     #[serde(default)]
     pub findings: u64,
-    /// Addresses that two containers have at once.
+    /// Number of addresses that two containers have at the same time.
     #[serde(default)]
     pub duplicates: u64,
-    /// The first of that, with what follows.
+    /// The first findings of the last comparison, without what it freed.
     #[serde(default)]
     pub suspects: Vec<Finding>,
-    /// The last calls that were refused, the latest first.
+    /// The last refused calls, latest first.
     #[serde(default)]
     pub refusals: Vec<RefusalRow>,
-    /// What happened last, the latest first, if that was asked for.
+    /// The last events, latest first, if the query asked for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<Vec<HistoryRow>>,
-    /// Calls that came since the start.
+    /// Number of calls since the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
-    /// Of these refused.
+    /// How many of these were refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<u64>,
-    /// Of these with an empty body (P8).
+    /// How many of these had an empty body (P8).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub empty_bodies: Option<u64>,
-    /// Grants undone because their answer was not delivered.
+    /// Number of grants undone because their answer was not delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone: Option<u64>,
 }
@@ -150,7 +150,7 @@ pub struct SubnetUsage {
     pub space: String,
     /// The pool that it was cut from; `null` outside all pools.
     pub pool: Option<String>,
-    /// The name of its network, where the Engine has shown it.
+    /// The name of its network, if the Engine has reported it.
     pub network: Option<String>,
     /// Addresses leased.
     pub leased: Count,
@@ -158,7 +158,7 @@ pub struct SubnetUsage {
     pub cooling: Count,
     /// Addresses that could be given now.
     pub free: Count,
-    /// How full it is, 0 to 1; `null` where it is too large for a share to mean anything.
+    /// How full it is, 0 to 1; `null` if it is too large for a share to mean anything.
     pub share: Option<Fullness>,
 }
 
@@ -166,30 +166,30 @@ pub struct SubnetUsage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusalRow {
     pub at: String,
-    /// The driver name that was asked.
+    /// The name of the driver that received the call.
     pub driver: String,
-    /// The method; empty where it never became a call.
+    /// The method; empty if the request never became a call.
     pub method: String,
-    /// What was answered.
+    /// The text of the answer.
     pub text: String,
 }
 
 impl Status {
-    /// Seconds from a time of this row to when it was made; negative if that lies ahead.
+    /// Seconds from a time in this status to `now`; negative if the time is later than `now`.
     pub fn ago(&self, at: Option<&str>) -> Option<i64> {
         let now = parse_rfc3339(self.now.as_deref()?)?.cast_signed();
         Some((now - parse_rfc3339(at?)?.cast_signed()) / 1_000)
     }
 }
 
-/// The WAL of the books.
+/// The path of the books' WAL.
 fn log_of(books: &Path) -> std::path::PathBuf {
     let mut log = books.as_os_str().to_owned();
     log.push("-wal");
     log.into()
 }
 
-/// Size and time of the last change of a file; 0 if it is not there.
+/// The size of a file and the time of its last change; both 0 if the file does not exist.
 fn facts(path: &Path) -> (u64, Millis) {
     let Ok(found) = std::fs::metadata(path) else { return (0, 0) };
     let changed = found.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
@@ -197,8 +197,8 @@ fn facts(path: &Path) -> (u64, Millis) {
 }
 
 impl View {
-    /// The status as far as plan and books know it; `events=N` gives the last events along. While the disk hangs, it is that of
-    /// the last counts.
+    /// The status as far as the plan and the books know it; `events=N` adds the last events. While the disk hangs, it shows the
+    /// last counts.
     pub(super) fn status_for(&self, query: Query<'_>) -> Result<Status, Refusal> {
         let mut status = self.status()?;
         if let Some(events) = query.parsed::<u32>("events", "number")? {

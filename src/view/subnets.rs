@@ -1,6 +1,6 @@
 //! Pools and subnets as rows.
 //!
-//! Promises: pools in the order of the settings, subnets by prefix; counted by the plan's own rules.
+//! Promises: pools are in the order of the settings, subnets in that of their prefixes; counts follow the plan's own rules.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::plan::prefix::{Family, Prefix};
 use crate::plan::settings::rfc3339;
 use crate::plan::{Plan, Subnet};
 
-/// Subnets between two glances at the clock.
+/// Number of subnets between two checks of the time.
 const STEP: usize = 16;
 
-/// One family of a pool, by its place among all; nothing where it has no base of it.
+/// The row of one family of a pool, by the pool's index; `None` if the pool has no base of that family.
 pub(super) fn pool_row(plan: &Plan, (pool, family): (usize, Family), in_use: &HostUse) -> Option<PoolRow> {
     let pool = plan.settings().pools.get(pool)?;
     let base = pool.base(family)?;
@@ -44,7 +44,7 @@ pub(super) fn pool_row(plan: &Plan, (pool, family): (usize, Family), in_use: &Ho
     })
 }
 
-/// The pools in the order of the settings, a look each; `in_use` is what this host uses.
+/// The pools in the order of the settings, read in bites; `in_use` is what this host uses.
 pub(super) fn pool_rows(source: &Source, in_use: HostUse) -> Result<Vec<PoolRow>, Refusal> {
     let (in_use, mut rows) = (Arc::new(in_use), Vec::new());
     let bite = move |plan: &Plan, pool: usize, budget: &Budget| {
@@ -65,7 +65,7 @@ pub(super) fn pool_rows(source: &Source, in_use: HostUse) -> Result<Vec<PoolRow>
     Ok(rows)
 }
 
-/// What a look takes along of a held subnet: its row but for the network, and the generation of its grant.
+/// The row of a held subnet, without the name of its network.
 fn subnet_row(plan: &Plan, subnet: &Subnet) -> SubnetRow {
     let (state, counts) = (&subnet.state, plan.count_addresses(subnet));
     let share = Fullness::of_subnet(&counts);
@@ -88,7 +88,7 @@ fn subnet_row(plan: &Plan, subnet: &Subnet) -> SubnetRow {
     }
 }
 
-/// The held ones of these places, from one of them on.
+/// The rows of the held subnets among these places, starting at the index `from`.
 fn bite(
     plan: &Plan,
     places: &[ListedPlace],
@@ -108,12 +108,12 @@ fn bite(
 }
 
 impl View {
-    /// The pools.
+    /// The rows of the pools.
     pub(super) fn pools(&self) -> Result<Vec<PoolRow>, Refusal> {
         pool_rows(&self.source, self.in_use()?)
     }
 
-    /// The held subnets, sorted by prefix, or as a page of them wants it.
+    /// Answers with the held subnets: all of them sorted by prefix, or one page if the query has a `limit`.
     pub(super) fn subnets(&self, query: Query<'_>, sink: &mut Sink<'_>) -> Result<(), Refusal> {
         let wanted = query.text("subnet")?;
         let wanted = wanted.map_or(PlaceFilter::All, |text| PlaceFilter::Named(Prefix::parse(&text), text));

@@ -1,6 +1,6 @@
 //! Usage over time: how many addresses were leased and subnets held, computed backwards from now through the history.
 //!
-//! Promises: exact as far back as the history reaches, and says how far that is; bounded in points. Reads, never writes.
+//! Promises: exact as far back as the history reaches, and reports how far that is; the number of points is limited. Reads only.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use crate::plan::Plan;
 use crate::plan::prefix::{AddressRange, Prefix};
 use crate::plan::settings::{Millis, rfc3339};
 
-/// Points of a curve.
+/// Number of steps of a curve.
 const POINTS: u64 = 120;
-/// The longest time that a curve spans: what a history may reach back to.
+/// The longest time that a curve spans: as long as a history may reach back.
 const LONGEST: Millis = 400 * 86_400_000;
-/// Lines of history that are looked at.
+/// The maximum number of history lines that are read.
 const LINES: u32 = 200_000;
 
-/// One moment.
+/// One point of the curve.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Point {
-    /// When, RFC 3339.
+    /// The time, RFC 3339.
     pub at: String,
     /// Addresses leased then.
     pub leases: u64,
@@ -37,17 +37,17 @@ pub(super) struct Point {
 /// The curve.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Usage {
-    /// The beginning of what was asked for.
+    /// The beginning of the requested time.
     pub from: String,
     /// The end: now.
     pub to: String,
-    /// The history reaches back to here; `None` if it is empty.
+    /// How far the history reaches back; `None` if it is empty.
     pub known_since: Option<String>,
-    /// The oldest first.
+    /// The points, oldest first.
     pub points: Vec<Point>,
 }
 
-/// What a line of history did to the numbers: leases, subnets.
+/// How an event changed the numbers of leases and of subnets.
 fn effect(event: &str) -> (i64, i64) {
     match event {
         "leased" | "adopted" => (1, 0),
@@ -58,7 +58,7 @@ fn effect(event: &str) -> (i64, i64) {
     }
 }
 
-/// Computes backwards: `lines` are the newest first, `known` is how far back they reach.
+/// Computes backwards: `lines` are newest first, `known` is how far back they reach.
 fn reckon(
     (lines, known): (&[(Millis, SmolStr)], Option<Millis>),
     (now, span): (Millis, Millis),
@@ -85,7 +85,7 @@ fn reckon(
 }
 
 impl View {
-    /// Usage in the last so many `seconds` (a day where the query does not say), of everything or of one `pool`.
+    /// Usage in the last `seconds` (a day if the query does not have this parameter), of everything or of one `pool`.
     pub(super) fn usage(&self, query: Query<'_>) -> Result<Usage, Refusal> {
         let seconds: Millis = query.parsed("seconds", "number")?.unwrap_or(86_400);
         let span = seconds.saturating_mul(1_000).clamp(60_000, LONGEST);
@@ -117,7 +117,7 @@ impl View {
         bases.ok_or(unknown)
     }
 
-    /// Leases and subnets that lie in these bases now.
+    /// How many leases and subnets these bases contain now.
     fn present(&self, bases: &[Prefix]) -> Result<[u64; 2], Refusal> {
         let ranges: Arc<[AddressRange]> = bases.iter().map(|base| AddressRange::of(*base)).collect();
         let bite = move |plan: &Plan, from, budget: &Budget| leases_in(plan, &ranges, from, budget);

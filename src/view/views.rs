@@ -1,7 +1,7 @@
 //! `GET /v1/...`: the views, with a daemon and without one.
 //!
-//! Promises: the same code and the same rows either way; a plan is made from the books only where no daemon runs; rows come
-//! sorted by prefix and address. Runs on threads that may wait, and changes nothing.
+//! Promises: the same code and the same rows in both cases; a plan is built from the books only if no daemon runs; rows are
+//! sorted by prefix and address. Runs on threads that may block, and changes nothing.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -22,13 +22,13 @@ use crate::plan::{Plan, ReservedBy};
 use crate::store::Reader;
 use crate::store::history::HistoryLine;
 
-/// What a daemon knows besides plan and books.
+/// What a daemon knows in addition to the plan and the books.
 pub struct AroundView {
-    /// Asks what this host uses of these bases.
+    /// Returns what this host uses of the given base prefixes.
     pub host: Box<dyn Fn(Box<[Prefix]>) -> HostUse + Send>,
-    /// What repair knows.
+    /// What repair knows from the Engine: what is dead, what is alive, and names.
     pub known: Arc<Dead>,
-    /// Counts that others may have made a moment ago.
+    /// Counts that are shared with other views.
     pub counting: Arc<Counting>,
     /// The most lines of history in one answer.
     pub most_lines: u32,
@@ -36,7 +36,7 @@ pub struct AroundView {
     pub running: Box<dyn Fn(Status) -> Status + Send>,
 }
 
-/// One answer in the making: the plan, the books, and what was learned elsewhere.
+/// The sources of one answer: the plan, the books, and what only a daemon knows.
 pub struct View {
     pub(super) source: Source,
     books: PathBuf,
@@ -64,13 +64,13 @@ impl From<HistoryLine> for HistoryRow {
 }
 
 impl View {
-    /// Of a plan and its books.
+    /// A view of a plan and its books.
     pub fn new(source: Source, books: PathBuf, now: Millis) -> Self {
         let reader = OnceCell::new();
         Self { source, books, reader, now, daemon: None }
     }
 
-    /// Of books that no daemon serves.
+    /// A view of books that no daemon serves.
     pub fn open(books: &Path, now: Millis) -> Result<Self, Refusal> {
         let reader = Reader::open(books)?;
         let mut plan = Plan::new(reader.settings()?);
@@ -85,7 +85,7 @@ impl View {
         Self { daemon: Some(daemon), ..self }
     }
 
-    /// The plan that is looked at.
+    /// Access to the plan.
     pub const fn source(&self) -> &Source {
         &self.source
     }
@@ -96,7 +96,7 @@ impl View {
         Ok((daemon.host)(self.source.look(Plan::bases)?))
     }
 
-    /// When the view began.
+    /// When the view was created.
     pub(super) const fn now(&self) -> Millis {
         self.now
     }
@@ -106,7 +106,7 @@ impl View {
         &self.books
     }
 
-    /// The books: names and history.
+    /// The reader of the books, for names and history.
     pub(super) fn reader(&self) -> Result<&Reader, Refusal> {
         if let Some(reader) = self.reader.get() {
             return Ok(reader);
@@ -115,7 +115,7 @@ impl View {
         Ok(self.reader.get_or_init(|| reader))
     }
 
-    /// Counts of everything, at most a moment old; while the disk hangs, the last ones.
+    /// Counts of everything that include the last commit; while the disk hangs, the last counts.
     pub(super) fn census_or_last(&self) -> Result<Arc<Census>, Refusal> {
         let Some(daemon) = &self.daemon else {
             return Ok(Arc::new(Census::take(&self.source, FULLEST, HostUse::default())?));
@@ -169,7 +169,7 @@ impl View {
         self.history_of(of.as_deref(), limit, since, query.parsed("before", "number")?)
     }
 
-    /// The latest lines since that time, of everything or of one thing.
+    /// The latest history lines since that time, of everything or of one thing.
     pub(super) fn history_of(
         &self,
         of: Option<&str>,
@@ -181,7 +181,7 @@ impl View {
         Ok(lines.into_iter().map(HistoryRow::from).collect())
     }
 
-    /// Every reservation, with how many leases lie in it.
+    /// Every reservation, with the number of leases in it.
     fn reservations(&self) -> Result<Vec<ReservedRow>, Refusal> {
         let ranges = self.source.look(|plan| plan.reserved_by().collect::<Vec<_>>())?;
         let mut leases = vec![0; ranges.len()];
@@ -210,7 +210,7 @@ impl View {
     }
 }
 
-/// How many leases of the next subnets lie in which of these ranges.
+/// The number of leases of the next subnets in each of these ranges, with the range's index.
 pub(super) fn leases_in(
     plan: &Plan,
     ranges: &[AddressRange],

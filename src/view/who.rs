@@ -1,6 +1,6 @@
-//! `gipam who`: everything about one address, or about those of a name.
+//! `gipam who`: everything about one address, or about the addresses of a name.
 //!
-//! Promises: a row for each subnet that an address lies in; an address of which nothing is known is an error. Changes nothing.
+//! Promises: one row for each subnet that contains an address; an unknown address is an error. Changes nothing.
 
 use std::net::IpAddr;
 
@@ -12,15 +12,15 @@ use super::{ErrorKind, Refusal};
 use crate::plan::prefix::{AddressRange, Prefix};
 use crate::plan::{Plan, written};
 
-/// Most lines of history with an address.
+/// The maximum number of history lines for an address.
 const HISTORY: u32 = 10;
 
-/// What a look tells of an address.
+/// What the plan knows about an address.
 struct Around {
     pool: Option<String>,
-    /// Where it is reserved: by whom.
+    /// Where its reservation comes from, if it is reserved.
     reserved_by: Option<&'static str>,
-    /// The held subnets around it, and who held it last, where it is free.
+    /// The held subnets that contain it, each with the last holder of the address if it is free there.
     subnets: Vec<(ListedPlace, Option<String>)>,
 }
 
@@ -43,7 +43,7 @@ fn around(plan: &Plan, address: IpAddr) -> Around {
 }
 
 impl View {
-    /// Everything about an address, or about all that are held by this name.
+    /// Everything about an address, or about all addresses of a name.
     pub(super) fn who(&self, query: Query<'_>) -> Result<Vec<WhoRow>, Refusal> {
         let invalid = |text: String| Refusal::new(ErrorKind::Invalid, text);
         let missing = || invalid("gipam who needs an address or a name".to_owned());
@@ -55,7 +55,7 @@ impl View {
         }
     }
 
-    /// Everything about an address; a row for each subnet that it lies in.
+    /// Everything about an address; one row for each subnet that contains it.
     pub(super) fn who_at(&self, address: IpAddr, with_history: bool) -> Result<Vec<WhoRow>, Refusal> {
         let Around { pool, reserved_by, subnets } = self.source.look(move |plan| around(plan, address))?;
         let history = match with_history {

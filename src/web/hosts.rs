@@ -1,27 +1,27 @@
-//! Names under which a browser may ask for the page.
+//! The host names under which a browser may request the page.
 //!
-//! A foreign page may have a name that points at this machine for a moment, so that a browser would hand our answers to
-//! it (DNS rebinding). Such a request still carries the foreign name.
+//! A foreign page can make its name point at this machine for a moment, so that a browser would give it our answers (DNS
+//! rebinding). Such a request still carries the foreign name.
 //!
-//! Promises: `Host` is read as a whole: `NAME`, `ADDRESS` or `[ADDRESS]`, perhaps with a port; anything else is refused, as
-//! is a `Host` that is absent or doubled, but for health. A name must be `localhost` or configured, wherever the door can be
-//! reached; an address must be a loopback address where only this machine can reach the door.
+//! Promises: the whole `Host` must be `NAME`, `ADDRESS` or `[ADDRESS]`, optionally with a port; anything else is refused, and
+//! so is a missing or duplicate `Host`, except that health checks may omit it. A name must always be `localhost` or
+//! configured; an address must be a loopback address if only this machine can reach the listener.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::server::HttpRequest;
 
-/// Paths that a prober may ask for without naming a host: their answers do not contain addresses.
+/// Paths that a health check may request without a `Host`: their answers do not contain addresses.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
-/// The names.
+/// The hosts that are allowed.
 #[derive(Clone, Debug)]
 pub struct Hosts {
     local: bool,
     names: Vec<String>,
 }
 
-/// The part of a `Host` before its port.
+/// The part of a `Host` header before its port.
 #[derive(Debug, PartialEq, Eq)]
 enum Host {
     Address(IpAddr),
@@ -29,7 +29,7 @@ enum Host {
 }
 
 impl Host {
-    /// All of it, or nothing.
+    /// Parses the whole text; `None` if any part of it is invalid.
     fn parse(text: &str) -> Option<Self> {
         if let Some(rest) = text.strip_prefix('[') {
             let (address, port) = rest.split_once(']')?;
@@ -50,7 +50,7 @@ impl Host {
     }
 }
 
-/// Nothing, a colon alone, or a colon and a port.
+/// Whether the text is empty, a colon alone, or a colon and a port.
 fn is_port(text: &str) -> bool {
     text.is_empty()
         || text.strip_prefix(':').is_some_and(|port| {
@@ -59,12 +59,12 @@ fn is_port(text: &str) -> bool {
 }
 
 impl Hosts {
-    /// With these additional names, in lower case; `local` if only this machine can reach the door.
+    /// Allows these additional names, in lower case; `local` means that only this machine can reach the listener.
     pub fn new(local: bool, names: &[String]) -> Self {
         Self { local, names: names.to_vec() }
     }
 
-    /// Whether a request names a host that is allowed.
+    /// Whether the host of a request is allowed.
     pub fn allow(&self, request: &HttpRequest) -> bool {
         match request.values("host").next() {
             None => HEALTH.contains(&request.path.as_str()),
@@ -72,7 +72,7 @@ impl Hosts {
         }
     }
 
-    /// Whether a request's `Host` is allowed.
+    /// Whether this value of `Host` is allowed.
     fn allows(&self, host: &str) -> bool {
         match Host::parse(host) {
             Some(Host::Address(address)) => !self.local || address.is_loopback(),

@@ -1,7 +1,7 @@
-//! `/metrics`: what was counted, in the OpenMetrics text format.
+//! `/metrics`: writes all metrics in the OpenMetrics text format.
 //!
-//! Promises: every metric of `table`, under its name, unit and labels; a count of the books that fails leaves its gauges
-//! out and says so, the rest is written. Counts nothing itself.
+//! Promises: writes every metric of `table` with its name, unit and labels; if the books cannot be counted, their gauges are
+//! omitted, one metric reports that, and all others are written. Counts nothing itself.
 
 use std::fmt::Error;
 use std::path::Path;
@@ -26,24 +26,24 @@ use crate::view::census::Census;
 use crate::view::rows::HookRow;
 use crate::watch::{Subject, WatchFound};
 
-/// Everything that is written at one scrape.
+/// Everything that one scrape writes.
 #[derive(Debug)]
 pub struct Scrape {
     pub running: RunningDaemon,
     /// What the books hold, if they could be counted.
     pub census: Option<Arc<Census>>,
-    /// Sizes of the books and of their log.
+    /// Sizes of the books and of their WAL.
     pub sizes: [Option<u64>; 2],
-    /// What fills up, and whether the log is held up.
+    /// What is filling up, and whether a reader keeps the WAL from being reset.
     pub found: WatchFound,
     pub hooks: Vec<HookRow>,
     /// Subnets that are written one by one.
     pub subnets: usize,
-    /// Pages that follow.
+    /// Number of pages that follow events.
     pub viewers: usize,
 }
 
-/// The sizes of the books and of their log, in bytes.
+/// The sizes of the books and of their WAL, in bytes.
 pub fn sizes(books: &Path) -> [Option<u64>; 2] {
     let mut log = books.as_os_str().to_owned();
     log.push("-wal");
@@ -60,11 +60,11 @@ impl Scrape {
     }
 }
 
-/// Writes one family after the other.
+/// Writes metric families one after the other.
 struct MetricsWriter<'a>(DescriptorEncoder<'a>);
 
 impl MetricsWriter<'_> {
-    /// A family with its samples: the labels' values, in the table's order, and the metric.
+    /// Writes a family with its samples: the label values in the table's order, and the metric.
     fn family<'v, M: EncodeMetric>(
         &mut self,
         metric: &Metric,
@@ -101,7 +101,7 @@ const fn flag(value: bool) -> f64 {
     if value { 1.0 } else { 0.0 }
 }
 
-/// One sample for each state. Above 2^53 a float rounds; so does every reader of metrics.
+/// One sample for each state. Above 2^53 the float is rounded, as every reader of metrics would do anyway.
 fn states<'v>(labels: &[&'v str], counts: &[(&'v str, u128)]) -> Vec<(Vec<&'v str>, ConstGauge<f64>)> {
     let sample = |(state, count): &(&'v str, u128)| {
         let labels = labels.iter().copied().chain([*state]).collect();

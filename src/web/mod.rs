@@ -1,14 +1,14 @@
-//! The page, the metrics and the health of the daemon, over HTTP: on a listener of its own that changes nothing.
+//! Serves the page, the metrics and the health checks over HTTP, on a separate read-only listener.
 //!
 //! ```text
-//!   browser ──▶ /, /page.css, /page.js ... embedded in the program, nothing from elsewhere
-//!          ──▶ /v1/...                     the views of the admin socket, without what is secret
-//!   Prometheus ──▶ /metrics                census (looks at the plan), metrics, table
+//!   browser ──▶ /, /page.css, /page.js ... embedded in the program; nothing is loaded from elsewhere
+//!          ──▶ /v1/...                     the views of the admin socket, without secrets
+//!   Prometheus ──▶ /metrics                census (reads the plan), metrics, table
 //! ```
 //!
-//! Promises: GET and HEAD only, and no request changes anything; views are few at a time and bounded in length; names that a
-//! foreign page could point at this machine are refused, and so are requests of a page of another site. Does not ask for a
-//! password: everybody who can reach the address can read it.
+//! Promises: accepts only GET and HEAD, and no request changes anything; only a few views run at a time, and their length is
+//! limited; host names that a foreign page could point at this machine are refused, and so are requests from pages of other
+//! sites. Does not ask for a password: everyone who can reach the address can read everything.
 
 mod hosts;
 mod metrics;
@@ -56,7 +56,7 @@ const FRESH: &[(&str, &str)] = fields!("cache-control": "no-store");
 const KEPT: &[(&str, &str)] = fields!("cache-control": "no-cache");
 const ONLY_GET: &[(&str, &str)] = fields!("cache-control": "no-store", "allow": "GET, HEAD");
 
-/// Files in the program: path, type, text.
+/// Files that are embedded in the program: path, content type, text.
 const ASSETS: [(&str, &str, &str); 12] = [
     ("/", "text/html; charset=utf-8", include_str!("assets/page.html")),
     ("/page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
@@ -72,8 +72,8 @@ const ASSETS: [(&str, &str, &str); 12] = [
     ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
 ];
 
-/// The limits of this listener: a browser or two, a scraper, a prober. The books are read for one of them at a time,
-/// so that many connections cost little; slow clients need many to keep others out.
+/// The limits of this listener, for a few browsers, a scraper and a health check. Only a few requests read the plan at a time,
+/// so many connections cost little, and slow clients would need many connections to keep others out.
 pub fn limits() -> Limits {
     Limits { max_body: 0, idle: Duration::from_secs(60), ..Limits::default() }
 }
@@ -84,7 +84,7 @@ pub struct Web {
     books: PathBuf,
     admin: Arc<Admin>,
     hosts: Hosts,
-    /// Subnets that metrics show one by one.
+    /// Number of subnets that the metrics show individually.
     subnets: usize,
 }
 
@@ -103,7 +103,7 @@ impl Handler for Web {
 }
 
 impl Web {
-    /// For a ledger and the books that it writes; `local` if only this machine can reach the door.
+    /// Creates the handler for a ledger and the books that it writes; `local` if only this machine can reach the listener.
     pub fn new(
         ledger: &Ledger,
         books: PathBuf,
@@ -151,7 +151,7 @@ impl Web {
         }
     }
 
-    /// Whether the books accept writes, asked through the ledger's own queue. Listeners are open whenever this is reached.
+    /// Whether the books accept writes, tested through the ledger's own queue. When this runs, all listeners are open.
     async fn ready(&self) -> Response {
         let nothing = |_: &crate::plan::Plan| Ok((Altered::default(), ()));
         match timeout(PATIENCE, self.ledger.alter(nothing)).await {

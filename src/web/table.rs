@@ -1,7 +1,7 @@
-//! Every metric: the one table from which `docs/metrics.md` is made, and by which `metrics` writes them.
+//! The table of all metrics. `docs/metrics.md` is generated from it, and `metrics` takes names, labels and help texts from it.
 //!
-//! Promises: base units (seconds, bytes), one spelling of names, labels and help for code and page; a test holds the
-//! table against a scrape. Counts nothing.
+//! Promises: base units (seconds, bytes); code and documentation use the same names, labels and help texts; a test compares
+//! the table with a scrape. Counts nothing.
 
 use std::fmt::Write;
 
@@ -18,12 +18,12 @@ pub struct Metric {
     pub unit: &'static str,
     /// Its labels, in their order.
     pub labels: &'static [&'static str],
-    /// What it says.
+    /// Its help text.
     pub help: &'static str,
 }
 
 impl Metric {
-    /// The unit as the library has it.
+    /// The unit as the library's type.
     pub fn unit(&self) -> Option<Unit> {
         match self.unit {
             "seconds" => Some(Unit::Seconds),
@@ -33,7 +33,7 @@ impl Metric {
         }
     }
 
-    /// The name with its unit, as the family is called.
+    /// The name with its unit: the name of the metric family.
     pub fn family(&self) -> String {
         if self.unit.is_empty() { self.base.to_owned() } else { format!("{}_{}", self.base, self.unit) }
     }
@@ -60,7 +60,7 @@ macro_rules! metrics {
         $($(#[doc = $help] pub const $constant: Metric =
             metric($base, Kind::$kind, $unit, &[$($label),*], $help);)*)*
 
-        /// All of them, under headings.
+        /// All metrics, grouped under headings.
         pub const TABLE: &[(&str, &[Metric])] = &[$(($heading, &[$($constant),*])),*];
     };
 }

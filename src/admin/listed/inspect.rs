@@ -1,7 +1,7 @@
-//! What `docker network inspect` prints, as a list of subnets.
+//! Reads the output of `docker network inspect` as a list of subnets.
 //!
-//! Promises: tolerant of what Engines add; only networks of our driver names and of this host are listed; others are left
-//! with what a person can do about them. Decides nothing.
+//! Promises: tolerates fields that Engines add; lists only networks with one of our driver names and local scope; reports the
+//! others with advice on what a person can do about them. Decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::plan::listed::ListedSubnet;
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Adoption;
 
-/// Reads it; `names` are the names of our drivers.
+/// Parses the output; `names` are the names of our drivers.
 pub(super) fn read(content: &str, names: &[String]) -> Result<File, String> {
     let networks = read_inspected(content).map_err(|error| {
         format!(
@@ -43,7 +43,7 @@ pub(super) fn read(content: &str, names: &[String]) -> Result<File, String> {
     Ok(file)
 }
 
-/// Refuses an entry that docker network inspect would not print: what was taken for a network lists none of its addresses.
+/// Refuses an entry that docker network inspect would not print: read as a network, it would have no addresses.
 fn check(entry: &Value) -> Result<(), String> {
     let name = ["Name", "name"].into_iter().find_map(|key| entry.get(key)?.as_str()).unwrap_or("?");
     if let Some(ipam) = entry.get("IPAM").filter(|ipam| ipam.is_object()) {
@@ -68,7 +68,7 @@ fn check(entry: &Value) -> Result<(), String> {
     ))
 }
 
-/// What lives there, each address once: an auxiliary address may be shown twice.
+/// The subnet with its leases. Each address is listed once, because the Engine may show an auxiliary address twice.
 fn listed(network: &Network, subnet: &Configured) -> ListedSubnet {
     let place = format!("network {}", network.name);
     let evidence: Box<str> = format!("import: network {} has it", network.name).into();
@@ -80,7 +80,7 @@ fn listed(network: &Network, subnet: &Configured) -> ListedSubnet {
     ListedSubnet { place, places: BTreeMap::new(), shown: true, network }
 }
 
-/// Addresses of the subnet that two containers have: the list contradicts itself, or both are alive.
+/// Addresses of the subnet that two containers have: the list is inconsistent, or both containers are alive.
 fn twice(network: &Network, subnet: &Configured) -> Option<Twice> {
     let mut holders: BTreeMap<IpAddr, Vec<&Endpoint>> = BTreeMap::new();
     for endpoint in &network.endpoints {
@@ -106,7 +106,7 @@ fn twice(network: &Network, subnet: &Configured) -> Option<Twice> {
     })
 }
 
-/// A network for which nothing is taken.
+/// The row for a network that is not imported.
 fn left(network: &Network, subnet: &Configured, ours: bool) -> Row {
     let prefix = subnet.prefix;
     let (why, advice) = match ours {

@@ -1,9 +1,9 @@
 //! `gipam import` of a list: a table (CSV), or the output of `docker network inspect`.
 //!
-//! Promises: the content says what a file is, not its name; nothing is changed unless that is asked for, and what is reported
-//! beforehand is decided by the same rules on the same books. A table is taken whole or not at all; of networks, those of
-//! this driver that can be taken are, in one durable step. A network of another driver goes on calling that driver, so
-//! nothing is taken for it.
+//! Promises: the content of a file, not its name, determines its form; nothing is changed without `apply`, and the preview
+//! uses the same rules on the same books. A table is imported completely or not at all; of the networks in an inspect list,
+//! all that use this driver and can be imported are imported, in one durable step. A network of another driver keeps calling
+//! that driver, so it is not imported.
 
 mod inspect;
 mod table;
@@ -20,10 +20,10 @@ use crate::plan::prefix::Prefix;
 use crate::plan::request::Context;
 use crate::text::counted;
 
-/// How many obstacles are listed.
+/// The maximum number of obstacles in a message.
 const TOLD: usize = 8;
 
-/// What a file is.
+/// The form of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// A lease file of the old gipam.
@@ -33,15 +33,15 @@ pub enum Form {
     Table,
 }
 
-/// What the content shows a file to be.
+/// Detects the form of a file from its content.
 pub fn form(content: &str) -> Form {
     let content = content.trim_start_matches('\u{feff}').trim_start();
-    // A network has its IPAM at the top; a lease file knows no such key.
+    // A network has a top-level key IPAM; a lease file does not have this key.
     let network = || {
         let has = |text: &str| {
             serde_json::from_str(text).is_ok_and(|value: serde_json::Value| value.get("IPAM").is_some())
         };
-        // Several, one a line, are refused as such.
+        // Several networks, one per line, also count as inspected, and the parser then refuses them.
         has(content) || content.lines().next().is_some_and(has)
     };
     match content.chars().next() {
@@ -56,64 +56,64 @@ pub fn form(content: &str) -> Form {
 pub struct Asked {
     name: String,
     content: String,
-    /// Do it; else only say what would be done.
+    /// Apply the import; otherwise only report what would be done.
     #[serde(default)]
     pub apply: bool,
 }
 
-/// What comes of it.
+/// The answer to an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportAnswer {
-    /// Whether it was done, or is only a preview.
+    /// Whether the import was applied; otherwise this is a preview.
     pub applied: bool,
-    /// Subnets that the books lack, or lacked.
+    /// Number of subnets that the books lack, or lacked before the import.
     pub subnets: u64,
-    /// Addresses that they lack, or lacked.
+    /// Number of addresses that the books lack, or lacked before the import.
     pub leases: u64,
-    /// Each subnet.
+    /// One row for each subnet.
     pub rows: Vec<Row>,
 }
 
-/// What becomes of one subnet.
+/// What the import does with one subnet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// Where it is listed.
+    /// Where the file lists it.
     pub place: String,
     /// Its prefix.
     pub subnet: String,
-    /// Its PoolID, if that is listed.
+    /// Its PoolID, if the file lists it.
     pub id: Option<String>,
-    /// Addresses that the books lack, or lacked.
+    /// The listed addresses that the books lack, or lacked before the import.
     pub addresses: Vec<String>,
-    /// How many are listed that they know.
+    /// Number of listed addresses that the books already know.
     pub known: u64,
     /// `adopt`, `complete`, `known`, `refused` or `left`.
     pub action: String,
-    /// Why, where it is not obvious.
+    /// The reason, if it is not obvious.
     pub why: Option<String>,
-    /// What a person can do.
+    /// What a person can do about it.
     pub advice: Option<String>,
 }
 
-/// A file, read.
+/// The parsed content of a file.
 #[derive(Debug, Default)]
 struct File {
     listed: Vec<ListedSubnet>,
     left: Vec<Row>,
-    /// Addresses that two containers have, by the place in `listed`.
+    /// Addresses that two containers have, by the index in `listed`.
     twice: BTreeMap<usize, Twice>,
-    /// All or nothing.
+    /// Import all subnets or none.
     whole: bool,
 }
 
-/// One address at two containers.
+/// Addresses that two containers have at the same time.
 #[derive(Debug)]
 struct Twice {
     why: String,
     advice: String,
 }
 
-/// What comes of each subnet, and what to commit.
+/// For each subnet, what to commit, or why it cannot be imported.
 type Outcomes = Vec<Result<Taken, Obstacle>>;
 
 /// `POST /v1/listed`.
@@ -138,7 +138,7 @@ pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Res
         decided.iter().flatten().filter(new).count() as u64,
         decided.iter().flatten().map(|taken| taken.leases.len() as u64).sum(),
     );
-    // A reservation matters where addresses are given.
+    // The advice to reserve a prefix matters only where gipam gives addresses.
     let in_a_pool = |row: &Row| {
         let prefix = Prefix::parse(&row.subnet);
         prefix.is_some_and(|prefix| bases.iter().any(|base| base.overlaps(prefix)))
@@ -159,7 +159,7 @@ pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Res
         .map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
 }
 
-/// Decides on the books as they are, and commits if that is asked for. The prefixes are those of the pools.
+/// Decides on the current plan, and commits if `apply` is set. Also returns the base prefixes of the pools.
 async fn decide(
     ledger: &Ledger,
     listed: Arc<Vec<ListedSubnet>>,
@@ -180,7 +180,7 @@ async fn decide(
     ledger.alter(alter).await
 }
 
-/// Why nothing is taken, if there is an obstacle.
+/// Why nothing is imported, if there is an obstacle.
 fn refusal(outcomes: &Outcomes) -> Option<Refusal> {
     let obstacles: Vec<&Obstacle> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
     let kind = obstacles.first()?.error.kind();

@@ -1,7 +1,7 @@
-//! A table as spreadsheets save it: the first line names the columns, in any order.
+//! Reads a table as spreadsheets save it: the first line names the columns, in any order.
 //!
-//! Promises: commas, semicolons or tabs; quotes as in RFC 4180; what is wrong is named by its line and column, and then
-//! nothing of the table is used. A subnet is on as many lines as it has addresses, or on one without an address.
+//! Promises: accepts commas, semicolons or tabs, and quotes as in RFC 4180; an error names its line and column, and then
+//! nothing in the table is used. A subnet has one line for each of its addresses, or one line without an address.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,10 +13,10 @@ use crate::plan::listed::ListedSubnet;
 use crate::plan::prefix::{Prefix, number};
 use crate::plan::request::{Adoption, Fence, Mac, ShownLease};
 
-/// The columns; only the first is needed.
+/// The columns; only the first is required.
 const COLUMNS: [&str; 7] = ["subnet", "pool_id", "range", "address", "kind", "holder", "mac"];
 
-/// For the history.
+/// The evidence that the history records.
 const LISTED: &str = "import: a table lists it";
 
 /// A line of the table: its number, and its fields.
@@ -100,7 +100,7 @@ impl Fields<'_> {
         Ok(Some(prefix))
     }
 
-    /// The subnet of this line: one of those before, or a new one.
+    /// The subnet of this line: one from an earlier line, or a new one.
     fn subnet<'l>(&self, listed: &'l mut Vec<ListedSubnet>) -> Result<&'l mut ListedSubnet, String> {
         let prefix = self.prefix("subnet")?.ok_or_else(|| self.wrong("subnet", "subnet is empty"))?;
         let (id, range) = (self.text("pool_id").map(str::to_owned), self.prefix("range")?);
@@ -164,13 +164,13 @@ impl Fields<'_> {
     }
 }
 
-/// The lines that are not empty, each with its number and its fields.
+/// The non-empty lines, each with its number and its fields.
 fn split(content: &str) -> Result<Vec<TableLine>, String> {
     let content = content.trim_start_matches('\u{feff}');
     let head = content.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let separator = [',', ';', '\t'].into_iter().find(|sign| head.contains(*sign)).unwrap_or(',');
     let (mut lines, mut fields, mut field) = (Vec::new(), Vec::new(), String::new());
-    // The line that is read, that on which it began, and whether a quote is open, and since where.
+    // The current line, the line on which the current record began, and the line of the open quote, if any.
     let (mut at, mut began, mut open) = (1, 1, None);
     let mut letters = content.chars().peekable();
     while let Some(letter) = letters.next() {
@@ -223,7 +223,7 @@ mod tests {
         ) {
             let end = if ends { "\r\n" } else { "\n" };
             let line = |row: &Vec<String>| row.iter().map(|field| quoted(field)).collect::<Vec<_>>().join(",") + end;
-            // The first line tells the separator.
+            // The first line determines the separator.
             let text = format!("a,b,c{end}") + &rows.iter().map(line).collect::<String>();
             let lines = split(&text).unwrap();
             let fields: Vec<Vec<String>> = lines.iter().skip(1).map(|(_, fields)| fields.clone()).collect();

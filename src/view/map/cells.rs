@@ -1,6 +1,6 @@
-//! How places become cells: what each of them is, in words.
+//! Turns places into cells, and describes each cell in words.
 //!
-//! Promises: every cell says what it is. Folds nothing (see `fold`).
+//! Promises: every cell has a description. Does not fold (see `fold`).
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::plan::stretch::Shade;
 use crate::view::fold::{DrawnLine, Piece, Whose};
 use crate::view::{Fullness, Size, digits};
 
-/// How runs of places become cells.
+/// Turns runs of places into cells.
 pub(super) struct Cells<'a> {
     pub region: Prefix,
     pub drawn: Drawn,
@@ -20,7 +20,7 @@ pub(super) struct Cells<'a> {
 }
 
 impl Cells<'_> {
-    /// The addresses that places show.
+    /// The first and the last address that these places cover.
     fn addresses(&self, from: u128, to: u128, shift: u32) -> (u128, u128) {
         let first = |place: u128| self.region.first().saturating_add(place.checked_shl(shift).unwrap_or(0));
         let last = to.checked_add(1).map(first).filter(|next| *next > first(from));
@@ -53,7 +53,7 @@ impl Cells<'_> {
             1 => piece.prefix,
             _ => Some(block).filter(|_| !self.is_outside()),
         };
-        // A place of several things may be fuller than it is wide, where prefixes repeat.
+        // If prefixes repeat, the things in a place may take more addresses than the place covers.
         let share = || piece.taken as f64 / 2f64.powi(i32::try_from(shift).unwrap_or(i32::MAX));
         let folded = (piece.things > 1 && piece.counts[0] > 0).then(|| Fullness(share().min(1.0)));
         CellRow {
@@ -110,7 +110,7 @@ impl Cells<'_> {
     }
 }
 
-/// The length of a place.
+/// The prefix length of one place.
 pub(super) fn length(region: Prefix, shift: u32) -> u8 {
     region.family().bits().saturating_sub(u8::try_from(shift).unwrap_or(u8::MAX))
 }

@@ -1,6 +1,6 @@
 //! The rows of a map, and the one list of states.
 //!
-//! Promises: a contract with programs, like all rows. Draws nothing.
+//! Promises: like all rows, these are a contract with programs. Draws nothing.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::stretch::Shade;
 use crate::view::{Count, Fullness};
 
-/// Every state: its name in rows, its sign on a terminal, and what it is called.
+/// Every state: its name in rows, its sign on a terminal, and its description.
 pub(super) const STATES: [(Shade, &str, char, &str); 9] = [
     (Shade::Used, "used", '#', "used"),
     (Shade::Gateway, "gateway", 'G', "gateway"),
@@ -22,46 +22,46 @@ pub(super) const STATES: [(Shade, &str, char, &str); 9] = [
     (Shade::Free, "free", '.', "free"),
 ];
 
-/// The sign of a state on a terminal, and what it is called; an unknown one is shown as free.
+/// The sign of a state on a terminal, and its description; an unknown state is shown as free.
 pub fn sign_of(state: &str) -> (char, &'static str) {
     let found = STATES.iter().find(|(_, name, ..)| *name == state);
     found.map_or(('.', "free"), |(_, _, sign, words)| (*sign, words))
 }
 
-/// The picture of a pool's family, of a part of it, of a subnet, or of what lies outside of all pools.
+/// The map of one family of a pool, of a part of it, of a subnet, or of everything outside all pools.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MapRow {
     /// `pool`, `subnet` or `outside`.
     pub of: String,
-    /// The pool's name; of a subnet, the pool that it lies in.
+    /// The pool's name; for a subnet, the name of the pool that contains it.
     pub pool: Option<String>,
-    /// `v4` or `v6`; empty outside.
+    /// `v4` or `v6`; empty for `outside`.
     pub family: String,
-    /// What is shown; empty outside.
+    /// The prefix that is shown; empty for `outside`.
     pub prefix: String,
-    /// The length of what is counted: of the pool's subnets, or of an address.
+    /// The prefix length of one counted unit: of the pool's subnets, or of an address.
     pub unit: u8,
-    /// What is not free, from first to last; empty where a size is wanted.
+    /// Everything that is not free, from first to last; empty if a size was requested.
     pub segments: Vec<SegmentRow>,
-    /// Of a pool: why this host's own use leaves no part of it free.
+    /// For a pool: why this host's own use makes all of it unusable.
     #[serde(default)]
     pub unusable: Option<String>,
     /// The PoolID of a subnet.
     #[serde(default)]
     pub id: Option<String>,
-    /// What the Engine calls its network.
+    /// The Engine's name for its network.
     #[serde(default)]
     pub network: Option<String>,
-    /// A pool that gives no new subnets.
+    /// Whether this is a pool that is closed and gives no new subnets.
     #[serde(default)]
     pub closed: bool,
-    /// The prefixes around what is shown, the widest first.
+    /// The prefixes that contain what is shown, widest first.
     #[serde(default)]
     pub within: Vec<String>,
-    /// The length of what a place shows.
+    /// The prefix length of one place.
     #[serde(default)]
     pub scale: u8,
-    /// The picture, where a size is wanted.
+    /// The lines of the map, if a size was requested.
     #[serde(default)]
     pub lines: Vec<LineRow>,
     /// The states that occur.
@@ -80,36 +80,36 @@ pub struct SegmentRow {
     pub state: String,
 }
 
-/// A line of the picture.
+/// A line of the map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LineRow {
     /// Its first address.
     pub first: IpAddr,
-    /// How many lines it stands for: several of one state are folded.
+    /// How many lines it stands for: several lines in one state are folded into one.
     pub lines: Count,
     pub cells: Vec<CellRow>,
 }
 
-/// Places next to each other that show one thing.
+/// Adjacent places that show one thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellRow {
     /// The first address of what it shows.
     pub first: IpAddr,
-    /// The last one.
+    /// The last address of what it shows.
     pub last: IpAddr,
-    /// As in a segment, or `free`; of several things the foremost.
+    /// As in a segment, or `free`; for several things, the state that comes first in `STATES`.
     pub state: String,
-    /// How many places wide it is; a folded line is one cell as wide as a line.
+    /// How many places wide it is; a folded line is one cell that is as wide as the line.
     pub span: u16,
     /// How many things share it.
     pub things: u64,
     /// Its prefix, address or range.
     pub label: String,
-    /// Its network or holder.
+    /// The name of its network or holder.
     pub name: Option<String>,
     /// What it is, in words.
     pub text: String,
-    /// What can be looked into.
+    /// The prefix that can be shown in more detail, if any.
     pub of: Option<String>,
     /// How full it is.
     pub share: Option<Fullness>,
@@ -119,9 +119,9 @@ pub struct CellRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LegendRow {
     pub state: String,
-    /// What it is called.
+    /// The description of the state.
     pub words: String,
-    /// Subnets, addresses, or as many as there would be room for.
+    /// Number of subnets or addresses, or how many there would be room for.
     pub count: Count,
 }
 

@@ -1,4 +1,4 @@
-//! What maps of real plans show.
+//! Tests of maps that are drawn from real plans.
 
 use std::collections::BTreeMap;
 
@@ -80,13 +80,13 @@ fn map(plan: &Plan, of: &str, size: Option<Size>) -> MapRow {
     found.remove(0)
 }
 
-/// `used 3`, and so on.
+/// The legend as text: `used 3` and so on.
 fn legend(map: &MapRow) -> String {
     let words: Vec<String> = map.legend.iter().map(|row| format!("{} {}", row.words, row.count.0)).collect();
     words.join(", ")
 }
 
-/// A letter for each place; folded lines as their state.
+/// The lines of a map: a sign for each place, and the state of folded lines.
 fn drawn(map: &MapRow) -> Vec<String> {
     let cells = |cells: &[CellRow]| -> String {
         cells.iter().map(|cell| String::from(sign_of(&cell.state).0).repeat(cell.span.into())).collect()
@@ -202,7 +202,7 @@ fn bites_draw_what_one_look_draws() {
         };
         [None, Some(SIZE), Some(Size { columns: 16, lines: 2 })].into_iter().for_each(whole);
     }
-    // What is released between two bites ends the drawing of it.
+    // A release of the subnet between two bites ends its drawing.
     let mut drawing = Drawing::find(&plan, Some(&first), Some(SIZE), &HostUse::default()).remove(0);
     assert!(!drawing.bite(&plan, || true));
     ask(&mut plan, Request::ReleaseSubnet { id: first, generation: None }, 0);

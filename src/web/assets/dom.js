@@ -1,4 +1,4 @@
-// Small words for making elements, asking for JSON and writing numbers and times. Text is always text, never markup.
+// Helpers to create elements, request JSON and format numbers and times. Text is always inserted as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -18,7 +18,7 @@ export const $ = (selector) => document.querySelector(selector);
 
 export const query = (values) => Object.entries(values).map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
 
-// Everything that the page knows comes from here.
+// All data on the page comes from below this path.
 export const PLACE = "/v1/";
 export async function ask(path, values = {}) {
   const answer = await fetch(`${PLACE}${path}?${query(values)}`, { headers: { accept: "application/json" } });
@@ -27,16 +27,16 @@ export async function ask(path, values = {}) {
   return body;
 }
 
-// The one scale of fullness: quarters, from 1 to 4, and 5 where it becomes scarce.
+// The scale of fullness: 1 to 4 for the quarters, and 5 from 90 % on.
 export const level = (share) => (share >= .9 ? 5 : Math.min(4, Math.max(1, Math.ceil(share * 4))));
 
 export const meter = (share, text) => h("span", { class: "meter" },
   s("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { class: `c l${level(share)}`, width: share > 0 ? Math.max(share * 100, 2) : 0, height: 8 })), h("b", {}, text));
 
-// To the story of an address, a name, a MAC or a prefix.
+// A link to the story of an address, a name, a MAC or a prefix.
 export const tale = (what, classes = "") => h("a", { class: classes, href: `#of=${encodeURIComponent(what)}`, title: "Who has it, and what happened to it" }, what);
 
-// An address as a number; the browser writes IPv6 in its shortest form, and all the words of it are 16 bits.
+// An address as a number. URL.hostname returns IPv6 in its shortest form, with only 16-bit words.
 export function number(address) {
   if (!address.includes(":")) return address.split(".").reduce((sum, byte) => sum * 256n + BigInt(byte), 0n);
   const [head, tail] = new URL(`http://[${address}]/`).hostname.slice(1, -1).split("::").map((part) => part.split(":").filter(Boolean));
@@ -44,7 +44,7 @@ export function number(address) {
   return words.reduce((sum, word) => sum * 65536n + BigInt(`0x${word}`), 0n);
 }
 
-// The address at a share of the way from one to another.
+// The address at a fraction of the way from the first to the last.
 export function addressAt(first, last, share) {
   const [from, to] = [number(first), number(last)];
   const at = from + ((to - from + 1n) * BigInt(Math.floor(share * 1e9))) / 1_000_000_000n;
@@ -55,7 +55,7 @@ export function addressAt(first, last, share) {
 }
 
 const NUMBER = new Intl.NumberFormat("en");
-// Counts above 2^53 come as text.
+// Counts above 2^53 arrive as text.
 export function count(value) {
   const number = BigInt(value);
   if (number < 10_000_000n) return NUMBER.format(number);
@@ -72,7 +72,7 @@ export function count(value) {
 
 export const plural = (value, one, many) => `${count(value)} ${BigInt(value) === 1n ? one : many}`;
 
-// 2026-01-31 13:05:09, in the reader's own time.
+// Format: 2026-01-31 13:05:09, in the reader's local time.
 export const stamp = (text) => new Date(text).toLocaleString("sv-SE");
 
 const LONG = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
@@ -89,7 +89,7 @@ export function time(text) {
   return h("time", { datetime: text, title: LONG.format(new Date(text)) }, ago(text));
 }
 
-// Redraws only what changed, so that focus and selection stay where they are.
+// Redraws an element only if its key has changed, so that focus and selection stay where they are.
 const drawn = new WeakMap();
 export function redraw(element, key, make) {
   const text = JSON.stringify(key);

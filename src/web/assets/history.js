@@ -1,4 +1,4 @@
-// The history: narrowed to an address, a name, a MAC or a prefix, in pages from the latest back.
+// The history, optionally only of an address, a name, a MAC or a prefix, in pages from the latest to the oldest.
 
 import { ask, count, h, stamp, tale } from "./dom.js";
 import { take } from "./rows.js";
@@ -54,7 +54,7 @@ export class History {
   async draw() {
     const [of, before] = [this.of, this.cursors.at(-1)];
     const rows = await this.fetch({ limit: ROWS + 1, ...(before ? { before } : {}) });
-    if (of !== this.of || before !== this.cursors.at(-1)) return; // a later question is on its way
+    if (of !== this.of || before !== this.cursors.at(-1)) return; // a newer request is pending
     this.rows = rows.slice(0, ROWS);
     [this.newer.disabled, this.older.disabled] = [!before, rows.length <= ROWS];
     [this.newer.hidden, this.older.hidden] = Array(2).fill(!before && rows.length <= ROWS);

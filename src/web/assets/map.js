@@ -1,9 +1,9 @@
-// The map: lines of places as the daemon folded them, drawn to scale, to be looked into by pointer and keyboard.
+// The map: draws the lines of places that the daemon folded, to scale; pointer and keyboard can zoom into it.
 
 import { $, addressAt, ask, count, h, level, s } from "./dom.js";
 
 const HINT = "Point at a cell, or move with the arrow keys. Enter looks inside, Escape goes back.";
-const [ALL, ONE] = [256, 1024]; // places of an area among all, and of one alone
+const [ALL, ONE] = [256, 1024]; // places of an area if all areas are shown, and if only one is
 let shown = null;
 let last = "";
 let openLeases = () => {};
@@ -15,7 +15,7 @@ export function lookAt(prefix) {
   else history.pushState(null, "", "#map"), draw(true);
 }
 
-// The way from everything to what is shown.
+// The path from everything to what is shown.
 function steps() {
   const all = [{ label: "All pools", of: null }];
   const [area] = shown;
@@ -40,11 +40,11 @@ function brief(label, area) {
 }
 
 const isUsed = (cell) => ["used", "gateway", "auxiliary"].includes(cell.state);
-// Only a subnet becomes scarce: an address is used or not, and subnets that share a place are meant to fill it.
+// Only a subnet can become scarce: an address is used or not, and subnets that share a place are expected to fill it.
 const scarcity = (cell) => (cell.first === cell.last ? 4 : Math.min(level(cell.share), cell.things > 1 ? 4 : 5));
 const classes = (cell) => `${cell.state} ${cell.share === null ? "" : `l${scarcity(cell)}`}`;
 
-// What a cell is, with the address at the pointer where it has several.
+// The description of a cell, with the address at the pointer if the cell has several.
 function describe(cell, at) {
   const address = at !== undefined && cell.first !== cell.last ? h("span", { class: "mono" }, `${addressAt(cell.first, cell.last, at)}  `) : null;
   return [address, h("b", { class: "mono" }, cell.label), cell.name ? h("b", {}, ` ${cell.name}`) : null, ` – ${cell.text}`, cell.of ? "; Enter looks inside" : ""].filter(Boolean);
@@ -143,7 +143,7 @@ function heading(area) {
     area.closed ? h("span", { class: "tag warn" }, "closed: gives no new subnets") : null].filter(Boolean);
 }
 
-// Every state on the map, with how often it occurs.
+// Every state on the map, and how often it occurs.
 function legend() {
   const found = new Map();
   for (const row of shown.flatMap((area) => area.legend)) {
@@ -177,7 +177,7 @@ function paint(zoom) {
   $("#map-leases").onclick = () => openLeases({ subnet: subnet.id, label: subnet.network ? `${subnet.network} ${way.at(-1).label}` : way.at(-1).label });
 }
 
-// As many columns as can be told apart.
+// As many columns as the reader can distinguish at this width.
 function size(places) {
   const width = $("#areas").clientWidth;
   const columns = width > 1500 ? 128 : width > 620 ? 64 : 32;
@@ -192,7 +192,7 @@ export async function draw(zoom) {
     map = await ask("map", { ...(of ? { of } : {}), ...size(of ? ONE : ALL) });
   } catch (error) {
     if (!of || error.status >= 500) throw error;
-    // What was looked at has gone, or never was.
+    // What was requested no longer exists, or never existed.
     $("#map-detail").textContent = `${error.message}; this is everything.`;
     history.replaceState(null, "", "#map");
     map = await ask("map", size(ALL));

@@ -1,4 +1,4 @@
-// The page: asks for everything once, and again whenever the daemon says that something changed.
+// The page: requests everything once, and again whenever the daemon reports that something changed.
 
 import { $, PLACE, ago, ask, count, h, meter, plural, redraw, stamp, time } from "./dom.js";
 import { History } from "./history.js";
@@ -75,7 +75,7 @@ function live(state, words) {
   element.querySelector(".words").textContent = words;
 }
 
-// The curve costs a look at the whole history, and an hour has no other face after ten seconds.
+// The curve needs a read of the whole history, and the curve of an hour hardly changes within ten seconds.
 let curved = 0;
 function curve() {
   if (Date.now() - curved < 10_000) return null;
@@ -103,8 +103,8 @@ export async function refresh() {
   }
 }
 
-// Each answer is one event; the browser asks again by itself. Only a longer silence is worth a word.
-// A page that nobody sees does not follow: browsers allow only a few connections to one place.
+// Each answer is one event, after which the browser reconnects by itself. Only a longer silence is shown to the reader.
+// A hidden page does not follow events: browsers allow only a few connections to one host.
 let source = null;
 function follow() {
   source?.close();
@@ -117,7 +117,7 @@ function follow() {
     silence = 0;
     live("live", "live");
   };
-  // The head of an answer comes at once, its event when there is one.
+  // The head of an answer arrives immediately, its event only when there is one.
   source.addEventListener("open", heard);
   for (const kind of ["hello", "change", "still"]) {
     source.addEventListener(kind, () => {

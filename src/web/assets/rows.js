@@ -1,4 +1,4 @@
-// Rows as a file for a spreadsheet, or in the clipboard.
+// Saves rows as a file for a spreadsheet, or copies them to the clipboard.
 
 import { h } from "./dom.js";
 
@@ -25,7 +25,7 @@ async function copy(rows) {
   await navigator.clipboard.writeText(table(rows, "\t", (text) => text.replace(/[\t\r\n]/g, " ")));
 }
 
-// Two buttons: all rows that match as CSV, those in sight to the clipboard (which browsers allow on safe pages only).
+// Two buttons: one saves all matching rows as CSV, one copies the visible rows (browsers allow this only in secure contexts).
 export function take(name, all, seen) {
   const button = (text, title, work) => {
     const element = h("button", { type: "button", class: "quiet", title, onclick: async () => {

@@ -1,4 +1,4 @@
-// What needs a look: the Engine and repair, what fills up, hooks, and what people reserved and pinned.
+// What a person should check: the Engine and repair, what is filling up, hooks, and what people reserved and pinned.
 
 import { $, ask, count, h, meter, plural, redraw, stamp } from "./dom.js";
 import { lookAt } from "./map.js";
@@ -10,10 +10,10 @@ const map = (prefix) => h("button", { class: "link", type: "button", title: "Sho
 const more = (all, shown, command) => all > shown ? h("li", { class: "hint" }, `and ${count(all - shown)} more: `, h("code", {}, command)) : null;
 const list = (...rows) => h("ul", { class: "rows" }, ...rows.flat());
 
-// The most of a kind that are shown.
+// The maximum number of entries of one kind that are shown.
 const SHOWN = 20;
 
-// The status with what people reserved and pinned; what matters most comes first, and no more than a few of a kind.
+// The status with what people reserved and pinned; the most important entries come first, at most SHOWN of each kind.
 export async function look() {
   const [status, reserved, pins] = await Promise.all([ask("status"), ask("reserved"), ask("leases", { by_hand: true, all: true, limit: SHOWN })]);
   const byHand = reserved.filter(({ origin }) => origin === "by hand");
@@ -79,7 +79,7 @@ function byHand({ by_hand: { reserved, reserved_all, pinned, pinned_all } }) {
     pinned.map(({ address, subnet, to }) => h("li", {}, h("span", { class: "mono" }, address), ` pinned to ${to}, in `, map(subnet))), more(pinned_all, pinned.length, "gipam leases --all"));
 }
 
-// What is said at the top of the page, too.
+// The problems that are also shown at the top of the page.
 export function troubles(status) {
   const notes = [];
   const link = h("a", { href: "#state" }, "State");

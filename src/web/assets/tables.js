@@ -1,10 +1,10 @@
-// Subnets and leases: tables that are searched, sorted and paged where the rows are, in the daemon.
+// The tables of subnets and leases. The daemon searches, sorts and pages them.
 
 import { $, ask, count, h, meter, plural, s, tale, time } from "./dom.js";
 import { lookAt } from "./map.js";
 import { take } from "./rows.js";
 
-const [ROWS, FILE, MOST] = [25, 500, 100_000]; // on the page, in one answer for a file, in a file
+const [ROWS, FILE, MOST] = [25, 500, 100_000]; // rows on the page, in one answer for a file, and in a file
 const dash = () => h("span", { class: "none" }, "–");
 const or = (value) => value ?? dash();
 const swatch = (state) => s("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, s("rect", { class: `c ${state} ${state === "used" ? "l3" : ""}`, x: .5, y: .5, width: 11, height: 11, rx: 3 }));
@@ -77,7 +77,7 @@ class Listing {
     return cell;
   }
 
-  // Other rows, from their beginning unless another page was asked for.
+  // Requests other rows, from the first page on unless another page was requested.
   ask(change, paging = false) {
     this.query = { ...this.query, ...(paging ? {} : { offset: 0 }), ...change };
     if ("search" in change && this.search.value !== change.search) this.search.value = change.search;
@@ -90,7 +90,7 @@ class Listing {
     return ask(this.path, { search, sort, offset, state, subnet, all: true, limit });
   }
 
-  // All rows that match, as far as a spreadsheet takes them.
+  // All rows that match, up to the number that a spreadsheet can take.
   async all() {
     const rows = [];
     for (let matching = 1; rows.length < Math.min(matching, MOST);) {
@@ -106,7 +106,7 @@ class Listing {
     const asked = ++this.asked;
     const { search, sort, offset, subnet } = this.query;
     const page = await this.fetch(offset, ROWS);
-    if (asked !== this.asked) return; // a later question is on its way
+    if (asked !== this.asked) return; // a newer request is pending
     if (page.rows.length === 0 && page.matching > 0) return this.ask({ offset: Math.floor((page.matching - 1) / ROWS) * ROWS }, true);
     this.columns.forEach((column, i) => {
       const [down, here] = [sort === `-${column.key}`, column.key && (sort === column.key || sort === `-${column.key}`)];
@@ -137,7 +137,7 @@ class Listing {
     [this.back.hidden, this.next.hidden] = [page.matching <= ROWS, page.matching <= ROWS];
   }
 
-  // Times go on though nothing happened.
+  // Updates the times even if nothing else changed.
   tick() {
     this.body.querySelectorAll("time").forEach((element) => element.replaceWith(time(element.dateTime)));
   }

@@ -56,7 +56,7 @@ function table(usage) {
 export async function draw() {
   let usage = await ask("usage", { seconds, ...(pool ? { pool } : {}) });
   if (!chosen) {
-    // Nobody has chosen yet: as long a time as something is known of.
+    // If nobody has chosen a time yet and the history is short, show an hour.
     chosen = true;
     const known = usage.known_since ? (Date.parse(usage.to) - Date.parse(usage.known_since)) / 1000 : 0;
     if (known < 5400) {
@@ -66,12 +66,12 @@ export async function draw() {
     }
   }
   const open = $("#charts details")?.open;
-  // The curve moves with time; one second more does not change the picture.
+  // The curve moves with time, but it is redrawn only if its data has changed.
   redraw($("#charts"), [usage, seconds, pool], () => [chart("Leases", "leases", usage), chart("Subnets", "subnets", usage), table(usage)]);
   if (open) $("#charts details").open = true;
 }
 
-// The pools that can be chosen; one that is gone is not shown any longer.
+// The pools that can be chosen. If the chosen pool no longer exists, all pools are shown.
 export function offer(names) {
   const all = [["", "all pools"], ...[...new Set(names)].map((name) => [name, `pool ${name}`])];
   if (!all.some(([name]) => name === pool)) pool = "";
