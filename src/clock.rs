@@ -1,11 +1,11 @@
-//! The only clock of the daemon, which is two: the time of day, and one that only runs forward.
+//! The daemon's only source of time, with two clocks: the time of day, and one that only runs forward.
 //!
-//! The time of day steps: NTP sets it after the boot, a virtual machine resumes, a board without a battery starts in 1970.
-//! It is for dates that people read and that outlive a boot. Whatever measures how long something takes or lasts uses the
-//! steady clock (`CLOCK_BOOTTIME`: it counts suspends, and nothing sets it), or `Instant` where a suspend does not matter.
+//! The time of day can jump: NTP sets it after booting, a virtual machine resumes, a board without a battery starts in
+//! 1970. It is for dates that people read and that outlive a boot. Whatever measures how long something takes or lasts uses
+//! the steady clock (`CLOCK_BOOTTIME`: it includes suspends, and nothing sets it), or `Instant` if suspends do not matter.
 //!
-//! Promises: `wall` is milliseconds since the UNIX epoch, 0 before it; `steady` is milliseconds since the boot, and never
-//! goes back. Everything else gets the time from here. Tests turn a clock by hand.
+//! Promises: `wall` is in milliseconds since the UNIX epoch, and 0 before it; `steady` is in milliseconds since booting,
+//! and never goes back. All other code gets the time from here. Tests set a clock by hand.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ pub use crate::plan::settings::Moment;
 
 use crate::plan::settings::Millis;
 
-/// Tells the time; cheap to clone.
+/// Returns the time; cheap to clone.
 #[derive(Clone)]
 pub struct Clock {
     tell: Arc<dyn Fn() -> Moment + Send + Sync>,
@@ -32,17 +32,17 @@ impl Clock {
         Self::new(|| Moment { wall: now(), steady: steady() })
     }
 
-    /// Whatever `tell` says.
+    /// A clock that shows what `tell` returns.
     pub fn new(tell: impl Fn() -> Moment + Send + Sync + 'static) -> Self {
         Self { tell: Arc::new(tell), boot: None }
     }
 
-    /// The same, with the name of the boot in which the steady clock began; none if nobody knows it.
+    /// The same clock, with the id of the boot to which the steady clock refers; `None` if it is unknown.
     pub fn in_boot(self, name: Option<String>) -> Self {
         Self { boot: name.map(Into::into), ..self }
     }
 
-    /// The name of the boot: two times of the steady clock are comparable only if it is the same.
+    /// The id of the boot: two times of the steady clock are comparable only if it is the same.
     pub fn boot(&self) -> Option<&str> {
         self.boot.as_deref()
     }
@@ -59,12 +59,12 @@ impl Clock {
     }
 }
 
-/// Turns a clock of [`Clock::by_hand`].
+/// Sets a clock made by [`Clock::by_hand`].
 #[derive(Clone, Debug)]
 pub struct Hands(Arc<Mutex<Moment>>);
 
 impl Hands {
-    /// Time passes: both clocks go on.
+    /// Lets time pass: both clocks advance.
     pub fn pass(&self, millis: Millis) {
         self.turn(|moment| {
             moment.wall = moment.wall.saturating_add(millis);
@@ -72,12 +72,12 @@ impl Hands {
         });
     }
 
-    /// Somebody sets the time of day; no time passes.
+    /// Sets the time of day; no time passes.
     pub fn step(&self, by: i64) {
         self.turn(|moment| moment.wall = moment.wall.saturating_add_signed(by));
     }
 
-    /// What both clocks say.
+    /// The current reading of both clocks.
     pub fn now(&self) -> Moment {
         let mut now = None;
         self.turn(|moment| now = Some(*moment));
@@ -96,7 +96,7 @@ pub fn now() -> Millis {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds since the boot, suspends included.
+/// Milliseconds since booting, including suspends.
 pub fn steady() -> Millis {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let part = |number: i64| u64::try_from(number).unwrap_or(0);

@@ -1,8 +1,8 @@
-//! JSON as it is written: the one reader where no key may be lost.
+//! A JSON reader for input in which no key may be lost.
 //!
-//! Promises: reads what `serde_json` reads, keeps the entries of an object in order, duplicates included, so that
-//! they can be refused ([`Json::once`]): a reader of the first one and a reader of the last one would do different things.
-//! Texts without escapes are borrowed from the bytes. Does not know fields.
+//! Promises: reads what `serde_json` reads, and keeps the entries of an object in order, including duplicates, so that
+//! they can be refused ([`Json::once`]): some readers use the first duplicate, others the last one.
+//! Strings without escapes are borrowed from the bytes. Knows nothing about particular fields.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,7 +22,7 @@ pub enum Json<'a> {
     Bool(bool),
     /// A number.
     Number(Number),
-    /// A text.
+    /// A string.
     Text(Cow<'a, str>),
     /// A list.
     List(Vec<Self>),
@@ -39,7 +39,7 @@ pub fn get<'o, 'a>(object: &'o Object<'a>, key: &str) -> Option<&'o Json<'a>> {
     (!matches!(value, Json::Null)).then_some(value)
 }
 
-/// A duplicate key.
+/// Returns a duplicate key, if any.
 fn twice<'o>(object: &'o Object<'_>) -> Option<&'o str> {
     if object.len() <= FEW {
         let again = |(at, (key, _)): &(usize, &(Cow<'_, str>, _))| {
@@ -72,7 +72,7 @@ impl Json<'_> {
         }
     }
 
-    /// Refuses a duplicate key in one object, at every depth; the error is that key.
+    /// Refuses duplicate keys within one object, at every depth; the error is the key.
     pub fn once(&self) -> Result<(), &str> {
         match self {
             Self::List(items) => items.iter().try_for_each(Self::once),
@@ -91,7 +91,7 @@ impl<'de> Deserialize<'de> for Json<'de> {
     }
 }
 
-/// A key: a text, borrowed where it can be.
+/// A key: a string, borrowed if possible.
 struct JsonKey<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for JsonKey<'de> {

@@ -1,9 +1,9 @@
-//! gipam, a Docker IPAM driver: every network its own subnet, every container an address that survives anything, is
-//! never given twice, and can be explained.
+//! gipam, a Docker IPAM driver: every network gets its own subnet, and every container an address that survives
+//! restarts and crashes, is never given twice, and can be explained.
 //!
 //! # A tour in reading order
 //!
-//! One idea carries the house: **decide, commit, answer**.
+//! The whole design follows one idea: **decide, commit, answer**.
 //!
 //! ```text
 //!  docker/ ──▶ ledger ──▶ plan.decide(request, context)   pure: no clock, no lock, no log, no I/O, no async
@@ -14,24 +14,24 @@
 //!             answers leave only now
 //! ```
 //!
-//! 1. [`plan`] is the purpose of gipam: which subnets and addresses are held, and which to give next. Begin with
+//! 1. [`plan`] is the core of gipam: which subnets and addresses are held, and which to give next. Begin with
 //!    `plan/mod.rs` (the invariants), `plan/request.rs` and `plan/change.rs` (what comes in, what is committed), then
-//!    `plan/choose_address.rs` and `plan/choose_subnet.rs`: the order of choice, a list each.
-//! 2. [`store`] keeps it on disk: SQLite, one durable transaction a batch; `store/old_gipam` reads the files of the
-//!    program that came before.
-//! 3. [`ledger`] is the only writer: a task that drains its queue, decides, commits once, answers all.
+//!    `plan/choose_address.rs` and `plan/choose_subnet.rs`, each an ordered list of choices.
+//! 2. [`store`] keeps the plan on disk: SQLite, one durable transaction per batch; `store/old_gipam` reads the lease
+//!    files of the program that preceded gipam.
+//! 3. [`ledger`] is the only writer: a task that drains its queue, decides, commits once and answers all requests.
 //! 4. [`docker`] turns dockerd's calls into requests and replies into JSON, and announces the driver to the Engine.
-//! 5. [`server`] is listeners and connections; it does not know addresses, but it knows when an answer did not leave.
-//! 6. [`host`] looks at this machine's routes, addresses and nameservers.
-//! 7. [`config`] makes one `Config` of flags, variables and a TOML file; [`settle`] says which pools hold when lease
-//!    files, books and configuration differ.
+//! 5. [`server`] has listeners and connections; it knows nothing of addresses, but knows when an answer was not sent.
+//! 6. [`host`] reads this machine's routes, addresses and nameservers.
+//! 7. [`config`] makes one `Config` from flags, variables and a TOML file; [`settle`] decides which pools apply when
+//!    lease files, books and configuration differ.
 //! 8. [`reconcile`] compares the books with the Engine's lists and repairs what Docker lost.
-//! 9. [`admin`] is the daemon as people see it: views, what they change by hand, import and export.
-//! 10. [`web`] shows it to browsers and Prometheus: the page, metrics, health.
-//! 11. [`hooks`] sends events to programs and web addresses, from the books.
-//! 12. [`view`] is what people see, looked up in the ledger's plan; [`watch`] warns when something fills up.
-//! 13. [`daemon`] puts all of it together; [`clock`] is its only clock, [`processes`] identifies processes; [`json`] reads
-//!     and [`text`] makes what others wrote fit to be shown; [`cli`] has the commands.
+//! 9. [`admin`] is the daemon's interface for people: views, changes by hand, import and export.
+//! 10. [`web`] serves browsers and Prometheus: the page, metrics, health.
+//! 11. [`hooks`] sends events from the books to programs and web addresses.
+//! 12. [`view`] prepares what people see from the ledger's plan; [`watch`] warns when something fills up.
+//! 13. [`daemon`] assembles all of it; [`clock`] is its only clock; [`processes`] identifies processes; [`json`] parses
+//!     JSON, and [`text`] makes texts from outside safe to display; [`cli`] has the commands.
 
 pub mod admin;
 

@@ -1,4 +1,4 @@
-//! The `gipam` program: hands the command line and its surroundings over, and returns the exit code.
+//! The `gipam` program: passes on the command line and its surroundings, and returns the exit code.
 
 use std::process::ExitCode;
 

@@ -1,12 +1,12 @@
 //! Processes of this machine, so that a process can be distinguished from a later one with the same id.
 //!
-//! Promises: looks at `/proc` only; what cannot be read is `None`, never a guess. Start times are ticks since the boot,
-//! as field 22 of `/proc/PID/stat` counts them (proc(5)). Does not know Docker.
+//! Promises: reads only `/proc`; what cannot be read is `None`, never a guess. Start times are in clock ticks since booting,
+//! from field 22 of `/proc/PID/stat` (proc(5)). Knows nothing about Docker.
 
 use std::fs;
 use std::path::Path;
 
-/// The id of this boot of the machine; unique to it.
+/// The unique id of the current boot of this machine.
 pub fn boot() -> Option<String> {
     boot_in(Path::new("/proc/sys/kernel/random/boot_id"))
 }
@@ -17,19 +17,19 @@ fn boot_in(file: &Path) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// When this process was started; none if it does not exist, or is only a zombie.
+/// When this process was started; `None` if it does not exist or is a zombie.
 pub fn started(pid: i32) -> Option<u64> {
     started_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Whether a process runs whose name begins like this; `None` where `/proc` does not show all processes. The check for that is
-/// `witness`, a process of another user or with other rights than this one, which must be visible.
+/// Whether a process runs whose name begins with `prefix`; `None` if `/proc` does not show all processes. It does not if
+/// it lacks `witness`, a process of another user or with other rights than this one.
 pub fn any_named(prefix: &str, witness: i32) -> Option<bool> {
     let (mut seen, mut found) = (false, false);
     for entry in fs::read_dir("/proc").ok()? {
         let name = entry.ok()?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        // A process that ends meanwhile does not count.
+        // A process that has just ended does not count.
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         seen |= pid == witness;
         found |= started_in(&stat).is_some() && name_in(&stat).is_none_or(|name| name.starts_with(prefix));

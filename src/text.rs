@@ -1,15 +1,15 @@
-//! Texts that others wrote: names from the Engine, fields from the wire, what a hook or a server answered.
+//! Texts from outside: names from the Engine, fields from requests, answers of hooks and servers.
 //!
-//! Promises: what passes through here is one line that cannot steer a terminal, forge a line of a log or turn the writing
-//! round, with any content; it has a bounded length. It reads the same otherwise. This is the one place that knows which
-//! characters those are, and the one that puts a noun behind a number. Knows no field and no message.
+//! Promises: every result is one line that cannot control a terminal, forge a log line or reverse the direction of text,
+//! whatever it contains; its length can be limited. Otherwise the text reads the same. Only this file knows which
+//! characters those are, and only this file combines a number with a noun. Knows nothing of fields and messages.
 
 use std::borrow::Cow;
 
-/// Names are cut here, in bytes.
+/// Length to which names are cut, in bytes.
 pub const NAME: usize = 255;
 
-/// Whether a character begins a line, moves a cursor, turns the writing round, or is not seen.
+/// Whether a character starts a line, moves a cursor, reverses the direction of text, or is invisible.
 fn is_unsafe(letter: char) -> bool {
     letter.is_control()
         || matches!(letter,
@@ -17,7 +17,7 @@ fn is_unsafe(letter: char) -> bool {
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// A character as it may be shown.
+/// Appends a character, escaped if necessary.
 fn push(safe: &mut String, letter: char) {
     match letter {
         '\n' | '\r' | '\t' => safe.extend(letter.escape_default()),
@@ -72,12 +72,12 @@ fn cut_with<'a>(text: &'a str, most: usize, more: &str) -> Cow<'a, str> {
     Cow::Owned(safe)
 }
 
-/// A name, as it is kept and shown: on one line, its beginning if it is long.
+/// A name as it is stored and displayed: on one line, and cut if it is long.
 pub fn name(text: &str) -> Cow<'_, str> {
     cut_with(text, NAME, "")
 }
 
-/// Lines stay lines; each of them is as [`line`] makes it.
+/// Keeps line breaks, and treats each line as [`line`] does.
 pub fn lines(text: &str) -> Cow<'_, str> {
     if !text.contains(|letter| letter != '\n' && is_unsafe(letter)) {
         return Cow::Borrowed(text);
@@ -85,7 +85,7 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.split('\n').map(line).collect::<Vec<_>>().join("\n"))
 }
 
-/// JSON with the same meaning in which these characters are escaped: they occur only in its texts.
+/// JSON with the same meaning in which these characters are escaped; they can occur only inside its strings.
 pub fn json(text: &str) -> Cow<'_, str> {
     if !text.contains(|letter| letter != '\n' && is_unsafe(letter)) {
         return Cow::Borrowed(text);
@@ -108,7 +108,7 @@ pub fn json(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    /// One of each kind.
+    /// One unsafe character of each kind.
     const BAD: &str = "\0\u{7}\u{8}\t\n\r\u{1b}\u{7f}\u{85}\u{9b}\u{61c}\u{200b}\u{200f}\u{2028}\u{2029}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0041}";
 
     #[test]

@@ -1,7 +1,7 @@
-//! `gipam import`, `export`, `gc`, `adopt` and `release`: what changes the books, or takes them elsewhere.
+//! `gipam import`, `export`, `gc`, `adopt`, `release` and others: commands that change the books or copy them.
 //!
-//! Promises: nothing is freed without `--force`; an export is written exactly as the daemon gave it.
-//! What is allowed is the daemon's decision.
+//! Promises: nothing is freed without `--force`; an export is written exactly as the daemon sent it.
+//! The daemon decides what is allowed.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use super::tables::{Width, escaped, optional, pairs, table};
 use crate::config::Surroundings;
 use crate::reconcile::Finding;
 
-/// Has the daemon do it, and prints the answer: as JSON, or in these words.
+/// Sends the request to the daemon and prints the answer: as JSON, or as the text that `words` makes of it.
 pub(super) fn done<T: DeserializeOwned>(
     asking: &Asking,
     path: &str,
@@ -25,7 +25,7 @@ pub(super) fn done<T: DeserializeOwned>(
     said(asking, path, &asking.change(path, body)?, words)
 }
 
-/// Prints an answer: as JSON, or in these words.
+/// Prints an answer: as JSON, or as the text that `words` makes of it.
 fn said<T: DeserializeOwned>(
     asking: &Asking,
     path: &str,
@@ -44,7 +44,7 @@ pub(super) fn import(asking: &Asking, name: &str, content: &str, replace: bool) 
     said(asking, "/v1/import", &answer, |taken| format!("{name} is taken over\n{}", listed(taken)))
 }
 
-/// The text of an answer, a line for each key.
+/// The text of an answer, one line per key.
 fn listed(object: Map<String, Value>) -> String {
     let text = |value: &Value| match value {
         Value::Null => String::new(),
@@ -90,7 +90,7 @@ pub(super) fn gc(asking: &Asking, apply: bool, new_engine: bool) -> Result<(), C
     })
 }
 
-/// Findings as a table, and under it what a person can do, each advice once.
+/// Findings as a table, followed by what a person can do, each advice once.
 fn found(width: Width, findings: Vec<Finding>) -> String {
     let mut advice: Vec<String> = Vec::new();
     for said in findings.iter().filter_map(|finding| finding.advice.as_ref()) {
@@ -126,7 +126,7 @@ pub(super) fn release(
     force: bool,
     without_engine: bool,
 ) -> Result<(), CliError> {
-    // The daemon finds out whether a single word is a subnet or an address.
+    // The daemon determines whether a single word is a subnet or an address.
     let what = address.map_or_else(|| subnet.to_owned(), |address| format!("{address} of {subnet}"));
     if !force {
         return Err(CliError::Usage(format!(

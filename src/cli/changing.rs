@@ -1,7 +1,7 @@
-//! `gipam reserve`, `unreserve`, `pin`, `unpin` and `pool`: what a person changes of the running plan.
+//! `gipam reserve`, `unreserve`, `pin`, `unpin` and `pool`: changes to the running plan by a person.
 //!
-//! Promises: one request each; what changes is printed line by line, then what else there is to know, then the leases
-//! that it meets; `--dry-run` prints the same. What is allowed is the daemon's decision.
+//! Promises: one request per command; the output lists the changes line by line, then notes, then the leases
+//! concerned; `--dry-run` prints the same. The daemon decides what is allowed.
 
 use serde::Serialize;
 use serde_json::json;
@@ -14,7 +14,7 @@ use super::views::list;
 use crate::admin::asked::ReservationArgs;
 use crate::view::rows::{ChangedRow, HeldRow, ReservedRow};
 
-/// Leases that are listed; `--json` has more.
+/// How many leases are listed; `--json` lists more.
 const LISTED: usize = 20;
 
 /// `gipam reserve [RANGE]`.
@@ -36,7 +36,7 @@ fn reservations(width: Width, rows: Vec<ReservedRow>) -> String {
     table(width, &["FIRST", "LAST", "RESERVED BY", "POOLS", ">LEASES"], rows.into_iter().map(row))
 }
 
-/// Has it done, and says what was.
+/// Sends the change to the daemon and prints the result.
 pub(super) fn change(asking: &Asking, path: &str, asked: &impl Serialize) -> Result<(), CliError> {
     done(asking, path, &json!(asked), told)
 }

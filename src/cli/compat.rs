@@ -1,7 +1,7 @@
-//! The old gipam's spelling: one dash or two, `-x V` or `-x=V`.
+//! The old gipam's spelling of options: one dash or two, `-x V` or `-x=V`.
 //!
-//! Promises: every long option may be written with one dash; a value is never touched;
-//! behind `--` nothing is; unknown options are passed on as long options. Everything else is clap's.
+//! Promises: every long option may be written with one dash; a value is never changed, nor is anything
+//! after `--`; unknown options are passed on as long options. Everything else is left to clap.
 
 use std::ffi::OsString;
 
@@ -15,7 +15,7 @@ struct Long {
     takes_value: bool,
 }
 
-/// The arguments with two dashes where the old gipam took one. The first is the program and stays.
+/// The arguments, with two dashes where the old gipam used one. The first is the program name and is not changed.
 pub(super) fn normalize(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let known = long_options(&Cli::command());
     let mut arguments = arguments.into_iter();
@@ -33,7 +33,7 @@ pub(super) fn normalize(arguments: impl IntoIterator<Item = OsString>) -> Vec<Os
         let bare = text.strip_prefix("--").or_else(|| text.strip_prefix('-')).unwrap_or_default();
         let (name, value) = bare.split_once('=').map_or((bare, None), |(name, value)| (name, Some(value)));
         let Some(long) = known.iter().find(|long| long.name == name) else {
-            // As a long option, clap can suggest a similar one; letter by letter it would name only the first letter.
+            // For a long option, clap can suggest a similar one; for short ones, it would report only the first letter.
             let long = name.len() > 1 && name.starts_with(|first: char| first.is_ascii_alphabetic());
             normal.push(if long { format!("--{bare}").into() } else { argument });
             continue;

@@ -1,7 +1,7 @@
 //! `gipam config check FILE`, `show`, `keys` and `metrics`: the configuration.
 //!
-//! Promises: `check` says what the daemon would say about this file alone; `show` prints every setting of the daemon that
-//! answers, else as it would be resolved here, and where it comes from; `keys` and `metrics` are the references.
+//! Promises: `check` reports what the daemon would report for this file alone; `show` prints every setting and its origin,
+//! from the daemon if one answers, otherwise as resolved here; `keys` and `metrics` print the reference pages.
 
 use super::args::Configuration;
 use super::error::CliError;
@@ -10,7 +10,7 @@ use super::tables::table;
 use crate::config::{self, Config, Options, Surroundings};
 use crate::view::rows::SettingRow;
 
-/// Runs one of them.
+/// Runs one of these commands.
 pub(super) fn run(
     command: &Configuration,
     flags: &Options,
@@ -32,7 +32,7 @@ pub(super) fn run(
     }
 }
 
-/// The settings of the daemon that answers, else those that `gipam serve` would have with these options; says which.
+/// Prints the settings of the daemon that answers, otherwise those of `gipam serve` with these options; says which.
 fn show(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<(), CliError> {
     let asked_of_daemon = Options {
         v4: flags.v4.clone(),

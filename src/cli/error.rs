@@ -1,6 +1,6 @@
-//! What can fail on the command line, its exit code, and how it is printed.
+//! The errors of the command line, their exit codes, and how they are printed.
 //!
-//! Promises: one table from kinds to exit codes; a printed failure carries its whole chain of causes, once each.
+//! Promises: one table maps kinds to exit codes; a printed error contains its whole chain of causes, each once.
 
 use std::path::PathBuf;
 
@@ -11,42 +11,42 @@ use crate::{config, daemon};
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// The command line makes no sense.
+    /// The command line is invalid.
     #[error("{0}")]
     Usage(String),
-    /// The configuration makes no sense.
+    /// The configuration is invalid.
     #[error("the configuration cannot be used")]
     Configuration(#[source] config::ConfigError),
     /// The driver ended with an error.
     #[error("the driver stopped")]
     Daemon(#[source] daemon::DaemonError),
-    /// The daemon, or the command reading its books, refused.
+    /// The daemon, or the command that reads its books, refused.
     #[error(transparent)]
     Admin(Refusal),
-    /// A list whose filters left nothing.
+    /// The filters of a list matched nothing.
     #[error("no {what} matches {filters}")]
     NoMatch { what: String, filters: String },
-    /// An answer that cannot be parsed.
+    /// An answer could not be parsed.
     #[error("cannot parse the answer to {path}; is this the admin socket of a gipam of this version?")]
     Answer {
         path: String,
         #[source]
         source: serde_json::Error,
     },
-    /// A file that cannot be read.
+    /// A file could not be read.
     #[error("{} cannot be read", path.display())]
     Read {
         path: PathBuf,
         #[source]
         source: std::io::Error,
     },
-    /// The doctor found what is wrong; it has been printed.
+    /// The doctor found problems, and has printed them.
     #[error("{} wrong on this host; see above", if *.0 == 1 { "1 thing is".to_owned() } else { format!("{} things are", .0) })]
     Unfit(usize),
-    /// Standard output cannot be written.
+    /// Standard output could not be written.
     #[error("standard output cannot be written")]
     Write(#[source] std::io::Error),
-    /// The reader of our output closed it (`gipam leases | head`): not a failure.
+    /// The reader of our output closed it (`gipam leases | head`); this is not an error.
     #[error("the reader of the output closed it")]
     ReaderLeft,
 }
@@ -65,7 +65,7 @@ impl CliError {
     }
 }
 
-/// The error and its causes, separated by colons; a cause that its consequence already quotes is left out.
+/// The error and its causes, separated by colons; a cause that the previous text already quotes is left out.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -80,7 +80,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Prints it to standard error; with a level in front where the journal reads.
+/// Prints the error to standard error, with a level prefix if standard error goes to the journal.
 pub(super) fn print(error: &CliError, surroundings: &Surroundings) {
     let prefix = if super::logging::to_journal(surroundings) { "<3>" } else { "" };
     eprintln!("{prefix}gipam: {}", crate::text::lines(&chain(error)));

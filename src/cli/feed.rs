@@ -1,7 +1,7 @@
-//! The input of `gipam top`: moments from the daemon as they come, and its status whenever that changed.
+//! The input of `gipam top`: counters from the daemon as they change, and its status whenever something happened.
 //!
-//! Promises: asks at most four times a second, and reads books for at most a tenth of the time, however much happens;
-//! goes on while the daemon is away and when it comes back. Draws nothing.
+//! Promises: sends at most four requests per second, and spends at most a tenth of the time reading, however much
+//! happens; keeps working while the daemon is down and after it returns. Draws nothing.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -12,35 +12,35 @@ use crate::admin::client::{self, encoded};
 use crate::view::ErrorKind;
 use crate::view::rows::{Status, WaitMoment};
 
-/// Least time between two requests.
+/// Minimum time between two requests.
 const APART: Duration = Duration::from_millis(250);
-/// Time passes without commits, too: what cooled is free, and the Engine may have gone.
+/// Read the status again after this time even without commits: cooled addresses become free, and the Engine may have gone.
 const OLD: Duration = Duration::from_secs(5);
-/// The interval where the daemon cannot notify.
+/// The interval if the daemon cannot notify.
 const BLIND: Duration = Duration::from_secs(1);
-/// Reading takes at most this fraction of the time.
+/// Reading the status takes at most this fraction of the time.
 const DUTY: u32 = 10;
 
-/// What came.
+/// The result of one wait.
 #[derive(Debug, Default)]
 pub(super) struct News {
-    /// What the daemon counted.
+    /// The daemon's counters.
     pub(super) moment: Option<WaitMoment>,
-    /// Its status, if it was read again.
+    /// The daemon's status, if it was read again.
     pub(super) status: Option<Status>,
-    /// Why nothing came.
+    /// Why nothing was received.
     pub(super) trouble: Option<String>,
 }
 
 /// The client side.
 pub(super) struct Feed {
     asking: Asking,
-    /// Events that are asked for with each status.
+    /// How many events to request with each status.
     events: u32,
     seen: Option<String>,
-    /// Calls that were refused until then: these commit nothing.
+    /// The number of refused calls at the last check; refused calls commit nothing.
     refused: u64,
-    /// Something changed that was not read yet.
+    /// Whether something changed that was not read yet.
     changed: bool,
     asked: Option<Instant>,
     read: Option<Instant>,
@@ -48,7 +48,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Of this daemon; each status comes with this many events.
+    /// A feed from this daemon; each status comes with this many events.
     pub(super) const fn new(asking: Asking, events: u32) -> Self {
         Self {
             asking,
@@ -62,12 +62,12 @@ impl Feed {
         }
     }
 
-    /// The first status; without one, there is nothing to watch.
+    /// The first status; without it, there is nothing to watch.
     pub(super) fn first(&mut self) -> Result<Status, CliError> {
         self.status()
     }
 
-    /// Waits for what comes next: a second, or a little more.
+    /// Waits for the next news, for about a second.
     pub(super) fn next(&mut self) -> News {
         if let Some(asked) = self.asked {
             sleep(APART.saturating_sub(asked.elapsed()));
@@ -84,7 +84,7 @@ impl Feed {
                 self.seen = None;
                 sleep(BLIND);
                 self.changed = true;
-                // One of before this view, or none at all: the status, or the books, say so.
+                // An older daemon without this view, or no daemon: the status, or the books, show that.
                 let known = match &error {
                     client::AskError::Refused(refused) => refused.kind == ErrorKind::Missing,
                     client::AskError::Down { .. } => true,
@@ -109,7 +109,7 @@ impl Feed {
         let answer = self.asking.daemon_view(&format!("/v1/events?hold=1{seen}"))?;
         let event = String::from_utf8_lossy(&answer);
         let data = event.lines().find_map(|line| line.strip_prefix("data: "));
-        // One that cannot be parsed is ignored; the status says more.
+        // An event that cannot be parsed is ignored; the status says more.
         Ok(data.and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default())
     }
 

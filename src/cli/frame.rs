@@ -1,18 +1,18 @@
-//! How much room `gipam status` and `gipam top` have, and how they share it out.
+//! How much room `gipam status` and `gipam top` have, and how it is divided.
 //!
-//! Promises: 24 lines of 80 columns on a pipe; what a larger terminal has more goes to names, prefixes, bars and further
-//! rows. Draws nothing.
+//! Promises: 24 lines of 80 columns on a pipe; the additional room of a larger terminal goes to names, prefixes, bars and
+//! further rows. Draws nothing.
 
-/// The lines of a normal terminal, and its columns.
+/// The lines and columns of a normal terminal.
 pub(super) const LINES: usize = 24;
 pub(super) const COLUMNS: usize = 80;
 
-/// Signs of a bar, letters of a name and of a prefix, in 80 columns.
+/// Characters of a bar, a name and a prefix at 80 columns.
 const BAR: usize = 16;
 pub(super) const NAME: usize = 12;
 const PREFIX: usize = 24;
 
-/// Columns and lines to draw in.
+/// The columns and lines that are available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) columns: usize,
@@ -20,10 +20,10 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// What a pipe gets.
+    /// The frame for a pipe.
     pub(super) const NORMAL: Self = Self { columns: COLUMNS, lines: LINES };
 
-    /// Of a terminal of this size, or of a pipe. A short terminal scrolls.
+    /// The frame for a terminal of this size, or for a pipe. A screen taller than the terminal scrolls.
     pub(super) fn of(size: Option<(usize, usize)>) -> Self {
         size.map_or(Self::NORMAL, |(columns, lines)| Self {
             columns,
@@ -31,7 +31,7 @@ impl Frame {
         })
     }
 
-    /// A share of the columns beyond 80, up to this many.
+    /// A share of the columns beyond 80, at most this many.
     fn wider(self, most: usize) -> usize {
         (self.columns.saturating_sub(COLUMNS) / 3).min(most)
     }
@@ -48,7 +48,7 @@ impl Frame {
         BAR + self.wider(24)
     }
 
-    /// Entries of a part that has this many in 24 lines.
+    /// The number of entries of a part that has `entries` in 24 lines.
     pub(super) fn taller(self, entries: usize) -> usize {
         entries + self.lines.saturating_sub(LINES) / 3
     }

@@ -1,6 +1,6 @@
 //! The lines of `gipam status` about its own health: addresses in use, books, hooks, Docker's Engine, repair.
 //!
-//! Promises: pure; each part is a line, or a few for what fails; adds nothing to the row. Does not decide how
+//! Promises: pure; each part is one line, plus a few for failures; adds nothing to the row. Does not decide how
 //! the parts are arranged: see `screen`.
 
 use unicode_width::UnicodeWidthStr;
@@ -17,7 +17,7 @@ use crate::view::rows::{HookRow, Status};
 const FILLING: usize = 2;
 const HOOKS: usize = 1;
 
-/// How many addresses are what, in words that explain themselves.
+/// How many addresses are in each state, in words that need no explanation.
 pub(super) fn addresses(status: &Status) -> Vec<Line> {
     let count = |count: u64| digits(count.into());
     let held = format!(
@@ -34,7 +34,7 @@ pub(super) fn addresses(status: &Status) -> Vec<Line> {
     vec![entry("in use", &held), entry("", &kept)]
 }
 
-/// Where the books are, how large, and when they were written.
+/// Where the books are, how large they are, and when they were last written.
 pub(super) fn books(status: &Status, frame: Frame) -> Line {
     if let Some(seconds) = status.stalled {
         let text = format!("the disk has held up a write for {}", span(seconds.cast_signed()));
@@ -51,7 +51,7 @@ pub(super) fn books(status: &Status, frame: Frame) -> Line {
     entry("books", &short(&status.books, room)).and(Ink::Plain, text)
 }
 
-/// What fills up, what holds up the log, and hooks: those that fail each by itself.
+/// What fills up, what keeps the WAL from being reset, and hooks; each failing hook has its own line.
 pub(super) fn watched(status: &Status) -> Vec<Line> {
     let mut lines: Vec<Line> = status
         .filling
@@ -94,7 +94,7 @@ fn waiting(events: u64) -> String {
     format!("{} {wait}", counted(grouped(events.into()), "event"))
 }
 
-/// Whether Docker's Engine can be asked.
+/// Whether Docker's Engine answers.
 pub(super) fn engine(status: &Status) -> Line {
     let now = status.now.as_deref();
     let since = status.engine_since.as_deref();
@@ -114,7 +114,7 @@ pub(super) fn engine(status: &Status) -> Line {
     }
 }
 
-/// What repair found and what it does next.
+/// What repair found, and when it checks next.
 pub(super) fn repair(status: &Status, most: usize) -> Vec<Line> {
     if status.repair != Some(true) {
         return Vec::new();
@@ -139,7 +139,7 @@ pub(super) fn repair(status: &Status, most: usize) -> Vec<Line> {
 }
 
 fn suspect(finding: &Finding, now: Option<&str>) -> Line {
-    // The time of a day that is this one is enough.
+    // If the date is today, the time alone is enough.
     let today = now.and_then(|now| now.split_once('T')).map(|(day, _)| format!("{day}T"));
     let action = today.map_or_else(|| finding.action.clone(), |today| finding.action.replace(&today, ""));
     let place = finding.address.as_deref().unwrap_or(&finding.subnet);

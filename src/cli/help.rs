@@ -1,9 +1,9 @@
 //! What `gipam --help` prints: a line for each command and each option of the driver, in groups.
 //!
-//! Promises: 80 columns, every command and every option of the driver in it (tests hold both).
+//! Promises: 80 columns; it contains every command and every option of the driver (tests check both).
 //! Details of a command are in `gipam COMMAND --help`.
 
-/// The text.
+/// The help text.
 pub(super) const TEXT: &str = "\
 gipam: a Docker IPAM driver; every network gets its own routed subnet
 

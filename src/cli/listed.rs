@@ -1,7 +1,7 @@
 //! `gipam import`: lease files of the old gipam, tables, and the output of `docker network inspect`.
 //!
-//! Promises: the content decides what a file is; of a table and of networks it is only said what would be done, unless
-//! `--apply` is there. What is allowed is the daemon's decision.
+//! Promises: the content decides what kind a file is; for a table and for networks, the command only reports what it would
+//! do, unless `--apply` is given. The daemon decides what is allowed.
 
 use std::fs::{File, Metadata};
 use std::io::{IsTerminal, Read};
@@ -36,7 +36,7 @@ pub(super) struct ImportArgs {
     pub(super) replace: bool,
 }
 
-/// What the files are.
+/// The help text about the kinds of files.
 const IMPORT: &str = "\
 The content says what a file is:
   what docker network inspect prints
@@ -77,7 +77,7 @@ fn content(asking: &Asking, file: &Path, surroundings: &Surroundings) -> Result<
     let typed = file.to_str() == Some("-");
     let path = if typed { Path::new("standard input").to_owned() } else { surroundings.directory.join(file) };
     let name = path.to_string_lossy().into_owned();
-    // If a person types the list there, the progress line must not appear.
+    // If a person types the list, no progress line may appear.
     let progress = asking.work_unless(typed && std::io::stdin().is_terminal(), format!("opening {name}"));
     let read = || {
         let mut content = String::new();
@@ -100,7 +100,7 @@ fn take(asking: &Asking, name: &str, content: &str, apply: bool) -> Result<(), C
     actions::done(asking, "/v1/listed", &body, |answer| told(asking.width, &answer))
 }
 
-/// What becomes of each subnet, and under it what a person can do, each advice once.
+/// What happens to each subnet, followed by what a person can do, each advice once.
 fn told(width: Width, answer: &ImportAnswer) -> String {
     let row = |row: &Row| {
         let follows = match (row.action.as_str(), answer.applied) {
@@ -111,7 +111,7 @@ fn told(width: Width, answer: &ImportAnswer) -> String {
             ("known", _) => "nothing: the books know it".to_owned(),
             (action, _) => action.to_owned(),
         };
-        // An address that two containers have is always reported.
+        // If two containers have the same address, this is always reported.
         let follows = match row.why.as_deref() {
             Some(why) => format!("{follows}: {why}"),
             None => follows,

@@ -1,7 +1,7 @@
-//! What `gipam top` shows: how the daemon does, calls a second, and what happened last.
+//! What `gipam top` shows: the state of the daemon, calls per second, and the latest events.
 //!
-//! Promises: pure; fits the given terminal, and on a small one leaves out what matters least. On a pipe a change
-//! is a line. Asks nobody.
+//! Promises: pure; fits the given terminal, and on a small one leaves out what matters least. On a pipe, each change
+//! is one line. Sends no requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -19,17 +19,17 @@ use crate::view::rows::{HistoryRow, Status, WaitMoment};
 
 /// The window over which calls per second are counted.
 const WINDOW: Duration = Duration::from_secs(5);
-/// Methods that have a rate of their own; all others are one.
+/// Methods with their own rate; all others share one.
 const METHODS: [&str; 4] = ["RequestPool", "ReleasePool", "RequestAddress", "ReleaseAddress"];
 
 /// Calls by method.
 type CallCounts = BTreeMap<String, u64>;
 
-/// What is known now.
+/// The current state.
 pub(super) struct Live {
     status: Status,
     trouble: Option<String>,
-    /// The start of the daemon whose calls these are, and its calls at some moments.
+    /// The start time of the daemon that counted these calls, and its counters at several moments.
     started: String,
     counted: VecDeque<(Instant, CallCounts)>,
 }
@@ -40,7 +40,7 @@ impl Live {
         Self { status, trouble: None, started: String::new(), counted: VecDeque::new() }
     }
 
-    /// Takes in what came; returns the changes as lines, for a pipe.
+    /// Takes in news; returns the changes as lines, for a pipe.
     pub(super) fn hear(&mut self, news: News, at: Instant) -> Vec<LiveChange> {
         let before = self.status.clone();
         if let Some(status) = news.status {
@@ -76,14 +76,14 @@ impl Live {
         }
     }
 
-    /// Calls a second by method, the known ones first; 0 before there are two moments.
+    /// Calls per second by method, the known ones first; 0 until there are two moments.
     pub(super) fn rates(&self) -> Vec<(&str, f64)> {
         let (first, last) = (self.counted.front(), self.counted.back());
         let rate = |name: &str| {
             let ((then, before), (now, after)) = (first?, last?);
             let count = |calls: &CallCounts| calls.get(name).copied().unwrap_or(0);
             let seconds = (*now - *then).as_secs_f64();
-            // Rounding is welcome here.
+            // Loss of precision is acceptable here.
             (seconds > 0.0).then(|| count(after).saturating_sub(count(before)) as f64 / seconds)
         };
         METHODS.into_iter().chain(["others"]).map(|name| (name, rate(name).unwrap_or(0.0))).collect()
@@ -134,7 +134,7 @@ impl Live {
         screen::joined(parts.into_iter().chain([events]), rows)
     }
 
-    /// What happened and what was refused, the latest first.
+    /// Events and refusals, the latest first.
     fn events(&self, rows: usize) -> Vec<Line> {
         if rows < 2 {
             return Vec::new();
@@ -152,14 +152,14 @@ impl Live {
             let line = Line::of(format!("  {} ", clock(&row.at, now))).quote(&told(row));
             events.push((&row.at, line));
         }
-        // Times are whole seconds: within one, what was refused comes first, and the rest stays in its order.
+        // Times are whole seconds: within one second, refusals come first, and the rest keeps its order.
         events.sort_by(|(a, _), (b, _)| b.cmp(a));
         let heading = Line::default().and(Ink::Bold, "LAST EVENTS (more: gipam history)");
         std::iter::once(heading).chain(events.into_iter().map(|(_, line)| line)).take(rows).collect()
     }
 }
 
-/// An event as a sentence.
+/// One line of text for an event.
 fn told(row: &HistoryRow) -> String {
     let subnet = row.subnet.as_deref().unwrap_or_default();
     let place = row.address.as_ref().map_or(subnet, |address| address);
@@ -169,14 +169,14 @@ fn told(row: &HistoryRow) -> String {
     format!("{} {place}{who}{}", row.event, why.unwrap_or_default())
 }
 
-/// A change as one line.
+/// One change, printed as a line.
 pub(super) struct LiveChange {
     at: String,
     text: String,
     event: Option<HistoryRow>,
 }
 
-/// What changed from one status to the next, the oldest first.
+/// The changes from one status to the next, the oldest first.
 fn changes(before: &Status, after: &Status) -> Vec<LiveChange> {
     let at = |text: String| LiveChange { at: after.now.clone().unwrap_or_default(), text, event: None };
     let mut changes = Vec::new();
@@ -214,7 +214,7 @@ fn changes(before: &Status, after: &Status) -> Vec<LiveChange> {
 }
 
 impl LiveChange {
-    /// The state at the beginning.
+    /// The state at the start.
     pub(super) fn first(status: &Status) -> Self {
         let running = if status.running { "gipam is running" } else { "gipam is not running" };
         Self { at: status.now.clone().unwrap_or_default(), text: running.to_owned(), event: None }

@@ -1,7 +1,7 @@
-//! Where log lines go and what they look like: standard error, one line each.
+//! Where log lines go and how they look: on standard error, one line each.
 //!
-//! Promises: with time and level on a terminal, with `<N>` in front (sd-daemon's levels) where systemd reads, with the
-//! level in front on any other pipe; colour on a terminal only; an event is one line of bounded length with any content. Does not decide what is logged.
+//! Promises: with time and level on a terminal, with the prefix `<N>` (sd-daemon's levels) for systemd, with the level as
+//! prefix on any other pipe; colour only on a terminal; an event is one line of bounded length. Does not decide what is logged.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -16,15 +16,15 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::Surroundings;
 use crate::text;
 
-/// Lines are cut here, in bytes.
+/// Length to which lines are cut, in bytes.
 const LONGEST: usize = 8_192;
 
-/// Whether standard error is a pipe to the journal.
+/// Whether standard error goes to the journal.
 pub(super) fn to_journal(surroundings: &Surroundings) -> bool {
     surroundings.variables.contains_key("JOURNAL_STREAM") && !std::io::stderr().is_terminal()
 }
 
-/// Installs the one subscriber of this process; a second call changes nothing.
+/// Installs the process's only subscriber; a second call changes nothing.
 pub(super) fn set_up(level: Level, surroundings: &Surroundings) {
     let terminal = std::io::stderr().is_terminal();
     let style = match (terminal, to_journal(surroundings)) {
@@ -42,7 +42,7 @@ pub(super) fn set_up(level: Level, surroundings: &Surroundings) {
         .with_ansi(terminal && !surroundings.variables.contains_key("NO_COLOR"))
         .fmt_fields(tracing_subscriber::field::MakeExt::delimited(format::debug_fn(separator), " "))
         .event_format(style);
-    // Only a second call in one process can fail, and then the first subscriber goes on.
+    // This fails only at a second call in one process, and then the first subscriber stays in use.
     let _ = builder.try_init();
 }
 
@@ -54,7 +54,7 @@ enum Style {
     Plain,
 }
 
-/// sd-daemon's number of a level.
+/// sd-daemon's number for a level.
 const fn journal_level(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,
@@ -108,7 +108,7 @@ where
         }
         let mut said = String::new();
         context.format_fields(Writer::new(&mut said), event)?;
-        // One line with any content; it cannot imitate another line.
+        // One line, whatever the event contains, so that it cannot imitate another line.
         writeln!(writer, "{}", text::cut(&said, LONGEST))
     }
 }

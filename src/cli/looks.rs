@@ -1,6 +1,6 @@
-//! `gipam who`, `map` and `explain`: closer looks.
+//! `gipam who`, `map`, `explain` and `doctor`: detailed answers.
 //!
-//! Promises: like the views, one request each, `--json` passes its answer on. Changes nothing.
+//! Promises: all but `doctor` send one request, like the views, and `--json` passes the answer on. Changes nothing.
 
 use std::io::IsTerminal;
 
@@ -56,7 +56,7 @@ fn known(width: Width, row: WhoRow) -> String {
 /// `gipam map [POOL|SUBNET]`.
 pub(super) fn map(asking: &Asking, of: Option<&str>, surroundings: &Surroundings) -> Result<(), CliError> {
     let colour = std::io::stdout().is_terminal() && !surroundings.variables.contains_key("NO_COLOR");
-    // Programs get segments, however many there are.
+    // Programs get all segments, however many there are.
     let size = |most: u16| (!asking.json).then(|| most.to_string());
     let (columns, lines) = (size(picture::COLUMNS), size(picture::LINES));
     let path = query("/v1/map", &[("of", of), ("columns", columns.as_deref()), ("lines", lines.as_deref())]);
@@ -109,7 +109,7 @@ pub(super) fn doctor(flags: &Options, json: bool, surroundings: &Surroundings) -
     if wrong > 0 { Err(CliError::Unfit(wrong)) } else { Ok(()) }
 }
 
-/// The verdicts, the worst first, and their words.
+/// The verdicts, the worst first, and the words for them.
 const VERDICTS: [(Verdict, &str); 4] = [
     (Verdict::Wrong, "WRONG"),
     (Verdict::Warning, "WARNING"),
@@ -117,7 +117,7 @@ const VERDICTS: [(Verdict, &str); 4] = [
     (Verdict::Well, "well"),
 ];
 
-/// One line a kind, the worst first, and a count at the end.
+/// One line per kind, the worst first, and the counts at the end.
 fn grouped(findings: &[doctor::DoctorFinding]) -> String {
     let (mut text, mut counts) = (String::new(), Vec::new());
     for (verdict, word) in VERDICTS {
@@ -152,10 +152,10 @@ fn grouped(findings: &[doctor::DoctorFinding]) -> String {
     text + &counts.join(", ") + "\n"
 }
 
-/// What checks are about, and what is advised.
+/// What a check is about, and its advice.
 type HolderKind<'a> = (&'a str, Option<&'a str>);
 
-/// What a check is about: `pool` of `pool lan (192.0.2.0/24)`.
+/// The kind of object that a check is about: `pool` for `pool lan (192.0.2.0/24)`.
 fn kind(check: &str) -> &str {
     match check.split_once(' ') {
         Some((kind, _)) if is_many(kind) => kind,
@@ -163,7 +163,7 @@ fn kind(check: &str) -> &str {
     }
 }
 
-/// Of these there may be many on one host.
+/// Whether a host can have many objects of this kind.
 fn is_many(kind: &str) -> bool {
     matches!(kind, "pool" | "driver" | "hook")
 }

@@ -1,8 +1,8 @@
-//! The command line: what a person types, and what a person reads.
+//! The command line: what people type, and what they read.
 //!
-//! Promises: `gipam -v6 P -v4 Q` starts the driver, as the old gipam did; views and actions ask the running daemon
-//! over its admin socket, and views fall back to the books when there is none, saying so; tables are readable on a
-//! pipe and carry no colour; every failure says what failed, why and what to do, and ends with an exit code of its
+//! Promises: `gipam -v6 P -v4 Q` starts the driver, as the old gipam did; views and actions send requests to the running
+//! daemon over its admin socket; if no daemon runs, views read the books and say so; tables are readable on a
+//! pipe and have no colour; every error says what failed, why and what to do, and has an exit code for its
 //! kind. Only this room prints. It knows pools and addresses only as rows.
 
 #![allow(clippy::print_stderr, reason = "this room is the one that talks to people")]
@@ -43,13 +43,13 @@ pub use error::CliError;
 
 use args::{Cli, Command};
 
-/// The command line's own definition, for the manual pages and completions that a package carries.
+/// The definition of the command line, for the manual pages and completions in packages.
 pub fn definition() -> clap::Command {
     Cli::command()
 }
 
-/// Runs one command line in these surroundings and returns its exit code. The only thing that it asks of the process
-/// beyond its arguments is where standard output and standard error lead.
+/// Runs one command line in these surroundings and returns its exit code. Apart from its arguments, it reads from the
+/// process only where standard output and standard error go.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, surroundings: &Surroundings) -> u8 {
     let arguments = compat::normalize(arguments);
     let outcome = match Cli::try_parse_from(arguments) {

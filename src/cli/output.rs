@@ -1,8 +1,8 @@
-//! Asking the daemon or the books, and writing what came to standard output.
+//! Requests to the daemon or the books, and the output of answers.
 //!
-//! Promises: a view that comes from the books says so on standard error; if the caller named a daemon, books that the
-//! caller did not name are never shown instead; a reader that closes early (`| head`) is not a failure. JSON comes out as
-//! it came in, one row a line.
+//! Promises: if a view comes from the books, standard error says so; if the caller named a daemon, books that the
+//! caller did not name are never shown instead; a reader that closes early (`| head`) is not an error. JSON is printed
+//! as received, one row per line.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -19,18 +19,18 @@ use crate::config::{ClientConfig, Options, Surroundings};
 use crate::view::rows::Status;
 use crate::view::{ErrorKind, Refusal};
 
-/// Whom to ask, and how to print.
+/// Which daemon or books to use, and how to print.
 pub(super) struct Asking {
     config: ClientConfig,
-    /// Print JSON.
+    /// Whether to print JSON.
     pub(super) json: bool,
-    /// Of the terminal.
+    /// The width of the terminal.
     pub(super) width: Width,
     shown: ShownLine,
 }
 
 impl Asking {
-    /// Resolves whom these options mean.
+    /// Determines which daemon and books these options mean.
     pub(super) fn new(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<Self, CliError> {
         let config = ClientConfig::load(flags, surroundings).map_err(CliError::Configuration)?;
         for warning in &config.warnings {
@@ -39,17 +39,17 @@ impl Asking {
         Ok(Self { config, json, width: Width::of_output(), shown: ShownLine::new(json, surroundings) })
     }
 
-    /// A line that shows how far this work is.
+    /// Starts a progress line for this work.
     pub(super) fn work(&self, what: impl Into<String>) -> Progress {
         self.shown.work(what)
     }
 
-    /// A progress line, unless a person uses the terminal for something else.
+    /// Starts a progress line, unless a person uses the terminal for something else.
     pub(super) fn work_unless(&self, occupied: bool, what: impl Into<String>) -> Progress {
         if occupied { ShownLine::nothing() } else { self.shown }.work(what)
     }
 
-    /// A view: from the daemon, or from the books without one.
+    /// A view from the daemon, or from the books if no daemon runs.
     pub(super) fn view(&self, path: &str) -> Result<Vec<u8>, CliError> {
         let (answer, from_books) = self.looked(path, &self.work(task(path)))?;
         if let Some(said) = from_books {
@@ -63,7 +63,7 @@ impl Asking {
         self.looked(path, &ShownLine::nothing().work(task(path)))
     }
 
-    /// A list, printed as JSON as it comes.
+    /// Prints a list as JSON while it arrives.
     pub(super) fn print_rows(&self, path: &str) -> Result<(), CliError> {
         let mut lines = JsonLines { progress: Some(self.work(task(path))), rest: Vec::new() };
         let answered = client::get_pieces(&self.config.admin, path, client::VIEW, |piece| lines.take(piece));
@@ -103,7 +103,7 @@ impl Asking {
         Ok((answer, Some(said)))
     }
 
-    /// The books to look at where no daemon answers, and what to say then.
+    /// The books to read if no daemon answers, and the note to print then.
     fn books_instead(&self, down: &client::AskError) -> Result<(PathBuf, String), CliError> {
         let wanted = self.config.file.resolve(crate::config::Content::Absent).books;
         if !self.config.books_belong {
@@ -120,19 +120,19 @@ impl Asking {
         Ok((books.to_owned(), said))
     }
 
-    /// A view that only the daemon has.
+    /// A view that only the daemon offers.
     pub(super) fn daemon_view(&self, path: &str) -> Result<Vec<u8>, client::AskError> {
         client::get(&self.config.admin, path, client::VIEW)
     }
 
-    /// A change that only the daemon makes.
+    /// A change that only the daemon can make.
     pub(super) fn change(&self, path: &str, body: &Value) -> Result<Vec<u8>, CliError> {
         let _progress = self.work(task(path));
         client::post(&self.config.admin, path, body, client::CHANGE)
             .map_err(|error| CliError::Admin(error.into()))
     }
 
-    /// An import: by the daemon, or into the books without one.
+    /// An import by the daemon, or into the books if no daemon runs.
     pub(super) fn import(&self, name: &str, content: &str, replace: bool) -> Result<Vec<u8>, CliError> {
         let body = serde_json::json!({"name": name, "content": content, "replace": replace});
         let progress = self.work(task("/v1/import"));
@@ -151,14 +151,14 @@ impl Asking {
         Ok(answer)
     }
 
-    /// A copy of the books: of the daemon's, or of the named ones without a daemon.
+    /// Copies the books: the daemon's, or the named ones if no daemon runs.
     pub(super) fn backup(&self, copy: &Path) -> Result<Vec<u8>, CliError> {
         let status: Status = read("/v1/status", &self.view("/v1/status")?)?;
         let progress = self.work("opening the books");
         offline::backup(Path::new(&status.books), copy, &|step| progress.step(step)).map_err(CliError::Admin)
     }
 
-    /// A copy of books takes the place of those that are meant.
+    /// Replaces the configured books with a copy.
     pub(super) fn restore(&self, copy: &Path) -> Result<Vec<u8>, CliError> {
         let progress = self.work("asking whether a daemon runs");
         if client::get(&self.config.admin, "/v1/status", client::VIEW).is_ok() {
@@ -173,9 +173,9 @@ fn unreachable(down: &client::AskError, more: &str) -> CliError {
     CliError::Admin(Refusal::new(ErrorKind::Unreachable, format!("{down}{more}")))
 }
 
-/// Prints JSON line by line as it comes; what steers a terminal is escaped.
+/// Prints JSON line by line as it arrives; characters that control a terminal are escaped.
 struct JsonLines {
-    /// Until the first line.
+    /// Shown until the first line.
     progress: Option<Progress>,
     rest: Vec<u8>,
 }
@@ -195,18 +195,18 @@ impl JsonLines {
     }
 }
 
-/// Reads an answer as rows.
+/// Parses an answer.
 pub(super) fn read<T: DeserializeOwned>(path: &str, answer: &[u8]) -> Result<T, CliError> {
     serde_json::from_slice(answer).map_err(|source| CliError::Answer { path: path.to_owned(), source })
 }
 
-/// Prints an answer as JSON: a list one row a line, anything else indented.
+/// Prints an answer as JSON: a list with one row per line, anything else indented.
 pub(super) fn json(path: &str, answer: &[u8]) -> Result<(), CliError> {
     let value: Value = read(path, answer)?;
     text(&json_text(&value))
 }
 
-/// See [`json`]; what steers a terminal is escaped, as JSON does it.
+/// See [`json`]; characters that control a terminal are escaped as JSON escapes.
 pub(super) fn json_text(value: &Value) -> String {
     let rows = match value.as_array() {
         Some(rows) if rows.is_empty() => "[]\n".to_owned(),
@@ -219,12 +219,12 @@ pub(super) fn json_text(value: &Value) -> String {
     crate::text::json(&rows).into_owned()
 }
 
-/// Writes lines to standard output; nothing in them can steer the terminal.
+/// Writes lines to standard output, so that nothing in them can control the terminal.
 pub(super) fn text(text: &str) -> Result<(), CliError> {
     bytes(crate::text::lines(text).as_bytes())
 }
 
-/// Writes to standard output what has colours: made of lines that quote what is not ours.
+/// Writes coloured text to standard output. Text from outside must already be escaped in it.
 pub(super) fn painted(text: &str) -> Result<(), CliError> {
     bytes(text.as_bytes())
 }
@@ -238,20 +238,20 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<(), CliError> {
     })
 }
 
-/// Writes a remark to standard error.
+/// Writes a note to standard error.
 pub(super) fn note(text: &str) {
     eprintln!("gipam: {}", crate::text::lines(text));
 }
 
-/// Prints what clap has to say (a mistake, the help, the version) and returns the exit code.
+/// Prints clap's message (an error, the help, the version) and returns the exit code.
 pub(super) fn usage(mut usage: clap::Error, command: &clap::Command) -> u8 {
     suggest(&mut usage, command);
-    // The reader of the output is gone.
+    // Printing fails only if the reader of the output is gone.
     let _ = usage.print();
     if usage.use_stderr() { 2 } else { 0 }
 }
 
-/// Names the option that is one letter away, where clap finds none: short names are unlike each other by its measure.
+/// Suggests an option that differs by one letter if clap suggests none: by its measure, short names are too dissimilar.
 fn suggest(usage: &mut clap::Error, command: &clap::Command) {
     let unknown =
         usage.kind() == UsageKind::UnknownArgument && usage.get(ContextKind::SuggestedArg).is_none();
@@ -265,7 +265,7 @@ fn suggest(usage: &mut clap::Error, command: &clap::Command) {
     }
 }
 
-/// Whether one letter was mistyped.
+/// Whether the names differ in exactly one letter.
 fn one_letter_away(one: &str, other: &str) -> bool {
     one.len() == other.len()
         && one.bytes().zip(other.bytes()).filter(|(one, other)| one != other).count() == 1

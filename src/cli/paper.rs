@@ -1,7 +1,7 @@
-//! Lines of a screen: text with colours, bars, times and sizes as people read them.
+//! Lines of a screen: coloured text, bars, and human-readable times and sizes.
 //!
-//! Promises: a line is never wider than asked for, with any names in it, and reads the same without colour; what
-//! comes from elsewhere cannot steer the terminal. Does not know what the lines say.
+//! Promises: a line is never wider than requested, whatever names it contains, and reads the same without colour; text
+//! from outside cannot control the terminal. Does not know what the lines say.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -22,23 +22,23 @@ pub(super) enum Ink {
 pub(super) struct Line(Vec<(Ink, String)>);
 
 impl Line {
-    /// Our own plain text, which is trusted; for the rest see [`Line::quote`].
+    /// Our own plain text, which is trusted; for any other text see [`Line::quote`].
     pub(super) fn of(text: impl Into<String>) -> Self {
         Self::default().and(Ink::Plain, text)
     }
 
-    /// More text in this colour.
+    /// Appends text in this colour.
     pub(super) fn and(mut self, ink: Ink, text: impl Into<String>) -> Self {
         self.0.push((ink, text.into()));
         self
     }
 
-    /// More text, which comes from elsewhere.
+    /// Appends text from outside, escaped.
     pub(super) fn quote(self, text: &str) -> Self {
         self.and(Ink::Plain, escaped(text))
     }
 
-    /// The line, cut to a width; what is left out is shown by two dots.
+    /// The line, cut to a width; two dots replace what is cut off.
     pub(super) fn drawn(&self, width: usize, colour: bool) -> String {
         let length: usize = self.0.iter().map(|(_, text)| text.width()).sum();
         let mut room = if length > width { width.saturating_sub(2) } else { width };
@@ -60,7 +60,7 @@ impl Line {
     }
 }
 
-/// The first characters, as many as fit into these columns.
+/// The first characters, as many as fit into this number of columns.
 fn fitting(letters: impl Iterator<Item = char>, columns: usize) -> impl Iterator<Item = char> {
     letters.scan(columns, |room, letter| {
         *room = room.checked_sub(letter.width().unwrap_or(0))?;
@@ -68,7 +68,7 @@ fn fitting(letters: impl Iterator<Item = char>, columns: usize) -> impl Iterator
     })
 }
 
-/// A text of at most this many columns: from elsewhere, so escaped; what is left out of its middle is shown by two dots.
+/// Escapes a text from outside and shortens it to at most this many columns; two dots replace the middle.
 pub(super) fn short(text: &str, columns: usize) -> String {
     let text = escaped(text);
     if text.width() <= columns {
@@ -81,7 +81,7 @@ pub(super) fn short(text: &str, columns: usize) -> String {
     front + dots + &back.iter().rev().collect::<String>()
 }
 
-/// A text in lines of this many columns, broken between words; the first has its own length.
+/// A text in lines of this many columns, broken between words; the first line has a width of its own.
 pub(super) fn wrapped(text: &str, first: usize, columns: usize) -> Vec<String> {
     let (mut lines, mut line, mut room) = (Vec::new(), String::new(), first);
     for word in text.split(' ') {
@@ -98,15 +98,15 @@ pub(super) fn wrapped(text: &str, first: usize, columns: usize) -> Vec<String> {
     lines
 }
 
-/// The text, and blanks up to this many columns.
+/// The text, padded with blanks to this many columns.
 pub(super) fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(text.width())))
 }
 
-/// A bar of this many signs between brackets. What is not empty has a sign, and only what is full has all.
+/// A bar of this many characters between brackets. It is empty only at zero, and full only at 100 %.
 pub(super) fn bar(full: Fullness, signs: usize) -> (Ink, String) {
     let share = full.0.clamp(0.0, 1.0);
-    // A share of the few signs of a bar fits.
+    // The result is at most `signs`, which is small.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and signs")]
     let full = (share * signs as f64) as usize;
     let full = if share > 0.0 { full.max(1) } else { 0 };
@@ -118,7 +118,7 @@ pub(super) fn bar(full: Fullness, signs: usize) -> (Ink, String) {
     (ink, format!("[{}{}]", "#".repeat(full), ".".repeat(signs - full)))
 }
 
-/// Seconds as people say them.
+/// Seconds as a duration that people can read.
 pub(super) fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
@@ -130,7 +130,7 @@ pub(super) fn span(seconds: i64) -> String {
     }
 }
 
-/// Bytes as people say them.
+/// Bytes as a size that people can read.
 pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..1_024 => format!("{bytes} B"),
@@ -140,7 +140,7 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// A time of RFC 3339 as the time of day, with the day in front if that is not today.
+/// The time of day of an RFC 3339 time, preceded by the date if that is not today.
 pub(super) fn clock(at: &str, now: Option<&str>) -> String {
     let plain = at.split(['.', 'Z']).next().unwrap_or(at);
     match (plain.split_once('T'), now.and_then(|now| now.split_once('T'))) {

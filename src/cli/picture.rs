@@ -1,13 +1,13 @@
-//! `gipam map`: the address space as a picture of signs.
+//! `gipam map`: the address space as a picture of characters.
 //!
-//! Promises: readable without colour, on a pipe and at 80 columns. Draws the lines of a map, and folds nothing itself.
+//! Promises: readable without colour, on a pipe and at 80 columns. Draws the lines of a map as received, without scaling.
 
 use crate::view::digits;
 use crate::view::map::{CellRow, LegendRow, MapRow, sign_of};
 
-/// Signs in a line.
+/// Characters per line.
 pub(super) const COLUMNS: u16 = 64;
-/// Lines at most; a sign shows more where they would be more.
+/// Maximum number of lines; a larger map is scaled, so that each character stands for more.
 pub(super) const LINES: u16 = 40;
 
 /// The colour of a state (an SGR number).
@@ -51,14 +51,14 @@ fn heading(map: &MapRow) -> String {
     format!("{what}; a sign for {each}\n")
 }
 
-/// What the signs mean, and how many there are of each.
+/// What the characters mean, and how often each state occurs.
 fn legend(map: &MapRow) -> String {
     let word = |row: &LegendRow| format!("{} {} {}", sign_of(&row.state).0, row.words, digits(row.count.0));
     let words: Vec<String> = map.legend.iter().map(word).collect();
     format!("{}\n", words.join("   "))
 }
 
-/// Cells as signs, each run in its colour.
+/// Cells as characters, with each run in its colour.
 fn painted(cells: &[CellRow], colour: bool) -> String {
     let mut text = String::new();
     for run in cells.chunk_by(|a, b| a.state == b.state) {

@@ -1,9 +1,9 @@
-//! How far long work is: one line on standard error, erased before anything else is written.
+//! The progress of long work: one line on standard error, erased before anything else is written.
 //!
-//! Promises: only on a terminal that no other program uses as its screen (not in the background, not before `| less`), never with
-//! `--json`, only once the command has lasted a second, never wider than the terminal. Its thread ends with the work.
-//! It shows what can be seen from here: the time, the bytes that were read, the size of a file that is written;
-//! while a daemon works, it says so without asking it anything.
+//! Promises: shown only on a terminal that no other program uses as its screen (not in the background, not before
+//! `| less`), never with `--json`, only after the command has run for a second, and never wider than the terminal. Its
+//! thread ends with the work. It shows what this process can observe: the time, the bytes read, the size of a file being
+//! written; while a daemon works, it says so without sending it any request.
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
@@ -21,12 +21,12 @@ use super::paper::{Ink, Line, size, span};
 use crate::admin::offline::BackupStep;
 use crate::config::Surroundings;
 
-/// What is done within this time needs no line.
+/// Work that ends within this time does not get a line.
 const SOON: Duration = Duration::from_secs(1);
 /// How often the line is redrawn, if it has changed.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// Whether to show anything, and since when the command runs.
+/// Whether to show anything, and when the command started.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ShownLine {
     wanted: bool,
@@ -34,22 +34,22 @@ pub(super) struct ShownLine {
 }
 
 impl ShownLine {
-    /// For a command that begins now.
+    /// For a command that starts now.
     pub(super) fn new(json: bool, surroundings: &Surroundings) -> Self {
         let dumb = surroundings.variables.get("TERM").is_some_and(|terminal| terminal == "dumb");
         let wanted = !json && !dumb && io::stderr().is_terminal() && !is_pipe(io::stdout());
         Self { wanted, begun: Instant::now() }
     }
 
-    /// For work that shows itself otherwise.
+    /// For work that shows its progress in another way.
     pub(super) fn nothing() -> Self {
         Self { wanted: false, begun: Instant::now() }
     }
 
-    /// The line of this work, until it is dropped.
+    /// Shows a line for this work, until the result is dropped.
     pub(super) fn work(self, what: impl Into<String>) -> Progress {
         let (tell, told) = mpsc::channel();
-        // Without a thread the line is missing; that must not fail the command.
+        // If no thread can be started, the line is missing, but the command must not fail.
         let draw = move || draw(&told, self.begun);
         let thread = self.wanted.then(|| std::thread::Builder::new().spawn(draw).ok()).flatten();
         let progress = Progress { tell: Some(tell), thread };
@@ -58,15 +58,15 @@ impl ShownLine {
     }
 }
 
-/// Whether another program reads what is written there: it may have the screen.
+/// Whether another program reads this output; that program may use the whole screen.
 fn is_pipe(output: impl std::os::fd::AsFd) -> bool {
     fstat(output).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Fifo)
 }
 
-/// What is being done.
+/// The current work.
 struct LongWork {
     what: String,
-    /// How much of it is done, where that can be seen; followed by a colon.
+    /// How much of it is done, followed by a colon; empty if unknown.
     far: Box<dyn Fn() -> String + Send>,
 }
 
@@ -74,12 +74,12 @@ impl LongWork {
     fn line(&self, elapsed: Duration, columns: usize) -> String {
         let seconds = i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX);
         let line = Line::of(format!("gipam: {}: ", span(seconds)));
-        // The last column stays free: some terminals begin a new line behind it.
+        // The last column stays empty: some terminals start a new line after it.
         line.and(Ink::Plain, (self.far)()).quote(&self.what).drawn(columns.saturating_sub(1), false)
     }
 }
 
-/// Shows the last work that it was told of, until nobody can tell of another.
+/// Shows the work received last, until the sender is dropped.
 fn draw(told: &Receiver<LongWork>, begun: Instant) {
     let (mut work, mut drawn) = (None, String::new());
     let mut next = begun + SOON;
@@ -103,12 +103,12 @@ fn draw(told: &Receiver<LongWork>, begun: Instant) {
     }
 }
 
-/// Redraws the line. Errors do not matter: the terminal may be gone.
+/// Redraws the line. Ignores errors, because the terminal may be gone.
 fn put(line: &str) {
     let _ = io::stderr().lock().write_all(format!("\r{line}\u{1b}[K").as_bytes());
 }
 
-/// Whether this is not in the background, where the line belongs to somebody else.
+/// Whether this process is in the foreground; in the background, the line belongs to another program.
 fn is_ours() -> bool {
     tcgetpgrp(io::stderr()).map_or(true, |foreground| foreground == getpgrp())
 }
@@ -120,28 +120,28 @@ fn columns() -> usize {
     }
 }
 
-/// The line of some work.
+/// The progress line of some work.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// None while it ends.
+    /// `None` while it ends.
     tell: Option<Sender<LongWork>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Progress {
-    /// Other work begins.
+    /// Shows that other work begins.
     pub(super) fn now(&self, what: impl Into<String>) {
         self.set(what.into(), String::new);
     }
 
-    /// Counts what is read from this; `of` is the number of bytes, if that is known.
+    /// Counts the bytes read from `from`; `of` is the total, if known.
     pub(super) fn reading<R: Read>(&self, name: &str, from: R, of: Option<u64>) -> impl Read + use<R> {
         let done = Arc::new(AtomicU64::new(0));
         self.set(format!("reading {name}"), counted(done.clone(), of));
         CountingReader { from, done }
     }
 
-    /// The next step of a copy of the books.
+    /// Shows the next step of a copy of the books.
     pub(super) fn step(&self, step: BackupStep<'_>) {
         match step {
             BackupStep::Closing(books) => self.now(format!("closing the books {}", books.display())),
@@ -155,7 +155,7 @@ impl Progress {
     }
 
     fn set(&self, what: String, far: impl Fn() -> String + Send + 'static) {
-        // Without a thread nobody hears it.
+        // Sending fails only if there is no thread, and then there is no line to update.
         let _ = self.tell.as_ref().map(|tell| tell.send(LongWork { what, far: Box::new(far) }));
     }
 }
@@ -163,18 +163,18 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.tell = None;
-        // A broken line does no harm, and a panic ends the program at once.
+        // A panic of the thread only breaks the line; in release builds it ends the program at once.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-/// So many bytes are read.
+/// The number of bytes read so far.
 fn counted(done: Arc<AtomicU64>, of: Option<u64>) -> impl Fn() -> String {
     let of = of.map(|of| format!(" of {}", size(of))).unwrap_or_default();
     move || format!("{}{of}: ", size(done.load(Ordering::Relaxed)))
 }
 
-/// What this file has by now is written.
+/// The current size of a file that is being written.
 fn written(file: PathBuf, of: u64) -> impl Fn() -> String {
     move || {
         let done = std::fs::metadata(&file).map_or(0, |file| file.len());
@@ -182,7 +182,7 @@ fn written(file: PathBuf, of: u64) -> impl Fn() -> String {
     }
 }
 
-/// Counts what is read.
+/// A reader that counts the bytes read.
 struct CountingReader<R> {
     from: R,
     done: Arc<AtomicU64>,
@@ -196,7 +196,7 @@ impl<R: Read> Read for CountingReader<R> {
     }
 }
 
-/// What is waited for when the daemon is asked for this.
+/// What the command waits for when it requests this path from the daemon.
 pub(super) fn task(path: &str) -> String {
     let task = match path.split('?').next().unwrap_or_default() {
         "/v1/gc" => "compare the books with the Engine's lists",

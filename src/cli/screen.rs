@@ -1,8 +1,8 @@
 //! `gipam status` as one screen.
 //!
-//! Promises: 24 lines of 80 columns for any host on a pipe, and what a larger terminal has; parts that do not fit are named
-//! with the command that shows them; readable without colour; adds nothing to the row. Does not ask: see
-//! `views` and `top`.
+//! Promises: 24 lines of 80 columns on a pipe, for any host, and the whole screen on a larger terminal; if a part does not
+//! fit, the screen names the command that shows the rest; readable without colour; adds nothing to the row. Sends no
+//! requests: see `views` and `top`.
 
 use unicode_width::UnicodeWidthStr;
 
@@ -13,14 +13,14 @@ use super::tables::escaped;
 use crate::view::rows::{PoolRow, Status, SubnetUsage};
 use crate::view::{Fullness, digits};
 
-/// How much of each part is shown.
+/// How many entries of each part are shown.
 const DOORS: usize = 2;
 const POOLS: usize = 4;
 const FULLEST: usize = 4;
 const SUSPECTS: usize = 2;
 const REFUSALS: usize = 3;
 
-/// A count that fits a column: exact up to seven digits, then a power of two.
+/// A count that fits into a column: exact up to seven digits, then a power of two.
 pub(super) fn grouped(count: u128) -> String {
     if count < 10_000_000 {
         return digits(count);
@@ -47,7 +47,7 @@ pub(super) fn drawn(status: &Status, frame: Frame, colour: bool) -> String {
     text
 }
 
-/// The parts one after the other, with an empty line between them if there is room for that.
+/// Joins the parts, with an empty line between them if there is room.
 pub(super) fn joined(parts: impl IntoIterator<Item = Vec<Line>>, lines: usize) -> Vec<Line> {
     let parts: Vec<Vec<Line>> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     let all: usize = parts.iter().map(Vec::len).sum();
@@ -85,12 +85,12 @@ pub(super) fn head(status: &Status, frame: Frame) -> Vec<Line> {
     lines
 }
 
-/// `label      text`.
+/// A line `label      text`.
 pub(super) fn entry(label: &str, text: &str) -> Line {
     Line::of(format!("{label:<11}")).and(Ink::Plain, text)
 }
 
-/// A name, a prefix, a bar, and what the bar shows.
+/// A name, a prefix, a bar, and the numbers that the bar represents.
 fn gauge(frame: Frame, name: &str, prefix: &str, full: Option<Fullness>, text: &str) -> Line {
     let (of_name, of_prefix, signs) = (frame.name(), frame.prefix(), frame.bar());
     let (ink, bar) = full.map_or((Ink::Plain, " ".repeat(signs + 2)), |full| bar(full, signs));
@@ -101,13 +101,13 @@ fn gauge(frame: Frame, name: &str, prefix: &str, full: Option<Fullness>, text: &
         .and(Ink::Plain, format!(" {:>4}  {text}", percent))
 }
 
-/// The pools, by subnets.
+/// The usage of pools, counted in subnets.
 pub(super) fn pools(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     let mut heading = "POOLS, and how much of each has gone to networks".to_owned();
     if status.usage.len() > most {
         heading.push_str(&format!(" ({} more: gipam pools)", status.usage.len() - most));
     }
-    // One reason is enough on one screen: `gipam pools` has all.
+    // One reason is enough on this screen: `gipam pools` lists all of them.
     let mut told = false;
     let pool = |row: &PoolRow| {
         let taken = row.subnets.0 + row.cooling.0;
@@ -122,7 +122,7 @@ pub(super) fn pools(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
         let why = why.map(|why| Line::of("  ").and(Ink::Yellow, "nothing can be given: ").quote(why));
         std::iter::once(line).chain(why)
     };
-    // The fullest first where not all are shown.
+    // If not all fit, the fullest come first.
     let mut usage: Vec<&PoolRow> = status.usage.iter().collect();
     if usage.len() > most {
         usage.sort_by(|a, b| b.share.0.total_cmp(&a.share.0));
@@ -154,7 +154,7 @@ pub(super) fn fullest(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     std::iter::once(Line::default().and(Ink::Bold, heading)).chain(lines).collect()
 }
 
-/// Addresses, books, Engine, repair, requests.
+/// Addresses, books, Engine, repair and hooks.
 fn state(status: &Status, frame: Frame) -> Vec<Line> {
     let mut lines = addresses(status);
     lines.push(books(status, frame));
@@ -166,7 +166,7 @@ fn state(status: &Status, frame: Frame) -> Vec<Line> {
     lines
 }
 
-/// What Docker was refused last.
+/// The most recent refusals of Docker's requests.
 pub(super) fn refusals(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     let now = status.now.as_deref();
     if !status.running {
@@ -177,7 +177,7 @@ pub(super) fn refusals(status: &Status, frame: Frame, most: usize) -> Vec<Line> 
     let all = format!("{} from Docker since the start, {}", count(status.requests), count(status.refused));
     let last = if refused == 0 { " refused" } else { " refused; the last:" };
     let mut lines = vec![entry("requests", &format!("{all}{last}"))];
-    // The latest is shown in full, because its end says what to do; others as far as they fit.
+    // The latest is shown in full, because its end says what to do; others are cut to fit.
     for refusal in &status.refusals {
         let method = refusal.method.rsplit('.').next().filter(|method| !method.is_empty()).unwrap_or("-");
         let head = format!("  {} ", clock(&refusal.at, now));
@@ -234,7 +234,7 @@ mod tests {
         }
     }
 
-    /// A host on which everything is long, many, and wrong.
+    /// A host with many problems, many entries and long names.
     fn crowded() -> Status {
         let finding = Finding {
             what: "lease".to_owned(),

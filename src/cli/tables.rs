@@ -1,8 +1,8 @@
-//! Tables for people: aligned columns, no lines, no colour, readable on a pipe.
+//! Tables for people: aligned columns, no borders, no colour, readable on a pipe.
 //!
-//! Promises: a cell can neither break the table nor steer the terminal, with any name of a container; an absent value
-//! is a dash. A pipe gets every column; a terminal of less than 120 columns gets fewer columns and the age instead of the
-//! time, and long texts are wrapped inside their column. Does not know what the rows mean.
+//! Promises: a cell can neither break the table nor control the terminal, whatever a container is called; an absent
+//! value is a dash. A pipe gets every column; a terminal of less than 120 columns gets fewer columns and ages instead of
+//! times, and long texts are wrapped inside their column. Does not know what the rows mean.
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
@@ -12,22 +12,22 @@ use crate::view::rows::age;
 /// A terminal with fewer columns than this is narrow.
 const NARROW: usize = 120;
 
-/// The columns of the terminal; none where the output is a pipe.
+/// The columns of the terminal; `None` if the output is a pipe.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Width(Option<usize>);
 
 impl Width {
-    /// Of standard output.
+    /// The width of standard output.
     pub(super) fn of_output() -> Self {
         Self(terminal::size().map(|(columns, _)| columns))
     }
 
-    /// Whether there is room for the essential alone.
+    /// Whether there is room only for the essential columns.
     pub(super) fn is_narrow(self) -> bool {
         self.0.is_some_and(|columns| columns < NARROW)
     }
 
-    /// A time without its fraction of a second, or how long ago it was.
+    /// A time without its fraction of a second, or on a narrow terminal how long ago it was.
     pub(super) fn time(self, value: Option<&str>) -> String {
         match value.filter(|_| self.is_narrow()).and_then(age) {
             Some(seconds) if seconds < 0 => format!("in {}", super::paper::span(-seconds)),
@@ -42,8 +42,8 @@ impl Width {
     }
 }
 
-/// Lays rows out under these headings. Marks before a heading: `>` numbers, which are aligned to the right; `~` a text that may be
-/// wrapped; `?` left out on a narrow terminal; `=` left out there if all rows say the same.
+/// Lays rows out under these headings. Marks before a heading: `>` numbers, aligned to the right; `~` a text that may be
+/// wrapped; `?` left out on a narrow terminal; `=` left out there if all rows have the same value.
 pub(super) fn table(width: Width, headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let rows: Vec<Vec<String>> = rows.into_iter().collect();
     let alike = |n: usize| {
@@ -82,7 +82,7 @@ pub(super) fn table(width: Width, headings: &[&str], rows: impl IntoIterator<Ite
     lines.join("\n") + "\n"
 }
 
-/// Lines of `name: value`, the values aligned.
+/// Lines of `name: value`, with the values aligned.
 pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.len() + 2).max().unwrap_or_default();
     let line = |(name, value): &(&str, String)| format!("{:<width$}{}\n", format!("{name}:"), escaped(value));
@@ -103,7 +103,7 @@ pub(super) fn time(value: Option<&str>) -> String {
     }
 }
 
-/// The text without anything that moves the cursor, turns the writing round or begins a new line.
+/// The text with everything escaped that moves the cursor, reverses the direction of text or starts a new line.
 pub(super) fn escaped(text: &str) -> String {
     if text.is_empty() {
         return "-".to_owned();

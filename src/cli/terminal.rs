@@ -1,7 +1,7 @@
-//! The terminal while `gipam top` has it: all of it, without its cursor, and the keys at once.
+//! The terminal while `gipam top` uses it: full screen, without a cursor, with each key delivered at once.
 //!
-//! Promises: given back as it was at every end but SIGKILL: by q, by a signal, by an error, by a panic. What was on the
-//! screen before is on it again. Draws only what it is given, cut to the terminal.
+//! Promises: the terminal is restored however the program ends (q, a signal, an error, a panic), except by SIGKILL. Its
+//! previous content is then visible again. Draws only what it is given, cut to the size of the terminal.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
@@ -10,27 +10,27 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 
 use super::paper::Line;
 
-/// The other screen, no cursor; and back.
+/// Switches to the alternate screen without a cursor, and back.
 const TAKE: &str = "\u{1b}[?1049h\u{1b}[?25l\u{1b}[2J";
 const HOME: &str = "\u{1b}[H";
 const GIVE_BACK: &str = "\u{1b}[?25h\u{1b}[?1049l";
 
-/// While we have the terminal: the settings of standard input before, where that is the terminal.
+/// The previous settings of standard input while we use the terminal; `Some(None)` if standard input is not a terminal.
 static BEFORE: Mutex<Option<Option<Termios>>> = Mutex::new(None);
 
-/// Columns and lines of standard output, where that is a terminal that knows them.
+/// Columns and lines of standard output, if it is a terminal that reports them.
 pub(super) fn size() -> Option<(usize, usize)> {
     let size = tcgetwinsize(io::stdout()).ok().filter(|_| io::stdout().is_terminal())?;
     (size.ws_col > 0 && size.ws_row > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
 }
 
-/// The terminal, until this is dropped.
+/// The terminal in use, until this is dropped.
 pub(super) struct Terminal {
     colour: bool,
 }
 
 impl Terminal {
-    /// Takes it.
+    /// Switches the terminal to full screen.
     pub(super) fn take(colour: bool) -> io::Result<Self> {
         let keys = if io::stdin().is_terminal() { Some(tcgetattr(io::stdin())?) } else { None };
         if let Some(keys) = &keys {
@@ -40,7 +40,7 @@ impl Terminal {
         }
         *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
         let terminal = Self { colour };
-        // A panic ends this program at once, without dropping anything.
+        // In release builds a panic ends the program at once, without dropping anything.
         let told = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             give_back();
@@ -55,12 +55,12 @@ impl Terminal {
         size().unwrap_or((super::frame::COLUMNS, super::frame::LINES))
     }
 
-    /// Shows these lines in place of everything that was there.
+    /// Replaces the whole content by these lines.
     pub(super) fn draw(&self, lines: &[Line]) -> io::Result<()> {
         let (columns, rows) = self.size();
         let mut text = HOME.to_owned();
         for (n, line) in lines.iter().take(rows).enumerate() {
-            // Cleared before it is written: behind a line that is full there is nothing to clear but its last sign.
+            // Clear each line before writing it: after a full line, clearing would erase its last character.
             text.push_str(if n > 0 { "\r\n\u{1b}[2K" } else { "\u{1b}[2K" });
             text.push_str(&line.drawn(columns, self.colour));
         }
@@ -78,7 +78,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Once.
+/// Restores the terminal; does nothing after the first call.
 fn give_back() {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(keys) = before else { return };

@@ -1,8 +1,8 @@
-//! `gipam top`: `gipam status` live, and events as they come.
+//! `gipam top`: a live `gipam status`, with events as they happen.
 //!
-//! Promises: redrawn when something happened, when the terminal changed, and once a second; q, Ctrl-C and signals
-//! end it, and the terminal is as it was. On a pipe, or with `--json`, each change is a line, as long as
-//! somebody reads. The daemon is only read, never changed, and only while a person watches.
+//! Promises: redraws when something happens, when the terminal is resized, and once a second; q, Ctrl-C and signals
+//! end it and restore the terminal. On a pipe, or with `--json`, it prints one line per change until the
+//! reader leaves. It only reads from the daemon and never changes it, and stops when nobody watches.
 
 use std::future::poll_fn;
 use std::io::{self, IsTerminal, Read};
@@ -22,7 +22,7 @@ use super::output::{self, Asking};
 use super::terminal::Terminal;
 use crate::config::Surroundings;
 
-/// Events that fill a screen, and those that a pipe may miss at most between two looks.
+/// How many events are requested for a screen, and for a pipe, which misses events only if more than this come at once.
 const SHOWN: u32 = 60;
 const PIPED: u32 = 200;
 
@@ -41,7 +41,7 @@ pub(super) fn run(asking: Asking, surroundings: &Surroundings) -> Result<(), Cli
     runtime.block_on(watch(feed, Live::new(first), colour)).map_err(CliError::Write)
 }
 
-/// One line per change, until the reader leaves.
+/// Prints one line per change, until the reader leaves.
 fn piped(mut feed: Feed, first: crate::view::rows::Status, json: bool) -> Result<(), CliError> {
     let beginning = LiveChange::first(&first);
     let mut live = Live::new(first);
@@ -55,13 +55,13 @@ fn piped(mut feed: Feed, first: crate::view::rows::Status, json: bool) -> Result
     }
 }
 
-/// The screen, until the person quits.
+/// Shows the screen, until the person quits.
 async fn watch(mut feed: Feed, mut live: Live, colour: bool) -> io::Result<()> {
     let mut ended = pin!(ended()?);
     let mut resized = signal(SignalKind::window_change())?;
     let terminal = Terminal::take(colour)?;
     let mut keys = keys();
-    // A thread of its own asks; it ends with the program.
+    // A separate thread sends the requests; it ends with the program.
     let (tell, mut news) = mpsc::channel::<News>(1);
     std::thread::spawn(move || while tell.blocking_send(feed.next()).is_ok() {});
     let mut second = interval(Duration::from_secs(1));
@@ -79,7 +79,7 @@ async fn watch(mut feed: Feed, mut live: Live, colour: bool) -> io::Result<()> {
     }
 }
 
-/// Keys, as they are pressed; none where standard input is something else.
+/// Keys as they are pressed; none if standard input is not a terminal.
 fn keys() -> mpsc::Receiver<u8> {
     let (tell, keys) = mpsc::channel(1);
     if io::stdin().is_terminal() {
@@ -91,7 +91,7 @@ fn keys() -> mpsc::Receiver<u8> {
     keys
 }
 
-/// Resolves at the first signal that ends a program.
+/// Resolves at the first signal that should end the program.
 fn ended() -> io::Result<impl Future<Output = ()>> {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
     let mut signals: Vec<Signal> = kinds.into_iter().map(signal).collect::<io::Result<_>>()?;

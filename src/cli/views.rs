@@ -1,7 +1,7 @@
-//! `gipam status`, `pools`, `subnets`, `leases`, `history`: what the daemon, or its books, know.
+//! `gipam status`, `pools`, `subnets`, `leases`, `history`: what the daemon or its books contain.
 //!
-//! Promises: each view is one request; with `--json` its answer is passed on, otherwise it is a screen
-//! (`screen`) or a table with the same rows in the same order. Changes nothing.
+//! Promises: each view is one request; with `--json` the answer is passed on, otherwise it is shown as a screen
+//! (`screen`) or as a table with the same rows in the same order. Changes nothing.
 
 use std::io::IsTerminal;
 
@@ -17,7 +17,7 @@ use super::terminal;
 use crate::config::Surroundings;
 use crate::view::rows::{HistoryRow, LeaseRow, PoolRow, Status, SubnetRow};
 
-/// Asks, and prints JSON or what `shown` makes of it.
+/// Requests a view, and prints it as JSON or as the text that `shown` makes of it.
 pub(super) fn show<T: DeserializeOwned>(
     asking: &Asking,
     path: &str,
@@ -33,7 +33,7 @@ pub(super) fn show<T: DeserializeOwned>(
     output::painted(&text)
 }
 
-/// Asks for a list of these (`lease`), narrowed by `filters`, and prints a table unless it is empty.
+/// Requests a list of `what` (for example `lease`), narrowed by `filters`, and prints a table unless it is empty.
 pub(super) fn list<T: DeserializeOwned>(
     asking: &Asking,
     path: &str,
@@ -55,7 +55,7 @@ pub(super) fn list<T: DeserializeOwned>(
     output::text(&text)
 }
 
-/// An empty list is a sentence; a filter without matches is also an exit code.
+/// Prints a note for an empty list; if filters were given, returns an error instead, which has an exit code.
 fn none(what: &str, filters: &[(&str, Option<&str>)]) -> Result<(), CliError> {
     let given: Vec<String> = filters
         .iter()
@@ -161,7 +161,7 @@ pub(super) fn history(
     list(asking, &path, ("line of history", &filters), |rows| history_table(asking.width, rows))
 }
 
-/// Lines of history.
+/// History as a table.
 pub(super) fn history_table(width: Width, rows: Vec<HistoryRow>) -> String {
     let row = |row: HistoryRow| {
         let holder = width.holder(row.holder.as_deref(), row.mac.as_deref());
@@ -173,7 +173,7 @@ pub(super) fn history_table(width: Width, rows: Vec<HistoryRow>) -> String {
     table(width, &headings, rows.into_iter().map(row))
 }
 
-/// A path with those values that are there.
+/// A path with those query values that are present.
 pub(super) fn query(path: &str, values: &[(&str, Option<&str>)]) -> String {
     let given = values.iter().filter_map(|(name, value)| Some((name, (*value)?)));
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();

@@ -1,4 +1,4 @@
-//! The start of the books: find them, import an old lease file, rebuild the plan, settle the pools.
+//! Prepares the books at startup: finds them, imports an old lease file, rebuilds the plan, settles the pools.
 //!
 //! Promises: nothing is served before this is done; an old lease file stays untouched and its digest is kept; a file
 //! that is neither the one taken over nor the last one exported is refused; existing books are never ignored.
@@ -18,19 +18,19 @@ use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
 use crate::store::{Books, takeover};
 use crate::text::counted;
 
-/// Bytes by which a database is known.
+/// How many bytes are enough to recognise a database.
 const HEAD: u64 = 16;
 
 /// What the ledger starts with.
 #[derive(Debug)]
 pub struct Booted {
-    /// The plan as the books have it.
+    /// The plan rebuilt from the books.
     pub plan: Plan,
     /// The books, open.
     pub books: Books,
 }
 
-/// The content of the named file; with its bytes, unless it is a database, which may be large.
+/// The kind of the named file, and its bytes unless it is a database, which may be large.
 fn content(path: &Path) -> Result<(Content, Vec<u8>), DaemonError> {
     let read = |source| DaemonError::new(format!("{} cannot be read", path.display())).because(source);
     let mut file = match fs::File::open(path) {
@@ -53,16 +53,16 @@ fn content(path: &Path) -> Result<(Content, Vec<u8>), DaemonError> {
     Ok((content, bytes))
 }
 
-/// Where the books are, and the old lease file with its bytes if there is one with something in it.
+/// The path of the books, and the old lease file with its bytes if it exists and has content.
 struct FoundBooks {
     books: PathBuf,
     old: Option<(PathBuf, Vec<u8>)>,
 }
 
-/// Reads what the named file contains.
+/// Determines what the named file contains.
 fn find(file: &BooksFile) -> Result<FoundBooks, DaemonError> {
     let (content, bytes) = content(&file.named)?;
-    // A lease file may have been removed since its takeover: the books made from it count.
+    // A lease file may have been removed since its takeover; then the books made from it are used.
     let empty = content == Content::Absent && file.resolve(content).old.is_some() && file.named.is_file();
     if content == Content::Absent && file.derived.is_file() {
         if empty {
@@ -71,7 +71,7 @@ fn find(file: &BooksFile) -> Result<FoundBooks, DaemonError> {
         }
         return Ok(FoundBooks { books: file.derived.clone(), old: None });
     }
-    // That program treated an empty file as absent and started empty; here, every network would lose its subnet.
+    // The old gipam treated an empty file as absent and started empty; here, every network would lose its subnet.
     if empty {
         let named = file.named.display();
         return Err(DaemonError::new(format!(
@@ -84,17 +84,17 @@ fn find(file: &BooksFile) -> Result<FoundBooks, DaemonError> {
     Ok(FoundBooks { books: found.books, old })
 }
 
-/// There is nothing to cut subnets from.
+/// The error for a configuration without pools.
 fn no_pools() -> DaemonError {
     let text = "no pools are configured: give -v4 PREFIX and/or -v6 PREFIX, or write a configuration file with [[pool]] \
                 (see gipam --help)";
     DaemonError::new(text).of_usage()
 }
 
-/// Opens everything and settles what is in force.
+/// Opens the books, and determines the settings in force.
 pub fn boot(config: &Config) -> Result<Booted, DaemonError> {
     let FoundBooks { books: path, old } = find(&config.file)?;
-    // Parsed before the books are made: a file that cannot be taken leaves nothing behind.
+    // Parsed before the books are created, so that a file that cannot be taken over leaves nothing behind.
     let old = old.map(|(path, bytes)| parse(path, &bytes)).transpose()?;
     if old.is_none() && config.settings.pools.is_empty() && !path.exists() {
         return Err(no_pools());
@@ -151,7 +151,7 @@ pub fn boot(config: &Config) -> Result<Booted, DaemonError> {
     Ok(Booted { plan, books })
 }
 
-/// Says where the books are and what is in them: empty ones where full ones were expected are the wrong file.
+/// Logs where the books are and how much they hold: if they are unexpectedly empty, the path is probably wrong.
 fn say_books(path: &Path, new: bool, subnets: usize, leases: usize) {
     let held = format!("{} and {}", counted(subnets, "subnet"), counted(leases, "lease"));
     match new {
@@ -160,7 +160,7 @@ fn say_books(path: &Path, new: bool, subnets: usize, leases: usize) {
     }
 }
 
-/// An old lease file, read.
+/// A parsed old lease file.
 struct Old {
     path: PathBuf,
     digest: String,
@@ -179,7 +179,7 @@ fn parse(path: PathBuf, bytes: &[u8]) -> Result<Old, DaemonError> {
     }
 }
 
-/// Writes an old lease file's subnets and leases into the books, not committed yet; answers the settings in force.
+/// Writes the subnets and leases of an old lease file into the books, without committing; returns the settings in force.
 fn take(
     plan: &mut Plan,
     books: &mut Books,
@@ -216,11 +216,11 @@ fn warn(warnings: &[String]) {
     }
 }
 
-/// The host's secret: the books', or a new one.
+/// The host's secret: from the books, or a new one.
 fn secret(known: &Settings) -> [u8; 32] {
     let mut secret = known.secret;
     if secret == [0; 32] {
-        // Without randomness `stable` addresses are only as opaque as the prefix; nothing else depends on it.
+        // Without randomness, `stable` addresses are only as opaque as the prefix; nothing else depends on it.
         let _ = rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty());
     }
     secret

@@ -1,8 +1,8 @@
-//! The thread that Docker waits for: its listeners and the ledger on one runtime, so that a request is read, decided, made
-//! durable and answered without a hand-over to another thread.
+//! The thread that Docker waits for: its listeners and the ledger run on one runtime, so that a request is read, decided,
+//! committed and answered without switching to another thread.
 //!
-//! Promises: a commit blocks this thread and no other; the listeners are drained while the ledger still serves them; when the
-//! ledger ends, its reason is passed on at once. The page, the admin socket, hooks and repair run elsewhere.
+//! Promises: a commit blocks only this thread; while the listeners finish their requests, the ledger still serves them; if
+//! the ledger ends, its reason is passed on at once. The page, the admin socket, hooks and repair run elsewhere.
 
 use std::io;
 use std::thread::JoinHandle;
@@ -14,22 +14,22 @@ use super::DRAIN;
 use crate::ledger::{Fatal, Writer};
 use crate::server::{Drained, Server};
 
-/// The thread, which serves the ledger alone until it gets its listeners.
+/// The thread; it runs only the ledger until it gets its listeners.
 pub(super) struct DockerThread {
     serve: oneshot::Sender<(Server, oneshot::Receiver<()>)>,
     drained: oneshot::Receiver<io::Result<Drained>>,
 }
 
-/// What ends the listeners, and how that went.
+/// A handle that ends the listeners, and their outcome.
 pub(super) struct DockerServing {
-    /// Dropped, it closes the listeners: what is in flight is finished.
+    /// Dropping it closes the listeners, after requests in flight are finished.
     pub(super) open: oneshot::Sender<()>,
-    /// Comes when nothing is in flight any more.
+    /// Resolves when no request is in flight any more.
     pub(super) drained: oneshot::Receiver<io::Result<Drained>>,
 }
 
 impl DockerThread {
-    /// Runs the ledger from now on; `ended` gets the reason when it ends.
+    /// Runs the ledger from now on; `ended` receives the reason when it ends.
     pub(super) fn start(
         writer: Writer,
         ended: oneshot::Sender<Result<(), Fatal>>,
@@ -44,7 +44,7 @@ impl DockerThread {
                 let _ = tell.send(server.serve(shutdown, DRAIN).await);
             });
             let _ = ended.send(writer.run().await);
-            // Callers still get their refusals.
+            // Callers still get refusals.
             let _ = doors.await;
         };
         let thread =
@@ -55,7 +55,7 @@ impl DockerThread {
     /// Serves these listeners.
     pub(super) fn serve(self, server: Server) -> DockerServing {
         let (open, closing) = oneshot::channel();
-        // A ledger that has ended says so itself.
+        // Sending fails only if the ledger has ended, which reports that itself.
         let _ = self.serve.send((server, closing));
         DockerServing { open, drained: self.drained }
     }

@@ -1,8 +1,8 @@
-//! Opening what the configuration names: driver listeners, the admin socket, sockets passed by systemd.
+//! Opens all configured listeners: the drivers', the admin socket, and sockets passed by systemd.
 //!
-//! Promises: everything listens before anything is served; a socket that systemd passed (its `FileDescriptorName=` is
-//! the driver's name, `admin`, or `http` for the page) is used as it is; plugin files tell the Engine where to look and go at the end.
-//! Decides nothing about requests.
+//! Promises: everything listens before anything is served; a socket that systemd passed (its `FileDescriptorName=` is the
+//! driver's name, `admin`, or `http` for the page) is used as it is; plugin files tell the Engine where to connect, and
+//! are removed at the end. Makes no decisions about requests.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::config::{Config, DoorSettings, DriverSettings, SocketAccess, TcpAddre
 use crate::docker::discovery::{Announcement, DiscoveryError, Served, announce};
 use crate::server::{Door, DoorError, Listener, LocalAddress, inherited};
 
-/// Nobody listens there.
+/// Makes the error for a listener that could not be opened.
 fn shut(whose: &str) -> impl Fn(DoorError) -> DaemonError {
     move |source| DaemonError::new(format!("cannot open {whose}")).because(source)
 }
@@ -26,11 +26,11 @@ pub struct Opened {
 
 /// All open listeners of the daemon.
 pub struct Doors {
-    /// One a driver name.
+    /// One for each driver name.
     pub drivers: Vec<Opened>,
     /// The admin socket.
     pub admin: Listener,
-    /// The page, if it is wanted.
+    /// The page's listener, if configured.
     pub http: Option<Listener>,
     /// The plugin files that were written.
     pub announcements: Vec<Announcement>,
@@ -89,7 +89,7 @@ fn open_unix(whose: &str, path: &Path, access: &SocketAccess) -> Result<Listener
     door.open().map_err(shut(whose))
 }
 
-/// The number of a user or group: written as one, or looked up.
+/// The number of a user or group, which is given as a number or looked up by name.
 fn number(name: Option<&str>, what: &'static str, file: &'static str) -> Result<Option<u32>, DaemonError> {
     let Some(name) = name else { return Ok(None) };
     if let Ok(number) = name.parse() {
@@ -115,7 +115,7 @@ fn open_driver(config: &Config, driver: &DriverSettings) -> Result<Listener, Dae
     }
 }
 
-/// At the first of the host's addresses that can be listened on.
+/// Listens at the first of the host's addresses that works.
 fn open_tcp(whose: &str, address: &TcpAddress, tls: Option<&Tls>) -> Result<Listener, DaemonError> {
     let wrong = |source| DaemonError::new(format!("{whose} cannot be at {address}")).because(source);
     let mut failure = wrong(std::io::Error::other("the host has no address"));
@@ -137,7 +137,7 @@ fn open_tcp(whose: &str, address: &TcpAddress, tls: Option<&Tls>) -> Result<List
     Err(failure)
 }
 
-/// A socket unit that was left enabled after a switch to TCP wins over the address.
+/// A socket unit that was left enabled after a switch to TCP takes precedence over the address.
 fn warn_of_socket(driver: &DriverSettings, listener: &Listener) {
     if let (DoorSettings::Tcp { address, .. }, LocalAddress::Unix(path)) =
         (&driver.door, listener.local_address())
@@ -159,7 +159,7 @@ fn with_tls(driver: &DriverSettings, listener: Listener) -> Result<Listener, Dae
     }
 }
 
-/// Writes the plugin files, and removes files that would win over them.
+/// Writes the plugin files, and removes files that would take precedence over them.
 fn tell(config: &Config, drivers: &[Opened]) -> Result<Vec<Announcement>, DaemonError> {
     let tcp = |opened: &Opened| match opened.listener.local_address() {
         LocalAddress::Tcp(address) => Some(address),

@@ -1,6 +1,6 @@
-//! Why the daemon does not start, or stopped: a text for people, its cause, and the exit code.
+//! Why the daemon did not start, or stopped: a text for people, its cause, and the exit code.
 //!
-//! Promises: the text names what could not be done, the cause why. Knows no kinds: nobody asks for them.
+//! Promises: the text says what could not be done, and the cause says why. Has no kinds, because no caller needs them.
 
 use std::error::Error;
 
@@ -19,17 +19,17 @@ impl DaemonError {
         Self { text: text.into(), source: None, exit_code: 1 }
     }
 
-    /// The same, for this reason.
+    /// Adds the cause.
     pub(super) fn because(self, source: impl Error + Send + Sync + 'static) -> Self {
         Self { source: Some(Box::new(source)), ..self }
     }
 
-    /// The same, as a mistake of what was written.
+    /// Marks the error as a usage error.
     pub(super) fn of_usage(self) -> Self {
         Self { exit_code: 2, ..self }
     }
 
-    /// The system gave no thread, runtime or signal.
+    /// The system could not provide a thread, runtime or signal handler.
     pub(super) fn start(source: std::io::Error) -> Self {
         Self::new("gipam cannot be started").because(source)
     }

@@ -1,11 +1,11 @@
-//! Which parts of a reloaded configuration wait for the next start.
+//! Which changes of a reloaded configuration take effect only at the next start.
 //!
-//! Promises: every key of the file either follows at a reload or is named here, with both values, until the next start (a
-//! test goes through all keys). Changes nothing.
+//! Promises: every key of the file either takes effect at a reload, or is reported here with both values until the next
+//! start (a test goes through all keys). Changes nothing.
 
 use crate::config::{Config, Shown, keys};
 
-/// A line for each, from the configuration with which this process was started.
+/// One line per changed key, compared with the configuration with which this process was started.
 pub(super) fn lines(started: &Config, new: &Config) -> Vec<String> {
     let (before, after) = (waiting(started), waiting(new));
     let value = |all: &[&Shown], key: &str| {
@@ -20,14 +20,14 @@ pub(super) fn lines(started: &Config, new: &Config) -> Vec<String> {
         .filter(|(_, old, new)| old != new)
         .map(|(key, old, new)| format!("{key}: {old} becomes {new} at the next start"))
         .collect();
-    // Certificates and what is announced to Docker are not shown.
+    // The shown settings do not include certificates and what is announced to Docker.
     if new.drivers != started.drivers && !lines.iter().any(|line| line.starts_with("driver.")) {
         lines.push("the doors (tls, advertise) follow the configuration at the next start only".to_owned());
     }
     lines
 }
 
-/// What waits, as `gipam config show` has it.
+/// The settings that take effect only at the next start, as `gipam config show` shows them.
 fn waiting(config: &Config) -> Vec<&Shown> {
     config.shown.iter().filter(|shown| keys::waits(&shown.key)).collect()
 }
@@ -48,7 +48,7 @@ mod tests {
         Config::start(&Options::default(), &surroundings).unwrap_or_else(|error| panic!("{toml}\n{error}"))
     }
 
-    /// The file with another value of one key: table, key, before, after; `...` is the place of the key.
+    /// A file with a changed value of one key: table, key, file, before, after; `...` marks the place of the key.
     #[rustfmt::skip]
     const OTHER: &[(&str, &str, &str, &str, &str)] = &[
         ("", "file", "...", "", "file = \"/srv/other.db\""),
@@ -110,7 +110,7 @@ mod tests {
         ("[[hook]]", "batch", HOOK, "connect = \"192.0.2.1\"", "connect = \"192.0.2.1\"\nbatch = 9"),
         ("[[hook]]", "from", HOOK, "connect = \"192.0.2.1\"", "connect = \"192.0.2.1\"\nfrom = \"start\""),
     ];
-    /// Keys of the top level that are named by a reload, with both values.
+    /// Top-level keys that a reload reports by name, with both values.
     const NAMED: [&str; 10] = [
         "admin",
         "file",
@@ -135,7 +135,7 @@ mod tests {
             let (name, default) = (key.name, key.default);
             let (file, before, after) = match OTHER.iter().find(|it| (it.0, it.1) == (section, name)) {
                 Some((_, _, file, before, after)) => ((*file).to_owned(), *before, (*after).to_owned()),
-                // Replace the value by another that the key accepts: 77 for 64, "77m" for "10m", false for true.
+                // Replace the value by another one that the key accepts: 77 for 64, "77m" for "10m", false for true.
                 None => {
                     let other = default.replace(|c: char| c.is_ascii_digit(), "7").replace("true", "false");
                     assert_ne!(other, default, "{section} {name}: say here how it changes");

@@ -1,9 +1,9 @@
-//! What this host uses, in the plan's words: followed on a thread of its own, which answers requests that choose a subnet.
+//! What this host uses, as the plan needs it: a dedicated thread follows it and answers requests that choose a subnet.
 //!
-//! Promises: an answer contains everything that was in use in the pools when the question came, and delays only the requests
-//! that wait for it; simultaneous requests share one look. Where the kernel does not say what is in use, the request is
-//! refused with the reason: a subnet is never given away on a guess. Nameservers that cannot be read are a warning. Sleeps
-//! while nothing changes.
+//! Promises: an answer contains everything in the pools that was in use when the question arrived, and delays only the
+//! requests that wait for it; simultaneous requests share one survey. If the kernel does not report what is in use, the
+//! request is refused with the reason: a subnet is never given away on a guess. If nameservers cannot be read, this only
+//! logs a warning. Sleeps while nothing changes.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,12 +19,12 @@ use crate::plan::host_use::HostUse;
 use crate::plan::prefix::Prefix;
 use crate::plan::request::InUse;
 
-/// How often everything is read again while notices get lost.
+/// How often everything is read again if notifications are lost.
 const TRIES: u32 = 3;
-/// Reading everything again because something may have gone takes at most this fraction of the time.
+/// Rereading everything because an entry may be gone takes at most this fraction of the time.
 const DUTY: u32 = 20;
 
-/// Starts the thread. It ends when nobody can ask any more.
+/// Starts the thread. It ends when all senders of questions are gone.
 pub(super) fn start(questions: Surveyor, bases: Box<[Prefix]>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let rest = Instant::now();
@@ -35,22 +35,22 @@ pub(super) fn start(questions: Surveyor, bases: Box<[Prefix]>) -> std::io::Resul
     Ok(())
 }
 
-/// What is known.
+/// The state of the thread.
 struct SurveyThread {
-    /// Of all pools.
+    /// The base prefixes of all pools.
     bases: Box<[Prefix]>,
-    /// None before the first question, and after a failure.
+    /// `None` before the first question, and after a failure.
     watch: Option<(RouteWatch, UnixDatagram)>,
     in_use: HostUse,
-    /// The nameservers that are in there.
+    /// The nameservers contained in `in_use`.
     named: BTreeSet<InUse>,
-    /// What may have gone stays until then.
+    /// Until then, entries that may be gone are kept.
     rest: Instant,
 }
 
 impl SurveyThread {
     async fn run(mut self, mut questions: Surveyor) {
-        // Read ahead, so that the first request does not wait for a very long list of routes.
+        // Read in advance, so that the first request does not wait for a very long list of routes.
         drop(self.look());
         loop {
             let mut waiting = Vec::new();
@@ -59,7 +59,7 @@ impl SurveyThread {
                 Some((_, bell)) => tokio::select! {
                     asked = questions.recv() => waiting.extend(asked),
                     _ = bell.readable() => {
-                        // What it rings for is read by `look`, to the end.
+                        // Only clears the readiness: `look` then reads all pending notifications.
                         let ringing = || Err::<(), _>(std::io::ErrorKind::WouldBlock.into());
                         drop(bell.try_io(Interest::READABLE, ringing));
                         drop(self.look());
@@ -79,7 +79,7 @@ impl SurveyThread {
         }
     }
 
-    /// One look for all of them: it has everything from before they came.
+    /// One survey answers all of them: it includes everything from before they arrived.
     fn answer(&mut self, mut waiting: Vec<Ask>) {
         if let Some(bases) = waiting.iter_mut().rev().find_map(|asked| asked.bases.take())
             && self.bases != bases
@@ -112,7 +112,7 @@ impl SurveyThread {
     }
 
     fn catch_up(&mut self) -> Result<(), host::HostError> {
-        // Shared with no change of it: `in_use` is not copied for it.
+        // A shared copy, dropped before `in_use` changes, so that the data itself is not copied.
         let minds = self.in_use.clone();
         let minded = |prefix: &ipnet::IpNet| minds.minds(Prefix::from_net(*prefix));
         let mut changes = match &mut self.watch {
@@ -134,8 +134,8 @@ impl SurveyThread {
         Ok(())
     }
 
-    /// Everything again; none if notices were lost meanwhile. The last time what was read is enough: it was read after
-    /// everybody who waits has come, and a later question begins a new watch.
+    /// Reads everything again; `None` if notifications were lost meanwhile. On the last try, what was read is enough: it
+    /// was read after all waiting requests had arrived, and a later question starts a new watch.
     fn begin(&mut self, last: bool) -> Result<Option<Vec<RouteChange>>, host::HostError> {
         let begun = Instant::now();
         self.watch = None;
@@ -151,13 +151,13 @@ impl SurveyThread {
         let changes = watch.catch_up(&minded)?;
         let what = "changes of addresses and routes";
         let failed = |source| host::HostError::Netlink { what, source };
-        // The runtime knows no netlink sockets, and wakes up for any descriptor.
+        // The runtime does not support netlink sockets, but wakes up for any descriptor.
         let bell = watch.bell().and_then(|bell| UnixDatagram::from_std(bell.into())).map_err(failed)?;
         self.watch = Some((watch, bell));
         Ok(changes)
     }
 
-    /// The nameservers as their files have them now.
+    /// Updates the nameservers from their files.
     fn nameservers(&mut self) -> Result<(), host::HostError> {
         let path = Path::new(nameservers::RESOLV_CONF);
         let named = match nameservers::in_use(path, Path::new(nameservers::SYSTEMD_RESOLV_CONF)) {

@@ -1,9 +1,9 @@
 //! The daemon: assembly, signals, readiness.
 //!
-//! Promises: signals are handled from the first moment on; the books are open and the plan is rebuilt before a listener opens;
-//! everything listens before systemd is notified that gipam is ready; at SIGTERM and SIGINT what is in flight is finished and
-//! the books are closed; a failed write ends the process with an error, for the supervisor to start it again. SIGHUP reads
-//! the configuration again. Docker's listeners and the ledger have a thread of their own; this one has all the others.
+//! Promises: signals are handled from the start; the books are open and the plan is rebuilt before a listener opens;
+//! everything listens before systemd is notified that gipam is ready; at SIGTERM and SIGINT, requests in flight are
+//! finished and the books are closed; a failed write ends the process with an error, so that the supervisor restarts it.
+//! SIGHUP reloads the configuration. One thread serves Docker's listeners and the ledger; this one the other listeners.
 
 mod boot;
 mod docker_thread;
@@ -39,12 +39,12 @@ use crate::server::{Drained, Limits, LocalAddress, Server};
 use crate::watch::Watch;
 use crate::web::{self, Web};
 
-/// How long requests in flight may take at the end.
+/// How long requests in flight may take at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 /// The largest lease file that can be imported over the admin socket.
 const ADMIN_BODY: usize = 64 << 20;
 
-/// Serves until a signal says stop.
+/// Serves until a signal stops it.
 pub fn run(config: Config) -> Result<(), DaemonError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DaemonError::start)?;
@@ -77,8 +77,8 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     outcome
 }
 
-/// The signals that gipam handles. One that comes early waits: it neither leaves sockets and plugin files behind nor ends a
-/// start over for a reload.
+/// The signals that gipam handles. A signal that arrives during the start waits: an early SIGTERM leaves no sockets or
+/// plugin files behind, and an early SIGHUP does not abort the start.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -86,7 +86,7 @@ struct Signals {
 }
 
 impl Signals {
-    /// Caught from now on; to be called where the runtime is entered.
+    /// Handles the signals from now on; must be called inside the runtime.
     fn caught() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -96,14 +96,14 @@ impl Signals {
     }
 }
 
-/// What everything else needs first.
+/// The parts that all others need.
 struct Core {
     ledger: Ledger,
     docker: DockerThread,
     books: PathBuf,
     /// The callers that the books knew at the start.
     callers: Vec<(Box<str>, Caller)>,
-    /// Those of the pools at the start.
+    /// The base prefixes of the pools at the start.
     bases: Box<[Prefix]>,
 }
 
@@ -113,7 +113,7 @@ struct Ends {
     ledger: oneshot::Receiver<Result<(), Fatal>>,
 }
 
-/// The signal that stopped us.
+/// What stopped the daemon.
 enum StopReason {
     Signal(&'static str),
     Ledger(Result<(), Fatal>),
@@ -131,7 +131,7 @@ async fn serve(
     let watch = Watch::new(config.warn_at.clone());
     let told = Told { started: Arc::new(config.clone()), hooks: hooks.clone(), watch: watch.clone() };
     let stop = stop(ends, publish, ledger.clone(), told, reloads);
-    // Before a listener opens: a new hook's events begin here.
+    // Before anything is served, so that the events of a new hook begin here.
     if let Err(error) = hooks.configure(config.hooks.clone()).await {
         tracing::error!("hooks are disabled: {error}");
     }
@@ -188,7 +188,7 @@ async fn serve(
     ended(receiver.await.ok())
 }
 
-/// What the status tells of.
+/// The facts about this process that the status shows.
 fn running(
     config: &Config,
     ledger: &Ledger,
@@ -248,7 +248,7 @@ fn withdraw(announcements: Vec<Announcement>) {
     }
 }
 
-/// What the end comes to.
+/// Turns the reason why the daemon stopped into its result.
 fn ended(why: Option<StopReason>) -> Result<(), DaemonError> {
     match why {
         Some(StopReason::Ledger(Err(fatal))) => Err(DaemonError::new("gipam stopped").because(fatal)),
@@ -260,14 +260,14 @@ fn ended(why: Option<StopReason>) -> Result<(), DaemonError> {
     }
 }
 
-/// Says where the page is; whether only this machine can reach it.
+/// Logs the address of the page; returns whether only this machine can reach it.
 fn announce_page(address: &LocalAddress) -> bool {
     let LocalAddress::Tcp(address) = address else { return true };
     tracing::info!("the page and the metrics are at http://{address}/");
     address.ip().is_loopback()
 }
 
-/// Repair, as the configuration wants it.
+/// Repair, as configured.
 fn repair(
     config: &Config,
     ledger: &Ledger,
@@ -290,7 +290,7 @@ fn repair(
     )
 }
 
-/// Resolves when a signal or the end of the ledger says stop; meanwhile SIGHUP reloads.
+/// Resolves when a signal arrives or the ledger ends; until then, SIGHUP reloads.
 async fn stop(
     Ends { mut signals, ledger: mut end }: Ends,
     config: watch::Sender<Arc<Config>>,
@@ -312,7 +312,7 @@ async fn stop(
     }
 }
 
-/// Reloads, and logs what came of it.
+/// Reloads the configuration, and logs the result.
 async fn reload_now(
     config: &watch::Sender<Arc<Config>>,
     ledger: &Ledger,
@@ -337,7 +337,7 @@ async fn reload_now(
     }
 }
 
-/// Tells systemd, where there is one.
+/// Notifies systemd, if it supervises this process.
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!("cannot notify systemd: {error}");

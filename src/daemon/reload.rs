@@ -1,7 +1,7 @@
-//! Reading the configuration again, at SIGHUP and at `gipam reload`.
+//! Reads the configuration again, at SIGHUP and at `gipam reload`.
 //!
-//! Promises: a configuration with a mistake changes nothing; each change is reported on a line; a rehearsal reports the same
-//! and changes nothing. Pools, reservations and times change at once; what changes only at the next start is reported until then.
+//! Promises: a configuration with an error changes nothing; each change is reported on one line; a rehearsal reports the
+//! same and changes nothing. Pools, reservations and times change at once; other changes are reported until a restart.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::settle::{Below, difference, settle};
 use crate::watch::Watch;
 
-/// What was read, and what it changes.
+/// The configuration that was read, and what it changes.
 pub(super) struct Reloaded {
     /// The configuration in force from now on.
     pub(super) config: Config,
@@ -21,24 +21,24 @@ pub(super) struct Reloaded {
     pub(super) lines: Vec<String>,
 }
 
-/// What follows a new configuration besides the ledger.
+/// The parts other than the ledger that follow a new configuration.
 pub(super) struct Told {
     /// The configuration with which this process was started.
     pub(super) started: Arc<Config>,
     /// The hooks.
     pub(super) hooks: Hooks,
-    /// What fills up.
+    /// The part that warns when pools and subnets fill up.
     pub(super) watch: Watch,
 }
 
-/// Reads the configuration again, and unless this is a rehearsal applies it.
+/// Reads the configuration again, and applies it unless this is a rehearsal.
 pub(super) async fn reload(
     config: &Config,
     ledger: &Ledger,
     others: &Told,
     rehearsal: bool,
 ) -> Result<Reloaded, String> {
-    // Its files may be slow, and this thread serves the page and the admin socket.
+    // Reading its files may be slow, and this thread also serves the page and the admin socket.
     let old = config.clone();
     let new = tokio::task::spawn_blocking(move || old.reload());
     let new = new.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
@@ -64,7 +64,7 @@ pub(super) async fn reload(
     Ok(Reloaded { config: new, lines })
 }
 
-/// What changes besides the ledger's settings.
+/// Changes other than those of the ledger's settings.
 pub(super) fn told_lines(old: &Config, new: &Config) -> Vec<String> {
     let mut lines = hook_lines(&old.hooks, &new.hooks);
     if new.warn_at != old.warn_at {
@@ -73,7 +73,7 @@ pub(super) fn told_lines(old: &Config, new: &Config) -> Vec<String> {
     lines
 }
 
-/// Changes of the hooks, a line for each.
+/// Changes of the hooks, one line each.
 fn hook_lines(old: &[Hook], new: &[Hook]) -> Vec<String> {
     let named = |hooks: &[Hook], name: &str| hooks.iter().find(|hook| hook.name == name).cloned();
     let gone = old.iter().filter(|hook| named(new, &hook.name).is_none());

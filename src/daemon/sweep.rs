@@ -1,7 +1,7 @@
-//! Closed pools go when their last subnet is released.
+//! Removes closed pools when their last subnet is released.
 //!
-//! Promises: looks a second after something was committed and never by itself, so that an idle daemon stays idle; the
-//! ledger decides, so that no subnet can come between. Nothing is lost if it does not run: the next start does the same.
+//! Promises: checks one second after a commit and at no other time, so that an idle daemon stays idle; the ledger decides,
+//! so that no subnet can be granted in between. If this does not run, nothing is lost: the next start does the same.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::ledger::{Altered, Ledger};
 use crate::plan::Plan;
 use crate::settle::difference;
 
-/// Most looks are one a second.
+/// The time from a commit to the check, so that there is at most one check per second.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Looks after commits until the ledger ends.
+/// Checks after commits, until the ledger ends.
 pub(super) async fn sweep(ledger: Ledger) {
     let mut commits = ledger.meters().follow();
     while commits.changed().await.is_ok() {

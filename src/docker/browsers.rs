@@ -1,24 +1,24 @@
-//! Whether a web browser sends a request: a page that is open on this machine can make its browser call our listener.
+//! Detects requests from web browsers: a page that is open on this machine can make its browser call our listener.
 //!
-//! Promises: requests with the fields that browsers add and pages cannot leave out are refused at every listener: dockerd never
-//! sends them. Over plain TCP, a `Host` that dockerd would not send is refused, too: a page may have a name that points here
-//! for a moment (DNS rebinding). Refuses nothing else.
+//! Promises: every listener refuses requests with header fields that browsers add and that pages cannot suppress; dockerd
+//! never sends them. Over plain TCP, a `Host` that dockerd would not send is refused, too, because a page can have a name
+//! that resolves to this host for a moment (DNS rebinding). Refuses nothing else.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::server::{HttpRequest, Peer};
 use crate::text;
 
-/// The fields that it looks at.
+/// The header fields that are checked.
 pub(super) const FIELDS: [&str; 4] = ["host", "origin", "referer", "sec-*"];
-/// A message quotes this many bytes of a foreign field.
+/// How many bytes of a foreign header field a message quotes.
 const SHOWN: usize = 100;
 
-/// Names under which dockerd may call us over plain TCP, besides addresses; `None` where no foreign name can lead here: a
+/// Names, besides addresses, that dockerd may use to call us over plain TCP; `None` if no foreign name can lead here: a
 /// UNIX socket does not have an address, and our certificate is not valid for a foreign name.
 pub type HostNames = Option<Vec<String>>;
 
-/// Why a request is refused, if it must be.
+/// Why a request must be refused; `None` if it is accepted.
 pub(super) fn refusal(request: &HttpRequest, names: &HostNames) -> Option<String> {
     if let Some((name, value)) = request.fields.iter().find(|(name, _)| *name != "host") {
         let sign = match *name {
@@ -43,7 +43,7 @@ pub(super) fn refusal(request: &HttpRequest, names: &HostNames) -> Option<String
     Some(text)
 }
 
-/// Nothing (Engine 20.10), an address, or a name that we or dockerd gave.
+/// Whether the host is empty (Engine 20.10), an address, or a name that we or dockerd chose.
 fn is_ours(host: &str, names: &[String]) -> bool {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, port),

@@ -1,10 +1,10 @@
 //! Callers: which dockerd process sends a request, identified by boot, process id and start time.
 //!
-//! Promises: each caller is recorded once in the books, before anything is granted to it, so a lease can be traced to
-//! the processes that may have requested it; callers that cannot be distinguished (TCP, another PID namespace, a boot whose
-//! id cannot be read) never count as gone. Whether a caller's containers can still be alive is checked on the machine itself, at
-//! the first call of the next dockerd, which comes before it starts any container (P2): no container's shim runs then.
-//! Costs one lookup in a short list per request, and reads `/proc` once per caller. Does not decide what follows from it.
+//! Promises: each caller is recorded once in the books, before anything is granted to it, so a lease can be traced to the
+//! processes that may have requested it; callers that cannot be distinguished (TCP, another PID namespace, a boot whose id
+//! cannot be read) never count as gone. Whether a caller's containers can still be alive is checked on the machine itself,
+//! at the first call of the next dockerd. It makes this call before it starts any container (P2), so no new shim runs yet.
+//! Costs one lookup in a short list per request, and reads `/proc` once per caller. Does not decide what follows from this.
 
 use std::sync::Mutex;
 
@@ -14,15 +14,15 @@ use crate::plan::request::{Gone, Repair, Request};
 use crate::processes;
 use crate::server::Peer;
 
-/// Callers from elsewhere, or in a boot whose id cannot be read: whether they have ended cannot be seen from here.
+/// Name for callers from elsewhere, or in a boot whose id cannot be read: we cannot see whether they have ended.
 const ELSEWHERE: &str = "elsewhere";
-/// Each container has one process of this name under every runtime; 15 bytes, as the kernel cuts names.
+/// Every runtime starts one process of this name per container; the kernel cuts names to 15 bytes.
 const SHIM: &str = "containerd-shim";
 
-/// Whether any container runs on this machine, provided that the calling process is visible in `/proc`.
+/// Whether any container runs on this machine; `None` unless the given calling process is visible in `/proc`.
 pub type Containers = Box<dyn Fn(i32) -> Option<bool> + Send + Sync>;
 
-/// What `/proc` shows of them.
+/// Checks `/proc` for container shims.
 pub fn containers() -> Containers {
     Box::new(|witness| processes::any_named(SHIM, witness))
 }
@@ -54,13 +54,13 @@ pub struct Callers {
     ledger: Ledger,
     containers: Containers,
     boot: Box<str>,
-    /// All of this boot, and from elsewhere.
+    /// All callers of this boot, and those from elsewhere.
     known: Mutex<Vec<Who>>,
-    /// Names in the books, of other boots as well. Held while a new caller is recorded: two first calls count as one arrival.
+    /// Names in the books, also of other boots. Locked while a new caller is recorded: two first calls count as one arrival.
     written: tokio::sync::Mutex<Vec<Box<str>>>,
 }
 
-/// For the log: the process that calls for the first time, and those that have ended since the last such call.
+/// A log message: the process that calls for the first time, and those that have ended since the last such call.
 fn told(arrived: &str, gone: &[Box<str>]) -> String {
     let person = |name: &str| match *name.split('/').collect::<Vec<_>>() {
         [boot, pid, _] => format!("boot {boot}, pid {pid}"),
@@ -94,10 +94,10 @@ impl Callers {
         Self { ledger, containers, boot, known: Mutex::new(known), written: tokio::sync::Mutex::new(written) }
     }
 
-    /// To be called before anything is granted to this peer.
+    /// Must be called before anything is granted to this peer.
     ///
     /// # Errors
-    /// If the caller could not be recorded: then nothing must be granted.
+    /// If the caller could not be recorded; then nothing may be granted.
     pub async fn saw(&self, peer: Peer) -> Result<(), Refusal> {
         let who = Who::of(peer);
         let known = || self.known.lock().is_ok_and(|known| known.contains(&who));
@@ -184,7 +184,7 @@ fn process(name: &str) -> Option<(i32, u64)> {
     Some((pid.parse().ok()?, started.parse().ok()?))
 }
 
-/// The caller that a name in the books means; none for another boot.
+/// The caller that a name in the books stands for; `None` for another boot.
 fn read(boot: &str, name: &str) -> Option<Who> {
     if name.starts_with(ELSEWHERE) {
         return Some(Who::Elsewhere);
@@ -236,9 +236,9 @@ mod tests {
             ("b", "b".to_owned(), false),
             ("b", "a".to_owned(), true),
             ("b", format!("a/{own}/{gone}"), true),
-            // the very process lives: only the boot is called otherwise
+            // the same process is alive: only the name of the boot differs
             ("b", format!("a/{own}/{started}"), false),
-            // written while the name of the boot could not be read, or read while it cannot be
+            // recorded while the boot id could not be read, or checked while it cannot be read
             ("b", format!("elsewhere/{own}/{gone}"), false),
             ("elsewhere", format!("b/{own}/{gone}"), false),
             ("elsewhere", "b".to_owned(), false),

@@ -1,7 +1,7 @@
 //! Counters of the listeners since the start.
 //!
-//! Promises: counting takes nanoseconds; the last few refusals are remembered, cut to a length. Does not know the format of
-//! metrics.
+//! Promises: counting takes nanoseconds; a limited number of recent refusals is kept, each cut to a length. Does not know
+//! the format of metrics.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use crate::plan::error::ErrorKind;
 use crate::plan::settings::Millis;
 
-/// The methods by their paths; the last one counts every unknown path.
+/// The methods by their paths; the last entry counts all unknown paths.
 pub const METHODS: [&str; 8] = [
     "Plugin.Activate",
     "IpamDriver.GetCapabilities",
@@ -26,14 +26,14 @@ pub const METHODS: [&str; 8] = [
     "unknown",
 ];
 
-/// How a call can end: well, or with a refusal of this kind.
+/// How a call can end: successfully, or with a refusal of this kind.
 pub const OUTCOMES: [&str; 7] = ["ok", "invalid", "missing", "taken", "exhausted", "unavailable", "failed"];
 
-/// Seconds, from an answer out of memory to one that waited for a disk.
+/// Buckets in seconds, from an answer out of memory to one that waited for a disk.
 const SECONDS: [f64; 15] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// Refusals that are remembered, and letters of each.
+/// How many refusals are remembered, and how many characters of each.
 const RECENT: usize = 32;
 const LETTERS: usize = 500;
 
@@ -42,11 +42,11 @@ const LETTERS: usize = 500;
 pub struct Refused {
     /// When, milliseconds since the UNIX epoch.
     pub at: Millis,
-    /// The driver name that was asked.
+    /// The name of the driver that was called.
     pub driver: String,
-    /// The method, or the path that was called instead; empty if it never became a call.
+    /// The method, or the path that was called instead; empty if the request was never complete.
     pub method: String,
-    /// What was answered.
+    /// The text of the answer.
     pub text: String,
 }
 
@@ -55,7 +55,7 @@ pub struct Refused {
 pub struct Calls {
     /// By outcome, in the order of [`OUTCOMES`].
     pub outcomes: [Counter; OUTCOMES.len()],
-    /// Seconds from the whole request to its answer.
+    /// Seconds from the complete request to its answer.
     pub seconds: Histogram,
 }
 
@@ -65,18 +65,18 @@ impl Default for Calls {
     }
 }
 
-/// The counters of a listener since the start.
+/// The counters of all listeners since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Calls received.
     pub requests: AtomicU64,
-    /// How many of these were refused.
+    /// How many of them were refused.
     pub refused: AtomicU64,
-    /// How many of these had an empty body (P8).
+    /// How many of them had an empty body (P8).
     pub empty: AtomicU64,
     /// Grants undone because the answer could not be delivered.
     pub undone: AtomicU64,
-    /// Requests that never became a call: broken, too large or too slow.
+    /// Requests that never became a call: malformed, too large or too slow.
     pub malformed: AtomicU64,
     /// By method, in the order of [`METHODS`].
     pub calls: [Calls; METHODS.len()],
@@ -90,12 +90,12 @@ impl Counters {
         self.last_error.lock().ok().and_then(|last| last.clone())
     }
 
-    /// The last refusals, the latest first.
+    /// The most recent refusals, latest first.
     pub fn recent(&self) -> Vec<Refused> {
         self.recent.lock().map(|recent| recent.iter().rev().cloned().collect()).unwrap_or_default()
     }
 
-    /// Remembers a refusal, and forgets the oldest of too many.
+    /// Remembers a refusal, and drops the oldest one if there are too many.
     pub(super) fn remember(&self, at: Millis, driver: &str, method: &str, text: &str) {
         let cut = |text: &str| text.chars().take(LETTERS).collect();
         let refused = Refused { at, driver: driver.to_owned(), method: cut(method), text: cut(text) };
@@ -106,7 +106,7 @@ impl Counters {
         recent.push_back(refused);
     }
 
-    /// Calls so far: by method, by outcome, in the order of [`METHODS`] and [`OUTCOMES`]; those that never came are left out.
+    /// Calls so far by method and outcome, in the order of [`METHODS`] and [`OUTCOMES`]; zero counts are left out.
     pub fn called(&self) -> Vec<(&'static str, Vec<(&'static str, u64)>)> {
         let outcomes = |calls: &Calls| {
             let counts = OUTCOMES.iter().zip(&calls.outcomes).map(|(name, count)| (*name, count.get()));
@@ -121,14 +121,14 @@ impl Counters {
         &self.calls[known]
     }
 
-    /// A call that succeeded, or the refusal in `refused`.
+    /// Counts a call that succeeded, or was refused with the kind `refused`.
     pub(super) fn ended(&self, method: &str, refused: Option<ErrorKind>) {
         let name = refused.map_or("ok", ErrorKind::name);
         let outcome = OUTCOMES.iter().position(|outcome| *outcome == name).unwrap_or(OUTCOMES.len() - 1);
         self.of(method).outcomes[outcome].inc();
     }
 
-    /// How long a call took.
+    /// Records how long a call took.
     pub(super) fn took(&self, method: &str, time: Duration) {
         self.of(method).seconds.observe(time.as_secs_f64());
     }

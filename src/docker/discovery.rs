@@ -1,13 +1,13 @@
-//! How the Engine finds a driver: files named after it (fact P1).
+//! How the Engine finds a driver: through files named after it (fact P1).
 //!
-//! `/run/docker/plugins/NAME.sock` is the socket itself, which the listener makes; it wins over all others.
-//! `/etc/docker/plugins/NAME.spec` holds `tcp://HOST:PORT`; `NAME.json` next to it holds an `https://` address and
-//! the TLS files, in the Engine's own form. The Engine speaks TLS only to `https://`: with `tcp://` it would speak
-//! plain HTTP to any other address in the file.
+//! `/run/docker/plugins/NAME.sock` is the socket itself, which the listener creates; it takes precedence over all
+//! others. `/etc/docker/plugins/NAME.spec` contains `tcp://HOST:PORT`; `NAME.json` in the same directory contains an
+//! `https://` address and the TLS files, in the Engine's own format. The Engine uses TLS only for `https://`; with
+//! `tcp://` or any other scheme in that file it would use plain HTTP.
 //!
-//! Promises that a file is whole or not there (written aside, then renamed); that leftovers of the other kinds,
-//! with nobody behind them, go, because they would win over ours or mislead people; that another program's live
-//! driver is never displaced; and that on exit only what is still as we wrote it is removed. It makes and removes no live
+//! Promises: a file is either complete or absent (written under another name, then renamed); stale files of the other
+//! kinds are removed, because they would take precedence over ours or mislead people; a live driver of another program
+//! is never displaced; on exit a file is removed only if it is still as we wrote it. Creates and removes no live
 //! socket, and opens no listener. Call [`announce`] once the listeners are open, and before serving.
 
 use serde::Serialize;
@@ -23,9 +23,9 @@ use std::time::Duration;
 use crate::config::{PluginDirs, Tls};
 use crate::server::knock;
 
-/// How long an address found in a leftover file may take to show that somebody is there.
+/// How long to wait for a process to answer at an address found in a leftover file.
 const KNOCK: Duration = Duration::from_millis(500);
-/// How long a name in such a file may take to become addresses.
+/// How long the lookup of a host name in such a file may take.
 const LOOKUP: Duration = Duration::from_secs(2);
 /// How many bytes of a leftover file are read, and how many of its addresses are tried.
 const LONGEST_FILE: u64 = 64 << 10;
@@ -34,19 +34,19 @@ const MOST_ADDRESSES: usize = 4;
 /// How a driver is served.
 #[derive(Debug)]
 pub enum Served<'a> {
-    /// Over this UNIX socket, ours or inherited. The Engine finds it only in [`PluginDirs::sockets`]; one that lies
-    /// elsewhere needs no files and touches none.
+    /// Over this UNIX socket, ours or inherited. The Engine finds it only in [`PluginDirs::sockets`]; for a socket
+    /// elsewhere, no files are written or removed.
     Socket(PathBuf),
     /// Over plain TCP, at this address.
     Tcp(SocketAddr),
     /// Over TLS.
     Tls {
-        /// Where the listener is.
+        /// The address of the listener.
         address: SocketAddr,
-        /// The name under which the Engine is to call, which must be in the server's certificate; the
-        /// address itself if absent.
+        /// The host name that the Engine should use, which must be in the server's certificate; if absent, the
+        /// address is used.
         host: Option<&'a str>,
-        /// The files that the Engine reads when it calls. Without `engine_ca` it checks nothing at all.
+        /// The files that the Engine reads when it connects. Without `engine_ca` it does not verify the server.
         files: &'a Tls,
     },
 }
@@ -54,14 +54,14 @@ pub enum Served<'a> {
 /// Why a driver cannot be announced to the Engine.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
-    /// Another program serves that name.
+    /// Another program serves a driver of that name.
     #[error(
         "driver {name} is already served at {address} by another program (says {}); stop that program, or \
          remove the file if that is something else", path.display()
     )]
     Live {
         name: String,
-        /// The file that says so.
+        /// The file that contains this address.
         path: PathBuf,
         address: String,
     },
@@ -75,18 +75,18 @@ pub enum DiscoveryError {
     },
 }
 
-/// The file that announces us to the Engine; none for a socket, which needs no file.
+/// The file that announces us to the Engine; `None` for a socket, which does not need a file.
 #[derive(Debug)]
 #[must_use = "withdraw it at the end, or the file stays"]
 pub struct Announcement {
     written: Option<(PathBuf, Vec<u8>)>,
 }
 
-/// Announces to the Engine that `name` is `served`, and removes files that say otherwise. `ours` are the
-/// addresses at which this very process listens, so that a file pointing there is not taken for another's.
+/// Announces to the Engine that `name` is `served`, and removes stale files for that name. `ours` are the
+/// addresses at which this process itself listens, so that a file pointing there is not attributed to another process.
 ///
 /// # Errors
-/// [`DiscoveryError::Live`] if somebody else serves that name, before anything is changed.
+/// [`DiscoveryError::Live`] if another program serves that name; nothing has been changed then.
 pub fn announce(
     dirs: &PluginDirs,
     name: &str,
@@ -135,7 +135,7 @@ impl Announcement {
     /// Removes the file, unless somebody has changed it since.
     ///
     /// # Errors
-    /// If it is still ours and cannot be removed.
+    /// If the file is still as we wrote it and cannot be removed.
     pub fn withdraw(self) -> Result<(), DiscoveryError> {
         match self.written {
             Some((path, content)) if fs::read(&path).is_ok_and(|found| found == content) => remove(&path),
@@ -148,7 +148,7 @@ fn file(directory: &Path, name: &str, kind: &str) -> PathBuf {
     directory.join(format!("{name}.{kind}"))
 }
 
-/// Where else the Engine would find that name: of the other kinds, each also in a directory of its own.
+/// The other files through which the Engine would find that name: each kind, also in a subdirectory of that name.
 fn others(dirs: &PluginDirs, name: &str, served: &Served<'_>) -> Vec<PathBuf> {
     let both = |base: &Path, kind: &str| [file(base, name, kind), file(&base.join(name), name, kind)];
     let (socket, spec, json) =
@@ -161,8 +161,8 @@ fn others(dirs: &PluginDirs, name: &str, served: &Served<'_>) -> Vec<PathBuf> {
     [socket, spec, json].concat().into_iter().filter(|path| *path != target).collect()
 }
 
-/// Checks a file by which the Engine would find `name`: false if it does not exist, true if only we are
-/// behind it.
+/// Checks a file through which the Engine would find `name`: false if it does not exist, true if it exists and no
+/// process other than this one answers there.
 fn is_stale(name: &str, path: &Path, ours: &[SocketAddr]) -> Result<bool, DiscoveryError> {
     let live =
         |address: String| DiscoveryError::Live { name: name.to_owned(), path: path.to_owned(), address };
@@ -193,7 +193,7 @@ fn is_stale(name: &str, path: &Path, ours: &[SocketAddr]) -> Result<bool, Discov
     }
 }
 
-/// Reads a regular file only: reading anything else might never end.
+/// Reads regular files only, because reading anything else might never end.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     if fs::metadata(path)?.is_file() {
@@ -210,13 +210,13 @@ fn addresses(authority: &str) -> Vec<SocketAddr> {
     let (name, (sender, found)) = (authority.to_owned(), mpsc::channel());
     thread::spawn(move || {
         let addresses = name.to_socket_addrs().map(|found| found.take(MOST_ADDRESSES).collect());
-        // The receiver gave up.
+        // Sending fails if the receiver has given up.
         let _ = sender.send(addresses.unwrap_or_default());
     });
     found.recv_timeout(LOOKUP).unwrap_or_default()
 }
 
-/// The address in a `.spec` or `.json` file; an address where nothing answers if it has none.
+/// The address in a `.spec` or `.json` file; empty, so that nothing answers there, if the file has no address.
 fn address_in(text: &str) -> String {
     let text = text.trim();
     match serde_json::from_str::<serde_json::Value>(text) {
@@ -228,7 +228,7 @@ fn address_in(text: &str) -> String {
 fn socket_lives(path: &Path) -> bool {
     match knock(path) {
         Ok(()) => true,
-        // A full backlog, or a file that we may not open: another process is there.
+        // A full backlog, or a file that we may not open, means that another process is there.
         Err(error) => !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound),
     }
 }
@@ -240,24 +240,24 @@ fn answers_for_another(found: SocketAddr, ours: &[SocketAddr]) -> bool {
     }
     let stream = match TcpStream::connect_timeout(&found, KNOCK) {
         Ok(stream) => stream,
-        // On loopback nothing gets lost: a process listens with a full backlog.
+        // No packet is lost on loopback, so a timeout means that a process listens there and its backlog is full.
         Err(error) => return error.kind() == io::ErrorKind::TimedOut && found.ip().is_loopback(),
     };
-    // A connection to an address of this machine comes from that same address.
+    // A connection to an address of this machine has that same address as its source.
     let (Ok(from), Ok(to)) = (stream.local_addr(), stream.peer_addr()) else { return false };
     let at_home = from.ip() == to.ip();
     let any = |ours: &SocketAddr| ours.ip().is_unspecified() && ours.port() == to.port();
     !(ours.contains(&to) || at_home && ours.iter().any(any))
 }
 
-/// The address at which the Engine reaches a listener: a wildcard is reached over the loopback.
+/// The address at which the Engine reaches a listener; for a wildcard address, that is loopback.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port());
     let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), address.port());
     match address.ip() {
         ip if !ip.is_unspecified() => address,
         IpAddr::V4(_) => v4,
-        // It listens for both families, unless the system says otherwise; then only one can be knocked at.
+        // It listens for both families unless the system disables that; then only one of them accepts connections.
         IpAddr::V6(_) if TcpStream::connect_timeout(&v4, KNOCK).is_ok() => v4,
         IpAddr::V6(_) => v6,
     }
@@ -288,7 +288,7 @@ fn json(name: &str, address: SocketAddr, host: Option<&str>, files: &Tls) -> Vec
         Some(host) => format!("https://{host}:{}", address.port()),
         None => format!("https://{}", reachable(address)),
     };
-    // The Engine has a working directory of its own.
+    // Paths must be absolute, because the Engine has a different working directory.
     let absolute = |path: &Option<PathBuf>| {
         let path = path.clone().unwrap_or_default();
         std::path::absolute(&path).unwrap_or(path)
@@ -300,13 +300,13 @@ fn json(name: &str, address: SocketAddr, host: Option<&str>, files: &Tls) -> Vec
         key_file: absolute(&files.engine_key),
     };
     let json = SpecJson { name, addr, tls_config };
-    // Only a path that is not UTF-8 cannot be written, and the Engine could not read it either.
+    // This fails only for a path that is not UTF-8, which the Engine could not read either.
     let mut bytes = serde_json::to_vec_pretty(&json).unwrap_or_default();
     bytes.push(b'\n');
     bytes
 }
 
-/// Writes a file that everybody may read, whole or not at all.
+/// Writes a world-readable file, completely or not at all.
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;

@@ -1,4 +1,4 @@
-//! Plugin files in directories made for each test.
+//! Tests with plugin files, in directories made for each test.
 
 use super::*;
 use std::net::TcpListener;
@@ -58,7 +58,7 @@ impl Installation {
     }
 }
 
-/// An address at which nobody answers, and nobody can while this lives: a port that is taken but not listened to.
+/// An address at which nothing can answer while this exists: the port is bound, but nothing listens on it.
 struct Dead {
     address: SocketAddr,
     _socket: std::os::fd::OwnedFd,
@@ -207,7 +207,7 @@ fn a_spec_that_points_at_ourselves_is_ours() {
     let ours = TcpListener::bind("0.0.0.0:0").unwrap();
     let address = ours.local_addr().unwrap();
     let spec = at.leave(at.file("spec"), &format!("tcp://127.0.0.1:{}", address.port()));
-    // Killed and started again in the same way: it is simply written again.
+    // The process was killed and started again with the same settings: the file is simply written again.
     assert_eq!(text(&at.tcp(&address.to_string()).unwrap()), format!("tcp://127.0.0.1:{}\n", address.port()));
     // The port now serves another of our names, and this one has a socket.
     at.announce(Served::Socket(file(&at.places.sockets, at.name, "sock")), &[address])
@@ -236,7 +236,7 @@ fn a_socket_outside_the_engines_directory_touches_no_file() {
     assert!(spec.exists());
 }
 
-/// Runs this on a thread; the test fails if it does not end.
+/// Runs `work` on a thread; the test fails if it does not end.
 fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, done) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(work()));
@@ -266,7 +266,7 @@ fn p1_a_live_socket_whose_queue_is_full_is_alive_and_not_waited_for() {
     assert!(path.exists() && !spec.exists());
 }
 
-/// The kernel drops what knocks there, and a client that waits for it waits for minutes.
+/// The kernel drops connection attempts there, and a blocking client would wait for minutes.
 #[test]
 fn p1_a_live_address_whose_queue_is_full_is_alive_and_not_waited_for() {
     let installation = installation();

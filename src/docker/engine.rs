@@ -1,7 +1,7 @@
-//! The Engine's own API, as far as repair needs it: which networks and endpoints there are.
+//! The Engine's own API, as far as repair needs it: its networks and endpoints.
 //!
-//! Promises: reads only; tolerant of fields that are absent, null or new (Engines from 20.10 on); never called inside a
-//! request (P5: the Engine's locks would deadlock). Decides nothing.
+//! Promises: only reads; tolerates fields that are absent, null or new (Engines from 20.10 on); is never called within a
+//! request (P5: the Engine's locks would deadlock). Makes no decisions.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,10 +21,10 @@ use crate::text;
 /// How long the Engine may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Why the Engine could not be asked.
+/// Why a call to the Engine failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// It did not answer.
+    /// The Engine did not answer.
     #[error("the Engine at {} cannot be reached: {source}", socket.display())]
     Silent {
         /// Its socket.
@@ -32,22 +32,22 @@ pub enum EngineError {
         /// Why.
         source: ClientError,
     },
-    /// It refused.
+    /// The Engine refused the request.
     #[error("the Engine at {} answered {path} with status {status}", socket.display())]
     Refused {
         /// Its socket.
         socket: PathBuf,
-        /// What was asked.
+        /// The path that was requested.
         path: String,
-        /// Its status.
+        /// The status code of the answer.
         status: u16,
     },
-    /// Its answer cannot be parsed.
+    /// The answer cannot be parsed.
     #[error("cannot parse the Engine's answer to {path}: {why}")]
     Unclear {
-        /// What was asked.
+        /// The path that was requested.
         path: String,
-        /// Why; it may quote the answer.
+        /// The reason, which may quote the answer.
         why: String,
     },
 }
@@ -70,12 +70,12 @@ struct NetworkJson {
 }
 
 impl NetworkJson {
-    /// A template (`--config-only`) is listed and holds nothing.
+    /// Whether it can hold subnets: a template (`--config-only`) is listed too, but does not.
     fn holds(&self) -> bool {
         self.config_only != Some(true)
     }
 
-    /// Docker's own IPAM drivers: no other driver serves those networks.
+    /// Whether it uses one of Docker's own IPAM drivers; no other driver serves such a network.
     fn has_builtin_ipam(&self) -> bool {
         let driver = self.ipam.as_ref().and_then(|ipam| ipam.driver.as_deref());
         matches!(driver, Some("default" | "null"))
@@ -169,12 +169,12 @@ async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Engine
     })
 }
 
-/// Whether the Engine serves its API: at its start it calls its drivers before it does (P5).
+/// Checks whether the Engine serves its API; while starting, it calls its drivers before it serves the API (P5).
 pub async fn ping(socket: &Path) -> Result<(), EngineError> {
     ask(socket, "/_ping").await.map(drop)
 }
 
-/// What `/info` says of the Engine.
+/// The parts of `/info` that identify the Engine.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct InfoJson {
@@ -194,8 +194,8 @@ impl InfoJson {
     }
 }
 
-/// Everything that repair needs to know of an Engine: its networks of all IPAM drivers, with the live endpoints of those
-/// that are not Docker's own. An endpoint is live when its network shows it, or a container that is not stopped.
+/// Everything that repair needs to know about an Engine: its networks of all IPAM drivers, with the live endpoints of those
+/// that do not use Docker's own drivers. An endpoint is live if its network shows it, or a container that is not stopped.
 pub async fn lists(socket: &Path) -> Result<Lists, EngineError> {
     let mut lists = Lists::default();
     let listed: Vec<NetworkJson> = get(socket, "/networks").await?;
@@ -205,7 +205,7 @@ pub async fn lists(socket: &Path) -> Result<Lists, EngineError> {
             None => (network, false),
             Some(id) => match get::<NetworkJson>(socket, &format!("/networks/{id}")).await {
                 Ok(inspected) => (inspected, true),
-                // It is just being removed; what it held counts as alive until a later look lacks it.
+                // The network is just being removed; what it held counts as alive until a later list lacks it.
                 Err(EngineError::Refused { status: 404, .. }) => (network, false),
                 Err(error) => return Err(error),
             },
@@ -217,7 +217,7 @@ pub async fn lists(socket: &Path) -> Result<Lists, EngineError> {
     let containers: Vec<ContainerJson> = get(socket, "/containers/json?all=1").await?;
     let info = match get::<InfoJson>(socket, "/info").await {
         Ok(info) => info,
-        // A proxy may forbid it: then the lists show what is alive, and prove nothing.
+        // A proxy may forbid this request; the lists then show what is alive, but prove nothing dead.
         Err(error @ EngineError::Refused { .. }) => {
             lists.unclear.push(error.to_string());
             InfoJson::default()
@@ -232,7 +232,7 @@ pub async fn lists(socket: &Path) -> Result<Lists, EngineError> {
         ));
     }
     lists.engine = info.identity();
-    // Before containers say their gateways, which belong to a subnet.
+    // Before the containers' gateways are read, because each gateway belongs to a subnet.
     lists.networks.iter_mut().filter(|network| !network.endpoints.is_empty()).for_each(locate);
     for container in containers.into_iter().filter(holds_what_it_names) {
         attach(&mut lists, container);
@@ -241,7 +241,7 @@ pub async fn lists(socket: &Path) -> Result<Lists, EngineError> {
     Ok(lists)
 }
 
-/// Networks as `docker network inspect` prints them: a list, or one alone.
+/// Reads networks as `docker network inspect` prints them: a list, or a single one.
 pub fn read_inspected(text: &str) -> Result<Vec<Network>, serde_json::Error> {
     let networks: Vec<NetworkJson> = match text.trim_start().starts_with('[') {
         true => serde_json::from_slice(text.as_bytes())?,
@@ -255,7 +255,7 @@ pub fn read_inspected(text: &str) -> Result<Vec<Network>, serde_json::Error> {
     Ok(networks.into_iter().filter(NetworkJson::holds).map(read).collect())
 }
 
-/// An address that may carry a prefix length; absent where nothing is written.
+/// Parses an address, with or without a prefix length; `None` if the text is absent or empty.
 ///
 /// # Errors
 /// The text, if it is not an address.
@@ -265,12 +265,12 @@ fn address(text: Option<&str>) -> Result<Option<IpAddr>, String> {
     alone.parse().map(Some).map_err(|_| text.to_owned())
 }
 
-/// A name is free text (P33): it is shown, and nothing else depends on it.
+/// A name is free text (P33): it is displayed, and nothing else depends on it.
 fn named(name: Option<String>) -> String {
     text::name(&name.unwrap_or_default()).into_owned()
 }
 
-/// Reads a network. What cannot be understood makes its endpoints incomplete, or the whole list unclear.
+/// Reads a network. If something cannot be parsed, its endpoints count as incomplete, or the whole list as unclear.
 fn read_network(json: NetworkJson, inspected: bool, unclear: &mut Vec<String>) -> Network {
     let name = named(json.name);
     let ipam = json.ipam.unwrap_or_default();
@@ -283,7 +283,7 @@ fn read_network(json: NetworkJson, inspected: bool, unclear: &mut Vec<String>) -
         complete: inspected && json.containers.is_some(),
         ..Network::default()
     };
-    // A family that is switched off is listed and was never asked for (P28).
+    // A family that is switched off is listed, although it was never requested (P28).
     let is_on = |family: Family| match family {
         Family::V4 => json.v4 != Some(false),
         Family::V6 => json.v6 != Some(false),
@@ -307,7 +307,7 @@ fn read_network(json: NetworkJson, inspected: bool, unclear: &mut Vec<String>) -
 }
 
 impl ConfigJson {
-    /// The subnet; absent where nothing is written.
+    /// The subnet; `None` if the text is absent or empty.
     fn read(self) -> Result<Option<Configured>, String> {
         let Some(text) = self.subnet.filter(|text| !text.is_empty()) else { return Ok(None) };
         let prefix = Prefix::parse(&text).ok_or(text)?;
@@ -334,7 +334,7 @@ impl EndpointJson {
     }
 }
 
-/// Engines up to 28 go on showing the size that was asked for, `0.0.0.0/26`, where they know the subnet (P28): an unspecified
+/// Engines up to 28 keep showing the requested size, `0.0.0.0/26`, even if they know the subnet (P28); an unspecified
 /// prefix is never a subnet.
 fn locate(network: &mut Network) {
     let unspecified = |subnet: &Configured| subnet.prefix.first() == 0;
@@ -344,13 +344,13 @@ fn locate(network: &mut Network) {
     }
 }
 
-/// Where a dockerd ended while its driver was away, or was killed, its stopped containers go on naming the addresses that
-/// they had. One that is being started does not prove anything either: the network shows its endpoint.
+/// If a dockerd was killed, or ended while its driver was not running, its stopped containers still show the addresses
+/// that they had. A container that is just starting proves nothing either, but its network shows the endpoint.
 fn holds_what_it_names(container: &ContainerJson) -> bool {
     !matches!(container.state.as_deref(), Some("created" | "exited" | "dead"))
 }
 
-/// Adds what a container shows of its own attachments.
+/// Adds what a container shows about its own attachments.
 fn attach(lists: &mut Lists, container: ContainerJson) {
     let names = container.names.unwrap_or_default();
     let name = names.first().map_or("", |name| name.trim_start_matches('/'));
@@ -395,7 +395,7 @@ fn attach(lists: &mut Lists, container: ContainerJson) {
     }
 }
 
-/// A container knows its gateways, also where its network hides them (P26).
+/// A container knows its gateways, even if its network hides them (P26).
 fn show_gateway(network: &mut Network, shown: Option<IpAddr>) {
     let Some(shown) = shown else { return };
     let hidden = |subnet: &&mut Configured| subnet.gateway.is_none() && subnet.prefix.contains_address(shown);
@@ -404,7 +404,7 @@ fn show_gateway(network: &mut Network, shown: Option<IpAddr>) {
     }
 }
 
-/// Calls `happened` whenever something happens to a network or a container, until the stream of events ends.
+/// Calls `happened` at every event of a network or container, until the stream of events ends.
 pub async fn follow_events(socket: &Path, happened: impl FnMut()) -> Result<(), EngineError> {
     let path = format!("/events?filters={}", encoded(r#"{"type":["network","container"]}"#));
     let silent = |source| EngineError::Silent { socket: socket.to_owned(), source };

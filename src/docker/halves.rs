@@ -1,8 +1,8 @@
-//! IPv6 halves that were refused: Docker asks for the IPv4 address of an endpoint first, and where IPv6 is refused it abandons
-//! the endpoint and never releases the other half (P20).
+//! IPv6 requests that were refused: Docker requests the IPv4 address of an endpoint first, and if IPv6 is refused, it
+//! abandons the endpoint and never releases the IPv4 half (P20).
 //!
-//! Promises: bounded and short-lived, in memory only: what is forgotten here is found by repair. Records what was refused and when;
-//! the plan decides whether a lease is the other half.
+//! Promises: bounded and short-lived, in memory only: repair finds what is forgotten here. Records what was refused and
+//! when; the plan decides whether a lease is the other half.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -13,24 +13,24 @@ use smol_str::SmolStr;
 use crate::plan::request::{AddressRequest, Half, Mac};
 use crate::plan::settings::Millis;
 
-/// How many are kept.
+/// How many are remembered.
 const MOST: usize = 256;
-/// How long each is kept.
+/// How long each is remembered.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// The halves that were refused lately; shared by all listeners.
+/// The halves that were refused recently; shared by all listeners.
 #[derive(Debug, Default)]
 pub struct Halves(Mutex<VecDeque<(Instant, Half)>>);
 
 impl Halves {
-    /// What is to be remembered of this request, should it be refused: who it is of. A PoolID of IPv6 has its prefix in it; one
-    /// from an old lease file does not, and is not remembered.
+    /// What to remember of this request if it is refused: its holder. A PoolID of IPv6 contains its prefix; one
+    /// from an old lease file does not, and its requests are not remembered.
     pub fn of_v6(request: &AddressRequest) -> Option<(Option<SmolStr>, Mac)> {
         let is_half = !request.gateway && request.id.contains(':');
         request.mac.filter(|_| is_half).map(|mac| (request.name.clone(), mac))
     }
 
-    /// It was refused at this time.
+    /// Records that this half was refused at this time.
     pub fn refused(&self, (name, mac): (Option<SmolStr>, Mac), at: Millis) {
         let Ok(mut halves) = self.0.lock() else { return };
         if halves.len() == MOST {
@@ -39,7 +39,7 @@ impl Halves {
         halves.push_back((Instant::now(), Half { name, mac, at }));
     }
 
-    /// The last half that was refused to the container that now asks for the other one.
+    /// The last half that was refused to the container that now requests the other one.
     pub fn of(&self, request: &AddressRequest) -> Option<Half> {
         if request.gateway || request.id.contains(':') {
             return None;

@@ -1,8 +1,8 @@
-//! THE WIRE: path, request, ledger, JSON. libnetwork's remote IPAM protocol as real Engines speak it.
+//! THE WIRE: libnetwork's remote IPAM protocol as real Engines use it, from the path and the JSON to the ledger and back.
 //!
 //! Promises: seven fixed paths, POST only; every refusal is HTTP 4xx/5xx with the text under `Err` and `Error`; a
-//! release reaches the ledger at the first poll, so that a caller who leaves cannot lose it; an undelivered grant
-//! is undone; what a web browser sends is refused. Calls no Docker API (P5: that deadlocks). Does not decide.
+//! release reaches the ledger at the first poll, so that it is not lost if the caller disconnects; an undelivered grant
+//! is undone; requests from web browsers are refused. Calls no Docker API (P5: that deadlocks). Makes no decisions.
 
 mod browsers;
 mod callers;
@@ -36,32 +36,32 @@ use crate::server::{DoorRefusal, Handler, HttpRequest, Response};
 use crate::text;
 
 const JSON: &str = "application/json";
-/// An unknown method is remembered up to this length.
+/// Length to which the name of an unknown method is cut before it is remembered.
 const LONGEST_METHOD: usize = 100;
 
-/// What is proven dead now; repair writes it.
+/// What is currently proven dead; repair updates it.
 pub type Proofs = Arc<RwLock<Arc<Dead>>>;
 
 /// One driver name: what Docker calls at one listener.
 #[derive(Debug)]
 pub struct Driver {
-    /// For the log.
+    /// The driver name, for the log.
     pub name: SmolStr,
-    /// Where requests go.
+    /// Where requests are sent.
     pub ledger: Ledger,
     /// Pools open to this name, in order; all if absent.
     pub pools: Option<Arc<[String]>>,
-    /// The capability.
+    /// The value of the capability `RequiresMACAddress`.
     pub requires_mac_address: bool,
     /// The host names that dockerd may use for this listener.
     pub names: HostNames,
-    /// What this host uses, asked where gipam chooses a subnet.
+    /// What this host uses; consulted when gipam chooses a subnet.
     pub survey: Survey,
-    /// Tells Docker's overlap loop from networks that somebody makes.
+    /// Distinguishes Docker's overlap loop from requests for separate networks.
     pub streak: Streak,
     /// What repair has proven dead, for explicit requests.
     pub proofs: Proofs,
-    /// Called when a request comes.
+    /// Notified when a request arrives.
     pub asked: Arc<Notify>,
     /// The recorded callers; shared by all listeners.
     pub callers: Arc<Callers>,
@@ -137,8 +137,8 @@ impl Driver {
             return self.turned_away(method, 405, "not a POST request", &text);
         }
         if !constant.is_empty() {
-            // dockerd's first call comes before it starts any container (P2): what is alive now has outlived another one. If
-            // it cannot be recorded, the first request that grants something tries again.
+            // dockerd's first call comes before it starts any container (P2), so containers alive now belong to an earlier
+            // dockerd. If the caller cannot be recorded here, the first request that grants something tries again.
             let _ = self.callers.saw(request.peer).await;
             return Response::new(200, JSON, constant);
         }
@@ -211,33 +211,33 @@ impl Driver {
         }
     }
 
-    /// An explicit request may replace what is proven dead, and an identified holder may replace its own dead lease. Where
-    /// gipam chooses a subnet, those of the Engine's other networks are passed over.
+    /// What repair has proven dead. An explicit request may replace it, and an identified holder may replace its own dead
+    /// lease. When gipam chooses a subnet, it skips those of the Engine's other networks.
     fn dead(&self) -> Arc<Dead> {
         self.proofs.read().map(|proofs| proofs.clone()).unwrap_or_default()
     }
 
-    /// Where gipam chooses, it must know what Docker would refuse (P12).
+    /// When gipam chooses a subnet, it must know what Docker would refuse (P12).
     async fn ask_for_any(&self, request: SubnetRequest) -> Result<Granted, Refusal> {
         let (in_a_row, _open) = self.streak.begin(&request);
         let mut in_use = self.survey.look(None).await?;
         loop {
             let request = SubnetRequest { in_a_row, in_use, ..request.clone() };
             let granted = self.ledger.ask(Request::Subnet(request)).await?;
-            // The pools are others than those that were looked for.
+            // The pools are no longer those that the survey covered.
             let Reply::Look(bases) = granted.reply else { return Ok(granted) };
             in_use = self.survey.look(Some(bases)).await?;
         }
     }
 
-    /// Refuses a request that was not decided. `remembered` says why in our own words: the answer may quote the caller.
+    /// Refuses a request before it reaches the ledger. `remembered` is the reason without any text from the caller.
     fn turned_away(&self, method: &str, status: u16, remembered: &str, text: &str) -> Response {
         self.counters.ended(method, Some(ErrorKind::Invalid));
         self.counters.remember(clock::now(), &self.name, &text::cut(method, LONGEST_METHOD), remembered);
         Response::new(status, JSON, wire::refusal(text))
     }
 
-    /// Refuses a call of the driver.
+    /// Refuses one of the driver's calls.
     fn refused(&self, method: &str, refusal: &Refusal) -> Response {
         self.counters.ended(method, Some(refusal.kind));
         let (status, text) = (refusal.kind.status(), wire::tidy_message(&refusal.text));

@@ -1,7 +1,7 @@
-//! Questions about what this host uses, and their answers, between requests and the thread that follows the host.
+//! Questions about what this host uses, and their answers, between requests and the thread that watches the host.
 //!
-//! Promises: a request that needs the answer waits for it without delaying others; the answer was true when it was asked. Does
-//! not look at the host itself.
+//! Promises: a request that needs the answer waits for it without delaying others; the answer includes everything that
+//! was in use when the question was sent. Does not read the host itself.
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -10,10 +10,10 @@ use crate::plan::error::ErrorKind;
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::Prefix;
 
-/// A question, with the bases of all pools where they have changed.
+/// A question, with the base prefixes of all pools if they have changed.
 #[derive(Debug)]
 pub struct Ask {
-    /// What is to be known of; as before if absent.
+    /// The prefixes that the answer must cover; if absent, those of the previous question.
     pub bases: Option<Box<[Prefix]>>,
     answer: oneshot::Sender<Result<HostUse, String>>,
 }
@@ -25,15 +25,15 @@ impl Ask {
     }
 }
 
-/// Where questions come out.
+/// The receiving end of questions.
 pub type Surveyor = mpsc::UnboundedReceiver<Ask>;
 
-/// Where questions go in; cheap to clone.
+/// The sending end of questions; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Survey(mpsc::UnboundedSender<Ask>);
 
 impl Survey {
-    /// Both ends.
+    /// Creates both ends.
     pub fn new() -> (Self, Surveyor) {
         let (questions, surveyor) = mpsc::unbounded_channel();
         (Self(questions), surveyor)
@@ -47,7 +47,7 @@ impl Survey {
         answered.and_then(Result::ok).unwrap_or_default()
     }
 
-    /// What this host uses now of the pools.
+    /// What this host currently uses in the pools.
     pub async fn look(&self, bases: Option<Box<[Prefix]>>) -> Result<HostUse, Refusal> {
         let gone = || Refusal {
             kind: ErrorKind::Unavailable,

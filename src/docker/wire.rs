@@ -1,8 +1,8 @@
-//! The fields as dockerd spells them: bodies into requests, replies into bodies.
+//! dockerd's JSON: turns bodies into requests, and replies into bodies.
 //!
-//! Promises: null, absent and unknown fields are tolerated where the meaning stays clear (P6); what changes something
-//! must say in which space or subnet (P8), and say it once; odd names and MACs never refuse an address: they are escaped, cut or
-//! ignored. Does not decide, does not know HTTP.
+//! Promises: null, absent and unknown fields are tolerated if the meaning stays clear (P6); a request that changes something
+//! must name its space or subnet (P8), and name it once; odd names and MACs never cause an address to be refused: they are
+//! escaped, cut or ignored. Makes no decisions, and knows nothing about HTTP.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,30 +29,30 @@ const ENDPOINT_NAME: &str = "com.docker.network.endpoint.name";
 const ENDPOINT_MAC: &str = "com.docker.network.endpoint.macaddress";
 /// libnetwork's label for next-fit.
 const SERIAL: &str = "com.docker.network.ipam.serial";
-/// How many characters of a longer message are kept at its beginning ...
+/// How many characters are kept at the beginning of a message that is too long.
 const MESSAGE_HEAD: usize = 1_500;
-/// ... and at its end.
+/// How many characters are kept at its end.
 const MESSAGE_TAIL: usize = 500;
-/// Foreign texts in messages are cut here.
+/// Length to which texts from outside are cut in messages.
 const SHOWN: usize = 100;
 
-/// Answers that never change.
+/// Constant answer to Plugin.Activate.
 pub const ACTIVATE: &str = r#"{"Implements":["IpamDriver"]}"#;
-/// Both spaces; asked before every RequestPool since Engine 27 (P9).
+/// Constant answer with both spaces; requested before every RequestPool since Engine 27 (P9).
 pub const ADDRESS_SPACES: &str =
     r#"{"LocalDefaultAddressSpace":"local","GlobalDefaultAddressSpace":"global"}"#;
 
-/// The body of GetCapabilities. Replay is never wanted: the books are durable, and refusing one kills dockerd (P21).
+/// The body of GetCapabilities. Replay is never requested: the books are durable, and a refused replay kills dockerd (P21).
 pub fn capabilities(requires_mac_address: bool) -> String {
     json!({ "RequiresMACAddress": requires_mac_address, "RequiresRequestReplay": false }).to_string()
 }
 
-/// Whether the body was empty (P8).
+/// Whether the body is empty (P8).
 pub fn is_blank(bytes: &[u8]) -> bool {
     bytes.trim_ascii().is_empty()
 }
 
-/// A decoded body; borrows from its bytes.
+/// A decoded body, which borrows from the bytes.
 #[derive(Debug)]
 pub struct Body<'a>(Object<'a>);
 
@@ -61,7 +61,7 @@ fn invalid(text: String) -> PlanError {
 }
 
 impl<'a> Body<'a> {
-    /// Decodes a body. An empty one is what dockerd sends when it repeats a lost call (P8): it carries no fields.
+    /// Decodes a body. dockerd sends an empty one, without any fields, when it repeats a lost call (P8).
     pub fn parse(bytes: &'a [u8]) -> Result<Self, PlanError> {
         if is_blank(bytes) {
             return Err(invalid(
@@ -72,7 +72,7 @@ impl<'a> Body<'a> {
         }
         let broken =
             |why: &dyn fmt::Display| invalid(format!("the body is not JSON ({why}); nothing was changed"));
-        // Checked once as a whole; otherwise each string in it would be.
+        // UTF-8 is checked once for the whole body; otherwise it would be checked for each string.
         let text = str::from_utf8(bytes).map_err(|error| broken(&error))?;
         let body: Json<'_> = serde_json::from_str(text).map_err(|error| broken(&error))?;
         body.once().map_err(|key| broken(&format!("duplicate key {:?}", shown(key))))?;
@@ -125,7 +125,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// One of the options, if it is there and a string.
+    /// One of the options, if it is present and a string.
     fn option(&self, name: &str) -> Option<&str> {
         match get(&self.0, "Options")? {
             Json::Object(options) => match get(options, name)? {
@@ -136,7 +136,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// The options, which must be strings.
+    /// All options, which must be strings.
     fn options(&self) -> Result<BTreeMap<String, String>, PlanError> {
         let map = match get(&self.0, "Options") {
             None => return Ok(BTreeMap::new()),
@@ -169,7 +169,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// RequestPool. `in_use` is left empty; the caller fills it in.
+    /// RequestPool. `in_use` is left empty, for the caller to fill in.
     pub fn subnet_request(
         &self,
         pools: Option<Arc<[String]>>,
@@ -232,7 +232,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// `address/length` and no looser: `010` is ten to some and eight to others.
+/// Accepts only `address/length`: some programs read `010` as ten, others as eight.
 fn prefix(text: &str) -> Option<Prefix> {
     let (address, length) = text.split_once('/')?;
     let plain =
@@ -240,7 +240,7 @@ fn prefix(text: &str) -> Option<Prefix> {
     (plain && address.parse::<IpAddr>().is_ok()).then(|| Prefix::parse(text))?
 }
 
-/// A prefix by number, or a size request: `0.0.0.0/N`, `::/N` (Engine 29).
+/// A specific prefix, or a size request: `0.0.0.0/N`, `::/N` (Engine 29).
 fn wanted(text: &str, family: Family) -> Result<Wanted, PlanError> {
     let prefix = prefix(text).ok_or_else(|| {
         PlanError::InvalidPool(format!(
@@ -261,12 +261,12 @@ fn wanted(text: &str, family: Family) -> Result<Wanted, PlanError> {
     })
 }
 
-/// A foreign text in a message: escaped and cut.
+/// Escapes and cuts a text from outside for a message.
 fn shown(text: &str) -> String {
     text::cut(text, SHOWN).into_owned()
 }
 
-/// A name as it is kept, see [`text::name`]; an empty name counts as absent.
+/// A name in the form in which it is stored, see [`text::name`]; an empty name counts as absent.
 pub fn tidy_name(name: &str) -> Option<SmolStr> {
     (!name.is_empty()).then(|| text::name(name).into())
 }
@@ -285,8 +285,8 @@ pub fn reply(reply: &Reply) -> String {
     }
 }
 
-/// A message fit for a log, a terminal and a JSON body: control characters escaped, the middle of a very long one left
-/// out (how it ends says what to do).
+/// Makes a message safe for a log, a terminal and a JSON body: escapes control characters, and leaves out the middle of a
+/// very long message (its end says what to do).
 pub fn tidy_message(message: &str) -> String {
     let cut = |at: usize| message.char_indices().nth(at).map(|(byte, _)| byte);
     let length = message.chars().count();
@@ -298,7 +298,7 @@ pub fn tidy_message(message: &str) -> String {
     }
 }
 
-/// The body of a refusal: the text under both names, since Engines read one or the other (P7).
+/// The body of a refusal, with the text under both names, because Engines read one or the other (P7).
 pub fn refusal(text: &str) -> String {
     json!({ "Err": text, "Error": text }).to_string()
 }

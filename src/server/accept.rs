@@ -1,10 +1,10 @@
 //! Accepting connections, and stopping without losing any.
 //!
-//! Promises that an error of `accept` neither ends the daemon nor makes it spin. A listener with all its connections in use
-//! closes those that send no request, the longest silent first, each at a moment when no request can be on its way; new
-//! connections wait in the kernel meanwhile. The end is orderly: the socket file goes first, so that no new client comes;
-//! clients that have connected are served; then connections end, each at a moment when no request can be on its way.
-//! Requests still at work after the deadline are dropped, and undone if possible.
+//! Promises: an error of `accept` neither ends the daemon nor makes it spin. If all connections of a listener are in use,
+//! it closes those that send no request, the longest silent first, each when no request can be on its way; meanwhile, new
+//! connections wait in the kernel. The shutdown is orderly: the socket file is removed first, so that no new client comes;
+//! clients that have already connected are served; then each connection is closed when no request can be on its way.
+//! Requests that are still being handled after the deadline are dropped, and undone if possible.
 
 use super::connection;
 use super::delivery::Delivery;
@@ -23,11 +23,11 @@ use tokio_rustls::TlsAcceptor;
 
 /// Time between two checks for silent connections while a listener is full.
 const CROWDED: Duration = Duration::from_millis(50);
-/// This fraction of a listener's connections is closed at a time: more than a few hundred slow clients can reopen before
-/// an honest one is served.
+/// One in this many of a listener's connections is closed at a time. That is more than a few hundred slow clients can
+/// reopen before an honest client is served.
 const SHARE: usize = 4;
 
-/// Time between two tries when the system lacks a descriptor or memory for a connection.
+/// Time between two attempts when the system lacks a descriptor or memory for a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Empty while running; at shutdown, the deadline for requests in flight.
@@ -36,10 +36,10 @@ pub(super) type Stop = watch::Receiver<Option<Instant>>;
 type Serving = Pin<Box<dyn Future<Output = Drained> + Send>>;
 type Room = Box<dyn FnOnce(Stop) -> io::Result<Serving> + Send>;
 
-/// How the end went.
+/// The outcome of a shutdown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that were still at work at the deadline and were dropped.
+    /// Connections that were still working at the deadline and were dropped.
     pub cut_off: usize,
 }
 
@@ -50,7 +50,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Without listeners.
+    /// A server without listeners.
     pub fn new() -> Server {
         Server::default()
     }
@@ -63,13 +63,13 @@ impl Server {
         }));
     }
 
-    /// Serves all listeners until `shutdown` is ready, and then for `deadline` at most until what is in flight is
-    /// finished: no connection is accepted any more, answers say `Connection: close`, idle connections are
-    /// closed, socket files are removed. Runs on the current runtime, of any kind, which must have time
+    /// Serves all listeners until `shutdown` is ready, then waits at most `deadline` for requests in flight to
+    /// finish: no further connection is accepted, answers say `Connection: close`, idle connections are closed
+    /// and socket files are removed. Runs on the current runtime, of either kind, which must have time
     /// and I/O enabled.
     ///
     /// # Errors
-    /// If a listener cannot be watched; then none is served.
+    /// If a listener cannot be registered with the runtime; then none is served.
     pub async fn serve(self, shutdown: impl Future<Output = ()>, deadline: Duration) -> io::Result<Drained> {
         let (stop, stopped) = watch::channel(None);
         let serving: Vec<Serving> =
@@ -92,17 +92,17 @@ struct Accepting<H> {
     handler: Arc<H>,
     limits: Arc<Limits>,
     connections: JoinSet<()>,
-    /// What these connections are doing; some have ended.
+    /// The states of these connections; some may have ended.
     open: Vec<Weak<Delivery>>,
 }
 
-/// A listener's socket, watched by the runtime.
+/// A listener's socket, registered with the runtime.
 enum Watched {
     Unix(UnixListener),
     Tcp(TcpListener),
 }
 
-/// A connection as the kernel gives it.
+/// A connection as the kernel returns it.
 enum Accepted {
     Unix(UnixStream),
     Tcp(TcpStream, std::net::SocketAddr),
@@ -154,15 +154,15 @@ impl<H: Handler> Accepting<H> {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(%error, "cannot accept connections; trying again");
                     }
-                    // Cut short by the shutdown, which is looked at first above.
+                    // A shutdown ends this wait early; the loop checks for it first.
                     let _ = timeout(BACK_OFF, stopped(&mut stop)).await;
                 }
             }
         }
     }
 
-    /// Asks connections without a request to give way: first those that never sent a whole request, then the one that has
-    /// been silent longest, which is enough. Those at work stay.
+    /// Asks connections without a request to give way: those that never sent a whole request or, if there are none, only
+    /// the one that has been silent longest. Connections that are working stay.
     fn make_room(&mut self) {
         self.open.retain(|open| open.strong_count() > 0);
         let open = self.open.iter().filter_map(Weak::upgrade);
@@ -176,7 +176,7 @@ impl<H: Handler> Accepting<H> {
         }
     }
 
-    /// The orderly end; see the top of this file.
+    /// The orderly shutdown; see the top of this file.
     async fn close(mut self, stop: &Stop, until: Instant) -> Drained {
         if let Some(file) = self.listener.file.take() {
             file.remove();
@@ -199,7 +199,7 @@ impl<H: Handler> Accepting<H> {
         Drained { cut_off }
     }
 
-    /// Starts serving a connection, in a task of its own.
+    /// Starts serving a connection in its own task.
     fn welcome(&mut self, accepted: Accepted, stop: &Stop) {
         let (handler, limits, stop) = (self.handler.clone(), self.limits.clone(), stop.clone());
         let delivery = Arc::new(Delivery::new());
@@ -217,7 +217,7 @@ impl<H: Handler> Accepting<H> {
                 self.connections.spawn(connection::serve(stream, peer, delivery, handler, limits, stop));
             }
             Accepted::Tcp(stream, address) => {
-                // Both are optimisations; a socket that refuses them still works.
+                // Both are optimisations; the socket works without them.
                 let _ = stream.set_nodelay(true);
                 let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
                 let peer = Peer::Tcp(address);
@@ -238,7 +238,7 @@ impl<H: Handler> Accepting<H> {
                     let shaken = tokio::select! {
                         biased;
                         shaken = shaking => shaken,
-                        // Other connections wait, and this one has not sent a request yet.
+                        // Other connections are waiting, and this one has not sent a request yet.
                         () = delivery.nudged() => return,
                     };
                     match shaken {
@@ -264,7 +264,7 @@ impl Watched {
 }
 
 impl Listener {
-    /// A connection that already waits in the kernel, if there is one.
+    /// A connection that is already waiting in the kernel, if any.
     fn next_waiting(&self) -> Option<Accepted> {
         match &self.socket {
             Socket::Unix(socket) => {
@@ -281,7 +281,7 @@ impl Listener {
     }
 }
 
-/// Errors of `accept` that concern the one connection only, which has already gone.
+/// Errors of `accept` that concern only the one connection, which has already gone.
 fn harmless(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
@@ -293,7 +293,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Waits for the shutdown, and returns until when there is time. A dropped server does not wait.
+/// Waits for the shutdown and returns its deadline; the deadline of a dropped server is now.
 pub(super) async fn stopped(stop: &mut Stop) -> Instant {
     match stop.wait_for(Option::is_some).await {
         Ok(until) => until.unwrap_or_else(Instant::now),

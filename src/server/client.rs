@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client over a UNIX socket, for commands that talk to a running daemon.
 //!
-//! Promises one request, one answer, within one time limit, and an error that distinguishes "nothing listens" from
-//! "you may not" from "it does not answer". It keeps no connection, follows no redirect, repeats nothing.
+//! Promises: one request and one answer within one time limit, and an error that distinguishes "nothing listens",
+//! "access denied" and "no answer". It keeps no connection open, follows no redirects, and does not retry.
 
 pub use super::exchange::root;
 use http_body_util::{BodyExt, Full, Limited};
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-/// The largest answer that is taken, in bytes: an export of a million leases fits.
+/// The largest answer that is accepted, in bytes: an export of a million leases fits.
 const MAX_ANSWER: usize = 1 << 30;
 
 /// An answer.
@@ -38,24 +38,24 @@ pub enum ClientError {
         #[source]
         error: io::Error,
     },
-    /// The socket is not for this user.
+    /// This user may not use the socket.
     #[error("not allowed to use {}: {error}; try again as root, or as its owner", path.display())]
     Denied {
         path: PathBuf,
         #[source]
         error: io::Error,
     },
-    /// The daemon does not answer in time. What was asked for may have been done.
+    /// The daemon does not answer in time. It may still have carried out the request.
     #[error("the daemon on {} did not answer within {limit:?}; what was asked for may have been done", path.display())]
     Timeout { path: PathBuf, limit: Duration },
-    /// The connection broke, or the answer was not valid HTTP. What was asked for may have been done.
+    /// The connection broke, or the answer was not valid HTTP. The daemon may have carried out the request.
     #[error("the daemon on {} gave an invalid answer ({why}); what was asked for may have been done", path.display())]
     Broken { path: PathBuf, why: String },
-    /// The path or the method is not one that HTTP allows.
+    /// HTTP does not allow this path or method.
     #[error("cannot ask for {path:?}: {why}")]
     Request {
         path: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
@@ -92,10 +92,10 @@ pub fn request_blocking(
     runtime(socket)?.block_on(request(socket, method, path, body, limit))
 }
 
-/// `GET` of a path whose answer may be long: each piece goes to `take` as it comes, with the status; `limit` holds for each.
+/// `GET` of a path with a possibly long answer: passes each piece and the status to `take`; `limit` applies to each piece.
 ///
 /// # Errors
-/// See [`request`]; `Ok(Err(_))` is what `take` said, and nothing more is read.
+/// See [`request`]; `Ok(Err(_))` is an error of `take`, after which nothing more is read.
 pub fn pieces_blocking<E>(
     socket: &Path,
     path: &str,
@@ -153,7 +153,7 @@ fn build(method: &str, path: &str, body: Vec<u8>) -> Result<hyper::Request<Full<
         .map_err(|error| ClientError::Request { path: path.to_owned(), why: root(&error) })
 }
 
-/// A text as part of a query.
+/// Encodes a text for use in a query.
 pub fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
@@ -165,10 +165,10 @@ async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     })
 }
 
-/// Sends one request over an open connection and reads its answer with this.
+/// Sends one request over an open connection and reads its answer with `read`.
 ///
 /// # Errors
-/// When the connection breaks before the answer begins, or what comes is not HTTP.
+/// If the connection breaks before the answer begins, or the answer is not HTTP.
 pub async fn converse<T>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     request: hyper::Request<Full<Bytes>>,
@@ -177,7 +177,7 @@ pub async fn converse<T>(
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let answer = async { Ok(read(sender.send_request(request).await?).await) };
     let mut answer = std::pin::pin!(answer);
-    // What becomes of the connection adds nothing to the answer.
+    // The result of the connection task adds nothing to the answer.
     tokio::select! {
         biased;
         answer = &mut answer => answer,
@@ -185,18 +185,18 @@ pub async fn converse<T>(
     }
 }
 
-/// Follows an answer that never ends, such as a stream of events: `part` is called as it
-/// begins, and for each piece that comes.
+/// Follows an answer that never ends, such as a stream of events: calls `part` when the answer
+/// begins, and for each piece that arrives.
 ///
 /// # Errors
-/// When the connection cannot be made or breaks; `Ok` when the answer ends.
+/// If the connection cannot be opened or breaks; `Ok` when the answer ends.
 pub async fn follow(socket: &Path, path: &str, mut part: impl FnMut()) -> Result<(), ClientError> {
     let broken = |why| ClientError::Broken { path: socket.to_owned(), why };
     let pieces = async |answer: hyper::Response<Incoming>| {
         if answer.status().as_u16() != 200 {
             return Err(broken(format!("status {}", answer.status().as_u16())));
         }
-        // No piece of it covers what happened before the answer began.
+        // No piece reports what happened before the answer began.
         part();
         let mut body = answer.into_body();
         while let Some(piece) = body.frame().await {

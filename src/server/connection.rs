@@ -1,8 +1,8 @@
-//! The life of one connection: one request after the other, until the client leaves, time runs out, or we shut down.
+//! The life of one connection: one request after another, until the client leaves, a limit is reached, or we shut down.
 //!
-//! Promises that a client which goes away while its request is handled drops the handler's future at once
-//! (a half-closed client counts as gone: dockerd never half-closes), that no connection lives beyond its limits,
-//! and that a refused client can read why. It does not accept or bind sockets.
+//! Promises: if a client goes away while its request is being handled, the handler's future is dropped at once
+//! (a half-closed client counts as gone: dockerd never half-closes); no connection lives beyond its limits;
+//! and a refused client can read why. It does not accept or bind sockets.
 
 use super::accept::{Stop, stopped};
 use super::delivery::{Delivery, NO_HURRY, Overdue};
@@ -22,23 +22,23 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// How long, and how much, is read and thrown away so that a refused client can read the answer.
+/// For how long, and how many bytes, a refused client's input is read and discarded, so that it can read the answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
-/// The smallest buffer that the HTTP library takes.
+/// The smallest buffer size that the HTTP library accepts.
 const SMALLEST_HEAD: usize = 8 * 1024;
 
 /// How the HTTP part of a connection ended.
 enum End {
-    /// By itself: the client closed, or the last answer was sent.
+    /// Normally: the client closed, or the last answer was sent.
     Over,
-    /// With bytes that were not a request.
+    /// Because of bytes that were not a request.
     Refused(DoorRefusal),
-    /// Nothing more can be done for it.
+    /// Nothing more can be sent or received.
     Dropped,
 }
 
-/// Serves one connection until it ends. `stop` lets it end after the request in hand.
+/// Serves one connection until it ends. `stop` ends it after the current request.
 pub(super) async fn serve<H: Handler>(
     stream: Stream,
     peer: Peer,
@@ -66,14 +66,14 @@ pub(super) async fn serve<H: Handler>(
         .writev(false)
         .serve_connection(gate, service);
     let end = run(Pin::new(&mut http), &delivery, &limits, stop).await;
-    // Taking it apart drops a handler's future that is still at work.
+    // Taking it apart drops the future of a handler that is still working.
     let mut stream = http.into_parts().io.into_inner().into_inner();
     match end {
         End::Over => hang_up(stream, &delivery, delivery.lingers()).await,
         End::Refused(why) => {
             let bytes = raw(handler.refuse(why));
             let sent = timeout(limits.answer, stream.write_all(&bytes)).await;
-            // The next connection does not also wait until a slow client has read its answer.
+            // If other connections wait, they need not also wait until a slow client has read its answer.
             hang_up(stream, &delivery, matches!(sent, Ok(Ok(()))) && !delivery.is_hurried()).await;
         }
         End::Dropped => {}
@@ -113,7 +113,7 @@ async fn run(
             Overdue::Refuse(why) => return End::Refused(why),
             Overdue::Drop => return End::Dropped,
             Overdue::Retire => {
-                // The library looks once more for a request, and then ends by itself.
+                // The library tries once more to read a request, and then ends.
                 delivery.retire();
                 clock.as_mut().reset(Instant::now() + NO_HURRY);
             }
@@ -135,8 +135,8 @@ fn ended(result: hyper::Result<()>, limits: &Limits) -> End {
     }
 }
 
-/// Closes a connection; with `linger`, only after having read what the client still sends, so that the
-/// kernel does not reset the connection under the answer.
+/// Closes a connection; with `linger`, only after reading what the client still sends, because otherwise the
+/// kernel would reset the connection before the client has read the answer.
 async fn hang_up(mut stream: Stream, delivery: &Delivery, linger: bool) {
     if delivery.is_dead() {
         return;
@@ -156,11 +156,11 @@ async fn hang_up(mut stream: Stream, delivery: &Delivery, linger: bool) {
         }
         Some(())
     };
-    // However it ends, the connection is closed by dropping it.
+    // Whatever the result, dropping the stream closes the connection.
     let _ = timeout(LINGER, goodbye).await;
 }
 
-/// An answer in full, for requests that the HTTP library could not read.
+/// A complete answer as bytes, for requests that the HTTP library could not read.
 fn raw(response: Response) -> Vec<u8> {
     let status = status(response.status);
     let mut head = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or(""));

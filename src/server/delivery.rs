@@ -1,12 +1,12 @@
 //! The state of one connection, and whether its answer can still be withdrawn.
 //!
-//! One [`Delivery`] is shared by the three parts that see something of a connection: the gate (bytes, ends, errors),
-//! the exchange (requests and answers) and the connection's own task (time, shutdown). It holds the one fact
-//! none of them has alone: whether an answer has been given of which no byte has gone to the kernel.
+//! One [`Delivery`] is shared by the three parts that each see one side of a connection: the gate (bytes, ends, errors),
+//! the exchange (requests and answers) and the connection's own task (time, shutdown). It holds the one fact that none of
+//! them knows alone: whether the handler has answered, but no byte of the answer has been passed to the kernel yet.
 //!
-//! Promises: an answer's `undelivered` runs at most once; never after a byte of that answer was written; and
-//! always if the connection ends, for any reason, before one was. Once it ran, nothing more is written.
-//! It does no I/O and holds its lock across no foreign code.
+//! Promises: the `undelivered` callback of an answer runs at most once, and never after a byte of that answer was
+//! written; it always runs if the connection ends before that, for any reason. Once it has run, nothing more is
+//! written. Does no I/O, and does not hold its lock while it calls code of others.
 
 use super::message::{DoorRefusal, Limits, Undelivered};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,51 +17,51 @@ use tokio::time::Instant;
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nothing of a request has arrived.
+    /// No part of a request has arrived.
     Idle,
-    /// Some bytes of a head have arrived.
+    /// Some bytes of a request's head have arrived.
     Head,
-    /// The head is complete, the body is arriving.
+    /// The head is complete, and the body is arriving.
     Body,
-    /// The handler is at work.
+    /// The handler is working.
     Handling,
     /// The handler has answered; no byte of the answer has been written.
     Answered,
-    /// Some of the answer has been written.
+    /// Part of the answer has been written.
     Answering,
 }
 
-/// What the gate is to do with bytes that the HTTP library wants to write.
+/// What the gate should do with bytes that the HTTP library wants to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outlet {
     /// Write them.
     Open,
-    /// Not an answer to a request: the library's own bare error page. Drop it; the owner words a better one.
+    /// Not an answer to a request, but the library's own bare error page. Drop it; the owner writes a better one.
     Unasked,
     /// The connection is dead, or the answer was withdrawn.
     Dead,
 }
 
-/// What the HTTP library should see of an end of file that the gate has read.
+/// What the gate should report to the HTTP library after it has read an end of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     /// The connection has ended.
     Tell,
-    /// Nothing for one more round: a request that has arrived whole reaches its handler first, because some
-    /// requests (releases) are to be carried out though nobody waits for the answer.
+    /// Nothing until the next poll: a request that has arrived whole must reach its handler first, because some
+    /// requests (releases) must be carried out even if nobody waits for the answer.
     HoldBack,
-    /// Nothing: we closed that side ourselves, and the last answer is still on its way.
+    /// Nothing: we closed that side ourselves, and the last answer is still being sent.
     OurOwn,
 }
 
-/// What has become overdue on a connection.
+/// What is overdue on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Overdue {
-    /// Nothing; look again then.
+    /// Nothing; check again at that time.
     LookAgain(Instant),
-    /// Refuse what there is of a request, and close.
+    /// Refuse the part of a request that has arrived, and close.
     Refuse(DoorRefusal),
-    /// The client does not take its answer: drop the connection.
+    /// The client does not read its answer: drop the connection.
     Drop,
     /// Idle for too long: close it as soon as that is safe.
     Retire,
@@ -70,25 +70,25 @@ pub(super) enum Overdue {
 struct DeliveryState {
     phase: Phase,
     since: Instant,
-    /// Requests that came over this connection.
+    /// Number of requests received over this connection.
     requests: u64,
-    /// Bytes of a next request came before the answer to this one was out.
+    /// Bytes of the next request arrived before the answer to this one was written.
     ahead: bool,
     /// The client is gone, or our answer was withdrawn.
     dead: bool,
-    /// To be closed when idle, from then on; answers say `Connection: close`.
+    /// Since when the connection is to be closed as soon as it is idle; answers then say `Connection: close`.
     retiring: Option<Instant>,
-    /// Other connections wait: a client that does not send a request is soon closed.
+    /// Other connections are waiting, so this one is closed soon unless its client sends a request.
     hurried: bool,
-    /// We told the kernel to take no more from the client: an end of file is our own doing.
+    /// We shut down the reading side, so an end of file does not come from the client.
     deaf: bool,
-    /// Something was refused: throw away what still comes, so that the client reads why.
+    /// A request was refused: discard what the client still sends, so that it can read the reason.
     linger: bool,
-    /// The end was seen while a request's body was being read, and kept back once.
+    /// The end was read while a request's body was arriving, and was held back once.
     held_back: bool,
-    /// A phase with a clock of its own has begun since the task last looked.
+    /// A phase with its own time limit has begun since the task last checked.
     alarm: bool,
-    /// More of this answer follows when it is known; nobody is slow until then.
+    /// More of this answer follows once it is known; until then no time limit applies to the client.
     more: bool,
     undo: Option<Undelivered>,
 }
@@ -96,22 +96,22 @@ struct DeliveryState {
 /// See the top of this file.
 pub(super) struct Delivery {
     state: Mutex<DeliveryState>,
-    /// The listener wants the connection's task to look at the clock now.
+    /// Wakes the connection's task, so that it checks the clock now; used by the listener.
     nudge: Notify,
 }
 
-/// A connection that is being closed although no request ever came over it waits this long for the first
-/// one: its client may be about to write it, and would not get a second chance (P8).
+/// If a connection is to be closed before any request has arrived, we first wait this long for one:
+/// its client may be about to write it, and could not send it a second time (P8).
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
-/// At a full listener, a client has this time to say all of a request: dockerd writes it in one piece, as soon as it is connected.
+/// At a full listener, a client has this long to send a whole request: dockerd writes it at once, in one piece.
 pub(super) const CROWDED_GRACE: Duration = Duration::from_millis(300);
 
-/// How often the clock of a connection is looked at when nothing can become overdue.
+/// How often a connection's clock is checked while nothing can become overdue.
 pub(super) const NO_HURRY: Duration = Duration::from_secs(30);
 
 impl Delivery {
-    /// A fresh connection.
+    /// A new connection.
     pub(super) fn new() -> Delivery {
         let state = DeliveryState {
             phase: Phase::Idle,
@@ -135,7 +135,7 @@ impl Delivery {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The gate: bytes came in.
+    /// From the gate: bytes have arrived.
     pub(super) fn received(&self) {
         let mut state = self.state();
         match state.phase {
@@ -145,7 +145,7 @@ impl Delivery {
         }
     }
 
-    /// The exchange: a head is complete.
+    /// From the exchange: a head is complete.
     pub(super) fn request(&self) {
         let mut state = self.state();
         state.requests += 1;
@@ -153,15 +153,15 @@ impl Delivery {
         state.enter(Phase::Body);
     }
 
-    /// The exchange: the body is complete, the handler begins.
+    /// From the exchange: the body is complete, and the handler starts.
     pub(super) fn whole(&self) {
         let mut state = self.state();
         state.hurried = false;
         state.enter(Phase::Handling);
     }
 
-    /// The exchange: here is the answer, of which there may be `more` later. If the client has already gone, it is
-    /// undone at once. Returns whether the connection is to be closed after it.
+    /// From the exchange: the answer is ready, and `more` of it may follow later. If the client has already gone, the
+    /// answer is undone at once. Returns whether the connection should be closed after this answer.
     pub(super) fn answered(&self, undo: Option<Undelivered>, more: bool) -> bool {
         let mut state = self.state();
         state.enter(Phase::Answered);
@@ -174,7 +174,7 @@ impl Delivery {
         close
     }
 
-    /// The exchange: the rest of the answer is known, and leaves now.
+    /// From the exchange: the rest of the answer is known and is being sent now.
     pub(super) fn completed(&self) {
         let mut state = self.state();
         state.more = false;
@@ -183,12 +183,12 @@ impl Delivery {
         }
     }
 
-    /// The exchange: the answer to come is a refusal.
+    /// From the exchange: the next answer is a refusal.
     pub(super) fn refused(&self) {
         self.state().linger = true;
     }
 
-    /// The gate: may these bytes be written?
+    /// For the gate: whether these bytes may be written.
     pub(super) fn outlet(&self) -> Outlet {
         let state = self.state();
         match state.phase {
@@ -198,7 +198,7 @@ impl Delivery {
         }
     }
 
-    /// The gate: at least one byte went to the kernel.
+    /// From the gate: at least one byte was passed to the kernel.
     pub(super) fn wrote(&self) {
         let mut state = self.state();
         match state.phase {
@@ -212,15 +212,15 @@ impl Delivery {
         }
     }
 
-    /// The gate: all that was to be written has been. Returns whether the gate must be looked at again,
-    /// because the connection has just become one to close.
+    /// From the gate: everything to be written has been written. Returns whether the gate must be polled again,
+    /// because the connection is now one that should be closed.
     pub(super) fn flushed(&self) -> bool {
         let mut state = self.state();
         if state.phase != Phase::Answering {
             return false;
         }
         if state.more {
-            // The handler still counts as at work.
+            // The handler still counts as working.
             state.enter(Phase::Handling);
             return false;
         }
@@ -229,7 +229,7 @@ impl Delivery {
         state.retiring.is_some()
     }
 
-    /// The gate: the connection is dead. An answer without a written byte is undone now.
+    /// From the gate: the connection is dead. An answer of which no byte was written is undone now.
     pub(super) fn died(&self) {
         let mut state = self.state();
         state.dead = true;
@@ -238,14 +238,14 @@ impl Delivery {
         run(undo);
     }
 
-    /// The gate: an end of file, or an error, was read. What should the library get?
+    /// For the gate, after it read an end of file or an error: what the library should see.
     pub(super) fn ended(&self) -> Ending {
         let mut state = self.state();
         match state.phase {
             Phase::Handling | Phase::Answered | Phase::Answering if state.deaf => return Ending::OurOwn,
             Phase::Body if !state.held_back => {
                 state.held_back = true;
-                // What we closed ourselves does not tell anything about the client.
+                // If we closed the reading side ourselves, the end says nothing about the client.
                 state.dead = !state.deaf;
                 return Ending::HoldBack;
             }
@@ -256,25 +256,25 @@ impl Delivery {
         Ending::Tell
     }
 
-    /// The gate: is this connection idle and to be closed now?
+    /// For the gate: whether this connection is idle and should be closed now.
     pub(super) fn closing(&self) -> bool {
         let state = self.state();
         let Some(since) = state.retiring else { return false };
         state.phase == Phase::Idle && (state.requests > 0 || since.elapsed() >= state.grace())
     }
 
-    /// The gate: from now on the kernel takes nothing more from the client. True the first time only.
+    /// From the gate: from now on the kernel accepts nothing more from the client. Returns true only the first time.
     pub(super) fn go_deaf(&self) -> bool {
         !std::mem::replace(&mut self.state().deaf, true)
     }
 
-    /// The task: close this connection as soon as no request can be on its way.
+    /// From the task: close this connection as soon as no request can be on its way.
     pub(super) fn retire(&self) {
         self.state().retiring.get_or_insert_with(Instant::now);
     }
 
-    /// The listener: since when a request, or the rest of one, is waited for, and whether one ever came; none while the
-    /// connection is at work, on its way out, or too young to be judged.
+    /// For the listener: since when this connection has been waiting for a request or the rest of one, and whether it
+    /// ever received one; `None` while it is working, about to be closed, or too new to be judged.
     pub(super) fn waits(&self) -> Option<(bool, Instant)> {
         let state = self.state();
         let is_slow = match state.phase {
@@ -285,8 +285,8 @@ impl Delivery {
         (is_slow && !state.hurried).then_some((state.requests > 0, state.since))
     }
 
-    /// The listener: others need this connection's slot; close it as soon as no request can be on its way, and refuse
-    /// what has not come whole. The time that it has already been silent counts.
+    /// From the listener: others need this connection's slot. Close it as soon as no request can be on its way, and
+    /// refuse a request that has not arrived whole. The time for which it has already been silent counts.
     pub(super) fn give_way(&self) {
         let mut state = self.state();
         if matches!(state.phase, Phase::Idle | Phase::Head | Phase::Body) {
@@ -299,12 +299,12 @@ impl Delivery {
         }
     }
 
-    /// The task: resolves when the listener wants it to look.
+    /// For the task: resolves when the listener wants it to check the clock.
     pub(super) async fn nudged(&self) {
         self.nudge.notified().await;
     }
 
-    /// The task: what the clock says.
+    /// For the task: what is overdue now, or when to check again.
     pub(super) fn overdue(&self, limits: &Limits) -> Overdue {
         let state = self.state();
         let limit = match state.phase {
@@ -314,7 +314,7 @@ impl Delivery {
             },
             Phase::Head | Phase::Body if state.hurried => CROWDED_GRACE,
             Phase::Head => limits.head,
-            // The exchange has its own clock for the body, and a handler may take its time.
+            // The exchange has its own time limit for the body, and a handler's time is not limited.
             Phase::Body | Phase::Handling => return Overdue::LookAgain(Instant::now() + NO_HURRY),
             Phase::Answered | Phase::Answering => limits.answer,
         };
@@ -333,30 +333,30 @@ impl Delivery {
         }
     }
 
-    /// The task: has a phase begun, and not ended, since this was last asked, for which there is a limit?
+    /// For the task: whether a phase with a time limit has begun since the last call, and not ended yet.
     pub(super) fn take_alarm(&self) -> bool {
         std::mem::take(&mut self.state().alarm)
     }
 
-    /// The task: was a refusal the last answer?
+    /// For the task: whether the last answer was a refusal.
     pub(super) fn lingers(&self) -> bool {
         let state = self.state();
         state.linger && !state.dead
     }
 
-    /// The task: do others wait for this slot?
+    /// For the task: whether others are waiting for this slot.
     pub(super) fn is_hurried(&self) -> bool {
         self.state().hurried
     }
 
-    /// The task: has the client gone?
+    /// For the task: whether the client has gone.
     pub(super) fn is_dead(&self) -> bool {
         self.state().dead
     }
 }
 
 impl DeliveryState {
-    /// How long the first request of a connection that is to be closed is waited for.
+    /// How long to wait for the first request of a connection that is to be closed.
     fn grace(&self) -> Duration {
         if self.hurried { CROWDED_GRACE } else { FIRST_REQUEST_GRACE }
     }
@@ -369,7 +369,7 @@ impl DeliveryState {
 }
 
 impl Drop for Delivery {
-    /// The connection is over, however it ended: what was never written never will be.
+    /// The connection is over, however it ended; an answer of which nothing was written by now never will be.
     fn drop(&mut self) {
         run(self.state.get_mut().unwrap_or_else(PoisonError::into_inner).undo.take());
     }

@@ -1,4 +1,4 @@
-//! The state of a connection, step by step, and the gate over a scripted stream.
+//! Tests of a connection's state, step by step, and of the gate over a scripted stream.
 
 use super::*;
 use crate::server::gate::{Gate, Kernel};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What the kernel says to each read and write in turn.
+/// The kernel's answer to each read and write in turn.
 enum Says {
     Data(&'static [u8]),
     End,
@@ -144,7 +144,7 @@ fn undo_on_a_reset_seen_by_a_read_before_the_first_byte() {
     let mut scene = Scene::answered(script([Says::Fails(io::ErrorKind::ConnectionReset)], [Says::Takes(10)]));
     assert_eq!(scene.read(), Some(Err(io::ErrorKind::ConnectionReset)));
     assert_eq!(scene.undone(), 1);
-    // Should the library swallow that error and write anyway: no byte of a withdrawn answer goes out.
+    // Even if the library ignores that error and writes: no byte of a withdrawn answer is sent.
     assert_eq!(scene.write(), Some(Err(io::ErrorKind::BrokenPipe)));
     assert_eq!(scene.gate.into_inner().written, 0);
 }
@@ -260,7 +260,7 @@ fn an_idle_connection_is_closed_only_when_the_kernel_holds_nothing_for_it() {
     assert_eq!(scene.read(), Some(Ok(4)));
     scene.delivery.request();
     scene.delivery.whole();
-    // The end that follows is of our own making, so the last answer is still given.
+    // We caused the end that follows ourselves, so the last answer is still given.
     let mut held = scene.gate.into_inner();
     held.reads.extend([Says::End, Says::End]);
     held.writes.push_back(Says::Takes(10));

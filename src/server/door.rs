@@ -1,7 +1,7 @@
-//! Listeners: where to listen, and what that needs.
+//! Listeners: where to listen, and what is needed for that.
 //!
-//! Promises that [`Door::open`] either listens, with everything in place, or changes nothing and says which
-//! path or address was in the way. It does not serve: see [`super::Server`].
+//! Promises: [`Door::open`] either listens, with everything in place, or changes nothing and says which
+//! path or address prevented it. It does not serve connections: see [`super::Server`].
 
 use super::{tls, unix};
 use std::io;
@@ -13,14 +13,14 @@ use std::sync::Arc;
 /// A place to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Door {
-    /// A UNIX socket. Its directory is made if it is missing.
+    /// A UNIX socket. Its directory is created if it is missing.
     Unix {
         path: PathBuf,
         /// The exact permissions of the socket file; the umask does not matter.
         mode: u32,
-        /// The owner of the socket file; ours if absent.
+        /// The owner of the socket file; our user if absent.
         owner: Option<u32>,
-        /// The group of the socket file; ours if absent.
+        /// The group of the socket file; our group if absent.
         group: Option<u32>,
     },
     /// Plain TCP. Port 0 lets the kernel choose.
@@ -32,17 +32,17 @@ pub enum Door {
         certificate: PathBuf,
         /// Its private key, PEM.
         key: PathBuf,
-        /// If present, clients must show a certificate signed by one of these authorities (PEM).
+        /// If present, clients must present a certificate signed by one of these authorities (PEM).
         client_authority: Option<PathBuf>,
     },
 }
 
-/// Why a listener does not open. Every message names the path or the address.
+/// Why a listener could not be opened. Every message names the path or the address.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
     #[error("a process is already listening on {}; stop it, or choose another path", path.display())]
     Live { path: PathBuf },
-    /// Something else has that name.
+    /// A file that is not a socket has that name.
     #[error("{} exists and is not a socket; move it away, or choose another path", path.display())]
     NotASocket { path: PathBuf },
     #[error("cannot {doing} the socket {}: {error}", path.display())]
@@ -65,13 +65,13 @@ pub enum DoorError {
         /// What is wrong with it.
         why: String,
     },
-    /// Certificate and key do not make a TLS server.
+    /// The certificate and the key cannot be used together for a TLS server.
     #[error("cannot serve TLS: {0}")]
     Tls(String),
     /// systemd passed something that cannot be used.
     #[error("cannot use the socket {name:?} that systemd passed: {why}")]
     Inherited {
-        /// Its `FileDescriptorName=`, or its number.
+        /// Its `FileDescriptorName=`, or `unknown`.
         name: String,
         /// What is wrong with it.
         why: String,
@@ -84,7 +84,7 @@ pub struct Listener {
     pub(super) socket: Socket,
     /// The socket file to remove at the end; `None` for TCP and for inherited sockets.
     pub(super) file: Option<unix::SocketFile>,
-    /// Made by systemd, which may go on using it after us.
+    /// systemd created the socket and may go on using it after we exit.
     pub(super) inherited: bool,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
 }
@@ -101,7 +101,7 @@ pub(super) enum Socket {
 pub enum LocalAddress {
     /// At this socket file; empty for a socket without a name.
     Unix(PathBuf),
-    /// At this address, with the port that the kernel chose if it was to choose.
+    /// At this address, with the port that the kernel chose if port 0 was requested.
     Tcp(SocketAddr),
 }
 
@@ -111,10 +111,10 @@ impl Door {
         Door::Unix { path: path.into(), mode: 0o600, owner: None, group: None }
     }
 
-    /// Binds and listens. Needs no runtime.
+    /// Binds and listens. Does not need a runtime.
     ///
     /// # Errors
-    /// The first obstacle; a stale socket file is not one of them.
+    /// The first obstacle found; a stale socket file is not an obstacle.
     pub fn open(&self) -> Result<Listener, DoorError> {
         match self {
             Door::Unix { path, mode, owner, group } => {
@@ -131,7 +131,7 @@ impl Door {
 }
 
 impl Listener {
-    /// Where clients find it.
+    /// The address at which clients reach it.
     pub fn local_address(&self) -> LocalAddress {
         match &self.socket {
             Socket::Unix(socket) => {
@@ -139,22 +139,22 @@ impl Listener {
                     socket.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
                 LocalAddress::Unix(path.unwrap_or_default())
             }
-            // The address of a bound socket can always be asked for.
+            // The address of a bound socket can always be read.
             Socket::Tcp(socket) => {
                 LocalAddress::Tcp(socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))))
             }
         }
     }
 
-    /// The socket file that was made for it, if one was.
+    /// The socket file that was created for it, if any.
     pub fn socket_file(&self) -> Option<&Path> {
         self.file.as_ref().map(unix::SocketFile::path)
     }
 
-    /// The same listener, speaking TLS; for an inherited TCP socket.
+    /// The same listener with TLS; for an inherited TCP socket.
     ///
     /// # Errors
-    /// If the files are unusable, or the listener is a UNIX socket.
+    /// If the files cannot be used, or the listener is a UNIX socket.
     pub fn with_tls(
         mut self,
         certificate: &Path,
@@ -170,7 +170,7 @@ impl Listener {
 }
 
 impl Drop for Listener {
-    /// A door that is closed leaves no socket file behind.
+    /// A closed listener leaves no socket file behind.
     fn drop(&mut self) {
         if let Some(file) = self.file.take() {
             file.remove();
@@ -180,7 +180,7 @@ impl Drop for Listener {
 
 fn tcp(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>) -> Result<Listener, DoorError> {
     let socket = TcpListener::bind(address)
-        // The standard library lets 128 wait; of more, the kernel drops what they say, and they say it again after a second.
+        // The standard library's backlog is 128; the kernel drops packets of further clients, which retry after a second.
         .and_then(|socket| Ok(rustix::net::listen(&socket, unix::BACKLOG).map(|()| socket)?))
         .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
         .map_err(|error| DoorError::Address { address: address.to_string(), error })?;

@@ -1,7 +1,7 @@
-//! One request and its answer, between the HTTP library's types and ours.
+//! One request and its answer, converted between the HTTP library's types and ours.
 //!
-//! Promises that a handler sees only whole requests, that the answer is marked as given in the same step in
-//! which the library receives it, and that the owner words every refusal. It does not write to the connection.
+//! Promises: a handler sees only complete requests; the answer is marked as given in the same step in
+//! which the library receives it; the owner writes every refusal. It does not write to the connection.
 
 use super::delivery::Delivery;
 use super::message::{CutOff, DoorRefusal, Handler, HttpRequest, Later, Limits, Peer, Response};
@@ -13,11 +13,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-/// What every request of one connection shares.
+/// What all requests of one connection share.
 pub(super) struct Exchange<H> {
-    /// The owner of the door.
+    /// The owner of the listener.
     pub(super) handler: Arc<H>,
-    /// The limits of the door.
+    /// The limits of the listener.
     pub(super) limits: Arc<Limits>,
     /// The client at the other end.
     pub(super) peer: Peer,
@@ -42,8 +42,8 @@ impl<H: Handler> Exchange<H> {
                     fields: wanted(&head.headers, H::FIELDS),
                 };
                 let response = self.handler.handle(request).await;
-                // From here to the return this future cannot be dropped.
-                // Of an answer without a body nothing comes later.
+                // From here until the return, this future cannot be dropped.
+                // An answer without a body has no later part either.
                 self.give(if bare { Response { later: None, ..response } } else { response }, false)
             }
             Err(why) => {
@@ -54,7 +54,7 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    /// Marks the answer as given and hands it to the library.
+    /// Marks the answer as given and passes it to the library.
     fn give(&self, response: Response, close: bool) -> hyper::Response<AnswerBody> {
         let close = self.delivery.answered(response.undelivered, response.later.is_some()) || close;
         let now = Some(Bytes::from(response.body)).filter(|body| !body.is_empty());
@@ -77,7 +77,7 @@ impl<H: Handler> Exchange<H> {
     }
 }
 
-/// The body of an answer: what there is, and what comes later.
+/// The body of an answer: the part that is ready, and the part that follows later.
 pub(super) struct AnswerBody {
     now: Option<Bytes>,
     later: Option<Later>,
@@ -134,7 +134,7 @@ async fn collect(mut body: Incoming, limit: usize) -> Result<Vec<u8>, DoorRefusa
     Ok(whole)
 }
 
-/// A status code, or 500 for a number that is not one.
+/// A status code, or 500 for a number that is not a valid one.
 pub(super) fn status(code: u16) -> StatusCode {
     match StatusCode::from_u16(code) {
         Ok(status) if !status.is_informational() => status,
@@ -142,7 +142,7 @@ pub(super) fn status(code: u16) -> StatusCode {
     }
 }
 
-/// The fields of a head that a handler wants.
+/// The header fields that a handler wants.
 fn wanted(head: &HeaderMap, names: &'static [&'static str]) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     for (field, value) in head {
@@ -163,7 +163,7 @@ fn fill(
     content_type: &'static str,
     close: bool,
 ) {
-    // Without a copy.
+    // Does not copy the text.
     let value = |text: &'static str| HeaderValue::from_maybe_shared(Bytes::from_static(text.as_bytes()));
     for (name, text) in fields {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), value(text)) {
@@ -180,7 +180,7 @@ fn fill(
     }
 }
 
-/// The innermost text of an error, which says what was wrong.
+/// The innermost message of an error, which says what was wrong.
 pub fn root(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

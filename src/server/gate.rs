@@ -1,9 +1,9 @@
-//! The gate between the HTTP library and a connection: it sees every byte, end and error that passes.
+//! The gate between the HTTP library and a connection: every byte, end and error passes through it.
 //!
-//! Promises that nothing is lost on the way to [`Delivery`]: an end of file or an error on read is seen even
-//! when the library swallows it; a failed write takes the answer back; after that no byte is written. It keeps
-//! back the library's own bare error pages (the owner's are sent instead), and it closes idle connections in
-//! the one order that loses no request: stop taking, read what came, and only then report the end.
+//! Promises: it reports everything to [`Delivery`]: an end of file or a read error is noticed even if
+//! the library ignores it, a failed write withdraws the answer, and after that no byte is written. It holds
+//! back the library's own bare error pages (the owner's are sent instead). It closes idle connections in
+//! the only order that loses no request: stop receiving, read what has arrived, and only then report the end.
 
 use super::delivery::{Delivery, Ending, Outlet};
 use super::stream::Stream;
@@ -13,31 +13,31 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// See the top of this file. Generic only so that tests can put a scripted stream below it.
+/// See the top of this file. Generic only so that tests can put a scripted stream behind it.
 pub(super) struct Gate<S = Stream> {
     stream: S,
     delivery: Arc<Delivery>,
 }
 
-/// What the gate needs of a stream besides reading and writing.
+/// What the gate needs from a stream besides reading and writing.
 pub(super) trait Kernel {
-    /// Tells the kernel to accept nothing more from the client, if it can do that, so that the client's next
-    /// write fails before a byte of it is sent and can safely be repeated elsewhere. What has already come
-    /// can still be read.
+    /// Tells the kernel, where possible, to accept nothing more from the client, so that the client's next
+    /// write fails before a byte of it is sent, and can safely be repeated on another connection. Bytes that have
+    /// already arrived can still be read.
     fn go_deaf(&self);
 
-    /// Whether bytes have come that were not read yet. Asks the kernel itself: what the runtime knows is as
-    /// old as its last look.
+    /// Whether unread bytes have arrived. Asks the kernel directly, because the runtime's knowledge may be
+    /// outdated.
     fn has_more(&self) -> bool;
 }
 
 impl<S> Gate<S> {
-    /// Puts a gate before `stream`.
+    /// Puts a gate in front of `stream`.
     pub(super) fn new(stream: S, delivery: Arc<Delivery>) -> Gate<S> {
         Gate { stream, delivery }
     }
 
-    /// The stream again, when the HTTP library is done with it.
+    /// Returns the stream when the HTTP library has finished with it.
     pub(super) fn into_inner(self) -> S {
         self.stream
     }
@@ -62,7 +62,7 @@ impl<S: AsyncRead + Kernel + Unpin> AsyncRead for Gate<S> {
             }
             Poll::Ready(Ok(())) if !room => return Poll::Ready(Ok(())),
             Poll::Ready(result) => result,
-            // Nothing has come and nothing is to come: for the library that is the end.
+            // Nothing has arrived and nothing more can arrive: for the library, that is the end.
             Poll::Pending if closing && !self.stream.has_more() => Ok(()),
             Poll::Pending => return Poll::Pending,
         };
@@ -101,7 +101,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         result
     }
 
-    /// Does nothing: the connection's task shuts down by itself, after a last word if there is one.
+    /// Does nothing: the connection's task shuts the stream down itself, after sending a refusal if there is one.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -1,8 +1,8 @@
 //! Sockets that systemd bound for us (`LISTEN_FDS`, `LISTEN_FDNAMES`).
 //!
-//! Promises that they are taken over once, as they are: never bound again, never unlinked, their queue never emptied
-//! without an answer. Anything else than a listening stream socket is refused by name. Call it before there are threads:
-//! the variables are taken out of the environment, so that no child believes they are meant for it.
+//! Promises: they are taken over once, unchanged: never bound again or unlinked, and their queues are never emptied
+//! without answers. Any socket other than a listening stream socket is refused by name. Call this before starting threads:
+//! it removes the variables from the environment, so that no child process mistakes them for its own.
 
 use super::door::{DoorError, Listener, Socket};
 use listenfd::ListenFd;
@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The sockets passed to this process, each with its `FileDescriptorName=` (systemd's default is the name of
-/// the socket unit; without names, `unknown`). Empty if systemd passed none, and after the first call.
+/// the socket unit; `unknown` if there are no names). Empty if systemd passed none, and after the first call.
 ///
 /// # Errors
-/// If one of them is not a listening stream socket, TCP or UNIX.
+/// If one of them is not a listening TCP or UNIX stream socket.
 pub fn inherited() -> Result<Vec<(String, Listener)>, DoorError> {
     let ours = env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
     if !ours || TAKEN.swap(true, Ordering::SeqCst) {

@@ -1,6 +1,6 @@
-//! What passes through a listener: requests, answers, the caller's identity, and what is refused before a handler sees it.
+//! What passes through a listener: requests, answers, the caller's identity, and refusals made before a handler is called.
 //!
-//! Promises plain owned data with no type of an HTTP library in it, so that handlers can be tested without
+//! Promises: these are plain owned data without any type of an HTTP library, so that handlers can be tested without
 //! sockets. Times are [`Duration`]s, sizes are bytes.
 
 use std::future::Future;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-/// Who is at the other end of a connection, as far as the kernel knows; nothing the client says is in it.
+/// Who is at the other end of a connection, as far as the kernel knows; it contains nothing that the client claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
     /// The process that connected to a UNIX socket (`SO_PEERCRED`, taken when it connected).
@@ -18,7 +18,7 @@ pub enum Peer {
         uid: u32,
         /// Its group.
         gid: u32,
-        /// Its process, if it can be named in our namespace.
+        /// Its process, if it has an id in our PID namespace.
         pid: Option<i32>,
         /// When that process was started (see [`crate::processes::started`]).
         started: Option<u64>,
@@ -27,7 +27,7 @@ pub enum Peer {
     Tcp(SocketAddr),
 }
 
-/// One whole request. Its body has arrived completely: a request cut short never reaches a handler.
+/// One whole request. Its body has arrived completely: a truncated request never reaches a handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpRequest {
     /// The method as sent: `POST`.
@@ -40,59 +40,59 @@ pub struct HttpRequest {
     pub body: Vec<u8>,
     /// The client.
     pub peer: Peer,
-    /// The header fields that [`Handler::FIELDS`] names, each as often as it was sent; what is not text in a value is
-    /// replaced, so that such a field is never taken for an absent one.
+    /// The header fields that [`Handler::FIELDS`] names, each as often as it was sent. Bytes of a value that are not
+    /// text are replaced, so that such a field is never mistaken for an absent one.
     pub fields: Vec<(&'static str, String)>,
 }
 
 impl HttpRequest {
-    /// All values of a field, under the name that [`Handler::FIELDS`] has for it.
+    /// All values of a field, by the name that it has in [`Handler::FIELDS`].
     pub fn values(&self, name: &str) -> impl Iterator<Item = &str> {
         self.fields.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The value of a field that was sent once; none if it was not sent, or several times.
+    /// The value of a field that was sent exactly once; `None` if it was not sent, or was sent several times.
     pub fn value(&self, name: &str) -> Option<&str> {
         let mut values = self.values(name);
         values.next().filter(|_| values.next().is_none())
     }
 }
 
-/// Called exactly once, and only if the connection died before the first byte of the answer that carries it
-/// went to the kernel. It runs on the thread of the connections: it must not block.
+/// Called exactly once if the connection dies before the first byte of this answer was passed to the kernel,
+/// and never otherwise. It runs on the thread that serves the connections, so it must not block.
 pub type Undelivered = Box<dyn FnOnce() + Send>;
 
-/// The rest of a body, piece by piece as it becomes known. [`CutOff`] ends the connection in the midst of the answer, so that
-/// nobody takes it for whole. When the client goes, the receiver is dropped.
+/// The rest of a body, sent in pieces as they become known. [`CutOff`] ends the connection in the middle of the answer, so
+/// that the client does not take it for complete. When the client goes, the receiver is dropped.
 pub type Later = mpsc::Receiver<Result<Vec<u8>, CutOff>>;
 
-/// The rest of an answer cannot be had.
+/// The rest of an answer could not be obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the rest of the answer cannot be had")]
 pub struct CutOff;
 
 /// One answer.
 pub struct Response {
-    /// The status code; one that HTTP does not know is sent as 500.
+    /// The status code; a code that HTTP does not allow is sent as 500.
     pub status: u16,
     /// The `Content-Type`; none is sent if this is empty.
     pub content_type: &'static str,
     pub body: Vec<u8>,
-    /// Further header fields; what HTTP does not allow is left out.
+    /// Further header fields; those that HTTP does not allow are left out.
     pub fields: &'static [(&'static str, &'static str)],
-    /// What to do if this answer cannot have reached anybody.
+    /// What to do if this answer cannot have reached the client.
     pub undelivered: Option<Undelivered>,
-    /// What follows the body: head and body leave at once.
+    /// What follows the body; head and body are sent at once.
     pub later: Option<Later>,
 }
 
 impl Response {
-    /// An answer that changed nothing, so that nothing needs undoing if it is lost.
+    /// An answer to a request that changed nothing, so nothing must be undone if it is lost.
     pub fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
         Response { status, content_type, body: body.into(), fields: &[], undelivered: None, later: None }
     }
 
-    /// The same answer, whose head and body leave now and whose rest leaves as it comes.
+    /// The same answer, except that head and body are sent now, and the rest as it becomes known.
     pub fn and_later(mut self, rest: Later) -> Response {
         self.later = Some(rest);
         self
@@ -104,7 +104,7 @@ impl Response {
         self
     }
 
-    /// The same answer, with what to do if it cannot be delivered.
+    /// The same answer, with an action to run if it cannot be delivered.
     pub fn or_undo(mut self, undo: impl FnOnce() + Send + 'static) -> Response {
         self.undelivered = Some(Box::new(undo));
         self
@@ -122,8 +122,8 @@ impl std::fmt::Debug for Response {
     }
 }
 
-/// Why a request was turned away before any handler saw it. The connection is closed after the answer, and
-/// what the client still sends is read and thrown away for a moment, so that it gets to read that answer.
+/// Why a request was refused before any handler saw it. The connection is closed after the answer. What the
+/// client still sends is read and discarded for a short time, so that the client can read that answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DoorRefusal {
     /// The body is larger than [`Limits::max_body`].
@@ -144,7 +144,7 @@ pub enum DoorRefusal {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The body ended before the length that was announced, or its chunks are broken.
+    /// The body ended before its announced length, or its chunks are malformed.
     #[error("the request body is broken ({0}); send it whole")]
     BrokenBody(String),
     /// The head is not HTTP/1.1.
@@ -153,7 +153,7 @@ pub enum DoorRefusal {
 }
 
 impl DoorRefusal {
-    /// The status code that HTTP has for it.
+    /// The matching HTTP status code.
     pub fn status(&self) -> u16 {
         match self {
             DoorRefusal::BodyTooLarge { .. } => 413,
@@ -164,23 +164,23 @@ impl DoorRefusal {
     }
 }
 
-/// The owner of a door: answers requests, and words the errors of those that never became one.
+/// The owner of a listener: it answers requests, and writes the error answers for requests that never arrived whole.
 pub trait Handler: Send + Sync + 'static {
-    /// Names of the header fields that it wants to see, in lower case; `sec-*` means all that begin with `sec-`.
+    /// Names of the header fields that it needs, in lower case; `sec-*` means all that begin with `sec-`.
     const FIELDS: &'static [&'static str] = &[];
 
-    /// Answers one request. The future is dropped, at whatever point, when the client is known to have gone;
-    /// what must survive that belongs into a queue of the owner's. Every request that arrived whole gets this
-    /// far and is polled at least once, even if its client has already gone: the first poll is the place to
-    /// put a release into that queue. (Only a pipelined request behind one that could not be answered is lost
-    /// with its connection; dockerd never pipelines.)
+    /// Answers one request. The future is dropped, at any await point, as soon as the client is known to have gone;
+    /// work that must survive this belongs in a queue that the owner keeps. Every request that arrived whole is
+    /// passed to this method and polled at least once, even if its client has already gone: put a release into
+    /// that queue during the first poll. (A request is lost with its connection only if it was pipelined behind one
+    /// that could not be answered; dockerd never pipelines.)
     fn handle(&self, request: HttpRequest) -> impl Future<Output = Response> + Send;
 
     /// Writes the answer to a refused request. Its status should be [`DoorRefusal::status`].
     fn refuse(&self, why: DoorRefusal) -> Response;
 }
 
-/// The limits of one door.
+/// The limits of one listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// The largest body, in bytes. Default 64 KiB.
@@ -191,16 +191,16 @@ pub struct Limits {
     pub head: Duration,
     /// Time for the body, from the end of the head. Default 10 s.
     pub body: Duration,
-    /// Time for the client to take an answer, without any progress. Default 30 s. Nothing limits the
-    /// time that a handler takes (P4: dockerd sets no limit).
+    /// How long the client may take to read an answer without any progress. Default 30 s. The time that a
+    /// handler takes is not limited (P4: dockerd sets no limit).
     pub answer: Duration,
-    /// How long a connection may stay open without a request. Default 5 min: dockerd itself closes after
-    /// 30 s, so that it never meets a connection that we are just closing. Over a UNIX socket it could not
-    /// lose a request even then: what comes too late is refused by the kernel before a byte of it is sent, and
-    /// what came in time is served. Over TCP a window of microseconds remains.
+    /// How long a connection may stay open without a request. Default 5 min. dockerd itself closes after
+    /// 30 s, so it never uses a connection that we are just closing. Over a UNIX socket no request could be
+    /// lost even then: the kernel refuses a request that comes too late before a byte of it is sent, and one
+    /// that came in time is served. Over TCP, a window of microseconds remains.
     pub idle: Duration,
-    /// How many connections one door serves at once. Default 512; dockerd uses some tens. Further ones wait
-    /// in the kernel's queue and are not refused; at the limit, idle ones give way to them, the longest silent first.
+    /// How many connections one listener serves at once. Default 512; dockerd uses a few dozen. Further ones wait in
+    /// the kernel's queue and are not refused; at the limit, idle connections are closed for them, longest silent first.
     pub max_connections: usize,
 }
 

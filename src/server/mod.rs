@@ -2,31 +2,31 @@
 //!
 //! What this room promises:
 //!
-//! * **It does not know addresses.** It turns bytes into [`HttpRequest`]s, hands them to a [`Handler`], and
-//!   turns [`Response`]s into bytes. It imports no other room of this program.
-//! * **Undo lives at the connection.** A client that goes away while its request is being handled drops the
-//!   handler's future at once. When it goes away after the handler answered, but before the first byte of
-//!   that answer went to the kernel, [`Response::undelivered`] is called, exactly once. After the first byte
-//!   it is dropped unused. Nothing else can happen; the tests named `undo_*` hold it.
-//! * **dockerd is never hurt by our closing** (facts P6 and P8: a request lost with its connection is repeated
-//!   with an empty body). A connection is closed by us only when no request can be on its way: see
+//! * **It knows nothing about IP address management.** It turns bytes into [`HttpRequest`]s, passes them to a
+//!   [`Handler`], and turns [`Response`]s into bytes. It imports no other room of this program.
+//! * **Undo happens at the connection.** If a client goes away while its request is being handled, the
+//!   handler's future is dropped at once. If it goes away after the handler answered, but before the first byte of
+//!   that answer was passed to the kernel, [`Response::undelivered`] is called exactly once. After the first
+//!   byte it is dropped unused. There is no other case; the tests named `undo_*` check this.
+//! * **Our closing never harms dockerd** (facts P6 and P8: dockerd repeats a request that was lost with its
+//!   connection, but with an empty body). We close a connection only when no request can be on its way: see
 //!   [`Limits::idle`] and [`Server::serve`].
-//! * **What dockerd sends is accepted** (P6): no Content-Type, an empty `Host`, `Content-Length: 0`; and what
-//!   others send: chunked bodies, `Expect: 100-continue`, pipelined requests.
-//! * **Bounded.** Every connection has a bounded head, body and time; every door a bounded number of
-//!   connections. Errors of `accept` are waited out.
-//! * **Files are ours or untouched.** A socket file of a dead process is replaced, a live one is refused, and
-//!   on exit only the very file that was made here is removed. An inherited socket is never unlinked.
+//! * **It accepts what dockerd sends** (P6): no Content-Type, an empty `Host`, `Content-Length: 0`; and what
+//!   other clients send: chunked bodies, `Expect: 100-continue`, pipelined requests.
+//! * **Everything is bounded.** Every connection has a bounded head, body and time; every listener a bounded number
+//!   of connections. After an error of `accept` it waits and tries again.
+//! * **It never touches files of others.** It replaces the socket file of a dead process, refuses that of a live one,
+//!   and on exit removes only the very file that it created. It never unlinks an inherited socket.
 //!
-//! What it does not do: HTTP/2 (HTTP/1.0 is answered, and closed after each answer), upgrades, routing, compression, authentication beyond file modes and client
-//! certificates.
+//! What it does not do: HTTP/2 (HTTP/1.0 is answered, but the connection is closed after each answer), upgrades,
+//! routing, compression, authentication beyond file modes and client certificates.
 //!
 //! ```text
 //!   Door ──open──▶ Listener ──▶ Server::add(listener, handler, limits) ──▶ Server::serve(shutdown, deadline)
 //! ```
 //!
-//! `Door::open` binds and may be called before the runtime is up; clients then queue in the kernel until
-//! `serve` runs. Any number of doors, each with its own handler, live in one server.
+//! `Door::open` binds, and may be called before the runtime is up; clients then queue in the kernel until
+//! `serve` runs. One server can have any number of listeners, each with its own handler.
 
 mod accept;
 pub mod client;

@@ -1,7 +1,7 @@
 //! One accepted connection, over UNIX, TCP or TLS.
 //!
-//! Promises one type for UNIX, TCP and TLS streams, and to tell [`Delivery`] of every byte that the *kernel*
-//! took: for TLS that is the encrypted stream below, not what the TLS library buffered. It decides nothing.
+//! Promises: one type for UNIX, TCP and TLS streams, which tells [`Delivery`] whenever the *kernel* accepted bytes:
+//! for TLS, that is the encrypted stream underneath, not what the TLS library buffered. It makes no decisions.
 
 use super::delivery::Delivery;
 use super::gate::Kernel;
@@ -18,14 +18,14 @@ use tokio_rustls::server::TlsStream;
 /// An accepted connection.
 pub(super) type Stream = Box<dyn KernelStream>;
 
-/// What an accepted connection can do, whatever it is.
+/// What every accepted connection can do, whatever its type.
 pub(super) trait KernelStream: AsyncRead + AsyncWrite + Kernel + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Kernel + Send + Unpin> KernelStream for S {}
 
 impl Kernel for CountedStream<UnixStream> {
     fn go_deaf(&self) {
-        // A connection that is already broken needs no telling.
+        // This fails only if the connection is already broken, and then it does not matter.
         let _ = rustix::net::shutdown(&self.inner, rustix::net::Shutdown::Read);
     }
 
@@ -34,7 +34,7 @@ impl Kernel for CountedStream<UnixStream> {
     }
 }
 
-// TCP would go on accepting bytes, so shutting down reading does not help there.
+// After shutting down reading, TCP would still accept bytes, so it does not help there.
 impl Kernel for CountedStream<TcpStream> {
     fn go_deaf(&self) {}
 
@@ -66,7 +66,7 @@ fn peek(socket: impl AsFd) -> bool {
     matches!(rustix::net::recv(socket, &mut [0u8; 1], flags), Ok((_, 1..)))
 }
 
-/// A kernel stream that reports written bytes.
+/// A kernel stream that reports when bytes were written.
 pub(super) struct CountedStream<S> {
     inner: S,
     delivery: Arc<Delivery>,

@@ -1,7 +1,7 @@
-//! TLS for a door: certificate, key and, if wanted, the authorities that clients must be known to.
+//! TLS for a listener: certificate, key and, optionally, the authorities that must have signed clients' certificates.
 //!
-//! Promises TLS 1.2 and 1.3 only, and that a configured client authority means that no byte of a client without
-//! a certificate from it reaches a handler. Files are read once, when the door opens.
+//! Promises: only TLS 1.2 and 1.3; with a client authority configured, no byte from a client without a certificate
+//! signed by it reaches a handler. Files are read once, when the listener opens.
 
 use super::door::DoorError;
 use rustls::pki_types::pem::PemObject;
@@ -11,7 +11,7 @@ use rustls::{RootCertStore, ServerConfig};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Reads the files and makes a server of them.
+/// Reads the files and builds the server configuration.
 pub(super) fn configure(
     certificate: &Path,
     key: &Path,

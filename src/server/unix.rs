@@ -1,8 +1,8 @@
-//! The file of a UNIX socket: made with its final mode, replaced if stale, removed if still ours.
+//! The file of a UNIX socket: created with its final mode, replaced if stale, removed if still ours.
 //!
-//! Promises: at no moment has the file a wider mode than asked for, and nobody can connect before owner and
-//! mode are final; a live socket is never taken away from its process; two of us starting at the same moment
-//! take turns; on removal only the very file that was made here goes; it waits for nobody without end. It accepts nothing.
+//! Promises: the file never has a wider mode than requested, and nobody can connect before owner and
+//! mode are final; a live socket is never taken away from its process; two processes of ours that start at the same
+//! time take turns; only the very file that was created here is removed; every wait is bounded. It accepts no connections.
 
 use super::door::DoorError;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid};
@@ -15,13 +15,13 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Connections that may wait in the kernel; it cuts this at `net.core.somaxconn`.
+/// Connections that may wait in the kernel, which limits this to `net.core.somaxconn`.
 pub(super) const BACKLOG: i32 = 1024;
 
-/// How long another starter of the same directory is waited for: it needs some milliseconds.
+/// How long to wait for another process that starts in the same directory: it needs only milliseconds.
 const TURN: Duration = Duration::from_secs(2);
 
-/// A socket file that was made here.
+/// A socket file that was created here.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -34,7 +34,7 @@ impl SocketFile {
         &self.path
     }
 
-    /// Removes the file if it is still the one that was made here.
+    /// Removes the file if it is still the one that was created here.
     pub(super) fn remove(&self) {
         let _turn = lock_directory(&self.path);
         match std::fs::symlink_metadata(&self.path) {
@@ -50,7 +50,7 @@ impl SocketFile {
     }
 }
 
-/// Binds and listens. `owner` and `group` stay those of this process if absent.
+/// Binds and listens. If `owner` or `group` is absent, that of this process is used.
 pub(super) fn bind(
     path: &Path,
     mode: u32,
@@ -72,7 +72,7 @@ pub(super) fn bind(
     clear(path)?;
     let socket = bind_narrow(&address, mode).map_err(fail("bind"))?;
     let file = identify(path).map_err(fail("look at"))?;
-    // From here on a failure takes the file away again.
+    // From here on, a failure removes the file again.
     let finished = widen(path, mode, owner, group)
         .map_err(fail("set owner and mode of"))
         .and_then(|()| rustix::net::listen(&socket, BACKLOG).map_err(|e| fail("listen on")(e.into())));
@@ -83,7 +83,7 @@ pub(super) fn bind(
     Ok((UnixListener::from(socket), file))
 }
 
-/// Binds with no more rights than the owner's part of `mode`: Linux gives the file the mode of the socket.
+/// Binds with at most the owner's part of `mode`: Linux gives the file the mode of the socket.
 fn bind_narrow(address: &SocketAddrUnix, mode: u32) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -127,16 +127,16 @@ fn clear(path: &Path) -> Result<(), DoorError> {
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // A listener whose queue is full, or of another kind, is alive too.
+        // A listener that is of another kind, or whose queue is full, is alive too.
         _ => Err(DoorError::Live { path: path.to_owned() }),
     }
 }
 
-/// Connects to a socket and hangs up again. Never waits: somebody whose queue is full would let us wait for as long as he
-/// likes; that is [`io::ErrorKind::WouldBlock`], and he is alive.
+/// Connects to a socket and closes the connection again. Never blocks: if the listener's queue is full, a blocking
+/// connect could wait forever; this returns [`io::ErrorKind::WouldBlock`] instead, which means that the listener is alive.
 ///
 /// # Errors
-/// As `connect` has them; [`io::ErrorKind::ConnectionRefused`] where nobody listens.
+/// Those of `connect`; [`io::ErrorKind::ConnectionRefused`] if nothing listens.
 pub fn knock(path: &Path) -> io::Result<()> {
     let address = SocketAddrUnix::new(path)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -144,7 +144,7 @@ pub fn knock(path: &Path) -> io::Result<()> {
     Ok(rustix::net::connect(&socket, &address)?)
 }
 
-/// Starters of the same directory take turns; where locking is not possible, or one takes too long, they do without.
+/// Locks the directory, so that starting processes take turns; if that fails or takes too long, they go on without it.
 fn lock_directory(path: &Path) -> Option<OwnedFd> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
