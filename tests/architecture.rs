@@ -1,6 +1,6 @@
-//! The house as it is drawn: who may use whom, and how large a room may be.
+//! The architecture: which module may use which others, and how large one may be.
 //!
-//! Promises: the table of ARCHITECTURE.md is held against the code. Looks at the sources, runs nothing.
+//! Promises: compares the table of ARCHITECTURE.md with the code. Reads the sources, runs nothing.
 
 #![cfg(test)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room and the rooms it may use, as ARCHITECTURE.md says.
+/// Each module and the modules that it may use, as ARCHITECTURE.md says.
 const MAY_USE: [(&str, &[&str]); 21] = [
     ("plan", &[]),
     ("server", &["processes"]),
@@ -105,7 +105,7 @@ fn sources() -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The room of a file: `src/plan/mod.rs` and `src/clock.rs` are `plan` and `clock`.
+/// The module of a file: `src/plan/mod.rs` and `src/clock.rs` are `plan` and `clock`.
 fn room(path: &Path) -> String {
     let inside = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
     let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
@@ -116,7 +116,7 @@ fn is_test(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str() == "tests") || path.to_string_lossy().ends_with("tests.rs")
 }
 
-/// The rooms that a text names with `crate::`, test modules left out.
+/// The modules that a text names with `crate::`, except in test modules.
 fn used(text: &str) -> Vec<String> {
     let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
     let code =
@@ -225,7 +225,7 @@ fn the_readme_names_the_rust_that_the_manifest_asks_for() {
     }
 }
 
-/// Names of types that files define, with the files; associated types are not definitions of ours.
+/// Names of types that files define, with the files; associated types do not count as definitions.
 fn type_names() -> BTreeMap<String, Vec<PathBuf>> {
     let mut names: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     let is_test = |path: &Path| path.to_string_lossy().ends_with("tests.rs");

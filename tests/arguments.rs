@@ -1,6 +1,6 @@
-//! The command line of the test programs that start Engines, machines and browsers: nothing starts by mistake.
+//! The arguments of the test programs that start Engines, machines and browsers: nothing starts by mistake.
 //!
-//! The programs themselves are built by `make test` only; this holds what all of them ask, and that they do ask it.
+//! Only `make test` builds the programs themselves; this checks their shared argument parser, and that they use it.
 
 #![cfg(test)]
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
@@ -46,7 +46,7 @@ fn words_choose_any_of_several_and_flags_are_heard() {
     assert!(NAMES.iter().all(|name| !exact.choose(name)));
 }
 
-/// Whoever reads a long run often has only its end.
+/// Readers of a long run often have only its last lines.
 #[test]
 fn the_last_lines_say_why_and_the_logs_lie_in_one_folder() {
     let failing = || End::Failed("it hung:\nfor ever".into(), "all that it wrote".into());

@@ -1,6 +1,6 @@
-//! Copies of the books: taken under writes, put back, refused where they are none.
+//! Copies of the books: made during writes, restored, and refused if they are not books.
 //!
-//! Holds: *durable* (a copy is a moment of the books, whole), and that nothing is replaced that cannot be had back.
+//! Checks *durable* (a copy is a complete state of the books at one moment), and that a replaced file can be restored.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -18,7 +18,7 @@ use gipam::store::backup::{BackupStep, backup};
 use gipam::store::restore::restore;
 use gipam::store::{Books, Reader, StoreError};
 
-/// Nobody waits.
+/// Ignores the progress of a backup.
 const QUIETLY: fn(BackupStep<'_>) = |_| ();
 
 struct Trial {
@@ -67,7 +67,7 @@ impl Trial {
     }
 }
 
-/// The third bytes of the subnets in these books.
+/// The third octet of each subnet in these books.
 fn held(path: &Path) -> Vec<u8> {
     let reader = Reader::open(path).unwrap();
     let mut plan = Plan::new(reader.settings().unwrap());
@@ -105,7 +105,7 @@ fn a_copy_takes_the_place_of_the_books_and_they_are_kept() {
     trial.subnet(2);
     let locked = restore(&copy, &trial.path, &QUIETLY).unwrap_err();
     assert!(matches!(locked, StoreError::Locked(_)), "{locked}");
-    // As after kill -9: what was committed last is in the log alone.
+    // As after kill -9: the last commits are only in the WAL.
     drop(trial.books.take());
     let kept = restore(&copy, &trial.path, &QUIETLY).unwrap().kept.unwrap();
     assert_eq!((held(&trial.path), held(&kept)), (vec![1], vec![1, 2]));

@@ -1,6 +1,6 @@
-//! Which dockerd asked for a lease, and whether it has gone: the plan's rule against a naive one, and the list in the books.
+//! Which dockerd requested a lease, and whether it is gone: the plan's rule against a naive one, and the list in the books.
 //!
-//! Holds: *fenced* (a lease is replaced at once only if everybody who can have asked for it has gone), *faithful*.
+//! Checks: *fenced* (a lease is replaced at once only if everybody who can have requested it is gone), *faithful*.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -22,15 +22,15 @@ use rows::Rows;
 /// What happens to callers and leases; callers are numbers, boots too.
 #[derive(Clone, Debug)]
 enum Op {
-    /// A process starts and asks for this address of the subnet.
+    /// A process starts and requests this address of the subnet.
     Ask { caller: usize, number: u128 },
     /// A process ends.
     End { caller: usize },
-    /// From now on containers outlive dockerd, or do not.
+    /// From now on containers outlive dockerd, or they do not.
     Outlive(bool),
     /// The machine reboots: all processes end.
     Boot,
-    /// gipam restarts.
+    /// gipam is restarted.
     Restart,
 }
 
@@ -51,17 +51,17 @@ struct World {
     rows: Rows,
     now: u64,
     boot: u32,
-    /// Incarnation of each caller that lives; caller 2 cannot be identified.
+    /// Incarnation of each living caller; caller 2 cannot be identified.
     living: [Option<u32>; 3],
     incarnations: u32,
-    /// Whom the daemon has written down.
+    /// The callers that the daemon has recorded.
     known: BTreeSet<String>,
     /// Whether containers outlive dockerd now.
     outlive: bool,
-    /// Whose containers are known to have ended with them, as the next one arrived.
+    /// The callers whose containers are known to have ended with them, because the next caller arrived.
     ended: BTreeSet<String>,
     id: String,
-    /// Address to the name of who holds it.
+    /// Address to the name of its holder.
     holders: BTreeMap<u128, String>,
 }
 
@@ -96,7 +96,7 @@ impl World {
         let Ok(Reply::Subnet { id, .. }) = world.ask(&Request::Subnet(subnet)) else { panic!("no subnet") };
         world.id = id;
         if older {
-            // Granted by a program that wrote nobody down, to somebody of this boot.
+            // Granted by a program that did not record its callers, to an unknown caller of this boot.
             world.lease(4).unwrap();
             world.holders.insert(4, "older".to_owned());
         }
@@ -136,7 +136,7 @@ impl World {
         Some(if caller == 2 { self.boot_name() } else { format!("{}/{incarnation}/1", self.boot_name()) })
     }
 
-    /// What `docker::Callers` does when somebody new comes.
+    /// What `docker::Callers` does when a new caller arrives.
     fn arrive(&mut self, name: &str) {
         if !self.known.insert(name.to_owned()) {
             return;
@@ -158,7 +158,7 @@ impl World {
         self.ask(&Request::Repair(Box::new(arrival))).unwrap();
     }
 
-    /// Whether the containers of this holder are certainly gone.
+    /// Whether this holder's containers are certainly gone.
     fn certainly_gone(&self, holder: &str) -> bool {
         let living = (0..3).any(|caller| self.name(caller).as_deref() == Some(holder));
         let of_this_boot = holder == "older" && self.boot == 0

@@ -1,8 +1,8 @@
-//! What a person changes of a running daemon, through the command line and the real sockets: reservations, pins and
+//! Changes that a person makes to a running daemon, through the command line and the real sockets: reservations, pins and
 //! pools.
 //!
-//! Holds: *durable* (a restart and a `kill -9` lose none of it, a reload neither), *repeatable*, and that what is
-//! refused changes nothing and says what to do.
+//! Checks: *durable* (a restart, a `kill -9` or a reload does not lose any change), *repeatable*, and that a refusal
+//! changes nothing and says what to do.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -27,12 +27,12 @@ use serde_json::{Value, json};
 pub const SMALL: [&str; 8] =
     ["-v4", "198.51.100.0/24", "-v4ab", "28", "-v6", "2001:db8:77::/48", "-v6ab", "64"];
 
-/// A change that must succeed; its output.
+/// Makes a change that must succeed; returns its output.
 pub fn told(house: &House, arguments: &[&str]) -> Value {
     house.json(arguments)
 }
 
-/// A command that must be refused with this exit code and these words, and change nothing.
+/// Runs a command that must be refused with this exit code and these words, and must not change anything.
 pub fn refused(house: &House, arguments: &[&str], code: i32, words: &[&str]) {
     let views = || ["reserve", "pools", "leases"].map(|view| house.json(&[view]));
     let before = views();
@@ -45,7 +45,7 @@ pub fn refused(house: &House, arguments: &[&str], code: i32, words: &[&str]) {
     assert_eq!(views(), before, "{arguments:?} was refused and changed something");
 }
 
-/// An address for an endpoint of this name.
+/// Requests an address for an endpoint of this name.
 pub fn lease(wire: &mut http::Wire, id: &str, name: &str) -> String {
     let options = json!({"com.docker.network.endpoint.name": name});
     let address = wire.address(id, "", options);

@@ -1,7 +1,7 @@
-//! The command line as a person or a script meets it: the binary, run with arguments, without a daemon or with a
+//! The command line as a person or a script uses it: the binary, run with arguments, without a daemon or with a
 //! stand-in that gives one prepared answer.
 //!
-//! Does not start the driver; that is the work of the tests that assemble it.
+//! Does not start the driver; other tests do that.
 
 #![cfg(test)]
 
@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-/// A directory of its own, an environment of its own.
+/// A separate directory with its own environment.
 struct Place {
     directory: tempfile::TempDir,
 }
@@ -33,7 +33,7 @@ impl Place {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gipam"));
-        // An empty file of our own: one that this machine may have in /etc must not matter.
+        // An empty file of the test, so that a file in this machine's /etc does not matter.
         let configuration = self.write("empty.toml", "");
         command
             .args(arguments)
@@ -67,14 +67,14 @@ impl Place {
         })
     }
 
-    /// Asks the stand-in, before and behind the command alike.
+    /// Sends a command to the stand-in.
     fn ask(&self, arguments: &[&str]) -> Done {
         let admin = self.path("admin.sock");
         self.run(&[&["--admin", admin.to_str().unwrap()], arguments].concat())
     }
 }
 
-/// Whether head and body of a request are here.
+/// Whether head and body of a request are complete.
 fn complete(asked: &[u8]) -> bool {
     let text = String::from_utf8_lossy(asked);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
@@ -110,7 +110,7 @@ fn help_has_a_line_a_command_in_groups_of_80_columns() {
         assert!(help.out.lines().all(|line| line.chars().count() <= 80), "{}", help.out);
         let definition = gipam::cli::definition();
         let commands = definition.get_subcommands().map(clap::Command::get_name);
-        // Options of the driver have no help of a command; -v4 and its like are spelled with one dash there.
+        // Options of the driver are not in a command's help; there, -v4 and similar ones are written with one dash.
         let options =
             definition.get_arguments().filter_map(clap::Arg::get_long).map(|long| format!("-{long}"));
         let others = ["--all", "--holder", "--replace", "--force", "--since", "--dry-run"].map(str::to_owned);

@@ -1,7 +1,7 @@
-//! THE FUZZ CORPUS AS A PLAIN TEST: the seeds (recorded conversations, the configuration and lease files of this
-//! repository) and whatever was once found (`fuzz/corpus/`), through the functions that the fuzz targets feed.
+//! THE FUZZ CORPUS AS A PLAIN TEST: runs the seeds (recorded conversations, the configuration and lease files of this
+//! repository) and all earlier finds (`fuzz/corpus/`) through the functions that the fuzz targets call.
 //!
-//! With `GIPAM_SEEDS=DIR` the seeds are also written there, one directory a target, to start a fuzzer from.
+//! With `GIPAM_SEEDS=DIR` the seeds are also written there, one directory per target, to start a fuzzer from.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
@@ -32,7 +32,7 @@ fn files(under: &str, ending: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
-/// The recorded conversations, a few calls a seed.
+/// The recorded conversations, a few calls per seed.
 fn conversations() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for file in files("tests/wire/fixtures", ".txt") {
@@ -51,7 +51,7 @@ fn conversations() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Puts every seed of a target through it, and those that were found.
+/// Runs every seed of a target, and its earlier finds.
 fn run(target: &str, seeds: Vec<Vec<u8>>, look: fn(&[u8])) {
     assert!(!seeds.is_empty(), "{target} has no seeds");
     if let Some(directory) = std::env::var_os("GIPAM_SEEDS") {
@@ -63,7 +63,7 @@ fn run(target: &str, seeds: Vec<Vec<u8>>, look: fn(&[u8])) {
     }
     for bytes in seeds.iter().chain(&files(&format!("fuzz/corpus/{target}"), "")) {
         look(bytes);
-        // Cut off anywhere, it is as harmless.
+        // Cut off at any point, the input is just as harmless.
         for cut in (0..bytes.len()).step_by(1 + bytes.len() / 16) {
             look(&bytes[..cut]);
         }
@@ -86,7 +86,7 @@ fn configuration_files() {
             .collect();
         blocks
     });
-    // The packaged file is all comments: uncommented it says something.
+    // The packaged file consists of comments only; uncommented, it has settings.
     let packaged = files("packaging", "gipam.toml");
     let open = packaged.iter().map(|file| String::from_utf8_lossy(file).replace("\n#", "\n").into_bytes());
     let seeds = open.chain(packaged.clone()).chain(pages).collect();

@@ -1,6 +1,6 @@
-//! `gipam doctor`: a host that is well, and one mistake after another on a machine that is made up of files.
+//! `gipam doctor`: a healthy host, then one mistake after another, on a machine that is made of files.
 //!
-//! Promises: nothing of this machine but its routes and its clock is looked at.
+//! Promises: of this machine, only the routes and the clock are read.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -36,7 +36,7 @@ fn flags(house: &House) -> Options {
     }
 }
 
-/// Looks at this house on a machine whose files lie under its `root`.
+/// Runs the checks for this house, on a machine whose files are under its `root`.
 fn look(house: &House) -> Vec<DoctorFinding> {
     let place = BooksPlace { root: house.path("root") };
     let surroundings =
@@ -44,7 +44,7 @@ fn look(house: &House) -> Vec<DoctorFinding> {
     examine(&flags(house), &surroundings, &place)
 }
 
-/// Verdicts and words of what was found by one check.
+/// Verdicts and texts of the findings of one check.
 fn of<'a>(findings: &'a [DoctorFinding], check: &str) -> Vec<(Verdict, &'a str)> {
     let of = findings.iter().filter(|finding| finding.check == check);
     of.map(|finding| (finding.verdict, finding.found.as_str())).collect()
@@ -269,7 +269,7 @@ fn with_admin_it_asks_that_daemon_alone_and_says_the_worst_first() {
     assert_eq!((code, one("daemon").0, one("driver gipam").0), (0, Verdict::Well, Verdict::Well), "{out}");
     assert!(one("books").1.contains(&house.path("gipam.db").display().to_string()), "{out}");
     assert!(one("driver gipam").1.contains(&house.socket().display().to_string()), "{out}");
-    // Neither the configuration nor the books of this place, nor its Docker.
+    // Neither this directory's configuration and books nor this machine's Docker is checked.
     for check in ["configuration", "Docker's own pools", "boot order", "ipvlan"] {
         assert!(of(&findings, check).is_empty(), "{out}");
     }

@@ -1,8 +1,8 @@
-//! ONE ADDRESS AT TWO LIVING CONTAINERS: the loudest finding there is, at every place where somebody may look.
+//! ONE ADDRESS IN TWO LIVE CONTAINERS: the most serious finding, reported wherever a person may look.
 //!
-//! Promises: a real daemon and a made-up Engine that shows one address twice; `gc`, `doctor`, `status`, the page, the metrics,
-//! the alert rule and a hook all tell of it, each with both containers or with the number that people are alerted by. How it is
-//! found is held by `tests/repair`.
+//! Promises: a real daemon and a fake Engine that shows one address twice; `gc`, `doctor`, `status`, the page, the
+//! metrics, the alert rule and a hook all report it, each with both containers or with the number that triggers the
+//! alert. `tests/repair` checks how it is found.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 

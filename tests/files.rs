@@ -1,5 +1,5 @@
-//! FILES as the program meets them: one daemon for a file whatever its name, no directory made by a mistyped path, an empty
-//! lease file, a restore while a daemon runs, and pools that the books lack or contradict.
+//! FILES as the program uses them: one daemon per file, whatever path names it, a mistyped path that does not create a
+//! directory, an empty lease file, a restore while a daemon runs, and pools that are missing from the books or contradict them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -19,7 +19,7 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Whether the command failed and said each of these.
+/// Checks that the command failed and printed each of these words.
 fn refused(house: &House, arguments: &[&str], words: &[&str]) {
     let output = house.gipam(arguments);
     let said = text(&output);
@@ -45,7 +45,7 @@ fn a_second_daemon_is_kept_out_whatever_it_calls_the_books() {
     }
     fs::remove_file(house.path("hard.db")).unwrap();
     assert_eq!(daemon.view("/v1/leases").as_array().unwrap().len(), 1);
-    // By its other name they are the same books, and the same log.
+    // Its other path means the same books and the same WAL.
     daemon.kill();
     let mut second = House::new(&daemon::POOLS);
     second.set("--file", &house.path("link.db"));
@@ -76,7 +76,7 @@ fn no_directory_is_made_by_a_mistyped_path() {
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("does not exist; correct the path") && said.contains("mkdir -p"), "{said}");
     assert!(!house.path("no").exists());
-    // Nobody typed the default.
+    // The default path was not typed by a person.
     let mut house = House::new(&daemon::POOLS);
     house.unset("--file");
     house.variables.push(("STATE_DIRECTORY".to_owned(), house.path("state/gipam").display().to_string()));
@@ -105,7 +105,7 @@ fn a_restore_waits_for_no_daemon_and_says_what_it_put_back() {
     let file = house.path("gipam.db").display().to_string();
     assert!(house.gipam(&["backup", "copy.db"]).status.success());
     refused(&house, &["restore", "copy.db", "--file", &file], &["stop it first"]);
-    // The same where its socket does not answer: the lock says that it has the books.
+    // The same if its socket does not answer: the lock shows that it has the books open.
     let elsewhere = house.path("elsewhere.sock").display().to_string();
     let output = house.gipam(&["restore", "copy.db", "--file", &file]);
     assert!(!output.status.success(), "{}", text(&output));
@@ -146,7 +146,7 @@ fn an_empty_lease_file_is_not_taken_for_none() {
         assert_eq!(code, 1, "{said}");
         assert!(said.contains("is empty") && said.contains("rm "), "{said}");
         assert!(!house.path("leases.db").exists());
-        // Where the books made from it exist they hold what is true.
+        // If the books made from it exist, they are used.
         fs::remove_file(house.path("leases.json")).unwrap();
         drop(house.start());
         fs::write(house.path("leases.json"), content).unwrap();
@@ -161,7 +161,7 @@ name = "lan"
 v4 = { base = "198.51.100.0/24", size = 28 }
 "#;
 
-/// Starts on books whose only pool is `lan` with IPv4, with these flags and variables instead of a configuration file.
+/// Starts with books whose only pool is `lan` with IPv4, and with these flags and variables but no configuration file.
 fn beside_books(flags: &[&str], variables: &[(&str, &str)]) -> (Vec<(String, String, u64)>, String) {
     let mut house = House::with_toml(V4_IN_TOML);
     drop(house.start());
@@ -242,7 +242,7 @@ fn what_differs_from_the_books_is_named_by_who_wrote_it() {
     let (pools, log) = beside_books(&["-v4", "198.51.100.0/24", "-v4ab", "28"], &[]);
     assert_eq!(pools, lan);
     assert!(!log.contains("differs"), "{log}");
-    // A size alone is of no pool.
+    // A size alone does not define a pool.
     let (pools, log) = beside_books(&["-v4ab", "26"], &[]);
     assert_eq!(pools, lan);
     assert!(log.contains("-v4ab 26 also needs"), "{log}");

@@ -1,4 +1,4 @@
-//! Others look into the books while the daemon writes them: a view, and then the `sqlite3` shell.
+//! Other programs read the books while the daemon writes them: a view, and then the `sqlite3` shell.
 
 #![cfg(test)]
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
@@ -12,7 +12,7 @@ mod http;
 use daemon::{House, POOLS};
 use rusqlite::Connection;
 
-/// Rows of history, read as the `sqlite3` shell reads: for writing, and closed afterwards.
+/// Counts the rows of history as the `sqlite3` shell does: opened for writing, and closed afterwards.
 fn rows(house: &House) -> i64 {
     let connection = Connection::open(house.path("gipam.db")).unwrap();
     let rows = connection.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap();

@@ -1,7 +1,7 @@
-//! THIS MACHINE against a real kernel: a network namespace of its own with addresses, routes and nameservers of
-//! every kind, made by `unshare` and `ip`. Nothing of the machine is touched and nothing stays behind.
+//! THIS HOST with a real kernel: a separate network namespace with addresses, routes and nameservers of
+//! every kind, made by `unshare` and `ip`. The machine itself is not changed and nothing is left behind.
 //!
-//! Without these tools, or without the right to make a namespace, the test says so; where `CI` is set it fails.
+//! Without these tools, or without the right to make a namespace, the test prints that; if `CI` is set, it fails.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a test")]
 
@@ -11,7 +11,7 @@ use gipam::host::{InUse, InUseKind, survey_with};
 
 const INSIDE: &str = "GIPAM_TEST_INSIDE_NAMESPACE";
 
-/// What the namespace holds. Two veth ends, since not every kernel has dummy devices.
+/// The contents of the namespace. A veth pair, because not every kernel has dummy devices.
 const SETUP: &str = "set -e
 ip link set lo up
 ip link add eth7 type veth peer name peer7

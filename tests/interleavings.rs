@@ -1,9 +1,9 @@
 //! EVERY ORDER: small sets of requests through the real ledger, in every order that their callers allow, cut into batches
-//! in every way, each caller staying, leaving before its request is decided, or leaving when it is answered.
+//! in every way; each caller stays, leaves before its request is decided, or leaves when it is answered.
 //!
-//! The ledger's thread reads the clock once at the start of each batch, and there it is held until all that belongs to
-//! the batch is in the queue: so a run is repeatable. After every batch the books must hold exactly what the same
-//! requests, one after the other, make of a plan without ledger, queue or disk; answers must agree, too.
+//! The ledger's thread reads the clock once at the start of each batch. The test blocks it there until all requests of
+//! the batch are in the queue, so that a run is repeatable. After every batch the books must hold exactly what the same
+//! requests, one after the other, produce in a plan without ledger, queue or disk; the answers must agree, too.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs, reason = "a test")]
 
@@ -36,31 +36,31 @@ const START: u64 = 1_800_000_000_000;
 type Answer = Result<Granted, Refusal>;
 type Asking = Pin<Box<dyn Future<Output = Answer>>>;
 
-/// What becomes of the caller of a grant.
+/// What happens to the caller of a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Stays,
-    /// Gone before its request is decided.
+    /// It leaves before its request is decided.
     LeavesBefore,
-    /// Gone when its answer comes: the grant is undone, some time later.
+    /// It leaves when its answer comes: the grant is undone, some time later.
     LeavesAfter,
 }
 
 const FATES: [Fate; 3] = [Fate::Stays, Fate::LeavesBefore, Fate::LeavesAfter];
 
-/// What happens, in some order. `who` also names the lease.
+/// The events to be put in some order. `who` also names the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Ask(usize, Fate),
     /// The undo of that caller's grant reaches the ledger.
     Undo(usize),
-    /// That caller gives its address back: only after its answer.
+    /// That caller releases its address, only after it has got its answer.
     Release(usize),
     /// The network is removed.
     ReleaseSubnet,
 }
 
-/// A ledger whose batches are cut by the test.
+/// A ledger whose batches are controlled by the test.
 struct Held {
     ledger: Ledger,
     thread: JoinHandle<()>,
@@ -110,7 +110,7 @@ impl Held {
         books.commit().unwrap();
         let (begins, began) = channel();
         let (go, goes) = channel();
-        // The clock is read once a batch: there the thread waits for what belongs to it, and gets the time.
+        // The clock is read once per batch: there the thread waits until the batch is queued, and gets the time.
         let goes = Mutex::new(goes);
         let clock = Clock::new(move || {
             let _ = begins.send(());
@@ -118,7 +118,7 @@ impl Held {
             Moment { wall: now, steady: now }
         });
         let (ledger, thread) = start(load(&path, START), books, clock, drop);
-        // The first batch is the ledger's own: it holds the stamps against the clock.
+        // The first batch is the ledger's own: it compares the stamps with the clock.
         began.recv().unwrap();
         go.send(START).unwrap();
         Held { ledger, thread, began, go, books: path, _directory: directory }
@@ -131,9 +131,9 @@ impl Held {
         asking
     }
 
-    /// One batch: `fill` puts into the queue what belongs to it.
+    /// Runs one batch: `fill` puts its requests into the queue.
     fn batch<T>(&self, now: u64, fill: impl FnOnce(&Held) -> T) -> T {
-        // A release of nothing opens the batch and another closes it: when it is answered, all are.
+        // A release of an unknown subnet opens the batch and another closes it: once that is answered, all are.
         let nothing = || Request::ReleaseSubnet { id: "nothing".to_owned(), generation: None };
         let _open = self.ask(nothing());
         self.began.recv().unwrap();
@@ -152,7 +152,7 @@ impl Held {
     }
 }
 
-/// The same requests, one after the other, without a ledger.
+/// Carries out the same requests one after the other, without a ledger.
 struct Reference {
     plan: Plan,
     undos: BTreeMap<usize, Undo>,
@@ -178,7 +178,7 @@ fn address(id: &str, who: usize) -> Request {
     })
 }
 
-/// All orders of the events in which those of one list keep theirs.
+/// All orders of the events that keep the order within each list.
 fn orders(lists: &[Vec<Event>]) -> Vec<Vec<Event>> {
     if lists.iter().all(Vec::is_empty) {
         return vec![Vec::new()];
@@ -192,12 +192,12 @@ fn orders(lists: &[Vec<Event>]) -> Vec<Vec<Event>> {
     all
 }
 
-/// All ways to cut this many events into batches: bit n says that a batch ends after event n.
+/// All ways to cut this many events into batches: bit n means that a batch ends after event n.
 fn cuts(events: usize) -> std::ops::Range<u32> {
     0..1 << (events - 1)
 }
 
-/// Whether a cut is possible: a caller that waits for an answer waits for the end of its batch.
+/// Whether a cut is possible: a caller that waits for an answer waits until the end of its batch.
 fn possible(batches: &[Vec<Event>]) -> bool {
     batches.iter().all(|batch| {
         batch.iter().enumerate().all(|(at, event)| match event {
@@ -220,7 +220,7 @@ fn batches(order: &[Event], cut: u32) -> Vec<Vec<Event>> {
     batches
 }
 
-/// One run; every answer and the books after every batch are compared.
+/// One run; compares every answer, and the books after every batch.
 fn run(batches: &[Vec<Event>]) {
     let held = Held::new();
     let exact = |wanted| SubnetRequest {
@@ -260,7 +260,7 @@ fn run(batches: &[Vec<Event>]) {
                     Event::Release(who) => {
                         if let Some(address) = reference.addresses.get(who) {
                             let (id, address) = (id.clone(), *address);
-                            // Whether its caller waits or not, a release is carried out.
+                            // A release is carried out even if its caller does not wait.
                             drop(held.ask(Request::ReleaseAddress { id, address, generation: None }));
                         }
                     }
@@ -319,7 +319,7 @@ fn run(batches: &[Vec<Event>]) {
     held.stop();
 }
 
-/// What a caller does, by how it ends.
+/// The events of a caller with this fate.
 fn caller(who: usize, fate: Fate) -> Vec<Event> {
     match fate {
         Fate::Stays => vec![Event::Ask(who, fate), Event::Release(who)],
@@ -328,7 +328,7 @@ fn caller(who: usize, fate: Fate) -> Vec<Event> {
     }
 }
 
-/// Two callers after the same address, and perhaps somebody who removes the network, in every order and every cut.
+/// Two callers that want the same address, and in some runs the removal of the network, in every order and every cut.
 fn every_order(also: &[Event]) -> usize {
     let mut runs = 0;
     for one in FATES {
@@ -349,7 +349,7 @@ fn every_order(also: &[Event]) -> usize {
     runs
 }
 
-/// Two callers; with `GIPAM_LONG` set (`make torture`) also while the network goes, which takes half a minute.
+/// Two callers; with `GIPAM_LONG` set (`make torture`) also while the network is removed, which takes half a minute.
 #[test]
 fn faithful_in_every_order_and_cut_of_two_callers() {
     assert!(every_order(&[]) > 100);
@@ -358,7 +358,7 @@ fn faithful_in_every_order_and_cut_of_two_callers() {
     }
 }
 
-/// A request that only a young cooling subnet can satisfy waits for it; others go on meanwhile.
+/// A request that only a recently released, cooling subnet can satisfy waits for it; other requests go on meanwhile.
 #[test]
 fn who_waits_for_a_cooling_subnet_gets_it_in_time_and_only_if_still_there() {
     let any = || {
@@ -379,7 +379,7 @@ fn who_waits_for_a_cooling_subnet_gets_it_in_time_and_only_if_still_there() {
         Some(Err(_)) | None => None,
         other => panic!("{other:?}"),
     };
-    // Other callers at the same time, callers that leave while they wait, and the steps in which time passes.
+    // The number of other callers, of callers that leave while they wait, and of steps in which time passes.
     for rivals in 0..3 {
         for leaves in 0..=rivals + 1 {
             for steps in [vec![5_000], vec![1, 4_999], vec![4_999, 1], vec![2_500, 2_499, 1]] {
@@ -390,7 +390,7 @@ fn who_waits_for_a_cooling_subnet_gets_it_in_time_and_only_if_still_there() {
                     drop(held.ask(release));
                     (0..=rivals).map(|_| Some(held.ask(any()))).collect::<Vec<_>>()
                 });
-                // The first `leaves` go away while they wait.
+                // The first `leaves` callers leave while they wait.
                 waiting.iter_mut().take(leaves).for_each(|asking| *asking = None);
                 let mut now = START;
                 let mut granted = Vec::new();

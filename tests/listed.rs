@@ -1,7 +1,7 @@
-//! `gipam import` of tables and of what `docker network inspect` prints, into the real daemon's books.
+//! `gipam import` of tables and of `docker network inspect` output, into the real daemon's books.
 //!
-//! Holds: *unique*, *disjoint* (what would break them is refused), *faithful* and *durable* (what was taken outlives a
-//! kill), *repeatable* (a list taken twice changes nothing the second time).
+//! Checks: *unique*, *disjoint* (entries that would break them are refused), *faithful* and *durable* (imported entries
+//! survive a kill), *repeatable* (importing a list a second time changes nothing).
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -40,7 +40,7 @@ fn house() -> House {
     House::with_toml(TOML)
 }
 
-/// A table's columns one blank apart.
+/// The text with a single space between a table's columns.
 fn squeezed(text: &str) -> String {
     let line = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n";
     text.lines().map(line).collect()
@@ -108,7 +108,7 @@ fn docker_goes_on_under_the_pool_id_of_a_table_and_holders_get_their_addresses_a
     assert_eq!(wire.address(id, "", named("web; the first")), "198.18.7.2/24");
     let (_, prefix) = wire.subnet(false);
     assert_ne!(prefix, "198.18.7.0/24", "disjoint: elsewhere");
-    // Without a PoolID in the table, the first request says it.
+    // Without a PoolID in the table, the subnet gets it from the first request.
     let later = "local/2001:db8::/64#00112233445566ff";
     assert_eq!(wire.address(later, "", named("db2")), "2001:db8::2/64");
     wire.release_pool(id);
@@ -197,22 +197,22 @@ fn a_table_that_meets_what_is_held_is_taken_whole_or_not_at_all() {
             assert_eq!(daemon.books(), before, "{line}");
         }
     }
-    // What agrees is completed.
+    // Entries that agree with the books are completed.
     let table = "subnet,address,holder\n198.18.0.0/24,198.18.0.2,web\n198.18.0.0/24,198.18.0.9,cache\n";
     let done = taken(&house, table, &["--apply"]);
     assert_eq!((&done["leases"], &done["rows"][0]["known"]), (&json!(1), &json!(1)), "{done}");
     assert_eq!(house.json(&["who", "198.18.0.9"])[0]["lease"]["holder"], "cache");
-    // What was released a moment ago may be listed because the list is old.
+    // An address that was released a moment ago may be listed because the list is old.
     daemon.wire().release(&id, "198.18.0.9");
     let (code, text) = import(&house, "list.csv", table, &["--apply"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("198.18.0.9 was released at"), "{text}");
 }
 
-/// Its number, its kind's, and a name.
+/// The address as a number, the index of its kind, and a name.
 type Lease = (u128, usize, Option<String>);
 
-/// A list at random: few prefixes that meet often, few addresses.
+/// A random list: few prefixes that often meet, few addresses.
 fn lists() -> impl Strategy<Value = Vec<ListedSubnet>> {
     let lease = (1..6u128, 0..4usize, prop::option::of("[ab]"));
     let subnet = (24..28u8, 0..4u32, prop::bool::ANY, prop::collection::vec(lease, 0..4));
@@ -274,7 +274,7 @@ proptest! {
             }).collect();
             let once: std::collections::BTreeSet<&u64> = generations.iter().collect();
             prop_assert_eq!(once.len(), generations.len(), "a generation names one thing");
-            // What was taken is known now.
+            // Imported entries are now known.
             for (listed, outcome) in list.iter().zip(&taken) {
                 if outcome.is_ok() {
                     let again = plan.take_listed(std::slice::from_ref(listed), context);
@@ -321,7 +321,7 @@ fn networks_of_this_driver_are_adopted_and_those_of_others_left_with_advice() {
     daemon.wire().subnet(false);
     let before = daemon.books();
     let inspected = networks().to_string();
-    // As a person types it: on standard input.
+    // As a person types it: through standard input.
     let piped = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gipam"));
         command.env_clear().args(["import", "--inspect", "-", "--admin"]).arg(house.admin()).args(more);
@@ -354,7 +354,7 @@ fn networks_of_this_driver_are_adopted_and_those_of_others_left_with_advice() {
     assert_eq!(kinds, ["gateway", "auxiliary", "endpoint"]);
     assert_eq!(leases[2]["holder"], "front", "adoption keeps names");
     assert_eq!(piped(&["--apply"]), piped(&[]), "repeatable");
-    // Docker says its PoolID when the next container starts there.
+    // Docker sends its PoolID when the next container starts there.
     let id = "local/198.18.3.0/24#0123456789abcdef";
     assert_eq!(daemon.wire().address(id, "", Value::Null), "198.18.3.128/24");
     assert_eq!(house.json(&["subnets"])[1]["id"], id);
@@ -385,10 +385,10 @@ fn networks_that_share_a_prefix_are_taken_each_into_its_own_and_an_address_of_on
     assert_eq!(daemon.wire().address(other, "", Value::Null), "198.18.3.66/24", "given back by the other");
 }
 
-/// What podman network inspect prints.
+/// Output of podman network inspect.
 const PODMAN: &str = r#"[{"name":"web","id":"06c4","driver":"bridge","network_interface":"podman1","subnets":
     [{"subnet":"198.18.90.0/24","gateway":"198.18.90.1"}],"ipam_options":{"driver":"host-local"},"containers":{}}]"#;
-/// What docker inspect CONTAINER prints.
+/// Output of docker inspect CONTAINER.
 const CONTAINER: &str =
     r#"[{"Id":"19a4","Name":"/web","Config":{"Image":"x"},"NetworkSettings":{"Networks":{}}}]"#;
 

@@ -1,6 +1,6 @@
-//! The closer looks, from the books: `map`, `who`, `explain`, and the filters of `leases` and `history`.
+//! Detailed views of the books: `map`, `who`, `explain`, and the filters of `leases` and `history`.
 //!
-//! Holds: *conserved* (a picture shows every address once), and that an explanation ends in what the plan would do.
+//! Checks: *conserved* (a map shows every address once), and that an explanation ends with what the plan would do.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -29,7 +29,7 @@ mod engine;
 mod http;
 
 /// Books with a pool `lan`, a network 192.0.2.0/28, a gateway, web (.2, leased), db (.3, released a moment ago), and an
-/// address once asked for by number (.9, leased).
+/// address that was once requested by number (.9, leased).
 struct Trial {
     _directory: tempfile::TempDir,
     path: PathBuf,
@@ -111,7 +111,7 @@ impl Trial {
         decision.reply.unwrap()
     }
 
-    /// What the Engine calls the holder of an address.
+    /// Sets the Engine's names for the holder of an address.
     fn named(&mut self, text: &str, container: &str, container_id: &str, network: &str) {
         let subnet = self.plan.subnets().next().unwrap();
         let address = subnet.number_of(text.parse().unwrap()).unwrap();
@@ -243,7 +243,7 @@ fn what_the_engine_calls_holders_and_networks_finds_them_everywhere() {
     let networks = |trial: &Trial| -> Vec<Value> {
         trial.look("/v1/leases").as_array().unwrap().iter().map(|row| row["network"].clone()).collect()
     };
-    // Where several networks share a subnet, that of a container is known all the same.
+    // Even if several networks share a subnet, the network of a container is known.
     assert_eq!(networks(&trial), [Value::Null, "front".into(), "front".into()]);
     assert_eq!(trial.addresses("?holder=front"), ["192.0.2.2", "192.0.2.9"]);
     let lines = |trial: &Trial, of: &str| {
@@ -270,7 +270,7 @@ fn what_the_engine_calls_holders_and_networks_finds_them_everywhere() {
             ErrorKind::Missing
         );
     }
-    // The network of the whole subnet: its gateway's, too.
+    // The network of the whole subnet: the gateway gets it, too.
     let state = &trial.plan.subnets().next().unwrap().state;
     let (serial, generation, network) = (state.serial, state.generation, "front".into());
     trial.ask(&Request::Repair(Box::new(Repair::NameNetwork { serial, generation, network })));

@@ -1,8 +1,8 @@
-//! docs/troubleshooting.md against the sources: each of its messages is one that the program can print, and what Docker's users
-//! meet is there.
+//! docs/troubleshooting.md against the sources: the program can print each of its messages, and every message that
+//! Docker's users see is listed.
 //!
-//! Promises: an entry whose text is in no source fails, and so does a refusal of the plan without an entry. Placeholders are all
-//! alike (`{path}` in the page matches `{}` in the source). Cannot tell whether an explanation is true.
+//! Promises: fails for an entry whose text is not in any source, and for a refusal of the plan without an entry. All
+//! placeholders are alike (`{path}` in the page matches `{}` in the source). Cannot tell whether an explanation is true.
 
 #![cfg(test)]
 
@@ -22,7 +22,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// A source as one line for each text: continued lines are joined, and quotes within a text are plain.
+/// A source with each text on one line: continued lines are joined, and escaped quotes are unescaped.
 fn joined(source: &str) -> String {
     let mut parts = source.split("\\\n");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -50,7 +50,7 @@ fn fixed(message: &str) -> Vec<String> {
     parts
 }
 
-/// Whether a source has these parts in this order in one text, with nothing but placeholders in between.
+/// Whether one text of a source has these parts in this order, with only placeholders in between.
 fn has(source: &str, parts: &[String]) -> bool {
     let rest_fits = |mut rest: &str| {
         for part in &parts[1..] {
@@ -68,7 +68,7 @@ fn has(source: &str, parts: &[String]) -> bool {
     }
 }
 
-/// The entries of the page: the messages of each, and its explanation.
+/// The entries of the page: their messages, and the explanation.
 fn entries(page: &str) -> Vec<(Vec<String>, String)> {
     let mut entries: Vec<(Vec<String>, String)> = Vec::new();
     for line in page.lines() {
@@ -107,7 +107,7 @@ fn every_entry_is_a_message_of_the_program_and_says_what_to_do() {
     assert!(seen.windows(2).all(|two| two[0] != two[1]), "an entry is there twice");
 }
 
-/// A refusal reaches the user of Docker, who has nothing but its text.
+/// A refusal reaches the user of Docker, who sees only its text.
 #[test]
 fn every_refusal_that_docker_shows_has_an_entry() {
     let source = include_str!("../src/plan/error.rs");
@@ -118,7 +118,7 @@ fn every_refusal_that_docker_shows_has_an_entry() {
         let (attribute, code) = part.split_once(")]").unwrap();
         let message = attribute.trim().trim_matches('"');
         let variant: String = code.trim_start().chars().take_while(char::is_ascii_alphanumeric).collect();
-        // For the record, and never made; and the refusal that carries the text of any other.
+        // `Internal` is never created; the other refusal only carries another one's text.
         if variant == "Internal" || message == "{text}" {
             continue;
         }

@@ -1,7 +1,7 @@
-//! What goes into a package with the program: manual pages and completions cover the whole command line, the bill of
-//! materials the whole lock file, and what is built in comes from where it may come from, under licences that it may have.
+//! Files that are packaged with the program: manual pages and completions cover the whole command line, the bill of
+//! materials covers the whole lock file, and every crate comes from an allowed source under an allowed licence.
 //!
-//! Needs neither network nor tools other than cargo. Does not ask for known vulnerabilities: their list is on the network.
+//! Needs neither network nor tools other than cargo. Does not check for known vulnerabilities, whose list is on the network.
 
 #![cfg(test)]
 
@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// What a crate may be under; one of its alternatives suffices. All let the program be given away under Apache 2.0.
+/// Licences allowed for a crate; one of its alternatives suffices. All let the program be distributed under Apache 2.0.
 const LICENCES: [&str; 8] =
     ["Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unicode-3.0", "Zlib", "CC0-1.0"];
-/// Never in the program: what calls C libraries of the machine, a second TLS library, or what the house has decided against.
+/// Never in the program: crates that call C libraries of the machine, a second TLS library, or crates that we rejected.
 const BANNED: [&str; 6] = ["openssl", "openssl-sys", "native-tls", "aws-lc-sys", "chrono", "bollard"];
 
 /// Every command as a list of words, gipam itself first.
@@ -34,7 +34,7 @@ fn commands() -> Vec<(Vec<String>, clap::Command)> {
     found
 }
 
-/// The last part of a command's own options; the global ones are gipam's.
+/// A command's own options; the global ones belong to gipam itself.
 fn options(command: &clap::Command) -> Vec<String> {
     command.get_arguments().filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
 }
@@ -156,7 +156,7 @@ fn no_crate_of_the_program_is_there_in_several_versions() {
     }
 }
 
-/// Versions of all packages of a lock file, and what the named one depends on.
+/// Versions of all packages of a lock file, and the dependencies of `package`.
 fn locked(file: &str, package: &str) -> (BTreeSet<(String, String)>, BTreeSet<String>) {
     let lock: toml::Table = fs::read_to_string(file).unwrap().parse().unwrap();
     let text = |value: &toml::Value| value.as_str().unwrap().to_owned();
@@ -183,7 +183,7 @@ fn the_fuzz_targets_are_built_with_the_programs_crates() {
     assert_eq!(direct(&fuzzed), direct(&program), "the versions in fuzz/Cargo.lock and Cargo.lock differ");
 }
 
-/// A hook's URL or command may hold a password.
+/// A hook's URL or command may contain a password.
 #[test]
 fn the_install_script_closes_the_configuration_and_leaves_a_mode_that_somebody_chose() {
     use std::os::unix::fs::PermissionsExt;

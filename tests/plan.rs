@@ -1,6 +1,6 @@
 //! THE PLAN AGAINST A NAIVE MODEL: random operations, every answer predicted, every invariant checked after each.
 //!
-//! A failure prints the operations, shrunk, and what broke. `PROPTEST_CASES=20000 cargo test --test plan` looks longer.
+//! A failure prints the operations, shrunk, and what broke. `PROPTEST_CASES=20000 cargo test --test plan` tries more cases.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
@@ -25,7 +25,7 @@ use support::model::Model;
 use support::operations::{EXACT, Op, hands, operations, prefix, request, settings};
 use support::rows::Rows;
 
-/// The plan, its model and its books side by side.
+/// The plan, its model and its books, all kept in step.
 struct Trial {
     plan: Plan,
     model: Model,
@@ -67,7 +67,7 @@ impl Trial {
             changes = seen.map(|seen| seen.changes).unwrap_or_default();
         }
         if let Some((address, subnet)) = hands::unwish(hand, &self.plan) {
-            // Two copies of a place in both spaces differ by PoolID only.
+            // Grants of one prefix in both spaces differ only in their PoolIDs.
             if let Ok(seen) = self.plan.unpin(address, subnet.as_deref()) {
                 self.model.unpin(&seen)?;
                 changes = seen.changes;

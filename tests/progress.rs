@@ -1,6 +1,6 @@
-//! The line that long work has, on a real terminal (a pty), with files and a daemon that are as slow as the test wants.
+//! The progress line of a long operation, on a real terminal (a pty), with files and a daemon as slow as the test wants.
 //!
-//! Promises: the time passes because what a command reads from does not come; nothing here is waited for by the clock.
+//! Promises: commands take long because their input does not arrive; no test waits for a fixed time.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -25,10 +25,10 @@ use daemon::{PATIENCE, until};
 use pty::Pty;
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 
-/// How the line is taken away.
+/// The sequence that erases the line.
 const GONE: &str = "\r\u{1b}[K";
 
-/// Somebody at an admin socket who hears what is asked and answers when the test says so.
+/// An admin socket that receives requests and answers when the test says so.
 struct Slow {
     directory: tempfile::TempDir,
     socket: PathBuf,
@@ -45,7 +45,7 @@ impl Slow {
         Self { directory, socket, callers }
     }
 
-    /// A command that asks here, with this environment.
+    /// A command that uses this socket, with this environment.
     fn command(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gipam"));
         command.env_clear().envs(variables.iter().copied()).current_dir(self.directory.path());
@@ -53,13 +53,13 @@ impl Slow {
         command
     }
 
-    /// The next question.
+    /// The next connection.
     fn caller(&self) -> UnixStream {
         self.callers.recv_timeout(PATIENCE).unwrap()
     }
 }
 
-/// Answers when all that was asked has come.
+/// Answers after the whole request has arrived.
 fn answer(caller: &mut UnixStream, body: &str) {
     let mut asked = String::new();
     let whole = |asked: &str| {
@@ -80,7 +80,7 @@ fn ends(mut child: Child) -> i32 {
     until("the command ends", || child.try_wait().unwrap()).code().unwrap()
 }
 
-/// A pipe that `gipam import` reads; opened when somebody does.
+/// A pipe that `gipam import` reads; opened once the command opens it.
 fn pipe(path: &Path) -> File {
     until("the list is read", || {
         OpenOptions::new().write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path).ok()
@@ -136,7 +136,7 @@ fn there_is_no_line_for_programs_nor_before_a_pager() {
     let mut piped =
         slow.command(&["gc"], &[]).stdout(silent[2].end()).stderr(Stdio::piped()).spawn().unwrap();
     let mut callers: Vec<UnixStream> = (0..4).map(|_| slow.caller()).collect();
-    // All of them have been waiting when this one begins, which shows that the time has come.
+    // All of them are already waiting when this one begins, so when its line appears, theirs would have, too.
     let pty = Pty::new(24, 80);
     let shown = slow.command(&["gc"], &[]).stdout(pty.end()).stderr(pty.end()).spawn().unwrap();
     callers.push(slow.caller());

@@ -1,4 +1,4 @@
-//! `gipam reload`: it prints what changes; neither a rehearsal nor a mistake changes anything.
+//! `gipam reload`: it prints what changes; neither a dry run nor a mistake changes anything.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -76,7 +76,7 @@ fn a_reload_says_what_changes_and_a_rehearsal_changes_nothing() {
     daemon.stop();
 }
 
-/// They follow at the next start: until then each reload says so, and none says that nothing changes.
+/// These take effect at the next start: until then each reload lists them and never says that nothing changes.
 #[test]
 fn what_waits_for_the_next_start_is_named_at_every_reload_until_then() {
     let house = House::with_toml(BEFORE);
@@ -145,7 +145,7 @@ fn a_mistake_changes_nothing_and_is_named() {
     daemon.stop();
 }
 
-/// This many pools, each with a range that is reserved and a cooling time of its own.
+/// This many pools, each with a reserved range and its own cooling time.
 fn many(pools: u32, cooling: u32) -> String {
     let pool = |n: u32| {
         let (high, low) = (n >> 8, n & 255);
@@ -157,7 +157,7 @@ fn many(pools: u32, cooling: u32) -> String {
     "[gc]\nengine = \"\"\n".to_owned() + &(0..pools).map(pool).collect::<String>()
 }
 
-/// The fastest of three: how long `config check` and a reload that changes every pool take.
+/// How long `config check` and a reload that changes every pool take: the fastest of three runs.
 fn took(pools: u32) -> [std::time::Duration; 2] {
     let house = House::with_toml(&many(pools, 1));
     let file = house.path("gipam.toml").display().to_string();
@@ -181,7 +181,7 @@ fn took(pools: u32) -> [std::time::Duration; 2] {
 #[test]
 fn what_is_checked_and_reloaded_costs_in_proportion_to_the_pools() {
     let (few, many) = (took(1_000), took(8_000));
-    // Eight times as many: quadratic would be 64 times as long.
+    // Eight times as many pools: quadratic time would be 64 times as long.
     for (what, few, many) in [("config check", few[0], many[0]), ("reload", few[1], many[1])] {
         println!("{what}: {few:?} with 1,000 pools, {many:?} with 8,000");
         assert!(many < 24 * few, "{what}: {few:?} with 1,000 pools, {many:?} with 8,000");

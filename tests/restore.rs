@@ -1,7 +1,7 @@
-//! RESTORE and the lock: what was acknowledged is in what is put back, whatever lies next to it, and nobody else has the
-//! books meanwhile, whatever name he gives them.
+//! RESTORE and the lock: a restored copy contains everything acknowledged, whatever files are next to it, and other
+//! processes cannot use the books meanwhile, under any path.
 //!
-//! Holds *durable*. Killed restores are `tests/torture`; copies of books in use are `tests/backup.rs`.
+//! Checks *durable*. `tests/torture` has killed restores, `tests/backup.rs` copies of books in use.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -29,7 +29,7 @@ impl Trial {
         Self { plan: Plan::new(Settings::default()), books: Books::open(path).unwrap() }
     }
 
-    /// Grants 10.NUMBER.0.0/16, and answers.
+    /// Grants 10.NUMBER.0.0/16 and answers the request.
     fn subnet(&mut self, number: u8) {
         let wanted = Wanted::Exact(Prefix::parse(&format!("10.{number}.0.0/16")).unwrap());
         let request = Request::Subnet(SubnetRequest {
@@ -53,7 +53,7 @@ impl Trial {
         self.books.commit().unwrap();
     }
 
-    /// As after kill -9: what was committed last is in the log alone.
+    /// As after kill -9: the last commits are only in the WAL.
     fn kill(self) {
         drop(self.books);
     }
@@ -70,7 +70,7 @@ fn put_back(copy: &Path, books: &Path) -> Result<(), StoreError> {
     restore(copy, books, &|_| ()).map(|_| ())
 }
 
-/// How many subnets these books hold; the start of a daemon comes to the same.
+/// How many subnets these books hold; a starting daemon must find the same number.
 fn held(path: &Path) -> usize {
     let count = |plan: &Plan| plan.subnets().filter(|subnet| subnet.is_held()).count();
     let reader = Reader::open(path).unwrap();
@@ -134,7 +134,7 @@ fn durable_leftovers_of_an_interrupted_restore_are_not_mixed_in() {
     books(&place.path().join("first.db"), 0..36, false);
     backup(&place.path().join("first.db"), &copy, &|_| ()).unwrap();
     books(&at, 100..110, false);
-    // A restore of other books that ended in the middle: a database and its log.
+    // A restore of other books that was interrupted: a database and its WAL.
     let other = place.path().join("other.db");
     books(&other, 200..254, true);
     for end in ["", "-wal", "-shm"] {
@@ -206,7 +206,7 @@ fn a_source_that_is_not_whole_books_of_our_time_replaces_nothing() {
     assert!(left.iter().all(|name| !name.contains("restoring") && !name.contains("replaced")), "{left:?}");
 }
 
-/// Such a copy opens, loads and counts as if nothing were wrong: only the check page by page finds it.
+/// Such a copy opens, loads and counts as if nothing were wrong: only the page-by-page check finds the fault.
 #[test]
 fn a_copy_whose_index_lacks_rows_replaces_nothing() {
     let place = tempfile::tempdir().unwrap();
@@ -264,7 +264,7 @@ fn books_that_somebody_has_open_are_not_replaced() {
     let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
     books(&copy, 0..4, false);
     books(&at, 100..110, true);
-    // An sqlite3 shell in the middle of a look.
+    // An sqlite3 shell in the middle of a query.
     let shell = rusqlite::Connection::open(&at).unwrap();
     shell.execute_batch("BEGIN; SELECT count(*) FROM subnets").unwrap();
     let error = put_back(&copy, &at).unwrap_err().to_string();
@@ -318,7 +318,7 @@ fn one_daemon_whatever_the_books_are_called() {
     fs::hard_link(&at, place.path().join("hard.db")).unwrap();
     assert!(Books::open(&place.path().join("hard.db")).is_err(), "by a hard link");
     fs::remove_file(place.path().join("hard.db")).unwrap();
-    // The look above has taken no lock away: a shell that is closed leaves the log where it is.
+    // The attempts above did not drop the lock: closing a shell leaves the WAL in place.
     trial.subnet(2);
     let shell = rusqlite::Connection::open(&at).unwrap();
     shell.execute_batch("SELECT count(*) FROM subnets").ok();

@@ -1,9 +1,9 @@
-//! THE ROUTES OF THIS HOST, followed: a daemon in a network namespace of its own, among routes that come and go.
+//! THE ROUTES OF THIS HOST, followed: a daemon in its own network namespace, while routes are added and removed.
 //!
-//! Promises: what a person adds before a request is passed over by it; what has gone is offered again; very many routes, also
-//! while they change, hold up nobody. `GIPAM_ROUTES=1000000 cargo test --test routes` takes as many; the test of each day takes
-//! fewer. Nothing of the machine is touched. Without the tools, or the right to make namespaces, the test says so; where `CI` is
-//! set it fails.
+//! Promises: a subnet whose route was added before a request is skipped; one whose route is gone is offered again; very
+//! many routes, also while they change, delay nobody. `GIPAM_ROUTES=1000000 cargo test --test routes` adds that many;
+//! the daily test adds fewer. The machine itself is not changed. Without the tools, or the right to make namespaces,
+//! the test prints that; if `CI` is set, it fails.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs, reason = "a test")]
 
@@ -23,7 +23,7 @@ use serde_json::json;
 const INSIDE: &str = "GIPAM_TEST_INSIDE_NAMESPACE";
 const DONE: &str = "DONE INSIDE";
 
-/// Runs this very test in namespaces of its own for the network and for mounts.
+/// Runs this very test in its own network and mount namespaces.
 fn inside(test: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         body();
@@ -71,11 +71,11 @@ fn batch(lines: impl Iterator<Item = String>) {
 const POOL: &str = "[gc]\nengine = \"\"\n[[pool]]\nname = \"a\"\nv4 = { base = \"10.9.0.0/16\", size = 24 }\n\
     v6 = { base = \"2001:db8:9::/48\", size = 64 }\n";
 
-/// The subnet that would be given now, given back at once.
+/// The subnet that would be given now; it is released at once.
 fn next(daemon: &Daemon, v6: bool) -> String {
     let mut wire = daemon.wire();
     let (id, prefix) = wire.subnet(v6);
-    // Used, so that it is not a storm; and released without cooling.
+    // It was used, so that it does not count as a storm, and is released without cooling.
     wire.release_pool(&id);
     prefix
 }
@@ -117,18 +117,18 @@ fn p12_a_request_sees_whatever_came_before_it() {
                 assert_eq!(next(&daemon, v6), free, "{gone}");
             }
         }
-        // Replaced: the old one is forgotten with the new one.
+        // A replaced route does not stay in use after the new one is deleted.
         ip("route add 10.9.1.0/24 dev eth7");
         ip("route replace 10.9.1.0/24 dev peer7");
         assert_eq!(next(&daemon, false), "10.9.2.0/24");
         ip("route del 10.9.1.0/24");
         assert_eq!(next(&daemon, false), "10.9.1.0/24");
-        // Several routes to one prefix: the last one counts.
+        // Several routes to one prefix: it stays in use until the last one is gone.
         ip("route add 10.9.1.0/24 dev eth7 metric 5");
         ip("route add 10.9.1.0/24 dev peer7 metric 6");
         ip("route del 10.9.1.0/24 dev eth7 metric 5");
         assert_eq!(next(&daemon, false), "10.9.2.0/24");
-        // The kernel does not report the IPv4 routes of an interface that goes down.
+        // The kernel does not report the removal of an interface's IPv4 routes when the interface goes down.
         ip("link set peer7 down");
         assert_eq!(next(&daemon, false), "10.9.1.0/24");
         a_part_that_goes_is_noticed(&daemon);
@@ -139,8 +139,8 @@ fn p12_a_request_sees_whatever_came_before_it() {
     });
 }
 
-/// The kernel tells of a part of a route that goes, of a nexthop object instead of the IPv4 routes that used it, and of the last
-/// address of an interface instead of the IPv4 routes there.
+/// The kernel reports a single removed hop of a multipath route, a removed nexthop object instead of the IPv4 routes that
+/// used it, and the removal of an interface's last address instead of its IPv4 routes.
 fn a_part_that_goes_is_noticed(daemon: &Daemon) {
     ip("link set peer7 up");
     ip("address add 2001:db8:1::1/64 dev eth7 nodad");
@@ -169,7 +169,7 @@ fn a_part_that_goes_is_noticed(daemon: &Daemon) {
     offered(daemon, false, "10.9.1.0/24");
 }
 
-/// What has gone is offered again, once everything has been read again.
+/// A prefix whose route is gone is offered again, once all routes have been read again.
 fn offered(daemon: &Daemon, v6: bool, prefix: &str) {
     let begun = Instant::now();
     while next(daemon, v6) != prefix {
@@ -206,7 +206,7 @@ fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
     times[(times.len() - 1) * percent / 100]
 }
 
-/// While routes come and go, one look takes long enough for others to ask meanwhile.
+/// While routes change, one survey takes long enough for other requests to arrive meanwhile.
 #[test]
 fn those_who_wait_share_one_look() {
     inside("those_who_wait_share_one_look", || {
@@ -280,7 +280,7 @@ fn very_many_routes_that_change_hold_up_nobody() {
             println!(
                 "{many} routes that change: RequestPool {middle:?} (p99 {most:?}), others' p99 {others:?}, {grown} KiB more"
             );
-            // Far above what is seen, and far below a list of all routes for each request.
+            // Far above the usual value, and far below a list of all routes for each request.
             assert!(middle < Duration::from_millis(20), "{middle:?}");
             assert!(others < Duration::from_millis(100), "{others:?}");
             assert!(grown < 16 * 1024, "{grown} KiB more memory");

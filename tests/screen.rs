@@ -1,5 +1,5 @@
-//! `gipam status` of the real daemon: one screen, the same from the books when it is down, and its JSON; and that screens and
-//! tables use the terminal that there is.
+//! `gipam status` of the real daemon: one screen, the same from the books when the daemon is down, and its JSON; and
+//! screens and tables adapt to the terminal.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -38,7 +38,7 @@ fn named(name: &str) -> Value {
     json!({"com.docker.network.endpoint.name": name})
 }
 
-/// A network of each pool, a container, one that has just gone, and a refusal.
+/// A network of each pool, a container, one that was just removed, and a refusal.
 fn life(daemon: &Daemon) -> String {
     let mut wire: Wire = daemon.wire();
     let (lan, _) = wire.subnet(false);
@@ -157,7 +157,7 @@ fn an_engine_that_does_not_answer_is_shown_with_time_reason_and_next_step() {
     assert!(screen.contains("repair     no check yet; next try in "), "{screen}");
 }
 
-/// A made-up Engine, and a house that asks it.
+/// A fake Engine, and a house that uses it.
 fn beside_engine() -> (engine::Shown, House) {
     let house = House::with_toml("");
     let socket = house.path("engine.sock");
@@ -217,7 +217,7 @@ fn who_finds_a_container_that_has_started_this_moment() {
     assert_eq!(house.gipam(&["who", "nobody"]).status.code(), Some(3));
 }
 
-/// Repair waits half a minute for an Engine that accepts and does not answer; a person does not.
+/// Repair waits half a minute for an Engine that accepts and does not answer; a command does not.
 #[test]
 fn who_does_not_wait_long_for_an_engine_that_says_nothing() {
     let house = House::with_toml("");
@@ -238,7 +238,7 @@ fn on_terminal(house: &House, arguments: &[&str], rows: u16, columns: u16) -> Ve
     let status =
         command.stdin(terminal.end()).stdout(terminal.end()).stderr(terminal.end()).status().unwrap();
     assert!(status.success(), "{arguments:?}: {}", terminal.text());
-    // What the program wrote is in the terminal; when it has been read is the reader's affair.
+    // The program has written everything to the terminal, but the test may not have read it yet.
     until("the last line", || terminal.text().ends_with("\r\n").then_some(()));
     until("nothing more comes", || {
         let before = terminal.text();

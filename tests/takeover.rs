@@ -1,4 +1,4 @@
-//! The old gipam's lease files, taken over by the real daemon: its networks go on, its file stays as it was, and
+//! The real daemon takes over the old gipam's lease files: the networks continue, the file stays unchanged, and
 //! nothing is ever guessed.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -55,7 +55,7 @@ fn networks_of_the_second_generation_go_on() {
     assert_eq!(leases.as_array().unwrap().len(), 17);
     assert!(leases.as_array().unwrap().iter().all(|row| row["kind"].is_null() && row["state"] == "leased"));
     let mut wire = daemon.wire();
-    // The broadcast address that it had handed out is freed like any other, and never given again.
+    // The broadcast address that the old gipam had given out is released like any other, and never given again.
     wire.release("78Tnh7puU4QdVPG4", "198.51.100.15");
     assert_eq!(
         wire.address("78Tnh7puU4QdVPG4", "", Value::Null),
@@ -64,14 +64,14 @@ fn networks_of_the_second_generation_go_on() {
     );
     let full = json!({"PoolID": "78Tnh7puU4QdVPG4", "Address": "", "Options": null});
     assert!(wire.refused("RequestAddress", &full).starts_with("no available addresses on this pool: "));
-    // It saves every 30 s: what it gave since may be beyond its counter.
+    // The old gipam saves every 30 s: addresses granted since then may be beyond its counter.
     assert_eq!(wire.address("gM3RjwBWzIhb2M3c", "", Value::Null), "2001:db8::45/64");
     let text = wire.refused(
         "RequestAddress",
         &json!({"PoolID": "gM3RjwBWzIhb2M3c", "Address": "2001:db8::3", "Options": null}),
     );
     assert!(text.contains("held by a lease from an old lease file"), "{text}");
-    // Networks can be removed as before, and new ones have PoolIDs of ours.
+    // Networks can be removed as before, and new ones get PoolIDs in our format.
     wire.release_pool("d6KqMpuhH6jbJwQg");
     let (id, prefix) = wire.subnet(false);
     assert!(id.starts_with("local/198.51.100."), "{id} {prefix}");
@@ -89,7 +89,7 @@ fn networks_of_the_first_generation_go_on() {
     let mut wire = daemon.wire();
     assert!(wire.address("9bFmZGOlMXoXGyZP", "", Value::Null).ends_with("/24"));
     wire.address("KOn1NhXCMzlfcHax", "", Value::Null);
-    // What it had released is free.
+    // What the old gipam had released is free.
     wire.pool(&json!({"AddressSpace": "local", "Pool": "192.168.1.0/24"}));
 }
 
@@ -102,7 +102,7 @@ fn settings_of_the_file_stand_above_flags_and_a_family_that_it_lacks_is_added() 
     let log = house.log();
     assert!(log.contains("198.18.0.0/16") && log.contains("10.0.0.0/16"), "a warning names both: {log}");
     drop(daemon);
-    // Then the books override flags.
+    // From then on the books override flags.
     let mut later = House::new(&["-v4", "203.0.113.0/24"]);
     later.set("--file", &house.path("leases.json"));
     let daemon = later.start();
@@ -144,7 +144,7 @@ fn a_file_that_changed_after_its_takeover_is_refused_until_it_is_imported() {
     let file = house.path("leases.json").display().to_string();
     assert!(text.contains(&format!("gipam import {file} --replace")), "{text}");
     assert_eq!(fs::read(house.path("leases.db")).unwrap(), before, "the books are untouched");
-    // Without --replace the books are not thrown away; with it, the file is in force again.
+    // Without --replace the books are kept; with it, the file takes effect again.
     let import = |arguments: &[&str]| {
         let output = house.gipam(&[&["import", &file, "--file", &file], arguments].concat());
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -156,7 +156,7 @@ fn a_file_that_changed_after_its_takeover_is_refused_until_it_is_imported() {
     assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 4);
     let leases = daemon.view("/v1/leases");
     assert!(leases.as_array().unwrap().iter().any(|row| row["address"] == "198.51.100.18"));
-    // And so does the running daemon.
+    // The same through the running daemon.
     daemon.wire().release_pool("d6KqMpuhH6jbJwQg");
     assert_eq!(import(&["--replace"]).0, Some(0));
     assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 4);
@@ -175,12 +175,12 @@ fn a_truncated_or_foreign_file_is_refused_and_nothing_is_made() {
         assert!(!house.path("leases.db").exists(), "{content}");
         assert!(!house.socket().exists());
     }
-    // What is neither JSON nor a database, under a name of its own.
+    // A file that is neither JSON nor a database, under its own name.
     let house = with_file("precious", "my diary", &["-v4", "198.18.0.0/16"]);
     let (code, text) = house.refuse();
     assert_eq!((code, text.contains("precious")), (1, true), "{text}");
     assert_eq!(fs::read_to_string(house.path("precious")).unwrap(), "my diary");
-    // An import of such a file changes nothing either.
+    // Importing such a file does not change anything either.
     let house = with_file("leases.json", SECOND, &[]);
     let daemon = house.start();
     let before = daemon.books();
@@ -215,7 +215,7 @@ fn an_export_in_the_file_s_place_is_known_again() {
     fs::write(house.path("leases.json"), &output.stdout).unwrap();
     let daemon = house.start();
     assert_eq!(daemon.view("/v1/leases"), held);
-    // Without a daemon it is the same, and is remembered too.
+    // Without a daemon the result is the same, and is also remembered.
     assert!(daemon.stop().success());
     let file = house.path("leases.json").display().to_string();
     let again = house.gipam(&["export", "--file", &file]);
@@ -223,7 +223,7 @@ fn an_export_in_the_file_s_place_is_known_again() {
     assert_eq!(serde_json::from_slice::<Value>(&again.stdout).unwrap(), exported);
     fs::write(house.path("leases.json"), &again.stdout).unwrap();
     house.start();
-    // A fresh house takes the export for what it is.
+    // A fresh house recognizes the export.
     let moved = with_file("lease.json", &String::from_utf8(output.stdout).unwrap(), &[]);
     let leases = |rows: &Value| -> Vec<Value> {
         rows.as_array().unwrap().iter().map(|row| row["address"].clone()).collect()
@@ -250,7 +250,7 @@ fn the_old_unit_goes_on() {
         assert!(wire.address("9bFmZGOlMXoXGyZP", "", Value::Null).starts_with("192.168.0."));
         assert_eq!(fs::read_to_string(house.path(name)).unwrap(), FIRST);
         daemon.kill();
-        // The old file may go one day; the books made from it are found without it.
+        // The old file may be deleted one day; the books made from it are found without it.
         fs::remove_file(house.path(name)).unwrap();
         let daemon = house.start();
         assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 3);
@@ -273,7 +273,7 @@ fn a_fresh_old_unit_needs_no_lease_file() {
     assert!(house.path("state/gipam.db").exists());
 }
 
-/// A lease file without `.json`: the books are next to it, also when it has gone.
+/// A lease file without `.json`: the books are next to it, and are found even after it was deleted.
 #[test]
 fn never_empty_over_books_that_exist() {
     let house = with_file("state", SECOND, &["-v4", "198.18.0.0/16"]);
@@ -308,7 +308,7 @@ fn no_pools_from_any_source_is_a_usage_error() {
     until("nothing listens", || Wire::try_unix(&house.socket()).is_none().then_some(()));
 }
 
-/// SIGHUP reads the configuration again; what an import settles afterwards must not go back behind it.
+/// SIGHUP rereads the configuration; an import afterwards must not revert to the earlier one.
 #[test]
 fn an_import_after_a_reload_keeps_what_is_in_force() {
     let toml = |size: u8| {
@@ -325,7 +325,7 @@ fn an_import_after_a_reload_keeps_what_is_in_force() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(pools_of(&daemon), reloaded);
     assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 4);
-    // A mistake changes nothing.
+    // A mistake in the configuration changes nothing.
     house.configure("[[pool]]\nname = \"lan\"\nbase = 7\n");
     daemon.signal(rustix::process::Signal::HUP);
     until("the complaint", || house.log().contains("was not reloaded").then_some(()));

@@ -1,4 +1,4 @@
-//! `gipam top` on a real terminal (a pty) and on a pipe, of the real daemon.
+//! `gipam top` of the real daemon, on a real terminal (a pty) and on a pipe.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -23,11 +23,11 @@ use serde_json::{Value, json};
 const TOML: &str =
     "[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\nv4 = { base = \"198.18.0.0/16\", size = 24 }\n";
 
-/// `gipam top` in a terminal of its own.
+/// `gipam top` in its own terminal.
 struct Screen {
     top: Child,
     pty: Pty,
-    /// How it was before.
+    /// The terminal's modes before the start.
     before: String,
 }
 
@@ -61,7 +61,7 @@ impl Screen {
         self.pty.text()
     }
 
-    /// The lines of the last whole picture, without colours.
+    /// The lines of the last complete screen, without colours.
     fn picture(&self) -> Option<Vec<String>> {
         let text = self.text();
         let (whole, _) = text.rsplit_once("\u{1b}[H")?;
@@ -73,7 +73,7 @@ impl Screen {
         Some(plain.split("\r\n").map(str::to_owned).collect())
     }
 
-    /// Waits for a picture with this in it.
+    /// Waits for a screen that contains this text.
     fn shows(&self, what: &str) -> Vec<String> {
         until(what, || self.picture().filter(|lines| lines.iter().any(|line| line.contains(what))))
     }
@@ -82,7 +82,7 @@ impl Screen {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.top), signal).unwrap();
     }
 
-    /// Waits for its end; the terminal must be as it was.
+    /// Waits until it has ended; the terminal must be as it was before.
     fn ends(&mut self, how: &str) {
         let status = until("top ends", || self.top.try_wait().unwrap());
         assert_eq!(status.code(), Some(0), "{how}");
@@ -168,7 +168,7 @@ fn colour_is_for_terminals_and_for_those_who_want_it() {
     }
 }
 
-/// Ends with the test, also one that fails.
+/// Killed with the test, also if the test fails.
 struct Top(std::process::Child);
 
 impl Drop for Top {
@@ -198,7 +198,7 @@ fn on_a_pipe_a_change_is_a_line() {
     assert!(lines.next().unwrap().ends_with("1 subnet, 1 leased, 0 cooling  leased 198.18.0.2 web"));
     let row = rows.next().unwrap();
     assert_eq!((&row["event"]["holder"], &row["leases"]), (&json!("web"), &json!(1)), "{row}");
-    // A reader that leaves is not a failure.
+    // If a reader closes the pipe, that is not a failure.
     drop((lines, rows));
     daemon.wire().release_pool(&id);
     for top in [&mut text, &mut json] {

@@ -1,5 +1,5 @@
-//! WHAT A PERSON WRITES means what it says or is refused, by `config check`, by commands and at the start alike; and what
-//! Docker prints is understood where it is typed.
+//! WHAT A PERSON WRITES is taken literally or refused, by `config check`, by commands and at the start alike; and what
+//! Docker prints is accepted as input.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -13,7 +13,7 @@ use std::fs;
 use daemon::House;
 use serde_json::Value;
 
-/// The exit code of a command, and all that it printed.
+/// The exit code of a command, and its whole output.
 fn run(house: &House, arguments: &[&str]) -> (i32, String) {
     let output = house.gipam(arguments);
     let said = [output.stdout, output.stderr].concat();
@@ -25,14 +25,14 @@ fn refused(house: &House, arguments: &[&str], words: &str) {
     assert!(code == 2 && said.contains(words), "{arguments:?}: {code} {said}");
 }
 
-/// What `gipam config check` says of this file.
+/// Exit code and output of `gipam config check` for this file.
 fn checked(text: &str) -> (i32, String) {
     let house = House::with_toml("");
     fs::write(house.path("gipam.toml"), text).unwrap();
     run(&house, &["config", "check", "gipam.toml"])
 }
 
-/// Pools that can never serve, and the message for each.
+/// Pools that can never be used, and the message for each.
 const NEVER: [(&str, &str); 10] = [
     ("0.0.0.0/8", "this network"),
     ("0.0.0.0/0", "this network"),
@@ -196,7 +196,7 @@ fn commands_say_what_is_wrong_with_a_range_an_address_or_a_prefix() {
     refused(&house, &["pool", "add", "x", "--v4", "198.51.100.7/24"], "write 198.51.100.0/24");
     refused(&house, &["pool", "add", "x", "--v4", "198.51.100.0/40"], "length /40");
     refused(&house, &["adopt", "198.18.9.7/24", "x"], "write 198.18.9.0/24");
-    // Both families have pools here: a length is one of IPv6 where IPv4 has none such.
+    // Both families have pools here: a length that does not exist in IPv4 means IPv6.
     assert_eq!(house.json(&["explain", "--size", "40"]).as_array().unwrap().len(), 1);
     refused(&house, &["explain", "--size", "129"], "/129 is longer than an address");
     refused(&house, &["explain", "--pool", "198.18.0.0/33"], "length /33");
@@ -223,13 +223,13 @@ fn an_address_with_its_length_as_docker_prints_it_is_an_address() {
     let (code, said) = run(&house, &["pin", "web", &free]);
     assert!(code == 0 && said.contains(".77"), "{said}");
     assert_eq!(run(&house, &["unpin", &free]).0, 0);
-    // Never its whole subnet.
+    // Only the address is released, never its whole subnet.
     let (code, said) = run(&house, &["release", &given, "--force", "--without-engine"]);
     assert_eq!(code, 0, "{said}");
     assert_eq!(house.json(&["leases"]).as_array().unwrap().len(), 1, "only the address went");
     assert_eq!(run(&house, &["release", &prefix, &other, "--force", "--without-engine"]).0, 0);
     assert_eq!(house.json(&["subnets"]).as_array().unwrap().len(), 1);
-    // The address alone finds its subnet, in IPv6 too.
+    // An address without a subnet suffices, in IPv6 too.
     let (id, _) = daemon.wire().subnet(true);
     let given = daemon.wire().address(&id, "", Value::Null);
     let bare = given.split('/').next().unwrap();
@@ -256,18 +256,18 @@ fn an_address_alone_is_released_in_the_one_subnet_that_is_meant() {
         ids.sort_by_key(Value::to_string);
         ids
     };
-    // A copy of the prefix: the one in which it is leased is meant.
+    // Two subnets share the prefix: the one in which the address is leased is meant.
     let (first, copy) = (pool("203.0.113.0/24", false), pool("203.0.113.0/24", true));
     daemon.wire().address(&copy, "203.0.113.7", Value::Null);
     let (code, said) = release("203.0.113.7");
     assert!(code == 0 && left().is_empty(), "{said}");
-    // Leased in both, it names neither.
+    // If the address is leased in both, it is ambiguous.
     for id in [&first, &copy] {
         daemon.wire().address(id, "203.0.113.7", Value::Null);
     }
     let (code, said) = release("203.0.113.7");
     assert!(code == 2 && said.contains(&first) && said.contains(&copy) && left().len() == 2, "{code} {said}");
-    // The length that was written tells apart what lies in several.
+    // If several subnets contain the address, the length that was written selects one.
     let (wide, narrow) = (pool("192.0.2.0/24", false), pool("192.0.2.0/25", true));
     for id in [&wide, &narrow] {
         daemon.wire().address(id, "192.0.2.9", Value::Null);

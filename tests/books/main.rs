@@ -1,6 +1,6 @@
-//! THE BOOKS on a real disk: what is committed comes back as it was served, what cannot be read is refused untouched.
+//! THE BOOKS on a real disk: committed changes are read back as they were served; unreadable books are refused unchanged.
 //!
-//! Every test has a directory of its own. `PROPTEST_CASES` looks longer. Full disks are the ledger's tests.
+//! Every test uses a separate directory. `PROPTEST_CASES` sets how many cases are tried. Full disks are tested in `ledger`.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
@@ -40,7 +40,7 @@ fn load(books: &Books, now: u64) -> Plan {
     plan
 }
 
-/// A plan and its books, as the ledger drives them.
+/// A plan and its books, used as the ledger uses them.
 struct Trial {
     books: Books,
     plan: Plan,
@@ -190,7 +190,7 @@ fn durable_what_was_committed_survives_a_process_that_is_killed() {
     trial.address(&id, "web");
     trial.commit();
     trial.address(&id, "lost");
-    // As a kill leaves them: database and log copied while the writer still has them open.
+    // As after a kill: database and WAL copied while the writer still has them open.
     let copy = tempfile::tempdir().unwrap();
     for name in ["gipam.db", "gipam.db-wal"] {
         fs::copy(trial.books.path().with_file_name(name), copy.path().join(name)).unwrap();
@@ -334,7 +334,7 @@ fn history_tells_who_held_what_from_when_to_when() {
     assert_eq!(events(&trial, Some(&id)), ["subnet granted -", "subnet undone -"]);
 }
 
-/// The number of the subnet is the same, and so is the batch: each row of history is of the grant that it tells of.
+/// Both grants have the same subnet number and the same batch: each row of history still belongs to the right grant.
 #[test]
 fn repeatable_a_prefix_that_is_granted_again_at_once_has_a_history_of_its_own() {
     let mut trial = Trial::new();
@@ -366,7 +366,7 @@ fn bounded_history_keeps_the_newest() {
     let kept = lines(&trial);
     assert!((10..=1_010).contains(&kept.len()), "{}", kept.len());
     assert_eq!(kept[0].at, 2_499);
-    // Who restarts often trims too, while nobody asks.
+    // History is also trimmed with frequent restarts, while there are no requests.
     let mut trial = trial.reopen();
     trial.books.keep_history(10);
     let plan = trial.plan.clone();

@@ -1,8 +1,8 @@
-//! What is not books of ours, whole and of our time: refused by name, and left byte by byte as it was.
+//! Files that are not complete books of this version: refused with the reason, and left unchanged byte by byte.
 
 use super::*;
 
-/// A file that must be refused, and how it must come out: byte by byte as it was, with nothing new next to it but a lock.
+/// A file that must be refused with the matching error, and left unchanged, with nothing new next to it except a lock.
 fn refused(name: &str, bytes: &[u8], fits: impl Fn(&StoreError) -> bool) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gipam.db");

@@ -1,4 +1,4 @@
-//! The time of day steps: the stamps of plan and books move alike, and every age is kept.
+//! The time of day steps: the stamps of plan and books are shifted by the same amount, and every age is kept.
 
 use gipam::plan::change::Change;
 use gipam::plan::stamps::Shift;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::support::operations::{Op, operations};
 use super::{Trial, load};
 
-/// What clocks do; the last one leads before 1970, where there is nothing.
+/// Steps as real clocks make them; the last one would go before 1970, where the clock stops at 0.
 const STEPS: [i64; 7] =
     [2_000, -2_000, 7_200_000, -7_200_000, 31_536_000_000, -31_536_000_000, -3_000_000_000_000];
 

@@ -1,8 +1,8 @@
-//! The tail of the history: changes of addresses that the table of addresses does not show yet.
+//! The tail of the history: changes of addresses that are not yet in the table of addresses.
 
 use super::*;
 
-/// The shell's view of what is leased: address and holder.
+/// The leases as a shell sees them: address and holder.
 fn leases(path: &Path) -> Vec<(String, String)> {
     let connection = rusqlite::Connection::open(path).unwrap();
     let mut statement = connection.prepare("SELECT address, holder FROM leases ORDER BY address").unwrap();
@@ -73,7 +73,7 @@ fn durable_zeros_after_the_wal_are_not_read() {
         trial.address(&id, &format!("endpoint-{round}"));
         trial.commit();
         trial.books.checkpoint_if_due();
-        // Once, ahead of all that is written here.
+        // Allocated once, before everything that is written here.
         assert_eq!(fs::metadata(&log).unwrap().len() >> 20, 1, "round {round}");
         let copy = tempfile::tempdir().unwrap();
         for name in ["gipam.db", "gipam.db-wal"] {
@@ -85,7 +85,7 @@ fn durable_zeros_after_the_wal_are_not_read() {
     assert!(!log.exists());
 }
 
-/// Books as an earlier program made them: the tables that came since are taken away again.
+/// Books as an earlier program made them: the tables added since then are removed.
 fn of_version(version: i32) -> (tempfile::TempDir, PathBuf) {
     let (directory, path) = filled();
     let connection = rusqlite::Connection::open(&path).unwrap();
@@ -163,7 +163,7 @@ fn the_tail_is_bounded_where_it_is_never_quiet() {
     assert!((60_000..135_000).contains(&most), "this many wait, and one round more: {most}");
     assert!(*sizes.last().unwrap() < most, "rounds end");
     assert_eq!(leases(trial.books.path()).len(), 140_000);
-    // Then it is quiet: the same books, and no more history than shall be kept.
+    // Then there are no requests: the books stay the same, and the history is trimmed to its limit.
     trial.books.keep_history(5_000);
     let plan = trial.plan.clone();
     while trial.books.is_untidy() {

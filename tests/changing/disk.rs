@@ -1,4 +1,4 @@
-//! Changes by hand while the books take no writes.
+//! Changes by hand while the disk refuses writes.
 
 use super::daemon::House;
 use super::{SMALL, refused, told};

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::daemon::House;
 use super::{SMALL, lease, refused, told};
 
-/// Address, state and holder of all that `leases --all` shows of a subnet.
+/// Address, state and holder of every row that `leases --all` shows for a subnet.
 fn all(house: &House, subnet: &str) -> Vec<(String, String, String)> {
     let rows = house.json(&["leases", subnet, "--all"]);
     let text = |row: &Value, key: &str| row[key].as_str().unwrap_or("-").to_owned();
@@ -24,7 +24,7 @@ fn a_pinned_address_waits_for_its_holder_in_both_families_and_survives_restart_k
     let (v4, _) = daemon.wire().subnet(false);
     let (v6, _) = daemon.wire().subnet(true);
     assert_eq!(lease(&mut daemon.wire(), &v4, "web"), "198.51.100.2");
-    // While it runs at another address, and before the other ever existed.
+    // Pinned while it runs with another address, and before the pinned address was ever given.
     let row_of_pin = told(&house, &["pin", "web", "198.51.100.9"]);
     let notes = row_of_pin["notes"].to_string();
     assert!(notes.contains("web holds 198.51.100.2 now"), "{notes}");
@@ -49,7 +49,7 @@ fn a_pinned_address_waits_for_its_holder_in_both_families_and_survives_restart_k
     assert_eq!(lease(&mut daemon.wire(), &v4, "db"), "198.51.100.3", "after a kill -9");
     let mac = json!({"com.docker.network.endpoint.macaddress": "02:00:00:00:00:07"});
     assert_eq!(daemon.wire().address(&v4, "", mac), "198.51.100.4/28", "Engines before 29 say the MAC only");
-    // The network is recreated, and another container comes first.
+    // The network is recreated, and another container is started first.
     daemon.wire().release_pool(&v4);
     let pool = json!({"AddressSpace": "local", "Pool": "198.51.100.0/28"});
     let (v4, _) = daemon.wire().pool(&pool);
@@ -75,7 +75,7 @@ fn a_pin_stays_until_it_is_taken_back_and_repeats_and_rehearsals_change_nothing(
     assert_eq!(all(&house, "198.51.100.0/28"), []);
     assert_eq!(told(&house, &["pin", "web", "198.51.100.9"])["changes"], rehearsal["changes"]);
     assert_eq!(told(&house, &["pin", "web", "198.51.100.9"])["changed"], false);
-    // Somebody asks for it by number, which is allowed, and gives it back: it still waits.
+    // Another container requests it by number, which is allowed, and releases it: the pin still waits for its holder.
     let other = json!({"com.docker.network.endpoint.name": "other"});
     assert_eq!(daemon.wire().address(&v4, "198.51.100.9", other), "198.51.100.9/28");
     assert_eq!(all(&house, "198.51.100.0/28"), [row("198.51.100.9", "leased", "other")]);
@@ -83,7 +83,7 @@ fn a_pin_stays_until_it_is_taken_back_and_repeats_and_rehearsals_change_nothing(
     daemon.wire().release(&v4, "198.51.100.9");
     daemon.wire().release(&v4, "198.51.100.2");
     assert_eq!(lease(&mut daemon.wire(), &v4, "web"), "198.51.100.9");
-    // A holder has one pin in a subnet: the next one moves it.
+    // A holder has at most one pin in a subnet: the next one moves it.
     let moved = told(&house, &["pin", "web", "198.51.100.8"])["changes"].to_string();
     assert!(moved.contains("198.51.100.9 is no longer pinned to web"), "{moved}");
     assert_eq!(told(&house, &["unpin", "198.51.100.8"])["changed"], true);
@@ -127,7 +127,7 @@ fn what_cannot_be_pinned_is_refused_and_says_why() {
     refused(&house, &["pin", "web", "198.51.100.3"], 4, &["pinned to db", "gipam unpin 198.51.100.3"]);
     let mac = json!({"com.docker.network.endpoint.macaddress": "02:00:00:00:00:07"});
     assert_eq!(daemon.wire().address(&v4, "198.51.100.6", mac), "198.51.100.6/28");
-    // Docker may have made it up for this start.
+    // Docker may have made the MAC up for this start.
     refused(
         &house,
         &["pin", "old", "198.51.100.6"],

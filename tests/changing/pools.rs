@@ -16,7 +16,7 @@ fn pools(house: &House) -> Vec<String> {
     house.json(&["pools"]).as_array().unwrap().iter().map(row).collect()
 }
 
-/// A subnet from this pool; PoolID and prefix.
+/// Requests a subnet from this pool; returns PoolID and prefix.
 fn subnet_of(wire: &mut Wire, pool: &str, v6: bool) -> (String, String) {
     wire.pool(&json!({"AddressSpace": "local", "Options": {"pool": pool}, "V6": v6}))
 }
@@ -63,7 +63,7 @@ fn pools_added_closed_and_resized_by_hand_stay_so_at_the_next_start_with_the_sam
     assert!(
         resized["notes"].to_string().contains("2 subnets are held now, and what is held keeps its length")
     );
-    // In the hole next to the first one: best fit.
+    // In the gap next to the first one: best fit.
     assert_eq!(subnet_of(&mut daemon.wire(), "lan", false).1, "203.0.113.16/29");
     let notes = told(&house, &["pool", "resize", "default", "--v4-size", "27"])["notes"].to_string();
     assert!(
@@ -132,7 +132,7 @@ fn where_a_configuration_file_declares_the_pools_the_answer_has_the_lines_for_it
     }
     let resize = ["pool", "resize", "lan", "--v4-size", "26"];
     refused(&house, &resize, 2, &["v4 = { base = \"198.51.100.0/24\", size = 26 }"]);
-    // The lines that it prints do what was asked.
+    // The lines that the refusal prints have the effect that was requested.
     house.configure(&format!("{toml}[[pool]]\nname = \"dmz\"\n{line}\n"));
     house.json(&["reload"]);
     assert_eq!(pools(&house), ["lan 198.51.100.0/24 /28", "dmz 203.0.113.0/24 /26"]);

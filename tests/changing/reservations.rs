@@ -30,7 +30,7 @@ fn a_reservation_by_hand_holds_at_once_in_both_families_and_survives_restart_kil
     told(&house, &["reserve", "2001:db8:77::2-2001:db8:77::3"]);
     assert_eq!(lease(&mut daemon.wire(), &v4, "db"), "198.51.100.6");
     assert_eq!(lease(&mut daemon.wire(), &v6, "db"), "2001:db8:77::4");
-    // Reserved addresses may be asked for by number.
+    // Reserved addresses may be requested by number.
     assert_eq!(daemon.wire().address(&v4, "198.51.100.4", json!({})), "198.51.100.4/28");
     let expected = [by_hand("198.51.100.2"), by_hand("2001:db8:77::2")];
     assert_eq!(reserved(&house), expected);
@@ -113,7 +113,7 @@ fn what_the_configuration_declares_is_taken_back_there_and_bad_input_is_refused(
     refused(&house, &["reserve", "--dry-run"], 2, &["gipam reserve needs"]);
     let notes = told(&house, &["reserve", "198.51.100.16/28", "--pool", "lan"])["notes"].to_string();
     assert!(notes.contains("the configuration reserves it too"), "{notes}");
-    // What was reserved by hand stays when the configuration changes.
+    // A reservation by hand stays when the configuration changes.
     house.configure(&toml.replace("reserved", "# reserved"));
     house.json(&["reload"]);
     assert_eq!(reserved(&house), [by_hand("198.51.100.16")]);
@@ -174,7 +174,7 @@ fn durable_the_history_says_when_something_was_reserved_and_taken_back() {
         rows.map(|row| (text(row, "event"), text(row, "subnet"))).collect::<Vec<_>>()
     };
     let (range, subnet) = ("198.51.100.2-198.51.100.5", "198.51.100.0/28");
-    // A rehearsal, a repeat, a restart and a reload leave nothing. `explain` shows what an address or a subnet meets.
+    // A dry run, a repeat, a restart and a reload add no rows. `history` finds each row that concerns an address or subnet.
     assert_eq!(history(&["198.51.100.3"]), [row("unreserved", range), row("reserved", range)]);
     let [unreserved, reserved] = ["unreserved", "reserved"].map(|event| row(event, range));
     let expected = [unreserved, reserved, row("leased", subnet), row("subnet granted", subnet)];

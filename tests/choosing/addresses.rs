@@ -1,4 +1,4 @@
-//! The order of dynamic addresses: own, never used, longest cooled, cooling, pinned, the gateway's slot.
+//! The order of dynamic addresses: the holder's own, never used, longest cooled, cooling, pinned, the gateway's slot.
 //!
 //! Rules R29 to R38.
 
@@ -36,7 +36,7 @@ fn the_order_is_own_never_used_cooled_cooling_pinned_slot() {
     desk.free(&id, "10.0.0.4");
     assert_eq!(desk.host(named(&id, "b")), "10.0.0.4", "his own, though it cools");
     desk.free(&id, "10.0.0.4");
-    desk.pass(15_000); // A container that is restarted is back by now.
+    desk.pass(15_000); // A restarted container would be back by now.
     let expected = [
         ("10.0.0.5", ""),
         ("10.0.0.6", ""),
@@ -213,7 +213,7 @@ fn a_reserved_gateways_place_is_not_given_even_at_last() {
     assert_eq!(desk.host(gateway(&id)), "10.9.0.6", "a gateway gets it");
 }
 
-/// A subnet as an old lease file had it, counted up to `beyond`.
+/// A subnet as an old lease file contained it, with its counter at `beyond`.
 fn taken_over(desk: &mut Desk, text: &str, beyond: u128) -> String {
     let asked = prefix(text);
     let (generation, serial) = desk.plan.counters();

@@ -1,6 +1,6 @@
-//! Networks that Docker has and the books lack: *fenced*, *disjoint*, and which PoolID an adopted subnet takes.
+//! Networks that Docker has and the books lack: *fenced*, *disjoint*, and which PoolID an adopted subnet gets.
 //!
-//! P19: a PoolID names one grant, so an old one stays harmless whatever the books have lost.
+//! P19: a PoolID names one grant, so an old one stays harmless even if the books have lost data.
 
 use gipam::plan::change::Kind;
 use gipam::plan::error::PlanError;
@@ -42,7 +42,7 @@ fn name(desk: &mut Desk, text: &str, id: &str) -> String {
         .map_or_else(|error| error.to_string(), |_| "done".into())
 }
 
-/// A desk with one adopted network: gateway, and a container.
+/// A desk with one adopted network: its gateway and a container.
 fn adopted() -> Desk {
     let mut desk = Desk::new(lan());
     let found = seen(&desk, PREFIX, &[("192.0.2.9", Kind::Gateway), ("192.0.2.1", Kind::Endpoint)]);
@@ -80,7 +80,7 @@ fn adoption_keeps_names_so_that_a_named_request_gets_its_address_back() {
     let read = Fence { generation: desk.plan.counters().0, at: desk.now };
     desk.ask(wish(Repair::Adopt { serial, lease: ShownLease { address, kind, name, mac, evidence }, read }))
         .unwrap();
-    // Docker gives other MACs at the restart.
+    // Docker assigns other MACs at the restart.
     for (name, text) in [("web", "192.0.2.77"), ("db", "192.0.2.88")] {
         desk.free(DOCKERS, text);
         desk.pass(1_000);
@@ -244,7 +244,7 @@ fn one_that_was_asked_for_since_is_not_freed_as_unnamed() {
     assert!(desk.decide(&free).changes.is_empty());
 }
 
-/// Address, gateway, id of a /30 that was adopted with its one container.
+/// A /30 that was adopted with its gateway and its only container.
 fn smallest() -> Desk {
     let mut desk = Desk::new(lan());
     let found = seen(&desk, "192.0.2.0/30", &[("192.0.2.1", Kind::Gateway), ("192.0.2.2", Kind::Endpoint)]);

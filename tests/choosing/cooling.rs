@@ -1,6 +1,6 @@
-//! Cooling of subnets and addresses, and `key=WORD`, which does not mind it.
+//! Cooling of subnets and addresses, and `key=WORD`, which ignores it.
 //!
-//! Rules R20, R28 and R45, and P17: the bridge of a released subnet is still there for a moment.
+//! Rules R20, R28 and R45, and P17: the bridge of a released subnet still exists for a moment.
 
 use gipam::plan::settings::PoolSettings;
 
@@ -99,7 +99,7 @@ fn a_released_address_cools_for_ten_minutes_while_others_are_free() {
     let given: Vec<String> = (0..4).map(|_| desk.host(address(&id))).collect();
     assert_eq!(given, ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]);
     desk.free(&id, "10.0.0.2");
-    desk.pass(15_000); // A container that is restarted is back by now.
+    desk.pass(15_000); // A restarted container would be back by now.
     assert_eq!(desk.host(address(&id)), "10.0.0.6", "never used comes first");
     assert_eq!(desk.host(address(&id)), "10.0.0.2");
     assert!(desk.warnings[0].contains("still cooling"));

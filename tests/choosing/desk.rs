@@ -1,6 +1,6 @@
-//! A plan at a desk: requests in few words, decided and applied at once, with a clock that the test moves.
+//! A plan for tests: requests written briefly, decided and applied at once, with a clock that the test advances.
 //!
-//! Promises: every decision is applied as the ledger would. Checks nothing by itself.
+//! Promises: every decision is applied as the ledger would. Does not check anything itself.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// A pool of up to two families, written `base:size`.
+/// A pool with one or two families, written `base:size`.
 pub fn pool(name: &str, v4: &str, v6: &str) -> PoolSettings {
     let base = |text: &str| {
         let (base, size) = text.rsplit_once(':')?;
@@ -63,7 +63,7 @@ pub fn reserve(settings: Settings, ranges: &[&str]) -> Settings {
 pub fn any(family: Family) -> SubnetRequest {
     let (options, pools, in_use) = (BTreeMap::new(), None, HostUse::default());
     let (space, wanted, range, dead) = (Space::Local, Wanted::Any { size: None }, None, Arc::default());
-    // As Docker's loop asks: one right after another.
+    // As in Docker's loop: each request immediately after the previous one.
     let in_a_row = u32::MAX;
     SubnetRequest { space, family, wanted, range, options, pools, in_use, in_a_row, dead }
 }
@@ -78,7 +78,7 @@ pub fn exact(text: &str) -> SubnetRequest {
     SubnetRequest { wanted: Wanted::Exact(prefix(text)), ..any(prefix(text).family()) }
 }
 
-/// More words to a request for a subnet.
+/// Further properties of a request for a subnet.
 pub trait Words {
     fn option(self, key: &str, value: &str) -> Self;
     fn range(self, text: &str) -> Self;
@@ -111,7 +111,7 @@ impl Words for SubnetRequest {
     }
 }
 
-/// An address by whatever `words` say.
+/// A request for an address, without any further properties.
 pub fn address(id: &str) -> AddressRequest {
     AddressRequest { id: id.into(), ..AddressRequest::default() }
 }
@@ -125,7 +125,7 @@ pub fn gateway(id: &str) -> AddressRequest {
     AddressRequest { gateway: true, ..address(id) }
 }
 
-/// The plan at its desk.
+/// The plan and its clock.
 pub struct Desk {
     pub plan: Plan,
     pub now: u64,
@@ -160,7 +160,7 @@ impl Desk {
         decision.reply
     }
 
-    /// What a request for a subnet comes to: its prefix, `wait N` (milliseconds from now), or the refusal.
+    /// The outcome of a request for a subnet: its prefix, `wait N` (milliseconds from now), or the refusal.
     pub fn said(&mut self, request: SubnetRequest) -> String {
         match self.ask(Request::Subnet(request)) {
             Ok(Reply::Subnet { prefix, .. }) => prefix.to_string(),
@@ -170,7 +170,7 @@ impl Desk {
         }
     }
 
-    /// The PoolID of a new subnet.
+    /// Requests a subnet and returns its PoolID.
     pub fn subnet(&mut self, request: SubnetRequest) -> String {
         match self.ask(Request::Subnet(request)) {
             Ok(Reply::Subnet { id, .. }) => id,
@@ -178,7 +178,7 @@ impl Desk {
         }
     }
 
-    /// What a request for an address comes to: `address/length`, or the refusal.
+    /// The outcome of a request for an address: `address/length`, or the refusal.
     pub fn gave(&mut self, request: AddressRequest) -> String {
         match self.ask(Request::Address(request)) {
             Ok(Reply::Address { address, length }) => format!("{address}/{length}"),
@@ -187,7 +187,7 @@ impl Desk {
         }
     }
 
-    /// As [`Self::gave`], without the length.
+    /// The same as [`Self::gave`], without the length.
     pub fn host(&mut self, request: AddressRequest) -> String {
         let gave = self.gave(request);
         gave.rsplit_once('/').map_or(gave.clone(), |(address, _)| address.to_owned())
@@ -202,7 +202,7 @@ impl Desk {
         assert_eq!(self.ask(request), Ok(Reply::Done));
     }
 
-    /// The Engine's lists say what an address is for.
+    /// Applies what the Engine lists as the purpose of an address.
     pub fn lists_as(&mut self, id: &str, text: &str, kind: Kind) {
         let generation = self.record(id, text).unwrap().generation;
         let serial = self.plan.held(id).unwrap().state.serial;

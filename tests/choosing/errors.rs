@@ -1,4 +1,4 @@
-//! Every refusal: its well-known phrase, its class, its status, and the whole text that a person reads.
+//! Every refusal: its well-known phrase, its class, its status, and the complete text that a person reads.
 //!
 //! The phrases are those of libnetwork's ipamapi; the classes decide HTTP status and exit code.
 

@@ -1,7 +1,7 @@
-//! PROOF OF DEATH against chance: random networks and containers, seen whole or through a random flaw.
+//! PROOF OF DEATH tested at random: random networks and containers, seen completely or through a random flaw.
 //!
-//! Holds: what lives is never dead, whatever leaves a trace in what an Engine lists; and what is gone is found gone by the whole
-//! view, or this would prove nothing. `make torture` runs it at length.
+//! Checks: nothing alive is ever considered dead, whatever traces are missing in the Engine's lists; and the complete
+//! view finds everything that is gone, otherwise this test would prove nothing. `make torture` runs it for longer.
 
 use std::cell::Cell;
 
@@ -13,24 +13,24 @@ use proptest::test_runner::TestRunner;
 use crate::desk::{Desk, exact, lan, number, prefix};
 use crate::evidence::{lists, twice};
 
-/// What is wrong with what is seen of one network, or of all.
+/// What is wrong with the view of one network, or of all.
 #[derive(Clone, Copy, Debug)]
 enum Flaw {
     None,
     /// Its endpoints are not shown, and it was not inspected.
     NotInspected,
-    /// Its endpoints are not shown: its driver is none of ours.
+    /// Its endpoints are not shown: its driver is not one of ours.
     Foreign,
-    /// They belong to a Swarm.
+    /// Its endpoints belong to a Swarm.
     Swarm,
-    /// It is shown as a size without a place.
+    /// Its subnet is shown as a length without a prefix.
     Unlocated,
-    /// Fewer containers are listed than there are, or something cannot be read.
+    /// Fewer containers are listed than exist, or something cannot be read.
     Unclear,
     Nameless,
     AnotherEngine,
     AnotherRoot,
-    /// No network of ours at all.
+    /// No network of gipam is shown.
     Stranger,
 }
 
@@ -49,7 +49,7 @@ const FLAWS: [Flaw; 10] = [
 
 const NETWORKS: [&str; 4] = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/64"];
 
-/// The books: each network with the addresses 10 to 15; and the truth: which of them live, network by network.
+/// The books: each network with the addresses 10 to 15; and the truth: which of them are alive in each network.
 fn scene(living: &[u8; 4]) -> (Desk, Lists) {
     let mut desk = Desk::new(lan());
     let mut truth = lists(NETWORKS.map(prefix));
@@ -75,7 +75,7 @@ fn scene(living: &[u8; 4]) -> (Desk, Lists) {
     (desk, truth)
 }
 
-/// What is seen of it.
+/// The view of the truth through this flaw.
 fn through(truth: &Lists, flaw: Flaw, at: usize) -> Lists {
     let mut seen = truth.clone();
     let engine = seen.engine.clone().unwrap();

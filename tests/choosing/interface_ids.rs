@@ -1,4 +1,4 @@
-//! IPv6 orders: next-fit, EUI-64 and stable opaque identifiers, per pool.
+//! Orders of IPv6 addresses: next-fit, EUI-64 and stable opaque identifiers, per pool.
 //!
 //! RFC 4291 appendix A, RFC 7217; `com.docker.network.ipam.serial=true` means next-fit (P24).
 

@@ -1,4 +1,4 @@
-//! Memory and pins: they outlive releases and ReleasePool with their prefix, and they are bounded.
+//! Memory and pins: they survive releases, and ReleasePool as long as their prefix is remembered; they are bounded.
 //!
 //! Rules R33, R38, R45 and R46.
 
@@ -58,7 +58,7 @@ fn pins_outlive_release_pool_and_are_withheld_while_anything_else_is_free() {
     desk.gave(AddressRequest { name: Some("pinned".into()), ..number(&id, "10.0.0.3") });
     desk.release(&id);
     let id = desk.subnet(exact("10.0.0.0/29"));
-    desk.pass(15_000); // Nobody is back from a restart any more.
+    desk.pass(15_000); // All restarts would be over by now.
     let given: Vec<String> = (0..5).map(|_| desk.host(address(&id))).collect();
     assert_eq!(given, ["10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.2", "10.0.0.3"]);
 }
@@ -100,7 +100,7 @@ fn memory_of_addresses_is_bounded_to_a_thousand_oldest_first() {
         let given = desk.host(named(&id, &format!("n{n}")));
         desk.free(&id, &given);
     }
-    // Never used ones come first, so that every name got an address of its own.
+    // Addresses that were never used come first, so that every name got a different one.
     let subnet = desk.plan.held(&id).unwrap();
     assert_eq!(subnet.addresses.remembered(), 1_000);
     assert!(

@@ -1,4 +1,4 @@
-//! ONE ORDER OF CHOICE: over all orders of addresses, pools, pins, ranges, sizes and cooling, `explain` says what `decide` does.
+//! ONE ORDER OF CHOICE: for all orders of addresses, pools, pins, ranges, sizes and cooling, `explain` predicts `decide`.
 
 use std::cell::Cell;
 
@@ -25,7 +25,7 @@ const SUBNETS: [(&str, Option<&str>); 8] = [
 ];
 const NAMES: [&str; 3] = ["web", "db", "cache"];
 
-/// What happens; numbers pick from what there is.
+/// The possible events; a number selects one of the existing items.
 #[derive(Clone, Debug)]
 enum Op {
     Subnet {
@@ -77,11 +77,11 @@ fn operation() -> impl Strategy<Value = Op> {
 }
 
 fn mac(n: u8) -> Mac {
-    // One of them is of a card, not made up.
+    // One of these MACs belongs to a network card and is not made up.
     Mac([if n == 3 { 0 } else { 2 }, 0, 0, 0, 0, n])
 }
 
-/// The pools, of these orders.
+/// The pools, with these orders of addresses.
 fn settings(orders: &[AddressOrder], cooling: u64) -> Settings {
     let mut all = vec![
         pool("lan", "10.0.0.0/27:29", "2001:db8::/62:64"),

@@ -1,4 +1,4 @@
-//! Which pool and which size: open pools in order, names and sizes that were asked for, best fit and coalescing.
+//! Which pool and which size: open pools in order, requested names and sizes, best fit and coalescing.
 //!
 //! Rules R9 to R15.
 
@@ -35,7 +35,7 @@ fn named_pools_stand_for_the_family_they_have() {
         ("b", V4, "198.51.100.0/30"),
         ("b,a", V4, "198.51.100.0/30"),
         ("b,a", V6, "2001:db8:a::/127"),
-        ("b", V6, "2001:db8:a::/127"), // b has no IPv6: the driver's own
+        ("b", V6, "2001:db8:a::/127"), // b has no IPv6: the driver's own pools are used
         ("c", V6, "2001:db8:c::/80"),
         ("c", V4, "192.0.2.0/30"),
     ] {
@@ -176,8 +176,8 @@ fn reservations_over_a_whole_subnet_keep_dynamic_subnets_away() {
     for (reserved, expected) in [
         ("10.0.0.0/24", "10.0.1.0/24"),
         ("10.0.0.0-10.0.1.255", "10.0.2.0/24"),
-        ("10.0.0.1-10.0.0.254", "10.0.1.0/24"), // network and broadcast alone cannot be used
-        ("10.0.0.1-10.0.0.253", "10.0.0.0/24"), // partly
+        ("10.0.0.1-10.0.0.254", "10.0.1.0/24"), // network and broadcast addresses alone are not usable
+        ("10.0.0.1-10.0.0.253", "10.0.0.0/24"), // only partly reserved
         ("10.0.0.0-10.0.0.127", "10.0.0.0/24"),
     ] {
         let mut desk = Desk::new(reserve(lan(), &[reserved]));

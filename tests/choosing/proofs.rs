@@ -1,6 +1,6 @@
-//! PROOF OF DEATH: what is not proven dead is alive. Every view here but the first lacks the lease, and proves nothing.
+//! PROOF OF DEATH: whatever is not proven dead is alive. Each view except the first lacks the lease, but proves nothing.
 //!
-//! Holds: *fenced*; a [`Death`](gipam::plan::evidence::Death) is made of two complete views of the Engine that the books know.
+//! Checks *fenced*; a [`Death`](gipam::plan::evidence::Death) needs two complete views of the Engine that the books know.
 
 use gipam::plan::change::{Change, Kind, ShownHolder};
 use gipam::plan::evidence::{CompleteView, Death, Doubt, Sight};
@@ -16,7 +16,7 @@ use crate::evidence::{dead_lease, dead_subnet, lists, twice};
 const WEB: &str = "192.0.2.0/24";
 const OTHER: &str = "198.51.100.0/24";
 
-/// Two networks; in the first one lives `.7`.
+/// Two networks; in the first one, `.7` is alive.
 fn books() -> (Desk, String) {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(exact(WEB));
@@ -157,7 +157,7 @@ fn p28_a_size_in_the_place_of_a_prefix_may_be_any_subnet_of_that_size() {
     assert!(!proves_subnet(&desk, &shown));
     shown.networks[1].unlocated = vec![(Family::V4, 25), (Family::V6, 24)];
     assert!(proves_subnet(&desk, &shown), "of another size or family it is another one");
-    // found by what lives in it
+    // identified by an endpoint in it
     let size = Configured { prefix: prefix("0.0.0.0/24"), range: None, gateway: None, auxiliary: vec![] };
     let mut located = lists([prefix(OTHER)]);
     located.networks.push(Network { subnets: vec![], ..located.networks[0].clone() });

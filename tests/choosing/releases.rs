@@ -1,4 +1,4 @@
-//! Giving back: *repeatable*, one grant an id (P19), by force, and undone.
+//! Releases: *repeatable*, one grant per PoolID (P19), forced, and undone.
 //!
 //! Rules R6, R50 and R77; duties D7 and D8.
 
@@ -131,7 +131,7 @@ fn by_force_a_prefix_held_in_two_spaces_must_be_named_by_id() {
     assert!(desk.plan.held(&local).is_some());
 }
 
-/// Decides a request, applies it, undoes it and applies that.
+/// Decides and applies a request, then undoes it and applies the undo.
 fn undone(desk: &mut Desk, request: Request) -> Vec<Change> {
     let decision = desk.decide(&request);
     for change in &decision.changes {
@@ -144,7 +144,7 @@ fn undone(desk: &mut Desk, request: Request) -> Vec<Change> {
     changes
 }
 
-/// The plan but for counters and time, which no undo turns back.
+/// Compares the plans without counters and time, which an undo does not reset.
 fn same_but_counters(before: &Desk, after: &Desk) {
     let state = |desk: &Desk| {
         let subnets: Vec<_> = desk.plan.subnets().cloned().collect();
@@ -176,7 +176,7 @@ fn an_undone_grant_leaves_no_cooling_no_pin_and_no_memory() {
     for request in requests {
         let build = |desk: &mut Desk| {
             let id = desk.subnet(any(V4));
-            desk.gave(address(&id)); // the marks of a subnet in use are set
+            desk.gave(address(&id)); // so that the marks of a subnet in use are set
             let old = desk.subnet(exact("10.0.5.0/24"));
             desk.gave(named(&old, "web"));
             desk.release(&old);

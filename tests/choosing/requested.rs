@@ -1,4 +1,4 @@
-//! What is asked for by number: subnets in and outside of pools, addresses, gateways, auxiliary addresses, and kinds.
+//! Requests by number: subnets in and outside of pools, addresses, gateways, auxiliary addresses, and kinds.
 //!
 //! Rules R22 to R24 and R40 to R43.
 

@@ -1,5 +1,5 @@
-//! A restart keeps the address where Docker does not name containers (Engines before 29), and what a holder that Docker does name
-//! gets back.
+//! A restarted container keeps its address if Docker does not name containers (Engines before 29); and the address that a
+//! holder gets back if Docker does name it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use gipam::plan::settings::{AddressOrder, Settings};
 
 use crate::desk::*;
 
-/// Docker makes up another MAC at each start.
+/// A request with a MAC that Docker made up: another one at each start.
 fn made_up(id: &str, n: u8) -> AddressRequest {
     AddressRequest { mac: Some(Mac([0x02, 0x42, 7, 7, 7, n])), ..address(id) }
 }
@@ -187,7 +187,7 @@ fn in_an_eui64_pool_an_address_follows_from_the_mac_or_comes_with_a_warning() {
     );
 }
 
-/// What repair has proven dead: this lease.
+/// Repair has proven this lease dead.
 fn proof(desk: &Desk, id: &str, text: &str) -> Arc<Dead> {
     let subnet = desk.plan.held(id).unwrap();
     let (number, generation) =
@@ -231,7 +231,7 @@ fn nobody_else_gets_a_dead_lease_by_asking_for_any_address() {
     }
 }
 
-/// The Engine's list shows this lease at a container of this name.
+/// The Engine's list shows this lease in a container with this name.
 fn shown_as(desk: &mut Desk, id: &str, text: &str, container: &str) {
     let subnet = desk.plan.held(id).unwrap();
     let (serial, address) = (subnet.state.serial, subnet.number_of(ip(text)).unwrap());
@@ -256,7 +256,7 @@ fn a_rename_that_the_engine_shows_takes_the_address_along() {
     }
     assert_eq!(desk.host(named(&id, "web-old")), old, "under its new name");
     assert_eq!(desk.host(named(&id, "web")), new);
-    // Where nobody said a name, the Engine's is for people: nothing is chosen by it.
+    // If the request had no name, the Engine's name is only shown to people and does not affect the choice.
     let nameless = desk.host(address(&id));
     shown_as(&mut desk, &id, &nameless, "cache");
     assert_eq!(desk.record(&id, &nameless).unwrap().name, None);
@@ -278,7 +278,7 @@ fn p20_a_retry_after_a_refused_ipv6_half_gets_its_own_lease_back() {
         assert_eq!(desk.host(AddressRequest { half, ..web(n) }), first, "try {n}");
         desk.pass(900);
     }
-    // The time of day, by which a refusal is dated, may be off by less than a second from the plan's.
+    // A refusal has a time of day, which may differ by less than a second from the plan's clock.
     let early = half(&desk, Some("web"), 8).map(|half| Half { at: half.at - 900 - 999, ..half });
     assert_eq!(desk.host(AddressRequest { half: early, ..web(8) }), first, "a refusal dated too early");
     let half_of_8 = half(&desk, Some("web"), 8);
@@ -286,7 +286,7 @@ fn p20_a_retry_after_a_refused_ipv6_half_gets_its_own_lease_back() {
     assert_eq!(desk.host(by_number), first, "by number, too");
     let taken = desk.gave(AddressRequest { address: Some(ip(&first)), ..web(10) });
     assert!(taken.starts_with("address already in use"), "{taken}");
-    // A fixed MAC, where Docker says no names.
+    // A fixed MAC, with an Engine that does not send names.
     let fixed = AddressRequest { mac: mac(77), ..address(&id) };
     let second = desk.host(fixed.clone());
     let half = half(&desk, None, 77);
@@ -299,7 +299,7 @@ fn p20_a_living_container_never_shares_its_lease_whatever_was_refused() {
     let mac = |n: u8| Mac([2, 0, 0, 0, 0, n]);
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
-    // It was renamed; the Engine's list was not read since.
+    // It was renamed, and the Engine's list was not read since.
     let renamed = desk.host(AddressRequest { mac: Some(mac(1)), ..named(&id, "web") });
     desk.pass(4_000);
     let half = |desk: &Desk, n: u8| Some(Half { name: Some("web".into()), mac: mac(n), at: desk.now });
@@ -309,14 +309,14 @@ fn p20_a_living_container_never_shares_its_lease_whatever_was_refused() {
     desk.pass(4_000);
     let late = half(&desk, 1);
     assert_ne!(desk.host(asks(late)), renamed, "granted long before the refusal");
-    // The same fixed MAC twice: which of both is the half?
+    // Two leases with the same fixed MAC: it is unknown which of them is the half.
     let twins: Vec<String> =
         (0..2).map(|_| desk.host(AddressRequest { mac: Some(mac(9)), ..named(&id, "web") })).collect();
     let of_twins = half(&desk, 9);
     assert!(!twins.contains(&desk.host(asks(of_twins))));
 }
 
-/// What `gipam explain` says of this way, having checked that the explanation ends in what then happens.
+/// The answer of `gipam explain` about this way; checks that the explanation ends with what then happens.
 fn explained(desk: &mut Desk, way: &str, request: AddressRequest) -> String {
     let request = Request::Address(request);
     let context = gipam::plan::request::Context { now: desk.now, random: 7 };
@@ -354,7 +354,7 @@ fn an_explanation_says_of_a_holders_own_address_what_then_happens() {
     assert!(found.starts_with(&format!("{new}, released 20")), "{found}");
     let proven = AddressRequest { dead: proof(&desk, &id, &new), ..named(&id, "other") };
     assert_eq!(explained(&mut desk, dead, proven), format!("{new}: it would be given"));
-    // A network that shares the prefix has it.
+    // A network that shares the prefix leases it.
     let first = desk.subnet(exact("10.77.0.0/24").range("10.77.0.64/26"));
     let second = desk.subnet(exact("10.77.0.0/24").range("10.77.0.128/26"));
     let web = desk.host(named(&first, "web"));
@@ -362,13 +362,13 @@ fn an_explanation_says_of_a_holders_own_address_what_then_happens() {
     desk.host(AddressRequest { name: Some("squatter".into()), ..number(&second, &web) });
     let found = format!("{web}, but another network that shares 10.77.0.0/24 has it");
     assert_eq!(explained(&mut desk, last, named(&first, "web")), found);
-    // By number, too.
+    // The same when it is requested by number.
     let asked = Request::Address(number(&first, &web));
     let context = gipam::plan::request::Context { now: desk.now, random: 7 };
     let steps = desk.plan.explain(&asked, context).steps;
     let held = steps.iter().find(|step| step.what == "held by").unwrap();
     assert!(held.found.starts_with("squatter since"), "{held:?}");
-    // Another MAC, another address, where it follows from the MAC.
+    // A different MAC gets a different address if addresses are derived from the MAC.
     let mut desk = desk_of(AddressOrder::Eui64);
     let id = desk.subnet(any(V6));
     let with = |n: u8| AddressRequest { name: Some("web".into()), ..made_up(&id, n) };

@@ -1,4 +1,4 @@
-//! Subnets of unusual shape: /31, /32, /127 and /128 whole, all of a /64, and the ends of both families.
+//! Subnets of unusual shape: /31, /32, /127 and /128 completely, a whole /64, and the ends of both families.
 //!
 //! RFC 3021 (/31), RFC 6164 (/127), RFC 4291 (all-zero host part).
 
@@ -70,7 +70,7 @@ fn the_ends_of_both_families_do_not_overflow() {
         desk.free(&id, asked);
         assert_eq!(desk.host(address(&id)), asked);
     }
-    // The configuration refuses such pools; the arithmetic holds all the same.
+    // The configuration refuses such pools; the arithmetic must still be correct.
     let all = vec![pool("all", "0.0.0.0/0:8", "::/0:1")];
     let mut desk = Desk::new(Settings { pools: all, secret: [7; 32], ..Settings::default() });
     assert_eq!(desk.said(any(V4)), "0.0.0.0/8");

@@ -1,4 +1,4 @@
-//! Networks that share a prefix and are adopted: *unique* over both, and which of them a PoolID means.
+//! Adopted networks that share a prefix: *unique* over both, and to which of them a PoolID belongs.
 
 use gipam::plan::change::Kind;
 use gipam::plan::error::PlanError;
@@ -33,7 +33,7 @@ fn adopt(desk: &mut Desk, all: Vec<Adoption>) -> Result<Reply, PlanError> {
     desk.ask(Request::Repair(Box::new(Repair::AdoptSubnets(all))))
 }
 
-/// Two networks with one router, a container in each.
+/// Two networks with one router, and a container in each.
 fn adopted() -> Desk {
     let mut desk = Desk::new(lan());
     let first = seen(&desk, Some("10.77.0.64/26"), &[("router", "10.77.0.1"), ("a", "10.77.0.65")]);
@@ -72,12 +72,12 @@ fn p19_a_pool_id_of_one_of_several_is_never_guessed() {
         refused.contains(&format!("gipam adopt 10.77.0.64/26 {FIRST:?} (or 10.77.0.128/26)")),
         "{refused}"
     );
-    // A late release of an earlier grant means none of them, and a release of the whole subnet frees nothing.
+    // A late release of an earlier grant belongs to neither, and a release of the whole subnet frees nothing.
     desk.free(SECOND, "10.77.0.200");
     desk.release(SECOND);
     assert!(desk.gave(address(SECOND)).starts_with("address pool not found"));
     assert_eq!(books(&desk).iter().map(|(_, leased)| leased.len()).sum::<usize>(), 4);
-    // A restart releases first, and that says whose PoolID it is: the other one is the other's.
+    // A restart releases first, which shows to which subnet the PoolID belongs; the other PoolID belongs to the other one.
     desk.free(SECOND, "10.77.0.129");
     assert_eq!(books(&desk).iter().map(|(_, leased)| leased.len()).sum::<usize>(), 4);
     assert_eq!(desk.host(named(SECOND, "b")), "10.77.0.129");
@@ -92,7 +92,7 @@ fn p19_a_pool_id_of_one_of_several_is_never_guessed() {
     assert_eq!(books(&desk)[0].1, ["10.77.0.1", "10.77.0.64", "10.77.0.65"], "nothing of the other is freed");
 }
 
-/// PoolIDs as they are given to networks with a range.
+/// PoolIDs as gipam makes them for networks with a range.
 const OF_FIRST: &str = "local/10.77.0.0/24/10.77.0.64/26#00000000deadbeef";
 const OF_SECOND: &str = "local/10.77.0.0/24/10.77.0.128/26#0123456789abcdef";
 
@@ -112,12 +112,12 @@ fn p19_a_pool_id_names_the_range_too_so_of_several_that_were_adopted_it_means_on
     ] {
         assert!(desk.gave(address(wrong)).contains("no subnet is granted under PoolID"), "{wrong}");
     }
-    // A new container in each, the second one first; nothing was restarted.
+    // A new container in each, the second network first; nothing was restarted.
     assert_eq!(desk.host(named(OF_SECOND, "c")), "10.77.0.128");
     assert_eq!(desk.host(named(OF_FIRST, "d")), "10.77.0.64");
     let ids: Vec<String> = books(&desk).into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids, [OF_FIRST, OF_SECOND]);
-    // Of another grant of the same range, it is found by nobody any more.
+    // A PoolID of another grant with the same range does not match any subnet.
     let late = OF_FIRST.replace("dead", "bead");
     assert!(desk.gave(address(&late)).starts_with("address pool not found"));
 }

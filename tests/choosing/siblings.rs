@@ -1,6 +1,6 @@
-//! Subnets that share a prefix, each with a range of its own, and what a range says of the gateway (R23, R30, P31).
+//! Subnets that share a prefix, each with its own range, and what a range implies for the gateway (R23, R30, P31).
 //!
-//! Docker's own driver does both; two macvlan networks on one LAN need them.
+//! Docker's own driver allows this; two macvlan networks on one LAN need it.
 
 use gipam::plan::change::Kind;
 use gipam::plan::pins::{Holder, PinRequest};
@@ -20,10 +20,10 @@ fn p31_with_a_range_and_no_gateway_the_gateway_is_the_first_address_of_the_range
         ("10.9.0.0/24", "10.9.0.0/25", "10.9.0.1"), // not the network address
         ("10.9.0.0/24", "10.9.0.0/24", "10.9.0.1"),
         ("10.9.0.0/24", "10.9.0.77/32", "10.9.0.77"),
-        ("10.9.0.0/24", "10.9.0.0/32", "10.9.0.1"), // the range has none
+        ("10.9.0.0/24", "10.9.0.0/32", "10.9.0.1"), // the range has no usable address
         ("10.9.0.0/24", "10.9.0.254/31", "10.9.0.254"),
         ("10.9.0.0/24", "10.9.0.16/28", "10.9.0.20"), // reserved below
-        ("10.9.0.0/24", "10.9.0.16/30", "10.9.0.1"),  // all of it reserved
+        ("10.9.0.0/24", "10.9.0.16/30", "10.9.0.1"),  // all of the range is reserved
         ("2001:db8:9::/64", "2001:db8:9::8000:0:0:0/66", "2001:db8:9:0:8000::"),
         ("2001:db8:9::/64", "2001:db8:9::/66", "2001:db8:9::1"),
         ("2001:db8:9::/64", "2001:db8:9::77/128", "2001:db8:9::77"),
@@ -88,7 +88,7 @@ fn p31_a_range_that_leaves_containers_nothing_is_a_warning_when_the_network_is_m
     }
 }
 
-/// Two halves of a LAN.
+/// Two subnets that share the LAN, each with half of it as its range.
 fn pair(desk: &mut Desk) -> (String, String) {
     let first = desk.subnet(exact("10.77.0.0/24").range("10.77.0.64/26"));
     let second = desk.subnet(exact("10.77.0.0/24").range("10.77.0.128/26"));
@@ -129,7 +129,7 @@ fn unique_over_both_dynamic_by_number_and_gateways() {
     let mut desk = Desk::new(lan());
     let (first, second) = pair(&mut desk);
     assert_eq!([desk.host(gateway(&first)), desk.host(gateway(&second))], ["10.77.0.64", "10.77.0.128"]);
-    // An address by number in the other's range, and beyond both.
+    // An address by number in the other subnet's range, and one outside of both.
     assert_eq!(desk.host(by_number(&first, "10.77.0.129", false)), "10.77.0.129");
     assert_eq!(desk.host(by_number(&first, "10.77.0.5", false)), "10.77.0.5");
     assert_eq!(desk.host(address(&second)), "10.77.0.130", "not what the other has");

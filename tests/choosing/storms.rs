@@ -1,4 +1,4 @@
-//! The storm guard: Docker asks again without end for what it will never take (P12).
+//! The storm guard: Docker endlessly repeats requests for subnets that it will never accept (P12).
 //!
 //! Rule R21.
 
@@ -93,14 +93,14 @@ fn a_storm_that_goes_on_writes_its_marks_once() {
     assert_eq!(desk.decide(&request).changes.len(), 0);
 }
 
-/// As a script or a person asks: each network takes its time.
+/// As a script or a person requests networks: each takes a while.
 fn unhurried() -> gipam::plan::request::SubnetRequest {
     gipam::plan::request::SubnetRequest { in_a_row: 0, ..any(V4) }
 }
 
 #[test]
 fn networks_that_ask_no_gateway_are_not_a_storm_where_they_come_one_by_one() {
-    // Engine 29 asks no gateway for macvlan, ipvlan and isolated bridges (P30).
+    // Engine 29 does not request a gateway for macvlan, ipvlan and isolated bridges (P30).
     let mut desk = Desk::new(pools(&[pool("lan", "10.0.0.0/8:24", "")]));
     for _ in 0..500 {
         desk.subnet(unhurried());

@@ -1,5 +1,5 @@
-//! Steps while the daemon is stopped. The steady clock goes on meanwhile, so within a boot ages are exact; without the name
-//! of the boot nothing gets older than it is known to be.
+//! Steps while the daemon is stopped. The steady clock keeps running, so within a boot ages are exact; if the name of
+//! the boot is missing, nothing gets older than it is known to be.
 
 use std::time::Instant;
 
@@ -7,14 +7,14 @@ use crate::daemon::House;
 use crate::support::*;
 use crate::timeshift::{HOUR, SECOND, YEAR};
 
-/// As if the books came from another boot, or one without a name.
+/// Makes the books look as if they came from another boot, or from one without a name.
 fn forget_the_boot(house: &House) {
     let books = rusqlite::Connection::open(house.path("gipam.db")).unwrap();
     let changed = books.execute("DELETE FROM meta WHERE key = 'clock'", []).unwrap();
     assert_eq!(changed, 1, "the books say by which clock their times are");
 }
 
-/// Released by a clock that is so far ahead of the next start's.
+/// The subnet is released with a clock that is `ahead`, and the next start's clock is `later`.
 fn holds_up_nobody(ahead: i64, later: i64) {
     for forgotten in [false, true] {
         let (house, clock) = one_subnet();

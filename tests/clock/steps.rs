@@ -73,14 +73,14 @@ fn an_address_goes_on_cooling_over_a_step_ahead() {
     let daemon = house.start();
     let mut wire = daemon.wire();
     let (id, _) = wire.subnet(false);
-    // Two of them: a container that only restarts gets its address back, cooling or not.
+    // Two addresses: a container that only restarts gets its address back, even while it cools.
     let addresses = [(); 2].map(|()| wire.address(&id, "", serde_json::json!({})));
     for address in &addresses {
         wire.release(&id, address);
     }
     let address = addresses[0].clone();
     clock.set(2 * HOUR);
-    // Somebody asks: the ledger sees the step.
+    // With this request, the ledger notices the step.
     let other = wire.address(&id, "", serde_json::json!({}));
     let states = || {
         let leases = house.json(&["leases", "--all"]);
@@ -107,7 +107,7 @@ fn the_log_tells_each_step_once() {
     assert_eq!(lines(), 3, "{}", house.log());
 }
 
-/// Seconds since the one endpoint's lease was granted, as a person sees it.
+/// Seconds since the only endpoint's lease was granted, as the command shows it to a person.
 fn age_of_the_lease(house: &crate::daemon::House) -> i64 {
     let leases = house.json(&["leases"]);
     let since = leases[0]["since"].as_str().unwrap().to_owned();

@@ -8,19 +8,19 @@ use crate::daemon::{Daemon, House};
 use crate::http::Wire;
 use crate::timeshift::TimeShift;
 
-/// No subnet is given again when it was released less than this ago.
+/// A subnet is not given again until this long after its release.
 pub const YOUTH: Duration = Duration::from_secs(5);
-/// Everybody who waits is answered well before: "within seconds".
+/// Every waiting request is answered well before this: "within seconds".
 pub const SOON: Duration = Duration::from_secs(12);
 
-/// A house with one subnet to give, and the hands of its clock.
+/// A house that can give only one subnet, and control over its clock.
 pub fn one_subnet() -> (House, TimeShift) {
     let mut house = House::new(&["-v4", "198.18.0.0/24"]);
     let clock = TimeShift::of(&mut house);
     (house, clock)
 }
 
-/// The one subnet is granted and released; when that began.
+/// Grants and releases the only subnet; returns when the release began.
 pub fn released(daemon: &Daemon) -> Instant {
     let mut wire = daemon.wire();
     let (id, _) = wire.subnet(false);
@@ -29,8 +29,8 @@ pub fn released(daemon: &Daemon) -> Instant {
     now
 }
 
-/// Asks for the subnet from a thread of its own; how long after `since` it was answered. Comes back when the daemon has the
-/// request.
+/// Requests the subnet from a separate thread, which returns how long after `since` the answer came. Returns as soon as
+/// the daemon has the request.
 pub fn asked(daemon: &Daemon, since: Instant) -> JoinHandle<Duration> {
     let (socket, (sent, begun)) = (daemon.socket.clone(), channel());
     let asking = std::thread::spawn(move || {
@@ -42,22 +42,22 @@ pub fn asked(daemon: &Daemon, since: Instant) -> JoinHandle<Duration> {
         since.elapsed()
     });
     begun.recv().unwrap();
-    // What others ask afterwards is answered.
+    // Other requests are answered meanwhile.
     for _ in 0..2 {
         daemon.wire().release_pool("local/198.51.100.0/24#0123456789abcdef");
     }
     asking
 }
 
-/// The answer comes when the subnet is 5 s old, and soon then.
+/// Checks that the answer comes when the subnet is 5 s old, and soon after that.
 pub fn assert_in_time(answered: JoinHandle<Duration>) {
     let age = answered.join().expect("RequestPool was answered");
-    // The plan's time is whole milliseconds.
+    // The plan counts time in whole milliseconds.
     assert!(age + Duration::from_millis(1) >= YOUTH, "a subnet was given again {age:?} after its release");
     assert!(age < SOON, "RequestPool waited until {age:?} after the release");
 }
 
-/// Milliseconds since 1970, of the test's own clock.
+/// Milliseconds since 1970, by the test's own clock.
 pub fn now() -> i64 {
     let now: jiff::Timestamp = jiff::Timestamp::now();
     now.as_millisecond()

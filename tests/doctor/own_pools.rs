@@ -1,4 +1,4 @@
-//! Docker's own addresses: `daemon.json` read as dockerd reads it, its flags, and what is built into it.
+//! Docker's own addresses: `daemon.json` read as dockerd reads it, its flags, and the built-in defaults.
 
 use std::fs;
 
@@ -80,7 +80,7 @@ fn what_dockerd_refuses_is_not_well() {
         "{}",
         "null",
         r#"{"bip":"172.30.0.1/24","labels":["a=b"]}"#,
-        // No bridge, no address, all of them.
+        // No bridge, no address, the wildcard address.
         r#"{"bip":"none"}"#,
         r#"{"bip":"","dns":[""],"default-gateway":""}"#,
         r#"{"ip":"0.0.0.0"}"#,
@@ -111,7 +111,7 @@ fn dockers_built_in_pools_count_unless_daemon_json_names_others() {
         assert_eq!(built_in(pool, Some(others)).0, Verdict::Well, "{pool}");
     }
     assert_eq!(built_in("172.16.0.0/16", None).0, Verdict::Well);
-    // The bridge has another subnet, so nothing takes this one by itself.
+    // The bridge has another subnet, so Docker does not use this one by default.
     for other in [r#"{"bip":"10.9.0.1/24"}"#, r#"{"fixed-cidr":"10.9.0.0/24"}"#] {
         assert_eq!(built_in("172.17.0.0/16", Some(other)).0, Verdict::Well, "{other}");
         assert_eq!(built_in("172.18.0.0/16", Some(other)).0, Verdict::Warning, "{other}");
@@ -129,11 +129,11 @@ fn flags_of_dockerd_count_as_its_file_does() {
     put(&house, "etc/systemd/system/docker.service.d/10-pools.conf", more);
     let found = of(&look(&house), "Docker's own pools")[0].1.to_owned();
     assert!(found.contains("198.18.0.0/16 of --default-address-pool"), "{found}");
-    // Its own pools replace the built-in ones.
+    // Docker's configured pools replace the built-in ones.
     house.configure("[gc]\nengine = \"\"\n[[pool]]\nname = \"x\"\nv4 = \"172.20.0.0/16\"\n");
     assert_eq!(of(&look(&house), "Docker's own pools")[0].0, Verdict::Well);
     house.configure("[gc]\nengine = \"\"\n");
-    // The one that runs has the say, and may have its file elsewhere.
+    // The running dockerd is decisive, and may use another configuration file.
     put(&house, "proc/4711/cmdline", "/usr/bin/dockerd\0--config-file\0/srv/docker.json\0");
     put(&house, "srv/docker.json", "{\"bip\": \"198.18.7.1/24\"}");
     let found = of(&look(&house), "Docker's own pools")[0].1.to_owned();

@@ -1,4 +1,4 @@
-//! The small client for the daemon's own commands.
+//! The small client that the daemon's own commands use.
 
 use crate::support::*;
 use gipam::server::client::{ClientError, request, request_blocking};

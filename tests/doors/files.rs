@@ -1,4 +1,4 @@
-//! Socket files: modes, owners, stale and live ones, and whose they are at the end.
+//! Socket files: modes, owners, stale and live ones, and who removes them at the end.
 
 use crate::support::*;
 use gipam::server::{Door, Limits, LocalAddress};
@@ -57,7 +57,7 @@ fn at_no_moment_is_the_mode_wider() {
 #[test]
 fn owner_and_group_can_be_set() {
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    // Only root may give files away; others can at least name themselves.
+    // Only root may give files away; other users can at least name themselves.
     let (owner, group) = if uid == 0 { (12345, 54321) } else { (uid, gid) };
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("d.sock");
@@ -79,7 +79,7 @@ fn the_directory_is_made() {
 async fn a_stale_socket_is_replaced() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("d.sock");
-    // The standard library leaves the file behind, as a killed process does.
+    // The standard library leaves the file in place, as a killed process does.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let listener = open(&path).unwrap();
     let server = Running::on(listener, directory, Limits::default(), PATIENCE);
@@ -178,7 +178,7 @@ fn a_port_in_use_is_refused_by_number() {
     assert!(refused.starts_with(&format!("cannot listen on {address}: ")), "{refused}");
 }
 
-/// A listener that accepts nobody, its queue full.
+/// A listener that never accepts, with a full queue.
 fn full(path: &std::path::Path) -> (std::os::fd::OwnedFd, Vec<std::os::fd::OwnedFd>) {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
     let address = SocketAddrUnix::new(path).unwrap();

@@ -1,4 +1,4 @@
-//! Sockets passed by systemd, tried by starting this test program again as systemd would.
+//! Sockets passed by systemd; the tests start this test program again as systemd would.
 
 use crate::support::*;
 use gipam::server::{Door, Limits, Listener, LocalAddress, inherited};
@@ -15,7 +15,7 @@ const ROLE: &str = "GIPAM_TEST_INHERITED_ROLE";
 /// Starts this program again with two descriptors, 3 and 4, to play the test `helper` in `role`.
 fn activate(role: &str, names: &str, sockets: [OwnedFd; 2]) -> Child {
     let [first, second] = sockets;
-    // The shell puts the descriptors where systemd would, and becomes the program, so that LISTEN_PID is true.
+    // The shell puts the descriptors where systemd would, and then execs the program, so that LISTEN_PID is correct.
     let script = "exec 3<&0 4>&1 0</dev/null 1>&2; LISTEN_PID=$$ exec \"$@\"";
     Command::new("sh")
         .args(["-c", script, "sh"])
@@ -30,7 +30,7 @@ fn activate(role: &str, names: &str, sockets: [OwnedFd; 2]) -> Child {
         .unwrap()
 }
 
-/// Not a test by itself: what the program does when started by `activate`.
+/// Not a test itself: what the program does when `activate` starts it.
 #[test]
 fn helper() {
     match std::env::var(ROLE).as_deref() {
@@ -86,7 +86,7 @@ fn an_inherited_socket_is_served_and_never_unlinked_or_bound_again() {
     let inode = std::fs::metadata(&path).unwrap().ino();
     let web = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = web.local_addr().unwrap();
-    // A client comes before the service is up: it waits, and is served.
+    // A client connects before the service runs: it waits, and is then served.
     let early = UnixStream::connect(&path).unwrap();
     let fds = || [socket.try_clone().unwrap().into(), web.try_clone().unwrap().into()];
     let mut child = activate("serve", "gipam.socket:web", fds());
@@ -95,7 +95,7 @@ fn an_inherited_socket_is_served_and_never_unlinked_or_bound_again() {
     assert_eq!(exchange(UnixStream::connect(&path).unwrap(), "/stop").status, 200);
     assert!(child.wait().unwrap().success());
     assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
-    // Between two lives of the service a client can still connect; the next one serves it.
+    // While the service is restarted, a client can still connect; the next process serves it.
     let between = UnixStream::connect(&path).unwrap();
     let mut child = activate("serve", "gipam.socket:web", fds());
     assert_eq!(exchange(between, "/stop").status, 200);
@@ -123,6 +123,6 @@ fn sockets_meant_for_another_process_are_ignored() {
 #[test]
 fn without_sockets_there_are_none() {
     assert!(inherited().unwrap().is_empty());
-    // And a door of our own opens.
+    // The program can open a listener itself, too.
     Door::unix(TempDir::new().unwrap().path().join("d.sock")).open().unwrap();
 }

@@ -1,6 +1,6 @@
-//! The listeners, met from outside: real sockets, raw bytes, hostile clients.
+//! The listeners, tested from outside: real sockets, raw bytes, hostile clients.
 //!
-//! Nothing here waits for time to pass; every wait is for a condition, with a bound that only a bug reaches.
+//! No test waits for time to pass; every wait is for a condition, with a limit that only a bug reaches.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 

@@ -51,8 +51,8 @@ async fn idle_tcp_connections_are_closed() {
 #[tokio::test]
 async fn p8_a_request_written_while_we_close_is_served_or_not_sent_at_all() {
     // The client writes at the moment of the shutdown. Either its write fails with nothing sent (it may then
-    // safely try elsewhere), or it gets an answer; a request that is swallowed is the one thing that must not
-    // happen.
+    // safely try elsewhere), or it gets an answer; what must not happen is that a request is accepted and then
+    // lost.
     for round in 0..200 {
         let mut server = Running::unix();
         let mut client = server.connect().await;

@@ -1,4 +1,4 @@
-//! Many slow clients that come again at once: they keep nobody out.
+//! Many slow clients that reconnect at once do not keep others out.
 
 use crate::support::*;
 use crate::tls::{Secured, name, secured};
@@ -10,9 +10,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
-/// More than a door has places for.
+/// More connections than a listener accepts at a time.
 const SLOW: usize = 600;
-/// What an honest client may wait.
+/// The longest that an honest client may wait.
 const MOST: Duration = Duration::from_secs(1);
 
 trait Client: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -25,7 +25,7 @@ async fn connect(address: &LocalAddress) -> std::io::Result<Box<dyn Client>> {
     })
 }
 
-/// Says this much and no more, is turned away, and comes again.
+/// Sends this much and no more, is disconnected, and reconnects.
 async fn slow(address: LocalAddress, said: &'static [u8], turns: Arc<AtomicUsize>) {
     loop {
         let Ok(mut stream) = connect(&address).await else {
@@ -39,7 +39,7 @@ async fn slow(address: LocalAddress, said: &'static [u8], turns: Arc<AtomicUsize
     }
 }
 
-/// More slow clients than there are places, each of which was turned away once.
+/// More slow clients than there are places; returns after as many disconnections as there are clients.
 async fn besieged(address: &LocalAddress, said: &[&'static [u8]]) -> JoinSet<()> {
     let turns = Arc::new(AtomicUsize::new(0));
     let crowd = (0..SLOW).map(|at| slow(address.clone(), said[at % said.len()], turns.clone())).collect();
@@ -51,7 +51,7 @@ async fn besieged(address: &LocalAddress, said: &[&'static [u8]]) -> JoinSet<()>
     crowd
 }
 
-/// An honest client is served at once, again and again.
+/// An honest client is served at once, every time.
 async fn crowd(server: Running, said: &[&'static [u8]]) {
     let mut crowd = besieged(&server.address, said).await;
     for _ in 0..10 {
@@ -81,7 +81,7 @@ async fn silent_clients_that_come_again_delay_nobody() {
     crowd(Running::tcp(), &[b""]).await;
 }
 
-/// Nobody else gives way for them: each kind alone fills the listener.
+/// There are no other clients that could be closed in their favour: each kind alone fills the listener.
 #[tokio::test]
 async fn clients_that_never_finish_a_request_delay_nobody() {
     for said in [HEAD, BODY] {
@@ -107,7 +107,7 @@ async fn slow_clients_that_never_finish_the_tls_handshake_delay_nobody() {
     crowd.shutdown().await;
 }
 
-/// The handshake is done, and then nothing comes, or the first half of a request.
+/// After the handshake nothing is sent, or only the first half of a request.
 #[tokio::test]
 async fn clients_that_are_silent_after_the_tls_handshake_delay_nobody() {
     let server = secured(false);

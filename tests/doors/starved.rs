@@ -1,4 +1,4 @@
-//! A daemon without descriptors to spare, tried in a process of its own under `ulimit -n`.
+//! A daemon without spare descriptors, run in a separate process under `ulimit -n`.
 
 use crate::support::*;
 use gipam::server::{Door, Limits};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 const SOCKET: &str = "GIPAM_TEST_STARVED_SOCKET";
 
-/// Not a test by itself: serves the socket that the variable names until `/stop` is asked for.
+/// Not a test itself: serves the socket that the variable names until it gets a request for `/stop`.
 #[test]
 fn helper() {
     let Ok(path) = std::env::var(SOCKET) else { return };
@@ -56,19 +56,19 @@ async fn without_descriptors_accepting_waits_and_neither_spins_nor_dies() {
     let mut child = starve(&path);
     let mut served = connect(&path).await;
     assert_eq!(ask(&mut served, &post("/x", "y")).await.body, "y");
-    // More than it has descriptors for; the last ones wait in the kernel.
+    // More connections than it has descriptors for; the last ones wait in the kernel.
     let mut crowd = Vec::new();
     for _ in 0..40 {
         crowd.push(connect(&path).await);
     }
-    // Who is inside is served all the while. Spinning shows only over a span of time; half a second of it would
-    // be 50 ticks.
+    // An accepted client is served meanwhile. Spinning shows only over a period of time; for half a second it would
+    // use 50 ticks.
     let before = ticks(&child);
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(ask(&mut served, &post("/x", "y")).await.body, "y");
     let used = ticks(&child) - before;
     assert!(used < 20, "{used} ticks in half a second: it spins");
-    // Room again: those who waited are served.
+    // There is room again: the waiting clients are served.
     let mut last = crowd.pop().unwrap();
     drop(crowd);
     assert_eq!(ask(&mut last, &post("/x", "z")).await.body, "z");

@@ -14,27 +14,27 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// What only a bug reaches.
+/// A timeout that only a bug reaches.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a [`Desk`] saw.
+/// An event that a [`Desk`] saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A request came to the handler.
+    /// A request reached the handler.
     Began(HttpRequest),
     /// Its future was dropped before it answered.
     Dropped(String),
-    /// Its answer was taken back.
+    /// Its answer was undone.
     Undone(String),
-    /// Its answer can no longer be taken back.
+    /// Its answer can no longer be undone.
     Kept(String),
 }
 
-/// A handler: `/wait...` waits for a permit, `/never...` without end, `/big` answers with 8 MiB; everything else
+/// A handler: `/wait...` waits for a permit, `/never...` waits forever, `/big` answers with 8 MiB; every other path
 /// answers at once with its own body.
 pub struct Desk {
     events: mpsc::UnboundedSender<Event>,
-    /// One permit lets one `/wait` go on.
+    /// Each permit lets one `/wait` continue.
     pub permits: Semaphore,
 }
 
@@ -74,12 +74,12 @@ impl Drop for Last {
     }
 }
 
-/// A running server with one door.
+/// A running server with one listener.
 pub struct Running {
     pub desk: Arc<Desk>,
     pub address: LocalAddress,
     pub events: mpsc::UnboundedReceiver<Event>,
-    /// Kept until the end, with the socket file in it.
+    /// Kept until the end, because the socket file is in it.
     pub _directory: TempDir,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<std::io::Result<Drained>>,
@@ -112,7 +112,7 @@ impl Running {
         Running::on(listener, directory, limits, deadline)
     }
 
-    /// Serves a port of the loopback.
+    /// Serves a loopback port.
     pub fn tcp() -> Running {
         let listener = Door::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))).open().unwrap();
         Running::on(listener, TempDir::new().unwrap(), Limits::default(), PATIENCE)
@@ -140,12 +140,12 @@ impl Running {
         TcpStream::connect(self.port()).await.unwrap()
     }
 
-    /// The next thing that happened.
+    /// The next event.
     pub async fn event(&mut self) -> Event {
         timeout(PATIENCE, self.events.recv()).await.expect("an event").expect("a desk")
     }
 
-    /// The next thing that happened, which must be the arrival of a request for `path`.
+    /// The next event, which must be the arrival of a request for `path`.
     pub async fn began(&mut self, path: &str) -> HttpRequest {
         match self.event().await {
             Event::Began(request) if request.path == path => request,
@@ -153,7 +153,7 @@ impl Running {
         }
     }
 
-    /// Lets one `/wait` go on.
+    /// Lets one `/wait` continue.
     pub fn permit(&self) {
         self.desk.permits.add_permits(1);
     }
@@ -163,7 +163,7 @@ impl Running {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Waits for the end.
+    /// Waits until the server has ended.
     pub async fn ended(self) -> Drained {
         timeout(PATIENCE, self.server).await.expect("the end").unwrap().unwrap()
     }
@@ -179,7 +179,7 @@ pub fn post(path: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// An answer as it came.
+/// An answer as it was received.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
@@ -193,7 +193,7 @@ pub async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]
     answer(stream).await
 }
 
-/// Reads one answer with a `Content-Length`, and no byte more.
+/// Reads one answer with a `Content-Length`, and not a byte more.
 pub async fn answer<S: AsyncRead + Unpin>(stream: &mut S) -> Answer {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -211,10 +211,10 @@ pub async fn answer<S: AsyncRead + Unpin>(stream: &mut S) -> Answer {
     Answer { status, head, body: String::from_utf8(body).unwrap() }
 }
 
-/// Waits until the server closes this connection, and returns what still came.
+/// Waits until the server closes this connection, and returns the bytes received until then.
 pub async fn rest<S: AsyncRead + Unpin>(stream: &mut S) -> Vec<u8> {
     let mut rest = Vec::new();
-    // A reset is an end as well.
+    // A reset counts as the end, too.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("an end");
     rest
 }

@@ -1,4 +1,4 @@
-//! TLS and mutual TLS, with certificates made on the spot.
+//! TLS and mutual TLS, with certificates made by the tests.
 
 use crate::support::*;
 use gipam::server::{Door, Limits};
@@ -25,7 +25,7 @@ fn authority() -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// Writes `NAME.pem` and `NAME.key`, signed by `authority`, good for centuries.
+/// Writes `NAME.pem` and `NAME.key`, signed by `authority`, valid for centuries.
 fn issue(
     directory: &Path,
     name: &str,
@@ -35,7 +35,7 @@ fn issue(
     issue_for(directory, name, purpose, authority, [1975, 4096])
 }
 
-/// The same, good from the first day of a year to the first day of another.
+/// The same, valid from the first day of one year to the first day of another.
 fn issue_for(
     directory: &Path,
     name: &str,
@@ -73,7 +73,7 @@ pub(crate) fn secured(mutual: bool) -> Secured {
     Secured { running, authority, files }
 }
 
-/// What the server's certificate is for.
+/// The name in the server's certificate.
 pub(crate) fn name() -> ServerName<'static> {
     ServerName::try_from("127.0.0.1").unwrap()
 }
@@ -107,7 +107,7 @@ impl Secured {
         TlsConnector::from(Arc::new(config))
     }
 
-    /// Whether a client gets an answer. With TLS 1.3 a refusal may show only at the first read.
+    /// Whether a client gets an answer. With TLS 1.3 a refusal may appear only at the first read.
     async fn serves(&mut self, client: Option<&[PathBuf; 2]>) -> bool {
         let Ok(mut stream) = self.connect(client).await else { return false };
         let _ = stream.write_all(&post("/x", "y")).await;

@@ -1,4 +1,4 @@
-//! Fact 5 of what the prototype taught: undo lives at the connection.
+//! Fact 5 of the lessons from the prototype: an undo depends on the connection.
 
 use crate::support::*;
 use tokio::io::AsyncWriteExt;
@@ -60,7 +60,7 @@ async fn undo_pipelined_bytes_hide_a_close_until_the_write_fails() {
     client.write_all(&[post("/wait", ""), post("/second", "")].concat()).await.unwrap();
     server.began("/wait").await;
     drop(client);
-    // Another client's turn: the server has by then seen everything there is to see of the first.
+    // A request of another client: by its answer, the server has seen everything that the first client sent.
     let mut other = server.connect().await;
     ask(&mut other, &post("/other", "")).await;
     server.began("/other").await;
@@ -78,7 +78,7 @@ async fn undo_client_gone_with_an_unread_answer_keeps_that_answer() {
     assert_eq!(server.event().await, Event::Kept("/first".into()));
     client.write_all(&post("/never", "")).await.unwrap();
     server.began("/never").await;
-    // The first answer lies unread, so the server's next read is a reset, which the library swallows.
+    // The first answer was not read, so the server's next read is a reset, which the library hides.
     drop(client);
     assert_eq!(server.event().await, Event::Dropped("/never".into()));
 }
@@ -99,7 +99,7 @@ async fn undo_of_a_pipelined_answer_leaves_the_earlier_one_alone() {
 
 #[tokio::test]
 async fn a_whole_request_reaches_the_handler_though_its_client_has_gone() {
-    // Releases are carried out though nobody waits any more.
+    // Releases are carried out even if the client no longer waits.
     for body in [String::new(), "release".repeat(10), "r".repeat(60_000)] {
         let mut server = Running::unix();
         for _ in 0..20 {
@@ -151,7 +151,7 @@ async fn undo_at_the_deadline_of_a_shutdown() {
 #[tokio::test]
 async fn undo_and_delivery_exclude_each_other_however_the_client_goes() {
     // Clients leave at every possible moment. Each request that reached the handler ends in exactly one way;
-    // an answer that was taken back has never been seen by its client, not even in part.
+    // an answer that was undone was never seen by its client, not even in part.
     let mut server = Running::unix();
     let (mut undone, mut kept, mut dropped) = (0, 0, 0);
     for round in 0..3000_usize {
@@ -190,7 +190,7 @@ async fn undo_and_delivery_exclude_each_other_however_the_client_goes() {
             }
             Event::Began(request) => panic!("{request:?}"),
         }
-        // A permit that a dropped `/wait` or a `/x` did not take is not for the next round.
+        // A permit is left over if a `/wait` was dropped or `/x` did not need it; the next round must not get it.
         while let Ok(permit) = server.desk.permits.try_acquire() {
             permit.forget();
         }

@@ -1,4 +1,4 @@
-//! What is accepted, what is refused, and in which words.
+//! What is accepted, what is refused, and with which texts.
 
 use crate::support::*;
 use gipam::server::{Limits, Peer};
@@ -283,7 +283,7 @@ async fn more_connections_than_allowed_wait_and_are_served_later() {
     }
     let mut third = server.connect().await;
     third.write_all(&post("/x", "3")).await.unwrap();
-    // Those at work keep their places; the next that waits gets the first that becomes free.
+    // Connections with a request in progress keep their places; the next client gets the first place that becomes free.
     let early = tokio::time::timeout(Duration::from_millis(300), answer(&mut third)).await;
     assert!(early.is_err(), "served beyond the limit");
     drop(clients.pop());

@@ -1,4 +1,4 @@
-//! Told at least once, in order; and nobody waits for it.
+//! Events are delivered at least once, in order, and no request waits for that.
 
 use std::fs;
 use std::time::Instant;
@@ -83,7 +83,7 @@ fn hooks_get_what_people_reserve_and_pin() {
 #[test]
 fn hooks_at_least_once_after_kill() {
     let house = house(HOOK);
-    // After the second event, and once all leases are there, it kills the daemon, which then cannot know that it was delivered.
+    // After the second event and the last lease, the hook kills the daemon, which cannot know that the event was delivered.
     let kills = "cat >>\"${0%/*}/told\"\n[ \"$(wc -l <\"${0%/*}/told\")\" = 2 ] || exit 0\n\
         while [ ! -e \"${0%/*}/leased\" ]; do sleep 0.01; done\nkill -9 $PPID";
     script(&house, "hook.sh", kills);
@@ -175,7 +175,7 @@ fn a_hook_that_takes_too_long_is_killed_with_all_that_it_started() {
     leases(&mut daemon.wire(), 1);
     let row = until("it failed", || Some(hook(&daemon)).filter(|row| row["last_error"].is_string()));
     assert!(row["last_error"].as_str().unwrap().contains("took longer than 200ms"), "{row}");
-    // It may be tried again meanwhile; every child that it names must be gone in the end.
+    // The hook may be retried meanwhile; every child that it names must be gone in the end.
     script(&house, "hook.sh", WRITES);
     until_delivered(&house, 2);
     let child = fs::read_to_string(house.path("child")).unwrap();
@@ -221,7 +221,7 @@ fn what_was_pruned_before_it_was_delivered_is_a_gap() {
     let daemon = house.start();
     let mut wire = daemon.wire();
     let (id, _) = wire.subnet(false);
-    // History is pruned a thousand rows at a time, when nobody asks, while the hook is stuck in what it has read already.
+    // History is pruned a thousand rows at a time, between requests, while the hook is stuck with the rows already read.
     for _ in 0..700 {
         let address = wire.address(&id, "", Value::Null);
         wire.release(&id, &address);
@@ -239,7 +239,7 @@ fn what_was_pruned_before_it_was_delivered_is_a_gap() {
         Some(told(&house)).filter(|told| events(told).last() == Some(&"subnet_released"))
     });
     let at = told.iter().position(|event| *event == gap).unwrap();
-    // Nothing comes before the gap if pruning was faster than the first look.
+    // There is no event before the gap if pruning was faster than the first read.
     let before = at.checked_sub(1).map_or(0, |before| told[before]["id"].as_u64().unwrap());
     assert_eq!(gap["first"].as_u64().unwrap(), before + 1);
     assert_eq!(gap["last"].as_u64().unwrap() + 1, told[at + 1]["id"].as_u64().unwrap());

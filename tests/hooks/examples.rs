@@ -8,7 +8,7 @@ use serde_json::json;
 use super::daemon::{Daemon, House, until};
 use super::support::{hook, house, script};
 
-/// A daemon whose hook is this example, with stand-ins before everything else in its `PATH`.
+/// A daemon whose hook is this example, with the stand-ins first in its `PATH`.
 fn start(example: &str, arguments: &[&str]) -> (House, Daemon) {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hooks").join(example);
     let command: Vec<&str> = [&[program.to_str().unwrap()], arguments].concat();
@@ -24,7 +24,7 @@ fn start(example: &str, arguments: &[&str]) -> (House, Daemon) {
     (house, daemon)
 }
 
-/// What the stand-ins were asked, once everything is delivered.
+/// The calls of the stand-ins, once everything is delivered.
 fn asked(house: &House, daemon: &Daemon) -> Vec<String> {
     until("nothing waits", || (hook(daemon)["behind"] == 0).then_some(()));
     let text = fs::read_to_string(house.path("asked")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What fills up is logged once, shown, counted and sent to hooks; and a WAL that a reader holds up.
+//! A pool or subnet that fills up is logged once, shown, counted and sent to hooks, and so is a WAL that a reader blocks.
 
 use rusqlite::Connection;
 use serde_json::Value;
@@ -23,14 +23,14 @@ fn what_fills_up_is_logged_once_sent_to_hooks_and_taken_back_well_below() {
     let mut wire = daemon.wire();
     let (id, addresses) = leases(&mut wire, 11);
     until("the subnet is looked at", || {
-        // Eleven of the thirteen that are not the gateway's slot.
+        // Eleven of thirteen: the gateway's slot does not count.
         let rows = daemon.view("/v1/status")["filling"].clone();
         (rows[0]["percent"] == 84 && rows[0]["subnet"] == "198.51.100.0/28").then_some(())
     });
     let filling = until("the hook gets it", || of(&told(&house), "subnet_filling").pop());
     assert_eq!((&filling["percent"], &filling["pool"]), (&84.into(), &"lan".into()), "{filling}");
     assert_eq!((&filling["subnet"], &filling["id"]), (&"198.51.100.0/28".into(), &Value::Null), "{filling}");
-    // Once more of both: the pool is full, the subnet as before.
+    // One more of each: the pool is full, the subnet is as before.
     let (second, _) = wire.subnet(false);
     wire.address(&id, "", Value::Null);
     let pool = until("the hook gets the pool's event", || of(&told(&house), "pool_filling").pop());
@@ -85,7 +85,7 @@ fn a_wal_that_a_reader_holds_up_is_logged_once_an_episode() {
     reader.execute_batch("BEGIN").unwrap();
     let _: i64 = reader.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap();
     assert_eq!(held(), None);
-    // What thousands of leases would write, at once.
+    // As much as thousands of leases would write, at once.
     let writer = Connection::open(house.path("gipam.db")).unwrap();
     let much =
         "PRAGMA wal_autocheckpoint = 0; CREATE TABLE much (x); INSERT INTO much VALUES (zeroblob(70000000));";

@@ -1,4 +1,4 @@
-//! While nothing happens, nothing wakes up.
+//! While nothing happens, no thread wakes up.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::daemon::{Daemon, until};
 use super::support::{HOOK, WRITES, house, leases, script, until_delivered};
 
-/// How often the threads of a process were given the processor, all together.
+/// How often the threads of a process were scheduled, all together.
 fn switches(daemon: &Daemon) -> u64 {
     let threads = fs::read_dir(format!("/proc/{}/task", daemon.child.id())).unwrap();
     let of = |thread: fs::DirEntry| {
@@ -24,7 +24,7 @@ fn idle_daemon_with_hooks_does_not_wake() {
     let daemon = house.start();
     leases(&mut daemon.wire(), 3);
     until_delivered(&house, 4);
-    // What was left to do is done at some time; from then on a long look sees no thread run.
+    // Remaining work ends at some point; from then on no thread runs for a while.
     let mut quiet = (switches(&daemon), Instant::now());
     until("three seconds in which no thread ran", || {
         let now = switches(&daemon);

@@ -1,4 +1,4 @@
-//! Hooks, with the real daemon and real programs: told at least once, in order, whatever dies; and no address waits.
+//! Hooks, with the real daemon and real programs: delivered at least once, in order, whatever dies; no request waits.
 
 #![cfg(test)]
 #![allow(missing_docs, reason = "a test program has no readers of its API")]

@@ -1,4 +1,4 @@
-//! Events that a hook can never take, and names that could make one.
+//! Events that a hook can never accept, and names that could cause such events.
 
 use std::fs;
 
@@ -32,7 +32,7 @@ fn an_event_that_a_command_never_takes_is_reported_and_passed_over() {
     assert!(log.contains("what is this?"), "{log}");
 }
 
-/// `E2BIG`: the next try would have the same arguments and the same environment.
+/// `E2BIG`: a retry would have the same arguments and the same environment.
 #[test]
 fn a_command_that_cannot_be_started_with_so_long_a_list_of_arguments_holds_up_nothing() {
     let house = house("");
@@ -76,7 +76,7 @@ fn a_batch_that_a_server_never_takes_is_sent_one_by_one() {
     assert_eq!((&row["passed_over"], &row["last_error"]), (&json!(1), &json!(null)));
 }
 
-/// P33: the Engine takes network names of any length and with any characters. Books that an earlier version wrote have them.
+/// P33: the Engine accepts names of any length and with any characters; books of an earlier version contain such names.
 #[test]
 fn p33_a_name_of_any_length_and_with_any_characters_reaches_a_command_cut_and_on_one_line() {
     let house = house("");
@@ -108,7 +108,7 @@ fn p33_a_name_of_any_length_and_with_any_characters_reaches_a_command_cut_and_on
             "{text:?}"
         );
     }
-    // And for everybody else who reads the books.
+    // The same for everything else that reads the books.
     for arguments in
         [&["leases"][..], &["leases", "--json"], &["status", "--json"], &["history"], &["who", address]]
     {
@@ -124,7 +124,7 @@ fn p33_a_name_of_any_length_and_with_any_characters_reaches_a_command_cut_and_on
     assert!(told(&house).len() >= 2);
 }
 
-/// A hook whose own words would steer a terminal or forge a line of the log.
+/// A hook whose output contains terminal control characters or a forged log line.
 #[test]
 fn what_a_hook_says_is_one_line_wherever_it_is_shown() {
     let house = house(HOOK);

@@ -1,6 +1,6 @@
-//! A receiver of events over TLS: what came in on each connection, or why nothing did.
+//! A receiver of events over TLS: the request that came on each connection, or why there was no request.
 //!
-//! Promises: a request that arrives was spoken as HTTP/1.1 over a handshake of its own, or the test fails.
+//! Promises: a request that arrives was sent as HTTP/1.1 after a separate TLS handshake, or the test fails.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -22,7 +22,7 @@ fn certificate(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
-/// A server with this certificate; with `clients`, only for those whom that authority has signed.
+/// A server with this certificate; with `clients`, it accepts only clients whose certificate that authority has signed.
 pub fn settings(
     identity: &Identity,
     clients: Option<&Authority>,
@@ -46,10 +46,10 @@ pub fn settings(
     settings
 }
 
-/// What came in on one connection: the name that was asked for, and the request; or why there was none.
+/// The result of one connection: the server name that was requested, and the request; or why there was none.
 pub type Came = io::Result<(Option<String>, Asked)>;
 
-/// Somebody who answers with success over TLS.
+/// A server that answers with success over TLS.
 pub fn receiver(identity: &Identity) -> (SocketAddr, Receiver<Came>) {
     listening(settings(identity, None, rustls::ALL_VERSIONS))
 }
@@ -86,7 +86,7 @@ pub fn listening(settings: ServerConfig) -> (SocketAddr, Receiver<Came>) {
     (address, came)
 }
 
-/// Nobody has heard anything: connections came to nothing.
+/// Checks that no request arrived: all connections failed.
 pub fn heard_nothing(came: &Receiver<Came>) {
     assert!(
         came.recv_timeout(PATIENCE).unwrap().is_err(),

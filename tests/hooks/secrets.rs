@@ -1,11 +1,11 @@
-//! What a hook is called with may be a password: nobody sees it.
+//! A hook's URL or command may contain a password, which must never be shown.
 
 use std::net::TcpListener;
 
 use super::daemon::{House, until};
 use super::support::{POOLS, hook, house, leases, script};
 
-/// Everything that gipam says of itself, and the log.
+/// Everything that gipam prints or serves, and the log.
 fn everything(house: &House, page: &str) -> String {
     let config = house.path("gipam.toml").display().to_string();
     let admin = house.admin().display().to_string();
@@ -41,7 +41,7 @@ fn page_of(house: &House) -> String {
 
 #[test]
 fn the_url_and_the_arguments_of_a_hook_are_shown_nowhere() {
-    // A port that was free a moment ago.
+    // A port that was free a moment before.
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let hooks = format!(
         "[[hook]]\nname = \"plain\"\nurl = \"http://{nobody}/services/T0s3cret?token=s3cret1234\"\n\

@@ -1,5 +1,5 @@
-//! Hooks over TLS: events go only to the host of the URL with a valid certificate; nobody else gets anything, the event
-//! waits, and the reason is one that a person can act on.
+//! Hooks over TLS: events are sent only to the host of the URL with a valid certificate; nobody else gets anything, the
+//! event waits, and the reason is one that a person can act on.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -27,7 +27,7 @@ fn table(url: &str, keys: &str) -> String {
     format!("[[hook]]\nname = \"web\"\nurl = \"{url}\"\n{keys}\n")
 }
 
-/// What a hook that fails says of it, which must have these words; and the log says the same.
+/// Waits until the hook reports an error, which must contain these words; the log must say the same.
 fn fails(house: &House, daemon: &Daemon, words: &[&str]) {
     let row = until("it fails", || Some(hook(daemon)).filter(|row| row["last_error"].is_string()));
     let error = row["last_error"].as_str().unwrap();
@@ -300,7 +300,7 @@ fn a_server_that_hangs_up_in_the_handshake_or_before_the_answer_has_its_own_mess
     }
 }
 
-/// Unusable keys and files of TLS: what is written, at which key, the message, whether a file is at fault.
+/// Unusable TLS keys and files: the configuration, the key, the message, and whether a file is the cause.
 fn of_no_use() -> Vec<(String, &'static str, &'static str, bool)> {
     let url = "url = \"https://192.0.2.7/\"\n";
     let by_key = |key, toml: &str, words| (toml.to_owned(), key, words, false);
@@ -365,7 +365,7 @@ fn unusable_keys_and_files_of_tls_are_refused_by_their_place() {
             assert!(said.contains(words) && said.contains(&place), "{toml}: {said}");
             continue;
         }
-        // No address waits for a hook's certificate: the start is only without that hook.
+        // Addresses do not depend on a hook's certificate: the daemon starts without that hook.
         let daemon = house.start();
         daemon.wire().subnet(false);
         until("the log says what is wrong with the hook", || {

@@ -1,4 +1,4 @@
-//! A daemon with hooks that write down what they get.
+//! A daemon with hooks that record what they receive.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ use super::http::Wire;
 pub const POOLS: &str = "[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\n\
     v4 = { base = \"198.51.100.0/24\", size = 28 }\nv6 = { base = \"2001:db8:77::/48\", size = 64 }\n";
 
-/// A house with pools and what follows them.
+/// A house with these pools, followed by `toml`.
 pub fn house(toml: &str) -> House {
     House::with_toml(&(POOLS.to_owned() + toml))
 }
@@ -26,25 +26,25 @@ pub fn script(house: &House, name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// `[[hook]]` that runs `./hook.sh`.
+/// A `[[hook]]` that runs `./hook.sh`.
 pub const HOOK: &str = "[[hook]]\nname = \"test\"\ncommand = [\"./hook.sh\"]\n";
 
-/// A program that appends each event to `told`, next to itself.
+/// A program that appends each event to the file `told` in its own directory.
 pub const WRITES: &str = "cat >>\"${0%/*}/told\"";
 
-/// The events that were delivered so far; a line that is being written does not count yet.
+/// The events delivered so far, without a line that is still being written.
 pub fn told(house: &House) -> Vec<Value> {
     let text = fs::read_to_string(house.path("told")).unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// What happened, of each.
+/// The kind of each event.
 pub fn events(told: &[Value]) -> Vec<&str> {
     told.iter().map(|event| event["event"].as_str().unwrap()).collect()
 }
 
-/// Their numbers.
+/// The number of each event.
 pub fn ids(told: &[Value]) -> Vec<u64> {
     told.iter().map(|event| event["id"].as_u64().unwrap()).collect()
 }
@@ -63,7 +63,7 @@ pub fn leases(wire: &mut Wire, count: usize) -> (String, Vec<String>) {
     (id, addresses)
 }
 
-/// What `gipam status` says of the only hook.
+/// What `gipam status` shows for the only hook.
 pub fn hook(daemon: &Daemon) -> Value {
     daemon.view("/v1/status")["hooks"][0].clone()
 }

@@ -1,4 +1,4 @@
-//! Hooks over HTTP: batches in order, anything but 2xx is tried again.
+//! Hooks over HTTP: batches in order; any status except 2xx is retried.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::daemon::{House, PATIENCE, until};
 use super::support::{POOLS, events, hook, house, ids, leases};
 
-/// A request as it came: its head in lower case, and its body.
+/// A request as it arrived: its head in lower case, and its body.
 pub type Asked = (String, Value);
 
-/// Somebody who answers one request after the other with these status lines, then with the last of them.
+/// A server that answers successive requests with these status lines, then with the last one again.
 pub fn receiver(answers: &'static [&'static str]) -> (SocketAddr, Receiver<Asked>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -100,7 +100,7 @@ fn a_webhook_catches_up_in_batches() {
 
 #[test]
 fn nobody_at_home_blocks_nobody() {
-    // A port that was free a moment ago.
+    // A port that was free a moment before.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let house = house(&hooked(address, ""));
     let daemon = house.start();

@@ -1,4 +1,4 @@
-//! Asking: many at once, one commit a batch, answers after it, and waiting for a young subnet.
+//! Requests: many at once, one commit per batch, answers after it, and waiting for a recently released subnet.
 //!
 //! Promises: the invariants *unique* and *durable* (R2, R4), seen through the ledger.
 
@@ -54,7 +54,7 @@ fn unique_under_concurrent_requests() {
     assert!(load(&books, house.clock.now().wall) == plan, "faithful: the books hold what was served");
 }
 
-/// Takes two addresses, gives one back; nobody else may hold what it holds.
+/// Requests two addresses and releases one; no other caller may hold the same address.
 async fn hold_and_release(
     ledger: gipam::ledger::Ledger,
     id: String,
@@ -63,7 +63,7 @@ async fn hold_and_release(
 ) {
     let mut first = None;
     for _ in 0..2 {
-        // 200 callers want up to 253 addresses, so that some are refused.
+        // 200 callers want up to 253 addresses, so that some requests are refused.
         let Some(address) = address_of(&ledger.ask(any_address(&id)).await) else { continue };
         assert_eq!(held.lock().unwrap().insert(address, me), None, "unique: {address}");
         first.get_or_insert(address);
@@ -74,7 +74,7 @@ async fn hold_and_release(
     }
 }
 
-/// Commits in a log: frames that say how large the database is after them (SQLite file format, section 4.1).
+/// The commits in a WAL: frames that give the size of the database after them (SQLite file format, section 4.1).
 fn commits(house: &House) -> usize {
     let log = fs::read(house.path.with_file_name("gipam.db-wal")).unwrap();
     let page = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
@@ -187,7 +187,7 @@ fn neither_looks_nor_requests_wait_for_all_of_the_others() {
     let (id, _) = house.subnet();
     let gate = house.gate();
     gate.reached();
-    // Each takes long, and is done only when a request waits behind it.
+    // Each takes long, and ends only when a request waits behind it.
     let (began, begun) = mpsc::channel();
     let looks: Vec<_> = (0..20)
         .map(|_| {

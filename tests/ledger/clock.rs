@@ -1,5 +1,5 @@
-//! The time of day steps under the ledger: ages stay, waiters are woken by the steady clock, and a step that the disk does not
-//! take changes no age either.
+//! The time of day steps while the ledger runs: ages are kept, the steady clock wakes waiting requests, and a step that
+//! cannot be written does not change an age either.
 
 use gipam::plan::Plan;
 use gipam::store::Books;

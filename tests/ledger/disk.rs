@@ -1,7 +1,7 @@
-//! Disks that take no writes: busy and full ones are definite (503, releases kept, served again); all else is the end.
+//! Disks that refuse writes: busy and full ones give definite refusals (503, releases kept, service resumes); all else is fatal.
 //!
-//! A full disk is a small tmpfs in a mount namespace of its own. Without `unshare` and `mount`, or without the right to
-//! use them, that test says so; where `CI` is set it fails.
+//! A full disk is a small tmpfs in a separate mount namespace. Without `unshare` and `mount`, or without the right to
+//! use them, that test prints so; if `CI` is set, it fails.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,15 +20,15 @@ fn unavailable(refusal: &Refusal, says: &str) {
     assert!(refusal.text.contains(says), "{refusal}");
 }
 
-/// Whatever may fill the disk or free it again.
+/// How to block writes to the disk and how to allow them again.
 struct Obstacle<'a> {
     raise: &'a dyn Fn(),
     lift: &'a dyn Fn(),
-    /// Stays until it is lifted. A disk that the log has filled heals as soon as the log is cut off.
+    /// Whether it stays until it is lifted. A disk that only the WAL has filled recovers as soon as the WAL is truncated.
     stays: bool,
 }
 
-/// While the disk takes no writes everything is refused and releases are kept, each for the grant it was meant for.
+/// While the disk refuses writes, every request is refused and releases are kept, each for the grant that it was meant for.
 fn refuses_and_recovers(house: &mut House, obstacle: &Obstacle<'_>) {
     let (id, _) = house.subnet();
     let (web, db) = (house.address(&id), house.address(&id));
@@ -53,11 +53,11 @@ fn refuses_and_recovers(house: &mut House, obstacle: &Obstacle<'_>) {
         unavailable(&asked.finish().unwrap_err(), full);
     }
     if obstacle.stays {
-        // Nothing is even decided while the disk is known to take no writes.
+        // While the disk is known to refuse writes, requests are not even decided.
         unavailable(&house.ask(any_address("no such id")).unwrap_err(), full);
     }
     (obstacle.lift)();
-    // Nobody asks anything: the kept releases are carried out all the same.
+    // The kept releases are carried out even if no request arrives.
     let reader = || gipam::store::Reader::open(&house.path).unwrap().history(Some(&gone), 1).unwrap();
     let started = std::time::Instant::now();
     while reader()[0].event != "subnet released" {
@@ -98,7 +98,7 @@ fn a_kept_release_never_ends_a_later_grant() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     house.ask(release_address(&id, address)).unwrap_err();
     other.execute_batch("ROLLBACK").unwrap();
-    // The kept release comes first, so that the address is free for the next request, and stays with it.
+    // The kept release is carried out first, so that the address is free for the next request, which then keeps it.
     let address = Some(address);
     house
         .ask(Request::Address(AddressRequest { id: id.clone(), address, ..AddressRequest::default() }))

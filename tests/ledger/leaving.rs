@@ -1,6 +1,6 @@
-//! Callers who leave: before the decision, after it, after the commit. Nothing of theirs stays, and no release is lost.
+//! Callers that leave: before the decision, after it, after the commit. Nothing of theirs remains, and no release is lost.
 //!
-//! Promises: R50: what happens to callers who have gone. The first byte on the wire is the server's test.
+//! Promises: R50 for callers that are gone. The server's tests cover the first byte on the wire.
 
 use gipam::plan::request::{AddressRequest, Request, Space};
 
@@ -47,7 +47,7 @@ fn a_caller_who_leaves_between_decision_and_commit_leaves_no_trace() {
     let second = house.gate();
     first.let_go();
     second.reached();
-    // Both are decided now, and their batch is not committed.
+    // Both are decided now, and their batch is not committed yet.
     drop((address, subnet));
     second.open();
     no_trace(&house, &id);
@@ -131,7 +131,7 @@ fn a_release_that_arrived_whole_is_carried_out_though_its_caller_has_gone() {
 #[test]
 fn repeatable_a_repeat_that_was_answered_stays_when_the_first_answer_is_undone() {
     let house = House::new(&settings("10.0.0.0/16", 24));
-    // Swarm managers ask for a subnet of space global again at each change of the leader (P27).
+    // At each change of the leader, Swarm managers request a subnet of space global again (P27).
     let global = |wanted: Request| match wanted {
         Request::Subnet(request) => {
             Request::Subnet(gipam::plan::request::SubnetRequest { space: Space::Global, ..request })
@@ -149,7 +149,7 @@ fn repeatable_a_repeat_that_was_answered_stays_when_the_first_answer_is_undone()
     assert_eq!(address_of(&address), address_of(&again));
     address.unwrap().ticket.unwrap().undo();
     assert_eq!(house.look().held(&id).unwrap().addresses.leased(), 1, "an address of space global");
-    // Docker asks twice for a gateway that is an auxiliary address, too, and for a gateway without saying which.
+    // Docker asks twice for a gateway that is also an auxiliary address, and for a gateway without naming the address.
     let (id, _) = house.subnet();
     let gateway = |address: Option<&str>, gateway| {
         let address = address.map(|text| text.parse().unwrap());

@@ -1,4 +1,4 @@
-//! What the books have to tidy is done while nobody asks, without being asked.
+//! The ledger tidies the books between requests, without a command.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn rows(path: &Path, table: &str) -> i64 {
 fn faithful_what_waits_is_folded_while_nobody_asks() {
     let house = House::new(&settings("198.18.0.0/16", 16));
     let (id, _) = house.subnet();
-    // All of them are in the queue at once: it is never quiet between them.
+    // All of them are in the queue at once, so that there is never a pause between them.
     let before = house.gate();
     before.reached();
     let pending: Vec<_> = (0..5_200).map(|_| house.begin(any_address(&id))).collect();
@@ -34,7 +34,7 @@ fn faithful_what_waits_is_folded_while_nobody_asks() {
     }
     assert_eq!(rows(&house.path, "addresses"), 5_200);
     house.address(&id);
-    // As after a power failure: the books at this moment.
+    // As after a power failure: a copy of the books at this moment.
     let plan = house.look();
     assert_eq!(load(&Books::open(&house.copy()).unwrap(), plan.now()), plan);
 }

@@ -1,6 +1,6 @@
-//! A ledger over books in a directory of its own, with a clock that only the test moves and a gate in its queue.
+//! A ledger over books in a separate directory, with a clock that only the test advances and a gate in its queue.
 //!
-//! Promises: what was started is stopped and joined. Knows no HTTP.
+//! Promises: whatever was started is stopped and joined. Does not use HTTP.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 use gipam::store::Books;
 
 pub const START: u64 = 1_800_000_000_000;
-/// Only a bug reaches it.
+/// A timeout that only a bug reaches.
 const FOREVER: Duration = Duration::from_secs(60);
 
 pub type Answer = Result<Granted, Refusal>;
@@ -28,7 +28,7 @@ pub fn prefix(text: &str) -> Prefix {
     Prefix::parse(text).unwrap()
 }
 
-/// One pool, `lan`, of this IPv4 base and size.
+/// One pool, `lan`, with this IPv4 base and subnet size.
 pub fn settings(base: &str, size: u8) -> Settings {
     let v4 = Some(Base { base: prefix(base), size, addresses: AddressOrder::Sequential });
     let lan = PoolSettings {
@@ -56,7 +56,7 @@ pub struct House {
     pub path: PathBuf,
     ended: mpsc::Receiver<Result<(), Fatal>>,
     thread: Option<std::thread::JoinHandle<()>>,
-    /// Goes away with the house.
+    /// Removed together with the house.
     directory: Option<tempfile::TempDir>,
 }
 
@@ -83,7 +83,7 @@ impl House {
         self.clock.pass(millis);
     }
 
-    /// Puts a request into the queue, to be waited for later or not at all.
+    /// Puts a request into the queue; the caller may wait for it later or not at all.
     pub fn begin(&self, request: Request) -> Pending<Answer> {
         let ledger = self.ledger.clone();
         Pending::new(async move { ledger.ask(request).await })
@@ -93,7 +93,7 @@ impl House {
         self.begin(request).finish()
     }
 
-    /// Puts a look at the plan into the queue.
+    /// Puts a closure that reads the plan into the queue.
     pub fn begin_look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Plan) -> T + Send + 'static,
@@ -102,12 +102,12 @@ impl House {
         Pending::new(async move { ledger.look(look).await })
     }
 
-    /// The plan as it is after everything in the queue.
+    /// The plan after everything in the queue was carried out.
     pub fn look(&self) -> Plan {
         self.begin_look(Plan::clone).finish().unwrap()
     }
 
-    /// Puts a gate into the queue: what comes before it is decided, the rest waits, and nothing is committed.
+    /// Puts a gate into the queue: what is before it is decided, the rest waits, and nothing is committed.
     pub fn gate(&self) -> Gate {
         let (entered, inside) = mpsc::channel();
         let (open, opened) = mpsc::channel::<()>();
@@ -121,7 +121,7 @@ impl House {
         Gate { inside, open, pending }
     }
 
-    /// The books as a power failure at this moment would leave them: another path.
+    /// A copy of the books as a power failure at this moment would leave them; returns its path.
     pub fn copy(&self) -> PathBuf {
         let gate = self.gate();
         gate.reached();
@@ -134,7 +134,7 @@ impl House {
         copy.join("gipam.db")
     }
 
-    /// How the thread ended.
+    /// Waits for the thread; returns how it ended.
     pub fn end(&mut self) -> Result<(), Fatal> {
         let outcome = self.ended.recv_timeout(FOREVER).unwrap();
         self.thread.take().unwrap().join().unwrap();
@@ -169,7 +169,7 @@ impl Drop for House {
     }
 }
 
-/// A held-up queue.
+/// A blocked queue.
 pub struct Gate {
     inside: mpsc::Receiver<()>,
     open: mpsc::Sender<()>,
@@ -182,13 +182,13 @@ impl Gate {
         self.inside.recv_timeout(FOREVER).unwrap();
     }
 
-    /// Lets them go on; comes back when the batch was answered.
+    /// Opens the gate; returns when the batch was answered.
     pub fn open(self) {
         self.let_go();
         let _ = self.pending.finish();
     }
 
-    /// Lets them go on, perhaps to another gate of the same batch.
+    /// Opens the gate without waiting; the batch may contain another one.
     pub fn let_go(&self) {
         self.open.send(()).unwrap();
     }

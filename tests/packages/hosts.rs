@@ -7,10 +7,10 @@ use std::fs;
 
 const TOML: &str = "/etc/gipam/gipam.toml";
 
-/// Where a package could leave something.
+/// Lists the directories in which a package could leave something.
 const LISTING: &str = "ls /etc /etc/systemd/system /etc/systemd/system/*.wants /run /var/lib";
 
-/// Networks with a container come and go.
+/// Adds and removes networks with a container.
 const LOAD: &str = "i=0
     while [ ! -e /srv/enough ]; do
       i=$((i + 1))
@@ -20,14 +20,14 @@ const LOAD: &str = "i=0
     [ -e /srv/enough ]; echo $? >/srv/ended
 ";
 
-/// What make left in the clone's target directory.
+/// Copies what make left in the clone's target directory into the machine.
 fn carry(m: &Machine) {
     let there = m.path("/srv/gipam/target/package");
     fs::create_dir_all(&there).unwrap();
     for name in [deb(), next_deb(), tarball()] {
         fs::copy(packages().join(&name), there.join(&name)).unwrap();
     }
-    // two versions lie here; the page's pattern shall mean the first
+    // there are two versions; the page's pattern must match only the first
     let next = there.join(next_deb());
     fs::rename(next, m.path("/srv/next.deb")).unwrap();
 }
@@ -38,7 +38,7 @@ fn install(m: &Machine) {
     assert!(said.ok && said.err.contains("installed, not started"), "{said:?}");
 }
 
-/// The example's pools, as an administrator's own.
+/// Installs the pools of the example as an administrator would.
 fn configure(m: &Machine) {
     m.sh(&format!("cp /usr/share/doc/gipam/examples/gipam.toml {TOML}"));
     m.sh(&page::block("Install the package", 1));
@@ -49,7 +49,7 @@ fn mentions(m: &Machine) -> String {
           find /run -iname '*gipam*'")
 }
 
-/// Not started without pools; started with them; back after a removal as it was; gone after a purge, but for the books.
+/// Not started without pools; started with them; unchanged when reinstalled after a removal; a purge leaves only the books.
 pub fn life(m: &mut Machine) {
     let before = m.sh(LISTING);
     install(m);
@@ -71,7 +71,7 @@ pub fn life(m: &mut Machine) {
     assert_eq!(m.show("gipam.socket", "SubState"), "running");
     assert_eq!(m.view("subnets").len(), 1, "the books of before");
 
-    // with its configuration there from the first moment, it starts by itself
+    // with its configuration already there, it starts by itself
     m.sh("docker network rm web");
     m.sh(&page::block("Remove", 1));
     m.sh(&format!("mkdir -p /etc/gipam; cp /srv/gipam/packaging/gipam.toml {TOML}"));
@@ -87,13 +87,13 @@ pub fn life(m: &mut Machine) {
     assert_eq!(m.sh(LISTING), before);
 }
 
-/// What containers hold, and since when; the names that repair finds out later do not matter.
+/// The leases of containers, with their start times; names that repair finds out later do not matter.
 fn held(m: &Machine) -> Vec<Value> {
     let row = |lease: &Value| json!([lease["id"], lease["address"], lease["mac"], lease["since"]]);
     m.endpoints().iter().map(row).collect()
 }
 
-/// The grants of networks; what the network is called may be learned later.
+/// The grants of networks; the name of the network may be learned later.
 fn granted(m: &Machine) -> Vec<Value> {
     let row = |subnet: &Value| json!([subnet["id"], subnet["prefix"], subnet["since"]]);
     m.view("subnets").iter().map(row).collect()
@@ -108,7 +108,7 @@ pub fn upgrade(m: &mut Machine) {
     let (subnets, held) = (granted(m), held(m));
     let (process, engine) = (m.show("gipam.service", "MainPID"), m.show("docker.service", "MainPID"));
     let socket = m.sh(&format!("stat -c %i {SOCKET}"));
-    // as fast as Docker goes, until told to end; the first failure ends it, too
+    // as fast as Docker can, until it is stopped; the first failure ends it, too
     m.write("/srv/load.sh", LOAD);
     m.sh("sh /srv/load.sh >/srv/load 2>&1 &");
     let rounds = || m.try_sh("cat /srv/rounds").out.parse::<u32>().unwrap_or(0);
@@ -132,7 +132,7 @@ pub fn upgrade(m: &mut Machine) {
     assert!(m.view("leases").is_empty() && m.view("subnets").is_empty());
 }
 
-/// The tarball's script on the same host.
+/// The script of the tarball, on the same host.
 pub fn archive(m: &mut Machine) {
     carry(m);
     m.sh(&page::without(&page::block("Install the tarball", 0), "make dist"));
@@ -140,7 +140,7 @@ pub fn archive(m: &mut Machine) {
         "cp /srv/gipam/packaging/gipam.toml {TOML}; systemctl enable --now gipam.socket gipam.service"
     ));
     m.sh("docker network create --ipam-driver gipam web");
-    // The Engine's name for the network comes with a look, at any moment: the PoolID says which grant it is.
+    // A check may learn the Engine's name for the network at any moment: the PoolID identifies the grant.
     let ids = "gipam subnets | awk '{print $1, $NF}'";
     let (process, subnets) = (m.show("gipam.service", "MainPID"), m.sh(ids));
     let said = m.sh("cd /srv/gipam/gipam-*-linux; ./install.sh");

@@ -1,11 +1,11 @@
-//! What `make deb`, `make dist` and `make plugin` build, in fresh roots of every Debian suite, on whole machines and on
-//! several Engines.
+//! The results of `make deb`, `make dist` and `make plugin`, in fresh roots of every Debian suite, on whole machines
+//! and on several Engines.
 //!
 //!     make packages, or cargo test --test packages -- [WORD...] [--list]
 //!
-//! Runs the scenarios whose names contain one of the words, four at a time. What an administrator types is taken from
-//! docs/install.md. Packages that were not built are a failure. Ends with a line `N passed, N failed`. A machine with
-//! systemd that cannot be made is a failure where CI=true, and elsewhere loudly skipped.
+//! Runs the scenarios whose names contain one of the words, four at a time. The administrator's commands are taken from
+//! docs/install.md. Packages that were not built are a failure. Ends with a line `N passed, N failed`. If a machine with
+//! systemd cannot be made, that is a failure if CI=true; otherwise its scenarios are skipped with a visible message.
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(
     clippy::unwrap_used,
@@ -37,7 +37,7 @@ use std::sync::OnceLock;
 /// What a scenario needs.
 #[derive(Clone, Copy)]
 enum Play {
-    /// A root of its own making.
+    /// A root directory that the scenario makes itself.
     Root(fn()),
     /// A fresh machine with systemd.
     Host(fn(&mut Machine)),
@@ -57,12 +57,12 @@ const SCENARIOS: [(&str, Play); 12] = [
     ("suite_trixie", Play::Root(suites::trixie)),
     ("suite_forky", Play::Root(suites::forky)),
 ];
-/// Higher than the version of this package.
+/// Higher than this package's version.
 const NEXT: &str = concat!(env!("CARGO_PKG_VERSION"), "+next");
 
 static PACKAGES: OnceLock<tempfile::TempDir> = OnceLock::new();
 
-/// The directory with copies of the packages under test, and the next version.
+/// The directory with copies of the packages under test and of the next version.
 pub fn packages() -> PathBuf {
     PACKAGES.get().unwrap().path().to_owned()
 }
@@ -85,7 +85,7 @@ pub fn tarball() -> String {
     named(concat!("gipam-", env!("CARGO_PKG_VERSION"), "-"), ".tar.gz")
 }
 
-/// Copies what make built, packs the same program once more as the next version; twice, which must be the same.
+/// Copies what make built, and packages the same program twice as the next version; both results must be equal.
 fn prepare() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
     let built = sources.join("target/package");
@@ -124,7 +124,7 @@ fn main() -> ExitCode {
     ended
 }
 
-/// One scenario, once the packages are made.
+/// Runs one scenario after the packages were made.
 fn run(play: Play) -> End {
     static PREPARED: OnceLock<Option<String>> = OnceLock::new();
     if let Some(why) = PREPARED.get_or_init(|| stage::played(prepare)) {

@@ -1,7 +1,7 @@
 //! The managed plugin that `make plugin` builds, on Engines that are Swarm managers and nodes at once.
 //!
-//! Holds P24 (manager and node ask for the same subnet in two spaces) and P25 (the name has a tag, the socket is up
-//! in half a second).
+//! Checks P24 (manager and node request the same subnet in two spaces) and P25 (the name has a tag, the socket is ready
+//! within half a second).
 
 use crate::machine::{SOON, until};
 use crate::{packages, page};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// As docs/install.md has it.
+/// The name that docs/install.md uses.
 const NAME: &str = "gipam:local";
 const SECTION: &str = "Install the managed plugin";
 
@@ -59,7 +59,7 @@ impl Engine {
         text
     }
 
-    /// A view, asked from outside over the socket in the plugin's own directory.
+    /// A view, read from outside over the socket in the plugin's own directory.
     fn view(&self, view: &str) -> Vec<Value> {
         let id = self.sh(&format!("docker plugin inspect -f '{{{{.Id}}}}' {NAME}"));
         let said = self.sh(&format!(
@@ -80,7 +80,7 @@ impl Engine {
         spaces
     }
 
-    /// Tasks of the service that run.
+    /// Running tasks of the service.
     fn tasks(&self) -> Vec<String> {
         let said = self.sh("docker ps -q --filter label=com.docker.swarm.service.name=web");
         said.lines().map(str::to_owned).collect()
@@ -138,7 +138,7 @@ fn swarm(suite: &str) {
         addresses[0]
     ));
 
-    // an Engine that starts again finds plugin, books and network as they were, and its tasks their subnet
+    // after a restart, an Engine has the same plugin, books and network, and its tasks have their subnet
     let restart = |word: &[&str]| assert!(Command::new(script()).args(word).status().unwrap().success());
     restart(&["down", &engine.name, "TERM"]);
     restart(&["up", &engine.name]);
@@ -154,7 +154,7 @@ fn swarm(suite: &str) {
     engine.sh(&format!("docker plugin disable {NAME}; docker plugin rm {NAME}; docker swarm leave --force"));
 }
 
-/// dockerd looks for the socket of a managed plugin after half a second; then it waits three more.
+/// dockerd checks for the socket of a managed plugin after half a second; then it waits three more.
 pub fn ready() {
     let place = tempfile::tempdir().unwrap();
     let start = || {
@@ -175,7 +175,7 @@ pub fn ready() {
         std::fs::remove_file(socket).unwrap();
         took
     };
-    // the machine may be busy with other things at one moment, not at ten
+    // the machine may be busy during one attempt, but not during ten
     let best = (0..10).map(|_| start()).min().unwrap();
     assert!(best < Duration::from_millis(500), "{best:?}");
 }

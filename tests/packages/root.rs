@@ -1,6 +1,6 @@
-//! A fresh Debian root without systemd: a suite's cached root of `scripts/engine.sh` below, a directory of our own above.
+//! A fresh Debian root without systemd: a suite's cached root of `scripts/engine.sh` below, a writable directory above.
 //!
-//! Promises: the cached root is never written to; mounts and network belong to each command and end with it.
+//! Promises: the cached root is never changed; mounts and network belong to each command and end with it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ pub struct Root {
     place: tempfile::TempDir,
 }
 
-/// What a command printed, both outputs, and whether it succeeded.
+/// The output of a command on both streams, and whether it succeeded.
 #[derive(Debug)]
 pub struct Said {
     pub ok: bool,
@@ -18,7 +18,7 @@ pub struct Said {
 }
 
 impl Root {
-    /// The suite's root, which is built if it was never needed before.
+    /// The suite's root, which is built the first time.
     pub fn new(suite: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/engine.sh");
         let built = Command::new(script).args(["root", suite]).stdin(Stdio::null()).output().unwrap();
@@ -30,7 +30,7 @@ impl Root {
         Self { lower: crate::base().join("roots").join(suite), place }
     }
 
-    /// Runs shell lines inside, as root, with a network that is only a loopback. `/srv` holds the packages.
+    /// Runs shell lines inside, as root, with only a loopback network. `/srv` holds the packages.
     pub fn try_sh(&self, lines: &str) -> Said {
         let mount = "top=$1 lower=$2 place=$3 packages=$4
             mount -t overlay overlay -o \"lowerdir=$lower,upperdir=$place/upper,workdir=$place/scratch\" $top
@@ -65,14 +65,14 @@ impl Root {
         Said { ok: output.status.success(), text: text.trim_end().to_owned() }
     }
 
-    /// Shell lines that must succeed.
+    /// Runs shell lines that must succeed.
     pub fn sh(&self, lines: &str) -> String {
         let said = self.try_sh(lines);
         assert!(said.ok, "{lines}: {}", said.text);
         said.text
     }
 
-    /// Every file of the root but what dpkg and its log keep for themselves.
+    /// Lists every file of the root, except those that dpkg keeps for itself and its log.
     pub fn files(&self) -> String {
         self.sh("find / -xdev \\( -path /proc -o -path /dev -o -path /run -o -path /srv -o -path /tmp -o \
                  -path /var/lib/dpkg -o -path /var/log -o -path /var/cache \\) -prune -o -print | sort")

@@ -120,6 +120,6 @@ fn archive(suite: &str) {
     assert!(!root.try_sh("cd /tmp/gipam-*; ./install.sh --nonsense").ok);
     root.sh("cd /tmp/gipam-*; ./install.sh --remove; test -e /etc/gipam/gipam.toml; rm -r /etc/gipam");
     let left = changed(&before, &root.files());
-    // empty directories that are not gipam's own may stay
+    // empty directories that do not belong to gipam may stay
     assert!(left.iter().all(|path| !path.contains("gipam")), "{left:?}");
 }

@@ -1,7 +1,7 @@
-//! A headless Chromium, driven over its debugging pipe: JSON, each message ended by a zero byte.
+//! A headless Chromium, driven over its debugging pipe: JSON messages, each terminated by a zero byte.
 //!
-//! Promises: whatever the page writes to its console, throws or fails to load is kept and can be asked for; no wait is
-//! without end; the browser ends with its holder.
+//! Promises: whatever the page writes to its console, throws or fails to load is recorded and can be read; every wait
+//! has a limit; the browser is stopped when its handle is dropped.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// What only a bug reaches.
+/// A timeout that only a bug reaches.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/browser.sh")
 }
 
-/// Has a browser built or found; the error is a sentence for people.
+/// Builds or finds a browser; the error is a sentence for a person.
 pub fn prepare() -> Result<(), String> {
     static PREPARED: OnceLock<Result<(), String>> = OnceLock::new();
     PREPARED.get_or_init(build).clone()
@@ -44,7 +44,7 @@ pub struct Browser {
     from: Receiver<Value>,
     waiting: VecDeque<Value>,
     next: u64,
-    /// What the browser says by itself that a person would want to know of.
+    /// Messages of the browser itself that a person would want to see.
     troubles: Vec<String>,
     _directory: TempDir,
 }
@@ -57,7 +57,7 @@ pub struct Tab<'a> {
 }
 
 impl Drop for Tab<'_> {
-    /// A tab that is left is closed: a browser opens only a few connections to one place.
+    /// A tab is closed when it is dropped, because a browser opens only a few connections to one host.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             let target = self.target.clone();
@@ -82,7 +82,7 @@ impl Browser {
             .stderr(log)
             .spawn()
             .unwrap();
-        // The script opens both in this order; each opening waits for the other side.
+        // The script opens both in this order; each open blocks until the other side opens, too.
         let to = File::options().write(true).open(directory.path().join("in")).unwrap();
         let from = File::open(directory.path().join("out")).unwrap();
         let (sender, receiver) = channel();
@@ -187,7 +187,7 @@ impl Tab<'_> {
         self.call("Page.navigate", json!({"url": address}));
     }
 
-    /// The value of an expression in the page; a promise is waited for.
+    /// The value of an expression in the page; if it is a promise, waits for it.
     pub fn value(&mut self, expression: &str) -> Value {
         let parameters = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
         let answer = self.call("Runtime.evaluate", parameters);
@@ -195,7 +195,7 @@ impl Tab<'_> {
         answer["result"]["value"].clone()
     }
 
-    /// Asks until an expression is true.
+    /// Evaluates an expression until it is true.
     #[track_caller]
     pub fn until(&mut self, expression: &str) {
         let end = Instant::now() + PATIENCE;
@@ -212,7 +212,7 @@ impl Tab<'_> {
         }
     }
 
-    /// Presses a key where the focus is.
+    /// Presses a key in the focused element.
     pub fn press(&mut self, key: &str) {
         let code = match key {
             "Enter" => 13,
@@ -231,18 +231,18 @@ impl Tab<'_> {
         }
     }
 
-    /// Types into what has the focus.
+    /// Types into the focused element.
     pub fn write(&mut self, text: &str) {
         self.call("Input.insertText", json!({"text": text}));
     }
 
-    /// What went wrong in the browser since this was last asked.
+    /// What went wrong in the browser since the last call.
     pub fn troubles(&mut self) -> Vec<String> {
         self.value("1");
         std::mem::take(&mut self.browser.troubles)
     }
 
-    /// The part of the page that this element takes, with some room around it, as a PNG; no more of it than so high.
+    /// The part of the page around this element, with some margin, as a PNG; at most this high.
     pub fn picture(&mut self, selector: &str, most: u32) -> Vec<u8> {
         let place = format!(
             "(() => {{ const box = document.querySelector('{selector}').getBoundingClientRect(); \
@@ -255,7 +255,7 @@ impl Tab<'_> {
     }
 }
 
-/// Base64, as the browser writes it.
+/// Decodes base64 as the browser writes it.
 fn decoded(text: &str) -> Vec<u8> {
     let digit = |byte: u8| match byte {
         b'A'..=b'Z' => u32::from(byte - b'A'),

@@ -1,4 +1,4 @@
-//! A made-up Engine: a socket that shows networks and their containers as Docker does, so that the page has names.
+//! A fake Engine: a socket that shows networks and their containers as Docker does, so that the page has names.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value, json};
 
-/// What it shows: its networks by name.
+/// The networks that it shows, by name.
 pub type Shown = Arc<Mutex<Map<String, Value>>>;
 
 /// Listens at this path until the program ends.
@@ -23,7 +23,7 @@ pub fn start(path: &Path) -> Shown {
     shown
 }
 
-/// Says that something happened whenever what is shown has changed, until nobody listens.
+/// Sends an event whenever the shown networks have changed, until the reader is gone.
 fn events(mut stream: UnixStream, shown: &Shown) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
     let mut before = shown.lock().unwrap().clone();
@@ -64,7 +64,7 @@ fn answer(mut stream: UnixStream, shown: &Shown) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
 
-/// The networks that hold these leases; the holder's name up to its last dash is the network's.
+/// The networks that hold these leases; a network's name is the holder's name up to its last dash.
 pub fn networks(leases: &Value) -> Map<String, Value> {
     let mut networks: Map<String, Value> = Map::new();
     let text = |lease: &Value, key: &str| lease[key].as_str().unwrap_or_default().to_owned();

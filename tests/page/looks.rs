@@ -1,9 +1,9 @@
-//! How the page looks: contrast, names for screen readers, widths; and pictures for people.
+//! The appearance of the page: contrast, names for screen readers, widths; and screenshots for people.
 
 use super::browser::Browser;
 use super::site::{Site, TOML};
 
-/// Every text whose contrast with its background is under 4.5 (3 for large text), by WCAG 2's formula.
+/// Every text whose contrast with its background is below 4.5 (3 for large text), by WCAG 2's formula.
 const FAINT: &str = r"(() => {
   const parse = (text) => (text.match(/[\d.]+/g) ?? []).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
@@ -36,7 +36,7 @@ const FAINT: &str = r"(() => {
   return [...new Set(bad)];
 })()";
 
-/// Things to press, to fill in or to look at that a screen reader could not name; headings that jump; names used twice.
+/// Controls and images that a screen reader could not name; headings that skip a level; ids used twice.
 const NAMELESS: &str = r"(() => {
   const bad = [];
   const named = (element) => (element.getAttribute('aria-label') ?? element.labels?.[0]?.textContent ?? element.alt ?? element.textContent ?? '').trim();
@@ -58,7 +58,7 @@ const NAMELESS: &str = r"(() => {
 pub fn readable(browser: &mut Browser) {
     let site = Site::populated();
     {
-        // With the keyboard alone: the first stop leads past the head, and where one is can be seen.
+        // With the keyboard alone: the first tab stop skips the header, and the focus is visible.
         let mut tab = site.open(browser, 1280, 900, false);
         tab.press("Tab");
         assert_eq!(tab.value("document.activeElement.className"), "skip");
@@ -90,7 +90,7 @@ pub fn readable(browser: &mut Browser) {
     }
 }
 
-/// What lies beyond the right edge, or is cut off without a way to scroll to it.
+/// Elements that extend beyond the right edge, or are cut off without a way to scroll to them.
 const BEYOND: &str = r"(() => {
   const bad = document.documentElement.scrollWidth > innerWidth ? [`the page is ${document.documentElement.scrollWidth} wide`] : [];
   for (const element of document.querySelectorAll('main *, header *')) {
@@ -151,7 +151,7 @@ pub fn screens(browser: &mut Browser) {
     }
 }
 
-/// Every view as a picture: in a directory for people, if there is one; none may be blank.
+/// Takes a screenshot of every view, which must not be blank; saves them to a directory if one is given.
 pub fn pictures(browser: &mut Browser) {
     let directory = std::env::var_os("GIPAM_SCREENSHOTS").map(std::path::PathBuf::from);
     let (site, bare, troubled) = (Site::with_names(), Site::new(TOML), Site::troubled());

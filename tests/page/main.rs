@@ -1,10 +1,10 @@
-//! The page in a real browser: a headless Chromium from Debian's package, made ready by `scripts/browser.sh`.
+//! The page in a real browser: a headless Chromium from Debian's package, prepared by `scripts/browser.sh`.
 //!
 //!     cargo test --test page -- [WORD...] [--list]
 //!
 //! Runs the scenarios whose names contain one of the words, two at a time. With GIPAM_SCREENSHOTS=DIRECTORY the
-//! scenario `pictures` writes what it saw there. Ends with a line `N passed, N failed`. A browser that is not to be had is
-//! a failure where CI=true, and elsewhere loudly skipped.
+//! scenario `pictures` saves its screenshots there. Ends with a line `N passed, N failed`. If the browser is not
+//! available, that is a failure if CI=true; otherwise the scenarios are skipped with a visible message.
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(
     clippy::unwrap_used,
@@ -32,11 +32,11 @@ use browser::Browser;
 use clap::Parser;
 use stage::{End, Words};
 
-/// A name, and what happens in a browser.
+/// A name, and what to do in a browser.
 type Scenario = (&'static str, fn(&mut Browser));
 
 const SCENARIOS: [Scenario; 19] = [
-    // a minute of waiting, while the others are played
+    // takes a minute, while the others are played
     ("a_quiet_host_is_live_for_a_minute", scenarios::quiet),
     ("rows_appear_and_nothing_is_amiss", scenarios::rows_appear),
     ("searching_sorting_and_paging", scenarios::searching),

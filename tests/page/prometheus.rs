@@ -1,4 +1,4 @@
-//! Debian's own Prometheus: it reads our metrics and our alert rules.
+//! Debian's own Prometheus reads our metrics and our alert rules.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -24,7 +24,7 @@ impl Drop for Running {
     }
 }
 
-/// The result of a question to its API.
+/// The result of a request to its API.
 fn ask(port: u16, path: &str) -> Option<Value> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     write!(stream, "GET /api/v1/{path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
@@ -40,7 +40,7 @@ fn value(port: u16, query: &str) -> Option<String> {
     data["result"][0]["value"][1].as_str().map(str::to_owned)
 }
 
-/// It scrapes, computes the rules, and fires the alert of a pool that is full and no other.
+/// It scrapes, evaluates the rules, and fires only the alert for a full pool.
 pub fn reads(_: &mut Browser) {
     let got = Command::new(script()).arg("get").stdin(Stdio::null()).output().unwrap();
     assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
@@ -54,7 +54,7 @@ pub fn reads(_: &mut Browser) {
     let rules = std::fs::read_to_string(
         Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/prometheus/gipam.rules.yml"),
     );
-    // What lasts for minutes is to be seen now.
+    // Conditions that must last for minutes fire at once here.
     let rules: String = rules
         .unwrap()
         .lines()
@@ -103,7 +103,7 @@ pub fn reads(_: &mut Browser) {
         let text = alert["annotations"]["summary"].as_str().unwrap();
         assert!(text.contains("Pool dmz (v4)") && !text.contains("<no value>"), "{text}");
     }
-    // Every rule was computed without an error.
+    // Every rule was evaluated without an error.
     let healthy = || {
         let groups = ask(port, "rules")?;
         let rules = groups["groups"][0]["rules"].as_array()?.clone();

@@ -1,4 +1,4 @@
-//! What a person does with the page.
+//! Actions of a person on the web page.
 
 use serde_json::json;
 
@@ -77,7 +77,7 @@ pub fn live(browser: &mut Browser) {
     assert_eq!(tab.troubles(), Vec::<String>::new());
 }
 
-/// Nothing happens, and the page never says that nobody answers.
+/// While nothing happens, the page never reports a lost connection.
 pub fn quiet(browser: &mut Browser) {
     let site = Site::new(TOML);
     let mut tab = site.open(browser, 1280, 900, false);
@@ -124,10 +124,10 @@ pub fn state(browser: &mut Browser) {
     ] {
         assert!(state.contains(words), "{words}: {state}");
     }
-    // The worse it is, the redder.
+    // The worse a problem, the redder its note.
     let severities = "[...document.querySelectorAll('#notes .note')].map((note) => `${note.classList[1]} ${note.innerText.split(' ')[0]}`).sort().join()";
     assert_eq!(tab.value(severities), "bad Docker,bad Hook,warn Filling");
-    // What is mended goes by itself, and the focus stays where it is meanwhile.
+    // A solved problem disappears without a reload, and the focus stays where it is meanwhile.
     let button = "[...document.querySelectorAll('#state button')].find((button) => button.textContent === '10.20.0.0/24')";
     tab.value(&format!("{button}.focus()"));
     std::fs::write(site.house.path("well"), "").unwrap();
@@ -185,7 +185,7 @@ pub fn keyboard(browser: &mut Browser) {
     tab.troubles();
 }
 
-/// From the search of the page, and from whatever is named on it.
+/// Stories open from the page's search, and from any name shown on the page.
 pub fn stories(browser: &mut Browser) {
     let site = Site::populated();
     let mut tab = site.open(browser, 1280, 900, false);
@@ -225,7 +225,7 @@ pub fn stories(browser: &mut Browser) {
     tab.until(
         "document.querySelectorAll('#crumbs li').length === 3 && document.querySelector('#story').hidden",
     );
-    // An address of the map has one, too.
+    // An address on the map has a story, too.
     tab.value("document.querySelector('#areas .cell.gateway').dispatchEvent(new MouseEvent('click', { bubbles: true }))");
     tab.until("/^Story of .*[.:]/.test(document.querySelector('#story-title').innerText) && !document.querySelector('#story').hidden");
     assert_eq!(tab.troubles(), Vec::<String>::new());
@@ -253,7 +253,7 @@ pub fn history(browser: &mut Browser) {
     assert_eq!(tab.troubles(), Vec::<String>::new());
 }
 
-/// What is shown leaves as a file, and a name that a spreadsheet would compute stays a name.
+/// Visible rows can be saved as a file, and a name that a spreadsheet would evaluate as a formula stays a name.
 pub fn files(browser: &mut Browser) {
     let site = Site::populated();
     let mut wire = site.daemon.wire();
@@ -279,7 +279,7 @@ pub fn files(browser: &mut Browser) {
     assert_eq!(tab.troubles(), Vec::<String>::new());
 }
 
-/// The network, the holder and the address under the pointer; and one scale of fullness, all of it explained.
+/// The network, the holder and the address under the pointer; and a single, fully explained scale of fullness.
 pub fn pointing(browser: &mut Browser) {
     let site = Site::with_names();
     let mut tab = site.open(browser, 1280, 900, false);
@@ -338,7 +338,7 @@ pub fn empty(browser: &mut Browser) {
     assert_eq!(tab.troubles(), Vec::<String>::new());
 }
 
-/// From a lease file of the earlier program: 400 subnets with 250 addresses each.
+/// A lease file of the old gipam: 400 subnets with 250 addresses each.
 pub fn many(browser: &mut Browser) {
     let mut house = super::daemon::House::with_toml("http = \"0\"\n[gc]\nengine = \"\"\n");
     let subnet = |at: usize| {

@@ -1,4 +1,4 @@
-//! A daemon with a page, and a world to look at.
+//! A daemon with a web page and data to show on it.
 
 use serde_json::json;
 
@@ -11,23 +11,23 @@ pub const TOML: &str = "reserved = [\"198.51.100.0/28\", \"203.0.113.64-203.0.11
     v6 = { base = \"2001:db8:d::/48\", size = 64, addresses = \"stable\" }\n\
     [[pool]]\nname = \"lan\"\nv4 = { base = \"10.20.0.0/16\", size = 24 }\n";
 
-/// A daemon that serves its page.
+/// A daemon that serves its web page.
 pub struct Site {
     pub house: House,
     pub daemon: Daemon,
     pub address: String,
-    /// Where its Engine listens, if it has one.
+    /// The directory of its Engine's socket, if it has an Engine.
     pub _engine: Option<tempfile::TempDir>,
 }
 
-/// As if what happened in a moment had happened in twenty hours: the books of a daemon that does not run.
+/// Rewrites the times in a stopped daemon's books as if everything had taken twenty hours.
 fn spread(books: &std::path::Path) {
     let books = rusqlite::Connection::open(books).unwrap();
     let most: i64 = books.query_row("SELECT max(seq) FROM history", [], |row| row.get(0)).unwrap();
     let now: i64 = books.query_row("SELECT max(at) FROM history", [], |row| row.get(0)).unwrap();
     books.execute_batch("BEGIN").unwrap();
     for seq in 1..=most {
-        // Busy hours and quiet ones.
+        // Some hours are busy, some are quiet.
         let part = seq as f64 / most as f64;
         let wave = (part * 19.0).sin() * 0.022;
         let before = (72_000_000.0 * (1.0 - (part + wave).clamp(0.0, 1.0))) as i64;
@@ -62,7 +62,7 @@ impl Site {
         site
     }
 
-    /// The same with an Engine that has names for everything, and a day behind it.
+    /// The same with an Engine that names everything, and with a day of history.
     pub fn with_names() -> Site {
         let engine = tempfile::tempdir().unwrap();
         let socket = engine.path().join("engine.sock");
@@ -86,7 +86,7 @@ impl Site {
         site
     }
 
-    /// The same where much needs a look: an Engine that is away, hooks that fail, what fills up, and what people did.
+    /// The same with many problems: an unreachable Engine, failing hooks, pools that fill up, and changes made by hand.
     pub fn troubled() -> Site {
         let hooks = "[[hook]]\nname = \"dns\"\ncommand = [\"sh\", \"dns.sh\"]\n\
             [[hook]]\nname = \"audit\"\ncommand = [\"true\"]\nevents = [\"subnet_granted\"]\n";
@@ -117,7 +117,7 @@ impl Site {
         site
     }
 
-    /// The same, and six hundred networks more, fuller and emptier ones.
+    /// The same with six hundred more networks, some fuller than others.
     pub fn with_six_hundred_subnets() -> Site {
         let site = Site::new(&TOML.replace("10.20.0.0/16", "10.0.0.0/12"));
         site.populate();
@@ -174,7 +174,7 @@ impl Site {
         wire.address(&id, "203.0.113.7", json!({"com.docker.network.endpoint.name": "printer"}));
     }
 
-    /// The page, drawn once.
+    /// Opens the page and waits until it is drawn.
     pub fn open<'a>(&self, browser: &'a mut Browser, width: u32, height: u32, dark: bool) -> Tab<'a> {
         let mut tab = browser.tab(width, height, dark);
         tab.open(&self.address);

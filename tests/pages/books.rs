@@ -1,6 +1,6 @@
 //! docs/books.md: its statements run against real books, and its tables match the schema.
 //!
-//! The statements run through SQLite itself, not through the `sqlite3` shell, which a machine may lack.
+//! The statements run in SQLite itself, not in the `sqlite3` shell, which a machine may lack.
 
 use std::collections::BTreeMap;
 use std::path::Path;

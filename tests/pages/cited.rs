@@ -1,7 +1,7 @@
-//! What comments, tests and pages cite is in the repository: facts about Docker (P1 ...), duties (D1 ...), rules (R1 ...), files.
+//! What comments, tests and pages cite must exist here: facts about Docker (P1 ...), duties (D1 ...), rules (R1 ...), files.
 //!
-//! Sections without a name of this repository's are those of an RFC or of a published format, named on the same line. Does not judge
-//! whether the cited rule fits.
+//! A section number without a file of this repository must be that of an RFC or of a published format named on the same
+//! line. Does not judge whether the cited rule fits.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const FOLDERS: [&str; 9] =
     ["src", "tests", "docs", "benches", "examples", "fuzz", "packaging", "scripts", ".ci"];
 const KINDS: [&str; 7] = ["rs", "md", "sh", "toml", "py", "js", "yml"];
-/// Papers that a reader of the repository does not have. In halves, so that this file does not cite them.
+/// Papers that a reader of the repository does not have. Split in halves, so that this file does not cite them.
 const ELSEWHERE: [(&str, &str); 4] =
     [("design", ".md"), ("models", ".md"), ("crates", ".md"), ("cases", "/")];
 
@@ -42,13 +42,13 @@ fn texts() -> Vec<(String, String)> {
     found.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// Words of a text: letters, digits and what joins them in names of files and tests.
+/// Words of a text: letters, digits and the characters that join them in names of files and tests.
 fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split(|c: char| !(c.is_ascii_alphanumeric() || "_./-".contains(c)))
         .map(|word| word.trim_matches(['.', '-', '/']))
 }
 
-/// `P20.4`, `p12`, `D3`, `R7`: the letter and its number, and the number of a part.
+/// Parses `P20.4`, `p12`, `D3`, `R7`: the letter, its number, and the number of a part.
 fn numbered(word: &str) -> Option<(char, u32, Option<u32>)> {
     let letter = word.chars().next()?.to_ascii_uppercase();
     let (number, part) =
@@ -61,7 +61,7 @@ fn numbered(word: &str) -> Option<(char, u32, Option<u32>)> {
     "PDR".contains(letter).then_some((letter, small(number)?, part))
 }
 
-/// What a line cites, also in the name of a test (`p20_4_duty_11_...`).
+/// The numbers that a line cites, also in the name of a test (`p20_4_duty_11_...`).
 fn cited(line: &str) -> Vec<(char, u32, Option<u32>)> {
     let mut found = Vec::new();
     for word in words(line) {
@@ -91,7 +91,7 @@ fn cited(line: &str) -> Vec<(char, u32, Option<u32>)> {
     found
 }
 
-/// Everything that can be cited by a number, in the order in which it is written.
+/// Everything that can be cited by a number, in the order of the text.
 fn anchors() -> Vec<(char, u32, Option<u32>)> {
     let facts = include_str!("../../docs/docker-facts.md");
     let (mut found, mut fact) = (Vec::new(), 0);

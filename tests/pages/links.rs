@@ -1,6 +1,6 @@
-//! Links between the pages: every relative one leads to a file of the repository, every `#...` to a heading of it.
+//! Links between the pages: every relative link has a file in the repository, every `#...` a heading.
 //!
-//! Looks at no address elsewhere.
+//! Does not check external links.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,13 +14,13 @@ fn pages() -> Vec<PathBuf> {
     docs.chain(top.map(|page| root.join(page))).collect()
 }
 
-/// The page without its blocks and code spans, in which nothing is a link.
+/// The page without code blocks and code spans, which cannot contain links.
 fn prose(text: &str) -> String {
     let blocks = text.split("```").step_by(2).collect::<String>();
     blocks.lines().map(|line| line.split('`').step_by(2).collect::<String>() + "\n").collect()
 }
 
-/// The names by which headings can be linked to: lower case, blanks to dashes, signs left out.
+/// The anchors of the headings: lower case, spaces become dashes, punctuation is removed.
 fn anchors(text: &str) -> BTreeSet<String> {
     let blocks = text.split("```").step_by(2).collect::<String>();
     let headings = blocks

@@ -1,9 +1,9 @@
-//! The pages of docs/ as a reader uses them: links lead somewhere, and what docs/guide.md and docs/operations.md type at a
-//! prompt does what they say.
+//! The pages of docs/ as a reader uses them: links have a target, and the commands in docs/guide.md and
+//! docs/operations.md do what the pages say.
 //!
-//! The commands run against a real daemon with the page's own configuration, from top to bottom; Docker's part is played
-//! by [`standin`], and `make engines` types docs/guide.md on real Engines. `tests/support/console.rs` says how outputs are compared.
-//! Blocks fenced with `sh` are not typed here: they change a host.
+//! The commands run against a real daemon with the page's own configuration, from top to bottom; Docker is simulated by
+//! [`standin`], and `make engines` runs docs/guide.md on real Engines. `tests/support/console.rs` compares the outputs.
+//! Blocks fenced with `sh` are not run here, because they change a host.
 
 #![cfg(test)]
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
@@ -26,11 +26,11 @@ mod standin;
 use standin::Stand;
 use std::time::{Duration, Instant};
 
-/// How long gipam may take to learn the names of a page from a made-up Engine, all its steps together: what only a page that
-/// shows something else reaches.
+/// How long gipam may take, over all steps of a page, to learn names from a fake Engine: only a page that shows
+/// something else reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Types a page; prints what was seen where it differs.
+/// Runs the commands of a page; fails with the output of each step that differs.
 fn type_page(page: &str, least: usize) {
     let mut stand = Stand::new(page);
     let steps = console::steps(page);
@@ -58,7 +58,7 @@ fn the_guide_does_what_it_says() {
     type_page(include_str!("../../docs/guide.md"), 20);
 }
 
-/// Docker invents a MAC for a driver that asks for MACs, and ipvlan refuses it: no container starts.
+/// Docker invents a MAC for a driver that requires MACs, and ipvlan refuses it: no container starts.
 #[test]
 fn p29_the_way_to_use_ipvlan_is_where_people_look_for_it() {
     let example = include_str!("../../packaging/gipam.toml");
@@ -72,7 +72,7 @@ fn p29_the_way_to_use_ipvlan_is_where_people_look_for_it() {
     }
     let message = "ipvlan interfaces do not support custom mac address assignment";
     assert!(include_str!("../../docs/troubleshooting.md").contains(message), "found by Docker's own words");
-    // The lines of the example, without their marks.
+    // The lines of the example, uncommented.
     let from = example.find("#[driver.gipam-ipvlan]").unwrap();
     let lines = example[from..].lines().take_while(|line| !line.is_empty());
     let lines: String = lines.map(|line| format!("{}\n", line.trim_start_matches('#'))).collect();

@@ -1,9 +1,9 @@
-//! A shell that types the pages: gipam is real, and Docker is played as Engine 28 behaves.
+//! A shell that runs the commands of the pages: gipam is real, and Docker is simulated with the behaviour of Engine 28.
 //!
-//! Promises: `gipam` and other commands are really run, in a directory of their own; `docker network create`, `network rm`,
-//! `run`, `stop`, `start`, `rm` and `compose` become calls at the driver's socket, in an Engine's order and without names, and
-//! show in the lists of a made-up Engine, from which gipam takes the names; `systemctl` starts, stops and reloads the daemon of
-//! the test. What a page types beyond that fails. No container runs.
+//! Promises: `gipam` and other commands are really run, in a separate directory; `docker network create`, `network rm`,
+//! `run`, `stop`, `start`, `rm` and `compose` become calls to the driver's socket, in an Engine's order and without
+//! names, and appear in the lists of a fake Engine, from which gipam takes the names; `systemctl` starts, stops and
+//! reloads the daemon of the test. Any other command of a page fails. No container runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::daemon::{Daemon, House};
 use crate::engine::{self, Shown};
 use crate::http::Wire;
 
-/// A subnet that Docker was given.
+/// A subnet that was granted to Docker.
 #[derive(Clone)]
 struct Granted {
     id: String,
@@ -34,7 +34,7 @@ struct Network {
 struct Container {
     network: String,
     asked: [String; 2],
-    /// The one that was asked for; without it Docker makes one up at each start.
+    /// The MAC that was requested; without one, Docker makes one up at each start.
     fixed_mac: Option<String>,
     held: Vec<(String, String)>,
 }
@@ -46,14 +46,14 @@ pub struct Stand {
     daemon: Option<Daemon>,
     networks: BTreeMap<String, Network>,
     containers: BTreeMap<String, Container>,
-    /// Of containers, so far.
+    /// The number of container starts so far.
     starts: u8,
 }
 
-/// Options without a value; all others take one.
+/// Options without a value; all others need one.
 const BARE: [&str; 6] = ["-d", "--init", "--ipv6", "-f", "--ipv4=false", "--internal"];
 
-/// The words of a command: its options (all values of each), and the rest.
+/// Splits the words of a command into its options (all values of each) and the rest.
 fn parsed(words: &[&str]) -> (BTreeMap<String, Vec<String>>, Vec<String>) {
     let (mut options, mut rest) = (BTreeMap::<String, Vec<String>>::new(), Vec::new());
     let mut words = words.iter();
@@ -100,7 +100,7 @@ impl Stand {
         }
     }
 
-    /// One line at the prompt, and what came of it on both streams.
+    /// Runs one command line; returns its output on both streams.
     pub fn type_in(&mut self, line: &str) -> String {
         let words: Vec<&str> = line.split_whitespace().collect();
         let done = match words.as_slice() {
@@ -142,7 +142,7 @@ impl Stand {
         done.err().unwrap_or_default()
     }
 
-    /// The project of the page: its two networks, and a container in each.
+    /// Starts the page's project: its two networks, and a container in each.
     fn compose_up(&mut self) -> Result<(), String> {
         let file = self.compose.clone().expect("the page shows a compose file");
         let value = |key: &str| {
@@ -171,7 +171,7 @@ impl Stand {
         told.replace(&format!("{}/", here.display()), "")
     }
 
-    /// A call, and its answer or the text that Docker shows. A daemon that is down answers nothing.
+    /// Makes a call; returns its answer or the text that Docker shows. A daemon that is down does not answer.
     fn call(&self, driver: &str, method: &str, body: &Value) -> Result<Value, String> {
         let socket =
             if driver == "gipam" { self.house.socket() } else { self.house.path(&format!("{driver}.sock")) };
@@ -286,13 +286,13 @@ impl Stand {
     }
 }
 
-/// An id as Docker makes them, from a kind and a name.
+/// An id as Docker makes it, from a kind and a name.
 fn hex_id(kind: &str, name: &str) -> String {
     let hex: String = kind.bytes().chain(name.bytes()).map(|byte| format!("{byte:02x}")).collect();
     format!("{hex:0<64}")
 }
 
-/// The address of an answer, without its length.
+/// The address in an answer, without its prefix length.
 fn bare(answer: &Value) -> String {
     answer["Address"].as_str().unwrap().split('/').next().unwrap().to_owned()
 }

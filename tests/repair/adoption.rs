@@ -111,7 +111,7 @@ fn told(world: &World, of: &str) -> Vec<(String, Option<String>)> {
 async fn adoption_keeps_names_at_once_and_a_named_restart_gets_its_address_back() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
-    // The whole network, and, later, a single lease that the books lack.
+    // The whole network, and, later, a single lease that is missing from the books.
     world.show("web", PREFIX, &[("front", "10.9.5.77")]);
     world.apply().await;
     world.show("web", PREFIX, &[("front", "10.9.5.77"), ("late", "10.9.5.88")]);

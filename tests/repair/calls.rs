@@ -1,7 +1,7 @@
-//! How often the Engine is called when something is wrong with it: rarely, whatever it answers.
+//! How often the Engine is called when something is wrong with it: rarely, however it answers.
 //!
-//! Holds: no new watch of `/events` before a look has succeeded, waits that double, and a watch again once all is well. The Engine
-//! here counts every call; waits are compared with their lower bounds, which no busy machine breaks.
+//! Checks: a new watch of `/events` only after a check has succeeded, waits that double, and a watch again once all is
+//! well. The Engine here counts every call; waits are compared with their lower bounds, which hold on a busy machine, too.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -19,21 +19,21 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::clock;
 use crate::world::*;
 
-/// What only a bug reaches.
+/// A timeout that only a bug reaches.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How the Engine behaves.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Manners {
-    /// It answers all but `/events`, as a proxy with a list of allowed paths does.
+    /// It answers everything except `/events`, as a proxy with a list of allowed paths does.
     ForbidsEvents,
-    /// It answers all.
+    /// It answers everything.
     Well,
-    /// It accepts and closes, as a proxy without its dockerd does.
+    /// It accepts and closes each connection, as a proxy without its dockerd does.
     Closes,
 }
 
-/// An Engine that writes down which call came, and the task that asks it.
+/// An Engine that records each call, and the repair task that calls it.
 struct Counting {
     _directory: tempfile::TempDir,
     manners: Arc<Mutex<Manners>>,
@@ -43,7 +43,7 @@ struct Counting {
     tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
-/// The path of the one request of a connection; empty if it is closed before.
+/// The path of the only request on a connection; empty if the connection is closed first.
 async fn asked(stream: &mut UnixStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -113,7 +113,7 @@ impl Counting {
         *self.manners.lock().unwrap() = manners;
     }
 
-    /// Waits for that many calls whose path begins so; all calls until then, and when they came.
+    /// Waits for `count` calls whose path starts with `beginning`; returns all calls until then, with their times.
     async fn until(&self, beginning: &str, count: usize) -> Vec<(Instant, String)> {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -134,14 +134,14 @@ impl Drop for Counting {
     }
 }
 
-/// Between the first and the last of those that begin so.
+/// The time between the first and the last call whose path starts with `beginning`.
 fn span(calls: &[(Instant, String)], beginning: &str) -> Duration {
     let at: Vec<Instant> =
         calls.iter().filter(|(_, path)| path.starts_with(beginning)).map(|(at, _)| *at).collect();
     at[at.len() - 1].duration_since(at[0])
 }
 
-/// Each watch comes after a look of its own.
+/// Every watch must be preceded by a separate check of the Engine.
 fn assert_looked_before_each_watch(calls: &[(Instant, String)]) {
     let mut looked = false;
     for (_, path) in calls {
@@ -195,7 +195,7 @@ async fn a_dockerd_that_goes_away_is_called_every_few_seconds_and_watched_again_
 async fn an_engine_that_was_away_is_asked_within_seconds_of_a_request_and_not_at_each() {
     clock!(CLOCK, now);
     let engine = Counting::new(now, Manners::Closes);
-    // The next try would come 20 s after this one, and many requests make no difference to it but one.
+    // The next attempt would come 20 s after this one; even many requests cause only one earlier attempt.
     engine.until("closed", 3).await;
     for _ in 0..100 {
         engine.handle.asked().notify_one();

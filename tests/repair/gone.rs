@@ -1,4 +1,4 @@
-//! A dockerd that has gone: what it asked for gives way at once, unless it is seen alive.
+//! A dockerd that is gone: its leases are replaced at once, unless they are seen alive.
 
 use gipam::docker::Callers;
 use gipam::server::Peer;
@@ -6,7 +6,7 @@ use gipam::server::Peer;
 use crate::clock;
 use crate::world::World;
 
-/// A process in the place of dockerd, as the door sees it.
+/// A process in place of dockerd, as the listener sees it.
 struct Dockerd(std::process::Child);
 
 impl Dockerd {
@@ -27,7 +27,7 @@ impl Drop for Dockerd {
     }
 }
 
-/// A dockerd that has called, and a lease that it asked for.
+/// A dockerd that has called, and a lease that it requested.
 async fn leased(now: fn() -> u64) -> (World, Dockerd, String) {
     let world = World::new(now, false);
     let first = Dockerd::start();
@@ -82,7 +82,7 @@ async fn fenced_a_lease_that_the_engine_shows_alive_is_not_taken_for_that_of_the
     world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
 }
 
-/// Restored books may name a dockerd that has gone, and adopt before the one that lives has called.
+/// Restored books may name a dockerd that is gone, and gipam may adopt leases before the living dockerd has called.
 #[tokio::test]
 async fn fenced_what_was_adopted_before_any_dockerd_called_is_not_the_gone_ones() {
     clock!(CLOCK, now);
@@ -103,7 +103,7 @@ async fn fenced_what_was_adopted_before_any_dockerd_called_is_not_the_gone_ones(
     assert!(refused.contains("address already in use"), "{refused}");
 }
 
-/// The packaged unit may hide it: a start by hand and then by the unit, in one boot.
+/// The packaged unit may hide the name of the boot: a start by hand and then by the unit, within one boot.
 #[tokio::test]
 async fn where_the_name_of_the_boot_cannot_be_read_no_dockerd_counts_as_gone() {
     for name in [Some("boot".to_owned()), None] {

@@ -1,7 +1,7 @@
-//! Repair: books, ledger and a made-up Engine, with a clock that the test turns.
+//! Repair: books, ledger and a fake Engine, with a clock that the test advances.
 //!
-//! Holds: *fenced*, patient, only what is provably dead, adoption of the living, explicit requests over the dead.
-//! The Engine here is a socket that answers as Docker does; real Engines are in `tests/engines`.
+//! Checks: *fenced*, patience, freeing only the provably dead, adoption of live leases, explicit requests over dead ones.
+//! The Engine here is a socket that answers as Docker does; real Engines are used in `tests/engines`.
 
 #![cfg(test)]
 
@@ -44,7 +44,7 @@ async fn p20_a_leaked_endpoint_is_freed_after_two_looks_a_grace_time_apart() {
     world.look().await;
     assert_eq!(world.leases().len(), 3, "one millisecond early nothing is freed");
     later(&CLOCK, 1);
-    // The task's own look is due at this very moment, too: whichever comes first frees it, the books say so.
+    // The task's own check is due at this very moment, too: whichever comes first frees the lease, and the books show it.
     world.look().await;
     let expected = vec![("10.9.0.1".to_owned(), Kind::Gateway), (live, Kind::Endpoint)];
     assert_eq!(world.leases(), expected, "the gateway that the Engine hides (P26) and the living stay");
@@ -181,7 +181,7 @@ async fn the_name_of_a_network_is_written_down_once_with_and_without_containers(
     }
     world.show("empty", "10.9.1.0/24", &[]);
     world.show("front", "10.9.2.0/24", &[("web", "10.9.2.7")]);
-    // Two networks of one prefix: no name is better than a wrong one.
+    // Two networks with one prefix: a missing name is better than a wrong one.
     world.show("one", "10.9.3.0/24", &[]);
     world.show("two", "10.9.3.0/24", &[]);
     world.look().await;
@@ -190,7 +190,7 @@ async fn the_name_of_a_network_is_written_down_once_with_and_without_containers(
     let expected = [("10.9.1.0/24", "\"empty\""), ("10.9.2.0/24", "\"front\""), ("10.9.3.0/24", "null")];
     assert_eq!(shown, expected.map(|(prefix, name)| (format!("{prefix:?}"), name.to_owned())));
     assert_eq!(views("/v1/history?of=empty").len(), 1, "its grant");
-    // Granted again to another network: the old name goes with the old grant.
+    // The subnet is granted again to another network: the old name is forgotten with the old grant.
     let id = world.plan().subnets().next().unwrap().state.id.clone();
     world.ask(Request::ReleaseSubnet { id, generation: None }).await.unwrap();
     world.shown.lock().unwrap().remove("empty");
@@ -214,7 +214,7 @@ async fn a_network_of_the_swarm_has_its_name_too_unless_it_may_be_anothers() {
             scope(network, "swarm");
         }
     }
-    // A node has the manager's subnet under a network of its own.
+    // A node has the manager's subnet in a separate network.
     world.global("10.8.3.0/24").await;
     world.show("local", "10.8.3.0/24", &[]);
     world.look().await;
@@ -245,7 +245,7 @@ async fn history_and_who_find_a_container_by_the_name_that_the_engine_showed() {
     assert_eq!(who, views("/v1/who?address=02:00:00:00:00:01"));
     let missing = gipam::admin::offline::whole_answer(&world.books, "/v1/who?address=nobody").unwrap_err();
     assert_eq!(missing.kind, gipam::plan::error::ErrorKind::Missing);
-    // Somebody else has the address now: what web did is still found, and what the other does is not its own.
+    // Another container has the address now: events of web are still found, and those of the other are not listed as web's.
     world.ask(Request::ReleaseAddress { id: id.clone(), address, generation: None }).await.unwrap();
     world.shown.lock().unwrap().clear();
     later(&CLOCK, 60_001);
@@ -353,7 +353,7 @@ async fn a_stopped_container_that_still_names_an_address_keeps_it_from_nobody() 
         world.lease(&id, Some(&address(n)), n).await.unwrap();
         world.say(state, state, "web", &address(n));
     }
-    // what it names and nobody holds is not taken into the books, either
+    // an address that it names and nobody holds is not added to the books either
     world.say("old", "exited", "web", "10.9.0.9");
     world.show("web", "10.9.0.0/24", &[]);
     for _ in 0..2 {

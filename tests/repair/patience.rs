@@ -1,4 +1,4 @@
-//! When repair looks and when it frees: not before it may, and not without end where no Engine answers.
+//! When repair checks the Engine and when it frees: never too early, and not endlessly if the Engine does not answer.
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -63,12 +63,12 @@ async fn a_grace_time_of_a_second_frees_a_second_after_the_first_look_that_count
     assert!(findings[0].action.starts_with("wait: to be seen again after "), "{findings:?}");
     assert_eq!(held(), 1, "one millisecond early nothing is freed");
     later(&CLOCK, 1);
-    // the task's own look is due at this moment, too
+    // the task's own check is due at this moment, too
     world.look().await;
     assert_eq!(held(), 0);
 }
 
-/// Of a lease that is seconds old, repair sees nothing that counts, whatever the time of day is then.
+/// If a lease is seconds old, no observation may free it, whatever the time of day.
 #[tokio::test]
 async fn a_time_of_day_that_steps_ahead_makes_no_grant_old_enough_to_be_freed() {
     clock!(STEADY, steady);

@@ -1,7 +1,7 @@
-//! PROOF OF DEATH, end to end: what an Engine lists and how, and what is still leased ten minutes of looks later.
+//! PROOF OF DEATH, end to end: what an Engine lists and how, and what is still leased after ten minutes of checks.
 //!
-//! Holds: what is unreadable, filtered, unspecified, doubled, foreign, partial or new counts as alive; what a person releases by
-//! force is asked of the Engine first; one address at two endpoints is reported.
+//! Checks: whatever is unreadable, filtered, unspecified, duplicated, foreign, partial or new counts as alive; before a
+//! forced release by a person, the Engine is asked; one address at two endpoints is reported.
 
 use gipam::plan::change::Kind;
 use gipam::plan::request::{AddressRequest, Request};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::world::{GRACE, Network, World, later};
 
-/// A lease of `10.9.0.9` in network `web`, which the Engine shows without it, and a network that lives.
+/// A lease of `10.9.0.9` in network `web`, which the Engine shows without that address, and another network that is alive.
 async fn leaked(now: fn() -> u64) -> World {
     let world = World::witnessed(now, true).await;
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
@@ -19,7 +19,7 @@ async fn leaked(now: fn() -> u64) -> World {
     world
 }
 
-/// Looks on for a time in which everything dead is freed; whether the lease is still there.
+/// Continues checking until everything dead would be freed; returns whether the lease is still held.
 async fn stands(world: &World, clock: &std::sync::atomic::AtomicU64) -> bool {
     for _ in 0..4 {
         later(clock, GRACE);
@@ -99,7 +99,7 @@ async fn another_data_root_another_engine_and_everything_dead_are_reported_and_f
     for (key, value) in [("ID", "another"), ("DockerRootDir", "/mnt/docker")] {
         clock!(CLOCK, now);
         let world = leaked(now).await;
-        world.look().await; // this is the Engine
+        world.look().await; // identifies this Engine
         world.info.lock().unwrap()[key] = json!(value);
         assert!(stands(&world, &CLOCK).await, "{key}");
         let findings = world.look().await;
@@ -111,7 +111,7 @@ async fn another_data_root_another_engine_and_everything_dead_are_reported_and_f
         );
         assert_eq!(engine.action, "nothing is freed");
         assert!(engine.advice.as_ref().unwrap().contains("gipam gc --new-engine"));
-        // a person knows better
+        // a person may trust the new Engine
         world.handle.trust().await.unwrap();
         assert!(!stands(&world, &CLOCK).await);
     }
@@ -156,11 +156,11 @@ async fn p28_a_template_and_a_family_that_is_off_hold_nothing() {
     world.show("v4", "2001:db8:5::/64", &[]);
     field(&world, "v4", "EnableIPv6", json!(false));
     assert_eq!(world.handle.look(true).await.unwrap(), vec![], "nothing to adopt");
-    // made from the template: the living network is adopted
+    // created from the template: the living network is adopted
     world.show("live", "10.9.5.0/24", &[("one", "10.9.5.7")]);
     let findings = world.handle.look(true).await.unwrap();
     assert_eq!(findings[0].action, "adopted with 1 address", "{findings:?}");
-    // and a template alone keeps no subnet from being dead
+    // and a template alone does not prevent a subnet from being dead
     world.shown.lock().unwrap().remove("live");
     for _ in 0..3 {
         later(&CLOCK, GRACE);
@@ -191,7 +191,7 @@ async fn a_fixed_address_asked_for_at_once_is_an_endpoint_and_found_dead() {
     assert_eq!(world.leases().len(), 2);
 }
 
-/// Older versions guessed by the clock, and their books live on.
+/// Older versions guessed an address's kind by the clock, and their books are still in use.
 #[tokio::test]
 async fn what_was_taken_for_auxiliary_and_is_not_listed_as_such_is_an_endpoints() {
     clock!(CLOCK, now);
@@ -226,9 +226,9 @@ fn doubled(findings: &[gipam::reconcile::Finding]) -> bool {
     findings.iter().any(|it| it.what == "duplicate")
 }
 
-/// The networks are read first, the containers later: a container that was stopped meanwhile may still be shown with the
-/// address that another one has got. A container that is restarted
-/// gets what was just released.
+/// The networks are read first, the containers later: a container that was stopped meanwhile may still be shown with an
+/// address that another one has already got. A container that is restarted
+/// gets the address that was just released.
 #[tokio::test]
 async fn an_address_that_passes_from_one_container_to_another_during_a_look_is_not_a_duplicate() {
     clock!(CLOCK, now);

@@ -1,4 +1,4 @@
-//! A release by hand frees what the person saw, and not a grant made meanwhile.
+//! A release by hand frees what the person saw, and never a grant made meanwhile.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use gipam::plan::request::Request;
 use crate::clock;
 use crate::world::{World, later};
 
-/// Holds up the Engine's list while somebody else is given what is being released. The refusal, and how many leases are left.
+/// Blocks the Engine's list while the lease goes to another holder. Returns the refusal and the number of leases left.
 async fn held_up(now: fn() -> u64, pass: impl FnOnce(), whole: bool) -> (Refusal, usize) {
     let world = World::witnessed(now, false).await;
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
@@ -34,7 +34,7 @@ async fn held_up(now: fn() -> u64, pass: impl FnOnce(), whole: bool) -> (Refusal
     (released.unwrap_err(), world.leases().len())
 }
 
-/// The books are read first, then the Engine's lists: what is given in between was not looked at.
+/// The books are read first, then the Engine's lists: a grant made in between was not checked.
 #[tokio::test]
 async fn fenced_a_release_by_hand_frees_only_what_was_looked_at() {
     for whole in [false, true] {
@@ -42,7 +42,7 @@ async fn fenced_a_release_by_hand_frees_only_what_was_looked_at() {
             clock!(CLOCK, now);
             let (refused, left) = held_up(now, || later(&CLOCK, 120_000), whole).await;
             assert_eq!(left, 1, "whole: {whole}: the new holder keeps it");
-            // A look that was due was held up in the place of the release, which then saw what is new.
+            // A periodic check was blocked instead of the release, which then saw the new grant.
             if refused.text.contains("granted less than a minute ago") && attempt < 50 {
                 continue;
             }

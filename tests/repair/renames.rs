@@ -1,5 +1,5 @@
-//! `docker rename` sends nothing to a driver (P30): the new name is read from the Engine's list, and overrides the one of the
-//! request.
+//! `docker rename` sends nothing to a driver (P30): the new name is read from the Engine's list, and overrides the one in
+//! the request.
 
 use gipam::plan::request::{AddressRequest, Mac, Reply, Request};
 use gipam::store::Reader;
@@ -7,7 +7,7 @@ use gipam::store::Reader;
 use crate::clock;
 use crate::world::{World, later};
 
-/// An endpoint of this name asks, as on Engine 29.
+/// An endpoint with this name requests an address, as on Engine 29.
 async fn asks(world: &World, id: &str, name: &str) -> std::net::IpAddr {
     let request = AddressRequest { id: id.to_owned(), name: Some(name.into()), ..AddressRequest::default() };
     match world.ask(Request::Address(request)).await.unwrap() {

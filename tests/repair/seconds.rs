@@ -1,7 +1,7 @@
-//! How soon a look follows: within seconds of what made it worth while.
+//! How soon a check follows: within seconds of the event that made it necessary.
 //!
-//! Holds: a live lease that the books lack is adopted by itself after an event of the Engine, after a change by hand, and after the
-//! seconds in which a released address may still be shown. An Engine of which nothing is heard is looked at once an hour.
+//! Checks: a live lease that is missing from the books is adopted without a command after an event of the Engine, after a
+//! change by hand, and once a released address can no longer be shown. An Engine that sends nothing is checked once an hour.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::world::{GRACE, START, World, later};
 /// Far less than a minute, and more than a busy machine needs.
 const SECONDS: Duration = Duration::from_secs(20);
 
-/// An address that the Engine shows alive and the books lack, after the first look.
+/// An address that the Engine shows as alive and that is missing from the books, after the first check.
 async fn behind(now: fn() -> u64) -> (World, String) {
     let world = World::witnessed(now, false).await;
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
@@ -22,7 +22,7 @@ async fn behind(now: fn() -> u64) -> (World, String) {
     (world, id)
 }
 
-/// Whether it is adopted soon, although nobody asks for a look.
+/// Whether it is adopted soon, although nobody requests a check.
 async fn adopted(world: &World) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < SECONDS {
@@ -81,7 +81,7 @@ async fn two_containers_with_one_address_are_found_seconds_after_it_was_granted(
     }
 }
 
-/// `gipam gc` right after the second container was started.
+/// `gipam gc` immediately after the second container was started.
 #[tokio::test]
 async fn two_containers_with_one_address_are_shown_also_before_they_are_certain() {
     let begun = Instant::now();

@@ -1,6 +1,6 @@
-//! Networks that share a prefix, as two macvlan networks on one LAN do, where the books lack one of them or what lives in them.
+//! Networks that share a prefix, like two macvlan networks on one LAN, while the books lack one of them or some leases.
 //!
-//! Holds *unique* over all of them: a living address is never given away, whichever of them it belongs to.
+//! Checks *unique* over all of them: an address in use is never given away, whichever network it belongs to.
 
 use gipam::plan::prefix::Prefix;
 use gipam::plan::request::Request;
@@ -19,7 +19,7 @@ impl World {
         self.shown.lock().unwrap().get_mut(name).unwrap().range = range.to_owned();
     }
 
-    /// What is leased in the subnet with this range.
+    /// The leases in the subnet with this range.
     fn in_range(&self, range: &str) -> Vec<String> {
         let (plan, range) = (self.plan(), Prefix::parse(range));
         let subnet = plan.subnets().find(|subnet| subnet.is_held() && subnet.state.range == range).unwrap();
@@ -36,7 +36,7 @@ impl World {
 async fn after_lost_books_networks_that_share_a_prefix_are_adopted_and_no_address_is_given_twice() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
-    // One of the second's addresses lies in the first's range, as --ip allows.
+    // One of the second's addresses is in the first's range, as --ip allows.
     world.share("one", "10.9.5.64/26", &[("a", "10.9.5.65")]);
     world.share("two", "10.9.5.128/26", &[("b", "10.9.5.129"), ("x", "10.9.5.66")]);
     assert_eq!(
@@ -46,7 +46,7 @@ async fn after_lost_books_networks_that_share_a_prefix_are_adopted_and_no_addres
     assert_eq!(world.actions(true).await, ["adopted with 1 address", "adopted with 2 addresses"]);
     assert_eq!(world.in_range("10.9.5.64/26"), ["10.9.5.65"]);
     assert_eq!(world.in_range("10.9.5.128/26"), ["10.9.5.66", "10.9.5.129"]);
-    // PoolIDs of earlier versions name no range: gc names both networks, their ranges and what to type.
+    // PoolIDs of earlier versions do not contain the range: gc lists both networks, their ranges and the command to run.
     let waiting = world.handle.look(false).await.unwrap();
     let said = |at: usize| (waiting[at].holder.as_deref(), waiting[at].why.as_str());
     let why =
@@ -57,7 +57,7 @@ async fn after_lost_books_networks_that_share_a_prefix_are_adopted_and_no_addres
     assert!(advice.contains("gipam adopt RANGE POOLID") && advice.contains("docker restart"), "{advice}");
     let refused = world.lease(FIRST, None, 9).await.unwrap_err();
     assert!(refused.contains(&format!("gipam adopt 10.9.5.64/26 {FIRST:?} (or 10.9.5.128/26)")), "{refused}");
-    // A restart says whose PoolID it is, and gets its address back.
+    // A restarted container shows to which subnet the PoolID belongs, and gets its address back.
     let (id, address) = (SECOND.to_owned(), "10.9.5.129".parse().unwrap());
     world.ask(Request::ReleaseAddress { id, address, generation: None }).await.unwrap();
     assert_eq!(world.lease(SECOND, None, 1).await.unwrap().to_string(), "10.9.5.129");
@@ -105,7 +105,7 @@ async fn what_lives_in_a_network_that_the_books_lack_is_kept_from_the_one_that_s
     world.share("one", "10.9.5.64/26", &[]);
     world.actions(true).await;
     later(&CLOCK, 5_000);
-    // Of an older backup: the second network came later.
+    // As from an older backup: the second network was created later.
     world.share("two", "10.9.5.128/26", &[("b", "10.9.5.129"), ("x", "10.9.5.66")]);
     world.actions(false).await;
     let given = [world.lease(FIRST, None, 1).await.unwrap(), world.lease(FIRST, None, 2).await.unwrap()];

@@ -1,4 +1,4 @@
-//! Books, ledger and repair with a made-up Engine: a socket that answers as Docker does.
+//! Books, ledger and repair with a fake Engine: a socket that answers as Docker does.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -24,11 +24,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
-/// Begins well after the epoch, so that nothing is "long ago" by accident.
+/// Starts well after the epoch, so that nothing is "long ago" by accident.
 pub const START: u64 = 1_000_000_000;
 pub const GRACE: u64 = 600_000;
 
-/// Each test has a clock of its own, by thread: the ledger and the task read it through these.
+/// Each test has its own clock, per thread: the ledger and the task read it through these functions.
 #[macro_export]
 macro_rules! clock {
     ($name:ident, $now:ident) => {
@@ -39,31 +39,31 @@ macro_rules! clock {
     };
 }
 
-/// A clock that never steps: both of its times are this one.
+/// A clock that never steps: both of its times come from this function.
 pub fn clock_of(now: fn() -> u64) -> Clock {
     Clock::new(move || Moment { wall: now(), steady: now() })
 }
 
-/// What the Engine shows of a network.
+/// What the Engine shows for a network.
 #[derive(Clone, Default)]
 pub struct Network {
     pub subnet: String,
     pub gateway: String,
     pub range: String,
     pub auxiliary: BTreeMap<String, String>,
-    /// Address and length by container.
+    /// Address and prefix length by container.
     pub endpoints: BTreeMap<String, String>,
-    /// Other fields, such as `ConfigOnly`; they override those made of the above.
+    /// Other fields, such as `ConfigOnly`; they override those made from the fields above.
     pub fields: serde_json::Map<String, Value>,
 }
 
-/// By name.
+/// Networks by name.
 pub type Shown = BTreeMap<String, Network>;
 
-/// Where a test holds up the list of networks: somebody asks for it; answer now.
+/// Blocks the list of networks: the first notification says that it was requested, the second releases the answer.
 type Gate = Arc<(Notify, Notify)>;
 
-/// A made-up Engine: what its networks show, what its containers say of themselves, and what holds it up.
+/// A fake Engine: its networks, its containers as they are listed, its `/info`, and the gate that blocks it.
 struct Engine(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>, Arc<Mutex<Value>>, Arc<Mutex<Option<Gate>>>);
 
 impl Handler for Engine {
@@ -115,7 +115,7 @@ impl Handler for Engine {
     }
 }
 
-/// Passes everything on to the made-up Engine, but for the stream of its events, which does not end.
+/// Forwards everything to the fake Engine, except for its stream of events, which does not end.
 async fn front(listener: UnixListener, behind: PathBuf, happens: Arc<Notify>) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let (behind, happens) = (behind.clone(), happens.clone());
@@ -144,13 +144,13 @@ pub struct World {
     pub callers: Arc<Callers>,
     pub shown: Arc<Mutex<Shown>>,
     containers: Arc<Mutex<Vec<Value>>>,
-    /// What /info says; null: it is forbidden.
+    /// The answer of /info; null means that it is forbidden.
     pub info: Arc<Mutex<Value>>,
-    /// Whether containers run, as `/proc` would show it.
+    /// Whether containers are running, as `/proc` would show it.
     pub outlived: Arc<Mutex<Option<bool>>>,
-    /// The next list of networks waits for it.
+    /// If set, the next list of networks waits at this gate.
     pub gate: Arc<Mutex<Option<Gate>>>,
-    /// Something happens to a network or a container.
+    /// Signals that something happens to a network or a container.
     pub happens: Arc<Notify>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -229,7 +229,7 @@ impl World {
         self.ledger.ask(request).await.map(|granted| granted.reply).map_err(|refusal| refusal.text)
     }
 
-    /// One more network of this prefix, on purpose.
+    /// Adds one more network with this prefix, on purpose.
     pub async fn copy(&self, prefix: &str) {
         let overlap = ("overlap".to_owned(), "true".to_owned());
         self.granted(Space::Local, Some(prefix), [overlap].into()).await.unwrap();
@@ -239,7 +239,7 @@ impl World {
         self.granted(Space::Local, prefix, BTreeMap::new()).await
     }
 
-    /// A network of the Swarm.
+    /// Adds a network of the Swarm.
     pub async fn global(&self, prefix: &str) {
         self.granted(Space::Global, Some(prefix), BTreeMap::new()).await.unwrap();
     }
@@ -271,7 +271,7 @@ impl World {
         }
     }
 
-    /// An endpoint's address: MACs tell endpoints from auxiliary addresses.
+    /// Requests an endpoint's address: a MAC distinguishes endpoints from auxiliary addresses.
     pub async fn lease(&self, id: &str, address: Option<&str>, mac: u8) -> Result<IpAddr, String> {
         let request = AddressRequest {
             id: id.to_owned(),
@@ -308,7 +308,7 @@ impl World {
         self.shown.lock().unwrap().insert(network.to_owned(), shown);
     }
 
-    /// Books and an Engine that shows one of their networks: without it nothing that it lacks proves anything.
+    /// Books and an Engine that shows one of their networks; otherwise, missing networks would not prove anything.
     pub async fn witnessed(now: fn() -> u64, only_engine: bool) -> Self {
         let world = Self::new(now, only_engine);
         world.subnet(Some("10.9.200.0/24")).await.unwrap();
@@ -316,14 +316,14 @@ impl World {
         world
     }
 
-    /// A container that says of itself that it is in this state and has this address.
+    /// Adds a container that the Engine lists in this state and with this address.
     pub fn say(&self, container: &str, state: &str, network: &str, address: &str) {
         let attached = json!({"NetworkID": network, "IPAddress": address});
         self.containers.lock().unwrap().push(json!({"Id": format!("id-{container}"), "State": state,
             "Names": [format!("/{container}")], "NetworkSettings": {"Networks": {network: attached}}}));
     }
 
-    /// A container of which its Engine says this.
+    /// Adds a container that the Engine lists in this way.
     pub fn say_all(&self, container: Value) {
         self.containers.lock().unwrap().push(container);
     }

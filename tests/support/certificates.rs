@@ -1,11 +1,11 @@
-//! Authorities and certificates, made for one test. Shared by several test programs, none of which uses all of it.
+//! Authorities and certificates, made for one test. Shared by several test programs; each uses a part of it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
 
-/// Who signs certificates.
+/// An authority that signs certificates.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, PEM.
@@ -15,7 +15,7 @@ pub struct Identity {
 }
 
 impl Authority {
-    /// One of the usual name; two of them have different keys.
+    /// An authority with the usual name; any two of them have different keys.
     pub fn new() -> Authority {
         Authority::named("gipam tests")
     }
@@ -31,7 +31,7 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A certificate of a server with this name, changed a little.
+    /// A server's certificate for this name, with `change` applied.
     pub fn signs(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -41,13 +41,13 @@ impl Authority {
         Identity { chain, key: key.serialize_pem() }
     }
 
-    /// The one that most tests need.
+    /// The certificate that most tests need.
     pub fn signs_loopback(&self) -> Identity {
         self.signs("127.0.0.1", |_| {})
     }
 }
 
-/// Hands over `ca.pem`, and `server` and `engine`, each with `.pem` and `.key`: a name and its content.
+/// Makes `ca.pem`, and `server` and `engine`, each with `.pem` and `.key`; calls `write` with each name and content.
 pub fn make(mut write: impl FnMut(&str, &str)) {
     let authority = Authority::new();
     write("ca.pem", &authority.pem());

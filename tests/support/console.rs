@@ -1,12 +1,12 @@
-//! The ```` ```console ```` blocks of a page of docs/: what is typed, and what the page says comes of it.
+//! The ```` ```console ```` blocks of a page of docs/: the commands, and the output that the page shows for them.
 //!
-//! Promises: every line behind `$ ` is a command, what follows it up to the next is its output. Output is compared line by
-//! line and word by word, but for what differs from run to run: times, MAC addresses, Docker's ids, and the random end of a
-//! PoolID. A line `...` of the page matches any lines. A view whose output is not yet that of the page may be asked again:
-//! gipam learns names from the Engine a moment after the addresses.
+//! Promises: every line that starts with `$ ` is a command; the lines up to the next command are its output. Output is
+//! compared by line and word, except for what differs from run to run: times, MAC addresses, Docker's ids, and the
+//! random end of a PoolID. A line `...` of the page matches any lines. If the output of a view differs from the page,
+//! the view may be repeated, because gipam learns names from the Engine a moment after the addresses.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-/// A command and what the page shows of its output.
+/// A command and its output as the page shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     pub command: String,
@@ -19,7 +19,7 @@ pub fn steps(page: &str) -> Vec<Step> {
     for block in page.split("\n```console\n").skip(1) {
         let block = block.split("\n```").next().unwrap_or("");
         assert!(block.starts_with("$ "), "a block begins with a command: {block}");
-        // A line that ends in a backslash goes on.
+        // A backslash at the end of a line continues it.
         for line in block.replace("\\\n", "").lines() {
             match (line.strip_prefix("$ "), steps.last_mut()) {
                 (Some(command), _) => steps.push(Step { command: command.to_owned(), output: Vec::new() }),
@@ -36,17 +36,17 @@ pub fn scripts(page: &str) -> Vec<&str> {
     page.split("\n```sh\n").skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
 }
 
-/// The first ```` ```toml ```` block: the configuration of the daemon that the page talks of.
+/// The first ```` ```toml ```` block: the configuration of the daemon that the page describes.
 pub fn configuration(page: &str) -> &str {
     block(page, "toml").expect("the page shows a configuration")
 }
 
-/// The first block of a language.
+/// The first block in this language.
 pub fn block<'a>(page: &'a str, language: &str) -> Option<&'a str> {
     page.split(&format!("\n```{language}\n")).nth(1).and_then(|rest| rest.split("\n```").next())
 }
 
-/// Whether a command only shows something, and may be typed again.
+/// Whether a command only shows something and may be repeated.
 pub fn is_view(command: &str) -> bool {
     let views = ["pools", "subnets", "leases", "who", "history", "explain", "map", "status"];
     command
@@ -54,7 +54,7 @@ pub fn is_view(command: &str) -> bool {
         .is_some_and(|rest| views.iter().any(|view| rest.split(' ').next() == Some(view)))
 }
 
-/// A word without what differs from run to run.
+/// A word without the parts that differ from run to run.
 fn plain(word: &str) -> String {
     let is_hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit());
     let bare = word.trim_matches([',', ';', '(', ')', '"']);

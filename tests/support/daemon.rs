@@ -1,7 +1,7 @@
-//! The real program, started in a directory of its own, and ended with it.
+//! The real program, started in a temporary directory that is removed afterwards.
 //!
-//! Promises: nothing outside of the directory is touched (plugin files included); a daemon that does not come up fails
-//! the test with its log; no process is left behind. Shared by several test programs, none of which uses all of it.
+//! Promises: nothing outside of the directory is touched (plugin files included); if a daemon does not start, the test
+//! fails and shows its log; no process is left behind. Shared by several test programs; each uses a part of it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::fs::{self, File};
@@ -15,13 +15,13 @@ use tempfile::TempDir;
 
 use super::http::Wire;
 
-/// What only a bug reaches.
+/// A timeout that only a bug reaches.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The pools of most tests: benchmark and documentation prefixes, which no host routes.
 pub const POOLS: [&str; 4] = ["-v4", "198.18.0.0/16", "-v6", "2001:db8:77::/48"];
 
-/// Asks again and again until there is something, or fails the test.
+/// Calls `look` repeatedly until it returns something; fails the test if it never does.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -33,25 +33,25 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A directory with a daemon's files in it, and how that daemon is started.
+/// A directory with a daemon's files in it, and how to start that daemon.
 pub struct House {
     /// The directory.
     pub directory: Arc<TempDir>,
-    /// What follows `gipam` on the command line.
+    /// The arguments after `gipam` on the command line.
     pub arguments: Vec<String>,
     /// Its environment; nothing is inherited.
     pub variables: Vec<(String, String)>,
 }
 
 impl House {
-    /// A daemon with these pools (as flags) and no configuration but where plugin files go.
+    /// A daemon with these pools (as flags) and a configuration that only sets the directories of plugin files.
     pub fn new(pools: &[&str]) -> House {
         let mut house = House::with_toml("");
         house.arguments.extend(pools.iter().map(ToString::to_string));
         house
     }
 
-    /// A daemon whose configuration ends in this.
+    /// A daemon whose configuration ends with this text.
     pub fn with_toml(toml: &str) -> House {
         let directory = Arc::new(tempfile::tempdir().unwrap());
         let house = House { directory, arguments: Vec::new(), variables: Vec::new() };
@@ -67,20 +67,20 @@ impl House {
         House { arguments, ..house }
     }
 
-    /// Writes the configuration again.
+    /// Rewrites the configuration.
     pub fn configure(&self, toml: &str) {
         let directories = ["sockets", "specs"].map(|name| self.path(name).display().to_string());
         let head = format!("socket_dir = {:?}\nspec_dir = {:?}\n", directories[0], directories[1]);
         fs::write(self.path("gipam.toml"), head + toml).unwrap();
     }
 
-    /// The same, with another value of a flag that is there already.
+    /// Replaces the value of a flag that is already set.
     pub fn set(&mut self, flag: &str, value: &Path) {
         let at = self.arguments.iter().position(|argument| argument == flag).unwrap();
         self.arguments[at + 1] = value.display().to_string();
     }
 
-    /// The same without this flag and its value.
+    /// Removes this flag and its value.
     pub fn unset(&mut self, flag: &str) {
         let at = self.arguments.iter().position(|argument| argument == flag).unwrap();
         self.arguments.drain(at..at + 2);
@@ -117,7 +117,7 @@ impl House {
         self.adopt(child)
     }
 
-    /// A daemon of this house that somebody else started.
+    /// Wraps a daemon of this house that the test started in another way.
     pub fn adopt(&self, child: Child) -> Daemon {
         Daemon { child, socket: self.socket(), admin: self.admin(), _directory: self.directory.clone() }
     }
@@ -135,7 +135,7 @@ impl House {
         daemon
     }
 
-    /// Starts the daemon, which must refuse to run; its exit code and its output.
+    /// Starts the daemon, which must refuse to run; returns its exit code and its output.
     pub fn refuse(&self) -> (i32, String) {
         let mut daemon = self.spawn();
         let status = daemon.wait();
@@ -147,7 +147,7 @@ impl House {
         self.command().args(arguments).arg("--admin").arg(self.admin()).output().unwrap()
     }
 
-    /// Runs a command as it is written.
+    /// Runs a command exactly as it is written.
     pub fn plain(&self, arguments: &[&str]) -> Output {
         self.command().args(arguments).output().unwrap()
     }
@@ -160,7 +160,7 @@ impl House {
     }
 }
 
-/// A running daemon. Dropped, it is killed.
+/// A running daemon. It is killed when dropped.
 pub struct Daemon {
     pub child: Child,
     pub socket: PathBuf,
@@ -169,22 +169,22 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// A connection to its driver's door.
+    /// A connection to the daemon's driver socket.
     pub fn wire(&self) -> Wire {
         Wire::unix(&self.socket)
     }
 
-    /// What the admin socket answers.
+    /// The answer of the admin socket for this path.
     pub fn view(&self, path: &str) -> Value {
         Wire::unix(&self.admin).get(path)
     }
 
-    /// All that the books say to a person.
+    /// Everything that the books show to a person.
     pub fn books(&self) -> [Value; 2] {
         ["/v1/subnets", "/v1/leases?all=true"].map(|path| self.view(path))
     }
 
-    /// Fails the test unless nothing is held.
+    /// Fails the test if anything is held.
     pub fn assert_empty(&self, when: &str) {
         for path in ["/v1/subnets", "/v1/leases"] {
             assert_eq!(self.view(path), Value::Array(Vec::new()), "{when}: {path}");
@@ -196,18 +196,18 @@ impl Daemon {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits until it has ended.
     pub fn wait(&mut self) -> ExitStatus {
         until("the daemon ends", || self.child.try_wait().unwrap())
     }
 
-    /// As a power failure would.
+    /// Kills it, as a power failure would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// As systemd would.
+    /// Stops it, as systemd would.
     pub fn stop(mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
         self.wait()

@@ -1,6 +1,6 @@
-//! Proofs of death for tests: two views of an Engine that lack what is to be dead.
+//! Proofs of death for tests: two views of an Engine from which the lease or subnet is missing.
 //!
-//! Promises: nothing that the plan's rules do not allow to be proven is. Decides nothing.
+//! Promises: proves only what the plan's rules allow. Makes no decisions.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use gipam::plan::settings::Moment;
 use gipam::plan::shown::{Configured, EngineIdentity, Lists, Network};
 use gipam::plan::{Plan, Subnet};
 
-/// An Engine that shows these networks of gipam, each this many times, without containers.
+/// The lists of an Engine that shows one network of gipam for each of these prefixes, without containers.
 pub fn lists(prefixes: impl IntoIterator<Item = Prefix>) -> Lists {
     let network = |(n, prefix): (usize, Prefix)| Network {
         name: format!("n{n}"),
@@ -30,7 +30,7 @@ fn held(plan: &Plan) -> impl Iterator<Item = &Subnet> {
     plan.subnets().filter(|subnet| subnet.is_held_locally())
 }
 
-/// What two views of these lists lack, ten minutes apart.
+/// Proves dead what is absent from two views of these lists, ten minutes apart.
 pub fn twice(
     plan: &Plan,
     lists: &Lists,
@@ -42,7 +42,7 @@ pub fn twice(
     Death::of(&absent(&at(1_000)?)?, &absent(&at(601_000)?)?, 600_000)
 }
 
-/// That this lease is dead, under this generation, if such a thing can be proven.
+/// Proves that this lease is dead, under this generation, if that can be proven.
 pub fn dead_lease(plan: &Plan, subnet: &Subnet, address: u128, generation: u64) -> Option<Death> {
     let record = Record { generation, ..subnet.addresses.get(address)?.clone() };
     let lists = lists(held(plan).map(|subnet| subnet.state.prefix));
@@ -50,7 +50,7 @@ pub fn dead_lease(plan: &Plan, subnet: &Subnet, address: u128, generation: u64) 
     twice(plan, &lists, |view| view.lease_absent(subnet, address, &record))
 }
 
-/// That this subnet is dead, under this generation, if such a thing can be proven.
+/// Proves that this subnet is dead, under this generation, if that can be proven.
 pub fn dead_subnet(plan: &Plan, subnet: &Subnet, generation: u64) -> Option<Death> {
     let prefix = subnet.state.prefix;
     let others: BTreeSet<Prefix> = held(plan).map(|subnet| subnet.state.prefix).collect();

@@ -1,7 +1,7 @@
-//! *explained*: what `Plan::explain` says would be given is what `Plan::decide` then gives, and the way that it names is the way by
-//! which that was found.
+//! *explained*: `Plan::decide` gives what `Plan::explain` predicts, and it is found in the way that the explanation
+//! names.
 //!
-//! Promises: judges each way by the books as they stood before the answer, without the plan's own order. Decides nothing.
+//! Promises: judges each way by the books before the answer, without using the plan's own order. Makes no decisions.
 
 use gipam::plan::change::Record;
 use gipam::plan::explain::{ExplainStep, Explanation, Foreseen};
@@ -79,7 +79,7 @@ fn order(plan: &Plan, subnet: &Subnet) -> AddressOrder {
     base.filter(|_| state.prefix.family() == Family::V6).map_or(AddressOrder::Sequential, |it| it.addresses)
 }
 
-/// Whether the address follows from something that this request does not say.
+/// Whether the address depends on a property that this request does not have.
 fn depends(plan: &Plan, request: &Request) -> bool {
     let Request::Address(request) = request else { return false };
     let order = plan.asked_under(&request.id).map(|subnet| order(plan, subnet));
@@ -109,7 +109,7 @@ fn is_way(
     let pin = subnet.pins().get(&address);
     let slot = subnet.slot(plan.reserved_merged());
     let range = subnet.state.range.unwrap_or(subnet.state.prefix);
-    // Those that anybody may get, before or beside this one.
+    // Whether another free address was released earlier; addresses that another grant of the prefix leases do not count.
     let older = |this: &Record| {
         let others = subnet.addresses.records().filter(|(other, _)| subnet.addresses.bounds().allow(*other));
         let mut others =

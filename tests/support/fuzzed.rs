@@ -1,7 +1,7 @@
-//! WHAT FUZZING LOOKS AT: for each kind of foreign bytes, what must be true whatever they are. The fuzz targets feed
-//! these functions without end, `tests/corpus.rs` with the seeds and with whatever was once found.
+//! WHAT FUZZING CHECKS: for each kind of foreign bytes, what must be true of any input. The fuzz targets call
+//! these functions endlessly; `tests/corpus.rs` calls them with the seeds and with all inputs that once failed.
 //!
-//! Promises: a panic is a find. No socket; files only in a directory of its own in memory. Knows no fuzzer.
+//! Promises: a panic means a bug was found. No socket; files only in its own directory in memory. Independent of the fuzzer.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -53,8 +53,8 @@ fn directory() -> &'static PathBuf {
     })
 }
 
-/// Lines `METHOD BODY`: each body is read as dockerd's, and what can be understood is asked of a plan. A PoolID that is
-/// the prefix of a held subnet means its id. Nothing may break an invariant, and every text must fit into a log.
+/// Lines `METHOD BODY`: each body is parsed as dockerd's; if that succeeds, the request is sent to a plan. A PoolID that
+/// is the prefix of a held subnet stands for its id. Nothing may break an invariant, and every text must fit into a log.
 pub fn wire(bytes: &[u8]) {
     let mut plan = Plan::new(settings());
     let mut ids: BTreeMap<String, String> = BTreeMap::new();
@@ -103,7 +103,7 @@ pub fn wire(bytes: &[u8]) {
     }
 }
 
-/// A refusal is a JSON object with a text in it, on one line, not endless.
+/// A refusal is a JSON object that contains a text, on one line, of limited length.
 fn says(text: &str) {
     let tidy = wire::tidy_message(text);
     assert!(
@@ -114,14 +114,14 @@ fn says(text: &str) {
     assert_eq!(body["Err"], body["Error"]);
 }
 
-/// A configuration file: understood, or refused with a text that names the file.
+/// A configuration file: it is accepted, or refused with a text that names the file.
 pub fn configuration(bytes: &[u8]) {
     let path = directory().join("gipam.toml");
     std::fs::write(&path, bytes).unwrap();
     let path = path.display().to_string();
     match check_file(&path, &Surroundings::default()) {
         Ok(config) => {
-            // What is in force makes a plan that can be asked.
+            // The settings make a plan that answers requests.
             let plan = Plan::new(config.settings);
             conserved(&plan).unwrap();
         }
@@ -129,7 +129,7 @@ pub fn configuration(bytes: &[u8]) {
     }
 }
 
-/// A lease file of the old gipam: what is understood is taken over whole, and what is written can be read again.
+/// A lease file of the old gipam: if it is accepted, all of it is taken over, and what is written can be read again.
 pub fn lease_file(bytes: &[u8]) {
     let _ = old_gipam::detect(bytes);
     let Ok(parsed) = old_gipam::parse(bytes) else { return };
@@ -157,7 +157,7 @@ pub fn lease_file(bytes: &[u8]) {
     assert_eq!(addresses(&again), addresses(&books));
 }
 
-/// Where a foreign value may be in the books.
+/// The columns of the books in which a foreign value may be.
 const COLUMNS: [(&str, &str); 48] = [
     ("subnets", "serial"),
     ("subnets", "id"),
@@ -240,8 +240,8 @@ fn template() -> &'static Vec<u8> {
     })
 }
 
-/// Rows: lines whose first byte picks a column and whose second a type, the rest is the value. What the books
-/// then say is understood or refused by name.
+/// Rows: the first byte of a line selects a column, the second a type, the rest is the value. The books
+/// are then accepted, or refused with a text that names the value.
 pub fn rows(bytes: &[u8]) {
     let path = directory().join("rows.db");
     std::fs::write(&path, template()).unwrap();
@@ -256,7 +256,7 @@ pub fn rows(bytes: &[u8]) {
             1 => rusqlite::types::Value::Integer(text.parse().unwrap_or(value.len() as i64 - 4)),
             _ => rusqlite::types::Value::Text(text),
         };
-        // Types and keys are SQLite's affair: what it does not take is not in the books.
+        // SQLite checks types and keys: a value that it refuses is not in the books.
         let _ = connection.execute(&format!("UPDATE OR IGNORE {table} SET {column} = ?1"), [value]);
     }
     connection.close().unwrap();
@@ -265,7 +265,7 @@ pub fn rows(bytes: &[u8]) {
         let mut plan = Plan::new(settings);
         reader.load(|change| plan.apply(&change))?;
         plan.advance(NOW);
-        // It can be counted and exported, too.
+        // Accepted books can also be counted and exported.
         for subnet in plan.subnets() {
             plan.count_addresses(subnet);
         }

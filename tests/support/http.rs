@@ -1,7 +1,7 @@
 //! HTTP as dockerd writes it, byte for byte, and answers as dockerd reads them.
 //!
-//! Promises: sends what it gets, without repair: no Content-Type, any Host, any length; reads whole answers.
-//! Shared by several test programs, none of which uses all of it.
+//! Promises: sends what it is given, without correcting it: no Content-Type, any Host, any length; reads whole answers.
+//! Shared by several test programs; each uses a part of it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -13,18 +13,18 @@ use serde_json::Value;
 
 use super::daemon::PATIENCE;
 
-/// Bytes both ways.
+/// A stream that can be read and written.
 pub trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
 /// One connection, kept alive.
 pub struct Wire {
     stream: BufReader<Box<dyn Stream>>,
-    /// The Host header: Engine 20.10 leaves it empty.
+    /// The Host header, which Engine 20.10 leaves empty.
     pub host: &'static str,
 }
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
@@ -65,7 +65,7 @@ impl Wire {
         self.answer().ok()
     }
 
-    /// One call and its answer.
+    /// Sends one call and returns its answer.
     pub fn call(&mut self, method: &str, body: impl AsRef<[u8]>) -> Answer {
         self.send(&Wire::request(self.host, method, body.as_ref())).unwrap();
         self.answer().unwrap_or_else(|error| panic!("{method}: no answer: {error}"))
@@ -76,7 +76,7 @@ impl Wire {
         self.call(&format!("IpamDriver.{method}"), body.to_string()).ok()
     }
 
-    /// One call of the driver, which must be refused; the text.
+    /// One call of the driver, which must be refused; returns the text.
     pub fn refused(&mut self, method: &str, body: &Value) -> String {
         self.call(&format!("IpamDriver.{method}"), body.to_string()).refused()
     }
@@ -88,14 +88,14 @@ impl Wire {
         }))
     }
 
-    /// RequestPool; PoolID and prefix.
+    /// RequestPool; returns PoolID and prefix.
     pub fn pool(&mut self, body: &Value) -> (String, String) {
         let answer = self.ok("RequestPool", body);
         let text = |name: &str| answer[name].as_str().unwrap().to_owned();
         (text("PoolID"), text("Pool"))
     }
 
-    /// RequestAddress; the address with its length.
+    /// RequestAddress; returns the address with its prefix length.
     pub fn address(&mut self, id: &str, address: &str, options: Value) -> String {
         let body = serde_json::json!({"PoolID": id, "Address": address, "Options": options});
         self.ok("RequestAddress", &body)["Address"].as_str().unwrap().to_owned()
@@ -118,7 +118,7 @@ impl Wire {
         serde_json::from_str(&self.text(path)).unwrap()
     }
 
-    /// What a `GET` answers.
+    /// The answer to a `GET`.
     pub fn text(&mut self, path: &str) -> String {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: gipam\r\n\r\n").as_bytes()).unwrap();
         let answer = self.answer().unwrap();
@@ -169,7 +169,7 @@ impl Wire {
         Ok(body)
     }
 
-    /// Reads a body that comes in pieces.
+    /// Reads a chunked body.
     fn chunks(&mut self) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {
@@ -186,7 +186,7 @@ impl Wire {
     }
 }
 
-/// Ends our half of a connection, as a client that has said all.
+/// Closes the sending half of a connection, as a client that has sent everything.
 pub fn half_close(stream: &UnixStream) {
     stream.shutdown(Shutdown::Write).unwrap();
 }
@@ -196,7 +196,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// A success as dockerd needs it: exactly 200, a JSON object (P7).
+    /// Checks a success as dockerd needs it: exactly 200, a JSON object (P7).
     #[track_caller]
     pub fn ok(&self) -> Value {
         assert_eq!(self.status, 200, "{}", self.text());
@@ -205,7 +205,7 @@ impl Answer {
         value
     }
 
-    /// A refusal as a person needs it: 4xx or 5xx, the same clear line under both names (P7, duty 13).
+    /// Checks a refusal as a person needs it: 4xx or 5xx, the same clear line under both names (P7, duty 13).
     #[track_caller]
     pub fn refused(&self) -> String {
         assert!((400..600).contains(&self.status), "{} {}", self.status, self.text());

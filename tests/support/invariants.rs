@@ -1,6 +1,6 @@
-//! THE INVARIANTS R1 to R7, by name: each looks at the plan from outside.
+//! THE INVARIANTS R1 to R7, by name: each function checks the plan from outside.
 //!
-//! Promises: a broken one says which and where. *durable* and *fenced* are not the plan's; see the ledger's tests.
+//! Promises: a violation says which invariant and where. *durable* and *fenced* do not concern the plan; see `tests/ledger`.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Held {
     if holds { Ok(()) } else { Err(what()) }
 }
 
-/// Held subnets of one space never overlap, unless the later one asked to.
+/// Held subnets of one space never overlap, unless the later request allowed it.
 pub fn disjoint(plan: &Plan) -> Held {
     let held: Vec<_> = plan.subnets().filter(|subnet| subnet.is_held()).map(|subnet| &subnet.state).collect();
     for (n, one) in held.iter().enumerate() {
@@ -39,7 +39,7 @@ pub fn disjoint(plan: &Plan) -> Held {
     Ok(())
 }
 
-/// Of two subnets that share a prefix, no address is leased in both, but for a router that is the gateway of both.
+/// If two subnets share a prefix, no address is leased in both, except a router that is the gateway of both.
 fn shared(plan: &Plan, one: &SubnetState, other: &SubnetState) -> Held {
     ensure(one.prefix == other.prefix, || format!("disjoint: {} and {}", one.id, other.id))?;
     let leases = |state: &SubnetState| plan.subnet(state.serial).map(|subnet| &subnet.addresses);
@@ -54,8 +54,8 @@ fn shared(plan: &Plan, one: &SubnetState, other: &SubnetState) -> Held {
     Ok(())
 }
 
-/// An address has at most one lease: the plan has exactly what the answers handed out and nobody gave back, no PoolID
-/// names two grants, and all that is remembered is the same too.
+/// An address has at most one lease: the plan has exactly what was granted and not released, no PoolID
+/// names two grants, and everything that is remembered agrees with the model, too.
 pub fn unique(plan: &Plan, model: &Model) -> Held {
     let mut ids = BTreeMap::new();
     for subnet in plan.subnets().filter(|subnet| subnet.is_held()) {
@@ -87,7 +87,7 @@ pub fn unique(plan: &Plan, model: &Model) -> Held {
     ensure(keys == model.keys, || format!("unique: keys {keys:?} but {:?}", model.keys))
 }
 
-/// An answer that takes no grant repeats one: the gateway's in `local`, anybody's in `global` (P27).
+/// An answer without a new grant repeats an earlier one: the gateway's in `local`, anybody's in `global` (P27).
 pub fn answered_once(plan: &Plan, request: &Request, decision: &Decision) -> Held {
     let (Request::Address(request), Ok(Reply::Address { address, .. })) = (request, &decision.reply) else {
         return Ok(());
@@ -100,7 +100,7 @@ pub fn answered_once(plan: &Plan, request: &Request, decision: &Decision) -> Hel
     ensure(decision.changes.iter().any(granted) || repeat, || format!("unique: {address} has two holders"))
 }
 
-/// A lease lies in its subnet; a dynamic one in its range, and is neither reserved nor never given.
+/// A lease is inside its subnet; a dynamic one is inside its range and neither reserved nor an address that is never given.
 pub fn inside(plan: &Plan, request: &Request, decision: &Decision) -> Held {
     for subnet in plan.subnets() {
         for (address, _) in subnet.addresses.records() {
@@ -136,7 +136,7 @@ pub fn inside(plan: &Plan, request: &Request, decision: &Decision) -> Held {
     ensure(reserved.is_none(), || format!("inside: {} is reserved", prefix.address(address)))
 }
 
-/// Giving back what is free succeeds and changes nothing, as does giving back under an id that names nothing (any more).
+/// Releasing something that is free succeeds and changes nothing; so does a release with an unknown or former PoolID.
 pub fn repeatable(plan: &Plan, context: Context, old_ids: &[String]) -> Held {
     let mut requests: Vec<Request> = Vec::new();
     for subnet in plan.subnets().filter(|subnet| subnet.is_held()) {
@@ -159,7 +159,7 @@ pub fn repeatable(plan: &Plan, context: Context, old_ids: &[String]) -> Held {
     Ok(())
 }
 
-/// Every address of a subnet is exactly one of never given, reserved, the slot, leased, cooling, free.
+/// Every address of a subnet is in exactly one state: never given, reserved, the slot, leased, cooling or free.
 pub fn conserved(plan: &Plan) -> Held {
     for subnet in plan.subnets() {
         let counts = plan.count_addresses(subnet);
@@ -179,7 +179,7 @@ pub fn conserved(plan: &Plan) -> Held {
     Ok(())
 }
 
-/// The same counts, by looking at each address of a small subnet.
+/// The same counts, obtained by examining each address of a small subnet.
 fn classified(plan: &Plan, subnet: &Subnet) -> AddressCounts {
     let (prefix, mut counts) = (subnet.state.prefix, AddressCounts::default());
     let (low, high) = never_given(prefix);
@@ -205,7 +205,7 @@ fn classified(plan: &Plan, subnet: &Subnet) -> AddressCounts {
     counts
 }
 
-/// The plan rebuilt from what the books keep is the plan served.
+/// The plan rebuilt from the books equals the plan that is served.
 pub fn faithful(plan: &Plan, rows: &Rows, model: &Model) -> Held {
     let rebuilt = rows.rebuild(plan.settings(), model.now);
     ensure(rebuilt == *plan, || format!("faithful: rebuilt {rebuilt:#?}\nserved {plan:#?}"))

@@ -1,4 +1,4 @@
-//! A ledger on a thread of its own, so that tests can block it.
+//! A ledger in a separate thread, so that tests can block it.
 
 use std::thread::JoinHandle;
 
@@ -7,7 +7,7 @@ use gipam::ledger::{Fatal, Ledger, Writer};
 use gipam::plan::Plan;
 use gipam::store::Books;
 
-/// Starts it; `ended` gets the reason when it ends.
+/// Starts it; `ended` receives the reason when it ends.
 pub fn start(
     plan: Plan,
     books: Books,

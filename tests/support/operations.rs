@@ -1,7 +1,7 @@
-//! RANDOM OPERATIONS: small words that shrink to a readable counterexample, and the requests that they become.
+//! RANDOM OPERATIONS: small values that shrink to a readable counterexample, and the requests made from them.
 //!
-//! Promises: pools so small that they run out, hosts whose routes get in the way, and every request that Docker or a
-//! person can make. Knows the plan only to name what is held.
+//! Promises: pools so small that they run out, hosts whose routes overlap them, and every request that Docker or a
+//! person can make. Reads the plan only to find out what is held.
 
 mod chance;
 pub mod hands;
@@ -24,7 +24,7 @@ use proptest::prelude::*;
 #[path = "evidence.rs"]
 pub mod evidence;
 
-/// What may happen next. Numbers pick from what there is, modulo its count.
+/// What may happen next. A number selects one of the existing items, modulo their count.
 #[derive(Clone, Debug)]
 pub enum Op {
     Pass(Millis),
@@ -79,7 +79,7 @@ pub enum Op {
     },
     Configure(usize),
     Hand(hands::Hand),
-    /// From now on repair has proven dead whatever bears this number, modulo 4; nothing at 0.
+    /// From now on, every fourth item, selected by this number modulo 4, is proven dead; at 0, none.
     Proven(u64),
     FreeDead {
         pick: usize,
@@ -102,7 +102,7 @@ pub enum Op {
     Listed {
         subnet: usize,
     },
-    /// The Engine shows this lease at a container of this name.
+    /// The Engine shows this lease in a container with this name.
     Shown {
         pick: usize,
         name: usize,
@@ -113,14 +113,14 @@ pub enum Op {
         leases: u16,
         ago: u64,
         id: Option<u8>,
-        /// Two networks that share the prefix; its range counts for none of them.
+        /// Two networks that share the prefix; the range of neither counts.
         pair: bool,
     },
     NameSubnet {
         subnet: usize,
         id: u8,
     },
-    /// Docker calls something by a PoolID that nobody holds: of this prefix, or of a grant that is over.
+    /// Docker uses a PoolID that nobody holds: one for this prefix, or one of a released grant.
     Stranger {
         pool: usize,
         random: u8,
@@ -130,7 +130,7 @@ pub enum Op {
     },
 }
 
-/// A whole trial; shown one operation a line, in either of Rust's debug forms.
+/// A whole trial; its debug forms show one operation per line.
 #[derive(Clone)]
 pub struct Ops(pub Vec<Op>);
 
@@ -140,7 +140,7 @@ impl std::fmt::Debug for Ops {
     }
 }
 
-/// Trials of at most this many operations.
+/// Trials of up to this many operations.
 pub fn operations(most: usize) -> impl Strategy<Value = Ops> {
     prop::collection::vec(chance::operation(), 1..most).prop_map(Ops)
 }
@@ -157,7 +157,7 @@ fn pool(name: &str, v4: Option<Base>, v6: Option<Base>) -> PoolSettings {
     PoolSettings { name: name.to_owned(), v4, v6, cooling: 600_000, subnet_cooling: 60_000, closed: false }
 }
 
-/// The settings that the plan may be given; number 0 comes first.
+/// The settings that the plan may get; number 0 is used first.
 pub fn settings(number: usize) -> Settings {
     let next = AddressOrder::Sequential;
     let a = pool("a", base("192.0.2.0/28", 30, next), base("2001:db8::/124", 126, next));
@@ -197,7 +197,7 @@ pub fn settings(number: usize) -> Settings {
     }
 }
 
-/// What the host may use while it is asked.
+/// What the host uses when it is surveyed.
 fn host(number: usize) -> HostUse {
     let used = |text: &str, kind| InUse { prefix: prefix(text), kind, text: text.to_owned() };
     match number % 8 {
@@ -213,7 +213,7 @@ fn host(number: usize) -> HostUse {
     }
 }
 
-/// The pools of each driver name; one beyond them has all.
+/// The pools of each driver name; any further driver has all of them.
 const DRIVERS: [&[&str]; 3] = [&["b"], &["c", "a"], &["a"]];
 
 pub const EXACT: [&str; 18] = [
@@ -248,7 +248,7 @@ const RANGES: [&str; 6] = [
 
 pub const NAMES: [&str; 3] = ["web", "db", "cache"];
 
-/// What repair has proven dead: every fourth of all that is held; or nothing.
+/// What repair has proven dead: every fourth held item, or nothing.
 fn dead(plan: &Plan, proven: u64) -> Arc<Dead> {
     let mut dead = Dead::default();
     for subnet in plan.subnets().filter(|subnet| subnet.is_held() && proven > 0) {
@@ -283,7 +283,7 @@ fn exact(space: Space, asked: Prefix, range: Option<Prefix>, overlap: bool) -> S
     }
 }
 
-/// A quarter of a prefix as a range; all of one that has no quarters.
+/// A quarter of a prefix as a range; the whole prefix if it is too small for quarters.
 fn quarter(of: Prefix, number: usize) -> Prefix {
     let length = of.length() + 2;
     if length > of.family().bits() {
@@ -293,7 +293,7 @@ fn quarter(of: Prefix, number: usize) -> Prefix {
     Prefix::new(of.family(), of.first() + step * (number % 4) as u128, length)
 }
 
-/// The request that an operation becomes, given what is held; `None` for time, settings and empty picks.
+/// The request made from an operation, given what is held; `None` for time, settings and empty selections.
 pub fn request(op: &Op, plan: &Plan, undos: &[Undo], proven: u64) -> Option<Request> {
     match plain_request(op, plan, undos)? {
         Request::Subnet(request) => {
@@ -306,7 +306,7 @@ pub fn request(op: &Op, plan: &Plan, undos: &[Undo], proven: u64) -> Option<Requ
     }
 }
 
-/// Every lease that is held: subnet's serial and PoolID, address, generation.
+/// All held leases: subnet's serial and PoolID, address, generation.
 fn leases(plan: &Plan) -> Vec<(u64, String, u128, u64)> {
     let held = plan.subnets().filter(|subnet| subnet.is_held());
     let of = |subnet: &gipam::plan::Subnet| {
@@ -317,7 +317,7 @@ fn leases(plan: &Plan) -> Vec<(u64, String, u128, u64)> {
     held.flat_map(of).collect()
 }
 
-/// The wish of repair that an operation becomes.
+/// The repair that an operation requests.
 fn repair(op: &Op, plan: &Plan) -> Option<Repair> {
     let held: Vec<_> = plan.subnets().filter(|subnet| subnet.is_held()).map(|subnet| &subnet.state).collect();
     let subnet_at = |n: usize| held.get(n % held.len().max(1)).copied();
@@ -412,7 +412,7 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
                 }),
                 gateway: *gateway,
                 name: name.map(|name| NAMES[name].into()),
-                // One of them is of a card, not made up.
+                // One of these MACs belongs to a network card and is not made up.
                 mac: mac.map(|mac| Mac([if mac == 2 { 0 } else { 2 }, 0, 0, 0, 0, mac])),
                 serial: *serial,
                 dead: Arc::default(),

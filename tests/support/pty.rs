@@ -1,6 +1,6 @@
-//! A pseudo terminal for programs that talk to people, and what they wrote to it.
+//! A pseudoterminal for interactive programs, and their output.
 //!
-//! Promises: what comes is read at once, so that no writer is held up by a terminal that nobody looks at.
+//! Promises: output is read at once, so that a program never blocks because nobody reads its terminal.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::fs::{File, OpenOptions};
@@ -13,7 +13,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 pub struct Pty {
-    /// Our side of the terminal, and its.
+    /// The master side of the terminal, and the slave side.
     pub ours: File,
     pub its: File,
     written: Arc<Mutex<Vec<u8>>>,
@@ -26,7 +26,7 @@ impl Pty {
         unlockpt(&ours).unwrap();
         let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
         let ours = File::from(ours);
-        // It must not become the terminal of the test itself, which would be hung up with it.
+        // It must not become the controlling terminal of the test, which would get a hangup with it.
         let its = OpenOptions::new()
             .read(true)
             .write(true)
@@ -51,12 +51,12 @@ impl Pty {
         tcsetwinsize(&self.its, size).unwrap();
     }
 
-    /// The terminal, for a program.
+    /// The slave side, for a program.
     pub fn end(&self) -> Stdio {
         Stdio::from(self.its.try_clone().unwrap())
     }
 
-    /// All that was written to it.
+    /// Everything that was written to it.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
     }

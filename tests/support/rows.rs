@@ -1,6 +1,6 @@
-//! THE BOOKS IN MEMORY: what the tables would keep, row by row, and the changes they give back at a start.
+//! THE BOOKS IN MEMORY: the rows that the tables would keep, and the changes that are read from them at a start.
 //!
-//! Promises: keeps what `store/write.rs` keeps, in no order that the served plan knows. No disk, no SQL.
+//! Promises: keeps what `store/write.rs` keeps, in an order that does not depend on the served plan. No disk, no SQL.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Keeps a change, as a statement or two would.
+    /// Keeps a change, as one or two SQL statements would.
     pub fn keep(&mut self, change: &Change) {
         match change {
             Change::SubnetGranted(state) | Change::SubnetRestored(state) => {
@@ -131,12 +131,12 @@ impl Rows {
         }
     }
 
-    /// The counters, once a batch.
+    /// Keeps the counters, once per batch.
     pub fn count(&mut self, plan: &Plan) {
         self.counters = plan.counters();
     }
 
-    /// The plan as a start would rebuild it.
+    /// The plan as a starting daemon would rebuild it.
     pub fn rebuild(&self, settings: &Settings, now: Millis) -> Plan {
         let mut plan = Plan::new(settings.clone());
         for state in self.subnets.values() {

@@ -1,8 +1,8 @@
 //! Scenarios by name, played by libtest-mimic, several at a time.
 //!
-//! Promises: a scenario is played whose name contains one of the words, and words that choose nothing end the program before
-//! it has started anything. What a failure leaves to read lies in one folder; the last lines say what took longest, for each
-//! failure why and where that is, then `N passed, N failed`. Knows nothing of what a scenario needs.
+//! Promises: a scenario is played if its name contains one of the words; words that match nothing end the program
+//! before it has started anything. The files that a failure leaves are in one folder; the last lines list what took
+//! longest, the reason and folder of each failure, then `N passed, N failed`. Does not know what a scenario needs.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it prints is its purpose")]
 
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// How many of the longest are named at the end.
+/// How many of the slowest scenarios are listed at the end.
 const NAMED: usize = 12;
 
 thread_local! {
@@ -34,14 +34,14 @@ pub struct Words {
 }
 
 impl Words {
-    /// Whether they choose this name; without words everything is chosen.
+    /// Whether the words select this name; without words, everything is selected.
     pub fn choose(&self, name: &str) -> bool {
         let fits = |word: &String| if self.mimic.exact { name == word } else { name.contains(word.as_str()) };
         (self.mimic.filter.is_none() && self.more.is_empty())
             || self.mimic.filter.iter().chain(&self.more).any(fits)
     }
 
-    /// Every word has to choose something.
+    /// Every word has to match something.
     pub fn mistake(&self, names: &[&str]) -> Option<String> {
         let mut words = self.mimic.filter.iter().chain(&self.more);
         let idle = words.find(|word| !names.iter().any(|name| name.contains(word.as_str())))?;
@@ -52,9 +52,9 @@ impl Words {
 /// How a scenario ended.
 pub enum End {
     Passed,
-    /// It is not for this machine or Engine.
+    /// The scenario does not apply to this machine or Engine.
     Skipped(String),
-    /// Why, and what else there is to read.
+    /// The reason, and further output to read.
     Failed(String, String),
 }
 
@@ -64,24 +64,24 @@ pub struct Scenario {
     play: Box<dyn FnOnce() -> End + Send>,
 }
 
-/// What is told of one that has ended.
+/// What is reported about a scenario that has ended.
 pub struct Played {
     pub title: String,
     pub seconds: f32,
     pub failure: Option<String>,
 }
 
-/// A scenario that the words may choose by its name; its kind is only shown.
+/// A scenario that can be selected by its name; its kind is only shown.
 pub fn scenario(name: &str, kind: &str, play: impl FnOnce() -> End + Send + 'static) -> Scenario {
     Scenario { name: name.to_owned(), kind: kind.to_owned(), play: Box::new(play) }
 }
 
-/// Plays; where it failed and why, if it did.
+/// Plays; if it fails, returns where and why.
 pub fn played(play: impl FnOnce()) -> Option<String> {
     catch_unwind(AssertUnwindSafe(play)).err().map(|_| LAST_PANIC.take())
 }
 
-/// The end of a scenario whose machine, browser or Engine is not to be had: a failure where CI=true, and elsewhere skipped.
+/// The end of a scenario whose machine, browser or Engine is not available: a failure if CI=true, otherwise skipped.
 pub fn not_to_be_had(what: &str, reason: &str) -> End {
     println!("*** NOT TESTED {what}: {reason}");
     if std::env::var("CI").is_ok_and(|value| value == "true") {
@@ -90,7 +90,7 @@ pub fn not_to_be_had(what: &str, reason: &str) -> End {
     End::Skipped(format!("not tested {what}"))
 }
 
-/// Plays those that are chosen, `players` at a time, in their order.
+/// Plays the selected scenarios, `players` at a time, in their order.
 pub fn play(what: &'static str, words: &Words, players: usize, mut scenarios: Vec<Scenario>) -> ExitCode {
     let names: Vec<&str> = scenarios.iter().map(|one| one.name.as_str()).collect();
     if let Some(mistake) = words.mistake(&names) {
@@ -141,7 +141,7 @@ pub fn play(what: &'static str, words: &Words, players: usize, mut scenarios: Ve
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What took longest; and each failure once more in a line, since often only the last lines of a run are kept.
+/// What took longest, and each failure once more in one line, because often only the last lines of a run are kept.
 pub fn last_lines(mut results: Vec<Played>) -> Vec<String> {
     results.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
     let longest = results.iter().take(NAMED).map(|one| format!("{:>7.1} s  {}", one.seconds, one.title));
@@ -151,7 +151,7 @@ pub fn last_lines(mut results: Vec<Played>) -> Vec<String> {
     longest.chain(failed).collect()
 }
 
-/// A failed assertion is reported with its scenario, not when it happens.
+/// Reports a failed assertion with its scenario and not when it happens.
 fn hear_panics() {
     std::panic::set_hook(Box::new(|info| {
         let payload = info.payload();

@@ -1,7 +1,7 @@
-//! The time of day of a real process, stepped from outside: a library that is loaded before the C library shifts
-//! `CLOCK_REALTIME` by the number in a file. The program has no hook for it, and its steady clock is the kernel's own.
+//! Changes the time of day of a real process from outside: a library loaded before the C library shifts
+//! `CLOCK_REALTIME` by the number in a file. The program has no hook for it, and its steady clock is the kernel's.
 //!
-//! Promises: only processes of the house that is given see it. Needs a C compiler, as building gipam does.
+//! Promises: affects only processes of the given house. Needs a C compiler, as building gipam does.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,19 @@ use std::process::Command;
 
 use super::daemon::House;
 
-/// Milliseconds of some spans.
+/// Some durations in milliseconds.
 pub const SECOND: i64 = 1_000;
 pub const HOUR: i64 = 3_600 * SECOND;
 pub const YEAR: i64 = 365 * 24 * HOUR;
 
-/// The hands of a house's clock.
+/// Controls a house's clock.
 #[derive(Clone, Debug)]
 pub struct TimeShift {
     file: PathBuf,
 }
 
 impl TimeShift {
-    /// Every process that the house starts from now on has this clock; it begins right.
+    /// Every process that the house starts from now on has this clock; it starts with the correct time.
     pub fn of(house: &mut House) -> TimeShift {
         let library = house.path("timeshift.so");
         compile("timeshift.c", &library);
@@ -33,7 +33,7 @@ impl TimeShift {
         shift
     }
 
-    /// The time of day is off by this many milliseconds from now on.
+    /// Shifts the time of day by this many milliseconds from now on.
     pub fn set(&self, millis: i64) {
         let aside = self.file.with_extension("new");
         fs::write(&aside, millis.to_string()).unwrap();
@@ -41,7 +41,7 @@ impl TimeShift {
     }
 }
 
-/// Makes a library to be loaded before the C library.
+/// Compiles a library that is to be loaded before the C library.
 pub fn compile(source: &str, library: &Path) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support").join(source);
     let mut compiler = Command::new("cc");

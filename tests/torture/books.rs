@@ -1,7 +1,7 @@
 //! THE BOOKS AGAINST THE JOURNAL: acknowledged ⊆ recovered ⊆ attempted, and the invariants on what was recovered.
 //!
-//! Promises: reads the books as anyone could, while the daemon runs; what was uncertain is settled by what the books say, so
-//! that the next round builds on it. Says which acknowledged grants are lost and which recovered ones nobody asked for.
+//! Promises: reads the books as anyone could, while the daemon runs; the books settle what was uncertain, so that the
+//! next round builds on it. Reports acknowledged grants that are lost and recovered grants that nobody requested.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,23 +14,23 @@ use crate::crew::WORD;
 use crate::invariants::{conserved, disjoint};
 use crate::journal::{Book, Journal, State};
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug, Default)]
 pub struct Found {
     /// Subnets and leases in the books.
     pub recovered: u64,
-    /// Acknowledged, and not there.
+    /// Acknowledged, but missing.
     pub lost: Vec<String>,
-    /// There, and never asked for, or acknowledged as given back.
+    /// Present, but never requested, or acknowledged as released.
     pub strange: Vec<String>,
-    /// Broken invariants, and what was given twice.
+    /// Broken invariants, and prefixes or addresses granted twice.
     pub broken: Vec<String>,
-    /// Unanswered requests that turned out to be carried out.
+    /// Unanswered requests that had been carried out.
     pub uncertain: u64,
 }
 
 impl Found {
-    /// Fails the row unless all is well.
+    /// Fails the row unless everything is correct.
     pub fn assert_clean(&self, when: &str) {
         let wrong: Vec<&String> = self.lost.iter().chain(&self.strange).chain(&self.broken).take(5).collect();
         assert!(
@@ -43,7 +43,7 @@ impl Found {
     }
 }
 
-/// The plan that a start would rebuild.
+/// The plan that a daemon would rebuild at its start.
 pub fn plan(books: &Path) -> Result<Plan, String> {
     let say = |error: gipam::store::StoreError| format!("{error}: {:?}", std::error::Error::source(&error));
     let reader = Reader::open(books).map_err(say)?;
@@ -90,7 +90,7 @@ pub fn compare(books: &Path, journal: &Journal) -> Found {
     found
 }
 
-/// What the books have, by word.
+/// The contents of the books, by word.
 #[derive(Default)]
 struct Seen {
     subnets: BTreeMap<String, (String, gipam::plan::prefix::Prefix)>,

@@ -1,8 +1,8 @@
 //! CLOCK STEPS: the wall clock of the daemon is set forward and back under load and while it is stopped; nothing that is
-//! held is lost or given twice, and nobody waits for longer than a subnet is young.
+//! held is lost or given twice, and no request waits longer than a released subnet must.
 //!
-//! Promises: only the daemon's own clock is stepped (a library that it loads); a request that has no answer after 20
-//! seconds counts as hung. Pools are small and subnets cool, so that requests wait for young ones all the time.
+//! Promises: only the daemon's own clock is stepped (by a library that it loads); a request without an answer after 20
+//! seconds counts as hung. Pools are small and subnets cool, so that requests wait for released subnets all the time.
 
 use crate::Counts;
 use crate::books::compare;
@@ -13,7 +13,7 @@ use crate::timeshift::{HOUR, SECOND, TimeShift, YEAR};
 
 const CLIENTS: usize = 8;
 
-/// Fewer subnets than the clients want, and a cooling that counts.
+/// Fewer subnets than the clients want, and a cooling time that matters.
 const POOLS: &str = r#"
 history = 2000
 [[pool]]
@@ -28,7 +28,7 @@ cooling = "0"
 subnet_cooling = "1m"
 "#;
 
-/// What clocks do: NTP, a suspended machine, a wrong time zone, a battery that is empty.
+/// Steps as real clocks make them: NTP, a suspended machine, a wrong time zone, an empty battery.
 const SHIFTS: [i64; 9] =
     [0, 2 * SECOND, -2 * SECOND, 2 * HOUR, -2 * HOUR, 24 * HOUR, YEAR, -YEAR, -50 * YEAR];
 

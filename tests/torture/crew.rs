@@ -1,8 +1,8 @@
-//! THE CLIENTS: many threads, each on a connection of its own, asking for subnets and addresses and giving them back as
-//! dockerd does, all of it written down in the journal.
+//! THE CLIENTS: many threads, each with its own connection, which request and release subnets and addresses as
+//! dockerd does, and write everything down in the journal.
 //!
-//! Promises: one request of a client at a time; every word is used once; a client whose connection breaks makes a new
-//! one until it should stop. Bounded: a client holds a few subnets and some dozens of leases.
+//! Promises: a client sends one request at a time; every word is used once; a client whose connection breaks opens a new
+//! one until it is stopped. Bounded: a client holds a few subnets and a few dozen leases.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use crate::daemon::until;
 use crate::http::{Answer, Wire};
 use crate::journal::{Journal, State};
 
-/// The option that carries a subnet's word into the books.
+/// The option that brings a subnet's word into the books.
 pub const WORD: &str = "com.docker.torture";
 
-/// Pools that run out, addresses and subnets that are given again at once: what is given twice would show.
+/// Pools that run out, with addresses and subnets that are reused at once, so that any double grant shows.
 pub const POOLS: &str = r#"
 history = 2000
 [[pool]]
@@ -35,21 +35,21 @@ cooling = "0"
 subnet_cooling = "0"
 "#;
 
-/// The owner of the subnets in which all clients meet.
+/// The owner of the subnets that all clients share.
 pub const SHARED: usize = usize::MAX;
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Carried out.
     Done,
-    /// Refused for a reason of its own.
+    /// Refused for a valid reason.
     Refused,
-    /// 503, or no answer at all.
+    /// 503, or no answer.
     Unknown,
 }
 
-/// Numbers that look random; the same seed gives the same ones.
+/// Pseudorandom numbers; the same seed gives the same ones.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
@@ -72,7 +72,7 @@ pub struct Client {
     wire: Option<Wire>,
     pub journal: Journal,
     pub owner: usize,
-    /// What 503 answers said, but for those that say that everything is given.
+    /// The texts of 503 answers, except those that say that everything is given out.
     pub reasons: Vec<String>,
 }
 
@@ -93,7 +93,7 @@ impl Client {
         answer
     }
 
-    /// Reads an answer: what was granted, or what its absence means.
+    /// Reads an answer: what was granted, or what a refusal or a missing answer means.
     fn outcome(&mut self, answer: Option<Answer>) -> Result<Value, (Outcome, bool)> {
         let Some(answer) = answer else {
             self.journal.book().dropped += 1;
@@ -120,7 +120,7 @@ impl Client {
         }
     }
 
-    /// RequestPool: a subnet of a family, of gipam's choice or by prefix.
+    /// RequestPool: a subnet of a family, chosen by gipam or requested by prefix.
     pub fn subnet(&mut self, v6: bool, pool: &str) -> (Outcome, String) {
         let word = self.journal.book().ask_subnet(self.owner);
         let body = json!({
@@ -144,7 +144,7 @@ impl Client {
         (outcome, word)
     }
 
-    /// RequestAddress in a subnet that is held: its gateway, or an endpoint's.
+    /// RequestAddress in a held subnet: its gateway, or an endpoint's address.
     pub fn lease(&mut self, subnet: &str, gateway: bool) -> Outcome {
         let (word, id) = {
             let mut book = self.journal.book();
@@ -214,7 +214,7 @@ impl Client {
         }
     }
 
-    /// What this client, or everybody, holds for certain.
+    /// The subnets that this client, or everybody, certainly holds.
     fn held_subnets(&self, owner: usize) -> Vec<String> {
         let book = self.journal.book();
         let held = book.subnets.iter().filter(|(_, it)| it.owner == owner && it.state == State::Held);
@@ -227,7 +227,7 @@ impl Client {
         held.filter(|(_, it)| !it.gateway).map(|(word, _)| word.clone()).collect()
     }
 
-    /// One thing that Docker might do.
+    /// Does one thing that Docker might do.
     pub fn step(&mut self, dice: &mut Dice) -> Outcome {
         let (own, leases) = (self.held_subnets(self.owner), self.held_leases());
         let mut pick = |words: &[String]| words[dice.below(words.len() as u64) as usize].clone();
@@ -262,7 +262,7 @@ impl Client {
     }
 }
 
-/// Makes the subnets in which all meet, once.
+/// Makes the subnets that all clients share, once.
 pub fn meeting_place(socket: &Path, journal: &Journal) {
     let mut client = Client::new(socket, journal, SHARED);
     if client.held_subnets(SHARED).is_empty() {
@@ -274,7 +274,7 @@ pub fn meeting_place(socket: &Path, journal: &Journal) {
     }
 }
 
-/// Clients at work until `stop`.
+/// Clients that work until `stop`.
 pub struct Crew {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Vec<String>>>,
@@ -295,7 +295,7 @@ impl Crew {
                         if client.wire.is_none()
                             && std::os::unix::net::UnixStream::connect(&client.socket).is_err()
                         {
-                            break; // nobody listens any more
+                            break; // the receiver is gone
                         }
                     }
                 }
@@ -316,7 +316,7 @@ impl Crew {
         self.threads.iter().all(JoinHandle::is_finished)
     }
 
-    /// Stops them; what the 503 answers said.
+    /// Stops them; returns the texts of the 503 answers.
     pub fn stop(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.into_iter().flat_map(|thread| thread.join().expect("a client failed")).collect()

@@ -1,10 +1,10 @@
-//! POWER CUTS: the daemon's books on a disk of their own, cut off at random moments under load; what the page cache held
-//! is lost. Afterwards the disk is mounted again, the daemon started, the books compared.
+//! POWER CUTS: the daemon's books are on a separate disk, which is cut off at random moments under load; the page cache
+//! is lost. Afterwards the disk is mounted again, the daemon is started, and the books are compared.
 //!
-//! Promises: acknowledged counts only what was answered before the cut began. Half of the time the daemon is killed with
-//! the power, half of the time it must find out and end by itself with an error. The control is the same program over a
-//! disk whose syncs are lies (they return success and do nothing): it must lose what it acknowledged, or these cuts prove
-//! nothing. A drive's own cache is not modelled.
+//! Promises: only answers received before the cut began count as acknowledged. In half of the rounds the daemon is
+//! killed with the power; in the others it must notice the loss and exit with an error. The control runs the same
+//! program on a disk that fakes its syncs (they return success and do nothing): it must lose acknowledged changes, or
+//! these cuts prove nothing. A drive's own cache is not modelled.
 
 use crate::Counts;
 use crate::books::{compare, plan};
@@ -17,7 +17,7 @@ use crate::volume::Volume;
 
 const CLIENTS: usize = 8;
 
-/// A house whose books lie on a disk of their own, in a directory that does not exist yet: gipam makes that of its default.
+/// A house whose books are on a separate disk, in a default directory that does not exist yet: gipam creates it.
 fn house() -> (House, Volume) {
     let mut house = House::with_toml(POOLS);
     let volume = Volume::ext4(house.directory.path());
@@ -26,7 +26,7 @@ fn house() -> (House, Volume) {
     (house, volume)
 }
 
-/// Load, the cut, and the daemon's end.
+/// Load, the cut, and the end of the daemon.
 fn cut(house: &House, volume: &Volume, mut daemon: Daemon, journal: &Journal, seed: u64, answers: u64) {
     let cutter = volume.cutter();
     let crew = Crew::start(CLIENTS, &house.socket(), journal, seed);
@@ -80,7 +80,7 @@ pub fn control(long: bool) -> Counts {
     for round in 0..cuts {
         let (house, mut volume) = house();
         let books = volume.path("new/books/gipam.db");
-        // Books that are whole on the disk: only what comes now is at stake.
+        // The books are already complete on the disk: only later changes can be lost.
         house.start().stop();
         volume.unmount();
         volume.mount();

@@ -1,8 +1,8 @@
-//! SICK DISKS: full, read-only, failing and slow ones. The daemon says why, ends where it must, loses nothing, and is
-//! well again when the disk is.
+//! FAULTY DISKS: full, read-only, failing and slow ones. The daemon says why, exits where it must, loses nothing, and
+//! works normally again once the disk does.
 //!
-//! Promises: a full disk is left by itself, without a restart, and what it kept back is carried out; after a failed write
-//! or sync no client gets a success, and the process ends with an error.
+//! Promises: the daemon recovers from a full disk without a restart and carries out what it postponed; after a failed
+//! write or sync no client gets a success, and the process exits with an error.
 
 use std::fs;
 use std::io::Write;
@@ -19,10 +19,10 @@ use crate::journal::{Journal, State};
 use crate::trace;
 use crate::volume::Volume;
 
-/// A file system in memory is filled up under load, emptied again, and so on.
+/// A file system in memory is repeatedly filled up under load and emptied.
 pub fn full(long: bool) -> Counts {
     let rounds = if long { 20 } else { 4 };
-    // One too small for a reserve, and one that has room for it.
+    // One that is too small for a reserve, and one that has room for it.
     let (small, large) = (fill_and_empty(2_048, rounds / 2), fill_and_empty(8_192, rounds / 2));
     let sum = |at: usize| small[at] + large[at];
     vec![
@@ -33,7 +33,7 @@ pub fn full(long: bool) -> Counts {
     ]
 }
 
-/// Rounds on a file system of this size in KiB: requests refused, releases kept.
+/// Rounds on a file system of this size in KiB; returns requests refused and releases kept.
 fn fill_and_empty(kibibytes: u32, rounds: u64) -> [u64; 2] {
     let mut house = House::with_toml(POOLS);
     let volume = Volume::memory(house.directory.path(), kibibytes);
@@ -49,7 +49,7 @@ fn fill_and_empty(kibibytes: u32, rounds: u64) -> [u64; 2] {
         fill(&ballast);
         let before = journal.book().unavailable;
         until("the full disk is noticed", || {
-            // Whatever the log gives back is taken at once.
+            // Space freed by the WAL is filled at once.
             fill(&ballast);
             (journal.book().unavailable >= before + 50).then_some(())
         });
@@ -59,10 +59,10 @@ fn fill_and_empty(kibibytes: u32, rounds: u64) -> [u64; 2] {
             "{reasons:?}"
         );
         refused += reasons.len() as u64;
-        // Looking goes on, and says what is true.
+        // Views still work, and show the truth.
         let leases = Wire::unix(&daemon.admin).get("/v1/leases");
         assert!(!leases.as_array().unwrap().is_empty());
-        // A release is kept, and carried out by itself when there is room, though nobody asks again.
+        // A release is kept, and carried out as soon as there is room, without another request.
         let mut client = Client::new(&house.socket(), &journal, 0);
         let held = |it: &crate::journal::Lease| it.owner == 0 && it.state == State::Held && !it.gateway;
         let word = journal.book().leases.iter().find(|(_, it)| held(it)).map(|(word, _)| word.clone());
@@ -92,7 +92,7 @@ fn fill_and_empty(kibibytes: u32, rounds: u64) -> [u64; 2] {
     [refused, kept]
 }
 
-/// Writes until nothing more goes.
+/// Writes until the disk is full.
 fn fill(ballast: &std::path::Path) {
     let mut file = fs::OpenOptions::new().create(true).append(true).open(ballast).unwrap();
     for size in [65_536, 4_096, 1] {
@@ -100,7 +100,7 @@ fn fill(ballast: &std::path::Path) {
     }
 }
 
-/// The kernel makes the disk read-only under the daemon, as it does after errors; then a start on a read-only disk.
+/// The kernel makes the disk read-only under the daemon, as it does after errors; then a start with a read-only disk.
 pub fn read_only(long: bool) -> Counts {
     let rounds = if long { 10 } else { 2 };
     let mut refusals = 0;
@@ -136,7 +136,7 @@ pub fn read_only(long: bool) -> Counts {
     vec![("disks made read-only at work", rounds), ("starts refused with the reason", refusals)]
 }
 
-/// A sync fails while 32 clients wait for it: each gets 503 or nothing, and the daemon ends with an error.
+/// A sync fails while 32 clients wait for it: each gets 503 or no answer, and the daemon exits with an error.
 pub fn failed_sync(long: bool) -> Counts {
     let rounds = if long { 30 } else { 5 };
     let (mut unanswered, mut uncertain) = (0, 0);
@@ -146,7 +146,7 @@ pub fn failed_sync(long: bool) -> Counts {
         let daemon = house.start();
         meeting_place(&house.socket(), &journal);
         assert!(daemon.stop().success());
-        // Slow, too, so that many wait; the thread that opens the books makes fewer than five syncs.
+        // The sync is also slow, so that many wait; the thread that opens the books makes fewer than five syncs.
         let inject = format!("inject=fdatasync:error=EIO:delay_enter=20000:when={}", n + 5);
         let mut daemon = trace::spawn(&house, &["-e", "trace=fdatasync", "-e", &inject]);
         until("the daemon serves", || Wire::try_unix(&daemon.socket)?.try_call("Plugin.Activate", ""));
@@ -167,7 +167,7 @@ pub fn failed_sync(long: bool) -> Counts {
         uncertain += found.uncertain;
         assert!(daemon.stop().success());
     }
-    // Whether a change survives a failed sync is the disk's affair: none, some or all may be there.
+    // After a failed sync the disk may hold none, some or all of the changes.
     let _ = uncertain;
     vec![
         ("failed syncs", rounds),
@@ -176,7 +176,7 @@ pub fn failed_sync(long: bool) -> Counts {
     ]
 }
 
-/// Every sync takes 50 ms: those who wait share it, and nobody is refused.
+/// Every sync takes 50 ms: the waiting clients share it, and no request is refused.
 pub fn slow_sync(long: bool) -> Counts {
     let (clients, requests) = (32, if long { 20 } else { 5 });
     let house = House::with_toml(POOLS);

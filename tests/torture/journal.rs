@@ -1,9 +1,9 @@
-//! THE CLIENTS' JOURNAL: what was asked, and what was acknowledged, by word: every subnet and every lease carries a word
-//! of its own into the books.
+//! THE CLIENTS' JOURNAL: what was requested and what was acknowledged. Every subnet and every lease has a unique
+//! word, which is also stored in the books.
 //!
-//! Promises: an entry is written before its request leaves, and becomes certain only with the answer; what is certain
-//! is compared with the books (see `books`), what is not may be there or not. Notices at once when an address or a prefix
-//! is given to somebody while another holds it. After [`Journal::blind`] no answer counts as an acknowledgement.
+//! Promises: an entry is written before its request is sent, and becomes certain only with the answer; certain entries
+//! are compared with the books (see `books`), the others may or may not be there. Reports at once an address or a prefix
+//! that is granted while another client holds it. After [`Journal::blind`] no answer counts as an acknowledgement.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,11 +14,11 @@ use gipam::plan::prefix::Prefix;
 /// The state of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Asked, not answered: may be granted.
+    /// Requested, not answered: may be granted.
     Asked,
-    /// Granted for certain.
+    /// Certainly granted.
     Held,
-    /// Being given back, not answered: may be gone.
+    /// Release requested, not answered: may be gone.
     Leaving,
 }
 
@@ -36,7 +36,7 @@ pub struct Subnet {
 pub struct Lease {
     pub state: State,
     pub owner: usize,
-    /// The word of its subnet.
+    /// The word of the lease's subnet.
     pub subnet: String,
     pub gateway: bool,
     pub address: Option<IpAddr>,
@@ -52,13 +52,13 @@ pub struct Book {
     pub blind: bool,
     /// Answers that granted or released something.
     pub acknowledged: u64,
-    /// Answers that refused, with a status below 500.
+    /// Requests refused with a status below 500.
     pub refused: u64,
     /// Answers 503.
     pub unavailable: u64,
     /// Requests without an answer.
     pub dropped: u64,
-    /// Prefixes or addresses that were given while somebody held them.
+    /// Prefixes or addresses that were granted while another client held them.
     pub twice: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ impl Journal {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on answers prove nothing: the disk is about to go.
+    /// From now on answers prove nothing, because the disk is about to be lost.
     pub fn blind(&self, blind: bool) {
         self.book().blind = blind;
     }
@@ -101,7 +101,7 @@ impl Book {
         word
     }
 
-    /// A subnet was granted for certain; unless `blind`.
+    /// Notes that a subnet was certainly granted, unless `blind`.
     pub fn got_subnet(&mut self, word: &str, id: String, prefix: Prefix) {
         if self.blind {
             return;
@@ -118,7 +118,7 @@ impl Book {
         }
     }
 
-    /// An address was granted for certain.
+    /// Notes that an address was certainly granted.
     pub fn got_lease(&mut self, word: &str, id: &str, address: IpAddr) {
         if self.blind {
             return;
@@ -127,7 +127,7 @@ impl Book {
         self.hold(word, id, address);
     }
 
-    /// Notes who holds an address, and that nobody did.
+    /// Notes the holder of an address, and reports it if the address was already held.
     pub fn hold(&mut self, word: &str, id: &str, address: IpAddr) {
         if let Some(lease) = self.leases.get_mut(word) {
             (lease.state, lease.address) = (State::Held, Some(address));
@@ -139,7 +139,7 @@ impl Book {
         }
     }
 
-    /// A release is about to be asked for: from now on somebody else may get it.
+    /// Notes that a release is about to be sent: from now on another client may get the address.
     pub fn leave_lease(&mut self, word: &str, id: &str) {
         if let Some(lease) = self.leases.get_mut(word) {
             lease.state = State::Leaving;
@@ -149,7 +149,7 @@ impl Book {
         }
     }
 
-    /// Likewise for a subnet and all that is in it.
+    /// The same for a subnet and everything in it.
     pub fn leave_subnet(&mut self, word: &str) {
         let Some(subnet) = self.subnets.get_mut(word) else { return };
         subnet.state = State::Leaving;
@@ -159,7 +159,7 @@ impl Book {
         }
     }
 
-    /// A lease is gone for certain.
+    /// Notes that a lease is certainly gone.
     pub fn lost_lease(&mut self, word: &str, acknowledged: bool) {
         if !self.blind {
             self.acknowledged += u64::from(acknowledged);
@@ -167,7 +167,7 @@ impl Book {
         }
     }
 
-    /// Likewise for a subnet and all that is in it.
+    /// The same for a subnet and everything in it.
     pub fn lost_subnet(&mut self, word: &str, acknowledged: bool) {
         if !self.blind {
             self.acknowledged += u64::from(acknowledged);

@@ -1,6 +1,6 @@
-//! KILL -9: the daemon under concurrent load, killed at random moments, started again, its books compared.
+//! KILL -9: the daemon under concurrent load is killed at random moments and started again, and its books are compared.
 //!
-//! Promises: 8 clients; the moment is a random number of answers and a random number of microseconds later. The page
+//! Promises: 8 clients; the moment is a random number of answers plus a random number of microseconds. The page
 //! cache survives (see `cuts` for power).
 
 use std::time::{Duration, Instant};

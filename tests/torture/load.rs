@@ -1,7 +1,7 @@
-//! LOAD: more clients than there should be, and clients that never come to an end. Honest ones are served meanwhile, and
+//! LOAD: too many clients, and clients that never finish. Honest clients are served meanwhile, and
 //! the daemon's memory stays within a bound.
 //!
-//! Promises: everything goes over the UNIX socket of a daemon of its own. The bound is on the peak of the daemon's
+//! Promises: everything goes over the UNIX socket of a separate daemon. The bound is on the peak of the daemon's
 //! resident memory (`VmHWM`), and honest requests are timed: see the constants and docs/reliability.md.
 
 use std::fs;
@@ -19,12 +19,12 @@ use crate::daemon::{Daemon, House, PATIENCE, until};
 use crate::http::{Wire, half_close};
 use crate::journal::Journal;
 
-/// Most memory at any time, in KiB: 512 connections of 100 KiB each (64 KiB of body, 16 of head, an answer), and the
-/// program itself, as it is built for tests.
+/// The most memory at any time, in KiB: 512 connections of 100 KiB each (64 KiB of body, 16 of head, an answer), plus
+/// the program itself in its test build.
 const BOUND_KIB: u64 = 96 * 1024;
-/// Longest that an honest request may take among the others, on a connection of its own.
+/// The longest that an honest request may take during the load, on a separate connection.
 const HONEST: Duration = Duration::from_secs(5);
-/// The same where it must wait until idle connections have made room.
+/// The same if it must first wait for idle connections to be closed.
 const HONEST_BEHIND_A_CROWD: Duration = Duration::from_secs(20);
 
 /// A daemon with a subnet, and the honest client's measurements.
@@ -46,7 +46,7 @@ impl Scene {
         Scene { house, daemon, id, honest: 0, slowest: Duration::ZERO, descriptors }
     }
 
-    /// An honest client comes, gets an address, gives it back and goes.
+    /// An honest client connects, gets an address, releases it and disconnects.
     fn honest(&mut self) {
         let began = Instant::now();
         let mut wire = self.daemon.wire();
@@ -56,7 +56,7 @@ impl Scene {
         self.honest += 2;
     }
 
-    /// This many silent or half-silent connections.
+    /// Opens this many connections that send nothing or half a request.
     fn crowd(&self, count: usize) -> Vec<UnixStream> {
         let connect = |_| {
             let stream = UnixStream::connect(self.house.socket()).unwrap();
@@ -90,7 +90,7 @@ fn descriptors(daemon: &Daemon) -> usize {
     fs::read_dir(format!("/proc/{}/fd", daemon.child.id())).unwrap().count()
 }
 
-/// What a connection's reading end says: bytes so far, and whether it has ended.
+/// Reads from a connection: adds the bytes received to `seen`; returns whether the connection has ended.
 fn read(stream: &mut UnixStream, seen: &mut Vec<u8>) -> bool {
     let mut buffer = [0; 4096];
     loop {
@@ -103,7 +103,7 @@ fn read(stream: &mut UnixStream, seen: &mut Vec<u8>) -> bool {
     }
 }
 
-/// 256 connections at work at once.
+/// 256 connections that all send requests at once.
 pub fn busy(long: bool) -> Counts {
     let house = House::with_toml(POOLS);
     let journal = Journal::default();
@@ -127,7 +127,7 @@ pub fn busy(long: bool) -> Counts {
     ]
 }
 
-/// Clients that send a byte now and then, half of them of the head, half of the body: each gets 408 in the end.
+/// Clients that send a byte now and then, half of them in the head, half in the body: each finally gets 408.
 pub fn slow(_: bool) -> Counts {
     let mut scene = Scene::new();
     let whole = Wire::request("", "IpamDriver.RequestAddress", &[b' '; 60_000]);
@@ -158,7 +158,7 @@ pub fn slow(_: bool) -> Counts {
     scene.finish(HONEST, "slow clients refused with 408", refused)
 }
 
-/// Clients whose headers have no end: 431, and no more is taken from them.
+/// Clients whose headers never end: they get 431, and the daemon stops reading from them.
 pub fn endless_headers(_: bool) -> Counts {
     let mut scene = Scene::new();
     let mut crowd: Vec<(UnixStream, usize, Vec<u8>)> =
@@ -183,12 +183,12 @@ pub fn endless_headers(_: bool) -> Counts {
             !over
         });
     }
-    // What a door throws away so that its refusal can be read has an end, too.
+    // A listener discards input so that its refusal can be read; that, too, is bounded.
     assert!(most < 20 << 20, "{most} bytes were taken");
     scene.finish(HONEST, "endless clients refused with 431", refused)
 }
 
-/// Clients that close their half in the middle of a request, or before any: nothing of them stays.
+/// Clients that close their half in the middle of a request, or before one: nothing is left of them.
 pub fn half_closed(long: bool) -> Counts {
     let mut scene = Scene::new();
     let request = Wire::request("", "IpamDriver.RequestAddress", b"{\"PoolID\":");
@@ -208,7 +208,7 @@ pub fn half_closed(long: bool) -> Counts {
     scene.finish(HONEST, "half-closed connections ended", closed)
 }
 
-/// Clients that ask and ask, and never take an answer.
+/// Clients that send one request after another and never read an answer.
 pub fn untaken(_: bool) -> Counts {
     let mut scene = Scene::new();
     let request = Wire::request("", "IpamDriver.GetCapabilities", b"");
@@ -222,7 +222,7 @@ pub fn untaken(_: bool) -> Counts {
             let taken =
                 (0..64).take_while(|_| matches!(stream.write(&request), Ok(it) if it == request.len()));
             match taken.count() as u64 {
-                0 => stuck += 1, // its pipe is full: nothing is read from it any more
+                0 => stuck += 1, // its pipe is full: the daemon no longer reads from it
                 count => sent += count,
             }
         }
@@ -233,7 +233,7 @@ pub fn untaken(_: bool) -> Counts {
     scene.finish(HONEST, "requests whose answers nobody takes", sent)
 }
 
-/// 10,000 connections that say nothing (2,500 in short): they give way to those that do.
+/// 10,000 silent connections (2,500 in the short run): they are closed in favour of clients that send requests.
 pub fn idle(long: bool) -> Counts {
     let crowded = if long { 10_000 } else { 2_500 };
     let limit = getrlimit(Resource::Nofile);
@@ -241,7 +241,7 @@ pub fn idle(long: bool) -> Counts {
     assert!(wanted >= 10_500, "10,000 connections need as many descriptors: {limit:?}");
     setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).unwrap();
     let mut scene = Scene::new();
-    // From a thread of their own: when the kernel's queue is full, connecting waits, as it should.
+    // In a separate thread: when the kernel's queue is full, connecting blocks, as it should.
     let socket = scene.house.socket();
     let crowd = std::thread::spawn(move || -> Vec<UnixStream> {
         (0..crowded).map(|_| UnixStream::connect(&socket).unwrap()).collect()

@@ -1,9 +1,9 @@
-//! TORTURE: the real daemon under load, killed, cut from its disk, starved and flooded; afterwards its books are held
-//! against the answers of its clients.
+//! TORTURE: the real daemon under load, killed, cut off from its disk, starved and flooded; afterwards its books are
+//! compared with the answers of its clients.
 //!
-//! `scripts/torture.sh` runs it: `--short` for `make test`, `--long` for `make torture`, a word for the rows that carry
-//! it. Every row counts what it did; a row that did nothing fails. Needs root, for mounts of its own in a mount namespace
-//! of its own; nothing outlives it. Row by row: docs/reliability.md.
+//! `scripts/torture.sh` runs it: `--short` for `make test`, `--long` for `make torture`, a word for the rows whose
+//! names contain it. Every row counts what it did; a row that did nothing fails. Needs root, for its own mounts in a
+//! separate mount namespace; it leaves nothing behind. Row by row: docs/reliability.md.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is its purpose")]
@@ -46,7 +46,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-/// What a row did, and how often: a zero under a word that starts with `!` is wanted, any other zero is a failure.
+/// What a row did, and how often: a count must be zero if its name starts with `!`, and must not be zero otherwise.
 pub type Counts = Vec<(&'static str, u64)>;
 
 /// One line of the table.
@@ -99,7 +99,7 @@ struct Line {
     words: Vec<String>,
 }
 
-/// Rows of `scripts/torture.sh` that are other programs: it passes its words on as they are.
+/// Rows of `scripts/torture.sh` that are other programs; the script passes its arguments on unchanged.
 const OTHERS: [&str; 5] = [
     "faithful_in_every_order",
     "plan_behaves_as_the_naive_model",
@@ -145,7 +145,7 @@ fn main() -> ExitCode {
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Whether a row holds, and its counts for people.
+/// Whether a row passes, and its counts as text for a person.
 fn judge(counts: Option<Counts>) -> (bool, String) {
     let Some(counts) = counts else { return (false, "see above".to_owned()) };
     let (mut good, mut text) = (!counts.is_empty(), String::new());
@@ -165,7 +165,7 @@ fn judge(counts: Option<Counts>) -> (bool, String) {
     (good, text)
 }
 
-/// The same program again in a mount namespace that nobody else copies or sees.
+/// Runs this program again in a private mount namespace.
 fn inside(words: &[String]) -> ExitCode {
     if !rustix::process::geteuid().is_root() {
         eprintln!("torture: root is needed to mount file systems of its own; use scripts/torture.sh");

@@ -1,8 +1,8 @@
-//! READERS THAT LEAVE: clients of the page and of the admin socket ask for what costs a read of large books, and hang up
-//! before it is answered.
+//! READERS THAT LEAVE: clients of the web page and of the admin socket send requests that need a read of large books, and
+//! disconnect before they are answered.
 //!
-//! Promises: every violation is counted, not only the worst: threads, memory and the time of Docker's own calls are looked at
-//! after each abandoned request. The books are large (20,000 leases) and history is long, so that a read lasts.
+//! Promises: every violation is counted, not only the worst: threads, memory and the time of Docker's own calls are checked
+//! after each abandoned request. The books are large (20,000 leases) and history is long, so that a read takes time.
 
 use std::fs;
 use std::io::Write;
@@ -16,17 +16,17 @@ use crate::Counts;
 use crate::daemon::{Daemon, House, until};
 use crate::http::Wire;
 
-/// A page, and pools that hold many addresses.
+/// A web page, and pools that hold many addresses.
 const TOML: &str = "http = \"0\"\n[gc]\nengine = \"\"\n[[pool]]\nname = \"wide\"\nv4 = { base = \"198.18.0.0/15\", size = 24 }\n";
 /// Leases in the books.
 const LEASES: usize = 20_000;
-/// Threads of a daemon that reads for the page and for a command at the same time, with some that end.
+/// The most threads of a daemon that reads for the web page and for a command at once, including threads that are ending.
 const THREADS: u64 = 10;
-/// Resident memory, in KiB.
+/// The most resident memory, in KiB.
 const MEMORY: u64 = 160 << 10;
-/// The time of a call of Docker's.
+/// The longest that a call of Docker's may take.
 const LATENCY: Duration = Duration::from_secs(1);
-/// What is asked for and not waited for.
+/// The requests that are abandoned.
 const PAGE: [&str; 6] = [
     "/v1/history?limit=1000&of=web7",
     "/v1/usage?seconds=86400",
@@ -38,7 +38,7 @@ const PAGE: [&str; 6] = [
 const ADMIN: [&str; 6] =
     ["/v1/status", "/v1/leases", "/v1/history", "/v1/who?address=198.18.1.1", "/v1/map", "/v1/subnets"];
 
-/// A number of `/proc/PID/status`.
+/// A number from `/proc/PID/status`.
 fn number(daemon: &Daemon, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
@@ -57,7 +57,7 @@ fn fill(house: &House) {
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
 }
 
-/// Makes history, and leaves a subnet to ask in.
+/// Makes history, and returns a subnet for further requests.
 fn ask(wire: &mut Wire, changes: usize) -> String {
     let (id, _) = wire.subnet(false);
     for _ in 0..changes / 2 {

@@ -1,8 +1,8 @@
-//! RESTORES: copies with a live log, over books with a stale one, killed at every call that writes, syncs or names files.
+//! RESTORES: copies with a live WAL, over books with a stale one, killed at every call that writes, syncs or names files.
 //!
-//! Promises: source and target were left by a daemon that was killed under load, so that what was acknowledged last is
-//! in their logs alone. After a killed restore the old books or the new ones are there, whole, by what a start finds in
-//! them; a second restore then succeeds, and what it replaced is kept. Compared with the clients' journals.
+//! Promises: source and target were left by a daemon that was killed under load, so that the last acknowledged changes
+//! are only in their WALs. After a killed restore, either the old or the new books are there, complete, as a start
+//! would read them; a second restore then succeeds and keeps what it replaced. Compared with the clients' journals.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,11 +20,11 @@ use crate::daemon::House;
 use crate::journal::Journal;
 
 const CLIENTS: usize = 4;
-/// What changes files.
+/// Calls that change files.
 const CALLS: [&str; 9] =
     ["pwrite64", "fdatasync", "fsync", "ftruncate", "openat", "unlink", "rename", "linkat", "chmod"];
 
-/// Books and their log as a killed daemon left them, and what they hold.
+/// Books and their WAL as a killed daemon left them, and what they hold.
 struct Left {
     files: Vec<(&'static str, Vec<u8>)>,
     held: BTreeSet<String>,
@@ -72,7 +72,7 @@ fn held(plan: &Plan) -> BTreeSet<String> {
     all.collect()
 }
 
-/// What a start would find.
+/// What a daemon would find at its start.
 fn started(path: &Path) -> Result<BTreeSet<String>, String> {
     let books = Books::open(path).map_err(|error| error.to_string())?;
     let mut plan = Plan::new(books.settings().map_err(|error| error.to_string())?);
@@ -80,7 +80,7 @@ fn started(path: &Path) -> Result<BTreeSet<String>, String> {
     Ok(held(&plan))
 }
 
-/// `gipam restore`, under strace with these words if there are any.
+/// Runs `gipam restore`, under strace if there are arguments for it.
 fn restore(place: &Path, words: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_gipam");
     let mut command = match words {
@@ -97,7 +97,7 @@ fn restore(place: &Path, words: &[&str]) -> Output {
     command.args(["restore", "copy.db", "--file", "gipam.db", "--admin", "none.sock"]).output().unwrap()
 }
 
-/// Killed before each such call is carried out.
+/// Kills the restore before each such call is carried out.
 pub fn killed(long: bool) -> Counts {
     let (source, target) = (left(1, 120), left(2, 60));
     assert_ne!(source.held, target.held);
@@ -121,7 +121,7 @@ pub fn killed(long: bool) -> Counts {
             let inject = format!("inject={call}:signal=SIGKILL:when={n}");
             let output = restore(place.path(), &["-e", &format!("trace={call}"), "-e", &inject]);
             if output.status.success() {
-                continue; // the n-th was another thread's
+                continue; // the n-th call was another thread's
             }
             assert_eq!(output.status.signal(), Some(9), "{call} {n}: {output:?}");
             kills += 1;
@@ -160,7 +160,7 @@ pub fn killed(long: bool) -> Counts {
     ]
 }
 
-/// A copy with its log, onto books, onto a log without books, and onto what an interrupted restore left.
+/// Restores a copy with its WAL over books, over a WAL without books, and over the leftovers of an interrupted restore.
 pub fn logs(long: bool) -> Counts {
     let rounds = if long { 40 } else { 4 };
     let mut dice = Dice::new(rounds);

@@ -1,6 +1,6 @@
-//! The daemon with faults put into its system calls, by strace.
+//! The daemon with faults injected into its system calls by strace.
 //!
-//! Promises: only the daemon's own calls are touched, the n-th of each thread; a tracer from the start is the daemon's
+//! Promises: affects only the daemon's own calls, the n-th of each thread; a tracer from the start is the daemon's
 //! grandchild (-D), so that a signal to the child reaches the daemon itself; every tracer ends with its daemon.
 
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 use crate::daemon::{Daemon, House, until};
 
-/// Starts the daemon of a house with strace's words, without waiting for anything.
+/// Starts the daemon of a house under strace with these arguments, without waiting for anything.
 pub fn spawn(house: &House, words: &[&str]) -> Daemon {
     let log = File::create(house.path("log")).unwrap();
-    // Stopping only at the calls that matter is quick, but a signal put in at such a stop is lost.
+    // Stopping only at the relevant calls is quick, but a signal injected at such a stop is lost.
     let quick = (!words.iter().any(|word| word.contains(":signal="))).then_some("--seccomp-bpf");
     let child = Command::new("strace")
         .args(["-D", "-f", "-q"])
@@ -35,14 +35,14 @@ pub fn spawn(house: &House, words: &[&str]) -> Daemon {
     house.adopt(child)
 }
 
-/// A tracer of a running daemon; it ends with it.
+/// A tracer of a running daemon; it ends with the daemon.
 pub struct Tracer {
     child: Child,
-    /// Stays open: what strace says of later threads would end it otherwise (SIGPIPE).
+    /// Stays open: otherwise strace would end with SIGPIPE when it reports later threads.
     _said: BufReader<ChildStderr>,
 }
 
-/// Puts faults into a daemon that already runs: every thread's calls count from now.
+/// Injects faults into a running daemon: the calls of every thread are counted from now on.
 pub fn attach(house: &House, daemon: &Daemon, words: &[&str]) -> Tracer {
     let mut child = Command::new("strace")
         .args(["-f", "-o"])
@@ -85,17 +85,17 @@ fn counted(house: &House) -> BTreeMap<(String, String), u64> {
     counts
 }
 
-/// How often a call was made by the thread that made it most often.
+/// The count of a call in the thread that made it most often.
 pub fn most(house: &House, call: &str) -> u64 {
     counted(house).iter().filter(|((name, _), _)| name == call).map(|(_, count)| *count).max().unwrap_or(0)
 }
 
-/// How often a call was made by all threads.
+/// The count of a call in all threads together.
 pub fn all(house: &House, call: &str) -> u64 {
     counted(house).iter().filter(|((name, _), _)| name == call).map(|(_, count)| count).sum()
 }
 
-/// Waits until the tracer has written down the end of the daemon, too; whether a fault was put in.
+/// Waits until the tracer has recorded the end of the daemon, too; returns whether a fault was injected.
 pub fn injected(house: &House, daemon: &Daemon) -> bool {
     let pid = daemon.child.id().to_string();
     let last = |line: &str| line.split_whitespace().take(2).eq([pid.as_str(), "+++"]);

@@ -1,8 +1,8 @@
-//! OTHER USERS AT THE SOCKETS: real users of this machine's kernel knock at the plugin socket and at the admin socket.
+//! OTHER USERS AT THE SOCKETS: real users, as the kernel sees them, try the plugin socket and the admin socket.
 //!
-//! Promises: a knock is a connection and an answered request, or a refusal by the kernel (EACCES), nothing between. The
-//! directory is open to everybody, so that only a socket's own mode, owner and group decide; that they do is shown by a
-//! socket that is open to all. Users need no entry in `/etc/passwd`: the kernel knows numbers.
+//! Promises: an attempt ends with an answered request or with a refusal by the kernel (EACCES), nothing in between. The
+//! directory is open to everybody, so that only the mode, owner and group of a socket decide; a socket that is open to
+//! all proves this. Users need no entry in `/etc/passwd`: the kernel uses numbers.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -26,14 +26,14 @@ struct User(u32, u32, &'static [u32]);
 
 const ROOT: User = User(0, 0, &[]);
 const NOBODY: User = User(65534, 65534, &[]);
-/// In root's group, which is that of a socket by default.
+/// A member of root's group, which is the default group of a socket.
 const ROOTS_GROUP: User = User(65534, 0, &[0]);
 const OWNER: User = User(12345, 65534, &[]);
-/// The group as a further one, as `usermod -aG` makes it, and as the main one.
+/// The group as a supplementary one, as `usermod -aG` adds it, and as the primary one.
 const MEMBER: User = User(12346, 65534, &[54321]);
 const MAIN_MEMBER: User = User(12347, 54321, &[]);
 
-/// Runs in a thread that is this user to the kernel, without any right of root's.
+/// Runs in a thread that belongs to this user and does not have root's rights.
 fn being<T: Send>(user: User, run: impl FnOnce() -> T + Send) -> T {
     let User(number, group, further) = user;
     let (number, group) = (Uid::from_raw(number), Gid::from_raw(group));
@@ -51,14 +51,14 @@ fn being<T: Send>(user: User, run: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Whether this user is let in and answered.
+/// Whether this user can connect and gets an answer.
 fn is_let_in(user: User, socket: &Path, path: &str) -> bool {
     being(user, || match UnixStream::connect(socket) {
         Ok(stream) => {
             let mut wire = Wire::over(stream);
             wire.send(format!("GET {path} HTTP/1.1\r\nHost: gipam\r\n\r\n").as_bytes()).unwrap();
             let status = wire.answer().unwrap().status;
-            // the plugin socket knows no GET: a refusal in words is an answer, too
+            // the plugin socket does not support GET: a refusal with a text counts as an answer, too
             assert!(
                 status == 200 || path == "/Plugin.Activate",
                 "{user:?} at {}: {status}",
@@ -78,7 +78,7 @@ fn is_let_in(user: User, socket: &Path, path: &str) -> bool {
     })
 }
 
-/// A configuration, and who is let in at the plugin socket and at the admin socket.
+/// A configuration, and the users that are let in at the plugin socket and at the admin socket.
 struct Case {
     toml: &'static str,
     plugin: &'static [User],
@@ -104,13 +104,13 @@ const CASES: [Case; 6] = [
         plugin: &[ROOT, OWNER],
         admin: &[ROOT, OWNER],
     },
-    // by name; the group without a mode that lets it in changes nothing
+    // by name; setting the group has no effect without a mode that lets the group in
     Case {
         toml: "socket_owner = \"nobody\"\nadmin_group = \"nogroup\"\n",
         plugin: &[ROOT, NOBODY, ROOTS_GROUP],
         admin: &[ROOT],
     },
-    // control: what keeps the others out above is the socket itself
+    // control: the cases above are decided by the socket alone
     Case { toml: "socket_mode = \"0666\"\nadmin_mode = \"0666\"\n", plugin: &EVERYBODY, admin: &EVERYBODY },
 ];
 
@@ -136,9 +136,9 @@ pub fn run(_long: bool) -> Counts {
     vec![("knocks of other users refused", refused), ("of owners and members let in", let_in)]
 }
 
-/// The program itself, run by nobody: what it says when it is kept out.
+/// The program itself, run by the user nobody: its message when access is denied.
 fn client(house: &House, case: &Case) {
-    // where the original lies, nobody may not look
+    // the user nobody cannot read the directory of the original
     let program = house.path("gipam");
     fs::copy(env!("CARGO_BIN_EXE_gipam"), &program).unwrap();
     let mut command = Command::new(&program);

@@ -1,14 +1,14 @@
-//! DISKS OF OUR OWN: ext4 on a loop device whose power can be cut, and small file systems in memory that fill up.
+//! DISKS FOR TESTS: ext4 on a loop device whose power can be cut, and small file systems in memory that fill up.
 //!
-//! Promises: mounted only in this program's mount namespace, unmounted when dropped; the loop device goes with the last
-//! mount. A cut is the ioctl FS_IOC_SHUTDOWN with NOLOGFLUSH: what was not synced is gone, as if the power had failed.
+//! Promises: mounted only in this program's mount namespace, unmounted when dropped; the loop device is removed with the
+//! last mount. A cut is the ioctl FS_IOC_SHUTDOWN with NOLOGFLUSH: whatever was not synced is lost, as in a power failure.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// Asks the kernel to cut a file system off: 0x8004587d is FS_IOC_SHUTDOWN, 2 is NOLOGFLUSH.
+/// Asks the kernel to shut a file system down: 0x8004587d is FS_IOC_SHUTDOWN, 2 is NOLOGFLUSH.
 const CUTTER: &str = r#"$| = 1; open(my $f, "<", $ARGV[0]) or die "$!"; print "ready\n"; <STDIN>;
 my $how = pack("L", 2); ioctl($f, 0x8004587d, $how) or die "$!"; print "cut\n";"#;
 
@@ -21,7 +21,7 @@ fn succeed(program: &str, arguments: &[&str]) {
 /// A mounted file system.
 pub struct Volume {
     directory: PathBuf,
-    /// The loop device's file; none for one in memory.
+    /// The loop device's file; `None` for a file system in memory.
     image: Option<PathBuf>,
     mounted: bool,
 }
@@ -47,7 +47,7 @@ impl Volume {
         volume
     }
 
-    /// A path on it.
+    /// The path of a file on it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -63,12 +63,12 @@ impl Volume {
         self.mounted = false;
     }
 
-    /// Mounts it again with other options.
+    /// Remounts it with other options.
     pub fn remount(&self, options: &str) {
         succeed("mount", &["-o", &format!("remount,{options}"), &self.directory.display().to_string()]);
     }
 
-    /// Makes ready to cut, so that the cut itself takes no time.
+    /// Prepares a cut, so that the cut itself takes no time.
     pub fn cutter(&self) -> Cutter {
         let mut child = Command::new("perl")
             .args(["-e", CUTTER])
@@ -87,13 +87,13 @@ impl Volume {
 impl Drop for Volume {
     fn drop(&mut self) {
         if self.mounted {
-            // Lazily: a process that still has a file open there must not keep it.
+            // Lazily, so that a process with an open file there does not keep it mounted.
             let _ = Command::new("umount").arg("--lazy").arg(&self.directory).status();
         }
     }
 }
 
-/// A hand on the switch.
+/// A prepared cut.
 pub struct Cutter {
     child: Child,
     stdin: ChildStdin,
@@ -107,7 +107,7 @@ impl Cutter {
         assert_eq!(line.trim(), word, "the file system cannot be cut off");
     }
 
-    /// Cuts; when this returns, the disk takes and gives nothing more.
+    /// Cuts the power; once this returns, the disk can no longer be read or written.
     pub fn cut(mut self) {
         self.stdin.write_all(b"\n").unwrap();
         self.expect("cut");

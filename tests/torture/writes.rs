@@ -1,8 +1,8 @@
-//! CRASH AT EVERY WRITE: a recorded workload is run again and again, and each time another of its calls that write, sync
-//! or name files kills the daemon, fails, or finds no room: the n-th, for every n.
+//! CRASH AT EVERY WRITE: a recorded workload is run repeatedly, and each time another of its calls that write, sync
+//! or name files kills the daemon, fails, or finds the disk full: the n-th call, for every n.
 //!
-//! Promises: every call, also in short; the workload is the same every time, from the first start over empty books to the orderly end; after each
-//! the daemon starts without faults and its books are compared. A killing call is not carried out.
+//! Promises: every call, also in the short run; always the same workload, from the first start with empty books to the clean
+//! shutdown; then the daemon starts without faults and its books are compared. A call that kills is not carried out.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -14,11 +14,11 @@ use crate::http::Wire;
 use crate::journal::Journal;
 use crate::trace;
 
-/// What changes files. The n-th `openat` is a file that cannot be opened, also of libraries and configuration.
+/// Calls that change files. If the n-th `openat` fails, the file may also be a library or the configuration.
 const CALLS: [&str; 8] =
     ["pwrite64", "fdatasync", "fsync", "ftruncate", "openat", "unlink", "rename", "mkdir"];
 
-/// The workload: every kind of request twice; stops at the first that was not answered.
+/// The workload: every kind of request twice; stops at the first request that was not answered.
 fn workload(client: &mut Client) -> Outcome {
     for v6 in [false, true] {
         let (outcome, subnet) = client.subnet(v6, "");
@@ -38,28 +38,28 @@ fn workload(client: &mut Client) -> Outcome {
     Outcome::Done
 }
 
-/// What one run came to.
+/// The result of one run.
 struct Run {
     injected: bool,
-    /// Every request was answered as it should be.
+    /// Whether every request was answered as it should be.
     whole: bool,
-    /// The exit code; none after a signal.
+    /// The exit code; `None` after a signal.
     exit: Option<i32>,
     said: Vec<String>,
     house: House,
     journal: Journal,
 }
 
-/// When faults are put in.
+/// When faults are injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
-    /// From the first call on: new books are made, then the workload.
+    /// From the first call on: new books are created, then the workload runs.
     Start,
-    /// While the daemon runs: the calls of the workload and of the orderly end, each thread's counted from its first.
+    /// While the daemon runs: the calls of the workload and of the clean shutdown, counted separately in each thread.
     Work,
 }
 
-/// The workload under a fault, up to the end of the daemon.
+/// Runs the workload under a fault, until the daemon has ended.
 fn run(when: When, words: &[&str]) -> Run {
     let house = House::with_toml(POOLS);
     let journal = Journal::default();
@@ -87,12 +87,12 @@ fn run(when: When, words: &[&str]) -> Run {
     Run { injected, whole, exit, said: client.reasons, house, journal }
 }
 
-/// Whether the daemon has said that it ends.
+/// Whether the daemon has announced that it stops.
 fn stops(house: &House) -> bool {
     house.log().contains("gipam stops")
 }
 
-/// Starts it again without faults, and compares.
+/// Starts the daemon again without faults, and compares the books.
 fn recover(run: &Run, what: &str) {
     let daemon = run.house.start();
     compare(&run.house.path("gipam.db"), &run.journal).assert_clean(what);
@@ -102,10 +102,10 @@ fn recover(run: &Run, what: &str) {
     compare(&run.house.path("gipam.db"), &run.journal).assert_clean(what);
 }
 
-/// Runs at the same time: each waits more than it works.
+/// How many runs go on at the same time; each waits more than it works.
 const WORKERS: usize = 4;
 
-/// Runs the fault at every n-th call of each kind; `judge` looks at the end of each.
+/// Runs the fault at every n-th call of each kind; `judge` checks the result of each.
 fn sweep(fault: &str, calls: &[&str], judge: impl Fn(&Run, &str) -> bool + Sync) -> Counts {
     let trace = format!("trace={}", CALLS.join(","));
     let mut points = Vec::new();
@@ -144,7 +144,7 @@ pub fn fail(_long: bool) -> Counts {
     sweep("error=EIO", &CALLS, |run, what| {
         let log = run.house.log();
         match run.exit {
-            // Not a write of the books, or one that does no harm: a checkpoint, an old file that cannot be removed.
+            // Not a write of the books, or a harmless one: a checkpoint, an old file that cannot be removed.
             Some(0) => {
                 assert!(run.whole && run.said.is_empty(), "{what}: exit 0 after {:?}: {log}", run.said)
             }
@@ -157,7 +157,7 @@ pub fn fail(_long: bool) -> Counts {
     })
 }
 
-/// The n-th write finds the disk full, once: the daemon refuses that, stays, and serves the next.
+/// The n-th write finds the disk full, once: the daemon refuses that request, keeps running, and serves the next one.
 pub fn full(_long: bool) -> Counts {
     sweep("error=ENOSPC", &["pwrite64", "ftruncate"], |run, what| {
         let log = run.house.log();

@@ -1,4 +1,4 @@
-//! Before Docker at boot, after it at shutdown: no address is lost on the way.
+//! gipam starts before Docker at boot and stops after it at shutdown: no address is lost.
 
 use crate::machine::{Machine, SOON, endpoints, offline, until};
 use crate::page;
@@ -7,7 +7,7 @@ const CONTAINERS: &str = "docker network create --ipv6 --ipam-driver gipam web
     docker run -d --init --name any --network web bb sleep 3600
     docker run -d --init --name always --restart always --network web bb sleep 3600";
 
-/// gipam was ready before dockerd was started.
+/// Checks that gipam was ready before dockerd was started.
 fn before_docker(m: &Machine) {
     let at = |unit: &str, property: &str| -> u64 { m.show(unit, property).parse().unwrap() };
     let ready = at("gipam.service", "ActiveEnterTimestampMonotonic");
@@ -15,7 +15,7 @@ fn before_docker(m: &Machine) {
     assert!(0 < ready && ready <= started, "gipam was ready at {ready} us, dockerd started at {started} us");
 }
 
-/// Where in the journal the last such line of systemd is.
+/// The position of systemd's last journal line that starts with `text`.
 fn last(m: &Machine, text: &str) -> usize {
     let lines = m.sh("journalctl --sync; journalctl -q --no-pager -o cat -t systemd");
     let found = lines.lines().enumerate().filter(|(_, line)| line.starts_with(text)).last();
@@ -64,12 +64,12 @@ pub fn docker_stopped(m: &mut Machine) {
     m.sh("systemctl start docker");
     running(m, "always");
     assert_eq!(m.endpoints().len(), 2);
-    // both at once: first Docker, then gipam
+    // both in one command: Docker is stopped first, then gipam
     m.sh("systemctl stop docker.socket docker.service gipam.socket gipam.service");
     assert!(last(m, "Stopped docker.service") < last(m, "Stopping gipam.service"));
     let left = m.view("leases"); // from the books
     assert!(endpoints(left.clone()).is_empty(), "{left:?}");
-    // systemctl queues one unit after another, and systemd orders what is queued: whom the other waits for comes first
+    // systemctl queues the units one by one, and systemd orders what is queued: the unit that the other waits for comes first
     m.sh("systemctl start gipam.socket gipam.service docker.service");
     before_docker(m);
     running(m, "always");

@@ -1,4 +1,4 @@
-//! Install, use, upgrade, remove, as docs/install.md says; what the hardened unit may and may not do.
+//! Install, use, upgrade and remove, as docs/install.md says; what the hardened unit may and may not do.
 
 use crate::machine::{Machine, SOCKET, SOON, until};
 use crate::page;
@@ -39,21 +39,21 @@ pub fn install_use_remove(m: &mut Machine) {
     assert_eq!(m.sh("systemctl list-units --all --no-legend 'gipam*'"), "");
     let rest = "find / -xdev -iname '*gipam*' ! -path '/srv/*' ! -path '/proc/*' ! -path '/sys/*'; find /run -iname '*gipam*'";
     let left = m.sh(rest);
-    // a machine's own name is in its log's
+    // a machine's own name is part of the path of its log
     let left: Vec<_> = left.lines().filter(|path| !path.starts_with("/var/log/journal")).collect();
     assert!(left.is_empty(), "left behind: {left:?}");
     let after = m.sh("ls /etc /etc/systemd/system/*.d /run /usr/local/bin /var/lib /tmp 2>/dev/null || true");
     assert_eq!(after, before);
 }
 
-/// Everything that gipam does works under the unit: books, netlink, resolv.conf, sockets; nothing is for others.
+/// Everything that gipam does works under the unit: books, netlink, resolv.conf, sockets; other users cannot access anything.
 pub fn hardened(m: &mut Machine) {
-    // seen by netlink: an on-link route; read from the file: a nameserver
+    // known through netlink: an on-link route; read from the file: a nameserver
     m.sh("ip route add 10.20.0.0/25 dev up0; echo 'nameserver 10.20.1.53' >>/etc/resolv.conf");
     page::install(m);
     m.sh(&page::block("Install", 1));
     assert_eq!(m.prefixes("web"), ["10.20.2.0/24"], "the route and the nameserver are kept clear");
-    // read from Docker's own API: which container it is
+    // read from Docker's own API: the name of the container
     m.sh("docker run -d --init --name one --network web bb sleep 3600");
     assert_eq!(m.sh("gipam gc"), "books and Engine agree: no differences");
     let held = m.endpoints();
@@ -83,14 +83,14 @@ pub fn hardened(m: &mut Machine) {
         "{journal:?}"
     );
     assert!(!journal.iter().any(|(level, text)| *level < 6 || text.starts_with('<')), "{journal:?}");
-    // variables do not win over the file, and say so as a warning
+    // variables do not override the file, and a warning says so
     m.write("/etc/gipam/gipam.env", "GIPAM_V4=10.99.0.0/16\n");
     m.sh("systemctl restart gipam");
     let journal = m.journal();
     assert!(journal.iter().any(|(level, text)| *level == 4 && text.contains("GIPAM_V4")), "{journal:?}");
 }
 
-/// `systemctl start` answers when the driver listens, and not before: gipam waits here for its configuration.
+/// `systemctl start` returns only after the driver listens: here gipam waits for its configuration.
 pub fn notify(m: &mut Machine) {
     page::install(m);
     m.sh("systemctl stop gipam.socket gipam.service; systemctl disable gipam.socket

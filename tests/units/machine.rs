@@ -1,7 +1,7 @@
-//! A machine of `scripts/machine.sh`, and words to use it.
+//! A machine of `scripts/machine.sh`, and functions to use it.
 //!
-//! The script ends the machine when the pipe that this process holds is closed, so that a killed test run leaves
-//! nothing behind. What a person would have in a clone of the sources lies in the machine's /srv/gipam.
+//! The script stops the machine when the pipe held by this process is closed, so that a killed test run leaves
+//! nothing behind. What a person would have in a clone of the sources is in the machine's /srv/gipam.
 
 use crate::stage::{self, End};
 use serde_json::Value;
@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 /// Where Docker looks for the driver.
 pub const SOCKET: &str = "/run/docker/plugins/gipam.sock";
-/// Seconds after which a command inside counts as hung. dockerd gives up on a plugin after 15 s a call.
+/// Seconds after which a command inside counts as hung. dockerd gives up on a plugin call after 15 s.
 const COMMAND_LIMIT: &str = "90";
-/// For conditions that come soon.
+/// For conditions that are soon met.
 pub const SOON: Duration = Duration::from_secs(30);
 
 pub struct Machine {
@@ -42,12 +42,12 @@ fn var(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// The program under test: what cargo built, or another build of it.
+/// The program under test: the one that cargo built, or another build.
 fn gipam() -> PathBuf {
     var("GIPAM_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_gipam").into())
 }
 
-/// Where roots and machines lie.
+/// The directory of roots and machines.
 pub fn base() -> PathBuf {
     var("GIPAM_ENGINES").unwrap_or_else(|| {
         let cache = var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")));
@@ -55,13 +55,13 @@ pub fn base() -> PathBuf {
     })
 }
 
-/// Builds the root once; the error is a sentence for people.
+/// Builds the root once; the error is a sentence for a person.
 pub fn prepare() -> Result<(), String> {
     static PREPARED: OnceLock<Result<(), String>> = OnceLock::new();
     PREPARED.get_or_init(build).clone()
 }
 
-/// A scenario on a fresh machine.
+/// Plays a scenario on a fresh machine.
 pub fn played(play: fn(&mut Machine)) -> End {
     let mut machine = None;
     match stage::played(|| play(machine.insert(Machine::start()))) {
@@ -80,7 +80,7 @@ fn build() -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(said.trim().to_owned()) }
 }
 
-/// The process id in "ready PID".
+/// The process id in the line "ready PID".
 fn ready(line: &str) -> Option<u32> {
     line.trim().strip_prefix("ready ")?.parse().ok()
 }
@@ -111,12 +111,12 @@ impl Machine {
         machine
     }
 
-    /// A file of the machine, seen from here.
+    /// The path of a file of the machine, as seen from the host.
     pub fn path(&self, path: &str) -> PathBuf {
         Path::new(&format!("/proc/{}/root", self.first)).join(path.trim_start_matches('/'))
     }
 
-    /// The same while it is powered off.
+    /// The same file while the machine is powered off.
     pub fn disk(&self, path: &str) -> PathBuf {
         base().join("e").join(&self.name).join("upper").join(path.trim_start_matches('/'))
     }
@@ -127,7 +127,7 @@ impl Machine {
         fs::write(there, content).unwrap();
     }
 
-    /// A command that will run inside, as root in the clone of the sources.
+    /// A command to run inside, as root in the clone of the sources.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.first.to_string(), "-m", "-n", "-p", "-u", "-i", "-r"]);
@@ -137,7 +137,7 @@ impl Machine {
         command
     }
 
-    /// Runs shell lines inside, to their end, or to the limit.
+    /// Runs shell lines inside until they end or reach the limit.
     pub fn try_sh(&self, lines: &str) -> Said {
         let words = ["timeout", "-k", "1", COMMAND_LIMIT, "sh", "-euc", lines];
         let output = self.command(&words).output().unwrap();
@@ -145,7 +145,7 @@ impl Machine {
         Said { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
     }
 
-    /// Shell lines that must succeed.
+    /// Runs shell lines that must succeed.
     pub fn sh(&self, lines: &str) -> String {
         let said = self.try_sh(lines);
         assert!(said.ok, "{lines}: {}\n{}", said.out, said.err);
@@ -180,7 +180,7 @@ impl Machine {
         self.sh(&format!("docker inspect --format '{format}' {container}"))
     }
 
-    /// What gipam itself wrote to the journal: priority and text.
+    /// The messages that gipam itself wrote to the journal: priority and text.
     pub fn journal(&self) -> Vec<(u8, String)> {
         let lines = self.sh("journalctl --sync; journalctl -q -o json -t gipam");
         let entry = |line: &str| -> (u8, String) {
@@ -191,9 +191,9 @@ impl Machine {
         lines.lines().map(entry).collect()
     }
 
-    /// Powers the machine off and waits for its end.
+    /// Powers the machine off and waits until it is off.
     pub fn power_off(&self) {
-        self.try_sh("systemctl poweroff"); // it may end before it has answered
+        self.try_sh("systemctl poweroff"); // it may shut down before it has answered
         let first = PathBuf::from(format!("/proc/{}", self.first));
         until("the machine is off", Duration::from_secs(90), || !first.exists());
     }
@@ -206,7 +206,7 @@ impl Machine {
         self.first = ready(&line).unwrap_or_else(|| panic!("the machine does not boot again: {said}"));
     }
 
-    /// What helps to understand a failure.
+    /// Output that helps to understand a failure.
     pub fn logs(&self) -> String {
         let lines = "systemctl --no-pager --failed; journalctl -q --no-pager -o short-precise -t gipam -t dockerd -t systemd |
             grep -v level=info | tail -n 80";
@@ -217,17 +217,17 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        drop(self.holder.stdin.take()); // the script sees the end of its input and clears up
+        drop(self.holder.stdin.take()); // the script then reads the end of its input and cleans up
         let _ = self.holder.wait();
     }
 }
 
-/// The leases of containers among these.
+/// Those of these leases that belong to containers.
 pub fn endpoints(leases: Vec<Value>) -> Vec<Value> {
     leases.into_iter().filter(|lease| lease["kind"] != "gateway" && lease["state"] == "leased").collect()
 }
 
-/// The program of this machine, for books that lie on the disk of one that is off.
+/// Runs the program of this machine on books that are on the disk of a machine that is off.
 pub fn offline(words: &[&str]) -> Vec<Value> {
     let output =
         Command::new(gipam()).args(words).args(["--json", "--admin", "/nonexistent/admin.sock"]).output();
@@ -236,7 +236,7 @@ pub fn offline(words: &[&str]) -> Vec<Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Waits for a condition, and says what was waited for when it does not come.
+/// Waits for a condition; if it is not met in time, the failure says what was waited for.
 pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {

@@ -1,10 +1,10 @@
-//! The units and docs/install.md on a whole machine whose first process is systemd, made by `scripts/machine.sh`.
+//! The units and docs/install.md on a whole machine with systemd as its first process, made by `scripts/machine.sh`.
 //!
 //!     cargo test --test units -- [WORD...] [--list]
 //!
-//! Runs the scenarios whose names contain one of the words, each on a machine of its own, three at a time. What an
-//! administrator types is taken from the page itself, block by block. Ends with a line `N passed, N failed`. A machine
-//! that cannot be made is a failure where CI=true, and elsewhere loudly skipped.
+//! Runs the scenarios whose names contain one of the words, each on a separate machine, three at a time. The
+//! administrator's commands are taken from the page itself, block by block. Ends with a line `N passed, N failed`. If a
+//! machine cannot be made, that is a failure if CI=true; otherwise the scenarios are skipped with a visible message.
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(
     clippy::unwrap_used,
@@ -37,7 +37,7 @@ use machine::Machine;
 use stage::Words;
 use std::process::ExitCode;
 
-/// A name, and what happens on a fresh machine.
+/// A name, and what to do on a fresh machine.
 type Scenario = (&'static str, fn(&mut Machine));
 
 const SCENARIOS: [Scenario; 15] = [

@@ -1,11 +1,11 @@
-//! An installation of the old gipam under /opt/gipam goes on: with its own unit, and with the units of this package.
+//! An installation of the old gipam under /opt/gipam continues: with its own unit, and with the units of this package.
 
 use crate::machine::{Machine, SOCKET, SOON, until};
 use crate::oldgipam::OldGipam;
 use crate::page;
 
 const HEADING: &str = "From the gipam that you run today (`/opt/gipam`)";
-/// The unit as that program's users have it.
+/// The unit as users of the old program have it.
 const UNIT: &str = "[Unit]
 Description=The old gipam
 Before=docker.service
@@ -23,7 +23,7 @@ RestartSec=5
 WantedBy=multi-user.target
 ";
 
-/// A machine as the old program leaves it: networks and a container, its lease file, its unit; it is stopped.
+/// A machine as the old program leaves it when it is stopped: networks and a container, its lease file, its unit.
 fn old_machine(m: &Machine) -> Vec<String> {
     let socket = m.path(SOCKET);
     std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
@@ -36,7 +36,7 @@ fn old_machine(m: &Machine) -> Vec<String> {
     let _ = std::fs::remove_file(&socket);
     m.write("/opt/gipam/.env", "GIPAM_V6=fd66::/56\nGIPAM_V4=10.66.0.0/16\n");
     m.write("/opt/gipam/gipam.service", UNIT);
-    // a program that only waits takes the place of the old binary
+    // a program that only waits replaces the old binary
     m.sh("cp /usr/bin/sleep /opt/gipam/gipam
           sed -i 's|^ExecStart=.*|& infinity|' /opt/gipam/gipam.service
           systemctl enable --now /opt/gipam/gipam.service
@@ -46,7 +46,7 @@ fn old_machine(m: &Machine) -> Vec<String> {
     ids
 }
 
-/// Network and container go on under gipam's new books.
+/// Network and container continue with gipam's new books.
 fn goes_on(m: &Machine, ids: &[String]) {
     let mut now: Vec<String> =
         m.view("subnets").iter().map(|subnet| subnet["id"].as_str().unwrap().to_owned()).collect();
@@ -65,7 +65,7 @@ fn goes_on(m: &Machine, ids: &[String]) {
 pub fn replaced(m: &mut Machine) {
     let ids = old_machine(m);
     m.sh(&page::block(HEADING, 0));
-    m.sh("ln -s /opt/gipam/gipam /usr/local/bin/gipam"); // only for this test's own questions
+    m.sh("ln -s /opt/gipam/gipam /usr/local/bin/gipam"); // only for the commands of this test
     until("gipam answers", SOON, || m.try_sh("gipam status").ok);
     assert!(m.path("/opt/gipam/lease.db").exists(), "the books lie next to the lease file");
     goes_on(m, &ids);
@@ -76,7 +76,7 @@ pub fn replaced(m: &mut Machine) {
 
 pub fn units(m: &mut Machine) {
     let ids = old_machine(m);
-    // the pools are the lease file's; only the configuration's other settings are kept
+    // the pools come from the lease file; only the other settings of the configuration are kept
     m.sh("sed -i '/^.*pool.*$/,$d' packaging/gipam.toml; cat packaging/gipam.toml");
     let block = page::block(HEADING, 1);
     let place = "# install as above, with no pools in gipam.toml, or with those of the lease file";
@@ -88,7 +88,7 @@ pub fn units(m: &mut Machine) {
     assert!(m.path("/var/lib/gipam/lease.db").exists());
     goes_on(m, &ids);
 
-    // the other way that the page names: the file stays where it is
+    // the other method on the page: the file stays where it is
     m.sh("systemctl stop gipam.socket gipam.service; rm -r /var/lib/gipam
           echo GIPAM_FILE=/opt/gipam/lease.json >/etc/gipam/gipam.env; systemctl start gipam.socket gipam.service");
     assert!(m.path("/opt/gipam/lease.db").exists(), "the shut-in unit may write there");

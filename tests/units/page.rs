@@ -1,7 +1,7 @@
-//! docs/install.md, read as an administrator reads it: block after block of commands.
+//! docs/install.md, read as an administrator reads it: one block of commands after another.
 //!
-//! Promises: the tests type the page's own words; a block that has gone, or has other words where a test must
-//! change one, is a failure. Comments stay in: they are shell comments.
+//! Promises: the tests run the page's own commands; a test fails if a block is gone, or if a line that the test must
+//! change reads differently. Comments stay in: they are shell comments.
 
 use crate::machine::Machine;
 
@@ -40,13 +40,13 @@ pub fn block(heading: &str, number: usize) -> String {
     all.swap_remove(number)
 }
 
-/// The block with one of its lines replaced, or taken out: what cannot be done on a test's machine.
+/// The block with one of its lines removed, because it cannot be run on a test's machine.
 pub fn without(block: &str, line: &str) -> String {
     assert!(block.lines().any(|found| found == line), "the page no longer says {line:?}: {block}");
     block.lines().filter(|found| *found != line).map(|line| format!("{line}\n")).collect()
 }
 
-/// Installs as the page says; the program was built before.
+/// Installs as the page says; the program was already built.
 pub fn install(m: &Machine) {
     m.sh(&without(&block("Install", 0), "make build"));
 }

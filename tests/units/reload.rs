@@ -1,4 +1,4 @@
-//! Configurations that change, and that cannot be used.
+//! Configurations that change, and configurations that are unusable.
 
 use crate::machine::{Machine, SOCKET, SOON, until};
 use crate::page;
@@ -30,7 +30,7 @@ pub fn changed_pool(m: &mut Machine) {
     assert_eq!(m.show("gipam.service", "ActiveState"), "active");
 }
 
-/// Exit code 2: no restart by the service; a handful by the socket while a request waits in it.
+/// Exit code 2: the service does not restart it; the socket does so a few times while a request waits in it.
 pub fn exit_code_2(m: &mut Machine) {
     page::install(m);
     m.sh(&format!(
@@ -59,7 +59,7 @@ pub fn exit_code_2(m: &mut Machine) {
     assert_eq!(m.view("subnets").len(), 1);
 }
 
-/// A hook runs within the service's bounds, from a reload on, and does not get what systemd passed to gipam.
+/// A hook runs within the service's limits, from a reload on, and does not inherit what systemd passed to gipam.
 pub fn hook(m: &mut Machine) {
     page::install(m);
     m.sh("docker network create --ipam-driver gipam before");
@@ -75,7 +75,7 @@ pub fn hook(m: &mut Machine) {
     assert!(!m.try_sh(&format!("grep -E '^(NOTIFY_SOCKET|LISTEN_)' {told}")).ok);
     assert_eq!(m.show("gipam.service", "ActiveState"), "active");
 
-    // What changes this machine needs the drop-in of docs/hooks.md.
+    // A hook that changes this machine needs the drop-in of docs/hooks.md.
     m.sh(&format!("sed -i 's|env >>told|ip route replace blackhole $EVENT_SUBNET metric 4242|' {TOML}; systemctl reload gipam"));
     m.sh("docker network create --ipam-driver gipam routed");
     let subnet = m.prefixes("routed")[0].clone();

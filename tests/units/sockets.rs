@@ -1,4 +1,4 @@
-//! systemd holds the plugin socket: a request wakes gipam, and waits while it is away.
+//! systemd holds the plugin socket: a request starts gipam, and waits while gipam is not running.
 
 use crate::machine::{Machine, SOCKET, SOON, until};
 use crate::page;
@@ -10,7 +10,7 @@ fn inode(m: &Machine) -> u64 {
     std::fs::metadata(m.path(SOCKET)).unwrap().ino()
 }
 
-/// Networks of Docker and subnets of the books, which must be as many.
+/// Docker must show this many networks, and the books as many subnets.
 fn agree(m: &Machine, networks: usize) {
     assert_eq!(
         m.sh("docker network ls -q --filter driver=bridge --filter type=custom | wc -l"),
@@ -30,7 +30,7 @@ pub fn activation(m: &mut Machine) {
     assert_eq!(m.show("gipam.service", "ActiveState"), "active");
     assert_eq!(inode(m), made);
     agree(m, 1);
-    // stopped alone, it is woken again, and says at its stop that it may be
+    // if only the service is stopped, a request starts it again, and `systemctl stop` warns about that
     m.sh("systemctl stop gipam.service");
     assert_eq!(inode(m), made, "a socket that systemd passed is not unlinked");
     m.sh("docker network rm web");
@@ -38,7 +38,7 @@ pub fn activation(m: &mut Machine) {
     assert_eq!(inode(m), made);
 }
 
-/// Docker makes networks while gipam is restarted again and again: nobody notices.
+/// Docker creates networks while gipam is restarted repeatedly: no request fails.
 pub fn restarts(m: &mut Machine) {
     page::install(m);
     let made = inode(m);
@@ -70,14 +70,14 @@ pub fn restarts(m: &mut Machine) {
     agree(m, 0);
 }
 
-/// Another gipam than this process is active, within seconds.
+/// Waits until gipam is active again in a new process, within seconds.
 fn back(m: &Machine, process: &str) {
     until("another gipam is active", Duration::from_secs(10), || {
         m.show("gipam.service", "ActiveState") == "active" && m.show("gipam.service", "MainPID") != process
     });
 }
 
-/// Killed with a request on its way, or with none, it is back, with and without the socket unit.
+/// gipam is killed during a request and without one; it is restarted, with and without the socket unit.
 pub fn killed(m: &mut Machine) {
     page::install(m);
     for (round, network) in ["held", "own"].into_iter().enumerate() {

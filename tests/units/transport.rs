@@ -1,4 +1,4 @@
-//! UNIX socket, TCP, TLS and back, as the page says, with Docker's own word on each.
+//! UNIX socket, TCP, TLS and back, as the page says, checked through Docker itself.
 
 use crate::certificates;
 use crate::machine::{Machine, SOCKET};
@@ -17,7 +17,7 @@ engine_cert = "/etc/gipam/tls/engine.pem"
 engine_key = "/etc/gipam/tls/engine.key"
 "#;
 
-/// Types the page's block with a change of the configuration where it says so.
+/// Runs the page's block, with a change of the configuration where the block says so.
 fn change(m: &Machine, number: usize, edit: &str) {
     let block = page::block("Switch transport", number);
     let place = "# change the setting in /etc/gipam/gipam.toml";
@@ -25,7 +25,7 @@ fn change(m: &Machine, number: usize, edit: &str) {
     m.sh(&block.replace(place, edit));
 }
 
-/// Which of the files that Docker looks for are there.
+/// Which of the files that Docker looks for exist.
 fn files(m: &Machine) -> [bool; 3] {
     [SOCKET, SPEC, JSON].map(|path| m.path(path).exists())
 }
@@ -44,7 +44,7 @@ pub fn switch(m: &mut Machine) {
         assert_eq!(m.endpoints().len(), 2, "one container, two families: {:?}", m.view("leases"));
     };
 
-    // the last table is that of the second name, which needs an address of its own
+    // the last table is that of the second name, which needs a separate address
     m.sh(&format!("cp {TOML} /srv/before.toml"));
     let addresses = format!(
         "sed -i '1i address = \"127.0.0.1:9090\"' {TOML}; echo 'address = \"127.0.0.1:9091\"' >>{TOML}"
@@ -61,7 +61,7 @@ pub fn switch(m: &mut Machine) {
     assert!(m.sh(&format!("cat {JSON}")).contains("TLSConfig"));
     same(m);
 
-    // on the way back, what happens to somebody who leaves the socket unit where it does not belong
+    // on the way back: the socket unit is left running although the configuration does not use it
     let left = format!(
         "sed -i '/^.tls./,$d' {TOML}; systemctl start gipam.socket gipam.service; ls /etc/docker/plugins >/srv/specs
          systemctl stop gipam.socket gipam.service; cp /srv/before.toml {TOML}"
@@ -82,7 +82,7 @@ pub fn switch(m: &mut Machine) {
     assert!(m.view("leases").is_empty() && m.view("subnets").is_empty());
 }
 
-/// Where the engine and gipam find them.
+/// Puts the certificates where the Engine and gipam find them.
 fn certificates(m: &Machine) {
     certificates::make(|name, pem| m.write(&format!("/etc/gipam/tls/{name}"), pem));
     m.write("/srv/tls.toml", TLS);

@@ -1,11 +1,11 @@
-//! The JSON behind the page.
+//! The JSON API behind the page.
 
 use serde_json::{Value, json};
 
 use super::daemon::until;
 use super::support::{Site, TOML};
 
-/// A map as the page asks for it.
+/// A map as the page requests it.
 const MAP: &str = "/v1/map?columns=64&lines=16";
 
 fn network(site: &Site, endpoints: usize) -> (String, String) {
@@ -18,7 +18,7 @@ fn network(site: &Site, endpoints: usize) -> (String, String) {
     (id, prefix)
 }
 
-/// What the page would show once it has heard of it.
+/// The page's data once it satisfies `good`.
 fn fresh(site: &Site, path: &str, good: impl Fn(&Value) -> bool) -> Value {
     until(path, || Some(site.json(path)).filter(|value| good(value)))
 }
@@ -52,7 +52,7 @@ fn networks_have_the_names_that_the_engine_shows_in_lists_maps_and_searches() {
         Site::new(&TOML.replace("engine = \"\"", &format!("engine = {:?}", socket.display().to_string())));
     let (_, prefix) = network(&site, 2);
     network(&site, 0);
-    // One has containers, the other none.
+    // One network has containers, the other does not.
     let of = |name: &str, prefix: &Value, containers: Value| {
         json!({"Name": name, "Id": name, "Scope": "local", "Containers": containers,
             "IPAM": {"Driver": "gipam", "Config": [{"Subnet": prefix}]}})
@@ -163,7 +163,7 @@ fn usage_is_reckoned_from_the_history() {
     );
 }
 
-/// Whatever somebody asks for, and however long the history is.
+/// For any request, and however long the history is.
 #[test]
 fn what_is_read_of_the_history_for_one_answer_is_bounded() {
     const LINES: u64 = 200_100;
@@ -171,7 +171,7 @@ fn what_is_read_of_the_history_for_one_answer_is_bounded() {
     let house = site.house;
     site.daemon.stop();
     let books = rusqlite::Connection::open(house.path("gipam.db")).unwrap();
-    // A line a second, the newest now.
+    // One row per second, the newest now.
     let sql = "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < ?1) \
         INSERT INTO history (at, event, space, subnet, id) \
         SELECT (unixepoch() - ?1 + i) * 1000, 'reserved', '', '192.0.2.0/24', '' FROM n";

@@ -1,10 +1,10 @@
-//! The colours of the page: WCAG AA, reckoned from the variables of its style sheet, light and dark.
+//! The colours of the page: WCAG AA, computed from the variables of its style sheet, light and dark.
 
 use std::collections::BTreeMap;
 
 const SHEET: &str = include_str!("../../src/web/assets/page.css");
 
-/// What is written on what: a contrast of 4.5.
+/// Text colours and their backgrounds: a contrast of 4.5.
 const TEXTS: [(&str, &[&str]); 13] = [
     ("ink", &["back", "panel", "faint", "bad-back", "warn-back", "hatch", "hatch-line"]),
     ("soft", &["back", "panel", "faint"]),
@@ -21,7 +21,7 @@ const TEXTS: [(&str, &[&str]); 13] = [
     ("cool-ink", &["cool"]),
 ];
 
-/// What tells a thing from what is around it: a contrast of 3. The light cells of the map have an edge of u3.
+/// Shapes and their surroundings: a contrast of 3. The light cells of the map have an edge of u3.
 const SHAPES: [(&str, &[&str]); 7] = [
     ("focus", &["back", "panel"]),
     ("edge", &["back", "panel"]),
@@ -32,7 +32,7 @@ const SHAPES: [(&str, &[&str]); 7] = [
     ("soft", &["faint"]),
 ];
 
-/// The variables of the first block that follows this text.
+/// The variables in the first block after this text.
 fn variables(from: &str) -> BTreeMap<String, [f64; 3]> {
     let block = SHEET.split_once(from).unwrap().1.split_once('}').unwrap().0;
     let mut found = BTreeMap::new();

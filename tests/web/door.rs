@@ -1,4 +1,4 @@
-//! Who may ask what, and what every answer carries.
+//! Who may send which requests, and what every answer contains.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -15,7 +15,7 @@ fn the_door_is_shut_unless_it_is_wanted() {
     assert!(!house.log().contains("http://"), "{}", house.log());
 }
 
-/// As `make run` does where dockerd, and gipam with it, is in a network namespace that no browser reaches.
+/// As `make run` does if dockerd, and gipam with it, is in a network namespace that a browser cannot reach.
 #[test]
 fn a_socket_that_was_passed_serves_the_page() {
     let passed = TcpListener::bind("127.0.0.1:0").unwrap();

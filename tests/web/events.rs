@@ -1,4 +1,4 @@
-//! Events: told when something is committed, and only then.
+//! Events: sent after a commit, and only then.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ fn a_follower_gets_each_commit_and_misses_none_between_two_answers() {
     site.daemon.wire().subnet(false);
     let change = waiting.answer().unwrap().text();
     assert_eq!(field(&change, "event"), "change");
-    // An event from before it asks again comes at once.
+    // An event that happened before the next request is sent at once.
     site.daemon.wire().subnet(true);
     let begun = Instant::now();
     waiting.send(follow(field(&change, "id")).as_bytes()).unwrap();
@@ -56,7 +56,7 @@ fn pages_beyond_the_seats_are_refused_and_metrics_still_answer() {
     super::daemon::until("none follows", || (site.sample("gipam_page_viewers") == Some(0.0)).then_some(()));
 }
 
-/// The head of an event's answer comes at once: a page on a quiet host knows that the daemon is there.
+/// The head of the event stream's answer is sent at once, so that a page on a quiet host knows that the daemon is there.
 #[test]
 fn who_waits_for_an_event_is_answered_at_once() {
     let site = Site::new(TOML);
@@ -73,10 +73,10 @@ fn who_waits_for_an_event_is_answered_at_once() {
     site.daemon.wire().subnet(false);
     let change = String::from_utf8(waiting.body(&head.head).unwrap()).unwrap();
     assert_eq!(field(&change, "event"), "change");
-    // The same connection serves what comes next.
+    // The same connection serves the next request.
     waiting.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     assert_eq!(waiting.answer().unwrap().text(), "alive\n");
-    // A look at the head alone leaves nothing waiting.
+    // A HEAD request leaves nothing waiting.
     let head = format!("HEAD /v1/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n");
     waiting.send(head.as_bytes()).unwrap();
     assert_eq!(waiting.head().unwrap().status, 200);

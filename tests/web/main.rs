@@ -1,4 +1,4 @@
-//! The page's door from outside, by the real daemon: who may ask what, health, metrics, JSON, events.
+//! The page's listener from outside, with the real daemon: access, health, metrics, JSON, events.
 //!
 //! Does not open a browser; that is `tests/page`.
 

@@ -1,4 +1,4 @@
-//! `/metrics` against the table, and against what happened.
+//! `/metrics` compared with the table of metrics, and with what happened.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::support::{Site, TOML};
 use gipam::web::table::{Kind, TABLE};
 
-/// Some of everything: a network with a gateway and two endpoints, refusals, an empty body.
+/// A bit of everything: a network with a gateway and two endpoints, refusals, an empty body.
 fn traffic(site: &Site) -> String {
     let mut wire = site.daemon.wire();
     let (id, _) = wire.subnet(false);
@@ -33,7 +33,7 @@ fn a_scrape_has_every_metric_of_the_table_and_no_other() {
         let (name, kind) = line.split_once(' ').unwrap();
         assert!(kinds.insert(name.to_owned(), kind.to_owned()).is_none(), "duplicate {name}");
     }
-    // Without an Engine there are no metrics of it.
+    // Without an Engine, the Engine's metrics are absent.
     let absent = ["gipam_engine_up", "gipam_repair_last_look_timestamp_seconds"];
     for metric in TABLE.iter().flat_map(|(_, metrics)| *metrics) {
         let family = metric.family();

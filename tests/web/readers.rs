@@ -1,4 +1,4 @@
-//! Readers of the books: how many there are at a time, also when their clients leave.
+//! Readers of the books: how many run at a time, even if their clients leave.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::daemon::until;
 use super::support::{Site, TOML};
 
-/// Addresses of the table that makes the books large enough for a read to last.
+/// Rows in the table of addresses, so that the books are large enough for a read to take time.
 const LEASES: usize = 20_000;
-/// Requests whose clients leave at once.
+/// Requests whose clients disconnect at once.
 const ABANDONED: usize = 400;
 
 /// A site whose books hold many leases.
@@ -28,14 +28,14 @@ fn large() -> Site {
     site
 }
 
-/// What `/proc` says of the daemon: a number of its status.
+/// A number from the daemon's `/proc` status.
 fn number(site: &Site, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", site.daemon.child.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// The most threads that are seen while `ask` sends one abandoned request after the other.
+/// The highest number of threads seen while `ask` sends one abandoned request after the other.
 fn crowd(site: &Site, ask: impl Fn(usize)) -> u64 {
     let mut most = 0;
     for at in 0..ABANDONED {

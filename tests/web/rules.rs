@@ -1,4 +1,4 @@
-//! The alert rules and the dashboard: every metric and label that they name exists, and every alert says what to do.
+//! The alert rules and the dashboard: every metric and label in them exists, and every alert says what to do.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ fn file(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(path)).unwrap()
 }
 
-/// The names that a query may use for a metric.
+/// The names that a query may use for this metric.
 fn names(metric: &Metric) -> Vec<String> {
     match metric.kind {
         Kind::Histogram => {
@@ -22,7 +22,7 @@ fn names(metric: &Metric) -> Vec<String> {
     }
 }
 
-/// Every name of ours in a query, with the labels in the braces after it.
+/// All our metric names in a query, with the labels in the braces after them.
 fn used(query: &str) -> Vec<(String, Vec<String>)> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let starts = query.match_indices("gipam_").map(|(at, _)| at);
@@ -39,7 +39,7 @@ fn used(query: &str) -> Vec<(String, Vec<String>)> {
     starts.map(read).collect()
 }
 
-/// Fails unless the query names only metrics and labels that there are; the metrics.
+/// Fails unless the query uses only existing metrics and labels; returns the metrics.
 fn check(query: &str) -> BTreeSet<String> {
     let all: Vec<&Metric> = TABLE.iter().flat_map(|(_, metrics)| *metrics).collect();
     let mut found = BTreeSet::new();
@@ -71,7 +71,7 @@ fn every_metric_and_label_of_the_alerts_exists() {
         for part in ["severity: ", "summary: ", "description: "] {
             assert!(alert.contains(part), "{name} has no {part}");
         }
-        // What a sentence names of a series must still be there after the expression.
+        // Labels that a description uses must still exist after the expression.
         for label in alert.split("$labels.").skip(1).map(|rest| rest.split(' ').next().unwrap()) {
             let summed = expression.contains("sum by") && !expression.contains("sum by (instance, what)");
             assert!(label == "instance" || !summed, "{name}: {label}");

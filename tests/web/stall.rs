@@ -1,4 +1,4 @@
-//! A disk that hangs: Docker's calls wait, and everything that people look at answers and says why.
+//! A disk that hangs: Docker's calls wait, and every view for people answers and says why.
 
 use std::fs;
 

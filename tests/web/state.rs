@@ -1,4 +1,4 @@
-//! What needs a look: hooks, what fills up, and what was changed by hand, as the page gets them.
+//! What needs attention: hooks, pools and subnets that fill up, and changes by hand, as the page receives them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::support::{Site, TOML};
 
-/// A page that follows.
+/// A page that follows the events.
 struct Follower<'a> {
     site: &'a Site,
     id: String,
@@ -24,7 +24,7 @@ impl<'a> Follower<'a> {
         value.unwrap_or_else(|| panic!("{text}")).to_owned()
     }
 
-    /// Follows until the status says so: every change sends an event.
+    /// Follows the events until `says` accepts the status: every change sends an event.
     fn until(&mut self, what: &str, says: impl Fn(&Value) -> bool) -> Value {
         for _ in 0..100 {
             let status = self.site.json("/v1/status");

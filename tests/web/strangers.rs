@@ -1,8 +1,8 @@
-//! Who is refused at the page's door: names that others could point here, and pages of other sites.
+//! Requests that the page's listener refuses: for host names that others could point here, and from pages of other sites.
 
 use super::support::{Site, TOML};
 
-/// What a browser sends when a person opens the page, or the page asks for something.
+/// The headers of a browser when a person opens the page, or when the page sends a request.
 const OWN: &str =
     "Host: localhost\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n";
 
@@ -65,7 +65,7 @@ fn a_host_is_an_allowed_name_as_a_whole_or_it_is_refused() {
     {
         assert_eq!(site.ask("GET", "/v1/pools", fields).status, 421, "{fields:?}");
     }
-    // A prober of the oldest kind names no host, and health tells it nothing of addresses.
+    // A very old health checker sends no Host, and the health paths reveal nothing about addresses.
     assert_eq!(site.ask("GET", "/healthz", "").status, 200);
     assert_eq!(site.ask("GET", "/readyz", "").status, 200);
 }

@@ -1,4 +1,4 @@
-//! A daemon with a page, and questions to it.
+//! A daemon with a web page, and requests to it.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -12,7 +12,7 @@ pub const TOML: &str = "http = \"0\"\nreserved = [\"198.51.100.0/28\"]\n[gc]\nen
     [[pool]]\nname = \"lan\"\nv4 = { base = \"198.51.100.0/24\", size = 28 }\n\
     v6 = { base = \"2001:db8:77::/48\", size = 64 }\n";
 
-/// A daemon that serves its page at an address of the kernel's choice.
+/// A daemon that serves its page on a port chosen by the kernel.
 pub struct Site {
     pub house: House,
     pub daemon: Daemon,
@@ -40,7 +40,7 @@ impl Site {
         Wire::over(stream)
     }
 
-    /// One request, written out.
+    /// Sends one request with these header fields.
     pub fn ask(&self, method: &str, path: &str, fields: &str) -> Answer {
         let mut wire = self.wire();
         wire.send(format!("{method} {path} HTTP/1.1\r\n{fields}\r\n").as_bytes()).unwrap();
@@ -57,7 +57,7 @@ impl Site {
         serde_json::from_slice(&answer.body).unwrap()
     }
 
-    /// The value of one sample; the series as it is written in the text.
+    /// The value of one sample; `series` as it is written in the text.
     pub fn sample(&self, series: &str) -> Option<f64> {
         let text = self.get("/metrics").text();
         let line =

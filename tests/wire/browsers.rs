@@ -1,5 +1,5 @@
-//! Driver doors and web browsers: a page that is open on this machine can send requests to a plain TCP door, and to a name
-//! of its own that points there. dockerd sends nothing of what gives a browser away.
+//! Driver listeners and web browsers: a page that is open on this machine can send requests to a plain TCP listener, and
+//! to the page's own host name if that points there. dockerd never sends any of the headers that identify a browser.
 
 use std::net::TcpStream;
 
@@ -39,7 +39,7 @@ fn tcp(address: &str) -> Wire {
     Wire::over(stream)
 }
 
-/// What only browsers send.
+/// Headers that only browsers send.
 const SIGNS: [&str; 8] = [
     "Origin: https://evil.example\r\nContent-Type: text/plain\r\n",
     "Origin: null\r\n",
@@ -113,7 +113,7 @@ fn a_refusal_is_remembered_once_and_says_its_own_reason() {
     let body = asked("local", "192.0.2.0/24", "", json!({}), false);
     wire.ok("RequestPool", &body);
     let text = wire.refused("RequestPool", &body);
-    // Refusals of what is held have the status that browsers get, too.
+    // Refusals of overlapping requests have the status that browsers get, too.
     let status = house.json(&["status"]);
     let remembered: Vec<_> = status["refusals"].as_array().unwrap().iter().map(|one| &one["text"]).collect();
     assert_eq!(remembered, [&json!(text)], "{status}");

@@ -1,4 +1,4 @@
-//! Several driver names, TCP and TLS: the files by which the Engine finds them, and calls through each.
+//! Several driver names, TCP and TLS: the files through which the Engine finds them, and calls through each.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -61,7 +61,7 @@ fn p9_two_names_have_their_own_pools_and_one_book() {
     }
 }
 
-/// A house in whose own directories the Engine would look for sockets and specs.
+/// A house with its own versions of the directories in which the Engine looks for sockets and specs.
 fn engine_house(toml: &str) -> House {
     let mut house = House::with_toml("");
     house.configure(toml);
@@ -78,7 +78,7 @@ fn engine_house(toml: &str) -> House {
     house
 }
 
-/// Waits for the file by which the Engine finds the daemon.
+/// Waits for the file through which the Engine finds the daemon.
 fn announced(house: &House, daemon: &mut Daemon, name: &str) -> String {
     until(name, || {
         assert!(daemon.child.try_wait().unwrap().is_none(), "{}", house.log());
@@ -114,7 +114,7 @@ fn p1_switching_between_socket_and_tcp_leaves_no_file_that_would_win() {
     wire.address(&id, "", gateway());
     daemon.kill();
     assert!(spec.exists());
-    // The socket again: the stale spec is removed.
+    // Then the socket again: the stale spec is removed.
     house.arguments = plain;
     let daemon = house.spawn();
     until("the socket", || Wire::try_unix(&socket)).release_pool(&id);

@@ -10,7 +10,7 @@ fn endpoint(name: &str) -> Value {
     json!({"com.docker.network.endpoint.name": name})
 }
 
-/// A whole session, headers and all: create with options, run, remove; then a range, a gateway outside of it, an
+/// A whole session, including headers: create with options, run, remove; then a range, a gateway outside of it, an
 /// auxiliary address and `--ip`.
 #[test]
 fn e29_session_as_it_was_recorded() {

@@ -1,5 +1,5 @@
 //! Facts of the protocol, one after another, against the real daemon. The numbers are those of the notes on real
-//! Engines: P.. for facts, duty_.. for what follows from them.
+//! Engines: P.. for facts, duty_.. for their consequences.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ fn p6_what_no_framework_would_take_is_taken() {
     let (id, _) = wire.pool(&json!({"AddressSpace": "local"}));
     assert!(wire.address(&id, "", Value::Null).ends_with("/24"));
     wire.address(&id, "", json!({}));
-    // All of it on one connection.
+    // All of this on one connection.
     let head = "POST /IpamDriver.ReleasePool HTTP/1.1\r\nHost: \r\nTransfer-Encoding: chunked\r\n\r\n";
     let body = json!({ "PoolID": id }).to_string();
     wire.send(format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).as_bytes()).unwrap();
@@ -143,7 +143,7 @@ fn p11_p16_duty_10_every_address_has_the_length_of_its_subnet_and_lies_in_it() {
         let text = wire.refused("RequestAddress", &json!({"PoolID": id, "Address": address, "Options": {}}));
         assert!(text.starts_with(phrase), "{text}");
     }
-    // A gateway that was never asked for is released all the same (Engines do, for one named in Data).
+    // A gateway that was never requested is released all the same (Engines do that for one named in Data).
     wire.release(&id, "203.0.113.150");
 }
 
@@ -175,7 +175,7 @@ fn p12_duty_6_a_storm_is_refused_and_leaves_room() {
     for (id, _) in &granted {
         wire.release_pool(id);
     }
-    // They do not cool: eight fit into the pool, and five were given a moment ago.
+    // They do not cool: eight fit into the pool, and five were just given.
     for _ in 0..3 {
         let (id, _) = wire.subnet(false);
         wire.address(&id, "", gateway());
@@ -188,7 +188,7 @@ fn p12_duty_6_a_storm_is_refused_and_leaves_room() {
 fn p12_networks_made_by_a_script_are_not_a_storm_one_by_one_or_in_parallel() {
     let house = House::with_toml("[[pool]]\nname = \"a\"\nv4 = { base = \"198.18.0.0/15\", size = 28 }\n");
     let daemon = house.start();
-    // As Engine 29 makes a macvlan network: it asks no gateway.
+    // As Engine 29 makes a macvlan network: it does not request a gateway.
     let network = |wire: &mut crate::http::Wire| {
         wire.ok("GetDefaultAddressSpaces", &json!({}));
         wire.subnet(false)
@@ -203,7 +203,7 @@ fn p12_networks_made_by_a_script_are_not_a_storm_one_by_one_or_in_parallel() {
             });
         }
     });
-    // The loop keeps what it got and asks again, after one GetDefaultAddressSpaces (recorded from Engine 29).
+    // The loop keeps the subnets that it got and asks again, after one GetDefaultAddressSpaces (recorded from Engine 29).
     wire.ok("GetDefaultAddressSpaces", &json!({}));
     let body = asked("local", "", "", json!({}), false);
     let answers = (0..1_000).map(|_| wire.call("IpamDriver.RequestPool", body.to_string()));
@@ -218,7 +218,7 @@ fn p14_p15_an_auxiliary_address_may_lie_outside_of_the_range() {
     let (id, _) = wire.pool(&asked("local", "203.0.113.0/24", "203.0.113.128/25", json!({}), false));
     assert_eq!(wire.address(&id, "203.0.113.5", Value::Null), "203.0.113.5/24");
     assert_eq!(wire.address(&id, "203.0.113.254", gateway()), "203.0.113.254/24");
-    // Equal to the gateway: asked twice, released twice.
+    // It may equal the gateway: requested twice, released twice.
     assert_eq!(wire.address(&id, "203.0.113.254", Value::Null), "203.0.113.254/24");
     let again = json!({"PoolID": id, "Address": "203.0.113.254", "Options": null});
     assert!(wire.refused("RequestAddress", &again).starts_with("address already in use: "));
@@ -313,7 +313,7 @@ fn p21_duty_4_a_replay_or_a_second_network_of_a_held_subnet_is_refused_and_the_f
         assert!(text.contains(&format!("gipam release {prefix} --force")), "{text}");
     }
     assert_eq!(daemon.books(), before);
-    // On purpose it is possible.
+    // With `overlap` it is possible.
     let (copy, _) = wire.pool(&asked("local", &prefix, "", json!({"overlap": "true"}), false));
     assert_ne!(copy, id);
     let text = wire.refused("RequestPool", &asked("local", &prefix, "", json!({}), false));
@@ -330,7 +330,7 @@ fn p24_duty_5_spaces_are_separate_tables() {
     let (local, again) = wire.pool(&asked("local", &prefix, "", serial.clone(), false));
     assert_eq!(again, prefix);
     assert_eq!(wire.address(&local, address.split('/').next().unwrap(), Value::Null), address);
-    // A dynamic one avoids both; the empty name is local.
+    // A dynamically chosen one avoids both; an empty space name means local.
     let (unnamed, other) = wire.pool(&asked("", "", "", json!({}), false));
     assert!(unnamed.starts_with("local/") && other != prefix, "{unnamed}");
     wire.release_pool(&local);

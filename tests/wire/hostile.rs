@@ -1,4 +1,4 @@
-//! Bytes that dockerd never sends: each is refused in clear words, changes nothing, and leaves a daemon that serves.
+//! Bytes that dockerd never sends: each is refused with a clear message and changes nothing, and the daemon keeps serving.
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -10,7 +10,7 @@ use crate::http::Wire;
 
 const CALLS: [&str; 4] = ["RequestPool", "RequestAddress", "ReleaseAddress", "ReleasePool"];
 
-/// A daemon that holds a subnet of each family with a gateway and an endpoint; the PoolIDs.
+/// A daemon that holds a subnet of each family with a gateway and an endpoint, and their PoolIDs.
 fn furnished() -> (House, Daemon, [String; 2]) {
     let house = House::new(&POOLS);
     let daemon = house.start();
@@ -24,7 +24,7 @@ fn furnished() -> (House, Daemon, [String; 2]) {
     (house, daemon, ids)
 }
 
-/// Sends bodies, each of which must be refused without a change.
+/// Sends bodies, each of which must be refused without changing anything.
 fn refuse_all(cases: &[(&str, Vec<u8>)]) {
     let (_house, daemon, ids) = furnished();
     let before = daemon.books();
@@ -80,7 +80,7 @@ fn duty_1_fields_that_say_something_else() {
         ("RequestPool", r#"{"AddressSpace":"Local"}"#),
         ("RequestPool", r#"{"AddressSpace":" local"}"#),
         ("RequestPool", r#"{"AddressSpace":"local\u0000"}"#),
-        // The same key twice: nobody can say which is meant.
+        // A duplicate key: it is unclear which value is meant.
         ("RequestPool", r#"{"AddressSpace":"local","AddressSpace":"global"}"#),
         ("ReleasePool", r#"{"PoolID":"x","PoolID":"$4"}"#),
         ("ReleaseAddress", r#"{"PoolID":"$4","Address":"198.18.0.1","Address":"198.18.0.2"}"#),
@@ -111,7 +111,7 @@ fn duty_1_fields_that_say_something_else() {
         ("RequestPool", r#"{"AddressSpace":"local","Pool":"203.0.113.0/24","SubPool":"x"}"#),
         ("RequestPool", r#"{"AddressSpace":"local","Pool":"203.0.113.0/24","SubPool":"203.0.113.000/25"}"#),
         ("RequestPool", r#"{"AddressSpace":"local","Pool":"203.0.113.0/24","SubPool":{}}"#),
-        // Options where gipam chooses.
+        // Options when gipam chooses the subnet.
         ("RequestPool", r#"{"AddressSpace":"local","Options":[]}"#),
         ("RequestPool", r#"{"AddressSpace":"local","Options":"x"}"#),
         ("RequestPool", r#"{"AddressSpace":"local","Options":{"key":7}}"#),
@@ -237,7 +237,7 @@ fn wrong_methods_and_unknown_paths() {
     assert_eq!(daemon.books(), before);
 }
 
-/// Requests that break off, lie about their length or are no HTTP at all.
+/// Requests that end early, give a wrong length or are not HTTP at all.
 #[test]
 fn duty_16_broken_http() {
     let (_house, daemon, ids) = furnished();
@@ -252,7 +252,7 @@ fn duty_16_broken_http() {
     let mut wire = daemon.wire();
     wire.send(b"POST /IpamDriver.RequestPool HTTP/1.1\r\nHost: \r\nTransfer-Encoding: chunked\r\n\r\n")
         .unwrap();
-    // It may hang up before we are through.
+    // The daemon may close the connection before everything is sent.
     let _ = (0..9).try_for_each(|_| wire.send(format!("2000\r\n{}\r\n", " ".repeat(0x2000)).as_bytes()));
     assert_eq!(wire.answer().unwrap().status, 413);
     for bytes in [
@@ -268,7 +268,7 @@ fn duty_16_broken_http() {
             assert!(answer.status >= 400, "{}", answer.text());
         }
     }
-    // A body that never comes whole, as when dockerd dies.
+    // A body that never arrives completely, as when dockerd dies.
     let body = json!({ "PoolID": ids[0] }).to_string();
     for cut in 0..body.len() {
         let request = Wire::request("", "IpamDriver.ReleasePool", body.as_bytes());
@@ -326,7 +326,7 @@ fn mutated_bodies_are_granted_or_refused_and_a_refusal_changes_nothing() {
     assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
 }
 
-/// P33: whatever others write, a line of the log is one line, and begins with what gipam says.
+/// P33: whatever others write, each log entry is one line and begins with gipam's own words.
 #[test]
 fn what_others_wrote_forges_no_line_of_the_log() {
     let (house, daemon, _) = furnished();

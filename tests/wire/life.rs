@@ -152,7 +152,7 @@ fn duty_2_p20_a_grant_whose_caller_has_gone_is_taken_back_and_a_release_is_carri
     });
 }
 
-/// dockerd was killed after the answer went out, or the answer was lost: nobody will ever release this.
+/// dockerd was killed after the answer was sent, or the answer was lost: nobody will ever release this.
 #[test]
 fn p20_duty_8_an_orphan_is_named_with_the_command_that_frees_it() {
     let house = House::new(&POOLS);
@@ -197,7 +197,7 @@ fn p3_duty_15_a_socket_of_a_dead_process_is_replaced_and_a_live_one_is_not() {
     assert_eq!(code, 1);
     assert!(text.contains("already listening on") && text.contains("d.sock"), "{text}");
     daemon.wire().call("Plugin.Activate", "").ok();
-    // Something that is not a socket stays as it is.
+    // A file that is not a socket stays as it is.
     let odd = House::new(&POOLS);
     std::fs::write(odd.socket(), "precious").unwrap();
     let (code, text) = odd.refuse();
@@ -239,7 +239,7 @@ fn systemd_learns_when_the_doors_are_open_and_when_they_close() {
     assert!(daemon.wait().success());
 }
 
-/// Starts the daemon as systemd starts it after a first connection: with sockets that outlive it.
+/// Starts the daemon as systemd does after a first connection: with sockets that outlive it.
 fn activated(house: &House, names: &str, sockets: [std::os::fd::OwnedFd; 2]) -> Daemon {
     let [first, second] = sockets;
     let script = "exec 3<&0 4>&1 0</dev/null 1>/dev/null; LISTEN_PID=$$ exec \"$@\"";

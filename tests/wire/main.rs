@@ -1,7 +1,7 @@
-//! The wire: the real daemon behind its sockets, called as dockerd calls it and as nobody should.
+//! The wire: the real daemon behind its sockets, called as dockerd calls it, and in ways that no client should use.
 //!
-//! Tests carry the number of the fact (P..) or duty that they show in their names. Not here, because nothing of it
-//! passes the sockets of one host: P2, P4, P5, P22, P23 and P26 (what the Engine does by itself), P25 and duty 17
+//! The names of tests contain the number of the fact (P..) or duty that they show. Not covered here, because it cannot be
+//! seen at the sockets of one host: P2, P4, P5, P22, P23 and P26 (what the Engine does by itself), P25 and duty 17
 //! (packaging), duty 8 (repair), duties 12 and 14.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]

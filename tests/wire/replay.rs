@@ -1,10 +1,10 @@
-//! What Engines 20.10 and 28.5 sent, sent again.
+//! Replays what Engines 20.10 and 28.5 sent.
 //!
-//! The fixtures have a line for each call: method, body as dockerd wrote it, ` = ` and what it was answered by the
-//! recorder: for RequestPool its PoolID, for RequestAddress the address, `refused` where the recorder said no by itself
-//! and `skipped` where the recording says so: then dockerd went on as after a refusal, and we leave the call out. PoolIDs and
-//! addresses are mapped to those that gipam gave. `holds ID=N` and `empty` say what must be in the books then; `$` is
-//! what was typed. A section begins with `== NAME`.
+//! The fixtures have a line for each call: method, body as dockerd wrote it, ` = ` and the answer of the recorder:
+//! for RequestPool its PoolID, for RequestAddress the address, `refused` if the recorder itself refused the call,
+//! and `skipped` if the recording marks it so: dockerd then continued as after a refusal, and we omit the call. PoolIDs and
+//! addresses are mapped to those that gipam gave. `holds ID=N` and `empty` say what must be in the books then; `$` marks
+//! a command that was typed. A section begins with `== NAME`.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -26,12 +26,12 @@ pub fn section(fixture: &'static str, name: &str) -> Vec<&'static str> {
     lines
 }
 
-/// From what was recorded to what gipam gave.
+/// A map from recorded values to those that gipam gave.
 #[derive(Default)]
 pub struct Mapping {
     /// Recorded PoolID to ours.
     ids: HashMap<String, String>,
-    /// Recorded prefix, where it was chosen by the driver, to ours.
+    /// Recorded prefix, if the driver chose it, to ours.
     prefixes: HashMap<String, String>,
     /// Recorded prefix and address to ours.
     addresses: HashMap<(String, String), String>,
@@ -54,7 +54,7 @@ impl Mapping {
         self.prefixes.get(recorded).cloned().unwrap_or_else(|| recorded.to_owned())
     }
 
-    /// The same place in our prefix, unless gipam chose another.
+    /// The address at the same offset in our prefix, unless gipam chose another one.
     fn address(&self, prefix: &str, recorded: &str) -> String {
         if let Some(ours) = self.addresses.get(&(prefix.to_owned(), recorded.to_owned())) {
             return ours.clone();
@@ -67,7 +67,7 @@ impl Mapping {
         }
     }
 
-    /// One line of a fixture.
+    /// Plays one line of a fixture.
     pub fn play(&mut self, line: &str, wire: &mut Wire, daemon: &Daemon) {
         if line.is_empty() || line.starts_with('$') {
             return;
@@ -130,7 +130,7 @@ impl Mapping {
             self.prefixes.insert(prefix.clone(), got.to_owned());
             self.addresses.retain(|(of, _), _| *of != prefix);
         } else {
-            // Engine 20.10 passes host bits on (duty 10): they are masked.
+            // Engine 20.10 passes host bits on (duty 10); they are masked.
             assert_eq!(got, masked(body["Pool"].as_str().unwrap()), "{line}");
         }
         assert!(
@@ -140,7 +140,7 @@ impl Mapping {
         self.ids.insert(recorded.to_owned(), id.to_owned());
     }
 
-    /// The recorder's table of pools and counts of addresses against our books.
+    /// Compares the recorder's table of pools and their address counts with our books.
     fn compare(&self, held: &str, daemon: &Daemon) {
         let mut expected: Vec<(String, u64)> = held
             .split(' ')
@@ -165,13 +165,13 @@ fn masked(prefix: &str) -> String {
     net.trunc().to_string()
 }
 
-/// Where a failing test was.
+/// Prints the line at which a test failed.
 #[allow(clippy::print_stderr, reason = "shown only when the test fails")]
 fn say(name: &str, line: &str) {
     eprintln!("{name}: {line}");
 }
 
-/// Plays a scenario against a daemon of its own; the books at its end.
+/// Plays a scenario against a separate daemon; returns the books at its end.
 fn play_one(house: &House, fixture: &'static str, host: &'static str, name: &str) -> [Value; 2] {
     let daemon = house.start();
     let mut mapping = Mapping::default();
@@ -187,7 +187,7 @@ fn play_one(house: &House, fixture: &'static str, host: &'static str, name: &str
     books
 }
 
-/// Plays scenarios that end with nothing held, one after another with the same books.
+/// Plays scenarios that leave nothing held, one after another with the same books.
 fn play(fixture: &'static str, host: &'static str, names: &[&str]) {
     let house = House::new(&POOLS);
     for name in names {
@@ -223,7 +223,7 @@ fn e28_compose() {
     play(E28, "plugin.moby.localhost", &["compose"]);
 }
 
-/// When a Swarm's only daemon stops, it gives back what it holds itself; the cluster's stays.
+/// When a Swarm's only daemon stops, it releases its own networks; those of the cluster stay.
 #[test]
 fn p24_the_end_of_a_node_leaves_the_global_space() {
     for (fixture, host) in [(E20, ""), (E28, "plugin.moby.localhost")] {
@@ -234,7 +234,7 @@ fn p24_the_end_of_a_node_leaves_the_global_space() {
     }
 }
 
-/// Books before an answer: whatever moment the daemon is killed or stopped at, the conversation goes on.
+/// The books are written before an answer is sent, so a kill or stop at any moment does not break the conversation.
 fn play_with_restarts(fixture: &'static str, names: &[&str], kill: bool) {
     let house = House::new(&POOLS);
     let mut mapping = Mapping::default();

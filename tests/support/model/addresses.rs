@@ -1,4 +1,4 @@
-//! The naive plan's addresses: every address of a subnet is looked at, one after the other.
+//! The naive plan's addresses: every address of a subnet is examined, one after the other.
 //!
 //! Promises: the order of R31 to R38. Only for small subnets.
 
@@ -13,7 +13,7 @@ use gipam::plan::settings::AddressOrder;
 use super::subnets::{replaced_the_dead, usable};
 use super::{Entry, Expected, Grant, Model};
 
-/// A choice: one of these, and whether a warning comes with it.
+/// A choice: one of these addresses, and whether a warning comes with it.
 struct Choice {
     among: BTreeSet<u128>,
     warns: bool,
@@ -24,7 +24,7 @@ fn only(address: u128, warns: bool) -> Choice {
 }
 
 impl Model {
-    /// The gateway that was given, else the first usable address that is not reserved.
+    /// The gateway that was requested, otherwise the first usable address that is not reserved.
     pub fn slot(&self, state: &SubnetState) -> u128 {
         let (first, last) = usable(state.prefix);
         let none = self.wholly_reserved(state.prefix);
@@ -34,7 +34,7 @@ impl Model {
         state.marks.gateway.or(within).or_else(|| (first..=last).find(open)).unwrap()
     }
 
-    /// Addresses that dynamic choice may give to anybody, the slot and those that a person pinned left out.
+    /// Addresses that dynamic choice may give to anybody, without the slot and those that a person pinned.
     fn allowed(&self, entry: &Entry, whole: bool) -> Vec<u128> {
         let mut allowed = self.open(&entry.state, whole);
         allowed.retain(|address| self.pins_of(entry).all(|(pinned, _)| pinned != *address));
@@ -42,7 +42,7 @@ impl Model {
         allowed
     }
 
-    /// The address that a person pinned to the holder, by name, else by MAC.
+    /// The address that a person pinned to this holder, by name or else by MAC.
     fn pinned_to(&self, entry: &Entry, request: &AddressRequest) -> Option<u128> {
         let open = self.open(&entry.state, false);
         let of = |holder: Holder| self.pins_of(entry).find(|(_, pin)| pin.holder == holder);
@@ -53,17 +53,17 @@ impl Model {
         (open.contains(&address) && free).then_some(address)
     }
 
-    /// An address pinned to somebody else, when nothing else is left: the one pinned longest.
+    /// An address pinned to somebody else, when nothing else is left: the oldest pin.
     fn others_pin(&self, entry: &Entry, whole: bool) -> Option<Choice> {
         let open = self.open(&entry.state, whole);
         let free = |(address, _): &(u128, &Pin)| open.contains(address) && entry.leased(*address).is_none();
         let longest = self.pins_of(entry).filter(free).min_by_key(|(address, pin)| (pin.since, *address));
-        // The longest pinned alone: where a sibling has it, no other is looked for.
+        // Only the oldest pin is considered: if a sibling leases its address, no other pin is tried.
         let longest = longest.filter(|(address, _)| self.sibling_with(entry, *address).is_none());
         longest.map(|(address, _)| only(address, true))
     }
 
-    /// Addresses that may be dynamic at all.
+    /// All addresses that may be given dynamically.
     pub fn open(&self, state: &SubnetState, whole: bool) -> Vec<u128> {
         let (first, last) = usable(state.prefix);
         let range = state.range.filter(|_| !whole).unwrap_or(state.prefix);
@@ -83,7 +83,7 @@ impl Model {
 
     fn address_in(&mut self, request: &AddressRequest, seen: &Decision) -> Result<(), String> {
         let Some(at) = self.held(&request.id) else {
-            // Of several adopted subnets whose PoolID it may be, the refusal names the ranges.
+            // If the PoolID may belong to any of several adopted subnets, the refusal names their ranges.
             let one_of = self.waiting(&request.id).iter().any(|at| self.subnets[*at].state.range.is_some());
             let variant = if one_of { "NotFound" } else { "PoolNotFound" };
             return self.expect(seen, &Expected::Refused(variant), false, false);
@@ -184,7 +184,7 @@ impl Model {
         self.allowed(entry, whole).into_iter().filter(never_used).collect()
     }
 
-    /// The longest released, the unpinned first.
+    /// The address released longest ago; unpinned ones come first.
     fn released(&self, entry: &Entry, whole: bool) -> Option<Choice> {
         let cooling = self.cooling(&entry.state);
         let allowed = self.allowed(entry, whole);
@@ -237,7 +237,7 @@ impl Model {
         released.or_else(|| self.last_resort(entry))
     }
 
-    /// The newest lease of the holder that is proven dead: its generation and its address.
+    /// The generation and address of the holder's newest lease that is proven dead.
     fn own_dead(&self, entry: &Entry, request: &AddressRequest) -> Option<(u64, u128)> {
         let is_own = |record: &Record| match &request.name {
             Some(name) => record.name.as_ref() == Some(name),
@@ -317,7 +317,7 @@ impl Model {
     ) -> Result<(), String> {
         let state = &self.subnets[at].state;
         let length = state.prefix.length();
-        // A gateway that leaves containers no address of the range is a warning.
+        // A gateway that leaves no address of the range to containers causes a warning.
         let marks = Marks { gateway: among.first().copied(), ..state.marks.clone() };
         let filled =
             kind == Kind::Gateway && self.open(&SubnetState { marks, ..state.clone() }, false).is_empty();

@@ -1,6 +1,6 @@
-//! The naive plan's adopted networks: *fenced*, *disjoint*, and whose PoolID it is that an address is asked for under.
+//! The naive plan's adopted networks: *fenced*, *disjoint*, and to which of them an unknown PoolID belongs.
 //!
-//! Promises: the rules of `plan/adopt.rs` written down a second time. Knows nothing of what a person may write.
+//! Promises: implements the rules of `plan/adopt.rs` a second time. Does not deal with what a person may write.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use gipam::plan::request::{Adoption, Decision, Reply, Space};
 use super::siblings::{Part, apart, part};
 use super::{Entry, Expected, Model};
 
-/// Adopted, and nobody has said its PoolID.
+/// Whether the subnet was adopted and its PoolID is still unknown.
 fn awaits(state: &SubnetState) -> bool {
     state.id.contains("#?")
 }
@@ -27,7 +27,7 @@ impl Model {
         (Space::Local, range, &asked.options)
     }
 
-    /// Whether both cannot be held together.
+    /// Whether the two cannot both be held.
     fn clashes(asked: &Adoption, prefix: Prefix, other: Part<'_>) -> bool {
         let beside = prefix == asked.prefix && apart(Self::part_of(asked), other);
         prefix.overlaps(asked.prefix) && !beside
@@ -163,8 +163,8 @@ impl Model {
         self.expect(seen, &Expected::Refused(variant), false, false)
     }
 
-    /// The first request for an address says an adopted subnet's PoolID, if it could be one: exactly its prefix, perhaps its
-    /// range, and 16 hex digits. What else was decided then is handed back.
+    /// The first request for an address sets an adopted subnet's PoolID, if the PoolID fits: exactly its prefix,
+    /// perhaps its range, and 16 hex digits. Returns the rest of the decision.
     pub fn learn(&mut self, id: &str, seen: &Decision) -> Result<Option<Decision>, String> {
         if self.held(id).is_some() {
             return Ok(None);
@@ -184,7 +184,7 @@ impl Model {
         }
     }
 
-    /// The adopted subnets that wait for their PoolID and could be called so.
+    /// The adopted subnets that wait for their PoolID and could have this one.
     pub(super) fn waiting(&self, id: &str) -> Vec<usize> {
         let is = |entry: &Entry| {
             let state = &entry.state;
@@ -197,7 +197,7 @@ impl Model {
         (0..self.subnets.len()).filter(|at| is(&self.subnets[*at])).collect()
     }
 
-    /// The one of them that is called so: the only one, or the only one of which something was released under this PoolID.
+    /// The subnet with this PoolID: the only candidate, or the only one with a lease that was released under this PoolID.
     fn could_be(&self, id: &str) -> Option<usize> {
         let waiting = self.waiting(id);
         if let [at] = waiting[..] {
@@ -214,7 +214,7 @@ impl Model {
         if let [at] = found[..] { Some(at) } else { None }
     }
 
-    /// Keeps a release under a PoolID that nobody knows yet: one for each address, the last one that differs.
+    /// Keeps a release under an unknown PoolID: the last one for each address, if it differs from the one kept.
     pub fn keep_release(&mut self, id: &str, address: IpAddr) -> bool {
         let there =
             self.waiting(id).into_iter().filter_map(|at| self.lease_at(at, address)).collect::<Vec<_>>();
@@ -230,7 +230,7 @@ impl Model {
         true
     }
 
-    /// The PoolID is known: what was released under it is free since then. Returns how many.
+    /// Sets the PoolID: leases released under it are free since their release. Returns how many.
     fn known_as(&mut self, at: usize, id: &str) -> usize {
         let entry = &mut self.subnets[at];
         entry.state.id = id.to_owned();

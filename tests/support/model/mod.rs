@@ -1,7 +1,7 @@
-//! A NAIVE PLAN: plain lists, linear search, no index. It predicts every answer of the real one and learns only what
+//! A NAIVE PLAN: plain lists, linear search, no index. It predicts every answer of the real one and copies only what
 //! chance decided (PoolIDs, stable addresses).
 //!
-//! Promises: the rules R9 to R48 written down a second time, as simply as possible. Only for subnets of a
+//! Promises: implements the rules R9 to R48 a second time, as simply as possible. Only for subnets of a
 //! few hundred addresses. Times in milliseconds.
 
 mod addresses;
@@ -38,7 +38,7 @@ impl Entry {
     }
 }
 
-/// What an undo of one grant has to bring back.
+/// What is needed to undo one grant.
 #[derive(Clone, Debug)]
 pub struct Grant {
     pub undo: Undo,
@@ -51,7 +51,7 @@ pub struct Grant {
     key: Option<(String, Option<(Prefix, Millis)>)>,
 }
 
-/// What the model says must come.
+/// The answer that the model predicts.
 #[derive(Debug, PartialEq)]
 enum Expected {
     Reply(Reply),
@@ -69,7 +69,7 @@ pub struct Model {
     pub keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
     pub grants: Vec<Grant>,
     pub pins: Vec<(Space, Prefix, u128, Pin)>,
-    /// Releases under a PoolID that nobody knows yet: serial, address, generation, PoolID, when.
+    /// Releases with a PoolID that nobody knows yet: serial, address, generation, PoolID, time.
     pub kept: Vec<(Serial, u128, u64, String, Millis)>,
     next_generation: u64,
     next_serial: Serial,
@@ -91,7 +91,7 @@ impl Model {
         }
     }
 
-    /// Checks a decision of the real plan against the rules, and follows it.
+    /// Checks a decision of the real plan against the rules, and applies it to the model.
     pub fn follow(&mut self, request: &Request, seen: &Decision) -> Result<(), String> {
         match request {
             Request::Subnet(request) => self.subnet(request, seen)?,
@@ -125,8 +125,8 @@ impl Model {
         self.follow_forgotten(&seen.changes)
     }
 
-    /// A subnet of old books with leases of which nobody knows the kind, and the changes that a takeover makes of it;
-    /// none if it overlaps a held one.
+    /// A subnet of old books whose leases have no known kind, and the changes that a takeover makes of it;
+    /// no changes if it overlaps a held subnet.
     pub fn take_over(&mut self, prefix: Prefix, beyond: u128, leases: u16) -> Vec<Change> {
         let overlaps = |entry: &Entry| {
             entry.held() && entry.state.space == Space::Local && entry.state.prefix.overlaps(prefix)
@@ -177,7 +177,7 @@ impl Model {
         changes
     }
 
-    /// Holds an answer against what must come; `changes` says whether anything may change, `warns` whether a warning may come.
+    /// Compares an answer with the prediction; `changes` and `warns`: whether it may change anything or contain a warning.
     fn expect(&self, seen: &Decision, expected: &Expected, changes: bool, warns: bool) -> Result<(), String> {
         let fits = match (expected, &seen.reply) {
             (Expected::Reply(reply), Ok(seen)) => reply == seen,
@@ -202,7 +202,7 @@ impl Model {
         Ok(())
     }
 
-    /// The subnet that Docker calls so; one that was adopted and has no PoolID yet is called nothing.
+    /// The subnet with this PoolID. An adopted subnet that has no PoolID yet is never found.
     fn held(&self, id: &str) -> Option<usize> {
         self.exactly(id).filter(|_| !id.contains("#?"))
     }
@@ -211,7 +211,7 @@ impl Model {
         self.subnets.iter().position(|entry| entry.held() && entry.state.id == id)
     }
 
-    /// The newest memory of a prefix.
+    /// The newest remembered subnet with this prefix.
     fn memory(&self, space: Space, prefix: Prefix) -> Option<usize> {
         let is = |entry: &Entry| !entry.held() && entry.state.space == space && entry.state.prefix == prefix;
         let found = self.subnets.iter().enumerate().filter(|(_, entry)| is(entry));
@@ -241,7 +241,7 @@ impl Model {
         self.next_generation - 1
     }
 
-    /// Endpoints are remembered, all others end without trace; the newest memory of a prefix replaces an older one.
+    /// Endpoints are remembered, all others are forgotten; the newest memory of a prefix replaces an older one.
     fn release_subnet(&mut self, at: usize, withheld: bool) {
         let (now, state) = (self.now, self.subnets[at].state.clone());
         let cooling = self.pool_of(&state).map_or(self.settings.subnet_cooling, |pool| pool.subnet_cooling);
@@ -294,7 +294,7 @@ impl Model {
         Ok(())
     }
 
-    /// Only what that very grant changed, and only while it is as it was granted.
+    /// Undoes only what this grant changed, and only while that is as it was granted.
     fn undo(&mut self, undo: &Undo, seen: &Decision) -> Result<(), String> {
         let Some(grant) = self.grants.iter().find(|grant| grant.undo == *undo).cloned() else {
             return Err("an undo that was never handed out".to_owned());
@@ -315,7 +315,7 @@ impl Model {
             return false;
         }
         let (space, prefix) = (entry.state.space, entry.state.prefix);
-        // A copy that was released meanwhile left a newer memory of the prefix: that one stays.
+        // A copy that was released meanwhile left a newer memory of the prefix, which stays.
         let newer = |before: &SubnetState| {
             let of_it = self.subnets.iter().filter(|entry| !entry.held()).map(|entry| &entry.state);
             let mut same = of_it.filter(|it| (it.space, it.prefix) == (space, prefix));
@@ -353,7 +353,7 @@ impl Model {
         true
     }
 
-    /// What the plan forgot by itself must have been the oldest, cool, and too old or too much.
+    /// Entries that the plan forgets by itself must be the oldest, no longer cooling, and too old or too many.
     fn follow_forgotten(&mut self, changes: &[Change]) -> Result<(), String> {
         for change in changes {
             match change {

@@ -1,4 +1,4 @@
-//! The naive plan's pins by hand: a plain list.
+//! The naive plan's manual pins: a plain list.
 //!
 //! Promises: who may pin what, and who gets a pinned address, as docs/decisions.md says. Only for small subnets.
 
@@ -9,7 +9,7 @@ use gipam::plan::prefix::{Prefix, number};
 use super::{Entry, Model};
 
 impl Model {
-    /// Checks what pinning came to, and follows it.
+    /// Checks the outcome of a pin request, and applies it to the model.
     pub fn pin(&mut self, asked: &PinRequest, seen: Result<&Pinned, &str>) -> Result<(), String> {
         let entries = self.subnets.iter().filter(|entry| entry.held());
         let around: Vec<&Entry> = match &asked.subnet {
@@ -62,7 +62,7 @@ impl Model {
         }
     }
 
-    /// A pin is taken back.
+    /// Removes a pin.
     pub fn unpin(&mut self, seen: &Pinned) -> Result<(), String> {
         use gipam::plan::change::Change;
         for change in &seen.changes {

@@ -1,6 +1,6 @@
-//! The naive plan's repair: *fenced*, nothing newer than an observation is freed or adopted because of it.
+//! The naive plan's repair: *fenced*: an observation never frees or changes anything newer than itself.
 //!
-//! Promises: the rules of `plan/repair.rs` written down a second time. Does not observe anything.
+//! Promises: implements the rules of `plan/repair.rs` a second time. Does not observe anything.
 
 use gipam::plan::change::{Kind, Record};
 use gipam::plan::request::{Decision, Fence, Repair, Reply, Space};
@@ -105,7 +105,7 @@ impl Model {
         true
     }
 
-    /// Released so shortly before the look that the Engine may still show it.
+    /// Whether it was released so shortly before the check that the Engine may still show it.
     fn is_late(&self, serial: u64, address: u128, read: Fence) -> bool {
         let Some(at) = self.by_serial(serial) else { return false };
         let entry = &self.subnets[at];
@@ -135,7 +135,7 @@ impl Model {
         true
     }
 
-    /// What is learnt of an address says something of its subnet.
+    /// A newly learnt kind of address also changes the marks of its subnet.
     fn learn_marks(&mut self, at: usize, address: u128, kind: Kind) {
         let entry = &mut self.subnets[at];
         let gateway = entry.state.marks.gateway.and_then(|gateway| entry.leased(gateway));

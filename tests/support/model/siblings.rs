@@ -1,6 +1,6 @@
-//! The naive plan's shared prefixes: several grants of one prefix with a range each.
+//! The naive plan's shared prefixes: several grants of one prefix, each with its own range.
 //!
-//! Promises: the rules of `plan/siblings.rs` written down a second time.
+//! Promises: implements the rules of `plan/siblings.rs` a second time.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use gipam::plan::request::{Space, SubnetRequest};
 
 use super::{Entry, Model};
 
-/// Space, range and options: what decides whether two grants of one prefix can be held together.
+/// Space, range and options: they decide whether two grants of one prefix can be held together.
 pub type Part<'a> = (Space, Option<Prefix>, &'a BTreeMap<String, String>);
 
 pub fn part(state: &SubnetState) -> Part<'_> {
@@ -28,7 +28,7 @@ pub fn apart(one: Part<'_>, other: Part<'_>) -> bool {
 }
 
 impl Model {
-    /// The sibling of this subnet that has the address leased.
+    /// The sibling of this subnet in which the address is leased.
     pub fn sibling_with(&self, entry: &Entry, address: u128) -> Option<(&Entry, &Record)> {
         let state = &entry.state;
         let sibling = |other: &&Entry| {
@@ -40,12 +40,12 @@ impl Model {
         self.subnets.iter().filter(sibling).find_map(|other| Some((other, other.leased(address)?)))
     }
 
-    /// Whether it is nothing but the gateway of siblings.
+    /// Whether the address is the gateway of a sibling.
     pub fn is_router(&self, entry: &Entry, address: u128) -> bool {
         self.sibling_with(entry, address).is_some_and(|(_, record)| record.kind == Kind::Gateway)
     }
 
-    /// The memory that a grant takes up.
+    /// The memory that a new grant reuses.
     pub fn memory_for(&self, space: Space, prefix: Prefix, of: Part<'_>) -> Option<usize> {
         let newest = |wanted: &dyn Fn(&SubnetState) -> bool| {
             let all = self.subnets.iter().enumerate().map(|(at, entry)| (at, &entry.state));

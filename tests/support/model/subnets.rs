@@ -1,6 +1,6 @@
-//! The naive plan's subnets: every candidate of every open pool is looked at, one after the other.
+//! The naive plan's subnets: every candidate of every open pool is examined, one after the other.
 //!
-//! Promises: the choice of R10 to R25 by exhaustive search. Does not know addresses.
+//! Promises: the choice of R10 to R25 by exhaustive search. Does not deal with addresses.
 
 use gipam::plan::change::{Marks, SubnetState};
 use gipam::plan::host_use::HostUse;
@@ -11,14 +11,14 @@ use gipam::plan::settings::{Base, Millis};
 use super::siblings::{apart, asked, part};
 use super::{Entry, Expected, Grant, Model};
 
-/// Where one family of one pool may give subnets of one length.
+/// One family of one pool, and the length of the subnets to be given.
 struct Place {
     pool: String,
     base: Base,
     length: u8,
 }
 
-/// What a search comes to.
+/// The result of a search.
 enum Found {
     Free(Prefix, String, bool),
     Wait(Millis),
@@ -29,12 +29,12 @@ fn option<'a>(request: &'a SubnetRequest, key: &str) -> Option<&'a str> {
     request.options.get(key).map(String::as_str)
 }
 
-/// Only a grant that replaces something dead, and says so, cannot be undone.
+/// A grant may lack an undo only if it replaces something dead, with a warning.
 pub fn replaced_the_dead(dynamic: bool, warned: bool) -> Result<(), String> {
     if warned && !dynamic { Ok(()) } else { Err("a grant that cannot be undone".to_owned()) }
 }
 
-/// First and last address that may be given.
+/// The first and last address that may be given.
 pub fn usable(prefix: Prefix) -> (u128, u128) {
     let v4 = prefix.family().bits() == 32;
     let plain = prefix.family().bits() - prefix.length() < 2;
@@ -108,7 +108,7 @@ impl Model {
         self.granted(request, prefix, pool, false, seen, !way.is_empty())
     }
 
-    /// The dead ones in the way are released; of copies of one prefix the first one's memory stays.
+    /// Releases the dead subnets in the way; of several copies of one prefix, the memory of the first one stays.
     fn clear_the_way(&mut self, way: &[(u64, u64)]) {
         let prefix_of =
             |model: &Self, serial| model.by_serial(serial).map(|at| model.subnets[at].state.prefix);
@@ -166,7 +166,7 @@ impl Model {
         }
     }
 
-    /// The newest subnets of a storm, as many as the limit says.
+    /// The newest subnets of a storm, as many as the limit allows.
     fn storm(&self, request: &SubnetRequest) -> Vec<usize> {
         let limit = self.settings.storm_limit as usize;
         let quiet = |entry: &Entry| {
@@ -268,7 +268,7 @@ impl Model {
         Found::Nothing
     }
 
-    /// Best fit: the free candidate in the smallest free block, the lowest of these.
+    /// Best fit: the free candidate in the smallest free block, the lowest of several.
     fn best(&self, place: &Place, in_use: &HostUse, occupied: &[&SubnetState]) -> Option<Prefix> {
         let base = place.base.base;
         let free = |prefix: Prefix| !occupied.iter().any(|state| state.prefix.overlaps(prefix));
@@ -303,7 +303,7 @@ impl Model {
         let (now, generation) = (self.now, self.generation());
         let memory = match seen.undo {
             Some(_) => self.memory_for(request.space, prefix, asked(request)),
-            // What is replaced lends its memory.
+            // The new subnet inherits the memory of the one that it replaces.
             None => self.memory(request.space, prefix),
         };
         let state_before = memory.map(|at| self.subnets[at].state.clone());
@@ -345,7 +345,7 @@ impl Model {
         Ok(())
     }
 
-    /// The word points to the new subnet, unless the one it points to is held.
+    /// Makes the key point to the new subnet, unless the subnet that it points to is held.
     fn remember_key(
         &mut self,
         request: &SubnetRequest,

@@ -1,4 +1,4 @@
-//! How often which operation comes, and with what in it.
+//! How often each operation occurs, and with which values.
 
 use gipam::plan::change::Kind;
 use gipam::plan::prefix::Family;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{EXACT, NAMES, Op, RANGES, hands, networks};
 
-/// Operations, the everyday ones more often.
+/// Operations, with the everyday ones more often.
 pub(super) fn operation() -> impl Strategy<Value = Op> {
     let space = || prop_oneof![4 => Just(Space::Local), 1 => Just(Space::Global)];
     let family = prop_oneof![Just(Family::V4), Just(Family::V6)];
@@ -84,7 +84,7 @@ pub(super) fn operation() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What repair wishes, and what it has proven.
+/// What repair requests, and what it has proven.
 fn repairs() -> impl Strategy<Value = Op> {
     let kind =
         || prop_oneof![Just(Kind::Gateway), Just(Kind::Auxiliary), Just(Kind::Endpoint), Just(Kind::Unknown)];

@@ -1,6 +1,6 @@
-//! RANDOM OPERATIONS of a person on the running plan: reservations, pins and pools by hand.
+//! RANDOM OPERATIONS of a person on the running plan: reservations, pins and changes of pools.
 //!
-//! Promises: ranges of both families that meet pools and subnets, and each other. Decides nothing.
+//! Promises: ranges of both families that overlap pools, subnets and each other. Makes no decisions.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use super::NAMES;
 
-/// What a person does.
+/// A change by a person.
 #[derive(Clone, Debug)]
 pub enum Hand {
     Reserve { range: usize },
@@ -52,7 +52,7 @@ fn pin() -> impl Strategy<Value = Hand> {
         .prop_map(|(subnet, named, number, (name, mac))| Hand::Pin { subnet, named, number, name, mac })
 }
 
-/// The pin that a person wants.
+/// The pin that the operation requests.
 pub fn wish(hand: &Hand, plan: &Plan) -> Option<PinRequest> {
     let Hand::Pin { subnet, named, number, name, mac } = hand else { return None };
     let held: Vec<_> = plan.subnets().filter(|subnet| subnet.is_held()).map(|subnet| &subnet.state).collect();
@@ -65,7 +65,7 @@ pub fn wish(hand: &Hand, plan: &Plan) -> Option<PinRequest> {
     Some(PinRequest { holder, address, subnet: named.then(|| state.id.clone()) })
 }
 
-/// What a person wants unpinned: the address, and its subnet's prefix if that is named.
+/// The pin to be removed: the address, and its subnet's prefix if the operation names that.
 pub fn unwish(hand: &Hand, plan: &Plan) -> Option<(IpAddr, Option<String>)> {
     let Hand::Unpin { pick, named } = hand else { return None };
     let pins = plan.pins().flat_map(|(_, prefix, pins)| pins.keys().map(move |address| (prefix, *address)));
@@ -74,7 +74,7 @@ pub fn unwish(hand: &Hand, plan: &Plan) -> Option<(IpAddr, Option<String>)> {
     Some((prefix.address(address), named.then(|| prefix.to_string())))
 }
 
-/// The settings afterwards; `None` if nothing changes. A refusal must be that of the configuration's.
+/// The settings afterwards; `None` if nothing changes. A refusal is accepted only for a reservation of the configuration.
 pub fn settings(hand: &Hand, plan: &Plan) -> Result<Option<Settings>, String> {
     let range = |number: usize| AddressRange::parse(RANGES[number]).unwrap();
     match hand {
@@ -100,8 +100,8 @@ pub fn variant(error: &impl std::fmt::Debug) -> String {
     format!("{error:?}").chars().take_while(|letter| letter.is_alphanumeric()).collect()
 }
 
-/// Pools added, closed, resized: what follows may always be used, keeps every subnet inside its pool, and repeated changes
-/// nothing. A refusal changes nothing by itself.
+/// Adds, closes and resizes pools: the result must be valid, keep every subnet inside its pool, and change nothing when
+/// the operation is repeated. A refusal must not change anything.
 fn pools(number: usize, plan: &Plan) -> Result<Option<Settings>, String> {
     let cut = |base: &str, size: u8| Cut { base: Prefix::parse(base), size: (size > 0).then_some(size) };
     let add = |name: &str, v4: Cut, v6: Cut| PoolChange::Add { name: name.to_owned(), cuts: [v4, v6] };
@@ -142,7 +142,7 @@ fn pools(number: usize, plan: &Plan) -> Result<Option<Settings>, String> {
     after.configure(settings.clone());
     match after.change_pools(&change) {
         Ok(None) => Ok(Some(settings)),
-        // A closed pool without subnets has gone.
+        // A closed pool without subnets is gone.
         Err(_) if matches!(change, PoolChange::Close { .. }) => Ok(Some(settings)),
         other => Err(format!("{change:?} repeated gave {other:?}")),
     }

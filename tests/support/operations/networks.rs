@@ -1,6 +1,6 @@
-//! RANDOM OPERATIONS on networks that the books lack: adopted, named, called by Docker by whatever PoolID.
+//! RANDOM OPERATIONS on networks that the books lack: adopted, named, used by Docker with any PoolID.
 //!
-//! Promises: old PoolIDs come too, late; small prefixes, so that networks overlap what is held. Decides nothing.
+//! Promises: old PoolIDs also arrive late; prefixes are small, so that networks overlap held ones. Makes no decisions.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::{EXACT, NAMES, Op, RANGES, prefix};
 
-/// Networks that the books lack, and what Docker calls them.
+/// Networks that the books lack, and Docker's PoolIDs for them.
 pub fn operation() -> impl Strategy<Value = Op> {
     let ago = prop_oneof![Just(0u64), Just(30_000), Just(90_000)];
     let id = || prop::option::weighted(0.2, 0u8..3);
@@ -25,7 +25,7 @@ pub fn operation() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// The wish of repair that an operation becomes.
+/// The repair that an operation requests.
 pub fn wish(op: &Op, plan: &Plan) -> Option<Repair> {
     match op {
         Op::AdoptSubnet { pool, range, leases, ago, id, pair } => {
@@ -67,12 +67,12 @@ pub fn wish(op: &Op, plan: &Plan) -> Option<Repair> {
     }
 }
 
-/// What Docker asks for under a PoolID that names no grant.
+/// Docker's request with a PoolID that does not name any grant.
 pub fn stranger(op: &Op, plan: &Plan) -> Option<Request> {
     let Op::Stranger { pool, random, over, number, what } = op else { return None };
     let over = over.and_then(|n| plan.subnets().filter(|subnet| !subnet.is_held()).nth(n));
     let asked = over.map_or(prefix(EXACT[*pool]), |subnet| subnet.state.prefix);
-    // As of earlier versions, or of a network with a range.
+    // PoolIDs of earlier versions, or of a network with a range.
     let range = match random % 3 {
         0 => String::new(),
         n => format!("/{}", super::quarter(asked, usize::from(3 * (n - 1)))),
