@@ -3,7 +3,7 @@
 //! What this room promises:
 //!
 //! * **It knows nothing about IP address management.** It turns bytes into [`HttpRequest`]s, passes them to a
-//!   [`Handler`], and turns [`Response`]s into bytes. It imports no other room of this program.
+//!   [`Handler`], and turns [`Response`]s into bytes. It uses no other room of this program but `processes`.
 //! * **Undo happens at the connection.** If a client goes away while its request is being handled, the
 //!   handler's future is dropped at once. If it goes away after the handler answered, but before the first byte of
 //!   that answer was passed to the kernel, [`Response::undelivered`] is called exactly once. After the first

@@ -1,8 +1,9 @@
 //! The rows of the views, as JSON: a contract with programs outside this repository.
 //!
 //! Promises: fields keep this order and these names; new fields may be added at the end, and readers ignore fields that they do
-//! not know; absent values are `null`, never omitted; times are RFC 3339 in UTC (`plan::settings::rfc3339`); numbers above
-//! 2^53 are strings, because many readers would round them. Does not know where the values come from.
+//! not know; absent values are `null` (only the status omits a few keys without a daemon); times are RFC 3339 in UTC
+//! (`plan::settings::rfc3339`); numbers above 2^53 are strings, because many readers would round them. Does not know where
+//! the values come from.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
