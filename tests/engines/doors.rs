@@ -21,10 +21,16 @@ v6 = { base = "fd77:77::/48", size = 64 }
 pools = ["default"]
 "#;
 
+/// The plugin file, which gipam writes when all its listeners are open: a moment after the first of them answers.
+fn announced(w: &World, file: &str) -> String {
+    let path = format!("/etc/docker/plugins/{file}");
+    w.inside(&format!("for n in $(seq 100); do [ -s {path} ] && exec cat {path}; sleep 0.1; done; echo {path} is missing; exit 1"))
+}
+
 fn tcp(w: &mut World) {
     w.configure(&format!("{POOLS}\n[driver.overtcp]\npools = [\"default\"]\naddress = \"127.0.0.1:9191\"\n"));
     w.also_driver("overtcp");
-    let spec = w.inside("cat /etc/docker/plugins/overtcp.spec");
+    let spec = announced(w, "overtcp.spec");
     assert_eq!(spec, "tcp://127.0.0.1:9191");
     serves(w, "overtcp");
     w.stop();
@@ -43,7 +49,7 @@ fn mutual_tls(w: &mut World) {
          engine_cert = \"/etc/gipam-tls/engine.pem\"\nengine_key = \"/etc/gipam-tls/engine.key\"\n"
     ));
     w.also_driver("overtls");
-    let json = w.inside("cat /etc/docker/plugins/overtls.json");
+    let json = announced(w, "overtls.json");
     assert!(json.contains("TLSConfig"), "{json}");
     serves(w, "overtls");
 }
