@@ -303,11 +303,17 @@ impl Books {
         shown: &ShownHolder,
     ) -> Written {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
+        let text = subnet.state.prefix.address(address).to_string();
+        // While a container starts, the Engine shows its endpoint's ID in place of its own: that is not another name.
+        let sql = "SELECT EXISTS (SELECT 1 FROM names WHERE subnet = ?1 AND address = ?2 AND generation = ?3 \
+                   AND container = ?4 AND network = ?5)";
+        let known = params![signed(serial), text, signed(generation), shown.container, shown.network];
+        let is_known: bool = self.connection.prepare_cached(sql)?.query_row(known, |row| row.get(0))?;
         self.execute(
             "INSERT OR REPLACE INTO names VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
                 signed(serial),
-                subnet.state.prefix.address(address).to_string(),
+                text,
                 signed(generation),
                 shown.container,
                 shown.container_id,
@@ -317,7 +323,7 @@ impl Books {
         let lease = |record: &&Record| record.generation == generation;
         let Some(record) = subnet.addresses.get(address).filter(lease) else { return Ok(()) };
         let renamed = record.renamed(generation, &shown.container);
-        if record.name.is_some() && renamed.is_none() {
+        if renamed.is_none() && (is_known || record.name.is_some()) {
             return Ok(());
         }
         let before = record.name.as_ref().map_or_else(String::new, |name| format!("; it was {name}"));

@@ -1,7 +1,8 @@
 //! `docker rename` sends nothing to a driver (P30): the new name is read from the Engine's list, and overrides the one in
 //! the request.
 
-use gipam::plan::request::{AddressRequest, Mac, Reply, Request};
+use gipam::plan::change::ShownHolder;
+use gipam::plan::request::{AddressRequest, Mac, Repair, Reply, Request};
 use gipam::store::Reader;
 
 use crate::clock;
@@ -75,4 +76,30 @@ async fn a_name_is_written_once_although_a_list_lacked_it_in_between() {
     let lines = Reader::open(&world.books).unwrap().lines_after(0, 100).unwrap();
     let named = lines.iter().filter(|line| line.event == "named").count();
     assert_eq!(named, 1, "{lines:?}");
+}
+
+/// While a container starts, the Engine shows its endpoint's ID where the container's comes later: the history has one name.
+#[tokio::test]
+async fn p26_a_container_that_gets_its_id_later_is_named_once() {
+    clock!(CLOCK, now);
+    let world = World::witnessed(now, false).await;
+    let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    let plan = world.plan();
+    let subnet = plan.held(&id).unwrap();
+    let address = subnet.number_of("10.9.0.9".parse().unwrap()).unwrap();
+    let generation = subnet.addresses.get(address).unwrap().generation;
+    for container_id in ["ep-0123456789ab", "fedcba987654"] {
+        let shown = ShownHolder {
+            container: "db".into(),
+            container_id: container_id.into(),
+            network: "front".into(),
+        };
+        let name = Repair::Name { serial: subnet.state.serial, address, generation, shown };
+        world.ask(Request::Repair(Box::new(name))).await.unwrap();
+    }
+    let named = world.history("10.9.0.9").into_iter().filter(|(event, _)| event == "named").count();
+    assert_eq!(named, 1);
+    let names = Reader::open(&world.books).unwrap().names_of(subnet.state.serial, None).unwrap();
+    assert_eq!(&*names[&address].1.container_id, "fedcba987654");
 }
