@@ -41,9 +41,9 @@ const JSON: &str = "application/json";
 const A_LOOK: Duration = Duration::from_secs(2);
 
 /// Maximum number of short views that run at a time on one listener.
-const TURNS: usize = 4;
+const TURNS: usize = 1;
 /// Maximum number of long lists that run at a time on one listener; clients may read them slowly.
-const LONG_TURNS: usize = 2;
+const LONG_TURNS: usize = 1;
 /// How long a client may take to accept the next piece of a long list.
 const SLOWEST: Duration = Duration::from_secs(30);
 /// The longest query on the page's listener: many times as long as a search, a sort order and a page need.

@@ -21,7 +21,7 @@ const TOML: &str = "http = \"0\"\n[gc]\nengine = \"\"\n[[pool]]\nname = \"wide\"
 /// Leases in the books.
 const LEASES: usize = 20_000;
 /// The most threads of a daemon that reads for the web page and for a command at once, including threads that are ending.
-const THREADS: u64 = 24;
+const THREADS: u64 = 10;
 /// The most resident memory, in KiB.
 const MEMORY: u64 = 160 << 10;
 /// The longest that a call of Docker's may take.
@@ -104,7 +104,7 @@ pub fn run(long: bool) -> Counts {
         ("ms the slowest", slowest.as_millis().max(1) as u64),
         ("KiB at the peak", peak),
         ("!later than 1 s", late),
-        ("!times more than 24 threads", threads),
+        ("!times more than 10 threads", threads),
         ("!times more than 160 MiB", memory),
     ]
 }
