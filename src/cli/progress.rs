@@ -155,7 +155,7 @@ impl Progress {
     }
 
     fn set(&self, what: String, far: impl Fn() -> String + Send + 'static) {
-        // Sending fails only if there is no thread, and then there is no line to update.
+        // Sending fails only if the thread was not started; then no line needs an update.
         let _ = self.tell.as_ref().map(|tell| tell.send(LongWork { what, far: Box::new(far) }));
     }
 }

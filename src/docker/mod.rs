@@ -224,7 +224,7 @@ impl Driver {
         loop {
             let request = SubnetRequest { in_a_row, in_use, ..request.clone() };
             let granted = self.ledger.ask(Request::Subnet(request)).await?;
-            // The pools are no longer those that the survey covered.
+            // The pools have changed since the survey.
             let Reply::Look(bases) = granted.reply else { return Ok(granted) };
             in_use = self.survey.look(Some(bases)).await?;
         }

@@ -84,7 +84,7 @@ const EVERYWHERE_V4: [Ipv4Net; 4] = [
     Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4),
     Ipv4Net::new_assert(Ipv4Addr::BROADCAST, 32),
 ];
-/// The same for IPv6.
+/// The corresponding value for IPv6.
 const EVERYWHERE_V6: [Ipv6Net; 4] = [
     Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128),
     Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128),
