@@ -173,8 +173,8 @@ fn config_check_names_file_line_and_key() {
         place.write("bad.toml", "log = \"info\"\n[[pool]]\nname = \"a\"\nv4 = { base = \"10.0.0.9/8\" }\n");
     let done = place.run(&["config", "check", "bad.toml"]);
     let expected = format!(
-        "gipam: the configuration cannot be used: {}, line 4, column 15, key pool[1].v4.base: 10.0.0.9/8 has bits \
-         set beyond its length; write 10.0.0.0/8\n",
+        "gipam: the configuration cannot be used: {}, line 4, column 15, key pool[1].v4.base: 10.0.0.9/8 has host \
+         bits set; write 10.0.0.0/8\n",
         file.display()
     );
     assert_eq!((done.code, done.out, done.err), (2, String::new(), expected));
@@ -187,7 +187,7 @@ fn config_check_of_a_good_file_says_so_and_does_not_look_at_variables() {
     let done =
         Done::from(place.command(&["config", "check", "good.toml"]).env("GIPAM_V4", "x").output().unwrap());
     assert_eq!((done.code, done.err.as_str()), (0, ""));
-    assert_eq!(done.out, "good.toml is good (drivers: gipam; pools: lan)\n");
+    assert_eq!(done.out, "good.toml is valid (drivers: gipam; pools: lan)\n");
 }
 
 #[test]

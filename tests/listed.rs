@@ -68,13 +68,13 @@ fn a_table_is_only_shown_until_it_is_applied_and_then_outlives_a_kill() {
     assert_eq!(code, 0, "{told}");
     assert!(told.contains("line 2 198.18.7.0/24 2 0 would be adopted"), "{told}");
     assert!(
-        told.ends_with("nothing was changed; --apply takes 3 subnets and 3 addresses into the books\n"),
+        told.ends_with("nothing was changed; --apply adds 3 subnets and 3 addresses to the books\n"),
         "{told}"
     );
     daemon.assert_empty("only told");
     let (code, done) = import(&house, "list.csv", TABLE, &["--apply"]);
     assert_eq!(code, 0, "{done}");
-    assert!(done.ends_with("3 subnets and 3 addresses were taken into the books\n"), "{done}");
+    assert!(done.ends_with("3 subnets and 3 addresses were added to the books\n"), "{done}");
     let books = daemon.books();
     let rows = books[1].as_array().unwrap();
     let web = rows.iter().find(|row| row["address"] == "198.18.7.2").unwrap();
@@ -135,7 +135,7 @@ fn mistakes_in_a_table_are_named_by_line_and_column_and_change_nothing() {
         ("HEAD\n192.0.2.0/99,,,,,\n", "line 4, column 1 (subnet): \"192.0.2.0/99\" is not a prefix"),
         (
             "HEAD192.0.2.1/24,,,,,\n",
-            "line 3, column 1 (subnet): 192.0.2.1/24 has bits set beyond its length; write 192.0.2.0/24",
+            "line 3, column 1 (subnet): 192.0.2.1/24 has host bits set; write 192.0.2.0/24",
         ),
         ("HEAD,192.0.2.1,,,,\n", "line 3, column 1 (subnet): subnet is empty"),
         (
@@ -143,14 +143,20 @@ fn mistakes_in_a_table_are_named_by_line_and_column_and_change_nothing() {
             "line 3, column 2 (address): 192.0.3.1 does not lie in 192.0.2.0/24",
         ),
         ("HEAD192.0.2.0/24,web,,,,\n", "line 3, column 2 (address): \"web\" is not an IP address"),
-        ("HEAD192.0.2.0/24,192.0.2.9,,,,\n", "line 3, column 2 (address): 192.0.2.9 is already on line 2"),
+        (
+            "HEAD192.0.2.0/24,192.0.2.9,,,,\n",
+            "line 3, column 2 (address): duplicate address 192.0.2.9, already on line 2",
+        ),
         ("HEAD192.0.2.0/24,192.0.2.1,router,,,\n", "line 3, column 3 (kind): it must be gateway, auxiliary"),
         ("HEAD192.0.2.0/24,192.0.2.1,,0200,,\n", "line 3, column 4 (mac): \"0200\" is not a MAC address"),
-        ("HEAD192.0.2.0/24,,gateway,,,\n", "line 3, column 3 (kind): it needs an address on the same line"),
+        (
+            "HEAD192.0.2.0/24,,gateway,,,\n",
+            "line 3, column 3 (kind): this column needs an address on the same line",
+        ),
         ("HEAD192.0.2.0/24,,,,192.0.3.0/26,\n", "line 3, column 5 (range): 192.0.3.0/26 does not lie in"),
         (
             "HEAD192.0.2.0/24,,,,,a\n192.0.2.0/24,,,,,b\n",
-            "line 4, column 6 (pool_id): line 2 already has another one",
+            "line 4, column 6 (pool_id): line 2 has a different one",
         ),
         (
             "HEAD192.0.2.128/25,,,,,\n",
@@ -333,10 +339,7 @@ fn networks_of_this_driver_are_adopted_and_those_of_others_left_with_advice() {
     };
     let told = piped(&[]);
     assert!(told.contains("network web 198.18.3.0/24 3 0 would be adopted"), "{told}");
-    assert!(
-        told.contains("network bridge 172.17.0.0/16 0 0 left: the IPAM driver \"default\" serves it"),
-        "{told}"
-    );
+    assert!(told.contains("network bridge 172.17.0.0/16 0 0 left: its IPAM driver is \"default\""), "{told}");
     assert!(told.contains("network held 198.18.0.0/25 0 0 refused: pool overlaps"), "{told}");
     assert!(told.contains("gipam reserve 198.18.200.0/24"), "it lies in a pool: {told}");
     assert!(!told.contains("gipam reserve 172.17.0.0/16"), "it lies in none: {told}");
@@ -398,17 +401,17 @@ fn what_is_not_a_list_is_refused_by_the_kind_that_was_named() {
     let _daemon = house.start();
     for (content, more, said) in [
         (TABLE, &["--inspect"][..], "is not what docker network inspect prints"),
-        (TABLE, &["--replace"], "--replace belongs to a lease file"),
+        (TABLE, &["--replace"], "--replace works only with a lease file"),
         ("[{\"Name\": 7}]", &[], "line 1, column 11: this is not what docker network inspect prints"),
         ("[", &[], "line 1, column 1: this is not what docker network inspect prints"),
-        (
-            PODMAN,
-            &["--inspect"],
-            "the network web is one of podman's; give the output of: docker network inspect",
-        ),
-        (PODMAN, &[], "the network web is one of podman's"),
+        (PODMAN, &["--inspect"], "web is a podman network; give the output of: docker network inspect"),
+        (PODMAN, &[], "web is a podman network"),
         (CONTAINER, &["--inspect"], "it describes the container /web, not a network"),
-        ("[{\"Name\":\"web\",\"Driver\":\"bridge\"}]", &["--inspect"], "the entry web has no IPAM"),
+        (
+            "[{\"Name\":\"web\",\"Driver\":\"bridge\"}]",
+            &["--inspect"],
+            "the entry web does not have an IPAM section",
+        ),
         ("{\"Name\":\"a\",\"IPAM\":{}}\n{\"Name\":\"b\",\"IPAM\":{}}\n", &["--inspect"], "line 2, column 1"),
         ("{\"Name\":\"a\"}\n{\"Name\":\"b\"}\n", &["--inspect"], "is not what docker network inspect prints"),
         ("{\"Name\":\"a\"}\n{\"Name\":\"b\"}\n", &[], "lease file"),
@@ -434,7 +437,7 @@ fn unique_a_list_that_shows_one_address_at_two_containers_names_both() {
         "Config": [{"Subnet": "198.18.3.0/24"}]}, "Containers": {"a": container("one"), "b": container("two")}}]);
     let expected = "198.18.3.9 is in use twice: container one and container two";
     for (more, action) in
-        [(&[][..], "would be adopted"), (&["--apply"], "adopted"), (&[], "nothing: the books")]
+        [(&[][..], "would be adopted"), (&["--apply"], "adopted"), (&[], "unchanged: already in the books")]
     {
         let (code, text) = import(&house, "list", &list.to_string(), more);
         assert_eq!(code, 0, "{text}");

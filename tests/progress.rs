@@ -106,7 +106,7 @@ fn long_work_says_how_long_how_far_and_what_and_leaves_nothing() {
     shows("..\u{1b}[K\rgipam: ");
     shows(" s: waiting for the daemon to take");
     pty.resize(24, 80);
-    shows(" s: waiting for the daemon to take the list into the books");
+    shows(" s: waiting for the daemon to import the list");
     let text = pty.text();
     answer(&mut caller, r#"{"applied": false, "rows": [], "subnets": 0, "leases": 0}"#);
     assert_eq!(ends(child), 0, "{}", pty.text());

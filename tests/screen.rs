@@ -73,7 +73,7 @@ fn status_is_one_screen_with_and_without_the_daemon() {
         "lan          198.18.0.0/16            [#...............]  <1%  1 of 256 /24",
         "lan          2001:db8:77::/48         [#...............]  <1%  1 of 65,536 /64",
         "-            198.51.100.0/28          [############....]  76%  10 of 13",
-        "3 subnets, 11 addresses; 1 cooling (released lately)",
+        "3 subnets, 11 addresses; 1 cooling (released recently)",
         "0 pinned (by --ip or by hand), 4 reserved (not given dynamically)",
         "Engine     not asked: repair is off (gc.engine)",
         "1 refused; the last:",
@@ -289,13 +289,13 @@ fn config_show_shows_what_runs_and_says_whose_settings_these_are() {
     let (value, said) = show(&house);
     assert_eq!(
         (value.as_str(), said.as_str()),
-        ("7m", "gipam: these are the settings of the driver that runs\n")
+        ("7m", "gipam: these are the settings of the running driver\n")
     );
     daemon.stop();
     let (value, said) = show(&house);
     assert_eq!(value, "9m");
     assert!(
-        said.contains("no driver answers: these are the settings that gipam serve would start with"),
+        said.contains("no driver is running; these are the settings that gipam serve would start with"),
         "{said}"
     );
 }

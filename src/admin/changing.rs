@@ -84,13 +84,14 @@ pub(super) async fn reserve(ledger: &Ledger, asked: ReservationArgs) -> Result<C
             )
         }));
         if whole.len() > MET {
-            row.notes
-                .push(format!("nor inside {} further subnets that are wholly reserved", whole.len() - MET));
+            row.notes.push(format!("nor inside {} more fully reserved subnets", whole.len() - MET));
         }
         let leases = plan.leases_in(range);
         if !leases.is_empty() {
-            row.notes
-                .push(format!("{}; they stay so until released", are_now(leases.len(), "address", "leased")));
+            row.notes.push(format!(
+                "{}; they stay leased until they are released",
+                are_now(leases.len(), "address", "leased")
+            ));
         }
         row.leases = leases.into_iter().take(LISTED).map(held).collect();
         Ok(decided)
@@ -104,7 +105,7 @@ fn reserve_notes(plan: &Plan, range: AddressRange) -> Vec<String> {
     let around = plan.reserved_by().find(|(reserved, _)| reserved.covers(&range));
     notes.extend(around.map(|(reserved, by)| match by {
         ReservedBy::Configuration => format!("the configuration reserves it too ({reserved})"),
-        ReservedBy::Hand => format!("it lies in {reserved}, which is reserved by hand too"),
+        ReservedBy::Hand => format!("it lies in {reserved}, which is already reserved by hand"),
     }));
     let whole = plan.settings().pools.iter().flat_map(|pool| [(pool, pool.v4), (pool, pool.v6)]);
     for (pool, base) in whole.filter_map(|(pool, base)| Some((pool, base?.base))) {
@@ -139,7 +140,7 @@ pub(super) async fn unreserve(
             settings.reserved.iter().chain(&settings.reserved_by_hand).find(|other| other.meets(&range));
         let note = still.map(|other| {
             let by = if settings.reserved.contains(other) { &*file } else { "hand" };
-            format!("{other} stays reserved, by {by}")
+            format!("{other} stays reserved by {by}")
         });
         let mut decided = DecidedChange::settings(plan, settings);
         decided.row.notes.extend(note);

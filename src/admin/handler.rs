@@ -311,7 +311,8 @@ impl Admin {
             let read = move || {
                 let mut hand_over = |piece| {
                     let sent = runtime.block_on(async { timeout(SLOWEST, sender.send(Ok(piece))).await });
-                    let gone = || Refusal::new(ErrorKind::Unavailable, "the client does not take the answer");
+                    let gone =
+                        || Refusal::new(ErrorKind::Unavailable, "the client stopped reading the answer");
                     matches!(sent, Ok(Ok(()))).then_some(()).ok_or_else(gone)
                 };
                 let mut sink = Sink::new(&mut hand_over);
@@ -330,7 +331,7 @@ impl Admin {
             }
         };
         tokio::spawn(async move {
-            // On an error, end the connection, so that the client does not take the answer for a complete one.
+            // On an error, end the connection, so that the client stopped reading the answer for a complete one.
             let rest = reading.await.map_err(|_| CutOff);
             let _ = timeout(SLOWEST, pieces.send(rest)).await;
         });
@@ -363,7 +364,7 @@ impl Admin {
         let invalid = |text: String| Refusal::new(ErrorKind::Invalid, text);
         let (prefix, masked) = written::prefix(&subnet).map_err(|error| invalid(error.to_string()))?;
         if masked {
-            return Err(invalid(format!("{subnet} has bits set beyond its length; write {prefix}")));
+            return Err(invalid(format!("{subnet} has host bits set; write {prefix}")));
         }
         tracing::info!("adoption by hand: {prefix} under PoolID {id:?}");
         let findings = self.repair.adopt(prefix, id).await?;

@@ -61,8 +61,8 @@ impl Importing {
         let held: Vec<_> = plan.subnets().filter(|subnet| subnet.is_held()).collect();
         if !held.is_empty() && !self.replace {
             let text = format!(
-                "address pool overlaps with existing pool on this address space: the books hold {}; to put the \
-                 file in their place, repeat with --replace",
+                "address pool overlaps with existing pool on this address space: the books already hold {}; to \
+                 replace them with the file, repeat with --replace",
                 counted(held.len(), "subnet")
             );
             return Err(Refusal::new(ErrorKind::Taken, text));
@@ -100,7 +100,10 @@ impl Importing {
 pub fn check_format(query: &str) -> Result<(), Refusal> {
     match query {
         "" | "format=leases.json" => Ok(()),
-        other => Err(Refusal::new(ErrorKind::Invalid, format!("{other}: the only format is leases.json"))),
+        other => Err(Refusal::new(
+            ErrorKind::Invalid,
+            format!("unknown format {other}; the only format is leases.json"),
+        )),
     }
 }
 

@@ -71,7 +71,7 @@ impl Moments {
     /// immediately, so that the client knows that the daemon answers even on a host where nothing happens.
     pub fn wait(&self, seen: Option<String>, hold: Option<u64>) -> Response {
         let Ok(seat) = self.seats.clone().try_acquire_owned() else {
-            let text = "too many clients follow already; this one asks from time to time\n";
+            let text = "too many clients follow the events already; poll instead\n";
             return Response::new(503, "text/plain; charset=utf-8", text);
         };
         let waiting = Follower {

@@ -50,7 +50,7 @@ fn base(text: Option<&str>, family: Family) -> Result<Option<Prefix>, String> {
     let Some(text) = text else { return Ok(None) };
     match value::base(text, family) {
         Ok((prefix, false)) => Ok(Some(prefix)),
-        Ok((prefix, true)) => Err(format!("{text} has bits set beyond its length; write {prefix}")),
+        Ok((prefix, true)) => Err(format!("{text} has host bits set; write {prefix}")),
         Err(problem) => Err(problem.to_string()),
     }
 }
@@ -108,16 +108,16 @@ fn notes(plan: &Plan, wanted: &PoolChange, settings: &Settings, config: &Config)
     let held = plan.held_by_pool().get(name).copied().unwrap_or(0);
     match wanted {
         PoolChange::Close { .. } if held > 0 => {
-            notes.push(format!("{}; it goes when the last is released", are_now(held, "subnet", "held")));
+            notes.push(format!("{}; the pool is removed when the last one is released", are_now(held, "subnet", "held")));
         }
         PoolChange::Resize { .. } if held > 0 => {
-            notes.push(format!("{}, and what is held keeps its length", are_now(held, "subnet", "held")));
+            notes.push(format!("{}; held subnets keep their length", are_now(held, "subnet", "held")));
         }
         PoolChange::Add { .. } => notes.extend(config.drivers.iter().filter_map(|driver| {
             let closed = driver.pools.as_ref().is_some_and(|pools| !pools.iter().any(|pool| pool == name));
             let driver = &driver.name;
             closed.then(|| {
-                format!("the configuration does not list it for driver {driver}: --ipam-opt pool={name} does")
+                format!("the configuration does not list it for driver {driver}; to use it there: --ipam-opt pool={name}")
             })
         })),
         _ => {}

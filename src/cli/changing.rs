@@ -48,7 +48,7 @@ fn told(row: ChangedRow) -> String {
     }
     lines.extend(row.notes.iter().map(|note| format!("note: {}", escaped(note))));
     if row.changed && row.dry_run {
-        lines.push("this was a rehearsal: nothing was changed".to_owned());
+        lines.push("dry run: nothing was changed".to_owned());
     }
     let mut text = lines.join("\n") + "\n";
     let more = row.leases.len().saturating_sub(LISTED);

@@ -24,7 +24,7 @@ pub(super) fn run(
             let names: Vec<&str> = config.drivers.iter().map(|driver| driver.name.as_str()).collect();
             let pools: Vec<&str> = config.settings.pools.iter().map(|pool| pool.name.as_str()).collect();
             let pools = if pools.is_empty() { "none".to_owned() } else { pools.join(", ") };
-            output::text(&format!("{file} is good (drivers: {}; pools: {pools})\n", names.join(", ")))
+            output::text(&format!("{file} is valid (drivers: {}; pools: {pools})\n", names.join(", ")))
         }
         Configuration::Keys => output::text(&config::keys_page::page()),
         Configuration::Metrics => output::text(&crate::web::table::page()),
@@ -45,13 +45,13 @@ fn show(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<(), 
     let answer = if asked_of_daemon { asking.daemon_view("/v1/config").ok() } else { None };
     let rows: Vec<SettingRow> = match answer {
         Some(answer) => {
-            output::note("these are the settings of the driver that runs");
+            output::note("these are the settings of the running driver");
             output::read("/v1/config", &answer)?
         }
         None => {
             let config = Config::outline(flags, surroundings).map_err(CliError::Configuration)?;
             config.warnings.iter().for_each(|warning| output::note(warning));
-            output::note("no driver answers: these are the settings that gipam serve would start with");
+            output::note("no driver is running; these are the settings that gipam serve would start with");
             config.shown.iter().map(SettingRow::from).collect()
         }
     };

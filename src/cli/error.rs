@@ -47,7 +47,7 @@ pub enum CliError {
     #[error("standard output cannot be written")]
     Write(#[source] std::io::Error),
     /// The reader of our output closed it (`gipam leases | head`); this is not an error.
-    #[error("the reader of the output closed it")]
+    #[error("the reader of standard output has closed it")]
     ReaderLeft,
 }
 

@@ -21,7 +21,7 @@ const HOOKS: usize = 1;
 pub(super) fn addresses(status: &Status) -> Vec<Line> {
     let count = |count: u64| digits(count.into());
     let held = format!(
-        "{}, {}; {} cooling (released lately)",
+        "{}, {}; {} cooling (released recently)",
         counted(count(status.subnets), "subnet"),
         counted(count(status.leases), "address"),
         count(status.cooling)
@@ -76,7 +76,8 @@ pub(super) fn watched(status: &Status) -> Vec<Line> {
             |row: &&HookRow| format!("{} by {}", digits(row.passed_over.into()), short(&row.hook, NAME));
         let hooks = skipped.iter().map(row).collect::<Vec<_>>().join(", ");
         lines.push(
-            entry("hooks", "").and(Ink::Yellow, format!("events rejected and skipped, see the log: {hooks}")),
+            entry("hooks", "")
+                .and(Ink::Yellow, format!("rejected events were skipped, see the log: {hooks}")),
         );
     }
     lines.extend(failing.into_iter().take(HOOKS).map(|row| {

@@ -59,13 +59,14 @@ pub(super) fn import(
     let (name, content) = content(asking, &wanted.list, surroundings)?;
     let form = form(&content);
     if wanted.inspect && form != Form::Inspected {
-        let text = format!("{name} is not what docker network inspect prints: that begins with a [");
+        let text = format!("{name} is not what docker network inspect prints: that output begins with [");
         return Err(CliError::Usage(text));
     }
     match form {
         Form::OldLeases => actions::import(asking, &name, &content, wanted.replace),
         Form::Inspected | Form::Table if wanted.replace => {
-            let text = "--replace belongs to a lease file of the old gipam; nothing is replaced by a list";
+            let text =
+                "--replace works only with a lease file of the old gipam; a list is added to the books";
             Err(CliError::Usage(text.to_owned()))
         }
         Form::Inspected | Form::Table => take(asking, &name, &content, wanted.apply),
@@ -108,7 +109,7 @@ fn told(width: Width, answer: &ImportAnswer) -> String {
             ("adopt", false) => "would be adopted".to_owned(),
             ("complete", true) => "completed".to_owned(),
             ("complete", false) => "would be completed".to_owned(),
-            ("known", _) => "nothing: the books know it".to_owned(),
+            ("known", _) => "unchanged: already in the books".to_owned(),
             (action, _) => action.to_owned(),
         };
         // If two containers have the same address, this is always reported.
@@ -134,8 +135,8 @@ fn told(width: Width, answer: &ImportAnswer) -> String {
     let taken = |row: &Row| matches!(row.action.as_str(), "adopt" | "complete");
     let last = match (answer.applied, answer.rows.iter().any(taken)) {
         (_, false) => "nothing to import".to_owned(),
-        (true, _) => format!("{all} were taken into the books"),
-        (false, _) => format!("nothing was changed; --apply takes {all} into the books"),
+        (true, _) => format!("{all} were added to the books"),
+        (false, _) => format!("nothing was changed; --apply adds {all} to the books"),
     };
     text + &last + "\n"
 }

@@ -74,7 +74,7 @@ impl Asking {
                 let answer = offline::answer(&books, path, &mut |piece| {
                     lines.take(&piece).map_err(|error| {
                         failed = Some(error);
-                        Refusal::new(ErrorKind::Unavailable, "nobody takes the answer")
+                        Refusal::new(ErrorKind::Unavailable, "nobody reads the output")
                     })
                 });
                 if let Some(error) = failed {
@@ -144,7 +144,7 @@ impl Asking {
             return Err(unreachable(&down, "; --file PATH takes over into the books without it"));
         }
         let books = offline::place(&self.config.file).map_err(CliError::Admin)?;
-        progress.now(format!("taking {name} into the books {}", books.display()));
+        progress.now(format!("importing {name} into the books {}", books.display()));
         let answer = offline::import(&self.config.file, name, content, replace).map_err(CliError::Admin)?;
         drop(progress);
         note(&format!("no daemon answers; the books {} were changed without it", books.display()));
@@ -160,7 +160,7 @@ impl Asking {
 
     /// Replaces the configured books with a copy.
     pub(super) fn restore(&self, copy: &Path) -> Result<Vec<u8>, CliError> {
-        let progress = self.work("asking whether a daemon runs");
+        let progress = self.work("checking whether a daemon runs");
         if client::get(&self.config.admin, "/v1/status", client::VIEW).is_ok() {
             let text = format!("a daemon answers at {}; stop it first", self.config.admin.display());
             return Err(CliError::Admin(Refusal::new(ErrorKind::Taken, text)));

@@ -41,14 +41,14 @@ pub(super) fn drawn(map: &MapRow, colour: bool) -> String {
 fn heading(map: &MapRow) -> String {
     let MapRow { of, pool, prefix, family, scale, .. } = map;
     let what = match (of.as_str(), pool) {
-        ("outside", _) => return "outside of all pools; a sign for a subnet\n".to_owned(),
+        ("outside", _) => return "outside all pools; one character per subnet\n".to_owned(),
         ("pool", Some(name)) => format!("pool {name}, {prefix}"),
         (_, Some(name)) => format!("subnet {prefix} of pool {name}"),
         _ => format!("subnet {prefix}"),
     };
     let is_address = *scale == if family == "v4" { 32 } else { 128 };
-    let each = if is_address { "an address".to_owned() } else { format!("a /{scale}") };
-    format!("{what}; a sign for {each}\n")
+    let each = if is_address { "address".to_owned() } else { format!("/{scale}") };
+    format!("{what}; one character per {each}\n")
 }
 
 /// What the characters mean, and how often each state occurs.
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn lines_are_drawn_to_scale_and_folded_ones_are_a_sentence() {
         let expected = format!(
-            "subnet 192.0.2.0/24 of pool lan; a sign for an address\n\
+            "subnet 192.0.2.0/24 of pool lan; one character per address\n\
              192.0.2.0   xG###{}\n\
              192.0.2.64  free to 192.0.2.255\n\
              # used 3   . free 1,251\n",

@@ -150,7 +150,7 @@ impl Progress {
             }
             BackupStep::Checking => self.now("checking the copy"),
             BackupStep::Reading => self.now("reading the copy"),
-            BackupStep::Syncing => self.now("carrying the copy to the disk"),
+            BackupStep::Syncing => self.now("syncing the copy to the disk"),
         }
     }
 
@@ -201,7 +201,7 @@ pub(super) fn task(path: &str) -> String {
     let task = match path.split('?').next().unwrap_or_default() {
         "/v1/gc" => "compare the books with the Engine's lists",
         "/v1/adopt" => "ask the Engine about the network",
-        "/v1/import" | "/v1/listed" => "take the list into the books",
+        "/v1/import" | "/v1/listed" => "import the list",
         "/v1/export" => "write the lease file",
         "/v1/reload" => "read its configuration",
         "/v1/release" | "/v1/reserve" | "/v1/unreserve" | "/v1/pin" | "/v1/unpin" | "/v1/pool" => {

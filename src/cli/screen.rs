@@ -103,7 +103,7 @@ fn gauge(frame: Frame, name: &str, prefix: &str, full: Option<Fullness>, text: &
 
 /// The usage of pools, counted in subnets.
 pub(super) fn pools(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
-    let mut heading = "POOLS, and how much of each has gone to networks".to_owned();
+    let mut heading = "POOLS, and how much of each is given to networks".to_owned();
     if status.usage.len() > most {
         heading.push_str(&format!(" ({} more: gipam pools)", status.usage.len() - most));
     }
@@ -337,7 +337,7 @@ mod tests {
         for part in [
             "unusable, 1 /120",
             "nothing can be given: lies in the on-link route 10.9.0.0/16",
-            "rejected and skipped, see the log: 2 by dns",
+            "rejected events were skipped, see the log: 2 by dns",
         ] {
             assert!(text.contains(part), "{part} is missing: {text}");
         }

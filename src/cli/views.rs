@@ -27,7 +27,7 @@ pub(super) fn show<T: DeserializeOwned>(
     if asking.json {
         return output::json(path, &answer);
     }
-    let laying_out = asking.work("laying the answer out");
+    let laying_out = asking.work("formatting the answer");
     let text = shown(output::read(path, &answer)?);
     drop(laying_out);
     output::painted(&text)
@@ -44,7 +44,7 @@ pub(super) fn list<T: DeserializeOwned>(
         return asking.print_rows(path);
     }
     let answer = asking.view(path)?;
-    let laying_out = asking.work("laying the answer out");
+    let laying_out = asking.work("formatting the answer");
     let rows: Vec<T> = output::read(path, &answer)?;
     if rows.is_empty() {
         drop(laying_out);

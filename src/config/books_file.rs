@@ -134,7 +134,7 @@ fn in_directory(directory: &Path, warnings: &mut Vec<String>) -> Option<PathBuf>
     let (first, others) = candidates.split_first()?;
     if let Some(other) = others.first() {
         warnings.push(format!(
-            "both {} and {} are here; {} is used, name the other with --file to use that",
+            "found both {} and {}; gipam uses {}: to use the other, name it with --file",
             first.display(),
             other.display(),
             first.display()

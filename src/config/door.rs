@@ -131,7 +131,7 @@ pub(super) fn socket_path(path: &Path) -> Result<(), Problem> {
     let length = path.as_os_str().len();
     if length > LONGEST_SOCKET {
         return Err(problem!(
-            "socket path {} has {length} bytes, the kernel takes at most 107; choose a shorter one",
+            "socket path {} has {length} bytes, the kernel allows at most 107; choose a shorter one",
             path.display()
         ));
     }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The configuration file cannot be read.
-    #[error("configuration file {} cannot be read; check its path and who may read it", path.display())]
+    #[error("configuration file {} cannot be read; check its path and its permissions", path.display())]
     Unreadable {
         path: PathBuf,
         #[source]

@@ -34,7 +34,9 @@ fn percent(text: &str) -> Result<Option<u8>, Problem> {
     }
     let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
     let number = number.filter(|number| (1..=100).contains(number));
-    number.map(Some).ok_or_else(|| problem!("{text:?} is not a share; write \"1%\" to \"100%\", or \"off\""))
+    number
+        .map(Some)
+        .ok_or_else(|| problem!("{text:?} is not a percentage; write \"1%\" to \"100%\", or \"off\""))
 }
 
 /// Reads the thresholds from the configuration.

@@ -178,7 +178,7 @@ fn target(
             }
             let foreign = [&table.connect, &table.ca, &table.cert, &table.key];
             if let Some(key) = foreign.into_iter().flatten().next() {
-                let problem = problem!("connect, ca, cert and key are for a hook with a url");
+                let problem = problem!("connect, ca, cert and key need a url");
                 return Err(document.refuse(&key.span(), problem));
             }
             Target::Command(document.value(command, |words| program(document, words))?)

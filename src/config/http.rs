@@ -73,8 +73,8 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, values: &Values) -> Result<Op
         ));
         if hosts.is_empty() {
             resolver.warnings.push(format!(
-                "the page at {address} answers to addresses and localhost only, as any other name could be made to point here \
-                 (DNS rebinding); add its name to http_hosts"
+                "the page at {address} answers only to IP addresses and localhost, because any other name could be made to \
+                 point here (DNS rebinding); add its name to http_hosts"
             ));
         }
     }

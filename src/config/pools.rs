@@ -90,7 +90,7 @@ fn reserved_in(pool: &PoolSettings, range: AddressRange) -> Result<AddressRange,
 fn base(document: &Document, table: Option<&BaseTable>, family: Family) -> Result<Option<Base>, ConfigError> {
     let Some(table) = table else { return Ok(None) };
     let base = document.value(&table.base, |text| match value::base(text, family)? {
-        (prefix, true) => Err(problem!("{text} has bits set beyond its length; write {prefix}")),
+        (prefix, true) => Err(problem!("{text} has host bits set; write {prefix}")),
         (prefix, false) => Ok(prefix),
     })?;
     let size = table.size.as_ref().map_or(default_size(family), |size| *size.get_ref());
@@ -153,7 +153,7 @@ pub(super) fn remarks(settings: &Settings) -> Vec<String> {
     let outside = |range: &&AddressRange| !meets(range);
     let outside = settings.reserved.iter().filter(outside);
     remarks.extend(outside.filter(|_| !settings.pools.is_empty()).map(|range| {
-        format!("{range} is reserved and lies outside of all pools: it matters only to networks with a --subnet there")
+        format!("reserved {range} lies outside all pools; it affects only networks with a --subnet there")
     }));
     remarks
 }
@@ -203,8 +203,7 @@ fn option_base(
         return Err(resolver.refuse(place, outside(size, base)));
     }
     if masked {
-        let warning =
-            format!("{}: {} has bits set beyond its length; {base} is used", written.origin, written.value);
+        let warning = format!("{}: {} has host bits set; {base} is used", written.origin, written.value);
         resolver.warnings.push(warning);
     }
     Ok(Some((Base { base, size, addresses: AddressOrder::default() }, written.origin)))

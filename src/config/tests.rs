@@ -128,7 +128,7 @@ fn an_empty_flag_hides_the_variable() {
 fn host_bits_of_an_option_are_masked_with_a_warning() {
     let config = good("", &[], &[("v4", "10.1.2.3/16")]);
     assert_eq!(config.settings.pools[0].v4.unwrap().base.to_string(), "10.1.0.0/16");
-    assert_eq!(config.warnings, ["-v4: 10.1.2.3/16 has bits set beyond its length; 10.1.0.0/16 is used"]);
+    assert_eq!(config.warnings, ["-v4: 10.1.2.3/16 has host bits set; 10.1.0.0/16 is used"]);
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn find(file: &BooksFile) -> Result<FoundBooks, DaemonError> {
     if empty {
         let named = file.named.display();
         return Err(DaemonError::new(format!(
-            "{named} is empty: the earlier gipam was cut off while it saved; put a whole copy in its place, or start without its \
+            "{named} is empty: the old gipam was interrupted while saving; replace it with a complete copy, or start without its \
              leases: rm {named}"
         )));
     }

@@ -117,7 +117,7 @@ fn open_driver(config: &Config, driver: &DriverSettings) -> Result<Listener, Dae
 
 /// Listens at the first of the host's addresses that works.
 fn open_tcp(whose: &str, address: &TcpAddress, tls: Option<&Tls>) -> Result<Listener, DaemonError> {
-    let wrong = |source| DaemonError::new(format!("{whose} cannot be at {address}")).because(source);
+    let wrong = |source| DaemonError::new(format!("{whose} cannot listen at {address}")).because(source);
     let mut failure = wrong(std::io::Error::other("the host has no address"));
     for address in address.resolve().map_err(wrong)? {
         let door = match tls {
@@ -143,7 +143,7 @@ fn warn_of_socket(driver: &DriverSettings, listener: &Listener) {
         (&driver.door, listener.local_address())
     {
         tracing::warn!(
-            "driver {}: systemd passed the socket {}, so {address} is not listened on; disable the socket unit to use it",
+            "driver {}: systemd passed the socket {}, so gipam does not listen on {address}; to use that address, disable the socket unit",
             driver.name,
             path.display()
         );

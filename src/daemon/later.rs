@@ -22,7 +22,7 @@ pub(super) fn lines(started: &Config, new: &Config) -> Vec<String> {
         .collect();
     // The shown settings do not include certificates and what is announced to Docker.
     if new.drivers != started.drivers && !lines.iter().any(|line| line.starts_with("driver.")) {
-        lines.push("the doors (tls, advertise) follow the configuration at the next start only".to_owned());
+        lines.push("changes to tls and advertise take effect at the next start".to_owned());
     }
     lines
 }

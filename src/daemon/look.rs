@@ -92,7 +92,10 @@ impl SurveyThread {
             self.watch = None;
         }
         let looked = self.look().and_then(|()| self.nameservers());
-        tracing::debug!("this host was looked at, requests that waited: {}", waiting.len());
+        tracing::debug!(
+            "read the addresses and routes of this host; requests that waited: {}",
+            waiting.len()
+        );
         for asked in waiting {
             asked.answer(match &looked {
                 Ok(()) => Ok(self.in_use.clone()),
@@ -163,7 +166,7 @@ impl SurveyThread {
         let named = match nameservers::in_use(path, Path::new(nameservers::SYSTEMD_RESOLV_CONF)) {
             Ok(named) => named.into_iter().collect(),
             Err(error) => {
-                tracing::warn!("{error}; a subnet is chosen without them");
+                tracing::warn!("{error}; choosing a subnet without them");
                 return Ok(());
             }
         };

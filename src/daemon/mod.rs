@@ -68,11 +68,11 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let outcome = runtime.block_on(serve(&config, doors, core, ends, &hooks));
     drop(hooks_open);
     if hooks_thread.join().is_err() {
-        tracing::error!("the thread of the hooks ended in a panic");
+        tracing::error!("the thread of the hooks panicked");
     }
     ledger.stop();
     if thread.join().is_err() {
-        tracing::error!("the thread of Docker's listeners ended in a panic");
+        tracing::error!("the thread of Docker's listeners panicked");
     }
     outcome
 }
@@ -182,7 +182,7 @@ async fn serve(
         reconciling.abort();
     }
     if cut_off > 0 {
-        tracing::warn!("requests that were cut off: {cut_off}");
+        tracing::warn!("requests cut off by the shutdown: {cut_off}");
     }
     withdraw(doors.announcements);
     ended(receiver.await.ok())

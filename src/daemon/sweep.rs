@@ -19,7 +19,7 @@ pub(super) async fn sweep(ledger: Ledger) {
         tokio::time::sleep(PAUSE).await;
         commits.mark_unchanged();
         if let Err(refusal) = ledger.alter(|plan| Ok((swept(plan), ()))).await {
-            tracing::debug!("closed pools stay for now: {refusal}");
+            tracing::debug!("closed pools are not removed yet: {refusal}");
         }
     }
 }

@@ -68,7 +68,7 @@ fn told(arrived: &str, gone: &[Box<str>]) -> String {
         _ => format!("boot {name}, pid not known"),
     };
     let ended = gone.iter().map(|name| person(name)).collect::<Vec<_>>().join("; ");
-    let ended = if ended.is_empty() { ended } else { format!("; ended since the last one came: {ended}") };
+    let ended = if ended.is_empty() { ended } else { format!("; ended since the previous one: {ended}") };
     format!("a new Docker Engine process calls for the first time: {}{ended}", person(arrived))
 }
 
@@ -219,7 +219,7 @@ mod tests {
         let ended = ["b/6/11".into(), "a".into()];
         assert_eq!(
             told("b/7/22", &ended),
-            "a new Docker Engine process calls for the first time: boot b, pid 7; ended since the last one came: boot b, pid 6; \
+            "a new Docker Engine process calls for the first time: boot b, pid 7; ended since the previous one: boot b, pid 6; \
              boot a, pid not known"
         );
         assert!(told("elsewhere", &[]).ends_with(": on another machine, or unidentified"));

@@ -56,8 +56,8 @@ pub enum Served<'a> {
 pub enum DiscoveryError {
     /// Another program serves a driver of that name.
     #[error(
-        "driver {name} is already served at {address} by another program (says {}); stop that program, or \
-         remove the file if that is something else", path.display()
+        "driver {name} is already served at {address} by another program (according to {}); stop that program, or \
+         remove the file if that program does not belong to it", path.display()
     )]
     Live {
         name: String,

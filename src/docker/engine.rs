@@ -292,9 +292,7 @@ fn read_network(json: NetworkJson, inspected: bool, unclear: &mut Vec<String>) -
         match config.read() {
             Ok(Some(subnet)) if is_on(subnet.prefix.family()) => network.subnets.push(subnet),
             Ok(_) => {}
-            Err(text) => {
-                unclear.push(format!("network {name} shows {text:?} where a subnet or an address belongs"))
-            }
+            Err(text) => unclear.push(format!("network {name}: {text:?} is neither a subnet nor an address")),
         }
     }
     for (container_id, endpoint) in json.containers.unwrap_or_default() {

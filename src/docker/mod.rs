@@ -109,7 +109,7 @@ impl Driver {
             return self.turned_away(
                 method,
                 403,
-                "it was sent by a web browser, or under a foreign name",
+                "it came from a web browser, or for a name that is not this listener's",
                 &text,
             );
         }

@@ -51,7 +51,7 @@ impl Survey {
     pub async fn look(&self, bases: Option<Box<[Prefix]>>) -> Result<HostUse, Refusal> {
         let gone = || Refusal {
             kind: ErrorKind::Unavailable,
-            text: "no subnet is chosen: nobody watches the routes of this host any more; restart gipam"
+            text: "cannot choose a subnet: gipam no longer watches the routes of this host; restart gipam"
                 .to_owned(),
         };
         let (answer, answered) = oneshot::channel();

@@ -72,7 +72,7 @@ pub fn range(text: &str) -> Result<AddressRange, Unreadable> {
         if let Some((prefix, true)) = text.contains('/').then(|| prefix(text)).transpose()? {
             let address = text.split('/').next().unwrap_or_default();
             return Err(Unreadable::Other(format!(
-                "{text} has bits set beyond its length; write {prefix} for all of it, or {address} for the one address"
+                "{text} has host bits set; write {prefix} for all of it, or {address} for the one address"
             )));
         }
         return Ok(range);

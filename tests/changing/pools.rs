@@ -60,9 +60,7 @@ fn pools_added_closed_and_resized_by_hand_stay_so_at_the_next_start_with_the_sam
             "pool lan: 203.0.113.0/25 in /28, 2001:db8:99::/48 in /56 becomes 203.0.113.0/24 in /29, 2001:db8:99::/48 in /64"
         ])
     );
-    assert!(
-        resized["notes"].to_string().contains("2 subnets are held now, and what is held keeps its length")
-    );
+    assert!(resized["notes"].to_string().contains("2 subnets are held now; held subnets keep their length"));
     // In the gap next to the first one: best fit.
     assert_eq!(subnet_of(&mut daemon.wire(), "lan", false).1, "203.0.113.16/29");
     let notes = told(&house, &["pool", "resize", "default", "--v4-size", "27"])["notes"].to_string();
@@ -149,7 +147,7 @@ fn pools_that_could_not_be_used_are_refused() {
         (add(&[]), 2, &["has neither v4 nor v6"][..]),
         (add(&["--v4", "198.51.100.128/25", "--v4-size", "28"]), 2, &["overlaps pool"]),
         (add(&["--v4", "203.0.113.0/26"]), 2, &["size /24 does not fit 203.0.113.0/26"]),
-        (add(&["--v4", "203.0.113.9/24"]), 2, &["bits set beyond its length", "203.0.113.0/24"]),
+        (add(&["--v4", "203.0.113.9/24"]), 2, &["host bits set", "203.0.113.0/24"]),
         (add(&["--v4", "2001:db8:99::/48"]), 2, &["2001:db8:99::/48"]),
         (add(&["--v4", "nowhere"]), 2, &["nowhere"]),
         (add(&["--v4-size", "28"]), 2, &["also needs --v4 PREFIX"]),

@@ -235,14 +235,14 @@ fn inspected(w: &mut World) {
     w.write("/tmp/inspected", &printed);
     let told = w.inside("gipam import --inspect - </tmp/inspected");
     for part in
-        ["network n1", "network n2", "would be adopted", "nothing was changed; --apply takes 4 subnets"]
+        ["network n1", "network n2", "would be adopted", "nothing was changed; --apply adds 4 subnets"]
     {
         assert!(told.contains(part), "{part} is missing: {told}");
     }
     assert!(told.contains("network bridge") && told.contains("left: "), "networks of other drivers: {told}");
     assert!(w.subnets().is_empty(), "without --apply nothing may be imported");
     let done = w.inside("gipam import --inspect --apply /tmp/inspected");
-    assert!(done.contains("were taken into the books"), "{done}");
+    assert!(done.contains("were added to the books"), "{done}");
     assert_eq!(w.subnet("10.211.60.0/24").range.as_deref(), Some("10.211.60.128/25"));
     w.agree();
     until("repair has checked the Engine and knows the names", Duration::from_secs(20), || {

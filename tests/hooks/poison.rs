@@ -26,7 +26,7 @@ fn an_event_that_a_command_never_takes_is_reported_and_passed_over() {
     let row = until("nothing waits", || Some(hook(&daemon)).filter(|row| row["behind"] == 0));
     assert_eq!((&row["passed_over"], &row["failing_since"]), (&json!(2), &json!(null)));
     let status = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
-    assert!(status.contains("events rejected and skipped, see the log: 2 by test"), "{status}");
+    assert!(status.contains("rejected events were skipped, see the log: 2 by test"), "{status}");
     let log = house.log();
     assert!(log.contains("error: hook test: event ") && log.contains("(leased) is skipped"), "{log}");
     assert!(log.contains("what is this?"), "{log}");

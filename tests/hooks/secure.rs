@@ -313,8 +313,8 @@ fn of_no_use() -> Vec<(String, &'static str, &'static str, bool)> {
             &format!("{url}connect = \"inventory.example\""),
             "is not an address to connect to",
         ),
-        by_key("connect", "command = [\"true\"]\nconnect = \"192.0.2.7\"", "are for a hook with a url"),
-        by_key("ca", "command = [\"true\"]\nca = \"ca.pem\"", "are for a hook with a url"),
+        by_key("connect", "command = [\"true\"]\nconnect = \"192.0.2.7\"", "need a url"),
+        by_key("ca", "command = [\"true\"]\nca = \"ca.pem\"", "need a url"),
         by_key("ca", "url = \"http://192.0.2.7/\"\nca = \"ca.pem\"", "are for a url with https://"),
         by_key("ca", &format!("{url}ca = \"\""), "must not be empty"),
         by_key("cert", &format!("{url}ca = \"ca.pem\"\ncert = \"one.pem\""), "cert and key belong together"),
@@ -384,7 +384,7 @@ fn a_hook_whose_authorities_come_later_gets_all_after_a_reload() {
     let house = hooked(&format!("https://{address}/"), "ca = \"ca.pem\"", &[]);
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
-    fails(&house, &daemon, &["no TLS yet: ", "ca.pem: No such file", "once that is fixed: gipam reload"]);
+    fails(&house, &daemon, &["no TLS yet: ", "ca.pem: No such file", "fix it, then run gipam reload"]);
     assert!(came.try_recv().is_err(), "nobody is called");
     fs::write(house.path("ca.pem"), authority.pem()).unwrap();
     assert!(house.gipam(&["reload"]).status.success());

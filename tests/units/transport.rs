@@ -69,7 +69,9 @@ pub fn switch(m: &mut Machine) {
     change(m, 1, &left);
     let journal = m.journal();
     assert!(
-        journal.iter().any(|(level, text)| *level == 4 && text.contains("127.0.0.1:9090 is not listened on")),
+        journal
+            .iter()
+            .any(|(level, text)| *level == 4 && text.contains("gipam does not listen on 127.0.0.1:9090")),
         "{journal:?}"
     );
     assert_eq!(m.sh("cat /srv/specs"), "dmz.spec");

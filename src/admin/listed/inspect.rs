@@ -58,9 +58,9 @@ fn check(entry: &Value) -> Result<(), String> {
     let what = if entry.get("NetworkSettings").is_some() {
         format!("it describes the container {name}, not a network")
     } else if entry.get("network_interface").is_some() || entry.get("subnets").is_some() {
-        format!("the network {name} is one of podman's")
+        format!("{name} is a podman network")
     } else {
-        format!("the entry {name} has no IPAM")
+        format!("the entry {name} does not have an IPAM section")
     };
     Err(format!(
         "this is not what docker network inspect prints: {what}; give the output of: \
@@ -100,7 +100,7 @@ fn twice(network: &Network, subnet: &Configured) -> Option<Twice> {
     Some(Twice {
         why: said.collect::<Vec<_>>().join("; "),
         advice: format!(
-            "Two containers with one address lose each other's traffic: docker network disconnect {} {last}",
+            "Two containers with the same address lose part of their traffic; disconnect one: docker network disconnect {} {last}",
             network.name
         ),
     })
@@ -112,7 +112,7 @@ fn left(network: &Network, subnet: &Configured, ours: bool) -> Row {
     let (why, advice) = match ours {
         true => (format!("its scope is {}: Docker manages its addresses itself", network.scope), None),
         false => (
-            format!("the IPAM driver {:?} serves it, now and later", network.ipam),
+            format!("its IPAM driver is {:?}, and an import cannot change that", network.ipam),
             Some(format!("to keep its addresses out of dynamic choice: gipam reserve {prefix}")),
         ),
     };

@@ -149,7 +149,7 @@ pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Res
     }));
     if asked.apply {
         tracing::info!(
-            "{} imported: {} and {} were taken",
+            "{} imported: {} and {}",
             asked.name,
             counted(subnets, "subnet"),
             counted(leases, "address")

@@ -40,7 +40,10 @@ pub(super) fn read(content: &str) -> Result<File, String> {
         let subnet = row.subnet(&mut listed)?;
         if let Some(lease) = row.lease(subnet.network.prefix)? {
             if let Some(first) = subnet.places.insert(lease.address, format!("line {at}")) {
-                let text = format!("{} is already on {first}", row.text("address").unwrap_or_default());
+                let text = format!(
+                    "duplicate address {}, already on {first}",
+                    row.text("address").unwrap_or_default()
+                );
                 return Err(row.wrong("address", &text));
             }
             subnet.network.leases.push(lease);
@@ -95,7 +98,7 @@ impl Fields<'_> {
         let prefix = Prefix::parse(text).ok_or_else(wrong)?;
         let first = text.split('/').next().and_then(|first| first.parse::<IpAddr>().ok());
         if first.map(number) != Some(prefix.first()) {
-            return Err(self.wrong(column, &format!("{text} has bits set beyond its length; write {prefix}")));
+            return Err(self.wrong(column, &format!("{text} has host bits set; write {prefix}")));
         }
         Ok(Some(prefix))
     }
@@ -125,10 +128,10 @@ impl Fields<'_> {
         let subnet = listed.get_mut(known).ok_or_else(String::new)?;
         let network = &mut subnet.network;
         if id.is_some() && network.id.is_some() && id != network.id {
-            return Err(self.wrong("pool_id", &format!("{} already has another one", subnet.place)));
+            return Err(self.wrong("pool_id", &format!("{} has a different one", subnet.place)));
         }
         if range.is_some() && network.range.is_some() && range != network.range {
-            return Err(self.wrong("range", &format!("{} already has another one", subnet.place)));
+            return Err(self.wrong("range", &format!("{} has a different one", subnet.place)));
         }
         network.id = network.id.take().or(id);
         network.range = network.range.or(range);
@@ -139,8 +142,9 @@ impl Fields<'_> {
     fn lease(&self, prefix: Prefix) -> Result<Option<ShownLease>, String> {
         let Some(text) = self.text("address") else {
             let alone = ["kind", "holder", "mac"].into_iter().find(|column| self.text(column).is_some());
-            return alone
-                .map_or(Ok(None), |column| Err(self.wrong(column, "it needs an address on the same line")));
+            return alone.map_or(Ok(None), |column| {
+                Err(self.wrong(column, "this column needs an address on the same line"))
+            });
         };
         let bare = text.strip_suffix(&format!("/{}", prefix.length())).unwrap_or(text);
         let address: IpAddr =

@@ -104,7 +104,7 @@ pub(super) fn read(
         Files::Read => from().map(|(file, client)| (file, Ok(client)))?,
         Files::Serve => match from() {
             Err(error) if is_of_a_file(&error) => {
-                (PathBuf::new(), Err(format!("{error}; once that is fixed: gipam reload")))
+                (PathBuf::new(), Err(format!("{error}; fix it, then run gipam reload")))
             }
             done => done.map(|(file, client)| (file, Ok(client)))?,
         },

@@ -86,7 +86,7 @@ fn legend(map: &MapRow) -> String {
     words.join(", ")
 }
 
-/// The lines of a map: a sign for each place, and the state of folded lines.
+/// The lines of a map: a character for each place, and the state of folded lines.
 fn drawn(map: &MapRow) -> Vec<String> {
     let cells = |cells: &[CellRow]| -> String {
         cells.iter().map(|cell| String::from(sign_of(&cell.state).0).repeat(cell.span.into())).collect()
