@@ -104,7 +104,7 @@ fn long_work_says_how_long_how_far_and_what_and_leaves_nothing() {
     drop(pipe);
     let mut caller = slow.caller();
     shows("..\u{1b}[K\rgipam: ");
-    shows(" s: waiting for the daemon to take");
+    shows(" s: waiting for the daemon to import");
     pty.resize(24, 80);
     shows(" s: waiting for the daemon to import the list");
     let text = pty.text();
