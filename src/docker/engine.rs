@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use crate::plan::prefix::{Family, Prefix};
 use crate::plan::request::Mac;
 pub use crate::plan::shown::{Configured, Endpoint, Network};
 use crate::plan::shown::{EngineIdentity, Lists};
-use crate::server::client::{ClientError, encoded, follow, request};
+use crate::server::client::{ClientError, HttpReply, encoded, open, piece, request};
 use crate::text;
 
 /// How long the Engine may take for one answer.
@@ -23,33 +23,22 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a call to the Engine failed.
 #[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// The Engine did not answer.
-    #[error("the Engine at {} cannot be reached: {source}", socket.display())]
-    Silent {
-        /// Its socket.
-        socket: PathBuf,
-        /// Why.
-        source: ClientError,
-    },
-    /// The Engine refused the request.
-    #[error("the Engine at {} answered {path} with status {status}", socket.display())]
-    Refused {
-        /// Its socket.
-        socket: PathBuf,
-        /// The path that was requested.
-        path: String,
-        /// The status code of the answer.
-        status: u16,
-    },
-    /// The answer cannot be parsed.
-    #[error("cannot parse the Engine's answer to {path}: {why}")]
-    Unclear {
-        /// The path that was requested.
-        path: String,
-        /// The reason, which may quote the answer.
-        why: String,
-    },
+#[error("{text}")]
+pub struct EngineError {
+    /// The status, if the Engine refused the request.
+    status: Option<u16>,
+    text: String,
+}
+
+impl EngineError {
+    fn silent(socket: &Path, why: &ClientError) -> Self {
+        Self { status: None, text: format!("the Engine at {} cannot be reached: {why}", socket.display()) }
+    }
+
+    fn refused(socket: &Path, path: &str, status: u16) -> Self {
+        let text = format!("the Engine at {} answered {path} with status {status}", socket.display());
+        Self { status: Some(status), text }
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -154,18 +143,19 @@ struct AttachmentJson {
 }
 
 async fn ask(socket: &Path, path: &str) -> Result<Vec<u8>, EngineError> {
-    let silent = |source| EngineError::Silent { socket: socket.to_owned(), source };
-    let reply = request(socket, "GET", path, Vec::new(), PATIENCE).await.map_err(silent)?;
-    if reply.status == 200 {
-        return Ok(reply.body);
+    match request(socket, "GET", path, Vec::new(), PATIENCE).await {
+        Ok(HttpReply { status: 200, body }) => Ok(body),
+        Ok(HttpReply { status, .. }) => Err(EngineError::refused(socket, path, status)),
+        Err(error) => Err(EngineError::silent(socket, &error)),
     }
-    Err(EngineError::Refused { socket: socket.to_owned(), path: path.to_owned(), status: reply.status })
 }
 
 async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, EngineError> {
     serde_json::from_slice(&ask(socket, path).await?).map_err(|error| {
-        let why = text::cut(&error.to_string(), text::NAME).into_owned();
-        EngineError::Unclear { path: path.to_owned(), why }
+        // The reason may quote the answer.
+        let why = error.to_string();
+        let text = format!("cannot parse the Engine's answer to {path}: {}", text::cut(&why, text::NAME));
+        EngineError { status: None, text }
     })
 }
 
@@ -206,7 +196,7 @@ pub async fn lists(socket: &Path) -> Result<Lists, EngineError> {
             Some(id) => match get::<NetworkJson>(socket, &format!("/networks/{id}")).await {
                 Ok(inspected) => (inspected, true),
                 // The network is just being removed; what it held counts as alive until a later list lacks it.
-                Err(EngineError::Refused { status: 404, .. }) => (network, false),
+                Err(EngineError { status: Some(404), .. }) => (network, false),
                 Err(error) => return Err(error),
             },
         };
@@ -218,8 +208,8 @@ pub async fn lists(socket: &Path) -> Result<Lists, EngineError> {
     let info = match get::<InfoJson>(socket, "/info").await {
         Ok(info) => info,
         // A proxy may forbid this request; the lists then show what is alive, but prove nothing dead.
-        Err(error @ EngineError::Refused { .. }) => {
-            lists.unclear.push(error.to_string());
+        Err(EngineError { status: Some(_), text }) => {
+            lists.unclear.push(text);
             InfoJson::default()
         }
         Err(error) => return Err(error),
@@ -402,11 +392,20 @@ fn show_gateway(network: &mut Network, shown: Option<IpAddr>) {
     }
 }
 
-/// Calls `happened` at every event of a network or container, until the stream of events ends.
-pub async fn follow_events(socket: &Path, happened: impl FnMut()) -> Result<(), EngineError> {
+/// Calls `happened` when the stream of events begins, because nothing reports what happened before, and at every event of a
+/// network or container until it ends.
+pub async fn follow_events(socket: &Path, mut happened: impl FnMut()) -> Result<(), EngineError> {
     let path = format!("/events?filters={}", encoded(r#"{"type":["network","container"]}"#));
-    let silent = |source| EngineError::Silent { socket: socket.to_owned(), source };
-    follow(socket, &path, happened).await.map_err(silent)
+    let silent = |error| EngineError::silent(socket, &error);
+    let mut answer = open(socket, "GET", &path, Vec::new()).await.map_err(silent)?;
+    if answer.status != 200 {
+        return Err(EngineError::refused(socket, &path, answer.status));
+    }
+    happened();
+    while piece(socket, &mut answer).await.map_err(silent)?.is_some() {
+        happened();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::Full;
+use hyper::body::Bytes;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
 use serde::Serialize;
 use tokio::net::TcpStream;
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::event::Event;
 use super::{Failure, secure};
 use crate::config::hooks::{HookTls, Url};
-use crate::server::client::{converse, root};
+use crate::server::client::{root, send};
 use crate::text;
 
 /// How many characters of an error response's body a message shows.
@@ -76,29 +76,21 @@ async fn call(
     let stream = TcpStream::connect(url.address).await;
     let stream = stream.map_err(|error| format!("cannot reach {}: {error}", url.address))?;
     let answer = match tls {
-        None => converse(stream, request, answer).await,
-        Some(tls) => {
-            let stream = secure::shake(stream, url, tls).await?;
-            converse(stream, request, answer).await
-        }
+        None => send(stream, request).await,
+        Some(tls) => send(secure::shake(stream, url, tls).await?, request).await,
     };
-    answer.map_err(|error| broken(&error, url, tls))
-}
-
-async fn answer(answer: hyper::Response<Incoming>) -> (u16, String) {
-    let (status, mut body, mut said) = (answer.status(), answer.into_body(), Vec::new());
-    if !status.is_success() {
+    let (mut answer, mut said) = (answer.map_err(|error| broken(&error, url, tls))?, Vec::new());
+    if !(200..300).contains(&answer.status) {
         let reading = async {
-            while let Some(Ok(frame)) = body.frame().await {
-                said.extend(frame.into_data().unwrap_or_default());
-                if said.len() >= KEPT {
-                    break;
-                }
+            while let Ok(Some(piece)) = answer.piece().await
+                && said.len() < KEPT
+            {
+                said.extend(piece);
             }
         };
         let _ = timeout(WORDS, reading).await;
     }
-    (status.as_u16(), String::from_utf8_lossy(&said).trim().chars().take(KEPT).collect())
+    Ok((answer.status, String::from_utf8_lossy(&said).trim().chars().take(KEPT).collect()))
 }
 
 /// Why there was no answer; the server may reject our certificate even after the handshake.

@@ -34,7 +34,6 @@ async fn a_daemon_that_does_not_answer_differs_from_one_that_is_not_there() {
     let server = Running::unix();
     let limit = Duration::from_millis(100);
     let error = request(&server.path(), "GET", "/never", Vec::new(), limit).await.unwrap_err();
-    assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
     assert!(error.to_string().contains("did not answer within 100ms"), "{error}");
 }
 
@@ -61,11 +60,11 @@ fn a_connection_that_breaks_is_an_error() {
     let rude = std::thread::spawn(move || drop(listener.accept().unwrap()));
     let error = request_blocking(&path, "GET", "/x", Vec::new(), PATIENCE).unwrap_err();
     rude.join().unwrap();
-    assert!(matches!(error, ClientError::Broken { .. }), "{error}");
+    assert!(error.to_string().contains(" gave an invalid answer ("), "{error}");
 }
 
 #[test]
 fn a_path_that_is_none_is_refused_here() {
     let error = request_blocking("/nowhere".as_ref(), "GET", "no path", Vec::new(), PATIENCE).unwrap_err();
-    assert!(matches!(error, ClientError::Request { .. }), "{error}");
+    assert!(error.to_string().starts_with("cannot ask for \"no path\": "), "{error}");
 }
