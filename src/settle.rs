@@ -62,13 +62,13 @@ fn keep_closed(settings: &mut Settings, known: &[PoolSettings], plan: &Plan, war
     for pool in &gone {
         if checked.add(pool).is_err() {
             warnings.push(format!(
-                "pool {} left the configuration and another pool took its place; its subnets stay",
+                "pool {} was removed from the configuration, and another pool now covers its prefix; its subnets stay",
                 pool.name
             ));
         } else {
             closed.push(pool.clone());
             warnings.push(format!(
-                "pool {} left the configuration while it has subnets; it stays, closed, until it is empty",
+                "pool {} was removed from the configuration but still has subnets; it stays closed until they are released",
                 pool.name
             ));
         }
@@ -200,7 +200,7 @@ fn changed_pool(old: &PoolSettings, new: &PoolSettings, lines: &mut Vec<String>)
     }
     let orders = |pool: &PoolSettings| pool.v6.map(|base| base.addresses);
     if orders(old) != orders(new) && old.v6.is_some() && new.v6.is_some() {
-        lines.push(format!("pool {name}: the order of IPv6 addresses changes, for those not given yet"));
+        lines.push(format!("pool {name}: the order of IPv6 addresses changes for new addresses"));
     }
     if old.closed != new.closed {
         let word = if new.closed { "closed: it gives no new subnets" } else { "open again" };

@@ -104,7 +104,7 @@ fn help_has_a_line_a_command_in_groups_of_80_columns() {
     for spelling in ["--help", "-help", "-h"] {
         let help = place.run(&[spelling]);
         assert_eq!((help.code, help.err.as_str()), (0, ""), "{spelling}");
-        for group in ["Look:", "Change:", "Repair:", "Files:", "Options of the driver"] {
+        for group in ["Show:", "Change:", "Repair:", "Files:", "Options of the driver"] {
             assert!(help.out.contains(&format!("\n\n{group}")), "{group}: {}", help.out);
         }
         assert!(help.out.lines().all(|line| line.chars().count() <= 80), "{}", help.out);

@@ -92,7 +92,7 @@ fn a_running_daemon_with_its_books_and_its_door_is_well() {
     assert_eq!(of(&findings, "daemon")[0].0, Verdict::Wrong);
     let (verdict, found) = of(&findings, "driver gipam")[0];
     assert_eq!(verdict, Verdict::Wrong);
-    assert!(found.contains("is stale: nobody listens"), "{found}");
+    assert!(found.contains("is stale: no process listens"), "{found}");
     assert!(
         findings
             .iter()
@@ -141,7 +141,7 @@ fn p3_gipam_must_start_before_docker() {
     fs::create_dir_all(house.path("root/run/systemd/system")).unwrap();
     assert!(of(&look(&house), "boot order")[0].1.contains("gipam.service is not installed"));
     put(&house, "lib/systemd/system/gipam.service", "[Unit]\nDescription=x\n");
-    assert!(of(&look(&house), "boot order")[0].1.contains("does not say Before=docker.service"));
+    assert!(of(&look(&house), "boot order")[0].1.contains("does not have Before=docker.service"));
     put(&house, "lib/systemd/system/gipam.service", include_str!("../packaging/systemd/gipam.service"));
     assert!(of(&look(&house), "boot order")[0].1.contains("not enabled"));
     let wants = house.path("root/etc/systemd/system/multi-user.target.wants");
@@ -168,7 +168,7 @@ fn forwarding_and_advertised_routes_are_looked_at() {
     put(&house, "proc/net/ipv6_route", &route);
     put(&house, "proc/sys/net/ipv6/conf/eth0/accept_ra", "1\n");
     let found = look(&house);
-    assert!(of(&found, "IPv6")[0].1.contains("comes from advertisements on eth0"), "{found:?}");
+    assert!(of(&found, "IPv6")[0].1.contains("comes from router advertisements on eth0"), "{found:?}");
     put(&house, "proc/sys/net/ipv6/conf/eth0/accept_ra", "2\n");
     assert!(of(&look(&house), "IPv6").is_empty());
     put(&house, "proc/sys/net/ipv6/conf/all/disable_ipv6", "1\n");

@@ -57,7 +57,7 @@ fn a_reload_says_what_changes_and_a_rehearsal_changes_nothing() {
     let before = pools(&house);
     house.configure(AFTER);
     let expected = json!([
-        "pool old left the configuration while it has subnets; it stays, closed, until it is empty",
+        "pool old was removed from the configuration but still has subnets; it stays closed until they are released",
         "pool lan: 198.18.0.0/16 in /24 becomes 198.18.0.0/16 in /26",
         "pool lan: cooling of addresses: 600 s becomes 60 s",
         "pool new is added: 2001:db8:77::/48 in /64",

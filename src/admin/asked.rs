@@ -12,10 +12,10 @@ pub struct ReservationArgs {
     /// a prefix, an address, or the first and the last of several
     #[arg(value_name = "PREFIX|ADDRESS|FROM-TO")]
     pub range: Option<String>,
-    /// it must touch this pool, or nothing is changed
+    /// change nothing unless the range overlaps this pool
     #[arg(long, value_name = "NAME")]
     pub pool: Option<String>,
-    /// only say what would change
+    /// only print what would change
     #[arg(long)]
     #[serde(default)]
     pub dry_run: bool,
@@ -37,10 +37,10 @@ pub struct PinArgs {
 pub struct UnpinArgs {
     /// the address
     pub address: String,
-    /// its subnet, where several have it: a prefix or a PoolID
+    /// its subnet, if several have this address: a prefix or a PoolID
     #[arg(long, value_name = "SUBNET")]
     pub subnet: Option<String>,
-    /// only say what would change
+    /// only print what would change
     #[arg(long)]
     #[serde(default)]
     pub dry_run: bool,
@@ -50,14 +50,14 @@ pub struct UnpinArgs {
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub enum PoolArgs {
-    /// a new pool, a further family of one, or a closed one open again
+    /// add a pool, add a family to a pool, or reopen a closed pool
     Add(PoolCut),
-    /// no new subnets from it; it goes when it is empty
+    /// give no new subnets from it, and remove it when it is empty
     Close {
         /// the pool
         #[arg(value_name = "NAME")]
         name: String,
-        /// only say what would change
+        /// only print what would change
         #[arg(long)]
         #[serde(default)]
         dry_run: bool,
@@ -84,7 +84,7 @@ pub struct PoolCut {
     /// subnets of this length
     #[arg(long, value_name = "LENGTH")]
     pub v6_size: Option<u8>,
-    /// only say what would change
+    /// only print what would change
     #[arg(long)]
     #[serde(default)]
     pub dry_run: bool,

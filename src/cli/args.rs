@@ -54,7 +54,7 @@ pub(super) struct Common {
 pub(super) enum Command {
     /// start the driver
     Serve(Options),
-    /// how the driver is doing, on one screen
+    /// the state of the driver, on one screen
     Status,
     /// status and events, live; q quits; on a pipe, one line per change
     Top,
@@ -64,13 +64,13 @@ pub(super) enum Command {
     Subnets,
     /// the addresses and who holds them
     Leases(Leases),
-    /// everything about one address, or about those of a container, a MAC or a network
+    /// details of one address, or of the addresses of a container, a MAC or a network
     Who {
         /// an address, or a name
         #[arg(value_name = "ADDRESS|NAME")]
         address: String,
     },
-    /// the address space as a picture: all pools, one pool, or one subnet
+    /// the address space as a map: all pools, one pool, or one subnet
     Map {
         /// a pool's name, or a prefix
         #[arg(value_name = "POOL|SUBNET")]
@@ -104,71 +104,71 @@ pub(super) enum Command {
         #[arg(value_name = "FILE")]
         copy: std::path::PathBuf,
     },
-    /// put such a copy in place of the books, while no daemon runs
+    /// replace the books with a copy, while no daemon runs
     Restore {
         /// the copy
         #[arg(value_name = "FILE")]
         copy: std::path::PathBuf,
     },
-    /// free a subnet or one address of it, unless the Engine shows it alive
+    /// free a subnet or one of its addresses, unless the Engine shows that it is in use
     Release {
         /// a prefix or a PoolID
         subnet: String,
         /// an address
         address: Option<String>,
-        /// confirm that its holder loses it
+        /// confirm that the current holder loses it
         #[arg(long)]
         force: bool,
-        /// do not ask the Engine whether it is alive: two containers may then get one address
+        /// do not ask the Engine whether it is in use: two containers may then get the same address
         #[arg(long, requires = "force")]
         without_engine: bool,
     },
-    /// never give these addresses dynamically, from now on; without a range: list the reservations and who made them
+    /// never give these addresses dynamically; without a range: list the reservations and who made them
     Reserve(ReservationArgs),
     /// remove such a reservation
     Unreserve {
         /// the range as gipam reserve lists it
         #[arg(value_name = "PREFIX|ADDRESS|FROM-TO")]
         range: String,
-        /// it must touch this pool, or nothing is changed
+        /// change nothing unless the range overlaps this pool
         #[arg(long, value_name = "NAME")]
         pool: Option<String>,
-        /// only say what would change
+        /// only print what would change
         #[arg(long)]
         dry_run: bool,
     },
-    /// give a holder this address at its next start, and nobody else while another address is free
+    /// keep this address for a holder: it gets it at its next start, others only if no other address is free
     Pin(PinArgs),
     /// remove such a pin
     Unpin(UnpinArgs),
     /// add, close or resize pools, where no configuration file declares them
     #[command(subcommand)]
     Pool(PoolArgs),
-    /// read the configuration again, and say what changes
+    /// read the configuration again, and print what changes
     Reload {
-        /// only say what would change
+        /// only print what would change
         #[arg(long)]
         dry_run: bool,
     },
-    /// compare the books with the Engine's lists: what Docker lost
+    /// compare the books with the Engine's lists, to find what Docker lost
     Gc {
-        /// adopt networks that the books lack; free what was seen dead twice, a minute apart, or the grace time if that
+        /// adopt networks that the books lack; free leases that two checks found dead, a minute apart, or the grace time if that
         /// is shorter
         #[arg(long)]
         apply: bool,
-        /// the Engine that answers took the place of the one that the books know
+        /// confirm that this Engine has replaced the one that the books know
         #[arg(long)]
         new_engine: bool,
     },
-    /// add a network that Docker has and the books lack, under the PoolID that Docker has for it
+    /// add a network that Docker has but the books lack, under Docker's PoolID for it
     Adopt {
         /// its subnet, as docker network inspect shows it
         subnet: String,
-        /// as named in the error when a container start is refused
+        /// the PoolID in the message that refuses a container start
         #[arg(value_name = "POOLID")]
         id: String,
     },
-    /// check whether this host is fit for the driver, and say what to do
+    /// check whether the driver can work on this host, and say how to fix problems
     Doctor,
     /// check, show or document the configuration
     #[command(subcommand)]
@@ -181,7 +181,7 @@ pub(super) struct Leases {
     /// only of this subnet: a prefix or a PoolID
     #[arg(value_name = "SUBNET")]
     pub(super) subnet: Option<String>,
-    /// cooling and pinned addresses too
+    /// also cooling and pinned addresses
     #[arg(long)]
     pub(super) all: bool,
     /// only of this container, network, container id or MAC

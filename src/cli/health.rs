@@ -68,7 +68,7 @@ pub(super) fn watched(status: &Status) -> Vec<Line> {
     let (failing, well): (Vec<_>, Vec<_>) = status.hooks.iter().partition(|row| row.failing_since.is_some());
     if !well.is_empty() {
         let waits: u64 = well.iter().filter_map(|row| row.behind).sum();
-        lines.push(entry("hooks", &format!("{} work, {}", well.len(), waiting(waits))));
+        lines.push(entry("hooks", &format!("{} working, {}", well.len(), waiting(waits))));
     }
     let skipped: Vec<_> = status.hooks.iter().filter(|row| row.passed_over > 0).collect();
     if !skipped.is_empty() {
@@ -91,8 +91,7 @@ pub(super) fn watched(status: &Status) -> Vec<Line> {
 }
 
 fn waiting(events: u64) -> String {
-    let wait = if events == 1 { "waits" } else { "wait" };
-    format!("{} {wait}", counted(grouped(events.into()), "event"))
+    format!("{} queued", counted(grouped(events.into()), "event"))
 }
 
 /// Whether Docker's Engine answers.

@@ -8,22 +8,22 @@ pub(super) const TEXT: &str = "\
 gipam: a Docker IPAM driver; every network gets its own routed subnet
 
 gipam [OPTIONS]                   start the driver (as gipam serve does)
-gipam COMMAND [ARGUMENTS]         ask or change the driver that runs
+gipam COMMAND [ARGUMENTS]         query or change the running driver
 
-Look:
-  status                          how the driver is doing, on one screen
+Show:
+  status                          the state of the driver, on one screen
   top                             status and the last events, live; q quits
   pools                           the pools, and how many subnets are free
   subnets                         the subnets, their networks and gateways
   leases [SUBNET]                 who has which address
                                   (--holder, --state, --since, --all)
-  who ADDRESS|NAME                all about an address, container or network
+  who ADDRESS|NAME                details of an address, container or network
   history [ADDRESS|NAME]          what happened, the latest first (--since 2h)
-  map [POOL|SUBNET]               the address space as a picture
+  map [POOL|SUBNET]               the address space as a map
   explain --pool ... --address ...
                                   why an address or a subnet would be given
                                   or refused
-  doctor                          what is wrong with this host, and what to do
+  doctor                          what is wrong with this host, and how to fix it
 
 Change:
   reserve [RANGE]                 never give these addresses dynamically;
@@ -42,12 +42,12 @@ Repair:
 
 Files:
   backup FILE                     copy the books, also while the driver runs
-  restore FILE                    put a copy back while the driver is stopped
+  restore FILE                    replace the books with a copy (driver stopped)
   import FILE [--apply]           add networks and addresses from a file
                                   (--inspect, --replace)
   export                          print a lease file for the old gipam
   config check FILE               list the mistakes in a configuration file
-  config show                     the settings that run, and their origin
+  config show                     the settings in force, and their origin
   config keys | metrics           all settings, or all metrics, explained
 
 Options of the driver (each has a variable: GIPAM_V4, GIPAM_FILE ...):
@@ -59,14 +59,14 @@ Options of the driver (each has a variable: GIPAM_V4, GIPAM_FILE ...):
   --name NAME                     the driver's name (gipam)
   --socket PATH                   where Docker calls it
   -address HOST:PORT              listen on TCP instead
-  -unix                           listen on the socket, whatever -address says
+   -unix                           listen on the socket even if -address is set
   --http [HOST:]PORT              web page and metrics (off)
   --log LEVEL                     error, warn, info, debug or trace (info)
 
 Options of every command:
-  --admin PATH                    the admin socket of the driver to ask
+   --admin PATH                    the admin socket of the driver
   --json                          print JSON for programs
-  --help, --version               gipam COMMAND --help explains one command
+   --help, --version               gipam COMMAND --help explains one command
 
 One dash or two: -v4 and --v4 are the same.
 Exit codes: 1 failed, 2 usage, 3 not found, 4 in use, 5 exhausted,

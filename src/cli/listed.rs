@@ -25,30 +25,30 @@ pub(super) struct ImportArgs {
     /// the file; - is standard input
     #[arg(value_name = "FILE")]
     pub(super) list: std::path::PathBuf,
-    /// do it; without this, only say what would be done (a lease file is taken over at once)
+    /// apply the import; without this, only print what would be done (a lease file is imported at once)
     #[arg(long)]
     pub(super) apply: bool,
-    /// refuse what is not the output of docker network inspect
+    /// refuse a file that is not the output of docker network inspect
     #[arg(long)]
     pub(super) inspect: bool,
-    /// a lease file: even if the books already hold something
+    /// import a lease file even if the books are not empty, and replace them
     #[arg(long)]
     pub(super) replace: bool,
 }
 
 /// The help text about the kinds of files.
 const IMPORT: &str = "\
-The content says what a file is:
-  what docker network inspect prints
+gipam recognizes a file by its content:
+   the output of docker network inspect
       docker network inspect $(docker network ls -q) | gipam import --inspect -
       Networks of this driver that the books lack are adopted, with their range, gateway and live addresses, as
-      gipam gc --apply does, which asks the Engine itself. A network of another IPAM driver goes on calling that
-      driver, so nothing is taken for it; its addresses can be kept out of dynamic choice with gipam reserve.
+      gipam gc --apply does, which asks the Engine itself. A network of another IPAM driver stays with that
+      driver and is not imported; gipam reserve keeps its addresses out of dynamic choice.
   a table (CSV) whose first line names the columns, in any order:
       subnet, pool_id, range, address, kind, holder, mac
-      Only subnet is needed. A subnet has a line for each of its addresses. Kinds are gateway, auxiliary,
-      endpoint, unknown. It is taken whole or not at all. What the books know already changes nothing.
-  a lease file of the old gipam: taken over at once, if the books hold nothing or with --replace";
+      Only the column subnet is required. A subnet has one line for each of its addresses. Kinds are gateway, auxiliary,
+      endpoint, unknown. The table is imported whole or not at all. Lines already in the books change nothing.
+   a lease file of the old gipam: imported at once, if the books are empty or with --replace";
 
 /// `gipam import FILE|- [--apply]`.
 pub(super) fn import(

@@ -1,4 +1,4 @@
-//! `gipam map`: the address space as a picture of characters.
+//! `gipam map`: the address space as a map of characters.
 //!
 //! Promises: readable without colour, on a pipe and at 80 columns. Draws the lines of a map as received, without scaling.
 

@@ -73,7 +73,7 @@ pub(super) fn check(report: &mut DoctorReport, place: &BooksPlace, pools: &[Pool
             |prefix: &Prefix| !own.bridge || *prefix != Prefix::parse(BUILT_IN[0]).unwrap_or(*prefix);
         let built_in: Vec<Prefix> = built_in.filter(unless).collect();
         for prefix in built_in {
-            own.subnets.push((prefix, "what is built into Docker".to_owned()));
+            own.subnets.push((prefix, "Docker's built-in pools".to_owned()));
         }
     }
     let clashes = compare(report, &own, pools);
@@ -81,9 +81,9 @@ pub(super) fn check(report: &mut DoctorReport, place: &BooksPlace, pools: &[Pool
         let where_from = match (there, flags.is_empty()) {
             (true, _) => file.to_owned(),
             (false, false) => "the command line of dockerd".to_owned(),
-            (false, true) => "what is built into Docker".to_owned(),
+            (false, true) => "Docker's built-in pools".to_owned(),
         };
-        report.well(CHECK, format!("{where_from} has none of ours"));
+        report.well(CHECK, format!("no overlap with {where_from}"));
     }
 }
 
@@ -94,11 +94,11 @@ fn compare(report: &mut DoctorReport, own: &Own, pools: &[PoolSettings]) -> bool
         for (pool, base) in bases(pools).filter(|(_, base)| base.overlaps(*prefix)) {
             clashes = true;
             let found = format!("{prefix} of {from} overlaps pool {} ({base})", pool.name);
-            if from.starts_with("what is built") {
+            if from.starts_with("Docker's built-in") {
                 let advice = "both may give the same addresses: set default-address-pools in daemon.json to other prefixes";
                 report.warning(CHECK, found, advice);
             } else {
-                report.wrong(CHECK, found, "remove it there or here: both would give the same addresses");
+                report.wrong(CHECK, found, "both would give the same addresses: remove one of the two");
             }
         }
     }
@@ -117,7 +117,7 @@ impl Own {
     /// Reads the content of a daemon.json.
     fn read(&mut self, file: &str, bytes: &[u8]) {
         let Some(text) = decoded(bytes) else {
-            self.refused.push(format!("{file} is neither UTF-8 nor UTF-16 with its mark"));
+            self.refused.push(format!("{file} is neither UTF-8 nor UTF-16 with a byte order mark"));
             return;
         };
         // dockerd treats an empty file as absent.
@@ -140,7 +140,7 @@ impl Own {
         if !known().any(|name| name == key) {
             // dockerd accepts its keys only in this spelling.
             if let Some(name) = known().find(|name| name.eq_ignore_ascii_case(key)) {
-                self.refused.push(format!("{file} has the key {key:?}, which is spelled {name:?}"));
+                self.refused.push(format!("{file} has the key {key:?}, whose correct spelling is {name:?}"));
             }
             return;
         }
@@ -164,14 +164,14 @@ impl Own {
                 self.address(&from, text);
             }
             other => {
-                let wanted = if key == POOLS || LISTS.contains(&key) { "a list" } else { "a text" };
+                let wanted = if key == POOLS || LISTS.contains(&key) { "a list" } else { "a string" };
                 let found = match other {
                     Value::Object(_) => "an object",
                     Value::Array(_) => "a list",
-                    Value::String(_) => "a text",
+                    Value::String(_) => "a string",
                     _ => "something else",
                 };
-                self.refused.push(format!("{from} is {found}, and must be {wanted}"));
+                self.refused.push(format!("{from} must be {wanted}, but is {found}"));
             }
         }
     }

@@ -30,17 +30,17 @@ pub(super) fn engine(report: &mut DoctorReport, config: &Config) {
     };
     let version: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let Some(text) = version["Version"].as_str() else {
-        return report.unknown("Engine", format!("{} does not say its version", socket.display()));
+        return report.unknown("Engine", format!("{} does not report its version", socket.display()));
     };
     let Some(major) = text.split('.').next().and_then(|major| major.parse::<u32>().ok()) else {
         return report.unknown("Engine", format!("version {text} cannot be read"));
     };
     let mut limits = Vec::new();
     if major < 28 {
-        limits.push("no networks with IPv6 alone (from 28)");
+        limits.push("no IPv6-only networks before Engine 28");
     }
     if major < 29 {
-        limits.push("addresses stick by MAC, not by name (names from 29)");
+        limits.push("containers are recognized by MAC; Engines before 29 do not send names");
     }
     let limits = if limits.is_empty() { String::new() } else { format!("; {}", limits.join("; ")) };
     report.well("Engine", format!("Docker {text}{limits}"));
@@ -81,7 +81,10 @@ pub(super) fn ipvlan(report: &mut DoctorReport, config: &Config) {
 pub(super) fn boot_order(report: &mut DoctorReport, place: &BooksPlace) {
     const CHECK: &str = "boot order";
     if !place.path("/run/systemd/system").is_dir() {
-        return report.unknown(CHECK, "no systemd here: let whatever starts Docker start gipam first");
+        return report.unknown(
+            CHECK,
+            "systemd does not run here: let the program that starts Docker start gipam first",
+        );
     }
     let Some(unit) = UNITS.iter().find_map(|folder| place.text(&format!("{folder}/gipam.service"))) else {
         let advice = "install the unit; see docs/install.md";
@@ -98,7 +101,7 @@ pub(super) fn boot_order(report: &mut DoctorReport, place: &BooksPlace) {
     match (before, enabled) {
         (false, _) => report.warning(
             CHECK,
-            "gipam.service does not say Before=docker.service",
+            "gipam.service does not have Before=docker.service",
             "use the unit that comes with gipam",
         ),
         (true, false) => report.warning(

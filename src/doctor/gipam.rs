@@ -18,7 +18,7 @@ use crate::text::counted;
 /// How long to wait for a listener to identify itself.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The advice if no Engine is configured.
-pub(super) const NO_ENGINE: &str = "set gc.engine, so that what Docker loses is found";
+pub(super) const NO_ENGINE: &str = "set gc.engine, so that gipam can find what Docker lost";
 /// With less free space than this on the books' disk, there is a warning.
 const ROOM: u64 = 64 << 20;
 
@@ -41,7 +41,11 @@ pub(super) fn books(report: &mut DoctorReport, config: &Config) -> Vec<PoolSetti
     let pools = whole(report, path, configured);
     disk(report, path);
     if pools.is_empty() {
-        report.wrong("pools", "there are none", "give -v4, -v6 or a [[pool]] in /etc/gipam/gipam.toml");
+        report.wrong(
+            "pools",
+            "no pools are configured",
+            "give -v4, -v6 or a [[pool]] in /etc/gipam/gipam.toml",
+        );
     }
     pools
 }
@@ -56,11 +60,11 @@ fn whole(report: &mut DoctorReport, path: &Path, configured: Vec<PoolSettings>) 
     match plan {
         Ok(plan) => {
             let held = plan.subnets().filter(|subnet| subnet.is_held()).count();
-            report.well("books", format!("{} is whole: {} held", path.display(), counted(held, "subnet")));
+            report.well("books", format!("{} is intact: {} held", path.display(), counted(held, "subnet")));
             plan.settings().pools.clone()
         }
         Err(crate::store::StoreError::Absent(_)) => {
-            let advice = "they are made at the first start; --file PATH names others";
+            let advice = "the first start creates them; --file PATH names other books";
             report.warning("books", format!("no books found at {}", path.display()), advice);
             configured
         }
@@ -119,7 +123,11 @@ pub(super) fn daemon(report: &mut DoctorReport, admin: &Path) -> Option<serde_js
         }
         Ok(reply) => {
             let found = format!("{} answers with status {}", admin.display(), reply.status);
-            report.wrong("daemon", found, "is it another program's socket? --admin PATH names ours");
+            report.wrong(
+                "daemon",
+                found,
+                "if that is another program's socket, name the one of gipam with --admin PATH",
+            );
         }
         Err(ClientError::Unreachable { path, .. }) => {
             let advice = "start it: systemctl start gipam, or gipam serve";
@@ -177,7 +185,7 @@ fn filling(report: &mut DoctorReport, rows: &serde_json::Value) {
             (None, pool, family) => format!("pool {} ({})", pool.unwrap_or("?"), family.unwrap_or("?")),
         };
         let found = format!("{what} is {}% full (warn_at is {}%)", row["percent"], row["warn_at"]);
-        let advice = "remove what is unused, or enlarge it; warn_at sets the threshold";
+        let advice = "remove unused networks and containers, or enlarge it; warn_at sets the threshold";
         report.warning("filling", found, advice);
     }
 }
@@ -215,8 +223,12 @@ pub(super) fn doors(report: &mut DoctorReport, config: &Config) {
             DoorSettings::Unix { path } => {
                 socket(report, &check, path);
                 if !there.is_empty() {
-                    let found = format!("{} is left over from TCP", there.join(", "));
-                    report.warning(&check, found, "remove it: without the socket, Docker would use it");
+                    let found = format!("{} is left over from an earlier TCP address", there.join(", "));
+                    report.warning(
+                        &check,
+                        found,
+                        "remove it: Docker would use it whenever the socket is missing",
+                    );
                 }
             }
             DoorSettings::Tcp { address, .. } if there.is_empty() => {
@@ -249,12 +261,12 @@ fn socket(report: &mut DoctorReport, check: &str, path: &Path) {
         }
         Ok(reply) => {
             let found = format!("what answers at {shown} is not an IPAM driver (status {})", reply.status);
-            report.wrong(check, found, "another plugin uses this name: choose another with --name");
+            report.wrong(check, found, "another plugin uses this name; choose a different one with --name");
         }
         Err(ClientError::Unreachable { .. }) => {
             report.wrong(
                 check,
-                format!("{shown} is stale: nobody listens"),
+                format!("{shown} is stale: no process listens on it"),
                 "start gipam: it replaces the file",
             );
         }

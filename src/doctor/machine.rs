@@ -31,8 +31,7 @@ pub(super) fn routes(report: &mut DoctorReport, pools: &[PoolSettings]) {
             let prefix = used.prefix;
             let swallowed = prefix.contains(base) && used.kind == InUseKind::OnLinkV4Route;
             if swallowed {
-                let advice =
-                    "Docker refuses whatever overlaps it: make the route narrower, or use another pool";
+                let advice = "Docker refuses every subnet that overlaps it: make the route narrower, or use another pool";
                 report.wrong(&check, format!("lies in the on-link route {}", used.text), advice);
             } else if base.contains(prefix) && !is_bridge(&used.text) {
                 inside.push(used.text.clone());
@@ -43,13 +42,13 @@ pub(super) fn routes(report: &mut DoctorReport, pools: &[PoolSettings]) {
         } else {
             report.well(
                 &check,
-                format!("this machine uses a part, which is not offered: {}", inside.join(", ")),
+                format!("this machine uses a part of it, which gipam does not give: {}", inside.join(", ")),
             );
         }
         if is_public(base) {
             report.unknown(
                 &check,
-                "whether it is routed to this machine shows only from elsewhere: ping a container from there",
+                "gipam cannot see whether it is routed to this machine: ping a container from another host",
             );
         }
     }
@@ -83,7 +82,7 @@ pub(super) fn forwarding(report: &mut DoctorReport, place: &BooksPlace, pools: &
     }
     if place.text("/proc/sys/net/ipv6/conf/all/disable_ipv6").as_deref().unwrap_or("1") == "1" {
         let advice = "sysctl -w net.ipv6.conf.all.disable_ipv6=0, or boot without ipv6.disable=1";
-        return report.wrong("IPv6", "it is switched off on this machine, and a pool has IPv6", advice);
+        return report.wrong("IPv6", "a pool has IPv6, but IPv6 is disabled on this machine", advice);
     }
     setting(report, place, "net.ipv6.conf.all.forwarding", "IPv6 to and from containers is not forwarded");
     advertised_route(report, place);
@@ -117,7 +116,7 @@ fn advertised_route(report: &mut DoctorReport, place: &BooksPlace) {
         let name = format!("/proc/sys/net/ipv6/conf/{interface}/accept_ra");
         if place.text(&name).as_deref() == Some("1") {
             let found = format!(
-                "the IPv6 default route comes from advertisements on {interface}, which a machine that forwards ignores"
+                "the IPv6 default route comes from router advertisements on {interface}, which the kernel ignores while it forwards"
             );
             report.warning("IPv6", found, format!("sysctl -w net.ipv6.conf.{interface}.accept_ra=2"));
         }
@@ -131,7 +130,7 @@ pub(super) fn clock(report: &mut DoctorReport) {
     let found = rfc3339(now);
     if now < EARLIEST {
         let advice = "set the clock: the dates in the books come from it";
-        report.wrong("clock", format!("it says {found}"), advice);
+        report.wrong("clock", format!("implausible: {found}"), advice);
     } else {
         report.well("clock", format!("{found}{}", if synchronized { ", synchronized" } else { "" }));
     }

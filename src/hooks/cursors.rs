@@ -51,7 +51,7 @@ impl Cursors {
         let wanted: Numbers = begin.iter().map(cursor).collect();
         if wanted != *numbers {
             if let Err(error) = self.write(&wanted).await {
-                tracing::warn!("cannot save how far hooks got: {error}");
+                tracing::warn!("cannot save the progress of the hooks: {error}");
             }
             *numbers = wanted;
         }
@@ -63,7 +63,7 @@ impl Cursors {
         let mut numbers = self.numbers.lock().await;
         numbers.insert(name.to_owned(), number);
         if let Err(error) = self.write(&numbers).await {
-            tracing::debug!("hook {name}: cannot save that it got up to {number}: {error}");
+            tracing::debug!("hook {name}: cannot save its progress up to {number}: {error}");
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) async fn shake(
 
 /// The message while the certificate files of a hook cannot be used.
 pub(super) fn unusable(why: &str) -> String {
-    format!("no TLS yet: {why}")
+    format!("cannot use TLS: {why}")
 }
 
 fn other(url: &str, why: &str) -> String {
@@ -48,12 +48,12 @@ pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &HookTls) -> Optio
     Some(match error {
         TlsError::InvalidCertificate(error) => certificate(error, &url, tls),
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            format!("no TLS: {url} answers with something else; write http:// if that is meant")
+            format!("no TLS: {url} does not speak TLS; write http:// if it is a plain HTTP server")
         }
         TlsError::AlertReceived(why) if is_about_us(*why) => {
             match tls.client.as_ref().is_ok_and(|client| client.client_auth_cert_resolver.has_certs()) {
                 true => format!(
-                    "not accepted: {url} does not take the certificate that gipam shows ({why:?}); see the keys cert and key"
+                    "not accepted: {url} rejects gipam's certificate ({why:?}); see the keys cert and key"
                 ),
                 false => {
                     format!("no certificate: {url} requires a client certificate ({why:?}); set cert and key")
@@ -69,31 +69,31 @@ fn certificate(error: &CertificateError, url: &str, tls: &HookTls) -> String {
     match error {
         // A bad signature means that a CA with the same name has another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
-            "unknown issuer: no authority in {} has signed the certificate of {url}; name the file of the one that did with the key ca",
+            "unknown issuer: no authority in {} has signed the certificate of {url}; name the file of the authority that did with the key ca",
             tls.authorities.display()
         ),
         CertificateError::NotValidForNameContext { presented, .. } => {
             let (names, name) = (names(presented), tls.name.to_str());
             format!(
-                "wrong name: the certificate of {url} is for {names}, not for {name}; write one of its names into url (connect says \
-                 where that is), or give it a certificate for {name}"
+                "wrong name: the certificate of {url} is for {names}, not for {name}; use one of these names in url (with connect \
+                 for its address), or give the server a certificate for {name}"
             )
         }
         CertificateError::ExpiredContext { not_after, .. } => {
             let when = date(*not_after);
-            format!("expired: a certificate of {url} was valid until {when}; renew it there")
+            format!("expired: a certificate of {url} was valid until {when}; renew it on that server")
         }
         CertificateError::NotValidYetContext { not_before, .. } => {
             let when = date(*not_before);
             format!(
-                "not valid yet: a certificate of {url} becomes valid at {when}; look at the clocks of both machines"
+                "not valid yet: a certificate of {url} becomes valid at {when}; check the clocks of both machines"
             )
         }
         CertificateError::InvalidPurposeContext { .. } => {
             format!("not for a server: the certificate of {url} lacks serverAuth in its extended key usage")
         }
         CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => format!(
-            "not for a server: the certificate of {url} is one of an authority (CA:TRUE); give it one with CA:FALSE, which may be self-signed"
+            "not for a server: the certificate of {url} is a CA certificate (CA:TRUE); use one with CA:FALSE, which may be self-signed"
         ),
         error => other(url, &error.to_string().escape_debug().take(KEPT).collect::<String>()),
     }

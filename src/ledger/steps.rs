@@ -19,7 +19,7 @@ impl Writer {
                 self.settle(batch);
             } else if let Some(shift) = self.time.stepped() {
                 batch.stepped = Some(format!(
-                    "the wall clock stepped {}; stored times moved with it, so ages are as before",
+                    "the wall clock stepped {}; stored times moved with it, so ages are unchanged",
                     direction(shift.by)
                 ));
                 self.follow(shift, batch);
@@ -51,7 +51,7 @@ impl Writer {
         let known = self.time.settle(noted.as_deref());
         if let Some(shift) = self.time.stepped() {
             batch.stepped = Some(format!(
-                "the wall clock stepped {} while gipam was stopped; stored times moved with it, so ages are as before",
+                "the wall clock stepped {} while gipam was stopped; stored times moved with it, so ages are unchanged",
                 direction(shift.by)
             ));
             self.follow(shift, batch);

@@ -250,8 +250,8 @@ impl Plan {
         let [first, others @ ..] = ranges.as_slice() else { return PlanError::PoolNotFound(id.to_owned()) };
         let others: Vec<String> = others.iter().map(ToString::to_string).collect();
         PlanError::NotFound(format!(
-            "adopted networks share {}, and nothing tells which of them asks; restart one of its running containers, or give \
-             its --ip-range: gipam adopt {first} {id:?} (or {})",
+            "adopted networks share {}, and the request does not show which of them it is for; restart a running container of \
+             that network, or give its --ip-range: gipam adopt {first} {id:?} (or {})",
             waiting.first().map_or_else(String::new, |subnet| subnet.state.prefix.to_string()),
             others.join(", ")
         ))
@@ -346,8 +346,11 @@ impl Plan {
         }
         let Some(subnet) = waiting.first() else {
             let there = self.grants_of(Space::Local, prefix).next();
-            let none =
-                || PlanError::NotFound(format!("no subnet {prefix} waits for its PoolID; see: gipam gc"));
+            let none = || {
+                PlanError::NotFound(format!(
+                    "{prefix} is not an adopted subnet that waits for its PoolID; see: gipam gc"
+                ))
+            };
             return Err(there.map_or_else(none, has_id));
         };
         Ok((subnet, self.name_one(subnet, id)?))

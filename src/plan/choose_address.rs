@@ -29,7 +29,7 @@ pub(super) const ORDER: &[AddressWay] = &[
     AddressWay { name: "follows from its MAC", find: own::follows_from_mac },
     AddressWay { name: "its own lease, proven dead", find: own::dead_lease },
     AddressWay { name: "its own last address", find: own::last_address },
-    AddressWay { name: "alone released a moment ago", find: own::just_released },
+    AddressWay { name: "the only one released just now", find: own::just_released },
     AddressWay { name: "follows from its name or MAC", find: follows_from_holder },
     AddressWay { name: "never used", find: never_used },
     AddressWay { name: "longest released", find: longest_released },

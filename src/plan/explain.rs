@@ -93,7 +93,7 @@ impl Plan {
                 Foreseen::Given(format!("an answer at {}, when something has cooled", rfc3339(until)))
             }
             (Ok(Reply::Look(_)), _) => {
-                Foreseen::Depends("what the host uses of a pool, which was not looked at".to_owned())
+                Foreseen::Depends("which addresses of a pool the host uses, which was not checked".to_owned())
             }
             (Ok(Reply::Done), _) => Foreseen::Given("done".to_owned()),
             (Err(error), _) => Foreseen::Refused(error.to_string()),
@@ -148,7 +148,7 @@ impl Plan {
     fn explain_exact(&self, request: &SubnetRequest, prefix: Prefix, steps: &mut Steps) {
         let pool = self
             .pool_around(prefix)
-            .map_or_else(|| "none, which is allowed".to_owned(), |pool| pool.name.clone());
+            .map_or_else(|| "none; a subnet may lie outside the pools".to_owned(), |pool| pool.name.clone());
         steps.say("pool around it", pool);
         let mut standing = self.in_the_way(request.space, Part::asked(request), prefix);
         let since =
@@ -156,7 +156,7 @@ impl Plan {
         let held = standing.next().map_or_else(|| "nobody".to_owned(), |(_, subnet)| since(subnet));
         steps.say("held by", held);
         for network in request.dead.strangers.texts(prefix, Prefix::new(prefix.family(), 0, 0)) {
-            let found = format!("{network}; a subnet by number is granted all the same");
+            let found = format!("{network}; a requested --subnet is granted nevertheless");
             steps.say("networks that the books lack", found);
         }
         let newest = self.memories(request.space, prefix).next_back();
@@ -175,7 +175,7 @@ impl Plan {
         if storm > 0 {
             steps.say(
                 "storm guard",
-                format!("{storm} subnets within a minute, no address requested from any of them"),
+                format!("{storm} subnets within a minute, and no address was requested from any of them"),
             );
         }
         let Ok(options) = PoolOptions::parse(&request.options, true) else {
@@ -183,7 +183,7 @@ impl Plan {
         };
         let Ok(search) = SubnetSearch::new(self, request, &options, context.now) else { return };
         if !request.dead.strangers.are_known() {
-            let found = "not known: the Engine's list was not read; of those in it, subnets are passed over";
+            let found = "unknown, because the Engine's list was not read; gipam skips subnets that overlap networks in it";
             steps.say("networks that the books lack", found);
         }
         for way in ORDER {
@@ -205,20 +205,18 @@ fn explain_number(search: &AddressSearch<'_>, address: u128, steps: &mut Steps) 
     let here = AddressRange { family: prefix.family(), first: address, last: address };
     let by = plan.reserved_by().find(|(range, _)| range.covers(&here)).map(|(_, by)| by);
     let ever = if [low, high].contains(&Some(address)) {
-        "network, broadcast or all-zero: nobody gets it"
+        "network, broadcast or all-zero address: never given"
     } else if reserved_inside(prefix, &plan.reserved).contains(address) {
         match by {
-            Some(ReservedBy::Hand) => {
-                "reserved by hand: dynamic choice passes it over, but it may be asked for by number"
-            }
-            _ => "reserved: dynamic choice passes it over, but it may be asked for by number",
+            Some(ReservedBy::Hand) => "reserved by hand: not given dynamically, but --ip may request it",
+            _ => "reserved: not given dynamically, but --ip may request it",
         }
     } else if subnet.slot(&plan.reserved) == address {
-        "the gateway's: dynamic choice takes it last, but it may be asked for by number"
+        "kept for the gateway: given dynamically as the last one, but --ip may request it"
     } else if plan.not_dynamic(subnet, address).is_some() {
-        "outside of the range: dynamic choice never takes it, but it may be asked for by number"
+        "outside the range: not given dynamically, but --ip may request it"
     } else {
-        "an address like others"
+        "an ordinary address"
     };
     steps.say("place", ever);
     let of_sibling = search.siblings.lease(address).filter(|_| !subnet.addresses.is_leased(address));
@@ -227,10 +225,10 @@ fn explain_number(search: &AddressSearch<'_>, address: u128, steps: &mut Steps) 
         None => (*subnet, subnet.addresses.get(address)),
     };
     let holder = match record {
-        None => "nobody, as far as the books remember".to_owned(),
+        None => "nobody, and the books remember no earlier holder".to_owned(),
         Some(record) if record.leased => {
             let gone = plan.asked_by_the_gone(record.generation);
-            let gone = if gone { "; the dockerd that asked for it has gone" } else { "" };
+            let gone = if gone { "; the dockerd that requested it has exited" } else { "" };
             let shown = request.dead.holder(holding.state.serial, address, record.generation);
             let container =
                 |it: &ShownHolder| format!("container {} in network {}", it.container, it.network);
@@ -249,7 +247,7 @@ fn explain_number(search: &AddressSearch<'_>, address: u128, steps: &mut Steps) 
     steps.say("held by", holder);
     if let Some(pin) = subnet.pins().get(&address) {
         let why = plan.not_dynamic(subnet, address);
-        let why = why.map_or_else(String::new, |why| format!(", in vain: it {why}"));
+        let why = why.map_or_else(String::new, |why| format!(", but has no effect: it {why}"));
         steps.say("pinned by hand", format!("to {} since {}{why}", pin.holder, rfc3339(pin.since)));
     }
 }
@@ -260,10 +258,10 @@ fn explain_pools(search: &SubnetSearch<'_>, steps: &mut Steps) {
         let PoolPlace { pool, base, length, blocked, .. } = &place;
         let what = format!("pool {} ({base}), a /{length}", pool.name);
         for used in blocked.texts() {
-            steps.say(&what, format!("in use on this host, passed over: {}", used.text));
+            steps.say(&what, format!("in use on this host, skipped: {}", used.text));
         }
         for network in blocked.strangers_in(*base) {
-            steps.say(&what, format!("in a network that the books lack, passed over: {network}"));
+            steps.say(&what, format!("in a network that the books lack, skipped: {network}"));
         }
         let found = place.hopeless().map_or_else(
             || match free_in(&place, search) {
@@ -280,7 +278,7 @@ fn explain_pools(search: &SubnetSearch<'_>, steps: &mut Steps) {
 fn found_text(found: Option<Offer>) -> Result<String, String> {
     match found {
         None => Err("none".to_owned()),
-        Some(Offer::Unknown) => Err("nobody has looked at what the host uses here".to_owned()),
+        Some(Offer::Unknown) => Err("gipam has not checked what the host uses here".to_owned()),
         Some(Offer::Wait(until)) => Err(format!("one, not before {}", rfc3339(until))),
         Some(Offer::Free { prefix, pool, .. }) => Ok(format!("{prefix} of pool {pool}")),
     }
@@ -316,7 +314,7 @@ fn miss_text(search: &AddressSearch<'_>, miss: Miss) -> String {
         Miss::Forgotten => {
             let leased = subnet.addresses.leases().find(|(_, record)| request.is_of_caller(record));
             leased.map_or_else(
-                || "the books remember none of this holder".to_owned(),
+                || "the books do not remember an address of this holder".to_owned(),
                 |(own, _)| format!("{}, but it is leased", prefix.address(own)),
             )
         }

@@ -70,7 +70,7 @@ impl Plan {
             });
             if subnet.state.options != request.options || subnet.state.range != request.range {
                 decision.warnings.push(format!(
-                        "{prefix} was asked for again in space global with other options or another range; both networks share it"
+                        "{prefix} was requested again in space global with other options or another range; both networks share it"
                     ));
             }
             return Ok(decision);

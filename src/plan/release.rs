@@ -103,7 +103,7 @@ impl Plan {
         };
         let number = address.map(leased).transpose()?;
         self.release(subnet, number, seen, Why::Force, context).ok_or_else(|| {
-            let text = format!("{text} was given to another holder meanwhile; check with: gipam leases");
+            let text = format!("{text} has been given to another holder since; see: gipam leases");
             PlanError::OutOfDate(text)
         })
     }

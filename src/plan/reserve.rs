@@ -47,8 +47,8 @@ impl Plan {
         let Err(place) = settings.reserved_by_hand.binary_search(&range) else { return Ok(None) };
         if settings.reserved_by_hand.len() >= MOST {
             return Err(PlanError::InvalidRequest(format!(
-                "{MOST} reservations were made by hand; remove some with gipam unreserve, or write them into the \
-                 configuration file"
+                "there are already {MOST} reservations by hand, the maximum; remove some with gipam unreserve, or \
+                 move them to the configuration file"
             )));
         }
         settings.reserved_by_hand.insert(place, range);

@@ -26,7 +26,7 @@ pub enum Unreadable {
 pub fn prefix(text: &str) -> Result<(Prefix, bool), Unreadable> {
     let wrong = || {
         let text =
-            format!("{text:?} is not a prefix; write it like 10.20.0.0/16 or 2001:db8::/48, without blanks");
+            format!("{text:?} is not a prefix; write it like 10.20.0.0/16 or 2001:db8::/48, without spaces");
         Unreadable::Other(text)
     };
     let Some((address, length)) = text.split_once('/') else {

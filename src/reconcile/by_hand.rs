@@ -19,7 +19,7 @@ use crate::plan::prefix::Prefix;
 use crate::plan::request::{Repair, Request, Space};
 
 /// The override for when the Engine cannot say what is alive.
-pub(super) const WITHOUT: &str = "if it is certainly unused, repeat with --without-engine";
+pub(super) const WITHOUT: &str = "if you are sure that it is unused, repeat with --without-engine";
 
 impl Reconciler {
     /// Adopts one network under the PoolID that a person gives, or sets the PoolID of a subnet that is already adopted.

@@ -15,14 +15,14 @@ use crate::store::names::{Names, Networks};
 use std::path::Path;
 
 /// Advice for an address that two containers have.
-const DUPLICATE: &str = "Two containers with one address lose each other's traffic. Disconnect one of them, and connect it \
-    again: it gets another address";
+const DUPLICATE: &str = "Two containers with the same address each lose a part of their traffic. Disconnect one of them and \
+    connect it again: it gets another address";
 /// Advice if another Engine answers.
-const ANOTHER_ENGINE: &str = "If this Engine took the place of the one that the books know, and that one will not come back: \
-    gipam gc --new-engine";
+const ANOTHER_ENGINE: &str = "If this Engine has replaced the one in the books for good: gipam gc \
+    --new-engine";
 /// Advice if an Engine shows none of the networks in the books.
-const NONE_KNOWN: &str = "An Engine that shows none of these networks may be another one, or not have them yet. If they are gone \
-    for good: gipam release SUBNET --force, which asks the Engine first";
+const NONE_KNOWN: &str = "An Engine that shows none of these networks may be another one, or may not have loaded them yet. If they \
+    are gone for good: gipam release SUBNET --force, which asks the Engine first";
 
 /// A snapshot of the books.
 pub(super) struct BooksNow {

@@ -165,7 +165,7 @@ impl Handle {
     /// Releases a lease or a subnet, unless the Engine shows it alive.
     pub async fn release(&self, subnet: String, address: Option<IpAddr>) -> Result<(), Refusal> {
         if !self.shared.meters.on {
-            let text = "the configuration names no Engine (gc.engine) that could say whether it is alive";
+            let text = "gc.engine is not set, so no Engine can confirm that it is unused";
             return Err(unavailable(format!("{subnet} is not released: {text}; {WITHOUT}")));
         }
         self.wish(Wish::Release { subnet, address }).await.map(drop)
@@ -173,7 +173,7 @@ impl Handle {
 
     async fn wish(&self, wish: Wish) -> Result<Vec<Finding>, Refusal> {
         let (answer, findings) = oneshot::channel();
-        let off = || unavailable("repair is off: the configuration names no Engine (gc.engine)".to_owned());
+        let off = || unavailable("repair is off, because gc.engine is not set".to_owned());
         self.commands.send(RepairCommand { wish, answer }).await.map_err(|_| off())?;
         findings.await.unwrap_or_else(|_| Err(off()))
     }

@@ -387,10 +387,12 @@ impl Reconciler {
         };
         let action = match seen {
             _ if freed.contains(key) => ("freed".to_owned(), None),
-            None if look.doubt.is_some() => ("only reported: this view proves nothing".to_owned(), None),
-            None => ("wait: granted less than a minute ago, as far as is known".to_owned(), None),
+            None if look.doubt.is_some() => {
+                ("only reported: the Engine's lists prove nothing".to_owned(), None)
+            }
+            None => ("wait: granted less than a minute ago, or at an unknown time".to_owned(), None),
             Some(seen) => match seen.death(self.apart()) {
-                None => (format!("wait: to be seen again after {}", due(self.apart(), seen.first())), None),
+                None => (format!("wait: checked again after {}", due(self.apart(), seen.first())), None),
                 Some(death) if self.suspects.counting(death.clone(), self.settings.only_engine).is_none() => {
                     ("only reported: another Engine may own it".to_owned(), Some(ANOTHERS))
                 }

@@ -289,7 +289,7 @@ fn harmless(error: &io::Error) -> bool {
 
 fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a connection ended by a bug");
+        tracing::error!(%error, "a bug ended a connection");
     }
 }
 

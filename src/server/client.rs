@@ -56,7 +56,7 @@ impl ClientError {
     fn broken(socket: &Path, why: impl std::fmt::Display) -> Self {
         let socket = socket.display();
         Self::NoAnswer(format!(
-            "the daemon on {socket} gave an invalid answer ({why}); what was asked for may have been done"
+            "the daemon on {socket} gave an invalid answer ({why}); it may have carried out the request"
         ))
     }
 }
@@ -129,7 +129,7 @@ pub async fn within<T>(
     timeout(limit, work).await.unwrap_or_else(|_| {
         let socket = socket.display();
         Err(ClientError::NoAnswer(format!(
-            "the daemon on {socket} did not answer within {limit:?}; what was asked for may have been done"
+            "the daemon on {socket} did not answer within {limit:?}; it may have carried out the request"
         )))
     })
 }

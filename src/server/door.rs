@@ -162,7 +162,7 @@ impl Listener {
         client_authority: Option<&Path>,
     ) -> Result<Listener, DoorError> {
         if matches!(self.socket, Socket::Unix(_)) {
-            return Err(DoorError::Tls("TLS is spoken over TCP only, and this is a UNIX socket".to_owned()));
+            return Err(DoorError::Tls("TLS works over TCP only, and this is a UNIX socket".to_owned()));
         }
         self.tls = Some(tls::configure(certificate, key, client_authority)?);
         Ok(self)

@@ -39,7 +39,7 @@ fn take(passed: &mut ListenFd, index: usize) -> Result<Listener, String> {
         Ok(Some(socket)) => Socket::Unix(socket),
         _ => match passed.take_tcp_listener(index) {
             Ok(Some(socket)) => Socket::Tcp(socket),
-            Ok(None) => return Err("it was taken before".to_owned()),
+            Ok(None) => return Err("it is already in use".to_owned()),
             Err(_) => return Err("it is neither a UNIX nor a TCP stream socket".to_owned()),
         },
     };
@@ -53,7 +53,7 @@ fn take(passed: &mut ListenFd, index: usize) -> Result<Listener, String> {
     };
     match listens {
         Ok(true) => Ok(Listener { socket, file: None, inherited: true, tls: None }),
-        Ok(false) => Err("it does not listen; it needs Accept=no".to_owned()),
+        Ok(false) => Err("it does not listen; its unit needs Accept=no".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -68,7 +68,7 @@ pub type Later = mpsc::Receiver<Result<Vec<u8>, CutOff>>;
 
 /// The rest of an answer could not be obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the rest of the answer cannot be had")]
+#[error("the rest of the answer was lost")]
 pub struct CutOff;
 
 /// One answer.
@@ -148,7 +148,7 @@ pub enum DoorRefusal {
     #[error("the request body is broken ({0}); send it whole")]
     BrokenBody(String),
     /// The head is not HTTP/1.1.
-    #[error("this is not an HTTP/1.1 request ({0}); speak HTTP/1.1 without TLS here")]
+    #[error("this is not an HTTP/1.1 request ({0}); use HTTP/1.1 without TLS here")]
     BrokenHead(String),
 }
 

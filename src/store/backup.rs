@@ -58,10 +58,10 @@ pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Resul
 fn begin(part: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true).mode(0o600);
-    let file = options.open(part).map_err(io(part, "making the copy"))?;
+    let file = options.open(part).map_err(io(part, "creating the copy"))?;
     file.try_lock()
-        .map_err(|error| io(part, "locking the copy (does another backup write it?)")(error.into()))?;
-    file.set_len(0).map_err(io(part, "making the copy"))?;
+        .map_err(|error| io(part, "locking the copy (is another backup writing it?)")(error.into()))?;
+    file.set_len(0).map_err(io(part, "creating the copy"))?;
     Ok(file)
 }
 

@@ -141,7 +141,7 @@ impl Books {
     fn configure(&mut self) -> Result<(), StoreError> {
         let batch = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; PRAGMA busy_timeout=1000; \
                      PRAGMA temp_store=MEMORY;";
-        self.connection.execute_batch(batch).map_err(sqlite(&self.path, "setting up the log"))?;
+        self.connection.execute_batch(batch).map_err(sqlite(&self.path, "setting up the WAL"))?;
         self.connection.set_prepared_statement_cache_capacity(64);
         // The hook replaces the automatic checkpoint, which would run inside a commit.
         let pages = self.log_pages.clone();
@@ -149,7 +149,7 @@ impl Books {
             pages.store(in_log, Ordering::Relaxed);
             Ok(())
         };
-        self.connection.wal_hook(Some(count)).map_err(sqlite(&self.path, "watching the log"))?;
+        self.connection.wal_hook(Some(count)).map_err(sqlite(&self.path, "watching the WAL"))?;
         Ok(())
     }
 
@@ -261,10 +261,7 @@ impl Books {
     fn checkpoint(&self, mode: &str) {
         let pragma = format!("PRAGMA wal_checkpoint({mode})");
         if let Err(error) = self.connection.query_row(&pragma, [], |_| Ok(())) {
-            tracing::warn!(
-                "the books {}: checkpoint failed, will be tried again: {error}",
-                self.path.display()
-            );
+            tracing::warn!("the books {}: checkpoint failed, retrying later: {error}", self.path.display());
         }
     }
 
@@ -331,7 +328,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
     }
     for leftover in ["-wal", "-shm", "-journal"] {
         if suffixed(path, leftover).exists() {
-            let why = format!("{} is there, but the database is gone", suffixed(path, leftover).display());
+            let why = format!("{} exists, but the database does not", suffixed(path, leftover).display());
             return Err(StoreError::Foreign { path: path.to_owned(), why });
         }
     }
@@ -339,17 +336,17 @@ fn create(path: &Path) -> Result<(), StoreError> {
     options.create_new(true).write(true);
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(&aside).map_err(io(path, "making the file"))?;
-    let connection = Connection::open(&aside).map_err(sqlite(path, "making new books"))?;
+    let connection = Connection::open(&aside).map_err(sqlite(path, "creating new books"))?;
     connection
         .execute_batch("PRAGMA synchronous=FULL; PRAGMA journal_mode=DELETE")
-        .map_err(sqlite(path, "making new books"))?;
+        .map_err(sqlite(path, "creating new books"))?;
     connection
         .pragma_update(None, "application_id", APPLICATION_ID)
-        .map_err(sqlite(path, "making new books"))?;
+        .map_err(sqlite(path, "creating new books"))?;
     migrate(path, &connection, 0)?;
     connection.close().map_err(|(_, source)| StoreError::Sqlite {
         path: path.to_owned(),
-        doing: "making new books",
+        doing: "creating new books",
         source,
     })?;
     File::open(&aside).and_then(|file| file.sync_all()).map_err(io(path, "syncing new books"))?;

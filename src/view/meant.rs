@@ -68,7 +68,7 @@ pub fn subnet_of(plan: &Plan, address: IpAddr, text: &str) -> Result<String, Ref
         several => {
             let ids: Vec<&str> = several.iter().map(|subnet| subnet.state.id.as_str()).collect();
             let text = format!(
-                "{address} lies in several subnets; name one by PoolID: gipam release POOLID {address} --force, of {}",
+                "{address} lies in several subnets; name one by PoolID: gipam release POOLID {address} --force, with one of {}",
                 ids.join(", ")
             );
             Err(Refusal::new(ErrorKind::Invalid, text))

@@ -18,7 +18,7 @@ impl Query<'_> {
         // The parser replaces invalid UTF-8 with U+FFFD.
         match &value {
             Some(text) if text.contains(char::REPLACEMENT_CHARACTER) || !self.is_well_encoded() => {
-                Err(invalid(format!("the query {:?} is not encoded well", self.0)))
+                Err(invalid(format!("the query {:?} is not valid URL encoding", self.0)))
             }
             _ => Ok(value),
         }

@@ -122,12 +122,11 @@ impl Web {
 
     async fn answer(&self, request: &HttpRequest) -> Response {
         if !self.hosts.allow(request) {
-            let text =
-                "this page is not served under that name; ask for localhost, or add the name to http_hosts\n";
+            let text = "this page is not served under that host name; use localhost, or add the name to http_hosts\n";
             return Response::new(421, TEXT, text);
         }
         if !strangers::is_ours(request) {
-            let text = "a page of another site requested this; open the page itself\n";
+            let text = "a page of another site sent this request; open the page itself\n";
             return Response::new(403, TEXT, text);
         }
         if !matches!(request.method.as_str(), "GET" | "HEAD") {

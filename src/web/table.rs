@@ -66,7 +66,7 @@ macro_rules! metrics {
 }
 
 metrics! {
-    "How full it is" {
+    "Usage" {
         POOL_SUBNETS "gipam_pool_subnets" Gauge "" ["pool", "family", "state"]
             "Subnets of a pool: used, cooling, reserved (kept free by reservations) and free, the last two in subnets of the pool's size";
         POOL_FULLNESS "gipam_pool_fullness" Gauge "ratio" ["pool", "family"]

@@ -225,7 +225,7 @@ fn explained_what_would_be_given_is_given_by_the_way_that_is_named() {
         "pinned to it by hand",
         "follows from its MAC",
         "its own last address",
-        "alone released a moment ago",
+        "the only one released just now",
     ]
     .into_iter()
     .chain(["follows from its name or MAC", "never used", "longest released", "released, still cooling"])

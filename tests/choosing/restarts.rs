@@ -340,10 +340,10 @@ fn an_explanation_says_of_a_holders_own_address_what_then_happens() {
     let id = desk.subnet(any(V4));
     let (web, db) = (desk.host(named(&id, "web")), desk.host(made_up(&id, 1)));
     assert_eq!(explained(&mut desk, last, named(&id, "web")), format!("{web}, but it is leased"));
-    let found = "the books remember none of this holder";
+    let found = "the books do not remember an address of this holder";
     assert_eq!(explained(&mut desk, last, named(&id, "new")), found);
     desk.free(&id, &db);
-    let found = explained(&mut desk, "alone released a moment ago", made_up(&id, 2));
+    let found = explained(&mut desk, "the only one released just now", made_up(&id, 2));
     assert!(
         found.starts_with(&format!("{db}, released 20")) && found.contains(", still cooling: it"),
         "{found}"

@@ -33,7 +33,7 @@ fn p31_with_a_range_and_no_gateway_the_gateway_is_the_first_address_of_the_range
         assert_eq!(desk.host(gateway(&id)), expected, "{range}");
         let free = if subnet.contains(':') { "2001:db8:9::1" } else { "10.9.0.1" };
         if free != expected {
-            assert_eq!(desk.host(by_number(&id, free, false)), free, "{range}: .1 is an address like others");
+            assert_eq!(desk.host(by_number(&id, free, false)), free, "{range}: .1 is an ordinary address");
         }
     }
 }

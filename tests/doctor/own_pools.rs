@@ -58,13 +58,13 @@ fn what_dockerd_refuses_is_not_well() {
     for (json, words) in [
         (
             r#"{"default-address-pools":{"base":"172.30.0.0/16","size":24}}"#,
-            "is an object, and must be a list",
+            "must be a list, but is an object",
         ),
         (r#"{"default-address-pools":[{"base":"172.30.0.0/33","size":24}]}"#, "is not a prefix"),
         (r#"{"default-address-pools":[{"base":"172.30.0.0/16","size":"24"}]}"#, "is not a number"),
         (r#"{"default-address-pools":["172.30.0.0/16"]}"#, "is not an object"),
-        (r#"{"bip":["172.30.0.1/24"]}"#, "is a list, and must be a text"),
-        (r#"{"BIP":"172.30.0.1/24"}"#, "spelled \"bip\""),
+        (r#"{"bip":["172.30.0.1/24"]}"#, "must be a string, but is a list"),
+        (r#"{"BIP":"172.30.0.1/24"}"#, "whose correct spelling is \"bip\""),
         (r#"{"dns":"192.0.2.1"}"#, "must be a list"),
         (r#"["bip"]"#, "is not a JSON object"),
         (r#"{"bip":"172.30.0.1/24",}"#, "cannot be read as JSON"),
@@ -105,7 +105,7 @@ fn dockers_built_in_pools_count_unless_daemon_json_names_others() {
     };
     for pool in ["172.17.0.0/16", "172.31.0.0/20", "192.168.44.0/24", "172.16.0.0/12"] {
         let (verdict, found) = built_in(pool, None);
-        assert!(verdict == Verdict::Warning && found.contains("built into Docker"), "{pool}: {found}");
+        assert!(verdict == Verdict::Warning && found.contains("Docker's built-in pools"), "{pool}: {found}");
         assert_eq!(built_in(pool, Some("{\"debug\": true}")).0, Verdict::Warning, "{pool}");
         let others = r#"{"bip":"10.9.0.1/24","default-address-pools":[{"base":"10.8.0.0/16","size":24}]}"#;
         assert_eq!(built_in(pool, Some(others)).0, Verdict::Well, "{pool}");

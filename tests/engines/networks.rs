@@ -143,7 +143,7 @@ fn macvlan(w: &mut World) {
     assert!(w.v4("c3", "n2").ends_with(".2"), "{}", w.v4("c3", "n2"));
 }
 
-/// R30: the gateway is the first address of the range, so that .1 is an address like others.
+/// R30: the gateway is the first address of the range, so that .1 is an ordinary address.
 fn range_alone(w: &mut World) {
     w.network("--ipv6 --subnet 10.88.4.0/24 --ip-range 10.88.4.128/25 --subnet fd88:4::/64 --ip-range fd88:4::8:0/112 n1");
     assert_eq!(w.subnet("10.88.4.0/24").gateway, Some("10.88.4.128".parse().unwrap()));

@@ -155,7 +155,7 @@ fn what_a_certificate_lacks_is_shown_to_people_and_its_owner_gets_nothing() {
         ),
         (
             signed(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
-            &["not for a server: ", "of an authority (CA:TRUE)"],
+            &["not for a server: ", "a CA certificate (CA:TRUE)"],
         ),
     ] {
         let (address, came) = receiver(&identity);
@@ -370,7 +370,7 @@ fn unusable_keys_and_files_of_tls_are_refused_by_their_place() {
         daemon.wire().subnet(false);
         until("the log says what is wrong with the hook", || {
             let log = house.log();
-            (log.contains("no TLS yet: ") && log.contains(words) && log.contains(&place)).then_some(())
+            (log.contains("cannot use TLS: ") && log.contains(words) && log.contains(&place)).then_some(())
         });
         let refused = house.gipam(&["reload"]);
         assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains(words));

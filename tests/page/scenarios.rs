@@ -113,10 +113,10 @@ pub fn state(browser: &mut Browser) {
     for words in [
         "Does not answer since",
         "1 of 2 fail",
-        "events wait",
+        "events queued",
         "Fails since",
         "could not reach any name server",
-        "nothing waits",
+        "nothing queued",
         "of pool dmz",
         "said from 60\u{a0}% on",
         "198.51.100.128-198.51.100.143 reserved",

@@ -60,7 +60,7 @@ async fn a_grace_time_of_a_second_frees_a_second_after_the_first_look_that_count
     world.handle.look(true).await.unwrap();
     later(&CLOCK, 999);
     let findings = world.handle.look(true).await.unwrap();
-    assert!(findings[0].action.starts_with("wait: to be seen again after "), "{findings:?}");
+    assert!(findings[0].action.starts_with("wait: checked again after "), "{findings:?}");
     assert_eq!(held(), 1, "one millisecond early nothing is freed");
     later(&CLOCK, 1);
     // the task's own check is due at this moment, too

@@ -47,7 +47,7 @@ async fn fenced_a_release_by_hand_frees_only_what_was_looked_at() {
                 continue;
             }
             assert!(
-                refused.text.contains("was given to another holder meanwhile"),
+                refused.text.contains("has been given to another holder since"),
                 "whole: {whole}: {refused}"
             );
             assert_eq!(refused.kind, ErrorKind::TooEarly);

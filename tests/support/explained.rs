@@ -134,7 +134,7 @@ fn is_way(
         }
         "its own lease, proven dead" => record.is_some_and(|it| it.leased && is_of(it, request)),
         "its own last address" => free.is_some_and(|it| is_of(it, request)),
-        "alone released a moment ago" => {
+        "the only one released just now" => {
             let recent = |it: &Record| it.since + plan.settings().restart_window > context.now;
             free.is_some_and(|it| recent(it) && !it.asked_by_number && !it.withheld)
         }

@@ -100,7 +100,7 @@ fn twice(network: &Network, subnet: &Configured) -> Option<Twice> {
     Some(Twice {
         why: said.collect::<Vec<_>>().join("; "),
         advice: format!(
-            "Two containers with the same address lose part of their traffic; disconnect one: docker network disconnect {} {last}",
+            "Two containers with the same address each lose a part of their traffic; disconnect one: docker network disconnect {} {last}",
             network.name
         ),
     })

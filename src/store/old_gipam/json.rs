@@ -10,9 +10,9 @@ use crate::json::Json;
 fn kind(node: &Json<'_>) -> &'static str {
     match node {
         Json::Null => "null",
-        Json::Bool(_) => "a truth value",
+        Json::Bool(_) => "a boolean",
         Json::Number(_) => "a number",
-        Json::Text(_) => "a text",
+        Json::Text(_) => "a string",
         Json::List(_) => "a list",
         Json::Object(_) => "an object",
     }
@@ -49,7 +49,7 @@ impl<'a> JsonPlace<'a> {
         let node = found.next().map(|(_, node)| node);
         match found.next() {
             Some(_) => {
-                Err(LeaseFileError(format!("the lease file has the key {at} twice; join the two by hand")))
+                Err(LeaseFileError(format!("the lease file has the key {at} twice; merge the two by hand")))
             }
             None => Ok(Self { node, at }),
         }
@@ -73,7 +73,7 @@ impl<'a> JsonPlace<'a> {
         match self.node {
             None | Some(Json::Null) => Ok(""),
             Some(Json::Text(text)) => Ok(text.trim()),
-            Some(_) => Err(self.wrong_kind("a text")),
+            Some(_) => Err(self.wrong_kind("a string")),
         }
     }
 
@@ -90,7 +90,7 @@ impl<'a> JsonPlace<'a> {
 
     /// The error for a value of the wrong kind.
     pub(super) fn wrong_kind(&self, expected: &'static str) -> LeaseFileError {
-        let at = if self.at.is_empty() { "the top".to_owned() } else { self.at.clone() };
+        let at = if self.at.is_empty() { "the top level".to_owned() } else { self.at.clone() };
         let found = self.node.map_or("nothing", kind);
         LeaseFileError(format!(
             "the lease file has {found} at {at} where {expected} is needed; correct it by hand"
@@ -108,12 +108,12 @@ impl<'a> JsonPlace<'a> {
 pub(super) fn read(bytes: &[u8]) -> Result<Json<'_>, LeaseFileError> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Eof => LeaseFileError(format!(
-            "the lease file ends in the middle, at line {}: it was cut off while it was written; \
-             put a whole copy of it in its place, or start with another --file and empty books",
+            "the lease file ends in the middle, at line {}: it is incomplete; replace it with a \
+             complete copy, or start with another --file and empty books",
             error.line()
         )),
         _ => LeaseFileError(format!(
-            "the lease file is not JSON: {error}; correct it, or put a whole copy of it in its place"
+            "the lease file is not JSON: {error}; correct it, or replace it with a complete copy"
         )),
     })
 }

@@ -111,7 +111,9 @@ fn either<'a>(
         return Ok(if earlier.is_set() { earlier } else { later });
     }
     if earlier.is_set() && !same(&later, &earlier)? {
-        oddities.push(format!("{first} and {second} differ: {second} is used, as the later gipam does"));
+        oddities.push(format!(
+            "{first} and {second} differ: {second} is used, as in later versions of the old gipam"
+        ));
     }
     Ok(later)
 }
@@ -153,20 +155,20 @@ fn pool(
 fn subnet(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<OldSubnet, LeaseFileError> {
     let id = place.key(&["id"])?;
     if id.text()?.is_empty() {
-        return Err(id.wrong("", "a subnet needs the id by which docker knows it"));
+        return Err(id.wrong("", "a subnet needs the id under which Docker knows it"));
     }
     let id = id.text()?.to_owned();
     let prefix = prefix(&place.key(&["pool"])?, oddities)?;
     let version = place.key(&["v"])?.number()?;
     if version != if prefix.addr().is_ipv4() { 4 } else { 6 } {
-        oddities.push(format!("subnet {id} says v {version}, its pool is {prefix}: the prefix counts"));
+        oddities.push(format!("subnet {id} has v {version}, but its pool is {prefix}: the pool decides"));
     }
     let (mut addresses, mut free, mut outside) = (Vec::new(), Vec::new(), Vec::new());
     let mut held = HashSet::new();
     for place in place.key(&ALLOCATED[..1])?.list()? {
         let address = address(&place)?;
         if !held.insert(address) {
-            oddities.push(format!("subnet {id} lists {address} twice: taken once"));
+            oddities.push(format!("subnet {id} lists {address} twice: imported once"));
         } else if prefix.contains(&address) {
             addresses.push(address);
         } else {
@@ -178,7 +180,7 @@ fn subnet(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<OldSubnet
     for place in place.key(&FREE)?.list()? {
         let address = address(&place)?;
         if held.contains(&address) {
-            oddities.push(format!("subnet {id} lists {address} as held and as free: taken as held"));
+            oddities.push(format!("subnet {id} lists {address} as held and as free: imported as held"));
         } else if prefix.contains(&address) && released.insert(address) {
             free.push(address);
         }
@@ -245,13 +247,13 @@ impl SeenBefore {
         let count = addresses.len() + outside.len();
         if count > 0 {
             oddities.push(format!(
-                "free subnet {id} ({prefix}) still holds addresses ({count}): it was given back, they are free"
+                "free subnet {id} ({prefix}) still holds addresses ({count}): they are imported as free"
             ));
         }
         let same_id = self.ids.get(id).map(|other| (id.clone(), *other));
         if let Some((other, its)) = same_id.or_else(|| self.meets(prefix).cloned()) {
             oddities.push(format!(
-                "free subnet {id} ({prefix}) is, or overlaps, subnet {other} ({its}): left out of free"
+                "free subnet {id} ({prefix}) is, or overlaps, subnet {other} ({its}): not imported"
             ));
             return false;
         }

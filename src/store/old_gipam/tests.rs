@@ -105,8 +105,8 @@ fn duplicate_addresses_are_taken_once_and_reported() {
     assert_eq!(
         oddities(&text),
         [
-            "subnet a lists 10.9.0.1 twice: taken once",
-            "subnet a lists 10.9.0.1 as held and as free: taken as held"
+            "subnet a lists 10.9.0.1 twice: imported once",
+            "subnet a lists 10.9.0.1 as held and as free: imported as held"
         ]
     );
     let subnet = &books(&text).allocated[0];
@@ -148,9 +148,9 @@ fn overlapping_subnets_are_both_kept_and_reported() {
         [
             "subnet b (10.9.0.0/16) overlaps subnet a (10.9.1.0/24): both are kept",
             "subnet c (10.9.1.128/25) overlaps subnet a (10.9.1.0/24): both are kept",
-            "free subnet a (10.11.0.0/24) is, or overlaps, subnet a (10.9.1.0/24): left out of free",
-            "free subnet e (10.9.2.0/24) is, or overlaps, subnet b (10.9.0.0/16): left out of free",
-            "free subnet f (10.12.0.0/24) still holds addresses (1): it was given back, they are free",
+            "free subnet a (10.11.0.0/24) is, or overlaps, subnet a (10.9.1.0/24): not imported",
+            "free subnet e (10.9.2.0/24) is, or overlaps, subnet b (10.9.0.0/16): not imported",
+            "free subnet f (10.12.0.0/24) still holds addresses (1): they are imported as free",
         ]
     );
     let books = books(text);
@@ -164,7 +164,7 @@ fn a_wrong_v_and_a_missing_size_are_reported() {
         oddities(text),
         [
             "v6ab is not set: subnets are taken to be /64",
-            "subnet a says v 4, its pool is 2001:db8::/64: the prefix counts"
+            "subnet a has v 4, but its pool is 2001:db8::/64: the pool decides"
         ]
     );
 }
@@ -172,7 +172,7 @@ fn a_wrong_v_and_a_missing_size_are_reported() {
 #[test]
 fn keys_of_both_generations_that_differ_are_reported() {
     let text = r#"{"v4":"10.1.0.0/16","V4Pool":"10.2.0.0/16","v4ab":24,"V4AllocateBlock":24}"#;
-    assert_eq!(oddities(text), ["V4Pool and v4 differ: v4 is used, as the later gipam does"]);
+    assert_eq!(oddities(text), ["V4Pool and v4 differ: v4 is used, as in later versions of the old gipam"]);
     assert_eq!(books(text).v4.unwrap().base.to_string(), "10.1.0.0/16");
 }
 
@@ -186,7 +186,7 @@ fn a_file_cut_anywhere_is_refused() {
         }
     }
     let text = parse(&SECOND[..300]).unwrap_err().to_string();
-    assert!(text.starts_with("the lease file ends in the middle, at line 17: it was cut off"), "{text}");
+    assert!(text.starts_with("the lease file ends in the middle, at line 17: it is incomplete"), "{text}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ export const meter = (share, text) => h("span", { class: "meter" },
   s("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { class: `c l${level(share)}`, width: share > 0 ? Math.max(share * 100, 2) : 0, height: 8 })), h("b", {}, text));
 
 // A link to the story of an address, a name, a MAC or a prefix.
-export const tale = (what, classes = "") => h("a", { class: classes, href: `#of=${encodeURIComponent(what)}`, title: "Who has it, and what happened to it" }, what);
+export const tale = (what, classes = "") => h("a", { class: classes, href: `#of=${encodeURIComponent(what)}`, title: "Its holder and history" }, what);
 
 // An address as a number. URL.hostname returns IPv6 in its shortest form, with only 16-bit words.
 export function number(address) {

@@ -4,7 +4,7 @@ import { ask, count, h, stamp, tale } from "./dom.js";
 import { take } from "./rows.js";
 
 const [ROWS, FILE] = [25, 1000];
-const WORDS = { undone: "taken back", "subnet undone": "subnet taken back" };
+const WORDS = { undone: "undone", "subnet undone": "subnet undone" };
 
 const dash = () => h("span", { class: "none" }, "–");
 const about = (value) => (value ? tale(value) : dash());
@@ -61,7 +61,7 @@ export class History {
     const text = JSON.stringify([rows, of]);
     if (text === this.last) return;
     this.last = text;
-    const nothing = of ? `Nothing in the history is called exactly ${of}.` : "Nothing has happened yet.";
+    const nothing = of ? `The history has no entry for exactly ${of}.` : "Nothing has happened yet.";
     this.body.replaceChildren(...(this.rows.length ? this.rows.map((row) => h("tr", {}, ...COLUMNS.map(([, classes, cell]) => h("td", { class: classes }, ...[cell(row)].flat()))))
       : [h("tr", {}, h("td", { class: "empty", colspan: COLUMNS.length }, nothing))]));
     this.found.textContent = this.rows.length ? `${before ? "older" : "the latest"} ${count(this.rows.length)}` : "";

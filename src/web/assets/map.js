@@ -2,7 +2,7 @@
 
 import { $, addressAt, ask, count, h, level, s } from "./dom.js";
 
-const HINT = "Point at a cell, or move with the arrow keys. Enter looks inside, Escape goes back.";
+const HINT = "Point at a cell, or move with the arrow keys. Enter opens it, Escape goes back.";
 const [ALL, ONE] = [256, 1024]; // places of an area if all areas are shown, and if only one is
 let shown = null;
 let last = "";
@@ -47,7 +47,7 @@ const classes = (cell) => `${cell.state} ${cell.share === null ? "" : `l${scarci
 // The description of a cell, with the address at the pointer if the cell has several.
 function describe(cell, at) {
   const address = at !== undefined && cell.first !== cell.last ? h("span", { class: "mono" }, `${addressAt(cell.first, cell.last, at)}  `) : null;
-  return [address, h("b", { class: "mono" }, cell.label), cell.name ? h("b", {}, ` ${cell.name}`) : null, ` – ${cell.text}`, cell.of ? "; Enter looks inside" : ""].filter(Boolean);
+  return [address, h("b", { class: "mono" }, cell.label), cell.name ? h("b", {}, ` ${cell.name}`) : null, ` – ${cell.text}`, cell.of ? "; Enter opens it" : ""].filter(Boolean);
 }
 
 function words(cell, area, width, folded) {
@@ -136,10 +136,10 @@ function wire(picture, cells, area) {
 }
 
 function heading(area) {
-  if (area.of === "outside") return [h("h3", {}, "Outside all pools"), h("span", { class: "hint" }, "subnets that were asked for by number")];
+  if (area.of === "outside") return [h("h3", {}, "Outside all pools"), h("span", { class: "hint" }, "subnets requested with --subnet")];
   const what = area.of === "subnet" ? (area.network ?? "Subnet") : area.pool;
   const each = area.scale === (area.family === "v4" ? 32 : 128) ? "an address" : `a /${area.scale}`;
-  return [h("h3", {}, what, " ", h("span", { class: "mono" }, area.prefix)), h("span", { class: "hint" }, `a place is ${each}`),
+  return [h("h3", {}, what, " ", h("span", { class: "mono" }, area.prefix)), h("span", { class: "hint" }, `one cell is ${each}`),
     area.closed ? h("span", { class: "tag warn" }, "closed: gives no new subnets") : null].filter(Boolean);
 }
 
@@ -156,7 +156,7 @@ function legend() {
     if (["gateway", "slot"].includes(state)) scale.push(s("circle", { class: `mark ${state}`, cx: 9.5, cy: 4.5, r: 2 }));
     return item(15 * (scale.length > 3 ? 5 : 1), scale, `${state === "used" ? "used: to ¼, ½, ¾, 90\u00a0%, fuller" : words} ${wanted() ? count(often) : ""}`);
   });
-  if (shown.some((area) => area.lines.some((line) => line.cells.some((cell) => cell.things > 1)))) items.push(item(14, [box(0, "used l2"), s("path", { class: "mark used", d: "M6 4.5h5m-2.5 -2.5v5" })], "several in one place"));
+  if (shown.some((area) => area.lines.some((line) => line.cells.some((cell) => cell.things > 1)))) items.push(item(14, [box(0, "used l2"), s("path", { class: "mark used", d: "M6 4.5h5m-2.5 -2.5v5" })], "several in one cell"));
   return items;
 }
 
@@ -193,7 +193,7 @@ export async function draw(zoom) {
   } catch (error) {
     if (!of || error.status >= 500) throw error;
     // What was requested no longer exists, or never existed.
-    $("#map-detail").textContent = `${error.message}; this is everything.`;
+    $("#map-detail").textContent = `${error.message}; showing the whole map.`;
     history.replaceState(null, "", "#map");
     map = await ask("map", size(ALL));
   }

@@ -18,7 +18,7 @@ function tile(title, value, classes) {
 
 function summary() {
   const engine = status.repair ? { true: ["answers", "small good"], false: ["no answer", "small bad"] }[status.engine] ?? ["not asked yet", "small"] : ["not asked", "small"];
-  const books = status.writable ? [status.synced ? `synced ${ago(status.synced, status.now)}` : "not written yet", "small"] : ["take no writes", "small bad"];
+  const books = status.writable ? [status.synced ? `synced ${ago(status.synced, status.now)}` : "not written yet", "small"] : ["cannot be written", "small bad"];
   return [
     tile("Subnets", count(status.subnets)), tile("Leases", count(status.leases)), tile("Cooling addresses", count(status.cooling)),
     tile("Books", ...books), tile("Docker Engine", ...engine),
@@ -28,7 +28,7 @@ function summary() {
 
 function notes() {
   const list = [];
-  if (!status.writable) list.push(h("p", { class: "note bad", role: "alert" }, h("strong", {}, "The books take no writes. "), status.stalled === null ? "Is the disk full? " : `The disk has held up a write for ${status.stalled} s. `, "Networks and containers get no addresses until they do."));
+  if (!status.writable) list.push(h("p", { class: "note bad", role: "alert" }, h("strong", {}, "The books cannot be written. "), status.stalled === null ? "Is the disk full? " : `The disk has held up a write for ${status.stalled} s. `, "Networks and containers do not get addresses until they can be written again."));
   if (status.last_error) list.push(h("p", { class: "note warn" }, h("strong", {}, "Last failure "), time(status.last_error_at), `: ${status.last_error}`));
   if (status.findings) list.push(h("p", { class: "note warn" }, `Repair has ${plural(status.findings, "finding", "findings")}: `, h("code", {}, "gipam gc"), " lists them."));
   return [...list, ...state.troubles(status)];

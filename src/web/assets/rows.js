@@ -35,6 +35,6 @@ export function take(name, all, seen) {
     } }, text);
     return element;
   };
-  return [button("CSV", "All rows that match, as a file", async () => save(name, await all())),
-    navigator.clipboard ? button("Copy", "The rows in sight, to the clipboard", () => copy(seen())) : null];
+  return [button("CSV", "Download all matching rows", async () => save(name, await all())),
+    navigator.clipboard ? button("Copy", "Copy the rows shown", () => copy(seen())) : null];
 }

@@ -38,14 +38,14 @@ function engine({ repair, engine, engine_since, engine_error }) {
   if (!repair) return h("li", {}, "Not asked: repair is off (", h("code", {}, "gc.engine"), ").");
   if (engine === null) return h("li", {}, "Not asked yet.");
   if (engine) return h("li", {}, word("good", "Answers"), ...since(engine_since), ".");
-  return h("li", {}, word("bad", "Does not answer"), ...since(engine_since), `: ${engine_error ?? "no reason is known"}`);
+  return h("li", {}, word("bad", "Does not answer"), ...since(engine_since), `: ${engine_error ?? "no reason given"}`);
 }
 
 function repair({ repair, engine, looked, next_look, findings, suspects }) {
   if (!repair) return [];
-  const next = next_look ? [engine === false ? " Asks again at " : " Looks again at ", at(next_look), "."] : [" Looks again when Docker calls, or with ", h("code", {}, "gipam gc"), "."];
+  const next = next_look ? [engine === false ? " Next try at " : " Next check at ", at(next_look), "."] : [" Next check when Docker calls, or with ", h("code", {}, "gipam gc"), "."];
   if (!looked) return [h("li", {}, "Repair has not checked yet.", ...next)];
-  if (!findings) return [h("li", {}, "Books and Engine agreed at ", at(looked), ".", ...next)];
+  if (!findings) return [h("li", {}, "Last check at ", at(looked), ": no differences.", ...next)];
   const suspect = ({ what, subnet, address, holder, action }) => h("li", { class: "hint" }, `${what} ${address ?? subnet}${holder ? ` (${holder})` : ""}: ${action}`);
   return [h("li", {}, word("warn", plural(findings, "finding", "findings")), " at ", at(looked), ", listed by ", h("code", {}, "gipam gc"), ".", ...next), ...suspects.slice(0, 5).map(suspect)];
 }
@@ -53,21 +53,21 @@ function repair({ repair, engine, looked, next_look, findings, suspects }) {
 export const named = ({ pool, family, subnet }) => subnet ? `subnet ${subnet}` : `pool ${pool} (${family})`;
 
 function filling({ filling, filling_all }) {
-  if (!filling.length) return h("p", { class: "hint" }, "Nothing is as full as ", h("code", {}, "warn_at"), ".");
+  if (!filling.length) return h("p", { class: "hint" }, "No pool or subnet has reached ", h("code", {}, "warn_at"), ".");
   const row = ({ pool, family, subnet, percent, warn_at, since: from }) => h("li", {},
     h("span", { class: "line" }, h("span", {}, ...(subnet ? ["subnet ", map(subnet), pool ? ` of pool ${pool}` : null] : [`pool ${pool} (${family})`])), meter(percent / 100, `${percent}\u00a0%`)),
-    h("span", { class: "hint" }, `said from ${warn_at}\u00a0% on;`, ...since(from)));
+    h("span", { class: "hint" }, `warn_at is ${warn_at}\u00a0%,`, ...since(from)));
   return list(filling.map(row), more(filling_all, filling.length, "gipam status --json"));
 }
 
 function hooks({ hooks, hooks_all }) {
   if (!hooks_all) return h("p", { class: "hint" }, "No hooks are configured.");
   const row = ({ hook, upto, behind, failing_since, last_error }) => {
-    const waits = behind === null ? "what waits cannot be counted" : behind ? `${plural(behind, "event waits", "events wait")}` : "nothing waits";
+    const waits = behind === null ? "queue length unknown" : behind ? `${plural(behind, "event", "events")} queued` : "nothing queued";
     return h("li", {},
       h("span", { class: "line" }, h("strong", {}, hook), failing_since ? word("bad", "fails") : behind ? word("", "at work") : word("good", "works")),
-      h("span", { class: "hint" }, `told up to ${count(upto)}, ${waits}`),
-      failing_since ? h("span", { class: "error" }, "Fails", ...since(failing_since), `: ${last_error ?? "no reason is known"}`) : null);
+      h("span", { class: "hint" }, `delivered up to ${count(upto)}, ${waits}`),
+      failing_since ? h("span", { class: "error" }, "Fails", ...since(failing_since), `: ${last_error ?? "no reason given"}`) : null);
   };
   return list(hooks.map(row), more(hooks_all, hooks.length, "gipam status --json"));
 }
@@ -92,7 +92,7 @@ export function troubles(status) {
     const worst = Math.max(...status.filling.map((row) => row.percent));
     notes.push(h("p", { class: `note ${worst >= 95 ? "bad" : "warn"}` }, h("strong", {}, "Filling up: "), [first, second].filter(Boolean).join(", "), rest > 0 ? ` and ${count(rest)} more. ` : ". ", link.cloneNode(true)));
   }
-  if (status.log_held) notes.push(h("p", { class: "note warn" }, h("strong", {}, "The log of the books grows"), ...since(status.log_held_since), ": something reads them without end."));
+  if (status.log_held) notes.push(h("p", { class: "note warn" }, h("strong", {}, "The WAL of the books grows"), ...since(status.log_held_since), ": a long-running reader keeps it from being reset."));
   return notes;
 }
 

@@ -24,7 +24,7 @@ function chart(title, key, usage) {
   const top = steps(Math.max(1, ...values));
   const x = (at) => LEFT + ((WIDTH - LEFT) * (at - from)) / (to - from || 1);
   const y = (value) => TOP + (HEIGHT - BOTTOM - TOP) * (1 - value / top);
-  const picture = s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title} over time: ${values.length ? `from ${values[0]} to ${values.at(-1)}, most ${Math.max(...values)}` : "nothing known"}` });
+  const picture = s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title} over time: ${values.length ? `from ${values[0]} to ${values.at(-1)}, at most ${Math.max(...values)}` : "no data"}` });
   for (const value of [0, top / 2, top]) {
     if (!Number.isInteger(value)) continue;
     picture.append(s("line", { class: "rule", x1: LEFT, x2: WIDTH, y1: y(value), y2: y(value) }), s("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, count(value)));
@@ -48,7 +48,7 @@ function chart(title, key, usage) {
 function table(usage) {
   const every = Math.max(1, Math.floor(usage.points.length / 12));
   const rows = usage.points.filter((_, i) => (usage.points.length - 1 - i) % every === 0).reverse();
-  return h("details", {}, h("summary", {}, "The same as a table"), h("div", { class: "scroll" }, h("table", { class: "plain" },
+  return h("details", {}, h("summary", {}, "Show as a table"), h("div", { class: "scroll" }, h("table", { class: "plain" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Time"), h("th", { scope: "col", class: "n" }, "Leases"), h("th", { scope: "col", class: "n" }, "Subnets"))),
     h("tbody", {}, ...rows.map((point) => h("tr", {}, h("td", {}, stamp(point.at)), h("td", { class: "n" }, count(point.leases)), h("td", { class: "n" }, count(point.subnets))))))));
 }
