@@ -72,7 +72,7 @@ fn a_reload_says_what_changes_and_a_rehearsal_changes_nothing() {
     assert_eq!(pools(&house), after.map(|(name, size, closed)| (name.to_owned(), size, closed)));
     let again = house.gipam(&["reload"]);
     let text = String::from_utf8(again.stdout).unwrap();
-    assert!(text.contains("pool old left the configuration"), "{text}");
+    assert!(text.contains("pool old was removed from the configuration"), "{text}");
     daemon.stop();
 }
 

@@ -140,7 +140,7 @@ fn a_refused_prefix_or_range_names_the_mistake() {
 #[test]
 fn a_base_alone_is_a_pool() {
     let (code, said) = checked("[[pool]]\nname = \"x\"\nv4 = \"10.0.0.0/16\"\nv6 = \"2001:db8::/48\"\n");
-    assert!(code == 0 && said.contains("is good"), "{said}");
+    assert!(code == 0 && said.contains("is valid"), "{said}");
     let house = House::with_toml("[[pool]]\nname = \"x\"\nv4 = \"198.18.0.0/16\"\n");
     let daemon = house.start();
     assert!(daemon.wire().subnet(false).1.ends_with("/24"));
@@ -159,7 +159,7 @@ fn what_works_but_may_not_be_meant_is_remarked_upon() {
         ("[[pool]]\nname = \"x\"\nv4 = { base = \"10.0.0.0/24\", size = 32 }\n", "one address"),
         (
             "reserved = [\"192.0.2.0/24\"]\n[[pool]]\nname = \"x\"\nv4 = \"10.0.0.0/16\"\n",
-            "outside of all pools",
+            "outside all pools",
         ),
     ] {
         let (code, said) = checked(text);

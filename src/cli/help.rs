@@ -42,7 +42,7 @@ Repair:
 
 Files:
   backup FILE                     copy the books, also while the driver runs
-  restore FILE                    replace the books with a copy (driver stopped)
+  restore FILE                    replace the books with a copy, driver stopped
   import FILE [--apply]           add networks and addresses from a file
                                   (--inspect, --replace)
   export                          print a lease file for the old gipam

@@ -166,7 +166,7 @@ mod tests {
             ("10.20.0.0/255.255.0.0", "netmask; write 10.20.0.0/16"),
             ("10.20.0.0/", "is not a prefix"),
             ("10.20.0.0/x", "is not a prefix"),
-            (" 10.20.0.0/16", "without blanks"),
+            (" 10.20.0.0/16", "without spaces"),
             ("10.20.0/16", "is not a prefix"),
         ] {
             let said = said(prefix(text));

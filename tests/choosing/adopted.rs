@@ -217,7 +217,7 @@ fn a_person_may_give_an_id_that_nobody_holds() {
     );
     assert_eq!(
         name(&mut desk, "198.51.100.0/24", "abcdefghijklmnop"),
-        "address pool not found: no subnet 198.51.100.0/24 waits for its PoolID; see: gipam gc"
+        "address pool not found: 198.51.100.0/24 is not an adopted subnet that waits for its PoolID; see: gipam gc"
     );
     assert_eq!(name(&mut desk, PREFIX, "abcdefghijklmnop"), "done");
     assert!(name(&mut desk, PREFIX, "bcdefghijklmnopq").contains("under PoolID \"abcdefghijklmnop\""));

@@ -71,7 +71,7 @@ fn a_pool_may_say_when_or_never_and_a_reload_is_followed() {
     daemon.stop();
     house.configure(&format!("warn_at = \"most\"\n{TWO}"));
     let (code, said) = house.refuse();
-    assert!(code == 2 && said.contains("\"most\" is not a share"), "{code}: {said}");
+    assert!(code == 2 && said.contains("\"most\" is not a percentage"), "{code}: {said}");
 }
 
 #[test]

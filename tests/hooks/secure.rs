@@ -384,7 +384,7 @@ fn a_hook_whose_authorities_come_later_gets_all_after_a_reload() {
     let house = hooked(&format!("https://{address}/"), "ca = \"ca.pem\"", &[]);
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
-    fails(&house, &daemon, &["no TLS yet: ", "ca.pem: No such file", "fix it, then run gipam reload"]);
+    fails(&house, &daemon, &["cannot use TLS: ", "ca.pem: No such file", "fix it, then run gipam reload"]);
     assert!(came.try_recv().is_err(), "nobody is called");
     fs::write(house.path("ca.pem"), authority.pem()).unwrap();
     assert!(house.gipam(&["reload"]).status.success());

@@ -193,7 +193,7 @@ fn a_file_cut_anywhere_is_refused() {
 fn what_cannot_be_understood_is_refused_with_its_place() {
     let subnet = |keys: &str| refused(&with_subnet(keys));
     let at_key = |text: String, place: &str| assert!(text.contains(place), "{place}: {text}");
-    at_key(refused("[1]"), "a list at the top");
+    at_key(refused("[1]"), "a list at the top level");
     at_key(refused("{}"), "none of the keys v4, v6");
     at_key(refused(r#"{"v4":"10.0.0.0/16",}"#), "is not JSON: trailing comma at line 1 column 21");
     at_key(refused(r#"{"v4":"bla"}"#), r#""bla" at v4: not a prefix like"#);
@@ -202,7 +202,7 @@ fn what_cannot_be_understood_is_refused_with_its_place() {
     at_key(refused(r#"{"v4":"10.0.0.0/16","v4ab":8}"#), r#""8" at v4ab"#);
     at_key(refused(r#"{"v4":"10.0.0.0/16","v4ab":300}"#), r#""300" at v4ab"#);
     at_key(refused(r#"{"v4":"10.0.0.0/16","v4idx":-1}"#), r#""-1" at v4idx: not a whole number"#);
-    at_key(refused(r#"{"v4":"10.0.0.0/16","v4ab":"24"}"#), "a text at v4ab where a number is needed");
+    at_key(refused(r#"{"v4":"10.0.0.0/16","v4ab":"24"}"#), "a string at v4ab where a number is needed");
     at_key(refused(r#"{"v4":"","allocated":{}}"#), "an object at allocated where a list is needed");
     at_key(refused(r#"{"v4":"","allocated":[{"pool":"10.0.0.0/24"}]}"#), "at allocated[0].id");
     at_key(refused(r#"{"v4":"","allocated":[{"id":"a"}]}"#), r#""" at allocated[0].pool"#);
