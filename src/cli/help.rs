@@ -23,7 +23,7 @@ Show:
   explain --pool ... --address ...
                                   why an address or a subnet would be given
                                   or refused
-  doctor                          what is wrong with this host, and how to fix it
+  doctor                          what is wrong with this host and how to fix it
 
 Change:
   reserve [RANGE]                 never give these addresses dynamically;
