@@ -8,7 +8,6 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use gipam::admin::offline;
 use gipam::plan::Plan;
 use gipam::plan::change::ShownHolder;
 use gipam::plan::error::ErrorKind;
@@ -27,6 +26,17 @@ mod daemon;
 mod engine;
 #[path = "support/http.rs"]
 mod http;
+
+/// The answer of a view from these books, in one piece.
+fn whole_answer(books: &std::path::Path, path: &str) -> Result<Vec<u8>, gipam::view::Refusal> {
+    let mut whole = Vec::new();
+    let last = gipam::admin::offline::answer(books, path, &mut |piece| {
+        whole.extend(piece);
+        Ok(())
+    })?;
+    whole.extend(last);
+    Ok(whole)
+}
 
 /// Books with a pool `lan`, a network 192.0.2.0/28, a gateway, web (.2, leased), db (.3, released a moment ago), and an
 /// address that was once requested by number (.9, leased).
@@ -126,7 +136,7 @@ impl Trial {
     }
 
     fn look(&self, path: &str) -> Value {
-        serde_json::from_slice(&offline::whole_answer(&self.path, path).unwrap()).unwrap()
+        serde_json::from_slice(&whole_answer(&self.path, path).unwrap()).unwrap()
     }
 
     fn addresses(&self, query: &str) -> Vec<String> {
@@ -186,7 +196,7 @@ fn a_picture_of_a_pool_shows_subnets_and_reservations() {
         );
         assert_eq!(segments[1]["last"], "192.0.2.255");
     }
-    let error = offline::whole_answer(&trial.path, "/v1/map?of=wan").unwrap_err();
+    let error = whole_answer(&trial.path, "/v1/map?of=wan").unwrap_err();
     assert_eq!(error.kind, ErrorKind::Missing);
 }
 
@@ -203,11 +213,11 @@ fn who_tells_leased_cooling_and_free_apart() {
     assert_eq!((&free["state"], &free["subnet"]), (&Value::from("free"), &Value::Null));
     assert_eq!(free["pool"], "lan");
     assert_eq!(who("192.0.2.200")["reserved"], true);
-    let unknown = offline::whole_answer(&trial.path, "/v1/who?address=198.51.100.1").unwrap_err();
+    let unknown = whole_answer(&trial.path, "/v1/who?address=198.51.100.1").unwrap_err();
     assert_eq!(unknown.kind, ErrorKind::Missing);
     assert_eq!(who("web")["address"], "192.0.2.2", "by the name that Docker said");
     assert_eq!(who("db")["state"], "cooling", "who holds nothing now is shown where it was last");
-    let nobody = offline::whole_answer(&trial.path, "/v1/who?address=nobody").unwrap_err();
+    let nobody = whole_answer(&trial.path, "/v1/who?address=nobody").unwrap_err();
     assert!(nobody.text.contains("gipam history nobody"), "{nobody}");
 }
 
@@ -226,11 +236,7 @@ fn leases_are_narrowed_by_subnet_holder_state_and_time() {
     assert_eq!(trial.look("/v1/history?since=1h&limit=2").as_array().unwrap().len(), 2);
     assert_eq!(trial.look("/v1/history?since=2999-01-01T00:00:00Z").as_array().unwrap().len(), 0);
     for wrong in ["/v1/leases?state=gone", "/v1/leases?since=then", "/v1/history?limit=many"] {
-        assert_eq!(
-            offline::whole_answer(&trial.path, wrong).unwrap_err().kind,
-            ErrorKind::Invalid,
-            "{wrong}"
-        );
+        assert_eq!(whole_answer(&trial.path, wrong).unwrap_err().kind, ErrorKind::Invalid, "{wrong}");
     }
 }
 
@@ -266,7 +272,7 @@ fn what_the_engine_calls_holders_and_networks_finds_them_everywhere() {
     }
     for of in ["4f5e6a7b8c9", "77aa88bb99cd"] {
         assert_eq!(
-            offline::whole_answer(&trial.path, &format!("/v1/who?address={of}")).unwrap_err().kind,
+            whole_answer(&trial.path, &format!("/v1/who?address={of}")).unwrap_err().kind,
             ErrorKind::Missing
         );
     }
@@ -314,7 +320,7 @@ fn an_explanation_ends_in_what_then_happens() {
         ("pool=192.0.2.0%2F28&mac=zz", ErrorKind::Invalid),
     ] {
         assert_eq!(
-            offline::whole_answer(&trial.path, &format!("/v1/explain?{wrong}")).unwrap_err().kind,
+            whole_answer(&trial.path, &format!("/v1/explain?{wrong}")).unwrap_err().kind,
             kind,
             "{wrong}"
         );

@@ -45,17 +45,6 @@ pub fn answer(
     Ok(sink.rest())
 }
 
-/// Like [`answer`], but in one piece.
-pub fn whole_answer(books: &Path, path_and_query: &str) -> Result<Vec<u8>, Refusal> {
-    let mut whole = Vec::new();
-    let rest = answer(books, path_and_query, &mut |piece| {
-        whole.extend_from_slice(&piece);
-        Ok(())
-    });
-    whole.extend_from_slice(&rest?);
-    Ok(whole)
-}
-
 /// Stores the digest of the exported file in the books.
 fn note_export(books: &Path, bytes: &[u8]) -> Result<(), Refusal> {
     let mut books = Books::open(books)?;

@@ -1,8 +1,9 @@
-//! The input of `gipam top`: counters from the daemon as they change, and its status whenever something happened.
+//! The input of `gipam top`: the daemon's status whenever something happened, and its calls per second.
 //!
 //! Promises: sends at most four requests per second, and spends at most a tenth of the time reading, however much
 //! happens; keeps working while the daemon is down and after it returns. Draws nothing.
 
+use std::collections::VecDeque;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -20,16 +21,51 @@ const OLD: Duration = Duration::from_secs(5);
 const BLIND: Duration = Duration::from_secs(1);
 /// Reading the status takes at most this fraction of the time.
 const DUTY: u32 = 10;
+/// The time over which calls per second are counted.
+const WINDOW: Duration = Duration::from_secs(5);
+/// Methods with their own rate; all others share the last one.
+pub(super) const METHODS: [&str; 5] =
+    ["RequestPool", "ReleasePool", "RequestAddress", "ReleaseAddress", "others"];
 
-/// The result of one wait.
-#[derive(Debug, Default)]
-pub(super) struct News {
-    /// The daemon's counters.
-    pub(super) moment: Option<WaitMoment>,
-    /// The daemon's status, if it was read again.
-    pub(super) status: Option<Status>,
-    /// Why nothing was received.
+/// What `gipam top` knows at one moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Live {
+    pub(super) status: Status,
+    /// Why the last request failed, unless the status shows that.
     pub(super) trouble: Option<String>,
+    /// CallRates per second, in the order of `METHODS`.
+    pub(super) rates: [f64; METHODS.len()],
+}
+
+/// The counters of one daemon at several moments.
+#[derive(Default)]
+struct CallRates {
+    started: String,
+    counted: VecDeque<(Instant, [u64; METHODS.len()])>,
+}
+
+impl CallRates {
+    /// Adds the counters of this moment; returns calls per second, which are 0 until there are two moments.
+    fn rates(&mut self, moment: &WaitMoment, at: Instant) -> [f64; METHODS.len()] {
+        if self.started != moment.started {
+            self.started.clone_from(&moment.started);
+            self.counted.clear();
+        }
+        let mut sums = [0; METHODS.len()];
+        for (method, outcomes) in &moment.calls {
+            let name = method.rsplit('.').next().unwrap_or(method);
+            let at = METHODS.iter().position(|known| *known == name).unwrap_or(METHODS.len() - 1);
+            sums[at] += outcomes.values().sum::<u64>();
+        }
+        self.counted.push_back((at, sums));
+        while self.counted.len() > 2 && at - self.counted[0].0 > WINDOW {
+            self.counted.pop_front();
+        }
+        let (then, before) = self.counted[0];
+        let seconds = (at - then).as_secs_f64();
+        let rate = |n: usize| sums[n].saturating_sub(before[n]) as f64 / seconds;
+        std::array::from_fn(|n| if seconds > 0.0 { rate(n) } else { 0.0 })
+    }
 }
 
 /// The client side.
@@ -37,48 +73,56 @@ pub(super) struct Feed {
     asking: Asking,
     /// How many events to request with each status.
     events: u32,
-    seen: Option<String>,
-    /// The number of refused calls at the last check; refused calls commit nothing.
-    refused: u64,
+    pub(super) live: Live,
+    calls: CallRates,
+    /// The id and the number of refused calls at the last check; refused calls commit nothing.
+    seen: Option<(String, u64)>,
     /// Whether something changed that was not read yet.
     changed: bool,
     asked: Option<Instant>,
-    read: Option<Instant>,
-    cost: Duration,
+    /// When the status was last read, and how long that took.
+    read: (Instant, Duration),
 }
 
 impl Feed {
-    /// A feed from this daemon; each status comes with this many events.
-    pub(super) const fn new(asking: Asking, events: u32) -> Self {
-        Self {
-            asking,
-            events,
-            seen: None,
-            refused: 0,
-            changed: true,
-            asked: None,
-            read: None,
-            cost: Duration::ZERO,
-        }
+    /// Reads the first status, without which there is nothing to watch; each status comes with this many events.
+    pub(super) fn start(asking: Asking, events: u32) -> Result<Self, CliError> {
+        let read = (Instant::now(), Duration::ZERO);
+        let (live, calls) = (Live::default(), CallRates::default());
+        let mut feed = Self { asking, events, live, calls, seen: None, changed: true, asked: None, read };
+        feed.read()?;
+        Ok(feed)
     }
 
-    /// The first status; without it, there is nothing to watch.
-    pub(super) fn first(&mut self) -> Result<Status, CliError> {
-        self.status()
-    }
-
-    /// Waits for the next news, for about a second.
-    pub(super) fn next(&mut self) -> News {
+    /// Waits for the next change, for about a second.
+    pub(super) fn next(&mut self) -> Live {
         if let Some(asked) = self.asked {
             sleep(APART.saturating_sub(asked.elapsed()));
         }
         self.asked = Some(Instant::now());
-        let mut news = News::default();
+        self.live.trouble = self.wait();
+        let (read, cost) = self.read;
+        if (self.changed || read.elapsed() > OLD)
+            && read.elapsed() >= cost * DUTY
+            && let Err(error) = self.read()
+        {
+            self.live.trouble = Some(chain(&error));
+        }
+        self.live.clone()
+    }
+
+    /// Waits for the daemon's next counters. Returns why there are none, unless the status shows that.
+    fn wait(&mut self) -> Option<String> {
         match self.moment() {
             Ok(moment) => {
-                self.changed |= self.seen.as_ref() != Some(&moment.id) || self.refused != moment.refused;
-                (self.seen, self.refused) = (Some(moment.id.clone()), moment.refused);
-                news.moment = Some(moment);
+                let seen = Some((moment.id.clone(), moment.refused));
+                self.changed |= self.seen != seen;
+                self.seen = seen;
+                self.live.rates = self.calls.rates(&moment, Instant::now());
+                let status = &mut self.live.status;
+                (status.requests, status.refused) = (Some(moment.requests), Some(moment.refused));
+                status.now = Some(moment.now).filter(|now| !now.is_empty()).or(status.now.take());
+                None
             }
             Err(error) => {
                 self.seen = None;
@@ -90,22 +134,13 @@ impl Feed {
                     client::AskError::Down { .. } => true,
                     client::AskError::NoAnswer(_) => false,
                 };
-                news.trouble = (!known).then(|| chain(&error));
+                (!known).then(|| chain(&error))
             }
         }
-        let old = self.read.is_none_or(|read| read.elapsed() > OLD);
-        let due = self.read.is_none_or(|read| read.elapsed() >= self.cost * DUTY);
-        if (self.changed || old) && due {
-            match self.status() {
-                Ok(status) => news.status = Some(status),
-                Err(error) => news.trouble = Some(chain(&error)),
-            }
-        }
-        news
     }
 
     fn moment(&self) -> Result<WaitMoment, client::AskError> {
-        let seen = self.seen.as_deref().map(|seen| format!("&seen={}", encoded(seen))).unwrap_or_default();
+        let seen = self.seen.as_ref().map(|(id, _)| format!("&seen={}", encoded(id))).unwrap_or_default();
         let answer = self.asking.daemon_view(&format!("/v1/events?hold=1{seen}"))?;
         let event = String::from_utf8_lossy(&answer);
         let data = event.lines().find_map(|line| line.strip_prefix("data: "));
@@ -113,12 +148,38 @@ impl Feed {
         Ok(data.and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default())
     }
 
-    fn status(&mut self) -> Result<Status, CliError> {
+    fn read(&mut self) -> Result<(), CliError> {
         let begun = Instant::now();
         let path = format!("/v1/status?events={}", self.events);
-        let answer = self.asking.quiet_view(&path).and_then(|(answer, _)| output::read(&path, &answer));
-        (self.cost, self.read) = (begun.elapsed(), Some(Instant::now()));
+        let answer = self.asking.quiet_view(&path).and_then(|answer| output::read(&path, &answer));
+        self.read = (Instant::now(), begun.elapsed());
         self.changed = answer.is_err();
-        answer
+        self.live.status = answer?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_over_the_last_seconds_and_start_again_with_the_daemon() {
+        let mut calls = CallRates::default();
+        let begun = Instant::now();
+        let mut rates = |started: &str, leased: u64, second: u64| {
+            let of = [("IpamDriver.RequestAddress", leased), ("Plugin.Activate", 1), ("unknown", 1)];
+            let of = of.map(|(method, count)| (method.to_owned(), [("ok".to_owned(), count)].into()));
+            let moment =
+                WaitMoment { started: started.to_owned(), calls: of.into(), ..WaitMoment::default() };
+            calls.rates(&moment, begun + Duration::from_secs(second))
+        };
+        assert_eq!(rates("a", 100, 0), [0.0; 5]);
+        assert_eq!(rates("a", 104, 2), [0.0, 0.0, 2.0, 0.0, 0.0]);
+        for second in 3..20 {
+            rates("a", 104, second);
+        }
+        assert_eq!(rates("a", 104, 20), [0.0; 5], "what is long ago does not count");
+        assert_eq!(rates("b", 7, 20), [0.0; 5]);
     }
 }

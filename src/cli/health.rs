@@ -5,9 +5,8 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::frame::{Frame, NAME};
 use super::paper::{Ink, Line, clock, short, size, span};
-use super::screen::{entry, grouped};
+use super::screen::{Frame, NAME, entry, grouped};
 use super::tables::escaped;
 use crate::reconcile::Finding;
 use crate::text::counted;

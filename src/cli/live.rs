@@ -1,162 +1,64 @@
-//! What `gipam top` shows: the state of the daemon, calls per second, and the latest events.
+//! What `gipam top` shows: the screen of `gipam status` with calls per second, and the latest events.
 //!
 //! Promises: pure; fits the given terminal, and on a small one leaves out what matters least. On a pipe, each change
 //! is one line. Sends no requests.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
-use super::feed::News;
-use super::frame::Frame;
-use super::health;
+use super::feed::{Live, METHODS};
 use super::paper::{Ink, Line, clock, short};
-use super::screen;
+use super::screen::{self, Frame};
 use super::tables::escaped;
 use crate::text::counted;
-use crate::view::rows::{HistoryRow, Status, WaitMoment};
+use crate::view::rows::{HistoryRow, Status};
 
-/// The window over which calls per second are counted.
-const WINDOW: Duration = Duration::from_secs(5);
-/// Methods with their own rate; all others share one.
-const METHODS: [&str; 4] = ["RequestPool", "ReleasePool", "RequestAddress", "ReleaseAddress"];
+/// Lines that events get, even if the state has much to say.
+const EVENTS: usize = 6;
 
-/// Calls by method.
-type CallCounts = BTreeMap<String, u64>;
-
-/// The current state.
-pub(super) struct Live {
-    status: Status,
-    trouble: Option<String>,
-    /// The start time of the daemon that counted these calls, and its counters at several moments.
-    started: String,
-    counted: VecDeque<(Instant, CallCounts)>,
+/// The screen.
+pub(super) fn lines(live: &Live, frame: Frame) -> Vec<Line> {
+    let Live { status, trouble, rates } = live;
+    let mut parts = screen::parts(status, frame);
+    let [head, pools, fullest, state] = &mut parts;
+    if status.running {
+        // The listeners' addresses matter less here.
+        head.truncate(1);
+    }
+    if let Some(first) = head.first_mut() {
+        *first = std::mem::take(first).and(Ink::Plain, "  q quits");
+    }
+    head.extend(trouble.as_ref().map(|trouble| Line::default().and(Ink::Red, escaped(trouble))));
+    if status.running {
+        let [subnets, subnets_freed, asked, freed, _] = rates;
+        head.push(Line::of(format!(
+            "calls/s    subnets {subnets:.1} asked, {subnets_freed:.1} freed; addresses {asked:.1} asked, {freed:.1} freed"
+        )));
+    }
+    let others = head.len() + pools.len() + fullest.len();
+    state.truncate(frame.lines.saturating_sub(others + EVENTS).max(1));
+    let used: usize = parts.iter().map(Vec::len).sum();
+    let events = events(status, frame.lines.saturating_sub(used));
+    screen::joined(parts.into_iter().chain([events]), frame.lines)
 }
 
-impl Live {
-    /// Starts with this status.
-    pub(super) const fn new(status: Status) -> Self {
-        Self { status, trouble: None, started: String::new(), counted: VecDeque::new() }
+/// Events and refusals, the latest first.
+fn events(status: &Status, rows: usize) -> Vec<Line> {
+    if rows < 2 {
+        return Vec::new();
     }
-
-    /// Takes in news; returns the changes as lines, for a pipe.
-    pub(super) fn hear(&mut self, news: News, at: Instant) -> Vec<LiveChange> {
-        let before = self.status.clone();
-        if let Some(status) = news.status {
-            self.status = status;
-        }
-        if let Some(moment) = &news.moment {
-            self.count(moment, at);
-            (self.status.requests, self.status.refused) = (Some(moment.requests), Some(moment.refused));
-            self.status.now =
-                Some(moment.now.clone()).filter(|now| !now.is_empty()).or(self.status.now.take());
-        }
-        self.trouble = news.trouble;
-        changes(&before, &self.status)
-    }
-
-    fn count(&mut self, moment: &WaitMoment, at: Instant) {
-        if self.started != moment.started {
-            self.started.clone_from(&moment.started);
-            self.counted.clear();
-        }
-        let calls = moment.calls.iter().map(|(method, outcomes)| {
-            let name = method.rsplit('.').next().unwrap_or(method);
-            let name = if METHODS.contains(&name) { name } else { "others" };
-            (name.to_owned(), outcomes.values().sum::<u64>())
-        });
-        let mut sums = CallCounts::new();
-        for (name, count) in calls {
-            *sums.entry(name).or_default() += count;
-        }
-        self.counted.push_back((at, sums));
-        while self.counted.len() > 2 && self.counted.front().is_some_and(|(then, _)| at - *then > WINDOW) {
-            self.counted.pop_front();
-        }
-    }
-
-    /// Calls per second by method, the known ones first; 0 until there are two moments.
-    pub(super) fn rates(&self) -> Vec<(&str, f64)> {
-        let (first, last) = (self.counted.front(), self.counted.back());
-        let rate = |name: &str| {
-            let ((then, before), (now, after)) = (first?, last?);
-            let count = |calls: &CallCounts| calls.get(name).copied().unwrap_or(0);
-            let seconds = (*now - *then).as_secs_f64();
-            // Loss of precision is acceptable here.
-            (seconds > 0.0).then(|| count(after).saturating_sub(count(before)) as f64 / seconds)
-        };
-        METHODS.into_iter().chain(["others"]).map(|name| (name, rate(name).unwrap_or(0.0))).collect()
-    }
-
-    /// The screen.
-    pub(super) fn lines(&self, frame: Frame) -> Vec<Line> {
-        let rows = frame.lines;
-        let mut head = screen::head(&self.status, frame);
-        if self.status.running {
-            // The listeners' addresses matter less here.
-            head.truncate(1);
-        }
-        if let Some(first) = head.first_mut() {
-            *first = std::mem::take(first).and(Ink::Plain, "  q quits");
-        }
-        if let Some(trouble) = &self.trouble {
-            head.push(Line::default().and(Ink::Red, escaped(trouble)));
-        }
-        if self.status.running {
-            let rates = self.rates();
-            let rate =
-                |name: &str| rates.iter().find(|(known, _)| *known == name).map_or(0.0, |(_, rate)| *rate);
-            head.push(Line::of(format!(
-                "calls/s    subnets {:.1} asked, {:.1} freed; addresses {:.1} asked, {:.1} freed",
-                rate("RequestPool"),
-                rate("ReleasePool"),
-                rate("RequestAddress"),
-                rate("ReleaseAddress")
-            )));
-        }
-        let mut state = health::addresses(&self.status);
-        state.truncate(1);
-        if self.status.running {
-            state.push(health::engine(&self.status));
-            state.extend(health::repair(&self.status, 0));
-        }
-        let (pools, fullest) = match rows {
-            ..20 => (1, 2),
-            20..40 => (3, 4),
-            _ => (8, 8),
-        };
-        let pools = screen::pools(&self.status, frame, pools);
-        let fullest = screen::fullest(&self.status, frame, fullest);
-        let parts = [head, pools, fullest, state];
-        let used: usize = parts.iter().map(Vec::len).sum();
-        let events = self.events(rows.saturating_sub(used));
-        screen::joined(parts.into_iter().chain([events]), rows)
-    }
-
-    /// Events and refusals, the latest first.
-    fn events(&self, rows: usize) -> Vec<Line> {
-        if rows < 2 {
-            return Vec::new();
-        }
-        let now = self.status.now.as_deref();
-        let mut events: Vec<(&str, Line)> = Vec::new();
-        for refusal in &self.status.refusals {
-            let method = refusal.method.rsplit('.').next().unwrap_or_default();
-            let line = Line::of(format!("  {} ", clock(&refusal.at, now)))
-                .and(Ink::Yellow, "refused ")
-                .quote(&format!("{} {}", short(method, 14), refusal.text));
-            events.push((&refusal.at, line));
-        }
-        for row in self.status.events.iter().flatten() {
-            let line = Line::of(format!("  {} ", clock(&row.at, now))).quote(&told(row));
-            events.push((&row.at, line));
-        }
-        // Times are whole seconds: within one second, refusals come first, and the rest keeps its order.
-        events.sort_by(|(a, _), (b, _)| b.cmp(a));
-        let heading = Line::default().and(Ink::Bold, "LAST EVENTS (more: gipam history)");
-        std::iter::once(heading).chain(events.into_iter().map(|(_, line)| line)).take(rows).collect()
-    }
+    let now = status.now.as_deref();
+    let line = |at: &str| Line::of(format!("  {} ", clock(at, now)));
+    let refusals = status.refusals.iter().map(|refusal| {
+        let method = refusal.method.rsplit('.').next().unwrap_or_default();
+        let text = format!("{} {}", short(method, 14), refusal.text);
+        (&refusal.at, line(&refusal.at).and(Ink::Yellow, "refused ").quote(&text))
+    });
+    let events = status.events.iter().flatten().map(|row| (&row.at, line(&row.at).quote(&told(row))));
+    let mut events: Vec<(&String, Line)> = refusals.chain(events).collect();
+    // Times are whole seconds: within one second, refusals come first, and the rest keeps its order.
+    events.sort_by(|(a, _), (b, _)| b.cmp(a));
+    let heading = Line::default().and(Ink::Bold, "LAST EVENTS (more: gipam history)");
+    std::iter::once(heading).chain(events.into_iter().map(|(_, line)| line)).take(rows).collect()
 }
 
 /// One line of text for an event.
@@ -176,39 +78,40 @@ pub(super) struct LiveChange {
     event: Option<HistoryRow>,
 }
 
+/// The rows that came since `before`, the oldest first; both lists begin with the latest.
+fn new<'a, T: PartialEq>(before: &[T], after: &'a [T]) -> impl Iterator<Item = &'a T> {
+    let new: Vec<&T> = after.iter().take_while(|row| Some(*row) != before.first()).collect();
+    new.into_iter().rev()
+}
+
 /// The changes from one status to the next, the oldest first.
-fn changes(before: &Status, after: &Status) -> Vec<LiveChange> {
-    let at = |text: String| LiveChange { at: after.now.clone().unwrap_or_default(), text, event: None };
-    let mut changes = Vec::new();
-    let last = before.events.iter().flatten().next();
-    let new = after.events.iter().flatten().take_while(|row| Some(*row) != last);
-    let mut new: Vec<&HistoryRow> = new.collect();
-    new.reverse();
-    changes.extend(new.into_iter().map(|row| LiveChange {
-        at: row.at.clone(),
-        text: told(row),
-        event: Some(row.clone()),
-    }));
-    let last = before.refusals.first();
-    let refused = after.refusals.iter().take_while(|row| Some(*row) != last).filter(|_| after.running);
-    let mut refused: Vec<_> = refused.collect();
-    refused.reverse();
-    changes.extend(refused.into_iter().map(|refusal| LiveChange {
-        at: refusal.at.clone(),
-        text: format!("refused {} {}", refusal.method, refusal.text),
-        event: None,
-    }));
+pub(super) fn changes(before: &Status, after: &Status) -> Vec<LiveChange> {
+    let list = |status: &Status| status.events.clone().unwrap_or_default();
+    let (earlier, events) = (list(before), list(after));
+    let event =
+        |row: &HistoryRow| LiveChange { at: row.at.clone(), text: told(row), event: Some(row.clone()) };
+    let mut changes: Vec<LiveChange> = new(&earlier, &events).map(event).collect();
+    if after.running {
+        changes.extend(new(&before.refusals, &after.refusals).map(|refusal| LiveChange {
+            at: refusal.at.clone(),
+            text: format!("refused {} {}", refusal.method, refusal.text),
+            event: None,
+        }));
+    }
+    let mut add = |text: String| {
+        changes.push(LiveChange { at: after.now.clone().unwrap_or_default(), text, event: None });
+    };
     match (before.running, after.running) {
-        (true, false) => changes.push(at("gipam is not running; this is what its books say".to_owned())),
-        (false, true) => changes.push(at("gipam is running".to_owned())),
+        (true, false) => add("gipam is not running; this is what its books say".to_owned()),
+        (false, true) => add("gipam is running".to_owned()),
         _ => {}
     }
     if before.engine != after.engine && after.running {
         let word = if after.engine == Some(true) { "answers" } else { "does not answer" };
-        changes.push(at(format!("the Engine {word}")));
+        add(format!("the Engine {word}"));
     }
     if before.findings != after.findings {
-        changes.push(at(format!("repair: {}; see gipam gc", counted(after.findings, "finding"))));
+        add(format!("repair: {}; see gipam gc", counted(after.findings, "finding")));
     }
     changes
 }
@@ -220,11 +123,10 @@ impl LiveChange {
         Self { at: status.now.clone().unwrap_or_default(), text: running.to_owned(), event: None }
     }
 
-    pub(super) fn line(&self, live: &Live, as_json: bool) -> String {
-        let status = &live.status;
+    pub(super) fn line(&self, Live { status, rates, .. }: &Live, as_json: bool) -> String {
         if as_json {
             let rates: serde_json::Map<String, Value> =
-                live.rates().into_iter().map(|(name, rate)| (name.to_owned(), json!(rate))).collect();
+                METHODS.iter().zip(rates).map(|(name, rate)| ((*name).to_owned(), json!(rate))).collect();
             let value = json!({
                 "at": self.at, "what": self.text, "event": self.event, "running": status.running,
                 "subnets": status.subnets, "leases": status.leases, "cooling": status.cooling,
@@ -245,30 +147,6 @@ mod tests {
 
     use super::*;
 
-    fn moment(started: &str, leased: u64) -> News {
-        let calls = [("IpamDriver.RequestAddress", leased), ("Plugin.Activate", 1), ("unknown", 1)];
-        let calls = calls.map(|(method, count)| (method.to_owned(), [("ok".to_owned(), count)].into()));
-        let moment = WaitMoment { started: started.to_owned(), calls: calls.into(), ..WaitMoment::default() };
-        News { moment: Some(moment), ..News::default() }
-    }
-
-    #[test]
-    fn rates_are_over_the_last_seconds_and_start_again_with_the_daemon() {
-        let mut live = Live::new(Status { running: true, ..Status::default() });
-        let begun = Instant::now();
-        let rate = |live: &Live| live.rates().iter().map(|(_, rate)| *rate).collect::<Vec<_>>();
-        live.hear(moment("a", 100), begun);
-        assert_eq!(rate(&live), [0.0; 5]);
-        live.hear(moment("a", 104), begun + Duration::from_secs(2));
-        assert_eq!(rate(&live), [0.0, 0.0, 2.0, 0.0, 0.0]);
-        for second in 3..20 {
-            live.hear(moment("a", 104), begun + Duration::from_secs(second));
-        }
-        assert_eq!(rate(&live), [0.0; 5], "what is long ago does not count");
-        live.hear(moment("b", 7), begun + Duration::from_secs(20));
-        assert_eq!(rate(&live), [0.0; 5]);
-    }
-
     #[test]
     fn the_screen_fits_every_terminal() {
         let event = |n: u64| HistoryRow {
@@ -285,15 +163,16 @@ mod tests {
             number: None,
         };
         let events = Some((0..60).map(event).collect());
-        let mut live = Live::new(Status { running: true, events, ..Status::default() });
-        live.hear(moment("a", 1), Instant::now());
+        let status = Status { running: true, events, ..Status::default() };
+        let live = Live { status, ..Live::default() };
+        let lines = |frame| lines(&live, frame);
         for rows in [1, 2, 5, 12, 24, 50] {
-            let lines = live.lines(Frame { columns: 40, lines: rows });
-            assert!(lines.len() <= rows, "{rows}");
-            assert!(lines.iter().all(|line| line.drawn(40, false).width() <= 40));
+            let shown = lines(Frame { columns: 40, lines: rows });
+            assert!(shown.len() <= rows, "{rows}");
+            assert!(shown.iter().all(|line| line.drawn(40, false).width() <= 40));
         }
-        assert_eq!(live.lines(Frame { columns: 80, lines: 50 }).len(), 50, "events fill what is left");
-        let text: Vec<String> = live.lines(Frame::NORMAL).iter().map(|line| line.drawn(80, false)).collect();
+        assert_eq!(lines(Frame { columns: 80, lines: 50 }).len(), 50, "events fill what is left");
+        let text: Vec<String> = lines(Frame::NORMAL).iter().map(|line| line.drawn(80, false)).collect();
         assert!(text[0].ends_with("q quits"), "{text:#?}");
         assert!(text.iter().any(|line| line.contains("03:04:59 leased 192.0.2.59")), "{text:#?}");
         assert!(!text.concat().contains('\u{1b}'));

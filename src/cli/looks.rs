@@ -2,8 +2,6 @@
 //!
 //! Promises: all but `doctor` send one request, like the views, and `--json` passes the answer on. Changes nothing.
 
-use std::io::IsTerminal;
-
 use super::args::Explain;
 use super::error::CliError;
 use super::output::{self, Asking};
@@ -54,8 +52,7 @@ fn known(width: Width, row: WhoRow) -> String {
 }
 
 /// `gipam map [POOL|SUBNET]`.
-pub(super) fn map(asking: &Asking, of: Option<&str>, surroundings: &Surroundings) -> Result<(), CliError> {
-    let colour = std::io::stdout().is_terminal() && !surroundings.variables.contains_key("NO_COLOR");
+pub(super) fn map(asking: &Asking, of: Option<&str>) -> Result<(), CliError> {
     // Programs get all segments, however many there are.
     let size = |most: u16| (!asking.json).then(|| most.to_string());
     let (columns, lines) = (size(picture::COLUMNS), size(picture::LINES));
@@ -63,7 +60,7 @@ pub(super) fn map(asking: &Asking, of: Option<&str>, surroundings: &Surroundings
     show(asking, &path, |rows: Vec<MapRow>| {
         let drawn = |map: &MapRow| {
             let why = map.unusable.as_ref().map(|why| format!("nothing can be given: {}\n", escaped(why)));
-            picture::drawn(map, colour) + &why.unwrap_or_default()
+            picture::drawn(map, asking.colour) + &why.unwrap_or_default()
         };
         rows.iter().map(drawn).collect::<Vec<_>>().join("\n")
     })

@@ -21,7 +21,6 @@ mod compat;
 mod configuration;
 mod error;
 mod feed;
-mod frame;
 mod health;
 mod help;
 mod listed;
@@ -85,13 +84,13 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), CliError> {
     let asking = output::Asking::new(&cli.options(&cli.serve), cli.common.json, surroundings)?;
     match command {
         Command::Serve(_) | Command::Config(_) | Command::Doctor => Ok(()),
-        Command::Status => views::status(&asking, surroundings),
-        Command::Top => top::run(asking, surroundings),
+        Command::Status => views::status(&asking),
+        Command::Top => top::run(asking),
         Command::Pools => views::pools(&asking),
         Command::Subnets => views::subnets(&asking),
         Command::Leases(wanted) => views::leases(&asking, wanted),
         Command::Who { address } => looks::who(&asking, address),
-        Command::Map { of } => looks::map(&asking, of.as_deref(), surroundings),
+        Command::Map { of } => looks::map(&asking, of.as_deref()),
         Command::Explain(asked) => looks::explain(&asking, asked),
         Command::History { of, since, limit } => {
             views::history(&asking, of.as_deref(), since.as_deref(), *limit)

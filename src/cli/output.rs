@@ -4,7 +4,7 @@
 //! caller did not name are never shown instead; a reader that closes early (`| head`) is not an error. JSON is printed
 //! as received, one row per line.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind as UsageKind};
@@ -26,6 +26,8 @@ pub(super) struct Asking {
     pub(super) json: bool,
     /// The width of the terminal.
     pub(super) width: Width,
+    /// Whether to print colours.
+    pub(super) colour: bool,
     shown: ShownLine,
 }
 
@@ -36,7 +38,9 @@ impl Asking {
         for warning in &config.warnings {
             note(warning);
         }
-        Ok(Self { config, json, width: Width::of_output(), shown: ShownLine::new(json, surroundings) })
+        let colour = io::stdout().is_terminal() && !surroundings.variables.contains_key("NO_COLOR");
+        let (width, shown) = (Width::of_output(), ShownLine::new(json, surroundings));
+        Ok(Self { config, json, width, colour, shown })
     }
 
     /// Starts a progress line for this work.
@@ -51,56 +55,59 @@ impl Asking {
 
     /// A view from the daemon, or from the books if no daemon runs.
     pub(super) fn view(&self, path: &str) -> Result<Vec<u8>, CliError> {
-        let (answer, from_books) = self.looked(path, &self.work(task(path)))?;
-        if let Some(said) = from_books {
-            note(&said);
-        }
+        let (answer, from_books) = self.whole(path, &self.work(task(path)))?;
+        from_books.iter().for_each(|said| note(said));
         Ok(answer)
     }
 
-    /// A view without a progress line; whether it came from the books is returned, not printed.
-    pub(super) fn quiet_view(&self, path: &str) -> Result<(Vec<u8>, Option<String>), CliError> {
-        self.looked(path, &ShownLine::nothing().work(task(path)))
+    /// A view without a progress line and without a note.
+    pub(super) fn quiet_view(&self, path: &str) -> Result<Vec<u8>, CliError> {
+        Ok(self.whole(path, &ShownLine::nothing().work(task(path)))?.0)
     }
 
     /// Prints a list as JSON while it arrives.
     pub(super) fn print_rows(&self, path: &str) -> Result<(), CliError> {
         let mut lines = JsonLines { progress: Some(self.work(task(path))), rest: Vec::new() };
-        let answered = client::get_pieces(&self.config.admin, path, client::VIEW, |piece| lines.take(piece));
-        match answered {
-            Err(down @ client::AskError::Down { .. }) => {
-                let (books, said) = self.books_instead(&down)?;
-                let mut failed = None;
-                let answer = offline::answer(&books, path, &mut |piece| {
-                    lines.take(&piece).map_err(|error| {
-                        failed = Some(error);
-                        Refusal::new(ErrorKind::Unavailable, "nobody reads the output")
-                    })
-                });
-                if let Some(error) = failed {
-                    return Err(error);
-                }
-                lines.take(&answer.map_err(CliError::Admin)?)?;
-                lines.end()?;
-                note(&said);
-                Ok(())
-            }
-            Err(error) => Err(CliError::Admin(error.into())),
-            Ok(taken) => taken.and_then(|()| lines.end()),
-        }
+        let from_books = self.pieces(path, None, |piece| lines.take(piece))?;
+        lines.end()?;
+        from_books.iter().for_each(|said| note(said));
+        Ok(())
     }
 
-    fn looked(&self, path: &str, progress: &Progress) -> Result<(Vec<u8>, Option<String>), CliError> {
-        let down = match self.daemon_view(path) {
+    fn whole(&self, path: &str, progress: &Progress) -> Result<(Vec<u8>, Option<String>), CliError> {
+        let mut whole = Vec::new();
+        let from_books = self.pieces(path, Some(progress), |piece| {
+            whole.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok((whole, from_books))
+    }
+
+    /// Passes a view to `take`, piece by piece. If it comes from the books, returns a note that says so.
+    fn pieces(
+        &self,
+        path: &str,
+        progress: Option<&Progress>,
+        mut take: impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<Option<String>, CliError> {
+        let down = match client::get_pieces(&self.config.admin, path, client::VIEW, &mut take) {
             Err(down @ client::AskError::Down { .. }) => down,
-            other => {
-                return other.map(|answer| (answer, None)).map_err(|error| CliError::Admin(error.into()));
-            }
+            Err(error) => return Err(CliError::Admin(error.into())),
+            Ok(taken) => return taken.map(|()| None),
         };
         let (books, said) = self.books_instead(&down)?;
-        progress.now(format!("reading the books {}", books.display()));
-        let answer = offline::whole_answer(&books, path).map_err(CliError::Admin)?;
-        Ok((answer, Some(said)))
+        progress.into_iter().for_each(|line| line.now(format!("reading the books {}", books.display())));
+        let mut failed = None;
+        let last = offline::answer(&books, path, &mut |piece| {
+            take(&piece).map_err(|error| {
+                failed = Some(error);
+                Refusal::new(ErrorKind::Unavailable, "nobody reads the output")
+            })
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => take(&last.map_err(CliError::Admin)?).map(|()| Some(said)),
+        }
     }
 
     /// The books to read if no daemon answers, and the note to print then.

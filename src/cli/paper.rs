@@ -16,6 +16,10 @@ pub(super) enum Ink {
     Red = 31,
     Green = 32,
     Yellow = 33,
+    Blue = 34,
+    Magenta = 35,
+    Cyan = 36,
+    Grey = 90,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

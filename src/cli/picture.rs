@@ -2,23 +2,24 @@
 //!
 //! Promises: readable without colour, on a pipe and at 80 columns. Draws the lines of a map as received, without scaling.
 
+use super::paper::{Ink, Line};
 use crate::view::digits;
-use crate::view::map::{CellRow, LegendRow, MapRow, sign_of};
+use crate::view::map::{LegendRow, MapRow, sign_of};
 
 /// Characters per line.
 pub(super) const COLUMNS: u16 = 64;
 /// Maximum number of lines; a larger map is scaled, so that each character stands for more.
 pub(super) const LINES: u16 = 40;
 
-/// The colour of a state (an SGR number).
-fn colour_of(state: &str) -> u8 {
+/// The colour of a state.
+fn ink_of(state: &str) -> Ink {
     match state {
-        "used" => 32,
-        "gateway" | "auxiliary" => 36,
-        "cooling" => 33,
-        "pinned" => 34,
-        "reserved" => 35,
-        _ => 90,
+        "used" => Ink::Green,
+        "gateway" | "auxiliary" => Ink::Cyan,
+        "cooling" => Ink::Yellow,
+        "pinned" => Ink::Blue,
+        "reserved" => Ink::Magenta,
+        _ => Ink::Grey,
     }
 }
 
@@ -27,12 +28,20 @@ pub(super) fn drawn(map: &MapRow, colour: bool) -> String {
     let width = map.lines.iter().map(|line| line.first.to_string().len()).max().unwrap_or(0);
     let mut text = heading(map);
     for line in &map.lines {
-        let label = line.first.to_string();
-        let signs = match line.cells.first().filter(|_| line.lines.0 > 1) {
-            Some(cell) => format!("{} to {}", sign_of(&cell.state).1, cell.last),
-            None => painted(&line.cells, colour),
-        };
-        text.push_str(&format!("{label:<width$}  {signs}\n"));
+        let mut drawn = Line::of(format!("{:<width$}  ", line.first.to_string()));
+        match line.cells.first().filter(|_| line.lines.0 > 1) {
+            Some(cell) => {
+                drawn = drawn.and(Ink::Plain, format!("{} to {}", sign_of(&cell.state).1, cell.last))
+            }
+            None => {
+                for run in line.cells.chunk_by(|a, b| a.state == b.state) {
+                    let count = run.iter().map(|cell| usize::from(cell.span)).sum();
+                    let signs: String = std::iter::repeat_n(sign_of(&run[0].state).0, count).collect();
+                    drawn = drawn.and(ink_of(&run[0].state), signs);
+                }
+            }
+        }
+        text.push_str(&(drawn.drawn(usize::MAX, colour) + "\n"));
     }
     text.push_str(&legend(map));
     text
@@ -56,21 +65,6 @@ fn legend(map: &MapRow) -> String {
     let word = |row: &LegendRow| format!("{} {} {}", sign_of(&row.state).0, row.words, digits(row.count.0));
     let words: Vec<String> = map.legend.iter().map(word).collect();
     format!("{}\n", words.join("   "))
-}
-
-/// Cells as characters, with each run in its colour.
-fn painted(cells: &[CellRow], colour: bool) -> String {
-    let mut text = String::new();
-    for run in cells.chunk_by(|a, b| a.state == b.state) {
-        let Some(CellRow { state, .. }) = run.first() else { continue };
-        let count = run.iter().map(|cell| usize::from(cell.span)).sum();
-        let signs: String = std::iter::repeat_n(sign_of(state).0, count).collect();
-        match colour {
-            true => text.push_str(&format!("\u{1b}[{}m{signs}\u{1b}[0m", colour_of(state))),
-            false => text.push_str(&signs),
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ fn is_ours() -> bool {
 fn columns() -> usize {
     match tcgetwinsize(io::stderr()) {
         Ok(size) if size.ws_col > 0 => size.ws_col.into(),
-        _ => super::frame::COLUMNS,
+        _ => super::screen::COLUMNS,
     }
 }
 

@@ -6,19 +6,64 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::frame::Frame;
 use super::health::{addresses, books, engine, repair, watched};
 use super::paper::{Ink, Line, bar, clock, padded, short, span, wrapped};
 use super::tables::escaped;
 use crate::view::rows::{PoolRow, Status, SubnetUsage};
 use crate::view::{Fullness, digits};
 
+/// The characters of a bar, a name and a prefix at 80 columns.
+const BAR: usize = 16;
+pub(super) const NAME: usize = 12;
+const PREFIX: usize = 24;
 /// How many entries of each part are shown.
 const DOORS: usize = 2;
 const POOLS: usize = 4;
 const FULLEST: usize = 4;
 const SUSPECTS: usize = 2;
 const REFUSALS: usize = 3;
+
+/// The lines and columns of a normal terminal.
+pub(super) const LINES: usize = 24;
+pub(super) const COLUMNS: usize = 80;
+
+/// The room on a terminal. What a larger one has in addition goes to names, prefixes, bars and further rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) columns: usize,
+    pub(super) lines: usize,
+}
+
+impl Frame {
+    /// The frame for a pipe.
+    pub(super) const NORMAL: Self = Self { columns: COLUMNS, lines: LINES };
+
+    /// The frame for a terminal of this size, or for a pipe. A screen taller than the terminal scrolls.
+    pub(super) fn of(size: Option<(usize, usize)>) -> Self {
+        size.map_or(Self::NORMAL, |(columns, lines)| Self {
+            columns,
+            lines: lines.saturating_sub(1).max(LINES),
+        })
+    }
+
+    /// The width of a text with this width at 80 columns: it gets a share of the others, at most `most`.
+    fn wider(self, width: usize, most: usize) -> usize {
+        width + (self.columns.saturating_sub(COLUMNS) / 3).min(most)
+    }
+
+    /// The width of a name.
+    fn name(self) -> usize {
+        self.wider(NAME, 28)
+    }
+
+    /// The number of entries of a part that has `entries` in 24 lines.
+    fn entries(self, entries: usize) -> usize {
+        match self.lines.checked_sub(LINES) {
+            Some(more) => entries + more / 3,
+            None => (entries * self.lines / (2 * LINES)).max(1),
+        }
+    }
+}
 
 /// A count that fits into a column: exact up to seven digits, then a power of two.
 pub(super) fn grouped(count: u128) -> String {
@@ -30,21 +75,21 @@ pub(super) fn grouped(count: u128) -> String {
     format!("{about}2^{power}")
 }
 
-/// The screen.
+/// The screen of `gipam status`.
 pub(super) fn drawn(status: &Status, frame: Frame, colour: bool) -> String {
-    let parts = [
+    let refusals = refusals(status, frame, frame.entries(REFUSALS));
+    let lines = joined(parts(status, frame).into_iter().chain([refusals]), frame.lines);
+    lines.iter().map(|line| line.drawn(frame.columns, colour) + "\n").collect()
+}
+
+/// What both `gipam status` and `gipam top` show.
+pub(super) fn parts(status: &Status, frame: Frame) -> [Vec<Line>; 4] {
+    [
         head(status, frame),
-        pools(status, frame, frame.taller(POOLS)),
-        fullest(status, frame, frame.taller(FULLEST)),
+        pools(status, frame, frame.entries(POOLS)),
+        fullest(status, frame, frame.entries(FULLEST)),
         state(status, frame),
-        refusals(status, frame, frame.taller(REFUSALS)),
-    ];
-    let mut text = String::new();
-    for line in joined(parts, frame.lines) {
-        text.push_str(&line.drawn(frame.columns, colour));
-        text.push('\n');
-    }
-    text
+    ]
 }
 
 /// Joins the parts, with an empty line between them if there is room.
@@ -59,7 +104,7 @@ pub(super) fn joined(parts: impl IntoIterator<Item = Vec<Line>>, lines: usize) -
 }
 
 /// Whether the daemon runs, since when, and where it listens.
-pub(super) fn head(status: &Status, frame: Frame) -> Vec<Line> {
+fn head(status: &Status, frame: Frame) -> Vec<Line> {
     if !status.running {
         return vec![
             Line::default()
@@ -92,7 +137,7 @@ pub(super) fn entry(label: &str, text: &str) -> Line {
 
 /// A name, a prefix, a bar, and the numbers that the bar represents.
 fn gauge(frame: Frame, name: &str, prefix: &str, full: Option<Fullness>, text: &str) -> Line {
-    let (of_name, of_prefix, signs) = (frame.name(), frame.prefix(), frame.bar());
+    let (of_name, of_prefix, signs) = (frame.name(), frame.wider(PREFIX, 20), frame.wider(BAR, 24));
     let (ink, bar) = full.map_or((Ink::Plain, " ".repeat(signs + 2)), |full| bar(full, signs));
     let percent = full.map(|full| full.to_string()).unwrap_or_default();
     let (name, prefix) = (short(name, of_name), short(prefix, of_prefix));
@@ -102,7 +147,7 @@ fn gauge(frame: Frame, name: &str, prefix: &str, full: Option<Fullness>, text: &
 }
 
 /// The usage of pools, counted in subnets.
-pub(super) fn pools(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
+fn pools(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     let mut heading = "POOLS, and how much of each is given to networks".to_owned();
     if status.usage.len() > most {
         heading.push_str(&format!(" ({} more: gipam pools)", status.usage.len() - most));
@@ -135,7 +180,7 @@ pub(super) fn pools(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
 }
 
 /// The fullest subnets, by addresses.
-pub(super) fn fullest(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
+fn fullest(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     if status.fullest.is_empty() {
         return Vec::new();
     }
@@ -161,13 +206,13 @@ fn state(status: &Status, frame: Frame) -> Vec<Line> {
     lines.extend(watched(status));
     if status.running {
         lines.push(engine(status));
-        lines.extend(repair(status, frame.taller(SUSPECTS)));
+        lines.extend(repair(status, frame.entries(SUSPECTS)));
     }
     lines
 }
 
 /// The most recent refusals of Docker's requests.
-pub(super) fn refusals(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
+fn refusals(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     let now = status.now.as_deref();
     if !status.running {
         return Vec::new();
@@ -199,7 +244,6 @@ pub(super) fn refusals(status: &Status, frame: Frame, most: usize) -> Vec<Line> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::frame::{COLUMNS, LINES};
     use crate::reconcile::Finding;
     use crate::view::rows::{Count, HookRow, RefusalRow};
 

@@ -52,7 +52,7 @@ impl Terminal {
 
     /// Columns and lines.
     pub(super) fn size(&self) -> (usize, usize) {
-        size().unwrap_or((super::frame::COLUMNS, super::frame::LINES))
+        size().unwrap_or((super::screen::COLUMNS, super::screen::LINES))
     }
 
     /// Replaces the whole content by these lines.

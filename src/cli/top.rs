@@ -8,46 +8,43 @@ use std::future::poll_fn;
 use std::io::{self, IsTerminal, Read};
 use std::pin::pin;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::error::CliError;
-use super::feed::{Feed, News};
-use super::frame::Frame;
-use super::live::{Live, LiveChange};
+use super::feed::{Feed, Live};
+use super::live::{LiveChange, changes, lines};
 use super::output::{self, Asking};
+use super::screen::Frame;
 use super::terminal::Terminal;
-use crate::config::Surroundings;
 
 /// How many events are requested for a screen, and for a pipe, which misses events only if more than this come at once.
 const SHOWN: u32 = 60;
 const PIPED: u32 = 200;
 
 /// `gipam top`.
-pub(super) fn run(asking: Asking, surroundings: &Surroundings) -> Result<(), CliError> {
-    let (json, terminal) = (asking.json, io::stdout().is_terminal());
-    let lines = json || !terminal;
-    let mut feed = Feed::new(asking, if lines { PIPED } else { SHOWN });
-    let first = feed.first()?;
-    if lines {
-        return piped(feed, first, json);
+pub(super) fn run(asking: Asking) -> Result<(), CliError> {
+    let (json, colour) = (asking.json, asking.colour);
+    let is_piped = json || !io::stdout().is_terminal();
+    let feed = Feed::start(asking, if is_piped { PIPED } else { SHOWN })?;
+    if is_piped {
+        return piped(feed, json);
     }
-    let colour = !surroundings.variables.contains_key("NO_COLOR");
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Write)?;
-    runtime.block_on(watch(feed, Live::new(first), colour)).map_err(CliError::Write)
+    runtime.block_on(watch(feed, colour)).map_err(CliError::Write)
 }
 
 /// Prints one line per change, until the reader leaves.
-fn piped(mut feed: Feed, first: crate::view::rows::Status, json: bool) -> Result<(), CliError> {
-    let beginning = LiveChange::first(&first);
-    let mut live = Live::new(first);
-    output::text(&beginning.line(&live, json))?;
+fn piped(mut feed: Feed, json: bool) -> Result<(), CliError> {
+    let mut live = feed.live.clone();
+    output::text(&LiveChange::first(&live.status).line(&live, json))?;
     loop {
-        let changes = live.hear(feed.next(), Instant::now());
+        let before = std::mem::replace(&mut live, feed.next());
+        let changes = changes(&before.status, &live.status);
         let lines: String = changes.iter().map(|change| change.line(&live, json)).collect();
         if !lines.is_empty() {
             output::text(&lines)?;
@@ -56,21 +53,21 @@ fn piped(mut feed: Feed, first: crate::view::rows::Status, json: bool) -> Result
 }
 
 /// Shows the screen, until the person quits.
-async fn watch(mut feed: Feed, mut live: Live, colour: bool) -> io::Result<()> {
+async fn watch(mut feed: Feed, colour: bool) -> io::Result<()> {
     let mut ended = pin!(ended()?);
     let mut resized = signal(SignalKind::window_change())?;
     let terminal = Terminal::take(colour)?;
-    let mut keys = keys();
+    let (mut keys, mut live) = (keys(), feed.live.clone());
     // A separate thread sends the requests; it ends with the program.
-    let (tell, mut news) = mpsc::channel::<News>(1);
+    let (tell, mut news) = mpsc::channel::<Live>(1);
     std::thread::spawn(move || while tell.blocking_send(feed.next()).is_ok() {});
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let (columns, lines) = terminal.size();
-        terminal.draw(&live.lines(Frame { columns, lines }))?;
+        let (columns, rows) = terminal.size();
+        terminal.draw(&lines(&live, Frame { columns, lines: rows }))?;
         tokio::select! {
-            Some(heard) = news.recv() => { live.hear(heard, Instant::now()); }
+            Some(new) = news.recv() => live = new,
             _ = second.tick() => {}
             _ = resized.recv() => {}
             Some(key) = keys.recv() => if matches!(key, b'q' | b'Q' | 3 | 4) { return Ok(()) },

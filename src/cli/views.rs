@@ -3,18 +3,14 @@
 //! Promises: each view is one request; with `--json` the answer is passed on, otherwise it is shown as a screen
 //! (`screen`) or as a table with the same rows in the same order. Changes nothing.
 
-use std::io::IsTerminal;
-
 use serde::de::DeserializeOwned;
 
 use super::args::Leases;
 use super::error::CliError;
-use super::frame::Frame;
 use super::output::{self, Asking};
-use super::screen;
+use super::screen::{self, Frame};
 use super::tables::{Width, escaped, optional, table};
 use super::terminal;
-use crate::config::Surroundings;
 use crate::view::rows::{HistoryRow, LeaseRow, PoolRow, Status, SubnetRow};
 
 /// Requests a view, and prints it as JSON or as the text that `shown` makes of it.
@@ -69,10 +65,9 @@ fn none(what: &str, filters: &[(&str, Option<&str>)]) -> Result<(), CliError> {
 }
 
 /// `gipam status`.
-pub(super) fn status(asking: &Asking, surroundings: &Surroundings) -> Result<(), CliError> {
-    let colour = std::io::stdout().is_terminal() && !surroundings.variables.contains_key("NO_COLOR");
+pub(super) fn status(asking: &Asking) -> Result<(), CliError> {
     let frame = Frame::of(terminal::size());
-    show(asking, "/v1/status", |status: Status| screen::drawn(&status, frame, colour))
+    show(asking, "/v1/status", |status: Status| screen::drawn(&status, frame, asking.colour))
 }
 
 /// `gipam pools`.

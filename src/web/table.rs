@@ -1,28 +1,59 @@
-//! The table of all metrics. `docs/metrics.md` is generated from it, and `metrics` takes names, labels and help texts from it.
+//! The table of all metrics: for each one its name, its help text and how a scrape reads it. `docs/metrics.md` is generated
+//! from it.
 //!
 //! Promises: base units (seconds, bytes); code and documentation use the same names, labels and help texts; a test compares
 //! the table with a scrape. Counts nothing.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
+
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Unit;
+
+use super::metrics::Scrape;
+use crate::docker::counters::OUTCOMES;
+use crate::plan::prefix::Family;
+use crate::reconcile::FOUND;
+use crate::watch::Subject;
 
 pub use prometheus_client::metrics::MetricType as Kind;
-use prometheus_client::registry::Unit;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
     /// Its name without unit and `_total`.
     pub base: &'static str,
-    /// counter, gauge or histogram.
-    pub kind: Kind,
     /// `seconds`, `bytes`, `ratio`, or nothing for plain counts.
     pub unit: &'static str,
     /// Its labels, in their order.
     pub labels: &'static [&'static str],
     /// Its help text.
     pub help: &'static str,
+    pub(super) read: MetricReader,
+}
+
+/// The values of the labels in the metric's order, and the value.
+pub(super) type Sample<T> = (Vec<String>, T);
+
+/// How a scrape reads a metric. A metric without samples is omitted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum MetricReader {
+    Gauge(fn(&Scrape) -> Vec<Sample<f64>>),
+    Counter(fn(&Scrape) -> Vec<Sample<u64>>),
+    Histogram(fn(&Scrape) -> Vec<Sample<Histogram>>),
+    /// A label with this value.
+    Info(&'static str),
 }
 
 impl Metric {
+    pub const fn kind(&self) -> Kind {
+        match self.read {
+            MetricReader::Gauge(_) => Kind::Gauge,
+            MetricReader::Counter(_) => Kind::Counter,
+            MetricReader::Histogram(_) => Kind::Histogram,
+            MetricReader::Info(_) => Kind::Info,
+        }
+    }
+
     /// The unit as the library's type.
     pub fn unit(&self) -> Option<Unit> {
         match self.unit {
@@ -41,103 +72,182 @@ impl Metric {
     /// The name that a query uses: counters end in `_total`.
     pub fn name(&self) -> String {
         let family = self.family();
-        if matches!(self.kind, Kind::Counter) { family + "_total" } else { family }
+        if matches!(self.read, MetricReader::Counter(_)) { family + "_total" } else { family }
     }
 }
 
-const fn metric(
-    base: &'static str,
-    kind: Kind,
-    unit: &'static str,
-    labels: &'static [&'static str],
-    help: &'static str,
-) -> Metric {
-    Metric { base, kind, unit, labels, help }
+/// A sample without labels.
+fn one<T>(value: T) -> Vec<Sample<T>> {
+    vec![(Vec::new(), value)]
+}
+
+fn optional(value: Option<f64>) -> Vec<Sample<f64>> {
+    value.map(one).unwrap_or_default()
+}
+
+/// A sample for each value of the only label.
+fn each<T>(samples: impl IntoIterator<Item = (impl Into<String>, T)>) -> Vec<Sample<T>> {
+    samples.into_iter().map(|(label, value)| (vec![label.into()], value)).collect()
+}
+
+/// A sample for each state. Above 2^53 the float is rounded, as every reader of metrics would do anyway.
+fn states<const N: usize>(labels: &[&str], counts: [(&str, u128); N]) -> [Sample<f64>; N] {
+    counts.map(|(state, count)| {
+        (labels.iter().chain([&state]).map(|label| (*label).to_owned()).collect(), count as f64)
+    })
+}
+
+const fn flag(value: bool) -> f64 {
+    if value { 1.0 } else { 0.0 }
+}
+
+/// Milliseconds as seconds.
+fn seconds(millis: u64) -> f64 {
+    millis as f64 / 1_000.0
 }
 
 macro_rules! metrics {
-    ($($heading:literal { $($constant:ident $base:literal $kind:ident $unit:literal [$($label:literal),*] $help:literal;)* })*) => {
-        $($(#[doc = $help] pub const $constant: Metric =
-            metric($base, Kind::$kind, $unit, &[$($label),*], $help);)*)*
-
+    ($($heading:literal { $($base:literal $kind:ident $unit:literal [$($label:literal),*] $help:literal $read:expr;)* })*) => {
         /// All metrics, grouped under headings.
-        pub const TABLE: &[(&str, &[Metric])] = &[$(($heading, &[$($constant),*])),*];
+        pub const TABLE: &[(&str, &[Metric])] = &[$(($heading, &[$(Metric {
+            base: $base, unit: $unit, labels: &[$($label),*], help: $help, read: MetricReader::$kind($read),
+        }),*])),*];
     };
 }
 
 metrics! {
     "Usage" {
-        POOL_SUBNETS "gipam_pool_subnets" Gauge "" ["pool", "family", "state"]
-            "Subnets of a pool: used, cooling, reserved (kept free by reservations) and free, the last two in subnets of the pool's size";
-        POOL_FULLNESS "gipam_pool_fullness" Gauge "ratio" ["pool", "family"]
-            "How full a pool is, 0 to 1: the part of its space that subnets occupy, or that is too small for a subnet of the pool's size";
-        SUBNET_ADDRESSES "gipam_subnet_addresses" Gauge "" ["subnet", "pool", "space", "state"]
-            "Addresses of the fullest subnets: used, cooling, reserved (never given, reserved, or kept for the gateway) and free; they add up to the subnet";
-        SUBNET_FULLNESS "gipam_subnet_fullness" Gauge "ratio" ["subnet", "pool", "space"]
-            "How full each of these subnets is, 0 to 1: leased and cooling addresses of all that could be given";
-        SUBNETS_OMITTED "gipam_subnets_omitted" Gauge "" []
-            "Held subnets beyond metrics_subnets, whose addresses are not counted one by one";
-        SUBNETS "gipam_subnets" Gauge "" ["family", "state"] "Subnets in and outside of pools: used and cooling";
-        ADDRESSES "gipam_addresses" Gauge "" ["family", "state"]
-            "Addresses of all held subnets: used (leased) and cooling";
+        "gipam_pool_subnets" Gauge "" ["pool", "family", "state"]
+            "Subnets of a pool: used, cooling, reserved (kept free by reservations) and free, the last two in subnets of the pool's size"
+            |scrape| scrape.pools().flat_map(|pool| states(&[&pool.pool, &pool.family], [
+                ("used", pool.subnets.0), ("cooling", pool.cooling.0), ("reserved", pool.reserved.0), ("free", pool.free.0),
+            ])).collect();
+        "gipam_pool_fullness" Gauge "ratio" ["pool", "family"]
+            "How full a pool is, 0 to 1: the part of its space that subnets occupy, or that is too small for a subnet of the pool's size"
+            |scrape| scrape.pools().filter(|pool| !pool.closed)
+                .map(|pool| (vec![pool.pool.clone(), pool.family.clone()], pool.share.0)).collect();
+        "gipam_subnet_addresses" Gauge "" ["subnet", "pool", "space", "state"]
+            "Addresses of the fullest subnets: used, cooling, reserved (never given, reserved, or kept for the gateway) and free; they add up to the subnet"
+            |scrape| scrape.fullest().flat_map(|subnet| states(&[&subnet.subnet, &subnet.pool, subnet.space], [
+                ("used", subnet.counts.leased), ("cooling", subnet.counts.cooling),
+                ("reserved", subnet.counts.reserved + subnet.counts.never_given + subnet.counts.slot),
+                ("free", subnet.counts.free),
+            ])).collect();
+        "gipam_subnet_fullness" Gauge "ratio" ["subnet", "pool", "space"]
+            "How full each of these subnets is, 0 to 1: leased and cooling addresses of all that could be given"
+            |scrape| scrape.fullest().map(|subnet| {
+                (vec![subnet.subnet.clone(), subnet.pool.clone(), subnet.space.to_owned()], subnet.full.0)
+            }).collect();
+        "gipam_subnets_omitted" Gauge "" []
+            "Held subnets beyond metrics_subnets, whose addresses are not counted one by one"
+            |scrape| optional(scrape.census.as_ref().map(|census| {
+                census.held().saturating_sub(scrape.fullest().count() as u64) as f64
+            }));
+        "gipam_subnets" Gauge "" ["family", "state"] "Subnets in and outside of pools: used and cooling"
+            |scrape| scrape.census.iter().flat_map(|census| Family::BOTH.map(|family| (family, census.subnets[family as usize])))
+                .flat_map(|(family, [held, cooling])| {
+                    states(&[family.name()], [("used", held.into()), ("cooling", cooling.into())])
+                }).collect();
+        "gipam_addresses" Gauge "" ["family", "state"]
+            "Addresses of all held subnets: used (leased) and cooling"
+            |scrape| scrape.census.iter().flat_map(|census| Family::BOTH.map(|family| (family, census.addresses[family as usize])))
+                .flat_map(|(family, [leased, cooling])| states(&[family.name()], [("used", leased), ("cooling", cooling)]))
+                .collect();
     }
     "Pools and subnets that are filling up" {
-        FILLING "gipam_filling" Gauge "" ["what"]
-            "Pools and subnets that have reached warn_at and have not dropped well below it since";
+        "gipam_filling" Gauge "" ["what"]
+            "Pools and subnets that have reached warn_at and have not dropped well below it since"
+            |scrape| {
+                let filling = &scrape.found.filling;
+                let pools = filling.keys().filter(|subject| matches!(subject, Subject::Pool { .. })).count();
+                each([("pools", pools as f64), ("subnets", (filling.len() - pools) as f64)])
+            };
     }
     "Docker's calls" {
-        REQUESTS "gipam_requests" Counter "" ["method", "outcome"]
-            "Calls by method and outcome: ok, or the kind of the refusal";
-        REQUEST_SECONDS "gipam_request_duration" Histogram "seconds" ["method"]
-            "Time from the complete request to its answer, including the commit";
-        MALFORMED "gipam_malformed_requests" Counter "" []
-            "Requests that never became a call: broken, too large or too slow";
-        EMPTY_BODIES "gipam_empty_bodies" Counter "" []
-            "Calls without a body: how Docker repeats a call whose connection broke";
-        UNDONE "gipam_undone" Counter "" []
-            "Grants undone because their answer could not be delivered";
-        STORMS "gipam_storms" Counter "" []
-            "Storms stopped: Docker refused subnet after subnet and asked for the next";
+        "gipam_requests" Counter "" ["method", "outcome"]
+            "Calls by method and outcome: ok, or the kind of the refusal"
+            |scrape| scrape.calls().flat_map(|(method, calls)| {
+                let outcomes = OUTCOMES.iter().zip(&calls.outcomes);
+                outcomes.map(move |(outcome, count)| (vec![method.to_owned(), (*outcome).to_owned()], count.get()))
+            }).collect();
+        "gipam_request_duration" Histogram "seconds" ["method"]
+            "Time from the complete request to its answer, including the commit"
+            |scrape| each(scrape.calls().map(|(method, calls)| (method, calls.seconds.clone())));
+        "gipam_malformed_requests" Counter "" []
+            "Requests that never became a call: broken, too large or too slow"
+            |scrape| one(scrape.running.counters.malformed.load(Relaxed));
+        "gipam_empty_bodies" Counter "" []
+            "Calls without a body: how Docker repeats a call whose connection broke"
+            |scrape| one(scrape.running.counters.empty.load(Relaxed));
+        "gipam_undone" Counter "" []
+            "Grants undone because their answer could not be delivered"
+            |scrape| one(scrape.running.counters.undone.load(Relaxed));
+        "gipam_storms" Counter "" []
+            "Storms stopped: Docker refused subnet after subnet and asked for the next"
+            |scrape| one(scrape.running.ledger.storms.get());
     }
     "The books" {
-        COMMIT_SECONDS "gipam_commit_duration" Histogram "seconds" [] "Time of one commit, including its sync";
-        BATCH_REQUESTS "gipam_commit_requests" Histogram "" [] "Requests made durable by one commit";
-        COMMIT_FAILURES "gipam_commit_failures" Counter "" [] "Commits that failed: the disk was full, busy or broken";
-        WRITABLE "gipam_books_writable" Gauge "" [] "1 if the last commit succeeded, 0 if not";
-        SYNCED "gipam_books_last_sync_timestamp" Gauge "seconds" []
-            "When the books were last synced; absent before the first commit since the start";
-        BOOKS_BYTES "gipam_books_size" Gauge "bytes" [] "Size of the books without their WAL";
-        WAL_BYTES "gipam_books_wal_size" Gauge "bytes" [] "Size of the WAL of the books";
-        WAL_HELD "gipam_books_log_held" Gauge "" []
-            "1 while more than 64 MiB of the WAL are in use because a long-running reader keeps the WAL from being reset, 0 if not";
-        COUNTING_SECONDS "gipam_books_counting_duration" Gauge "seconds" []
-            "How long the last count of subnets and addresses took; absent while it fails";
-        COUNTED "gipam_books_counted" Gauge "" []
-            "1 if subnets and addresses could be counted for this scrape, 0 if not";
+        "gipam_commit_duration" Histogram "seconds" [] "Time of one commit, including its sync"
+            |scrape| one(scrape.running.ledger.commits.clone());
+        "gipam_commit_requests" Histogram "" [] "Requests made durable by one commit"
+            |scrape| one(scrape.running.ledger.batches.clone());
+        "gipam_commit_failures" Counter "" [] "Commits that failed: the disk was full, busy or broken"
+            |scrape| one(scrape.running.ledger.failures.get());
+        "gipam_books_writable" Gauge "" [] "1 if the last commit succeeded, 0 if not"
+            |scrape| one(flag(scrape.running.ledger.is_writable()));
+        "gipam_books_last_sync_timestamp" Gauge "seconds" []
+            "When the books were last synced; absent before the first commit since the start"
+            |scrape| optional(scrape.running.ledger.synced_at().map(seconds));
+        "gipam_books_size" Gauge "bytes" [] "Size of the books without their WAL"
+            |scrape| optional(scrape.sizes[0].map(|bytes| bytes as f64));
+        "gipam_books_wal_size" Gauge "bytes" [] "Size of the WAL of the books"
+            |scrape| optional(scrape.sizes[1].map(|bytes| bytes as f64));
+        "gipam_books_log_held" Gauge "" []
+            "1 while more than 64 MiB of the WAL are in use because a long-running reader keeps the WAL from being reset, 0 if not"
+            |scrape| one(flag(scrape.found.log.is_some()));
+        "gipam_books_counting_duration" Gauge "seconds" []
+            "How long the last count of subnets and addresses took; absent while it fails"
+            |scrape| optional(scrape.census.as_ref().map(|census| census.took.as_secs_f64()));
+        "gipam_books_counted" Gauge "" []
+            "1 if subnets and addresses could be counted for this scrape, 0 if not"
+            |scrape| one(flag(scrape.census.is_some()));
     }
     "Repair" {
-        ENGINE_UP "gipam_engine_up" Gauge "" []
-            "1 if the Engine answered the last check, 0 if not; absent before the first check and if repair is off";
-        LOOKS "gipam_repair_looks" Counter "" ["outcome"] "Checks of the Engine's lists: ok or failed";
-        LAST_LOOK "gipam_repair_last_look_timestamp" Gauge "seconds" [] "When the last successful check ended";
-        FINDINGS "gipam_repair_findings" Gauge "" ["what"]
-            "What the last check found and is not fixed yet: leases and subnets that seem dead, networks that are missing from the books";
-        FREED "gipam_repair_freed" Counter "" [] "Leases and subnets freed because the Engine does not know them";
-        LEARNED "gipam_repair_learned" Counter "" []
-            "Leases that were adopted or identified because the Engine showed them";
+        "gipam_engine_up" Gauge "" []
+            "1 if the Engine answered the last check, 0 if not; absent before the first check and if repair is off"
+            |scrape| optional(scrape.running.repair.engine_answers().map(flag));
+        "gipam_repair_looks" Counter "" ["outcome"] "Checks of the Engine's lists: ok or failed"
+            |scrape| each(["ok", "failed"].into_iter().zip(scrape.running.repair.looks.each_ref().map(|looks| looks.get())));
+        "gipam_repair_last_look_timestamp" Gauge "seconds" [] "When the last successful check ended"
+            |scrape| optional(scrape.running.repair.looked_at().map(seconds));
+        "gipam_repair_findings" Gauge "" ["what"]
+            "What the last check found and is not fixed yet: leases and subnets that seem dead, networks that are missing from the books"
+            |scrape| each(FOUND.into_iter().zip(scrape.running.repair.found().map(|count| count as f64)));
+        "gipam_repair_freed" Counter "" [] "Leases and subnets freed because the Engine does not know them"
+            |scrape| one(scrape.running.repair.freed.get());
+        "gipam_repair_learned" Counter "" []
+            "Leases that were adopted or identified because the Engine showed them"
+            |scrape| one(scrape.running.repair.learned.get());
     }
     "Hooks" {
-        HOOK_UNDELIVERED "gipam_hook_undelivered" Gauge "" ["hook"]
-            "Events not yet delivered to a hook; absent while they cannot be counted";
-        HOOK_DELIVERED "gipam_hook_delivered" Counter "" ["hook"] "Events delivered to a hook";
-        HOOK_FAILURES "gipam_hook_failures" Counter "" ["hook"] "Deliveries to a hook that failed and were retried";
-        HOOK_PASSED_OVER "gipam_hook_passed_over" Counter "" ["hook"] "Events that a hook permanently rejected and that were skipped";
-        HOOK_FAILING "gipam_hook_failing" Gauge "" ["hook"] "1 if the last delivery to a hook failed, 0 if not";
+        "gipam_hook_undelivered" Gauge "" ["hook"]
+            "Events not yet delivered to a hook; absent while they cannot be counted"
+            |scrape| each(scrape.hooks.iter().filter_map(|hook| Some((&hook.hook, hook.behind? as f64))));
+        "gipam_hook_delivered" Counter "" ["hook"] "Events delivered to a hook"
+            |scrape| each(scrape.hooks.iter().map(|hook| (&hook.hook, hook.delivered)));
+        "gipam_hook_failures" Counter "" ["hook"] "Deliveries to a hook that failed and were retried"
+            |scrape| each(scrape.hooks.iter().map(|hook| (&hook.hook, hook.failures)));
+        "gipam_hook_passed_over" Counter "" ["hook"] "Events that a hook permanently rejected and that were skipped"
+            |scrape| each(scrape.hooks.iter().map(|hook| (&hook.hook, hook.passed_over)));
+        "gipam_hook_failing" Gauge "" ["hook"] "1 if the last delivery to a hook failed, 0 if not"
+            |scrape| each(scrape.hooks.iter().map(|hook| (&hook.hook, flag(hook.failing_since.is_some()))));
     }
     "The program" {
-        BUILD "gipam_build" Info "" ["version"] "The version";
-        STARTED "gipam_start_timestamp" Gauge "seconds" [] "When the daemon started";
-        VIEWERS "gipam_page_viewers" Gauge "" [] "Open web pages that receive live updates";
+        "gipam_build" Info "" ["version"] "The version" env!("CARGO_PKG_VERSION");
+        "gipam_start_timestamp" Gauge "seconds" [] "When the daemon started"
+            |scrape| one(seconds(scrape.running.started));
+        "gipam_page_viewers" Gauge "" [] "Open web pages that receive live updates"
+            |scrape| one(scrape.viewers as f64);
     }
 }
 
@@ -164,13 +274,13 @@ pub fn page() -> String {
         let _ = write!(page, "\n## {heading}\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n");
         for metric in *metrics {
             let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
-            let name = if matches!(metric.kind, Kind::Info) {
+            let name = if matches!(metric.kind(), Kind::Info) {
                 format!("{}_info", metric.base)
             } else {
                 metric.name()
             };
-            let kind = metric.kind.as_str();
-            let _ = writeln!(page, "| `{name}` | {kind} | {} | {} |", labels.join(", "), metric.help);
+            let (kind, labels) = (metric.kind(), labels.join(", "));
+            let _ = writeln!(page, "| `{name}` | {} | {labels} | {} |", kind.as_str(), metric.help);
         }
     }
     page

@@ -72,6 +72,17 @@ async fn fenced_a_lease_granted_again_between_two_looks_is_left_alone() {
     assert_eq!(world.leases().len(), 1, "the new lease was seen dead once only");
 }
 
+/// The answer of a view from these books, in one piece.
+fn whole_answer(books: &std::path::Path, path: &str) -> Result<Vec<u8>, gipam::view::Refusal> {
+    let mut whole = Vec::new();
+    let last = gipam::admin::offline::answer(books, path, &mut |piece| {
+        whole.extend(piece);
+        Ok(())
+    })?;
+    whole.extend(last);
+    Ok(whole)
+}
+
 const ANOTHERS: &str = "only reported: another Engine may own it";
 
 #[tokio::test]
@@ -174,7 +185,7 @@ async fn the_name_of_a_network_is_written_down_once_with_and_without_containers(
     clock!(CLOCK, now);
     let world = World::new(now, false);
     let views = |path: &str| -> Vec<serde_json::Value> {
-        serde_json::from_slice(&gipam::admin::offline::whole_answer(&world.books, path).unwrap()).unwrap()
+        serde_json::from_slice(&whole_answer(&world.books, path).unwrap()).unwrap()
     };
     for prefix in ["10.9.1.0/24", "10.9.2.0/24", "10.9.3.0/24"] {
         world.subnet(Some(prefix)).await.unwrap();
@@ -218,7 +229,7 @@ async fn a_network_of_the_swarm_has_its_name_too_unless_it_may_be_anothers() {
     world.global("10.8.3.0/24").await;
     world.show("local", "10.8.3.0/24", &[]);
     world.look().await;
-    let answer = gipam::admin::offline::whole_answer(&world.books, "/v1/subnets").unwrap();
+    let answer = whole_answer(&world.books, "/v1/subnets").unwrap();
     let rows: Vec<serde_json::Value> = serde_json::from_slice(&answer).unwrap();
     let of = |row: &serde_json::Value| (row["space"].to_string(), row["network"].clone());
     let global = |name: serde_json::Value| ("\"global\"".to_owned(), name);
@@ -237,13 +248,13 @@ async fn history_and_who_find_a_container_by_the_name_that_the_engine_showed() {
     world.look().await;
     let books = world.books.clone();
     let views = move |path: &str| -> Vec<serde_json::Value> {
-        serde_json::from_slice(&gipam::admin::offline::whole_answer(&books, path).unwrap()).unwrap()
+        serde_json::from_slice(&whole_answer(&books, path).unwrap()).unwrap()
     };
     let who = views("/v1/who?address=web");
     assert_eq!((who.len(), &who[0]["address"]), (1, &serde_json::json!(address)));
     assert_eq!(views("/v1/who?address=front").len(), 1, "what its network holds");
     assert_eq!(who, views("/v1/who?address=02:00:00:00:00:01"));
-    let missing = gipam::admin::offline::whole_answer(&world.books, "/v1/who?address=nobody").unwrap_err();
+    let missing = whole_answer(&world.books, "/v1/who?address=nobody").unwrap_err();
     assert_eq!(missing.kind, gipam::plan::error::ErrorKind::Missing);
     // Another container has the address now: events of web are still found, and those of the other are not listed as web's.
     world.ask(Request::ReleaseAddress { id: id.clone(), address, generation: None }).await.unwrap();

@@ -42,12 +42,12 @@ fn a_scrape_has_every_metric_of_the_table_and_no_other() {
             assert_eq!(kind, None, "{family}");
             continue;
         }
-        assert_eq!(kind.as_deref(), Some(metric.kind.as_str()), "{family}");
+        assert_eq!(kind.as_deref(), Some(metric.kind().as_str()), "{family}");
         assert!(text.contains(&format!("# HELP {family} {}", metric.help)), "{family}");
         if !metric.unit.is_empty() {
             assert!(text.contains(&format!("# UNIT {family} {}", metric.unit)), "{family}");
         }
-        let sample = if matches!(metric.kind, Kind::Histogram) { family + "_count" } else { metric.name() };
+        let sample = if matches!(metric.kind(), Kind::Histogram) { family + "_count" } else { metric.name() };
         for label in metric.labels {
             let found =
                 text.lines().any(|line| line.starts_with(&sample) && line.contains(&format!("{label}=\"")));

@@ -13,7 +13,7 @@ fn file(path: &str) -> String {
 
 /// The names that a query may use for this metric.
 fn names(metric: &Metric) -> Vec<String> {
-    match metric.kind {
+    match metric.kind() {
         Kind::Histogram => {
             ["bucket", "sum", "count"].map(|part| format!("{}_{part}", metric.family())).to_vec()
         }
