@@ -109,7 +109,7 @@ impl Suspects {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::evidence::{CompleteView, Sight};
+    use crate::plan::evidence::{CompleteView, IndexedLists, Sight};
     use crate::plan::prefix::Prefix;
     use crate::plan::request::{AddressRequest, Context, Reply, Request, Space, SubnetRequest, Wanted};
     use crate::plan::settings::Settings;
@@ -156,8 +156,9 @@ mod tests {
     /// Takes one view at this time; grants below `settled` are old enough.
     fn view(suspects: &mut Suspects, (plan, lists): &(Plan, Lists), at: Millis, settled: u64) {
         let drivers = ["gipam".to_owned()];
-        let sight = Sight::new(plan, lists, &drivers);
-        let view = CompleteView::of(&sight, Moment { steady: at, wall: 0 }, settled).unwrap();
+        let shown = IndexedLists::new(lists.clone(), &drivers);
+        let view =
+            CompleteView::of(Sight::new(plan, &shown), Moment { steady: at, wall: 0 }, settled).unwrap();
         let leases = plan.subnets().flat_map(|subnet: &Subnet| {
             subnet
                 .addresses

@@ -3,7 +3,7 @@
 //! Checks *fenced*; a [`Death`](gipam::plan::evidence::Death) needs two complete views of the Engine that the books know.
 
 use gipam::plan::change::{Change, Kind, ShownHolder};
-use gipam::plan::evidence::{CompleteView, Death, Doubt, Sight};
+use gipam::plan::evidence::{CompleteView, Death, Doubt, IndexedLists, Sight};
 use gipam::plan::pins::{Holder, PinRequest};
 use gipam::plan::prefix::Family;
 use gipam::plan::request::{AddressRequest, Dead, Gone, Mac, Repair, Request, ShownLease};
@@ -96,8 +96,9 @@ fn another_engine_or_another_data_root_proves_nothing() {
         let shown = Lists { engine: Some(other), ..complete() };
         assert!(!proves(&desk, &shown));
         let drivers = ["gipam".to_owned()];
-        let sight = Sight::new(&desk.plan, &shown, &drivers);
-        let doubt = CompleteView::of(&sight, Moment { steady: 1, wall: 1 }, u64::MAX).unwrap_err();
+        let shown = IndexedLists::new(shown, &drivers);
+        let doubt = CompleteView::of(Sight::new(&desk.plan, &shown), Moment { steady: 1, wall: 1 }, u64::MAX)
+            .unwrap_err();
         assert!(matches!(doubt, Doubt::Another { .. }), "{doubt}");
     }
 }
@@ -141,10 +142,10 @@ fn a_copy_is_one_however_overlap_is_written() {
     for word in ["true", "1"] {
         let mut desk = Desk::new(lan());
         desk.subnet(exact(WEB));
-        let (shown, drivers) = (lists([prefix(WEB)]), ["gipam".to_owned()]);
-        assert!(!Sight::new(&desk.plan, &shown, &drivers).is_copied(prefix(WEB)));
+        let shown = IndexedLists::new(lists([prefix(WEB)]), &["gipam".to_owned()]);
+        assert!(!Sight::new(&desk.plan, &shown).is_copied(prefix(WEB)));
         desk.subnet(exact(WEB).option("overlap", word));
-        assert!(Sight::new(&desk.plan, &shown, &drivers).is_copied(prefix(WEB)), "overlap={word}");
+        assert!(Sight::new(&desk.plan, &shown).is_copied(prefix(WEB)), "overlap={word}");
     }
 }
 
@@ -170,12 +171,12 @@ fn p28_a_size_in_the_place_of_a_prefix_may_be_any_subnet_of_that_size() {
 #[test]
 fn what_is_new_is_alive_and_one_view_is_never_two() {
     let (desk, _) = books();
-    let (shown, drivers) = (complete(), ["gipam".to_owned()]);
-    let sight = Sight::new(&desk.plan, &shown, &drivers);
+    let shown = IndexedLists::new(complete(), &["gipam".to_owned()]);
+    let sight = Sight::new(&desk.plan, &shown);
     let subnet = desk.plan.subnets().next().unwrap();
     let (address, record) = subnet.addresses.records().find(|(_, record)| record.leased).unwrap();
     let seen = |steady, settled| {
-        let view = CompleteView::of(&sight, Moment { steady, wall: 9 }, settled).unwrap();
+        let view = CompleteView::of(sight, Moment { steady, wall: 9 }, settled).unwrap();
         view.lease_absent(subnet, address, record)
     };
     assert!(seen(5, record.generation).is_none(), "granted less than a minute ago");

@@ -10,6 +10,7 @@ mod calls;
 mod gone;
 #[path = "../support/ledger.rs"]
 mod ledger;
+mod one_plan;
 mod patience;
 mod proofs;
 mod released;
@@ -140,7 +141,7 @@ async fn an_address_that_the_engine_shows_live_is_adopted_at_once() {
     assert!(world.lease(&id, Some("10.9.0.77"), 1).await.unwrap_err().contains("already in use"));
     world.look().await;
     let reader = Reader::open(&world.books).unwrap();
-    let names = reader.names().unwrap();
+    let names = reader.names_of(world.plan().subnets().next().unwrap().state.serial, None).unwrap();
     let (_, shown) = names.values().next().unwrap();
     assert_eq!((shown.container.as_ref(), shown.network.as_ref()), ("one", "web"));
 }

@@ -375,6 +375,7 @@ async fn the_name_goes_with_the_mac_not_with_the_address_alone() {
         field(&world, "web", "Containers", one);
         world.look().await;
         let reader = gipam::store::Reader::open(&world.books).unwrap();
-        assert_eq!(reader.names().unwrap().len(), names, "{mac}");
+        let serial = world.plan().subnets().find(|it| it.state.id == id).unwrap().state.serial;
+        assert_eq!(reader.names_of(serial, None).unwrap().len(), names, "{mac}");
     }
 }

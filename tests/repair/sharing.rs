@@ -73,13 +73,11 @@ async fn after_lost_books_networks_that_share_a_prefix_are_adopted_and_no_addres
         later(&CLOCK, 60_001);
         assert_eq!(world.actions(false).await, [""; 0], "books and Engine agree: nothing is suspect");
     }
-    let names: Vec<String> = gipam::store::Reader::open(&world.books)
-        .unwrap()
-        .networks()
-        .unwrap()
-        .into_values()
-        .map(|(_, name)| name.into())
-        .collect();
+    let reader = gipam::store::Reader::open(&world.books).unwrap();
+    let name = |subnet: &gipam::plan::Subnet| {
+        reader.network_of(subnet.state.serial, subnet.state.generation).unwrap().unwrap()
+    };
+    let names: Vec<String> = world.plan().subnets().map(name).collect();
     assert_eq!(names, ["one", "two"]);
 }
 
