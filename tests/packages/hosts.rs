@@ -80,7 +80,7 @@ pub fn life(m: &mut Machine) {
     assert_eq!(m.show("gipam.service", "ActiveState"), "active");
 
     let said = m.try_sh(&page::block("Remove", 1));
-    assert!(said.ok && said.err.contains("the books stay in /var/lib/gipam"), "{said:?}");
+    assert!(said.ok && said.err.contains("the books are kept in /var/lib/gipam"), "{said:?}");
     assert_eq!(mentions(m).lines().find(|path| !path.starts_with("/var/lib/gipam")), None);
     assert!(m.path("/var/lib/gipam/gipam.db").exists());
     m.sh("rm -r /var/lib/gipam");
