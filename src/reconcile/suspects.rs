@@ -191,7 +191,7 @@ mod tests {
         let (mut suspects, scene) = (Suspects::default(), scene());
         view(&mut suspects, &scene, 100_000, 0);
         assert!(suspects.dead_for(0).is_empty());
-        assert_eq!(suspects.next_look(600_000), Some(100_005), "but another look is due when it will");
+        assert_eq!(suspects.next_look(600_000), Some(100_005), "the next check is scheduled for that time");
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
         for grace in [0, 1, 1_000] {
             let (mut suspects, scene) = (Suspects::default(), scene());
             view(&mut suspects, &scene, 60_000, 9);
-            assert!(suspects.dead_for(grace).is_empty(), "one view is never two");
+            assert!(suspects.dead_for(grace).is_empty(), "one check never counts as two");
             let second = 60_000 + grace.max(1);
             assert_eq!(suspects.next_look(grace), Some(second));
             view(&mut suspects, &scene, second - 1, 9);
@@ -224,7 +224,11 @@ mod tests {
             "freed unless it is a subnet that is only reported"
         );
         view(&mut suspects, &scene, 700_000, 9);
-        assert_eq!(suspects.next_look(600_000), None, "nothing more can be learned: an idle daemon sleeps");
+        assert_eq!(
+            suspects.next_look(600_000),
+            None,
+            "an idle daemon sleeps, because another check finds nothing new"
+        );
     }
 
     #[test]
