@@ -141,15 +141,14 @@ struct Import {
 
 impl Handler for Admin {
     async fn handle(&self, request: HttpRequest) -> Response {
-        let query = request.query.as_deref().unwrap_or_default();
         if request.method == "GET" {
-            return self.get(&request.path, query, Asker::Admin).await;
+            return self.get(request.path(), request.uri.query().unwrap_or_default(), Asker::Admin).await;
         }
         self.post(&request).await.map_or_else(refused, |body| Response::new(200, JSON, body))
     }
 
     fn refuse(&self, why: DoorRefusal) -> Response {
-        Response { status: why.status(), ..refused(Refusal::new(ErrorKind::Invalid, why.to_string())) }
+        Response { status: why.status, ..refused(Refusal::new(ErrorKind::Invalid, why.to_string())) }
     }
 }
 
@@ -213,7 +212,7 @@ impl Admin {
 
     async fn post(&self, request: &HttpRequest) -> Result<Vec<u8>, Refusal> {
         let (ledger, body) = (&self.ledger, request.body.as_slice());
-        match (request.method.as_str(), request.path.as_str()) {
+        match (request.method.as_str(), request.path()) {
             ("POST", "/v1/release") => self.release(body).await,
             ("POST", "/v1/reserve") => json(&changing::reserve(ledger, decode(body)?).await?),
             ("POST", "/v1/unreserve") => {

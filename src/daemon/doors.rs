@@ -11,7 +11,7 @@ use std::path::Path;
 use super::DaemonError;
 use crate::config::{Config, DoorSettings, DriverSettings, SocketAccess, TcpAddress, Tls};
 use crate::docker::discovery::{Announcement, DiscoveryError, Served, announce};
-use crate::server::{Door, DoorError, Listener, LocalAddress, inherited};
+use crate::server::{DoorError, Listener, LocalAddress, inherited};
 
 /// Makes the error for a listener that could not be opened.
 fn shut(whose: &str) -> impl Fn(DoorError) -> DaemonError {
@@ -51,7 +51,7 @@ pub fn open(config: &Config) -> Result<Doors, DaemonError> {
         let listener = match take(&mut passed, &named) {
             Some(listener) => {
                 warn_of_socket(driver, &listener);
-                with_tls(driver, listener)?
+                with_tls(listener, tls_of(driver)).map_err(shut(&door_of(driver)))?
             }
             None => open_driver(config, driver)?,
         };
@@ -85,8 +85,7 @@ fn take(passed: &mut Vec<(String, Listener)>, names: &[&str]) -> Option<Listener
 fn open_unix(whose: &str, path: &Path, access: &SocketAccess) -> Result<Listener, DaemonError> {
     let owner = number(access.owner.as_deref(), "user", "/etc/passwd")?;
     let group = number(access.group.as_deref(), "group", "/etc/group")?;
-    let door = Door::Unix { path: path.to_owned(), mode: access.mode, owner, group };
-    door.open().map_err(shut(whose))
+    Listener::unix(path, access.mode, owner, group).map_err(shut(whose))
 }
 
 /// The number of a user or group, which is given as a number or looked up by name.
@@ -120,16 +119,7 @@ fn open_tcp(whose: &str, address: &TcpAddress, tls: Option<&Tls>) -> Result<List
     let wrong = |source| DaemonError::new(format!("{whose} cannot listen at {address}")).because(source);
     let mut failure = wrong(std::io::Error::other("the host has no address"));
     for address in address.resolve().map_err(wrong)? {
-        let door = match tls {
-            None => Door::Tcp(address),
-            Some(Tls { cert, key, client_ca, .. }) => Door::Tls {
-                address,
-                certificate: cert.clone(),
-                key: key.clone(),
-                client_authority: client_ca.clone(),
-            },
-        };
-        match door.open() {
+        match Listener::tcp(address).and_then(|listener| with_tls(listener, tls)) {
             Ok(listener) => return Ok(listener),
             Err(error) => failure = shut(whose)(error),
         }
@@ -150,12 +140,17 @@ fn warn_of_socket(driver: &DriverSettings, listener: &Listener) {
     }
 }
 
-fn with_tls(driver: &DriverSettings, listener: Listener) -> Result<Listener, DaemonError> {
+fn tls_of(driver: &DriverSettings) -> Option<&Tls> {
     match &driver.door {
-        DoorSettings::Tcp { tls: Some(tls), .. } => {
-            listener.with_tls(&tls.cert, &tls.key, tls.client_ca.as_deref()).map_err(shut(&door_of(driver)))
-        }
-        _ => Ok(listener),
+        DoorSettings::Tcp { tls, .. } => tls.as_ref(),
+        DoorSettings::Unix { .. } => None,
+    }
+}
+
+fn with_tls(listener: Listener, tls: Option<&Tls>) -> Result<Listener, DoorError> {
+    match tls {
+        Some(tls) => listener.with_tls(&tls.cert, &tls.key, tls.client_ca.as_deref()),
+        None => Ok(listener),
     }
 }
 

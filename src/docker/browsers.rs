@@ -9,8 +9,6 @@ use std::net::{IpAddr, Ipv6Addr};
 use crate::server::{HttpRequest, Peer};
 use crate::text;
 
-/// The header fields that are checked.
-pub(super) const FIELDS: [&str; 4] = ["host", "origin", "referer", "sec-*"];
 /// How many bytes of a foreign header field a message quotes.
 const SHOWN: usize = 100;
 
@@ -20,11 +18,14 @@ pub type HostNames = Option<Vec<String>>;
 
 /// Why a request must be refused; `None` if it is accepted.
 pub(super) fn refusal(request: &HttpRequest, names: &HostNames) -> Option<String> {
-    if let Some((name, value)) = request.fields.iter().find(|(name, _)| *name != "host") {
-        let sign = match *name {
-            "sec-*" => "a Sec- field".to_owned(),
-            name => format!("{name}: {}", text::cut(value, SHOWN)),
-        };
+    let mut signs = request.fields.keys().filter_map(|name| match name.as_str() {
+        "origin" | "referer" => {
+            let value = request.values(name.as_str()).next().unwrap_or_default();
+            Some(format!("{name}: {}", text::cut(&value, SHOWN)))
+        }
+        name => name.starts_with("sec-").then(|| "a Sec- field".to_owned()),
+    });
+    if let Some(sign) = signs.next() {
         let text = format!(
             "a web browser sent this request ({sign}); this listener answers Docker Engines only; nothing was changed"
         );
@@ -33,10 +34,10 @@ pub(super) fn refusal(request: &HttpRequest, names: &HostNames) -> Option<String
     let names = names.as_ref().filter(|_| matches!(request.peer, Peer::Tcp(_)))?;
     let mut hosts = request.values("host");
     let host = hosts.next().unwrap_or_default();
-    if hosts.next().is_none() && is_ours(host, names) {
+    if hosts.next().is_none() && is_ours(&host, names) {
         return None;
     }
-    let host = text::cut(host, SHOWN);
+    let host = text::cut(&host, SHOWN);
     let text = format!(
         "this listener does not serve the name {host:?}; nothing was changed; if an Engine uses that name, set advertise"
     );

@@ -72,11 +72,9 @@ pub struct Driver {
 }
 
 impl Handler for Driver {
-    const FIELDS: &'static [&'static str] = &browsers::FIELDS;
-
     async fn handle(&self, request: HttpRequest) -> Response {
         let (counters, begun) = (&self.counters, Instant::now());
-        let method = request.path.strip_prefix('/').unwrap_or(&request.path);
+        let method = request.path().strip_prefix('/').unwrap_or(request.path());
         counters.requests.fetch_add(1, Ordering::Relaxed);
         self.asked.notify_one();
         let response = self.answer(&request).await;
@@ -96,13 +94,13 @@ impl Handler for Driver {
         let text = format!("invalid request: {why}");
         tracing::warn!("{}: refused: {text}", self.name);
         self.counters.remember(clock::now(), &self.name, "", &text);
-        Response::new(why.status(), JSON, wire::refusal(&text))
+        Response::new(why.status, JSON, wire::refusal(&text))
     }
 }
 
 impl Driver {
     async fn answer(&self, request: &HttpRequest) -> Response {
-        let method = request.path.strip_prefix('/').unwrap_or(&request.path);
+        let method = request.path().strip_prefix('/').unwrap_or(request.path());
         if let Some(why) = browsers::refusal(request, &self.names) {
             let text = format!("invalid request: {why}");
             tracing::warn!("{}: refused: {text}", self.name);

@@ -8,14 +8,18 @@
 
 use super::connection;
 use super::delivery::Delivery;
-use super::door::{Listener, Socket};
+use super::door::Listener;
 use super::message::{Handler, Limits, Peer};
 use super::stream::CountedStream;
+use rustix::net::{SocketFlags, acceptfrom_with};
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -87,7 +91,9 @@ impl Server {
 
 /// One listener being served.
 struct Accepting<H> {
-    socket: Watched,
+    /// The listener's socket, only for waiting: the runtime's own listeners are of one family each, but it wakes up for any
+    /// descriptor.
+    ready: UnixStream,
     listener: Listener,
     handler: Arc<H>,
     limits: Arc<Limits>,
@@ -96,26 +102,20 @@ struct Accepting<H> {
     open: Vec<Weak<Delivery>>,
 }
 
-/// A listener's socket, registered with the runtime.
-enum Watched {
-    Unix(UnixListener),
-    Tcp(TcpListener),
-}
+/// A connection, and the address that it came from; none over a UNIX socket.
+type Accepted = (OwnedFd, Option<SocketAddr>);
 
-/// A connection as the kernel returns it.
-enum Accepted {
-    Unix(UnixStream),
-    Tcp(TcpStream, std::net::SocketAddr),
+/// Takes a connection that waits in the kernel; `WouldBlock` if there is none.
+fn accept(listener: &OwnedFd) -> io::Result<Accepted> {
+    let (stream, from) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    Ok((stream, from.and_then(|from| from.try_into().ok())))
 }
 
 impl<H: Handler> Accepting<H> {
     fn new(listener: Listener, handler: Arc<H>, limits: Limits) -> io::Result<Accepting<H>> {
-        let socket = match &listener.socket {
-            Socket::Unix(socket) => Watched::Unix(UnixListener::from_std(socket.try_clone()?)?),
-            Socket::Tcp(socket) => Watched::Tcp(TcpListener::from_std(socket.try_clone()?)?),
-        };
+        let ready = UnixStream::from_std(listener.socket.try_clone()?.into())?;
         Ok(Accepting {
-            socket,
+            ready,
             listener,
             handler,
             limits: Arc::new(limits),
@@ -135,7 +135,7 @@ impl<H: Handler> Accepting<H> {
                     report(ended);
                     continue;
                 }
-                accepted = self.socket.accept(), if !full => accepted,
+                accepted = self.ready.async_io(Interest::READABLE, || accept(&self.listener.socket)), if !full => accepted,
                 () = sleep(CROWDED), if full => {
                     self.make_room();
                     continue;
@@ -182,12 +182,12 @@ impl<H: Handler> Accepting<H> {
             file.remove();
         }
         if !self.listener.inherited {
-            while let Some(accepted) = self.listener.next_waiting() {
+            while let Ok(accepted) = accept(&self.listener.socket) {
                 self.welcome(accepted, stop);
             }
         }
-        let Accepting { socket, listener, mut connections, .. } = self;
-        drop((socket, listener));
+        let Accepting { ready, listener, mut connections, .. } = self;
+        drop((ready, listener));
         let finish = async {
             while let Some(ended) = connections.join_next().await {
                 report(ended);
@@ -200,85 +200,53 @@ impl<H: Handler> Accepting<H> {
     }
 
     /// Starts serving a connection in its own task.
-    fn welcome(&mut self, accepted: Accepted, stop: &Stop) {
+    fn welcome(&mut self, (stream, from): Accepted, stop: &Stop) {
+        // The runtime's type for a connected socket; it reads and writes TCP just as well.
+        let Ok(stream) = UnixStream::from_std(stream.into()) else { return };
+        let Some(peer) = peer(&stream, from) else { return };
         let (handler, limits, stop) = (self.handler.clone(), self.limits.clone(), stop.clone());
         let delivery = Arc::new(Delivery::new());
         if self.open.len() > 2 * self.limits.max_connections {
             self.open.retain(|open| open.strong_count() > 0);
         }
         self.open.push(Arc::downgrade(&delivery));
-        match accepted {
-            Accepted::Unix(stream) => {
-                let Ok(credentials) = stream.peer_cred() else { return };
-                let pid = credentials.pid().filter(|pid| *pid > 0);
-                let started = pid.and_then(crate::processes::started);
-                let peer = Peer::Unix { uid: credentials.uid(), gid: credentials.gid(), pid, started };
-                let stream = Box::new(CountedStream::new(stream, delivery.clone()));
-                self.connections.spawn(connection::serve(stream, peer, delivery, handler, limits, stop));
+        let stream = CountedStream::new(stream, from.is_none(), delivery.clone());
+        let Some(tls) = self.listener.tls.clone() else {
+            let stream = Box::new(stream);
+            self.connections.spawn(connection::serve(stream, peer, delivery, handler, limits, stop));
+            return;
+        };
+        self.connections.spawn(async move {
+            let shaking = timeout(limits.head, TlsAcceptor::from(tls).accept(stream));
+            let shaken = tokio::select! {
+                biased;
+                shaken = shaking => shaken,
+                // Other connections are waiting, and this one has not sent a request yet.
+                () = delivery.nudged() => return,
+            };
+            match shaken {
+                Ok(Ok(stream)) => {
+                    connection::serve(Box::new(stream), peer, delivery, handler, limits, stop).await;
+                }
+                Ok(Err(error)) => tracing::info!(address = ?from, %error, "TLS handshake failed"),
+                Err(_) => tracing::info!(address = ?from, limit = ?limits.head, "TLS handshake too slow"),
             }
-            Accepted::Tcp(stream, address) => {
-                // Both are optimisations; the socket works without them.
-                let _ = stream.set_nodelay(true);
-                let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
-                let peer = Peer::Tcp(address);
-                let stream = CountedStream::new(stream, delivery.clone());
-                let Some(tls) = self.listener.tls.clone() else {
-                    self.connections.spawn(connection::serve(
-                        Box::new(stream),
-                        peer,
-                        delivery,
-                        handler,
-                        limits,
-                        stop,
-                    ));
-                    return;
-                };
-                self.connections.spawn(async move {
-                    let shaking = timeout(limits.head, TlsAcceptor::from(tls).accept(stream));
-                    let shaken = tokio::select! {
-                        biased;
-                        shaken = shaking => shaken,
-                        // Other connections are waiting, and this one has not sent a request yet.
-                        () = delivery.nudged() => return,
-                    };
-                    match shaken {
-                        Ok(Ok(stream)) => {
-                            connection::serve(Box::new(stream), peer, delivery, handler, limits, stop).await;
-                        }
-                        Ok(Err(error)) => tracing::info!(%address, %error, "TLS handshake failed"),
-                        Err(_) => tracing::info!(%address, limit = ?limits.head, "TLS handshake too slow"),
-                    }
-                });
-            }
-        }
+        });
     }
 }
 
-impl Watched {
-    async fn accept(&self) -> io::Result<Accepted> {
-        match self {
-            Watched::Unix(socket) => socket.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
-            Watched::Tcp(socket) => socket.accept().await.map(|(stream, from)| Accepted::Tcp(stream, from)),
-        }
+/// Who is at the other end; `None` if the kernel does not say.
+fn peer(stream: &UnixStream, from: Option<SocketAddr>) -> Option<Peer> {
+    if let Some(address) = from {
+        // Both are optimisations; the socket works without them.
+        let _ = rustix::net::sockopt::set_tcp_nodelay(stream, true);
+        let _ = rustix::net::sockopt::set_socket_keepalive(stream, true);
+        return Some(Peer::Tcp(address));
     }
-}
-
-impl Listener {
-    /// A connection that is already waiting in the kernel, if any.
-    fn next_waiting(&self) -> Option<Accepted> {
-        match &self.socket {
-            Socket::Unix(socket) => {
-                let (stream, _) = socket.accept().ok()?;
-                stream.set_nonblocking(true).ok()?;
-                UnixStream::from_std(stream).ok().map(Accepted::Unix)
-            }
-            Socket::Tcp(socket) => {
-                let (stream, from) = socket.accept().ok()?;
-                stream.set_nonblocking(true).ok()?;
-                TcpStream::from_std(stream).ok().map(|stream| Accepted::Tcp(stream, from))
-            }
-        }
-    }
+    let credentials = stream.peer_cred().ok()?;
+    let pid = credentials.pid().filter(|pid| *pid > 0);
+    let started = pid.and_then(crate::processes::started);
+    Some(Peer::Unix { uid: credentials.uid(), gid: credentials.gid(), pid, started })
 }
 
 /// Errors of `accept` that concern only the one connection, which has already gone.

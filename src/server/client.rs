@@ -29,7 +29,7 @@ pub struct HttpReply {
 }
 
 /// An answer of which the head has arrived.
-pub struct Answer {
+pub struct HttpAnswer {
     /// The status code.
     pub status: u16,
     body: Incoming,
@@ -68,15 +68,15 @@ impl ClientError {
 pub async fn send(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: hyper::Request<Full<Bytes>>,
-) -> hyper::Result<Answer> {
+) -> hyper::Result<HttpAnswer> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut driven = JoinSet::new();
     driven.spawn(connection);
     let (head, body) = sender.send_request(request).await?.into_parts();
-    Ok(Answer { status: head.status.as_u16(), body, _connection: driven })
+    Ok(HttpAnswer { status: head.status.as_u16(), body, _connection: driven })
 }
 
-impl Answer {
+impl HttpAnswer {
     /// The next piece of the body; `None` at its end.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ impl Answer {
 ///
 /// # Errors
 /// See [`ClientError`]. Any status code is an answer, not an error.
-pub async fn open(socket: &Path, method: &str, path: &str, body: Vec<u8>) -> Result<Answer, ClientError> {
+pub async fn open(socket: &Path, method: &str, path: &str, body: Vec<u8>) -> Result<HttpAnswer, ClientError> {
     let mut request = hyper::Request::builder().method(method).uri(path).header(HOST, "localhost");
     if !body.is_empty() {
         request = request.header(CONTENT_TYPE, "application/json");
@@ -113,7 +113,7 @@ pub async fn open(socket: &Path, method: &str, path: &str, body: Vec<u8>) -> Res
 ///
 /// # Errors
 /// If the connection breaks before the end.
-pub async fn piece(socket: &Path, answer: &mut Answer) -> Result<Option<Bytes>, ClientError> {
+pub async fn piece(socket: &Path, answer: &mut HttpAnswer) -> Result<Option<Bytes>, ClientError> {
     answer.piece().await.map_err(|error| ClientError::broken(socket, root(&error)))
 }
 
@@ -138,7 +138,7 @@ pub async fn within<T>(
 ///
 /// # Errors
 /// If the connection breaks before that, or the answer is longer than anything that a daemon says.
-pub async fn whole(socket: &Path, mut answer: Answer) -> Result<HttpReply, ClientError> {
+pub async fn whole(socket: &Path, mut answer: HttpAnswer) -> Result<HttpReply, ClientError> {
     let mut body = Vec::new();
     while let Some(piece) = piece(socket, &mut answer).await? {
         if body.len() + piece.len() > MAX_ANSWER {

@@ -124,9 +124,15 @@ async fn run(
 fn ended(result: hyper::Result<()>, limits: &Limits) -> End {
     match result {
         Err(error) if error.is_parse_too_large() => {
-            End::Refused(DoorRefusal::HeadTooLarge { limit: limits.max_head.max(SMALLEST_HEAD) })
+            let limit = limits.max_head.max(SMALLEST_HEAD);
+            let text = format!("the request head is larger than {limit} bytes; send less");
+            End::Refused(DoorRefusal::new(431, text))
         }
-        Err(error) if error.is_parse() => End::Refused(DoorRefusal::BrokenHead(root(&error))),
+        Err(error) if error.is_parse() => {
+            let why = root(&error);
+            let text = format!("this is not an HTTP/1.1 request ({why}); use HTTP/1.1 without TLS here");
+            End::Refused(DoorRefusal::new(400, text))
+        }
         Ok(()) => End::Over,
         Err(error) => {
             tracing::debug!(%error, "connection ended");

@@ -327,8 +327,8 @@ impl Delivery {
         }
         match state.phase {
             Phase::Idle => Overdue::Retire,
-            Phase::Head => Overdue::Refuse(DoorRefusal::HeadTimeout { limit }),
-            Phase::Body => Overdue::Refuse(DoorRefusal::BodyTimeout { limit }),
+            Phase::Head => Overdue::Refuse(DoorRefusal::late("head", limit)),
+            Phase::Body => Overdue::Refuse(DoorRefusal::late("body", limit)),
             _ => Overdue::Drop,
         }
     }

@@ -1,99 +1,32 @@
-//! Listeners: where to listen, and what is needed for that.
+//! Listeners: binding, with everything that is needed for that.
 //!
-//! Promises: [`Door::open`] either listens, with everything in place, or changes nothing and says which
+//! Promises: a [`Listener`] either listens, with everything in place, or nothing has changed and the error says which
 //! path or address prevented it. It does not serve connections: see [`super::Server`].
 
 use super::{tls, unix};
-use std::io;
+use rustix::net::SocketAddrUnix;
+use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A place to listen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Door {
-    /// A UNIX socket. Its directory is created if it is missing.
-    Unix {
-        path: PathBuf,
-        /// The exact permissions of the socket file; the umask does not matter.
-        mode: u32,
-        /// The owner of the socket file; our user if absent.
-        owner: Option<u32>,
-        /// The group of the socket file; our group if absent.
-        group: Option<u32>,
-    },
-    /// Plain TCP. Port 0 lets the kernel choose.
-    Tcp(SocketAddr),
-    /// TLS over TCP (1.2 and 1.3).
-    Tls {
-        address: SocketAddr,
-        /// The server's certificate chain, PEM.
-        certificate: PathBuf,
-        /// Its private key, PEM.
-        key: PathBuf,
-        /// If present, clients must present a certificate signed by one of these authorities (PEM).
-        client_authority: Option<PathBuf>,
-    },
-}
-
-/// Why a listener could not be opened. Every message names the path or the address.
+/// Why a listener could not be opened; the text names the path or the address.
 #[derive(Debug, thiserror::Error)]
-pub enum DoorError {
-    #[error("a process is already listening on {}; stop it, or choose another path", path.display())]
-    Live { path: PathBuf },
-    /// A file that is not a socket has that name.
-    #[error("{} exists and is not a socket; move it away, or choose another path", path.display())]
-    NotASocket { path: PathBuf },
-    #[error("cannot {doing} the socket {}: {error}", path.display())]
-    Socket {
-        doing: &'static str,
-        path: PathBuf,
-        #[source]
-        error: io::Error,
-    },
-    #[error("cannot listen on {address}: {error}")]
-    Address {
-        address: String,
-        #[source]
-        error: io::Error,
-    },
-    /// A certificate or key is unusable.
-    #[error("cannot use {}: {why}", path.display())]
-    Pem {
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The certificate and the key cannot be used together for a TLS server.
-    #[error("cannot serve TLS: {0}")]
-    Tls(String),
-    /// systemd passed something that cannot be used.
-    #[error("cannot use the socket {name:?} that systemd passed: {why}")]
-    Inherited {
-        /// Its `FileDescriptorName=`, or `unknown`.
-        name: String,
-        /// What is wrong with it.
-        why: String,
-    },
-}
+#[error("{0}")]
+pub struct DoorError(pub(super) String);
 
 /// An open listener: clients can connect, and wait in the kernel until it is served.
 #[derive(Debug)]
 pub struct Listener {
-    pub(super) socket: Socket,
+    /// A socket of either family, listening and non-blocking.
+    pub(super) socket: OwnedFd,
     /// The socket file to remove at the end; `None` for TCP and for inherited sockets.
     pub(super) file: Option<unix::SocketFile>,
     /// systemd created the socket and may go on using it after we exit.
     pub(super) inherited: bool,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
-}
-
-/// The kernel's side of a [`Listener`].
-#[derive(Debug)]
-pub(super) enum Socket {
-    Unix(UnixListener),
-    Tcp(TcpListener),
 }
 
 /// Where a [`Listener`] can be reached.
@@ -105,53 +38,37 @@ pub enum LocalAddress {
     Tcp(SocketAddr),
 }
 
-impl Door {
-    /// A UNIX socket that only its owner, this process's user, may use (mode 0600).
-    pub fn unix(path: impl Into<PathBuf>) -> Door {
-        Door::Unix { path: path.into(), mode: 0o600, owner: None, group: None }
-    }
-
-    /// Binds and listens. Does not need a runtime.
+impl Listener {
+    /// Listens on a UNIX socket, and creates its directory if it is missing. The socket file gets exactly this mode, whatever
+    /// the umask; its owner and group are ours if absent. A stale socket file is replaced.
     ///
     /// # Errors
-    /// The first obstacle found; a stale socket file is not an obstacle.
-    pub fn open(&self) -> Result<Listener, DoorError> {
-        match self {
-            Door::Unix { path, mode, owner, group } => {
-                let (socket, file) = unix::bind(path, *mode, *owner, *group)?;
-                Ok(Listener { socket: Socket::Unix(socket), file: Some(file), inherited: false, tls: None })
-            }
-            Door::Tcp(address) => tcp(*address, None),
-            Door::Tls { address, certificate, key, client_authority } => {
-                let tls = tls::configure(certificate, key, client_authority.as_deref())?;
-                tcp(*address, Some(tls))
-            }
-        }
-    }
-}
-
-impl Listener {
-    /// The address at which clients reach it.
-    pub fn local_address(&self) -> LocalAddress {
-        match &self.socket {
-            Socket::Unix(socket) => {
-                let path =
-                    socket.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
-                LocalAddress::Unix(path.unwrap_or_default())
-            }
-            // The address of a bound socket can always be read.
-            Socket::Tcp(socket) => {
-                LocalAddress::Tcp(socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))))
-            }
-        }
+    /// The first obstacle found; then nothing has changed.
+    pub fn unix(
+        path: &Path,
+        mode: u32,
+        owner: Option<u32>,
+        group: Option<u32>,
+    ) -> Result<Listener, DoorError> {
+        let (socket, file) = unix::bind(path, mode, owner, group)?;
+        Ok(Listener { socket, file: Some(file), inherited: false, tls: None })
     }
 
-    /// The socket file that was created for it, if any.
-    pub fn socket_file(&self) -> Option<&Path> {
-        self.file.as_ref().map(unix::SocketFile::path)
+    /// Listens on plain TCP. Port 0 lets the kernel choose.
+    ///
+    /// # Errors
+    /// If the address cannot be had.
+    pub fn tcp(address: SocketAddr) -> Result<Listener, DoorError> {
+        let socket = TcpListener::bind(address)
+            // The standard library's backlog is 128; the kernel drops packets of further clients, which retry after a second.
+            .and_then(|socket| Ok(rustix::net::listen(&socket, unix::BACKLOG).map(|()| socket)?))
+            .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
+            .map_err(|error| DoorError(format!("cannot listen on {address}: {error}")))?;
+        Ok(Listener { socket: socket.into(), file: None, inherited: false, tls: None })
     }
 
-    /// The same listener with TLS; for an inherited TCP socket.
+    /// The same listener with TLS (1.2 and 1.3): the certificate chain and the private key, and, if present, the authorities
+    /// of which one must have signed each client's certificate; all PEM.
     ///
     /// # Errors
     /// If the files cannot be used, or the listener is a UNIX socket.
@@ -161,11 +78,24 @@ impl Listener {
         key: &Path,
         client_authority: Option<&Path>,
     ) -> Result<Listener, DoorError> {
-        if matches!(self.socket, Socket::Unix(_)) {
-            return Err(DoorError::Tls("TLS works over TCP only, and this is a UNIX socket".to_owned()));
+        if matches!(self.local_address(), LocalAddress::Unix(_)) {
+            return Err(DoorError(
+                "cannot serve TLS: TLS works over TCP only, and this is a UNIX socket".to_owned(),
+            ));
         }
         self.tls = Some(tls::configure(certificate, key, client_authority)?);
         Ok(self)
+    }
+
+    /// The address at which clients reach it.
+    pub fn local_address(&self) -> LocalAddress {
+        let address = rustix::net::getsockname(&self.socket).ok();
+        if let Some(Ok(address)) = address.clone().map(SocketAddr::try_from) {
+            return LocalAddress::Tcp(address);
+        }
+        let named = address.and_then(|address| SocketAddrUnix::try_from(address).ok());
+        let path = named.as_ref().and_then(SocketAddrUnix::path);
+        LocalAddress::Unix(path.map(|path| OsStr::from_bytes(path.to_bytes()).into()).unwrap_or_default())
     }
 }
 
@@ -176,13 +106,4 @@ impl Drop for Listener {
             file.remove();
         }
     }
-}
-
-fn tcp(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>) -> Result<Listener, DoorError> {
-    let socket = TcpListener::bind(address)
-        // The standard library's backlog is 128; the kernel drops packets of further clients, which retry after a second.
-        .and_then(|socket| Ok(rustix::net::listen(&socket, unix::BACKLOG).map(|()| socket)?))
-        .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
-        .map_err(|error| DoorError::Address { address: address.to_string(), error })?;
-    Ok(Listener { socket: Socket::Tcp(socket), file: None, inherited: false, tls })
 }

@@ -33,14 +33,8 @@ impl<H: Handler> Exchange<H> {
         match self.read(body).await {
             Ok(body) => {
                 self.delivery.whole();
-                let request = HttpRequest {
-                    method: head.method.as_str().to_owned(),
-                    path: head.uri.path().to_owned(),
-                    query: head.uri.query().map(str::to_owned),
-                    body,
-                    peer: self.peer,
-                    fields: wanted(&head.headers, H::FIELDS),
-                };
+                let (method, uri, fields) = (head.method, head.uri, head.headers);
+                let request = HttpRequest { method, uri, fields, body, peer: self.peer };
                 let response = self.handler.handle(request).await;
                 // From here until the return, this future cannot be dropped.
                 // An answer without a body has no later part either.
@@ -73,7 +67,7 @@ impl<H: Handler> Exchange<H> {
         let limit = self.limits.body;
         tokio::time::timeout(limit, collect(body, self.limits.max_body))
             .await
-            .unwrap_or(Err(DoorRefusal::BodyTimeout { limit }))
+            .unwrap_or_else(|_| Err(DoorRefusal::late("body", limit)))
     }
 }
 
@@ -117,17 +111,21 @@ impl Body for AnswerBody {
 }
 
 async fn collect(mut body: Incoming, limit: usize) -> Result<Vec<u8>, DoorRefusal> {
+    let too_large =
+        || DoorRefusal::new(413, format!("the request body is larger than {limit} bytes; send less"));
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
-        return Err(DoorRefusal::BodyTooLarge { limit });
+        return Err(too_large());
     }
     // `announced` is at most `limit` here, so it fits.
     let mut whole = Vec::with_capacity(announced as usize);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| DoorRefusal::BrokenBody(root(&error)))?;
+        let frame = frame.map_err(|error| {
+            DoorRefusal::new(400, format!("the request body is broken ({}); send it whole", root(&error)))
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > limit {
-            return Err(DoorRefusal::BodyTooLarge { limit });
+            return Err(too_large());
         }
         whole.extend_from_slice(&data);
     }
@@ -140,21 +138,6 @@ pub(super) fn status(code: u16) -> StatusCode {
         Ok(status) if !status.is_informational() => status,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
-}
-
-/// The header fields that a handler wants.
-fn wanted(head: &HeaderMap, names: &'static [&'static str]) -> Vec<(&'static str, String)> {
-    let mut found = Vec::new();
-    for (field, value) in head {
-        let is_meant = |name: &&&'static str| match name.strip_suffix('*') {
-            Some(beginning) => field.as_str().starts_with(beginning),
-            None => field.as_str() == **name,
-        };
-        if let Some(name) = names.iter().find(is_meant) {
-            found.push((*name, String::from_utf8_lossy(value.as_bytes()).into_owned()));
-        }
-    }
-    found
 }
 
 fn fill(

@@ -4,9 +4,10 @@
 //! without answers. Any socket other than a listening stream socket is refused by name. Call this before starting threads:
 //! it removes the variables from the environment, so that no child process mistakes them for its own.
 
-use super::door::{DoorError, Listener, Socket};
+use super::door::{DoorError, Listener};
 use listenfd::ListenFd;
 use std::env;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -27,30 +28,25 @@ pub fn inherited() -> Result<Vec<(String, Listener)>, DoorError> {
     (0..passed.len())
         .map(|index| {
             let name = names.next().unwrap_or("unknown").to_owned();
-            take(&mut passed, index)
-                .map(|listener| (name.clone(), listener))
-                .map_err(|why| DoorError::Inherited { name, why })
+            let listener = take(&mut passed, index).map_err(|why| {
+                DoorError(format!("cannot use the socket {name:?} that systemd passed: {why}"))
+            })?;
+            Ok((name, listener))
         })
         .collect()
 }
 
 fn take(passed: &mut ListenFd, index: usize) -> Result<Listener, String> {
-    let socket = match passed.take_unix_listener(index) {
-        Ok(Some(socket)) => Socket::Unix(socket),
+    let socket: OwnedFd = match passed.take_unix_listener(index) {
+        Ok(Some(socket)) => socket.into(),
         _ => match passed.take_tcp_listener(index) {
-            Ok(Some(socket)) => Socket::Tcp(socket),
+            Ok(Some(socket)) => socket.into(),
             Ok(None) => return Err("it is already in use".to_owned()),
             Err(_) => return Err("it is neither a UNIX nor a TCP stream socket".to_owned()),
         },
     };
-    let listens = match &socket {
-        Socket::Unix(socket) => {
-            socket.set_nonblocking(true).and_then(|()| Ok(rustix::net::sockopt::socket_acceptconn(socket)?))
-        }
-        Socket::Tcp(socket) => {
-            socket.set_nonblocking(true).and_then(|()| Ok(rustix::net::sockopt::socket_acceptconn(socket)?))
-        }
-    };
+    let listens = rustix::io::ioctl_fionbio(&socket, true)
+        .and_then(|()| rustix::net::sockopt::socket_acceptconn(&socket));
     match listens {
         Ok(true) => Ok(Listener { socket, file: None, inherited: true, tls: None }),
         Ok(false) => Err("it does not listen; its unit needs Accept=no".to_owned()),

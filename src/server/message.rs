@@ -1,12 +1,13 @@
 //! What passes through a listener: requests, answers, the caller's identity, and refusals made before a handler is called.
 //!
-//! Promises: these are plain owned data without any type of an HTTP library, so that handlers can be tested without
-//! sockets. Times are [`Duration`]s, sizes are bytes.
+//! Promises: these are owned data, so that handlers can be tested without sockets. Times are [`Duration`]s, sizes are bytes.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hyper::{HeaderMap, Method, Uri};
 use tokio::sync::mpsc;
 
 /// Who is at the other end of a connection, as far as the kernel knows; it contains nothing that the client claims.
@@ -30,29 +31,29 @@ pub enum Peer {
 /// One whole request. Its body has arrived completely: a truncated request never reaches a handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpRequest {
-    /// The method as sent: `POST`.
-    pub method: String,
-    /// The path without the query, as sent (not decoded): `/IpamDriver.RequestPool`.
-    pub path: String,
-    /// What follows the `?`, if there is one.
-    pub query: Option<String>,
+    pub method: Method,
+    pub uri: Uri,
+    pub fields: HeaderMap,
     /// The body, at most [`Limits::max_body`] bytes; empty if none was sent.
     pub body: Vec<u8>,
     /// The client.
     pub peer: Peer,
-    /// The header fields that [`Handler::FIELDS`] names, each as often as it was sent. Bytes of a value that are not
-    /// text are replaced, so that such a field is never mistaken for an absent one.
-    pub fields: Vec<(&'static str, String)>,
 }
 
 impl HttpRequest {
-    /// All values of a field, by the name that it has in [`Handler::FIELDS`].
-    pub fn values(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.fields.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
+    /// The path without the query, as sent (not decoded): `/IpamDriver.RequestPool`.
+    pub fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// All values of a header field, by its name in lower case. Bytes of a value that are not text are replaced, so that such
+    /// a field is never mistaken for an absent one.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = Cow<'_, str>> {
+        self.fields.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()))
     }
 
     /// The value of a field that was sent exactly once; `None` if it was not sent, or was sent several times.
-    pub fn value(&self, name: &str) -> Option<&str> {
+    pub fn value(&self, name: &str) -> Option<Cow<'_, str>> {
         let mut values = self.values(name);
         values.next().filter(|_| values.next().is_none())
     }
@@ -125,50 +126,26 @@ impl std::fmt::Debug for Response {
 /// Why a request was refused before any handler saw it. The connection is closed after the answer. What the
 /// client still sends is read and discarded for a short time, so that the client can read that answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DoorRefusal {
-    /// The body is larger than [`Limits::max_body`].
-    #[error("the request body is larger than {limit} bytes; send less")]
-    BodyTooLarge {
-        /// The limit, in bytes.
-        limit: usize,
-    },
-    /// The body did not arrive within [`Limits::body`].
-    #[error("the request body did not arrive within {limit:?}; send it whole")]
-    BodyTimeout { limit: Duration },
-    /// The head did not arrive within [`Limits::head`].
-    #[error("the request head did not arrive within {limit:?}; send it whole")]
-    HeadTimeout { limit: Duration },
-    /// The head is larger than [`Limits::max_head`], or has too many fields.
-    #[error("the request head is larger than {limit} bytes; send less")]
-    HeadTooLarge {
-        /// The limit, in bytes.
-        limit: usize,
-    },
-    /// The body ended before its announced length, or its chunks are malformed.
-    #[error("the request body is broken ({0}); send it whole")]
-    BrokenBody(String),
-    /// The head is not HTTP/1.1.
-    #[error("this is not an HTTP/1.1 request ({0}); use HTTP/1.1 without TLS here")]
-    BrokenHead(String),
+#[error("{text}")]
+pub struct DoorRefusal {
+    /// The HTTP status code.
+    pub status: u16,
+    text: String,
 }
 
 impl DoorRefusal {
-    /// The matching HTTP status code.
-    pub fn status(&self) -> u16 {
-        match self {
-            DoorRefusal::BodyTooLarge { .. } => 413,
-            DoorRefusal::BodyTimeout { .. } | DoorRefusal::HeadTimeout { .. } => 408,
-            DoorRefusal::HeadTooLarge { .. } => 431,
-            DoorRefusal::BrokenBody(_) | DoorRefusal::BrokenHead(_) => 400,
-        }
+    pub(super) fn new(status: u16, text: String) -> DoorRefusal {
+        DoorRefusal { status, text }
+    }
+
+    /// A part of the request did not arrive in time.
+    pub(super) fn late(part: &str, limit: Duration) -> DoorRefusal {
+        DoorRefusal::new(408, format!("the request {part} did not arrive within {limit:?}; send it whole"))
     }
 }
 
 /// The owner of a listener: it answers requests, and writes the error answers for requests that never arrived whole.
 pub trait Handler: Send + Sync + 'static {
-    /// Names of the header fields that it needs, in lower case; `sec-*` means all that begin with `sec-`.
-    const FIELDS: &'static [&'static str] = &[];
-
     /// Answers one request. The future is dropped, at any await point, as soon as the client is known to have gone;
     /// work that must survive this belongs in a queue that the owner keeps. Every request that arrived whole is
     /// passed to this method and polled at least once, even if its client has already gone: put a release into
@@ -176,7 +153,7 @@ pub trait Handler: Send + Sync + 'static {
     /// that could not be answered; dockerd never pipelines.)
     fn handle(&self, request: HttpRequest) -> impl Future<Output = Response> + Send;
 
-    /// Writes the answer to a refused request. Its status should be [`DoorRefusal::status`].
+    /// Writes the answer to a refused request. Its status should be that of the refusal.
     fn refuse(&self, why: DoorRefusal) -> Response;
 }
 

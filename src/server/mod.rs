@@ -22,11 +22,10 @@
 //! routing, compression, authentication beyond file modes and client certificates.
 //!
 //! ```text
-//!   Door ──open──▶ Listener ──▶ Server::add(listener, handler, limits) ──▶ Server::serve(shutdown, deadline)
+//!   Listener::unix, ::tcp ──▶ Server::add(listener, handler, limits) ──▶ Server::serve(shutdown, deadline)
 //! ```
 //!
-//! `Door::open` binds, and may be called before the runtime is up; clients then queue in the kernel until
-//! `serve` runs. One server can have any number of listeners, each with its own handler.
+//! A listener may be made before the runtime is up; clients then queue in the kernel until `serve` runs. One server can have any number of listeners, each with its own handler.
 
 mod accept;
 pub mod client;
@@ -42,7 +41,7 @@ mod tls;
 mod unix;
 
 pub use accept::{Drained, Server};
-pub use door::{Door, DoorError, Listener, LocalAddress};
+pub use door::{DoorError, Listener, LocalAddress};
 pub use inherited::inherited;
 pub use message::{CutOff, DoorRefusal, Handler, HttpRequest, Limits, Peer, Response, Undelivered};
 pub use unix::knock;

@@ -7,12 +7,11 @@ use super::delivery::Delivery;
 use super::gate::Kernel;
 use rustix::net::RecvFlags;
 use std::io;
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio_rustls::server::TlsStream;
 
 /// An accepted connection.
@@ -23,28 +22,25 @@ pub(super) trait KernelStream: AsyncRead + AsyncWrite + Kernel + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Kernel + Send + Unpin> KernelStream for S {}
 
-impl Kernel for CountedStream<UnixStream> {
+impl Kernel for CountedStream {
     fn go_deaf(&self) {
-        // This fails only if the connection is already broken, and then it does not matter.
-        let _ = rustix::net::shutdown(&self.inner, rustix::net::Shutdown::Read);
+        // After shutting down reading, TCP would still accept bytes, so it does not help there.
+        if self.is_unix {
+            // This fails only if the connection is already broken, and then it does not matter.
+            let _ = rustix::net::shutdown(&self.inner, rustix::net::Shutdown::Read);
+        }
     }
 
     fn has_more(&self) -> bool {
-        peek(&self.inner)
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(rustix::net::recv(&self.inner, &mut [0u8; 1], flags), Ok((_, 1..)))
     }
 }
 
-// After shutting down reading, TCP would still accept bytes, so it does not help there.
-impl Kernel for CountedStream<TcpStream> {
-    fn go_deaf(&self) {}
-
-    fn has_more(&self) -> bool {
-        peek(&self.inner)
+impl Kernel for TlsStream<CountedStream> {
+    fn go_deaf(&self) {
+        self.get_ref().0.go_deaf();
     }
-}
-
-impl Kernel for TlsStream<CountedStream<TcpStream>> {
-    fn go_deaf(&self) {}
 
     fn has_more(&self) -> bool {
         self.get_ref().0.has_more()
@@ -61,25 +57,21 @@ impl Kernel for Stream {
     }
 }
 
-fn peek(socket: impl AsFd) -> bool {
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    matches!(rustix::net::recv(socket, &mut [0u8; 1], flags), Ok((_, 1..)))
-}
-
 /// A kernel stream that reports when bytes were written.
-pub(super) struct CountedStream<S> {
-    inner: S,
+pub(super) struct CountedStream {
+    inner: UnixStream,
+    is_unix: bool,
     delivery: Arc<Delivery>,
 }
 
-impl<S> CountedStream<S> {
+impl CountedStream {
     /// Wraps `inner`.
-    pub(super) fn new(inner: S, delivery: Arc<Delivery>) -> CountedStream<S> {
-        CountedStream { inner, delivery }
+    pub(super) fn new(inner: UnixStream, is_unix: bool, delivery: Arc<Delivery>) -> CountedStream {
+        CountedStream { inner, is_unix, delivery }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
+impl AsyncRead for CountedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -89,7 +81,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
+impl AsyncWrite for CountedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
         if let Poll::Ready(Ok(n)) = result

@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ pub(super) fn configure(
     client_authority: Option<&Path>,
 ) -> Result<Arc<ServerConfig>, DoorError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let failed = |error: rustls::Error| DoorError::Tls(error.to_string());
+    let failed = |error: rustls::Error| DoorError(format!("cannot serve TLS: {error}"));
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(failed)?;
@@ -38,7 +39,11 @@ pub(super) fn configure(
     let chain = certificates(certificate)?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, error))?;
     let mut config = builder.with_single_cert(chain, secret).map_err(|error| {
-        DoorError::Tls(format!("{} and {} do not match: {error}", certificate.display(), key.display()))
+        DoorError(format!(
+            "cannot serve TLS: {} and {} do not match: {error}",
+            certificate.display(),
+            key.display()
+        ))
     })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
@@ -54,6 +59,6 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, DoorError> 
     Ok(found)
 }
 
-fn unusable(path: &Path, why: impl ToString) -> DoorError {
-    DoorError::Pem { path: path.to_owned(), why: why.to_string() }
+fn unusable(path: &Path, why: impl Display) -> DoorError {
+    DoorError(format!("cannot use {}: {why}", path.display()))
 }

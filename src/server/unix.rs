@@ -11,7 +11,6 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -30,10 +29,6 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Removes the file if it is still the one that was created here.
     pub(super) fn remove(&self) {
         let _turn = lock_directory(&self.path);
@@ -56,10 +51,8 @@ pub(super) fn bind(
     mode: u32,
     owner: Option<u32>,
     group: Option<u32>,
-) -> Result<(UnixListener, SocketFile), DoorError> {
-    let fail = |doing: &'static str| {
-        move |error: io::Error| DoorError::Socket { doing, path: path.to_owned(), error }
-    };
+) -> Result<(OwnedFd, SocketFile), DoorError> {
+    let fail = |doing| failed(doing, path);
     let address = SocketAddrUnix::new(path).map_err(|error| fail("name")(error.into()))?;
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         DirBuilder::new()
@@ -80,7 +73,7 @@ pub(super) fn bind(
         file.remove();
         return Err(error);
     }
-    Ok((UnixListener::from(socket), file))
+    Ok((socket, file))
 }
 
 /// Binds with at most the owner's part of `mode`: Linux gives the file the mode of the socket.
@@ -111,25 +104,33 @@ fn clear(path: &Path) -> Result<(), DoorError> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(DoorError::Socket { doing: "look at", path: path.to_owned(), error }),
+        Err(error) => return Err(failed("look at", path)(error)),
     };
     if !found.file_type().is_socket() {
-        return Err(DoorError::NotASocket { path: path.to_owned() });
+        let shown = path.display();
+        return Err(DoorError(format!(
+            "{shown} exists and is not a socket; move it away, or choose another path"
+        )));
     }
     match knock(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             tracing::info!(path = %path.display(), "replacing the socket file of a process that is gone");
             match std::fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    Err(DoorError::Socket { doing: "replace", path: path.to_owned(), error })
-                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("replace", path)(error)),
                 _ => Ok(()),
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // A listener that is of another kind, or whose queue is full, is alive too.
-        _ => Err(DoorError::Live { path: path.to_owned() }),
+        _ => Err(DoorError(format!(
+            "a process is already listening on {}; stop it, or choose another path",
+            path.display()
+        ))),
     }
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> DoorError {
+    move |error| DoorError(format!("cannot {doing} the socket {}: {error}", path.display()))
 }
 
 /// Connects to a socket and closes the connection again. Never blocks: if the listener's queue is full, a blocking

@@ -67,8 +67,8 @@ impl Hosts {
     /// Whether the host of a request is allowed.
     pub fn allow(&self, request: &HttpRequest) -> bool {
         match request.values("host").next() {
-            None => HEALTH.contains(&request.path.as_str()),
-            Some(_) => request.value("host").is_some_and(|host| self.allows(host)),
+            None => HEALTH.contains(&request.path()),
+            Some(_) => request.value("host").is_some_and(|host| self.allows(&host)),
         }
     }
 

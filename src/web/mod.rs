@@ -89,16 +89,13 @@ pub struct Web {
 }
 
 impl Handler for Web {
-    const FIELDS: &'static [&'static str] =
-        &["host", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "last-event-id"];
-
     async fn handle(&self, request: HttpRequest) -> Response {
         let response = self.answer(&request).await;
         if response.fields.is_empty() { response.with_fields(FRESH) } else { response }
     }
 
     fn refuse(&self, why: DoorRefusal) -> Response {
-        Response::new(why.status(), TEXT, format!("{why}\n")).with_fields(FRESH)
+        Response::new(why.status, TEXT, format!("{why}\n")).with_fields(FRESH)
     }
 }
 
@@ -132,18 +129,18 @@ impl Web {
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
             return Response::new(405, TEXT, "read-only: use GET or HEAD\n").with_fields(ONLY_GET);
         }
-        if let Some((_, kind, text)) = ASSETS.iter().find(|(path, ..)| *path == request.path) {
+        if let Some((_, kind, text)) = ASSETS.iter().find(|(path, ..)| *path == request.path()) {
             return Response::new(200, kind, *text).with_fields(KEPT);
         }
-        match request.path.as_str() {
+        match request.path() {
             "/healthz" => Response::new(200, TEXT, "alive\n"),
             "/readyz" => self.ready().await,
             "/metrics" => self.metrics().await,
             "/v1/events" if request.value("last-event-id").is_some() => {
-                self.admin.moments.wait(request.value("last-event-id").map(str::to_owned), None)
+                self.admin.moments.wait(request.value("last-event-id").map(|id| id.into_owned()), None)
             }
             path if path.starts_with("/v1/") => {
-                let query = request.query.as_deref().unwrap_or_default();
+                let query = request.uri.query().unwrap_or_default();
                 self.admin.get(path, query, Asker::Everybody).await
             }
             _ => Response::new(404, TEXT, "not found; the page is at /\n"),

@@ -13,13 +13,13 @@ use crate::server::HttpRequest;
 pub fn is_ours(request: &HttpRequest) -> bool {
     let mut sites = request.values("sec-fetch-site");
     let is_from_here = sites.all(|site| ["same-origin", "none"].contains(&site.trim()));
-    (is_from_here || is_a_link(request)) && request.values("origin").all(|origin| is_origin(request, origin))
+    (is_from_here || is_a_link(request)) && request.values("origin").all(|origin| is_origin(request, &origin))
 }
 
 /// Whether a person followed a link on another site to the page. The opened page then requests everything else itself.
 fn is_a_link(request: &HttpRequest) -> bool {
     let says = |name: &str, value: &str| request.value(name).is_some_and(|said| said.trim() == value);
-    request.path == "/" && says("sec-fetch-mode", "navigate") && says("sec-fetch-dest", "document")
+    request.path() == "/" && says("sec-fetch-mode", "navigate") && says("sec-fetch-dest", "document")
 }
 
 /// Whether an `Origin` is the host that receives the request.

@@ -1,16 +1,16 @@
 //! Socket files: modes, owners, stale and live ones, and who removes them at the end.
 
 use crate::support::*;
-use gipam::server::{Door, Limits, LocalAddress};
+use gipam::server::{Limits, Listener, LocalAddress};
 use std::os::unix::fs::MetadataExt;
 use tempfile::TempDir;
 
-fn open(path: &std::path::Path) -> Result<gipam::server::Listener, gipam::server::DoorError> {
-    Door::unix(path).open()
+fn open(path: &std::path::Path) -> Result<Listener, gipam::server::DoorError> {
+    Listener::unix(path, 0o600, None, None)
 }
 
-fn with_mode(path: &std::path::Path, mode: u32) -> Door {
-    Door::Unix { path: path.to_owned(), mode, owner: None, group: None }
+fn with_mode(path: &std::path::Path, mode: u32) -> Listener {
+    Listener::unix(path, mode, None, None).unwrap()
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn the_mode_is_exact_whatever_the_umask() {
     let directory = TempDir::new().unwrap();
     for wanted in [0o600, 0o660, 0o666, 0o777] {
         let path = directory.path().join(format!("{wanted:o}.sock"));
-        let _listener = with_mode(&path, wanted).open().unwrap();
+        let _listener = with_mode(&path, wanted);
         assert_eq!(mode(&path), wanted);
     }
 }
@@ -61,8 +61,7 @@ fn owner_and_group_can_be_set() {
     let (owner, group) = if uid == 0 { (12345, 54321) } else { (uid, gid) };
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("d.sock");
-    let door = Door::Unix { path: path.clone(), mode: 0o660, owner: Some(owner), group: Some(group) };
-    let _listener = door.open().unwrap();
+    let _listener = Listener::unix(&path, 0o660, Some(owner), Some(group)).unwrap();
     let found = std::fs::metadata(&path).unwrap();
     assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (owner, group, 0o660));
 }
@@ -149,8 +148,7 @@ fn a_door_that_cannot_be_finished_leaves_no_file() {
     }
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("d.sock");
-    let door = Door::Unix { path: path.clone(), mode: 0o600, owner: Some(0), group: None };
-    assert!(door.open().is_err());
+    assert!(Listener::unix(&path, 0o600, Some(0), None).is_err());
     assert!(!path.exists());
 }
 
@@ -172,9 +170,9 @@ fn many_starters_at_once_make_one_owner() {
 
 #[test]
 fn a_port_in_use_is_refused_by_number() {
-    let first = Door::Tcp("127.0.0.1:0".parse().unwrap()).open().unwrap();
+    let first = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let LocalAddress::Tcp(address) = first.local_address() else { panic!("not TCP") };
-    let refused = Door::Tcp(address).open().unwrap_err().to_string();
+    let refused = Listener::tcp(address).unwrap_err().to_string();
     assert!(refused.starts_with(&format!("cannot listen on {address}: ")), "{refused}");
 }
 

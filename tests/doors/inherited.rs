@@ -1,7 +1,7 @@
 //! Sockets passed by systemd; the tests start this test program again as systemd would.
 
 use crate::support::*;
-use gipam::server::{Door, Limits, Listener, LocalAddress, inherited};
+use gipam::server::{Limits, Listener, LocalAddress, inherited};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -58,7 +58,7 @@ fn serve() {
         let run =
             |listener: Listener| Running::on(listener, TempDir::new().unwrap(), Limits::default(), PATIENCE);
         let (mut socket, mut web) = (run(socket), run(web));
-        while !matches!(socket.event().await, Event::Began(request) if request.path == "/stop") {}
+        while !matches!(socket.event().await, Event::Began(request) if request.path() == "/stop") {}
         socket.stop();
         web.stop();
         socket.ended().await;
@@ -124,5 +124,5 @@ fn sockets_meant_for_another_process_are_ignored() {
 fn without_sockets_there_are_none() {
     assert!(inherited().unwrap().is_empty());
     // The program can open a listener itself, too.
-    Door::unix(TempDir::new().unwrap().path().join("d.sock")).open().unwrap();
+    Listener::unix(&TempDir::new().unwrap().path().join("d.sock"), 0o600, None, None).unwrap();
 }

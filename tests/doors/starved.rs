@@ -1,7 +1,7 @@
 //! A daemon without spare descriptors, run in a separate process under `ulimit -n`.
 
 use crate::support::*;
-use gipam::server::{Door, Limits};
+use gipam::server::{Limits, Listener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -15,9 +15,9 @@ fn helper() {
     let Ok(path) = std::env::var(SOCKET) else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let listener = Door::unix(path).open().unwrap();
+        let listener = Listener::unix(path.as_ref(), 0o600, None, None).unwrap();
         let mut server = Running::on(listener, TempDir::new().unwrap(), Limits::default(), PATIENCE);
-        while !matches!(server.event().await, Event::Began(request) if request.path == "/stop") {}
+        while !matches!(server.event().await, Event::Began(request) if request.path() == "/stop") {}
         server.stop();
         server.ended().await;
     });

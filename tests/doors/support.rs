@@ -1,7 +1,7 @@
 //! A handler that reports what happens to it, a server around it, and clients that send raw bytes.
 
 use gipam::server::{
-    Door, DoorRefusal, Drained, Handler, HttpRequest, Limits, Listener, LocalAddress, Response, Server,
+    DoorRefusal, Drained, Handler, HttpRequest, Limits, Listener, LocalAddress, Response, Server,
 };
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A request reached the handler.
-    Began(HttpRequest),
+    Began(Box<HttpRequest>),
     /// Its future was dropped before it answered.
     Dropped(String),
     /// Its answer was undone.
@@ -40,10 +40,10 @@ pub struct Desk {
 
 impl Handler for Desk {
     async fn handle(&self, request: HttpRequest) -> Response {
-        let path = request.path.clone();
+        let path = request.path().to_owned();
         let mut unanswered = Last(Some((self.events.clone(), Event::Dropped(path.clone()))));
         let body = request.body.clone();
-        let _ = self.events.send(Event::Began(request));
+        let _ = self.events.send(Event::Began(Box::new(request)));
         if path.starts_with("/wait") {
             self.permits.acquire().await.unwrap().forget();
         } else if path.starts_with("/never") {
@@ -59,7 +59,7 @@ impl Handler for Desk {
     }
 
     fn refuse(&self, why: DoorRefusal) -> Response {
-        Response::new(why.status(), "application/json", format!("{{\"Err\":\"{why}\"}}"))
+        Response::new(why.status, "application/json", format!("{{\"Err\":\"{why}\"}}"))
     }
 }
 
@@ -108,13 +108,13 @@ impl Running {
 
     pub fn unix_with(limits: Limits, deadline: Duration) -> Running {
         let directory = TempDir::new().unwrap();
-        let listener = Door::unix(directory.path().join("d.sock")).open().unwrap();
+        let listener = Listener::unix(&directory.path().join("d.sock"), 0o600, None, None).unwrap();
         Running::on(listener, directory, limits, deadline)
     }
 
     /// Serves a loopback port.
     pub fn tcp() -> Running {
-        let listener = Door::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))).open().unwrap();
+        let listener = Listener::tcp(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         Running::on(listener, TempDir::new().unwrap(), Limits::default(), PATIENCE)
     }
 
@@ -148,7 +148,7 @@ impl Running {
     /// The next event, which must be the arrival of a request for `path`.
     pub async fn began(&mut self, path: &str) -> HttpRequest {
         match self.event().await {
-            Event::Began(request) if request.path == path => request,
+            Event::Began(request) if request.path() == path => *request,
             other => panic!("{path} should have arrived, not {other:?}"),
         }
     }

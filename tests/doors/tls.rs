@@ -1,7 +1,7 @@
 //! TLS and mutual TLS, with certificates made by the tests.
 
 use crate::support::*;
-use gipam::server::{Door, Limits};
+use gipam::server::{Limits, Listener};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     date_time_ymd,
@@ -67,9 +67,9 @@ pub(crate) fn secured(mutual: bool) -> Secured {
     let [certificate, key] = issue(&files, "server", ExtendedKeyUsagePurpose::ServerAuth, &authority);
     let ca = files.join("ca.pem");
     std::fs::write(&ca, authority.pem()).unwrap();
-    let address = "127.0.0.1:0".parse().unwrap();
-    let door = Door::Tls { address, certificate, key, client_authority: mutual.then_some(ca) };
-    let running = Running::on(door.open().unwrap(), directory, Limits::default(), PATIENCE);
+    let plain = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = plain.with_tls(&certificate, &key, mutual.then_some(ca.as_path())).unwrap();
+    let running = Running::on(listener, directory, Limits::default(), PATIENCE);
     Secured { running, authority, files }
 }
 
@@ -232,13 +232,8 @@ fn files_that_are_not_certificates_are_refused_by_name() {
     std::fs::write(&nonsense, "nonsense").unwrap();
     let absent = directory.path().join("absent.pem");
     let refused = |certificate: &Path, key: &Path, client: Option<&Path>| {
-        let door = Door::Tls {
-            address: "127.0.0.1:0".parse().unwrap(),
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
-            client_authority: client.map(Path::to_owned),
-        };
-        door.open().unwrap_err().to_string()
+        let plain = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        plain.with_tls(certificate, key, client).unwrap_err().to_string()
     };
     for (text, name) in [
         (refused(&absent, &key, None), &absent),

@@ -17,7 +17,7 @@ use gipam::plan::prefix::Prefix;
 use gipam::plan::request::{AddressRequest, Dead, Mac, Reply, Request, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::{Base, PoolSettings, Settings};
 use gipam::reconcile::{self, Finding, Handle, Reconciler};
-use gipam::server::{Door, DoorRefusal, Handler, HttpRequest, Limits, Response, Server};
+use gipam::server::{DoorRefusal, Handler, HttpRequest, Limits, Listener, Response, Server};
 use gipam::store::{Books, Reader};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -68,7 +68,7 @@ struct Engine(Arc<Mutex<Shown>>, Arc<Mutex<Vec<Value>>>, Arc<Mutex<Value>>, Arc<
 
 impl Handler for Engine {
     async fn handle(&self, asked: HttpRequest) -> Response {
-        let gate = if asked.path == "/networks" { self.3.lock().unwrap().take() } else { None };
+        let gate = if asked.path() == "/networks" { self.3.lock().unwrap().take() } else { None };
         if let Some(gate) = gate {
             gate.0.notify_one();
             gate.1.notified().await;
@@ -89,7 +89,7 @@ impl Handler for Engine {
             network.as_object_mut().unwrap().extend(shown.fields.clone());
             network
         };
-        let body = match asked.path.as_str() {
+        let body = match asked.path() {
             "/_ping" => json!("OK"),
             "/networks" => shown.iter().map(|(name, shown)| network(name, shown)).collect(),
             "/containers/json" => Value::Array(self.1.lock().unwrap().clone()),
@@ -111,7 +111,7 @@ impl Handler for Engine {
     }
 
     fn refuse(&self, why: DoorRefusal) -> Response {
-        Response::new(why.status(), "text/plain", why.to_string())
+        Response::new(why.status, "text/plain", why.to_string())
     }
 }
 
@@ -192,7 +192,7 @@ impl World {
         let (socket, behind) = (directory.path().join("engine.sock"), directory.path().join("behind.sock"));
         let mut server = Server::new();
         server.add(
-            Door::unix(&behind).open().unwrap(),
+            Listener::unix(&behind, 0o600, None, None).unwrap(),
             Arc::new(Engine(shown.clone(), containers.clone(), info.clone(), gate.clone())),
             Limits::default(),
         );
